@@ -1,0 +1,33 @@
+# make demo: from nothing to a report.  make test: the whole check.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: setup demo test lock clean
+
+demo: setup
+	$(BIN)/crossreid demo --out demo
+
+test: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	CUDA_VISIBLE_DEVICES= OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
+
+setup: .venv/.installed
+
+.venv/.installed: requirements.lock pyproject.toml
+	@command -v uv >/dev/null 2>&1 || $(PYTHON) -m uv --version >/dev/null 2>&1 || $(PYTHON) -m pip install --quiet --user uv || $(PYTHON) -m pip install --quiet uv
+	@UV=$$(command -v uv || echo "$(PYTHON) -m uv"); set -e; \
+	  test -x $(BIN)/python || $$UV venv --quiet --python $(PYTHON) .venv; \
+	  $$UV pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock; \
+	  $$UV pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@touch $@
+
+# The lock holds names, versions and hashes, for every platform; never an address.
+lock:
+	@UV=$$(command -v uv || echo "$(PYTHON) -m uv"); \
+	  $$UV pip compile --quiet --universal --python-version 3.11 --extra dev --generate-hashes pyproject.toml -o requirements.lock
+
+clean:
+	rm -rf .venv demo runs

@@ -1,0 +1,81 @@
+"""The one currency of this floor: what an image is of, and how a data set is divided."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from pathlib import Path
+
+
+class DataError(ValueError):
+    """A data set, list or image that cannot be used as it is; the message says what to do about it."""
+
+
+class Modality(IntEnum):
+    """The kind of light an image was taken in; in tensors an int64 `(B,)`."""
+
+    VISIBLE = 0
+    INFRARED = 1
+
+
+VISIBLE, INFRARED = Modality.VISIBLE, Modality.INFRARED
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One image: where it is and what is known of it.
+
+    `identity` is the data set's own name for who or what is seen; `camera` is 0 where cameras are unknown.
+    `pseudo_infrared` marks a visible photograph that is to be turned into an infrared-like one when it is read;
+    its `modality` is then INFRARED.
+    """
+
+    path: Path
+    identity: str
+    camera: int = 0
+    modality: Modality = VISIBLE
+    tracklet: str | None = None
+    pseudo_infrared: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """A data set, divided: identities of `train`, `validation` and the test (`query`, `gallery`) are disjoint.
+
+    `validation` holds images of both roles; the protocol named by `protocol` (see
+    `crossreid.evaluation.protocols.PROTOCOLS`) tells query from gallery. Each is sorted by (identity, camera, path).
+    """
+
+    name: str
+    root: Path
+    protocol: str
+    train: tuple[Record, ...]
+    query: tuple[Record, ...]
+    gallery: tuple[Record, ...]
+    validation: tuple[Record, ...] = ()
+    trial: int | None = None
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def test(self) -> tuple[Record, ...]:
+        """Query and gallery images together, each once, in the canonical order."""
+        return tuple(in_order({*self.query, *self.gallery}))
+
+
+def in_order(records: Iterable[Record]) -> list[Record]:
+    """Records sorted by (identity, camera, path): the order by which ties are broken and permutations count.
+
+    Identities that are whole numbers sort as numbers, before all others.
+    """
+
+    def key(record: Record) -> tuple[int, int, str, int, str]:
+        number = int(record.identity) if record.identity.isdecimal() else -1
+        return (0 if number >= 0 else 1, number, record.identity, record.camera, record.path.as_posix())
+
+    return sorted(records, key=key)
+
+
+def labels_of(records: Sequence[Record]) -> dict[str, int]:
+    """Identity to training label, 0-based and contiguous, in the canonical order of identities."""
+    return {identity: label for label, identity in enumerate(dict.fromkeys(r.identity for r in in_order(records)))}
