@@ -1,0 +1,124 @@
+"""Distances between embeddings, a block of queries at a time, so that the whole matrix need not exist at once.
+
+Euclidean distance is |q - g|, taken through |q|^2 + |g|^2 - 2 q.g in the precision of the inputs; cosine distance is
+1 - q.g / (|q| |g|). Neither normalises anything else. Embeddings that are equal get equal distances, bit for bit: a
+matrix product may round two equal columns differently, and a tie must stay a tie to be broken by gallery order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Metric = Literal["euclidean", "cosine"]
+METRICS: tuple[str, ...] = get_args(Metric)
+
+
+def as_embeddings(embeddings: np.ndarray | Tensor, what: str = "embeddings") -> Tensor:
+    """`(N, D)` finite float32 or float64 tensor on the device it came on; half precision and integers are widened.
+
+    Raises `ValueError` that names `what` and the first bad row: wrong number of axes, no rows, no columns, NaN,
+    infinity.
+    """
+    tensor = torch.from_numpy(np.ascontiguousarray(embeddings)) if isinstance(embeddings, np.ndarray) else embeddings
+    tensor = tensor.detach()
+    if tensor.ndim != 2:
+        raise ValueError(f"{what}: expected an array (N, D), found shape {tuple(tensor.shape)}.")
+    if 0 in tensor.shape:
+        raise ValueError(f"{what}: expected at least one row and one column, found shape {tuple(tensor.shape)}.")
+    if tensor.dtype not in (torch.float32, torch.float64):
+        tensor = tensor.to(torch.float32 if tensor.is_floating_point() else torch.float64)
+    bad = ~torch.isfinite(tensor).all(dim=1)
+    if bool(bad.any()):
+        row = int(bad.nonzero()[0])
+        kind = "NaN" if bool(tensor[row].isnan().any()) else "an infinite value"
+        raise ValueError(f"{what}: {kind} in row {row} ({int(bad.sum())} such rows of {len(tensor)}); embed it again.")
+    return tensor
+
+
+def distance_blocks(
+    query: np.ndarray | Tensor,
+    gallery: np.ndarray | Tensor,
+    metric: str = "euclidean",
+    *,
+    rows: int | None = None,
+) -> Iterator[tuple[slice, Tensor]]:
+    """Yield `(rows of the query, their distances)`, the latter `(rows, G)` on the device of the inputs.
+
+    query `(Q, D)`, gallery `(G, D)`: both float32 or both float64, else both are widened. `rows` is the number of
+    queries in a block; by default as many as keep a block near 16 million distances.
+    Raises `ValueError` for an unknown metric, different D, NaN, empty sets, and zero rows under cosine.
+    """
+    if metric not in METRICS:
+        raise ValueError(f"unknown metric '{metric}'; choose one of: {', '.join(METRICS)}.")
+    left, right = as_embeddings(query, "query embeddings"), as_embeddings(gallery, "gallery embeddings")
+    if left.shape[1] != right.shape[1]:
+        raise ValueError(
+            f"query embeddings have {left.shape[1]} dimensions and gallery embeddings {right.shape[1]}; "
+            "embed both with the same model."
+        )
+    dtype = torch.promote_types(left.dtype, right.dtype)
+    left, right = left.to(dtype), right.to(left.device, dtype)
+    if metric == "cosine":
+        left, right = _unit(left, "query embeddings"), _unit(right, "gallery embeddings")
+    copies, originals = _repeated_rows(right)
+    right_squares = right.square().sum(dim=1)
+    step = rows or max(1, (1 << 24) // len(right))
+    for start in range(0, len(left), step):
+        block = left[start : start + step]
+        with _full_precision():
+            products = block @ right.T
+        if metric == "cosine":
+            found = products.neg_().add_(1.0)
+        else:
+            squares = block.square().sum(dim=1, keepdim=True)
+            found = products.mul_(-2.0).add_(squares).add_(right_squares).clamp_(min=0.0).sqrt_()
+        if len(copies):
+            found[:, copies] = found[:, originals]
+        yield slice(start, start + len(block)), found
+
+
+def distances(query: np.ndarray | Tensor, gallery: np.ndarray | Tensor, metric: str = "euclidean") -> Tensor:
+    """The whole `(Q, G)` matrix of `distance_blocks`, for sets that are small enough."""
+    return torch.cat([block for _, block in distance_blocks(query, gallery, metric)])
+
+
+def _unit(rows: Tensor, what: str) -> Tensor:
+    lengths = rows.norm(dim=1, keepdim=True)
+    if not bool((lengths > 0).all()):
+        row = int((lengths[:, 0] == 0).nonzero()[0])
+        raise ValueError(f"{what}: row {row} is all zeros, and has no cosine distance; use the euclidean metric.")
+    return rows / lengths
+
+
+def _repeated_rows(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Indices of rows that equal an earlier row, and of the first row that each equals."""
+    # An integer sum wraps but does not round, so equal rows have equal sums whatever the order of summation.
+    bits = (rows + 0.0).contiguous().view(torch.int32 if rows.dtype == torch.float32 else torch.int64).long()
+    sums = (bits * torch.arange(1, 2 * rows.shape[1], 2, device=rows.device)).sum(dim=1)
+    _, group, counts = torch.unique(sums, return_inverse=True, return_counts=True)
+    suspects = (counts[group] > 1).nonzero()[:, 0]
+    if not len(suspects):
+        return suspects, suspects
+    _, kind = torch.unique(rows[suspects] + 0.0, dim=0, return_inverse=True)
+    first = torch.full((int(kind.max()) + 1,), len(rows), device=rows.device)
+    first = first.scatter_reduce(0, kind, suspects, "amin")[kind]
+    again = first < suspects
+    return suspects[again], first[again]
+
+
+@contextmanager
+def _full_precision() -> Iterator[None]:
+    # Training may have switched on reduced-precision products or autocast, which are not meant for scores.
+    allowed = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = False
+    try:
+        with torch.autocast("cuda", enabled=False), torch.autocast("cpu", enabled=False):
+            yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = allowed

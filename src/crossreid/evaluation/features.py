@@ -1,0 +1,160 @@
+"""Embeddings with all that a protocol needs to know of their images: what models hand to evaluation.
+
+Rows are in the canonical order of `crossreid.data.records.in_order` (identity, camera, path), which is the order that
+ties are broken by and that SYSU-MM01's permutations count in.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from crossreid.data.records import DataError, Modality, Record, in_order
+from crossreid.evaluation.distances import as_embeddings
+
+ROLES = ("query", "gallery", "both")
+_FIELDS = ("embeddings", "identities", "cameras", "modalities", "positions", "names", "roles")
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """N embeddings, row by row with their images.
+
+    embeddings `(N, D)` float32 or float64, finite; identities `(N,)` str; cameras `(N,)` int64, 0 where unknown;
+    modalities `(N,)` int64, values of `Modality`; positions `(N,)` int64, 0-based place of the image among those of its
+    identity and camera; names `(N,)` str, a path or ''; roles `(N,)` str of 'query', 'gallery', 'both'.
+    Raises `DataError` that names the field where lengths, types or values do not fit.
+    """
+
+    embeddings: np.ndarray
+    identities: np.ndarray
+    cameras: np.ndarray
+    modalities: np.ndarray
+    positions: np.ndarray
+    names: np.ndarray
+    roles: np.ndarray
+
+    def __post_init__(self) -> None:
+        try:
+            embeddings = as_embeddings(np.asarray(self.embeddings)).numpy()
+        except (ValueError, TypeError) as error:
+            raise DataError(f"features: {error}") from error
+        object.__setattr__(self, "embeddings", embeddings)
+        for name in _FIELDS[1:]:
+            values = np.asarray(getattr(self, name))
+            if values.shape != (len(embeddings),):
+                raise DataError(
+                    f"features: expected one of {name} for each of {len(embeddings)} embeddings, "
+                    f"found shape {values.shape}."
+                )
+            if name in ("identities", "names", "roles"):
+                if values.dtype.kind not in "USO":
+                    raise DataError(f"features: expected {name} as text, found {values.dtype}.")
+                values = values.astype(np.str_)
+            else:
+                if values.dtype.kind not in "iu":
+                    raise DataError(f"features: expected {name} as whole numbers, found {values.dtype}.")
+                values = values.astype(np.int64)
+            object.__setattr__(self, name, values)
+        for name, allowed in (("roles", ROLES), ("modalities", tuple(int(m) for m in Modality))):
+            values = getattr(self, name)
+            wrong = ~np.isin(values, allowed)
+            if wrong.any():
+                raise DataError(f"features: {name} must be of {allowed}, found {values[wrong][0]!r}.")
+        if (self.cameras < 0).any() or (self.positions < 0).any():
+            raise DataError("features: cameras and positions must not be negative; use camera 0 where it is unknown.")
+
+    def __len__(self) -> int:
+        return len(self.embeddings)
+
+    def take(self, rows: np.ndarray) -> Features:
+        """The given rows (indices or a mask), positions as they are."""
+        return Features(*(getattr(self, name)[rows] for name in _FIELDS))
+
+
+def features_of(
+    query: Iterable[Record],
+    gallery: Iterable[Record],
+    embeddings: np.ndarray | torch.Tensor | Mapping[Record, np.ndarray],
+) -> Features:
+    """Features of the images of a query and a gallery, each image once.
+
+    `embeddings` is either `(N, D)`, row i belonging to `in_order({*query, *gallery})[i]` (for a `Split`: `split.test`),
+    or a mapping from each record to its `(D,)` vector. A record on both sides has the role 'both'.
+    Raises `DataError` where there is no record, a record has no embedding, or the numbers differ.
+    """
+    queries, others = set(query), set(gallery)
+    records = in_order(queries | others)
+    if not records:
+        raise DataError("features: query and gallery are both empty.")
+    if isinstance(embeddings, Mapping):
+        missing = [record for record in records if record not in embeddings]
+        if missing:
+            raise DataError(
+                f"features: no embedding for {missing[0].path} ({len(missing)} of {len(records)} images missing)."
+            )
+        embeddings = np.stack([np.asarray(embeddings[record]) for record in records])
+    elif isinstance(embeddings, torch.Tensor):
+        widened = embeddings.detach().float() if embeddings.dtype == torch.bfloat16 else embeddings.detach()
+        embeddings = widened.cpu().numpy()
+    if len(embeddings) != len(records):
+        raise DataError(f"features: expected {len(records)} embeddings, one an image, found {len(embeddings)}.")
+    return Features(
+        embeddings=embeddings,
+        identities=np.array([record.identity for record in records], dtype=np.str_),
+        cameras=np.array([record.camera for record in records], dtype=np.int64),
+        modalities=np.array([int(record.modality) for record in records], dtype=np.int64),
+        positions=positions_of([(record.identity, record.camera) for record in records]),
+        names=np.array([record.path.as_posix() for record in records], dtype=np.str_),
+        roles=np.array(
+            ["both" if r in queries and r in others else "query" if r in queries else "gallery" for r in records]
+        ),
+    )
+
+
+def positions_of(groups: Sequence[tuple[str, int]]) -> np.ndarray:
+    """`(N,)` int64: how many earlier rows have the same (identity, camera)."""
+    seen: dict[tuple[str, int], int] = {}
+    positions = np.empty(len(groups), dtype=np.int64)
+    for row, group in enumerate(groups):
+        positions[row] = seen.get(group, 0)
+        seen[group] = positions[row] + 1
+    return positions
+
+
+def save(features: Features, path: Path) -> None:
+    """Write an `.npz` file, under a temporary name first; nothing in it needs unpickling."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            np.savez(stream, **{name: getattr(features, name) for name in _FIELDS})
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def load(path: Path) -> Features:
+    """Read what `save` wrote. Raises `DataError` naming the file where it is missing, damaged or incomplete."""
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"{path} not found; expected features written by `crossreid embed`.")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            missing = [name for name in _FIELDS if name not in archive]
+            arrays = {} if missing else {name: archive[name] for name in _FIELDS}
+    except (ValueError, OSError, EOFError, KeyError, AttributeError, TypeError) as error:
+        raise DataError(f"{path} cannot be read as .npz features ({error}); write it again.") from error
+    except Exception as error:  # zipfile and zlib raise classes of their own
+        raise DataError(f"{path} is damaged ({error}); write it again.") from error
+    if missing:
+        raise DataError(f"{path}: expected the arrays {', '.join(_FIELDS)}; missing: {', '.join(missing)}.")
+    return Features(**arrays)

@@ -1,0 +1,270 @@
+"""Published evaluation protocols, each a description; `evaluate` is the one procedure that carries them out.
+
+* SYSU-MM01 (Wu et al., ICCV 2017, and its MATLAB evaluation): all infrared images query (cameras 3, 6); the gallery is
+  1 or 10 visible images an identity and camera, of cameras 1, 2, 4, 5 (all search) or 1, 2 (indoor); camera 3 skips
+  camera 2, which looks at the same place; CMC counts the first image of each identity, mAP and mINP all; 10 draws.
+* RegDB: the images of either modality query those of the other, nothing excluded; a model and a set of features a
+  trial.
+* LLCM (Zhang and Wang, CVPR 2023, and its public code): all images of a modality query one image of each identity and
+  camera of the other, same identity and camera excluded, CMC counts the first image of each identity; 10 draws.
+* cross-modal (anybody's images): given queries against a given gallery; images that are both query by modality
+  (infrared against visible), or, where there is one modality only, each against all others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import torch
+
+from crossreid.data.records import INFRARED, VISIBLE, DataError, Modality
+from crossreid.evaluation.distances import METRICS, distance_blocks
+from crossreid.evaluation.draws import (
+    DRAWS,
+    Permutations,
+    check_against,
+    draw_gallery,
+    draw_name,
+    groups_of,
+)
+from crossreid.evaluation.features import Features
+from crossreid.evaluation.ranking import (
+    NO_EXCLUSION,
+    SAME_IDENTITY_AND_CAMERA,
+    Counting,
+    Exclusion,
+    Ranking,
+    concatenate,
+    rank_distances,
+    same_place,
+)
+from crossreid.evaluation.scores import Score, trial_score
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Who queries whom. `None` stands for: modality, as the roles say; cameras, any; shots, every image."""
+
+    name: str
+    query: Modality | None = None
+    gallery: Modality | None = None
+    query_cameras: tuple[int, ...] | None = None
+    gallery_cameras: tuple[int, ...] | None = None
+    shots: int | None = None
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """A published protocol. `draw` is its own draw of the gallery (None: every image), `permuted` says whether there
+    are official permutations to take instead."""
+
+    name: str
+    settings: tuple[Setting, ...]
+    exclusion: Exclusion
+    counting: Counting
+    draw: str | None = None
+    permuted: bool = False
+
+
+PROTOCOLS: dict[str, Protocol] = {
+    protocol.name: protocol
+    for protocol in (
+        Protocol(
+            "sysu-mm01",
+            tuple(
+                Setting(f"{mode}, {name}", INFRARED, VISIBLE, (3, 6), cameras, shots)
+                for mode, cameras in (("all", (1, 2, 4, 5)), ("indoor", (1, 2)))
+                for name, shots in (("single-shot", 1), ("multi-shot", 10))
+            ),
+            same_place((3, 2)),
+            "first image of each identity",
+            "seeded",
+            permuted=True,
+        ),
+        Protocol(
+            "regdb",
+            (
+                Setting("visible to thermal", VISIBLE, INFRARED),
+                Setting("thermal to visible", INFRARED, VISIBLE),
+            ),
+            NO_EXCLUSION,
+            "every image",
+        ),
+        Protocol(
+            "llcm",
+            (
+                Setting("infrared to visible", INFRARED, VISIBLE, shots=1),
+                Setting("visible to infrared", VISIBLE, INFRARED, shots=1),
+            ),
+            SAME_IDENTITY_AND_CAMERA,
+            "first image of each identity",
+            "random-choice",
+        ),
+        Protocol("cross-modal", (Setting("query to gallery"),), SAME_IDENTITY_AND_CAMERA, "every image"),
+    )
+}
+
+Named = TypeVar("Named")
+
+_BLOCK = 256  # queries whose distances to all candidates are held at a time
+
+
+def evaluate(
+    features: Features,
+    protocol: str,
+    *,
+    metric: str = "euclidean",
+    permutations: Permutations | None = None,
+    draw: str | None = None,
+    trials: int = 10,
+    seed: int = 0,
+    trial: int | None = None,
+    settings: Sequence[str] | None = None,
+    device: str | torch.device = "cpu",
+) -> list[Score]:
+    """Scores of features by a protocol of `PROTOCOLS`, one a setting (or of the named `settings`, in their order
+    there).
+
+    `permutations` are SYSU-MM01's; where given, the gallery is drawn by them, else by the protocol's own draw with
+    `seed` (SYSU-MM01: 'seeded', LLCM: 'random-choice'); that is 'official', the default of `draw`, which may be
+    'seeded' or 'random-choice' instead. Every score names the draw it comes from. `trials` counts the draws. `trial` is
+    the number of the one trial that the features are of (RegDB; 1 where not given). Any subset of the identities will
+    do. Distances are taken in float64, on `device`, once for each pair of images however many trials and settings share
+    it. Raises `ValueError` for an unknown name, `DataError` where the features cannot answer: no query or gallery image
+    of a setting, permutations that do not fit, no query with a match.
+    """
+    plan = _named(PROTOCOLS, protocol, "protocol")
+    chosen = [
+        _named({s.name: s for s in plan.settings}, n, "setting") for n in settings or [s.name for s in plan.settings]
+    ]
+    if metric not in METRICS:
+        raise ValueError(f"unknown metric '{metric}'; choose one of: {', '.join(METRICS)}.")
+    if draw is not None and draw not in DRAWS:
+        raise ValueError(f"unknown gallery draw '{draw}'; choose one of: {', '.join(DRAWS)}.")
+    if trials < 1:
+        raise ValueError(f"expected at least 1 trial, found {trials}.")
+    if plan.draw is not None:
+        official = "official" if plan.permuted and permutations is not None else plan.draw
+        draw = official if draw in (None, "official") else draw
+    if draw == "official" and permutations is not None:
+        cameras = {c for s in chosen for c in (*(s.query_cameras or ()), *(s.gallery_cameras or ()))}
+        check_against(permutations, features, sorted(cameras))
+    tensor = torch.from_numpy(features.embeddings).to(device, torch.float64)
+
+    results: dict[str, Score] = {}
+    pending = {setting.name: _sides(features, setting, plan) for setting in chosen}
+    while pending:
+        # Settings with the same queries share their distances.
+        queries = next(iter(pending.values()))[0]
+        together = {name: rows for name, (own, rows) in pending.items() if np.array_equal(own, queries)}
+        for name in together:
+            del pending[name]
+        galleries = {}
+        for setting in (s for s in chosen if s.name in together):
+            rows = together[setting.name]
+            if setting.shots is None or draw is None:
+                galleries[setting.name] = {trial or 1: rows}
+                continue
+            groups = groups_of(features, rows)
+            galleries[setting.name] = {
+                number + 1: draw_gallery(
+                    groups,
+                    draw,
+                    setting.shots,
+                    number,
+                    seed=seed,
+                    cameras=setting.gallery_cameras,
+                    permutations=permutations,
+                )
+                for number in range(trials)
+            }
+        for name, rankings in _rank(features, tensor, queries, galleries, plan, metric).items():
+            drawn = draw_name(draw, seed) if plan.draw is not None and draw is not None else "every image"
+            results[name] = Score(
+                protocol=plan.name,
+                setting=name,
+                metric=metric,
+                exclusion=plan.exclusion.description,
+                gallery_draw=drawn,
+                counting=plan.counting,
+                trials=tuple(trial_score(ranking, number) for number, ranking in rankings.items()),
+            )
+    return [results[setting.name] for setting in chosen]
+
+
+def _rank(
+    features: Features,
+    tensor: torch.Tensor,
+    queries: np.ndarray,
+    galleries: dict[str, dict[int, np.ndarray]],
+    plan: Protocol,
+    metric: str,
+) -> dict[str, dict[int, Ranking]]:
+    """Rankings by setting and trial of the same queries against several galleries."""
+    pool = np.unique(np.concatenate([rows for drawn in galleries.values() for rows in drawn.values()]))
+    _, codes = np.unique(features.identities, return_inverse=True)
+    codes = codes.reshape(-1)
+    columns = {
+        (name, number): torch.from_numpy(np.searchsorted(pool, rows)).to(tensor.device)
+        for name, drawn in galleries.items()
+        for number, rows in drawn.items()
+    }
+    parts: dict[tuple[str, int], list[Ranking]] = {key: [] for key in columns}
+    for at, matrix in distance_blocks(tensor[queries], tensor[pool], metric, rows=_BLOCK):
+        asking = queries[at]
+        for (name, number), places in columns.items():
+            rows = galleries[name][number]
+            itself = asking[:, None] == rows if np.isin(asking, rows, assume_unique=True).any() else None
+            parts[name, number].append(
+                rank_distances(
+                    matrix.index_select(1, places),
+                    codes[asking],
+                    codes[rows],
+                    features.cameras[asking],
+                    features.cameras[rows],
+                    exclusion=plan.exclusion,
+                    junk=itself,
+                    counting=plan.counting,
+                )
+            )
+    return {name: {number: concatenate(parts[name, number]) for number in drawn} for name, drawn in galleries.items()}
+
+
+def _sides(features: Features, setting: Setting, plan: Protocol) -> tuple[np.ndarray, np.ndarray]:
+    """Rows that query and rows that may be drawn into the gallery."""
+    if setting.query is None or setting.gallery is None:
+        query, gallery = _sides_by_role(features)
+    else:
+        query, gallery = features.modalities == setting.query, features.modalities == setting.gallery
+    if setting.query_cameras is not None:
+        query = query & np.isin(features.cameras, setting.query_cameras)
+    if setting.gallery_cameras is not None:
+        gallery = gallery & np.isin(features.cameras, setting.gallery_cameras)
+    for side, mask, modality, cameras in (
+        ("query", query, setting.query, setting.query_cameras),
+        ("gallery", gallery, setting.gallery, setting.gallery_cameras),
+    ):
+        if not mask.any():
+            kind = f"{modality.name.lower()} " if modality is not None else ""
+            source = f" of cameras {', '.join(map(str, cameras))}" if cameras else ""
+            raise DataError(
+                f"{plan.name}, {setting.name}: the {side} is empty; expected {kind}images{source} among the "
+                f"{len(features)} given."
+            )
+    return np.flatnonzero(query), np.flatnonzero(gallery)
+
+
+def _sides_by_role(features: Features) -> tuple[np.ndarray, np.ndarray]:
+    query, gallery, both = (features.roles == role for role in ("query", "gallery", "both"))
+    if len(np.unique(features.modalities[both])) < 2:
+        return query | both, gallery | both
+    return query | (both & (features.modalities == INFRARED)), gallery | (both & (features.modalities == VISIBLE))
+
+
+def _named(known: Mapping[str, Named], name: str, what: str) -> Named:
+    if name not in known:
+        raise ValueError(f"unknown {what} '{name}'; choose one of: {', '.join(known)}.")
+    return known[name]

@@ -1,0 +1,65 @@
+"""Published figures to set beside one's own, as fractions, with where each was printed.
+
+Figures are as their papers state them; none is re-ranked as far as the papers say. Protocol and setting are named as in
+`crossreid.evaluation.protocols`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+VD = "Variational distillation"
+VD_PAPER = 'Tian et al., "Farewell to Mutual Information", CVPR 2021'
+
+
+@dataclass(frozen=True)
+class Published:
+    """One row of a published table: `values` maps 'rank-1', ..., 'mAP' to fractions."""
+
+    protocol: str
+    setting: str
+    method: str
+    source: str
+    values: Mapping[str, float]
+
+
+def _percent(**values: float) -> dict[str, float]:
+    names = {"r1": "rank-1", "r10": "rank-10", "r20": "rank-20", "mAP": "mAP"}
+    return {names[key]: round(value / 100, 6) for key, value in values.items()}
+
+
+# SYSU-MM01 all search, single-shot: the comparison table of the same paper, rank-1 and mAP in percent.
+_EARLIER = (
+    ("Zero-Pad", 14.80, 15.95),
+    ("TONE", 12.52, 14.42),
+    ("HCML", 14.32, 16.16),
+    ("BDTR", 17.01, 19.66),
+    ("cmGAN", 26.97, 31.49),
+    ("D-HSME", 20.68, 23.12),
+    ("D2RL", 28.9, 29.2),
+    ("MAC", 33.26, 36.22),
+    ("AlignGAN", 42.4, 40.7),
+    ("X-modal", 49.92, 50.73),
+    ("JSIA-ReID", 38.1, 36.9),
+    ("cm-SSFT", 52.4, 52.1),
+    ("Hi-CMD", 34.94, 35.94),
+    ("DDAG", 54.75, 53.02),
+)
+
+PUBLISHED: tuple[Published, ...] = (
+    Published("sysu-mm01", "all, single-shot", VD, VD_PAPER, _percent(r1=60.02, r10=94.18, r20=98.14, mAP=58.80)),
+    Published("sysu-mm01", "indoor, single-shot", VD, VD_PAPER, _percent(r1=66.05, r10=96.59, r20=99.38, mAP=72.98)),
+    Published("regdb", "visible to thermal", VD, VD_PAPER, _percent(r1=73.2, mAP=71.6)),
+    Published("regdb", "thermal to visible", VD, VD_PAPER, _percent(r1=71.8, mAP=70.1)),
+    *(
+        Published("sysu-mm01", "all, single-shot", name, f"listed in {VD_PAPER}", _percent(r1=rank1, mAP=mean))
+        for name, rank1, mean in _EARLIER
+    ),
+)
+
+
+def published_for(protocol: str, setting: str, *, earlier: bool = False) -> list[Published]:
+    """Figures of one setting: of the methods offered here, with `earlier` also the systems they were compared to."""
+    rows = [row for row in PUBLISHED if (row.protocol, row.setting) == (protocol, setting)]
+    return [row for row in rows if earlier or row.method == VD]

@@ -1,0 +1,233 @@
+"""Scores: what an evaluation hands to people and to files, never without how they were obtained.
+
+Fractions in [0, 1] everywhere but in `table`, which prints percentages.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from crossreid.data.records import DataError
+from crossreid.evaluation.published import published_for
+from crossreid.evaluation.ranking import Ranking
+
+RANKS = (1, 5, 10, 20)
+KEYS = (*(f"rank-{k}" for k in RANKS), "mAP", "mINP")
+
+
+@dataclass(frozen=True, eq=False)
+class TrialScore:
+    """One trial: its number in the protocol, the CMC curve `(positions,)`, and the means over valid queries."""
+
+    trial: int
+    cmc: np.ndarray
+    mAP: float
+    mINP: float
+    valid_queries: int
+    skipped_queries: int
+    chance_rank1: float
+
+    def rank(self, k: int) -> float:
+        """Share of valid queries with a match among the first k; beyond the end of the curve, its last value."""
+        if k < 1:
+            raise ValueError(f"ranks count from 1, found {k}.")
+        return float(self.cmc[min(k, len(self.cmc)) - 1])
+
+    def value(self, key: str) -> float:
+        """The figure named by a key of `KEYS`, or any other 'rank-K'."""
+        if key in ("mAP", "mINP"):
+            return float(getattr(self, key))
+        prefix, _, number = key.partition("-")
+        if prefix != "rank" or not number.isdecimal():
+            raise ValueError(f"unknown figure '{key}'; expected mAP, mINP or rank-K.")
+        return self.rank(int(number))
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "trial": self.trial,
+            **{key: self.value(key) for key in KEYS},
+            "valid_queries": self.valid_queries,
+            "skipped_queries": self.skipped_queries,
+            "chance-rank-1": self.chance_rank1,
+            "cmc": self.cmc.tolist(),
+        }
+
+
+def trial_score(ranking: Ranking, trial: int) -> TrialScore:
+    """The means of a ranking over its valid queries. Raises `DataError` where no query has a match."""
+    valid = int(np.count_nonzero(ranking.valid))
+    if not valid:
+        raise DataError(
+            f"none of the {ranking.skipped} queries has a match in the gallery; "
+            "check that query and gallery name the same identities, and the exclusion rule."
+        )
+    return TrialScore(
+        trial, ranking.cmc, ranking.mAP, ranking.mINP, valid, ranking.skipped, ranking.chance_rank1
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Score:
+    """One setting of one protocol: the trials, and all that a figure must not be quoted without."""
+
+    protocol: str
+    setting: str
+    metric: str
+    exclusion: str
+    gallery_draw: str
+    counting: str
+    trials: tuple[TrialScore, ...]
+    re_ranked: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.trials:
+            raise ValueError(f"{self.protocol}, {self.setting}: a score needs at least one trial.")
+
+    def value(self, key: str) -> float:
+        """Mean over the trials of 'rank-K', 'mAP' or 'mINP'."""
+        return float(np.mean([trial.value(key) for trial in self.trials]))
+
+    def spread(self, key: str) -> float:
+        """Standard deviation over the trials (dividing by their number; 0 for one trial)."""
+        return float(np.std([trial.value(key) for trial in self.trials]))
+
+    def rank(self, k: int) -> float:
+        return self.value(f"rank-{k}")
+
+    @property
+    def mAP(self) -> float:
+        return self.value("mAP")
+
+    @property
+    def mINP(self) -> float:
+        return self.value("mINP")
+
+    @property
+    def cmc(self) -> np.ndarray:
+        """Mean curve over the trials; a shorter one is carried on with its last value."""
+        length = max(len(trial.cmc) for trial in self.trials)
+        return np.mean([np.pad(t.cmc, (0, length - len(t.cmc)), mode="edge") for t in self.trials], axis=0)
+
+    @property
+    def valid_queries(self) -> int:
+        """Queries with a match, of one trial; where trials differ, their rounded mean."""
+        return round(float(np.mean([trial.valid_queries for trial in self.trials])))
+
+    @property
+    def skipped_queries(self) -> int:
+        """Queries without a match, of one trial; where trials differ, their mean rounded up."""
+        return math.ceil(float(np.mean([trial.skipped_queries for trial in self.trials])))
+
+    @property
+    def chance_rank1(self) -> float:
+        """Expected rank-1 of a random order under the same rules, mean over the trials."""
+        return float(np.mean([trial.chance_rank1 for trial in self.trials]))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for `json.dump`: fractions averaged over the trials, the trials, and the conditions."""
+        return {
+            "protocol": self.protocol,
+            "setting": self.setting,
+            **{key: self.value(key) for key in KEYS},
+            "spread": {key: self.spread(key) for key in KEYS},
+            "valid_queries": self.valid_queries,
+            "skipped_queries": self.skipped_queries,
+            "chance-rank-1": self.chance_rank1,
+            "metric": self.metric,
+            "exclusion": self.exclusion,
+            "counting": self.counting,
+            "gallery_draw": self.gallery_draw,
+            "re-ranked": self.re_ranked,
+            "trials": [trial.to_json() for trial in self.trials],
+        }
+
+    @staticmethod
+    def from_json(values: dict[str, Any]) -> Score:
+        """What `to_json` gave. Raises `ValueError` that names the first missing key."""
+        try:
+            trials = tuple(
+                TrialScore(
+                    trial=int(t["trial"]),
+                    cmc=np.array(t["cmc"], dtype=np.float64),
+                    mAP=float(t["mAP"]),
+                    mINP=float(t["mINP"]),
+                    valid_queries=int(t["valid_queries"]),
+                    skipped_queries=int(t["skipped_queries"]),
+                    chance_rank1=float(t["chance-rank-1"]),
+                )
+                for t in values["trials"]
+            )
+            names = ("protocol", "setting", "metric", "exclusion", "gallery_draw", "counting")
+            return Score(**{name: str(values[name]) for name in names}, trials=trials, re_ranked=values["re-ranked"])
+        except KeyError as error:
+            raise ValueError(
+                f"not a score: the key {error} is missing; expected what `Score.to_json` writes."
+            ) from error
+
+    def __str__(self) -> str:
+        figures = ", ".join(f"{key} {_percent(self.value(key), self.spread(key), len(self.trials))}" for key in KEYS)
+        return f"{self.protocol}, {self.setting}: {figures} (percent; {conditions(self)})"
+
+
+def conditions(score: Score) -> str:
+    """One line of how a score was obtained: metric, exclusion, counting, draw, trials, skipped, re-ranked or not."""
+    trials = len(score.trials)
+    return (
+        f"{score.metric} distance, exclusion: {score.exclusion}, CMC counts {score.counting}, "
+        f"gallery: {score.gallery_draw}, {trials} trial{'s' if trials > 1 else ''}, "
+        f"{score.valid_queries} queries and {score.skipped_queries} skipped (no match), "
+        f"chance rank-1 {_percent(score.chance_rank1)}, {'re-ranked' if score.re_ranked else 'not re-ranked'}"
+    )
+
+
+def combine(scores: Sequence[Score]) -> Score:
+    """One score over the trials of several, each trial with a model of its own (RegDB).
+
+    Raises `ValueError` where they are not of one protocol, setting and procedure, or a trial occurs twice.
+    """
+    if not scores:
+        raise ValueError("no scores to combine.")
+    for name in ("protocol", "setting", "metric", "exclusion", "counting", "gallery_draw", "re_ranked"):
+        found = list(dict.fromkeys(str(getattr(score, name)) for score in scores))
+        if len(found) > 1:
+            raise ValueError(f"scores to be combined must agree in {name}; found: {'; '.join(found)}.")
+    trials = sorted((trial for score in scores for trial in score.trials), key=lambda trial: trial.trial)
+    numbers = [trial.trial for trial in trials]
+    if len(set(numbers)) < len(numbers):
+        twice = next(number for number in numbers if numbers.count(number) > 1)
+        raise ValueError(f"trial {twice} occurs more than once among the scores to be combined.")
+    return replace(scores[0], trials=tuple(trials))
+
+
+def table(scores: Iterable[Score], published: bool = True) -> Table:
+    """Scores in percent, mean over the spread of the trials, with the published figures of each setting below it.
+
+    It fits 80 columns; below it stands how each score was obtained and where the published figures come from.
+    """
+    scores = list(scores)
+    notes = [f"{score.protocol}, {score.setting}: {conditions(score)}." for score in scores]
+    view = Table(title="Scores (percent)", box=SIMPLE_HEAD, pad_edge=False, caption_justify="left")
+    view.add_column("setting", min_width=18)
+    for name in KEYS:
+        view.add_column(name, justify="right", no_wrap=True)
+    for score in scores:
+        figures = [_percent(score.value(key), score.spread(key), len(score.trials), "\n") for key in KEYS]
+        view.add_row(f"{score.protocol}\n{score.setting}", *figures, style="bold")
+        for known in published_for(score.protocol, score.setting) if published else ():
+            cells = ["" if (value := known.values.get(key)) is None else _percent(value) for key in KEYS]
+            view.add_row(f"published: {known.method}", *cells, style="dim")
+            notes.append(f"published, {known.method}: {known.source}.")
+        view.add_section()
+    view.caption = "\n".join(dict.fromkeys(notes))
+    return view
+
+
+def _percent(value: float, spread: float = 0.0, trials: int = 1, join: str = " ") -> str:
+    return f"{100 * value:.2f}{join}± {100 * spread:.2f}" if trials > 1 else f"{100 * value:.2f}"
