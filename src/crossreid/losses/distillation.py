@@ -1,0 +1,86 @@
+"""Losses that make one prediction match another: VSD, VCD, VML, deep mutual learning, and their released variants.
+
+Source: Tian et al., "Farewell to Mutual Information: Variational Distillation for Cross-Modal Person
+Re-Identification", CVPR 2021 (METHODS, section 1). All take logits `(N, C)`, all but `release_divergence` return a
+divergence in nats, averaged over rows and summed over classes. The Sinkhorn distance follows Cuturi (NeurIPS 2013).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def kl_divergence(p_logits: Tensor, q_logits: Tensor, *, temperature: float = 1.0) -> Tensor:
+    """D_KL(P || Q), rows of `(N, C)` logits, averaged over rows; at least 0."""
+    log_p = F.log_softmax(p_logits.float() / temperature, dim=1)
+    log_q = F.log_softmax(q_logits.float() / temperature, dim=1)
+    return F.kl_div(log_q, log_p, reduction="batchmean", log_target=True)
+
+
+def js_divergence(p_logits: Tensor, q_logits: Tensor, *, temperature: float = 1.0) -> Tensor:
+    """D_JS(P || Q), rows of `(N, C)` logits, averaged over rows; in [0, log 2]."""
+    log_p = F.log_softmax(p_logits.float() / temperature, dim=1)
+    log_q = F.log_softmax(q_logits.float() / temperature, dim=1)
+    log_mean = torch.logaddexp(log_p, log_q) - math.log(2)
+    to_mean = [F.kl_div(log_mean, side, reduction="batchmean", log_target=True) for side in (log_p, log_q)]
+    return 0.5 * (to_mean[0] + to_mean[1])
+
+
+def release_divergence(p_logits: Tensor, q_logits: Tensor, *, temperature: float = 1.0) -> Tensor:
+    """What the authors' release computes in place of D_KL(P || Q): probabilities where log-probabilities belong.
+
+    mean over rows and classes of p (log p - q). It is not a divergence: at uniform predictions over C classes it is
+    about -log(C) / C. Kept for the `official` setting only.
+    """
+    log_p = F.log_softmax(p_logits.float() / temperature, dim=1)
+    q = F.softmax(q_logits.float() / temperature, dim=1)
+    return (log_p.exp() * (log_p - q)).mean()
+
+
+def cross_modal_pairs(labels: Tensor, modalities: Tensor) -> tuple[Tensor, Tensor]:
+    """Row indices (visible, infrared), each `(n,)`, of all pairs of one identity across the two modalities.
+
+    Raises:
+        ValueError: no identity of the batch is there in both modalities.
+    """
+    pairs = (labels[:, None] == labels[None, :]) & (modalities[:, None] == 0) & (modalities[None, :] == 1)
+    visible, infrared = pairs.nonzero(as_tuple=True)
+    if len(visible) == 0:
+        raise ValueError(
+            "a batch has no identity in both modalities. Expected P x K batches with K split between them: "
+            "check the training records or use the cross-modal sampler."
+        )
+    return visible, infrared
+
+
+def mutual_learning(a_logits: Tensor, b_logits: Tensor, *, temperature: float = 1.0) -> Tensor:
+    """Deep mutual learning (Zhang et al., CVPR 2018, equation 7): each matches the other's prediction, held fixed."""
+    return kl_divergence(b_logits.detach(), a_logits, temperature=temperature) + kl_divergence(
+        a_logits.detach(), b_logits, temperature=temperature
+    )
+
+
+def sinkhorn_distance(a: Tensor, b: Tensor, *, epsilon: float = 0.01, rounds: int = 100, stop: float = 0.1) -> Tensor:
+    """Entropic optimal-transport cost between two sets of points of equal weight, squared Euclidean ground cost.
+
+    Args:
+        a, b: `(N, D)`, `(M, D)`.
+        epsilon: weight of the entropy; rounds: at most so many updates of both potentials.
+        stop: end when the first potential's update sums to less than this (in units of cost).
+    """
+    cost = torch.cdist(a.float(), b.float(), compute_mode="donot_use_mm_for_euclid_dist").pow(2)
+    n, m = cost.shape
+    log_a, log_b = -math.log(n), -math.log(m)
+    f, g = cost.new_zeros(n), cost.new_zeros(m)
+    for _ in range(rounds):
+        previous = f
+        f = epsilon * (log_a - torch.logsumexp((g[None, :] - cost) / epsilon, dim=1))
+        g = epsilon * (log_b - torch.logsumexp((f[:, None] - cost) / epsilon, dim=0))
+        if (f - previous).detach().abs().sum() < stop:
+            break
+    plan = torch.exp((f[:, None] + g[None, :] - cost) / epsilon)
+    return (plan * cost).sum()

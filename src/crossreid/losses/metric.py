@@ -1,0 +1,92 @@
+"""Losses on distances between samples: the modality-aware ranking loss and the batch-hard triplet loss.
+
+The ranking loss is the ranked list loss of Wang et al. (CVPR 2019, equations 3 to 8) taken once over pairs of the same
+modality and once over pairs across modalities, each with a boundary and margin of its own (METHODS, section 1).
+No function here loops over samples.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def euclidean_distances(a: Tensor, b: Tensor) -> Tensor:
+    """`(A, D)`, `(B, D)` to Euclidean distances `(A, B)`, float32; the gradient is finite at distance 0."""
+    # Autocast would take the product in half precision, where near distances vanish in the difference of large numbers.
+    with torch.autocast(a.device.type, enabled=False):
+        a, b = a.float(), b.float()
+        squared = a.pow(2).sum(1, keepdim=True) + b.pow(2).sum(1) - 2 * a @ b.T
+        return squared.clamp_min(1e-12).sqrt()
+
+
+def ranking_loss(distances: Tensor, positives: Tensor, negatives: Tensor, *, boundary: float, margin: float) -> Tensor:
+    """The ranked list loss of `(N, M)` distances, averaged over the N anchors.
+
+    A negative should lie beyond `boundary`, a positive within `boundary - margin`. For an anchor i,
+
+        mean over violating positives of  d_ij - (boundary - margin)
+        + sum over violating negatives of w_ij (boundary - d_ij) / sum of w_ij,   w_ij = exp(boundary - d_ij).
+
+    The weights are constants to the gradient. An anchor without a violating pair of a kind adds 0 for that kind.
+
+    Args:
+        distances: `(N, M)`.
+        positives, negatives: `(N, M)` bool masks of the pairs that count.
+    """
+    if margin <= 0 or boundary <= margin:
+        raise ValueError(f"expected 0 < margin < boundary, found margin {margin} and boundary {boundary}.")
+    far = (distances - (boundary - margin)).clamp_min(0) * positives
+    near = (boundary - distances).clamp_min(0) * negatives
+    count = ((far > 0).sum(1)).clamp_min(1)
+    weights = torch.exp((boundary - distances).detach()) * (near > 0)
+    pull = far.sum(1) / count
+    push = (weights * near).sum(1) / weights.sum(1).clamp_min(torch.finfo(distances.dtype).tiny)
+    return (pull + push).mean()
+
+
+def modality_aware_ranking_loss(
+    features: Tensor,
+    labels: Tensor,
+    modalities: Tensor,
+    *,
+    same: tuple[float, float] = (2.2, 0.9),
+    across: tuple[float, float] = (2.0, 1.0),
+) -> Tensor:
+    """Ranking loss of pairs within a modality plus ranking loss of pairs across, on L2-normalised features.
+
+    Args:
+        features: `(B, D)`, normalised here.
+        labels, modalities: `(B,)` int64.
+        same, across: (boundary, margin) of either kind; distances are in [0, 2].
+    """
+    normalised = F.normalize(features.float(), dim=1)
+    distances = euclidean_distances(normalised, normalised)
+    same_label = labels[:, None] == labels[None, :]
+    same_modality = modalities[:, None] == modalities[None, :]
+    other = ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
+    loss = features.new_zeros((), dtype=torch.float32)
+    for pairs, (boundary, margin) in ((same_modality & other, same), (~same_modality, across)):
+        loss = loss + ranking_loss(distances, pairs & same_label, pairs & ~same_label, boundary=boundary, margin=margin)
+    return loss
+
+
+def triplet_loss(features: Tensor, labels: Tensor, *, margin: float | None = None) -> Tensor:
+    """Batch-hard triplet loss (Hermans et al., 2017, equation 5), averaged over the anchors that have both kinds.
+
+    Args:
+        features: `(B, D)` as given, compared by Euclidean distance; labels: `(B,)` int64.
+        margin: hinge at this margin, or the soft margin log(1 + exp(positive - negative)) when None.
+    """
+    features = features.float()
+    distances = euclidean_distances(features, features)
+    same = labels[:, None] == labels[None, :]
+    other = ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
+    hardest_positive = distances.masked_fill(~(same & other), -torch.inf).amax(1)
+    hardest_negative = distances.masked_fill(same, torch.inf).amin(1)
+    valid = (same & other).any(1) & (~same).any(1)
+    # An anchor without a positive or a negative has an infinite term: it is replaced before it can reach the gradient.
+    difference = torch.where(valid, hardest_positive - hardest_negative, torch.zeros_like(hardest_positive))
+    terms = F.softplus(difference) if margin is None else (difference + margin).clamp_min(0)
+    return (terms * valid).sum() / valid.sum().clamp_min(1)

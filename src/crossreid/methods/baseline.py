@@ -1,0 +1,52 @@
+"""The baseline: one encoder that both modalities share, identity cross-entropy and a batch-hard triplet loss.
+
+It follows Luo et al., "Bag of tricks and a strong baseline for deep person re-identification" (CVPRW 2019): the
+triplet loss acts before the BN neck, the classifier and the test feature after it. Centre loss is left out.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from crossreid.data.loader import Batch
+from crossreid.losses.metric import triplet_loss
+from crossreid.methods.method import Method
+from crossreid.models.backbones import BackboneOptions
+from crossreid.models.heads import Encoder, concatenate_normalised, linear_classifier
+from crossreid.options import Options
+
+
+class BaselineOptions(Options):
+    name: Literal["baseline"] = Field("baseline", description="Identity + triplet, one shared encoder.")
+    backbone: BackboneOptions = Field(BackboneOptions(), description="The encoder.")
+    label_smoothing: float = Field(0.1, ge=0, lt=1, description="Label smoothing of the cross-entropy.")
+    margin: float | None = Field(0.3, gt=0, description="Margin of the triplet loss; null for the soft margin.")
+    triplet_weight: float = Field(1.0, ge=0, description="Weight of the triplet loss.")
+
+
+class Baseline(Method):
+    def __init__(self, options: BaselineOptions, classes: int) -> None:
+        super().__init__()
+        self.options = options
+        self.encoder = Encoder(options.backbone)
+        self.classifier = linear_classifier(self.encoder.width, classes)
+
+    @property
+    def encoders(self) -> list[nn.Module]:
+        return [self.encoder.backbone]
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        pooled = self.encoder.pool(batch.images)
+        logits = self.classifier(self.encoder.neck(pooled))
+        pooled, logits, labels = self.gather(pooled), self.gather(logits), self.gather(batch.labels)
+        return {
+            "identity": F.cross_entropy(logits.float(), labels, label_smoothing=self.options.label_smoothing),
+            "triplet": self.options.triplet_weight * triplet_loss(pooled, labels, margin=self.options.margin),
+        }
+
+    def embed(self, images: Tensor, modalities: Tensor) -> Tensor:
+        return concatenate_normalised([self.encoder(images)])

@@ -1,0 +1,1 @@
+"""Networks: backbones from timm, pooling, bottlenecks and heads."""

@@ -1,0 +1,90 @@
+"""Pooling, the BN neck, bottlenecks and classifiers of the three-branch network (METHODS, section 1)."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from crossreid.models.backbones import Backbone, BackboneOptions
+from crossreid.options import Options
+
+
+class BottleneckOptions(Options):
+    hidden: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        (1024, 512), description="Widths of the hidden layers, ReLU after each."
+    )
+    width: int = Field(256, ge=1, description="Width of the representation z.")
+    batch_norm: bool = Field(False, description="Batch norm before each ReLU.")
+    doubled: bool = Field(
+        False, description="Make z twice `width` wide, as the authors' release does (512 for a `z_dim` of 256)."
+    )
+
+    @property
+    def out(self) -> int:
+        return self.width * (2 if self.doubled else 1)
+
+
+class Encoder(nn.Module):
+    """A backbone, average pooling and the BN neck: `(B, 3, H, W)` to the observation v `(B, width)`.
+
+    The neck's shift is fixed at zero, so that v is centred (Luo et al., "Bag of tricks", CVPRW 2019).
+    """
+
+    def __init__(self, options: BackboneOptions) -> None:
+        super().__init__()
+        self.backbone = Backbone(options)
+        self.width = self.backbone.width
+        self.neck = nn.BatchNorm1d(self.width)
+        self.neck.bias.requires_grad_(False)
+
+    def pool(self, images: Tensor) -> Tensor:
+        """`(B, 3, H, W)` to the average-pooled feature map `(B, width)`, before the neck."""
+        return self.backbone(images).mean(dim=(2, 3))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.neck(self.pool(images))
+
+
+class Bottleneck(nn.Sequential):
+    """The information bottleneck B: observation v `(B, width)` to representation z `(B, options.out)`."""
+
+    def __init__(self, width: int, options: BottleneckOptions) -> None:
+        layers: list[nn.Module] = []
+        for hidden in options.hidden:
+            layers.append(nn.Linear(width, hidden))
+            if options.batch_norm:
+                layers.append(nn.BatchNorm1d(hidden))
+            layers.append(nn.ReLU())
+            width = hidden
+        layers.append(nn.Linear(width, options.out))
+        super().__init__(*layers)
+        for layer in self:
+            if isinstance(layer, nn.Linear):
+                nn.init.kaiming_normal_(layer.weight)
+                nn.init.zeros_(layer.bias)
+
+
+def linear_classifier(width: int, classes: int) -> nn.Linear:
+    """`(B, width)` to logits `(B, classes)`, started near zero so that the first predictions are uniform."""
+    layer = nn.Linear(width, classes, bias=False)
+    nn.init.normal_(layer.weight, std=0.001)
+    return layer
+
+
+def hidden_classifier(width: int, classes: int, hidden: int | None = None, dropout: float = 0.5) -> nn.Sequential:
+    """The release's classifier of z: a hidden layer with batch norm, leaky ReLU and dropout before the logits."""
+    hidden = hidden or width
+    first = nn.Linear(width, hidden)
+    nn.init.kaiming_normal_(first.weight)
+    nn.init.zeros_(first.bias)
+    return nn.Sequential(
+        first, nn.BatchNorm1d(hidden), nn.LeakyReLU(0.1), nn.Dropout(dropout), linear_classifier(hidden, classes)
+    )
+
+
+def concatenate_normalised(parts: list[Tensor]) -> Tensor:
+    """Concatenation of `(B, D_i)` as one L2-normalised `(B, sum D_i)` in float32."""
+    return nn.functional.normalize(torch.cat([part.float() for part in parts], dim=1), dim=1)

@@ -1,0 +1,188 @@
+"""Divergences against slow loops, entropic transport against exact optimal transport."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import linear_sum_assignment, linprog
+from scipy.spatial.distance import jensenshannon
+from scipy.stats import entropy
+
+from crossreid.losses.distillation import (
+    cross_modal_pairs,
+    js_divergence,
+    kl_divergence,
+    mutual_learning,
+    release_divergence,
+    sinkhorn_distance,
+)
+
+
+@st.composite
+def logit_pairs(draw):
+    rows, classes = draw(st.integers(1, 5)), draw(st.integers(2, 6))
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 2**31)))
+    scale = draw(st.sampled_from([0.01, 1.0, 8.0]))
+    return scale * torch.randn(2, rows, classes, generator=generator)
+
+
+def probabilities(logits, temperature=1.0):
+    rows = np.asarray(logits, dtype=np.float64) / temperature
+    rows = np.exp(rows - rows.max(1, keepdims=True))
+    return rows / rows.sum(1, keepdims=True)
+
+
+@given(logit_pairs(), st.sampled_from([0.5, 1.0, 4.0]))
+def test_kl_is_the_definition(pair, temperature):
+    p, q = probabilities(pair[0], temperature), probabilities(pair[1], temperature)
+    expected = np.mean([entropy(a, b) for a, b in zip(p, q, strict=True)])
+    assert float(kl_divergence(*pair, temperature=temperature)) == pytest.approx(expected, rel=1e-4, abs=1e-5)
+
+
+@given(logit_pairs(), st.sampled_from([0.5, 1.0, 4.0]))
+def test_js_is_the_definition(pair, temperature):
+    p, q = probabilities(pair[0], temperature), probabilities(pair[1], temperature)
+    expected = np.mean([jensenshannon(a, b) ** 2 for a, b in zip(p, q, strict=True)])
+    assert float(js_divergence(*pair, temperature=temperature)) == pytest.approx(expected, rel=1e-4, abs=1e-5)
+
+
+@given(logit_pairs())
+def test_kl_is_nonnegative_and_zero_for_equal_predictions_only(pair):
+    assert float(kl_divergence(*pair)) >= -1e-6
+    assert float(kl_divergence(pair[0], pair[0] + 3.0)) == pytest.approx(0, abs=1e-6)
+    if np.abs(probabilities(pair[0]) - probabilities(pair[1])).max() > 0.05:
+        assert float(kl_divergence(*pair)) > 1e-4
+
+
+@given(logit_pairs())
+def test_js_is_symmetric_and_bounded(pair):
+    value = float(js_divergence(*pair))
+    assert -1e-6 <= value <= math.log(2) + 1e-6
+    assert float(js_divergence(pair[1], pair[0])) == pytest.approx(value, abs=1e-6)
+    assert float(js_divergence(pair[0], pair[0])) == pytest.approx(0, abs=1e-6)
+
+
+def test_js_reaches_its_bound_on_disjoint_predictions():
+    p, q = torch.tensor([[200.0, 0.0]]), torch.tensor([[0.0, 200.0]])
+    assert float(js_divergence(p, q)) == pytest.approx(math.log(2))
+
+
+@given(logit_pairs(), st.randoms(use_true_random=False))
+def test_order_of_rows_is_irrelevant(pair, random):
+    order = list(range(pair.shape[1]))
+    random.shuffle(order)
+    for function in (kl_divergence, js_divergence, release_divergence, mutual_learning):
+        torch.testing.assert_close(function(pair[0][order], pair[1][order]), function(*pair))
+
+
+@pytest.mark.parametrize("function", [kl_divergence, js_divergence, release_divergence, mutual_learning])
+def test_extreme_logits_keep_value_and_gradient_finite(function):
+    p = torch.tensor([[1e4, -1e4, 0.0], [0.0, 0.0, 0.0]], requires_grad=True)
+    q = torch.tensor([[-1e4, 1e4, 0.0], [50.0, 0.0, -50.0]], requires_grad=True)
+    function(p, q).backward()
+    assert q.grad is not None
+    assert torch.isfinite(q.grad).all()
+
+
+@given(logit_pairs())
+def test_release_divergence_is_the_mistake_it_names(pair):
+    p, q = probabilities(pair[0]), probabilities(pair[1])
+    total = 0.0
+    for i in range(p.shape[0]):
+        for c in range(p.shape[1]):
+            total += p[i, c] * (math.log(p[i, c]) - q[i, c]) if p[i, c] > 0 else 0.0
+    assert float(release_divergence(*pair)) == pytest.approx(total / p.size, rel=1e-4, abs=1e-6)
+
+
+def test_release_divergence_at_random_weights_is_what_the_release_printed():
+    """395 identities, uniform predictions: VSD of two branches -0.030, VCD of halves -0.015 (METHODS, section 1)."""
+    uniform = torch.zeros(4, 395)
+    one = float(release_divergence(uniform, uniform))
+    assert round(2 * one, 3) == -0.030
+    assert round(0.5 * one + 0.5 * one, 3) == -0.015
+
+
+@given(logit_pairs())
+def test_mutual_learning_is_two_divergences_with_the_other_held_fixed(pair):
+    a, b = pair[0].clone().requires_grad_(), pair[1].clone().requires_grad_()
+    value = mutual_learning(a, b)
+    p, q = probabilities(pair[0]), probabilities(pair[1])
+    expected = np.mean([entropy(x, y) + entropy(y, x) for x, y in zip(p, q, strict=True)])
+    assert value.item() == pytest.approx(expected, rel=1e-4, abs=1e-5)
+    value.backward()
+    # d/d(a) of KL(b || a), b fixed, is softmax(a) - softmax(b), averaged over rows.
+    np.testing.assert_allclose(a.grad.numpy(), (p - q) / len(p), atol=1e-5)
+    np.testing.assert_allclose(b.grad.numpy(), (q - p) / len(p), atol=1e-5)
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 1)), min_size=1, max_size=10))
+def test_cross_modal_pairs_are_all_pairs_of_an_identity(rows):
+    labels, modalities = (torch.tensor(part) for part in zip(*rows, strict=True))
+    expected = {
+        (i, j)
+        for i, (label, kind) in enumerate(rows)
+        for j, (other, other_kind) in enumerate(rows)
+        if label == other and kind == 0 and other_kind == 1
+    }
+    if not expected:
+        with pytest.raises(ValueError, match="both modalities"):
+            cross_modal_pairs(labels, modalities)
+        return
+    visible, infrared = cross_modal_pairs(labels, modalities)
+    found = list(zip(visible.tolist(), infrared.tolist(), strict=True))
+    assert len(found) == len(expected)
+    assert set(found) == expected
+
+
+def exact_transport(a, b):
+    """Optimal transport between equal weights by linear programming."""
+    cost = ((a[:, None] - b[None]) ** 2).sum(-1)
+    n, m = cost.shape
+    rows = np.kron(np.eye(n), np.ones((1, m)))
+    columns = np.kron(np.ones((1, n)), np.eye(m))
+    marginals = np.concatenate([np.full(n, 1 / n), np.full(m, 1 / m)])
+    return linprog(cost.ravel(), A_eq=np.vstack([rows, columns]), b_eq=marginals, bounds=(0, None)).fun
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 2**31), st.integers(1, 6), st.integers(1, 6))
+def test_sinkhorn_tends_to_exact_transport_as_the_entropy_vanishes(seed, n, m):
+    generator = np.random.default_rng(seed)
+    a, b = generator.random((n, 3)), generator.random((m, 3))
+    value = sinkhorn_distance(torch.tensor(a), torch.tensor(b), epsilon=2e-3, rounds=4000, stop=1e-7)
+    assert float(value) == pytest.approx(exact_transport(a, b), abs=0.01)
+
+
+def test_sinkhorn_finds_the_best_matching_of_two_batches():
+    generator = np.random.default_rng(1)
+    a = generator.random((8, 4))
+    b = a[generator.permutation(8)] + 0.02 * generator.random((8, 4))
+    cost = ((a[:, None] - b[None]) ** 2).sum(-1)
+    rows, columns = linear_sum_assignment(cost)
+    value = sinkhorn_distance(torch.tensor(a), torch.tensor(b), epsilon=1e-3, rounds=2000, stop=1e-7)
+    assert float(value) == pytest.approx(cost[rows, columns].mean(), abs=1e-3)
+
+
+@given(st.integers(0, 2**31))
+def test_sinkhorn_as_the_release_sets_it_is_finite_nonnegative_and_blind_to_order(seed):
+    generator = torch.Generator().manual_seed(seed)
+    a, b = (torch.randn(6, 5, generator=generator).softmax(1) for _ in range(2))
+    order = torch.randperm(6, generator=generator)
+    leaf = a.clone().requires_grad_()
+    value = sinkhorn_distance(leaf, b)
+    value.backward()
+    assert value.item() >= 0
+    assert torch.isfinite(leaf.grad).all()
+    torch.testing.assert_close(sinkhorn_distance(a[order], b), value.detach(), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(sinkhorn_distance(a, b[order]), value.detach(), atol=1e-5, rtol=1e-4)
+
+
+def test_sinkhorn_of_equal_points_has_finite_gradients():
+    points = torch.full((4, 3), 1 / 3, requires_grad=True)
+    value = sinkhorn_distance(points, points.detach())
+    value.backward()
+    assert value.item() == 0
+    assert torch.isfinite(points.grad).all()

@@ -1,0 +1,102 @@
+"""Necks, bottlenecks and classifiers, recomputed layer by layer."""
+
+import pytest
+import torch
+from pydantic import ValidationError
+from torch import nn
+
+from crossreid.models.backbones import BackboneOptions
+from crossreid.models.heads import (
+    Bottleneck,
+    BottleneckOptions,
+    Encoder,
+    concatenate_normalised,
+    hidden_classifier,
+    linear_classifier,
+)
+
+BACKBONE = BackboneOptions(name="test_resnet", weights="none")
+
+
+def linear_widths(module):
+    return [(layer.in_features, layer.out_features) for layer in module.modules() if isinstance(layer, nn.Linear)]
+
+
+@torch.no_grad()
+def test_encoder_pools_the_map_and_normalises_it():
+    torch.manual_seed(0)
+    encoder = Encoder(BACKBONE)
+    images = torch.randn(6, 3, 32, 32)
+    v = encoder(images)
+    maps = encoder.backbone(images)
+    pooled = torch.stack([maps[:, :, i, j] for i in range(maps.shape[2]) for j in range(maps.shape[3])]).mean(0)
+    expected = (pooled - pooled.mean(0)) / (pooled.var(0, correction=0) + 1e-5).sqrt()
+    assert v.shape == (6, encoder.width)
+    torch.testing.assert_close(v, expected, atol=1e-3, rtol=1e-3)
+
+
+def test_the_necks_shift_stays_at_zero():
+    encoder = Encoder(BACKBONE)
+    optimiser = torch.optim.SGD([p for p in encoder.parameters() if p.requires_grad], lr=1.0)
+    (encoder(torch.randn(4, 3, 32, 32)) - 1).pow(2).mean().backward()
+    optimiser.step()
+    assert encoder.neck.weight.grad is not None
+    assert torch.equal(encoder.neck.bias, torch.zeros(encoder.width))
+
+
+def test_bottleneck_of_the_paper():
+    assert linear_widths(Bottleneck(2048, BottleneckOptions())) == [(2048, 1024), (1024, 512), (512, 256)]
+
+
+def test_bottleneck_of_the_release():
+    options = BottleneckOptions(hidden=(1000, 500), batch_norm=True, doubled=True)
+    bottleneck = Bottleneck(2048, options)
+    assert linear_widths(bottleneck) == [(2048, 1000), (1000, 500), (500, 512)]
+    assert [layer.num_features for layer in bottleneck if isinstance(layer, nn.BatchNorm1d)] == [1000, 500]
+    assert options.out == 512
+
+
+@torch.no_grad()
+def test_bottleneck_is_an_mlp_without_activation_at_its_end():
+    bottleneck = Bottleneck(6, BottleneckOptions(hidden=(5, 4), width=3))
+    v = torch.randn(7, 6)
+    first, second, last = (layer for layer in bottleneck if isinstance(layer, nn.Linear))
+    hidden = (v @ first.weight.T + first.bias).clamp_min(0)
+    hidden = (hidden @ second.weight.T + second.bias).clamp_min(0)
+    z = bottleneck(v)
+    torch.testing.assert_close(z, hidden @ last.weight.T + last.bias)
+    assert (z < 0).any()
+
+
+@pytest.mark.parametrize("wrong", [{"width": 0}, {"hidden": (1024, 0)}, {"hidden": (-3,)}, {"depth": 2}])
+def test_impossible_bottlenecks_are_refused(wrong):
+    with pytest.raises(ValidationError):
+        BottleneckOptions(**wrong)
+
+
+@torch.no_grad()
+def test_first_predictions_are_uniform():
+    torch.manual_seed(0)
+    v = torch.randn(16, 64)
+    for classifier in (linear_classifier(64, 10), hidden_classifier(64, 10).eval()):
+        torch.testing.assert_close(classifier(v).softmax(1), torch.full((16, 10), 0.1), atol=0.01, rtol=0)
+
+
+@torch.no_grad()
+def test_hidden_classifier_drops_units_in_training_only():
+    torch.manual_seed(0)
+    classifier = hidden_classifier(8, 5, hidden=32)
+    z = torch.randn(4, 8)
+    classifier.eval()
+    assert torch.equal(classifier(z), classifier(z))
+    classifier.train()
+    assert not torch.equal(classifier(z), classifier(z))
+    assert [layer.p for layer in classifier if isinstance(layer, nn.Dropout)] == [0.5]
+    assert any(isinstance(layer, nn.LeakyReLU) for layer in classifier)
+
+
+def test_parts_are_joined_and_have_length_one_together():
+    parts = [torch.tensor([[3.0, 0.0]], dtype=torch.bfloat16), torch.tensor([[4.0]])]
+    joined = concatenate_normalised(parts)
+    assert joined.dtype == torch.float32
+    torch.testing.assert_close(joined, torch.tensor([[0.6, 0.0, 0.8]]))
