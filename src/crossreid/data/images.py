@@ -1,0 +1,67 @@
+"""Safe decoding: an image file becomes RGB, decoded right, or is refused by name."""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from crossreid.data.pseudo_infrared import pseudo_infrared
+from crossreid.data.records import DataError, Record
+
+MAX_PIXELS = 64_000_000
+# What Pillow calls images of one 16- or 32-bit channel; their full scale is that of the type, never the file's own range.
+_WIDE = ("I;16", "I;16L", "I;16B", "I;16N", "I")
+
+
+def load_image(source: Record | Path, *, at_least: tuple[int, int] | None = None) -> np.ndarray:
+    """An image file as `(H, W, 3)` uint8 RGB.
+
+    Grey is repeated over the channels, 16-bit values keep their upper 8 bits, CMYK is converted, transparency is laid
+    on white, the EXIF orientation is applied, of an animation the first frame is taken. A record marked
+    `pseudo_infrared` is turned into it, by a generator of its file's name: the same image each time.
+
+    Args:
+        at_least: (height, width) that suffice; a larger JPEG is then decoded at a fraction of its size, which is faster.
+
+    Raises:
+        DataError: the file is missing, empty, truncated, no image, or of more than 64 million pixels; it is named.
+    """
+    path = source.path if isinstance(source, Record) else Path(source)
+    try:
+        if path.stat().st_size == 0:
+            raise DataError(f"{path} is empty (0 bytes). Copy it again, or remove it from the data set.")
+        with Image.open(path) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise DataError(
+                    f"{path} has {image.width} x {image.height} pixels; expected at most {MAX_PIXELS:,}. "
+                    "Crop or shrink it first."
+                )
+            if at_least is not None and image.format == "JPEG":
+                image.draft(None, (at_least[1], at_least[0]))
+            pixels = np.asarray(_as_rgb(ImageOps.exif_transpose(image)))
+    except FileNotFoundError as error:
+        raise DataError(f"{path} not found. Check the root and the lists of the data set.") from error
+    except (UnidentifiedImageError, Image.DecompressionBombError) as error:
+        raise DataError(f"{path} is no image that can be decoded ({type(error).__name__}).") from error
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{path} cannot be decoded: {error}. It is truncated or damaged; copy it again.") from error
+    if isinstance(source, Record) and source.pseudo_infrared:
+        return pseudo_infrared(pixels, np.random.default_rng(zlib.crc32(path.name.encode())))
+    return pixels
+
+
+def _as_rgb(image: Image.Image) -> Image.Image:
+    if image.mode in _WIDE:
+        values = np.asarray(image)
+        return Image.fromarray((np.clip(values, 0, 65535) >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode == "F":
+        raise ValueError("floating-point pixels have no defined range; expected 8 or 16 bits a channel")
+    if image.mode in ("RGBA", "LA", "PA") or (image.mode == "P" and "transparency" in image.info):
+        image = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    return image.convert("RGB")

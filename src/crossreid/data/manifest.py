@@ -1,0 +1,215 @@
+"""A manifest: a CSV file that says what one's own images are of.
+
+Columns `path,identity`, and where known `camera,modality,tracklet,split`. Paths are relative to the file. Only the first
+two are needed: identities may be any text, cameras may be unknown, and identities are divided here where no split is given.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from crossreid.data.records import DataError, Modality, Record, Split, in_order, labels_of
+
+SPLITS = {
+    "train": "train",
+    "val": "validation",
+    "validation": "validation",
+    "test": "test",
+    "query": "query",
+    "gallery": "gallery",
+}
+COLUMNS = ("path", "identity", "camera", "modality", "tracklet", "split")
+_MODALITIES = {"visible": Modality.VISIBLE, "rgb": Modality.VISIBLE, "vis": Modality.VISIBLE, "infrared": Modality.INFRARED,
+               "ir": Modality.INFRARED, "nir": Modality.INFRARED, "thermal": Modality.INFRARED}  # fmt: skip
+
+
+def parse(
+    root: Path,
+    *,
+    pseudo_infrared: Literal["none", "query"] = "none",
+    fractions: Sequence[float] = (0.6, 0.1, 0.3),
+    seed: int = 0,
+) -> Split:
+    """Read a manifest; `root` is the CSV file or the folder that holds `manifest.csv`.
+
+    Without a `split` column whole identities are divided by `fractions` (train, validation, test), drawn with `seed`; both
+    tests of an identity need two images, so identities with one image go to training. Rows of `test` become query where they
+    are infrared and gallery where they are visible.
+
+    Args:
+        pseudo_infrared: `query` makes a cross-modal set of a visible one. Each training image is there as it is and as
+            pseudo-infrared; in validation and test, half of the cameras of an identity (half of its images, where
+            cameras are unknown or only one) become pseudo-infrared queries, the rest stays the visible gallery: no
+            photograph is on both sides.
+
+    Raises:
+        DataError: what is wrong, with the line's number: a missing column, an unknown value, a path listed twice, an
+            identity in training and in test, nothing to train on or nothing to search.
+    """
+    path = Path(root)
+    path = path / "manifest.csv" if path.is_dir() else path
+    if pseudo_infrared not in ("none", "query"):
+        raise DataError(f"manifest: pseudo_infrared is {pseudo_infrared!r}, expected 'none' or 'query'.")
+    rows = read_rows(path)
+    if any(role for _, role in rows):
+        without = [record.path for record, role in rows if not role]
+        if without:
+            raise DataError(f"{path}: {without[0]} has no split, others have. Expected one of {', '.join(SPLITS)}.")
+        parts: dict[str, list[Record]] = defaultdict(list)
+        for record, role in rows:
+            parts[role].append(record)
+    else:
+        parts = divide([record for record, _ in rows], fractions, seed)
+    if pseudo_infrared == "query":
+        parts = with_pseudo_infrared(parts, path)
+    query = parts["query"] + [r for r in parts["test"] if r.modality == Modality.INFRARED]
+    gallery = parts["gallery"] + [r for r in parts["test"] if r.modality == Modality.VISIBLE]
+    split = Split(
+        name="manifest",
+        root=path.parent,
+        protocol="cross-modal",
+        train=tuple(in_order(parts["train"])),
+        validation=tuple(in_order(parts["validation"])),
+        query=tuple(in_order(query)),
+        gallery=tuple(in_order(gallery)),
+    )
+    refuse_unusable(split, path)
+    return split
+
+
+def read_rows(path: Path) -> list[tuple[Record, str]]:
+    """The (record, split) of each line; split is '' where not given. Commas, semicolons and tabs separate, a BOM is passed over."""
+    if not path.is_file():
+        raise DataError(
+            f"manifest {path} not found. Expected a CSV file with the columns path,identity (docs/datasets.md#manifest)."
+        )
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 (byte {error.start}). Save it as UTF-8.") from error
+    first = text.split("\n", 1)[0]
+    separator = max(",;\t", key=first.count)
+    reader = csv.DictReader(io.StringIO(text), delimiter=separator, skipinitialspace=True)
+    columns = [column.strip() for column in reader.fieldnames or []]
+    reader.fieldnames = columns
+    missing = [column for column in ("path", "identity") if column not in columns]
+    if missing:
+        raise DataError(
+            f"{path}, line 1: column {missing[0]!r} is missing. Expected path,identity and any of {', '.join(COLUMNS[2:])}."
+        )
+    rows: list[tuple[Record, str]] = []
+    seen: dict[Path, int] = {}
+    for row in reader:
+        where = f"{path}, line {reader.line_num}"
+        values = {column: (row.get(column) or "").strip() for column in COLUMNS}
+        if not values["path"] or not values["identity"]:
+            raise DataError(f"{where}: path and identity must not be empty.")
+        camera, modality, split = (
+            values["camera"] or "0",
+            values["modality"].lower() or "visible",
+            values["split"].lower(),
+        )
+        if not camera.isdecimal():
+            raise DataError(f"{where}: camera is {camera!r}, expected a whole number, or nothing where it is unknown.")
+        if modality not in _MODALITIES:
+            raise DataError(f"{where}: modality is {modality!r}, expected visible or infrared.")
+        if split and split not in SPLITS:
+            raise DataError(f"{where}: split is {split!r}, expected one of {', '.join(SPLITS)}.")
+        image = path.parent / values["path"]
+        if image in seen:
+            raise DataError(f"{where}: {values['path']} is listed in line {seen[image]} already.")
+        seen[image] = reader.line_num
+        record = Record(image, values["identity"], int(camera), _MODALITIES[modality], values["tracklet"] or None)
+        rows.append((record, SPLITS.get(split, "")))
+    if not rows:
+        raise DataError(f"{path} lists no image.")
+    return rows
+
+
+def divide(records: Sequence[Record], fractions: Sequence[float], seed: int) -> dict[str, list[Record]]:
+    """Whole identities to train, validation and test by `fractions`."""
+    if len(fractions) != 3 or any(f < 0 for f in fractions) or abs(sum(fractions) - 1) > 1e-6:
+        raise DataError(
+            f"manifest: fractions are {tuple(fractions)}, expected three (train, validation, test) that sum to 1."
+        )
+    counts: dict[str, int] = defaultdict(int)
+    for record in records:
+        counts[record.identity] += 1
+    testable = [identity for identity in labels_of(records) if counts[identity] > 1]
+    order = [testable[i] for i in np.random.default_rng(seed).permutation(len(testable))]
+    total = len(counts)
+    test = order[: round(fractions[2] * total)]
+    validation = order[len(test) : len(test) + round(fractions[1] * total)]
+    roles = dict.fromkeys(test, "test") | dict.fromkeys(validation, "validation")
+    parts: dict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        parts[roles.get(record.identity, "train")].append(record)
+    return parts
+
+
+def with_pseudo_infrared(parts: dict[str, list[Record]], path: Path) -> dict[str, list[Record]]:
+    """The parts of a visible set as those of a cross-modal one, as `parse` says."""
+    infrared = [record for records in parts.values() for record in records if record.modality == Modality.INFRARED]
+    if infrared:
+        raise DataError(
+            f"{path}: pseudo_infrared is for visible images, but {infrared[0].path} is infrared. Leave the option out."
+        )
+    result: dict[str, list[Record]] = defaultdict(list)
+    result["train"] = [version for record in parts["train"] for version in (record, as_pseudo_infrared(record))]
+    for part in ("validation", "test"):
+        for record, asks in asking(parts[part]):
+            result[part].append(as_pseudo_infrared(record) if asks else record)
+    result["query"] = [as_pseudo_infrared(record) for record in parts["query"]]
+    result["gallery"] = list(parts["gallery"])
+    return result
+
+
+def as_pseudo_infrared(record: Record) -> Record:
+    return replace(record, modality=Modality.INFRARED, pseudo_infrared=True)
+
+
+def asking(records: Sequence[Record]) -> list[tuple[Record, bool]]:
+    """Each record with whether it asks: every second camera of an identity, or every second image where it has one camera."""
+    groups: dict[str, list[Record]] = defaultdict(list)
+    for record in in_order(records):
+        groups[record.identity].append(record)
+    result = []
+    for group in groups.values():
+        cameras = list(dict.fromkeys(record.camera for record in group))
+        for place, record in enumerate(group):
+            turn = cameras.index(record.camera) if len(cameras) > 1 else place
+            result.append((record, turn % 2 == 0))
+    return result
+
+
+def refuse_unusable(split: Split, path: Path) -> None:
+    """Raise `DataError` where the parts overlap in identities or one that is needed is empty."""
+    names = {
+        name: {record.identity for record in records}
+        for name, records in (
+            ("train", split.train),
+            ("validation", split.validation),
+            ("test", (*split.query, *split.gallery)),
+        )
+    }
+    for one, other in (("train", "validation"), ("train", "test"), ("validation", "test")):
+        both = sorted(names[one] & names[other])
+        if both:
+            raise DataError(
+                f"{path}: identity {both[0]!r} is in {one} and in {other} ({len(both)} such). Identities must be disjoint."
+            )
+    for name, records, hint in (
+        ("train", split.train, "Give rows of split train."),
+        ("query", split.query, "Give infrared test images or rows of split query, or set pseudo_infrared: query."),
+        ("gallery", split.gallery, "Give visible test images or rows of split gallery."),
+    ):
+        if not records:
+            raise DataError(f"{path}: nothing in {name}. {hint}")

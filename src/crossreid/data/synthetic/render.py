@@ -1,0 +1,155 @@
+"""One image of one person by one camera: a scene, a body, then what lens, light and sensor do to them."""
+
+from __future__ import annotations
+
+import functools
+import math
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFilter
+
+from crossreid.data.records import Modality
+from crossreid.data.synthetic.body import Colour, View, draw_body
+from crossreid.data.synthetic.cameras import CAMERAS, Camera, Nuisance, nuisance
+from crossreid.data.synthetic.people import Person
+
+# Bodies are drawn at twice the size and reduced, which smooths their edges.
+_OVER = 2
+_SKIN_INFRARED = 0.82
+
+
+def render(
+    person: Person, camera: Camera, seen: Nuisance, draw: np.random.Generator, size: tuple[int, int]
+) -> np.ndarray:
+    """`(height, width, 3)` uint8. An infrared image is grey, its three channels equal."""
+    height, width = size
+    canvas = backdrop(camera, seen.backdrop, (height * _OVER, width * _OVER))
+    infrared = camera.modality == Modality.INFRARED
+    body = person.shared.stature * seen.zoom * 0.93 * camera.tilt * height * _OVER
+    feet = (0.955 + seen.shift_y) * height * _OVER
+    view = View(math.radians(seen.heading), (0.5 + seen.shift_x) * width * _OVER, feet, body)
+    shade = ImageDraw.Draw(canvas)
+    ground = tuple(int(c * 0.6) for c in canvas.getpixel((int(view.x) % canvas.width, canvas.height - 2)))
+    shade.ellipse((view.x - 0.2 * body, feet - 0.02 * body, view.x + 0.2 * body, feet + 0.03 * body), fill=ground)
+
+    def colour(part: str) -> Colour:
+        if not infrared:
+            return getattr(person.visible, part)
+        level = _SKIN_INFRARED if part == "skin" else getattr(person.infrared, part)
+        return (int(255 * level),) * 3
+
+    draw_body(canvas, person.shared, view, seen.phase, seen.stride, colour)
+    _occlude(canvas, seen, camera)
+    return _expose(canvas.reduce(_OVER), camera, seen, draw)
+
+
+def image_of(
+    person: Person, seed: int, identity: int, number: int, index: int, size: tuple[int, int]
+) -> tuple[np.ndarray, Nuisance]:
+    """Image `index` of a person by camera `number`, and its nuisance factors: a function of these numbers alone."""
+    draw = np.random.default_rng((seed, identity, number, index))
+    camera = CAMERAS[number]
+    seen = nuisance(camera, draw)
+    return render(person, camera, seen, draw, size), seen
+
+
+def backdrop(camera: Camera, where: int, size: tuple[int, int]) -> Image.Image:
+    """A crop of the camera's scene, `where` deciding which."""
+    height, width = size
+    scene = _scene(camera.scene, camera.modality == Modality.INFRARED, height, int(width * 2.2))
+    left = where % max(1, scene.width - width)
+    return scene.crop((left, 0, left + width, height))
+
+
+@functools.lru_cache(maxsize=32)
+def _scene(name: str, infrared: bool, height: int, width: int) -> Image.Image:
+    """A camera's whole scene; leaves and cloth are bright in near-infrared light, sky and asphalt dark."""
+    draw = np.random.default_rng(sum(name.encode()))
+    wall, floor, detail, horizon = {
+        "corridor": ((196, 188, 172), (132, 122, 108), (150, 104, 66), 0.68),
+        "hall": ((168, 176, 186), (104, 110, 120), (206, 208, 204), 0.62),
+        "street": ((150, 140, 134), (112, 114, 120), (92, 74, 66), 0.58),
+        "park": ((96, 128, 84), (142, 136, 112), (58, 84, 50), 0.55),
+    }[name]
+    if infrared:
+        wall, floor, detail = {
+            "hall": ((108,) * 3, (64,) * 3, (136,) * 3),
+            "park": ((150,) * 3, (84,) * 3, (186,) * 3),
+        }[name]
+    image = Image.new("RGB", (width, height), wall)
+    pen = ImageDraw.Draw(image)
+    line = int(height * horizon)
+    for _ in range(9):
+        x, w = int(draw.integers(0, width)), int(draw.integers(width // 24, width // 8))
+        shade = tuple(int(np.clip(c * draw.uniform(0.8, 1.2), 0, 255)) for c in detail)
+        if infrared:
+            shade = (shade[0],) * 3
+        if name == "park":
+            top = int(draw.uniform(0, 0.35) * height)
+            pen.ellipse((x - w, top, x + w, line + int(0.05 * height)), fill=shade)
+            trunk = tuple(int(c * 0.55) for c in shade)
+            pen.rectangle((x - w // 10, line - height // 8, x + w // 10, line + height // 20), fill=trunk)
+        elif name == "street":
+            top = int(draw.uniform(0.02, 0.4) * height)
+            pen.rectangle((x, top, x + w, line), fill=shade)
+            glass = tuple(int(c * 1.35) for c in shade)
+            for row in range(top + 8, line - 16, 26):
+                pen.rectangle((x + w // 6, row, x + w - w // 6, row + 12), fill=glass)
+        else:
+            top = int(draw.uniform(0.1, 0.3) * height)
+            pen.rectangle((x, top, x + w, line), fill=shade, outline=tuple(int(c * 0.8) for c in wall))
+    pen.rectangle((0, line, width, height), fill=floor)
+    for step in range(1, 6):
+        y = line + (height - line) * step * step // 30
+        pen.line((0, y, width, y), fill=tuple(int(c * 0.88) for c in floor), width=2)
+    grain = draw.normal(0, 5, size=(height // 4, width // 4)).repeat(4, 0).repeat(4, 1)
+    values = np.asarray(image)[: grain.shape[0], : grain.shape[1]].astype(np.float32) + grain[..., None]
+    ramp = np.linspace(1.06, 0.92, values.shape[0], dtype=np.float32)[:, None, None]
+    textured = Image.fromarray(np.clip(values * ramp, 0, 255).astype(np.uint8))
+    return textured.filter(ImageFilter.BoxBlur(2)).resize((width, height))
+
+
+def _occlude(canvas: Image.Image, seen: Nuisance, camera: Camera) -> None:
+    """Something in front: a counter or hedge below, a post or another wall at a side."""
+    if seen.occlusion == "none":
+        return
+    width, height = canvas.size
+    tone = canvas.getpixel((seen.backdrop % width, height // 3))
+    fill = tuple(int(c * 0.7) for c in tone)
+    at = seen.occlusion_at
+    box = {
+        "bottom": (0, height * (1 - at), width, height),
+        "left": (0, 0, width * at, height),
+        "right": (width * (1 - at), 0, width, height),
+    }[seen.occlusion]
+    ImageDraw.Draw(canvas).rectangle(box, fill=fill, outline=tuple(int(c * 0.5) for c in tone), width=3)
+
+
+@functools.lru_cache(maxsize=8)
+def _lamp(height: int, width: int, infrared: bool) -> np.ndarray:
+    """Light over the frame: an infrared lamp is bright in the middle and falls off, room light comes from above."""
+    y, x = np.ogrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
+    if infrared:
+        return (1.12 - 0.42 * np.clip(x**2 * 0.7 + y**2 * 0.6, 0, 1))[..., None].astype(np.float32)
+    return (1.04 - 0.1 * y + 0 * x)[..., None].astype(np.float32)
+
+
+@functools.lru_cache(maxsize=4)
+def _noise_bank() -> np.ndarray:
+    return np.random.default_rng(0).standard_normal(1 << 20, dtype=np.float32)
+
+
+def _expose(image: Image.Image, camera: Camera, seen: Nuisance, draw: np.random.Generator) -> np.ndarray:
+    if seen.blur > 0.3:
+        image = image.filter(ImageFilter.GaussianBlur(seen.blur * image.height / 256))
+    values = np.asarray(image, dtype=np.float32)
+    height, width = values.shape[:2]
+    infrared = camera.modality == Modality.INFRARED
+    gain = np.array(camera.tint, dtype=np.float32) * np.float32(seen.light)
+    channels = 1 if infrared else 3
+    count = height * width * channels
+    start = int(draw.integers(0, (1 << 20) - count)) if count < 1 << 20 else 0
+    bank = _noise_bank()
+    noise = np.resize(bank, count) if count >= 1 << 20 else bank[start : start + count]
+    values = values * (gain * _lamp(height, width, infrared)) + camera.noise * noise.reshape(height, width, channels)
+    return np.clip(values, 0, 255).astype(np.uint8)

@@ -1,0 +1,78 @@
+"""SYSU-MM01 (Wu et al., ICCV 2017): cameras 1, 2, 4, 5 visible, 3 and 6 infrared; layout in docs/datasets.md."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from scipy.io import loadmat
+
+from crossreid.data.records import DataError, Modality, Record, Split, in_order
+
+CAMERAS = range(1, 7)
+INFRARED_CAMERAS = (3, 6)
+_HINT = "Expected the layout in docs/datasets.md#sysu-mm01; run `crossreid check sysu-mm01 ROOT`."
+
+
+def parse(root: Path, *, train_on: Literal["train", "train+val"] = "train") -> Split:
+    """The official division: 296 identities to train, 99 to validate, 96 to test.
+
+    Args:
+        train_on: `train` keeps the validation identities for validation; `train+val` trains on both, as published
+            figures do, and leaves nothing to validate on.
+
+    Raises:
+        DataError: a list or a camera's folder is missing, or an option is unknown.
+    """
+    if train_on not in ("train", "train+val"):
+        raise DataError(f"SYSU-MM01: train_on is {train_on!r}, expected 'train' or 'train+val'.")
+    root = Path(root)
+    records = {name: images_of(root, read_identities(root / "exp", f"{name}_id")) for name in ("train", "val", "test")}
+    for name, found in records.items():
+        if not found:
+            raise DataError(f"SYSU-MM01: no image of any identity in exp/{name}_id under {root}. {_HINT}")
+    both = train_on == "train+val"
+    return Split(
+        name="sysu-mm01",
+        root=root,
+        protocol="sysu-mm01",
+        train=tuple(in_order(records["train"] + (records["val"] if both else []))),
+        validation=() if both else tuple(in_order(records["val"])),
+        query=tuple(in_order(r for r in records["test"] if r.modality == Modality.INFRARED)),
+        gallery=tuple(in_order(r for r in records["test"] if r.modality == Modality.VISIBLE)),
+    )
+
+
+def read_identities(folder: Path, stem: str) -> list[int]:
+    """The identity numbers in `stem`.txt (one line, commas between) or, where that is missing, `stem`.mat (variable `id`)."""
+    text, matlab = folder / f"{stem}.txt", folder / f"{stem}.mat"
+    if text.is_file():
+        parts = text.read_text(encoding="utf-8-sig").replace("\n", ",").split(",")
+        wrong = [part for part in parts if part.strip() and not part.strip().isdecimal()]
+        if wrong:
+            raise DataError(f"SYSU-MM01: {text} holds {wrong[0]!r}; expected identity numbers with commas between.")
+        return [int(part) for part in parts if part.strip()]
+    if matlab.is_file():
+        try:
+            content = loadmat(matlab)
+        except Exception as error:
+            raise DataError(f"SYSU-MM01: {matlab} cannot be read ({error}). Copy it again.") from error
+        values = next((value for key, value in content.items() if not key.startswith("__")), None)
+        if values is None or values.dtype.kind not in "iuf":
+            raise DataError(f"SYSU-MM01: {matlab} holds no array of identity numbers.")
+        return [int(value) for value in values.ravel()]
+    raise DataError(f"SYSU-MM01: `exp/{stem}.txt` or `.mat` not found under {folder.parent}. {_HINT}")
+
+
+def images_of(root: Path, identities: list[int]) -> list[Record]:
+    """The images of these identities, of all cameras; a camera may lack an identity, but not its folder."""
+    records = []
+    for camera in CAMERAS:
+        folder = root / f"cam{camera}"
+        if not folder.is_dir():
+            raise DataError(f"SYSU-MM01: `cam{camera}/` not found under {root}. {_HINT}")
+        modality = Modality.INFRARED if camera in INFRARED_CAMERAS else Modality.VISIBLE
+        for identity in identities:
+            for path in sorted((folder / f"{identity:04d}").glob("*.jpg")):
+                records.append(Record(path, str(identity), camera, modality))
+    return records

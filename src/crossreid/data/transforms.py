@@ -1,0 +1,106 @@
+"""From a decoded image to network input; each transform is a pure function of the image and a generator."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from crossreid.data.pseudo_infrared import pseudo_infrared as make_pseudo_infrared
+from crossreid.data.records import Modality
+
+# Of ImageNet, which pretrained backbones were trained with.
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+_LUMA = np.array((0.299, 0.587, 0.114), dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class EvalTransform:
+    """`(H, W, 3)` uint8 to `(3, height, width)` float32: resized (bilinear, antialiased) and normalised."""
+
+    height: int
+    width: int
+
+    def __call__(self, image: np.ndarray) -> Tensor:
+        return normalised(resized(image, self.height, self.width))
+
+
+@dataclass(frozen=True)
+class TrainTransform:
+    """`(H, W, 3)` uint8 to `(3, height, width)` float32, augmented by a generator that is passed in.
+
+    flip, erasing, grey, pseudo_infrared are probabilities, the last two of visible images only; pad is in pixels of
+    network input; jitter j scales brightness, contrast and (visible images) saturation by up to 1 +- j.
+    """
+
+    height: int
+    width: int
+    flip: float = 0.5
+    pad: int = 0
+    erasing: float = 0.0
+    grey: float = 0.0
+    jitter: float = 0.0
+    pseudo_infrared: float = 0.0
+
+    def __call__(self, image: np.ndarray, generator: np.random.Generator, modality: Modality) -> Tensor:
+        image = resized(image, self.height, self.width)
+        # Every draw is made whatever the options, so that changing one augmentation leaves the others' draws alone.
+        flip, erase, grey, pseudo = generator.random(4)
+        shift = generator.integers(0, 2 * self.pad + 1, size=2)
+        scales = 1 + self.jitter * generator.uniform(-1, 1, size=3)
+        if flip < self.flip:
+            image = image[:, ::-1]
+        if self.pad:
+            padded = np.pad(image, ((self.pad, self.pad), (self.pad, self.pad), (0, 0)))
+            image = padded[shift[0] : shift[0] + self.height, shift[1] : shift[1] + self.width]
+        visible = modality == Modality.VISIBLE
+        if visible and pseudo < self.pseudo_infrared:
+            image, visible = make_pseudo_infrared(image, generator), False
+        elif visible and grey < self.grey:
+            image = np.repeat((image @ _LUMA).astype(np.uint8)[:, :, None], 3, axis=2)
+        if self.jitter:
+            image = jittered(image, scales, saturation=visible)
+        tensor = normalised(image)
+        return erased(tensor, generator) if erase < self.erasing else tensor
+
+
+def resized(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """`(H, W, 3)` uint8 to `(height, width, 3)` uint8, bilinear with antialiasing."""
+    if image.shape[:2] == (height, width):
+        return image
+    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
+
+
+def normalised(image: np.ndarray) -> Tensor:
+    """`(H, W, 3)` uint8 to `(3, H, W)` float32, zero mean and unit deviation by ImageNet's statistics."""
+    scale = (1 / (255 * np.array(STD))).astype(np.float32)
+    shift = (np.array(MEAN) / np.array(STD)).astype(np.float32)
+    channels_last = image.astype(np.float32) * scale - shift
+    return torch.from_numpy(np.ascontiguousarray(channels_last.transpose(2, 0, 1)))
+
+
+def jittered(image: np.ndarray, scales: np.ndarray, *, saturation: bool) -> np.ndarray:
+    """Brightness, contrast and saturation of a uint8 image scaled by the three `scales`."""
+    values = image.astype(np.float32) * np.float32(scales[0])
+    mean = values.mean()
+    values = mean + (values - mean) * np.float32(scales[1])
+    if saturation:
+        grey = (values @ _LUMA)[:, :, None]
+        values = grey + (values - grey) * np.float32(scales[2])
+    return np.clip(values, 0, 255).astype(np.uint8)
+
+
+def erased(tensor: Tensor, generator: np.random.Generator) -> Tensor:
+    """One rectangle of 2 to 40% of the area set to the mean colour, 0 (Zhong et al., "Random erasing", AAAI 2020)."""
+    _, height, width = tensor.shape
+    area = generator.uniform(0.02, 0.4) * height * width
+    aspect = np.exp(generator.uniform(np.log(0.3), np.log(1 / 0.3)))
+    h = int(np.clip(np.sqrt(area * aspect), 1, height))
+    w = int(np.clip(np.sqrt(area / aspect), 1, width))
+    y, x = generator.integers(0, height - h + 1), generator.integers(0, width - w + 1)
+    tensor[:, y : y + h, x : x + w] = 0
+    return tensor
