@@ -1,0 +1,56 @@
+"""Optimisers and learning-rate schedules."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import nn
+
+from crossreid.options import Options
+
+
+class OptimiserOptions(Options):
+    name: Literal["adam", "adamw", "sgd"] = Field("adam", description="The optimiser.")
+    lr: float = Field(2.6e-4, gt=0, description="Learning rate after warm-up.")
+    weight_decay: float = Field(5e-4, ge=0, description="Weight decay (in Adam: L2, as the recipes published it).")
+    momentum: float = Field(0.9, ge=0, lt=1, description="Momentum of SGD.")
+    new_layers_factor: float = Field(1.0, gt=0, description="Rate of layers outside the encoders, times lr.")
+
+
+class ScheduleOptions(Options):
+    kind: Literal["step", "cosine", "constant"] = Field("step", description="Course of the rate after warm-up.")
+    warmup_epochs: float = Field(0, ge=0, description="Epochs of linear warm-up.")
+    warmup_start: float = Field(0.01, gt=0, le=1, description="Rate at the start of warm-up, times lr.")
+    milestones: tuple[int, ...] = Field((), description="`step`: epochs after which the rate is multiplied by factor.")
+    factor: float = Field(0.1, gt=0, le=1, description="`step`: what the rate is multiplied by.")
+
+
+def make_optimiser(method: nn.Module, options: OptimiserOptions) -> torch.optim.Optimizer:
+    """The optimiser over the parameters of `method` that learn, layers outside its `encoders` at a rate of their own."""
+    inside = {id(p) for encoder in getattr(method, "encoders", []) for p in encoder.parameters()}
+    learning = [p for p in method.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in learning if (id(p) in inside) == is_inside], "lr": options.lr * factor}
+        for is_inside, factor in ((True, 1.0), (False, options.new_layers_factor))
+    ]
+    groups = [group for group in groups if group["params"]]
+    if options.name == "sgd":
+        return torch.optim.SGD(groups, momentum=options.momentum, weight_decay=options.weight_decay)
+    kind = torch.optim.Adam if options.name == "adam" else torch.optim.AdamW
+    return kind(groups, weight_decay=options.weight_decay)
+
+
+def rate_factor(options: ScheduleOptions, step: int, *, steps_per_epoch: int, epochs: int) -> float:
+    """What the learning rate is multiplied by at optimiser step `step`, 0-based."""
+    warmup = options.warmup_epochs * steps_per_epoch
+    if step < warmup:
+        return options.warmup_start + (1 - options.warmup_start) * step / warmup
+    if options.kind == "constant":
+        return 1.0
+    if options.kind == "step":
+        return options.factor ** sum(step >= milestone * steps_per_epoch for milestone in options.milestones)
+    total = max(epochs * steps_per_epoch - warmup, 1)
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / total)))

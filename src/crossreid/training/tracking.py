@@ -1,0 +1,65 @@
+"""What a run tells while it goes on: metrics.jsonl, TensorBoard events and a progress bar.
+
+metrics.jsonl has one JSON object a line: training rows {"step", "epoch", "losses", "total", "lr", "images_per_second"}
+and validation rows {"step", "epoch", "validation"}. Rows are held back until a checkpoint is written and the file is
+cut to the checkpoint's step on resuming, so that no step is there twice.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from torch.utils.tensorboard import SummaryWriter
+
+
+class Tracker:
+    """Writes rows; `flush` makes them last, `resume` drops what is later than a step."""
+
+    def __init__(self, out: Path, step: int) -> None:
+        self.path = out / "metrics.jsonl"
+        self._rows: list[str] = []
+        self._cut(step)
+        self._events = SummaryWriter(str(out / "tensorboard"), purge_step=step or None, max_queue=1000, flush_secs=60)
+
+    def train(self, row: dict[str, Any]) -> None:
+        self._rows.append(json.dumps(row))
+        for name, value in row["losses"].items():
+            self._events.add_scalar(f"loss/{name}", value, row["step"])
+        for name in ("total", "lr", "images_per_second"):
+            self._events.add_scalar(f"train/{name}", row[name], row["step"])
+
+    def validation(self, row: dict[str, Any]) -> None:
+        self._rows.append(json.dumps(row))
+        for name, value in row["validation"].items():
+            self._events.add_scalar(f"validation/{name}", value, row["step"])
+
+    def flush(self) -> None:
+        if self._rows:
+            with open(self.path, "a", encoding="utf-8") as stream:
+                stream.write("".join(f"{row}\n" for row in self._rows))
+                stream.flush()
+                os.fsync(stream.fileno())
+        self._rows.clear()
+
+    def close(self) -> None:
+        self.flush()
+        self._events.close()
+
+    def _cut(self, step: int) -> None:
+        """Keep the whole rows up to `step`; a killed run may have written later ones, or half a line."""
+        if not self.path.is_file():
+            return
+        kept = []
+        for line in self.path.read_text(encoding="utf-8").splitlines():
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError:
+                continue
+            if row["step"] <= step:
+                kept.append(line)
+        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
+        temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+        os.replace(temporary, self.path)
