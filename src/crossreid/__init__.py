@@ -1,0 +1,40 @@
+"""crossreid: re-identification across modalities and views. The public names; anything else may change."""
+
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+try:
+    __version__ = version("crossreid")
+except PackageNotFoundError:  # run from a plain checkout
+    __version__ = "0.1.0"
+
+# Where each public name lives: they are imported when first used, so that commands that need no network start quickly.
+_HOMES = {
+    "Record": "crossreid.data.records",
+    "Split": "crossreid.data.records",
+    "Modality": "crossreid.data.records",
+    "load_split": "crossreid.data.catalog:load",
+    "check": "crossreid.data.checking",
+    "synthesise": "crossreid.data.synthetic",
+    "Recipe": "crossreid.recipe",
+    "load_recipe": "crossreid.recipe",
+    "make_recipe": "crossreid.recipe",
+    "build_method": "crossreid.methods",
+    "demo_recipe": "crossreid.demo",
+    "train": "crossreid.runs",
+    "evaluate": "crossreid.runs",
+    "evaluate_features": "crossreid.runs",
+    "report": "crossreid.reports",
+    "Features": "crossreid.evaluation.features",
+    "Score": "crossreid.evaluation.scores",
+}
+__all__ = ["__version__", *sorted(_HOMES)]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"crossreid has no public name {name!r}; it has {', '.join(sorted(_HOMES))}.")
+    import importlib
+
+    module, _, attribute = _HOMES[name].partition(":")
+    return getattr(importlib.import_module(module), attribute or name)

@@ -1,0 +1,219 @@
+"""The commands. Each is a few lines over public functions; bad input ends in one line a fault, never in a traceback."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Re-identification across modalities and views: train, evaluate by published protocols, report.",
+)
+console = Console()
+errors = Console(stderr=True)
+
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the recipe.")]
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the world, the runs and the report.")] = Path("demo"),
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the world and of the training.")] = 0,
+) -> None:
+    """Render a small world, train two methods on it, evaluate both and write report.html: about 5 minutes on 2 cores."""
+    from crossreid.demo import run_demo
+    from crossreid.evaluation.scores import table
+
+    result = run_demo(out, seed=seed, say=console.print)
+    console.print(table(result.scores))
+    console.print(result.conclusion)
+    console.print(f"report: {result.report}", soft_wrap=True)
+
+
+@app.command()
+def synth(
+    out: Annotated[Path, typer.Argument(help="Folder to write; must not hold anything yet.")],
+    layout: Annotated[str, typer.Option(help="sysu-mm01, regdb, llcm or manifest.")] = "sysu-mm01",
+    identities: Annotated[int, typer.Option(min=1, help="How many people.")] = 60,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")] = 0,
+    images: Annotated[int, typer.Option(min=1, help="Images of a person and camera.")] = 10,
+    sheet: Annotated[Path | None, typer.Option(help="Also write a contact sheet, PNG.")] = None,
+) -> None:
+    """Render a synthetic world of people seen by six cameras, in the layout of a public data set."""
+    from crossreid.data.synthetic import contact_sheet, synthesise
+
+    synthesise(out, layout, identities, seed, images_per_camera=images, progress=True)  # type: ignore[arg-type]
+    console.print(f"wrote {out}", soft_wrap=True)
+    if sheet is not None:
+        contact_sheet(out, sheet)
+        console.print(f"contact sheet: {sheet}", soft_wrap=True)
+
+
+@app.command()
+def check(
+    dataset: Annotated[str, typer.Argument(help="sysu-mm01, regdb, llcm or manifest.")],
+    root: Annotated[Path, typer.Argument(help="Folder of the copy.")],
+    deep: Annotated[bool, typer.Option("--deep", help="Decode every image.")] = False,
+    expect: Annotated[str | None, typer.Option(help="`official` counts, or `any`; by default told by the copy.")] = None,
+) -> None:
+    """Verify a copy of a data set: counts, files, images, identities. Ends with status 1 on trouble."""
+    from crossreid.data.checking import check as verify
+
+    with _progress() as progress:
+        report = verify(dataset, root, deep=deep, expect=expect, progress=_advance(progress, "images"))  # type: ignore[arg-type]
+    console.print(report.table())
+    for note in report.notes:
+        console.print(f"note: {note}", soft_wrap=True, markup=False, highlight=False)
+    for problem in report.problems:
+        console.print(f"problem: {problem}", soft_wrap=True, markup=False, highlight=False)
+    console.print(f"{dataset} at {root}: " + ("no trouble found" if report.ok else f"{len(report.problems)} problems"))
+    if not report.ok:
+        raise typer.Exit(1)
+
+
+@app.command()
+def train(
+    recipe: Annotated[Path, typer.Argument(help="A recipe, YAML.")],
+    out: Annotated[Path | None, typer.Option(help="Folder of the run; runs/RECIPE by default.")] = None,
+    override: Set = None,
+    trials: Annotated[str | None, typer.Option(help="RegDB: train these trials, 1-10 or 1,3,5, one model each.")] = None,
+) -> None:
+    """Train by a recipe. The same command again goes on where a killed run stopped."""
+    from crossreid.recipe import load_recipe
+    from crossreid.runs import numbers, train as train_run
+
+    out = out or Path("runs") / recipe.stem
+    if trials is None:
+        train_run(load_recipe(recipe, override or ()), out)
+        return
+    for trial in numbers(trials):
+        train_run(load_recipe(recipe, [*(override or ()), f"data.options.trial={trial}"]), out / f"trial-{trial}")
+
+
+@app.command()
+def evaluate(
+    runs: Annotated[list[Path] | None, typer.Argument(help="A run, or one run for each of RegDB's trials.")] = None,
+    features: Annotated[Path | None, typer.Option(help="Features of another tool: NAME_cam1.mat ... NAME_cam6.mat.")] = None,
+    protocol: Annotated[str, typer.Option(help="Protocol of those features.")] = "sysu-mm01",
+    splits: Annotated[Path | None, typer.Option(help="Folder with test_id and rand_perm_cam.mat.")] = None,
+    mode: Annotated[str, typer.Option(help="With --features: all or indoor.")] = "all",
+    shots: Annotated[int, typer.Option(help="With --features: 1 or 10 gallery images an identity and camera.")] = 1,
+    metric: Annotated[str | None, typer.Option(help="euclidean or cosine.")] = None,
+    checkpoint: Annotated[str, typer.Option(help="best or last.")] = "best",
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the scores to this file too.")] = None,
+) -> None:
+    """Evaluate a run, or features from elsewhere, by the data set's protocol."""
+    from crossreid.evaluation.scores import table
+    from crossreid.runs import evaluate as evaluate_runs, evaluate_features, write_json
+
+    if (features is None) == (not runs):
+        raise ValueError("expected either a RUN or --features DIR. See `crossreid evaluate --help`.")
+    if features is not None:
+        score = evaluate_features(features, protocol, splits, mode=mode, shots=shots, metric=metric or "euclidean")
+        console.print(table([score]))
+        if json_file is not None:
+            write_json(json_file, score.to_json())
+        return
+    with _progress() as progress:
+        scores = evaluate_runs(runs or [], metric=metric, checkpoint=checkpoint, advance=_advance(progress, "images"))
+    console.print(table(scores))
+    if json_file is not None:
+        write_json(json_file, [score.to_json() for score in scores])
+    console.print(f"scores: {(runs or [Path()])[0] / 'scores.json'}", soft_wrap=True)
+
+
+@app.command()
+def embed(
+    run: Annotated[Path, typer.Argument(help="A run.")],
+    out: Annotated[Path | None, typer.Option(help="File or, for sysu-mat, folder; RUN/features by default.")] = None,
+    format: Annotated[str, typer.Option(help="npz or sysu-mat.")] = "npz",
+    checkpoint: Annotated[str, typer.Option(help="best or last.")] = "best",
+) -> None:
+    """Write the test features of a run, for other tools to evaluate."""
+    from crossreid.runs import write_features
+
+    with _progress() as progress:
+        written = write_features(run, out, format=format, checkpoint=checkpoint, advance=_advance(progress, "images"))
+    console.print(f"features: {written}", soft_wrap=True)
+
+
+@app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="One run or several of the same data set.")],
+    out: Annotated[Path | None, typer.Option(help="The page; RUN/report.html by default.")] = None,
+) -> None:
+    """Write a self-contained report.html: scores, curves, ranked lists, t-SNE, losses, the recipe."""
+    from crossreid.reports import report as write_report
+
+    page = write_report(runs, out, say=console.print)
+    console.print(f"report: {page}", soft_wrap=True)
+
+
+@app.command()
+def recipe(
+    file: Annotated[Path | None, typer.Argument(help="A recipe to resolve and print.")] = None,
+    override: Set = None,
+    keys: Annotated[bool, typer.Option("--keys", help="List every key of a recipe instead, as Markdown.")] = False,
+) -> None:
+    """Print a recipe with every default written out, or list all keys."""
+    from crossreid.recipe import keys_as_markdown, load_recipe
+
+    if keys == (file is not None):
+        raise ValueError("expected either a recipe FILE or --keys.")
+    sys.stdout.write(keys_as_markdown() if file is None else load_recipe(file, override or ()).as_yaml())
+
+
+def main() -> None:
+    """The `crossreid` command: what a person got wrong ends in lines on standard error and status 2."""
+    try:
+        status = app(standalone_mode=False)
+    except KeyboardInterrupt:
+        errors.print("interrupted; the same command again goes on from the last checkpoint.")
+        sys.exit(130)
+    except Exception as error:
+        if os.environ.get("CROSSREID_DEBUG") or not _is_for_people(error):
+            raise
+        message = error.format_message() if hasattr(error, "format_message") else str(error)
+        errors.print(f"crossreid: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(2)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _is_for_people(error: Exception) -> bool:
+    """Whether an error's message tells a person what to do: ours, the file system's and the command line's do."""
+    import click
+
+    return isinstance(error, ValueError | OSError | click.ClickException)
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=errors
+    )
+
+
+def _advance(progress: Progress, what: str) -> Callable[..., None]:
+    """A callable `advance(done, total=None)` that draws a bar from its first call on."""
+    tasks: list[Any] = []
+
+    def advance(done: int, total: int | None = None) -> None:
+        if not tasks:
+            tasks.append(progress.add_task(what, total=total))
+        if total is not None:
+            progress.update(tasks[0], total=total)
+        progress.advance(tasks[0], done)
+
+    return advance
+
+
+if __name__ == "__main__":
+    main()

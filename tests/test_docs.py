@@ -1,0 +1,95 @@
+"""What the pages show is run: every command of a shell block, and the README's Python."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from crossreid.recipe import keys_as_markdown
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DATA = {"data/SYSU-MM01": "sysu-mm01", "data/RegDB": "regdb", "data/LLCM": "llcm", "data/mine": "manifest"}
+# What makes the shown commands small enough for a test: the same commands, a small network and few steps.
+SMALL = [
+    "data.height=48", "data.width=32", "data.workers=0", "data.sampler.identities=2", "data.sampler.images=2",
+    "method.backbone.name=test_resnet", "method.backbone.weights=none", "training.epochs=1", "training.precision=32-true",
+    "training.schedule.warmup_epochs=0",
+]  # fmt: skip
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+
+
+def commands(page: Path) -> list[list[str]]:
+    lines = [line.split("  #")[0].strip() for block in blocks(page, "bash") for line in block.splitlines()]
+    return [shlex.split(line) for line in lines if line and not line.startswith("#")]
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory):
+    """A folder with the data sets, the recipes and nothing else, as a user would have it."""
+    from crossreid.data.synthetic import synthesise
+
+    place = tmp_path_factory.mktemp("user")
+    (place / "recipes").symlink_to(ROOT / "recipes")
+    (place / "data").mkdir()
+    for folder, layout in DATA.items():
+        synthesise(place / folder, layout, 10, 0, images_per_camera=2, size=(64, 32), workers=1)
+    return place
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_commands_run(page, workplace, monkeypatch):
+    from crossreid.cli import app
+
+    monkeypatch.chdir(workplace)
+    for command in commands(page):
+        if command[0] in ("make", "source", "torchrun"):
+            continue  # `make` is what runs this test; torchrun is run by tests/training
+        assert command[0] == "crossreid", f"{page.name}: {command}"
+        arguments = command[1:]
+        if arguments[0] == "demo":
+            continue  # run by tests/test_demo.py
+        if arguments[0] == "train":
+            arguments += [part for override in SMALL for part in ("--set", override)]
+        result = CliRunner().invoke(app, arguments)
+        assert result.exit_code == 0, f"{page.name}: {' '.join(command)}\n{result.output}\n{result.exception!r}"
+
+
+@pytest.mark.slow
+def test_readme_python_runs(workplace):
+    (code,) = blocks(ROOT / "README.md", "python")
+    assert len([line for line in code.splitlines() if line.strip()]) <= 10
+    small = code.replace("identities=160", "identities=10").replace("demo_recipe(world)", "small(demo_recipe(world))")
+    assert small.count("small(") == 1
+    assert "identities=10" in small
+    prelude = (
+        "from crossreid.recipe import make_recipe\n"
+        f"def small(recipe): return make_recipe(recipe.model_dump(mode='json'), {SMALL!r})\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", prelude + small], cwd=workplace, capture_output=True, text=True, timeout=300
+    )
+    assert run.returncode == 0, run.stderr
+    assert "rank-1" in run.stdout
+    assert (workplace / "run" / "report.html").stat().st_size > 50_000
+
+
+def test_recipes_page_lists_every_key_as_it_is():
+    assert keys_as_markdown() in (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8"), (
+        "docs/recipes.md is out of date: put in it what `crossreid recipe --keys` prints"
+    )
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+        if not target.startswith(("http:", "https:", "mailto:")):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
