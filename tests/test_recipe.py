@@ -74,7 +74,12 @@ def test_missing_sections_and_files_are_named(tmp_path):
 
 @given(setting=st.sampled_from(sorted(SETTINGS)), weight=st.floats(0, 100))
 def test_a_given_key_overrides_its_setting(setting, weight):
-    method = {"name": "variational_distillation", "setting": setting, "mutual_weight": weight, "backbone": {"name": "x"}}
+    method = {
+        "name": "variational_distillation",
+        "setting": setting,
+        "mutual_weight": weight,
+        "backbone": {"name": "x"},
+    }
     recipe = make_recipe({**SMALLEST, "method": method})
     assert recipe.method.mutual_weight == weight
     assert recipe.method.backbone.name == "x"

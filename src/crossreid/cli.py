@@ -34,7 +34,8 @@ def demo(
     from crossreid.evaluation.scores import table
 
     result = run_demo(out, seed=seed, say=console.print)
-    console.print(table(result.scores))
+    names, scores = zip(*result.scores, strict=True)
+    console.print(table(scores, published=False, names=names))
     console.print(result.conclusion)
     console.print(f"report: {result.report}", soft_wrap=True)
 
@@ -63,7 +64,9 @@ def check(
     dataset: Annotated[str, typer.Argument(help="sysu-mm01, regdb, llcm or manifest.")],
     root: Annotated[Path, typer.Argument(help="Folder of the copy.")],
     deep: Annotated[bool, typer.Option("--deep", help="Decode every image.")] = False,
-    expect: Annotated[str | None, typer.Option(help="`official` counts, or `any`; by default told by the copy.")] = None,
+    expect: Annotated[
+        str | None, typer.Option(help="`official` counts, or `any`; by default told by the copy.")
+    ] = None,
 ) -> None:
     """Verify a copy of a data set: counts, files, images, identities. Ends with status 1 on trouble."""
     from crossreid.data.checking import check as verify
@@ -85,11 +88,14 @@ def train(
     recipe: Annotated[Path, typer.Argument(help="A recipe, YAML.")],
     out: Annotated[Path | None, typer.Option(help="Folder of the run; runs/RECIPE by default.")] = None,
     override: Set = None,
-    trials: Annotated[str | None, typer.Option(help="RegDB: train these trials, 1-10 or 1,3,5, one model each.")] = None,
+    trials: Annotated[
+        str | None, typer.Option(help="RegDB: train these trials, 1-10 or 1,3,5, one model each.")
+    ] = None,
 ) -> None:
     """Train by a recipe. The same command again goes on where a killed run stopped."""
     from crossreid.recipe import load_recipe
-    from crossreid.runs import numbers, train as train_run
+    from crossreid.runs import numbers
+    from crossreid.runs import train as train_run
 
     out = out or Path("runs") / recipe.stem
     if trials is None:
@@ -102,7 +108,9 @@ def train(
 @app.command()
 def evaluate(
     runs: Annotated[list[Path] | None, typer.Argument(help="A run, or one run for each of RegDB's trials.")] = None,
-    features: Annotated[Path | None, typer.Option(help="Features of another tool: NAME_cam1.mat ... NAME_cam6.mat.")] = None,
+    features: Annotated[
+        Path | None, typer.Option(help="Features of another tool: NAME_cam1.mat ... NAME_cam6.mat.")
+    ] = None,
     protocol: Annotated[str, typer.Option(help="Protocol of those features.")] = "sysu-mm01",
     splits: Annotated[Path | None, typer.Option(help="Folder with test_id and rand_perm_cam.mat.")] = None,
     mode: Annotated[str, typer.Option(help="With --features: all or indoor.")] = "all",
@@ -113,7 +121,8 @@ def evaluate(
 ) -> None:
     """Evaluate a run, or features from elsewhere, by the data set's protocol."""
     from crossreid.evaluation.scores import table
-    from crossreid.runs import evaluate as evaluate_runs, evaluate_features, write_json
+    from crossreid.runs import evaluate as evaluate_runs
+    from crossreid.runs import evaluate_features, on_synthetic_data, write_json
 
     if (features is None) == (not runs):
         raise ValueError("expected either a RUN or --features DIR. See `crossreid evaluate --help`.")
@@ -125,7 +134,7 @@ def evaluate(
         return
     with _progress() as progress:
         scores = evaluate_runs(runs or [], metric=metric, checkpoint=checkpoint, advance=_advance(progress, "images"))
-    console.print(table(scores))
+    console.print(table(scores, published=not on_synthetic_data((runs or [Path()])[0])))
     if json_file is not None:
         write_json(json_file, [score.to_json() for score in scores])
     console.print(f"scores: {(runs or [Path()])[0] / 'scores.json'}", soft_wrap=True)

@@ -62,7 +62,9 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
 def make_recipe(given: Any, overrides: Sequence[str] = (), *, source: str = "recipe") -> Recipe:
     """A recipe from a mapping, with overrides; errors name `source`."""
     if not isinstance(given, dict):
-        raise RecipeError(f"{source}: expected a mapping of sections ({', '.join(Recipe.model_fields)}), found {given!r}.")
+        raise RecipeError(
+            f"{source}: expected a mapping of sections ({', '.join(Recipe.model_fields)}), found {given!r}."
+        )
     merged = _copied(given)
     for override in overrides:
         _apply(merged, override)
@@ -81,7 +83,12 @@ def keys(model: type[BaseModel] = Recipe, prefix: str = "") -> Iterator[tuple[st
             yield from keys(inner[0], f"{key}.")
         elif inner:
             for variant in inner:
-                yield (f"{key}.name", "", variant.model_fields["name"].default, variant.model_fields["name"].description or "")
+                yield (
+                    f"{key}.name",
+                    "",
+                    variant.model_fields["name"].default,
+                    variant.model_fields["name"].description or "",
+                )
                 rest = (row for row in keys(variant, f"{key}.") if row[0] != f"{key}.name")
                 yield from rest
         else:
@@ -142,13 +149,14 @@ def _explained(error: ValidationError, given: dict[str, Any]) -> list[str]:
         elif fault["type"].startswith("union_tag"):
             lines.append(f"key {key + '.name'!r}: expected one of {', '.join(_variant_names())}.")
         else:
-            near = _near_value(fault)
-            lines.append(f"key {key!r}: {fault['msg']}, found {fault['input']!r}.{near}")
+            lines.append(f"key {key!r}: {fault['msg']}, found {fault['input']!r}.{_near_value(fault)}")
     return lines
 
 
 def _near_value(fault: Any) -> str:
-    allowed = [part.strip(" '") for part in str(fault.get("ctx", {}).get("expected", "")).replace(" or ", ",").split(",")]
+    allowed = [
+        part.strip(" '") for part in str(fault.get("ctx", {}).get("expected", "")).replace(" or ", ",").split(",")
+    ]
     near = difflib.get_close_matches(str(fault["input"]), allowed, n=1, cutoff=0.5)
     return f" Did you mean {near[0]!r}?" if near else ""
 

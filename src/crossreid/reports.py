@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from crossreid.analysis.ranked_lists import ranked_lists
+from crossreid.analysis.ranked_lists import RankedList, ranked_lists
 from crossreid.analysis.report import Entry, Report, write_report
+from crossreid.data.catalog import describe
 from crossreid.data.images import load_image
+from crossreid.data.records import Split
 from crossreid.evaluation.features import Features, load
 from crossreid.evaluation.scores import Score
-from crossreid.runs import Run, evaluate_run, floors, open_run
+from crossreid.runs import Run, evaluate_run, floors, is_synthetic, open_run
 
 TITLES = {"variational_distillation": "Variational distillation", "baseline": "Identity + triplet"}
 FLOOR_NOTES = {
@@ -31,6 +33,7 @@ def report(
     *,
     below: Mapping[str, tuple[Features, list[Score]]] | None = None,
     titles: Mapping[str, str] | None = None,
+    commands: tuple[str, ...] = (),
     say: Callable[[str], object] = print,
 ) -> Path:
     """Write the self-contained page of one run or several on the same data set.
@@ -39,6 +42,7 @@ def report(
         folders: trained runs; what is evaluated already is read, not done again.
         below: `floors`' answer; the untrained network and raw pixels are scored here where it is None.
         titles: printed names of the runs by folder name; the method's name where absent.
+        commands: what a reader types to get this page; the runs' evaluation where empty.
     """
     opened = [open_run(folder) for folder in folders]
     first = opened[0]
@@ -57,10 +61,18 @@ def report(
         entries.append(Entry(title, FLOOR_NOTES[title], tuple(scores)))
         features[title] = found
     say("drawing the page ...")
+    shown: tuple[RankedList, ...] = ()
     for title in list(features)[: len(opened)]:
-        lists[title] = ranked_lists(features[title], lambda name: load_image(Path(name)), metric=first.recipe.evaluation.metric)
+        shown = ranked_lists(
+            features[title],
+            lambda name: load_image(Path(name)),
+            protocol=first.split.protocol,
+            metric=first.recipe.evaluation.metric,
+            like=shown,
+        )
+        lists[title] = shown
     page = Report(
-        title=f"{', '.join(entry.name for entry in entries[: len(opened)])} on {first.split.name}",
+        title=f"{' and '.join(entry.name for entry in entries[: len(opened)])} on {place(first.split)}",
         summary=summary(entries),
         entries=tuple(entries),
         features=features,
@@ -68,9 +80,16 @@ def report(
         history=history,
         recipe=first.recipe.as_yaml(),
         environment=environment(),
-        commands=tuple(f"crossreid evaluate {folder}" for folder in folders),
+        commands=commands or tuple(f"crossreid evaluate {folder}" for folder in folders),
+        published=not is_synthetic(first.split.root),
     )
     return write_report(out or folders[0] / "report.html", page)
+
+
+def place(split: Split) -> str:
+    """What the images are, in words."""
+    title = describe(split.name).title
+    return f"a synthetic world in {title}'s layout" if is_synthetic(split.root) else title
 
 
 def evaluated(run: Run) -> tuple[Features, list[Score]]:

@@ -104,7 +104,9 @@ def open_run(folder: Path, checkpoint: str = "best") -> Run:
     if checkpoint not in ("best", "last"):
         raise ValueError(f"checkpoint {checkpoint!r}: expected best or last.")
     if not (folder / "recipe.yaml").is_file():
-        raise ValueError(f"{folder} holds no run: recipe.yaml not found. Expected a folder that `crossreid train` wrote.")
+        raise ValueError(
+            f"{folder} holds no run: recipe.yaml not found. Expected a folder that `crossreid train` wrote."
+        )
     weights = folder / f"{checkpoint}.safetensors"
     if not weights.is_file() and checkpoint == "best":
         weights = folder / "last.safetensors"
@@ -112,9 +114,7 @@ def open_run(folder: Path, checkpoint: str = "best") -> Run:
         raise ValueError(f"{folder} holds no checkpoint {weights.name}. Train it first: `crossreid train`.")
     recipe = load_recipe(folder / "recipe.yaml")
     split = open_split(recipe)
-    bare = recipe.method.model_copy(
-        update={"backbone": recipe.method.backbone.model_copy(update={"weights": "none"})}
-    )
+    bare = recipe.method.model_copy(update={"backbone": recipe.method.backbone.model_copy(update={"weights": "none"})})
     method = build_method(bare, len(labels_of(split.train)))
     load_weights(method, weights)
     if torch.cuda.is_available():
@@ -183,9 +183,8 @@ def evaluate(
 
     A folder of trial-* runs stands for those runs. Writes scores.json and features.npz beside each checkpoint.
     """
-    each = []
-    for folder in [run for folder in folders for run in (sorted_trials(folder) or [folder])]:
-        each.append(evaluate_run(open_run(folder, checkpoint), metric=metric, advance=advance)[1])
+    runs = [run for folder in folders for run in (sorted_trials(folder) or [folder])]
+    each = [evaluate_run(open_run(run, checkpoint), metric=metric, advance=advance)[1] for run in runs]
     if len(each) == 1:
         return each[0]
     together = [combine(list(parts)) for parts in zip(*each, strict=True)]
@@ -217,7 +216,9 @@ def evaluate_features(
     if protocol != "sysu-mm01":
         raise ValueError(f"--protocol {protocol!r}: features in the MATLAB arrangement exist for sysu-mm01 only.")
     if splits is None:
-        raise ValueError("--features needs --splits DIR, the folder that holds test_id.txt or .mat and rand_perm_cam.mat.")
+        raise ValueError(
+            "--features needs --splits DIR, the folder that holds test_id.txt or .mat and rand_perm_cam.mat."
+        )
     return evaluate_sysu_features(features, splits, mode=mode, shots=shots, metric=metric)  # type: ignore[arg-type]
 
 
@@ -253,6 +254,17 @@ def floors(split: Split, recipe: Recipe) -> dict[str, tuple[Features, list[Score
         "Untrained network": (untrained, score_features(untrained, split, recipe)),
         "Raw pixels": (raw, score_features(raw, split, recipe)),
     }
+
+
+def is_synthetic(root: Path) -> bool:
+    """Whether the data set at `root` is a rendered world, on which published figures say nothing."""
+    return (root / "factors.csv").is_file()
+
+
+def on_synthetic_data(folder: Path) -> bool:
+    """Whether a run, or the first of a folder of trials, is on a rendered world."""
+    first = (sorted_trials(folder) or [folder])[0]
+    return is_synthetic(load_recipe(first / "recipe.yaml").data.root)
 
 
 def numbers(text: str) -> list[int]:

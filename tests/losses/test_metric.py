@@ -93,7 +93,7 @@ def test_triplet_loss_is_the_equation(batch, margin):
 def test_order_of_the_batch_is_irrelevant(batch, random):
     order = list(range(len(batch[1])))
     random.shuffle(order)
-    features, labels, modalities = batch
+    features, labels, _ = batch
     shuffled = [part[order] for part in batch]
     torch.testing.assert_close(modality_aware_ranking_loss(*shuffled), modality_aware_ranking_loss(*batch))
     torch.testing.assert_close(triplet_loss(*shuffled[:2]), triplet_loss(features, labels))
@@ -170,7 +170,7 @@ def test_distances_are_exact_inside_reduced_precision_training(batch):
 def test_gradient_is_the_numerical_one():
     torch.manual_seed(0)
     features = torch.randn(6, 3)
-    labels, modalities = torch.tensor([0, 0, 0, 1, 1, 1]), torch.tensor([0, 1, 1, 0, 0, 1])
+    labels = torch.tensor([0, 0, 0, 1, 1, 1])
     leaf = features.clone().requires_grad_()
     loss = triplet_loss(leaf, labels)
     loss.backward()

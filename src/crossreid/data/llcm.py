@@ -69,14 +69,14 @@ def test_images(root: Path, kind: str) -> list[Record]:
     folder = root / f"test_{kind}"
     if not folder.is_dir():
         raise DataError(f"LLCM: `test_{kind}/` not found under {root}. {_HINT}")
-    records = []
+    records: list[Record] = []
     for camera in sorted(folder.glob("cam*")):
         number = camera.name.removeprefix("cam")
         if not number.isdecimal():
             raise DataError(f"LLCM: {camera}: expected folders cam1 ... cam9. {_HINT}")
         for identity in test_identities(root):
-            for path in sorted((camera / identity).glob("*.jpg")):
-                records.append(Record(path, identity, int(number), KINDS[kind]))
+            paths = sorted((camera / identity).glob("*.jpg"))
+            records.extend(Record(path, identity, int(number), KINDS[kind]) for path in paths)
     if not records:
         raise DataError(f"LLCM: no image under {folder}. {_HINT}")
     return records

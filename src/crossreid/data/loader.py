@@ -175,7 +175,8 @@ def _raising(loader: Iterable[Any]) -> Iterator[Any]:
     """What a loader gives; an error that a worker handed on is raised here, without that worker's traceback in it."""
     for loaded in loader:
         if isinstance(loaded, DataError):
-            raise loaded
+            # A new one: raising `loaded` itself ties this frame, and the workers it holds, into a cycle that ends late.
+            raise DataError(*loaded.args)
         yield loaded
 
 

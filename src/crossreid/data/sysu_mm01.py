@@ -66,13 +66,13 @@ def read_identities(folder: Path, stem: str) -> list[int]:
 
 def images_of(root: Path, identities: list[int]) -> list[Record]:
     """The images of these identities, of all cameras; a camera may lack an identity, but not its folder."""
-    records = []
+    records: list[Record] = []
     for camera in CAMERAS:
         folder = root / f"cam{camera}"
         if not folder.is_dir():
             raise DataError(f"SYSU-MM01: `cam{camera}/` not found under {root}. {_HINT}")
         modality = Modality.INFRARED if camera in INFRARED_CAMERAS else Modality.VISIBLE
         for identity in identities:
-            for path in sorted((folder / f"{identity:04d}").glob("*.jpg")):
-                records.append(Record(path, str(identity), camera, modality))
+            paths = sorted((folder / f"{identity:04d}").glob("*.jpg"))
+            records.extend(Record(path, str(identity), camera, modality) for path in paths)
     return records

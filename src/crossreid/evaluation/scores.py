@@ -206,20 +206,21 @@ def combine(scores: Sequence[Score]) -> Score:
     return replace(scores[0], trials=tuple(trials))
 
 
-def table(scores: Iterable[Score], published: bool = True) -> Table:
+def table(scores: Iterable[Score], published: bool = True, names: Sequence[str] | None = None) -> Table:
     """Scores in percent, mean over the spread of the trials, with the published figures of each setting below it.
 
-    It fits 80 columns; below it stands how each score was obtained and where the published figures come from.
+    It fits 80 columns; `names`, one a score, stand in place of the protocol's name. Below it stands how each score was obtained and where the published figures come from.
     """
     scores = list(scores)
+    titles = [score.protocol for score in scores] if names is None else list(names)
     notes = [f"{score.protocol}, {score.setting}: {conditions(score)}." for score in scores]
     view = Table(title="Scores (percent)", box=SIMPLE_HEAD, pad_edge=False, caption_justify="left")
     view.add_column("setting", min_width=18)
     for name in KEYS:
         view.add_column(name, justify="right", no_wrap=True)
-    for score in scores:
+    for title, score in zip(titles, scores, strict=True):
         figures = [_percent(score.value(key), score.spread(key), len(score.trials), "\n") for key in KEYS]
-        view.add_row(f"{score.protocol}\n{score.setting}", *figures, style="bold")
+        view.add_row(f"{title}\n{score.setting}", *figures, style="bold")
         for known in published_for(score.protocol, score.setting) if published else ():
             cells = ["" if (value := known.values.get(key)) is None else _percent(value) for key in KEYS]
             view.add_row(f"published: {known.method}", *cells, style="dim")

@@ -142,7 +142,7 @@ def generator_states() -> tuple[dict[str, Tensor], dict[str, Any]]:
     tensors = {"torch": torch.get_rng_state()}
     for index in range(torch.cuda.device_count()):
         tensors[f"cuda{index}"] = torch.cuda.get_rng_state(index)
-    name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
+    name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)  # noqa: NPY002
     tensors["numpy"] = torch.from_numpy(np.asarray(keys).astype(np.int64))
     version, internal, gauss = random.getstate()
     tensors["python"] = torch.tensor(internal, dtype=torch.int64)
@@ -155,7 +155,7 @@ def restore_generators(tensors: dict[str, Tensor], facts: dict[str, Any]) -> Non
         if f"cuda{index}" in tensors:
             torch.cuda.set_rng_state(tensors[f"cuda{index}"], index)
     name, position, has_gauss, cached = facts["numpy"]
-    np.random.set_state((name, tensors["numpy"].numpy().astype(np.uint32), position, has_gauss, cached))
+    np.random.set_state((name, tensors["numpy"].numpy().astype(np.uint32), position, has_gauss, cached))  # noqa: NPY002
     random.setstate((facts["python"][0], tuple(tensors["python"].tolist()), facts["python"][1]))
 
 

@@ -8,6 +8,7 @@ again to the same bits.
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -119,7 +120,7 @@ def fit(
     if average is not None:
         average.to(fabric.device)
     if fabric.world_size > 1:
-        method.gather = lambda tensor: fabric.all_gather(tensor, sync_grads=tensor.is_floating_point()).flatten(0, 1)
+        setattr(method, "gather", functools.partial(_gathered, fabric))  # noqa: B010  (a module's setattr is typed)
     torch.manual_seed(options.seed * 7919 + fabric.global_rank)
 
     epoch, step_in_epoch, step, best = 0, 0, 0, None
@@ -221,6 +222,13 @@ def fit(
     if tracker is not None:
         tracker.close()
     return FitResult(step, best, losses)
+
+
+def _gathered(fabric: Fabric, tensor: Tensor) -> Tensor:
+    """`(B, ...)` of each process to `(world * B, ...)`, in process order, with gradient."""
+    gathered = fabric.all_gather(tensor, sync_grads=tensor.is_floating_point())
+    assert isinstance(gathered, Tensor)
+    return gathered.flatten(0, 1)
 
 
 def _finite(terms: dict[str, Tensor], step: int) -> dict[str, float]:

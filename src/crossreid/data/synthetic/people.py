@@ -80,7 +80,9 @@ class Person:
             part = getattr(self, prefix)
             for item in fields(part):
                 value = getattr(part, item.name)
-                named[f"{prefix}_{item.name}"] = "#%02x%02x%02x" % value if isinstance(value, tuple) else value
+                named[f"{prefix}_{item.name}"] = (
+                    "#{:02x}{:02x}{:02x}".format(*value) if isinstance(value, tuple) else value
+                )
         return named
 
 

@@ -29,7 +29,7 @@ def render(
     feet = (0.955 + seen.shift_y) * height * _OVER
     view = View(math.radians(seen.heading), (0.5 + seen.shift_x) * width * _OVER, feet, body)
     shade = ImageDraw.Draw(canvas)
-    ground = tuple(int(c * 0.6) for c in canvas.getpixel((int(view.x) % canvas.width, canvas.height - 2)))
+    ground = _darker(canvas, (int(view.x) % canvas.width, canvas.height - 2), 0.6)
     shade.ellipse((view.x - 0.2 * body, feet - 0.02 * body, view.x + 0.2 * body, feet + 0.03 * body), fill=ground)
 
     def colour(part: str) -> Colour:
@@ -114,15 +114,21 @@ def _occlude(canvas: Image.Image, seen: Nuisance, camera: Camera) -> None:
     if seen.occlusion == "none":
         return
     width, height = canvas.size
-    tone = canvas.getpixel((seen.backdrop % width, height // 3))
-    fill = tuple(int(c * 0.7) for c in tone)
+    spot = (seen.backdrop % width, height // 3)
+    fill = _darker(canvas, spot, 0.7)
     at = seen.occlusion_at
     box = {
         "bottom": (0, height * (1 - at), width, height),
         "left": (0, 0, width * at, height),
         "right": (width * (1 - at), 0, width, height),
     }[seen.occlusion]
-    ImageDraw.Draw(canvas).rectangle(box, fill=fill, outline=tuple(int(c * 0.5) for c in tone), width=3)
+    ImageDraw.Draw(canvas).rectangle(box, fill=fill, outline=_darker(canvas, spot, 0.5), width=3)
+
+
+def _darker(canvas: Image.Image, spot: tuple[int, int], factor: float) -> Colour:
+    """The colour at a spot of an RGB canvas, scaled."""
+    red, green, blue = canvas.getpixel(spot)  # type: ignore[misc]
+    return int(red * factor), int(green * factor), int(blue * factor)
 
 
 @functools.lru_cache(maxsize=8)

@@ -1,0 +1,118 @@
+"""Charts as inline SVG that follows the page: its fonts, its light or dark colours, no identifiers shared by two charts.
+
+A chart is drawn in the light palette below; each of its colours then becomes the CSS variable of that name, which the
+page sets for light and for dark. The hues are those of Okabe and Ito ("Color Universal Design", 2008), adjusted in
+lightness where one would vanish on the page's ground, with a wine and a violet where eight do not suffice.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+SERIES = ("s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s9", "s10")
+# Line patterns as on-off lengths in points, so that lines differ without colour.
+DASHES: tuple[tuple[float, ...], ...] = ((), (5, 2), (1.5, 1.5), (7, 2, 1.5, 2), (3, 1, 3, 3), (9, 3))
+
+PALETTE: dict[str, tuple[str, str]] = {  # name: (light, dark)
+    "ink": ("#1b2430", "#e8ecf1"),
+    "muted": ("#566171", "#a3aebc"),
+    "rule": ("#d8dde4", "#353e4a"),
+    "ground": ("#fdfdfc", "#12161c"),
+    "panel": ("#f4f5f3", "#1a2029"),
+    "s1": ("#0072b2", "#4aa8e8"),
+    "s2": ("#d55e00", "#ff8340"),
+    "s3": ("#00885f", "#2cc79a"),
+    "s4": ("#b85c92", "#e79ac6"),
+    "s5": ("#d98b00", "#f0b429"),
+    "s6": ("#3a9ad6", "#9adcff"),
+    "s7": ("#b5a900", "#f4ea6a"),
+    "s8": ("#3d4653", "#c9d2dd"),
+    "s9": ("#882255", "#c65a94"),
+    "s10": ("#6a4fc4", "#ab93ff"),
+}
+
+_LABEL = 8.5  # points; the page scales a chart, so this is about 11 px where it is read
+
+
+def colour(name: str) -> str:
+    """The colour to draw in that the page will replace by its variable of that name."""
+    return PALETTE[name][0]
+
+
+def series(index: int) -> tuple[str, tuple[float, ...]]:
+    """Name of the colour, and line pattern, of the index-th method of a page."""
+    return SERIES[index % len(SERIES)], DASHES[index % len(DASHES)]
+
+
+def palette_css(dark: bool) -> str:
+    """Declarations of all variables, light or dark."""
+    return " ".join(f"--{name}: {values[dark]};" for name, values in PALETTE.items())
+
+
+def figure(width: float, height: float) -> tuple[Figure, Axes]:
+    """An empty chart of that size in inches, framed on the left and below only."""
+    drawn = Figure(figsize=(width, height), layout="constrained")
+    drawn.patch.set_visible(False)
+    axes = drawn.add_subplot()
+    axes.patch.set_visible(False)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(colour("rule"))
+    axes.tick_params(which="both", colors=colour("muted"), labelsize=_LABEL, length=0, pad=4)
+    axes.grid(axis="y", color=colour("rule"), linewidth=0.6)
+    axes.set_axisbelow(True)
+    return drawn, axes
+
+
+def name_axes(axes: Axes, across: str, up: str) -> None:
+    """Write what the axes are."""
+    axes.set_xlabel(across, fontsize=_LABEL, color=colour("muted"), parse_math=False)
+    axes.set_ylabel(up, fontsize=_LABEL, color=colour("muted"), parse_math=False)
+
+
+def svg(drawn: Figure, label: str, prefix: str) -> str:
+    """The chart as an `<svg>` element; `label` is read out in its place, `prefix` sets its identifiers apart."""
+    buffer = io.StringIO()
+    settings: dict[Any, str] = {"svg.fonttype": "none", "svg.hashsalt": "crossreid"}
+    with matplotlib.rc_context(settings):
+        FigureCanvasSVG(drawn).print_svg(buffer, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", text, flags=re.DOTALL)
+    text = re.sub(r'(?<=\bid=")|(?<=href="#)|(?<=url\(#)', f"{prefix}-", text)
+    # Each text carries a font list of its own; the page's font replaces it, at the size that was laid out.
+    text = re.sub(r"font: (?:\w+ )*?([\d.]+)px [^;\"]*", r"font-size: \1px", text)
+    for name, (light, _) in PALETTE.items():
+        text = text.replace(light, f"var(--{name})")
+    text = re.sub(r"\n\s*", "\n", text)
+    opening = f'<svg class="chart" role="img" aria-label="{escape(label)}"'
+    return re.sub(
+        r'^<svg\b(?: width="[^"]*"| height="[^"]*"| xmlns(?::\w+)?="[^"]*"| version="[^"]*")*', opening, _bare(text)
+    )
+
+
+def legend(entries: Sequence[tuple[str, str, Sequence[float]]]) -> str:
+    """Names beside a sample of their line: `(name, colour, pattern)` each."""
+    items = []
+    for name, shade, pattern in entries:
+        dashes = f' stroke-dasharray="{" ".join(f"{length:g}" for length in pattern)}"' if pattern else ""
+        items.append(
+            f'<li><svg class="swatch" viewBox="0 0 28 8" aria-hidden="true"><line x1="0" y1="4" x2="28" y2="4" '
+            f'style="stroke: var(--{shade})"{dashes}/></svg>{escape(name)}</li>'
+        )
+    return f'<ul class="legend">{"".join(items)}</ul>'
+
+
+def _bare(text: str) -> str:
+    """The root element with its attributes in an order that the size and namespaces can be cut from."""
+    end = text.index(">")
+    kept = re.findall(r'(viewBox="[^"]*")', text[:end])
+    return f"<svg {' '.join(kept)}{text[end:]}"

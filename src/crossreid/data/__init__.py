@@ -1,0 +1,1 @@
+"""Data sets as records, images as tensors, batches as plans."""

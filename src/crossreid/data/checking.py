@@ -1,0 +1,253 @@
+"""Verifying a copy of a data set: what is there, held against what should be."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Literal
+
+from PIL import Image
+from rich.table import Table
+
+from crossreid.data import llcm
+from crossreid.data.catalog import describe, load
+from crossreid.data.images import load_image
+from crossreid.data.records import DataError, Modality, Record, Split
+
+SMALLEST, LARGEST = 16, 10_000
+_SHOWN = 20
+
+# Counts of the official sets (METHODS and the lists themselves): what a complete copy holds.
+OFFICIAL: dict[str, dict[str, int]] = {
+    "sysu-mm01": {
+        "train identities": 296,
+        "validation identities": 99,
+        "test identities": 96,
+        "test infrared images": 3803,
+    },
+    "regdb": {
+        "train identities": 206,
+        "test identities": 206,
+        "train visible images": 2060,
+        "train infrared images": 2060,
+        "test visible images": 2060,
+        "test infrared images": 2060,
+    },
+    "llcm": {
+        "train identities": 713,
+        "test identities": 351,
+        "train visible images": 16_946,
+        "train infrared images": 13_975,
+        "test visible images": 8_680,
+        "test infrared images": 7_166,
+    },
+}
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """What was found: rows of (what, expected or '', found), problems that make the copy unfit, and notes."""
+
+    name: str
+    rows: tuple[tuple[str, str, str], ...]
+    problems: tuple[str, ...]
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def ok(self) -> bool:
+        return not self.problems
+
+    def table(self) -> Table:
+        view = Table(title=self.name)
+        for column, justify in (("what", "left"), ("expected", "right"), ("found", "right")):
+            view.add_column(column, justify=justify)  # type: ignore[arg-type]
+        for row in self.rows:
+            view.add_row(*row, style="bold red" if row[1] and row[1] != row[2] else None)
+        return view
+
+
+def check(
+    name: str,
+    root: Path,
+    *,
+    deep: bool = False,
+    expect: Literal["official", "any"] | None = None,
+    workers: int | None = None,
+    progress: Callable[..., object] | None = None,
+) -> CheckReport:
+    """Verify the copy of `name` at `root`.
+
+    Counts against the official ones, every listed file present, readable and of sane size (by its header), identities
+    disjoint between training, validation and test. What keeps the data set from being read at all is a problem too.
+
+    Args:
+        deep: decode every image, in `workers` processes, and compare contents: one file under two identities is a problem.
+        expect: `official` counts, or `any`; by default `any` for manifests and synthetic worlds (they have factors.csv).
+        progress: called with (done, total) as images are looked at.
+
+    Raises:
+        DataError: an unknown name, or no such root.
+    """
+    describe(name)
+    root = Path(root)
+    if not root.exists():
+        raise DataError(f"{name}: root {root} not found. Give the folder of your copy (docs/datasets.md#{name}).")
+    if expect not in (None, "official", "any"):
+        raise DataError(f"--expect {expect!r}: expected official or any.")
+    synthetic = (root / "factors.csv").is_file()
+    against = expect or ("any" if synthetic or name not in OFFICIAL else "official")
+    notes = ["a synthetic world: counts are its own"] if synthetic and against == "any" else []
+    try:
+        splits = [load(name, root, trial=trial) for trial in range(1, 11)] if name == "regdb" else [load(name, root)]
+    except DataError as error:
+        return CheckReport(name, (), (str(error),), tuple(notes))
+    counts = counted(splits[0])
+    wanted = OFFICIAL.get(name, {}) if against == "official" else {}
+    rows = [(what, f"{wanted[what]:,}" if what in wanted else "", f"{found:,}") for what, found in counts.items()]
+    problems = [
+        f"{what}: expected {wanted[what]:,}, found {found:,}. The copy is incomplete or not the official one."
+        for what, found in counts.items()
+        if what in wanted and wanted[what] != found
+    ]
+    for split in splits:
+        problems += overlaps(split)
+    problems += list_problems(name, root, against)
+    records = sorted({record for s in splits for record in (*s.train, *s.validation, *s.test)}, key=lambda r: r.path)
+    if progress is not None:
+        progress(0, len(records))
+    faults, digests = looked_at(records, deep=deep, workers=workers, progress=progress)
+    problems += limited(faults)
+    if deep:
+        problems += limited(twins(digests))
+    rows.append(
+        ("images decoded" if deep else "image headers read", f"{len(records):,}", f"{len(records) - len(faults):,}")
+    )
+    notes += unlisted(name, root, records)
+    return CheckReport(name, tuple(rows), tuple(problems), tuple(notes))
+
+
+def counted(split: Split) -> dict[str, int]:
+    """Identities and images of each part, the images by modality."""
+    counts: dict[str, int] = {}
+    for part, records in (("train", split.train), ("validation", split.validation), ("test", split.test)):
+        if part == "validation" and not records:
+            continue
+        counts[f"{part} identities"] = len({record.identity for record in records})
+        for modality in Modality:
+            images = sum(record.modality == modality for record in records)
+            counts[f"{part} {modality.name.lower()} images"] = images
+    return counts
+
+
+def overlaps(split: Split) -> list[str]:
+    """A line for each pair of parts that share identities."""
+    parts = {"train": split.train, "validation": split.validation, "test": split.test}
+    names = {part: {record.identity for record in records} for part, records in parts.items()}
+    trial = f" (trial {split.trial})" if split.trial else ""
+    lines = []
+    for one, other in (("train", "validation"), ("train", "test"), ("validation", "test")):
+        both = sorted(names[one] & names[other])
+        if both:
+            lines.append(
+                f"{len(both)} identities are in {one} and in {other}{trial}: {', '.join(both[:5])}. They must be disjoint."
+            )
+    return lines
+
+
+def list_problems(name: str, root: Path, against: str) -> list[str]:
+    """What a data set's own lists must agree with, beyond what its reader needs."""
+    if name == "llcm":
+        try:
+            listed = [record for kind in llcm.KINDS for record in llcm.read_list(root, f"test_{kind}.txt", kind)]
+        except DataError as error:
+            return [str(error)]
+        found = {record.path.name for kind in llcm.KINDS for record in llcm.test_images(root, kind)}
+        missing = [record.path.name for record in listed if record.path.name not in found]
+        return limited([f"listed in idx/test_*.txt but not in test_vis/ or test_nir/: {image}" for image in missing])
+    if name == "sysu-mm01" and not (root / "exp" / "rand_perm_cam.mat").is_file() and against == "official":
+        return [
+            "exp/rand_perm_cam.mat not found: the official gallery cannot be drawn. Copy it from the data set's owners."
+        ]
+    return []
+
+
+def looked_at(
+    records: Sequence[Record], *, deep: bool, workers: int | None, progress: Callable[..., object] | None
+) -> tuple[list[str], list[tuple[str, Record]]]:
+    """What is wrong with each file, and the digest of each that was decoded."""
+    look = _decoded if deep else _header
+    faults: list[str] = []
+    digests: list[tuple[str, Record]] = []
+
+    def take(results: Iterable[tuple[str | None, str]]) -> None:
+        for record, (fault, digest) in zip(records, results, strict=True):
+            if fault is not None:
+                faults.append(fault)
+            elif deep:
+                digests.append((digest, record))
+            if progress is not None:
+                progress(1)
+
+    paths = [record.path for record in records]
+    if deep and workers != 1 and len(records) > 200:
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            take(pool.map(look, paths, chunksize=64))
+    else:
+        take(map(look, paths))
+    return faults, digests
+
+
+def twins(digests: Sequence[tuple[str, Record]]) -> list[str]:
+    """A line for each content that is there under two identities."""
+    first: dict[str, Record] = {}
+    lines = []
+    for digest, record in digests:
+        other = first.setdefault(digest, record)
+        if other.identity != record.identity:
+            lines.append(f"{record.path} is the same file as {other.path}, under another identity.")
+    return lines
+
+
+def unlisted(name: str, root: Path, records: Sequence[Record]) -> list[str]:
+    """A note on image files that nothing refers to."""
+    if name == "manifest" and root.is_file():
+        return []
+    known = {record.path for record in records}
+    kinds = {".jpg", ".jpeg", ".png", ".bmp"}
+    extra = [path for path in root.rglob("*") if path.suffix.lower() in kinds and path not in known]
+    return [f"{len(extra):,} image files belong to no split, for example {extra[0]}"] if extra else []
+
+
+def limited(lines: list[str]) -> list[str]:
+    """The first lines, and how many more there are."""
+    return lines if len(lines) <= _SHOWN else [*lines[:_SHOWN], f"... and {len(lines) - _SHOWN:,} more of this kind"]
+
+
+def _header(path: Path) -> tuple[str | None, str]:
+    try:
+        if path.stat().st_size == 0:
+            return f"{path} is empty (0 bytes).", ""
+        with Image.open(path) as image:
+            width, height = image.size
+    except FileNotFoundError:
+        return f"{path} not found.", ""
+    except Exception as error:  # Pillow raises many classes for damaged headers
+        return f"{path} is no readable image ({type(error).__name__}).", ""
+    if not (min(width, height) >= SMALLEST and max(width, height) <= LARGEST):
+        return f"{path} has {width} x {height} pixels, expected sides of {SMALLEST} to {LARGEST:,}.", ""
+    return None, ""
+
+
+def _decoded(path: Path) -> tuple[str | None, str]:
+    fault, _ = _header(path)
+    if fault is not None:
+        return fault, ""
+    try:
+        load_image(path)
+    except DataError as error:
+        return str(error), ""
+    return None, hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()

@@ -1,0 +1,111 @@
+import random
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from crossreid.training.checkpoint import (
+    Checkpoint,
+    CheckpointError,
+    generator_states,
+    load_checkpoint,
+    load_weights,
+    optimiser_tensors,
+    restore_generators,
+    restore_optimiser,
+    save_checkpoint,
+)
+
+
+def test_it_comes_back_as_it_was(tmp_path):
+    tensors = {
+        "model": {"a.b": torch.randn(2, 3), "c": torch.tensor(4)},
+        "generator": {"0/torch": torch.get_rng_state()},
+    }
+    save_checkpoint(tmp_path / "x.safetensors", Checkpoint(tensors, {"step": 3, "recipe": {"lr": 1e-3}}))
+    back = load_checkpoint(tmp_path / "x.safetensors")
+    assert back.facts["step"] == 3
+    assert back.facts["recipe"] == {"lr": 1e-3}
+    assert back.facts["versions"]["torch"]
+    for kind, named in tensors.items():
+        for name, tensor in named.items():
+            assert torch.equal(back.tensors[kind][name], tensor)
+    assert [path.name for path in tmp_path.iterdir()] == ["x.safetensors"]
+
+
+def test_a_failed_write_leaves_what_was_there(tmp_path):
+    path = tmp_path / "x.safetensors"
+    save_checkpoint(path, Checkpoint({"model": {"a": torch.ones(1)}}, {"step": 1}))
+    with pytest.raises(TypeError):
+        save_checkpoint(path, Checkpoint({"model": {"a": torch.ones(1)}}, {"step": object()}))
+    assert load_checkpoint(path).facts["step"] == 1
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("keep", [0, 7, 200])
+def test_a_damaged_file_is_named(tmp_path, keep):
+    path = tmp_path / "x.safetensors"
+    save_checkpoint(path, Checkpoint({"model": {"a": torch.ones(100)}}, {}))
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(CheckpointError, match=r"x\.safetensors is damaged"):
+        load_checkpoint(path)
+
+
+def test_what_is_no_checkpoint_is_refused(tmp_path):
+    with pytest.raises(CheckpointError, match="not found"):
+        load_checkpoint(tmp_path / "none.safetensors")
+    save_file({"a": torch.ones(1)}, tmp_path / "plain.safetensors")
+    with pytest.raises(CheckpointError, match="no checkpoint of this program"):
+        load_checkpoint(tmp_path / "plain.safetensors")
+
+
+def test_weights_that_do_not_fit_are_named(tmp_path):
+    path = tmp_path / "x.safetensors"
+    save_checkpoint(path, Checkpoint({"model": dict(nn.Linear(3, 2).state_dict())}, {}))
+    with pytest.raises(CheckpointError, match=r"weight: expected \(2, 4\), found \(2, 3\)"):
+        load_weights(nn.Linear(4, 2), path)
+    with pytest.raises(CheckpointError, match="bias unknown"):
+        load_weights(nn.Linear(3, 2, bias=False), path)
+
+
+def test_averaged_weights_come_first(tmp_path):
+    model, average = nn.Linear(3, 2), nn.Linear(3, 2)
+    kinds = {"model": dict(model.state_dict()), "ema": dict(average.state_dict())}
+    save_checkpoint(tmp_path / "x.safetensors", Checkpoint(kinds, {}))
+    fresh = nn.Linear(3, 2)
+    load_weights(fresh, tmp_path / "x.safetensors")
+    assert torch.equal(fresh.weight, average.weight)
+
+
+def test_generators_go_on_where_they_were():
+    def drawn():
+        return torch.rand(3).tolist(), np.random.rand(3).tolist(), random.random()  # noqa: NPY002
+
+    states = generator_states()
+    first = drawn()
+    drawn()
+    restore_generators(*states)
+    assert drawn() == first
+
+
+@pytest.mark.parametrize("kind", [torch.optim.Adam, torch.optim.AdamW, lambda p: torch.optim.SGD(p, 0.1, momentum=0.9)])
+def test_an_optimiser_goes_on_where_it_was(kind):
+    def step(layer, optimiser, seed):
+        torch.manual_seed(seed)
+        optimiser.zero_grad()
+        layer(torch.randn(5, 3)).pow(2).sum().backward()
+        optimiser.step()
+
+    layer = nn.Linear(3, 2)
+    optimiser = kind(layer.parameters())
+    step(layer, optimiser, 1)
+    twin = nn.Linear(3, 2)
+    twin.load_state_dict(layer.state_dict())
+    other = kind(twin.parameters())
+    tensors, groups = optimiser_tensors(optimiser)
+    restore_optimiser(other, {name: tensor.clone() for name, tensor in tensors.items()}, groups)
+    step(layer, optimiser, 2)
+    step(twin, other, 2)
+    assert torch.equal(layer.weight, twin.weight)

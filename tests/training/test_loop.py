@@ -1,0 +1,196 @@
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import small_run
+import torch
+from small_run import STEPS, Small, run
+
+from crossreid.training.checkpoint import CheckpointError, load_checkpoint
+from crossreid.training.loop import NonFiniteLoss, TrainingOptions, make_fabric
+
+SCRIPT = Path(small_run.__file__)
+
+
+def weights(out, kind="model"):
+    return load_checkpoint(Path(out) / "last.safetensors").tensors[kind]
+
+
+def same(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+
+
+def rows(out):
+    return [json.loads(line) for line in (Path(out) / "metrics.jsonl").read_text().splitlines()]
+
+
+def start(kind, out):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen([sys.executable, SCRIPT, kind, out], env=environment, stderr=subprocess.DEVNULL)
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_any_moment_ends_with_the_same_bits(tmp_path):
+    assert start("killable", tmp_path / "whole").wait(120) == 0
+    moments = random.Random(4)
+    kills = 0
+    for _ in range(3):
+        process = start("killable", tmp_path / "killed")
+        before = (tmp_path / "killed" / "last.safetensors").stat().st_mtime_ns if kills else 0
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and process.poll() is None:  # until it has written something new
+            path = tmp_path / "killed" / "last.safetensors"
+            if path.is_file() and path.stat().st_mtime_ns > before:
+                break
+            time.sleep(0.005)
+        time.sleep(moments.uniform(0, 0.12))
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+            kills += 1
+        process.wait()
+    assert kills >= 2
+    assert start("killable", tmp_path / "killed").wait(120) == 0
+    for kind in ("model", "ema", "optimiser"):
+        assert same(weights(tmp_path / "whole", kind), weights(tmp_path / "killed", kind)), kind
+    steps = [row["step"] for row in rows(tmp_path / "killed") if "losses" in row]
+    assert steps == list(range(1, 3 * STEPS + 1))
+    assert not list((tmp_path / "killed").glob(".*.tmp"))
+
+    def values(out):
+        return [{k: v for k, v in row.items() if k != "images_per_second"} for row in rows(out)]
+
+    assert values(tmp_path / "whole") == values(tmp_path / "killed")
+
+
+@pytest.mark.slow
+def test_two_processes_give_what_one_gives(tmp_path):
+    assert start("plain", tmp_path / "one").wait(120) == 0
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*command, SCRIPT, "plain", tmp_path / "two"], env=environment, capture_output=True, timeout=200, check=False
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
+    fresh = Small(0.0).state_dict()
+    assert not torch.allclose(one["classifier.weight"], fresh["classifier.weight"], atol=1e-2), "it learned something"
+    for key in one:
+        torch.testing.assert_close(one[key], two[key], atol=1e-5, rtol=1e-5)
+    for ours, theirs in zip(rows(tmp_path / "one"), rows(tmp_path / "two"), strict=True):
+        assert ours["losses"] == pytest.approx(theirs["losses"], abs=1e-5)
+
+
+def test_a_finished_run_does_nothing_and_more_epochs_go_on(tmp_path):
+    run(tmp_path / "a", epochs=2)
+    before = (tmp_path / "a" / "last.safetensors").read_bytes()
+    assert run(tmp_path / "a", epochs=2).steps == 2 * STEPS
+    assert (tmp_path / "a" / "last.safetensors").read_bytes() == before
+    run(tmp_path / "a", epochs=3)
+    run(tmp_path / "b", epochs=3)
+    assert same(weights(tmp_path / "a"), weights(tmp_path / "b"))
+
+
+def test_how_often_one_validates_changes_no_weight(tmp_path):
+    def noisy(method):
+        assert not method.training
+        torch.rand(7), random.random()
+        return {"rank-1": 0.5}
+
+    run(tmp_path / "never")
+    run(tmp_path / "often", validate=noisy)
+    assert same(weights(tmp_path / "never"), weights(tmp_path / "often"))
+    assert (tmp_path / "often" / "best.safetensors").is_file()
+    assert [row["validation"] for row in rows(tmp_path / "often") if "validation" in row] == [{"rank-1": 0.5}] * 3
+
+
+def test_best_is_the_epoch_that_validated_best(tmp_path):
+    numbers = iter((0.2, 0.7, 0.4))
+    result = run(tmp_path, validate=lambda method: {"rank-1": next(numbers)})
+    assert result.best == 0.7
+    assert load_checkpoint(tmp_path / "best.safetensors").facts["epoch"] == 2
+
+
+def test_accumulated_batches_are_one_large_batch(tmp_path):
+    """Frozen statistics and a loss that is a mean: two halves in turn give the gradient of the whole."""
+
+    class Mean(Small):
+        def losses(self, batch):
+            return {"identity": super().losses(batch)["identity"]}
+
+    def halves(epoch, first_step):
+        whole = list(small_run.batches()(epoch, 0))
+        parts = [tuple(t[half : half + 8] for t in batch) for batch in whole[: STEPS // 2] for half in (0, 8)]
+        return iter(parts[first_step:])
+
+    def wholes(epoch, first_step):
+        return iter(list(small_run.batches()(epoch, 0))[: STEPS // 2])
+
+    common = {"epochs": 1, "freeze_batch_statistics": True, "schedule": {"kind": "constant"}}
+    run(tmp_path / "halves", method=Mean(0.0), loader=halves, accumulate=2, **common)
+    run(tmp_path / "wholes", method=Mean(0.0), loader=wholes, **common)
+    for key, value in weights(tmp_path / "wholes").items():
+        torch.testing.assert_close(value, weights(tmp_path / "halves")[key], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_it_learns(tmp_path, precision):
+    run(tmp_path, epochs=20, dropout=0.0, precision=precision, optimiser={"lr": 1e-2}, clip=1.0,
+        loader=lambda epoch, first: small_run.batches()(0, first))  # fmt: skip
+    totals = [row["total"] for row in rows(tmp_path)]
+    assert sum(totals[-STEPS:]) < 0.7 * sum(totals[:STEPS])
+    assert list((tmp_path / "tensorboard").glob("events*"))
+
+
+def test_averaged_weights_are_the_average(tmp_path):
+    seen = []
+
+    class Watched(Small):
+        def losses(self, batch):
+            seen.append(self.classifier.weight.detach().clone())
+            return super().losses(batch)
+
+    run(tmp_path, epochs=1, ema=0.5, method=Watched())
+    seen.append(weights(tmp_path)["classifier.weight"])
+    average = seen[1]
+    for value in seen[2:]:
+        average = 0.5 * average + 0.5 * value
+    torch.testing.assert_close(weights(tmp_path, "ema")["classifier.weight"], average)
+
+
+def test_a_term_that_is_not_finite_is_named_and_nothing_is_lost(tmp_path):
+    class Broken(Small):
+        def losses(self, batch):
+            terms = super().losses(batch)
+            self.count = getattr(self, "count", 0) + 1
+            return {**terms, "ranking": terms["ranking"] * (float("nan") if self.count > STEPS else 1)}
+
+    with pytest.raises(NonFiniteLoss, match="ranking is not finite at step 8"):
+        run(tmp_path, method=Broken())
+    assert load_checkpoint(tmp_path / "last.safetensors").facts["epoch"] == 1
+
+
+def test_frozen_statistics_stay(tmp_path):
+    run(tmp_path, freeze_batch_statistics=True)
+    assert torch.equal(weights(tmp_path)["encoder.1.running_mean"], torch.zeros(16))
+
+
+def test_another_recipe_is_refused_with_what_differs(tmp_path):
+    run(tmp_path, epochs=1)
+    with pytest.raises(CheckpointError, match=r"training\.clip was None, is 1\.0"):
+        run(tmp_path, epochs=2, clip=1.0)
+
+
+def test_an_unknown_monitor_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"training\.monitor is 'rank-2'"):
+        run(tmp_path, monitor="rank-2", validate=lambda method: {"rank-1": 0.0})
+
+
+def test_one_process_needs_no_launcher():
+    fabric = make_fabric(TrainingOptions(accelerator="cpu"))
+    assert (fabric.world_size, fabric.global_rank) == (1, 0)

@@ -1,0 +1,60 @@
+import pytest
+import torch
+from torch import nn
+
+from crossreid.training.optimisation import OptimiserOptions, ScheduleOptions, make_optimiser, rate_factor
+
+
+def factors(options, epochs=10, steps=4):
+    return [rate_factor(options, step, steps_per_epoch=steps, epochs=epochs) for step in range(epochs * steps)]
+
+
+def test_warm_up_is_a_line_from_its_start_to_one():
+    rates = factors(ScheduleOptions(kind="constant", warmup_epochs=2, warmup_start=0.01))
+    assert rates[0] == 0.01
+    assert rates[4] == pytest.approx((0.01 + 1) / 2)
+    assert rates[8:] == [1.0] * 32
+
+
+def test_steps_fall_at_their_milestones():
+    rates = factors(ScheduleOptions(kind="step", milestones=(3, 6), factor=0.1))
+    assert rates[:12] == [1.0] * 12
+    assert rates[12:24] == pytest.approx([0.1] * 12)
+    assert rates[24:] == pytest.approx([0.01] * 16)
+
+
+def test_cosine_goes_from_one_towards_zero():
+    rates = factors(ScheduleOptions(kind="cosine"))
+    assert rates[0] == 1.0
+    assert rates[20] == pytest.approx(0.5)
+    assert 0 < rates[-1] < 0.01
+    assert rates == sorted(rates, reverse=True)
+
+
+def test_new_layers_learn_at_a_rate_of_their_own():
+    class Method(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.encoder, self.head, self.fixed = (
+                nn.Linear(2, 2),
+                nn.Linear(2, 2),
+                nn.Linear(2, 2).requires_grad_(False),
+            )
+
+        @property
+        def encoders(self):
+            return [self.encoder]
+
+    method = Method()
+    optimiser = make_optimiser(method, OptimiserOptions(name="sgd", lr=0.1, new_layers_factor=10, weight_decay=0))
+    rates = {id(p): group["lr"] for group in optimiser.param_groups for p in group["params"]}
+    assert rates[id(method.encoder.weight)] == 0.1
+    assert rates[id(method.head.weight)] == pytest.approx(1.0)
+    assert id(method.fixed.weight) not in rates
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW), ("sgd", torch.optim.SGD)]
+)
+def test_names(name, kind):
+    assert type(make_optimiser(nn.Linear(2, 2), OptimiserOptions(name=name))) is kind
