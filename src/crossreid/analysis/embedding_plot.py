@@ -30,7 +30,7 @@ class Map:
     names: tuple[str, ...]
 
 
-def rows_to_map(features: Features, *, identities: int = IDENTITIES, images: int = 14, seed: int = 0) -> np.ndarray:
+def rows_to_map(features: Features, *, identities: int = IDENTITIES, images: int = 12, seed: int = 0) -> np.ndarray:
     """Rows of at most `identities` identities drawn with the seed, and of `images` of each in each modality.
 
     Only identities seen in both modalities are drawn, unless there is none. The draw looks at identities and

@@ -151,11 +151,11 @@ def _ranked_row(item: RankedList) -> str:
     many = "right answer" if item.matches == 1 else "right answers"
     hits = "".join(_hit(place, hit) for place, hit in enumerate(item.hits, start=1))
     asked = item.query
+    shown = _image(asked, f"Query: {_who(asked)}")
     return (
         f'<div class="list"><p><b>First right answer: {item.first_right}</b> of {item.kept} · {item.matches} {many} · '
-        f"query {item.place} of {item.queries} by ease</p>"
-        f'<figure class="query"><span class="frame">{_image(asked, f"Query: {_who(asked)}")}</span><figcaption>{_label(asked)}<span>query</span>'
-        f"</figcaption></figure><ol>{hits}</ol></div>"
+        f'query {item.place} of {item.queries} by ease</p><figure class="query"><span class="frame">{shown}</span>'
+        f"<figcaption>{_label(asked)}<span>query</span></figcaption></figure><ol>{hits}</ol></div>"
     )
 
 

@@ -209,7 +209,8 @@ def combine(scores: Sequence[Score]) -> Score:
 def table(scores: Iterable[Score], published: bool = True, names: Sequence[str] | None = None) -> Table:
     """Scores in percent, mean over the spread of the trials, with the published figures of each setting below it.
 
-    It fits 80 columns; `names`, one a score, stand in place of the protocol's name. Below it stands how each score was obtained and where the published figures come from.
+    It fits 80 columns; `names`, one a score, stand in place of the protocol's name. Below it stands how each score was
+    obtained and where the published figures come from.
     """
     scores = list(scores)
     titles = [score.protocol for score in scores] if names is None else list(names)

@@ -113,7 +113,7 @@ def fit(
     if options.compile:
         for encoder in method.encoders:  # type: ignore[union-attr]
             encoder.compile()
-    optimiser = make_optimiser(method, options.optimiser)
+    optimiser = make_optimiser(method, options.optimiser, fused=options.precision != "16-mixed")
     average = AveragedModel(method, multi_avg_fn=get_ema_multi_avg_fn(options.ema)) if options.ema else None
     wrapped, wrapped_optimiser = fabric.setup(method, optimiser)
     wrapped.mark_forward_method("losses")

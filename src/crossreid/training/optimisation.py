@@ -28,8 +28,11 @@ class ScheduleOptions(Options):
     factor: float = Field(0.1, gt=0, le=1, description="`step`: what the rate is multiplied by.")
 
 
-def make_optimiser(method: nn.Module, options: OptimiserOptions) -> torch.optim.Optimizer:
-    """The optimiser over the parameters of `method` that learn, layers outside its `encoders` at a rate of their own."""
+def make_optimiser(method: nn.Module, options: OptimiserOptions, *, fused: bool = True) -> torch.optim.Optimizer:
+    """The optimiser over the parameters of `method` that learn, its heads at a rate of their own.
+
+    `fused` must be off where gradients are both scaled (fp16) and clipped, which the fused kernels do in one pass.
+    """
     inside = {id(p) for encoder in getattr(method, "encoders", []) for p in encoder.parameters()}
     learning = [p for p in method.parameters() if p.requires_grad]
     groups = [
@@ -37,10 +40,12 @@ def make_optimiser(method: nn.Module, options: OptimiserOptions) -> torch.optim.
         for is_inside, factor in ((True, 1.0), (False, options.new_layers_factor))
     ]
     groups = [group for group in groups if group["params"]]
+    # One fused pass over all parameters: on CPUs the plain loop over tensors takes as long as the backward pass.
+    common = {"weight_decay": options.weight_decay, "fused": fused}
     if options.name == "sgd":
-        return torch.optim.SGD(groups, momentum=options.momentum, weight_decay=options.weight_decay)
+        return torch.optim.SGD(groups, momentum=options.momentum, **common)
     kind = torch.optim.Adam if options.name == "adam" else torch.optim.AdamW
-    return kind(groups, weight_decay=options.weight_decay)
+    return kind(groups, **common)
 
 
 def rate_factor(options: ScheduleOptions, step: int, *, steps_per_epoch: int, epochs: int) -> float:

@@ -1,0 +1,101 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crossreid.data.manifest import parse
+from crossreid.data.records import DataError, Modality
+
+
+def written(folder, text, encoding="utf-8"):
+    (folder / "manifest.csv").write_bytes(text.encode(encoding))
+    return folder
+
+
+def rows(identities=10, images=4, header="path,identity"):
+    return header + "\n" + "".join(f"{i}/{k}.jpg,animal {i}\n" for i in range(identities) for k in range(images))
+
+
+def identities(records):
+    return {record.identity for record in records}
+
+
+def test_two_columns_are_enough(tmp_path):
+    with pytest.raises(DataError, match="nothing in query"):
+        parse(written(tmp_path, rows()))
+    split = parse(written(tmp_path, rows()), pseudo_infrared="query")
+    assert (len(identities(split.train)), len(identities(split.validation)), len(identities(split.query))) == (6, 1, 3)
+    assert identities(split.train).isdisjoint(identities(split.query) | identities(split.validation))
+    assert identities(split.query) == identities(split.gallery)
+
+
+def test_no_photograph_asks_and_answers(tmp_path):
+    text = "path,identity,camera\n" + "".join(
+        f"{i}/{camera}_{side}.jpg,{i},{camera}\n" for i in range(9) for camera in (1, 2, 3) for side in "lr"
+    )
+    split = parse(written(tmp_path, text), pseudo_infrared="query")
+    asked = {(record.identity, record.camera) for record in split.query}
+    answered = {(record.identity, record.camera) for record in split.gallery}
+    assert asked.isdisjoint(answered), "with cameras known, a sighting is on one side only"
+    assert all(record.pseudo_infrared and record.modality == Modality.INFRARED for record in split.query)
+    assert not any(record.pseudo_infrared for record in split.gallery)
+    once = [record.path for record in split.train if not record.pseudo_infrared]
+    assert sorted(once) == sorted(record.path for record in split.train if record.pseudo_infrared)
+
+
+@given(seed=st.integers(0, 10**6), test=st.floats(0.2, 0.6))
+def test_identities_are_divided_whole_and_the_same_way_each_time(tmp_path_factory, seed, test):
+    folder = written(tmp_path_factory.mktemp("m"), rows())
+    fractions = (1 - test, 0.0, test)
+    one, two = (parse(folder, pseudo_infrared="query", fractions=fractions, seed=seed) for _ in range(2))
+    assert one == two
+    assert identities(one.train) | identities(one.query) == {f"animal {i}" for i in range(10)}
+    assert identities(one.train).isdisjoint(identities(one.query))
+    assert len(identities(one.query)) == round(10 * test)
+
+
+@pytest.mark.parametrize(("separator", "end", "bom"), [(",", "\n", ""), (";", "\r\n", "\ufeff"), ("\t", "\n", "\ufeff")])
+def test_what_spreadsheets_write(tmp_path, separator, end, bom):
+    lines = ["path,identity,camera,modality,tracklet,split"]
+    for i in range(4):
+        split = "train" if i < 2 else "test"
+        lines += [f"{i}v.jpg,Zoë {i},1,visible,t1,{split}", f"{i}n.jpg,Zoë {i},,IR,,{split}"]
+    text = bom + end.join(line.replace(",", separator) for line in lines)
+    split = parse(written(tmp_path, text) / "manifest.csv")
+    assert [(r.identity, r.camera, r.tracklet) for r in split.gallery] == [("Zoë 2", 1, "t1"), ("Zoë 3", 1, "t1")]
+    assert [(r.identity, r.camera, r.tracklet) for r in split.query] == [("Zoë 2", 0, None), ("Zoë 3", 0, None)]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("path,name\na.jpg,x\n", "line 1: column 'identity' is missing"),
+        ("path,identity\n", "lists no image"),
+        ("path,identity\na.jpg,\n", "line 2: path and identity must not be empty"),
+        ("path,identity\na.jpg,x\na.jpg,x\n", "line 3: a.jpg is listed in line 2"),
+        ("path,identity,camera\na.jpg,x,north\n", "line 2: camera is 'north'"),
+        ("path,identity,modality\na.jpg,x,radar\n", "line 2: modality is 'radar'"),
+        ("path,identity,split\na.jpg,x,training\n", "line 2: split is 'training'"),
+        ("path,identity,split\na.jpg,x,train\nb.jpg,x,\n", "has no split"),
+        ("path,identity,split,modality\na.jpg,x,train,ir\nb.jpg,x,test,ir\n", "identity 'x' is in train and in test"),
+        ("path,identity,split,modality\na.jpg,x,train,ir\nb.jpg,y,test,ir\n", "nothing in gallery"),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_line(tmp_path, text, told):
+    with pytest.raises(DataError) as error:
+        parse(written(tmp_path, text))
+    assert told in str(error.value)
+
+
+def test_options_and_encodings_are_checked(tmp_path):
+    with pytest.raises(DataError, match="not found"):
+        parse(tmp_path)
+    with pytest.raises(DataError, match="not UTF-8"):
+        parse(written(tmp_path, "path,identity\na.jpg,Zoë\n", "latin-1"))
+    folder = written(tmp_path, rows())
+    with pytest.raises(DataError, match="sum to 1"):
+        parse(folder, fractions=(0.5, 0.1, 0.1))
+    with pytest.raises(DataError, match="pseudo_infrared is 'yes'"):
+        parse(folder, pseudo_infrared="yes")
+    mixed = written(tmp_path, "path,identity,modality\na.jpg,x,ir\nb.jpg,x,visible\n")
+    with pytest.raises(DataError, match=r"a\.jpg is infrared"):
+        parse(mixed, pseudo_infrared="query")

@@ -1,0 +1,87 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from crossreid.data.pseudo_infrared import pseudo_infrared
+from crossreid.data.records import Modality
+from crossreid.data.transforms import MEAN, STD, EvalTransform, TrainTransform, erased, jittered
+
+IMAGE = np.random.default_rng(0).integers(0, 256, (40, 24, 3), dtype=np.uint8)
+
+
+def as_uint8(tensor):
+    values = tensor * torch.tensor(STD)[:, None, None] + torch.tensor(MEAN)[:, None, None]
+    return (values * 255).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy()
+
+
+def test_evaluation_only_resizes_and_normalises():
+    assert np.array_equal(as_uint8(EvalTransform(40, 24)(IMAGE)), IMAGE)
+    assert EvalTransform(64, 32)(IMAGE).shape == (3, 64, 32)
+    flat = np.full((50, 30, 3), 77, np.uint8)
+    assert np.array_equal(as_uint8(EvalTransform(20, 10)(flat)), np.full((20, 10, 3), 77))
+
+
+@given(st.integers(0, 10**6))
+def test_training_is_a_function_of_the_seed(seed):
+    transform = TrainTransform(32, 16, flip=0.5, pad=4, erasing=0.5, grey=0.5, jitter=0.3, pseudo_infrared=0.5)
+    one, two = (transform(IMAGE, np.random.default_rng(seed), Modality.VISIBLE) for _ in range(2))
+    assert torch.equal(one, two)
+    assert one.shape == (3, 32, 16)
+    assert one.isfinite().all()
+
+
+def test_without_augmentation_it_is_the_evaluation_transform():
+    plain = TrainTransform(32, 16, flip=0)(IMAGE, np.random.default_rng(1), Modality.VISIBLE)
+    assert torch.equal(plain, EvalTransform(32, 16)(IMAGE))
+
+
+def test_flip_always_and_never():
+    flipped = TrainTransform(40, 24, flip=1)(IMAGE, np.random.default_rng(1), Modality.VISIBLE)
+    assert np.array_equal(as_uint8(flipped), IMAGE[:, ::-1])
+
+
+@given(st.integers(0, 1000))
+def test_a_crop_is_a_shift_by_at_most_the_padding(seed):
+    moved = as_uint8(TrainTransform(40, 24, flip=0, pad=3)(IMAGE, np.random.default_rng(seed), Modality.VISIBLE))
+    padded = np.pad(IMAGE, ((3, 3), (3, 3), (0, 0)))
+    assert any(np.array_equal(moved, padded[y : y + 40, x : x + 24]) for y in range(7) for x in range(7))
+
+
+@pytest.mark.parametrize("options", [{"grey": 1.0}, {"pseudo_infrared": 1.0}])
+def test_only_visible_images_lose_their_hue(options):
+    transform = TrainTransform(40, 24, flip=0, **options)
+    visible = as_uint8(transform(IMAGE, np.random.default_rng(0), Modality.VISIBLE))
+    infrared = as_uint8(transform(IMAGE, np.random.default_rng(0), Modality.INFRARED))
+    assert (np.ptp(visible.astype(int), axis=2) <= 1).all()
+    assert np.array_equal(infrared, IMAGE)
+
+
+@given(st.integers(0, 1000))
+def test_erasing_leaves_the_rest(seed):
+    tensor = torch.ones(3, 40, 24)
+    hole = erased(tensor.clone(), np.random.default_rng(seed)) == 0
+    rows, columns = hole[0].any(1).sum(), hole[0].any(0).sum()
+    assert hole[0].sum() == rows * columns
+    assert 0 < hole[0].float().mean() <= 0.42
+    assert torch.equal(hole[0], hole[2])
+
+
+def test_jitter_scales_brightness_contrast_and_saturation():
+    brighter = jittered(np.full((4, 4, 3), 100, np.uint8), np.array([1.2, 1, 1]), saturation=True)
+    assert (brighter == 120).all()
+    grey = jittered(IMAGE, np.array([1, 1, 0.0]), saturation=True)
+    assert (np.ptp(grey.astype(int), axis=2) <= 1).all()
+    assert jittered(IMAGE, np.array([1, 0.5, 1]), saturation=False).std() == pytest.approx(IMAGE.std() / 2, rel=0.02)
+
+
+def test_pseudo_infrared_hides_hue_and_keeps_structure():
+    left = np.zeros((30, 30, 3), np.uint8)
+    left[:, :15] = 230
+    for seed in range(20):
+        result = pseudo_infrared(left, np.random.default_rng(seed))
+        assert (result == result[:, :, :1]).all()
+        assert result[:, :15].mean() > result[:, 15:].mean() + 50
+    different = {pseudo_infrared(IMAGE, np.random.default_rng(seed)).tobytes() for seed in range(20)}
+    assert len(different) == 20
