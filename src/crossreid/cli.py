@@ -181,10 +181,10 @@ def recipe(
     sys.stdout.write(keys_as_markdown() if file is None else load_recipe(file, override or ()).as_yaml())
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """The `crossreid` command: what a person got wrong ends in lines on standard error and status 2."""
     try:
-        status = app(standalone_mode=False)
+        status = app(arguments, standalone_mode=False)
     except KeyboardInterrupt:
         errors.print("interrupted; the same command again goes on from the last checkpoint.")
         sys.exit(130)
@@ -199,9 +199,7 @@ def main() -> None:
 
 def _is_for_people(error: Exception) -> bool:
     """Whether an error's message tells a person what to do: ours, the file system's and the command line's do."""
-    import click
-
-    return isinstance(error, ValueError | OSError | click.ClickException)
+    return isinstance(error, ValueError | OSError) or hasattr(error, "format_message")  # the latter: of an option
 
 
 def _progress() -> Progress:

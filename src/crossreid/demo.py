@@ -60,7 +60,9 @@ def fast_bf16() -> bool:
     """Whether this machine multiplies bf16 numbers in hardware; elsewhere it is emulated, slower than float32."""
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported()
-    capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # newer than the oldest PyTorch that is supported
+    capabilities: dict[str, object] = getattr(
+        torch.cpu, "get_capabilities", dict
+    )()  # newer than the oldest PyTorch that is supported
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 

@@ -1,6 +1,6 @@
 """Maps: which images they show, that they are repeatable, and that they show what is there."""
 
-import re
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -79,10 +79,19 @@ def test_gap_is_the_mean_distance_of_centres():
 def test_chart_marks_each_image_once_in_its_colour():
     features = world(identities=3, images=5)
     chart = map_chart(map_embeddings(features), "raw <pixels>", "m1")
-    marks = re.findall(r"<use [^>]*>", chart)
-    assert len(marks) == 30
-    for shade in ("s1", "s2", "s3"):
-        assert sum(f"var(--{shade})" in mark for mark in marks) == 10
+    svg = "{http://www.w3.org/2000/svg}"
+    spaces = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
+    root = ElementTree.fromstring(f"<g {spaces}>{chart}</g>")
+    groups = [group for group in root.iter(f"{svg}g") if "PathCollection" in group.get("id", "")]
+    assert len(groups) == 6
+    for number, group in enumerate(groups):
+        for definitions in group.findall(f"{svg}defs"):
+            group.remove(definitions)
+        styles = [mark.get("style") for mark in group.iter() if mark.tag in (f"{svg}use", f"{svg}path")]
+        shade = f"var(--s{number // 2 + 1})"
+        assert len(styles) == 5
+        wanted = (f"fill: {shade}; stroke: var(--ground)", f"fill: none; stroke: {shade}")[number % 2]
+        assert all(style.startswith(wanted) for style in styles)
     assert "raw &lt;pixels&gt;" in chart
     assert "30 images of 3 identities" in chart
 

@@ -30,7 +30,9 @@ def test_a_whole_copy_is_fine(worlds, layout, deep):
     assert report.ok, report.problems
     assert any("synthetic" in note for note in report.notes)
     images = sum(int(found) for what, _, found in report.rows if what.endswith("images"))
-    assert sum(seen) == images == len(list((worlds / layout).rglob("*.jpg"))) + len(list((worlds / layout).rglob("*.bmp")))
+    assert (
+        sum(seen) == images == len(list((worlds / layout).rglob("*.jpg"))) + len(list((worlds / layout).rglob("*.bmp")))
+    )
 
 
 def test_counts_are_held_against_the_official_ones(worlds):
@@ -70,7 +72,11 @@ def test_identities_in_train_and_test_are_found(sysu):
 
 
 def test_a_listed_file_that_is_missing_is_found(worlds, tmp_path):
-    for layout, pattern in (("regdb", "Thermal/*/*.bmp"), ("llcm", "test_nir/*/*/*.jpg"), ("manifest", "images/*/*.jpg")):
+    for layout, pattern in (
+        ("regdb", "Thermal/*/*.bmp"),
+        ("llcm", "test_nir/*/*/*.jpg"),
+        ("manifest", "images/*/*.jpg"),
+    ):
         copy = tmp_path / layout
         shutil.copytree(worlds / layout, copy)
         gone = sorted(copy.glob(pattern))[0]

@@ -53,7 +53,9 @@ def test_identities_are_divided_whole_and_the_same_way_each_time(tmp_path_factor
     assert len(identities(one.query)) == round(10 * test)
 
 
-@pytest.mark.parametrize(("separator", "end", "bom"), [(",", "\n", ""), (";", "\r\n", "\ufeff"), ("\t", "\n", "\ufeff")])
+@pytest.mark.parametrize(
+    ("separator", "end", "bom"), [(",", "\n", ""), (";", "\r\n", "\ufeff"), ("\t", "\n", "\ufeff")]
+)
 def test_what_spreadsheets_write(tmp_path, separator, end, bom):
     lines = ["path,identity,camera,modality,tracklet,split"]
     for i in range(4):

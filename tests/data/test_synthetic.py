@@ -64,7 +64,16 @@ def test_factors_are_of_each_image(tmp_path):
     rows = list(csv.DictReader((root / "factors.csv").open()))
     assert len(rows) == 5 * 6 * 2
     assert all((root / row["path"]).is_file() for row in rows)
-    assert {key.split("_")[0] for key in rows[0]} == {"path", "identity", "camera", "modality", "shared", "visible", "infrared", "nuisance"}
+    assert {key.split("_")[0] for key in rows[0]} == {
+        "path",
+        "identity",
+        "camera",
+        "modality",
+        "shared",
+        "visible",
+        "infrared",
+        "nuisance",
+    }
     assert rows[0]["shared_top"] == person(0, int(rows[0]["identity"])).shared.top
     assert len({row["nuisance_heading"] for row in rows}) > 50
 

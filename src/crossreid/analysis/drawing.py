@@ -84,19 +84,17 @@ def svg(drawn: Figure, label: str, prefix: str) -> str:
     settings: dict[Any, str] = {"svg.fonttype": "none", "svg.hashsalt": "crossreid"}
     with matplotlib.rc_context(settings):
         FigureCanvasSVG(drawn).print_svg(buffer, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    text = buffer.getvalue()
-    text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", text, flags=re.DOTALL)
-    text = re.sub(r'(?<=\bid=")|(?<=href="#)|(?<=url\(#)', f"{prefix}-", text)
+    root, body = re.fullmatch(r".*?(<svg\b[^>]*>)(.*)", buffer.getvalue(), flags=re.DOTALL).groups()  # type: ignore[union-attr]
+    body = re.sub(r"<metadata>.*?</metadata>|<style\b.*?</style>|<!--.*?-->", "", body, flags=re.DOTALL)
+    body = re.sub(r'(?<=\bid=")|(?<=href="#)|(?<=url\(#)', f"{prefix}-", body)
     # Each text carries a font list of its own; the page's font replaces it, at the size that was laid out.
-    text = re.sub(r"font: (?:\w+ )*?([\d.]+)px [^;\"]*", r"font-size: \1px", text)
+    body = re.sub(r"font: (?:\w+ )*?([\d.]+)px [^;\"]*", r"font-size: \1px", body)
+    body = re.sub(r"font-family: [^;\"]*;? ?", "", body)
     for name, (light, _) in PALETTE.items():
-        text = text.replace(light, f"var(--{name})")
-    text = re.sub(r"\n\s*", "\n", text)
-    opening = f'<svg class="chart" role="img" aria-label="{escape(label)}"'
-    return re.sub(
-        r'^<svg\b(?: width="[^"]*"| height="[^"]*"| xmlns(?::\w+)?="[^"]*"| version="[^"]*")*', opening, _bare(text)
-    )
+        body = body.replace(light, f"var(--{name})")
+    body = re.sub(r"\n\s*", "\n", body)
+    box = re.findall(r'viewBox="[^"]*"', root)[0]
+    return f'<svg class="chart" role="img" aria-label="{escape(label)}" {box}>{body.strip()}'
 
 
 def legend(entries: Sequence[tuple[str, str, Sequence[float]]]) -> str:
@@ -109,10 +107,3 @@ def legend(entries: Sequence[tuple[str, str, Sequence[float]]]) -> str:
             f'style="stroke: var(--{shade})"{dashes}/></svg>{escape(name)}</li>'
         )
     return f'<ul class="legend">{"".join(items)}</ul>'
-
-
-def _bare(text: str) -> str:
-    """The root element with its attributes in an order that the size and namespaces can be cut from."""
-    end = text.index(">")
-    kept = re.findall(r'(viewBox="[^"]*")', text[:end])
-    return f"<svg {' '.join(kept)}{text[end:]}"

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Literal
 
+from joblib import Parallel, delayed
 from PIL import Image
 from rich.table import Table
 
@@ -194,8 +193,7 @@ def looked_at(
 
     paths = [record.path for record in records]
     if deep and workers != 1 and len(records) > 200:
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            take(pool.map(look, paths, chunksize=64))
+        take(Parallel(workers or -1, return_as="generator", batch_size=64)(delayed(look)(path) for path in paths))
     else:
         take(map(look, paths))
     return faults, digests

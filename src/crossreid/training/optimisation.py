@@ -41,11 +41,11 @@ def make_optimiser(method: nn.Module, options: OptimiserOptions, *, fused: bool 
     ]
     groups = [group for group in groups if group["params"]]
     # One fused pass over all parameters: on CPUs the plain loop over tensors takes as long as the backward pass.
-    common = {"weight_decay": options.weight_decay, "fused": fused}
+    decay = options.weight_decay
     if options.name == "sgd":
-        return torch.optim.SGD(groups, momentum=options.momentum, **common)
+        return torch.optim.SGD(groups, momentum=options.momentum, weight_decay=decay, fused=fused)
     kind = torch.optim.Adam if options.name == "adam" else torch.optim.AdamW
-    return kind(groups, **common)
+    return kind(groups, weight_decay=decay, fused=fused)
 
 
 def rate_factor(options: ScheduleOptions, step: int, *, steps_per_epoch: int, epochs: int) -> float:

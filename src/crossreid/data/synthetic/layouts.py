@@ -6,12 +6,11 @@ import csv
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
+from joblib import Parallel, delayed
 from PIL import Image
 from rich.console import Console
 from rich.progress import track
@@ -123,8 +122,8 @@ def _render_all(
 
     if workers == 1:
         return shown(map(_render_person, tasks))
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        return shown(pool.map(_render_person, tasks, chunksize=1))
+    # joblib's processes do not import the caller's script again, so a script needs no `if __name__ == "__main__"`.
+    return shown(Parallel(workers, return_as="generator")(delayed(_render_person)(task) for task in tasks))
 
 
 def _render_person(task: tuple[str, list[Shot], int, tuple[int, int]]) -> list[dict[str, object]]:
