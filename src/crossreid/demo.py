@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,9 @@ class DemoResult:
     conclusion: str
 
 
-def demo_recipe(root: Path, method: str = "variational_distillation", *, seed: int = 0) -> Recipe:
+def demo_recipe(
+    root: Path, method: str = "variational_distillation", *, seed: int = 0, overrides: Sequence[str] = ()
+) -> Recipe:
     """The demo's recipe for a world in SYSU-MM01's layout at `root`: sized for two CPU cores and a few minutes."""
     backbone = {"name": "resnet10t", "weights": "none"}
     return make_recipe(
@@ -52,6 +54,7 @@ def demo_recipe(root: Path, method: str = "variational_distillation", *, seed: i
                 "schedule": {"kind": "cosine", "warmup_epochs": 1},
             },
         },
+        overrides,
         source="demo recipe",
     )
 
@@ -66,20 +69,30 @@ def fast_bf16() -> bool:
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
-def run_demo(out: Path, *, seed: int = 0, say: Callable[[str], Any] = print) -> DemoResult:
-    """Render, train, evaluate and report into the folder `out`; what is there already is not done again."""
+def run_demo(
+    out: Path,
+    *,
+    seed: int = 0,
+    identities: int = IDENTITIES,
+    overrides: Sequence[str] = (),
+    say: Callable[[str], Any] = print,
+) -> DemoResult:
+    """Render, train, evaluate and report into the folder `out`; what is there already is not done again.
+
+    `overrides` are `key=value` changes to both methods' recipes.
+    """
     world = out / "world"
     out.mkdir(parents=True, exist_ok=True)
     if not (world / "factors.csv").is_file():
         shutil.rmtree(world, ignore_errors=True)
-        say(f"rendering {IDENTITIES} people seen by six cameras ...")
-        synthesise(world, "sysu-mm01", IDENTITIES, seed, images_per_camera=8, size=(128, 64), progress=True)
+        say(f"rendering {identities} people seen by six cameras ...")
+        synthesise(world, "sysu-mm01", identities, seed, images_per_camera=8, size=(128, 64), progress=True)
     named: list[tuple[str, Score]] = []
     for method, title in TITLES.items():
         say(f"training: {title} ...")
-        train(demo_recipe(world, method, seed=seed), out / method)
+        train(demo_recipe(world, method, seed=seed, overrides=overrides), out / method)
         named.extend((title, score) for score in evaluate([out / method]))
-    recipe = demo_recipe(world, seed=seed)
+    recipe = demo_recipe(world, seed=seed, overrides=overrides)
     say("scoring the untrained network and raw pixels ...")
     lowest = floors(open_split(recipe), recipe)
     named.extend((title, score) for title, (_, scores) in lowest.items() for score in scores)

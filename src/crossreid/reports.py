@@ -61,11 +61,12 @@ def report(
         entries.append(Entry(title, FLOOR_NOTES[title], tuple(scores)))
         features[title] = found
     say("drawing the page ...")
+    records = {record.path.as_posix(): record for record in first.split.test}
     shown: tuple[RankedList, ...] = ()
     for title in list(features)[: len(opened)]:
         shown = ranked_lists(
             features[title],
-            lambda name: load_image(Path(name)),
+            lambda name: load_image(records[name]),  # of a record: a pseudo-infrared query is shown as one
             protocol=first.split.protocol,
             metric=first.recipe.evaluation.metric,
             like=shown,

@@ -104,7 +104,7 @@ def test_names_and_options_are_checked(world):
         load("regdb", world / "regdb", trail=3)
     with pytest.raises(DataError, match="trial is 11"):
         load("regdb", world / "regdb", trial=11)
-    with pytest.raises(DataError, match="root .* not found"):
+    with pytest.raises(DataError, match=r"root .* not found"):
         load("llcm", world / "nowhere")
     with pytest.raises(DataError, match="0 to 3"):
         load("regdb", world / "regdb", validation=4)

@@ -15,6 +15,8 @@ from crossreid.data.records import Modality
 # Of ImageNet, which pretrained backbones were trained with.
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
+_SCALE = (1 / (255 * np.array(STD))).astype(np.float32)[:, None, None]
+_SHIFT = (np.array(MEAN) / np.array(STD)).astype(np.float32)[:, None, None]
 _LUMA = np.array((0.299, 0.587, 0.114), dtype=np.float32)
 
 
@@ -77,10 +79,10 @@ def resized(image: np.ndarray, height: int, width: int) -> np.ndarray:
 
 def normalised(image: np.ndarray) -> Tensor:
     """`(H, W, 3)` uint8 to `(3, H, W)` float32, zero mean and unit deviation by ImageNet's statistics."""
-    scale = (1 / (255 * np.array(STD))).astype(np.float32)
-    shift = (np.array(MEAN) / np.array(STD)).astype(np.float32)
-    channels_last = image.astype(np.float32) * scale - shift
-    return torch.from_numpy(np.ascontiguousarray(channels_last.transpose(2, 0, 1)))
+    channels = np.ascontiguousarray(image.transpose(2, 0, 1)).astype(np.float32)  # bytes are moved, not floats
+    channels *= _SCALE
+    channels -= _SHIFT
+    return torch.from_numpy(channels)
 
 
 def jittered(image: np.ndarray, scales: np.ndarray, *, saturation: bool) -> np.ndarray:
