@@ -34,8 +34,8 @@ def demo(
     from crossreid.evaluation.scores import table
 
     result = run_demo(out, seed=seed, say=console.print)
-    names, scores = zip(*result.scores, strict=True)
-    console.print(table(scores, published=False, names=names))
+    shown = [row for row in result.scores if row[1].setting.endswith("single-shot")]
+    console.print(table([score for _, score in shown], published=False, names=[name for name, _ in shown]))
     console.print(result.conclusion)
     console.print(f"report: {result.report}", soft_wrap=True)
 
@@ -52,7 +52,7 @@ def synth(
     """Render a synthetic world of people seen by six cameras, in the layout of a public data set."""
     from crossreid.data.synthetic import contact_sheet, synthesise
 
-    synthesise(out, layout, identities, seed, images_per_camera=images, progress=True)  # type: ignore[arg-type]
+    synthesise(out, layout, identities, seed, images_per_camera=images, progress=True)
     console.print(f"wrote {out}", soft_wrap=True)
     if sheet is not None:
         contact_sheet(out, sheet)
@@ -64,21 +64,34 @@ def check(
     dataset: Annotated[str, typer.Argument(help="sysu-mm01, regdb, llcm or manifest.")],
     root: Annotated[Path, typer.Argument(help="Folder of the copy.")],
     deep: Annotated[bool, typer.Option("--deep", help="Decode every image.")] = False,
+    option: Annotated[
+        list[str] | None,
+        typer.Option("--option", metavar="KEY=VALUE", help="An option of the reader, docs/datasets.md."),
+    ] = None,
     expect: Annotated[
         str | None, typer.Option(help="`official` counts, or `any`; by default told by the copy.")
     ] = None,
 ) -> None:
     """Verify a copy of a data set: counts, files, images, identities. Ends with status 1 on trouble."""
     from crossreid.data.checking import check as verify
+    from crossreid.recipe import reader_options
 
     with _progress() as progress:
-        report = verify(dataset, root, deep=deep, expect=expect, progress=_advance(progress, "images"))  # type: ignore[arg-type]
+        report = verify(
+            dataset,
+            root,
+            deep=deep,
+            expect=expect,
+            progress=_advance(progress, "images"),
+            options=reader_options(option or []),
+        )
     console.print(report.table())
     for note in report.notes:
         console.print(f"note: {note}", soft_wrap=True, markup=False, highlight=False)
     for problem in report.problems:
         console.print(f"problem: {problem}", soft_wrap=True, markup=False, highlight=False)
-    console.print(f"{dataset} at {root}: " + ("no trouble found" if report.ok else f"{len(report.problems)} problems"))
+    verdict = "no trouble found" if report.ok else f"{len(report.problems)} problems"
+    console.print(f"{dataset} at {root}: {verdict}", soft_wrap=True)
     if not report.ok:
         raise typer.Exit(1)
 

@@ -105,6 +105,14 @@ def keys_as_markdown() -> str:
     return "\n".join(lines) + "\n"
 
 
+def reader_options(overrides: Sequence[str]) -> dict[str, Any]:
+    """`key=value` pairs, values YAML, as the options of a data set's reader."""
+    options: dict[str, Any] = {}
+    for override in overrides:
+        _apply(options, override)
+    return options
+
+
 def _apply(recipe: dict[str, Any], override: str) -> None:
     key, separator, value = override.partition("=")
     if not separator or not key.strip():

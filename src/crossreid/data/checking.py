@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from joblib import Parallel, delayed
 from PIL import Image
@@ -74,9 +73,10 @@ def check(
     root: Path,
     *,
     deep: bool = False,
-    expect: Literal["official", "any"] | None = None,
+    expect: str | None = None,
     workers: int | None = None,
     progress: Callable[..., object] | None = None,
+    options: Mapping[str, object] | None = None,
 ) -> CheckReport:
     """Verify the copy of `name` at `root`.
 
@@ -87,6 +87,7 @@ def check(
         deep: decode every image, in `workers` processes, and compare contents: one file under two identities is a problem.
         expect: `official` counts, or `any`; by default `any` for manifests and synthetic worlds (they have factors.csv).
         progress: called with (done, total) as images are looked at.
+        options: of the data set's reader, as in a recipe's `data.options`.
 
     Raises:
         DataError: an unknown name, or no such root.
@@ -101,7 +102,9 @@ def check(
     against = expect or ("any" if synthetic or name not in OFFICIAL else "official")
     notes = ["a synthetic world: counts are its own"] if synthetic and against == "any" else []
     try:
-        splits = [load(name, root, trial=trial) for trial in range(1, 11)] if name == "regdb" else [load(name, root)]
+        given = dict(options or {})
+        trials = [{**given, "trial": trial} for trial in range(1, 11)] if name == "regdb" else [given]
+        splits = [load(name, root, **trial) for trial in trials]
     except DataError as error:
         return CheckReport(name, (), (str(error),), tuple(notes))
     counts = counted(splits[0])
@@ -191,7 +194,7 @@ def looked_at(
             if progress is not None:
                 progress(1)
 
-    paths = [record.path for record in records]
+    paths = [record.path.absolute() for record in records]
     if deep and workers != 1 and len(records) > 200:
         take(Parallel(workers or -1, return_as="generator", batch_size=64)(delayed(look)(path) for path in paths))
     else:

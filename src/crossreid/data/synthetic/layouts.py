@@ -112,7 +112,8 @@ def _render_all(
     groups: dict[int, list[Shot]] = {}
     for shot in shots:
         groups.setdefault(shot.identity, []).append(shot)
-    tasks = [(str(root), group, seed, size) for group in groups.values()]
+    # Absolute: a worker that is used again may have started in another folder.
+    tasks = [(str(root.absolute()), group, seed, size) for group in groups.values()]
 
     def shown(results: Iterator[list[dict[str, object]]]) -> list[dict[str, object]]:
         steps = track(
