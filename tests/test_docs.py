@@ -67,7 +67,7 @@ def test_commands_run(page, workplace, monkeypatch):
 
 
 @pytest.mark.slow
-def test_readme_python_runs(workplace):
+def test_readme_python_runs(tmp_path):
     (code,) = blocks(ROOT / "README.md", "python")
     assert len([line for line in code.splitlines() if line.strip()]) <= 10
     small = code.replace("identities=160", "identities=10").replace(
@@ -80,11 +80,11 @@ def test_readme_python_runs(workplace):
         f"def small(recipe): return make_recipe(recipe.model_dump(mode='json'), {SMALL!r})\n"
     )
     run = subprocess.run(
-        [sys.executable, "-c", prelude + small], cwd=workplace, capture_output=True, text=True, timeout=300
+        [sys.executable, "-c", prelude + small], cwd=tmp_path, capture_output=True, text=True, timeout=300
     )
     assert run.returncode == 0, run.stderr
     assert "rank-1" in run.stdout
-    assert (workplace / "run" / "report.html").stat().st_size > 50_000
+    assert (tmp_path / "run" / "report.html").stat().st_size > 50_000
 
 
 def test_recipes_page_lists_every_key_as_it_is():

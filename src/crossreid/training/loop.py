@@ -7,6 +7,7 @@ again to the same bits.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import functools
 import time
@@ -80,7 +81,15 @@ def make_fabric(options: TrainingOptions) -> Fabric:
         strategy=strategy,
     )
     fabric.launch()
+    if several:
+        atexit.register(_leave)
     return fabric
+
+
+def _leave() -> None:
+    """Close the connections to the other processes in order: a process that just exits aborts in their threads."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def fit(
@@ -221,6 +230,7 @@ def fit(
         save(last)
     if tracker is not None:
         tracker.close()
+    fabric.barrier()  # none leaves before the first process has written the last checkpoint
     return FitResult(step, best, losses)
 
 
