@@ -47,9 +47,9 @@ def demo_recipe(
             "method": {"name": method, "backbone": backbone},
             "training": {
                 "seed": seed,
-                "epochs": 5,
+                "epochs": 4,
                 "precision": "bf16-mixed" if fast_bf16() else "32-true",
-                "validate_every": 5,
+                "validate_every": 2,
                 "optimiser": {"name": "adam", "lr": 1e-3, "weight_decay": 5e-4},
                 "schedule": {"kind": "cosine", "warmup_epochs": 1},
             },
