@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from crossreid.demo import fast_bf16
+from crossreid.demo import precision
 from crossreid.recipe import make_recipe
 from crossreid.reports import report
 from crossreid.runs import evaluate, floors, open_split, train
@@ -61,7 +61,7 @@ def recipe_of(manifest: Path, method: str, epochs: int, overrides: list[str]):
             "method": {"name": method, "backbone": {"name": "resnet10t", "weights": "none"}},
             "training": {
                 "epochs": epochs,
-                "precision": "bf16-mixed" if fast_bf16() else "32-true",
+                "precision": precision(),
                 "validate_every": max(1, epochs // 2),
                 "optimiser": {"lr": 1e-3},
                 "schedule": {"kind": "cosine", "warmup_epochs": 1},

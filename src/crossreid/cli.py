@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -111,11 +112,16 @@ def train(
     from crossreid.runs import train as train_run
 
     out = out or Path("runs") / recipe.stem
-    if trials is None:
-        train_run(load_recipe(recipe, override or ()), out)
-        return
-    for trial in numbers(trials):
-        train_run(load_recipe(recipe, [*(override or ()), f"data.options.trial={trial}"]), out / f"trial-{trial}")
+    jobs: list[tuple[list[str], Path]] = [([], out)]
+    if trials is not None:
+        jobs = [([f"data.options.trial={trial}"], out / f"trial-{trial}") for trial in numbers(trials)]
+    for own, folder in jobs:
+        result = train_run(load_recipe(recipe, [*(override or ()), *own]), folder)
+        if os.environ.get("RANK", "0") != "0":
+            continue  # of several processes the first one tells
+        best = "" if result.best is None else f", best validation {result.best:.4f}"
+        ended = "was finished already" if result.steps == result.steps_before else "finished"
+        console.print(f"{folder} {ended}: {result.steps} steps{best}", soft_wrap=True, highlight=False)
 
 
 @app.command()
@@ -198,9 +204,10 @@ def main(arguments: list[str] | None = None) -> None:
     """The `crossreid` command: what a person got wrong ends in lines on standard error and status 2."""
     try:
         status = app(arguments, standalone_mode=False)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
+        number = getattr(interrupt, "signal_number", signal.SIGINT)
         errors.print("interrupted; the same command again goes on from the last checkpoint.")
-        sys.exit(130)
+        sys.exit(128 + number)
     except Exception as error:
         if os.environ.get("CROSSREID_DEBUG") or not _is_for_people(error):
             raise

@@ -12,9 +12,10 @@ import torch
 
 from crossreid.data.synthetic import synthesise
 from crossreid.evaluation.scores import Score
-from crossreid.recipe import Recipe, make_recipe
+from crossreid.recipe import Recipe, load_recipe, make_recipe
 from crossreid.reports import TITLES, report
 from crossreid.runs import evaluate, floors, open_split, train
+from crossreid.training.arithmetic import bf16_gain
 
 IDENTITIES = 160
 
@@ -29,7 +30,12 @@ class DemoResult:
 
 
 def demo_recipe(
-    root: Path, method: str = "variational_distillation", *, seed: int = 0, overrides: Sequence[str] = ()
+    root: Path,
+    method: str = "variational_distillation",
+    *,
+    seed: int = 0,
+    precision: str = "32-true",
+    overrides: Sequence[str] = (),
 ) -> Recipe:
     """The demo's recipe for a world in SYSU-MM01's layout at `root`: sized for two CPU cores and a few minutes."""
     backbone = {"name": "resnet10t", "weights": "none"}
@@ -48,7 +54,7 @@ def demo_recipe(
             "training": {
                 "seed": seed,
                 "epochs": 4,
-                "precision": "bf16-mixed" if fast_bf16() else "32-true",
+                "precision": precision,
                 "validate_every": 2,
                 "optimiser": {"name": "adam", "lr": 1e-3, "weight_decay": 5e-4},
                 "schedule": {"kind": "cosine", "warmup_epochs": 1},
@@ -59,14 +65,14 @@ def demo_recipe(
     )
 
 
-def fast_bf16() -> bool:
-    """Whether this machine multiplies bf16 numbers in hardware; elsewhere it is emulated, slower than float32."""
+def precision(begun: Sequence[Path] = ()) -> str:
+    """That of the runs that were begun; else bf16 where this machine trains faster in it, else float32."""
+    for run in begun:
+        if (run / "recipe.yaml").is_file():
+            return load_recipe(run / "recipe.yaml").training.precision
     if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported()
-    capabilities: dict[str, object] = getattr(
-        torch.cpu, "get_capabilities", dict
-    )()  # newer than the oldest PyTorch that is supported
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
+    return "bf16-mixed" if (bf16_gain() or 0.0) > 1.2 else "32-true"
 
 
 def run_demo(
@@ -87,12 +93,14 @@ def run_demo(
         shutil.rmtree(world, ignore_errors=True)
         say(f"rendering {identities} people seen by six cameras ...")
         synthesise(world, "sysu-mm01", identities, seed, images_per_camera=8, size=(128, 64), progress=True)
+    arithmetic = precision([out / method for method in TITLES])
+    say(f"arithmetic: {arithmetic}, the faster on this machine")
     named: list[tuple[str, Score]] = []
     for method, title in TITLES.items():
         say(f"training: {title} ...")
-        train(demo_recipe(world, method, seed=seed, overrides=overrides), out / method)
+        recipe = demo_recipe(world, method, seed=seed, precision=arithmetic, overrides=overrides)
+        train(recipe, out / method)
         named.extend((title, score) for score in evaluate([out / method]))
-    recipe = demo_recipe(world, seed=seed, overrides=overrides)
     say("scoring the untrained network and raw pixels ...")
     lowest = floors(open_split(recipe), recipe)
     named.extend((title, score) for title, (_, scores) in lowest.items() for score in scores)

@@ -69,9 +69,6 @@ def train(recipe: Recipe, out: Path) -> FitResult:
     loader = TrainLoader(
         split.train, recipe.data, seed=recipe.training.seed, rank=fabric.global_rank, world=fabric.world_size
     )
-    if fabric.is_global_zero:
-        out.mkdir(parents=True, exist_ok=True)
-        write_text(out / "recipe.yaml", recipe.as_yaml())
     result = fit(
         fresh_method(recipe, split),
         loader,
@@ -81,6 +78,7 @@ def train(recipe: Recipe, out: Path) -> FitResult:
         fabric=fabric,
         recipe=recipe.model_dump(mode="json"),
         validate=(lambda method: validation_scores(method, split, recipe)) if split.validation else None,
+        on_start=lambda: write_text(out / "recipe.yaml", recipe.as_yaml()),
     )
     if loader.bad_images and fabric.is_global_zero:
         print(f"{len(loader.bad_images)} unreadable training images were skipped; see the warnings above.")

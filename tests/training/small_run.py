@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from crossreid.training.loop import TrainingOptions, fit, make_fabric
+from crossreid.training.signals import Interrupted
 
 STEPS, BATCH = 8, 16
 
@@ -50,14 +51,14 @@ def batches(rank=0, world=1, pause=0.0):
     return of_epoch
 
 
-def run(out, *, epochs=3, pause=0.0, dropout=0.3, validate=None, loader=None, method=None, **options):
+def run(out, *, epochs=3, pause=0.0, dropout=0.3, validate=None, loader=None, method=None, steps=STEPS, **options):
     world = int(os.environ.get("WORLD_SIZE", 1))
     rank = int(os.environ.get("RANK", 0))
     training = TrainingOptions(epochs=epochs, accelerator="cpu", devices=world, **options)
     return fit(
         method or Small(dropout),
         loader or batches(rank, world, pause),
-        steps_per_epoch=STEPS,
+        steps_per_epoch=steps,
         options=training,
         out=Path(out),
         fabric=make_fabric(training),
@@ -68,7 +69,17 @@ def run(out, *, epochs=3, pause=0.0, dropout=0.3, validate=None, loader=None, me
 
 if __name__ == "__main__":
     kind, out = sys.argv[1:]
+    noise = lambda method: {"rank-1": float(torch.rand(()))}  # noqa: E731
     if kind == "killable":
-        run(out, pause=0.03, checkpoint_steps=3, ema=0.9, validate=lambda method: {"rank-1": float(torch.rand(()))})
+        run(out, pause=0.03, checkpoint_steps=3, ema=0.9, validate=noise)
+    elif kind == "stoppable":
+        try:
+            run(out, pause=0.06, validate=noise)
+        except Interrupted as interrupt:
+            sys.exit(128 + interrupt.signal_number)
+    elif kind == "disagreeing":
+        up = 1 if int(os.environ["RANK"]) == 0 else -1
+        numbers = iter((0.0, 0.1 * up, 0.2 * up))
+        run(out, dropout=0.0, freeze_batch_statistics=True, validate=lambda method: {"rank-1": next(numbers)})
     else:
         run(out, dropout=0.0, freeze_batch_statistics=True, optimiser={"lr": 1e-2})

@@ -3,10 +3,12 @@ import random
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
 from crossreid.training.checkpoint import (
+    FORMAT,
     Checkpoint,
     CheckpointError,
     generator_states,
@@ -59,6 +61,24 @@ def test_what_is_no_checkpoint_is_refused(tmp_path):
     save_file({"a": torch.ones(1)}, tmp_path / "plain.safetensors")
     with pytest.raises(CheckpointError, match="no checkpoint of this program"):
         load_checkpoint(tmp_path / "plain.safetensors")
+
+
+@pytest.mark.parametrize("facts", ["{", "[1]", ""])
+def test_damaged_facts_are_named(tmp_path, facts):
+    save_file({"model/a": torch.ones(1)}, tmp_path / "x.safetensors", metadata={"format": FORMAT, "facts": facts})
+    with pytest.raises(CheckpointError, match=r"x\.safetensors is damaged"):
+        load_checkpoint(tmp_path / "x.safetensors")
+
+
+def test_a_lost_tensor_is_counted(tmp_path):
+    path = tmp_path / "x.safetensors"
+    kinds = {"model": {"a": torch.ones(1)}, "optimiser": {"0/step": torch.ones(1), "0/exp_avg": torch.ones(1)}}
+    save_checkpoint(path, Checkpoint(kinds, {}))
+    with safe_open(path, framework="pt") as stored:
+        metadata, kept = stored.metadata(), {"model/a": stored.get_tensor("model/a")}
+    save_file(kept, path, metadata=metadata)
+    with pytest.raises(CheckpointError, match=r"damaged \(optimiser: expected 2 tensors, found 0\)"):
+        load_checkpoint(path)
 
 
 def test_weights_that_do_not_fit_are_named(tmp_path):

@@ -7,12 +7,13 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import small_run
 import torch
 from small_run import STEPS, Small, run
 
-from crossreid.training.checkpoint import CheckpointError, load_checkpoint
+from crossreid.training.checkpoint import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
 from crossreid.training.loop import NonFiniteLoss, TrainingOptions, make_fabric
 
 SCRIPT = Path(small_run.__file__)
@@ -86,11 +87,15 @@ def test_two_processes_give_what_one_gives(tmp_path):
         assert ours["losses"] == pytest.approx(theirs["losses"], abs=1e-5)
 
 
-def test_a_finished_run_does_nothing_and_more_epochs_go_on(tmp_path):
+def test_a_finished_run_writes_nothing_and_more_epochs_go_on(tmp_path):
+    def files():
+        return {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in (tmp_path / "a").rglob("*")}
+
     run(tmp_path / "a", epochs=2)
-    before = (tmp_path / "a" / "last.safetensors").read_bytes()
-    assert run(tmp_path / "a", epochs=2).steps == 2 * STEPS
-    assert (tmp_path / "a" / "last.safetensors").read_bytes() == before
+    before = files()
+    again = run(tmp_path / "a", epochs=2)
+    assert again.steps == again.steps_before == 2 * STEPS
+    assert files() == before
     run(tmp_path / "a", epochs=3)
     run(tmp_path / "b", epochs=3)
     assert same(weights(tmp_path / "a"), weights(tmp_path / "b"))
@@ -136,6 +141,124 @@ def test_accumulated_batches_are_one_large_batch(tmp_path):
     run(tmp_path / "wholes", method=Mean(0.0), loader=wholes, **common)
     for key, value in weights(tmp_path / "wholes").items():
         torch.testing.assert_close(value, weights(tmp_path / "halves")[key], atol=1e-5, rtol=1e-4)
+
+
+def test_the_last_group_of_an_epoch_is_the_mean_of_what_it_has(tmp_path):
+    """Three batches, two a step: the second step is that of a batch alone."""
+    common = {"freeze_batch_statistics": True, "schedule": {"kind": "constant"}, "dropout": 0.0,
+              "optimiser": {"name": "sgd", "lr": 0.1, "momentum": 0.0, "weight_decay": 0.0}}  # fmt: skip
+    first, second, third = list(small_run.batches()(0, 0))[:3]
+    run(
+        tmp_path / "a",
+        epochs=1,
+        steps=3,
+        loader=lambda epoch, at: iter([first, second, third][at:]),
+        accumulate=2,
+        **common,
+    )
+    run(tmp_path / "b", epochs=1, steps=2, loader=lambda epoch, at: iter([first, second][at:]), accumulate=2, **common)
+    alone = Small(0.0)
+    alone.load_state_dict(weights(tmp_path / "b"))
+    run(tmp_path / "c", epochs=1, steps=1, loader=lambda epoch, at: iter([third]), method=alone, **common)
+    for key, value in weights(tmp_path / "c").items():
+        torch.testing.assert_close(value, weights(tmp_path / "a")[key], atol=1e-6, rtol=1e-5)
+
+
+def test_checkpoints_within_an_epoch_come_as_soon_as_a_step_is_whole(tmp_path):
+    """Due at 3 and 6, but a step is whole at 2, 4, 6 and 8 only."""
+
+    class Killed(Small):
+        def losses(self, batch):
+            self.count = getattr(self, "count", 0) + 1
+            if self.count == stop:
+                raise RuntimeError("killed")
+            return super().losses(batch)
+
+    for stop, expected in ((4, None), (5, 4), (8, 6)):
+        with pytest.raises(RuntimeError, match="killed"):
+            run(tmp_path / str(stop), method=Killed(), accumulate=2, checkpoint_steps=3)
+        last = tmp_path / str(stop) / "last.safetensors"
+        assert (load_checkpoint(last).facts["step_in_epoch"] if last.is_file() else None) == expected
+
+
+def test_a_kill_between_the_best_and_the_last_checkpoint_leaves_no_row_twice(tmp_path, monkeypatch):
+    from crossreid.training import checkpoint
+
+    real = checkpoint.save_checkpoint
+
+    def killed_after_best(path, content):
+        real(path, content)
+        if path.name == "best.safetensors":
+            raise RuntimeError("killed")
+
+    options = {"validate": lambda method: {"rank-1": 0.5}, "checkpoint_steps": 4}
+    monkeypatch.setattr(checkpoint, "save_checkpoint", killed_after_best)
+    with pytest.raises(RuntimeError, match="killed"):
+        run(tmp_path, epochs=2, **options)
+    monkeypatch.undo()
+    run(tmp_path, epochs=2, **options)
+    assert [row["step"] for row in rows(tmp_path) if "validation" in row] == [STEPS, 2 * STEPS]
+    assert [row["step"] for row in rows(tmp_path) if "losses" in row] == list(range(1, 2 * STEPS + 1))
+
+
+def test_tensorboard_has_every_step_once_after_going_on(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run(tmp_path, epochs=1)
+    run(tmp_path, epochs=2)
+    events = EventAccumulator(str(tmp_path / "tensorboard"), size_guidance={"scalars": 0}).Reload()
+    assert [event.step for event in events.Scalars("train/total")] == list(range(1, 2 * STEPS + 1))
+
+
+def test_every_global_generator_is_seeded(tmp_path):
+    drawn = []
+
+    def loader(epoch, first):
+        drawn.append((float(torch.rand(())), random.random(), float(np.random.rand())))  # noqa: NPY002
+        return small_run.batches()(epoch, first)
+
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        run(tmp_path / name, epochs=1, loader=loader, seed=seed)
+    assert drawn[0] == drawn[1]
+    assert all(one != other for one, other in zip(drawn[0], drawn[2], strict=True))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_run_asked_to_stop_writes_a_checkpoint_and_goes_on_to_the_same_bits(tmp_path, number, status):
+    assert start("stoppable", tmp_path / "whole").wait(120) == 0
+    process = start("stoppable", tmp_path / "stopped")
+    while not (tmp_path / "stopped" / "tensorboard").is_dir():  # made as training begins
+        time.sleep(0.005)
+    time.sleep(0.2)
+    process.send_signal(number)
+    assert process.wait(60) == status
+    facts = load_checkpoint(tmp_path / "stopped" / "last.safetensors").facts
+    assert 0 < facts["step"] < 3 * STEPS
+    assert facts["step_in_epoch"] > 0, "within an epoch, where only the signal makes it write"
+    assert len([row for row in rows(tmp_path / "stopped") if "losses" in row]) == facts["step"]
+    assert start("stoppable", tmp_path / "stopped").wait(120) == 0
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "stopped"))
+
+
+@pytest.mark.slow
+def test_processes_that_validate_differently_agree_on_the_first_ones_numbers(tmp_path):
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run([*command, SCRIPT, "disagreeing", tmp_path], capture_output=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    assert [row["validation"]["rank-1"] for row in rows(tmp_path) if "validation" in row] == [0.0, 0.1, 0.2]
+    assert load_checkpoint(tmp_path / "best.safetensors").facts["epoch"] == 3
+
+
+@pytest.mark.parametrize("missing", ["epoch", "generators", "recipe"])
+def test_a_checkpoint_that_lacks_a_fact_is_named(tmp_path, missing):
+    run(tmp_path, epochs=1)
+    last = tmp_path / "last.safetensors"
+    stored = load_checkpoint(last)
+    facts = {key: value for key, value in stored.facts.items() if key != missing}
+    save_checkpoint(last, Checkpoint(stored.tensors, facts))
+    with pytest.raises(CheckpointError, match=rf"is damaged \({missing} missing\)"):
+        run(tmp_path, epochs=2)
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])

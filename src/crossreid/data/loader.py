@@ -7,6 +7,7 @@ workers nor a restart in the middle of an epoch changes a batch.
 from __future__ import annotations
 
 import functools
+import signal
 import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -78,6 +79,7 @@ class TrainLoader:
             num_workers=options.workers,
             persistent_workers=options.workers > 0,
             collate_fn=_collate,
+            worker_init_fn=_leave_signals,
             pin_memory=torch.cuda.is_available(),
             generator=torch.Generator(),  # of its own: loading must not advance the one that training draws from
         )
@@ -162,6 +164,11 @@ class _TrainImages(Dataset):
         )
 
 
+def _leave_signals(worker: int) -> None:
+    """Ctrl-C reaches every process of a terminal; the main one decides, and needs the batches under way."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def _collate(samples: list[Any]) -> tuple[Batch, list[str]] | DataError:
     for sample in samples:
         if isinstance(sample, DataError):
@@ -212,6 +219,7 @@ def evaluation_batches(
         batch_size=batch,
         num_workers=workers,
         collate_fn=_collate_test,
+        worker_init_fn=_leave_signals,
         generator=torch.Generator(),
     )
     return _raising(loader)

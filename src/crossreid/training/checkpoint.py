@@ -42,7 +42,8 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
         for kind, tensors in checkpoint.tensors.items()
         for name, tensor in tensors.items()
     }
-    facts = {**checkpoint.facts, "versions": versions()}
+    counts = {kind: len(tensors) for kind, tensors in checkpoint.tensors.items() if tensors}
+    facts = {**checkpoint.facts, "versions": versions(), "tensors": counts}
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         save_file(flat, temporary, metadata={"format": FORMAT, "facts": json.dumps(facts)})
@@ -72,7 +73,29 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise CheckpointError(f"checkpoint {path} is damaged ({error}). Delete it, or restore a copy.") from error
     if metadata.get("format") != FORMAT:
         raise CheckpointError(f"{path} is no checkpoint of this program: format {metadata.get('format')!r}.")
-    return Checkpoint(tensors, json.loads(metadata["facts"]))
+    try:
+        facts = json.loads(metadata.get("facts", ""))
+    except json.JSONDecodeError as error:
+        raise CheckpointError(
+            f"checkpoint {path} is damaged (its facts are no JSON: {error}). Delete it, or restore a copy."
+        ) from error
+    if not isinstance(facts, dict):
+        raise CheckpointError(f"checkpoint {path} is damaged (its facts are no object). Delete it, or restore a copy.")
+    for kind, count in facts.get("tensors", {}).items():
+        if len(tensors.get(kind, ())) != count:
+            raise CheckpointError(
+                f"checkpoint {path} is damaged ({kind}: expected {count} tensors, found {len(tensors.get(kind, ()))}). "
+                "Restore a copy."
+            )
+    return Checkpoint(tensors, facts)
+
+
+def require(path: Path, checkpoint: Checkpoint, *, kinds: tuple[str, ...], facts: tuple[str, ...]) -> None:
+    """Raise `CheckpointError` naming what a checkpoint lacks of that which a run needs to go on."""
+    missing = [f"{kind} tensors" for kind in kinds if kind not in checkpoint.tensors]
+    missing += [fact for fact in facts if fact not in checkpoint.facts]
+    if missing:
+        raise CheckpointError(f"checkpoint {path} is damaged ({', '.join(missing)} missing). Restore a copy.")
 
 
 def load_weights(method: nn.Module, path: Path) -> Checkpoint:
@@ -82,6 +105,7 @@ def load_weights(method: nn.Module, path: Path) -> Checkpoint:
         CheckpointError: keys or shapes are not those of the method; the first few are named.
     """
     checkpoint = load_checkpoint(path)
+    require(path, checkpoint, kinds=("model",), facts=())
     fit_weights(method, checkpoint.tensors.get("ema") or checkpoint.tensors["model"], path)
     return checkpoint
 

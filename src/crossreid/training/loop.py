@@ -2,7 +2,7 @@
 
 It knows nothing of data sets or of evaluation: batches come from a callable by (epoch, first step), validation is a
 callable that returns named numbers. What is lost by a kill is the steps since the last checkpoint, and they are done
-again to the same bits.
+again to the same bits; SIGINT and SIGTERM lose nothing, as a checkpoint is written first.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import functools
+import random
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
@@ -28,7 +30,9 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from crossreid.options import Options
 from crossreid.training import checkpoint as files
+from crossreid.training.arithmetic import refuse_broken_bf16
 from crossreid.training.optimisation import OptimiserOptions, ScheduleOptions, make_optimiser, rate_factor
+from crossreid.training.signals import Interrupted, stop_signals
 from crossreid.training.tracking import Tracker
 
 
@@ -53,15 +57,20 @@ class TrainingOptions(Options):
     schedule: ScheduleOptions = Field(ScheduleOptions(), description="Course of the learning rate.")
 
 
+# What a checkpoint must tell for a run to go on.
+FACTS = ("epoch", "step_in_epoch", "step", "best", "losses", "groups", "generators", "recipe", "averaged")
+
+
 class NonFiniteLoss(ValueError):
     """A loss term became infinite or NaN; the message names it and the step."""
 
 
 @dataclass(frozen=True, slots=True)
 class FitResult:
-    """How a run ended: optimiser steps done in all, the best validation so far, and the last losses."""
+    """How a run ended: batches done in all and before this start, the best validation so far, the last losses."""
 
     steps: int
+    steps_before: int
     best: float | None
     losses: dict[str, float]
 
@@ -70,7 +79,13 @@ def make_fabric(options: TrainingOptions) -> Fabric:
     """Devices, precision and processes; under torchrun it joins the processes that are there.
 
     Cross-process averaging of gradients is DDP's, over gloo on CPUs and NCCL on GPUs.
+
+    Raises:
+        ValueError: bf16 is asked for on a CPU that cannot do what it announces.
     """
+    on_cpu = options.accelerator == "cpu" or not torch.cuda.is_available()
+    if on_cpu and options.precision == "bf16-mixed":
+        refuse_broken_bf16()
     several = options.devices * options.nodes > 1
     strategy: Any = DDPStrategy(find_unused_parameters=False) if several else "auto"
     fabric = Fabric(
@@ -102,18 +117,20 @@ def fit(
     fabric: Fabric,
     recipe: dict[str, Any],
     validate: Callable[[nn.Module], dict[str, float]] | None = None,
+    on_start: Callable[[], None] | None = None,
 ) -> FitResult:
-    """Train `method` into `out`, or go on with the run that is there.
+    """Train `method` into `out`, or go on with the run that is there; a finished one is left as it is.
 
     Args:
         batches: called with (epoch, first step) gives that epoch's batches of this process from that step on.
         recipe: what the run depends on, kept in the checkpoint; another one's checkpoint is refused.
-        validate: named numbers of a method in evaluation mode; it may use any generator, the run's are put back.
+        validate: named numbers of a method in evaluation mode; it may use any generator, the run's are put back. Of
+            several processes, the first one's numbers count.
+        on_start: called by the first process before anything is written, once nothing speaks against the run.
 
     Raises:
-        NonFiniteLoss, CheckpointError.
+        NonFiniteLoss, CheckpointError, Interrupted.
     """
-    out.mkdir(parents=True, exist_ok=True)
     last = out / "last.safetensors"
     if options.freeze_batch_statistics:
         _freeze(method)
@@ -130,17 +147,18 @@ def fit(
         average.to(fabric.device)
     if fabric.world_size > 1:
         setattr(method, "gather", functools.partial(_gathered, fabric))  # noqa: B010  (a module's setattr is typed)
-    torch.manual_seed(options.seed * 7919 + fabric.global_rank)
+    _seed(options.seed * 7919 + fabric.global_rank)
 
     epoch, step_in_epoch, step, best = 0, 0, 0, None
     losses: dict[str, float] = {}
     if last.is_file():
         stored = files.load_checkpoint(last)
+        files.require(last, stored, kinds=("model", "generator"), facts=FACTS)
         files.refuse_another_recipe(last, stored.facts["recipe"], recipe)
         files.fit_weights(method, stored.tensors["model"], last)
-        files.restore_optimiser(optimiser, stored.tensors["optimiser"], stored.facts["groups"])
+        files.restore_optimiser(optimiser, stored.tensors.get("optimiser", {}), stored.facts["groups"])
         if average is not None:
-            files.fit_weights(average.module, stored.tensors["ema"], last)
+            files.fit_weights(average.module, stored.tensors.get("ema", {}), last)
             average.n_averaged.fill_(stored.facts["averaged"])
         _restore_ranks(stored, fabric)
         scaler = getattr(fabric._strategy.precision, "scaler", None)
@@ -149,9 +167,17 @@ def fit(
         facts = stored.facts
         epoch, step_in_epoch, step, best = facts["epoch"], facts["step_in_epoch"], facts["step"], facts["best"]
         losses = facts["losses"]
-    tracker = Tracker(out, step) if fabric.is_global_zero else None
-    for leftover in out.glob(".*.tmp") if fabric.is_global_zero else ():
-        leftover.unlink(missing_ok=True)
+    before = step
+    if epoch >= options.epochs:
+        return FitResult(step, before, best, losses)
+    tracker = None
+    if fabric.is_global_zero:
+        out.mkdir(parents=True, exist_ok=True)
+        for leftover in out.glob(".*.tmp"):
+            leftover.unlink(missing_ok=True)
+        if on_start is not None:
+            on_start()
+        tracker = Tracker(out, step)
 
     def checkpoint() -> files.Checkpoint:
         tensors, facts = files.generator_states()
@@ -177,61 +203,92 @@ def fit(
             tracker.flush()
             files.save_checkpoint(path, content)
 
-    while epoch < options.epochs:
-        wrapped.train()
-        if options.freeze_batch_statistics:
-            _freeze(method)
-        with _progress(fabric, epoch, options.epochs, steps_per_epoch, step_in_epoch) as advance:
-            pending = 0
-            clock = time.perf_counter()
-            for batch in batches(epoch, step_in_epoch):
-                batch = fabric.to_device(batch)
-                factor = rate_factor(options.schedule, step, steps_per_epoch=steps_per_epoch, epochs=options.epochs)
-                for group in optimiser.param_groups:
-                    group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
-                pending += 1
-                ends = pending == options.accumulate or step_in_epoch + 1 == steps_per_epoch
-                with fabric.no_backward_sync(wrapped, enabled=not ends and fabric.world_size > 1):
-                    terms = wrapped.losses(batch)
-                    losses = _finite(terms, step)
-                    fabric.backward(torch.stack(list(terms.values())).sum() / options.accumulate)
-                step += 1
-                step_in_epoch += 1
-                if ends:
-                    if options.clip is not None:
-                        fabric.clip_gradients(wrapped, wrapped_optimiser, max_norm=options.clip)
-                    wrapped_optimiser.step()
-                    wrapped_optimiser.zero_grad()
-                    pending = 0
-                    if average is not None:
-                        average.update_parameters(method)
+    with stop_signals() as received, contextlib.closing(tracker) if tracker else contextlib.nullcontext():
+        while epoch < options.epochs:
+            wrapped.train()
+            if options.freeze_batch_statistics:
+                _freeze(method)
+            with _progress(fabric, epoch, options.epochs, steps_per_epoch, step_in_epoch) as advance:
+                due = False
+                clock = time.perf_counter()
+                for batch in batches(epoch, step_in_epoch):
+                    batch = fabric.to_device(batch)
+                    factor = rate_factor(options.schedule, step, steps_per_epoch=steps_per_epoch, epochs=options.epochs)
+                    for group in optimiser.param_groups:
+                        group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
+                    # The last group of an epoch may be smaller; its gradient is the mean over what it has.
+                    first = step_in_epoch - step_in_epoch % options.accumulate
+                    size = min(options.accumulate, steps_per_epoch - first)
+                    ends = step_in_epoch + 1 == first + size
+                    with fabric.no_backward_sync(wrapped, enabled=not ends and fabric.world_size > 1):
+                        terms = wrapped.losses(batch)
+                        losses = _finite(terms, step)
+                        fabric.backward(torch.stack(list(terms.values())).sum() / size)
+                    step += 1
+                    step_in_epoch += 1
+                    if ends:
+                        if options.clip is not None:
+                            fabric.clip_gradients(wrapped, wrapped_optimiser, max_norm=options.clip)
+                        wrapped_optimiser.step()
+                        wrapped_optimiser.zero_grad()
+                        if average is not None:
+                            average.update_parameters(method)
+                    if tracker is not None:
+                        now = time.perf_counter()
+                        speed = len(batch[0]) * fabric.world_size / (now - clock)
+                        clock = now
+                        rate = optimiser.param_groups[0]["lr"]
+                        row = {"step": step, "epoch": epoch, "losses": losses, "total": sum(losses.values())}
+                        tracker.train({**row, "lr": rate, "images_per_second": round(speed, 1)})
+                    advance(losses)
+                    due = due or (
+                        options.checkpoint_steps is not None and step_in_epoch % options.checkpoint_steps == 0
+                    )
+                    # A checkpoint holds no half-summed gradient; at an epoch's end it waits for the validation.
+                    if not ends or step_in_epoch == steps_per_epoch:
+                        continue
+                    stop = _agreed(received, fabric)
+                    if due or stop:
+                        save(last)
+                        due = False
+                    if stop:
+                        raise Interrupted(stop)
+            epoch, step_in_epoch = epoch + 1, 0
+            if validate is not None and (epoch % options.validate_every == 0 or epoch == options.epochs):
+                numbers = _validated(validate, average.module if average is not None else method)
+                numbers = fabric.broadcast(numbers)  # processes that disagreed on the best would wait for each other
                 if tracker is not None:
-                    now = time.perf_counter()
-                    speed = len(batch[0]) * fabric.world_size / (now - clock)
-                    clock = now
-                    rate = optimiser.param_groups[0]["lr"]
-                    row = {"step": step, "epoch": epoch, "losses": losses, "total": sum(losses.values())}
-                    tracker.train({**row, "lr": rate, "images_per_second": round(speed, 1)})
-                advance(losses)
-                if options.checkpoint_steps and ends and step_in_epoch % options.checkpoint_steps == 0:
-                    save(last)
-        epoch, step_in_epoch = epoch + 1, 0
-        if validate is not None and (epoch % options.validate_every == 0 or epoch == options.epochs):
-            numbers = _validated(validate, average.module if average is not None else method)
-            if tracker is not None:
-                tracker.validation({"step": step, "epoch": epoch, "validation": numbers})
-            if options.monitor not in numbers:
-                raise ValueError(
-                    f"training.monitor is {options.monitor!r}, which validation does not give. Known: {', '.join(numbers)}."
-                )
-            if best is None or numbers[options.monitor] > best:
-                best = numbers[options.monitor]
-                save(out / "best.safetensors")
-        save(last)
-    if tracker is not None:
-        tracker.close()
+                    tracker.validation({"step": step, "epoch": epoch, "validation": numbers})
+                if options.monitor not in numbers:
+                    raise ValueError(
+                        f"training.monitor is {options.monitor!r}, which validation does not give. "
+                        f"Known: {', '.join(numbers)}."
+                    )
+                if best is None or numbers[options.monitor] > best:
+                    best = numbers[options.monitor]
+                    save(out / "best.safetensors")
+            save(last)
+            if (stop := _agreed(received, fabric)) and epoch < options.epochs:
+                raise Interrupted(stop)
     fabric.barrier()  # none leaves before the first process has written the last checkpoint
-    return FitResult(step, best, losses)
+    return FitResult(step, before, best, losses)
+
+
+def _seed(seed: int) -> None:
+    """Seed torch's, Python's and NumPy's global generators: augmentations of other libraries draw from the latter."""
+    torch.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002  (the global one is meant)
+
+
+def _agreed(received: list[int], fabric: Fabric) -> int:
+    """The signal that any of the processes received, or 0: they stop at the same step or not at all."""
+    number = received[0] if received else 0
+    if fabric.world_size == 1:
+        return number
+    largest = torch.tensor(number, device=fabric.device)
+    torch.distributed.all_reduce(largest, op=torch.distributed.ReduceOp.MAX)
+    return int(largest)
 
 
 def _gathered(fabric: Fabric, tensor: Tensor) -> Tensor:

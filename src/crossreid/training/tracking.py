@@ -16,13 +16,15 @@ from torch.utils.tensorboard import SummaryWriter
 
 
 class Tracker:
-    """Writes rows; `flush` makes them last, `resume` drops what is later than a step."""
+    """Writes rows after `step`, dropping later ones that are there already; `flush` makes them last."""
 
     def __init__(self, out: Path, step: int) -> None:
         self.path = out / "metrics.jsonl"
         self._rows: list[str] = []
         self._cut(step)
-        self._events = SummaryWriter(str(out / "tensorboard"), purge_step=step or None, max_queue=1000, flush_secs=60)
+        self._events = SummaryWriter(
+            str(out / "tensorboard"), purge_step=step + 1 if step else None, max_queue=1000, flush_secs=60
+        )
 
     def train(self, row: dict[str, Any]) -> None:
         self._rows.append(json.dumps(row))

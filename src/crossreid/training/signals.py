@@ -1,0 +1,43 @@
+"""Being asked to stop: Ctrl-C, and the SIGTERM that schedulers send, end a run after its step and a checkpoint."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+
+from rich.console import Console
+
+
+class Interrupted(KeyboardInterrupt):
+    """The run was asked to stop by a signal, and has written a checkpoint."""
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(signal_number).name} after writing a checkpoint")
+        self.signal_number = signal_number
+
+
+@contextlib.contextmanager
+def stop_signals() -> Iterator[list[int]]:
+    """While it lasts, SIGINT and SIGTERM are put into the list; a second one acts as it would have before."""
+    received: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield received  # only the main thread may take signals
+        return
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    handlers = {number: signal.getsignal(number) for number in numbers}
+
+    def receive(number: int, frame: object) -> None:
+        received.append(number)
+        for each, handler in handlers.items():
+            signal.signal(each, handler)
+        Console(stderr=True).print("stopping after this step; again to stop at once, back to the last checkpoint.")
+
+    for number in numbers:
+        signal.signal(number, receive)
+    try:
+        yield received
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
