@@ -392,6 +392,14 @@ def test_a_batch_without_pairs_across_is_refused():
         method_of("paper").losses(batch._replace(modalities=torch.zeros_like(batch.modalities)))
 
 
+def test_one_image_of_a_modality_is_refused_in_training():
+    batch = batch_of()
+    modalities = torch.zeros_like(batch.modalities)
+    modalities[0] = 1
+    with pytest.raises(ValueError, match="batch norm needs two"):
+        method_of("paper").train().losses(batch._replace(modalities=modalities))
+
+
 def test_a_given_key_overrides_its_settings_value():
     options = options_of("official", mutual_weight=0.5, stop_gradient=False)
     assert options.mutual_weight == 0.5

@@ -246,6 +246,11 @@ class VariationalDistillation(Method):
             ((~infrared).nonzero().flatten(), self.visible),
             (infrared.nonzero().flatten(), self.infrared),
         ]
+        if self.training and any(len(index) == 1 for index, _ in rows):
+            raise ValueError(
+                "one image of a modality in a process's batch: batch norm needs two to train its branch. Raise "
+                "data.sampler.identities or data.sampler.images, or use fewer processes."
+            )
         parts = [(index, through(branch, images[index])) for index, branch in rows if len(index)]
         order = torch.argsort(torch.cat([index for index, _ in parts]))
         specific = tuple(torch.cat(outputs)[order] for outputs in zip(*(p for _, p in parts), strict=True))
