@@ -59,7 +59,8 @@ def test_commands_run(page, workplace, monkeypatch):
             continue  # `make` is what runs this test
         if command[0] == "torchrun":
             done = subprocess.run(
-                [sys.executable, "-m", "torch.distributed.run", "--standalone", *command[1:], *sets(), "--set", "data.sampler.identities=4",
+                [sys.executable, "-m", "torch.distributed.run", "--standalone", *command[1:], *sets(),
+                 "--set", "data.sampler.identities=4",
                  "--out", "two"],
                 env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=300,
             )  # fmt: skip

@@ -25,6 +25,9 @@ errors = Console(stderr=True)
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the recipe.")]
 
 
+Rerank = Annotated[str | None, typer.Option(help="Also re-ranked: k-reciprocal or query-expansion.")]
+
+
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the world, the runs and the report.")] = Path("demo"),
@@ -136,6 +139,7 @@ def evaluate(
     shots: Annotated[int, typer.Option(help="With --features: 1 or 10 gallery images an identity and camera.")] = 1,
     metric: Annotated[str | None, typer.Option(help="euclidean or cosine.")] = None,
     checkpoint: Annotated[str, typer.Option(help="best or last.")] = "best",
+    rerank: Rerank = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the scores to this file too.")] = None,
 ) -> None:
     """Evaluate a run, or features from elsewhere, by the data set's protocol."""
@@ -145,6 +149,10 @@ def evaluate(
 
     if (features is None) == (not runs):
         raise ValueError("expected either a RUN or --features DIR. See `crossreid evaluate --help`.")
+    from crossreid.evaluation.reranking import make_reranking
+
+    if features is not None and rerank is not None:
+        raise ValueError("--rerank is for runs; for features of another tool use `crossreid rank --rerank`.")
     if features is not None:
         score = evaluate_features(features, protocol, splits, mode=mode, shots=shots, metric=metric or "euclidean")
         console.print(table([score]))
@@ -152,11 +160,57 @@ def evaluate(
             write_json(json_file, score.to_json())
         return
     with _progress() as progress:
-        scores = evaluate_runs(runs or [], metric=metric, checkpoint=checkpoint, advance=_advance(progress, "images"))
+        scores = evaluate_runs(
+            runs or [],
+            metric=metric,
+            checkpoint=checkpoint,
+            rerank=make_reranking(rerank) if rerank else None,
+            advance=_advance(progress, "images"),
+        )
     console.print(table(scores, published=not on_synthetic_data((runs or [Path()])[0])))
     if json_file is not None:
         write_json(json_file, [score.to_json() for score in scores])
     console.print(f"scores: {(runs or [Path()])[0] / 'scores.json'}", soft_wrap=True)
+
+
+@app.command()
+def rank(
+    queries: Annotated[Path, typer.Option(help="Query embeddings: .npz, .npy with a .csv beside it, or .safetensors.")],
+    gallery: Annotated[Path, typer.Option(help="Gallery embeddings, likewise.")],
+    protocol: Annotated[str, typer.Option(help="Protocol to score by, docs/evaluation.md.")],
+    setting: Annotated[list[str] | None, typer.Option(help="Only this setting of the protocol.")] = None,
+    metric: Annotated[str, typer.Option(help="euclidean or cosine.")] = "euclidean",
+    splits: Annotated[Path | None, typer.Option(help="SYSU-MM01: folder with rand_perm_cam.mat.")] = None,
+    draw: Annotated[str | None, typer.Option(help="Gallery draw: official, seeded or random-choice.")] = None,
+    trials: Annotated[int, typer.Option(min=1, help="Gallery draws to average over.")] = 10,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of a seeded draw.")] = 0,
+    rerank: Rerank = None,
+    option: Annotated[list[str] | None, typer.Option("--option", metavar="KEY=VALUE", help="Of re-ranking.")] = None,
+    normalise: Annotated[str | None, typer.Option(help="Standardise distances by camera or modality.")] = None,
+    device: Annotated[str, typer.Option(help="cpu, or cuda.")] = "cpu",
+    precision: Annotated[str, typer.Option(help="float64, or float32 for half the memory.")] = "float64",
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the scores to this file too.")] = None,
+) -> None:
+    """Rank a gallery by embeddings of any tool, and score it by a protocol."""
+    from crossreid.evaluation.reranking import make_reranking
+    from crossreid.evaluation.scores import table
+    from crossreid.runs import rank_files, write_json
+
+    given = dict(_key_value(text) for text in option or ())
+    if given and rerank is None:
+        raise ValueError("--option is of a re-ranking; name one with --rerank.")
+    if normalise not in (None, "camera", "modality"):
+        raise ValueError(f"--normalise {normalise!r}: expected camera or modality.")
+    scores, seconds = rank_files(
+        queries, gallery, protocol, settings=setting, metric=metric, splits=splits, draw=draw, trials=trials, seed=seed,
+        rerank=make_reranking(rerank, given) if rerank else None, normalise=normalise,  # type: ignore[arg-type]
+        device=device, precision=precision,
+    )  # fmt: skip
+    console.print(table(scores, published=False))
+    if json_file is not None:
+        every = [score.to_json() for score in scores]
+        write_json(json_file, {**every[0], "seconds": seconds, **({"settings": every} if len(every) > 1 else {})})
+    console.print(f"seconds: loading {seconds['loading']:.2f}, ranking {seconds['ranking']:.2f}", highlight=False)
 
 
 @app.command()
@@ -220,6 +274,13 @@ def main(arguments: list[str] | None = None) -> None:
 def _is_for_people(error: Exception) -> bool:
     """Whether an error's message tells a person what to do: ours, the file system's and the command line's do."""
     return isinstance(error, ValueError | OSError) or hasattr(error, "format_message")  # the latter: of an option
+
+
+def _key_value(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise ValueError(f"--option {text!r}: expected KEY=VALUE.")
+    return key, value
 
 
 def _progress() -> Progress:

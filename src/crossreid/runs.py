@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +21,14 @@ from torch import nn
 from crossreid.data.catalog import load
 from crossreid.data.loader import TrainLoader
 from crossreid.data.records import Modality, Record, Split, in_order, labels_of
+from crossreid.evaluation.arrays import join, read_side
 from crossreid.evaluation.draws import load_permutations
 from crossreid.evaluation.embedding import embed, pixels
 from crossreid.evaluation.features import Features, features_of, save
 from crossreid.evaluation.matlab import evaluate_sysu_features, write_sysu_features
 from crossreid.evaluation.protocols import PROTOCOLS
 from crossreid.evaluation.protocols import evaluate as evaluate_protocol
+from crossreid.evaluation.reranking import Normalise, Reranking
 from crossreid.evaluation.scores import Score, combine
 from crossreid.methods import build_method
 from crossreid.methods.method import Method
@@ -155,6 +158,7 @@ def score_features(
     *,
     metric: str | None = None,
     settings: Sequence[str] | None = None,
+    rerank: Reranking | None = None,
 ) -> list[Score]:
     """The scores of features by the data set's protocol, one a setting (or of the named `settings`)."""
     options = recipe.evaluation
@@ -171,18 +175,25 @@ def score_features(
         seed=options.seed,
         trial=split.trial,
         settings=settings,
+        rerank=rerank,
     )
 
 
 def evaluate(
-    folders: Sequence[Path], *, metric: str | None = None, checkpoint: str = "best", advance: Advance | None = None
+    folders: Sequence[Path],
+    *,
+    metric: str | None = None,
+    checkpoint: str = "best",
+    rerank: Reranking | None = None,
+    advance: Advance | None = None,
 ) -> list[Score]:
     """Scores of a run by its data set's protocol; of several runs, RegDB's trials, their average.
 
-    A folder of trial-* runs stands for those runs. Writes scores.json and features.npz beside each checkpoint.
+    A folder of trial-* runs stands for those runs. With `rerank` each setting's score is followed by the re-ranked one.
+    Writes scores.json and features.npz beside each checkpoint.
     """
     runs = [run for folder in folders for run in (sorted_trials(folder) or [folder])]
-    each = [evaluate_run(open_run(run, checkpoint), metric=metric, advance=advance)[1] for run in runs]
+    each = [evaluate_run(open_run(run, checkpoint), metric=metric, rerank=rerank, advance=advance)[1] for run in runs]
     if len(each) == 1:
         return each[0]
     together = [combine(list(parts)) for parts in zip(*each, strict=True)]
@@ -191,11 +202,14 @@ def evaluate(
 
 
 def evaluate_run(
-    run: Run, *, metric: str | None = None, advance: Advance | None = None
+    run: Run, *, metric: str | None = None, rerank: Reranking | None = None, advance: Advance | None = None
 ) -> tuple[Features, list[Score]]:
     """Features and scores of one run, written to features.npz and scores.json in its folder."""
     features = embed_features(run.method, run.split, run.recipe, advance=advance)
     scores = score_features(features, run.split, run.recipe, metric=metric)
+    if rerank is not None:
+        corrected = score_features(features, run.split, run.recipe, metric=metric, rerank=rerank)
+        scores = [score for pair in zip(scores, corrected, strict=True) for score in pair]
     save(features, run.folder / "features.npz")
     write_json(run.folder / "scores.json", [score.to_json() for score in scores])
     return features, scores
@@ -218,6 +232,51 @@ def evaluate_features(
             "--features needs --splits DIR, the folder that holds test_id.txt or .mat and rand_perm_cam.mat."
         )
     return evaluate_sysu_features(features, splits, mode=mode, shots=shots, metric=metric)  # type: ignore[arg-type]
+
+
+def rank_files(
+    queries: Path,
+    gallery: Path,
+    protocol: str,
+    *,
+    settings: Sequence[str] | None = None,
+    metric: str = "cosine",
+    splits: Path | None = None,
+    draw: str | None = None,
+    trials: int = 10,
+    seed: int = 0,
+    rerank: Reranking | None = None,
+    normalise: Normalise | None = None,
+    device: str = "cpu",
+    precision: str = "float64",
+) -> tuple[list[Score], dict[str, float]]:
+    """Scores of two files of embeddings by a protocol, one a setting, and the seconds of `loading` and `ranking`.
+
+    `splits` is a folder with SYSU-MM01's rand_perm_cam.mat.
+    """
+    if precision not in ("float32", "float64"):
+        raise ValueError(f"precision '{precision}': expected float32 or float64.")
+    if device != "cpu" and not torch.cuda.is_available():
+        raise ValueError(f"device '{device}': there is no GPU that this PyTorch can use; choose cpu.")
+    start = time.perf_counter()
+    features = join(read_side(queries), read_side(gallery), protocol)
+    permutations = load_permutations(splits / "rand_perm_cam.mat") if splits is not None else None
+    loaded = time.perf_counter()
+    scores = evaluate_protocol(
+        features,
+        protocol,
+        metric=metric,
+        permutations=permutations,
+        draw=draw,
+        trials=trials,
+        seed=seed,
+        settings=settings,
+        rerank=rerank,
+        normalise=normalise,
+        device=device,
+        dtype=getattr(torch, precision),
+    )
+    return scores, {"loading": loaded - start, "ranking": time.perf_counter() - loaded}
 
 
 def write_features(

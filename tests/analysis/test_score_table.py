@@ -66,7 +66,7 @@ def test_conditions_are_told_once_where_alike_and_by_method_where_not():
     assert facts == [
         "protocol sysu-mm01", "setting all, single-shot", "metric cosine", "excluded none",
         "CMC counts first image of each identity", "gallery draw seeded draw (seed 0)", "trials 2", "queries 40",
-        "skipped queries (no match) 3", "re-ranked no",
+        "skipped queries (no match) 3", "average precision by steps", "normalised no", "re-ranked no",
     ]  # fmt: skip
     mixed = (*ENTRIES, Entry("Third", "", (score(0.1, 0.1, metric="euclidean", draw="official permutations"),)))
     text = table(settings_of(mixed)[0], published=False)

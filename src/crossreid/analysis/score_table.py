@@ -140,7 +140,9 @@ def _facts(score: Score) -> list[tuple[str, str]]:
         ("trials", str(len(score.trials))),
         ("queries", str(score.valid_queries)),
         ("skipped queries (no match)", str(score.skipped_queries)),
-        ("re-ranked", "yes" if score.re_ranked else "no"),
+        ("average precision", f"by {score.average_precision}"),
+        ("normalised", score.normalised),
+        ("re-ranked", score.re_ranked),
     ]
 
 

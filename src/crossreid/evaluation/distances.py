@@ -33,7 +33,8 @@ def as_embeddings(embeddings: np.ndarray | Tensor, what: str = "embeddings") -> 
         raise ValueError(f"{what}: expected at least one row and one column, found shape {tuple(tensor.shape)}.")
     if tensor.dtype not in (torch.float32, torch.float64):
         tensor = tensor.to(torch.float32 if tensor.is_floating_point() else torch.float64)
-    bad = ~torch.isfinite(tensor).all(dim=1)
+    low, high = tensor.aminmax(dim=1)  # NaN spreads; no mask of the size of the embeddings is made
+    bad = ~(low.isfinite() & high.isfinite())
     if bool(bad.any()):
         row = int(bad.nonzero()[0])
         kind = "NaN" if bool(tensor[row].isnan().any()) else "an infinite value"
@@ -51,9 +52,48 @@ def distance_blocks(
     """Yield `(rows of the query, their distances)`, the latter `(rows, G)` on the device of the inputs.
 
     query `(Q, D)`, gallery `(G, D)`: both float32 or both float64, else both are widened. `rows` is the number of
-    queries in a block; by default as many as keep a block near 16 million distances.
+    queries in a block; by default as many as keep a block near 16 million distances, and at least 64.
     Raises `ValueError` for an unknown metric, different D, NaN, empty sets, and zero rows under cosine.
     """
+    left, right = prepared(query, gallery, metric)
+    copies, originals = _repeated_rows(right)
+    right_squares = right.square().sum(dim=1)
+    for at, block in _blocks_of(left, len(right), rows):
+        with _full_precision():
+            products = block @ right.T
+        if metric == "cosine":
+            found = products.neg_().add_(1.0)
+        else:
+            squares = block.square().sum(dim=1, keepdim=True)
+            found = products.mul_(-2.0).add_(squares).add_(right_squares).clamp_(min=0.0).sqrt_()
+        if len(copies):
+            found[:, copies] = found[:, originals]
+        yield at, found
+
+
+def order_blocks(
+    query: np.ndarray | Tensor, gallery: np.ndarray | Tensor, metric: str = "euclidean", *, rows: int | None = None
+) -> Iterator[tuple[slice, Tensor]]:
+    """As `distance_blocks`, but with numbers that only order the gallery of each query as its distances do.
+
+    They are -q.g of unit vectors under cosine and |g|^2 / 2 - q.g otherwise, which one matrix product gives.
+    """
+    left, right = prepared(query, gallery, metric)
+    copies, originals = _repeated_rows(right)
+    if metric == "euclidean":
+        right = torch.cat([right, right.square().sum(dim=1, keepdim=True) / 2], dim=1)
+    turned = right.T
+    for at, block in _blocks_of(left, len(right), rows):
+        negated = -block if metric == "cosine" else torch.cat([-block, block.new_ones(len(block), 1)], dim=1)
+        with _full_precision():
+            found = negated @ turned
+        if len(copies):
+            found[:, copies] = found[:, originals]
+        yield at, found
+
+
+def prepared(query: np.ndarray | Tensor, gallery: np.ndarray | Tensor, metric: str) -> tuple[Tensor, Tensor]:
+    """Both sides checked, in one precision and on one device, of unit length under cosine."""
     if metric not in METRICS:
         raise ValueError(f"unknown metric '{metric}'; choose one of: {', '.join(METRICS)}.")
     left, right = as_embeddings(query, "query embeddings"), as_embeddings(gallery, "gallery embeddings")
@@ -66,21 +106,15 @@ def distance_blocks(
     left, right = left.to(dtype), right.to(left.device, dtype)
     if metric == "cosine":
         left, right = _unit(left, "query embeddings"), _unit(right, "gallery embeddings")
-    copies, originals = _repeated_rows(right)
-    right_squares = right.square().sum(dim=1)
-    step = rows or max(1, (1 << 24) // len(right))
+    return left, right
+
+
+def _blocks_of(left: Tensor, entries: int, rows: int | None) -> Iterator[tuple[slice, Tensor]]:
+    # At least 64 rows, or the gallery is read more often than it is multiplied.
+    step = rows or max(64, (1 << 24) // entries)
     for start in range(0, len(left), step):
         block = left[start : start + step]
-        with _full_precision():
-            products = block @ right.T
-        if metric == "cosine":
-            found = products.neg_().add_(1.0)
-        else:
-            squares = block.square().sum(dim=1, keepdim=True)
-            found = products.mul_(-2.0).add_(squares).add_(right_squares).clamp_(min=0.0).sqrt_()
-        if len(copies):
-            found[:, copies] = found[:, originals]
-        yield slice(start, start + len(block)), found
+        yield slice(start, start + len(block)), block
 
 
 def distances(query: np.ndarray | Tensor, gallery: np.ndarray | Tensor, metric: str = "euclidean") -> Tensor:
@@ -98,11 +132,16 @@ def _unit(rows: Tensor, what: str) -> Tensor:
 
 def _repeated_rows(rows: Tensor) -> tuple[Tensor, Tensor]:
     """Indices of rows that equal an earlier row, and of the first row that each equals."""
-    # An integer sum wraps but does not round, so equal rows have equal sums whatever the order of summation.
-    bits = (rows + 0.0).contiguous().view(torch.int32 if rows.dtype == torch.float32 else torch.int64).long()
-    sums = (bits * torch.arange(1, 2 * rows.shape[1], 2, device=rows.device)).sum(dim=1)
-    _, group, counts = torch.unique(sums, return_inverse=True, return_counts=True)
-    suspects = (counts[group] > 1).nonzero()[:, 0]
+    suspects = torch.arange(len(rows), device=rows.device)
+    columns = torch.linspace(0, rows.shape[1] - 1, min(8, rows.shape[1]), device=rows.device).long()
+    for chosen in (rows[:, columns], rows):  # a few numbers tell nearly all apart; all numbers those that they do not
+        if not len(suspects):
+            return suspects, suspects
+        # An integer sum wraps but does not round, so equal rows have equal sums whatever the order of summation.
+        bits = (chosen[suspects] + 0.0).view(torch.int32 if rows.dtype == torch.float32 else torch.int64).long()
+        sums = (bits * torch.arange(1, 2 * bits.shape[1], 2, device=rows.device)).sum(dim=1)
+        _, group, counts = torch.unique(sums, return_inverse=True, return_counts=True)
+        suspects = suspects[counts[group] > 1]
     if not len(suspects):
         return suspects, suspects
     _, kind = torch.unique(rows[suspects] + 0.0, dim=0, return_inverse=True)

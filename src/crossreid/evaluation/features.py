@@ -19,7 +19,8 @@ from crossreid.data.records import DataError, Modality, Record, in_order
 from crossreid.evaluation.distances import as_embeddings
 
 ROLES = ("query", "gallery", "both")
-_FIELDS = ("embeddings", "identities", "cameras", "modalities", "positions", "names", "roles")
+_FIELDS = ("embeddings", "identities", "cameras", "modalities", "positions", "names", "roles", "frames")
+_OPTIONAL = ("frames",)
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +28,8 @@ class Features:
     """N embeddings, row by row with their images.
 
     embeddings `(N, D)` float32 or float64, finite; identities `(N,)` str; cameras `(N,)` int64, 0 where unknown;
-    modalities `(N,)` int64, values of `Modality`; positions `(N,)` int64, 0-based place of the image among those of its
+    modalities `(N,)` int64, values of `Modality`; frames `(N,)` int64, place in the camera's film, -1 where unknown (all,
+    if not given); positions `(N,)` int64, 0-based place of the image among those of its
     identity and camera; names `(N,)` str, a path or ''; roles `(N,)` str of 'query', 'gallery', 'both'.
     Raises `DataError` that names the field where lengths, types or values do not fit.
     """
@@ -39,6 +41,7 @@ class Features:
     positions: np.ndarray
     names: np.ndarray
     roles: np.ndarray
+    frames: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         try:
@@ -46,6 +49,8 @@ class Features:
         except (ValueError, TypeError) as error:
             raise DataError(f"features: {error}") from error
         object.__setattr__(self, "embeddings", embeddings)
+        if self.frames is None:
+            object.__setattr__(self, "frames", np.full(len(embeddings), -1, dtype=np.int64))
         for name in _FIELDS[1:]:
             values = np.asarray(getattr(self, name))
             if values.shape != (len(embeddings),):
@@ -149,12 +154,14 @@ def load(path: Path) -> Features:
         raise DataError(f"{path} not found; expected features written by `crossreid embed`.")
     try:
         with np.load(path, allow_pickle=False) as archive:
-            missing = [name for name in _FIELDS if name not in archive]
-            arrays = {} if missing else {name: archive[name] for name in _FIELDS}
+            missing = [name for name in _FIELDS if name not in archive and name not in _OPTIONAL]
+            arrays = {} if missing else {name: archive[name] for name in _FIELDS if name in archive}
     except (ValueError, OSError, EOFError, KeyError, AttributeError, TypeError) as error:
         raise DataError(f"{path} cannot be read as .npz features ({error}); write it again.") from error
     except Exception as error:  # zipfile and zlib raise classes of their own
         raise DataError(f"{path} is damaged ({error}); write it again.") from error
     if missing:
-        raise DataError(f"{path}: expected the arrays {', '.join(_FIELDS)}; missing: {', '.join(missing)}.")
+        raise DataError(
+            f"{path}: expected the arrays {', '.join(n for n in _FIELDS if n not in _OPTIONAL)}; missing: {', '.join(missing)}."
+        )
     return Features(**arrays)

@@ -7,6 +7,16 @@
   trial.
 * LLCM (Zhang and Wang, CVPR 2023, and its public code): all images of a modality query one image of each identity and
   camera of the other, same identity and camera excluded, CMC counts the first image of each identity; 10 draws.
+* MARS (Zheng et al., ECCV 2016): query tracklets against a gallery that holds them too, same identity and camera
+  excluded, identity -1 is junk, 0 distracts; AP by trapezoids, as in its evaluation. Features are of tracklets.
+* Duke-Video-ReID (Wu et al., CVPR 2018): the same of its lists; the gallery does not hold the queries.
+* VeRi-776 (Liu et al., ECCV 2016): same identity and camera excluded; AP by steps.
+* Market-1501 (Zheng et al., ICCV 2015): same identity and camera excluded, identity -1 is junk, 0 distracts; AP by
+  trapezoids, as in its MATLAB evaluation. Much public code takes steps instead.
+* ATRW plain (Li et al., ACM MM 2020): each image queries all others; images of the identity from the same camera
+  within 3 frames are left out; identities that one camera saw and those that several saw are scored apart.
+* open-set: as Market-1501 with AP by steps, and queries without a match are attempts to be turned away
+  (`crossreid.evaluation.open_set`).
 * cross-modal (anybody's images): given queries against a given gallery; images that are both query by modality
   (infrared against visible), or, where there is one modality only, each against all others.
 """
@@ -31,22 +41,26 @@ from crossreid.evaluation.draws import (
     groups_of,
 )
 from crossreid.evaluation.features import Features
+from crossreid.evaluation.open_set import open_set_rates
 from crossreid.evaluation.ranking import (
     NO_EXCLUSION,
     SAME_IDENTITY_AND_CAMERA,
     Counting,
     Exclusion,
+    Gallery,
     Ranking,
     concatenate,
-    rank_distances,
+    same_camera_within,
     same_place,
 )
+from crossreid.evaluation.reranking import Blocks, Normalise, Reranking, normalised_blocks, reranked_blocks
 from crossreid.evaluation.scores import Score, trial_score
 
 
 @dataclass(frozen=True)
 class Setting:
-    """Who queries whom. `None` stands for: modality, as the roles say; cameras, any; shots, every image."""
+    """Who queries whom. `None` stands for: modality, as the roles say; cameras, any; shots, every image;
+    `several_cameras` (whether queries are of identities that several cameras saw, or one), either."""
 
     name: str
     query: Modality | None = None
@@ -54,6 +68,7 @@ class Setting:
     query_cameras: tuple[int, ...] | None = None
     gallery_cameras: tuple[int, ...] | None = None
     shots: int | None = None
+    several_cameras: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -67,8 +82,13 @@ class Protocol:
     counting: Counting
     draw: str | None = None
     permuted: bool = False
+    trapezoid: bool = False
+    junk: tuple[str, ...] = ()
+    open_set: bool = False
 
 
+_TO_GALLERY = (Setting("query to gallery"),)
+_JUNK = ("-1",)
 PROTOCOLS: dict[str, Protocol] = {
     protocol.name: protocol
     for protocol in (
@@ -103,13 +123,28 @@ PROTOCOLS: dict[str, Protocol] = {
             "first image of each identity",
             "random-choice",
         ),
-        Protocol("cross-modal", (Setting("query to gallery"),), SAME_IDENTITY_AND_CAMERA, "every image"),
+        *(
+            Protocol(name, _TO_GALLERY, SAME_IDENTITY_AND_CAMERA, "every image", trapezoid=trapezoid, junk=_JUNK)
+            for name, trapezoid in (("mars", True), ("duke-video", True), ("veri-776", False), ("market-1501", True))
+        ),
+        Protocol(
+            "atrw-plain",
+            (
+                Setting("single-camera", several_cameras=False),
+                Setting("cross-camera", several_cameras=True),
+            ),
+            same_camera_within(3),
+            "every image",
+            junk=_JUNK,
+        ),
+        Protocol("open-set", _TO_GALLERY, SAME_IDENTITY_AND_CAMERA, "every image", junk=_JUNK, open_set=True),
+        Protocol("cross-modal", _TO_GALLERY, SAME_IDENTITY_AND_CAMERA, "every image"),
     )
 }
 
 Named = TypeVar("Named")
 
-_BLOCK = 256  # queries whose distances to all candidates are held at a time
+_BLOCK = 1 << 24  # distances to all candidates that are held at a time
 
 
 def evaluate(
@@ -123,7 +158,10 @@ def evaluate(
     seed: int = 0,
     trial: int | None = None,
     settings: Sequence[str] | None = None,
+    rerank: Reranking | None = None,
+    normalise: Normalise | None = None,
     device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float64,
 ) -> list[Score]:
     """Scores of features by a protocol of `PROTOCOLS`, one a setting (or of the named `settings`, in their order
     there).
@@ -132,8 +170,10 @@ def evaluate(
     `seed` (SYSU-MM01: 'seeded', LLCM: 'random-choice'); that is 'official', the default of `draw`, which may be
     'seeded' or 'random-choice' instead. Every score names the draw it comes from. `trials` counts the draws. `trial` is
     the number of the one trial that the features are of (RegDB; 1 where not given). Any subset of the identities will
-    do. Distances are taken in float64, on `device`, once for each pair of images however many trials and settings share
-    it. Raises `ValueError` for an unknown name, `DataError` where the features cannot answer: no query or gallery image
+    do. Distances are taken in `dtype`, on `device`, once for each pair of images however many trials and settings share
+    it. `rerank` and `normalise` (by 'camera' or 'modality') are those of `crossreid.evaluation.reranking`, each trial's
+    gallery on its own; both are off unless given, and printed with the score.
+    Raises `ValueError` for an unknown name, `DataError` where the features cannot answer: no query or gallery image
     of a setting, permutations that do not fit, no query with a match.
     """
     plan = _named(PROTOCOLS, protocol, "protocol")
@@ -152,7 +192,7 @@ def evaluate(
     if draw == "official" and permutations is not None:
         cameras = {c for s in chosen for c in (*(s.query_cameras or ()), *(s.gallery_cameras or ()))}
         check_against(permutations, features, sorted(cameras))
-    tensor = torch.from_numpy(features.embeddings).to(device, torch.float64)
+    tensor = torch.from_numpy(features.embeddings).to(device, dtype)
 
     results: dict[str, Score] = {}
     pending = {setting.name: _sides(features, setting, plan) for setting in chosen}
@@ -181,7 +221,11 @@ def evaluate(
                 )
                 for number in range(trials)
             }
-        for name, rankings in _rank(features, tensor, queries, galleries, plan, metric).items():
+        if rerank is None and normalise is None:
+            rankings = _rank(features, tensor, queries, galleries, plan, metric)
+        else:
+            rankings = _rank_adjusted(features, tensor, queries, galleries, plan, metric, rerank, normalise)
+        for name, by_trial in rankings.items():
             drawn = draw_name(draw, seed) if plan.draw is not None and draw is not None else "every image"
             results[name] = Score(
                 protocol=plan.name,
@@ -190,7 +234,13 @@ def evaluate(
                 exclusion=plan.exclusion.description,
                 gallery_draw=drawn,
                 counting=plan.counting,
-                trials=tuple(trial_score(ranking, number) for number, ranking in rankings.items()),
+                trials=tuple(
+                    trial_score(ranking, number, open_set_rates(ranking) if plan.open_set else None)
+                    for number, ranking in by_trial.items()
+                ),
+                average_precision="trapezoids" if plan.trapezoid else "steps",
+                re_ranked="no" if rerank is None else str(rerank),
+                normalised="no" if normalise is None else normalise,
             )
     return [results[setting.name] for setting in chosen]
 
@@ -205,32 +255,74 @@ def _rank(
 ) -> dict[str, dict[int, Ranking]]:
     """Rankings by setting and trial of the same queries against several galleries."""
     pool = np.unique(np.concatenate([rows for drawn in galleries.values() for rows in drawn.values()]))
-    _, codes = np.unique(features.identities, return_inverse=True)
-    codes = codes.reshape(-1)
-    columns = {
-        (name, number): torch.from_numpy(np.searchsorted(pool, rows)).to(tensor.device)
+    prepared = {
+        (name, number): (
+            _gallery(features, queries, rows, plan, tensor.device),
+            None if np.array_equal(rows, pool) else torch.from_numpy(np.searchsorted(pool, rows)).to(tensor.device),
+        )
         for name, drawn in galleries.items()
         for number, rows in drawn.items()
     }
-    parts: dict[tuple[str, int], list[Ranking]] = {key: [] for key in columns}
-    for at, matrix in distance_blocks(tensor[queries], tensor[pool], metric, rows=_BLOCK):
-        asking = queries[at]
-        for (name, number), places in columns.items():
-            rows = galleries[name][number]
-            itself = asking[:, None] == rows if np.isin(asking, rows, assume_unique=True).any() else None
-            parts[name, number].append(
-                rank_distances(
-                    matrix.index_select(1, places),
-                    codes[asking],
-                    codes[rows],
-                    features.cameras[asking],
-                    features.cameras[rows],
-                    exclusion=plan.exclusion,
-                    junk=itself,
-                    counting=plan.counting,
-                )
-            )
+    parts: dict[tuple[str, int], list[Ranking]] = {key: [] for key in prepared}
+    for at, matrix in distance_blocks(
+        tensor[queries], tensor[pool], metric, rows=max(16, min(256, _BLOCK // len(pool)))
+    ):
+        for key, (gallery, places) in prepared.items():
+            own = matrix if places is None else matrix.index_select(1, places)
+            parts[key].append(gallery.rank(at, own, nearest=plan.open_set))
     return {name: {number: concatenate(parts[name, number]) for number in drawn} for name, drawn in galleries.items()}
+
+
+def _rank_adjusted(
+    features: Features,
+    tensor: torch.Tensor,
+    queries: np.ndarray,
+    galleries: dict[str, dict[int, np.ndarray]],
+    plan: Protocol,
+    metric: str,
+    rerank: Reranking | None,
+    normalise: Normalise | None,
+) -> dict[str, dict[int, Ranking]]:
+    """The same where what a gallery holds changes its distances: each gallery by itself."""
+
+    def ranking(rows: np.ndarray) -> Ranking:
+        def blocks() -> Blocks:
+            if rerank is None:
+                return distance_blocks(tensor[queries], tensor[rows], metric)
+            return reranked_blocks(tensor[queries], tensor[rows], rerank, metric)
+
+        given = blocks()
+        if normalise is not None:
+            groups = features.cameras if normalise == "camera" else features.modalities
+            given = normalised_blocks(blocks, groups[queries], groups[rows])
+        gallery = _gallery(features, queries, rows, plan, tensor.device)
+        return concatenate(gallery.rank(at, block, nearest=plan.open_set) for at, block in given)
+
+    return {name: {number: ranking(rows) for number, rows in drawn.items()} for name, drawn in galleries.items()}
+
+
+def _gallery(
+    features: Features, queries: np.ndarray, rows: np.ndarray, plan: Protocol, device: torch.device
+) -> Gallery:
+    """The gallery of some rows to the queries of others; an image does not find itself."""
+    itself = queries[:, None] == rows if np.isin(queries, rows, assume_unique=True).any() else None
+    frames = features.frames
+    assert frames is not None
+    return Gallery.of(
+        len(queries),
+        len(rows),
+        device,
+        features.identities[queries],
+        features.identities[rows],
+        features.cameras[queries],
+        features.cameras[rows],
+        frames[queries],
+        frames[rows],
+        exclusion=plan.exclusion,
+        junk=itself,
+        counting=plan.counting,
+        trapezoid=plan.trapezoid,
+    )
 
 
 def _sides(features: Features, setting: Setting, plan: Protocol) -> tuple[np.ndarray, np.ndarray]:
@@ -239,6 +331,10 @@ def _sides(features: Features, setting: Setting, plan: Protocol) -> tuple[np.nda
         query, gallery = _sides_by_role(features)
     else:
         query, gallery = features.modalities == setting.query, features.modalities == setting.gallery
+    known = ~np.isin(features.identities, plan.junk)
+    query, gallery = query & known, gallery & known
+    if setting.several_cameras is not None:
+        query = query & (_seen_by_several(features) == setting.several_cameras)
     if setting.query_cameras is not None:
         query = query & np.isin(features.cameras, setting.query_cameras)
     if setting.gallery_cameras is not None:
@@ -255,6 +351,13 @@ def _sides(features: Features, setting: Setting, plan: Protocol) -> tuple[np.nda
                 f"{len(features)} given."
             )
     return np.flatnonzero(query), np.flatnonzero(gallery)
+
+
+def _seen_by_several(features: Features) -> np.ndarray:
+    """`(N,)` bool: whether several cameras saw the identity of an image."""
+    names, codes = np.unique(features.identities, return_inverse=True)
+    pairs = np.unique(np.stack([codes.reshape(-1), features.cameras]), axis=1)
+    return np.bincount(pairs[0], minlength=len(names))[codes.reshape(-1)] > 1
 
 
 def _sides_by_role(features: Features) -> tuple[np.ndarray, np.ndarray]:

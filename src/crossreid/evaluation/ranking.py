@@ -12,13 +12,16 @@ identity; with ranks r_1 < ... < r_n (1-based) among the kept entries:
 
 A query without a match is skipped: it enters no average and is counted.
 
-No gallery is sorted; `crossreid.evaluation.counting` tells how.
+No gallery is sorted: ranks are counted, by `crossreid.evaluation.kernel` on CPUs and by `crossreid.evaluation.counting`
+on other devices, with the same results.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -26,7 +29,8 @@ import torch
 from torch import Tensor
 
 from crossreid.evaluation.counting import average_precision, places_among_matches, ranks_of_matches
-from crossreid.evaluation.distances import as_embeddings, distance_blocks
+from crossreid.evaluation.distances import as_embeddings, order_blocks
+from crossreid.evaluation.kernel import rank_rows
 
 Counting = Literal["every image", "first image of each identity"]
 COUNTINGS: tuple[str, ...] = get_args(Counting)
@@ -37,12 +41,14 @@ class Exclusion:
     """What a query does not look at. `description` is printed beside every score.
 
     `identity_and_camera`: gallery entries of the query's identity from the query's camera, where that camera is known
-    (greater than 0). `places`: pairs (query camera, gallery camera) that look at the same place; all entries of that
+    (greater than 0); with `frames`, those of them only that are at most so many frames away.
+    `places`: pairs (query camera, gallery camera) that look at the same place; all entries of that
     gallery camera are left out, whoever they show.
     """
 
     description: str
     identity_and_camera: bool = False
+    frames: int | None = None
     places: tuple[tuple[int, int], ...] = ()
 
     @property
@@ -52,6 +58,11 @@ class Exclusion:
 
 NO_EXCLUSION = Exclusion("none")
 SAME_IDENTITY_AND_CAMERA = Exclusion("same identity and same camera", identity_and_camera=True)
+
+
+def same_camera_within(frames: int) -> Exclusion:
+    """The rule of films: an identity's images from the query's camera, at most `frames` away, are the query again."""
+    return Exclusion(f"same identity and camera within {frames} frames", identity_and_camera=True, frames=frames)
 
 
 def same_place(*pairs: tuple[int, int]) -> Exclusion:
@@ -66,7 +77,8 @@ class Ranking:
 
     `first`: the rank that counts for CMC, 1-based, 0 where skipped; `average_precision` and `inverse_penalty` (INP):
     float64 in (0, 1], NaN where skipped; `matches` and `kept`: numbers of kept entries of the query's identity and of
-    any. `positions`: the number of ranks there are (gallery entries, or gallery identities under the first-image
+    any; `nearest`, where asked for: the distance of the nearest kept entry, infinite where there is none.
+    `positions`: the number of ranks there are (gallery entries, or gallery identities under the first-image
     count).
     """
 
@@ -76,6 +88,7 @@ class Ranking:
     inverse_penalty: np.ndarray
     matches: np.ndarray
     kept: np.ndarray
+    nearest: np.ndarray | None = None
 
     @property
     def valid(self) -> np.ndarray:
@@ -116,7 +129,11 @@ def concatenate(parts: Iterable[Ranking]) -> Ranking:
     if len({block.positions for block in blocks}) != 1:
         raise ValueError("rankings to be concatenated must be of one gallery; found none, or galleries of other sizes.")
     names = ("first", "average_precision", "inverse_penalty", "matches", "kept")
-    return Ranking(blocks[0].positions, *(np.concatenate([getattr(b, n) for b in blocks]) for n in names))
+    nearest = [b.nearest for b in blocks if b.nearest is not None]
+    joined = {name: np.concatenate([getattr(block, name) for block in blocks]) for name in names}
+    return Ranking(
+        blocks[0].positions, **joined, nearest=np.concatenate(nearest) if len(nearest) == len(blocks) else None
+    )
 
 
 def rank_distances(
@@ -143,11 +160,11 @@ def rank_distances(
         raise ValueError(f"distances: expected an array (Q, G), found shape {tuple(matrix.shape)}.")
     if matrix.dtype not in (torch.float32, torch.float64):
         matrix = matrix.to(torch.float32 if matrix.is_floating_point() else torch.float64)
-    gallery = _Gallery.of(
+    gallery = Gallery.of(
         matrix.shape[0], matrix.shape[1], matrix.device, query_identities, gallery_identities, query_cameras,
-        gallery_cameras, exclusion, junk, counting, trapezoid,
+        gallery_cameras, exclusion=exclusion, junk=junk, counting=counting, trapezoid=trapezoid,
     )  # fmt: skip
-    return gallery.rank((slice(0, len(matrix)), matrix) for _ in range(1))
+    return gallery.rank(slice(0, len(matrix)), matrix)
 
 
 def rank_embeddings(
@@ -166,26 +183,38 @@ def rank_embeddings(
 ) -> Ranking:
     """`rank_distances` from embeddings `(Q, D)` and `(G, D)`, whose distances are never held all at once."""
     left, right = as_embeddings(query, "query embeddings"), as_embeddings(gallery, "gallery embeddings")
-    rules = _Gallery.of(
+    rules = Gallery.of(
         len(left), len(right), left.device, query_identities, gallery_identities, query_cameras, gallery_cameras,
-        exclusion, junk, counting, trapezoid,
+        exclusion=exclusion, junk=junk, counting=counting, trapezoid=trapezoid,
     )  # fmt: skip
-    return rules.rank(distance_blocks(left, right, metric))
+    return concatenate(rules.rank(at, block) for at, block in order_blocks(left, right, metric))
 
 
-@dataclass(frozen=True)
-class _Gallery:
-    """Checked identities, cameras and rules, as tensors on the device of the distances."""
+@dataclass(frozen=True, eq=False)
+class Gallery:
+    """Queries and gallery with their rules, checked and prepared once; `rank` takes blocks of their distances.
 
-    query: Tensor
-    gallery: Tensor
-    query_cameras: Tensor | None
-    gallery_cameras: Tensor | None
-    exclusion: Exclusion
-    junk: Tensor | None
+    Codes number the gallery's identities; -1 is a query's that the gallery lacks. `masks` are the `(M, G)` sets of kept
+    entries that occur, of which `mask_of` `(Q,)` names each query's, -1 where all are kept. `members` lists the entries
+    by code, those of code c from `starts[c]` on.
+    """
+
+    query: np.ndarray
+    codes: np.ndarray
+    members: np.ndarray
+    starts: np.ndarray
+    query_cameras: np.ndarray
+    gallery_cameras: np.ndarray
+    query_frames: np.ndarray
+    gallery_frames: np.ndarray
+    gap: int
+    masks: np.ndarray
+    mask_of: np.ndarray
+    kept_by: np.ndarray
     first_only: bool
     trapezoid: bool
     positions: int
+    device: torch.device
 
     @classmethod
     def of(
@@ -197,11 +226,14 @@ class _Gallery:
         gallery_identities: np.ndarray,
         query_cameras: np.ndarray | None,
         gallery_cameras: np.ndarray | None,
-        exclusion: Exclusion,
-        junk: np.ndarray | Tensor | None,
-        counting: str,
-        trapezoid: bool,
-    ) -> _Gallery:
+        query_frames: np.ndarray | None = None,
+        gallery_frames: np.ndarray | None = None,
+        *,
+        exclusion: Exclusion = NO_EXCLUSION,
+        junk: np.ndarray | Tensor | None = None,
+        counting: str = "every image",
+        trapezoid: bool = False,
+    ) -> Gallery:
         if counting not in COUNTINGS:
             raise ValueError(f"unknown counting rule '{counting}'; choose one of: {', '.join(COUNTINGS)}.")
         for side, count in (("query", queries), ("gallery", entries)):
@@ -213,58 +245,98 @@ class _Gallery:
             ("gallery identities", right, entries),
             ("query cameras", query_cameras, queries),
             ("gallery cameras", gallery_cameras, entries),
+            ("query frames", query_frames, queries),
+            ("gallery frames", gallery_frames, entries),
         ]
         for what, given, count in named:
             if given is not None and np.shape(given) != (count,):
                 raise ValueError(f"{what}: expected {count}, one a row of distances, found shape {np.shape(given)}.")
         if exclusion.needs_cameras and (query_cameras is None or gallery_cameras is None):
             raise ValueError(f"the exclusion rule '{exclusion.description}' needs the cameras of query and gallery.")
+        if exclusion.frames is not None and (query_frames is None or gallery_frames is None):
+            raise ValueError(f"the exclusion rule '{exclusion.description}' needs the frames of query and gallery.")
         if (left.dtype.kind in "US") != (right.dtype.kind in "US"):
             raise ValueError("query and gallery identities must both be text or both be numbers.")
         names, codes = np.unique(right, return_inverse=True)
+        codes = codes.reshape(-1).astype(np.int64)
         found = np.minimum(np.searchsorted(names, left), len(names) - 1)
         found = np.where(names[found] == left, found, -1)
-        mask = None
-        if junk is not None:
-            mask = torch.as_tensor(junk, dtype=torch.bool, device=device)
-            if tuple(mask.shape) not in {(entries,), (queries, entries)}:
-                raise ValueError(
-                    f"junk: expected a mask ({entries},) or ({queries}, {entries}), found {tuple(mask.shape)}."
-                )
+        ours, theirs = np.zeros(queries, np.int64), np.zeros(0, np.int64)
+        if exclusion.identity_and_camera:
+            ours, theirs = np.asarray(query_cameras).astype(np.int64), np.asarray(gallery_cameras).astype(np.int64)
+        masks, mask_of = _masks(queries, entries, query_cameras, gallery_cameras, exclusion, junk)
         first_only = counting == "first image of each identity"
-
-        def on_device(values: np.ndarray | None) -> Tensor | None:
-            return None if values is None else torch.as_tensor(np.asarray(values), dtype=torch.int32, device=device)
-
-        # Codes fit 32 bits, and half the bytes is half the time of the (Q, G) comparisons.
         return cls(
-            torch.as_tensor(found, dtype=torch.int32, device=device),
-            torch.as_tensor(codes.reshape(-1), dtype=torch.int32, device=device),
-            on_device(query_cameras) if exclusion.needs_cameras else None,
-            on_device(gallery_cameras) if exclusion.needs_cameras else None,
-            exclusion,
-            mask,
-            first_only,
-            trapezoid,
-            len(names) if first_only else entries,
+            query=found.astype(np.int64),
+            codes=codes,
+            members=np.argsort(codes, kind="stable"),
+            starts=np.concatenate(([0], np.cumsum(np.bincount(codes, minlength=len(names))))),
+            query_cameras=ours,
+            gallery_cameras=theirs,
+            query_frames=np.asarray(query_frames) if exclusion.frames is not None else np.zeros(queries, np.int64),
+            gallery_frames=np.asarray(gallery_frames) if exclusion.frames is not None else np.zeros(0, np.int64),
+            gap=-1 if exclusion.frames is None else exclusion.frames,
+            masks=masks,
+            mask_of=mask_of,
+            kept_by=masks.sum(axis=1, dtype=np.int64),
+            first_only=first_only,
+            trapezoid=trapezoid,
+            positions=len(names) if first_only else entries,
+            device=device,
         )
 
-    def rank(self, blocks: Iterable[tuple[slice, Tensor]]) -> Ranking:
-        parts = []
-        for rows, matrix in blocks:
-            # Small enough to stay in a processor's cache; an accelerator wants more at a time.
-            step = max(1, (1 << 19 if matrix.device.type == "cpu" else 1 << 25) // matrix.shape[1])
-            for start in range(0, len(matrix), step):
-                piece = matrix[start : start + step]
-                at = slice(rows.start + start, rows.start + start + len(piece))
-                parts.append(self._rank_block(piece, at))
-        return concatenate(parts)
+    def rank(self, at: slice, distances: Tensor, *, nearest: bool = False) -> Ranking:
+        """The ranking of the queries `at`, from their distances `(R, G)`, or any numbers in the same order.
 
-    def _rank_block(self, distances: Tensor, at: slice) -> Ranking:
+        Raises:
+            ValueError: naming the first distance that is not finite.
+        """
+        if nearest:
+            excluded = self.excluded(at)
+            kept = distances if excluded is None else distances.masked_fill(excluded, torch.inf)
+            return replace(self.rank(at, distances), nearest=kept.amin(dim=1).double().cpu().numpy())
+        if distances.device.type == "cpu":
+            return self._rank_compiled(at, distances.contiguous().numpy())
+        # An accelerator wants much at a time, but not everything.
+        step = max(1, (1 << 25) // distances.shape[1])
+        return concatenate(
+            self._rank_counted(slice(at.start + start, at.start + start + len(piece)), piece)
+            for start in range(0, len(distances), step)
+            for piece in [distances[start : start + step]]
+        )
+
+    def _rank_compiled(self, at: slice, distances: np.ndarray) -> Ranking:
+        rows = len(distances)
+        first, matches, kept = (np.zeros(rows, np.int64) for _ in range(3))
+        precision, penalty = np.zeros(rows), np.zeros(rows)
+        limit = distances.dtype.type(np.finfo(distances.dtype).max / 4)
+
+        def part(start: int, stop: int) -> None:
+            own = slice(at.start + start, at.start + stop)
+            bad = rank_rows(
+                distances[start:stop], self.query[own], self.query_cameras[own], self.masks, self.mask_of[own],
+                self.kept_by, self.starts, self.members, self.codes, self.gallery_cameras, self.query_frames[own],
+                self.gallery_frames, self.gap, self.first_only, self.trapezoid,
+                limit, first[start:stop], precision[start:stop], penalty[start:stop], matches[start:stop],
+                kept[start:stop],
+            )  # fmt: skip
+            if bad >= 0:
+                _refuse_non_finite(torch.from_numpy(distances[start + bad : start + bad + 1]), own.start + bad)
+
+        threads = torch.get_num_threads() if distances.size > 1 << 16 else 1
+        if threads == 1:
+            part(0, rows)
+        else:
+            step = -(-rows // (2 * threads))  # two parts a thread: rows differ in work
+            list(_pool(threads).map(lambda start: part(start, min(start + step, rows)), range(0, rows, step)))
+        return Ranking(self.positions, first, precision, penalty, matches, kept)
+
+    def _rank_counted(self, at: slice, distances: Tensor) -> Ranking:
         distances = distances.contiguous()
         _refuse_non_finite(distances, at.start)
-        excluded = self._excluded(at)
-        match = self.query[at, None] == self.gallery
+        excluded = self.excluded(at)
+        # Codes fit 32 bits, and half the bytes is half the time of the (R, G) comparisons.
+        match = self._tensor(self.query[at])[:, None] == self._tensor(self.codes)
         if excluded is None:
             kept = torch.full((len(distances),), distances.shape[1], device=distances.device)
         else:
@@ -288,28 +360,67 @@ class _Gallery:
         arrays = (part.cpu().numpy() for part in (first, precision, penalty, counts, kept))
         return Ranking(self.positions, *arrays)
 
-    def _excluded(self, at: slice) -> Tensor | None:
+    def _tensor(self, values: np.ndarray) -> Tensor:
+        return torch.from_numpy(values.astype(np.int32)).to(self.device)
+
+    def excluded(self, at: slice) -> Tensor | None:
         """`(rows, G)` bool, or None where nothing is left out."""
-        masks = []
-        if self.query_cameras is not None and self.gallery_cameras is not None:
-            cameras, others = self.query_cameras[at, None], self.gallery_cameras
-            if self.exclusion.identity_and_camera:
-                same = (cameras == others) & (self.query[at, None] == self.gallery)
-                masks.append(same & (cameras > 0))
-            masks += [(cameras == ours) & (others == theirs) for ours, theirs in self.exclusion.places]
-        if self.junk is not None:
-            masks.append(self.junk[at] if self.junk.ndim == 2 else self.junk.expand(at.stop - at.start, -1))
         excluded = None
-        for mask in masks:
-            excluded = mask if excluded is None else excluded | mask
+        if len(self.masks):
+            chosen = torch.from_numpy(self.mask_of[at]).to(self.device)
+            masks = torch.from_numpy(self.masks[self.mask_of[at]]).to(self.device) == 0
+            excluded = masks & (chosen >= 0)[:, None]
+        if len(self.gallery_cameras):
+            cameras = self._tensor(self.query_cameras[at])[:, None]
+            same = (cameras == self._tensor(self.gallery_cameras)) & (cameras > 0)
+            same &= self._tensor(self.query[at])[:, None] == self._tensor(self.codes)
+            if self.gap >= 0:
+                ours, theirs = self._tensor(self.query_frames[at]), self._tensor(self.gallery_frames)
+                same &= (ours[:, None] - theirs).abs() <= self.gap
+            excluded = same if excluded is None else excluded | same
         return excluded
 
     def _identities_ahead(self, places: Tensor) -> Tensor:
         """`(rows,)`: the number of identities at or ahead of the best match, its own counted through that match."""
         seen = torch.zeros(len(places), self.positions, dtype=torch.bool, device=places.device)
         rows, columns = (places == 0).nonzero(as_tuple=True)
-        seen[rows, self.gallery[columns].long()] = True
+        seen[rows, self._tensor(self.codes)[columns].long()] = True
         return seen.sum(dim=1)
+
+
+def _masks(
+    queries: int,
+    entries: int,
+    query_cameras: np.ndarray | None,
+    gallery_cameras: np.ndarray | None,
+    exclusion: Exclusion,
+    junk: np.ndarray | Tensor | None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The `(M, G)` uint8 sets of entries kept by place and by junk mask, and the `(Q,)` number of each query's."""
+    mask_of = np.full(queries, -1, dtype=np.int64)
+    masks: list[np.ndarray] = []
+    for camera in dict.fromkeys(ours for ours, _ in exclusion.places):
+        skipped = [theirs for ours, theirs in exclusion.places if ours == camera]
+        asking = np.asarray(query_cameras) == camera
+        if asking.any():
+            mask_of[asking] = len(masks)
+            masks.append(~np.isin(np.asarray(gallery_cameras), skipped))
+    if junk is None:
+        return (np.stack(masks) if masks else np.ones((0, entries), bool)).astype(np.uint8), mask_of
+    out = junk.detach().cpu().numpy() if isinstance(junk, Tensor) else np.asarray(junk)
+    if out.shape not in {(entries,), (queries, entries)}:
+        raise ValueError(f"junk: expected a mask ({entries},) or ({queries}, {entries}), found {tuple(out.shape)}.")
+    masks.append(np.ones(entries, bool))  # of the queries that no place rule concerns
+    mask_of[mask_of < 0] = len(masks) - 1
+    if out.ndim == 1:
+        return (np.stack(masks) & ~out.astype(bool)).astype(np.uint8), mask_of
+    return (np.stack(masks)[mask_of] & ~out.astype(bool)).astype(np.uint8), np.arange(queries)
+
+
+@functools.cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    """Threads that stay: starting them takes as long as ranking a small gallery."""
+    return ThreadPoolExecutor(threads, thread_name_prefix="rank")
 
 
 def _refuse_non_finite(distances: Tensor, start: int) -> None:

@@ -6,8 +6,8 @@ Fractions in [0, 1] everywhere but in `table`, which prints percentages.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,7 @@ class TrialScore:
     valid_queries: int
     skipped_queries: int
     chance_rank1: float
+    open_set: Mapping[str, float] = field(default_factory=dict)
 
     def rank(self, k: int) -> float:
         """Share of valid queries with a match among the first k; beyond the end of the curve, its last value."""
@@ -57,10 +58,11 @@ class TrialScore:
             "skipped_queries": self.skipped_queries,
             "chance-rank-1": self.chance_rank1,
             "cmc": self.cmc.tolist(),
+            **({"open-set": dict(self.open_set)} if self.open_set else {}),
         }
 
 
-def trial_score(ranking: Ranking, trial: int) -> TrialScore:
+def trial_score(ranking: Ranking, trial: int, open_set: Mapping[str, float] | None = None) -> TrialScore:
     """The means of a ranking over its valid queries. Raises `DataError` where no query has a match."""
     valid = int(np.count_nonzero(ranking.valid))
     if not valid:
@@ -69,7 +71,7 @@ def trial_score(ranking: Ranking, trial: int) -> TrialScore:
             "check that query and gallery name the same identities, and the exclusion rule."
         )
     return TrialScore(
-        trial, ranking.cmc, ranking.mAP, ranking.mINP, valid, ranking.skipped, ranking.chance_rank1
+        trial, ranking.cmc, ranking.mAP, ranking.mINP, valid, ranking.skipped, ranking.chance_rank1, open_set or {}
     )  # fmt: skip
 
 
@@ -84,7 +86,9 @@ class Score:
     gallery_draw: str
     counting: str
     trials: tuple[TrialScore, ...]
-    re_ranked: bool = False
+    average_precision: str = "steps"
+    re_ranked: str = "no"
+    normalised: str = "no"
 
     def __post_init__(self) -> None:
         if not self.trials:
@@ -130,6 +134,11 @@ class Score:
         """Expected rank-1 of a random order under the same rules, mean over the trials."""
         return float(np.mean([trial.chance_rank1 for trial in self.trials]))
 
+    @property
+    def open_set(self) -> dict[str, float]:
+        """Means over the trials of what an open-set protocol gives, by name; empty elsewhere."""
+        return {key: float(np.mean([t.open_set[key] for t in self.trials])) for key in self.trials[0].open_set}
+
     def to_json(self) -> dict[str, Any]:
         """Plain values for `json.dump`: fractions averaged over the trials, the trials, and the conditions."""
         return {
@@ -144,7 +153,10 @@ class Score:
             "exclusion": self.exclusion,
             "counting": self.counting,
             "gallery_draw": self.gallery_draw,
+            "average-precision": self.average_precision,
             "re-ranked": self.re_ranked,
+            "normalised": self.normalised,
+            **({"open-set": self.open_set} if self.open_set else {}),
             "trials": [trial.to_json() for trial in self.trials],
         }
 
@@ -161,11 +173,18 @@ class Score:
                     valid_queries=int(t["valid_queries"]),
                     skipped_queries=int(t["skipped_queries"]),
                     chance_rank1=float(t["chance-rank-1"]),
+                    open_set=dict(t.get("open-set", {})),
                 )
                 for t in values["trials"]
             )
             names = ("protocol", "setting", "metric", "exclusion", "gallery_draw", "counting")
-            return Score(**{name: str(values[name]) for name in names}, trials=trials, re_ranked=values["re-ranked"])
+            return Score(
+                **{name: str(values[name]) for name in names},
+                trials=trials,
+                average_precision=str(values["average-precision"]),
+                re_ranked=str(values["re-ranked"]),
+                normalised=str(values["normalised"]),
+            )
         except KeyError as error:
             raise ValueError(
                 f"not a score: the key {error} is missing; expected what `Score.to_json` writes."
@@ -183,7 +202,10 @@ def conditions(score: Score) -> str:
         f"{score.metric} distance, exclusion: {score.exclusion}, CMC counts {score.counting}, "
         f"gallery: {score.gallery_draw}, {trials} trial{'s' if trials > 1 else ''}, "
         f"{score.valid_queries} queries and {score.skipped_queries} skipped (no match), "
-        f"chance rank-1 {_percent(score.chance_rank1)}, {'re-ranked' if score.re_ranked else 'not re-ranked'}"
+        f"chance rank-1 {_percent(score.chance_rank1)}, AP by {score.average_precision}"
+        + (f", distances normalised by {score.normalised}" if score.normalised != "no" else "")
+        + (f", re-ranked: {score.re_ranked}" if score.re_ranked != "no" else ", not re-ranked")
+        + "".join(f", {key} {_percent(value)}" for key, value in score.open_set.items())
     )
 
 
@@ -194,7 +216,17 @@ def combine(scores: Sequence[Score]) -> Score:
     """
     if not scores:
         raise ValueError("no scores to combine.")
-    for name in ("protocol", "setting", "metric", "exclusion", "counting", "gallery_draw", "re_ranked"):
+    for name in (
+        "protocol",
+        "setting",
+        "metric",
+        "exclusion",
+        "counting",
+        "gallery_draw",
+        "average_precision",
+        "re_ranked",
+        "normalised",
+    ):
         found = list(dict.fromkeys(str(getattr(score, name)) for score in scores))
         if len(found) > 1:
             raise ValueError(f"scores to be combined must agree in {name}; found: {'; '.join(found)}.")

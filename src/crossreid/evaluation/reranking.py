@@ -1,0 +1,302 @@
+"""Re-ranking: distances corrected by the company that images keep, without labels.
+
+* k-reciprocal encoding (Zhong et al., "Re-ranking Person Re-identification with k-reciprocal Encoding", CVPR 2017,
+  equations 2 to 12). With N(i, k) the k + 1 nearest of query and gallery together, the image itself among them, and
+  R(i, k) = {j in N(i, k): i in N(j, k)}, the set R(i, k1) is joined by R(c, k1 / 2) of each of its members c that has
+  more than two thirds of R(c, k1 / 2) in R(i, k1). V_i holds exp(-d_ij) of that set, summing to 1, and is then averaged
+  over the k2 nearest of i. The new distance is (1 - weight) * (1 - sum min(V_i, V_j) / sum max(V_i, V_j)) + weight *
+  d_ij. As in the authors' release, d is the squared Euclidean distance (cosine: of unit vectors) divided by the largest
+  in its row, k1 / 2 is rounded half to even, and ties are broken by place, queries before gallery.
+* alpha query expansion (Radenovic et al., "Fine-tuning CNN Image Retrieval with No Human Annotation", TPAMI 2019): a
+  query becomes the sum of itself and its n nearest gallery embeddings, each times its cosine similarity to the power
+  alpha, negative ones as 0; distances are cosine.
+* normalisation by group: each distance less the mean, over the spread, of all distances between its query's group
+  (camera or modality) and its gallery entry's.
+
+All of them look at the whole test set, which a deployed system may not have. Sparse where the definition is dense: only
+neighbours are kept, distances are made a block of rows at a time, and nothing of size (Q + G) x (Q + G) exists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Literal
+
+import numpy as np
+import torch
+from pydantic import Field, ValidationError
+from torch import Tensor
+
+from crossreid.evaluation.distances import distance_blocks, prepared
+from crossreid.options import Options
+
+Blocks = Iterator[tuple[slice, Tensor]]
+
+
+class KReciprocal(Options):
+    k1: int = Field(20, ge=1, description="Neighbours that may be reciprocal.")
+    k2: int = Field(6, ge=1, description="Neighbours whose encodings are averaged; 1 for none.")
+    weight: float = Field(0.3, ge=0, le=1, description="lambda, the share of the original distance.")
+
+    def __str__(self) -> str:
+        return f"k-reciprocal (k1 {self.k1}, k2 {self.k2}, lambda {self.weight:g})"
+
+
+class QueryExpansion(Options):
+    neighbours: int = Field(10, ge=1, description="Gallery entries that a query is joined with.")
+    alpha: float = Field(3.0, ge=0, description="Power of their similarities.")
+
+    def __str__(self) -> str:
+        return f"alpha query expansion (n {self.neighbours}, alpha {self.alpha:g})"
+
+
+Reranking = KReciprocal | QueryExpansion
+RERANKINGS: dict[str, type[KReciprocal] | type[QueryExpansion]] = {
+    "k-reciprocal": KReciprocal,
+    "query-expansion": QueryExpansion,
+}
+Normalise = Literal["camera", "modality"]
+
+
+def reranked_blocks(
+    query: np.ndarray | Tensor,
+    gallery: np.ndarray | Tensor,
+    options: Reranking,
+    metric: str = "euclidean",
+    *,
+    rows: int | None = None,
+) -> Blocks:
+    """Yield `(rows of the query, new distances (rows, G))` of query `(Q, D)` and gallery `(G, D)`, on their device.
+
+    Raises:
+        ValueError: what `distance_blocks` refuses.
+    """
+    if isinstance(options, QueryExpansion):
+        yield from distance_blocks(expand_queries(query, gallery, options), gallery, "cosine", rows=rows)
+        return
+    left, right = prepared(query, gallery, metric)
+    yield from _k_reciprocal(left, right, options, rows)
+
+
+def expand_queries(query: np.ndarray | Tensor, gallery: np.ndarray | Tensor, options: QueryExpansion) -> Tensor:
+    """Query embeddings `(Q, D)`, unit length, joined with their nearest in the gallery."""
+    left, right = prepared(query, gallery, "cosine")
+    expanded = []
+    for at, distances in distance_blocks(left, right, "cosine"):
+        near, places = _nearest(distances, min(options.neighbours, len(right)))
+        shares = (1 - near).clamp(min=0) ** options.alpha
+        expanded.append(left[at] + torch.einsum("rk,rkd->rd", shares, right[places]))
+    return torch.nn.functional.normalize(torch.cat(expanded), dim=1)
+
+
+def normalised_blocks(blocks: Callable[[], Blocks], query_groups: np.ndarray, gallery_groups: np.ndarray) -> Blocks:
+    """The blocks that `blocks()` gives, each distance standardised within its pair of groups.
+
+    `blocks` is called twice, once for the means and spreads. Groups `(Q,)` and `(G,)` are any values. A pair of groups
+    whose distances are all equal is only centred.
+    """
+    names, ours = np.unique(query_groups, return_inverse=True)
+    others, theirs = np.unique(gallery_groups, return_inverse=True)
+    counts = np.bincount(ours.reshape(-1), minlength=len(names))[:, None] * np.bincount(theirs.reshape(-1))[None]
+    total = np.zeros((2, len(names), len(others)))
+    shift = None
+    for at, block in blocks():
+        member = torch.nn.functional.one_hot(torch.from_numpy(theirs.reshape(-1)), len(others)).to(block)
+        shift = block.double().mean() if shift is None else shift  # a sum of squares far from 0 loses its digits
+        centred = block - shift.to(block)
+        for power in (1, 2):
+            sums = (centred**power @ member).double().cpu().numpy()
+            np.add.at(total[power - 1], ours.reshape(-1)[at], sums)
+    assert shift is not None
+    mean = total[0] / counts
+    spread = np.sqrt(np.maximum(total[1] / counts - mean**2, 0))
+    spread[spread <= 1e-7 * np.abs(mean + float(shift))] = 1.0
+    for at, block in blocks():
+        rows, columns = ours.reshape(-1)[at], theirs.reshape(-1)
+        means = torch.from_numpy(mean + float(shift)).to(block)[rows][:, columns]
+        spreads = torch.from_numpy(spread).to(block)[rows][:, columns]
+        yield at, (block - means) / spreads
+
+
+def _k_reciprocal(left: Tensor, right: Tensor, options: KReciprocal, rows: int | None) -> Blocks:
+    everyone = torch.cat([left, right])
+    count = len(everyone)
+    k1 = min(options.k1, count - 1)
+    k2 = min(options.k2, count)
+    half = min(round(options.k1 / 2), count - 1)  # Python rounds half to even too
+    neighbours, largest = _neighbours(everyone, max(k1 + 1, half + 1, k2))
+    members, owners = _expanded_sets(neighbours[:, : k1 + 1], neighbours[:, : half + 1])
+    weights = torch.exp(-_distances_at(everyone, owners, members) / largest[owners])
+    weights = (
+        weights / torch.zeros(count, dtype=weights.dtype, device=weights.device).index_add(0, owners, weights)[owners]
+    )
+    if k2 > 1:
+        owners, members, weights = _averaged(owners, members, weights, neighbours[:, :k2])
+    # 1, or less where a neighbour has no reciprocal neighbours, not even itself among its doubles.
+    amount = torch.zeros(count, dtype=weights.dtype, device=weights.device).index_add(0, owners, weights)
+    starts = _starts(owners, count)
+    # The gallery's part, by column: which entries have something there, and how much.
+    of_gallery = owners >= len(left)
+    order = torch.argsort(members[of_gallery], stable=True)
+    columns, entries = members[of_gallery][order], owners[of_gallery][order] - len(left)
+    amounts = weights[of_gallery][order]
+    column_starts = _starts(columns, count)
+    step = rows or max(64, (1 << 24) // len(right))
+    for first in range(0, len(left), step):
+        last = min(first + step, len(left))
+        own = slice(int(starts[first]), int(starts[last]))
+        shared = left.new_zeros(last - first, len(right))
+        _add_shared(shared, owners[own] - first, members[own], weights[own], column_starts, entries, amounts)
+        # sum max = sum + sum - sum min; where there is nothing to share, nothing is shared.
+        union = amount[first:last, None] + amount[None, len(left) :] - shared
+        jaccard = 1 - shared / union.clamp(min=torch.finfo(union.dtype).tiny)
+        original = _squared(left[first:last], right) / largest[first:last, None]
+        yield slice(first, last), (1 - options.weight) * jaccard + options.weight * original
+
+
+def _squared(block: Tensor, others: Tensor) -> Tensor:
+    """Squared Euclidean distances `(R, N)`."""
+    squares = torch.addmm(others.square().sum(dim=1), block, others.T, alpha=-2)
+    return squares.add_(block.square().sum(dim=1, keepdim=True)).clamp_(min=0)
+
+
+def _neighbours(everyone: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The k nearest of each `(N, k)`, itself among them, and the largest squared distance of each row `(N,)`."""
+    nearest, largest = [], []
+    step = max(64, (1 << 24) // len(everyone))
+    for start in range(0, len(everyone), step):
+        squares = _squared(everyone[start : start + step], everyone)
+        squares[torch.arange(len(squares)), torch.arange(start, start + len(squares))] = 0
+        largest.append(squares.amax(dim=1))
+        nearest.append(_nearest(squares, k)[1])
+    tiny = torch.finfo(everyone.dtype).tiny
+    return torch.cat(nearest), torch.cat(largest).clamp(min=tiny)
+
+
+def _nearest(distances: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """The k smallest of each row and their places, ties by place."""
+    near, places = distances.topk(k, dim=1, largest=False)
+    crossing = ((distances <= near[:, -1:]).sum(dim=1) > k).nonzero()[:, 0]
+    if len(crossing):  # more entries share the last value than fit
+        near[crossing], places[crossing] = (part[:, :k] for part in distances[crossing].sort(dim=1, stable=True))
+    places, order = places.sort(dim=1)
+    near, order = near.gather(1, order).sort(dim=1, stable=True)
+    return near, places.gather(1, order)
+
+
+def _reciprocal(neighbours: Tensor) -> Tensor:
+    """`(N, k)` bool: whether each neighbour has the row's image among its own."""
+    own = torch.arange(len(neighbours), device=neighbours.device)
+    mutual = torch.empty_like(neighbours, dtype=torch.bool)
+    step = max(1, (1 << 22) // neighbours.shape[1] ** 2)
+    for start in range(0, len(neighbours), step):
+        rows = slice(start, start + step)
+        mutual[rows] = (neighbours[neighbours[rows]] == own[rows, None, None]).any(dim=2)
+    return mutual
+
+
+def _expanded_sets(full: Tensor, half: Tensor) -> tuple[Tensor, Tensor]:
+    """Members and owners of the expanded reciprocal sets, `(nnz,)` each, by owner and then by member."""
+    count = len(full)
+    nobody = full.new_tensor(count)
+    reciprocal = torch.where(_reciprocal(full), full, nobody)
+    smaller = torch.where(_reciprocal(half), half, nobody)
+    sizes = (smaller != nobody).sum(dim=1)
+    members, owners = [], []
+    step = max(1, (1 << 23) // (full.shape[1] ** 2 * half.shape[1]))
+    for start in range(0, count, step):
+        rows = reciprocal[start : start + step]
+        candidates = rows.clamp(max=count - 1)
+        sets = torch.where((rows != nobody)[:, :, None], smaller[candidates], nobody)
+        inside = (sets[:, :, :, None] == rows[:, None, None, :]).any(dim=3) & (sets != nobody)
+        joins = 3 * inside.sum(dim=2) > 2 * sizes[candidates]
+        joined = torch.where(joins[:, :, None], sets, nobody).flatten(1)
+        together = torch.cat([rows, joined], dim=1).sort(dim=1).values
+        new = together != nobody
+        new[:, 1:] &= together[:, 1:] != together[:, :-1]
+        row, column = new.nonzero(as_tuple=True)
+        owners.append(row + start)
+        members.append(together[row, column])
+    return torch.cat(members), torch.cat(owners)
+
+
+def _distances_at(everyone: Tensor, owners: Tensor, members: Tensor) -> Tensor:
+    """Squared Euclidean distances of the listed pairs, taken from the same products as all others."""
+    found = everyone.new_empty(len(owners))
+    starts = _starts(owners, len(everyone))
+    step = max(64, (1 << 24) // len(everyone))
+    for start in range(0, len(everyone), step):
+        stop = min(start + step, len(everyone))
+        own = slice(int(starts[start]), int(starts[stop]))
+        found[own] = _squared(everyone[start:stop], everyone)[owners[own] - start, members[own]]
+    found[owners == members] = 0
+    return found
+
+
+def _averaged(owners: Tensor, members: Tensor, weights: Tensor, near: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The rows named by `near` `(N, k2)` averaged, as (owners, members, weights) by owner and then by member."""
+    count, k2 = near.shape
+    starts = _starts(owners, count)
+    parts: list[tuple[Tensor, Tensor, Tensor]] = []
+    step = max(1, (1 << 22) // (k2 * max(1, len(owners) // count)))
+    for start in range(0, count, step):
+        rows = near[start : start + step].flatten()
+        row, place = _spread(starts, rows)
+        key = (start + row // k2) * count + members[place]
+        key, where = key.unique(return_inverse=True)
+        total = weights.new_zeros(len(key)).index_add(0, where, weights[place] / k2)
+        parts.append((key // count, key % count, total))
+    merged = [torch.cat(part) for part in zip(*parts, strict=True)]
+    return merged[0], merged[1], merged[2]
+
+
+def _add_shared(
+    shared: Tensor,
+    rows: Tensor,
+    members: Tensor,
+    weights: Tensor,
+    starts: Tensor,
+    entries: Tensor,
+    amounts: Tensor,
+) -> None:
+    """Add min(V_row, V_entry) to `shared` `(R, G)` for every column that both have something in."""
+    step = 1 << 15
+    flat = shared.view(-1)
+    for start in range(0, len(rows), step):
+        part = slice(start, start + step)
+        source, place = _spread(starts, members[part])
+        least = torch.minimum(weights[part][source], amounts[place])
+        flat.index_add_(0, rows[part][source] * shared.shape[1] + entries[place], least)
+
+
+def _starts(sorted_values: Tensor, count: int) -> Tensor:
+    """`(count + 1,)`: where each value 0 .. count - 1 starts in a sorted list."""
+    sizes = torch.bincount(sorted_values, minlength=count)
+    return torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
+
+
+def _spread(starts: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    """For each of `values` all places from its start to the next: (which of the values, place), flat."""
+    sizes = starts[values + 1] - starts[values]
+    source = torch.repeat_interleave(torch.arange(len(values), device=values.device), sizes)
+    offset = torch.arange(len(source), device=values.device) - (sizes.cumsum(0) - sizes)[source]
+    return source, starts[values][source] + offset
+
+
+def make_reranking(name: str, options: dict[str, str] | None = None) -> Reranking:
+    """A re-ranking by its name in `RERANKINGS`, with options as text.
+
+    Raises:
+        ValueError: naming the option or method that is not known, or the value that is not possible.
+    """
+    if name not in RERANKINGS:
+        raise ValueError(f"unknown re-ranking '{name}'; choose one of: {', '.join(RERANKINGS)}.")
+    kind = RERANKINGS[name]
+    try:
+        return kind.model_validate(options or {})
+    except ValidationError as error:
+        first = error.errors()[0]
+        known = ", ".join(kind.model_fields)
+        raise ValueError(
+            f"re-ranking {name}: {'.'.join(map(str, first['loc']))}: {first['msg']}. Options: {known}."
+        ) from error
