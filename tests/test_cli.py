@@ -75,6 +75,86 @@ def test_evaluate_writes_scores_and_either_side_can_be_replaced(place):
         assert theirs["trials"][0]["mAP"] == pytest.approx(ours[row]["trials"][0]["mAP"], abs=1e-9)
 
 
+def sides(place):
+    """Query and gallery of the run's features, as another tool would hand them over."""
+    ran("embed", place / "run", "--out", place / "all.npz")
+    with np.load(place / "all.npz") as stored:
+        infrared = stored["modalities"] == 1
+        for name, rows in (("q", infrared), ("g", ~infrared)):
+            names = ("embeddings", "identities", "cameras", "modalities")
+            np.savez(place / f"{name}.npz", **{key: stored[key][rows] for key in names})
+    return place / "q.npz", place / "g.npz"
+
+
+def test_rank_scores_features_of_any_tool_as_evaluate_scores_the_run(place):
+    queries, gallery = sides(place)
+    splits = place / "sysu-mm01" / "exp"
+    ran("evaluate", place / "run", "--json", place / "scores.json")
+    printed = ran(
+        "rank", "--queries", queries, "--gallery", gallery, "--protocol", "sysu-mm01", "--metric", "cosine",
+        "--splits", splits, "--json", place / "ranked.json",
+    )  # fmt: skip
+    assert "not re-ranked" in " ".join(printed.split())
+    ranked, scores = (json.loads((place / name).read_text()) for name in ("ranked.json", "scores.json"))
+    assert [{**one, "trials": []} for one in ranked["settings"]] == [{**one, "trials": []} for one in scores]
+    assert ranked["mAP"] == scores[0]["mAP"]
+    assert set(ranked["seconds"]) == {"loading", "ranking"}
+
+
+def test_rank_again_with_re_ranking_and_normalisation(place):
+    queries, gallery = sides(place)
+    common = (
+        "rank",
+        "--queries",
+        queries,
+        "--gallery",
+        gallery,
+        "--protocol",
+        "market-1501",
+        "--json",
+        place / "r.json",
+    )
+    ran(*common)
+    plain = json.loads((place / "r.json").read_text())
+    assert (plain["re-ranked"], plain["normalised"], "settings" in plain) == ("no", "no", False)
+    printed = ran(*common, "--rerank", "k-reciprocal", "--option", "k1=5", "--option", "k2=2", "--normalise", "camera")
+    again = json.loads((place / "r.json").read_text())
+    assert again["re-ranked"] == "k-reciprocal (k1 5, k2 2, lambda 0.3)"
+    assert again["normalised"] == "camera"
+    assert "re-ranked: k-reciprocal (k1 5" in " ".join(printed.split())
+    assert again["mAP"] != plain["mAP"]
+
+
+def test_evaluate_tells_both_when_asked_for_both(place):
+    ran("evaluate", place / "run", "--rerank", "k-reciprocal", "--json", place / "both.json")
+    told = [(one["setting"], one["re-ranked"]) for one in json.loads((place / "both.json").read_text())]
+    assert told[:2] == [("all, single-shot", "no"), ("all, single-shot", "k-reciprocal (k1 20, k2 6, lambda 0.3)")]
+    ran("evaluate", place / "run")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--protocol", "mars2"], "unknown protocol 'mars2'"),
+        (["--protocol", "regdb", "--setting", "x"], "unknown setting 'x'"),
+        (["--protocol", "regdb", "--rerank", "x"], "unknown re-ranking 'x'"),
+        (["--protocol", "regdb", "--option", "k1=2"], "name one with --rerank"),
+        (["--protocol", "regdb", "--rerank", "k-reciprocal", "--option", "k1"], "expected KEY=VALUE"),
+        (["--protocol", "regdb", "--normalise", "x"], "expected camera or modality"),
+        (["--protocol", "regdb", "--precision", "x"], "expected float32 or float64"),
+        (["--protocol", "regdb", "--metric", "x"], "unknown metric 'x'"),
+        (["--protocol", "regdb", "--gallery", "none.npz"], "none.npz not found"),
+    ],
+)
+def test_what_rank_cannot_do_is_one_line(place, told, arguments, message):
+    queries, gallery = sides(place)
+    given = dict(zip(arguments[::2], arguments[1::2], strict=True))
+    files = {"--queries": queries, "--gallery": gallery, **given}
+    line = told("rank", *(part for pair in files.items() for part in pair))
+    assert message in line
+    assert "Traceback" not in line
+
+
 def test_embed_npz(place):
     ran("embed", place / "run", "--out", place / "features.npz")
     with np.load(place / "features.npz") as stored:

@@ -2,11 +2,13 @@
 
 import os
 import re
+import runpy
 import shlex
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -45,6 +47,12 @@ def workplace(tmp_path_factory):
     manifest = place / "data" / "mine" / "manifest.csv"  # the README's user has visible photographs, and no split
     rows = [row.split(",") for row in manifest.read_text().splitlines()]
     manifest.write_text("".join(f"{row[0]},{row[1]},{row[2]}\n" for row in rows if row[3] != "infrared"))
+    rng = np.random.default_rng(0)
+    for name, count in (("queries", 12), ("gallery", 30)):
+        np.savez(
+            place / f"{name}.npz",
+            embeddings=rng.normal(size=(count, 8)), identities=np.arange(count) % 5, cameras=np.arange(count) % 4 + 1,
+        )  # fmt: skip
     return place
 
 
@@ -101,6 +109,24 @@ def test_readme_python_runs(tmp_path):
     assert run.returncode == 0, run.stderr
     assert "rank-1" in run.stdout
     assert (tmp_path / "variational_distillation" / "report.html").stat().st_size > 50_000
+
+
+def test_the_differences_between_protocols_are_as_shown():
+    page = (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    shown = runpy.run_path(str(ROOT / "benchmarks" / "protocol_differences.py"))["table"]().splitlines()
+    assert "\n".join(shown[2:]) in page, "put into docs/evaluation.md what benchmarks/protocol_differences.py prints"
+
+
+def test_every_protocol_is_described():
+    from crossreid.evaluation.protocols import PROTOCOLS
+
+    page = (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    rows = {line.split("`")[1]: line for line in page.splitlines() if line.startswith("| `")}
+    assert set(rows) == set(PROTOCOLS)
+    for name, protocol in PROTOCOLS.items():
+        assert ("trapezoids" in rows[name]) == protocol.trapezoid, name
+        assert ("identity -1" in rows[name]) == bool(protocol.junk) or name == "atrw-plain", name
+        assert ("first image" in rows[name]) == protocol.counting.startswith("first"), name
 
 
 def test_recipes_page_lists_every_key_as_it_is():

@@ -53,9 +53,9 @@ def demo_recipe(
             "method": {"name": method, "backbone": backbone},
             "training": {
                 "seed": seed,
-                "epochs": 4,
+                "epochs": 3,
                 "precision": precision,
-                "validate_every": 2,
+                "validate_every": 3,
                 "optimiser": {"name": "adam", "lr": 1e-3, "weight_decay": 5e-4},
                 "schedule": {"kind": "cosine", "warmup_epochs": 1},
             },

@@ -1,10 +1,13 @@
 """Each protocol against a slow loop written from its definition, and the official lists."""
 
+import json
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from scipy.io import loadmat
 from scipy.spatial.distance import cdist
 
@@ -12,6 +15,8 @@ from crossreid.data.records import DataError
 from crossreid.evaluation.draws import Permutations, load_permutations
 from crossreid.evaluation.features import Features, positions_of
 from crossreid.evaluation.protocols import PROTOCOLS, evaluate
+from crossreid.evaluation.ranking import rank_distances
+from crossreid.evaluation.reranking import KReciprocal, reranked_blocks
 from crossreid.evaluation.scores import KEYS, combine
 
 SHARED = Path(__file__).resolve().parents[2] / ".." / "shared" / "protocols"
@@ -310,6 +315,193 @@ def test_refused_by_name(arguments, message):
 def test_no_query_with_a_match_is_refused():
     with pytest.raises(DataError, match="none of the 1 queries has a match"):
         evaluate(make([("1", 1, INFRARED, "query"), ("2", 2, VISIBLE, "gallery")]), "cross-modal")
+
+
+def tracklets(seed=0, doubled=True):
+    """Images or tracklets of 9 identities by 4 cameras, with distractors and junk; queries are in the gallery too."""
+    rng = np.random.default_rng(seed)
+    images = []
+    for person in ("-1", "0", *map(str, range(1, 10))):
+        for camera in rng.choice([1, 2, 3, 4], rng.integers(1, 5), replace=False):
+            for shot in range(rng.integers(1, 4)):
+                asks = shot == 0 and person not in ("-1", "0")
+                images.append((person, int(camera), VISIBLE, ("both" if doubled else "query") if asks else "gallery"))
+    return make(images, seed=seed)
+
+
+def by_trapezoids(features, query, gallery, skip):
+    """mAP as the area under the precision-recall line, point by point."""
+    areas = []
+    distances = cdist(features.embeddings[query], features.embeddings[gallery])
+    for q, row in zip(query, distances, strict=True):
+        kept = [(d, place) for place, (d, g) in enumerate(zip(row, gallery, strict=True)) if not skip(features, q, g)]
+        hits = [features.identities[gallery[place]] == features.identities[q] for _, place in sorted(kept)]
+        if not any(hits):
+            continue
+        area, recall, precision, found = 0.0, 0.0, 1.0, 0
+        for rank, hit in enumerate(hits, start=1):
+            found += hit
+            area += (found / sum(hits) - recall) * (found / rank + precision) / 2
+            recall, precision = found / sum(hits), found / rank
+        areas.append(area)
+    return np.mean(areas)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "doubled", "trapezoid"),
+    [("mars", True, True), ("duke-video", False, True), ("veri-776", False, False), ("market-1501", False, True)],
+)
+def test_same_identity_and_camera_protocols_equal_the_loop(protocol, doubled, trapezoid):
+    features = tracklets(doubled=doubled)
+
+    def skip(features, q, g):
+        same = features.identities[q] == features.identities[g] and features.cameras[q] == features.cameras[g]
+        return same or features.identities[g] == "-1"
+
+    query = np.flatnonzero(np.isin(features.roles, ("query", "both")))
+    gallery = np.flatnonzero(np.isin(features.roles, ("gallery", "both")))
+    (score,) = evaluate(features, protocol)
+    expected = loop(features, query, gallery, skip, False)
+    if trapezoid:
+        expected[4] = by_trapezoids(features, query, gallery, skip)
+    np.testing.assert_allclose(figures(score.trials[0]), expected, rtol=0, atol=1e-12)
+    assert score.average_precision == ("trapezoids" if trapezoid else "steps")
+    assert f"AP by {score.average_precision}" in str(score)
+
+
+def films(entries):
+    """Features of ATRW's kind of (identity, camera, frame) entries: each image queries all others."""
+    features = make([(identity, camera, VISIBLE, "both") for identity, camera, _ in entries], dimensions=6)
+    return replace(features, frames=np.array([frame for *_, frame in entries]))
+
+
+def atrw_skip(features, q, g):
+    near = abs(features.frames[q] - features.frames[g]) <= 3
+    same = features.identities[q] == features.identities[g] and features.cameras[q] == features.cameras[g]
+    return q == g or (same and near)
+
+
+def assert_atrw(features, kinds, some=slice(None)):
+    for score in evaluate(features, "atrw-plain"):
+        query = np.flatnonzero(kinds == score.setting)
+        assert score.valid_queries + score.skipped_queries == len(query)
+        if some != slice(None):
+            continue
+        expected = loop(features, query, range(len(features)), atrw_skip, False)
+        np.testing.assert_allclose(figures(score.trials[0]), expected, rtol=0, atol=1e-12)
+
+
+def test_atrw_equals_the_loop_apart_for_one_camera_and_several():
+    rng = np.random.default_rng(0)
+    cameras = {name: rng.choice([1, 2, 3], 1 + (number % 2), replace=False) for number, name in enumerate("abcdefg")}
+    entries = [
+        (name, int(rng.choice(seen)), int(rng.integers(0, 12))) for name, seen in cameras.items() for _ in range(6)
+    ]
+    seen = {name: {camera for other, camera, _ in entries if other == name} for name in cameras}
+    kinds = np.array(["cross-camera" if len(seen[name]) > 1 else "single-camera" for name, *_ in entries])
+    assert_atrw(films(entries), kinds)
+
+
+@pytest.mark.skipif(not (SHARED / "ATRW").is_dir(), reason="the official ATRW ground truth is not here")
+def test_atrw_queries_are_of_the_kind_that_the_official_list_says():
+    listed = json.loads((SHARED / "ATRW" / "gt_test_plain.json").read_text())
+    numbers = {
+        place: number for number, place in enumerate(sorted({tuple(one["frame"][:2]) for one in listed}), start=1)
+    }
+    features = films([(str(one["entityid"]), numbers[tuple(one["frame"][:2])], one["frame"][2]) for one in listed])
+    kinds = np.array(["cross-camera" if one["query"] == "multi" else "single-camera" for one in listed])
+    assert [int((kinds == kind).sum()) for kind in ("cross-camera", "single-camera")] == [1063, 701]
+    assert_atrw(features, kinds, some=slice(0))
+
+
+@pytest.mark.skipif(not (SHARED / "MARS").is_dir(), reason="the official MARS lists are not here")
+def test_mars_on_the_official_lists():
+    tracks = loadmat(SHARED / "MARS" / "tracks_test_info.mat")["track_test_info"]
+    asked = loadmat(SHARED / "MARS" / "query_IDX.mat")["query_IDX"].ravel() - 1
+    assert (len(tracks), len(asked)) == (12180, 1980)
+    roles = np.full(len(tracks), "gallery")
+    roles[asked] = "both"
+    images = [
+        (str(identity), int(camera), VISIBLE, role)
+        for (_, _, identity, camera), role in zip(tracks, roles, strict=True)
+    ]
+    (score,) = evaluate(make(images, dimensions=12, dtype=np.float32), "mars")
+    assert score.valid_queries + score.skipped_queries == 1980
+    same = {(i, c) for i, c, *_ in images}
+    alone = [i for row in asked for i, c in [images[row][:2]] if not any((i, o) in same for o in range(1, 7) if o != c)]
+    assert score.skipped_queries == len(alone)
+
+
+@pytest.mark.skipif(not (SHARED / "VeRi-776").is_dir(), reason="the official VeRi-776 lists are not here")
+def test_veri_on_the_official_lists():
+    images = []
+    for role, name in (("query", "query"), ("gallery", "test")):
+        for line in (SHARED / "VeRi-776" / f"original_veri_{name}_list.txt").read_text().split():
+            identity, camera = line.split("_")[:2]
+            images.append((identity, int(camera.removeprefix("c")), VISIBLE, role))
+    (score,) = evaluate(make(images, dimensions=8, dtype=np.float32), "veri-776")
+    assert score.valid_queries + score.skipped_queries == 1678
+    by_camera = {(i, c) for i, c, _, role in images if role == "gallery"}
+    expected = sum(any((i, o) in by_camera for o in range(1, 21) if o != c) for i, c, _, r in images if r == "query")
+    assert score.valid_queries == expected
+
+
+def test_open_set_turns_away_queries_without_a_match():
+    images = [("a", 1, VISIBLE, "query"), ("b", 1, VISIBLE, "query"), ("y", 1, VISIBLE, "query"), ("z", 1, VISIBLE, "query"),
+              ("a", 2, VISIBLE, "gallery"), ("b", 2, VISIBLE, "gallery"), ("y", 1, VISIBLE, "gallery")]  # fmt: skip
+    places = np.array([[0.0, 0], [10, 0], [5, 5], [10, 3], [0, 1], [10, 4], [5, 5]])
+    (score,) = evaluate(replace(make(images), embeddings=places), "open-set")
+    # Nearest: a at 1 (right), b at 4 (right); y's own is left out, so 50 ** 0.5 to a or so; z at 1 to b.
+    assert (score.valid_queries, score.skipped_queries) == (2, 2)
+    assert score.rank(1) == 1
+    assert score.open_set == {"TAR@FAR=0.01": 0.0, "TAR@FAR=0.05": 0.0, "TAR@FAR=0.1": 0.0, "TAR@FAR=0.2": 0.0}
+    closer = replace(make(images), embeddings=places + np.array([[0, 0.5]] + [[0, 0]] * 6))
+    assert set(evaluate(closer, "open-set")[0].open_set.values()) == {0.5}, "a at 0.5 is nearer than z at 1"
+    assert "TAR@FAR=0.1 50.00" in str(evaluate(closer, "open-set")[0])
+    assert evaluate(closer, "open-set")[0].to_json()["trials"][0]["open-set"]["TAR@FAR=0.1"] == 0.5
+
+
+def test_re_ranked_scores_are_those_of_the_re_ranked_distances_gallery_by_gallery():
+    features, permutations = small_sysu()
+    options = KReciprocal(k1=6, k2=2)
+    (score,) = evaluate(features, "sysu-mm01", permutations=permutations, settings=["all, single-shot"], rerank=options)
+    query = np.flatnonzero(np.isin(features.cameras, (3, 6)))
+    for number in (0, 9):
+
+        def order_of(camera, identity, count, number=number):
+            return permutations.orders[camera, int(identity)][number] - 1 if count else []
+
+        gallery = np.array(sysu_gallery(features, order_of, (1, 2, 4, 5), 1))
+        blocks = reranked_blocks(features.embeddings[query], features.embeddings[gallery], options)
+        ranking = rank_distances(
+            np.concatenate([block.numpy() for _, block in blocks]),
+            features.identities[query], features.identities[gallery], features.cameras[query], features.cameras[gallery],
+            exclusion=PROTOCOLS["sysu-mm01"].exclusion, counting="first image of each identity",
+        )  # fmt: skip
+        assert score.trials[number].mAP == ranking.mAP
+    assert score.re_ranked == str(options)
+    assert f"re-ranked: {options}" in str(score)
+
+
+def test_normalisation_undoes_a_camera_that_looks_far_away():
+    """Camera 4 adds a constant to what it sees; single images of it fall behind until distances are compared within it."""
+    rng = np.random.default_rng(0)
+    people = [str(number) for number in range(40)]
+    images = [(person, 1, VISIBLE, "query") for person in people]
+    images += [(person, camera, VISIBLE, "gallery") for person in people for camera in (2, 4)]
+    features = make(images, dimensions=16, signal=2.0)
+    shifted = features.embeddings + 4.0 * (features.cameras == 4)[:, None] * rng.normal(size=16)
+    features = replace(features, embeddings=shifted)
+    plain, (better,) = evaluate(features, "cross-modal")[0], evaluate(features, "cross-modal", normalise="camera")
+    assert better.mAP > plain.mAP + 0.1
+    assert better.normalised == "camera"
+    assert "distances normalised by camera" in str(better)
+
+
+def test_single_precision_is_near_double():
+    features = tracklets(3)
+    double, single = evaluate(features, "mars")[0], evaluate(features, "mars", dtype=torch.float32)[0]
+    assert single.mAP == pytest.approx(double.mAP, abs=1e-6)
 
 
 def test_descriptions_are_complete():

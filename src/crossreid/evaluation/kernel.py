@@ -22,7 +22,8 @@ NOWHERE = -32768  # key that nothing is at or below
 
 @njit(nogil=True, cache=True)
 def rank_rows(
-    distances,  # (R, G) float32 or float64, C order
+    distances,  # (R, P) float32 or float64, C order
+    columns,  # (G,) the columns that are the gallery, or (0,) where all are, in order
     queries,  # (R,) code of each query's identity, -1 where the gallery has none of it
     cameras,  # (R,) camera of each query, 0 or less for none to exclude by
     masks,  # (M, G) uint8, 1 for entries that are kept
@@ -45,11 +46,16 @@ def rank_rows(
     kept,
 ):
     """Fill the last five, each `(R,)`, as `Ranking` has them; the first row with a distance that is not finite, or -1."""
-    entries = distances.shape[1]
+    entries = len(columns) if len(columns) > 0 else distances.shape[1]
+    picked = np.empty(len(columns), dtype=distances.dtype)
     seen = np.full(len(starts) - 1 if first_only else 0, -1, dtype=np.int64)
     keys = np.empty(entries, dtype=np.int16)
     for q in range(len(distances)):
         row = distances[q]
+        if len(columns) > 0:
+            for i in range(entries):
+                picked[i] = row[columns[i]]
+            row = picked
         if _beyond(row, limit) > 0:
             return q
         masked = mask_of[q] >= 0

@@ -258,7 +258,7 @@ def _rank(
     prepared = {
         (name, number): (
             _gallery(features, queries, rows, plan, tensor.device),
-            None if np.array_equal(rows, pool) else torch.from_numpy(np.searchsorted(pool, rows)).to(tensor.device),
+            None if np.array_equal(rows, pool) else np.searchsorted(pool, rows),
         )
         for name, drawn in galleries.items()
         for number, rows in drawn.items()
@@ -268,8 +268,7 @@ def _rank(
         tensor[queries], tensor[pool], metric, rows=max(16, min(256, _BLOCK // len(pool)))
     ):
         for key, (gallery, places) in prepared.items():
-            own = matrix if places is None else matrix.index_select(1, places)
-            parts[key].append(gallery.rank(at, own, nearest=plan.open_set))
+            parts[key].append(gallery.rank(at, matrix, columns=places, nearest=plan.open_set))
     return {name: {number: concatenate(parts[name, number]) for number in drawn} for name, drawn in galleries.items()}
 
 

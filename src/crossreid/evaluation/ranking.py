@@ -285,18 +285,26 @@ class Gallery:
             device=device,
         )
 
-    def rank(self, at: slice, distances: Tensor, *, nearest: bool = False) -> Ranking:
+    def rank(
+        self, at: slice, distances: Tensor, *, columns: np.ndarray | None = None, nearest: bool = False
+    ) -> Ranking:
         """The ranking of the queries `at`, from their distances `(R, G)`, or any numbers in the same order.
+
+        With `columns` `(G,)` the distances are `(R, P)`, of which these are the gallery's. `nearest` asks for that field.
 
         Raises:
             ValueError: naming the first distance that is not finite.
         """
         if nearest:
             excluded = self.excluded(at)
-            kept = distances if excluded is None else distances.masked_fill(excluded, torch.inf)
-            return replace(self.rank(at, distances), nearest=kept.amin(dim=1).double().cpu().numpy())
+            own = distances if columns is None else distances[:, columns]
+            kept = own if excluded is None else own.masked_fill(excluded, torch.inf)
+            return replace(self.rank(at, own), nearest=kept.amin(dim=1).double().cpu().numpy())
         if distances.device.type == "cpu":
-            return self._rank_compiled(at, distances.contiguous().numpy())
+            picked = np.zeros(0, np.int64) if columns is None else columns
+            return self._rank_compiled(at, distances.contiguous().numpy(), picked)
+        if columns is not None:
+            distances = distances.index_select(1, torch.from_numpy(columns).to(distances.device))
         # An accelerator wants much at a time, but not everything.
         step = max(1, (1 << 25) // distances.shape[1])
         return concatenate(
@@ -305,7 +313,7 @@ class Gallery:
             for piece in [distances[start : start + step]]
         )
 
-    def _rank_compiled(self, at: slice, distances: np.ndarray) -> Ranking:
+    def _rank_compiled(self, at: slice, distances: np.ndarray, columns: np.ndarray) -> Ranking:
         rows = len(distances)
         first, matches, kept = (np.zeros(rows, np.int64) for _ in range(3))
         precision, penalty = np.zeros(rows), np.zeros(rows)
@@ -314,16 +322,17 @@ class Gallery:
         def part(start: int, stop: int) -> None:
             own = slice(at.start + start, at.start + stop)
             bad = rank_rows(
-                distances[start:stop], self.query[own], self.query_cameras[own], self.masks, self.mask_of[own],
+                distances[start:stop], columns, self.query[own], self.query_cameras[own], self.masks, self.mask_of[own],
                 self.kept_by, self.starts, self.members, self.codes, self.gallery_cameras, self.query_frames[own],
                 self.gallery_frames, self.gap, self.first_only, self.trapezoid,
                 limit, first[start:stop], precision[start:stop], penalty[start:stop], matches[start:stop],
                 kept[start:stop],
             )  # fmt: skip
             if bad >= 0:
-                _refuse_non_finite(torch.from_numpy(distances[start + bad : start + bad + 1]), own.start + bad)
+                row = distances[start + bad : start + bad + 1]
+                _refuse_non_finite(torch.from_numpy(row[:, columns] if len(columns) else row), own.start + bad)
 
-        threads = torch.get_num_threads() if distances.size > 1 << 16 else 1
+        threads = torch.get_num_threads() if rows * len(self.codes) > 1 << 16 else 1
         if threads == 1:
             part(0, rows)
         else:
