@@ -120,7 +120,7 @@ def main() -> None:
     parser.add_argument("--method", choices=sorted(METHODS), default="variational_distillation")
     parser.add_argument("--setting", choices=("crossreid", "paper", "official"), default="crossreid")
     parser.add_argument("--backbone", default="resnet18")
-    for name, default in (("height", 128), ("width", 64), ("identities", 8), ("images", 4), ("classes", 395)):
+    for name, default in (("height", 128), ("width", 64), ("identities", 16), ("images", 8), ("classes", 395)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--precision", choices=("32-true", "bf16-mixed", "16-mixed"), default="32-true")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")

@@ -44,8 +44,8 @@ def demo_recipe(
             "data": {
                 "name": "sysu-mm01",
                 "root": str(root),
-                "height": 96,
-                "width": 48,
+                "height": 80,
+                "width": 40,
                 "workers": 0,
                 "augment": {"flip": 0.5, "pad": 4, "jitter": 0.3, "grey": 0.3},
                 "sampler": {"identities": 12, "images": 4},
