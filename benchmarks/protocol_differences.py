@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from crossreid.evaluation.exclusion import SAME_IDENTITY_AND_CAMERA
 from crossreid.evaluation.features import Features, positions_of
 from crossreid.evaluation.protocols import evaluate
-from crossreid.evaluation.ranking import SAME_IDENTITY_AND_CAMERA, rank_embeddings
+from crossreid.evaluation.ranking import rank_embeddings
 from crossreid.evaluation.reranking import KReciprocal
 
 PEOPLE, DIMENSIONS = 100, 96

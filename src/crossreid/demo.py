@@ -55,7 +55,7 @@ def demo_recipe(
                 "seed": seed,
                 "epochs": 3,
                 "precision": precision,
-                "validate_every": 3,
+                "validate_every": 1,
                 "optimiser": {"name": "adam", "lr": 1e-3, "weight_decay": 5e-4},
                 "schedule": {"kind": "cosine", "warmup_epochs": 1},
             },

@@ -6,7 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crossreid.evaluation.ranking import SAME_IDENTITY_AND_CAMERA, Gallery, rank_distances, same_camera_within
+from crossreid.evaluation.exclusion import SAME_IDENTITY_AND_CAMERA, same_camera_within
+from crossreid.evaluation.ranking import Gallery, rank_distances
 
 NAMES = ("first", "average_precision", "inverse_penalty", "matches", "kept")
 

@@ -7,16 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
-from crossreid.evaluation.ranking import (
-    NO_EXCLUSION,
-    SAME_IDENTITY_AND_CAMERA,
-    Exclusion,
-    Ranking,
-    concatenate,
-    rank_distances,
-    rank_embeddings,
-    same_place,
-)
+from crossreid.evaluation.exclusion import NO_EXCLUSION, SAME_IDENTITY_AND_CAMERA, Exclusion, same_place
+from crossreid.evaluation.ranking import Ranking, concatenate, rank_distances, rank_embeddings
 
 FIRST = "first image of each identity"
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"))]

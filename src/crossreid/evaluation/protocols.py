@@ -40,19 +40,17 @@ from crossreid.evaluation.draws import (
     draw_name,
     groups_of,
 )
-from crossreid.evaluation.features import Features
-from crossreid.evaluation.open_set import open_set_rates
-from crossreid.evaluation.ranking import (
+from crossreid.evaluation.exclusion import (
     NO_EXCLUSION,
     SAME_IDENTITY_AND_CAMERA,
     Counting,
     Exclusion,
-    Gallery,
-    Ranking,
-    concatenate,
     same_camera_within,
     same_place,
 )
+from crossreid.evaluation.features import Features
+from crossreid.evaluation.open_set import open_set_rates
+from crossreid.evaluation.ranking import Gallery, Ranking, concatenate
 from crossreid.evaluation.reranking import Blocks, Normalise, Reranking, normalised_blocks, reranked_blocks
 from crossreid.evaluation.scores import Score, trial_score
 

@@ -22,7 +22,6 @@ import functools
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -30,45 +29,8 @@ from torch import Tensor
 
 from crossreid.evaluation.counting import average_precision, places_among_matches, ranks_of_matches
 from crossreid.evaluation.distances import as_embeddings, order_blocks
+from crossreid.evaluation.exclusion import COUNTINGS, NO_EXCLUSION, Exclusion
 from crossreid.evaluation.kernel import rank_rows
-
-Counting = Literal["every image", "first image of each identity"]
-COUNTINGS: tuple[str, ...] = get_args(Counting)
-
-
-@dataclass(frozen=True)
-class Exclusion:
-    """What a query does not look at. `description` is printed beside every score.
-
-    `identity_and_camera`: gallery entries of the query's identity from the query's camera, where that camera is known
-    (greater than 0); with `frames`, those of them only that are at most so many frames away.
-    `places`: pairs (query camera, gallery camera) that look at the same place; all entries of that
-    gallery camera are left out, whoever they show.
-    """
-
-    description: str
-    identity_and_camera: bool = False
-    frames: int | None = None
-    places: tuple[tuple[int, int], ...] = ()
-
-    @property
-    def needs_cameras(self) -> bool:
-        return self.identity_and_camera or bool(self.places)
-
-
-NO_EXCLUSION = Exclusion("none")
-SAME_IDENTITY_AND_CAMERA = Exclusion("same identity and same camera", identity_and_camera=True)
-
-
-def same_camera_within(frames: int) -> Exclusion:
-    """The rule of films: an identity's images from the query's camera, at most `frames` away, are the query again."""
-    return Exclusion(f"same identity and camera within {frames} frames", identity_and_camera=True, frames=frames)
-
-
-def same_place(*pairs: tuple[int, int]) -> Exclusion:
-    """The rule that the queries of the first camera of each pair skip the gallery of the second."""
-    text = ", ".join(f"queries of camera {query} skip camera {gallery}" for query, gallery in pairs)
-    return Exclusion(f"same place ({text})", places=tuple(pairs))
 
 
 @dataclass(frozen=True, eq=False)
