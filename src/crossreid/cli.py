@@ -25,9 +25,6 @@ errors = Console(stderr=True)
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the recipe.")]
 
 
-Rerank = Annotated[str | None, typer.Option(help="Also re-ranked: k-reciprocal or query-expansion.")]
-
-
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the world, the runs and the report.")] = Path("demo"),
@@ -139,7 +136,7 @@ def evaluate(
     shots: Annotated[int, typer.Option(help="With --features: 1 or 10 gallery images an identity and camera.")] = 1,
     metric: Annotated[str | None, typer.Option(help="euclidean or cosine.")] = None,
     checkpoint: Annotated[str, typer.Option(help="best or last.")] = "best",
-    rerank: Rerank = None,
+    rerank: Annotated[str | None, typer.Option(help="Also re-ranked: k-reciprocal or query-expansion.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the scores to this file too.")] = None,
 ) -> None:
     """Evaluate a run, or features from elsewhere, by the data set's protocol."""
@@ -184,7 +181,7 @@ def rank(
     draw: Annotated[str | None, typer.Option(help="Gallery draw: official, seeded or random-choice.")] = None,
     trials: Annotated[int, typer.Option(min=1, help="Gallery draws to average over.")] = 10,
     seed: Annotated[int, typer.Option(min=0, help="Seed of a seeded draw.")] = 0,
-    rerank: Rerank = None,
+    rerank: Annotated[str | None, typer.Option(help="Re-rank first: k-reciprocal or query-expansion.")] = None,
     option: Annotated[list[str] | None, typer.Option("--option", metavar="KEY=VALUE", help="Of re-ranking.")] = None,
     normalise: Annotated[str | None, typer.Option(help="Standardise distances by camera or modality.")] = None,
     device: Annotated[str, typer.Option(help="cpu, or cuda.")] = "cpu",

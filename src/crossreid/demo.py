@@ -98,9 +98,9 @@ def run_demo(
     named: list[tuple[str, Score]] = []
     for method, title in TITLES.items():
         say(f"training: {title} ...")
-        recipe = demo_recipe(world, method, seed=seed, precision=arithmetic, overrides=overrides)
-        train(recipe, out / method)
+        train(demo_recipe(world, method, seed=seed, precision=arithmetic, overrides=overrides), out / method)
         named.extend((title, score) for score in evaluate([out / method]))
+    recipe = demo_recipe(world, seed=seed, overrides=overrides)
     say("scoring the untrained network and raw pixels ...")
     lowest = floors(open_split(recipe), recipe)
     named.extend((title, score) for title, (_, scores) in lowest.items() for score in scores)
