@@ -1,8 +1,10 @@
 """The commands as a person types them: what they write, and what they say when something is wrong."""
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -153,6 +155,33 @@ def test_what_rank_cannot_do_is_one_line(place, told, arguments, message):
     line = told("rank", *(part for pair in files.items() for part in pair))
     assert message in line
     assert "Traceback" not in line
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_run_that_is_asked_to_stop_says_how_to_go_on(place, tmp_path, number, status):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(small_recipe("sysu-mm01", place / "sysu-mm01").as_yaml())
+    command = [
+        sys.executable,
+        "-m",
+        "crossreid",
+        "train",
+        recipe,
+        "--set",
+        "training.epochs=500",
+        "--out",
+        tmp_path / "run",
+    ]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    while not (tmp_path / "run" / "last.safetensors").is_file():
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.02)
+    process.send_signal(number)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == status
+    assert "interrupted; the same command again goes on from the checkpoint" in told
+    assert "Traceback" not in told
 
 
 def test_embed_npz(place):

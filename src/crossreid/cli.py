@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from crossreid.training.signals import Interrupted
 
 app = typer.Typer(
     add_completion=False,
@@ -254,11 +255,10 @@ def recipe(
 def main(arguments: list[str] | None = None) -> None:
     """The `crossreid` command: what a person got wrong ends in lines on standard error and status 2."""
     try:
-        status = app(arguments, standalone_mode=False)
-    except KeyboardInterrupt as interrupt:
-        number = getattr(interrupt, "signal_number", signal.SIGINT)
-        errors.print("interrupted; the same command again goes on from the last checkpoint.")
-        sys.exit(128 + number)
+        status = app(arguments, standalone_mode=False)  # 130 where Ctrl-C ended a command that is not training
+    except Interrupted as interrupt:
+        errors.print("interrupted; the same command again goes on from the checkpoint.")
+        sys.exit(128 + interrupt.signal_number)
     except Exception as error:
         if os.environ.get("CROSSREID_DEBUG") or not _is_for_people(error):
             raise

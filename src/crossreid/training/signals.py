@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from rich.console import Console
 
 
-class Interrupted(KeyboardInterrupt):
-    """The run was asked to stop by a signal, and has written a checkpoint."""
+class Interrupted(BaseException):
+    """The run was asked to stop by a signal, and has written a checkpoint. No error, so `except Exception` lets it by."""
 
     def __init__(self, signal_number: int) -> None:
         super().__init__(f"stopped by {signal.Signals(signal_number).name} after writing a checkpoint")
