@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import torch
@@ -67,6 +68,24 @@ class Bottleneck(nn.Sequential):
                 nn.init.zeros_(layer.bias)
 
 
+class GaussianBottleneck(nn.Module):
+    """The stochastic bottleneck of VIB: observation v `(B, width)` to a Gaussian with diagonal covariance.
+
+    Source: Alemi et al., "Deep Variational Information Bottleneck", ICLR 2017, which also sets the deviation to
+    softplus(a - 5): nearly noiseless at the start.
+    """
+
+    def __init__(self, width: int, options: BottleneckOptions) -> None:
+        super().__init__()
+        self.out = options.out
+        self.layers = Bottleneck(width, options.model_copy(update={"width": 2 * options.width}))
+
+    def forward(self, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and deviation, each `(B, options.out)`, the deviation positive."""
+        mean, raw = self.layers(v).split(self.out, dim=1)
+        return mean, nn.functional.softplus(raw.float() - 5) + 1e-6
+
+
 def linear_classifier(width: int, classes: int) -> nn.Linear:
     """`(B, width)` to logits `(B, classes)`, started near zero so that the first predictions are uniform."""
     layer = nn.Linear(width, classes, bias=False)
@@ -85,6 +104,6 @@ def hidden_classifier(width: int, classes: int, hidden: int | None = None, dropo
     )
 
 
-def concatenate_normalised(parts: list[Tensor]) -> Tensor:
+def concatenate_normalised(parts: Sequence[Tensor]) -> Tensor:
     """Concatenation of `(B, D_i)` as one L2-normalised `(B, sum D_i)` in float32."""
     return nn.functional.normalize(torch.cat([part.float() for part in parts], dim=1), dim=1)

@@ -1,0 +1,338 @@
+"""The three-branch network that variational distillation and its rivals share, so that only their objectives differ.
+
+Source: Tian et al., "Farewell to Mutual Information", CVPR 2021 (METHODS, section 1). Each branch is an encoder
+(observation v) and a bottleneck (representation z), with a classifier of each. Branches `infrared` and `visible` are
+modality-specific, branch `shared` sees both. Every method here minimises
+
+    L_cls + L_metric + alpha L_DML + what it adds of its own (`objective`).
+
+Two routings exist. By `modality` (the paper) an image passes its own modality's branch and the shared one: two
+streams. With `all` (the authors' release) every image passes every branch, the infrared branch in grey and the shared
+branch both as it is and in grey: four streams.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Self
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from crossreid.data.loader import Batch
+from crossreid.data.records import Modality
+from crossreid.losses.distillation import cross_modal_pairs, mutual_learning, sinkhorn_distance
+from crossreid.losses.metric import modality_aware_ranking_loss
+from crossreid.methods.method import Method
+from crossreid.models.backbones import BackboneOptions
+from crossreid.models.grey import grey_version
+from crossreid.models.heads import (
+    Bottleneck,
+    BottleneckOptions,
+    Encoder,
+    concatenate_normalised,
+    hidden_classifier,
+    linear_classifier,
+)
+from crossreid.options import Options
+
+# What each named setting says of the network and of L_ReID; a method adds what it says of its own objective.
+SETTINGS: dict[str, dict[str, Any]] = {
+    "crossreid": {
+        "routing": "modality",
+        "mutual": "kl",
+        "mutual_weight": 1.0,
+        "hidden_classifier": False,
+        "bottleneck": {"batch_norm": True},
+        "test_features": "both",
+    },
+    "paper": {
+        "routing": "modality",
+        "mutual": "kl",
+        "mutual_weight": 8.0,
+        "hidden_classifier": False,
+    },
+    "official": {
+        "routing": "all",
+        "mutual": "sinkhorn",
+        "mutual_weight": 8.0,
+        "hidden_classifier": True,
+        "bottleneck": {"hidden": (1000, 500), "batch_norm": True, "doubled": True},
+        "backbone": {"stage_attention": True},
+    },
+}
+
+
+class ThreeBranchOptions(Options):
+    # What each named setting stands for; a key given in a recipe overrides its setting's value.
+    settings: ClassVar[dict[str, dict[str, Any]]] = SETTINGS
+
+    name: str
+    setting: Literal["crossreid", "paper", "official"] = Field(
+        "crossreid", description="Which named setting the keys below start from."
+    )
+    backbone: BackboneOptions = Field(BackboneOptions(), description="The encoder of each branch.")
+    bottleneck: BottleneckOptions = Field(BottleneckOptions(), description="The bottleneck of each branch.")
+    branches: Literal["all", "specific", "shared"] = Field(
+        "all", description="All three branches, the two modality-specific ones, or the shared one alone."
+    )
+    routing: Literal["modality", "all"] = Field(
+        "modality", description="`modality`: an image passes its own branch and the shared one; `all`: every branch."
+    )
+    hidden_classifier: bool = Field(False, description="Classify z behind a hidden layer with dropout.")
+    label_smoothing: float = Field(0.1, ge=0, lt=1, description="Label smoothing of the cross-entropies.")
+    temperature: float = Field(1.0, gt=0, description="Temperature of every divergence between predictions.")
+    identity_weight: float = Field(1.0, ge=0, description="Weight of the classification terms.")
+    ranking_weight: float = Field(1.0, ge=0, description="Weight of the ranking terms.")
+    ranking_same: tuple[float, float] = Field((2.2, 0.9), description="Boundary and margin within a modality.")
+    ranking_across: tuple[float, float] = Field((2.0, 1.0), description="Boundary and margin across modalities.")
+    mutual: Literal["kl", "sinkhorn"] = Field(
+        "kl", description="Mutual learning by Kullback-Leibler divergence or by Sinkhorn distance."
+    )
+    mutual_weight: float = Field(8.0, ge=0, description="alpha, the weight of deep mutual learning.")
+    test_features: Literal["observation", "representation", "both"] = Field(
+        "observation", description="What `embed` returns: v, z, or both, of all streams, concatenated."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _start_from_setting(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        start = cls.settings.get(str(given.get("setting", "crossreid")), {})
+        merged = {**start, **given}
+        for section, values in start.items():
+            own = given.get(section)
+            if isinstance(own, Options):
+                own = own.model_dump(exclude_unset=True)
+            if isinstance(values, dict) and isinstance(own, dict):
+                merged[section] = {**values, **own}
+        return merged
+
+    @model_validator(mode="after")
+    def _margins_fit(self) -> Self:
+        for key in ("ranking_same", "ranking_across"):
+            boundary, margin = getattr(self, key)
+            if not 0 < margin < boundary:
+                raise ValueError(f"{key}: expected 0 < margin < boundary, found boundary {boundary}, margin {margin}")
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """What one pass over N images gives: v `(N, W)`, z `(N, Z)` and their logits `(N, C)`.
+
+    Where the bottleneck draws z from a Gaussian, `mean` and `deviation` `(N, Z)` are that Gaussian's.
+    """
+
+    v: Tensor
+    z: Tensor
+    v_logits: Tensor
+    z_logits: Tensor
+    mean: Tensor | None = None
+    deviation: Tensor | None = None
+
+    def map(self, function: Any) -> Stream:
+        return Stream(*(None if part is None else function(part) for part in self._parts()))  # type: ignore[arg-type]
+
+    def __getitem__(self, rows: Tensor) -> Stream:
+        return self.map(lambda part: part[rows])
+
+    def joined(self, other: Stream) -> Stream:
+        """The rows of both."""
+        pairs = zip(self._parts(), other._parts(), strict=True)
+        return Stream(*(None if one is None else torch.cat([one, two]) for one, two in pairs))  # type: ignore[arg-type,list-item]
+
+    def _parts(self) -> tuple[Tensor | None, ...]:
+        return self.v, self.z, self.v_logits, self.z_logits, self.mean, self.deviation
+
+
+@dataclass(frozen=True, slots=True)
+class Views:
+    """A batch as objectives see it.
+
+    `by_branch`: of each branch's name (`infrared`, `visible`, `shared`), all that passed it. `across`: of `specific` and
+    `shared`, two streams whose rows are pairs of one identity in its two views; by modality a visible and an infrared
+    image of it, with routing `all` the grey version and the image itself.
+    """
+
+    by_branch: dict[str, Stream]
+    across: dict[str, tuple[Stream, Stream]]
+
+
+class Branch(nn.Module):
+    """Encoder, bottleneck and the two classifiers P_v = p(y|v), P_z = p(y|z)."""
+
+    def __init__(self, options: ThreeBranchOptions, classes: int) -> None:
+        super().__init__()
+        self.encoder = Encoder(options.backbone)
+        self.bottleneck = self.make_bottleneck(options)
+        self.v_classifier = linear_classifier(self.encoder.width, classes)
+        classifier = hidden_classifier if options.hidden_classifier else linear_classifier
+        self.z_classifier = classifier(options.bottleneck.out, classes)
+
+    def make_bottleneck(self, options: ThreeBranchOptions) -> nn.Module:
+        return Bottleneck(self.encoder.width, options.bottleneck)
+
+    def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """`(B, 3, H, W)` to v `(B, W)` and z `(B, Z)`."""
+        v = self.encoder(images)
+        return v, self.bottleneck(v)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """What a `Stream` holds of the images."""
+        v, z = self.encode(images)
+        return v, z, self.v_classifier(v), self.z_classifier(z)
+
+
+class ThreeBranch(Method):
+    """The network and L_ReID; a subclass adds its `objective`."""
+
+    branch_type: type[Branch] = Branch
+
+    def __init__(self, options: ThreeBranchOptions, classes: int) -> None:
+        super().__init__()
+        self.options = options
+        if options.branches != "shared":
+            self.infrared = self.branch_type(options, classes)
+            self.visible = self.branch_type(options, classes)
+        if options.branches != "specific":
+            self.shared = self.branch_type(options, classes)
+
+    @abstractmethod
+    def objective(self, views: Views) -> dict[str, Tensor]:
+        """The method's own terms, weighted."""
+
+    @property
+    def branches(self) -> dict[str, Branch]:
+        """Those that there are, by name."""
+        return {name: child for name, child in self.named_children() if isinstance(child, Branch)}
+
+    @property
+    def encoders(self) -> list[nn.Module]:
+        return [branch.encoder.backbone for branch in self.branches.values()]
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Terms `identity`, `ranking`, with modality-specific branches `mutual`, and those of `objective`.
+
+        Raises:
+            ValueError: routed by modality, and no identity of the batch is there in both modalities.
+        """
+        options = self.options
+        passes = self._pass(batch.images, batch.modalities, Branch.__call__)
+        streams = {name: Stream(*parts).map(self.gather) for name, parts in passes.items()}
+        labels, modalities = self.gather(batch.labels), self.gather(batch.modalities)
+        views = self._views(streams, labels, modalities)
+        terms = {
+            "identity": options.identity_weight * self._identity(streams, labels),
+            "ranking": options.ranking_weight * self._ranking(streams, labels, modalities),
+        }
+        if "specific" in views.across:
+            terms["mutual"] = options.mutual_weight * self._mutual(*views.across["specific"])
+        return terms | self.objective(views)
+
+    def embed(self, images: Tensor, modalities: Tensor) -> Tensor:
+        v, z = zip(*self.test_features(images, modalities).values(), strict=True)
+        if self.options.test_features == "observation":
+            return concatenate_normalised(v)
+        if self.options.test_features == "representation":
+            return concatenate_normalised(z)
+        return concatenate_normalised([concatenate_normalised(v), concatenate_normalised(z)])
+
+    def test_features(self, images: Tensor, modalities: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+        """v and z of each stream that `embed` concatenates."""
+        return self.observe(images, modalities)
+
+    def observe(self, images: Tensor, modalities: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+        """v `(B, W)` and z `(B, Z)` of each stream by name, not normalised: what analyses look at."""
+        passes = self._pass(images, modalities, lambda branch, rows: branch.encode(rows))
+        return {name: (parts[0], parts[1]) for name, parts in passes.items()}
+
+    def _pass(self, images: Tensor, modalities: Tensor, through: Any) -> dict[str, tuple[Tensor, ...]]:
+        """Each stream's outputs, rows in the order of `images`; `through(branch, images)` gives the outputs."""
+        specific, shared = self.options.branches != "shared", self.options.branches != "specific"
+        if self.options.routing == "all":
+            grey = grey_version(images)
+            plan: dict[str, tuple[Branch, Tensor]] = {}
+            if specific:
+                plan |= {"infrared": (self.infrared, grey), "visible": (self.visible, images)}
+            if shared:
+                plan |= {"shared_grey": (self.shared, grey), "shared": (self.shared, images)}
+            return {name: through(branch, version) for name, (branch, version) in plan.items()}
+        passes = {}
+        if specific:
+            passes["specific"] = self._pass_by_modality(images, modalities, through)
+        if shared:
+            passes["shared"] = through(self.shared, images)
+        return passes
+
+    def _pass_by_modality(self, images: Tensor, modalities: Tensor, through: Any) -> tuple[Tensor, ...]:
+        infrared = modalities == Modality.INFRARED
+        rows = [
+            ((~infrared).nonzero().flatten(), self.visible),
+            (infrared.nonzero().flatten(), self.infrared),
+        ]
+        if self.training and any(len(index) == 1 for index, _ in rows):
+            raise ValueError(
+                "one image of a modality in a process's batch: batch norm needs two to train its branch. Raise "
+                "data.sampler.identities or data.sampler.images, or use fewer processes."
+            )
+        parts = [(index, through(branch, images[index])) for index, branch in rows if len(index)]
+        order = torch.argsort(torch.cat([index for index, _ in parts]))
+        return tuple(torch.cat(outputs)[order] for outputs in zip(*(p for _, p in parts), strict=True))
+
+    def _views(self, streams: dict[str, Stream], labels: Tensor, modalities: Tensor) -> Views:
+        by_branch: dict[str, Stream] = {}
+        across: dict[str, tuple[Stream, Stream]] = {}
+        if self.options.routing == "all":
+            if "infrared" in streams:
+                by_branch |= {name: streams[name] for name in ("infrared", "visible")}
+                across["specific"] = streams["infrared"], streams["visible"]
+            if "shared" in streams:
+                by_branch["shared"] = streams["shared_grey"].joined(streams["shared"])
+                across["shared"] = streams["shared_grey"], streams["shared"]
+            return Views(by_branch, across)
+        one, two = cross_modal_pairs(labels, modalities)
+        if "specific" in streams:
+            infrared, specific = modalities == Modality.INFRARED, streams["specific"]
+            by_branch |= {"infrared": specific[infrared], "visible": specific[~infrared]}
+        if "shared" in streams:
+            by_branch["shared"] = streams["shared"]
+        return Views(by_branch, {name: (stream[one], stream[two]) for name, stream in streams.items()})
+
+    def _weight(self, name: str) -> float:
+        """A stream's share of L_cls and L_metric, of each of v and z: every branch weighs the same."""
+        if name.startswith("shared"):
+            return 0.5 if self.options.routing == "modality" else 0.25
+        return 1.0 if name == "specific" else 0.5
+
+    def _identity(self, streams: dict[str, Stream], labels: Tensor) -> Tensor:
+        smoothing = self.options.label_smoothing
+        return sum_of(
+            self._weight(name) * F.cross_entropy(logits.float(), labels, label_smoothing=smoothing)
+            for name, stream in streams.items()
+            for logits in (stream.v_logits, stream.z_logits)
+        )
+
+    def _ranking(self, streams: dict[str, Stream], labels: Tensor, modalities: Tensor) -> Tensor:
+        same, across = self.options.ranking_same, self.options.ranking_across
+        return sum_of(
+            self._weight(name) * modality_aware_ranking_loss(features, labels, modalities, same=same, across=across)
+            for name, stream in streams.items()
+            for features in (stream.v, stream.z)
+        )
+
+    def _mutual(self, one: Stream, two: Stream) -> Tensor:
+        pairs = (one.v_logits, two.v_logits), (one.z_logits, two.z_logits)
+        if self.options.mutual == "sinkhorn":
+            return 0.5 * sum_of(sinkhorn_distance(a.float().softmax(1), b.float().softmax(1)) for a, b in pairs)
+        return 0.5 * sum_of(mutual_learning(a, b, temperature=self.options.temperature) for a, b in pairs)
+
+
+def sum_of(terms: Iterable[Tensor]) -> Tensor:
+    """The sum of scalar tensors, at least one."""
+    return torch.stack(list(terms)).sum()

@@ -1,0 +1,86 @@
+"""The variational information bottleneck (VIB): variational distillation's rival that bounds mutual information.
+
+Source: Alemi et al., "Deep Variational Information Bottleneck", ICLR 2017. z is drawn from a Gaussian that the
+bottleneck gives the mean and deviation of; on the three-branch network, minimised is
+
+    L_ReID + beta sum over branches of D_KL( p(z|v) || N(0, 1) ),
+
+an upper bound of I(z; v) of unknown tightness. Training draws one sample of z an image. At test z is drawn several
+times; the same draws serve every image, so that an image's embedding depends on that image alone.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
+
+from crossreid.losses.information import gaussian_kl
+from crossreid.methods.three_branch import Branch, ThreeBranch, ThreeBranchOptions, Views, sum_of
+from crossreid.models.heads import GaussianBottleneck
+
+
+class VariationalInformationBottleneckOptions(ThreeBranchOptions):
+    name: Literal["variational_information_bottleneck"] = Field(
+        "variational_information_bottleneck", description="Three branches; z is a Gaussian's sample, near N(0, 1)."
+    )
+    weight: float = Field(1e-3, ge=0, description="beta, the weight of the divergence from the prior.")
+    test_samples: int = Field(12, ge=0, description="Samples of z that a test feature averages; 0 takes the mean.")
+
+
+class GaussianBranch(Branch):
+    def make_bottleneck(self, options: ThreeBranchOptions) -> GaussianBottleneck:
+        return GaussianBottleneck(self.encoder.width, options.bottleneck)
+
+    def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """v and one sample of z."""
+        v, mean, deviation = self.posterior(images)
+        return v, mean + deviation * torch.randn_like(deviation)
+
+    def posterior(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """v `(B, W)`, mean and deviation of z `(B, Z)`."""
+        v = self.encoder(images)
+        return v, *self.bottleneck(v)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        v, mean, deviation = self.posterior(images)
+        z = mean + deviation * torch.randn_like(deviation)
+        return v, z, self.v_classifier(v), self.z_classifier(z), mean, deviation
+
+
+class VariationalInformationBottleneck(ThreeBranch):
+    options: VariationalInformationBottleneckOptions
+    branch_type = GaussianBranch
+    noise: Tensor
+
+    def __init__(self, options: VariationalInformationBottleneckOptions, classes: int) -> None:
+        super().__init__(options, classes)
+        shape = (options.test_samples, options.bottleneck.out)
+        noise = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+        self.register_buffer("noise", noise, persistent=False)
+
+    def objective(self, views: Views) -> dict[str, Tensor]:
+        """Term `bottleneck`."""
+        terms = []
+        for stream in views.by_branch.values():
+            assert stream.mean is not None
+            assert stream.deviation is not None
+            terms.append(gaussian_kl(stream.mean, stream.deviation))
+        return {"bottleneck": self.options.weight * sum_of(terms)}
+
+    def test_features(self, images: Tensor, modalities: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
+        """v, and the mean over the test samples of z, each brought to length 1."""
+        passes = self._pass(images, modalities, lambda branch, rows: branch.posterior(rows))
+        return {name: (v, self._averaged(mean, deviation)) for name, (v, mean, deviation) in passes.items()}
+
+    def _averaged(self, mean: Tensor, deviation: Tensor) -> Tensor:
+        if not len(self.noise):
+            return mean
+        # One sample at a time: L samples of a large batch at once would take L times the memory.
+        total = torch.zeros_like(deviation)
+        for noise in self.noise:
+            total += F.normalize(mean.float() + deviation * noise, dim=1)
+        return total / len(self.noise)

@@ -1,0 +1,45 @@
+"""Critics of mutual-information estimators, and the reversal of gradients that lets one train against an encoder."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class _Reverse(torch.autograd.Function):
+    @staticmethod
+    def forward(context: Any, tensor: Tensor, factor: float) -> Tensor:
+        context.factor = factor
+        return tensor.view_as(tensor)
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return -context.factor * gradients[0], None
+
+
+def reverse_gradient(tensor: Tensor, factor: float = 1.0) -> Tensor:
+    """The tensor itself, whose gradient is multiplied by -factor (Ganin and Lempitsky, ICML 2015)."""
+    reversed_: Tensor = _Reverse.apply(tensor, factor)
+    return reversed_
+
+
+class Critic(nn.Module):
+    """Scores T(v_i, z_j) of all pairs of two batches: `(N, V)`, `(M, Z)` to `(N, M)`.
+
+    An MLP over the two side by side. Its first layer is a sum of one part for v and one for z, so that pairing all with
+    all costs N + M products with wide inputs instead of N M. Scores are bounded softly by +-limit nats: estimators take
+    their exponential.
+    """
+
+    def __init__(self, v_width: int, z_width: int, hidden: int = 256, limit: float = 20.0) -> None:
+        super().__init__()
+        self.limit = limit
+        self.of_v = nn.Linear(v_width, hidden)
+        self.of_z = nn.Linear(z_width, hidden, bias=False)
+        self.rest = nn.Sequential(nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, 1))
+
+    def forward(self, v: Tensor, z: Tensor) -> Tensor:
+        raw = self.rest(self.of_v(v)[:, None, :] + self.of_z(z)[None, :, :]).squeeze(2).float()
+        return self.limit * torch.tanh(raw / self.limit)
