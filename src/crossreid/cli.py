@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from crossreid.cli_ablate import app as ablate
+from crossreid.terminal import advancing, console, errors, progress_bar
 from crossreid.training.signals import Interrupted
 
 app = typer.Typer(
@@ -20,8 +19,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Re-identification across modalities and views: train, evaluate by published protocols, report.",
 )
-console = Console()
-errors = Console(stderr=True)
+app.add_typer(ablate, name="ablate")
 
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the recipe.")]
 
@@ -49,12 +47,16 @@ def synth(
     identities: Annotated[int, typer.Option(min=1, help="How many people.")] = 60,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")] = 0,
     images: Annotated[int, typer.Option(min=1, help="Images of a person and camera.")] = 10,
+    size: Annotated[str, typer.Option(metavar="HxW", help="Height and width of the images, pixels.")] = "256x128",
     sheet: Annotated[Path | None, typer.Option(help="Also write a contact sheet, PNG.")] = None,
 ) -> None:
     """Render a synthetic world of people seen by six cameras, in the layout of a public data set."""
     from crossreid.data.synthetic import contact_sheet, synthesise
 
-    synthesise(out, layout, identities, seed, images_per_camera=images, progress=True)
+    height, cross, width = size.partition("x")
+    if not cross or not height.isdecimal() or not width.isdecimal() or min(int(height), int(width)) < 16:
+        raise ValueError(f"--size {size!r}: expected HEIGHTxWIDTH of 16 pixels or more, for example 256x128.")
+    synthesise(out, layout, identities, seed, images_per_camera=images, size=(int(height), int(width)), progress=True)
     console.print(f"wrote {out}", soft_wrap=True)
     if sheet is not None:
         contact_sheet(out, sheet)
@@ -78,13 +80,13 @@ def check(
     from crossreid.data.checking import check as verify
     from crossreid.recipe import reader_options
 
-    with _progress() as progress:
+    with progress_bar() as progress:
         report = verify(
             dataset,
             root,
             deep=deep,
             expect=expect,
-            progress=_advance(progress, "images"),
+            progress=advancing(progress, "images"),
             options=reader_options(option or []),
         )
     console.print(report.table())
@@ -157,13 +159,13 @@ def evaluate(
         if json_file is not None:
             write_json(json_file, score.to_json())
         return
-    with _progress() as progress:
+    with progress_bar() as progress:
         scores = evaluate_runs(
             runs or [],
             metric=metric,
             checkpoint=checkpoint,
             rerank=make_reranking(rerank) if rerank else None,
-            advance=_advance(progress, "images"),
+            advance=advancing(progress, "images"),
         )
     console.print(table(scores, published=not on_synthetic_data((runs or [Path()])[0])))
     if json_file is not None:
@@ -221,9 +223,50 @@ def embed(
     """Write the test features of a run, for other tools to evaluate."""
     from crossreid.runs import write_features
 
-    with _progress() as progress:
-        written = write_features(run, out, format=format, checkpoint=checkpoint, advance=_advance(progress, "images"))
+    with progress_bar() as progress:
+        written = write_features(run, out, format=format, checkpoint=checkpoint, advance=advancing(progress, "images"))
     console.print(f"features: {written}", soft_wrap=True)
+
+
+@app.command()
+def probe(
+    runs: Annotated[list[Path], typer.Argument(help="Runs, or folders of seed-* runs.")],
+    out: Annotated[Path, typer.Option(help="Folder for probes.json and its figure.")] = Path("probes"),
+    world: Annotated[
+        Path | None, typer.Option(help="A rendered world with other people; the runs' own by default.")
+    ] = None,
+    untrained: Annotated[bool, typer.Option("--untrained", help="Also the first networks before training.")] = False,
+    jobs: Annotated[int, typer.Option(min=1, help="Networks probed at a time.")] = 1,
+) -> None:
+    """Read identity, clothes, colours, camera, pose and modality off each branch's v and z, on people never seen."""
+    from crossreid.plotting import plot as draw
+    from crossreid.probing import probe_runs, summary_table
+
+    table = probe_runs(runs, out, world=world, untrained=untrained, jobs=jobs, say=console.print)
+    console.print(summary_table(table))
+    console.print(f"readings: {out / 'probes.json'}", soft_wrap=True)
+    for path in draw([out / "probes.json"], out):
+        console.print(f"figure: {path}", soft_wrap=True)
+
+
+@app.command()
+def plot(
+    what: Annotated[
+        list[Path], typer.Argument(help="Runs, features (.npz), folders of studies, probes.json or estimators.json.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the figures.")] = Path("figures"),
+    title: Annotated[
+        list[str] | None, typer.Option("--title", metavar="NAME=TEXT", help="What a folder or file is called.")
+    ] = None,
+    protocol: Annotated[str | None, typer.Option(help="Of features: the protocol of their CMC.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the maps: whom they show, and where.")] = 0,
+) -> None:
+    """Draw runs, features, studies and probes: every figure as SVG and PNG."""
+    from crossreid.plotting import plot as draw
+
+    titles = dict(_key_value(text, "--title") for text in title or ())
+    for path in draw(what, out, protocol=protocol, titles=titles, seed=seed, say=console.print):
+        console.print(f"figure: {path}", soft_wrap=True)
 
 
 @app.command()
@@ -273,31 +316,11 @@ def _is_for_people(error: Exception) -> bool:
     return isinstance(error, ValueError | OSError) or hasattr(error, "format_message")  # the latter: of an option
 
 
-def _key_value(text: str) -> tuple[str, str]:
+def _key_value(text: str, option: str = "--option") -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not equals or not key:
-        raise ValueError(f"--option {text!r}: expected KEY=VALUE.")
+        raise ValueError(f"{option} {text!r}: expected KEY=VALUE.")
     return key, value
-
-
-def _progress() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=errors
-    )
-
-
-def _advance(progress: Progress, what: str) -> Callable[..., None]:
-    """A callable `advance(done, total=None)` that draws a bar from its first call on."""
-    tasks: list[Any] = []
-
-    def advance(done: int, total: int | None = None) -> None:
-        if not tasks:
-            tasks.append(progress.add_task(what, total=total))
-        if total is not None:
-            progress.update(tasks[0], total=total)
-        progress.advance(tasks[0], done)
-
-    return advance
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from crossreid.data.loader import TrainLoader
 from crossreid.data.records import Modality, Record, Split, in_order, labels_of
 from crossreid.evaluation.arrays import join, read_side
 from crossreid.evaluation.draws import load_permutations
-from crossreid.evaluation.embedding import embed, pixels
+from crossreid.evaluation.embedding import embed, observe, pixels
 from crossreid.evaluation.features import Features, features_of, save
 from crossreid.evaluation.matlab import evaluate_sysu_features, write_sysu_features
 from crossreid.evaluation.protocols import PROTOCOLS
@@ -32,6 +32,7 @@ from crossreid.evaluation.reranking import Normalise, Reranking
 from crossreid.evaluation.scores import Score, combine
 from crossreid.methods import build_method
 from crossreid.methods.method import Method
+from crossreid.models.heads import concatenate_normalised
 from crossreid.recipe import Recipe, load_recipe
 from crossreid.training.checkpoint import load_weights
 from crossreid.training.loop import FitResult, fit, make_fabric
@@ -141,6 +142,34 @@ def embed_features(
         advance=advance,
     )
     return features_of(query, gallery, embeddings)
+
+
+def space_features(method: nn.Module, split: Split, recipe: Recipe) -> dict[str, Features]:
+    """Test features by v, by z and by both, each over all streams: what `test_features` chooses among."""
+    streams = stream_features(method, split, recipe, tested=True)
+    v, z = (
+        concatenate_normalised([torch.from_numpy(parts[place].embeddings) for parts in streams.values()])
+        for place in (0, 1)
+    )
+    spaces = {"v": v, "z": z, "both": concatenate_normalised([v, z])}
+    return {name: features_of(*roles(split), embeddings) for name, embeddings in spaces.items()}
+
+
+def stream_features(
+    method: nn.Module, split: Split, recipe: Recipe, *, tested: bool = False
+) -> dict[str, tuple[Features, Features]]:
+    """v and z, not normalised, of the test images by each stream of a three-branch method."""
+    query, gallery = roles(split)
+    streams = observe(
+        method,
+        in_order({*query, *gallery}),
+        height=recipe.data.height,
+        width=recipe.data.width,
+        options=recipe.evaluation,
+        workers=min(recipe.data.workers, 8),
+        tested=tested,
+    )
+    return {name: (features_of(query, gallery, v), features_of(query, gallery, z)) for name, (v, z) in streams.items()}
 
 
 def roles(split: Split, *, validation: bool = False) -> tuple[list[Record], list[Record]]:

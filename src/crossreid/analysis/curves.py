@@ -34,6 +34,12 @@ def cmc_chart(scores: Sequence[tuple[int, str, Score]], prefix: str) -> str:
     `scores` holds (place of the method on the page, its name, its score). Chance is the rank-1 of a random order.
     """
     drawn, axes = figure(4.3, 2.8)
+    spoken = draw_cmc(axes, scores)
+    return svg(drawn, f"CMC curves. {spoken}.", prefix)
+
+
+def draw_cmc(axes: Axes, scores: Sequence[tuple[int, str, Score]]) -> str:
+    """Draw CMC curves into `axes`, and say them in words."""
     axes.margins(x=0)
     last = min(RANKS_SHOWN, max(len(score.cmc) for _, _, score in scores))
     spoken: list[str] = []
@@ -54,7 +60,7 @@ def cmc_chart(scores: Sequence[tuple[int, str, Score]], prefix: str) -> str:
     axes.xaxis.set_major_locator(FixedLocator([k for k in (1, 5, 10, 15, 20) if k <= last]))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     name_axes(axes, "rank k", "queries with a right answer in the first k")
-    return svg(drawn, f"CMC curves. {'; '.join(spoken)}; chance {_percent(chance)} at rank 1.", prefix)
+    return f"{'; '.join(spoken)}; chance {_percent(chance)} at rank 1"
 
 
 def history_of(rows: Iterable[Mapping[str, Any]]) -> tuple[dict[str, Curve], dict[str, Curve]]:
@@ -87,6 +93,11 @@ def history_panel(name: str, curves: Sequence[tuple[int, str, Curve]], prefix: s
     largest is more than 100 times the smallest; the label says so. `fraction`: values are printed as percentages.
     """
     drawn, axes = figure(3.3, 2.1)
+    return svg(drawn, draw_history(axes, name, curves, fraction=fraction), prefix)
+
+
+def draw_history(axes: Axes, name: str, curves: Sequence[tuple[int, str, Curve]], *, fraction: bool = False) -> str:
+    """Draw one quantity over the steps into `axes`, and say it in words."""
     axes.margins(x=0.02)
     shown = [(place, title, _thinned(curve)) for place, title, curve in curves]
     values = np.concatenate([curve.values for _, _, curve in shown])
@@ -105,7 +116,7 @@ def history_panel(name: str, curves: Sequence[tuple[int, str, Curve]], prefix: s
         f"{title} from {_plain(curve.values[0], fraction)} to {_plain(curve.values[-1], fraction)}"
         for _, title, curve in shown
     )
-    return svg(drawn, f"{name} over the steps{', logarithmic scale' if logarithmic else ''}: {ends}.", prefix)
+    return f"{name} over the steps{', logarithmic scale' if logarithmic else ''}: {ends}."
 
 
 def _scale(axes: Axes, logarithmic: bool, fraction: bool) -> None:

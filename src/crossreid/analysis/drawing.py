@@ -1,4 +1,4 @@
-"""Charts as inline SVG that follows the page: its fonts, its light or dark colours, no identifiers shared by two charts.
+"""One style for all charts: on a page as inline SVG that follows its fonts and its light or dark colours, or as files.
 
 A chart is drawn in the light palette below; each of its colours then becomes the CSS variable of that name, which the
 page sets for light and for dark. The hues are those of Okabe and Ito ("Color Universal Design", 2008), adjusted in
@@ -8,9 +8,11 @@ lightness where one would vanish on the page's ground, with a wine and a violet 
 from __future__ import annotations
 
 import io
+import os
 import re
 from collections.abc import Sequence
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -63,13 +65,58 @@ def figure(width: float, height: float) -> tuple[Figure, Axes]:
     drawn = Figure(figsize=(width, height), layout="constrained")
     drawn.patch.set_visible(False)
     axes = drawn.add_subplot()
+    style(axes)
+    return drawn, axes
+
+
+def panels(rows: int, columns: int, width: float, height: float) -> tuple[Figure, list[list[Axes]]]:
+    """Charts side by side, `width` x `height` inches each, by row and column."""
+    drawn = Figure(figsize=(columns * width, rows * height), layout="constrained")
+    drawn.patch.set_visible(False)
+    grid = drawn.subplots(rows, columns, squeeze=False)
+    for axes in grid.flat:
+        style(axes)
+    return drawn, [list(row) for row in grid]
+
+
+def style(axes: Axes) -> None:
+    """A frame on the left and below only, quiet ticks, lines across."""
     axes.patch.set_visible(False)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(colour("rule"))
     axes.tick_params(which="both", colors=colour("muted"), labelsize=_LABEL, length=0, pad=4)
     axes.grid(axis="y", color=colour("rule"), linewidth=0.6)
     axes.set_axisbelow(True)
-    return drawn, axes
+
+
+def title(axes: Axes, text: str) -> None:
+    """What a panel shows, above it on the left."""
+    axes.set_title(text, fontsize=_LABEL + 1, color=colour("ink"), loc="left", parse_math=False)
+
+
+def save(drawn: Figure, out: Path, name: str) -> list[Path]:
+    """Write NAME.svg and NAME.png into the folder `out`, on a white ground, each under a temporary name first.
+
+    The same figure gives the same bytes.
+    """
+    drawn.patch.set_visible(True)
+    drawn.patch.set_facecolor("white")
+    out.mkdir(parents=True, exist_ok=True)
+    written = []
+    for suffix, options in (
+        (".svg", {"metadata": {"Date": None}}),
+        (".png", {"dpi": 160, "metadata": {"Software": None}}),
+    ):
+        path = out / f"{name}{suffix}"
+        temporary = out / f".{name}.{os.getpid()}{suffix}"
+        try:
+            with matplotlib.rc_context({"svg.hashsalt": "crossreid"}):
+                drawn.savefig(temporary, **options)  # type: ignore[arg-type]
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        written.append(path)
+    return written
 
 
 def name_axes(axes: Axes, across: str, up: str) -> None:

@@ -6,12 +6,16 @@ clusters and their sizes mean little. So each map shows the same images, and a l
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from sklearn.manifold import TSNE
 
-from crossreid.analysis.drawing import SERIES, colour, figure, svg
+from crossreid.analysis.drawing import SERIES, colour, figure, panels, svg, title
 from crossreid.data.records import INFRARED, VISIBLE
 from crossreid.evaluation.draws import identity_order
 from crossreid.evaluation.features import Features
@@ -76,6 +80,16 @@ def map_embeddings(features: Features, *, metric: str = "euclidean", seed: int =
 def map_chart(mapped: Map, name: str, prefix: str) -> str:
     """The map as SVG: colour by identity, discs for visible and open triangles for infrared images."""
     drawn, axes = figure(3.4, 3.4)
+    draw_map(axes, mapped)
+    spoken = (
+        f"Map of {len(mapped.points)} images of {len(mapped.names)} identities as embedded by: {name}. On average the "
+        f"visible and infrared images of an identity are {gap(mapped):.2f} of the map's width apart."
+    )
+    return svg(drawn, spoken, prefix)
+
+
+def draw_map(axes: Axes, mapped: Map, *, size: float = 26) -> None:
+    """Draw the map into `axes`; a line joins the visible and the infrared centre of an identity."""
     axes.grid(visible=False)
     axes.set_xticks([])
     axes.set_yticks([])
@@ -85,13 +99,12 @@ def map_chart(mapped: Map, name: str, prefix: str) -> str:
     for place in range(len(mapped.names)):
         shade = colour(SERIES[place % len(SERIES)])
         centres = []
-        for modality, marker, face, edge, size in (
-            (VISIBLE, "o", shade, colour("ground"), 26),
-            (INFRARED, "^", "none", shade, 26),
+        for modality, marker, face, edge, width in (
+            (VISIBLE, "o", shade, colour("ground"), 0.4),
+            (INFRARED, "^", "none", shade, 1.1),
         ):
             points = mapped.points[(mapped.identity == place) & (mapped.modalities == modality)]
             if len(points):
-                width = 0.4 if modality == VISIBLE else 1.1
                 axes.scatter(
                     points[:, 0],
                     points[:, 1],
@@ -104,11 +117,25 @@ def map_chart(mapped: Map, name: str, prefix: str) -> str:
                 centres.append(points.mean(axis=0))
         if len(centres) == 2:
             axes.plot(*np.stack(centres).T, color=shade, linewidth=1.3, alpha=0.7, zorder=0.5)
-    spoken = (
-        f"Map of {len(mapped.points)} images of {len(mapped.names)} identities as embedded by: {name}. On average the "
-        f"visible and infrared images of an identity are {gap(mapped):.2f} of the map's width apart."
+
+
+def draw_maps(maps: Sequence[Sequence[tuple[str, Map]]]) -> Figure:
+    """Maps with their names, by row and column, and how far each identity's two modalities are apart in each."""
+    drawn, grid = panels(len(maps), max(map(len, maps)), 2.6, 2.75)
+    for axes_row, row in zip(grid, maps, strict=True):
+        for axes, (name, mapped) in zip(axes_row, row, strict=False):
+            draw_map(axes, mapped, size=15)
+            title(axes, name)
+            if len(set(mapped.modalities.tolist())) > 1:
+                axes.set_xlabel(f"modalities {gap(mapped):.2f} apart", fontsize=7.5, color=colour("muted"))
+        for axes in axes_row[len(row) :]:
+            axes.set_visible(False)
+    discs = Line2D([], [], color=colour("muted"), marker="o", linestyle="", markersize=4, label="visible")
+    triangles = Line2D(
+        [], [], color=colour("muted"), marker="^", markerfacecolor="none", linestyle="", markersize=4, label="infrared"
     )
-    return svg(drawn, spoken, prefix)
+    drawn.legend(handles=[discs, triangles], loc="outside lower right", ncols=2, fontsize=7.5, frameon=False)
+    return drawn
 
 
 def gap(mapped: Map) -> float:

@@ -71,6 +71,52 @@ def embed(
     return torch.cat(rows).numpy()
 
 
+@torch.inference_mode()
+def observe(
+    method: nn.Module,
+    records: Sequence[Record],
+    *,
+    height: int,
+    width: int,
+    options: EvaluationOptions | None = None,
+    workers: int = 0,
+    tested: bool = False,
+    advance: Callable[[int], object] | None = None,
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """v `(N, W)` and z `(N, Z)`, float32, of the records by each stream of a three-branch `method`, not normalised.
+
+    `tested` gives what test features are made of; it differs from what the network computes where z is random.
+    """
+    options = options or EvaluationOptions()
+    if not hasattr(method, "observe"):
+        raise ValueError(
+            "the method has no branches to look into; expected variational_distillation, information_bottleneck or "
+            "variational_information_bottleneck."
+        )
+    device = next(method.parameters()).device
+    look = method.test_features if tested else method.observe
+    was_training = method.training
+    method.eval()
+    found: dict[str, list[tuple[Tensor, Tensor]]] = {}
+    try:
+        with torch.random.fork_rng():
+            torch.manual_seed(0)  # a random z is the same each time
+            for images, modalities in evaluation_batches(
+                records, height=height, width=width, batch=options.batch, workers=workers
+            ):
+                passes = look(images.to(device), modalities.to(device))  # type: ignore[operator]
+                for name, (v, z) in passes.items():
+                    found.setdefault(name, []).append((v.float().cpu(), z.float().cpu()))
+                if advance is not None:
+                    advance(len(images))
+    finally:
+        method.train(was_training)
+    return {
+        name: (torch.cat([v for v, _ in parts]).numpy(), torch.cat([z for _, z in parts]).numpy())
+        for name, parts in found.items()
+    }
+
+
 def pixels(records: Sequence[Record], *, height: int = 32, width: int = 16) -> np.ndarray:
     """Raw pixels as embeddings `(N, height * width)`: the grey image, small, with its mean and contrast taken out."""
     transform = EvalTransform(height, width)

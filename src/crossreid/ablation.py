@@ -1,0 +1,278 @@
+"""Studies run: every cell and seed a run of its own, several at a time where there are devices, resumable run by run.
+
+A study's folder holds CELL/seed-K (ordinary runs, with results.json once done), table.json, table.md and the figure.
+`python -m crossreid.ablation RECIPE RUN` does one run; the study's process only starts those, and sums up.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from joblib import Parallel, delayed
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+    track,
+)
+
+from crossreid.analysis.estimators import VALUES, Estimate, estimate, grid
+from crossreid.evaluation.protocols import PROTOCOLS
+from crossreid.evaluation.scores import Score
+from crossreid.losses.information import Estimator
+from crossreid.recipe import Recipe, load_recipe
+from crossreid.runs import Run, open_run, score_features, space_features, train, write_json, write_text
+from crossreid.studies import Cell, Study, cell_recipe
+from crossreid.training.signals import Interrupted, stop_signals
+
+SPACES = ("v", "z", "both")
+FIGURES = ("rank-1", "mAP", "mINP")
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One cell with one seed, and the folder that it trains into."""
+
+    cell: Cell
+    seed: int
+    recipe: Recipe
+    folder: Path
+
+    @property
+    def results(self) -> Path:
+        return self.folder / "results.json"
+
+
+class StudyError(ValueError):
+    """A study that cannot be run or summed up; the message names the runs and what to do."""
+
+
+def run_study(
+    base: Recipe,
+    study: Study,
+    out: Path,
+    *,
+    seeds: Sequence[int],
+    jobs: int | None = None,
+    rival: Mapping[str, Any] | None = None,
+    only: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Run what is not done yet of `study` into `out`, and sum up what is there: the content of table.json.
+
+    Args:
+        seeds: each is a run of every cell; their spread is the uncertainty that the table gives.
+        jobs: runs at a time: by default one a GPU, without GPUs one.
+        rival: `METHOD.KEY` to value, for keys that the base recipe's method does not have.
+        only: keys of the cells to run; all where empty.
+
+    Raises:
+        StudyError: runs of another recipe are there, an unknown cell is named, or a run failed; the rest was done.
+    """
+    if unknown := set(only) - {cell.key for cell in study.cells}:
+        raise StudyError(
+            f"no cell {', '.join(sorted(unknown))} in this study. Known: {', '.join(cell.key for cell in study.cells)}."
+        )
+    if not seeds:
+        raise StudyError("expected one seed or more.")
+    planned = [
+        Job(cell, seed, cell_recipe(base, cell, seed, rival), out / cell.key / f"seed-{seed}")
+        for seed in seeds
+        for cell in study.cells
+        if not only or cell.key in only
+    ]
+    for job in planned:
+        _refuse_other_recipe(job)
+    pending = [job for job in planned if not job.results.is_file()]
+    failed = _run_all(pending, jobs, done=len(planned) - len(pending))
+    summed = summary(study, out)
+    write_json(out / "table.json", summed)
+    if failed:
+        lines = "\n".join(f"  {job.folder}: {_last_line(job)}" for job in failed)
+        raise StudyError(f"{len(failed)} of {len(pending)} runs failed; the same command does them again.\n{lines}")
+    return summed
+
+
+def _refuse_other_recipe(job: Job) -> None:
+    there = job.folder / "recipe.yaml"
+    if there.is_file() and load_recipe(there) != job.recipe:
+        raise StudyError(
+            f"{job.folder} is a run of another recipe. Choose another folder with --out, or delete that run."
+        )
+
+
+def slots(jobs: int | None) -> list[dict[str, str]]:
+    """The environment of each place that runs one job at a time: a GPU, or a share of the cores."""
+    devices = torch.cuda.device_count()
+    count = jobs or max(devices, 1)
+    if devices:
+        return [{"CUDA_VISIBLE_DEVICES": str(place % devices)} for place in range(count)]
+    threads = str(max(1, (os.cpu_count() or 1) // count))
+    return [{"OMP_NUM_THREADS": threads} for _ in range(count)]
+
+
+def _run_all(pending: list[Job], jobs: int | None, *, done: int) -> list[Job]:
+    """Run the jobs, each a process of its own; those that failed."""
+    waiting, failed = list(pending), []
+    running: dict[int, tuple[Job, subprocess.Popen[bytes]]] = {}
+    places = slots(jobs)
+    bar = Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
+        console=Console(stderr=True), refresh_per_second=1,
+    )  # fmt: skip
+    with stop_signals() as received, bar:
+        task = bar.add_task("runs", total=done + len(pending), completed=done)
+        while (waiting or running) and not received:
+            for place, environment in enumerate(places):
+                if place not in running and waiting:
+                    job = waiting.pop(0)
+                    running[place] = job, _start(job, environment)
+            bar.update(task, description=", ".join(str(job.folder) for job, _ in running.values()))
+            for place, (job, process) in list(running.items()):
+                if process.poll() is None:
+                    continue
+                del running[place]
+                bar.advance(task)
+                if process.returncode or not job.results.is_file():
+                    failed.append(job)
+            time.sleep(0.2)
+        for _, process in running.values():
+            process.send_signal(signal.SIGTERM)  # each writes a checkpoint first
+        for _, process in running.values():
+            process.wait()
+        if received:
+            raise Interrupted(received[0])
+    return failed
+
+
+def _start(job: Job, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    job.folder.parent.mkdir(parents=True, exist_ok=True)
+    wanted = job.folder.with_name(f"{job.folder.name}.yaml")
+    write_text(wanted, job.recipe.as_yaml())
+    with open(_log(job), "wb") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "crossreid.ablation", str(wanted), str(job.folder)],
+            stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, env={**os.environ, **environment},
+            start_new_session=True,  # Ctrl-C reaches the study alone, which passes it on once
+        )  # fmt: skip
+
+
+def _log(job: Job) -> Path:
+    return job.folder.with_name(f"{job.folder.name}.log")
+
+
+def _last_line(job: Job) -> str:
+    lines = [line.strip() for line in _log(job).read_text(encoding="utf-8", errors="replace").splitlines()]
+    return next((line for line in reversed(lines) if line), "ended without a word")
+
+
+def train_and_score(recipe: Recipe, folder: Path) -> None:
+    """One run of a study: train or go on, then write results.json."""
+    start = time.perf_counter()
+    result = train(recipe, folder)
+    spent = time.perf_counter() - start
+    run = open_run(folder)
+    scores = score_spaces(run)
+    facts = {"steps": result.steps, "validation": result.best, "seconds": round(spent, 1)}
+    write_json(folder / "results.json", {**facts, "scores": {name: score.to_json() for name, score in scores.items()}})
+
+
+def score_spaces(run: Run) -> dict[str, Score]:
+    """The score of v, of z and of both, all streams of each concatenated, in the protocol's first setting."""
+    setting = PROTOCOLS[run.split.protocol].settings[0].name
+    spaces = space_features(run.method, run.split, run.recipe)
+    return {name: score_features(spaces[name], run.split, run.recipe, settings=[setting])[0] for name in SPACES}
+
+
+def summary(study: Study, out: Path) -> dict[str, Any]:
+    """The table of what is done: of each cell and space the figures of each seed, in the order of the study."""
+    rows = []
+    for cell in study.cells:
+        found = {}
+        for path in sorted((out / cell.key).glob("seed-*/results.json")):
+            found[int(path.parent.name.removeprefix("seed-"))] = json.loads(path.read_text(encoding="utf-8"))
+        if not found:
+            continue
+        seeds = sorted(found)
+        scores = {space: [Score.from_json(found[seed]["scores"][space]) for seed in seeds] for space in SPACES}
+        rows.append(
+            {
+                "key": cell.key, "title": cell.title, "group": cell.group, "method": cell.method, "place": cell.place,
+                "published": dict(cell.published) if cell.published else None, "seeds": seeds,
+                "seconds": [found[seed]["seconds"] for seed in seeds],
+                "validation": [found[seed]["validation"] for seed in seeds],
+                "figures": {
+                    space: {"rank-1": [s.rank(1) for s in each], "mAP": [s.mAP for s in each], "mINP": [s.mINP for s in each]}
+                    for space, each in scores.items()
+                },
+            }
+        )  # fmt: skip
+    first = next(iter(out.glob("*/seed-*/results.json")), None)
+    about = {}
+    if first is not None:
+        score = Score.from_json(json.loads(first.read_text(encoding="utf-8"))["scores"]["v"])
+        about = {"protocol": score.protocol, "setting": score.setting, "chance": score.chance_rank1}
+    return {
+        "study": study.name,
+        "title": study.title,
+        "axis": study.axis,
+        "reference": study.reference,
+        **about,
+        "rows": rows,
+    }
+
+
+def _stop_with_the_study() -> None:
+    """The study holds the other end of standard input: once it is gone, however it went, this run stops too."""
+    os.read(0, 1)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def run_estimators(
+    out: Path, *, seeds: Sequence[int], jobs: int = 1, steps: int = 2000, values: Sequence[float] = VALUES
+) -> list[dict[str, Any]]:
+    """Train what is missing of every estimator's critics and write estimators.json after each; its rows."""
+    path = out / "estimators.json"
+    rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["estimates"] if path.is_file() else []
+    done = {(r["estimator"], r["dimension"], r["truth"], r["seed"]) for r in rows if r["steps"] == steps}
+    rows = [row for row in rows if row["steps"] == steps]
+    missing = [cell for cell in grid(seeds, values) if cell not in done]
+    found = Parallel(jobs, return_as="generator")(
+        delayed(_estimated)(kind, size, value, seed, steps) for kind, size, value, seed in missing
+    )
+    for row in track(found, "critics", total=len(missing), console=Console(stderr=True)):
+        rows.append(row.to_json())
+        write_json(path, {"estimates": rows})
+    return rows
+
+
+def _estimated(kind: Estimator, size: int, value: float, seed: int, steps: int) -> Estimate:
+    torch.set_num_threads(1)  # batches are small: a thread more costs more than it gives
+    return estimate(kind, size, value, seed=seed, steps=steps)
+
+
+def main(arguments: Sequence[str]) -> None:
+    recipe, folder = arguments
+    threading.Thread(target=_stop_with_the_study, daemon=True).start()
+    try:
+        train_and_score(load_recipe(Path(recipe)), Path(folder))
+    except Interrupted as interrupt:
+        sys.exit(128 + interrupt.signal_number)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

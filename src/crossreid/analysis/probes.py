@@ -1,0 +1,310 @@
+"""Information probes: what can be read off a representation, where the truth is known.
+
+On a rendered world every image's factors are known (`factors.csv`). A probe is a small model that reads one factor off
+frozen features; it is fitted on some identities and asked about others, all of them unseen in training. What it reads is
+given as a share: of a number's variance (R^2), or of a name's entropy, 1 - cross-entropy / that of guessing by
+frequency. The latter is the usable information of Xu et al. ("A theory of usable information under computational
+constraints", ICLR 2020) for that family of probes: a lower bound of mutual information, which no estimator had to
+find. Near 0, or below for a probe that overfits: nothing can be read. Identity itself has no classes in common between
+identities: its probe is fitted on half of the images of each identity, or on its visible images, and asked about the rest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.neural_network import MLPClassifier, MLPRegressor
+
+from crossreid.data.records import INFRARED, VISIBLE, DataError, Modality, Record
+
+PROBES = ("linear", "mlp")
+# What a person reads: a group of factors, and whether a matcher across modalities should keep it.
+GROUPS = {
+    "identity": "predictive",
+    "identity across": "predictive",
+    "shared": "predictive",
+    "visible-only": "view-specific",
+    "infrared-only": "view-specific",
+    "modality": "view-specific",
+    "camera": "superfluous",
+    "pose": "superfluous",
+}
+_RIDGE = (1e0, 1e1, 1e2, 1e3, 1e4)
+_LOGISTIC = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
+_DECAY = (3.0, 30.0)  # of the MLP's weights
+
+
+@dataclass(frozen=True, slots=True)
+class Factors:
+    """N images of a rendered world: their records, and by column name what factors.csv says of each, as text."""
+
+    records: tuple[Record, ...]
+    columns: Mapping[str, np.ndarray]
+
+    def take(self, rows: np.ndarray) -> Factors:
+        """Those of a mask or of indices."""
+        index = np.arange(len(self.records))[rows]
+        return Factors(
+            tuple(self.records[i] for i in index), {name: values[index] for name, values in self.columns.items()}
+        )
+
+    @property
+    def identities(self) -> np.ndarray:
+        return np.array([record.identity for record in self.records])
+
+    @property
+    def modalities(self) -> np.ndarray:
+        return np.array([int(record.modality) for record in self.records])
+
+    def people(self) -> dict[str, tuple[str, ...]]:
+        """Identity to all that does not change between its images: the same person in another world has the same."""
+        own = [name for name in self.columns if name.split("_")[0] in ("shared", "visible", "infrared")]
+        return {
+            identity: tuple(str(self.columns[name][row]) for name in own)
+            for row, identity in enumerate(self.identities.tolist())
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How much of a factor one probe reads: `share` of its variance or entropy, and `right`, its R^2 or accuracy.
+
+    `stream`, `space` (v or z) and `modality` say off what; modality is `both` where images of both were used.
+    """
+
+    stream: str
+    space: str
+    modality: str
+    probe: str
+    group: str
+    factor: str
+    share: float
+    right: float
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def read_factors(world: Path) -> Factors:
+    """The factors of a rendered world. Raises `DataError` where `world` is none."""
+    path = Path(world) / "factors.csv"
+    if not path.is_file():
+        raise DataError(
+            f"{path} not found: probes need a world whose factors are known; `crossreid synth` renders one."
+        )
+    with path.open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    if not rows or not {"path", "identity", "camera", "modality", "nuisance_heading"} <= set(rows[0]):
+        raise DataError(f"{path} is no table that `crossreid synth` wrote; render the world again.")
+    records = tuple(
+        Record(Path(world) / row["path"], row["identity"], int(row["camera"]), Modality[row["modality"].upper()])
+        for row in rows
+    )
+    return Factors(records, {name: np.array([row[name] for row in rows]) for name in rows[0]})
+
+
+def numbers_of(factors: Factors, group: str) -> dict[str, np.ndarray]:
+    """Factors of a group that are numbers, `(N, k)` each: a colour's red, green, blue, an angle's sine and cosine."""
+    found: dict[str, np.ndarray] = {}
+    for name, values in factors.columns.items():
+        prefix, _, rest = name.partition("_")
+        if group == "pose" and rest in ("heading", "phase", "stride"):
+            angle = np.radians(values.astype(float)) if rest == "heading" else values.astype(float)
+            found[rest] = np.stack([np.sin(angle), np.cos(angle)], 1) if rest != "stride" else angle[:, None]
+        elif group == "visible-only" and prefix == "visible":
+            found[rest] = np.array([[int(v[i : i + 2], 16) for i in (1, 3, 5)] for v in values], dtype=float)
+        elif (group == "infrared-only" and prefix == "infrared") or (group == "shared" and prefix == "shared"):
+            try:
+                found[rest] = values.astype(float)[:, None]
+            except ValueError:
+                continue
+    return found
+
+
+def names_of(factors: Factors, group: str) -> dict[str, np.ndarray]:
+    """Factors of a group that are names, as codes `(N,)` from 0."""
+    if group in ("camera", "modality"):
+        return {group: np.unique(factors.columns[group], return_inverse=True)[1]}
+    if group != "shared":
+        return {}
+    numeric = set(numbers_of(factors, "shared"))
+    return {
+        name.removeprefix("shared_"): np.unique(values, return_inverse=True)[1]
+        for name, values in factors.columns.items()
+        if name.startswith("shared_") and name.removeprefix("shared_") not in numeric
+    }
+
+
+def read_all(
+    streams: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    factors: Factors,
+    *,
+    probes: Sequence[str] = PROBES,
+    seed: int = 0,
+) -> list[Reading]:
+    """Every factor read off v and z of each stream: `streams` maps its name to v `(N, W)` and z `(N, Z)`.
+
+    Shared factors, pose and camera are read off the images of one modality at a time; view-specific factors off images
+    that show them, and off those that do not, as a control that must come out at 0.
+    """
+    readings: list[Reading] = []
+    for stream, spaces in streams.items():
+        for space, features in zip(("v", "z"), spaces, strict=True):
+            for modality in (VISIBLE, INFRARED):
+                own = factors.modalities == modality
+                part = factors.take(own)
+                where = (stream, space, modality.name.lower())
+                readings += _read(features[own], part, where, probes, seed)
+                readings += _read_identity(features[own], part, where, probes, seed)
+            where = (stream, space, "both")
+            readings += _read(features, factors, where, probes, seed)
+            readings += _read_identity(features, factors, where, probes, seed)
+    return readings
+
+
+def _read(
+    features: np.ndarray, factors: Factors, where: tuple[str, str, str], probes: Sequence[str], seed: int
+) -> Iterator[Reading]:
+    fit, tune, test = divide(factors.identities, seed)
+    scaled = _standardised(features, fit | tune)
+    groups = ("modality",) if where[2] == "both" else ("shared", "visible-only", "infrared-only", "camera", "pose")
+    for group in groups:
+        for probe in probes:
+            if numbers := numbers_of(factors, group):
+                targets = np.concatenate(list(numbers.values()), axis=1)
+                shares = _regress(probe, scaled, targets, fit, tune, test, seed)
+                for factor, part in zip(numbers, _split(shares, numbers), strict=True):
+                    yield Reading(*where, probe, group, factor, float(part.mean()), float(part.mean()))
+            for factor, codes in names_of(factors, group).items():
+                share, right = _classify(probe, scaled, codes, fit, tune, test, seed)
+                yield Reading(*where, probe, group, factor, share, right)
+
+
+def _read_identity(
+    features: np.ndarray, factors: Factors, where: tuple[str, str, str], probes: Sequence[str], seed: int
+) -> Iterator[Reading]:
+    """Fitted on every other image of each identity and camera and asked about the rest; across, fitted on the visible
+    images and asked about the infrared ones. The regularisation is chosen on every other image of what is asked about,
+    which then is not asked about.
+    """
+    codes = np.unique(factors.identities, return_inverse=True)[1]
+    if where[2] == "both":
+        group, fit = "identity across", factors.modalities == VISIBLE
+    else:
+        group, fit = "identity", _alternating(codes, factors.columns["camera"])
+    asked = ~fit
+    tune = asked & (np.cumsum(asked) % 2 == 0)
+    scaled = _standardised(features, fit)
+    for probe in probes:
+        share, right = _classify(probe, scaled, codes, fit, tune, asked & ~tune, seed, again=False)
+        yield Reading(*where, probe, group, group, share, right)
+
+
+def divide(identities: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Masks `(N,)` of images to fit on, to choose the regularisation by, and to ask about: 50, 15 and 35 % of identities.
+
+    Raises `DataError` for fewer than ten identities.
+    """
+    known = np.unique(identities)
+    if len(known) < 10:
+        raise DataError(f"expected 10 identities or more that were never trained on, found {len(known)}.")
+    order = np.random.default_rng(seed).permutation(known)
+    first, second = round(0.5 * len(known)), round(0.65 * len(known))
+    fit, tune, test = (np.isin(identities, part) for part in (order[:first], order[first:second], order[second:]))
+    return fit, tune, test
+
+
+def _regress(
+    probe: str, x: np.ndarray, y: np.ndarray, fit: np.ndarray, tune: np.ndarray, test: np.ndarray, seed: int
+) -> np.ndarray:
+    """R^2 `(targets,)` on the images of `test`."""
+    known = fit | tune
+    y = (y - y[known].mean(0)) / (y[known].std(0) + 1e-12)
+    models = [Ridge(alpha=strength) for strength in _RIDGE] if probe == "linear" else _mlps(MLPRegressor, seed)
+
+    def predicted(model: Any, rows: np.ndarray, asked: np.ndarray) -> np.ndarray:
+        with _quiet():
+            found: np.ndarray = model.fit(x[rows], y[rows].squeeze()).predict(x[asked]).reshape(y[asked].shape)
+        return found
+
+    errors = [((predicted(model, fit, tune) - y[tune]) ** 2).mean() for model in models]
+    found = predicted(models[int(np.argmin(errors))], known, test)
+    share: np.ndarray = 1 - ((found - y[test]) ** 2).sum(0) / (y[test] ** 2).sum(0)
+    return share
+
+
+def _classify(
+    probe: str, x: np.ndarray, codes: np.ndarray, fit: np.ndarray, tune: np.ndarray, test: np.ndarray, seed: int,
+    *, again: bool = True,
+) -> tuple[float, float]:  # fmt: skip
+    """Share of the entropy that is read, and accuracy, on the images of `test`; `again`: fitted on `tune` too at the end."""
+    size = int(codes.max()) + 1
+    if probe == "linear":
+        models = [LogisticRegression(C=strength, max_iter=200, tol=1e-3) for strength in _LOGISTIC]
+    else:
+        models = _mlps(MLPClassifier, seed)
+
+    def log_p(model: Any, rows: np.ndarray, asked: np.ndarray) -> np.ndarray:
+        with _quiet():
+            return np.log(_probabilities(model.fit(x[rows], codes[rows]), x[asked], size))
+
+    def loss(found: np.ndarray, asked: np.ndarray) -> float:
+        return float(-found[np.arange(asked.sum()), codes[asked]].mean())
+
+    losses = [loss(log_p(model, fit, tune), tune) for model in models]
+    known = fit | tune if again else fit
+    found = log_p(models[int(np.argmin(losses))], known, test)
+    frequency = (np.bincount(codes[known], minlength=size) + 1) / (known.sum() + size)
+    guess = float(-np.log(frequency[codes[test]]).mean())
+    return 1 - loss(found, test) / guess, float((found.argmax(1) == codes[test]).mean())
+
+
+def _mlps(kind: type, seed: int) -> list[Any]:
+    return [
+        kind(hidden_layer_sizes=(32,), alpha=decay, max_iter=40, learning_rate_init=2e-3, random_state=seed)
+        for decay in _DECAY
+    ]
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Forty epochs are part of the regularisation, and identities are many classes of few images: both as intended."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        warnings.filterwarnings("ignore", message="The number of unique classes")
+        yield
+
+
+def _probabilities(model: Any, x: np.ndarray, size: int) -> np.ndarray:
+    """p `(N, size)`, with a little for classes that the model has never seen."""
+    p = np.full((len(x), size), 1e-6)
+    p[:, model.classes_] += model.predict_proba(x)
+    return p / p.sum(1, keepdims=True)
+
+
+def _standardised(features: np.ndarray, known: np.ndarray) -> np.ndarray:
+    mean, spread = features[known].mean(0), features[known].std(0)
+    return ((features - mean) / np.where(spread > 1e-8, spread, 1)).astype(np.float64)
+
+
+def _split(shares: np.ndarray, numbers: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+    return np.split(shares, np.cumsum([part.shape[1] for part in numbers.values()])[:-1])
+
+
+def _alternating(codes: np.ndarray, cameras: np.ndarray) -> np.ndarray:
+    """Every other image of each identity and camera, the first of them True."""
+    seen: dict[tuple[int, str], int] = {}
+    mask = np.zeros(len(codes), dtype=bool)
+    for row, key in enumerate(zip(codes.tolist(), cameras.tolist(), strict=True)):
+        mask[row] = seen.get(key, 0) % 2 == 0
+        seen[key] = seen.get(key, 0) + 1
+    return mask

@@ -1,0 +1,82 @@
+"""The table of a study, for a terminal and as Markdown: means and spreads over seeds, the published row beside each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+HEAD = ("", "rank-1, v", "rank-1, z", "rank-1, v and z", "mAP, v and z", "against {}", "published rank-1 / mAP")
+
+
+def rows_of(table: Mapping[str, Any]) -> list[tuple[str, list[list[str]]]]:
+    """Of each group its rows as text, in percent. `against` is the difference in rank-1 of v and z, seed by seed."""
+    reference = next((row for row in table["rows"] if row["key"] == table["reference"]), None)
+    groups: dict[str, list[list[str]]] = {}
+    for row in table["rows"]:
+        figures = row["figures"]
+        published = row["published"]
+        groups.setdefault(row["group"], []).append(
+            [
+                row["title"],
+                *(_spread(figures[space]["rank-1"]) for space in ("v", "z", "both")),
+                _spread(figures["both"]["mAP"]),
+                _difference(row, reference),
+                f"{100 * published['rank-1']:.2f} / {100 * published['mAP']:.2f}" if published else "",
+            ]
+        )
+    return list(groups.items())
+
+
+def head_of(table: Mapping[str, Any]) -> list[str]:
+    named = {row["key"]: f"{row['group']}, {row['title']}" for row in table["rows"]}
+    return [text.format(named.get(table["reference"], table["reference"])) for text in HEAD]
+
+
+def note_of(table: Mapping[str, Any]) -> str:
+    """How the figures were obtained."""
+    seeds = sorted({seed for row in table["rows"] for seed in row["seeds"]})
+    return (
+        f"{table['protocol']}, {table['setting']}, not re-ranked; percent; mean ± standard deviation over seeds "
+        f"{', '.join(map(str, seeds))}; chance {100 * table['chance']:.1f}. Differences are of the same seeds."
+    )
+
+
+def terminal_table(table: Mapping[str, Any]) -> Table:
+    view = Table(title=str(table["title"]), box=SIMPLE_HEAD, pad_edge=False, caption_justify="left")
+    for place, text in enumerate(head_of(table)):
+        view.add_column(text, justify="left" if place == 0 else "right")
+    for group, rows in rows_of(table):
+        view.add_row(group, style="dim")
+        for cells in rows:
+            view.add_row(f"  {cells[0]}", *cells[1:])
+        view.add_section()
+    view.caption = note_of(table)
+    return view
+
+
+def markdown_table(table: Mapping[str, Any]) -> str:
+    lines = [f"| {' | '.join(head_of(table))} |", f"|{'---|' * len(HEAD)}"]
+    for group, rows in rows_of(table):
+        lines.append(f"| **{group}** |{' |' * (len(HEAD) - 1)}")
+        lines += [f"| {' | '.join(cells)} |" for cells in rows]
+    return "\n".join([*lines, "", note_of(table), ""])
+
+
+def _spread(values: list[float]) -> str:
+    each = 100 * np.array(values)
+    return f"{each.mean():.1f} ± {each.std(ddof=1):.1f}" if len(each) > 1 else f"{each[0]:.1f}"
+
+
+def _difference(row: Mapping[str, Any], reference: Mapping[str, Any] | None) -> str:
+    if reference is None or row["key"] == reference["key"]:
+        return ""
+    own, other = (dict(zip(r["seeds"], r["figures"]["both"]["rank-1"], strict=True)) for r in (row, reference))
+    shared = [own[seed] - other[seed] for seed in own if seed in other]
+    if not shared:
+        return ""
+    text = _spread(shared)
+    return text if text.startswith("-") else f"+{text}"

@@ -1,0 +1,164 @@
+"""Probes of runs: one run or several seeds of each, on a rendered world that none of them was trained on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from joblib import Parallel, delayed
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from crossreid.analysis.probes import GROUPS, Factors, Reading, read_all, read_factors
+from crossreid.data.records import DataError, Split
+from crossreid.evaluation.embedding import observe
+from crossreid.runs import fresh_method, is_synthetic, open_run, open_split, write_json
+
+UNTRAINED = "untrained"
+
+
+def probe_runs(
+    folders: Sequence[Path],
+    out: Path,
+    *,
+    world: Path | None = None,
+    untrained: bool = False,
+    jobs: int = 1,
+    say: Callable[[str], object] = print,
+) -> dict[str, Any]:
+    """Read every factor off every run, and write the table to `out`/probes.json.
+
+    Args:
+        folders: runs, or folders that hold seed-* runs, whose spread is then the uncertainty.
+        world: a rendered world; that of the runs where None. People that a run was trained on are left out.
+        untrained: also probe the networks as they were before training.
+        jobs: runs at a time. What was read before, off the same weights and world, is not read again.
+
+    Raises:
+        DataError: no such world, or too few people in it that were never trained on.
+        ValueError: a folder without runs, or a run of a method without branches.
+    """
+    named = {folder: seeds_of(folder) for folder in folders}
+    tasks = [(title_of(folder), run, world, False) for folder, runs in named.items() for run in runs]
+    if untrained:
+        tasks += [(UNTRAINED, run, world, True) for run in next(iter(named.values()))]
+    say(f"probing {len(tasks)} networks ...")
+    found = Parallel(jobs)(delayed(readings_of)(run, place, fresh) for _, run, place, fresh in tasks)
+    rows: dict[str, list[list[Reading]]] = {}
+    for (title, *_), readings in zip(tasks, found, strict=True):
+        rows.setdefault(title, []).append(readings)
+    table = {
+        "world": (world or Path("of each run")).name,
+        "methods": [{"name": title, "runs": len(each), "groups": summed(each)} for title, each in rows.items()],
+        "readings": {title: [[r.to_json() for r in one] for one in each] for title, each in rows.items()},
+    }
+    write_json(out / "probes.json", table)
+    return table
+
+
+def seeds_of(folder: Path) -> list[Path]:
+    """A run, or the seed-* runs in a folder by number."""
+    if (folder / "recipe.yaml").is_file():
+        return [folder]
+    found = [path.parent for path in folder.glob("seed-*/recipe.yaml")]
+    if not found:
+        raise ValueError(
+            f"{folder} holds no run: expected a folder that `crossreid train` wrote, or one of seed-* runs that "
+            "`crossreid ablate` wrote."
+        )
+    return sorted(found, key=lambda path: int(path.name.removeprefix("seed-")))
+
+
+def title_of(folder: Path) -> str:
+    """What a run is called in tables and figures: its folder."""
+    return folder.resolve().name
+
+
+def readings_of(folder: Path, world: Path | None, fresh: bool = False) -> list[Reading]:
+    """All readings off one run, or off its network before training; kept beside the run's weights."""
+    run = open_run(folder)
+    place = world or run.split.root
+    factors = unseen(read_factors(place), run.split)
+    kept = folder / f"probes-{place.resolve().name}{'-untrained' if fresh else ''}.json"
+    newest = max(path.stat().st_mtime for path in folder.glob("*.safetensors"))
+    about = {"images": len(factors.records), "people": len(factors.people())}
+    if kept.is_file() and kept.stat().st_mtime >= newest:
+        stored = json.loads(kept.read_text(encoding="utf-8"))
+        if stored["about"] == about:
+            return [Reading(**row) for row in stored["readings"]]
+    method = fresh_method(run.recipe, open_split(run.recipe)).eval() if fresh else run.method
+    streams = observe(
+        method,
+        factors.records,
+        height=run.recipe.data.height,
+        width=run.recipe.data.width,
+        options=run.recipe.evaluation,
+        workers=min(run.recipe.data.workers, 8),
+    )
+    readings = read_all(streams, factors)
+    write_json(kept, {"about": about, "readings": [reading.to_json() for reading in readings]})
+    return readings
+
+
+def unseen(factors: Factors, split: Split) -> Factors:
+    """The images of people that `split` does not train on, whatever they are called in this world.
+
+    Raises:
+        DataError: nobody is left.
+    """
+    if not is_synthetic(split.root):
+        return factors
+    own = read_factors(split.root)
+    everyone, paths = own.people(), {record.path for record in split.train}
+    trained = {everyone[record.identity] for record in own.records if record.path in paths}
+    people = factors.people()
+    keep = np.array([people[identity] not in trained for identity in factors.identities.tolist()])
+    if not keep.any():
+        raise DataError("everyone in this world was trained on. Render another: `crossreid synth`, another --seed.")
+    return factors.take(keep)
+
+
+def summed(runs: Sequence[Sequence[Reading]]) -> list[dict[str, Any]]:
+    """Of each stream, space, probe and group the mean share over its factors, one a run, and what it was read off.
+
+    View-specific factors count where they can be seen; `hidden` is what is read of them where they cannot, which must
+    come out near 0.
+    """
+    rows: dict[tuple[str, ...], list[list[float]]] = {}
+    for place, readings in enumerate(runs):
+        for reading in readings:
+            group = reading.group
+            if group.endswith("-only") and not group.startswith(reading.modality):
+                group = f"hidden {group}"
+            key = (reading.stream, reading.space, reading.probe, group)
+            values = rows.setdefault(key, [[] for _ in runs])
+            values[place].append(reading.share)
+    return [
+        {"stream": stream, "space": space, "probe": probe, "group": group,
+         "kind": GROUPS.get(group, "control"), "shares": [float(np.mean(part)) for part in values if part]}
+        for (stream, space, probe, group), values in rows.items()
+    ]  # fmt: skip
+
+
+def summary_table(table: Mapping[str, Any]) -> Table:
+    """Linear probes' shares in percent, a column a method, mean and deviation over its runs."""
+    methods = table["methods"]
+    view = Table(title="share that a linear probe reads (percent)", box=SIMPLE_HEAD, pad_edge=False)
+    for text in ("stream", "", "factor", "kind"):
+        view.add_column(text)
+    for method in methods:
+        view.add_column(method["name"], justify="right")
+    wanted = [row for row in methods[0]["groups"] if row["probe"] == "linear"]
+    order = (*GROUPS, "hidden visible-only", "hidden infrared-only")
+    for row in sorted(wanted, key=lambda row: (row["stream"], row["space"], order.index(row["group"]))):
+        key = (row["stream"], row["space"], "linear", row["group"])
+        cells = []
+        for method in methods:
+            (own,) = [r for r in method["groups"] if (r["stream"], r["space"], r["probe"], r["group"]) == key]
+            values = 100 * np.array(own["shares"])
+            cells.append(f"{values.mean():.1f}" + (f" ± {values.std(ddof=1):.1f}" if len(values) > 1 else ""))
+        view.add_row(row["stream"], row["space"], row["group"], row["kind"], *cells)
+    return view
