@@ -40,7 +40,7 @@ GROUPS = {
 }
 _RIDGE = (1e0, 1e1, 1e2, 1e3, 1e4)
 _LOGISTIC = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
-_DECAY = (3.0, 30.0)  # of the MLP's weights
+_DECAY = (0.3, 5.0)  # of the MLP's weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,7 +270,14 @@ def _classify(
 
 def _mlps(kind: type, seed: int) -> list[Any]:
     return [
-        kind(hidden_layer_sizes=(32,), alpha=decay, max_iter=40, learning_rate_init=2e-3, random_state=seed)
+        kind(
+            hidden_layer_sizes=(32,),
+            alpha=decay,
+            batch_size=64,
+            max_iter=40,
+            learning_rate_init=2e-3,
+            random_state=seed,
+        )
         for decay in _DECAY
     ]
 
