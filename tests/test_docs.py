@@ -1,9 +1,11 @@
 """What the pages show is run: every command of a shell block, and the README's Python."""
 
+import json
 import os
 import re
 import runpy
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -81,8 +83,42 @@ def test_commands_run(page, workplace, monkeypatch):
             continue  # run by tests/test_demo.py
         if arguments[0] == "train":
             arguments += sets()
+        if arguments[0] in SHRUNK:
+            arguments = shrunk(arguments)
         result = CliRunner().invoke(app, arguments)
         assert result.exit_code == 0, f"{page.name}: {' '.join(command)}\n{result.output}\n{result.exception!r}"
+
+
+# Options in place of the shown ones, and what is added: a page's world, study and probes in a minute.
+SHRUNK = {
+    "synth": ({"--identities": "12", "--images": "2", "--size": "32x16"}, []),
+    "ablate vd": ({"--seeds": "0"}, ["--only", "all-vd", "--only", "all-ib"]),
+    "ablate weight": ({"--seeds": "0"}, ["--only", "vd-0.5"]),
+    "ablate z-size": ({"--seeds": "0"}, ["--sizes", "8"]),
+    "ablate estimators": ({"--seeds": "0", "--steps": "2"}, []),
+    "ablate": ({}, []),
+    "probe": ({}, []),
+}
+
+
+def shrunk(arguments):
+    """The command on less: fewer people, seeds and cells, and runs of those cells only."""
+    name = " ".join(arguments[:2]) if arguments[0] == "ablate" else arguments[0]
+    options, added = SHRUNK[name]
+    small = list(arguments)
+    if arguments[0] == "synth" and "data/probes" in arguments:
+        options = {**options, "--identities": "20"}
+    for option, value in options.items():
+        if option in small:
+            small[small.index(option) + 1] = value
+        elif option in ("--size", "--seeds"):
+            small += [option, value]
+    if arguments[0] == "synth":
+        shutil.rmtree(arguments[1], ignore_errors=True)  # another page may have rendered it
+    small = [part for part in small if not part.startswith("studies/vd/") or Path(part).is_dir()]
+    if name in ("ablate vd", "ablate weight", "ablate z-size"):
+        small += sets()
+    return small + added
 
 
 def sets():
@@ -115,6 +151,15 @@ def test_the_differences_between_protocols_are_as_shown():
     page = (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8")
     shown = runpy.run_path(str(ROOT / "benchmarks" / "protocol_differences.py"))["table"]().splitlines()
     assert "\n".join(shown[2:]) in page, "put into docs/evaluation.md what benchmarks/protocol_differences.py prints"
+
+
+@pytest.mark.parametrize("study", ["vd"])
+def test_tables_of_studies_are_those_that_were_measured(study):
+    from crossreid.analysis.study_table import markdown_table
+
+    measured = json.loads((ROOT / "benchmarks" / "results" / f"study_{study}.json").read_text(encoding="utf-8"))
+    page = (ROOT / "docs" / "variational_distillation.md").read_text(encoding="utf-8")
+    assert markdown_table(measured).strip() in page
 
 
 def test_every_protocol_is_described():

@@ -21,6 +21,11 @@ from crossreid.evaluation.scores import Score
 from crossreid.runs import Run, evaluate_run, floors, is_synthetic, open_run
 
 TITLES = {"variational_distillation": "Variational distillation", "baseline": "Identity + triplet"}
+NAMES = {
+    **TITLES,
+    "information_bottleneck": "Information bottleneck",
+    "variational_information_bottleneck": "Variational information bottleneck",
+}
 FLOOR_NOTES = {
     "Untrained network": "the same network with the random weights that training starts from",
     "Raw pixels": "grey pixels at 32 x 16, mean and contrast taken out",
@@ -48,7 +53,7 @@ def report(
     first = opened[0]
     entries, features, history, lists = [], {}, {}, {}
     for run in opened:
-        title = (titles or {}).get(run.folder.name, TITLES.get(run.recipe.method.name, run.folder.name))
+        title = (titles or {}).get(run.folder.name, NAMES.get(run.recipe.method.name, run.folder.name))
         title = title if title not in features else f"{title} ({run.folder.name})"
         found, scores = evaluated(run)
         entries.append(Entry(title, run_note(run), tuple(scores)))

@@ -288,6 +288,7 @@ def _quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         warnings.filterwarnings("ignore", message="The number of unique classes")
+        warnings.filterwarnings("ignore", message="Got `batch_size`")  # fewer images than a batch holds
         yield
 
 
