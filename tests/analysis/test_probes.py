@@ -53,13 +53,13 @@ def test_what_is_there_is_read_and_what_is_not_is_not(factors, probe):
     z = noise(len(camera), 11, seed=1)
     shares = found(read_all({"shared": (v, z)}, factors, probes=(probe,)), probe)
     for modality in ("visible", "infrared"):
-        assert shares["v", "camera", modality] > 0.8
+        assert shares["v", "camera", modality] > 0.6
         assert shares["v", "pose", modality] > 0.5
         for group in ("shared", "visible-only", "infrared-only"):
             assert shares["v", group, modality] < 0.1
         for group in ("camera", "pose", "shared", "identity"):
             assert shares["z", group, modality] < 0.1
-    assert shares["v", "modality", "both"] > 0.8
+    assert shares["v", "modality", "both"] > 0.7
     assert shares["z", "modality", "both"] < 0.1
 
 
