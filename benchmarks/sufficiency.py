@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from crossreid.data.loader import evaluation_batches
 from crossreid.data.records import Modality, labels_of
 from crossreid.losses.distillation import js_divergence, kl_divergence
-from crossreid.probing import seeds_of, title_of
+from crossreid.probing import seeds_of, titles_of
 from crossreid.runs import Run, open_run
 
 FIGURES = ("cross-entropy of v", "cross-entropy of z", "VSD", "VCD", "VML")
@@ -75,16 +75,16 @@ def main() -> None:
     given = parser.parse_args()
     table = {}
     print(f"| | {' | '.join(FIGURES)} |\n|{'---|' * (len(FIGURES) + 1)}")
-    for folder in given.runs:
+    for folder, title in titles_of(given.runs).items():
         each = [figures_of(open_run(run)) for run in seeds_of(folder)]
-        table[title_of(folder)] = each
+        table[title] = each
         cells = []
         for name in FIGURES:
             values = np.array([figures[name] for figures in each if name in figures])
             cells.append(
                 "" if not len(values) else f"{values.mean():.3f} ± {values.std(ddof=1) if len(values) > 1 else 0:.3f}"
             )
-        print(f"| {title_of(folder)} | {' | '.join(cells)} |", flush=True)
+        print(f"| {title} | {' | '.join(cells)} |", flush=True)
     if given.json:
         given.json.write_text(json.dumps(table, indent=2) + "\n")
 

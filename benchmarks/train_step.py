@@ -27,7 +27,7 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from crossreid.data.loader import Batch
-from crossreid.methods import METHODS, BaselineOptions, VariationalDistillationOptions, build_method
+from crossreid.methods import METHODS, OPTIONS, build_method
 from crossreid.methods.method import Method
 from crossreid.training.loop import TrainingOptions, fit, make_fabric
 
@@ -71,12 +71,10 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     torch.manual_seed(0)
     options = TrainingOptions(epochs=1, precision=arguments.precision, accelerator=arguments.device)
     fabric = make_fabric(options)
-    backbone = {"name": arguments.backbone, "weights": "none"}
-    if arguments.method == "baseline":
-        method = build_method(BaselineOptions(backbone=backbone), arguments.classes)
-    else:
-        chosen = VariationalDistillationOptions(setting=arguments.setting, backbone=backbone)
-        method = build_method(chosen, arguments.classes)
+    given: dict[str, Any] = {"backbone": {"name": arguments.backbone, "weights": "none"}}
+    if "setting" in OPTIONS[arguments.method].model_fields:
+        given["setting"] = arguments.setting
+    method = build_method(OPTIONS[arguments.method](**given), arguments.classes)
     batch = random_batch(arguments.identities, arguments.images, arguments.height, arguments.width)
     rehearsal = copy.deepcopy(method).to(fabric.device)
     with fabric.autocast():

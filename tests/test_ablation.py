@@ -104,6 +104,9 @@ def test_one_run_writes_its_figures(base, tmp_path):
 def test_places_share_the_machine(monkeypatch):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     monkeypatch.setattr("os.cpu_count", lambda: 8)
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert slots(2) == [{"OMP_NUM_THREADS": "3"}] * 2
+    monkeypatch.delenv("OMP_NUM_THREADS")
     assert slots(None) == [{"OMP_NUM_THREADS": "8"}]
     assert slots(4) == [{"OMP_NUM_THREADS": "2"}] * 4
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)

@@ -17,6 +17,8 @@ from crossreid.data.synthetic import synthesise
 from crossreid.recipe import make_recipe
 from crossreid.runs import train
 
+ROOT = Path(__file__).resolve().parents[1]
+
 SMALL = {
     "data": {"height": 48, "width": 32, "workers": 0, "sampler": {"identities": 2, "images": 2}},
     "training": {"epochs": 1},
@@ -238,6 +240,15 @@ def test_what_is_wrong_is_told_in_lines(place, tmp_path, told):
     assert "cam" in told("evaluate", "--features", tmp_path, "--splits", place / "sysu-mm01" / "exp")
     assert "not empty" in told("synth", place)
     assert "No such option" in told("synth", "x", "--colour", "red")
+    assert "expected HEIGHTxWIDTH" in told("synth", "x", "--size", "big")
+    assert "expected HEIGHTxWIDTH" in told("synth", "x", "--size", "8x8")
+    assert "holds no run" in told("probe", place)
+    assert "not found" in told("plot", place / "nothing.npz")
+    assert "expected NAME=TEXT" in told("plot", place, "--title", "VD")
+    assert "not found" in told("ablate", "vd", "no.yaml")
+    assert "expected numbers and ranges" in told(
+        "ablate", "z-size", ROOT / "recipes" / "vd_synthetic.yaml", "--seeds", "one"
+    )
     recipe = small_recipe("sysu-mm01", place / "sysu-mm01").as_yaml()
     (tmp_path / "recipe.yaml").write_text(recipe)
     assert "Did you mean 'training.epochs'" in told("train", tmp_path / "recipe.yaml", "--set", "training.epoch=3")

@@ -1,6 +1,7 @@
 """Probes of real runs: whom they look at, what they keep, what they refuse."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from crossreid.analysis.probes import read_factors
 from crossreid.cli import app
 from crossreid.data.records import DataError
 from crossreid.data.synthetic import synthesise
-from crossreid.probing import probe_runs, readings_of, seeds_of, summed, unseen
+from crossreid.probing import probe_runs, readings_of, seeds_of, summed, titles_of, unseen
 from crossreid.recipe import make_recipe
 from crossreid.runs import open_split, train
 
@@ -85,6 +86,11 @@ def test_view_specific_factors_count_where_they_can_be_seen(place):
     hidden = [r.share for r in readings if (r.stream, r.space, r.probe) == ("shared", "v", "linear")
               and r.group == "visible-only" and r.modality == "infrared"]  # fmt: skip
     assert rows["shared", "v", "linear", "hidden visible-only"] == [pytest.approx(np.mean(hidden))]
+
+
+def test_runs_of_the_same_name_are_told_apart():
+    paths = [Path("a/all-vd"), Path("b/all-vd"), Path("b/all-ib")]
+    assert list(titles_of(paths).values()) == ["a/all-vd", "b/all-vd", "all-ib"]
 
 
 def test_what_is_no_run_and_what_has_no_branches_is_refused(place, tmp_path):

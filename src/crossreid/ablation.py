@@ -116,12 +116,15 @@ def _refuse_other_recipe(job: Job) -> None:
 
 
 def slots(jobs: int | None) -> list[dict[str, str]]:
-    """The environment of each place that runs one job at a time: a GPU, or a share of the cores."""
+    """The environment of each place that runs one job at a time: a GPU, or a share of the cores.
+
+    OMP_NUM_THREADS, where it is set, is kept.
+    """
     devices = torch.cuda.device_count()
     count = jobs or max(devices, 1)
     if devices:
         return [{"CUDA_VISIBLE_DEVICES": str(place % devices)} for place in range(count)]
-    threads = str(max(1, (os.cpu_count() or 1) // count))
+    threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, (os.cpu_count() or 1) // count))
     return [{"OMP_NUM_THREADS": threads} for _ in range(count)]
 
 

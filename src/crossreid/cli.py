@@ -319,7 +319,7 @@ def _is_for_people(error: Exception) -> bool:
 def _key_value(text: str, option: str = "--option") -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not equals or not key:
-        raise ValueError(f"{option} {text!r}: expected KEY=VALUE.")
+        raise ValueError(f"{option} {text!r}: expected {'NAME=TEXT' if option == '--title' else 'KEY=VALUE'}.")
     return key, value
 
 

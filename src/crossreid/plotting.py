@@ -20,7 +20,7 @@ from crossreid.evaluation.features import Features, load
 from crossreid.evaluation.protocols import PROTOCOLS, evaluate
 from crossreid.evaluation.scores import Score
 from crossreid.models.heads import concatenate_normalised
-from crossreid.probing import seeds_of, title_of
+from crossreid.probing import seeds_of, titles_of
 from crossreid.reports import evaluated, read_history
 from crossreid.runs import open_run, stream_features
 
@@ -48,8 +48,8 @@ def plot(
     written: list[Path] = []
     runs: dict[str, Path] = {}
     features: dict[str, Features] = {}
-    for path in paths:
-        name = (titles or {}).get(title_of(path), title_of(path))
+    for path, name in titles_of(paths).items():
+        name = (titles or {}).get(name, name)
         if path.is_dir() and not any((path / file).is_file() for file in FILES):
             runs[name] = seeds_of(path)[0]
         elif path.suffix == ".npz":

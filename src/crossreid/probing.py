@@ -42,9 +42,10 @@ def probe_runs(
         ValueError: a folder without runs, or a run of a method without branches.
     """
     named = {folder: seeds_of(folder) for folder in folders}
-    tasks = [(title_of(folder), run, world, False) for folder, runs in named.items() for run in runs]
+    titles = titles_of(folders)
+    tasks = [(titles[folder], run, world, False) for folder, runs in named.items() for run in runs]
     if untrained:
-        tasks += [(UNTRAINED, run, world, True) for run in next(iter(named.values()))]
+        tasks += [(UNTRAINED, run, world, True) for run in named[folders[0]]]
     say(f"probing {len(tasks)} networks ...")
     found = Parallel(jobs)(delayed(readings_of)(run, place, fresh) for _, run, place, fresh in tasks)
     rows: dict[str, list[list[Reading]]] = {}
@@ -72,9 +73,13 @@ def seeds_of(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: int(path.name.removeprefix("seed-")))
 
 
-def title_of(folder: Path) -> str:
-    """What a run is called in tables and figures: its folder."""
-    return folder.resolve().name
+def titles_of(paths: Sequence[Path]) -> dict[Path, str]:
+    """What each is called in tables and figures: its own name or, where two have the same, its folder's too."""
+    names = [path.resolve().name for path in paths]
+    return {
+        path: name if names.count(name) == 1 else f"{path.resolve().parent.name}/{name}"
+        for path, name in zip(paths, names, strict=True)
+    }
 
 
 def readings_of(folder: Path, world: Path | None, fresh: bool = False) -> list[Reading]:
