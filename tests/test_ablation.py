@@ -110,6 +110,9 @@ def test_places_share_the_machine(monkeypatch):
     assert slots(None) == [{"OMP_NUM_THREADS": "8"}]
     assert slots(4) == [{"OMP_NUM_THREADS": "2"}] * 4
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5, 7")
+    assert [place["CUDA_VISIBLE_DEVICES"] for place in slots(3)] == ["5", "7", "5"]
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     assert [place["CUDA_VISIBLE_DEVICES"] for place in slots(None)] == ["0", "1"]
     assert [place["CUDA_VISIBLE_DEVICES"] for place in slots(4)] == ["0", "1", "0", "1"]
 

@@ -107,7 +107,7 @@ def test_a_study_is_drawn_from_its_folder(tmp_path):
     table = {"study": "z-size", "title": "t", "axis": "width of z", "reference": "z-8", "chance": 0.1, "rows": rows}
     (tmp_path / "table.json").write_text(json.dumps(table))
     assert {path.name for path in plot([tmp_path], tmp_path / "out")} == {
-        f"study-z-size-{name}{suffix}" for name in ("rank-1", "map") for suffix in (".svg", ".png")
+        f"study-z-size-{name}{suffix}" for name in ("rank-1", "mAP") for suffix in (".svg", ".png")
     }
 
 

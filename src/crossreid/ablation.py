@@ -118,12 +118,14 @@ def _refuse_other_recipe(job: Job) -> None:
 def slots(jobs: int | None) -> list[dict[str, str]]:
     """The environment of each place that runs one job at a time: a GPU, or a share of the cores.
 
-    OMP_NUM_THREADS, where it is set, is kept.
+    OMP_NUM_THREADS, where it is set, is kept; of GPUs only those are used that this process sees.
     """
     devices = torch.cuda.device_count()
     count = jobs or max(devices, 1)
     if devices:
-        return [{"CUDA_VISIBLE_DEVICES": str(place % devices)} for place in range(count)]
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        names = visible.split(",") if visible else [str(device) for device in range(devices)]
+        return [{"CUDA_VISIBLE_DEVICES": names[place % devices].strip()} for place in range(count)]
     threads = os.environ.get("OMP_NUM_THREADS") or str(max(1, (os.cpu_count() or 1) // count))
     return [{"OMP_NUM_THREADS": threads} for _ in range(count)]
 

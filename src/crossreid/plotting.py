@@ -77,7 +77,7 @@ def _draw_tables(path: Path, out: Path, titles: Mapping[str, str] | None) -> lis
         table = _read(file)
         if "study" in table:
             for figure_name in ("rank-1", "mAP"):
-                written += save(draw_study(table, figure_name), out, f"study-{table['study']}-{figure_name.lower()}")
+                written += save(draw_study(table, figure_name), out, f"study-{table['study']}-{figure_name}")
         elif "methods" in table:
             written += save(draw_probes(table, titles), out, "probes")
         elif "estimates" in table:
