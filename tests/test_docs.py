@@ -77,6 +77,10 @@ def test_commands_run(page, workplace, monkeypatch):
             assert done.returncode == 0, done.stderr
             assert done.stdout.count("two finished: ") == 1
             continue
+        if command[0] == "python":
+            monkeypatch.setattr(sys, "argv", only_what_was_run(command[1:]))
+            runpy.run_path(str(ROOT / command[1]), run_name="__main__")
+            continue
         assert command[0] == "crossreid", f"{page.name}: {command}"
         arguments = command[1:]
         if arguments[0] == "demo":
@@ -115,10 +119,21 @@ def shrunk(arguments):
             small += [option, value]
     if arguments[0] == "synth":
         shutil.rmtree(arguments[1], ignore_errors=True)  # another page may have rendered it
-    small = [part for part in small if not part.startswith("studies/vd/") or Path(part).is_dir()]
     if name in ("ablate vd", "ablate weight", "ablate z-size"):
         small += sets()
-    return small + added
+    if "--only" in arguments:
+        added = []
+    return only_what_was_run(small) + added
+
+
+def only_what_was_run(arguments):
+    """Without the runs that a page goes on with and that were not made here."""
+    before = ["", *arguments]
+    return [
+        part
+        for part, option in zip(arguments, before, strict=False)
+        if not part.startswith("studies/") or option == "--out" or Path(part).is_dir()
+    ]
 
 
 def sets():

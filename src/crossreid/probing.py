@@ -152,8 +152,8 @@ def summary_table(table: Mapping[str, Any]) -> Table:
     """Linear probes' shares in percent, a column a method, mean and deviation over its runs."""
     methods = table["methods"]
     view = Table(title="share that a linear probe reads (percent)", box=SIMPLE_HEAD, pad_edge=False)
-    for text in ("stream", "", "factor", "kind"):
-        view.add_column(text)
+    view.add_column("off", no_wrap=True)
+    view.add_column("factor", no_wrap=True)
     for method in methods:
         view.add_column(method["name"], justify="right")
     wanted = [row for row in methods[0]["groups"] if row["probe"] == "linear"]
@@ -165,5 +165,5 @@ def summary_table(table: Mapping[str, Any]) -> Table:
             (own,) = [r for r in method["groups"] if (r["stream"], r["space"], r["probe"], r["group"]) == key]
             values = 100 * np.array(own["shares"])
             cells.append(f"{values.mean():.1f}" + (f" ± {values.std(ddof=1):.1f}" if len(values) > 1 else ""))
-        view.add_row(row["stream"], row["space"], row["group"], row["kind"], *cells)
+        view.add_row(f"{row['stream']} {row['space']}", row["group"], *cells)
     return view

@@ -41,6 +41,7 @@ GROUPS = {
 }
 _RIDGE = (1e0, 1e1, 1e2, 1e3, 1e4)
 _LOGISTIC = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
+_FARTHEST = 8.0  # standard deviations
 _DECAY = (0.6, 6.0)  # of the MLP's weights
 
 
@@ -305,7 +306,10 @@ def _probabilities(model: Any, x: np.ndarray, size: int) -> np.ndarray:
 
 def _standardised(features: np.ndarray, known: np.ndarray) -> np.ndarray:
     mean, spread = features[known].mean(0), features[known].std(0)
-    return ((features - mean) / np.where(spread > 1e-8, spread, 1)).astype(np.float64)
+    scaled = (features - mean) / np.where(spread > 1e-8, spread, 1)
+    # A coordinate that hardly moved while fitting must not run away with a linear probe when asked.
+    clipped: np.ndarray = np.clip(scaled, -_FARTHEST, _FARTHEST).astype(np.float64)
+    return clipped
 
 
 def _split(shares: np.ndarray, numbers: Mapping[str, np.ndarray]) -> list[np.ndarray]:
