@@ -152,8 +152,16 @@ def test_two_processes_that_gather_see_the_loss_of_the_whole_batch(name):
     if name == "variational_information_bottleneck":
         for branch in method.branches.values():  # no noise: each process draws its own
             nn.init.constant_(branch.bottleneck.layers[-1].bias[8:], -30)
+    found = as_two_processes(method, batch)
+    for term, value in method.losses(batch).items():
+        torch.testing.assert_close(found[term], value, atol=1e-3, rtol=1e-3)
+
+
+def as_two_processes(method, batch):
+    """The losses of the first of two processes that hold half of the batch each and gather what the other has."""
     outputs = []
-    for rows in (slice(0, 8), slice(8, 16)):
+    half = len(batch.labels) // 2
+    for rows in (slice(0, half), slice(half, None)):
         sent = []
 
         def gather(tensor, sent=sent):
@@ -165,7 +173,6 @@ def test_two_processes_that_gather_see_the_loss_of_the_whole_batch(name):
         outputs.append(sent)
     together = iter([torch.cat(pair) for pair in zip(*outputs, strict=True)])
     method.gather = lambda _: next(together)
-    found = method.losses(Batch(*(part[:8] for part in batch)))
+    found = method.losses(Batch(*(part[:half] for part in batch)))
     method.gather = lambda tensor: tensor
-    for term, value in method.losses(batch).items():
-        torch.testing.assert_close(found[term], value, atol=1e-3, rtol=1e-3)
+    return found

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
+from test_three_branch import as_two_processes
 from torch import nn
 
 from crossreid.data.loader import Batch
@@ -361,21 +362,7 @@ def test_both_test_features_weigh_v_and_z_alike():
 @pytest.mark.parametrize("setting", ["crossreid", "official"])
 def test_two_processes_that_gather_see_the_loss_of_the_whole_batch(setting):
     method, batch = method_of(setting), batch_of(identities=4)
-    outputs = []
-    for rows in (slice(0, 8), slice(8, 16)):
-        sent = []
-
-        def gather(tensor, sent=sent):
-            sent.append(tensor)
-            return tensor
-
-        method.gather = gather
-        method.losses(Batch(*(part[rows] for part in batch)))
-        outputs.append(sent)
-    together = iter([torch.cat(pair) for pair in zip(*outputs, strict=True)])
-    method.gather = lambda _: next(together)
-    found = method.losses(Batch(*(part[:8] for part in batch)))
-    method.gather = lambda tensor: tensor
+    found = as_two_processes(method, batch)
     for name, term in method.losses(batch).items():
         torch.testing.assert_close(found[name], term, atol=1e-4, rtol=1e-4)
 

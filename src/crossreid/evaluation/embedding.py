@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Literal
 
 import numpy as np
@@ -51,12 +51,9 @@ def embed(
         advance: called with the number of images done after each batch.
     """
     options = options or EvaluationOptions()
-    device = next(method.parameters()).device
-    was_training = method.training
-    method.eval()
     rows: list[Tensor] = []
-    try:
-        batches = evaluation_batches(records, height=height, width=width, batch=options.batch, workers=workers)
+    batches = evaluation_batches(records, height=height, width=width, batch=options.batch, workers=workers)
+    with _evaluating(method) as device:
         for images, modalities in batches:
             images, modalities = images.to(device), modalities.to(device)
             with autocast():
@@ -66,9 +63,18 @@ def embed(
             rows.append(nn.functional.normalize(embeddings.float(), dim=1).cpu())
             if advance is not None:
                 advance(len(images))
+    return torch.cat(rows).numpy()
+
+
+@contextmanager
+def _evaluating(method: nn.Module) -> Iterator[torch.device]:
+    """The method in evaluation mode, on its device; afterwards in the mode that it was in."""
+    was_training = method.training
+    method.eval()
+    try:
+        yield next(method.parameters()).device
     finally:
         method.train(was_training)
-    return torch.cat(rows).numpy()
 
 
 @torch.inference_mode()
@@ -93,24 +99,16 @@ def observe(
             "the method has no branches to look into; expected variational_distillation, information_bottleneck or "
             "variational_information_bottleneck."
         )
-    device = next(method.parameters()).device
     look = method.test_features if tested else method.observe
-    was_training = method.training
-    method.eval()
     found: dict[str, list[tuple[Tensor, Tensor]]] = {}
-    try:
-        with torch.random.fork_rng():
-            torch.manual_seed(0)  # a random z is the same each time
-            for images, modalities in evaluation_batches(
-                records, height=height, width=width, batch=options.batch, workers=workers
-            ):
-                passes = look(images.to(device), modalities.to(device))  # type: ignore[operator]
-                for name, (v, z) in passes.items():
-                    found.setdefault(name, []).append((v.float().cpu(), z.float().cpu()))
-                if advance is not None:
-                    advance(len(images))
-    finally:
-        method.train(was_training)
+    batches = evaluation_batches(records, height=height, width=width, batch=options.batch, workers=workers)
+    with _evaluating(method) as device, torch.random.fork_rng():
+        torch.manual_seed(0)  # a random z is the same each time
+        for images, modalities in batches:
+            for name, (v, z) in look(images.to(device), modalities.to(device)).items():  # type: ignore[operator]
+                found.setdefault(name, []).append((v.float().cpu(), z.float().cpu()))
+            if advance is not None:
+                advance(len(images))
     return {
         name: (torch.cat([v for v, _ in parts]).numpy(), torch.cat([z for _, z in parts]).numpy())
         for name, parts in found.items()
