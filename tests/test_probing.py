@@ -74,6 +74,12 @@ def test_runs_are_probed_once_and_summed_up(place, tmp_path, monkeypatch):
     assert again.exit_code == 0, again.output
     assert json.loads((tmp_path / "b" / "probes.json").read_text()) == table
     assert (tmp_path / "b" / "probes.png").stat().st_size > 10_000
+    table_of_factors = place / "others" / "factors.csv"
+    text = table_of_factors.read_text(encoding="utf-8")
+    table_of_factors.write_text(text.replace("backpack", "handbag"), encoding="utf-8")
+    with pytest.raises(TypeError):  # another world of the same name is read anew
+        readings_of(place / "vd" / "seed-0", place / "others")
+    table_of_factors.write_text(text, encoding="utf-8")
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 import numpy as np
 from joblib import Parallel, delayed
 from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 
 from crossreid.analysis.probes import GROUPS, Factors, Reading, read_all, read_factors
@@ -47,7 +50,10 @@ def probe_runs(
     if untrained:
         tasks += [(UNTRAINED, run, world, True) for run in named[folders[0]]]
     say(f"probing {len(tasks)} networks ...")
-    found = Parallel(jobs)(delayed(readings_of)(run, place, fresh) for _, run, place, fresh in tasks)
+    reading = Parallel(jobs, return_as="generator")(
+        delayed(readings_of)(run, place, fresh) for _, run, place, fresh in tasks
+    )
+    found = list(track(reading, "networks", total=len(tasks), console=Console(stderr=True)))
     rows: dict[str, list[list[Reading]]] = {}
     for (title, *_), readings in zip(tasks, found, strict=True):
         rows.setdefault(title, []).append(readings)
@@ -89,7 +95,8 @@ def readings_of(folder: Path, world: Path | None, fresh: bool = False) -> list[R
     factors = unseen(read_factors(place), run.split)
     kept = folder / f"probes-{place.resolve().name}{'-untrained' if fresh else ''}.json"
     newest = max(path.stat().st_mtime for path in folder.glob("*.safetensors"))
-    about = {"images": len(factors.records), "people": len(factors.people())}
+    content = hashlib.sha256((place / "factors.csv").read_bytes()).hexdigest()  # a world may be rendered anew
+    about = {"images": len(factors.records), "people": len(factors.people()), "factors": content}
     if kept.is_file() and kept.stat().st_mtime >= newest:
         stored = json.loads(kept.read_text(encoding="utf-8"))
         if stored["about"] == about:
