@@ -205,7 +205,8 @@ def score_spaces(run: Run) -> dict[str, Score]:
 
 def summary(study: Study, out: Path) -> dict[str, Any]:
     """The table of what is done: of each cell and space the figures of each seed, in the order of the study."""
-    rows = []
+    rows: list[dict[str, Any]] = []
+    about: dict[str, Any] = {}
     for cell in study.cells:
         found = {}
         for path in sorted((out / cell.key).glob("seed-*/results.json")):
@@ -221,16 +222,13 @@ def summary(study: Study, out: Path) -> dict[str, Any]:
                 "seconds": [found[seed]["seconds"] for seed in seeds],
                 "validation": [found[seed]["validation"] for seed in seeds],
                 "figures": {
-                    space: {"rank-1": [s.rank(1) for s in each], "mAP": [s.mAP for s in each], "mINP": [s.mINP for s in each]}
+                    space: {name: [score.value(name) for score in each] for name in FIGURES}
                     for space, each in scores.items()
                 },
             }
         )  # fmt: skip
-    first = next(iter(out.glob("*/seed-*/results.json")), None)
-    about = {}
-    if first is not None:
-        score = Score.from_json(json.loads(first.read_text(encoding="utf-8"))["scores"]["v"])
-        about = {"protocol": score.protocol, "setting": score.setting, "chance": score.chance_rank1}
+        first = scores["v"][0]
+        about = {"protocol": first.protocol, "setting": first.setting, "chance": first.chance_rank1}
     return {
         "study": study.name,
         "title": study.title,

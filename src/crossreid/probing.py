@@ -16,9 +16,10 @@ from rich.progress import track
 from rich.table import Table
 
 from crossreid.analysis.probes import GROUPS, Factors, Reading, read_all, read_factors
+from crossreid.analysis.study_table import spread
 from crossreid.data.records import DataError, Split
 from crossreid.evaluation.embedding import observe
-from crossreid.runs import fresh_method, is_synthetic, open_run, open_split, write_json
+from crossreid.runs import fresh_method, is_synthetic, numbered_runs, open_run, reading, write_json
 
 UNTRAINED = "untrained"
 
@@ -50,10 +51,10 @@ def probe_runs(
     if untrained:
         tasks += [(UNTRAINED, run, world, True) for run in named[folders[0]]]
     say(f"probing {len(tasks)} networks ...")
-    reading = Parallel(jobs, return_as="generator")(
+    results = Parallel(jobs, return_as="generator")(
         delayed(readings_of)(run, place, fresh) for _, run, place, fresh in tasks
     )
-    found = list(track(reading, "networks", total=len(tasks), console=Console(stderr=True)))
+    found = list(track(results, "networks", total=len(tasks), console=Console(stderr=True)))
     rows: dict[str, list[list[Reading]]] = {}
     for (title, *_), readings in zip(tasks, found, strict=True):
         rows.setdefault(title, []).append(readings)
@@ -70,13 +71,13 @@ def seeds_of(folder: Path) -> list[Path]:
     """A run, or the seed-* runs in a folder by number."""
     if (folder / "recipe.yaml").is_file():
         return [folder]
-    found = [path.parent for path in folder.glob("seed-*/recipe.yaml")]
+    found = numbered_runs(folder, "seed-")
     if not found:
         raise ValueError(
             f"{folder} holds no run: expected a folder that `crossreid train` wrote, or one of seed-* runs that "
             "`crossreid ablate` wrote."
         )
-    return sorted(found, key=lambda path: int(path.name.removeprefix("seed-")))
+    return found
 
 
 def titles_of(paths: Sequence[Path]) -> dict[Path, str]:
@@ -101,17 +102,9 @@ def readings_of(folder: Path, world: Path | None, fresh: bool = False) -> list[R
         stored = json.loads(kept.read_text(encoding="utf-8"))
         if stored["about"] == about:
             return [Reading(**row) for row in stored["readings"]]
-    method = fresh_method(run.recipe, open_split(run.recipe)).eval() if fresh else run.method
-    streams = observe(
-        method,
-        factors.records,
-        height=run.recipe.data.height,
-        width=run.recipe.data.width,
-        options=run.recipe.evaluation,
-        workers=min(run.recipe.data.workers, 8),
-    )
-    readings = read_all(streams, factors)
-    write_json(kept, {"about": about, "readings": [reading.to_json() for reading in readings]})
+    method = fresh_method(run.recipe, run.split).eval() if fresh else run.method
+    readings = read_all(observe(method, factors.records, **reading(run.recipe)), factors)
+    write_json(kept, {"about": about, "readings": [one.to_json() for one in readings]})
     return readings
 
 
@@ -141,13 +134,12 @@ def summed(runs: Sequence[Sequence[Reading]]) -> list[dict[str, Any]]:
     """
     rows: dict[tuple[str, ...], list[list[float]]] = {}
     for place, readings in enumerate(runs):
-        for reading in readings:
-            group = reading.group
-            if group.endswith("-only") and not group.startswith(reading.modality):
+        for one in readings:
+            group = one.group
+            if group.endswith("-only") and not group.startswith(one.modality):
                 group = f"hidden {group}"
-            key = (reading.stream, reading.space, reading.probe, group)
-            values = rows.setdefault(key, [[] for _ in runs])
-            values[place].append(reading.share)
+            values = rows.setdefault((one.stream, one.space, one.probe, group), [[] for _ in runs])
+            values[place].append(one.share)
     return [
         {"stream": stream, "space": space, "probe": probe, "group": group,
          "kind": GROUPS.get(group, "control"), "shares": [float(np.mean(part)) for part in values if part]}
@@ -170,7 +162,6 @@ def summary_table(table: Mapping[str, Any]) -> Table:
         cells = []
         for method in methods:
             (own,) = [r for r in method["groups"] if (r["stream"], r["space"], r["probe"], r["group"]) == key]
-            values = 100 * np.array(own["shares"])
-            cells.append(f"{values.mean():.1f}" + (f" ± {values.std(ddof=1):.1f}" if len(values) > 1 else ""))
+            cells.append(spread(own["shares"]))
         view.add_row(f"{row['stream']} {row['space']}", row["group"], *cells)
     return view

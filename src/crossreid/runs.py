@@ -132,16 +132,17 @@ def embed_features(
     records = in_order({*query, *gallery})
     if advance is not None:
         advance(0, len(records))
-    embeddings = embed(
-        method,
-        records,
-        height=recipe.data.height,
-        width=recipe.data.width,
-        options=recipe.evaluation,
-        workers=min(recipe.data.workers, 8),
-        advance=advance,
-    )
-    return features_of(query, gallery, embeddings)
+    return features_of(query, gallery, embed(method, records, advance=advance, **reading(recipe)))
+
+
+def reading(recipe: Recipe) -> dict[str, Any]:
+    """How `embed` and `observe` read test images by a recipe."""
+    return {
+        "height": recipe.data.height,
+        "width": recipe.data.width,
+        "options": recipe.evaluation,
+        "workers": min(recipe.data.workers, 8),
+    }
 
 
 def space_features(method: nn.Module, split: Split, recipe: Recipe) -> dict[str, Features]:
@@ -160,15 +161,7 @@ def stream_features(
 ) -> dict[str, tuple[Features, Features]]:
     """v and z, not normalised, of the test images by each stream of a three-branch method."""
     query, gallery = roles(split)
-    streams = observe(
-        method,
-        in_order({*query, *gallery}),
-        height=recipe.data.height,
-        width=recipe.data.width,
-        options=recipe.evaluation,
-        workers=min(recipe.data.workers, 8),
-        tested=tested,
-    )
+    streams = observe(method, in_order({*query, *gallery}), tested=tested, **reading(recipe))
     return {name: (features_of(query, gallery, v), features_of(query, gallery, z)) for name, (v, z) in streams.items()}
 
 
@@ -246,8 +239,13 @@ def evaluate_run(
 
 def sorted_trials(folder: Path) -> list[Path]:
     """The trial-* runs in a folder, by number."""
-    found = [path.parent for path in folder.glob("trial-*/recipe.yaml")]
-    return sorted(found, key=lambda path: int(path.name.removeprefix("trial-")))
+    return numbered_runs(folder, "trial-")
+
+
+def numbered_runs(folder: Path, prefix: str) -> list[Path]:
+    """The runs in a folder that are called `prefix` and a number, by number."""
+    found = [path.parent for path in folder.glob(f"{prefix}*/recipe.yaml")]
+    return sorted(found, key=lambda path: int(path.name.removeprefix(prefix)))
 
 
 def evaluate_features(

@@ -78,11 +78,10 @@ def _terms() -> Iterator[Cell]:
         yield Cell(key, title, "all three branches, terms of VD", VD, {"branches": "all", **off})
 
 
-def z_size_study(sizes: Sequence[int] = SIZES, method: str = VD) -> Study:
+def z_size_study(sizes: Sequence[int] = SIZES) -> Study:
     """The width of z, from too little to more than is needed."""
     cells = tuple(
-        Cell(f"z-{size}", str(size), "size of z", method, {"bottleneck.width": size}, place=float(size))
-        for size in sizes
+        Cell(f"z-{size}", str(size), "size of z", VD, {"bottleneck.width": size}, place=float(size)) for size in sizes
     )
     reference = "z-256" if 256 in sizes else cells[-1].key
     return Study("z-size", "size of the representation z", cells, reference, "width of z")

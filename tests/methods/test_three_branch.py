@@ -17,6 +17,7 @@ SETTINGS = ("crossreid", "paper", "official")
 
 
 def method_of(name, *, seed=0, **given):
+    """A method in evaluation mode (frozen batch statistics), with classifiers far from uniform."""
     torch.manual_seed(seed)
     small = {"backbone": {"name": "test_resnet", "weights": "none"}, "bottleneck": {"hidden": (16, 12), "width": 8}}
     method = build_method(OPTIONS[name](**{**small, **given}), 5).eval()
@@ -27,6 +28,7 @@ def method_of(name, *, seed=0, **given):
 
 
 def batch_of(identities=3, images=4, *, seed=1, size=(32, 16)):
+    """P identities, K images each, the first half of them visible."""
     generator = torch.Generator().manual_seed(seed)
     labels = torch.arange(identities).repeat_interleave(images)
     modalities = (torch.arange(images) >= images // 2).long().repeat(identities)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
-from test_three_branch import as_two_processes
+from test_three_branch import as_two_processes, batch_of
+from test_three_branch import method_of as three_branch_method
 from torch import nn
 
 from crossreid.data.loader import Batch
@@ -29,23 +30,8 @@ def options_of(setting, **given):
     )
 
 
-def method_of(setting, *, seed=0, **given):
-    """A method in evaluation mode (frozen batch statistics), with classifiers far from uniform."""
-    torch.manual_seed(seed)
-    method = VariationalDistillation(options_of(setting, **given), CLASSES).eval()
-    for name, parameter in method.named_parameters():
-        if "classifier" in name and parameter.ndim == 2:
-            nn.init.normal_(parameter, std=0.3)
-    return method
-
-
-def batch_of(identities=3, images=4, *, seed=1, size=(32, 16)):
-    """P identities, K images each, the first half of them visible."""
-    generator = torch.Generator().manual_seed(seed)
-    labels = torch.arange(identities).repeat_interleave(images)
-    modalities = (torch.arange(images) >= images // 2).long().repeat(identities)
-    pixels = torch.randn(len(labels), 3, *size, generator=generator)
-    return Batch(pixels, labels, modalities, torch.zeros_like(labels))
+def method_of(setting, **given):
+    return three_branch_method("variational_distillation", setting=setting, **given)
 
 
 def grey_of(image):

@@ -24,8 +24,8 @@ def rows_of(table: Mapping[str, Any]) -> list[tuple[str, list[list[str]]]]:
         groups.setdefault(row["group"], []).append(
             [
                 row["title"],
-                *(_spread(figures[space]["rank-1"]) for space in ("v", "z", "both")),
-                _spread(figures["both"]["mAP"]),
+                *(spread(figures[space]["rank-1"]) for space in ("v", "z", "both")),
+                spread(figures["both"]["mAP"]),
                 _difference(row, reference),
                 f"{100 * published['rank-1']:.2f} / {100 * published['mAP']:.2f}" if published else "",
             ]
@@ -72,7 +72,8 @@ def markdown_table(table: Mapping[str, Any]) -> str:
     return "\n".join([*lines, "", note_of(table), ""])
 
 
-def _spread(values: list[float]) -> str:
+def spread(values: list[float]) -> str:
+    """Fractions of several seeds in percent: their mean and, of more than one, their standard deviation."""
     each = 100 * np.array(values)
     return f"{each.mean():.1f} ± {each.std(ddof=1):.1f}" if len(each) > 1 else f"{each[0]:.1f}"
 
@@ -84,5 +85,5 @@ def _difference(row: Mapping[str, Any], reference: Mapping[str, Any] | None) -> 
     shared = [own[seed] - other[seed] for seed in own if seed in other]
     if not shared:
         return ""
-    text = _spread(shared)
+    text = spread(shared)
     return text if text.startswith("-") else f"+{text}"

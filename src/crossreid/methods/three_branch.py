@@ -16,7 +16,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -142,6 +142,12 @@ class Stream:
     def __getitem__(self, rows: Tensor) -> Stream:
         return self.map(lambda part: part[rows])
 
+    def predictions(self, rows: Tensor | None = None) -> Predictions:
+        """Those of the given rows, or of all: v and z themselves are not copied."""
+        if rows is None:
+            return Predictions(self.v_logits, self.z_logits)
+        return Predictions(self.v_logits[rows], self.z_logits[rows])
+
     def joined(self, other: Stream) -> Stream:
         """The rows of both."""
         pairs = zip(self._parts(), other._parts(), strict=True)
@@ -151,17 +157,24 @@ class Stream:
         return self.v, self.z, self.v_logits, self.z_logits, self.mean, self.deviation
 
 
+class Predictions(NamedTuple):
+    """P_v and P_z of N images, as logits `(N, C)`."""
+
+    v_logits: Tensor
+    z_logits: Tensor
+
+
 @dataclass(frozen=True, slots=True)
 class Views:
     """A batch as objectives see it.
 
     `by_branch`: of each branch's name (`infrared`, `visible`, `shared`), all that passed it. `across`: of `specific` and
-    `shared`, two streams whose rows are pairs of one identity in its two views; by modality a visible and an infrared
+    `shared`, the predictions of two views whose rows are pairs of one identity in its two views; by modality a visible and an infrared
     image of it, with routing `all` the grey version and the image itself.
     """
 
     by_branch: dict[str, Stream]
-    across: dict[str, tuple[Stream, Stream]]
+    across: dict[str, tuple[Predictions, Predictions]]
 
 
 class Branch(nn.Module):
@@ -287,14 +300,14 @@ class ThreeBranch(Method):
 
     def _views(self, streams: dict[str, Stream], labels: Tensor, modalities: Tensor) -> Views:
         by_branch: dict[str, Stream] = {}
-        across: dict[str, tuple[Stream, Stream]] = {}
+        across: dict[str, tuple[Predictions, Predictions]] = {}
         if self.options.routing == "all":
             if "infrared" in streams:
                 by_branch |= {name: streams[name] for name in ("infrared", "visible")}
-                across["specific"] = streams["infrared"], streams["visible"]
+                across["specific"] = streams["infrared"].predictions(), streams["visible"].predictions()
             if "shared" in streams:
                 by_branch["shared"] = streams["shared_grey"].joined(streams["shared"])
-                across["shared"] = streams["shared_grey"], streams["shared"]
+                across["shared"] = streams["shared_grey"].predictions(), streams["shared"].predictions()
             return Views(by_branch, across)
         one, two = cross_modal_pairs(labels, modalities)
         if "specific" in streams:
@@ -302,7 +315,8 @@ class ThreeBranch(Method):
             by_branch |= {"infrared": specific[infrared], "visible": specific[~infrared]}
         if "shared" in streams:
             by_branch["shared"] = streams["shared"]
-        return Views(by_branch, {name: (stream[one], stream[two]) for name, stream in streams.items()})
+        across = {name: (stream.predictions(one), stream.predictions(two)) for name, stream in streams.items()}
+        return Views(by_branch, across)
 
     def _weight(self, name: str) -> float:
         """A stream's share of L_cls and L_metric, of each of v and z: every branch weighs the same."""
@@ -326,7 +340,7 @@ class ThreeBranch(Method):
             for features in (stream.v, stream.z)
         )
 
-    def _mutual(self, one: Stream, two: Stream) -> Tensor:
+    def _mutual(self, one: Predictions, two: Predictions) -> Tensor:
         pairs = (one.v_logits, two.v_logits), (one.z_logits, two.z_logits)
         if self.options.mutual == "sinkhorn":
             return 0.5 * sum_of(sinkhorn_distance(a.float().softmax(1), b.float().softmax(1)) for a, b in pairs)

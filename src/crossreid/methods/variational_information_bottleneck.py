@@ -38,7 +38,7 @@ class GaussianBranch(Branch):
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """v and one sample of z."""
         v, mean, deviation = self.posterior(images)
-        return v, mean + deviation * torch.randn_like(deviation)
+        return v, sampled(mean, deviation)
 
     def posterior(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """v `(B, W)`, mean and deviation of z `(B, Z)`."""
@@ -47,7 +47,7 @@ class GaussianBranch(Branch):
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         v, mean, deviation = self.posterior(images)
-        z = mean + deviation * torch.randn_like(deviation)
+        z = sampled(mean, deviation)
         return v, z, self.v_classifier(v), self.z_classifier(z), mean, deviation
 
 
@@ -84,3 +84,8 @@ class VariationalInformationBottleneck(ThreeBranch):
         for noise in self.noise:
             total += F.normalize(mean.float() + deviation * noise, dim=1)
         return total / len(self.noise)
+
+
+def sampled(mean: Tensor, deviation: Tensor) -> Tensor:
+    """One draw of each Gaussian, `(B, Z)`, with gradient to both (the reparameterisation)."""
+    return mean + deviation * torch.randn_like(deviation)
