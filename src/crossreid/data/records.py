@@ -28,7 +28,9 @@ class Record:
 
     `identity` is the data set's own name for who or what is seen; `camera` is 0 where cameras are unknown.
     `pseudo_infrared` marks a visible photograph that is to be turned into an infrared-like one when it is read;
-    its `modality` is then INFRARED.
+    its `modality` is then INFRARED. `tracklet` names the film that the image is of, among those of its identity and
+    camera; `frame` is its place in that camera's time, -1 where unknown; `attributes` are what the data set says of the
+    identity beyond its name, as pairs (colour, red).
     """
 
     path: Path
@@ -37,6 +39,8 @@ class Record:
     modality: Modality = VISIBLE
     tracklet: str | None = None
     pseudo_infrared: bool = False
+    frame: int = -1
+    attributes: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

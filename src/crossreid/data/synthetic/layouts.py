@@ -1,154 +1,23 @@
-"""Writers of the public layouts: complete copies, small, that the real readers read."""
+"""Writers of the layouts of the cross-modal sets, of people seen by six cameras."""
 
 from __future__ import annotations
 
 import csv
-import os
-import shutil
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-from joblib import Parallel, delayed
-from PIL import Image
-from rich.console import Console
-from rich.progress import track
 from scipy.io import savemat
 
-from crossreid.data.records import DataError, Modality
+from crossreid.data.records import Modality
 from crossreid.data.synthetic.cameras import CAMERAS
-from crossreid.data.synthetic.people import Person, person
-from crossreid.data.synthetic.render import image_of
+from crossreid.data.synthetic.plan import Layout, Shot, divide
 
 TRIALS = 10
 
 
-@dataclass(frozen=True, slots=True)
-class Shot:
-    """One image to render: which person, by which of the six cameras, the how manieth, and where it is written.
-
-    `camera` is the camera's number in the layout, which may have more cameras than the world.
-    """
-
-    identity: int
-    rendered_by: int
-    index: int
-    path: str
-    camera: int
-
-    @property
-    def modality(self) -> Modality:
-        return CAMERAS[self.rendered_by].modality
-
-
-def synthesise(
-    out: Path,
-    layout: str,
-    identities: int,
-    seed: int,
-    *,
-    images_per_camera: int = 10,
-    size: tuple[int, int] = (256, 128),
-    workers: int | None = None,
-    progress: bool = False,
-) -> Path:
-    """Render a world of `identities` people into `out`, in the layout of `layout`; same arguments, same bytes.
-
-    About a fifth of the people are for validation and a quarter for testing (RegDB: half for testing). `factors.csv` gives
-    the ground truth of each image. What is written lies under a temporary name until it is complete.
-
-    Args:
-        out: a folder that does not exist yet, or is empty.
-        layout: one of `LAYOUTS`.
-        images_per_camera: images of each person and camera (RegDB: of each modality).
-        size: (height, width) of the images, pixels.
-        workers: rendering processes, by default one a core.
-
-    Raises:
-        DataError: an unknown layout, too few identities, or a folder that holds something.
-    """
-    out = Path(out)
-    if layout not in LAYOUTS:
-        raise DataError(f"layout {layout!r} is unknown. Expected one of {', '.join(LAYOUTS)}.")
-    if identities < 4:
-        raise DataError(f"identities is {identities}, expected 4 or more, so that training and test have two each.")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise DataError(f"{out} exists and is not empty. Choose another folder, or delete it first.")
-    plan, write_lists = LAYOUTS[layout]
-    shots = plan(identities, images_per_camera)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    building = out.with_name(f".{out.name}.{os.getpid()}.building")
-    shutil.rmtree(building, ignore_errors=True)
-    try:
-        for folder in sorted({str(Path(shot.path).parent) for shot in shots}):
-            (building / folder).mkdir(parents=True)
-        rows = _render_all(building, shots, seed, size, workers or os.cpu_count() or 1, progress)
-        with (building / "factors.csv").open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.DictWriter(stream, fieldnames=list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
-        write_lists(building, shots, identities, seed)
-        if out.exists():
-            out.rmdir()
-        os.replace(building, out)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
-    return out
-
-
-def divide(identities: int) -> tuple[list[int], list[int], list[int]]:
-    """Identities 1 ... n to train, to validate and to test: about 55, 20 and 25 in a hundred, two or more to test."""
-    test = max(2, round(identities * 0.25))
-    validate = max(1, round(identities * 0.2)) if identities >= 6 else 0
-    numbers = list(range(1, identities + 1))
-    train = identities - test - validate
-    return numbers[:train], numbers[train : train + validate], numbers[train + validate :]
-
-
-def _render_all(
-    root: Path, shots: list[Shot], seed: int, size: tuple[int, int], workers: int, progress: bool
-) -> list[dict[str, object]]:
-    groups: dict[int, list[Shot]] = {}
-    for shot in shots:
-        groups.setdefault(shot.identity, []).append(shot)
-    # Absolute: a worker that is used again may have started in another folder.
-    tasks = [(str(root.absolute()), group, seed, size) for group in groups.values()]
-
-    def shown(results: Iterator[list[dict[str, object]]]) -> list[dict[str, object]]:
-        steps = track(
-            results, "rendering", total=len(tasks), disable=not progress, console=Console(stderr=True)
-        )  # fmt: skip
-        return [row for rows in steps for row in rows]
-
-    if workers == 1:
-        return shown(map(_render_person, tasks))
-    # joblib's processes do not import the caller's script again, so a script needs no `if __name__ == "__main__"`.
-    return shown(Parallel(workers, return_as="generator")(delayed(_render_person)(task) for task in tasks))
-
-
-def _render_person(task: tuple[str, list[Shot], int, tuple[int, int]]) -> list[dict[str, object]]:
-    root, shots, seed, size = task
-    who: Person = person(seed, shots[0].identity)
-    known = who.factors()
-    rows = []
-    for shot in shots:
-        pixels, seen = image_of(who, seed, shot.identity, shot.rendered_by, shot.index, size)
-        image = Image.fromarray(pixels)
-        path = Path(root, shot.path)
-        if path.suffix == ".bmp":
-            image.save(path)
-        else:
-            image.save(path, quality=92)
-        where = {"path": shot.path, "identity": shot.identity, "camera": shot.camera}
-        nuisances = {f"nuisance_{name}": value for name, value in asdict(seen).items()}
-        rows.append({**where, "modality": shot.modality.name.lower(), **known, **nuisances})
-    return rows
-
-
 def _sysu_shots(identities: int, images: int) -> list[Shot]:
     return [
-        Shot(i, camera, k, f"cam{camera}/{i:04d}/{k + 1:04d}.jpg", camera)
+        Shot(i, camera, k, f"cam{camera}/{i:04d}/{k + 1:04d}.jpg", camera, CAMERAS[camera].modality)
         for i in range(1, identities + 1)
         for camera in CAMERAS
         for k in range(images)
@@ -169,10 +38,10 @@ def _sysu_lists(root: Path, shots: list[Shot], identities: int, seed: int) -> No
         for cell in range(identities):
             cells[cell, 0] = np.stack([draw.permutation(images) + 1 for _ in range(TRIALS)]).astype(np.uint16)
         cameras[row, 0] = cells
-    _save_mat(root / "exp" / "rand_perm_cam.mat", {"rand_perm_cam": cameras})
+    save_mat(root / "exp" / "rand_perm_cam.mat", {"rand_perm_cam": cameras})
 
 
-def _save_mat(path: Path, content: dict[str, object]) -> None:
+def save_mat(path: Path, content: dict[str, object]) -> None:
     """A MATLAB file without the date that its header would carry: same content, same bytes."""
     savemat(path, content, do_compression=True)
     with path.open("r+b") as stream:
@@ -186,7 +55,7 @@ def _regdb_shots(identities: int, images: int) -> list[Shot]:
             for k in range(images):
                 rendered_by = cameras[k % len(cameras)]
                 path = f"{folder}/{i}/person_{kind}_{k + 1:05d}_{i}.bmp"
-                shots.append(Shot(i, rendered_by, k, path, 1 if kind == "v" else 2))
+                shots.append(Shot(i, rendered_by, k, path, 1 if kind == "v" else 2, CAMERAS[rendered_by].modality))
     return shots
 
 
@@ -223,7 +92,9 @@ def _llcm_shots(identities: int, images: int) -> list[Shot]:
                 for k in range(images):
                     name = f"{i:04d}_c{camera:02d}_s{100000 + i:06d}_f{k * 15:05d}_{kind}.jpg"
                     folder = f"{kind}/{i:04d}" if i in training else f"test_{kind}/cam{camera}/{i:04d}"
-                    shots.append(Shot(i, cameras[camera], camera * 1000 + k, f"{folder}/{name}", camera))
+                    seen_by = cameras[camera]
+                    where = f"{folder}/{name}"
+                    shots.append(Shot(i, seen_by, camera * 1000 + k, where, camera, CAMERAS[seen_by].modality))
     return shots
 
 
@@ -244,7 +115,7 @@ def _llcm_lists(root: Path, shots: list[Shot], identities: int, seed: int) -> No
 
 def _manifest_shots(identities: int, images: int) -> list[Shot]:
     return [
-        Shot(i, camera, k, f"images/person-{i:04d}/c{camera}_{k + 1:04d}.jpg", camera)
+        Shot(i, camera, k, f"images/person-{i:04d}/c{camera}_{k + 1:04d}.jpg", camera, CAMERAS[camera].modality)
         for i in range(1, identities + 1)
         for camera in CAMERAS
         for k in range(images)
@@ -266,9 +137,9 @@ def _manifest_lists(root: Path, shots: list[Shot], identities: int, seed: int) -
             writer.writerow((shot.path, name, shot.camera, shot.modality.name.lower(), tracklet, role))
 
 
-LAYOUTS: dict[str, tuple[Callable[[int, int], list[Shot]], Callable[[Path, list[Shot], int, int], None]]] = {
-    "sysu-mm01": (_sysu_shots, _sysu_lists),
-    "regdb": (_regdb_shots, _regdb_lists),
-    "llcm": (_llcm_shots, _llcm_lists),
-    "manifest": (_manifest_shots, _manifest_lists),
+LAYOUTS: dict[str, Layout] = {
+    "sysu-mm01": Layout("people", _sysu_shots, _sysu_lists),
+    "regdb": Layout("people", _regdb_shots, _regdb_lists),
+    "llcm": Layout("people", _llcm_shots, _llcm_lists),
+    "manifest": Layout("people", _manifest_shots, _manifest_lists),
 }

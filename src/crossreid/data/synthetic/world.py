@@ -1,0 +1,133 @@
+"""The rendered world: subjects, cameras, and copies of public data sets, small and complete, that the real readers read."""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from joblib import Parallel, delayed
+from PIL import Image
+from rich.console import Console
+from rich.progress import track
+
+from crossreid.data.records import DataError
+from crossreid.data.synthetic import layouts, people, render
+from crossreid.data.synthetic.plan import Layout, Shot
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Who or what a world shows.
+
+    `make(seed, identity)` is one of them, with `factors()`; `image(who, seed, identity, camera, index, size)` is an image
+    `(height, width, 3)` uint8 of it and a dataclass of its nuisance factors: functions of these arguments alone.
+    """
+
+    make: Callable[[int, int], Any]
+    image: Callable[[Any, int, int, int, int, tuple[int, int]], tuple[np.ndarray, Any]]
+
+
+SUBJECTS: dict[str, Subject] = {"people": Subject(people.person, render.image_of)}
+LAYOUTS: dict[str, Layout] = {**layouts.LAYOUTS}
+
+
+def synthesise(
+    out: Path,
+    layout: str,
+    identities: int,
+    seed: int,
+    *,
+    images_per_camera: int = 10,
+    size: tuple[int, int] = (256, 128),
+    workers: int | None = None,
+    progress: bool = False,
+) -> Path:
+    """Render a world of `identities` into `out`, in the layout of `layout`; same arguments, same bytes.
+
+    About a fifth of them are for validation and a quarter for testing (RegDB: half for testing). `factors.csv` gives
+    the ground truth of each image. What is written lies under a temporary name until it is complete.
+
+    Args:
+        out: a folder that does not exist yet, or is empty.
+        layout: one of `LAYOUTS`.
+        images_per_camera: images of each identity and camera (RegDB: of each modality; of films: frames).
+        size: (height, width) of the images, pixels.
+        workers: rendering processes, by default one a core.
+
+    Raises:
+        DataError: an unknown layout, too few identities, or a folder that holds something.
+    """
+    out = Path(out)
+    if layout not in LAYOUTS:
+        raise DataError(f"layout {layout!r} is unknown. Expected one of {', '.join(LAYOUTS)}.")
+    if identities < 4:
+        raise DataError(f"identities is {identities}, expected 4 or more, so that training and test have two each.")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise DataError(f"{out} exists and is not empty. Choose another folder, or delete it first.")
+    plan = LAYOUTS[layout]
+    shots = plan.shots(identities, images_per_camera)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    building = out.with_name(f".{out.name}.{os.getpid()}.building")
+    shutil.rmtree(building, ignore_errors=True)
+    try:
+        for folder in sorted({str(Path(shot.path).parent) for shot in shots}):
+            (building / folder).mkdir(parents=True)
+        rows = _render_all(building, plan.subject, shots, seed, size, workers or os.cpu_count() or 1, progress)
+        with (building / "factors.csv").open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.DictWriter(stream, fieldnames=list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+        plan.lists(building, shots, identities, seed)
+        if out.exists():
+            out.rmdir()
+        os.replace(building, out)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    return out
+
+
+def _render_all(
+    root: Path, subject: str, shots: list[Shot], seed: int, size: tuple[int, int], workers: int, progress: bool
+) -> list[dict[str, object]]:
+    groups: dict[int, list[Shot]] = {}
+    for shot in shots:
+        groups.setdefault(shot.identity, []).append(shot)
+    # Absolute: a worker that is used again may have started in another folder.
+    tasks = [(str(root.absolute()), subject, group, seed, size) for group in groups.values()]
+
+    def shown(results: Iterator[list[dict[str, object]]]) -> list[dict[str, object]]:
+        steps = track(
+            results, "rendering", total=len(tasks), disable=not progress, console=Console(stderr=True)
+        )  # fmt: skip
+        return [row for rows in steps for row in rows]
+
+    if workers == 1:
+        return shown(map(_render_one, tasks))
+    # joblib's processes do not import the caller's script again, so a script needs no `if __name__ == "__main__"`.
+    return shown(Parallel(workers, return_as="generator")(delayed(_render_one)(task) for task in tasks))
+
+
+def _render_one(task: tuple[str, str, list[Shot], int, tuple[int, int]]) -> list[dict[str, object]]:
+    root, subject, shots, seed, size = task
+    kind = SUBJECTS[subject]
+    who = kind.make(seed, shots[0].identity)
+    known = who.factors()
+    rows = []
+    for shot in shots:
+        pixels, seen = kind.image(who, seed, shot.identity, shot.rendered_by, shot.index, size)
+        image = Image.fromarray(pixels)
+        path = Path(root, shot.path)
+        if path.suffix == ".bmp":
+            image.save(path)
+        else:
+            image.save(path, quality=92)
+        where = {"path": shot.path, "identity": shot.identity, "camera": shot.camera}
+        nuisances = {f"nuisance_{name}": value for name, value in asdict(seen).items()}
+        rows.append({**where, "modality": shot.modality.name.lower(), **known, **nuisances})
+    return rows
