@@ -36,7 +36,8 @@ from crossreid.evaluation.protocols import PROTOCOLS
 from crossreid.evaluation.scores import Score
 from crossreid.losses.information import Estimator
 from crossreid.recipe import Recipe, load_recipe
-from crossreid.runs import Run, open_run, score_features, space_features, train, write_json, write_text
+from crossreid.runs import Run, open_run, train, write_json, write_text
+from crossreid.scoring import score_features, space_features
 from crossreid.studies import Cell, Study, cell_recipe
 from crossreid.training.signals import Interrupted, stop_signals
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from crossreid.cli_ablate import app as ablate
 from crossreid.terminal import advancing, console, errors, progress_bar
 from crossreid.training.signals import Interrupted
+
+if TYPE_CHECKING:
+    from crossreid.training.loop import FitResult
 
 app = typer.Typer(
     add_completion=False,
@@ -108,23 +111,29 @@ def train(
     trials: Annotated[
         str | None, typer.Option(help="RegDB: train these trials, 1-10 or 1,3,5, one model each.")
     ] = None,
+    stage: Annotated[
+        str | None, typer.Option(help="Of a recipe with a teacher: train the teacher or the student alone.")
+    ] = None,
 ) -> None:
     """Train by a recipe. The same command again goes on where a killed run stopped."""
     from crossreid.recipe import load_recipe
     from crossreid.runs import numbers
-    from crossreid.runs import train as train_run
+    from crossreid.stages import train_stages
 
     out = out or Path("runs") / recipe.stem
     jobs: list[tuple[list[str], Path]] = [([], out)]
     if trials is not None:
         jobs = [([f"data.options.trial={trial}"], out / f"trial-{trial}") for trial in numbers(trials)]
-    for own, folder in jobs:
-        result = train_run(load_recipe(recipe, [*(override or ()), *own]), folder)
+
+    def told(folder: Path, result: FitResult) -> None:
         if os.environ.get("RANK", "0") != "0":
-            continue  # of several processes the first one tells
+            return  # of several processes the first one tells
         best = "" if result.best is None else f", best validation {result.best:.4f}"
         ended = "was finished already" if result.steps == result.steps_before else "finished"
         console.print(f"{folder} {ended}: {result.steps} steps{best}", soft_wrap=True, highlight=False)
+
+    for own, folder in jobs:
+        train_stages(load_recipe(recipe, [*(override or ()), *own]), folder, stage=stage, done=told)
 
 
 @app.command()

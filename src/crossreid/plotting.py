@@ -22,7 +22,8 @@ from crossreid.evaluation.scores import Score
 from crossreid.models.heads import concatenate_normalised
 from crossreid.probing import seeds_of, titles_of
 from crossreid.reports import evaluated, read_history
-from crossreid.runs import open_run, stream_features
+from crossreid.runs import open_run
+from crossreid.scoring import stream_features
 
 FILES = ("table.json", "probes.json", "estimators.json")
 

@@ -19,7 +19,8 @@ from crossreid.analysis.probes import GROUPS, Factors, Reading, read_all, read_f
 from crossreid.analysis.study_table import spread
 from crossreid.data.records import DataError, Split
 from crossreid.evaluation.embedding import observe
-from crossreid.runs import fresh_method, is_synthetic, numbered_runs, open_run, reading, write_json
+from crossreid.runs import fresh_method, is_synthetic, numbered_runs, open_run, write_json
+from crossreid.scoring import reading
 
 UNTRAINED = "untrained"
 

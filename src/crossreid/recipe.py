@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from crossreid.data.loader import DataOptions
 from crossreid.evaluation.embedding import EvaluationOptions
-from crossreid.methods import MethodOptions
+from crossreid.methods import MethodOptions, network_options
+from crossreid.methods.view_distillation import ViewDistillationOptions
 from crossreid.options import Options
 from crossreid.training.loop import TrainingOptions
 
@@ -35,6 +36,36 @@ class Recipe(Options):
     method: MethodOptions = Field(description="The method and its network.")
     training: TrainingOptions = Field(TrainingOptions(), description="The loop, its optimiser and its schedule.")
     evaluation: EvaluationOptions = Field(EvaluationOptions(), description="How embeddings are made and compared.")
+    teacher: dict[str, Any] | None = Field(
+        None,
+        description="What a teacher's run changes of this recipe, by section; with it `crossreid train` trains OUT/teacher, "
+        "then OUT/student. null: one run.",
+    )
+    generations: int = Field(
+        1, ge=1, le=20, description="Students, each the teacher of the next, where there is a teacher."
+    )
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Recipe:
+        if isinstance(self.method, ViewDistillationOptions):
+            if self.method.network is not None:
+                network_options(self.method.network)
+            if (self.method.images or 1) > self.data.sets.size:
+                raise ValueError(
+                    f"method.images is {self.method.images}, but data.sets.size is {self.data.sets.size}: the student's "
+                    "images are among its teacher's"
+                )
+        elif self.data.sets.size > 1:
+            raise ValueError(
+                f"data.sets.size is {self.data.sets.size}, but {self.method.name} learns from single images"
+            )
+        if self.teacher is not None:
+            if not isinstance(self.method, ViewDistillationOptions):
+                raise ValueError(f"`teacher` is for view_distillation, the method is {self.method.name}")
+            if self.method.teacher is not None:
+                raise ValueError("`teacher` and method.teacher: expected one of them")
+            teacher_recipe(self)
+        return self
 
     def as_yaml(self) -> str:
         """The whole recipe, every default written out."""
@@ -72,6 +103,29 @@ def make_recipe(given: Any, overrides: Sequence[str] = (), *, source: str = "rec
         return Recipe.model_validate(merged)
     except ValidationError as error:
         raise RecipeError("\n".join(f"{source}: {line}" for line in _explained(error, merged))) from error
+
+
+def teacher_recipe(recipe: Recipe) -> Recipe:
+    """The recipe of the teacher's run: `recipe` with the changes of its `teacher` section, without a teacher of its own.
+
+    A teacher sees all images of a set, and starts from its backbone's weights, unless that section says otherwise.
+    """
+    given = recipe.model_dump(mode="json")
+    changes = given.pop("teacher")
+    given.pop("generations")
+    if given["method"]["name"] == "view_distillation":
+        given["method"] |= {"teacher": None, "start": "weights", "images": None}
+    if name := (changes.get("method") or {}).get("name"):
+        given["method"] = {"name": name} if name != given["method"]["name"] else given["method"]
+    return make_recipe(_merged(given, changes), source="teacher")
+
+
+def _merged(given: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    result = dict(given)
+    for key, value in changes.items():
+        inner = result.get(key)
+        result[key] = _merged(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
+    return result
 
 
 def keys(model: type[BaseModel] = Recipe, prefix: str = "") -> Iterator[tuple[str, str, str, str]]:

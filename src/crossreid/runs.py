@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,24 +20,31 @@ from torch import nn
 
 from crossreid.data.catalog import load
 from crossreid.data.loader import TrainLoader
-from crossreid.data.records import Modality, Record, Split, in_order, labels_of
+from crossreid.data.records import Split, labels_of
 from crossreid.evaluation.arrays import join, read_side
 from crossreid.evaluation.draws import load_permutations
-from crossreid.evaluation.embedding import embed, observe, pixels
+from crossreid.evaluation.embedding import Pixels, pixels
 from crossreid.evaluation.features import Features, features_of, save
 from crossreid.evaluation.matlab import evaluate_sysu_features, write_sysu_features
 from crossreid.evaluation.protocols import PROTOCOLS
 from crossreid.evaluation.protocols import evaluate as evaluate_protocol
 from crossreid.evaluation.reranking import Normalise, Reranking
 from crossreid.evaluation.scores import Score, combine
-from crossreid.methods import build_method
+from crossreid.methods import build_method, without_download
 from crossreid.methods.method import Method
-from crossreid.models.heads import concatenate_normalised
+from crossreid.methods.view_distillation import ViewDistillation, start_from
 from crossreid.recipe import Recipe, load_recipe
+from crossreid.scoring import (
+    Advance,
+    comparisons,
+    embed_compared,
+    embed_features,
+    roles,
+    score_features,
+    score_sets,
+)
 from crossreid.training.checkpoint import load_weights
 from crossreid.training.loop import FitResult, fit, make_fabric
-
-Advance = Callable[..., object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +80,11 @@ def train(recipe: Recipe, out: Path) -> FitResult:
     loader = TrainLoader(
         split.train, recipe.data, seed=recipe.training.seed, rank=fabric.global_rank, world=fabric.world_size
     )
+    method = fresh_method(recipe, split)
+    if isinstance(method, ViewDistillation):
+        prepare_student(method, recipe, split)
     result = fit(
-        fresh_method(recipe, split),
+        method,
         loader,
         steps_per_epoch=len(loader),
         options=recipe.training,
@@ -89,16 +99,49 @@ def train(recipe: Recipe, out: Path) -> FitResult:
     return result
 
 
+def prepare_student(student: ViewDistillation, recipe: Recipe, split: Split) -> None:
+    """Give the network its start and its teacher, as the recipe names them.
+
+    Raises:
+        ValueError: no such run, a teacher of other identities, or a start of another architecture.
+    """
+    options = student.options
+    if options.start == "teacher" and options.teacher is None:
+        raise ValueError("method.start is 'teacher', but method.teacher names none. Give the folder of its run.")
+    if options.start != "weights":
+        start = options.teacher if options.start == "teacher" else options.start
+        start_from(student, open_run(Path(str(start))).method, reset_last_stage=options.reset_last_stage)
+    if options.teacher is None:
+        return
+    teacher = open_run(options.teacher, split=split if _same_data(options.teacher, recipe) else None)
+    own, other = labels_of(split.train), labels_of(teacher.split.train)
+    if own != other:
+        raise ValueError(
+            f"the teacher {options.teacher} was trained on {len(other)} identities, the student is to be on {len(own)}, and "
+            "they are not the same. Train both on the same training identities."
+        )
+    student.teach(teacher.method)
+
+
+def _same_data(folder: Path, recipe: Recipe) -> bool:
+    there = load_recipe(folder / "recipe.yaml").data if (folder / "recipe.yaml").is_file() else None
+    keys = ("name", "root", "options")
+    return there is not None and all(getattr(there, key) == getattr(recipe.data, key) for key in keys)
+
+
 def validation_scores(method: nn.Module, split: Split, recipe: Recipe) -> dict[str, float]:
-    """Rank-1, mAP and mINP on the validation identities by the protocol's first setting."""
-    features = embed_features(method, split, recipe, validation=True)
-    first = PROTOCOLS[split.protocol].settings[0].name
-    score = score_features(features, split, recipe, settings=[first])[0]
+    """Rank-1, mAP and mINP on the validation identities by the protocol's first setting or comparison."""
+    if comparisons(split, recipe):
+        score = score_sets(embed_compared(method, split, recipe, validation=True, first=True), split, recipe)[0]
+    else:
+        features = embed_features(method, split, recipe, validation=True)
+        first = PROTOCOLS[split.protocol].settings[0].name
+        score = score_features(features, split, recipe, settings=[first])[0]
     return {"rank-1": score.rank(1), "mAP": score.mAP, "mINP": score.mINP}
 
 
-def open_run(folder: Path, checkpoint: str = "best") -> Run:
-    """Open a trained run.
+def open_run(folder: Path, checkpoint: str = "best", *, split: Split | None = None) -> Run:
+    """Open a trained run; `split` is its data set where that is read already.
 
     Raises:
         ValueError: `folder` holds no run, or not the checkpoint asked for.
@@ -115,90 +158,12 @@ def open_run(folder: Path, checkpoint: str = "best") -> Run:
     if not weights.is_file():
         raise ValueError(f"{folder} holds no checkpoint {weights.name}. Train it first: `crossreid train`.")
     recipe = load_recipe(folder / "recipe.yaml")
-    split = open_split(recipe)
-    bare = recipe.method.model_copy(update={"backbone": recipe.method.backbone.model_copy(update={"weights": "none"})})
-    method = build_method(bare, len(labels_of(split.train)))
+    split = split or open_split(recipe)
+    method = build_method(without_download(recipe.method), len(labels_of(split.train)))
     load_weights(method, weights)
     if torch.cuda.is_available():
         method = method.cuda()
     return Run(folder, recipe, split, method.eval())
-
-
-def embed_features(
-    method: nn.Module, split: Split, recipe: Recipe, *, validation: bool = False, advance: Advance | None = None
-) -> Features:
-    """Features by `method` of the test images of `split`, or of its validation images (infrared ones the queries)."""
-    query, gallery = roles(split, validation=validation)
-    records = in_order({*query, *gallery})
-    if advance is not None:
-        advance(0, len(records))
-    return features_of(query, gallery, embed(method, records, advance=advance, **reading(recipe)))
-
-
-def reading(recipe: Recipe) -> dict[str, Any]:
-    """How `embed` and `observe` read test images by a recipe."""
-    return {
-        "height": recipe.data.height,
-        "width": recipe.data.width,
-        "options": recipe.evaluation,
-        "workers": min(recipe.data.workers, 8),
-    }
-
-
-def space_features(method: nn.Module, split: Split, recipe: Recipe) -> dict[str, Features]:
-    """Test features by v, by z and by both, each over all streams: what `test_features` chooses among."""
-    streams = stream_features(method, split, recipe, tested=True)
-    v, z = (
-        concatenate_normalised([torch.from_numpy(parts[place].embeddings) for parts in streams.values()])
-        for place in (0, 1)
-    )
-    spaces = {"v": v, "z": z, "both": concatenate_normalised([v, z])}
-    return {name: features_of(*roles(split), embeddings) for name, embeddings in spaces.items()}
-
-
-def stream_features(
-    method: nn.Module, split: Split, recipe: Recipe, *, tested: bool = False
-) -> dict[str, tuple[Features, Features]]:
-    """v and z, not normalised, of the test images by each stream of a three-branch method."""
-    query, gallery = roles(split)
-    streams = observe(method, in_order({*query, *gallery}), tested=tested, **reading(recipe))
-    return {name: (features_of(query, gallery, v), features_of(query, gallery, z)) for name, (v, z) in streams.items()}
-
-
-def roles(split: Split, *, validation: bool = False) -> tuple[list[Record], list[Record]]:
-    """The query and the gallery images of a split's test half or of its validation identities."""
-    if not validation:
-        return list(split.query), list(split.gallery)
-    infrared = [record for record in split.validation if record.modality == Modality.INFRARED]
-    return infrared, [record for record in split.validation if record.modality == Modality.VISIBLE]
-
-
-def score_features(
-    features: Features,
-    split: Split,
-    recipe: Recipe,
-    *,
-    metric: str | None = None,
-    settings: Sequence[str] | None = None,
-    rerank: Reranking | None = None,
-) -> list[Score]:
-    """The scores of features by the data set's protocol, one a setting (or of the named `settings`)."""
-    options = recipe.evaluation
-    draw = None if options.draw == "official" else options.draw
-    listed = split.root / "exp" / "rand_perm_cam.mat"
-    official = split.protocol == "sysu-mm01" and draw is None and listed.is_file()
-    return evaluate_protocol(
-        features,
-        split.protocol,
-        metric=metric or options.metric,
-        permutations=load_permutations(listed) if official else None,
-        draw=draw,
-        trials=options.trials,
-        seed=options.seed,
-        trial=split.trial,
-        settings=settings,
-        rerank=rerank,
-    )
 
 
 def evaluate(
@@ -226,13 +191,28 @@ def evaluate(
 def evaluate_run(
     run: Run, *, metric: str | None = None, rerank: Reranking | None = None, advance: Advance | None = None
 ) -> tuple[Features, list[Score]]:
-    """Features and scores of one run, written to features.npz and scores.json in its folder."""
-    features = embed_features(run.method, run.split, run.recipe, advance=advance)
-    scores = score_features(features, run.split, run.recipe, metric=metric)
+    """Features and scores of one run, written to features.npz and scores.json in its folder.
+
+    Of comparisons of images and videos the features are the first one's; the others' are beside it.
+    """
+    compared: dict[str, Features] = {}
+    if comparisons(run.split, run.recipe):
+        compared = embed_compared(run.method, run.split, run.recipe, advance=advance)
+        features = next(iter(compared.values()))
+    else:
+        features = embed_features(run.method, run.split, run.recipe, advance=advance)
+
+    def scored(**options: Any) -> list[Score]:
+        if compared:
+            return score_sets(compared, run.split, run.recipe, metric=metric, **options)
+        return score_features(features, run.split, run.recipe, metric=metric, **options)
+
+    scores = scored()
     if rerank is not None:
-        corrected = score_features(features, run.split, run.recipe, metric=metric, rerank=rerank)
-        scores = [score for pair in zip(scores, corrected, strict=True) for score in pair]
+        scores = [score for pair in zip(scores, scored(rerank=rerank), strict=True) for score in pair]
     save(features, run.folder / "features.npz")
+    for name, other in list(compared.items())[1:]:
+        save(other, run.folder / f"features-{name.replace(', ', '-').replace(' ', '-')}.npz")
     write_json(run.folder / "scores.json", [score.to_json() for score in scores])
     return features, scores
 
@@ -320,7 +300,10 @@ def write_features(
     run = open_run(folder, checkpoint)
     if format == "sysu-mat" and run.split.protocol != "sysu-mm01":
         raise ValueError(f"--format sysu-mat: the run is on {run.split.name}; the arrangement is SYSU-MM01's.")
-    features = embed_features(run.method, run.split, run.recipe, advance=advance)
+    if comparisons(run.split, run.recipe):
+        features = next(iter(embed_compared(run.method, run.split, run.recipe, first=True, advance=advance).values()))
+    else:
+        features = embed_features(run.method, run.split, run.recipe, advance=advance)
     if format == "npz":
         out = out or folder / "features.npz"
         save(features, out)
@@ -332,6 +315,14 @@ def write_features(
 
 def floors(split: Split, recipe: Recipe) -> dict[str, tuple[Features, list[Score]]]:
     """What any training must beat: the same network untrained, and raw pixels."""
+    if comparisons(split, recipe):
+        scored = {}
+        small = recipe.model_copy(update={"data": recipe.data.model_copy(update={"height": 32, "width": 16})})
+        networks = {"Untrained network": (fresh_method(recipe, split), recipe), "Raw pixels": (Pixels(), small)}
+        for name, (network, seen) in networks.items():
+            compared = embed_compared(network, split, seen)
+            scored[name] = next(iter(compared.values())), score_sets(compared, split, recipe)
+        return scored
     untrained = embed_features(fresh_method(recipe, split).eval(), split, recipe)
     raw = features_of(*roles(split), pixels(split.test))
     return {

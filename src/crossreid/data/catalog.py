@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from crossreid.data import llcm, manifest, regdb, sysu_mm01
+from crossreid.data import duke_video, llcm, manifest, mars, regdb, sysu_mm01
 from crossreid.data.records import DataError, Split
 
 
@@ -26,6 +26,8 @@ DATASETS: dict[str, Description] = {
     "sysu-mm01": Description("SYSU-MM01", sysu_mm01.parse, "sysu-mm01"),
     "regdb": Description("RegDB", regdb.parse, "regdb"),
     "llcm": Description("LLCM", llcm.parse, "llcm"),
+    "mars": Description("MARS", mars.parse, "mars"),
+    "duke-video": Description("DukeMTMC-VideoReID", duke_video.parse, "duke-video"),
     "manifest": Description("manifest", manifest.parse, "manifest"),
 }
 

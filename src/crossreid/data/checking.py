@@ -15,6 +15,7 @@ from crossreid.data import llcm
 from crossreid.data.catalog import describe, load
 from crossreid.data.images import load_image
 from crossreid.data.records import DataError, Modality, Record, Split
+from crossreid.data.tracklets import tracklet_name
 
 SMALLEST, LARGEST = 16, 10_000
 _SHOWN = 20
@@ -42,6 +43,20 @@ OFFICIAL: dict[str, dict[str, int]] = {
         "train infrared images": 13_975,
         "test visible images": 8_680,
         "test infrared images": 7_166,
+    },
+    "mars": {
+        "train identities": 625,
+        "train visible images": 509_914,
+        "train tracklets": 8_298,
+        "test visible images": 681_089,
+        "test tracklets": 12_180,
+        "query tracklets": 1_980,
+    },
+    "duke-video": {
+        "train identities": 702,
+        "train tracklets": 2_196,
+        "query tracklets": 702,
+        "gallery tracklets": 2_636,
     },
 }
 
@@ -133,7 +148,7 @@ def check(
 
 
 def counted(split: Split) -> dict[str, int]:
-    """Identities and images of each part, the images by modality."""
+    """Identities and images of each part, the images by modality; of a filmed set its tracklets too."""
     counts: dict[str, int] = {}
     for part, records in (("train", split.train), ("validation", split.validation), ("test", split.test)):
         if part == "validation" and not records:
@@ -142,6 +157,10 @@ def counted(split: Split) -> dict[str, int]:
         for modality in Modality:
             images = sum(record.modality == modality for record in records)
             counts[f"{part} {modality.name.lower()} images"] = images
+    if any(record.tracklet is not None for record in split.train):
+        sides = {"train": split.train, "test": split.test, "query": split.query, "gallery": split.gallery}
+        for part, records in sides.items():
+            counts[f"{part} tracklets"] = len({tracklet_name(record) for record in records})
     return counts
 
 

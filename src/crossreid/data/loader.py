@@ -6,7 +6,6 @@ workers nor a restart in the middle of an epoch changes a batch.
 
 from __future__ import annotations
 
-import functools
 import signal
 import warnings
 from collections import defaultdict
@@ -21,8 +20,16 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from crossreid.data.images import load_image
-from crossreid.data.records import DataError, Record, labels_of
+from crossreid.data.records import DataError, Modality, Record, labels_of
 from crossreid.data.samplers import IdentitySampler, SamplerOptions
+from crossreid.data.tracklets import (
+    SetOptions,
+    across_cameras,
+    at_random,
+    one_of_each_chunk,
+    tracklet_name,
+    tracklets_of,
+)
 from crossreid.data.transforms import EvalTransform, TrainTransform
 from crossreid.options import Options
 
@@ -39,21 +46,28 @@ class AugmentOptions(Options):
 
 
 class DataOptions(Options):
-    name: str = Field(description="Data set: sysu-mm01, regdb, llcm or manifest.")
+    name: str = Field(description="Data set: sysu-mm01, regdb, llcm, mars, duke-video or manifest.")
     root: Path = Field(description="Folder of the data set, relative to where the command runs.")
     options: dict[str, Any] = Field({}, description="Options of that data set's reader (docs/datasets.md).")
     height: int = Field(256, ge=16, le=2048, description="Height of network input, pixels.")
     width: int = Field(128, ge=16, le=2048, description="Width of network input, pixels.")
     workers: int = Field(4, ge=0, le=256, description="Loader processes; 0 loads in the training process.")
     on_bad_image: Literal["stop", "skip"] = Field(
-        "stop", description="`skip` replaces an unreadable training image by another of its identity, and counts it."
+        "stop",
+        description="`skip` replaces an unreadable training image by another of its tracklet or identity, leaves an "
+        "unreadable frame out of a test tracklet, and counts both.",
     )
     augment: AugmentOptions = Field(AugmentOptions(), description="What is done to training images.")
     sampler: SamplerOptions = Field(SamplerOptions(), description="How batches are composed.")
+    sets: SetOptions = Field(SetOptions(), description="Sets of images as training samples.")
 
 
 class Batch(NamedTuple):
-    """A training batch: images `(B, 3, H, W)` float32; labels, modalities, cameras `(B,)` int64."""
+    """A training batch: images `(B, 3, H, W)` float32; labels, modalities, cameras `(B,)` int64.
+
+    Of sets of N images: images `(B, N, 3, H, W)`, modalities and cameras `(B, N)`. The images of a set are in random
+    order, so that its first M are a uniform draw of M.
+    """
 
     images: Tensor
     labels: Tensor
@@ -67,14 +81,15 @@ class TrainLoader:
     def __init__(
         self, records: Sequence[Record], options: DataOptions, *, seed: int, rank: int = 0, world: int = 1
     ) -> None:
-        self.sampler = IdentitySampler(records, options.sampler, seed=seed, rank=rank, world=world)
+        images = _TrainImages(records, options, seed)
+        self.sampler = IdentitySampler(images.items, options.sampler, seed=seed, rank=rank, world=world)
         self.classes = len(labels_of(records))
         self.bad_images: set[str] = set()
         self._plan = _Plan()
         share = options.sampler.identities * options.sampler.images // world
         self._first_place = rank * share
         self._loader: DataLoader = DataLoader(
-            _TrainImages(records, options, seed),
+            images,
             batch_sampler=self._plan,
             num_workers=options.workers,
             persistent_workers=options.workers > 0,
@@ -117,33 +132,66 @@ class _Plan:
 
 
 class _TrainImages(Dataset):
+    """Training samples by (epoch, place, item). An item is an image, or the tracklet that a set is drawn for."""
+
     def __init__(self, records: Sequence[Record], options: DataOptions, seed: int) -> None:
-        self.records, self.seed = tuple(records), seed
+        self.records, self.seed, self.sets = tuple(records), seed, options.sets
+        self.mixed = options.sampler.balance == "none"
         self.skip = options.on_bad_image == "skip"
         self.size = (options.height, options.width)
         self.transform = TrainTransform(options.height, options.width, **options.augment.model_dump())
         self.labels = labels_of(records)
-
-    @functools.cached_property
-    def alike(self) -> dict[tuple[str, int], list[int]]:
-        """Indices of the images of each (identity, modality)."""
-        groups = defaultdict(list)
+        self.items, self.members = self.records, [np.array([index]) for index in range(len(self.records))]
+        if self.sets.size > 1:
+            places = {record: index for index, record in enumerate(self.records)}
+            tracklets = tracklets_of(self.records)
+            self.items = tuple(tracklet.frames[0] for tracklet in tracklets)
+            self.members = [np.array([places[frame] for frame in tracklet.frames]) for tracklet in tracklets]
+        self.alike: dict[tuple[str, int], list[int]] = defaultdict(list)
         for index, record in enumerate(self.records):
-            groups[record.identity, int(record.modality)].append(index)
-        return groups
+            self.alike[record.identity, int(record.modality)].append(index)
 
-    def __getitem__(self, key: tuple[int, int, int]) -> tuple[Tensor, int, int, int, list[str]] | DataError:
-        epoch, place, index = key
+    def __getitem__(self, key: tuple[int, int, int]) -> _Sample | DataError:
+        epoch, place, item = key
         # From 1 on: a trailing 0 would give the generator that the sampler planned the epoch with.
         generator = np.random.default_rng((self.seed, epoch, place + 1))
+        images, seen, bad = [], [], []
         try:
-            image, record, bad = self._readable(index)
+            for index in self._drawn(item, generator):
+                image, record, unreadable = self._readable(int(index))
+                images.append(self.transform(image, generator, record.modality))
+                seen.append(record)
+                bad += unreadable
         except DataError as error:
             return error
-        tensor = self.transform(image, generator, record.modality)
-        return tensor, self.labels[record.identity], int(record.modality), record.camera, bad
+        modalities = torch.tensor([int(record.modality) for record in seen])
+        cameras = torch.tensor([record.camera for record in seen])
+        label = self.labels[self.items[item].identity]
+        if self.sets.size == 1:
+            return _Sample(images[0], label, modalities[0], cameras[0], bad)
+        return _Sample(torch.stack(images), label, modalities, cameras, bad)
+
+    def _drawn(self, item: int, generator: np.random.Generator) -> np.ndarray:
+        """The records of one sample, of a set in random order."""
+        count, members = self.sets.size, self.members[item]
+        if count == 1:
+            return members
+        if self.sets.source == "tracklet":
+            if self.sets.draw == "random":
+                return members[at_random(len(members), count, generator)]
+            return members[generator.permutation(one_of_each_chunk(len(members), count, generator))]
+        of = self.items[item]
+        kinds = Modality if self.mixed else (of.modality,)
+        group = [index for kind in kinds for index in self.alike.get((of.identity, int(kind)), ())]
+        if self.sets.source == "identity":
+            return np.array(group)[at_random(len(group), count, generator)]
+        cameras: dict[int, list[int]] = defaultdict(list)
+        for index in group:
+            cameras[self.records[index].camera].append(index)
+        return across_cameras([np.array(cameras[camera]) for camera in sorted(cameras)], count, generator)
 
     def _readable(self, index: int) -> tuple[np.ndarray, Record, list[str]]:
+        """An image, or where it cannot be read and that is allowed, the next of its tracklet, then of its identity."""
         record = self.records[index]
         try:
             return load_image(record, at_least=self.size), record, []
@@ -152,8 +200,12 @@ class _TrainImages(Dataset):
                 raise
         group = self.alike[record.identity, int(record.modality)]
         start = group.index(index)
+        others = group[start + 1 :] + group[:start]
+        if record.tracklet is not None:
+            own = tracklet_name(record)
+            others.sort(key=lambda other: tracklet_name(self.records[other]) != own)
         bad = [str(record.path)]
-        for other in group[start + 1 :] + group[:start]:
+        for other in others:
             try:
                 return load_image(self.records[other], at_least=self.size), self.records[other], bad
             except DataError:
@@ -162,6 +214,14 @@ class _TrainImages(Dataset):
             f"identity {record.identity!r}: none of its {len(group)} {record.modality.name.lower()} training images "
             f"can be read ({bad[0]}, ...). Run `crossreid check DATASET ROOT --deep` and remove what it names."
         )
+
+
+class _Sample(NamedTuple):
+    images: Tensor
+    label: int
+    modalities: Tensor
+    cameras: Tensor
+    bad: list[str]
 
 
 def _leave_signals(worker: int) -> None:
@@ -174,7 +234,7 @@ def _collate(samples: list[Any]) -> tuple[Batch, list[str]] | DataError:
         if isinstance(sample, DataError):
             return sample
     images, labels, modalities, cameras, bad = zip(*samples, strict=True)
-    batch = Batch(torch.stack(images), torch.tensor(labels), torch.tensor(modalities), torch.tensor(cameras))
+    batch = Batch(torch.stack(images), torch.tensor(labels), torch.stack(modalities), torch.stack(cameras))
     return batch, [path for paths in bad for path in paths]
 
 
@@ -188,34 +248,46 @@ def _raising(loader: Iterable[Any]) -> Iterator[Any]:
 
 
 class _TestImages(Dataset):
-    def __init__(self, records: Sequence[Record], height: int, width: int) -> None:
+    def __init__(self, records: Sequence[Record], height: int, width: int, skip: bool) -> None:
         self.records, self.size, self.transform = tuple(records), (height, width), EvalTransform(height, width)
+        self.skip = skip
 
     def __len__(self) -> int:
         return len(self.records)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int] | DataError:
+    def __getitem__(self, index: int) -> tuple[Tensor, int, int] | DataError | None:
         record = self.records[index]
         try:
-            return self.transform(load_image(record, at_least=self.size)), int(record.modality)
+            return self.transform(load_image(record, at_least=self.size)), int(record.modality), index
         except DataError as error:
-            return error
+            return None if self.skip else error
 
 
-def _collate_test(samples: list[Any]) -> tuple[Tensor, Tensor] | DataError:
+def _collate_test(samples: list[Any]) -> tuple[Tensor, Tensor, Tensor] | DataError:
     for sample in samples:
         if isinstance(sample, DataError):
             return sample
-    images, modalities = zip(*samples, strict=True)
-    return torch.stack(images), torch.tensor(modalities)
+    kept = [sample for sample in samples if sample is not None]
+    if not kept:
+        return torch.empty(0), torch.empty(0, dtype=torch.long), torch.empty(0, dtype=torch.long)
+    images, modalities, places = zip(*kept, strict=True)
+    return torch.stack(images), torch.tensor(modalities), torch.tensor(places)
 
 
 def evaluation_batches(
     records: Sequence[Record], *, height: int, width: int, batch: int = 64, workers: int = 0
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches (images `(B, 3, H, W)`, modalities `(B,)`) of the records in their order; a bad image stops it, named."""
+    loaded = readable_batches(records, height=height, width=width, batch=batch, workers=workers, skip=False)
+    return ((images, modalities) for images, modalities, _ in loaded)
+
+
+def readable_batches(
+    records: Sequence[Record], *, height: int, width: int, batch: int = 64, workers: int = 0, skip: bool = True
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Batches (images, modalities, places among the records), with `skip` without those that cannot be read."""
     loader: DataLoader = DataLoader(
-        _TestImages(records, height, width),
+        _TestImages(records, height, width, skip),
         batch_size=batch,
         num_workers=workers,
         collate_fn=_collate_test,

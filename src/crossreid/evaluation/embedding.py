@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Literal
@@ -12,8 +13,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from crossreid.data.images import load_image
-from crossreid.data.loader import evaluation_batches
-from crossreid.data.records import Record
+from crossreid.data.loader import evaluation_batches, readable_batches
+from crossreid.data.records import DataError, Record
 from crossreid.data.transforms import EvalTransform
 from crossreid.options import Options
 
@@ -22,6 +23,12 @@ class EvaluationOptions(Options):
     metric: Literal["cosine", "euclidean"] = Field("cosine", description="How embeddings are compared.")
     batch: int = Field(64, ge=1, description="Images a forward pass.")
     flip: bool = Field(False, description="Average the embeddings of an image and its mirror image.")
+    sets: tuple[Literal["i2i", "i2v", "v2i", "v2v"], ...] = Field(
+        (), description="Who is compared, images or videos (tracklets) on either side; empty: the data set's own."
+    )
+    frames: int = Field(
+        8, ge=0, description="Of a video, frames to embed, one from each of so many equal chunks; 0 for all."
+    )
     trials: int = Field(10, ge=1, description="Gallery draws to average over, where the protocol draws.")
     seed: int = Field(0, ge=0, description="Seed of those draws where no official list is found.")
     draw: Literal["official", "seeded", "random-choice"] = Field(
@@ -64,6 +71,76 @@ def embed(
             if advance is not None:
                 advance(len(images))
     return torch.cat(rows).numpy()
+
+
+@torch.inference_mode()
+def embed_sets(
+    method: nn.Module,
+    sets: Sequence[Sequence[Record]],
+    *,
+    height: int,
+    width: int,
+    options: EvaluationOptions | None = None,
+    workers: int = 0,
+    skip: bool = False,
+    advance: Callable[..., object] | None = None,
+) -> np.ndarray:
+    """Embeddings `(N, D)` float32 of N sets of images, of any sizes: the mean of their `method.features`, of length 1.
+
+    An image of several sets passes the network once; nothing is padded.
+
+    Args:
+        method: anything with `features(images, modalities)`; it is left in the mode it was in.
+        skip: leave an image that cannot be read out of its sets, with a warning; else it stops this, named.
+        advance: called with (0, images) once and with the number of images done after each batch.
+
+    Raises:
+        DataError: a set is empty, or none of its images can be read.
+    """
+    options = options or EvaluationOptions()
+    owners: dict[Record, list[int]] = {}
+    for place, records in enumerate(sets):
+        if not records:
+            raise DataError(f"set {place} of {len(sets)} is empty; expected an image or more.")
+        for record in records:
+            owners.setdefault(record, []).append(place)
+    images_of = list(owners)
+    if advance is not None:
+        advance(0, len(images_of))
+    sums: Tensor | None = None
+    counts = torch.zeros(len(sets))
+    read = np.zeros(len(images_of), dtype=bool)
+    batches = readable_batches(
+        images_of, height=height, width=width, batch=options.batch, workers=workers, skip=skip
+    )  # fmt: skip
+    with _evaluating(method) as device:
+        for images, modalities, places in batches:
+            if len(images):
+                images, modalities = images.to(device), modalities.to(device)
+                features = method.features(images, modalities)  # type: ignore[operator]
+                if options.flip:
+                    features = (features + method.features(images.flip(3), modalities)) / 2  # type: ignore[operator]
+                features = features.float().cpu()
+                pairs = [(row, own) for row, place in enumerate(places) for own in owners[images_of[int(place)]]]
+                rows, own = torch.tensor(pairs).T
+                sums = torch.zeros(len(sets), features.shape[1]) if sums is None else sums
+                sums.index_add_(0, own, features[rows])
+                counts.index_add_(0, own, torch.ones(len(own)))
+                read[places.numpy()] = True
+            if advance is not None:
+                advance(len(images))
+    bad = [str(images_of[place].path) for place in np.flatnonzero(~read)]
+    if bad:
+        warnings.warn(f"{len(bad)} unreadable images were left out of their sets: {', '.join(bad[:5])}", stacklevel=2)
+    empty = (counts == 0).nonzero()
+    if len(empty):
+        first = sets[int(empty[0])][0]
+        raise DataError(
+            f"identity {first.identity!r}, camera {first.camera}: none of the images of {first.path} and its tracklet "
+            "can be read. Run `crossreid check DATASET ROOT --deep` and remove what it names."
+        )
+    assert sums is not None
+    return nn.functional.normalize(sums / counts[:, None], dim=1).numpy()
 
 
 @contextmanager
@@ -113,6 +190,18 @@ def observe(
         name: (torch.cat([v for v, _ in parts]).numpy(), torch.cat([z for _, z in parts]).numpy())
         for name, parts in found.items()
     }
+
+
+class Pixels(nn.Module):
+    """Raw pixels in place of a network's features: `(B, 3, H, W)` to `(B, H * W)`, as `pixels` gives them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.nothing = nn.Parameter(torch.zeros(0))
+
+    def features(self, images: Tensor, modalities: Tensor) -> Tensor:
+        grey = images.mean(1).flatten(1)
+        return nn.functional.normalize(grey - grey.mean(1, keepdim=True), dim=1)
 
 
 def pixels(records: Sequence[Record], *, height: int = 32, width: int = 16) -> np.ndarray:

@@ -16,11 +16,12 @@ import numpy as np
 import torch
 
 from crossreid.data.records import DataError, Modality, Record, in_order
+from crossreid.data.tracklets import tracklet_name
 from crossreid.evaluation.distances import as_embeddings
 
 ROLES = ("query", "gallery", "both")
-_FIELDS = ("embeddings", "identities", "cameras", "modalities", "positions", "names", "roles", "frames")
-_OPTIONAL = ("frames",)
+_FIELDS = ("embeddings", "identities", "cameras", "modalities", "positions", "names", "roles", "frames", "tracklets")
+_OPTIONAL = ("frames", "tracklets")
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,9 +29,10 @@ class Features:
     """N embeddings, row by row with their images.
 
     embeddings `(N, D)` float32 or float64, finite; identities `(N,)` str; cameras `(N,)` int64, 0 where unknown;
-    modalities `(N,)` int64, values of `Modality`; frames `(N,)` int64, place in the camera's film, -1 where unknown (all,
-    if not given); positions `(N,)` int64, 0-based place of the image among those of its
-    identity and camera; names `(N,)` str, a path or ''; roles `(N,)` str of 'query', 'gallery', 'both'.
+    modalities `(N,)` int64, values of `Modality`; positions `(N,)` int64, 0-based place of the image among those of its
+    identity and camera; names `(N,)` str, a path or ''; roles `(N,)` str of 'query', 'gallery', 'both'; frames `(N,)`
+    int64, place in the camera's film, -1 where unknown (all, if not given); tracklets `(N,)` str, the film that an image is
+    of, '' where unknown (all, if not given).
     Raises `DataError` that names the field where lengths, types or values do not fit.
     """
 
@@ -42,6 +44,7 @@ class Features:
     names: np.ndarray
     roles: np.ndarray
     frames: np.ndarray | None = None
+    tracklets: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         try:
@@ -51,6 +54,8 @@ class Features:
         object.__setattr__(self, "embeddings", embeddings)
         if self.frames is None:
             object.__setattr__(self, "frames", np.full(len(embeddings), -1, dtype=np.int64))
+        if self.tracklets is None:
+            object.__setattr__(self, "tracklets", np.full(len(embeddings), "", dtype=np.str_))
         for name in _FIELDS[1:]:
             values = np.asarray(getattr(self, name))
             if values.shape != (len(embeddings),):
@@ -58,7 +63,7 @@ class Features:
                     f"features: expected one of {name} for each of {len(embeddings)} embeddings, "
                     f"found shape {values.shape}."
                 )
-            if name in ("identities", "names", "roles"):
+            if name in ("identities", "names", "roles", "tracklets"):
                 if values.dtype.kind not in "USO":
                     raise DataError(f"features: expected {name} as text, found {values.dtype}.")
                 values = values.astype(np.str_)
@@ -119,6 +124,10 @@ def features_of(
         names=np.array([record.path.as_posix() for record in records], dtype=np.str_),
         roles=np.array(
             ["both" if r in queries and r in others else "query" if r in queries else "gallery" for r in records]
+        ),
+        frames=np.array([record.frame for record in records], dtype=np.int64),
+        tracklets=np.array(
+            ["" if record.tracklet is None else tracklet_name(record) for record in records], dtype=np.str_
         ),
     )
 

@@ -72,7 +72,8 @@ class Setting:
 @dataclass(frozen=True)
 class Protocol:
     """A published protocol. `draw` is its own draw of the gallery (None: every image), `permuted` says whether there
-    are official permutations to take instead."""
+    are official permutations to take instead. `sets` are the comparisons of images and videos that it is scored by
+    (`crossreid.evaluation.sets`), `first_frame` says whether the image of a tracklet is its first frame alone."""
 
     name: str
     settings: tuple[Setting, ...]
@@ -83,10 +84,13 @@ class Protocol:
     trapezoid: bool = False
     junk: tuple[str, ...] = ()
     open_set: bool = False
+    sets: tuple[str, ...] = ("i2i",)
+    first_frame: bool = False
 
 
 _TO_GALLERY = (Setting("query to gallery"),)
 _JUNK = ("-1",)
+_FILMED = ("i2v", "v2v")
 PROTOCOLS: dict[str, Protocol] = {
     protocol.name: protocol
     for protocol in (
@@ -122,8 +126,22 @@ PROTOCOLS: dict[str, Protocol] = {
             "random-choice",
         ),
         *(
-            Protocol(name, _TO_GALLERY, SAME_IDENTITY_AND_CAMERA, "every image", trapezoid=trapezoid, junk=_JUNK)
-            for name, trapezoid in (("mars", True), ("duke-video", True), ("veri-776", False), ("market-1501", True))
+            Protocol(
+                name,
+                _TO_GALLERY,
+                SAME_IDENTITY_AND_CAMERA,
+                "every image",
+                trapezoid=trapezoid,
+                junk=_JUNK,
+                sets=sets,
+                first_frame=sets == _FILMED,
+            )
+            for name, trapezoid, sets in (
+                ("mars", True, _FILMED),
+                ("duke-video", True, _FILMED),
+                ("veri-776", False, ("i2v", "v2v", "i2i", "v2i")),
+                ("market-1501", True, ("i2i",)),
+            )
         ),
         Protocol(
             "atrw-plain",
@@ -301,10 +319,15 @@ def _rank_adjusted(
 def _gallery(
     features: Features, queries: np.ndarray, rows: np.ndarray, plan: Protocol, device: torch.device
 ) -> Gallery:
-    """The gallery of some rows to the queries of others; an image does not find itself."""
-    itself = queries[:, None] == rows if np.isin(queries, rows, assume_unique=True).any() else None
-    frames = features.frames
+    """The gallery of some rows to the queries of others; none finds itself, nor the tracklet that it is of."""
+    frames, tracklets = features.frames, features.tracklets
     assert frames is not None
+    assert tracklets is not None
+    entries = np.arange(len(features))
+    if (tracklets != "").any():
+        _, films = np.unique(tracklets, return_inverse=True)
+        entries = np.where(tracklets != "", len(features) + films.reshape(-1), entries)
+    itself = entries[queries][:, None] == entries[rows] if np.isin(entries[queries], entries[rows]).any() else None
     return Gallery.of(
         len(queries),
         len(rows),

@@ -1,4 +1,4 @@
-"""Losses that make one prediction match another: VSD, VCD, VML, deep mutual learning, and their released variants.
+"""Losses that make one network match another: VSD, VCD, VML, mutual learning, and a teacher's knowledge and distances.
 
 Source: Tian et al., "Farewell to Mutual Information: Variational Distillation for Cross-Modal Person
 Re-Identification", CVPR 2021 (METHODS, section 1). All take logits `(N, C)`, all but `release_divergence` return a
@@ -8,6 +8,7 @@ divergence in nats, averaged over rows and summed over classes. The Sinkhorn dis
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -84,3 +85,42 @@ def sinkhorn_distance(a: Tensor, b: Tensor, *, epsilon: float = 0.01, rounds: in
             break
     plan = torch.exp((f[:, None] + g[None, :] - cost) / epsilon)
     return (plan * cost).sum()
+
+
+def distilled_knowledge(teacher_logits: Tensor, student_logits: Tensor, *, temperature: float = 10.0) -> Tensor:
+    """L_KD = temperature^2 D_KL(softmax(teacher / temperature) || softmax(student / temperature)).
+
+    Rows of `(N, C)` logits, averaged over rows. The square makes the gradient's size that of a cross-entropy at any
+    temperature (Hinton et al., "Distilling the knowledge in a neural network", 2015; METHODS, section 2). No gradient
+    reaches the teacher.
+    """
+    return temperature**2 * kl_divergence(teacher_logits.detach(), student_logits, temperature=temperature)
+
+
+def distance_preservation(
+    teacher: Tensor, student: Tensor, *, distance: Literal["squared", "euclidean", "cosine"] = "squared"
+) -> Tensor:
+    """L_DP: mean over pairs i < j of (D_T[i, j] - D_S[i, j])^2, D the distances within each set of embeddings.
+
+    Source: Porrello et al., "Robust re-identification by multiple views knowledge distillation", ECCV 2020
+    (METHODS, section 2); `squared` Euclidean distances are what its release compares, `cosine` those of unit vectors.
+
+    Args:
+        teacher, student: `(N, D)`, `(N, E)`, the same samples in the same order; widths may differ.
+
+    Raises:
+        ValueError: other than N rows on both sides, or fewer than two.
+    """
+    if len(teacher) != len(student) or len(teacher) < 2:
+        raise ValueError(
+            f"expected embeddings of the same samples, two or more; found {len(teacher)} of the teacher and "
+            f"{len(student)} of the student."
+        )
+    with torch.autocast(teacher.device.type, enabled=False):
+        pairs = []
+        for embeddings in (teacher.detach().float(), student.float()):
+            if distance == "cosine":
+                embeddings = F.normalize(embeddings, dim=1)
+            distances = F.pdist(embeddings)
+            pairs.append(distances if distance == "euclidean" else distances.square())
+        return (pairs[0] - pairs[1]).square().mean()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, get_args
+from typing import Annotated, Any, get_args
 
-from pydantic import Field
+from pydantic import Field, TypeAdapter
 
 from crossreid.methods.baseline import Baseline, BaselineOptions
 from crossreid.methods.information_bottleneck import InformationBottleneck, InformationBottleneckOptions
@@ -14,6 +14,7 @@ from crossreid.methods.variational_information_bottleneck import (
     VariationalInformationBottleneck,
     VariationalInformationBottleneckOptions,
 )
+from crossreid.methods.view_distillation import ViewDistillation, ViewDistillationOptions
 from crossreid.options import Options
 
 AnyOptions = (
@@ -21,8 +22,10 @@ AnyOptions = (
     | InformationBottleneckOptions
     | VariationalInformationBottleneckOptions
     | BaselineOptions
+    | ViewDistillationOptions
 )
 MethodOptions = Annotated[AnyOptions, Field(discriminator="name")]
+_NETWORK: TypeAdapter[AnyOptions] = TypeAdapter(MethodOptions)
 OPTIONS: dict[str, type[Options]] = {options.model_fields["name"].default: options for options in get_args(AnyOptions)}
 
 METHODS: dict[str, type] = {
@@ -30,6 +33,7 @@ METHODS: dict[str, type] = {
     "information_bottleneck": InformationBottleneck,
     "variational_information_bottleneck": VariationalInformationBottleneck,
     "baseline": Baseline,
+    "view_distillation": ViewDistillation,
 }
 
 
@@ -37,5 +41,33 @@ def build_method(options: AnyOptions, classes: int) -> Method:
     """The method that `options` name, for so many training identities, with freshly drawn weights."""
     if classes < 2:
         raise ValueError(f"expected at least 2 training identities, found {classes}.")
+    if isinstance(options, ViewDistillationOptions):
+        return ViewDistillation(options, classes, _build_network)
     method: Method = METHODS[options.name](options, classes)
     return method
+
+
+def _build_network(given: dict[str, Any], classes: int) -> Method:
+    """The method that `method.network` of a recipe describes."""
+    return build_method(network_options(given), classes)
+
+
+def network_options(given: dict[str, Any]) -> AnyOptions:
+    """The options of the method that `method.network` of a recipe describes.
+
+    Raises:
+        ValueError: what pydantic finds wrong in them, or the network is view_distillation's own.
+    """
+    options = _NETWORK.validate_python(given)
+    if isinstance(options, ViewDistillationOptions):
+        raise ValueError("method.network is for other methods' networks; leave it out for view_distillation's own")
+    return options
+
+
+def without_download(options: AnyOptions) -> AnyOptions:
+    """The same options with random weights in the backbone: for a network that a checkpoint is loaded into."""
+    changed: dict[str, Any] = {"backbone": options.backbone.model_copy(update={"weights": "none"})}
+    if isinstance(options, ViewDistillationOptions) and options.network is not None:
+        inner = without_download(network_options(options.network))
+        changed["network"] = inner.model_dump(mode="json")
+    return options.model_copy(update=changed)

@@ -9,14 +9,14 @@ from __future__ import annotations
 from typing import Literal
 
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from crossreid.data.loader import Batch
 from crossreid.losses.metric import triplet_loss
 from crossreid.methods.method import Method
-from crossreid.models.backbones import BackboneOptions
-from crossreid.models.heads import Encoder, concatenate_normalised, linear_classifier
+from crossreid.models.backbones import Backbone, BackboneOptions
+from crossreid.models.heads import Encoder, linear_classifier
 from crossreid.options import Options
 
 
@@ -36,7 +36,7 @@ class Baseline(Method):
         self.classifier = linear_classifier(self.encoder.width, classes)
 
     @property
-    def encoders(self) -> list[nn.Module]:
+    def encoders(self) -> list[Backbone]:
         return [self.encoder.backbone]
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
@@ -48,5 +48,9 @@ class Baseline(Method):
             "triplet": self.options.triplet_weight * triplet_loss(pooled, labels, margin=self.options.margin),
         }
 
-    def embed(self, images: Tensor, modalities: Tensor) -> Tensor:
-        return concatenate_normalised([self.encoder(images)])
+    def predict(self, images: Tensor, modalities: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.encoder(images)
+        return features, self.classifier(features)
+
+    def features(self, images: Tensor, modalities: Tensor) -> Tensor:
+        return self.encoder(images).float()

@@ -14,7 +14,7 @@ branch both as it is and in grey: four streams.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple, Self
 
@@ -28,7 +28,7 @@ from crossreid.data.records import Modality
 from crossreid.losses.distillation import cross_modal_pairs, mutual_learning, sinkhorn_distance
 from crossreid.losses.metric import modality_aware_ranking_loss
 from crossreid.methods.method import Method
-from crossreid.models.backbones import BackboneOptions
+from crossreid.models.backbones import Backbone, BackboneOptions
 from crossreid.models.grey import grey_version
 from crossreid.models.heads import (
     Bottleneck,
@@ -226,7 +226,7 @@ class ThreeBranch(Method):
         return {name: child for name, child in self.named_children() if isinstance(child, Branch)}
 
     @property
-    def encoders(self) -> list[nn.Module]:
+    def encoders(self) -> list[Backbone]:
         return [branch.encoder.backbone for branch in self.branches.values()]
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
@@ -248,8 +248,17 @@ class ThreeBranch(Method):
             terms["mutual"] = options.mutual_weight * self._mutual(*views.across["specific"])
         return terms | self.objective(views)
 
-    def embed(self, images: Tensor, modalities: Tensor) -> Tensor:
-        v, z = zip(*self.test_features(images, modalities).values(), strict=True)
+    def features(self, images: Tensor, modalities: Tensor) -> Tensor:
+        return self._concatenated(list(self.test_features(images, modalities).values()))
+
+    def predict(self, images: Tensor, modalities: Tensor) -> tuple[Tensor, Tensor]:
+        """Features as they are compared, and the mean of all streams' logits of v and of z."""
+        passes = self._pass(images, modalities, Branch.__call__).values()
+        logits = torch.stack([logits for parts in passes for logits in parts[2:4]]).mean(0)
+        return self._concatenated([(parts[0], parts[1]) for parts in passes]), logits
+
+    def _concatenated(self, streams: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+        v, z = zip(*streams, strict=True)
         if self.options.test_features == "observation":
             return concatenate_normalised(v)
         if self.options.test_features == "representation":

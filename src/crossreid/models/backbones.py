@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, Literal
 
 import timm
 import torch
@@ -16,7 +17,10 @@ from pydantic import Field
 from timm.layers import BlurPool2d
 from torch import Tensor, nn
 
+from crossreid.models.attention import BottleneckAttention, ChannelAttention
 from crossreid.options import Options
+
+ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.SiLU, nn.GELU, nn.Hardswish, nn.LeakyReLU, nn.ELU, nn.PReLU)
 
 
 class WeightsError(ValueError):
@@ -30,21 +34,13 @@ class BackboneOptions(Options):
         description="`imagenet` (by timm's name, from the internet), `none`, or a local .safetensors / .pth file.",
     )
     last_stride_one: bool = Field(True, description="Keep the last stage at the resolution of the one before it.")
+    last_activation: bool = Field(True, description="Keep the activation that the feature map comes out of.")
+    attention: Literal["none", "bam"] = Field(
+        "none", description="`bam`: a bottleneck attention module after each of stages 1 to 3."
+    )
     stage_attention: bool = Field(
         False, description="Put a parameter-free channel attention before every stage but the first."
     )
-
-
-class ChannelAttention(nn.Module):
-    """Parameter-free channel attention: each channel of `(B, C, H, W)` scaled by the sigmoid of its standing.
-
-    A channel's standing is its spatial mean, normalised over the channels of that image.
-    """
-
-    def forward(self, maps: Tensor) -> Tensor:
-        energy = maps.mean(dim=(2, 3))
-        standing = (energy - energy.mean(1, keepdim=True)) / (energy.std(1, keepdim=True, correction=0) + 1e-5)
-        return maps * torch.sigmoid(standing)[:, :, None, None]
 
 
 class Backbone(nn.Module):
@@ -63,8 +59,13 @@ class Backbone(nn.Module):
         self.width = int(self.network.num_features)  # type: ignore[arg-type]
         if options.last_stride_one:
             stride_one(self.network, options.name)
+        if not options.last_activation:
+            take_last_activation(self.network, options.name)
+        if options.attention == "bam":
+            put_bam_after_stages(self.network, options.name)
         if options.stage_attention:
             put_attention_before_stages(self.network, options.name)
+        self.last_stage = last_stage(self.network, options.name) if _feature_rows(self.network) else []
 
     def forward(self, images: Tensor) -> Tensor:
         maps: Tensor = self.network.forward_features(images)  # type: ignore[operator]
@@ -178,11 +179,74 @@ def classifier_keys(network: nn.Module, given: Mapping[str, Tensor]) -> set[str]
 
 def stages(network: nn.Module, name: str) -> list[str]:
     """Module names of the network's stages, stem first, from timm's own description of them."""
-    info = getattr(network, "feature_info", None)
-    if not info:
+    rows = _feature_rows(network)
+    if not rows:
         raise ValueError(f"backbone {name!r} does not name its stages. Choose a timm model with `feature_info`.")
-    rows = info if isinstance(info, list) else info.info
     return [row["module"] for row in rows]
+
+
+def _feature_rows(network: nn.Module) -> list[dict[str, Any]]:
+    info: Any = getattr(network, "feature_info", None) or []
+    return info if isinstance(info, list) else info.info
+
+
+def last_stage(network: nn.Module, name: str) -> list[str]:
+    """Names of the modules that follow the last stage but one."""
+    rows = stages(network, name)
+    previous = rows[-2] if len(rows) > 1 else ""
+    paths = [path for path, _ in network.named_modules()]
+    earlier = (i for i, path in enumerate(paths) if path == previous or path.startswith(f"{previous}."))
+    return paths[max(earlier, default=len(paths)) + 1 :]
+
+
+def take_last_activation(network: nn.Module, name: str) -> None:
+    """Replace by nothing the activation that the feature map comes out of, in place.
+
+    Raises:
+        ValueError: the map does not come out of an activation that is used there alone.
+    """
+    calls: list[tuple[str, Tensor]] = []
+    hooks = [
+        module.register_forward_hook(lambda _module, _inputs, output, path=path: calls.append((path, output)))
+        for path, module in network.named_modules()
+        if isinstance(module, ACTIVATIONS)
+    ]
+    training = network.training
+    try:
+        with torch.no_grad():
+            maps = network.eval().forward_features(torch.zeros(1, 3, 96, 96))  # type: ignore[operator]
+    except (RuntimeError, AssertionError, AttributeError):
+        calls.clear()
+    finally:
+        network.train(training)
+        for hook in hooks:
+            hook.remove()
+    path = calls[-1][0] if calls else ""
+    if not calls or calls[-1][1] is not maps or sum(other == path for other, _ in calls) > 1:
+        raise ValueError(
+            f"backbone {name!r}: its feature map does not come out of an activation. "
+            "Set `method.backbone.last_activation=true` for it."
+        )
+    parent, _, key = path.rpartition(".")
+    setattr(network.get_submodule(parent), key, nn.Identity())
+
+
+def put_bam_after_stages(network: nn.Module, name: str) -> None:
+    """A `BottleneckAttention` at the end of stages 1 to 3, those before the last, in place.
+
+    Raises:
+        ValueError: the network's stages are no sequences of blocks.
+    """
+    rows = stages(network, name)
+    channels = {row["module"]: row["num_chs"] for row in _feature_rows(network)}
+    for row in rows[-4:-1]:
+        stage = network.get_submodule(row)
+        if not isinstance(stage, nn.Sequential):
+            raise ValueError(
+                f"backbone {name!r}: its stage {row} is no sequence of blocks that attention can follow. "
+                "Set `method.backbone.attention=none` for it, or choose a ResNet."
+            )
+        stage.add_module("bam", BottleneckAttention(channels[row]))
 
 
 def stride_one(network: nn.Module, name: str) -> None:
@@ -191,13 +255,8 @@ def stride_one(network: nn.Module, name: str) -> None:
     Raises:
         ValueError: that does not double the height and the width of the network's feature map.
     """
-    rows = stages(network, name)
-    previous = rows[-2] if len(rows) > 1 else ""
-    paths = [path for path, _ in network.named_modules()]
-    earlier = (i for i, path in enumerate(paths) if path == previous or path.startswith(f"{previous}."))
-    end = max(earlier, default=len(paths))
     before = _map_size(network)
-    for path in paths[end + 1 :]:
+    for path in last_stage(network, name):
         layer = network.get_submodule(path)
         if getattr(layer, "stride", 1) in (1, (1, 1)):
             continue

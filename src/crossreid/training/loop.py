@@ -235,7 +235,8 @@ def fit(
                             average.update_parameters(method)
                     if tracker is not None:
                         now = time.perf_counter()
-                        speed = len(batch[0]) * fabric.world_size / (now - clock)
+                        images = batch[0].shape[:-3].numel() if batch[0].ndim > 3 else len(batch[0])
+                        speed = images * fabric.world_size / (now - clock)
                         clock = now
                         rate = optimiser.param_groups[0]["lr"]
                         row = {"step": step, "epoch": epoch, "losses": losses, "total": sum(losses.values())}

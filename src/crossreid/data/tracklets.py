@@ -1,0 +1,128 @@
+"""Tracklets, and how the images of a set are drawn from them.
+
+A tracklet is what one camera films of one identity at a stretch. Every draw here is uniform and, as long as there are
+images enough, without replacement; where there are not, each is taken as often as any other, give or take one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+
+from crossreid.data.records import DataError, Modality, Record, in_order
+from crossreid.options import Options
+
+
+class SetOptions(Options):
+    size: int = Field(1, ge=1, le=256, description="N, images a set; 1 trains on single images.")
+    source: Literal["tracklet", "cameras", "identity"] = Field(
+        "tracklet",
+        description="Where a set's images come from: one tracklet, the identity's cameras as evenly as they allow, or any "
+        "images of the identity (no camera labels needed).",
+    )
+    draw: Literal["chunks", "random"] = Field(
+        "chunks", description="Of a tracklet: one image from each of N equal chunks, or any N of its images."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Tracklet:
+    """The images of one identity, camera and modality in the order of time; at least one.
+
+    `name` is unique among the tracklets of a data set.
+    """
+
+    name: str
+    frames: tuple[Record, ...]
+
+    def __post_init__(self) -> None:
+        if not self.frames:
+            raise DataError(f"tracklet {self.name!r} is empty. Expected one frame or more; remove it from the lists.")
+
+    @property
+    def identity(self) -> str:
+        return self.frames[0].identity
+
+    @property
+    def camera(self) -> int:
+        return self.frames[0].camera
+
+    @property
+    def modality(self) -> Modality:
+        return self.frames[0].modality
+
+
+def tracklet_name(record: Record) -> str:
+    """The tracklet that an image is of, unique in its data set; of an image of no tracklet, the image itself."""
+    if record.tracklet is None:
+        return f"{record.path.as_posix()}#{record.modality.name}"
+    return f"{record.identity}/{record.camera}/{record.modality.name}/{record.tracklet}"
+
+
+def tracklets_of(records: Iterable[Record]) -> list[Tracklet]:
+    """The tracklets of records, in the canonical order of their first images; an image of no tracklet is one by itself."""
+    groups: dict[str, list[Record]] = {}
+    for record in in_order(records):
+        groups.setdefault(tracklet_name(record), []).append(record)
+    return [
+        Tracklet(name, tuple(sorted(frames, key=lambda frame: (frame.frame, frame.path.as_posix()))))
+        for name, frames in groups.items()
+    ]
+
+
+def one_of_each_chunk(length: int, count: int, generator: np.random.Generator | None = None) -> np.ndarray:
+    """Places `(count,)`, ascending, one in each of `count` equal chunks of 0 ... length - 1.
+
+    With a generator any place of its chunk, else the middle one. Of fewer places than chunks, each is taken about
+    equally often.
+    """
+    _refuse_nothing(length, count)
+    edges = np.arange(count + 1) * length / count
+    if length < count or generator is None:
+        return ((edges[:-1] + edges[1:]) / 2).astype(np.int64)
+    # Whole places belong to the chunk that they begin in, so that chunks are as equal as whole numbers allow.
+    whole = np.ceil(edges - 1e-9).astype(np.int64)
+    return whole[:-1] + (generator.random(count) * np.diff(whole)).astype(np.int64)
+
+
+def spread_over(length: int, count: int) -> np.ndarray:
+    """Places of at most `count` images of a tracklet for testing: all of a short one, else one of each equal chunk."""
+    return np.arange(length) if length <= count else one_of_each_chunk(length, count)
+
+
+def at_random(length: int, count: int, generator: np.random.Generator) -> np.ndarray:
+    """`count` of the places 0 ... length - 1 in random order."""
+    _refuse_nothing(length, count)
+    rounds = [generator.permutation(length) for _ in range(-(-count // length))]
+    rounds[-1] = rounds[-1][: count - length * (len(rounds) - 1)]
+    return generator.permutation(np.concatenate(rounds))
+
+
+def across_cameras(groups: Sequence[np.ndarray], count: int, generator: np.random.Generator) -> np.ndarray:
+    """`count` members of `groups`, one group a camera, in random order.
+
+    Cameras give as equally many as their sizes allow, which give one more is drawn; within a camera any are as likely.
+    """
+    sizes = np.array([len(group) for group in groups])
+    _refuse_nothing(int(sizes.sum()), count)
+    again, count_left = divmod(count, int(sizes.sum()))
+    shares = np.zeros(len(groups), dtype=np.int64)
+    while (missing := count_left - int(shares.sum())) > 0:
+        giving = generator.permutation(np.flatnonzero(shares < sizes))[:missing]
+        shares[giving] += 1
+    drawn = [
+        np.asarray(group)[generator.permutation(len(group))[:share]]
+        for group, share in zip(groups, shares, strict=True)
+    ]
+    return generator.permutation(np.concatenate([np.asarray(group) for group in groups] * again + drawn))
+
+
+def _refuse_nothing(length: int, count: int) -> None:
+    if length < 1 or count < 1:
+        raise ValueError(
+            f"expected one image or more to draw from, and one or more to draw; found {length} and {count}."
+        )

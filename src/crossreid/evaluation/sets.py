@@ -1,0 +1,141 @@
+"""Who is compared when queries or gallery entries are sets of images: image to video, video to video, and between.
+
+A video is a tracklet, of which some frames are embedded, one from each of so many equal chunks, and averaged; an image
+is one frame. The image of a filmed query is its tracklet's first frame, as MARS and Duke-Video-ReID are scored by
+(METHODS, section 2); where a data set lists images, each of them queries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from crossreid.data.records import INFRARED, VISIBLE, DataError, Record
+from crossreid.data.tracklets import Tracklet, spread_over, tracklet_name, tracklets_of
+from crossreid.evaluation.embedding import embed_sets
+from crossreid.evaluation.features import Features, positions_of
+
+IMAGE, VIDEO = 1, None
+KINDS: dict[str, tuple[int | None, int | None]] = {
+    "i2i": (IMAGE, IMAGE),
+    "i2v": (IMAGE, VIDEO),
+    "v2i": (VIDEO, IMAGE),
+    "v2v": (VIDEO, VIDEO),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SetSetting:
+    """Images of each query and of each gallery entry: one, so many of a tracklet, all (0), or a video's (None)."""
+
+    query: int | None
+    gallery: int | None
+
+    @property
+    def name(self) -> str:
+        return f"{_counted(self.query)} to {_counted(self.gallery)}"
+
+
+def _counted(images: int | None) -> str:
+    return {None: "video", 0: "all images", 1: "image"}.get(images, f"{images} images")
+
+
+def settings_of(kinds: Iterable[str]) -> list[SetSetting]:
+    """Those of the names in `KINDS`. Raises `ValueError` for another."""
+    for kind in (kinds := list(kinds)):
+        if kind not in KINDS:
+            raise ValueError(f"unknown kind of comparison {kind!r}; choose of: {', '.join(KINDS)}.")
+    return [SetSetting(*KINDS[kind]) for kind in kinds]
+
+
+def set_features(
+    method: Any,
+    query: Sequence[Record],
+    gallery: Sequence[Record],
+    settings: Sequence[SetSetting],
+    *,
+    frames: int,
+    first_frame: bool,
+    skip: bool = False,
+    advance: Callable[..., object] | None = None,
+    **reading: Any,
+) -> dict[str, Features]:
+    """Features by the name of each setting, queries first; each image is embedded once for all settings.
+
+    Where both modalities are there, each setting is taken in both directions, infrared to visible first.
+
+    Args:
+        frames: of a video, at most so many frames, one from each equal chunk; a shorter tracklet is used whole.
+        first_frame: whether the image of a tracklet is its first frame only; else every image stands for itself.
+        skip: leave frames that cannot be read out of their set, with a warning; else they stop it, named.
+        reading: as `embed_sets` takes it.
+
+    Raises:
+        DataError: nothing to compare, or a set of which no image can be read.
+    """
+    plans: dict[str, tuple[list[Tracklet], list[Tracklet]]] = {}
+    for direction, asking, answering in _directions(query, gallery):
+        pool = [*asking, *answering]
+        for setting in settings:
+            plans[f"{direction}{setting.name}"] = (
+                _entries(asking, pool, setting.query, frames, first_frame),
+                _entries(answering, answering, setting.gallery, frames, first_frame),
+            )
+    if not all(side for plan in plans.values() for side in plan):
+        raise DataError("query or gallery is empty; expected a tracklet or an image on either side.")
+    unique = {
+        entry: place for place, entry in enumerate(dict.fromkeys(e for p in plans.values() for s in p for e in s))
+    }
+    embeddings = embed_sets(method, [entry.frames for entry in unique], skip=skip, advance=advance, **reading)
+    return {
+        name: _features(asking, answering, embeddings[[unique[entry] for entry in (*asking, *answering)]])
+        for name, (asking, answering) in plans.items()
+    }
+
+
+def _directions(
+    query: Sequence[Record], gallery: Sequence[Record]
+) -> list[tuple[str, Sequence[Record], Sequence[Record]]]:
+    everyone = list(dict.fromkeys((*query, *gallery)))
+    by = {modality: [record for record in everyone if record.modality == modality] for modality in (INFRARED, VISIBLE)}
+    if not (by[INFRARED] and by[VISIBLE]):
+        return [("", query, gallery)]
+    return [
+        ("infrared to visible, ", by[INFRARED], by[VISIBLE]),
+        ("visible to infrared, ", by[VISIBLE], by[INFRARED]),
+    ]
+
+
+def _entries(
+    records: Sequence[Record], pool: Sequence[Record], images: int | None, frames: int, first_frame: bool
+) -> list[Tracklet]:
+    """What stands on one side. A tracklet of which `records` hold an image has all its frames that are in `pool`."""
+    if images == IMAGE and not first_frame:
+        return [Tracklet(tracklet_name(record), (record,)) for record in dict.fromkeys(records)]
+    names = {tracklet_name(record) for record in records}
+    whole = tracklets_of(dict.fromkeys(record for record in pool if tracklet_name(record) in names))
+    if images == IMAGE:
+        return [Tracklet(tracklet.name, tracklet.frames[:1]) for tracklet in whole]
+    count = frames if images is None else images
+    return [
+        Tracklet(t.name, tuple(t.frames[place] for place in spread_over(len(t.frames), count))) if count else t
+        for t in whole
+    ]
+
+
+def _features(asking: Sequence[Tracklet], answering: Sequence[Tracklet], embeddings: np.ndarray) -> Features:
+    entries = [*asking, *answering]
+    return Features(
+        embeddings=embeddings,
+        identities=np.array([entry.identity for entry in entries], dtype=np.str_),
+        cameras=np.array([entry.camera for entry in entries], dtype=np.int64),
+        modalities=np.array([int(entry.modality) for entry in entries], dtype=np.int64),
+        positions=positions_of([(entry.identity, entry.camera) for entry in entries]),
+        names=np.array([entry.frames[0].path.as_posix() for entry in entries], dtype=np.str_),
+        roles=np.repeat(["query", "gallery"], [len(asking), len(answering)]),
+        frames=np.array([entry.frames[0].frame for entry in entries], dtype=np.int64),
+        tracklets=np.array([entry.name for entry in entries], dtype=np.str_),
+    )

@@ -1,0 +1,206 @@
+"""Views knowledge distillation: a teacher that sees many views of an identity teaches a student that sees few.
+
+Source: Porrello et al., "Robust re-identification by multiple views knowledge distillation", ECCV 2020 (METHODS,
+section 2). Without a teacher the same objective, L_CE + L_TR on sets of images, trains the teacher itself. With one,
+
+    L = L_CE + L_TR + alpha L_KD + beta L_DP,
+
+where the student sees the first M images of each set and the teacher all N. Any method's network may be either of
+them. The student's features are those before the BN neck, averaged over the set; its logits are the mean of its images'.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from crossreid.data.loader import Batch
+from crossreid.losses.distillation import distance_preservation, distilled_knowledge
+from crossreid.losses.metric import triplet_loss
+from crossreid.methods.method import Method, Network
+from crossreid.models.backbones import Backbone, BackboneOptions
+from crossreid.models.heads import Encoder, linear_classifier
+from crossreid.options import Options
+
+
+class ViewDistillationOptions(Options):
+    name: Literal["view_distillation"] = Field(
+        "view_distillation", description="Views knowledge distillation: a teacher of many views, a student of few."
+    )
+    backbone: BackboneOptions = Field(BackboneOptions(last_activation=False), description="The encoder.")
+    network: dict[str, Any] | None = Field(
+        None,
+        description="Another method's options, as under `method`, whose network learns here; null: one encoder and its neck.",
+    )
+    teacher: Path | None = Field(None, description="Folder of the teacher's run; null trains without a teacher.")
+    start: Literal["weights", "teacher"] | Path = Field(
+        "weights",
+        union_mode="left_to_right",
+        description="What the network starts as: the backbone's weights, the teacher, or a run of the same network.",
+    )
+    reset_last_stage: bool = Field(
+        True, description="Of a start from a run: keep the backbone's own weights in its last stage, and new heads."
+    )
+    images: int | None = Field(None, ge=1, description="M, images of each set that the student sees; null for all.")
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="Label smoothing of the cross-entropy.")
+    margin: float | None = Field(None, gt=0, description="Margin of the triplet loss; null for the soft margin.")
+    identity_weight: float = Field(1.0, ge=0, description="Weight of the cross-entropy, L_CE.")
+    triplet_weight: float = Field(1.0, ge=0, description="Weight of the triplet loss, L_TR.")
+    temperature: float = Field(10.0, gt=0, description="tau, the temperature of the teacher's knowledge.")
+    knowledge_weight: float = Field(0.1, ge=0, description="alpha, the weight of the teacher's knowledge, L_KD.")
+    distance_weight: float = Field(1e-4, ge=0, description="beta, the weight of the distances' preservation, L_DP.")
+    distance: Literal["squared", "euclidean", "cosine"] = Field(
+        "squared", description="Distances that are preserved; `cosine` between networks of different scale."
+    )
+    test_features: Literal["pooled", "neck"] = Field(
+        "pooled", description="What is averaged over a set and compared: features before the neck, or behind it."
+    )
+
+
+class SetNetwork(Network):
+    """One encoder and a classifier behind its BN neck."""
+
+    def __init__(self, options: ViewDistillationOptions, classes: int) -> None:
+        super().__init__()
+        self.encoder = Encoder(options.backbone)
+        self.classifier = linear_classifier(self.encoder.width, classes)
+        self.behind_neck = options.test_features == "neck"
+
+    @property
+    def encoders(self) -> list[Backbone]:
+        return [self.encoder.backbone]
+
+    def predict(self, images: Tensor, modalities: Tensor) -> tuple[Tensor, Tensor]:
+        pooled = self.encoder.pool(images)
+        return pooled, self.classifier(self.encoder.neck(pooled))
+
+    def features(self, images: Tensor, modalities: Tensor) -> Tensor:
+        pooled = self.encoder.pool(images)
+        return (self.encoder.neck(pooled) if self.behind_neck else pooled).float()
+
+
+class ViewDistillation(Method):
+    """The network that learns; `teach(teacher)` gives it a teacher, which is no part of its state.
+
+    Args:
+        build: makes another method's network from `options.network` and the number of classes.
+    """
+
+    def __init__(
+        self,
+        options: ViewDistillationOptions,
+        classes: int,
+        build: Callable[[dict[str, Any], int], Method] | None = None,
+    ) -> None:
+        super().__init__()
+        self.options = options
+        self.network: Network
+        if options.network is None:
+            self.network = SetNetwork(options, classes)
+        elif build is None:
+            raise ValueError("method.network names another method, which only `crossreid.build_method` can build.")
+        else:
+            self.network = build(options.network, classes)
+        # In a tuple, so that it is no submodule: neither saved nor averaged nor trained with the student.
+        self._teacher: tuple[Method, ...] = ()
+
+    @property
+    def encoders(self) -> list[Backbone]:
+        return self.network.encoders
+
+    @property
+    def teacher(self) -> Method | None:
+        return self._teacher[0] if self._teacher else None
+
+    def teach(self, teacher: Method) -> None:
+        """Learn from `teacher`, which is frozen: no gradient, no dropout, the batch's own statistics, no buffer changed."""
+        teacher.eval().requires_grad_(False)
+        for module in teacher.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.train()
+                module.track_running_stats = False
+        self._teacher = (teacher.to(next(self.parameters()).device),)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> ViewDistillation:
+        for teacher in self._teacher:
+            teacher._apply(fn)
+        super()._apply(fn, recurse)
+        return self
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Terms `identity`, `triplet` and, with a teacher, `knowledge` and `distance`.
+
+        The batch is of sets, or of images, each of which then is a set of one.
+        """
+        options = self.options
+        images, modalities = batch.images, batch.modalities
+        if images.ndim == 4:
+            images, modalities = images[:, None], modalities[:, None]
+        own = images.shape[1] if options.images is None else options.images
+        if own > images.shape[1]:
+            raise ValueError(
+                f"method.images is {own}, but a set has {images.shape[1]}. Expected the student's among the teacher's: "
+                "raise data.sets.size or lower method.images."
+            )
+        features, logits = over_sets(self.predict, images[:, :own], modalities[:, :own])
+        features, logits, labels = self.gather(features), self.gather(logits), self.gather(batch.labels)
+        terms = {
+            "identity": options.identity_weight
+            * F.cross_entropy(logits.float(), labels, label_smoothing=options.label_smoothing),
+            "triplet": options.triplet_weight * triplet_loss(features, labels, margin=options.margin),
+        }
+        if self.teacher is None:
+            return terms
+        with torch.no_grad():
+            shown, told = over_sets(self.teacher.predict, images, modalities)
+        shown, told = self.gather(shown), self.gather(told)
+        return terms | {
+            "knowledge": options.knowledge_weight * distilled_knowledge(told, logits, temperature=options.temperature),
+            "distance": options.distance_weight * distance_preservation(shown, features, distance=options.distance),
+        }
+
+    def predict(self, images: Tensor, modalities: Tensor) -> tuple[Tensor, Tensor]:
+        return self.network.predict(images, modalities)
+
+    def features(self, images: Tensor, modalities: Tensor) -> Tensor:
+        return self.network.features(images, modalities)
+
+
+def over_sets(
+    predict: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]], images: Tensor, modalities: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Means over each set of what `predict` gives of its images: `(B, T, 3, H, W)`, `(B, T)` to `(B, D)`, `(B, C)`."""
+    count, size = images.shape[:2]
+    parts = predict(images.flatten(0, 1), modalities.flatten())
+    features, logits = (part.float().unflatten(0, (count, size)).mean(1) for part in parts)
+    return features, logits
+
+
+def start_from(student: ViewDistillation, source: Method, *, reset_last_stage: bool) -> None:
+    """Give `student` the weights of `source`, whose network is of the same kind.
+
+    With `reset_last_stage` the encoders' last stages, necks, bottlenecks and classifiers stay as they are.
+
+    Raises:
+        ValueError: the networks differ.
+    """
+    given: Network = source.network if isinstance(source, ViewDistillation) else source
+    own, other = student.network.state_dict(), given.state_dict()
+    if {key: value.shape for key, value in own.items()} != {key: value.shape for key, value in other.items()}:
+        raise ValueError(
+            "the network to start from is of another architecture than the one that learns. Start from weights "
+            "(method.start=weights) or from a run of the same architecture."
+        )
+    if not reset_last_stage:
+        student.network.load_state_dict(other)
+        return
+    for mine, theirs in zip(student.encoders, given.encoders, strict=True):
+        reset = tuple(f"network.{path}." for path in mine.last_stage)
+        kept = {key: value for key, value in theirs.state_dict().items() if not key.startswith(reset)}
+        mine.load_state_dict(kept, strict=False)
