@@ -37,8 +37,8 @@ from crossreid.evaluation.scores import Score
 from crossreid.losses.information import Estimator
 from crossreid.recipe import Recipe, load_recipe
 from crossreid.runs import Run, open_run, train, write_json, write_text
-from crossreid.scoring import score_features, space_features
-from crossreid.studies import Cell, Study, cell_recipe
+from crossreid.scoring import comparisons, embed_compared, score_features, score_sets, space_features
+from crossreid.studies import COLUMNS, Cell, Study, cell_recipe
 from crossreid.training.signals import Interrupted, stop_signals
 
 SPACES = ("v", "z", "both")
@@ -53,6 +53,7 @@ class Job:
     seed: int
     recipe: Recipe
     folder: Path
+    needs: tuple[Path, ...] = ()
 
     @property
     def results(self) -> Path:
@@ -90,12 +91,19 @@ def run_study(
         )
     if not seeds:
         raise StudyError("expected one seed or more.")
-    planned = [
-        Job(cell, seed, cell_recipe(base, cell, seed, rival), out / cell.key / f"seed-{seed}")
-        for seed in seeds
-        for cell in study.cells
-        if not only or cell.key in only
-    ]
+    wanted = set(only) or {cell.key for cell in study.cells}
+    for cell in reversed(study.cells):  # none needs a later one
+        if cell.key in wanted:
+            wanted |= cell.needs
+
+    def job_of(cell: Cell, seed: int) -> Job:
+        recipe = (
+            study.recipe(base, cell, seed, out) if study.recipe else cell_recipe(base, cell, seed, rival)
+        )  # fmt: skip
+        needs = tuple(out / key / f"seed-{seed}" / "results.json" for key in cell.needs)
+        return Job(cell, seed, recipe, out / cell.key / f"seed-{seed}", needs)
+
+    planned = [job_of(cell, seed) for seed in seeds for cell in study.cells if cell.key in wanted]
     for job in planned:
         _refuse_other_recipe(job)
     pending = [job for job in planned if not job.results.is_file()]
@@ -144,9 +152,13 @@ def _run_all(pending: list[Job], jobs: int | None, *, done: int) -> list[Job]:
         task = bar.add_task("runs", total=done + len(pending), completed=done)
         while (waiting or running) and not received:
             for place, environment in enumerate(places):
-                if place not in running and waiting:
-                    job = waiting.pop(0)
-                    running[place] = job, _start(job, environment)
+                ready = next((job for job in waiting if all(path.is_file() for path in job.needs)), None)
+                if place not in running and ready is not None:
+                    waiting.remove(ready)
+                    running[place] = ready, _start(ready, environment)
+            if not running:
+                failed += waiting  # what they need has failed
+                break
             bar.update(task, description=", ".join(str(job.folder) for job, _ in running.values()))
             for place, (job, process) in list(running.items()):
                 if process.poll() is None:
@@ -182,6 +194,8 @@ def _log(job: Job) -> Path:
 
 
 def _last_line(job: Job) -> str:
+    if not _log(job).is_file():
+        return "not begun: a run that it needs has failed"
     lines = [line.strip() for line in _log(job).read_text(encoding="utf-8", errors="replace").splitlines()]
     return next((line for line in reversed(lines) if line), "ended without a word")
 
@@ -198,7 +212,12 @@ def train_and_score(recipe: Recipe, folder: Path) -> None:
 
 
 def score_spaces(run: Run) -> dict[str, Score]:
-    """The score of v, of z and of both, all streams of each concatenated, in the protocol's first setting."""
+    """The score of v, of z and of both, all streams of each concatenated, in the protocol's first setting; of sets of
+    images that of each comparison."""
+    if comparisons(run.split, run.recipe):
+        return {
+            s.setting: s for s in score_sets(embed_compared(run.method, run.split, run.recipe), run.split, run.recipe)
+        }
     setting = PROTOCOLS[run.split.protocol].settings[0].name
     spaces = space_features(run.method, run.split, run.recipe)
     return {name: score_features(spaces[name], run.split, run.recipe, settings=[setting])[0] for name in SPACES}
@@ -215,7 +234,11 @@ def summary(study: Study, out: Path) -> dict[str, Any]:
         if not found:
             continue
         seeds = sorted(found)
-        scores = {space: [Score.from_json(found[seed]["scores"][space]) for seed in seeds] for space in SPACES}
+        spaces = list(dict.fromkeys(space for space, _ in study.columns))
+        if missing := [space for space in spaces if space not in found[seeds[0]]["scores"]]:
+            known = ", ".join(found[seeds[0]]["scores"])
+            raise StudyError(f"{out / cell.key}: no score of {missing[0]!r}; its runs have {known}.")
+        scores = {space: [Score.from_json(found[seed]["scores"][space]) for seed in seeds] for space in spaces}
         rows.append(
             {
                 "key": cell.key, "title": cell.title, "group": cell.group, "method": cell.method, "place": cell.place,
@@ -228,13 +251,14 @@ def summary(study: Study, out: Path) -> dict[str, Any]:
                 },
             }
         )  # fmt: skip
-        first = scores["v"][0]
+        first = scores[spaces[0]][0]
         about = {"protocol": first.protocol, "setting": first.setting, "chance": first.chance_rank1}
     return {
         "study": study.name,
         "title": study.title,
         "axis": study.axis,
         "reference": study.reference,
+        **({} if study.columns == COLUMNS else {"columns": study.columns, "compared": study.compared}),
         **about,
         "rows": rows,
     }

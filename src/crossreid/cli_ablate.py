@@ -15,10 +15,12 @@ if TYPE_CHECKING:
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Studies of variational distillation: many runs, one table. The same command again goes on where it stopped.",
+    help="Studies: many runs, one table. The same command again goes on where it stopped.",
 )
 
-RecipeFile = Annotated[Path, typer.Argument(help="A recipe of a three-branch method, YAML.")]
+RecipeFile = Annotated[
+    Path, typer.Argument(help="A recipe, YAML: of a three-branch method, or of a teacher and a student.")
+]
 Out = Annotated[Path | None, typer.Option(help="Folder of the study; studies/NAME by default.")]
 Seeds = Annotated[str, typer.Option(help="Seeds, each a run of every cell: 0-2 or 0,1,2.")]
 Jobs = Annotated[int | None, typer.Option(min=1, help="Runs at a time; by default one a GPU, without GPUs one.")]
@@ -62,6 +64,27 @@ def weight(
     from crossreid.studies import weight_study
 
     _run(weight_study(), recipe, out, seeds, jobs, override, rival, only)
+
+
+@app.command()
+def vkd(
+    recipe: RecipeFile, out: Out = None, seeds: Seeds = "0-2", jobs: Jobs = None, override: Set = None, only: Only = None,
+) -> None:  # fmt: skip
+    """Views knowledge distillation: teacher, students, loss terms, no teacher, no camera labels, views against time."""
+    from crossreid.view_studies import view_study
+
+    _run(view_study(), recipe, out, seeds, jobs, override, None, only)
+
+
+@app.command()
+def cross_distillation(
+    recipe: RecipeFile, out: Out = None, seeds: Seeds = "0-2", jobs: Jobs = None, override: Set = None, only: Only = None,
+    networks: Annotated[str, typer.Option(help="timm models, with commas: each teaches each.")] = "resnet18,resnet50",
+) -> None:  # fmt: skip
+    """Cross-distillation: a teacher of each architecture, and a student of each from each."""
+    from crossreid.view_studies import cross_study
+
+    _run(cross_study(networks.split(",")), recipe, out, seeds, jobs, override, None, only)
 
 
 @app.command()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from crossreid.evaluation.published import VD_ABLATION
@@ -15,6 +16,7 @@ RIVALS = ("information_bottleneck", "variational_information_bottleneck")
 SHORT = {"information_bottleneck": "IB", "variational_information_bottleneck": "VIB", VD: "VD"}
 BRANCHES = {"specific": "modality-specific branches", "shared": "shared branch", "all": "all three branches"}
 TERMS = {"self_weight": "VSD", "cross_weight": "VCD", "consistency_weight": "VML"}
+COLUMNS = (("v", "rank-1"), ("z", "rank-1"), ("both", "rank-1"), ("both", "mAP"))
 SIZES = (8, 16, 32, 64, 128, 256, 512, 1024, 2048)
 WEIGHTS: dict[str, tuple[float, ...]] = {
     VD: (0.1, 0.5, 2.0, 8.0),
@@ -27,7 +29,8 @@ WEIGHTS: dict[str, tuple[float, ...]] = {
 class Cell:
     """One row of a study: a folder's name, what a person reads, the method it trains and its changed keys.
 
-    `group` is what its rows are listed under, `place` its position on the study's axis where it has one.
+    `group` is what its rows are listed under, `place` its position on the study's axis where it has one; `teacher` and
+    `start` are the cells whose runs of the same seed teach it and are its start.
     """
 
     key: str
@@ -37,17 +40,31 @@ class Cell:
     changes: Mapping[str, Any]
     published: Mapping[str, float] | None = None
     place: float | None = None
+    teacher: str | None = None
+    start: str | None = None
+
+    @property
+    def needs(self) -> set[str]:
+        """The cells whose runs must be there first."""
+        return {key for key in (self.teacher, self.start) if key is not None}
 
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """Cells in the order of the table; `reference` is the cell that others are compared with, seed by seed."""
+    """Cells in the order of the table; `reference` is the cell that others are compared with, seed by seed.
+
+    `columns` are the figures of the table, each of a space and of one name, `compared` the place among them of the one
+    whose differences are given. `recipe(base, cell, seed, out)` makes a cell's recipe; `cell_recipe` where it is None.
+    """
 
     name: str
     title: str
     cells: tuple[Cell, ...]
     reference: str
     axis: str | None = None
+    columns: tuple[tuple[str, str], ...] = COLUMNS
+    compared: int = 2
+    recipe: Callable[[Recipe, Cell, int, Path], Recipe] | None = None
 
 
 def vd_study() -> Study:

@@ -13,6 +13,8 @@ from scipy.stats import entropy
 
 from crossreid.losses.distillation import (
     cross_modal_pairs,
+    distance_preservation,
+    distilled_knowledge,
     js_divergence,
     kl_divergence,
     mutual_learning,
@@ -186,3 +188,71 @@ def test_sinkhorn_of_equal_points_has_finite_gradients():
     value.backward()
     assert value.item() == 0
     assert torch.isfinite(points.grad).all()
+
+
+def rows_of(seed, *shape):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("temperature", [1.0, 4.0, 10.0])
+def test_distilled_knowledge_is_what_its_definition_says(temperature):
+    told, own = rows_of(0, 5, 7) * 3, rows_of(1, 5, 7) * 3
+    expected = 0.0
+    for p_row, q_row in zip(told.double().numpy(), own.double().numpy(), strict=True):
+        p, q = np.exp(p_row / temperature), np.exp(q_row / temperature)
+        p, q = p / p.sum(), q / q.sum()
+        expected += temperature**2 * (p * np.log(p / q)).sum() / 5
+    assert distilled_knowledge(told, own, temperature=temperature).item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_at_a_high_temperature_the_gradient_is_that_of_matching_logits():
+    """Hinton et al., 2015: tau^2 times the divergence tends to half the mean squared difference of centred logits."""
+    told, own = rows_of(0, 4, 6), rows_of(1, 4, 6).requires_grad_()
+    (found,) = torch.autograd.grad(distilled_knowledge(told, own, temperature=1000.0), own)
+    difference = (own - own.mean(1, keepdim=True)) - (told - told.mean(1, keepdim=True))
+    torch.testing.assert_close(found, difference.detach() / (4 * 6), atol=1e-3, rtol=1e-2)
+
+
+def test_no_gradient_reaches_the_teacher():
+    told, own = rows_of(0, 4, 6).requires_grad_(), rows_of(1, 4, 6).requires_grad_()
+    (distilled_knowledge(told, own) + distance_preservation(told, own)).backward()
+    assert told.grad is None
+    assert own.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("distance", ["squared", "euclidean", "cosine"])
+def test_distance_preservation_equals_a_loop_over_pairs(distance):
+    told, own = rows_of(0, 6, 5), rows_of(1, 6, 3)
+
+    def between(rows, i, j):
+        a, b = rows[i].double(), rows[j].double()
+        if distance == "cosine":
+            a, b = a / a.norm(), b / b.norm()
+        squared = float(((a - b) ** 2).sum())
+        return squared**0.5 if distance == "euclidean" else squared
+
+    pairs = [(i, j) for i in range(6) for j in range(i + 1, 6)]
+    expected = sum((between(told, i, j) - between(own, i, j)) ** 2 for i, j in pairs) / len(pairs)
+    assert distance_preservation(told, own, distance=distance).item() == pytest.approx(expected, rel=1e-4)
+
+
+@given(st.integers(2, 6), st.integers(0, 50))
+def test_distances_do_not_change_under_rotation_or_shift(count, seed):
+    rows = rows_of(seed, count, 4)
+    turn, _ = torch.linalg.qr(rows_of(seed + 1, 4, 4))
+    for distance in ("squared", "euclidean"):
+        assert distance_preservation(rows, rows @ turn + 3, distance=distance).item() == pytest.approx(0, abs=1e-6)
+    assert distance_preservation(rows, 2 * rows, distance="cosine").item() == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize("distance", ["squared", "euclidean", "cosine"])
+def test_equal_embeddings_have_a_finite_gradient(distance):
+    own = torch.ones(3, 4, requires_grad=True)
+    distance_preservation(rows_of(0, 3, 4), own, distance=distance).backward()
+    assert own.grad.isfinite().all()
+
+
+def test_distances_need_two_samples_on_both_sides():
+    for told, own in ((1, 1), (3, 2)):
+        with pytest.raises(ValueError, match="two or more"):
+            distance_preservation(rows_of(0, told, 4), rows_of(1, own, 4))

@@ -1,5 +1,6 @@
 """Backbones by what comes out of them: map sizes, weights that fit and weights that are refused."""
 
+import copy
 import os
 import pickle
 
@@ -11,6 +12,7 @@ from safetensors.torch import save_file
 from crossreid.models.backbones import (
     Backbone,
     BackboneOptions,
+    BottleneckAttention,
     ChannelAttention,
     WeightsError,
     load_local_weights,
@@ -223,3 +225,72 @@ def test_weights_of_another_architecture_are_refused(tmp_path):
     torch.save(other.state_dict(), tmp_path / "w.pth")
     with pytest.raises(WeightsError, match="do not fit the backbone 'test_resnet'"):
         build("test_resnet", weights=str(tmp_path / "w.pth"))
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("resnet18", {}),
+        ("resnet34", {}),
+        ("resnet50", {}),
+        ("resnet101", {}),
+        ("resnet50", {"attention": "bam"}),
+        ("resnet101", {"attention": "bam"}),
+        ("densenet121", {"last_stride_one": False}),
+        ("mobilenetv2_100", {}),
+        ("test_resnet", {}),
+    ],
+)  # fmt: skip
+@torch.no_grad()
+def test_the_last_activation_can_be_taken_out(name, options):
+    torch.manual_seed(0)
+    kept = build(name, **options)
+    for module in kept.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):  # many start at a scale of 0, which hides the activation
+            torch.nn.init.normal_(module.bias, std=0.5)
+    taken = build(name, last_activation=False, **options)
+    taken.load_state_dict(kept.state_dict())
+    before, after = kept(IMAGES), taken(IMAGES)
+    assert after.min() < 0
+    clipped = after.clamp(0, 6) if name.startswith("mobilenet") else after.clamp(min=0)
+    torch.testing.assert_close(clipped, before)
+
+
+def test_a_network_without_a_last_activation_is_refused():
+    with pytest.raises(ValueError, match="does not come out of an activation"):
+        build("convnext_atto", last_activation=False)
+
+
+@torch.no_grad()
+def test_attention_follows_stages_one_to_three_and_is_kept_by_a_copy():
+    torch.manual_seed(0)
+    backbone = build("resnet18", attention="bam")
+    found = [path for path, module in backbone.named_modules() if isinstance(module, BottleneckAttention)]
+    assert found == ["network.layer1.bam", "network.layer2.bam", "network.layer3.bam"]
+    twin = copy.deepcopy(backbone)
+    for path in found:
+        twin.get_submodule(path).channel[-1].bias.add_(3.0)
+    assert not torch.allclose(backbone(IMAGES), twin(IMAGES), atol=1e-4)
+    plain = build("resnet18")
+    assert not plain.load_state_dict(backbone.state_dict(), strict=False).missing_keys
+    with pytest.raises(ValueError, match="no sequence of blocks"):
+        build("vit_tiny_patch16_224", attention="bam", last_stride_one=False)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["resnet18", "densenet121", "mobilenetv2_100"])
+def test_the_last_stage_is_all_that_stages_before_do_not_need(name):
+    backbone = build(name, last_stride_one=False)
+    rows = backbone.network.feature_info
+    row = (rows if isinstance(rows, list) else rows.info)[-2]["module"]
+    seen = []
+    hook = backbone.network.get_submodule(row).register_forward_hook(lambda *parts: seen.append(parts[-1]))
+    backbone(IMAGES)
+    for path in backbone.last_stage:
+        for parameter in backbone.network.get_submodule(path).parameters(recurse=False):
+            parameter.add_(1.0)
+    backbone(IMAGES)
+    hook.remove()
+    torch.testing.assert_close(seen[0], seen[1])
+    assert sum(p.numel() for path in backbone.last_stage
+               for p in backbone.network.get_submodule(path).parameters(recurse=False)) > 100_000  # fmt: skip

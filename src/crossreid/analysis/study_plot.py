@@ -40,14 +40,25 @@ def draw_study(table: Mapping[str, Any], figure_name: str = "rank-1") -> Figure:
     return _draw_sweep(table, figure_name) if table["axis"] else _draw_cells(table, figure_name)
 
 
+def spaces_of(table: Mapping[str, Any]) -> dict[str, str]:
+    """What is scored, by name in the table and in words."""
+    if "columns" not in table:
+        return SPACES
+    return {space: space for space, _ in table["columns"]}
+
+
 def _draw_cells(table: Mapping[str, Any], name: str) -> Figure:
-    """A row a cell: every seed of v, z and both as dots, their means as bars, and the published figure beside."""
+    """A row a cell: every seed of each space as dots, their means as bars, and published figures beside, if there are any."""
     rows = table["rows"]
+    spaces = spaces_of(table)
+    shades = dict(zip(spaces, ("s1", "s2", "s3", "s4"), strict=False))
     groups = list(dict.fromkeys(row["group"] for row in rows))
     places = [-(index + 0.9 * groups.index(row["group"])) for index, row in enumerate(rows)]
-    drawn, (axes_row,) = panels(1, 2, 3.9, 0.27 * (len(rows) + len(groups)) + 0.9)
-    measured, published = axes_row
-    for offset, (space, shade) in zip((0.22, 0.0, -0.22), zip(SPACES, ("s1", "s2", "s3"), strict=True), strict=True):
+    known = any(row["published"] for row in rows)
+    size = (3.9, 0.27 * (len(rows) + len(groups)) + 0.9)
+    drawn, (axes_row,) = panels(1, 2, *size) if known else panels(1, 1, 1.4 * size[0], size[1])
+    measured, published = axes_row[0], axes_row[-1]
+    for offset, (space, shade) in zip(np.linspace(0.22, -0.22, len(shades)), shades.items(), strict=True):
         for place, row in zip(places, rows, strict=True):
             values = 100 * np.array(row["figures"][space][name])
             measured.plot(
@@ -67,15 +78,16 @@ def _draw_cells(table: Mapping[str, Any], name: str) -> Figure:
         axes.grid(visible=True, axis="x", color=colour("rule"), linewidth=0.6)
         axes.set_ylim(places[-1] - 0.7, 1.0)
     measured.set_yticks(places, [row["title"] for row in rows])
-    published.set_yticks([])
-    published.set_xlim(0, 70)
+    if known:
+        published.set_yticks([])
+        published.set_xlim(0, 70)
+        name_axes(published, f"published {name}, % (SYSU-MM01)", "")
     for group in groups:
         first = next(place for place, row in zip(places, rows, strict=True) if row["group"] == group)
         measured.text(-0.01, first + 0.62, group, fontsize=7.5, color=colour("muted"), va="center", ha="left",
                       transform=measured.get_yaxis_transform())  # fmt: skip
     name_axes(measured, f"{name}, % (dots: seeds, bars: means, dotted: chance)", "")
-    name_axes(published, f"published {name}, % (SYSU-MM01)", "")
-    _legend(measured, [(text, shade, ()) for text, shade in zip(SPACES.values(), ("s1", "s2", "s3"), strict=True)])
+    _legend(measured, [(spaces[space], shade, ()) for space, shade in shades.items()])
     return drawn
 
 

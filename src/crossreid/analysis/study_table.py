@@ -11,22 +11,28 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-HEAD = ("", "rank-1, v", "rank-1, z", "rank-1, v and z", "mAP, v and z", "against {}", "published rank-1 / mAP")
+COLUMNS = (("v", "rank-1"), ("z", "rank-1"), ("both", "rank-1"), ("both", "mAP"))
+SHORT = {"both": "v and z", "image to video": "I2V", "video to video": "V2V"}
+
+
+def columns_of(table: Mapping[str, Any]) -> tuple[list[tuple[str, str]], tuple[str, str]]:
+    """The (space, figure) of each column, and the one whose differences are given."""
+    columns = [(str(space), str(figure)) for space, figure in table.get("columns", COLUMNS)]
+    return columns, columns[table.get("compared", 2)]
 
 
 def rows_of(table: Mapping[str, Any]) -> list[tuple[str, list[list[str]]]]:
-    """Of each group its rows as text, in percent. `against` is the difference in rank-1 of v and z, seed by seed."""
+    """Of each group its rows as text, in percent: title, columns, the difference seed by seed, the published figures."""
     reference = next((row for row in table["rows"] if row["key"] == table["reference"]), None)
+    columns, compared = columns_of(table)
     groups: dict[str, list[list[str]]] = {}
     for row in table["rows"]:
-        figures = row["figures"]
         published = row["published"]
         groups.setdefault(row["group"], []).append(
             [
                 row["title"],
-                *(spread(figures[space]["rank-1"]) for space in ("v", "z", "both")),
-                spread(figures["both"]["mAP"]),
-                _difference(row, reference),
+                *(spread(row["figures"][space][figure]) for space, figure in columns),
+                _difference(row, reference, compared),
                 f"{100 * published['rank-1']:.2f} / {100 * published['mAP']:.2f}" if published else "",
             ]
         )
@@ -35,14 +41,23 @@ def rows_of(table: Mapping[str, Any]) -> list[tuple[str, list[list[str]]]]:
 
 def head_of(table: Mapping[str, Any]) -> list[str]:
     named = {row["key"]: f"{row['group']}, {row['title']}" for row in table["rows"]}
-    return [text.format(named.get(table["reference"], table["reference"])) for text in HEAD]
+    columns, compared = columns_of(table)
+    of = "" if compared == COLUMNS[2] else f", {_titled(compared)}"
+    against = f"against {named.get(table['reference'], table['reference'])}{of}"
+    return ["", *map(_titled, columns), against, "published rank-1 / mAP"]
+
+
+def _titled(column: tuple[str, str]) -> str:
+    space, figure = column
+    return f"{figure}, {SHORT.get(space, space)}"
 
 
 def note_of(table: Mapping[str, Any]) -> str:
     """How the figures were obtained."""
     seeds = sorted({seed for row in table["rows"] for seed in row["seeds"]})
+    of = "" if "columns" in table else f", {table['setting']}"
     return (
-        f"{table['protocol']}, {table['setting']}, not re-ranked; percent; mean ± standard deviation over seeds "
+        f"{table['protocol']}{of}, not re-ranked; percent; mean ± standard deviation over seeds "
         f"{', '.join(map(str, seeds))}; chance {100 * table['chance']:.1f}. Differences are of the same seeds."
     )
 
@@ -51,23 +66,31 @@ def terminal_table(table: Mapping[str, Any]) -> Group:
     """The same in 80 columns, a table a group; the published figure is rank-1 alone."""
     groups = rows_of(table)
     width = max(len(cells[0]) for _, rows in groups for cells in rows)
+    columns, compared = columns_of(table)
     views = []
     for group, rows in groups:
         view = Table(title=group, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
         view.add_column("", width=min(width, 18))
-        for text in ("rank-1 v", "z", "both", "mAP both", "difference", "published"):
+        for text in [*_narrow(columns), "difference", "published"]:
             view.add_column(text, justify="right", no_wrap=True, min_width=8)
         for cells in rows:
             view.add_row(cells[0], *(cell.replace(" ", "") for cell in cells[1:-1]), cells[-1].split(" / ")[0])
         views.append(view)
-    note = f"{note_of(table)} difference: {head_of(table)[5]}, rank-1 of both. published: rank-1."
+    of = f"{compared[1]} of {SHORT.get(compared[0], compared[0]) if compared != COLUMNS[2] else 'both'}"
+    note = f"{note_of(table)} difference: {head_of(table)[5]}, {of}. published: rank-1."
     return Group(*views, Text(note, style="italic"))
 
 
+def _narrow(columns: list[tuple[str, str]]) -> list[str]:
+    if columns == list(COLUMNS):
+        return ["rank-1 v", "z", "both", "mAP both"]
+    return [f"{figure} {SHORT.get(space, space)}" for space, figure in columns]
+
+
 def markdown_table(table: Mapping[str, Any]) -> str:
-    lines = [f"| {' | '.join(head_of(table))} |", f"|{'---|' * len(HEAD)}"]
+    lines = [f"| {' | '.join(head_of(table))} |", f"|{'---|' * len(head_of(table))}"]
     for group, rows in rows_of(table):
-        lines.append(f"| **{group}** |{' |' * (len(HEAD) - 1)}")
+        lines.append(f"| **{group}** |{' |' * (len(head_of(table)) - 1)}")
         lines += [f"| {' | '.join(cells)} |" for cells in rows]
     return "\n".join([*lines, "", note_of(table), ""])
 
@@ -78,10 +101,11 @@ def spread(values: list[float]) -> str:
     return f"{each.mean():.1f} ± {each.std(ddof=1):.1f}" if len(each) > 1 else f"{each[0]:.1f}"
 
 
-def _difference(row: Mapping[str, Any], reference: Mapping[str, Any] | None) -> str:
+def _difference(row: Mapping[str, Any], reference: Mapping[str, Any] | None, compared: tuple[str, str]) -> str:
     if reference is None or row["key"] == reference["key"]:
         return ""
-    own, other = (dict(zip(r["seeds"], r["figures"]["both"]["rank-1"], strict=True)) for r in (row, reference))
+    space, figure = compared
+    own, other = (dict(zip(r["seeds"], r["figures"][space][figure], strict=True)) for r in (row, reference))
     shared = [own[seed] - other[seed] for seed in own if seed in other]
     if not shared:
         return ""
