@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from crossreid.data import llcm, manifest, regdb, sysu_mm01
+from crossreid.data import atrw, llcm, manifest, regdb, sysu_mm01, veri_776
 from crossreid.data.records import DataError, Split
 
 
@@ -26,6 +26,8 @@ DATASETS: dict[str, Description] = {
     "sysu-mm01": Description("SYSU-MM01", sysu_mm01.parse, "sysu-mm01"),
     "regdb": Description("RegDB", regdb.parse, "regdb"),
     "llcm": Description("LLCM", llcm.parse, "llcm"),
+    "veri-776": Description("VeRi-776", veri_776.parse, "veri-776"),
+    "atrw": Description("ATRW", atrw.parse, "atrw"),
     "manifest": Description("manifest", manifest.parse, "manifest"),
 }
 

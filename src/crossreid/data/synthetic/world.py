@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import track
 
 from crossreid.data.records import DataError
-from crossreid.data.synthetic import layouts, people, render
+from crossreid.data.synthetic import animals, layouts, object_layouts, people, render, vehicles
 from crossreid.data.synthetic.plan import Layout, Shot
 
 
@@ -33,8 +33,12 @@ class Subject:
     image: Callable[[Any, int, int, int, int, tuple[int, int]], tuple[np.ndarray, Any]]
 
 
-SUBJECTS: dict[str, Subject] = {"people": Subject(people.person, render.image_of)}
-LAYOUTS: dict[str, Layout] = {**layouts.LAYOUTS}
+SUBJECTS: dict[str, Subject] = {
+    "people": Subject(people.person, render.image_of),
+    "vehicles": Subject(vehicles.vehicle, vehicles.image_of),
+    "animals": Subject(animals.animal, animals.image_of),
+}
+LAYOUTS: dict[str, Layout] = {**layouts.LAYOUTS, **object_layouts.LAYOUTS}
 
 
 def synthesise(
