@@ -162,8 +162,9 @@ def wild_image_of(
     for place, ((who, _), seen) in enumerate(zip(sightings, visits, strict=True)):
         side = int(min(column, height) * draw.uniform(0.55, 0.85))
         left = place * column + int(draw.uniform(0, column - side))
-        top = int(draw.uniform(0.4, 1.0) * (height - side))
-        box = (left, top, left + side, top + side)
+        tall = int(0.72 * side)
+        top = int(draw.uniform(0.5, 1.0) * (height - tall))
+        box = (left, top, left + side, top + tall)
         draw_animal(canvas, who, seen, (box[0] * OVER, box[1] * OVER, box[2] * OVER, box[3] * OVER))
         boxes.append(box)
     return expose(canvas.reduce(OVER), camera, visits[0], draw), boxes

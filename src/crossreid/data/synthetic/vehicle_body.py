@@ -81,13 +81,16 @@ def draw_vehicle(canvas: Image.Image, form: Form, paint: Paint, seen: Passing) -
     _undercarriage(pen, stand, shape, form)
     front_near = math.cos(heading) > 0
     for name in _order(form.type, front_near):
+        if name == "cabin" and front_near:
+            _at_rear(pen, stand, shape, form, paint)
         faces = facing(pen, stand, solids[name])
         _PAINTERS[name](faces, form, paint, shape)
         if name == "body":
             _wheels(pen, stand, shape, form, paint, seen.turn)
         elif name == "cabin":
             _on_roof(pen, stand, shape, form, paint)
-    _at_rear(pen, stand, shape, form, paint)
+    if not front_near:
+        _at_rear(pen, stand, shape, form, paint)
 
 
 def _fitted(shape: Shape, form: Form) -> Shape:
