@@ -138,14 +138,17 @@ def _light(points: list[Point], outside: int, sun: Point) -> float:
 
 
 def wheel(
-    pen: ImageDraw.ImageDraw, stand: Stand, centre: Point, radius: float, colour: Colour, parts: list[float] | None = None
-) -> None:  # fmt: skip
+    pen: ImageDraw.ImageDraw,
+    stand: Stand,
+    centre: Point,
+    radius: float,
+    colour: Colour,
+    parts: list[float] | None = None,
+) -> None:
     """A disc that stands upright along the forward axis; with `parts`, only sectors of it that start at these angles."""
 
     def rim(angle: float) -> Place:
-        return stand.place(
-            (centre[0], centre[1] + radius * math.cos(angle), centre[2] + radius * math.sin(angle))
-        )  # fmt: skip
+        return stand.place((centre[0], centre[1] + radius * math.cos(angle), centre[2] + radius * math.sin(angle)))
 
     if parts is None:
         pen.polygon([rim(angle) for angle in np.linspace(0, 2 * math.pi, 18, endpoint=False)], fill=colour)
