@@ -93,8 +93,8 @@ def test_nothing_is_overwritten_and_nothing_half_written(tmp_path):
     (tmp_path / "full" / "mine.txt").touch()
     with pytest.raises(DataError, match="not empty"):
         synthesise(tmp_path / "full", "regdb", 5, 0)
-    with pytest.raises(DataError, match="layout 'mars' is unknown"):
-        synthesise(tmp_path / "x", "mars", 5, 0)
+    with pytest.raises(DataError, match="layout 'moon' is unknown"):
+        synthesise(tmp_path / "x", "moon", 5, 0)
     with pytest.raises(DataError, match="expected 4 or more"):
         synthesise(tmp_path / "x", "regdb", 3, 0)
     with pytest.raises(ValueError):

@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from crossreid.data import duke_video, llcm, manifest, mars, regdb, sysu_mm01
+from crossreid.data import atrw, duke_video, llcm, manifest, mars, regdb, sysu_mm01, veri_776
 from crossreid.data.records import DataError, Split
 
 
@@ -28,6 +28,8 @@ DATASETS: dict[str, Description] = {
     "llcm": Description("LLCM", llcm.parse, "llcm"),
     "mars": Description("MARS", mars.parse, "mars"),
     "duke-video": Description("DukeMTMC-VideoReID", duke_video.parse, "duke-video"),
+    "veri-776": Description("VeRi-776", veri_776.parse, "veri-776"),
+    "atrw": Description("ATRW", atrw.parse, "atrw"),
     "manifest": Description("manifest", manifest.parse, "manifest"),
 }
 

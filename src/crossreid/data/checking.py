@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from joblib import Parallel, delayed
-from PIL import Image
+from PIL import ExifTags, Image
 from rich.table import Table
 
 from crossreid.data import llcm
 from crossreid.data.catalog import describe, load
-from crossreid.data.images import load_image
+from crossreid.data.images import check_box, load_image
 from crossreid.data.records import DataError, Modality, Record, Split
 from crossreid.data.tracklets import tracklet_name
 
@@ -46,10 +46,10 @@ OFFICIAL: dict[str, dict[str, int]] = {
     },
     "mars": {
         "train identities": 625,
-        "train visible images": 509_914,
+        "train images": 509_914,
         "train tracklets": 8_298,
-        "test visible images": 681_089,
-        "test tracklets": 12_180,
+        "gallery images": 681_089,
+        "gallery tracklets": 12_180,
         "query tracklets": 1_980,
     },
     "duke-video": {
@@ -57,6 +57,19 @@ OFFICIAL: dict[str, dict[str, int]] = {
         "train tracklets": 2_196,
         "query tracklets": 702,
         "gallery tracklets": 2_636,
+    },
+    "veri-776": {
+        "train identities": 576,
+        "test identities": 200,
+        "train images": 37_778,
+        "query images": 1_678,
+        "gallery images": 11_579,
+    },
+    "atrw": {
+        "train identities": 107,
+        "test identities": 75,
+        "train images": 1_887,
+        "test images": 1_764,
     },
 }
 
@@ -148,18 +161,31 @@ def check(
 
 
 def counted(split: Split) -> dict[str, int]:
-    """Identities and images of each part, the images by modality; of a filmed set its tracklets too."""
+    """Identities and images of each part, how many values each attribute has, and the tracklets of a filmed set.
+
+    Images are counted by modality where there are both; where there is one, those of the test by role, unless each asks
+    and answers.
+    """
     counts: dict[str, int] = {}
+    both = len({record.modality for record in (*split.train, *split.validation, *split.test)}) > 1
     for part, records in (("train", split.train), ("validation", split.validation), ("test", split.test)):
         if part == "validation" and not records:
             continue
         counts[f"{part} identities"] = len({record.identity for record in records})
-        for modality in Modality:
-            images = sum(record.modality == modality for record in records)
-            counts[f"{part} {modality.name.lower()} images"] = images
+        if both:
+            for modality in Modality:
+                images = sum(record.modality == modality for record in records)
+                counts[f"{part} {modality.name.lower()} images"] = images
+        elif part == "test" and set(split.query) != set(split.gallery):
+            counts |= {"query images": len(split.query), "gallery images": len(split.gallery)}
+        else:
+            counts[f"{part} images"] = len(records)
+        values: dict[str, set[str]] = {}
+        for name, value in (pair for record in records for pair in record.attributes):
+            values.setdefault(name, set()).add(value)
+        counts |= {f"{part} {name}s": len(found) for name, found in values.items()}
     if any(record.tracklet is not None for record in split.train):
-        sides = {"train": split.train, "test": split.test, "query": split.query, "gallery": split.gallery}
-        for part, records in sides.items():
+        for part, records in (("train", split.train), ("query", split.query), ("gallery", split.gallery)):
             counts[f"{part} tracklets"] = len({tracklet_name(record) for record in records})
     return counts
 
@@ -213,11 +239,12 @@ def looked_at(
             if progress is not None:
                 progress(1)
 
-    paths = [record.path.absolute() for record in records]
+    # Absolute: a worker that is used again may have started in another folder.
+    placed = [replace(record, path=record.path.absolute()) for record in records]
     if deep and workers != 1 and len(records) > 200:
-        take(Parallel(workers or -1, return_as="generator", batch_size=64)(delayed(look)(path) for path in paths))
+        take(Parallel(workers or -1, return_as="generator", batch_size=64)(delayed(look)(record) for record in placed))
     else:
-        take(map(look, paths))
+        take(map(look, placed))
     return faults, digests
 
 
@@ -247,27 +274,36 @@ def limited(lines: list[str]) -> list[str]:
     return lines if len(lines) <= _SHOWN else [*lines[:_SHOWN], f"... and {len(lines) - _SHOWN:,} more of this kind"]
 
 
-def _header(path: Path) -> tuple[str | None, str]:
+def _header(record: Record) -> tuple[str | None, str]:
+    path = record.path
     try:
         if path.stat().st_size == 0:
             return f"{path} is empty (0 bytes).", ""
         with Image.open(path) as image:
             width, height = image.size
+            turned = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8) if record.box else False
     except FileNotFoundError:
         return f"{path} not found.", ""
     except Exception as error:  # Pillow raises many classes for damaged headers
         return f"{path} is no readable image ({type(error).__name__}).", ""
     if not (min(width, height) >= SMALLEST and max(width, height) <= LARGEST):
         return f"{path} has {width} x {height} pixels, expected sides of {SMALLEST} to {LARGEST:,}.", ""
+    if record.box is not None:
+        try:
+            check_box(path, record.box, *((height, width) if turned else (width, height)))
+        except DataError as error:
+            return str(error), ""
     return None, ""
 
 
-def _decoded(path: Path) -> tuple[str | None, str]:
-    fault, _ = _header(path)
+def _decoded(record: Record) -> tuple[str | None, str]:
+    fault, _ = _header(record)
     if fault is not None:
         return fault, ""
     try:
-        load_image(path)
+        pixels = load_image(replace(record, pseudo_infrared=False))
     except DataError as error:
         return str(error), ""
-    return None, hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
+    # Of several boxes in one picture each is an image of its own.
+    content = record.path.read_bytes() if record.box is None else pixels.tobytes()
+    return None, hashlib.blake2b(content, digest_size=16).hexdigest()

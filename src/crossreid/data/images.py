@@ -21,15 +21,19 @@ def load_image(source: Record | Path, *, at_least: tuple[int, int] | None = None
 
     Grey is repeated over the channels, 16-bit values keep their upper 8 bits, CMYK is converted, transparency is laid
     on white, the EXIF orientation is applied, of an animation the first frame is taken. A record marked
-    `pseudo_infrared` is turned into it, by a generator of its file's name: the same image each time.
+    `pseudo_infrared` is turned into it, by a generator of its file's name: the same image each time. Of a record with a
+    `box` that part is returned, in coordinates of the upright picture.
 
     Args:
         at_least: (height, width) that suffice; a larger JPEG is then decoded at a fraction of its size, which is faster.
+            With a box the picture is decoded whole, for the box counts its pixels.
 
     Raises:
-        DataError: the file is missing, empty, truncated, no image, or of more than 64 million pixels; it is named.
+        DataError: the file is missing, empty, truncated, no image, of more than 64 million pixels, or smaller than the box;
+            it is named.
     """
     path = source.path if isinstance(source, Record) else Path(source)
+    box = source.box if isinstance(source, Record) else None
     try:
         if path.stat().st_size == 0:
             raise DataError(f"{path} is empty (0 bytes). Copy it again, or remove it from the data set.")
@@ -39,7 +43,7 @@ def load_image(source: Record | Path, *, at_least: tuple[int, int] | None = None
                     f"{path} has {image.width} x {image.height} pixels; expected at most {MAX_PIXELS:,}. "
                     "Crop or shrink it first."
                 )
-            if at_least is not None and image.format == "JPEG":
+            if at_least is not None and box is None and image.format == "JPEG":
                 image.draft(None, (at_least[1], at_least[0]))
             pixels = np.asarray(_as_rgb(ImageOps.exif_transpose(image)))
     except FileNotFoundError as error:
@@ -50,9 +54,23 @@ def load_image(source: Record | Path, *, at_least: tuple[int, int] | None = None
         if isinstance(error, DataError):
             raise
         raise DataError(f"{path} cannot be decoded: {error}. It is truncated or damaged; copy it again.") from error
+    if box is not None:
+        check_box(path, box, pixels.shape[1], pixels.shape[0])
+        left, top, right, bottom = box
+        pixels = np.ascontiguousarray(pixels[top:bottom, left:right])
     if isinstance(source, Record) and source.pseudo_infrared:
         return pseudo_infrared(pixels, np.random.default_rng(zlib.crc32(path.name.encode())))
     return pixels
+
+
+def check_box(path: Path, box: tuple[int, int, int, int], width: int, height: int) -> None:
+    """Raises `DataError` where a box is empty or lies outside a picture of this size, pixels."""
+    left, top, right, bottom = box
+    if not (0 <= left < right <= width and 0 <= top < bottom <= height):
+        raise DataError(
+            f"{path}: the box (left {left}, top {top}, right {right}, bottom {bottom}) does not lie in the picture of "
+            f"{width} x {height} pixels. Check the list that gives it."
+        )
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:

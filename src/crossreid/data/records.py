@@ -30,7 +30,8 @@ class Record:
     `pseudo_infrared` marks a visible photograph that is to be turned into an infrared-like one when it is read;
     its `modality` is then INFRARED. `tracklet` names the film that the image is of, among those of its identity and
     camera; `frame` is its place in that camera's time, -1 where unknown; `attributes` are what the data set says of the
-    identity beyond its name, as pairs (colour, red).
+    identity beyond its name, as pairs (colour, red). `box` (left, top, right, bottom, pixels) is the part of the picture
+    that is the image; without it, the whole.
     """
 
     path: Path
@@ -41,6 +42,7 @@ class Record:
     pseudo_infrared: bool = False
     frame: int = -1
     attributes: tuple[tuple[str, str], ...] = ()
+    box: tuple[int, int, int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ How hard the world is is decided here, and nowhere else.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -45,6 +46,21 @@ CAMERAS: dict[int, Camera] = {
         Camera(6, INFRARED, "park", 190, 70, 0.94, 0.85, (1.0, 1.0, 1.0), 0.9, 8, 0.12),
     )
 }
+
+
+class Exposure(Protocol):
+    """What of an image's nuisance factors scene, lens and sensor need, whatever stands before them."""
+
+    @property
+    def light(self) -> float: ...
+    @property
+    def blur(self) -> float: ...
+    @property
+    def occlusion(self) -> str: ...
+    @property
+    def occlusion_at(self) -> float: ...
+    @property
+    def backdrop(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import colorsys
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 
@@ -75,15 +76,17 @@ class Person:
 
     def factors(self) -> dict[str, str | float]:
         """Every factor by name, prefixed by who sees it; colours as `#rrggbb`."""
-        named: dict[str, str | float] = {}
-        for prefix in ("shared", "visible", "infrared"):
-            part = getattr(self, prefix)
-            for item in fields(part):
-                value = getattr(part, item.name)
-                named[f"{prefix}_{item.name}"] = (
-                    "#{:02x}{:02x}{:02x}".format(*value) if isinstance(value, tuple) else value
-                )
-        return named
+        return named_factors(shared=self.shared, visible=self.visible, infrared=self.infrared)
+
+
+def named_factors(**parts: Any) -> dict[str, str | float]:
+    """The fields of dataclasses by name, each prefixed by its part's; colours (tuples) as `#rrggbb`."""
+    named: dict[str, str | float] = {}
+    for prefix, part in parts.items():
+        for item in fields(part):
+            value = getattr(part, item.name)
+            named[f"{prefix}_{item.name}"] = "#{:02x}{:02x}{:02x}".format(*value) if isinstance(value, tuple) else value
+    return named
 
 
 def person(seed: int, identity: int) -> Person:

@@ -10,11 +10,11 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from crossreid.data.records import Modality
 from crossreid.data.synthetic.body import Colour, View, draw_body
-from crossreid.data.synthetic.cameras import CAMERAS, Camera, Nuisance, nuisance
+from crossreid.data.synthetic.cameras import CAMERAS, Camera, Exposure, Nuisance, nuisance
 from crossreid.data.synthetic.people import Person
 
 # Bodies are drawn at twice the size and reduced, which smooths their edges.
-_OVER = 2
+OVER = 2
 _SKIN_INFRARED = 0.82
 
 
@@ -23,13 +23,13 @@ def render(
 ) -> np.ndarray:
     """`(height, width, 3)` uint8. An infrared image is grey, its three channels equal."""
     height, width = size
-    canvas = backdrop(camera, seen.backdrop, (height * _OVER, width * _OVER))
+    canvas = backdrop(camera, seen.backdrop, (height * OVER, width * OVER))
     infrared = camera.modality == Modality.INFRARED
-    body = person.shared.stature * seen.zoom * 0.93 * camera.tilt * height * _OVER
-    feet = (0.955 + seen.shift_y) * height * _OVER
-    view = View(math.radians(seen.heading), (0.5 + seen.shift_x) * width * _OVER, feet, body)
+    body = person.shared.stature * seen.zoom * 0.93 * camera.tilt * height * OVER
+    feet = (0.955 + seen.shift_y) * height * OVER
+    view = View(math.radians(seen.heading), (0.5 + seen.shift_x) * width * OVER, feet, body)
     shade = ImageDraw.Draw(canvas)
-    ground = _darker(canvas, (int(view.x) % canvas.width, canvas.height - 2), 0.6)
+    ground = darker(canvas, (int(view.x) % canvas.width, canvas.height - 2), 0.6)
     shade.ellipse((view.x - 0.2 * body, feet - 0.02 * body, view.x + 0.2 * body, feet + 0.03 * body), fill=ground)
 
     def colour(part: str) -> Colour:
@@ -39,8 +39,8 @@ def render(
         return (int(255 * level),) * 3
 
     draw_body(canvas, person.shared, view, seen.phase, seen.stride, colour)
-    _occlude(canvas, seen, camera)
-    return _expose(canvas.reduce(_OVER), camera, seen, draw)
+    occlude(canvas, seen, camera)
+    return expose(canvas.reduce(OVER), camera, seen, draw)
 
 
 def image_of(
@@ -65,11 +65,16 @@ def backdrop(camera: Camera, where: int, size: tuple[int, int]) -> Image.Image:
 def _scene(name: str, infrared: bool, height: int, width: int) -> Image.Image:
     """A camera's whole scene; leaves and cloth are bright in near-infrared light, sky and asphalt dark."""
     draw = np.random.default_rng(sum(name.encode()))
-    wall, floor, detail, horizon = {
-        "corridor": ((196, 188, 172), (132, 122, 108), (150, 104, 66), 0.68),
-        "hall": ((168, 176, 186), (104, 110, 120), (206, 208, 204), 0.62),
-        "street": ((150, 140, 134), (112, 114, 120), (92, 74, 66), 0.58),
-        "park": ((96, 128, 84), (142, 136, 112), (58, 84, 50), 0.55),
+    wall, floor, detail, horizon, kind = {
+        "corridor": ((196, 188, 172), (132, 122, 108), (150, 104, 66), 0.68, "panels"),
+        "hall": ((168, 176, 186), (104, 110, 120), (206, 208, 204), 0.62, "panels"),
+        "street": ((150, 140, 134), (112, 114, 120), (92, 74, 66), 0.58, "houses"),
+        "park": ((96, 128, 84), (142, 136, 112), (58, 84, 50), 0.55, "trees"),
+        "avenue": ((158, 168, 160), (108, 110, 112), (70, 98, 62), 0.34, "trees"),
+        "junction": ((146, 142, 140), (92, 94, 100), (110, 96, 88), 0.42, "houses"),
+        "forest": ((62, 78, 48), (92, 84, 58), (40, 54, 32), 0.62, "trees"),
+        "clearing": ((112, 128, 88), (152, 142, 92), (66, 88, 52), 0.48, "trees"),
+        "snow": ((150, 158, 160), (214, 218, 222), (86, 92, 84), 0.5, "trees"),
     }[name]
     if infrared:
         wall, floor, detail = {
@@ -84,12 +89,12 @@ def _scene(name: str, infrared: bool, height: int, width: int) -> Image.Image:
         shade = tuple(int(np.clip(c * draw.uniform(0.8, 1.2), 0, 255)) for c in detail)
         if infrared:
             shade = (shade[0],) * 3
-        if name == "park":
+        if kind == "trees":
             top = int(draw.uniform(0, 0.35) * height)
             pen.ellipse((x - w, top, x + w, line + int(0.05 * height)), fill=shade)
             trunk = tuple(int(c * 0.55) for c in shade)
             pen.rectangle((x - w // 10, line - height // 8, x + w // 10, line + height // 20), fill=trunk)
-        elif name == "street":
+        elif kind == "houses":
             top = int(draw.uniform(0.02, 0.4) * height)
             pen.rectangle((x, top, x + w, line), fill=shade)
             glass = tuple(int(c * 1.35) for c in shade)
@@ -109,23 +114,23 @@ def _scene(name: str, infrared: bool, height: int, width: int) -> Image.Image:
     return textured.filter(ImageFilter.BoxBlur(2)).resize((width, height))
 
 
-def _occlude(canvas: Image.Image, seen: Nuisance, camera: Camera) -> None:
+def occlude(canvas: Image.Image, seen: Exposure, camera: Camera) -> None:
     """Something in front: a counter or hedge below, a post or another wall at a side."""
     if seen.occlusion == "none":
         return
     width, height = canvas.size
     spot = (seen.backdrop % width, height // 3)
-    fill = _darker(canvas, spot, 0.7)
+    fill = darker(canvas, spot, 0.7)
     at = seen.occlusion_at
     box = {
         "bottom": (0, height * (1 - at), width, height),
         "left": (0, 0, width * at, height),
         "right": (width * (1 - at), 0, width, height),
     }[seen.occlusion]
-    ImageDraw.Draw(canvas).rectangle(box, fill=fill, outline=_darker(canvas, spot, 0.5), width=3)
+    ImageDraw.Draw(canvas).rectangle(box, fill=fill, outline=darker(canvas, spot, 0.5), width=3)
 
 
-def _darker(canvas: Image.Image, spot: tuple[int, int], factor: float) -> Colour:
+def darker(canvas: Image.Image, spot: tuple[int, int], factor: float) -> Colour:
     """The colour at a spot of an RGB canvas, scaled."""
     red, green, blue = canvas.getpixel(spot)  # type: ignore[misc]
     return int(red * factor), int(green * factor), int(blue * factor)
@@ -145,7 +150,8 @@ def _noise_bank() -> np.ndarray:
     return np.random.default_rng(0).standard_normal(1 << 20, dtype=np.float32)
 
 
-def _expose(image: Image.Image, camera: Camera, seen: Nuisance, draw: np.random.Generator) -> np.ndarray:
+def expose(image: Image.Image, camera: Camera, seen: Exposure, draw: np.random.Generator) -> np.ndarray:
+    """What the sensor makes of an image: blurred, lit and noisy `(height, width, 3)` uint8 (infrared: equal channels)."""
     if seen.blur > 0.3:
         image = image.filter(ImageFilter.GaussianBlur(seen.blur * image.height / 256))
     values = np.asarray(image, dtype=np.float32)

@@ -1,4 +1,4 @@
-"""A contact sheet: one row a person, one column a camera, to be looked at."""
+"""A contact sheet: one row an identity, one column a camera, to be looked at."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from crossreid.data.records import DataError
 
 
 def contact_sheet(root: Path, out: Path, *, identities: int = 8, height: int = 192) -> Path:
-    """Draw the first images of the first `identities` people of the world at `root` into `out` (PNG or JPEG)."""
+    """Draw the first images of the first `identities` of the world at `root` into `out` (PNG or JPEG)."""
     table = Path(root) / "factors.csv"
     if not table.is_file():
         raise DataError(f"{table} not found. Expected a folder that `crossreid synth` wrote.")
@@ -22,7 +22,9 @@ def contact_sheet(root: Path, out: Path, *, identities: int = 8, height: int = 1
             cells.setdefault((row["identity"], f"{int(row['camera'])} {row['modality']}"), Path(root) / row["path"])
     rows = list(dict.fromkeys(identity for identity, _ in cells))[:identities]
     columns = sorted({column for _, column in cells})
-    width, header, gap = height // 2, 20, 4
+    with Image.open(next(iter(cells.values()))) as image:
+        width = round(height * image.width / image.height)
+    header, gap = 20, 4
     sheet = Image.new("RGB", (len(columns) * (width + gap) + gap, len(rows) * (height + gap) + header), "white")
     pen = ImageDraw.Draw(sheet)
     for c, column in enumerate(columns):

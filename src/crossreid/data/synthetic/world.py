@@ -17,7 +17,16 @@ from rich.console import Console
 from rich.progress import track
 
 from crossreid.data.records import DataError
-from crossreid.data.synthetic import layouts, people, render, tracklet_layouts, walks
+from crossreid.data.synthetic import (
+    animals,
+    layouts,
+    object_layouts,
+    people,
+    render,
+    tracklet_layouts,
+    vehicles,
+    walks,
+)
 from crossreid.data.synthetic.plan import Layout, Shot
 
 
@@ -36,8 +45,10 @@ class Subject:
 SUBJECTS: dict[str, Subject] = {
     "people": Subject(people.person, render.image_of),
     "walks": Subject(people.person, walks.frame_of),
+    "vehicles": Subject(vehicles.vehicle, vehicles.image_of),
+    "animals": Subject(animals.animal, animals.image_of),
 }
-LAYOUTS: dict[str, Layout] = {**layouts.LAYOUTS, **tracklet_layouts.LAYOUTS}
+LAYOUTS: dict[str, Layout] = {**layouts.LAYOUTS, **tracklet_layouts.LAYOUTS, **object_layouts.LAYOUTS}
 
 
 def synthesise(
