@@ -149,12 +149,18 @@ def evaluate(
     metric: Annotated[str | None, typer.Option(help="euclidean or cosine.")] = None,
     checkpoint: Annotated[str, typer.Option(help="best or last.")] = "best",
     rerank: Annotated[str | None, typer.Option(help="Also re-ranked: k-reciprocal or query-expansion.")] = None,
+    query_images: Annotated[
+        str | None,
+        typer.Option(metavar="N,N,...", help="Queries of so many images of a tracklet, or `all`, against videos."),
+    ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the scores to this file too.")] = None,
 ) -> None:
     """Evaluate a run, or features from elsewhere, by the data set's protocol."""
     from crossreid.evaluation.scores import table
+    from crossreid.evaluation.sets import SetSetting, image_counts
     from crossreid.runs import evaluate as evaluate_runs
     from crossreid.runs import evaluate_features, on_synthetic_data, write_json
+    from crossreid.stages import stage_runs
 
     if (features is None) == (not runs):
         raise ValueError("expected either a RUN or --features DIR. See `crossreid evaluate --help`.")
@@ -168,18 +174,28 @@ def evaluate(
         if json_file is not None:
             write_json(json_file, score.to_json())
         return
-    with progress_bar() as progress:
-        scores = evaluate_runs(
-            runs or [],
-            metric=metric,
-            checkpoint=checkpoint,
-            rerank=make_reranking(rerank) if rerank else None,
-            advance=advancing(progress, "images"),
-        )
-    console.print(table(scores, published=not on_synthetic_data((runs or [Path()])[0])))
+    # A folder of stages stands for its runs, each scored by itself.
+    staged = [run for folder in runs or () for run in stage_runs(folder)]
+    scores, names = [], []
+    for together in [[run] for run in staged] or [list(runs or ())]:
+        with progress_bar() as progress:
+            found = evaluate_runs(
+                together,
+                metric=metric,
+                checkpoint=checkpoint,
+                rerank=make_reranking(rerank) if rerank else None,
+                settings=[SetSetting(count, None) for count in image_counts(query_images)] if query_images else None,
+                advance=advancing(progress, "images"),
+            )
+        scores += found
+        names += [f"{score.protocol}, {together[0].name}" for score in found]
+    first = (staged or runs or [Path()])[0]
+    console.print(table(scores, published=not on_synthetic_data(first), names=names if staged else None))
     if json_file is not None:
         write_json(json_file, [score.to_json() for score in scores])
-    console.print(f"scores: {(runs or [Path()])[0] / 'scores.json'}", soft_wrap=True)
+    if not query_images:
+        for folder in staged or [first]:
+            console.print(f"scores: {folder / 'scores.json'}", soft_wrap=True)
 
 
 @app.command()
@@ -285,8 +301,10 @@ def report(
 ) -> None:
     """Write a self-contained report.html: scores, curves, ranked lists, t-SNE, losses, the recipe."""
     from crossreid.reports import report as write_report
+    from crossreid.stages import stage_runs
 
-    page = write_report(runs, out, say=console.print)
+    staged = [run for folder in runs for run in stage_runs(folder) or [folder]]
+    page = write_report(staged, out or runs[0] / "report.html", say=console.print)
     console.print(f"report: {page}", soft_wrap=True)
 
 

@@ -25,6 +25,7 @@ NAMES = {
     **TITLES,
     "information_bottleneck": "Information bottleneck",
     "variational_information_bottleneck": "Variational information bottleneck",
+    "view_distillation": "Views knowledge distillation",
 }
 FLOOR_NOTES = {
     "Untrained network": "the same network with the random weights that training starts from",
@@ -53,8 +54,10 @@ def report(
     first = opened[0]
     entries, features, history, lists = [], {}, {}, {}
     for run in opened:
-        title = (titles or {}).get(run.folder.name, NAMES.get(run.recipe.method.name, run.folder.name))
-        title = title if title not in features else f"{title} ({run.folder.name})"
+        given = (titles or {}).get(run.folder.name)
+        title = given or NAMES.get(run.recipe.method.name, run.folder.name)
+        if title in features or (given is None and run.recipe.method.name == "view_distillation"):
+            title = f"{title} ({run.folder.name})"
         found, scores = evaluated(run)
         entries.append(Entry(title, run_note(run), tuple(scores)))
         features[title] = found

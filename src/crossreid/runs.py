@@ -30,6 +30,7 @@ from crossreid.evaluation.protocols import PROTOCOLS
 from crossreid.evaluation.protocols import evaluate as evaluate_protocol
 from crossreid.evaluation.reranking import Normalise, Reranking
 from crossreid.evaluation.scores import Score, combine
+from crossreid.evaluation.sets import SetSetting
 from crossreid.methods import build_method, without_download
 from crossreid.methods.method import Method
 from crossreid.methods.view_distillation import ViewDistillation, start_from
@@ -172,32 +173,44 @@ def evaluate(
     metric: str | None = None,
     checkpoint: str = "best",
     rerank: Reranking | None = None,
+    settings: Sequence[SetSetting] | None = None,
     advance: Advance | None = None,
 ) -> list[Score]:
     """Scores of a run by its data set's protocol; of several runs, RegDB's trials, their average.
 
     A folder of trial-* runs stands for those runs. With `rerank` each setting's score is followed by the re-ranked one.
-    Writes scores.json and features.npz beside each checkpoint.
+    Writes scores.json and features.npz beside each checkpoint, unless `settings` ask for comparisons of their own.
     """
     runs = [run for folder in folders for run in (sorted_trials(folder) or [folder])]
-    each = [evaluate_run(open_run(run, checkpoint), metric=metric, rerank=rerank, advance=advance)[1] for run in runs]
+    each: list[list[Score]] = []
+    for folder in runs:
+        run = open_run(folder, checkpoint)
+        each.append(evaluate_run(run, metric=metric, rerank=rerank, settings=settings, advance=advance)[1])
     if len(each) == 1:
         return each[0]
     together = [combine(list(parts)) for parts in zip(*each, strict=True)]
+    if settings:
+        return together
     write_json(folders[0] / "scores.json", [score.to_json() for score in together])
     return together
 
 
 def evaluate_run(
-    run: Run, *, metric: str | None = None, rerank: Reranking | None = None, advance: Advance | None = None
+    run: Run,
+    *,
+    metric: str | None = None,
+    rerank: Reranking | None = None,
+    settings: Sequence[SetSetting] | None = None,
+    advance: Advance | None = None,
 ) -> tuple[Features, list[Score]]:
     """Features and scores of one run, written to features.npz and scores.json in its folder.
 
-    Of comparisons of images and videos the features are the first one's; the others' are beside it.
+    Of comparisons of images and videos the features are the first one's; the others' are beside it. Where `settings` ask
+    for some of their own, nothing is written.
     """
     compared: dict[str, Features] = {}
-    if comparisons(run.split, run.recipe):
-        compared = embed_compared(run.method, run.split, run.recipe, advance=advance)
+    if settings or comparisons(run.split, run.recipe):
+        compared = embed_compared(run.method, run.split, run.recipe, settings=settings, advance=advance)
         features = next(iter(compared.values()))
     else:
         features = embed_features(run.method, run.split, run.recipe, advance=advance)
@@ -210,6 +223,8 @@ def evaluate_run(
     scores = scored()
     if rerank is not None:
         scores = [score for pair in zip(scores, scored(rerank=rerank), strict=True) for score in pair]
+    if settings:
+        return features, scores
     save(features, run.folder / "features.npz")
     for name, other in list(compared.items())[1:]:
         save(other, run.folder / f"features-{name.replace(', ', '-').replace(' ', '-')}.npz")

@@ -43,6 +43,14 @@ def _counted(images: int | None) -> str:
     return {None: "video", 0: "all images", 1: "image"}.get(images, f"{images} images")
 
 
+def image_counts(text: str) -> list[int]:
+    """`1,2,8,all` to [1, 2, 8, 0]. Raises `ValueError` for anything else."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part == "all" or (part.isdecimal() and int(part) > 0) for part in parts):
+        raise ValueError(f"{text!r}: expected numbers of images, or `all`, with commas, for example 1,2,4,8,all.")
+    return [0 if part == "all" else int(part) for part in parts]
+
+
 def settings_of(kinds: Iterable[str]) -> list[SetSetting]:
     """Those of the names in `KINDS`. Raises `ValueError` for another."""
     for kind in (kinds := list(kinds)):

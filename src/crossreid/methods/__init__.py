@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, get_args
 
-from pydantic import Field, TypeAdapter
+from pydantic import Field, TypeAdapter, ValidationError
 
 from crossreid.methods.baseline import Baseline, BaselineOptions
 from crossreid.methods.information_bottleneck import InformationBottleneck, InformationBottleneckOptions
@@ -58,7 +58,11 @@ def network_options(given: dict[str, Any]) -> AnyOptions:
     Raises:
         ValueError: what pydantic finds wrong in them, or the network is view_distillation's own.
     """
-    options = _NETWORK.validate_python(given)
+    try:
+        options = _NETWORK.validate_python(given)
+    except ValidationError as error:
+        place, message = error.errors()[0]["loc"], error.errors()[0]["msg"]
+        raise ValueError(f"method.network{''.join(f'.{part}' for part in place[1:])}: {message}") from error
     if isinstance(options, ViewDistillationOptions):
         raise ValueError("method.network is for other methods' networks; leave it out for view_distillation's own")
     return options

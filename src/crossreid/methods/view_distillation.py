@@ -12,6 +12,7 @@ them. The student's features are those before the BN neck, averaged over the set
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Literal
 
@@ -183,24 +184,28 @@ def over_sets(
 
 
 def start_from(student: ViewDistillation, source: Method, *, reset_last_stage: bool) -> None:
-    """Give `student` the weights of `source`, whose network is of the same kind.
+    """Give `student` the weights of `source`, whose encoders are of the same architecture.
 
-    With `reset_last_stage` the encoders' last stages, necks, bottlenecks and classifiers stay as they are.
+    With `reset_last_stage` the encoders' last stages, necks, bottlenecks and classifiers stay as they are, and `source`
+    may know other identities.
 
     Raises:
         ValueError: the networks differ.
     """
     given: Network = source.network if isinstance(source, ViewDistillation) else source
-    own, other = student.network.state_dict(), given.state_dict()
-    if {key: value.shape for key, value in own.items()} != {key: value.shape for key, value in other.items()}:
+    pairs: list[tuple[nn.Module, nn.Module]] = [(student.network, given)]
+    if reset_last_stage:
+        pairs = list(zip_longest(student.encoders, given.encoders, fillvalue=nn.Identity()))
+    if any(_shapes(mine) != _shapes(theirs) for mine, theirs in pairs):
         raise ValueError(
             "the network to start from is of another architecture than the one that learns. Start from weights "
             "(method.start=weights) or from a run of the same architecture."
         )
-    if not reset_last_stage:
-        student.network.load_state_dict(other)
-        return
-    for mine, theirs in zip(student.encoders, given.encoders, strict=True):
-        reset = tuple(f"network.{path}." for path in mine.last_stage)
+    for mine, theirs in pairs:
+        reset = tuple(f"network.{path}." for path in mine.last_stage) if isinstance(mine, Backbone) else ()
         kept = {key: value for key, value in theirs.state_dict().items() if not key.startswith(reset)}
         mine.load_state_dict(kept, strict=False)
+
+
+def _shapes(module: nn.Module) -> dict[str, torch.Size]:
+    return {key: value.shape for key, value in module.state_dict().items()}
