@@ -92,6 +92,7 @@ def reading(recipe: Recipe) -> dict[str, Any]:
     return {
         "height": recipe.data.height,
         "width": recipe.data.width,
+        "interpolation": recipe.data.interpolation,
         "options": recipe.evaluation,
         "workers": min(recipe.data.workers, 8),
     }

@@ -3,6 +3,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from crossreid.data.pseudo_infrared import pseudo_infrared
 from crossreid.data.records import Modality
@@ -21,6 +22,14 @@ def test_evaluation_only_resizes_and_normalises():
     assert EvalTransform(64, 32)(IMAGE).shape == (3, 64, 32)
     flat = np.full((50, 30, 3), 77, np.uint8)
     assert np.array_equal(as_uint8(EvalTransform(20, 10)(flat)), np.full((20, 10, 3), 77))
+
+
+@pytest.mark.parametrize("kind", ["bilinear", "bicubic"])
+def test_interpolation_is_pillows_of_that_name(kind):
+    expected = np.asarray(Image.fromarray(IMAGE).resize((16, 32), Image.Resampling[kind.upper()]))
+    assert np.array_equal(as_uint8(EvalTransform(32, 16, kind)(IMAGE)), expected)
+    train = TrainTransform(32, 16, flip=0, interpolation=kind)
+    assert np.array_equal(as_uint8(train(IMAGE, np.random.default_rng(0), Modality.VISIBLE)), expected)
 
 
 @given(st.integers(0, 10**6))

@@ -30,7 +30,7 @@ from crossreid.data.tracklets import (
     tracklet_name,
     tracklets_of,
 )
-from crossreid.data.transforms import EvalTransform, TrainTransform
+from crossreid.data.transforms import EvalTransform, Interpolation, TrainTransform
 from crossreid.options import Options
 
 
@@ -51,6 +51,7 @@ class DataOptions(Options):
     options: dict[str, Any] = Field({}, description="Options of that data set's reader (docs/datasets.md).")
     height: int = Field(256, ge=16, le=2048, description="Height of network input, pixels.")
     width: int = Field(128, ge=16, le=2048, description="Width of network input, pixels.")
+    interpolation: Interpolation = Field("bilinear", description="How images are resized, antialiased either way.")
     workers: int = Field(4, ge=0, le=256, description="Loader processes; 0 loads in the training process.")
     on_bad_image: Literal["stop", "skip"] = Field(
         "stop",
@@ -139,7 +140,8 @@ class _TrainImages(Dataset):
         self.mixed = options.sampler.balance == "none"
         self.skip = options.on_bad_image == "skip"
         self.size = (options.height, options.width)
-        self.transform = TrainTransform(options.height, options.width, **options.augment.model_dump())
+        augmented = options.augment.model_dump()
+        self.transform = TrainTransform(options.height, options.width, interpolation=options.interpolation, **augmented)
         self.labels = labels_of(records)
         self.items, self.members = self.records, [np.array([index]) for index in range(len(self.records))]
         if self.sets.size > 1:
@@ -248,9 +250,11 @@ def _raising(loader: Iterable[Any]) -> Iterator[Any]:
 
 
 class _TestImages(Dataset):
-    def __init__(self, records: Sequence[Record], height: int, width: int, skip: bool) -> None:
-        self.records, self.size, self.transform = tuple(records), (height, width), EvalTransform(height, width)
-        self.skip = skip
+    def __init__(
+        self, records: Sequence[Record], height: int, width: int, skip: bool, interpolation: Interpolation
+    ) -> None:
+        self.records, self.size, self.skip = tuple(records), (height, width), skip
+        self.transform = EvalTransform(height, width, interpolation)
 
     def __len__(self) -> int:
         return len(self.records)
@@ -275,19 +279,34 @@ def _collate_test(samples: list[Any]) -> tuple[Tensor, Tensor, Tensor] | DataErr
 
 
 def evaluation_batches(
-    records: Sequence[Record], *, height: int, width: int, batch: int = 64, workers: int = 0
+    records: Sequence[Record],
+    *,
+    height: int,
+    width: int,
+    batch: int = 64,
+    workers: int = 0,
+    interpolation: Interpolation = "bilinear",
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches (images `(B, 3, H, W)`, modalities `(B,)`) of the records in their order; a bad image stops it, named."""
-    loaded = readable_batches(records, height=height, width=width, batch=batch, workers=workers, skip=False)
+    loaded = readable_batches(
+        records, height=height, width=width, batch=batch, workers=workers, interpolation=interpolation, skip=False
+    )
     return ((images, modalities) for images, modalities, _ in loaded)
 
 
 def readable_batches(
-    records: Sequence[Record], *, height: int, width: int, batch: int = 64, workers: int = 0, skip: bool = True
+    records: Sequence[Record],
+    *,
+    height: int,
+    width: int,
+    batch: int = 64,
+    workers: int = 0,
+    interpolation: Interpolation = "bilinear",
+    skip: bool = True,
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Batches (images, modalities, places among the records), with `skip` without those that cannot be read."""
     loader: DataLoader = DataLoader(
-        _TestImages(records, height, width, skip),
+        _TestImages(records, height, width, skip, interpolation),
         batch_size=batch,
         num_workers=workers,
         collate_fn=_collate_test,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from crossreid.data.records import Modality
 # Of ImageNet, which pretrained backbones were trained with.
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
+Interpolation = Literal["bilinear", "bicubic"]
 _SCALE = (1 / (255 * np.array(STD))).astype(np.float32)[:, None, None]
 _SHIFT = (np.array(MEAN) / np.array(STD)).astype(np.float32)[:, None, None]
 _LUMA = np.array((0.299, 0.587, 0.114), dtype=np.float32)
@@ -22,13 +24,14 @@ _LUMA = np.array((0.299, 0.587, 0.114), dtype=np.float32)
 
 @dataclass(frozen=True)
 class EvalTransform:
-    """`(H, W, 3)` uint8 to `(3, height, width)` float32: resized (bilinear, antialiased) and normalised."""
+    """`(H, W, 3)` uint8 to `(3, height, width)` float32: resized and normalised."""
 
     height: int
     width: int
+    interpolation: Interpolation = "bilinear"
 
     def __call__(self, image: np.ndarray) -> Tensor:
-        return normalised(resized(image, self.height, self.width))
+        return normalised(resized(image, self.height, self.width, self.interpolation))
 
 
 @dataclass(frozen=True)
@@ -47,9 +50,10 @@ class TrainTransform:
     grey: float = 0.0
     jitter: float = 0.0
     pseudo_infrared: float = 0.0
+    interpolation: Interpolation = "bilinear"
 
     def __call__(self, image: np.ndarray, generator: np.random.Generator, modality: Modality) -> Tensor:
-        image = resized(image, self.height, self.width)
+        image = resized(image, self.height, self.width, self.interpolation)
         # Every draw is made whatever the options, so that changing one augmentation leaves the others' draws alone.
         flip, erase, grey, pseudo = generator.random(4)
         shift = generator.integers(0, 2 * self.pad + 1, size=2)
@@ -70,11 +74,11 @@ class TrainTransform:
         return erased(tensor, generator) if erase < self.erasing else tensor
 
 
-def resized(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """`(H, W, 3)` uint8 to `(height, width, 3)` uint8, bilinear with antialiasing."""
+def resized(image: np.ndarray, height: int, width: int, interpolation: Interpolation = "bilinear") -> np.ndarray:
+    """`(H, W, 3)` uint8 to `(height, width, 3)` uint8, antialiased."""
     if image.shape[:2] == (height, width):
         return image
-    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
+    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling[interpolation.upper()]))
 
 
 def normalised(image: np.ndarray) -> Tensor:

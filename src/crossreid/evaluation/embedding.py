@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from crossreid.data.images import load_image
 from crossreid.data.loader import evaluation_batches, readable_batches
 from crossreid.data.records import DataError, Record
-from crossreid.data.transforms import EvalTransform
+from crossreid.data.transforms import EvalTransform, Interpolation
 from crossreid.options import Options
 
 
@@ -45,6 +45,7 @@ def embed(
     *,
     height: int,
     width: int,
+    interpolation: Interpolation = "bilinear",
     options: EvaluationOptions | None = None,
     workers: int = 0,
     autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
@@ -59,7 +60,9 @@ def embed(
     """
     options = options or EvaluationOptions()
     rows: list[Tensor] = []
-    batches = evaluation_batches(records, height=height, width=width, batch=options.batch, workers=workers)
+    batches = evaluation_batches(
+        records, height=height, width=width, batch=options.batch, workers=workers, interpolation=interpolation
+    )
     with _evaluating(method) as device:
         for images, modalities in batches:
             images, modalities = images.to(device), modalities.to(device)
@@ -80,6 +83,7 @@ def embed_sets(
     *,
     height: int,
     width: int,
+    interpolation: Interpolation = "bilinear",
     options: EvaluationOptions | None = None,
     workers: int = 0,
     skip: bool = False,
@@ -111,7 +115,8 @@ def embed_sets(
     counts = torch.zeros(len(sets))
     read = np.zeros(len(images_of), dtype=bool)
     batches = readable_batches(
-        images_of, height=height, width=width, batch=options.batch, workers=workers, skip=skip
+        images_of, height=height, width=width, batch=options.batch, workers=workers,
+        interpolation=interpolation, skip=skip
     )  # fmt: skip
     with _evaluating(method) as device:
         for images, modalities, places in batches:
@@ -161,6 +166,7 @@ def observe(
     *,
     height: int,
     width: int,
+    interpolation: Interpolation = "bilinear",
     options: EvaluationOptions | None = None,
     workers: int = 0,
     tested: bool = False,
@@ -178,7 +184,9 @@ def observe(
         )
     look = method.test_features if tested else method.observe
     found: dict[str, list[tuple[Tensor, Tensor]]] = {}
-    batches = evaluation_batches(records, height=height, width=width, batch=options.batch, workers=workers)
+    batches = evaluation_batches(
+        records, height=height, width=width, batch=options.batch, workers=workers, interpolation=interpolation
+    )
     with _evaluating(method) as device, torch.random.fork_rng():
         torch.manual_seed(0)  # a random z is the same each time
         for images, modalities in batches:
