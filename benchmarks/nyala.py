@@ -1,10 +1,13 @@
-"""Nyala antelopes with pseudo-infrared queries: real photographs, scored against raw pixels and the untrained network.
+"""Nyala antelopes: real photographs, scored against raw pixels and the untrained network.
+
+Pseudo-infrared queries by default; with `--views`, visible photographs alone, a teacher of four photographs of a flank from
+different sightings and its student of one, image to image.
 
 The photographs are 1,213 of 179 animals (`manifest.csv`: path, identity, view; names `SIGHTING_FLANKphoto.jpg`). The two flanks
 of an animal carry different patterns, so each flank is an identity; both go to the same half of the division. The sighting
 is the camera, so that photographs taken within moments of one another never find each other.
 
-    python benchmarks/nyala.py PHOTOGRAPHS OUT [--epochs N] [--set KEY=VALUE ...]
+    python benchmarks/nyala.py PHOTOGRAPHS OUT [--views] [--epochs N] [--set KEY=VALUE ...]
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from crossreid.demo import precision
 from crossreid.recipe import make_recipe
 from crossreid.reports import report
 from crossreid.runs import evaluate, floors, open_split, train
+from crossreid.stages import stage_recipes
 
 
 def write_manifest(photographs: Path, out: Path, seed: int = 0) -> Path:
@@ -72,30 +76,48 @@ def recipe_of(manifest: Path, method: str, epochs: int, overrides: list[str]):
     )
 
 
+def views_recipe_of(manifest: Path, epochs: int, overrides: list[str]):
+    """Views are photographs of different sightings; most flanks have three or four in all."""
+    images = recipe_of(manifest, "baseline", epochs, []).model_dump(mode="json")
+    data = images["data"] | {
+        "options": {},
+        "sampler": {"identities": 12, "images": 4, "balance": "none"},
+        "sets": {"size": 4, "source": "cameras"},
+    }
+    backbone = {"name": "resnet10t", "weights": "none", "last_activation": False}
+    method = {"name": "view_distillation", "backbone": backbone, "start": "teacher", "images": 1}
+    teacher = {"data": {"sets": {"size": 1}, "sampler": {"identities": 16}}}
+    given = {"data": data, "method": method, "training": images["training"], "teacher": teacher}
+    return make_recipe(given, overrides, source="nyala views")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("photographs", type=Path)
     parser.add_argument("out", type=Path)
+    parser.add_argument("--views", action="store_true")
     parser.add_argument("--epochs", type=int, default=16)
     parser.add_argument("--set", action="append", default=[])
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     manifest = write_manifest(given.photographs, given.out)
+    if given.views:
+        planned = stage_recipes(views_recipe_of(manifest, given.epochs, given.set), given.out)
+    else:
+        methods = ("variational_distillation", "baseline")
+        planned = [(given.out / method, recipe_of(manifest, method, given.epochs, given.set)) for method in methods]
     scores, seconds = {}, {}
-    for method in ("variational_distillation", "baseline"):
-        recipe = recipe_of(manifest, method, given.epochs, given.set)
+    for folder, recipe in planned:
         start = time.perf_counter()
-        train(recipe, given.out / method)
-        seconds[method] = round(time.perf_counter() - start)
-        scores[method] = evaluate([given.out / method])[0]
+        train(recipe, folder)
+        seconds[folder.name] = round(time.perf_counter() - start)
+        scores[folder.name] = evaluate([folder])[0]
     lowest = floors(open_split(recipe), recipe)
     for name, (_, found) in lowest.items():
         scores[name] = found[0]
     for name, score in scores.items():
         print(f"{name} ({seconds.get(name, 0)} s of training): chance {100 * score.chance_rank1:.2f}; {score}")
-    page = report(
-        [given.out / "variational_distillation", given.out / "baseline"], given.out / "report.html", below=lowest
-    )
+    page = report([folder for folder, _ in planned], given.out / "report.html", below=lowest)
     print(f"report: {page}")
     if given.json:
         result = {"seconds": seconds, "scores": {name: score.to_json() for name, score in scores.items()}}

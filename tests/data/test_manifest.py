@@ -20,8 +20,9 @@ def identities(records):
 
 
 def test_two_columns_are_enough(tmp_path):
-    with pytest.raises(DataError, match="nothing in query"):
-        parse(written(tmp_path, rows()))
+    alone = parse(written(tmp_path, rows()))
+    assert alone.query == alone.gallery, "of one modality each image asks all others"
+    assert len(identities(alone.query)) == 3
     split = parse(written(tmp_path, rows()), pseudo_infrared="query")
     assert (len(identities(split.train)), len(identities(split.validation)), len(identities(split.query))) == (6, 1, 3)
     assert identities(split.train).isdisjoint(identities(split.query) | identities(split.validation))
@@ -79,7 +80,9 @@ def test_what_spreadsheets_write(tmp_path, separator, end, bom):
         ("path,identity,split\na.jpg,x,training\n", "line 2: split is 'training'"),
         ("path,identity,split\na.jpg,x,train\nb.jpg,x,\n", "has no split"),
         ("path,identity,split,modality\na.jpg,x,train,ir\nb.jpg,x,test,ir\n", "identity 'x' is in train and in test"),
-        ("path,identity,split,modality\na.jpg,x,train,ir\nb.jpg,y,test,ir\n", "nothing in gallery"),
+        ("path,identity,split,modality\na.jpg,x,train,ir\nb.jpg,y,query,ir\n", "nothing in gallery"),
+        ("path,identity,split,modality\na.jpg,x,train,ir\nb.jpg,y,gallery,ir\n", "nothing in query"),
+        ("path,identity,split\na.jpg,x,train\n", "nothing in query"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_line(tmp_path, text, told):

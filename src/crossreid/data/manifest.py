@@ -42,7 +42,7 @@ def parse(
 
     Without a `split` column whole identities are divided by `fractions` (train, validation, test), drawn with `seed`; both
     tests of an identity need two images, so identities with one image go to training. Rows of `test` become query where they
-    are infrared and gallery where they are visible.
+    are infrared and gallery where they are visible; where all are of one modality, each asks all others.
 
     Args:
         pseudo_infrared: `query` makes a cross-modal set of a visible one. Each training image is there as it is and as
@@ -72,6 +72,8 @@ def parse(
         parts = with_pseudo_infrared(parts, path)
     query = parts["query"] + [r for r in parts["test"] if r.modality == Modality.INFRARED]
     gallery = parts["gallery"] + [r for r in parts["test"] if r.modality == Modality.VISIBLE]
+    if not (parts["query"] or parts["gallery"]) and not (query and gallery):
+        query = gallery = parts["test"]  # one modality: each image asks all others
     split = Split(
         name="manifest",
         root=path.parent,
@@ -208,8 +210,8 @@ def refuse_unusable(split: Split, path: Path) -> None:
             )
     for name, records, hint in (
         ("train", split.train, "Give rows of split train."),
-        ("query", split.query, "Give infrared test images or rows of split query, or set pseudo_infrared: query."),
-        ("gallery", split.gallery, "Give visible test images or rows of split gallery."),
+        ("query", split.query, "Give rows of split test or query."),
+        ("gallery", split.gallery, "Give rows of split test or gallery."),
     ):
         if not records:
             raise DataError(f"{path}: nothing in {name}. {hint}")
