@@ -29,14 +29,18 @@ from torch import Tensor, nn
 from crossreid.data.loader import Batch
 from crossreid.methods import METHODS, OPTIONS, build_method
 from crossreid.methods.method import Method
+from crossreid.methods.view_distillation import ViewDistillation
 from crossreid.training.loop import TrainingOptions, fit, make_fabric
 
 
-def random_batch(identities: int, images: int, height: int, width: int) -> Batch:
-    """P x K noise images, half of each identity's infrared, in page-locked memory where there is a GPU."""
+def random_batch(identities: int, images: int, height: int, width: int, size: int) -> Batch:
+    """P x K noise images, half of each identity's infrared, or sets of `size`; in page-locked memory where there is a GPU."""
     labels = torch.arange(identities).repeat_interleave(images)
     modalities = (torch.arange(images) % 2).repeat(identities)
-    batch = Batch(torch.randn(len(labels), 3, height, width), labels, modalities, torch.zeros_like(labels))
+    shape: tuple[int, ...] = (len(labels), 3, height, width)
+    if size > 1:
+        modalities, shape = modalities[:, None].repeat(1, size), (len(labels), size, 3, height, width)
+    batch = Batch(torch.randn(shape), labels, modalities, torch.zeros_like(modalities))
     return Batch(*(part.pin_memory() for part in batch)) if torch.cuda.is_available() else batch
 
 
@@ -45,7 +49,7 @@ def encoder_inputs(method: Method, batch: Batch) -> list[tuple[int, Tensor]]:
     passes: list[tuple[int, Tensor]] = []
     hooks = [
         encoder.register_forward_pre_hook(lambda _, inputs, i=i: passes.append((i, inputs[0].detach())))
-        for i, encoder in enumerate(method.encoders)
+        for i, encoder in enumerate(all_encoders(method))
     ]
     with torch.no_grad():
         method.losses(batch)
@@ -54,10 +58,20 @@ def encoder_inputs(method: Method, batch: Batch) -> list[tuple[int, Tensor]]:
     return passes
 
 
-def forward_backward(encoders: list[nn.Module], passes: list[tuple[int, Tensor]], autocast: Any) -> None:
+def all_encoders(method: Method) -> list[nn.Module]:
+    """The method's, then its teacher's."""
+    taught = isinstance(method, ViewDistillation) and method.teacher is not None
+    return [*method.encoders, *(method.teacher.encoders if taught else ())]  # type: ignore[union-attr, attr-defined]
+
+
+def forward_backward(encoders: list[nn.Module], passes: list[tuple[int, Tensor]], learning: int, autocast: Any) -> None:
+    """Forward by all, backward by the first `learning` of them."""
     with autocast():
-        total = torch.stack([encoders[i](images).mean(dim=(2, 3)).float().pow(2).mean() for i, images in passes]).sum()
-    total.backward()
+        terms = []
+        for i, images in passes:
+            with torch.set_grad_enabled(i < learning):
+                terms.append(encoders[i](images).mean(dim=(2, 3)).float().pow(2).mean())
+    torch.stack(terms).sum().backward()
 
 
 def clock(device: torch.device) -> float:
@@ -74,8 +88,12 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     given: dict[str, Any] = {"backbone": {"name": arguments.backbone, "weights": "none"}}
     if "setting" in OPTIONS[arguments.method].model_fields:
         given["setting"] = arguments.setting
+    if arguments.method == "view_distillation":
+        given |= {"images": arguments.student_images}
     method = build_method(OPTIONS[arguments.method](**given), arguments.classes)
-    batch = random_batch(arguments.identities, arguments.images, arguments.height, arguments.width)
+    if isinstance(method, ViewDistillation):
+        method.teach(build_method(OPTIONS[arguments.method](**given), arguments.classes))
+    batch = random_batch(arguments.identities, arguments.images, arguments.height, arguments.width, arguments.set_size)
     rehearsal = copy.deepcopy(method).to(fabric.device)
     with fabric.autocast():
         passes = encoder_inputs(rehearsal, fabric.to_device(batch))
@@ -89,7 +107,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
             whole.append(clock(fabric.device) - start)
             rehearsal.zero_grad(set_to_none=True)
             start = clock(fabric.device)
-            forward_backward(rehearsal.encoders, passes, fabric.autocast)
+            forward_backward(all_encoders(rehearsal), passes, len(rehearsal.encoders), fabric.autocast)
             bare.append(clock(fabric.device) - start)
 
     with tempfile.TemporaryDirectory() as out:
@@ -101,7 +119,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         "step_seconds": step,
         "encoder_seconds": encoders,
         "rest_percent": 100 * (step / encoders - 1),
-        "images_per_second": len(batch.labels) / step,
+        "images_per_second": len(batch.images.flatten(0, -4)) / step,
         "encoder_passes": sum(len(images) for _, images in passes) / len(batch.labels),
         "peak_memory_gib": torch.cuda.max_memory_allocated(fabric.device) / 2**30 if on_gpu else None,
         "device": torch.cuda.get_device_name(fabric.device) if on_gpu else f"{platform.machine()} CPU",
@@ -118,8 +136,16 @@ def main() -> None:
     parser.add_argument("--method", choices=sorted(METHODS), default="variational_distillation")
     parser.add_argument("--setting", choices=("crossreid", "paper", "official"), default="crossreid")
     parser.add_argument("--backbone", default="resnet18")
-    for name, default in (("height", 128), ("width", 64), ("identities", 16), ("images", 8), ("classes", 395)):
+    for name, default in (
+        ("height", 128),
+        ("width", 64),
+        ("identities", 16),
+        ("images", 8),
+        ("classes", 395),
+        ("set-size", 1),
+    ):
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--student-images", type=int, help="of each set; all by default")
     parser.add_argument("--precision", choices=("32-true", "bf16-mixed", "16-mixed"), default="32-true")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--steps", type=int, default=20, help="timed steps")

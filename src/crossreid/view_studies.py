@@ -32,6 +32,7 @@ def view_study() -> Study:
                 (("L_CE",), ("L_CE", "L_TR"), ("L_CE", "L_TR", "L_KD"), ("L_CE", "L_TR", "L_DP"), ("L_KD", "L_DP")),
             )
         ),
+        _student("heavier", "L_KD and L_DP ten times as heavy", "loss terms", heavier=10.0),
         Cell("alone", "from the backbone's weights", "a student without a teacher", VKD, {"method.start": "weights"}),
         Cell(
             "alone-longer",
@@ -105,6 +106,9 @@ def view_recipe(base: Recipe, cell: Cell, seed: int, out: Path) -> Recipe:
         given = first.model_dump(mode="json")
     else:
         given = base.model_dump(mode="json") | {"teacher": None, "generations": 1}
+        if factor := changes.pop("heavier", None):
+            given["method"]["knowledge_weight"] *= factor
+            given["method"]["distance_weight"] *= factor
         if changes.pop("longer", False):
             given["training"]["epochs"] += first.training.epochs
             given["training"]["validate_every"] = given["training"]["epochs"]
