@@ -46,14 +46,17 @@ def demo(
 @app.command()
 def synth(
     out: Annotated[Path, typer.Argument(help="Folder to write; must not hold anything yet.")],
-    layout: Annotated[str, typer.Option(help="sysu-mm01, regdb, llcm or manifest.")] = "sysu-mm01",
-    identities: Annotated[int, typer.Option(min=1, help="How many people.")] = 60,
+    layout: Annotated[
+        str,
+        typer.Option(help="sysu-mm01, regdb, llcm, manifest; films: mars, duke-video, tracklets; veri-776, atrw."),
+    ] = "sysu-mm01",
+    identities: Annotated[int, typer.Option(min=1, help="How many people, vehicles or animals.")] = 60,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")] = 0,
-    images: Annotated[int, typer.Option(min=1, help="Images of a person and camera.")] = 10,
+    images: Annotated[int, typer.Option(min=1, help="Images of an identity and camera; of films, frames.")] = 10,
     size: Annotated[str, typer.Option(metavar="HxW", help="Height and width of the images, pixels.")] = "256x128",
     sheet: Annotated[Path | None, typer.Option(help="Also write a contact sheet, PNG.")] = None,
 ) -> None:
-    """Render a synthetic world of people seen by six cameras, in the layout of a public data set."""
+    """Render a synthetic world of people, filmed people, vehicles or animals, in the layout of a public data set."""
     from crossreid.data.synthetic import contact_sheet, synthesise
 
     height, cross, width = size.partition("x")
@@ -68,7 +71,9 @@ def synth(
 
 @app.command()
 def check(
-    dataset: Annotated[str, typer.Argument(help="sysu-mm01, regdb, llcm or manifest.")],
+    dataset: Annotated[
+        str, typer.Argument(help="sysu-mm01, regdb, llcm, mars, duke-video, veri-776, atrw or manifest.")
+    ],
     root: Annotated[Path, typer.Argument(help="Folder of the copy.")],
     deep: Annotated[bool, typer.Option("--deep", help="Decode every image.")] = False,
     option: Annotated[

@@ -5,6 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from test_three_branch import method_of as three_branch
 
 from crossreid.data.loader import Batch
@@ -169,6 +170,19 @@ def test_a_student_starts_as_its_teacher_but_for_the_last_stage_and_heads():
     assert {name for name in weights if student.get_parameter(name).ndim == 4} <= taken
     start_from(student, teacher, reset_last_stage=False)
     assert all(torch.equal(value, teacher.state_dict()[name]) for name, value in student.state_dict().items())
+
+
+def test_the_last_stage_is_set_back_to_the_backbones_own_weights(tmp_path):
+    """Whatever the student's backbone was given at first, a file here in place of ImageNet's, its last stage keeps."""
+    pretrained = method_of(9).encoders[0].network.state_dict()
+    save_file(pretrained, tmp_path / "weights.safetensors")
+    options = ViewDistillationOptions(backbone=BACKBONE | {"weights": str(tmp_path / "weights.safetensors")})
+    student, teacher = build_method(options, CLASSES), method_of(5)
+    start_from(student, teacher, reset_last_stage=True)
+    taught, own = teacher.encoders[0].network.state_dict(), student.encoders[0].network.state_dict()
+    for key, value in own.items():
+        assert torch.equal(value, (pretrained if key.startswith("layer4.") else taught)[key]), key
+    assert not torch.equal(own["layer4.0.conv1.weight"], taught["layer4.0.conv1.weight"])
 
 
 def test_another_architecture_is_no_start():

@@ -46,7 +46,7 @@ class AugmentOptions(Options):
 
 
 class DataOptions(Options):
-    name: str = Field(description="Data set: sysu-mm01, regdb, llcm, mars, duke-video or manifest.")
+    name: str = Field(description="Data set: sysu-mm01, regdb, llcm, mars, duke-video, veri-776, atrw or manifest.")
     root: Path = Field(description="Folder of the data set, relative to where the command runs.")
     options: dict[str, Any] = Field({}, description="Options of that data set's reader (docs/datasets.md).")
     height: int = Field(256, ge=16, le=2048, description="Height of network input, pixels.")
