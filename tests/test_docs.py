@@ -25,6 +25,9 @@ SMALL = [
     "method.backbone.name=test_resnet", "method.backbone.weights=none", "training.epochs=1", "training.precision=32-true",
     "training.schedule.warmup_epochs=0",
 ]  # fmt: skip
+SMALL_TEACHER = [
+    "data.sets.size=2", "teacher.training.epochs=1", "teacher.data.sampler.identities=2", "teacher.data.sampler.images=2",
+]  # fmt: skip
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -86,7 +89,7 @@ def test_commands_run(page, workplace, monkeypatch):
         if arguments[0] == "demo":
             continue  # run by tests/test_demo.py
         if arguments[0] == "train":
-            arguments += sets()
+            arguments += sets(arguments[1])
         if arguments[0] in SHRUNK:
             arguments = shrunk(arguments)
         result = CliRunner().invoke(app, arguments)
@@ -97,6 +100,8 @@ def test_commands_run(page, workplace, monkeypatch):
 SHRUNK = {
     "synth": ({"--identities": "12", "--images": "2", "--size": "32x16"}, []),
     "ablate vd": ({"--seeds": "0"}, ["--only", "all-vd", "--only", "all-ib"]),
+    "ablate vkd": ({"--seeds": "0"}, ["--only", "student"]),
+    "ablate cross-distillation": ({"--seeds": "0", "--networks": "test_resnet"}, []),
     "ablate weight": ({"--seeds": "0"}, ["--only", "vd-0.5"]),
     "ablate z-size": ({"--seeds": "0"}, ["--sizes", "8"]),
     "ablate estimators": ({"--seeds": "0", "--steps": "2"}, []),
@@ -119,8 +124,8 @@ def shrunk(arguments):
             small += [option, value]
     if arguments[0] == "synth":
         shutil.rmtree(arguments[1], ignore_errors=True)  # another page may have rendered it
-    if name in ("ablate vd", "ablate weight", "ablate z-size"):
-        small += sets()
+    if name.startswith("ablate ") and name != "ablate estimators" and Path(arguments[2]).suffix == ".yaml":
+        small += sets(arguments[2])
     if "--only" in arguments:
         added = []
     return only_what_was_run(small) + added
@@ -136,9 +141,11 @@ def only_what_was_run(arguments):
     ]
 
 
-def sets():
+def sets(recipe=""):
     """What makes a recipe small, as arguments."""
-    return [part for override in SMALL for part in ("--set", override)]
+    more = SMALL_TEACHER if "vkd" in recipe else []
+    more = [*more, "data.options.validation=1"] if "vkd_synthetic" in recipe else more
+    return [part for override in [*SMALL, *more] for part in ("--set", override)]
 
 
 @pytest.mark.slow

@@ -61,12 +61,13 @@ def tracks(root: Path, part: str) -> list[list[Record]]:
         if camera < 1:
             raise DataError(f"{where}: camera is {camera}, expected 1 or more. {_HINT}")
         frames = []
+        of_identity = folder / names[first - 1][:4]  # joined once a tracklet: there are a million frames
         for place in range(first - 1, last):
             name = names[place]
             if _identity(name) != identity:
                 raise DataError(f"{where} is of identity {identity}, but image {place + 1} is {name}. {_HINT}")
             frames.append(
-                Record(folder / name[:4] / name, str(identity), camera, tracklet=f"{part}-{number}", frame=place)
+                Record(of_identity / name, str(identity), camera, tracklet=f"{part}-{number}", frame=place)
             )
         found.append(frames)
     return found
