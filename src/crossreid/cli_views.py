@@ -11,7 +11,7 @@ from crossreid.terminal import advancing, console, progress_bar
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-    from rich.table import Table
+    from rich.console import RenderableType
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -85,7 +85,7 @@ def distances(
 @app.command()
 def attention(
     runs: Runs, out: Out = Path("views"), title: Title = None, images: Images = 4, seed: Seed = 0,
-    count: Annotated[int, typer.Option(min=1, help="Images to show, each of another identity.")] = 6,
+    count: Annotated[int, typer.Option(min=1, help="Images to show at most, each of another identity.")] = 6,
 ) -> None:  # fmt: skip
     """Grad-CAM: where in an image its similarity to its identity comes from, a column a run."""
     from crossreid.analysis.views_plot import draw_attention
@@ -120,7 +120,7 @@ def titles_given(texts: list[str] | None) -> dict[str, str]:
     return {name: text for name, _, text in pairs}
 
 
-def _show(out: Path, name: str, table: Table, figure: Figure) -> None:
+def _show(out: Path, name: str, table: RenderableType, figure: Figure) -> None:
     from crossreid.analysis.drawing import save
 
     console.print(table)

@@ -142,7 +142,7 @@ def by_camera(
         if untrained and name == next(iter(named)):
             networks[UNTRAINED] = fresh_method(run.recipe, run.split).eval()
         for title, network in networks.items():
-            features = _embedded(network, run, test_records(run.split, images), _bar(bars, title, run))
+            features = _embedded(network, run, asked_records(run.split, images), _bar(bars, title, run))
             for modality, readings in read_cameras(features, divisions).items():
                 rows.append({**_about(title, run), "modality": modality, "images": len(features), "readings": readings})
     rows.sort(key=lambda row: row["name"] == UNTRAINED)
@@ -166,7 +166,7 @@ def by_pair(
     """
     rows, place = [], ""
     for name, run in opened(named_runs(paths, titles)):
-        records = some_identities(test_records(run.split, images), limit, seed)
+        records = some_identities(asked_records(run.split, images), limit, seed)
         features = _embedded(run.method, run, records, _bar(bars, name, run))
         place = place_of(features)[0]
         rows.append({**_about(name, run), "images": len(features), **summarised(pair_distances(features, metric))})
@@ -185,16 +185,16 @@ def by_attention(
     images, itself among them. Of several seeds the first is looked at.
 
     Args:
-        count: images, drawn by `seed`, of so many identities and of as many cameras as there are.
+        count: images at most, drawn by `seed`, of as many identities and of as many cameras as there are.
         images: of each tracklet that go into the means, at most so many.
 
     Raises:
-        DataError: fewer identities than that.
+        DataError: an encoder gives tokens and no map.
     """
     chosen: list[Record] = []
     rows: list[dict[str, Any]] = []
     for name, run in opened(named_runs(paths, titles), firsts=True):
-        records = test_records(run.split, images)
+        records = asked_records(run.split, images)
         chosen = chosen or choose_images(records, count, seed)
         identities = {record.identity for record in chosen}
         wanted = [record for record in records if record.identity in identities]
@@ -214,7 +214,7 @@ def by_attention(
     return {**table, "records": chosen}
 
 
-def test_records(split: Split, images: int) -> list[Record]:
+def asked_records(split: Split, images: int) -> list[Record]:
     """Test images of the identities that query, so of no junk and no distractors; of a tracklet at most so many, spread."""
     junk = PROTOCOLS[split.protocol].junk
     asked = {record.identity for record in split.query} - set(junk)
@@ -231,11 +231,9 @@ def some_identities(records: Sequence[Record], limit: int, seed: int) -> list[Re
 
 
 def choose_images(records: Sequence[Record], count: int, seed: int) -> list[Record]:
-    """`count` images of as many identities, each by one of the cameras that were shown least so far."""
+    """An image each of at most `count` identities, by one of the cameras that were shown least so far."""
     generator = np.random.default_rng(seed)
     known = sorted({record.identity for record in records})
-    if len(known) < count:
-        raise DataError(f"--count {count}: expected images of as many identities, found {len(known)} identities.")
     shown: dict[int, int] = {}
     chosen = []
     for identity in generator.permutation(known)[:count].tolist():

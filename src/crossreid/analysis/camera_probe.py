@@ -15,6 +15,14 @@ from crossreid.analysis.probes import classify, divide, standardised
 from crossreid.data.records import DataError, Modality
 from crossreid.evaluation.features import Features
 
+_STRENGTHS = (
+    1e-4,
+    1e-3,
+    1e-2,
+    1e-1,
+    1e0,
+    1e1,
+)  # C; few cameras of many images bear less regularisation than identities
 LEAST = 4  # identities: some to fit on, one to choose the regularisation by, one to ask about
 
 
@@ -36,7 +44,8 @@ def read_camera(embeddings: np.ndarray, identities: np.ndarray, cameras: np.ndar
             f"expected two cameras or more among the {fit.sum()} images that a probe is fitted on, found camera "
             f"{names[codes[fit][0]]} alone."
         )
-    share, accuracy = classify("linear", standardised(embeddings, fit | tune), codes, fit, tune, test, seed)
+    scaled = standardised(embeddings, fit | tune)
+    share, accuracy = classify("linear", scaled, codes, fit, tune, test, seed, strengths=_STRENGTHS)
     most_frequent = np.bincount(codes[fit | tune]).argmax()
     return {"accuracy": accuracy, "prior": float((codes[test] == most_frequent).mean()), "share": share}
 

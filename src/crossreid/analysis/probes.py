@@ -248,12 +248,12 @@ def _regress(
 
 def classify(
     probe: str, x: np.ndarray, codes: np.ndarray, fit: np.ndarray, tune: np.ndarray, test: np.ndarray, seed: int,
-    *, again: bool = True,
+    *, again: bool = True, strengths: Sequence[float] = _LOGISTIC,
 ) -> tuple[float, float]:  # fmt: skip
     """Share of the entropy that is read, and accuracy, on the images of `test`; `again`: fitted on `tune` too at the end."""
     size = int(codes.max()) + 1
     if probe == "linear":
-        models = [LogisticRegression(C=strength, max_iter=200, tol=1e-3) for strength in _LOGISTIC]
+        models = [LogisticRegression(C=strength, max_iter=200, tol=1e-3) for strength in strengths]
     else:
         models = _mlps(MLPClassifier, seed)
 

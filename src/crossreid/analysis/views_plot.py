@@ -17,11 +17,11 @@ from crossreid.analysis.attention import encoder_title
 from crossreid.analysis.drawing import colour, name_axes, name_lines, panels, series, title
 from crossreid.analysis.pair_distances import BINS, KINDS
 from crossreid.analysis.study_plot import deviation
+from crossreid.analysis.views_table import COMPARISONS
 from crossreid.data.transforms import resized
 
 FIGURES = ("rank-1", "mAP")
 AXES = {"gallery": "images of each gallery tracklet", "query": "images of each query tracklet"}
-TITLES = {"gallery": "an image to n images", "query": "n images to video"}
 HEAT = "inferno"  # its lightness rises evenly, so that it reads without colour
 _READ = "cameras read right, % (dots: runs and divisions of identities,\nbars: means, dotted: the most frequent camera)"
 _SHOWN = 256  # pixels: the height at which images are drawn
@@ -48,7 +48,7 @@ def draw_images(table: Mapping[str, Any]) -> Figure:
             axes.set_xticks(places, [str(count) if count else "all" for count in order])
             axes.xaxis.set_minor_locator(NullLocator())
             axes.margins(y=0.12)
-            title(axes, f"{f'{direction}, ' if direction else ''}{TITLES[side]}: {figure_name}")
+            title(axes, f"{f'{direction}, ' if direction else ''}{COMPARISONS[side]}: {figure_name}")
             name_axes(axes, f"n, {AXES[side]}", f"{figure_name}, %")
     for column in zip(*grid, strict=True):  # one scale a figure, so that both kinds can be compared
         low, high = min(axes.get_ylim()[0] for axes in column), max(axes.get_ylim()[1] for axes in column)
@@ -118,7 +118,7 @@ def draw_distances(table: Mapping[str, Any]) -> Figure:
             highest = max(highest, float(shares.max()) * 100)
             farthest = max(farthest, float(edges[1:][shares > 0.0005].max()))
         title(axes, f"{name}: AUC {np.mean([row['auc'] for row in own]):.3f}")
-        name_axes(axes, f"{table['metric']} distance", "share of the pairs, %" if axes in first else "")
+        name_axes(axes, f"{table['metric']} distance", "share of its kind, %" if axes in first else "")
     for axes in every:
         axes.set_xlim(0, farthest)
         axes.set_ylim(0, 1.06 * highest)

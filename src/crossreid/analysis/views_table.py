@@ -7,29 +7,32 @@ from typing import Any
 
 import numpy as np
 from rich.box import SIMPLE_HEAD
+from rich.console import Group
 from rich.table import Table
 
 from crossreid.analysis.pair_distances import KINDS
 from crossreid.analysis.study_table import spread
 
+COMPARISONS = {"gallery": "an image to n images", "query": "n images to video"}
 
-def images_table(table: Mapping[str, Any]) -> Table:
-    """Rank-1 and mAP of each name, a column a number of images."""
-    view = _view("accuracy by the number of images n, %", "", "", "")
-    for count in table["counts"]:
-        view.add_column(str(count) if count else "all", justify="right")
-    rows = table["rows"]
-    kinds = dict.fromkeys((row["direction"], row["side"], row["name"]) for row in rows)
-    for direction, side, name in kinds:
-        what = "1 to n" if side == "gallery" else "n to video"
-        for figure in ("rank-1", "mAP"):
-            cells = []
-            for count in table["counts"]:
-                key = (direction, side, name, count)
-                own = [r for r in rows if (r["direction"], r["side"], r["name"], r["images"]) == key]
-                cells.append(spread([row[figure] for row in own]).replace(" ", ""))
-            view.add_row(f"{direction}, {what}" if direction else what, name, figure, *cells)
-    return view
+
+def images_table(table: Mapping[str, Any]) -> Group:
+    """Rank-1 and mAP of each name, a column a number of images; in 80 columns, a table a kind of comparison."""
+    views = []
+    for direction, side in dict.fromkeys((row["direction"], row["side"]) for row in table["rows"]):
+        rows = [row for row in table["rows"] if (row["direction"], row["side"]) == (direction, side)]
+        view = _view(f"{f'{direction}, ' if direction else ''}{COMPARISONS[side]}, %", "n", "")
+        for count in table["counts"]:
+            view.add_column(str(count) if count else "all", justify="right", no_wrap=True)
+        for name in dict.fromkeys(row["name"] for row in rows):
+            for figure in ("rank-1", "mAP"):
+                each = [
+                    [row[figure] for row in rows if (row["name"], row["images"]) == (name, count)]
+                    for count in table["counts"]
+                ]
+                view.add_row(name, figure, *(spread(values).replace(" ", "") for values in each))
+        views.append(view)
+    return Group(*views)
 
 
 def cameras_table(table: Mapping[str, Any]) -> Table:
@@ -77,7 +80,7 @@ def attention_table(table: Mapping[str, Any]) -> Table:
 
 
 def _view(text: str, *columns: str) -> Table:
-    view = Table(title=text, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    view = Table(title=text, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for column in columns:
         view.add_column(column)
     return view
