@@ -72,14 +72,21 @@ def printed(view):
 
 def test_curves_go_through_the_means_with_whole_tracklets_last():
     drawn = draw_images(IMAGES)
-    assert [axes.get_title("left") for axes in drawn.axes] == [
-        f"{kind}: {name}" for kind in ("an image to n images", "n images to video") for name in ("rank-1", "mAP")
-    ]
+    assert [axes.get_title("left") for axes in drawn.axes[::2]] == ["an image to n images", "n images to video"]
+    assert [axes.get_ylabel() for axes in drawn.axes] == 2 * ["rank-1, %", "mAP, %"]
     for axes in drawn.axes[::2]:
         assert [label.get_text() for label in axes.get_xticklabels()] == ["1", "4", "all"]
         for line in axes.lines:
             np.testing.assert_allclose(line.get_xdata(), [0, 2, 3])
             np.testing.assert_allclose(line.get_ydata(), [51, 61, 71])
+
+
+def test_each_direction_across_modalities_has_its_panels_and_its_table():
+    rows = [{**row, "direction": direction} for direction in ("a to b", "b to a") for row in IMAGES["rows"]]
+    drawn = draw_images({**IMAGES, "rows": rows})
+    assert len(drawn.axes) == 8
+    assert "b to a, n images to video" in [axes.get_title("left") for axes in drawn.axes]
+    assert printed(images_table({**IMAGES, "rows": rows})).count("61.0±1.4") == 8
 
 
 def test_every_division_is_a_dot_and_the_prior_a_line():
@@ -106,6 +113,11 @@ def test_a_row_is_an_image_and_a_column_an_encoder():
     shown = drawn.axes[:8]
     assert [axes.get_title("left") for axes in shown[:4]] == ["image", "vkd", "vd", "vd"]
     assert [axes.get_xlabel() for axes in shown[4:]] == ["camera 2", "0.88", "visible, 0.88", "shared, 0.88"]
+
+
+def test_a_map_that_is_nowhere_above_zero_is_told_of():
+    dark = {**ATTENTION["rows"][0], "maps": [{"encoder": "network.encoder.backbone", "heat": [[0.0, 0.0]]}]}
+    assert draw_attention({**ATTENTION, "rows": [dark]}, PICTURES).axes[1].get_xlabel() == "0.88 (none)"
 
 
 def test_heat_lies_over_the_part_that_it_is_of():

@@ -7,7 +7,8 @@ it is pooled: with channels A_k, `map = ReLU(sum_k mean_xy(d score / d A_k) A_k)
 
 The length of the image's features is held constant in the gradient. Through it, the map of a pooled and normalised
 embedding would add up to 0 whatever the network sees (the gradient of a cosine is at right angles to the features); with
-it held, the map before the ReLU has the similarity itself as its mean, and says where that comes from.
+it held, the map before the ReLU has the similarity itself as its mean, and says where that comes from. A method that
+normalises between its encoders and its features is differentiated through that; its maps may be 0 all over.
 """
 
 from __future__ import annotations

@@ -48,8 +48,8 @@ def draw_images(table: Mapping[str, Any]) -> Figure:
             axes.set_xticks(places, [str(count) if count else "all" for count in order])
             axes.xaxis.set_minor_locator(NullLocator())
             axes.margins(y=0.12)
-            title(axes, f"{f'{direction}, ' if direction else ''}{COMPARISONS[side]}: {figure_name}")
             name_axes(axes, f"n, {AXES[side]}", f"{figure_name}, %")
+        title(axes_row[0], f"{f'{direction}, ' if direction else ''}{COMPARISONS[side]}")
     for column in zip(*grid, strict=True):  # one scale a figure, so that both kinds can be compared
         low, high = min(axes.get_ylim()[0] for axes in column), max(axes.get_ylim()[1] for axes in column)
         for axes in column:
@@ -78,7 +78,7 @@ def draw_cameras(table: Mapping[str, Any]) -> Figure:
             values = 100 * np.array([one["accuracy"] for one in own])
             priors += [100 * one["prior"] for one in own]
             shade = colour(series(index)[0])
-            axes.plot(values, np.full(len(values), -index), "o", color=shade, ms=4, mew=0, alpha=0.55)
+            axes.plot(values, np.full(len(values), -index), "o", color=shade, ms=4, mew=0, alpha=0.55, clip_on=False)
             axes.plot([values.mean()] * 2, [-index - 0.26, -index + 0.26], color=shade, lw=2.4)
             axes.text(1.01, -index, f"{values.mean():.1f}", transform=axes.get_yaxis_transform(), va="center",
                       fontsize=8.5, color=colour("ink"))  # fmt: skip
@@ -139,7 +139,8 @@ def _bin_width(rows: Sequence[Mapping[str, Any]]) -> int:
 def draw_attention(table: Mapping[str, Any], images: Mapping[str, np.ndarray]) -> Figure:
     """Heat maps over images, of an attention.json: a row an image, after it a column for each run and its encoders.
 
-    Each map is scaled by its own maximum. `images` are `(H, W, 3)` uint8 by their paths.
+    Each map is scaled by its own maximum; `(none)` is below one that is nowhere above 0. `images` are `(H, W, 3)` uint8 by
+    their paths.
     """
     rows = table["rows"]
     names = list(dict.fromkeys(row["name"] for row in rows))
@@ -160,12 +161,10 @@ def draw_attention(table: Mapping[str, Any], images: Mapping[str, np.ndarray]) -
         for axes, (name, place) in zip(axes_row[1:], columns, strict=True):
             row = found[name, path]
             if place < len(row["maps"]):
-                encoder = encoder_title(row["maps"][place]["encoder"])
+                heat, encoder = (row["maps"][place][key] for key in ("heat", "encoder"))
                 several = sum(other == name for other, _ in columns) > 1
-                text = f"{encoder}, " if several else ""
-                _picture(
-                    axes, overlaid(picture, np.array(row["maps"][place]["heat"])), f"{text}{row['similarity']:.2f}"
-                )
+                text = f"{f'{encoder_title(encoder)}, ' if several else ''}{row['similarity']:.2f}"
+                _picture(axes, overlaid(picture, np.array(heat)), text if np.any(heat) else f"{text} (none)")
             else:
                 axes.set_visible(False)
     for axes, text in zip(grid[0], ["image", *(name for name, _ in columns)], strict=True):
@@ -174,7 +173,7 @@ def draw_attention(table: Mapping[str, Any], images: Mapping[str, np.ndarray]) -
         matplotlib.cm.ScalarMappable(cmap=HEAT), ax=[axes for row in grid for axes in row], location="bottom",
         shrink=0.9, aspect=30, pad=0.012,
     )  # fmt: skip
-    scale.set_ticks([0, 1], labels=["0", "maximum"])
+    scale.set_ticks([0, 1], labels=["0", "max"])
     scale.ax.tick_params(labelsize=7, colors=colour("muted"), length=0)
     scale.outline.set_visible(False)  # type: ignore[operator]
     scale.set_label("Grad-CAM of the similarity (below each map)", fontsize=7, color=colour("muted"))
