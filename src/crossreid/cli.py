@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from crossreid.cli_ablate import app as ablate
+from crossreid.cli_views import app as views
 from crossreid.terminal import advancing, console, errors, progress_bar
 from crossreid.training.signals import Interrupted
 
@@ -23,6 +24,7 @@ app = typer.Typer(
     help="Re-identification across modalities and views: train, evaluate by published protocols, report.",
 )
 app.add_typer(ablate, name="ablate")
+app.add_typer(views, name="views")
 
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the recipe.")]
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from crossreid.ablation import SPACES
 from crossreid.analysis.curves import Curve, draw_cmc, draw_history, history_of
-from crossreid.analysis.drawing import colour, figure, panels, save, series, title
+from crossreid.analysis.drawing import figure, name_lines, panels, save, title
 from crossreid.analysis.embedding_plot import Map, draw_maps, map_embeddings, rows_to_map
 from crossreid.analysis.study_plot import STREAMS, draw_estimators, draw_probes, draw_study
 from crossreid.data.records import INFRARED, VISIBLE, DataError
@@ -148,7 +148,7 @@ def _cmc(scores: Mapping[str, Sequence[Score]]) -> Figure:
     shown = [(place, name, each[0]) for place, (name, each) in enumerate(scores.items())]
     draw_cmc(axes, shown)
     title(axes, f"{PROTOCOLS[shown[0][2].protocol].name}: {shown[0][2].setting}, re-ranked: {shown[0][2].re_ranked}")
-    _name_lines(drawn, list(scores))
+    name_lines(drawn, list(scores))
     return drawn
 
 
@@ -165,18 +165,8 @@ def _histories(curves: Mapping[str, Mapping[str, Curve]], *, fraction: bool) -> 
         title(axes, term)
     for axes in every[len(terms) :]:
         axes.set_visible(False)
-    _name_lines(drawn, list(curves))
+    name_lines(drawn, list(curves))
     return drawn
-
-
-def _name_lines(drawn: Figure, names: Sequence[str]) -> None:
-    from matplotlib.lines import Line2D
-
-    handles = []
-    for place, name in enumerate(names):
-        shade, pattern = series(place)
-        handles.append(Line2D([], [], color=colour(shade), dashes=pattern or (None, None), linewidth=1.8, label=name))  # type: ignore[arg-type]
-    drawn.legend(handles=handles, loc="outside lower center", ncols=min(4, len(names)), fontsize=8, frameon=False)
 
 
 def _joint(parts: Sequence[Features]) -> Features:

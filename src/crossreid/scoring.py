@@ -60,9 +60,13 @@ def embed_compared(
     settings: Sequence[SetSetting] | None = None,
     validation: bool = False,
     first: bool = False,
+    first_frame: bool | None = None,
     advance: Advance | None = None,
 ) -> dict[str, Features]:
-    """Features of each comparison of images and videos, by its name; of the first one only, if `first`."""
+    """Features of each comparison of images and videos, by its name; of the first one only, if `first`.
+
+    `first_frame`: whether the image of a tracklet is its first frame alone; None as the protocol has it.
+    """
     query, gallery = roles(split, validation=validation)
     chosen = comparisons(split, recipe) if settings is None else settings
     return set_features(
@@ -71,7 +75,7 @@ def embed_compared(
         gallery,
         chosen[:1] if first else chosen,
         frames=recipe.evaluation.frames,
-        first_frame=PROTOCOLS[split.protocol].first_frame,
+        first_frame=PROTOCOLS[split.protocol].first_frame if first_frame is None else first_frame,
         skip=recipe.data.on_bad_image == "skip",
         advance=advance,
         **reading(recipe),

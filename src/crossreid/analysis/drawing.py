@@ -19,6 +19,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 SERIES = ("s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s9", "s10")
 # Line patterns as on-off lengths in points, so that lines differ without colour.
@@ -123,6 +124,15 @@ def name_axes(axes: Axes, across: str, up: str) -> None:
     """Write what the axes are."""
     axes.set_xlabel(across, fontsize=_LABEL, color=colour("muted"), parse_math=False)
     axes.set_ylabel(up, fontsize=_LABEL, color=colour("muted"), parse_math=False)
+
+
+def name_lines(drawn: Figure, names: Sequence[str]) -> None:
+    """Below a figure, what the line of each series of `names` stands for."""
+    handles = []
+    for place, name in enumerate(names):
+        shade, pattern = series(place)
+        handles.append(Line2D([], [], color=colour(shade), dashes=pattern or (None, None), linewidth=1.8, label=name))  # type: ignore[arg-type]
+    drawn.legend(handles=handles, loc="outside lower center", ncols=min(4, len(names)), fontsize=8, frameon=False)
 
 
 def svg(drawn: Figure, label: str, prefix: str) -> str:

@@ -177,7 +177,7 @@ def _read(
     features: np.ndarray, factors: Factors, where: tuple[str, str, str], probes: Sequence[str], seed: int
 ) -> Iterator[Reading]:
     fit, tune, test = divide(factors.identities, seed)
-    scaled = _standardised(features, fit | tune)
+    scaled = standardised(features, fit | tune)
     groups = ("modality",) if where[2] == "both" else ("shared", "visible-only", "infrared-only", "camera", "pose")
     for group in groups:
         for probe in probes:
@@ -187,7 +187,7 @@ def _read(
                 for factor, part in zip(numbers, _split(shares, numbers), strict=True):
                     yield Reading(*where, probe, group, factor, float(part.mean()), float(part.mean()))
             for factor, codes in names_of(factors, group).items():
-                share, right = _classify(probe, scaled, codes, fit, tune, test, seed)
+                share, right = classify(probe, scaled, codes, fit, tune, test, seed)
                 yield Reading(*where, probe, group, factor, share, right)
 
 
@@ -205,20 +205,20 @@ def _read_identity(
         group, fit = "identity", _alternating(codes, factors.columns["camera"])
     asked = ~fit
     tune = asked & (np.cumsum(asked) % 2 == 0)
-    scaled = _standardised(features, fit)
+    scaled = standardised(features, fit)
     for probe in probes:
-        share, right = _classify(probe, scaled, codes, fit, tune, asked & ~tune, seed, again=False)
+        share, right = classify(probe, scaled, codes, fit, tune, asked & ~tune, seed, again=False)
         yield Reading(*where, probe, group, group, share, right)
 
 
-def divide(identities: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def divide(identities: np.ndarray, seed: int, *, least: int = 10) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Masks `(N,)` of images to fit on, to choose the regularisation by, and to ask about: 50, 15 and 35 % of identities.
 
-    Raises `DataError` for fewer than ten identities.
+    Raises `DataError` for fewer than `least` identities, which is 4 or more.
     """
     known = np.unique(identities)
-    if len(known) < 10:
-        raise DataError(f"expected 10 identities or more that were never trained on, found {len(known)}.")
+    if len(known) < least:
+        raise DataError(f"expected {least} identities or more that were never trained on, found {len(known)}.")
     order = np.random.default_rng(seed).permutation(known)
     first, second = round(0.5 * len(known)), round(0.65 * len(known))
     fit, tune, test = (np.isin(identities, part) for part in (order[:first], order[first:second], order[second:]))
@@ -246,14 +246,14 @@ def _regress(
     return share
 
 
-def _classify(
+def classify(
     probe: str, x: np.ndarray, codes: np.ndarray, fit: np.ndarray, tune: np.ndarray, test: np.ndarray, seed: int,
-    *, again: bool = True,
+    *, again: bool = True, strengths: Sequence[float] = _LOGISTIC,
 ) -> tuple[float, float]:  # fmt: skip
     """Share of the entropy that is read, and accuracy, on the images of `test`; `again`: fitted on `tune` too at the end."""
     size = int(codes.max()) + 1
     if probe == "linear":
-        models = [LogisticRegression(C=strength, max_iter=200, tol=1e-3) for strength in _LOGISTIC]
+        models = [LogisticRegression(C=strength, max_iter=200, tol=1e-3) for strength in strengths]
     else:
         models = _mlps(MLPClassifier, seed)
 
@@ -304,7 +304,8 @@ def _probabilities(model: Any, x: np.ndarray, size: int) -> np.ndarray:
     return p / p.sum(1, keepdims=True)
 
 
-def _standardised(features: np.ndarray, known: np.ndarray) -> np.ndarray:
+def standardised(features: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """`(N, D)` float64 with the mean and the deviation of the rows in the mask `known`, cut off at 8 deviations."""
     mean, spread = features[known].mean(0), features[known].std(0)
     scaled = (features - mean) / np.where(spread > 1e-8, spread, 1)
     # A coordinate that hardly moved while fitting must not run away with a linear probe when asked.

@@ -102,7 +102,7 @@ def _draw_sweep(table: Mapping[str, Any], name: str) -> Figure:
         for index, space in enumerate(SPACES):
             shade, pattern = series(index)
             each = [100 * np.array(row["figures"][space][name]) for row in rows]
-            mean, spread = np.array([e.mean() for e in each]), np.array([_deviation(e) for e in each])
+            mean, spread = np.array([e.mean() for e in each]), np.array([deviation(e) for e in each])
             axes.fill_between(places, mean - spread, mean + spread, color=colour(shade), alpha=0.14, linewidth=0)
             axes.plot(places, mean, color=colour(shade), linewidth=1.8, dashes=pattern or (None, None))
             for place, values in zip(places, each, strict=True):
@@ -142,7 +142,7 @@ def draw_probes(table: Mapping[str, Any], titles: Mapping[str, str] | None = Non
                     for probe, values in found.items():
                         if probe == "linear":
                             axes.bar(x, values.mean(), width * 0.92, color=shade, linewidth=0)
-                            axes.errorbar(x, values.mean(), _deviation(values), color=colour("ink"), lw=0.7)
+                            axes.errorbar(x, values.mean(), deviation(values), color=colour("ink"), lw=0.7)
                         else:
                             axes.plot(x, values.mean(), "_", color=colour("ink"), ms=5, mew=1.1)
             axes.set_xticks(range(len(GROUP_TITLES)), list(GROUP_TITLES.values()), fontsize=6.4)
@@ -194,7 +194,7 @@ def _legend(
     axes.legend(handles=handles, loc=where, fontsize=7, frameon=False, labelcolor=colour("ink"), handlelength=1.6)
 
 
-def _deviation(values: np.ndarray) -> float:
+def deviation(values: np.ndarray) -> float:
     """Over the seeds; 0 of one."""
     return float(values.std(ddof=1)) if len(values) > 1 else 0.0
 

@@ -1,0 +1,110 @@
+"""Where in an image its similarity to its identity comes from: Grad-CAM of a network that embeds and does not classify.
+
+Source: Selvaraju et al., "Grad-CAM", ICCV 2017. Its score is that of a class. In retrieval the identities asked about have
+no class, so what is explained here is the cosine similarity between the image's embedding and a direction, the mean
+embedding of its identity's test images. The layer is the feature map that comes out of a backbone's last stage, before
+it is pooled: with channels A_k, `map = ReLU(sum_k mean_xy(d score / d A_k) A_k)`.
+
+The length of the image's features is held constant in the gradient. Through it, the map of a pooled and normalised
+embedding would add up to 0 whatever the network sees (the gradient of a cosine is at right angles to the features); with
+it held, the map before the ReLU has the similarity itself as its mean, and says where that comes from. A method that
+normalises between its encoders and its features is differentiated through that; its maps may be 0 all over.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from captum.attr import LayerGradCam
+from torch import Tensor
+
+from crossreid.data.records import DataError
+from crossreid.methods.method import Network
+
+_OUT_OF_SHAPE = 3.0  # times as long as the image: what is no map of it, but a row of tokens
+
+
+@dataclass(frozen=True)
+class Attention:
+    """The map `(h, w)`, 0 or more, of the named encoder, and the similarity that it explains."""
+
+    encoder: str
+    heat: np.ndarray
+    similarity: float
+
+
+def grad_cam(method: Network, image: Tensor, modality: int, direction: np.ndarray) -> list[Attention]:
+    """Grad-CAM of one image `(3, H, W)` for each encoder that it passes, in the order of `method.encoders`.
+
+    An encoder that sees the image twice (in colour and in grey) is explained by the second time. The method is left in
+    the mode it was in, with the gradients that it had.
+
+    Args:
+        direction: `(D,)`, of any length.
+
+    Raises:
+        DataError: an encoder gives tokens and no map of the image.
+    """
+    device = next(method.parameters()).device
+    names = {module: name for name, module in method.named_modules()}
+    training = method.training
+    method.eval()
+    try:
+        with torch.inference_mode(False), torch.enable_grad():
+            # Copies, as what was made in inference mode has no gradient; the image asks for one where no weight does.
+            images = image[None].to(device, torch.float32).clone().requires_grad_()
+            modalities = torch.full((1,), modality, dtype=torch.long, device=device)
+            towards = torch.nn.functional.normalize(torch.tensor(direction, dtype=torch.float32, device=device), dim=0)
+
+            def score(images: Tensor, modalities: Tensor) -> Tensor:
+                features = method.features(images, modalities)
+                return features @ towards / features.detach().norm(dim=1)
+
+            maps, similarity = _maps_of(method, score, images, modalities)
+            found = []
+            for encoder, (height, width) in maps.items():
+                _refuse_tokens(names[encoder], (height, width), (image.shape[1], image.shape[2]))
+                heat = LayerGradCam(score, encoder).attribute(
+                    images, additional_forward_args=(modalities,), relu_attributions=True
+                )
+                found.append(Attention(names[encoder], heat[0, 0].detach().cpu().numpy(), similarity))
+            return found
+    finally:
+        method.train(training)
+
+
+def _maps_of(
+    method: Network, score: Any, images: Tensor, modalities: Tensor
+) -> tuple[dict[torch.nn.Module, tuple[int, int]], float]:
+    """The encoders that the image passes with the size of their maps, and its score."""
+    sizes: dict[torch.nn.Module, tuple[int, int]] = {}
+    hooks = [
+        encoder.register_forward_hook(
+            lambda module, _inputs, output: sizes.update({module: (output.shape[2], output.shape[3])})
+        )
+        for encoder in method.encoders
+    ]
+    try:
+        with torch.no_grad():
+            similarity = float(score(images, modalities))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return {encoder: sizes[encoder] for encoder in method.encoders if encoder in sizes}, similarity
+
+
+def _refuse_tokens(name: str, size: tuple[int, int], image: tuple[int, int]) -> None:
+    longer = (size[0] / size[1]) / (image[0] / image[1])
+    if not 1 / _OUT_OF_SHAPE < longer < _OUT_OF_SHAPE:
+        raise DataError(
+            f"{name} gives {size[0]} x {size[1]} features of an image of {image[0]} x {image[1]} pixels: tokens, and no "
+            "map that could be laid over it. Choose a convolutional backbone."
+        )
+
+
+def encoder_title(name: str) -> str:
+    """What a person calls an encoder: the branch in its module's name, or `encoder` where there is one only."""
+    return " ".join(part for part in name.split(".") if part not in ("network", "encoder", "backbone")) or "encoder"

@@ -1,0 +1,81 @@
+"""Distances between pairs of images: of one identity by one camera, of one identity across cameras, of two identities.
+
+A retrieval that asks across cameras is right as far as the second kind lies below the third; the first kind, which the
+protocols leave out, says how much nearer an image is to what looks alike without being another view.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import roc_auc_score
+
+from crossreid.data.records import DataError
+from crossreid.evaluation.distances import distance_blocks
+from crossreid.evaluation.features import Features
+
+KINDS = ("same", "across", "different")
+BINS = 400  # of distances 0 to 2, the largest between vectors of length 1
+
+
+def place_of(features: Features) -> tuple[str, np.ndarray]:
+    """What sets views apart, `camera` or, where cameras are unknown, `tracklet`, and that of each image `(N,)`.
+
+    Raises:
+        DataError: neither is known of all images.
+    """
+    assert features.tracklets is not None
+    if (features.cameras > 0).all():
+        return "camera", features.cameras
+    if (features.tracklets != "").all():
+        return "tracklet", features.tracklets
+    raise DataError("there are no views to tell apart: expected the camera or the tracklet of every image.")
+
+
+def pair_distances(features: Features, metric: str = "cosine") -> dict[str, np.ndarray]:
+    """Distances of every pair of N images, each pair once, float32 `(pairs,)`, by the name of its kind in `KINDS`."""
+    _, places = place_of(features)
+    identities = np.unique(features.identities, return_inverse=True)[1]
+    views = np.unique(places, return_inverse=True)[1]
+    parts: dict[str, list[np.ndarray]] = {kind: [] for kind in KINDS}
+    columns = np.arange(len(features))
+    for rows, block in distance_blocks(features.embeddings, features.embeddings, metric):
+        own = columns[rows]
+        once = own[:, None] < columns
+        alike = identities[own][:, None] == identities
+        near = views[own][:, None] == views
+        found = block.numpy().astype(np.float32)
+        for kind, mask in zip(KINDS, (alike & near, alike & ~near, ~alike), strict=True):
+            parts[kind].append(found[mask & once])
+    return {kind: np.concatenate(each) for kind, each in parts.items()}
+
+
+def summarised(pairs: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Of each kind of pairs their count, mean, standard deviation and histogram (counts of `BINS` bins of 0 to 2).
+
+    `auc` is the probability that a pair of one identity across cameras is nearer than a pair of two identities, ties
+    counted half: 1 where the kinds do not overlap, 0.5 where distance says nothing.
+
+    Raises:
+        DataError: no identity was seen by two cameras, or all images are of one identity.
+    """
+    for kind, what in (("across", "one identity across cameras (or tracklets)"), ("different", "two identities")):
+        if not len(pairs[kind]):
+            raise DataError(f"there is no pair of images of {what} among those compared.")
+    truth = np.repeat([1, 0], [len(pairs["across"]), len(pairs["different"])])
+    near = -np.concatenate([pairs["across"], pairs["different"]])
+    edges = np.linspace(0, 2, BINS + 1)
+    return {
+        "kinds": {
+            kind: {
+                "pairs": len(values),
+                "mean": float(values.mean(dtype=np.float64)) if len(values) else None,
+                "deviation": float(values.std(dtype=np.float64)) if len(values) else None,
+                "histogram": np.histogram(np.clip(values, 0, 2), edges)[0].tolist(),
+            }
+            for kind, values in pairs.items()
+        },
+        "auc": float(roc_auc_score(truth, near)),
+    }
