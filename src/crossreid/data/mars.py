@@ -66,9 +66,7 @@ def tracks(root: Path, part: str) -> list[list[Record]]:
             name = names[place]
             if _identity(name) != identity:
                 raise DataError(f"{where} is of identity {identity}, but image {place + 1} is {name}. {_HINT}")
-            frames.append(
-                Record(of_identity / name, str(identity), camera, tracklet=f"{part}-{number}", frame=place)
-            )
+            frames.append(Record(of_identity / name, str(identity), camera, tracklet=f"{part}-{number}", frame=place))
         found.append(frames)
     return found
 
