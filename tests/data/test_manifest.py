@@ -101,6 +101,9 @@ def test_options_and_encodings_are_checked(tmp_path):
         parse(folder, fractions=(0.5, 0.1, 0.1))
     with pytest.raises(DataError, match="pseudo_infrared is 'yes'"):
         parse(folder, pseudo_infrared="yes")
+    with pytest.raises(DataError, match="leave_out is 'all', expected one of"):
+        parse(folder, leave_out="all")
+    assert parse(folder, leave_out="same camera").protocol == "cross-camera"
     mixed = written(tmp_path, "path,identity,modality\na.jpg,x,ir\nb.jpg,x,visible\n")
     with pytest.raises(DataError, match=r"a\.jpg is infrared"):
         parse(mixed, pseudo_infrared="query")

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
-from crossreid.evaluation.exclusion import NO_EXCLUSION, SAME_IDENTITY_AND_CAMERA, Exclusion, same_place
+from crossreid.evaluation.exclusion import NO_EXCLUSION, SAME_CAMERA, SAME_IDENTITY_AND_CAMERA, Exclusion, same_place
 from crossreid.evaluation.ranking import Ranking, concatenate, rank_distances, rank_embeddings
 
 FIRST = "first image of each identity"
@@ -272,3 +272,15 @@ def test_unknown_cameras_are_not_the_same_camera():
         exclusion=Exclusion("same", identity_and_camera=True),
     )  # fmt: skip
     assert ranking.kept.tolist() == [2]
+
+
+@given(st.integers(0, 200))
+def test_leaving_out_the_querys_camera_is_a_mask_over_cameras(seed):
+    rng = np.random.default_rng(seed)
+    identities, cameras = rng.integers(0, 4, 24), rng.integers(0, 4, 24)  # camera 0: unknown, excludes nothing
+    away = rng.random((8, 16))
+    found = rank_distances(away, identities[:8], identities[8:], cameras[:8], cameras[8:], exclusion=SAME_CAMERA)
+    mask = (cameras[:8, None] == cameras[None, 8:]) & (cameras[:8, None] > 0)
+    expected = rank_distances(away, identities[:8], identities[8:], junk=mask)
+    for name in ("first", "average_precision", "inverse_penalty", "matches", "kept"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))

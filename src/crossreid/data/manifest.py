@@ -26,6 +26,7 @@ SPLITS = {
     "query": "query",
     "gallery": "gallery",
 }
+LEFT_OUT = {"same identity and camera": "cross-modal", "same camera": "cross-camera"}
 COLUMNS = ("path", "identity", "camera", "modality", "tracklet", "split")
 _MODALITIES = {"visible": Modality.VISIBLE, "rgb": Modality.VISIBLE, "vis": Modality.VISIBLE, "infrared": Modality.INFRARED,
                "ir": Modality.INFRARED, "nir": Modality.INFRARED, "thermal": Modality.INFRARED}  # fmt: skip
@@ -37,6 +38,7 @@ def parse(
     pseudo_infrared: Literal["none", "query"] = "none",
     fractions: Sequence[float] = (0.6, 0.1, 0.3),
     seed: int = 0,
+    leave_out: Literal["same identity and camera", "same camera"] = "same identity and camera",
 ) -> Split:
     """Read a manifest; `root` is the CSV file or the folder that holds `manifest.csv`.
 
@@ -50,6 +52,9 @@ def parse(
             cameras are unknown or only one) become pseudo-infrared queries, the rest stays the visible gallery: no
             photograph is on both sides.
 
+        leave_out: what a query does not look at: its identity's images from its camera, or all from its camera, for
+            cameras that stand for sightings.
+
     Raises:
         DataError: what is wrong, with the line's number: a missing column, an unknown value, a path listed twice, an
             identity in training and in test, nothing to train on or nothing to search.
@@ -58,6 +63,8 @@ def parse(
     path = path / "manifest.csv" if path.is_dir() else path
     if pseudo_infrared not in ("none", "query"):
         raise DataError(f"manifest: pseudo_infrared is {pseudo_infrared!r}, expected 'none' or 'query'.")
+    if leave_out not in LEFT_OUT:
+        raise DataError(f"manifest: leave_out is {leave_out!r}, expected one of {', '.join(map(repr, LEFT_OUT))}.")
     rows = read_rows(path)
     if any(role for _, role in rows):
         without = [record.path for record, role in rows if not role]
@@ -77,7 +84,7 @@ def parse(
     split = Split(
         name="manifest",
         root=path.parent,
-        protocol="cross-modal",
+        protocol=LEFT_OUT[leave_out],
         train=tuple(in_order(parts["train"])),
         validation=tuple(in_order(parts["validation"])),
         query=tuple(in_order(query)),

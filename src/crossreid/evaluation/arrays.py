@@ -101,8 +101,10 @@ def join(query: Side, gallery: Side, protocol: str) -> Features:
             f"{query.source} has {dimensions[0]} dimensions and {gallery.source} {dimensions[1]}; embed both with one model."
         )
     sides = (query, gallery)
-    needs_cameras = plan.exclusion.places or any(
-        s.query_cameras or s.several_cameras is not None for s in plan.settings
+    needs_cameras = (
+        plan.exclusion.places
+        or plan.exclusion.camera
+        or any(s.query_cameras or s.several_cameras is not None for s in plan.settings)
     )
     for side in sides:
         if side.cameras is None and needs_cameras:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 Counting = Literal["every image", "first image of each identity"]
@@ -15,6 +16,7 @@ class Exclusion:
 
     `identity_and_camera`: gallery entries of the query's identity from the query's camera, where that camera is known
     (greater than 0); with `frames`, those of them only that are at most so many frames away.
+    `camera`: all entries from the query's camera, where that is known, whoever they show.
     `places`: pairs (query camera, gallery camera) that look at the same place; all entries of that
     gallery camera are left out, whoever they show.
     """
@@ -23,14 +25,23 @@ class Exclusion:
     identity_and_camera: bool = False
     frames: int | None = None
     places: tuple[tuple[int, int], ...] = ()
+    camera: bool = False
 
     @property
     def needs_cameras(self) -> bool:
-        return self.identity_and_camera or bool(self.places)
+        return self.identity_and_camera or self.camera or bool(self.places)
+
+    def among(self, cameras: Iterable[int]) -> Exclusion:
+        """The same rule with `camera` spelt out as places, for queries of these cameras."""
+        if not self.camera:
+            return self
+        same = tuple((camera, camera) for camera in sorted({int(camera) for camera in cameras} - {0}))
+        return replace(self, camera=False, places=(*self.places, *same))
 
 
 NO_EXCLUSION = Exclusion("none")
 SAME_IDENTITY_AND_CAMERA = Exclusion("same identity and same camera", identity_and_camera=True)
+SAME_CAMERA = Exclusion("same camera, whoever it shows", camera=True)
 
 
 def same_camera_within(frames: int) -> Exclusion:

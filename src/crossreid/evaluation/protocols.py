@@ -19,6 +19,8 @@
   (`crossreid.evaluation.open_set`).
 * cross-modal (anybody's images): given queries against a given gallery; images that are both query by modality
   (infrared against visible), or, where there is one modality only, each against all others.
+* cross-camera: the same, but all entries from the query's camera are left out, whoever they show: where a camera stands for
+  a sighting, whatever else was seen then shares its light and its place with the query.
 """
 
 from __future__ import annotations
@@ -42,6 +44,7 @@ from crossreid.evaluation.draws import (
 )
 from crossreid.evaluation.exclusion import (
     NO_EXCLUSION,
+    SAME_CAMERA,
     SAME_IDENTITY_AND_CAMERA,
     Counting,
     Exclusion,
@@ -155,6 +158,7 @@ PROTOCOLS: dict[str, Protocol] = {
         ),
         Protocol("open-set", _TO_GALLERY, SAME_IDENTITY_AND_CAMERA, "every image", junk=_JUNK, open_set=True),
         Protocol("cross-modal", _TO_GALLERY, SAME_IDENTITY_AND_CAMERA, "every image"),
+        Protocol("cross-camera", _TO_GALLERY, SAME_CAMERA, "every image"),
     )
 }
 

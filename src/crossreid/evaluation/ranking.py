@@ -224,6 +224,7 @@ class Gallery:
         found = np.minimum(np.searchsorted(names, left), len(names) - 1)
         found = np.where(names[found] == left, found, -1)
         ours, theirs = np.zeros(queries, np.int64), np.zeros(0, np.int64)
+        exclusion = exclusion.among(query_cameras if query_cameras is not None else ())
         if exclusion.identity_and_camera:
             ours, theirs = np.asarray(query_cameras).astype(np.int64), np.asarray(gallery_cameras).astype(np.int64)
         masks, mask_of = _masks(queries, entries, query_cameras, gallery_cameras, exclusion, junk)
