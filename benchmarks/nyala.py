@@ -6,7 +6,7 @@ different sightings and its student of one, image to image.
 The photographs are 1,213 of 179 animals (`manifest.csv`: path, identity, view; names `SIGHTING_FLANKphoto.jpg`). The two flanks
 of an animal carry different patterns, so each flank is an identity; both go to the same half of the division. The sighting
 is the camera, and nothing of the query's own sighting is looked at: the other flank, taken moments apart before the same grass, is
-another identity, and would come first.
+another identity.
 
     python benchmarks/nyala.py PHOTOGRAPHS OUT [--views] [--epochs N] [--set KEY=VALUE ...]
 """

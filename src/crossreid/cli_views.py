@@ -29,14 +29,15 @@ Seed = Annotated[int, typer.Option(min=0, help="Seed of what is drawn.")]
 @app.command()
 def images(
     runs: Runs, out: Out = Path("views"), title: Title = None,
-    counts: Annotated[str, typer.Option(help="Numbers of images, with commas; all (or 0): a whole tracklet.")] = "1,2,4,8,all",
+    counts: Annotated[str, typer.Option(help="Numbers of images, with commas; all: a whole tracklet.")] = "1,2,4,8,all",
 ) -> None:  # fmt: skip
     """Accuracy by the number of images of each gallery tracklet, and of each query."""
     from crossreid.analysis.views_plot import draw_images
     from crossreid.analysis.views_table import images_table
+    from crossreid.evaluation.sets import image_counts
     from crossreid.views import by_images
 
-    numbers = numbers_of_images(counts)
+    numbers = image_counts(counts)
     with progress_bar() as progress:
         table = by_images(
             runs, out, counts=numbers, titles=titles_given(title), bars=lambda what: advancing(progress, what)
@@ -100,15 +101,6 @@ def attention(
         )  # fmt: skip
     pictures = {record.path.as_posix(): load_image(record) for record in table["records"]}
     _show(out, "attention", attention_table(table), draw_attention(table, pictures))
-
-
-def numbers_of_images(text: str) -> list[int]:
-    """`1,4,all` to [1, 4, 0], each once. Raises `ValueError` for anything else."""
-    parts = [part.strip() for part in text.split(",")]
-    wrong = [part for part in parts if part != "all" and not part.isdecimal()]
-    if wrong:
-        raise ValueError(f"--counts {text!r}: {wrong[0]!r} is no number of images. Expected, for example, 1,2,4,8,all.")
-    return list(dict.fromkeys(0 if part == "all" else int(part) for part in parts))
 
 
 def titles_given(texts: list[str] | None) -> dict[str, str]:

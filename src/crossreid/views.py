@@ -199,7 +199,7 @@ def by_attention(
         identities = {record.identity for record in chosen}
         wanted = [record for record in records if record.identity in identities]
         features = _embedded(run.method, run, wanted, _bar(bars, name, run))
-        transform = EvalTransform(run.recipe.data.height, run.recipe.data.width)
+        transform = EvalTransform(run.recipe.data.height, run.recipe.data.width, run.recipe.data.interpolation)
         for record in chosen:
             mean = features.embeddings[features.identities == record.identity].mean(0)
             maps = grad_cam(run.method, transform(load_image(record)), int(record.modality), mean)

@@ -506,7 +506,7 @@ def test_single_precision_is_near_double():
 
 def test_descriptions_are_complete():
     published = {"sysu-mm01", "regdb", "llcm", "mars", "duke-video", "veri-776", "market-1501", "atrw-plain"}
-    assert set(PROTOCOLS) == {*published, "open-set", "cross-modal"}
+    assert set(PROTOCOLS) == {*published, "open-set", "cross-modal", "cross-camera"}
     for name, protocol in PROTOCOLS.items():
         assert protocol.name == name
         assert (protocol.draw is None) == all(setting.shots is None for setting in protocol.settings)

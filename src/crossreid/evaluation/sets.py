@@ -44,11 +44,11 @@ def _counted(images: int | None) -> str:
 
 
 def image_counts(text: str) -> list[int]:
-    """`1,2,8,all` to [1, 2, 8, 0]. Raises `ValueError` for anything else."""
+    """`1,2,8,all` to [1, 2, 8, 0], each once. Raises `ValueError` for anything else."""
     parts = [part.strip() for part in text.split(",")]
     if not all(part == "all" or (part.isdecimal() and int(part) > 0) for part in parts):
         raise ValueError(f"{text!r}: expected numbers of images, or `all`, with commas, for example 1,2,4,8,all.")
-    return [0 if part == "all" else int(part) for part in parts]
+    return list(dict.fromkeys(0 if part == "all" else int(part) for part in parts))
 
 
 def settings_of(kinds: Iterable[str]) -> list[SetSetting]:
