@@ -101,7 +101,7 @@ SHRUNK = {
     "synth": ({"--identities": "12", "--images": "2", "--size": "32x16"}, []),
     "ablate vd": ({"--seeds": "0"}, ["--only", "all-vd", "--only", "all-ib"]),
     "ablate vkd": ({"--seeds": "0"}, ["--only", "student"]),
-    "ablate cross-distillation": ({"--seeds": "0", "--networks": "test_resnet"}, []),
+    "ablate cross-distillation": ({"--seeds": "0", "--networks": "test_resnet"}, ["--only", "teacher-test_resnet"]),
     "ablate weight": ({"--seeds": "0"}, ["--only", "vd-0.5"]),
     "ablate z-size": ({"--seeds": "0"}, ["--sizes", "8"]),
     "ablate estimators": ({"--seeds": "0", "--steps": "2"}, []),
@@ -115,7 +115,7 @@ def shrunk(arguments):
     name = " ".join(arguments[:2]) if arguments[0] == "ablate" else arguments[0]
     options, added = SHRUNK[name]
     small = list(arguments)
-    if arguments[0] == "synth" and "data/probes" in arguments:
+    if arguments[0] == "synth" and {"data/probes", "data/films"} & set(arguments):
         options = {**options, "--identities": "20"}
     for option, value in options.items():
         if option in small:
