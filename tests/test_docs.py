@@ -175,12 +175,19 @@ def test_the_differences_between_protocols_are_as_shown():
     assert "\n".join(shown[2:]) in page, "put into docs/evaluation.md what benchmarks/protocol_differences.py prints"
 
 
-@pytest.mark.parametrize("study", ["vd"])
-def test_tables_of_studies_are_those_that_were_measured(study):
+@pytest.mark.parametrize(
+    ("study", "name"),
+    [
+        ("vd", "variational_distillation"),
+        ("vkd", "view_distillation"),
+        ("cross-distillation", "view_distillation"),
+    ],
+)
+def test_tables_of_studies_are_those_that_were_measured(study, name):
     from crossreid.analysis.study_table import markdown_table
 
     measured = json.loads((ROOT / "benchmarks" / "results" / f"study_{study}.json").read_text(encoding="utf-8"))
-    page = (ROOT / "docs" / "variational_distillation.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
     assert markdown_table(measured).strip() in page
 
 

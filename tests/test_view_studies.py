@@ -49,6 +49,7 @@ def test_a_cell_changes_what_it_says_and_nothing_else():
     assert changed("student-2") == {"method.teacher": "out/student/seed-3"}
     alone = {"method.teacher": None, "method.start": "weights"}
     assert changed("alone") == alone
+    assert changed("taught") == {"method.teacher": "out/student-2/seed-3", "method.start": "weights"}
     epochs = BASE.training.epochs + BASE.teacher["training"]["epochs"]
     assert changed("alone-longer") == alone | {"training.epochs": epochs, "training.validate_every": epochs}
 

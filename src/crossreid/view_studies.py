@@ -33,13 +33,13 @@ def view_study() -> Study:
             )
         ),
         _student("heavier", "L_KD and L_DP ten times as heavy", "loss terms", heavier=10.0),
-        Cell("alone", "from the backbone's weights", "a student without a teacher", VKD, {"method.start": "weights"}),
-        Cell(
-            "alone-longer",
-            "the same, for as long as both stages",
-            "a student without a teacher",
-            VKD,
-            {"method.start": "weights", "longer": True},
+        *(
+            Cell(key, title, "from the backbone's weights", VKD, {"method.start": "weights", **more}, teacher=teacher)
+            for key, title, more, teacher in (
+                ("alone", "no teacher", {}, None),
+                ("alone-longer", "no teacher, for as long as both stages", {"longer": True}, None),
+                ("taught", "taught by the student's student", {}, "student-2"),
+            )
         ),
         _student(
             "no-cameras",
