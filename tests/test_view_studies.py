@@ -50,6 +50,8 @@ def test_a_cell_changes_what_it_says_and_nothing_else():
     alone = {"method.teacher": None, "method.start": "weights"}
     assert changed("alone") == alone
     assert changed("taught") == {"method.teacher": "out/student-2/seed-3", "method.start": "weights"}
+    assert changed("heavy-kd") == {"method.knowledge_weight": 10.0}
+    assert changed("taught-heavy-kd") == changed("taught") | {"method.knowledge_weight": 10.0}
     epochs = BASE.training.epochs + BASE.teacher["training"]["epochs"]
     assert changed("alone-longer") == alone | {"training.epochs": epochs, "training.validate_every": epochs}
 

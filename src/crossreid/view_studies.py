@@ -33,12 +33,19 @@ def view_study() -> Study:
             )
         ),
         _student("heavier", "L_KD and L_DP ten times as heavy", "loss terms", heavier=10.0),
+        _student("heavy-kd", "L_KD a hundred times as heavy", "loss terms", **{"method.knowledge_weight": 10.0}),
         *(
             Cell(key, title, "from the backbone's weights", VKD, {"method.start": "weights", **more}, teacher=teacher)
             for key, title, more, teacher in (
                 ("alone", "no teacher", {}, None),
                 ("alone-longer", "no teacher, for as long as both stages", {"longer": True}, None),
                 ("taught", "taught by the student's student", {}, "student-2"),
+                (
+                    "taught-heavy-kd",
+                    "the same, L_KD a hundred times as heavy",
+                    {"method.knowledge_weight": 10.0},
+                    "student-2",
+                ),
             )
         ),
         _student(

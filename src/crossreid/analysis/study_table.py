@@ -22,9 +22,10 @@ def columns_of(table: Mapping[str, Any]) -> tuple[list[tuple[str, str]], tuple[s
 
 
 def rows_of(table: Mapping[str, Any]) -> list[tuple[str, list[list[str]]]]:
-    """Of each group its rows as text, in percent: title, columns, the difference seed by seed, the published figures."""
+    """Of each group its rows as text, in percent: title, columns, the difference seed by seed, and published figures, if any."""
     reference = next((row for row in table["rows"] if row["key"] == table["reference"]), None)
     columns, compared = columns_of(table)
+    any_published = _any_published(table)
     groups: dict[str, list[list[str]]] = {}
     for row in table["rows"]:
         published = row["published"]
@@ -33,7 +34,10 @@ def rows_of(table: Mapping[str, Any]) -> list[tuple[str, list[list[str]]]]:
                 row["title"],
                 *(spread(row["figures"][space][figure]) for space, figure in columns),
                 _difference(row, reference, compared),
-                f"{100 * published['rank-1']:.2f} / {100 * published['mAP']:.2f}" if published else "",
+                *(
+                    [f"{100 * published['rank-1']:.2f} / {100 * published['mAP']:.2f}" if published else ""]
+                    * any_published
+                ),
             ]
         )
     return list(groups.items())
@@ -44,7 +48,11 @@ def head_of(table: Mapping[str, Any]) -> list[str]:
     columns, compared = columns_of(table)
     of = "" if compared == COLUMNS[2] else f", {_titled(compared)}"
     against = f"against {named.get(table['reference'], table['reference'])}{of}"
-    return ["", *map(_titled, columns), against, "published rank-1 / mAP"]
+    return ["", *map(_titled, columns), against, *["published rank-1 / mAP"] * _any_published(table)]
+
+
+def _any_published(table: Mapping[str, Any]) -> bool:
+    return any(row["published"] for row in table["rows"])
 
 
 def _titled(column: tuple[str, str]) -> str:
@@ -55,9 +63,10 @@ def _titled(column: tuple[str, str]) -> str:
 def note_of(table: Mapping[str, Any]) -> str:
     """How the figures were obtained."""
     seeds = sorted({seed for row in table["rows"] for seed in row["seeds"]})
+    over = "mean ± standard deviation over seeds" if len(seeds) > 1 else "seed"
     of = "" if "columns" in table else f", {table['setting']}"
     return (
-        f"{table['protocol']}{of}, not re-ranked; percent; mean ± standard deviation over seeds "
+        f"{table['protocol']}{of}, not re-ranked; percent; {over} "
         f"{', '.join(map(str, seeds))}; chance {100 * table['chance']:.1f}. Differences are of the same seeds."
     )
 
@@ -71,13 +80,13 @@ def terminal_table(table: Mapping[str, Any]) -> Group:
     for group, rows in groups:
         view = Table(title=group, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
         view.add_column("", width=min(width, 18))
-        for text in [*_narrow(columns), "difference", "published"]:
+        for text in [*_narrow(columns), "difference", *["published"] * _any_published(table)]:
             view.add_column(text, justify="right", no_wrap=True, min_width=8)
         for cells in rows:
-            view.add_row(cells[0], *(cell.replace(" ", "") for cell in cells[1:-1]), cells[-1].split(" / ")[0])
+            view.add_row(cells[0], *(cell.split(" / ")[0].replace(" ", "") for cell in cells[1:]))
         views.append(view)
     of = f"{compared[1]} of {SHORT.get(compared[0], compared[0]) if compared != COLUMNS[2] else 'both'}"
-    note = f"{note_of(table)} difference: {head_of(table)[5]}, {of}. published: rank-1."
+    note = f"{note_of(table)} difference: {head_of(table)[5]}, {of}.{' published: rank-1.' if _any_published(table) else ''}"
     return Group(*views, Text(note, style="italic"))
 
 
