@@ -86,7 +86,9 @@ def _draw_cells(table: Mapping[str, Any], name: str) -> Figure:
         first = next(place for place, row in zip(places, rows, strict=True) if row["group"] == group)
         measured.text(-0.01, first + 0.62, group, fontsize=7.5, color=colour("muted"), va="center", ha="left",
                       transform=measured.get_yaxis_transform())  # fmt: skip
-    name_axes(measured, f"{name}, % (dots: seeds, bars: means, dotted: chance)", "")
+    name_axes(measured, "", "")
+    # From the right: long row titles leave an axis shorter than its name.
+    measured.set_xlabel(f"{name}, % (dots: seeds, bars: means, dotted: chance)", loc="right")
     _legend(measured, [(spaces[space], shade, ()) for space, shade in shades.items()])
     return drawn
 
