@@ -44,11 +44,11 @@ def random_batch(identities: int, images: int, height: int, width: int, size: in
     return Batch(*(part.pin_memory() for part in batch)) if torch.cuda.is_available() else batch
 
 
-def encoder_inputs(method: Method, batch: Batch) -> list[tuple[int, Tensor]]:
-    """(number of the encoder, images) of every pass that one call of `losses` makes."""
-    passes: list[tuple[int, Tensor]] = []
+def encoder_inputs(method: Method, batch: Batch) -> list[tuple[int, tuple[Tensor, ...]]]:
+    """(number of the encoder, what it is given: images, of two streams their modalities too) of every pass of `losses`."""
+    passes: list[tuple[int, tuple[Tensor, ...]]] = []
     hooks = [
-        encoder.register_forward_pre_hook(lambda _, inputs, i=i: passes.append((i, inputs[0].detach())))
+        encoder.register_forward_pre_hook(lambda _, inputs, i=i: passes.append((i, tuple(x.detach() for x in inputs))))
         for i, encoder in enumerate(all_encoders(method))
     ]
     with torch.no_grad():
@@ -64,13 +64,17 @@ def all_encoders(method: Method) -> list[nn.Module]:
     return [*method.encoders, *(method.teacher.encoders if taught else ())]  # type: ignore[union-attr, attr-defined]
 
 
-def forward_backward(encoders: list[nn.Module], passes: list[tuple[int, Tensor]], learning: int, autocast: Any) -> None:
+def forward_backward(
+    encoders: list[nn.Module], passes: list[tuple[int, tuple[Tensor, ...]]], learning: int, autocast: Any
+) -> None:
     """Forward by all, backward by the first `learning` of them."""
     with autocast():
         terms = []
-        for i, images in passes:
+        for i, given in passes:
             with torch.set_grad_enabled(i < learning):
-                terms.append(encoders[i](images).mean(dim=(2, 3)).float().pow(2).mean())
+                found = encoders[i](*given)
+                maps = found if isinstance(found, tuple) else (found,)
+                terms += [one.mean(dim=(2, 3)).float().pow(2).mean() for one in maps]
     torch.stack(terms).sum().backward()
 
 
@@ -88,6 +92,8 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     given: dict[str, Any] = {"backbone": {"name": arguments.backbone, "weights": "none"}}
     if "setting" in OPTIONS[arguments.method].model_fields:
         given["setting"] = arguments.setting
+    if arguments.method == "agw" and arguments.backbone != "resnet50":
+        given["backbone"]["non_local"] = (0, 1, 1, 0)
     if arguments.method == "view_distillation":
         given |= {"images": arguments.student_images}
     method = build_method(OPTIONS[arguments.method](**given), arguments.classes)
@@ -120,7 +126,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         "encoder_seconds": encoders,
         "rest_percent": 100 * (step / encoders - 1),
         "images_per_second": len(batch.images.flatten(0, -4)) / step,
-        "encoder_passes": sum(len(images) for _, images in passes) / len(batch.labels),
+        "encoder_passes": sum(len(given[0]) for _, given in passes) / len(batch.labels),
         "peak_memory_gib": torch.cuda.max_memory_allocated(fabric.device) / 2**30 if on_gpu else None,
         "device": torch.cuda.get_device_name(fabric.device) if on_gpu else f"{platform.machine()} CPU",
         "threads": torch.get_num_threads(),

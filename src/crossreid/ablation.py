@@ -32,12 +32,22 @@ from rich.progress import (
 )
 
 from crossreid.analysis.estimators import VALUES, Estimate, estimate, grid
+from crossreid.evaluation.features import Features
 from crossreid.evaluation.protocols import PROTOCOLS
+from crossreid.evaluation.reranking import KReciprocal, Reranking
 from crossreid.evaluation.scores import Score
 from crossreid.losses.information import Estimator
 from crossreid.recipe import Recipe, load_recipe
 from crossreid.runs import Run, open_run, train, write_json, write_text
-from crossreid.scoring import comparisons, embed_compared, score_features, score_sets, space_features
+from crossreid.scoring import (
+    comparisons,
+    embed_compared,
+    embed_features,
+    score_features,
+    score_sets,
+    space_features,
+)
+from crossreid.stream_studies import PLAIN, RERANKED
 from crossreid.studies import COLUMNS, Cell, Study, cell_recipe
 from crossreid.training.signals import Interrupted, stop_signals
 
@@ -212,15 +222,23 @@ def train_and_score(recipe: Recipe, folder: Path) -> None:
 
 
 def score_spaces(run: Run) -> dict[str, Score]:
-    """The score of v, of z and of both, all streams of each concatenated, in the protocol's first setting; of sets of
-    images that of each comparison."""
+    """The scores of a run in the protocol's first setting: of its test features, not re-ranked and re-ranked; of a method
+    with branches also of v, of z and of both, all streams of each concatenated. Of sets of images, of each comparison."""
     if comparisons(run.split, run.recipe):
         return {
             s.setting: s for s in score_sets(embed_compared(run.method, run.split, run.recipe), run.split, run.recipe)
         }
     setting = PROTOCOLS[run.split.protocol].settings[0].name
-    spaces = space_features(run.method, run.split, run.recipe)
-    return {name: score_features(spaces[name], run.split, run.recipe, settings=[setting])[0] for name in SPACES}
+
+    def score(features: Features, rerank: Reranking | None = None) -> Score:
+        return score_features(features, run.split, run.recipe, settings=[setting], rerank=rerank)[0]
+
+    tested = embed_features(run.method, run.split, run.recipe)
+    scores = {PLAIN: score(tested), RERANKED: score(tested, KReciprocal())}
+    if hasattr(run.method, "observe"):
+        spaces = space_features(run.method, run.split, run.recipe)
+        scores |= {name: score(spaces[name]) for name in SPACES}
+    return scores
 
 
 def summary(study: Study, out: Path) -> dict[str, Any]:

@@ -18,9 +18,7 @@ app = typer.Typer(
     help="Studies: many runs, one table. The same command again goes on where it stopped.",
 )
 
-RecipeFile = Annotated[
-    Path, typer.Argument(help="A recipe, YAML: of a three-branch method, or of a teacher and a student.")
-]
+RecipeFile = Annotated[Path, typer.Argument(help="A recipe, YAML, of the study's kind of method.")]
 Out = Annotated[Path | None, typer.Option(help="Folder of the study; studies/NAME by default.")]
 Seeds = Annotated[str, typer.Option(help="Seeds, each a run of every cell: 0-2 or 0,1,2.")]
 Jobs = Annotated[int | None, typer.Option(min=1, help="Runs at a time; by default one a GPU, without GPUs one.")]
@@ -85,6 +83,39 @@ def cross_distillation(
     from crossreid.view_studies import cross_study
 
     _run(cross_study(networks.split(",")), recipe, out, seeds, jobs, override, None, only)
+
+
+@app.command()
+def idkl(
+    recipe: RecipeFile, out: Out = None, seeds: Seeds = "0-2", jobs: Jobs = None, override: Set = None, only: Only = None,
+) -> None:  # fmt: skip
+    """Implicit knowledge: the base, then the purifier, TGSA, CSA and MDR, one after another; and without the confuser."""
+    from crossreid.stream_studies import idkl_study
+
+    _run(idkl_study(), recipe, out, seeds, jobs, override, None, only)
+
+
+@app.command(name="lambda")
+def lambdas(
+    recipe: RecipeFile, out: Out = None, seeds: Seeds = "0-2", jobs: Jobs = None, override: Set = None, only: Only = None,
+) -> None:  # fmt: skip
+    """Implicit knowledge: each of its three weights from light to heavy."""
+    from crossreid.stream_studies import lambda_study
+
+    _run(lambda_study(), recipe, out, seeds, jobs, override, None, only)
+
+
+@app.command()
+def recipes(
+    recipe: Annotated[list[Path], typer.Argument(help="Recipes, YAML, of the same data set; the first is the reference.")],
+    out: Out = None, seeds: Seeds = "0-2", jobs: Jobs = None, override: Set = None, only: Only = None,
+) -> None:  # fmt: skip
+    """Whole recipes side by side, not re-ranked and re-ranked."""
+    from crossreid.recipe import load_recipe
+    from crossreid.stream_studies import named, recipes_study
+
+    loaded = {name: load_recipe(path, override or ()) for name, path in named(recipe).items()}
+    _run(recipes_study(loaded), recipe[0], out, seeds, jobs, override, None, only)
 
 
 @app.command()

@@ -69,6 +69,8 @@ def distances(
     runs: Runs, out: Out = Path("views"), title: Title = None, images: Images = 4, seed: Seed = 0,
     limit: Annotated[int, typer.Option(min=4, help="Images, about; of more, some identities are drawn.")] = 4000,
     metric: Annotated[str, typer.Option(help="cosine or euclidean.")] = "cosine",
+    across: Annotated[str, typer.Option(help="cameras or modalities.")] = "cameras",
+    untrained: Annotated[bool, typer.Option("--untrained", help="Also the first network before training.")] = False,
 ) -> None:  # fmt: skip
     """Distances of pairs of images: one identity by one camera, one identity across cameras, two identities."""
     from crossreid.analysis.views_plot import draw_distances
@@ -77,8 +79,8 @@ def distances(
 
     with progress_bar() as progress:
         table = by_pair(
-            runs, out, images=images, limit=limit, metric=metric, seed=seed, titles=titles_given(title),
-            bars=lambda what: advancing(progress, what),
+            runs, out, images=images, limit=limit, metric=metric, seed=seed, across=across, untrained=untrained,
+            titles=titles_given(title), bars=lambda what: advancing(progress, what),
         )  # fmt: skip
     _show(out, "distances", distances_table(table), draw_distances(table))
 

@@ -2,10 +2,37 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from typing import Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class Options(BaseModel):
     """A section of a recipe; each section is defined beside what it configures."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
+
+
+class SettingOptions(Options):
+    """Options that start from a named setting: what `settings` says, where a recipe does not say otherwise."""
+
+    settings: ClassVar[dict[str, dict[str, Any]]] = {}
+
+    setting: Literal["crossreid", "paper", "official"] = Field(
+        "crossreid", description="Which named setting the keys below start from."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _start_from_setting(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        start = cls.settings.get(str(given.get("setting", "crossreid")), {})
+        merged = {**start, **given}
+        for section, values in start.items():
+            own = given.get(section)
+            if isinstance(own, Options):
+                own = own.model_dump(exclude_unset=True)
+            if isinstance(values, dict) and isinstance(own, dict):
+                merged[section] = {**values, **own}
+        return merged

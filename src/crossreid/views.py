@@ -138,10 +138,7 @@ def by_camera(
     named = named_runs(paths, titles)
     rows = []
     for name, run in opened(named):
-        networks = {name: run.method}
-        if untrained and name == next(iter(named)):
-            networks[UNTRAINED] = fresh_method(run.recipe, run.split).eval()
-        for title, network in networks.items():
+        for title, network in _networks(name, run, untrained and name == next(iter(named))).items():
             features = _embedded(network, run, asked_records(run.split, images), _bar(bars, title, run))
             for modality, readings in read_cameras(features, divisions).items():
                 rows.append({**_about(title, run), "modality": modality, "images": len(features), "readings": readings})
@@ -153,23 +150,29 @@ def by_camera(
 
 def by_pair(
     paths: Sequence[Path], out: Path, *, images: int = 4, limit: int = 4000, metric: str = "cosine", seed: int = 0,
-    titles: Mapping[str, str] | None = None, bars: Bars | None = None,
+    across: str = "cameras", untrained: bool = False, titles: Mapping[str, str] | None = None, bars: Bars | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Distances of pairs of test images by their kind, written to `out`/distances.json; see `analysis.pair_distances`.
 
     Args:
         images: of each tracklet, at most so many.
         limit: images; of more, so many identities drawn by `seed` that there are about as many.
+        across: what the pairs of one identity lie across, cameras or modalities.
+        untrained: also the networks of the first name as they were before training.
 
     Raises:
-        DataError: neither cameras nor tracklets are known, or no identity was seen by two.
+        DataError: neither cameras nor tracklets are known, or no identity was seen by two, or in both modalities.
     """
+    named = named_runs(paths, titles)
     rows, place = [], ""
-    for name, run in opened(named_runs(paths, titles)):
+    for name, run in opened(named):
         records = some_identities(asked_records(run.split, images), limit, seed)
-        features = _embedded(run.method, run, records, _bar(bars, name, run))
-        place = place_of(features)[0]
-        rows.append({**_about(name, run), "images": len(features), **summarised(pair_distances(features, metric))})
+        for title, network in _networks(name, run, untrained and name == next(iter(named))).items():
+            features = _embedded(network, run, records, _bar(bars, title, run))
+            place = place_of(features, across)[0]
+            pairs = summarised(pair_distances(features, metric, across))
+            rows.append({**_about(title, run), "images": len(features), **pairs})
+    rows.sort(key=lambda row: row["name"] != UNTRAINED)
     table = {"data": run.split.name, "metric": metric, "place": place, "rows": rows}
     write_json(out / "distances.json", table)
     return table
@@ -260,6 +263,12 @@ def _tracklet_lengths(split: Split) -> list[int]:
             f"{split.protocol} draws single images. Expected a data set of tracklets, such as mars or veri-776."
         )
     return lengths
+
+
+def _networks(name: str, run: Run, untrained: bool) -> dict[str, torch.nn.Module]:
+    """The run's network by its name, and the one that its training started from."""
+    networks: dict[str, torch.nn.Module] = {name: run.method}
+    return networks | {UNTRAINED: fresh_method(run.recipe, run.split).eval()} if untrained else networks
 
 
 def _embedded(method: torch.nn.Module, run: Run, records: Sequence[Record], advance: Advance | None) -> Features:

@@ -40,6 +40,28 @@ def test_every_pair_is_there_once_under_its_kind(metric):
         np.testing.assert_allclose(np.sort(found[kind]), np.sort(values), atol=2e-4 if metric == "euclidean" else 2e-6)
 
 
+def test_across_modalities_pairs_of_two_identities_are_across_them_too():
+    features = features_of()
+    kinds = np.arange(40) % 2
+    features = Features(features.embeddings, features.identities, features.cameras, kinds, features.positions,
+                        features.names, features.roles)  # fmt: skip
+    found = pair_distances(features, across="modalities")
+    expected = {"same": [], "across": [], "different": []}
+    for i in range(40):
+        for j in range(i + 1, 40):
+            if features.identities[i] == features.identities[j]:
+                kind = "same" if kinds[i] == kinds[j] else "across"
+            elif kinds[i] != kinds[j]:
+                kind = "different"
+            else:
+                continue
+            expected[kind].append(1 - features.embeddings[i].astype(np.float64) @ features.embeddings[j])
+    for kind, values in expected.items():
+        np.testing.assert_allclose(np.sort(found[kind]), np.sort(values), atol=2e-6)
+    with pytest.raises(DataError, match="expected cameras or modalities"):
+        pair_distances(features, across="places")
+
+
 def test_the_summary_is_what_loops_count():
     pairs = {
         "same": np.array([0.0012, 0.0031], dtype=np.float32),

@@ -2,12 +2,19 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crossreid.losses.metric import euclidean_distances, modality_aware_ranking_loss, ranking_loss, triplet_loss
+from crossreid.losses.metric import (
+    euclidean_distances,
+    modality_aware_ranking_loss,
+    ranking_loss,
+    triplet_loss,
+    weighted_triplet_loss,
+)
 
 SAME, ACROSS = (2.2, 0.9), (2.0, 1.0)
 
@@ -179,3 +186,34 @@ def test_gradient_is_the_numerical_one():
         step[i, j] = 1e-4
         up, down = (batch_hard_by_loop((features + s).double(), labels, None) for s in (step, -step))
         assert float(leaf.grad[i, j]) == pytest.approx((up - down) / 2e-4, abs=1e-2)
+
+
+@given(st.integers(2, 12), st.integers(0, 1000), st.floats(0.1, 30))
+@settings(max_examples=25, deadline=None)
+def test_weighted_triplets_are_what_a_loop_gives(count, seed, scale):
+    generator = torch.Generator().manual_seed(seed)
+    features = scale * torch.randn(count, 4, generator=generator)
+    labels = torch.randint(0, 3, (count,), generator=generator)
+    terms = []
+    for i in range(count):
+        distances = [float((features[i] - features[j]).norm()) for j in range(count)]
+        near = np.array([distances[j] for j in range(count) if j != i and labels[j] == labels[i]])
+        far = np.array([distances[j] for j in range(count) if labels[j] != labels[i]])
+        if len(near) and len(far):
+            pull = (near * np.exp(near - near.max())).sum() / np.exp(near - near.max()).sum()
+            push = (far * np.exp(far.min() - far)).sum() / np.exp(far.min() - far).sum()
+            terms.append(np.logaddexp(0, pull - push))
+    expected = np.mean(terms) if terms else 0.0
+    given_ = features.clone().requires_grad_()
+    found = weighted_triplet_loss(given_, labels)
+    assert found.item() == pytest.approx(expected, rel=2e-3, abs=2e-3)
+    found.backward()
+    assert bool(torch.isfinite(given_.grad).all())
+
+
+def test_weighted_triplets_of_one_identity_are_nought_with_a_finite_gradient():
+    features = torch.randn(4, 3, requires_grad=True)
+    loss = weighted_triplet_loss(features, torch.zeros(4, dtype=torch.long))
+    loss.backward()
+    assert loss.item() == 0
+    assert bool((features.grad == 0).all())

@@ -1,9 +1,9 @@
-"""The bottleneck attention module against its equations, written out with plain functions."""
+"""Attention modules and the non-local block against their equations, written out with plain functions."""
 
 import torch
 from torch.nn import functional as F
 
-from crossreid.models.attention import BottleneckAttention
+from crossreid.models.attention import BottleneckAttention, NonLocal
 
 MAPS = torch.randn(3, 32, 6, 5, generator=torch.Generator().manual_seed(0))
 
@@ -41,3 +41,29 @@ def test_both_gates_learn():
     module(MAPS).square().sum().backward()
     assert all(parameter.grad is not None for parameter in module.parameters())
     assert module.spatial[0].weight.grad.abs().sum() > 0
+
+
+@torch.no_grad()
+def test_a_non_local_block_is_its_sum_over_places_and_starts_as_the_identity():
+    torch.manual_seed(0)
+    block, maps = NonLocal(6).eval(), torch.randn(2, 6, 3, 2)
+    torch.testing.assert_close(block(maps), maps)
+    torch.nn.init.normal_(block.out[1].weight)
+    torch.nn.init.normal_(block.out[1].bias)
+    flat = maps.flatten(2)
+
+    def project(layer, column):
+        return layer.weight[:, :, 0, 0] @ column + layer.bias
+
+    expected = torch.empty_like(flat)
+    for image in range(2):
+        for i in range(6):
+            y = torch.zeros(3)
+            for j in range(6):
+                weight = project(block.theta, flat[image, :, i]) @ project(block.phi, flat[image, :, j]) / 6
+                y += weight * project(block.g, flat[image, :, j])
+            w = project(block.out[0], y)
+            norm = block.out[1]
+            scaled = (w - norm.running_mean) / (norm.running_var + norm.eps).sqrt()
+            expected[image, :, i] = flat[image, :, i] + scaled * norm.weight + norm.bias
+    torch.testing.assert_close(block(maps).flatten(2), expected, atol=1e-5, rtol=1e-4)

@@ -287,10 +287,10 @@ def test_the_last_stage_is_all_that_stages_before_do_not_need(name):
     hook = backbone.network.get_submodule(row).register_forward_hook(lambda *parts: seen.append(parts[-1]))
     backbone(IMAGES)
     for path in backbone.last_stage:
-        for parameter in backbone.network.get_submodule(path).parameters(recurse=False):
+        for parameter in backbone.get_submodule(path).parameters(recurse=False):
             parameter.add_(1.0)
     backbone(IMAGES)
     hook.remove()
     torch.testing.assert_close(seen[0], seen[1])
     assert sum(p.numel() for path in backbone.last_stage
-               for p in backbone.network.get_submodule(path).parameters(recurse=False)) > 100_000  # fmt: skip
+               for p in backbone.get_submodule(path).parameters(recurse=False)) > 100_000  # fmt: skip

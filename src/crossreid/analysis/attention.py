@@ -37,7 +37,7 @@ class Attention:
 
 
 def grad_cam(method: Network, image: Tensor, modality: int, direction: np.ndarray) -> list[Attention]:
-    """Grad-CAM of one image `(3, H, W)` for each encoder that it passes, in the order of `method.encoders`.
+    """Grad-CAM of one image `(3, H, W)` for each encoder that it passes, in the order of `method.map_layers`.
 
     An encoder that sees the image twice (in colour and in grey) is explained by the second time. The method is left in
     the mode it was in, with the gradients that it had.
@@ -85,7 +85,7 @@ def _maps_of(
         encoder.register_forward_hook(
             lambda module, _inputs, output: sizes.update({module: (output.shape[2], output.shape[3])})
         )
-        for encoder in method.encoders
+        for encoder in method.map_layers
     ]
     try:
         with torch.no_grad():
@@ -93,7 +93,7 @@ def _maps_of(
     finally:
         for hook in hooks:
             hook.remove()
-    return {encoder: sizes[encoder] for encoder in method.encoders if encoder in sizes}, similarity
+    return {encoder: sizes[encoder] for encoder in method.map_layers if encoder in sizes}, similarity
 
 
 def _refuse_tokens(name: str, size: tuple[int, int], image: tuple[int, int]) -> None:

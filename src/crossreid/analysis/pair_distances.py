@@ -1,7 +1,8 @@
 """Distances between pairs of images: of one identity by one camera, of one identity across cameras, of two identities.
 
 A retrieval that asks across cameras is right as far as the second kind lies below the third; the first kind, which the
-protocols leave out, says how much nearer an image is to what looks alike without being another view.
+protocols leave out, says how much nearer an image is to what looks alike without being another view. Modalities can take
+the cameras' place; pairs of two identities are then those across modalities, which are what such a retrieval compares.
 """
 
 from __future__ import annotations
@@ -20,12 +21,16 @@ KINDS = ("same", "across", "different")
 BINS = 400  # of distances 0 to 2, the largest between vectors of length 1
 
 
-def place_of(features: Features) -> tuple[str, np.ndarray]:
-    """What sets views apart, `camera` or, where cameras are unknown, `tracklet`, and that of each image `(N,)`.
+def place_of(features: Features, across: str = "cameras") -> tuple[str, np.ndarray]:
+    """What sets views apart, and that of each image `(N,)`: `camera` or, where cameras are unknown, `tracklet`; `modality`.
 
     Raises:
-        DataError: neither is known of all images.
+        DataError: `across` is neither cameras nor modalities; neither camera nor tracklet is known of all images.
     """
+    if across == "modalities":
+        return "modality", features.modalities
+    if across != "cameras":
+        raise DataError(f"across {across!r}: expected cameras or modalities.")
     assert features.tracklets is not None
     if (features.cameras > 0).all():
         return "camera", features.cameras
@@ -34,9 +39,12 @@ def place_of(features: Features) -> tuple[str, np.ndarray]:
     raise DataError("there are no views to tell apart: expected the camera or the tracklet of every image.")
 
 
-def pair_distances(features: Features, metric: str = "cosine") -> dict[str, np.ndarray]:
-    """Distances of every pair of N images, each pair once, float32 `(pairs,)`, by the name of its kind in `KINDS`."""
-    _, places = place_of(features)
+def pair_distances(features: Features, metric: str = "cosine", across: str = "cameras") -> dict[str, np.ndarray]:
+    """Distances of every pair of N images, each pair once, float32 `(pairs,)`, by the name of its kind in `KINDS`.
+
+    Across modalities the pairs of two identities are those of two modalities.
+    """
+    place, places = place_of(features, across)
     identities = np.unique(features.identities, return_inverse=True)[1]
     views = np.unique(places, return_inverse=True)[1]
     parts: dict[str, list[np.ndarray]] = {kind: [] for kind in KINDS}
@@ -47,9 +55,19 @@ def pair_distances(features: Features, metric: str = "cosine") -> dict[str, np.n
         alike = identities[own][:, None] == identities
         near = views[own][:, None] == views
         found = block.numpy().astype(np.float32)
-        for kind, mask in zip(KINDS, (alike & near, alike & ~near, ~alike), strict=True):
+        other = ~alike & ~near if place == "modality" else ~alike
+        for kind, mask in zip(KINDS, (alike & near, alike & ~near, other), strict=True):
             parts[kind].append(found[mask & once])
     return {kind: np.concatenate(each) for kind, each in parts.items()}
+
+
+def plural(place: str) -> str:
+    return "modalities" if place == "modality" else f"{place}s"
+
+
+def different(place: str) -> str:
+    """What a person calls the third kind."""
+    return "different identities, across modalities" if place == "modality" else "different identities"
 
 
 def summarised(pairs: Mapping[str, np.ndarray]) -> dict[str, Any]:
@@ -61,7 +79,10 @@ def summarised(pairs: Mapping[str, np.ndarray]) -> dict[str, Any]:
     Raises:
         DataError: no identity was seen by two cameras, or all images are of one identity.
     """
-    for kind, what in (("across", "one identity across cameras (or tracklets)"), ("different", "two identities")):
+    for kind, what in (
+        ("across", "one identity across cameras, tracklets or modalities"),
+        ("different", "two identities"),
+    ):
         if not len(pairs[kind]):
             raise DataError(f"there is no pair of images of {what} among those compared.")
     truth = np.repeat([1, 0], [len(pairs["across"]), len(pairs["different"])])

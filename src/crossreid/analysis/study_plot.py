@@ -97,11 +97,11 @@ def _draw_sweep(table: Mapping[str, Any], name: str) -> Figure:
     """Curves over the study's axis, a panel a group: mean over the seeds, with a band of one deviation, and the seeds."""
     groups = list(dict.fromkeys(row["group"] for row in table["rows"]))
     drawn, (row_of_axes,) = panels(1, len(groups), 4.2 if len(groups) == 1 else 3.0, 2.9)
-    highest = 0.0
+    highest, spaces = 0.0, spaces_of(table)
     for axes, group in zip(row_of_axes, groups, strict=True):
         rows = sorted((row for row in table["rows"] if row["group"] == group), key=lambda row: row["place"])
         places = [row["place"] for row in rows]
-        for index, space in enumerate(SPACES):
+        for index, space in enumerate(spaces):
             shade, pattern = series(index)
             each = [100 * np.array(row["figures"][space][name]) for row in rows]
             mean, spread = np.array([e.mean() for e in each]), np.array([deviation(e) for e in each])
@@ -120,7 +120,7 @@ def _draw_sweep(table: Mapping[str, Any], name: str) -> Figure:
             title(axes, group)
     for axes in row_of_axes:
         axes.set_ylim(0, 1.08 * highest)
-    _legend(row_of_axes[0], [(text, *series(index)) for index, text in enumerate(SPACES.values())], place="lower left")
+    _legend(row_of_axes[0], [(text, *series(index)) for index, text in enumerate(spaces.values())], place="lower left")
     return drawn
 
 

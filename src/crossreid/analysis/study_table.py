@@ -64,9 +64,11 @@ def note_of(table: Mapping[str, Any]) -> str:
     """How the figures were obtained."""
     seeds = sorted({seed for row in table["rows"] for seed in row["seeds"]})
     over = "mean ± standard deviation over seeds" if len(seeds) > 1 else "seed"
-    of = "" if "columns" in table else f", {table['setting']}"
+    spaces = {space for space, _ in columns_of(table)[0]}
+    of = "" if "columns" in table and "re-ranked" not in spaces else f", {table['setting']}"
+    reranked = "k-reciprocal re-ranking where named" if "re-ranked" in spaces else "not re-ranked"
     return (
-        f"{table['protocol']}{of}, not re-ranked; percent; {over} "
+        f"{table['protocol']}{of}, {reranked}; percent; {over} "
         f"{', '.join(map(str, seeds))}; chance {100 * table['chance']:.1f}. Differences are of the same seeds."
     )
 

@@ -15,7 +15,7 @@ from matplotlib.ticker import NullLocator
 
 from crossreid.analysis.attention import encoder_title
 from crossreid.analysis.drawing import colour, name_axes, name_lines, panels, series, title
-from crossreid.analysis.pair_distances import BINS, KINDS
+from crossreid.analysis.pair_distances import BINS, KINDS, different, plural
 from crossreid.analysis.study_plot import deviation
 from crossreid.analysis.views_table import COMPARISONS
 from crossreid.data.transforms import resized
@@ -125,7 +125,10 @@ def draw_distances(table: Mapping[str, Any]) -> Figure:
     for axes in every[len(names) :]:
         axes.set_visible(False)
     place = table["place"]
-    name_lines(drawn, [f"same identity, same {place}", f"same identity, across {place}s", "different identities"])
+    name_lines(
+        drawn,
+        [f"same identity, same {place}", f"same identity, across {plural(place)}", different(place)],
+    )
     return drawn
 
 

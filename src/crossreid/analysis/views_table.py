@@ -10,7 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Group
 from rich.table import Table
 
-from crossreid.analysis.pair_distances import KINDS
+from crossreid.analysis.pair_distances import KINDS, plural
 from crossreid.analysis.study_table import spread
 
 COMPARISONS = {"gallery": "an image to n images", "query": "n images to video"}
@@ -51,7 +51,7 @@ def distances_table(table: Mapping[str, Any]) -> Table:
     """Mean and deviation of the distances of each kind of pair, and how well they tell identities apart."""
     place = table["place"]
     view = _view(f"{table['metric']} distances of pairs of images: mean ± deviation over pairs", "")
-    for text in (f"same {place}", f"across {place}s", "different", "AUC"):
+    for text in (f"same {place}", f"across {plural(place)}", "different", "AUC"):
         view.add_column(text, justify="right")
     for name in dict.fromkeys(row["name"] for row in table["rows"]):
         own = [row for row in table["rows"] if row["name"] == name]

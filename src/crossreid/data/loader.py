@@ -19,6 +19,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from crossreid.data.channels import ChannelOptions, channel_transforms
 from crossreid.data.images import load_image
 from crossreid.data.records import DataError, Modality, Record, labels_of
 from crossreid.data.samplers import IdentitySampler, SamplerOptions
@@ -43,6 +44,7 @@ class AugmentOptions(Options):
     pseudo_infrared: float = Field(
         0.0, ge=0, le=1, description="Probability of turning a visible image into pseudo-infrared."
     )
+    channels: ChannelOptions = Field(ChannelOptions(), description="What is done to the channels of whole batches.")
 
 
 class DataOptions(Options):
@@ -100,6 +102,8 @@ class TrainLoader:
             generator=torch.Generator(),  # of its own: loading must not advance the one that training draws from
         )
         self._share, self._world = share, world
+        self._seed, self._rank = seed, rank
+        self._channels = channel_transforms(options.augment.channels)
 
     def __len__(self) -> int:
         return self.sampler.steps
@@ -111,12 +115,21 @@ class TrainLoader:
             first = step * self._share * self._world + self._first_place
             plan.append([(epoch, first + i, int(index)) for i, index in enumerate(indices)])
         self._plan.batches = plan[first_step:]
-        for batch, bad in _raising(self._loader):
+        for step, (batch, bad) in enumerate(_raising(self._loader), start=first_step):
             for path in bad:
                 if path not in self.bad_images:
                     self.bad_images.add(path)
                     warnings.warn(f"skipped unreadable image: {path}", stacklevel=2)
-            yield batch
+            yield self._with_channels(batch, epoch, step)
+
+    def _with_channels(self, batch: Batch, epoch: int, step: int) -> Batch:
+        """The batch after what is done to its channels, by a draw of (seed, epoch, step, rank) alone."""
+        if not self._channels.transforms:
+            return batch
+        generator = np.random.default_rng((self._seed, epoch, step, self._rank, 1))
+        flat = batch.images.flatten(0, -4)
+        images = self._channels(flat, batch.modalities.flatten(), generator)
+        return batch._replace(images=images.view_as(batch.images))
 
 
 class _Plan:
@@ -140,7 +153,7 @@ class _TrainImages(Dataset):
         self.mixed = options.sampler.balance == "none"
         self.skip = options.on_bad_image == "skip"
         self.size = (options.height, options.width)
-        augmented = options.augment.model_dump()
+        augmented = options.augment.model_dump(exclude={"channels"})
         self.transform = TrainTransform(options.height, options.width, interpolation=options.interpolation, **augmented)
         self.labels = labels_of(records)
         self.items, self.members = self.records, [np.array([index]) for index in range(len(self.records))]

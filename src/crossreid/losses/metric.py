@@ -1,4 +1,4 @@
-"""Losses on distances between samples: the modality-aware ranking loss and the batch-hard triplet loss.
+"""Losses on distances between samples: modality-aware ranking, batch-hard triplets, weighted regularised triplets.
 
 The ranking loss is the ranked list loss of Wang et al. (CVPR 2019, equations 3 to 8) taken once over pairs of the same
 modality and once over pairs across modalities, each with a boundary and margin of its own (METHODS, section 1).
@@ -90,3 +90,27 @@ def triplet_loss(features: Tensor, labels: Tensor, *, margin: float | None = Non
     difference = torch.where(valid, hardest_positive - hardest_negative, torch.zeros_like(hardest_positive))
     terms = F.softplus(difference) if margin is None else (difference + margin).clamp_min(0)
     return (terms * valid).sum() / valid.sum().clamp_min(1)
+
+
+def weighted_triplet_loss(features: Tensor, labels: Tensor) -> Tensor:
+    """Weighted regularised triplet loss, averaged over the anchors that have a positive and a negative.
+
+    Of an anchor i: log(1 + exp(sum over positives of w_ij d_ij - sum over negatives of w_ik d_ik)), where the weights are a
+    softmax of d over its positives and of -d over its negatives: hard pairs count most, and there is no margin to choose.
+
+    Source: Ye et al., "Deep learning for person re-identification: a survey and outlook", TPAMI 2021, equations 12 and 13.
+
+    Args:
+        features: `(B, D)` as given, compared by Euclidean distance; labels: `(B,)` int64.
+    """
+    features = features.float()
+    distances = euclidean_distances(features, features)
+    same = labels[:, None] == labels[None, :]
+    positives = same & ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
+    valid = positives.any(1) & (~same).any(1)
+    sides = []
+    for pairs, sign in ((positives, 1.0), (~same, -1.0)):
+        # A row without pairs would be a softmax of nothing; it is replaced before it can reach the gradient.
+        scores = torch.where(valid[:, None], (sign * distances).masked_fill(~pairs, -torch.inf), 0.0)
+        sides.append((scores.softmax(1) * distances * pairs).sum(1))
+    return (F.softplus(sides[0] - sides[1]) * valid).sum() / valid.sum().clamp_min(1)

@@ -6,7 +6,9 @@ from typing import Annotated, Any, get_args
 
 from pydantic import Field, TypeAdapter, ValidationError
 
+from crossreid.methods.agw import AGW, AGWOptions
 from crossreid.methods.baseline import Baseline, BaselineOptions
+from crossreid.methods.implicit_knowledge import ImplicitKnowledge, ImplicitKnowledgeOptions
 from crossreid.methods.information_bottleneck import InformationBottleneck, InformationBottleneckOptions
 from crossreid.methods.method import Method
 from crossreid.methods.variational_distillation import VariationalDistillation, VariationalDistillationOptions
@@ -22,6 +24,8 @@ AnyOptions = (
     | InformationBottleneckOptions
     | VariationalInformationBottleneckOptions
     | BaselineOptions
+    | AGWOptions
+    | ImplicitKnowledgeOptions
     | ViewDistillationOptions
 )
 MethodOptions = Annotated[AnyOptions, Field(discriminator="name")]
@@ -33,6 +37,8 @@ METHODS: dict[str, type] = {
     "information_bottleneck": InformationBottleneck,
     "variational_information_bottleneck": VariationalInformationBottleneck,
     "baseline": Baseline,
+    "agw": AGW,
+    "implicit_knowledge": ImplicitKnowledge,
     "view_distillation": ViewDistillation,
 }
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from crossreid.data.loader import Batch
 from crossreid.models.backbones import Backbone
+from crossreid.models.two_stream import TwoStream
+
+Encoding = Backbone | TwoStream
 
 
 class Network(nn.Module, ABC):
@@ -17,8 +20,13 @@ class Network(nn.Module, ABC):
 
     @property
     @abstractmethod
-    def encoders(self) -> list[Backbone]:
+    def encoders(self) -> Sequence[Encoding]:
         """The networks that take images: where the time goes, and what is worth compiling."""
+
+    @property
+    def map_layers(self) -> list[nn.Module]:
+        """The modules that give the last feature maps `(B, W, h, w)`: one an encoder, or of two streams one a stream."""
+        return [layer for encoder in self.encoders for layer in encoder.map_layers]
 
     @abstractmethod
     def features(self, images: Tensor, modalities: Tensor) -> Tensor:
@@ -59,11 +67,12 @@ class Method(Network):
 
     `gather` brings together what the processes of a distributed run hold: outputs `(B, ...)` to `(world * B, ...)`, in
     process order, with gradient. It is the identity until the training loop sets it, so that losses that compare
-    samples always see the whole batch.
+    samples always see the whole batch. `progress` is the share of training that is done, which the loop keeps up to date.
     """
 
     def __init__(self) -> None:
         super().__init__()
+        self.progress = 0.0
         self.gather: Callable[[Tensor], Tensor] = lambda tensor: tensor
 
     @abstractmethod

@@ -27,18 +27,20 @@ from crossreid.data.loader import Batch
 from crossreid.data.records import Modality
 from crossreid.losses.distillation import cross_modal_pairs, mutual_learning, sinkhorn_distance
 from crossreid.losses.metric import modality_aware_ranking_loss
-from crossreid.methods.method import Method
-from crossreid.models.backbones import Backbone, BackboneOptions
+from crossreid.methods.method import Encoding, Method
+from crossreid.models.backbones import BackboneOptions
 from crossreid.models.grey import grey_version
 from crossreid.models.heads import (
     Bottleneck,
     BottleneckOptions,
     Encoder,
+    MapHead,
     concatenate_normalised,
     hidden_classifier,
     linear_classifier,
 )
-from crossreid.options import Options
+from crossreid.models.two_stream import StageOptions, TwoStream, by_modality
+from crossreid.options import SettingOptions
 
 # What each named setting says of the network and of L_ReID; a method adds what it says of its own objective.
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -67,15 +69,16 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
-class ThreeBranchOptions(Options):
-    # What each named setting stands for; a key given in a recipe overrides its setting's value.
+class ThreeBranchOptions(SettingOptions):
     settings: ClassVar[dict[str, dict[str, Any]]] = SETTINGS
 
     name: str
-    setting: Literal["crossreid", "paper", "official"] = Field(
-        "crossreid", description="Which named setting the keys below start from."
-    )
     backbone: BackboneOptions = Field(BackboneOptions(), description="The encoder of each branch.")
+    stages: StageOptions | None = Field(
+        None,
+        description="One two-stream network in place of an encoder a branch: its specific stream is the modality-specific "
+        "branches', its shared stream the shared branch's. null: three encoders.",
+    )
     bottleneck: BottleneckOptions = Field(BottleneckOptions(), description="The bottleneck of each branch.")
     branches: Literal["all", "specific", "shared"] = Field(
         "all", description="All three branches, the two modality-specific ones, or the shared one alone."
@@ -98,20 +101,13 @@ class ThreeBranchOptions(Options):
         "observation", description="What `embed` returns: v, z, or both, of all streams, concatenated."
     )
 
-    @model_validator(mode="before")
-    @classmethod
-    def _start_from_setting(cls, given: Any) -> Any:
-        if not isinstance(given, dict):
-            return given
-        start = cls.settings.get(str(given.get("setting", "crossreid")), {})
-        merged = {**start, **given}
-        for section, values in start.items():
-            own = given.get(section)
-            if isinstance(own, Options):
-                own = own.model_dump(exclude_unset=True)
-            if isinstance(values, dict) and isinstance(own, dict):
-                merged[section] = {**values, **own}
-        return merged
+    @model_validator(mode="after")
+    def _streams_fit(self) -> Self:
+        if self.stages is not None and (
+            self.stages.split is None or self.routing != "modality" or self.branches != "all"
+        ):
+            raise ValueError("stages: two streams need stages.split, routing `modality` and all branches")
+        return self
 
     @model_validator(mode="after")
     def _margins_fit(self) -> Self:
@@ -180,9 +176,9 @@ class Views:
 class Branch(nn.Module):
     """Encoder, bottleneck and the two classifiers P_v = p(y|v), P_z = p(y|z)."""
 
-    def __init__(self, options: ThreeBranchOptions, classes: int) -> None:
+    def __init__(self, options: ThreeBranchOptions, classes: int, width: int = 0) -> None:
         super().__init__()
-        self.encoder = Encoder(options.backbone)
+        self.encoder = Encoder(options.backbone) if options.stages is None else MapHead(width)
         self.bottleneck = self.make_bottleneck(options)
         self.v_classifier = linear_classifier(self.encoder.width, classes)
         classifier = hidden_classifier if options.hidden_classifier else linear_classifier
@@ -192,7 +188,7 @@ class Branch(nn.Module):
         return Bottleneck(self.encoder.width, options.bottleneck)
 
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """`(B, 3, H, W)` to v `(B, W)` and z `(B, Z)`."""
+        """`(B, 3, H, W)`, behind two streams their maps `(B, W, h, w)`, to v `(B, W)` and z `(B, Z)`."""
         v = self.encoder(images)
         return v, self.bottleneck(v)
 
@@ -210,11 +206,13 @@ class ThreeBranch(Method):
     def __init__(self, options: ThreeBranchOptions, classes: int) -> None:
         super().__init__()
         self.options = options
+        self.streams = TwoStream(options.backbone, options.stages) if options.stages is not None else None
+        width = self.streams.width if self.streams is not None else 0
         if options.branches != "shared":
-            self.infrared = self.branch_type(options, classes)
-            self.visible = self.branch_type(options, classes)
+            self.infrared = self.branch_type(options, classes, width)
+            self.visible = self.branch_type(options, classes, width)
         if options.branches != "specific":
-            self.shared = self.branch_type(options, classes)
+            self.shared = self.branch_type(options, classes, width)
 
     @abstractmethod
     def objective(self, views: Views) -> dict[str, Tensor]:
@@ -226,8 +224,11 @@ class ThreeBranch(Method):
         return {name: child for name, child in self.named_children() if isinstance(child, Branch)}
 
     @property
-    def encoders(self) -> list[Backbone]:
-        return [branch.encoder.backbone for branch in self.branches.values()]
+    def encoders(self) -> Sequence[Encoding]:
+        if self.streams is not None:
+            return [self.streams]
+        encoders = [branch.encoder for branch in self.branches.values()]
+        return [encoder.backbone for encoder in encoders if isinstance(encoder, Encoder)]
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Terms `identity`, `ranking`, with modality-specific branches `mutual`, and those of `objective`.
@@ -285,27 +286,25 @@ class ThreeBranch(Method):
             if shared:
                 plan |= {"shared_grey": (self.shared, grey), "shared": (self.shared, images)}
             return {name: through(branch, version) for name, (branch, version) in plan.items()}
+        shared_input = specific_input = images
+        if self.streams is not None:
+            shared_input, specific_input = self.streams(images, modalities)
         passes = {}
         if specific:
-            passes["specific"] = self._pass_by_modality(images, modalities, through)
+            passes["specific"] = self._pass_by_modality(specific_input, modalities, through)
         if shared:
-            passes["shared"] = through(self.shared, images)
+            passes["shared"] = through(self.shared, shared_input)
         return passes
 
-    def _pass_by_modality(self, images: Tensor, modalities: Tensor, through: Any) -> tuple[Tensor, ...]:
-        infrared = modalities == Modality.INFRARED
-        rows = [
-            ((~infrared).nonzero().flatten(), self.visible),
-            (infrared.nonzero().flatten(), self.infrared),
-        ]
-        if self.training and any(len(index) == 1 for index, _ in rows):
+    def _pass_by_modality(self, rows: Tensor, modalities: Tensor, through: Any) -> tuple[Tensor, ...]:
+        counts = torch.bincount(modalities, minlength=2)
+        if self.training and bool((counts == 1).any()):
             raise ValueError(
                 "one image of a modality in a process's batch: batch norm needs two to train its branch. Raise "
                 "data.sampler.identities or data.sampler.images, or use fewer processes."
             )
-        parts = [(index, through(branch, images[index])) for index, branch in rows if len(index)]
-        order = torch.argsort(torch.cat([index for index, _ in parts]))
-        return tuple(torch.cat(outputs)[order] for outputs in zip(*(p for _, p in parts), strict=True))
+        branches = {Modality.VISIBLE: self.visible, Modality.INFRARED: self.infrared}
+        return by_modality(rows, modalities, lambda kind, own: through(branches[kind], own))
 
     def _views(self, streams: dict[str, Stream], labels: Tensor, modalities: Tensor) -> Views:
         by_branch: dict[str, Stream] = {}

@@ -11,7 +11,7 @@ them. The student's features are those before the BN neck, averaged over the set
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Literal
@@ -24,9 +24,10 @@ from torch.nn import functional as F
 from crossreid.data.loader import Batch
 from crossreid.losses.distillation import distance_preservation, distilled_knowledge
 from crossreid.losses.metric import triplet_loss
-from crossreid.methods.method import Method, Network
+from crossreid.methods.method import Encoding, Method, Network
 from crossreid.models.backbones import Backbone, BackboneOptions
 from crossreid.models.heads import Encoder, linear_classifier
+from crossreid.models.two_stream import TwoStream
 from crossreid.options import Options
 
 
@@ -112,7 +113,7 @@ class ViewDistillation(Method):
         self._teacher: tuple[Method, ...] = ()
 
     @property
-    def encoders(self) -> list[Backbone]:
+    def encoders(self) -> Sequence[Encoding]:
         return self.network.encoders
 
     @property
@@ -202,7 +203,7 @@ def start_from(student: ViewDistillation, source: Method, *, reset_last_stage: b
             "(method.start=weights) or from a run of the same architecture."
         )
     for mine, theirs in pairs:
-        reset = tuple(f"network.{path}." for path in mine.last_stage) if isinstance(mine, Backbone) else ()
+        reset = tuple(f"{path}." for path in mine.last_stage) if isinstance(mine, Backbone | TwoStream) else ()
         kept = {key: value for key, value in theirs.state_dict().items() if not key.startswith(reset)}
         mine.load_state_dict(kept, strict=False)
 

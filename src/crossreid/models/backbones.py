@@ -7,9 +7,9 @@ tricks", CVPRW 2019) is applied to whatever the last stage strides with, not to 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import timm
 import torch
@@ -17,7 +17,7 @@ from pydantic import Field
 from timm.layers import BlurPool2d
 from torch import Tensor, nn
 
-from crossreid.models.attention import BottleneckAttention, ChannelAttention
+from crossreid.models.attention import BottleneckAttention, ChannelAttention, NonLocal
 from crossreid.options import Options
 
 ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.SiLU, nn.GELU, nn.Hardswish, nn.LeakyReLU, nn.ELU, nn.PReLU)
@@ -37,6 +37,9 @@ class BackboneOptions(Options):
     last_activation: bool = Field(True, description="Keep the activation that the feature map comes out of.")
     attention: Literal["none", "bam"] = Field(
         "none", description="`bam`: a bottleneck attention module after each of stages 1 to 3."
+    )
+    non_local: tuple[Annotated[int, Field(ge=0)], ...] = Field(
+        (), description="How many blocks of each of the last stages a non-local block follows; AGW's is [0, 2, 3, 0]."
     )
     stage_attention: bool = Field(
         False, description="Put a parameter-free channel attention before every stage but the first."
@@ -63,9 +66,17 @@ class Backbone(nn.Module):
             take_last_activation(self.network, options.name)
         if options.attention == "bam":
             put_bam_after_stages(self.network, options.name)
+        if any(options.non_local):
+            put_non_local_after_blocks(self.network, options.name, options.non_local)
         if options.stage_attention:
             put_attention_before_stages(self.network, options.name)
-        self.last_stage = last_stage(self.network, options.name) if _feature_rows(self.network) else []
+        paths = last_stage(self.network, options.name) if _feature_rows(self.network) else []
+        self.last_stage = [f"network.{path}" for path in paths]
+
+    @property
+    def map_layers(self) -> list[nn.Module]:
+        """Itself: what gives the feature map."""
+        return [self]
 
     def forward(self, images: Tensor) -> Tensor:
         maps: Tensor = self.network.forward_features(images)  # type: ignore[operator]
@@ -247,6 +258,32 @@ def put_bam_after_stages(network: nn.Module, name: str) -> None:
                 "Set `method.backbone.attention=none` for it, or choose a ResNet."
             )
         stage.add_module("bam", BottleneckAttention(channels[row]))
+
+
+def put_non_local_after_blocks(network: nn.Module, name: str, counts: Sequence[int]) -> None:
+    """A `NonLocal` after each of the last `counts[i]` blocks of stage i of the last `len(counts)`, in place.
+
+    Raises:
+        ValueError: the network has not as many stages, or one of them is no sequence of as many blocks.
+    """
+    rows = stages(network, name)
+    channels = {row["module"]: row["num_chs"] for row in _feature_rows(network)}
+    if len(counts) > len(rows):
+        raise ValueError(f"method.backbone.non_local has {len(counts)} numbers, backbone {name!r} {len(rows)} stages.")
+    for path, count in zip(rows[-len(counts) :], counts, strict=True):
+        stage = network.get_submodule(path)
+        blocks = list(stage.named_children()) if isinstance(stage, nn.Sequential) else []
+        if count > len(blocks):
+            raise ValueError(
+                f"method.backbone.non_local asks for {count} blocks of stage {path} of backbone {name!r}, "
+                f"which is a sequence of {len(blocks)}. Ask for fewer."
+            )
+        for key, _ in blocks:
+            delattr(stage, key)
+        for place, (key, block) in enumerate(blocks):
+            stage.add_module(key, block)
+            if place >= len(blocks) - count:
+                stage.add_module(f"non_local_{key}", NonLocal(channels[path]))
 
 
 def stride_one(network: nn.Module, name: str) -> None:

@@ -28,18 +28,30 @@ class BottleneckOptions(Options):
         return self.width * (2 if self.doubled else 1)
 
 
-class Encoder(nn.Module):
-    """A backbone, average pooling and the BN neck: `(B, 3, H, W)` to the observation v `(B, width)`.
+class MapHead(nn.Module):
+    """What follows a backbone: average pooling and the BN neck, feature maps `(B, width, h, w)` to the observation v `(B, width)`."""
 
-    The neck's shift is fixed at zero, so that v is centred (Luo et al., "Bag of tricks", CVPRW 2019).
-    """
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.width = width
+        self.neck = bn_neck(width)
+
+    def pool(self, maps: Tensor) -> Tensor:
+        """`(B, width, h, w)` to `(B, width)`, before the neck."""
+        return maps.mean(dim=(2, 3))
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return self.neck(self.pool(maps))
+
+
+class Encoder(nn.Module):
+    """A backbone, average pooling and the BN neck: `(B, 3, H, W)` to the observation v `(B, width)`."""
 
     def __init__(self, options: BackboneOptions) -> None:
         super().__init__()
         self.backbone = Backbone(options)
         self.width = self.backbone.width
-        self.neck = nn.BatchNorm1d(self.width)
-        self.neck.bias.requires_grad_(False)
+        self.neck = bn_neck(self.width)
 
     def pool(self, images: Tensor) -> Tensor:
         """`(B, 3, H, W)` to the average-pooled feature map `(B, width)`, before the neck."""
@@ -47,6 +59,16 @@ class Encoder(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.neck(self.pool(images))
+
+
+def bn_neck(width: int) -> nn.BatchNorm1d:
+    """Batch norm of `(B, width)` with its shift fixed at zero, so that what comes out is centred.
+
+    Source: Luo et al., "Bag of tricks and a strong baseline for deep person re-identification", CVPRW 2019.
+    """
+    neck = nn.BatchNorm1d(width)
+    neck.bias.requires_grad_(False)
+    return neck
 
 
 class Bottleneck(nn.Sequential):
@@ -102,6 +124,14 @@ def hidden_classifier(width: int, classes: int, hidden: int | None = None, dropo
     return nn.Sequential(
         first, nn.BatchNorm1d(hidden), nn.LeakyReLU(0.1), nn.Dropout(dropout), linear_classifier(hidden, classes)
     )
+
+
+def modality_classifier(width: int, hidden: int = 100, dropout: float = 0.5) -> nn.Sequential:
+    """`(B, width)` to logits of the two modalities `(B, 2)`: two hidden layers with batch norm, ReLU and dropout."""
+    layers: list[nn.Module] = []
+    for inner in (width, hidden):
+        layers += [nn.Linear(inner, hidden), nn.BatchNorm1d(hidden), nn.ReLU(), nn.Dropout(dropout)]
+    return nn.Sequential(*layers, nn.Linear(hidden, 2))
 
 
 def concatenate_normalised(parts: Sequence[Tensor]) -> Tensor:

@@ -216,6 +216,7 @@ def fit(
                     factor = rate_factor(options.schedule, step, steps_per_epoch=steps_per_epoch, epochs=options.epochs)
                     for group in optimiser.param_groups:
                         group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
+                    setattr(method, "progress", step / (options.epochs * steps_per_epoch))  # noqa: B010
                     # The last group of an epoch may be smaller; its gradient is the mean over what it has.
                     first = step_in_epoch - step_in_epoch % options.accumulate
                     size = min(options.accumulate, steps_per_epoch - first)

@@ -1,0 +1,118 @@
+"""Augmentations of whole batches that make colour unreliable, so that what infrared shows too is what is learnt.
+
+Source: Ye et al., "Channel augmented joint learning for visible-infrared recognition", ICCV 2021, section 3.1. Each is a
+pure function of normalised images `(B, 3, H, W)`, their modalities `(B,)` and a generator; each image is drawn for
+by itself, and what is drawn depends on the size of the batch and on nothing in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from crossreid.data.records import Modality
+from crossreid.data.transforms import MEAN, STD
+from crossreid.options import Options
+
+_LUMA = (0.299, 0.587, 0.114)
+
+
+class BatchTransform(Protocol):
+    def __call__(self, images: Tensor, modalities: Tensor, generator: np.random.Generator) -> Tensor:
+        """Images `(B, 3, H, W)` for images `(B, 3, H, W)`; those given stay as they are."""
+
+
+class ChannelOptions(Options):
+    exchange: float = Field(
+        0.0, ge=0, le=1, description="Probability that a visible image shows one of its channels thrice."
+    )
+    grey: float = Field(0.0, ge=0, le=1, description="Probability that a visible image turns grey.")
+    erasing: float = Field(
+        0.0, ge=0, le=1, description="Probability of a rectangle in which each channel is one random value."
+    )
+
+
+@dataclass(frozen=True)
+class ChannelExchange:
+    """With `probability` a visible image has one of its channels, each as likely, in place of all three."""
+
+    probability: float = 0.5
+
+    def __call__(self, images: Tensor, modalities: Tensor, generator: np.random.Generator) -> Tensor:
+        chosen = torch.from_numpy(generator.integers(0, 3, size=len(images))).to(images.device)
+        rows = _drawn(len(images), self.probability, generator, images.device) & (modalities == Modality.VISIBLE)
+        one = _raw(images)[torch.arange(len(images), device=images.device), chosen][:, None]
+        return torch.where(rows[:, None, None, None], _normalised(one.expand(-1, 3, -1, -1)), images)
+
+
+@dataclass(frozen=True)
+class RandomGrey:
+    """With `probability` a visible image turns into its luma, in all three channels."""
+
+    probability: float = 0.5
+
+    def __call__(self, images: Tensor, modalities: Tensor, generator: np.random.Generator) -> Tensor:
+        rows = _drawn(len(images), self.probability, generator, images.device) & (modalities == Modality.VISIBLE)
+        luma = (_raw(images) * images.new_tensor(_LUMA)[:, None, None]).sum(1, keepdim=True)
+        return torch.where(rows[:, None, None, None], _normalised(luma.expand(-1, 3, -1, -1)), images)
+
+
+@dataclass(frozen=True)
+class ChannelErasing:
+    """With `probability` a rectangle of 2 to 40 % of an image's area has one random value, in [0, 1], in each channel."""
+
+    probability: float = 0.5
+
+    def __call__(self, images: Tensor, modalities: Tensor, generator: np.random.Generator) -> Tensor:
+        count, _, height, width = images.shape
+        rows = _drawn(count, self.probability, generator, images.device)
+        area = generator.uniform(0.02, 0.4, size=count) * height * width
+        aspect = np.exp(generator.uniform(np.log(0.3), np.log(1 / 0.3), size=count))
+        sizes = [np.clip(np.sqrt(area * aspect), 1, height), np.clip(np.sqrt(area / aspect), 1, width)]
+        inside = rows[:, None, None, None]
+        for axis, (size, length) in enumerate(zip(sizes, (height, width), strict=True), start=2):
+            size = size.astype(np.int64)
+            first = np.floor(generator.random(count) * (length - size + 1)).astype(np.int64)
+            place = np.arange(length)
+            within = (place >= first[:, None]) & (place < (first + size)[:, None])
+            shape = (count, 1, length, 1) if axis == 2 else (count, 1, 1, length)
+            inside = inside & torch.from_numpy(within).to(images.device).view(shape)
+        values = torch.from_numpy(generator.random((count, 3, 1, 1), dtype=np.float32)).to(images)
+        return torch.where(inside, _normalised(values), images)
+
+
+@dataclass(frozen=True)
+class Compose:
+    """One after another, with the same generator."""
+
+    transforms: Sequence[BatchTransform]
+
+    def __call__(self, images: Tensor, modalities: Tensor, generator: np.random.Generator) -> Tensor:
+        for transform in self.transforms:
+            images = transform(images, modalities, generator)
+        return images
+
+
+def channel_transforms(options: ChannelOptions) -> Compose:
+    """Those that have a probability: exchange, grey, erasing."""
+    of = ((ChannelExchange, options.exchange), (RandomGrey, options.grey), (ChannelErasing, options.erasing))
+    return Compose([kind(probability) for kind, probability in of if probability])
+
+
+def _drawn(count: int, probability: float, generator: np.random.Generator, device: torch.device) -> Tensor:
+    return torch.from_numpy(generator.random(count) < probability).to(device)
+
+
+def _raw(images: Tensor) -> Tensor:
+    """Normalised images as values in [0, 1]."""
+    return images * images.new_tensor(STD)[:, None, None] + images.new_tensor(MEAN)[:, None, None]
+
+
+def _normalised(raw: Tensor) -> Tensor:
+    return (raw - raw.new_tensor(MEAN)[:, None, None]) / raw.new_tensor(STD)[:, None, None]

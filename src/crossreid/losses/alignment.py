@@ -1,0 +1,151 @@
+"""Losses that align how samples relate: across modalities, and from one stream to another.
+
+Source: Ren and Zhang, "Implicit discriminative knowledge learning for visible-infrared person re-identification",
+CVPR 2024 (METHODS, section 3). A graph is `(N, M)` log-probabilities: each row of Euclidean distances, a softmax of them.
+Far samples weigh most in it, as published. Rows of graphs that are compared must be of the same samples, or of pairs of one
+identity: `paired_rows` makes these of any batch.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from crossreid.losses.metric import euclidean_distances
+
+
+def paired_rows(labels: Tensor, modalities: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows `(n,)` of the visible and of the infrared images, in step: the i-th of both are of one identity.
+
+    Sorted by identity. An identity with fewer images of one modality has these in turn until there are as many; one
+    that is there in one modality only is left out. With K of each the rows are every image once.
+
+    Raises:
+        ValueError: no identity of the batch is there in both modalities.
+    """
+    device, classes = labels.device, int(labels.max()) + 1
+    rows = [(modalities == kind).nonzero().flatten() for kind in (0, 1)]
+    rows = [index[labels[index].argsort(stable=True)] for index in rows]
+    counts = [torch.bincount(labels[index], minlength=classes) for index in rows]
+    both = (counts[0] > 0) & (counts[1] > 0)
+    sizes = torch.maximum(counts[0], counts[1]) * both
+    if not bool(both.any()):
+        raise ValueError(
+            "a batch has no identity in both modalities. Expected P x K batches with K split between them: "
+            "check the training records or use the cross-modal sampler."
+        )
+    owners = torch.repeat_interleave(torch.arange(classes, device=device), sizes)
+    places = torch.arange(len(owners), device=device) - (sizes.cumsum(0) - sizes)[owners]
+    visible, infrared = (
+        index[(count.cumsum(0) - count)[owners] + places % count[owners]]
+        for index, count in zip(rows, counts, strict=True)
+    )
+    return visible, infrared
+
+
+def relation_graph(a: Tensor, b: Tensor, *, diagonal: bool = True) -> Tensor:
+    """A(a;b): `(N, D)`, `(M, D)` to log-probabilities `(N, M)`, each row a softmax of the distances from a's row to b's.
+
+    `diagonal` off leaves out the pairs of the same place, of which there are N = M: then `(N, N - 1)`.
+    """
+    distances = euclidean_distances(a, b)
+    if not diagonal:
+        count = len(a)
+        # Of N x N numbers in a row, those between two diagonal ones are N: the first of each group is dropped.
+        distances = distances.flatten()[1:].view(count - 1, count + 1)[:, :-1].reshape(count, count - 1)
+    return F.log_softmax(distances, dim=1)
+
+
+def graph_divergence(p: Tensor, q: Tensor, *, symmetric: bool = False) -> Tensor:
+    """D_KL(P || Q) of log-probabilities `(N, M)`, averaged over rows; plus D_KL(Q || P) where `symmetric`."""
+    forward = F.kl_div(q, p, reduction="batchmean", log_target=True)
+    return forward + F.kl_div(p, q, reduction="batchmean", log_target=True) if symmetric else forward
+
+
+def graph_alignment(
+    a: Tensor, b: Tensor, *, symmetric: bool = False, diagonal: bool = True, stop_gradient: bool = False
+) -> Tensor:
+    """TGSA(a;b) = KL(A(a;a) || A(b;b)) + KL(A(a;a) || A(a;b)) + KL(A(a;b) || A(b;b)), at least 0.
+
+    Args:
+        a, b: `(N, D)`, row i of both of one sample or of one identity; a is what b is to become like.
+        symmetric: each divergence both ways. diagonal: off leaves out pairs of the same place.
+        stop_gradient: let none into a.
+    """
+    a = a.detach() if stop_gradient else a
+    own, across, other = (relation_graph(x, y, diagonal=diagonal) for x, y in ((a, a), (a, b), (b, b)))
+    pairs = ((own, other), (own, across), (across, other))
+    return torch.stack([graph_divergence(p, q, symmetric=symmetric) for p, q in pairs]).sum()
+
+
+def class_alignment(
+    specific: Tensor, shared: Tensor, *, symmetric: bool = False, stop_gradient: bool = False
+) -> Tensor:
+    """D_KL of the predictions that logits `(N, C)` make, specific || shared, averaged over rows: CSA, and MDR's second term."""
+    specific = specific.detach() if stop_gradient else specific
+    p, q = (F.log_softmax(logits.float(), dim=1) for logits in (specific, shared))
+    return graph_divergence(p, q, symmetric=symmetric)
+
+
+def entropies(logits: Tensor) -> Tensor:
+    """The entropy in nats `(N,)` of each row's prediction."""
+    log_p = F.log_softmax(logits.float(), dim=1)
+    return -(log_p.exp() * log_p).sum(1)
+
+
+def entropy_reduction(kept: Tensor, whole: Tensor, *, stop_gradient: bool = False) -> Tensor:
+    """L_e = softplus(H(kept) - H(whole)), averaged over rows: what the mask keeps should be surer of who it is.
+
+    Args:
+        kept, whole: logits `(N, C)` of f_sp+ and of f_sp. stop_gradient: let none into `whole`.
+    """
+    reference = entropies(whole.detach() if stop_gradient else whole)
+    return F.softplus(entropies(kept) - reference).mean()
+
+
+def centre_distances(features: Tensor, labels: Tensor, modalities: Tensor) -> Tensor:
+    """Euclidean distance `(I,)` between the visible and the infrared mean of each identity that is there in both.
+
+    Args:
+        features: `(B, D)`; labels, modalities: `(B,)`.
+    """
+    features = features.float()
+    classes = int(labels.max()) + 1
+    key = 2 * labels + modalities
+    sums = features.new_zeros(2 * classes, features.shape[1]).index_add(0, key, features)
+    counts = torch.bincount(key, minlength=2 * classes)
+    centres = (sums / counts.clamp_min(1)[:, None]).view(classes, 2, -1)
+    both = (counts.view(classes, 2) > 0).all(1)
+    squared = (centres[both, 0] - centres[both, 1]).square().sum(1)
+    return squared.clamp_min(1e-12).sqrt()
+
+
+def centre_reduction(
+    reduced: Tensor, normalised: Tensor, labels: Tensor, modalities: Tensor, *, stop_gradient: bool = False
+) -> Tensor:
+    """L_r = softplus(d(reduced) - d(normalised)), d the distance of an identity's modality centres, averaged over identities.
+
+    Args:
+        reduced, normalised: `(B, D)`, f^- and f^. stop_gradient: let none into `normalised`.
+
+    Raises:
+        ValueError: no identity of the batch is there in both modalities.
+    """
+    reference = centre_distances(normalised.detach() if stop_gradient else normalised, labels, modalities)
+    if not len(reference):
+        raise ValueError(
+            "a batch has no identity in both modalities. Expected P x K batches with K split between them: "
+            "check the training records or use the cross-modal sampler."
+        )
+    return F.softplus(centre_distances(reduced, labels, modalities) - reference).mean()
+
+
+def pseudo_modalities(modalities: Tensor) -> Tensor:
+    """What the authors' release teaches the shared stream's modality classifier in place of the truth, `(B,)`.
+
+    The modalities of the batch's first half, each twice, moved on by one place: of batches whose modalities take turns
+    half of them are wrong. It depends on the order of the batch and on nothing in the images.
+    """
+    first = modalities[: (len(modalities) + 1) // 2]
+    return torch.roll(first.repeat_interleave(2), -1)[: len(modalities)]

@@ -1,0 +1,258 @@
+"""Implicit discriminative knowledge learning (IDKL): Ren and Zhang, CVPR 2024 (METHODS, section 3).
+
+Of two streams the shared one is made to forget the modality (L_C, behind a gradient reversal), the specific one keeps it
+(L_D) and with it what only one modality shows of an identity; the purifier takes the style out of that (L_e, L_r), and
+graphs and predictions hand it on to the shared stream, which is what is tested. Minimised is
+
+    L_ReID(f_sh) + L_C + L_ReID(f_sp) + L_D + l1 (L_e + L_r + L_ReID(f~)) + l2 L_TGSA + l3 L_CSA + L_MDR.
+
+f~ takes f_sp's place in L_TGSA and L_CSA where there is a purifier. `paper` is that to the letter. `crossreid` lets no
+gradient into the side that is learnt from, and has masks that depend on the image (`Purifier`). `official` has the
+release's symmetric divergences, its graphs without a diagonal, its spatial masks, and its pseudo-labels in place of the reversal.
+Left out of the release: a second classifier of the specific features, hinges in place of softplus, graphs of half
+visible and half infrared samples in MDR, and weights that change with the size of a batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Self
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor
+from torch.nn import functional as F
+
+from crossreid.data.loader import Batch
+from crossreid.losses.alignment import (
+    centre_reduction,
+    class_alignment,
+    entropy_reduction,
+    graph_alignment,
+    paired_rows,
+    pseudo_modalities,
+)
+from crossreid.losses.metric import triplet_loss
+from crossreid.methods.method import Encoding, Method
+from crossreid.models.backbones import BackboneOptions
+from crossreid.models.heads import bn_neck, concatenate_normalised, linear_classifier, modality_classifier
+from crossreid.models.pooling import GeneralisedMean, generalised_mean
+from crossreid.models.purifier import Purified, Purifier
+from crossreid.models.reversal import Schedule, reversal_strength, reverse_gradient
+from crossreid.models.two_stream import StageOptions, TwoStream
+from crossreid.options import SettingOptions
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "crossreid": {"stop_gradient": True, "masks": "spatial"},
+    "paper": {"stop_gradient": False, "masks": "pooled", "learn_pooling": False},
+    "official": {
+        "stop_gradient": False,
+        "masks": "spatial",
+        "learn_pooling": False,
+        "confuser": "pseudo_labels",
+        "symmetric": True,
+        "diagonal": False,
+        "margin": 1.3,
+    },
+}
+
+
+class ImplicitKnowledgeOptions(SettingOptions):
+    settings: ClassVar[dict[str, dict[str, Any]]] = SETTINGS
+
+    name: Literal["implicit_knowledge"] = Field(
+        "implicit_knowledge", description="IDKL: a shared stream learns from a purified specific one."
+    )
+    backbone: BackboneOptions = Field(BackboneOptions(), description="The network that is cut into two streams.")
+    stages: StageOptions = Field(StageOptions(split=2), description="Where the streams part.")
+    pooling_power: float = Field(3.0, ge=1, description="p of GeM pooling at the start.")
+    learn_pooling: bool = Field(True, description="Let the p of each stream learn.")
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="Label smoothing of the cross-entropies.")
+    margin: float | None = Field(0.3, gt=0, description="Margin of the triplet losses; null for the soft margin.")
+    triplet_weight: float = Field(1.0, ge=0, description="Weight of the triplet losses.")
+    confuser: Literal["reversal", "pseudo_labels", "none"] = Field(
+        "reversal", description="How the shared stream forgets the modality; `pseudo_labels` as in the release."
+    )
+    reversal: float = Field(1.0, ge=0, description="Largest strength of the gradient reversal.")
+    reversal_schedule: Schedule = Field("sigmoid", description="Course of that strength over training.")
+    discriminator_weight: float = Field(1.0, ge=0, description="Weight of L_D, and of L_C.")
+    purifier: bool = Field(True, description="Purify the specific stream.")
+    masks: Literal["pooled", "spatial"] = Field(
+        "spatial", description="The purifier's masks: one an image, or a place."
+    )
+    purifier_weight: float = Field(0.1, ge=0, description="l1, of the purifier's losses.")
+    relation_weight: float = Field(0.6, ge=0, description="l2, of L_TGSA.")
+    class_weight: float = Field(0.8, ge=0, description="l3, of L_CSA.")
+    discrepancy_weight: float = Field(1.0, ge=0, description="Weight of L_MDR.")
+    symmetric: bool = Field(False, description="Divergences both ways, as in the release.")
+    graphs: Literal["pooled", "unit"] = Field(
+        "pooled", description="Graphs of pooled features as they are, or brought to length 1."
+    )
+    diagonal: bool = Field(True, description="Keep each sample's distance to itself in its graph.")
+    stop_gradient: bool = Field(True, description="Let no gradient into what is learnt from.")
+    test_features: Literal["shared", "both"] = Field(
+        "shared", description="What `embed` returns: the shared stream's feature, or both streams', concatenated."
+    )
+
+    @model_validator(mode="after")
+    def _purifier_has_a_weight(self) -> Self:
+        if self.purifier and not self.purifier_weight:
+            raise ValueError(
+                "purifier_weight: expected more than 0 with a purifier; set purifier=false to do without it"
+            )
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Sides:
+    """Of B images: pooled features `(B, W)` before the necks, features after them, and logits `(B, C)`, of each stream.
+
+    `specific` are of f_sp; `taught` of what the shared stream learns from, f~ where there is a purifier and else f_sp.
+    """
+
+    shared: tuple[Tensor, Tensor, Tensor]
+    specific: tuple[Tensor, Tensor, Tensor]
+    taught: tuple[Tensor, Tensor, Tensor]
+    maps: Purified | None
+
+
+class ImplicitKnowledge(Method):
+    def __init__(self, options: ImplicitKnowledgeOptions, classes: int) -> None:
+        super().__init__()
+        if options.stages.split is None:
+            raise ValueError("method.stages.split: implicit_knowledge needs two streams; 2 is the published place.")
+        self.options = options
+        self.network = TwoStream(options.backbone, options.stages)
+        width = self.network.width
+        power, learn = options.pooling_power, options.learn_pooling
+        self.shared_pooling, self.specific_pooling = (GeneralisedMean(power, learn=learn) for _ in range(2))
+        self.shared_neck, self.specific_neck = bn_neck(width), bn_neck(width)
+        self.shared_classifier, self.specific_classifier = (linear_classifier(width, classes) for _ in range(2))
+        if options.discriminator_weight:
+            self.discriminator = modality_classifier(width)
+            if options.confuser != "none":
+                self.confuser = modality_classifier(width)
+        if options.purifier:
+            self.purifier = Purifier(width, masks=options.masks)
+            self.purified_neck = bn_neck(width)
+
+    @property
+    def encoders(self) -> Sequence[Encoding]:
+        return [self.network]
+
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Terms `identity`, `triplet` of both streams; `confusion`, `discrimination`; `purifier`, `purified`; `relation`,
+        `class`, `discrepancy`: those that have a weight.
+
+        Raises:
+            ValueError: a term compares modalities, and no identity of the batch is there in both.
+        """
+        options = self.options
+        sides = self._sides(batch.images, batch.modalities)
+        labels, modalities = self.gather(batch.labels), self.gather(batch.modalities)
+        shared, specific, taught = (
+            tuple(self.gather(part) for part in side) for side in (sides.shared, sides.specific, sides.taught)
+        )
+        terms = {
+            "identity": self._identity(shared, labels) + self._identity(specific, labels),
+            "triplet": self._triplet(shared, labels) + self._triplet(specific, labels),
+        }
+        if options.discriminator_weight:
+            terms |= self._modality_terms(sides, batch.modalities, modalities)
+        if sides.maps is not None and options.purifier_weight:
+            terms["purifier"] = options.purifier_weight * self._purifier(sides, labels, modalities)
+            reid = self._identity(taught, labels) + self._triplet(taught, labels)
+            terms["purified"] = options.purifier_weight * reid
+        how = {"symmetric": options.symmetric, "stop_gradient": options.stop_gradient}
+        kinds = [(modalities == kind).nonzero().flatten() for kind in (0, 1)]
+        nodes = [side[0] if options.graphs == "pooled" else F.normalize(side[0], dim=1) for side in (shared, taught)]
+        if options.relation_weight:
+            each = [
+                graph_alignment(nodes[1][rows], nodes[0][rows], diagonal=options.diagonal, **how)
+                for rows in kinds
+                if len(rows) > 1
+            ]
+            terms["relation"] = options.relation_weight * torch.stack(each).sum()
+        if options.class_weight:
+            classes = [class_alignment(taught[2][rows], shared[2][rows], **how) for rows in kinds if len(rows)]
+            terms["class"] = options.class_weight * torch.stack(classes).sum()
+        if options.discrepancy_weight:
+            one, two = paired_rows(labels, modalities)
+            graphs = graph_alignment(
+                nodes[0][one], nodes[0][two], symmetric=options.symmetric, diagonal=options.diagonal or len(one) < 2
+            )
+            predictions = class_alignment(shared[2][one], shared[2][two], symmetric=options.symmetric)
+            terms["discrepancy"] = options.discrepancy_weight * (graphs + predictions)
+        return terms
+
+    def features(self, images: Tensor, modalities: Tensor) -> Tensor:
+        return self.predict(images, modalities)[0].float()
+
+    def predict(self, images: Tensor, modalities: Tensor) -> tuple[Tensor, Tensor]:
+        """The features that are tested, and the shared stream's logits."""
+        shared, specific = self.network(images, modalities)
+        feature = self.shared_neck(self.shared_pooling(shared))
+        logits = self.shared_classifier(feature)
+        if self.options.test_features == "shared":
+            return feature, logits
+        both = (F.normalize(part.float(), dim=1) for part in (feature, self._taught(specific)))
+        return concatenate_normalised(list(both)), logits
+
+    def _sides(self, images: Tensor, modalities: Tensor) -> Sides:
+        shared_map, specific_map = self.network(images, modalities)
+        pooled = self.shared_pooling(shared_map)
+        feature = self.shared_neck(pooled)
+        shared = pooled, feature, self.shared_classifier(feature)
+        pooled = self.specific_pooling(specific_map)
+        feature = self.specific_neck(pooled)
+        specific = pooled, feature, self.specific_classifier(feature)
+        if not self.options.purifier:
+            return Sides(shared, specific, specific, None)
+        maps = self.purifier(specific_map)
+        pooled = self.specific_pooling(maps.purified)
+        feature = self.purified_neck(pooled)
+        return Sides(shared, specific, (pooled, feature, self.specific_classifier(feature)), maps)
+
+    def _taught(self, specific: Tensor) -> Tensor:
+        """The specific stream's feature after its neck, of a map of it, purified where that is done."""
+        if not self.options.purifier:
+            return self.specific_neck(self.specific_pooling(specific))
+        return self.purified_neck(self.specific_pooling(self.purifier(specific).purified))
+
+    def _identity(self, side: Sequence[Tensor], labels: Tensor) -> Tensor:
+        return F.cross_entropy(side[2].float(), labels, label_smoothing=self.options.label_smoothing)
+
+    def _triplet(self, side: Sequence[Tensor], labels: Tensor) -> Tensor:
+        return self.options.triplet_weight * triplet_loss(side[0], labels, margin=self.options.margin)
+
+    def _modality_terms(self, sides: Sides, own: Tensor, modalities: Tensor) -> dict[str, Tensor]:
+        """L_D and L_C. `own` are the modalities of this process's images, `modalities` those of all."""
+        options = self.options
+        told = self.gather(self.discriminator(sides.specific[1]))
+        terms = {"discrimination": options.discriminator_weight * F.cross_entropy(told.float(), modalities)}
+        if options.confuser == "none":
+            return terms
+        feature = sides.shared[1]
+        if options.confuser == "reversal":
+            strength = reversal_strength(options.reversal_schedule, self.progress, largest=options.reversal)
+            feature = reverse_gradient(feature, strength)
+        wanted = modalities if options.confuser == "reversal" else self.gather(pseudo_modalities(own))
+        told = self.gather(self.confuser(feature))
+        return terms | {"confusion": options.discriminator_weight * F.cross_entropy(told.float(), wanted)}
+
+    def _purifier(self, sides: Sides, labels: Tensor, modalities: Tensor) -> Tensor:
+        """L_e + L_r."""
+        assert sides.maps is not None
+        stop = self.options.stop_gradient
+        # f_sp+ is normalised by its own batch, as f_sp is, and leaves the neck's running statistics to f_sp.
+        neck = self.specific_neck
+        kept = self.specific_pooling(sides.maps.kept)
+        kept = F.batch_norm(kept, None, None, neck.weight, neck.bias, training=True, eps=neck.eps)
+        kept_logits = self.gather(self.specific_classifier(kept))
+        surer = entropy_reduction(kept_logits, self.gather(sides.specific[2]), stop_gradient=stop)
+        power = self.specific_pooling.p
+        reduced, normalised = (
+            self.gather(generalised_mean(maps, power)) for maps in (sides.maps.reduced, sides.maps.normalised)
+        )
+        return surer + centre_reduction(reduced, normalised, labels, modalities, stop_gradient=stop)

@@ -1,0 +1,35 @@
+"""Pooling of feature maps to one vector an image."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+def generalised_mean(maps: Tensor, p: Tensor | float, *, floor: float = 1e-6) -> Tensor:
+    """GeM: `(B, C, h, w)` to `(B, C)`, (mean over places of max(x, floor)^p)^(1/p), float32.
+
+    Source: Radenovic et al., "Fine-tuning CNN image retrieval with no human annotation", TPAMI 2019, equation 4. p = 1 is
+    the mean of what is above the floor, large p the maximum.
+    """
+    # Powers overflow and underflow half precision.
+    with torch.autocast(maps.device.type, enabled=False):
+        return maps.float().clamp_min(floor).pow(p).mean(dim=(2, 3)).pow(1 / p)
+
+
+class GeneralisedMean(nn.Module):
+    """GeM pooling with a p that learns, or stays as it is."""
+
+    def __init__(self, p: float = 3.0, *, learn: bool = True) -> None:
+        super().__init__()
+        self.p = nn.Parameter(torch.tensor(float(p)), requires_grad=learn)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return generalised_mean(maps, self.p)
+
+
+class Mean(nn.Module):
+    """Average pooling: `(B, C, h, w)` to `(B, C)`."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return maps.mean(dim=(2, 3))

@@ -1,0 +1,63 @@
+"""The purifier of implicit knowledge: of the specific stream's map, what tells identities apart and not modalities.
+
+Source: Ren and Zhang, CVPR 2024 (METHODS, section 3).
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from torch import Tensor, nn
+
+from crossreid.models.pooling import Mean
+
+
+class Purified(NamedTuple):
+    """Maps `(B, C, h, w)`: F^ = IN(F), what is kept F+ = m_e F, what is reduced F^- = m_r F^, and F~ of both."""
+
+    normalised: Tensor
+    kept: Tensor
+    reduced: Tensor
+    purified: Tensor
+
+
+class Purifier(nn.Module):
+    """Instance norm and two masks: F~ = m_e F^- + m_r F+.
+
+    `pooled` masks are sigmoid(W2 relu(W1 GAP(.))), as published. The mean of an instance-normalised map is the norm's own
+    shift whatever the image, so that m_r then is the same for all images. `spatial` masks, as the authors' release
+    computes them, leave the pooling out: one for each place.
+    """
+
+    def __init__(self, width: int, *, reduction: int = 16, masks: Literal["pooled", "spatial"] = "spatial") -> None:
+        super().__init__()
+        self.norm = nn.InstanceNorm2d(width, affine=True)
+        inner = max(width // reduction, 1)
+        self.keep, self.reduce = (
+            nn.Sequential(
+                *([_Pooled()] if masks == "pooled" else []),
+                nn.Conv2d(width, inner, 1, bias=False),
+                nn.ReLU(),
+                nn.Conv2d(inner, width, 1, bias=False),
+                nn.Sigmoid(),
+            )
+            for _ in range(2)
+        )
+
+    def forward(self, maps: Tensor) -> Purified:
+        if maps.shape[2:].numel() < 2:
+            raise ValueError(
+                "the feature map has one place, of which there is nothing to normalise. Use larger images or "
+                "method.purifier=false."
+            )
+        normalised = self.norm(maps)
+        keep, reduce = self.keep(maps), self.reduce(normalised)
+        kept, reduced = keep * maps, reduce * normalised
+        return Purified(normalised, kept, reduced, keep * reduced + reduce * kept)
+
+
+class _Pooled(Mean):
+    """The spatial mean, as a map of one place."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return super().forward(maps)[:, :, None, None]

@@ -1,0 +1,45 @@
+"""Gradient reversal: what learns behind it is opposed by what feeds it.
+
+Source: Ganin and Lempitsky, "Unsupervised domain adaptation by backpropagation", ICML 2015, section 3.1.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+
+class _Reversal(torch.autograd.Function):
+    @staticmethod
+    def forward(context: Any, values: Tensor, strength: float) -> Tensor:
+        context.strength = strength
+        return values.view_as(values)
+
+    @staticmethod
+    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return -context.strength * gradients[0], None
+
+
+def reverse_gradient(values: Tensor, strength: float = 1.0) -> Tensor:
+    """`values` as they are; backward, the gradient times -strength."""
+    reversed_: Tensor = _Reversal.apply(values, strength)
+    return reversed_
+
+
+Schedule = Literal["constant", "sigmoid", "linear"]
+
+
+def reversal_strength(schedule: Schedule, progress: float, *, largest: float = 1.0) -> float:
+    """The strength at `progress`, the share of training that is done, in [0, 1].
+
+    `sigmoid` is the paper's 2 / (1 + exp(-10 progress)) - 1: a modality classifier that knows nothing yet has nothing to
+    say against the features. `linear` rises evenly, `constant` is `largest` throughout.
+    """
+    if schedule == "constant":
+        return largest
+    if schedule == "linear":
+        return largest * progress
+    return largest * (2 / (1 + math.exp(-10 * progress)) - 1)

@@ -1,0 +1,100 @@
+"""Networks that part by modality early, or into two streams late: one backbone, with some of its stages there twice.
+
+Two ideas of the visible-infrared field in one network. *Stems*: the leading stages are there for each modality, the rest
+is shared (Ye et al., "Deep learning for person re-identification: a survey and outlook", TPAMI 2021, section 4.3).
+*Streams*: after the split every image passes the remaining stages twice, once in a modality-shared and once in a
+modality-specific stream (Ren and Zhang, "Implicit discriminative knowledge learning for visible-infrared person
+re-identification", CVPR 2024; METHODS, section 3).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from crossreid.data.records import Modality
+from crossreid.models.backbones import Backbone, BackboneOptions
+from crossreid.models.stages import stage_runs
+from crossreid.options import Options
+
+
+class StageOptions(Options):
+    """Which stages are there more than once; stage 0 is the stem, a ResNet has stages 0 to 4."""
+
+    stems: int = Field(0, ge=0, description="Leading stages that each modality has for itself; 1 is the stem alone.")
+    split: int | None = Field(
+        None, ge=0, description="The last stage before the two streams part; null for one stream."
+    )
+
+
+class TwoStream(nn.Module):
+    """Images `(B, 3, H, W)` and their modalities `(B,)` to one feature map `(B, width, h, w)` a stream.
+
+    There is one stream, or with a split the shared and the specific one. All copies of a stage start with the same weights,
+    pretrained or not.
+
+    Raises:
+        ValueError: the backbone cannot be cut, or has no such stages.
+    """
+
+    def __init__(self, backbone: BackboneOptions, options: StageOptions) -> None:
+        super().__init__()
+        whole = Backbone(backbone)
+        self.width = whole.width
+        runs = stage_runs(whole, backbone.name)
+        parts = len(runs) if options.split is None else options.split + 1
+        if options.split is not None and parts >= len(runs):
+            raise ValueError(
+                f"method.stages.split is {options.split}, but backbone {backbone.name!r} has stages 0 to {len(runs) - 1}; expected "
+                f"at most {len(runs) - 2}, so that a stage follows it."
+            )
+        if options.stems > parts:
+            raise ValueError(
+                f"method.stages.stems is {options.stems}, but {parts} stages come before "
+                f"{'the end of' if options.split is None else 'the split of'} backbone {backbone.name!r}."
+            )
+        stem, common, rest = runs[: options.stems], runs[options.stems : parts], runs[parts:]
+        self.visible_stem, self.infrared_stem = nn.Sequential(*stem), nn.Sequential(*copy.deepcopy(stem))
+        self.common = nn.Sequential(*common)
+        self.streams = nn.ModuleList([nn.Sequential(*rest), nn.Sequential(*copy.deepcopy(rest))][: 2 if rest else 1])
+
+    @property
+    def last_stage(self) -> list[str]:
+        """Paths of the modules that are the last stage, of either stream."""
+        ends = {f"streams.{i}": stream for i, stream in enumerate(self.streams)}
+        if len(self.streams) == 1:
+            ends = {"common": self.common}
+        if not len(self.common) and len(self.streams) == 1:
+            ends = {"visible_stem": self.visible_stem, "infrared_stem": self.infrared_stem}
+        return [f"{path}.{len(end) - 1}" for path, end in ends.items()]  # type: ignore[arg-type]
+
+    @property
+    def map_layers(self) -> list[nn.Module]:
+        """The ends of the streams, each of which gives a feature map."""
+        return [self.get_submodule(path) for path in self.last_stage]
+
+    def forward(self, images: Tensor, modalities: Tensor) -> tuple[Tensor, ...]:
+        maps = images
+        if len(self.visible_stem):
+            (maps,) = by_modality(images, modalities, self._stem)
+        maps = self.common(maps)
+        return tuple(stream(maps) for stream in self.streams)
+
+    def _stem(self, modality: Modality, images: Tensor) -> tuple[Tensor]:
+        stem = self.infrared_stem if modality == Modality.INFRARED else self.visible_stem
+        return (stem(images),)
+
+
+def by_modality(
+    rows: Tensor, modalities: Tensor, through: Callable[[Modality, Tensor], tuple[Tensor, ...]]
+) -> tuple[Tensor, ...]:
+    """What `through(modality, its rows)` gives, the visible rows first, put back into the order of `rows`."""
+    kinds = (Modality.VISIBLE, Modality.INFRARED)
+    places = [(kind, (modalities == kind).nonzero().flatten()) for kind in kinds]
+    passed = [(index, through(kind, rows[index])) for kind, index in places if len(index)]
+    order = torch.argsort(torch.cat([index for index, _ in passed]))
+    return tuple(torch.cat(outputs)[order] for outputs in zip(*(parts for _, parts in passed), strict=True))
