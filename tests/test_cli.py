@@ -16,6 +16,7 @@ from crossreid.cli import app, main
 from crossreid.data.synthetic import synthesise
 from crossreid.recipe import make_recipe
 from crossreid.runs import train
+from forked import Forked, command, text_of
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -164,24 +165,14 @@ def test_what_rank_cannot_do_is_one_line(place, told, arguments, message):
 def test_a_run_that_is_asked_to_stop_says_how_to_go_on(place, tmp_path, number, status):
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(small_recipe("sysu-mm01", place / "sysu-mm01").as_yaml())
-    command = [
-        sys.executable,
-        "-m",
-        "crossreid",
-        "train",
-        recipe,
-        "--set",
-        "training.epochs=500",
-        "--out",
-        tmp_path / "run",
-    ]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    arguments = ["train", recipe, "--set", "training.epochs=500", "--out", tmp_path / "run"]
+    process = Forked(command, *arguments, log=tmp_path / "log")
     while not (tmp_path / "run" / "last.safetensors").is_file():
-        assert process.poll() is None, process.stderr.read()
+        assert process.poll() is None, text_of(tmp_path / "log")
         time.sleep(0.02)
     process.send_signal(number)
-    _, told = process.communicate(timeout=60)
-    assert process.returncode == status
+    assert process.wait() == status
+    told = text_of(tmp_path / "log")
     assert "interrupted; the same command again goes on from the checkpoint" in told
     assert "Traceback" not in told
 

@@ -29,6 +29,12 @@ def recipe_for(world, **method):
     )  # fmt: skip
 
 
+@pytest.fixture(autouse=True)
+def few_epochs(monkeypatch):
+    """What MLPs find is tested with the probes; here they only have to be asked."""
+    monkeypatch.setattr("crossreid.analysis.probes._EPOCHS", 2)
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     place = tmp_path_factory.mktemp("probing")

@@ -2,8 +2,6 @@
 
 import json
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from crossreid.recipe import RecipeError, load_recipe, make_recipe, teacher_reci
 from crossreid.runs import open_run
 from crossreid.stages import stage_recipes, stage_runs, train_stages
 from crossreid.training.checkpoint import load_checkpoint
+from forked import Forked, command
 
 RECIPE = Path(__file__).resolve().parents[1] / "recipes" / "vkd_synthetic.yaml"
 SMALL = [
@@ -129,8 +128,7 @@ def test_a_killed_job_goes_on_to_the_same_bits(world, tmp_path):
 
     def job(out):
         more = [part for override in steps for part in ("--set", override)]
-        command = [sys.executable, "-m", "crossreid", *arguments(world, out, *more)]
-        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        return Forked(command, *arguments(world, out, *more))
 
     killed = job(tmp_path / "killed")
     train_stages(small(world, *steps), tmp_path / "whole")

@@ -54,6 +54,7 @@ def test_terms_are_the_equations_of_what_the_streams_give(setting):
     graphs = {"symmetric": setting == "official", "diagonal": setting != "official"}
     both = {"symmetric": setting == "official"}
     one, two = alignment.paired_rows(labels, kinds)
+    a, b = (F.normalize(f, dim=1) if setting == "crossreid" else f for f in (sh, pure))  # what graphs are of
     expected = {
         "identity": reid[0][0] + reid[1][0],
         "triplet": reid[0][1] + reid[1][1],
@@ -67,12 +68,12 @@ def test_terms_are_the_equations_of_what_the_streams_give(setting):
         ),
         "purified": o.purifier_weight * (F.cross_entropy(z_pure, labels) + triplet_loss(pure, labels, margin=0.3)),
         "relation": o.relation_weight * sum(
-            alignment.graph_alignment(pure[kinds == k], sh[kinds == k], **graphs) for k in (0, 1)
+            alignment.graph_alignment(b[kinds == k], a[kinds == k], **graphs) for k in (0, 1)
         ),
         "class": o.class_weight * sum(
             alignment.class_alignment(z_pure[kinds == k], z_sh[kinds == k], **both) for k in (0, 1)
         ),
-        "discrepancy": alignment.graph_alignment(sh[one], sh[two], **graphs)
+        "discrepancy": alignment.graph_alignment(a[one], a[two], **graphs)
         + alignment.class_alignment(z_sh[one], z_sh[two], **both),
     }  # fmt: skip
     found = method.losses(batch)

@@ -67,8 +67,8 @@ def run(out, *, epochs=3, pause=0.0, dropout=0.3, validate=None, loader=None, me
     )
 
 
-if __name__ == "__main__":
-    kind, out = sys.argv[1:]
+def one_of(kind, out):
+    """A run of a kind, as a process of its own makes it."""
     noise = lambda method: {"rank-1": float(torch.rand(()))}  # noqa: E731
     if kind == "killable":
         run(out, pause=0.03, checkpoint_steps=3, ema=0.9, validate=noise)
@@ -83,3 +83,7 @@ if __name__ == "__main__":
         run(out, dropout=0.0, freeze_batch_statistics=True, validate=lambda method: {"rank-1": next(numbers)})
     else:
         run(out, dropout=0.0, freeze_batch_statistics=True, optimiser={"lr": 1e-2})
+
+
+if __name__ == "__main__":
+    one_of(*sys.argv[1:])

@@ -15,6 +15,7 @@ from small_run import STEPS, Small, run
 
 from crossreid.training.checkpoint import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
 from crossreid.training.loop import NonFiniteLoss, TrainingOptions, make_fabric
+from forked import Forked
 
 SCRIPT = Path(small_run.__file__)
 
@@ -32,8 +33,7 @@ def rows(out):
 
 
 def start(kind, out):
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen([sys.executable, SCRIPT, kind, out], env=environment, stderr=subprocess.DEVNULL)
+    return Forked(small_run.one_of, kind, out)
 
 
 @pytest.mark.slow

@@ -42,6 +42,7 @@ GROUPS = {
 _RIDGE = (1e0, 1e1, 1e2, 1e3, 1e4)
 _LOGISTIC = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
 _FARTHEST = 8.0  # standard deviations
+_EPOCHS = 30  # of an MLP: few, as part of its regularisation
 _DECAY = (0.6, 6.0)  # of the MLP's weights
 
 
@@ -279,7 +280,7 @@ def _mlps(kind: type, seed: int) -> list[Any]:
             hidden_layer_sizes=(32,),
             alpha=decay,
             batch_size=128,
-            max_iter=30,
+            max_iter=_EPOCHS,
             learning_rate_init=4e-3,
             random_state=seed,
         )

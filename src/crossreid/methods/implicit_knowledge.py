@@ -7,7 +7,8 @@ graphs and predictions hand it on to the shared stream, which is what is tested.
     L_ReID(f_sh) + L_C + L_ReID(f_sp) + L_D + l1 (L_e + L_r + L_ReID(f~)) + l2 L_TGSA + l3 L_CSA + L_MDR.
 
 f~ takes f_sp's place in L_TGSA and L_CSA where there is a purifier. `paper` is that to the letter. `crossreid` lets no
-gradient into the side that is learnt from, and has masks that depend on the image (`Purifier`). `official` has the
+gradient into the side that is learnt from, has masks that depend on the image (`Purifier`), and graphs of features of length 1:
+the softmax of raw distances has nearly all of its mass on the farthest sample. `official` has the
 release's symmetric divergences, its graphs without a diagonal, its spatial masks, and its pseudo-labels in place of the reversal.
 Left out of the release: a second classifier of the specific features, hinges in place of softplus, graphs of half
 visible and half infrared samples in MDR, and weights that change with the size of a batch.
@@ -44,7 +45,7 @@ from crossreid.models.two_stream import StageOptions, TwoStream
 from crossreid.options import SettingOptions
 
 SETTINGS: dict[str, dict[str, Any]] = {
-    "crossreid": {"stop_gradient": True, "masks": "spatial"},
+    "crossreid": {"stop_gradient": True, "masks": "spatial", "graphs": "unit"},
     "paper": {"stop_gradient": False, "masks": "pooled", "learn_pooling": False},
     "official": {
         "stop_gradient": False,
