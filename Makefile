@@ -1,6 +1,8 @@
 # make demo: from nothing to a report.  make test: the whole check.
 PYTHON ?= python3
 BIN := .venv/bin
+# Where it is set, every process compiles all of torch anew: ten seconds each.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: setup demo test lock clean
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from crossreid.recipe import keys_as_markdown
@@ -105,6 +106,9 @@ SHRUNK = {
     "ablate cross-distillation": ({"--seeds": "0", "--networks": "test_resnet"}, ["--only", "teacher-test_resnet"]),
     "ablate weight": ({"--seeds": "0"}, ["--only", "vd-0.5"]),
     "ablate z-size": ({"--seeds": "0"}, ["--sizes", "8"]),
+    "ablate recipes": ({"--seeds": "0"}, ["--only", "idkl_synthetic"]),
+    "ablate idkl": ({"--seeds": "0"}, ["--only", "base"]),
+    "ablate lambda": ({"--seeds": "0"}, ["--only", "class-0.4"]),
     "ablate estimators": ({"--seeds": "0", "--steps": "2"}, []),
     "ablate": ({}, []),
     "probe": ({}, []),
@@ -168,6 +172,15 @@ def test_readme_python_runs(tmp_path, monkeypatch, capsys):
     assert (tmp_path / "variational_distillation" / "report.html").stat().st_size > 50_000
 
 
+def test_python_of_two_streams_runs():
+    (code,) = blocks(ROOT / "docs" / "implicit_knowledge.md", "python")
+    images = torch.randn(6, 3, 16, 8, generator=torch.Generator().manual_seed(0))
+    space = {"images": images, "modalities": torch.tensor([0, 1] * 3), "np": np}
+    exec(code, space)
+    assert space["images"].shape == images.shape
+    assert not torch.equal(space["images"], images)
+
+
 def test_the_differences_between_protocols_are_as_shown():
     page = (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8")
     shown = runpy.run_path(str(ROOT / "benchmarks" / "protocol_differences.py"))["table"]().splitlines()
@@ -180,6 +193,8 @@ def test_the_differences_between_protocols_are_as_shown():
         ("vd", "variational_distillation"),
         ("vkd", "view_distillation"),
         ("cross-distillation", "view_distillation"),
+        ("recipes", "implicit_knowledge"),
+        ("idkl", "implicit_knowledge"),
     ],
 )
 def test_tables_of_studies_are_those_that_were_measured(study, name):
