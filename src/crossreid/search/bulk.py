@@ -46,6 +46,7 @@ from crossreid.search.embeddings import (
 from crossreid.search.model import SearchModel
 
 BATCH, CHUNK = 64, 1024
+FILES = (BAD_IMAGES, RECORDS, EMBEDDINGS)
 # What a finished chunk's rows depend on: it must be the same when a job goes on.
 PINNED = ("model", "runtime", "precision", "batch", "chunk", "list")
 
@@ -131,6 +132,8 @@ def embed_records(
     if group.rank == 0:
         parts.mkdir(parents=True, exist_ok=True)
         with _locked(parts, group):
+            for leftover in (*parts.glob(".*.tmp"), *(path for name in FILES for path in out.glob(f".{name}.*.tmp"))):
+                leftover.unlink()  # of a killed process
             if not _finished(out, given, precision):
                 _plan(model, records, parts, given, precision, say)
             group.wait()
@@ -161,8 +164,6 @@ def _plan(
     say: Callable[[str], object],
 ) -> None:  # fmt: skip
     """Read the plan of the job that is there and refuse another, or make one. The first process does it alone."""
-    for leftover in parts.glob(".*.tmp"):
-        leftover.unlink()
     if (parts / "plan.json").is_file():
         plan = _read_plan(parts)
         _refuse_another(parts, plan, given | ({} if precision == "auto" else {"precision": precision}), records)
