@@ -18,15 +18,16 @@ def embed(
         str | None, typer.Argument(help="A folder of images, a manifest (.csv), or NAME:ROOT of a data set.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="With SOURCE a folder; else file or, for sysu-mat, folder, RUN/features by default.")
+        Path | None,
+        typer.Option(help="With SOURCE a folder; else file or, for sysu-mat, folder, RUN/features by default."),
     ] = None,
     format: Annotated[str | None, typer.Option(help="Without SOURCE: npz (the default) or sysu-mat.")] = None,
     checkpoint: Annotated[str, typer.Option(help="best or last.")] = "best",
-    modality: Annotated[str | None, typer.Option(help="Of a folder of images: visible (the default) or infrared.")] = None,
+    modality: Annotated[
+        str | None, typer.Option(help="Of a folder of images: visible (the default) or infrared.")
+    ] = None,
     camera: Annotated[int | None, typer.Option(min=0, help="Of a folder of images: their camera.")] = None,
-    part: Annotated[
-        str, typer.Option(help="Of a data set: all, train, validation, query, gallery or test.")
-    ] = "all",
+    part: Annotated[str, typer.Option(help="Of a data set: all, train, validation, query, gallery or test.")] = "all",
     option: Annotated[
         list[str] | None, typer.Option("--option", metavar="KEY=VALUE", help="Of a data set: an option of its reader.")
     ] = None,
@@ -47,7 +48,9 @@ def embed(
         _test_features(run, out, format or "npz", checkpoint)
         return
     if format is not None:
-        raise ValueError("--format is for a run's own test features; with SOURCE, --out DIR gets safetensors and Parquet.")
+        raise ValueError(
+            "--format is for a run's own test features; with SOURCE, --out DIR gets safetensors and Parquet."
+        )
     if out is None:
         raise ValueError("with SOURCE, --out DIR is needed: the folder for embeddings.safetensors and records.parquet.")
     for name, value, known in (
@@ -57,8 +60,9 @@ def embed(
         if value not in known:
             raise ValueError(f"--{name} {value!r}: expected {' or '.join(known)}.")
     from crossreid.recipe import reader_options
-    from crossreid.search.bulk import embed_records, loader_workers, process_group
+    from crossreid.search.bulk import embed_records
     from crossreid.search.model import open_model
+    from crossreid.search.processes import loader_workers, process_group
     from crossreid.search.sources import source_records
 
     with process_group() as group:
@@ -101,9 +105,7 @@ def export(
     to: Annotated[str, typer.Option(help="Format: onnx.")] = "onnx",
     out: Annotated[Path | None, typer.Option(help="File; RUN/model.onnx by default.")] = None,
     checkpoint: Annotated[str, typer.Option(help="best or last.")] = "best",
-    tolerance: Annotated[
-        float, typer.Option(min=0, help="Largest difference from torch that is let through.")
-    ] = 1e-4,
+    tolerance: Annotated[float, typer.Option(min=0, help="Largest difference from torch that is let through.")] = 1e-4,
 ) -> None:
     """Write a run's network as one file that says how its images are prepared, checked against torch on images."""
     if to != "onnx":

@@ -26,9 +26,10 @@ from crossreid.data.records import DataError, Modality, Record
 from crossreid.evaluation.embedding import embed
 from crossreid.search import bulk
 from crossreid.search.arithmetic import faster_precision
-from crossreid.search.bulk import Group, embed_records, process_group
+from crossreid.search.bulk import embed_records
 from crossreid.search.embeddings import read_embeddings
 from crossreid.search.model import open_model
+from crossreid.search.processes import Group, locked, process_group
 from crossreid.search.sources import source_records
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
@@ -50,7 +51,9 @@ def place(tmp_path_factory):
         Image.fromarray(generator.integers(0, 256, (40 + number, 30, 3), dtype=np.uint8)).save(place / path)
         kind = "infrared" if number % 3 == 1 else "visible"
         time_of = f"2026-11-21T08:00:{number:02d}Z" if number % 2 else ""
-        rows.append(f"{path},{number % 5 if number % 4 else ''},{number % 6},{kind},{time_of},{'t' if number == 3 else ''}")
+        rows.append(
+            f"{path},{number % 5 if number % 4 else ''},{number % 6},{kind},{time_of},{'t' if number == 3 else ''}"
+        )
     (place / "own.csv").write_text("\n".join(rows) + "\n")
     return place
 
@@ -83,7 +86,9 @@ def test_rows_are_those_of_the_evaluation_in_the_order_of_the_records(whole, pla
     expected = embed(method, records, height=HEIGHT, width=WIDTH)
     np.testing.assert_allclose(found.embeddings, expected, atol=2e-5)
     assert not np.allclose(found.embeddings[0], found.embeddings[1], atol=1e-3), "the images do differ"
-    assert found.paths.tolist() == [str(place / line.split(",")[0]) for line in (place / "own.csv").read_text().split()[1:]]
+    assert found.paths.tolist() == [
+        str(place / line.split(",")[0]) for line in (place / "own.csv").read_text().split()[1:]
+    ]
     assert found.cameras.tolist() == [number % 6 for number in range(COUNT)]
     assert found.modalities.tolist() == [number % 3 == 1 for number in range(COUNT)]
     assert found.identities.tolist() == [str(number % 5) if number % 4 else None for number in range(COUNT)]
@@ -155,14 +160,18 @@ def test_sigkill_at_every_write_loses_and_repeats_nothing(tmp_path, model, recor
         if point % 3 == 0:  # killed twice: the second time a little further on
             killed_at(5, out, model, records)
             later = chunk_files(out)
-            assert all(later[name] == known for name, known in finished.items() if later), "a finished chunk was written again"
+            assert all(later[name] == known for name, known in finished.items() if later), (
+                "a finished chunk was written again"
+            )
             finished = later or finished
         is_done = (out / "embeddings.safetensors").exists()
         done = embed_records(model, records, out, **JOB)
         rows = sum(5 if name.endswith("05.safetensors") else 8 for name in finished)
         assert done.before == (COUNT if is_done else rows), "what was there was not embedded again, what was not, was"
         assert contents(out) == contents(whole)
-    assert points >= 3 * 10  # 2 files of the plan, 6 chunks, 2 files at the end: synchronised, renamed, their folder synchronised
+    assert (
+        points >= 3 * 10
+    )  # 2 files of the plan, 6 chunks, 2 files at the end: synchronised, renamed, their folder synchronised
 
 
 def test_sigkill_in_the_middle_of_a_running_job(tmp_path, model, records, whole):
@@ -196,7 +205,12 @@ def in_processes(world, out, model, records, *, kill_after=None):
     for rank in range(world):
         child = os.fork()
         if child == 0:
-            os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+            os.environ |= {
+                "RANK": str(rank),
+                "WORLD_SIZE": str(world),
+                "MASTER_ADDR": "127.0.0.1",
+                "MASTER_PORT": str(port),
+            }
             status = 1
             with contextlib.suppress(BaseException), process_group() as group:
                 embed_records(model, records, out, **JOB, group=group)
@@ -224,7 +238,10 @@ def test_a_job_that_is_under_way_elsewhere_is_left_alone(tmp_path, model, record
     parts = tmp_path / "out" / "parts"
     parts.mkdir(parents=True)
     for rank in (0, 1):
-        with bulk._locked(parts, Group(rank, 2)), pytest.raises(DataError, match=f"process {os.getpid()} is embedding into it"):
+        with (
+            locked(parts, Group(rank, 2)),
+            pytest.raises(DataError, match=f"process {os.getpid()} is embedding into it"),
+        ):
             embed_records(model, records, tmp_path / "out", **JOB)
     assert embed_records(model, records, tmp_path / "out", **JOB).rows == COUNT
 
@@ -286,7 +303,7 @@ def with_broken(tmp_path, records):
 def test_unreadable_images_stop_the_job_or_are_left_out_and_listed(tmp_path, model, records, whole):
     mixed, bad = with_broken(tmp_path, records)
     out = tmp_path / "out"
-    with pytest.raises(DataError, match="empty.jpg is empty"):
+    with pytest.raises(DataError, match=r"empty.jpg is empty"):
         embed_records(model, mixed, out, **JOB)
     done = embed_records(model, mixed, out, **JOB, on_bad_image="skip")
     assert (done.rows, done.bad) == (COUNT - 5, 5)
@@ -363,7 +380,19 @@ def test_the_command_embeds_a_folder_and_says_what_it_did(tmp_path, place, model
         return " ".join(result.output.split())
 
     out = tmp_path / "out"
-    command = ("embed", place / "run", place / "images", "--out", out, "--modality", "infrared", "--camera", 3, "--device", "cpu")
+    command = (
+        "embed",
+        place / "run",
+        place / "images",
+        "--out",
+        out,
+        "--modality",
+        "infrared",
+        "--camera",
+        3,
+        "--device",
+        "cpu",
+    )
     told = ran(*command)
     assert "embedded 45 images" in told
     assert "precision: " in told
@@ -375,7 +404,10 @@ def test_the_command_embeds_a_folder_and_says_what_it_did(tmp_path, place, model
     for arguments, message in (
         (("embed", place / "run", place / "images"), "with SOURCE, --out DIR is needed"),
         (("embed", place / "run", place / "images", "--out", out, "--format", "npz"), "--format is for a run's own"),
-        (("embed", place / "run", place / "images", "--out", out, "--precision", "fp16"), "--precision 'fp16': expected auto or"),
+        (
+            ("embed", place / "run", place / "images", "--out", out, "--precision", "fp16"),
+            "--precision 'fp16': expected auto or",
+        ),
         ((*command[:-2], "--device", "cpu", "--precision", "float32", "--batch", 8), "batch was 64, is 8"),
         (("embed", place / "nothing", place / "images", "--out", out), "holds no run"),
     ):

@@ -43,8 +43,12 @@ def test_a_run_is_opened_without_its_data_set_and_embeds_as_it_was_evaluated(met
     assert found.shape[1] == model.dimension
     assert (model.method, model.runtime, model.precision, model.flip) == (method, "torch", "float32", flip)
     sets = [[0, 5], [3], [2, 7, 11]]
-    expected = embed_sets(own, [[records[i] for i in places] for places in sets], **SIZE, options=EvaluationOptions(flip=flip))
-    torch.testing.assert_close(model.embed_sets(images, modalities, sets), torch.from_numpy(expected), atol=2e-5, rtol=0)
+    expected = embed_sets(
+        own, [[records[i] for i in places] for places in sets], **SIZE, options=EvaluationOptions(flip=flip)
+    )
+    torch.testing.assert_close(
+        model.embed_sets(images, modalities, sets), torch.from_numpy(expected), atol=2e-5, rtol=0
+    )
 
 
 @pytest.mark.parametrize("classes", [2, 3, 395])
@@ -68,7 +72,7 @@ def test_a_folder_of_stages_is_its_last_student_and_trials_are_told_apart(tmp_pa
     assert run_folder(tmp_path / "stages").name == "student-2"
     for trial in (1, 2):
         write_run(tmp_path / "trials" / f"trial-{trial}", recipe_of())
-    with pytest.raises(ValueError, match="holds 2 trials, each a model of its own. Name one, .*trial-1"):
+    with pytest.raises(ValueError, match=r"holds 2 trials, each a model of its own. Name one, .*trial-1"):
         open_model(tmp_path / "trials")
     with pytest.raises(ValueError, match=r"holds no run: recipe.yaml not found"):
         open_model(tmp_path)
@@ -135,7 +139,9 @@ def test_fusing_takes_the_batch_norms_out_and_changes_nothing_else(given):
     images, modalities = torch.randn(6, 3, HEIGHT, WIDTH), torch.arange(6) % 2
     with torch.no_grad():
         torch.testing.assert_close(quick.embed(images, modalities), method.embed(images, modalities), atol=1e-5, rtol=0)
-    assert all(torch.equal(tensor, before[name]) for name, tensor in method.state_dict().items()), "the method is left alone"
+    assert all(torch.equal(tensor, before[name]) for name, tensor in method.state_dict().items()), (
+        "the method is left alone"
+    )
 
 
 def test_a_batch_norm_that_follows_two_convolutions_is_left_where_it_is():

@@ -343,7 +343,7 @@ def planned_batches(
     """
     loader: DataLoader = DataLoader(
         _TestImages(records, height, width, skip, interpolation),
-        batch_sampler=plan,
+        batch_sampler=[list(places) for places in plan],
         num_workers=workers,
         collate_fn=_collate_test,
         worker_init_fn=_leave_signals,

@@ -9,21 +9,18 @@ renamed into place last, and its being there means that the job is done.
 from __future__ import annotations
 
 import csv
-import fcntl
 import hashlib
 import io
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import Any, Literal
 
 import numpy as np
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
@@ -44,45 +41,12 @@ from crossreid.search.embeddings import (
     write_table,
 )
 from crossreid.search.model import SearchModel
+from crossreid.search.processes import Group, locked
 
 BATCH, CHUNK = 64, 1024
 FILES = (BAD_IMAGES, RECORDS, EMBEDDINGS)
 # What a finished chunk's rows depend on: it must be the same when a job goes on.
 PINNED = ("model", "runtime", "precision", "batch", "chunk", "list")
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """The processes that share a job: this one's number and how many there are."""
-
-    rank: int = 0
-    world: int = 1
-
-    @property
-    def device(self) -> str | None:
-        """A GPU of this process's own, where there are GPUs."""
-        if self.world == 1 or not torch.cuda.is_available():
-            return None
-        return f"cuda:{int(os.environ.get('LOCAL_RANK', self.rank)) % torch.cuda.device_count()}"
-
-    def wait(self) -> None:
-        """Until all are here."""
-        if self.world > 1:
-            torch.distributed.barrier()
-
-
-@contextmanager
-def process_group() -> Iterator[Group]:
-    """The processes that torchrun started, or this one alone."""
-    rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    if world == 1:
-        yield Group()
-        return
-    torch.distributed.init_process_group("gloo", timeout=timedelta(days=30))
-    try:
-        yield Group(rank, world)
-    finally:
-        torch.distributed.destroy_process_group()
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,10 +92,16 @@ def embed_records(
         raise DataError("there is no image to embed.")
     out = Path(out)
     parts = out / "parts"
-    given = {"model": model.fingerprint, "runtime": model.runtime, "batch": batch, "chunk": chunk, "list": digest_of(records)}
+    given = {
+        "model": model.fingerprint,
+        "runtime": model.runtime,
+        "batch": batch,
+        "chunk": chunk,
+        "list": digest_of(records),
+    }
     if group.rank == 0:
         parts.mkdir(parents=True, exist_ok=True)
-        with _locked(parts, group):
+        with locked(parts, group):
             for leftover in (*parts.glob(".*.tmp"), *(path for name in FILES for path in out.glob(f".{name}.*.tmp"))):
                 leftover.unlink()  # of a killed process
             if not _finished(out, given, precision):
@@ -139,15 +109,8 @@ def embed_records(
             group.wait()
             return _take_part(model, records, out, workers, on_bad_image, group, advance)
     group.wait()
-    with _locked(parts, group) if parts.is_dir() else _nothing():
+    with locked(parts, group) if parts.is_dir() else nullcontext():
         return _take_part(model, records, out, workers, on_bad_image, group, None)
-
-
-def loader_workers(device: torch.device, world: int) -> int:
-    """Loader processes that suit this machine: its cores less those that compute, at most 8 a GPU, 4 without one."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    spare = cores // world - 1
-    return max(1, min(8, spare)) if device.type == "cuda" else max(0, min(4, spare))
 
 
 def digest_of(records: Sequence[Record]) -> str:
@@ -271,7 +234,9 @@ def _embed_chunks(
 ) -> None:  # fmt: skip
     step = plan["batch"]
     batches = [
-        (number, places[first : first + step]) for number, places in mine.items() for first in range(0, len(places), step)
+        (number, places[first : first + step])
+        for number, places in mine.items()
+        for first in range(0, len(places), step)
     ]
     seen = model.preprocessing
     loaded = planned_batches(
@@ -325,7 +290,9 @@ def _read_chunk(parts: Path, number: int, plan: dict[str, Any], *, rows: bool = 
         return None
 
 
-def _join(records: Sequence[Record], out: Path, plan: dict[str, Any], chunks: int, on_bad_image: str) -> tuple[int, int]:
+def _join(
+    records: Sequence[Record], out: Path, plan: dict[str, Any], chunks: int, on_bad_image: str
+) -> tuple[int, int]:
     """Write the three files of the finished job, the embeddings last, and take the chunks away."""
     parts = out / "parts"
     kept: list[int] = []
@@ -333,7 +300,9 @@ def _join(records: Sequence[Record], out: Path, plan: dict[str, Any], chunks: in
     for number in range(chunks):
         found = _read_chunk(parts, number, plan)
         if found is None:
-            raise DataError(f"{_chunk_path(parts, number)} is missing or damaged. The same command again embeds it again.")
+            raise DataError(
+                f"{_chunk_path(parts, number)} is missing or damaged. The same command again embeds it again."
+            )
         kept += found[1].tolist()
         bad += found[2]
     if bad and on_bad_image == "stop":
@@ -369,36 +338,3 @@ def _telling(
         advance(images + sum(len(chunks[number]) for number in others))
 
     return tell
-
-
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield
-
-
-@contextmanager
-def _locked(parts: Path, group: Group) -> Iterator[None]:
-    """This process's own lock while it works; the first process makes sure that no other job's process still does."""
-    with open(parts / f"lock-{group.rank}", "a+", encoding="utf-8") as own:
-        _take(own, parts)
-        if group.rank == 0:
-            for other in sorted(parts.glob("lock-*")):
-                if other.name != "lock-0":
-                    with open(other, "a+", encoding="utf-8") as held:
-                        _take(held, parts)
-        own.seek(0)
-        own.truncate()
-        own.write(str(os.getpid()))
-        own.flush()
-        yield
-
-
-def _take(lock: TextIO, parts: Path) -> None:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        lock.seek(0)
-        raise DataError(
-            f"{parts.parent}: process {lock.read().strip() or 'of another job'} is embedding into it. Wait for it to end, "
-            "stop it, or choose another --out."
-        ) from error

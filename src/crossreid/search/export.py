@@ -168,6 +168,9 @@ def _write(model: TorchModel, path: Path) -> None:
                 "Serve the run itself, or train one without that layer."
             ) from error
     written = onnx.load(str(path))
+    if len(written.graph.input) == 1:  # the exporter drops what nothing is computed from; callers give it all the same
+        unused = onnx.helper.make_tensor_value_info("modalities", onnx.TensorProto.INT64, ["batch"])
+        written.graph.input.append(unused)
     facts = {
         "format": FORMAT,
         "fingerprint": model.fingerprint,

@@ -15,7 +15,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-import numpy as np
 import torch
 import yaml
 from torch import Tensor, nn
@@ -156,7 +155,9 @@ class TorchModel(SearchModel):
         self.source, self.method, self.preprocessing = source, method, preprocessing
         self.fingerprint, self.flip, self.device, self.precision = fingerprint, flip, device, "float32"
         self.network = network.eval().to(device)
-        self.dimension = self.embed(torch.zeros(1, 3, preprocessing.height, preprocessing.width), torch.zeros(1)).shape[1]
+        self.dimension = self.embed(torch.zeros(1, 3, preprocessing.height, preprocessing.width), torch.zeros(1)).shape[
+            1
+        ]
 
     def embed(self, images: Tensor, modalities: Tensor) -> Tensor:
         return self._through(embeddings_of, images, modalities)
@@ -225,7 +226,9 @@ def run_folder(path: Path) -> Path:
         ValueError: trials, each a model of its own.
     """
     if trials := sorted_trials(path):
-        raise ValueError(f"{path} holds {len(trials)} trials, each a model of its own. Name one, {trials[0]} for example.")
+        raise ValueError(
+            f"{path} holds {len(trials)} trials, each a model of its own. Name one, {trials[0]} for example."
+        )
     staged = stage_runs(path)
     return staged[-1] if staged else path
 
@@ -258,7 +261,7 @@ def fingerprint_of(weights: Mapping[str, Tensor], facts: Mapping[str, Any]) -> s
     for name in sorted(weights):
         tensor = weights[name].detach().cpu().contiguous()
         digest.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(np.ascontiguousarray(tensor.reshape(-1).view(torch.uint8).numpy()))
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
