@@ -429,3 +429,14 @@ def test_torchrun_with_two_processes_writes_the_same_bytes(tmp_path, place, whol
     assert ran.stdout.count("embedded 45 images") == 1
     assert contents(tmp_path / "out") == contents(whole)
     assert read_embeddings(tmp_path / "out").fingerprint == model.fingerprint, "the same in every process"
+
+
+def test_the_page_reads_what_was_embedded(tmp_path, model, records, monkeypatch, capsys):
+    page = (SOURCE.parent / "docs" / "search.md").read_text(encoding="utf-8")
+    (shown,) = (
+        block.split("```")[0] for block in page.split("```python\n")[1:] if "read_embeddings" in block.split("```")[0]
+    )
+    embed_records(model, records[:3], tmp_path / "embeddings" / "mine", **JOB)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(shown, "docs/search.md", "exec"), {})
+    assert capsys.readouterr().out.split() == ["(3,", "704)", records[0].path.as_posix(), model.fingerprint[:12]]
