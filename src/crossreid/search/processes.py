@@ -76,7 +76,8 @@ def locked(parts: Path, group: Group) -> Iterator[None]:
 
 def _take(lock: TextIO, parts: Path) -> None:
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Not flock, which loader processes would inherit and, for seconds, survive a killed parent with.
+        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         lock.seek(0)
         raise DataError(
