@@ -191,6 +191,22 @@ def ratios(taken: dict[str, list[float]]) -> dict[str, Any]:
     }
 
 
+def markdown_table(results: dict[str, Any]) -> str:
+    """What docs/search.md shows of the cases: images a second of the faster precision, and the ratios of both."""
+    lines = [
+        "| network, input | one at a time | `crossreid embed` | times one at a time (float32) | of the bare network (float32) |",
+        "|---|---|---|---|---|",
+    ]
+    for case, found in results.items():
+        speeds, best = found["images_per_second"], found["faster_precision"]
+        times, share = found["times_one_at_a_time"], found["share_of_bare"]
+        lines.append(
+            f"| {case} | {median(speeds[found['one_at_a_time']]):.0f} | {median(speeds[f'embed, {best}']):.0f} ({best}) | "
+            f"{times[best]:.1f} ({times['float32']:.1f}) | {100 * share[best]:.0f} % ({100 * share['float32']:.0f} %) |"
+        )
+    return "\n".join(lines)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--case", action="append", choices=CASES, help="only this one; can be given several times")

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import runpy
 import signal
 import socket
 import subprocess
@@ -447,3 +448,10 @@ def test_the_page_reads_what_was_embedded(tmp_path, model, records, monkeypatch,
     monkeypatch.chdir(tmp_path)
     exec(compile(shown, "docs/search.md", "exec"), {})
     assert capsys.readouterr().out.split() == ["(3,", "704)", records[0].path.as_posix(), model.fingerprint[:12]]
+
+
+def test_the_page_shows_what_was_measured():
+    root = SOURCE.parent
+    measured = json.loads((root / "benchmarks" / "results" / "embedding_cpu.json").read_text(encoding="utf-8"))
+    table = runpy.run_path(str(root / "benchmarks" / "embedding.py"))["markdown_table"](measured["cases"])
+    assert table in (root / "docs" / "search.md").read_text(encoding="utf-8")
