@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from crossreid.cli_ablate import app as ablate
+from crossreid.cli_embed import embed, export
 from crossreid.cli_views import app as views
 from crossreid.terminal import advancing, console, errors, progress_bar
 from crossreid.training.signals import Interrupted
@@ -25,6 +26,8 @@ app = typer.Typer(
 )
 app.add_typer(ablate, name="ablate")
 app.add_typer(views, name="views")
+app.command()(embed)
+app.command()(export)
 
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the recipe.")]
 
@@ -243,21 +246,6 @@ def rank(
         every = [score.to_json() for score in scores]
         write_json(json_file, {**every[0], "seconds": seconds, **({"settings": every} if len(every) > 1 else {})})
     console.print(f"seconds: loading {seconds['loading']:.2f}, ranking {seconds['ranking']:.2f}", highlight=False)
-
-
-@app.command()
-def embed(
-    run: Annotated[Path, typer.Argument(help="A run.")],
-    out: Annotated[Path | None, typer.Option(help="File or, for sysu-mat, folder; RUN/features by default.")] = None,
-    format: Annotated[str, typer.Option(help="npz or sysu-mat.")] = "npz",
-    checkpoint: Annotated[str, typer.Option(help="best or last.")] = "best",
-) -> None:
-    """Write the test features of a run, for other tools to evaluate."""
-    from crossreid.runs import write_features
-
-    with progress_bar() as progress:
-        written = write_features(run, out, format=format, checkpoint=checkpoint, advance=advancing(progress, "images"))
-    console.print(f"features: {written}", soft_wrap=True)
 
 
 @app.command()

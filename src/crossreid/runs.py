@@ -147,6 +147,22 @@ def open_run(folder: Path, checkpoint: str = "best", *, split: Split | None = No
     Raises:
         ValueError: `folder` holds no run, or not the checkpoint asked for.
     """
+    weights = checkpoint_of(folder, checkpoint)
+    recipe = load_recipe(folder / "recipe.yaml")
+    split = split or open_split(recipe)
+    method = build_method(without_download(recipe.method), len(labels_of(split.train)))
+    load_weights(method, weights)
+    if torch.cuda.is_available():
+        method = method.cuda()
+    return Run(folder, recipe, split, method.eval())
+
+
+def checkpoint_of(folder: Path, checkpoint: str = "best") -> Path:
+    """The file of a run's best or last checkpoint; where nothing was validated, the last stands for the best.
+
+    Raises:
+        ValueError: `folder` holds no run, or not the checkpoint asked for.
+    """
     if checkpoint not in ("best", "last"):
         raise ValueError(f"checkpoint {checkpoint!r}: expected best or last.")
     if not (folder / "recipe.yaml").is_file():
@@ -158,13 +174,7 @@ def open_run(folder: Path, checkpoint: str = "best", *, split: Split | None = No
         weights = folder / "last.safetensors"
     if not weights.is_file():
         raise ValueError(f"{folder} holds no checkpoint {weights.name}. Train it first: `crossreid train`.")
-    recipe = load_recipe(folder / "recipe.yaml")
-    split = split or open_split(recipe)
-    method = build_method(without_download(recipe.method), len(labels_of(split.train)))
-    load_weights(method, weights)
-    if torch.cuda.is_available():
-        method = method.cuda()
-    return Run(folder, recipe, split, method.eval())
+    return weights
 
 
 def evaluate(

@@ -272,23 +272,38 @@ class _TestImages(Dataset):
     def __len__(self) -> int:
         return len(self.records)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int, int] | DataError | None:
+    def __getitem__(self, index: int) -> tuple[Tensor, int, int] | DataError | _Unreadable:
         record = self.records[index]
         try:
             return self.transform(load_image(record, at_least=self.size)), int(record.modality), index
         except DataError as error:
-            return None if self.skip else error
+            return _Unreadable(index, str(error)) if self.skip else error
 
 
-def _collate_test(samples: list[Any]) -> tuple[Tensor, Tensor, Tensor] | DataError:
+class _Unreadable(NamedTuple):
+    place: int
+    reason: str
+
+
+class EvaluationBatch(NamedTuple):
+    """Images `(B, 3, H, W)`, modalities and places among the records `(B,)`; `bad` are (place, reason) of the unreadable."""
+
+    images: Tensor
+    modalities: Tensor
+    places: Tensor
+    bad: list[tuple[int, str]]
+
+
+def _collate_test(samples: list[Any]) -> EvaluationBatch | DataError:
     for sample in samples:
         if isinstance(sample, DataError):
             return sample
-    kept = [sample for sample in samples if sample is not None]
+    bad = [(sample.place, sample.reason) for sample in samples if isinstance(sample, _Unreadable)]
+    kept = [sample for sample in samples if not isinstance(sample, _Unreadable)]
     if not kept:
-        return torch.empty(0), torch.empty(0, dtype=torch.long), torch.empty(0, dtype=torch.long)
+        return EvaluationBatch(torch.empty(0), torch.empty(0, dtype=torch.long), torch.empty(0, dtype=torch.long), bad)
     images, modalities, places = zip(*kept, strict=True)
-    return torch.stack(images), torch.tensor(modalities), torch.tensor(places)
+    return EvaluationBatch(torch.stack(images), torch.tensor(modalities), torch.tensor(places), bad)
 
 
 def evaluation_batches(
@@ -318,12 +333,34 @@ def readable_batches(
     skip: bool = True,
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Batches (images, modalities, places among the records), with `skip` without those that cannot be read."""
+    plan = [range(first, min(first + batch, len(records))) for first in range(0, len(records), batch)]
+    loaded = planned_batches(
+        records, plan, height=height, width=width, workers=workers, interpolation=interpolation, skip=skip
+    )
+    return ((batch.images, batch.modalities, batch.places) for batch in loaded)
+
+
+def planned_batches(
+    records: Sequence[Record],
+    plan: Sequence[Sequence[int]],
+    *,
+    height: int,
+    width: int,
+    workers: int = 0,
+    interpolation: Interpolation = "bilinear",
+    skip: bool = False,
+) -> Iterator[EvaluationBatch]:
+    """The batches of places among the records that `plan` lists, in its order, all by the same workers.
+
+    With `skip` an image that cannot be read is left out of its batch and told of there; else it stops this, named.
+    """
     loader: DataLoader = DataLoader(
         _TestImages(records, height, width, skip, interpolation),
-        batch_size=batch,
+        batch_sampler=[list(places) for places in plan],
         num_workers=workers,
         collate_fn=_collate_test,
         worker_init_fn=_leave_signals,
+        pin_memory=torch.cuda.is_available(),
         generator=torch.Generator(),
     )
     return _raising(loader)

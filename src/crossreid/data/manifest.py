@@ -1,7 +1,8 @@
 """A manifest: a CSV file that says what one's own images are of.
 
-Columns `path,identity`, and where known `camera,modality,tracklet,split`. Paths are relative to the file. Only the first
+Columns `path,identity`, and where known `camera,modality,tracklet,split,time`. Paths are relative to the file. Only the first
 two are needed: identities may be any text, cameras may be unknown, and identities are divided here where no split is given.
+Images that are only to be embedded need no identity either.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import io
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
@@ -27,7 +29,7 @@ SPLITS = {
     "gallery": "gallery",
 }
 LEFT_OUT = {"same identity and camera": "cross-modal", "same camera": "cross-camera"}
-COLUMNS = ("path", "identity", "camera", "modality", "tracklet", "split")
+COLUMNS = ("path", "identity", "camera", "modality", "tracklet", "split", "time")
 _MODALITIES = {"visible": Modality.VISIBLE, "rgb": Modality.VISIBLE, "vis": Modality.VISIBLE, "infrared": Modality.INFRARED,
                "ir": Modality.INFRARED, "nir": Modality.INFRARED, "thermal": Modality.INFRARED}  # fmt: skip
 
@@ -94,8 +96,11 @@ def parse(
     return split
 
 
-def read_rows(path: Path) -> list[tuple[Record, str]]:
-    """The (record, split) of each line; split is '' where not given. Commas, semicolons and tabs separate, a BOM is passed over."""
+def read_rows(path: Path, *, anonymous: bool = False) -> list[tuple[Record, str]]:
+    """The (record, split) of each line; split is '' where not given. Commas, semicolons and tabs separate, a BOM is passed over.
+
+    With `anonymous` identities may be missing; they are '' then.
+    """
     if not path.is_file():
         raise DataError(
             f"manifest {path} not found. Expected a CSV file with the columns path,identity (docs/datasets.md#manifest)."
@@ -109,7 +114,8 @@ def read_rows(path: Path) -> list[tuple[Record, str]]:
     reader = csv.DictReader(io.StringIO(text), delimiter=separator, skipinitialspace=True)
     columns = [column.strip() for column in reader.fieldnames or []]
     reader.fieldnames = columns
-    missing = [column for column in ("path", "identity") if column not in columns]
+    needed = ("path",) if anonymous else ("path", "identity")
+    missing = [column for column in needed if column not in columns]
     if missing:
         raise DataError(
             f"{path}, line 1: column {missing[0]!r} is missing. Expected path,identity and any of {', '.join(COLUMNS[2:])}."
@@ -119,8 +125,8 @@ def read_rows(path: Path) -> list[tuple[Record, str]]:
     for row in reader:
         where = f"{path}, line {reader.line_num}"
         values = {column: (row.get(column) or "").strip() for column in COLUMNS}
-        if not values["path"] or not values["identity"]:
-            raise DataError(f"{where}: path and identity must not be empty.")
+        if not all(values[column] for column in needed):
+            raise DataError(f"{where}: {' and '.join(needed)} must not be empty.")
         camera, modality, split = (
             values["camera"] or "0",
             values["modality"].lower() or "visible",
@@ -136,11 +142,25 @@ def read_rows(path: Path) -> list[tuple[Record, str]]:
         if image in seen:
             raise DataError(f"{where}: {values['path']} is listed in line {seen[image]} already.")
         seen[image] = reader.line_num
-        record = Record(image, values["identity"], int(camera), _MODALITIES[modality], values["tracklet"] or None)
+        record = Record(
+            image, values["identity"], int(camera), _MODALITIES[modality], values["tracklet"] or None,
+            time=_seconds(values["time"], where),
+        )  # fmt: skip
         rows.append((record, SPLITS.get(split, "")))
     if not rows:
         raise DataError(f"{path} lists no image.")
     return rows
+
+
+def _seconds(text: str, where: str) -> float | None:
+    """Seconds since 1970 UTC of ISO 8601 text, UTC where it names no zone; None of ''."""
+    if not text:
+        return None
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise DataError(f"{where}: time is {text!r}, expected ISO 8601, for example 2026-11-21T08:30:00Z.") from error
+    return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
 
 
 def divide(records: Sequence[Record], fractions: Sequence[float], seed: int) -> dict[str, list[Record]]:

@@ -31,7 +31,7 @@ class Record:
     its `modality` is then INFRARED. `tracklet` names the film that the image is of, among those of its identity and
     camera; `frame` is its place in that camera's time, -1 where unknown; `attributes` are what the data set says of the
     identity beyond its name, as pairs (colour, red). `box` (left, top, right, bottom, pixels) is the part of the picture
-    that is the image; without it, the whole.
+    that is the image; without it, the whole. `time` is when it was taken, seconds since 1970 UTC, None where unknown.
     """
 
     path: Path
@@ -43,6 +43,7 @@ class Record:
     frame: int = -1
     attributes: tuple[tuple[str, str], ...] = ()
     box: tuple[int, int, int, int] | None = None
+    time: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

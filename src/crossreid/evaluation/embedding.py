@@ -67,10 +67,8 @@ def embed(
         for images, modalities in batches:
             images, modalities = images.to(device), modalities.to(device)
             with autocast():
-                embeddings = method.embed(images, modalities)  # type: ignore[operator]
-                if options.flip:
-                    embeddings = embeddings + method.embed(images.flip(3), modalities)  # type: ignore[operator]
-            rows.append(nn.functional.normalize(embeddings.float(), dim=1).cpu())
+                embeddings = embeddings_of(method, images, modalities, flip=options.flip)
+            rows.append(embeddings.cpu())
             if advance is not None:
                 advance(len(images))
     return torch.cat(rows).numpy()
@@ -122,10 +120,7 @@ def embed_sets(
         for images, modalities, places in batches:
             if len(images):
                 images, modalities = images.to(device), modalities.to(device)
-                features = method.features(images, modalities)  # type: ignore[operator]
-                if options.flip:
-                    features = (features + method.features(images.flip(3), modalities)) / 2  # type: ignore[operator]
-                features = features.float().cpu()
+                features = features_of_images(method, images, modalities, flip=options.flip).cpu()
                 pairs = [(row, own) for row, place in enumerate(places) for own in owners[images_of[int(place)]]]
                 rows, own = torch.tensor(pairs).T
                 sums = torch.zeros(len(sets), features.shape[1]) if sums is None else sums
@@ -146,6 +141,22 @@ def embed_sets(
         )
     assert sums is not None
     return nn.functional.normalize(sums / counts[:, None], dim=1).numpy()
+
+
+def embeddings_of(method: nn.Module, images: Tensor, modalities: Tensor, *, flip: bool) -> Tensor:
+    """Embeddings `(B, D)` float32, L2-normalised; with `flip` of the sum of an image's and its mirror image's."""
+    embeddings = method.embed(images, modalities)  # type: ignore[operator]
+    if flip:
+        embeddings = embeddings + method.embed(images.flip(3), modalities)  # type: ignore[operator]
+    return nn.functional.normalize(embeddings.float(), dim=1)
+
+
+def features_of_images(method: nn.Module, images: Tensor, modalities: Tensor, *, flip: bool) -> Tensor:
+    """Features `(B, D)` float32, what is averaged over a set; with `flip` the mean of an image's and its mirror image's."""
+    features = method.features(images, modalities)  # type: ignore[operator]
+    if flip:
+        features = (features + method.features(images.flip(3), modalities)) / 2  # type: ignore[operator]
+    return features.float()
 
 
 @contextmanager

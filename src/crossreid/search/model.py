@@ -1,0 +1,277 @@
+"""A model to search with: images in, embeddings of one gallery out, whichever runtime computes them.
+
+A run is opened without its data set, and an exported file without torch's network; both say what they do to an image
+before the network sees it, and both carry the fingerprint of the weights, so that embeddings of two models are never
+compared by mistake.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+import yaml
+from torch import Tensor, nn
+
+from crossreid.data.transforms import MEAN, STD, EvalTransform, Interpolation
+from crossreid.evaluation.embedding import embeddings_of, features_of_images
+from crossreid.methods import AnyOptions, build_method, without_download
+from crossreid.methods.method import Method
+from crossreid.recipe import load_recipe
+from crossreid.runs import checkpoint_of, sorted_trials
+from crossreid.search.fusing import fused
+from crossreid.stages import stage_runs
+from crossreid.training.arithmetic import refuse_broken_bf16
+from crossreid.training.checkpoint import fit_weights, load_checkpoint, require
+
+Precision = Literal["float32", "bf16"]
+# Keys of a method that say where things were found when it was trained, not what it computes.
+_PLACES = ("weights", "teacher", "start", "reset_last_stage")
+
+
+@dataclass(frozen=True, slots=True)
+class Preprocessing:
+    """What is done to a decoded image: resized (antialiased), its values 0 to 1 less `mean` by `std`, channels as named."""
+
+    height: int
+    width: int
+    interpolation: Interpolation = "bilinear"
+    mean: tuple[float, float, float] = MEAN
+    std: tuple[float, float, float] = STD
+    colours: str = "RGB"
+
+    @property
+    def transform(self) -> EvalTransform:
+        """`(H, W, 3)` uint8 RGB to `(3, height, width)` float32."""
+        return EvalTransform(self.height, self.width, self.interpolation)
+
+    def to_json(self) -> dict[str, Any]:
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, given: Mapping[str, Any], where: Path) -> Preprocessing:
+        """What `to_json` wrote.
+
+        Raises:
+            ValueError: a key is missing, or the preprocessing is none that this version does; `where` is named.
+        """
+        try:
+            read = cls(
+                int(given["height"]), int(given["width"]), given["interpolation"],
+                tuple(given["mean"]), tuple(given["std"]), given["colours"],
+            )  # fmt: skip
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{where}: its preprocessing is incomplete ({error!r}). Export it again.") from error
+        ours = cls(read.height, read.width, read.interpolation)
+        if read != ours or read.interpolation not in get_args(Interpolation) or min(read.height, read.width) < 1:
+            raise ValueError(
+                f"{where}: expected images of {ours.colours} with mean {ours.mean}, deviation {ours.std}, resized by "
+                f"{' or '.join(get_args(Interpolation))}; the file says {read}. Export it again with this version."
+            )
+        return read
+
+
+class SearchModel(ABC):
+    """A network that embeds for search.
+
+    Attributes:
+        source: the run's folder or the exported file.
+        method: the method's name.
+        preprocessing: what `transform` does to a decoded image.
+        dimension: D of its embeddings.
+        fingerprint: 64 hexadecimal digits; equal if and only if embeddings may be compared.
+        flip: whether an image's mirror image is embedded with it, as the recipe's evaluation does.
+        runtime: torch or onnx.
+        precision: float32, the reference, or bf16.
+    """
+
+    source: Path
+    method: str
+    preprocessing: Preprocessing
+    dimension: int
+    fingerprint: str
+    flip: bool
+    runtime: Literal["torch", "onnx"]
+    precision: Precision
+    device: torch.device
+
+    @property
+    def transform(self) -> EvalTransform:
+        """`(H, W, 3)` uint8 RGB, as `crossreid.data.images.load_image` gives it, to `(3, height, width)` float32."""
+        return self.preprocessing.transform
+
+    @abstractmethod
+    def embed(self, images: Tensor, modalities: Tensor) -> Tensor:
+        """Transformed images `(B, 3, H, W)`, `Modality` values `(B,)` to `(B, D)` float32, L2-normalised, on the CPU."""
+
+    @abstractmethod
+    def features(self, images: Tensor, modalities: Tensor) -> Tensor:
+        """Likewise, but not normalised: what is averaged over a tracklet before it is brought to length 1."""
+
+    def embed_sets(self, images: Tensor, modalities: Tensor, sets: Sequence[Sequence[int]]) -> Tensor:
+        """`(S, D)` embeddings of S sets (tracklets), each the places of its images among `images`.
+
+        Raises:
+            ValueError: a set without an image.
+        """
+        if any(len(places) == 0 for places in sets):
+            raise ValueError("a set is empty; expected an image or more.")
+        features = self.features(images, modalities)
+        means = torch.stack([features[list(places)].mean(0) for places in sets])
+        return nn.functional.normalize(means, dim=1)
+
+    def with_precision(self, precision: Precision) -> SearchModel:
+        """Embed in float32 or bf16 from now on; the model itself.
+
+        Raises:
+            ValueError: an unknown precision, or one that this runtime or processor has not.
+        """
+        if precision not in get_args(Precision):
+            raise ValueError(f"precision {precision!r}: expected float32 or bf16.")
+        if precision == "bf16":
+            if self.runtime == "onnx":
+                raise ValueError(f"{self.source}: an exported file computes in float32. Use precision float32 with it.")
+            if self.device.type == "cpu":
+                refuse_broken_bf16()
+        self.precision = precision
+        return self
+
+
+class TorchModel(SearchModel):
+    """A run's network. `network` is the method itself, in evaluation mode."""
+
+    runtime = "torch"
+
+    def __init__(
+        self, source: Path, network: Method, method: str, preprocessing: Preprocessing, fingerprint: str, flip: bool,
+        device: torch.device,
+    ) -> None:  # fmt: skip
+        self.source, self.method, self.preprocessing = source, method, preprocessing
+        self.fingerprint, self.flip, self.device, self.precision = fingerprint, flip, device, "float32"
+        self.network = network.eval().to(device)
+        self.dimension = self.embed(torch.zeros(1, 3, preprocessing.height, preprocessing.width), torch.zeros(1)).shape[
+            1
+        ]
+
+    def embed(self, images: Tensor, modalities: Tensor) -> Tensor:
+        return self._through(embeddings_of, images, modalities)
+
+    def features(self, images: Tensor, modalities: Tensor) -> Tensor:
+        return self._through(features_of_images, images, modalities)
+
+    @torch.inference_mode()
+    def _through(self, what: Any, images: Tensor, modalities: Tensor) -> Tensor:
+        images = images.to(self.device, non_blocking=True).to(memory_format=torch.channels_last)
+        modalities = modalities.to(self.device, dtype=torch.int64, non_blocking=True)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            found: Tensor = what(self.network, images, modalities, flip=self.flip)
+        return found.cpu()
+
+
+def open_model(
+    path: Path, *, checkpoint: str = "best", precision: Precision = "float32", device: str | None = None,
+    fuse: bool = True,
+) -> SearchModel:  # fmt: skip
+    """Open a run's folder, of stages the last student's, or an exported .onnx file. Needs no data set and no download.
+
+    Args:
+        checkpoint: of a run, `best` or `last`.
+        device: `cpu` or `cuda`; by default a GPU where there is one.
+        fuse: fold batch norms into the convolutions before them, which is faster and changes no more than rounding; a
+            network for analyses is better opened without.
+
+    Raises:
+        ValueError: what is at `path` is no model, or one that does not fit its recipe.
+    """
+    path = Path(path)
+    if device is not None and torch.device(device).type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device {device!r}: there is no GPU that this PyTorch can use; choose cpu.")
+    where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if path.suffix == ".onnx":
+        from crossreid.search.onnx_model import OnnxModel
+
+        return OnnxModel(path, where).with_precision(precision)
+    folder = run_folder(path)
+    file = checkpoint_of(folder, checkpoint)
+    recipe = load_recipe(folder / "recipe.yaml")
+    stored = load_checkpoint(file)
+    require(file, stored, kinds=("model",), facts=())
+    weights = stored.tensors.get("ema") or stored.tensors["model"]
+    network = build_for(without_download(recipe.method), weights, file)
+    data = recipe.data
+    preprocessing = Preprocessing(data.height, data.width, data.interpolation)
+    flip = recipe.evaluation.flip
+    facts = {
+        "method": _as_written(folder)["method"],
+        "preprocessing": preprocessing.to_json(),
+        "flip": flip,
+    }
+    network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if fuse:
+        network = fused(network, data.height, data.width)
+    model = TorchModel(folder, network, recipe.method.name, preprocessing, fingerprint_of(weights, facts), flip, where)
+    return model.with_precision(precision)
+
+
+def run_folder(path: Path) -> Path:
+    """The run to search with: `path`, or of a folder of stages its last student's.
+
+    Raises:
+        ValueError: trials, each a model of its own.
+    """
+    if trials := sorted_trials(path):
+        raise ValueError(
+            f"{path} holds {len(trials)} trials, each a model of its own. Name one, {trials[0]} for example."
+        )
+    staged = stage_runs(path)
+    return staged[-1] if staged else path
+
+
+def build_for(options: AnyOptions, weights: Mapping[str, Tensor], path: Path) -> Method:
+    """The method with a checkpoint's weights; the number of training identities is read off the shapes that depend on it.
+
+    Raises:
+        CheckpointError: the weights are not those of the method that `options` describe.
+    """
+    with torch.random.fork_rng(devices=[]):
+        network = build_method(options, 2)
+        differ = {
+            theirs
+            for name, tensor in network.state_dict().items()
+            if name in weights and tensor.ndim == weights[name].ndim
+            for mine, theirs in zip(tensor.shape, weights[name].shape, strict=True)
+            if mine == 2 != theirs
+        }
+        if len(differ) == 1:
+            network = build_method(options, differ.pop())
+    fit_weights(network, dict(weights), path)  # strict, so that a wrong number is refused
+    return network
+
+
+def fingerprint_of(weights: Mapping[str, Tensor], facts: Mapping[str, Any]) -> str:
+    """SHA-256, hexadecimal, of `facts` and of the names, types, shapes and bytes of the weights."""
+    stable = _without_places(facts)
+    digest = hashlib.sha256(b"crossreid-model-1\n" + json.dumps(stable, sort_keys=True, default=str).encode())
+    for name in sorted(weights):
+        tensor = weights[name].detach().cpu().contiguous()
+        digest.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _as_written(folder: Path) -> dict[str, Any]:
+    """The recipe as the run keeps it: keys that later versions add do not change what an old run is called."""
+    given: dict[str, Any] = yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8"))
+    return given
+
+
+def _without_places(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_places(inner) for key, inner in value.items() if key not in _PLACES}
+    return value

@@ -1,0 +1,202 @@
+"""The exported file gives what torch gives, for every method, and says itself how its images are prepared."""
+
+import json
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from small_model import EVERY_METHOD, recipe_of, write_run
+from torch import nn
+from typer.testing import CliRunner
+
+from crossreid.cli import app, main
+from crossreid.data.images import load_image
+from crossreid.data.records import INFRARED, VISIBLE
+from crossreid.data.synthetic import synthesise
+from crossreid.search import export as exporting
+from crossreid.search.export import export_onnx, largest_difference, prepared
+from crossreid.search.model import open_model
+from crossreid.search.sources import source_records
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory):
+    world = tmp_path_factory.mktemp("export") / "world"
+    synthesise(world, "manifest", 4, 5, images_per_camera=1, size=(96, 48), workers=1)
+    return source_records(str(world))
+
+
+def both(folder):
+    """torch's own network, batch norms and all, and the exported one."""
+    written = export_onnx(folder)
+    assert written.difference <= 1e-4
+    return open_model(folder, device="cpu", fuse=False), open_model(written.path, device="cpu")
+
+
+VARIANTS = [
+    *((name, {}) for name in EVERY_METHOD),
+    ("variational_distillation", {"setting": "official"}),
+    ("variational_distillation", {"setting": "paper"}),
+    ("information_bottleneck", {"branches": "specific"}),
+    ("variational_information_bottleneck", {"test_features": "both", "branches": "shared"}),
+]
+
+
+@pytest.mark.parametrize(("method", "given"), VARIANTS, ids=[f"{name}-{'-'.join(g.values())}" for name, g in VARIANTS])
+def test_every_method_for_every_mixture_of_modalities(method, given, records, tmp_path):
+    write_run(tmp_path / "run", recipe_of(method, flip=method == "baseline", **given))
+    ours, theirs = both(tmp_path / "run")
+    images, modalities = prepared(ours, records)
+    visible, infrared = (modalities == int(kind) for kind in (VISIBLE, INFRARED))
+    assert visible.any()
+    assert infrared.any()
+    order = torch.argsort(modalities, stable=True)
+    mixtures = {
+        "visible": visible, "infrared": infrared, "one": slice(0, 1), "alone among others": order[-5:],
+        "in turn": torch.stack([order[:3], order.flip(0)[:3]], 1).flatten(), "all": slice(None),
+    }  # fmt: skip
+    for name, rows in mixtures.items():
+        expected, found = ours.embed(images[rows], modalities[rows]), theirs.embed(images[rows], modalities[rows])
+        assert found.shape == expected.shape, name
+        assert float((found - expected).abs().max()) < 1e-4, name
+    assert largest_difference(ours, theirs, images, modalities) < 1e-4
+    if (
+        method != "baseline"
+        and given.get("branches") != "shared"
+        and given.get("setting") != "official"
+        and "view" not in method
+    ):
+        other = theirs.embed(images, 1 - modalities)
+        assert float((other - theirs.embed(images, modalities)).abs().max()) > 1e-2, "the modality does matter"
+    for attribute in ("fingerprint", "dimension", "flip", "method", "preprocessing"):
+        assert getattr(ours, attribute) == getattr(theirs, attribute), attribute
+    assert (theirs.runtime, theirs.precision) == ("onnx", "float32")
+
+
+def test_a_resnet18_at_its_own_size(records, tmp_path):
+    network = {"name": "resnet18", "weights": "none"}
+    write_run(tmp_path / "run", recipe_of("baseline", network=network, size=(64, 32)))
+    ours, theirs = both(tmp_path / "run")
+    images, modalities = prepared(ours, records[:6])
+    assert images.shape[2:] == (64, 32)
+    assert largest_difference(ours, theirs, images, modalities) < 1e-4
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run") / "run"
+    write_run(folder, recipe_of("variational_distillation"))
+    export_onnx(folder)
+    return folder
+
+
+def test_the_file_alone_tells_another_program_all_that_it_needs(run, records):
+    """Preprocessing written out from the metadata, without this package, gives the same embedding."""
+    from PIL import Image
+
+    session = onnxruntime.InferenceSession(run / "model.onnx", providers=["CPUExecutionProvider"])
+    facts = json.loads(session.get_modelmeta().custom_metadata_map["crossreid"])
+    seen = facts["preprocessing"]
+    assert (seen["colours"], seen["interpolation"]) == ("RGB", "bilinear")
+    with Image.open(records[0].path) as image:
+        small = image.convert("RGB").resize((seen["width"], seen["height"]), Image.Resampling.BILINEAR)
+    values = (np.asarray(small) / 255 - np.array(seen["mean"])) / np.array(seen["std"])
+    given = {
+        "images": values.transpose(2, 0, 1)[None].astype(np.float32), "modalities": np.array([int(records[0].modality)]),
+    }  # fmt: skip
+    (embeddings,) = session.run(["embeddings"], given)
+    model = open_model(run / "model.onnx", device="cpu")
+    ours = model.embed(model.transform(load_image(records[0]))[None], torch.tensor([int(records[0].modality)]))
+    np.testing.assert_allclose(embeddings, ours.numpy(), atol=1e-4)
+    assert embeddings.shape == (1, facts["dimension"])
+    assert [(i.name, i.type) for i in session.get_inputs()] == [
+        ("images", "tensor(float)"),
+        ("modalities", "tensor(int64)"),
+    ]
+
+
+def test_a_file_that_does_not_say_how_images_are_prepared_is_refused(run, tmp_path):
+    stored = onnx.load(run / "model.onnx")
+    text = stored.metadata_props[0].value
+    changes = {
+        "does not say what is to be done to an image": [],
+        "is damaged": [("crossreid", text[:-3])],
+        "another version .'crossreid-onnx-0'": [("crossreid", text.replace("onnx-1", "onnx-0"))],
+        "missing: fingerprint": [("crossreid", text.replace("fingerprint", "thumbprint"))],
+        "expected images of RGB": [("crossreid", text.replace("0.485", "0.5"))],
+    }
+    for told, metadata in changes.items():
+        del stored.metadata_props[:]
+        for key, value in metadata:
+            stored.metadata_props.add(key=key, value=value)
+        onnx.save(stored, tmp_path / "other.onnx")
+        with pytest.raises(ValueError, match=told):
+            open_model(tmp_path / "other.onnx", device="cpu")
+    with pytest.raises(ValueError, match=r"nothing.onnx not found"):
+        open_model(tmp_path / "nothing.onnx", device="cpu")
+    (tmp_path / "noise.onnx").write_bytes(b"noise")
+    with pytest.raises(ValueError, match="cannot be opened by ONNX Runtime"):
+        open_model(tmp_path / "noise.onnx", device="cpu")
+    with pytest.raises(ValueError, match="computes in float32"):
+        open_model(run / "model.onnx", device="cpu", precision="bf16")
+
+
+def test_a_difference_above_the_tolerance_writes_nothing(run, tmp_path, capsys):
+    out = tmp_path / "model.onnx"
+    out.write_bytes(b"what was there")
+    with pytest.raises(SystemExit):
+        main(["export", str(run), "--out", str(out), "--tolerance", "0"])
+    assert "differs from torch's by" in " ".join(capsys.readouterr().err.split())
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"model.onnx": b"what was there"}
+
+
+class WithoutWords(nn.Module):
+    """A layer that ONNX has no operator for."""
+
+    def forward(self, rows):
+        return torch.special.bessel_j0(rows)
+
+
+class NotWhatItWas(nn.Module):
+    """A layer that computes another thing when it is traced."""
+
+    def forward(self, rows):
+        return rows + (1.0 if torch.jit.is_tracing() else 0.0) * torch.arange(rows.shape[1])
+
+
+@pytest.mark.parametrize(
+    ("layer", "told"),
+    [
+        (WithoutWords(), "cannot be written as ONNX .*bessel_j0"),
+        (NotWhatItWas(), "differs from torch's by [0-9.]+e[-+]"),
+    ],
+)
+def test_layers_that_cannot_be_exported_are_refused(layer, told, tmp_path, monkeypatch):
+    write_run(tmp_path / "run", recipe_of("baseline"))
+    model = open_model(tmp_path / "run", device="cpu")
+    model.network.encoder.neck = nn.Sequential(model.network.encoder.neck, layer)
+    monkeypatch.setattr(exporting, "open_model", lambda *_, **__: model)
+    with pytest.raises(ValueError, match=told):
+        export_onnx(tmp_path / "run")
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["last.safetensors", "recipe.yaml"]
+
+
+def test_the_command_writes_a_file_that_embeds(run, records, tmp_path):
+    def ran(*arguments):
+        result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+        assert result.exit_code == 0, f"{result.output}\n{result.exception!r}"
+        return " ".join(result.output.split())
+
+    file = tmp_path / "deep" / "model.onnx"
+    assert "differs from torch by at most" in ran("export", run, "--to", "onnx", "--out", file)
+    source = records[0].path.parents[1]
+    for model, out in ((run, "torch"), (file, "onnx")):
+        ran("embed", model, source, "--out", tmp_path / out, "--precision", "float32", "--device", "cpu")
+    from crossreid.search.embeddings import read_embeddings
+
+    ours, theirs = (read_embeddings(tmp_path / name) for name in ("torch", "onnx"))
+    np.testing.assert_allclose(ours.embeddings, theirs.embeddings, atol=1e-4)
+    assert ours.fingerprint == theirs.fingerprint, "both may query one gallery"
+    assert ours.paths.tolist() == theirs.paths.tolist()
