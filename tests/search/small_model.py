@@ -13,6 +13,8 @@ NETWORK = {"name": "test_resnet", "weights": "none"}
 
 def recipe_of(method="baseline", *, flip=False, network=NETWORK, size=(HEIGHT, WIDTH), **options):
     data = {"name": "sysu-mm01", "root": "/nowhere/at/all", "height": size[0], "width": size[1], "workers": 0}
+    if method == "agw":
+        network = {**network, "non_local": [0, 1, 1, 0]}  # its stages have a block each
     given = {"name": method, "backbone": network, **options}
     return make_recipe({"data": data, "method": given, "evaluation": {"flip": flip}})
 
