@@ -151,6 +151,8 @@ def test_a_difference_above_the_tolerance_writes_nothing(run, tmp_path, capsys):
         main(["export", str(run), "--out", str(out), "--tolerance", "0"])
     assert "differs from torch's by" in " ".join(capsys.readouterr().err.split())
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"model.onnx": b"what was there"}
+    with pytest.raises(ValueError, match=r"model.onnx is an exported file already"):
+        export_onnx(run / "model.onnx")
 
 
 class WithoutWords(nn.Module):

@@ -59,7 +59,10 @@ def export_onnx(
             is written), or the extra `export` is not installed.
     """
     _require_onnx()
-    model = open_model(run, checkpoint=checkpoint, device="cpu")
+    if Path(run).suffix == ".onnx":
+        raise ValueError(f"{run} is an exported file already. Expected the folder of a run.")
+    # Not fused: what it is compared with is the network as it was trained.
+    model = open_model(run, checkpoint=checkpoint, device="cpu", fuse=False)
     assert isinstance(model, TorchModel)
     out = Path(out) if out is not None else model.source / "model.onnx"
     out.parent.mkdir(parents=True, exist_ok=True)
