@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from crossreid.cli_ablate import app as ablate
+from crossreid.cli_search import app as gallery
 from crossreid.cli_views import app as views
 from crossreid.terminal import advancing, console, errors, progress_bar
 from crossreid.training.signals import Interrupted
@@ -25,6 +26,7 @@ app = typer.Typer(
 )
 app.add_typer(ablate, name="ablate")
 app.add_typer(views, name="views")
+app.add_typer(gallery, name="gallery")
 
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the recipe.")]
 
