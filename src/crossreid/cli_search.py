@@ -163,8 +163,10 @@ def delete(
 
 @app.command()
 def index(
-    where: Where, kind: Kind, option: Option = None, token: Token = None, collection: Collection = "crossreid"
-) -> None:
+    where: Where,
+    kind: Annotated[str, typer.Argument(help="exact, hnsw or ivf-pq.")],
+    option: Option = None, token: Token = None, collection: Collection = "crossreid",
+) -> None:  # fmt: skip
     """Build the index anew, of this kind; it is what searches use from then on."""
     from crossreid.search.opening import open_gallery
 
