@@ -304,7 +304,7 @@ def test_snapshots_are_galleries_and_can_be_restored_to_either_backend(opened, t
 def test_threads_may_search_while_others_write(opened):
     gallery = opened()
     rows = vectors(400)
-    gallery.add(Batch(rows[:40], ids=[f"kept{row}" for row in range(40)]))
+    gallery.add(Batch(rows[:40], ids=[f"kept{row}" for row in range(40)], identities=["kept"] * 40))
     faults, stop = [], threading.Event()
 
     def search():
@@ -313,13 +313,16 @@ def test_threads_may_search_while_others_write(opened):
                 found = gallery.search(rows[row][None], 3)[0]
                 if found.ids[0] != f"kept{row}" or len(found.ids) != 3:
                     faults.append(found.ids)
+                found = gallery.search(rows[row][None], 50, Filter(identity="kept"))[0]
+                if len(found.ids) != 40:  # also while they are replaced
+                    faults.append(found.ids)
 
     threads = [threading.Thread(target=search) for _ in range(3)]
     for thread in threads:
         thread.start()
     for start in range(40, 160, 20):
         gallery.add(Batch(rows[start : start + 20], ids=[f"new{row}" for row in range(start, start + 20)]))
-        gallery.upsert(Batch(rows[:5], ids=[f"kept{row}" for row in range(5)]))
+        gallery.upsert(Batch(rows[:5], ids=[f"kept{row}" for row in range(5)], identities=["kept"] * 5))
         gallery.delete([f"new{row}" for row in range(start, start + 10)])
     gallery.compact()
     stop.set()

@@ -155,18 +155,22 @@ class FaissGallery(Gallery):
         for path in self.folder.glob("index-*.faiss*"):
             if path.name != named:
                 path.unlink(missing_ok=True)  # of a process that died, or damaged
-        if self.options.kind != "exact" and served is None and view.entries:
-            if view.entries <= REBUILT_AT_ONCE and not self._too_few(view.entries):
-                self.build_index()
-            elif not self._too_few(view.entries):
-                warnings.warn(
-                    f"{self.folder}: the {self.options.kind} index is not served ({self._why_exact}); searches are exact and slower "
-                    "until it is built: `crossreid gallery index`.",
-                    stacklevel=2,
-                )
+        self._index_if_stale()
 
-    def _too_few(self, entries: int) -> bool:
-        return self.options.kind == "ivf-pq" and entries < indexes.LEAST_FOR_LISTS
+    def _index_if_stale(self) -> None:
+        """Build the index anew where that takes seconds and it is not served, or covers less than half of the entries."""
+        entries, kind = self._state.view.entries, self.options.kind
+        if kind == "exact" or not entries or (kind == "ivf-pq" and entries < indexes.LEAST_FOR_LISTS):
+            return
+        served, covered = self._state.served, self._state.covered
+        if entries <= REBUILT_AT_ONCE and (served is None or 2 * covered < len(self._state.view)):
+            self.build_index()
+        elif served is None:
+            warnings.warn(
+                f"{self.folder}: the {kind} index is not served ({self._why_exact}); searches are exact and slower "
+                "until it is built: `crossreid gallery index`.",
+                stacklevel=2,
+            )
 
     def _from_disk(self, rows: np.ndarray) -> np.ndarray:
         found = np.zeros((len(rows), self.dimension), np.float32)
@@ -185,11 +189,13 @@ class FaissGallery(Gallery):
     def _write(self, batch: Batch, *, replace: bool) -> None:
         with self._writing:
             rows, replaced = self._store.insert(batch, replace=replace)
-            view = self._state.view
-            if replaced:
-                view = self._without(view, replaced)
-            columns = (batch.cameras, batch.modalities, batch.times)
-            self._state = _State(table.extended(view, rows, columns, batch.embeddings), self._state.served)
+            try:
+                view = self._without(self._state.view, replaced) if replaced else self._state.view
+                columns = (batch.cameras, batch.modalities, batch.times)
+                self._state = _State(table.extended(view, rows, columns, batch.embeddings), self._state.served)
+            except BaseException:
+                self._load()  # interrupted: what is kept is to be seen
+                raise
 
     def _delete(self, ids: list[str] | None, filter: Filter | None) -> int:
         with self._writing:
@@ -223,22 +229,28 @@ class FaissGallery(Gallery):
     def _search(self, queries: np.ndarray, k: int, filter: Filter | None, exact: bool) -> list[Matches]:
         while True:
             state = self._state
-            found = self._candidates(state, self._chosen(state, filter), queries, k, exact)
+            chosen = self._chosen(state, filter)
+            if chosen is None:
+                continue
+            found = self._candidates(state, chosen, queries, k, exact)
             matches = self._told(state.view, found, k)
             if matches is not None:
                 return matches
 
-    def _chosen(self, state: _State, filter: Filter | None) -> _Chosen:
-        if filter not in state.chosen:
-            rows = None
-            if filter is not None and (
-                filter.identity is not None or filter.source is not None or filter.source_prefix
-            ):
-                rows = np.array(self._store.rows_where(filter), np.int64)
-            if len(state.chosen) >= _REMEMBERED:
-                state.chosen.clear()
-            return state.chosen.setdefault(filter, state.choose(filter, rows))
-        return state.chosen[filter]
+    def _chosen(self, state: _State, filter: Filter | None) -> _Chosen | None:
+        """What a filter leaves of a state; None where the database has gone on, and a newer state is to be asked."""
+        known = state.chosen.get(filter)
+        if known is not None:
+            return known
+        rows = None
+        if filter is not None and (filter.identity is not None or filter.source is not None or filter.source_prefix):
+            rows = np.array(self._store.rows_where(filter), np.int64)
+            if len(rows) and not self.read_only and rows[-1] > (state.view.rows[-1] if len(state.view) else 0):
+                with self._writing:  # what was written becomes a state
+                    return None
+        if len(state.chosen) >= _REMEMBERED:
+            state.chosen.clear()
+        return state.chosen.setdefault(filter, state.choose(filter, rows))
 
     @staticmethod
     def _candidates(state: _State, chosen: _Chosen, queries: np.ndarray, k: int, exact: bool) -> list[Candidates]:

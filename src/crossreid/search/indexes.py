@@ -171,6 +171,9 @@ def write(served: ServedIndex, folder: Path, name: str) -> dict[str, Any]:
             "through": served.through, "options": served.options.to_json(),
         }  # fmt: skip
         temporary.rename(path)
+    except RuntimeError as error:
+        temporary.unlink(missing_ok=True)
+        raise ValueError(f"{path} could not be written ({error}).") from error
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

@@ -27,14 +27,15 @@ def open_gallery(
     `where` is a folder (faiss in process), a path that ends in .db (Milvus Lite), or an address that starts with http://,
     https:// or tcp:// (a Milvus cluster, with its `token`, in `collection`). `model` is the fingerprint of the model that
     embeds, and `dimension` how many numbers it gives: both are needed to create, and compared otherwise. `create`: True
-    for a new gallery only, False for one that is there only, None for either. `index` is of a new gallery; that of an old one is
-    changed by `build_index`.
+    for a new gallery only, False for one that is there only (as with `read_only`), None for either. `index` is of a new
+    gallery; that of an old one is changed by `build_index`.
     Raises `GalleryError` where it is there or is not, `ModelMismatch` for another fingerprint, `GalleryLocked` where it is
     open for writing elsewhere.
     """
     options = IndexOptions(index) if isinstance(index, str) else index or IndexOptions()  # type: ignore[arg-type]
     if dimension is not None and dimension < 1:
         raise GalleryError(f"expected a dimension of at least 1, found {dimension}.")
+    create = False if read_only else create
     gallery: Gallery
     if is_milvus(where):
         from crossreid.search.milvus_gallery import MilvusGallery

@@ -16,7 +16,7 @@ import tempfile
 import threading
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -48,27 +48,40 @@ def create(folder: Path, model: str, dimension: int, index: str) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:
-        connection = sqlite3.connect(temporary / FILE, isolation_level=None)
-        connection.execute(f"PRAGMA page_size={_PAGE}")
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")
-        connection.executescript(f"BEGIN; {_SCHEMA}")
-        about = {"format": _FORMAT, "gallery": uuid.uuid4().hex, "model": model, "dimension": str(dimension)}
-        connection.executemany("INSERT INTO meta VALUES (?, ?)", [*about.items(), ("index", index), ("deleted", "0")])
-        connection.execute("COMMIT")
-        connection.close()
+        with _faults(folder):
+            _write_empty(temporary / FILE, model, dimension, index)
         publish(temporary, folder)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
 
 
+def _write_empty(path: Path, model: str, dimension: int, index: str) -> None:
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute(f"PRAGMA page_size={_PAGE}")
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.executescript(f"BEGIN; {_SCHEMA}")
+    about = {"format": _FORMAT, "gallery": uuid.uuid4().hex, "model": model, "dimension": str(dimension)}
+    connection.executemany("INSERT INTO meta VALUES (?, ?)", [*about.items(), ("index", index), ("deleted", "0")])
+    connection.execute("COMMIT")
+    connection.close()
+
+
+@contextmanager
+def _faults(path: Path) -> Iterator[None]:
+    """Faults of SQLite in our words, where a new file is written."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise GalleryError(f"{path} could not be written ({error}).") from error
+
+
 def publish(temporary: Path, folder: Path) -> None:
-    """Give a written folder its name, durably. Raises `GalleryError` where there is something already."""
+    """Give a written folder its name, durably; it is its owner's alone. Raises `GalleryError` where there is something already."""
     for path in temporary.iterdir():
         fsync_file(path)
     fsync_folder(temporary)
-    temporary.chmod(0o755)
     try:
         temporary.rename(folder)
     except OSError as error:
@@ -303,15 +316,12 @@ class Store:
 
     def backup(self, path: Path) -> None:
         """Copy the database as it is now, as a single file; writing may go on meanwhile."""
-        target = sqlite3.connect(path, isolation_level=None)
-        try:
-            source = self._connect()  # of its own, so that searches need not wait
-            try:
-                source.backup(target)
-            finally:
-                source.close()
-        finally:
-            target.close()
+        with (
+            _faults(path),
+            closing(sqlite3.connect(path, isolation_level=None)) as target,
+            closing(self._connect()) as source,  # of its own, so that searches need not wait
+        ):
+            source.backup(target)
 
     def vacuum(self) -> None:
         """Write the database anew without what was deleted, and empty its log.
@@ -341,11 +351,8 @@ class Store:
 
 def as_one_file(path: Path) -> None:
     """Make a database that nobody has open a single file, without a log beside it."""
-    connection = sqlite3.connect(path, isolation_level=None)
-    try:
+    with _faults(path), closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA journal_mode=DELETE")
-    finally:
-        connection.close()
 
 
 def where(filter: Filter) -> tuple[str, list[Any]]:

@@ -90,10 +90,16 @@ class View:
         """`(n, D)` of places, which are ascending."""
         found = np.empty((len(places), self.dimension), np.float32)
         numbers = places // CHUNK
+        away = np.zeros(len(places), bool)
         for number in np.unique(numbers):
             own = numbers == number
             chunk = self.chunks[number]
-            found[own] = self.load(self.rows[places[own]]) if chunk is None else chunk[places[own] - number * CHUNK]
+            if chunk is None:
+                away |= own
+            else:
+                found[own] = chunk[places[own] - number * CHUNK]
+        if away.any():
+            found[away] = self.load(self.rows[places[away]])
         return found
 
     def without(self, places: np.ndarray) -> View:
