@@ -66,7 +66,7 @@ def test_killed_at_every_kind_of_point(tmp_path):
         points |= {before + 1, (2 * before + after) // 3, (before + 3 * after) // 4, after - 1, after}
     points = sorted(point for point in points if 0 < point <= counts[-1])
     assert len(points) > 30
-    share = int(os.environ.get("CROSSREID_KILLS", "14"))
+    share = int(os.environ.get("CROSSREID_KILLS", "10"))
     seen = set()
     for number in range(share):
         folder = tmp_path / f"killed-{number}"

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any
 
 import numpy as np
 
@@ -235,9 +234,8 @@ def _threads() -> ThreadPoolExecutor:
     )
 
 
-def use_matrix_products() -> Any:
+def use_matrix_products() -> None:
     """Let faiss multiply from four queries on: its scan reads all vectors again for each query."""
     import faiss
 
     faiss.cvar.distance_compute_blas_threshold = _FEW
-    return faiss
