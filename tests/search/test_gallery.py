@@ -248,6 +248,22 @@ def test_an_empty_gallery_finds_nothing(opened):
         measure_recall(gallery)
 
 
+def test_galleries_of_one_milvus_leave_each_other_alone(opened):
+    if opened.backend == "faiss":
+        pytest.skip("a folder is one gallery")
+    name = opened.options.get("collection", "crossreid")
+    for number, other in enumerate((f"{name}_entries", f"{name}_entries_1", f"{name}_x")):
+        with open_gallery(opened.where, model=f"m{number}", dimension=3, collection=other) as gallery:
+            gallery.add([Entry(np.ones(3), "a")])
+    opened().add([Entry(np.ones(DIMENSION), "b")])
+    opened().compact()
+    assert [entry.id for entry in opened().get(["b"])] == ["b"]
+    opened().close()
+    for number, other in enumerate((f"{name}_entries", f"{name}_entries_1", f"{name}_x")):
+        with open_gallery(opened.where, model=f"m{number}", collection=other) as gallery:
+            assert len(gallery) == 1
+
+
 def test_a_file_has_one_writer(opened):
     if opened.backend == "milvus":
         pytest.skip("a cluster has many")

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import re
 import shutil
 import tempfile
 import threading
@@ -82,7 +83,7 @@ class MilvusGallery(Gallery):
                     "compared. Open it with its model, or keep another gallery."
                 )
             with self._told():
-                if not read_only:
+                if self.lite and not read_only:
                     self._drop_leftovers()
                 self._client.load_collection(self._entries)
         except BaseException:
@@ -160,7 +161,7 @@ class MilvusGallery(Gallery):
 
     def _drop_leftovers(self) -> None:
         for name in self._client.list_collections():
-            if name.startswith(f"{self.name}_entries_") and name != self._entries:
+            if re.fullmatch(rf"{self.name}_entries_\d+", name) and name != self._entries:
                 self._client.drop_collection(name)
 
     def _writable(self) -> None:
