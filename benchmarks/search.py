@@ -193,7 +193,7 @@ def markdown(result: dict[str, Any]) -> str:
     for row, beside in zip(result["rows"][::2], result["rows"][1::2], strict=True):
         rows.append(
             f"| {row['index']} | {row['batch']} | {row['p50 ms']:.1f} | {row['p99 ms']:.1f} | {row['recall@10']:.4f} | "
-            f"{beside['p50 ms']:.1f} | {row['times the scan, p50']:.2g} |"
+            f"{beside['p50 ms']:.1f} | {row['times the scan, p50']:.3g} |"
         )
     rows += ["", "| index | build, s | open, s | GiB resident | GB on disk |", "|---|---|---|---|---|"]
     for kind, size in result["bytes on disk"].items():

@@ -124,6 +124,22 @@ def test_with_ivf_pq_vectors_stay_on_disk(place, monkeypatch):
         gallery.close()
 
 
+def test_how_an_index_is_searched_changes_without_building_it_again(place):
+    with create(place, 2000) as gallery:
+        gallery.build_index(IndexOptions("hnsw", m=4, ef_search=1))
+        before, poor = indexes_of(place), measure_recall(gallery, count=100).mean
+        gallery.build_index(IndexOptions("hnsw", m=4, ef_search=200))
+        assert indexes_of(place) == before
+        assert measure_recall(gallery, count=100).mean > poor
+    with open_gallery(place) as gallery:
+        assert gallery.options.ef_search == 200
+        assert measure_recall(gallery, count=100).mean > poor
+        gallery.add(Batch(vectors(1, seed=1)))
+        gallery.build_index(IndexOptions("hnsw", m=4, ef_search=100))
+        assert indexes_of(place) != before
+        assert gallery.stats().uncovered == 0
+
+
 @pytest.mark.parametrize("fault", ["cut", "changed", "missing", "of other entries"])
 def test_an_index_that_is_not_whole_is_never_served(place, fault, monkeypatch):
     with create(place, 1000) as gallery:

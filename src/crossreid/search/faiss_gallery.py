@@ -289,10 +289,15 @@ class FaissGallery(Gallery):
             with self._writing:
                 self._refuse_read_only()
                 view = self._state.view
-            options = options or self.options
+                now = self._state.served
             served = None
-            if options.kind != "exact" and view.entries:
-                served = self._built(view, options, advance)
+            if options is not None and now is not None and options.built_as(now.options) and len(now) == len(view):
+                # Only how it is searched is another.
+                about = {**now.about, "options": options.to_json()}
+                served = dataclasses.replace(now, options=options, about=about)
+            elif (options or self.options).kind != "exact" and view.entries:
+                served = self._built(view, options or self.options, advance)
+            options = options or self.options
             with self._writing:
                 self._serve(served, options)
                 self._why_exact = "" if served is not None or options.kind == "exact" else "not built yet"
@@ -319,7 +324,7 @@ class FaissGallery(Gallery):
         if served is not None and options.kind == "ivf-pq":
             view = view.on_disk_to(_State(view, served).covered)
         self._state = _State(view, served)
-        if before is not None:
+        if before is not None and (served is None or served.about["file"] != before.about["file"]):
             (self.folder / before.about["file"]).unlink(missing_ok=True)
 
     def compact(self, advance: Advance | None = None) -> None:

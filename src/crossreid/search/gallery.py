@@ -150,6 +150,7 @@ class Gallery(ABC):
     def build_index(self, options: IndexOptions | None = None, advance: Advance | None = None) -> None:
         """Build the index anew over all entries, of another kind where `options` are given, and serve it when it is kept.
 
+        Where the index that is there covers all entries and only how it is searched is to change, it stays.
         `advance(done, total)` is told of entries indexed.
         """
 

@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -55,6 +55,11 @@ class IndexOptions:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
                 raise ValueError(f"index option {name}={value!r}: expected a whole number from {least} to {most}.")
+
+    def built_as(self, other: IndexOptions) -> bool:
+        """Whether an index of these options is one of the others too, searched otherwise."""
+        searched = {"ef_search": self.ef_search, "nprobe": self.nprobe, "refine": self.refine}
+        return replace(other, **searched) == self  # type: ignore[arg-type]
 
     def to_json(self) -> str:
         """As text that `from_json` reads."""
