@@ -60,7 +60,23 @@ def workplace(tmp_path_factory):
             place / f"{name}.npz",
             embeddings=rng.normal(size=(count, 8)), identities=np.arange(count) % 5, cameras=np.arange(count) % 4 + 1,
         )  # fmt: skip
+    write_features(place / "features.npz")
     return place
+
+
+def write_features(path):
+    """As a run leaves them: 8 queries, and a gallery that docs/search.md searches."""
+    from crossreid.evaluation.features import Features, save
+
+    rng, rows = np.random.default_rng(0), np.arange(60)
+    save(
+        Features(
+            embeddings=rng.normal(size=(60, 8)), identities=np.array([f"p{row % 7}" for row in rows]), cameras=rows % 4 + 1,
+            modalities=rows % 2, positions=rows, names=np.array([f"images/{row:04}.jpg" for row in rows]),
+            roles=np.where(rows < 8, "query", "gallery"),
+        ),
+        path,
+    )  # fmt: skip
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ import typer
 
 from crossreid.cli_ablate import app as ablate
 from crossreid.cli_embed import embed, export
+from crossreid.cli_search import app as gallery
 from crossreid.cli_views import app as views
 from crossreid.terminal import advancing, console, errors, progress_bar
 from crossreid.training.signals import Interrupted
@@ -28,6 +29,7 @@ app.add_typer(ablate, name="ablate")
 app.add_typer(views, name="views")
 app.command()(embed)
 app.command()(export)
+app.add_typer(gallery, name="gallery")
 
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the recipe.")]
 

@@ -44,7 +44,9 @@ VARIANTS = [
 ]
 
 
-@pytest.mark.parametrize(("method", "given"), VARIANTS, ids=[f"{name}-{'-'.join(map(str, g.values()))}" for name, g in VARIANTS])
+@pytest.mark.parametrize(
+    ("method", "given"), VARIANTS, ids=[f"{name}-{'-'.join(map(str, g.values()))}" for name, g in VARIANTS]
+)
 def test_every_method_for_every_mixture_of_modalities(method, given, records, tmp_path):
     write_run(tmp_path / "run", recipe_of(method, flip=method == "baseline", **given))
     ours, theirs = both(tmp_path / "run")

@@ -1,0 +1,316 @@
+"""`crossreid gallery`: what embeddings are kept in, searched, and deleted from."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from crossreid.terminal import advancing, console, progress_bar
+
+if TYPE_CHECKING:
+    from crossreid.search.entries import Batch, Filter, Matches
+    from crossreid.search.indexes import IndexOptions
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="A gallery of embeddings: a folder, a Milvus Lite file (.db), or the address of a Milvus cluster.",
+)
+
+Where = Annotated[str, typer.Argument(help="A folder, a path ending in .db, or http(s)://HOST:PORT.")]
+Token = Annotated[str | None, typer.Option(envvar="MILVUS_TOKEN", help="Of a Milvus cluster.")]
+Collection = Annotated[str, typer.Option(help="Of a Milvus cluster: what its collections' names start with.")]
+Model = Annotated[
+    str | None, typer.Option(help="Fingerprint of the model that embedded; a folder of embeddings has its own.")
+]
+Kind = Annotated[str, typer.Option(help="exact, hnsw or ivf-pq.")]
+Option = Annotated[
+    list[str] | None, typer.Option("--option", metavar="KEY=VALUE", help="Of the index, docs/search.md#indexes.")
+]
+Cameras = Annotated[list[int] | None, typer.Option("--camera", help="Only of this camera; can be given several times.")]
+ModalityName = Annotated[str | None, typer.Option("--modality", help="Only visible, or only infrared.")]
+Since = Annotated[str | None, typer.Option(help="Only from this time on: ISO 8601, UTC unless it names a zone.")]
+Until = Annotated[str | None, typer.Option(help="Only before this time.")]
+Identity = Annotated[str | None, typer.Option(help="Only of this identity.")]
+Source = Annotated[str | None, typer.Option(help="Only of this source, the whole path or address.")]
+SourcePrefix = Annotated[str | None, typer.Option(help="Only of sources that start so.")]
+
+
+@app.command()
+def create(
+    where: Where,
+    model: Annotated[str, typer.Option(help="Fingerprint of the model that embeds.")],
+    dimension: Annotated[int, typer.Option(min=1, help="How many numbers an embedding has.")],
+    index: Kind = "exact", option: Option = None, token: Token = None, collection: Collection = "crossreid",
+) -> None:  # fmt: skip
+    """Create an empty gallery of one model's embeddings."""
+    from crossreid.search.opening import open_gallery
+
+    with open_gallery(
+        where, model=model, dimension=dimension, index=_options(index, option), create=True, token=token,
+        collection=collection,
+    ):  # fmt: skip
+        console.print(f"gallery: {where}", soft_wrap=True, highlight=False)
+
+
+@app.command()
+def add(
+    where: Where,
+    embeddings: Annotated[Path, typer.Argument(help="features.npz of a run, or a folder of embeddings.")],
+    model: Model = None,
+    role: Annotated[str, typer.Option(help="Of features.npz: gallery, query or all.")] = "gallery",
+    upsert: Annotated[bool, typer.Option("--upsert", help="Replace entries that are there already.")] = False,
+    token: Token = None, collection: Collection = "crossreid",
+) -> None:  # fmt: skip
+    """Add embeddings; a gallery that is not there is created."""
+    from crossreid.search.importing import add_batch
+    from crossreid.search.opening import open_gallery
+
+    batch, own = _read(embeddings, role, model)
+    dimension = batch.embeddings.shape[1]
+    with (
+        open_gallery(where, model=own, dimension=dimension, token=token, collection=collection) as gallery,
+        progress_bar() as progress,
+    ):
+        count = add_batch(gallery, batch, model=own, replace=upsert, advance=advancing(progress, "entries"))
+        console.print(f"{where}: {count} added, {len(gallery)} entries", soft_wrap=True, highlight=False)
+
+
+@app.command()
+def search(
+    where: Where,
+    queries: Annotated[
+        Path | None, typer.Argument(help="features.npz (its queries), or a folder of embeddings.")
+    ] = None,
+    id: Annotated[list[str] | None, typer.Option("--id", help="An entry of the gallery that asks; several times.")] = None,
+    model: Model = None,
+    k: Annotated[int, typer.Option(min=1, help="Matches of a query.")] = 10,
+    identity: Identity = None, camera: Cameras = None, modality: ModalityName = None, since: Since = None,
+    until: Until = None, source: Source = None, source_prefix: SourcePrefix = None,
+    exact: Annotated[bool, typer.Option("--exact", help="Compare with every entry, past the index.")] = False,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the matches to this file too.")] = None,
+    token: Token = None, collection: Collection = "crossreid",
+) -> None:  # fmt: skip
+    """Find the entries nearest to queries, or to entries of the gallery."""
+    from crossreid.search.entries import stacked
+    from crossreid.search.opening import open_gallery
+
+    chosen = _filter(identity, camera, modality, since, until, source, source_prefix)
+    if (queries is None) == (not id):
+        raise ValueError("expected either QUERIES or --id. See `crossreid gallery search --help`.")
+    own = None
+    if queries is not None:
+        batch, own = _read(queries, "query", model)
+        names, vectors = batch.ids, batch.embeddings
+    with open_gallery(
+        where, model=own or model, create=False, read_only=True, token=token, collection=collection
+    ) as gallery:
+        if id:
+            entries = gallery.get(id)
+            missing = [name for name, entry in zip(id, entries, strict=True) if entry is None]
+            if missing:
+                raise ValueError(f"{where} has no entry {missing[0]!r}.")
+            names, vectors = id, stacked([entry for entry in entries if entry is not None])
+        found = gallery.search(vectors, k, chosen, exact=exact)
+    _show(names, found)
+    if json_file is not None:
+        from crossreid.runs import write_json
+
+        write_json(json_file, [_as_json(name, matches) for name, matches in zip(names, found, strict=True)])
+
+
+@app.command()
+def stats(
+    where: Where,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    token: Token = None, collection: Collection = "crossreid",
+) -> None:  # fmt: skip
+    """Say what a gallery holds."""
+    from dataclasses import asdict
+
+    from crossreid.search.opening import open_gallery
+
+    with open_gallery(where, create=False, read_only=True, token=token, collection=collection) as gallery:
+        told = asdict(gallery.stats())
+    if as_json:
+        typer.echo(json.dumps(told))
+        return
+    for name, value in told.items():
+        console.print(f"{name}: {value}", soft_wrap=True, highlight=False, markup=False)
+
+
+@app.command()
+def delete(
+    where: Where,
+    id: Annotated[list[str] | None, typer.Option("--id", help="This entry; can be given several times.")] = None,
+    identity: Identity = None, camera: Cameras = None, modality: ModalityName = None, since: Since = None,
+    until: Until = None, source: Source = None, source_prefix: SourcePrefix = None, token: Token = None,
+    collection: Collection = "crossreid",
+) -> None:  # fmt: skip
+    """Delete entries by id, or all that meet a filter; `compact` removes what is left of them in the files."""
+    from crossreid.search.opening import open_gallery
+
+    chosen = _filter(identity, camera, modality, since, until, source, source_prefix)
+    if bool(id) == (not chosen.is_empty):
+        raise ValueError("expected either --id or a filter. See `crossreid gallery delete --help`.")
+    with open_gallery(where, create=False, token=token, collection=collection) as gallery:
+        count = gallery.delete(id) if id else gallery.delete(filter=chosen)
+        console.print(f"{where}: {count} deleted, {len(gallery)} entries", soft_wrap=True, highlight=False)
+
+
+@app.command()
+def index(
+    where: Where,
+    kind: Annotated[str, typer.Argument(help="exact, hnsw or ivf-pq.")],
+    option: Option = None, token: Token = None, collection: Collection = "crossreid",
+) -> None:  # fmt: skip
+    """Build the index anew, of this kind; it is what searches use from then on."""
+    from crossreid.search.opening import open_gallery
+
+    options = _options(kind, option)
+    with open_gallery(where, create=False, token=token, collection=collection) as gallery, progress_bar() as progress:
+        gallery.build_index(options, advancing(progress, "entries"))
+        console.print(f"{where}: {gallery.stats().index}", soft_wrap=True, highlight=False)
+
+
+@app.command()
+def recall(
+    where: Where,
+    k: Annotated[int, typer.Option(min=1, help="Nearest entries that should be found.")] = 10,
+    queries: Annotated[int, typer.Option(min=1, help="Entries drawn to ask.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="Of that draw.")] = 0,
+    token: Token = None, collection: Collection = "crossreid",
+) -> None:  # fmt: skip
+    """Measure what share of the true nearest entries the index finds, and how long either takes."""
+    from crossreid.search.opening import open_gallery
+    from crossreid.search.recall import measure_recall
+
+    with (
+        open_gallery(where, create=False, read_only=True, token=token, collection=collection) as gallery,
+        progress_bar() as progress,
+    ):
+        found = measure_recall(gallery, k=k, count=queries, seed=seed, advance=advancing(progress, "queries"))
+        kind = gallery.stats().index
+    console.print(
+        f"{kind}: recall@{found.k} {found.mean:.4f} over {found.queries} queries, worst {found.worst:.2f}; ms a query: "
+        f"{1000 * found.index_seconds:.2f}, exact {1000 * found.exact_seconds:.2f}",
+        soft_wrap=True, highlight=False,
+    )  # fmt: skip
+
+
+@app.command()
+def compact(where: Where, token: Token = None, collection: Collection = "crossreid") -> None:
+    """Remove from the files all that is left of deleted and replaced entries."""
+    from crossreid.search.opening import open_gallery
+
+    with open_gallery(where, create=False, token=token, collection=collection) as gallery, progress_bar() as progress:
+        gallery.compact(advancing(progress, "entries"))
+        size = gallery.stats().bytes
+    console.print(f"{where}: compacted" + ("" if size is None else f", {size} bytes"), soft_wrap=True, highlight=False)
+
+
+@app.command()
+def snapshot(
+    where: Where,
+    out: Annotated[Path, typer.Argument(help="Folder to write; it must not be there yet.")],
+    token: Token = None, collection: Collection = "crossreid",
+) -> None:  # fmt: skip
+    """Write a consistent copy, a gallery of its own."""
+    from crossreid.search.opening import open_gallery
+
+    with open_gallery(where, create=False, read_only=True, token=token, collection=collection) as gallery:
+        gallery.snapshot(out)
+    console.print(f"snapshot: {out}", soft_wrap=True, highlight=False)
+
+
+@app.command()
+def restore(
+    snapshot: Annotated[Path, typer.Argument(help="A snapshot.")],
+    where: Where, token: Token = None, collection: Collection = "crossreid",
+) -> None:  # fmt: skip
+    """Copy a snapshot to where there is no gallery yet, of either backend."""
+    from crossreid.search.opening import restore as restore_to
+
+    with progress_bar() as progress:
+        restore_to(snapshot, where, advancing(progress, "entries"), token=token, collection=collection)
+    console.print(f"gallery: {where}", soft_wrap=True, highlight=False)
+
+
+def _options(kind: str, given: list[str] | None) -> IndexOptions:
+    from crossreid.search.indexes import IndexOptions
+
+    values: dict[str, Any] = {}
+    for text in given or ():
+        key, equals, value = text.partition("=")
+        if not equals or key not in IndexOptions.__dataclass_fields__ or key == "kind" or not value.isdecimal():
+            names = ", ".join(name for name in IndexOptions.__dataclass_fields__ if name != "kind")
+            raise ValueError(f"--option {text!r}: expected KEY=NUMBER, of {names}.")
+        values[key] = int(value)
+    return IndexOptions(kind, **values)  # type: ignore[arg-type]
+
+
+def _filter(
+    identity: str | None, cameras: list[int] | None, modality: str | None, since: str | None, until: str | None,
+    source: str | None, source_prefix: str | None,
+) -> Filter:  # fmt: skip
+    from crossreid.search.entries import Filter, modality_of, utc_seconds
+
+    return Filter(
+        identity=identity,
+        cameras=tuple(cameras) if cameras else None,
+        modality=None if modality is None else modality_of(modality),
+        since=None if since is None else utc_seconds(since),
+        until=None if until is None else utc_seconds(until),
+        source=source,
+        source_prefix=source_prefix,
+    )
+
+
+def _read(path: Path, role: str, model: str | None) -> tuple[Batch, str]:
+    """The embeddings of a file or folder, and the fingerprint of their model."""
+    from crossreid.search.errors import ModelMismatch
+    from crossreid.search.importing import batch_of_features, read_folder
+
+    if path.is_dir():
+        batch, own = read_folder(path)
+        if model is not None and model != own:
+            raise ModelMismatch(f"{path} is of model {own}, not of --model {model}.")
+        return batch, own
+    if model is None:
+        raise ValueError(f"{path} does not say which model it is of; name its fingerprint with --model.")
+    roles = {"gallery": ("gallery", "both"), "query": ("query", "both"), "all": ("query", "gallery", "both")}
+    if role not in roles:
+        raise ValueError(f"--role {role!r}: expected gallery, query or all.")
+    from crossreid.evaluation.features import load
+
+    return batch_of_features(load(path), roles[role]), model
+
+
+def _show(names: list[str], found: list[Matches]) -> None:
+    from rich.table import Table
+
+    table = Table("query", "score", "id", "identity", "camera", "modality", "source")
+    for name, matches in zip(names, found, strict=True):
+        for score, entry in zip(matches.scores, matches.entries, strict=True):
+            table.add_row(
+                name, f"{score:.4f}", entry.id, entry.identity or "", str(entry.camera), entry.modality.name.lower(),
+                entry.source,
+            )  # fmt: skip
+            name = ""
+    console.print(table, markup=False)
+
+
+def _as_json(name: str, matches: Matches) -> dict[str, Any]:
+    return {
+        "query": name,
+        "matches": [
+            {
+                "id": entry.id, "score": float(score), "identity": entry.identity, "camera": entry.camera,
+                "modality": entry.modality.name.lower(), "time": entry.time, "source": entry.source,
+            }
+            for score, entry in zip(matches.scores, matches.entries, strict=True)
+        ],
+    }  # fmt: skip

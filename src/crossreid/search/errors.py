@@ -1,0 +1,25 @@
+"""What a gallery refuses: faults of a caller or of a file, in words for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class GalleryError(ValueError):
+    """A gallery that cannot be opened, read or written as asked; the message says what to do about it."""
+
+
+class ModelMismatch(GalleryError):
+    """Embeddings, or a caller, of another model than the gallery's."""
+
+
+class GalleryLocked(GalleryError):
+    """Another process, or this one already, has the gallery open for writing."""
+
+
+def existing(ids: Sequence[str]) -> GalleryError:
+    """The error of adding ids that are there."""
+    others = f" and {len(ids) - 1} more" if len(ids) > 1 else ""
+    return GalleryError(
+        f"the id {ids[0]!r}{others} is in the gallery already; nothing was added. Use upsert to replace, or another id."
+    )

@@ -1,0 +1,111 @@
+"""`crossreid gallery`, as a person types it."""
+
+import json
+
+import numpy as np
+import pytest
+from test_importing import MODEL, features, write_folder
+from typer.testing import CliRunner
+
+from crossreid.cli import app, main
+from crossreid.evaluation.features import save
+
+
+def ran(*arguments):
+    result = CliRunner().invoke(app, ["gallery", *map(str, arguments)])
+    assert result.exit_code == 0, f"{result.output}\n{result.exception!r}"
+    return " ".join(result.output.split())
+
+
+@pytest.fixture
+def told(capsys):
+    """What the command says on standard error where it must fail cleanly."""
+
+    def run(*arguments):
+        with pytest.raises(SystemExit) as ended:
+            main(["gallery", *map(str, arguments)])
+        assert ended.value.code == 2
+        return " ".join(capsys.readouterr().err.split())
+
+    return run
+
+
+def test_a_gallery_from_creation_to_restoring(tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    save(features(), tmp_path / "features.npz")
+    where = tmp_path / "gallery"
+    assert ran("create", where, "--model", MODEL, "--dimension", 24) == f"gallery: {where}"
+    assert "120 added, 120 entries" in ran("add", where, tmp_path / "features.npz", "--model", MODEL)
+    assert "120 added, 120 entries" in ran("add", where, tmp_path / "features.npz", "--model", MODEL, "--upsert")
+    output = ran(
+        "search", where, tmp_path / "features.npz", "--model", MODEL, "--k", 3, "--json", tmp_path / "found.json"
+    )
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert len(found) == 25
+    assert found[0]["query"] == "0000.jpg"
+    assert found[0]["matches"][0]["id"] == "0140.jpg"  # its copy
+    assert found[0]["matches"][0]["score"] == pytest.approx(1, abs=1e-6)
+    assert "0140.jpg" in output
+    asked = ("--id", "0140.jpg", "--id", "0030.jpg", "--camera", 2, "--modality", "visible")
+    ran("search", where, *asked, "--json", tmp_path / "own.json")
+    own = json.loads((tmp_path / "own.json").read_text())
+    assert [one["query"] for one in own] == ["0140.jpg", "0030.jpg"]
+    assert {match["camera"] for one in own for match in one["matches"]} == {2}
+    assert json.loads(ran("stats", where, "--json"))["cameras"] == {"2": 60, "3": 60}
+    assert "entries: 120" in ran("stats", where)
+    assert "hnsw" in ran("index", where, "hnsw", "--option", "m=8", "--option", "ef_search=100")
+    assert "recall@5 1.0000 over 30 queries" in ran("recall", where, "--k", 5, "--queries", 30)
+    ran("snapshot", where, tmp_path / "snapshot")
+    assert "60 deleted, 60 entries" in ran("delete", where, "--camera", 2)
+    kept = features().names[features().cameras == 3][0]
+    assert "1 deleted, 59 entries" in ran("delete", where, "--id", kept, "--id", "unknown")
+    assert "compacted" in ran("compact", where)
+    ran("restore", tmp_path / "snapshot", tmp_path / "back")
+    assert json.loads(ran("stats", tmp_path / "back", "--json"))["entries"] == 120
+
+
+def test_a_folder_of_embeddings_needs_no_words(tmp_path):
+    write_folder(tmp_path / "folder")
+    where = tmp_path / "new.db"
+    assert "20 added, 20 entries" in ran("add", where, tmp_path / "folder")
+    ran("search", where, tmp_path / "folder", "--since", "2023-11-14T22:13:25Z", "--source-prefix", "images/1", "--k", 50,
+        "--json", tmp_path / "found.json")  # fmt: skip
+    # 1.7e9 is 2023-11-14 22:13:20 UTC; every third image has a time.
+    for one in json.loads((tmp_path / "found.json").read_text()):
+        assert {match["id"] for match in one["matches"]} == {f"images/{row}.jpg" for row in (12, 15, 18)}
+    assert "3 deleted, 17 entries" in ran("delete", where, "--until", "2023-11-14T22:13:27Z")
+
+
+def test_faults_are_told_in_one_line(tmp_path, told):
+    write_folder(tmp_path / "folder")
+    where = tmp_path / "gallery"
+    ran("add", where, tmp_path / "folder")
+    save(features(dimension=6), tmp_path / "features.npz")
+    (tmp_path / "broken.npz").write_bytes(b"no features")
+    for arguments, said in (
+        (("stats", tmp_path / "none"), "holds no gallery. Create one"),
+        (("create", where, "--model", "m", "--dimension", 4), "is a gallery already"),
+        (("create", tmp_path / "x", "--model", "m", "--dimension", 4, "--index", "flat"), "expected one of exact, hnsw, ivf-pq"),
+        (("create", tmp_path / "x", "--model", "m", "--dimension", 4, "--option", "links=3"), "expected KEY=NUMBER, of m, "),
+        (("add", where, tmp_path / "folder"), "the id 'images/0.jpg' and 19 more is in the gallery already"),
+        (("add", where, tmp_path / "features.npz"), "does not say which model it is of"),
+        (("add", where, tmp_path / "features.npz", "--model", "other"), f"{MODEL}, and is to be opened for model other"),
+        (("add", where, tmp_path / "features.npz", "--model", MODEL, "--role", "all of them"), "expected gallery, query or all"),
+        (("add", where, tmp_path / "broken.npz", "--model", MODEL), "broken.npz"),
+        (("add", where, tmp_path / "nothing"), "nothing"),
+        (("add", where, tmp_path / "folder", "--model", "other"), "not of --model other"),
+        (("search", where), "expected either QUERIES or --id"),
+        (("search", where, "--id", "unknown"), "has no entry 'unknown'"),
+        (("search", where, "--id", "images/0.jpg", "--modality", "thermal"), "expected visible or infrared"),
+        (("search", where, "--id", "images/0.jpg", "--since", "noon"), "expected ISO 8601"),
+        (("delete", where), "expected either --id or a filter"),
+        (("delete", where, "--id", "a", "--camera", 3), "expected either --id or a filter"),
+        (("index", where, "ivf-pq"), "at least 1000 entries, found 20"),
+        (("snapshot", where, tmp_path / "folder"), "is there already"),
+        (("restore", tmp_path / "folder", tmp_path / "x"), "holds no gallery"),
+    ):  # fmt: skip
+        message = told(*arguments)
+        assert said in message, message
+        assert "Traceback" not in message
+    assert json.loads(ran("stats", where, "--json"))["entries"] == 20
+    assert np.isfinite(json.loads(ran("stats", where, "--json"))["bytes"])
