@@ -7,7 +7,7 @@ from torch import nn
 
 from crossreid.analysis.attention import encoder_title, grad_cam
 from crossreid.data.records import INFRARED, VISIBLE, DataError
-from crossreid.methods import build_method
+from crossreid.methods import OPTIONS, build_method
 from crossreid.methods.method import Network
 from crossreid.methods.variational_distillation import VariationalDistillationOptions
 from crossreid.methods.view_distillation import ViewDistillationOptions
@@ -130,3 +130,20 @@ def test_tokens_are_refused():
     method = method_of("test_vit", last_stride_one=False)
     with pytest.raises(DataError, match=r"network\.encoder\.backbone gives .* tokens, and no map"):
         grad_cam(method, image_of(160, 160), int(VISIBLE), np.ones(method.encoders[0].width))
+
+
+@pytest.mark.parametrize(("given", "streams"), [
+    ({"name": "agw", "backbone": {"non_local": [0, 1, 1, 0]}}, ["encoder"]),
+    ({"name": "implicit_knowledge"}, ["shared"]),
+    ({"name": "implicit_knowledge", "test_features": "both"}, ["shared", "specific"]),
+    ({"name": "variational_distillation", "stages": {"split": 2}}, ["shared", "specific"]),
+])  # fmt: skip
+def test_two_streams_have_a_map_of_each_that_is_tested(given, streams):
+    given = given | {"backbone": {"name": "test_resnet", "weights": "none", **given.get("backbone", {})}}
+    torch.manual_seed(0)
+    method = build_method(OPTIONS[given["name"]](**given), 4).eval()
+    image = torch.randn(3, 64, 32)
+    width = method.embed(image[None], torch.zeros(1, dtype=torch.long)).shape[1]
+    found = grad_cam(method, image, int(INFRARED), np.random.default_rng(0).normal(size=width))
+    assert [encoder_title(one.encoder) for one in found] == streams
+    assert all(one.heat.shape == (4, 2) for one in found)

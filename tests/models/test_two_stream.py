@@ -76,6 +76,8 @@ def test_stems_see_their_own_modality_and_streams_part_where_they_are_told_to():
     after = network(IMAGES, KINDS)
     torch.testing.assert_close(after[0], before[0])
     assert not torch.allclose(after[1], before[1])
+    (alone,) = network(IMAGES, KINDS, 1)
+    assert torch.equal(alone, after[0])
     assert len(network.common) == 2
     assert [len(stream) for stream in network.streams] == [2, 2]
 

@@ -13,6 +13,7 @@ normalises between its encoders and its features is differentiated through that;
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,5 +107,8 @@ def _refuse_tokens(name: str, size: tuple[int, int], image: tuple[int, int]) -> 
 
 
 def encoder_title(name: str) -> str:
-    """What a person calls an encoder: the branch in its module's name, or `encoder` where there is one only."""
-    return " ".join(part for part in name.split(".") if part not in ("network", "encoder", "backbone")) or "encoder"
+    """What a person calls an encoder: the branch or stream in its module's name, or `encoder` where there is one only."""
+    if stream := re.search(r"\bstreams\.(\d)", name):
+        return ("shared", "specific")[int(stream.group(1))]
+    silent = ("network", "encoder", "backbone", "common")
+    return " ".join(part for part in name.split(".") if part not in silent and not part.isdigit()) or "encoder"

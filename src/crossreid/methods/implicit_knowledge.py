@@ -8,7 +8,7 @@ graphs and predictions hand it on to the shared stream, which is what is tested.
 
 f~ takes f_sp's place in L_TGSA and L_CSA where there is a purifier. `paper` is that to the letter. `crossreid` lets no
 gradient into the side that is learnt from, has masks that depend on the image (`Purifier`), and graphs of features of length 1:
-the softmax of raw distances has nearly all of its mass on the farthest sample. `official` has the
+the softmax of raw distances depends on how long features are, and is lowered by shrinking them all. `official` has the
 release's symmetric divergences, its graphs without a diagonal, its spatial masks, and its pseudo-labels in place of the reversal.
 Left out of the release: a second classifier of the specific features, hinges in place of softplus, graphs of half
 visible and half infrared samples in MDR, and weights that change with the size of a batch.
@@ -192,12 +192,12 @@ class ImplicitKnowledge(Method):
 
     def predict(self, images: Tensor, modalities: Tensor) -> tuple[Tensor, Tensor]:
         """The features that are tested, and the shared stream's logits."""
-        shared, specific = self.network(images, modalities)
-        feature = self.shared_neck(self.shared_pooling(shared))
+        maps = self.network(images, modalities, 1 if self.options.test_features == "shared" else 2)
+        feature = self.shared_neck(self.shared_pooling(maps[0]))
         logits = self.shared_classifier(feature)
         if self.options.test_features == "shared":
             return feature, logits
-        both = (F.normalize(part.float(), dim=1) for part in (feature, self._taught(specific)))
+        both = (F.normalize(part.float(), dim=1) for part in (feature, self._taught(maps[1])))
         return concatenate_normalised(list(both)), logits
 
     def _sides(self, images: Tensor, modalities: Tensor) -> Sides:

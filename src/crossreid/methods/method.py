@@ -26,7 +26,8 @@ class Network(nn.Module, ABC):
     @property
     def map_layers(self) -> list[nn.Module]:
         """The modules that give the last feature maps `(B, W, h, w)`: one an encoder, or of two streams one a stream."""
-        return [layer for encoder in self.encoders for layer in encoder.map_layers]
+        streams = (encoder.map_layers if isinstance(encoder, TwoStream) else [encoder] for encoder in self.encoders)
+        return [layer for layers in streams for layer in layers]
 
     @abstractmethod
     def features(self, images: Tensor, modalities: Tensor) -> Tensor:

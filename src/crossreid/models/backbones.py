@@ -73,11 +73,6 @@ class Backbone(nn.Module):
         paths = last_stage(self.network, options.name) if _feature_rows(self.network) else []
         self.last_stage = [f"network.{path}" for path in paths]
 
-    @property
-    def map_layers(self) -> list[nn.Module]:
-        """Itself: what gives the feature map."""
-        return [self]
-
     def forward(self, images: Tensor) -> Tensor:
         maps: Tensor = self.network.forward_features(images)  # type: ignore[operator]
         if maps.ndim == 3:

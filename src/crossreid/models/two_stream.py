@@ -77,12 +77,13 @@ class TwoStream(nn.Module):
         """The ends of the streams, each of which gives a feature map."""
         return [self.get_submodule(path) for path in self.last_stage]
 
-    def forward(self, images: Tensor, modalities: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, images: Tensor, modalities: Tensor, first: int = 2) -> tuple[Tensor, ...]:
+        """The map of each of the `first` streams; where one alone is asked for, the other costs nothing."""
         maps = images
         if len(self.visible_stem):
             (maps,) = by_modality(images, modalities, self._stem)
         maps = self.common(maps)
-        return tuple(stream(maps) for stream in self.streams)
+        return tuple(stream(maps) for stream in list(self.streams)[:first])
 
     def _stem(self, modality: Modality, images: Tensor) -> tuple[Tensor]:
         stem = self.infrared_stem if modality == Modality.INFRARED else self.visible_stem
