@@ -96,7 +96,7 @@ def test_a_run_stops_with_its_study_and_goes_on(base, tmp_path):
 def test_one_run_writes_its_figures(base, tmp_path):
     train_and_score(base, tmp_path / "run")
     results = json.loads((tmp_path / "run" / "results.json").read_text())
-    assert set(results["scores"]) == {"v", "z", "both"}
+    assert set(results["scores"]) == {"v", "z", "both", "not re-ranked", "re-ranked"}
     assert results["steps"] > 0
     assert results["validation"] is not None
 

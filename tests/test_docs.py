@@ -114,6 +114,9 @@ def test_commands_run(page, workplace, monkeypatch):
             arguments = shrunk(arguments)
         result = CliRunner().invoke(app, arguments)
         assert result.exit_code == 0, f"{page.name}: {' '.join(command)}\n{result.output}\n{result.exception!r}"
+    for code in blocks(page, "python"):
+        if "read_embeddings" in code:
+            exec(code, {})  # reads what the commands before it wrote
 
 
 # Options in place of the shown ones, and what is added: a page's world, study and probes in a minute.

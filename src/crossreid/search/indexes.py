@@ -102,7 +102,9 @@ class ServedIndex:
             given = faiss.SearchParametersHNSW(sel=selector, efSearch=max(k, breadth))
         else:
             given = faiss.SearchParametersIVF(sel=selector, nprobe=math.ceil(self.options.nprobe / share))
-        return self.index.search(queries, k, params=given)[1]
+        # Where a program has imported faiss.contrib.torch_utils, `search` is one that takes no parameters.
+        search = getattr(self.index, "search_numpy", self.index.search)
+        return search(queries, k, params=given)[1]
 
 
 def build(
