@@ -178,3 +178,26 @@ def as_two_processes(method, batch):
     found = method.losses(Batch(*(part[:half] for part in batch)))
     method.gather = lambda tensor: tensor
     return found
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_two_streams_take_the_encoders_place(name):
+    """The specific stream feeds the branch of an image's modality, the shared stream the shared branch."""
+    method, batch = method_of(name, stages={"split": 2}, test_features="observation"), batch_of()
+    (network,) = method.encoders
+    with torch.no_grad():
+        maps = network(batch.images, batch.modalities)
+        seen = {stream: v for stream, (v, _) in method.observe(batch.images, batch.modalities).items()}
+        scale = (1 + method.shared.encoder.neck.eps) ** -0.5  # running statistics are 0 and 1
+        torch.testing.assert_close(seen["shared"], scale * maps[0].mean((2, 3)))
+        torch.testing.assert_close(seen["specific"], scale * maps[1].mean((2, 3)))
+    method.train()
+    total(method, batch).backward()
+    assert not [key for key, p in method.named_parameters() if p.requires_grad and p.grad is None]
+
+
+def test_two_streams_with_routing_to_all_or_without_a_split_are_refused():
+    for given in ({"stages": {"split": 2}, "setting": "official"}, {"stages": {"stems": 1}},
+                  {"stages": {"split": 2}, "branches": "shared"}):  # fmt: skip
+        with pytest.raises(ValueError, match=r"two streams need stages\.split"):
+            method_of("variational_distillation", **given)
