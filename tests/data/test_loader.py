@@ -7,8 +7,10 @@ import pytest
 import torch
 from PIL import Image
 
+from crossreid.data.channels import ChannelOptions
 from crossreid.data.loader import DataOptions, TrainLoader, evaluation_batches
 from crossreid.data.records import INFRARED, VISIBLE, DataError, Record
+from crossreid.data.transforms import MEAN, STD
 
 IDENTITIES, EACH = 4, 3
 
@@ -183,3 +185,22 @@ def test_a_bad_image_stops_evaluation_by_its_name(records, tmp_path, workers):
     told = refusal_of(lambda: list(evaluation_batches(records, height=32, width=16, batch=4, workers=workers)))
     assert told.startswith(path)
     assert "Traceback" not in told
+
+
+def test_channels_of_batches_are_drawn_by_seed_epoch_and_step_alone(records, tmp_path):
+    def of(workers=0, seed=3, **channels):
+        options = options_of(tmp_path, workers)
+        augment = options.augment.model_copy(update={"channels": ChannelOptions(**channels)})
+        return TrainLoader(records, options.model_copy(update={"augment": augment}), seed=seed)
+
+    plain, changed = epoch_of(of(), 1), epoch_of(of(exchange=1.0), 1)
+    for before, after in zip(plain, changed, strict=True):
+        infrared = before.modalities == int(INFRARED)
+        assert torch.equal(before.images[infrared], after.images[infrared])
+        raw = after.images[~infrared] * torch.tensor(STD)[:, None, None] + torch.tensor(MEAN)[:, None, None]
+        assert float((raw.amax(1) - raw.amin(1)).max()) < 1e-5, "each shows one channel thrice"
+    everything = {"exchange": 0.5, "grey": 0.3, "erasing": 0.5}
+    whole = epoch_of(of(**everything), 1)
+    assert_same(whole, epoch_of(of(2, **everything), 1))
+    assert_same(whole[2:], epoch_of(of(**everything), 1, 2))
+    assert not torch.equal(whole[0].images, epoch_of(of(seed=4, **everything), 1)[0].images)
