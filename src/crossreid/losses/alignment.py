@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from crossreid.losses.distillation import NO_PAIRS
 from crossreid.losses.metric import euclidean_distances
 
 
@@ -31,10 +32,7 @@ def paired_rows(labels: Tensor, modalities: Tensor) -> tuple[Tensor, Tensor]:
     both = (counts[0] > 0) & (counts[1] > 0)
     sizes = torch.maximum(counts[0], counts[1]) * both
     if not bool(both.any()):
-        raise ValueError(
-            "a batch has no identity in both modalities. Expected P x K batches with K split between them: "
-            "check the training records or use the cross-modal sampler."
-        )
+        raise ValueError(NO_PAIRS)
     owners = torch.repeat_interleave(torch.arange(classes, device=device), sizes)
     places = torch.arange(len(owners), device=device) - (sizes.cumsum(0) - sizes)[owners]
     visible, infrared = (
@@ -134,10 +132,7 @@ def centre_reduction(
     """
     reference = centre_distances(normalised.detach() if stop_gradient else normalised, labels, modalities)
     if not len(reference):
-        raise ValueError(
-            "a batch has no identity in both modalities. Expected P x K batches with K split between them: "
-            "check the training records or use the cross-modal sampler."
-        )
+        raise ValueError(NO_PAIRS)
     return F.softplus(centre_distances(reduced, labels, modalities) - reference).mean()
 
 

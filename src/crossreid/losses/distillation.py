@@ -14,6 +14,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+NO_PAIRS = (
+    "a batch has no identity in both modalities. Expected P x K batches with K split between them: "
+    "check the training records or use the cross-modal sampler."
+)
+
 
 def kl_divergence(p_logits: Tensor, q_logits: Tensor, *, temperature: float = 1.0) -> Tensor:
     """D_KL(P || Q), rows of `(N, C)` logits, averaged over rows; at least 0."""
@@ -51,10 +56,7 @@ def cross_modal_pairs(labels: Tensor, modalities: Tensor) -> tuple[Tensor, Tenso
     pairs = (labels[:, None] == labels[None, :]) & (modalities[:, None] == 0) & (modalities[None, :] == 1)
     visible, infrared = pairs.nonzero(as_tuple=True)
     if len(visible) == 0:
-        raise ValueError(
-            "a batch has no identity in both modalities. Expected P x K batches with K split between them: "
-            "check the training records or use the cross-modal sampler."
-        )
+        raise ValueError(NO_PAIRS)
     return visible, infrared
 
 
