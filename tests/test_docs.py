@@ -216,6 +216,7 @@ def test_the_differences_between_protocols_are_as_shown():
         ("cross-distillation", "view_distillation"),
         ("recipes", "implicit_knowledge"),
         ("idkl", "implicit_knowledge"),
+        ("lambda", "implicit_knowledge"),
     ],
 )
 def test_tables_of_studies_are_those_that_were_measured(study, name):
