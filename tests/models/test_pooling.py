@@ -2,7 +2,7 @@
 
 import torch
 
-from crossreid.models.pooling import GeneralisedMean, Mean, generalised_mean
+from crossreid.models.pooling import GeneralisedMean, generalised_mean
 
 MAPS = torch.rand(2, 3, 4, 5, generator=torch.Generator().manual_seed(0)) - 0.2
 
@@ -17,7 +17,7 @@ def test_it_is_the_root_of_the_mean_of_powers():
 
 def test_p_of_one_is_the_mean_and_a_large_p_the_maximum():
     above = MAPS.clamp_min(1e-6)
-    torch.testing.assert_close(generalised_mean(above, 1.0), Mean()(above))
+    torch.testing.assert_close(generalised_mean(above, 1.0), above.mean((2, 3)))
     assert bool(((generalised_mean(above, 60.0) - above.amax((2, 3))).abs() < 0.1).all())
 
 

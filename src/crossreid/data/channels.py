@@ -16,11 +16,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from crossreid.data.grey import grey_version
 from crossreid.data.records import Modality
 from crossreid.data.transforms import MEAN, STD
 from crossreid.options import Options
-
-_LUMA = (0.299, 0.587, 0.114)
 
 
 class BatchTransform(Protocol):
@@ -59,8 +58,7 @@ class RandomGrey:
 
     def __call__(self, images: Tensor, modalities: Tensor, generator: np.random.Generator) -> Tensor:
         rows = _drawn(len(images), self.probability, generator, images.device) & (modalities == Modality.VISIBLE)
-        luma = (_raw(images) * images.new_tensor(_LUMA)[:, None, None]).sum(1, keepdim=True)
-        return torch.where(rows[:, None, None, None], _normalised(luma.expand(-1, 3, -1, -1)), images)
+        return torch.where(rows[:, None, None, None], grey_version(images), images)
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,9 @@ STD = (0.229, 0.224, 0.225)
 Interpolation = Literal["bilinear", "bicubic"]
 _SCALE = (1 / (255 * np.array(STD))).astype(np.float32)[:, None, None]
 _SHIFT = (np.array(MEAN) / np.array(STD)).astype(np.float32)[:, None, None]
-_LUMA = np.array((0.299, 0.587, 0.114), dtype=np.float32)
+# Rec. 601 luma, as in Pillow's and OpenCV's conversion to grey.
+LUMA = (0.299, 0.587, 0.114)
+_LUMA = np.array(LUMA, dtype=np.float32)
 
 
 @dataclass(frozen=True)

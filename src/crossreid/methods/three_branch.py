@@ -23,13 +23,13 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from crossreid.data.grey import grey_version
 from crossreid.data.loader import Batch
 from crossreid.data.records import Modality
 from crossreid.losses.distillation import cross_modal_pairs, mutual_learning, sinkhorn_distance
 from crossreid.losses.metric import modality_aware_ranking_loss
 from crossreid.methods.method import Encoding, Method
 from crossreid.models.backbones import BackboneOptions
-from crossreid.models.grey import grey_version
 from crossreid.models.heads import (
     Bottleneck,
     BottleneckOptions,

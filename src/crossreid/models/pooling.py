@@ -26,10 +26,3 @@ class GeneralisedMean(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         return generalised_mean(maps, self.p)
-
-
-class Mean(nn.Module):
-    """Average pooling: `(B, C, h, w)` to `(B, C)`."""
-
-    def forward(self, maps: Tensor) -> Tensor:
-        return maps.mean(dim=(2, 3))

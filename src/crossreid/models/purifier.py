@@ -9,8 +9,6 @@ from typing import Literal, NamedTuple
 
 from torch import Tensor, nn
 
-from crossreid.models.pooling import Mean
-
 
 class Purified(NamedTuple):
     """Maps `(B, C, h, w)`: F^ = IN(F), what is kept F+ = m_e F, what is reduced F^- = m_r F^, and F~ of both."""
@@ -35,7 +33,7 @@ class Purifier(nn.Module):
         inner = max(width // reduction, 1)
         self.keep, self.reduce = (
             nn.Sequential(
-                *([_Pooled()] if masks == "pooled" else []),
+                *([nn.AdaptiveAvgPool2d(1)] if masks == "pooled" else []),
                 nn.Conv2d(width, inner, 1, bias=False),
                 nn.ReLU(),
                 nn.Conv2d(inner, width, 1, bias=False),
@@ -54,10 +52,3 @@ class Purifier(nn.Module):
         keep, reduce = self.keep(maps), self.reduce(normalised)
         kept, reduced = keep * maps, reduce * normalised
         return Purified(normalised, kept, reduced, keep * reduced + reduce * kept)
-
-
-class _Pooled(Mean):
-    """The spatial mean, as a map of one place."""
-
-    def forward(self, maps: Tensor) -> Tensor:
-        return super().forward(maps)[:, :, None, None]

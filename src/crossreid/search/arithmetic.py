@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
 from statistics import median
@@ -10,7 +9,7 @@ from statistics import median
 from crossreid.data.loader import planned_batches
 from crossreid.data.records import Record
 from crossreid.search.model import Precision, SearchModel
-from crossreid.training.arithmetic import LIMIT, announces_amx, bf16_gain
+from crossreid.training.arithmetic import bf16_is_broken
 
 WORTH_IT = 1.1
 ALIKE = 0.99
@@ -25,7 +24,7 @@ def faster_precision(model: SearchModel, records: Sequence[Record], *, batch: in
     """
     if model.runtime == "onnx":
         return "float32", "an exported file computes in float32"
-    if model.device.type == "cpu" and announces_amx() and LIMIT not in os.environ and bf16_gain() is None:
+    if model.device.type == "cpu" and bf16_is_broken():
         return "float32", "this processor announces AMX, but bf16 ends in an illegal instruction here"
     seen = model.preprocessing
     first = next(

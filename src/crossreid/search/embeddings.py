@@ -21,6 +21,7 @@ import pyarrow.parquet as parquet
 from safetensors import SafetensorError, safe_open
 
 from crossreid.data.records import DataError, Modality, Record
+from crossreid.search.locking import fsync_folder
 
 EMBEDDINGS, RECORDS, BAD_IMAGES = "embeddings.safetensors", "records.parquet", "bad_images.csv"
 FORMAT = "crossreid-embeddings-1"
@@ -176,11 +177,7 @@ def write_durably(path: Path, pieces: Iterable[bytes]) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-    names = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(names)
-    finally:
-        os.close(names)
+    fsync_folder(path.parent)
 
 
 def as_metadata(facts: Mapping[str, Any]) -> dict[str, str]:

@@ -35,9 +35,14 @@ def announces_amx() -> bool:
     return bool(capabilities.get("amx_bf16"))
 
 
+def bf16_is_broken() -> bool:
+    """Whether bf16 on this CPU would end the process."""
+    return announces_amx() and LIMIT not in os.environ and bf16_gain() is None
+
+
 def refuse_broken_bf16() -> None:
     """Raise where bf16 on this CPU would end the process, as an illegal instruction does without a word."""
-    if announces_amx() and LIMIT not in os.environ and bf16_gain() is None:
+    if bf16_is_broken():
         raise ValueError(
             "training.precision=bf16-mixed: this processor announces AMX, but using it ends in an illegal "
             f"instruction here. Set {LIMIT}={WITHOUT_AMX} in the environment, or use training.precision=32-true."

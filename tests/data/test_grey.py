@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from crossreid.models.grey import grey_version
+from crossreid.data.grey import grey_version
 
 # Of ImageNet (Russakovsky et al., 2015), in the order red, green, blue.
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])

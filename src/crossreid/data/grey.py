@@ -5,10 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from crossreid.data.transforms import MEAN, STD
-
-# Rec. 601 luma, as in Pillow's and OpenCV's conversion to grey.
-LUMA = (0.299, 0.587, 0.114)
+from crossreid.data.transforms import LUMA, MEAN, STD
 
 
 def grey_version(images: Tensor) -> Tensor:
