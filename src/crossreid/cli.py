@@ -12,6 +12,8 @@ import typer
 from crossreid.cli_ablate import app as ablate
 from crossreid.cli_embed import embed, export
 from crossreid.cli_search import app as gallery
+from crossreid.cli_serve import app as keys
+from crossreid.cli_serve import serve
 from crossreid.cli_views import app as views
 from crossreid.terminal import advancing, console, errors, progress_bar
 from crossreid.training.signals import Interrupted
@@ -30,6 +32,8 @@ app.add_typer(views, name="views")
 app.command()(embed)
 app.command()(export)
 app.add_typer(gallery, name="gallery")
+app.command()(serve)
+app.add_typer(keys, name="keys")
 
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the recipe.")]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -16,13 +17,19 @@ MAX_PIXELS = 64_000_000
 _WIDE = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 
 
-def load_image(source: Record | Path, *, at_least: tuple[int, int] | None = None) -> np.ndarray:
-    """An image file as `(H, W, 3)` uint8 RGB.
+class ImageTooLarge(DataError):
+    """More pixels than are decoded."""
 
-    Grey is repeated over the channels, 16-bit values keep their upper 8 bits, CMYK is converted, transparency is laid
-    on white, the EXIF orientation is applied, of an animation the first frame is taken. A record marked
-    `pseudo_infrared` is turned into it, by a generator of its file's name: the same image each time. Of a record with a
-    `box` that part is returned, in coordinates of the upright picture.
+
+class NotAnImage(DataError):
+    """Bytes that begin like none of the formats that are read."""
+
+
+def load_image(source: Record | Path, *, at_least: tuple[int, int] | None = None) -> np.ndarray:
+    """An image file as `(H, W, 3)` uint8 RGB, decoded as `decode` does it.
+
+    A record marked `pseudo_infrared` is turned into it, by a generator of its file's name: the same image each time. Of a
+    record with a `box` that part is returned, in coordinates of the upright picture.
 
     Args:
         at_least: (height, width) that suffice; a larger JPEG is then decoded at a fraction of its size, which is faster.
@@ -37,23 +44,9 @@ def load_image(source: Record | Path, *, at_least: tuple[int, int] | None = None
     try:
         if path.stat().st_size == 0:
             raise DataError(f"{path} is empty (0 bytes). Copy it again, or remove it from the data set.")
-        with Image.open(path) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise DataError(
-                    f"{path} has {image.width} x {image.height} pixels; expected at most {MAX_PIXELS:,}. "
-                    "Crop or shrink it first."
-                )
-            if at_least is not None and box is None and image.format == "JPEG":
-                image.draft(None, (at_least[1], at_least[0]))
-            pixels = np.asarray(_as_rgb(ImageOps.exif_transpose(image)))
+        pixels = decode(path, str(path), at_least=None if box else at_least)
     except FileNotFoundError as error:
         raise DataError(f"{path} not found. Check the root and the lists of the data set.") from error
-    except (UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path} is no image that can be decoded ({type(error).__name__}).") from error
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"{path} cannot be decoded: {error}. It is truncated or damaged; copy it again.") from error
     if box is not None:
         check_box(path, box, pixels.shape[1], pixels.shape[0])
         left, top, right, bottom = box
@@ -61,6 +54,54 @@ def load_image(source: Record | Path, *, at_least: tuple[int, int] | None = None
     if isinstance(source, Record) and source.pseudo_infrared:
         return pseudo_infrared(pixels, np.random.default_rng(zlib.crc32(path.name.encode())))
     return pixels
+
+
+def decode(
+    file: Path | BinaryIO,
+    name: str,
+    *,
+    at_least: tuple[int, int] | None = None,
+    most: int = MAX_PIXELS,
+    formats: tuple[str, ...] | None = None,
+) -> np.ndarray:
+    """An open or a named file as `(H, W, 3)` uint8 RGB.
+
+    Grey is repeated over the channels, 16-bit values keep their upper 8 bits, CMYK is converted, transparency is laid
+    on white, the EXIF orientation is applied, of an animation the first frame is taken.
+
+    Args:
+        name: what errors call the file.
+        at_least: (height, width) that suffice of a JPEG.
+        most: pixels; the size is read before anything is decoded.
+        formats: Pillow's names of those that are read; all that it knows by default.
+
+    Raises:
+        ImageTooLarge: of more than `most` pixels.
+        NotAnImage: of no format, or none of `formats`.
+        DataError: truncated or damaged.
+        FileNotFoundError: a path that is not there.
+    """
+    try:
+        with Image.open(file, formats=formats) as image:
+            if image.width * image.height > most:
+                raise ImageTooLarge(
+                    f"{name} has {image.width} x {image.height} pixels; expected at most {most:,}. Crop or shrink it first."
+                )
+            if at_least is not None and image.format == "JPEG":
+                image.draft(None, (at_least[1], at_least[0]))
+            return np.asarray(_as_rgb(ImageOps.exif_transpose(image)))
+    except FileNotFoundError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise ImageTooLarge(
+            f"{name} has more pixels than any image that is decoded (DecompressionBombError)."
+        ) from error
+    except UnidentifiedImageError as error:
+        raise NotAnImage(f"{name} is no image that can be decoded (UnidentifiedImageError).") from error
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{name} cannot be decoded: {error}. It is truncated or damaged; copy it again.") from error
 
 
 def check_box(path: Path, box: tuple[int, int, int, int], width: int, height: int) -> None:

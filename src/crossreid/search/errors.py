@@ -17,9 +17,13 @@ class GalleryLocked(GalleryError):
     """Another process, or this one already, has the gallery open for writing."""
 
 
-def existing(ids: Sequence[str]) -> GalleryError:
+class EntryExists(GalleryError):
+    """An id that is to be added is there already."""
+
+
+def existing(ids: Sequence[str]) -> EntryExists:
     """The error of adding ids that are there."""
     others = f" and {len(ids) - 1} more" if len(ids) > 1 else ""
-    return GalleryError(
-        f"the id {ids[0]!r}{others} is in the gallery already; nothing was added. Use upsert to replace, or another id."
+    return EntryExists(
+        f"the id {ids[0]!r}{others} is in the gallery already; nothing was added. Use upsert (over HTTP: replace) or another id."
     )

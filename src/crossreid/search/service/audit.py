@@ -1,0 +1,64 @@
+"""The audit log: who searched for what, and what they were shown. One JSON object a line, one file a day (UTC).
+
+A line is written before its answer is sent; where it cannot be written there is no answer. It survives the death of the
+process, not a power failure of the last moments.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Mapping
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+
+class Audit:
+    """Appends to `FOLDER/audit-YYYY-MM-DD.jsonl`, files that only their owner can read. Safe to call from any thread."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self._lock = threading.Lock()
+        self._day: date | None = None
+        self._file = -1
+
+    def write(self, action: str, facts: Mapping[str, Any]) -> None:
+        """Append a line. Raises `OSError` where the disk does not take it."""
+        now = datetime.now(UTC)
+        line = json.dumps({"time": now.isoformat(timespec="milliseconds"), "action": action, **facts}) + "\n"
+        with self._lock:
+            if now.date() != self._day:
+                self._open(now.date())
+            written = os.write(self._file, line.encode())
+            if written != len(line.encode()):
+                raise OSError(f"the audit log in {self.folder} took {written} of {len(line)} bytes; free its disk.")
+
+    def forget(self, days: int) -> int:
+        """Delete the files of days that ended longer ago than `days`; how many."""
+        count = 0
+        for path in self.folder.glob("audit-*.jsonl"):
+            try:
+                day = date.fromisoformat(path.stem.removeprefix("audit-"))
+            except ValueError:
+                continue  # not ours
+            if day < datetime.now(UTC).date() - timedelta(days=days):
+                path.unlink(missing_ok=True)
+                count += 1
+        return count
+
+    def close(self) -> None:
+        with self._lock:
+            if self._file >= 0:
+                os.close(self._file)
+            self._file, self._day = -1, None
+
+    def _open(self, day: date) -> None:
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+        path = self.folder / f"audit-{day.isoformat()}.jsonl"
+        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._day = day

@@ -1,0 +1,235 @@
+"""What a request passes before any of it is believed: who asks, how often, how much, how slowly, from which page.
+
+Plain ASGI around the application, because the key must be known before a body is read, and a body must have come, whole
+and in time, before anything waits for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+import uuid
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from starlette.datastructures import Headers
+from starlette.responses import Response
+
+from crossreid.search.service.audit import Audit
+from crossreid.search.service.keys import Key, Keys
+from crossreid.search.service.metrics import Metrics
+from crossreid.search.service.refusals import Refusal, answer
+from crossreid.search.service.settings import ROLES, Settings
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+ANYONE = Key("insecure", ROLES, "", "")
+_OPEN = ("/", "/openapi.json", "/v1/health")
+_BUCKETS = 10_000
+_LINGER = 2.0  # seconds in which what a refused client still sends is thrown away, so that it reads the refusal
+_WRONG_KEYS = (0.2, 10)  # a second, at once: of an address
+_HEADERS = (
+    (b"cache-control", b"no-store"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (
+        b"content-security-policy",
+        b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
+        b"form-action 'none'; base-uri 'none'; frame-ancestors 'none'",
+    ),
+)
+
+
+class Buckets:
+    """Token buckets by name: `rate` a second, `burst` at once. The names longest unheard of are forgotten."""
+
+    def __init__(self) -> None:
+        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def wait(self, name: str, rate: float, burst: float) -> float:
+        """Take a token: 0, or the seconds until there is one, and then none is taken."""
+        left = self.left(name, rate, burst)
+        if left < 1:
+            return (1 - left) / rate
+        self._left[name] = (left - 1, time.monotonic())
+        self._left.move_to_end(name)
+        if len(self._left) > _BUCKETS:
+            self._left.popitem(last=False)
+        return 0.0
+
+    def left(self, name: str, rate: float, burst: float) -> float:
+        """The tokens that there are."""
+        left, at = self._left.get(name, (burst, 0.0))
+        return min(burst, left + rate * (time.monotonic() - at))
+
+
+class Guard:
+    """The application behind its gate. `keys` None serves anyone, who then must come from this machine's own pages."""
+
+    def __init__(self, app: Any, settings: Settings, keys: Keys | None, audit: Audit, metrics: Metrics) -> None:
+        self.app, self.settings, self.keys, self.audit, self.metrics = app, settings, keys, audit, metrics
+        self._buckets = Buckets()
+        self._serving = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        scope["state"]["request"] = uuid.uuid4().hex
+        began = time.monotonic()
+        status = 500
+
+        async def sending(message: MutableMapping[str, Any]) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                request = scope["state"]["request"].encode()
+                message["headers"] = [*message.get("headers", ()), *_HEADERS, (b"x-request-id", request)]
+            async with asyncio.timeout(self.settings.answer_seconds):  # a client that does not read is let go
+                await send(message)
+
+        self._serving += 1
+        self.metrics.in_flight.set(self._serving)
+        try:
+            incoming = _Incoming(receive)
+            try:
+                self._admit(scope)
+                body = await self._body(Headers(scope=scope), incoming)
+                began = time.monotonic()
+            except Refusal as refusal:
+                await self._refuse(refusal, scope, incoming, sending)
+                return
+            await self.app(scope, _replayed(body, receive), sending)
+        finally:
+            self._serving -= 1
+            self.metrics.in_flight.set(self._serving)
+            route = getattr(scope.get("route"), "path", "other")
+            self.metrics.requests.labels(_known(scope["method"]), route, str(status)).inc()
+            self.metrics.seconds.labels(route).observe(time.monotonic() - began)
+
+    def _admit(self, scope: Scope) -> None:
+        """Know who asks, as `scope["state"]["key"]`. Raises `Refusal`."""
+        headers, path = Headers(scope=scope), scope["path"]
+        address = (scope.get("client") or ("unknown", 0))[0]
+        scope["state"]["address"] = address
+        if self._serving > self.settings.in_flight:
+            raise Refusal(429, "the service is busy; ask again in a second.", {"Retry-After": "1"})
+        if self.keys is None:
+            self._refuse_other_pages(headers)
+        if path in _OPEN or path.startswith("/page/"):
+            return
+        key = ANYONE if self.keys is None else self._key_of(headers, address)
+        scope["state"]["key"] = key
+        if self.settings.rate:
+            reads = scope["method"] in ("GET", "HEAD")
+            rate = self.settings.rate * (10 if reads else 1)
+            wait = self._buckets.wait(f"{'reads' if reads else 'asks'} {key.name}", rate, 2 * rate)
+            if wait:
+                raise _slower(wait, f"{rate:g} requests of this kind a second")
+
+    def _key_of(self, headers: Headers, address: str) -> Key:
+        assert self.keys is not None
+        name = f"wrong {address}"
+        if self._buckets.left(name, *_WRONG_KEYS) < 1:
+            raise _slower(1 / _WRONG_KEYS[0], "so many wrong keys")
+        scheme, _, given = headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not given:
+            raise Refusal(
+                401, "expected the header `Authorization: Bearer KEY`. Whoever runs the service gives keys.",
+                {"WWW-Authenticate": "Bearer"},
+            )  # fmt: skip
+        key = self.keys.find(given.strip())
+        if key is None:
+            self._buckets.wait(name, *_WRONG_KEYS)
+            self.audit.write("unknown key", {"address": address})
+            raise Refusal(
+                401, "the key is unknown, or has expired. Ask whoever runs the service for another.",
+                {"WWW-Authenticate": "Bearer"},
+            )  # fmt: skip
+        return key
+
+    @staticmethod
+    def _refuse_other_pages(headers: Headers) -> None:
+        """Without keys, a page of another site that is open in the same browser must not ask in its user's name."""
+        host = headers.get("host", "")
+        name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
+        if name.strip("[]").lower() not in ("localhost", "127.0.0.1", "::1"):
+            raise Refusal(403, f"host {host[:100]!r}: without keys the service answers to localhost only.")
+        origin = headers.get("origin")
+        if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none") or (
+            origin is not None and origin.partition("://")[2] != host
+        ):
+            raise Refusal(403, "without keys the service answers to its own page only; start it with --keys.")
+
+    async def _body(self, headers: Headers, incoming: _Incoming) -> bytes:
+        """All of the request's body. Raises `Refusal` where it is too long or does not come in time."""
+        most, seconds = self.settings.max_bytes, self.settings.seconds
+        too_large = Refusal(413, f"expected a request of at most {most:,} bytes; send fewer or smaller images.")
+        length = headers.get("content-length", "0")
+        if length.isdecimal() and int(length) > most:
+            raise too_large
+        parts: list[bytes] = []
+        total = 0
+        try:
+            async with asyncio.timeout(seconds):
+                while not incoming.ended:
+                    parts.append(await incoming.part())
+                    total += len(parts[-1])
+                    if total > most:
+                        raise too_large
+        except TimeoutError as error:
+            raise Refusal(408, f"the request did not come within {seconds:g} seconds; send it faster.") from error
+        return b"".join(parts)
+
+    async def _refuse(self, refusal: Refusal, scope: Scope, incoming: _Incoming, send: Send) -> None:
+        # A client that still sends would otherwise find its connection reset, and never read why.
+        with contextlib.suppress(TimeoutError, Refusal):
+            async with asyncio.timeout(_LINGER):
+                while not incoming.ended and refusal.status != 408:
+                    await incoming.part()
+        headers = {**(refusal.headers or {}), "Connection": "close"}
+        response: Response = answer(refusal.status, refusal.message, headers)
+        await response(scope, incoming.receive, send)
+
+
+class _Incoming:
+    """A request's body, part by part."""
+
+    def __init__(self, receive: Receive) -> None:
+        self.receive, self.ended = receive, False
+
+    async def part(self) -> bytes:
+        message = await self.receive()
+        if message["type"] == "http.disconnect":
+            self.ended = True
+            raise Refusal(400, "the connection ended before the request did.")
+        self.ended = not message.get("more_body", False)
+        return bytes(message.get("body", b""))
+
+
+def _replayed(body: bytes, receive: Receive) -> Receive:
+    """A `receive` that gives a body that has come already, and then what the server says."""
+    given = False
+
+    async def again() -> MutableMapping[str, Any]:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return again
+
+
+def _slower(wait: float, allowed: str) -> Refusal:
+    seconds = max(1, round(wait + 0.5))
+    return Refusal(429, f"more than {allowed}; ask again in {seconds} s.", {"Retry-After": str(seconds)})
+
+
+def _known(method: str) -> str:
+    return method if method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS") else "other"

@@ -1,0 +1,136 @@
+"""The service as an object: a model, a gallery and what stands around them, with what every route asks of it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+import torch
+from fastapi import Request
+from torch import Tensor
+
+from crossreid.search.entries import Entry, Filter, Matches
+from crossreid.search.gallery import Gallery
+from crossreid.search.model import SearchModel
+from crossreid.search.service.attending import Explainer
+from crossreid.search.service.audit import Audit
+from crossreid.search.service.batching import Batcher
+from crossreid.search.service.housekeeping import Housekeeping
+from crossreid.search.service.metrics import Metrics
+from crossreid.search.service.pictures import Kept, Pictures
+from crossreid.search.service.refusals import Refusal
+from crossreid.search.service.schemas import first
+from crossreid.search.service.settings import Role, Settings
+from crossreid.search.service.uploads import Query, embed_queries
+
+Found = TypeVar("Found")
+_log = logging.getLogger("crossreid.service")
+
+
+class Asked(NamedTuple):
+    """A search: an embedding `(D,)`, how many matches, among which entries."""
+
+    embedding: np.ndarray
+    k: int
+    filter: Filter
+
+
+class Service:
+    """One model, one gallery that it has open for writing, one audit log. `running` starts what works beside requests."""
+
+    def __init__(
+        self, model: SearchModel, gallery: Gallery, settings: Settings, explainer: Explainer | None = None
+    ) -> None:
+        self.model, self.gallery, self.settings, self.explainer = model, gallery, settings, explainer
+        self.metrics = Metrics()
+        self.audit = Audit(settings.state / "audit")
+        self.kept = Kept(settings.state / "images.sqlite") if settings.keep_images else None
+        self.pictures = Pictures(settings.images, self.kept)
+        self.housekeeping = Housekeeping(gallery, self.kept, self.audit, settings, self.metrics)
+        self._decoders = ThreadPoolExecutor(settings.workers, thread_name_prefix="decode")
+        self._threads = ThreadPoolExecutor(8, thread_name_prefix="gallery")
+        self._embedder: Batcher[Query, np.ndarray] = Batcher(
+            lambda queries: embed_queries(model, queries),
+            most=settings.batch, wait=settings.batch_wait, waiting=4 * settings.in_flight, size=len,
+            observe=self.metrics.batches.observe, name="embed",
+        )  # fmt: skip
+        self._searcher: Batcher[Asked, Matches] = Batcher(
+            self._search, most=64, wait=0.0, waiting=4 * settings.in_flight, observe=self.metrics.searches.observe,
+            name="search",
+        )  # fmt: skip
+
+    @asynccontextmanager
+    async def running(self, _app: Any = None) -> AsyncIterator[None]:
+        """Serve; at the end wait for what is in hand, and close the gallery."""
+        self._embedder.start()
+        self._searcher.start()
+        self.housekeeping.start()
+        try:
+            yield
+        finally:
+            await self._embedder.stop()
+            await self._searcher.stop()
+            await asyncio.to_thread(self.close)
+
+    def close(self) -> None:
+        """Give back threads and files, the gallery's too."""
+        self.housekeeping.stop()
+        self._decoders.shutdown(wait=True)
+        self._threads.shutdown(wait=True)
+        if self.kept is not None:
+            self.kept.close()
+        self.audit.close()
+        self.gallery.close()
+
+    async def decode(self, convert: Callable[..., Found], *arguments: Any) -> Found:
+        """Run something that decodes images, as many at a time as there are workers."""
+        return await asyncio.get_running_loop().run_in_executor(self._decoders, convert, *arguments)
+
+    async def thread(self, function: Callable[..., Found], *arguments: Any) -> Found:
+        """Run something that waits for a disk or a database."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
+
+    async def embed(self, images: Sequence[Tensor], modality: int, *, as_set: bool) -> np.ndarray:
+        """Transformed images `(3, H, W)` to embeddings `(n, D)`, or as a set to `(1, D)`, with whoever else asks now."""
+        what = "set" if as_set and len(images) > 1 else "images"
+        modalities = torch.full((len(images),), modality, dtype=torch.int64)
+        return await self._embedder.submit(Query(torch.stack(list(images)), modalities, what))  # type: ignore[arg-type]
+
+    async def search(self, embedding: np.ndarray, k: int, filter: Filter) -> Matches:
+        return await self._searcher.submit(Asked(embedding, k, filter))
+
+    def _search(self, asked: list[Asked]) -> list[Matches]:
+        """Queries with one filter are compared together, for the largest k of them."""
+        found: list[Matches | None] = [None] * len(asked)
+        for filter in dict.fromkeys(each.filter for each in asked):
+            places = [place for place, each in enumerate(asked) if each.filter == filter]
+            queries = np.stack([asked[place].embedding for place in places])
+            matches = self.gallery.search(queries, max(asked[place].k for place in places), filter)
+            for place, own in zip(places, matches, strict=True):
+                found[place] = first(own, asked[place].k)
+        return [each for each in found if each is not None]
+
+    async def entries(self, ids: Sequence[str]) -> list[Entry]:
+        """Entries with their embeddings. Raises `Refusal` (404) naming the first id that there is not."""
+        found = await self.thread(self.gallery.get, ids)
+        for id, entry in zip(ids, found, strict=True):
+            if entry is None:
+                raise Refusal(404, f"the gallery has no entry {id[:200]!r}; it may have been deleted.")
+        return [entry for entry in found if entry is not None]
+
+    def require(self, request: Request, role: Role) -> None:
+        """Raises `Refusal` (403) where the request's key lacks the role."""
+        key = request.state.key
+        if not key.may(role):
+            self.told(request, "refused", needs=role, path=request.url.path)
+            raise Refusal(403, f"the key {key.name!r} may {', '.join(key.roles)}, and this needs {role}.")
+
+    def told(self, request: Request, action: str, **facts: Any) -> None:
+        """Write into the audit log what a request did; without that it is not answered."""
+        state = request.state
+        self.audit.write(action, {"request": state.request, "key": state.key.name, "address": state.address, **facts})
