@@ -53,7 +53,6 @@ def routes(service: Service) -> APIRouter:
     """The routes of a service."""
     router = APIRouter(responses=REFUSALS)
     settings, gallery, model = service.settings, service.gallery, service.model
-    scheme = HTTPBearer(auto_error=False, description="A key that `crossreid keys add` made.")
 
     any_key = [Depends(HTTPBearer(auto_error=False, description="A key that `crossreid keys add` made."))]
 

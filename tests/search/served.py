@@ -1,0 +1,89 @@
+"""The service as it runs: a small model, a gallery of rendered people, uvicorn on a port of its own in a thread."""
+
+import asyncio
+import json
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+from small_model import recipe_of, write_run
+
+from crossreid.data.synthetic import synthesise
+from crossreid.search import add_folder, open_gallery, open_model
+from crossreid.search.bulk import embed_records
+from crossreid.search.service.app import create_app
+from crossreid.search.service.attending import Explainer
+from crossreid.search.service.keys import Keys
+from crossreid.search.service.running import Where, server
+from crossreid.search.service.service import Service
+from crossreid.search.service.settings import Settings
+from crossreid.search.sources import source_records
+
+
+@dataclass(frozen=True)
+class Place:
+    """A run, a rendered world of four people and a gallery of its images."""
+
+    run: Path
+    world: Path
+    gallery: Path
+
+    @property
+    def images(self):
+        return sorted(self.world.glob("images/*/*.jpg"))
+
+
+@dataclass(frozen=True)
+class Served:
+    url: str
+    service: Service
+    place: Place
+
+    def client(self, key=None, **options):
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        return httpx.Client(base_url=self.url, headers=headers, timeout=30, **options)
+
+    def audit(self):
+        lines = []
+        for path in sorted(self.service.audit.folder.glob("*.jsonl")):
+            lines += [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        return lines
+
+
+def make_place(folder, method="variational_distillation"):
+    """What `crossreid train`, `synth`, `embed` and `gallery add` would leave."""
+    place = Place(folder / "run", folder / "world", folder / "gallery")
+    write_run(place.run, recipe_of(method))
+    synthesise(place.world, "manifest", 4, 0, images_per_camera=2, size=(64, 32))
+    model = open_model(place.run)
+    records = source_records(str(place.world))
+    embed_records(model, records, folder / "embeddings", precision="float32", workers=0)
+    with open_gallery(place.gallery, model=model.fingerprint, dimension=model.dimension) as gallery:
+        add_folder(gallery, folder / "embeddings")
+    return place
+
+
+@contextmanager
+def served(place, state, *, keys=None, model=None, explain=True, **settings):
+    """The service of a place, with what its operator decides in `settings`, until the block ends."""
+    given = Settings(**{"images": (place.world,), "state": state, "rate": 0, "workers": 2, **settings})
+    model = model or open_model(place.run)
+    gallery = open_gallery(place.gallery, model=model.fingerprint)
+    service = Service(model, gallery, given, Explainer(place.run, "best", None) if explain else None)
+    running = server(create_app(service, None if keys is None else Keys(keys)), Where(port=0), given)
+    thread = threading.Thread(target=lambda: asyncio.run(running.serve()))
+    thread.start()
+    try:
+        while not running.started:
+            assert thread.is_alive()
+            time.sleep(0.005)
+        port = running.servers[0].sockets[0].getsockname()[1]
+        yield Served(f"http://127.0.0.1:{port}", service, place)
+    finally:
+        running.should_exit = True
+        thread.join(30)
+        service.close()
+        assert not thread.is_alive()

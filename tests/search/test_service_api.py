@@ -1,0 +1,327 @@
+"""What the service answers, asked over HTTP; what is right is told by the library, called beside it."""
+
+import hashlib
+import io
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from served import make_place, served
+
+from crossreid.data.images import load_image
+from crossreid.search import Filter, open_gallery, open_model
+from crossreid.search.export import export_onnx
+from crossreid.search.service.keys import add_key, remove_key
+from crossreid.search.service.running import open_for_service
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    return make_place(tmp_path_factory.mktemp("place"))
+
+
+@pytest.fixture(scope="module")
+def running(place, tmp_path_factory):
+    state = tmp_path_factory.mktemp("state")
+    with served(place, state, keep_images=True) as found:
+        yield found
+
+
+@pytest.fixture
+def client(running):
+    with running.client() as opened:
+        yield opened
+
+
+def embedded(running, paths, modality):
+    """What the library makes of images: one embedding of each, and one of all together."""
+    model = running.service.model
+    images = torch.stack([model.transform(load_image(path)) for path in paths])
+    modalities = torch.full((len(paths),), modality)
+    return model.embed(images, modalities).numpy(), model.embed_sets(images, modalities, [range(len(paths))]).numpy()
+
+
+def files(paths, field="images"):
+    return [(field, (path.name, path.read_bytes(), "image/jpeg")) for path in paths]
+
+
+def ids_of(answer):
+    assert answer.status_code == 200, answer.text
+    return [match["entry"]["id"] for match in answer.json()["matches"]]
+
+
+def test_an_image_finds_what_the_library_finds(running, client):
+    path = running.place.images[5]
+    rows, _ = embedded(running, [path], 0)
+    (expected,) = running.service.gallery.search(rows, 7, Filter(cameras=(2, 3)))
+    answer = client.post(
+        "/v1/search/images", files=files([path]), data={"k": 7, "filter_camera": [2, 3], "modality": "visible"}
+    )
+    assert ids_of(answer) == list(expected.ids)
+    found = answer.json()
+    np.testing.assert_allclose([match["score"] for match in found["matches"]], expected.scores, atol=1e-5)
+    assert [match["rank"] for match in found["matches"]] == list(range(1, 8))
+    assert found["model"] == running.service.model.fingerprint
+    assert {match["entry"]["camera"] for match in found["matches"]} <= {2, 3}
+
+
+def test_several_images_are_one_tracklet(running, client):
+    paths = running.place.images[:3]
+    _, (mean,) = embedded(running, paths, 1)
+    (expected,) = running.service.gallery.search(mean[None], 5)
+    answer = client.post("/v1/search/images", files=files(paths), data={"k": 5, "modality": "infrared"})
+    assert ids_of(answer) == list(expected.ids)
+    assert answer.json()["query"] == {"images": 3, "ids": []}
+
+
+def test_an_entry_asks_and_is_not_its_own_answer(running, client):
+    gallery = running.service.gallery
+    first, second = gallery.sample(2, 3)
+    (expected,) = gallery.search(first.embedding[None], 6)
+    assert expected.ids[0] == first.id
+    assert ids_of(client.post("/v1/search/ids", json={"ids": [first.id], "k": 5})) == list(expected.ids[1:])
+    itself = client.post("/v1/search/ids", json={"ids": [first.id], "k": 6, "include_queried": True})
+    assert ids_of(itself) == list(expected.ids)
+    mean = (first.embedding + second.embedding) / 2
+    (expected,) = gallery.search(mean[None], 7)
+    wanted = [id for id in expected.ids if id not in (first.id, second.id)][:5]
+    assert ids_of(client.post("/v1/search/ids", json={"ids": [first.id, second.id], "k": 5})) == wanted
+
+
+def test_filters_hold_together_and_impossible_ones_are_refused(running, client):
+    entry = running.service.gallery.sample(1)[0]
+    conditions = {"identity": entry.identity, "modality": "infrared", "source_prefix": str(running.place.world)}
+    answer = client.post("/v1/search/ids", json={"ids": [entry.id], "k": 50, "filter": conditions})
+    entries = [match["entry"] for match in answer.json()["matches"]]
+    assert entries
+    assert {(each["identity"], each["modality"]) for each in entries} == {(entry.identity, "infrared")}
+    for wrong in (
+        {"since": "yesterday"},
+        {"since": "2026-01-02", "until": "2026-01-01"},
+        {"cameras": [-1]},
+        {"colour": "red"},
+    ):
+        refused = client.post("/v1/search/ids", json={"ids": [entry.id], "filter": wrong})
+        assert refused.status_code == 422
+        assert refused.json()["error"]["code"] == "invalid"
+
+
+def test_enrolled_images_are_found_shown_and_deleted_with_their_copies(running, client, tmp_path):
+    rng = np.random.default_rng(0)
+    path = tmp_path / "new.png"
+    Image.fromarray(rng.integers(0, 255, (700, 350, 3), dtype=np.uint8)).save(path)
+    given = {"id": "new/1", "identity": "zoë", "camera": 9, "time": "2026-11-21T10:00:00+01:00", "source": "door"}
+    assert client.post("/v1/entries", files=files([path]), data=given).json() == {"ids": ["new/1"]}
+    again = client.post("/v1/entries", files=files([path]), data=given)
+    assert again.status_code == 409
+    assert "'new/1'" in again.json()["error"]["message"]
+    assert client.post("/v1/entries", files=files([path]), data={**given, "replace": True}).status_code == 201
+    assert client.get("/v1/entry", params={"id": "new/1"}).json() == {
+        "id": "new/1", "identity": "zoë", "camera": 9, "modality": "visible", "time": "2026-11-21T09:00:00Z",
+        "source": "door", "image": True,
+    }  # fmt: skip
+    assert ids_of(client.post("/v1/search/images", files=files([path]), data={"k": 1})) == ["new/1"]
+    shown = client.get("/v1/image", params={"id": "new/1", "size": 1024})
+    assert Image.open(io.BytesIO(shown.content)).size == (256, 512)  # a small copy, not what was sent
+    assert client.post("/v1/entries/delete", json={"ids": ["new/1", "unknown"]}).json() == {"deleted": 1}
+    assert client.get("/v1/entry", params={"id": "new/1"}).status_code == 404
+    assert client.get("/v1/image", params={"id": "new/1"}).status_code == 404
+    assert client.post("/v1/search/ids", json={"ids": ["new/1"]}).status_code == 404
+    assert list(running.service.kept.ids()) == []
+
+
+def test_what_is_deleted_by_a_filter_leaves_no_copy_and_compacting_no_byte(running, client):
+    source = "only-here-0c1f"
+    paths = running.place.images[:2]
+    made = client.post("/v1/entries", files=files(paths), data={"source": source, "camera": 77}).json()["ids"]
+    assert len(set(made)) == 2
+    folders = (running.place.gallery, running.service.settings.state)
+
+    def holding():
+        marks = (source.encode(), made[0].encode())
+        every = [path for folder in folders for path in folder.rglob("*") if path.is_file() and path.suffix != ".jsonl"]
+        return [path.name for path in every if any(mark in path.read_bytes() for mark in marks)]
+
+    assert holding()
+    assert client.post("/v1/entries/delete", json={"filter": {"cameras": [77]}}).json() == {"deleted": 2}
+    assert list(running.service.kept.ids()) == []
+    assert client.post("/v1/compact").json()["bytes"] > 0
+    assert holding() == []
+
+
+def test_an_empty_filter_deletes_nothing(running, client):
+    before = client.get("/v1/stats").json()["entries"]
+    for which in ({}, {"filter": {}}, {"ids": ["a"], "filter": {"cameras": [1]}}, {"filter": {"source_prefix": ""}}):
+        assert client.post("/v1/entries/delete", json=which).status_code == 422
+    assert client.get("/v1/stats").json()["entries"] == before == len(running.service.gallery)
+
+
+def test_images_are_shown_without_what_a_camera_wrote_and_only_from_below_the_roots(running, client, tmp_path):
+    world = running.place.world
+    path = world / "images" / "with-exif.jpg"
+    exif = Image.Exif()
+    exif[0x010E] = "taken at home"
+    Image.new("RGB", (40, 80), "red").save(path, exif=exif)
+    outside = tmp_path / "secret.jpg"
+    Image.new("RGB", (40, 80), "blue").save(outside)
+    (world / "link.jpg").symlink_to(outside)
+    client.post("/v1/entries", files=files([path]), data={"id": "inside", "source": str(path)})
+    for name, source in (
+        ("outside", str(outside)),
+        ("up", f"{world}/../../../etc/hostname"),
+        ("link", str(world / "link.jpg")),
+    ):
+        client.post("/v1/entries", files=files([path]), data={"id": name, "source": source})
+    ids = ["inside", "outside", "up", "link"]
+    running.service.kept.delete(ids)  # so that the files have to do
+    shown = [client.get("/v1/image", params={"id": id}) for id in ids]
+    assert [answer.status_code for answer in shown] == [200, 404, 404, 404]
+    assert shown[0].headers["content-type"] == "image/jpeg"
+    assert b"taken at home" not in shown[0].content
+    client.post("/v1/entries/delete", json={"ids": ids})
+
+
+def test_attention_lays_maps_of_both_images(running, client):
+    path = running.place.images[0]
+    entry = next(each for each in running.service.gallery.sample(30) if each.modality == 1)
+    (row,), _ = embedded(running, [path], 0)
+    answer = client.post("/v1/attention", files=files([path], "image"), data={"id": entry.id, "modality": "visible"})
+    assert answer.status_code == 200, answer.text
+    found = answer.json()
+    assert found["similarity"] == pytest.approx(float(row @ entry.embedding), abs=1e-4)
+    assert [each["encoder"] for each in found["query"]["maps"]] == ["visible", "shared"]
+    assert [each["encoder"] for each in found["match"]["maps"]] == ["infrared", "shared"]
+    heat = np.array(found["query"]["maps"][0]["heat"])
+    assert heat.ndim == 2
+    assert heat.min() >= 0
+    stored = client.post("/v1/attention", data={"id": entry.id, "query_id": str(path)})
+    assert stored.json()["similarity"] == pytest.approx(found["similarity"], abs=1e-4)
+    assert client.post("/v1/attention", data={"id": entry.id}).status_code == 422
+
+
+def test_many_at_once_get_their_own_answers(running):
+    paths = running.place.images
+    rows, _ = embedded(running, paths, 0)
+    expected = [matches.ids for matches in running.service.gallery.search(rows, 3)]
+
+    def ask(path):
+        with running.client() as client:
+            return tuple(ids_of(client.post("/v1/search/images", files=files([path]), data={"k": 3})))
+
+    before = batches(running)
+    with ThreadPoolExecutor(16) as threads:
+        assert list(threads.map(ask, paths)) == expected
+    passes, images = (now - then for now, then in zip(batches(running), before, strict=True))
+    assert images == len(paths)
+    assert passes < len(paths)  # some of them together
+
+
+def batches(running):
+    found = running.service.metrics.registry.get_sample_value
+    return found("crossreid_batch_images_count"), found("crossreid_batch_images_sum")
+
+
+def test_the_audit_log_says_who_searched_for_what_and_what_was_shown(running, client):
+    path = running.place.images[1]
+    answer = client.post("/v1/search/images", files=files([path]), data={"k": 2, "filter_modality": "infrared"})
+    line = next(line for line in running.audit() if line.get("request") == answer.headers["x-request-id"])
+    assert line["action"] == "search"
+    assert line["key"] == "insecure"
+    assert line["sha256"] == [hashlib.sha256(path.read_bytes()).hexdigest()]
+    assert line["filter"] == {"modality": "infrared"}
+    assert line["shown"] == ids_of(answer)
+    (file,) = running.service.audit.folder.glob("*.jsonl")
+    assert file.stat().st_mode & 0o077 == 0
+
+
+def test_metrics_count_answers_and_name_nobody(running, client):
+    client.get("/v1/entry", params={"id": "somebody"})
+    text = client.get("/metrics").text
+    assert 'crossreid_requests_total{method="GET",route="/v1/entry",status="404"}' in text
+    assert f"crossreid_gallery_entries {float(len(running.service.gallery))}" in text
+    assert "somebody" not in text
+
+
+def test_the_document_describes_every_route_and_its_refusals(client):
+    document = client.get("/openapi.json").json()
+    assert {
+        "/v1/health", "/v1/about", "/v1/stats", "/v1/sample", "/v1/entry", "/v1/image", "/v1/search/images",
+        "/v1/search/ids", "/v1/attention", "/v1/entries", "/v1/entries/delete", "/v1/compact", "/metrics",
+    } == set(document["paths"])  # fmt: skip
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            assert "4XX" in operation["responses"], path
+
+
+def test_roles_are_held_and_keys_are_taken_back(place, running, tmp_path):
+    # The gallery is one process's, so that a second service of it in this one shares what the first has open.
+    keys = tmp_path / "keys.json"
+    given = {role: add_key(keys, f"{role} desk", [role]) for role in ("search", "enrol", "admin")}
+    model = running.service.model
+    own = place.__class__(place.run, place.world, tmp_path / "gallery")
+    with open_gallery(own.gallery, model=model.fingerprint, dimension=model.dimension):
+        pass
+    path = place.images[0]
+
+    def asks(client):
+        return {
+            "stats": client.get("/v1/stats"),
+            "search": client.post("/v1/search/images", files=files([path])),
+            "enrol": client.post("/v1/entries", files=files([path])),
+            "delete": client.post("/v1/entries/delete", json={"ids": ["x"]}),
+            "about": client.get("/v1/about"),
+            "metrics": client.get("/metrics"),
+        }
+
+    may = {
+        "search": {"stats", "search", "about", "metrics"},
+        "enrol": {"enrol", "about", "metrics"},
+        "admin": {"stats", "search", "enrol", "delete", "about", "metrics"},
+    }
+    with served(own, tmp_path / "state", keys=keys, model=model) as guarded:
+        for role, key in given.items():
+            with guarded.client(key) as client:
+                answers = asks(client)
+                assert {name for name, answer in answers.items() if answer.is_success} == may[role]
+                assert {answer.status_code for answer in answers.values() if not answer.is_success} <= {403}
+                assert answers["about"].json()["roles"] == [role]
+        with guarded.client() as client:
+            assert {answer.status_code for answer in asks(client).values()} == {401}
+            assert client.get("/v1/health").status_code == 200
+        add_key(keys, "visitor", ["search"], days=-1)
+        remove_key(keys, "search desk")
+        with guarded.client(given["search"]) as client:
+            refused = client.get("/v1/stats")
+            assert refused.status_code == 401
+            assert refused.headers["www-authenticate"] == "Bearer"
+        lines = guarded.audit()
+        assert {line["key"] for line in lines if line["action"] == "search"} == {"search desk", "admin desk"}
+        assert {(line["action"], line.get("needs")) for line in lines if line["action"] == "refused"} == {
+            ("refused", "search"), ("refused", "enrol"), ("refused", "admin")
+        }  # fmt: skip
+        assert any(line["action"] == "unknown key" for line in lines)
+
+
+def test_an_exported_file_answers_like_the_run_and_has_no_maps(place, tmp_path, running):
+    export_onnx(place.run, place.run / "model.onnx")
+    model = open_for_service(place.run, "onnx")
+    assert model.runtime == "onnx"
+    assert model.fingerprint == open_model(place.run).fingerprint
+    own = place.__class__(place.run, place.world, tmp_path / "gallery")
+    running.service.gallery.snapshot(own.gallery)
+    paths = place.images[:2]
+    with served(own, tmp_path / "state", model=model, explain=False) as exported:
+        with exported.client() as other, running.client() as client:
+            for count in (1, 2):
+                mine, theirs = (
+                    each.post("/v1/search/images", files=files(paths[:count]), data={"k": 200}).json()["matches"]
+                    for each in (other, client)
+                )
+                scores = {match["entry"]["id"]: match["score"] for match in theirs}
+                assert len(scores) == len(running.service.gallery)
+                assert {match["entry"]["id"]: match["score"] for match in mine} == pytest.approx(scores, abs=1e-4)
+            refused = other.post("/v1/attention", files=files(paths[:1], "image"), data={"id": str(paths[0])})
+            assert refused.status_code == 409
+            assert other.get("/v1/about").json()["attention"] is False
