@@ -36,6 +36,7 @@ Since = Annotated[str | None, typer.Option(help="Only from this time on: ISO 860
 Until = Annotated[str | None, typer.Option(help="Only before this time.")]
 Identity = Annotated[str | None, typer.Option(help="Only of this identity.")]
 Source = Annotated[str | None, typer.Option(help="Only of this source, the whole path or address.")]
+AddedUntil = Annotated[str | None, typer.Option(help="Only what was added to the gallery before this time.")]
 SourcePrefix = Annotated[str | None, typer.Option(help="Only of sources that start so.")]
 
 
@@ -89,7 +90,7 @@ def search(
     model: Model = None,
     k: Annotated[int, typer.Option(min=1, help="Matches of a query.")] = 10,
     identity: Identity = None, camera: Cameras = None, modality: ModalityName = None, since: Since = None,
-    until: Until = None, source: Source = None, source_prefix: SourcePrefix = None,
+    until: Until = None, source: Source = None, source_prefix: SourcePrefix = None, added_until: AddedUntil = None,
     exact: Annotated[bool, typer.Option("--exact", help="Compare with every entry, past the index.")] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the matches to this file too.")] = None,
     token: Token = None, collection: Collection = "crossreid",
@@ -98,7 +99,7 @@ def search(
     from crossreid.search.entries import stacked
     from crossreid.search.opening import open_gallery
 
-    chosen = _filter(identity, camera, modality, since, until, source, source_prefix)
+    chosen = _filter(identity, camera, modality, since, until, source, source_prefix, added_until)
     if (queries is None) == (not id):
         raise ValueError("expected either QUERIES or --id. See `crossreid gallery search --help`.")
     own = None
@@ -147,13 +148,13 @@ def delete(
     where: Where,
     id: Annotated[list[str] | None, typer.Option("--id", help="This entry; can be given several times.")] = None,
     identity: Identity = None, camera: Cameras = None, modality: ModalityName = None, since: Since = None,
-    until: Until = None, source: Source = None, source_prefix: SourcePrefix = None, token: Token = None,
-    collection: Collection = "crossreid",
+    until: Until = None, source: Source = None, source_prefix: SourcePrefix = None, added_until: AddedUntil = None,
+    token: Token = None, collection: Collection = "crossreid",
 ) -> None:  # fmt: skip
     """Delete entries by id, or all that meet a filter; `compact` removes what is left of them in the files."""
     from crossreid.search.opening import open_gallery
 
-    chosen = _filter(identity, camera, modality, since, until, source, source_prefix)
+    chosen = _filter(identity, camera, modality, since, until, source, source_prefix, added_until)
     if bool(id) == (not chosen.is_empty):
         raise ValueError("expected either --id or a filter. See `crossreid gallery delete --help`.")
     with open_gallery(where, create=False, token=token, collection=collection) as gallery:
@@ -254,7 +255,7 @@ def _options(kind: str, given: list[str] | None) -> IndexOptions:
 
 def _filter(
     identity: str | None, cameras: list[int] | None, modality: str | None, since: str | None, until: str | None,
-    source: str | None, source_prefix: str | None,
+    source: str | None, source_prefix: str | None, added_until: str | None,
 ) -> Filter:  # fmt: skip
     from crossreid.search.entries import Filter, modality_of, utc_seconds
 
@@ -266,6 +267,7 @@ def _filter(
         until=None if until is None else utc_seconds(until),
         source=source,
         source_prefix=source_prefix,
+        added_until=None if added_until is None else utc_seconds(added_until),
     )
 
 
@@ -310,6 +312,7 @@ def _as_json(name: str, matches: Matches) -> dict[str, Any]:
             {
                 "id": entry.id, "score": float(score), "identity": entry.identity, "camera": entry.camera,
                 "modality": entry.modality.name.lower(), "time": entry.time, "source": entry.source,
+                "added": entry.added,
             }
             for score, entry in zip(matches.scores, matches.entries, strict=True)
         ],

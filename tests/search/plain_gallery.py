@@ -4,7 +4,7 @@ import math
 
 
 class PlainGallery:
-    """id -> (embedding, identity, camera, modality, time, source)."""
+    """id -> (embedding, identity, camera, modality, time, source, added)."""
 
     def __init__(self):
         self.entries = {}
@@ -19,8 +19,10 @@ class PlainGallery:
         return [(name, score) for score, name in sorted(found, key=lambda pair: (-pair[0], pair[1]))[:k]]
 
 
-def meets(entry, identity=None, cameras=None, modality=None, since=None, until=None, source=None, source_prefix=None):
-    _, own_identity, camera, own_modality, time, own_source = entry
+def meets(
+    entry, identity=None, cameras=None, modality=None, since=None, until=None, source=None, source_prefix=None, added_until=None
+):  # fmt: skip
+    _, own_identity, camera, own_modality, time, own_source, added = entry
     return (
         (identity is None or own_identity == identity)
         and (cameras is None or camera in cameras)
@@ -29,6 +31,7 @@ def meets(entry, identity=None, cameras=None, modality=None, since=None, until=N
         and (until is None or (time is not None and time < until))
         and (source is None or own_source == source)
         and (source_prefix is None or own_source.startswith(source_prefix))
+        and (added_until is None or added < added_until)
     )
 
 

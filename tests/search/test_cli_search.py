@@ -1,6 +1,7 @@
 """`crossreid gallery`, as a person types it."""
 
 import json
+import time
 
 import numpy as np
 import pytest
@@ -33,7 +34,7 @@ def told(capsys):
 def test_a_gallery_from_creation_to_restoring(tmp_path, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     save(features(), tmp_path / "features.npz")
-    where = tmp_path / "gallery"
+    where, before = tmp_path / "gallery", time.time()
     assert ran("create", where, "--model", MODEL, "--dimension", 24) == f"gallery: {where}"
     assert "120 added, 120 entries" in ran("add", where, tmp_path / "features.npz", "--model", MODEL)
     assert "120 added, 120 entries" in ran("add", where, tmp_path / "features.npz", "--model", MODEL, "--upsert")
@@ -51,6 +52,8 @@ def test_a_gallery_from_creation_to_restoring(tmp_path, monkeypatch):
     own = json.loads((tmp_path / "own.json").read_text())
     assert [one["query"] for one in own] == ["0140.jpg", "0030.jpg"]
     assert {match["camera"] for one in own for match in one["matches"]} == {2}
+    added = [match["added"] for one in own for match in one["matches"]]
+    assert before <= min(added) <= max(added) <= time.time()
     assert json.loads(ran("stats", where, "--json"))["cameras"] == {"2": 60, "3": 60}
     assert "entries: 120" in ran("stats", where)
     assert "hnsw" in ran("index", where, "hnsw", "--option", "m=8", "--option", "ef_search=100")
@@ -74,6 +77,19 @@ def test_a_folder_of_embeddings_needs_no_words(tmp_path):
     for one in json.loads((tmp_path / "found.json").read_text()):
         assert {match["id"] for match in one["matches"]} == {f"images/{row}.jpg" for row in (12, 15, 18)}
     assert "3 deleted, 17 entries" in ran("delete", where, "--until", "2023-11-14T22:13:27Z")
+    ran(
+        "search",
+        where,
+        "--id",
+        "images/1.jpg",
+        "--added-until",
+        "2023-11-14T22:13:27Z",
+        "--json",
+        tmp_path / "none.json",
+    )
+    assert json.loads((tmp_path / "none.json").read_text())[0]["matches"] == []
+    assert "0 deleted" in ran("delete", where, "--added-until", "2023-11-14T22:13:27Z")
+    assert "9 deleted, 8 entries" in ran("delete", where, "--added-until", "9999-01-01", "--modality", "infrared")
 
 
 def test_faults_are_told_in_one_line(tmp_path, told):

@@ -111,6 +111,7 @@ def test_filters_that_nothing_could_meet_are_refused():
         ({"since": 2.0, "until": 2.0}, "not before until"),
         ({"modality": 3}, "expected visible or infrared"),
         ({"identity": ""}, "never empty"),
+        ({"added_until": math.nan}, "expected finite seconds"),
         ({"source": "a\0"}, "NUL"),
     ):
         with pytest.raises(ValueError, match=said):

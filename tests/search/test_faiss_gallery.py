@@ -284,14 +284,14 @@ def test_files_that_are_no_gallery_are_refused_by_name(place, tmp_path):
     (place / "something").write_text("else")
     with pytest.raises(GalleryError, match="is there already"):
         open_gallery(place, model=MODEL, dimension=4)
-    with create(tmp_path / "newer", 3):
+    with create(tmp_path / "older", 3):
         pass
-    connection = sqlite3.connect(tmp_path / "newer" / "gallery.sqlite")
-    connection.execute("UPDATE meta SET value = '2' WHERE key = 'format'")
+    connection = sqlite3.connect(tmp_path / "older" / "gallery.sqlite")
+    connection.execute("UPDATE meta SET value = '1' WHERE key = 'format'")
     connection.commit()
     connection.close()
-    with pytest.raises(GalleryError, match="has format 2; this version reads 1"):
-        open_gallery(tmp_path / "newer")
+    with pytest.raises(GalleryError, match=r"has format 1; this version reads 2\. Make it anew from its embeddings"):
+        open_gallery(tmp_path / "older")
     with create(tmp_path / "hurt", 3):
         pass
     connection = sqlite3.connect(tmp_path / "hurt" / "gallery.sqlite")

@@ -1,6 +1,7 @@
 """The contract of a gallery, on every backend: in process, a Milvus Lite file, and Milvus by its address."""
 
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -65,7 +66,7 @@ def vectors(count, seed=0):
 
 
 def filled(gallery, count=60):
-    """Entries of every kind, and the same in a dictionary."""
+    """Entries of every kind, added in three parts at 100, 200 and 300, and the same in a dictionary."""
     plain = PlainGallery()
     rows = vectors(count)
     rows[count // 2 :] = rows[: count - count // 2]  # every embedding twice: ties
@@ -77,15 +78,19 @@ def filled(gallery, count=60):
             INFRARED if row % 3 == 0 else VISIBLE,
             None if row % 7 == 0 else 1.7e9 + row / 3,
             f"{'cam' if row % 2 else 'CAM'}/{row % 9}.jpg",
+            100.0 * (1 + 3 * row // count),
         )
-    assert gallery.add(entries_of(plain)) == list(plain.entries)
+    for now in (100.0, 200.0, 300.0):
+        gallery.clock = lambda now=now: now
+        own = [entry for entry in entries_of(plain) if plain.entries[entry.id][-1] == now]
+        assert gallery.add(own) == [entry.id for entry in own]
     return plain
 
 
 def entries_of(plain):
     return [
         Entry(embedding, name, identity, camera, modality, time, source)
-        for name, (embedding, identity, camera, modality, time, source) in plain.entries.items()
+        for name, (embedding, identity, camera, modality, time, source, _) in plain.entries.items()
     ]
 
 
@@ -102,14 +107,15 @@ def same(gallery, plain, queries, k, **conditions):
 
 
 def what_is_known(entry):
-    return (entry.identity, entry.camera, entry.modality, entry.time, entry.source)
+    return (entry.identity, entry.camera, entry.modality, entry.time, entry.source, entry.added)
 
 
 FILTERS = [
     {}, {"identity": "p1"}, {"cameras": (1, 3)}, {"modality": INFRARED}, {"since": 1.7e9 + 5}, {"until": 1.7e9 + 5},
     {"since": 1.7e9 + 2, "until": 1.7e9 + 9}, {"source": "cam/1.jpg"}, {"source_prefix": "cam/"}, {"source_prefix": "CAM"},
     {"identity": "p2", "cameras": (0, 2), "modality": VISIBLE}, {"identity": "nobody"}, {"source_prefix": "cam/_"},
-    {"identity": "p4", "source_prefix": "CAM/", "since": 1.7e9 + 1},
+    {"identity": "p4", "source_prefix": "CAM/", "since": 1.7e9 + 1}, {"added_until": 200.0}, {"added_until": 200.5},
+    {"added_until": 300.0, "since": 1.7e9 + 5, "source_prefix": "cam/"}, {"added_until": 100.0},
 ]  # fmt: skip
 
 
@@ -135,9 +141,10 @@ def test_what_is_written_is_there_after_opening_again(opened):
     with pytest.raises(GalleryError, match="the id 'e07' and 1 more is in the gallery already; nothing was added"):
         gallery.add(Batch(vectors(3), ids=["new", "e07", "e00"]))
     assert gallery.get(["new"]) == [None]
-    changed = (vectors(1, seed=5)[0], "changed", 9, INFRARED, 3.5, "elsewhere")
+    gallery.clock = lambda: 400.0
+    changed = (vectors(1, seed=5)[0], "changed", 9, INFRARED, 3.5, "elsewhere", 400.0)
     plain.entries["e07"] = plain.entries["new"] = changed
-    gallery.upsert([Entry(changed[0], name, *changed[1:]) for name in ("e07", "new")])
+    gallery.upsert([Entry(changed[0], name, *changed[1:-1]) for name in ("e07", "new")])
     assert gallery.delete(["e01", "e02", "unknown", "e01"]) == 2
     for name in plain.matching(cameras=(2,), modality=VISIBLE):
         del plain.entries[name]
@@ -165,11 +172,38 @@ def test_what_is_written_is_there_after_opening_again(opened):
         assert told.bytes > 4 * DIMENSION * len(cameras)
 
 
+def test_a_gallery_says_when_entries_were_added(opened):
+    gallery = opened()
+    before = time.time()
+    forged = Entry(vectors(1)[0], "a", time=before - 9, added=before - 9)
+    gallery.add([forged, Entry(vectors(1, seed=1)[0], "b")])
+    after = time.time()
+    first = {entry.id: entry.added for entry in gallery.get(["a", "b"])}
+    assert before <= first["a"] == first["b"] <= after, "what a caller says counts for nothing"
+    gallery.upsert(gallery.get(["a"]))  # and what was given back before neither
+    gallery = opened()
+    (again,) = gallery.get(["a"])
+    assert after <= again.added <= time.time()
+    assert [entry.added for entry in gallery.search(vectors(1), 1)[0].entries] == [again.added]
+    assert {entry.id: entry.added for entry in gallery.sample(5)} == {"a": again.added, "b": first["b"]}
+    batch = Batch(vectors(1, seed=2), ids=["c"])
+    for now in (1.0, 2.0):  # a batch that is added twice is not of the first time
+        gallery.clock = lambda now=now: now
+        gallery.upsert(batch)
+        assert gallery.get(["c"])[0].added == now
+    assert gallery.delete(filter=Filter(added_until=2.0)) == 0
+    # Retention: entries without a time of their own, too.
+    assert gallery.delete(filter=Filter(added_until=again.added, source_prefix="x")) == 0
+    assert gallery.delete(filter=Filter(added_until=again.added)) == 2
+    assert [entry.id for entry in gallery.sample(5)] == ["a"]
+
+
 def test_any_text_is_an_id_an_identity_and_a_source(opened):
     gallery = opened()
     plain = PlainGallery()
     for row, text in enumerate(NASTY):
-        plain.entries[text] = (vectors(len(NASTY))[row], text, 0, VISIBLE, None, text)
+        plain.entries[text] = (vectors(len(NASTY))[row], text, 0, VISIBLE, None, text, 5.0)
+    gallery.clock = lambda: 5.0
     gallery.add(entries_of(plain))
     for text in NASTY:
         assert [entry.id for entry in gallery.get([text])] == [text]

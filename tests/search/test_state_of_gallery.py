@@ -29,7 +29,7 @@ FILTERS = st.fixed_dictionaries(
     optional={
         "identity": TEXTS, "cameras": st.lists(CAMERAS, min_size=1).map(tuple), "modality": st.sampled_from(Modality),
         "since": st.sampled_from([-2.0, 0.0, 1.7e9]), "until": st.sampled_from([0.5, 1.7e9 + 0.1, 1.8e9]), "source": TEXTS,
-        "source_prefix": TEXTS,
+        "source_prefix": TEXTS, "added_until": st.sampled_from([1.0, 2.0, 4.0, 7.5, 30.0]),
     },
 ).filter(lambda conditions: conditions.get("since", -9) < conditions.get("until", 1e10))  # fmt: skip
 
@@ -41,8 +41,16 @@ class OfAGallery(RuleBasedStateMachine):
     def start(self):
         self.folder = Path(tempfile.mkdtemp())
         self.where = self.folder / f"gallery{self.suffix}"
-        self.plain = PlainGallery()
-        self.gallery = open_gallery(self.where, model="m", dimension=DIMENSION)
+        self.plain, self.now = PlainGallery(), 0.0
+        self.gallery = self.opened(dimension=DIMENSION)
+
+    def opened(self, **options):
+        gallery = open_gallery(self.where, model="m", **options)
+        gallery.clock = lambda: self.now
+        return gallery
+
+    def keep(self, entries):
+        self.plain.entries.update({name: (*entry, self.now) for name, entry in entries.items()})
 
     def teardown(self):
         if hasattr(self, "gallery"):
@@ -51,6 +59,7 @@ class OfAGallery(RuleBasedStateMachine):
 
     @rule(entries=st.dictionaries(TEXTS, ENTRIES, max_size=6))
     def add(self, entries):
+        self.now += 1
         rows = [Entry(entry[0], name, *entry[1:]) for name, entry in entries.items()]
         there = [name for name in entries if name in self.plain.entries]
         if there:
@@ -59,12 +68,13 @@ class OfAGallery(RuleBasedStateMachine):
             assert repr(there[0]) in str(refused.value)
         else:
             assert self.gallery.add(rows) == list(entries)
-            self.plain.entries.update(entries)
+            self.keep(entries)
 
     @rule(entries=st.dictionaries(TEXTS, ENTRIES, max_size=6))
     def upsert(self, entries):
+        self.now += 1
         self.gallery.upsert([Entry(entry[0], name, *entry[1:]) for name, entry in entries.items()])
-        self.plain.entries.update(entries)
+        self.keep(entries)
 
     @rule(ids=st.lists(TEXTS, max_size=4))
     def delete(self, ids):
@@ -91,13 +101,13 @@ class OfAGallery(RuleBasedStateMachine):
         for name, entry in zip(ids, self.gallery.get(ids), strict=True):
             assert (entry is None) == (name not in self.plain.entries)
             if entry is not None:
-                known = (entry.identity, entry.camera, entry.modality, entry.time, entry.source)
+                known = (entry.identity, entry.camera, entry.modality, entry.time, entry.source, entry.added)
                 assert known == self.plain.entries[name][1:]
 
     @rule()
     def open_again(self):
         self.gallery.close()
-        self.gallery = open_gallery(self.where, model="m")
+        self.gallery = self.opened()
 
     @rule()
     def compact(self):
@@ -112,7 +122,8 @@ class OfAGallery(RuleBasedStateMachine):
         copy = self.folder / "copy"
         self.gallery.snapshot(copy)
         with open_gallery(copy, read_only=True) as opened:
-            assert sorted(name for batch in opened.batches(3) for name in batch.ids) == sorted(self.plain.entries)
+            kept = {name: at for batch in opened.batches(3) for name, at in zip(batch.ids, batch.added, strict=True)}
+            assert kept == {name: entry[-1] for name, entry in self.plain.entries.items()}
         shutil.rmtree(copy)
 
     @invariant()

@@ -27,7 +27,8 @@ class Entry:
 
     embedding `(D,)`, of any length but zero, None in the results of a search; `id` is generated where it is empty;
     `identity` is None where unknown, `camera` 0; `time` is when the image was taken, seconds since 1970 UTC; `source` is
-    the path or the address of the image.
+    the path or the address of the image; `added` is when it came into its gallery, which sets it: what a caller says of it
+    counts for nothing.
     """
 
     embedding: np.ndarray | None
@@ -37,6 +38,7 @@ class Entry:
     modality: Modality = Modality.VISIBLE
     time: float | None = None
     source: str = ""
+    added: float | None = None
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -56,7 +58,7 @@ class Filter:
     """Conditions that all hold of an entry. Raises `ValueError` for one that nothing could meet.
 
     `since` <= time < `until`, so an entry without a time meets neither; `cameras`: any of them; `source` is compared
-    whole, `source_prefix` from the start, both letter by letter.
+    whole, `source_prefix` from the start, both letter by letter. `added_until`: added to the gallery before that time.
     """
 
     identity: str | None = None
@@ -66,6 +68,7 @@ class Filter:
     until: float | None = None
     source: str | None = None
     source_prefix: str | None = None
+    added_until: float | None = None
 
     def __post_init__(self) -> None:
         if self.cameras is not None:
@@ -75,7 +78,7 @@ class Filter:
             object.__setattr__(self, "cameras", cameras)
         if self.modality is not None:
             object.__setattr__(self, "modality", modality_of(self.modality))
-        for name in ("since", "until"):
+        for name in ("since", "until", "added_until"):
             value = getattr(self, name)
             if value is not None:
                 object.__setattr__(self, name, utc_seconds(value))
@@ -101,11 +104,12 @@ class Batch:
 
     ids and sources: N texts; embeddings `(N, D)`, made unit vectors of float32; identities: N texts or None; cameras and
     modalities `(N,)` int64; times `(N,)` float64, NaN where unknown. Columns that are not given are unknown; ids that are
-    empty or not given are generated.
+    empty or not given are generated. added `(N,)` float64 is when a gallery added them, for a copy to keep it: NaN, which the
+    gallery makes now, but in what `Gallery.batches` gives.
     Raises `DataError` naming the column and the row: other lengths, NaN, a row of zeros, an id twice, wrong texts.
     """
 
-    __slots__ = ("cameras", "embeddings", "identities", "ids", "modalities", "sources", "times")
+    __slots__ = ("added", "cameras", "embeddings", "identities", "ids", "modalities", "sources", "times")
 
     def __init__(
         self,
@@ -126,6 +130,7 @@ class Batch:
         self.cameras = _whole(cameras, count, "cameras")
         self.modalities = _whole(modalities, count, "modalities")
         self.times = np.full(count, np.nan) if times is None else np.asarray(times, dtype=np.float64)
+        self.added = np.full(count, np.nan)
         for name in ("ids", "identities", "cameras", "modalities", "times", "sources"):
             if len(getattr(self, name)) != count:
                 raise DataError(
@@ -169,6 +174,20 @@ class Batch:
             times=[math.nan if entry.time is None else utc_seconds(entry.time) for entry in rows],
             sources=[entry.source for entry in rows],
         )
+
+    @classmethod
+    def kept(cls, entries: Iterable[Entry]) -> Batch:
+        """As `of`, of entries that a gallery keeps, with the times when they were added."""
+        rows = list(entries)
+        batch = cls.of(rows)
+        batch.added = np.array([math.nan if entry.added is None else entry.added for entry in rows], dtype=np.float64)
+        return batch
+
+    def stamped(self, now: float) -> Batch:
+        """The same, those added now that no gallery has added yet."""
+        batch = self.rows(slice(None))
+        batch.added = np.where(np.isnan(self.added), now, self.added)
+        return batch
 
     def __len__(self) -> int:
         return len(self.embeddings)

@@ -21,6 +21,14 @@ class EntryExists(GalleryError):
     """An id that is to be added is there already."""
 
 
+def another_format(where: object, found: object, own: object) -> GalleryError:
+    """The error of opening a gallery that another version wrote."""
+    return GalleryError(
+        f"{where} has format {found}; this version reads {own}. Make it anew from its embeddings (`crossreid gallery add`), or "
+        "use the version that wrote it."
+    )
+
+
 def existing(ids: Sequence[str]) -> EntryExists:
     """The error of adding ids that are there."""
     others = f" and {len(ids) - 1} more" if len(ids) > 1 else ""

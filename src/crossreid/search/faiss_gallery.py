@@ -191,7 +191,7 @@ class FaissGallery(Gallery):
             rows, replaced = self._store.insert(batch, replace=replace)
             try:
                 view = self._without(self._state.view, replaced) if replaced else self._state.view
-                columns = (batch.cameras, batch.modalities, batch.times)
+                columns = (batch.cameras, batch.modalities, batch.times, batch.added)
                 self._state = _State(table.extended(view, rows, columns, batch.embeddings), self._state.served)
             except BaseException:
                 self._load()  # interrupted: what is kept is to be seen
@@ -390,6 +390,6 @@ class FaissGallery(Gallery):
             raise GalleryError(f"{self.folder} is open read-only; open it for writing.")
 
 
-def _columns(columns: np.ndarray) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+def _columns(columns: np.ndarray) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
     rows, cameras, modalities = columns[:, :3].astype(np.int64).T
-    return rows, (cameras, modalities, columns[:, 3])
+    return rows, (cameras, modalities, columns[:, 3], columns[:, 4])

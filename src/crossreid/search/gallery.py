@@ -1,11 +1,13 @@
 """A gallery: entries that are kept, filtered and searched, all embedded by one model. The contract of both backends.
 
+Each entry is kept with the time when it was added or last replaced, so that what is older than it may be can be deleted.
 What `add`, `upsert` and `delete` have returned from is kept: a process that is killed loses nothing of it (docs/search.md
 says against what else). Every method may be called from several threads; one process writes at a time.
 """
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -50,6 +52,7 @@ class Gallery(ABC):
     backend: str
     model: str
     dimension: int
+    clock: Callable[[], float] = time.time  # says when an entry is added, seconds since 1970 UTC
 
     def add(self, entries: Iterable[Entry] | Batch, *, model: str | None = None) -> list[str]:
         """Add new entries, and return their ids once they are kept.
@@ -63,7 +66,7 @@ class Gallery(ABC):
         return list(batch.ids)
 
     def upsert(self, entries: Iterable[Entry] | Batch, *, model: str | None = None) -> list[str]:
-        """As `add`, but entries of ids that are there already are replaced, all of them at once."""
+        """As `add`, but entries of ids that are there already are replaced, all of them at once, and added anew."""
         batch = self._checked(entries, model)
         if len(batch):
             self._write(batch, replace=True)
@@ -115,7 +118,7 @@ class Gallery(ABC):
         batch = entries if isinstance(entries, Batch) else Batch.of(entries)
         if len(batch):
             self._refuse_dimension(batch.embeddings, "embeddings")
-        return batch
+        return batch.stamped(self.clock())
 
     def _refuse_model(self, model: str | None, what: str) -> None:
         if model is not None and model != self.model:
@@ -136,7 +139,10 @@ class Gallery(ABC):
 
     @abstractmethod
     def batches(self, size: int = 4096) -> Iterator[Batch]:
-        """Every entry, in batches, in an order that stays the same while nothing is written."""
+        """Every entry, in batches, in an order that stays the same while nothing is written.
+
+        A gallery to which such a batch is added keeps when its entries were added to this one.
+        """
 
     @abstractmethod
     def sample(self, count: int, seed: int = 0) -> list[Entry]:

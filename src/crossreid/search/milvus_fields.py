@@ -14,7 +14,7 @@ from crossreid.search.entries import LIMITS, Batch, Entry, Filter, Matches, pref
 from crossreid.search.indexes import IndexOptions
 from crossreid.search.table import scores_of
 
-FIELDS = ("id", "identity", "camera", "modality", "time", "source", "embedding")
+FIELDS = ("id", "identity", "camera", "modality", "time", "source", "added", "embedding")
 UNKNOWN = -1e300  # the time that is not known: before every time there is
 _ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"})
 
@@ -44,6 +44,8 @@ def expression(filter: Filter | None) -> str:
         parts.append(f"time >= {filter.since!r}")
     if filter.until is not None:
         parts.append(f"time > {UNKNOWN!r} and time < {filter.until!r}")
+    if filter.added_until is not None:
+        parts.append(f"added < {filter.added_until!r}")
     if filter.source is not None:
         parts.append(f"source == {quoted(filter.source)}")
     if filter.source_prefix:
@@ -58,11 +60,12 @@ def rows_of(batch: Batch) -> list[dict[str, Any]]:
     return [
         {
             "key": key_of(name), "id": name, "identity": identity or "", "camera": camera, "modality": modality,
-            "time": UNKNOWN if math.isnan(time) else time, "source": source, "embedding": embedding,
+            "time": UNKNOWN if math.isnan(time) else time, "source": source, "added": added,
+            "embedding": embedding,
         }
-        for name, identity, camera, modality, time, source, embedding in zip(
+        for name, identity, camera, modality, time, source, added, embedding in zip(
             batch.ids, batch.identities, batch.cameras.tolist(), batch.modalities.tolist(), batch.times.tolist(),
-            batch.sources, batch.embeddings, strict=True,
+            batch.sources, batch.added.tolist(), batch.embeddings, strict=True,
         )
     ]  # fmt: skip
 
@@ -77,6 +80,7 @@ def entry_of(row: Any) -> Entry:
         Modality(int(row["modality"])),
         None if row["time"] == UNKNOWN else float(row["time"]),
         row["source"],
+        float(row["added"]),
     )
 
 
@@ -98,8 +102,10 @@ def create_entries(client: Any, name: str, dimension: int, options: IndexOptions
     schema.add_field("key", DataType.VARCHAR, is_primary=True, max_length=32)
     for field, limit in LIMITS.items():
         schema.add_field(field, DataType.VARCHAR, max_length=limit)
-    for field, kind in (("camera", DataType.INT64), ("modality", DataType.INT64), ("time", DataType.DOUBLE)):
-        schema.add_field(field, kind)
+    for field in ("camera", "modality"):
+        schema.add_field(field, DataType.INT64)
+    for field in ("time", "added"):
+        schema.add_field(field, DataType.DOUBLE)
     schema.add_field("embedding", DataType.FLOAT_VECTOR, dim=dimension)
     client.create_collection(
         name, schema=schema, index_params=index_params(client, options, dimension), consistency_level="Strong"

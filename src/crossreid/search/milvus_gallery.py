@@ -25,7 +25,7 @@ import numpy as np
 
 from crossreid.search import locking, milvus_fields, store
 from crossreid.search.entries import Batch, Entry, Filter, Matches, stacked
-from crossreid.search.errors import GalleryError, ModelMismatch, existing
+from crossreid.search.errors import GalleryError, ModelMismatch, another_format, existing
 from crossreid.search.gallery import Advance, Gallery, Stats, counted
 from crossreid.search.indexes import IndexOptions
 from crossreid.search.milvus_fields import FIELDS, best, entry_of, expression, key_of, rows_of
@@ -35,7 +35,7 @@ from crossreid.search.table import rounding, scores_of
 MOST = 16_384  # entries that Milvus returns at once
 _SPARE = 8
 _MESSAGE = 8 << 20  # bytes
-_FORMAT = 1
+_FORMAT = 2
 
 
 class MilvusGallery(Gallery):
@@ -76,7 +76,7 @@ class MilvusGallery(Gallery):
             self.options = IndexOptions.from_json(about["index"])
             self._entries = str(about["entries"])
             if about.get("format") != _FORMAT:
-                raise GalleryError(f"{where} has format {about.get('format')}; this version reads {_FORMAT}.")
+                raise another_format(where, about.get("format"), _FORMAT)
             if model is not None and model != self.model:
                 raise ModelMismatch(
                     f"{where} holds embeddings of model {self.model}, and is to be opened for model {model}; they cannot be "
@@ -236,7 +236,7 @@ class MilvusGallery(Gallery):
 
     def batches(self, size: int = 4096) -> Iterator[Batch]:
         for part in self._parts("", FIELDS, min(size, MOST)):
-            yield Batch.of(map(entry_of, part))
+            yield Batch.kept(map(entry_of, part))
 
     def sample(self, count: int, seed: int = 0) -> list[Entry]:
         keys = sorted(row["key"] for row in self._query("", ["key"]))

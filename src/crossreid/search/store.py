@@ -24,18 +24,18 @@ import numpy as np
 
 from crossreid.data.records import Modality
 from crossreid.search.entries import Batch, Entry, Filter, prefix_end
-from crossreid.search.errors import GalleryError, existing
+from crossreid.search.errors import GalleryError, another_format, existing
 from crossreid.search.locking import fsync_file, fsync_folder
 
 FILE = "gallery.sqlite"
-_FORMAT = "1"
+_FORMAT = "2"
 _PAGE = 16_384  # bytes; 15 vectors of 256 dimensions in one
 _MANY = 10_000  # values of one statement
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE entries (
   row INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, identity TEXT, camera INTEGER NOT NULL,
-  modality INTEGER NOT NULL, time REAL, source TEXT NOT NULL
+  modality INTEGER NOT NULL, time REAL, source TEXT NOT NULL, added REAL NOT NULL
 );
 CREATE INDEX of_identity ON entries (identity) WHERE identity IS NOT NULL;
 CREATE INDEX of_source ON entries (source);
@@ -114,9 +114,7 @@ class Store:
             ) from error
         if self.meta.get("format") != _FORMAT:
             self.close()
-            raise GalleryError(
-                f"{self.path} has format {self.meta.get('format')}; this version reads {_FORMAT}. Use the version that wrote it."
-            )
+            raise another_format(self.path, self.meta.get("format"), _FORMAT)
 
     def _connect(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=30)
@@ -182,10 +180,10 @@ class Store:
                 numbers = rows.tolist()
                 times = [None if math.isnan(time) else time for time in batch.times.tolist()]
                 writer.executemany(
-                    "INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    "INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                     zip(
                         numbers, batch.ids, batch.identities, batch.cameras.tolist(), batch.modalities.tolist(), times,
-                        batch.sources, strict=True,
+                        batch.sources, batch.added.tolist(), strict=True,
                     ),
                 )  # fmt: skip
                 vectors = (row.tobytes() for row in batch.embeddings)
@@ -249,25 +247,25 @@ class Store:
         join = "JOIN vectors USING (row)" if embeddings else ""
         for start in range(0, len(rows), _MANY):
             part = rows[start : start + _MANY]
-            statement = (
-                f"SELECT row, id, identity, camera, modality, time, source, {'embedding' if embeddings else 'NULL'}"
-            )
-            for row, name, identity, camera, modality, time, source, blob in self._read(
-                f"{statement} FROM entries {join} WHERE row IN ({_marks(part)})", part
+            told = "row, id, identity, camera, modality, time, source, added"
+            for row, name, identity, camera, modality, time, source, added, blob in self._read(
+                f"SELECT {told}, {'embedding' if embeddings else 'NULL'} FROM entries {join} WHERE row IN ({_marks(part)})",
+                part,
             ):
                 embedding = None if blob is None else np.frombuffer(blob, np.float32)
-                found[row] = Entry(embedding, name, identity, camera, Modality(modality), time, source)
+                found[row] = Entry(embedding, name, identity, camera, Modality(modality), time, source, added)
         return found
 
     def columns(self, after: int = 0) -> np.ndarray:
-        """What is compared of every row after `after`, ascending: `(N, 4)` float64 of row, camera, modality, time.
+        """What is compared of every row after `after`, ascending: `(N, 5)` float64 of row, camera, modality, time, added.
 
-        All of them are whole numbers below 2^53 but the time, NaN where unknown.
+        All of them are whole numbers below 2^53 but the times, of which the first is NaN where unknown.
         """
-        parts = [np.empty((0, 4))]
+        parts = [np.empty((0, 5))]
         while True:
             found = self._read(
-                "SELECT row, camera, modality, time FROM entries WHERE row > ? ORDER BY row LIMIT 65536", (after,)
+                "SELECT row, camera, modality, time, added FROM entries WHERE row > ? ORDER BY row LIMIT 65536",
+                (after,),
             )
             if not found:
                 return np.concatenate(parts)
@@ -308,7 +306,7 @@ class Store:
             found = self.entries_of(rows, embeddings=True)
             after = rows[-1]
             if found:
-                yield Batch.of(found[row] for row in rows if row in found)
+                yield Batch.kept(found[row] for row in rows if row in found)
 
     def count(self) -> int:
         """How many entries there are."""
@@ -366,7 +364,11 @@ def where(filter: Filter) -> tuple[str, list[Any]]:
     if filter.cameras is not None:
         parts.append(f"camera IN ({_marks(filter.cameras)})")
         values += filter.cameras
-    for comparison, time in (("time >= ?", filter.since), ("time < ?", filter.until)):
+    for comparison, time in (
+        ("time >= ?", filter.since),
+        ("time < ?", filter.until),
+        ("added < ?", filter.added_until),
+    ):
         if time is not None:
             parts.append(comparison)
             values.append(time)

@@ -22,7 +22,7 @@ _FEW = 4  # queries; more are multiplied as a matrix, fewer are scanned, a chunk
 
 @dataclass(frozen=True, eq=False, slots=True)
 class View:
-    """N places: rows `(N,)` int64 ascending, alive `(N,)` bool, cameras, modalities, times likewise; chunks of vectors.
+    """N places: rows `(N,)` int64 ascending, alive `(N,)` bool, cameras, modalities, times, added likewise; chunks of vectors.
 
     A chunk is `(CHUNK, D)` float32, of which the view's own places are filled, or None where it is on disk.
     """
@@ -32,6 +32,7 @@ class View:
     cameras: np.ndarray
     modalities: np.ndarray
     times: np.ndarray
+    added: np.ndarray
     chunks: tuple[np.ndarray | None, ...]
     dimension: int
     load: Callable[[np.ndarray], np.ndarray]
@@ -72,6 +73,8 @@ class View:
             mask &= self.times >= filter.since  # NaN is neither before nor after
         if filter.until is not None:
             mask &= self.times < filter.until
+        if filter.added_until is not None:
+            mask &= self.added < filter.added_until
         return mask
 
     def vectors(self, start: int, stop: int) -> np.ndarray:
@@ -132,13 +135,11 @@ class View:
 def empty(dimension: int, load: Callable[[np.ndarray], np.ndarray]) -> View:
     """A view of no places."""
     whole, flags = np.empty(0, np.int64), np.empty(0, bool)
-    return View(whole, flags, whole, whole, np.empty(0), (), dimension, load)
+    return View(whole, flags, whole, whole, np.empty(0), np.empty(0), (), dimension, load)
 
 
-def extended(
-    view: View, rows: np.ndarray, columns: tuple[np.ndarray, np.ndarray, np.ndarray], vectors: np.ndarray | None
-) -> View:
-    """The view and places after it: rows, their (cameras, modalities, times), and vectors `(n, D)` or None for on disk.
+def extended(view: View, rows: np.ndarray, columns: tuple[np.ndarray, ...], vectors: np.ndarray | None) -> View:
+    """The view and places after it: rows, their (cameras, modalities, times, added), and vectors `(n, D)` or None for on disk.
 
     Vectors are written behind the end of the last chunk, where no other view looks.
     """
@@ -153,7 +154,7 @@ def extended(
         if chunk is not None and vectors is not None:
             chunk[offset : offset + fitting] = vectors[done : done + fitting]
         done += fitting
-    cameras, modalities, times = columns
+    cameras, modalities, times, added = columns
     return replace(
         view,
         rows=_longer(view.rows, rows),
@@ -161,6 +162,7 @@ def extended(
         cameras=_longer(view.cameras, cameras),
         modalities=_longer(view.modalities, modalities),
         times=_longer(view.times, times),
+        added=_longer(view.added, added),
         chunks=tuple(chunks),
     )
 
