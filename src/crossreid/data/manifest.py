@@ -12,13 +12,12 @@ import io
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from crossreid.data.records import DataError, Modality, Record, Split, in_order, labels_of
+from crossreid.data.records import DataError, Modality, Record, Split, in_order, iso_seconds, labels_of
 
 SPLITS = {
     "train": "train",
@@ -157,10 +156,9 @@ def _seconds(text: str, where: str) -> float | None:
     if not text:
         return None
     try:
-        time = datetime.fromisoformat(text)
+        return iso_seconds(text)
     except ValueError as error:
         raise DataError(f"{where}: time is {text!r}, expected ISO 8601, for example 2026-11-21T08:30:00Z.") from error
-    return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
 
 
 def divide(records: Sequence[Record], fractions: Sequence[float], seed: int) -> dict[str, list[Record]]:

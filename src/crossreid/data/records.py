@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import IntEnum
 from pathlib import Path
 
@@ -86,3 +87,9 @@ def in_order(records: Iterable[Record]) -> list[Record]:
 def labels_of(records: Sequence[Record]) -> dict[str, int]:
     """Identity to training label, 0-based and contiguous, in the canonical order of identities."""
     return {identity: label for label, identity in enumerate(dict.fromkeys(r.identity for r in in_order(records)))}
+
+
+def iso_seconds(time: str | datetime) -> float:
+    """Seconds since 1970 UTC of ISO 8601 text or of a datetime; without a zone they are UTC. Raises `ValueError`."""
+    moment = datetime.fromisoformat(time) if isinstance(time, str) else time
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

@@ -10,11 +10,11 @@ import math
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 import numpy as np
 
-from crossreid.data.records import DataError, Modality
+from crossreid.data.records import DataError, Modality, iso_seconds
 
 # Bytes of UTF-8; what both backends hold.
 LIMITS = {"id": 512, "identity": 512, "source": 4096}
@@ -236,7 +236,7 @@ def utc_seconds(time: float | str | datetime) -> float:
     if isinstance(time, str):
         text = time.strip()
         try:
-            time = datetime.fromisoformat(text)
+            time = iso_seconds(text)
         except ValueError as error:
             try:
                 time = float(text)
@@ -245,7 +245,7 @@ def utc_seconds(time: float | str | datetime) -> float:
                     f"time {time!r}: expected ISO 8601, for example 2026-11-21T08:30:00Z, or seconds since 1970 UTC."
                 ) from error
     if isinstance(time, datetime):
-        time = (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
+        time = iso_seconds(time)
     if (
         isinstance(time, bool)
         or not isinstance(time, int | float | np.integer | np.floating)
