@@ -274,13 +274,15 @@ def _filter(
 def _read(path: Path, role: str, model: str | None) -> tuple[Batch, str]:
     """The embeddings of a file or folder, and the fingerprint of their model."""
     from crossreid.search.errors import ModelMismatch
-    from crossreid.search.importing import batch_of_features, read_folder
+    from crossreid.search.importing import batch_of_embeddings, batch_of_features
 
     if path.is_dir():
-        batch, own = read_folder(path)
-        if model is not None and model != own:
-            raise ModelMismatch(f"{path} is of model {own}, not of --model {model}.")
-        return batch, own
+        from crossreid.search.embeddings import read_embeddings
+
+        found = read_embeddings(path)
+        if model is not None and model != found.fingerprint:
+            raise ModelMismatch(f"{path} is of model {found.fingerprint}, not of --model {model}.")
+        return batch_of_embeddings(found), found.fingerprint
     if model is None:
         raise ValueError(f"{path} does not say which model it is of; name its fingerprint with --model.")
     roles = {"gallery": ("gallery", "both"), "query": ("query", "both"), "all": ("query", "gallery", "both")}

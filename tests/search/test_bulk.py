@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -111,6 +112,15 @@ def test_the_files_are_what_other_tools_read(whole):
     table = parquet.read_table(whole / "records.parquet")
     assert table.column_names[:7] == ["path", "identity", "camera", "modality", "time", "tracklet", "frame"]
     assert set(table["modality"].to_pylist()) == {"visible", "infrared"}
+
+
+def test_boxes_of_one_picture_are_rows_of_their_own(tmp_path, model, records):
+    boxes = [(0, 0, 20, 30), (5, 10, 25, 40), None]
+    embed_records(model, [replace(records[0], box=box) for box in boxes], tmp_path / "out")
+    found = read_embeddings(tmp_path / "out")
+    assert found.boxes.tolist() == boxes
+    assert set(found.paths.tolist()) == {records[0].path.as_posix()}
+    assert not np.allclose(found.embeddings[0], found.embeddings[1], atol=1e-3)
 
 
 @settings(max_examples=6)

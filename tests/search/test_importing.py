@@ -1,16 +1,19 @@
 """From features and folders of embeddings into a gallery; its ranking against that of the evaluation."""
 
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pytest
-from pyarrow import parquet
 from safetensors.numpy import save_file
 
-from crossreid.data.records import INFRARED, VISIBLE, DataError
+from crossreid.data.records import INFRARED, VISIBLE, DataError, Modality, Record
 from crossreid.evaluation.distances import distances
 from crossreid.evaluation.features import Features
 from crossreid.evaluation.protocols import evaluate
-from crossreid.search import Filter, ModelMismatch, add_features, add_folder, open_gallery
+from crossreid.search import Filter, ModelMismatch, add_features, add_folder, open_gallery, read_embeddings
+from crossreid.search.embeddings import EMBEDDINGS, FORMAT, RECORDS, as_metadata, table_of, write_rows, write_table
+from crossreid.search.fragments import path_and_box
 
 MODEL = "c0de" * 16
 
@@ -62,23 +65,21 @@ def test_exact_search_ranks_as_the_evaluation_does(tmp_path):
     assert score.rank(1) == pytest.approx(np.mean(first))
 
 
-def write_folder(folder, count=20, dimension=6, model=MODEL, **columns):
-    """As `crossreid embed` writes."""
+def write_folder(folder, count=20, dimension=6, model=MODEL, *, box=None, table=None):
+    """As `crossreid embed` writes: its own writers, other contents. `table` changes the records before they are written."""
     folder.mkdir()
     rows = np.random.default_rng(1).standard_normal((count, dimension)).astype(np.float32)
-    save_file({"embeddings": rows}, folder / "embeddings.safetensors", metadata={"model": model} if model else {})
-    records = {
-        "path": [f"images/{row}.jpg" for row in range(count)],
-        "identity": [None if row % 4 == 0 else f"p{row % 3}" for row in range(count)],
-        "camera": [row % 5 for row in range(count)],
-        "modality": ["infrared" if row % 2 else "visible" for row in range(count)],
-        "time": [None if row % 3 else 1.7e9 + row for row in range(count)],
-        "tracklet": [None] * count,
-        "frame": [-1] * count,
-    }
-    records |= columns
-    table = pa.table({name: values for name, values in records.items() if values is not None})
-    parquet.write_table(table, folder / "records.parquet")
+    records = [
+        Record(
+            Path(f"images/{row}.jpg" if box is None else "images/film.jpg"), "" if row % 4 == 0 else f"p{row % 3}", row % 5,
+            Modality(row % 2), time=None if row % 3 else 1.7e9 + row, box=box(row) if box else None,
+        )
+        for row in range(count)
+    ]  # fmt: skip
+    written = table_of(records)
+    digest = write_table(table(written) if table else written, folder / RECORDS)
+    about = {"format": FORMAT, "records": digest, "rows": count} | ({"model": model} if model else {})
+    write_rows(folder / EMBEDDINGS, [rows[:7], rows[7:]], rows.shape, as_metadata(about))
     return rows
 
 
@@ -101,40 +102,78 @@ def test_a_folder_of_embeddings_becomes_entries(tmp_path):
             add_folder(gallery, tmp_path / "other", replace=True)
 
 
-@pytest.mark.parametrize("unit", ["s", "us", "text"])
-def test_times_may_be_numbers_timestamps_or_text(tmp_path, unit):
-    seconds = 1795255200  # 2026-11-21 10:00 UTC
-    times = pa.array(["2026-11-21T10:00:00Z"] * 20)
-    if unit != "text":
-        times = pa.array([seconds * (1 if unit == "s" else 10**6)] * 20).cast(pa.timestamp(unit))
-    write_folder(tmp_path / "folder", time=times)
+def test_boxes_of_one_picture_are_entries_of_their_own(tmp_path):
+    def box(row):
+        return (row, 2, row + 10, 30) if row else None  # and the picture itself
+
+    write_folder(tmp_path / "folder", box=box)
+    assert read_embeddings(tmp_path / "folder").boxes.tolist() == [box(row) for row in range(20)]
     with open_gallery(tmp_path / "gallery", model=MODEL, dimension=6) as gallery:
-        add_folder(gallery, tmp_path / "folder")
-        assert gallery.get(["images/3.jpg"])[0].time == seconds
+        assert add_folder(gallery, tmp_path / "folder") == len(gallery) == 20
+        names = ["images/film.jpg", *(f"images/film.jpg#xywh={row},2,10,28" for row in range(1, 20))]
+        assert [entry.source for entry in gallery.get(names)] == names
+        assert [path_and_box(name) for name in names] == [("images/film.jpg", box(row)) for row in range(20)]
+
+
+def cast(name, kind):
+    def changed(table):
+        place = table.column_names.index(name)
+        return table.set_column(place, name, table[name].cast(kind))
+
+    return changed
+
+
+def with_value(name, value):
+    """The records with another value in their first row."""
+
+    def changed(table):
+        values = [value, *table[name].to_pylist()[1:]]
+        field = table.schema.field(name)
+        return table.set_column(table.column_names.index(name), field, pa.array(values, field.type))
+
+    return changed
 
 
 def test_files_that_are_not_as_expected_are_named(tmp_path):
+    write_folder(tmp_path / "anonymous", model=None)
+    write_folder(tmp_path / "twice", table=with_value("path", "images/3.jpg"))
+    write_folder(tmp_path / "light", table=with_value("modality", "ultraviolet"))
+    write_folder(tmp_path / "triangle", table=with_value("box", [1, 2, 3]))
+    write_folder(tmp_path / "inside out", table=with_value("box", [5, 2, 3, 9]))
+    write_folder(tmp_path / "poor", table=lambda table: table.drop_columns(["camera"]))
+    write_folder(tmp_path / "rich", table=lambda table: table.append_column("mood", table["path"]))
+    write_folder(tmp_path / "text", table=cast("time", pa.string()))
+    write_folder(tmp_path / "cut")
+    (tmp_path / "cut" / EMBEDDINGS).write_bytes(b"cut")
+    write_folder(tmp_path / "torn")
+    (tmp_path / "torn" / RECORDS).write_bytes(b"PAR1")
+    write_folder(tmp_path / "lost")
+    (tmp_path / "lost" / RECORDS).unlink()
+    write_folder(tmp_path / "uneven", table=lambda table: table.slice(1))
+    write_folder(tmp_path / "mixed")  # with records of another writing, of the same images
+    write_folder(tmp_path / "other", table=with_value("identity", "p2"))
+    (tmp_path / "other" / RECORDS).replace(tmp_path / "mixed" / RECORDS)
+    (tmp_path / "elsewhere").mkdir()
+    save_file(
+        {"embeddings": np.eye(6, dtype=np.float32)}, tmp_path / "elsewhere" / EMBEDDINGS, metadata={"model": MODEL}
+    )
     with open_gallery(tmp_path / "gallery", model=MODEL, dimension=6) as gallery:
-        write_folder(tmp_path / "anonymous", model=None)
-        write_folder(tmp_path / "short", path=["a"] * 20)
-        write_folder(tmp_path / "light", modality=["ultraviolet"] * 20)
-        write_folder(tmp_path / "poor", camera=None)
-        write_folder(tmp_path / "cut")
-        (tmp_path / "cut" / "embeddings.safetensors").write_bytes(b"cut")
-        write_folder(tmp_path / "torn")
-        (tmp_path / "torn" / "records.parquet").write_bytes(b"PAR1")
-        write_folder(tmp_path / "uneven")
-        write_folder(tmp_path / "twenty-one", count=21)
-        (tmp_path / "twenty-one" / "records.parquet").replace(tmp_path / "uneven" / "records.parquet")
         for name, said in (
             ("none", "embeddings.safetensors not found"),
             ("anonymous", "expected the fingerprint"),
-            ("short", "id 'a' is given twice"),
-            ("light", "expected visible or infrared"),
-            ("poor", r"missing: \['camera'\]"),
-            ("cut", "embeddings.safetensors cannot be read"),
-            ("torn", "records.parquet cannot be read"),
-            ("uneven", "20 embeddings and 21 records"),
+            ("twice", "id 'images/3.jpg' is given twice"),
+            ("light", "row 0: expected a modality of visible, infrared .* found 'ultraviolet'"),
+            ("triangle", r"row 0: .* a box of four numbers or none, .*\[1, 2, 3\]"),
+            ("inside out", r"images/0.jpg: expected a box .* found \(5, 2, 3, 9\)"),
+            ("poor", "expected .*camera: int64 not null>, found .*modality: string not null>"),
+            ("rich", "expected no more columns, found .*mood: string"),
+            ("text", r"expected .*time: timestamp\[us, tz=UTC\]>, found .*time: string>"),
+            ("cut", "embeddings.safetensors is damaged"),
+            ("torn", "torn: .*embed again"),
+            ("lost", "records.parquet"),
+            ("uneven", r"one for each of 19 records; found float32 \(20, 6\)"),
+            ("mixed", "records.parquet is not the one that embeddings.safetensors was written with"),
+            ("elsewhere", "was not written by `crossreid embed`"),
         ):
             with pytest.raises(DataError, match=said):
                 add_folder(gallery, tmp_path / name)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from crossreid.search.entries import Batch, Entry, Filter, Matches, utc_seconds
     from crossreid.search.errors import GalleryError, GalleryLocked, ModelMismatch
     from crossreid.search.gallery import Gallery, Stats
-    from crossreid.search.importing import add_features, add_folder, batch_of_features
+    from crossreid.search.importing import add_features, add_folder, batch_of_embeddings, batch_of_features
     from crossreid.search.indexes import IndexOptions
     from crossreid.search.model import SearchModel, open_model
     from crossreid.search.opening import open_gallery, restore
@@ -31,6 +31,7 @@ _HOMES = {
     "Stats": "gallery",
     "add_features": "importing",
     "add_folder": "importing",
+    "batch_of_embeddings": "importing",
     "batch_of_features": "importing",
     "measure_recall": "recall",
     "open_gallery": "opening",
@@ -41,8 +42,8 @@ _HOMES = {
 }
 __all__ = [
     "Batch", "Entry", "Filter", "Gallery", "GalleryError", "GalleryLocked", "IndexOptions", "Matches", "ModelMismatch",
-    "Recall", "SearchModel", "Stats", "add_features", "add_folder", "batch_of_features", "measure_recall", "open_gallery",
-    "open_model", "read_embeddings", "restore", "utc_seconds",
+    "Recall", "SearchModel", "Stats", "add_features", "add_folder", "batch_of_embeddings", "batch_of_features",
+    "measure_recall", "open_gallery", "open_model", "read_embeddings", "restore", "utc_seconds",
 ]  # fmt: skip
 
 

@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from crossreid.search.locking import fsync_folder
 
 EMBEDDINGS, RECORDS, BAD_IMAGES = "embeddings.safetensors", "records.parquet", "bad_images.csv"
 FORMAT = "crossreid-embeddings-1"
+_MODALITIES = {modality.name.lower(): int(modality) for modality in Modality}
 SCHEMA = pa.schema(
     [
         pa.field("path", pa.string(), nullable=False),
@@ -45,8 +47,9 @@ class Embeddings:
 
     embeddings `(N, D)` float32; paths `(N,)` str, as the source gave them; identities and tracklets `(N,)` object, None
     where unknown; cameras `(N,)` int64, 0 where unknown; modalities `(N,)` int64, values of `Modality`; times `(N,)`
-    float64, seconds since 1970 UTC, NaN where unknown; frames `(N,)` int64, -1 where unknown. `fingerprint` is the model's,
-    `about` all of the file's metadata.
+    float64, seconds since 1970 UTC, NaN where unknown; frames `(N,)` int64, -1 where unknown; boxes `(N,)` object, the
+    (left, top, right, bottom) in pixels of an image that is a part of its picture, None where it is the whole.
+    `fingerprint` is the model's, `about` all of the file's metadata.
     """
 
     embeddings: np.ndarray
@@ -57,6 +60,7 @@ class Embeddings:
     times: np.ndarray
     tracklets: np.ndarray
     frames: np.ndarray
+    boxes: np.ndarray
     fingerprint: str
     about: Mapping[str, str]
 
@@ -81,23 +85,36 @@ def read_embeddings(folder: Path) -> Embeddings:
         raise DataError(f"{folder}: {error}. Expected {EMBEDDINGS} and {RECORDS}; embed again.") from error
     if hashlib.sha256(content).hexdigest() != about.get("records"):
         raise DataError(f"{folder}: {RECORDS} is not the one that {EMBEDDINGS} was written with. Embed again.")
-    if rows.dtype != np.float32 or rows.ndim != 2 or len(rows) != table.num_rows or table.schema != SCHEMA:
+    if not about.get("model"):
+        raise DataError(f"{folder / EMBEDDINGS}: expected the fingerprint of the model in its metadata. Embed again.")
+    if table.schema != SCHEMA:
+        pairs = zip_longest(SCHEMA, table.schema, fillvalue="no more columns")
+        expected, found = next(pair for pair in pairs if pair[0] != pair[1])
+        raise DataError(f"{folder / RECORDS}: expected {expected}, found {found}. Embed again.")
+    if rows.dtype != np.float32 or rows.ndim != 2 or len(rows) != table.num_rows:
         raise DataError(
             f"{folder}: expected float32 rows, one for each of {table.num_rows} records; found {rows.dtype} {rows.shape}."
         )
     if not np.isfinite(rows).all():
         raise DataError(f"{folder / EMBEDDINGS} holds values that are not finite. Embed again.")
-    columns = {name: table[name].to_pylist() for name in ("path", "identity", "modality", "tracklet", "time")}
+    columns = {name: table[name].to_pylist() for name in ("path", "identity", "modality", "tracklet", "time", "box")}
+    for row, (modality, box) in enumerate(zip(columns["modality"], columns["box"], strict=True)):
+        if modality not in _MODALITIES or (box is not None and (len(box) != 4 or None in box)):
+            raise DataError(
+                f"{folder / RECORDS}, row {row}: expected a modality of {', '.join(_MODALITIES)} and a box of four numbers or "
+                f"none, found {modality!r} and {box}. Embed again."
+            )
     times = [np.nan if time is None else time.timestamp() for time in columns["time"]]
     return Embeddings(
         embeddings=rows,
         paths=np.array(columns["path"], dtype=np.str_),
         identities=np.array(columns["identity"], dtype=object),
         cameras=table["camera"].to_numpy(),
-        modalities=np.array([int(Modality[name.upper()]) for name in columns["modality"]], dtype=np.int64),
+        modalities=np.array([_MODALITIES[name] for name in columns["modality"]], dtype=np.int64),
         times=np.array(times, dtype=np.float64),
         tracklets=np.array(columns["tracklet"], dtype=object),
         frames=table["frame"].to_numpy(),
+        boxes=np.fromiter((None if box is None else tuple(box) for box in columns["box"]), object, len(rows)),
         fingerprint=about["model"],
         about=about,
     )

@@ -1,28 +1,41 @@
-"""From files of embeddings into a gallery: features of an evaluated run, and the folders of `crossreid embed`.
-
-A folder holds `embeddings.safetensors` (tensor `embeddings` `(N, D)`, the fingerprint of the model as `model` in its
-metadata) and `records.parquet`, a row an embedding: path, identity, camera, modality ('visible' or 'infrared'), time
-(nullable), tracklet, frame.
-"""
+"""From files of embeddings into a gallery: features of an evaluated run, and the folders of `crossreid embed`."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from crossreid.data.records import DataError
-from crossreid.search.entries import Batch, modality_of, utc_seconds
+from crossreid.search.embeddings import Embeddings, read_embeddings
+from crossreid.search.entries import Batch
+from crossreid.search.fragments import source_of
 from crossreid.search.gallery import Advance, Gallery
 
 if TYPE_CHECKING:
     from crossreid.evaluation.features import Features
 
-EMBEDDINGS, RECORDS = "embeddings.safetensors", "records.parquet"
 GALLERY_ROLES = ("gallery", "both")
 _PART = 16_384
+
+
+def batch_of_embeddings(embeddings: Embeddings) -> Batch:
+    """What `read_embeddings` read, as a batch in its order: an image's path, with its box where it has one, is id and source.
+
+    Raises `DataError` where an image is there twice, or a box is none.
+    """
+    names = list(map(source_of, embeddings.paths.tolist(), embeddings.boxes.tolist()))
+    return Batch(
+        embeddings.embeddings,
+        ids=names,
+        identities=[text or None for text in embeddings.identities.tolist()],
+        cameras=embeddings.cameras,
+        modalities=embeddings.modalities,
+        times=embeddings.times,
+        sources=names,
+    )
 
 
 def batch_of_features(features: Features, roles: Collection[str] = GALLERY_ROLES) -> Batch:
@@ -62,12 +75,12 @@ def add_features(
 
 
 def add_folder(gallery: Gallery, folder: Path, *, replace: bool = False, advance: Advance | None = None) -> int:
-    """Add what `crossreid embed` wrote; how many there were. An image's path is its id and its source.
+    """Add what `crossreid embed` wrote; how many there were.
 
-    Raises `ModelMismatch` where the folder is of another model, and as `read_folder`.
+    Raises `ModelMismatch` where the folder is of another model, and as `read_embeddings` and `batch_of_embeddings`.
     """
-    batch, model = read_folder(folder)
-    return add_batch(gallery, batch, model=model, replace=replace, advance=advance)
+    found = read_embeddings(folder)
+    return add_batch(gallery, batch_of_embeddings(found), model=found.fingerprint, replace=replace, advance=advance)
 
 
 def add_batch(
@@ -80,54 +93,3 @@ def add_batch(
         if advance is not None:
             advance(len(part), len(batch))
     return len(batch)
-
-
-def read_folder(folder: Path) -> tuple[Batch, str]:
-    """The embeddings of a folder of `crossreid embed`, and the fingerprint of their model.
-
-    Raises `DataError` naming the file that is missing, damaged, or without what is expected of it.
-    """
-    import pyarrow as pa
-    from pyarrow import parquet
-    from safetensors import SafetensorError, safe_open
-
-    for name in (EMBEDDINGS, RECORDS):
-        if not (folder / name).is_file():
-            raise DataError(f"{folder / name} not found; expected a folder that `crossreid embed` wrote.")
-    try:
-        with safe_open(folder / EMBEDDINGS, framework="np") as file:
-            metadata = file.metadata() or {}
-            embeddings = file.get_tensor("embeddings")
-    except (SafetensorError, OSError) as error:
-        raise DataError(f"{folder / EMBEDDINGS} cannot be read ({error}); embed again.") from error
-    if not metadata.get("model"):
-        raise DataError(f"{folder / EMBEDDINGS}: expected the fingerprint of the model as `model` in its metadata.")
-    try:
-        records = parquet.read_table(folder / RECORDS).to_pydict()
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{folder / RECORDS} cannot be read ({error}); embed again.") from error
-    missing = [name for name in ("path", "identity", "camera", "modality") if name not in records]
-    if missing:
-        raise DataError(
-            f"{folder / RECORDS}: expected the columns path, identity, camera, modality; missing: {missing}."
-        )
-    count = len(records["path"])
-    if count != len(embeddings):
-        raise DataError(f"{folder}: {len(embeddings)} embeddings and {count} records; embed again.")
-    try:
-        batch = Batch(
-            embeddings,
-            ids=records["path"],
-            identities=[text or None for text in records["identity"]],
-            cameras=[camera or 0 for camera in records["camera"]],
-            modalities=[int(modality_of(text)) for text in records["modality"]],
-            times=[_seconds(time) for time in records.get("time", [None] * count)],
-            sources=records["path"],
-        )
-    except ValueError as error:
-        raise DataError(f"{folder}: {error}") from error
-    return batch, metadata["model"]
-
-
-def _seconds(time: Any) -> float:
-    return np.nan if time is None else utc_seconds(time)

@@ -1,0 +1,40 @@
+"""How a part of a picture is named: the picture's path, and the box as a W3C media fragment, `PATH#xywh=LEFT,TOP,WIDTH,HEIGHT`.
+
+Any text is the name of just one picture or part. A path may hold a `#`; one that itself ends as a box would, of a picture that
+is meant whole, has a `#` put behind it.
+"""
+
+from __future__ import annotations
+
+import re
+
+from crossreid.data.records import DataError
+
+Box = tuple[int, int, int, int]
+# Whole numbers without leading zeros, so that a box is written in one way only; of few digits, as pixels have.
+_PLACE, _SIZE = "(0|[1-9][0-9]{0,8})", "([1-9][0-9]{0,8})"
+_FRAGMENT = re.compile(rf"(.*)#xywh={_PLACE},{_PLACE},{_SIZE},{_SIZE}", re.DOTALL)
+
+
+def source_of(path: str, box: Box | None) -> str:
+    """The name of a picture, or of its part within a box (left, top, right, bottom in pixels).
+
+    Raises `DataError` for a box that is empty, or not of whole numbers from 0 on.
+    """
+    if box is None:
+        return f"{path}#" if _FRAGMENT.fullmatch(path.rstrip("#")) else path
+    left, top, right, bottom = box
+    name = f"{path}#xywh={left},{top},{right - left},{bottom - top}"
+    if path_and_box(name) != (path, (left, top, right, bottom)):
+        raise DataError(
+            f"{path}: expected a box (left, top, right, bottom) of whole pixels that is not empty, found {box}."
+        )
+    return name
+
+
+def path_and_box(source: str) -> tuple[str, Box | None]:
+    """The path and the box that `source_of` made a name of; None where it ends in no well-formed `#xywh=...`."""
+    if found := _FRAGMENT.fullmatch(source):
+        left, top, width, height = map(int, found.groups()[1:])
+        return found[1], (left, top, left + width, top + height)
+    return (source[:-1] if source.endswith("#") and _FRAGMENT.fullmatch(source.rstrip("#")) else source), None
