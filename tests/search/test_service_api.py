@@ -313,7 +313,7 @@ def test_an_exported_file_answers_like_the_run_and_has_no_maps(place, tmp_path, 
     running.service.gallery.snapshot(own.gallery)
     paths = place.images[:2]
     with served(own, tmp_path / "state", model=model, explain=False) as exported:
-        with exported.client() as other, running.client() as client:
+        with exported.client() as other, running.client() as client:  # noqa: SIM117
             for count in (1, 2):
                 mine, theirs = (
                     each.post("/v1/search/images", files=files(paths[:count]), data={"k": 200}).json()["matches"]

@@ -52,6 +52,7 @@ class Housekeeping:
             if self.settings.retain_days is not None:
                 over = now - self.settings.retain_days * _DAY
                 count = self.gallery.delete(filter=Filter(until=over))
+                count += self.gallery.delete(filter=Filter(added_until=over))
                 if count:
                     self._orphans = True
                     self.metrics.expired.inc(count)

@@ -18,6 +18,7 @@ from PIL import Image
 from crossreid.data.images import load_image
 from crossreid.data.records import DataError, Record
 from crossreid.search.entries import Entry
+from crossreid.search.fragments import path_and_box
 
 KEPT_SIDE = 512  # pixels, the longer side of a copy that is kept
 _MANY = 500  # ids of a statement
@@ -111,13 +112,12 @@ class Pictures:
 
     def _file(self, source: str) -> Record | None:
         """The file of a source that lies below one of the roots: by its path from here, or from a root."""
-        if not source or "\0" in source:
-            return None
-        for start in (Path(), *self.roots):
+        name, box = path_and_box(source)
+        for start in (Path(), *self.roots) if name else ():
             try:
-                path = (start / source).resolve()  # links followed: what they lead to counts
+                path = (start / name).resolve()  # links followed: what they lead to counts
                 if any(path.is_relative_to(root) for root in self.roots) and path.is_file():
-                    return Record(path, "")
+                    return Record(path, "", box=box)
             except (OSError, ValueError, RuntimeError):
                 continue
         return None

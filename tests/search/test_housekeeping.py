@@ -1,0 +1,108 @@
+import time
+
+import numpy as np
+import pytest
+
+from crossreid.search import Entry, IndexOptions, open_gallery
+from crossreid.search.service.audit import Audit
+from crossreid.search.service.housekeeping import Housekeeping
+from crossreid.search.service.metrics import Metrics
+from crossreid.search.service.pictures import Kept
+from crossreid.search.service.settings import Settings
+
+DAY = 86_400
+
+
+@pytest.fixture
+def gallery(tmp_path):
+    with open_gallery(tmp_path / "gallery", model="m", dimension=4) as opened:
+        yield opened
+
+
+def housekeeping(gallery, tmp_path, *, kept=None, every=60, **settings):
+    chosen = Settings(state=tmp_path, **settings)
+    return Housekeeping(gallery, kept, Audit(tmp_path / "audit"), chosen, Metrics(), every)
+
+
+def entry(id, **known):
+    rng = np.random.default_rng(len(id))
+    return Entry(rng.standard_normal(4), id, **known)
+
+
+def holding(folder, text):
+    return [path.name for path in folder.rglob("*") if path.is_file() and text.encode() in path.read_bytes()]
+
+
+def test_entries_go_a_time_after_they_were_taken_or_added(gallery, tmp_path):
+    now = time.time()
+    gallery.add([entry("old-photograph", time=now - 40 * DAY), entry("new", time=now - DAY), entry("undated")])
+    work = housekeeping(gallery, tmp_path, retain_days=30)
+    work.round(now)
+    assert [found is not None for found in gallery.get(["old-photograph", "new", "undated"])] == [False, True, True]
+    work.round(now + 29.5 * DAY)  # of the dated one 30.5 days since it was taken, of the other 29.5 since it was added
+    assert [found is not None for found in gallery.get(["new", "undated"])] == [False, True]
+    work.round(now + 30.5 * DAY)
+    assert len(gallery) == 0
+    assert work.metrics.registry.get_sample_value("crossreid_expired_entries_total") == 3
+
+
+def test_without_a_retention_nothing_goes(gallery, tmp_path):
+    gallery.add([entry("very-old", time=0.0)])
+    housekeeping(gallery, tmp_path).round(time.time() + 10_000 * DAY)
+    assert len(gallery) == 1
+
+
+def test_what_is_over_is_out_of_the_files_and_so_is_its_image(gallery, tmp_path):
+    now = time.time()
+    kept = Kept(tmp_path / "images.sqlite")
+    gallery.add([entry("e5c0-over", time=now - 9 * DAY, source="s77-over"), entry("stays", time=now)])
+    kept.put([("e5c0-over", b"jpeg-4f1d" * 500), ("stays", b"jpeg-77"), ("e5c0-orphan", b"jpeg-4f1d" * 500)])
+    marks = ("e5c0-over", "s77-over", "jpeg-4f1d", "e5c0-orphan")
+    assert all(holding(tmp_path, mark) for mark in marks)
+    housekeeping(gallery, tmp_path, kept=kept, retain_days=7).round(now)
+    assert [ids for ids in kept.ids()] == [["stays"]]
+    assert [mark for mark in marks if holding(tmp_path, mark)] == []
+    assert kept.get("stays") == b"jpeg-77"
+    kept.close()
+
+
+def test_files_are_rewritten_no_more_often_than_said(gallery, tmp_path):
+    now = time.time()
+    work = housekeeping(gallery, tmp_path, compact_hours=2)
+    gallery.add([entry("first"), entry("second")])
+    gallery.delete(["first"])
+    work.round(now)
+    assert gallery.stats().deleted == 0
+    gallery.delete(["second"])
+    work.round(now + 3600)
+    assert gallery.stats().deleted == 1
+    work.round(now + 2.1 * 3600)
+    assert gallery.stats().deleted == 0
+
+
+def test_a_round_that_fails_is_counted_and_the_next_one_comes(gallery, tmp_path, caplog):
+    work = housekeeping(gallery, tmp_path, retain_days=1, every=0.02)
+    gallery.close()
+    work.start()
+    failures = 0
+    for _ in range(200):
+        failures = work.metrics.registry.get_sample_value("crossreid_housekeeping_failures_total")
+        if failures >= 2:
+            break
+        time.sleep(0.02)
+    work.stop()
+    assert failures >= 2
+    assert "may not have been deleted" in caplog.text
+
+
+def test_an_index_that_covers_too_little_is_built_anew(tmp_path, monkeypatch):
+    monkeypatch.setattr("crossreid.search.service.housekeeping._MANY", 50)
+    rng = np.random.default_rng(0)
+    with open_gallery(tmp_path / "hnsw", model="m", dimension=4, index=IndexOptions("hnsw")) as gallery:
+        gallery.add([Entry(row, str(at)) for at, row in enumerate(rng.standard_normal((60, 4)))])
+        assert gallery.stats().uncovered == 60
+        housekeeping(gallery, tmp_path).round()
+        assert gallery.stats().uncovered == 0
+        gallery.add([Entry(row, f"more {at}") for at, row in enumerate(rng.standard_normal((40, 4)))])
+        housekeeping(gallery, tmp_path).round()
+        assert gallery.stats().uncovered == 40
