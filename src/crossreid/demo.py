@@ -1,4 +1,4 @@
-"""The demonstration: a small synthetic world, two methods, their floors, one page."""
+"""The demonstration: a small synthetic world, two methods, their floors, one page, and a gallery to search."""
 
 from __future__ import annotations
 
@@ -22,11 +22,15 @@ IDENTITIES = 160
 
 @dataclass(frozen=True, slots=True)
 class DemoResult:
-    """Where the page is, every score with a printed name, and the sentence that compares them."""
+    """Where the page is, every score with a printed name, the sentence that compares them, and what can be served.
+
+    `serve` are the words of the command that serves the first method's model with its gallery of all test images.
+    """
 
     report: Path
     scores: list[tuple[str, Score]]
     conclusion: str
+    serve: tuple[str, ...]
 
 
 def demo_recipe(
@@ -111,7 +115,27 @@ def run_demo(
         commands=(f"crossreid demo --out {out.name} --seed {seed}",),
         say=say,
     )
-    return DemoResult(page, named, conclusion(named))
+    run, gallery = out / next(iter(TITLES)), out / "gallery"
+    fill_gallery(run, gallery)
+    words = ("serve", str(run), str(gallery), "--images", str(world), "--insecure")
+    return DemoResult(page, named, conclusion(named), words)
+
+
+def fill_gallery(run: Path, where: Path) -> None:
+    """A gallery of the test images that an evaluated run embedded; one of other weights is replaced."""
+    from crossreid.evaluation.features import load
+    from crossreid.search import ModelMismatch, add_features, open_gallery, open_model
+
+    features = load(run / "features.npz")
+    model = open_model(run).fingerprint
+    for _ in range(2):
+        try:
+            with open_gallery(where, model=model, dimension=features.embeddings.shape[1]) as gallery:
+                if not len(gallery):
+                    add_features(gallery, features, model=model, roles=("query", "gallery", "both"))
+            return
+        except ModelMismatch:
+            shutil.rmtree(where)  # of an earlier training
 
 
 def conclusion(named: list[tuple[str, Score]]) -> str:

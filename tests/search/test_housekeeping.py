@@ -60,7 +60,7 @@ def test_what_is_over_is_out_of_the_files_and_so_is_its_image(gallery, tmp_path)
     marks = ("e5c0-over", "s77-over", "jpeg-4f1d", "e5c0-orphan")
     assert all(holding(tmp_path, mark) for mark in marks)
     housekeeping(gallery, tmp_path, kept=kept, retain_days=7).round(now)
-    assert [ids for ids in kept.ids()] == [["stays"]]
+    assert list(kept.ids()) == [["stays"]]
     assert [mark for mark in marks if holding(tmp_path, mark)] == []
     assert kept.get("stays") == b"jpeg-77"
     kept.close()

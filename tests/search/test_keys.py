@@ -112,4 +112,4 @@ def test_keys_are_found_while_the_file_changes(tmp_path):
         thread.join()
     assert missed == []
     assert len(json.loads(path.read_text(encoding="utf-8"))["keys"]) == 31
-    assert [key.name for key in read_keys(path)][0] == "stays"
+    assert read_keys(path)[0].name == "stays"

@@ -38,7 +38,8 @@ def client(running):
 def embedded(running, paths, modality):
     """What the library makes of images: one embedding of each, and one of all together."""
     model = running.service.model
-    images = torch.stack([model.transform(load_image(path)) for path in paths])
+    size = (model.preprocessing.height, model.preprocessing.width)
+    images = torch.stack([model.transform(load_image(path, at_least=size)) for path in paths])
     modalities = torch.full((len(paths),), modality)
     return model.embed(images, modalities).numpy(), model.embed_sets(images, modalities, [range(len(paths))]).numpy()
 
@@ -53,9 +54,11 @@ def ids_of(answer):
 
 
 def test_an_image_finds_what_the_library_finds(running, client):
-    path = running.place.images[5]
+    path = running.place.images[0]
     rows, _ = embedded(running, [path], 0)
     (expected,) = running.service.gallery.search(rows, 7, Filter(cameras=(2, 3)))
+    (stored,) = running.service.gallery.get([str(path)])
+    np.testing.assert_allclose(rows[0], stored.embedding, atol=1e-5)  # what `crossreid embed` made of it
     answer = client.post(
         "/v1/search/images", files=files([path]), data={"k": 7, "filter_camera": [2, 3], "modality": "visible"}
     )
@@ -312,16 +315,19 @@ def test_an_exported_file_answers_like_the_run_and_has_no_maps(place, tmp_path, 
     own = place.__class__(place.run, place.world, tmp_path / "gallery")
     running.service.gallery.snapshot(own.gallery)
     paths = place.images[:2]
-    with served(own, tmp_path / "state", model=model, explain=False) as exported:
-        with exported.client() as other, running.client() as client:  # noqa: SIM117
-            for count in (1, 2):
-                mine, theirs = (
-                    each.post("/v1/search/images", files=files(paths[:count]), data={"k": 200}).json()["matches"]
-                    for each in (other, client)
-                )
-                scores = {match["entry"]["id"]: match["score"] for match in theirs}
-                assert len(scores) == len(running.service.gallery)
-                assert {match["entry"]["id"]: match["score"] for match in mine} == pytest.approx(scores, abs=1e-4)
-            refused = other.post("/v1/attention", files=files(paths[:1], "image"), data={"id": str(paths[0])})
-            assert refused.status_code == 409
-            assert other.get("/v1/about").json()["attention"] is False
+    with (
+        served(own, tmp_path / "state", model=model, explain=False) as exported,
+        exported.client() as other,
+        running.client() as client,
+    ):
+        for count in (1, 2):
+            mine, theirs = (
+                each.post("/v1/search/images", files=files(paths[:count]), data={"k": 200}).json()["matches"]
+                for each in (other, client)
+            )
+            scores = {match["entry"]["id"]: match["score"] for match in theirs}
+            assert len(scores) == len(running.service.gallery)
+            assert {match["entry"]["id"]: match["score"] for match in mine} == pytest.approx(scores, abs=1e-4)
+        refused = other.post("/v1/attention", files=files(paths[:1], "image"), data={"id": str(paths[0])})
+        assert refused.status_code == 409
+        assert other.get("/v1/about").json()["attention"] is False

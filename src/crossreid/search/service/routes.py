@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from fastapi import APIRouter, Depends, Form, Query, Request, Response, UploadFile
 from fastapi.security import HTTPBearer
+from torch import Tensor
 
 import crossreid
 from crossreid.search.entries import Batch, modality_of, stacked
@@ -46,6 +46,7 @@ from crossreid.search.service.uploads import pixels_of
 REFUSALS: dict[int | str, dict[str, Any]] = {
     "4XX": {"model": ErrorOut, "description": "Refused; the message says why and what to do."}
 }
+_SHOWN = (KEPT_SIDE, KEPT_SIDE)
 Id = Annotated[str, Query(min_length=1, max_length=512, description="Of an entry.")]
 
 
@@ -62,19 +63,35 @@ def routes(service: Service) -> APIRouter:
 
         return [*any_key, Depends(check)]
 
-    async def read(files: list[UploadFile], prepare: Callable[[np.ndarray], Any]) -> tuple[list[Any], list[str]]:
-        """What `prepare` makes of each image, and the SHA-256 of each file."""
+    async def read(files: list[UploadFile]) -> tuple[list[bytes], list[str]]:
+        """The content of each file, and its SHA-256."""
         refuse_more(len(files), settings.max_images, "images")
         contents = [await file.read() for file in files]
+        return contents, [hashlib.sha256(content).hexdigest() for content in contents]
 
-        def one(content: bytes, name: str) -> Any:
-            at_least = None if settings.keep_images else (model.preprocessing.height, model.preprocessing.width)
-            return prepare(pixels_of(content, name, settings.max_pixels, at_least))
-
-        prepared = await asyncio.gather(
-            *(service.decode(one, content, file.filename or "") for content, file in zip(contents, files, strict=True))
+    async def pixels_for(files: list[UploadFile], contents: list[bytes], side: tuple[int, int]) -> list[np.ndarray]:
+        """The files' images, of this height and width at least where they have it."""
+        names = [file.filename or "" for file in files]
+        return await asyncio.gather(
+            *(
+                service.decode(pixels_of, content, name, settings.max_pixels, side)
+                for content, name in zip(contents, names, strict=True)
+            )
         )
-        return prepared, [hashlib.sha256(content).hexdigest() for content in contents]
+
+    async def tensors_of(files: list[UploadFile], contents: list[bytes]) -> list[Tensor]:
+        """Input of the network, made as `crossreid embed` makes it: a large JPEG is decoded at a fraction of its size."""
+        size = (model.preprocessing.height, model.preprocessing.width)
+
+        def prepare(content: bytes, name: str) -> Tensor:
+            return model.transform(pixels_of(content, name, settings.max_pixels, size))
+
+        return await asyncio.gather(
+            *(
+                service.decode(prepare, content, file.filename or "")
+                for content, file in zip(contents, files, strict=True)
+            )
+        )
 
     async def result(request: Request, found: Any, images: int, ids: list[str]) -> Result:
         known = await service.thread(service.pictures.known, found.entries)
@@ -162,7 +179,8 @@ def routes(service: Service) -> APIRouter:
         """The entries nearest to an image, or to several of one identity (a tracklet), which are averaged."""
         refuse_k(k)
         chosen = filter.to_filter()
-        tensors, digests = await read(images, model.transform)
+        contents, digests = await read(images)
+        tensors = await tensors_of(images, contents)
         (embedding,) = await service.embed(tensors, int(modality_of(modality)), as_set=True)
         found = await service.search(embedding, k, chosen)
         service.told(
@@ -201,25 +219,27 @@ def routes(service: Service) -> APIRouter:
             raise Refusal(422, "expected either image or query_id.")
         names = checked_ids([id] if query_id is None else [id, query_id])
         entries = await service.entries(names)
-        shown = [await service.decode(service.pictures.pixels, each) for each in entries]
-        if any(pixels is None for pixels in shown):
-            gone = names[[pixels is None for pixels in shown].index(True)]
-            raise Refusal(404, f"there is no image of {gone[:200]!r}, and so no map.")
+        shown: list[np.ndarray] = []
+        for name, entry in zip(names, entries, strict=True):
+            picture = await service.decode(service.pictures.pixels, entry)
+            if picture is None:
+                raise Refusal(404, f"there is no image of {name[:200]!r}, and so no map.")
+            shown.append(picture)
         if image is not None:
-            (pixels,), digests = await read([image], lambda pixels: pixels)
+            contents, digests = await read([image])
+            (pixels,) = await pixels_for([image], contents, _SHOWN)
             kind = int(modality_of(modality))
-            tensor = await service.decode(model.transform, pixels)
-            (embedding,) = await service.embed([tensor], kind, as_set=False)
+            (embedding,) = await service.embed(await tensors_of([image], contents), kind, as_set=False)
             asked: dict[str, Any] = {"sha256": digests}
         else:
-            pixels, kind, embedding = shown[1], int(entries[1].modality), entries[1].embedding
+            pixels, kind, embedding = shown[1], int(entries[1].modality), np.asarray(entries[1].embedding)
             asked = {"ids": [query_id]}
         match = entries[0]
-        towards = np.asarray(match.embedding, np.float32)
+        towards = np.asarray(match.embedding)
         maps = service.explainer.maps
 
         def explain() -> tuple[Maps, Maps]:
-            return maps(pixels, kind, towards), maps(shown[0], int(match.modality), embedding)  # type: ignore[arg-type]
+            return maps(pixels, kind, towards), maps(shown[0], int(match.modality), embedding)
 
         query, other = await service.thread(explain)
         service.told(request, "attention", **asked, shown=[id])
@@ -242,12 +262,14 @@ def routes(service: Service) -> APIRouter:
         if len(ids) != len(images):
             raise Refusal(422, f"id: expected one for each of {len(images)} images, found {len(ids)}.")
         taken = taken_at(time)
-        prepared, digests = await read(
-            images,
-            lambda pixels: (model.transform(pixels), as_jpeg(pixels, KEPT_SIDE) if service.kept is not None else b""),
-        )
+        contents, digests = await read(images)
+        tensors = await tensors_of(images, contents)
+        copies: list[bytes] = []
+        if service.kept is not None:
+            shown = await pixels_for(images, contents, _SHOWN)
+            copies = [await service.decode(as_jpeg, pixels, KEPT_SIDE) for pixels in shown]
         kind = int(modality_of(modality))
-        embeddings = await service.embed([tensor for tensor, _ in prepared], kind, as_set=False)
+        embeddings = await service.embed(tensors, kind, as_set=False)
         count = len(images)
         batch = Batch(
             embeddings, ids=ids, identities=[identity or None] * count, cameras=[camera] * count, modalities=[kind] * count,
@@ -257,7 +279,7 @@ def routes(service: Service) -> APIRouter:
         def keep() -> list[str]:
             added = (gallery.upsert if replace else gallery.add)(batch, model=model.fingerprint)
             if service.kept is not None:
-                service.kept.put([(id, jpeg) for id, (_, jpeg) in zip(added, prepared, strict=True)])
+                service.kept.put(list(zip(added, copies, strict=True)))
             return added
 
         service.told(request, "enrol", ids=batch.ids, sha256=digests, identity=identity, replace=replace)
