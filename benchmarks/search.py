@@ -1,4 +1,5 @@
-"""What searching a large gallery costs, side by side in one run with a NumPy scan: latency, recall, memory, size.
+"""What searching a large gallery costs, side by side in one run with a NumPy scan: latency, recall, memory, size. And, as
+`service`, what the HTTP service bears (service_load.py).
 
     OMP_NUM_THREADS=1 python benchmarks/search.py gallery --index hnsw --index ivf-pq --json benchmarks/results/search_gallery_cpu.json
 
@@ -210,8 +211,11 @@ def main() -> None:
     global LOAD
     LOAD = os.getloadavg()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=["gallery"])
-    parser.add_argument("--entries", type=int, default=1_000_000)
+    parser.add_argument("part", choices=["gallery", "service"])
+    parser.add_argument("--entries", type=int, help="1,000,000 of the gallery, 10,000 of the service's by default")
+    parser.add_argument("--network", action="append", help="of the service: demo, resnet18; both by default")
+    parser.add_argument("--clients", type=int, default=32)
+    parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--singles", type=int, default=200, help="single queries")
     parser.add_argument("--batches", type=int, default=12, help="batches of 32")
     parser.add_argument("--index", action="append", choices=["hnsw", "ivf-pq"], help="only these, besides exact")
@@ -230,8 +234,18 @@ def main() -> None:
 
     folder = Path(tempfile.mkdtemp(dir=given.folder))
     try:
+        if given.part == "service":
+            import service_load
+
+            result = service_load.benchmark(
+                folder, networks=given.network or list(service_load.NETWORKS), entries=given.entries or 10_000,
+                clients=given.clients, seconds=given.seconds,
+            )  # fmt: skip
+            print(service_load.markdown(result))
+            keep(result)
+            return
         result = benchmark(
-            given.entries, folder, singles=given.singles, batches=given.batches,
+            given.entries or 1_000_000, folder, singles=given.singles, batches=given.batches,
             indexes=[every[name] for name in given.index or ["hnsw"]], keep=keep,
         )  # fmt: skip
     finally:

@@ -37,6 +37,7 @@ def serve(
     precision: Annotated[str, typer.Option(help="float32 (the reference) or bf16.")] = "float32",
     device: Annotated[str | None, typer.Option(help="cpu or cuda; a GPU where there is one.")] = None,
     rate: Annotated[float, typer.Option(min=0, help="Searches a second of a key, reads ten times that; 0: any.")] = 20,
+    batch: Annotated[int, typer.Option(min=1, help="Images of a forward pass, of whatever requests.")] = 32,
     max_bytes: Annotated[int, typer.Option(min=1000, help="Of a request.")] = 16_000_000,
     max_pixels: Annotated[int, typer.Option(min=1, help="Of an image.")] = 16_000_000,
     seconds: Annotated[float, typer.Option(min=0.1, help="For a client to send its request.")] = 10,
@@ -61,7 +62,7 @@ def serve(
             raise ValueError(f"--images {folder}: expected a folder.")
     settings = Settings(
         images=tuple(images or ()), state=state, keep_images=keep_images, retain_days=retain_days,
-        retain_audit_days=retain_audit_days, rate=rate, max_bytes=max_bytes, max_pixels=max_pixels, seconds=seconds,
+        retain_audit_days=retain_audit_days, rate=rate, batch=batch, max_bytes=max_bytes, max_pixels=max_pixels, seconds=seconds,
     )  # fmt: skip
     run_service(
         run, gallery, Where(host, port, tls_certificate, tls_key, proxy), settings, keys=keys, insecure=insecure,

@@ -113,7 +113,7 @@ class Pictures:
     def _file(self, source: str) -> Record | None:
         """The file of a source that lies below one of the roots: by its path from here, or from a root."""
         name, box = path_and_box(source)
-        for start in (Path(), *self.roots) if name else ():
+        for start in (Path(), *self.roots) if name and self.roots else ():
             try:
                 path = (start / name).resolve()  # links followed: what they lead to counts
                 if any(path.is_relative_to(root) for root in self.roots) and path.is_file():
