@@ -1,0 +1,193 @@
+// A match beside the query, large, with what the network looked at in either laid over.
+
+import { paint } from "./attention.js";
+import { by, command, element, fault } from "./dom.js";
+import { entryPicture, filePicture, release } from "./pictures.js";
+import { factList, markButtons, markByKey, pressed } from "./results.js";
+import { attention as askAttention } from "./service.js";
+import { entryWords, score } from "./words.js";
+
+const SIZE = 1024;
+const NOT_HERE = "Attention maps are not available: the service runs an exported model. Serve the run itself to see them.";
+
+let shown = null; // { query, matches, act, attention, place, which, found }
+let asked = null; // AbortController of the maps under way
+
+const dialog = () => by("compare");
+const sides = () => ({ query: by("side-query"), match: by("side-match") });
+
+// `act` as in results.js, with leave(place) when the dialog closes; `attention`: whether the service has maps.
+export function compare(query, matches, place, attention, act) {
+  shown = { query, matches, act, attention, place, which: 0, found: new Map() };
+  by("which").replaceChildren(...query.images.map(({ name }, at) => element("option", { value: at }, `${at + 1}: ${name}`)));
+  by("which-label").hidden = query.images.length < 2;
+  dialog().showModal();
+  by("compare-title").focus();
+  drawQuery();
+  draw();
+}
+
+export function startCompare() {
+  by("compare-close").onclick = () => dialog().close();
+  by("previous").onclick = () => go(shown.place - 1);
+  by("next").onclick = () => go(shown.place + 1);
+  by("compare-search").onclick = () => search();
+  by("attention-on").onchange = () => drawAttention();
+  by("opacity").oninput = () => fade();
+  by("encoder").onchange = () => lay();
+  by("which").onchange = () => {
+    shown.which = Number(by("which").value);
+    drawQuery();
+    drawAttention();
+  };
+  by("compare-marks").replaceChildren(...markButtons((mark) => setMark(mark === present() ? null : mark)));
+  dialog().onkeydown = keys;
+  dialog().onclose = () => {
+    asked?.abort();
+    for (const side of Object.values(sides())) release(side);
+    const { act, place } = shown;
+    shown = null;
+    act.leave(place);
+  };
+}
+
+const present = () => shown.act.markOf(shown.place);
+
+function setMark(mark) {
+  shown.act.mark(shown.place, mark);
+  pressed(by("compare-marks"), mark);
+}
+
+function search() {
+  const { act, matches, place } = shown;
+  dialog().close();
+  act.search(matches[place].entry);
+}
+
+function go(place) {
+  if (place < 0 || place >= shown.matches.length) return;
+  shown.place = place;
+  draw();
+}
+
+function keys(event) {
+  const key = command(event);
+  if (key === null) return;
+  const sliding = event.target.type === "range" && /^(Arrow|Home|End)/.test(key);
+  const mark = markByKey(key, present());
+  const to = { ArrowLeft: shown.place - 1, ArrowRight: shown.place + 1, Home: 0, End: shown.matches.length - 1 }[key];
+  if (sliding) return;
+  if (mark !== undefined) setMark(mark);
+  else if (to !== undefined) go(to);
+  else if (key === "s") search();
+  else if (key === "a") by("attention-on").click();
+  else return;
+  event.preventDefault();
+}
+
+// A picture with a canvas over it, both in the picture's own shape.
+function stage(side, frame, caption, about) {
+  release(side);
+  const box = side.querySelector(".stage");
+  box.style.removeProperty("--shape");
+  box.replaceChildren(frame, element("canvas", { "aria-hidden": "true" }));
+  side.querySelector("figcaption").textContent = caption;
+  side.querySelector("dl").replaceWith(about);
+}
+
+// Its shape, and with it the canvas, is known once the picture is.
+const sized = (side) => (picture) => {
+  side.querySelector(".stage").style.setProperty("--shape", picture.naturalWidth / picture.naturalHeight);
+  if (shown !== null) lay();
+};
+
+function drawQuery() {
+  const { query, which } = shown;
+  const side = sides().query;
+  if (query.entry !== null) {
+    const frame = entryPicture(query.entry, SIZE, `Query: ${entryWords(query.entry)}`, { now: true, onload: sized(side) });
+    stage(side, frame, "Query", factList(query.entry, true));
+    return;
+  }
+  const { file, name } = query.images[which];
+  const about = element("dl", { class: "facts" },
+    ...[["file", name], ["seen", query.modality]].map(([what, value]) =>
+      element("div", {}, element("dt", {}, what), element("dd", { class: "data" }, value))));
+  const many = query.images.length > 1 ? ` image ${which + 1} of ${query.images.length}` : "";
+  stage(side, filePicture(file, `Query${many}: ${name}`, sized(side)), `Query${many}`, about);
+}
+
+function draw() {
+  const { matches, place } = shown;
+  const { rank, score: value, entry } = matches[place];
+  const side = sides().match;
+  const frame = entryPicture(entry, SIZE, `Match ${rank}: ${entryWords(entry)}`, { now: true, onload: sized(side) });
+  stage(side, frame, `Match ${rank}`, factList(entry, true));
+  by("compare-title").textContent = `Match ${rank} of ${matches.length}, score ${score(value)}`;
+  by("previous").disabled = place === 0;
+  by("next").disabled = place === matches.length - 1;
+  pressed(by("compare-marks"), present());
+  drawAttention();
+}
+
+const note = (text) => { by("attention-note").textContent = text; };
+
+async function drawAttention() {
+  asked?.abort();
+  fault("compare-fault", null);
+  const { query, matches, place, which, attention, found } = shown;
+  const { entry } = matches[place];
+  by("attention").hidden = !attention;
+  lay(null);
+  if (!attention) return note(NOT_HERE);
+  if (!by("attention-on").checked) return note("");
+  if (!entry.image) return note("This match has no image, and so no attention map.");
+  if (query.entry !== null && !query.entry.image) return note("The entry that asks has no image, and so no attention map.");
+  const key = `${which} ${place}`;
+  if (!found.has(key)) {
+    note("Attention is being computed \u2026");
+    const control = (asked = new AbortController());
+    try {
+      found.set(key, await askAttention(query, which, entry.id, control.signal));
+    } catch (error) {
+      if (control.signal.aborted) return;
+      note("");
+      return fault("compare-fault", error);
+    }
+    if (control.signal.aborted) return;
+  }
+  offer(found.get(key));
+  lay();
+}
+
+// The encoders that either image passed, the one chosen before first.
+function offer({ query, match }) {
+  const names = [...new Set([...query.maps, ...match.maps].map(({ encoder }) => encoder))];
+  const before = by("encoder").value;
+  by("encoder").replaceChildren(...names.map((name) => element("option", { value: name, selected: name === before }, name)));
+  by("encoder-label").hidden = names.length < 2;
+}
+
+// Lay the map of the chosen encoder over either picture, as far as both are there.
+function lay(maps = shown.found.get(`${shown.which} ${shown.place}`)) {
+  const on = maps && by("attention-on").checked;
+  const empty = [];
+  for (const [name, side] of Object.entries(sides())) {
+    const canvas = side.querySelector("canvas");
+    const picture = side.querySelector("img");
+    const map = on && maps[name].maps.find(({ encoder }) => encoder === by("encoder").value);
+    const painted = Boolean(map && picture && paint(canvas, map.heat, picture.naturalWidth, picture.naturalHeight));
+    side.classList.toggle("heated", painted);
+    if (on && picture && !painted) empty.push(name);
+  }
+  fade();
+  if (on) note(`Bright: where the similarity of these two images, ${score(maps.similarity)}, comes from; each map to its own maximum.${
+    empty.length ? ` Of the ${empty.join(" and of the ")} this encoder gives none.` : ""}`);
+}
+
+function fade() {
+  for (const side of Object.values(sides())) {
+    const canvas = side.querySelector("canvas");
+    if (canvas) canvas.style.opacity = by("opacity").value / 100;
+  }
+}

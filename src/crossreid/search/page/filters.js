@@ -1,0 +1,90 @@
+// Conditions on the matches, how many there are to be, and in words what is set.
+
+import { by, element } from "./dom.js";
+import { cameraName, counted, time, zone } from "./words.js";
+
+const TEXTS = { identity: "identity", source_prefix: "source-prefix" };
+let most = 200;
+
+export function startFilters() {
+  by("zone").textContent = `Times here and of the entries are in ${zone()}. Entries without a time meet neither.`;
+  cameras(null);
+  describe();
+}
+
+export function limitMatches(k) {
+  most = k;
+  by("k").max = k;
+  if (Number(by("k").value) > k) by("k").value = k;
+}
+
+// Boxes to tick for `counts`, {camera: entries}; a text field where the gallery does not count them.
+export function cameras(counts) {
+  const ticked = new Set(camerasSet());
+  by("cameras").classList.toggle("listed", counts !== null);
+  if (counts === null) {
+    by("cameras").replaceChildren(element("label", {}, "Numbers, with commas ",
+      element("input", { type: "text", id: "camera-numbers", inputmode: "numeric", value: [...ticked].join(", ") })));
+    return;
+  }
+  const known = Object.entries(counts).map(([camera, count]) => [Number(camera), count]).sort(([a], [b]) => a - b);
+  by("cameras").replaceChildren(...known.map(([camera, count]) => element("label", { class: camera ? "tick" : "tick wide" },
+    element("input", { type: "checkbox", name: "camera", value: String(camera), checked: ticked.has(camera) }),
+    ` ${camera || "unknown"} `, element("small", { "aria-label": counted(count, "entry", "entries") }, count.toLocaleString("en")))));
+}
+
+function camerasSet() {
+  const numbers = by("camera-numbers");
+  if (numbers === null) return [...document.querySelectorAll("input[name=camera]:checked")].map((box) => Number(box.value));
+  return numbers.value.split(/[\s,;]+/).filter(Boolean).map(Number);
+}
+
+// {k, filter}; raises where a field holds what cannot be meant.
+export function filters() {
+  const filter = {};
+  const modality = document.querySelector("input[name=filter_modality]:checked").value;
+  if (modality) filter.modality = modality;
+  const chosen = camerasSet();
+  if (!chosen.every(Number.isSafeInteger)) throw new Error("Cameras: expected whole numbers with commas between them.");
+  if (chosen.length) filter.cameras = chosen;
+  for (const name of ["since", "until"]) {
+    const field = by(name);
+    if (field.validity.badInput) throw new Error(`${name === "since" ? "From" : "Until"}: the time is not complete. Fill in date and time, or clear it.`);
+    if (field.value) filter[name] = new Date(field.value).toISOString();
+  }
+  if (filter.since && filter.until && filter.since >= filter.until) throw new Error("From is not before until: nothing could match.");
+  for (const [name, id] of Object.entries(TEXTS)) if (by(id).value) filter[name] = by(id).value;
+  const k = by("k").valueAsNumber;
+  if (!Number.isInteger(k) || k < 1 || k > most) throw new Error(`Number of matches: expected 1 to ${most}.`);
+  return { k, filter };
+}
+
+export function words(filter) {
+  const said = [];
+  if (filter.modality) said.push(`${filter.modality} only`);
+  if (filter.cameras) said.push(filter.cameras.length === 1 ? cameraName(filter.cameras[0]) : `cameras ${filter.cameras.map((camera) => camera || "unknown").join(", ")}`);
+  if (filter.since) said.push(`from ${time(filter.since)}`);
+  if (filter.until) said.push(`until ${time(filter.until)}`);
+  if (filter.identity) said.push(`identity ${filter.identity}`);
+  if (filter.source_prefix) said.push(`source starts with ${filter.source_prefix}`);
+  return said;
+}
+
+// Say what is set.
+export function describe() {
+  let said;
+  try {
+    said = words(filters().filter);
+  } catch (error) {
+    said = [error.message];
+  }
+  by("active").textContent = said.length ? `Set: ${said.join("; ")}.` : "No filter: the whole gallery is searched.";
+  by("reset").hidden = said.length === 0;
+}
+
+export function resetFilters() {
+  document.querySelector("input[name=filter_modality][value='']").checked = true;
+  for (const box of document.querySelectorAll("input[name=camera]")) box.checked = false;
+  for (const id of ["since", "until", "identity", "source-prefix", "camera-numbers"]) if (by(id)) by(id).value = "";
+  describe();
+}
