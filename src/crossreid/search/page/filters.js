@@ -4,6 +4,7 @@ import { by, element } from "./dom.js";
 import { cameraName, counted, time, zone } from "./words.js";
 
 const TEXTS = { identity: "identity", source_prefix: "source-prefix" };
+const NONE = "No filter: the whole gallery is searched.";
 let most = 200;
 
 export function startFilters() {
@@ -41,6 +42,13 @@ function camerasSet() {
 
 // {k, filter}; raises where a field holds what cannot be meant.
 export function filters() {
+  const filter = conditions();
+  const k = by("k").valueAsNumber;
+  if (!Number.isInteger(k) || k < 1 || k > most) throw new Error(`Number of matches: expected 1 to ${most}.`);
+  return { k, filter };
+}
+
+function conditions() {
   const filter = {};
   const modality = document.querySelector("input[name=filter_modality]:checked").value;
   if (modality) filter.modality = modality;
@@ -54,9 +62,7 @@ export function filters() {
   }
   if (filter.since && filter.until && filter.since >= filter.until) throw new Error("From is not before until: nothing could match.");
   for (const [name, id] of Object.entries(TEXTS)) if (by(id).value) filter[name] = by(id).value;
-  const k = by("k").valueAsNumber;
-  if (!Number.isInteger(k) || k < 1 || k > most) throw new Error(`Number of matches: expected 1 to ${most}.`);
-  return { k, filter };
+  return filter;
 }
 
 export function words(filter) {
@@ -74,12 +80,13 @@ export function words(filter) {
 export function describe() {
   let said;
   try {
-    said = words(filters().filter);
+    const set = words(conditions());
+    said = set.length ? `Set: ${set.join("; ")}.` : NONE;
   } catch (error) {
-    said = [error.message];
+    said = error.message;
   }
-  by("active").textContent = said.length ? `Set: ${said.join("; ")}.` : "No filter: the whole gallery is searched.";
-  by("reset").hidden = said.length === 0;
+  by("active").textContent = said;
+  by("reset").hidden = said === NONE;
 }
 
 export function resetFilters() {

@@ -248,6 +248,7 @@ function clearAll() {
 function listen() {
   by("ask").onsubmit = (event) => { event.preventDefault(); search(); };
   by("ask").oninput = changed;
+  by("ask").onkeyup = changed; // half a time is no input yet
   by("files").onchange = ({ target }) => { addFiles([...target.files]); target.value = ""; };
   by("clear-query").onclick = () => { clearQuery(); by("files").focus(); };
   by("former-query").onclick = goBack;

@@ -1,0 +1,145 @@
+"""Fixtures: a service of rendered people on a port of its own, and its page in a browser."""
+
+import csv
+import json
+import shutil
+import threading
+import time as clock
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from page_actions import FORMULA, HOSTILE, START, ZONE
+from playwright.sync_api import sync_playwright
+from small_model import recipe_of, write_run
+
+from crossreid.data.records import INFRARED, VISIBLE, Record
+from crossreid.data.synthetic import synthesise
+from crossreid.search import open_gallery
+from crossreid.search.entries import Batch
+from crossreid.search.export import prepared
+from crossreid.search.model import open_model
+from crossreid.search.service.app import create_app
+from crossreid.search.service.attending import Explainer
+from crossreid.search.service.keys import Keys, add_key
+from crossreid.search.service.running import Where, server
+from crossreid.search.service.service import Service
+from crossreid.search.service.settings import Settings
+
+BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
+ARGUMENTS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+
+
+@dataclass
+class Served:
+    """The service as it runs: its address, the text of a key, and what its gallery holds, row by row."""
+
+    url: str
+    key: str
+    service: Service
+    guard: Any
+    files: list[Path]
+    ids: list[str]
+    embeddings: np.ndarray
+    cameras: np.ndarray
+    modalities: np.ndarray
+    times: np.ndarray
+    identities: list[str | None]
+
+    def ranked(self, query, keep=None, without=()):
+        """Ids by cosine similarity to a query `(D,)`, best first, of the rows that `keep` says."""
+        rows = np.flatnonzero(np.ones(len(self.ids), bool) if keep is None else keep)
+        scores = self.embeddings[rows].astype(np.float64) @ (query / np.linalg.norm(query))
+        order = sorted(range(len(rows)), key=lambda at: (-scores[at], self.ids[rows[at]]))
+        return [(self.ids[rows[at]], scores[at]) for at in order if self.ids[rows[at]] not in without]
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("page")
+    world = synthesise(folder / "world", "manifest", 4, 0, images_per_camera=1, size=(96, 48), workers=1)
+    with (world / "manifest.csv").open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    write_run(folder / "run", recipe_of("variational_distillation"))
+    model = open_model(folder / "run", device="cpu")
+    modalities = np.array([INFRARED if row["modality"] == "infrared" else VISIBLE for row in rows], dtype=np.int64)
+    records = [Record(world / row["path"], "", 0, kind) for row, kind in zip(rows, modalities, strict=True)]
+    embeddings = model.embed(*prepared(model, records)).numpy()
+    # Two more, of no image, one of them near to the first: texts that would do something, were they more than text.
+    embeddings = np.concatenate([embeddings, embeddings[:1] + 0.01 * embeddings[1:2], -embeddings[:1]])
+    embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
+    ids = [row["path"] for row in rows] + [HOSTILE, FORMULA]
+    batch = Batch(
+        embeddings, ids=ids, sources=[row["path"] for row in rows] + ["@source", FORMULA],
+        identities=[row["identity"] for row in rows] + [HOSTILE, "-7"],
+        cameras=[int(row["camera"]) for row in rows] + [0, 2], modalities=[*map(int, modalities), 0, 0],
+        times=[START + 600 * place for place in range(len(rows))] + [np.nan, np.nan],
+    )  # fmt: skip
+    gallery = open_gallery(str(folder / "gallery"), model=model.fingerprint, dimension=model.dimension)
+    gallery.add(batch)
+    key = add_key(folder / "keys.json", "night desk", ["search"])
+    settings = Settings(images=(world,), state=folder / "state", rate=0)
+    service = Service(model, gallery, settings, Explainer(folder / "run", "best", "cpu"))
+    guard = create_app(service, Keys(folder / "keys.json"))
+    running = server(guard, Where(port=0), settings)
+    thread = threading.Thread(target=running.run, daemon=True)
+    thread.start()
+    until = clock.monotonic() + 60
+    while not running.started and thread.is_alive() and clock.monotonic() < until:
+        clock.sleep(0.01)
+    port = running.servers[0].sockets[0].getsockname()[1]
+    yield Served(
+        f"http://127.0.0.1:{port}", key, service, guard, [record.path for record in records], ids, batch.embeddings,
+        batch.cameras, batch.modalities, batch.times, batch.identities,
+    )  # fmt: skip
+    running.should_exit = True
+    thread.join(30)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if BROWSER is None:
+        pytest.skip("no chromium on PATH")
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=BROWSER, args=ARGUMENTS)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def opened(browser, served):
+    """The page at a width, in a colour scheme, with a key or none; afterwards it asked no other host and complained of nothing."""
+    pages = []
+
+    def at(width=1280, scheme="light", key=served.key, height=900):
+        context = browser.new_context(
+            viewport={"width": width, "height": height}, color_scheme=scheme, timezone_id=ZONE, reduced_motion="reduce"
+        )
+        context.set_default_timeout(15_000)
+        page = context.new_page()
+        if key is not None:
+            page.add_init_script(
+                f"if (location.protocol === 'http:') sessionStorage.setItem('crossreid.key', {json.dumps(key)})"
+            )
+        page.asked, page.said, page.refused = [], [], []
+        page.on("request", lambda request: page.asked.append(request.url))
+        page.on("console", lambda message: page.said.append(message.text))
+        page.on("pageerror", lambda error: page.said.append(str(error)))
+        pages.append(page)
+        page.goto(served.url)
+        return page
+
+    yield at
+    for page in pages:
+        said = [text for text in page.said if not any(f"status of {status} " in text for status in page.refused)]
+        elsewhere = [
+            url for url in page.asked if not url.startswith((served.url + "/", f"blob:{served.url}/", "data:"))
+        ]
+        title = page.title()
+        page.context.close()
+        assert (said, elsewhere, title) == ([], [], "crossreid search")

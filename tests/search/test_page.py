@@ -1,0 +1,349 @@
+"""The page of the service in a browser, against the service itself: what a person does with it."""
+
+import base64
+import csv
+import io
+import re
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pytest
+import torch
+from page_actions import FORMULA, HOSTILE, ZONE, K, agree, embedded, listed, place_of, search_files
+from PIL import Image
+from playwright.sync_api import expect
+
+from crossreid.search import Filter
+
+pytest_plugins = ("served_page",)
+
+
+def test_an_image_finds_its_own_entry_and_the_list_says_what_it_is(opened, served):
+    page = opened()
+    search_files(page, [served.files[5]], "visible")
+    expected = served.ranked(embedded(served, [5]))[:K]
+    agree(listed(page), expected)
+    expect(page.get_by_role("status").first).to_have_text(f"{K} matches, best score {expected[0][1]:.2f}")
+    assert page.inner_text("#results-of") == f"{K} matches for {served.files[5].name}, visible; whole gallery."
+    assert "never proof" in page.inner_text("#results")
+    assert "no probabilities" in page.inner_text("#results")
+    assert "%" not in page.inner_text("#results")
+    for place in range(K):  # as they come near the screen
+        page.locator("#matches li").nth(place).scroll_into_view_if_needed()
+    frames = page.locator("#matches .picture")
+    expect(page.locator("#matches img")).to_have_count(K - page.locator("#matches .picture.empty").count())
+    sizes = frames.evaluate_all("all => all.map(f => f.querySelector('img')?.naturalHeight ?? f.innerText)")
+    shown = [name for name, _ in listed(page)]
+    assert sizes == ["no image" if name in ("@source", FORMULA) else 96 for name in shown]
+    first = page.locator("#matches li").first.locator("dd").all_inner_texts()
+    row = served.ids.index(expected[0][0])
+    local = datetime.fromtimestamp(served.times[row] + 19_800, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    light = "infrared" if served.modalities[row] else "visible"
+    assert first == [served.identities[row], f"{light}, camera {served.cameras[row]}", local, served.ids[row]]
+
+
+def test_several_images_are_one_tracklet_and_each_can_be_removed(opened, served):
+    page = opened()
+    search_files(page, served.files[6:9], "visible")
+    assert "3 images are searched as one tracklet" in page.inner_text("#query-note")
+    agree(listed(page), served.ranked(embedded(served, [6, 7, 8]))[:K])
+    page.get_by_role("button", name=f"Remove {served.files[7].name}").click()
+    expect(page.locator("#query-images li")).to_have_count(2)
+    expect(page.locator("#stale")).to_be_visible()
+    page.keyboard.press("Tab")
+    page.get_by_role("button", name="Search", exact=True).click()
+    expect(page.locator("#stale")).to_be_hidden()
+    agree(listed(page), served.ranked(embedded(served, [6, 8]))[:K])
+    page.set_input_files("#files", [served.files[6]])
+    expect(page.locator("#query-fault")).to_contain_text("in the query already")
+
+
+def test_an_entry_asks_and_its_matches_ask_on(opened, served):
+    page = opened()
+    expect(page.locator("#samples li")).to_have_count(12)
+    with page.expect_response(re.compile("/v1/sample")) as others:
+        page.get_by_role("button", name="Draw others").click()
+    asked = others.value.json()["entries"][5]
+    expect(page.locator("#samples li").nth(5).locator("dd").last).to_have_attribute("title", asked["source"])
+    asked = asked["id"]
+    page.locator("#samples .open").nth(5).click()
+    query = served.embeddings[served.ids.index(asked)]
+    agree(listed(page), served.ranked(query, without=[asked])[:K])
+    expect(page.locator("#start")).to_be_hidden()
+    place = next(place for place, (name, _) in enumerate(listed(page)) if name in served.ids)
+    follows = listed(page)[place][0]
+    page.locator("#matches li").nth(place).get_by_role("button", name="Search with").click()
+    expect(page.locator("#results-of")).to_contain_text(f"for entry {follows}, ")
+    agree(listed(page), served.ranked(served.embeddings[served.ids.index(follows)], without=[follows])[:K])
+    page.get_by_role("button", name="Back to the former query").click()
+    expect(page.locator("#results-of")).to_contain_text(f"for entry {asked}, ")
+    expect(page.get_by_role("button", name="Back to the former query")).to_be_hidden()
+
+
+def test_filters_hold_together_are_told_and_reset(opened, served):
+    page = opened()
+    search_files(page, [served.files[0]], "visible")
+    query = embedded(served, [0])
+    counts = dict(zip(*np.unique(served.cameras, return_counts=True), strict=True))
+    boxes = page.locator("#cameras label").evaluate_all(
+        "all => all.map(e => [e.querySelector('input').value, e.querySelector('small').textContent])"
+    )
+    assert boxes == [[str(camera), str(count)] for camera, count in sorted(counts.items())]
+    page.locator("input[name=filter_modality][value=infrared]").check()
+    page.locator("input[name=camera][value='3']").check()
+    page.locator("input[name=camera][value='6']").check()
+    page.get_by_label("From", exact=True).fill("2026-11-21T15:45:00")  # 10:15 UTC
+    page.get_by_label("Until, exclusive").fill("2026-11-21T19:10:00")
+    page.get_by_label("Number of matches").fill("3")
+    expect(page.locator("#active")).to_have_text(
+        "Set: infrared only; cameras 3, 6; from 2026-11-21 15:45:00; until 2026-11-21 19:10:00."
+    )
+    assert f"{ZONE.replace('Kolkata', '')}" in page.inner_text("#zone")
+    assert "UTC+05:30" in page.inner_text("#zone")
+    page.keyboard.press("Enter")
+    expect(page.locator("#results-of")).to_contain_text("infrared only; cameras 3, 6")
+    since, until = (datetime(2026, 11, 21, *at, tzinfo=UTC).timestamp() for at in ((10, 15), (13, 40)))
+    timely = (served.times >= since) & (served.times < until)
+    keep = (served.modalities == 1) & np.isin(served.cameras, (3, 6)) & timely
+    assert 3 < keep.sum() < 8
+    agree(listed(page), served.ranked(query, keep)[:3])
+    page.get_by_role("button", name="Reset filters").click()
+    expect(page.locator("#active")).to_have_text("No filter: the whole gallery is searched.")
+    page.get_by_label("Identity", exact=True).fill(served.identities[7])
+    page.locator("#more summary").click()
+    page.get_by_label("Source starts with").fill(served.ids[7][:-5])
+    page.keyboard.press("Enter")
+    expect(page.locator("#results-of")).to_contain_text(f"identity {served.identities[7]}; source starts with")
+    expected = served.service.gallery.search(
+        query[None], 3, Filter(identity=served.identities[7], source_prefix=served.ids[7][:-5])
+    )[0]
+    assert [name for name, _ in listed(page)] == list(expected.ids) != []
+    page.get_by_label("Identity", exact=True).fill("nobody")
+    page.keyboard.press("Enter")
+    expect(page.locator("#results-of")).to_contain_text("0 matches")
+    expect(page.locator("#results-of")).to_contain_text("widen or reset")
+    page.get_by_label("Number of matches").fill("0")
+    page.keyboard.press("Enter")
+    expect(page.locator("#ask-fault")).to_have_text("Number of matches: expected 1 to 200.")
+    expect(page.locator("#active")).to_have_text(re.compile("^Set: identity nobody; source starts with"))
+    page.get_by_label("From", exact=True).press("5")  # a month alone
+    expect(page.locator("#active")).to_have_text(re.compile("^From: the time is not complete"))
+
+
+def pixels(page, side):
+    """What a side's canvas holds, `(H, W, 4)`, and what is on the screen there."""
+    drawn = page.locator(f"#side-{side} canvas").evaluate("c => c.toDataURL()")
+    picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(drawn.partition(",")[2]))).convert("RGBA"))
+    screen = np.asarray(Image.open(io.BytesIO(page.locator(f"#side-{side} .stage").screenshot())).convert("RGB"))
+    return picture.astype(int), screen.astype(int)
+
+
+def test_attention_is_laid_over_both_images(opened, served):
+    page = opened()
+    told = []
+    page.on("response", lambda response: told.append(response) if response.url.endswith("/v1/attention") else None)
+    search_files(page, served.files[6:8], "visible")
+    place = next(place for place, (name, _) in enumerate(listed(page)) if name in served.ids[:-2])
+    page.locator("#matches .open").nth(place).click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("where the similarity of these two images")
+    maps = told[-1].json()
+    encoders = [each["encoder"] for each in maps["query"]["maps"]]
+    assert len(encoders) > 1
+    match = served.embeddings[served.ids.index(listed(page)[place][0])]
+    assert maps["similarity"] == pytest.approx(float(embedded(served, [6]) @ match), abs=1e-4)
+    assert f"{maps['similarity']:.3f}" in dialog.inner_text()
+    for encoder in encoders:
+        dialog.get_by_label("Encoder").select_option(encoder)
+        for side in ("query", "match"):
+            heat = next((torch.tensor(m["heat"]) for m in maps[side]["maps"] if m["encoder"] == encoder), None)
+            if heat is None or heat.max() == 0:
+                expect(page.locator(f"#side-{side} canvas")).to_be_hidden()
+                continue
+            painted, _ = pixels(page, side)
+            smooth = torch.nn.functional.interpolate(
+                heat[None, None] / heat.max(), size=painted.shape[:2], mode="bilinear", align_corners=False
+            )
+            inferno = matplotlib.colormaps["inferno"](smooth[0, 0].clamp(0, 1).numpy()) * 255
+            assert np.abs(painted[..., :3] - inferno[..., :3]).max() < 10  # 17 colours of inferno's 256
+            assert (painted[..., 3] == 255).all()
+            assert np.ptp(painted[..., 0]) > 100
+    dialog.get_by_label("Encoder").select_option(encoders[0])
+    side = "query" if maps["query"]["maps"][0]["heat"] and np.any(maps["query"]["maps"][0]["heat"]) else "match"
+    _, over = pixels(page, side)
+    dialog.get_by_label("Opacity").fill("20")
+    _, faint = pixels(page, side)
+    page.keyboard.press("a")
+    expect(page.locator("#side-query canvas")).to_be_hidden()
+    _, plain = pixels(page, side)
+    assert np.abs(over - plain).mean() > np.abs(over - faint).mean() > 1
+    page.keyboard.press("a")
+    expect(page.locator(f"#side-{side} canvas")).to_be_visible()
+    dialog.get_by_label("Image of the query").select_option("1")
+    expect(dialog).to_contain_text("Query image 2 of 2")
+    expect(page.locator("#attention-note")).to_contain_text("these two images")
+    assert len(told) == 2
+    assert told[1].json()["query"] != maps["query"]
+
+
+def test_matches_are_compared_and_marked_one_after_another(opened, served):
+    page = opened()
+    search_files(page, [served.files[1]])
+    page.locator("#matches .open").first.focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    dialog = page.get_by_role("dialog")
+    expect(page.get_by_role("dialog", name=re.compile(r"Match 2 of 20, score 0\.\d{3}"))).to_be_visible()
+    page.keyboard.press("r")
+    expect(dialog.get_by_role("button", name="right")).to_have_attribute("aria-pressed", "true")
+    page.keyboard.press("ArrowRight")
+    expect(page.get_by_role("heading", name=re.compile("Match 3 of 20"))).to_be_visible()
+    expect(dialog.get_by_role("button", name="right")).to_have_attribute("aria-pressed", "false")
+    dialog.get_by_role("button", name="wrong").click()
+    page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
+    assert page.evaluate("document.activeElement.closest('li') === document.querySelectorAll('#matches li')[2]")
+    states = page.locator("#matches li").evaluate_all("all => all.slice(0, 4).map(e => e.className.split(' ').at(-1))")
+    assert states == ["match", "right", "wrong", "match"]
+    assert page.locator("#matches .verdict").nth(1).inner_text() == "✓ right"
+    page.locator("#matches .open").nth(place_of(page, "@source")).click()
+    expect(dialog).to_contain_text("no image, and so no attention map")
+    page.keyboard.press("Home")
+    expect(page.get_by_role("button", name="Previous")).to_be_disabled()
+    page.keyboard.press("End")
+    expect(page.get_by_role("button", name="Next")).to_be_disabled()
+    page.keyboard.press("s")
+    expect(dialog).to_be_hidden()
+    expect(page.locator("#query-note")).to_contain_text("An entry of the gallery asks")
+
+
+def test_without_attention_it_is_said_inplace_of(opened, served, monkeypatch):
+    monkeypatch.setattr(served.service, "explainer", None)  # as of a run that is served by ONNX Runtime
+    page = opened()
+    search_files(page, [served.files[2]])
+    page.locator("#matches .open").first.click()
+    expect(page.get_by_role("dialog")).to_contain_text("Attention maps are not available")
+    expect(page.get_by_label("Opacity")).to_be_hidden()
+    assert not any("/v1/attention" in url for url in page.asked)
+
+
+def exported(page):
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Export as CSV").click()
+    assert re.fullmatch(r"marks-\d{4}-\d\d-\d\dT\d{6}\.csv", download.value.suggested_filename)
+    return Path(download.value.path()).read_bytes()
+
+
+def test_marks_are_kept_and_exported(opened, served, tmp_path):
+    page = opened()
+    names = ["a, b.jpg", '-"two".jpg']
+    for name, source in zip(names, served.files[0:2], strict=True):
+        shutil.copy(source, tmp_path / name)
+    search_files(page, [tmp_path / name for name in names])
+    page.get_by_label("Number of matches").fill("200")
+    page.keyboard.press("Enter")
+    expect(page.locator("#matches li")).to_have_count(len(served.ids))
+    matches = [{"@source": HOSTILE}.get(name, name) for name, _ in listed(page)]
+    wanted = {served.ids[3]: "right", HOSTILE: "wrong", FORMULA: "wrong"}
+    for name, mark in wanted.items():
+        page.locator("#matches .open").nth(matches.index(name)).focus()
+        page.keyboard.press(mark[0])
+    place = matches.index(served.ids[4])
+    for keys in ("ru", "ww", "rww"):  # each ends without a mark
+        page.locator("#matches .open").nth(place).focus()
+        for key in keys:
+            page.keyboard.press(key)
+        expect(page.locator("#matches .verdict").nth(place)).to_be_empty()
+    expect(page.locator("#marks-count")).to_have_text("1 right, 2 wrong in this tab")
+    page.get_by_label("Identity", exact=True).press("w")
+    assert page.get_by_label("Identity", exact=True).input_value() == "w"
+    content = exported(page)
+    rows = list(csv.reader(io.StringIO(content.decode("utf-8"), newline="")))
+    header = "query,query_modality,mark,score,rank,id,path,identity,camera,modality,time,model"
+    assert content.startswith(f"{header}\r\n".encode())
+    assert rows[0] == header.split(",")
+    assert len(rows) == 1 + len(wanted) * len(names)
+    scores = dict(served.ranked(embedded(served, [0, 1])))
+    safe = {FORMULA: f"'{FORMULA}", "@source": "'@source", "-7": "'-7", names[1]: f"'{names[1]}"}
+    for row, (name, mark) in zip(rows[1:], [each for each in wanted.items() for _ in names], strict=True):
+        at = served.ids.index(name)
+        source = "@source" if name == HOSTILE else name
+        when = datetime.fromtimestamp(served.times[at], UTC).isoformat().replace("+00:00", "Z") if at < 24 else ""
+        assert row[1:3] == ["visible", mark]
+        assert float(row[3]) == pytest.approx(scores[name], abs=1e-5)
+        assert row[4] == str(matches.index(name) + 1)
+        identity = served.identities[at]
+        assert row[5:] == [
+            safe.get(name, name), safe.get(source, source), safe.get(identity, identity), str(served.cameras[at]),
+            "infrared" if served.modalities[at] else "visible", when, served.service.model.fingerprint,
+        ]  # fmt: skip
+    assert [row[0] for row in rows[1:3]] == [names[0], safe[names[1]]]
+    # Another query has marks of its own; the same files again, those they had; leaving the page loses nothing.
+    page.reload()
+    expect(page.locator("#marks-count")).to_have_text("1 right, 2 wrong in this tab")
+    search_files(page, [tmp_path / names[0]])
+    assert page.locator("#matches .verdict").all_inner_texts() == [""] * K
+    page.set_input_files("#files", [tmp_path / names[1]])
+    page.get_by_label("Number of matches").fill("200")
+    page.keyboard.press("Enter")
+    expect(page.locator("#matches li")).to_have_count(len(served.ids))
+    assert sorted(filter(None, page.locator("#matches .verdict").all_inner_texts())) == [
+        "✓ right",
+        "✗ wrong",
+        "✗ wrong",
+    ]
+    page.get_by_role("button", name="Clear marks").click()
+    expect(page.get_by_role("dialog")).to_contain_text("3 marks of this tab will be gone")
+    page.get_by_role("button", name="Keep them").click()
+    expect(page.locator("#marks-count")).to_have_text("1 right, 2 wrong in this tab")
+    page.get_by_role("button", name="Clear marks").click()
+    page.get_by_role("button", name="Clear them").click()
+    expect(page.get_by_role("button", name="Export as CSV")).to_be_hidden()
+    assert page.evaluate("sessionStorage.getItem('crossreid.marks')") is None
+
+
+def test_marks_of_an_entry_name_it(opened, served):
+    page = opened()
+    page.locator("#samples .open").first.click()
+    page.locator("#matches .open").first.focus()
+    page.keyboard.press("r")
+    asked = page.locator("#results-of").inner_text().partition(" for entry ")[2].rpartition("; ")[0].rpartition(", ")[0]
+    (row,) = csv.DictReader(io.StringIO(exported(page).decode()))
+    assert row["query"] == f"id:{asked}"
+    assert row["query_modality"] == ("infrared" if served.modalities[served.ids.index(asked)] else "visible")
+
+
+def test_a_key_is_asked_for_kept_in_the_tab_and_forgotten(opened, served):
+    page = opened(key=None)
+    page.refused.append(401)
+    dialog = page.get_by_role("dialog", name="API key")
+    expect(dialog).to_be_visible()
+    assert page.locator("#key").get_attribute("type") == "password"
+    page.get_by_label("Key of this service").fill("crossreid_wrong")
+    page.keyboard.press("Enter")
+    expect(page.locator("#unlock-fault")).to_contain_text("the key is unknown")
+    page.keyboard.press("Escape")
+    expect(page.locator("#about-fault")).to_contain_text("the key is unknown")
+    page.get_by_role("button", name="Forget the key").click()
+    expect(dialog).to_be_visible()
+    page.get_by_label("Key of this service").fill(served.key)
+    page.keyboard.press("Enter")
+    expect(dialog).to_be_hidden()
+    about = page.locator("#about")
+    expect(about).to_contain_text("26 kept until deleted")
+    model = served.service.model
+    assert about.inner_text().split() == (
+        f"Key night desk search Model {model.method} {model.fingerprint[:12]} Entries 26 kept until deleted".split()
+    )
+    expect(page.locator("#samples img").first).to_be_visible()
+    assert page.evaluate("[sessionStorage.getItem('crossreid.key'), localStorage.length, document.cookie]") == [
+        served.key, 0, "",
+    ]  # fmt: skip
+    assert not any(served.key in url for url in page.asked)
+    page.get_by_role("button", name="Forget the key").click()
+    expect(dialog).to_be_visible()
+    assert page.evaluate("sessionStorage.getItem('crossreid.key')") is None
+    expect(page.locator("#samples li")).to_have_count(0)
