@@ -214,6 +214,9 @@ def main() -> None:
     parser.add_argument("part", choices=["gallery", "service"])
     parser.add_argument("--entries", type=int, help="1,000,000 of the gallery, 10,000 of the service's by default")
     parser.add_argument("--network", action="append", help="of the service: demo, resnet18; both by default")
+    parser.add_argument(
+        "--runtime", action="append", help="of the service: torch, 'torch, one at a time', onnx; all by default"
+    )
     parser.add_argument("--clients", type=int, default=32)
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--singles", type=int, default=200, help="single queries")
@@ -238,7 +241,8 @@ def main() -> None:
             import service_load
 
             result = service_load.benchmark(
-                folder, networks=given.network or list(service_load.NETWORKS), entries=given.entries or 10_000,
+                folder, networks=given.network or list(service_load.NETWORKS),
+                runtimes=given.runtime or list(service_load.RUNTIMES), entries=given.entries or 10_000,
                 clients=given.clients, seconds=given.seconds,
             )  # fmt: skip
             print(service_load.markdown(result))

@@ -33,6 +33,7 @@ NETWORKS = {
     "demo": ("variational_distillation", "resnet10t", (80, 40)),
     "resnet18": ("baseline", "resnet18", (256, 128)),
 }
+RUNTIMES = ("torch", "torch, one at a time", "onnx")
 BOUNDARY = "crossreid-benchmark"
 
 
@@ -111,12 +112,6 @@ def bare(run: Path, seconds: float) -> float:
     return count / (time.perf_counter() - began)
 
 
-def bare_alone(run: Path, seconds: float) -> float:
-    """`bare` in a fresh process, as the service has one."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return float(pool.apply(bare, (run, seconds)))
-
-
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -167,7 +162,7 @@ def served(
                 if service.poll() is not None or time.perf_counter() - began > 120:
                     raise RuntimeError((folder / "serve.log").read_text()) from None
                 time.sleep(0.1)
-        context = multiprocessing.get_context("spawn")
+        context = multiprocessing.get_context("fork")  # it has what it needs, and uses no thread of ours
         out = context.Queue()
         run_load(context, port, paths, clients, min(3.0, seconds), out)  # buffers, thread pools, the allocator
         before = resident(service.pid)
@@ -194,21 +189,25 @@ def run_load(context: Any, port: int, paths: list[Path], clients: int, seconds: 
     return found
 
 
-def benchmark(folder: Path, *, networks: list[str], entries: int, clients: int, seconds: float) -> dict[str, Any]:
+def benchmark(
+    folder: Path, *, networks: list[str], runtimes: list[str], entries: int, clients: int, seconds: float
+) -> dict[str, Any]:
     rows = []
     for name in networks:
         place = folder / name
         place.mkdir()
         method, network, size = NETWORKS[name]
         make_run(place / "run", method, network, size)
-        from crossreid.search.export import export_onnx
+        if "onnx" in runtimes:
+            from crossreid.search.export import export_onnx
 
-        export_onnx(place / "run")
+            export_onnx(place / "run")
         paths = fill(place, place / "run", entries)
-        for batch, runtime in ((BATCH, "torch"), (1, "torch"), (BATCH, "onnx")):
-            alone = [bare_alone(place / "run", seconds / 6)]
-            row = served(place, place / "run", paths, batch, clients, seconds, runtime)
-            alone.append(bare_alone(place / "run", seconds / 6))
+        for runtime in runtimes:
+            batch = 1 if runtime == "torch, one at a time" else BATCH
+            alone = [bare(place / "run", seconds / 6)]
+            row = served(place, place / "run", paths, batch, clients, seconds, runtime.partition(",")[0])
+            alone.append(bare(place / "run", seconds / 6))
             row = {"network": name, "input": list(size), **row, "bare images a second": alone}
             row["of the bare network"] = row["requests a second"] / float(np.mean(alone))
             rows.append(row)
