@@ -131,7 +131,7 @@ def test_chunks_batches_and_workers_change_no_row(batch, more, workers, tmp_path
     np.testing.assert_allclose(read_embeddings(out).embeddings, read_embeddings(whole).embeddings, atol=2e-5)
 
 
-def killed_at(point, out, model, records):
+def killed_at(point, out, model, records, **job):
     """A process of its own embeds into `out` and is SIGKILLed at its `point`-th write or rename; whether it came so far."""
     child = os.fork()
     if child == 0:
@@ -150,7 +150,7 @@ def killed_at(point, out, model, records):
         os.fsync, os.replace = then_die(os.fsync), then_die(os.replace)
         bulk.shutil.rmtree = then_die(bulk.shutil.rmtree)
         with contextlib.suppress(BaseException):
-            embed_records(model, records, out, **JOB)
+            embed_records(model, records, out, **job)
         os._exit(0)
     return os.WIFSIGNALED(os.waitpid(child, 0)[1])
 
@@ -164,27 +164,29 @@ def chunk_files(out):
     return found
 
 
-def test_sigkill_at_every_write_loses_and_repeats_nothing(tmp_path, model, records, whole):
+def test_sigkill_at_every_write_loses_and_repeats_nothing(tmp_path, model, records):
     """Killed before each synchronisation, each rename and the clearing-up; then gone on with; always the same bytes."""
-    points = 0
+    images, job = records[:21], {"batch": 4, "chunk": 4}  # 6 chunks, the last of 1 image
+    embed_records(model, images, tmp_path / "whole", **job)
+    whole, points = contents(tmp_path / "whole"), 0
     for point in range(1, 100):
         out = tmp_path / str(point)
-        if not killed_at(point, out, model, records):
+        if not killed_at(point, out, model, images, **job):
             break
         points += 1
         finished = chunk_files(out)
         if point % 3 == 0:  # killed twice: the second time a little further on
-            killed_at(5, out, model, records)
+            killed_at(5, out, model, images, **job)
             later = chunk_files(out)
             assert all(later[name] == known for name, known in finished.items() if later), (
                 "a finished chunk was written again"
             )
             finished = later or finished
         is_done = (out / "embeddings.safetensors").exists()
-        done = embed_records(model, records, out, **JOB)
-        rows = sum(5 if name.endswith("05.safetensors") else 8 for name in finished)
-        assert done.before == (COUNT if is_done else rows), "what was there was not embedded again, what was not, was"
-        assert contents(out) == contents(whole)
+        done = embed_records(model, images, out, **job)
+        rows = sum(1 if name.endswith("05.safetensors") else 4 for name in finished)
+        assert done.before == (21 if is_done else rows), "what was there was not embedded again, what was not, was"
+        assert contents(out) == whole
     assert (
         points >= 3 * 10
     )  # 2 files of the plan, 6 chunks, 2 files at the end: synchronised, renamed, their folder synchronised

@@ -12,6 +12,7 @@ import json
 import os
 import tempfile
 import warnings
+from collections.abc import Callable
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
@@ -21,6 +22,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
 
 import crossreid
 from crossreid.data.images import load_image
@@ -203,9 +206,23 @@ def _arguments(images: Tensor, modalities: Tensor, path: Path) -> dict[str, Any]
 
 def _heeds_modality(network: nn.Module, images: Tensor, modalities: Tensor) -> bool:
     """Whether anything is computed from the modalities."""
-    traced = torch.jit.trace(network, (images, modalities), check_trace=False)
-    *_, given = traced.inlined_graph.inputs()
-    return bool(given.uses())
+    with _Watched(modalities) as watched:
+        network(images, modalities)
+    return watched.used
+
+
+class _Watched(TorchFunctionMode):
+    """While it is active: whether torch is given a tensor to do anything with."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        super().__init__()
+        self.tensor, self.used = tensor, False
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        self.used |= any(given is self.tensor for given in tree_leaves((args, kwargs)))
+        return func(*args, **(kwargs or {}))
 
 
 def _require_onnx() -> None:
