@@ -298,6 +298,15 @@ def test_galleries_of_one_milvus_leave_each_other_alone(opened):
             assert len(gallery) == 1
 
 
+def test_a_milvus_gallery_of_another_format_is_refused(opened):
+    if opened.backend == "faiss":
+        pytest.skip("its database is in test_faiss_gallery.py")
+    gallery = opened()
+    gallery._tell({**gallery._about(), "format": 1})
+    with pytest.raises(GalleryError, match=r"has format 1; this version reads 2\. Make it anew"):
+        opened()
+
+
 def test_a_file_has_one_writer(opened):
     if opened.backend == "milvus":
         pytest.skip("a cluster has many")

@@ -104,8 +104,8 @@ class Batch:
 
     ids and sources: N texts; embeddings `(N, D)`, made unit vectors of float32; identities: N texts or None; cameras and
     modalities `(N,)` int64; times `(N,)` float64, NaN where unknown. Columns that are not given are unknown; ids that are
-    empty or not given are generated. added `(N,)` float64 is when a gallery added them, for a copy to keep it: NaN, which the
-    gallery makes now, but in what `Gallery.batches` gives.
+    empty or not given are generated. added `(N,)` float64 is no argument: it is NaN and the gallery's to set, but in batches of
+    `Gallery.batches`, which say when their entries were added, so that a copy keeps it.
     Raises `DataError` naming the column and the row: other lengths, NaN, a row of zeros, an id twice, wrong texts.
     """
 
