@@ -1,24 +1,32 @@
 """What the pages show is run: every command of a shell block, and the README's Python."""
 
+import contextlib
 import json
 import os
 import re
 import runpy
 import shlex
 import shutil
+import signal
+import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 import torch
 from typer.testing import CliRunner
 
 from crossreid.recipe import keys_as_markdown
+from forked import Forked
+from forked import command as command_of_a_process
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+RUN_ELSEWHERE = {"service"}  # tests/search/test_service_docs.py
 DATA = {"data/SYSU-MM01": "sysu-mm01", "data/RegDB": "regdb", "data/LLCM": "llcm", "data/mine": "manifest"}
 # What makes the shown commands small enough for a test: the same commands, a small network and few steps.
 SMALL = [
@@ -80,7 +88,7 @@ def write_features(path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", [page for page in PAGES if page.stem not in RUN_ELSEWHERE], ids=lambda page: page.stem)
 def test_commands_run(page, workplace, monkeypatch):
     from crossreid.cli import app
 
@@ -108,6 +116,9 @@ def test_commands_run(page, workplace, monkeypatch):
         arguments = command[1:]
         if arguments[0] == "demo":
             continue  # run by tests/test_demo.py
+        if arguments[0] == "serve":
+            serve_briefly(arguments)
+            continue
         if arguments[0] == "train":
             arguments += sets(arguments[1])
         if arguments[0] in SHRUNK:
@@ -117,6 +128,25 @@ def test_commands_run(page, workplace, monkeypatch):
     for code in blocks(page, "python"):
         if "read_embeddings" in code:
             exec(code, {})  # reads what the commands before it wrote
+
+
+def serve_briefly(arguments):
+    """Start what serves, see that it answers, and stop it as Ctrl-C does."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    running = Forked(command_of_a_process, *arguments, "--port", port, log="serve.log")
+    try:
+        for _ in range(300):
+            with contextlib.suppress(httpx.TransportError):
+                assert httpx.get(f"http://127.0.0.1:{port}/v1/stats").json()["entries"] > 0
+                break
+            time.sleep(0.1)
+        else:
+            raise AssertionError(Path("serve.log").read_text())
+    finally:
+        running.send_signal(signal.SIGINT)
+        assert running.wait() == 130
 
 
 # Options in place of the shown ones, and what is added: a page's world, study and probes in a minute.
