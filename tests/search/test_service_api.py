@@ -239,6 +239,21 @@ def test_the_audit_log_says_who_searched_for_what_and_what_was_shown(running, cl
     assert file.stat().st_mode & 0o077 == 0
 
 
+def test_what_cannot_be_written_down_is_not_answered(running, client, monkeypatch, caplog):
+    with open("/dev/full", "wb", buffering=0) as full:
+        monkeypatch.setattr(running.service.audit, "_file", full.fileno())
+        path = running.place.images[1]
+        answer = client.post("/v1/search/images", files=files([path]))
+        assert answer.status_code == 500
+        assert path.name not in answer.text
+        before = len(running.service.gallery)
+        assert client.post("/v1/entries", files=files([path])).status_code == 500
+        assert len(running.service.gallery) == before
+        monkeypatch.undo()
+    assert "No space left" in caplog.text
+    assert client.post("/v1/search/images", files=files([path])).status_code == 200
+
+
 def test_metrics_count_answers_and_name_nobody(running, client):
     client.get("/v1/entry", params={"id": "somebody"})
     text = client.get("/metrics").text

@@ -248,6 +248,10 @@ def test_rates_are_of_a_key_and_wrong_keys_of_an_address(place, tmp_path, runnin
         wrong = [answer.status_code for answer in statuses("crossreid_guess", 12)]
         assert wrong[:10] == [401] * 10
         assert wrong[10:] == [429] * 2
+        assert [answer.status_code for answer in statuses(two, 1)] == [429]  # by its own rate, not for the guesser's
+        with limited.client(two) as client:
+            assert client.get("/v1/stats").status_code == 200
+        assert sum(line["action"] == "unknown key" for line in limited.audit()) == 10
 
 
 def test_more_than_can_be_served_are_told_to_come_back(place, tmp_path, running):

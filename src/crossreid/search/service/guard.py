@@ -134,24 +134,18 @@ class Guard:
 
     def _key_of(self, headers: Headers, address: str) -> Key:
         assert self.keys is not None
-        name = f"wrong {address}"
-        if self._buckets.left(name, *_WRONG_KEYS) < 1:
-            raise _slower(1 / _WRONG_KEYS[0], "so many wrong keys")
         scheme, _, given = headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not given:
-            raise Refusal(
-                401, "expected the header `Authorization: Bearer KEY`. Whoever runs the service gives keys.",
-                {"WWW-Authenticate": "Bearer"},
-            )  # fmt: skip
+            raise _unknown("expected the header `Authorization: Bearer KEY`. Whoever runs the service gives keys.")
         key = self.keys.find(given.strip())
-        if key is None:
-            self._buckets.wait(name, *_WRONG_KEYS)
-            self.audit.write("unknown key", {"address": address})
-            raise Refusal(
-                401, "the key is unknown, or has expired. Ask whoever runs the service for another.",
-                {"WWW-Authenticate": "Bearer"},
-            )  # fmt: skip
-        return key
+        if key is not None:
+            return key
+        # After the right ones, so that whoever shares an address with a guesser is served all the same.
+        wait = self._buckets.wait(f"wrong {address}", *_WRONG_KEYS)
+        if wait:
+            raise _slower(wait, f"{_WRONG_KEYS[1]} wrong keys")
+        self.audit.write("unknown key", {"address": address})
+        raise _unknown("the key is unknown, or has expired. Ask whoever runs the service for another.")
 
     @staticmethod
     def _refuse_other_pages(headers: Headers) -> None:
@@ -224,6 +218,10 @@ def _replayed(body: bytes, receive: Receive) -> Receive:
         return {"type": "http.request", "body": body, "more_body": False}
 
     return again
+
+
+def _unknown(message: str) -> Refusal:
+    return Refusal(401, message, {"WWW-Authenticate": "Bearer"})
 
 
 def _slower(wait: float, allowed: str) -> Refusal:

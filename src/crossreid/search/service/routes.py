@@ -58,7 +58,7 @@ def routes(service: Service) -> APIRouter:
     any_key = [Depends(HTTPBearer(auto_error=False, description="A key that `crossreid keys add` made."))]
 
     def role(needed: Role) -> list[Any]:
-        def check(request: Request) -> None:
+        async def check(request: Request) -> None:
             service.require(request, needed)
 
         return [*any_key, Depends(check)]

@@ -147,7 +147,7 @@ OneFile = Annotated[UploadFile | None, File(description="JPEG, PNG, WebP, BMP or
 FormModality = Annotated[ModalityName, Form(description="Of what was sent.")]
 
 
-def filter_fields(
+async def filter_fields(
     filter_identity: Annotated[str | None, Form()] = None,
     filter_camera: Annotated[list[int] | None, Form(max_length=1000)] = None,
     filter_modality: Annotated[ModalityName | None, Form()] = None,
