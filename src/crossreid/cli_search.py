@@ -240,6 +240,26 @@ def restore(
     console.print(f"gallery: {where}", soft_wrap=True, highlight=False)
 
 
+@app.command(name="marks")
+def manifest_of_marks(
+    marks: Annotated[Path, typer.Argument(help="Marks that the page of `crossreid serve` exported.")],
+    images: Annotated[list[Path], typer.Option(help="Folder below which the entries' images lie; several times.")],
+    out: Annotated[Path, typer.Option(help="The manifest to write; it must not be there yet.")],
+    queries: Annotated[
+        Path | None, typer.Option(help="Folder below which the files lie that were searched with.")
+    ] = None,
+) -> None:  # fmt: skip
+    """Turn right and wrong marks of matches into a manifest to train on."""
+    from crossreid.search.marks import read_marks, write_manifest
+
+    told = write_manifest(read_marks(marks), out, images=images, queries=queries)
+    console.print(
+        f"{out}: {told.images} images of {told.identities} identities ({told.named} named here), of {told.right} right "
+        f"marks; {told.wrong} wrong ones agree",
+        soft_wrap=True, highlight=False, markup=False,
+    )  # fmt: skip
+
+
 def _options(kind: str, given: list[str] | None) -> IndexOptions:
     from crossreid.search.indexes import IndexOptions
 

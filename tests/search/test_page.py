@@ -17,6 +17,7 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from crossreid.search import Filter
+from crossreid.search.marks import read_marks
 
 pytest_plugins = ("served_page",)
 
@@ -281,6 +282,13 @@ def test_marks_are_kept_and_exported(opened, served, tmp_path):
             "infrared" if served.modalities[at] else "visible", when, served.service.model.fingerprint,
         ]  # fmt: skip
     assert [row[0] for row in rows[1:3]] == [names[0], safe[names[1]]]
+    (tmp_path / "marks.csv").write_bytes(content)
+    for mark, (name, query) in zip(
+        read_marks(tmp_path / "marks.csv"), [(name, query) for name in wanted for query in names], strict=True
+    ):
+        assert (mark.query, mark.id, mark.right) == (query, name, wanted[name] == "right")
+        assert mark.entry.identity == served.identities[served.ids.index(name)]
+        assert mark.entry.path == Path("@source" if name == HOSTILE else name)
     # Another query has marks of its own; the same files again, those they had; leaving the page loses nothing.
     page.reload()
     expect(page.locator("#marks-count")).to_have_text("1 right, 2 wrong in this tab")

@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pytest
 from page_actions import HOSTILE, K, give, place_of, search_files
+from PIL import Image
 from playwright.sync_api import expect
 
 from crossreid.analysis.drawing import PALETTE
@@ -135,18 +136,26 @@ def test_colours_are_those_of_the_reports():
         assert {name: told[name] for name in shared} == {name: PALETTE[name][dark_scheme] for name in shared}
 
 
-def test_nothing_is_wider_than_a_narrow_screen(opened, served):
-    page = opened(width=320, height=640)
+@pytest.mark.parametrize("width", [320, 1280])
+def test_nothing_is_wider_than_the_screen(opened, served, width, tmp_path):
+    page = opened(width=width, height=640)
+    Image.new("RGB", (600, 200), "grey").save(tmp_path / "wide.png")
     outside = """all => all.filter(e => e.checkVisibility() && e.getBoundingClientRect().right > innerWidth + 1
         && !e.matches('.spoken, .skip')).map(e => e.outerHTML.slice(0, 80))"""
     for step in (
         lambda: expect(page.locator("#samples li")).to_have_count(12),
-        lambda: search_files(page, served.files[0:2]),
+        lambda: search_files(page, [served.files[0], tmp_path / "wide.png"]),
         lambda: page.locator("#matches .open").nth(place_of(page, "@source")).click(),
+        lambda: page.get_by_label("Image of the query").select_option("1"),
     ):
         step()
-        assert page.evaluate("document.documentElement.scrollWidth") <= 320
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
         assert page.eval_on_selector_all("body *", outside) == []
+    expect(page.get_by_role("img", name="Query image 2 of 2: wide.png")).to_be_visible()
+    side, stage, other = (page.locator(f"#side-{part}").bounding_box() for part in ("query", "query .stage", "match"))
+    assert stage["width"] / stage["height"] == pytest.approx(3, abs=0.05)
+    assert stage["width"] <= side["width"]
+    assert side["x"] + side["width"] <= other["x"]
 
 
 def tree(page):
