@@ -166,10 +166,12 @@ def test_what_is_missing_or_broken_is_told_and_nothing_is_written(root, tmp_path
     (other / "a" / "0.png").write_bytes(b"one")
     (other / "0.png").write_bytes(b"two")
     good = row("0.png", "right", 1)
+    part = [*good[:6], "g/1.png#xywh=0,0,2,2", *good[7:]]
     outside = [*good[:6], "../../etc/hostname", *good[7:]]
     for rows, queries, said in (
         ([row("none.png", "right", 1), row("0.png", "right", "no")], root / "q",
          "not found: the query 'none.png', the entry 'entry no' (g/no.png)."),
+        ([part], root / "q", "the entry 'entry 1' is a part of a picture (g/1.png#xywh=0,0,2,2)"),
         ([outside], root / "q", "not found: the entry 'entry 1' (../../etc/hostname)"),
         ([row("id:nobody", "right", 1)], root / "q", "not found: the entry 'nobody'"),
         ([good], other, "are both named '0.png'"),

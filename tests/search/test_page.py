@@ -5,6 +5,7 @@ import csv
 import io
 import re
 import shutil
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -221,10 +222,17 @@ def test_matches_are_compared_and_marked_one_after_another(opened, served):
     expect(page.locator("#query-note")).to_contain_text("An entry of the gallery asks")
 
 
-def test_without_attention_it_is_said_inplace_of(opened, served, monkeypatch):
+def test_without_attention_and_without_counts_of_cameras(opened, served, monkeypatch):
+    uncounted = replace(served.service.gallery.stats(), cameras=None)
     monkeypatch.setattr(served.service, "explainer", None)  # as of a run that is served by ONNX Runtime
+    monkeypatch.setattr(served.service.gallery, "stats", lambda: uncounted)  # as of a cluster
     page = opened()
+    page.get_by_label("Numbers, with commas").fill("3, 6")
     search_files(page, [served.files[2]])
+    agree(listed(page), served.ranked(embedded(served, [2]), np.isin(served.cameras, (3, 6)))[:K])
+    page.get_by_label("Numbers, with commas").fill("3, north")
+    page.keyboard.press("Enter")
+    expect(page.locator("#ask-fault")).to_have_text("Cameras: expected whole numbers with commas between them.")
     page.locator("#matches .open").first.click()
     expect(page.get_by_role("dialog")).to_contain_text("Attention maps are not available")
     expect(page.get_by_label("Opacity")).to_be_hidden()

@@ -63,15 +63,29 @@ def test_a_newer_search_supersedes_and_one_can_be_cancelled(opened, served):
     assert [(request, request.failure) for request in failed] == [(held[0].request, "net::ERR_ABORTED")]
     held[1].continue_()
     expect(page.locator("#results-of")).to_contain_text("cameras 1, 2")
+    # What is done while a search is under way is done to the list that is there.
+    first = page.locator("#matches li").first.locator("dd").last
+    before = first.get_attribute("title")
+    page.locator("input[name=camera][value='1']").uncheck()
+    page.get_by_role("button", name="Search", exact=True).click()
+    page.locator("#matches .open").first.click()
+    held[2].continue_()
+    expect(page.locator("#results")).to_have_attribute("aria-busy", "false")
+    assert first.get_attribute("title") != before
+    page.keyboard.press("r")
+    page.keyboard.press("Escape")
+    ((_, marked),) = page.evaluate("JSON.parse(sessionStorage.getItem('crossreid.marks'))")
+    assert marked["entry"]["source"] == before
+    assert page.locator("#matches .verdict").first.inner_text() == ""
     page.get_by_role("button", name="Search", exact=True).click()
     page.get_by_role("button", name="Cancel").first.click()
     expect(page.locator("#status")).to_have_text("The search was cancelled.")
     expect(page.locator("#results")).to_have_attribute("aria-busy", "false")
-    assert failed[-1] == held[2].request
-    for route in (held[0], held[2]):
+    assert failed[-1] == held[3].request
+    for route in (held[0], held[3]):
         route.abort()
     assert page.inner_text("#ask-fault") == ""
-    expect(page.locator("#results-of")).to_contain_text("cameras 1, 2")
+    expect(page.locator("#results-of")).to_contain_text("camera 2")
 
 
 def test_texts_of_files_and_entries_stay_texts(opened, served):

@@ -22,6 +22,7 @@ from pathlib import Path
 from crossreid.data.manifest import COLUMNS, read_rows
 from crossreid.data.records import DataError, Modality, Record
 from crossreid.search.entries import modality_of, utc_seconds
+from crossreid.search.fragments import path_and_box
 
 FIELDS = (
     "query", "query_modality", "mark", "score", "rank", "id", "path", "identity", "camera", "modality", "time", "model",
@@ -81,7 +82,7 @@ def write_manifest(marks: Sequence[Mark], out: Path, *, images: Sequence[Path], 
 
     Raises:
         DataError: an image that is not found or of which there are several; marks that contradict one another, or the
-            identities of entries; no right mark; a file that is there already. Nothing is written then.
+            identities of entries; a part of a picture; no right mark; a file that is there already. Nothing is written then.
     """
     if out.exists():
         raise DataError(f"{out} is there already. Remove it, or choose another --out.")
@@ -149,16 +150,22 @@ class _Places:
             id = mark.query.removeprefix(_ENTRY)
             return self._entry_file(id, self._entries[id].path if id in self._entries else Path(id), mark.right)
         found = self._files.get(mark.query, [])
-        if len({path.read_bytes() for path in found}) > 1:
+        if len(found) > 1 and len({path.read_bytes() for path in found}) > 1:
             raise DataError(
                 f"{found[0]} and {found[1]} are both named {mark.query!r}; leave the one that was searched with."
             )
         return found[0] if found else self._lacking(f"the query {mark.query!r}", mark.right)
 
     def _entry_file(self, id: str, source: Path, needed: bool) -> Path:
-        for start in (Path(), *self._roots) if source != Path() else ():
+        name, box = path_and_box(str(source))
+        if box is not None and needed:
+            raise DataError(
+                f"the entry {id!r} is a part of a picture ({source}), and a manifest names whole ones. Save such parts as "
+                "images of their own, or take back their marks."
+            )
+        for start in (Path(), *self._roots) if source != Path() and box is None else ():
             try:
-                path = (start / source).resolve()
+                path = (start / name).resolve()
                 if any(path.is_relative_to(root) for root in self._roots) and path.is_file():
                     return path
             except (OSError, ValueError):

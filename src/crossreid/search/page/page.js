@@ -15,6 +15,7 @@ let shown = null; // { query, matches, model, signature } of the list
 let former = []; // queries before this one
 let running = null; // AbortController of the search under way
 let seed = 0;
+let begun = false; // whether the service has told about itself
 
 // --- the service ---------------------------------------------------------------------------------------------------
 
@@ -24,6 +25,7 @@ async function start() {
   try {
     const about = await service.about();
     attention = about.attention;
+    begun = true;
     startQuery({ limits: about.limits });
     limitMatches(about.limits.k);
     showAbout(about, null);
@@ -88,6 +90,7 @@ function askForKey(message) {
     dialog.addEventListener("close", () => {
       by("key").value = "";
       done(given);
+      if (given !== null && begun) setTimeout(start); // with the key's name and roles
     }, { once: true });
     dialog.showModal();
   });
@@ -176,23 +179,29 @@ function goBack() {
   search();
 }
 
-const MANNER = {
-  markOf: (place) => markOf(shown.query, shown.matches[place].entry),
+// What can be done with the matches of a result, also while another search is under way or has come in between.
+const manner = (result) => ({
+  markOf: (place) => markOf(result.query, result.matches[place].entry),
   mark(place, mark) {
     fault("marks-fault", null);
     try {
-      setMark(shown.query, shown.matches[place], shown.model, mark);
+      setMark(result.query, result.matches[place], result.model, mark);
     } catch (error) {
       fault("marks-fault", error);
     }
-    showMark(by("matches"), place, mark);
+    if (result === shown) showMark(by("matches"), place, mark);
     drawMarks();
-    announce(`Match ${shown.matches[place].rank}: ${mark ?? "no mark"}.`);
+    announce(`Match ${result.matches[place].rank}: ${mark ?? "no mark"}.`);
   },
-  compare: (place) => compare(shown.query, shown.matches, place, attention, MANNER),
-  leave: (place) => focusMatch(by("matches"), place),
+  compare(place) {
+    compare(result.query, result.matches, place, attention, this);
+  },
+  leave(place) {
+    if (result === shown) focusMatch(by("matches"), place);
+    else by("results-title").focus();
+  },
   search: searchWith,
-};
+});
 
 function showResults(filter) {
   const { query: asked, matches, model } = shown;
@@ -205,7 +214,7 @@ function showResults(filter) {
   by("results").hidden = false;
   by("results-of").textContent = `${counted(matches.length, "match", "matches")} for ${said.join(", ")}; ${words(filter).join("; ") || "whole gallery"}.${
     matches.length ? "" : " Nothing meets the filters: widen or reset them."}`;
-  showMatches(by("matches"), matches, MANNER);
+  showMatches(by("matches"), matches, manner(shown));
   drawMarks();
   announce(matches.length ? `${counted(matches.length, "match", "matches")}, best score ${score(matches[0].score, 2)}` : "No matches.");
 }
