@@ -240,6 +240,7 @@ def test_the_audit_log_says_who_searched_for_what_and_what_was_shown(running, cl
 
 
 def test_what_cannot_be_written_down_is_not_answered(running, client, monkeypatch, caplog):
+    client.get("/v1/sample")  # so that today's file is open
     with open("/dev/full", "wb", buffering=0) as full:
         monkeypatch.setattr(running.service.audit, "_file", full.fileno())
         path = running.place.images[1]

@@ -82,16 +82,17 @@ class Guard:
             return
         scope["state"]["request"] = uuid.uuid4().hex
         began = time.monotonic()
-        status = 500
+        status, answered = 500, False
 
         async def sending(message: MutableMapping[str, Any]) -> None:
-            nonlocal status
+            nonlocal status, answered
             if message["type"] == "http.response.start":
                 status = message["status"]
                 request = scope["state"]["request"].encode()
                 message["headers"] = [*message.get("headers", ()), *_HEADERS, (b"x-request-id", request)]
             async with asyncio.timeout(self.settings.answer_seconds):  # a client that does not read is let go
                 await send(message)
+            answered = message["type"] == "http.response.body" and not message.get("more_body", False)
 
         self._serving += 1
         self.metrics.in_flight.set(self._serving)
@@ -104,7 +105,12 @@ class Guard:
             except Refusal as refusal:
                 await self._refuse(refusal, scope, incoming, sending)
                 return
-            await self.app(scope, _replayed(body, receive), sending)
+            try:
+                await self.app(scope, _replayed(body, receive), sending)
+            except Exception:
+                if not answered:
+                    raise
+                # The application has answered 500 and has written why into its log; the connection goes on.
         finally:
             self._serving -= 1
             self.metrics.in_flight.set(self._serving)
