@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from embedding import make_images, make_run
+from embedding import make_run
 
 CLIENTS, SECONDS, BATCH = 32, 60.0, 32
 NETWORKS = {
@@ -123,16 +123,17 @@ def fill(folder: Path, run: Path, entries: int) -> list[Path]:
     import torch
 
     from crossreid.data.images import load_image
+    from crossreid.data.synthetic import synthesise
     from crossreid.search import Batch, open_gallery, open_model
 
-    make_images(folder / "images", 256, (128, 64))
-    paths = sorted((folder / "images").iterdir())
+    synthesise(folder / "world", "manifest", 43, 0, images_per_camera=1, size=(128, 64))
+    paths = sorted((folder / "world").glob("images/*/*.jpg"))[:256]
     model = open_model(run)
     size = (model.preprocessing.height, model.preprocessing.width)
     tensors = torch.stack([model.transform(load_image(path, at_least=size)) for path in paths])
     rows = np.concatenate([model.embed(part, torch.zeros(len(part))).numpy() for part in tensors.split(BATCH)])
     with open_gallery(folder / "gallery", model=model.fingerprint, dimension=model.dimension) as gallery:
-        gallery.add(Batch(rows, ids=[path.name for path in paths]))
+        gallery.add(Batch(rows, ids=[str(path) for path in paths]))
         generator = np.random.default_rng(0)
         for start in range(len(paths), entries, 16_384):
             count = min(16_384, entries - start)
@@ -175,7 +176,7 @@ def served(
     return {
         "batch": batch, "clients": clients, "seconds": took, "requests": len(found), "runtime": runtime,
         "errors": sum(each[1] != 200 for each in found),
-        "wrong": sum(each[1] == 200 and each[3] != paths[each[0]].name for each in found),
+        "wrong": sum(each[1] == 200 and each[3] != str(paths[each[0]]) for each in found),
         "requests a second": len(found) / took, "p50 ms": float(np.quantile(times, 0.5)),
         "p99 ms": float(np.quantile(times, 0.99)), "GiB before": before, "GiB after": after,
     }  # fmt: skip
