@@ -5,7 +5,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from crossreid.data.records import DataError
-from crossreid.search.fragments import path_and_box, source_of
+from crossreid.search.fragments import file_of, path_and_box, source_of
 
 # Paths that are told apart from boxes with difficulty, among any text.
 PATHS = st.text() | st.lists(
@@ -49,3 +49,21 @@ def test_what_is_not_well_formed_is_a_path(source):
 def test_boxes_of_nothing_are_refused(box):
     with pytest.raises(DataError, match=r"a\.jpg: expected a box"):
         source_of("a.jpg", box)
+
+
+def test_a_file_is_found_below_a_root_only(tmp_path, monkeypatch):
+    inside, outside = tmp_path / "inside", tmp_path / "outside"
+    for folder in (inside / "deep", outside):
+        folder.mkdir(parents=True)
+        (folder / "a.jpg").touch()
+    (inside / "link.jpg").symlink_to(outside / "a.jpg")
+    (inside / "round").symlink_to(inside / "round")
+    monkeypatch.chdir(tmp_path)
+    roots = [inside.resolve()]
+    found = (inside / "deep" / "a.jpg").resolve(), None
+    for name in ("deep/a.jpg", "inside/deep/a.jpg", str(inside / "deep" / "a.jpg"), "deep/../deep/a.jpg"):
+        assert file_of(name, roots) == found, name
+    assert file_of("deep/a.jpg#xywh=1,2,3,4", roots) == (found[0], (1, 2, 4, 6))
+    for name in ("", ".", "deep", "b.jpg", "../outside/a.jpg", str(outside / "a.jpg"), "link.jpg", "round", "a\0b", "x" * 5000):
+        assert file_of(name, roots) is None, name
+    assert file_of("inside/deep/a.jpg", []) is None

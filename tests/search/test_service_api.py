@@ -171,16 +171,18 @@ def test_images_are_shown_without_what_a_camera_wrote_and_only_from_below_the_ro
     Image.new("RGB", (40, 80), "blue").save(outside)
     (world / "link.jpg").symlink_to(outside)
     client.post("/v1/entries", files=files([path]), data={"id": "inside", "source": str(path)})
+    client.post("/v1/entries", files=files([path]), data={"id": "part", "source": f"{path}#xywh=5,20,30,15"})
     for name, source in (
         ("outside", str(outside)),
         ("up", f"{world}/../../../etc/hostname"),
         ("link", str(world / "link.jpg")),
     ):
         client.post("/v1/entries", files=files([path]), data={"id": name, "source": source})
-    ids = ["inside", "outside", "up", "link"]
+    ids = ["inside", "part", "outside", "up", "link"]
     running.service.kept.delete(ids)  # so that the files have to do
     shown = [client.get("/v1/image", params={"id": id}) for id in ids]
-    assert [answer.status_code for answer in shown] == [200, 404, 404, 404]
+    assert [answer.status_code for answer in shown] == [200, 200, 404, 404, 404]
+    assert Image.open(io.BytesIO(shown[1].content)).size == (30, 15)
     assert shown[0].headers["content-type"] == "image/jpeg"
     assert b"taken at home" not in shown[0].content
     client.post("/v1/entries/delete", json={"ids": ids})

@@ -1,4 +1,5 @@
-"""How a part of a picture is named: the picture's path, and the box as a W3C media fragment, `PATH#xywh=LEFT,TOP,WIDTH,HEIGHT`.
+"""What an entry's source says: a picture's path, or that of its part with the box as a W3C media fragment,
+`PATH#xywh=LEFT,TOP,WIDTH,HEIGHT`; and which file that is.
 
 Any text is the name of just one picture or part. A path may hold a `#`; one that itself ends as a box would, of a picture that
 is meant whole, has a `#` put behind it.
@@ -7,6 +8,8 @@ is meant whole, has a `#` put behind it.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from pathlib import Path
 
 from crossreid.data.records import DataError
 
@@ -38,3 +41,20 @@ def path_and_box(source: str) -> tuple[str, Box | None]:
         left, top, width, height = map(int, found.groups()[1:])
         return found[1], (left, top, left + width, top + height)
     return (source[:-1] if source.endswith("#") and _FRAGMENT.fullmatch(source.rstrip("#")) else source), None
+
+
+def file_of(source: str, roots: Sequence[Path]) -> tuple[Path, Box | None] | None:
+    """The file that a source names, by its path from here or from a root, and the box in it.
+
+    None where there is no such file below one of the `roots`, which are resolved: links are followed, and what they lead to
+    counts.
+    """
+    name, box = path_and_box(source)
+    for start in (Path(), *roots) if name and roots else ():
+        try:
+            path = (start / name).resolve()
+            if any(path.is_relative_to(root) for root in roots) and path.is_file():
+                return path, box
+        except (OSError, ValueError, RuntimeError):  # no name for a file: a NUL, too long, a circle of links
+            continue
+    return None

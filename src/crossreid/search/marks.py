@@ -22,7 +22,7 @@ from pathlib import Path
 from crossreid.data.manifest import COLUMNS, read_rows
 from crossreid.data.records import DataError, Modality, Record
 from crossreid.search.entries import modality_of, utc_seconds
-from crossreid.search.fragments import path_and_box
+from crossreid.search.fragments import file_of, path_and_box
 
 FIELDS = (
     "query", "query_modality", "mark", "score", "rank", "id", "path", "identity", "camera", "modality", "time", "model",
@@ -157,19 +157,14 @@ class _Places:
         return found[0] if found else self._lacking(f"the query {mark.query!r}", mark.right)
 
     def _entry_file(self, id: str, source: Path, needed: bool) -> Path:
-        name, box = path_and_box(str(source))
-        if box is not None and needed:
-            raise DataError(
-                f"the entry {id!r} is a part of a picture ({source}), and a manifest names whole ones. Save such parts as "
-                "images of their own, or take back their marks."
-            )
-        for start in (Path(), *self._roots) if source != Path() and box is None else ():
-            try:
-                path = (start / name).resolve()
-                if any(path.is_relative_to(root) for root in self._roots) and path.is_file():
-                    return path
-            except (OSError, ValueError):
-                continue
+        if path_and_box(str(source))[1] is not None:
+            if needed:
+                raise DataError(
+                    f"the entry {id!r} is a part of a picture ({source}), and a manifest names whole ones. Save such parts as "
+                    "images of their own, or take back their marks."
+                )
+        elif source != Path() and (found := file_of(str(source), self._roots)):
+            return found[0]
         return self._lacking(f"the entry {id!r}" + ("" if str(source) in (id, ".") else f" ({source})"), needed)
 
     def _lacking(self, what: str, needed: bool) -> Path:

@@ -18,7 +18,7 @@ from PIL import Image
 from crossreid.data.images import load_image
 from crossreid.data.records import DataError, Record
 from crossreid.search.entries import Entry
-from crossreid.search.fragments import path_and_box
+from crossreid.search.fragments import file_of
 
 KEPT_SIDE = 512  # pixels, the longer side of a copy that is kept
 _MANY = 500  # ids of a statement
@@ -96,31 +96,19 @@ class Pictures:
     def known(self, entries: Sequence[Entry]) -> list[bool]:
         """Whether each entry has an image to show."""
         kept = self.kept.has([entry.id for entry in entries]) if self.kept is not None else set()
-        return [entry.id in kept or self._file(entry.source) is not None for entry in entries]
+        return [entry.id in kept or file_of(entry.source, self.roots) is not None for entry in entries]
 
     def pixels(self, entry: Entry) -> np.ndarray | None:
         """`(H, W, 3)` uint8 RGB, of a source with a box that part; None where there is no image or it cannot be read."""
         if self.kept is not None and (content := self.kept.get(entry.id)) is not None:
             return np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
-        found = self._file(entry.source)
+        found = file_of(entry.source, self.roots)
         if found is None:
             return None
         try:
-            return load_image(found)
+            return load_image(Record(found[0], "", box=found[1]))
         except DataError:
             return None
-
-    def _file(self, source: str) -> Record | None:
-        """The file of a source that lies below one of the roots: by its path from here, or from a root."""
-        name, box = path_and_box(source)
-        for start in (Path(), *self.roots) if name and self.roots else ():
-            try:
-                path = (start / name).resolve()  # links followed: what they lead to counts
-                if any(path.is_relative_to(root) for root in self.roots) and path.is_file():
-                    return Record(path, "", box=box)
-            except (OSError, ValueError, RuntimeError):
-                continue
-        return None
 
 
 def as_jpeg(pixels: np.ndarray, side: int) -> bytes:
