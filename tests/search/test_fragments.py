@@ -64,6 +64,17 @@ def test_a_file_is_found_below_a_root_only(tmp_path, monkeypatch):
     for name in ("deep/a.jpg", "inside/deep/a.jpg", str(inside / "deep" / "a.jpg"), "deep/../deep/a.jpg"):
         assert file_of(name, roots) == found, name
     assert file_of("deep/a.jpg#xywh=1,2,3,4", roots) == (found[0], (1, 2, 4, 6))
-    for name in ("", ".", "deep", "b.jpg", "../outside/a.jpg", str(outside / "a.jpg"), "link.jpg", "round", "a\0b", "x" * 5000):
+    for name in (
+        "",
+        ".",
+        "deep",
+        "b.jpg",
+        "../outside/a.jpg",
+        str(outside / "a.jpg"),
+        "link.jpg",
+        "round",
+        "a\0b",
+        "x" * 5000,
+    ):
         assert file_of(name, roots) is None, name
     assert file_of("inside/deep/a.jpg", []) is None

@@ -203,6 +203,19 @@ def test_slow_clients_do_not_hold_up_others(running):
             connection.close()
 
 
+@pytest.mark.parametrize("path", [b"/", b"/v1/health", b"/page/page.css", b"/v1/stats"])
+def test_a_body_that_nobody_reads_does_not_keep_a_connection(running, path):
+    with connected(running) as connection:
+        connection.sendall(b"GET " + path + b" HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n")
+        for _ in range(100):  # 5 seconds, if it were let
+            try:
+                connection.sendall(b"G")
+            except OSError:
+                return
+            time.sleep(0.05)
+    pytest.fail("a byte every 50 ms kept the connection for 5 seconds")
+
+
 def test_nonsense_is_no_request(running):
     with connected(running) as connection:
         connection.sendall(b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n")
@@ -252,6 +265,22 @@ def test_rates_are_of_a_key_and_wrong_keys_of_an_address(place, tmp_path, runnin
         with limited.client(two) as client:
             assert client.get("/v1/stats").status_code == 200
         assert sum(line["action"] == "unknown key" for line in limited.audit()) == 10
+
+
+def test_who_has_no_key_takes_nobodys_place(place, tmp_path, running):
+    keys = tmp_path / "keys.json"
+    key = add_key(keys, "desk", ["search"])
+    own = place.__class__(place.run, place.world, tmp_path / "gallery")
+    running.service.gallery.snapshot(own.gallery)
+    with served(own, tmp_path / "state", keys=keys, model=running.service.model, in_flight=2, seconds=5) as small:
+        slow = [connected(small) for _ in range(8)]
+        for connection, path in zip(slow, [b"/", b"/v1/health", b"/v1/search/ids", b"/nowhere"] * 2, strict=True):
+            connection.sendall(b"POST " + path + b" HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n")
+        time.sleep(0.2)
+        with small.client(key) as client:
+            assert client.get("/v1/stats").status_code == 200
+        for connection in slow:
+            connection.close()
 
 
 def test_more_than_can_be_served_are_told_to_come_back(place, tmp_path, running):

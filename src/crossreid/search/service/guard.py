@@ -11,7 +11,7 @@ import contextlib
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from typing import Any
 
 from starlette.datastructures import Headers
@@ -94,42 +94,52 @@ class Guard:
                 await send(message)
             answered = message["type"] == "http.response.body" and not message.get("more_body", False)
 
-        self._serving += 1
-        self.metrics.in_flight.set(self._serving)
+        incoming = _Incoming(receive)
         try:
-            incoming = _Incoming(receive)
             try:
+                if self._is_open(scope):
+                    await self.app(scope, receive, sending)  # reads no body, and so waits for none
+                    return
                 self._admit(scope)
-                body = await self._body(Headers(scope=scope), incoming)
-                began = time.monotonic()
+                with self._place():
+                    body = await self._body(Headers(scope=scope), incoming)
+                    began = time.monotonic()
+                    await self.app(scope, _replayed(body, receive), sending)
             except Refusal as refusal:
                 await self._refuse(refusal, scope, incoming, sending)
-                return
-            try:
-                await self.app(scope, _replayed(body, receive), sending)
             except Exception:
                 if not answered:
                     raise
                 # The application has answered 500 and has written why into its log; the connection goes on.
         finally:
-            self._serving -= 1
-            self.metrics.in_flight.set(self._serving)
             route = getattr(scope.get("route"), "path", "other")
             self.metrics.requests.labels(_known(scope["method"]), route, str(status)).inc()
             self.metrics.seconds.labels(route).observe(time.monotonic() - began)
 
+    @contextlib.contextmanager
+    def _place(self) -> Iterator[None]:
+        """One of the requests that are served at a time. Raises `Refusal` where there are enough."""
+        if self._serving >= self.settings.in_flight:
+            raise Refusal(429, "the service is busy; ask again in a second.", {"Retry-After": "1"})
+        self._serving += 1
+        self.metrics.in_flight.set(self._serving)
+        try:
+            yield
+        finally:
+            self._serving -= 1
+            self.metrics.in_flight.set(self._serving)
+
+    def _is_open(self, scope: Scope) -> bool:
+        """Whether a path needs no key. Raises `Refusal` where even that is not for who asks."""
+        scope["state"]["address"] = (scope.get("client") or ("unknown", 0))[0]
+        if self.keys is None:
+            self._refuse_other_pages(Headers(scope=scope))
+        path = scope["path"]
+        return path in _OPEN or path.startswith("/page/")
+
     def _admit(self, scope: Scope) -> None:
         """Know who asks, as `scope["state"]["key"]`. Raises `Refusal`."""
-        headers, path = Headers(scope=scope), scope["path"]
-        address = (scope.get("client") or ("unknown", 0))[0]
-        scope["state"]["address"] = address
-        if self._serving > self.settings.in_flight:
-            raise Refusal(429, "the service is busy; ask again in a second.", {"Retry-After": "1"})
-        if self.keys is None:
-            self._refuse_other_pages(headers)
-        if path in _OPEN or path.startswith("/page/"):
-            return
-        key = ANYONE if self.keys is None else self._key_of(headers, address)
+        key = ANYONE if self.keys is None else self._key_of(Headers(scope=scope), scope["state"]["address"])
         scope["state"]["key"] = key
         if self.settings.rate:
             reads = scope["method"] in ("GET", "HEAD")

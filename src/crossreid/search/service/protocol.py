@@ -1,7 +1,7 @@
-"""HTTP/1.1 by uvicorn, with an end to a client's patience: who does not finish the head of a request in time gets 408.
+"""HTTP/1.1 by uvicorn, with an end to its patience: who does not finish the head of a request in time gets 408.
 
-uvicorn waits for the first head of a connection for as long as the client likes, and thousands of silent connections cost
-a client nothing.
+uvicorn waits for the first head of a connection, and for a body that nobody reads, for as long as the client likes; and
+thousands of silent connections cost a client nothing.
 """
 
 from __future__ import annotations
@@ -15,34 +15,43 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 
 def with_deadline(seconds: float) -> type[H11Protocol]:
-    """uvicorn's protocol, which closes a connection whose head has not come `seconds` after it began."""
+    """uvicorn's protocol, for clients that send a head within `seconds`, and within twice that a body, which is the limit of
+    those bodies that the application does not read."""
 
     class Deadline(H11Protocol):
-        _late: asyncio.TimerHandle | None = None
+        _timer: asyncio.TimerHandle | None = None
+        _watched: Any = None  # what of a request the timer runs for
 
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
-            self._late = self.loop.call_later(seconds, self._refuse)
+            self._watch(h11.IDLE)
 
         def data_received(self, data: bytes) -> None:
-            begun = self.conn.their_state is h11.IDLE
             super().data_received(data)
-            if self.conn.their_state is not h11.IDLE:
-                self._forget()
-            elif begun and self._late is None and not self.transport.is_closing():
-                self._late = self.loop.call_later(seconds, self._refuse)  # of a further request
+            self._watch(self.conn.their_state)
 
         def connection_lost(self, exc: Exception | None) -> None:
-            self._forget()
+            self._watch(None)
             super().connection_lost(exc)
 
-        def _forget(self) -> None:
-            if self._late is not None:
-                self._late.cancel()
-                self._late = None
+        def on_response_complete(self) -> None:
+            super().on_response_complete()
+            if self.conn.their_state is h11.IDLE and not self.conn.trailing_data[0]:
+                self._watch(None)  # between two requests it is uvicorn's own timer that runs
+
+        def _watch(self, what: Any) -> None:
+            if what is self._watched:
+                return
+            self._watched = what
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+            if what is h11.IDLE:
+                self._timer = self.loop.call_later(seconds, self._refuse)
+            elif what is h11.SEND_BODY:
+                self._timer = self.loop.call_later(2 * seconds, self.transport.close)
 
         def _refuse(self) -> None:
-            self._late = None
             if self.transport.is_closing() or self.conn.our_state is not h11.IDLE:
                 return
             message = f"the head of the request did not come within {seconds:g} seconds."
