@@ -43,9 +43,16 @@ def blocks(page: Path, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.M | re.S)
 
 
+def lines(page: Path) -> list[list[str]]:
+    """The commands of each block, without comments."""
+    every = [[line.split("  #")[0].strip() for line in block.splitlines()] for block in blocks(page, "bash")]
+    return [[line for line in block if line and not line.startswith("#")] for block in every]
+
+
 def commands(page: Path) -> list[list[str]]:
-    lines = [line.split("  #")[0].strip() for block in blocks(page, "bash") for line in block.splitlines()]
-    return [shlex.split(line) for line in lines if line and not line.startswith("#")]
+    """What a page shows; of the README's blocks not those all of whose lines another page has, where they are run."""
+    others = {line for other in PAGES[1:] for block in lines(other) for line in block} if page == PAGES[0] else set()
+    return [shlex.split(line) for block in lines(page) if not set(block) <= others for line in block]
 
 
 @pytest.fixture(scope="module")
@@ -183,7 +190,10 @@ def shrunk(arguments):
     if name.startswith("ablate ") and name != "ablate estimators" and Path(arguments[2]).suffix == ".yaml":
         small += sets(arguments[2])
     if "--only" in arguments:
-        added = []
+        added = ["--only", small[small.index("--only") + 1]]  # the first cell of those that are named
+        while "--only" in small:
+            at = small.index("--only")
+            del small[at : at + 2]
     return only_what_was_run(small) + added
 
 

@@ -41,6 +41,9 @@ def serve(
     max_bytes: Annotated[int, typer.Option(min=1000, help="Of a request.")] = 16_000_000,
     max_pixels: Annotated[int, typer.Option(min=1, help="Of an image.")] = 16_000_000,
     seconds: Annotated[float, typer.Option(min=0.1, help="For a client to send its request.")] = 10,
+    override: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A further limit, docs/service.md#limits.")
+    ] = None,
     tls_certificate: Annotated[Path | None, typer.Option(help="PEM, for HTTPS.")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="PEM, for HTTPS.")] = None,
     proxy: Annotated[str | None, typer.Option(help="Address of a proxy that tells who its clients are.")] = None,
@@ -51,7 +54,7 @@ def serve(
     from crossreid.search.opening import CLUSTER
     from crossreid.search.service.running import Where
     from crossreid.search.service.running import serve as run_service
-    from crossreid.search.service.settings import Settings
+    from crossreid.search.service.settings import make_settings
 
     if state is None:
         if gallery.startswith(CLUSTER):
@@ -60,8 +63,8 @@ def serve(
     for folder in images or ():
         if not folder.is_dir():
             raise ValueError(f"--images {folder}: expected a folder.")
-    settings = Settings(
-        images=tuple(images or ()), state=state, keep_images=keep_images, retain_days=retain_days,
+    settings = make_settings(
+        override or (), images=tuple(images or ()), state=state, keep_images=keep_images, retain_days=retain_days,
         retain_audit_days=retain_audit_days, rate=rate, batch=batch, max_bytes=max_bytes, max_pixels=max_pixels, seconds=seconds,
     )  # fmt: skip
     run_service(

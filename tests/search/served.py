@@ -1,6 +1,5 @@
 """The service as it runs: a small model, a gallery of rendered people, uvicorn on a port of its own in a thread."""
 
-import asyncio
 import json
 import threading
 import time
@@ -73,17 +72,25 @@ def served(place, state, *, keys=None, model=None, explain=True, **settings):
     model = model or open_model(place.run)
     gallery = open_gallery(place.gallery, model=model.fingerprint)
     service = Service(model, gallery, given, Explainer(place.run, "best", None) if explain else None)
-    running = server(create_app(service, None if keys is None else Keys(keys)), Where(port=0), given)
-    thread = threading.Thread(target=lambda: asyncio.run(running.serve()))
+    try:
+        with on_a_port(create_app(service, None if keys is None else Keys(keys)), given) as url:
+            yield Served(url, service, place)
+    finally:
+        service.close()
+
+
+@contextmanager
+def on_a_port(app, settings):
+    """The address of an application that uvicorn serves, on a port of its own, until the block ends."""
+    running = server(app, Where(port=0), settings)
+    thread = threading.Thread(target=running.run, daemon=True)
     thread.start()
     try:
         while not running.started:
             assert thread.is_alive()
             time.sleep(0.005)
-        port = running.servers[0].sockets[0].getsockname()[1]
-        yield Served(f"http://127.0.0.1:{port}", service, place)
+        yield f"http://127.0.0.1:{running.servers[0].sockets[0].getsockname()[1]}"
     finally:
         running.should_exit = True
         thread.join(30)
-        service.close()
         assert not thread.is_alive()

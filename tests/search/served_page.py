@@ -3,8 +3,6 @@
 import csv
 import json
 import shutil
-import threading
-import time as clock
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ import numpy as np
 import pytest
 from page_actions import FORMULA, HOSTILE, START, ZONE
 from playwright.sync_api import sync_playwright
+from served import on_a_port
 from small_model import recipe_of, write_run
 
 from crossreid.data.records import INFRARED, VISIBLE, Record
@@ -24,7 +23,6 @@ from crossreid.search.model import open_model
 from crossreid.search.service.app import create_app
 from crossreid.search.service.attending import Explainer
 from crossreid.search.service.keys import Keys, add_key
-from crossreid.search.service.running import Where, server
 from crossreid.search.service.service import Service
 from crossreid.search.service.settings import Settings
 
@@ -86,19 +84,11 @@ def served(tmp_path_factory):
     settings = Settings(images=(world,), state=folder / "state", rate=0)
     service = Service(model, gallery, settings, Explainer(folder / "run", "best", "cpu"))
     guard = create_app(service, Keys(folder / "keys.json"))
-    running = server(guard, Where(port=0), settings)
-    thread = threading.Thread(target=running.run, daemon=True)
-    thread.start()
-    until = clock.monotonic() + 60
-    while not running.started and thread.is_alive() and clock.monotonic() < until:
-        clock.sleep(0.01)
-    port = running.servers[0].sockets[0].getsockname()[1]
-    yield Served(
-        f"http://127.0.0.1:{port}", key, service, guard, [record.path for record in records], ids, batch.embeddings,
-        batch.cameras, batch.modalities, batch.times, batch.identities,
-    )  # fmt: skip
-    running.should_exit = True
-    thread.join(30)
+    with on_a_port(guard, settings) as url:
+        yield Served(
+            url, key, service, guard, [record.path for record in records], ids, batch.embeddings, batch.cameras,
+            batch.modalities, batch.times, batch.identities,
+        )  # fmt: skip
 
 
 @pytest.fixture(scope="module")

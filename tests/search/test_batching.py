@@ -2,19 +2,17 @@ import asyncio
 import threading
 import time
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from crossreid.search.service.batching import Batcher
-from crossreid.search.service.refusals import Refusal
 
 
 def run(process, ask, **options):
     """What `ask(batcher)` gives, in a loop of its own."""
 
     async def main():
-        batcher = Batcher(process, **{"most": 4, "wait": 0.0, "waiting": 1000, **options})
+        batcher = Batcher(process, **{"most": 4, "wait": 0.0, **options})
         batcher.start()
         try:
             return await ask(batcher)
@@ -120,31 +118,9 @@ def test_who_has_gone_is_not_computed_for():
     assert seen == ["first", "stays"]
 
 
-def test_more_than_may_wait_are_told_to_come_back():
-    go_on = threading.Event()
-
-    def process(items):
-        assert go_on.wait(10)
-        return items
-
-    async def ask(batcher):
-        asked = [asyncio.create_task(batcher.submit(0))]
-        await asyncio.sleep(0.05)  # taken: it waits no more
-        asked += [asyncio.create_task(batcher.submit(number)) for number in (1, 2, 3)]
-        await asyncio.sleep(0)
-        with pytest.raises(Refusal) as refused:
-            await batcher.submit(4)
-        go_on.set()
-        return refused.value, await asyncio.gather(*asked)
-
-    refusal, found = run(process, ask, waiting=3)
-    assert refusal.status == 429
-    assert found == [0, 1, 2, 3]
-
-
 def test_stopping_ends_what_waits():
     async def main():
-        batcher = Batcher(lambda items: time.sleep(0.05) or items, most=1, wait=0.0, waiting=9)
+        batcher = Batcher(lambda items: time.sleep(0.05) or items, most=1, wait=0.0)
         batcher.start()
         asked = [asyncio.create_task(batcher.submit(number)) for number in range(3)]
         await asyncio.sleep(0.01)

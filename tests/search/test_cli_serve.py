@@ -66,6 +66,8 @@ def test_keys_are_made_listed_and_taken_back(tmp_path):
         (["--insecure", "--runtime", "tensorrt"], "torch or onnx"),
         (["--insecure", "--runtime", "onnx"], "crossreid export"),
         (["--insecure", "--retain-days", "-1"], "retain_days"),
+        (["--insecure", "--set", "max_k=0"], "max_k = 0"),
+        (["--insecure", "--set", "colour=red"], "expected KEY=VALUE, of images, state"),
         (["--insecure", "--device", "cuda:99"], "no GPU"),
     ],
 )

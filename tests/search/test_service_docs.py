@@ -116,6 +116,10 @@ def test_limits_and_routes_are_as_they_are(desk):
     assert f"`--max-pixels` ({defaults.max_pixels // 10**6} million)" in PAGE
     assert f"`--retain-audit-days` ({defaults.retain_audit_days})" in PAGE
     assert f"`--seconds` ({defaults.seconds:g} each)" in PAGE
+    assert f"`max_images` ({defaults.max_images} of a request), `max_k` ({defaults.max_k})" in PAGE
+    assert f"`in_flight` ({defaults.in_flight} requests" in PAGE
+    assert f"`answer_seconds` ({defaults.answer_seconds:g}," in PAGE
+    assert f"`batch_wait` ({defaults.batch_wait} s" in PAGE
     assert (defaults.retain_days, defaults.keep_images, defaults.compact_hours) == (None, False, 1)
     assert f"no {', '.join(FORMATS[:-1]).replace('WEBP', 'WebP')} or {FORMATS[-1]}" in PAGE
     from crossreid.search.service.app import create_app
@@ -145,26 +149,26 @@ def test_figures_are_those_that_were_measured(monkeypatch):
 
 
 @pytest.mark.slow
-def test_the_benchmark_runs(tmp_path):
+def test_the_benchmark_runs(tmp_path, monkeypatch, capsys):
     began = time.time()
+    result = tmp_path / "result.json"
     arguments = [
         "service",
         "--network",
         "demo",
+        "--runtime",
+        "torch",
         "--clients",
         "4",
         "--seconds",
         "1",
         "--entries",
         "300",
-        "--runtime",
-        "torch",
     ]
-    result = tmp_path / "result.json"
-    subprocess.run(
-        [sys.executable, "benchmarks/search.py", *arguments, "--folder", str(tmp_path), "--json", str(result)],
-        cwd=ROOT, check=True, capture_output=True,
-    )  # fmt: skip
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    monkeypatch.setattr(sys, "argv", ["search.py", *arguments, "--folder", str(tmp_path), "--json", str(result)])
+    runpy.run_path(str(ROOT / "benchmarks" / "search.py"), run_name="__main__")
+    assert "| demo, 80 x 40 | torch, 32 |" in capsys.readouterr().out
     rows = json.loads(result.read_text(encoding="utf-8"))["rows"]
     assert [row["batch"] for row in rows] == [32]
     for row in rows:

@@ -18,7 +18,7 @@ OPERATIONS = [
     ("GET", "/v1/image"), ("POST", "/v1/search/images"), ("POST", "/v1/search/ids"), ("POST", "/v1/attention"),
     ("POST", "/v1/entries"), ("POST", "/v1/entries/delete"), ("POST", "/v1/compact"), ("GET", "/metrics"),
 ]  # fmt: skip
-EXAMPLES = int(os.environ.get("CROSSREID_FUZZ", "12"))  # of an endpoint, allowed ones and as many that are not
+EXAMPLES = int(os.environ.get("CROSSREID_FUZZ", "8"))  # of an endpoint, allowed ones and as many that are not
 
 
 @pytest.fixture(scope="module")

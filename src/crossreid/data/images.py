@@ -44,7 +44,7 @@ def load_image(source: Record | Path, *, at_least: tuple[int, int] | None = None
     try:
         if path.stat().st_size == 0:
             raise DataError(f"{path} is empty (0 bytes). Copy it again, or remove it from the data set.")
-        pixels = decode(path, str(path), at_least=None if box else at_least)
+        pixels = decode(path, str(path), at_least=None if box else at_least, most=MAX_PIXELS)
     except FileNotFoundError as error:
         raise DataError(f"{path} not found. Check the root and the lists of the data set.") from error
     if box is not None:

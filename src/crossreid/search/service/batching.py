@@ -13,8 +13,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Generic, TypeVar
 
-from crossreid.search.service.refusals import Refusal
-
 Asked = TypeVar("Asked")
 Found = TypeVar("Found")
 
@@ -25,7 +23,6 @@ class Batcher(Generic[Asked, Found]):
     Args:
         process: a batch to its results, one each, in order; an error is everyone's in the batch.
         most: of the sum of `size` in a batch; one that is larger alone is processed alone.
-        waiting: how many may wait; more are refused.
         observe: told the size of each batch.
     """
 
@@ -35,13 +32,12 @@ class Batcher(Generic[Asked, Found]):
         *,
         most: int,
         wait: float,
-        waiting: int,
         size: Callable[[Asked], int] = lambda _: 1,
         observe: Callable[[int], object] = lambda _: None,
         name: str = "batcher",
     ) -> None:
         self._process, self._size, self._observe = process, size, observe
-        self._most, self._wait, self._waiting = most, wait, waiting
+        self._most, self._wait = most, wait
         self._queue: deque[tuple[Asked, asyncio.Future[Found]]] = deque()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=name)
         self._come: asyncio.Event | None = None
@@ -64,10 +60,8 @@ class Batcher(Generic[Asked, Found]):
         self._thread.shutdown(wait=True)
 
     async def submit(self, asked: Asked) -> Found:
-        """The result of one. Raises `Refusal` (429) where too many wait already, and what `process` raised."""
+        """The result of one. Raises what `process` raised."""
         assert self._come is not None, "start() first"
-        if len(self._queue) >= self._waiting:
-            raise Refusal(429, "the service is busy; ask again in a second.", {"Retry-After": "1"})
         future: asyncio.Future[Found] = asyncio.get_running_loop().create_future()
         self._queue.append((asked, future))
         self._come.set()

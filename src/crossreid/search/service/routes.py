@@ -265,7 +265,7 @@ def routes(service: Service) -> APIRouter:
         contents, digests = await read(images)
         tensors = await tensors_of(images, contents)
         copies: list[bytes] = []
-        if service.kept is not None:
+        if settings.keep_images:
             shown = await pixels_for(images, contents, _SHOWN)
             copies = [await service.decode(as_jpeg, pixels, KEPT_SIDE) for pixels in shown]
         kind = int(modality_of(modality))
@@ -279,7 +279,8 @@ def routes(service: Service) -> APIRouter:
         def keep() -> list[str]:
             added = (gallery.upsert if replace else gallery.add)(batch, model=model.fingerprint)
             if service.kept is not None:
-                service.kept.put(list(zip(added, copies, strict=True)))
+                service.kept.delete(added)  # of an entry that is replaced
+                service.kept.put(list(zip(added, copies, strict=False)))
             return added
 
         service.told(request, "enrol", ids=batch.ids, sha256=digests, identity=identity, replace=replace)

@@ -49,18 +49,20 @@ class Service:
         self.model, self.gallery, self.settings, self.explainer = model, gallery, settings, explainer
         self.metrics = Metrics()
         self.audit = Audit(settings.state / "audit")
-        self.kept = Kept(settings.state / "images.sqlite") if settings.keep_images else None
+        copies = settings.state / "images.sqlite"
+        # What an earlier service kept is shown and deleted also where no more is kept.
+        self.kept = Kept(copies) if settings.keep_images or copies.is_file() else None
         self.pictures = Pictures(settings.images, self.kept)
         self.housekeeping = Housekeeping(gallery, self.kept, self.audit, settings, self.metrics)
         self._decoders = ThreadPoolExecutor(settings.workers, thread_name_prefix="decode")
         self._threads = ThreadPoolExecutor(8, thread_name_prefix="gallery")
         self._embedder: Batcher[Query, np.ndarray] = Batcher(
             lambda queries: embed_queries(model, queries),
-            most=settings.batch, wait=settings.batch_wait, waiting=4 * settings.in_flight, size=len,
+            most=settings.batch, wait=settings.batch_wait, size=len,
             observe=self.metrics.batches.observe, name="embed",
         )  # fmt: skip
         self._searcher: Batcher[Asked, Matches] = Batcher(
-            self._search, most=64, wait=0.0, waiting=4 * settings.in_flight, observe=self.metrics.searches.observe,
+            self._search, most=64, wait=0.0, observe=self.metrics.searches.observe,
             name="search",
         )  # fmt: skip
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ipaddress
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
-from pydantic import Field
+import yaml
+from pydantic import Field, ValidationError
 
 from crossreid.options import Options
 
@@ -40,6 +42,25 @@ class Settings(Options):
     batch: int = Field(32, ge=1, description="Images of a forward pass, of whatever requests.")
     batch_wait: float = Field(0.002, ge=0, description="Seconds that an idle network waits for company.")
     workers: int = Field(os.cpu_count() or 1, ge=1, description="Threads that decode images.")
+
+
+def make_settings(overrides: Sequence[str] = (), **values: object) -> Settings:
+    """Settings of values and of `key=value` texts, whose values are YAML.
+
+    Raises:
+        ValueError: an unknown key, or a value that cannot be; it is named.
+    """
+    given = dict(values)
+    for text in overrides:
+        key, equals, value = text.partition("=")
+        if not equals or key not in Settings.model_fields:
+            raise ValueError(f"--set {text!r}: expected KEY=VALUE, of {', '.join(Settings.model_fields)}.")
+        given[key] = yaml.safe_load(value)
+    try:
+        return Settings(**given)  # type: ignore[arg-type]
+    except ValidationError as error:
+        told = [f"{'.'.join(map(str, each['loc']))} = {each['input']!r}: {each['msg']}" for each in error.errors()]
+        raise ValueError(f"the service cannot be set so: {'; '.join(told)}.") from error
 
 
 def is_loopback(host: str) -> bool:
