@@ -23,6 +23,8 @@ class Forked:
         """None while it runs, then its status; -N of signal N."""
         return self._process.exitcode
 
+    returncode = property(poll)
+
     def send_signal(self, number):
         os.kill(self._process.pid, number)
 
@@ -37,6 +39,26 @@ def _main(function, arguments, log):
     with open(log or os.devnull, "w", encoding="utf-8", buffering=1) as stream:
         sys.stdout = sys.stderr = stream
         function(*arguments)
+
+
+def fork_runs(monkeypatch):
+    """From now on a study forks its runs. tests/test_ablation.py starts them as a study does, as processes of their own."""
+    from crossreid import ablation
+
+    def start(job, environment):
+        return Forked(_one_run, ablation._written(job), environment, log=ablation._log(job))
+
+    monkeypatch.setattr(ablation, "_start", start)
+
+
+def _one_run(arguments, environment):
+    from crossreid.ablation import main
+
+    os.setsid()
+    os.environ.update(environment)
+    reading, _held_open = os.pipe()
+    os.dup2(reading, 0)  # the end of its input would be the end of the study
+    main(arguments)
 
 
 def command(*arguments):

@@ -21,7 +21,7 @@ import torch
 from typer.testing import CliRunner
 
 from crossreid.recipe import keys_as_markdown
-from forked import Forked
+from forked import Forked, fork_runs
 from forked import command as command_of_a_process
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -101,6 +101,7 @@ def test_commands_run(page, workplace, monkeypatch):
 
     monkeypatch.chdir(workplace)
     monkeypatch.setattr("crossreid.analysis.probes._EPOCHS", 2)
+    fork_runs(monkeypatch)
     for command in commands(page):
         if command[0] in ("make", "source"):
             continue  # `make` is what runs this test

@@ -12,6 +12,7 @@ from crossreid.cli import app
 from crossreid.data.synthetic import synthesise
 from crossreid.recipe import RecipeError, load_recipe, make_recipe
 from crossreid.stream_studies import idkl_study, lambda_study, named, recipes_study, term_recipe
+from forked import fork_runs
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 BASE = load_recipe(RECIPES / "idkl_synthetic.yaml")
@@ -73,6 +74,7 @@ def test_other_data_one_recipe_and_equal_names_are_refused():
 @pytest.mark.slow
 def test_recipes_are_run_side_by_side_not_re_ranked_and_re_ranked(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    fork_runs(monkeypatch)
     synthesise(tmp_path / "data" / "synthetic", "sysu-mm01", 12, 0, images_per_camera=2, size=(32, 16), workers=1)
     small = ["data.height=32", "data.width=16", "training.epochs=1", "training.validate_every=1",
              "training.schedule.warmup_epochs=0", "data.sampler.identities=2"]  # fmt: skip

@@ -11,6 +11,7 @@ from crossreid.analysis.study_table import markdown_table, terminal_table
 from crossreid.data.synthetic import synthesise
 from crossreid.recipe import RecipeError, load_recipe, make_recipe, teacher_recipe
 from crossreid.view_studies import cross_study, view_recipe, view_study
+from forked import fork_runs
 
 RECIPE = Path(__file__).resolve().parents[1] / "recipes" / "vkd_synthetic.yaml"
 BASE = load_recipe(RECIPE)
@@ -86,7 +87,8 @@ def base(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_students_wait_for_their_teachers(base, tmp_path):
+def test_students_wait_for_their_teachers(base, tmp_path, monkeypatch):
+    fork_runs(monkeypatch)
     table = run_study(base, view_study(), tmp_path, seeds=[1], jobs=2, only=["student"])
     assert [row["key"] for row in table["rows"]] == ["teacher", "student"]
     for row in table["rows"]:

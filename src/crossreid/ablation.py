@@ -188,15 +188,21 @@ def _run_all(pending: list[Job], jobs: int | None, *, done: int) -> list[Job]:
 
 
 def _start(job: Job, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    job.folder.parent.mkdir(parents=True, exist_ok=True)
-    wanted = job.folder.with_name(f"{job.folder.name}.yaml")
-    write_text(wanted, job.recipe.as_yaml())
+    arguments = _written(job)
     with open(_log(job), "wb") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "crossreid.ablation", str(wanted), str(job.folder)],
+            [sys.executable, "-m", "crossreid.ablation", *arguments],
             stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, env={**os.environ, **environment},
             start_new_session=True,  # Ctrl-C reaches the study alone, which passes it on once
         )  # fmt: skip
+
+
+def _written(job: Job) -> list[str]:
+    """What `main` is told of a job, whose recipe is written beside its folder."""
+    job.folder.parent.mkdir(parents=True, exist_ok=True)
+    wanted = job.folder.with_name(f"{job.folder.name}.yaml")
+    write_text(wanted, job.recipe.as_yaml())
+    return [str(wanted), str(job.folder)]
 
 
 def _log(job: Job) -> Path:

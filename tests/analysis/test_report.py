@@ -1,24 +1,18 @@
 """The page, opened in a browser: it needs nothing but itself, and shows what it was given."""
 
 import re
-import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from playwright.sync_api import sync_playwright
 
+from browsing import browser  # noqa: F401
 from crossreid.analysis.ranked_lists import ranked_lists
 from crossreid.analysis.report import Entry, Report, write_report
 from crossreid.data.records import INFRARED, VISIBLE
 from crossreid.evaluation.features import Features, positions_of
 from crossreid.evaluation.protocols import evaluate
 
-BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
-ARGUMENTS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
 HOSTILE = "<script>document.title = 'run'</script> & \"quotes\" $title"
 METHOD = "Distilled <b>bold</b>"
 WORLD = [
@@ -80,18 +74,8 @@ def path(report, tmp_path_factory):
     return write_report(tmp_path_factory.mktemp("page") / "deep" / "report.html", report)
 
 
-@pytest.fixture(scope="module")
-def browser():
-    if BROWSER is None:
-        pytest.skip("no chromium on PATH")
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=BROWSER, args=ARGUMENTS)
-        yield opened
-        opened.close()
-
-
 @pytest.fixture
-def opened(browser, path):
+def opened(browser, path):  # noqa: F811
     """The page at a given width and colour scheme, with all that it asked for and complained of."""
     contexts = []
 

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 from page_actions import FORMULA, HOSTILE, START, ZONE
-from playwright.sync_api import sync_playwright
 from served import on_a_port
 from small_model import recipe_of, write_run
 
+from browsing import browser  # noqa: F401
 from crossreid.data.records import INFRARED, VISIBLE, Record
 from crossreid.data.synthetic import synthesise
 from crossreid.search import open_gallery
@@ -25,12 +24,6 @@ from crossreid.search.service.attending import Explainer
 from crossreid.search.service.keys import Keys, add_key
 from crossreid.search.service.service import Service
 from crossreid.search.service.settings import Settings
-
-BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
-ARGUMENTS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
 
 
 @dataclass
@@ -91,18 +84,8 @@ def served(tmp_path_factory):
         )  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def browser():
-    if BROWSER is None:
-        pytest.skip("no chromium on PATH")
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=BROWSER, args=ARGUMENTS)
-        yield opened
-        opened.close()
-
-
 @pytest.fixture
-def opened(browser, served):
+def opened(browser, served):  # noqa: F811
     """The page at a width, in a colour scheme, with a key or none; afterwards it asked no other host and complained of nothing."""
     pages = []
 
