@@ -160,22 +160,33 @@ async function drawAttention() {
   lay();
 }
 
-// The encoders that either image passed, the one chosen before first.
-function offer({ query, match }) {
-  const names = [...new Set([...query.maps, ...match.maps].map(({ encoder }) => encoder))];
-  const before = by("encoder").value;
-  by("encoder").replaceChildren(...names.map((name) => element("option", { value: name, selected: name === before }, name)));
-  by("encoder-label").hidden = names.length < 2;
+// What can be laid over both images: each encoder that both passed, first, and then those of either's own modality beside
+// one another. What was chosen before stays chosen where it is there.
+function pairs({ query, match }) {
+  const [ours, theirs] = [query, match].map(({ maps }) => maps.map(({ encoder }) => encoder));
+  const own = [ours.filter((name) => !theirs.includes(name)), theirs.filter((name) => !ours.includes(name))];
+  return [
+    ...ours.filter((name) => theirs.includes(name)).map((name) => ({ label: name, query: name, match: name })),
+    ...own[0].map((name, at) => ({ label: `${name}, ${own[1][at] ?? "none"}`, query: name, match: own[1][at] })),
+  ];
 }
 
-// Lay the map of the chosen encoder over either picture, as far as both are there.
+function offer(maps) {
+  const labels = pairs(maps).map(({ label }) => label);
+  const before = by("encoder").value;
+  by("encoder").replaceChildren(...labels.map((label) => element("option", { value: label, selected: label === before }, label)));
+  by("encoder-label").hidden = labels.length < 2;
+}
+
+// Lay the maps of the chosen encoders over the pictures, as far as they are there.
 function lay(maps = shown.found.get(`${shown.which} ${shown.place}`)) {
   const on = maps && by("attention-on").checked;
   const empty = [];
+  const chosen = on && pairs(maps).find(({ label }) => label === by("encoder").value);
   for (const [name, side] of Object.entries(sides())) {
     const canvas = side.querySelector("canvas");
     const picture = side.querySelector("img");
-    const map = on && maps[name].maps.find(({ encoder }) => encoder === by("encoder").value);
+    const map = chosen && maps[name].maps.find(({ encoder }) => encoder === chosen[name]);
     const painted = Boolean(map && picture && paint(canvas, map.heat, picture.naturalWidth, picture.naturalHeight));
     side.classList.toggle("heated", painted);
     if (on && picture && !painted) empty.push(name);

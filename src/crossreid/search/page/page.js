@@ -216,6 +216,8 @@ function showResults(filter) {
     matches.length ? "" : " Nothing meets the filters: widen or reset them."}`;
   showMatches(by("matches"), matches, manner(shown));
   drawMarks();
+  const heading = by("results-title");
+  if (heading.getBoundingClientRect().top > innerHeight) heading.scrollIntoView(); // on a narrow screen it is below the form
   announce(matches.length ? `${counted(matches.length, "match", "matches")}, best score ${score(matches[0].score, 2)}` : "No matches.");
 }
 
