@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -29,7 +28,6 @@ from crossreid.search.service.settings import Role, Settings
 from crossreid.search.service.uploads import Query, embed_queries
 
 Found = TypeVar("Found")
-_log = logging.getLogger("crossreid.service")
 
 
 class Asked(NamedTuple):
