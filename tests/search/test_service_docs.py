@@ -4,6 +4,7 @@ import json
 import re
 import runpy
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -79,6 +80,7 @@ def test_every_command_of_the_page_runs(desk, monkeypatch):
     assert CliRunner().invoke(app, removed).exit_code == 0
 
 
+@pytest.mark.skipif(shutil.which("curl") is None, reason="no curl")
 def test_what_curl_asks_is_answered(desk, monkeypatch):
     monkeypatch.chdir(desk)
     file = "curl.json"
