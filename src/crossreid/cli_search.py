@@ -277,17 +277,17 @@ def _filter(
     identity: str | None, cameras: list[int] | None, modality: str | None, since: str | None, until: str | None,
     source: str | None, source_prefix: str | None, added_until: str | None,
 ) -> Filter:  # fmt: skip
-    from crossreid.search.entries import Filter, modality_of, utc_seconds
+    from crossreid.search.entries import Filter
 
     return Filter(
         identity=identity,
         cameras=tuple(cameras) if cameras else None,
-        modality=None if modality is None else modality_of(modality),
-        since=None if since is None else utc_seconds(since),
-        until=None if until is None else utc_seconds(until),
+        modality=modality,  # type: ignore[arg-type]  # texts become what they say in the filter
+        since=since,  # type: ignore[arg-type]
+        until=until,  # type: ignore[arg-type]
         source=source,
         source_prefix=source_prefix,
-        added_until=None if added_until is None else utc_seconds(added_until),
+        added_until=added_until,  # type: ignore[arg-type]
     )
 
 

@@ -61,7 +61,7 @@ def decode(
     name: str,
     *,
     at_least: tuple[int, int] | None = None,
-    most: int = MAX_PIXELS,
+    most: int,
     formats: tuple[str, ...] | None = None,
 ) -> np.ndarray:
     """An open or a named file as `(H, W, 3)` uint8 RGB.

@@ -182,11 +182,15 @@ def write_rows(path: Path, parts: Iterable[np.ndarray], shape: tuple[int, int], 
     write_durably(path, pieces())
 
 
-def write_durably(path: Path, pieces: Iterable[bytes]) -> None:
-    """Write a file under a temporary name, synchronise it, rename it, and synchronise the folder's names."""
+def write_durably(path: Path, pieces: Iterable[bytes], *, private: bool = False) -> None:
+    """Write a file under a temporary name, synchronise it, rename it, and synchronise the folder's names.
+
+    A `private` one is its owner's alone from the first byte on.
+    """
+    mode = 0o600 if private else 0o666  # less what the user's mask takes away
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with open(temporary, "wb") as stream:
+        with open(temporary, "wb", opener=lambda name, flags: os.open(name, flags, mode)) as stream:
             for piece in pieces:
                 stream.write(piece)
             stream.flush()

@@ -53,19 +53,16 @@ class Buckets:
 
     def wait(self, name: str, rate: float, burst: float) -> float:
         """Take a token: 0, or the seconds until there is one, and then none is taken."""
-        left = self.left(name, rate, burst)
+        now = time.monotonic()
+        left, at = self._left.get(name, (burst, now))
+        left = min(burst, left + rate * (now - at))
         if left < 1:
             return (1 - left) / rate
-        self._left[name] = (left - 1, time.monotonic())
+        self._left[name] = (left - 1, now)
         self._left.move_to_end(name)
         if len(self._left) > _BUCKETS:
             self._left.popitem(last=False)
         return 0.0
-
-    def left(self, name: str, rate: float, burst: float) -> float:
-        """The tokens that there are."""
-        left, at = self._left.get(name, (burst, 0.0))
-        return min(burst, left + rate * (time.monotonic() - at))
 
 
 class Guard:
@@ -81,6 +78,7 @@ class Guard:
             await self.app(scope, receive, send)
             return
         scope["state"]["request"] = uuid.uuid4().hex
+        scope["state"]["address"] = (scope.get("client") or ("unknown", 0))[0]
         began = time.monotonic()
         status, answered = 500, False
 
@@ -131,7 +129,6 @@ class Guard:
 
     def _is_open(self, scope: Scope) -> bool:
         """Whether a path needs no key. Raises `Refusal` where even that is not for who asks."""
-        scope["state"]["address"] = (scope.get("client") or ("unknown", 0))[0]
         if self.keys is None:
             self._refuse_other_pages(Headers(scope=scope))
         path = scope["path"]

@@ -61,7 +61,6 @@ class Housekeeping:
                 self.audit.forget(self.settings.retain_audit_days)
             if self._orphans:
                 self._forget_images()
-            self.metrics.entries.set(len(self.gallery))
             stats = self.gallery.stats()
             if stats.deleted and now - self._compacted >= self.settings.compact_hours * 3600:
                 self._compact(now)

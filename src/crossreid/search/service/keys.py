@@ -9,16 +9,13 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import os
 import secrets
-import tempfile
 import threading
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from crossreid.search.locking import fsync_folder
 from crossreid.search.service.settings import ROLES, Role
 
 _PREFIX = "crossreid_"
@@ -146,16 +143,9 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
 
 
 def _write(path: Path, keys: Sequence[Key]) -> None:
-    """Write the file, its owner's alone, under a temporary name and rename it."""
+    """Write the file, its owner's alone, whole or not at all."""
+    from crossreid.search.embeddings import write_durably
+
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # mode 0600
-    try:
-        with open(descriptor, "w", encoding="utf-8") as stream:
-            json.dump({"keys": [asdict(key) for key in keys]}, stream, indent=2, ensure_ascii=False)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    fsync_folder(path.parent)
+    text = json.dumps({"keys": [asdict(key) for key in keys]}, indent=2, ensure_ascii=False)
+    write_durably(path, [text.encode()], private=True)

@@ -6,6 +6,7 @@ Whatever is shown is decoded and written anew as JPEG: nothing of the file's met
 from __future__ import annotations
 
 import io
+import json
 import os
 import sqlite3
 import threading
@@ -21,7 +22,7 @@ from crossreid.search.entries import Entry
 from crossreid.search.fragments import file_of
 
 KEPT_SIDE = 512  # pixels, the longer side of a copy that is kept
-_MANY = 500  # ids of a statement
+_MANY = 500  # ids at a time
 
 
 class Kept:
@@ -47,15 +48,12 @@ class Kept:
         return None if row is None else bytes(row[0])
 
     def has(self, ids: Sequence[str]) -> set[str]:
-        found: set[str] = set()
-        for start in range(0, len(ids), _MANY):
-            part = ids[start : start + _MANY]
-            marks = ",".join("?" * len(part))
-            with self._lock:
-                found.update(
-                    row[0] for row in self._database.execute(f"SELECT id FROM images WHERE id IN ({marks})", part)
-                )
-        return found
+        """Those of the ids that have one."""
+        with self._lock:
+            rows = self._database.execute(
+                "SELECT id FROM images WHERE id IN (SELECT value FROM json_each(?))", (json.dumps(ids),)
+            ).fetchall()
+        return {row[0] for row in rows}
 
     def ids(self) -> Iterator[list[str]]:
         """All ids, in parts."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from typing import Annotated, Any, Literal
+from collections.abc import Callable
+from functools import partial
+from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
 from fastapi import APIRouter, Depends, Form, Query, Request, Response, UploadFile
@@ -46,6 +48,7 @@ from crossreid.search.service.uploads import pixels_of
 REFUSALS: dict[int | str, dict[str, Any]] = {
     "4XX": {"model": ErrorOut, "description": "Refused; the message says why and what to do."}
 }
+Made = TypeVar("Made")
 _SHOWN = (KEPT_SIDE, KEPT_SIDE)
 Id = Annotated[str, Query(min_length=1, max_length=512, description="Of an entry.")]
 
@@ -69,29 +72,21 @@ def routes(service: Service) -> APIRouter:
         contents = [await file.read() for file in files]
         return contents, [hashlib.sha256(content).hexdigest() for content in contents]
 
-    async def pixels_for(files: list[UploadFile], contents: list[bytes], side: tuple[int, int]) -> list[np.ndarray]:
-        """The files' images, of this height and width at least where they have it."""
+    async def decoded(
+        files: list[UploadFile], contents: list[bytes], size: tuple[int, int], make: Callable[[np.ndarray], Made]
+    ) -> list[Made]:
+        """What `make` makes of each image, of this height and width at least where it has them."""
+
+        def one(content: bytes, name: str) -> Made:
+            return make(pixels_of(content, name, settings.max_pixels, size))
+
         names = [file.filename or "" for file in files]
-        return await asyncio.gather(
-            *(
-                service.decode(pixels_of, content, name, settings.max_pixels, side)
-                for content, name in zip(contents, names, strict=True)
-            )
-        )
+        return await asyncio.gather(*map(partial(service.decode, one), contents, names))
 
     async def tensors_of(files: list[UploadFile], contents: list[bytes]) -> list[Tensor]:
         """Input of the network, made as `crossreid embed` makes it: a large JPEG is decoded at a fraction of its size."""
         size = (model.preprocessing.height, model.preprocessing.width)
-
-        def prepare(content: bytes, name: str) -> Tensor:
-            return model.transform(pixels_of(content, name, settings.max_pixels, size))
-
-        return await asyncio.gather(
-            *(
-                service.decode(prepare, content, file.filename or "")
-                for content, file in zip(contents, files, strict=True)
-            )
-        )
+        return await decoded(files, contents, size, model.transform)
 
     async def result(request: Request, found: Any, images: int, ids: list[str]) -> Result:
         known = await service.thread(service.pictures.known, found.entries)
@@ -227,7 +222,7 @@ def routes(service: Service) -> APIRouter:
             shown.append(picture)
         if image is not None:
             contents, digests = await read([image])
-            (pixels,) = await pixels_for([image], contents, _SHOWN)
+            (pixels,) = await decoded([image], contents, _SHOWN, lambda pixels: pixels)
             kind = int(modality_of(modality))
             (embedding,) = await service.embed(await tensors_of([image], contents), kind, as_set=False)
             asked: dict[str, Any] = {"sha256": digests}
@@ -266,8 +261,7 @@ def routes(service: Service) -> APIRouter:
         tensors = await tensors_of(images, contents)
         copies: list[bytes] = []
         if settings.keep_images:
-            shown = await pixels_for(images, contents, _SHOWN)
-            copies = [await service.decode(as_jpeg, pixels, KEPT_SIDE) for pixels in shown]
+            copies = await decoded(images, contents, _SHOWN, partial(as_jpeg, side=KEPT_SIDE))
         kind = int(modality_of(modality))
         embeddings = await service.embed(tensors, kind, as_set=False)
         count = len(images)
@@ -316,7 +310,6 @@ def routes(service: Service) -> APIRouter:
     )  # fmt: skip
     async def metrics() -> Response:
         """For Prometheus."""
-        service.metrics.entries.set(len(gallery))
         return Response(service.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     return router

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from crossreid.search.gallery import Gallery
 from crossreid.search.model import SearchModel, open_model, run_folder
 from crossreid.search.opening import open_gallery
 from crossreid.search.service.settings import Settings, is_loopback
@@ -48,11 +47,6 @@ def open_for_service(
         if not path.is_file():
             raise ValueError(f"{path} not found. Make it first: crossreid export {run} --to onnx")
     return open_model(path, checkpoint=checkpoint, precision=precision, device=device)  # type: ignore[arg-type]
-
-
-def open_or_create(where: str, model: SearchModel, **options: Any) -> Gallery:
-    """The gallery, made where there is none yet. Raises `ModelMismatch` where it is another model's."""
-    return open_gallery(where, model=model.fingerprint, dimension=model.dimension, **options)
 
 
 def refuse_open_door(where: Where, keys: Path | None, insecure: bool) -> None:
@@ -127,7 +121,9 @@ def serve(
     _refuse_taken(where)
     model = open_for_service(run, runtime, checkpoint=checkpoint, precision=precision, device=device)
     explainer = Explainer(run, checkpoint, device) if model.runtime == "torch" else None
-    opened = open_or_create(gallery, model, token=token, collection=collection)
+    opened = open_gallery(
+        gallery, model=model.fingerprint, dimension=model.dimension, token=token, collection=collection
+    )
     service = Service(model, opened, settings, explainer)
     try:
         running = server(create_app(service, known), where, settings)

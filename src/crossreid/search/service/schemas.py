@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from fastapi import File, Form, UploadFile
 from pydantic import BaseModel, ConfigDict, Field
 
-from crossreid.search.entries import Entry, Filter, Matches, check_texts, modality_of, utc_seconds
+from crossreid.search.entries import Entry, Filter, Matches, check_texts, utc_seconds
 from crossreid.search.service.refusals import Refusal
 
 ModalityName = Literal["visible", "infrared"]
@@ -107,15 +107,7 @@ class FilterIn(BaseModel):
     def to_filter(self) -> Filter:
         """Raises `Refusal` (422) for conditions that nothing could meet."""
         try:
-            return Filter(
-                identity=self.identity,
-                cameras=None if self.cameras is None else tuple(self.cameras),
-                modality=None if self.modality is None else modality_of(self.modality),
-                since=None if self.since is None else utc_seconds(self.since),
-                until=None if self.until is None else utc_seconds(self.until),
-                source=self.source,
-                source_prefix=self.source_prefix,
-            )
+            return Filter(**self.model_dump())
         except ValueError as error:
             raise Refusal(422, str(error)) from error
 

@@ -46,6 +46,7 @@ class Service:
     ) -> None:
         self.model, self.gallery, self.settings, self.explainer = model, gallery, settings, explainer
         self.metrics = Metrics()
+        self.metrics.entries.set_function(lambda: len(gallery))
         self.audit = Audit(settings.state / "audit")
         copies = settings.state / "images.sqlite"
         # What an earlier service kept is shown and deleted also where no more is kept.

@@ -60,12 +60,11 @@ def embed_queries(model: SearchModel, queries: list[Query]) -> list[np.ndarray]:
         images = torch.cat([queries[place].images for place in places])
         modalities = torch.cat([queries[place].modalities for place in places])
         ends = np.cumsum([len(queries[place]) for place in places])
-        rows = [range(end - len(queries[place]), end) for place, end in zip(places, ends, strict=True)]
         if what == "set":
-            embedded = model.embed_sets(images, modalities, rows).numpy()
-            rows = [range(at, at + 1) for at in range(len(places))]
+            sets = [range(end - len(queries[place]), end) for place, end in zip(places, ends, strict=True)]
+            parts = list(model.embed_sets(images, modalities, sets).numpy()[:, None])
         else:
-            embedded = model.embed(images, modalities).numpy()
-        for place, own in zip(places, rows, strict=True):
-            found[place] = embedded[own.start : own.stop]
+            parts = np.split(model.embed(images, modalities).numpy(), ends[:-1])
+        for place, part in zip(places, parts, strict=True):
+            found[place] = part
     return found
