@@ -1,11 +1,24 @@
 """What every test shares: property tests draw the same examples each run and are not held to a clock."""
 
 import os
+import sys
 
+import pytest
 from hypothesis import settings
 
 # bf16 without AMX: the same bits on every machine, also where AMX is announced and cannot be used.
 os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_BF16")
 
+THREADS = int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1))
+
 settings.register_profile("repeatable", deadline=None, derandomize=True)
 settings.load_profile("repeatable")
+
+
+@pytest.fixture(autouse=True)
+def same_threads():
+    """What a test does to torch's threads is undone: sums of other parts are other bits, and two processes have two cores."""
+    yield
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.get_num_threads() != THREADS:
+        torch.set_num_threads(THREADS)
