@@ -248,11 +248,16 @@ def manifest_of_marks(
     queries: Annotated[
         Path | None, typer.Option(help="Folder below which the files lie that were searched with.")
     ] = None,
+    skip_missing: Annotated[
+        bool, typer.Option("--skip-missing", help="Leave out images that are not found, and say which.")
+    ] = False,
 ) -> None:  # fmt: skip
     """Turn right and wrong marks of matches into a manifest to train on."""
     from crossreid.search.marks import read_marks, write_manifest
 
-    told = write_manifest(read_marks(marks), out, images=images, queries=queries)
+    told = write_manifest(read_marks(marks), out, images=images, queries=queries, skip_missing=skip_missing)
+    for name in told.missing:
+        console.print(f"left out, not found: {name}", soft_wrap=True, highlight=False, markup=False)
     console.print(
         f"{out}: {told.images} images of {told.identities} identities ({told.named} named here), of {told.right} right "
         f"marks; {told.wrong} wrong ones agree",

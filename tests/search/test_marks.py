@@ -1,6 +1,8 @@
 """Marks of the page to a manifest: what is joined is one identity, and what contradicts itself is told and not written."""
 
 import csv
+import hashlib
+import shutil
 from collections import defaultdict
 
 import numpy as np
@@ -30,34 +32,36 @@ def root(tmp_path_factory):
     return folder
 
 
-def row(query, mark, match, identity="", camera="2", time="", query_modality="visible", modality="infrared"):
+def digest_of(root, query):
+    """Of the file below q/ that is so named, or of none."""
+    paths = [path for path in (root / "q").rglob("*.png") if path.name == query.removeprefix("'")]
+    return hashlib.sha256(paths[0].read_bytes() if paths else query.encode()).hexdigest()
+
+
+def row(
+    query, mark, match, identity="", camera="2", time="", query_modality="visible", modality="infrared", asking=None
+):
+    """A line as the page writes it. `asking`: path, identity, camera and time of an entry that asks; else `written` adds the
+    SHA-256 of the query's file."""
     return [
-        query,
-        query_modality,
-        mark,
-        "0.5",
-        "1",
-        f"entry {match}",
-        f"g/{match}.png",
-        identity,
-        camera,
-        modality,
-        time,
-        "f",
-    ]
+        query, None if asking is None else "", query_modality, *(asking or [""] * 4), mark, "0.5", "1", f"entry {match}",
+        f"g/{match}.png", identity, camera, modality, time, "f",
+    ]  # fmt: skip
 
 
-def written(path, rows):
-    with path.open("w", newline="", encoding="utf-8") as stream:
+def written(path, rows, root):
+    rows = [[digest_of(root, row[0]) if cell is None else cell for cell in row] for row in rows]
+    with path.open("w", newline="", encoding="utf-8-sig") as stream:
         csv.writer(stream).writerows([FIELDS, *rows])
     return path
 
 
-def manifest(folder, root, rows):
+def manifest(folder, root, rows, **options):
     """What is written for some rows: {file name: (identity, camera, modality, time)}, and the counts."""
     out = folder / "manifest.csv"
     out.unlink(missing_ok=True)
-    told = write_manifest(read_marks(written(folder / "marks.csv", rows)), out, images=[root], queries=root / "q")
+    marks = read_marks(written(folder / "marks.csv", rows, root))
+    told = write_manifest(marks, out, images=[root], **{"queries": root / "q", **options})
     read = [record for record, _ in read_rows(out)]
     assert all(record.path.is_file() for record in read)
     names = {record.path.resolve().relative_to(root).as_posix(): record for record in read}
@@ -72,7 +76,7 @@ def test_right_marks_make_one_identity_of_all_they_join(root, tmp_path):
         row("2.png", "right", 2, "p7", time="2026-11-21T08:30:00Z"),
         row("3.png", "right", 3, "p7", camera="0", modality="visible", query_modality="infrared"),
         row("4.png", "right", 4),
-        row("id:entry 4", "right", 5, query_modality="infrared"),
+        row("id:entry 4", "right", 5, query_modality="infrared", asking=["g/4.png", "", "2", ""]),
         row("0.png", "wrong", 2, "p7"),
         row("5.png", "wrong", 6),
         row("5.png", "wrong", "gone"),
@@ -152,7 +156,9 @@ def test_texts_that_were_guarded_against_spreadsheets_come_back(root, tmp_path):
 
 def test_an_image_that_is_query_and_entry_is_there_once(root, tmp_path):
     rows = [row("1.png", "right", 2, modality="visible"), row("2.png", "right", 1, "p1", modality="visible")]
-    marks = read_marks(written(tmp_path / "marks.csv", rows))
+    for line, at in zip(rows, (1, 2), strict=True):
+        line[1] = hashlib.sha256((root / "g" / f"{at}.png").read_bytes()).hexdigest()
+    marks = read_marks(written(tmp_path / "marks.csv", rows, root))
     told = write_manifest(marks, tmp_path / "m.csv", images=[root], queries=root / "g")
     assert told.images == 2
     assert [(r.path.name, r.identity, r.camera) for r, _ in read_rows(tmp_path / "m.csv")] == [
@@ -160,21 +166,72 @@ def test_an_image_that_is_query_and_entry_is_there_once(root, tmp_path):
     ]  # fmt: skip
 
 
+def test_what_is_known_of_an_entry_that_asked_counts(root, tmp_path):
+    """Its identity, too: a mark that joins it to another one's is no mark to train on."""
+    asks = {"query_modality": "infrared", "asking": ["g/3.png", "p3", "4", "2026-11-21T08:30:00Z"]}
+    found, _ = manifest(tmp_path, root, [row("id:any name", "right", 1, **asks)])
+    assert found == {"g/3.png": ("p3", 4, INFRARED, 1795249800.0), "g/1.png": ("p3", 2, INFRARED, None)}
+    with pytest.raises(DataError, match="join the identities 'p3' and 'p1'"):
+        manifest(tmp_path, root, [row("id:any name", "right", 1, "p1", **asks)])
+    with pytest.raises(DataError, match=r"line 2: '0.png' and 'entry 1' are marked wrong, but right marks join them"):
+        manifest(tmp_path, root, [row("0.png", "wrong", 1, "p3"), row("0.png", "right", 2, "p3")])
+
+
+def test_a_query_is_the_file_that_was_sent_whatever_it_is_called(root, tmp_path):
+    queries = tmp_path / "queries"
+    for name, source in (("a/1.png", "0.png"), ("b/1.png", "1.png"), ("c/other.png", "2.png"), ("2.png", "3.png")):
+        (queries / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(root / "q" / "deep" / source, queries / name)
+    rows = [row("1.png", "right", 1), row("2.png", "right", 2)]
+    marks = read_marks(written(tmp_path / "marks.csv", rows, root))
+    write_manifest(marks, tmp_path / "m.csv", images=[root], queries=queries)
+    read = {record.path.resolve(): record.identity for record, _ in read_rows(tmp_path / "m.csv")}
+    assert set(read) == {queries / "b/1.png", queries / "c/other.png", root / "g/1.png", root / "g/2.png"}
+    assert read[queries / "c/other.png"] == read[root / "g/2.png"]
+    (queries / "c/other.png").unlink()
+    (tmp_path / "m.csv").unlink()
+    with pytest.raises(DataError, match=r"not found: the query '2.png' \(.*2.png is another image\)\."):
+        write_manifest(marks, tmp_path / "m.csv", images=[root], queries=queries)
+
+
+def test_what_is_missing_is_left_out_where_that_is_asked_for_and_joins_all_the_same(root, tmp_path):
+    rows = [
+        row("pasted.png", "right", 1),
+        row("pasted.png", "right", 2),
+        row("0.png", "right", "no"),
+        row("0.png", "right", 3),
+    ]
+    rows += [row("none.png", "right", "neither")]
+    found, told = manifest(tmp_path, root, rows, skip_missing=True)
+    assert {name: facts[0] for name, facts in found.items()} == {
+        "g/1.png": "marked-0001", "g/2.png": "marked-0001", "q/deep/0.png": "marked-0002", "g/3.png": "marked-0002",
+    }  # fmt: skip
+    assert (told.images, told.identities, told.named, told.right) == (4, 2, 2, 5)
+    assert told.missing == (
+        "the query 'pasted.png'", "the entry 'entry no' (g/no.png)", "the query 'none.png'",
+        "the entry 'entry neither' (g/neither.png)",
+    )  # fmt: skip
+    with pytest.raises(DataError, match=r"not found: the query 'none\.png'"):
+        manifest(tmp_path, root, rows[-1:], skip_missing=True)
+    with pytest.raises(DataError, match="are marked wrong, but"):
+        manifest(tmp_path, root, [*rows[:2], row("pasted.png", "wrong", 2)], skip_missing=True)
+
+
 def test_what_is_missing_or_broken_is_told_and_nothing_is_written(root, tmp_path, capsys):
-    other = tmp_path / "other"
-    (other / "a").mkdir(parents=True)
-    (other / "a" / "0.png").write_bytes(b"one")
-    (other / "0.png").write_bytes(b"two")
     good = row("0.png", "right", 1)
-    part = [*good[:6], "g/1.png#xywh=0,0,2,2", *good[7:]]
-    outside = [*good[:6], "../../etc/hostname", *good[7:]]
+    at = FIELDS.index("path")
+    part = [*good[:at], "g/1.png#xywh=0,0,2,2", *good[at + 1 :]]
+    outside = [*good[:at], "../../etc/hostname", *good[at + 1 :]]
+    no_print = [good[0], "", *good[2:]]
     for rows, queries, said in (
         ([row("none.png", "right", 1), row("0.png", "right", "no")], root / "q",
          "not found: the query 'none.png', the entry 'entry no' (g/no.png)."),
-        ([part], root / "q", "the entry 'entry 1' is a part of a picture (g/1.png#xywh=0,0,2,2)"),
+        ([part], root / "q", "not found: the entry 'entry 1' (g/1.png#xywh=0,0,2,2) as an image of its own"),
         ([outside], root / "q", "not found: the entry 'entry 1' (../../etc/hostname)"),
-        ([row("id:nobody", "right", 1)], root / "q", "not found: the entry 'nobody'"),
-        ([good], other, "are both named '0.png'"),
+        ([row("id:nobody", "right", 1, asking=[""] * 4)], root / "q", "not found: the entry 'nobody'."),
+        ([no_print], root / "q", "line 2: expected the SHA-256 of the file that asked"),
+        ([[good[0], "abc", *good[2:]]], root / "q", "line 2: expected the SHA-256 of the file that asked"),
+        ([row("id:x", "right", 1, asking=["g/2.png", "", "-2", ""])], root / "q", "line 2: query_camera is '-2'"),
         ([good], tmp_path / "nowhere", "expected a folder"),
         ([row("0.png", "wrong", 1)], root / "q", "no match is marked as right"),
         ([], root / "q", "no match is marked as right"),
@@ -183,10 +240,10 @@ def test_what_is_missing_or_broken_is_told_and_nothing_is_written(root, tmp_path
         ([row("0.png", "right", 1, time="noon")], root / "q", "line 2: time 'noon'"),
         ([row("0.png", "right", 1, modality="radar")], root / "q", "line 2: modality 'radar'"),
         ([row("", "right", 1)], root / "q", "line 2: query and id must not be empty"),
-        ([good[:-1]], root / "q", "line 2: expected 12 cells"),
+        ([good[:-1]], root / "q", "line 2: expected 17 cells"),
         ([good, row("1.png", "right", 1, camera="3")], root / "q", "line 3: camera of"),
     ):  # fmt: skip
-        written(tmp_path / "marks.csv", rows)
+        written(tmp_path / "marks.csv", rows, root)
         places = ["--queries", queries, "--images", root, "--out", tmp_path / "m.csv"]
         with pytest.raises(SystemExit) as ended:
             main(["gallery", "marks", str(tmp_path / "marks.csv"), *map(str, places)])
@@ -194,7 +251,7 @@ def test_what_is_missing_or_broken_is_told_and_nothing_is_written(root, tmp_path
         assert ended.value.code == 2
         assert said in message, message
         assert "Traceback" not in message
-        assert sorted(path.name for path in tmp_path.iterdir()) == ["marks.csv", "other"]
+        assert [path.name for path in tmp_path.iterdir()] == ["marks.csv"]
     (tmp_path / "marks.csv").write_text("a,b\n1,2\n")
     with pytest.raises(DataError, match="line 1: column 'query' is missing"):
         read_marks(tmp_path / "marks.csv")
@@ -205,7 +262,7 @@ def test_what_is_missing_or_broken_is_told_and_nothing_is_written(root, tmp_path
 def test_the_command_writes_what_is_trained_on(root, tmp_path):
     rows = [row(f"{i}.png", "right", i) for i in range(6)]
     places = ["--queries", root / "q", "--images", root, "--out", tmp_path / "deep" / "m.csv"]
-    marks = written(tmp_path / "marks.csv", rows)
+    marks = written(tmp_path / "marks.csv", rows, root)
     result = CliRunner().invoke(app, ["gallery", "marks", *map(str, [marks, *places])])
     assert result.exit_code == 0, result.output
     assert "12 images of 6 identities (6 named here), of 6 right marks; 0 wrong ones agree" in " ".join(
@@ -215,6 +272,12 @@ def test_the_command_writes_what_is_trained_on(root, tmp_path):
     assert len({record.identity for record in split.train}) >= 3
     assert {record.modality for record in split.train} == {VISIBLE, INFRARED}
     before = (tmp_path / "deep" / "m.csv").read_bytes()
+    more = written(tmp_path / "more.csv", [*rows, row("gone.png", "right", 7)], root)
+    result = CliRunner().invoke(
+        app, ["gallery", "marks", *map(str, [more, *places[:-1], tmp_path / "n.csv", "--skip-missing"])]
+    )
+    assert "left out, not found: the query 'gone.png'" in result.output
+    assert len(read_rows(tmp_path / "n.csv")) == 13
     with pytest.raises(DataError, match="is there already"):
         write_manifest(
             read_marks(tmp_path / "marks.csv"), tmp_path / "deep" / "m.csv", images=[root], queries=root / "q"

@@ -9,6 +9,7 @@ itself is refused, with the lines that say so.
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import itertools
 import os
@@ -20,12 +21,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from crossreid.data.manifest import COLUMNS, read_rows
-from crossreid.data.records import DataError, Modality, Record
+from crossreid.data.records import DataError, Record
 from crossreid.search.entries import modality_of, utc_seconds
 from crossreid.search.fragments import file_of, path_and_box
 
 FIELDS = (
-    "query", "query_modality", "mark", "score", "rank", "id", "path", "identity", "camera", "modality", "time", "model",
+    "query", "query_sha256", "query_modality", "query_path", "query_identity", "query_camera", "query_time",
+    "mark", "score", "rank", "id", "path", "identity", "camera", "modality", "time", "model",
 )  # fmt: skip
 _ENTRY = "id:"  # what a query's name starts with where an entry asked
 # The page sets an apostrophe before what a spreadsheet would take for a formula, and before apostrophes followed by that.
@@ -34,11 +36,13 @@ _GUARDED = re.compile("'+[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """One line: `query` is a file's name, or `id:ID`; `entry` is the match, its path the entry's source; `line` counts from 1."""
+    """One line, counted from 1: `entry` is the match, its path the entry's source. A query is a file, by its name and the
+    SHA-256 of its content, or an entry, `id:ID`, and then `asking` is what is known of it."""
 
     line: int
     query: str
-    query_modality: Modality
+    sha256: str
+    asking: Record
     right: bool
     id: str
     entry: Record
@@ -46,13 +50,14 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """Counts of a manifest that was written; `named` identities had no name of their own."""
+    """Counts of a manifest that was written; `named` identities had no name of their own, `missing` images are left out."""
 
     images: int
     identities: int
     named: int
     right: int
     wrong: int
+    missing: tuple[str, ...] = ()
 
 
 def read_marks(path: Path) -> list[Mark]:
@@ -73,32 +78,37 @@ def read_marks(path: Path) -> list[Mark]:
         raise DataError(f"{path}, line {reader.line_num}: {error}.") from error
 
 
-def write_manifest(marks: Sequence[Mark], out: Path, *, images: Sequence[Path], queries: Path | None = None) -> Joined:
+def write_manifest(
+    marks: Sequence[Mark], out: Path, *, images: Sequence[Path], queries: Path | None = None, skip_missing: bool = False
+) -> Joined:
     """Write the manifest of what right marks join; its paths are relative to its folder.
 
     Args:
-        images: folders below which the entries' images lie, by their sources; of an entry that asked and is no match, by its id.
-        queries: folder below which the files that were searched with lie, anywhere, by their names.
+        images: folders below which the entries' images lie, by their sources.
+        queries: folder below which the files that were searched with lie, anywhere, by name and content, or by content
+            under another name.
+        skip_missing: leave out images that are not found, and say which; what they join is joined all the same.
 
     Raises:
-        DataError: an image that is not found or of which there are several; marks that contradict one another, or the
-            identities of entries; a part of a picture; no right mark; a file that is there already. Nothing is written then.
+        DataError: an image that is not found; marks that contradict one another, or the
+            identities of entries; no right mark; a file that is there already. Nothing is written then.
     """
     if out.exists():
         raise DataError(f"{out} is there already. Remove it, or choose another --out.")
     if not any(mark.right for mark in marks):
         raise DataError("no match is marked as right, so that nothing could be trained on.")
-    places = _Places(images, queries, marks)
+    places = _Places(images, queries)
     records: dict[Path, Record] = {}
     links: dict[Path, list[tuple[Path, str]]] = defaultdict(list)
     for mark in marks:
         if mark.right:
             query, match = places.of(mark)
-            for path, record in ((query, places.query(mark)), (match, mark.entry)):
+            for path, record in ((query, mark.asking), (match, mark.entry)):
                 records[path] = _agreed(records.get(path), replace(record, path=path), mark.line)
             links[query].append((match, f"line {mark.line}"))
             links[match].append((query, f"line {mark.line}"))
-    places.refuse_missing()
+    if not skip_missing:
+        places.refuse_missing()
     first: dict[str, Path] = {}
     for path, record in records.items():
         if record.identity and (same := first.setdefault(record.identity, path)) != path:
@@ -108,16 +118,20 @@ def write_manifest(marks: Sequence[Mark], out: Path, *, images: Sequence[Path], 
     groups = _components(list(records), links)
     _refuse_two_identities(groups, records, links)
     _refuse_wrong(marks, places, groups, records, links)
+    groups = [there for group in groups if (there := [path for path in group if path not in places.missing])]
+    if not groups:
+        places.refuse_missing()
     named = _name(groups, records)
-    _write(out, [record for group in groups for record in (records[path] for path in group)])
+    found = [records[path] for group in groups for path in group]
+    _write(out, found)
     count = sum(mark.right for mark in marks)
-    return Joined(len(records), len(groups), named, count, len(marks) - count)
+    return Joined(len(found), len(groups), named, count, len(marks) - count, tuple(places.missing.values()))
 
 
 class _Places:
-    """Where the images of marks are; what is missing is collected, to be told at once."""
+    """Where the images of marks are; `missing` is what right marks name and is not found, by what stands for its path."""
 
-    def __init__(self, roots: Sequence[Path], queries: Path | None, marks: Sequence[Mark]) -> None:
+    def __init__(self, roots: Sequence[Path], queries: Path | None) -> None:
         for folder in (*roots, *([] if queries is None else [queries])):
             if not folder.is_dir():
                 raise DataError(f"{folder}: expected a folder of images.")
@@ -126,51 +140,54 @@ class _Places:
         for path in sorted(queries.rglob("*")) if queries is not None else ():
             if path.is_file():
                 self._files[path.name].append(path.resolve())
-        self._entries = {mark.id: mark.entry for mark in marks}
-        self._missing: dict[str, None] = {}
+        self._prints: dict[Path, str] = {}
+        self.missing: dict[Path, str] = {}
 
     def of(self, mark: Mark) -> tuple[Path, Path]:
-        """The files of query and match. A wrong mark's may be missing, and are then something that no file is."""
-        return self._query_file(mark), self._entry_file(mark.id, mark.entry.path, mark.right)
-
-    def query(self, mark: Mark) -> Record:
-        """What is known of the query."""
-        if mark.query.startswith(_ENTRY) and (entry := self._entries.get(mark.query.removeprefix(_ENTRY))):
-            return entry
-        return Record(Path(), "", modality=mark.query_modality)
+        """The files of query and match. One that is missing is something that no file is."""
+        if mark.sha256:
+            query = self._query_file(mark)
+        else:
+            query = self._entry_file(mark.query.removeprefix(_ENTRY), mark.asking.path, mark.right)
+        return query, self._entry_file(mark.id, mark.entry.path, mark.right)
 
     def refuse_missing(self) -> None:
-        if self._missing:
-            shown = ", ".join(list(self._missing)[:5])
-            more = f" and {len(self._missing) - 5} more" if len(self._missing) > 5 else ""
-            raise DataError(f"not found: {shown}{more}. Expected queries below --queries and entries below --images.")
+        if self.missing:
+            names = list(self.missing.values())
+            more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+            raise DataError(
+                f"not found: {', '.join(names[:5])}{more}. Expected queries below --queries and entries below --images; "
+                "--skip-missing leaves them out."
+            )
 
     def _query_file(self, mark: Mark) -> Path:
-        if mark.query.startswith(_ENTRY):
-            id = mark.query.removeprefix(_ENTRY)
-            return self._entry_file(id, self._entries[id].path if id in self._entries else Path(id), mark.right)
-        found = self._files.get(mark.query, [])
-        if len(found) > 1 and len({path.read_bytes() for path in found}) > 1:
-            raise DataError(
-                f"{found[0]} and {found[1]} are both named {mark.query!r}; leave the one that was searched with."
-            )
-        return found[0] if found else self._lacking(f"the query {mark.query!r}", mark.right)
+        named = self._files.get(mark.query, [])
+        others = (path for name, paths in self._files.items() if name != mark.query for path in paths)
+        for path in itertools.chain(named, others):
+            if self._print(path) == mark.sha256:
+                return path
+        changed = f" ({named[0]} is another image)" if named else ""
+        return self._lacking(f"the query {mark.query!r}{changed}", mark.sha256, mark.right)
+
+    def _print(self, path: Path) -> str:
+        if path not in self._prints:
+            with path.open("rb") as stream:
+                self._prints[path] = hashlib.file_digest(stream, "sha256").hexdigest()
+        return self._prints[path]
 
     def _entry_file(self, id: str, source: Path, needed: bool) -> Path:
+        what = f"the entry {id!r}" + ("" if str(source) in (id, ".") else f" ({source})")
         if path_and_box(str(source))[1] is not None:
-            if needed:
-                raise DataError(
-                    f"the entry {id!r} is a part of a picture ({source}), and a manifest names whole ones. Save such parts as "
-                    "images of their own, or take back their marks."
-                )
+            what += " as an image of its own, as a manifest names no parts of pictures"
         elif source != Path() and (found := file_of(str(source), self._roots)):
             return found[0]
-        return self._lacking(f"the entry {id!r}" + ("" if str(source) in (id, ".") else f" ({source})"), needed)
+        return self._lacking(what, f"id {id}", needed)
 
-    def _lacking(self, what: str, needed: bool) -> Path:
+    def _lacking(self, what: str, which: str, needed: bool) -> Path:
+        stand_in = Path("\0", which)
         if needed:
-            self._missing[what] = None
-        return Path("\0", what)
+            self.missing[stand_in] = what
+        return stand_in
 
 
 def _mark(row: dict[str, str], line: int, where: str) -> Mark:
@@ -181,15 +198,30 @@ def _mark(row: dict[str, str], line: int, where: str) -> Mark:
         raise DataError(f"{where}: mark is {cells['mark']!r}, expected right or wrong.")
     if not cells["query"] or not cells["id"]:
         raise DataError(f"{where}: query and id must not be empty.")
-    if not (cells["camera"].isascii() and cells["camera"].isdecimal()):
-        raise DataError(f"{where}: camera is {cells['camera']!r}, expected a whole number, 0 where it is unknown.")
+    if not re.fullmatch(
+        "[0-9a-f]{64}" if cells["query_sha256"] else f"{_ENTRY}.+", cells["query_sha256"] or cells["query"], re.S
+    ):
+        raise DataError(
+            f"{where}: expected the SHA-256 of the file that asked as query_sha256, or none and as query {_ENTRY}ID."
+        )
+    entry = _record(cells, "", where)
+    return Mark(
+        line, cells["query"], cells["query_sha256"], _record(cells, "query_", where), cells["mark"] == "right",
+        cells["id"], entry,
+    )  # fmt: skip
+
+
+def _record(cells: dict[str, str], of: str, where: str) -> Record:
+    """What a line says of the match, or of the query."""
+    camera, time = cells[f"{of}camera"] or "0", cells[f"{of}time"]
+    if not (camera.isascii() and camera.isdecimal()):
+        raise DataError(f"{where}: {of}camera is {camera!r}, expected a whole number, 0 where it is unknown.")
     try:
-        asked, seen = modality_of(cells["query_modality"]), modality_of(cells["modality"])
-        time = datetime.fromtimestamp(utc_seconds(cells["time"]), UTC).timestamp() if cells["time"] else None
+        seen = modality_of(cells[f"{of}modality"])
+        taken = datetime.fromtimestamp(utc_seconds(time), UTC).timestamp() if time else None
     except (ValueError, OverflowError, OSError) as error:
         raise DataError(f"{where}: {error}") from error
-    entry = Record(Path(cells["path"]), cells["identity"].strip(), int(cells["camera"]), seen, time=time)
-    return Mark(line, cells["query"], asked, cells["mark"] == "right", cells["id"], entry)
+    return Record(Path(cells[f"{of}path"]), cells[f"{of}identity"].strip(), int(camera), seen, time=taken)
 
 
 def _unguarded(cell: str) -> str:
@@ -271,7 +303,7 @@ def _refuse_wrong(
             continue
         ends = [
             path if path in member else bearer.get(record.identity, path)
-            for path, record in zip(places.of(mark), (places.query(mark), mark.entry), strict=True)
+            for path, record in zip(places.of(mark), (mark.asking, mark.entry), strict=True)
         ]
         if ends[0] in member and member[ends[0]] == member.get(ends[1]):
             raise DataError(
