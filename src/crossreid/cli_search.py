@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from crossreid.terminal import advancing, console, progress_bar
+from crossreid.terminal import advancing, console, printable, progress_bar, say
 
 if TYPE_CHECKING:
     from crossreid.search.entries import Batch, Filter, Matches
@@ -54,7 +54,7 @@ def create(
         where, model=model, dimension=dimension, index=_options(index, option), create=True, token=token,
         collection=collection,
     ):  # fmt: skip
-        console.print(f"gallery: {where}", soft_wrap=True, highlight=False)
+        say(f"gallery: {where}")
 
 
 @app.command()
@@ -77,7 +77,7 @@ def add(
         progress_bar() as progress,
     ):
         count = add_batch(gallery, batch, model=own, replace=upsert, advance=advancing(progress, "entries"))
-        console.print(f"{where}: {count} added, {len(gallery)} entries", soft_wrap=True, highlight=False)
+        say(f"{where}: {count} added, {len(gallery)} entries")
 
 
 @app.command()
@@ -140,7 +140,7 @@ def stats(
         typer.echo(json.dumps(told))
         return
     for name, value in told.items():
-        console.print(f"{name}: {value}", soft_wrap=True, highlight=False, markup=False)
+        say(f"{name}: {value}")
 
 
 @app.command()
@@ -159,7 +159,7 @@ def delete(
         raise ValueError("expected either --id or a filter. See `crossreid gallery delete --help`.")
     with open_gallery(where, create=False, token=token, collection=collection) as gallery:
         count = gallery.delete(id) if id else gallery.delete(filter=chosen)
-        console.print(f"{where}: {count} deleted, {len(gallery)} entries", soft_wrap=True, highlight=False)
+        say(f"{where}: {count} deleted, {len(gallery)} entries")
 
 
 @app.command()
@@ -174,7 +174,7 @@ def index(
     options = _options(kind, option)
     with open_gallery(where, create=False, token=token, collection=collection) as gallery, progress_bar() as progress:
         gallery.build_index(options, advancing(progress, "entries"))
-        console.print(f"{where}: {gallery.stats().index}", soft_wrap=True, highlight=False)
+        say(f"{where}: {gallery.stats().index}")
 
 
 @app.command()
@@ -195,11 +195,10 @@ def recall(
     ):
         found = measure_recall(gallery, k=k, count=queries, seed=seed, advance=advancing(progress, "queries"))
         kind = gallery.stats().index
-    console.print(
+    say(
         f"{kind}: recall@{found.k} {found.mean:.4f} over {found.queries} queries, worst {found.worst:.2f}; ms a query: "
         f"{1000 * found.index_seconds:.2f}, exact {1000 * found.exact_seconds:.2f}",
-        soft_wrap=True, highlight=False,
-    )  # fmt: skip
+    )
 
 
 @app.command()
@@ -210,7 +209,7 @@ def compact(where: Where, token: Token = None, collection: Collection = "crossre
     with open_gallery(where, create=False, token=token, collection=collection) as gallery, progress_bar() as progress:
         gallery.compact(advancing(progress, "entries"))
         size = gallery.stats().bytes
-    console.print(f"{where}: compacted" + ("" if size is None else f", {size} bytes"), soft_wrap=True, highlight=False)
+    say(f"{where}: compacted" + ("" if size is None else f", {size} bytes"))
 
 
 @app.command()
@@ -224,7 +223,7 @@ def snapshot(
 
     with open_gallery(where, create=False, read_only=True, token=token, collection=collection) as gallery:
         gallery.snapshot(out)
-    console.print(f"snapshot: {out}", soft_wrap=True, highlight=False)
+    say(f"snapshot: {out}")
 
 
 @app.command()
@@ -237,7 +236,7 @@ def restore(
 
     with progress_bar() as progress:
         restore_to(snapshot, where, advancing(progress, "entries"), token=token, collection=collection)
-    console.print(f"gallery: {where}", soft_wrap=True, highlight=False)
+    say(f"gallery: {where}")
 
 
 @app.command(name="marks")
@@ -257,12 +256,11 @@ def manifest_of_marks(
 
     told = write_manifest(read_marks(marks), out, images=images, queries=queries, skip_missing=skip_missing)
     for name in told.missing:
-        console.print(f"left out, not found: {name}", soft_wrap=True, highlight=False, markup=False)
-    console.print(
+        say(f"left out, not found: {name}")
+    say(
         f"{out}: {told.images} images of {told.identities} identities ({told.named} named here), of {told.right} right "
         f"marks; {told.wrong} wrong ones agree",
-        soft_wrap=True, highlight=False, markup=False,
-    )  # fmt: skip
+    )
 
 
 def _options(kind: str, given: list[str] | None) -> IndexOptions:
@@ -319,17 +317,33 @@ def _read(path: Path, role: str, model: str | None) -> tuple[Batch, str]:
 
 
 def _show(names: list[str], found: list[Matches]) -> None:
-    from rich.table import Table
-
-    table = Table("query", "score", "id", "identity", "camera", "modality", "source")
-    for name, matches in zip(names, found, strict=True):
-        for score, entry in zip(matches.scores, matches.entries, strict=True):
-            table.add_row(
+    """A table for people; where another program reads, lines of columns that a tab parts, nothing cut or folded."""
+    columns = ("query", "score", "id", "identity", "camera", "modality", "source")
+    rows = [
+        [
+            printable(text)
+            for text in (
                 name, f"{score:.4f}", entry.id, entry.identity or "", str(entry.camera), entry.modality.name.lower(),
                 entry.source,
-            )  # fmt: skip
-            name = ""
-    console.print(table, markup=False)
+            )
+        ]
+        for name, matches in zip(names, found, strict=True)
+        for score, entry in zip(matches.scores, matches.entries, strict=True)
+    ]  # fmt: skip
+    if not console.is_terminal:
+        for row in (columns, *rows):
+            typer.echo("\t".join(row))
+        return
+    from rich.table import Table
+
+    table = Table()
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    before = ""
+    for name, *rest in rows:
+        table.add_row("" if name == before else name, *rest)
+        before = name
+    console.print(table)
 
 
 def _as_json(name: str, matches: Matches) -> dict[str, Any]:

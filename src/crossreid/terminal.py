@@ -1,15 +1,31 @@
-"""What the commands write to: results on standard output, progress and errors on standard error."""
+"""What the commands write to: results on standard output, progress and errors on standard error.
+
+What is printed are paths, ids and messages: no brackets in them are markup, no colons emoji.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from unicodedata import category
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-console = Console()
-errors = Console(stderr=True)
+console = Console(markup=False, emoji=False, highlight=False)
+errors = Console(stderr=True, markup=False, emoji=False, highlight=False)
+
+
+def printable(text: str) -> str:
+    """Text in one line that a terminal does not act upon: line ends, control characters and broken bytes as escapes."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or category(c) == "Zs" else c.encode("unicode_escape").decode() for c in text)
+
+
+def say(text: str) -> None:
+    """Print a line as it is, however long."""
+    console.print(printable(text), soft_wrap=True)
 
 
 def progress_bar() -> Progress:

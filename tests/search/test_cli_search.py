@@ -1,6 +1,10 @@
 """`crossreid gallery`, as a person types it."""
 
 import json
+import os
+import pty
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -10,6 +14,7 @@ from typer.testing import CliRunner
 
 from crossreid.cli import app, main
 from crossreid.evaluation.features import save
+from crossreid.search import Batch, open_gallery
 
 
 def ran(*arguments):
@@ -92,6 +97,82 @@ def test_a_folder_of_embeddings_needs_no_words(tmp_path):
     assert "9 deleted, 8 entries" in ran("delete", where, "--added-until", "9999-01-01", "--modality", "infrared")
 
 
+NAMES = [
+    "cam:car:1.jpg",
+    "[/x] [bold]y[/bold] :smile:",
+    f"a/{'very-' * 60}long/path.jpg",
+    "[red]",
+    "two\nlines\x1b[31m",
+]
+
+
+def test_what_is_printed_is_what_there_is(tmp_path):
+    """No brackets are taken for markup, no colons for emoji, nothing is cut: what is printed can be typed again."""
+    where = tmp_path / "[/x] :car:"
+    assert ran("create", where, "--model", MODEL, "--dimension", 5) == f"gallery: {where}"
+    with open_gallery(where) as gallery:
+        gallery.add(Batch(np.eye(5), ids=NAMES, sources=NAMES, identities=NAMES))
+    result = CliRunner().invoke(app, ["gallery", "search", str(where), "--id", NAMES[2], "--k", "5"])
+    assert result.exit_code == 0, result.output
+    head, *lines = [line.split("\t") for line in result.stdout.splitlines()]
+    assert head == ["query", "score", "id", "identity", "camera", "modality", "source"]
+    told = [*NAMES[:4], "two\\nlines\\x1b[31m"]
+    assert sorted(line[2] for line in lines) == sorted(told)
+    assert all(line[0] == NAMES[2] and line[3] == line[6] == line[2] for line in lines)
+    assert lines[0][2] == NAMES[2]
+    assert f"{where}: 1 deleted, 4 entries" in ran(
+        "delete", where, "--id", lines[-1][2].encode().decode("unicode_escape")
+    )
+    for name in NAMES[:4]:
+        ran("search", where, "--id", name)
+
+
+def test_a_narrow_terminal_folds_what_it_cannot_show_in_one_line(tmp_path):
+    with open_gallery(tmp_path / "gallery", model=MODEL, dimension=5) as gallery:
+        gallery.add(Batch(np.eye(5), ids=NAMES))
+    seen, shown = pty.openpty()
+    script = "import sys; from crossreid.cli import main; main(sys.argv[1:])"
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, "gallery", "search", tmp_path / "gallery", "--id", NAMES[0]],
+        stdout=shown, stderr=shown, env={**os.environ, "COLUMNS": "80", "TERM": "dumb"},
+    )  # fmt: skip
+    os.close(shown)
+    output = b""
+    while True:
+        try:
+            output += os.read(seen, 65536)
+        except OSError:  # the other end is closed
+            break
+    os.close(seen)
+    assert process.wait() == 0, output
+    lines = output.decode().replace("\r", "").splitlines()
+    assert max(map(len, lines)) <= 80
+    ids = "".join(line.split("│")[3].strip() for line in lines if line.count("│") == 8)
+    assert NAMES[2] in ids
+    assert NAMES[0] in ids
+    assert "\x1b[31m" not in output.decode()
+
+
+def test_places_that_are_no_gallery_are_left_as_they_are(tmp_path, told):
+    docs = tmp_path / "docs.db"
+    docs.mkdir()
+    (docs / "letter.txt").write_text("mine")
+    for arguments, said in (
+        (("stats", docs), "docs.db holds no gallery"),
+        (("add", docs, tmp_path / "folder"), "is there already and is not Milvus Lite's"),
+        (("create", tmp_path / "d1.db", "--model", "m", "--dimension", 1), "2 to 32768 dimensions"),
+        (("create", tmp_path / "d2.db", "--model", "m", "--dimension", 8, "--index", "ivf-pq"), "Milvus Lite has no IVF-PQ"),
+        (("create", tmp_path / "d3", "--model", "m", "--dimension", 8, "--index", "ivf-pq", "--option", "pq_bytes=7"),
+         "pq_bytes=7: expected a divisor of the dimension 8"),
+        (("stats", "http://127.0.0.1:1/x.db"), "a Milvus Lite file is named by its path"),
+    ):  # fmt: skip
+        if "add" in arguments:
+            write_folder(tmp_path / "folder")
+        assert said in told(*arguments)
+    assert [path.name for path in docs.iterdir()] == ["letter.txt"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["docs.db", "folder"]
+
+
 def test_faults_are_told_in_one_line(tmp_path, told):
     write_folder(tmp_path / "folder")
     where = tmp_path / "gallery"
@@ -114,6 +195,9 @@ def test_faults_are_told_in_one_line(tmp_path, told):
         (("search", where, "--id", "unknown"), "has no entry 'unknown'"),
         (("search", where, "--id", "images/0.jpg", "--modality", "thermal"), "expected visible or infrared"),
         (("search", where, "--id", "images/0.jpg", "--since", "noon"), "expected ISO 8601"),
+        (("search", where, "--id", "images/0.jpg", "--since", "2026"), "is it a year? Write 2026-01-01 for its beginning"),
+        (("search", where, "--id", "x" * 513), "513 bytes of UTF-8; at most 512"),
+        (("snapshot", where, tmp_path / "bk.db"), "bk.db ends in .db, which is Milvus Lite's"),
         (("delete", where), "expected either --id or a filter"),
         (("delete", where, "--id", "a", "--camera", 3), "expected either --id or a filter"),
         (("index", where, "ivf-pq"), "at least 1000 entries, found 20"),

@@ -59,6 +59,10 @@ def test_times_are_seconds_in_utc():
     assert utc_seconds(noon) == seconds
     for text in ("2026-11-21T10:00:00Z", "2026-11-21 10:00", "2026-11-21T11:00+01:00", "1795255200"):
         assert utc_seconds(text) == seconds
+    with pytest.raises(ValueError, match="time '2026': is it a year"):
+        utc_seconds("2026")
+    assert utc_seconds("2026-01-01") == 1767225600.0  # by `date -u -d 2026-01-01 +%s`
+    assert utc_seconds("0002026") == utc_seconds(2026) == 2026.0
     for bad in ("yesterday", math.nan, math.inf, 1e18, None, True):
         with pytest.raises(ValueError, match="time"):
             utc_seconds(bad)
@@ -78,11 +82,35 @@ def test_times_are_seconds_in_utc():
         ({"cameras": [0.5, 1]}, "expected cameras as whole numbers"),
         ({"modalities": [0, 2]}, r"modalities must be of \[0, 1\]"),
         ({"times": [0.0, math.inf]}, "times must be finite"),
+        ({"times": [0.0, -1.8e18]}, "not nanoseconds, or NaN where unknown; row 1 is -1.8e"),
+        ({"times": np.array([0, 1795255200 * 10**9])}, "not nanoseconds, .* row 1 is 1.79"),
+        ({"times": [[0.0], [1.0]]}, r"expected times as an array \(N,\), found shape \(2, 1\)"),
+        ({"times": ["noon", "night"]}, "expected times as seconds since 1970"),
+        ({"times": np.array(["2026-11-21", "2026-11-22"], "datetime64[ms]")}, "found datetime64"),
+        ({"times": 5.0}, r"expected times as an array \(N,\), found shape \(\)"),
+        ({"cameras": [[1], [2]]}, r"expected cameras as an array \(N,\), found shape \(2, 1\)"),
+        ({"cameras": [[1], [2, 3]]}, "one of cameras for each embedding"),
+        ({"modalities": np.zeros((2, 2), int)}, "expected modalities as an array"),
     ],
 )
 def test_batches_say_what_is_wrong_with_them(change, said):
     with pytest.raises(DataError, match=said):
         Batch(np.eye(2), **change)
+
+
+def test_a_batch_takes_the_times_that_an_entry_does():
+    times = [None, -1e15, 1e15, 0]
+    batch = Batch(np.eye(4), times=times)
+    own = Batch.of([Entry(row, time=time) for row, time in zip(np.eye(4), times, strict=True)])
+    np.testing.assert_array_equal(batch.times, own.times)
+    assert Batch(np.eye(2), times=[1, 2]).times.dtype == np.float64
+    for time in (np.nextafter(1e15, 2e15), -2e15):
+        for refused in (
+            lambda time=time: Batch(np.eye(1), times=[time]),
+            lambda time=time: Batch.of([Entry(np.ones(1), time=time)]),
+        ):
+            with pytest.raises(ValueError, match="seconds since 1970 UTC, not"):
+                refused()
 
 
 def test_entries_become_columns():

@@ -271,6 +271,64 @@ def test_what_cannot_be_done_is_refused_and_changes_nothing(opened):
             call()
 
 
+def test_an_index_that_milvus_refuses_leaves_the_one_before(opened, monkeypatch):
+    if opened.backend == "faiss":
+        pytest.skip("there it is made before the one before is dropped")
+    from pymilvus.exceptions import MilvusException
+
+    gallery = opened(index="hnsw")
+    gallery.add(Batch(vectors(9), ids=[f"{row}" for row in range(9)]))
+    create = gallery._client.create_index
+
+    def refused(*arguments):
+        monkeypatch.setattr(gallery._client, "create_index", create)
+        raise MilvusException(message="no such parameter")
+
+    for kind in ("exact", "hnsw"):
+        monkeypatch.setattr(gallery._client, "create_index", refused)
+        with pytest.raises(GalleryError, match="no such parameter"):
+            gallery.build_index(IndexOptions(kind, m=9))
+        assert gallery.search(vectors(9)[4:5], 1)[0].ids == ("4",)
+        assert (gallery.options.kind, gallery.options.m) == ("hnsw", 16)
+        assert gallery._client.describe_index(gallery._entries, "embedding")["index_type"] == "HNSW"
+    assert opened().options.m == 16
+
+
+def test_ids_that_can_be_none_are_refused_wherever_they_are_asked_for(opened):
+    gallery = opened()
+    gallery.add(Batch(vectors(2), ids=["a", "b"]))
+    assert gallery.known(["b", "c", "a", "b"]) == ["b", "a", "b"]
+    for call in (gallery.get, gallery.delete, gallery.known):
+        for ids, said in (
+            ([7], "id: expected text, found int"),
+            (["a", "b\0"], "NUL"),
+            (["\ud800"], "not valid Unicode"),
+            (["x" * 513], "513 bytes"),
+            ("a", "expected a list of ids, found the text 'a'"),
+        ):
+            with pytest.raises((DataError, GalleryError), match=said):
+                call(ids)
+    assert len(gallery) == 2
+
+
+def test_a_filter_that_leaves_few_is_answered_exactly_by_every_index(opened):
+    if opened.backend == "milvus":
+        pytest.skip("a cluster decides by itself")
+    gallery = opened()
+    gallery.add(Batch(vectors(900), ids=[f"{row:03}" for row in range(900)], cameras=np.arange(900) % 2))
+    gallery.compact()  # Milvus Lite indexes what it has flushed
+    gallery.build_index(IndexOptions("hnsw", m=2, ef_construction=8, ef_search=1))
+    asked = vectors(25, seed=1)
+    wide, true = (gallery.search(asked, 10, exact=exact) for exact in (False, True))
+    assert [one.ids for one in wide] != [one.ids for one in true], "this index finds everything, and shows nothing"
+    found, true = (gallery.search(asked, 10, Filter(cameras=(1,)), exact=exact) for exact in (False, True))
+    assert [one.ids for one in found] == [one.ids for one in true]
+    rows = vectors(900) / np.linalg.norm(vectors(900), axis=1, keepdims=True)
+    for query, matches in zip(asked, found, strict=True):
+        products = np.where(np.arange(900) % 2, rows @ query, -np.inf)
+        assert list(matches.ids) == [f"{row:03}" for row in np.argsort(-products)[:10]]
+
+
 def test_an_empty_gallery_finds_nothing(opened):
     gallery = opened()
     assert gallery.search(vectors(2), 3)[1].ids == ()
@@ -311,8 +369,99 @@ def test_a_file_has_one_writer(opened):
     if opened.backend == "milvus":
         pytest.skip("a cluster has many")
     opened()
-    with pytest.raises(GalleryLocked, match=r"open for writing by process \d+ on .* since"):
-        open_gallery(opened.where, **opened.options)
+    lite = opened.backend == "milvus-lite"
+    what = "in one process at a time, for searching too; close it there" if lite else "or open it read-only to search"
+    for read_only in (False, True) if lite else (False,):
+        with pytest.raises(GalleryLocked, match=rf"open for writing by process \d+ on .* since .* UTC\. .*{what}\.$"):
+            open_gallery(opened.where, read_only=read_only, **opened.options)
+
+
+def test_a_place_is_written_in_many_ways(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("folder", "lite.db"):
+        with open_gallery(f"{name}/", model=MODEL, dimension=DIMENSION) as gallery:
+            gallery.add([Entry(vectors(1)[0], "a")])
+            assert gallery.backend == ("milvus" if name == "lite.db" else "faiss")
+            with pytest.raises(GalleryError, match=r"copy\.db ends in \.db, which is Milvus Lite's"):
+                gallery.snapshot(tmp_path / "copy.db/")
+            gallery.snapshot(tmp_path / f"{name}-copy")
+        for written in (name, f"./{name}/", f"{tmp_path}/{name}//", tmp_path / name):
+            with open_gallery(written, create=False) as gallery:
+                assert len(gallery) == 1
+        for target in (f"{name}-back/", f"{name}-back.db/"):
+            restore(f"{name}-copy/", target)
+            with open_gallery(target.rstrip("/")) as gallery:
+                assert gallery.backend == ("milvus" if target.endswith(".db/") else "faiss")
+    before = sorted(tmp_path.iterdir())
+    for address, said in (
+        ("http://127.0.0.1:1/x.db", "an address of a cluster .* does not end in .db"),
+        ("tcp://127.0.0.1:1/x.db/", "an address of a cluster .* does not end in .db"),
+        ("ftp://127.0.0.1/x", "expected an address that starts with http://, https://, tcp://"),
+    ):
+        with pytest.raises(GalleryError, match=said):
+            open_gallery(address, model=MODEL, dimension=DIMENSION)
+        with pytest.raises(GalleryError, match=said):
+            restore("folder-copy", address)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_what_milvus_lite_cannot_be_leaves_nothing(tmp_path):
+    own = tmp_path / "own.db"
+    own.mkdir()
+    (own / "letter.txt").write_text("mine")
+    for where, options, said in (
+        (tmp_path / "a.db", {"dimension": 1}, "2 to 32768 dimensions, not of 1"),
+        (tmp_path / "a.db", {"dimension": 8, "index": "ivf-pq"}, "Milvus Lite has no IVF-PQ"),
+        (own, {"dimension": 8}, "is there already and is not Milvus Lite's"),
+        (own, {"create": False}, "holds no gallery"),
+        (own, {"read_only": True}, "holds no gallery"),
+        (tmp_path / "a.db", {"read_only": True}, "holds no gallery"),
+    ):
+        with pytest.raises(GalleryError, match=said):
+            open_gallery(where, model=MODEL, **options)
+        assert list(tmp_path.rglob("*")) == [own, own / "letter.txt"]
+
+
+def test_a_restoration_that_ends_early_is_not_opened(opened, tmp_path):
+    if opened.backend == "faiss":
+        pytest.skip("there is nothing then")
+    with open_gallery(tmp_path / "source", model=MODEL, dimension=DIMENSION) as source:
+        source.add(Batch(vectors(9), ids=[f"{row}" for row in range(9)]))
+        source.snapshot(tmp_path / "copy")
+
+    def failing(*_):
+        raise OSError("gone")
+
+    with pytest.raises(OSError, match="gone"):
+        restore(tmp_path / "copy", opened.where, failing, **opened.options)
+    for options in ({}, {"read_only": True}, {"create": True}):
+        with pytest.raises(GalleryError, match=r"holds a part of a gallery.* restore the snapshot again"):
+            opened(**options)
+    restore(tmp_path / "copy", opened.where, **opened.options)
+    assert len(opened()) == 9
+    with pytest.raises(
+        GalleryError, match="is a gallery already" if opened.backend == "milvus" else "is open for writing"
+    ):
+        restore(tmp_path / "copy", opened.where, **opened.options)
+
+
+def test_a_milvus_gallery_that_is_damaged_says_so(opened):
+    if opened.backend == "faiss":
+        pytest.skip("its database is in test_faiss_gallery.py")
+    if opened.backend == "milvus-lite":
+        pytest.skip("a second client would be refused")
+    with open_gallery(opened.where, model=MODEL, dimension=DIMENSION, **opened.options) as other:
+        about = other._about()
+        for told, said in (
+            ({**about, "dimension": "many"}, "is damaged .*many"),
+            ({**about, "index": "[]"}, "is damaged .*no options of an index"),
+            ({name: about[name] for name in about if name != "model"}, "is damaged .*does not say its model"),
+            ({"format": 9}, "has format 9; this version reads 2"),
+            ([1], "is damaged"),
+        ):
+            other._tell(told)
+            with pytest.raises(GalleryError, match=said):
+                opened()
 
 
 def test_an_index_is_measured_against_the_truth(opened):
@@ -358,6 +507,42 @@ def test_snapshots_are_galleries_and_can_be_restored_to_either_backend(opened, t
         with pytest.raises(GalleryError, match="already"):
             restore(tmp_path / "snapshot", tmp_path / name)
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_threads_may_read_while_the_index_is_built_and_traces_are_removed(opened):
+    if opened.backend == "milvus":
+        pytest.skip("Lite's server, in place of a cluster, has no collection then")
+    gallery = opened()
+    gallery.add(Batch(vectors(60), ids=[f"{row:02}" for row in range(60)]))
+    faults, rounds, stop = [], [0, 0], threading.Event()
+
+    def read(number):
+        while not stop.is_set():
+            try:
+                assert [entry.id for entry in gallery.get(["07", "11"])] == ["07", "11"]
+                assert gallery.known(["07", "xx"]) == ["07"]
+                assert len(gallery) == 60
+                assert sorted(name for batch in gallery.batches(40) for name in batch.ids) == [
+                    f"{row:02}" for row in range(60)
+                ]
+                assert len(gallery.sample(5)) == 5
+                assert gallery.stats().entries == 60
+            except BaseException as error:
+                faults.append(repr(error))
+            rounds[number] += 1
+
+    threads = [threading.Thread(target=read, args=(number,)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    for kind in ("hnsw", "exact"):
+        gallery.build_index(IndexOptions(kind))
+        gallery.compact()
+    while min(rounds) < 2:
+        time.sleep(0.01)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert faults == []
 
 
 def test_threads_may_search_while_others_write(opened):

@@ -11,8 +11,19 @@ from crossreid.data.records import INFRARED, VISIBLE, DataError, Modality, Recor
 from crossreid.evaluation.distances import distances
 from crossreid.evaluation.features import Features
 from crossreid.evaluation.protocols import evaluate
-from crossreid.search import Filter, ModelMismatch, add_features, add_folder, open_gallery, read_embeddings
+from crossreid.search import (
+    Filter,
+    GalleryError,
+    ModelMismatch,
+    add_features,
+    add_folder,
+    batch_of_features,
+    importing,
+    open_gallery,
+    read_embeddings,
+)
 from crossreid.search.embeddings import EMBEDDINGS, FORMAT, RECORDS, as_metadata, table_of, write_rows, write_table
+from crossreid.search.errors import GalleryFault
 from crossreid.search.fragments import path_and_box
 
 MODEL = "c0de" * 16
@@ -113,6 +124,34 @@ def test_boxes_of_one_picture_are_entries_of_their_own(tmp_path):
         names = ["images/film.jpg", *(f"images/film.jpg#xywh={row},2,10,28" for row in range(1, 20))]
         assert [entry.source for entry in gallery.get(names)] == names
         assert [path_and_box(name) for name in names] == [("images/film.jpg", box(row)) for row in range(20)]
+
+
+@pytest.mark.parametrize("suffix", ["", ".db"])
+def test_ids_that_are_there_are_found_before_anything_is_added(tmp_path, monkeypatch, suffix):
+    monkeypatch.setattr(importing, "_PART", 50)
+    whole = features()
+    with open_gallery(tmp_path / f"gallery{suffix}", model=MODEL, dimension=24) as gallery:
+        gallery.add(batch_of_features(whole).rows(slice(110, 112)))
+        with pytest.raises(GalleryError, match=r"the id '0135.jpg' and 1 more is in the gallery already; nothing was"):
+            add_features(gallery, whole, model=MODEL)
+        assert len(gallery) == 2
+        assert add_features(gallery, whole, model=MODEL, replace=True) == len(gallery) == 120
+
+
+def test_what_fails_in_a_later_part_says_how_much_was_added(tmp_path, monkeypatch):
+    monkeypatch.setattr(importing, "_PART", 50)
+    with open_gallery(tmp_path / "gallery", model=MODEL, dimension=600) as gallery:
+        writer = gallery._store._writer
+
+        def full(done, total):
+            pages = writer.execute("PRAGMA page_count").fetchone()[0]
+            writer.execute(f"PRAGMA max_page_count={pages}")  # as a full disk
+
+        with pytest.raises(
+            GalleryFault, match=r"nothing of this was kept\. Before that, 50 of 120 were added; what replaces"
+        ):
+            add_features(gallery, features(dimension=600), advance=full)
+        assert len(gallery) == 50
 
 
 def cast(name, kind):

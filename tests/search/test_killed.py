@@ -11,7 +11,7 @@ import pytest
 import writer
 from writer import DIMENSION, MODEL, names, vectors
 
-from crossreid.search import Batch, GalleryError, measure_recall, open_gallery
+from crossreid.search import Batch, GalleryError, IndexOptions, measure_recall, open_gallery, restore
 
 PRELUDE = f"import sys; sys.path.insert(0, {str(Path(writer.__file__).parent)!r})\nfrom writer import *\n"
 ORDER = [name for name, _ in writer.operations(Path())]
@@ -77,6 +77,7 @@ def test_killed_at_every_kind_of_point(tmp_path):
         if "open" not in done:
             with open_gallery(folder / "gallery", model=MODEL, dimension=DIMENSION) as gallery:
                 assert len(gallery) == 0
+            assert [path.name for path in folder.iterdir()] == ["gallery"]
             continue
         with open_gallery(folder / "gallery", model=MODEL) as gallery:
             now = contents(done)
@@ -88,6 +89,7 @@ def test_killed_at_every_kind_of_point(tmp_path):
             named = (gallery._store.index_file() or {"file": None})["file"]
             assert {name for name in files if name.startswith("index-")} == ({named} if named else set())
             gallery.add(Batch(vectors(9), ids=names(9)))
+            assert not [path.name for path in folder.iterdir() if path.name.startswith(".")]
         if (folder / "snapshot").exists():
             with open_gallery(folder / "snapshot", model=MODEL, read_only=True) as copy:
                 assert holds(copy, contents(ORDER[: ORDER.index("snapshot")]))
@@ -134,8 +136,8 @@ def child(work):
         os._exit(3)
     os.close(writing)
     return process, os.fdopen(reading)
-def opened(name):
-    return open_gallery(os.path.join(FOLDER, name), model=MODEL, dimension=DIMENSION)
+def opened(name, **more):
+    return open_gallery(os.path.join(FOLDER, name), model=MODEL, dimension=DIMENSION, **more)
 def adding(tell):
     gallery = opened("adding.db")
     for number in range(1, 1000):
@@ -154,13 +156,31 @@ def compacting(call):
         setattr(gallery._client, call, lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL))
         gallery.compact()
     return work
-for call in ("flush", "drop_collection"):
-    assert os.waitpid(child(compacting(call))[0], 0)[1] == signal.SIGKILL
+def indexing(call, before, after):
+    def work(tell):
+        gallery = opened(f"{before}-{after}-{call}.db", index=before)
+        gallery.add(batch(1))
+        setattr(gallery._client, call, lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL))
+        gallery.build_index(IndexOptions(after, ef_search=99))
+    return work
+def restoring(tell):
+    from crossreid.search import restore
+    restore(os.path.join(FOLDER, "copy"), os.path.join(FOLDER, "restored.db"), lambda *a: os.kill(os.getpid(), signal.SIGKILL))
+with opened("whole") as gallery:
+    gallery.add(batch(1)); gallery.snapshot(os.path.join(FOLDER, "copy"))
+works = [*map(compacting, ("flush", "drop_collection")), *(indexing(*point) for point in POINTS), restoring]
+for process, _ in [child(work) for work in works]:
+    assert os.waitpid(process, 0)[1] == signal.SIGKILL
 """
+# Before the index is made, after it is, and before it is told.
+POINTS = [
+    ("create_index", "exact", "hnsw"), ("load_collection", "exact", "hnsw"),
+    ("create_index", "hnsw", "exact"), ("upsert", "hnsw", "exact"),
+]  # fmt: skip
 
 
-def test_milvus_lite_killed_while_adding_and_while_it_is_written_anew(tmp_path):
-    script = f"{PRELUDE}FOLDER = {str(tmp_path)!r}\n{MILVUS}"
+def test_milvus_lite_killed_while_it_is_added_to_written_anew_indexed_and_restored(tmp_path):
+    script = f"{PRELUDE}FOLDER = {str(tmp_path)!r}; POINTS = {POINTS!r}\n{MILVUS}"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     with open_gallery(tmp_path / "adding.db", model=MODEL) as gallery:
@@ -170,6 +190,22 @@ def test_milvus_lite_killed_while_adding_and_while_it_is_written_anew(tmp_path):
             assert holds(gallery, contents(["add 1", "delete 1"]))
             kept = [path.name for path in (tmp_path / f"{call}.db" / "collections").iterdir()]
             assert sorted(kept) == ["crossreid_about", left]
+    for call, before, after in POINTS:
+        name = tmp_path / f"{before}-{after}-{call}.db"
+        with open_gallery(name, model=MODEL) as gallery:
+            told = gallery._client.describe_index(gallery._entries, "embedding")["index_type"]
+            assert gallery.stats().index == {"FLAT": "exact", "HNSW": "hnsw"}[told]
+            assert holds(gallery, contents(["add 1"]))
+            gallery.build_index(IndexOptions(after))
+            assert gallery.stats().index == after
+    for options in ({"model": MODEL}, {"read_only": True}, {"model": MODEL, "dimension": DIMENSION, "create": True}):
+        with pytest.raises(GalleryError, match=r"restored.db holds a part of a gallery.* restore the snapshot again"):
+            open_gallery(tmp_path / "restored.db", **options)
+    restore(tmp_path / "copy", tmp_path / "restored.db")
+    with open_gallery(tmp_path / "restored.db", model=MODEL) as gallery:
+        assert holds(gallery, contents(["add 1"]))
+    with pytest.raises(GalleryError, match="is a gallery already"):
+        restore(tmp_path / "copy", tmp_path / "restored.db")
 
 
 def test_milvus_lite_is_compacted_without_a_trace(tmp_path):

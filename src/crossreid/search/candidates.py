@@ -13,12 +13,20 @@ from crossreid.search.table import View, rounding, scores_of
 
 _SPARE = 8  # candidates beyond k, so that few searches are repeated
 
+
+class Gone(Exception):
+    """Rows that a view takes for alive, whose vectors are on disk no more: they were deleted since."""
+
+    def __init__(self, rows: np.ndarray) -> None:
+        self.rows = rows
+
+
 # Places `(n,)` and their scores `(n,)`: the k best, and all that are as good as the last of them.
 Candidates = tuple[np.ndarray, np.ndarray]
 
 
 def exact(view: View, queries: np.ndarray, k: int, allowed: np.ndarray | None) -> list[Candidates]:
-    """The k nearest of the allowed places to each query, all of them compared. There must be k at least."""
+    """The k nearest of the allowed places to each query, all of them compared. There must be k at least. Raises `Gone`."""
     count = len(view) if allowed is None else int(allowed.sum())
     found: list[Candidates] = [(np.empty(0, np.int64), np.empty(0))] * len(queries)
     left, fetched = np.arange(len(queries)), min(count, k + _SPARE)
@@ -47,7 +55,7 @@ def approximate(
     """As `exact`, from what the index proposes of the covered places and from all places after them.
 
     `members` are the allowed ones of the covered places as the index takes them, and about a `share` of them. There may be
-    fewer than k.
+    fewer than k. Raises `Gone`.
     """
     wanted = k + _SPARE if served.options.kind == "hnsw" else max(k + _SPARE, served.options.refine)
     places = view.places(served.search(queries, wanted, members, share))
@@ -62,7 +70,11 @@ def _best(view: View, query: np.ndarray, places: np.ndarray, k: int) -> Candidat
     places = np.unique(places[places >= 0])
     if not len(places):
         return places, np.empty(0)
-    scores = scores_of(query, view.gathered(places))
+    vectors = view.gathered(places)
+    gone = ~vectors.any(axis=1)  # no vector that is stored is zero
+    if gone.any():
+        raise Gone(view.rows[places[gone]])
+    scores = scores_of(query, vectors)
     if len(scores) > k:
         kept = scores >= -np.partition(-scores, k - 1)[k - 1]
         places, scores = places[kept], scores[kept]

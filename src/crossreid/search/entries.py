@@ -18,6 +18,7 @@ from crossreid.data.records import DataError, Modality, iso_seconds
 
 # Bytes of UTF-8; what both backends hold.
 LIMITS = {"id": 512, "identity": 512, "source": 4096}
+_LATEST = 1e15  # seconds either way of 1970; what is beyond was meant in smaller units
 _BLOCK = 65_536
 
 
@@ -106,7 +107,8 @@ class Batch:
     modalities `(N,)` int64; times `(N,)` float64, NaN where unknown. Columns that are not given are unknown; ids that are
     empty or not given are generated. added `(N,)` float64 is no argument: it is NaN and the gallery's to set, but in batches of
     `Gallery.batches`, which say when their entries were added, so that a copy keeps it.
-    Raises `DataError` naming the column and the row: other lengths, NaN, a row of zeros, an id twice, wrong texts.
+    Raises `DataError` naming the column and the row: other lengths, NaN, a row of zeros, an id twice, wrong texts, times that
+    an `Entry` could not have.
     """
 
     __slots__ = ("added", "cameras", "embeddings", "identities", "ids", "modalities", "sources", "times")
@@ -129,7 +131,7 @@ class Batch:
         self.sources = [""] * count if sources is None else list(sources)
         self.cameras = _whole(cameras, count, "cameras")
         self.modalities = _whole(modalities, count, "modalities")
-        self.times = np.full(count, np.nan) if times is None else np.asarray(times, dtype=np.float64)
+        self.times = _times(times, count)
         self.added = np.full(count, np.nan)
         for name in ("ids", "identities", "cameras", "modalities", "times", "sources"):
             if len(getattr(self, name)) != count:
@@ -146,8 +148,6 @@ class Batch:
             raise DataError("entries: cameras are whole numbers from 0, which is unknown, to 2^31 - 1.")
         if not np.isin(self.modalities, [int(m) for m in Modality]).all():
             raise DataError(f"entries: modalities must be of {[int(m) for m in Modality]}.")
-        if np.isinf(self.times).any():
-            raise DataError("entries: times must be finite, or NaN where unknown.")
         if len(set(self.ids)) != count:
             seen: set[str] = set()
             twice = next(text for text in self.ids if text in seen or seen.add(text))  # type: ignore[func-returns-value]
@@ -235,6 +235,8 @@ def utc_seconds(time: float | str | datetime) -> float:
     """
     if isinstance(time, str):
         text = time.strip()
+        if len(text) == 4 and text.isdecimal():
+            raise ValueError(f"time {time!r}: is it a year? Write {text}-01-01 for its beginning.")
         try:
             time = iso_seconds(text)
         except ValueError as error:
@@ -252,7 +254,7 @@ def utc_seconds(time: float | str | datetime) -> float:
         or not math.isfinite(time)
     ):
         raise ValueError(f"time {time!r}: expected finite seconds since 1970 UTC.")
-    if abs(time) > 1e15:
+    if abs(time) > _LATEST:
         raise ValueError(f"time {time!r}: expected seconds since 1970 UTC, not milliseconds or less.")
     return float(time)
 
@@ -302,7 +304,39 @@ def _camera(value: int) -> int:
 def _whole(values: np.ndarray | Sequence[int] | None, count: int, what: str) -> np.ndarray:
     if values is None:
         return np.zeros(count, dtype=np.int64)
-    array = np.asarray(values)
+    array = _column(values, what)
     if len(array) and array.dtype.kind not in "iu":
         raise DataError(f"entries: expected {what} as whole numbers, found {array.dtype}.")
     return array.astype(np.int64)
+
+
+def _times(values: np.ndarray | Sequence[float] | None, count: int) -> np.ndarray:
+    if values is None:
+        return np.full(count, np.nan)
+    array = _column(values, "times")
+    try:
+        if array.dtype.kind not in "fiuO":
+            raise TypeError(f"found {array.dtype}")
+        times = array.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise DataError(
+            f"entries: expected times as seconds since 1970 UTC, or NaN where unknown ({error})."
+        ) from error
+    bad = np.abs(times) > _LATEST
+    if bad.any():
+        row = int(bad.argmax())
+        raise DataError(
+            f"entries: times must be finite seconds since 1970 UTC, not nanoseconds, or NaN where unknown; row {row} is "
+            f"{times[row]}."
+        )
+    return times
+
+
+def _column(values: np.ndarray | Sequence[float], what: str) -> np.ndarray:
+    try:
+        array = np.asarray(values)
+    except ValueError as error:  # rows of different lengths
+        raise DataError(f"entries: expected one of {what} for each embedding ({error}).") from error
+    if array.ndim != 1:
+        raise DataError(f"entries: expected {what} as an array (N,), found shape {array.shape}.")
+    return array

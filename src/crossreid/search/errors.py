@@ -9,6 +9,10 @@ class GalleryError(ValueError):
     """A gallery that cannot be opened, read or written as asked; the message says what to do about it."""
 
 
+class GalleryFault(GalleryError):
+    """A disk, a database or a cluster that fails: nothing that was asked for is wrong."""
+
+
 class ModelMismatch(GalleryError):
     """Embeddings, or a caller, of another model than the gallery's."""
 
@@ -27,6 +31,11 @@ def another_format(where: object, found: object, own: object) -> GalleryError:
         f"{where} has format {found}; this version reads {own}. Make it anew from its embeddings (`crossreid gallery add`), or "
         "use the version that wrote it."
     )
+
+
+def damaged(where: object, what: object) -> GalleryFault:
+    """The error of a database, or of a collection, that holds what was never written to it."""
+    return GalleryFault(f"{where} is damaged ({what}); restore it from a snapshot.")
 
 
 def existing(ids: Sequence[str]) -> EntryExists:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import shutil
-import tempfile
 import threading
 import uuid
 import warnings
@@ -27,8 +26,8 @@ import numpy as np
 from crossreid.search import candidates, indexes, locking, store, table
 from crossreid.search.candidates import Candidates
 from crossreid.search.entries import Batch, Entry, Filter, Matches
-from crossreid.search.errors import GalleryError, ModelMismatch
-from crossreid.search.gallery import Advance, Gallery, Stats, counted
+from crossreid.search.errors import GalleryError, ModelMismatch, damaged
+from crossreid.search.gallery import Advance, Gallery, Stats, bytes_in, counted
 from crossreid.search.indexes import IndexOptions, ServedIndex
 from crossreid.search.store import Store
 from crossreid.search.table import View
@@ -100,9 +99,8 @@ class FaissGallery(Gallery):
             self._lock = locking.lock(folder / "lock")
         try:
             self._store = Store(folder, read_only=read_only)
-            self.model = self._store.meta["model"]
-            self.dimension = int(self._store.meta["dimension"])
-            self.options = IndexOptions.from_json(self._store.meta["index"])
+            self.model, self.uuid, self.dimension = self._store.model, self._store.uuid, self._store.dimension
+            self.options = self._store.options
             if model is not None and model != self.model:
                 raise ModelMismatch(
                     f"{folder} holds embeddings of model {self.model}, and is to be opened for model {model}; they cannot be "
@@ -110,27 +108,24 @@ class FaissGallery(Gallery):
                 )
             self._why_exact = ""
             self._load()
+            if not read_only:
+                self._drop_other_files()  # of a process that died, or damaged
+                locking.remove_unfinished(folder.absolute().parent)
+                self._index_if_stale()
         except BaseException:
             self.close()
             raise
 
     @classmethod
     def create(cls, folder: Path, model: str, dimension: int, options: IndexOptions) -> FaissGallery:
-        """A new, empty gallery. Raises `GalleryError` where there is something already."""
+        """A new, empty gallery. Raises `GalleryError` where there is something already, `ValueError` for impossible options."""
+        options.refuse(dimension)
         store.create(folder, model, dimension, options.to_json())
         return cls(folder)
 
     def _load(self) -> None:
         """Read everything from the database, and the index that it names if that is whole."""
-        served, self._why_exact = None, ""
-        about = self._store.index_file()
-        if about is not None:
-            try:
-                served = indexes.read(self.folder, about, self.dimension)
-            except (ValueError, RuntimeError) as error:
-                self._why_exact = str(error)
-        elif self.options.kind != "exact":
-            self._why_exact = "not built yet"
+        served, self._why_exact = self._named_index()
         columns = self._store.columns()
         # With IVF-PQ what the index covers stays on disk.
         small = served is not None and served.options.kind == "ivf-pq"
@@ -141,21 +136,35 @@ class FaissGallery(Gallery):
             view = table.extended(view, *_columns(columns[:start]), None)
         for first in range(start, len(columns), table.CHUNK // 4):
             part = columns[first : first + table.CHUNK // 4]
-            rows, vectors = self._store.vectors(int(part[0, 0]), int(part[-1, 0]), self.dimension)
+            rows, vectors = self._store.vectors(int(part[0, 0]), int(part[-1, 0]))
             if self.read_only:  # another process may have deleted some in between
                 kept = np.isin(part[:, 0], rows)
                 part, vectors = part[kept], vectors[np.isin(rows, part[:, 0])]
             elif not np.array_equal(rows, part[:, 0]):
-                raise GalleryError(f"{self.folder} is damaged: entries and vectors differ. Restore it from a snapshot.")
+                raise damaged(self._store.path, "entries and vectors differ")
             view = table.extended(view, *_columns(part), vectors)
         self._state = _State(view, served)
-        if self.read_only:
-            return
-        named = about["file"] if about is not None and served is not None else None
+
+    def _named_index(self) -> tuple[ServedIndex | None, str]:
+        """The index that the database names, or why it is not served."""
+        while True:
+            about = self._store.index_file()
+            if about is None:
+                return None, ""
+            if about["through"] > self._store.last_row():
+                raise damaged(self._store.path, f"{about['file']} covers rows that were never there")
+            try:
+                return indexes.read(self.folder, about, self.dimension), ""
+            except (ValueError, RuntimeError, OSError) as error:
+                if self._store.index_file() == about:  # and another process has not put another in its place
+                    return None, str(error)
+
+    def _drop_other_files(self) -> None:
+        """Delete all index files but the one that is served. Only while no other is being written."""
+        served = self._state.served
         for path in self.folder.glob("index-*.faiss*"):
-            if path.name != named:
-                path.unlink(missing_ok=True)  # of a process that died, or damaged
-        self._index_if_stale()
+            if served is None or path.name != served.about["file"]:
+                path.unlink(missing_ok=True)
 
     def _index_if_stale(self) -> None:
         """Build the index anew where that takes seconds and it is not served, or covers less than half of the entries."""
@@ -164,23 +173,35 @@ class FaissGallery(Gallery):
             return
         served, covered = self._state.served, self._state.covered
         if entries <= REBUILT_AT_ONCE and (served is None or 2 * covered < len(self._state.view)):
-            self.build_index()
-        elif served is None:
-            warnings.warn(
-                f"{self.folder}: the {kind} index is not served ({self._why_exact}); searches are exact and slower "
-                "until it is built: `crossreid gallery index`.",
-                stacklevel=2,
-            )
+            try:
+                self.build_index()
+            except (ValueError, RuntimeError, OSError, MemoryError) as error:
+                if served is None:
+                    self._why_exact = str(error)
+        if self._state.served is None:
+            self._warn_exact()
+
+    def _why(self) -> str:
+        """Why an index that is asked for is not served."""
+        impossible = self.options.impossible(self.dimension, self._state.view.entries)
+        return impossible or self._why_exact or "not built yet"
+
+    def _warn_exact(self) -> None:
+        warnings.warn(
+            f"{self.folder}: the {self.options.kind} index is not served ({self._why()}); searches are exact and slower "
+            "until it is built: `crossreid gallery index`.",
+            stacklevel=3,
+        )
 
     def _from_disk(self, rows: np.ndarray) -> np.ndarray:
         found = np.zeros((len(rows), self.dimension), np.float32)
         if len(rows) > 1024 and rows[-1] - rows[0] < 2 * len(rows):
-            there, vectors = self._store.vectors(int(rows[0]), int(rows[-1]), self.dimension)
+            there, vectors = self._store.vectors(int(rows[0]), int(rows[-1]))
             at = np.searchsorted(rows, there).clip(max=len(rows) - 1)
             wanted = rows[at] == there
             found[at[wanted]] = vectors[wanted]
             return found
-        known = self._store.vectors_of(rows.tolist(), self.dimension)
+        known = self._store.vectors_of(rows.tolist())
         for place, row in enumerate(rows.tolist()):
             if row in known:
                 found[place] = known[row]
@@ -194,28 +215,50 @@ class FaissGallery(Gallery):
                 columns = (batch.cameras, batch.modalities, batch.times, batch.added)
                 self._state = _State(table.extended(view, rows, columns, batch.embeddings), self._state.served)
             except BaseException:
-                self._load()  # interrupted: what is kept is to be seen
+                self._load_again()
                 raise
 
     def _delete(self, ids: list[str] | None, filter: Filter | None) -> int:
         with self._writing:
-            rows = self._store.delete(ids, filter)
-            if rows:
-                self._state = _State(self._without(self._state.view, rows), self._state.served)
+            if ids is not None:
+                rows = list(self._store.rows_of(ids).values())
+            elif filter is not None and _of_texts(filter):
+                rows = self._store.rows_where(filter)
+            else:  # the database would have to read every entry
+                view = self._state.view
+                rows = view.rows[view.allowed(filter or Filter(), None)].tolist()
+            self._store.delete(rows)
+            try:
+                self._mark_gone(rows)
+            except BaseException:
+                self._load_again()
+                raise
         return len(rows)
+
+    def _mark_gone(self, rows: Sequence[int]) -> None:
+        if rows:
+            self._state = _State(self._without(self._state.view, rows), self._state.served)
+
+    def _load_again(self) -> None:
+        """After a fault or an interruption: what is kept is to be seen. A fault of its own does not hide that one."""
+        with contextlib.suppress(GalleryError):
+            self._load()
 
     @staticmethod
     def _without(view: View, rows: Sequence[int]) -> View:
         places = view.places(np.array(sorted(rows), np.int64))
         return view.without(places[places >= 0])
 
-    def get(self, ids: Sequence[str]) -> list[Entry | None]:
-        rows = self._store.rows_of(list(ids))
+    def _get(self, ids: list[str]) -> list[Entry | None]:
+        rows = self._store.rows_of(ids)
         found = self._store.entries_of(list(rows.values()), embeddings=True)
         return [found.get(rows.get(name, -1)) for name in ids]
 
+    def _known(self, ids: list[str]) -> set[str]:
+        return set(self._store.rows_of(ids))
+
     def batches(self, size: int = 4096) -> Iterator[Batch]:
-        return self._store.batches(size, self.dimension)
+        return self._store.batches(size)
 
     def sample(self, count: int, seed: int = 0) -> list[Entry]:
         view = self._state.view
@@ -232,7 +275,12 @@ class FaissGallery(Gallery):
             chosen = self._chosen(state, filter)
             if chosen is None:
                 continue
-            found = self._candidates(state, chosen, queries, k, exact)
+            try:
+                found = self._candidates(state, chosen, queries, k, exact)
+            except candidates.Gone as gone:
+                with self._writing:
+                    self._mark_gone(gone.rows.tolist())
+                continue
             matches = self._told(state.view, found, k)
             if matches is not None:
                 return matches
@@ -243,7 +291,7 @@ class FaissGallery(Gallery):
         if known is not None:
             return known
         rows = None
-        if filter is not None and (filter.identity is not None or filter.source is not None or filter.source_prefix):
+        if filter is not None and _of_texts(filter):
             rows = np.array(self._store.rows_where(filter), np.int64)
             if len(rows) and not self.read_only and rows[-1] > (state.view.rows[-1] if len(state.view) else 0):
                 with self._writing:  # what was written becomes a state
@@ -273,8 +321,7 @@ class FaissGallery(Gallery):
         entries = self._store.entries_of(every)
         if len(entries) < len(every):
             with self._writing:
-                gone = [row for row in every if row not in entries]
-                self._state = _State(self._without(self._state.view, gone), self._state.served)
+                self._mark_gone([row for row in every if row not in entries])
             return None
         matches = []
         for rows, (_, scores) in zip(wanted, chosen, strict=True):
@@ -288,21 +335,20 @@ class FaissGallery(Gallery):
         with self._building:
             with self._writing:
                 self._refuse_read_only()
-                view = self._state.view
-                now = self._state.served
+                state = self._state
+            view, now, wanted = state.view, state.served, options or self.options
+            wanted.refuse(self.dimension)
             served = None
-            if options is not None and now is not None and options.built_as(now.options) and len(now) == len(view):
+            whole = now is not None and len(now) == state.covered == len(view) and not view.dead
+            if options is not None and now is not None and whole and options.built_as(now.options):
                 # Only how it is searched is another.
                 about = {**now.about, "options": options.to_json()}
                 served = dataclasses.replace(now, options=options, about=about)
-            elif (options or self.options).kind != "exact" and view.entries:
-                served = self._built(view, options or self.options, advance)
-            options = options or self.options
+            elif wanted.kind != "exact" and view.entries:
+                served = self._built(view, wanted, advance)
             with self._writing:
-                self._serve(served, options)
-                self._why_exact = "" if served is not None or options.kind == "exact" else "not built yet"
-                if options.kind != "ivf-pq" and any(chunk is None for chunk in self._state.view.chunks):
-                    self._load()  # vectors come back into memory
+                self._serve(served, wanted)
+                self._why_exact = ""
 
     def _built(self, view: View, options: IndexOptions, advance: Advance | None) -> ServedIndex:
         alive = np.flatnonzero(view.alive)
@@ -317,39 +363,45 @@ class FaissGallery(Gallery):
 
     def _serve(self, served: ServedIndex | None, options: IndexOptions) -> None:
         """Name an index in the database, serve it, and drop the one before."""
-        before = self._state.served
         self._store.name_index(options.to_json(), None if served is None else served.about)
         self.options = options
         view = self._state.view
         if served is not None and options.kind == "ivf-pq":
             view = view.on_disk_to(_State(view, served).covered)
         self._state = _State(view, served)
-        if before is not None and (served is None or served.about["file"] != before.about["file"]):
-            (self.folder / before.about["file"]).unlink(missing_ok=True)
+        self._drop_other_files()
+        if options.kind != "ivf-pq" or served is None:
+            self._bring_back()
+
+    def _bring_back(self) -> None:
+        """Read vectors into memory that an index left on disk, which is served no more."""
+        if any(chunk is None for chunk in self._state.view.chunks):
+            self._load()
 
     def compact(self, advance: Advance | None = None) -> None:
         with self._building:
             with self._writing:
                 self._refuse_read_only()
+                locking.remove_unfinished(self.folder.absolute().parent)
                 deleted = self._store.deleted()
                 self._store.vacuum()
-                served = self._state.served
-                stale = served is not None and len(served) != int(self._state.view.alive[: self._state.covered].sum())
+                state = self._state
+                stale = state.served is not None and len(state.served) != int(state.view.alive[: state.covered].sum())
+                if stale and self.options.impossible(self.dimension, state.view.entries):
+                    stale = False
+                    self._serve(None, self.options)  # rather none than what is left of the deleted in it
+                    self._warn_exact()
                 if self._state.view.dead:
                     self._load()
+                self._drop_other_files()
             if stale:
                 self.build_index(advance=advance)
             with self._writing:
                 self._store.forget_deleted(deleted)
                 self._store.checkpoint()
 
-    def snapshot(self, path: Path) -> None:
-        path = Path(path)
-        if path.exists():
-            raise GalleryError(f"{path} is there already; give a path that is free.")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
-        try:
+    def _snapshot(self, path: Path) -> None:
+        with locking.unfinished(path) as temporary:
             self._store.backup(temporary / store.FILE)
             with contextlib.closing(Store(temporary)) as copy:
                 about = copy.index_file()
@@ -357,24 +409,22 @@ class FaissGallery(Gallery):
                     try:
                         shutil.copyfile(self.folder / about["file"], temporary / about["file"])
                     except FileNotFoundError:  # another index has taken its place since
-                        copy.name_index(copy.meta["index"], None)
+                        copy.name_index(copy.options.to_json(), None)
             store.as_one_file(temporary / store.FILE)
             store.publish(temporary, path)
-        except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
-            raise
 
     def stats(self) -> Stats:
         state = self._state
         view = state.view
         cameras, modalities = counted(view.cameras[view.alive], view.modalities[view.alive])
         kind = self.options.kind
-        told = kind if not self._why_exact else f"exact, as the {kind} index is not served: {self._why_exact}"
+        told: str = kind
+        if kind != "exact" and state.served is None:
+            told = f"exact, as the {kind} index is not served: {self._why()}"
         uncovered = 0 if kind == "exact" else int(view.alive[state.covered :].sum())
-        size = sum(path.stat().st_size for path in self.folder.iterdir() if path.is_file())
         return Stats(
             self.backend, self.model, self.dimension, view.entries, told, uncovered, self._store.deleted(),
-            cameras, modalities, size,
+            cameras, modalities, bytes_in(self.folder),
         )  # fmt: skip
 
     def close(self) -> None:
@@ -388,6 +438,11 @@ class FaissGallery(Gallery):
     def _refuse_read_only(self) -> None:
         if self.read_only:
             raise GalleryError(f"{self.folder} is open read-only; open it for writing.")
+
+
+def _of_texts(filter: Filter) -> bool:
+    """Whether only the database knows what meets it."""
+    return filter.identity is not None or filter.source is not None or bool(filter.source_prefix)
 
 
 def _columns(columns: np.ndarray) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:

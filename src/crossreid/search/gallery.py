@@ -7,12 +7,15 @@ says against what else). Every method may be called from several threads; one pr
 
 from __future__ import annotations
 
+import contextlib
+import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 import numpy as np
 
@@ -52,6 +55,7 @@ class Gallery(ABC):
     backend: str
     model: str
     dimension: int
+    uuid: str  # of this gallery, and of copies of its files
     clock: Callable[[], float] = time.time  # says when an entry is added, seconds since 1970 UTC
 
     def add(self, entries: Iterable[Entry] | Batch, *, model: str | None = None) -> list[str]:
@@ -82,11 +86,7 @@ class Gallery(ABC):
             raise GalleryError("delete: expected either ids or a filter.")
         if filter is not None and filter.is_empty:
             raise GalleryError("delete: the filter is empty, so that everything would be deleted; name a condition.")
-        if isinstance(ids, str):
-            raise GalleryError(f"delete: expected a list of ids, found the text {ids!r}.")
-        if ids is not None:
-            check_texts(ids, "id")
-        return self._delete(None if ids is None else list(dict.fromkeys(ids)), filter)
+        return self._delete(None if ids is None else list(dict.fromkeys(_listed(ids, "delete"))), filter)
 
     def search(
         self,
@@ -133,9 +133,17 @@ class Gallery(ABC):
                 f"{what}: expected {self.dimension} dimensions as the gallery has, found {embeddings.shape[1]}."
             )
 
-    @abstractmethod
     def get(self, ids: Sequence[str]) -> list[Entry | None]:
-        """The entries of ids, embeddings included (unit vectors), in the order asked for; None where there is none."""
+        """The entries of ids, embeddings included (unit vectors), in the order asked for; None where there is none.
+
+        Raises `DataError` for texts that can be no ids.
+        """
+        return self._get(_listed(ids, "get"))
+
+    def known(self, ids: Sequence[str]) -> list[str]:
+        """Those of the ids that there are entries of, in the order asked for. Raises `DataError` as `get`."""
+        there = self._known(_listed(ids, "known"))
+        return [name for name in ids if name in there]
 
     @abstractmethod
     def batches(self, size: int = 4096) -> Iterator[Batch]:
@@ -164,12 +172,21 @@ class Gallery(ABC):
     def compact(self, advance: Advance | None = None) -> None:
         """Remove from the files all that is left of deleted and replaced entries."""
 
-    @abstractmethod
     def snapshot(self, path: Path) -> None:
         """Write a consistent copy as a gallery of its own, a folder that `open_gallery` opens and `restore` copies back.
 
-        The folder appears under its name once it is whole. Raises `GalleryError` where there is something already.
+        The folder appears under its name once it is whole; what snapshots that were killed left beside it is removed. Raises
+        `GalleryError` where there is something already, and for a name that ends in .db, which would be opened as Milvus's.
         """
+        path = Path(path)
+        if path.name.endswith(".db"):
+            raise GalleryError(
+                f"{path} ends in .db, which is Milvus Lite's, and a snapshot is a folder of its own kind; give another name. "
+                "`crossreid gallery restore` copies a snapshot to Milvus Lite."
+            )
+        if os.path.lexists(path):
+            raise GalleryError(f"{path} is there already; give a path that is free.")
+        self._snapshot(path)
 
     @abstractmethod
     def close(self) -> None:
@@ -185,15 +202,41 @@ class Gallery(ABC):
     def _search(self, queries: np.ndarray, k: int, filter: Filter | None, exact: bool) -> list[Matches]: ...
 
     @abstractmethod
+    def _get(self, ids: list[str]) -> list[Entry | None]: ...
+
+    @abstractmethod
+    def _known(self, ids: list[str]) -> set[str]: ...
+
+    @abstractmethod
+    def _snapshot(self, path: Path) -> None: ...
+
+    @abstractmethod
     def __len__(self) -> int: ...
 
-    def __enter__(self) -> Gallery:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _listed(ids: Sequence[str], what: str) -> list[str]:
+    if isinstance(ids, str):
+        raise GalleryError(f"{what}: expected a list of ids, found the text {ids!r}.")
+    check_texts(ids, "id")
+    return list(ids)
+
+
+def bytes_in(folder: Path) -> int:
+    """Bytes of the files in a folder and below; a file that is replaced meanwhile counts as it is found, or not at all."""
+    total = 0
+    for path, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                total += os.stat(os.path.join(path, name)).st_size
+    return total
 
 
 def counted(cameras: np.ndarray, modalities: np.ndarray) -> tuple[dict[int, int], dict[str, int]]:

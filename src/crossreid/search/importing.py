@@ -11,6 +11,7 @@ import numpy as np
 from crossreid.data.records import DataError
 from crossreid.search.embeddings import Embeddings, read_embeddings
 from crossreid.search.entries import Batch
+from crossreid.search.errors import GalleryError, existing
 from crossreid.search.fragments import source_of
 from crossreid.search.gallery import Advance, Gallery
 
@@ -86,10 +87,22 @@ def add_folder(gallery: Gallery, folder: Path, *, replace: bool = False, advance
 def add_batch(
     gallery: Gallery, batch: Batch, *, model: str | None = None, replace: bool = False, advance: Advance | None = None
 ) -> int:
-    """Add a large batch in parts, each of them kept or not as a whole; `advance(done, total)` is told of entries."""
+    """Add a large batch in parts, each of them kept or not as a whole; `advance(done, total)` is told of entries.
+
+    Raises as `Gallery.add`: of ids that are there before anything is added. What fails later says how much was.
+    """
+    if not replace and len(batch) > _PART and (there := gallery.known(batch.ids)):
+        raise existing(there)
     for start in range(0, len(batch), _PART):
         part = batch.rows(slice(start, start + _PART))
-        (gallery.upsert if replace else gallery.add)(part, model=model)
+        try:
+            (gallery.upsert if replace else gallery.add)(part, model=model)
+        except GalleryError as error:
+            if not start:
+                raise
+            raise type(error)(
+                f"{error} Before that, {start} of {len(batch)} were added; what replaces (--upsert) may begin anew."
+            ) from error
         if advance is not None:
             advance(len(part), len(batch))
     return len(batch)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -56,6 +57,23 @@ class IndexOptions:
             if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
                 raise ValueError(f"index option {name}={value!r}: expected a whole number from {least} to {most}.")
 
+    def impossible(self, dimension: int, count: int | None = None) -> str:
+        """Why no such index can be made over vectors of `dimension` numbers, or over `count` of them; empty if one can."""
+        if self.kind != "ivf-pq":
+            return ""
+        if self.pq_bytes and dimension % self.pq_bytes:
+            return f"index option pq_bytes={self.pq_bytes}: expected a divisor of the dimension {dimension}"
+        if count is not None and count < LEAST_FOR_LISTS:
+            return f"IVF-PQ is learned from at least {LEAST_FOR_LISTS} entries, found {count}; use exact or hnsw"
+        if count is not None and self.nlist > count:
+            return f"index option nlist={self.nlist}: expected no more lists than entries, of which there are {count}"
+        return ""
+
+    def refuse(self, dimension: int, count: int | None = None) -> None:
+        """Raise `ValueError` where `impossible` says why."""
+        if why := self.impossible(dimension, count):
+            raise ValueError(f"{why}.")
+
     def built_as(self, other: IndexOptions) -> bool:
         """Whether an index of these options is one of the others too, searched otherwise."""
         searched = {"ef_search": self.ef_search, "nprobe": self.nprobe, "refine": self.refine}
@@ -67,8 +85,11 @@ class IndexOptions:
 
     @classmethod
     def from_json(cls, text: str) -> IndexOptions:
-        """Of what `to_json` wrote."""
-        return cls(**json.loads(text))
+        """Of what `to_json` wrote. Raises `ValueError`."""
+        try:
+            return cls(**json.loads(text))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"no options of an index: {text!r}") from error
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -118,8 +139,22 @@ def build(
     """An index over `count` entries; `part(start, stop)` gives the row numbers `(n,)` and the vectors `(n, D)` of a range.
 
     `advance(done, total)` is told of entries added.
-    Raises `ValueError` for IVF-PQ over fewer than 1,000 entries, or `pq_bytes` that does not divide D.
+    Raises `ValueError` where there can be none, as `IndexOptions.impossible` says, or faiss fails.
     """
+    options.refuse(dimension, count)
+    try:
+        return ServedIndex(options, _made(options, dimension, count, part, advance), through)
+    except RuntimeError as error:
+        raise ValueError(f"the {options.kind} index could not be made ({error}).") from error
+
+
+def _made(
+    options: IndexOptions,
+    dimension: int,
+    count: int,
+    part: Callable[[int, int], tuple[np.ndarray, np.ndarray]],
+    advance: Callable[..., None] | None,
+) -> Any:
     import faiss
 
     if options.kind == "hnsw":
@@ -134,7 +169,7 @@ def build(
         index.add_with_ids(vectors, rows)
         if advance is not None:
             advance(len(rows), count)
-    return ServedIndex(options, index, through)
+    return index
 
 
 def _trained_lists(
@@ -142,13 +177,7 @@ def _trained_lists(
 ) -> Any:
     import faiss
 
-    if count < LEAST_FOR_LISTS:
-        raise ValueError(
-            f"IVF-PQ is learned from at least {LEAST_FOR_LISTS} entries, found {count}; use exact or hnsw."
-        )
     size = options.pq_bytes or next(n for n in range(max(1, dimension // 4), 0, -1) if dimension % n == 0)
-    if dimension % size:
-        raise ValueError(f"index option pq_bytes={size}: expected a divisor of the dimension {dimension}.")
     lists = options.nlist or max(1, min(int(4 * math.sqrt(count)), count // 39))
     quantiser = faiss.IndexFlatIP(dimension)
     inner = faiss.IndexIVFPQ(quantiser, dimension, lists, size, 8, faiss.METRIC_INNER_PRODUCT)
@@ -159,8 +188,9 @@ def _trained_lists(
     # Blocks from all over the gallery: entries that were added together are alike.
     wanted = min(count, max(64 * lists, 10_000))
     blocks = max(1, min(wanted // 256, 1000))
-    starts = np.linspace(0, count - wanted // blocks, blocks).astype(int)
-    sample = np.concatenate([part(start, start + wanted // blocks)[1] for start in starts])
+    length = -(-wanted // blocks)  # no fewer than there are lists
+    starts = np.linspace(0, count - length, blocks).astype(int)
+    sample = np.concatenate([part(start, start + length)[1] for start in starts])
     inner.train(sample)
     return inner
 
@@ -186,6 +216,20 @@ def write(served: ServedIndex, folder: Path, name: str) -> dict[str, Any]:
         raise
     fsync_folder(folder)
     return about
+
+
+def about_of(text: str) -> dict[str, Any]:
+    """What `write` told, of its JSON. Raises `ValueError` for anything else."""
+    try:
+        about = json.loads(text)
+        options = IndexOptions.from_json(about["options"])
+        sizes = [about[name] for name in ("bytes", "entries", "through")]
+        whole = all(type(size) is int and 0 <= size < 1 << 48 for size in sizes) and options.kind != "exact"
+        if whole and re.fullmatch(r"index-\w+\.faiss", about["file"]) and isinstance(about["sha256"], str):
+            return dict(about)
+    except (KeyError, TypeError, ValueError):
+        pass
+    raise ValueError(f"no description of an index file: {text!r}")
 
 
 def read(folder: Path, about: dict[str, Any], dimension: int) -> ServedIndex:

@@ -1,7 +1,8 @@
 """A gallery in Milvus, through pymilvus: a Milvus Lite file (.db) in process, or a cluster by its address.
 
 Two collections: NAME_about holds one row, which says of which model the gallery is and which collection holds its entries;
-it is written last, so that a gallery that was created or rewritten halfway is not seen. The key of an entry is a digest of
+it is written last, so that a gallery that was created or rewritten halfway is not seen, and says of one that is being
+restored that it is not whole. The key of an entry is a digest of
 its id: pymilvus writes keys into expressions without escaping them, and ids are any text.
 
 Left to Milvus, and told in docs/search.md: how durable a write is, atomicity across messages, when a cluster really
@@ -14,10 +15,10 @@ import contextlib
 import json
 import logging
 import re
-import shutil
-import tempfile
 import threading
+import uuid
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +26,20 @@ import numpy as np
 
 from crossreid.search import locking, milvus_fields, store
 from crossreid.search.entries import Batch, Entry, Filter, Matches, stacked
-from crossreid.search.errors import GalleryError, ModelMismatch, another_format, existing
-from crossreid.search.gallery import Advance, Gallery, Stats, counted
+from crossreid.search.errors import GalleryError, GalleryFault, ModelMismatch, another_format, damaged, existing
+from crossreid.search.gallery import Advance, Gallery, Stats, bytes_in, counted
 from crossreid.search.indexes import IndexOptions
 from crossreid.search.milvus_fields import FIELDS, best, entry_of, expression, key_of, rows_of
-from crossreid.search.opening import refuse_unless
+from crossreid.search.opening import is_lite, refuse_unless
 from crossreid.search.table import rounding, scores_of
 
 MOST = 16_384  # entries that Milvus returns at once
 _SPARE = 8
 _MESSAGE = 8 << 20  # bytes
 _FORMAT = 2
+_FEW = 10_000  # entries that a filter may leave to be compared one by one, in Milvus Lite
+_KINDS = {"FLAT": "exact", "HNSW": "hnsw", "IVF_PQ": "ivf-pq"}
+_LOCK = "crossreid.lock"
 
 
 class MilvusGallery(Gallery):
@@ -58,25 +62,31 @@ class MilvusGallery(Gallery):
         token: str | None,
         collection: str,
         read_only: bool,
+        restoring: bool = False,
     ) -> None:
         if not (collection.isascii() and collection.isidentifier()) or len(collection) > 200:
             raise GalleryError(f"collection {collection!r}: expected letters, digits and _, at most 200.")
         self.where, self.name, self.read_only = where, collection, read_only
-        self.lite = where.endswith(".db")
+        self.lite = is_lite(where)
         self._lock = threading.RLock()
         self._file: int | None = None
         self._client: Any = None
         try:
-            self._client = self._connected(token, model, dimension, create)
+            self._client = self._connected(token, model, dimension, options, create)
             about = self._about()
+            if about is not None and about.get("format") != _FORMAT:
+                raise another_format(where, about.get("format"), _FORMAT)
+            if about is not None and "restoring" in about:
+                if not restoring:
+                    raise GalleryError(
+                        f"{where} holds a part of a gallery: restoring a snapshot to it has not ended. Where nobody is at it, restore "
+                        "the snapshot again."
+                    )
+                about = None
             refuse_unless(where, about is not None, create, model, dimension)
             if about is None:
-                about = self._created(str(model), int(dimension or 0), options)
-            self.model, self.dimension = str(about["model"]), int(about["dimension"])
-            self.options = IndexOptions.from_json(about["index"])
-            self._entries = str(about["entries"])
-            if about.get("format") != _FORMAT:
-                raise another_format(where, about.get("format"), _FORMAT)
+                about = self._created(str(model), int(dimension or 0), options, restoring)
+            self._read_about(about)
             if model is not None and model != self.model:
                 raise ModelMismatch(
                     f"{where} holds embeddings of model {self.model}, and is to be opened for model {model}; they cannot be "
@@ -85,12 +95,41 @@ class MilvusGallery(Gallery):
             with self._told():
                 if self.lite and not read_only:
                     self._drop_leftovers()
+                self._mend_index()
                 self._client.load_collection(self._entries)
+            if self.lite and not read_only:
+                locking.remove_unfinished(Path(where).absolute().parent)
         except BaseException:
             self.close()
             raise
 
-    def _connected(self, token: str | None, model: str | None, dimension: int | None, create: bool | None) -> Any:
+    def _read_about(self, about: dict[str, Any]) -> None:
+        try:
+            self.model, self.dimension = str(about["model"]), int(about["dimension"])
+            self.options = IndexOptions.from_json(about["index"])
+            self._entries, self.uuid = str(about["entries"]), str(about.get("gallery", f"{self.where} {self.name}"))
+        except KeyError as error:
+            raise damaged(f"{self.where}, collection {self.name},", f"it does not say its {error.args[0]}") from error
+        except (TypeError, ValueError) as error:
+            raise damaged(f"{self.where}, collection {self.name},", error) from error
+
+    def _mend_index(self) -> None:
+        """After a process that died while it changed the index: what answers searches is said, and is there."""
+        if self._client.list_indexes(self._entries, field_name="embedding"):
+            found = self._client.describe_index(self._entries, "embedding") or {}
+            kind = _KINDS.get(found.get("index_type", ""), self.options.kind)
+            if kind != self.options.kind:
+                self.options = replace(self.options, kind=kind)  # type: ignore[arg-type]
+        elif not self.read_only:
+            self._create_index(self.options)
+        elif self.lite:
+            self.options = replace(self.options, kind="exact")  # it compares with every entry then
+        else:
+            raise GalleryError(f"{self.where} has lost its index; build it: `crossreid gallery index`.")
+
+    def _connected(
+        self, token: str | None, model: str | None, dimension: int | None, options: IndexOptions, create: bool | None
+    ) -> Any:
         try:
             from pymilvus import MilvusClient
 
@@ -102,14 +141,19 @@ class MilvusGallery(Gallery):
             logging.getLogger(name).setLevel(logging.CRITICAL)  # what they log is raised as well
         if self.lite:
             folder = Path(self.where)
-            if not folder.exists():
-                refuse_unless(self.where, False, create, model, dimension)
             if folder.is_file():
                 raise GalleryError(
                     f"{folder} is a file; expected a folder of Milvus Lite 3, which older versions cannot read."
                 )
+            if not (folder / _LOCK).is_file() and not (folder / "LOCK").is_file():  # nor is it Milvus Lite's own
+                refuse_unless(self.where, False, create, model, dimension)
+                self._refuse_impossible(int(dimension or 0), options)
+                if folder.is_dir() and any(folder.iterdir()):
+                    raise GalleryError(f"{folder} is there already and is not Milvus Lite's; give a path that is free.")
             folder.mkdir(parents=True, exist_ok=True)
-            self._file = locking.lock(folder / "crossreid.lock")
+            self._file = locking.lock(
+                folder / _LOCK, "Milvus Lite is open in one process at a time, for searching too; close it there."
+            )
         with self._told():
             return MilvusClient(self.where, token=token or "")
 
@@ -121,7 +165,7 @@ class MilvusGallery(Gallery):
         try:
             yield
         except MilvusException as error:
-            raise GalleryError(f"Milvus at {self.where}: {error.message or error}") from error
+            raise GalleryFault(f"Milvus at {self.where}: {error.message or error}") from error
 
     def _about(self) -> dict[str, Any] | None:
         with self._told():
@@ -129,22 +173,42 @@ class MilvusGallery(Gallery):
                 return None
             self._client.load_collection(f"{self.name}_about")
             found = self._client.query(f"{self.name}_about", filter='key == "about"', output_fields=["text"])
-        return json.loads(found[0]["text"]) if found else None
+        if not found:
+            return None
+        try:
+            return dict(json.loads(found[0]["text"]))
+        except (TypeError, ValueError) as error:
+            raise damaged(f"{self.where}, collection {self.name},", error) from error
 
-    def _created(self, model: str, dimension: int, options: IndexOptions) -> dict[str, Any]:
+    def _refuse_impossible(self, dimension: int, options: IndexOptions) -> None:
         if not 2 <= dimension <= 32768:
             raise GalleryError(f"Milvus keeps embeddings of 2 to 32768 dimensions, not of {dimension}.")
+        if self.lite and options.kind == "ivf-pq":
+            raise GalleryError(
+                "Milvus Lite has no IVF-PQ; use exact or hnsw here, and IVF-PQ in a cluster or in process."
+            )
+        options.refuse(dimension)
+
+    def _created(self, model: str, dimension: int, options: IndexOptions, restoring: bool) -> dict[str, Any]:
+        self._refuse_impossible(dimension, options)
         self.dimension, self.options = dimension, options
         entries = f"{self.name}_entries_1"
         with self._told():
             if self._client.has_collection(entries):
                 self._client.drop_collection(entries)  # of a process that died before it wrote the row
-            self._create_entries(entries, options)
+            milvus_fields.create_entries(self._client, entries, dimension, options)
             if not self._client.has_collection(f"{self.name}_about"):
                 milvus_fields.create_about(self._client, f"{self.name}_about")
-        return self._tell(
-            {"format": _FORMAT, "model": model, "dimension": dimension, "index": options.to_json(), "entries": entries}
-        )
+        about = {
+            "format": _FORMAT, "gallery": uuid.uuid4().hex, "model": model, "dimension": dimension,
+            "index": options.to_json(), "entries": entries,
+        }  # fmt: skip
+        return self._tell({**about, "restoring": True} if restoring else about)
+
+    def restored(self) -> None:
+        """Say that what was opened as `restoring` is whole."""
+        with self._lock:
+            self._tell({name: value for name, value in (self._about() or {}).items() if name != "restoring"})
 
     def _tell(self, about: dict[str, Any]) -> dict[str, Any]:
         with self._told():
@@ -152,12 +216,9 @@ class MilvusGallery(Gallery):
             self._client.upsert(f"{self.name}_about", [row])
         return about
 
-    def _create_entries(self, name: str, options: IndexOptions) -> None:
-        if self.lite and options.kind == "ivf-pq":
-            raise GalleryError(
-                "Milvus Lite has no IVF-PQ; use exact or hnsw here, and IVF-PQ in a cluster or in process."
-            )
-        milvus_fields.create_entries(self._client, name, self.dimension, options)
+    def _alone(self) -> contextlib.AbstractContextManager[Any]:
+        """Milvus Lite's collection is taken away for a moment while its index is changed or it is written anew."""
+        return self._lock if self.lite else contextlib.nullcontext()
 
     def _drop_leftovers(self) -> None:
         for name in self._client.list_collections():
@@ -229,29 +290,56 @@ class MilvusGallery(Gallery):
             self._remove(keys)
         return len(keys)
 
-    def get(self, ids: Sequence[str]) -> list[Entry | None]:
+    def _get(self, ids: list[str]) -> list[Entry | None]:
         keys = [key_of(text) for text in ids]
-        found = self._by_keys(keys, FIELDS)
+        with self._alone():
+            found = self._by_keys(keys, FIELDS)
         return [entry_of(found[key]) if key in found else None for key in keys]
 
+    def _known(self, ids: list[str]) -> set[str]:
+        keys = {key_of(text): text for text in ids}
+        with self._alone():
+            return {keys[key] for key in self._by_keys(list(keys), [])}
+
     def batches(self, size: int = 4096) -> Iterator[Batch]:
+        if self.lite:
+            yield from self._batches_of_keys(size)
+            return
         for part in self._parts("", FIELDS, min(size, MOST)):
             yield Batch.kept(map(entry_of, part))
 
+    def _batches_of_keys(self, size: int) -> Iterator[Batch]:
+        """Looked up one by one: whoever asks for the next batch does not keep others from writing until then."""
+        keys = self._keys()
+        for start in range(0, len(keys), size):
+            part = keys[start : start + size]
+            with self._alone():
+                found = self._by_keys(part, FIELDS)
+            if found:
+                yield Batch.kept(entry_of(found[key]) for key in part if key in found)
+
+    def _keys(self) -> list[str]:
+        with self._alone():
+            return sorted(row["key"] for row in self._query("", ["key"]))
+
     def sample(self, count: int, seed: int = 0) -> list[Entry]:
-        keys = sorted(row["key"] for row in self._query("", ["key"]))
-        rows = np.sort(np.random.default_rng(seed).choice(len(keys), min(count, len(keys)), replace=False))
-        found = self._by_keys([keys[row] for row in rows], FIELDS)
+        with self._alone():
+            keys = self._keys()
+            rows = np.sort(np.random.default_rng(seed).choice(len(keys), min(count, len(keys)), replace=False))
+            found = self._by_keys([keys[row] for row in rows], FIELDS)
         return [entry_of(found[key]) for key in sorted(found)]
 
     def __len__(self) -> int:
+        with self._alone():
+            return self._count("")
+
+    def _count(self, condition: str) -> int:
         with self._told():
-            return int(self._client.query(self._entries, filter="", output_fields=["count(*)"])[0]["count(*)"])
+            return int(self._client.query(self._entries, filter=condition, output_fields=["count(*)"])[0]["count(*)"])
 
     def _search(self, queries: np.ndarray, k: int, filter: Filter | None, exact: bool) -> list[Matches]:
-        # Milvus Lite's collection is taken away for a moment while its index is changed.
-        with self._lock if self.lite else contextlib.nullcontext():
-            if exact and self.options.kind != "exact":
+        with self._alone():
+            if self.options.kind != "exact" and (exact or self._leaves_few(filter)):
                 return self._scanned(queries, k, filter)
             if k > MOST - _SPARE:
                 raise GalleryError(f"Milvus returns at most {MOST - _SPARE} matches, not {k}.")
@@ -259,6 +347,10 @@ class MilvusGallery(Gallery):
             for start in range(0, len(queries), 64):
                 found += self._nearest(queries[start : start + 64], k, filter)
             return found
+
+    def _leaves_few(self, filter: Filter | None) -> bool:
+        """Whether to compare one by one what a filter leaves. In a cluster Milvus decides that by itself."""
+        return self.lite and filter is not None and self._count(expression(filter)) <= _FEW
 
     def _nearest(self, queries: np.ndarray, k: int, filter: Filter | None) -> list[Matches]:
         limit = k + _SPARE
@@ -299,30 +391,63 @@ class MilvusGallery(Gallery):
 
     def stats(self) -> Stats:
         cameras = modalities = size = None
-        if self.lite:
-            rows = self._query("", ["camera", "modality"])
-            columns = np.array([[row["camera"], row["modality"]] for row in rows], np.int64).reshape(-1, 2)
-            cameras, modalities = counted(columns[:, 0], columns[:, 1])
-            size = sum(path.stat().st_size for path in Path(self.where).rglob("*") if path.is_file())
-        return Stats(
-            self.backend, self.model, self.dimension, len(self), self.options.kind, 0, None, cameras, modalities, size
-        )
+        with self._alone():
+            if self.lite:
+                rows = self._query("", ["camera", "modality"])
+                columns = np.array([[row["camera"], row["modality"]] for row in rows], np.int64).reshape(-1, 2)
+                cameras, modalities = counted(columns[:, 0], columns[:, 1])
+                size = bytes_in(Path(self.where))
+            return Stats(
+                self.backend,
+                self.model,
+                self.dimension,
+                len(self),
+                self.options.kind,
+                0,
+                None,
+                cameras,
+                modalities,
+                size,
+            )
 
     def build_index(self, options: IndexOptions | None = None, advance: Advance | None = None) -> None:
         """As in `Gallery`; Milvus tells of no progress. In a cluster, searches are refused until it is built."""
         options = options or self.options
         with self._lock:
             self._writable()
-            if self.lite and options.kind == "ivf-pq":
-                self._create_entries("", options)
-            with self._told():
-                self._client.release_collection(self._entries)
-                self._client.drop_index(self._entries, "embedding")
-                given = milvus_fields.index_params(self._client, options, self.dimension)
-                self._client.create_index(self._entries, given)
-                self._client.load_collection(self._entries)
-            self.options = options
-            self._tell({**(self._about() or {}), "index": options.to_json()})
+            self._refuse_impossible(self.dimension, options)
+            # Whoever takes an approximate index for an exact one is told what is not true; not so the other way round.
+            before = self.options
+            if options.kind != "exact":
+                self._tell_index(options)
+            try:
+                with self._told():
+                    self._client.release_collection(self._entries)
+                    if self._client.list_indexes(self._entries, field_name="embedding"):
+                        self._client.drop_index(self._entries, "embedding")
+                    self._create_index(options)
+                    self._client.load_collection(self._entries)
+            except GalleryError:
+                with contextlib.suppress(GalleryError):
+                    self._back_to(before)
+                raise
+            if options.kind == "exact":
+                self._tell_index(options)
+
+    def _back_to(self, before: IndexOptions) -> None:
+        """Rather the index that there was than none, where another cannot be made."""
+        with self._told():
+            if not self._client.list_indexes(self._entries, field_name="embedding"):
+                self._create_index(before)
+                self._tell_index(before)
+            self._client.load_collection(self._entries)
+
+    def _create_index(self, options: IndexOptions) -> None:
+        self._client.create_index(self._entries, milvus_fields.index_params(self._client, options, self.dimension))
+
+    def _tell_index(self, options: IndexOptions) -> None:
+        self._tell({**(self._about() or {}), "index": options.to_json()})
+        self.options = options
 
     def compact(self, advance: Advance | None = None) -> None:
         """As in `Gallery` for Milvus Lite; a cluster is asked to compact, and removes what its retention does not keep."""
@@ -333,10 +458,11 @@ class MilvusGallery(Gallery):
                     self._client.flush(self._entries)
                     self._client.compact(self._entries)
                 return
+            locking.remove_unfinished(Path(self.where).absolute().parent)
             number = int(self._entries.rpartition("_")[2]) + 1
             name, before, total = f"{self.name}_entries_{number}", self._entries, len(self)
             with self._told():
-                self._create_entries(name, self.options)
+                milvus_fields.create_entries(self._client, name, self.dimension, self.options)
             step = max(1, _MESSAGE // (4 * self.dimension + 2048))
             for part in self.batches(min(step, 4096)):
                 with self._told():
@@ -351,23 +477,16 @@ class MilvusGallery(Gallery):
             with self._told():
                 self._client.drop_collection(before)
 
-    def snapshot(self, path: Path) -> None:
+    def _snapshot(self, path: Path) -> None:
         """As in `Gallery`: the copy is a gallery in process. Consistent as far as writes through this object go."""
         from crossreid.search.faiss_gallery import FaissGallery
 
-        path = Path(path)
-        if path.exists():
-            raise GalleryError(f"{path} is there already; give a path that is free.")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        outer = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
-        try:
+        with locking.unfinished(path) as outer:
             with self._lock, FaissGallery.create(outer / "gallery", self.model, self.dimension, IndexOptions()) as copy:
                 for part in self.batches():
                     copy.add(part)
             store.as_one_file(outer / "gallery" / store.FILE)
             store.publish(outer / "gallery", path)
-        finally:
-            shutil.rmtree(outer, ignore_errors=True)
 
     def close(self) -> None:
         with self._lock:
@@ -393,4 +512,4 @@ class _Closed:
         """Closed already."""
 
     def __getattr__(self, name: str) -> Any:
-        raise GalleryError(f"{self._where} is closed; open it again.")
+        raise GalleryFault(f"{self._where} is closed; open it again.")

@@ -37,11 +37,12 @@ def open_gallery(
         raise GalleryError(f"expected a dimension of at least 1, found {dimension}.")
     create = False if read_only else create
     gallery: Gallery
+    where = place_of(where)
     if is_milvus(where):
         from crossreid.search.milvus_gallery import MilvusGallery
 
         gallery = MilvusGallery(
-            str(where), model=model, dimension=dimension, options=options, create=create, token=token,
+            where, model=model, dimension=dimension, options=options, create=create, token=token,
             collection=collection, read_only=read_only,
         )  # fmt: skip
     else:
@@ -50,7 +51,7 @@ def open_gallery(
 
         folder = Path(where)
         there = (folder / store.FILE).is_file()
-        refuse_unless(str(where), there, create, model, dimension)
+        refuse_unless(where, there, create, model, dimension)
         if there:
             gallery = FaissGallery(folder, model=model, read_only=read_only)
         else:
@@ -64,9 +65,30 @@ def open_gallery(
     return gallery
 
 
-def is_milvus(where: str | Path) -> bool:
-    """Whether an address or a path is Milvus's."""
-    return str(where).startswith(CLUSTER) or str(where).endswith(".db")
+def place_of(where: str | Path) -> str:
+    """An address or a path, each as it is written in one way only. Raises `GalleryError` for an address that is none."""
+    text = str(where)
+    if "://" not in text:
+        return str(Path(text))
+    if not text.startswith(CLUSTER):
+        raise GalleryError(f"{text}: expected an address that starts with {', '.join(CLUSTER)}, or a path.")
+    address = text.rstrip("/")
+    if address.endswith(".db"):  # which pymilvus would take for a file
+        raise GalleryError(
+            f"{text}: an address of a cluster names a host, a port and perhaps a database, and does not end in .db; a Milvus "
+            "Lite file is named by its path."
+        )
+    return address
+
+
+def is_milvus(place: str) -> bool:
+    """Whether an address or a path, as `place_of` returns it, is Milvus's."""
+    return place.startswith(CLUSTER) or is_lite(place)
+
+
+def is_lite(place: str) -> bool:
+    """Whether a place is a Milvus Lite file."""
+    return not place.startswith(CLUSTER) and place.endswith(".db")
 
 
 def refuse_unless(where: str, there: bool, create: bool | None, model: str | None, dimension: int | None) -> None:
@@ -83,17 +105,32 @@ def refuse_unless(where: str, there: bool, create: bool | None, model: str | Non
         raise GalleryError("the fingerprint of a model is printable text of at most 1024 bytes.")
 
 
-def restore(snapshot: Path, where: str | Path, advance: Advance | None = None, **options: object) -> None:
+def restore(
+    snapshot: Path,
+    where: str | Path,
+    advance: Advance | None = None,
+    *,
+    token: str | None = None,
+    collection: str = "crossreid",
+) -> None:
     """Copy a snapshot to a place where there is no gallery yet: a folder, a Milvus Lite file or a cluster.
 
-    `options` are those of `open_gallery`. Raises `GalleryError` where there is a gallery already.
+    Where it ends early there is nothing, or in Milvus a part that is never opened and that restoring again replaces.
+    `token` and `collection` as in `open_gallery`. Raises `GalleryError` where there is a gallery already.
     """
+    where = place_of(where)
     with open_gallery(snapshot, create=False, read_only=True) as source:
         if not is_milvus(where):
             source.snapshot(Path(where))
             return
-        with open_gallery(where, model=source.model, dimension=source.dimension, create=True, **options) as target:  # type: ignore[arg-type]
+        from crossreid.search.milvus_gallery import MilvusGallery
+
+        with MilvusGallery(
+            where, model=source.model, dimension=source.dimension, options=IndexOptions(), create=True, token=token,
+            collection=collection, read_only=False, restoring=True,
+        ) as target:  # fmt: skip
             for batch in source.batches():
                 target.upsert(batch)
                 if advance is not None:
                     advance(len(batch), len(source))
+            target.restored()

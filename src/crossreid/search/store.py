@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
+import os
 import sqlite3
-import tempfile
 import threading
 import uuid
 from collections.abc import Iterator, Sequence
@@ -24,13 +23,15 @@ import numpy as np
 
 from crossreid.data.records import Modality
 from crossreid.search.entries import Batch, Entry, Filter, prefix_end
-from crossreid.search.errors import GalleryError, another_format, existing
-from crossreid.search.locking import fsync_file, fsync_folder
+from crossreid.search.errors import GalleryError, GalleryFault, another_format, damaged, existing
+from crossreid.search.indexes import IndexOptions, about_of
+from crossreid.search.locking import fsync_file, fsync_folder, unfinished
 
 FILE = "gallery.sqlite"
 _FORMAT = "2"
 _PAGE = 16_384  # bytes; 15 vectors of 256 dimensions in one
 _MANY = 10_000  # values of one statement
+_MODALITIES = [int(modality) for modality in Modality]
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE entries (
@@ -45,15 +46,10 @@ CREATE TABLE vectors (row INTEGER PRIMARY KEY, embedding BLOB NOT NULL);
 
 def create(folder: Path, model: str, dimension: int, index: str) -> None:
     """Write an empty gallery: the folder appears under its name once it is whole."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-    try:
+    with unfinished(folder) as temporary:
         with _faults(folder):
             _write_empty(temporary / FILE, model, dimension, index)
         publish(temporary, folder)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
 
 
 def _write_empty(path: Path, model: str, dimension: int, index: str) -> None:
@@ -74,7 +70,7 @@ def _faults(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        raise GalleryError(f"{path} could not be written ({error}).") from error
+        raise GalleryFault(f"{path} could not be written ({error}).") from error
 
 
 def publish(temporary: Path, folder: Path) -> None:
@@ -89,35 +85,70 @@ def publish(temporary: Path, folder: Path) -> None:
     fsync_folder(folder.parent)
 
 
+class _Conflict(GalleryFault):
+    """What was to be written goes against what there is."""
+
+
 class Store:
     """The database of a gallery. Writing is for one thread at a time; reading has a connection and a lock of its own.
 
-    Raises `GalleryError` where the folder holds none, or one of another format.
+    Raises `GalleryError` where the folder holds none, or one of another format; `GalleryFault` where it is damaged.
     """
 
     def __init__(self, folder: Path, *, read_only: bool = False) -> None:
         self.path = folder / FILE
         if not self.path.is_file():
             raise GalleryError(f"{folder} holds no gallery: {FILE} not found. Create one: `crossreid gallery create`.")
+        if not os.access(self.path, os.R_OK):
+            raise GalleryError(f"{self.path} may not be read by this user; ask its owner.")
         self._reading = threading.RLock()
         self._closed = False
+        self._reader: sqlite3.Connection | None = None
+        self._writer: sqlite3.Connection | None = None
+        # SQLite reads a database with a log only where it can make files beside it, or is told that nobody writes.
+        self._unchanging = read_only and not os.access(folder, os.W_OK) and not self._has_log()
         try:
             self._reader = self._connect()
             self._reader.execute("PRAGMA query_only=ON")
             self._writer = None if read_only else self._connect()
             if self._writer is not None and self._journal(self._writer) != "wal":
                 self._writer.execute("PRAGMA journal_mode=WAL")  # a snapshot is kept as a single file
-            self.meta = dict(self._read("SELECT key, value FROM meta"))
-        except sqlite3.Error as error:
-            raise GalleryError(
-                f"{self.path} cannot be read as a gallery ({error}); restore it from a snapshot."
-            ) from error
-        if self.meta.get("format") != _FORMAT:
+            meta = dict(self._read("SELECT key, value FROM meta"))
+            if meta.get("format") != _FORMAT:
+                raise another_format(self.path, meta.get("format"), _FORMAT)
+            self._read_about(meta)
+        except BaseException as error:
             self.close()
-            raise another_format(self.path, self.meta.get("format"), _FORMAT)
+            if isinstance(error, sqlite3.Error | GalleryFault) and self._has_log() and not os.access(folder, os.W_OK):
+                raise GalleryError(
+                    f"{folder} cannot be written, and {FILE}-wal holds what is not in {FILE} yet: copy both to where they can "
+                    "be written, open the gallery there and close it, and copy it back."
+                ) from error
+            if isinstance(error, sqlite3.Error):
+                raise GalleryFault(
+                    f"{self.path} cannot be read as a gallery ({error}); restore it from a snapshot."
+                ) from error
+            raise
+
+    def _read_about(self, meta: dict[str, str]) -> None:
+        try:
+            self.model, self.uuid, self.dimension = meta["model"], meta["gallery"], int(meta["dimension"])
+            self.options = IndexOptions.from_json(meta["index"])
+            if self.dimension < 1:
+                raise ValueError(f"dimension {self.dimension}")
+        except KeyError as error:
+            raise damaged(self.path, f"it does not say its {error.args[0]}") from error
+        except (TypeError, ValueError) as error:
+            raise damaged(self.path, error) from error
+
+    def _has_log(self) -> bool:
+        """Whether there is something in a log beside the database, or somebody has it open."""
+        log, shared = (self.path.with_name(f"{FILE}-{end}") for end in ("wal", "shm"))
+        return shared.exists() or (log.exists() and log.stat().st_size > 0)
 
     def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=30)
+        address = self.path.absolute().as_uri() + ("?immutable=1" if self._unchanging else "")
+        connection = sqlite3.connect(address, uri=True, isolation_level=None, check_same_thread=False, timeout=30)
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA secure_delete=ON")
         connection.execute("PRAGMA cache_size=-65536")
@@ -131,20 +162,20 @@ class Store:
 
     def _read(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
         with self._reading:
-            if self._closed:
-                raise GalleryError(f"{self.path.parent} is closed; open it again.")
+            if self._closed or self._reader is None:
+                raise GalleryFault(f"{self.path.parent} is closed; open it again.")
             try:
                 return self._reader.execute(statement, values).fetchall()
             except sqlite3.Error as error:
-                raise GalleryError(f"{self.path} could not be read ({error}); restore it from a snapshot.") from error
+                raise GalleryFault(f"{self.path} could not be read ({error}); restore it from a snapshot.") from error
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         """All that is written within, or nothing of it."""
+        if self._closed:
+            raise GalleryFault(f"{self.path.parent} is closed; open it again.")
         if self._writer is None:
             raise GalleryError(f"{self.path.parent} is open read-only; open it for writing.")
-        if self._closed:
-            raise GalleryError(f"{self.path.parent} is closed; open it again.")
         try:
             self._writer.execute("BEGIN IMMEDIATE")
             try:
@@ -154,16 +185,17 @@ class Store:
                 if self._writer.in_transaction:
                     self._writer.execute("ROLLBACK")
                 raise
-        except sqlite3.IntegrityError:
-            raise
+        except sqlite3.IntegrityError as error:
+            raise _Conflict(str(damaged(self.path, error))) from error
         except sqlite3.Error as error:
-            raise GalleryError(f"{self.path} could not be written ({error}); nothing of this was kept.") from error
+            raise GalleryFault(f"{self.path} could not be written ({error}); nothing of this was kept.") from error
 
     def close(self) -> None:
         """Close the database; its log is folded in."""
         self._closed = True
         with self._reading:
-            self._reader.close()
+            if self._reader is not None:
+                self._reader.close()
         if self._writer is not None:
             self._writer.close()
 
@@ -175,8 +207,7 @@ class Store:
         try:
             with self._transaction() as writer:
                 replaced = self._remove(writer, list(self.rows_of(batch.ids).values())) if replace else []
-                last = writer.execute("SELECT seq FROM sqlite_sequence WHERE name = 'entries'").fetchone()
-                rows = np.arange(len(batch), dtype=np.int64) + (last[0] if last else 0) + 1
+                rows = np.arange(len(batch), dtype=np.int64) + self.last_row() + 1
                 numbers = rows.tolist()
                 times = [None if math.isnan(time) else time for time in batch.times.tolist()]
                 writer.executemany(
@@ -188,16 +219,22 @@ class Store:
                 )  # fmt: skip
                 vectors = (row.tobytes() for row in batch.embeddings)
                 writer.executemany("INSERT INTO vectors VALUES (?, ?)", zip(numbers, vectors, strict=True))
-        except sqlite3.IntegrityError:
+        except _Conflict:
             there = self.rows_of(batch.ids)
+            if not there:
+                raise
             raise existing([text for text in batch.ids if text in there]) from None
         return rows, replaced
 
-    def delete(self, ids: list[str] | None, filter: Filter | None) -> list[int]:
-        """Delete by ids or by a filter; the rows that are gone."""
+    def last_row(self) -> int:
+        """The highest row number that was ever used."""
+        found = self._read("SELECT seq FROM sqlite_sequence WHERE name = 'entries'")
+        return self._whole(found[0][0] if found else 0, "the last row")
+
+    def delete(self, rows: list[int]) -> None:
+        """Delete entries by their rows."""
         with self._transaction() as writer:
-            rows = list(self.rows_of(ids).values()) if ids is not None else self.rows_where(filter or Filter())
-            return self._remove(writer, rows)
+            self._remove(writer, rows)
 
     @staticmethod
     def _remove(writer: sqlite3.Connection, rows: list[int]) -> list[int]:
@@ -209,7 +246,14 @@ class Store:
 
     def deleted(self) -> int:
         """Entries deleted or replaced since the last compaction."""
-        return int(self._read("SELECT value FROM meta WHERE key = 'deleted'")[0][0])
+        found = self._read("SELECT value FROM meta WHERE key = 'deleted'")
+        return self._whole(found[0][0] if found else None, "how much was deleted")
+
+    def _whole(self, value: Any, what: str) -> int:
+        try:
+            return int(value)
+        except (TypeError, ValueError) as error:
+            raise damaged(self.path, f"{what} is {value!r}") from error
 
     def forget_deleted(self, count: int) -> None:
         """Say that the traces of so many deleted entries are gone."""
@@ -226,7 +270,10 @@ class Store:
     def index_file(self) -> dict[str, Any] | None:
         """What `name_index` was told of the index file."""
         found = self._read("SELECT value FROM meta WHERE key = 'index_file'")
-        return json.loads(found[0][0]) if found else None
+        try:
+            return about_of(found[0][0]) if found else None
+        except ValueError as error:
+            raise damaged(self.path, error) from error
 
     def rows_of(self, ids: Sequence[str]) -> dict[str, int]:
         """Row number of each id that is there."""
@@ -248,13 +295,26 @@ class Store:
         for start in range(0, len(rows), _MANY):
             part = rows[start : start + _MANY]
             told = "row, id, identity, camera, modality, time, source, added"
-            for row, name, identity, camera, modality, time, source, added, blob in self._read(
+            rows = self._read(
                 f"SELECT {told}, {'embedding' if embeddings else 'NULL'} FROM entries {join} WHERE row IN ({_marks(part)})",
                 part,
-            ):
-                embedding = None if blob is None else np.frombuffer(blob, np.float32)
-                found[row] = Entry(embedding, name, identity, camera, Modality(modality), time, source, added)
+            )
+            unpacked = self._unpacked([values[-1] for values in rows]) if embeddings else [None] * len(rows)
+            for (row, *known, _), embedding in zip(rows, unpacked, strict=True):
+                found[row] = self._entry(embedding, *known)
         return found
+
+    def _entry(
+        self, embedding: Any, name: Any, identity: Any, camera: Any, modality: Any, time: Any, source: Any, added: Any
+    ) -> Entry:
+        texts = (name, source) if identity is None else (name, source, identity)
+        numbers = (camera, added) if time is None else (camera, added, time)
+        try:
+            if all(type(text) is str for text in texts) and all(isinstance(number, int | float) for number in numbers):
+                return Entry(embedding, name, identity, camera, Modality(modality), time, source, added)
+        except ValueError:
+            pass
+        raise damaged(self.path, f"the entry {name!r} holds {(identity, camera, modality, time, source, added)}")
 
     def columns(self, after: int = 0) -> np.ndarray:
         """What is compared of every row after `after`, ascending: `(N, 5)` float64 of row, camera, modality, time, added.
@@ -269,31 +329,44 @@ class Store:
             )
             if not found:
                 return np.concatenate(parts)
-            parts.append(np.array(found, dtype=np.float64))
+            try:
+                part = np.array(found, dtype=np.float64)
+            except (TypeError, ValueError) as error:
+                raise damaged(self.path, error) from error
+            row, camera, modality, _, added = part.T
+            whole = np.isfinite(row + added) & (camera >= 0) & (camera < 2**31) & np.isin(modality, _MODALITIES)
+            if not whole.all():
+                raise damaged(self.path, f"an entry holds {found[int((~whole).argmax())]}")
+            parts.append(part)
             after = found[-1][0]
 
-    def vectors(self, first: int, last: int, dimension: int) -> tuple[np.ndarray, np.ndarray]:
+    def vectors(self, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
         """Row numbers `(N,)` and vectors `(N, D)` of the rows from `first` to `last`, both included, ascending."""
         found = self._read("SELECT row, embedding FROM vectors WHERE row BETWEEN ? AND ? ORDER BY row", (first, last))
-        return np.array([row for row, _ in found], np.int64), self._unpacked([blob for _, blob in found], dimension)
+        return np.array([row for row, _ in found], np.int64), self._unpacked([blob for _, blob in found])
 
-    def vectors_of(self, rows: Sequence[int], dimension: int) -> dict[int, np.ndarray]:
+    def vectors_of(self, rows: Sequence[int]) -> dict[int, np.ndarray]:
         """Vector of each row that is there."""
         found: dict[int, np.ndarray] = {}
         for start in range(0, len(rows), _MANY):
             part = rows[start : start + _MANY]
             pairs = self._read(f"SELECT row, embedding FROM vectors WHERE row IN ({_marks(part)})", part)
-            unpacked = self._unpacked([blob for _, blob in pairs], dimension)
+            unpacked = self._unpacked([blob for _, blob in pairs])
             found.update(zip((row for row, _ in pairs), unpacked, strict=True))
         return found
 
-    def _unpacked(self, blobs: list[bytes], dimension: int) -> np.ndarray:
-        whole = b"".join(blobs)
-        if len(whole) != 4 * dimension * len(blobs):
-            raise GalleryError(f"{self.path} is damaged: vectors of a wrong length. Restore it from a snapshot.")
-        return np.frombuffer(whole, np.float32).reshape(-1, dimension)
+    def _unpacked(self, blobs: list[Any]) -> np.ndarray:
+        size = 4 * self.dimension
+        if not all(type(blob) is bytes and len(blob) == size for blob in blobs):
+            raise damaged(self.path, f"a vector is not of {size} bytes")
+        rows = np.frombuffer(b"".join(blobs), np.float32).reshape(-1, self.dimension)
+        with np.errstate(over="ignore", invalid="ignore"):
+            squares = np.einsum("nd,nd->n", rows, rows)
+        if not (np.abs(squares - 1) < 1e-3).all():  # nor where one is NaN
+            raise damaged(self.path, "a vector is not of length 1")
+        return rows
 
-    def batches(self, size: int, dimension: int) -> Iterator[Batch]:
+    def batches(self, size: int) -> Iterator[Batch]:
         """Every entry in order of rows."""
         after = 0
         while True:
@@ -306,7 +379,11 @@ class Store:
             found = self.entries_of(rows, embeddings=True)
             after = rows[-1]
             if found:
-                yield Batch.kept(found[row] for row in rows if row in found)
+                try:
+                    batch = Batch.kept(found[row] for row in rows if row in found)
+                except ValueError as error:  # texts or times that were never added
+                    raise damaged(self.path, error) from error
+                yield batch
 
     def count(self) -> int:
         """How many entries there are."""
@@ -339,12 +416,14 @@ class Store:
             )
 
     def _maintain(self, statement: str) -> list[Any]:
-        if self._writer is None or self._closed:
-            raise GalleryError(f"{self.path.parent} is {'closed' if self._closed else 'open read-only'}.")
+        if self._closed:
+            raise GalleryFault(f"{self.path.parent} is closed; open it again.")
+        if self._writer is None:
+            raise GalleryError(f"{self.path.parent} is open read-only; open it for writing.")
         try:
             return self._writer.execute(statement).fetchall()
         except sqlite3.Error as error:
-            raise GalleryError(f"{self.path} could not be compacted ({error}); it is as it was.") from error
+            raise GalleryFault(f"{self.path} could not be compacted ({error}); it is as it was.") from error
 
 
 def as_one_file(path: Path) -> None:

@@ -78,7 +78,7 @@ class View:
         return mask
 
     def vectors(self, start: int, stop: int) -> np.ndarray:
-        """`(stop - start, D)` of a range of places, zeros where one on disk is dead."""
+        """`(stop - start, D)` of a range of places, zeros where one on disk is gone."""
         parts = []
         while start < stop:
             number, offset = divmod(start, CHUNK)
@@ -89,7 +89,7 @@ class View:
         return parts[0] if len(parts) == 1 else np.concatenate([np.empty((0, self.dimension), np.float32), *parts])
 
     def gathered(self, places: np.ndarray) -> np.ndarray:
-        """`(n, D)` of places, which are ascending."""
+        """`(n, D)` of places, which are ascending; zeros where one on disk is gone."""
         found = np.empty((len(places), self.dimension), np.float32)
         numbers = places // CHUNK
         away = np.zeros(len(places), bool)
