@@ -1,12 +1,15 @@
 """The demo on a world and a network so small that only its workings can be tested, not its scores."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from crossreid.demo import demo_recipe, run_demo
+from crossreid.data.records import DataError
+from crossreid.demo import demo_recipe, fill_gallery, run_demo
+from crossreid.evaluation.features import Features
 from crossreid.runs import open_split
 
 SMALL = ["method.backbone.name=test_resnet", "data.sampler.identities=2", "data.sampler.images=2", "training.epochs=1",
@@ -46,6 +49,59 @@ def assert_served_gallery(result, out):
             image = model.transform(load_image(Path(entry.source), at_least=(48, 32)))[None]
             (row,) = model.embed(image, torch.tensor([int(entry.modality)])).numpy()
             np.testing.assert_allclose(entry.embedding, row, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["folder", "file", "link"])
+def test_a_world_of_somebody_else_is_refused_and_left_as_it_is(kind, tmp_path):
+    world = tmp_path / "demo" / "world"
+    world.parent.mkdir()
+    if kind == "folder":
+        (world / "deep").mkdir(parents=True)
+        (world / "deep" / "thesis.txt").write_text("years")
+    elif kind == "file":
+        world.write_text("years")
+    else:
+        world.symlink_to("nowhere")
+    before = sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*"))
+    with pytest.raises(
+        DataError, match=r"world is there and is no rendered world .* Move it away, or choose another --out"
+    ):
+        run_demo(tmp_path / "demo", identities=10, overrides=SMALL, say=lambda line: None)
+    assert sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*")) == before
+
+
+def test_a_gallery_of_another_model_is_moved_aside_with_what_was_enrolled(tmp_path, monkeypatch):
+    from types import SimpleNamespace
+
+    from crossreid import search
+    from crossreid.evaluation.features import save
+    from crossreid.search import Entry, GalleryLocked, open_gallery
+
+    run, where = tmp_path / "run", tmp_path / "gallery"
+    run.mkdir()
+    rows = np.eye(4, dtype=np.float32)
+    same = np.zeros(4, dtype=np.int64)
+    names = np.array(list("abcd"))
+    save(Features(rows, names, same, same, np.arange(4), names, np.array(["both"] * 4)), run / "features.npz")
+    monkeypatch.setattr(search, "open_model", lambda _: SimpleNamespace(fingerprint="ab" * 32))
+    fill_gallery(run, where)
+    for other in ("cd" * 32, "cd" * 32):
+        aside = tmp_path / "now"
+        where.rename(aside)
+        with open_gallery(where, model=other, dimension=3) as gallery:
+            gallery.add([Entry(np.ones(3), "enrolled by hand")])
+        with open_gallery(where), pytest.raises(GalleryLocked):
+            fill_gallery(run, where)
+        said = []
+        fill_gallery(run, where, said.append)
+        (line,) = said
+        assert "was of another model, cdcdcdcdcdcd: it is " in line
+        with open_gallery(where, model="ab" * 32, read_only=True) as gallery:
+            assert len(gallery) == 4
+        shutil.rmtree(aside)
+    for name in ("gallery-of-cdcdcdcdcdcd", "gallery-of-cdcdcdcdcdcd-2"):
+        with open_gallery(tmp_path / name, model="cd" * 32, read_only=True) as gallery:
+            assert [entry.id for entry in gallery.get(["enrolled by hand"])] == ["enrolled by hand"]
 
 
 def test_test_identities_are_never_trained_on(tmp_path):

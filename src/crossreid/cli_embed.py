@@ -9,10 +9,15 @@ import typer
 
 from crossreid.terminal import advancing, console, errors, progress_bar
 
-Device = Annotated[str | None, typer.Option(help="cpu or cuda; a GPU where there is one.")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; a GPU where there is one.")]
+
+
+# What `embed` does without SOURCE has no use for any other option; and an exported file is not of a checkpoint.
+_OF_TEST_FEATURES = ("run", "source", "out", "format", "checkpoint")
 
 
 def embed(
+    context: typer.Context,
     run: Annotated[Path, typer.Argument(help="A run, or with SOURCE also an exported .onnx file.")],
     source: Annotated[
         str | None, typer.Argument(help="A folder of images, a manifest (.csv), or NAME:ROOT of a data set.")
@@ -44,7 +49,21 @@ def embed(
 
     Several processes share a job: torchrun --nproc-per-node N -m crossreid embed ...
     """
+    given = [name for name in context.params if _is_given(context, name)]
+    if run.suffix.lower() == ".onnx" and source is None:
+        raise ValueError(
+            f"{run} is an exported file, which has no test features of its own. Name what is to be embedded: "
+            f"crossreid embed {run} SOURCE --out DIR."
+        )
+    if run.suffix.lower() == ".onnx" and "checkpoint" in given:
+        raise ValueError(f"--checkpoint is of a run; {run} was exported from one of its checkpoints. Leave it out.")
     if source is None:
+        unused = [f"--{name.replace('_', '-')}" for name in given if name not in _OF_TEST_FEATURES]
+        if unused:
+            raise ValueError(
+                f"{', '.join(unused)} {'has' if len(unused) == 1 else 'have'} no meaning for a run's own test features. Name a "
+                "SOURCE, or leave that out."
+            )
         _test_features(run, out, format or "npz", checkpoint)
         return
     if format is not None:
@@ -66,9 +85,11 @@ def embed(
     from crossreid.search.sources import source_records
 
     with process_group() as group:
+        left_out: list[tuple[str, str]] = []
         records = source_records(
-            source, modality=modality, camera=camera, part=part, options=reader_options(option or [])
-        )
+            source, modality=modality, camera=camera, part=part, options=reader_options(option or []),
+            left_out=left_out if on_bad_image == "skip" else None,
+        )  # fmt: skip
         model = open_model(run, checkpoint=checkpoint, device=device or group.device)
         telling = group.rank == 0
         if workers is None:
@@ -77,7 +98,7 @@ def embed(
             with progress_bar() as progress:
                 done = embed_records(
                     model, records, out, precision=precision, batch=batch, chunk=max(batch, chunk), workers=workers,  # type: ignore[arg-type]
-                    on_bad_image=on_bad_image, group=group,  # type: ignore[arg-type]
+                    on_bad_image=on_bad_image, left_out=left_out, group=group,  # type: ignore[arg-type]
                     advance=advancing(progress, "images") if telling else None,
                     say=lambda text: errors.print(text, soft_wrap=True, highlight=False),
                 )  # fmt: skip
@@ -86,10 +107,18 @@ def embed(
                 errors.print("interrupted; the same command again goes on from the last chunk.")
             raise
     if telling:
-        again = f", {done.before} of the images were done before" if done.before else ""
+        before = "all" if done.before == done.rows else done.before
+        again = f", {before} of them before" if done.before else ""
         console.print(f"embedded {done.rows} images{again}: {done.folder}", soft_wrap=True, highlight=False)
         if done.bad:
-            console.print(f"unreadable images: {done.bad}, listed in {done.folder / 'bad_images.csv'}", soft_wrap=True)
+            console.print(
+                f"left out, unreadable: {done.bad}, listed in {done.folder / 'bad_images.csv'}", soft_wrap=True
+            )
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name not in ("DEFAULT", "DEFAULT_MAP")
 
 
 def _test_features(run: Path, out: Path | None, format: str, checkpoint: str) -> None:
@@ -103,7 +132,7 @@ def _test_features(run: Path, out: Path | None, format: str, checkpoint: str) ->
 def export(
     run: Annotated[Path, typer.Argument(help="A run.")],
     to: Annotated[str, typer.Option(help="Format: onnx.")] = "onnx",
-    out: Annotated[Path | None, typer.Option(help="File; RUN/model.onnx by default.")] = None,
+    out: Annotated[Path | None, typer.Option(help="A file that ends in .onnx; RUN/model.onnx by default.")] = None,
     checkpoint: Annotated[str, typer.Option(help="best or last.")] = "best",
     tolerance: Annotated[float, typer.Option(min=0, help="Largest difference from torch that is let through.")] = 1e-4,
 ) -> None:

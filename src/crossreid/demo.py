@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import shutil
+import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from crossreid.data.records import DataError
 from crossreid.data.synthetic import synthesise
 from crossreid.evaluation.scores import Score
 from crossreid.recipe import Recipe, load_recipe, make_recipe
 from crossreid.reports import TITLES, report
-from crossreid.runs import evaluate, floors, open_split, train
+from crossreid.runs import evaluate, floors, is_synthetic, open_split, train
 from crossreid.training.arithmetic import bf16_gain
 
 IDENTITIES = 160
@@ -89,12 +92,12 @@ def run_demo(
 ) -> DemoResult:
     """Render, train, evaluate and report into the folder `out`; what is there already is not done again.
 
-    `overrides` are `key=value` changes to both methods' recipes.
+    `overrides` are `key=value` changes to both methods' recipes. Raises `DataError` where `out` holds a `world` of somebody else.
     """
     world = out / "world"
+    _refuse_foreign(world)
     out.mkdir(parents=True, exist_ok=True)
-    if not (world / "factors.csv").is_file():
-        shutil.rmtree(world, ignore_errors=True)
+    if not is_synthetic(world):
         say(f"rendering {identities} people seen by six cameras ...")
         synthesise(world, "sysu-mm01", identities, seed, images_per_camera=8, size=(128, 64), progress=True)
     arithmetic = precision([out / method for method in TITLES])
@@ -116,13 +119,22 @@ def run_demo(
         say=say,
     )
     run, gallery = out / next(iter(TITLES)), out / "gallery"
-    fill_gallery(run, gallery)
+    fill_gallery(run, gallery, say)
     words = ("serve", str(run), str(gallery), "--images", str(world), "--insecure")
     return DemoResult(page, named, conclusion(named), words)
 
 
-def fill_gallery(run: Path, where: Path) -> None:
-    """A gallery of the test images that an evaluated run embedded; one of other weights is replaced."""
+def _refuse_foreign(world: Path) -> None:
+    """Raise `DataError` for something at the world's place that is no rendered world: worlds are there as a whole or not."""
+    empty = world.is_dir() and not any(world.iterdir())
+    if (world.exists() or world.is_symlink()) and not (is_synthetic(world) or empty):
+        raise DataError(
+            f"{world} is there and is no rendered world (factors.csv not found in it). Move it away, or choose another --out."
+        )
+
+
+def fill_gallery(run: Path, where: Path, say: Callable[[str], Any] = print) -> None:
+    """A gallery of the test images that an evaluated run embedded; one of other weights is moved aside, and `say` is told."""
     from crossreid.evaluation.features import load
     from crossreid.search import ModelMismatch, add_features, open_gallery, open_model
 
@@ -135,7 +147,17 @@ def fill_gallery(run: Path, where: Path) -> None:
                     add_features(gallery, features, model=model, roles=("query", "gallery", "both"))
             return
         except ModelMismatch:
-            shutil.rmtree(where)  # of an earlier training
+            with open_gallery(where) as gallery:  # for writing, so that nobody else is at it
+                other = re.sub("[^0-9A-Za-z]+", "-", gallery.model)[:12]
+            aside = _free_name(where.with_name(f"{where.name}-of-{other}"))
+            os.rename(where, aside)
+            say(f"{where} was of another model, {other}: it is {aside} now, with all that was enrolled in it")
+
+
+def _free_name(path: Path) -> Path:
+    """The path, or where there is something already, with the first number behind it that makes it free."""
+    numbered = (path.with_name(f"{path.name}-{number}") for number in count(2))
+    return next(name for name in chain([path], numbered) if not os.path.lexists(name))
 
 
 def conclusion(named: list[tuple[str, Score]]) -> str:

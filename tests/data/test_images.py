@@ -1,9 +1,17 @@
+import io
+import os
+import re
+import resource
+import struct
+import zlib
+
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
 from crossreid.data import images
-from crossreid.data.images import load_image
+from crossreid.data.images import CannotBeRead, ImageTooLarge, NotAnImage, load_image
+from crossreid.data.loader import planned_batches
 from crossreid.data.records import DataError, Modality, Record
 
 COLOURS = np.zeros((24, 16, 3), dtype=np.uint8)
@@ -113,3 +121,205 @@ def test_pseudo_infrared_records_are_the_same_each_time(tmp_path):
     assert np.array_equal(first, second)
     assert (first == first[:, :, :1]).all()
     assert not np.array_equal(first, load_image(tmp_path / "x.png"))
+
+
+def as_jpeg(**options):
+    stream = io.BytesIO()
+    Image.fromarray(COLOURS).resize((64, 96)).save(stream, "JPEG", quality=95, **options)
+    return stream.getvalue()
+
+
+def with_scans(content, times):
+    """A progressive JPEG whose last scan is there so many times more."""
+    start = content.rindex(b"\xff\xda")
+    assert content.count(b"\xff\xda") > 3, "progressive"
+    return content[:-2] + (times * content[start:-2]) + content[-2:]
+
+
+def as_png(*, before=b"", after=b"", header=(16, 24, 8, 2), rows=COLOURS, transparent=b""):
+    width, height, depth, kind = header
+    lines = b"".join(b"\0" + row.tobytes() for row in rows)
+    start = png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, kind, 0, 0, 0))
+    key = png_chunk(b"tRNS", transparent) if transparent else b""
+    body = start + before + key + png_chunk(b"IDAT", zlib.compress(lines)) + after
+    return b"\x89PNG\r\n\x1a\n" + body + png_chunk(b"IEND", b"")
+
+
+def png_chunk(name, content):
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+
+NOTHING = png_chunk(b"noNe", b"")
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "told"),
+    [
+        ("scans.jpg", lambda: with_scans(as_jpeg(progressive=True), 200), "more than 100 scans"),
+        ("before.png", lambda: as_png(before=60_000 * NOTHING), "more than 50,000 chunks"),
+        ("after.png", lambda: as_png(after=60_000 * NOTHING), "more than 50,000 chunks"),
+        (
+            "segments.jpg",
+            lambda: as_jpeg().replace(b"\xff\xd8", b"\xff\xd8" + 60_000 * b"\xff\xfe\0\2", 1),
+            "50,000 segments",
+        ),
+    ],
+)
+def test_files_that_say_the_same_over_and_over_are_refused_before_they_are_opened(
+    name, make, told, tmp_path, monkeypatch
+):
+    (tmp_path / name).write_bytes(make())
+    with monkeypatch.context() as limits:
+        limits.setattr(images, "MAX_SCANS", 10**6)
+        limits.setattr(images, "MAX_CHUNKS", 10**6)
+        assert load_image(tmp_path / name).shape[2] == 3, "but for the limits it is an image"
+    monkeypatch.setattr(images.Image, "open", None)
+    with pytest.raises(ImageTooLarge, match=told):
+        load_image(tmp_path / name)
+
+
+def test_ordinary_files_are_not_taken_for_such(tmp_path):
+    """Their previews and what follows their end have scans too, and do not count; restarts and stuffed bytes are no segments."""
+    many = with_scans(as_jpeg(progressive=True), 200)
+    exif = b"Exif\0\0" + b"\0" * 8 + many[: 60_000 - 64]
+    assert exif.count(b"\xff\xda") > 100
+    plain = as_jpeg()
+    preview = plain[:2] + b"\xff\xe2" + struct.pack(">H", len(exif) + 2) + exif + plain[2:]
+    noise = io.BytesIO()
+    Image.effect_noise((200, 200), 90).save(noise, "JPEG", quality=98, progressive=True)
+    files = {
+        "plain.jpg": plain, "progressive.jpg": as_jpeg(progressive=True), "preview.jpg": preview, "trailing.jpg": plain + many,
+        "restarts.jpg": as_jpeg(restart_marker_blocks=1), "filled.jpg": plain[:2] + b"\xff" * 500 + plain[2:],
+        "noise.jpg": noise.getvalue(), "ordinary.png": as_png(before=30 * NOTHING),
+    }  # fmt: skip
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+        shape = (200, 200, 3) if name == "noise.jpg" else (24, 16, 3) if name.endswith("png") else (96, 64, 3)
+        assert load_image(tmp_path / name).shape == shape, name
+        with Image.open(io.BytesIO(content)) as image:
+            close(load_image(tmp_path / name), np.asarray(image.convert("RGB")))
+    several = [Image.fromarray(COLOURS), Image.fromarray(COLOURS[::-1].copy())]
+    several[0].save(tmp_path / "x.mpo", "MPO", save_all=True, append_images=several[1:], quality=95)
+    assert Image.open(tmp_path / "x.mpo").format == "MPO"
+    assert np.abs(load_image(tmp_path / "x.mpo").astype(int) - COLOURS).mean() < 10, "the first of both"
+
+
+def test_one_transparent_colour_lies_on_white_too(tmp_path):
+    grey = np.array([[5, 9]], np.uint8)
+    wide = np.array([[5 * 256 + 1, 5 * 256]], ">u2")
+    cases = {
+        "rgb.png": (as_png(transparent=struct.pack(">HHH", 200, 30, 40)), np.where(
+            (COLOURS == (200, 30, 40)).all(2, keepdims=True), 255, COLOURS).astype(np.uint8)),
+        "grey.png": (as_png(header=(2, 1, 8, 0), rows=grey, transparent=struct.pack(">H", 5)), [[255, 9]]),
+        "wide.png": (as_png(header=(2, 1, 16, 0), rows=wide, transparent=struct.pack(">H", 5 * 256 + 1)), [[255, 5]]),
+        "four bits.png": (as_png(header=(2, 1, 4, 0), rows=np.array([[0x5A]], np.uint8), transparent=struct.pack(">H", 5)),
+                          [[255, 170]]),
+    }  # fmt: skip
+    for name, (content, expected) in cases.items():
+        (tmp_path / name).write_bytes(content)
+        expected = np.asarray(expected, np.uint8)
+        close(load_image(tmp_path / name), expected if expected.ndim == 3 else np.stack([expected] * 3, axis=2))
+
+
+@pytest.mark.parametrize(("orientation", "stored"), [(1, (2048, 256)), (6, (256, 2048)), (8, (256, 2048))])
+def test_a_smaller_jpeg_suffices_in_the_way_it_stands(tmp_path, orientation, stored):
+    """A landscape of 256 x 2048 that is to fill 256 x 128 may not be halved, lying on its side or not."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.new("RGB", stored).save(tmp_path / "x.jpg", exif=exif)
+    assert load_image(tmp_path / "x.jpg", at_least=(256, 128)).shape == (256, 2048, 3)
+    assert load_image(tmp_path / "x.jpg", at_least=(128, 64)).shape == (128, 1024, 3)
+
+
+def test_names_that_lead_to_no_image_are_named(tmp_path):
+    (tmp_path / "folder.jpg").mkdir()
+    (tmp_path / "circle.jpg").symlink_to("circle.jpg")
+    (tmp_path / "file.jpg").write_bytes(as_jpeg())
+    os.mkfifo(tmp_path / "pipe.jpg")
+    for name, told in {
+        "folder.jpg": "is a folder, expected an image file", "circle.jpg": "symbolic links", "pipe.jpg": "a device or a pipe",
+        "n" * 300 + ".jpg": "File name too long", "file.jpg/x.jpg": "not found", "a\0b.jpg": "null byte", "\ud800.jpg": "surrogates",
+    }.items():  # fmt: skip
+        with pytest.raises(DataError, match=told) as error:
+            load_image(tmp_path / name)
+        assert str(tmp_path) in str(error.value)
+        (batch,) = planned_batches([Record(tmp_path / name, "")], [[0]], height=8, width=8, workers=1, skip=True)
+        assert [place for place, _ in batch.bad] == [0], "and left out where that is asked for"
+
+
+@pytest.mark.parametrize(
+    "kind", [RuntimeError, NotImplementedError, MemoryError, OverflowError, struct.error, IndexError]
+)
+def test_whatever_a_decoder_raises_is_said_of_the_file(kind, tmp_path, monkeypatch):
+    (tmp_path / "x.jpg").write_bytes(as_jpeg())
+
+    def stumble(self):
+        raise kind
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", stumble)
+    with pytest.raises(DataError, match=rf"x\.jpg cannot be decoded: {kind.__name__}"):
+        load_image(tmp_path / "x.jpg")
+
+
+def test_only_formats_that_need_no_other_program_are_read(tmp_path):
+    """A PostScript file is one that Pillow would hand to Ghostscript."""
+    Image.fromarray(COLOURS).save(tmp_path / "x.eps", "EPS")
+    (tmp_path / "x.eps").rename(tmp_path / "x.jpg")
+    assert Image.open(tmp_path / "x.jpg").format == "EPS"
+    with pytest.raises(
+        NotAnImage, match=r"x\.jpg is no image .*Expected one of JPEG, PNG, BMP, WEBP, TIFF, GIF, PPM\."
+    ):
+        load_image(tmp_path / "x.jpg")
+    for suffix, name in {".webp": "WEBP", ".ppm": "PPM", ".gif": "GIF"}.items():
+        Image.fromarray(COLOURS).save(tmp_path / f"x{suffix}", name)
+        assert load_image(tmp_path / f"x{suffix}").shape == (24, 16, 3)
+
+
+def told_by_a_child(function):
+    """What a process of its own raises, as text: its limits and its rights are not ours."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            function()
+        except BaseException as error:
+            os.write(writing, f"{type(error).__name__}: {error}".encode())
+        os._exit(0)
+    os.close(writing)
+    os.waitpid(child, 0)
+    told = os.read(reading, 65_536).decode()  # not to its end, which loaders of the child keep open for a while
+    os.close(reading)
+    return told
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_what_the_system_does_not_give_out_is_not_an_image_that_is_left_out(workers, tmp_path):
+    """Too many open files; and somebody without rights. The words are the system's, from a loader's process too."""
+    (tmp_path / "x.jpg").write_bytes(as_jpeg())
+    load_image(tmp_path / "x.jpg")
+
+    def too_many():
+        if workers == 0:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))
+            load_image(tmp_path / "x.jpg")
+
+    def without_rights():
+        os.setgroups([])
+        os.setgid(65534)
+        os.setuid(65534)
+        list(planned_batches([Record(tmp_path / "x.jpg", "")], [[0]], height=8, width=8, workers=workers, skip=True))
+
+    if workers == 0:
+        assert "CannotBeRead: " in told_by_a_child(too_many)
+        assert re.search(r"x\.jpg cannot be read: Too many open files", told_by_a_child(too_many))
+    if os.getuid() != 0:
+        pytest.skip("only root can give its rights away")
+    tmp_path.chmod(0o700)
+    told = told_by_a_child(without_rights)
+    assert told == (
+        f"CannotBeRead: {tmp_path / 'x.jpg'} cannot be read: Permission denied. Mend that, and run the same command again."
+    )
+    with pytest.raises(CannotBeRead, match=r"^of a loader's$"):
+        raise CannotBeRead(
+            "Caught CannotBeRead in DataLoader worker process 0.\nTraceback\nimages.CannotBeRead: of a loader's\n"
+        )

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crossreid.data.manifest import parse
+from crossreid.data.manifest import parse, read_rows
 from crossreid.data.records import DataError, Modality
 
 
@@ -83,6 +83,24 @@ def test_what_spreadsheets_write(tmp_path, separator, end, bom):
         ("path,identity,split,modality\na.jpg,x,train,ir\nb.jpg,y,query,ir\n", "nothing in gallery"),
         ("path,identity,split,modality\na.jpg,x,train,ir\nb.jpg,y,gallery,ir\n", "nothing in query"),
         ("path,identity,split\na.jpg,x,train\n", "nothing in query"),
+        ('path,identity\na.jpg,x\nb.jpg,"y\nc.jpg,z\nd.jpg,w\n', "line 3: the row that begins there is no CSV"),
+        ('path,identity\na.jpg,"x\nb.jpg,y\n"\nc.jpg,z\n', "line 4: identity holds a line break"),
+        ('path,identity\n"a\nb.jpg",y\n', "line 3: path holds a line break"),
+        ('path,identity\na.jpg,"x"y\n', "line 2: the row that begins there is no CSV"),
+        ('path,"identity\na.jpg,x\n', "line 1: the row that begins there is no CSV"),
+        (
+            "path,identity\na.jpg," + 140_000 * "x" + "\n",
+            "line 2: the row that begins there is no CSV (field larger than",
+        ),
+        ("path,identity\na\0.jpg,x\n", "line 2: path holds a line break or a NUL"),
+        ("path,identity\na.jpg,Smith, John\n", "line 2: more values than the first line has columns"),
+        ("path,identity,path\na.jpg,x,b.jpg\n", "line 1: column 'path' is there 2 times"),
+        ("path,identity,camera\na.jpg,x,9223372036854775808\n", "line 2: camera is '9223372036854775808'"),
+        ("path,identity,camera\na.jpg,x," + 5000 * "9" + "\n", "line 2: camera is '9999"),
+        ("path,identity,time\na.jpg,x,0001-01-01T00:00:00+14:00\n", "line 2: time is '0001-01-01"),
+        ("path,identity,time\na.jpg,x,9999-12-31T23:59:59-14:00\n", "line 2: time is '9999-12-31"),
+        ("path,identity\na.jpg,x\nd/../a.jpg,x\n", "line 3: d/../a.jpg is listed in line 2"),
+        ("path,identity\na.jpg,x\n./b//../a.jpg,x\n", "line 3: ./b//../a.jpg is listed in line 2"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_line(tmp_path, text, told):
@@ -107,3 +125,22 @@ def test_options_and_encodings_are_checked(tmp_path):
     mixed = written(tmp_path, "path,identity,modality\na.jpg,x,ir\nb.jpg,x,visible\n")
     with pytest.raises(DataError, match=r"a\.jpg is infrared"):
         parse(mixed, pseudo_infrared="query")
+
+
+def test_a_picture_is_listed_once_however_it_is_spelled(tmp_path):
+    """Absolute, and by a folder's other name; where a link leads elsewhere, what is above it is another folder."""
+    (tmp_path / "real" / "below").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("real")
+    (tmp_path / "deep").symlink_to("real/below")
+    for other in (str(tmp_path / "real" / "a.jpg"), "link/a.jpg", "deep/../a.jpg"):
+        with pytest.raises(DataError, match=r"line 3: .*a\.jpg is listed in line 2 already"):
+            read_rows(written(tmp_path, f"path,identity\nreal/a.jpg,x\n{other},x\n") / "manifest.csv")
+    found = read_rows(written(tmp_path, "path,identity\na.jpg,x\ndeep/../a.jpg,x\n") / "manifest.csv")
+    assert len(found) == 2
+
+
+def test_what_rows_may_hold(tmp_path):
+    text = 'path,identity,camera,notes\na.jpg,"Smith, ""Jo""",0009223372036854775807,"two\nlines"\n\nb.jpg,x,,\n'
+    (first, _), (second, _) = read_rows(written(tmp_path, text) / "manifest.csv")
+    assert (first.identity, first.camera) == ('Smith, "Jo"', 2**63 - 1)
+    assert (second.path, second.camera) == (tmp_path / "b.jpg", 0)

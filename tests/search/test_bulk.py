@@ -3,16 +3,20 @@
 import contextlib
 import json
 import os
+import re
 import runpy
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
 import torch
@@ -20,6 +24,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from safetensors import safe_open
+from safetensors.numpy import save_file
 from small_model import HEIGHT, WIDTH, recipe_of, write_run
 from typer.testing import CliRunner
 
@@ -28,8 +33,8 @@ from crossreid.data.records import DataError, Modality, Record
 from crossreid.evaluation.embedding import embed
 from crossreid.search import bulk
 from crossreid.search.arithmetic import faster_precision
-from crossreid.search.bulk import embed_records
-from crossreid.search.embeddings import read_embeddings
+from crossreid.search.bulk import PARTS, embed_records
+from crossreid.search.embeddings import EMBEDDINGS, RECORDS, read_embeddings
 from crossreid.search.model import open_model
 from crossreid.search.processes import Group, locked, process_group
 from crossreid.search.sources import source_records
@@ -147,8 +152,8 @@ def killed_at(point, out, model, records, **job):
 
             return wrapped
 
-        os.fsync, os.replace = then_die(os.fsync), then_die(os.replace)
-        bulk.shutil.rmtree = then_die(bulk.shutil.rmtree)
+        os.fsync, os.replace, os.rmdir = then_die(os.fsync), then_die(os.replace), then_die(os.rmdir)
+        bulk._clear = then_die(bulk._clear)
         with contextlib.suppress(BaseException):
             embed_records(model, records, out, **job)
         os._exit(0)
@@ -157,7 +162,7 @@ def killed_at(point, out, model, records, **job):
 
 def chunk_files(out):
     found = {}
-    for path in out.glob("parts/chunk-*"):
+    for path in out.glob("crossreid-parts/chunk-*"):
         with contextlib.suppress(FileNotFoundError):  # a job that is joined removes them
             about = path.stat()
             found[path.name] = (about.st_ino, about.st_mtime_ns)
@@ -256,7 +261,7 @@ def test_several_processes_share_a_job_and_another_number_goes_on_with_it(tmp_pa
 
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_job_that_is_under_way_elsewhere_is_left_alone(rank, tmp_path, model, records):
-    parts = tmp_path / "out" / "parts"
+    parts = tmp_path / "out" / PARTS
     parts.mkdir(parents=True)
     there, told = os.pipe()
     child = os.fork()
@@ -307,7 +312,9 @@ def test_another_model_list_or_option_is_refused_by_name(finished, tmp_path, pla
         ),
     }  # fmt: skip
     for message, (network, images, options) in told.items():
-        with pytest.raises(DataError, match=f"belongs to another job: .*{message}.*Choose another --out, or delete"):
+        with pytest.raises(
+            DataError, match=f"belongs to another job: .*{message}.*Choose another --out, or (delete|move)"
+        ):
             embed_records(network, images, out, **{**JOB, **options})
     after = {path: path.read_bytes() for path in out.rglob("*") if path.is_file() and not path.name.startswith("lock")}
     assert after == before, "nothing that was there is lost"
@@ -352,7 +359,7 @@ def test_unreadable_images_stop_the_job_or_are_left_out_and_listed(tmp_path, mod
 
 def test_a_damaged_chunk_is_embedded_again(tmp_path, model, records, whole):
     stopped(tmp_path / "out", model, records, after=24)
-    first = tmp_path / "out" / "parts" / "chunk-00000000.safetensors"
+    first = tmp_path / "out" / PARTS / "chunk-00000000.safetensors"
     first.write_bytes(first.read_bytes()[:-7])
     assert embed_records(model, records, tmp_path / "out", **JOB).before == 8 * (len(chunk_count(24)) - 1)
     assert contents(tmp_path / "out") == contents(whole)
@@ -374,6 +381,241 @@ def test_files_that_do_not_belong_together_are_refused(tmp_path, model, records,
             read_embeddings(tmp_path / "out")
     with pytest.raises(DataError, match=r"embeddings.safetensors not found"):
         read_embeddings(tmp_path)
+
+
+def tree(folder):
+    """Everything below a folder but locks, with its contents."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() if path.is_file() else None
+        for path in folder.rglob("*")
+        if not path.name.startswith("lock")
+    }
+
+
+FOREIGN = {
+    "a folder of parts": ("crossreid-parts/cast.txt", r"crossreid-parts/cast\.txt is not of this program"),
+    "a chunk of another name": (f"{PARTS}/chunk-old.safetensors", r"chunk-old\.safetensors is not of this program"),
+    "a folder like a chunk": (f"{PARTS}/chunk-00000009.safetensors/x", r"chunk-00000009.safetensors is not of this program"),
+    "a file": (PARTS, "crossreid-parts is there and is no folder"),
+    "records": ("records.parquet", "records.parquet is no table that `crossreid embed` wrote"),
+    "a folder of records": ("records.parquet/part-0.parquet", "records.parquet is a folder"),
+    "a list": ("bad_images.csv", "bad_images.csv is no list that `crossreid embed` wrote"),
+    "embeddings": ("embeddings.safetensors", r"embeddings.safetensors (is damaged|was not written)"),
+    "other embeddings": ("embeddings.safetensors", "embeddings.safetensors was not written by `crossreid embed`"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+def test_what_somebody_else_put_there_is_refused_and_left_as_it_is(kind, tmp_path, model, records):
+    name, told = FOREIGN[kind]
+    out = tmp_path / "out"
+    path = out / name
+    path.parent.mkdir(parents=True)
+    path.write_text("years of work")
+    (out / "parts").mkdir()
+    (out / "parts" / "picture.jpg").write_bytes(records[0].path.read_bytes())
+    if kind == "records":
+        parquet.write_table(pa.table({"path": ["mine.jpg"]}), path)
+    if kind == "other embeddings":
+        save_file({"embeddings": np.ones((2, 3), np.float32)}, path)
+    before = tree(out)
+    with pytest.raises(DataError, match=told) as error:
+        embed_records(model, records[:3], out, **JOB)
+    assert re.search("away", str(error.value)), "and a way out"
+    assert tree(out) == before
+    top = out / Path(name).parts[0]
+    top.unlink() if top.is_file() else shutil.rmtree(top)
+    assert embed_records(model, records[:3], out, **JOB).rows == 3
+    assert (out / "parts" / "picture.jpg").is_file(), "a folder of images may be called so"
+
+
+def test_a_finished_job_of_which_a_file_is_gone_or_damaged_says_so_and_how_to_mend_it(tmp_path, model, records):
+    """Nothing is called done, nothing removed; and what is advised helps."""
+    images = records[:9]
+    embed_records(model, images, tmp_path / "whole", **JOB)
+    rows, table = ((tmp_path / "whole" / name).read_bytes() for name in (EMBEDDINGS, RECORDS))
+    cases = {
+        "lost": (rows, None, "records.parquet not found"),
+        "cut": (rows, table[:-9], "records.parquet is not the one"),
+        "flipped": (rows, table[:40] + bytes([table[40] ^ 1]) + table[41:], "records.parquet is not the one"),
+        "short": (rows[:-5], table, "embeddings.safetensors is damaged"),
+        "empty": (b"", table, "embeddings.safetensors is damaged"),
+    }
+    for name, (first, second, told) in cases.items():
+        out = tmp_path / name
+        (out / PARTS).mkdir(parents=True)
+        (out / PARTS / "plan.json").write_text("of a process that was killed")
+        (out / EMBEDDINGS).write_bytes(first)
+        if second is not None:
+            (out / RECORDS).write_bytes(second)
+        before = tree(out)
+        with pytest.raises(
+            DataError, match=rf"{told}.*Move embeddings.safetensors and records.parquet away and embed again"
+        ):
+            embed_records(model, images, out, **JOB)
+        assert tree(out) == before
+        for path in (out / EMBEDDINGS, out / RECORDS, out / PARTS / "plan.json"):
+            path.unlink(missing_ok=True)
+        assert embed_records(model, images, out, **JOB).before == 0
+        assert contents(out) == contents(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(
+    "plan",
+    ["", "[]", "null", "7", '{"model": "a"}', '{"chunk": 0}', '{"batch": "4"}', '{"precision": "fp4"}', 9999 * "["],
+)
+def test_a_damaged_plan_is_named(plan, tmp_path, model, records):
+    stopped(tmp_path / "out", model, records)
+    path = tmp_path / "out" / PARTS / "plan.json"
+    whole = json.loads(path.read_text())
+    changes = json.loads(plan) if plan.startswith('{"') and "model" not in plan else None
+    path.write_text(plan if changes is None else json.dumps({**whole, **changes}))
+    with pytest.raises(DataError, match=r"plan\.json is damaged \(.*\)\. Delete .*crossreid-parts and embed again"):
+        embed_records(model, records, tmp_path / "out", **JOB)
+
+
+@pytest.mark.parametrize("content", [None, b"PAR1"])
+def test_another_list_is_refused_also_where_the_first_one_is_lost(content, tmp_path, model, records):
+    stopped(tmp_path / "out", model, records)
+    path = tmp_path / "out" / PARTS / RECORDS
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(DataError, match="belongs to another job: the list of images is another"):
+        embed_records(model, records[:-1], tmp_path / "out", **JOB)
+
+
+def copied(records, folder):
+    """The images in a folder of their own, where they may be changed."""
+    folder.mkdir()
+    return [replace(record, path=Path(shutil.copy2(record.path, folder))) for record in records]
+
+
+def repainted(path):
+    Image.effect_noise((30, 40), 99).convert("RGB").save(path)
+    time_of = path.stat().st_mtime_ns + 1_000_000
+    os.utime(path, ns=(time_of, time_of))
+
+
+def test_chunks_of_images_that_were_changed_are_embedded_again(tmp_path, model, records):
+    """Changed, gone, come back: the rows are those of the images as they are when the job ends."""
+    images = copied(records[:20], tmp_path / "images")  # 3 chunks, the last of 4
+    out, said = tmp_path / "out", []
+    images[2].path.rename(tmp_path / "aside.jpg")
+    stopped(out, model, images, after=16, on_bad_image="skip")
+    (tmp_path / "aside.jpg").rename(images[2].path)
+    repainted(images[5].path)
+    done = embed_records(model, images, out, **JOB, say=said.append)
+    assert (done.rows, done.before, done.bad) == (20, 8, 0), (
+        "what was missing is there, and what was finished of it is kept"
+    )
+    assert said == [f"images were changed, {images[2].path} for example; 1 chunks are embedded again"]
+    embed_records(model, images, tmp_path / "anew", **JOB)
+    assert contents(out) == contents(tmp_path / "anew")
+    stopped(tmp_path / "two", model, images, after=16)
+    for place in (7, 9):  # of the first process's chunk, and of the second one's
+        repainted(images[place].path)
+    assert in_processes(2, tmp_path / "two", model, images) == [0, 0]
+    embed_records(model, images, tmp_path / "anew again", **JOB)
+    assert contents(tmp_path / "two") == contents(tmp_path / "anew again") != contents(out)
+    assert not np.allclose(read_embeddings(out).embeddings[5], model_row(model, records[5]), atol=1e-3), (
+        "it is the new picture"
+    )
+
+
+def model_row(model, record):
+    from crossreid.search.export import prepared
+
+    return model.embed(*prepared(model, [record])).numpy()[0]
+
+
+def test_a_finished_job_whose_images_were_changed_says_so(tmp_path, model, records):
+    images = copied(records[:9], tmp_path / "images")
+    out = tmp_path / "out"
+    embed_records(model, images, out, **JOB)
+    assert embed_records(model, images, out, **JOB).before == 9
+    before = contents(out)
+    later = (out / EMBEDDINGS).stat().st_mtime_ns + 10**9
+    os.utime(images[4].path, ns=(later, later))
+    with pytest.raises(
+        DataError, match=rf"{images[4].path} for example.*move embeddings.safetensors and records.parquet away"
+    ):
+        embed_records(model, images, out, **JOB)
+    images[4].path.unlink()
+    with pytest.raises(DataError, match="images were changed since they were embedded: sizes or times"):
+        embed_records(model, images, out, **JOB)
+    assert contents(out) == before
+    for name in (EMBEDDINGS, RECORDS):
+        (out / name).unlink()
+    assert embed_records(model, images, out, **JOB, on_bad_image="skip").rows == 8
+    shutil.copy2(records[4].path, images[4].path)
+    for name in (EMBEDDINGS, RECORDS):
+        (out / name).unlink()
+    assert embed_records(model, images, out, **JOB).bad == 0
+    assert not (out / "bad_images.csv").exists(), "the list of the job before is not left as if it were of this one"
+
+
+def test_what_was_left_out_before_is_listed_with_the_rest(tmp_path, model, records):
+    images = [*records[:5], Record(tmp_path / "gone.jpg", "")]
+    done = embed_records(
+        model, images, tmp_path / "out", **JOB, on_bad_image="skip", left_out=[("images/a, b", "it cannot be read")]
+    )
+    assert (done.rows, done.bad) == (5, 2)
+    lines = (tmp_path / "out" / "bad_images.csv").read_text().splitlines()
+    assert lines[:2] == ["path,reason", '"images/a, b",it cannot be read']
+    assert lines[2].startswith(f"{tmp_path}/gone.jpg,")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_what_the_system_does_not_give_out_stops_a_job_that_leaves_bad_images_out(workers, model, records):
+    """As somebody who may not read the images; the words are the system's and hold no traceback."""
+    if os.getuid() != 0:
+        pytest.skip("only root can give its rights away")
+    with tempfile.TemporaryDirectory() as out:
+        os.chmod(out, 0o777)
+        reading, writing = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.setgroups([])
+            os.setgid(65534)
+            os.setuid(65534)
+            try:
+                embed_records(model, records, Path(out), **JOB, on_bad_image="skip", workers=workers)
+            except OSError as error:
+                os.write(writing, str(error).encode())
+            os._exit(0)
+        os.waitpid(child, 0)
+        os.close(writing)
+        told = os.read(reading, 10_000).decode()
+        os.close(reading)
+    assert told == f"{records[0].path} cannot be read: Permission denied. Mend that, and run the same command again."
+
+
+def test_progress_does_not_list_the_folder_again_and_again(tmp_path, model, records, monkeypatch):
+    """Alone not once; among several every 2 seconds, and of the others' chunks each is told once."""
+    listed = []
+
+    def counting(path):
+        listed.append(path)
+        return [f"chunk-{number:08d}.safetensors" for number in range(4)] + ["plan.json", "chunk-00000099.safetensors"]
+
+    monkeypatch.setattr(bulk.os, "listdir", counting)
+    told = []
+    chunks = [range(8 * number, 8 * number + 8) for number in range(5)]
+    alone = bulk._telling(lambda done: told.append(done), tmp_path, chunks, {0}, 1)
+    for _ in range(100):
+        alone(4)
+    alone(0, now=True)
+    assert (listed, sum(told)) == ([], 400)
+    clock = iter([0.0, *(0.5 * number for number in range(1, 1000) for _ in range(1))])
+    monkeypatch.setattr(bulk.time, "monotonic", lambda: next(clock))
+    told.clear()
+    several = bulk._telling(lambda done: told.append(done), tmp_path, chunks, {0, 2}, 2)
+    for _ in range(20):
+        several(4)
+    several(0, now=True)
+    assert sum(told) == 80 + 16, "the chunks 1 and 3 are others'"
+    assert 3 <= len(listed) <= 7
 
 
 def test_auto_takes_the_precision_that_was_faster_and_alike(model, records):
@@ -427,7 +669,7 @@ def test_the_command_embeds_a_folder_and_says_what_it_did(tmp_path, place, model
     assert set(found.modalities.tolist()) == {int(Modality.INFRARED)}
     assert set(found.cameras.tolist()) == {3}
     assert found.identities.tolist() == [None] * COUNT
-    assert "45 of the images were done before" in ran(*command)
+    assert "embedded 45 images, all of them before" in ran(*command)
     for arguments, message in (
         (("embed", place / "run", place / "images"), "with SOURCE, --out DIR is needed"),
         (("embed", place / "run", place / "images", "--out", out, "--format", "npz"), "--format is for a run's own"),
@@ -441,6 +683,68 @@ def test_the_command_embeds_a_folder_and_says_what_it_did(tmp_path, place, model
         with pytest.raises(SystemExit):
             main([str(argument) for argument in arguments])
         assert message in " ".join(capsys.readouterr().err.split())
+
+
+def refused(capsys, *arguments):
+    with pytest.raises(SystemExit) as end:
+        main([str(argument) for argument in arguments])
+    assert end.value.code == 2
+    return " ".join(capsys.readouterr().err.split())
+
+
+def test_options_that_have_no_meaning_are_refused(place, tmp_path, capsys):
+    run = place / "run"
+    for option in (
+        ("--modality", "infrared"), ("--camera", 3), ("--part", "all"), ("--option", "trial=2"), ("--precision", "float32"),
+        ("--on-bad-image", "skip"), ("--batch", 64), ("--chunk", 1024), ("--workers", 0), ("--device", "cpu"),
+    ):  # fmt: skip
+        assert f"{option[0]} has no meaning for a run's own test features" in refused(capsys, "embed", run, *option)
+    assert "--workers, --batch have no meaning" in refused(capsys, "embed", run, "--workers", 1, "--batch", 3)
+    file, source = tmp_path / "model.onnx", place / "images"
+    assert "is an exported file, which has no test features of its own" in refused(capsys, "embed", file)
+    assert "--checkpoint is of a run" in refused(
+        capsys, "embed", file, source, "--out", tmp_path, "--checkpoint", "best"
+    )
+    out = ("--out", tmp_path / "out")
+    assert "SOURCE is empty" in refused(capsys, "embed", run, "", *out)
+    assert "9223372036854775808" in refused(capsys, "embed", run, source, *out, "--camera", 2**63)
+    assert "device 'gpu9': expected cpu" in refused(capsys, "embed", run, source, *out, "--device", "gpu9")
+    assert "device 'meta': expected cpu" in refused(capsys, "embed", run, source, *out, "--device", "meta")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_command_leaves_out_names_that_are_no_text_and_counts_rows(place, tmp_path, capsys):
+    """699 of 700 embedded are not 700 that were done before."""
+    images = tmp_path / "images"
+    images.mkdir()
+    for number in range(3):
+        shutil.copy(place / "images" / "001.png", images / f"{number}.png")
+    (images / "empty.png").touch()
+    shutil.copy(images / "0.png", os.fsencode(images) + b"/caf\xe9.png")
+    command = (
+        "embed",
+        place / "run",
+        images,
+        "--out",
+        tmp_path / "out",
+        "--precision",
+        "float32",
+        "--device",
+        "cpu",
+        "--workers",
+        0,
+    )
+    assert r"images/caf\xe9.png: its name is no UTF-8" in refused(capsys, *command)
+    assert not (tmp_path / "out").exists()
+    for before in ("", ", all of them before"):
+        result = CliRunner().invoke(app, [*map(str, command), "--on-bad-image", "skip"])
+        assert result.exit_code == 0, result.output
+        told = " ".join(result.output.split())
+        assert f"embedded 3 images{before}: " in told
+        assert "left out, unreadable: 2, listed in" in told
+    listed = (tmp_path / "out" / "bad_images.csv").read_text()
+    assert r"images/caf\xe9.png,its name is no UTF-8" in listed
+    assert "images/empty.png," in listed
 
 
 @pytest.mark.slow
@@ -467,6 +771,17 @@ def test_the_page_reads_what_was_embedded(tmp_path, model, records, monkeypatch,
     monkeypatch.chdir(tmp_path)
     exec(compile(shown, "docs/search.md", "exec"), {})
     assert capsys.readouterr().out.split() == ["(3,", "704)", records[0].path.as_posix(), model.fingerprint[:12]]
+
+
+def test_figures_say_what_they_were_measured_on(tmp_path):
+    told = "processor : 0\nmodel name\t: Some CPU 9000\nflags\t\t: fpu avx2 avx512f amx_tile sse\n"
+    (tmp_path / "cpuinfo").write_text(f"{told}\n{told.replace('9000', '1')}")
+    machine = runpy.run_path(str(SOURCE.parent / "benchmarks" / "machine.py"))["machine"]
+    found = machine(tmp_path / "cpuinfo")
+    assert (found["processor"], found["flags"]) == ("Some CPU 9000", ["amx_tile", "avx2", "avx512f"])
+    assert found["cores"] == len(os.sched_getaffinity(0))
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC", found["date"])
+    assert machine(tmp_path / "none")["flags"] == []
 
 
 def test_the_page_shows_what_was_measured():

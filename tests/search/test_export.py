@@ -1,6 +1,8 @@
 """The exported file gives what torch gives, for every method, and says itself how its images are prepared."""
 
+import hashlib
 import json
+import os
 
 import numpy as np
 import onnx
@@ -17,8 +19,11 @@ from crossreid.data.records import INFRARED, VISIBLE
 from crossreid.data.synthetic import synthesise
 from crossreid.search import export as exporting
 from crossreid.search.export import export_onnx, largest_difference, prepared
-from crossreid.search.model import open_model
+from crossreid.search.model import open_model, run_fingerprint
+from crossreid.search.onnx_model import graph_digest, providers_for
+from crossreid.search.service.running import open_for_service
 from crossreid.search.sources import source_records
+from crossreid.training.checkpoint import load_checkpoint, save_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -128,6 +133,124 @@ def test_the_file_alone_tells_another_program_all_that_it_needs(run, records):
     ]
 
 
+def changed(text, **values):
+    return json.dumps({**json.loads(text), **values})
+
+
+@pytest.mark.parametrize("part", ["weights", "shape of the file"])
+def test_a_flipped_bit_is_found(part, run, tmp_path):
+    """In the weights, of which ONNX Runtime sees none, or anywhere."""
+    content = bytearray((run / "model.onnx").read_bytes())
+    assert graph_digest(bytes(content)) == json.loads(onnx.load(run / "model.onnx").metadata_props[0].value)["graph"]
+    weight = np.asarray(
+        onnx.numpy_helper.to_array(max(onnx.load(run / "model.onnx").graph.initializer, key=lambda t: len(t.raw_data)))
+    )
+    places = [bytes(content).index(weight.tobytes()) + weight.nbytes // 2]
+    if part != "weights":
+        places = np.random.default_rng(0).integers(0, len(content) - 600, 12).tolist()  # the metadata are at the end
+    for place in places:
+        damaged = content.copy()
+        damaged[place] ^= 4
+        (tmp_path / "damaged.onnx").write_bytes(damaged)
+        if part == "weights":
+            onnxruntime.InferenceSession(tmp_path / "damaged.onnx", providers=["CPUExecutionProvider"])
+        with pytest.raises(
+            ValueError, match=r"damaged.onnx (is damaged or was changed|cannot be opened|does not say|: its)"
+        ):
+            open_model(tmp_path / "damaged.onnx", device="cpu")
+
+
+def test_another_graph_under_our_metadata_is_refused(run, tmp_path):
+    """One that takes and gives other things, with a digest that is its own."""
+    text = onnx.load(run / "model.onnx").metadata_props[0].value
+    helper = onnx.helper
+    names = {"x": [1, 3, 48, 32], "y": [1, 3, 48, 32]}
+    x, y = (helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape) for name, shape in names.items())
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "other", [x], [y])
+    other = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+    content = other.SerializeToString()
+    metadata = onnx.ModelProto()
+    metadata.metadata_props.add(key="crossreid", value=changed(text, graph=hashlib.sha256(content).hexdigest()))
+    (tmp_path / "other.onnx").write_bytes(content + metadata.SerializeToString())
+    with pytest.raises(
+        ValueError, match=r"expected a graph with the inputs images, modalities .*found x tensor.float. and y"
+    ):
+        open_model(tmp_path / "other.onnx", device="cpu")
+
+
+def test_a_gpu_of_several_is_computed_on_itself():
+    both = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    for device, number in (("cuda", 0), ("cuda:0", 0), ("cuda:3", 3)):
+        chosen = providers_for(torch.device(device), both)
+        assert chosen == [("CUDAExecutionProvider", {"device_id": number}), "CPUExecutionProvider"]
+    assert providers_for(torch.device("cpu"), both) == providers_for(torch.device("cuda:1"), both[1:]) == both[1:]
+
+
+def test_the_service_serves_a_file_of_the_weights_that_the_run_has(run, tmp_path):
+    """Trained on, exported from the other checkpoint, or copied from elsewhere: refused by name."""
+    write_run(tmp_path / "run", recipe_of("baseline"))
+    own = tmp_path / "run"
+    with pytest.raises(ValueError, match=r"model.onnx not found. Make it first: crossreid export .* --to onnx$"):
+        open_for_service(own, "onnx")
+    (own / "model.onnx").write_bytes((run / "model.onnx").read_bytes())
+    theirs = open_model(run / "model.onnx", device="cpu").fingerprint
+    with pytest.raises(
+        ValueError, match=rf"{theirs[:12]}.*{run_fingerprint(own)[:12]}.*Export it again: crossreid export"
+    ):
+        open_for_service(own, "onnx", device="cpu")
+    export_onnx(own)
+    assert open_for_service(own, "onnx", device="cpu").fingerprint == open_model(own, device="cpu").fingerprint
+    torch.manual_seed(7)
+    stored = load_checkpoint(own / "last.safetensors")
+    name = max(stored.tensors["model"], key=lambda name: stored.tensors["model"][name].numel())
+    stored.tensors["model"][name] += 1e-3
+    save_checkpoint(own / "best.safetensors", stored)
+    with pytest.raises(ValueError, match=r"is not of the run's best checkpoint as it is now"):
+        open_for_service(own, "onnx", device="cpu")
+    assert open_for_service(own, "onnx", checkpoint="last", device="cpu").runtime == "onnx"
+    save_checkpoint(own / "last.safetensors", stored)
+    with pytest.raises(ValueError, match=r"run's last checkpoint .*--to onnx --checkpoint last"):
+        open_for_service(own, "onnx", checkpoint="last", device="cpu")
+    assert open_for_service(own / "model.onnx", None, device="cpu").runtime == "onnx", (
+        "named itself, it is what was asked for"
+    )
+
+
+def test_where_it_cannot_be_written_is_refused_before_the_work(run, tmp_path, monkeypatch):
+    (tmp_path / "folder.onnx").mkdir()
+    with monkeypatch.context() as patched:
+        patched.setattr(exporting, "open_model", None)
+        for name, told in {
+            "model.bin": "does not end in .onnx",
+            "model": "does not end in .onnx",
+            "folder.onnx": "is a folder",
+        }.items():
+            with pytest.raises(ValueError, match=told):
+                export_onnx(run, tmp_path / name)
+        with pytest.raises(ValueError, match="is an exported file already"):
+            export_onnx(run / "Model.ONNX")
+    assert [path.name for path in tmp_path.iterdir()] == ["folder.onnx"]
+
+
+def test_what_killed_exports_left_is_removed_and_nothing_else(tmp_path):
+    write_run(tmp_path / "run", recipe_of("baseline"))
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+    names = [
+        f".M.ONNX.{child}.tmp.onnx",
+        f".M.ONNX.{os.getppid()}.tmp.onnx",
+        f".other.onnx.{child}.tmp.onnx",
+        ".M.ONNX.mine.tmp.onnx",
+    ]
+    for name in names:
+        (tmp_path / name).write_text("left")
+    written = export_onnx(tmp_path / "run", tmp_path / "M.ONNX").path
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*names[1:], "M.ONNX", "run"])
+    assert open_model(written, device="cpu").runtime == "onnx"
+
+
 def test_a_file_that_does_not_say_how_images_are_prepared_is_refused(run, tmp_path):
     stored = onnx.load(run / "model.onnx")
     text = stored.metadata_props[0].value
@@ -136,6 +259,21 @@ def test_a_file_that_does_not_say_how_images_are_prepared_is_refused(run, tmp_pa
         "is damaged": [("crossreid", text[:-3])],
         "another version .'crossreid-onnx-0'": [("crossreid", text.replace("onnx-1", "onnx-0"))],
         "missing: fingerprint": [("crossreid", text.replace("fingerprint", "thumbprint"))],
+        "missing: graph": [("crossreid", text.replace('"graph"', '"digest"'))],
+        "fingerprint is ''": [("crossreid", changed(text, fingerprint=""))],
+        "fingerprint is 'c0de'": [("crossreid", changed(text, fingerprint="c0de"))],
+        "dimension is 'None'": [("crossreid", changed(text, dimension=None))],
+        "dimension is '7.5'": [("crossreid", changed(text, dimension=7.5))],
+        "flip is 'no'": [("crossreid", changed(text, flip="no"))],
+        "preprocessing is": [("crossreid", changed(text, preprocessing=[1]))],
+        "its preprocessing is incomplete .*infinity": [
+            ("crossreid", text.replace('"height": 48', '"height": Infinity'))
+        ],
+        r"images .B, 3, 1000000000, 32., its graph .B, 3, 48, 32.": [
+            ("crossreid", text.replace('"height": 48', '"height": 1000000000'))
+        ],
+        r"embeddings .B, 705., its graph .B, 704.": [("crossreid", changed(text, dimension=705))],
+        "is damaged. Export": [("crossreid", 100_000 * "[")],
         "expected images of RGB": [("crossreid", text.replace("0.485", "0.5"))],
     }
     for told, metadata in changes.items():

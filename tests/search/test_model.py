@@ -12,9 +12,10 @@ from crossreid.data.records import INFRARED, VISIBLE, Record
 from crossreid.data.synthetic import synthesise
 from crossreid.evaluation.embedding import EvaluationOptions, embed, embed_sets
 from crossreid.recipe import make_recipe
+from crossreid.search import model as modelling
 from crossreid.search.export import prepared
 from crossreid.search.fusing import fused
-from crossreid.search.model import Preprocessing, fingerprint_of, open_model, run_folder
+from crossreid.search.model import Preprocessing, fingerprint_of, open_model, run_fingerprint, run_folder
 
 SIZE = {"height": HEIGHT, "width": WIDTH}
 
@@ -98,6 +99,32 @@ def test_the_fingerprint_is_of_what_the_embeddings_are(tmp_path):
             assert recipe.count(before) == 1, before
             (tmp_path / "run" / "recipe.yaml").write_text(recipe.replace(before, after))
             assert (fingerprint(tmp_path / "run") == first) == expected, after
+
+
+def test_a_runs_fingerprint_needs_no_network(tmp_path, monkeypatch):
+    for name, ema in (("plain", False), ("averaged", True)):
+        write_run(tmp_path / "stages" / "teacher", recipe_of())
+        write_run(tmp_path / name, recipe_of(flip=ema), ema=ema)
+        expected = fingerprint(tmp_path / name)
+        with monkeypatch.context() as patched:
+            patched.setattr(modelling, "build_method", None)
+            assert run_fingerprint(tmp_path / name) == run_fingerprint(tmp_path / name, "last") == expected
+    with pytest.raises(ValueError, match="holds no run"):
+        run_fingerprint(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("name", ["gpu9", "meta", "cpu:0x", "cuda:-1", "cuda:x", "", "mps"])
+def test_devices_that_are_none_are_refused_by_name(name, tmp_path):
+    with pytest.raises(ValueError, match=rf"device '{name}': expected cpu, cuda, or a GPU by its number"):
+        open_model(tmp_path, device=name)
+
+
+@pytest.mark.parametrize("name", ["cuda", "cuda:99"])
+def test_gpus_that_are_not_there_are_refused(name, tmp_path):
+    if torch.cuda.is_available() and name == "cuda":
+        pytest.skip("there is one")
+    with pytest.raises(ValueError, match=rf"device '{name}': (there is no GPU|GPUs here are)"):
+        open_model(tmp_path, device=name)
 
 
 def test_the_fingerprint_of_weights_does_not_depend_on_their_order_and_sees_one_bit():

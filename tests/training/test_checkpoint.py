@@ -1,4 +1,7 @@
+import os
 import random
+import re
+import resource
 
 import numpy as np
 import pytest
@@ -53,6 +56,26 @@ def test_a_damaged_file_is_named(tmp_path, keep):
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(CheckpointError, match=r"x\.safetensors is damaged"):
         load_checkpoint(path)
+
+
+def test_a_file_that_may_not_be_read_is_not_called_damaged(tmp_path):
+    path = tmp_path / "x.safetensors"
+    save_checkpoint(path, Checkpoint({"model": {"a": torch.ones(1)}}, {}))
+    load_checkpoint(path)
+    if os.getuid() == 0:  # whom no permission stops; who may open no more files is stopped all the same
+        told = "cannot be read: Too many open files"
+        before = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))
+    else:
+        told = "cannot be read: Permission denied"
+        path.chmod(0)
+    try:
+        with pytest.raises(CheckpointError, match=told) as error:
+            load_checkpoint(path)
+    finally:
+        if os.getuid() == 0:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert not re.search("damaged|Delete", str(error.value))
 
 
 def test_what_is_no_checkpoint_is_refused(tmp_path):

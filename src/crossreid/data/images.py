@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
+import errno
+import io
+import re
+import stat
+import struct
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from crossreid.data.pseudo_infrared import pseudo_infrared
 from crossreid.data.records import DataError, Record
 
-MAX_PIXELS = 64_000_000
+# Pillow's names of what is read; its JPEG also opens what it then calls MPO (several JPEGs in a file, as telephones write).
+# It knows more formats, and runs other programs for some: Ghostscript for EPS.
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM")
+MAX_PIXELS, MAX_BYTES = 64_000_000, 1 << 30
+# A JPEG is decoded anew for each of its scans (progressive ones have about 10), a PNG is read chunk by chunk and a JPEG's
+# header segment by segment: files of a few hundred kB that keep a core busy for minutes are made so.
+MAX_SCANS, MAX_CHUNKS = 100, 50_000
+_PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"
+_MARKER = re.compile(rb"\xff[^\x00\x01\xff\xd0-\xd8]")  # begins a segment, and ends a scan or the image
+# What the system says of a name that leads to no file, and not of a disk, a network or a limit.
+_NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EISDIR, errno.ENAMETOOLONG)
+_TURNED = (5, 6, 7, 8)  # EXIF orientations that swap height and width
 # What Pillow calls images of one 16- or 32-bit channel; their full scale is that of the type, never the file's own range.
 _WIDE = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 
@@ -23,6 +40,17 @@ class ImageTooLarge(DataError):
 
 class NotAnImage(DataError):
     """Bytes that begin like none of the formats that are read."""
+
+
+class CannotBeRead(OSError):
+    """The system does not give a file out: no permission, a failing disk, too many open files. The image is not at fault.
+
+    Not a `DataError`: what leaves bad images out must stop here, or it would leave out a whole disk.
+    """
+
+    def __init__(self, told: str) -> None:
+        # torch hands the error of a loader's process on as its class and the text of a traceback: that ends with ours.
+        super().__init__(told.rpartition(f"{type(self).__name__}: ")[2].rstrip())
 
 
 def load_image(source: Record | Path, *, at_least: tuple[int, int] | None = None) -> np.ndarray:
@@ -38,15 +66,13 @@ def load_image(source: Record | Path, *, at_least: tuple[int, int] | None = None
     Raises:
         DataError: the file is missing, empty, truncated, no image, of more than 64 million pixels, or smaller than the box;
             it is named.
+        CannotBeRead: the system does not give it out.
     """
     path = source.path if isinstance(source, Record) else Path(source)
     box = source.box if isinstance(source, Record) else None
-    try:
-        if path.stat().st_size == 0:
-            raise DataError(f"{path} is empty (0 bytes). Copy it again, or remove it from the data set.")
-        pixels = decode(path, str(path), at_least=None if box else at_least, most=MAX_PIXELS)
-    except FileNotFoundError as error:
-        raise DataError(f"{path} not found. Check the root and the lists of the data set.") from error
+    # Read as a whole first: what is raised from then on is the image's fault.
+    content = io.BytesIO(_content(path))
+    pixels = decode(content, str(path), at_least=None if box else at_least, most=MAX_PIXELS, formats=FORMATS)
     if box is not None:
         check_box(path, box, pixels.shape[1], pixels.shape[0])
         left, top, right, bottom = box
@@ -56,31 +82,58 @@ def load_image(source: Record | Path, *, at_least: tuple[int, int] | None = None
     return pixels
 
 
+def _content(path: Path) -> bytes:
+    """A file's bytes; raises as `load_image`."""
+    try:
+        about = path.stat()
+        regular, size = stat.S_ISREG(about.st_mode), about.st_size
+        content = path.read_bytes() if regular and 0 < size <= MAX_BYTES else b""
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+            raise DataError(f"{path} not found. Check the root and the lists of the data set.") from error
+        if error.errno in _NO_FILE:
+            raise DataError(f"{path} is no file: {error.strerror}. Check the lists of the data set.") from error
+        raise CannotBeRead(
+            f"{path} cannot be read: {error.strerror}. Mend that, and run the same command again."
+        ) from error
+    except ValueError as error:
+        raise DataError(f"{str(path)!r} is no name of a file ({error}). Check the lists of the data set.") from error
+    if not regular:
+        kind = "a folder" if stat.S_ISDIR(about.st_mode) else "a device or a pipe"
+        raise DataError(f"{path} is {kind}, expected an image file. Check the lists of the data set.")
+    if size > MAX_BYTES:
+        raise ImageTooLarge(f"{path} has {size:,} bytes; expected at most {MAX_BYTES:,}. Is it an image?")
+    if not content:
+        raise DataError(f"{path} is empty (0 bytes). Copy it again, or remove it from the data set.")
+    return content
+
+
 def decode(
-    file: Path | BinaryIO,
+    file: BinaryIO,
     name: str,
     *,
     at_least: tuple[int, int] | None = None,
     most: int,
-    formats: tuple[str, ...] | None = None,
+    formats: tuple[str, ...] = FORMATS,
 ) -> np.ndarray:
-    """An open or a named file as `(H, W, 3)` uint8 RGB.
+    """An open file as `(H, W, 3)` uint8 RGB.
 
     Grey is repeated over the channels, 16-bit values keep their upper 8 bits, CMYK is converted, transparency is laid
-    on white, the EXIF orientation is applied, of an animation the first frame is taken.
+    on white (but for a transparent colour of 16 bits a channel, which 8 bits do not tell from others), the EXIF orientation
+    is applied, of an animation the first frame is taken.
 
     Args:
         name: what errors call the file.
-        at_least: (height, width) that suffice of a JPEG.
+        at_least: (height, width) that suffice of an upright JPEG.
         most: pixels; the size is read before anything is decoded.
-        formats: Pillow's names of those that are read; all that it knows by default.
+        formats: Pillow's names of those that are read.
 
     Raises:
-        ImageTooLarge: of more than `most` pixels.
-        NotAnImage: of no format, or none of `formats`.
+        ImageTooLarge: of more than `most` pixels, or more scans, segments or chunks than an image has.
+        NotAnImage: of none of `formats`.
         DataError: truncated or damaged.
-        FileNotFoundError: a path that is not there.
     """
+    _refuse_costly(file, name)
     try:
         with Image.open(file, formats=formats) as image:
             if image.width * image.height > most:
@@ -88,20 +141,69 @@ def decode(
                     f"{name} has {image.width} x {image.height} pixels; expected at most {most:,}. Crop or shrink it first."
                 )
             if at_least is not None and image.format == "JPEG":
-                image.draft(None, (at_least[1], at_least[0]))
+                turned = image.getexif().get(ExifTags.Base.Orientation) in _TURNED
+                height, width = at_least[::-1] if turned else at_least
+                image.draft(None, (width, height))
+            _mend_transparency(image)
             return np.asarray(_as_rgb(ImageOps.exif_transpose(image)))
-    except FileNotFoundError:
+    except DataError:
         raise
     except Image.DecompressionBombError as error:
         raise ImageTooLarge(
             f"{name} has more pixels than any image that is decoded (DecompressionBombError)."
         ) from error
     except UnidentifiedImageError as error:
-        raise NotAnImage(f"{name} is no image that can be decoded (UnidentifiedImageError).") from error
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"{name} cannot be decoded: {error}. It is truncated or damaged; copy it again.") from error
+        raise NotAnImage(f"{name} is no image that can be decoded. Expected one of {', '.join(formats)}.") from error
+    except Exception as error:  # of damaged files Pillow raises what it comes across, MemoryError for a wrong length
+        reason = str(error) or type(error).__name__
+        raise DataError(f"{name} cannot be decoded: {reason}. It is truncated or damaged; copy it again.") from error
+
+
+def _refuse_costly(file: BinaryIO, name: str) -> None:
+    """Raises `ImageTooLarge` for a file that says the same pixels over and over, or nothing many times.
+
+    Before Pillow sees it, which reads all that precedes the pixels when it opens a file.
+    """
+    place = file.tell()
+    content = file.read()
+    file.seek(place)
+    if content.startswith(_PNG):
+        if _chunks(content, MAX_CHUNKS + 1) > MAX_CHUNKS:
+            raise ImageTooLarge(f"{name} has more than {MAX_CHUNKS:,} chunks; write it again as an ordinary PNG.")
+    elif content.startswith(_JPEG):
+        scans = 0
+        for count, kind in enumerate(_segments(content), start=1):
+            scans += kind == 0xDA
+            if scans > MAX_SCANS:
+                raise ImageTooLarge(f"{name} has more than {MAX_SCANS} scans; write it again as an ordinary JPEG.")
+            if count > MAX_CHUNKS:
+                raise ImageTooLarge(
+                    f"{name} has more than {MAX_CHUNKS:,} segments; write it again as an ordinary JPEG."
+                )
+
+
+def _segments(content: bytes) -> Iterator[int]:
+    """The kinds of the segments of a JPEG's first image; what they hold, a preview for example, is passed over.
+
+    What lies between them is passed over as decoders do it, and so are a scan's pixels, in which 0xFF is followed by 0 or a
+    restart.
+    """
+    place = len(_JPEG)
+    while (found := _MARKER.search(content, place)) is not None:
+        kind, place = content[found.end() - 1], found.end()
+        if kind == 0xD9:  # end of image
+            return
+        yield kind
+        place += int.from_bytes(content[place : place + 2], "big")
+
+
+def _chunks(content: bytes, most: int) -> int:
+    """Chunks of a PNG, counted up to `most`."""
+    place, count = len(_PNG), 0
+    while place + 8 <= len(content) and count < most:
+        place += 12 + struct.unpack_from(">I", content, place)[0]
+        count += 1
+    return count
 
 
 def check_box(path: Path, box: tuple[int, int, int, int], width: int, height: int) -> None:
@@ -114,13 +216,27 @@ def check_box(path: Path, box: tuple[int, int, int, int], width: int, height: in
         )
 
 
+def _mend_transparency(image: ImageFile.ImageFile) -> None:
+    """A PNG's transparent colour as Pillow's pixels say it: it scales grey of 2 and 4 bits, and cuts 16 bits to 8."""
+    if image.format != "PNG" or "transparency" not in image.info or not image.tile:
+        return
+    raw = image.tile[0].args
+    if raw in ("L;2", "L;4"):
+        image.info["transparency"] *= 255 // (2 ** int(raw[-1]) - 1)
+    elif raw == "RGB;16B":
+        del image.info["transparency"]
+
+
 def _as_rgb(image: Image.Image) -> Image.Image:
     if image.mode in _WIDE:
         values = np.asarray(image)
-        return Image.fromarray((np.clip(values, 0, 65535) >> 8).astype(np.uint8)).convert("RGB")
+        grey = (np.clip(values, 0, 65535) >> 8).astype(np.uint8)
+        if "transparency" in image.info:
+            grey[values == image.info["transparency"]] = 255
+        return Image.fromarray(grey).convert("RGB")
     if image.mode == "F":
         raise ValueError("floating-point pixels have no defined range; expected 8 or 16 bits a channel")
-    if image.mode in ("RGBA", "LA", "PA") or (image.mode == "P" and "transparency" in image.info):
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
     return image.convert("RGB")

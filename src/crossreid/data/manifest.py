@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -28,6 +31,7 @@ SPLITS = {
     "gallery": "gallery",
 }
 LEFT_OUT = {"same identity and camera": "cross-modal", "same camera": "cross-camera"}
+MOST = 2**63 - 1  # what a camera's number can be: tables and tensors keep it in 64 bits
 COLUMNS = ("path", "identity", "camera", "modality", "tracklet", "split", "time")
 _MODALITIES = {"visible": Modality.VISIBLE, "rgb": Modality.VISIBLE, "vis": Modality.VISIBLE, "infrared": Modality.INFRARED,
                "ir": Modality.INFRARED, "nir": Modality.INFRARED, "thermal": Modality.INFRARED}  # fmt: skip
@@ -57,7 +61,7 @@ def parse(
             cameras that stand for sightings.
 
     Raises:
-        DataError: what is wrong, with the line's number: a missing column, an unknown value, a path listed twice, an
+        DataError: what is wrong, with the line's number: a missing column, an unknown value, a picture listed twice, an
             identity in training and in test, nothing to train on or nothing to search.
     """
     path = Path(root)
@@ -98,7 +102,7 @@ def parse(
 def read_rows(path: Path, *, anonymous: bool = False) -> list[tuple[Record, str]]:
     """The (record, split) of each line; split is '' where not given. Commas, semicolons and tabs separate, a BOM is passed over.
 
-    With `anonymous` identities may be missing; they are '' then.
+    With `anonymous` identities may be missing; they are '' then. Raises `DataError` as `parse`.
     """
     if not path.is_file():
         raise DataError(
@@ -110,39 +114,37 @@ def read_rows(path: Path, *, anonymous: bool = False) -> list[tuple[Record, str]
         raise DataError(f"{path} is not UTF-8 (byte {error.start}). Save it as UTF-8.") from error
     first = text.split("\n", 1)[0]
     separator = max(",;\t", key=first.count)
-    reader = csv.DictReader(io.StringIO(text), delimiter=separator, skipinitialspace=True)
-    columns = [column.strip() for column in reader.fieldnames or []]
-    reader.fieldnames = columns
-    needed = ("path",) if anonymous else ("path", "identity")
-    missing = [column for column in needed if column not in columns]
-    if missing:
-        raise DataError(
-            f"{path}, line 1: column {missing[0]!r} is missing. Expected path,identity and any of {', '.join(COLUMNS[2:])}."
-        )
+    reader = csv.DictReader(io.StringIO(text), delimiter=separator, skipinitialspace=True, strict=True)
     rows: list[tuple[Record, str]] = []
-    seen: dict[Path, int] = {}
-    for row in reader:
-        where = f"{path}, line {reader.line_num}"
+    seen: dict[tuple[str, str], int] = {}
+    real = cache(os.path.realpath)  # of folders, which are few; the same one may be spelled in several ways
+    needed = ("path",) if anonymous else ("path", "identity")
+    for line, row in _lines(reader, path, needed):
+        where = f"{path}, line {line}"
         values = {column: (row.get(column) or "").strip() for column in COLUMNS}
         if not all(values[column] for column in needed):
             raise DataError(f"{where}: {' and '.join(needed)} must not be empty.")
-        camera, modality, split = (
-            values["camera"] or "0",
-            values["modality"].lower() or "visible",
-            values["split"].lower(),
-        )
-        if not camera.isdecimal():
-            raise DataError(f"{where}: camera is {camera!r}, expected a whole number, or nothing where it is unknown.")
+        for column, value in values.items():
+            if any(character in value for character in "\n\r\0"):
+                raise DataError(
+                    f"{where}: {column} holds a line break or a NUL ({value[:40]!r}...). Is a quotation mark not closed?"
+                )
+        if any(row.get(None, ())):
+            raise DataError(
+                f"{where}: more values than the first line has columns. Put a value that holds {separator!r} in quotation marks."
+            )
+        modality, split = values["modality"].lower() or "visible", values["split"].lower()
         if modality not in _MODALITIES:
             raise DataError(f"{where}: modality is {modality!r}, expected visible or infrared.")
         if split and split not in SPLITS:
             raise DataError(f"{where}: split is {split!r}, expected one of {', '.join(SPLITS)}.")
         image = path.parent / values["path"]
-        if image in seen:
-            raise DataError(f"{where}: {values['path']} is listed in line {seen[image]} already.")
-        seen[image] = reader.line_num
+        place = real(image.parent), image.name
+        if place in seen:
+            raise DataError(f"{where}: {values['path']} is listed in line {seen[place]} already.")
+        seen[place] = line
         record = Record(
-            image, values["identity"], int(camera), _MODALITIES[modality], values["tracklet"] or None,
+            image, values["identity"], _camera(values["camera"], where), _MODALITIES[modality], values["tracklet"] or None,
             time=_seconds(values["time"], where),
         )  # fmt: skip
         rows.append((record, SPLITS.get(split, "")))
@@ -151,13 +153,46 @@ def read_rows(path: Path, *, anonymous: bool = False) -> list[tuple[Record, str]
     return rows
 
 
+def _lines(reader: csv.DictReader[str], path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[Any, Any]]]:
+    """(number of its last line, values by column) of each row; raises `DataError` for what is no CSV, and for its columns."""
+    try:
+        columns = [column.strip() for column in reader.fieldnames or []]
+        reader.fieldnames = columns
+        for column in COLUMNS:
+            if column in needed and column not in columns:
+                raise DataError(
+                    f"{path}, line 1: column {column!r} is missing. Expected path,identity and any of {', '.join(COLUMNS[2:])}."
+                )
+            if columns.count(column) > 1:
+                raise DataError(
+                    f"{path}, line 1: column {column!r} is there {columns.count(column)} times, expected once."
+                )
+        for row in reader:
+            yield reader.line_num, row
+    except csv.Error as error:
+        raise DataError(
+            f"{path}, line {reader.line_num + 1}: the row that begins there is no CSV ({error}). Is a quotation mark not closed?"
+        ) from error
+
+
+def _camera(text: str, where: str) -> int:
+    digits = text.lstrip("0") or "0"
+    if (text and not text.isdecimal()) or len(digits) > 19 or int(digits) > MOST:
+        raise DataError(
+            f"{where}: camera is {text[:40]!r}, expected a whole number up to {MOST}, or nothing where it is unknown."
+        )
+    return int(digits)
+
+
 def _seconds(text: str, where: str) -> float | None:
     """Seconds since 1970 UTC of ISO 8601 text, UTC where it names no zone; None of ''."""
     if not text:
         return None
     try:
-        return iso_seconds(text)
-    except ValueError as error:
+        seconds = iso_seconds(text)
+        datetime.fromtimestamp(seconds, UTC)  # of the calendar's first and last hours, a zone's may lie beyond it
+        return seconds
+    except (ValueError, OverflowError) as error:
         raise DataError(f"{where}: time is {text!r}, expected ISO 8601, for example 2026-11-21T08:30:00Z.") from error
 
 

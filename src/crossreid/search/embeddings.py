@@ -25,6 +25,7 @@ from crossreid.data.records import DataError, Modality, Record
 from crossreid.search.locking import fsync_folder
 
 EMBEDDINGS, RECORDS, BAD_IMAGES = "embeddings.safetensors", "records.parquet", "bad_images.csv"
+AGAIN = f"Move {EMBEDDINGS} and {RECORDS} away and embed again."
 FORMAT = "crossreid-embeddings-1"
 _MODALITIES = {modality.name.lower(): int(modality) for modality in Modality}
 SCHEMA = pa.schema(
@@ -76,33 +77,31 @@ def read_embeddings(folder: Path) -> Embeddings:
     """
     folder = Path(folder)
     about = read_about(folder)
+    content = _records_content(folder, about)
     try:
         with safe_open(folder / EMBEDDINGS, framework="np") as stored:
             rows = stored.get_tensor("embeddings")
-        content = (folder / RECORDS).read_bytes()
         table = parquet.read_table(pa.BufferReader(content))
-    except (SafetensorError, OSError, pa.ArrowException) as error:
-        raise DataError(f"{folder}: {error}. Expected {EMBEDDINGS} and {RECORDS}; embed again.") from error
-    if hashlib.sha256(content).hexdigest() != about.get("records"):
-        raise DataError(f"{folder}: {RECORDS} is not the one that {EMBEDDINGS} was written with. Embed again.")
+    except (SafetensorError, pa.ArrowException) as error:
+        raise DataError(f"{folder}: {error}. Expected {EMBEDDINGS} and {RECORDS}. {AGAIN}") from error
     if not about.get("model"):
-        raise DataError(f"{folder / EMBEDDINGS}: expected the fingerprint of the model in its metadata. Embed again.")
+        raise DataError(f"{folder / EMBEDDINGS}: expected the fingerprint of the model in its metadata. {AGAIN}")
     if table.schema != SCHEMA:
         pairs = zip_longest(SCHEMA, table.schema, fillvalue="no more columns")
         expected, found = next(pair for pair in pairs if pair[0] != pair[1])
-        raise DataError(f"{folder / RECORDS}: expected {expected}, found {found}. Embed again.")
+        raise DataError(f"{folder / RECORDS}: expected {expected}, found {found}. {AGAIN}")
     if rows.dtype != np.float32 or rows.ndim != 2 or len(rows) != table.num_rows:
         raise DataError(
             f"{folder}: expected float32 rows, one for each of {table.num_rows} records; found {rows.dtype} {rows.shape}."
         )
     if not np.isfinite(rows).all():
-        raise DataError(f"{folder / EMBEDDINGS} holds values that are not finite. Embed again.")
+        raise DataError(f"{folder / EMBEDDINGS} holds values that are not finite. {AGAIN}")
     columns = {name: table[name].to_pylist() for name in ("path", "identity", "modality", "tracklet", "time", "box")}
     for row, (modality, box) in enumerate(zip(columns["modality"], columns["box"], strict=True)):
         if modality not in _MODALITIES or (box is not None and (len(box) != 4 or None in box)):
             raise DataError(
                 f"{folder / RECORDS}, row {row}: expected a modality of {', '.join(_MODALITIES)} and a box of four numbers or "
-                f"none, found {modality!r} and {box}. Embed again."
+                f"none, found {modality!r} and {box}. {AGAIN}"
             )
     times = [np.nan if time is None else time.timestamp() for time in columns["time"]]
     return Embeddings(
@@ -120,6 +119,36 @@ def read_embeddings(folder: Path) -> Embeddings:
     )
 
 
+def check_folder(folder: Path) -> dict[str, str]:
+    """The metadata of a folder's embeddings, after both files were found to be there and of one another; no row is read.
+
+    Raises:
+        DataError: a file is missing, damaged, or not of the same writing as the other; it is named.
+    """
+    about = read_about(folder)
+    content = _records_content(folder, about)
+    try:
+        with safe_open(folder / EMBEDDINGS, framework="np") as stored:
+            shape = stored.get_slice("embeddings").get_shape()
+        counts = {int(about["rows"]), shape[0], parquet.read_metadata(pa.BufferReader(content)).num_rows}
+        if len(shape) != 2 or len(counts) != 1 or int(about["bad"]) < 0:
+            raise ValueError(f"found rows {shape}, and {counts} of them")
+    except (SafetensorError, pa.ArrowException, KeyError, IndexError, ValueError) as error:
+        raise DataError(f"{folder}: {EMBEDDINGS} is not as it was written ({error}). {AGAIN}") from error
+    return about
+
+
+def _records_content(folder: Path, about: Mapping[str, str]) -> bytes:
+    """The bytes of records.parquet, which the embeddings' metadata vouch for."""
+    path = folder / RECORDS
+    if not path.is_file():
+        raise DataError(f"{path} not found. {EMBEDDINGS} does without it not say what its rows are of. {AGAIN}")
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != about.get("records"):
+        raise DataError(f"{folder}: {RECORDS} is not the one that {EMBEDDINGS} was written with. {AGAIN}")
+    return content
+
+
 def read_about(folder: Path) -> dict[str, str]:
     """The metadata of a folder's embeddings.
 
@@ -129,13 +158,16 @@ def read_about(folder: Path) -> dict[str, str]:
     path = folder / EMBEDDINGS
     if not path.is_file():
         raise DataError(f"{path} not found. Expected a folder that `crossreid embed` wrote and finished.")
+    path.open("rb").close()  # safe_open says "no such file" of one that may not be read
     try:
         with safe_open(path, framework="np") as stored:
             about = stored.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise DataError(f"{path} is damaged ({error}). Embed again.") from error
+    except SafetensorError as error:
+        raise DataError(f"{path} is damaged ({error}). {AGAIN}") from error
     if about.get("format") != FORMAT:
-        raise DataError(f"{path} was not written by `crossreid embed` (format {about.get('format')!r}).")
+        raise DataError(
+            f"{path} was not written by `crossreid embed` (format {about.get('format')!r}). Name another folder, or move it away."
+        )
     return dict(about)
 
 

@@ -29,8 +29,9 @@ import crossreid
 from crossreid.data.images import load_image
 from crossreid.data.records import Modality, Record
 from crossreid.data.synthetic import synthesise
-from crossreid.search.model import SearchModel, TorchModel, open_model
-from crossreid.search.onnx_model import FORMAT, KEY, OnnxModel
+from crossreid.search.locking import fsync_folder
+from crossreid.search.model import SearchModel, TorchModel, is_exported, open_model
+from crossreid.search.onnx_model import FORMAT, INPUTS, KEY, OUTPUTS, OnnxModel, graph_digest
 from crossreid.search.sources import source_records
 
 OPSET = 18
@@ -55,22 +56,26 @@ def export_onnx(
 
     Inputs `images (B, 3, H, W)` float32, prepared as the metadata says, and `modalities (B,)` int64; outputs `embeddings
     (B, D)`, L2-normalised, with the mirror image's where the recipe's evaluation says so, and `features (B, D)`, what is
-    averaged over a tracklet. The metadata's entry `crossreid` is JSON: format, fingerprint, method, dimension, flip, preprocessing.
+    averaged over a tracklet. The metadata's entry `crossreid` is JSON: format, fingerprint, method, dimension, flip, preprocessing,
+    and graph, the SHA-256 of all else in the file.
 
     Raises:
         ValueError: a layer that ONNX has no words for, an output that differs from torch's by more than `tolerance` (no file
-            is written), or the extra `export` is not installed.
+            is written), an `out` that does not end in .onnx or is a folder, or the extra `export` is not installed.
     """
     _require_onnx()
-    if Path(run).suffix == ".onnx":
+    if is_exported(Path(run)):
         raise ValueError(f"{run} is an exported file already. Expected the folder of a run.")
+    if out is not None:
+        _refuse_name(Path(out))
     # Not fused: what it is compared with is the network as it was trained.
     model = open_model(run, checkpoint=checkpoint, device="cpu", fuse=False)
     assert isinstance(model, TorchModel)
     out = Path(out) if out is not None else model.source / "model.onnx"
+    _refuse_name(out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    # The suffix says to `open_model` what it is.
-    temporary = out.with_name(f".{out.stem}.{os.getpid()}.tmp.onnx")
+    _remove_leftovers(out)
+    temporary = _temporary(out, os.getpid())
     try:
         _write(model, temporary)
         images, modalities = sample_images(model)
@@ -83,9 +88,43 @@ def export_onnx(
         with open(temporary, "rb") as written:
             os.fsync(written.fileno())
         os.replace(temporary, out)
+        fsync_folder(out.parent)
     finally:
         temporary.unlink(missing_ok=True)
     return Exported(out, model.dimension, difference, len(images))
+
+
+def _refuse_name(out: Path) -> None:
+    """Raises `ValueError` for a file that could not be opened under its name, or one that cannot be written."""
+    if out.is_dir():
+        raise ValueError(f"{out} is a folder. Expected the name of a file, {out / 'model.onnx'} for example.")
+    if not is_exported(out):
+        raise ValueError(
+            f"{out} does not end in .onnx, by which an exported file is told from a run. Expected {out.name}.onnx, for example."
+        )
+
+
+def _temporary(out: Path, process: int | str) -> Path:
+    return out.with_name(f".{out.name}.{process}.tmp.onnx")
+
+
+def _remove_leftovers(out: Path) -> None:
+    """Remove what exports to this name left that were killed: files of processes that are gone."""
+    before, after = _temporary(out, "|").name.split("|")
+    for path in out.parent.iterdir():
+        number = path.name.removeprefix(before).removesuffix(after)
+        if path.name == f"{before}{number}{after}" and number.isdecimal() and not _runs(int(number)):
+            path.unlink(missing_ok=True)
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return True
 
 
 def sample_images(model: SearchModel) -> tuple[Tensor, Tensor]:
@@ -177,6 +216,8 @@ def _write(model: TorchModel, path: Path) -> None:
     if len(written.graph.input) == 1:  # the exporter drops what nothing is computed from; callers give it all the same
         unused = onnx.helper.make_tensor_value_info("modalities", onnx.TensorProto.INT64, ["batch"])
         written.graph.input.append(unused)
+    onnx.checker.check_model(written)
+    graph = written.SerializeToString()
     facts = {
         "format": FORMAT,
         "fingerprint": model.fingerprint,
@@ -185,19 +226,21 @@ def _write(model: TorchModel, path: Path) -> None:
         "flip": model.flip,
         "preprocessing": seen.to_json(),
         "version": crossreid.__version__,
+        "graph": graph_digest(graph),
     }
-    onnx.helper.set_model_props(written, {KEY: json.dumps(facts, sort_keys=True)})
-    onnx.checker.check_model(written)
-    onnx.save(written, str(path))
+    metadata = onnx.ModelProto()
+    onnx.helper.set_model_props(metadata, {KEY: json.dumps(facts, sort_keys=True)})
+    # Two messages one after the other are one with the fields of both; so the graph's bytes stay those of the digest.
+    path.write_bytes(graph + metadata.SerializeToString())
 
 
 def _arguments(images: Tensor, modalities: Tensor, path: Path) -> dict[str, Any]:
-    names = ["images", "modalities", "embeddings", "features"]
+    names = [*INPUTS, *OUTPUTS]
     return {
         "args": (images, modalities),
         "f": str(path),
-        "input_names": names[:2],
-        "output_names": names[2:],
+        "input_names": [*INPUTS],
+        "output_names": [*OUTPUTS],
         "dynamic_axes": {name: {0: "batch"} for name in names},
         "opset_version": OPSET,
         "dynamo": False,  # the newer exporter refuses masks of sizes that depend on the data

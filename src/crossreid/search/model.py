@@ -23,7 +23,7 @@ from crossreid.data.transforms import MEAN, STD, EvalTransform, Interpolation
 from crossreid.evaluation.embedding import embeddings_of, features_of_images
 from crossreid.methods import AnyOptions, build_method, without_download
 from crossreid.methods.method import Method
-from crossreid.recipe import load_recipe
+from crossreid.recipe import Recipe, load_recipe
 from crossreid.runs import checkpoint_of, sorted_trials
 from crossreid.search.fusing import fused
 from crossreid.stages import stage_runs
@@ -66,7 +66,7 @@ class Preprocessing:
                 int(given["height"]), int(given["width"]), given["interpolation"],
                 tuple(given["mean"]), tuple(given["std"]), given["colours"],
             )  # fmt: skip
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"{where}: its preprocessing is incomplete ({error!r}). Export it again.") from error
         ours = cls(read.height, read.width, read.interpolation)
         if read != ours or read.interpolation not in get_args(Interpolation) or min(read.height, read.width) < 1:
@@ -182,41 +182,87 @@ def open_model(
 
     Args:
         checkpoint: of a run, `best` or `last`.
-        device: `cpu` or `cuda`; by default a GPU where there is one.
+        device: `cpu`, `cuda`, or one GPU of several, `cuda:1`; by default a GPU where there is one.
         fuse: fold batch norms into the convolutions before them, which is faster and changes no more than rounding; a
             network for analyses is better opened without.
 
     Raises:
         ValueError: what is at `path` is no model, or one that does not fit its recipe.
     """
-    path = Path(path)
-    if device is not None and torch.device(device).type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device {device!r}: there is no GPU that this PyTorch can use; choose cpu.")
-    where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    if path.suffix == ".onnx":
+    path, where = Path(path), device_of(device)
+    if is_exported(path):
         from crossreid.search.onnx_model import OnnxModel
 
         return OnnxModel(path, where).with_precision(precision)
+    run = _read_run(path, checkpoint)
+    network = build_for(without_download(run.recipe.method), run.weights, run.file)
+    network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    seen = run.preprocessing
+    if fuse:
+        network = fused(network, seen.height, seen.width)
+    name, flip = run.recipe.method.name, run.recipe.evaluation.flip
+    return TorchModel(run.folder, network, name, seen, run.fingerprint, flip, where).with_precision(precision)
+
+
+def is_exported(path: Path) -> bool:
+    """Whether a path is that of an exported file, by its name, and not of a run."""
+    return path.suffix.lower() == ".onnx"
+
+
+def device_of(name: str | None) -> torch.device:
+    """`cpu`, `cuda`, `cuda:1`, or by default a GPU where there is one.
+
+    Raises:
+        ValueError: another kind of device, or a GPU that is not there.
+    """
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    kind, colon, number = name.partition(":")
+    if (kind == "cpu" and not colon) or (kind == "cuda" and (not colon or (number.isdecimal() and len(number) < 5))):
+        if kind == "cuda" and not torch.cuda.is_available():
+            raise ValueError(f"device {name!r}: there is no GPU that this PyTorch can use; choose cpu.")
+        if colon and int(number) >= torch.cuda.device_count():
+            raise ValueError(f"device {name!r}: GPUs here are cuda:0 to cuda:{torch.cuda.device_count() - 1}.")
+        return torch.device(name)
+    raise ValueError(f"device {name!r}: expected cpu, cuda, or a GPU by its number, cuda:1 for example.")
+
+
+def run_fingerprint(path: Path, checkpoint: str = "best") -> str:
+    """The fingerprint that `open_model` gives to a run, from its recipe and its checkpoint alone. Raises as it does."""
+    return _read_run(path, checkpoint).fingerprint
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What a run's folder says of its model: the file of its checkpoint and the weights that count there."""
+
+    folder: Path
+    file: Path
+    recipe: Recipe
+    weights: Mapping[str, Tensor]
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        data = self.recipe.data
+        return Preprocessing(data.height, data.width, data.interpolation)
+
+    @property
+    def fingerprint(self) -> str:
+        facts = {
+            "method": _as_written(self.folder)["method"],
+            "preprocessing": self.preprocessing.to_json(),
+            "flip": self.recipe.evaluation.flip,
+        }
+        return fingerprint_of(self.weights, facts)
+
+
+def _read_run(path: Path, checkpoint: str) -> _Run:
     folder = run_folder(path)
     file = checkpoint_of(folder, checkpoint)
     recipe = load_recipe(folder / "recipe.yaml")
     stored = load_checkpoint(file)
     require(file, stored, kinds=("model",), facts=())
-    weights = stored.tensors.get("ema") or stored.tensors["model"]
-    network = build_for(without_download(recipe.method), weights, file)
-    data = recipe.data
-    preprocessing = Preprocessing(data.height, data.width, data.interpolation)
-    flip = recipe.evaluation.flip
-    facts = {
-        "method": _as_written(folder)["method"],
-        "preprocessing": preprocessing.to_json(),
-        "flip": flip,
-    }
-    network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if fuse:
-        network = fused(network, data.height, data.width)
-    model = TorchModel(folder, network, recipe.method.name, preprocessing, fingerprint_of(weights, facts), flip, where)
-    return model.with_precision(precision)
+    return _Run(folder, file, recipe, stored.tensors.get("ema") or stored.tensors["model"])
 
 
 def run_folder(path: Path) -> Path:

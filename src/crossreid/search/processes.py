@@ -78,7 +78,7 @@ def _take(lock: TextIO, parts: Path) -> None:
     try:
         # Not flock, which loader processes would inherit and, for seconds, survive a killed parent with.
         fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
+    except (BlockingIOError, PermissionError) as error:  # what else the system says is not that another holds it
         lock.seek(0)
         raise DataError(
             f"{parts.parent}: process {lock.read().strip() or 'of another job'} is embedding into it. Wait for it to end, "

@@ -58,19 +58,24 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint onto the CPU.
 
     Raises:
-        CheckpointError: no such file, no safetensors file, or one that is no checkpoint.
+        CheckpointError: no such file, one that the system does not give out, no safetensors file, or one that is no checkpoint.
     """
     if not path.is_file():
         raise CheckpointError(f"checkpoint {path} not found. Expected a file that `crossreid train` wrote.")
     tensors: dict[str, dict[str, Tensor]] = {}
     try:
+        path.open("rb").close()  # safe_open says "no such file" of one that may not be read
         with safe_open(path, framework="pt") as stored:
             metadata = stored.metadata() or {}
             for key in stored.keys():  # noqa: SIM118  (not a dict)
                 kind, _, name = key.partition("/")
                 tensors.setdefault(kind, {})[name] = stored.get_tensor(key)
-    except (SafetensorError, OSError) as error:
+    except SafetensorError as error:
         raise CheckpointError(f"checkpoint {path} is damaged ({error}). Delete it, or restore a copy.") from error
+    except OSError as error:
+        raise CheckpointError(
+            f"checkpoint {path} cannot be read: {error.strerror or error}. It may be whole: look at its permissions and disk."
+        ) from error
     if metadata.get("format") != FORMAT:
         raise CheckpointError(f"{path} is no checkpoint of this program: format {metadata.get('format')!r}.")
     try:
