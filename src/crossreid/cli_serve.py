@@ -31,11 +31,11 @@ def serve(
     retain_days: Annotated[
         float | None, typer.Option(help="Delete entries taken or added longer ago; by default none are.")
     ] = None,
-    retain_audit_days: Annotated[int, typer.Option(min=1, help="Delete older days of the audit log.")] = 90,
+    retain_audit_days: Annotated[int, typer.Option(min=1, max=36_500, help="Delete older days of the audit log.")] = 90,
     runtime: Annotated[str | None, typer.Option(help="torch, or onnx: RUN/model.onnx.")] = None,
     checkpoint: Annotated[str, typer.Option(help="best or last.")] = "best",
     precision: Annotated[str, typer.Option(help="float32 (the reference) or bf16.")] = "float32",
-    device: Annotated[str | None, typer.Option(help="cpu or cuda; a GPU where there is one.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; a GPU where there is one.")] = None,
     rate: Annotated[float, typer.Option(min=0, help="Searches a second of a key, reads ten times that; 0: any.")] = 20,
     batch: Annotated[int, typer.Option(min=1, help="Images of a forward pass, of whatever requests.")] = 32,
     max_bytes: Annotated[int, typer.Option(min=1000, help="Of a request.")] = 16_000_000,

@@ -1,6 +1,7 @@
 """The service as it runs: a small model, a gallery of rendered people, uvicorn on a port of its own in a thread."""
 
 import json
+import socket
 import threading
 import time
 from contextlib import contextmanager
@@ -77,6 +78,20 @@ def served(place, state, *, keys=None, model=None, explain=True, **settings):
             yield Served(url, service, place)
     finally:
         service.close()
+
+
+def connected(running):
+    """A bare connection to a service, for what no client would send."""
+    host, port = running.url.removeprefix("http://").split(":")
+    return socket.create_connection((host, int(port)), timeout=10)
+
+
+def within(condition, seconds=10):
+    """Whether a condition comes true before that."""
+    deadline = time.monotonic() + seconds
+    while not (met := condition()) and time.monotonic() < deadline:
+        time.sleep(0.005)
+    return met
 
 
 @contextmanager

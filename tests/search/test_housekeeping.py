@@ -54,7 +54,7 @@ def test_without_a_retention_nothing_goes(gallery, tmp_path):
 
 def test_what_is_over_is_out_of_the_files_and_so_is_its_image(gallery, tmp_path):
     now = time.time()
-    kept = Kept(tmp_path / "images.sqlite")
+    kept = Kept(tmp_path / "images.sqlite", gallery.uuid)
     gallery.add([entry("e5c0-over", time=now - 9 * DAY, source="s77-over"), entry("stays", time=now)])
     kept.put([("e5c0-over", b"jpeg-4f1d" * 500), ("stays", b"jpeg-77"), ("e5c0-orphan", b"jpeg-4f1d" * 500)])
     marks = ("e5c0-over", "s77-over", "jpeg-4f1d", "e5c0-orphan")
@@ -63,6 +63,52 @@ def test_what_is_over_is_out_of_the_files_and_so_is_its_image(gallery, tmp_path)
     assert list(kept.ids()) == [["stays"]]
     assert [mark for mark in marks if holding(tmp_path, mark)] == []
     assert kept.get("stays") == b"jpeg-77"
+    kept.close()
+
+
+def test_what_fails_does_not_keep_the_rest_from_being_deleted(gallery, tmp_path, monkeypatch):
+    now = time.time()
+    kept = Kept(tmp_path / "images.sqlite", gallery.uuid)
+    gallery.add([entry("e5c0-over", time=now - 9 * DAY)])
+    kept.put([("e5c0-over", b"jpeg-4f1d" * 500)])
+    work = housekeeping(gallery, tmp_path, kept=kept, retain_days=7)
+    monkeypatch.setattr(work.audit, "forget", lambda _: (_ for _ in ()).throw(OverflowError("date value out of range")))
+    with pytest.raises(ExceptionGroup) as told:
+        work.round(now)
+    assert [type(error) for error in told.value.exceptions] == [OverflowError]
+    assert holding(tmp_path, "e5c0-over") == holding(tmp_path, "jpeg-4f1d") == []
+    kept.close()
+
+
+def test_traces_of_images_go_though_the_entries_went_while_no_service_ran(gallery, tmp_path):
+    kept = Kept(tmp_path / "images.sqlite", gallery.uuid)
+    gallery.add([entry("gone")])
+    kept.put([("gone", b"jpeg-4f1d" * 500)])
+    kept.close()
+    gallery.delete(["gone"])
+    gallery.compact()
+    kept = Kept(tmp_path / "images.sqlite", gallery.uuid)
+    work = housekeeping(gallery, tmp_path, kept=kept)
+    work.round()
+    assert holding(tmp_path, "jpeg-4f1d") == []
+    assert not kept.traces
+    kept.close()
+
+
+def test_of_milvus_too_what_was_deleted_is_removed_from_the_files_unasked(tmp_path):
+    now = time.time()
+    kept = Kept(tmp_path / "images.sqlite", "of-milvus")
+    with open_gallery(str(tmp_path / "lite.db"), model="m", dimension=4) as gallery:
+        gallery.add([entry("e5c0-over", time=now - 9 * DAY), entry("stays", time=now)])
+        kept.put([("e5c0-over", b"jpeg-4f1d" * 500)])
+        work = housekeeping(gallery, tmp_path, kept=kept, retain_days=7)
+        work.round(now)
+        assert [found is None for found in gallery.get(["e5c0-over", "stays"])] == [True, False]
+        compacted = work._compacted
+        for later in (1, 2):  # nothing was deleted since, so that nothing is rewritten
+            work.round(now + later * 4000)
+        assert work._compacted == compacted == now
+    assert holding(tmp_path, "jpeg-4f1d") == holding(tmp_path, "e5c0-over") == []
     kept.close()
 
 

@@ -2,6 +2,8 @@ import json
 import os
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -34,7 +36,10 @@ def test_roles_are_what_they_say_and_admin_is_all():
 
 def test_a_key_ends_when_it_expires(tmp_path):
     path = tmp_path / "keys.json"
-    over, current = add_key(path, "over", ["search"], days=-0.001), add_key(path, "current", ["search"], days=1)
+    over, current = add_key(path, "over", ["search"], days=0.001), add_key(path, "current", ["search"], days=1)
+    held = json.loads(path.read_text(encoding="utf-8"))
+    held["keys"][0]["expires"] = (datetime.now(UTC) - timedelta(seconds=1)).isoformat()
+    path.write_text(json.dumps(held), encoding="utf-8")
     keys = Keys(path)
     assert keys.find(over) is None
     assert keys.find(current).name == "current"
@@ -75,7 +80,9 @@ def test_wrong_names_and_roles_change_nothing(tmp_path, name, roles, message):
 
 
 @pytest.mark.parametrize(
-    "content", ["", "[]", "{}", '{"keys": [{}]}', '{"keys": [{"name": "a", "roles": ["search"], "sha256": "00", "created": ""}]}']
+    "content",
+    ["", "[]", "{}", '{"keys": [{}]}', '{"keys": [{"name": "a", "roles": ["search"], "sha256": "00", "created": ""}]}',
+     '{"keys": [{"name": 5, "roles": ["search"], "sha256": "", "created": ""}]}', "[" * 100_000],
 )  # fmt: skip
 def test_another_file_is_named(tmp_path, content):
     path = tmp_path / "keys.json"
@@ -89,6 +96,41 @@ def test_another_file_is_named(tmp_path, content):
         Keys(path)
     with pytest.raises(ValueError, match="no key 'x'"):
         remove_key(path, "x")
+
+
+@pytest.mark.parametrize("days", [0, -1, 36_501, 1e12, float("nan")])
+def test_an_end_that_cannot_be_is_refused(tmp_path, days):
+    with pytest.raises(ValueError, match="at most 36500"):
+        add_key(tmp_path / "keys.json", "desk", ["search"], days=days)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_file_that_could_not_be_read_is_read_the_next_time_though_it_has_not_changed(tmp_path, monkeypatch, caplog):
+    path = tmp_path / "keys.json"
+    text = add_key(path, "desk", ["search"])
+    keys = Keys(path)
+    add_key(path, "door", ["search"])
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            type(path), "read_text", lambda *_, **__: (_ for _ in ()).throw(OSError(24, "Too many open files"))
+        )
+        assert keys.find(text) is None
+        assert keys.find(text) is None
+    assert caplog.text.count("nobody is served from now on") == 1
+    assert keys.find(text).name == "desk"
+
+
+def test_keys_that_several_add_and_remove_at_once_are_all_kept(tmp_path):
+    path = tmp_path / "keys.json"
+    add_key(path, "gone", ["search"])
+    with ThreadPoolExecutor(9) as threads:
+        made = [threads.submit(add_key, path, f"key {number}", ["search"]) for number in range(24)]
+        threads.submit(remove_key, path, "gone").result()
+        texts = [each.result() for each in made]
+    keys = Keys(path)
+    assert [keys.find(text).name for text in texts] == [f"key {number}" for number in range(24)]
+    assert len(read_keys(path)) == 24
+    assert os.listdir(tmp_path) == ["keys.json"]
 
 
 def test_keys_are_found_while_the_file_changes(tmp_path):

@@ -2,16 +2,19 @@
 
 import hashlib
 import io
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlencode
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from served import make_place, served
+from served import connected, make_place, served, within
 
 from crossreid.data.images import load_image
 from crossreid.search import Filter, open_gallery, open_model
+from crossreid.search.errors import GalleryFault
 from crossreid.search.export import export_onnx
 from crossreid.search.service.keys import add_key, remove_key
 from crossreid.search.service.running import open_for_service
@@ -76,7 +79,8 @@ def test_several_images_are_one_tracklet(running, client):
     (expected,) = running.service.gallery.search(mean[None], 5)
     answer = client.post("/v1/search/images", files=files(paths), data={"k": 5, "modality": "infrared"})
     assert ids_of(answer) == list(expected.ids)
-    assert answer.json()["query"] == {"images": 3, "ids": []}
+    told = [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
+    assert answer.json()["query"] == {"sha256": told, "ids": []}
 
 
 def test_an_entry_asks_and_is_not_its_own_answer(running, client):
@@ -222,6 +226,45 @@ def test_attention_lays_maps_of_both_images(running, client):
     assert client.post("/v1/attention", data={"id": entry.id}).status_code == 422
 
 
+def test_maps_that_nobody_waits_for_are_not_made_and_others_are_served_meanwhile(running, client, monkeypatch):
+    """Who steps through matches leaves questions behind; they must not hold up what others ask."""
+    first, second = (entry.id for entry in running.service.gallery.sample(2))
+    maps, go_on, made = running.service.explainer.maps, threading.Event(), []
+
+    def slow(*asked):
+        made.append(asked)
+        assert go_on.wait(30)
+        return maps(*asked)
+
+    def in_hand(count):
+        return within(lambda: value("crossreid_requests_in_flight") == count)
+
+    def value(name):
+        return running.service.metrics.registry.get_sample_value(name)
+
+    monkeypatch.setattr(running.service.explainer, "maps", slow)
+    body = urlencode({"id": first, "query_id": second}).encode()
+    ask = b"POST /v1/attention HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+    ask += b"Content-Length: %d\r\n\r\n" % len(body) + body
+    with ThreadPoolExecutor(2) as asking:
+        waits = [asking.submit(client.post, "/v1/attention", data={"id": first, "query_id": second}) for _ in range(2)]
+        assert in_hand(2)
+        left = []
+        for _ in range(20):
+            left.append(connected(running))
+            left[-1].sendall(ask)
+        assert in_hand(22)
+        with running.client() as other:
+            assert other.get("/v1/image", params={"id": first}).status_code == 200
+            assert len(ids_of(other.post("/v1/search/ids", json={"ids": [first], "k": 3}))) == 3
+        for connection in left:
+            connection.close()
+        go_on.set()
+        assert [each.result().status_code for each in waits] == [200, 200]
+    assert in_hand(0)
+    assert len(made) == 2 * 2
+
+
 def test_many_at_once_get_their_own_answers(running):
     paths = running.place.images
     rows, _ = embedded(running, paths, 0)
@@ -257,20 +300,118 @@ def test_the_audit_log_says_who_searched_for_what_and_what_was_shown(running, cl
     assert file.stat().st_mode & 0o077 == 0
 
 
-def test_what_cannot_be_written_down_is_not_answered(running, client, monkeypatch, caplog):
-    client.get("/v1/sample")  # so that today's file is open
-    with open("/dev/full", "wb", buffering=0) as full:
-        monkeypatch.setattr(running.service.audit, "_file", full.fileno())
-        path = running.place.images[1]
-        answer = client.post("/v1/search/images", files=files([path]))
-        assert answer.status_code == 500
-        assert path.name not in answer.text
-        before = len(running.service.gallery)
-        assert client.post("/v1/entries", files=files([path])).status_code == 500
-        assert len(running.service.gallery) == before
-        monkeypatch.undo()
+def test_what_cannot_be_written_down_is_not_answered(running, client, tmp_path, caplog):
+    client.get("/v1/sample")  # so that today's file is there
+    (today,) = running.service.audit.folder.iterdir()
+    aside = today.rename(tmp_path / "aside")
+    today.symlink_to("/dev/full")
+    path = running.place.images[1]
+    answer = client.post("/v1/search/images", files=files([path]))
+    assert answer.status_code == 500
+    assert path.name not in answer.text
+    before = len(running.service.gallery)
+    assert client.post("/v1/entries", files=files([path])).status_code == 500
+    assert len(running.service.gallery) == before
+    today.unlink()
+    aside.rename(today)
     assert "No space left" in caplog.text
     assert client.post("/v1/search/images", files=files([path])).status_code == 200
+
+
+def test_a_disk_that_fails_is_no_fault_of_the_client_and_its_path_stays_here(running, client, caplog):
+    path = running.place.images[1]
+    writer = running.service.gallery._store._writer
+    (pages,) = writer.execute("PRAGMA page_count").fetchone()
+    writer.execute(f"PRAGMA max_page_count={pages}")
+    try:
+        answers = [client.post("/v1/entries", files=files([path] * 16), data={"source": "x" * 4000}) for _ in range(8)]
+    finally:
+        writer.execute("PRAGMA max_page_count=1073741823")
+    assert answers[-1].status_code == 503
+    assert answers[-1].json()["error"]["code"] == "fault"
+    assert "sqlite" not in answers[-1].text
+    assert str(running.place.gallery) not in answers[-1].text
+    assert "disk is full" in caplog.text
+    assert str(running.place.gallery) in caplog.text
+    added = [id for answer in answers if answer.status_code == 201 for id in answer.json()["ids"]]
+    assert all(running.service.gallery.get(added))  # what was acknowledged is there
+    running.service.gallery.delete(added)
+    assert client.post("/v1/entries", files=files([path]), data={"id": "afterwards"}).status_code == 201
+    client.post("/v1/entries/delete", json={"ids": ["afterwards"]})
+
+
+def test_an_entry_never_shows_the_image_of_the_one_it_replaced(running, client, monkeypatch):
+    first, second = running.place.images[:2]
+    assert client.post("/v1/entries", files=files([first]), data={"id": "one"}).status_code == 201
+    with monkeypatch.context() as broken:
+        broken.setattr(running.service.kept, "put", lambda _: (_ for _ in ()).throw(OSError("the disk is gone")))
+        assert client.post("/v1/entries", files=files([second]), data={"id": "one", "replace": True}).status_code == 500
+    assert client.get("/v1/image", params={"id": "one"}).status_code == 404
+    assert client.post("/v1/entries", files=files([second]), data={"id": "one", "replace": True}).status_code == 201
+    assert client.get("/v1/image", params={"id": "one"}).status_code == 200
+    assert client.post("/v1/entries", files=files([first]), data={"id": "one"}).status_code == 409
+    assert client.get("/v1/image", params={"id": "one"}).status_code == 200  # what is refused changes nothing
+    client.post("/v1/entries/delete", json={"ids": ["one"]})
+
+
+def test_an_image_that_is_enrolled_while_others_are_forgotten_stays(running, client, monkeypatch):
+    """The entry is there before its image; who looks for images without an entry must not come in between."""
+    path, upsert = running.place.images[0], running.service.gallery.upsert
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slow(*given, **options):
+        running.service.kept.put([("orphan", b"jpeg")])
+        begun.set()
+        assert go_on.wait(30)
+        return upsert(*given, **options)
+
+    monkeypatch.setattr(running.service.gallery, "upsert", slow)
+    with ThreadPoolExecutor(2) as threads:
+        enrolled = threads.submit(client.post, "/v1/entries", files=files([path]), data={"id": "late", "replace": True})
+        assert begun.wait(30)
+        running.service.housekeeping._orphans = True
+        round_ = threads.submit(running.service.housekeeping.round)
+        assert not within(round_.done, 0.2)
+        go_on.set()
+        assert enrolled.result().status_code == 201
+        round_.result()
+    monkeypatch.undo()
+    assert client.get("/v1/image", params={"id": "late"}).status_code == 200
+    client.post("/v1/entries/delete", json={"ids": ["late"]})
+    running.service.kept.delete(["orphan"])
+
+
+def test_one_service_keeps_its_state_in_a_folder_and_for_one_gallery(place, tmp_path, running):
+    own, other = (place.__class__(place.run, place.world, tmp_path / name) for name in ("own", "other"))
+    running.service.gallery.snapshot(own.gallery)
+    model = running.service.model
+    open_gallery(other.gallery, model=model.fingerprint, dimension=model.dimension).close()
+    with served(own, tmp_path / "state", model=model, keep_images=True) as now, now.client() as client:
+        assert client.post("/v1/entries", files=files(place.images[:1]), data={"id": "kept"}).status_code == 201
+        with (
+            pytest.raises(ValueError, match="another service keeps its state"),
+            served(other, tmp_path / "state", model=model),
+        ):
+            pass
+    with (
+        pytest.raises(ValueError, match="keeps images of another gallery"),
+        served(other, tmp_path / "state", model=model),
+    ):
+        pass
+    with served(own, tmp_path / "state", model=model) as now, now.client() as client:
+        assert client.get("/v1/image", params={"id": "kept"}).status_code == 200
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "images.sqlite").write_bytes(b"no database at all" * 100)
+    with (
+        pytest.raises(ValueError, match="cannot be opened as a file of kept images"),
+        served(own, tmp_path / "broken", model=model),
+    ):
+        pass
+
+
+def test_metrics_are_told_though_the_gallery_cannot_be_counted(running, client, monkeypatch):
+    monkeypatch.setattr(type(running.service.gallery), "__len__", lambda _: (_ for _ in ()).throw(GalleryFault("down")))
+    assert "crossreid_gallery_entries NaN" in client.get("/metrics").text
 
 
 def test_metrics_count_answers_and_name_nobody(running, client):
@@ -327,7 +468,6 @@ def test_roles_are_held_and_keys_are_taken_back(place, running, tmp_path):
         with guarded.client() as client:
             assert {answer.status_code for answer in asks(client).values()} == {401}
             assert client.get("/v1/health").status_code == 200
-        add_key(keys, "visitor", ["search"], days=-1)
         remove_key(keys, "search desk")
         with guarded.client(given["search"]) as client:
             refused = client.get("/v1/stats")

@@ -16,10 +16,10 @@ from starlette.responses import Response
 
 import crossreid
 from crossreid.data.records import DataError
-from crossreid.search.errors import EntryExists, GalleryError
+from crossreid.search.errors import EntryExists, GalleryError, GalleryFault
 from crossreid.search.service.guard import Guard
 from crossreid.search.service.keys import Keys
-from crossreid.search.service.refusals import Refusal, answer
+from crossreid.search.service.refusals import FAULT, Refusal, answer
 from crossreid.search.service.routes import routes
 from crossreid.search.service.service import Service
 
@@ -41,9 +41,10 @@ def create_app(service: Service, keys: Keys | None) -> Guard:
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(DataError, _wrong)
     app.add_exception_handler(GalleryError, _wrong)
+    app.add_exception_handler(GalleryFault, _unavailable)
     app.add_exception_handler(Exception, _fault)
 
-    @app.get("/", include_in_schema=False)
+    @app.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
     async def page() -> FileResponse:
         return FileResponse(PAGE / "index.html")
 
@@ -70,6 +71,12 @@ async def _wrong(_: Request, error: Any) -> Response:
     return answer(409 if isinstance(error, EntryExists) else 422, str(error))
 
 
+async def _unavailable(request: Request, error: Any) -> Response:
+    """A disk or a database that fails is nothing that a client can mend, and its path none of a client's business."""
+    _log.error("%s %s: %s", request.method, request.url.path, error)
+    return answer(503, "the gallery cannot be read or written now; the service's log says why. Ask again later.")
+
+
 async def _fault(request: Request, error: Exception) -> Response:
     _log.error("%s %s", request.method, request.url.path, exc_info=error)
-    return answer(500, "the service failed; its log says how.")
+    return answer(500, FAULT)

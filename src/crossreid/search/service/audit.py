@@ -24,17 +24,20 @@ class Audit:
         self._lock = threading.Lock()
         self._day: date | None = None
         self._file = -1
+        self._path = folder
 
     def write(self, action: str, facts: Mapping[str, Any]) -> None:
         """Append a line. Raises `OSError` where the disk does not take it."""
         now = datetime.now(UTC)
         line = json.dumps({"time": now.isoformat(timespec="milliseconds"), "action": action, **facts}) + "\n"
+        content = line.encode()
         with self._lock:
-            if now.date() != self._day:
+            if now.date() != self._day or self._is_elsewhere():
                 self._open(now.date())
-            written = os.write(self._file, line.encode())
-            if written != len(line.encode()):
-                raise OSError(f"the audit log in {self.folder} took {written} of {len(line)} bytes; free its disk.")
+            written = os.write(self._file, content)
+            if written != len(content):
+                os.ftruncate(self._file, os.fstat(self._file).st_size - written)  # the next line is one of its own
+                raise OSError(f"the audit log in {self.folder} took {written} of {len(content)} bytes; free its disk.")
 
     def forget(self, days: int) -> int:
         """Delete the files of days that ended longer ago than `days`; how many."""
@@ -55,10 +58,18 @@ class Audit:
                 os.close(self._file)
             self._file, self._day = -1, None
 
+    def _is_elsewhere(self) -> bool:
+        """Whether the day's file was renamed or deleted."""
+        try:
+            named = os.stat(self._path)
+        except FileNotFoundError:
+            return True
+        return not os.path.samestat(named, os.fstat(self._file))
+
     def _open(self, day: date) -> None:
         if self._file >= 0:
             os.close(self._file)
-            self._file = -1
-        path = self.folder / f"audit-{day.isoformat()}.jsonl"
+            self._file, self._day = -1, None
+        path = self._path = self.folder / f"audit-{day.isoformat()}.jsonl"
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._day = day

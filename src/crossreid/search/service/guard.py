@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
 import uuid
 from collections import OrderedDict
@@ -20,16 +21,19 @@ from starlette.responses import Response
 from crossreid.search.service.audit import Audit
 from crossreid.search.service.keys import Key, Keys
 from crossreid.search.service.metrics import Metrics
-from crossreid.search.service.refusals import Refusal, answer
-from crossreid.search.service.settings import ROLES, Settings
+from crossreid.search.service.refusals import FAULT, Refusal, answer
+from crossreid.search.service.settings import ROLES, Settings, is_loopback
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
+_log = logging.getLogger("crossreid.service")
+
 ANYONE = Key("insecure", ROLES, "", "")
 _OPEN = ("/", "/openapi.json", "/v1/health")
 _BUCKETS = 10_000
+_MOST_JSON = 262_144  # bytes of a body that holds no images: parsing it holds up everyone
 _LINGER = 2.0  # seconds in which what a refused client still sends is thrown away, so that it reads the refusal
 _WRONG_KEYS = (0.2, 10)  # a second, at once: of an address
 _HEADERS = (
@@ -80,17 +84,15 @@ class Guard:
         scope["state"]["request"] = uuid.uuid4().hex
         scope["state"]["address"] = (scope.get("client") or ("unknown", 0))[0]
         began = time.monotonic()
-        status, answered = 500, False
+        status, started = 500, False
 
         async def sending(message: MutableMapping[str, Any]) -> None:
-            nonlocal status, answered
+            nonlocal status, started
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, started = message["status"], True
                 request = scope["state"]["request"].encode()
                 message["headers"] = [*message.get("headers", ()), *_HEADERS, (b"x-request-id", request)]
-            async with asyncio.timeout(self.settings.answer_seconds):  # a client that does not read is let go
-                await send(message)
-            answered = message["type"] == "http.response.body" and not message.get("more_body", False)
+            await send(message)
 
         incoming = _Incoming(receive)
         try:
@@ -105,10 +107,11 @@ class Guard:
                     await self.app(scope, _replayed(body, receive), sending)
             except Refusal as refusal:
                 await self._refuse(refusal, scope, incoming, sending)
-            except Exception:
-                if not answered:
-                    raise
-                # The application has answered 500 and has written why into its log; the connection goes on.
+            except Exception as error:
+                # Where an answer has begun, the application has answered 500, and has written why into its log.
+                if not started:
+                    _log.error("%s %s", scope["method"], scope["path"], exc_info=error)
+                    await answer(500, FAULT)(scope, incoming.receive, sending)
         finally:
             route = getattr(scope.get("route"), "path", "other")
             self.metrics.requests.labels(_known(scope["method"]), route, str(status)).inc()
@@ -141,7 +144,7 @@ class Guard:
         if self.settings.rate:
             reads = scope["method"] in ("GET", "HEAD")
             rate = self.settings.rate * (10 if reads else 1)
-            wait = self._buckets.wait(f"{'reads' if reads else 'asks'} {key.name}", rate, 2 * rate)
+            wait = self._buckets.wait(f"{'reads' if reads else 'asks'} {key.name}", rate, max(1.0, 2 * rate))
             if wait:
                 raise _slower(wait, f"{rate:g} requests of this kind a second")
 
@@ -165,7 +168,7 @@ class Guard:
         """Without keys, a page of another site that is open in the same browser must not ask in its user's name."""
         host = headers.get("host", "")
         name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
-        if name.strip("[]").lower() not in ("localhost", "127.0.0.1", "::1"):
+        if not is_loopback(name.strip("[]").lower()):
             raise Refusal(403, f"host {host[:100]!r}: without keys the service answers to localhost only.")
         origin = headers.get("origin")
         if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none") or (
@@ -177,6 +180,11 @@ class Guard:
         """All of the request's body. Raises `Refusal` where it is too long or does not come in time."""
         most, seconds = self.settings.max_bytes, self.settings.seconds
         too_large = Refusal(413, f"expected a request of at most {most:,} bytes; send fewer or smaller images.")
+        if not headers.get("content-type", "").lower().startswith("multipart/form-data"):
+            most = min(most, _MOST_JSON)
+            too_large = Refusal(
+                413, f"expected at most {most:,} bytes of a body without images; ask for less at a time."
+            )
         length = headers.get("content-length", "0")
         if length.isdecimal() and int(length) > most:
             raise too_large

@@ -9,6 +9,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from crossreid.search.entries import Filter
 from crossreid.search.gallery import Gallery
@@ -31,8 +33,10 @@ class Housekeeping:
         self.gallery, self.kept, self.audit, self.settings, self.metrics = gallery, kept, audit, settings, metrics
         self._every = every
         self._compacted = 0.0  # when; the first round removes what an earlier service left
+        self._deleted = True  # there may be traces of entries, where the gallery does not say
         self._orphans = True  # there may be images without an entry: the process may have died between the two
         self._working = threading.Lock()
+        self._changing = threading.Lock()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._repeat, name="housekeeping", daemon=True)
 
@@ -46,50 +50,112 @@ class Housekeeping:
             self._thread.join()
 
     def round(self, now: float | None = None) -> None:
-        """Delete what is over, forget kept images without an entry, compact, and build an index that covers too little."""
+        """Delete what is over, forget kept images without an entry, compact, and build an index that covers too little.
+
+        Each is tried, whatever became of the others. Raises `ExceptionGroup` of what failed.
+        """
         now = time.time() if now is None else now
+        failed: list[Exception] = []
         with self._working:
-            if self.settings.retain_days is not None:
-                over = now - self.settings.retain_days * _DAY
-                count = self.gallery.delete(filter=Filter(until=over))
-                count += self.gallery.delete(filter=Filter(added_until=over))
-                if count:
-                    self._orphans = True
-                    self.metrics.expired.inc(count)
-                    self.audit.write("expired", {"entries": count, "days": self.settings.retain_days})
-            if self.settings.retain_audit_days is not None:
-                self.audit.forget(self.settings.retain_audit_days)
-            if self._orphans:
-                self._forget_images()
-            stats = self.gallery.stats()
-            if stats.deleted and now - self._compacted >= self.settings.compact_hours * 3600:
-                self._compact(now)
-            if stats.uncovered > max(_MANY, _UNCOVERED * stats.entries):
-                self.gallery.build_index()
+            for step in (self._expire, self._forget_days, self._forget_images, self._tidy, self._index):
+                try:
+                    step(now)
+                except Exception as error:
+                    failed.append(error)
+        if failed:
+            raise ExceptionGroup("housekeeping", failed)
+
+    @contextmanager
+    def changing(self, *, deletes: bool) -> Iterator[None]:
+        """Entries are about to be changed, and their kept images with them: nobody else changes either meanwhile.
+
+        Where it ends in an error, the next round looks for what was left.
+        """
+        with self._changing:
+            before = self._orphans, self._deleted
+            self._orphans = self._deleted = True
+            yield
+            self._orphans, self._deleted = before[0], before[1] or deletes
 
     def forget_images(self) -> None:
-        """Delete the kept images whose entries are gone."""
-        with self._working:
-            self._forget_images()
+        """Delete the kept images whose entries are gone, within `changing`."""
+        for ids in self.kept.ids() if self.kept is not None else ():
+            self._forget(ids)
 
     def compact(self) -> None:
         """Remove now what deleted entries and images left in the files."""
         with self._working:
-            self._compact(time.time())
+            self._compact(time.time(), entries=True, images=True)
 
-    def _compact(self, now: float) -> None:
-        self.gallery.compact()
-        if self.kept is not None:
-            self.kept.compact()
-        self._compacted = now
-        self.metrics.compacted.set(now)
+    def _expire(self, now: float) -> None:
+        if self.settings.retain_days is None:
+            return
+        over = now - self.settings.retain_days * _DAY
+        count = 0
+        for chosen in (Filter(until=over), Filter(added_until=over)):
+            with self._changing:
+                before = self._orphans, self._deleted
+                self._orphans = self._deleted = True
+                found = self.gallery.delete(filter=chosen)
+                if not found:
+                    self._orphans, self._deleted = before
+            count += found
+        if count:
+            self.metrics.expired.inc(count)
+            self.audit.write("expired", {"entries": count, "days": self.settings.retain_days})
 
-    def _forget_images(self) -> None:
-        if self.kept is not None:
+    def _forget_days(self, _now: float) -> None:
+        if self.settings.retain_audit_days is not None:
+            self.audit.forget(self.settings.retain_audit_days)
+
+    def _forget_images(self, _now: float) -> None:
+        if not self._orphans or self.kept is None:
+            return
+        with self._changing:
+            self._orphans = False  # what goes wrong from here on counts again
+        try:
             for ids in self.kept.ids():
-                entries = self.gallery.get(ids)
-                self.kept.delete([id for id, entry in zip(ids, entries, strict=True) if entry is None])
-        self._orphans = False
+                with self._changing:
+                    self._forget(ids)
+        except BaseException:
+            with self._changing:
+                self._orphans = True
+            raise
+
+    def _forget(self, ids: list[str]) -> None:
+        assert self.kept is not None
+        gone = [id for id, entry in zip(ids, self.gallery.get(ids), strict=True) if entry is None]
+        if gone:
+            self.kept.delete(gone)
+
+    def _tidy(self, now: float) -> None:
+        if 0 <= now - self._compacted < self.settings.compact_hours * 3600:
+            return  # not where the clock was set back: better once too often
+        deleted = self.gallery.stats().deleted
+        self._compact(
+            now, self._deleted if deleted is None else deleted > 0, images=self.kept is not None and self.kept.traces
+        )
+
+    def _index(self, _now: float) -> None:
+        stats = self.gallery.stats()
+        if stats.uncovered > max(_MANY, _UNCOVERED * stats.entries):
+            self.gallery.build_index()
+
+    def _compact(self, now: float, entries: bool, images: bool) -> None:
+        if images and self.kept is not None:
+            self.kept.compact()
+        if entries:
+            with self._changing:
+                self._deleted = False  # what is deleted from here on counts again
+            try:
+                self.gallery.compact()
+            except BaseException:
+                with self._changing:
+                    self._deleted = True
+                raise
+        if entries or images:
+            self._compacted = now
+            self.metrics.compacted.set(now)
 
     def _repeat(self) -> None:
         while True:

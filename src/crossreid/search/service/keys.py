@@ -6,18 +6,23 @@ compared in constant time with every one there is, so that time tells nothing ab
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import hmac
 import json
+import logging
+import os
 import secrets
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from crossreid.search.service.settings import ROLES, Role
 
+_log = logging.getLogger("crossreid.service")
 _PREFIX = "crossreid_"
 
 
@@ -68,11 +73,16 @@ class Keys:
         if stamp == self._stamp:
             return
         with self._lock:
+            if stamp == self._stamp:
+                return
             try:
-                self._keys = read_keys(self.path)
-            except ValueError:
+                self._keys, self._stamp = read_keys(self.path), stamp
+            except ValueError as error:
+                if self._keys:
+                    _log.error("nobody is served from now on: %s", error)
                 self._keys = []  # who cannot be told apart is not served
-            self._stamp = stamp
+                # One that cannot be read may be readable the next time, though nothing about it has changed.
+                self._stamp = None if isinstance(error.__cause__, OSError) else stamp
 
 
 def read_keys(path: Path) -> list[Key]:
@@ -89,7 +99,7 @@ def read_keys(path: Path) -> list[Key]:
         raise ValueError(
             f"{path} not found. Make it: `crossreid keys add NAME --role search --file {path}`."
         ) from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise ValueError(f"{path} is no file of keys that `crossreid keys` wrote ({error}).") from error
     return keys
 
@@ -101,27 +111,47 @@ def add_key(path: Path, name: str, roles: Sequence[str], days: float | None = No
         ValueError: an unknown role, a name that is taken or no name, a file that is no file of keys.
     """
     _check(name, roles)
-    keys = read_keys(path) if path.exists() else []
-    if any(key.name == name for key in keys):
-        raise ValueError(f"{path} has a key {name!r} already; remove it first, or take another name.")
-    now = datetime.now(UTC).replace(microsecond=0)
-    expires = None if days is None else (now + timedelta(days=days)).isoformat()
-    text = _PREFIX + secrets.token_urlsafe(32)
-    held: tuple[Role, ...] = tuple(role for role in ROLES if role in roles)
-    _write(path, [*keys, Key(name, held, _digest(text), now.isoformat(), expires)])
+    if days is not None and not 0 < days <= 36_500:
+        raise ValueError(f"days {days:g}: expected more than 0 and at most 36500; leave it out for a key without end.")
+    with _changing(path):
+        keys = read_keys(path) if path.exists() else []
+        if any(key.name == name for key in keys):
+            raise ValueError(f"{path} has a key {name!r} already; remove it first, or take another name.")
+        now = datetime.now(UTC).replace(microsecond=0)
+        expires = None if days is None else (now + timedelta(days=days)).isoformat()
+        text = _PREFIX + secrets.token_urlsafe(32)
+        held: tuple[Role, ...] = tuple(role for role in ROLES if role in roles)
+        _write(path, [*keys, Key(name, held, _digest(text), now.isoformat(), expires)])
     return text
 
 
 def remove_key(path: Path, name: str) -> None:
     """Take a key out of the file. Raises `ValueError` where there is none of that name."""
-    keys = read_keys(path)
-    if all(key.name != name for key in keys):
-        raise ValueError(f"{path} has no key {name!r}; it has {', '.join(key.name for key in keys) or 'none'}.")
-    _write(path, [key for key in keys if key.name != name])
+    read_keys(path)  # where there is no file, none is locked
+    with _changing(path):
+        keys = read_keys(path)
+        if all(key.name != name for key in keys):
+            raise ValueError(f"{path} has no key {name!r}; it has {', '.join(key.name for key in keys) or 'none'}.")
+        _write(path, [key for key in keys if key.name != name])
+
+
+@contextmanager
+def _changing(path: Path) -> Iterator[None]:
+    """One process at a time changes the file, as each writes what it has read. The lock is the folder's."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise ValueError(f"{path} cannot be written ({error.strerror}); choose another --file.") from error
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
 
 
 def _check(name: str, roles: Sequence[str]) -> None:
-    if not name.strip() or not name.isprintable() or len(name) > 100:
+    if not isinstance(name, str) or not name.strip() or not name.isprintable() or len(name) > 100:
         raise ValueError(f"name {name[:100]!r}: expected printable text of at most 100 characters.")
     if not roles:
         raise ValueError(f"key {name!r}: expected a role or more, of {', '.join(ROLES)}.")
@@ -134,18 +164,17 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _stamp(path: Path) -> tuple[int, int, int] | None:
+def _stamp(path: Path) -> tuple[int, ...] | None:
     try:
         found = path.stat()
     except OSError:
         return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
+    return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino
 
 
 def _write(path: Path, keys: Sequence[Key]) -> None:
     """Write the file, its owner's alone, whole or not at all."""
     from crossreid.search.embeddings import write_durably
 
-    path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps({"keys": [asdict(key) for key in keys]}, indent=2, ensure_ascii=False)
     write_durably(path, [text.encode()], private=True)

@@ -26,16 +26,35 @@ _MANY = 500  # ids at a time
 
 
 class Kept:
-    """Copies of enrolled images in one SQLite file, overwritten as they are deleted. Safe to call from any thread."""
+    """Copies of enrolled images of one gallery in one SQLite file, overwritten as they are deleted. Safe to call from any thread.
 
-    def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_CREAT | os.O_CLOEXEC, 0o600))
+    `gallery` is its uuid. Raises `ValueError` where the file is another gallery's, or none.
+    """
+
+    def __init__(self, path: Path, gallery: str) -> None:
+        self.traces = True  # whether the file may hold traces of deleted ones
         self._lock = threading.Lock()
-        self._database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-        for pragma in ("secure_delete=ON", "journal_mode=WAL", "synchronous=FULL"):
-            self._database.execute(f"PRAGMA {pragma}")
-        self._database.execute("CREATE TABLE IF NOT EXISTS images (id TEXT PRIMARY KEY, jpeg BLOB NOT NULL)")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            os.close(os.open(path, os.O_CREAT | os.O_CLOEXEC, 0o600))
+            self._database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+            for pragma in ("secure_delete=ON", "journal_mode=WAL", "synchronous=FULL"):
+                self._database.execute(f"PRAGMA {pragma}")
+            self._database.execute("CREATE TABLE IF NOT EXISTS images (id TEXT PRIMARY KEY, jpeg BLOB NOT NULL)")
+            self._database.execute("CREATE TABLE IF NOT EXISTS kept_for (gallery TEXT PRIMARY KEY)")
+            self._database.execute(
+                "INSERT INTO kept_for SELECT ? WHERE NOT EXISTS (SELECT * FROM kept_for)", (gallery,)
+            )
+            ((owner,),) = self._database.execute("SELECT gallery FROM kept_for").fetchall()
+        except (OSError, sqlite3.Error) as error:
+            raise ValueError(
+                f"{path} cannot be opened as a file of kept images ({error}); name another --state."
+            ) from error
+        if owner != gallery:
+            self._database.close()
+            raise ValueError(
+                f"{path} keeps images of another gallery. Name another --state, or remove the file if that gallery is gone."
+            )
 
     def put(self, images: Sequence[tuple[str, bytes]]) -> None:
         with self._lock, self._database:
@@ -71,13 +90,15 @@ class Kept:
     def delete(self, ids: Sequence[str]) -> None:
         with self._lock, self._database:
             self._database.execute("BEGIN IMMEDIATE")
-            self._database.executemany("DELETE FROM images WHERE id = ?", [(id,) for id in ids])
+            gone = self._database.executemany("DELETE FROM images WHERE id = ?", [(id,) for id in ids]).rowcount
+            self.traces = self.traces or gone > 0
 
     def compact(self) -> None:
         """Leave nothing of deleted images in the file nor in its log."""
         with self._lock:
             self._database.execute("VACUUM")
             self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self.traces = False
 
     def close(self) -> None:
         with self._lock:
@@ -105,7 +126,7 @@ class Pictures:
             return None
         try:
             return load_image(Record(found[0], "", box=found[1]))
-        except DataError:
+        except (DataError, OSError):
             return None
 
 

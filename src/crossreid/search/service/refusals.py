@@ -10,6 +10,9 @@ CODES = {
 }  # fmt: skip
 
 
+FAULT = "the service failed; its log says how."
+
+
 class Refusal(Exception):
     """A request that is not served, for a reason that its sender can mend. `status` is of 4xx."""
 

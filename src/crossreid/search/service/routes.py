@@ -14,7 +14,7 @@ from fastapi.security import HTTPBearer
 from torch import Tensor
 
 import crossreid
-from crossreid.search.entries import Batch, modality_of, stacked
+from crossreid.search.entries import Batch, Matches, modality_of, stacked
 from crossreid.search.service.pictures import KEPT_SIDE, as_jpeg
 from crossreid.search.service.refusals import Refusal
 from crossreid.search.service.schemas import (
@@ -88,13 +88,12 @@ def routes(service: Service) -> APIRouter:
         size = (model.preprocessing.height, model.preprocessing.width)
         return await decoded(files, contents, size, model.transform)
 
-    async def result(request: Request, found: Any, images: int, ids: list[str]) -> Result:
+    async def result(request: Request, found: Matches, query: QueryOut) -> Result:
         known = await service.thread(service.pictures.known, found.entries)
         matches = [
             Match(rank=at + 1, score=float(score), entry=entry_out(entry, image))
             for at, (score, entry, image) in enumerate(zip(found.scores, found.entries, known, strict=True))
         ]
-        query = QueryOut(images=images, ids=ids)
         return Result(request=request.state.request, model=model.fingerprint, query=query, matches=matches)
 
     def refuse_k(k: int) -> None:
@@ -181,7 +180,7 @@ def routes(service: Service) -> APIRouter:
         service.told(
             request, "search", sha256=digests, modality=modality, k=k, filter=filter.told(), shown=list(found.ids)
         )
-        return await result(request, found, len(images), [])
+        return await result(request, found, QueryOut(sha256=digests, ids=[]))
 
     @router.post("/v1/search/ids", tags=["search"], dependencies=role("search"))
     async def search_ids(request: Request, asked: SearchIds) -> Result:
@@ -195,7 +194,7 @@ def routes(service: Service) -> APIRouter:
         without = [] if asked.include_queried else ids
         found = first(await service.search(embeddings, asked.k + len(without), chosen), asked.k, without)
         service.told(request, "search", ids=ids, k=asked.k, filter=asked.filter.told(), shown=list(found.ids))
-        return await result(request, found, 0, ids)
+        return await result(request, found, QueryOut(sha256=[], ids=ids))
 
     @router.post("/v1/attention", tags=["search"], dependencies=role("search"))
     async def attention(
@@ -236,7 +235,7 @@ def routes(service: Service) -> APIRouter:
         def explain() -> tuple[Maps, Maps]:
             return maps(pixels, kind, towards), maps(shown[0], int(match.modality), embedding)
 
-        query, other = await service.thread(explain)
+        query, other = await service.explain(request, explain)
         service.told(request, "attention", **asked, shown=[id])
         return AttentionOut(similarity=float(np.dot(embedding, towards)), query=query, match=other)
 
@@ -271,14 +270,17 @@ def routes(service: Service) -> APIRouter:
         )  # fmt: skip
 
         def keep() -> list[str]:
+            kept = service.kept
+            # First, as an entry without an image is better than one with another's.
+            if kept is not None and (replace or not any(gallery.get(batch.ids))):
+                kept.delete(batch.ids)
             added = (gallery.upsert if replace else gallery.add)(batch, model=model.fingerprint)
-            if service.kept is not None:
-                service.kept.delete(added)  # of an entry that is replaced
-                service.kept.put(list(zip(added, copies, strict=False)))
+            if kept is not None:
+                kept.put(list(zip(added, copies, strict=False)))
             return added
 
         service.told(request, "enrol", ids=batch.ids, sha256=digests, identity=identity, replace=replace)
-        return Ids(ids=await service.thread(keep))
+        return Ids(ids=await service.write(keep, deletes=replace))
 
     @router.post("/v1/entries/delete", tags=["gallery"], dependencies=role("admin"))
     async def delete(request: Request, which: DeleteIn) -> Deleted:
@@ -295,7 +297,7 @@ def routes(service: Service) -> APIRouter:
 
         told = None if which.filter is None else which.filter.told()
         service.told(request, "delete", ids=which.ids, filter=told)
-        return Deleted(deleted=await service.thread(remove))
+        return Deleted(deleted=await service.write(remove, deletes=True))
 
     @router.post("/v1/compact", tags=["gallery"], dependencies=role("admin"))
     async def compact(request: Request) -> dict[Literal["bytes"], int | None]:
@@ -310,6 +312,8 @@ def routes(service: Service) -> APIRouter:
     )  # fmt: skip
     async def metrics() -> Response:
         """For Prometheus."""
-        return Response(service.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+        return Response(
+            await service.thread(service.metrics.text), media_type="text/plain; version=0.0.4; charset=utf-8"
+        )
 
     return router

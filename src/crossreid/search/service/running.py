@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ssl
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from crossreid.search.model import SearchModel, open_model, run_folder
+from crossreid.search.model import SearchModel, is_exported, open_model, run_fingerprint, run_folder
 from crossreid.search.opening import open_gallery
 from crossreid.search.service.settings import Settings, is_loopback
 
@@ -35,18 +36,27 @@ def open_for_service(
     """The model to serve: a run by torch, or by ONNX Runtime the file that `crossreid export` made of it.
 
     Raises:
-        ValueError: no model, an unknown runtime, or one that cannot run what is there.
+        ValueError: no model, an unknown runtime, one that cannot run what is there, or a file that was exported from other
+            weights than the run has.
     """
     if runtime not in (None, "torch", "onnx"):
         raise ValueError(f"--runtime {runtime!r}: expected torch or onnx.")
-    path = run
-    if run.suffix == ".onnx" and runtime == "torch":
+    if is_exported(run) and runtime == "torch":
         raise ValueError(f"{run} is served by --runtime onnx; for torch name the run's folder.")
-    if run.suffix != ".onnx" and runtime == "onnx":
-        path = run_folder(run) / "model.onnx"
-        if not path.is_file():
-            raise ValueError(f"{path} not found. Make it first: crossreid export {run} --to onnx")
-    return open_model(path, checkpoint=checkpoint, precision=precision, device=device)  # type: ignore[arg-type]
+    if is_exported(run) or runtime != "onnx":
+        return open_model(run, checkpoint=checkpoint, precision=precision, device=device)  # type: ignore[arg-type]
+    path = run_folder(run) / "model.onnx"
+    again = f"crossreid export {run} --to onnx{'' if checkpoint == 'best' else f' --checkpoint {checkpoint}'}"
+    if not path.is_file():
+        raise ValueError(f"{path} not found. Make it first: {again}")
+    model = open_model(path, precision=precision, device=device)  # type: ignore[arg-type]
+    expected = run_fingerprint(run, checkpoint)
+    if model.fingerprint != expected:
+        raise ValueError(
+            f"{path} is not of the run's {checkpoint} checkpoint as it is now: its fingerprint is {model.fingerprint[:12]}..., the "
+            f"run's {expected[:12]}.... Export it again: {again}"
+        )
+    return model
 
 
 def refuse_open_door(where: Where, keys: Path | None, insecure: bool) -> None:
@@ -73,10 +83,10 @@ def server(app: Any, where: Where, settings: Settings) -> Any:
 
     from crossreid.search.service.protocol import with_deadline
 
+    protocol = with_deadline(settings.seconds, settings.answer_seconds, connections=8 * settings.in_flight)
     config = uvicorn.Config(
-        app, host=where.host, port=where.port, http=with_deadline(settings.seconds), ws="none", lifespan="on",
-        log_level="warning", access_log=False, server_header=False, timeout_keep_alive=int(max(1, settings.seconds)),
-        limit_concurrency=8 * settings.in_flight, proxy_headers=where.proxy is not None,
+        app, host=where.host, port=where.port, http=protocol, ws="none", lifespan="on", log_level="error", access_log=False,
+        server_header=False, timeout_keep_alive=int(max(1, settings.seconds)), proxy_headers=where.proxy is not None,
         forwarded_allow_ips=where.proxy, h11_max_incomplete_event_size=32_768,
         ssl_certfile=where.certificate, ssl_keyfile=where.certificate_key, timeout_graceful_shutdown=10,
     )  # fmt: skip
@@ -116,6 +126,7 @@ def serve(
     from crossreid.search.service.keys import Keys
     from crossreid.search.service.service import Service
 
+    warnings.filterwarnings("ignore", module="PIL")  # what decoders say of hostile images, up to thousands of times
     refuse_open_door(where, keys, insecure)
     known = None if keys is None else Keys(keys)
     _refuse_taken(where)

@@ -38,7 +38,9 @@ class Match(BaseModel):
 
 
 class QueryOut(BaseModel):
-    images: int
+    """What asked: the SHA-256 of each image's file, as the audit log has them, or ids of entries."""
+
+    sha256: list[str]
     ids: list[str]
 
 
@@ -130,7 +132,7 @@ class DeleteIn(BaseModel):
     """Either ids or a filter, which must not be empty."""
 
     model_config = ConfigDict(extra="forbid")
-    ids: Annotated[list[str], Field(min_length=1, max_length=100_000)] | None = None
+    ids: Annotated[list[str], Field(min_length=1, max_length=10_000)] | None = None
     filter: FilterIn | None = None
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -13,7 +15,9 @@ import torch
 from fastapi import Request
 from torch import Tensor
 
+from crossreid.search import locking
 from crossreid.search.entries import Entry, Filter, Matches
+from crossreid.search.errors import GalleryError, GalleryLocked
 from crossreid.search.gallery import Gallery
 from crossreid.search.model import SearchModel
 from crossreid.search.service.attending import Explainer
@@ -46,15 +50,25 @@ class Service:
     ) -> None:
         self.model, self.gallery, self.settings, self.explainer = model, gallery, settings, explainer
         self.metrics = Metrics()
-        self.metrics.entries.set_function(lambda: len(gallery))
-        self.audit = Audit(settings.state / "audit")
+        self.metrics.entries.set_function(self._count)
+        self._state: int | None = None
         copies = settings.state / "images.sqlite"
-        # What an earlier service kept is shown and deleted also where no more is kept.
-        self.kept = Kept(copies) if settings.keep_images or copies.is_file() else None
+        try:
+            self._state = _taken(settings.state)
+            self.audit = Audit(settings.state / "audit")
+            # What an earlier service kept is shown and deleted also where no more is kept.
+            self.kept = Kept(copies, gallery.uuid) if settings.keep_images or copies.is_file() else None
+        except BaseException:
+            self._release()
+            gallery.close()
+            raise
         self.pictures = Pictures(settings.images, self.kept)
         self.housekeeping = Housekeeping(gallery, self.kept, self.audit, settings, self.metrics)
         self._decoders = ThreadPoolExecutor(settings.workers, thread_name_prefix="decode")
         self._threads = ThreadPoolExecutor(8, thread_name_prefix="gallery")
+        # Apart from them, as writing waits for compaction, and reading does not.
+        self._writers = ThreadPoolExecutor(1, thread_name_prefix="writing")
+        self._explaining = asyncio.Lock()
         self._embedder: Batcher[Query, np.ndarray] = Batcher(
             lambda queries: embed_queries(model, queries),
             most=settings.batch, wait=settings.batch_wait, size=len,
@@ -83,10 +97,17 @@ class Service:
         self.housekeeping.stop()
         self._decoders.shutdown(wait=True)
         self._threads.shutdown(wait=True)
+        self._writers.shutdown(wait=True)
         if self.kept is not None:
             self.kept.close()
         self.audit.close()
         self.gallery.close()
+        self._release()
+
+    def _release(self) -> None:
+        if self._state is not None:
+            locking.unlock(self._state)
+            self._state = None
 
     async def decode(self, convert: Callable[..., Found], *arguments: Any) -> Found:
         """Run something that decodes images, as many at a time as there are workers."""
@@ -96,11 +117,33 @@ class Service:
         """Run something that waits for a disk or a database."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
 
+    async def write(self, change: Callable[[], Found], *, deletes: bool) -> Found:
+        """Run what changes entries and their kept images, one at a time."""
+
+        def alone() -> Found:
+            with self.housekeeping.changing(deletes=deletes):
+                return change()
+
+        return await asyncio.get_running_loop().run_in_executor(self._writers, alone)
+
+    async def explain(self, request: Request, explanation: Callable[[], Found]) -> Found:
+        """Run an explanation, one at a time: it is slow, and others need the threads. Raises `Refusal` where who asked has gone."""
+        async with self._explaining:
+            if await request.is_disconnected():
+                raise Refusal(400, "the connection ended before the maps were asked for.")
+            return await self.thread(explanation)
+
     async def embed(self, images: Sequence[Tensor], modality: int, *, as_set: bool) -> np.ndarray:
         """Transformed images `(3, H, W)` to embeddings `(n, D)`, or as a set to `(1, D)`, with whoever else asks now."""
         what = "set" if as_set and len(images) > 1 else "images"
         modalities = torch.full((len(images),), modality, dtype=torch.int64)
         return await self._embedder.submit(Query(torch.stack(list(images)), modalities, what))  # type: ignore[arg-type]
+
+    def _count(self) -> float:
+        try:
+            return len(self.gallery)
+        except GalleryError:
+            return math.nan  # and the other figures are told all the same
 
     async def search(self, embedding: np.ndarray, k: int, filter: Filter) -> Matches:
         return await self._searcher.submit(Asked(embedding, k, filter))
@@ -135,3 +178,14 @@ class Service:
         """Write into the audit log what a request did; without that it is not answered."""
         state = request.state
         self.audit.write(action, {"request": state.request, "key": state.key.name, "address": state.address, **facts})
+
+
+def _taken(state: Path) -> int | None:
+    """The lock of a service's folder. Raises `ValueError` where it cannot be had."""
+    try:
+        state.mkdir(parents=True, exist_ok=True)
+        return locking.lock(state / "lock")
+    except GalleryLocked as error:
+        raise ValueError(f"another service keeps its state in {state}; name another --state.") from error
+    except OSError as error:
+        raise ValueError(f"{state} cannot be written ({error.strerror}); name another --state.") from error

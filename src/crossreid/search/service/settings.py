@@ -25,9 +25,11 @@ class Settings(Options):
     state: Path = Field(Path("service"), description="Folder of the audit log and of kept images.")
     keep_images: bool = Field(False, description="Keep a small copy of each image that is enrolled.")
     retain_days: float | None = Field(
-        None, gt=0, description="Delete entries taken or added longer ago; None keeps them."
+        None, gt=0, le=36_500, description="Delete entries taken or added longer ago; None keeps them."
     )
-    retain_audit_days: int | None = Field(90, ge=1, description="Delete days of the audit log that are older.")
+    retain_audit_days: int | None = Field(
+        90, ge=1, le=36_500, description="Delete days of the audit log that are older; None keeps them."
+    )
     compact_hours: float = Field(1, ge=0, description="Between two removals of what deleted entries left in the files.")
     max_bytes: int = Field(16_000_000, ge=1_000, description="Of a request.")
     max_pixels: int = Field(16_000_000, ge=1, description="Of an image.")
@@ -55,7 +57,10 @@ def make_settings(overrides: Sequence[str] = (), **values: object) -> Settings:
         key, equals, value = text.partition("=")
         if not equals or key not in Settings.model_fields:
             raise ValueError(f"--set {text!r}: expected KEY=VALUE, of {', '.join(Settings.model_fields)}.")
-        given[key] = yaml.safe_load(value)
+        try:
+            given[key] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise ValueError(f"--set {text!r}: {value!r} is no YAML value.") from error
     try:
         return Settings(**given)  # type: ignore[arg-type]
     except ValidationError as error:
