@@ -24,6 +24,21 @@ def search_files(page, files, modality="visible"):
     page.locator("#matches li").first.wait_for()
 
 
+def until(page, condition, seconds=15):
+    """Events of the browser are taken until they have brought about what was said."""
+    for _ in range(100 * seconds):
+        if condition():
+            return
+        page.wait_for_timeout(10)
+    pytest.fail(f"it did not come about within {seconds} s")
+
+
+def stop_the_clock(page):
+    """From now on time passes in the page where a test says so."""
+    page.clock.install()
+    page.clock.pause_at(page.evaluate("Date.now()") / 1000 + 1)
+
+
 def listed(page):
     """Ids of the matches, as comparing, filters and marks know them, with the scores that are shown."""
     expect(page.locator("#results")).to_have_attribute("aria-busy", "false")
@@ -55,14 +70,14 @@ def place_of(page, name):
 
 
 def give(page, how, files):
-    """Drop or paste files, (name, type, content) each, as the browser would."""
-    page.evaluate(
+    """Drop or paste files, (name, type, content) each, as the browser would: whether what it would do then was prevented."""
+    return page.evaluate(
         """([how, files]) => {
         const moved = new DataTransfer();
         for (const [name, type, content] of files) {
             moved.items.add(new File([Uint8Array.from(atob(content), c => c.charCodeAt(0))], name, { type }));
         }
-        document.getElementById("drop").dispatchEvent(how === "drop"
+        return !document.getElementById("drop").dispatchEvent(how === "drop"
             ? new DragEvent("drop", { dataTransfer: moved, bubbles: true, cancelable: true })
             : new ClipboardEvent("paste", { clipboardData: moved, bubbles: true }));
     }""",

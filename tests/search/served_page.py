@@ -86,10 +86,11 @@ def served(tmp_path_factory):
 
 @pytest.fixture
 def opened(browser, served):  # noqa: F811
-    """The page at a width, in a colour scheme, with a key or none; afterwards it asked no other host and complained of nothing."""
+    """The page at a width, in a colour scheme, with a key or none, after a script of the test's own; afterwards it asked no other
+    host and complained of nothing but what `refused` names: statuses, or the browser's own words."""
     pages = []
 
-    def at(width=1280, scheme="light", key=served.key, height=900):
+    def at(width=1280, scheme="light", key=served.key, height=900, script=None):
         context = browser.new_context(
             viewport={"width": width, "height": height}, color_scheme=scheme, timezone_id=ZONE, reduced_motion="reduce"
         )
@@ -99,6 +100,8 @@ def opened(browser, served):  # noqa: F811
             page.add_init_script(
                 f"if (location.protocol === 'http:') sessionStorage.setItem('crossreid.key', {json.dumps(key)})"
             )
+        if script is not None:
+            page.add_init_script(script)
         page.asked, page.said, page.refused = [], [], []
         page.on("request", lambda request: page.asked.append(request.url))
         page.on("console", lambda message: page.said.append(message.text))
@@ -109,7 +112,8 @@ def opened(browser, served):  # noqa: F811
 
     yield at
     for page in pages:
-        said = [text for text in page.said if not any(f"status of {status} " in text for status in page.refused)]
+        refused = [each if isinstance(each, str) else f"status of {each} " for each in page.refused]
+        said = [text for text in page.said if not any(each in text for each in refused)]
         elsewhere = [
             url for url in page.asked if not url.startswith((served.url + "/", f"blob:{served.url}/", "data:"))
         ]

@@ -2,6 +2,7 @@
 
 import base64
 import csv
+import hashlib
 import io
 import re
 import shutil
@@ -13,7 +14,19 @@ import matplotlib
 import numpy as np
 import pytest
 import torch
-from page_actions import FORMULA, HOSTILE, ZONE, K, agree, embedded, listed, place_of, search_files
+from page_actions import (
+    FORMULA,
+    HOSTILE,
+    ZONE,
+    K,
+    agree,
+    embedded,
+    listed,
+    place_of,
+    search_files,
+    stop_the_clock,
+    until,
+)
 from PIL import Image
 from playwright.sync_api import expect
 
@@ -66,9 +79,18 @@ def test_several_images_are_one_tracklet_and_each_can_be_removed(opened, served)
 def test_an_entry_asks_and_its_matches_ask_on(opened, served):
     page = opened()
     expect(page.locator("#samples li")).to_have_count(12)
-    with page.expect_response(re.compile("/v1/sample")) as others:
+    held = []
+    page.route("**/v1/sample*", lambda route: held.append(route))
+    for _ in range(2):
         page.get_by_role("button", name="Draw others").click()
+    until(page, lambda: len(held) == 2)
+    with page.expect_response(held[1].request.url) as others:
+        held[1].continue_()
     asked = others.value.json()["entries"][5]
+    expect(page.locator("#samples li").nth(5).locator("dd").last).to_have_attribute("title", asked["source"])
+    with page.expect_response(held[0].request.url) as former:  # and is answered too late
+        held[0].continue_()
+    former.value.finished()
     expect(page.locator("#samples li").nth(5).locator("dd").last).to_have_attribute("title", asked["source"])
     asked = asked["id"]
     page.locator("#samples .open").nth(5).click()
@@ -85,7 +107,7 @@ def test_an_entry_asks_and_its_matches_ask_on(opened, served):
     expect(page.get_by_role("button", name="Back to the former query")).to_be_hidden()
 
 
-def test_filters_hold_together_are_told_and_reset(opened, served):
+def test_filters_hold_together_are_told_and_reset(opened, served, monkeypatch):
     page = opened()
     search_files(page, [served.files[0]], "visible")
     query = embedded(served, [0])
@@ -127,12 +149,27 @@ def test_filters_hold_together_are_told_and_reset(opened, served):
     page.keyboard.press("Enter")
     expect(page.locator("#results-of")).to_contain_text("0 matches")
     expect(page.locator("#results-of")).to_contain_text("widen or reset")
+    page.get_by_label("Identity", exact=True).fill(f"  {served.identities[7]} ")
+    expect(page.locator("#active")).to_have_text(re.compile(f"^Set: identity {served.identities[7]}; source starts"))
+    page.get_by_label("Identity", exact=True).fill("nobody")
     page.get_by_label("Number of matches").fill("0")
     page.keyboard.press("Enter")
     expect(page.locator("#ask-fault")).to_have_text("Number of matches: expected 1 to 200.")
     expect(page.locator("#active")).to_have_text(re.compile("^Set: identity nobody; source starts with"))
     page.get_by_label("From", exact=True).press("5")  # a month alone
     expect(page.locator("#active")).to_have_text(re.compile("^From: the time is not complete"))
+    for year in ("12026", "275759"):
+        page.get_by_label("From", exact=True).fill(f"{year}-11-21T10:00")
+        expect(page.locator("#active")).to_have_text("From: expected a time of the years 1 to 9999.")
+    page.get_by_role("button", name="Reset filters").click()
+    gallery, nobody = served.service.gallery, Filter(identity="nobody")
+    found = gallery.search(query[None], 1, nobody)  # as of an empty gallery
+    monkeypatch.setattr(gallery, "search", lambda *_, **__: found)
+    page.get_by_label("Number of matches").fill("20")
+    page.keyboard.press("Enter")
+    expect(page.locator("#results-of")).to_have_text(
+        f"0 matches for {served.files[0].name}, visible; whole gallery. The gallery holds no entry."
+    )
 
 
 def pixels(page, side):
@@ -200,6 +237,71 @@ def test_attention_is_laid_over_both_images(opened, served):
     assert told[1].json()["query"] != maps["query"]
 
 
+def test_what_was_looked_at_is_not_fetched_again(opened, served):
+    page = opened()
+    page.refused.append(429)
+    maps = []
+    page.on("request", lambda request: maps.append(request) if request.url.endswith("/v1/attention") else None)
+    page.route("**/v1/attention", lambda route: route.fulfill(status=429, headers={"Retry-After": "1"}), times=1)
+    search_files(page, [served.files[0]])
+    names = [name for name, _ in listed(page)]
+    found = page.locator("#attention-note", has_text="of these two images")
+    page.locator("#matches .open").first.click()
+    expect(found).to_be_visible()
+    assert len(maps) == 2  # the first was put off, and asked for again
+    # Who passes by asks for no map.
+    to = next(place for place in range(4, K) if names[place] in served.ids[:24])
+    stop_the_clock(page)
+    for _ in range(to):
+        page.keyboard.press("ArrowRight")
+        page.clock.run_for(150)
+    expect(page.get_by_role("heading", name=re.compile(f"Match {to + 1} of 20"))).to_be_visible()
+    expect(page.locator("#attention-note")).to_have_text("Attention is being computed …")
+    assert len(maps) == 2
+    page.clock.run_for(100)
+    expect(found).to_be_visible()
+    assert len(maps) == 3
+    page.clock.resume()
+    expect(page.locator("#side-match img")).to_be_visible()
+    page.keyboard.press("Home")
+    expect(page.locator("#side-match img")).to_be_visible()
+    page.keyboard.press("Escape")
+    asked = len(page.asked)
+    for place in (to, 0):
+        page.locator("#matches .open").nth(place).click()
+        expect(found).to_be_visible()
+        expect(page.get_by_role("img", name=re.compile(f"^Match {place + 1}: "))).to_be_visible()
+        page.keyboard.press("Escape")
+    assert not any("/v1/attention" in url or "size=1024" in url for url in page.asked[asked:])
+
+
+HELD = """
+    const { get, set } = Object.getOwnPropertyDescriptor(HTMLImageElement.prototype, "src");
+    window.held = null;
+    Object.defineProperty(HTMLImageElement.prototype, "src", { get, set(url) {
+        if (!this.alt.startsWith("Query image 1 of 2")) set.call(this, url);
+        else window.held = () => new Promise((done) => { this.addEventListener("load", done); set.call(this, url); });
+    } });
+"""
+
+
+def test_a_picture_that_comes_late_leaves_another_alone(opened, served, tmp_path):
+    page = opened(script=HELD)
+    Image.new("RGB", (600, 200), "grey").save(tmp_path / "wide.png")
+    search_files(page, [tmp_path / "wide.png", served.files[0]])
+    page.locator("#matches .open").nth(place_of(page, served.ids[0])).click()
+    expect(page.locator("#attention-note")).to_contain_text("these two images")
+    page.get_by_label("Image of the query").select_option("1")
+    expect(page.get_by_role("img", name="Query image 2 of 2")).to_be_visible()
+    expect(page.locator("#attention-note")).to_contain_text("these two images")
+    state = """() => { const stage = document.querySelector("#side-query .stage"), canvas = stage.querySelector("canvas");
+        return [stage.style.getPropertyValue("--shape"), canvas.width, canvas.height]; }"""
+    before = page.evaluate(state)
+    assert before == ["0.5", 192, 384]
+    page.evaluate("held()")
+    assert page.evaluate(state) == before
+
+
 def test_matches_are_compared_and_marked_one_after_another(opened, served):
     page = opened()
     search_files(page, [served.files[1]])
@@ -217,6 +319,7 @@ def test_matches_are_compared_and_marked_one_after_another(opened, served):
     page.keyboard.press("Escape")
     expect(dialog).to_be_hidden()
     assert page.evaluate("document.activeElement.closest('li') === document.querySelectorAll('#matches li')[2]")
+    expect(page.locator("#marks-count")).to_have_text("1 right, 1 wrong in this tab; 2 of 20 here")
     states = page.locator("#matches li").evaluate_all("all => all.slice(0, 4).map(e => e.className.split(' ').at(-1))")
     assert states == ["match", "right", "wrong", "match"]
     assert page.locator("#matches .verdict").nth(1).inner_text() == "✓ right"
@@ -226,6 +329,37 @@ def test_matches_are_compared_and_marked_one_after_another(opened, served):
     expect(page.get_by_role("button", name="Previous")).to_be_disabled()
     page.keyboard.press("End")
     expect(page.get_by_role("button", name="Next")).to_be_disabled()
+    # Mark and go on, past what has a mark; a key that is held says nothing more, and Caps Lock does not matter.
+    page.keyboard.press("Home")
+    said = dialog.locator(".spoken")
+    page.keyboard.press("Shift+W")
+    expect(said).to_have_text(re.compile(r"^Match 1: wrong\. Match 4 of 20, score 0\.\d{3}, not marked$"))
+    page.keyboard.press("Shift+R")
+    page.keyboard.press("ArrowLeft")
+    expect(said).to_have_text(re.compile(r"^Match 4 of 20, score 0\.\d{3}, marked right$"))
+    page.keyboard.press("W")
+    expect(said).to_have_text("Match 4: wrong.")
+    page.keyboard.down("u")
+    page.keyboard.down("r")
+    page.keyboard.down("r")
+    expect(dialog.get_by_role("button", name="right")).to_have_attribute("aria-pressed", "true")
+    page.keyboard.up("r")
+    page.keyboard.press("End")
+    page.keyboard.press("Shift+R")
+    expect(said).to_have_text("Match 20: right. None after it is without a mark.")
+    # A click that begins in the dialog is none beside it.
+    box = dialog.bounding_box()
+    page.mouse.move(box["x"] + 30, box["y"] + 30)
+    page.mouse.down()
+    page.mouse.move(3, 3)
+    page.mouse.up()
+    expect(dialog).to_be_visible()
+    page.mouse.click(3, 3)
+    expect(dialog).to_be_hidden()
+    page.keyboard.press("Enter")
+    page.evaluate("() => { Storage.prototype.setItem = () => { throw new Error('QuotaExceededError'); }; }")
+    page.keyboard.press("w")
+    expect(dialog.get_by_text("This tab can keep no more marks")).to_be_visible()
     page.keyboard.press("s")
     expect(dialog).to_be_hidden()
     expect(page.locator("#query-note")).to_contain_text("An entry of the gallery asks")
@@ -275,13 +409,16 @@ def test_marks_are_kept_and_exported(opened, served, tmp_path):
         for key in keys:
             page.keyboard.press(key)
         expect(page.locator("#matches .verdict").nth(place)).to_be_empty()
-    expect(page.locator("#marks-count")).to_have_text("1 right, 2 wrong in this tab")
+    expect(page.locator("#marks-count")).to_have_text("1 right, 2 wrong in this tab; 3 of 26 here")
     page.get_by_label("Identity", exact=True).press("w")
     assert page.get_by_label("Identity", exact=True).input_value() == "w"
     content = exported(page)
-    rows = list(csv.reader(io.StringIO(content.decode("utf-8"), newline="")))
-    header = "query,query_modality,mark,score,rank,id,path,identity,camera,modality,time,model"
-    assert content.startswith(f"{header}\r\n".encode())
+    rows = list(csv.reader(io.StringIO(content.decode("utf-8-sig"), newline="")))
+    header = (
+        "query,query_sha256,query_modality,query_path,query_identity,query_camera,query_time,"
+        "mark,score,rank,id,path,identity,camera,modality,time,model"
+    )
+    assert content.startswith(b"\xef\xbb\xbf" + f"{header}\r\n".encode())  # as spreadsheets tell UTF-8
     assert rows[0] == header.split(",")
     assert len(rows) == 1 + len(wanted) * len(names)
     scores = dict(served.ranked(embedded(served, [0, 1])))
@@ -290,20 +427,22 @@ def test_marks_are_kept_and_exported(opened, served, tmp_path):
         at = served.ids.index(name)
         source = "@source" if name == HOSTILE else name
         when = datetime.fromtimestamp(served.times[at], UTC).isoformat().replace("+00:00", "Z") if at < 24 else ""
-        assert row[1:3] == ["visible", mark]
-        assert float(row[3]) == pytest.approx(scores[name], abs=1e-5)
-        assert row[4] == str(matches.index(name) + 1)
+        assert row[2:8] == ["visible", "", "", "", "", mark]
+        assert float(row[8]) == pytest.approx(scores[name], abs=1e-5)
+        assert row[9] == str(matches.index(name) + 1)
         identity = served.identities[at]
-        assert row[5:] == [
+        assert row[10:] == [
             safe.get(name, name), safe.get(source, source), safe.get(identity, identity), str(served.cameras[at]),
             "infrared" if served.modalities[at] else "visible", when, served.service.model.fingerprint,
         ]  # fmt: skip
-    assert [row[0] for row in rows[1:3]] == [names[0], safe[names[1]]]
+    digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in served.files[0:2]]
+    assert [row[:2] for row in rows[1:3]] == [[names[0], digests[0]], [safe[names[1]], digests[1]]]
     (tmp_path / "marks.csv").write_bytes(content)
     for mark, (name, query) in zip(
         read_marks(tmp_path / "marks.csv"), [(name, query) for name in wanted for query in names], strict=True
     ):
         assert (mark.query, mark.id, mark.right) == (query, name, wanted[name] == "right")
+        assert (mark.sha256, mark.asking.path) == (digests[names.index(query)], Path())
         assert mark.entry.identity == served.identities[served.ids.index(name)]
         assert mark.entry.path == Path("@source" if name == HOSTILE else name)
     # Another query has marks of its own; the same files again, those they had; leaving the page loses nothing.
@@ -323,22 +462,44 @@ def test_marks_are_kept_and_exported(opened, served, tmp_path):
     page.get_by_role("button", name="Clear marks").click()
     expect(page.get_by_role("dialog")).to_contain_text("3 marks of this tab will be gone")
     page.get_by_role("button", name="Keep them").click()
-    expect(page.locator("#marks-count")).to_have_text("1 right, 2 wrong in this tab")
+    expect(page.locator("#marks-count")).to_have_text("1 right, 2 wrong in this tab; 3 of 26 here")
     page.get_by_role("button", name="Clear marks").click()
     page.get_by_role("button", name="Clear them").click()
     expect(page.get_by_role("button", name="Export as CSV")).to_be_hidden()
     assert page.evaluate("sessionStorage.getItem('crossreid.marks')") is None
 
 
-def test_marks_of_an_entry_name_it(opened, served):
+def test_marks_of_an_entry_say_what_is_known_of_it(opened, served, tmp_path):
     page = opened()
-    page.locator("#samples .open").first.click()
-    page.locator("#matches .open").first.focus()
-    page.keyboard.press("r")
-    asked = page.locator("#results-of").inner_text().partition(" for entry ")[2].rpartition("; ")[0].rpartition(", ")[0]
-    (row,) = csv.DictReader(io.StringIO(exported(page).decode()))
-    assert row["query"] == f"id:{asked}"
-    assert row["query_modality"] == ("infrared" if served.modalities[served.ids.index(asked)] else "visible")
+    search_files(page, [served.files[0]])
+    page.get_by_label("Number of matches").fill("200")
+    page.keyboard.press("Enter")
+    expect(page.locator("#matches li")).to_have_count(len(served.ids))
+    asking = [HOSTILE, served.ids[3]]  # of the first neither time nor camera is known
+    for name in asking:
+        shown = {HOSTILE: "@source"}.get(name, name)
+        page.locator("#matches li").nth(place_of(page, shown)).get_by_role("button", name="Search with").click()
+        expect(page.locator("#results-of")).to_contain_text(f"for entry {name}, ")
+        page.locator("#matches .open").nth(place_of(page, served.ids[5])).focus()
+        page.keyboard.press("r")
+    content = exported(page)
+    first, second = csv.DictReader(io.StringIO(content.decode("utf-8-sig")))
+    light = "infrared" if served.modalities[3] else "visible"
+    when = datetime.fromtimestamp(served.times[3], UTC).isoformat().replace("+00:00", "Z")
+    assert [first[name] for name in first if name.startswith("query")] == [
+        f"id:{HOSTILE}", "", "visible", "'@source", HOSTILE, "0", "",
+    ]  # fmt: skip
+    assert [second[name] for name in second if name.startswith("query")] == [
+        f"id:{served.ids[3]}", "", light, served.ids[3], served.identities[3], str(served.cameras[3]), when,
+    ]  # fmt: skip
+    (tmp_path / "marks.csv").write_bytes(content)
+    for mark, name in zip(read_marks(tmp_path / "marks.csv"), asking, strict=True):
+        at = served.ids.index(name)
+        assert (mark.query, mark.sha256, mark.id) == (f"id:{name}", "", served.ids[5])
+        assert mark.asking.path == Path({HOSTILE: "@source"}.get(name, name))
+        assert mark.asking.identity == served.identities[at]
+        assert mark.asking.camera == served.cameras[at]
+        assert mark.asking.time == (None if np.isnan(served.times[at]) else served.times[at])
 
 
 def test_a_key_is_asked_for_kept_in_the_tab_and_forgotten(opened, served):
@@ -349,9 +510,9 @@ def test_a_key_is_asked_for_kept_in_the_tab_and_forgotten(opened, served):
     assert page.locator("#key").get_attribute("type") == "password"
     page.get_by_label("Key of this service").fill("crossreid_wrong")
     page.keyboard.press("Enter")
-    expect(page.locator("#unlock-fault")).to_contain_text("the key is unknown")
+    expect(page.locator("#unlock-fault")).to_contain_text("The key is unknown")
     page.keyboard.press("Escape")
-    expect(page.locator("#about-fault")).to_contain_text("the key is unknown")
+    expect(page.locator("#about-fault")).to_contain_text("The key is unknown")
     page.get_by_role("button", name="Forget the key").click()
     expect(dialog).to_be_visible()
     page.get_by_label("Key of this service").fill(served.key)

@@ -1,27 +1,35 @@
 // A match beside the query, large, with what the network looked at in either laid over.
 
 import { paint } from "./attention.js";
-import { by, command, element, fault } from "./dom.js";
+import { announce, by, command, element, fault } from "./dom.js";
+import { keeping } from "./kept.js";
 import { entryPicture, filePicture, release } from "./pictures.js";
 import { factList, markButtons, markByKey, pressed } from "./results.js";
-import { attention as askAttention } from "./service.js";
+import { attention as askAttention, events } from "./service.js";
+import { pause } from "./waiting.js";
 import { entryWords, score } from "./words.js";
 
 const SIZE = 1024;
+const REST = 0.2; // seconds on a match before its map is asked for: who passes by does not look
 const NOT_HERE = "Attention maps are not available: the service runs an exported model. Serve the run itself to see them.";
 
-let shown = null; // { query, matches, act, attention, place, which, found }
+let shown = null; // { query, matches, act, attention, place, which }
 let asked = null; // AbortController of the maps under way
+let unanswered = false; // maps were asked for, and the service did not answer
+const kept = keeping(50); // maps, by mapKey
 
 const dialog = () => by("compare");
 const sides = () => ({ query: by("side-query"), match: by("side-match") });
 
-// `act` as in results.js, with leave(place) when the dialog closes; `attention`: whether the service has maps.
+// `act` as in results.js, with leave(place) when the dialog closes; `attention`: whether the service has maps, null: not known.
 export function compare(query, matches, place, attention, act) {
-  shown = { query, matches, act, attention, place, which: 0, found: new Map() };
+  shown = { query, matches, act, attention, place, which: 0 };
   by("which").replaceChildren(...query.images.map(({ name }, at) => element("option", { value: at }, `${at + 1}: ${name}`)));
   by("which-label").hidden = query.images.length < 2;
+  by("encoder-label").hidden = true;
+  fault("compare-mark-fault", null);
   dialog().showModal();
+  announce("");
   by("compare-title").focus();
   drawQuery();
   draw();
@@ -42,6 +50,9 @@ export function startCompare() {
   };
   by("compare-marks").replaceChildren(...markButtons((mark) => setMark(mark === present() ? null : mark)));
   dialog().onkeydown = keys;
+  let began = false; // a click that began inside, at the slider say, is none beside the dialog
+  dialog().onpointerdown = (event) => { began = beside(event); };
+  dialog().onclick = (event) => { if (began && beside(event)) dialog().close(); };
   dialog().onclose = () => {
     asked?.abort();
     for (const side of Object.values(sides())) release(side);
@@ -49,12 +60,18 @@ export function startCompare() {
     shown = null;
     act.leave(place);
   };
+  events.addEventListener("answered", () => { if (shown !== null && unanswered) drawAttention(); });
+}
+
+function beside({ target, clientX, clientY }) {
+  const { left, right, top, bottom } = dialog().getBoundingClientRect();
+  return target === dialog() && (clientX < left || clientX > right || clientY < top || clientY > bottom);
 }
 
 const present = () => shown.act.markOf(shown.place);
 
 function setMark(mark) {
-  shown.act.mark(shown.place, mark);
+  fault("compare-mark-fault", shown.act.mark(shown.place, mark));
   pressed(by("compare-marks"), mark);
 }
 
@@ -64,10 +81,23 @@ function search() {
   act.search(matches[place].entry);
 }
 
-function go(place) {
+// `first` is said before what the match is.
+function go(place, first = "") {
   if (place < 0 || place >= shown.matches.length) return;
   shown.place = place;
   draw();
+  const mark = present();
+  announce(`${first}${by("compare-title").textContent}, ${mark === null ? "not marked" : `marked ${mark}`}`);
+}
+
+// Mark, and go to the next match that has no mark.
+function markAndGo(mark) {
+  setMark(mark);
+  const { matches, place, act } = shown;
+  const said = `Match ${matches[place].rank}: ${mark}. `;
+  const next = matches.findIndex((_, at) => at > place && act.markOf(at) === null);
+  if (next < 0) announce(`${said}None after it is without a mark.`);
+  else go(next, said);
 }
 
 function keys(event) {
@@ -77,7 +107,9 @@ function keys(event) {
   const mark = markByKey(key, present());
   const to = { ArrowLeft: shown.place - 1, ArrowRight: shown.place + 1, Home: 0, End: shown.matches.length - 1 }[key];
   if (sliding) return;
-  if (mark !== undefined) setMark(mark);
+  if (event.shiftKey && key === "r") markAndGo("right");
+  else if (event.shiftKey && key === "w") markAndGo("wrong");
+  else if (mark !== undefined) setMark(mark);
   else if (to !== undefined) go(to);
   else if (key === "s") search();
   else if (key === "a") by("attention-on").click();
@@ -95,10 +127,11 @@ function stage(side, frame, caption, about) {
   side.querySelector("dl").replaceWith(about);
 }
 
-// Its shape, and with it the canvas, is known once the picture is.
+// Its shape, and with it the canvas, is known once the picture is; by then another may stand there.
 const sized = (side) => (picture) => {
+  if (shown === null || !side.contains(picture)) return;
   side.querySelector(".stage").style.setProperty("--shape", picture.naturalWidth / picture.naturalHeight);
-  if (shown !== null) lay();
+  lay();
 };
 
 function drawQuery() {
@@ -132,32 +165,46 @@ function draw() {
 
 const note = (text) => { by("attention-note").textContent = text; };
 
+// What a map depends on.
+function mapKey() {
+  const { query, matches, place, which } = shown;
+  return JSON.stringify([query.images[which]?.print ?? query.key, query.modality, matches[place].entry.id]);
+}
+
 async function drawAttention() {
   asked?.abort();
+  const control = (asked = new AbortController());
+  unanswered = false;
   fault("compare-fault", null);
-  const { query, matches, place, which, attention, found } = shown;
+  const { query, matches, place, which, attention } = shown;
   const { entry } = matches[place];
-  by("attention").hidden = !attention;
+  by("attention").hidden = attention === false;
   lay(null);
-  if (!attention) return note(NOT_HERE);
-  if (!by("attention-on").checked) return note("");
-  if (!entry.image) return note("This match has no image, and so no attention map.");
-  if (query.entry !== null && !query.entry.image) return note("The entry that asks has no image, and so no attention map.");
-  const key = `${which} ${place}`;
-  if (!found.has(key)) {
+  const without = attention === false ? NOT_HERE
+    : !entry.image ? "This match has no image, and so no attention map."
+    : query.entry !== null && !query.entry.image ? "The entry that asks has no image, and so no attention map."
+    : null;
+  if (without !== null) by("encoder-label").hidden = true;
+  if (without !== null || !by("attention-on").checked) return note(without ?? "");
+  const key = mapKey();
+  let maps = kept.get(key);
+  if (maps === undefined) {
     note("Attention is being computed \u2026");
-    const control = (asked = new AbortController());
     try {
-      found.set(key, await askAttention(query, which, entry.id, control.signal));
+      await pause(REST, control.signal);
+      maps = await askAttention(query, which, entry.id, control.signal);
     } catch (error) {
       if (control.signal.aborted) return;
       note("");
+      by("encoder-label").hidden = true;
+      unanswered = error.status === 0;
       return fault("compare-fault", error);
     }
     if (control.signal.aborted) return;
+    kept.set(key, maps);
   }
-  offer(found.get(key));
-  lay();
+  offer(maps);
+  lay(maps);
 }
 
 // What can be laid over both images: each encoder that both passed, first, and then those of either's own modality beside
@@ -179,7 +226,7 @@ function offer(maps) {
 }
 
 // Lay the maps of the chosen encoders over the pictures, as far as they are there.
-function lay(maps = shown.found.get(`${shown.which} ${shown.place}`)) {
+function lay(maps = kept.get(mapKey())) {
   const on = maps && by("attention-on").checked;
   const empty = [];
   const chosen = on && pairs(maps).find(({ label }) => label === by("encoder").value);

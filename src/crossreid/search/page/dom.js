@@ -19,14 +19,27 @@ export function fault(id, error) {
   by(id).textContent = error && error.name !== "AbortError" ? error.message : "";
 }
 
-// Read out, and not otherwise shown.
+// Read out, and not otherwise shown. While a dialog is open, nothing outside of it is read.
 export function announce(text) {
-  by("status").textContent = text;
+  (document.querySelector("dialog[open] .spoken[role=status]") ?? by("status")).textContent = text;
+}
+
+const there = (part) => part.isConnected && part.getClientRects().length > 0;
+
+// Where a change of the page takes away what has the focus, the first of `places` that is there gets it.
+export function keepFocus(change, ...places) {
+  const before = document.activeElement ?? document.body;
+  change();
+  if (before !== document.body && !there(before)) places.map(by).find(there)?.focus();
 }
 
 export const isTyping = (target) =>
   target.closest("input:not([type=radio], [type=checkbox], [type=range], [type=file]), select, textarea") !== null;
 
-// A letter that was meant as a command: no modifier, no text field.
-export const command = (event) =>
-  event.ctrlKey || event.metaKey || event.altKey || isTyping(event.target) ? null : event.key;
+// A key that was meant as a command: no modifier but Shift, no text field; a letter is a small one, and says once what it says
+// however long it is held.
+export function command(event) {
+  const letter = event.key.length === 1;
+  if (event.ctrlKey || event.metaKey || event.altKey || isTyping(event.target) || (letter && event.repeat)) return null;
+  return letter ? event.key.toLowerCase() : event.key;
+}

@@ -3,7 +3,6 @@
 import { by, element } from "./dom.js";
 import { cameraName, counted, time, zone } from "./words.js";
 
-const TEXTS = { identity: "identity", source_prefix: "source-prefix" };
 const NONE = "No filter: the whole gallery is searched.";
 let most = 200;
 
@@ -55,14 +54,24 @@ function conditions() {
   const chosen = camerasSet();
   if (!chosen.every(Number.isSafeInteger)) throw new Error("Cameras: expected whole numbers with commas between them.");
   if (chosen.length) filter.cameras = chosen;
-  for (const name of ["since", "until"]) {
-    const field = by(name);
-    if (field.validity.badInput) throw new Error(`${name === "since" ? "From" : "Until"}: the time is not complete. Fill in date and time, or clear it.`);
-    if (field.value) filter[name] = new Date(field.value).toISOString();
+  for (const [name, label] of [["since", "From"], ["until", "Until"]]) {
+    const moment = momentOf(by(name), label);
+    if (moment !== null) filter[name] = moment;
   }
   if (filter.since && filter.until && filter.since >= filter.until) throw new Error("From is not before until: nothing could match.");
-  for (const [name, id] of Object.entries(TEXTS)) if (by(id).value) filter[name] = by(id).value;
+  const identity = by("identity").value.trim();
+  if (identity) filter.identity = identity;
+  if (by("source-prefix").value) filter.source_prefix = by("source-prefix").value;
   return filter;
+}
+
+function momentOf(field, label) {
+  if (field.validity.badInput) throw new Error(`${label}: the time is not complete. Fill in date and time, or clear it.`);
+  if (!field.value) return null;
+  const at = new Date(field.value);
+  const year = /^\d{4}-/.test(field.value) ? at.getUTCFullYear() : NaN; // a longer one is not read the same everywhere
+  if (!(year >= 1 && year <= 9999)) throw new Error(`${label}: expected a time of the years 1 to 9999.`);
+  return at.toISOString();
 }
 
 export function words(filter) {

@@ -1,8 +1,10 @@
 // Marks: right or wrong, of a match for a query; kept in this tab, and exported for training.
 
 const STORE = "crossreid.marks";
+const EXPORTED = "crossreid.marks.exported";
 export const COLUMNS = [
-  "query", "query_modality", "mark", "score", "rank", "id", "path", "identity", "camera", "modality", "time", "model",
+  "query", "query_sha256", "query_modality", "query_path", "query_identity", "query_camera", "query_time",
+  "mark", "score", "rank", "id", "path", "identity", "camera", "modality", "time", "model",
 ];
 
 const keyOf = (query, entry) => JSON.stringify([query.key, entry.id]);
@@ -16,9 +18,21 @@ function read() {
 }
 
 const marks = read();
+let exported = sessionStorage.getItem(EXPORTED) !== null; // as they are now
+
+export const unexported = () => marks.size > 0 && !exported;
+
+export function noteExport() {
+  exported = true;
+  try {
+    sessionStorage.setItem(EXPORTED, "yes");
+  } catch { /* full: the page that comes next takes them for not exported */ }
+}
 
 // Raises where the tab's storage is full: the mark is then there until the page is left.
 function keep() {
+  exported = false;
+  sessionStorage.removeItem(EXPORTED);
   try {
     sessionStorage.setItem(STORE, JSON.stringify([...marks]));
   } catch {
@@ -28,7 +42,7 @@ function keep() {
 
 export const markOf = (query, entry) => marks.get(keyOf(query, entry))?.mark ?? null;
 
-// mark: "right", "wrong" or null. `query.names` are file names, or `id:ID`.
+// mark: "right", "wrong" or null. `query.names` are file names, `query.sha256` those files' digests; or names are [`id:ID`], digests none.
 export function setMark(query, match, model, mark) {
   const key = keyOf(query, match.entry);
   if (mark === null) marks.delete(key);
@@ -36,9 +50,11 @@ export function setMark(query, match, model, mark) {
   keep();
 }
 
+const known = ({ id, source, identity, camera, modality, time }) => ({ id, source, identity, camera, modality, time });
+
 function recordOf(query, { rank, score, entry }, model, mark) {
-  const { id, source, identity, camera, modality, time } = entry;
-  return { names: query.names, queryModality: query.modality, mark, score, rank, entry: { id, source, identity, camera, modality, time }, model };
+  const asking = query.entry === null ? null : known(query.entry);
+  return { names: query.names, sha256: query.sha256, queryModality: query.modality, asking, mark, score, rank, entry: known(entry), model };
 }
 
 // Matches that are shown again take their present score, rank and modality of the query.
@@ -47,15 +63,18 @@ export function refresh(query, matches, model) {
   for (const match of matches) {
     const mark = markOf(query, match.entry);
     if (mark === null) continue;
-    marks.set(keyOf(query, match.entry), recordOf(query, match, model, mark));
-    changed = true;
+    const key = keyOf(query, match.entry);
+    const record = recordOf(query, match, model, mark);
+    changed ||= JSON.stringify(record) !== JSON.stringify(marks.get(key));
+    marks.set(key, record);
   }
   if (changed) keep();
 }
 
 export function clearMarks() {
   marks.clear();
-  sessionStorage.removeItem(STORE);
+  exported = false;
+  for (const name of [STORE, EXPORTED]) sessionStorage.removeItem(name);
 }
 
 export function countMarks() {
@@ -70,16 +89,24 @@ const text = (value) => {
   return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
 };
 
-// RFC 4180; a row for each image of a query.
+// What a line says of an entry; of a file, all of it is unknown.
+function told(entry) {
+  if (entry === null) return { path: "", identity: "", camera: "", time: "" };
+  const { source, identity, camera, time } = entry;
+  return { path: text(source), identity: text(identity ?? ""), camera: String(camera), time: text(time ?? "") };
+}
+
+// RFC 4180; a row for each image of a query. Spreadsheets take a file for UTF-8 where it begins with the byte order mark.
 export function marksCsv() {
   const rows = [COLUMNS.join(",")];
-  for (const { names, queryModality, mark, score, rank, entry, model } of marks.values()) {
-    for (const name of names) {
+  for (const { names, sha256, queryModality, asking, mark, score, rank, entry, model } of marks.values()) {
+    const [query, match] = [told(asking), told(entry)];
+    names.forEach((name, place) => {
       rows.push([
-        text(name), queryModality, mark, String(score), String(rank), text(entry.id), text(entry.source),
-        text(entry.identity ?? ""), String(entry.camera), entry.modality, text(entry.time ?? ""), text(model),
+        text(name), sha256[place] ?? "", queryModality, query.path, query.identity, query.camera, query.time,
+        mark, String(score), String(rank), text(entry.id), match.path, match.identity, match.camera, entry.modality, match.time, text(model),
       ].join(","));
-    }
+    });
   }
-  return rows.map((row) => `${row}\r\n`).join("");
+  return `\ufeff${rows.map((row) => `${row}\r\n`).join("")}`;
 }

@@ -1,27 +1,33 @@
 // The page of the search service: what happens in which order. What is shown, and how, is in the modules beside it.
 
+import { measureBars } from "./bars.js";
 import { compare, startCompare } from "./compare.js";
-import { announce, by, command, element, fault } from "./dom.js";
+import { announce, by, command, element, fault, keepFocus } from "./dom.js";
 import { cameras, describe, filters, limitMatches, resetFilters, startFilters, words } from "./filters.js";
-import { clearMarks, countMarks, markOf, marksCsv, refresh, setMark } from "./marks.js";
+import { clearMarks, countMarks, markOf, marksCsv, noteExport, refresh, setMark, unexported } from "./marks.js";
 import { addFiles, clearQuery, hasQuery, query, setQuery, startQuery } from "./query.js";
 import { focusMatch, showMark, showMatches, showSamples } from "./results.js";
 import * as service from "./service.js";
 import { counted, score } from "./words.js";
 
 const SAMPLES = 12;
-let attention = false; // whether the service has maps
+let attention = null; // whether the service has maps; null: not known yet, and then it is asked for them
 let shown = null; // { query, matches, model, signature } of the list
 let former = []; // queries before this one
 let running = null; // AbortController of the search under way
 let seed = 0;
+let starting = null; // a promise, while the service is asked about itself
 let begun = false; // whether the service has told about itself
 
 // --- the service ---------------------------------------------------------------------------------------------------
 
-async function start() {
+function start() {
+  starting ??= begin().finally(() => { starting = null; });
+  return starting;
+}
+
+async function begin() {
   fault("about-fault", null);
-  by("again").hidden = by("enter-key").hidden = true;
   try {
     const about = await service.about();
     attention = about.attention;
@@ -37,13 +43,20 @@ async function start() {
     cameras(stats.cameras);
   } catch (error) {
     fault("about-fault", error);
-    by("enter-key").hidden = error.status !== 401;
-    by("again").hidden = error.status === 401 || error.status === 403;
+    offerToStart(error.status === 401, error.status !== 401 && error.status !== 403);
     return;
   } finally {
     by("forget-key").hidden = !service.hasKey();
   }
+  offerToStart(false, false);
   await drawSamples();
+}
+
+function offerToStart(withKey, again) {
+  keepFocus(() => {
+    by("enter-key").hidden = !withKey;
+    by("again").hidden = !again;
+  }, "enter-key", "again", "files");
 }
 
 function showAbout(about, stats) {
@@ -61,12 +74,14 @@ function showAbout(about, stats) {
 
 async function drawSamples() {
   fault("start-fault", null);
+  const drawn = seed;
   try {
-    const entries = await service.sample(SAMPLES, seed);
-    showSamples(entries, searchWith);
+    const entries = await service.sample(SAMPLES, drawn);
+    if (drawn !== seed) return; // others were asked for meanwhile
+    keepFocus(() => showSamples(entries, searchWith), "others", "found");
     if (entries.length === 0) throw new Error("The gallery is empty: enrol entries first.");
   } catch (error) {
-    fault("start-fault", error);
+    if (drawn === seed) fault("start-fault", error);
   }
 }
 
@@ -74,6 +89,7 @@ function askForKey(message) {
   const dialog = by("unlock");
   by("unlock-fault").textContent = message;
   by("key").value = "";
+  const lost = document.activeElement === document.body; // to which the focus would come back
   let given = null;
   return new Promise((done) => {
     by("unlock-form").onsubmit = (event) => {
@@ -89,8 +105,9 @@ function askForKey(message) {
     by("unlock-cancel").onclick = () => dialog.close();
     dialog.addEventListener("close", () => {
       by("key").value = "";
+      if (given === null) by("enter-key").hidden = false;
+      if (lost) by(given === null ? "enter-key" : "files").focus();
       done(given);
-      if (given !== null && begun) setTimeout(start); // with the key's name and roles
     }, { once: true });
     dialog.showModal();
   });
@@ -112,9 +129,12 @@ function changed() {
   by("former-query").hidden = former.length === 0;
   by("start").hidden = hasQuery() || shown !== null;
   by("waiting").hidden = !hasQuery() || shown !== null;
+  by("waiting").textContent = running === null ? "The matches will be listed here." : "Searching \u2026";
+  by("searching").hidden = running === null;
   by("stale").hidden = shown === null || running !== null || signature() === shown.signature;
 }
 
+// Whether it has come to a list of matches.
 async function search() {
   fault("ask-fault", null);
   fault("query-fault", null);
@@ -123,29 +143,38 @@ async function search() {
   try {
     asked = query();
   } catch (error) {
-    return fault("query-fault", error);
+    fault("query-fault", error);
+    return false;
   }
   try {
     wanted = filters();
   } catch (error) {
-    return fault("ask-fault", error);
+    fault("ask-fault", error);
+    return false;
   }
   running?.abort();
   const control = (running = new AbortController());
   busy(true);
+  let found;
   try {
-    const { model, matches } = await service.search(asked, wanted.k, wanted.filter, control.signal);
-    if (running !== control) return; // a newer search has taken its place
-    shown = { query: asked, matches, model, signature: JSON.stringify([asked.key, asked.modality, wanted]) };
-    showResults(wanted.filter);
+    found = await service.search(asked, wanted.k, wanted.filter, control.signal);
   } catch (error) {
-    if (running === control) fault("ask-fault", error);
-  } finally {
-    if (running === control) {
-      running = null;
-      busy(false);
-    }
+    if (running !== control) return false; // a newer search has taken its place, or it was cancelled
+    running = null;
+    keepFocus(() => busy(false), "search");
+    fault("ask-fault", error);
+    return false;
   }
+  if (running !== control) return false;
+  running = null;
+  const { model, matches, query: { sha256 } } = found;
+  shown = { query: { ...asked, sha256 }, matches, model, signature: JSON.stringify([asked.key, asked.modality, wanted]) };
+  keepFocus(() => {
+    busy(false);
+    showResults(wanted.filter);
+  }, "results-title");
+  if (!begun) start();
+  return true;
 }
 
 function busy(on) {
@@ -160,38 +189,45 @@ function cancel() {
   if (running === null) return;
   running.abort();
   running = null;
-  busy(false);
+  keepFocus(() => busy(false), "search");
   announce("The search was cancelled.");
 }
 
 // An entry of the gallery asks; the query before it can be gone back to.
 async function searchWith(entry) {
   try {
-    if (hasQuery()) former.push(query());
+    const before = hasQuery() ? query() : null;
+    const same = before?.entry?.id === entry.id;
+    if (same && running !== null) return;
+    if (before !== null && !same) former.push(before);
   } catch { /* not complete: nothing to go back to */ }
-  setQuery({ images: [], entry });
-  await search();
-  if (document.activeElement === document.body) by("results-title").focus(); // what had the focus is gone
+  await searchFor({ images: [], entry });
 }
 
-function goBack() {
-  setQuery(former.pop());
-  search();
+async function searchFor(asking) {
+  let under;
+  keepFocus(() => {
+    setQuery(asking);
+    under = search();
+  }, "results-title", "found");
+  if ((await under) && document.activeElement === by("found")) by("results-title").focus();
 }
 
 // What can be done with the matches of a result, also while another search is under way or has come in between.
 const manner = (result) => ({
   markOf: (place) => markOf(result.query, result.matches[place].entry),
-  mark(place, mark) {
-    fault("marks-fault", null);
+  mark(place, mark) { // what went wrong, or null
+    let trouble = null;
     try {
       setMark(result.query, result.matches[place], result.model, mark);
     } catch (error) {
-      fault("marks-fault", error);
+      trouble = error;
     }
+    fault("marks-fault", trouble);
     if (result === shown) showMark(by("matches"), place, mark);
     drawMarks();
     announce(`Match ${result.matches[place].rank}: ${mark ?? "no mark"}.`);
+    return trouble;
   },
   compare(place) {
     compare(result.query, result.matches, place, attention, this);
@@ -211,9 +247,10 @@ function showResults(filter) {
     fault("marks-fault", error);
   }
   const said = [asked.entry !== null ? `entry ${asked.entry.id}` : asked.images.length > 1 ? `a tracklet of ${asked.images.length} images` : asked.names[0], asked.modality];
+  const set = words(filter).join("; ");
+  const none = set ? " Nothing meets the filters: widen or reset them." : ` The gallery holds no ${asked.entry === null ? "" : "other "}entry.`;
   by("results").hidden = false;
-  by("results-of").textContent = `${counted(matches.length, "match", "matches")} for ${said.join(", ")}; ${words(filter).join("; ") || "whole gallery"}.${
-    matches.length ? "" : " Nothing meets the filters: widen or reset them."}`;
+  by("results-of").textContent = `${counted(matches.length, "match", "matches")} for ${said.join(", ")}; ${set || "whole gallery"}.${matches.length ? "" : none}`;
   showMatches(by("matches"), matches, manner(shown));
   drawMarks();
   const heading = by("results-title");
@@ -226,7 +263,9 @@ function showResults(filter) {
 function drawMarks() {
   const { right, wrong } = countMarks();
   by("marks").hidden = shown === null && right + wrong === 0;
-  by("marks-count").textContent = right + wrong === 0 ? "none yet: mark matches as right or wrong, and export the marks for training" : `${right} right, ${wrong} wrong in this tab`;
+  const here = shown === null ? 0 : shown.matches.filter(({ entry }) => markOf(shown.query, entry) !== null).length;
+  by("marks-count").textContent = right + wrong === 0 ? "none yet: mark matches as right or wrong, and export the marks for training"
+    : `${right} right, ${wrong} wrong in this tab${shown === null ? "" : `; ${here} of ${shown.matches.length} here`}`;
   by("export").hidden = by("clear-marks").hidden = right + wrong === 0;
 }
 
@@ -234,20 +273,47 @@ function exportMarks() {
   const url = URL.createObjectURL(new Blob([marksCsv()], { type: "text/csv;charset=utf-8" }));
   element("a", { href: url, download: `marks-${new Date().toISOString().slice(0, 19).replaceAll(":", "")}.csv` }).click();
   setTimeout(() => URL.revokeObjectURL(url), 10_000);
+  noteExport();
   announce("Marks exported.");
 }
 
-function confirmClear() {
-  const { right, wrong } = countMarks();
-  by("confirm-text").textContent = `${counted(right + wrong, "mark")} of this tab will be gone. Export them first to keep them.`;
+// Ask which of some `answers`, [label, what it does] each, is meant; to close the question is none. The first is the main one
+// where `main` says so, and else the last has the focus.
+function choose(title, text, answers, main) {
+  by("confirm-title").textContent = title;
+  by("confirm-text").textContent = text;
+  const buttons = answers.map(([label, act], place) => element("button", {
+    type: "button", class: main && place === 0 ? "main" : null, onclick: () => { by("confirm").close(); act?.(); },
+  }, label));
+  by("confirm-answers").replaceChildren(...buttons);
   by("confirm").showModal();
-  by("confirm-no").focus();
+  buttons.at(main ? 0 : -1).focus();
+}
+
+function marksInTab() {
+  const { right, wrong } = countMarks();
+  return right + wrong;
+}
+
+function confirmClear() {
+  choose("Clear all marks?", `${counted(marksInTab(), "mark")} of this tab will be gone. Export them first to keep them.`,
+    [["Clear them", clearAll], ["Keep them"]], false);
+}
+
+function forgetKey() {
+  const forget = () => {
+    onbeforeunload = null; // it was asked for, and what is to be kept is kept in the tab
+    service.forgetKey();
+    location.reload();
+  };
+  if (marksInTab() === 0) return forget();
+  const text = `${counted(marksInTab(), "mark")} would be there for whoever uses this tab next.${unexported() ? " Export them first to keep them." : ""}`;
+  choose("Forget the key and clear the marks?", text, [["Clear them", () => { clearMarks(); forget(); }], ["Keep them", forget], ["Cancel"]], true);
 }
 
 function clearAll() {
   clearMarks();
   fault("marks-fault", null);
-  by("confirm").close();
   if (shown !== null) shown.matches.forEach((_, place) => showMark(by("matches"), place, null));
   drawMarks();
   announce("All marks are cleared.");
@@ -262,48 +328,62 @@ function listen() {
   by("ask").onkeyup = changed; // half a time is no input yet
   by("files").onchange = ({ target }) => { addFiles([...target.files]); target.value = ""; };
   by("clear-query").onclick = () => { clearQuery(); by("files").focus(); };
-  by("former-query").onclick = goBack;
+  by("former-query").onclick = () => searchFor(former.pop());
   by("reset").onclick = () => { resetFilters(); changed(); document.querySelector("input[name=filter_modality]").focus(); };
   by("cancel").onclick = cancel;
   by("others").onclick = () => { seed += 1; drawSamples(); };
   by("export").onclick = exportMarks;
   by("clear-marks").onclick = confirmClear;
-  by("confirm-yes").onclick = clearAll;
-  by("confirm-no").onclick = () => by("confirm").close();
   by("again").onclick = by("enter-key").onclick = start;
-  by("forget-key").onclick = () => { service.forgetKey(); location.reload(); };
+  by("forget-key").onclick = forgetKey;
   by("show-keys").onclick = () => by("keys").showModal();
   by("keys-close").onclick = () => by("keys").close();
+  const open = () => document.querySelector("dialog[open]") !== null;
   document.addEventListener("keydown", (event) => {
-    const open = document.querySelector("dialog[open]") !== null;
     if (command(event) === "?" && !by("keys").open && !by("unlock").open) by("keys").showModal();
-    else if (event.key === "Escape" && !open) cancel();
+    else if (event.key === "Escape" && !open()) cancel();
   });
   document.addEventListener("paste", (event) => {
     const files = [...event.clipboardData.files];
-    if (files.length) addFiles(files, true);
+    if (files.length && !open()) addFiles(files, true);
   });
+  takeDrops(open);
+  onbeforeunload = (event) => { if (unexported()) event.preventDefault(); };
+}
+
+// Files that are dragged here; other things are the browser's to drop. Beside an open dialog there is nothing to take them, but
+// the browser must not leave the page for them either.
+function takeDrops(open) {
   let inside = 0; // enter and leave come for every element that is passed
+  const files = (event) => event.dataTransfer.types.includes("Files");
   const over = (step) => (event) => {
+    if (!files(event)) return;
     event.preventDefault();
+    if (open()) event.dataTransfer.dropEffect = "none";
     inside = Math.max(0, inside + step);
-    by("drop").classList.toggle("over", inside > 0);
+    by("drop").classList.toggle("over", inside > 0 && !open());
   };
   document.addEventListener("dragenter", over(1));
   document.addEventListener("dragleave", over(-1));
-  document.addEventListener("dragover", (event) => event.preventDefault());
+  document.addEventListener("dragover", over(0));
   document.addEventListener("drop", (event) => {
     over(-inside)(event);
-    const files = [...event.dataTransfer.files];
-    if (files.length) addFiles(files);
+    if (files(event) && !open()) addFiles([...event.dataTransfer.files]);
   });
 }
 
 service.onLocked(askForKey);
-startQuery({ onchange: changed });
+service.events.addEventListener("key", () => { if (service.hasKey()) start(); }); // with the key's name and roles
+startQuery({
+  onchange() {
+    fault("ask-fault", null); // it is told of a query that is no more
+    changed();
+  },
+});
 startFilters();
 startCompare();
 listen();
+measureBars("go", "marks", "steps");
 drawMarks();
 changed();
 start();

@@ -1,12 +1,15 @@
 // Pictures: the service's, fetched with the key once they come near the screen, and those of local files.
 
 import { element } from "./dom.js";
-import { image } from "./service.js";
+import { keeping } from "./kept.js";
+import { events, image } from "./service.js";
 
-const TRIES = 4;
-const LONGEST_WAIT = 30;
-const fetching = new WeakMap(); // frame -> AbortController
-const waiting = new WeakMap(); // frame -> what to fetch
+const SOON = 4; // seconds until what failed is asked for again; twice as many each time
+const LATEST = 64;
+const PROMPT = 3; // so often it is also asked for as soon as the service answers anything
+const kept = keeping(60);
+const wanted = new WeakMap(); // frame -> { alt, onload, entry, size, failures, control, timer }
+const failed = new Set(); // frames of what is asked for again
 
 const watcher = new IntersectionObserver(
   (seen) => {
@@ -19,47 +22,54 @@ const watcher = new IntersectionObserver(
   { rootMargin: "400px" },
 );
 
-const pause = (seconds, signal) =>
-  new Promise((done, abort) => {
-    const timer = setTimeout(done, 1000 * seconds);
-    signal.addEventListener("abort", () => { clearTimeout(timer); abort(signal.reason); }, { once: true });
-  });
-
-async function fetched(entry, size, signal) {
-  for (let left = TRIES; ; left -= 1) {
-    try {
-      return await image(entry.id, size, signal);
-    } catch (error) {
-      if (error.status !== 429 || left === 1) throw error;
-      await pause(Math.min(error.wait ?? 1, LONGEST_WAIT), signal);
-    }
-  }
-}
-
 async function load(frame) {
-  const { entry, size, alt, onload } = waiting.get(frame);
-  const control = new AbortController();
-  fetching.set(frame, control);
+  const want = wanted.get(frame);
+  const { entry, size, alt } = want;
+  const name = JSON.stringify([entry.id, size]);
+  want.control = new AbortController();
   try {
-    show(frame, await fetched(entry, size, control.signal), alt, onload);
+    let blob = kept.get(name);
+    if (blob === undefined) kept.set(name, (blob = await image(entry.id, size, want.control.signal)));
+    show(frame, want, blob);
   } catch (error) {
-    if (error.name !== "AbortError") stand(frame, error.message, alt);
+    if (error.name === "AbortError") return;
+    stand(frame, error.message, alt);
+    const { status } = error;
+    if (status === 0 || status === 429 || status >= 500) retry(frame, want, true);
+    else if (status === 401) retry(frame, want, false); // it may do with the next key; until then asking is in vain
   }
 }
 
-function show(frame, blob, alt, onload) {
-  const picture = element("img", { alt, decoding: "async", draggable: "false" });
+function retry(frame, want, timed) {
+  want.failures += 1;
+  failed.add(frame);
+  const wait = Math.min(SOON * 2 ** (want.failures - 1), LATEST);
+  if (timed) want.timer = setTimeout(() => again(frame), 1000 * wait);
+}
+
+function again(frame) {
+  clearTimeout(wanted.get(frame).timer);
+  failed.delete(frame);
+  watcher.observe(frame);
+}
+
+events.addEventListener("answered", () => {
+  for (const frame of [...failed]) if (wanted.get(frame).failures <= PROMPT) again(frame);
+});
+
+function show(frame, want, blob) {
+  const picture = element("img", { alt: want.alt, decoding: "async", draggable: "false" });
   const url = URL.createObjectURL(blob);
-  picture.onload = () => { // what is decoded stays; the address is needed no more
-    URL.revokeObjectURL(url);
+  const ended = (act) => () => {
+    URL.revokeObjectURL(url); // what is decoded stays; the address is needed no more
+    if (wanted.get(frame) === want) act(); // else it was released meanwhile
+  };
+  picture.onload = ended(() => {
     frame.classList.remove("empty");
     frame.replaceChildren(picture);
-    onload?.(picture);
-  };
-  picture.onerror = () => {
-    URL.revokeObjectURL(url);
-    stand(frame, "this browser cannot show it", alt);
-  };
+    want.onload?.(picture);
+  });
+  picture.onerror = ended(() => stand(frame, "this browser cannot show it", want.alt));
   picture.src = url;
 }
 
@@ -73,7 +83,7 @@ export function entryPicture(entry, size, alt, { now = false, onload = null } = 
   const frame = element("span", { class: "picture" });
   if (!entry.image) stand(frame, "no image", alt);
   else {
-    waiting.set(frame, { entry, size, alt, onload });
+    wanted.set(frame, { alt, onload, entry, size, failures: 0, control: null, timer: null });
     if (now) load(frame);
     else watcher.observe(frame);
   }
@@ -83,14 +93,20 @@ export function entryPicture(entry, size, alt, { now = false, onload = null } = 
 // A frame with an image of this computer.
 export function filePicture(file, alt, onload = null) {
   const frame = element("span", { class: "picture" });
-  show(frame, file, alt, onload);
+  const want = { alt, onload };
+  wanted.set(frame, want);
+  show(frame, want, file);
   return frame;
 }
 
-// Fetch no more of what is about to go.
+// Fetch and show no more of what is about to go.
 export function release(container) {
   for (const frame of container.querySelectorAll(".picture")) {
+    const want = wanted.get(frame);
+    wanted.delete(frame);
+    failed.delete(frame);
     watcher.unobserve(frame);
-    fetching.get(frame)?.abort();
+    clearTimeout(want?.timer);
+    want?.control?.abort();
   }
 }

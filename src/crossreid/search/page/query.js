@@ -1,14 +1,15 @@
 // The query: images of this computer (several are one tracklet), or an entry of the gallery.
 
-import { by, element, fault } from "./dom.js";
+import { announce, by, element, fault } from "./dom.js";
 import { entryPicture, filePicture, release } from "./pictures.js";
 import { counted, entryWords, facts } from "./words.js";
 
-// { key, names, images: [{ file, name, print }], entry, modality }; `key` tells queries apart, whatever modality is said of them.
+// { key, names, images: [{ file, name, print, pasted }], entry, modality }; `key` tells queries apart, whatever modality is said of them.
 const EMPTY = { images: [], entry: null };
 let current = EMPTY;
 let limits = { images: 16, bytes: 16_000_000, formats: [] };
 let changed = () => {};
+let addresses = []; // of the images that can be saved
 
 export const hasQuery = () => current !== EMPTY;
 const saidModality = () => document.querySelector("input[name=modality]:checked")?.value ?? null;
@@ -74,7 +75,7 @@ export async function addFiles(files, pasted = false) {
       troubles.push(`${file.name} cannot be read; is it a folder?`);
       continue;
     }
-    added.push({ file, print, name: pasted ? `pasted-${print}.${file.type.split("/")[1] ?? "png"}` : file.name });
+    added.push({ file, print, pasted, name: pasted ? `pasted-${print}.${file.type.split("/")[1] ?? "png"}` : file.name });
   }
   const images = [...current.images]; // only now: other files may have come while these were read
   for (const one of added) {
@@ -82,10 +83,12 @@ export async function addFiles(files, pasted = false) {
     else if (images.length >= limits.images) troubles.push(`${one.name} is left out: a query has at most ${limits.images} images.`);
     else images.push(one);
   }
-  if (images.length > current.images.length) {
+  const more = images.length - current.images.length;
+  if (more > 0) {
     current = { images, entry: null };
     draw();
     changed();
+    announce(`${counted(more, "image")} added; ${images.length} in the query.`);
   }
   if (troubles.length) fault("query-fault", new Error(troubles.join(" ")));
 }
@@ -98,6 +101,7 @@ export function clearQuery() {
 }
 
 function remove(place) {
+  fault("query-fault", null); // it may name what goes
   const images = current.images.filter((_, other) => other !== place);
   if (images.length === 0) clearQuery();
   else {
@@ -109,12 +113,23 @@ function remove(place) {
   (left[Math.min(place, left.length - 1)] ?? by("files")).focus();
 }
 
+// What was pasted is a file nowhere: saved under the name that its marks give, it can be trained on.
+function saving(file, name) {
+  const href = URL.createObjectURL(file);
+  addresses.push(href);
+  return element("a", { class: "button save", href, download: name, "aria-label": `Save ${name}` }, "Save");
+}
+
 function draw() {
   const { images, entry } = current;
-  by("query-images").replaceChildren(...images.map(({ file, name }, place) =>
+  addresses.forEach((address) => URL.revokeObjectURL(address));
+  addresses = [];
+  release(by("query-images"));
+  by("query-images").replaceChildren(...images.map(({ file, name, pasted }, place) =>
     element("li", {},
       filePicture(file, `Query image ${place + 1}: ${name}`),
       element("span", { class: "data", title: name }, name),
+      pasted ? saving(file, name) : null,
       element("button", { type: "button", class: "remove", "aria-label": `Remove ${name}`, onclick: () => remove(place) }, "\u00d7"))));
   const place = by("query-entry");
   release(place);

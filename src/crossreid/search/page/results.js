@@ -27,6 +27,9 @@ export function markByKey(key, present) {
   return KEYS[key] === present ? null : KEYS[key];
 }
 
+// A second click of a double one would act on what the first has brought there.
+const once = (act) => ({ detail }) => { if (detail < 2) act(); };
+
 export const factList = (entry, all = false) =>
   element("dl", { class: "facts" }, ...facts(entry, all).map(([name, value, iso]) => element("div", {},
     element("dt", {}, name),
@@ -52,7 +55,7 @@ function item({ rank, score: value, entry }, place, act) {
     factList(entry),
     element("div", { class: "act" },
       element("span", { class: "marking", role: "group", "aria-label": `Mark ${name}` }, ...markButtons((mark) => act.mark(place, mark === act.markOf(place) ? null : mark), name)),
-      element("button", { type: "button", class: "use", "aria-label": `Search with ${name}`, onclick: () => act.search(entry) }, "Search with this")));
+      element("button", { type: "button", class: "use", "aria-label": `Search with ${name}`, onclick: once(() => act.search(entry)) }, "Search with this")));
 }
 
 export function showMark(list, place, mark) {
@@ -83,7 +86,7 @@ export function showSamples(entries, search) {
   const list = by("samples");
   release(list);
   list.replaceChildren(...entries.map((entry) => element("li", { class: "card" },
-    element("button", { type: "button", class: "open", "aria-label": `Search with ${entryWords(entry)}`, onclick: () => search(entry) },
+    element("button", { type: "button", class: "open", "aria-label": `Search with ${entryWords(entry)}`, onclick: once(() => search(entry)) },
       entryPicture(entry, 384, "")),
     factList(entry))));
 }

@@ -1,33 +1,56 @@
 // What is asked of the service, with the key of this tab.
 
-const KEY = "crossreid.key";
+import { pause } from "./waiting.js";
 
-// A refusal in the service's own words; `status` 0 where it did not answer; `wait` seconds where it said when to come back.
+const KEY = "crossreid.key";
+const TRIES = 4;
+const LONGEST_WAIT = 30;
+
+// "answered": the service has answered, and with no refusal. "key": the key is another one from now on, or there is none.
+export const events = new EventTarget();
+const tell = (what) => events.dispatchEvent(new Event(what));
+
+// A refusal in the service's own words, begun as a sentence; `status` 0 where it did not answer; `wait` seconds where it said
+// when to come back.
 export class Refusal extends Error {
   constructor(message, status = 0, wait = null) {
-    super(wait === null || message.includes(`${wait} s`) ? message : `${message} Try again in ${wait} s.`);
+    const said = message.charAt(0).toUpperCase() + message.slice(1);
+    super(wait === null || said.includes(`${wait} s`) ? said : `${said} Try again in ${wait} s.`);
     this.status = status;
     this.wait = wait;
   }
 }
 
 export const hasKey = () => sessionStorage.getItem(KEY) !== null;
-export const forgetKey = () => sessionStorage.removeItem(KEY);
+
+export function forgetKey() {
+  sessionStorage.removeItem(KEY);
+  tell("key");
+}
 
 let askForKey = async () => null;
 let asking = null;
+let declined = false; // a person was asked for a key, and gave none
 
 // `ask(message)` gives a key that a person entered, or null.
 export function onLocked(ask) {
   askForKey = ask;
 }
 
-async function unlocked(used, refusal) {
+async function askPerson(message) {
+  const key = await askForKey(message);
+  declined = key === null;
+  if (declined) return false;
+  sessionStorage.setItem(KEY, key);
+  tell("key");
+  return true;
+}
+
+async function unlocked(used, refusal, quiet) {
   if (sessionStorage.getItem(KEY) !== used) return true; // another request was given one meanwhile
-  asking ??= askForKey(used === null ? "" : refusal.message).finally(() => (asking = null));
-  const key = await asking;
-  if (key !== null) sessionStorage.setItem(KEY, key);
-  return key !== null;
+  if (quiet && declined) return false;
+  asking ??= askPerson(used === null ? "" : refusal.message).finally(() => (asking = null));
+  return asking;
 }
 
 async function refusalOf(response) {
@@ -44,7 +67,20 @@ async function refusalOf(response) {
   return new Refusal(message, response.status, wait);
 }
 
-async function ask(path, options = {}) {
+// Raises where a file of a form cannot be read any more: the browser then fails as if the service did not answer.
+async function refuseChanged(form) {
+  const files = form instanceof FormData ? [...form.values()].filter((value) => value instanceof File) : [];
+  for (const file of files) {
+    try {
+      await file.slice(0, 1).arrayBuffer();
+    } catch {
+      throw new Error(`${file.name} was changed or removed since it was chosen. Remove it from the query, and choose it again.`);
+    }
+  }
+}
+
+// `quiet`: what nobody asked for in so many words does not bring back a dialog that a person has closed.
+async function ask(path, options = {}, quiet = false) {
   for (;;) {
     const key = sessionStorage.getItem(KEY);
     const headers = { ...options.headers, ...(key === null ? {} : { Authorization: `Bearer ${key}` }) };
@@ -53,24 +89,41 @@ async function ask(path, options = {}) {
       response = await fetch(path, { ...options, headers, credentials: "omit" });
     } catch (error) {
       if (error.name === "AbortError") throw error;
+      await refuseChanged(options.body);
+      options.signal?.throwIfAborted();
       throw new Refusal("The service does not answer. See whether it still runs, and try again.");
     }
-    if (response.ok) return response;
+    if (response.ok) {
+      tell("answered");
+      return response;
+    }
     const refusal = await refusalOf(response);
     options.signal?.throwIfAborted();
-    if (response.status !== 401 || !(await unlocked(key, refusal))) throw refusal;
+    if (response.status !== 401 || !(await unlocked(key, refusal, quiet))) throw refusal;
     options.signal?.throwIfAborted();
   }
 }
 
-const json = async (path, options) => (await ask(path, options)).json();
+// What nobody waits for with a hand on the button: where the service puts it off (429), it is asked again when the service says.
+async function patiently(path, options, quiet = false) {
+  for (let left = TRIES; ; left -= 1) {
+    try {
+      return await ask(path, options, quiet);
+    } catch (error) {
+      if (error.status !== 429 || left === 1) throw error;
+      await pause(Math.min(error.wait ?? 1, LONGEST_WAIT), options.signal);
+    }
+  }
+}
+
+const json = async (path, options, quiet) => (await ask(path, options, quiet)).json();
 
 export const about = () => json("v1/about");
-export const stats = () => json("v1/stats");
-export const sample = async (count, seed) => (await json(`v1/sample?count=${count}&seed=${seed}`)).entries;
+export const stats = () => json("v1/stats", {}, true);
+export const sample = async (count, seed) => (await json(`v1/sample?count=${count}&seed=${seed}`, {}, true)).entries;
 
 export async function image(id, size, signal) {
-  return (await ask(`v1/image?${new URLSearchParams({ id, size })}`, { signal })).blob();
+  return (await patiently(`v1/image?${new URLSearchParams({ id, size })}`, { signal }, true)).blob();
 }
 
 // `filter` has the names of POST /v1/search/ids: identity, cameras, modality, since, until, source_prefix.
@@ -91,7 +144,7 @@ export function search(query, k, filter, signal) {
 }
 
 // `place`: which image of the query.
-export function attention(query, place, id, signal) {
+export async function attention(query, place, id, signal) {
   const form = new FormData();
   form.append("id", id);
   if (query.entry !== null) form.append("query_id", query.entry.id);
@@ -99,5 +152,5 @@ export function attention(query, place, id, signal) {
     form.append("image", query.images[place].file, query.images[place].name);
     form.append("modality", query.modality);
   }
-  return json("v1/attention", { method: "POST", body: form, signal });
+  return (await patiently("v1/attention", { method: "POST", body: form, signal })).json();
 }

@@ -1,0 +1,8 @@
+// Waiting that can be given up.
+
+export const pause = (seconds, signal) =>
+  new Promise((done, abort) => {
+    signal?.throwIfAborted();
+    const timer = setTimeout(done, 1000 * seconds);
+    signal?.addEventListener("abort", () => { clearTimeout(timer); abort(signal.reason); }, { once: true });
+  });
