@@ -15,9 +15,9 @@ import argparse
 import json
 import multiprocessing
 import os
-import platform
 import shutil
 import socket
+import sys
 import tempfile
 import time
 from multiprocessing.connection import Connection
@@ -29,6 +29,8 @@ import numpy as np
 from PIL import Image, ImageFilter
 from rich.console import Console
 from rich.table import Table
+
+sys.path.append(str(Path(__file__).resolve().parent))  # for machine.py, also where this file is run from elsewhere
 
 # Method, network, network input, size of the files, how many of them.
 CASES = {
@@ -235,9 +237,9 @@ def main() -> None:
         )
     Console().print(table)
     if arguments.json:
-        facts = {
-            "torch": torch.__version__,
-            "python": platform.python_version(),
+        from machine import machine
+
+        facts = machine() | {
             "processes": arguments.processes,
             "batch": BATCH,
             "cpu": torch.backends.cpu.get_cpu_capability(),

@@ -14,8 +14,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -27,6 +27,8 @@ import numpy as np
 
 from crossreid.search import Batch, Gallery, IndexOptions, open_gallery
 from crossreid.terminal import advancing, progress_bar
+
+sys.path.append(str(Path(__file__).resolve().parent))  # for machine.py, also where this file is run from elsewhere
 
 DIMENSION, IMAGES, K = 256, 20, 10
 NOISE = 0.8  # of the length of a centre
@@ -174,8 +176,10 @@ def told(
     measured: list[dict[str, Any]],
 ) -> dict[str, Any]:
     """All that was measured."""
+    from machine import machine
+
     return {
-        "machine": f"{platform.machine()}, {os.cpu_count()} threads",
+        "machine": machine(),
         "threads of a search": faiss.omp_get_max_threads(), "faiss options": faiss.get_compile_options().strip(),
         "load average before": LOAD, "load average after": os.getloadavg(),
         "faiss": faiss.__version__, "numpy": np.__version__, "entries": entries, "dimension": DIMENSION,

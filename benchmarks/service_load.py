@@ -5,7 +5,8 @@
 The service is the real command in a process of its own; the clients, each with a connection that stays open and one request
 at a time, are another process on the same machine, whose work counts against the service. Every image is sent as its file's bytes,
 decoded, embedded and searched, k = 10, and its answer's first match is compared with the library's own. The bare network is the same
-network in the same arithmetic with all threads, on a batch that is in memory, before and after each load.
+network in the same runtime and arithmetic with all threads, opened as the service opens it, on a batch that is in memory, before
+and after each load.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ import asyncio
 import json
 import multiprocessing
 import os
-import platform
 import shutil
 import signal
 import socket
@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 
 from embedding import make_run
+from machine import machine
 
 CLIENTS, SECONDS, BATCH = 32, 60.0, 32
 NETWORKS = {
@@ -93,23 +94,27 @@ def resident(pid: int) -> float:
     return int(line.split()[1]) / 2**20
 
 
-def bare(run: Path, seconds: float) -> float:
-    """Images a second of the network alone, on a batch in memory, with all threads."""
+def bare(run: Path, seconds: float, runtime: str) -> float:
+    """Images a second of the network alone in the service's runtime, on a batch in memory, with all threads."""
     import torch
 
-    from crossreid.search import open_model
+    from crossreid.search.service.running import open_for_service
 
-    torch.set_num_threads(os.cpu_count() or 1)
-    model = open_model(run)
-    images = torch.randn(BATCH, 3, model.preprocessing.height, model.preprocessing.width)
-    modalities = torch.zeros(BATCH, dtype=torch.int64)
-    for _ in range(2):
-        model.embed(images, modalities)
-    count, began = 0, time.perf_counter()
-    while time.perf_counter() - began < seconds:
-        model.embed(images, modalities)
-        count += BATCH
-    return count / (time.perf_counter() - began)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(os.cpu_count() or 1)  # ONNX Runtime is opened with as many
+    try:
+        model = open_for_service(run, runtime)
+        images = torch.randn(BATCH, 3, model.preprocessing.height, model.preprocessing.width)
+        modalities = torch.zeros(BATCH, dtype=torch.int64)
+        for _ in range(2):
+            model.embed(images, modalities)
+        count, began = 0, time.perf_counter()
+        while time.perf_counter() - began < seconds:
+            model.embed(images, modalities)
+            count += BATCH
+        return count / (time.perf_counter() - began)
+    finally:
+        torch.set_num_threads(threads)
 
 
 def free_port() -> int:
@@ -205,16 +210,16 @@ def benchmark(
             export_onnx(place / "run")
         paths = fill(place, place / "run", entries)
         for runtime in runtimes:
-            batch = 1 if runtime == "torch, one at a time" else BATCH
-            alone = [bare(place / "run", seconds / 6)]
-            row = served(place, place / "run", paths, batch, clients, seconds, runtime.partition(",")[0])
-            alone.append(bare(place / "run", seconds / 6))
+            batch, kind = 1 if runtime == "torch, one at a time" else BATCH, runtime.partition(",")[0]
+            alone = [bare(place / "run", seconds / 6, kind)]
+            row = served(place, place / "run", paths, batch, clients, seconds, kind)
+            alone.append(bare(place / "run", seconds / 6, kind))
             row = {"network": name, "input": list(size), **row, "bare images a second": alone}
             row["of the bare network"] = row["requests a second"] / float(np.mean(alone))
             rows.append(row)
         shutil.rmtree(place)
     return {
-        "machine": f"{platform.machine()}, {os.cpu_count()} threads", "entries": entries, "rows": rows,
+        "machine": machine(), "entries": entries, "rows": rows,
         "load average after": os.getloadavg(),
     }  # fmt: skip
 
