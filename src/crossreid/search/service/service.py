@@ -187,5 +187,5 @@ def _taken(state: Path) -> int | None:
         return locking.lock(state / "lock")
     except GalleryLocked as error:
         raise ValueError(f"another service keeps its state in {state}; name another --state.") from error
-    except OSError as error:
-        raise ValueError(f"{state} cannot be written ({error.strerror}); name another --state.") from error
+    except (OSError, GalleryError) as error:
+        raise ValueError(f"{state} cannot be made or written; name another --state.") from error
