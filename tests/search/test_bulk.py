@@ -567,23 +567,26 @@ def test_what_was_left_out_before_is_listed_with_the_rest(tmp_path, model, recor
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_what_the_system_does_not_give_out_stops_a_job_that_leaves_bad_images_out(workers, model, records):
+def test_what_the_system_does_not_give_out_stops_a_job_that_leaves_bad_images_out(workers, tmp_path, model, records):
     """As somebody who may not read the images; the words are the system's and hold no traceback."""
     if os.getuid() != 0:
         pytest.skip("only root can give its rights away")
+    # What is imported as it is needed is imported now: whoever may not read the images may not read Python's files either.
+    embed_records(model, records, tmp_path / "as-root", **JOB, workers=workers)
     with tempfile.TemporaryDirectory() as out:
         os.chmod(out, 0o777)
         reading, writing = os.pipe()
         child = os.fork()
         if child == 0:
-            os.setgroups([])
-            os.setgid(65534)
-            os.setuid(65534)
             try:
+                os.setgroups([])
+                os.setgid(65534)
+                os.setuid(65534)
                 embed_records(model, records, Path(out), **JOB, on_bad_image="skip", workers=workers)
-            except OSError as error:
+            except BaseException as error:
                 os.write(writing, str(error).encode())
-            os._exit(0)
+            finally:
+                os._exit(0)  # whatever happens: it must not go on as a second run of the tests
         os.waitpid(child, 0)
         os.close(writing)
         told = os.read(reading, 10_000).decode()

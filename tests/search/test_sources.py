@@ -142,17 +142,18 @@ def test_a_folder_without_permission_is_named(place):
         reading, writing = os.pipe()
         child = os.fork()
         if child == 0:
-            if os.getuid() == 0:
-                os.setgroups([])
-                os.setgid(65534)
-                os.setuid(65534)
-            left_out = []
             try:
+                if os.getuid() == 0:
+                    os.setgroups([])
+                    os.setgid(65534)
+                    os.setuid(65534)
+                left_out = []
                 count = len(source_records(f"{open_to_all}/images", left_out=left_out))
                 source_records(f"{open_to_all}/images")
             except DataError as error:
                 os.write(writing, f"{count} {left_out} {error}".encode())
-            os._exit(0)
+            finally:
+                os._exit(0)  # whatever happens: it must not go on as a second run of the tests
         os.waitpid(child, 0)
         os.close(writing)
         told = os.read(reading, 10_000).decode()
