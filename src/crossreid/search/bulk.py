@@ -293,7 +293,7 @@ def _finished(out: Path, given: dict[str, Any], precision: str, records: Sequenc
     way_out = f"move {EMBEDDINGS} and {RECORDS} away"
     _refuse_another(out, {key: about.get(key) for key in PINNED}, pinned, None, way_out)
     states = states_of(records)
-    if about.get("files", _digest_of_states([states])) != _digest_of_states([states]):  # earlier versions did not say
+    if about.get("files") not in (None, _digest_of_states([states])):  # earlier versions did not say
         late = states[:, 1] > (out / EMBEDDINGS).stat().st_mtime_ns
         one = f", {records[int(late.argmax())].path} for example" if late.any() else ""
         raise DataError(

@@ -93,14 +93,11 @@ class Housekeeping:
         over = now - self.settings.retain_days * _DAY
         count = 0
         for chosen in (Filter(until=over), Filter(added_until=over)):
-            with self._changing:
-                before = self._orphans, self._deleted
-                self._orphans = self._deleted = True
-                found = self.gallery.delete(filter=chosen)
-                if not found:
-                    self._orphans, self._deleted = before
-            count += found
+            with self.changing(deletes=False):
+                count += self.gallery.delete(filter=chosen)
         if count:
+            with self._changing:
+                self._orphans = self._deleted = True
             self.metrics.expired.inc(count)
             self.audit.write("expired", {"entries": count, "days": self.settings.retain_days})
 
@@ -124,8 +121,8 @@ class Housekeeping:
 
     def _forget(self, ids: list[str]) -> None:
         assert self.kept is not None
-        gone = [id for id, entry in zip(ids, self.gallery.get(ids), strict=True) if entry is None]
-        if gone:
+        known = set(self.gallery.known(ids))
+        if gone := [id for id in ids if id not in known]:
             self.kept.delete(gone)
 
     def _tidy(self, now: float) -> None:

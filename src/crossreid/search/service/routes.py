@@ -272,7 +272,7 @@ def routes(service: Service) -> APIRouter:
         def keep() -> list[str]:
             kept = service.kept
             # First, as an entry without an image is better than one with another's.
-            if kept is not None and (replace or not any(gallery.get(batch.ids))):
+            if kept is not None and (replace or not gallery.known(batch.ids)):
                 kept.delete(batch.ids)
             added = (gallery.upsert if replace else gallery.add)(batch, model=model.fingerprint)
             if kept is not None:

@@ -180,7 +180,7 @@ class Service:
         self.audit.write(action, {"request": state.request, "key": state.key.name, "address": state.address, **facts})
 
 
-def _taken(state: Path) -> int | None:
+def _taken(state: Path) -> int:
     """The lock of a service's folder. Raises `ValueError` where it cannot be had."""
     try:
         state.mkdir(parents=True, exist_ok=True)
