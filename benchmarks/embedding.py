@@ -56,7 +56,7 @@ def make_run(folder: Path, method: str, network: str, size: tuple[int, int]) -> 
     import torch
 
     from crossreid.methods import build_method
-    from crossreid.recipe import make_recipe
+    from crossreid.runs.recipe import make_recipe
     from crossreid.training.checkpoint import Checkpoint, save_checkpoint
 
     data = {"name": "manifest", "root": "nowhere", "height": size[0], "width": size[1]}
@@ -90,11 +90,11 @@ def work(rank: int, world: int, port: int, place: Path, size: tuple[int, int], c
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     import torch
 
-    from crossreid.data.loader import planned_batches
-    from crossreid.search.bulk import embed_records
-    from crossreid.search.model import open_model
-    from crossreid.search.processes import process_group
-    from crossreid.search.sources import source_records
+    from crossreid.data.loading import planned_batches
+    from crossreid.inference.bulk import embed_records
+    from crossreid.inference.model import open_model
+    from crossreid.inference.processes import process_group
+    from crossreid.inference.sources import source_records
 
     model = open_model(place / "run", device="cpu")
     as_trained = open_model(place / "run", device="cpu", fuse=False).network.to(memory_format=torch.contiguous_format)

@@ -25,7 +25,7 @@ from PIL import Image, ImageFilter
 from rich.console import Console
 from rich.table import Table
 
-from crossreid.data.loader import DataOptions, TrainLoader
+from crossreid.data.loading import DataOptions, TrainLoader
 from crossreid.data.records import INFRARED, VISIBLE, Record
 
 EACH = 8

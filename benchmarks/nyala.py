@@ -21,11 +21,11 @@ from pathlib import Path
 
 import numpy as np
 
-from crossreid.demo import precision
-from crossreid.recipe import make_recipe
-from crossreid.reports import report
-from crossreid.runs import evaluate, floors, open_split, train
-from crossreid.stages import stage_recipes
+from crossreid.demo.demonstration import precision
+from crossreid.reporting.report import report
+from crossreid.runs.recipe import make_recipe
+from crossreid.runs.run import evaluate, floors, open_split, train
+from crossreid.runs.teacher_student import stage_recipes
 
 
 def write_manifest(photographs: Path, out: Path, seed: int = 0) -> Path:

@@ -25,7 +25,7 @@ from typing import Any
 import faiss
 import numpy as np
 
-from crossreid.search import Batch, Gallery, IndexOptions, open_gallery
+from crossreid.galleries import Batch, Gallery, IndexOptions, open_gallery
 from crossreid.terminal import advancing, progress_bar
 
 sys.path.append(str(Path(__file__).resolve().parent))  # for machine.py, also where this file is run from elsewhere

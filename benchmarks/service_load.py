@@ -98,7 +98,7 @@ def bare(run: Path, seconds: float, runtime: str) -> float:
     """Images a second of the network alone in the service's runtime, on a batch in memory, with all threads."""
     import torch
 
-    from crossreid.search.service.running import open_for_service
+    from crossreid.service.running import open_for_service
 
     threads = torch.get_num_threads()
     torch.set_num_threads(os.cpu_count() or 1)  # ONNX Runtime is opened with as many
@@ -129,7 +129,7 @@ def fill(folder: Path, run: Path, entries: int) -> list[Path]:
 
     from crossreid.data.images import load_image
     from crossreid.data.synthetic import synthesise
-    from crossreid.search import Batch, open_gallery, open_model
+    from crossreid.galleries import Batch, open_gallery, open_model
 
     synthesise(folder / "world", "manifest", 43, 0, images_per_camera=1, size=(128, 64))
     paths = sorted((folder / "world").glob("images/*/*.jpg"))[:256]
@@ -205,7 +205,7 @@ def benchmark(
         method, network, size = NETWORKS[name]
         make_run(place / "run", method, network, size)
         if "onnx" in runtimes:
-            from crossreid.search.export import export_onnx
+            from crossreid.inference.export import export_onnx
 
             export_onnx(place / "run")
         paths = fill(place, place / "run", entries)

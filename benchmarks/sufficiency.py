@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from crossreid.data.loader import evaluation_batches
+from crossreid.analysis.probed_runs import seeds_of, titles_of
+from crossreid.data.loading import evaluation_batches
 from crossreid.data.records import Modality, labels_of
 from crossreid.losses.distillation import js_divergence, kl_divergence
-from crossreid.probing import seeds_of, titles_of
-from crossreid.runs import Run, open_run
+from crossreid.runs.run import Run, open_run
 
 FIGURES = ("cross-entropy of v", "cross-entropy of z", "VSD", "VCD", "VML")
 PAIRS = 4096  # of one identity across modalities, drawn; all of them would be millions

@@ -2,7 +2,6 @@
 
 import os
 import sys
-from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -10,7 +9,7 @@ from hypothesis import settings
 # bf16 without AMX: the same bits on every machine, also where AMX is announced and cannot be used.
 os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_BF16")
 
-HERE = Path(__file__).parent
+LONGEST = ("tests", "cli", "demo", "studies", "runs")
 THREADS = int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1))
 
 settings.register_profile("repeatable", deadline=None, derandomize=True)
@@ -19,7 +18,7 @@ settings.load_profile("repeatable")
 
 def pytest_collection_modifyitems(items):
     """The commands and the docs first, whose tests are the longest: begun last, they would keep one process waiting for the other."""
-    items.sort(key=lambda item: item.path.parent != HERE)
+    items.sort(key=lambda item: item.path.parent.name not in LONGEST)
 
 
 @pytest.fixture(autouse=True)

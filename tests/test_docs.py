@@ -20,13 +20,13 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from crossreid.recipe import keys_as_markdown
+from crossreid.runs.recipe import keys_as_markdown
 from forked import Forked, fork_runs
 from forked import command as command_of_a_process
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-RUN_ELSEWHERE = {"service"}  # tests/search/test_service_docs.py
+RUN_ELSEWHERE = {"service"}  # tests/service/test_service_docs.py
 DATA = {"data/SYSU-MM01": "sysu-mm01", "data/RegDB": "regdb", "data/LLCM": "llcm", "data/mine": "manifest"}
 # What makes the shown commands small enough for a test: the same commands, a small network and few steps.
 SMALL = [
@@ -97,7 +97,7 @@ def write_features(path):
 @pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in PAGES if page.stem not in RUN_ELSEWHERE], ids=lambda page: page.stem)
 def test_commands_run(page, workplace, monkeypatch):
-    from crossreid.cli import app
+    from crossreid.cli.app import app
 
     monkeypatch.chdir(workplace)
     monkeypatch.setattr("crossreid.analysis.probes._EPOCHS", 2)
@@ -123,7 +123,7 @@ def test_commands_run(page, workplace, monkeypatch):
         assert command[0] == "crossreid", f"{page.name}: {command}"
         arguments = command[1:]
         if arguments[0] == "demo":
-            continue  # run by tests/test_demo.py
+            continue  # run by tests/demo/test_demonstration.py
         if arguments[0] == "serve":
             serve_briefly(arguments)
             continue
@@ -225,7 +225,7 @@ def test_readme_python_runs(tmp_path, monkeypatch, capsys):
     assert small.count("small(") == 1
     assert "identities=10" in small
     prelude = (
-        "from crossreid.recipe import make_recipe\n"
+        "from crossreid.runs.recipe import make_recipe\n"
         f"def small(recipe): return make_recipe(recipe.model_dump(mode='json'), {SMALL!r})\n"
     )
     monkeypatch.chdir(tmp_path)
@@ -261,7 +261,7 @@ def test_the_differences_between_protocols_are_as_shown():
     ],
 )
 def test_tables_of_studies_are_those_that_were_measured(study, name):
-    from crossreid.analysis.study_table import markdown_table
+    from crossreid.reporting.study_table import markdown_table
 
     measured = json.loads((ROOT / "benchmarks" / "results" / f"study_{study}.json").read_text(encoding="utf-8"))
     page = (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")

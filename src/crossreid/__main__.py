@@ -1,5 +1,5 @@
 """`python -m crossreid`: the same commands, for launchers such as torchrun."""
 
-from crossreid.cli import main
+from crossreid.cli.app import main
 
 main()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import entropy as scipy_entropy
 
-from crossreid.analysis.discrete_information import (
+from discrete_information import (
     Joint,
     entropy,
     entropy_difference_bound,

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from crossreid.analysis.discrete_information import (
+from discrete_information import (
     Joint,
     entropy,
     entropy_difference_bound,

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from crossreid.data.loader import DataOptions, TrainLoader
+from crossreid.data.loading import DataOptions, TrainLoader
 from crossreid.data.records import DataError, Modality, Record
 
 LENGTHS = {"s": 5, "t": 2}

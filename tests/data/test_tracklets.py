@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.io import loadmat, savemat
 
-from crossreid.data import duke_video, mars
-from crossreid.data.catalog import load
+from crossreid.data.catalogue import load
 from crossreid.data.checking import check
+from crossreid.data.readers import duke_video, mars
 from crossreid.data.records import DataError, Modality, Record
 from crossreid.data.synthetic import synthesise
 from crossreid.data.tracklets import (

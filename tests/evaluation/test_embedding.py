@@ -8,9 +8,9 @@ from crossreid.data.records import in_order
 from crossreid.data.synthetic import synthesise
 from crossreid.evaluation.embedding import EvaluationOptions, embed, observe
 from crossreid.methods import OPTIONS, build_method
-from crossreid.recipe import make_recipe
-from crossreid.runs import open_split
-from crossreid.scoring import space_features, stream_features
+from crossreid.runs.recipe import make_recipe
+from crossreid.runs.run import open_split
+from crossreid.runs.scoring import space_features, stream_features
 
 BACKBONE = {"name": "test_resnet", "weights": "none"}
 SIZE = {"height": 32, "width": 16}

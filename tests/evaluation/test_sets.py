@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from crossreid.data.catalog import load
+from crossreid.data.catalogue import load
 from crossreid.data.images import load_image
 from crossreid.data.records import DataError, Modality, Record
 from crossreid.data.synthetic import synthesise
@@ -18,8 +18,8 @@ from crossreid.evaluation.embedding import EvaluationOptions, Pixels, embed_sets
 from crossreid.evaluation.features import features_of
 from crossreid.evaluation.protocols import evaluate
 from crossreid.evaluation.sets import SetSetting, set_features, settings_of
-from crossreid.recipe import make_recipe
-from crossreid.scoring import comparisons, embed_compared, score_sets
+from crossreid.runs.recipe import make_recipe
+from crossreid.runs.scoring import comparisons, embed_compared, score_sets
 
 READING = {"height": 32, "width": 16, "options": EvaluationOptions(batch=16)}
 

@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import multivariate_normal, norm
 
-from crossreid.analysis.estimators import estimate, gaussian_pairs
 from crossreid.losses.information import (
     ESTIMATORS,
     MutualInformation,
@@ -23,6 +22,7 @@ from crossreid.losses.information import (
     nwj,
     off_diagonal,
 )
+from crossreid.studies.estimators import estimate, gaussian_pairs
 
 
 @st.composite

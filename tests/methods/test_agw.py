@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from few_steps import losses_of_steps
 
-from crossreid.data.loader import Batch
+from crossreid.data.loading import Batch
 from crossreid.losses.metric import weighted_triplet_loss
 from crossreid.methods.agw import AGW, AGWOptions
 from crossreid.models.attention import NonLocal
 from crossreid.models.pooling import generalised_mean
+from few_steps import losses_of_steps
 
 TINY = {"name": "test_resnet", "weights": "none", "non_local": [0, 1, 1, 0]}
 

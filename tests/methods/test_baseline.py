@@ -5,11 +5,11 @@ import math
 import numpy as np
 import pytest
 import torch
-from few_steps import losses_of_steps
 
-from crossreid.data.loader import Batch
+from crossreid.data.loading import Batch
 from crossreid.methods import build_method
 from crossreid.methods.baseline import Baseline, BaselineOptions
+from few_steps import losses_of_steps
 
 CLASSES = 4
 

@@ -5,13 +5,12 @@ import math
 import numpy as np
 import pytest
 import torch
-from few_steps import losses_of_steps
 from pydantic import ValidationError
 from test_three_branch import as_two_processes, batch_of
 from test_three_branch import method_of as three_branch_method
 from torch import nn
 
-from crossreid.data.loader import Batch
+from crossreid.data.loading import Batch
 from crossreid.methods import METHODS, build_method
 from crossreid.methods.variational_distillation import (
     SETTINGS,
@@ -19,6 +18,7 @@ from crossreid.methods.variational_distillation import (
     VariationalDistillationOptions,
 )
 from crossreid.models.backbones import BackboneOptions
+from few_steps import losses_of_steps
 
 BACKBONE = {"name": "test_resnet", "weights": "none"}
 WIDTH, CLASSES = 96, 5

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from crossreid.models.backbones import Backbone, BackboneOptions
-from crossreid.models.stages import stage_runs
+from crossreid.models.cutting import stage_runs
 from crossreid.models.two_stream import StageOptions, TwoStream, by_modality
 
 IMAGES = torch.randn(4, 3, 64, 32, generator=torch.Generator().manual_seed(0))

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import small_run
 import torch
-from small_run import STEPS, Small, run
 
+import small_run
 from crossreid.training.checkpoint import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
 from crossreid.training.loop import NonFiniteLoss, TrainingOptions, make_fabric
 from forked import Forked
+from small_run import STEPS, Small, run
 
 SCRIPT = Path(small_run.__file__)
 
@@ -61,7 +61,7 @@ def test_a_run_killed_at_any_moment_ends_with_the_same_bits(tmp_path):
         assert same(weights(tmp_path / "whole", kind), weights(tmp_path / "killed", kind)), kind
     steps = [row["step"] for row in rows(tmp_path / "killed") if "losses" in row]
     assert steps == list(range(1, 3 * STEPS + 1))
-    assert not list((tmp_path / "killed").glob(".*.tmp"))
+    assert not list((tmp_path / "killed").glob(".*.tmp.*"))
 
     def values(out):
         return [{k: v for k, v in row.items() if k != "images_per_second"} for row in rows(out)]

@@ -11,9 +11,9 @@ from joblib import Parallel, delayed
 from PIL import ExifTags, Image
 from rich.table import Table
 
-from crossreid.data import llcm
-from crossreid.data.catalog import describe, load
+from crossreid.data.catalogue import describe, load
 from crossreid.data.images import check_box, load_image
+from crossreid.data.readers import llcm
 from crossreid.data.records import DataError, Modality, Record, Split
 from crossreid.data.tracklets import tracklet_name
 

@@ -17,6 +17,7 @@ from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from crossreid.data.pseudo_infrared import pseudo_infrared
 from crossreid.data.records import DataError, Record
+from crossreid.errors import CrossreidError
 
 # Pillow's names of what is read; its JPEG also opens what it then calls MPO (several JPEGs in a file, as telephones write).
 # It knows more formats, and runs other programs for some: Ghostscript for EPS.
@@ -235,7 +236,7 @@ def _as_rgb(image: Image.Image) -> Image.Image:
             grey[values == image.info["transparency"]] = 255
         return Image.fromarray(grey).convert("RGB")
     if image.mode == "F":
-        raise ValueError("floating-point pixels have no defined range; expected 8 or 16 bits a channel")
+        raise CrossreidError("floating-point pixels have no defined range; expected 8 or 16 bits a channel")
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")

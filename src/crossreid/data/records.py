@@ -8,8 +8,10 @@ from datetime import UTC, datetime
 from enum import IntEnum
 from pathlib import Path
 
+from crossreid.errors import CrossreidError
 
-class DataError(ValueError):
+
+class DataError(CrossreidError):
     """A data set, list or image that cannot be used as it is; the message says what to do about it."""
 
 
@@ -90,6 +92,6 @@ def labels_of(records: Sequence[Record]) -> dict[str, int]:
 
 
 def iso_seconds(time: str | datetime) -> float:
-    """Seconds since 1970 UTC of ISO 8601 text or of a datetime; without a zone they are UTC. Raises `ValueError`."""
+    """Seconds since 1970 UTC of ISO 8601 text or of a datetime; without a zone they are UTC. Raises `CrossreidError`."""
     moment = datetime.fromisoformat(time) if isinstance(time, str) else time
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

@@ -14,6 +14,7 @@ import numpy as np
 from pydantic import Field
 
 from crossreid.data.records import DataError, Modality, Record, in_order
+from crossreid.errors import CrossreidError
 from crossreid.options import Options
 
 
@@ -123,6 +124,6 @@ def across_cameras(groups: Sequence[np.ndarray], count: int, generator: np.rando
 
 def _refuse_nothing(length: int, count: int) -> None:
     if length < 1 or count < 1:
-        raise ValueError(
+        raise CrossreidError(
             f"expected one image or more to draw from, and one or more to draw; found {length} and {count}."
         )

@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from crossreid.errors import CrossreidError
+
 Metric = Literal["euclidean", "cosine"]
 METRICS: tuple[str, ...] = get_args(Metric)
 
@@ -22,15 +24,15 @@ METRICS: tuple[str, ...] = get_args(Metric)
 def as_embeddings(embeddings: np.ndarray | Tensor, what: str = "embeddings") -> Tensor:
     """`(N, D)` finite float32 or float64 tensor on the device it came on; half precision and integers are widened.
 
-    Raises `ValueError` that names `what` and the first bad row: wrong number of axes, no rows, no columns, NaN,
+    Raises `CrossreidError` that names `what` and the first bad row: wrong number of axes, no rows, no columns, NaN,
     infinity.
     """
     tensor = torch.from_numpy(np.ascontiguousarray(embeddings)) if isinstance(embeddings, np.ndarray) else embeddings
     tensor = tensor.detach()
     if tensor.ndim != 2:
-        raise ValueError(f"{what}: expected an array (N, D), found shape {tuple(tensor.shape)}.")
+        raise CrossreidError(f"{what}: expected an array (N, D), found shape {tuple(tensor.shape)}.")
     if 0 in tensor.shape:
-        raise ValueError(f"{what}: expected at least one row and one column, found shape {tuple(tensor.shape)}.")
+        raise CrossreidError(f"{what}: expected at least one row and one column, found shape {tuple(tensor.shape)}.")
     if tensor.dtype not in (torch.float32, torch.float64):
         tensor = tensor.to(torch.float32 if tensor.is_floating_point() else torch.float64)
     low, high = tensor.aminmax(dim=1)  # NaN spreads; no mask of the size of the embeddings is made
@@ -38,7 +40,9 @@ def as_embeddings(embeddings: np.ndarray | Tensor, what: str = "embeddings") -> 
     if bool(bad.any()):
         row = int(bad.nonzero()[0])
         kind = "NaN" if bool(tensor[row].isnan().any()) else "an infinite value"
-        raise ValueError(f"{what}: {kind} in row {row} ({int(bad.sum())} such rows of {len(tensor)}); embed it again.")
+        raise CrossreidError(
+            f"{what}: {kind} in row {row} ({int(bad.sum())} such rows of {len(tensor)}); embed it again."
+        )
     return tensor
 
 
@@ -53,7 +57,7 @@ def distance_blocks(
 
     query `(Q, D)`, gallery `(G, D)`: both float32 or both float64, else both are widened. `rows` is the number of
     queries in a block; by default as many as keep a block near 16 million distances, and at least 64.
-    Raises `ValueError` for an unknown metric, different D, NaN, empty sets, and zero rows under cosine.
+    Raises `CrossreidError` for an unknown metric, different D, NaN, empty sets, and zero rows under cosine.
     """
     left, right = prepared(query, gallery, metric)
     copies, originals = _repeated_rows(right)
@@ -95,10 +99,10 @@ def order_blocks(
 def prepared(query: np.ndarray | Tensor, gallery: np.ndarray | Tensor, metric: str) -> tuple[Tensor, Tensor]:
     """Both sides checked, in one precision and on one device, of unit length under cosine."""
     if metric not in METRICS:
-        raise ValueError(f"unknown metric '{metric}'; choose one of: {', '.join(METRICS)}.")
+        raise CrossreidError(f"unknown metric '{metric}'; choose one of: {', '.join(METRICS)}.")
     left, right = as_embeddings(query, "query embeddings"), as_embeddings(gallery, "gallery embeddings")
     if left.shape[1] != right.shape[1]:
-        raise ValueError(
+        raise CrossreidError(
             f"query embeddings have {left.shape[1]} dimensions and gallery embeddings {right.shape[1]}; "
             "embed both with the same model."
         )
@@ -126,7 +130,7 @@ def _unit(rows: Tensor, what: str) -> Tensor:
     lengths = rows.norm(dim=1, keepdim=True)
     if not bool((lengths > 0).all()):
         row = int((lengths[:, 0] == 0).nonzero()[0])
-        raise ValueError(f"{what}: row {row} is all zeros, and has no cosine distance; use the euclidean metric.")
+        raise CrossreidError(f"{what}: row {row} is all zeros, and has no cosine distance; use the euclidean metric.")
     return rows / lengths
 
 

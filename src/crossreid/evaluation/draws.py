@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from crossreid.data.records import DataError
+from crossreid.errors import CrossreidError
 from crossreid.evaluation.features import Features
 from crossreid.evaluation.matfile import read_variable
 
@@ -132,10 +133,10 @@ def draw_gallery(
     * 'random-choice': Python's `random.seed(trial)`, then one `random.choice` (for several shots `random.sample`, which
       that code leaves to an unseeded generator) a group, by identity and within it by camera, which is the order too.
 
-    Raises `ValueError` for an unknown draw, `DataError` where the permutations are missing or do not fit.
+    Raises `CrossreidError` for an unknown draw, `DataError` where the permutations are missing or do not fit.
     """
     if draw not in DRAWS:
-        raise ValueError(f"unknown gallery draw '{draw}'; choose one of: {', '.join(DRAWS)}.")
+        raise CrossreidError(f"unknown gallery draw '{draw}'; choose one of: {', '.join(DRAWS)}.")
     if draw == "official" and permutations is None:
         raise DataError("the official gallery draw needs rand_perm_cam.mat; give it, or draw with a seed instead.")
     chosen = [group for group in groups if cameras is None or group[1] in cameras]

@@ -13,9 +13,10 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from crossreid.data.images import load_image
-from crossreid.data.loader import evaluation_batches, readable_batches
+from crossreid.data.loading import evaluation_batches, readable_batches
 from crossreid.data.records import DataError, Record
 from crossreid.data.transforms import EvalTransform, Interpolation
+from crossreid.errors import CrossreidError
 from crossreid.options import Options
 
 
@@ -189,7 +190,7 @@ def observe(
     """
     options = options or EvaluationOptions()
     if not hasattr(method, "observe"):
-        raise ValueError(
+        raise CrossreidError(
             "the method has no branches to look into; expected variational_distillation, information_bottleneck or "
             "variational_information_bottleneck."
         )

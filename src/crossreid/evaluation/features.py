@@ -6,8 +6,6 @@ ties are broken by and that SYSU-MM01's permutations count in.
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +16,7 @@ import torch
 from crossreid.data.records import DataError, Modality, Record, in_order
 from crossreid.data.tracklets import tracklet_name
 from crossreid.evaluation.distances import as_embeddings
+from crossreid.files import replacing
 
 ROLES = ("query", "gallery", "both")
 _FIELDS = ("embeddings", "identities", "cameras", "modalities", "positions", "names", "roles", "frames", "tracklets")
@@ -144,16 +143,8 @@ def positions_of(groups: Sequence[tuple[str, int]]) -> np.ndarray:
 
 def save(features: Features, path: Path) -> None:
     """Write an `.npz` file, under a temporary name first; nothing in it needs unpickling."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            np.savez(stream, **{name: getattr(features, name) for name in _FIELDS})
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with replacing(path) as temporary, open(temporary, "wb") as stream:
+        np.savez(stream, **{name: getattr(features, name) for name in _FIELDS})
 
 
 def load(path: Path) -> Features:

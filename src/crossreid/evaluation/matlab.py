@@ -7,9 +7,7 @@ empty where the identity was not seen.
 
 from __future__ import annotations
 
-import os
 import re
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -17,11 +15,13 @@ import numpy as np
 from scipy.io import savemat
 
 from crossreid.data.records import INFRARED, VISIBLE, DataError
+from crossreid.errors import CrossreidError
 from crossreid.evaluation.draws import load_permutations
 from crossreid.evaluation.features import Features, positions_of
 from crossreid.evaluation.matfile import read_variable
 from crossreid.evaluation.protocols import evaluate
 from crossreid.evaluation.scores import Score
+from crossreid.files import replacing
 
 CELLS = 533  # identities of the whole data set, as the official files count them
 INFRARED_CAMERAS = (3, 6)
@@ -45,9 +45,9 @@ def evaluate_sysu_features(
     with `seed`, and the score says so. Features are compared as they are given. Errors as in `read_sysu_features`.
     """
     if mode not in ("all", "indoor"):
-        raise ValueError(f"unknown search mode '{mode}'; choose one of: all, indoor.")
+        raise CrossreidError(f"unknown search mode '{mode}'; choose one of: all, indoor.")
     if shots not in (1, 10):
-        raise ValueError(f"expected 1 shot (single) or 10 (multi), found {shots}.")
+        raise CrossreidError(f"expected 1 shot (single) or 10 (multi), found {shots}.")
     cameras = (1, 2, 3, 6) if mode == "indoor" else (1, 2, 3, 4, 5, 6)
     features = read_sysu_features(features_dir, splits_dir, cameras=cameras, name=name)
     path = Path(splits_dir) / "rand_perm_cam.mat"
@@ -151,14 +151,8 @@ def write_sysu_features(features: Features, directory: Path, name: str = "featur
     paths = []
     for camera, cells in contents.items():
         path = directory / f"{name}_cam{camera}.mat"
-        handle, temporary = tempfile.mkstemp(dir=directory, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                savemat(stream, {"feature": cells})
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        with replacing(path) as temporary, open(temporary, "wb") as stream:
+            savemat(stream, {"feature": cells})
         paths.append(path)
     return paths
 

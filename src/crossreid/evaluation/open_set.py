@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from crossreid.data.records import DataError
+from crossreid.errors import CrossreidError
 from crossreid.evaluation.ranking import Ranking
 
 FALSE_ACCEPT_RATES = (0.01, 0.05, 0.1, 0.2)
@@ -31,7 +32,7 @@ def true_accept_rate(nearest: np.ndarray, right: np.ndarray, mated: np.ndarray, 
         DataError: no mated query, or none without a match.
     """
     if not 0 <= rate <= 1:
-        raise ValueError(f"expected a false-accept rate in [0, 1], found {rate}.")
+        raise CrossreidError(f"expected a false-accept rate in [0, 1], found {rate}.")
     if mated.all() or not mated.any():
         kind = "without a match, which are" if mated.all() else "with a match, which are"
         raise DataError(f"open-set: expected queries {kind} needed to set a threshold and to be found; found none.")
@@ -44,7 +45,7 @@ def true_accept_rate(nearest: np.ndarray, right: np.ndarray, mated: np.ndarray, 
 def open_set_rates(ranking: Ranking, rates: Sequence[float] = FALSE_ACCEPT_RATES) -> dict[str, float]:
     """True-accept rates of a ranking that was made with `nearest`, by name."""
     if ranking.nearest is None:
-        raise ValueError("the ranking holds no nearest distances; rank with nearest=True.")
+        raise CrossreidError("the ranking holds no nearest distances; rank with nearest=True.")
     return {
         f"TAR@FAR={rate:g}": true_accept_rate(ranking.nearest, ranking.first == 1, ranking.valid, rate)
         for rate in rates

@@ -33,6 +33,7 @@ import numpy as np
 import torch
 
 from crossreid.data.records import INFRARED, VISIBLE, DataError, Modality
+from crossreid.errors import CrossreidError
 from crossreid.evaluation.distances import METRICS, distance_blocks
 from crossreid.evaluation.draws import (
     DRAWS,
@@ -193,7 +194,7 @@ def evaluate(
     do. Distances are taken in `dtype`, on `device`, once for each pair of images however many trials and settings share
     it. `rerank` and `normalise` (by 'camera' or 'modality') are those of `crossreid.evaluation.reranking`, each trial's
     gallery on its own; both are off unless given, and printed with the score.
-    Raises `ValueError` for an unknown name, `DataError` where the features cannot answer: no query or gallery image
+    Raises `CrossreidError` for an unknown name, `DataError` where the features cannot answer: no query or gallery image
     of a setting, permutations that do not fit, no query with a match.
     """
     plan = _named(PROTOCOLS, protocol, "protocol")
@@ -201,11 +202,11 @@ def evaluate(
         _named({s.name: s for s in plan.settings}, n, "setting") for n in settings or [s.name for s in plan.settings]
     ]
     if metric not in METRICS:
-        raise ValueError(f"unknown metric '{metric}'; choose one of: {', '.join(METRICS)}.")
+        raise CrossreidError(f"unknown metric '{metric}'; choose one of: {', '.join(METRICS)}.")
     if draw is not None and draw not in DRAWS:
-        raise ValueError(f"unknown gallery draw '{draw}'; choose one of: {', '.join(DRAWS)}.")
+        raise CrossreidError(f"unknown gallery draw '{draw}'; choose one of: {', '.join(DRAWS)}.")
     if trials < 1:
-        raise ValueError(f"expected at least 1 trial, found {trials}.")
+        raise CrossreidError(f"expected at least 1 trial, found {trials}.")
     if plan.draw is not None:
         official = "official" if plan.permuted and permutations is not None else plan.draw
         draw = official if draw in (None, "official") else draw
@@ -393,5 +394,5 @@ def _sides_by_role(features: Features) -> tuple[np.ndarray, np.ndarray]:
 
 def _named(known: Mapping[str, Named], name: str, what: str) -> Named:
     if name not in known:
-        raise ValueError(f"unknown {what} '{name}'; choose one of: {', '.join(known)}.")
+        raise CrossreidError(f"unknown {what} '{name}'; choose one of: {', '.join(known)}.")
     return known[name]

@@ -27,6 +27,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from crossreid.errors import CrossreidError
 from crossreid.evaluation.counting import average_precision, places_among_matches, ranks_of_matches
 from crossreid.evaluation.distances import as_embeddings, order_blocks
 from crossreid.evaluation.exclusion import COUNTINGS, NO_EXCLUSION, Exclusion
@@ -89,7 +90,9 @@ def concatenate(parts: Iterable[Ranking]) -> Ranking:
     """The rankings of several blocks of queries against one gallery as one."""
     blocks = list(parts)
     if len({block.positions for block in blocks}) != 1:
-        raise ValueError("rankings to be concatenated must be of one gallery; found none, or galleries of other sizes.")
+        raise CrossreidError(
+            "rankings to be concatenated must be of one gallery; found none, or galleries of other sizes."
+        )
     names = ("first", "average_precision", "inverse_penalty", "matches", "kept")
     nearest = [b.nearest for b in blocks if b.nearest is not None]
     joined = {name: np.concatenate([getattr(block, name) for block in blocks]) for name in names}
@@ -114,12 +117,12 @@ def rank_distances(
 
     distances `(Q, G)` float, NumPy or torch, any device; identities `(Q,)`, `(G,)` of int or str; cameras `(Q,)`,
     `(G,)` int, needed where the exclusion rule looks at them; junk `(G,)` or `(Q, G)` bool, entries to leave out
-    besides. Raises `ValueError` that names what does not fit: lengths, empty sets, NaN or infinite distances, missing
+    besides. Raises `CrossreidError` that names what does not fit: lengths, empty sets, NaN or infinite distances, missing
     cameras.
     """
     matrix = torch.from_numpy(np.asarray(distances)) if not isinstance(distances, Tensor) else distances.detach()
     if matrix.ndim != 2:
-        raise ValueError(f"distances: expected an array (Q, G), found shape {tuple(matrix.shape)}.")
+        raise CrossreidError(f"distances: expected an array (Q, G), found shape {tuple(matrix.shape)}.")
     if matrix.dtype not in (torch.float32, torch.float64):
         matrix = matrix.to(torch.float32 if matrix.is_floating_point() else torch.float64)
     gallery = Gallery.of(
@@ -197,10 +200,10 @@ class Gallery:
         trapezoid: bool = False,
     ) -> Gallery:
         if counting not in COUNTINGS:
-            raise ValueError(f"unknown counting rule '{counting}'; choose one of: {', '.join(COUNTINGS)}.")
+            raise CrossreidError(f"unknown counting rule '{counting}'; choose one of: {', '.join(COUNTINGS)}.")
         for side, count in (("query", queries), ("gallery", entries)):
             if count == 0:
-                raise ValueError(f"the {side} is empty; nothing can be ranked.")
+                raise CrossreidError(f"the {side} is empty; nothing can be ranked.")
         left, right = np.asarray(query_identities), np.asarray(gallery_identities)
         named: list[tuple[str, np.ndarray | None, int]] = [
             ("query identities", left, queries),
@@ -212,13 +215,17 @@ class Gallery:
         ]
         for what, given, count in named:
             if given is not None and np.shape(given) != (count,):
-                raise ValueError(f"{what}: expected {count}, one a row of distances, found shape {np.shape(given)}.")
+                raise CrossreidError(
+                    f"{what}: expected {count}, one a row of distances, found shape {np.shape(given)}."
+                )
         if exclusion.needs_cameras and (query_cameras is None or gallery_cameras is None):
-            raise ValueError(f"the exclusion rule '{exclusion.description}' needs the cameras of query and gallery.")
+            raise CrossreidError(
+                f"the exclusion rule '{exclusion.description}' needs the cameras of query and gallery."
+            )
         if exclusion.frames is not None and (query_frames is None or gallery_frames is None):
-            raise ValueError(f"the exclusion rule '{exclusion.description}' needs the frames of query and gallery.")
+            raise CrossreidError(f"the exclusion rule '{exclusion.description}' needs the frames of query and gallery.")
         if (left.dtype.kind in "US") != (right.dtype.kind in "US"):
-            raise ValueError("query and gallery identities must both be text or both be numbers.")
+            raise CrossreidError("query and gallery identities must both be text or both be numbers.")
         names, codes = np.unique(right, return_inverse=True)
         codes = codes.reshape(-1).astype(np.int64)
         found = np.minimum(np.searchsorted(names, left), len(names) - 1)
@@ -256,7 +263,7 @@ class Gallery:
         With `columns` `(G,)` the distances are `(R, P)`, of which these are the gallery's. `nearest` asks for that field.
 
         Raises:
-            ValueError: naming the first distance that is not finite.
+            CrossreidError: naming the first distance that is not finite.
         """
         if nearest:
             excluded = self.excluded(at)
@@ -381,7 +388,7 @@ def _masks(
         return (np.stack(masks) if masks else np.ones((0, entries), bool)).astype(np.uint8), mask_of
     out = junk.detach().cpu().numpy() if isinstance(junk, Tensor) else np.asarray(junk)
     if out.shape not in {(entries,), (queries, entries)}:
-        raise ValueError(f"junk: expected a mask ({entries},) or ({queries}, {entries}), found {tuple(out.shape)}.")
+        raise CrossreidError(f"junk: expected a mask ({entries},) or ({queries}, {entries}), found {tuple(out.shape)}.")
     masks.append(np.ones(entries, bool))  # of the queries that no place rule concerns
     mask_of[mask_of < 0] = len(masks) - 1
     if out.ndim == 1:
@@ -403,7 +410,7 @@ def _refuse_non_finite(distances: Tensor, start: int) -> None:
     bad = distances.isnan() | (distances.abs() >= limit)
     row, column = (int(i) for i in bad.nonzero()[0])
     kind = "NaN" if bool(distances[row, column].isnan()) else "not finite"
-    raise ValueError(
+    raise CrossreidError(
         f"the distance of query {start + row} to gallery entry {column} is {kind}; leave entries out by the junk mask."
     )
 

@@ -27,6 +27,7 @@ import torch
 from pydantic import Field, ValidationError
 from torch import Tensor
 
+from crossreid.errors import CrossreidError
 from crossreid.evaluation.distances import distance_blocks, prepared
 from crossreid.options import Options
 
@@ -69,7 +70,7 @@ def reranked_blocks(
     """Yield `(rows of the query, new distances (rows, G))` of query `(Q, D)` and gallery `(G, D)`, on their device.
 
     Raises:
-        ValueError: what `distance_blocks` refuses.
+        CrossreidError: what `distance_blocks` refuses.
     """
     if isinstance(options, QueryExpansion):
         yield from distance_blocks(expand_queries(query, gallery, options), gallery, "cosine", rows=rows)
@@ -287,16 +288,16 @@ def make_reranking(name: str, options: dict[str, str] | None = None) -> Rerankin
     """A re-ranking by its name in `RERANKINGS`, with options as text.
 
     Raises:
-        ValueError: naming the option or method that is not known, or the value that is not possible.
+        CrossreidError: naming the option or method that is not known, or the value that is not possible.
     """
     if name not in RERANKINGS:
-        raise ValueError(f"unknown re-ranking '{name}'; choose one of: {', '.join(RERANKINGS)}.")
+        raise CrossreidError(f"unknown re-ranking '{name}'; choose one of: {', '.join(RERANKINGS)}.")
     kind = RERANKINGS[name]
     try:
         return kind.model_validate(options or {})
     except ValidationError as error:
         first = error.errors()[0]
         known = ", ".join(kind.model_fields)
-        raise ValueError(
+        raise CrossreidError(
             f"re-ranking {name}: {'.'.join(map(str, first['loc']))}: {first['msg']}. Options: {known}."
         ) from error

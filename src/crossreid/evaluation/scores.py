@@ -15,6 +15,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from crossreid.data.records import DataError
+from crossreid.errors import CrossreidError
 from crossreid.evaluation.published import published_for
 from crossreid.evaluation.ranking import Ranking
 
@@ -38,7 +39,7 @@ class TrialScore:
     def rank(self, k: int) -> float:
         """Share of valid queries with a match among the first k; beyond the end of the curve, its last value."""
         if k < 1:
-            raise ValueError(f"ranks count from 1, found {k}.")
+            raise CrossreidError(f"ranks count from 1, found {k}.")
         return float(self.cmc[min(k, len(self.cmc)) - 1])
 
     def value(self, key: str) -> float:
@@ -47,7 +48,7 @@ class TrialScore:
             return float(getattr(self, key))
         prefix, _, number = key.partition("-")
         if prefix != "rank" or not number.isdecimal():
-            raise ValueError(f"unknown figure '{key}'; expected mAP, mINP or rank-K.")
+            raise CrossreidError(f"unknown figure '{key}'; expected mAP, mINP or rank-K.")
         return self.rank(int(number))
 
     def to_json(self) -> dict[str, Any]:
@@ -92,7 +93,7 @@ class Score:
 
     def __post_init__(self) -> None:
         if not self.trials:
-            raise ValueError(f"{self.protocol}, {self.setting}: a score needs at least one trial.")
+            raise CrossreidError(f"{self.protocol}, {self.setting}: a score needs at least one trial.")
 
     def value(self, key: str) -> float:
         """Mean over the trials of 'rank-K', 'mAP' or 'mINP'."""
@@ -162,7 +163,7 @@ class Score:
 
     @staticmethod
     def from_json(values: dict[str, Any]) -> Score:
-        """What `to_json` gave. Raises `ValueError` that names the first missing key."""
+        """What `to_json` gave. Raises `CrossreidError` that names the first missing key."""
         try:
             trials = tuple(
                 TrialScore(
@@ -186,7 +187,7 @@ class Score:
                 normalised=str(values["normalised"]),
             )
         except KeyError as error:
-            raise ValueError(
+            raise CrossreidError(
                 f"not a score: the key {error} is missing; expected what `Score.to_json` writes."
             ) from error
 
@@ -212,10 +213,10 @@ def conditions(score: Score) -> str:
 def combine(scores: Sequence[Score]) -> Score:
     """One score over the trials of several, each trial with a model of its own (RegDB).
 
-    Raises `ValueError` where they are not of one protocol, setting and procedure, or a trial occurs twice.
+    Raises `CrossreidError` where they are not of one protocol, setting and procedure, or a trial occurs twice.
     """
     if not scores:
-        raise ValueError("no scores to combine.")
+        raise CrossreidError("no scores to combine.")
     for name in (
         "protocol",
         "setting",
@@ -229,12 +230,12 @@ def combine(scores: Sequence[Score]) -> Score:
     ):
         found = list(dict.fromkeys(str(getattr(score, name)) for score in scores))
         if len(found) > 1:
-            raise ValueError(f"scores to be combined must agree in {name}; found: {'; '.join(found)}.")
+            raise CrossreidError(f"scores to be combined must agree in {name}; found: {'; '.join(found)}.")
     trials = sorted((trial for score in scores for trial in score.trials), key=lambda trial: trial.trial)
     numbers = [trial.trial for trial in trials]
     if len(set(numbers)) < len(numbers):
         twice = next(number for number in numbers if numbers.count(number) > 1)
-        raise ValueError(f"trial {twice} occurs more than once among the scores to be combined.")
+        raise CrossreidError(f"trial {twice} occurs more than once among the scores to be combined.")
     return replace(scores[0], trials=tuple(trials))
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from crossreid.data.records import INFRARED, VISIBLE, DataError, Record
 from crossreid.data.tracklets import Tracklet, spread_over, tracklet_name, tracklets_of
+from crossreid.errors import CrossreidError
 from crossreid.evaluation.embedding import embed_sets
 from crossreid.evaluation.features import Features, positions_of
 
@@ -44,18 +45,18 @@ def _counted(images: int | None) -> str:
 
 
 def image_counts(text: str) -> list[int]:
-    """`1,2,8,all` to [1, 2, 8, 0], each once. Raises `ValueError` for anything else."""
+    """`1,2,8,all` to [1, 2, 8, 0], each once. Raises `CrossreidError` for anything else."""
     parts = [part.strip() for part in text.split(",")]
     if not all(part == "all" or (part.isdecimal() and int(part) > 0) for part in parts):
-        raise ValueError(f"{text!r}: expected numbers of images, or `all`, with commas, for example 1,2,4,8,all.")
+        raise CrossreidError(f"{text!r}: expected numbers of images, or `all`, with commas, for example 1,2,4,8,all.")
     return list(dict.fromkeys(0 if part == "all" else int(part) for part in parts))
 
 
 def settings_of(kinds: Iterable[str]) -> list[SetSetting]:
-    """Those of the names in `KINDS`. Raises `ValueError` for another."""
+    """Those of the names in `KINDS`. Raises `CrossreidError` for another."""
     for kind in (kinds := list(kinds)):
         if kind not in KINDS:
-            raise ValueError(f"unknown kind of comparison {kind!r}; choose of: {', '.join(KINDS)}.")
+            raise CrossreidError(f"unknown kind of comparison {kind!r}; choose of: {', '.join(KINDS)}.")
     return [SetSetting(*KINDS[kind]) for kind in kinds]
 
 

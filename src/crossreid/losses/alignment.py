@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from crossreid.errors import CrossreidError
 from crossreid.losses.distillation import NO_PAIRS
 from crossreid.losses.metric import euclidean_distances
 
@@ -23,7 +24,7 @@ def paired_rows(labels: Tensor, modalities: Tensor) -> tuple[Tensor, Tensor]:
     that is there in one modality only is left out. With K of each the rows are every image once.
 
     Raises:
-        ValueError: no identity of the batch is there in both modalities.
+        CrossreidError: no identity of the batch is there in both modalities.
     """
     device, classes = labels.device, int(labels.max()) + 1
     rows = [(modalities == kind).nonzero().flatten() for kind in (0, 1)]
@@ -32,7 +33,7 @@ def paired_rows(labels: Tensor, modalities: Tensor) -> tuple[Tensor, Tensor]:
     both = (counts[0] > 0) & (counts[1] > 0)
     sizes = torch.maximum(counts[0], counts[1]) * both
     if not bool(both.any()):
-        raise ValueError(NO_PAIRS)
+        raise CrossreidError(NO_PAIRS)
     owners = torch.repeat_interleave(torch.arange(classes, device=device), sizes)
     places = torch.arange(len(owners), device=device) - (sizes.cumsum(0) - sizes)[owners]
     visible, infrared = (
@@ -128,11 +129,11 @@ def centre_reduction(
         reduced, normalised: `(B, D)`, f^- and f^. stop_gradient: let none into `normalised`.
 
     Raises:
-        ValueError: no identity of the batch is there in both modalities.
+        CrossreidError: no identity of the batch is there in both modalities.
     """
     reference = centre_distances(normalised.detach() if stop_gradient else normalised, labels, modalities)
     if not len(reference):
-        raise ValueError(NO_PAIRS)
+        raise CrossreidError(NO_PAIRS)
     return F.softplus(centre_distances(reduced, labels, modalities) - reference).mean()
 
 

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from crossreid.errors import CrossreidError
+
 NO_PAIRS = (
     "a batch has no identity in both modalities. Expected P x K batches with K split between them: "
     "check the training records or use the cross-modal sampler."
@@ -51,12 +53,12 @@ def cross_modal_pairs(labels: Tensor, modalities: Tensor) -> tuple[Tensor, Tenso
     """Row indices (visible, infrared), each `(n,)`, of all pairs of one identity across the two modalities.
 
     Raises:
-        ValueError: no identity of the batch is there in both modalities.
+        CrossreidError: no identity of the batch is there in both modalities.
     """
     pairs = (labels[:, None] == labels[None, :]) & (modalities[:, None] == 0) & (modalities[None, :] == 1)
     visible, infrared = pairs.nonzero(as_tuple=True)
     if len(visible) == 0:
-        raise ValueError(NO_PAIRS)
+        raise CrossreidError(NO_PAIRS)
     return visible, infrared
 
 
@@ -111,10 +113,10 @@ def distance_preservation(
         teacher, student: `(N, D)`, `(N, E)`, the same samples in the same order; widths may differ.
 
     Raises:
-        ValueError: other than N rows on both sides, or fewer than two.
+        CrossreidError: other than N rows on both sides, or fewer than two.
     """
     if len(teacher) != len(student) or len(teacher) < 2:
-        raise ValueError(
+        raise CrossreidError(
             f"expected embeddings of the same samples, two or more; found {len(teacher)} of the teacher and "
             f"{len(student)} of the student."
         )

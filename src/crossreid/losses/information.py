@@ -20,6 +20,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from crossreid.errors import CrossreidError
+
 Estimator = Literal["jensen-shannon", "mine", "infonce", "nwj"]
 ESTIMATORS: tuple[Estimator, ...] = ("jensen-shannon", "mine", "infonce", "nwj")
 
@@ -81,10 +83,10 @@ class MutualInformation(nn.Module):
         """The bound of scores `(N, N)`.
 
         Raises:
-            ValueError: fewer than two pairs, of which there is no product of marginals.
+            CrossreidError: fewer than two pairs, of which there is no product of marginals.
         """
         if len(scores) < 2:
-            raise ValueError(f"expected 2 pairs or more to estimate mutual information from, found {len(scores)}.")
+            raise CrossreidError(f"expected 2 pairs or more to estimate mutual information from, found {len(scores)}.")
         scores = scores.float()
         if self.estimator == "mine":
             return self._mine(scores)

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from crossreid.errors import CrossreidError
+
 
 def euclidean_distances(a: Tensor, b: Tensor) -> Tensor:
     """`(A, D)`, `(B, D)` to Euclidean distances `(A, B)`, float32; the gradient is finite at distance 0."""
@@ -36,7 +38,7 @@ def ranking_loss(distances: Tensor, positives: Tensor, negatives: Tensor, *, bou
         positives, negatives: `(N, M)` bool masks of the pairs that count.
     """
     if margin <= 0 or boundary <= margin:
-        raise ValueError(f"expected 0 < margin < boundary, found margin {margin} and boundary {boundary}.")
+        raise CrossreidError(f"expected 0 < margin < boundary, found margin {margin} and boundary {boundary}.")
     far = (distances - (boundary - margin)).clamp_min(0) * positives
     near = (boundary - distances).clamp_min(0) * negatives
     count = ((far > 0).sum(1)).clamp_min(1)

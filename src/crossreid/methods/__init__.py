@@ -6,6 +6,7 @@ from typing import Annotated, Any, get_args
 
 from pydantic import Field, TypeAdapter, ValidationError
 
+from crossreid.errors import CrossreidError
 from crossreid.methods.agw import AGW, AGWOptions
 from crossreid.methods.baseline import Baseline, BaselineOptions
 from crossreid.methods.implicit_knowledge import ImplicitKnowledge, ImplicitKnowledgeOptions
@@ -46,7 +47,7 @@ METHODS: dict[str, type] = {
 def build_method(options: AnyOptions, classes: int) -> Method:
     """The method that `options` name, for so many training identities, with freshly drawn weights."""
     if classes < 2:
-        raise ValueError(f"expected at least 2 training identities, found {classes}.")
+        raise CrossreidError(f"expected at least 2 training identities, found {classes}.")
     if isinstance(options, ViewDistillationOptions):
         return ViewDistillation(options, classes, _build_network)
     method: Method = METHODS[options.name](options, classes)
@@ -62,15 +63,15 @@ def network_options(given: dict[str, Any]) -> AnyOptions:
     """The options of the method that `method.network` of a recipe describes.
 
     Raises:
-        ValueError: what pydantic finds wrong in them, or the network is view_distillation's own.
+        CrossreidError: what pydantic finds wrong in them, or the network is view_distillation's own.
     """
     try:
         options = _NETWORK.validate_python(given)
     except ValidationError as error:
         place, message = error.errors()[0]["loc"], error.errors()[0]["msg"]
-        raise ValueError(f"method.network{''.join(f'.{part}' for part in place[1:])}: {message}") from error
+        raise CrossreidError(f"method.network{''.join(f'.{part}' for part in place[1:])}: {message}") from error
     if isinstance(options, ViewDistillationOptions):
-        raise ValueError("method.network is for other methods' networks; leave it out for view_distillation's own")
+        raise CrossreidError("method.network is for other methods' networks; leave it out for view_distillation's own")
     return options
 
 

@@ -13,7 +13,8 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from crossreid.data.loader import Batch
+from crossreid.data.loading import Batch
+from crossreid.errors import CrossreidError
 from crossreid.losses.metric import weighted_triplet_loss
 from crossreid.methods.method import Encoding, Method
 from crossreid.models.backbones import BackboneOptions
@@ -47,7 +48,7 @@ class AGW(Method):
     def __init__(self, options: AGWOptions, classes: int) -> None:
         super().__init__()
         if options.stages.split is not None:
-            raise ValueError("method.stages.split: agw has one stream; leave it out.")
+            raise CrossreidError("method.stages.split: agw has one stream; leave it out.")
         self.options = options
         self.network = TwoStream(options.backbone, options.stages)
         self.pooling = GeneralisedMean(options.pooling_power, learn=options.learn_pooling)

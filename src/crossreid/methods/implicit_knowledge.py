@@ -25,7 +25,8 @@ from pydantic import Field, model_validator
 from torch import Tensor
 from torch.nn import functional as F
 
-from crossreid.data.loader import Batch
+from crossreid.data.loading import Batch
+from crossreid.errors import CrossreidError
 from crossreid.losses.alignment import (
     centre_reduction,
     class_alignment,
@@ -99,7 +100,7 @@ class ImplicitKnowledgeOptions(SettingOptions):
     @model_validator(mode="after")
     def _purifier_has_a_weight(self) -> Self:
         if self.purifier and not self.purifier_weight:
-            raise ValueError(
+            raise CrossreidError(
                 "purifier_weight: expected more than 0 with a purifier; set purifier=false to do without it"
             )
         return self
@@ -122,7 +123,7 @@ class ImplicitKnowledge(Method):
     def __init__(self, options: ImplicitKnowledgeOptions, classes: int) -> None:
         super().__init__()
         if options.stages.split is None:
-            raise ValueError("method.stages.split: implicit_knowledge needs two streams; 2 is the published place.")
+            raise CrossreidError("method.stages.split: implicit_knowledge needs two streams; 2 is the published place.")
         self.options = options
         self.network = TwoStream(options.backbone, options.stages)
         width = self.network.width
@@ -147,7 +148,7 @@ class ImplicitKnowledge(Method):
         `class`, `discrepancy`: those that have a weight.
 
         Raises:
-            ValueError: a term compares modalities, and no identity of the batch is there in both.
+            CrossreidError: a term compares modalities, and no identity of the batch is there in both.
         """
         options = self.options
         sides = self._sides(batch.images, batch.modalities)

@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from crossreid.data.loader import Batch
+from crossreid.data.loading import Batch
+from crossreid.errors import CrossreidError
 from crossreid.models.backbones import Backbone
 from crossreid.models.two_stream import TwoStream
 
@@ -46,7 +47,7 @@ class Network(nn.Module, ABC):
             present: of sets, `(B, T)` bool, False where a shorter set is padded; all True by default.
 
         Raises:
-            ValueError: a set without an image.
+            CrossreidError: a set without an image.
         """
         if images.ndim == 4:
             return nn.functional.normalize(self.features(images, modalities), dim=1)
@@ -54,7 +55,7 @@ class Network(nn.Module, ABC):
             present = torch.ones(images.shape[:2], dtype=torch.bool, device=images.device)
         counts = present.sum(1)
         if not bool((counts > 0).all()):
-            raise ValueError(
+            raise CrossreidError(
                 f"set {int((counts == 0).nonzero()[0])} of {len(images)} is empty; expected an image or more."
             )
         features = self.features(images[present], modalities[present])

@@ -24,8 +24,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from crossreid.data.grey import grey_version
-from crossreid.data.loader import Batch
+from crossreid.data.loading import Batch
 from crossreid.data.records import Modality
+from crossreid.errors import CrossreidError
 from crossreid.losses.distillation import cross_modal_pairs, mutual_learning, sinkhorn_distance
 from crossreid.losses.metric import modality_aware_ranking_loss
 from crossreid.methods.method import Encoding, Method
@@ -106,7 +107,7 @@ class ThreeBranchOptions(SettingOptions):
         if self.stages is not None and (
             self.stages.split is None or self.routing != "modality" or self.branches != "all"
         ):
-            raise ValueError("stages: two streams need stages.split, routing `modality` and all branches")
+            raise CrossreidError("stages: two streams need stages.split, routing `modality` and all branches")
         return self
 
     @model_validator(mode="after")
@@ -114,7 +115,9 @@ class ThreeBranchOptions(SettingOptions):
         for key in ("ranking_same", "ranking_across"):
             boundary, margin = getattr(self, key)
             if not 0 < margin < boundary:
-                raise ValueError(f"{key}: expected 0 < margin < boundary, found boundary {boundary}, margin {margin}")
+                raise CrossreidError(
+                    f"{key}: expected 0 < margin < boundary, found boundary {boundary}, margin {margin}"
+                )
         return self
 
 
@@ -234,7 +237,7 @@ class ThreeBranch(Method):
         """Terms `identity`, `ranking`, with modality-specific branches `mutual`, and those of `objective`.
 
         Raises:
-            ValueError: routed by modality, and no identity of the batch is there in both modalities.
+            CrossreidError: routed by modality, and no identity of the batch is there in both modalities.
         """
         options = self.options
         passes = self._pass(batch.images, batch.modalities, Branch.__call__)
@@ -299,7 +302,7 @@ class ThreeBranch(Method):
     def _pass_by_modality(self, rows: Tensor, modalities: Tensor, through: Any) -> tuple[Tensor, ...]:
         counts = torch.bincount(modalities, minlength=2)
         if self.training and bool((counts == 1).any()):
-            raise ValueError(
+            raise CrossreidError(
                 "one image of a modality in a process's batch: batch norm needs two to train its branch. Raise "
                 "data.sampler.identities or data.sampler.images, or use fewer processes."
             )

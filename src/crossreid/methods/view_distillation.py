@@ -21,7 +21,8 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from crossreid.data.loader import Batch
+from crossreid.data.loading import Batch
+from crossreid.errors import CrossreidError
 from crossreid.losses.distillation import distance_preservation, distilled_knowledge
 from crossreid.losses.metric import triplet_loss
 from crossreid.methods.method import Encoding, Method, Network
@@ -106,7 +107,7 @@ class ViewDistillation(Method):
         if options.network is None:
             self.network = SetNetwork(options, classes)
         elif build is None:
-            raise ValueError("method.network names another method, which only `crossreid.build_method` can build.")
+            raise CrossreidError("method.network names another method, which only `crossreid.build_method` can build.")
         else:
             self.network = build(options.network, classes)
         # In a tuple, so that it is no submodule: neither saved nor averaged nor trained with the student.
@@ -146,7 +147,7 @@ class ViewDistillation(Method):
             images, modalities = images[:, None], modalities[:, None]
         own = images.shape[1] if options.images is None else options.images
         if own > images.shape[1]:
-            raise ValueError(
+            raise CrossreidError(
                 f"method.images is {own}, but a set has {images.shape[1]}. Expected the student's among the teacher's: "
                 "raise data.sets.size or lower method.images."
             )
@@ -191,14 +192,14 @@ def start_from(student: ViewDistillation, source: Method, *, reset_last_stage: b
     may know other identities.
 
     Raises:
-        ValueError: the networks differ.
+        CrossreidError: the networks differ.
     """
     given: Network = source.network if isinstance(source, ViewDistillation) else source
     pairs: list[tuple[nn.Module, nn.Module]] = [(student.network, given)]
     if reset_last_stage:
         pairs = list(zip_longest(student.encoders, given.encoders, fillvalue=nn.Identity()))
     if any(_shapes(mine) != _shapes(theirs) for mine, theirs in pairs):
-        raise ValueError(
+        raise CrossreidError(
             "the network to start from is of another architecture than the one that learns. Start from weights "
             "(method.start=weights) or from a run of the same architecture."
         )

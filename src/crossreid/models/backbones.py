@@ -17,13 +17,14 @@ from pydantic import Field
 from timm.layers import BlurPool2d
 from torch import Tensor, nn
 
+from crossreid.errors import CrossreidError
 from crossreid.models.attention import BottleneckAttention, ChannelAttention, NonLocal
 from crossreid.options import Options
 
 ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.SiLU, nn.GELU, nn.Hardswish, nn.LeakyReLU, nn.ELU, nn.PReLU)
 
 
-class WeightsError(ValueError):
+class WeightsError(CrossreidError):
     """Weights that cannot be read or do not fit the network they were meant for."""
 
 
@@ -52,7 +53,7 @@ class Backbone(nn.Module):
     A transformer's tokens come as a map `(B, width, tokens, 1)`, without its class and register tokens.
 
     Raises:
-        ValueError: no such timm model, or one that an option of `options` cannot be applied to.
+        CrossreidError: no such timm model, or one that an option of `options` cannot be applied to.
         WeightsError: its weights are not there or do not fit.
     """
 
@@ -87,7 +88,7 @@ def create_network(options: BackboneOptions) -> nn.Module:
     """The timm network that `options` names, without its classifier, with the weights asked for."""
     if not timm.is_model(options.name):
         near = difflib.get_close_matches(options.name, timm.list_models(), n=3)
-        raise ValueError(
+        raise CrossreidError(
             f"backbone {options.name!r} is no timm model. "
             + (f"Near it: {', '.join(near)}." if near else "See timm.list_models() for the names.")
         )
@@ -97,7 +98,7 @@ def create_network(options: BackboneOptions) -> nn.Module:
     except Exception as error:
         reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
         if not imagenet:
-            raise ValueError(f"backbone {options.name!r} cannot be built by timm ({reason}).") from error
+            raise CrossreidError(f"backbone {options.name!r} cannot be built by timm ({reason}).") from error
         raise WeightsError(
             f"ImageNet weights of {options.name!r} could not be fetched by timm ({reason}). "
             "Expected internet access or a filled cache. "
@@ -187,7 +188,7 @@ def stages(network: nn.Module, name: str) -> list[str]:
     """Module names of the network's stages, stem first, from timm's own description of them."""
     rows = _feature_rows(network)
     if not rows:
-        raise ValueError(f"backbone {name!r} does not name its stages. Choose a timm model with `feature_info`.")
+        raise CrossreidError(f"backbone {name!r} does not name its stages. Choose a timm model with `feature_info`.")
     return [row["module"] for row in rows]
 
 
@@ -209,7 +210,7 @@ def take_last_activation(network: nn.Module, name: str) -> None:
     """Replace by nothing the activation that the feature map comes out of, in place.
 
     Raises:
-        ValueError: the map does not come out of an activation that is used there alone.
+        CrossreidError: the map does not come out of an activation that is used there alone.
     """
     calls: list[tuple[str, Tensor]] = []
     hooks = [
@@ -229,7 +230,7 @@ def take_last_activation(network: nn.Module, name: str) -> None:
             hook.remove()
     path = calls[-1][0] if calls else ""
     if not calls or calls[-1][1] is not maps or sum(other == path for other, _ in calls) > 1:
-        raise ValueError(
+        raise CrossreidError(
             f"backbone {name!r}: its feature map does not come out of an activation. "
             "Set `method.backbone.last_activation=true` for it."
         )
@@ -241,14 +242,14 @@ def put_bam_after_stages(network: nn.Module, name: str) -> None:
     """A `BottleneckAttention` at the end of stages 1 to 3, those before the last, in place.
 
     Raises:
-        ValueError: the network's stages are no sequences of blocks.
+        CrossreidError: the network's stages are no sequences of blocks.
     """
     rows = stages(network, name)
     channels = {row["module"]: row["num_chs"] for row in _feature_rows(network)}
     for row in rows[-4:-1]:
         stage = network.get_submodule(row)
         if not isinstance(stage, nn.Sequential):
-            raise ValueError(
+            raise CrossreidError(
                 f"backbone {name!r}: its stage {row} is no sequence of blocks that attention can follow. "
                 "Set `method.backbone.attention=none` for it, or choose a ResNet."
             )
@@ -259,17 +260,19 @@ def put_non_local_after_blocks(network: nn.Module, name: str, counts: Sequence[i
     """A `NonLocal` after each of the last `counts[i]` blocks of stage i of the last `len(counts)`, in place.
 
     Raises:
-        ValueError: the network has not as many stages, or one of them is no sequence of as many blocks.
+        CrossreidError: the network has not as many stages, or one of them is no sequence of as many blocks.
     """
     rows = stages(network, name)
     channels = {row["module"]: row["num_chs"] for row in _feature_rows(network)}
     if len(counts) > len(rows):
-        raise ValueError(f"method.backbone.non_local has {len(counts)} numbers, backbone {name!r} {len(rows)} stages.")
+        raise CrossreidError(
+            f"method.backbone.non_local has {len(counts)} numbers, backbone {name!r} {len(rows)} stages."
+        )
     for path, count in zip(rows[-len(counts) :], counts, strict=True):
         stage = network.get_submodule(path)
         blocks = list(stage.named_children()) if isinstance(stage, nn.Sequential) else []
         if count > len(blocks):
-            raise ValueError(
+            raise CrossreidError(
                 f"method.backbone.non_local asks for {count} blocks of stage {path} of backbone {name!r}, "
                 f"which is a sequence of {len(blocks)}. Ask for fewer."
             )
@@ -285,7 +288,7 @@ def stride_one(network: nn.Module, name: str) -> None:
     """Give every strided layer that follows the last stage but one a stride of one, in place.
 
     Raises:
-        ValueError: that does not double the height and the width of the network's feature map.
+        CrossreidError: that does not double the height and the width of the network's feature map.
     """
     before = _map_size(network)
     for path in last_stage(network, name):
@@ -301,7 +304,7 @@ def stride_one(network: nn.Module, name: str) -> None:
             setattr(network.get_submodule(parent), key, nn.Identity())
     after = _map_size(network)
     if before is None or after != (2 * before[0], 2 * before[1]):
-        raise ValueError(
+        raise CrossreidError(
             f"backbone {name!r}: the stride of its last stage cannot be taken out. "
             "Set `method.backbone.last_stride_one=false` for it."
         )
@@ -311,7 +314,7 @@ def put_attention_before_stages(network: nn.Module, name: str) -> None:
     """A `ChannelAttention` on what stages 2 to 4, the last three, take in; state-dict keys stay as they are.
 
     Raises:
-        ValueError: the network's stages do not hand on maps `(B, C, H, W)`.
+        CrossreidError: the network's stages do not hand on maps `(B, C, H, W)`.
     """
     modules = dict(network.named_modules())
     sources = [row for row in stages(network, name)[-4:-1] if row in modules]
@@ -320,7 +323,7 @@ def put_attention_before_stages(network: nn.Module, name: str) -> None:
     for source in sources:
         modules[source].register_forward_hook(lambda _module, _inputs, output: attention(output))
     if not sources or not convolutional or _map_size(network) is None:
-        raise ValueError(
+        raise CrossreidError(
             f"backbone {name!r} has no stages that hand on maps of channels. "
             "Set `method.backbone.stage_attention=false` for it, or choose a convolutional network."
         )

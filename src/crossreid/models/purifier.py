@@ -9,6 +9,8 @@ from typing import Literal, NamedTuple
 
 from torch import Tensor, nn
 
+from crossreid.errors import CrossreidError
+
 
 class Purified(NamedTuple):
     """Maps `(B, C, h, w)`: F^ = IN(F), what is kept F+ = m_e F, what is reduced F^- = m_r F^, and F~ of both."""
@@ -44,7 +46,7 @@ class Purifier(nn.Module):
 
     def forward(self, maps: Tensor) -> Purified:
         if maps.shape[2:].numel() < 2:
-            raise ValueError(
+            raise CrossreidError(
                 "the feature map has one place, of which there is nothing to normalise. Use larger images or "
                 "method.purifier=false."
             )

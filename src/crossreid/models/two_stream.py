@@ -17,8 +17,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from crossreid.data.records import Modality
+from crossreid.errors import CrossreidError
 from crossreid.models.backbones import Backbone, BackboneOptions
-from crossreid.models.stages import stage_runs
+from crossreid.models.cutting import stage_runs
 from crossreid.options import Options
 
 
@@ -38,7 +39,7 @@ class TwoStream(nn.Module):
     pretrained or not.
 
     Raises:
-        ValueError: the backbone cannot be cut, or has no such stages.
+        CrossreidError: the backbone cannot be cut, or has no such stages.
     """
 
     def __init__(self, backbone: BackboneOptions, options: StageOptions) -> None:
@@ -48,12 +49,12 @@ class TwoStream(nn.Module):
         runs = stage_runs(whole, backbone.name)
         parts = len(runs) if options.split is None else options.split + 1
         if options.split is not None and parts >= len(runs):
-            raise ValueError(
+            raise CrossreidError(
                 f"method.stages.split is {options.split}, but backbone {backbone.name!r} has stages 0 to {len(runs) - 1}; expected "
                 f"at most {len(runs) - 2}, so that a stage follows it."
             )
         if options.stems > parts:
-            raise ValueError(
+            raise CrossreidError(
                 f"method.stages.stems is {options.stems}, but {parts} stages come before "
                 f"{'the end of' if options.split is None else 'the split of'} backbone {backbone.name!r}."
             )

@@ -7,7 +7,6 @@ the file's metadata. A file is written under a temporary name, synchronised and 
 from __future__ import annotations
 
 import json
-import os
 import platform
 import random
 from dataclasses import dataclass, field
@@ -20,10 +19,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from crossreid.errors import CrossreidError
+from crossreid.files import replacing
+
 FORMAT = "crossreid-checkpoint-1"
 
 
-class CheckpointError(ValueError):
+class CheckpointError(CrossreidError):
     """A checkpoint that is missing, damaged, or another run's."""
 
 
@@ -44,14 +46,8 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     }
     counts = {kind: len(tensors) for kind, tensors in checkpoint.tensors.items() if tensors}
     facts = {**checkpoint.facts, "versions": versions(), "tensors": counts}
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with replacing(path, durable=True) as temporary:
         save_file(flat, temporary, metadata={"format": FORMAT, "facts": json.dumps(facts)})
-        with open(temporary, "rb") as written:
-            os.fsync(written.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

@@ -28,9 +28,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from crossreid.errors import CrossreidError
 from crossreid.options import Options
 from crossreid.training import checkpoint as files
-from crossreid.training.arithmetic import refuse_broken_bf16
+from crossreid.training.bf16 import refuse_broken_bf16
 from crossreid.training.optimisation import OptimiserOptions, ScheduleOptions, make_optimiser, rate_factor
 from crossreid.training.signals import Interrupted, stop_signals
 from crossreid.training.tracking import Tracker
@@ -61,7 +62,7 @@ class TrainingOptions(Options):
 FACTS = ("epoch", "step_in_epoch", "step", "best", "losses", "groups", "generators", "recipe", "averaged")
 
 
-class NonFiniteLoss(ValueError):
+class NonFiniteLoss(CrossreidError):
     """A loss term became infinite or NaN; the message names it and the step."""
 
 
@@ -81,7 +82,7 @@ def make_fabric(options: TrainingOptions) -> Fabric:
     Cross-process averaging of gradients is DDP's, over gloo on CPUs and NCCL on GPUs.
 
     Raises:
-        ValueError: bf16 is asked for on a CPU that cannot do what it announces.
+        CrossreidError: bf16 is asked for on a CPU that cannot do what it announces.
     """
     on_cpu = options.accelerator == "cpu" or not torch.cuda.is_available()
     if on_cpu and options.precision == "bf16-mixed":
@@ -173,7 +174,7 @@ def fit(
     tracker = None
     if fabric.is_global_zero:
         out.mkdir(parents=True, exist_ok=True)
-        for leftover in out.glob(".*.tmp"):
+        for leftover in out.glob(".*.tmp.*"):
             leftover.unlink(missing_ok=True)
         if on_start is not None:
             on_start()
@@ -262,7 +263,7 @@ def fit(
                 if tracker is not None:
                     tracker.validation({"step": step, "epoch": epoch, "validation": numbers})
                 if options.monitor not in numbers:
-                    raise ValueError(
+                    raise CrossreidError(
                         f"training.monitor is {options.monitor!r}, which validation does not give. "
                         f"Known: {', '.join(numbers)}."
                     )

@@ -14,6 +14,8 @@ from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
+from crossreid.files import write_text
+
 
 class Tracker:
     """Writes rows after `step`, dropping later ones that are there already; `flush` makes them last."""
@@ -62,6 +64,4 @@ class Tracker:
                 continue
             if row["step"] <= step:
                 kept.append(line)
-        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
-        temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
-        os.replace(temporary, self.path)
+        write_text(self.path, "".join(f"{line}\n" for line in kept))

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from PIL import Image
 
+from crossreid.data.readers.veri_776 import COLOURS, TYPES
 from crossreid.data.synthetic import animals, vehicles
 from crossreid.data.synthetic.plan import Layout, Shot, divide
-from crossreid.data.veri_776 import COLOURS, TYPES
 
 
 def _veri_shots(identities: int, images: int) -> list[Shot]:

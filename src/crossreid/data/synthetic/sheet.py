@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import csv
-import os
 from pathlib import Path
 
 from PIL import Image, ImageDraw
 
 from crossreid.data.records import DataError
+from crossreid.files import replacing
 
 
 def contact_sheet(root: Path, out: Path, *, identities: int = 8, height: int = 192) -> Path:
@@ -34,7 +34,6 @@ def contact_sheet(root: Path, out: Path, *, identities: int = 8, height: int = 1
                 with Image.open(cells[identity, column]) as image:
                     tile = image.convert("RGB").resize((width, height), Image.Resampling.LANCZOS)
                 sheet.paste(tile, (gap + c * (width + gap), header + r * (height + gap)))
-    temporary = out.with_name(f".{out.stem}.{os.getpid()}{out.suffix}")
-    sheet.save(temporary, quality=88)
-    os.replace(temporary, out)
+    with replacing(out) as temporary:
+        sheet.save(temporary, quality=88)
     return out

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from crossreid.data.readers.veri_776 import COLOURS, TYPES
 from crossreid.data.records import Modality
 from crossreid.data.synthetic.cameras import Camera, nuisance
 from crossreid.data.synthetic.people import named_factors
 from crossreid.data.synthetic.render import OVER, backdrop, expose, occlude
 from crossreid.data.synthetic.vehicle_body import draw_vehicle
-from crossreid.data.veri_776 import COLOURS, TYPES
 
 ROOFS = ("plain", "sunroof", "rails", "box", "beacon", "sign")
 SIDES = ("plain", "stripe", "two stripes", "lettering", "lower panel", "badge", "wave")

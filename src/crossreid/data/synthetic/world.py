@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,6 +27,7 @@ from crossreid.data.synthetic import (
     walks,
 )
 from crossreid.data.synthetic.plan import Layout, Shot
+from crossreid.files import replacing
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +86,7 @@ def synthesise(
         raise DataError(f"{out} exists and is not empty. Choose another folder, or delete it first.")
     plan = LAYOUTS[layout]
     shots = plan.shots(identities, images_per_camera)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    building = out.with_name(f".{out.name}.{os.getpid()}.building")
-    shutil.rmtree(building, ignore_errors=True)
-    try:
+    with replacing(out) as building:
         for folder in sorted({str(Path(shot.path).parent) for shot in shots}):
             (building / folder).mkdir(parents=True)
         rows = _render_all(building, plan.subject, shots, seed, size, workers or os.cpu_count() or 1, progress)
@@ -100,9 +97,6 @@ def synthesise(
         plan.lists(building, shots, identities, seed)
         if out.exists():
             out.rmdir()
-        os.replace(building, out)
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
     return out
 
 

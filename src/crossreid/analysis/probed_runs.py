@@ -1,0 +1,147 @@
+"""Probes of runs: one run or several seeds of each, on a rendered world that none of them was trained on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from joblib import Parallel, delayed
+from rich.console import Console
+from rich.progress import track
+
+from crossreid.analysis.probes import GROUPS, Factors, Reading, read_all, read_factors
+from crossreid.data.records import DataError, Split
+from crossreid.errors import CrossreidError
+from crossreid.evaluation.embedding import observe
+from crossreid.files import write_json
+from crossreid.runs.run import fresh_method, is_synthetic, numbered_runs, open_run
+from crossreid.runs.scoring import reading
+
+UNTRAINED = "untrained"
+
+
+def probe_runs(
+    folders: Sequence[Path],
+    out: Path,
+    *,
+    world: Path | None = None,
+    untrained: bool = False,
+    jobs: int = 1,
+    say: Callable[[str], object] = print,
+) -> dict[str, Any]:
+    """Read every factor off every run, and write the table to `out`/probes.json.
+
+    Args:
+        folders: runs, or folders that hold seed-* runs, whose spread is then the uncertainty.
+        world: a rendered world; that of the runs where None. People that a run was trained on are left out.
+        untrained: also probe the networks as they were before training.
+        jobs: runs at a time. What was read before, off the same weights and world, is not read again.
+
+    Raises:
+        DataError: no such world, or too few people in it that were never trained on.
+        CrossreidError: a folder without runs, or a run of a method without branches.
+    """
+    named = {folder: seeds_of(folder) for folder in folders}
+    titles = titles_of(folders)
+    tasks = [(titles[folder], run, world, False) for folder, runs in named.items() for run in runs]
+    if untrained:
+        tasks += [(UNTRAINED, run, world, True) for run in named[folders[0]]]
+    say(f"probing {len(tasks)} networks ...")
+    results = Parallel(jobs, return_as="generator")(
+        delayed(readings_of)(run, place, fresh) for _, run, place, fresh in tasks
+    )
+    found = list(track(results, "networks", total=len(tasks), console=Console(stderr=True)))
+    rows: dict[str, list[list[Reading]]] = {}
+    for (title, *_), readings in zip(tasks, found, strict=True):
+        rows.setdefault(title, []).append(readings)
+    table = {
+        "world": (world or Path("of each run")).name,
+        "methods": [{"name": title, "runs": len(each), "groups": summed(each)} for title, each in rows.items()],
+        "readings": {title: [[r.to_json() for r in one] for one in each] for title, each in rows.items()},
+    }
+    write_json(out / "probes.json", table)
+    return table
+
+
+def seeds_of(folder: Path) -> list[Path]:
+    """A run, or the seed-* runs in a folder by number."""
+    if (folder / "recipe.yaml").is_file():
+        return [folder]
+    found = numbered_runs(folder, "seed-")
+    if not found:
+        raise CrossreidError(
+            f"{folder} holds no run: expected a folder that `crossreid train` wrote, or one of seed-* runs that "
+            "`crossreid ablate` wrote."
+        )
+    return found
+
+
+def titles_of(paths: Sequence[Path]) -> dict[Path, str]:
+    """What each is called in tables and figures: its own name or, where two have the same, its folder's too."""
+    names = [path.resolve().name for path in paths]
+    return {
+        path: name if names.count(name) == 1 else f"{path.resolve().parent.name}/{name}"
+        for path, name in zip(paths, names, strict=True)
+    }
+
+
+def readings_of(folder: Path, world: Path | None, fresh: bool = False) -> list[Reading]:
+    """All readings off one run, or off its network before training; kept beside the run's weights."""
+    run = open_run(folder)
+    place = world or run.split.root
+    factors = unseen(read_factors(place), run.split)
+    kept = folder / f"probes-{place.resolve().name}{'-untrained' if fresh else ''}.json"
+    newest = max(path.stat().st_mtime for path in folder.glob("*.safetensors"))
+    content = hashlib.sha256((place / "factors.csv").read_bytes()).hexdigest()  # a world may be rendered anew
+    about = {"images": len(factors.records), "people": len(factors.people()), "factors": content}
+    if kept.is_file() and kept.stat().st_mtime >= newest:
+        stored = json.loads(kept.read_text(encoding="utf-8"))
+        if stored["about"] == about:
+            return [Reading(**row) for row in stored["readings"]]
+    method = fresh_method(run.recipe, run.split).eval() if fresh else run.method
+    readings = read_all(observe(method, factors.records, **reading(run.recipe)), factors)
+    write_json(kept, {"about": about, "readings": [one.to_json() for one in readings]})
+    return readings
+
+
+def unseen(factors: Factors, split: Split) -> Factors:
+    """The images of people that `split` does not train on, whatever they are called in this world.
+
+    Raises:
+        DataError: nobody is left.
+    """
+    if not is_synthetic(split.root):
+        return factors
+    own = read_factors(split.root)
+    everyone, paths = own.people(), {record.path for record in split.train}
+    trained = {everyone[record.identity] for record in own.records if record.path in paths}
+    people = factors.people()
+    keep = np.array([people[identity] not in trained for identity in factors.identities.tolist()])
+    if not keep.any():
+        raise DataError("everyone in this world was trained on. Render another: `crossreid synth`, another --seed.")
+    return factors.take(keep)
+
+
+def summed(runs: Sequence[Sequence[Reading]]) -> list[dict[str, Any]]:
+    """Of each stream, space, probe and group the mean share over its factors, one a run, and what it was read off.
+
+    View-specific factors count where they can be seen; `hidden` is what is read of them where they cannot, which must
+    come out near 0.
+    """
+    rows: dict[tuple[str, ...], list[list[float]]] = {}
+    for place, readings in enumerate(runs):
+        for one in readings:
+            group = one.group
+            if group.endswith("-only") and not group.startswith(one.modality):
+                group = f"hidden {group}"
+            values = rows.setdefault((one.stream, one.space, one.probe, group), [[] for _ in runs])
+            values[place].append(one.share)
+    return [
+        {"stream": stream, "space": space, "probe": probe, "group": group,
+         "kind": GROUPS.get(group, "control"), "shares": [float(np.mean(part)) for part in values if part]}
+        for (stream, space, probe, group), values in rows.items()
+    ]  # fmt: skip

@@ -1,0 +1,291 @@
+"""What trained runs make of views: accuracy by the number of images, camera bias, distances of pairs, attention.
+
+The analyses of Porrello et al., ECCV 2020 (METHODS, section 2), of any method's runs; the first of them, and those of
+tracklets, need tracklets, the others cameras. Each writes its numbers as JSON, of every run by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from crossreid.analysis.camera_probe import read_cameras
+from crossreid.analysis.grad_cam import grad_cam
+from crossreid.analysis.pair_distances import pair_distances, place_of, summarised
+from crossreid.analysis.probed_runs import UNTRAINED, seeds_of, titles_of
+from crossreid.data.images import load_image
+from crossreid.data.records import DataError, Record, Split, in_order
+from crossreid.data.tracklets import spread_over, tracklets_of
+from crossreid.data.transforms import EvalTransform
+from crossreid.errors import CrossreidError
+from crossreid.evaluation.embedding import embed
+from crossreid.evaluation.features import Features, features_of
+from crossreid.evaluation.protocols import PROTOCOLS
+from crossreid.evaluation.sets import SetSetting
+from crossreid.files import write_json
+from crossreid.runs.recipe import load_recipe
+from crossreid.runs.run import Run, fresh_method, open_run
+from crossreid.runs.scoring import Advance, embed_compared, reading, score_sets
+from crossreid.runs.teacher_student import stage_runs
+
+Bars = Callable[[str], Advance]  # makes the progress bar of one network
+
+
+def named_runs(paths: Sequence[Path], titles: Mapping[str, str] | None = None) -> dict[str, list[Path]]:
+    """The runs of each line, bar or panel by its name: one, or one for each seed.
+
+    A path is a run, a folder of seed-* runs, a folder of stages, whose teacher and students are then told apart, or a
+    folder of seed-* folders of stages.
+
+    Args:
+        titles: what to call some of them instead.
+
+    Raises:
+        CrossreidError: a folder without runs, two things of one name, or a title of something else.
+    """
+    found: list[tuple[str, list[Path]]] = []
+    for path, name in titles_of(list(dict.fromkeys(paths))).items():
+        staged = [stage_runs(path)] if stage_runs(path) else [stage_runs(seed) for seed in sorted(path.glob("seed-*"))]
+        stages: dict[str, list[Path]] = {}
+        for run in (run for each in staged for run in each):
+            stages.setdefault(run.name if len(paths) == 1 else f"{name}/{run.name}", []).append(run)
+        found += list(stages.items()) or [(name, seeds_of(path))]
+    known = [name for name, _ in found]
+    wrong = [name for name in titles or {} if name not in known]
+    if wrong:
+        raise CrossreidError(
+            f"--title {wrong[0]!r}: there is nothing of this name; expected one of: {', '.join(known)}."
+        )
+    named = {(titles or {}).get(name, name): runs for name, runs in found}
+    if len(named) < len(found):
+        raise CrossreidError(f"two of {', '.join(known)} are called the same. Give them different names with --title.")
+    return named
+
+
+def opened(named: Mapping[str, Sequence[Path]], *, firsts: bool = False) -> Iterator[tuple[str, Run]]:
+    """Every run, or the first of each name, opened one after the other; their data set is read once.
+
+    Raises:
+        DataError: the runs are on different data sets.
+    """
+    split: Split | None = None
+    first = None
+    for name, folders in named.items():
+        for folder in folders[:1] if firsts else folders:
+            data = load_recipe(folder / "recipe.yaml").data if (folder / "recipe.yaml").is_file() else None
+            key = None if data is None else (data.name, data.root, data.options)
+            if split is not None and key != first:
+                raise DataError(f"{folder} is on another data set than the runs before it; look at them one by one.")
+            run = open_run(folder, split=split)
+            split, first = run.split, key
+            yield name, run
+
+
+def by_images(
+    paths: Sequence[Path], out: Path, *, counts: Sequence[int] = (1, 2, 4, 8, 0),
+    titles: Mapping[str, str] | None = None, bars: Bars | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Rank-1 and mAP by the number of images, written to `out`/images.json.
+
+    An image, the first of each tracklet that queries, against n images of each gallery tracklet; and n images of each
+    tracklet that queries against videos, as the recipe has them.
+
+    Args:
+        counts: of n; 0 for all images of a tracklet.
+
+    Raises:
+        DataError: the data set has no tracklets, or its protocol has several settings.
+    """
+    settings = {(side, count): SetSetting(*pair) for side, count, pair in _pairs(counts)}
+    rows: list[dict[str, Any]] = []
+    lengths: list[int] = []
+    for name, run in opened(named_runs(paths, titles)):
+        lengths = lengths or _tracklet_lengths(run.split)
+        compared = embed_compared(
+            run.method, run.split, run.recipe, settings=list(dict.fromkeys(settings.values())), first_frame=True,
+            advance=_bar(bars, name, run),
+        )  # fmt: skip
+        scores = {score.setting: score for score in score_sets(compared, run.split, run.recipe)}
+        for (side, count), setting in settings.items():
+            for direction in dict.fromkeys(key.rpartition(", ")[0] for key in scores):
+                score = scores[f"{direction}, {setting.name}" if direction else setting.name]
+                rows.append(
+                    {**_about(name, run), "direction": direction, "side": side, "images": count,
+                     "rank-1": score.rank(1), "mAP": score.mAP}
+                )  # fmt: skip
+    table = {
+        "data": run.split.name, "protocol": run.split.protocol, "counts": list(counts), "rows": rows,
+        "tracklets": {"test": len(lengths), "images": float(np.mean(lengths)), "longest": max(lengths)},
+    }  # fmt: skip
+    write_json(out / "images.json", table)
+    return table
+
+
+def by_camera(
+    paths: Sequence[Path], out: Path, *, divisions: int = 5, images: int = 4, untrained: bool = False,
+    titles: Mapping[str, str] | None = None, bars: Bars | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """What a linear probe reads of the camera, written to `out`/cameras.json; see `analysis.camera_probe`.
+
+    Args:
+        divisions: how often the test identities are divided anew into those fitted on and those asked about.
+        images: of each tracklet, at most so many.
+        untrained: also the networks of the first name as they were before training.
+
+    Raises:
+        DataError: fewer than two known cameras, or fewer than four identities.
+    """
+    named = named_runs(paths, titles)
+    rows = []
+    for name, run in opened(named):
+        for title, network in _networks(name, run, untrained and name == next(iter(named))).items():
+            features = _embedded(network, run, asked_records(run.split, images), _bar(bars, title, run))
+            for modality, readings in read_cameras(features, divisions).items():
+                rows.append({**_about(title, run), "modality": modality, "images": len(features), "readings": readings})
+    rows.sort(key=lambda row: row["name"] == UNTRAINED)
+    table = {"data": run.split.name, "divisions": divisions, "rows": rows}
+    write_json(out / "cameras.json", table)
+    return table
+
+
+def by_pair(
+    paths: Sequence[Path], out: Path, *, images: int = 4, limit: int = 4000, metric: str = "cosine", seed: int = 0,
+    across: str = "cameras", untrained: bool = False, titles: Mapping[str, str] | None = None, bars: Bars | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Distances of pairs of test images by their kind, written to `out`/distances.json; see `analysis.pair_distances`.
+
+    Args:
+        images: of each tracklet, at most so many.
+        limit: images; of more, so many identities drawn by `seed` that there are about as many.
+        across: what the pairs of one identity lie across, cameras or modalities.
+        untrained: also the networks of the first name as they were before training.
+
+    Raises:
+        DataError: neither cameras nor tracklets are known, or no identity was seen by two, or in both modalities.
+    """
+    named = named_runs(paths, titles)
+    rows, place = [], ""
+    for name, run in opened(named):
+        records = some_identities(asked_records(run.split, images), limit, seed)
+        for title, network in _networks(name, run, untrained and name == next(iter(named))).items():
+            features = _embedded(network, run, records, _bar(bars, title, run))
+            place = place_of(features, across)[0]
+            pairs = summarised(pair_distances(features, metric, across))
+            rows.append({**_about(title, run), "images": len(features), **pairs})
+    rows.sort(key=lambda row: row["name"] != UNTRAINED)
+    table = {"data": run.split.name, "metric": metric, "place": place, "rows": rows}
+    write_json(out / "distances.json", table)
+    return table
+
+
+def by_attention(
+    paths: Sequence[Path], out: Path, *, count: int = 6, images: int = 4, seed: int = 0,
+    titles: Mapping[str, str] | None = None, bars: Bars | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Grad-CAM of a few test images by each run, written to `out`/attention.json; see `analysis.attention`.
+
+    What is explained is the cosine similarity of an image's embedding and the mean embedding of its identity's test
+    images, itself among them. Of several seeds the first is looked at.
+
+    Args:
+        count: images at most, drawn by `seed`, of as many identities and of as many cameras as there are.
+        images: of each tracklet that go into the means, at most so many.
+
+    Raises:
+        DataError: an encoder gives tokens and no map.
+    """
+    chosen: list[Record] = []
+    rows: list[dict[str, Any]] = []
+    for name, run in opened(named_runs(paths, titles), firsts=True):
+        records = asked_records(run.split, images)
+        chosen = chosen or choose_images(records, count, seed)
+        identities = {record.identity for record in chosen}
+        wanted = [record for record in records if record.identity in identities]
+        features = _embedded(run.method, run, wanted, _bar(bars, name, run))
+        transform = EvalTransform(run.recipe.data.height, run.recipe.data.width, run.recipe.data.interpolation)
+        for record in chosen:
+            mean = features.embeddings[features.identities == record.identity].mean(0)
+            maps = grad_cam(run.method, transform(load_image(record)), int(record.modality), mean)
+            rows.append(
+                {**_about(name, run), "image": record.path.as_posix(), "identity": record.identity,
+                 "camera": record.camera, "modality": record.modality.name.lower(), "similarity": maps[0].similarity,
+                 "size": [run.recipe.data.height, run.recipe.data.width],
+                 "maps": [{"encoder": one.encoder, "heat": one.heat.tolist()} for one in maps]}
+            )  # fmt: skip
+    table = {"data": run.split.name, "seed": seed, "rows": rows}
+    write_json(out / "attention.json", table)
+    return {**table, "records": chosen}
+
+
+def asked_records(split: Split, images: int) -> list[Record]:
+    """Test images of the identities that query, so of no junk and no distractors; of a tracklet at most so many, spread."""
+    junk = PROTOCOLS[split.protocol].junk
+    asked = {record.identity for record in split.query} - set(junk)
+    found = tracklets_of(record for record in split.test if record.identity in asked)
+    return in_order(t.frames[place] for t in found for place in spread_over(len(t.frames), images))
+
+
+def some_identities(records: Sequence[Record], limit: int, seed: int) -> list[Record]:
+    """All records, or of more than `limit` those of identities drawn until another would be too many; two at least."""
+    order = np.random.default_rng(seed).permutation(sorted({record.identity for record in records})).tolist()
+    sizes = {name: sum(record.identity == name for record in records) for name in order}
+    kept = {name for place, name in enumerate(order) if place < 2 or sum(sizes[n] for n in order[: place + 1]) <= limit}
+    return [record for record in records if record.identity in kept]
+
+
+def choose_images(records: Sequence[Record], count: int, seed: int) -> list[Record]:
+    """An image each of at most `count` identities, by one of the cameras that were shown least so far."""
+    generator = np.random.default_rng(seed)
+    known = sorted({record.identity for record in records})
+    shown: dict[int, int] = {}
+    chosen = []
+    for identity in generator.permutation(known)[:count].tolist():
+        own = [record for record in records if record.identity == identity]
+        fewest = min(shown.get(record.camera, 0) for record in own)
+        own = [record for record in own if shown.get(record.camera, 0) == fewest]
+        chosen.append(own[int(generator.integers(len(own)))])
+        shown[chosen[-1].camera] = fewest + 1
+    return chosen
+
+
+def _pairs(counts: Sequence[int]) -> Iterator[tuple[str, int, tuple[int, int | None]]]:
+    for count in counts:
+        yield "gallery", count, (1, count)
+        yield "query", count, (count, None)
+
+
+def _tracklet_lengths(split: Split) -> list[int]:
+    """Images of each test tracklet. Raises `DataError` where there are none, or the protocol is of other comparisons."""
+    lengths = [len(tracklet.frames) for tracklet in tracklets_of(split.test)]
+    if max(lengths) < 2 or len(PROTOCOLS[split.protocol].settings) > 1:
+        raise DataError(
+            f"{split.name}: the number of images cannot be varied, as no test image is of a tracklet, or the protocol "
+            f"{split.protocol} draws single images. Expected a data set of tracklets, such as mars or veri-776."
+        )
+    return lengths
+
+
+def _networks(name: str, run: Run, untrained: bool) -> dict[str, torch.nn.Module]:
+    """The run's network by its name, and the one that its training started from."""
+    networks: dict[str, torch.nn.Module] = {name: run.method}
+    return networks | {UNTRAINED: fresh_method(run.recipe, run.split).eval()} if untrained else networks
+
+
+def _embedded(method: torch.nn.Module, run: Run, records: Sequence[Record], advance: Advance | None) -> Features:
+    """Features of single images, all in the role of queries."""
+    if advance is not None:
+        advance(0, len(records))
+    device = next(run.method.parameters()).device
+    return features_of(records, (), embed(method.to(device), records, advance=advance, **reading(run.recipe)))
+
+
+def _bar(bars: Bars | None, name: str, run: Run) -> Advance | None:
+    return None if bars is None else bars(f"{name}, seed {run.recipe.training.seed}")
+
+
+def _about(name: str, run: Run) -> dict[str, Any]:
+    return {"name": name, "run": run.folder.as_posix(), "seed": run.recipe.training.seed}

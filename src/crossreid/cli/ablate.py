@@ -1,0 +1,160 @@
+"""`crossreid ablate`: studies of many runs, each with one command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from crossreid.terminal import console
+
+if TYPE_CHECKING:
+    from crossreid.studies.study import Study
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Studies: many runs, one table. The same command again goes on where it stopped.",
+)
+
+RecipeFile = Annotated[Path, typer.Argument(help="A recipe, YAML, of the study's kind of method.")]
+Out = Annotated[Path | None, typer.Option(help="Folder of the study; studies/NAME by default.")]
+Seeds = Annotated[str, typer.Option(help="Seeds, each a run of every cell: 0-2 or 0,1,2.")]
+Jobs = Annotated[int | None, typer.Option(min=1, help="Runs at a time; by default one a GPU, without GPUs one.")]
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the recipe.")]
+Rival = Annotated[
+    list[str] | None,
+    typer.Option("--rival", metavar="METHOD.KEY=VALUE", help="A key of information_bottleneck or of VIB's method."),
+]
+Only = Annotated[list[str] | None, typer.Option(help="Run this cell only; can be given several times.")]
+
+
+@app.command()
+def vd(
+    recipe: RecipeFile, out: Out = None, seeds: Seeds = "0-2", jobs: Jobs = None, override: Set = None,
+    rival: Rival = None, only: Only = None,
+) -> None:  # fmt: skip
+    """Branches x {bottleneck, VIB, VD}, and every subset of VSD, VCD and VML, beside the published rows."""
+    from crossreid.studies.study import vd_study
+
+    _run(vd_study(), recipe, out, seeds, jobs, override, rival, only)
+
+
+@app.command()
+def z_size(
+    recipe: RecipeFile, out: Out = None, seeds: Seeds = "0-2", jobs: Jobs = None, override: Set = None,
+    sizes: Annotated[str, typer.Option(help="Widths of z, with commas.")] = "8,16,32,64,128,256,512,1024,2048",
+) -> None:  # fmt: skip
+    """The width of the representation z: too little to suffice, or more than is needed."""
+    from crossreid.runs.run import numbers
+    from crossreid.studies.study import z_size_study
+
+    _run(z_size_study(numbers(sizes)), recipe, out, seeds, jobs, override, None, None)
+
+
+@app.command()
+def weight(
+    recipe: RecipeFile, out: Out = None, seeds: Seeds = "0-2", jobs: Jobs = None, override: Set = None,
+    rival: Rival = None, only: Only = None,
+) -> None:  # fmt: skip
+    """The weight of each objective: what their order owes to the choice of beta."""
+    from crossreid.studies.study import weight_study
+
+    _run(weight_study(), recipe, out, seeds, jobs, override, rival, only)
+
+
+@app.command()
+def vkd(
+    recipe: RecipeFile, out: Out = None, seeds: Seeds = "0-2", jobs: Jobs = None, override: Set = None, only: Only = None,
+) -> None:  # fmt: skip
+    """Views knowledge distillation: teacher, students, loss terms, no teacher, no camera labels, views against time."""
+    from crossreid.studies.vkd import view_study
+
+    _run(view_study(), recipe, out, seeds, jobs, override, None, only)
+
+
+@app.command()
+def cross_distillation(
+    recipe: RecipeFile, out: Out = None, seeds: Seeds = "0-2", jobs: Jobs = None, override: Set = None, only: Only = None,
+    networks: Annotated[str, typer.Option(help="timm models, with commas: each teaches each.")] = "resnet18,resnet50",
+) -> None:  # fmt: skip
+    """Cross-distillation: a teacher of each architecture, and a student of each from each."""
+    from crossreid.studies.vkd import cross_study
+
+    _run(cross_study(networks.split(",")), recipe, out, seeds, jobs, override, None, only)
+
+
+@app.command()
+def idkl(
+    recipe: RecipeFile, out: Out = None, seeds: Seeds = "0-2", jobs: Jobs = None, override: Set = None, only: Only = None,
+) -> None:  # fmt: skip
+    """Implicit knowledge: the base, then the purifier, TGSA, CSA and MDR, one after another; and without the confuser."""
+    from crossreid.studies.idkl import idkl_study
+
+    _run(idkl_study(), recipe, out, seeds, jobs, override, None, only)
+
+
+@app.command(name="lambda")
+def lambdas(
+    recipe: RecipeFile, out: Out = None, seeds: Seeds = "0-2", jobs: Jobs = None, override: Set = None, only: Only = None,
+) -> None:  # fmt: skip
+    """Implicit knowledge: each of its three weights from light to heavy."""
+    from crossreid.studies.idkl import lambda_study
+
+    _run(lambda_study(), recipe, out, seeds, jobs, override, None, only)
+
+
+@app.command()
+def recipes(
+    recipe: Annotated[list[Path], typer.Argument(help="Recipes, YAML, of the same data set; the first is the reference.")],
+    out: Out = None, seeds: Seeds = "0-2", jobs: Jobs = None, override: Set = None, only: Only = None,
+) -> None:  # fmt: skip
+    """Whole recipes side by side, not re-ranked and re-ranked."""
+    from crossreid.runs.recipe import load_recipe
+    from crossreid.studies.idkl import named, recipes_study
+
+    loaded = {name: load_recipe(path, override or ()) for name, path in named(recipe).items()}
+    _run(recipes_study(loaded), recipe[0], out, seeds, jobs, override, None, only)
+
+
+@app.command()
+def estimators(
+    out: Annotated[Path, typer.Option(help="Folder of the study.")] = Path("studies/estimators"),
+    seeds: Seeds = "0-2",
+    jobs: Annotated[int, typer.Option(min=1, help="Critics trained at a time.")] = 1,
+    steps: Annotated[int, typer.Option(min=1, help="Batches that each critic is trained on.")] = 2000,
+) -> None:
+    """Mutual-information estimators on correlated Gaussians, where the truth is known."""
+    from crossreid.reporting.plotting import plot
+    from crossreid.runs.run import numbers
+    from crossreid.studies.running import run_estimators
+
+    rows = run_estimators(out, seeds=numbers(seeds), jobs=jobs, steps=steps)
+    console.print(f"{len(rows)} critics: {out / 'estimators.json'}", soft_wrap=True, highlight=False)
+    for path in plot([out], out):
+        console.print(f"figure: {path}", soft_wrap=True)
+
+
+def _run(
+    study: Study, recipe: Path, out: Path | None, seeds: str, jobs: int | None, override: list[str] | None,
+    rival: list[str] | None, only: list[str] | None,
+) -> None:  # fmt: skip
+    from crossreid.files import write_text
+    from crossreid.reporting.plotting import plot
+    from crossreid.reporting.study_table import markdown_table, terminal_table
+    from crossreid.runs.recipe import load_recipe
+    from crossreid.runs.run import numbers
+    from crossreid.studies.running import run_study
+    from crossreid.studies.study import rival_keys
+
+    out = out or Path("studies") / study.name
+    table = run_study(
+        load_recipe(recipe, override or ()), study, out,
+        seeds=numbers(seeds), jobs=jobs, rival=rival_keys(rival or ()), only=only or (),
+    )  # fmt: skip
+    console.print(terminal_table(table))
+    write_text(out / "table.md", markdown_table(table))
+    console.print(f"table: {out / 'table.md'}", soft_wrap=True)
+    for path in plot([out], out):
+        console.print(f"figure: {path}", soft_wrap=True)

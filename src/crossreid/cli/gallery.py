@@ -1,0 +1,361 @@
+"""`crossreid gallery`: what embeddings are kept in, searched, and deleted from."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from crossreid.errors import CrossreidError
+from crossreid.terminal import advancing, console, printable, progress_bar, say
+
+if TYPE_CHECKING:
+    from crossreid.galleries.entries import Batch, Filter, Matches
+    from crossreid.galleries.indexes import IndexOptions
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="A gallery of embeddings: a folder, a Milvus Lite file (.db), or the address of a Milvus cluster.",
+)
+
+Where = Annotated[str, typer.Argument(help="A folder, a path ending in .db, or http(s)://HOST:PORT.")]
+Token = Annotated[str | None, typer.Option(envvar="MILVUS_TOKEN", help="Of a Milvus cluster.")]
+Collection = Annotated[str, typer.Option(help="Of a Milvus cluster: what its collections' names start with.")]
+Model = Annotated[
+    str | None, typer.Option(help="Fingerprint of the model that embedded; a folder of embeddings has its own.")
+]
+Kind = Annotated[str, typer.Option(help="exact, hnsw or ivf-pq.")]
+Option = Annotated[
+    list[str] | None, typer.Option("--option", metavar="KEY=VALUE", help="Of the index, docs/search.md#indexes.")
+]
+Cameras = Annotated[list[int] | None, typer.Option("--camera", help="Only of this camera; can be given several times.")]
+ModalityName = Annotated[str | None, typer.Option("--modality", help="Only visible, or only infrared.")]
+Since = Annotated[str | None, typer.Option(help="Only from this time on: ISO 8601, UTC unless it names a zone.")]
+Until = Annotated[str | None, typer.Option(help="Only before this time.")]
+Identity = Annotated[str | None, typer.Option(help="Only of this identity.")]
+Source = Annotated[str | None, typer.Option(help="Only of this source, the whole path or address.")]
+AddedUntil = Annotated[str | None, typer.Option(help="Only what was added to the gallery before this time.")]
+SourcePrefix = Annotated[str | None, typer.Option(help="Only of sources that start so.")]
+
+
+@app.command()
+def create(
+    where: Where,
+    model: Annotated[str, typer.Option(help="Fingerprint of the model that embeds.")],
+    dimension: Annotated[int, typer.Option(min=1, help="How many numbers an embedding has.")],
+    index: Kind = "exact", option: Option = None, token: Token = None, collection: Collection = "crossreid",
+) -> None:  # fmt: skip
+    """Create an empty gallery of one model's embeddings."""
+    from crossreid.galleries.opening import open_gallery
+
+    with open_gallery(
+        where, model=model, dimension=dimension, index=_options(index, option), create=True, token=token,
+        collection=collection,
+    ):  # fmt: skip
+        say(f"gallery: {where}")
+
+
+@app.command()
+def add(
+    where: Where,
+    embeddings: Annotated[Path, typer.Argument(help="features.npz of a run, or a folder of embeddings.")],
+    model: Model = None,
+    role: Annotated[str, typer.Option(help="Of features.npz: gallery, query or all.")] = "gallery",
+    upsert: Annotated[bool, typer.Option("--upsert", help="Replace entries that are there already.")] = False,
+    token: Token = None, collection: Collection = "crossreid",
+) -> None:  # fmt: skip
+    """Add embeddings; a gallery that is not there is created."""
+    from crossreid.galleries.importing import add_batch
+    from crossreid.galleries.opening import open_gallery
+
+    batch, own = _read(embeddings, role, model)
+    dimension = batch.embeddings.shape[1]
+    with (
+        open_gallery(where, model=own, dimension=dimension, token=token, collection=collection) as gallery,
+        progress_bar() as progress,
+    ):
+        count = add_batch(gallery, batch, model=own, replace=upsert, advance=advancing(progress, "entries"))
+        say(f"{where}: {count} added, {len(gallery)} entries")
+
+
+@app.command()
+def search(
+    where: Where,
+    queries: Annotated[
+        Path | None, typer.Argument(help="features.npz (its queries), or a folder of embeddings.")
+    ] = None,
+    id: Annotated[list[str] | None, typer.Option("--id", help="An entry of the gallery that asks; several times.")] = None,
+    model: Model = None,
+    k: Annotated[int, typer.Option(min=1, help="Matches of a query.")] = 10,
+    identity: Identity = None, camera: Cameras = None, modality: ModalityName = None, since: Since = None,
+    until: Until = None, source: Source = None, source_prefix: SourcePrefix = None, added_until: AddedUntil = None,
+    exact: Annotated[bool, typer.Option("--exact", help="Compare with every entry, past the index.")] = False,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the matches to this file too.")] = None,
+    token: Token = None, collection: Collection = "crossreid",
+) -> None:  # fmt: skip
+    """Find the entries nearest to queries, or to entries of the gallery."""
+    from crossreid.galleries.entries import stacked
+    from crossreid.galleries.opening import open_gallery
+
+    chosen = _filter(identity, camera, modality, since, until, source, source_prefix, added_until)
+    if (queries is None) == (not id):
+        raise CrossreidError("expected either QUERIES or --id. See `crossreid gallery search --help`.")
+    own = None
+    if queries is not None:
+        batch, own = _read(queries, "query", model)
+        names, vectors = batch.ids, batch.embeddings
+    with open_gallery(
+        where, model=own or model, create=False, read_only=True, token=token, collection=collection
+    ) as gallery:
+        if id:
+            entries = gallery.get(id)
+            missing = [name for name, entry in zip(id, entries, strict=True) if entry is None]
+            if missing:
+                raise CrossreidError(f"{where} has no entry {missing[0]!r}.")
+            names, vectors = id, stacked([entry for entry in entries if entry is not None])
+        found = gallery.search(vectors, k, chosen, exact=exact)
+    _show(names, found)
+    if json_file is not None:
+        from crossreid.files import write_json
+
+        write_json(json_file, [_as_json(name, matches) for name, matches in zip(names, found, strict=True)])
+
+
+@app.command()
+def stats(
+    where: Where,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    token: Token = None, collection: Collection = "crossreid",
+) -> None:  # fmt: skip
+    """Say what a gallery holds."""
+    from dataclasses import asdict
+
+    from crossreid.galleries.opening import open_gallery
+
+    with open_gallery(where, create=False, read_only=True, token=token, collection=collection) as gallery:
+        told = asdict(gallery.stats())
+    if as_json:
+        typer.echo(json.dumps(told))
+        return
+    for name, value in told.items():
+        say(f"{name}: {value}")
+
+
+@app.command()
+def delete(
+    where: Where,
+    id: Annotated[list[str] | None, typer.Option("--id", help="This entry; can be given several times.")] = None,
+    identity: Identity = None, camera: Cameras = None, modality: ModalityName = None, since: Since = None,
+    until: Until = None, source: Source = None, source_prefix: SourcePrefix = None, added_until: AddedUntil = None,
+    token: Token = None, collection: Collection = "crossreid",
+) -> None:  # fmt: skip
+    """Delete entries by id, or all that meet a filter; `compact` removes what is left of them in the files."""
+    from crossreid.galleries.opening import open_gallery
+
+    chosen = _filter(identity, camera, modality, since, until, source, source_prefix, added_until)
+    if bool(id) == (not chosen.is_empty):
+        raise CrossreidError("expected either --id or a filter. See `crossreid gallery delete --help`.")
+    with open_gallery(where, create=False, token=token, collection=collection) as gallery:
+        count = gallery.delete(id) if id else gallery.delete(filter=chosen)
+        say(f"{where}: {count} deleted, {len(gallery)} entries")
+
+
+@app.command()
+def index(
+    where: Where,
+    kind: Annotated[str, typer.Argument(help="exact, hnsw or ivf-pq.")],
+    option: Option = None, token: Token = None, collection: Collection = "crossreid",
+) -> None:  # fmt: skip
+    """Build the index anew, of this kind; it is what searches use from then on."""
+    from crossreid.galleries.opening import open_gallery
+
+    options = _options(kind, option)
+    with open_gallery(where, create=False, token=token, collection=collection) as gallery, progress_bar() as progress:
+        gallery.build_index(options, advancing(progress, "entries"))
+        say(f"{where}: {gallery.stats().index}")
+
+
+@app.command()
+def recall(
+    where: Where,
+    k: Annotated[int, typer.Option(min=1, help="Nearest entries that should be found.")] = 10,
+    queries: Annotated[int, typer.Option(min=1, help="Entries drawn to ask.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="Of that draw.")] = 0,
+    token: Token = None, collection: Collection = "crossreid",
+) -> None:  # fmt: skip
+    """Measure what share of the true nearest entries the index finds, and how long either takes."""
+    from crossreid.galleries.opening import open_gallery
+    from crossreid.galleries.recall import measure_recall
+
+    with (
+        open_gallery(where, create=False, read_only=True, token=token, collection=collection) as gallery,
+        progress_bar() as progress,
+    ):
+        found = measure_recall(gallery, k=k, count=queries, seed=seed, advance=advancing(progress, "queries"))
+        kind = gallery.stats().index
+    say(
+        f"{kind}: recall@{found.k} {found.mean:.4f} over {found.queries} queries, worst {found.worst:.2f}; ms a query: "
+        f"{1000 * found.index_seconds:.2f}, exact {1000 * found.exact_seconds:.2f}",
+    )
+
+
+@app.command()
+def compact(where: Where, token: Token = None, collection: Collection = "crossreid") -> None:
+    """Remove from the files all that is left of deleted and replaced entries."""
+    from crossreid.galleries.opening import open_gallery
+
+    with open_gallery(where, create=False, token=token, collection=collection) as gallery, progress_bar() as progress:
+        gallery.compact(advancing(progress, "entries"))
+        size = gallery.stats().bytes
+    say(f"{where}: compacted" + ("" if size is None else f", {size} bytes"))
+
+
+@app.command()
+def snapshot(
+    where: Where,
+    out: Annotated[Path, typer.Argument(help="Folder to write; it must not be there yet.")],
+    token: Token = None, collection: Collection = "crossreid",
+) -> None:  # fmt: skip
+    """Write a consistent copy, a gallery of its own."""
+    from crossreid.galleries.opening import open_gallery
+
+    with open_gallery(where, create=False, read_only=True, token=token, collection=collection) as gallery:
+        gallery.snapshot(out)
+    say(f"snapshot: {out}")
+
+
+@app.command()
+def restore(
+    snapshot: Annotated[Path, typer.Argument(help="A snapshot.")],
+    where: Where, token: Token = None, collection: Collection = "crossreid",
+) -> None:  # fmt: skip
+    """Copy a snapshot to where there is no gallery yet, of either backend."""
+    from crossreid.galleries.opening import restore as restore_to
+
+    with progress_bar() as progress:
+        restore_to(snapshot, where, advancing(progress, "entries"), token=token, collection=collection)
+    say(f"gallery: {where}")
+
+
+@app.command(name="marks")
+def manifest_of_marks(
+    marks: Annotated[Path, typer.Argument(help="Marks that the page of `crossreid serve` exported.")],
+    images: Annotated[list[Path], typer.Option(help="Folder below which the entries' images lie; several times.")],
+    out: Annotated[Path, typer.Option(help="The manifest to write; it must not be there yet.")],
+    queries: Annotated[
+        Path | None, typer.Option(help="Folder below which the files lie that were searched with.")
+    ] = None,
+    skip_missing: Annotated[
+        bool, typer.Option("--skip-missing", help="Leave out images that are not found, and say which.")
+    ] = False,
+) -> None:  # fmt: skip
+    """Turn right and wrong marks of matches into a manifest to train on."""
+    from crossreid.galleries.marks import read_marks, write_manifest
+
+    told = write_manifest(read_marks(marks), out, images=images, queries=queries, skip_missing=skip_missing)
+    for name in told.missing:
+        say(f"left out, not found: {name}")
+    say(
+        f"{out}: {told.images} images of {told.identities} identities ({told.named} named here), of {told.right} right "
+        f"marks; {told.wrong} wrong ones agree",
+    )
+
+
+def _options(kind: str, given: list[str] | None) -> IndexOptions:
+    from crossreid.galleries.indexes import IndexOptions
+
+    values: dict[str, Any] = {}
+    for text in given or ():
+        key, equals, value = text.partition("=")
+        if not equals or key not in IndexOptions.__dataclass_fields__ or key == "kind" or not value.isdecimal():
+            names = ", ".join(name for name in IndexOptions.__dataclass_fields__ if name != "kind")
+            raise CrossreidError(f"--option {text!r}: expected KEY=NUMBER, of {names}.")
+        values[key] = int(value)
+    return IndexOptions(kind, **values)  # type: ignore[arg-type]
+
+
+def _filter(
+    identity: str | None, cameras: list[int] | None, modality: str | None, since: str | None, until: str | None,
+    source: str | None, source_prefix: str | None, added_until: str | None,
+) -> Filter:  # fmt: skip
+    from crossreid.galleries.entries import Filter
+
+    return Filter(
+        identity=identity,
+        cameras=tuple(cameras) if cameras else None,
+        modality=modality,  # type: ignore[arg-type]  # texts become what they say in the filter
+        since=since,  # type: ignore[arg-type]
+        until=until,  # type: ignore[arg-type]
+        source=source,
+        source_prefix=source_prefix,
+        added_until=added_until,  # type: ignore[arg-type]
+    )
+
+
+def _read(path: Path, role: str, model: str | None) -> tuple[Batch, str]:
+    """The embeddings of a file or folder, and the fingerprint of their model."""
+    from crossreid.galleries.errors import ModelMismatch
+    from crossreid.galleries.importing import batch_of_embeddings, batch_of_features
+
+    if path.is_dir():
+        from crossreid.inference.embedded_files import read_embeddings
+
+        found = read_embeddings(path)
+        if model is not None and model != found.fingerprint:
+            raise ModelMismatch(f"{path} is of model {found.fingerprint}, not of --model {model}.")
+        return batch_of_embeddings(found), found.fingerprint
+    if model is None:
+        raise CrossreidError(f"{path} does not say which model it is of; name its fingerprint with --model.")
+    roles = {"gallery": ("gallery", "both"), "query": ("query", "both"), "all": ("query", "gallery", "both")}
+    if role not in roles:
+        raise CrossreidError(f"--role {role!r}: expected gallery, query or all.")
+    from crossreid.evaluation.features import load
+
+    return batch_of_features(load(path), roles[role]), model
+
+
+def _show(names: list[str], found: list[Matches]) -> None:
+    """A table for people; where another program reads, lines of columns that a tab parts, nothing cut or folded."""
+    columns = ("query", "score", "id", "identity", "camera", "modality", "source")
+    rows = [
+        [
+            printable(text)
+            for text in (
+                name, f"{score:.4f}", entry.id, entry.identity or "", str(entry.camera), entry.modality.name.lower(),
+                entry.source,
+            )
+        ]
+        for name, matches in zip(names, found, strict=True)
+        for score, entry in zip(matches.scores, matches.entries, strict=True)
+    ]  # fmt: skip
+    if not console.is_terminal:
+        for row in (columns, *rows):
+            typer.echo("\t".join(row))
+        return
+    from rich.table import Table
+
+    table = Table()
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    before = ""
+    for name, *rest in rows:
+        table.add_row("" if name == before else name, *rest)
+        before = name
+    console.print(table)
+
+
+def _as_json(name: str, matches: Matches) -> dict[str, Any]:
+    return {
+        "query": name,
+        "matches": [
+            {
+                "id": entry.id, "score": float(score), "identity": entry.identity, "camera": entry.camera,
+                "modality": entry.modality.name.lower(), "time": entry.time, "source": entry.source,
+                "added": entry.added,
+            }
+            for score, entry in zip(matches.scores, matches.entries, strict=True)
+        ],
+    }  # fmt: skip

@@ -1,0 +1,106 @@
+"""`crossreid serve` and `crossreid keys`: a gallery that is asked over HTTP, and who may ask."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from crossreid.errors import CrossreidError
+from crossreid.terminal import console
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="API keys of `crossreid serve`.")
+
+File = Annotated[Path, typer.Option(help="The file that `serve --keys` reads; its owner's alone.")]
+
+
+def serve(
+    run: Annotated[Path, typer.Argument(help="A run's folder, or an exported .onnx file.")],
+    gallery: Annotated[str, typer.Argument(help="A gallery of this model; made where there is none.")],
+    host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
+    keys: Annotated[Path | None, typer.Option(help="File of API keys, see `crossreid keys`.")] = None,
+    insecure: Annotated[bool, typer.Option("--insecure", help="No keys: for this machine's user only.")] = False,
+    images: Annotated[
+        list[Path] | None, typer.Option(help="Folder below which entries' sources are shown; several times.")
+    ] = None,
+    state: Annotated[
+        Path | None, typer.Option(help="Folder of the audit log and of kept images; GALLERY.service by default.")
+    ] = None,
+    keep_images: Annotated[bool, typer.Option("--keep-images", help="Keep a small copy of enrolled images.")] = False,
+    retain_days: Annotated[
+        float | None, typer.Option(help="Delete entries taken or added longer ago; by default none are.")
+    ] = None,
+    retain_audit_days: Annotated[int, typer.Option(min=1, max=36_500, help="Delete older days of the audit log.")] = 90,
+    runtime: Annotated[str | None, typer.Option(help="torch, or onnx: RUN/model.onnx.")] = None,
+    checkpoint: Annotated[str, typer.Option(help="best or last.")] = "best",
+    precision: Annotated[str, typer.Option(help="float32 (the reference) or bf16.")] = "float32",
+    device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; a GPU where there is one.")] = None,
+    rate: Annotated[float, typer.Option(min=0, help="Searches a second of a key, reads ten times that; 0: any.")] = 20,
+    batch: Annotated[int, typer.Option(min=1, help="Images of a forward pass, of whatever requests.")] = 32,
+    max_bytes: Annotated[int, typer.Option(min=1000, help="Of a request.")] = 16_000_000,
+    max_pixels: Annotated[int, typer.Option(min=1, help="Of an image.")] = 16_000_000,
+    seconds: Annotated[float, typer.Option(min=0.1, help="For a client to send its request.")] = 10,
+    override: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A further limit, docs/service.md#limits.")
+    ] = None,
+    tls_certificate: Annotated[Path | None, typer.Option(help="PEM, for HTTPS.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="PEM, for HTTPS.")] = None,
+    proxy: Annotated[str | None, typer.Option(help="Address of a proxy that tells who its clients are.")] = None,
+    token: Annotated[str | None, typer.Option(envvar="MILVUS_TOKEN", help="Of a Milvus cluster.")] = None,
+    collection: Annotated[str, typer.Option(help="Of a Milvus cluster.")] = "crossreid",
+) -> None:
+    """Serve a gallery to programs and, as a page, to people: docs/service.md."""
+    from crossreid.galleries.opening import CLUSTER
+    from crossreid.service.running import Where
+    from crossreid.service.running import serve as run_service
+    from crossreid.service.settings import make_settings
+
+    if state is None:
+        if gallery.startswith(CLUSTER):
+            raise CrossreidError("with a gallery in a cluster, --state DIR is needed: the folder of the audit log.")
+        state = Path(f"{gallery.rstrip('/')}.service")
+    for folder in images or ():
+        if not folder.is_dir():
+            raise CrossreidError(f"--images {folder}: expected a folder.")
+    settings = make_settings(
+        override or (), images=tuple(images or ()), state=state, keep_images=keep_images, retain_days=retain_days,
+        retain_audit_days=retain_audit_days, rate=rate, batch=batch, max_bytes=max_bytes, max_pixels=max_pixels, seconds=seconds,
+    )  # fmt: skip
+    run_service(
+        run, gallery, Where(host, port, tls_certificate, tls_key, proxy), settings, keys=keys, insecure=insecure,
+        runtime=runtime, checkpoint=checkpoint, precision=precision, device=device, token=token, collection=collection,
+        say=lambda text: console.print(text, soft_wrap=True, highlight=False, markup=False),
+    )  # fmt: skip
+
+
+@app.command()
+def add(
+    name: Annotated[str, typer.Argument(help="Whose key it is; the audit log names it.")],
+    file: File,
+    role: Annotated[list[str], typer.Option(help="search, enrol or admin, which may all; several times.")],
+    days: Annotated[float | None, typer.Option(min=0, help="Until it expires.")] = None,
+) -> None:
+    """Make a key and print it: once, as the file keeps its digest only."""
+    from crossreid.service.keys import add_key
+
+    typer.echo(add_key(file, name, role, days))
+
+
+@app.command(name="list")
+def list_keys(file: File) -> None:
+    """Say whose keys there are, what they may, and until when."""
+    from crossreid.service.keys import read_keys
+
+    for key in read_keys(file):
+        until = f"until {key.expires}" if key.expires else "without end"
+        typer.echo(f"{key.name}: {', '.join(key.roles)}, made {key.created}, {until}")
+
+
+@app.command()
+def remove(name: Annotated[str, typer.Argument(help="Whose key.")], file: File) -> None:
+    """Take a key back; a running service refuses it from then on."""
+    from crossreid.service.keys import remove_key
+
+    remove_key(file, name)

@@ -1,0 +1,67 @@
+"""DukeMTMC-VideoReID (Wu et al., CVPR 2018): tracklets in folders; layout in docs/datasets.md."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from crossreid.data.readers.holdout import hold_out
+from crossreid.data.records import DataError, Record, Split, in_order
+
+# Both layouts in circulation: 0001C6F0099X30823.jpg, and with underscores 0001_C6_F0099_X30823.jpg.
+_NAME = re.compile(r"(\d+)_?C(\d+)_?F(\d+)(?:_?X\d+)?\.(?:jpg|jpeg|png)", re.IGNORECASE)
+_IMAGES = {".jpg", ".jpeg", ".png"}
+_HINT = "Expected the layout in docs/datasets.md#duke-video; run `crossreid check duke-video ROOT`."
+
+
+def parse(root: Path, *, validation: int = 0) -> Split:
+    """The official division, by folders: 702 identities to train, 702 that query, a gallery of these and 408 others.
+
+    Args:
+        validation: training identities to hold out, always the same ones for a number.
+
+    Raises:
+        DataError: a folder is missing, a tracklet is empty, or a name does not follow the layout.
+    """
+    root = Path(root)
+    train, held_out = hold_out(tracks(root, "train"), validation, seed=0)
+    return Split(
+        name="duke-video",
+        root=root,
+        protocol="duke-video",
+        train=tuple(in_order(train)),
+        validation=tuple(in_order(held_out)),
+        query=tuple(in_order(tracks(root, "query"))),
+        gallery=tuple(in_order(tracks(root, "gallery"))),
+    )
+
+
+def tracks(root: Path, part: str) -> list[Record]:
+    """The frames of all tracklets of `train`, `query` or `gallery`: `PART/IDENTITY/TRACKLET/NAME.jpg`."""
+    folder = root / part
+    if not folder.is_dir():
+        raise DataError(f"Duke-Video-ReID: `{part}/` not found under {root}. {_HINT}")
+    records = []
+    for tracklet in sorted(path for path in folder.glob("*/*") if path.is_dir()):
+        images = sorted(path for path in tracklet.iterdir() if path.suffix.lower() in _IMAGES)
+        if not images:
+            raise DataError(f"Duke-Video-ReID: tracklet {tracklet} is empty. Copy it again, or remove its folder.")
+        cameras = set()
+        for path in images:
+            name = _NAME.fullmatch(path.name)
+            if name is None:
+                raise DataError(
+                    f"Duke-Video-ReID: {path}: expected a name like 0001C6F0099X30823.jpg or 0001_C6_F0099_X30823.jpg. {_HINT}"
+                )
+            identity, camera, frame = tracklet.parent.name, int(name[2]), int(name[3])
+            if not identity.isdecimal() or int(name[1]) != int(identity):
+                raise DataError(f"Duke-Video-ReID: {path} lies in the folder of identity {identity}. {_HINT}")
+            cameras.add(camera)
+            records.append(Record(path, identity, camera, tracklet=f"{part}/{tracklet.name}", frame=frame))
+        if len(cameras) > 1:
+            raise DataError(
+                f"Duke-Video-ReID: tracklet {tracklet} has images of cameras {sorted(cameras)}; expected one."
+            )
+    if not records:
+        raise DataError(f"Duke-Video-ReID: no tracklet under {folder}. {_HINT}")
+    return records

@@ -1,0 +1,100 @@
+"""VeRi-776 (Liu et al., ECCV 2016): vehicles seen by 20 road cameras; layout in docs/datasets.md."""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+from crossreid.data.readers.holdout import hold_out
+from crossreid.data.records import DataError, Record, Split, in_order
+
+# In the order of the official numbers, which begin at 1.
+COLOURS = ("yellow", "orange", "green", "gray", "red", "blue", "white", "golden", "brown", "black")
+TYPES = ("sedan", "suv", "van", "hatchback", "mpv", "pickup", "bus", "truck", "estate")
+
+_NAME = re.compile(r"(\d+)_c(\d+)_(\d+)_\d+\.jpg")
+_HINT = "Expected the layout in docs/datasets.md#veri-776; run `crossreid check veri-776 ROOT`."
+
+
+def parse(root: Path, *, validation: int = 0) -> Split:
+    """The official division: 576 vehicles to train, 200 to test, of which one image by each camera asks.
+
+    The queries are images of the gallery too, as in the official lists; they lie in a folder of their own. A tracklet
+    is all images of one vehicle by one camera. Training images carry their colour and type where `train_label.xml` is.
+
+    Args:
+        validation: training identities to hold out, always the same ones for a number.
+
+    Raises:
+        DataError: neither list nor folder, a line or a name that does not follow the layout, or a broken
+            `train_label.xml`.
+    """
+    root = Path(root)
+    said = attributes(root)
+    train, held_out = hold_out(images(root, "train", said), validation, seed=0)
+    return Split(
+        name="veri-776",
+        root=root,
+        protocol="veri-776",
+        train=tuple(in_order(train)),
+        validation=tuple(in_order(held_out)),
+        query=tuple(in_order(images(root, "query"))),
+        gallery=tuple(in_order(images(root, "test"))),
+    )
+
+
+def images(root: Path, part: str, said: dict[str, tuple[tuple[str, str], ...]] | None = None) -> list[Record]:
+    """The records of `name_PART.txt`, or without it of all images in `image_PART/`; `said` gives attributes by name."""
+    listed, folder = root / f"name_{part}.txt", root / f"image_{part}"
+    if listed.is_file():
+        lines = listed.read_text(encoding="utf-8-sig").splitlines()
+        named = [(f"{listed}, line {n}", line.strip()) for n, line in enumerate(lines, start=1) if line.strip()]
+    elif folder.is_dir():
+        named = [(str(folder), path.name) for path in sorted(folder.glob("*.jpg"))]
+    else:
+        raise DataError(f"VeRi-776: neither `{listed.name}` nor `{folder.name}/` found under {root}. {_HINT}")
+    records = []
+    for where, name in named:
+        parts = _NAME.fullmatch(name)
+        if parts is None:
+            raise DataError(f"VeRi-776: {where}: expected a name IDID_cCCC_FFFFFFFF_N.jpg, found {name!r}.")
+        identity, camera, frame = parts[1], int(parts[2]), int(parts[3])
+        known = (said or {}).get(name, ())
+        tracklet = f"{identity}_{camera}"
+        records.append(Record(folder / name, identity, camera, tracklet=tracklet, frame=frame, attributes=known))
+    if not records:
+        raise DataError(f"VeRi-776: {listed if listed.is_file() else folder} holds no image. {_HINT}")
+    return records
+
+
+def attributes(root: Path) -> dict[str, tuple[tuple[str, str], ...]]:
+    """Colour and type of each training image, by its name, from `train_label.xml`; empty where that is not there.
+
+    A number that the official tables do not have says nothing.
+
+    Raises:
+        DataError: the file cannot be decoded or parsed, or an item lacks its name or a number; it is named.
+    """
+    path = root / "train_label.xml"
+    if not path.is_file():
+        return {}
+    try:
+        # Declared as gb2312, which the XML parser does not know: it is given text, without the declaration.
+        text = path.read_bytes().decode("gb18030").lstrip("\ufeff")
+        items = ET.fromstring(re.sub(r"^\s*<\?xml.*?\?>", "", text, count=1, flags=re.DOTALL)).iter("Item")
+    except (UnicodeDecodeError, ET.ParseError) as error:
+        raise DataError(f"VeRi-776: {path} cannot be read: {error}. Copy it again, or remove it.") from error
+    said = {}
+    for item in items:
+        try:
+            name, numbers = item.attrib["imageName"], (int(item.attrib["colorID"]), int(item.attrib["typeID"]))
+        except (KeyError, ValueError) as error:
+            raise DataError(
+                f"VeRi-776: {path}: expected items with imageName, colorID and typeID, found {dict(item.attrib)}."
+            ) from error
+        tables = (("colour", COLOURS), ("type", TYPES))
+        said[name] = tuple(
+            (what, table[n - 1]) for (what, table), n in zip(tables, numbers, strict=True) if 1 <= n <= len(table)
+        )
+    return said

@@ -1,0 +1,172 @@
+"""The demonstration: a small synthetic world, two methods, their floors, one page, and a gallery to search."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import chain, count
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from crossreid.data.records import DataError
+from crossreid.data.synthetic import synthesise
+from crossreid.evaluation.scores import Score
+from crossreid.reporting.report import TITLES, report
+from crossreid.runs.recipe import Recipe, load_recipe, make_recipe
+from crossreid.runs.run import evaluate, floors, is_synthetic, open_split, train
+from crossreid.training.bf16 import bf16_gain
+
+IDENTITIES = 160
+
+
+@dataclass(frozen=True, slots=True)
+class DemoResult:
+    """Where the page is, every score with a printed name, the sentence that compares them, and what can be served.
+
+    `serve` are the words of the command that serves the first method's model with its gallery of all test images.
+    """
+
+    report: Path
+    scores: list[tuple[str, Score]]
+    conclusion: str
+    serve: tuple[str, ...]
+
+
+def demo_recipe(
+    root: Path,
+    method: str = "variational_distillation",
+    *,
+    seed: int = 0,
+    precision: str = "32-true",
+    overrides: Sequence[str] = (),
+) -> Recipe:
+    """The demo's recipe for a world in SYSU-MM01's layout at `root`: sized for two CPU cores and a few minutes."""
+    backbone = {"name": "resnet10t", "weights": "none"}
+    return make_recipe(
+        {
+            "data": {
+                "name": "sysu-mm01",
+                "root": str(root),
+                "height": 80,
+                "width": 40,
+                "workers": 0,
+                "augment": {"flip": 0.5, "pad": 4, "jitter": 0.3, "grey": 0.3},
+                "sampler": {"identities": 12, "images": 4},
+            },
+            "method": {"name": method, "backbone": backbone},
+            "training": {
+                "seed": seed,
+                "epochs": 3,
+                "precision": precision,
+                "validate_every": 1,
+                "optimiser": {"name": "adam", "lr": 1e-3, "weight_decay": 5e-4},
+                "schedule": {"kind": "cosine", "warmup_epochs": 1},
+            },
+        },
+        overrides,
+        source="demo recipe",
+    )
+
+
+def precision(begun: Sequence[Path] = ()) -> str:
+    """That of the runs that were begun; else bf16 where this machine trains faster in it, else float32."""
+    for run in begun:
+        if (run / "recipe.yaml").is_file():
+            return load_recipe(run / "recipe.yaml").training.precision
+    if torch.cuda.is_available():
+        return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
+    return "bf16-mixed" if (bf16_gain() or 0.0) > 1.2 else "32-true"
+
+
+def run_demo(
+    out: Path,
+    *,
+    seed: int = 0,
+    identities: int = IDENTITIES,
+    overrides: Sequence[str] = (),
+    say: Callable[[str], Any] = print,
+) -> DemoResult:
+    """Render, train, evaluate and report into the folder `out`; what is there already is not done again.
+
+    `overrides` are `key=value` changes to both methods' recipes. Raises `DataError` where `out` holds a `world` of somebody else.
+    """
+    world = out / "world"
+    _refuse_foreign(world)
+    out.mkdir(parents=True, exist_ok=True)
+    if not is_synthetic(world):
+        say(f"rendering {identities} people seen by six cameras ...")
+        synthesise(world, "sysu-mm01", identities, seed, images_per_camera=8, size=(128, 64), progress=True)
+    arithmetic = precision([out / method for method in TITLES])
+    say(f"arithmetic: {arithmetic}, the faster on this machine")
+    named: list[tuple[str, Score]] = []
+    for method, title in TITLES.items():
+        say(f"training: {title} ...")
+        train(demo_recipe(world, method, seed=seed, precision=arithmetic, overrides=overrides), out / method)
+        named.extend((title, score) for score in evaluate([out / method]))
+    recipe = demo_recipe(world, seed=seed, overrides=overrides)
+    say("scoring the untrained network and raw pixels ...")
+    lowest = floors(open_split(recipe), recipe)
+    named.extend((title, score) for title, (_, scores) in lowest.items() for score in scores)
+    page = report(
+        [out / method for method in TITLES],
+        out / "report.html",
+        below=lowest,
+        commands=(f"crossreid demo --out {out.name} --seed {seed}",),
+        say=say,
+    )
+    run, gallery = out / next(iter(TITLES)), out / "gallery"
+    fill_gallery(run, gallery, say)
+    words = ("serve", str(run), str(gallery), "--images", str(world), "--insecure")
+    return DemoResult(page, named, conclusion(named), words)
+
+
+def _refuse_foreign(world: Path) -> None:
+    """Raise `DataError` for something at the world's place that is no rendered world: worlds are there as a whole or not."""
+    empty = world.is_dir() and not any(world.iterdir())
+    if (world.exists() or world.is_symlink()) and not (is_synthetic(world) or empty):
+        raise DataError(
+            f"{world} is there and is no rendered world (factors.csv not found in it). Move it away, or choose another --out."
+        )
+
+
+def fill_gallery(run: Path, where: Path, say: Callable[[str], Any] = print) -> None:
+    """A gallery of the test images that an evaluated run embedded; one of other weights is moved aside, and `say` is told."""
+    from crossreid.evaluation.features import load
+    from crossreid.galleries import ModelMismatch, add_features, open_gallery, open_model
+
+    features = load(run / "features.npz")
+    model = open_model(run).fingerprint
+    for _ in range(2):
+        try:
+            with open_gallery(where, model=model, dimension=features.embeddings.shape[1]) as gallery:
+                if not len(gallery):
+                    add_features(gallery, features, model=model, roles=("query", "gallery", "both"))
+            return
+        except ModelMismatch:
+            with open_gallery(where) as gallery:  # for writing, so that nobody else is at it
+                other = re.sub("[^0-9A-Za-z]+", "-", gallery.model)[:12]
+            aside = _free_name(where.with_name(f"{where.name}-of-{other}"))
+            os.rename(where, aside)
+            say(f"{where} was of another model, {other}: it is {aside} now, with all that was enrolled in it")
+
+
+def _free_name(path: Path) -> Path:
+    """The path, or where there is something already, with the first number behind it that makes it free."""
+    numbered = (path.with_name(f"{path.name}-{number}") for number in count(2))
+    return next(name for name in chain([path], numbered) if not os.path.lexists(name))
+
+
+def conclusion(named: list[tuple[str, Score]]) -> str:
+    """One sentence: the first setting's rank-1 of each entry against chance."""
+    first = named[0][1].setting
+    here = [(title, score) for title, score in named if score.setting == first]
+    title, best = here[0]
+    others = ", ".join(f"{other.lower()} {100 * score.rank(1):.1f}%" for other, score in here[1:])
+    return (
+        f"{title}: rank-1 {100 * best.rank(1):.1f}% ({first}), {best.rank(1) / best.chance_rank1:.1f} times chance "
+        f"({100 * best.chance_rank1:.1f}%); {others}."
+    )

@@ -1,0 +1,178 @@
+"""What is to be embedded: a folder of images, a manifest, or a data set of the catalogue, as records in a fixed order."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from crossreid.data.catalogue import DATASETS, describe, load
+from crossreid.data.readers.manifest import MOST, read_rows
+from crossreid.data.records import DataError, Modality, Record, Split, in_order
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+PARTS = ("all", "train", "validation", "query", "gallery", "test")
+
+
+def source_records(
+    source: str,
+    *,
+    modality: str | None = None,
+    camera: int | None = None,
+    part: str = "all",
+    options: dict[str, Any] | None = None,
+    left_out: list[tuple[str, str]] | None = None,
+) -> list[Record]:
+    """The images that `source` names.
+
+    A folder without a manifest.csv: all images in it and below, by path, of no known identity. A folder with one, or a
+    .csv file: the manifest's rows, in its order; identities may be missing. `NAME:ROOT`: a data set of the catalogue.
+    Tables hold paths as UTF-8, so that one that is not is as good as unreadable.
+
+    Args:
+        modality: of a folder of images, `visible` (the default) or `infrared`.
+        camera: of a folder of images; unknown (0) by default.
+        part: of a data set, one of `PARTS`.
+        options: of a data set, its reader's.
+        left_out: where given, (path, reason) of folders that cannot be read and of names that are no UTF-8 are put there,
+            and the rest is returned.
+
+    Raises:
+        DataError: nothing there, no image, an option that the source has no use for, or without `left_out` a folder that
+            cannot be read and a name that is no UTF-8.
+    """
+    if not source:
+        raise DataError("SOURCE is empty. Expected a folder of images, a manifest, or NAME:ROOT of a data set.")
+
+    def leave_out(path: Path, reason: str) -> None:
+        if left_out is None:
+            raise DataError(f"{readable(path)}: {reason} Or leave it out: --on-bad-image skip.")
+        left_out.append((readable(path), reason))
+
+    found = []
+    for record in _records(source, modality, camera, part, options, leave_out):
+        if is_utf8(record.path):
+            found.append(record)
+        else:
+            leave_out(record.path, "its name is no UTF-8 (what is not is shown as \\x..); rename it.")
+    if not found and left_out:
+        raise DataError(f"{source}: none of its images can be read. {left_out[0][0]}: {left_out[0][1]}")
+    if not found:
+        raise DataError(f"{source} holds no image. Expected files that end in {', '.join(SUFFIXES)}, at any depth.")
+    return found
+
+
+def is_utf8(path: Path) -> bool:
+    """Whether a path can be written into a table."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def readable(path: Path) -> str:
+    """A path for people and for tables; what is no UTF-8 in it as \\x.. ."""
+    return path.as_posix().encode(errors="surrogateescape").decode(errors="backslashreplace")
+
+
+def _records(
+    source: str, modality: str | None, camera: int | None, part: str, options: dict[str, Any] | None,
+    leave_out: Callable[[Path, str], None],
+) -> list[Record]:  # fmt: skip
+    name, colon, root = source.partition(":")
+    path = Path(source)
+    if colon and not path.exists():
+        describe(name)  # names what is near to an unknown one
+    if colon and name in DATASETS and not path.exists():
+        _refuse(source, "a data set", modality=modality, camera=camera)
+        return part_of(load(name, Path(root), **(options or {})), part)
+    if part != "all" or options:
+        raise DataError(f"{source}: --part and --option are for a data set, NAME:ROOT ({', '.join(DATASETS)}).")
+    if not path.exists():
+        raise DataError(f"{source} not found. Expected a folder of images, a manifest, or NAME:ROOT of a data set.")
+    manifest = path / "manifest.csv" if path.is_dir() else path
+    if manifest.is_file():
+        _refuse(source, "a manifest", modality=modality, camera=camera)
+        if manifest.suffix.lower() not in (".csv", ".tsv", ".txt"):
+            raise DataError(f"{source}: expected a folder of images, a manifest (.csv), or NAME:ROOT of a data set.")
+        return [record for record, _ in read_rows(manifest, anonymous=True)]
+    if modality not in (None, "visible", "infrared"):
+        raise DataError(f"modality {modality!r}: expected visible or infrared.")
+    if not 0 <= (camera or 0) <= MOST:
+        raise DataError(f"camera {camera}: expected a whole number from 0 to {MOST}.")
+    kind = Modality.INFRARED if modality == "infrared" else Modality.VISIBLE
+    return [Record(image, "", camera or 0, kind) for image in images_below(path, leave_out)]
+
+
+def part_of(split: Split, part: str) -> list[Record]:
+    """The images of one part of a data set, or of all, each once, by identity, camera and path."""
+    if part not in PARTS:
+        raise DataError(f"part {part!r}: expected one of {', '.join(PARTS)}.")
+    parts = {"all": (*split.train, *split.validation, *split.test), "test": split.test}
+    records: tuple[Record, ...] = parts[part] if part in parts else getattr(split, part)
+    if not records:
+        raise DataError(f"{split.name} at {split.root}: its part {part!r} is empty.")
+    return in_order(set(records))
+
+
+def images_below(folder: Path, leave_out: Callable[[Path, str], None]) -> list[Path]:
+    """Files that are called images, at any depth, by path; what is hidden is passed over.
+
+    Links to folders are followed, each folder once: by its own path where it has one below this, else by the first link's.
+    `leave_out` is told of folders that cannot be read, and of links that may lead to one and lead nowhere.
+    """
+    found: list[Path] = []
+    seen: set[tuple[int, int]] = set()
+    folders, links = deque([folder]), deque[Path]()
+    while folders or links:
+        # Links wait until all that is reached without them is known, those in it until it is.
+        above = folders.popleft() if folders else links.popleft()
+        try:
+            about = above.stat()
+            if (about.st_dev, about.st_ino) in seen:
+                continue
+            seen.add((about.st_dev, about.st_ino))
+            with os.scandir(above) as entries:
+                inside = sorted(entries, key=lambda entry: entry.name)
+        except OSError as error:
+            if error.errno not in _NOT_GIVEN:
+                raise
+            leave_out(above, f"it cannot be read as a folder: {error.strerror}. Mend that.")
+            continue
+        for entry in inside:
+            path = Path(above, entry.name)
+            is_image = entry.name.lower().endswith(SUFFIXES)
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(path)
+            elif entry.is_symlink() and _may_be_folder(path, is_image):
+                links.append(path)
+            elif is_image:
+                found.append(path)
+    return sorted(found, key=lambda path: path.as_posix())
+
+
+def _may_be_folder(link: Path, is_image: bool) -> bool:
+    """Whether a link leads to a folder, or to nothing that can be seen and is not called an image."""
+    try:
+        return stat.S_ISDIR(link.stat().st_mode)
+    except OSError as error:
+        if error.errno not in _NOT_GIVEN:
+            raise
+        return not is_image
+
+
+# What the system says of one folder, and not of a disk, a network or a limit.
+_NOT_GIVEN = (errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
+
+
+def _refuse(source: str, what: str, **given: object) -> None:
+    for name, value in given.items():
+        if value is not None:
+            raise DataError(f"{source} is {what}, which says each image's {name} itself. Leave --{name} out.")

@@ -1,0 +1,137 @@
+"""Registries: the doors through which methods, data sets, backbones and losses come in, ours and other people's.
+
+A registry knows the modules of this package that register into it, and imports them when it is first asked. Installed
+packages add to it through an entry point of its group (`crossreid.methods`, `crossreid.datasets`, `crossreid.backbones`,
+`crossreid.losses`) that names a module; modules named by `--plugin` or in CROSSREID_PLUGINS (with commas) may add to any.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Callable, Iterator, Mapping
+from difflib import get_close_matches
+from importlib.metadata import entry_points
+from typing import TypeVar
+
+from crossreid.errors import CrossreidError
+
+PLUGINS = "CROSSREID_PLUGINS"
+T = TypeVar("T")
+
+
+class PluginError(CrossreidError):
+    """A plugin that cannot be imported, or a name that two want."""
+
+
+class Registry(Mapping[str, T]):
+    """Names to what is registered under them, in the order of registration.
+
+    Args:
+        what: what one entry is called in messages, "method" for example.
+        group: the entry point group of packages that add to it.
+        modules: modules of this package that register into it.
+    """
+
+    def __init__(self, what: str, group: str, modules: tuple[str, ...] = ()) -> None:
+        self.what, self.group, self.modules = what, group, modules
+        self._entries: dict[str, T] = {}
+        self._state = "new"
+
+    def add(self, name: str, entry: T) -> None:
+        """Register `entry` under `name`; again under the same name only what the same module defines anew.
+
+        Raises:
+            PluginError: the name is taken.
+        """
+        other = self._entries.get(name)
+        if other is not None and _home(other) != _home(entry):
+            raise PluginError(
+                f"{self.what} {name!r} is registered by {_home(other)} already, and {_home(entry)} wants the same name. "
+                "Choose another."
+            )
+        self._entries[name] = entry
+
+    def load(self) -> None:
+        """Import all that registers here; done by itself before the first look."""
+        if self._state != "new":
+            return
+        self._state = "loading"  # modules may look while they register
+        try:
+            for module in self.modules:
+                importlib.import_module(module)
+            for point in entry_points(group=self.group):
+                _imported(point.value.partition(":")[0], f"the entry point {point.name} of {self.group}")
+            load_plugins()
+        except BaseException:
+            self._state = "new"
+            raise
+        self._state = "loaded"
+
+    def __getitem__(self, name: str) -> T:
+        self.load()
+        if name not in self._entries:
+            raise KeyError(name)
+        return self._entries[name]
+
+    def find(self, name: str) -> T:
+        """The entry of a name.
+
+        Raises:
+            CrossreidError: there is none; the nearest name and all of them are given.
+        """
+        if name in self:
+            return self[name]
+        near = get_close_matches(name, list(self), n=1, cutoff=0.4)
+        guess = f" Did you mean {near[0]!r}?" if near else ""
+        raise CrossreidError(
+            f"{self.what} {name!r} is unknown.{guess} Known: {', '.join(self)}. One of a plugin is known once the plugin is "
+            f"named: --plugin MODULE, or {PLUGINS}."
+        )
+
+    def __iter__(self) -> Iterator[str]:
+        self.load()
+        return iter(list(self._entries))
+
+    def __len__(self) -> int:
+        self.load()
+        return len(self._entries)
+
+
+def load_plugins() -> None:
+    """Import the modules that CROSSREID_PLUGINS names.
+
+    Raises:
+        PluginError: one cannot be imported.
+    """
+    for module in os.environ.get(PLUGINS, "").split(","):
+        if module.strip():
+            _imported(module.strip(), "--plugin")
+
+
+def use_plugin(module: str) -> None:
+    """Import a plugin now, and in every process that this one starts.
+
+    Raises:
+        PluginError: it cannot be imported.
+    """
+    _imported(module, "--plugin")
+    named = [name for name in os.environ.get(PLUGINS, "").split(",") if name]
+    if module not in named:
+        os.environ[PLUGINS] = ",".join([*named, module])
+
+
+def _imported(module: str, by: str) -> None:
+    try:
+        importlib.import_module(module)
+    except Exception as error:
+        raise PluginError(
+            f"plugin {module!r}, named by {by}, cannot be imported ({type(error).__name__}: {error}). Install it, or run where "
+            "its module can be found (PYTHONPATH)."
+        ) from error
+
+
+def _home(entry: object) -> str:
+    owner: object = getattr(entry, "owner", entry)
+    module: Callable[..., object] | str | None = getattr(owner, "__module__", None)
+    return str(module) if module is not None else type(entry).__module__

@@ -1,0 +1,161 @@
+"""One style for all charts: on a page as inline SVG that follows its fonts and its light or dark colours, or as files.
+
+A chart is drawn in the light palette below; each of its colours then becomes the CSS variable of that name, which the
+page sets for light and for dark. The hues are those of Okabe and Ito ("Color Universal Design", 2008), adjusted in
+lightness where one would vanish on the page's ground, with a wine and a violet where eight do not suffice.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from crossreid.files import replacing
+
+SERIES = ("s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s9", "s10")
+# Line patterns as on-off lengths in points, so that lines differ without colour.
+DASHES: tuple[tuple[float, ...], ...] = ((), (5, 2), (1.5, 1.5), (7, 2, 1.5, 2), (3, 1, 3, 3), (9, 3))
+
+PALETTE: dict[str, tuple[str, str]] = {  # name: (light, dark)
+    "ink": ("#1b2430", "#e8ecf1"),
+    "muted": ("#566171", "#a3aebc"),
+    "rule": ("#d8dde4", "#353e4a"),
+    "ground": ("#fdfdfc", "#12161c"),
+    "panel": ("#f4f5f3", "#1a2029"),
+    "s1": ("#0072b2", "#4aa8e8"),
+    "s2": ("#d55e00", "#ff8340"),
+    "s3": ("#00885f", "#2cc79a"),
+    "s4": ("#b85c92", "#e79ac6"),
+    "s5": ("#d98b00", "#f0b429"),
+    "s6": ("#3a9ad6", "#9adcff"),
+    "s7": ("#b5a900", "#f4ea6a"),
+    "s8": ("#3d4653", "#c9d2dd"),
+    "s9": ("#882255", "#c65a94"),
+    "s10": ("#6a4fc4", "#ab93ff"),
+}
+
+_LABEL = 8.5  # points; the page scales a chart, so this is about 11 px where it is read
+
+
+def colour(name: str) -> str:
+    """The colour to draw in that the page will replace by its variable of that name."""
+    return PALETTE[name][0]
+
+
+def series(index: int) -> tuple[str, tuple[float, ...]]:
+    """Name of the colour, and line pattern, of the index-th method of a page."""
+    return SERIES[index % len(SERIES)], DASHES[index % len(DASHES)]
+
+
+def palette_css(dark: bool) -> str:
+    """Declarations of all variables, light or dark."""
+    return " ".join(f"--{name}: {values[dark]};" for name, values in PALETTE.items())
+
+
+def figure(width: float, height: float) -> tuple[Figure, Axes]:
+    """An empty chart of that size in inches, framed on the left and below only."""
+    drawn = Figure(figsize=(width, height), layout="constrained")
+    drawn.patch.set_visible(False)
+    axes = drawn.add_subplot()
+    style(axes)
+    return drawn, axes
+
+
+def panels(rows: int, columns: int, width: float, height: float) -> tuple[Figure, list[list[Axes]]]:
+    """Charts side by side, `width` x `height` inches each, by row and column."""
+    drawn = Figure(figsize=(columns * width, rows * height), layout="constrained")
+    drawn.patch.set_visible(False)
+    grid = drawn.subplots(rows, columns, squeeze=False)
+    for axes in grid.flat:
+        style(axes)
+    return drawn, [list(row) for row in grid]
+
+
+def style(axes: Axes) -> None:
+    """A frame on the left and below only, quiet ticks, lines across."""
+    axes.patch.set_visible(False)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(colour("rule"))
+    axes.tick_params(which="both", colors=colour("muted"), labelsize=_LABEL, length=0, pad=4)
+    axes.grid(axis="y", color=colour("rule"), linewidth=0.6)
+    axes.set_axisbelow(True)
+
+
+def title(axes: Axes, text: str) -> None:
+    """What a panel shows, above it on the left."""
+    axes.set_title(text, fontsize=_LABEL + 1, color=colour("ink"), loc="left", parse_math=False)
+
+
+def save(drawn: Figure, out: Path, name: str) -> list[Path]:
+    """Write NAME.svg and NAME.png into the folder `out`, on a white ground, each under a temporary name first.
+
+    The same figure gives the same bytes.
+    """
+    drawn.patch.set_visible(True)
+    drawn.patch.set_facecolor("white")
+    written = []
+    for suffix, options in (
+        (".svg", {"metadata": {"Date": None}}),
+        (".png", {"dpi": 160, "metadata": {"Software": None}}),
+    ):
+        path = out / f"{name}{suffix}"
+        with replacing(path) as temporary, matplotlib.rc_context({"svg.hashsalt": "crossreid"}):
+            drawn.savefig(temporary, **options)  # type: ignore[arg-type]
+        written.append(path)
+    return written
+
+
+def name_axes(axes: Axes, across: str, up: str) -> None:
+    """Write what the axes are."""
+    axes.set_xlabel(across, fontsize=_LABEL, color=colour("muted"), parse_math=False)
+    axes.set_ylabel(up, fontsize=_LABEL, color=colour("muted"), parse_math=False)
+
+
+def name_lines(drawn: Figure, names: Sequence[str]) -> None:
+    """Below a figure, what the line of each series of `names` stands for."""
+    handles = []
+    for place, name in enumerate(names):
+        shade, pattern = series(place)
+        handles.append(Line2D([], [], color=colour(shade), dashes=pattern or (None, None), linewidth=1.8, label=name))  # type: ignore[arg-type]
+    drawn.legend(handles=handles, loc="outside lower center", ncols=min(4, len(names)), fontsize=8, frameon=False)
+
+
+def svg(drawn: Figure, label: str, prefix: str) -> str:
+    """The chart as an `<svg>` element; `label` is read out in its place, `prefix` sets its identifiers apart."""
+    buffer = io.StringIO()
+    settings: dict[Any, str] = {"svg.fonttype": "none", "svg.hashsalt": "crossreid"}
+    with matplotlib.rc_context(settings):
+        FigureCanvasSVG(drawn).print_svg(buffer, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    root, body = re.fullmatch(r".*?(<svg\b[^>]*>)(.*)", buffer.getvalue(), flags=re.DOTALL).groups()  # type: ignore[union-attr]
+    body = re.sub(r"<metadata>.*?</metadata>|<style\b.*?</style>|<!--.*?-->", "", body, flags=re.DOTALL)
+    body = re.sub(r'(?<=\bid=")|(?<=href="#)|(?<=url\(#)', f"{prefix}-", body)
+    # Each text carries a font list of its own; the page's font replaces it, at the size that was laid out.
+    body = re.sub(r"font: (?:\w+ )*?([\d.]+)px [^;\"]*", r"font-size: \1px", body)
+    body = re.sub(r"font-family: [^;\"]*;? ?", "", body)
+    for name, (light, _) in PALETTE.items():
+        body = body.replace(light, f"var(--{name})")
+    body = re.sub(r"\n\s*", "\n", body)
+    box = re.findall(r'viewBox="[^"]*"', root)[0]
+    return f'<svg class="chart" role="img" aria-label="{escape(label)}" {box}>{body.strip()}'
+
+
+def legend(entries: Sequence[tuple[str, str, Sequence[float]]]) -> str:
+    """Names beside a sample of their line: `(name, colour, pattern)` each."""
+    items = []
+    for name, shade, pattern in entries:
+        dashes = f' stroke-dasharray="{" ".join(f"{length:g}" for length in pattern)}"' if pattern else ""
+        items.append(
+            f'<li><svg class="swatch" viewBox="0 0 28 8" aria-hidden="true"><line x1="0" y1="4" x2="28" y2="4" '
+            f'style="stroke: var(--{shade})"{dashes}/></svg>{escape(name)}</li>'
+        )
+    return f'<ul class="legend">{"".join(items)}</ul>'

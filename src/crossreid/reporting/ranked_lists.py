@@ -1,0 +1,217 @@
+"""What a query finds: its nearest gallery images, right and wrong, for queries that are chosen by rule and not by hand."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from crossreid.data.records import INFRARED, VISIBLE, DataError, Modality
+from crossreid.errors import CrossreidError
+from crossreid.evaluation.distances import distances
+from crossreid.evaluation.draws import draw_gallery, groups_of
+from crossreid.evaluation.features import Features
+from crossreid.evaluation.protocols import PROTOCOLS, Protocol
+from crossreid.evaluation.ranking import Ranking, rank_embeddings
+
+_SIDE = 160  # pixels: the longer side of a thumbnail
+_QUALITY = 80
+
+
+@dataclass(frozen=True)
+class Thumbnail:
+    """A small JPEG and what it is of."""
+
+    jpeg: bytes
+    width: int
+    height: int
+    identity: str
+    camera: int
+    modality: Modality
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One gallery image at its place in the list."""
+
+    thumbnail: Thumbnail
+    distance: float
+    right: bool
+
+
+@dataclass(frozen=True)
+class RankedList:
+    """A query and the nearest of the `kept` gallery images, nearest first.
+
+    `row` is the query's row in the features; `first_right` the 1-based place of its first right answer among those
+    kept, `matches` how many right ones there are. `place` of `queries` says how hard the query is: 1 is the easiest.
+    """
+
+    query: Thumbnail
+    hits: tuple[Hit, ...]
+    row: int
+    first_right: int
+    matches: int
+    kept: int
+    place: int
+    queries: int
+    metric: str
+    gallery: str
+
+
+def ranked_lists(
+    features: Features,
+    images: Callable[[str], np.ndarray],
+    *,
+    protocol: str = "cross-modal",
+    queries: int = 6,
+    depth: int = 10,
+    seed: int = 0,
+    metric: str = "euclidean",
+    like: Sequence[RankedList] = (),
+) -> tuple[RankedList, ...]:
+    """Ranked lists of a few queries, from the easiest to the hardest.
+
+    Query, gallery and exclusion are those of the first setting of the protocol; where it draws its gallery, so do these
+    lists, once, by a seeded draw. All queries with a match are sorted by the place of their first right answer, then by
+    average precision, then by row, cut into `queries` equal parts, and the middle one of each part is shown.
+
+    Args:
+        images: from a name in `features.names` to its image `(H, W, 3)` uint8.
+        depth: gallery images a list.
+        like: lists of another method on the same images; its queries are shown then, so that methods can be compared.
+
+    Raises:
+        CrossreidError: an unknown protocol, or fewer than one query or place asked for.
+        DataError: the features have no image names, a side is empty, or no query has a match.
+    """
+    if protocol not in PROTOCOLS:
+        raise CrossreidError(f"unknown protocol '{protocol}'; choose one of: {', '.join(PROTOCOLS)}.")
+    if queries < 1 or depth < 1:
+        raise CrossreidError(f"expected at least 1 query and 1 place a list, found {queries} and {depth}.")
+    plan = PROTOCOLS[protocol]
+    asking, gallery, drawn = _sides(features, plan, seed)
+    nameless = [row for row in (*asking, *gallery) if not features.names[row]]
+    if nameless:
+        raise DataError(f"ranked lists need the images: {len(nameless)} of the features have no name of a file.")
+    left_out = _left_out(features, asking, gallery, plan)
+    ranking = rank_embeddings(
+        features.embeddings[asking],
+        features.embeddings[gallery],
+        features.identities[asking],
+        features.identities[gallery],
+        metric=metric,
+        junk=left_out,
+    )
+    order = _by_difficulty(ranking)
+    if not len(order):
+        raise DataError("none of the queries has a match in the gallery, so there is no ranked list to show.")
+    if like:
+        wanted = [int(np.flatnonzero(asking == item.row)[0]) for item in like if item.row in asking]
+        shown = [query for query in wanted if ranking.matches[query]]
+    else:
+        count = min(queries, len(order))
+        shown = [int(order[(2 * part + 1) * len(order) // (2 * count)]) for part in range(count)]
+    place = {int(query): number for number, query in enumerate(order, start=1)}
+    thumbnails: dict[int, Thumbnail] = {}
+
+    def thumbnail(row: int) -> Thumbnail:
+        if row not in thumbnails:
+            thumbnails[row] = _thumbnail(features, row, images(str(features.names[row])))
+        return thumbnails[row]
+
+    lists = []
+    for query in shown:
+        row = int(asking[query])
+        near = distances(features.embeddings[[row]], features.embeddings[gallery], metric)[0].numpy()
+        kept = np.flatnonzero(~left_out[query])
+        nearest = kept[np.argsort(near[kept], kind="stable")]
+        hits = tuple(
+            Hit(
+                thumbnail(int(gallery[i])),
+                float(near[i]),
+                bool(features.identities[gallery[i]] == features.identities[row]),
+            )
+            for i in nearest[:depth]
+        )
+        lists.append(
+            RankedList(
+                query=thumbnail(row),
+                hits=hits,
+                row=row,
+                first_right=int(ranking.first[query]),
+                matches=int(ranking.matches[query]),
+                kept=len(kept),
+                place=place[query],
+                queries=len(order),
+                metric=metric,
+                gallery=drawn,
+            )
+        )
+    return tuple(lists)
+
+
+def _by_difficulty(ranking: Ranking) -> np.ndarray:
+    """Queries with a match, easiest first."""
+    valid = np.flatnonzero(ranking.valid)
+    return valid[np.lexsort((valid, -ranking.average_precision[valid], ranking.first[valid]))]
+
+
+def _left_out(features: Features, asking: np.ndarray, gallery: np.ndarray, plan: Protocol) -> np.ndarray:
+    """`(Q, G)` bool: gallery entries that a query does not look at, itself among them."""
+    out = asking[:, None] == gallery
+    cameras, others = features.cameras[asking][:, None], features.cameras[gallery]
+    if plan.exclusion.identity_and_camera:
+        same = features.identities[asking][:, None] == features.identities[gallery]
+        out |= same & (cameras == others) & (cameras > 0)
+    for ours, theirs in plan.exclusion.places:
+        out |= (cameras == ours) & (others == theirs)
+    return out
+
+
+def _sides(features: Features, plan: Protocol, seed: int) -> tuple[np.ndarray, np.ndarray, str]:
+    """Rows that query, rows of the gallery, and what the gallery is in words."""
+    setting = plan.settings[0]
+    query, gallery, both = (features.roles == role for role in ("query", "gallery", "both"))
+    if setting.query is not None and setting.gallery is not None:
+        query, gallery = features.modalities == setting.query, features.modalities == setting.gallery
+    elif len(np.unique(features.modalities[both])) > 1:
+        query = query | (both & (features.modalities == INFRARED))
+        gallery = gallery | (both & (features.modalities == VISIBLE))
+    else:
+        query, gallery = query | both, gallery | both
+    if setting.query_cameras is not None:
+        query = query & np.isin(features.cameras, setting.query_cameras)
+    if setting.gallery_cameras is not None:
+        gallery = gallery & np.isin(features.cameras, setting.gallery_cameras)
+    for side, mask in (("query", query), ("gallery", gallery)):
+        if not mask.any():
+            raise DataError(
+                f"ranked lists by {plan.name}, {setting.name}: the {side} is empty among {len(features)} images."
+            )
+    rows = np.flatnonzero(gallery)
+    if setting.shots is None:
+        return np.flatnonzero(query), rows, f"all {len(rows)} gallery images"
+    rows = draw_gallery(
+        groups_of(features, rows), "seeded", setting.shots, 0, seed=seed, cameras=setting.gallery_cameras
+    )
+    many = "one image" if setting.shots == 1 else f"up to {setting.shots} images"
+    return np.flatnonzero(query), rows, f"{len(rows)} images, {many} of each identity and camera (seeded draw {seed})"
+
+
+def _thumbnail(features: Features, row: int, pixels: np.ndarray) -> Thumbnail:
+    image = Image.fromarray(pixels)
+    image.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=_QUALITY, optimize=True)
+    return Thumbnail(
+        jpeg=buffer.getvalue(),
+        width=image.width,
+        height=image.height,
+        identity=str(features.identities[row]),
+        camera=int(features.cameras[row]),
+        modality=Modality(int(features.modalities[row])),
+    )

@@ -1,0 +1,163 @@
+"""From a network and a split to features and scores, as a recipe says: single images, or sets of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from crossreid.data.records import Modality, Record, Split, in_order
+from crossreid.errors import CrossreidError
+from crossreid.evaluation.draws import load_permutations
+from crossreid.evaluation.embedding import embed, observe
+from crossreid.evaluation.features import Features, features_of
+from crossreid.evaluation.protocols import PROTOCOLS
+from crossreid.evaluation.protocols import evaluate as evaluate_protocol
+from crossreid.evaluation.reranking import Reranking
+from crossreid.evaluation.scores import Score
+from crossreid.evaluation.sets import SetSetting, set_features, settings_of
+from crossreid.models.heads import concatenate_normalised
+from crossreid.runs.recipe import Recipe
+
+Advance = Callable[..., object]
+
+
+def embed_features(
+    method: nn.Module, split: Split, recipe: Recipe, *, validation: bool = False, advance: Advance | None = None
+) -> Features:
+    """Features by `method` of the test images of `split`, or of its validation images (infrared ones the queries)."""
+    query, gallery = roles(split, validation=validation)
+    records = in_order({*query, *gallery})
+    if advance is not None:
+        advance(0, len(records))
+    return features_of(query, gallery, embed(method, records, advance=advance, **reading(recipe)))
+
+
+def comparisons(split: Split, recipe: Recipe) -> list[SetSetting]:
+    """The comparisons of images and videos that a recipe is scored by; none where single images are compared.
+
+    Raises:
+        CrossreidError: videos are asked for, and the data set's protocol is of single images.
+    """
+    plan = PROTOCOLS[split.protocol]
+    kinds = recipe.evaluation.sets or plan.sets
+    if kinds == ("i2i",) and not plan.first_frame:
+        return []
+    if plan.draw is not None or len(plan.settings) > 1 or plan.settings[0].query is not None:
+        raise CrossreidError(
+            f"evaluation.sets is {', '.join(kinds)}, but {split.protocol} compares single images. Leave it empty."
+        )
+    return settings_of(kinds)
+
+
+def embed_compared(
+    method: nn.Module,
+    split: Split,
+    recipe: Recipe,
+    *,
+    settings: Sequence[SetSetting] | None = None,
+    validation: bool = False,
+    first: bool = False,
+    first_frame: bool | None = None,
+    advance: Advance | None = None,
+) -> dict[str, Features]:
+    """Features of each comparison of images and videos, by its name; of the first one only, if `first`.
+
+    `first_frame`: whether the image of a tracklet is its first frame alone; None as the protocol has it.
+    """
+    query, gallery = roles(split, validation=validation)
+    chosen = comparisons(split, recipe) if settings is None else settings
+    return set_features(
+        method,
+        query,
+        gallery,
+        chosen[:1] if first else chosen,
+        frames=recipe.evaluation.frames,
+        first_frame=PROTOCOLS[split.protocol].first_frame if first_frame is None else first_frame,
+        skip=recipe.data.on_bad_image == "skip",
+        advance=advance,
+        **reading(recipe),
+    )
+
+
+def score_sets(compared: Mapping[str, Features], split: Split, recipe: Recipe, **options: Any) -> list[Score]:
+    """The score of each comparison, its name as the setting; `options` as `score_features` takes them."""
+    return [
+        replace(score, setting=name)
+        for name, features in compared.items()
+        for score in score_features(features, split, recipe, **options)
+    ]
+
+
+def reading(recipe: Recipe) -> dict[str, Any]:
+    """How `embed` and `observe` read test images by a recipe."""
+    return {
+        "height": recipe.data.height,
+        "width": recipe.data.width,
+        "interpolation": recipe.data.interpolation,
+        "options": recipe.evaluation,
+        "workers": min(recipe.data.workers, 8),
+    }
+
+
+def space_features(method: nn.Module, split: Split, recipe: Recipe) -> dict[str, Features]:
+    """Test features by v, by z and by both, each over all streams: what `test_features` chooses among."""
+    streams = stream_features(method, split, recipe, tested=True)
+    v, z = (
+        concatenate_normalised([torch.from_numpy(parts[place].embeddings) for parts in streams.values()])
+        for place in (0, 1)
+    )
+    spaces = {"v": v, "z": z, "both": concatenate_normalised([v, z])}
+    return {name: features_of(*roles(split), embeddings) for name, embeddings in spaces.items()}
+
+
+def stream_features(
+    method: nn.Module, split: Split, recipe: Recipe, *, tested: bool = False
+) -> dict[str, tuple[Features, Features]]:
+    """v and z, not normalised, of the test images by each stream of a three-branch method."""
+    query, gallery = roles(split)
+    streams = observe(method, in_order({*query, *gallery}), tested=tested, **reading(recipe))
+    return {name: (features_of(query, gallery, v), features_of(query, gallery, z)) for name, (v, z) in streams.items()}
+
+
+def roles(split: Split, *, validation: bool = False) -> tuple[list[Record], list[Record]]:
+    """The query and the gallery images of a split's test half or of its validation identities.
+
+    In validation the infrared images ask the visible ones; of one modality, each image asks all others.
+    """
+    if not validation:
+        return list(split.query), list(split.gallery)
+    infrared = [record for record in split.validation if record.modality == Modality.INFRARED]
+    visible = [record for record in split.validation if record.modality == Modality.VISIBLE]
+    return (infrared, visible) if infrared and visible else (list(split.validation), list(split.validation))
+
+
+def score_features(
+    features: Features,
+    split: Split,
+    recipe: Recipe,
+    *,
+    metric: str | None = None,
+    settings: Sequence[str] | None = None,
+    rerank: Reranking | None = None,
+) -> list[Score]:
+    """The scores of features by the data set's protocol, one a setting (or of the named `settings`)."""
+    options = recipe.evaluation
+    draw = None if options.draw == "official" else options.draw
+    listed = split.root / "exp" / "rand_perm_cam.mat"
+    official = split.protocol == "sysu-mm01" and draw is None and listed.is_file()
+    return evaluate_protocol(
+        features,
+        split.protocol,
+        metric=metric or options.metric,
+        permutations=load_permutations(listed) if official else None,
+        draw=draw,
+        trials=options.trials,
+        seed=options.seed,
+        trial=split.trial,
+        settings=settings,
+        rerank=rerank,
+    )

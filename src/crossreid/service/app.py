@@ -1,0 +1,82 @@
+"""The application: the routes, the page, and one shape for every error, behind the guard."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse
+from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartParser
+from starlette.responses import Response
+
+import crossreid
+from crossreid.data.records import DataError
+from crossreid.galleries.errors import EntryExists, GalleryError, GalleryFault
+from crossreid.service.guard import Guard
+from crossreid.service.keys import Keys
+from crossreid.service.refusals import FAULT, Refusal, answer
+from crossreid.service.routes import routes
+from crossreid.service.service import Service
+
+PAGE = Path(__file__).parents[1] / "page"
+_log = logging.getLogger("crossreid.service")
+
+
+def create_app(service: Service, keys: Keys | None) -> Guard:
+    """The service as an ASGI application. `keys` None: no key is asked for, which is for this machine's user only."""
+    # What is sent stays in memory, which is bounded: images of people have no business in a folder for temporary files.
+    MultiPartParser.spool_max_size = max(MultiPartParser.spool_max_size, service.settings.max_bytes)
+    app = FastAPI(
+        title="crossreid", version=crossreid.__version__, docs_url=None, redoc_url=None, lifespan=service.running,
+        description="Find the same identity among images of the other modality and of other cameras.",
+    )  # fmt: skip
+    app.include_router(routes(service))
+    app.add_exception_handler(Refusal, _refused)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(DataError, _wrong)
+    app.add_exception_handler(GalleryError, _wrong)
+    app.add_exception_handler(GalleryFault, _unavailable)
+    app.add_exception_handler(Exception, _fault)
+
+    @app.api_route("/", methods=["GET", "HEAD"], include_in_schema=False)
+    async def page() -> FileResponse:
+        return FileResponse(PAGE / "index.html")
+
+    app.mount("/page", StaticFiles(directory=PAGE, check_dir=False), name="page")
+    return Guard(app, service.settings, keys, service.audit, service.metrics)
+
+
+async def _refused(_: Request, error: Any) -> Response:
+    return answer(error.status, error.message, error.headers)
+
+
+async def _invalid(_: Request, error: Any) -> Response:
+    assert isinstance(error, RequestValidationError)
+    told = [f"{'.'.join(str(part) for part in each['loc'][1:]) or 'body'}: {each['msg']}" for each in error.errors()]
+    return answer(422, "; ".join(told[:5]) + ".")
+
+
+async def _http(_: Request, error: Any) -> Response:
+    return answer(error.status_code, f"{error.detail}.", dict(error.headers or {}))
+
+
+async def _wrong(_: Request, error: Any) -> Response:
+    """What the library refuses: a conflict with what is there, or a value that cannot be."""
+    return answer(409 if isinstance(error, EntryExists) else 422, str(error))
+
+
+async def _unavailable(request: Request, error: Any) -> Response:
+    """A disk or a database that fails is nothing that a client can mend, and its path none of a client's business."""
+    _log.error("%s %s: %s", request.method, request.url.path, error)
+    return answer(503, "the gallery cannot be read or written now; the service's log says why. Ask again later.")
+
+
+async def _fault(request: Request, error: Exception) -> Response:
+    _log.error("%s %s", request.method, request.url.path, exc_info=error)
+    return answer(500, FAULT)

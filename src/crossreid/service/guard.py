@@ -1,0 +1,254 @@
+"""What a request passes before any of it is believed: who asks, how often, how much, how slowly, from which page.
+
+Plain ASGI around the application, because the key must be known before a body is read, and a body must have come, whole
+and in time, before anything waits for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+import uuid
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from typing import Any
+
+from starlette.datastructures import Headers
+from starlette.responses import Response
+
+from crossreid.service.audit import Audit
+from crossreid.service.keys import Key, Keys
+from crossreid.service.metrics import Metrics
+from crossreid.service.refusals import FAULT, Refusal, answer
+from crossreid.service.settings import ROLES, Settings, is_loopback
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+_log = logging.getLogger("crossreid.service")
+
+ANYONE = Key("insecure", ROLES, "", "")
+_OPEN = ("/", "/openapi.json", "/v1/health")
+_BUCKETS = 10_000
+_MOST_JSON = 262_144  # bytes of a body that holds no images: parsing it holds up everyone
+_LINGER = 2.0  # seconds in which what a refused client still sends is thrown away, so that it reads the refusal
+_WRONG_KEYS = (0.2, 10)  # a second, at once: of an address
+_HEADERS = (
+    (b"cache-control", b"no-store"),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (
+        b"content-security-policy",
+        b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
+        b"form-action 'none'; base-uri 'none'; frame-ancestors 'none'",
+    ),
+)
+
+
+class Buckets:
+    """Token buckets by name: `rate` a second, `burst` at once. The names longest unheard of are forgotten."""
+
+    def __init__(self) -> None:
+        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def wait(self, name: str, rate: float, burst: float) -> float:
+        """Take a token: 0, or the seconds until there is one, and then none is taken."""
+        now = time.monotonic()
+        left, at = self._left.get(name, (burst, now))
+        left = min(burst, left + rate * (now - at))
+        if left < 1:
+            return (1 - left) / rate
+        self._left[name] = (left - 1, now)
+        self._left.move_to_end(name)
+        if len(self._left) > _BUCKETS:
+            self._left.popitem(last=False)
+        return 0.0
+
+
+class Guard:
+    """The application behind its gate. `keys` None serves anyone, who then must come from this machine's own pages."""
+
+    def __init__(self, app: Any, settings: Settings, keys: Keys | None, audit: Audit, metrics: Metrics) -> None:
+        self.app, self.settings, self.keys, self.audit, self.metrics = app, settings, keys, audit, metrics
+        self._buckets = Buckets()
+        self._serving = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        scope["state"]["request"] = uuid.uuid4().hex
+        scope["state"]["address"] = (scope.get("client") or ("unknown", 0))[0]
+        began = time.monotonic()
+        status, started = 500, False
+
+        async def sending(message: MutableMapping[str, Any]) -> None:
+            nonlocal status, started
+            if message["type"] == "http.response.start":
+                status, started = message["status"], True
+                request = scope["state"]["request"].encode()
+                message["headers"] = [*message.get("headers", ()), *_HEADERS, (b"x-request-id", request)]
+            await send(message)
+
+        incoming = _Incoming(receive)
+        try:
+            try:
+                if self._is_open(scope):
+                    await self.app(scope, receive, sending)  # reads no body, and so waits for none
+                    return
+                self._admit(scope)
+                with self._place():
+                    body = await self._body(Headers(scope=scope), incoming)
+                    began = time.monotonic()
+                    await self.app(scope, _replayed(body, receive), sending)
+            except Refusal as refusal:
+                await self._refuse(refusal, scope, incoming, sending)
+            except Exception as error:
+                # Where an answer has begun, the application has answered 500, and has written why into its log.
+                if not started:
+                    _log.error("%s %s", scope["method"], scope["path"], exc_info=error)
+                    await answer(500, FAULT)(scope, incoming.receive, sending)
+        finally:
+            route = getattr(scope.get("route"), "path", "other")
+            self.metrics.requests.labels(_known(scope["method"]), route, str(status)).inc()
+            self.metrics.seconds.labels(route).observe(time.monotonic() - began)
+
+    @contextlib.contextmanager
+    def _place(self) -> Iterator[None]:
+        """One of the requests that are served at a time. Raises `Refusal` where there are enough."""
+        if self._serving >= self.settings.in_flight:
+            raise Refusal(429, "the service is busy; ask again in a second.", {"Retry-After": "1"})
+        self._serving += 1
+        self.metrics.in_flight.set(self._serving)
+        try:
+            yield
+        finally:
+            self._serving -= 1
+            self.metrics.in_flight.set(self._serving)
+
+    def _is_open(self, scope: Scope) -> bool:
+        """Whether a path needs no key. Raises `Refusal` where even that is not for who asks."""
+        if self.keys is None:
+            self._refuse_other_pages(Headers(scope=scope))
+        path = scope["path"]
+        return path in _OPEN or path.startswith("/page/")
+
+    def _admit(self, scope: Scope) -> None:
+        """Know who asks, as `scope["state"]["key"]`. Raises `Refusal`."""
+        key = ANYONE if self.keys is None else self._key_of(Headers(scope=scope), scope["state"]["address"])
+        scope["state"]["key"] = key
+        if self.settings.rate:
+            reads = scope["method"] in ("GET", "HEAD")
+            rate = self.settings.rate * (10 if reads else 1)
+            wait = self._buckets.wait(f"{'reads' if reads else 'asks'} {key.name}", rate, max(1.0, 2 * rate))
+            if wait:
+                raise _slower(wait, f"{rate:g} requests of this kind a second")
+
+    def _key_of(self, headers: Headers, address: str) -> Key:
+        assert self.keys is not None
+        scheme, _, given = headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not given:
+            raise _unknown("expected the header `Authorization: Bearer KEY`. Whoever runs the service gives keys.")
+        key = self.keys.find(given.strip())
+        if key is not None:
+            return key
+        # After the right ones, so that whoever shares an address with a guesser is served all the same.
+        wait = self._buckets.wait(f"wrong {address}", *_WRONG_KEYS)
+        if wait:
+            raise _slower(wait, f"{_WRONG_KEYS[1]} wrong keys")
+        self.audit.write("unknown key", {"address": address})
+        raise _unknown("the key is unknown, or has expired. Ask whoever runs the service for another.")
+
+    @staticmethod
+    def _refuse_other_pages(headers: Headers) -> None:
+        """Without keys, a page of another site that is open in the same browser must not ask in its user's name."""
+        host = headers.get("host", "")
+        name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
+        if not is_loopback(name.strip("[]").lower()):
+            raise Refusal(403, f"host {host[:100]!r}: without keys the service answers to localhost only.")
+        origin = headers.get("origin")
+        if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none") or (
+            origin is not None and origin.partition("://")[2] != host
+        ):
+            raise Refusal(403, "without keys the service answers to its own page only; start it with --keys.")
+
+    async def _body(self, headers: Headers, incoming: _Incoming) -> bytes:
+        """All of the request's body. Raises `Refusal` where it is too long or does not come in time."""
+        most, seconds = self.settings.max_bytes, self.settings.seconds
+        too_large = Refusal(413, f"expected a request of at most {most:,} bytes; send fewer or smaller images.")
+        if not headers.get("content-type", "").lower().startswith("multipart/form-data"):
+            most = min(most, _MOST_JSON)
+            too_large = Refusal(
+                413, f"expected at most {most:,} bytes of a body without images; ask for less at a time."
+            )
+        length = headers.get("content-length", "0")
+        if length.isdecimal() and int(length) > most:
+            raise too_large
+        parts: list[bytes] = []
+        total = 0
+        try:
+            async with asyncio.timeout(seconds):
+                while not incoming.ended:
+                    parts.append(await incoming.part())
+                    total += len(parts[-1])
+                    if total > most:
+                        raise too_large
+        except TimeoutError as error:
+            raise Refusal(408, f"the request did not come within {seconds:g} seconds; send it faster.") from error
+        return b"".join(parts)
+
+    async def _refuse(self, refusal: Refusal, scope: Scope, incoming: _Incoming, send: Send) -> None:
+        # A client that still sends would otherwise find its connection reset, and never read why.
+        with contextlib.suppress(TimeoutError, Refusal):
+            async with asyncio.timeout(_LINGER):
+                while not incoming.ended and refusal.status != 408:
+                    await incoming.part()
+        headers = {**(refusal.headers or {}), "Connection": "close"}
+        response: Response = answer(refusal.status, refusal.message, headers)
+        await response(scope, incoming.receive, send)
+
+
+class _Incoming:
+    """A request's body, part by part."""
+
+    def __init__(self, receive: Receive) -> None:
+        self.receive, self.ended = receive, False
+
+    async def part(self) -> bytes:
+        message = await self.receive()
+        if message["type"] == "http.disconnect":
+            self.ended = True
+            raise Refusal(400, "the connection ended before the request did.")
+        self.ended = not message.get("more_body", False)
+        return bytes(message.get("body", b""))
+
+
+def _replayed(body: bytes, receive: Receive) -> Receive:
+    """A `receive` that gives a body that has come already, and then what the server says."""
+    given = False
+
+    async def again() -> MutableMapping[str, Any]:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return again
+
+
+def _unknown(message: str) -> Refusal:
+    return Refusal(401, message, {"WWW-Authenticate": "Bearer"})
+
+
+def _slower(wait: float, allowed: str) -> Refusal:
+    seconds = max(1, round(wait + 0.5))
+    return Refusal(429, f"more than {allowed}; ask again in {seconds} s.", {"Retry-After": str(seconds)})
+
+
+def _known(method: str) -> str:
+    return method if method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS") else "other"

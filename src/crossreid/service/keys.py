@@ -1,0 +1,183 @@
+"""API keys: who asks, and what they may. The file holds digests, so that who reads it has no key.
+
+A key is 32 random bytes, which nobody guesses: one round of SHA-256 hides it as well as a slow hash would. Keys are
+compared in constant time with every one there is, so that time tells nothing about any of them.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import hmac
+import json
+import logging
+import os
+import secrets
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from crossreid.errors import CrossreidError
+from crossreid.service.settings import ROLES, Role
+
+_log = logging.getLogger("crossreid.service")
+_PREFIX = "crossreid_"
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """Who holds it, what they may, and until when: times are ISO 8601 UTC, `expires` None for never."""
+
+    name: str
+    roles: tuple[Role, ...]
+    sha256: str
+    created: str
+    expires: str | None = None
+
+    def may(self, role: Role) -> bool:
+        return role in self.roles or "admin" in self.roles
+
+    def is_current(self, now: datetime) -> bool:
+        return self.expires is None or now < datetime.fromisoformat(self.expires)
+
+
+class Keys:
+    """The keys of a file, read again when it changes: a key that was removed is refused from then on.
+
+    Raises:
+        CrossreidError: the file is missing, damaged, or without a key; it is named.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+        self._stamp = _stamp(path)
+        self._keys = read_keys(path)
+        if not self._keys:
+            raise CrossreidError(f"{path} holds no key, so that nobody could ask. Add one: `crossreid keys add`.")
+
+    def find(self, given: str) -> Key | None:
+        """The key whose text is `given`, if there is one and it has not expired."""
+        self._refresh()
+        digest = _digest(given)
+        found = None
+        for key in self._keys:  # all of them, whichever is right
+            if hmac.compare_digest(key.sha256, digest):
+                found = key
+        return found if found is not None and found.is_current(datetime.now(UTC)) else None
+
+    def _refresh(self) -> None:
+        stamp = _stamp(self.path)
+        if stamp == self._stamp:
+            return
+        with self._lock:
+            if stamp == self._stamp:
+                return
+            try:
+                self._keys, self._stamp = read_keys(self.path), stamp
+            except ValueError as error:
+                if self._keys:
+                    _log.error("nobody is served from now on: %s", error)
+                self._keys = []  # who cannot be told apart is not served
+                # One that cannot be read may be readable the next time, though nothing about it has changed.
+                self._stamp = None if isinstance(error.__cause__, OSError) else stamp
+
+
+def read_keys(path: Path) -> list[Key]:
+    """The keys of a file. Raises `CrossreidError` naming it where it is missing or damaged."""
+    try:
+        given = json.loads(path.read_text(encoding="utf-8"))["keys"]
+        keys = [Key(**{**key, "roles": tuple(key["roles"])}) for key in given]
+        for key in keys:
+            _check(key.name, key.roles)
+            key.is_current(datetime.now(UTC))
+            if len(bytes.fromhex(key.sha256)) != 32:
+                raise CrossreidError("a digest has the wrong length")
+    except FileNotFoundError as error:
+        raise CrossreidError(
+            f"{path} not found. Make it: `crossreid keys add NAME --role search --file {path}`."
+        ) from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        raise CrossreidError(f"{path} is no file of keys that `crossreid keys` wrote ({error}).") from error
+    return keys
+
+
+def add_key(path: Path, name: str, roles: Sequence[str], days: float | None = None) -> str:
+    """Make a key, keep its digest in the file, and return its text, which nobody can read again.
+
+    Raises:
+        CrossreidError: an unknown role, a name that is taken or no name, a file that is no file of keys.
+    """
+    _check(name, roles)
+    if days is not None and not 0 < days <= 36_500:
+        raise CrossreidError(
+            f"days {days:g}: expected more than 0 and at most 36500; leave it out for a key without end."
+        )
+    with _changing(path):
+        keys = read_keys(path) if path.exists() else []
+        if any(key.name == name for key in keys):
+            raise CrossreidError(f"{path} has a key {name!r} already; remove it first, or take another name.")
+        now = datetime.now(UTC).replace(microsecond=0)
+        expires = None if days is None else (now + timedelta(days=days)).isoformat()
+        text = _PREFIX + secrets.token_urlsafe(32)
+        held: tuple[Role, ...] = tuple(role for role in ROLES if role in roles)
+        _write(path, [*keys, Key(name, held, _digest(text), now.isoformat(), expires)])
+    return text
+
+
+def remove_key(path: Path, name: str) -> None:
+    """Take a key out of the file. Raises `CrossreidError` where there is none of that name."""
+    read_keys(path)  # where there is no file, none is locked
+    with _changing(path):
+        keys = read_keys(path)
+        if all(key.name != name for key in keys):
+            raise CrossreidError(f"{path} has no key {name!r}; it has {', '.join(key.name for key in keys) or 'none'}.")
+        _write(path, [key for key in keys if key.name != name])
+
+
+@contextmanager
+def _changing(path: Path) -> Iterator[None]:
+    """One process at a time changes the file, as each writes what it has read. The lock is the folder's."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise CrossreidError(f"{path} cannot be written ({error.strerror}); choose another --file.") from error
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
+
+
+def _check(name: str, roles: Sequence[str]) -> None:
+    if not isinstance(name, str) or not name.strip() or not name.isprintable() or len(name) > 100:
+        raise CrossreidError(f"name {name[:100]!r}: expected printable text of at most 100 characters.")
+    if not roles:
+        raise CrossreidError(f"key {name!r}: expected a role or more, of {', '.join(ROLES)}.")
+    for role in roles:
+        if role not in ROLES:
+            raise CrossreidError(f"role {role!r}: expected {', '.join(ROLES)}.")
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _stamp(path: Path) -> tuple[int, ...] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino
+
+
+def _write(path: Path, keys: Sequence[Key]) -> None:
+    """Write the file, its owner's alone, whole or not at all."""
+    from crossreid.files import write_durably
+
+    text = json.dumps({"keys": [asdict(key) for key in keys]}, indent=2, ensure_ascii=False)
+    write_durably(path, [text.encode()], private=True)

@@ -1,0 +1,120 @@
+"""HTTP/1.1 by uvicorn, with an end to its patience: who does not finish the head of a request in time gets 408, who does not
+take an answer is cut off, and more connections than there may be are told to come back.
+
+uvicorn waits for the first head of a connection, for a body that nobody reads, and for an answer to be taken, for as long as
+the client likes; and thousands of silent connections cost a client nothing. Its refusals are text, these are JSON.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from http import HTTPStatus
+from typing import Any
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from crossreid.service.refusals import answer
+
+_FLUSH = 5.0  # seconds that a connection that is to be closed has for what it was still sent
+
+
+def with_deadline(seconds: float, answer_seconds: float, connections: int) -> type[H11Protocol]:
+    """uvicorn's protocol, for as many connections, whose clients send a head within `seconds`, and within twice that a body, which is
+    the limit of those bodies that the application does not read; and who take within `answer_seconds` what waits for them."""
+
+    class Deadline(H11Protocol):
+        _timer: asyncio.TimerHandle | None = None
+        _taking: asyncio.TimerHandle | None = None
+        _watched: Any = None  # what of a request the timer runs for
+
+        def connection_made(self, transport: Any) -> None:
+            self._ending = _Ending(transport, self.loop)
+            super().connection_made(self._ending)  # type: ignore[arg-type]
+            if len(self.connections) > connections:
+                self.app = _busy
+            self._watch(h11.IDLE)
+
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            self._watch(self.conn.their_state)
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._watch(None)
+            super().connection_lost(exc)
+
+        def pause_writing(self) -> None:
+            super().pause_writing()
+            self._taking = self.loop.call_later(answer_seconds, self._ending.cut)
+
+        def resume_writing(self) -> None:
+            if self._taking is not None:
+                self._taking.cancel()
+            super().resume_writing()
+
+        def on_response_complete(self) -> None:
+            super().on_response_complete()
+            if self.conn.their_state is h11.IDLE and not self.conn.trailing_data[0]:
+                self._watch(None)  # between two requests it is uvicorn's own timer that runs
+
+        def send_400_response(self, msg: str) -> None:
+            self._answer(400, "this is no HTTP/1.1 request.")
+
+        def _watch(self, what: Any) -> None:
+            if what is self._watched:
+                return
+            self._watched = what
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+            if what is h11.IDLE:
+                self._timer = self.loop.call_later(seconds, self._refuse)
+            elif what is h11.SEND_BODY:
+                self._timer = self.loop.call_later(2 * seconds, self.transport.close)
+
+        def _refuse(self) -> None:
+            if not self.transport.is_closing() and self.conn.our_state is h11.IDLE:
+                self._answer(408, f"the head of the request did not come within {seconds:g} seconds.")
+
+        def _answer(self, status: int, message: str) -> None:
+            """Refuse what has not become a request, and close."""
+            response = answer(status, message, {"Connection": "close"})
+            reason = HTTPStatus(status).phrase.encode()
+            head = h11.Response(status_code=status, headers=response.raw_headers, reason=reason)
+            for event in (head, h11.Data(data=bytes(response.body)), h11.EndOfMessage()):
+                self.transport.write(self.conn.send(event) or b"")
+            self.transport.close()
+
+    return Deadline
+
+
+class _Ending:
+    """A transport that is gone some seconds after it was closed, whether or not the client has taken what it was sent."""
+
+    def __init__(self, transport: Any, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport, self._loop = transport, loop
+
+    def close(self) -> None:
+        if not self._transport.is_closing():
+            self._transport.close()
+            self._loop.call_later(_FLUSH, self.cut)
+
+    def cut(self) -> None:
+        """End it now."""
+        connection = self._transport.get_extra_info("socket")
+        if (
+            connection is not None and connection.fileno() >= 0
+        ):  # else the system would go on offering what was not taken
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._transport.abort()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
+async def _busy(scope: Any, receive: Any, send: Any) -> None:
+    """In place of the application, on a connection more than there may be."""
+    headers = {"Retry-After": "1", "Connection": "close"}
+    await answer(429, "too many connections are open; ask again in a second.", headers)(scope, receive, send)

@@ -1,0 +1,206 @@
+"""The loader on real image files: the same batches for any number of workers, restarts, bad files."""
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from crossreid.data.channels import ChannelOptions
+from crossreid.data.loading import DataOptions, TrainLoader, evaluation_batches
+from crossreid.data.records import INFRARED, VISIBLE, DataError, Record
+from crossreid.data.transforms import MEAN, STD
+
+IDENTITIES, EACH = 4, 3
+
+
+@pytest.fixture
+def records(tmp_path):
+    """Four identities, three images of either modality, each image filled with noise of its own."""
+    generator = np.random.default_rng(0)
+    found = []
+    for identity in range(IDENTITIES):
+        for camera, kind in ((1, VISIBLE), (3, INFRARED)):
+            for i in range(EACH):
+                path = tmp_path / f"{identity}_{kind.name.lower()}_{i}.png"
+                Image.fromarray(generator.integers(0, 256, (40, 24, 3), dtype=np.uint8)).save(path)
+                found.append(Record(path, f"id{identity}", camera, kind))
+    return found
+
+
+def options_of(tmp_path, workers=0, **given):
+    return DataOptions(
+        name="manifest",
+        root=tmp_path,
+        height=32,
+        width=16,
+        workers=workers,
+        augment={"flip": 0.5, "pad": 4, "erasing": 0.5, "jitter": 0.3, "grey": 0.3, "pseudo_infrared": 0.3},
+        sampler={"identities": 2, "images": 4},
+        **given,
+    )
+
+
+def epoch_of(loader, epoch, first_step=0):
+    return list(loader(epoch, first_step))
+
+
+def epochs_of(loader, count):
+    return [batch for epoch in range(count) for batch in loader(epoch)]
+
+
+def refusal_of(load):
+    """What a DataError says; unlike `pytest.raises` it does not keep the error, whose frames hold the workers."""
+    try:
+        load()
+    except DataError as error:
+        return str(error)
+    return "nothing was refused"
+
+
+def assert_same(some, others):
+    assert len(some) == len(others)
+    for one, other in zip(some, others, strict=True):
+        for a, b in zip(one, other, strict=True):
+            assert torch.equal(a, b)
+
+
+def spoil(records, *, identity, kind, count):
+    """Make the first images of an identity and modality unreadable; their paths."""
+    chosen = [r for r in records if r.identity == identity and r.modality == kind][:count]
+    for record in chosen:
+        record.path.write_bytes(record.path.read_bytes()[:200])
+    return {str(record.path) for record in chosen}
+
+
+def test_a_batch_is_typed_and_shaped_as_promised(records, tmp_path):
+    loader = TrainLoader(records, options_of(tmp_path), seed=0)
+    assert loader.classes == IDENTITIES
+    batches = epoch_of(loader, 0)
+    assert len(batches) == len(loader) == 3
+    for batch in batches:
+        assert batch.images.shape == (8, 3, 32, 16)
+        assert batch.images.dtype == torch.float32
+        assert {part.dtype for part in batch[1:]} == {torch.int64}
+        assert batch.labels.tolist() == [label for label in dict.fromkeys(batch.labels.tolist()) for _ in range(4)]
+        assert batch.modalities.tolist() == [0, 0, 1, 1] * 2
+        assert batch.cameras.tolist() == [1, 1, 3, 3] * 2
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+@pytest.mark.parametrize("workers", [1, 3])
+def test_batches_are_the_same_for_any_number_of_workers(records, tmp_path, workers):
+    alone = TrainLoader(records, options_of(tmp_path), seed=3)
+    several = TrainLoader(records, options_of(tmp_path, workers), seed=3)
+    for epoch in (0, 1):
+        assert_same(epoch_of(several, epoch), epoch_of(alone, epoch))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_restart_within_an_epoch_gives_its_tail(records, tmp_path, workers):
+    loader = TrainLoader(records, options_of(tmp_path, workers), seed=3)
+    whole = epoch_of(loader, 1)
+    interrupted = loader(1)
+    next(interrupted)
+    interrupted.close()
+    for first in (1, 2, 3):
+        assert_same(epoch_of(loader, 1, first), whole[first:])
+
+
+def test_two_processes_load_what_one_loads(records, tmp_path):
+    alone = epoch_of(TrainLoader(records, options_of(tmp_path), seed=5), 2)
+    parts = [epoch_of(TrainLoader(records, options_of(tmp_path), seed=5, rank=r, world=2), 2) for r in range(2)]
+    joined = [[torch.cat(pair) for pair in zip(*batches, strict=True)] for batches in zip(*parts, strict=True)]
+    assert_same(joined, alone)
+
+
+def test_epochs_places_and_seeds_are_augmented_differently(records, tmp_path):
+    one = [record for record in records if record.path.name.endswith("_0.png")]
+    options = options_of(tmp_path)
+    seen = [
+        epoch_of(TrainLoader(one, options, seed=seed), epoch)[0] for seed, epoch in ((0, 0), (0, 1), (1, 0), (2, 0))
+    ]
+    images = torch.cat([batch.images for batch in seen])
+    assert len({image.numpy().tobytes() for image in images}) > 0.8 * len(images)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_loading_leaves_the_run_s_generators_alone(records, tmp_path, workers):
+    torch.manual_seed(11)
+    np.random.seed(11)  # noqa: NPY002 - the global generator is what must not be touched
+    before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    epoch_of(TrainLoader(records, options_of(tmp_path, workers), seed=0), 0)
+    list(evaluation_batches(records, height=32, width=16, workers=workers))
+    assert torch.equal(before[0], torch.get_rng_state())
+    assert np.array_equal(before[1], np.random.get_state()[1])  # noqa: NPY002
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_bad_image_stops_training_by_its_name(records, tmp_path, workers):
+    (path,) = spoil(records, identity="id2", kind=INFRARED, count=1)
+    loader = TrainLoader(records, options_of(tmp_path, workers), seed=0)
+    told = refusal_of(lambda: epochs_of(loader, 3))
+    assert told.startswith(path)
+    assert "Traceback" not in told
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_skipped_images_are_replaced_by_their_like_and_counted_once(records, tmp_path, workers):
+    bad = spoil(records, identity="id2", kind=INFRARED, count=2)
+    loader = TrainLoader(records, options_of(tmp_path, workers, on_bad_image="skip"), seed=0)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        for batch in epochs_of(loader, 3):
+            assert batch.modalities.tolist() == [0, 0, 1, 1] * 2
+            assert len(set(batch.labels.tolist())) == 2
+    assert loader.bad_images == bad
+    named = [str(warning.message) for warning in told if "skipped unreadable" in str(warning.message)]
+    assert sorted(named) == sorted(f"skipped unreadable image: {path}" for path in bad)
+
+
+def test_an_identity_with_no_readable_image_of_a_modality_stops_even_when_skipping(records, tmp_path):
+    spoil(records, identity="id2", kind=INFRARED, count=EACH)
+    loader = TrainLoader(records, options_of(tmp_path, on_bad_image="skip"), seed=0)
+    with pytest.raises(DataError, match=r"'id2': none of its 3 infrared training images"):
+        epochs_of(loader, 3)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_evaluation_keeps_the_order_and_is_pillows_resize(records, tmp_path, workers):
+    batches = list(evaluation_batches(records, height=32, width=16, batch=7, workers=workers))
+    assert [len(images) for images, _ in batches] == [7, 7, 7, 3]
+    images, modalities = (torch.cat(parts) for parts in zip(*batches, strict=True))
+    assert modalities.tolist() == [int(record.modality) for record in records]
+    mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+    for record, image in zip(records, images, strict=True):
+        with Image.open(record.path) as opened:
+            pixels = np.asarray(opened.resize((16, 32), Image.Resampling.BILINEAR)) / 255
+        np.testing.assert_allclose(image.numpy().transpose(1, 2, 0), (pixels - mean) / std, atol=1e-4)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_bad_image_stops_evaluation_by_its_name(records, tmp_path, workers):
+    (path,) = spoil(records, identity="id1", kind=VISIBLE, count=1)
+    told = refusal_of(lambda: list(evaluation_batches(records, height=32, width=16, batch=4, workers=workers)))
+    assert told.startswith(path)
+    assert "Traceback" not in told
+
+
+def test_channels_of_batches_are_drawn_by_seed_epoch_and_step_alone(records, tmp_path):
+    def of(workers=0, seed=3, **channels):
+        options = options_of(tmp_path, workers)
+        augment = options.augment.model_copy(update={"channels": ChannelOptions(**channels)})
+        return TrainLoader(records, options.model_copy(update={"augment": augment}), seed=seed)
+
+    plain, changed = epoch_of(of(), 1), epoch_of(of(exchange=1.0), 1)
+    for before, after in zip(plain, changed, strict=True):
+        infrared = before.modalities == int(INFRARED)
+        assert torch.equal(before.images[infrared], after.images[infrared])
+        raw = after.images[~infrared] * torch.tensor(STD)[:, None, None] + torch.tensor(MEAN)[:, None, None]
+        assert float((raw.amax(1) - raw.amin(1)).max()) < 1e-5, "each shows one channel thrice"
+    everything = {"exchange": 0.5, "grey": 0.3, "erasing": 0.5}
+    whole = epoch_of(of(**everything), 1)
+    assert_same(whole, epoch_of(of(2, **everything), 1))
+    assert_same(whole[2:], epoch_of(of(**everything), 1, 2))
+    assert not torch.equal(whole[0].images, epoch_of(of(seed=4, **everything), 1)[0].images)

@@ -1,0 +1,94 @@
+"""Writes to a gallery until it is killed: a process of its own, for the tests of what survives.
+
+    python writer.py FOLDER STEP
+
+Each operation is told on standard output when it has returned. STEP counts what happens to files, and every so many
+instructions of the database; there the process kills itself, as SIGKILL from outside would. 0: it lives, and tells how
+many steps there were. In `tests/galleries/test_killed.py` the same operations are checked.
+"""
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from crossreid.galleries import Batch, IndexOptions, indexes, open_gallery, store
+
+MODEL, DIMENSION, PART = "feed" * 16, 8, 120
+
+
+def vectors(first):
+    return np.random.default_rng(first).standard_normal((PART, DIMENSION))
+
+
+def names(first):
+    return [f"{first:03}-{row:03}" for row in range(PART)]
+
+
+def batch(first):
+    return Batch(vectors(first), ids=names(first), sources=names(first))
+
+
+def operations(folder):
+    """Name and call of each operation; `opened` is the gallery of those that need it."""
+    gallery = []
+    calls = [
+        ("open", lambda: gallery.append(open_gallery(folder / "gallery", model=MODEL, dimension=DIMENSION))),
+        ("add 1", lambda: gallery[0].add(batch(1))),
+        ("add 2", lambda: gallery[0].add(batch(2))),
+        ("index 1", lambda: gallery[0].build_index(IndexOptions("hnsw"))),
+        ("delete 1", lambda: gallery[0].delete(names(1)[:60])),
+        ("upsert 2", lambda: gallery[0].upsert(Batch(vectors(20), ids=names(2), sources=names(2)))),
+        ("snapshot", lambda: gallery[0].snapshot(folder / "snapshot")),
+        ("index 2", lambda: gallery[0].build_index(IndexOptions("hnsw", m=8))),
+        ("compact", lambda: gallery[0].compact()),
+        ("add 3", lambda: gallery[0].add(batch(3))),
+    ]
+    return calls
+
+
+def kill_at(step):
+    """Count, and die at a step."""
+    steps = [0]
+
+    def happened(*_):
+        steps[0] += 1
+        if steps[0] == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def around(module, name):
+        call = getattr(module, name)
+
+        def wrapped(*arguments, **options):
+            happened()
+            result = call(*arguments, **options)
+            happened()
+            return result
+
+        setattr(module, name, wrapped)
+
+    for name in ("fsync", "rename", "unlink", "mkdir"):
+        around(os, name)
+    import faiss
+
+    around(faiss, "write_index")
+    around(indexes, "build")
+    around(store, "publish")
+    connect = store.Store._connect
+
+    def watched(self):
+        connection = connect(self)
+        connection.set_progress_handler(happened, 400)
+        return connection
+
+    store.Store._connect = watched
+    return steps
+
+
+if __name__ == "__main__":
+    steps = kill_at(int(sys.argv[2]))
+    for name, call in operations(Path(sys.argv[1])):
+        call()
+        print(name, steps[0], flush=True)
