@@ -23,9 +23,11 @@ import numpy as np
 
 from crossreid.demo.demonstration import precision
 from crossreid.reporting.report import report
+from crossreid.runs.evaluate import evaluate, floors
 from crossreid.runs.recipe import make_recipe
-from crossreid.runs.run import evaluate, floors, open_split, train
+from crossreid.runs.run import open_split
 from crossreid.runs.teacher_student import stage_recipes
+from crossreid.runs.train import train
 
 
 def write_manifest(photographs: Path, out: Path, seed: int = 0) -> Path:

@@ -13,7 +13,8 @@ from crossreid.cli.app import app
 from crossreid.data.records import DataError
 from crossreid.data.synthetic import synthesise
 from crossreid.runs.recipe import make_recipe
-from crossreid.runs.run import open_split, train
+from crossreid.runs.run import open_split
+from crossreid.runs.train import train
 
 METHOD = {"backbone": {"name": "test_resnet", "weights": "none"}, "bottleneck": {"hidden": [8], "width": 4}}
 

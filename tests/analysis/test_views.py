@@ -13,8 +13,9 @@ from crossreid.data.records import Record
 from crossreid.data.synthetic import synthesise
 from crossreid.evaluation.sets import SetSetting, set_features
 from crossreid.runs.recipe import make_recipe
-from crossreid.runs.run import open_run, train
+from crossreid.runs.run import open_run
 from crossreid.runs.scoring import reading, score_features
+from crossreid.runs.train import train
 
 METHOD = {"name": "view_distillation", "backbone": {"name": "test_resnet", "weights": "none", "last_activation": False}}
 

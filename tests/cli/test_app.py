@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from crossreid.cli.app import app, main
 from crossreid.data.synthetic import synthesise
 from crossreid.runs.recipe import make_recipe
-from crossreid.runs.run import train
+from crossreid.runs.train import train
 from forked import Forked, command, text_of
 
 ROOT = Path(__file__).resolve().parents[2]

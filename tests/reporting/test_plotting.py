@@ -10,7 +10,7 @@ from crossreid.cli.app import app
 from crossreid.data.synthetic import synthesise
 from crossreid.reporting.plotting import plot
 from crossreid.runs.recipe import make_recipe
-from crossreid.runs.run import train
+from crossreid.runs.train import train
 
 BACKBONE = {"name": "test_resnet", "weights": "none"}
 

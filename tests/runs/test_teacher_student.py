@@ -10,9 +10,11 @@ from typer.testing import CliRunner
 
 from crossreid.cli.app import app
 from crossreid.data.synthetic import synthesise
+from crossreid.runs.folders import stage_runs
 from crossreid.runs.recipe import RecipeError, load_recipe, make_recipe, teacher_recipe
 from crossreid.runs.run import open_run
-from crossreid.runs.teacher_student import stage_recipes, stage_runs, train_stages
+from crossreid.runs.teacher_student import stage_recipes
+from crossreid.runs.train import train
 from crossreid.training.checkpoint import load_checkpoint
 from forked import Forked, command
 
@@ -131,7 +133,7 @@ def test_a_killed_job_goes_on_to_the_same_bits(world, tmp_path):
         return Forked(command, *arguments(world, out, *more))
 
     killed = job(tmp_path / "killed")
-    train_stages(small(world, *steps), tmp_path / "whole")
+    train(small(world, *steps), tmp_path / "whole")
     rows = tmp_path / "killed" / "student" / "metrics.jsonl"
     deadline = time.monotonic() + 90
     while time.monotonic() < deadline and not (rows.is_file() and rows.read_text().count("\n") >= 3):
@@ -157,13 +159,13 @@ def test_any_methods_run_can_teach_and_be_taught_across_modalities(world, tmp_pa
     backbone = {"name": "test_resnet", "weights": "none"}
     vd = {"name": "variational_distillation", "backbone": backbone}
     taught = {"data": small_data, "method": vd, "training": {"epochs": 1}}
-    train_stages(make_recipe(taught), tmp_path / "vd")
+    train(make_recipe(taught), tmp_path / "vd")
     sets = {"data": small_data | {"sets": {"size": 3, "source": "cameras"}}, "training": {"epochs": 1}}
     student = {
         "name": "view_distillation", "network": vd, "teacher": str(tmp_path / "vd"), "start": "teacher", "images": 1,
         "distance": "cosine",
     }  # fmt: skip
-    train_stages(
+    train(
         make_recipe({**sets, "method": student, "evaluation": {"sets": ["v2v", "i2v"]}}), tmp_path / "taught"
     )  # fmt: skip
     result = CliRunner().invoke(app, ["evaluate", str(tmp_path / "taught"), "--json", str(tmp_path / "s.json")])
@@ -176,8 +178,8 @@ def test_any_methods_run_can_teach_and_be_taught_across_modalities(world, tmp_pa
     ]
     assert open_run(tmp_path / "taught").method.teacher is None
     other = make_recipe({**sets, "method": student | {"start": "weights"}}, ["data.options.seed=1"])
-    train_stages(other, tmp_path / "again")  # the same identities: another option of the reader changes nothing here
+    train(other, tmp_path / "again")  # the same identities: another option of the reader changes nothing here
     elsewhere = [f"data.root={world / 'mars'}", "data.name=mars", "data.sampler.balance=none"]
     fewer = make_recipe({**sets, "method": student}, elsewhere)
     with pytest.raises(ValueError, match="they are not the same"):
-        train_stages(fewer, tmp_path / "fewer")
+        train(fewer, tmp_path / "fewer")

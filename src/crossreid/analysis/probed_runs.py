@@ -18,7 +18,8 @@ from crossreid.data.records import DataError, Split
 from crossreid.errors import CrossreidError
 from crossreid.evaluation.embedding import observe
 from crossreid.files import write_json
-from crossreid.runs.run import fresh_method, is_synthetic, numbered_runs, open_run
+from crossreid.runs.folders import numbered_runs
+from crossreid.runs.run import fresh_method, is_synthetic, open_run
 from crossreid.runs.scoring import reading
 
 UNTRAINED = "untrained"

@@ -27,10 +27,10 @@ from crossreid.evaluation.features import Features, features_of
 from crossreid.evaluation.protocols import PROTOCOLS
 from crossreid.evaluation.sets import SetSetting
 from crossreid.files import write_json
+from crossreid.runs.folders import stage_runs
 from crossreid.runs.recipe import load_recipe
 from crossreid.runs.run import Run, fresh_method, open_run
 from crossreid.runs.scoring import Advance, embed_compared, reading, score_sets
-from crossreid.runs.teacher_student import stage_runs
 
 Bars = Callable[[str], Advance]  # makes the progress bar of one network
 

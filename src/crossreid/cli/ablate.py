@@ -47,7 +47,7 @@ def z_size(
     sizes: Annotated[str, typer.Option(help="Widths of z, with commas.")] = "8,16,32,64,128,256,512,1024,2048",
 ) -> None:  # fmt: skip
     """The width of the representation z: too little to suffice, or more than is needed."""
-    from crossreid.runs.run import numbers
+    from crossreid.cli.parsing import numbers
     from crossreid.studies.study import z_size_study
 
     _run(z_size_study(numbers(sizes)), recipe, out, seeds, jobs, override, None, None)
@@ -126,8 +126,8 @@ def estimators(
     steps: Annotated[int, typer.Option(min=1, help="Batches that each critic is trained on.")] = 2000,
 ) -> None:
     """Mutual-information estimators on correlated Gaussians, where the truth is known."""
+    from crossreid.cli.parsing import numbers
     from crossreid.reporting.plotting import plot
-    from crossreid.runs.run import numbers
     from crossreid.studies.running import run_estimators
 
     rows = run_estimators(out, seeds=numbers(seeds), jobs=jobs, steps=steps)
@@ -140,11 +140,11 @@ def _run(
     study: Study, recipe: Path, out: Path | None, seeds: str, jobs: int | None, override: list[str] | None,
     rival: list[str] | None, only: list[str] | None,
 ) -> None:  # fmt: skip
+    from crossreid.cli.parsing import numbers
     from crossreid.files import write_text
     from crossreid.reporting.plotting import plot
     from crossreid.reporting.study_table import markdown_table, terminal_table
     from crossreid.runs.recipe import load_recipe
-    from crossreid.runs.run import numbers
     from crossreid.studies.running import run_study
     from crossreid.studies.study import rival_keys
 

@@ -125,7 +125,7 @@ def _is_given(context: typer.Context, name: str) -> bool:
 
 
 def _test_features(run: Path, out: Path | None, format: str, checkpoint: str) -> None:
-    from crossreid.runs.run import write_features
+    from crossreid.runs.evaluate import write_features
 
     with progress_bar() as progress:
         written = write_features(run, out, format=format, checkpoint=checkpoint, advance=advancing(progress, "images"))

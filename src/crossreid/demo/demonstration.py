@@ -16,8 +16,10 @@ from crossreid.data.records import DataError
 from crossreid.data.synthetic import synthesise
 from crossreid.evaluation.scores import Score
 from crossreid.reporting.report import TITLES, report
+from crossreid.runs.evaluate import evaluate, floors
 from crossreid.runs.recipe import Recipe, load_recipe, make_recipe
-from crossreid.runs.run import evaluate, floors, is_synthetic, open_split, train
+from crossreid.runs.run import is_synthetic, open_split
+from crossreid.runs.train import train
 from crossreid.training.bf16 import bf16_gain
 
 IDENTITIES = 160

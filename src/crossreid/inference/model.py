@@ -25,9 +25,9 @@ from crossreid.evaluation.embedding import embeddings_of, features_of_images
 from crossreid.inference.fusing import fused
 from crossreid.methods import AnyOptions, build_method, without_download
 from crossreid.methods.method import Method
+from crossreid.runs.folders import sorted_trials, stage_runs
 from crossreid.runs.recipe import Recipe, load_recipe
-from crossreid.runs.run import checkpoint_of, sorted_trials
-from crossreid.runs.teacher_student import stage_runs
+from crossreid.runs.run import checkpoint_of
 from crossreid.training.bf16 import refuse_broken_bf16
 from crossreid.training.checkpoint import fit_weights, load_checkpoint, require
 

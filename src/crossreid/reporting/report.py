@@ -18,7 +18,8 @@ from crossreid.evaluation.features import Features, load
 from crossreid.evaluation.scores import Score
 from crossreid.reporting.html import Entry, Report, write_report
 from crossreid.reporting.ranked_lists import RankedList, ranked_lists
-from crossreid.runs.run import Run, evaluate_run, floors, is_synthetic, open_run
+from crossreid.runs.evaluate import evaluate_run, floors
+from crossreid.runs.run import Run, is_synthetic, open_run
 
 TITLES = {"variational_distillation": "Variational distillation", "baseline": "Identity + triplet"}
 NAMES = {

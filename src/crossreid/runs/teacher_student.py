@@ -1,4 +1,4 @@
-"""A recipe of two stages as one job: the teacher's run, then the student's, then the students that it teaches in turn.
+"""A recipe of two stages: the teacher's run, then the student's, then the students that it teaches in turn.
 
 A recipe's `teacher` section says what its teacher's run changes of it. The runs lie in OUT/teacher, OUT/student and, of
 later generations, OUT/student-2 ...; each is an ordinary run, resumed like any other.
@@ -6,66 +6,70 @@ later generations, OUT/student-2 ...; each is an ordinary run, resumed like any 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from crossreid.data.records import Split, labels_of
 from crossreid.errors import CrossreidError
-from crossreid.runs.recipe import Recipe, teacher_recipe
-from crossreid.runs.run import train
-from crossreid.training.loop import FitResult
+from crossreid.methods.view_distillation import ViewDistillation, start_from
+from crossreid.runs.recipe import Recipe, load_recipe, teacher_recipe
+from crossreid.runs.run import open_run
 
 STAGES = ("teacher", "student")
 
 
-def stage_recipes(recipe: Recipe, out: Path) -> list[tuple[Path, Recipe]]:
-    """The folder and the recipe of each run that `recipe` stands for, in order; itself, where it has one stage."""
-    if recipe.teacher is None:
-        return [(out, recipe)]
-    runs = [(out / "teacher", teacher_recipe(recipe))]
-    for generation in range(1, recipe.generations + 1):
-        method = recipe.method.model_copy(update={"teacher": runs[-1][0]})
-        alone = recipe.model_copy(update={"method": method, "teacher": None, "generations": 1})
-        runs.append((out / student_name(generation), alone))
-    return runs
+def stage_recipes(recipe: Recipe, out: Path, stage: str | None = None) -> list[tuple[Path, Recipe]]:
+    """The folder and the recipe of each run that `recipe` stands for, in order; itself, where it has one stage.
+
+    Args:
+        stage: `teacher` or `student`, for the runs of that stage alone.
+
+    Raises:
+        CrossreidError: a stage that the recipe does not have.
+    """
+    runs = [(out, recipe)]
+    if recipe.teacher is not None:
+        runs = [(out / "teacher", teacher_recipe(recipe))]
+        for generation in range(1, recipe.generations + 1):
+            method = recipe.method.model_copy(update={"teacher": runs[-1][0]})
+            alone = recipe.model_copy(update={"method": method, "teacher": None, "generations": 1})
+            runs.append((out / student_name(generation), alone))
+    if stage is None:
+        return runs
+    if stage not in STAGES or len(runs) == 1:
+        known = "the recipe has no `teacher` section" if len(runs) == 1 else f"expected one of {', '.join(STAGES)}"
+        raise CrossreidError(f"--stage {stage!r}: {known}.")
+    return runs[:1] if stage == "teacher" else runs[1:]
 
 
 def student_name(generation: int) -> str:
     return "student" if generation == 1 else f"student-{generation}"
 
 
-def stage_runs(folder: Path) -> list[Path]:
-    """The teacher's and the students' runs in a folder of stages, in order; none in an ordinary run."""
-    if (folder / "recipe.yaml").is_file():
-        return []
-    students = sorted(folder.glob("student*/recipe.yaml"), key=lambda path: (len(path.parent.name), path.parent.name))
-    found = [folder / "teacher" / "recipe.yaml", *students]
-    return [path.parent for path in found if path.is_file()]
-
-
-def train_stages(
-    recipe: Recipe,
-    out: Path,
-    *,
-    stage: str | None = None,
-    done: Callable[[Path, FitResult], object] | None = None,
-) -> Sequence[Path]:
-    """Train what `recipe` stands for into `out`, or go on with it; the folders of the runs.
-
-    Args:
-        stage: `teacher` or `student`, to train that stage alone.
-        done: called with each run's folder and result as it ends.
+def prepare_student(student: ViewDistillation, recipe: Recipe, split: Split) -> None:
+    """Give the network its start and its teacher, as the recipe names them.
 
     Raises:
-        CrossreidError: a stage that the recipe does not have, or a student's without its teacher.
+        CrossreidError: no such run, a teacher of other identities, or a start of another architecture.
     """
-    runs = stage_recipes(recipe, out)
-    if stage is not None:
-        if stage not in STAGES or len(runs) == 1:
-            known = "the recipe has no `teacher` section" if len(runs) == 1 else f"expected one of {', '.join(STAGES)}"
-            raise CrossreidError(f"--stage {stage!r}: {known}.")
-        runs = runs[:1] if stage == "teacher" else runs[1:]
-    for folder, own in runs:
-        result = train(own, folder)
-        if done is not None:
-            done(folder, result)
-    return [folder for folder, _ in runs]
+    options = student.options
+    if options.start == "teacher" and options.teacher is None:
+        raise CrossreidError("method.start is 'teacher', but method.teacher names none. Give the folder of its run.")
+    if options.start != "weights":
+        start = options.teacher if options.start == "teacher" else options.start
+        start_from(student, open_run(Path(str(start))).method, reset_last_stage=options.reset_last_stage)
+    if options.teacher is None:
+        return
+    teacher = open_run(options.teacher, split=split if _same_data(options.teacher, recipe) else None)
+    own, other = labels_of(split.train), labels_of(teacher.split.train)
+    if own != other:
+        raise CrossreidError(
+            f"the teacher {options.teacher} was trained on {len(other)} identities, the student is to be on {len(own)}, and "
+            "they are not the same. Train both on the same training identities."
+        )
+    student.teach(teacher.method)
+
+
+def _same_data(folder: Path, recipe: Recipe) -> bool:
+    there = load_recipe(folder / "recipe.yaml").data if (folder / "recipe.yaml").is_file() else None
+    keys = ("name", "root", "options")
+    return there is not None and all(getattr(there, key) == getattr(recipe.data, key) for key in keys)

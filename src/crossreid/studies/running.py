@@ -39,7 +39,7 @@ from crossreid.evaluation.scores import Score
 from crossreid.files import write_json, write_text
 from crossreid.losses.information import Estimator
 from crossreid.runs.recipe import Recipe, load_recipe
-from crossreid.runs.run import Run, open_run, train
+from crossreid.runs.run import Run, open_run
 from crossreid.runs.scoring import (
     comparisons,
     embed_compared,
@@ -48,6 +48,7 @@ from crossreid.runs.scoring import (
     score_sets,
     space_features,
 )
+from crossreid.runs.train import train
 from crossreid.studies.estimators import VALUES, Estimate, estimate, grid
 from crossreid.studies.idkl import PLAIN, RERANKED
 from crossreid.studies.study import COLUMNS, Cell, Study, cell_recipe

@@ -1,0 +1,103 @@
+"""`crossreid evaluate` and `crossreid rank`: scores by a protocol, of runs and of embeddings of any tool."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from crossreid.errors import CrossreidError
+from crossreid.files import key_value
+from crossreid.terminal import advancing, console, progress_bar
+
+
+def evaluate(
+    runs: Annotated[list[Path] | None, typer.Argument(help="A run, or one run for each of RegDB's trials.")] = None,
+    features: Annotated[
+        Path | None, typer.Option(help="Features of another tool: NAME_cam1.mat ... NAME_cam6.mat.")
+    ] = None,
+    protocol: Annotated[str, typer.Option(help="Protocol of those features.")] = "sysu-mm01",
+    splits: Annotated[Path | None, typer.Option(help="Folder with test_id and rand_perm_cam.mat.")] = None,
+    mode: Annotated[str, typer.Option(help="With --features: all or indoor.")] = "all",
+    shots: Annotated[int, typer.Option(help="With --features: 1 or 10 gallery images an identity and camera.")] = 1,
+    metric: Annotated[str | None, typer.Option(help="euclidean or cosine.")] = None,
+    checkpoint: Annotated[str, typer.Option(help="best or last.")] = "best",
+    rerank: Annotated[str | None, typer.Option(help="Also re-ranked: k-reciprocal or query-expansion.")] = None,
+    query_images: Annotated[
+        str | None,
+        typer.Option(metavar="N,N,...", help="Queries of so many images of a tracklet, or `all`, against videos."),
+    ] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the scores to this file too.")] = None,
+) -> None:
+    """Evaluate a run, or features from elsewhere, by the data set's protocol."""
+    from crossreid.evaluation.scores import table
+    from crossreid.files import write_json
+    from crossreid.runs.evaluate import evaluate_each
+    from crossreid.runs.run import evaluate_features, on_synthetic_data
+
+    if (features is None) == (not runs):
+        raise CrossreidError("expected either a RUN or --features DIR. See `crossreid evaluate --help`.")
+    if features is not None and rerank is not None:
+        raise CrossreidError("--rerank is for runs; for features of another tool use `crossreid rank --rerank`.")
+    if features is not None:
+        score = evaluate_features(features, protocol, splits, mode=mode, shots=shots, metric=metric or "euclidean")
+        console.print(table([score]))
+        if json_file is not None:
+            write_json(json_file, score.to_json())
+        return
+    with progress_bar() as progress:
+        each = evaluate_each(
+            runs or (), metric=metric, checkpoint=checkpoint, rerank=rerank, query_images=query_images,
+            advance=advancing(progress, "images"),
+        )  # fmt: skip
+    scores = [score for found in each.values() for score in found]
+    names = [f"{score.protocol}, {run.name}" for run, found in each.items() for score in found]
+    console.print(
+        table(scores, published=not on_synthetic_data(next(iter(each))), names=names if len(each) > 1 else None)
+    )
+    if json_file is not None:
+        write_json(json_file, [score.to_json() for score in scores])
+    if not query_images:
+        for folder in each:
+            console.print(f"scores: {folder / 'scores.json'}", soft_wrap=True)
+
+
+def rank(
+    queries: Annotated[Path, typer.Option(help="Query embeddings: .npz, .npy with a .csv beside it, or .safetensors.")],
+    gallery: Annotated[Path, typer.Option(help="Gallery embeddings, likewise.")],
+    protocol: Annotated[str, typer.Option(help="Protocol to score by, docs/evaluation.md.")],
+    setting: Annotated[list[str] | None, typer.Option(help="Only this setting of the protocol.")] = None,
+    metric: Annotated[str, typer.Option(help="euclidean or cosine.")] = "euclidean",
+    splits: Annotated[Path | None, typer.Option(help="SYSU-MM01: folder with rand_perm_cam.mat.")] = None,
+    draw: Annotated[str | None, typer.Option(help="Gallery draw: official, seeded or random-choice.")] = None,
+    trials: Annotated[int, typer.Option(min=1, help="Gallery draws to average over.")] = 10,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of a seeded draw.")] = 0,
+    rerank: Annotated[str | None, typer.Option(help="Re-rank first: k-reciprocal or query-expansion.")] = None,
+    option: Annotated[list[str] | None, typer.Option("--option", metavar="KEY=VALUE", help="Of re-ranking.")] = None,
+    normalise: Annotated[str | None, typer.Option(help="Standardise distances by camera or modality.")] = None,
+    device: Annotated[str, typer.Option(help="cpu, or cuda.")] = "cpu",
+    precision: Annotated[str, typer.Option(help="float64, or float32 for half the memory.")] = "float64",
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the scores to this file too.")] = None,
+) -> None:
+    """Rank a gallery by embeddings of any tool, and score it by a protocol."""
+    from crossreid.evaluation.reranking import make_reranking
+    from crossreid.evaluation.scores import table
+    from crossreid.files import write_json
+    from crossreid.runs.run import rank_files
+
+    given = dict(key_value(text, "--option") for text in option or ())
+    if given and rerank is None:
+        raise CrossreidError("--option is of a re-ranking; name one with --rerank.")
+    if normalise not in (None, "camera", "modality"):
+        raise CrossreidError(f"--normalise {normalise!r}: expected camera or modality.")
+    scores, seconds = rank_files(
+        queries, gallery, protocol, settings=setting, metric=metric, splits=splits, draw=draw, trials=trials, seed=seed,
+        rerank=make_reranking(rerank, given) if rerank else None, normalise=normalise,  # type: ignore[arg-type]
+        device=device, precision=precision,
+    )  # fmt: skip
+    console.print(table(scores, published=False))
+    if json_file is not None:
+        every = [score.to_json() for score in scores]
+        write_json(json_file, {**every[0], "seconds": seconds, **({"settings": every} if len(every) > 1 else {})})
+    console.print(f"seconds: loading {seconds['loading']:.2f}, ranking {seconds['ranking']:.2f}", highlight=False)

@@ -1,0 +1,58 @@
+"""`crossreid train` and `crossreid recipe`: training by a recipe, and what a recipe says in full."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from crossreid.cli.parsing import Set, numbers
+from crossreid.errors import CrossreidError
+from crossreid.terminal import console
+
+if TYPE_CHECKING:
+    from crossreid.training.loop import FitResult
+
+
+def train(
+    recipe: Annotated[Path, typer.Argument(help="A recipe, YAML.")],
+    out: Annotated[Path | None, typer.Option(help="Folder of the run; runs/RECIPE by default.")] = None,
+    override: Set = None,
+    trials: Annotated[
+        str | None, typer.Option(help="RegDB: train these trials, 1-10 or 1,3,5, one model each.")
+    ] = None,
+    stage: Annotated[
+        str | None, typer.Option(help="Of a recipe with a teacher: train the teacher or the student alone.")
+    ] = None,
+) -> None:
+    """Train by a recipe. The same command again goes on where a killed run stopped."""
+    from crossreid.runs.recipe import load_recipe
+    from crossreid.runs.train import train as train_all
+
+    def report(folder: Path, result: FitResult) -> None:
+        if os.environ.get("RANK", "0") != "0":
+            return  # of several processes the first one reports
+        best = "" if result.best is None else f", best validation {result.best:.4f}"
+        ended = "was finished already" if result.steps == result.steps_before else "finished"
+        console.print(f"{folder} {ended}: {result.steps} steps{best}", soft_wrap=True, highlight=False)
+
+    train_all(
+        load_recipe(recipe, override or ()), out or Path("runs") / recipe.stem,
+        trials=numbers(trials) if trials is not None else (), stage=stage, done=report,
+    )  # fmt: skip
+
+
+def recipe(
+    file: Annotated[Path | None, typer.Argument(help="A recipe to resolve and print.")] = None,
+    override: Set = None,
+    keys: Annotated[bool, typer.Option("--keys", help="List every key of a recipe instead, as Markdown.")] = False,
+) -> None:
+    """Print a recipe with every default written out, or list all keys."""
+    from crossreid.runs.recipe import keys_as_markdown, load_recipe
+
+    if keys == (file is not None):
+        raise CrossreidError("expected either a recipe FILE or --keys.")
+    sys.stdout.write(keys_as_markdown() if file is None else load_recipe(file, override or ()).as_yaml())

@@ -1,0 +1,105 @@
+"""Training by a recipe: one run, or all that the recipe stands for. Data, method and training loop meet here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from crossreid.data.loading import TrainLoader
+from crossreid.errors import CrossreidError
+from crossreid.files import write_text
+from crossreid.methods.view_distillation import ViewDistillation
+from crossreid.runs.evaluate import validation_scores
+from crossreid.runs.recipe import Recipe, load_recipe
+from crossreid.runs.run import fresh_method, open_split
+from crossreid.runs.teacher_student import prepare_student, stage_recipes
+from crossreid.training.loop import FitResult, fit, make_fabric
+
+
+def train(
+    recipe: Recipe | Path | str,
+    out: Path | str | None = None,
+    *,
+    trials: Sequence[int] = (),
+    stage: str | None = None,
+    done: Callable[[Path, FitResult], object] | None = None,
+) -> FitResult:
+    """Train all that `recipe` stands for into the folder `out`, or go on with what is there.
+
+    An ordinary recipe is one run, in `out` itself. One with a `teacher` section is a run for the teacher and one for each
+    generation of students, in OUT/teacher, OUT/student, OUT/student-2 ... With `trials` it is a run for each of RegDB's
+    trials, in OUT/trial-1 ...
+
+    Args:
+        recipe: a recipe, or the path of its YAML file.
+        out: runs/NAME by default, for a file of that name.
+        trials: numbers of trials, 1 to 10.
+        stage: `teacher` or `student`, to train that stage alone.
+        done: called with each run's folder and result as it ends.
+
+    Returns:
+        The result of the last run.
+
+    Raises:
+        CrossreidError: a recipe, data set, teacher or run that cannot be used as it is; the message says why.
+        Interrupted: the process was asked to stop, and a checkpoint was written.
+    """
+    if not isinstance(recipe, Recipe):
+        out = Path("runs") / Path(recipe).stem if out is None else out
+        recipe = load_recipe(Path(recipe))
+    if out is None:
+        raise CrossreidError(
+            "train: expected `out`, the folder of the run, as the recipe has no file to be named after."
+        )
+    folder = Path(out)
+    jobs = [(recipe, folder)]
+    if trials:
+        jobs = [(_of_trial(recipe, trial), folder / f"trial-{trial}") for trial in trials]
+    planned = [run for own, place in jobs for run in stage_recipes(own, place, stage)]
+    for place, own in planned:
+        result = train_run(own, place)
+        if done is not None:
+            done(place, result)
+    return result
+
+
+def train_run(recipe: Recipe, out: Path) -> FitResult:
+    """Train one run by `recipe`, whose teacher is trained already, into the folder `out`, or go on with it.
+
+    Validation is by the data set's protocol on its validation identities, where it has any; the best checkpoint is
+    that of the highest `training.monitor`, and the last where there is nothing to validate on.
+
+    Raises:
+        CrossreidError: the recipe has a `teacher` section, which is a run of its own.
+    """
+    if recipe.teacher is not None:
+        raise CrossreidError(
+            "train_run: the recipe has a `teacher` section, which stands for several runs. Use train()."
+        )
+    split = open_split(recipe)
+    fabric = make_fabric(recipe.training)
+    loader = TrainLoader(
+        split.train, recipe.data, seed=recipe.training.seed, rank=fabric.global_rank, world=fabric.world_size
+    )
+    method = fresh_method(recipe, split)
+    if isinstance(method, ViewDistillation):
+        prepare_student(method, recipe, split)
+    result = fit(
+        method,
+        loader,
+        steps_per_epoch=len(loader),
+        options=recipe.training,
+        out=out,
+        fabric=fabric,
+        recipe=recipe.model_dump(mode="json"),
+        validate=(lambda method: validation_scores(method, split, recipe)) if split.validation else None,
+        on_start=lambda: write_text(out / "recipe.yaml", recipe.as_yaml()),
+    )
+    if loader.bad_images and fabric.is_global_zero:
+        print(f"{len(loader.bad_images)} unreadable training images were skipped; see the warnings above.")
+    return result
+
+
+def _of_trial(recipe: Recipe, trial: int) -> Recipe:
+    data = recipe.data.model_copy(update={"options": {**recipe.data.options, "trial": trial}})
+    return recipe.model_copy(update={"data": data})
