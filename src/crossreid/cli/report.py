@@ -17,10 +17,8 @@ def report(
 ) -> None:
     """Write a self-contained report.html: scores, curves, ranked lists, t-SNE, losses, the recipe."""
     from crossreid.reporting.report import report as write_report
-    from crossreid.runs.folders import stage_runs
 
-    staged = [run for folder in runs for run in stage_runs(folder) or [folder]]
-    page = write_report(staged, out or runs[0] / "report.html", say=console.print)
+    page = write_report(runs, out, say=console.print)
     console.print(f"report: {page}", soft_wrap=True)
 
 

@@ -19,6 +19,7 @@ from crossreid.evaluation.scores import Score
 from crossreid.reporting.html import Entry, Report, write_report
 from crossreid.reporting.ranked_lists import RankedList, ranked_lists
 from crossreid.runs.evaluate import evaluate_run, floors
+from crossreid.runs.folders import stage_runs
 from crossreid.runs.run import Run, is_synthetic, open_run
 
 TITLES = {"variational_distillation": "Variational distillation", "baseline": "Identity + triplet"}
@@ -51,7 +52,7 @@ def report(
         titles: printed names of the runs by folder name; the method's name where absent.
         commands: what a reader types to get this page; the runs' evaluation where empty.
     """
-    opened = [open_run(folder) for folder in folders]
+    opened = [open_run(run) for folder in folders for run in stage_runs(folder) or [folder]]
     first = opened[0]
     entries, features, history, lists = [], {}, {}, {}
     for run in opened:
@@ -90,7 +91,7 @@ def report(
         history=history,
         recipe=first.recipe.as_yaml(),
         environment=environment(),
-        commands=commands or tuple(f"crossreid evaluate {folder}" for folder in folders),
+        commands=commands or tuple(f"crossreid evaluate {run.folder}" for run in opened),
         published=not is_synthetic(first.split.root),
     )
     return write_report(out or folders[0] / "report.html", page)
