@@ -44,7 +44,8 @@ from crossreid.runs.scoring import (
     score_sets,
 )
 from crossreid.training.checkpoint import load_weights
-from crossreid.training.loop import FitResult, fit, make_fabric
+from crossreid.training.loop import FitResult, fit
+from crossreid.training.processes import make_fabric
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +94,7 @@ def train(recipe: Recipe, out: Path) -> FitResult:
         recipe=recipe.model_dump(mode="json"),
         validate=(lambda method: validation_scores(method, split, recipe)) if split.validation else None,
         on_start=lambda: write_text(out / "recipe.yaml", recipe.as_yaml()),
+        count_images=lambda batch: batch.images.shape[:-3].numel(),  # all images of a set
     )
     if loader.bad_images and fabric.is_global_zero:
         print(f"{len(loader.bad_images)} unreadable training images were skipped; see the warnings above.")
