@@ -19,6 +19,14 @@ def test_a_bar_is_drawn_on_standard_error_with_its_count_and_its_note(capsys):
     assert "identity 0.5" in err
 
 
+def test_a_long_note_is_cut_and_takes_no_second_line(capsys):
+    with progress_bar() as progress:
+        advancing(progress, "epoch 1/2", 8)(8, note="identity 5.707 ranking 3.894 " * 5)
+    err = capsys.readouterr().err
+    assert len(err.strip().splitlines()) == 1
+    assert "8/8" in err
+
+
 def test_a_bar_of_unknown_length_begins_with_the_first_step(capsys):
     with progress_bar() as progress:
         advance = advancing(progress, "images")

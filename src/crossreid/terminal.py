@@ -45,7 +45,7 @@ class _Note(ProgressColumn):
     """A few words behind the bar that change from step to step, such as losses."""
 
     def render(self, task: Task) -> Text:
-        return Text(task.fields.get("note", ""))
+        return Text(task.fields.get("note", ""), no_wrap=True, overflow="ellipsis")
 
 
 def progress_bar(*, shown: bool = True) -> Progress:

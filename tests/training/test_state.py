@@ -5,12 +5,18 @@ import torch
 from torch import nn
 
 from crossreid.errors import CrossreidError
+from crossreid.methods.method import Method
 from crossreid.training.checkpoint import CheckpointError, save_checkpoint
 from crossreid.training.options import TrainingOptions
 from crossreid.training.processes import make_fabric
 from crossreid.training.state import initial_state, refuse_another_recipe
 from crossreid.training.step import train_step
 from small_run import Small, batches
+
+
+class Recorded(Method):
+    encoders = ()
+    features = predict = losses = None
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +74,15 @@ def test_several_processes_ask_for_a_method_that_brings_their_outputs_together(f
     method = Small()
     initial_state(method, TrainingOptions(accelerator="cpu"), several)
     assert method.gather.args == (several,)
+
+
+def test_a_method_keeps_the_contract():
+    assert all(hasattr(Method, name) for name in ("encoders", "losses", "train_with"))
+    method = Recorded()
+    assert method.progress == 0.0
+    assert method.gather(3) == 3
+    method.train_with(lambda tensor: [tensor, tensor])
+    assert method.gather(3) == [3, 3]
 
 
 def test_where_data_is_found_and_how_long_one_trains_may_change(tmp_path):

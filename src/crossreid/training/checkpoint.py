@@ -53,7 +53,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint onto the CPU.
 
     Raises:
-        CheckpointError: no such file, one that the system does not give out, no safetensors file, or one that is no checkpoint.
+        CheckpointError: the file is missing, cannot be read, is damaged, or is no checkpoint.
     """
     if not path.is_file():
         raise CheckpointError(f"checkpoint {path} not found. Expected a file that `crossreid train` wrote.")
@@ -91,7 +91,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 
 def require(path: Path, checkpoint: Checkpoint, *, kinds: tuple[str, ...], facts: tuple[str, ...]) -> None:
-    """Raise `CheckpointError` naming what a checkpoint lacks of that which a run needs to go on."""
+    """Raise `CheckpointError` naming the kinds of tensors and the facts that the checkpoint in `path` lacks."""
     missing = [f"{kind} tensors" for kind in kinds if kind not in checkpoint.tensors]
     missing += [fact for fact in facts if fact not in checkpoint.facts]
     if missing:

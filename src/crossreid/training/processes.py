@@ -1,6 +1,7 @@
 """The processes of one run: started by Lightning Fabric or torchrun, and what they exchange beside gradients.
 
-Every function here that takes `fabric` must be called by all processes at the same step, as they wait for each other.
+The processes wait for each other in `gathered`, `agreed_signal` and `gathered_generators`: all must call them, at the
+same step.
 """
 
 from __future__ import annotations

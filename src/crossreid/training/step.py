@@ -21,7 +21,7 @@ def train_step(state: TrainingState, batch: Any, options: TrainingOptions, *, st
     """Train on one batch; returns whether the weights were updated, which happens once in `accumulate` batches.
 
     Raises:
-        NonFiniteLoss: the batch has left no trace in weights or counters.
+        NonFiniteLoss: a loss term is infinite or NaN; weights and counters are as they were.
     """
     factor = rate_factor(options.schedule, state.step, steps_per_epoch=steps_per_epoch, epochs=options.epochs)
     set_rates(state.optimiser, factor)
