@@ -30,7 +30,9 @@ from crossreid.data.loading import Batch
 from crossreid.methods import METHODS, OPTIONS, build_method
 from crossreid.methods.method import Method
 from crossreid.methods.view_distillation import ViewDistillation
-from crossreid.training.loop import TrainingOptions, fit, make_fabric
+from crossreid.training.loop import fit
+from crossreid.training.options import TrainingOptions
+from crossreid.training.processes import make_fabric
 
 
 def random_batch(identities: int, images: int, height: int, width: int, size: int) -> Batch:

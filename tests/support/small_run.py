@@ -9,7 +9,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from crossreid.training.loop import TrainingOptions, fit, make_fabric
+from crossreid.training.loop import fit
+from crossreid.training.options import TrainingOptions
 from crossreid.training.signals import Interrupted
 
 STEPS, BATCH = 8, 16
@@ -24,6 +25,9 @@ class Small(nn.Module):
         self.encoder = nn.Sequential(nn.Linear(8, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(dropout))
         self.classifier = nn.Linear(16, 4)
         self.gather = lambda tensor: tensor
+
+    def train_with(self, gather):
+        self.gather = gather
 
     @property
     def encoders(self):
@@ -61,8 +65,6 @@ def run(out, *, epochs=3, pause=0.0, dropout=0.3, validate=None, loader=None, me
         steps_per_epoch=steps,
         options=training,
         out=Path(out),
-        fabric=make_fabric(training),
-        recipe={"training": training.model_dump(mode="json")},
         validate=validate,
     )
 

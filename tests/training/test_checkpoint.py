@@ -1,9 +1,7 @@
 import os
-import random
 import re
 import resource
 
-import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -14,12 +12,8 @@ from crossreid.training.checkpoint import (
     FORMAT,
     Checkpoint,
     CheckpointError,
-    generator_states,
     load_checkpoint,
     load_weights,
-    optimiser_tensors,
-    restore_generators,
-    restore_optimiser,
     save_checkpoint,
 )
 
@@ -63,14 +57,14 @@ def test_a_file_that_may_not_be_read_is_not_called_damaged(tmp_path):
     save_checkpoint(path, Checkpoint({"model": {"a": torch.ones(1)}}, {}))
     load_checkpoint(path)
     if os.getuid() == 0:  # whom no permission stops; who may open no more files is stopped all the same
-        told = "cannot be read: Too many open files"
+        reported = "cannot be read: Too many open files"
         before = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))
     else:
-        told = "cannot be read: Permission denied"
+        reported = "cannot be read: Permission denied"
         path.chmod(0)
     try:
-        with pytest.raises(CheckpointError, match=told) as error:
+        with pytest.raises(CheckpointError, match=reported) as error:
             load_checkpoint(path)
     finally:
         if os.getuid() == 0:
@@ -120,35 +114,3 @@ def test_averaged_weights_come_first(tmp_path):
     fresh = nn.Linear(3, 2)
     load_weights(fresh, tmp_path / "x.safetensors")
     assert torch.equal(fresh.weight, average.weight)
-
-
-def test_generators_go_on_where_they_were():
-    def drawn():
-        return torch.rand(3).tolist(), np.random.rand(3).tolist(), random.random()  # noqa: NPY002
-
-    states = generator_states()
-    first = drawn()
-    drawn()
-    restore_generators(*states)
-    assert drawn() == first
-
-
-@pytest.mark.parametrize("kind", [torch.optim.Adam, torch.optim.AdamW, lambda p: torch.optim.SGD(p, 0.1, momentum=0.9)])
-def test_an_optimiser_goes_on_where_it_was(kind):
-    def step(layer, optimiser, seed):
-        torch.manual_seed(seed)
-        optimiser.zero_grad()
-        layer(torch.randn(5, 3)).pow(2).sum().backward()
-        optimiser.step()
-
-    layer = nn.Linear(3, 2)
-    optimiser = kind(layer.parameters())
-    step(layer, optimiser, 1)
-    twin = nn.Linear(3, 2)
-    twin.load_state_dict(layer.state_dict())
-    other = kind(twin.parameters())
-    tensors, groups = optimiser_tensors(optimiser)
-    restore_optimiser(other, {name: tensor.clone() for name, tensor in tensors.items()}, groups)
-    step(layer, optimiser, 2)
-    step(twin, other, 2)
-    assert torch.equal(layer.weight, twin.weight)

@@ -1,3 +1,4 @@
+import itertools
 import json
 import os
 import random
@@ -10,10 +11,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import small_run
+from crossreid.data.loading import Batch
+from crossreid.methods.method import Method
+from crossreid.training import folder
 from crossreid.training.checkpoint import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
-from crossreid.training.loop import NonFiniteLoss, TrainingOptions, make_fabric
+from crossreid.training.loop import fit
+from crossreid.training.options import TrainingOptions
+from crossreid.training.step import NonFiniteLoss
 from forked import Forked
 from small_run import STEPS, Small, run
 
@@ -182,9 +189,7 @@ def test_checkpoints_within_an_epoch_come_as_soon_as_a_step_is_whole(tmp_path):
 
 
 def test_a_kill_between_the_best_and_the_last_checkpoint_leaves_no_row_twice(tmp_path, monkeypatch):
-    from crossreid.training import checkpoint
-
-    real = checkpoint.save_checkpoint
+    real = folder.save_checkpoint
 
     def killed_after_best(path, content):
         real(path, content)
@@ -192,7 +197,7 @@ def test_a_kill_between_the_best_and_the_last_checkpoint_leaves_no_row_twice(tmp
             raise RuntimeError("killed")
 
     options = {"validate": lambda method: {"rank-1": 0.5}, "checkpoint_steps": 4}
-    monkeypatch.setattr(checkpoint, "save_checkpoint", killed_after_best)
+    monkeypatch.setattr(folder, "save_checkpoint", killed_after_best)
     with pytest.raises(RuntimeError, match="killed"):
         run(tmp_path, epochs=2, **options)
     monkeypatch.undo()
@@ -314,6 +319,56 @@ def test_an_unknown_monitor_is_refused(tmp_path):
         run(tmp_path, monitor="rank-2", validate=lambda method: {"rank-1": 0.0})
 
 
-def test_one_process_needs_no_launcher():
-    fabric = make_fabric(TrainingOptions(accelerator="cpu"))
-    assert (fabric.world_size, fabric.global_rank) == (1, 0)
+def test_a_method_of_ones_own_trains_in_one_call(tmp_path):
+    """All that the contract asks for, and nothing of it to say to `fit` but where to and how long."""
+
+    class Tiny(Method):
+        def __init__(self):
+            super().__init__()
+            self.encoder, self.classifier = nn.Linear(3 * 4 * 2, 8), nn.Linear(8, 4)
+            self.progresses = []
+
+        @property
+        def encoders(self):
+            return [self.encoder]
+
+        def features(self, images, modalities):
+            return self.encoder(images.flatten(1))
+
+        def predict(self, images, modalities):
+            features = self.features(images, modalities)
+            return features, self.classifier(features)
+
+        def losses(self, batch):
+            self.progresses.append(self.progress)
+            logits = self.classifier(self.features(batch.images, batch.modalities))
+            return {"identity": nn.functional.cross_entropy(logits, batch.labels)}
+
+    def batches(epoch, first):
+        generator = torch.Generator().manual_seed(epoch)
+        batch = Batch(
+            torch.randn(8, 3, 4, 2, generator=generator), torch.arange(8) % 4, torch.zeros(8).long(), torch.arange(8)
+        )
+        return [batch, batch][first:]
+
+    method = Tiny()
+    options = TrainingOptions(epochs=2, accelerator="cpu")
+    result = fit(method, batches, options=options, out=tmp_path, steps_per_epoch=2)
+    assert (result.steps, result.steps_before, result.best) == (4, 0, None)
+    assert method.progresses == [0.0, 0.25, 0.5, 0.75]
+    assert same(weights(tmp_path), method.state_dict())
+    assert [row["step"] for row in rows(tmp_path)] == [1, 2, 3, 4]
+    assert fit(Tiny(), batches, options=options, out=tmp_path, steps_per_epoch=2).steps_before == 4
+    with pytest.raises(CheckpointError, match=r"training\.seed was 0, is 1"):
+        fit(Tiny(), batches, options=TrainingOptions(epochs=2, seed=1), out=tmp_path, steps_per_epoch=2)
+
+
+def test_the_speed_counts_images_as_it_is_asked_to(tmp_path, monkeypatch):
+    clock = itertools.count()
+    monkeypatch.setattr(folder.time, "perf_counter", lambda: float(next(clock)))
+    options = TrainingOptions(epochs=1, accelerator="cpu")
+    common = {"options": options, "steps_per_epoch": STEPS}
+    fit(Small(), small_run.batches(), out=tmp_path / "a", **common)
+    fit(Small(), small_run.batches(), out=tmp_path / "b", count_images=lambda batch: 5 * len(batch[0]), **common)
+    assert {row["images_per_second"] for row in rows(tmp_path / "a")} == {float(small_run.BATCH)}
+    assert {row["images_per_second"] for row in rows(tmp_path / "b")} == {5.0 * small_run.BATCH}

@@ -2,7 +2,15 @@ import pytest
 import torch
 from torch import nn
 
-from crossreid.training.optimisation import OptimiserOptions, ScheduleOptions, make_optimiser, rate_factor
+from crossreid.training.optimisation import (
+    OptimiserOptions,
+    ScheduleOptions,
+    make_optimiser,
+    optimiser_tensors,
+    rate_factor,
+    restore_optimiser,
+    set_rates,
+)
 
 
 def factors(options, epochs=10, steps=4):
@@ -58,3 +66,32 @@ def test_new_layers_learn_at_a_rate_of_their_own():
 )
 def test_names(name, kind):
     assert type(make_optimiser(nn.Linear(2, 2), OptimiserOptions(name=name))) is kind
+
+
+def test_rates_are_set_from_the_first_ones():
+    layer = nn.Linear(2, 2)
+    optimiser = torch.optim.SGD([{"params": [layer.weight], "lr": 0.1}, {"params": [layer.bias], "lr": 1.0}])
+    for factor in (0.5, 0.25):
+        set_rates(optimiser, factor)
+    assert [group["lr"] for group in optimiser.param_groups] == [0.1 * 0.25, 0.25]
+
+
+@pytest.mark.parametrize("kind", [torch.optim.Adam, torch.optim.AdamW, lambda p: torch.optim.SGD(p, 0.1, momentum=0.9)])
+def test_an_optimiser_goes_on_where_it_was(kind):
+    def step(layer, optimiser, seed):
+        torch.manual_seed(seed)
+        optimiser.zero_grad()
+        layer(torch.randn(5, 3)).pow(2).sum().backward()
+        optimiser.step()
+
+    layer = nn.Linear(3, 2)
+    optimiser = kind(layer.parameters())
+    step(layer, optimiser, 1)
+    twin = nn.Linear(3, 2)
+    twin.load_state_dict(layer.state_dict())
+    other = kind(twin.parameters())
+    tensors, groups = optimiser_tensors(optimiser)
+    restore_optimiser(other, {name: tensor.clone() for name, tensor in tensors.items()}, groups)
+    step(layer, optimiser, 2)
+    step(twin, other, 2)
+    assert torch.equal(layer.weight, twin.weight)

@@ -10,8 +10,6 @@ from typing import Any
 
 import numpy as np
 from joblib import Parallel, delayed
-from rich.console import Console
-from rich.progress import track
 
 from crossreid.analysis.probes import GROUPS, Factors, Reading, read_all, read_factors
 from crossreid.data.records import DataError, Split
@@ -21,6 +19,7 @@ from crossreid.files import write_json
 from crossreid.runs.folders import numbered_runs
 from crossreid.runs.run import fresh_method, is_synthetic, open_run
 from crossreid.runs.scoring import reading
+from crossreid.terminal import tracked
 
 UNTRAINED = "untrained"
 
@@ -55,7 +54,7 @@ def probe_runs(
     results = Parallel(jobs, return_as="generator")(
         delayed(readings_of)(run, place, fresh) for _, run, place, fresh in tasks
     )
-    found = list(track(results, "networks", total=len(tasks), console=Console(stderr=True)))
+    found = list(tracked(results, "networks", len(tasks)))
     rows: dict[str, list[list[Reading]]] = {}
     for (title, *_), readings in zip(tasks, found, strict=True):
         rows.setdefault(title, []).append(readings)

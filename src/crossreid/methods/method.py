@@ -68,14 +68,18 @@ class Method(Network):
     """A network and its losses.
 
     `gather` brings together what the processes of a distributed run hold: outputs `(B, ...)` to `(world * B, ...)`, in
-    process order, with gradient. It is the identity until the training loop sets it, so that losses that compare
-    samples always see the whole batch. `progress` is the share of training that is done, which the loop keeps up to date.
+    process order, with gradient, so that losses that compare samples always see the whole batch. It is the identity until
+    the training loop calls `train_with`. `progress` is the share of training that is done; the loop sets it before each step.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.progress = 0.0
         self.gather: Callable[[Tensor], Tensor] = lambda tensor: tensor
+
+    def train_with(self, gather: Callable[[Tensor], Tensor]) -> None:
+        """Use `gather` from now on; the training loop calls this where there are several processes."""
+        self.gather = gather
 
     @abstractmethod
     def losses(self, batch: Batch) -> dict[str, Tensor]:

@@ -21,7 +21,7 @@ from crossreid.evaluation.embedding import EvaluationOptions
 from crossreid.methods import MethodOptions, network_options
 from crossreid.methods.view_distillation import ViewDistillationOptions
 from crossreid.options import Options
-from crossreid.training.loop import TrainingOptions
+from crossreid.training.options import TrainingOptions
 
 SCIENTIFIC = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
 

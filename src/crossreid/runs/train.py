@@ -13,7 +13,8 @@ from crossreid.runs.evaluate import validation_scores
 from crossreid.runs.recipe import Recipe, load_recipe
 from crossreid.runs.run import fresh_method, open_split
 from crossreid.runs.teacher_student import prepare_student, stage_recipes
-from crossreid.training.loop import FitResult, fit, make_fabric
+from crossreid.training.loop import FitResult, fit
+from crossreid.training.processes import make_fabric
 
 
 def train(
@@ -94,6 +95,7 @@ def train_run(recipe: Recipe, out: Path) -> FitResult:
         recipe=recipe.model_dump(mode="json"),
         validate=(lambda method: validation_scores(method, split, recipe)) if split.validation else None,
         on_start=lambda: write_text(out / "recipe.yaml", recipe.as_yaml()),
+        count_images=lambda batch: batch.images.shape[:-3].numel(),  # all images of a set
     )
     if loader.bad_images and fabric.is_global_zero:
         print(f"{len(loader.bad_images)} unreadable training images were skipped; see the warnings above.")

@@ -20,16 +20,6 @@ from typing import Any
 
 import torch
 from joblib import Parallel, delayed
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-    track,
-)
 
 from crossreid.errors import CrossreidError
 from crossreid.evaluation.features import Features
@@ -52,6 +42,7 @@ from crossreid.runs.train import train
 from crossreid.studies.estimators import VALUES, Estimate, estimate, grid
 from crossreid.studies.idkl import PLAIN, RERANKED
 from crossreid.studies.study import COLUMNS, Cell, Study, cell_recipe
+from crossreid.terminal import progress_bar, tracked
 from crossreid.training.signals import Interrupted, stop_signals
 
 SPACES = ("v", "z", "both")
@@ -157,11 +148,7 @@ def _run_all(pending: list[Job], jobs: int | None, *, done: int) -> list[Job]:
     waiting, failed = list(pending), []
     running: dict[int, tuple[Job, subprocess.Popen[bytes]]] = {}
     places = slots(jobs)
-    bar = Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
-        console=Console(stderr=True), refresh_per_second=1,
-    )  # fmt: skip
-    with stop_signals() as received, bar:
+    with stop_signals() as received, progress_bar() as bar:
         task = bar.add_task("runs", total=done + len(pending), completed=done)
         while (waiting or running) and not received:
             for place, environment in enumerate(places):
@@ -309,7 +296,7 @@ def run_estimators(
     found = Parallel(jobs, return_as="generator")(
         delayed(_estimated)(kind, size, value, seed, steps) for kind, size, value, seed in missing
     )
-    for row in track(found, "critics", total=len(missing), console=Console(stderr=True)):
+    for row in tracked(found, "critics", len(missing)):
         rows.append(row.to_json())
         write_json(path, {"estimates": rows})
     return rows

@@ -1,1 +1,1 @@
-"""The training loop, its optimisers, checkpoints and logs."""
+"""The training loop, its state and steps, optimisers, checkpoints and logs."""

@@ -1,7 +1,8 @@
-"""Which arithmetic a CPU is fast in, found out by running it.
+"""Whether this CPU can train in bf16, and how much faster than in float32.
 
-Processors announce bf16 units that their system does not always let programs use: a virtual machine may pass on that
-AMX is there and end the first AMX instruction as an illegal one. So the question is put in a process of its own.
+Processors announce bf16 units that their system does not always let programs use: a virtual machine may report AMX and
+end the first AMX instruction as an illegal one. So it is tried in a process of its own, `python -m
+crossreid.training.bf16`, which prints the gain.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
-"""Optimisers and learning-rate schedules."""
+"""Optimisers, what they keep in a checkpoint, and learning-rate schedules."""
 
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 
 from crossreid.options import Options
 
@@ -48,6 +48,29 @@ def make_optimiser(method: nn.Module, options: OptimiserOptions, *, fused: bool 
     return kind(groups, weight_decay=decay, fused=fused)
 
 
+def optimiser_tensors(optimiser: torch.optim.Optimizer) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
+    """An optimiser's state as named tensors, and its groups as plain values."""
+    state = optimiser.state_dict()
+    tensors = {
+        f"{index}/{name}": torch.as_tensor(value)
+        for index, row in state["state"].items()
+        for name, value in row.items()
+        if value is not None
+    }
+    return tensors, state["param_groups"]
+
+
+def restore_optimiser(
+    optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor], groups: list[dict[str, Any]]
+) -> None:
+    """Put back what `optimiser_tensors` returned."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        index, _, name = key.partition("/")
+        state.setdefault(int(index), {})[name] = tensor
+    optimiser.load_state_dict({"state": state, "param_groups": groups})
+
+
 def rate_factor(options: ScheduleOptions, step: int, *, steps_per_epoch: int, epochs: int) -> float:
     """What the learning rate is multiplied by at optimiser step `step`, 0-based."""
     warmup = options.warmup_epochs * steps_per_epoch
@@ -59,3 +82,9 @@ def rate_factor(options: ScheduleOptions, step: int, *, steps_per_epoch: int, ep
         return options.factor ** sum(step >= milestone * steps_per_epoch for milestone in options.milestones)
     total = max(epochs * steps_per_epoch - warmup, 1)
     return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / total)))
+
+
+def set_rates(optimiser: torch.optim.Optimizer, factor: float) -> None:
+    """Set every group's learning rate to its first one times `factor`."""
+    for group in optimiser.param_groups:
+        group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor

@@ -1,6 +1,6 @@
-"""What a run tells while it goes on: metrics.jsonl, TensorBoard events and a progress bar.
+"""The log of a run: metrics.jsonl and TensorBoard events.
 
-metrics.jsonl has one JSON object a line: training rows {"step", "epoch", "losses", "total", "lr", "images_per_second"}
+metrics.jsonl has one JSON object per line: training rows {"step", "epoch", "losses", "total", "lr", "images_per_second"}
 and validation rows {"step", "epoch", "validation"}. Rows are held back until a checkpoint is written and the file is
 cut to the checkpoint's step on resuming, so that no step is there twice.
 """
@@ -18,7 +18,7 @@ from crossreid.files import write_text
 
 
 class Tracker:
-    """Writes rows after `step`, dropping later ones that are there already; `flush` makes them last."""
+    """Writes rows after `step` into the folder `out`; rows of later steps that are there already are dropped."""
 
     def __init__(self, out: Path, step: int) -> None:
         self.path = out / "metrics.jsonl"
@@ -29,6 +29,7 @@ class Tracker:
         )
 
     def train(self, row: dict[str, Any]) -> None:
+        """Add the row of a training step."""
         self._rows.append(json.dumps(row))
         for name, value in row["losses"].items():
             self._events.add_scalar(f"loss/{name}", value, row["step"])
@@ -36,11 +37,13 @@ class Tracker:
             self._events.add_scalar(f"train/{name}", row[name], row["step"])
 
     def validation(self, row: dict[str, Any]) -> None:
+        """Add the row of a validation."""
         self._rows.append(json.dumps(row))
         for name, value in row["validation"].items():
             self._events.add_scalar(f"validation/{name}", value, row["step"])
 
     def flush(self) -> None:
+        """Write the rows that were held back, so that they survive a power cut."""
         if self._rows:
             with open(self.path, "a", encoding="utf-8") as stream:
                 stream.write("".join(f"{row}\n" for row in self._rows))

@@ -12,8 +12,6 @@ from typing import Any
 import numpy as np
 from joblib import Parallel, delayed
 from PIL import Image
-from rich.console import Console
-from rich.progress import track
 
 from crossreid.data.records import DataError
 from crossreid.data.synthetic import (
@@ -28,6 +26,7 @@ from crossreid.data.synthetic import (
 )
 from crossreid.data.synthetic.plan import Layout, Shot
 from crossreid.files import replacing
+from crossreid.terminal import tracked
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,10 +109,7 @@ def _render_all(
     tasks = [(str(root.absolute()), subject, group, seed, size) for group in groups.values()]
 
     def shown(results: Iterator[list[dict[str, object]]]) -> list[dict[str, object]]:
-        steps = track(
-            results, "rendering", total=len(tasks), disable=not progress, console=Console(stderr=True)
-        )  # fmt: skip
-        return [row for rows in steps for row in rows]
+        return [row for rows in tracked(results, "rendering", len(tasks), shown=progress) for row in rows]
 
     if workers == 1:
         return shown(map(_render_one, tasks))

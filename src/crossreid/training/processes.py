@@ -1,0 +1,94 @@
+"""The processes of one run: started by Lightning Fabric or torchrun, and what they exchange beside gradients.
+
+The processes wait for each other in `gathered`, `agreed_signal` and `gathered_generators`: all must call them, at the
+same step.
+"""
+
+from __future__ import annotations
+
+import atexit
+import warnings
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.strategies import DDPStrategy
+from torch import Tensor
+
+from crossreid.training.bf16 import refuse_broken_bf16
+from crossreid.training.generators import generator_states, restore_generators
+from crossreid.training.options import TrainingOptions
+
+
+def make_fabric(options: TrainingOptions) -> Fabric:
+    """Devices, precision and processes; under torchrun it joins the processes that are there.
+
+    Gradients are averaged over the processes by DDP, over gloo on CPUs and NCCL on GPUs.
+
+    Raises:
+        CrossreidError: bf16 is asked for on a CPU that cannot do what it announces.
+    """
+    on_cpu = options.accelerator == "cpu" or not torch.cuda.is_available()
+    if on_cpu and options.precision == "bf16-mixed":
+        refuse_broken_bf16()
+    several = options.devices * options.nodes > 1
+    strategy: Any = DDPStrategy(find_unused_parameters=False) if several else "auto"
+    fabric = Fabric(
+        accelerator=options.accelerator,
+        devices=options.devices,
+        num_nodes=options.nodes,
+        precision=options.precision,
+        strategy=strategy,
+    )
+    fabric.launch()
+    if several:
+        atexit.register(_disconnect)
+    return fabric
+
+
+def _disconnect() -> None:
+    """Close the connections to the other processes in order: a process that just exits aborts in their threads."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+def gathered(fabric: Fabric, tensor: Tensor) -> Tensor:
+    """`(B, ...)` of each process to `(world * B, ...)`, in process order, with gradient."""
+    everyones = fabric.all_gather(tensor, sync_grads=tensor.is_floating_point())
+    assert isinstance(everyones, Tensor)
+    return everyones.flatten(0, 1)
+
+
+def agreed_signal(fabric: Fabric, received: list[int]) -> int:
+    """The signal that any of the processes received, or 0: they stop at the same step or not at all."""
+    number = received[0] if received else 0
+    if fabric.world_size == 1:
+        return number
+    largest = torch.tensor(number, device=fabric.device)
+    torch.distributed.all_reduce(largest, op=torch.distributed.ReduceOp.MAX)
+    return int(largest)
+
+
+def gathered_generators(fabric: Fabric) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
+    """The generator states of all processes: tensors named `RANK/NAME`, and facts as a list by rank."""
+    tensors, facts = generator_states()
+    if fabric.world_size == 1:
+        return {f"0/{name}": tensor for name, tensor in tensors.items()}, [facts]
+    everyones: list[Any] = [None] * fabric.world_size
+    torch.distributed.all_gather_object(everyones, (tensors, facts))
+    named = {f"{rank}/{name}": tensor for rank, (states, _) in enumerate(everyones) for name, tensor in states.items()}
+    return named, [facts for _, facts in everyones]
+
+
+def restore_gathered_generators(fabric: Fabric, tensors: dict[str, Tensor], facts: list[dict[str, Any]]) -> None:
+    """Restore this process's part of what `gathered_generators` returned; warn where it was another number of them."""
+    if len(facts) != fabric.world_size:
+        warnings.warn(
+            f"the checkpoint was written by {len(facts)} processes, now there are {fabric.world_size}: "
+            "the run goes on, but not to the same bits.",
+            stacklevel=3,
+        )
+        return
+    prefix = f"{fabric.global_rank}/"
+    own = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    restore_generators(own, facts[fabric.global_rank])

@@ -1,0 +1,179 @@
+"""The state of a run: all that changes from step to step, into a checkpoint and back out of one to the same bits."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from crossreid.errors import CrossreidError
+from crossreid.training.checkpoint import Checkpoint, CheckpointError, fit_weights, load_checkpoint, require
+from crossreid.training.generators import seed_generators
+from crossreid.training.optimisation import make_optimiser, optimiser_tensors, restore_optimiser
+from crossreid.training.options import TrainingOptions
+from crossreid.training.processes import gathered, gathered_generators, restore_gathered_generators
+
+# What a run needs of a checkpoint to go on.
+FACTS = ("epoch", "step_in_epoch", "step", "best", "losses", "groups", "generators", "recipe", "averaged")
+# Keys of a recipe that may change between two starts of a run.
+FREE = {"training.epochs", "data.root", "data.workers"}
+
+
+class Trainable(Protocol):
+    """What training asks of an `nn.Module`; a `crossreid.methods.method.Method` has all of it.
+
+    One process needs no more than `losses`: `encoders` are asked for by `compile`, and their parameters learn at a rate
+    of their own; `train_with` is called where there are several processes.
+    """
+
+    progress: float
+    """The share of training that is done, 0 at the first step; set before each."""
+
+    @property
+    def encoders(self) -> Sequence[nn.Module]:
+        """The networks that take images."""
+
+    def losses(self, batch: Any) -> dict[str, Tensor]:
+        """Named scalar terms, already weighted; their sum is what is minimised."""
+
+    def train_with(self, gather: Callable[[Tensor], Tensor]) -> None:
+        """Take what brings together the outputs of all processes, `(B, ...)` to `(world * B, ...)`, with gradient."""
+
+
+@dataclass
+class TrainingState:
+    """Networks, optimiser and counters of a run. `epoch` are whole epochs done, `step` batches done in all of them."""
+
+    fabric: Fabric
+    method: nn.Module
+    optimiser: Optimizer
+    average: AveragedModel | None
+    wrapped_method: Any  # what Fabric makes of these two: precision, and gradients averaged over the processes
+    wrapped_optimiser: Any
+    epoch: int = 0
+    step_in_epoch: int = 0
+    step: int = 0
+    best: float | None = None
+    losses: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def trainable(self) -> Trainable:
+        """The method by its contract."""
+        return cast(Trainable, self.method)
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The method to validate: with averaged weights where there are any."""
+        return self.average.module if self.average is not None else self.method
+
+    @property
+    def scaler(self) -> Any:
+        """The scaler of fp16 gradients; None in any other precision."""
+        return getattr(self.fabric._strategy.precision, "scaler", None)
+
+    def training_mode(self, *, freeze_batch_statistics: bool) -> None:
+        """Put the method into training mode, its batch norms into evaluation mode if they are to stay as they are."""
+        self.wrapped_method.train()
+        if freeze_batch_statistics:
+            for module in self.method.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
+
+    def to_checkpoint(self, recipe: dict[str, Any]) -> Checkpoint:
+        """All of it, of all processes, and the recipe that it belongs to."""
+        generators, generator_facts = gathered_generators(self.fabric)
+        optimiser, groups = optimiser_tensors(self.optimiser)
+        kinds = {"model": dict(self.method.state_dict()), "optimiser": optimiser, "generator": generators}
+        if self.average is not None:
+            kinds["ema"] = dict(self.average.module.state_dict())
+        facts = {
+            "epoch": self.epoch,
+            "step_in_epoch": self.step_in_epoch,
+            "step": self.step,
+            "best": self.best,
+            "losses": self.losses,
+            "groups": groups,
+            "generators": generator_facts,
+            "recipe": recipe,
+            "scaler": self.scaler.state_dict() if self.scaler is not None else None,
+            "averaged": int(self.average.n_averaged) if self.average is not None else 0,
+        }
+        return Checkpoint(kinds, facts)
+
+    def restore(self, path: Path, recipe: dict[str, Any]) -> None:
+        """Go on from the checkpoint in `path`.
+
+        Raises:
+            CheckpointError: it is damaged, of another recipe, or does not fit the method.
+        """
+        stored = load_checkpoint(path)
+        tensors, facts = stored.tensors, stored.facts
+        require(path, stored, kinds=("model", "generator"), facts=FACTS)
+        refuse_another_recipe(path, facts["recipe"], recipe)
+        fit_weights(self.method, tensors["model"], path)
+        restore_optimiser(self.optimiser, tensors.get("optimiser", {}), facts["groups"])
+        if self.average is not None:
+            fit_weights(self.average.module, tensors.get("ema", {}), path)
+            self.average.n_averaged.fill_(facts["averaged"])
+        restore_gathered_generators(self.fabric, tensors["generator"], facts["generators"])
+        if self.scaler is not None and facts.get("scaler"):
+            self.scaler.load_state_dict(facts["scaler"])
+        self.epoch, self.step_in_epoch, self.step = facts["epoch"], facts["step_in_epoch"], facts["step"]
+        self.best, self.losses = facts["best"], facts["losses"]
+
+
+def initial_state(method: nn.Module, options: TrainingOptions, fabric: Fabric) -> TrainingState:
+    """The state before the first step; every process draws from generators seeded by its own rank.
+
+    Raises:
+        CrossreidError: of several processes, a method that cannot bring their outputs together.
+    """
+    several = fabric.world_size > 1
+    if several and not hasattr(method, "train_with"):
+        raise CrossreidError(
+            f"{type(method).__name__} has no train_with(gather), so its losses would compare the images of one process "
+            "only. Derive it from crossreid.methods.method.Method, or train in one process."
+        )
+    if several and fabric.device.type == "cuda" and not options.freeze_batch_statistics:
+        method = nn.SyncBatchNorm.convert_sync_batchnorm(method)
+    if options.compile:
+        for encoder in cast(Trainable, method).encoders:
+            encoder.compile()
+    optimiser = make_optimiser(method, options.optimiser, fused=options.precision != "16-mixed")
+    average = AveragedModel(method, multi_avg_fn=get_ema_multi_avg_fn(options.ema)) if options.ema else None
+    state = TrainingState(fabric, method, optimiser, average, *fabric.setup(method, optimiser))
+    state.wrapped_method.mark_forward_method("losses")
+    if average is not None:
+        average.to(fabric.device)
+    if several:
+        state.trainable.train_with(functools.partial(gathered, fabric))
+    seed_generators(options.seed * 7919 + fabric.global_rank)
+    return state
+
+
+def refuse_another_recipe(path: Path, stored: dict[str, Any], recipe: dict[str, Any]) -> None:
+    """Raise `CheckpointError` with the keys that differ, but for the number of epochs and where data is found."""
+    before, now = _flat(stored), _flat(recipe)
+    changed = sorted(k for k in before.keys() | now.keys() if before.get(k) != now.get(k) and k not in FREE)
+    if changed:
+        shown = "; ".join(f"{key} was {before.get(key)!r}, is {now.get(key)!r}" for key in changed[:5])
+        raise CheckpointError(
+            f"{path} belongs to another recipe ({shown}). Choose another --out, or delete that folder."
+        )
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = list(value) if isinstance(value, tuple) else value
+    return flat
