@@ -1,12 +1,9 @@
 """`crossreid serve` and `crossreid keys` as a person runs them: what is refused, and a service from its start to Ctrl-C."""
 
 import os
-import shutil
 import signal
 import socket
 import ssl
-import subprocess
-import time
 
 import httpx
 import pytest
@@ -17,26 +14,12 @@ from crossreid.service.running import Where, refuse_open_door
 from crossreid.service.settings import is_loopback
 from forked import Forked, command, text_of
 from served import make_place
+from served_command import answered, certificate, free_port  # noqa: F401
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     return make_place(tmp_path_factory.mktemp("place"), "baseline")
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def answered(url, **options):
-    for _ in range(300):
-        try:
-            return httpx.get(url, timeout=10, **options)
-        except httpx.TransportError:
-            time.sleep(0.1)
-    raise AssertionError(f"{url} does not answer")
 
 
 def test_keys_are_made_listed_and_taken_back(tmp_path):
@@ -114,20 +97,7 @@ def test_who_is_on_this_machine(host, loopback):
             refuse_open_door(Where(host), None, insecure=True)
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
-    if shutil.which("openssl") is None:
-        pytest.skip("no openssl to make a certificate with")
-    folder = tmp_path_factory.mktemp("tls")
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
-         "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", "key.pem", "-out", "cert.pem"],
-        cwd=folder, check=True, capture_output=True,
-    )  # fmt: skip
-    return folder
-
-
-def test_a_service_with_keys_and_a_certificate_from_start_to_ctrl_c(place, tmp_path, certificate):
+def test_a_service_with_keys_and_a_certificate_from_start_to_ctrl_c(place, tmp_path, certificate):  # noqa: F811
     keys, port, log = tmp_path / "keys.json", free_port(), tmp_path / "log"
     key = CliRunner().invoke(app, ["keys", "add", "desk", "--file", str(keys), "--role", "admin"]).output.strip()
     gallery = tmp_path / "new" / "gallery"  # made by the service

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-from test_cli_serve import answered, certificate, free_port  # noqa: F401
 from typer.testing import CliRunner
 
 from crossreid.cli.app import app
@@ -21,6 +20,7 @@ from crossreid.galleries import add_folder, open_gallery, open_model
 from crossreid.service.settings import FORMATS, ROLES, Settings
 from forked import Forked, command, text_of
 from served import make_place
+from served_command import answered, certificate, free_port  # noqa: F401
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "service.md").read_text(encoding="utf-8")

@@ -23,7 +23,7 @@ from crossreid.service.refusals import FAULT, Refusal, answer
 from crossreid.service.routes import routes
 from crossreid.service.service import Service
 
-PAGE = Path(__file__).parents[1] / "page"
+PAGE = Path(__file__).with_name("page")
 _log = logging.getLogger("crossreid.service")
 
 
