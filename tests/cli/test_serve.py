@@ -10,8 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from crossreid.cli.app import app
-from crossreid.service.running import Where, refuse_open_door
-from crossreid.service.settings import is_loopback
+from crossreid.service.endpoint import Endpoint, is_loopback
+from crossreid.service.startup import refuse_open_door
 from forked import Forked, command, text_of
 from served import make_place
 from served_command import answered, certificate, free_port  # noqa: F401
@@ -91,10 +91,10 @@ def test_another_models_gallery_and_an_address_that_is_taken_are_refused(place, 
 def test_who_is_on_this_machine(host, loopback):
     assert is_loopback(host) is loopback
     if loopback:
-        refuse_open_door(Where(host), None, insecure=True)
+        refuse_open_door(Endpoint(host), None, insecure=True)
     else:
         with pytest.raises(ValueError, match="this machine only"):
-            refuse_open_door(Where(host), None, insecure=True)
+            refuse_open_door(Endpoint(host), None, insecure=True)
 
 
 def test_a_service_with_keys_and_a_certificate_from_start_to_ctrl_c(place, tmp_path, certificate):  # noqa: F811

@@ -16,7 +16,7 @@ from crossreid.galleries import Filter, open_gallery, open_model
 from crossreid.galleries.errors import GalleryFault
 from crossreid.inference.export import export_onnx
 from crossreid.service.keys import add_key, remove_key
-from crossreid.service.running import open_for_service
+from crossreid.service.startup import open_for_service
 from served import connected, make_place, served, within
 
 
@@ -144,7 +144,7 @@ def test_what_is_deleted_by_a_filter_leaves_no_copy_and_compacting_no_byte(runni
     paths = running.place.images[:2]
     made = client.post("/v1/entries", files=files(paths), data={"source": source, "camera": 77}).json()["ids"]
     assert len(set(made)) == 2
-    folders = (running.place.gallery, running.service.settings.state)
+    folders = (running.place.gallery, running.service.options.state)
 
     def holding():
         marks = (source.encode(), made[0].encode())

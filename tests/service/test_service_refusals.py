@@ -250,7 +250,7 @@ def test_a_body_without_images_is_refused_before_it_is_parsed_where_it_is_long(c
 
 
 def test_who_does_not_read_the_answer_is_cut_off(place, tmp_path, running, monkeypatch):
-    monkeypatch.setattr("crossreid.service.protocol._FLUSH", 0.2)
+    monkeypatch.setattr("crossreid.service.http_server._FLUSH", 0.2)
     own = place.__class__(place.run, place.world, tmp_path / "gallery")
     running.service.gallery.snapshot(own.gallery)
     with served(own, tmp_path / "state", model=running.service.model, answer_seconds=0.5, seconds=20) as impatient:

@@ -15,11 +15,12 @@ from crossreid.galleries import add_folder, open_gallery, open_model
 from crossreid.inference.bulk import embed_records
 from crossreid.inference.sources import source_records
 from crossreid.service.app import create_app
-from crossreid.service.attending import Explainer
+from crossreid.service.configuration import ServiceOptions
+from crossreid.service.endpoint import Endpoint
+from crossreid.service.explainer import Explainer
+from crossreid.service.http_server import server
 from crossreid.service.keys import Keys
-from crossreid.service.running import Where, server
-from crossreid.service.service import Service
-from crossreid.service.settings import Settings
+from crossreid.service.search_service import SearchService
 from small_model import recipe_of, write_run
 
 
@@ -39,7 +40,7 @@ class Place:
 @dataclass(frozen=True)
 class Served:
     url: str
-    service: Service
+    service: SearchService
     place: Place
 
     def client(self, key=None, **options):
@@ -67,12 +68,12 @@ def make_place(folder, method="variational_distillation"):
 
 
 @contextmanager
-def served(place, state, *, keys=None, model=None, explain=True, **settings):
-    """The service of a place, with what its operator decides in `settings`, until the block ends."""
-    given = Settings(**{"images": (place.world,), "state": state, "rate": 0, "workers": 2, **settings})
+def served(place, state, *, keys=None, model=None, explain=True, **options):
+    """The service of a place, with what its operator decides in `options`, until the block ends."""
+    given = ServiceOptions(**{"images": (place.world,), "state": state, "rate": 0, "workers": 2, **options})
     model = model or open_model(place.run)
     gallery = open_gallery(place.gallery, model=model.fingerprint)
-    service = Service(model, gallery, given, Explainer(place.run, "best", None) if explain else None)
+    service = SearchService(model, gallery, given, Explainer(place.run, "best", None) if explain else None)
     try:
         with on_a_port(create_app(service, None if keys is None else Keys(keys)), given) as url:
             yield Served(url, service, place)
@@ -95,9 +96,9 @@ def within(condition, seconds=10):
 
 
 @contextmanager
-def on_a_port(app, settings):
+def on_a_port(app, options):
     """The address of an application that uvicorn serves, on a port of its own, until the block ends."""
-    running = server(app, Where(port=0), settings)
+    running = server(app, Endpoint(port=0), options)
     thread = threading.Thread(target=running.run, daemon=True)
     thread.start()
     try:
