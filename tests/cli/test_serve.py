@@ -10,7 +10,9 @@ import pytest
 from typer.testing import CliRunner
 
 from crossreid.cli.app import app
+from crossreid.errors import CrossreidError
 from crossreid.service.endpoint import Endpoint, is_loopback
+from crossreid.service.keys import add_key
 from crossreid.service.startup import refuse_open_door
 from forked import Forked, command, text_of
 from served import make_place
@@ -54,6 +56,9 @@ def test_keys_are_made_listed_and_taken_back(tmp_path):
         (["--insecure", "--set", "batch=["], "is no YAML value"),
         (["--insecure", "--set", "max_k=0"], "max_k = 0"),
         (["--insecure", "--set", "colour=red"], "expected KEY=VALUE, of images, state"),
+        (["--insecure", "--set", "max_k"], "--set 'max_k': expected KEY=VALUE, of images, state"),
+        (["--insecure", "--set", "max_k=2026-13-45"], "is no YAML value"),
+        (["--keys", "KEYS", "--host", "ö..b"], "expected an address or a name"),
         (["--insecure", "--device", "cuda:99"], "no GPU"),
     ],
 )
@@ -61,11 +66,12 @@ def test_what_cannot_be_served_is_said_before_anything_is_opened(place, tmp_path
     monkeypatch.chdir(tmp_path)
     if message == "no GPU" and os.environ.get("CUDA_VISIBLE_DEVICES") != "":
         pytest.skip("there may be a GPU")
+    add_key(tmp_path / "KEYS", "desk", ["search"])
     command = ["serve", str(place.run), str(tmp_path / "gallery"), "--port", str(free_port()), *arguments]
     result = CliRunner().invoke(app, command)
     assert result.exit_code != 0
     assert message in str(result.exception)
-    assert isinstance(result.exception, ValueError)
+    assert isinstance(result.exception, CrossreidError)
     assert not (tmp_path / "gallery").exists()
 
 

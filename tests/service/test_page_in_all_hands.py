@@ -11,7 +11,7 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from crossreid.reporting.drawing import PALETTE
-from crossreid.service.app import PAGE
+from crossreid.service.application import PAGE
 from page_actions import HOSTILE, K, give, place_of, search_files, stop_the_clock, until
 
 pytest_plugins = ("served_page",)

@@ -126,7 +126,7 @@ def test_limits_and_routes_are_as_they_are(desk):
     assert f"`batch_wait` ({defaults.batch_wait} s" in PAGE
     assert (defaults.retain_days, defaults.keep_images, defaults.compact_hours) == (None, False, 1)
     assert f"no {', '.join(FORMATS[:-1]).replace('WEBP', 'WebP')} or {FORMATS[-1]}" in PAGE
-    from crossreid.service.app import create_app
+    from crossreid.service.application import create_app
     from crossreid.service.search_service import SearchService
 
     model = open_model(desk / "runs" / "vd")

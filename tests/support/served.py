@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import torch
 
+from crossreid.data.images import load_image
 from crossreid.data.synthetic import synthesise
 from crossreid.galleries import add_folder, open_gallery, open_model
 from crossreid.inference.bulk import embed_records
 from crossreid.inference.sources import source_records
-from crossreid.service.app import create_app
+from crossreid.service.application import create_app
 from crossreid.service.configuration import ServiceOptions
 from crossreid.service.endpoint import Endpoint
 from crossreid.service.explainer import Explainer
@@ -79,6 +81,26 @@ def served(place, state, *, keys=None, model=None, explain=True, **options):
             yield Served(url, service, place)
     finally:
         service.close()
+
+
+def embedded(running, paths, modality):
+    """What the library makes of images: one embedding of each, and one of all together."""
+    model = running.service.model
+    size = (model.preprocessing.height, model.preprocessing.width)
+    images = torch.stack([model.transform(load_image(path, at_least=size)) for path in paths])
+    modalities = torch.full((len(paths),), modality)
+    return model.embed(images, modalities).numpy(), model.embed_sets(images, modalities, [range(len(paths))]).numpy()
+
+
+def files(paths, field="images"):
+    """Images as a form's field of files."""
+    return [(field, (path.name, path.read_bytes(), "image/jpeg")) for path in paths]
+
+
+def ids_of(answer):
+    """Ids of the matches of a search."""
+    assert answer.status_code == 200, answer.text
+    return [match["entry"]["id"] for match in answer.json()["matches"]]
 
 
 def connected(running):

@@ -16,7 +16,7 @@ from crossreid.galleries import open_gallery
 from crossreid.galleries.entries import Batch
 from crossreid.inference.export import prepared
 from crossreid.inference.model import open_model
-from crossreid.service.app import create_app
+from crossreid.service.application import create_app
 from crossreid.service.configuration import ServiceOptions
 from crossreid.service.explainer import Explainer
 from crossreid.service.keys import Keys, add_key

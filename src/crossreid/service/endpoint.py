@@ -45,3 +45,5 @@ def refuse_taken(endpoint: Endpoint) -> None:
         raise CrossreidError(
             f"{endpoint.host}:{endpoint.port} cannot be listened at ({error.strerror}); take another --port."
         ) from error
+    except (TypeError, ValueError) as error:  # no name of a host: a part of it is empty or too long, or holds a NUL
+        raise CrossreidError(f"--host {endpoint.host!r}: expected an address or a name of this machine.") from error

@@ -83,7 +83,7 @@ def serve(
         CrossreidError: no model, no gallery, another model's, one that is in use, no keys, an address that is taken.
     """
     try:
-        from crossreid.service.app import create_app
+        from crossreid.service.application import create_app
         from crossreid.service.http_server import server
     except ImportError as error:
         raise CrossreidError(f"{error.name} is not installed. Install it: pip install 'crossreid[serve]'.") from error
