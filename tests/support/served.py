@@ -1,5 +1,6 @@
 """The service as it runs: a small model, a gallery of rendered people, uvicorn on a port of its own in a thread."""
 
+import io
 import json
 import socket
 import threading
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import httpx
 import torch
+from PIL import Image
 
 from crossreid.data.images import load_image
 from crossreid.data.synthetic import synthesise
@@ -101,6 +103,35 @@ def ids_of(answer):
     """Ids of the matches of a search."""
     assert answer.status_code == 200, answer.text
     return [match["entry"]["id"] for match in answer.json()["matches"]]
+
+
+def picture(format="PNG", size=(20, 40), mode="RGB"):
+    """The bytes of an image file."""
+    stream = io.BytesIO()
+    Image.new(mode, size, 77).save(stream, format)
+    return stream.getvalue()
+
+
+def search(client, content, name="query.png", **data):
+    """The answer to a search by an image."""
+    return client.post("/v1/search/images", files=[("images", (name, content))], data=data)
+
+
+def refusal(answer, status):
+    """The message of a refusal of that status."""
+    assert answer.status_code == status, answer.text
+    error = answer.json()["error"]
+    assert set(error) == {"code", "message"}
+    return error["message"]
+
+
+def all_of(connection):
+    """Status line and body of what comes until the service closes."""
+    content = b""
+    while part := connection.recv(65536):
+        content += part
+    head, _, body = content.partition(b"\r\n\r\n")
+    return head.split(b"\r\n")[0], body
 
 
 def connected(running):

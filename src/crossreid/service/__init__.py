@@ -3,7 +3,7 @@
 A request passes, in this order:
 
     http_server    uvicorn, which cuts off whoever is too slow
-    guard          the key, the rate (`rate_limits`), the whole body (`request_body`), one of the places
+    guard          the key, the rate (`rate_limits`), the whole body (`request_body`), how many at a time
     application    the routes, the page, one shape for every error (`refusals`)
     routes/        what can be asked, by subject; fields are checked by `schemas` and `forms`, images by `uploads`
     search_service what routes ask: the network and the gallery in batches, files and databases in threads

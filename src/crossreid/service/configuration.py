@@ -17,7 +17,7 @@ from crossreid.options import Options
 
 
 class ServiceOptions(Options):
-    """Limits, retention and places of a service. Raises pydantic's ValidationError for values that cannot be."""
+    """Limits, retention and folders of a service. Raises pydantic's ValidationError for values that cannot be."""
 
     images: tuple[Path, ...] = Field((), description="Folders below which sources of entries are shown as images.")
     state: Path = Field(Path("service"), description="Folder of the audit log and of kept images.")

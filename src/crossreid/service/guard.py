@@ -80,7 +80,7 @@ class Guard:
                     await self.app(scope, receive, sending)  # reads no body, and so waits for none
                     return
                 self._admit(scope)
-                with self._place():
+                with self._slot():
                     limits = self.options.max_bytes, self.options.seconds
                     body = await incoming.all(Headers(scope=scope), *limits)
                     began = time.monotonic()
@@ -98,7 +98,7 @@ class Guard:
             self.metrics.seconds.labels(route).observe(time.monotonic() - began)
 
     @contextlib.contextmanager
-    def _place(self) -> Iterator[None]:
+    def _slot(self) -> Iterator[None]:
         """One of the requests that are served at a time. Raises `Refusal` where there are enough."""
         if self._serving >= self.options.in_flight:
             raise Refusal(429, "the service is busy; ask again in a second.", {"Retry-After": "1"})
