@@ -98,7 +98,7 @@ def bare(run: Path, seconds: float, runtime: str) -> float:
     """Images a second of the network alone in the service's runtime, on a batch in memory, with all threads."""
     import torch
 
-    from crossreid.service.running import open_for_service
+    from crossreid.service.startup import open_for_service
 
     threads = torch.get_num_threads()
     torch.set_num_threads(os.cpu_count() or 1)  # ONNX Runtime is opened with as many

@@ -1,42 +1,27 @@
 """`crossreid serve` and `crossreid keys` as a person runs them: what is refused, and a service from its start to Ctrl-C."""
 
 import os
-import shutil
 import signal
 import socket
 import ssl
-import subprocess
-import time
 
 import httpx
 import pytest
 from typer.testing import CliRunner
 
 from crossreid.cli.app import app
-from crossreid.service.running import Where, refuse_open_door
-from crossreid.service.settings import is_loopback
+from crossreid.errors import CrossreidError
+from crossreid.service.endpoint import Endpoint, is_loopback
+from crossreid.service.keys import add_key
+from crossreid.service.startup import refuse_open_door
 from forked import Forked, command, text_of
 from served import make_place
+from served_command import answered, certificate, free_port  # noqa: F401
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     return make_place(tmp_path_factory.mktemp("place"), "baseline")
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def answered(url, **options):
-    for _ in range(300):
-        try:
-            return httpx.get(url, timeout=10, **options)
-        except httpx.TransportError:
-            time.sleep(0.1)
-    raise AssertionError(f"{url} does not answer")
 
 
 def test_keys_are_made_listed_and_taken_back(tmp_path):
@@ -71,6 +56,9 @@ def test_keys_are_made_listed_and_taken_back(tmp_path):
         (["--insecure", "--set", "batch=["], "is no YAML value"),
         (["--insecure", "--set", "max_k=0"], "max_k = 0"),
         (["--insecure", "--set", "colour=red"], "expected KEY=VALUE, of images, state"),
+        (["--insecure", "--set", "max_k"], "--set 'max_k': expected KEY=VALUE, of images, state"),
+        (["--insecure", "--set", "max_k=2026-13-45"], "is no YAML value"),
+        (["--keys", "KEYS", "--host", "ö..b"], "expected an address or a name"),
         (["--insecure", "--device", "cuda:99"], "no GPU"),
     ],
 )
@@ -78,11 +66,12 @@ def test_what_cannot_be_served_is_said_before_anything_is_opened(place, tmp_path
     monkeypatch.chdir(tmp_path)
     if message == "no GPU" and os.environ.get("CUDA_VISIBLE_DEVICES") != "":
         pytest.skip("there may be a GPU")
+    add_key(tmp_path / "KEYS", "desk", ["search"])
     command = ["serve", str(place.run), str(tmp_path / "gallery"), "--port", str(free_port()), *arguments]
     result = CliRunner().invoke(app, command)
     assert result.exit_code != 0
     assert message in str(result.exception)
-    assert isinstance(result.exception, ValueError)
+    assert isinstance(result.exception, CrossreidError)
     assert not (tmp_path / "gallery").exists()
 
 
@@ -108,26 +97,13 @@ def test_another_models_gallery_and_an_address_that_is_taken_are_refused(place, 
 def test_who_is_on_this_machine(host, loopback):
     assert is_loopback(host) is loopback
     if loopback:
-        refuse_open_door(Where(host), None, insecure=True)
+        refuse_open_door(Endpoint(host), None, insecure=True)
     else:
         with pytest.raises(ValueError, match="this machine only"):
-            refuse_open_door(Where(host), None, insecure=True)
+            refuse_open_door(Endpoint(host), None, insecure=True)
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
-    if shutil.which("openssl") is None:
-        pytest.skip("no openssl to make a certificate with")
-    folder = tmp_path_factory.mktemp("tls")
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
-         "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", "key.pem", "-out", "cert.pem"],
-        cwd=folder, check=True, capture_output=True,
-    )  # fmt: skip
-    return folder
-
-
-def test_a_service_with_keys_and_a_certificate_from_start_to_ctrl_c(place, tmp_path, certificate):
+def test_a_service_with_keys_and_a_certificate_from_start_to_ctrl_c(place, tmp_path, certificate):  # noqa: F811
     keys, port, log = tmp_path / "keys.json", free_port(), tmp_path / "log"
     key = CliRunner().invoke(app, ["keys", "add", "desk", "--file", str(keys), "--role", "admin"]).output.strip()
     gallery = tmp_path / "new" / "gallery"  # made by the service

@@ -21,7 +21,7 @@ from crossreid.inference.export import export_onnx, largest_difference, prepared
 from crossreid.inference.model import open_model, run_fingerprint
 from crossreid.inference.onnx_model import graph_digest, providers_for
 from crossreid.inference.sources import source_records
-from crossreid.service.running import open_for_service
+from crossreid.service.startup import open_for_service
 from crossreid.training.checkpoint import load_checkpoint, save_checkpoint
 from small_model import EVERY_METHOD, recipe_of, write_run
 

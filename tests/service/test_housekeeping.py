@@ -5,10 +5,10 @@ import pytest
 
 from crossreid.galleries import Entry, IndexOptions, open_gallery
 from crossreid.service.audit import Audit
+from crossreid.service.configuration import ServiceOptions
 from crossreid.service.housekeeping import Housekeeping
+from crossreid.service.kept_images import KeptImages
 from crossreid.service.metrics import Metrics
-from crossreid.service.pictures import Kept
-from crossreid.service.settings import Settings
 
 DAY = 86_400
 
@@ -19,8 +19,8 @@ def gallery(tmp_path):
         yield opened
 
 
-def housekeeping(gallery, tmp_path, *, kept=None, every=60, **settings):
-    chosen = Settings(state=tmp_path, **settings)
+def housekeeping(gallery, tmp_path, *, kept=None, every=60, **options):
+    chosen = ServiceOptions(state=tmp_path, **options)
     return Housekeeping(gallery, kept, Audit(tmp_path / "audit"), chosen, Metrics(), every)
 
 
@@ -54,7 +54,7 @@ def test_without_a_retention_nothing_goes(gallery, tmp_path):
 
 def test_what_is_over_is_out_of_the_files_and_so_is_its_image(gallery, tmp_path):
     now = time.time()
-    kept = Kept(tmp_path / "images.sqlite", gallery.uuid)
+    kept = KeptImages(tmp_path / "images.sqlite", gallery.uuid)
     gallery.add([entry("e5c0-over", time=now - 9 * DAY, source="s77-over"), entry("stays", time=now)])
     kept.put([("e5c0-over", b"jpeg-4f1d" * 500), ("stays", b"jpeg-77"), ("e5c0-orphan", b"jpeg-4f1d" * 500)])
     marks = ("e5c0-over", "s77-over", "jpeg-4f1d", "e5c0-orphan")
@@ -68,7 +68,7 @@ def test_what_is_over_is_out_of_the_files_and_so_is_its_image(gallery, tmp_path)
 
 def test_what_fails_does_not_keep_the_rest_from_being_deleted(gallery, tmp_path, monkeypatch):
     now = time.time()
-    kept = Kept(tmp_path / "images.sqlite", gallery.uuid)
+    kept = KeptImages(tmp_path / "images.sqlite", gallery.uuid)
     gallery.add([entry("e5c0-over", time=now - 9 * DAY)])
     kept.put([("e5c0-over", b"jpeg-4f1d" * 500)])
     work = housekeeping(gallery, tmp_path, kept=kept, retain_days=7)
@@ -81,13 +81,13 @@ def test_what_fails_does_not_keep_the_rest_from_being_deleted(gallery, tmp_path,
 
 
 def test_traces_of_images_go_though_the_entries_went_while_no_service_ran(gallery, tmp_path):
-    kept = Kept(tmp_path / "images.sqlite", gallery.uuid)
+    kept = KeptImages(tmp_path / "images.sqlite", gallery.uuid)
     gallery.add([entry("gone")])
     kept.put([("gone", b"jpeg-4f1d" * 500)])
     kept.close()
     gallery.delete(["gone"])
     gallery.compact()
-    kept = Kept(tmp_path / "images.sqlite", gallery.uuid)
+    kept = KeptImages(tmp_path / "images.sqlite", gallery.uuid)
     work = housekeeping(gallery, tmp_path, kept=kept)
     work.round()
     assert holding(tmp_path, "jpeg-4f1d") == []
@@ -97,7 +97,7 @@ def test_traces_of_images_go_though_the_entries_went_while_no_service_ran(galler
 
 def test_of_milvus_too_what_was_deleted_is_removed_from_the_files_unasked(tmp_path):
     now = time.time()
-    kept = Kept(tmp_path / "images.sqlite", "of-milvus")
+    kept = KeptImages(tmp_path / "images.sqlite", "of-milvus")
     with open_gallery(str(tmp_path / "lite.db"), model="m", dimension=4) as gallery:
         gallery.add([entry("e5c0-over", time=now - 9 * DAY), entry("stays", time=now)])
         kept.put([("e5c0-over", b"jpeg-4f1d" * 500)])

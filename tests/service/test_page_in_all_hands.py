@@ -11,7 +11,7 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from crossreid.reporting.drawing import PALETTE
-from crossreid.service.app import PAGE
+from crossreid.service.application import PAGE
 from page_actions import HOSTILE, K, give, place_of, search_files, stop_the_clock, until
 
 pytest_plugins = ("served_page",)
@@ -60,7 +60,7 @@ def test_what_cannot_be_searched_is_told_where_it_was_given(opened, served, monk
         "changing.jpg was changed or removed since it was chosen. Remove it from the query, and choose it again."
     )
     page.get_by_role("button", name="Remove changing.jpg").click()
-    monkeypatch.setattr(served.guard, "settings", served.guard.settings.model_copy(update={"rate": 0.05}))
+    monkeypatch.setattr(served.guard, "options", served.guard.options.model_copy(update={"rate": 0.05}))
     for _ in range(2):
         expect(page.locator("#results")).to_have_attribute("aria-busy", "false")
         search.click()

@@ -13,14 +13,16 @@ from pathlib import Path
 
 import httpx
 import pytest
-from test_cli_serve import answered, certificate, free_port  # noqa: F401
 from typer.testing import CliRunner
 
 from crossreid.cli.app import app
 from crossreid.galleries import add_folder, open_gallery, open_model
-from crossreid.service.settings import FORMATS, ROLES, Settings
+from crossreid.service.configuration import ServiceOptions
+from crossreid.service.keys import ROLES
+from crossreid.service.uploads import FORMATS
 from forked import Forked, command, text_of
 from served import make_place
+from served_command import answered, certificate, free_port  # noqa: F401
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "service.md").read_text(encoding="utf-8")
@@ -112,7 +114,7 @@ def test_what_curl_asks_is_answered(desk, monkeypatch):
 
 
 def test_limits_and_routes_are_as_they_are(desk):
-    defaults = Settings()
+    defaults = ServiceOptions()
     assert f"({defaults.rate:g}, reads ten times that)" in PAGE
     assert f"`--max-bytes` ({defaults.max_bytes // 10**6} MB)" in PAGE
     assert f"`--max-pixels` ({defaults.max_pixels // 10**6} million)" in PAGE
@@ -124,12 +126,12 @@ def test_limits_and_routes_are_as_they_are(desk):
     assert f"`batch_wait` ({defaults.batch_wait} s" in PAGE
     assert (defaults.retain_days, defaults.keep_images, defaults.compact_hours) == (None, False, 1)
     assert f"no {', '.join(FORMATS[:-1]).replace('WEBP', 'WebP')} or {FORMATS[-1]}" in PAGE
-    from crossreid.service.app import create_app
-    from crossreid.service.service import Service
+    from crossreid.service.application import create_app
+    from crossreid.service.search_service import SearchService
 
     model = open_model(desk / "runs" / "vd")
     with open_gallery(desk / "crops", model=model.fingerprint, read_only=True) as gallery:
-        service = Service(model, gallery, Settings(state=desk / "state"))
+        service = SearchService(model, gallery, ServiceOptions(state=desk / "state"))
         document = create_app(service, None).app.openapi()
         service.close()
     told = {(method.upper(), path) for path, operations in document["paths"].items() for method in operations}

@@ -1,5 +1,6 @@
 """The service as it runs: a small model, a gallery of rendered people, uvicorn on a port of its own in a thread."""
 
+import io
 import json
 import socket
 import threading
@@ -9,17 +10,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import torch
+from PIL import Image
 
+from crossreid.data.images import load_image
 from crossreid.data.synthetic import synthesise
 from crossreid.galleries import add_folder, open_gallery, open_model
 from crossreid.inference.bulk import embed_records
 from crossreid.inference.sources import source_records
-from crossreid.service.app import create_app
-from crossreid.service.attending import Explainer
+from crossreid.service.application import create_app
+from crossreid.service.configuration import ServiceOptions
+from crossreid.service.endpoint import Endpoint
+from crossreid.service.explainer import Explainer
+from crossreid.service.http_server import server
 from crossreid.service.keys import Keys
-from crossreid.service.running import Where, server
-from crossreid.service.service import Service
-from crossreid.service.settings import Settings
+from crossreid.service.search_service import SearchService
 from small_model import recipe_of, write_run
 
 
@@ -39,7 +44,7 @@ class Place:
 @dataclass(frozen=True)
 class Served:
     url: str
-    service: Service
+    service: SearchService
     place: Place
 
     def client(self, key=None, **options):
@@ -67,17 +72,66 @@ def make_place(folder, method="variational_distillation"):
 
 
 @contextmanager
-def served(place, state, *, keys=None, model=None, explain=True, **settings):
-    """The service of a place, with what its operator decides in `settings`, until the block ends."""
-    given = Settings(**{"images": (place.world,), "state": state, "rate": 0, "workers": 2, **settings})
+def served(place, state, *, keys=None, model=None, explain=True, **options):
+    """The service of a place, with what its operator decides in `options`, until the block ends."""
+    given = ServiceOptions(**{"images": (place.world,), "state": state, "rate": 0, "workers": 2, **options})
     model = model or open_model(place.run)
     gallery = open_gallery(place.gallery, model=model.fingerprint)
-    service = Service(model, gallery, given, Explainer(place.run, "best", None) if explain else None)
+    service = SearchService(model, gallery, given, Explainer(place.run, "best", None) if explain else None)
     try:
         with on_a_port(create_app(service, None if keys is None else Keys(keys)), given) as url:
             yield Served(url, service, place)
     finally:
         service.close()
+
+
+def embedded(running, paths, modality):
+    """What the library makes of images: one embedding of each, and one of all together."""
+    model = running.service.model
+    size = (model.preprocessing.height, model.preprocessing.width)
+    images = torch.stack([model.transform(load_image(path, at_least=size)) for path in paths])
+    modalities = torch.full((len(paths),), modality)
+    return model.embed(images, modalities).numpy(), model.embed_sets(images, modalities, [range(len(paths))]).numpy()
+
+
+def files(paths, field="images"):
+    """Images as a form's field of files."""
+    return [(field, (path.name, path.read_bytes(), "image/jpeg")) for path in paths]
+
+
+def ids_of(answer):
+    """Ids of the matches of a search."""
+    assert answer.status_code == 200, answer.text
+    return [match["entry"]["id"] for match in answer.json()["matches"]]
+
+
+def picture(format="PNG", size=(20, 40), mode="RGB"):
+    """The bytes of an image file."""
+    stream = io.BytesIO()
+    Image.new(mode, size, 77).save(stream, format)
+    return stream.getvalue()
+
+
+def search(client, content, name="query.png", **data):
+    """The answer to a search by an image."""
+    return client.post("/v1/search/images", files=[("images", (name, content))], data=data)
+
+
+def refusal(answer, status):
+    """The message of a refusal of that status."""
+    assert answer.status_code == status, answer.text
+    error = answer.json()["error"]
+    assert set(error) == {"code", "message"}
+    return error["message"]
+
+
+def all_of(connection):
+    """Status line and body of what comes until the service closes."""
+    content = b""
+    while part := connection.recv(65536):
+        content += part
+    head, _, body = content.partition(b"\r\n\r\n")
+    return head.split(b"\r\n")[0], body
 
 
 def connected(running):
@@ -95,9 +149,9 @@ def within(condition, seconds=10):
 
 
 @contextmanager
-def on_a_port(app, settings):
+def on_a_port(app, options):
     """The address of an application that uvicorn serves, on a port of its own, until the block ends."""
-    running = server(app, Where(port=0), settings)
+    running = server(app, Endpoint(port=0), options)
     thread = threading.Thread(target=running.run, daemon=True)
     thread.start()
     try:

@@ -16,11 +16,11 @@ from crossreid.galleries import open_gallery
 from crossreid.galleries.entries import Batch
 from crossreid.inference.export import prepared
 from crossreid.inference.model import open_model
-from crossreid.service.app import create_app
-from crossreid.service.attending import Explainer
+from crossreid.service.application import create_app
+from crossreid.service.configuration import ServiceOptions
+from crossreid.service.explainer import Explainer
 from crossreid.service.keys import Keys, add_key
-from crossreid.service.service import Service
-from crossreid.service.settings import Settings
+from crossreid.service.search_service import SearchService
 from page_actions import FORMULA, HOSTILE, START, ZONE
 from served import on_a_port
 from small_model import recipe_of, write_run
@@ -32,7 +32,7 @@ class Served:
 
     url: str
     key: str
-    service: Service
+    service: SearchService
     guard: Any
     files: list[Path]
     ids: list[str]
@@ -74,10 +74,10 @@ def served(tmp_path_factory):
     gallery = open_gallery(str(folder / "gallery"), model=model.fingerprint, dimension=model.dimension)
     gallery.add(batch)
     key = add_key(folder / "keys.json", "night desk", ["search"])
-    settings = Settings(images=(world,), state=folder / "state", rate=0)
-    service = Service(model, gallery, settings, Explainer(folder / "run", "best", "cpu"))
+    options = ServiceOptions(images=(world,), state=folder / "state", rate=0)
+    service = SearchService(model, gallery, options, Explainer(folder / "run", "best", "cpu"))
     guard = create_app(service, Keys(folder / "keys.json"))
-    with on_a_port(guard, settings) as url:
+    with on_a_port(guard, options) as url:
         yield Served(
             url, key, service, guard, [record.path for record in records], ids, batch.embeddings, batch.cameras,
             batch.modalities, batch.times, batch.identities,

@@ -7,8 +7,7 @@ from typing import Annotated
 
 import typer
 
-from crossreid.errors import CrossreidError
-from crossreid.terminal import console
+from crossreid.terminal import say
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="API keys of `crossreid serve`.")
 
@@ -52,26 +51,18 @@ def serve(
     collection: Annotated[str, typer.Option(help="Of a Milvus cluster.")] = "crossreid",
 ) -> None:
     """Serve a gallery to programs and, as a page, to people: docs/service.md."""
-    from crossreid.galleries.opening import CLUSTER
-    from crossreid.service.running import Where
-    from crossreid.service.running import serve as run_service
-    from crossreid.service.settings import make_settings
+    from crossreid.service.configuration import service_options
+    from crossreid.service.endpoint import Endpoint
+    from crossreid.service.startup import serve as serve_gallery
 
-    if state is None:
-        if gallery.startswith(CLUSTER):
-            raise CrossreidError("with a gallery in a cluster, --state DIR is needed: the folder of the audit log.")
-        state = Path(f"{gallery.rstrip('/')}.service")
-    for folder in images or ():
-        if not folder.is_dir():
-            raise CrossreidError(f"--images {folder}: expected a folder.")
-    settings = make_settings(
-        override or (), images=tuple(images or ()), state=state, keep_images=keep_images, retain_days=retain_days,
+    endpoint = Endpoint(host, port, tls_certificate, tls_key, proxy)
+    options = service_options(
+        gallery, override or (), state=state, images=images or (), keep_images=keep_images, retain_days=retain_days,
         retain_audit_days=retain_audit_days, rate=rate, batch=batch, max_bytes=max_bytes, max_pixels=max_pixels, seconds=seconds,
     )  # fmt: skip
-    run_service(
-        run, gallery, Where(host, port, tls_certificate, tls_key, proxy), settings, keys=keys, insecure=insecure,
-        runtime=runtime, checkpoint=checkpoint, precision=precision, device=device, token=token, collection=collection,
-        say=lambda text: console.print(text, soft_wrap=True, highlight=False, markup=False),
+    serve_gallery(
+        run, gallery, endpoint, options, keys=keys, insecure=insecure, runtime=runtime, checkpoint=checkpoint,
+        precision=precision, device=device, token=token, collection=collection, say=say,
     )  # fmt: skip
 
 

@@ -23,7 +23,7 @@ class Batcher(Generic[Asked, Found]):
     Args:
         process: a batch to its results, one each, in order; an error is everyone's in the batch.
         most: of the sum of `size` in a batch; one that is larger alone is processed alone.
-        observe: told the size of each batch.
+        observe: called with the size of each batch.
     """
 
     def __init__(

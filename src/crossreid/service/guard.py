@@ -11,7 +11,6 @@ import contextlib
 import logging
 import time
 import uuid
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from typing import Any
 
@@ -19,21 +18,21 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 
 from crossreid.service.audit import Audit
-from crossreid.service.keys import Key, Keys
+from crossreid.service.configuration import ServiceOptions
+from crossreid.service.endpoint import is_loopback
+from crossreid.service.keys import ROLES, Key, Keys
 from crossreid.service.metrics import Metrics
+from crossreid.service.rate_limits import TokenBuckets
 from crossreid.service.refusals import FAULT, Refusal, answer
-from crossreid.service.settings import ROLES, Settings, is_loopback
+from crossreid.service.request_body import IncomingBody, Receive, replayed
 
 Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 _log = logging.getLogger("crossreid.service")
 
 ANYONE = Key("insecure", ROLES, "", "")
 _OPEN = ("/", "/openapi.json", "/v1/health")
-_BUCKETS = 10_000
-_MOST_JSON = 262_144  # bytes of a body that holds no images: parsing it holds up everyone
 _LINGER = 2.0  # seconds in which what a refused client still sends is thrown away, so that it reads the refusal
 _WRONG_KEYS = (0.2, 10)  # a second, at once: of an address
 _HEADERS = (
@@ -49,32 +48,12 @@ _HEADERS = (
 )
 
 
-class Buckets:
-    """Token buckets by name: `rate` a second, `burst` at once. The names longest unheard of are forgotten."""
-
-    def __init__(self) -> None:
-        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
-
-    def wait(self, name: str, rate: float, burst: float) -> float:
-        """Take a token: 0, or the seconds until there is one, and then none is taken."""
-        now = time.monotonic()
-        left, at = self._left.get(name, (burst, now))
-        left = min(burst, left + rate * (now - at))
-        if left < 1:
-            return (1 - left) / rate
-        self._left[name] = (left - 1, now)
-        self._left.move_to_end(name)
-        if len(self._left) > _BUCKETS:
-            self._left.popitem(last=False)
-        return 0.0
-
-
 class Guard:
     """The application behind its gate. `keys` None serves anyone, who then must come from this machine's own pages."""
 
-    def __init__(self, app: Any, settings: Settings, keys: Keys | None, audit: Audit, metrics: Metrics) -> None:
-        self.app, self.settings, self.keys, self.audit, self.metrics = app, settings, keys, audit, metrics
-        self._buckets = Buckets()
+    def __init__(self, app: Any, options: ServiceOptions, keys: Keys | None, audit: Audit, metrics: Metrics) -> None:
+        self.app, self.options, self.keys, self.audit, self.metrics = app, options, keys, audit, metrics
+        self._buckets = TokenBuckets()
         self._serving = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -94,17 +73,18 @@ class Guard:
                 message["headers"] = [*message.get("headers", ()), *_HEADERS, (b"x-request-id", request)]
             await send(message)
 
-        incoming = _Incoming(receive)
+        incoming = IncomingBody(receive)
         try:
             try:
                 if self._is_open(scope):
                     await self.app(scope, receive, sending)  # reads no body, and so waits for none
                     return
                 self._admit(scope)
-                with self._place():
-                    body = await self._body(Headers(scope=scope), incoming)
+                with self._slot():
+                    limits = self.options.max_bytes, self.options.seconds
+                    body = await incoming.all(Headers(scope=scope), *limits)
                     began = time.monotonic()
-                    await self.app(scope, _replayed(body, receive), sending)
+                    await self.app(scope, replayed(body, receive), sending)
             except Refusal as refusal:
                 await self._refuse(refusal, scope, incoming, sending)
             except Exception as error:
@@ -118,9 +98,9 @@ class Guard:
             self.metrics.seconds.labels(route).observe(time.monotonic() - began)
 
     @contextlib.contextmanager
-    def _place(self) -> Iterator[None]:
+    def _slot(self) -> Iterator[None]:
         """One of the requests that are served at a time. Raises `Refusal` where there are enough."""
-        if self._serving >= self.settings.in_flight:
+        if self._serving >= self.options.in_flight:
             raise Refusal(429, "the service is busy; ask again in a second.", {"Retry-After": "1"})
         self._serving += 1
         self.metrics.in_flight.set(self._serving)
@@ -141,9 +121,9 @@ class Guard:
         """Know who asks, as `scope["state"]["key"]`. Raises `Refusal`."""
         key = ANYONE if self.keys is None else self._key_of(Headers(scope=scope), scope["state"]["address"])
         scope["state"]["key"] = key
-        if self.settings.rate:
+        if self.options.rate:
             reads = scope["method"] in ("GET", "HEAD")
-            rate = self.settings.rate * (10 if reads else 1)
+            rate = self.options.rate * (10 if reads else 1)
             wait = self._buckets.wait(f"{'reads' if reads else 'asks'} {key.name}", rate, max(1.0, 2 * rate))
             if wait:
                 raise _slower(wait, f"{rate:g} requests of this kind a second")
@@ -176,32 +156,7 @@ class Guard:
         ):
             raise Refusal(403, "without keys the service answers to its own page only; start it with --keys.")
 
-    async def _body(self, headers: Headers, incoming: _Incoming) -> bytes:
-        """All of the request's body. Raises `Refusal` where it is too long or does not come in time."""
-        most, seconds = self.settings.max_bytes, self.settings.seconds
-        too_large = Refusal(413, f"expected a request of at most {most:,} bytes; send fewer or smaller images.")
-        if not headers.get("content-type", "").lower().startswith("multipart/form-data"):
-            most = min(most, _MOST_JSON)
-            too_large = Refusal(
-                413, f"expected at most {most:,} bytes of a body without images; ask for less at a time."
-            )
-        length = headers.get("content-length", "0")
-        if length.isdecimal() and int(length) > most:
-            raise too_large
-        parts: list[bytes] = []
-        total = 0
-        try:
-            async with asyncio.timeout(seconds):
-                while not incoming.ended:
-                    parts.append(await incoming.part())
-                    total += len(parts[-1])
-                    if total > most:
-                        raise too_large
-        except TimeoutError as error:
-            raise Refusal(408, f"the request did not come within {seconds:g} seconds; send it faster.") from error
-        return b"".join(parts)
-
-    async def _refuse(self, refusal: Refusal, scope: Scope, incoming: _Incoming, send: Send) -> None:
+    async def _refuse(self, refusal: Refusal, scope: Scope, incoming: IncomingBody, send: Send) -> None:
         # A client that still sends would otherwise find its connection reset, and never read why.
         with contextlib.suppress(TimeoutError, Refusal):
             async with asyncio.timeout(_LINGER):
@@ -210,35 +165,6 @@ class Guard:
         headers = {**(refusal.headers or {}), "Connection": "close"}
         response: Response = answer(refusal.status, refusal.message, headers)
         await response(scope, incoming.receive, send)
-
-
-class _Incoming:
-    """A request's body, part by part."""
-
-    def __init__(self, receive: Receive) -> None:
-        self.receive, self.ended = receive, False
-
-    async def part(self) -> bytes:
-        message = await self.receive()
-        if message["type"] == "http.disconnect":
-            self.ended = True
-            raise Refusal(400, "the connection ended before the request did.")
-        self.ended = not message.get("more_body", False)
-        return bytes(message.get("body", b""))
-
-
-def _replayed(body: bytes, receive: Receive) -> Receive:
-    """A `receive` that gives a body that has come already, and then what the server says."""
-    given = False
-
-    async def again() -> MutableMapping[str, Any]:
-        nonlocal given
-        if given:
-            return await receive()
-        given = True
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    return again
 
 
 def _unknown(message: str) -> Refusal:

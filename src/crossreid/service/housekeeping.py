@@ -15,9 +15,9 @@ from contextlib import contextmanager
 from crossreid.galleries.entries import Filter
 from crossreid.galleries.gallery import Gallery
 from crossreid.service.audit import Audit
+from crossreid.service.configuration import ServiceOptions
+from crossreid.service.kept_images import KeptImages
 from crossreid.service.metrics import Metrics
-from crossreid.service.pictures import Kept
-from crossreid.service.settings import Settings
 
 _DAY = 86_400
 _UNCOVERED, _MANY = 0.25, 50_000  # of the entries, and entries: where both are passed the index is built anew
@@ -28,9 +28,15 @@ class Housekeeping:
     """`round` does all that is due; `start` repeats it every `every` seconds until `stop`."""
 
     def __init__(
-        self, gallery: Gallery, kept: Kept | None, audit: Audit, settings: Settings, metrics: Metrics, every: float = 60
+        self,
+        gallery: Gallery,
+        kept: KeptImages | None,
+        audit: Audit,
+        options: ServiceOptions,
+        metrics: Metrics,
+        every: float = 60,
     ) -> None:
-        self.gallery, self.kept, self.audit, self.settings, self.metrics = gallery, kept, audit, settings, metrics
+        self.gallery, self.kept, self.audit, self.options, self.metrics = gallery, kept, audit, options, metrics
         self._every = every
         self._compacted = 0.0  # when; the first round removes what an earlier service left
         self._deleted = True  # there may be traces of entries, where the gallery does not say
@@ -88,9 +94,9 @@ class Housekeeping:
             self._compact(time.time(), entries=True, images=True)
 
     def _expire(self, now: float) -> None:
-        if self.settings.retain_days is None:
+        if self.options.retain_days is None:
             return
-        over = now - self.settings.retain_days * _DAY
+        over = now - self.options.retain_days * _DAY
         count = 0
         for chosen in (Filter(until=over), Filter(added_until=over)):
             with self.changing(deletes=False):
@@ -99,11 +105,11 @@ class Housekeeping:
             with self._changing:
                 self._orphans = self._deleted = True
             self.metrics.expired.inc(count)
-            self.audit.write("expired", {"entries": count, "days": self.settings.retain_days})
+            self.audit.write("expired", {"entries": count, "days": self.options.retain_days})
 
     def _forget_days(self, _now: float) -> None:
-        if self.settings.retain_audit_days is not None:
-            self.audit.forget(self.settings.retain_audit_days)
+        if self.options.retain_audit_days is not None:
+            self.audit.forget(self.options.retain_audit_days)
 
     def _forget_images(self, _now: float) -> None:
         if not self._orphans or self.kept is None:
@@ -126,7 +132,7 @@ class Housekeeping:
             self.kept.delete(gone)
 
     def _tidy(self, now: float) -> None:
-        if 0 <= now - self._compacted < self.settings.compact_hours * 3600:
+        if 0 <= now - self._compacted < self.options.compact_hours * 3600:
             return  # not where the clock was set back: better once too often
         deleted = self.gallery.stats().deleted
         self._compact(

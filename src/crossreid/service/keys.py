@@ -19,12 +19,16 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Literal, get_args
 
 from crossreid.errors import CrossreidError
-from crossreid.service.settings import ROLES, Role
+from crossreid.files import write_durably
 
 _log = logging.getLogger("crossreid.service")
 _PREFIX = "crossreid_"
+
+Role = Literal["search", "enrol", "admin"]
+ROLES: tuple[Role, ...] = get_args(Role)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +82,7 @@ class Keys:
                 return
             try:
                 self._keys, self._stamp = read_keys(self.path), stamp
-            except ValueError as error:
+            except CrossreidError as error:
                 if self._keys:
                     _log.error("nobody is served from now on: %s", error)
                 self._keys = []  # who cannot be told apart is not served
@@ -177,7 +181,5 @@ def _stamp(path: Path) -> tuple[int, ...] | None:
 
 def _write(path: Path, keys: Sequence[Key]) -> None:
     """Write the file, its owner's alone, whole or not at all."""
-    from crossreid.files import write_durably
-
     text = json.dumps({"keys": [asdict(key) for key in keys]}, indent=2, ensure_ascii=False)
     write_durably(path, [text.encode()], private=True)

@@ -8,8 +8,6 @@ CODES = {
     400: "bad_request", 401: "unknown_key", 403: "forbidden", 404: "not_found", 405: "method", 408: "too_slow",
     409: "conflict", 413: "too_large", 415: "unsupported_type", 422: "invalid", 429: "too_many",
 }  # fmt: skip
-
-
 FAULT = "the service failed; its log says how."
 
 

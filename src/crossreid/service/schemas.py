@@ -1,16 +1,15 @@
-"""What goes in and out as JSON, and in as form fields. The OpenAPI document is made from these."""
+"""What goes in and out as JSON. The OpenAPI document is made from these; forms have `service.forms`."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from fastapi import File, Form, UploadFile
 from pydantic import BaseModel, ConfigDict, Field
 
-from crossreid.galleries.entries import Entry, Filter, Matches, check_texts, utc_seconds
+from crossreid.errors import CrossreidError
+from crossreid.galleries.entries import Entry, Filter
 from crossreid.service.refusals import Refusal
 
 ModalityName = Literal["visible", "infrared"]
@@ -54,6 +53,7 @@ class Result(BaseModel):
 
 
 class Entries(BaseModel):
+    # Named by the OpenAPI document; the columns that a gallery adds at once are another thing.
     entries: list[EntryOut]
 
 
@@ -110,10 +110,10 @@ class FilterIn(BaseModel):
         """Raises `Refusal` (422) for conditions that nothing could meet."""
         try:
             return Filter(**self.model_dump())
-        except ValueError as error:
+        except CrossreidError as error:
             raise Refusal(422, str(error)) from error
 
-    def told(self) -> dict[str, Any]:
+    def conditions(self) -> dict[str, Any]:
         """The conditions that are set, for the audit log."""
         return self.model_dump(exclude_none=True)
 
@@ -136,38 +136,6 @@ class DeleteIn(BaseModel):
     filter: FilterIn | None = None
 
 
-Files = Annotated[list[UploadFile], File(description="JPEG, PNG, WebP, BMP or TIFF.")]
-OneFile = Annotated[UploadFile | None, File(description="JPEG, PNG, WebP, BMP or TIFF.")]
-FormModality = Annotated[ModalityName, Form(description="Of what was sent.")]
-
-
-async def filter_fields(
-    filter_identity: Annotated[str | None, Form()] = None,
-    filter_camera: Annotated[list[int] | None, Form(max_length=1000)] = None,
-    filter_modality: Annotated[ModalityName | None, Form()] = None,
-    filter_since: Annotated[str | None, Form()] = None,
-    filter_until: Annotated[str | None, Form()] = None,
-    filter_source: Annotated[str | None, Form()] = None,
-    filter_source_prefix: Annotated[str | None, Form()] = None,
-) -> FilterIn:
-    """A filter of a form's fields; a field that is sent empty is none."""
-    return FilterIn(
-        identity=filter_identity or None,
-        cameras=filter_camera or None,
-        modality=filter_modality,
-        since=filter_since or None,
-        until=filter_until or None,
-        source=filter_source or None,
-        source_prefix=filter_source_prefix or None,
-    )
-
-
-def checked_ids(ids: Sequence[str]) -> list[str]:
-    """Ids that an entry could have. Raises `DataError`."""
-    check_texts(ids, "id")
-    return list(ids)
-
-
 def time_text(time: float | None) -> str | None:
     """Seconds since 1970 UTC as ISO 8601, or as they are where no calendar reaches."""
     if time is None or math.isnan(time):
@@ -179,33 +147,8 @@ def time_text(time: float | None) -> str | None:
 
 
 def entry_out(entry: Entry, image: bool) -> EntryOut:
+    """An entry in the words of the interface; `image`: whether there is one to show."""
     return EntryOut(
         id=entry.id, identity=entry.identity, camera=entry.camera, modality=entry.modality.name.lower(),  # type: ignore[arg-type]
         time=time_text(entry.time), source=entry.source, image=image,
     )  # fmt: skip
-
-
-def first(matches: Matches, k: int, without: Sequence[str] = ()) -> Matches:
-    """The k best, less those of some ids."""
-    kept = [at for at, id in enumerate(matches.ids) if id not in without][:k]
-    return Matches(
-        tuple(matches.ids[at] for at in kept), matches.scores[kept], tuple(matches.entries[at] for at in kept)
-    )
-
-
-def taken_at(time: str | None) -> float | None:
-    """When an image was taken, seconds since 1970 UTC. Raises `Refusal` (422) for text that is no time of the calendar."""
-    if not time:
-        return None
-    try:
-        seconds = utc_seconds(time)
-        datetime.fromtimestamp(seconds, UTC)
-    except (ValueError, OverflowError, OSError) as error:
-        raise Refusal(422, f"time {time[:100]!r}: expected ISO 8601, for example 2026-11-21T08:30:00Z.") from error
-    return seconds
-
-
-def refuse_more(count: int, most: int, what: str) -> None:
-    """Raises `Refusal` (422) where there is none, or more than `most`."""
-    if not 1 <= count <= most:
-        raise Refusal(422, f"{what}: expected 1 to {most}, found {count}.")

@@ -1,32 +1,60 @@
-"""Images that strangers send: told by their first bytes, measured before they are decoded, refused in words."""
+"""Images that strangers send: known by their first bytes, measured before they are decoded, refused in words."""
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 import io
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TypeVar
 
 import numpy as np
-import torch
+from fastapi import UploadFile
 from torch import Tensor
 
 from crossreid.data.images import ImageTooLarge, NotAnImage, decode
 from crossreid.data.records import DataError
-from crossreid.inference.model import SearchModel
 from crossreid.service.refusals import Refusal
-from crossreid.service.settings import FORMATS
+from crossreid.service.search_service import SearchService
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
+Made = TypeVar("Made")
 
 
-@dataclass(frozen=True, eq=False, slots=True)
-class Query:
-    """Images `(n, 3, H, W)`, transformed, of modalities `(n,)`: a set for one embedding, or images for one each."""
+@dataclass(frozen=True, slots=True)
+class Uploads:
+    """The images of one request, read; `digests` are the SHA-256 of each file."""
 
-    images: Tensor
-    modalities: Tensor
-    what: Literal["images", "set"]
+    service: SearchService
+    names: Sequence[str]
+    contents: Sequence[bytes]
+    digests: list[str]
 
-    def __len__(self) -> int:
-        return len(self.images)
+    @classmethod
+    async def read(cls, service: SearchService, files: Sequence[UploadFile]) -> Uploads:
+        """Raises `Refusal` (422) where there is none, or more than a request may hold."""
+        most = service.options.max_images
+        if not 1 <= len(files) <= most:
+            raise Refusal(422, f"images: expected 1 to {most}, found {len(files)}.")
+        contents = [await file.read() for file in files]
+        digests = [hashlib.sha256(content).hexdigest() for content in contents]
+        return cls(service, [file.filename or "" for file in files], contents, digests)
+
+    async def inputs(self) -> list[Tensor]:
+        """Input of the network, made as `crossreid embed` makes it: a large JPEG is decoded at a fraction of its size."""
+        model = self.service.model
+        size = (model.preprocessing.height, model.preprocessing.width)
+        return await self.decoded(size, model.transform)
+
+    async def decoded(self, size: tuple[int, int], make: Callable[[np.ndarray], Made]) -> list[Made]:
+        """What `make` makes of each image, of this height and width at least where it has them."""
+
+        def one(content: bytes, name: str) -> Made:
+            return make(pixels_of(content, name, self.service.options.max_pixels, size))
+
+        pairs = zip(self.contents, self.names, strict=True)
+        return await asyncio.gather(*(self.service.decode(one, content, name) for content, name in pairs))
 
 
 def pixels_of(content: bytes, name: str, most: int, at_least: tuple[int, int] | None = None) -> np.ndarray:
@@ -48,23 +76,3 @@ def pixels_of(content: bytes, name: str, most: int, at_least: tuple[int, int] | 
         raise Refusal(422, f"{shown} is truncated or damaged and cannot be decoded; send it again.") from error
     except Exception as error:  # decoders of hostile bytes raise whatever they stumble over
         raise Refusal(422, f"{shown} cannot be decoded ({type(error).__name__}); send it again.") from error
-
-
-def embed_queries(model: SearchModel, queries: list[Query]) -> list[np.ndarray]:
-    """Embeddings of what many requests sent, in one pass of single images and one of sets: `(n, D)` or of a set `(1, D)`."""
-    found: list[np.ndarray] = [np.empty(0)] * len(queries)
-    for what in ("images", "set"):
-        places = [place for place, query in enumerate(queries) if query.what == what]
-        if not places:
-            continue
-        images = torch.cat([queries[place].images for place in places])
-        modalities = torch.cat([queries[place].modalities for place in places])
-        ends = np.cumsum([len(queries[place]) for place in places])
-        if what == "set":
-            sets = [range(end - len(queries[place]), end) for place, end in zip(places, ends, strict=True)]
-            parts = list(model.embed_sets(images, modalities, sets).numpy()[:, None])
-        else:
-            parts = np.split(model.embed(images, modalities).numpy(), ends[:-1])
-        for place, part in zip(places, parts, strict=True):
-            found[place] = part
-    return found

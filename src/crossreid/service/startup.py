@@ -2,33 +2,16 @@
 
 from __future__ import annotations
 
-import ssl
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from crossreid.errors import CrossreidError
 from crossreid.galleries.opening import open_gallery
 from crossreid.inference.model import SearchModel, is_exported, open_model, run_fingerprint, run_folder
-from crossreid.service.settings import Settings, is_loopback
-
-
-@dataclass(frozen=True, slots=True)
-class Where:
-    """Address and port to listen at; certificate and key for HTTPS; the proxy whose word about addresses is believed."""
-
-    host: str = "127.0.0.1"
-    port: int = 8000
-    certificate: Path | None = None
-    certificate_key: Path | None = None
-    proxy: str | None = None
-
-    @property
-    def url(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"http{'s' if self.certificate else ''}://{host}:{self.port}"
+from crossreid.service.configuration import ServiceOptions
+from crossreid.service.endpoint import Endpoint, is_loopback, refuse_taken
 
 
 def open_for_service(
@@ -60,7 +43,7 @@ def open_for_service(
     return model
 
 
-def refuse_open_door(where: Where, keys: Path | None, insecure: bool) -> None:
+def refuse_open_door(endpoint: Endpoint, keys: Path | None, insecure: bool) -> None:
     """Raises `CrossreidError` for a service that would serve anyone who reaches it, or that says both."""
     if insecure and keys is not None:
         raise CrossreidError("--keys and --insecure contradict each other; leave one out.")
@@ -69,42 +52,20 @@ def refuse_open_door(where: Where, keys: Path | None, insecure: bool) -> None:
             "who may ask? Expected --keys FILE (make one: crossreid keys add NAME --role search --file FILE), or, on this "
             "machine only, --insecure."
         )
-    if insecure and not is_loopback(where.host):
+    if insecure and not is_loopback(endpoint.host):
         raise CrossreidError(
-            f"--insecure at {where.host}: without keys the service answers to this machine only. Use --host 127.0.0.1, or "
+            f"--insecure at {endpoint.host}: without keys the service answers to this machine only. Use --host 127.0.0.1, or "
             "--keys FILE."
         )
-    if (where.certificate is None) != (where.certificate_key is None):
+    if (endpoint.certificate is None) != (endpoint.certificate_key is None):
         raise CrossreidError("expected both --tls-certificate and --tls-key, or neither.")
-
-
-def server(app: Any, where: Where, settings: Settings) -> Any:
-    """uvicorn, ready to run. Raises `CrossreidError` where the certificate or its key cannot be read."""
-    import uvicorn
-
-    from crossreid.service.protocol import with_deadline
-
-    protocol = with_deadline(settings.seconds, settings.answer_seconds, connections=8 * settings.in_flight)
-    config = uvicorn.Config(
-        app, host=where.host, port=where.port, http=protocol, ws="none", lifespan="on", log_level="error", access_log=False,
-        server_header=False, timeout_keep_alive=int(max(1, settings.seconds)), proxy_headers=where.proxy is not None,
-        forwarded_allow_ips=where.proxy, h11_max_incomplete_event_size=32_768,
-        ssl_certfile=where.certificate, ssl_keyfile=where.certificate_key, timeout_graceful_shutdown=10,
-    )  # fmt: skip
-    try:
-        config.load()
-    except (OSError, ssl.SSLError) as error:
-        raise CrossreidError(
-            f"{where.certificate}, {where.certificate_key}: no certificate and key ({error})."
-        ) from error
-    return uvicorn.Server(config)
 
 
 def serve(
     run: Path,
     gallery: str,
-    where: Where,
-    settings: Settings,
+    endpoint: Endpoint,
+    options: ServiceOptions,
     *,
     keys: Path | None,
     insecure: bool,
@@ -122,49 +83,35 @@ def serve(
         CrossreidError: no model, no gallery, another model's, one that is in use, no keys, an address that is taken.
     """
     try:
-        from crossreid.service.app import create_app
+        from crossreid.service.application import create_app
+        from crossreid.service.http_server import server
     except ImportError as error:
         raise CrossreidError(f"{error.name} is not installed. Install it: pip install 'crossreid[serve]'.") from error
-    from crossreid.service.attending import Explainer
+    from crossreid.service.explainer import Explainer
     from crossreid.service.keys import Keys
-    from crossreid.service.service import Service
+    from crossreid.service.search_service import SearchService
 
     warnings.filterwarnings("ignore", module="PIL")  # what decoders say of hostile images, up to thousands of times
-    refuse_open_door(where, keys, insecure)
+    refuse_open_door(endpoint, keys, insecure)
     known = None if keys is None else Keys(keys)
-    _refuse_taken(where)
+    refuse_taken(endpoint)
     model = open_for_service(run, runtime, checkpoint=checkpoint, precision=precision, device=device)
     explainer = Explainer(run, checkpoint, device) if model.runtime == "torch" else None
     opened = open_gallery(
         gallery, model=model.fingerprint, dimension=model.dimension, token=token, collection=collection
     )
-    service = Service(model, opened, settings, explainer)
+    service = SearchService(model, opened, options, explainer)
     try:
-        running = server(create_app(service, known), where, settings)
+        running = server(create_app(service, known), endpoint, options)
         say(
             f"{model.source} ({model.method}, {model.runtime}, {model.precision}), gallery {gallery}: {len(opened)} entries, "
-            f"{'no keys' if known is None else f'keys of {keys}'}, audit log in {settings.state / 'audit'}"
+            f"{'no keys' if known is None else f'keys of {keys}'}, audit log in {options.state / 'audit'}"
         )
-        if known is not None and where.certificate is None and not is_loopback(where.host):
+        if known is not None and endpoint.certificate is None and not is_loopback(endpoint.host):
             say(
                 "keys and images travel unencrypted: give --tls-certificate and --tls-key, or put a proxy with TLS before it."
             )
-        say(f"serving {where.url} until Ctrl-C")
+        say(f"serving {endpoint.url} until Ctrl-C")
         running.run()
     finally:
         service.close()
-
-
-def _refuse_taken(where: Where) -> None:
-    """Raises `CrossreidError` where the address cannot be listened at: before a model is read, and in our words."""
-    import socket
-
-    family = socket.AF_INET6 if ":" in where.host else socket.AF_INET
-    try:
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((where.host, where.port))
-    except OSError as error:
-        raise CrossreidError(
-            f"{where.host}:{where.port} cannot be listened at ({error.strerror}); take another --port."
-        ) from error

@@ -9,16 +9,39 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import struct
 from http import HTTPStatus
 from typing import Any
 
 import h11
+import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from crossreid.errors import CrossreidError
+from crossreid.service.configuration import ServiceOptions
+from crossreid.service.endpoint import Endpoint
 from crossreid.service.refusals import answer
 
 _FLUSH = 5.0  # seconds that a connection that is to be closed has for what it was still sent
+
+
+def server(app: Any, endpoint: Endpoint, options: ServiceOptions) -> uvicorn.Server:
+    """uvicorn, ready to run. Raises `CrossreidError` where the certificate or its key cannot be read."""
+    protocol = with_deadline(options.seconds, options.answer_seconds, connections=8 * options.in_flight)
+    config = uvicorn.Config(
+        app, host=endpoint.host, port=endpoint.port, http=protocol, ws="none", lifespan="on", log_level="error", access_log=False,
+        server_header=False, timeout_keep_alive=int(max(1, options.seconds)), proxy_headers=endpoint.proxy is not None,
+        forwarded_allow_ips=endpoint.proxy, h11_max_incomplete_event_size=32_768,
+        ssl_certfile=endpoint.certificate, ssl_keyfile=endpoint.certificate_key, timeout_graceful_shutdown=10,
+    )  # fmt: skip
+    try:
+        config.load()
+    except (OSError, ssl.SSLError) as error:
+        raise CrossreidError(
+            f"{endpoint.certificate}, {endpoint.certificate_key}: no certificate and key ({error})."
+        ) from error
+    return uvicorn.Server(config)
 
 
 def with_deadline(seconds: float, answer_seconds: float, connections: int) -> type[H11Protocol]:

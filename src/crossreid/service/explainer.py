@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from crossreid.analysis.grad_cam import encoder_title, grad_cam
+from crossreid.errors import CrossreidError
 from crossreid.inference.model import TorchModel, open_model
 from crossreid.service.schemas import Heat, Maps
 
@@ -24,12 +25,20 @@ class Explainer:
     def maps(self, pixels: np.ndarray, modality: int, towards: np.ndarray) -> Maps:
         """The maps of an image `(H, W, 3)` uint8, of each encoder it passes, for its similarity to `towards` `(D,)`.
 
-        Raises `DataError` for a network that gives tokens and no maps.
+        Raises:
+            DataError: the network gives tokens and no maps.
+            RuntimeError: the run can no longer be opened.
         """
         if self._model is None:
-            opened = open_model(self._run, checkpoint=self._checkpoint, device=self._device, fuse=False)
-            assert isinstance(opened, TorchModel)
-            self._model = opened
+            self._model = self._opened()
         image = self._model.transform(pixels)
         found = grad_cam(self._model.network, image, modality, towards)
         return Maps(maps=[Heat(encoder=encoder_title(each.encoder), heat=each.heat.tolist()) for each in found])
+
+    def _opened(self) -> TorchModel:
+        try:
+            opened = open_model(self._run, checkpoint=self._checkpoint, device=self._device, fuse=False)
+        except CrossreidError as error:  # nothing that whoever asks for maps could mend
+            raise RuntimeError(f"the run cannot be opened a second time: {error}") from error
+        assert isinstance(opened, TorchModel)
+        return opened

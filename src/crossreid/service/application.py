@@ -15,32 +15,33 @@ from starlette.formparsers import MultiPartParser
 from starlette.responses import Response
 
 import crossreid
-from crossreid.data.records import DataError
-from crossreid.galleries.errors import EntryExists, GalleryError, GalleryFault
+from crossreid.errors import CrossreidError
+from crossreid.galleries.errors import EntryExists, GalleryFault
 from crossreid.service.guard import Guard
 from crossreid.service.keys import Keys
 from crossreid.service.refusals import FAULT, Refusal, answer
-from crossreid.service.routes import routes
-from crossreid.service.service import Service
+from crossreid.service.routes import ROUTERS
+from crossreid.service.search_service import SearchService
 
-PAGE = Path(__file__).parents[1] / "page"
+PAGE = Path(__file__).with_name("page")
 _log = logging.getLogger("crossreid.service")
 
 
-def create_app(service: Service, keys: Keys | None) -> Guard:
+def create_app(service: SearchService, keys: Keys | None) -> Guard:
     """The service as an ASGI application. `keys` None: no key is asked for, which is for this machine's user only."""
     # What is sent stays in memory, which is bounded: images of people have no business in a folder for temporary files.
-    MultiPartParser.spool_max_size = max(MultiPartParser.spool_max_size, service.settings.max_bytes)
+    MultiPartParser.spool_max_size = max(MultiPartParser.spool_max_size, service.options.max_bytes)
     app = FastAPI(
         title="crossreid", version=crossreid.__version__, docs_url=None, redoc_url=None, lifespan=service.running,
         description="Find the same identity among images of the other modality and of other cameras.",
     )  # fmt: skip
-    app.include_router(routes(service))
+    app.state.service = service
+    for router in ROUTERS:
+        app.include_router(router)
     app.add_exception_handler(Refusal, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(DataError, _wrong)
-    app.add_exception_handler(GalleryError, _wrong)
+    app.add_exception_handler(CrossreidError, _wrong)
     app.add_exception_handler(GalleryFault, _unavailable)
     app.add_exception_handler(Exception, _fault)
 
@@ -49,7 +50,7 @@ def create_app(service: Service, keys: Keys | None) -> Guard:
         return FileResponse(PAGE / "index.html")
 
     app.mount("/page", StaticFiles(directory=PAGE, check_dir=False), name="page")
-    return Guard(app, service.settings, keys, service.audit, service.metrics)
+    return Guard(app, service.options, keys, service.audit, service.metrics)
 
 
 async def _refused(_: Request, error: Any) -> Response:
@@ -58,8 +59,8 @@ async def _refused(_: Request, error: Any) -> Response:
 
 async def _invalid(_: Request, error: Any) -> Response:
     assert isinstance(error, RequestValidationError)
-    told = [f"{'.'.join(str(part) for part in each['loc'][1:]) or 'body'}: {each['msg']}" for each in error.errors()]
-    return answer(422, "; ".join(told[:5]) + ".")
+    wrong = [f"{'.'.join(str(part) for part in each['loc'][1:]) or 'body'}: {each['msg']}" for each in error.errors()]
+    return answer(422, "; ".join(wrong[:5]) + ".")
 
 
 async def _http(_: Request, error: Any) -> Response:
@@ -67,7 +68,7 @@ async def _http(_: Request, error: Any) -> Response:
 
 
 async def _wrong(_: Request, error: Any) -> Response:
-    """What the library refuses: a conflict with what is there, or a value that cannot be."""
+    """What the library refuses in words for users: a conflict with what is there, or a value that cannot be."""
     return answer(409 if isinstance(error, EntryExists) else 422, str(error))
 
 
@@ -78,5 +79,6 @@ async def _unavailable(request: Request, error: Any) -> Response:
 
 
 async def _fault(request: Request, error: Exception) -> Response:
+    """Anything else is a bug or a failure here, a ValueError of another library too; its text is for the log alone."""
     _log.error("%s %s", request.method, request.url.path, exc_info=error)
     return answer(500, FAULT)

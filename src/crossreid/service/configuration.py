@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any
 
 import yaml
 from pydantic import Field, ValidationError
 
 from crossreid.errors import CrossreidError
+from crossreid.files import key_value
+from crossreid.galleries.opening import CLUSTER
 from crossreid.options import Options
 
-Role = Literal["search", "enrol", "admin"]
-ROLES: tuple[Role, ...] = get_args(Role)
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
 
-
-class Settings(Options):
-    """Limits, retention and places of a service. Raises pydantic's ValidationError for values that cannot be."""
+class ServiceOptions(Options):
+    """Limits, retention and folders of a service. Raises pydantic's ValidationError for values that cannot be."""
 
     images: tuple[Path, ...] = Field((), description="Folders below which sources of entries are shown as images.")
     state: Path = Field(Path("service"), description="Folder of the audit log and of kept images.")
@@ -47,31 +44,42 @@ class Settings(Options):
     workers: int = Field(os.cpu_count() or 1, ge=1, description="Threads that decode images.")
 
 
-def make_settings(overrides: Sequence[str] = (), **values: object) -> Settings:
-    """Settings of values and of `key=value` texts, whose values are YAML.
+def service_options(
+    gallery: str,
+    overrides: Sequence[str] = (),
+    *,
+    state: Path | None = None,
+    images: Sequence[Path] = (),
+    **values: object,
+) -> ServiceOptions:
+    """The options of the service of a gallery, of values and of `KEY=VALUE` texts, whose values are YAML.
+
+    Args:
+        gallery: its folder, file or address, beside which `state` lies by default (`GALLERY.service`).
 
     Raises:
-        CrossreidError: an unknown key, or a value that cannot be; it is named.
+        CrossreidError: no folder of state for a gallery in a cluster, a folder of images that there is not, an unknown key, or a
+            value that cannot be; it is named.
     """
-    given = dict(values)
+    if state is None:
+        if gallery.startswith(CLUSTER):
+            raise CrossreidError("with a gallery in a cluster, --state DIR is needed: the folder of the audit log.")
+        state = Path(f"{gallery.rstrip('/')}.service")
+    for folder in images:
+        if not folder.is_dir():
+            raise CrossreidError(f"--images {folder}: expected a folder.")
+    given: dict[str, Any] = {"images": tuple(images), "state": state, **values}
+    known = f"KEY=VALUE, of {', '.join(ServiceOptions.model_fields)}"
     for text in overrides:
-        key, equals, value = text.partition("=")
-        if not equals or key not in Settings.model_fields:
-            raise CrossreidError(f"--set {text!r}: expected KEY=VALUE, of {', '.join(Settings.model_fields)}.")
+        key, value = key_value(text, "--set", known)
+        if key not in ServiceOptions.model_fields:
+            raise CrossreidError(f"--set {text!r}: expected {known}.")
         try:
             given[key] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that is in no calendar
             raise CrossreidError(f"--set {text!r}: {value!r} is no YAML value.") from error
     try:
-        return Settings(**given)  # type: ignore[arg-type]
+        return ServiceOptions(**given)
     except ValidationError as error:
-        told = [f"{'.'.join(map(str, each['loc']))} = {each['input']!r}: {each['msg']}" for each in error.errors()]
-        raise CrossreidError(f"the service cannot be set so: {'; '.join(told)}.") from error
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an address is reached from this machine only."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+        wrong = [f"{'.'.join(map(str, each['loc']))} = {each['input']!r}: {each['msg']}" for each in error.errors()]
+        raise CrossreidError(f"the service cannot be set so: {'; '.join(wrong)}.") from error

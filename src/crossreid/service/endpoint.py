@@ -1,0 +1,49 @@
+"""Where the service listens: address, port, certificate, and the proxy that may speak for its clients."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+from crossreid.errors import CrossreidError
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Address and port to listen at; certificate and key for HTTPS; the proxy whose word about addresses is believed."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    certificate: Path | None = None
+    certificate_key: Path | None = None
+    proxy: str | None = None
+
+    @property
+    def url(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http{'s' if self.certificate else ''}://{host}:{self.port}"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address is reached from this machine only."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def refuse_taken(endpoint: Endpoint) -> None:
+    """Raises `CrossreidError` where the address cannot be listened at: before a model is read, and in our words."""
+    family = socket.AF_INET6 if ":" in endpoint.host else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((endpoint.host, endpoint.port))
+    except OSError as error:
+        raise CrossreidError(
+            f"{endpoint.host}:{endpoint.port} cannot be listened at ({error.strerror}); take another --port."
+        ) from error
+    except (TypeError, ValueError) as error:  # no name of a host: a part of it is empty or too long, or holds a NUL
+        raise CrossreidError(f"--host {endpoint.host!r}: expected an address or a name of this machine.") from error

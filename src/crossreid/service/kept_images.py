@@ -1,0 +1,98 @@
+"""Small copies of enrolled images, kept for people to look at where the sources cannot be shown."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from crossreid.errors import CrossreidError
+
+KEPT_SIDE = 512  # pixels, the longer side of a copy
+_MANY = 500  # ids at a time
+
+
+class KeptImages:
+    """Copies of enrolled images of one gallery in one SQLite file, overwritten as they are deleted. Safe to call from any thread.
+
+    `gallery` is its uuid. Raises `CrossreidError` where the file is another gallery's, or none.
+    """
+
+    def __init__(self, path: Path, gallery: str) -> None:
+        self.traces = True  # whether the file may hold traces of deleted ones
+        self._lock = threading.Lock()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            os.close(os.open(path, os.O_CREAT | os.O_CLOEXEC, 0o600))
+            self._database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+            for pragma in ("secure_delete=ON", "journal_mode=WAL", "synchronous=FULL"):
+                self._database.execute(f"PRAGMA {pragma}")
+            self._database.execute("CREATE TABLE IF NOT EXISTS images (id TEXT PRIMARY KEY, jpeg BLOB NOT NULL)")
+            self._database.execute("CREATE TABLE IF NOT EXISTS kept_for (gallery TEXT PRIMARY KEY)")
+            self._database.execute(
+                "INSERT INTO kept_for SELECT ? WHERE NOT EXISTS (SELECT * FROM kept_for)", (gallery,)
+            )
+            ((owner,),) = self._database.execute("SELECT gallery FROM kept_for").fetchall()
+        except (OSError, sqlite3.Error) as error:
+            raise CrossreidError(
+                f"{path} cannot be opened as a file of kept images ({error}); name another --state."
+            ) from error
+        if owner != gallery:
+            self._database.close()
+            raise CrossreidError(
+                f"{path} keeps images of another gallery. Name another --state, or remove the file if that gallery is gone."
+            )
+
+    def put(self, images: Sequence[tuple[str, bytes]]) -> None:
+        """Keep `(id, JPEG)` each, in place of what was kept of the same id."""
+        with self._lock, self._database:
+            self._database.execute("BEGIN IMMEDIATE")
+            self._database.executemany("INSERT OR REPLACE INTO images VALUES (?, ?)", images)
+
+    def get(self, id: str) -> bytes | None:
+        """The JPEG of an id, if one is kept."""
+        with self._lock:
+            row = self._database.execute("SELECT jpeg FROM images WHERE id = ?", (id,)).fetchone()
+        return None if row is None else bytes(row[0])
+
+    def has(self, ids: Sequence[str]) -> set[str]:
+        """Those of the ids that have one."""
+        with self._lock:
+            rows = self._database.execute(
+                "SELECT id FROM images WHERE id IN (SELECT value FROM json_each(?))", (json.dumps(ids),)
+            ).fetchall()
+        return {row[0] for row in rows}
+
+    def ids(self) -> Iterator[list[str]]:
+        """All ids, in parts."""
+        last = ""
+        while True:
+            with self._lock:
+                rows = self._database.execute(
+                    "SELECT id FROM images WHERE id > ? ORDER BY id LIMIT ?", (last, _MANY)
+                ).fetchall()
+            if not rows:
+                return
+            last = rows[-1][0]
+            yield [row[0] for row in rows]
+
+    def delete(self, ids: Sequence[str]) -> None:
+        """Delete those of some ids; ids without one are passed over."""
+        with self._lock, self._database:
+            self._database.execute("BEGIN IMMEDIATE")
+            gone = self._database.executemany("DELETE FROM images WHERE id = ?", [(id,) for id in ids]).rowcount
+            self.traces = self.traces or gone > 0
+
+    def compact(self) -> None:
+        """Leave nothing of deleted images in the file nor in its log."""
+        with self._lock:
+            self._database.execute("VACUUM")
+            self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self.traces = False
+
+    def close(self) -> None:
+        with self._lock:
+            self._database.close()

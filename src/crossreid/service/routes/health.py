@@ -1,0 +1,55 @@
+"""How the service is: that it answers, what it is and allows, what its gallery holds, its figures for Prometheus."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from fastapi import Request, Response
+
+import crossreid
+from crossreid.service.routes.dependencies import ANY_KEY, CurrentService, needs, router_of_refusals
+from crossreid.service.uploads import FORMATS
+
+router = router_of_refusals()
+
+
+@router.get("/v1/health", tags=["service"])
+async def health() -> dict[Literal["status"], Literal["ok"]]:
+    """Answers while the service does. Needs no key."""
+    return {"status": "ok"}
+
+
+@router.get("/v1/about", tags=["service"], dependencies=ANY_KEY)
+async def about(request: Request, service: CurrentService) -> dict[str, Any]:
+    """Who the key is and what it may; the model; the limits."""
+    key, model, options = request.state.key, service.model, service.options
+    size = model.preprocessing
+    return {
+        "name": key.name, "roles": list(key.roles), "version": crossreid.__version__,
+        "model": {
+            "fingerprint": model.fingerprint, "method": model.method, "dimension": model.dimension,
+            "height": size.height, "width": size.width, "runtime": model.runtime, "precision": model.precision,
+        },
+        "attention": service.explainer is not None, "retention_days": options.retain_days,
+        "limits": {
+            "images": options.max_images, "bytes": options.max_bytes, "pixels": options.max_pixels,
+            "k": options.max_k, "formats": list(FORMATS),
+        },
+    }  # fmt: skip
+
+
+@router.get("/v1/stats", tags=["gallery"], dependencies=needs("search"))
+async def stats(service: CurrentService) -> dict[str, Any]:
+    """What the gallery holds."""
+    found = await service.in_thread(service.gallery.stats)
+    return {name: getattr(found, name) for name in found.__dataclass_fields__}
+
+
+@router.get(
+    "/metrics", tags=["service"], dependencies=ANY_KEY, response_class=Response,
+    responses={200: {"content": {"text/plain": {}}}},
+)  # fmt: skip
+async def metrics(service: CurrentService) -> Response:
+    """For Prometheus."""
+    text = await service.in_thread(service.metrics.text)
+    return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")

@@ -1,0 +1,72 @@
+"""The two searches: by images that are sent, and by entries that the gallery has."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import numpy as np
+from fastapi import Depends, Form, Request
+
+from crossreid.galleries.entries import Matches, modality_of, stacked
+from crossreid.service.batched_queries import best
+from crossreid.service.forms import Files, FormModality, checked_ids, filter_fields
+from crossreid.service.refusals import Refusal
+from crossreid.service.routes.dependencies import CurrentService, needs, router_of_refusals
+from crossreid.service.schemas import FilterIn, Match, QueryOut, Result, SearchIds, entry_out
+from crossreid.service.search_service import SearchService
+from crossreid.service.uploads import Uploads
+
+router = router_of_refusals()
+
+
+@router.post("/v1/search/images", tags=["search"], dependencies=needs("search"))
+async def search_images(
+    request: Request,
+    service: CurrentService,
+    images: Files,
+    filter: Annotated[FilterIn, Depends(filter_fields)],
+    modality: FormModality = "visible",
+    k: Annotated[int, Form(ge=1)] = 10,
+) -> Result:
+    """The entries nearest to an image, or to several of one identity (a tracklet), which are averaged."""
+    _refuse_k(k, service)
+    chosen = filter.to_filter()
+    sent = await Uploads.read(service, images)
+    (embedding,) = await service.embed(await sent.inputs(), int(modality_of(modality)), as_set=True)
+    found = await service.search(embedding, k, chosen)
+    service.record(
+        request, "search", sha256=sent.digests, modality=modality, k=k, filter=filter.conditions(),
+        shown=list(found.ids),
+    )  # fmt: skip
+    return await _result(request, service, found, QueryOut(sha256=sent.digests, ids=[]))
+
+
+@router.post("/v1/search/ids", tags=["search"], dependencies=needs("search"))
+async def search_ids(request: Request, service: CurrentService, asked: SearchIds) -> Result:
+    """The entries nearest to one of the gallery, or to several of one identity, which are averaged."""
+    _refuse_k(asked.k, service)
+    ids = checked_ids(list(dict.fromkeys(asked.ids)))
+    chosen = asked.filter.to_filter()
+    embedding = stacked(await service.entries(ids)).mean(axis=0)
+    if not np.linalg.norm(embedding) > 1e-6:
+        raise Refusal(422, "the entries' embeddings cancel out; they are hardly of one identity. Ask with fewer.")
+    without = [] if asked.include_queried else ids
+    found = best(await service.search(embedding, asked.k + len(without), chosen), asked.k, without)
+    service.record(
+        request, "search", ids=ids, k=asked.k, filter=asked.filter.conditions(), shown=list(found.ids)
+    )  # fmt: skip
+    return await _result(request, service, found, QueryOut(sha256=[], ids=ids))
+
+
+def _refuse_k(k: int, service: SearchService) -> None:
+    if k > service.options.max_k:
+        raise Refusal(422, f"k: expected at most {service.options.max_k}, found {k}.")
+
+
+async def _result(request: Request, service: SearchService, found: Matches, query: QueryOut) -> Result:
+    known = await service.in_thread(service.pictures.known, found.entries)
+    matches = [
+        Match(rank=position + 1, score=float(score), entry=entry_out(entry, image))
+        for position, (score, entry, image) in enumerate(zip(found.scores, found.entries, known, strict=True))
+    ]
+    return Result(request=request.state.request, model=service.model.fingerprint, query=query, matches=matches)
