@@ -90,7 +90,7 @@ def work(rank: int, world: int, port: int, place: Path, size: tuple[int, int], c
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     import torch
 
-    from crossreid.data.loading import planned_batches
+    from crossreid.data.evaluation_loading import planned_batches
     from crossreid.inference.bulk import embed_records
     from crossreid.inference.model import open_model
     from crossreid.inference.processes import process_group

@@ -25,8 +25,9 @@ from PIL import Image, ImageFilter
 from rich.console import Console
 from rich.table import Table
 
-from crossreid.data.loading import DataOptions, TrainLoader
+from crossreid.data.data_options import DataOptions
 from crossreid.data.records import INFRARED, VISIBLE, Record
+from crossreid.data.training_loading import TrainLoader
 
 EACH = 8
 

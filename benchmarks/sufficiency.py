@@ -17,7 +17,7 @@ import torch
 from torch.nn import functional as F
 
 from crossreid.analysis.probed_runs import seeds_of, titles_of
-from crossreid.data.loading import evaluation_batches
+from crossreid.data.evaluation_loading import evaluation_batches
 from crossreid.data.records import Modality, labels_of
 from crossreid.losses.distillation import js_divergence, kl_divergence
 from crossreid.runs.run import Run, open_run

@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from crossreid.data.loading import Batch
+from crossreid.data.batch import Batch
 from crossreid.methods import METHODS, OPTIONS, build_method
 from crossreid.methods.method import Method
 from crossreid.methods.view_distillation import ViewDistillation

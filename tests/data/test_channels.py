@@ -32,7 +32,7 @@ def raw_of(images):
 IMAGES = normalised(RAW)
 
 
-def test_exchange_shows_one_channel_thrice_and_leaves_infrared_alone():
+def test_exchange_shows_one_channel_three_times_and_leaves_infrared_alone():
     chosen = set()
     for seed in range(6):
         found = raw_of(ChannelExchange(1.0)(IMAGES, KINDS, np.random.default_rng(seed)))

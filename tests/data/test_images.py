@@ -10,8 +10,8 @@ import pytest
 from PIL import Image, ImageFile
 
 from crossreid.data import images
+from crossreid.data.evaluation_loading import planned_batches
 from crossreid.data.images import CannotBeRead, ImageTooLarge, NotAnImage, load_image
-from crossreid.data.loading import planned_batches
 from crossreid.data.records import DataError, Modality, Record
 
 COLOURS = np.zeros((24, 16, 3), dtype=np.uint8)

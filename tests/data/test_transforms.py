@@ -7,7 +7,7 @@ from PIL import Image
 
 from crossreid.data.pseudo_infrared import pseudo_infrared
 from crossreid.data.records import Modality
-from crossreid.data.transforms import MEAN, STD, EvalTransform, TrainTransform, erased, jittered
+from crossreid.data.transforms import MEAN, STD, EvalTransform, TrainTransform, erased, grey_version, jittered
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (40, 24, 3), dtype=np.uint8)
 
@@ -94,3 +94,38 @@ def test_pseudo_infrared_hides_hue_and_keeps_structure():
         assert result[:, :15].mean() > result[:, 15:].mean() + 50
     different = {pseudo_infrared(IMAGE, np.random.default_rng(seed)).tobytes() for seed in range(20)}
     assert len(different) == 20
+
+
+# Of ImageNet (Russakovsky et al., 2015), in the order red, green, blue.
+IMAGENET_MEAN, IMAGENET_STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+
+
+def normalised_batch(pixels):
+    return torch.tensor((pixels / 255 - IMAGENET_MEAN) / IMAGENET_STD, dtype=torch.float32).permute(0, 3, 1, 2)
+
+
+def pixels_of(batch):
+    return (batch.permute(0, 2, 3, 1).numpy() * IMAGENET_STD + IMAGENET_MEAN) * 255
+
+
+def random_pixels(*shape):
+    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+
+
+def test_grey_is_pillows_to_half_a_level():
+    pixels = random_pixels(3, 16, 8, 3)
+    found = pixels_of(grey_version(normalised_batch(pixels)))
+    expected = np.stack([np.asarray(Image.fromarray(image).convert("L").convert("RGB")) for image in pixels])
+    assert np.abs(found - expected).max() < 0.51
+
+
+def test_what_is_grey_already_stays():
+    grey = normalised_batch(np.repeat(random_pixels(2, 8, 8, 1), 3, axis=3))
+    torch.testing.assert_close(grey_version(grey), grey, atol=1e-5, rtol=0)
+
+
+def test_reduced_precision_stays_reduced():
+    images = normalised_batch(random_pixels(1, 4, 4, 3))
+    found = grey_version(images.to(torch.bfloat16))
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.float(), grey_version(images), atol=0.05, rtol=0.05)

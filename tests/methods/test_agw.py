@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from crossreid.data.loading import Batch
+from crossreid.data.batch import Batch
 from crossreid.losses.metric import weighted_triplet_loss
 from crossreid.methods.agw import AGW, AGWOptions
 from crossreid.models.attention import NonLocal

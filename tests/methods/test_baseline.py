@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from crossreid.data.loading import Batch
+from crossreid.data.batch import Batch
 from crossreid.methods import build_method
 from crossreid.methods.baseline import Baseline, BaselineOptions
 from few_steps import losses_of_steps

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from crossreid.data.loading import Batch
+from crossreid.data.batch import Batch
 from crossreid.losses import alignment
 from crossreid.losses.metric import triplet_loss
 from crossreid.methods.implicit_knowledge import ImplicitKnowledge, ImplicitKnowledgeOptions

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from crossreid.data.loading import Batch
+from crossreid.data.batch import Batch
 from crossreid.methods import METHODS, OPTIONS, build_method
 from crossreid.methods.three_branch import ThreeBranch, ThreeBranchOptions
 

@@ -10,7 +10,7 @@ from test_three_branch import as_two_processes, batch_of
 from test_three_branch import method_of as three_branch_method
 from torch import nn
 
-from crossreid.data.loading import Batch
+from crossreid.data.batch import Batch
 from crossreid.methods import METHODS, build_method
 from crossreid.methods.variational_distillation import (
     SETTINGS,

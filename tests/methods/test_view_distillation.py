@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 from test_three_branch import method_of as three_branch
 
-from crossreid.data.loading import Batch
+from crossreid.data.batch import Batch
 from crossreid.methods import build_method, network_options
 from crossreid.methods.baseline import Baseline, BaselineOptions
 from crossreid.methods.view_distillation import ViewDistillation, ViewDistillationOptions, start_from

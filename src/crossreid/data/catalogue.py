@@ -1,37 +1,113 @@
-"""The catalogue of data sets: a name, what reads it, and where its layout is described."""
+"""The catalogue of data sets: each is registered beside its reader, and found here by name.
+
+A data set of one's own is a function that reads a copy of it into a `Split`, and the decorator:
+
+    @register_dataset("zoo", title="The zoo", protocol="cross-camera")
+    def read(root: Path, *, validation: int = 0) -> Split: ...
+
+`crossreid check zoo ROOT`, `data.name: zoo` in a recipe and everything after work once its module is an entry point of
+the group `crossreid.datasets`, or named by `--plugin` or CROSSREID_PLUGINS.
+"""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
-from crossreid.data.readers import atrw, duke_video, llcm, manifest, mars, regdb, sysu_mm01, veri_776
 from crossreid.data.records import DataError, Split
+from crossreid.errors import CrossreidError
+from crossreid.registry import PluginError, Registry
+
+Reader = TypeVar("Reader", bound=Callable[..., Split])
+
+
+class Citation(NamedTuple):
+    """The publication that introduces a data set; `title` is empty where it is not given."""
+
+    authors: str
+    title: str
+    venue: str
+    year: int
+
+    def __str__(self) -> str:
+        title = f' "{self.title}",' if self.title else ""
+        return f"{self.authors},{title} {self.venue} {self.year}"
 
 
 @dataclass(frozen=True, slots=True)
-class Description:
-    """A data set: `parse(root, **options)` reads a copy of it; `page` anchors in docs/datasets.md."""
+class DataSet:
+    """What is known of a data set.
 
-    title: str
+    Attributes:
+        parse: reads a copy: `parse(root, **options)`.
+        title: its name in print.
+        protocol: the name of the protocol that it is scored by (`crossreid.evaluation.protocols.PROTOCOLS`); an option of
+            the reader may choose another.
+        official: counts of a complete copy, by the names that `checking.counted` gives them.
+        licence: the terms of use, and from whom it is to be had.
+        citation: the publication to cite.
+        page: where the layout is described, a page and its heading or an address.
+        variants: options of the reader; `check` reads the copy once with each of them.
+        list_problems: what is wrong with the lists of a copy beyond what its reader needs: a line a problem, of a root and
+            whether the copy is held against the official set.
+    """
+
     parse: Callable[..., Split]
-    page: str
+    title: str
+    protocol: str
+    official: Mapping[str, int] = field(default_factory=dict)
+    licence: str = ""
+    citation: Citation | None = None
+    page: str = ""
+    variants: tuple[Mapping[str, object], ...] = ({},)
+    list_problems: Callable[[Path, bool], list[str]] | None = None
+
+    @property
+    def owner(self) -> Callable[..., Split]:
+        """Whose module the registry names where two want the same name."""
+        return self.parse
 
 
-DATASETS: dict[str, Description] = {
-    "sysu-mm01": Description("SYSU-MM01", sysu_mm01.parse, "sysu-mm01"),
-    "regdb": Description("RegDB", regdb.parse, "regdb"),
-    "llcm": Description("LLCM", llcm.parse, "llcm"),
-    "mars": Description("MARS", mars.parse, "mars"),
-    "duke-video": Description("DukeMTMC-VideoReID", duke_video.parse, "duke-video"),
-    "veri-776": Description("VeRi-776", veri_776.parse, "veri-776"),
-    "atrw": Description("ATRW", atrw.parse, "atrw"),
-    "manifest": Description("manifest", manifest.parse, "manifest"),
-}
+DATASETS: Registry[DataSet] = Registry(
+    "data set",
+    "crossreid.datasets",
+    tuple(
+        f"crossreid.data.readers.{reader}"
+        for reader in ("sysu_mm01", "regdb", "llcm", "mars", "duke_video", "veri_776", "atrw", "manifest")
+    ),
+)
+
+
+def register_dataset(
+    name: str,
+    *,
+    title: str,
+    protocol: str,
+    official: Mapping[str, int] | None = None,
+    licence: str = "",
+    citation: Citation | None = None,
+    page: str = "",
+    variants: tuple[Mapping[str, object], ...] = ({},),
+    list_problems: Callable[[Path, bool], list[str]] | None = None,
+) -> Callable[[Reader], Reader]:
+    """Register the decorated reader as the data set `name`; the rest as in `DataSet`.
+
+    The reader takes the root of a copy and keyword options, returns a `Split`, and raises `DataError` for what is wrong.
+
+    Raises:
+        PluginError: another module has registered that name.
+    """
+
+    def register(parse: Reader) -> Reader:
+        known = DataSet(parse, title, protocol, official or {}, licence, citation, page, variants, list_problems)
+        DATASETS.add(name, known)
+        return parse
+
+    return register
 
 
 def load(name: str, root: Path, **options: Any) -> Split:
@@ -41,23 +117,29 @@ def load(name: str, root: Path, **options: Any) -> Split:
         DataError: an unknown name or option, a missing root, or what the reader finds wrong.
     """
     parse = describe(name).parse
-    known = [key for key in inspect.signature(parse).parameters if key != "root"]
+    _, *known = inspect.signature(parse).parameters
     for option in options:
         if option not in known:
-            raise DataError(f"{name}: option {option!r} is unknown.{_guess(option, known)} Known: {', '.join(known)}.")
+            near = get_close_matches(option, known, n=1, cutoff=0.4)
+            guess = f" Did you mean {near[0]!r}?" if near else ""
+            raise DataError(f"{name}: option {option!r} is unknown.{guess} Known: {', '.join(known)}.")
+    return parse(existing(name, root), **options)
+
+
+def describe(name: str) -> DataSet:
+    """What is known of the data set `name`, or `DataError` with the nearest name."""
+    try:
+        return DATASETS.find(name)
+    except PluginError:
+        raise
+    except CrossreidError as error:
+        raise DataError(str(error)) from None
+
+
+def existing(name: str, root: Path) -> Path:
+    """The root of a copy of the data set `name`, or `DataError` where there is none."""
     root = Path(root)
     if not root.exists():
-        raise DataError(f"{name}: root {root} not found. Give the folder of your copy (docs/datasets.md#{name}).")
-    return parse(root, **options)
-
-
-def describe(name: str) -> Description:
-    """The catalogue's entry, or `DataError` with the nearest name."""
-    if name not in DATASETS:
-        raise DataError(f"data set {name!r} is unknown.{_guess(name, list(DATASETS))} Known: {', '.join(DATASETS)}.")
-    return DATASETS[name]
-
-
-def _guess(name: str, known: list[str]) -> str:
-    near = get_close_matches(name, known, n=1, cutoff=0.4)
-    return f" Did you mean {near[0]!r}?" if near else ""
+        page = describe(name).page
+        raise DataError(f"{name}: root {root} not found. Give the folder of your copy{f' ({page})' if page else ''}.")
+    return root

@@ -16,9 +16,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from crossreid.data.grey import grey_version
 from crossreid.data.records import Modality
-from crossreid.data.transforms import MEAN, STD
+from crossreid.data.transforms import MEAN, STD, grey_version
 from crossreid.options import Options
 
 
@@ -29,7 +28,7 @@ class BatchTransform(Protocol):
 
 class ChannelOptions(Options):
     exchange: float = Field(
-        0.0, ge=0, le=1, description="Probability that a visible image shows one of its channels thrice."
+        0.0, ge=0, le=1, description="Probability that a visible image shows one of its channels three times."
     )
     grey: float = Field(0.0, ge=0, le=1, description="Probability that a visible image turns grey.")
     erasing: float = Field(
@@ -77,8 +76,8 @@ class ChannelErasing:
         for axis, (size, length) in enumerate(zip(sizes, (height, width), strict=True), start=2):
             size = size.astype(np.int64)
             first = np.floor(generator.random(count) * (length - size + 1)).astype(np.int64)
-            place = np.arange(length)
-            within = (place >= first[:, None]) & (place < (first + size)[:, None])
+            position = np.arange(length)
+            within = (position >= first[:, None]) & (position < (first + size)[:, None])
             shape = (count, 1, length, 1) if axis == 2 else (count, 1, 1, length)
             inside = inside & torch.from_numpy(within).to(images.device).view(shape)
         values = torch.from_numpy(generator.random((count, 3, 1, 1), dtype=np.float32)).to(images)

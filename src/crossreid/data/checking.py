@@ -11,67 +11,13 @@ from joblib import Parallel, delayed
 from PIL import ExifTags, Image
 from rich.table import Table
 
-from crossreid.data.catalogue import describe, load
+from crossreid.data.catalogue import describe, existing, load
 from crossreid.data.images import check_box, load_image
-from crossreid.data.readers import llcm
 from crossreid.data.records import DataError, Modality, Record, Split
 from crossreid.data.tracklets import tracklet_name
 
 SMALLEST, LARGEST = 16, 10_000
 _SHOWN = 20
-
-# Counts of the official sets (METHODS and the lists themselves): what a complete copy holds.
-OFFICIAL: dict[str, dict[str, int]] = {
-    "sysu-mm01": {
-        "train identities": 296,
-        "validation identities": 99,
-        "test identities": 96,
-        "test infrared images": 3803,
-    },
-    "regdb": {
-        "train identities": 206,
-        "test identities": 206,
-        "train visible images": 2060,
-        "train infrared images": 2060,
-        "test visible images": 2060,
-        "test infrared images": 2060,
-    },
-    "llcm": {
-        "train identities": 713,
-        "test identities": 351,
-        "train visible images": 16_946,
-        "train infrared images": 13_975,
-        "test visible images": 8_680,
-        "test infrared images": 7_166,
-    },
-    "mars": {
-        "train identities": 625,
-        "train images": 509_914,
-        "train tracklets": 8_298,
-        "gallery images": 681_089,
-        "gallery tracklets": 12_180,
-        "query tracklets": 1_980,
-    },
-    "duke-video": {
-        "train identities": 702,
-        "train tracklets": 2_196,
-        "query tracklets": 702,
-        "gallery tracklets": 2_636,
-    },
-    "veri-776": {
-        "train identities": 576,
-        "test identities": 200,
-        "train images": 37_778,
-        "query images": 1_678,
-        "gallery images": 11_579,
-    },
-    "atrw": {
-        "train identities": 107,
-        "test identities": 75,
-        "train images": 1_887,
-        "test images": 1_764,
-    },
-}
 
 
 @dataclass(frozen=True)
@@ -113,30 +59,26 @@ def check(
 
     Args:
         deep: decode every image, in `workers` processes, and compare contents: one file under two identities is a problem.
-        expect: `official` counts, or `any`; by default `any` for manifests and synthetic worlds (they have factors.csv).
+        expect: `official` counts, or `any`; by default `any` for synthetic worlds (they have factors.csv) and where no official
+            counts are known.
         progress: called with (done, total) as images are looked at.
         options: of the data set's reader, as in a recipe's `data.options`.
 
     Raises:
         DataError: an unknown name, or no such root.
     """
-    describe(name)
-    root = Path(root)
-    if not root.exists():
-        raise DataError(f"{name}: root {root} not found. Give the folder of your copy (docs/datasets.md#{name}).")
+    known, root = describe(name), existing(name, root)
     if expect not in (None, "official", "any"):
         raise DataError(f"--expect {expect!r}: expected official or any.")
     synthetic = (root / "factors.csv").is_file()
-    against = expect or ("any" if synthetic or name not in OFFICIAL else "official")
+    against = expect or ("any" if synthetic or not known.official else "official")
     notes = ["a synthetic world: counts are its own"] if synthetic and against == "any" else []
     try:
-        given = dict(options or {})
-        trials = [{**given, "trial": trial} for trial in range(1, 11)] if name == "regdb" else [given]
-        splits = [load(name, root, **trial) for trial in trials]
+        splits = [load(name, root, **{**(options or {}), **variant}) for variant in known.variants]
     except DataError as error:
         return CheckReport(name, (), (str(error),), tuple(notes))
     counts = counted(splits[0])
-    wanted = OFFICIAL.get(name, {}) if against == "official" else {}
+    wanted = known.official if against == "official" else {}
     rows = [(what, f"{wanted[what]:,}" if what in wanted else "", f"{found:,}") for what, found in counts.items()]
     problems = [
         f"{what}: expected {wanted[what]:,}, found {found:,}. The copy is incomplete or not the official one."
@@ -145,7 +87,8 @@ def check(
     ]
     for split in splits:
         problems += overlaps(split)
-    problems += list_problems(name, root, against)
+    if known.list_problems is not None:
+        problems += limited(known.list_problems(root, against == "official"))
     records = sorted({record for s in splits for record in (*s.train, *s.validation, *s.test)}, key=lambda r: r.path)
     if progress is not None:
         progress(0, len(records))
@@ -156,7 +99,7 @@ def check(
     rows.append(
         ("images decoded" if deep else "image headers read", f"{len(records):,}", f"{len(records) - len(faults):,}")
     )
-    notes += unlisted(name, root, records)
+    notes += unlisted(root, records)
     return CheckReport(name, tuple(rows), tuple(problems), tuple(notes))
 
 
@@ -205,23 +148,6 @@ def overlaps(split: Split) -> list[str]:
     return lines
 
 
-def list_problems(name: str, root: Path, against: str) -> list[str]:
-    """What a data set's own lists must agree with, beyond what its reader needs."""
-    if name == "llcm":
-        try:
-            listed = [record for kind in llcm.KINDS for record in llcm.read_list(root, f"test_{kind}.txt", kind)]
-        except DataError as error:
-            return [str(error)]
-        found = {record.path.name for kind in llcm.KINDS for record in llcm.test_images(root, kind)}
-        missing = [record.path.name for record in listed if record.path.name not in found]
-        return limited([f"listed in idx/test_*.txt but not in test_vis/ or test_nir/: {image}" for image in missing])
-    if name == "sysu-mm01" and not (root / "exp" / "rand_perm_cam.mat").is_file() and against == "official":
-        return [
-            "exp/rand_perm_cam.mat not found: the official gallery cannot be drawn. Copy it from the data set's owners."
-        ]
-    return []
-
-
 def looked_at(
     records: Sequence[Record], *, deep: bool, workers: int | None, progress: Callable[..., object] | None
 ) -> tuple[list[str], list[tuple[str, Record]]]:
@@ -259,10 +185,8 @@ def twins(digests: Sequence[tuple[str, Record]]) -> list[str]:
     return lines
 
 
-def unlisted(name: str, root: Path, records: Sequence[Record]) -> list[str]:
-    """A note on image files that nothing refers to."""
-    if name == "manifest" and root.is_file():
-        return []
+def unlisted(root: Path, records: Sequence[Record]) -> list[str]:
+    """A note on image files that nothing refers to, where the root is a folder."""
     known = {record.path for record in records}
     kinds = {".jpg", ".jpeg", ".png", ".bmp"}
     extra = [path for path in root.rglob("*") if path.suffix.lower() in kinds and path not in known]

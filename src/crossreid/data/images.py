@@ -165,9 +165,9 @@ def _refuse_costly(file: BinaryIO, name: str) -> None:
 
     Before Pillow sees it, which reads all that precedes the pixels when it opens a file.
     """
-    place = file.tell()
+    position = file.tell()
     content = file.read()
-    file.seek(place)
+    file.seek(position)
     if content.startswith(_PNG):
         if _chunks(content, MAX_CHUNKS + 1) > MAX_CHUNKS:
             raise ImageTooLarge(f"{name} has more than {MAX_CHUNKS:,} chunks; write it again as an ordinary PNG.")
@@ -189,20 +189,20 @@ def _segments(content: bytes) -> Iterator[int]:
     What lies between them is passed over as decoders do it, and so are a scan's pixels, in which 0xFF is followed by 0 or a
     restart.
     """
-    place = len(_JPEG)
-    while (found := _MARKER.search(content, place)) is not None:
-        kind, place = content[found.end() - 1], found.end()
+    position = len(_JPEG)
+    while (found := _MARKER.search(content, position)) is not None:
+        kind, position = content[found.end() - 1], found.end()
         if kind == 0xD9:  # end of image
             return
         yield kind
-        place += int.from_bytes(content[place : place + 2], "big")
+        position += int.from_bytes(content[position : position + 2], "big")
 
 
 def _chunks(content: bytes, most: int) -> int:
     """Chunks of a PNG, counted up to `most`."""
-    place, count = len(_PNG), 0
-    while place + 8 <= len(content) and count < most:
-        place += 12 + struct.unpack_from(">I", content, place)[0]
+    position, count = len(_PNG), 0
+    while position + 8 <= len(content) and count < most:
+        position += 12 + struct.unpack_from(">I", content, position)[0]
         count += 1
     return count
 

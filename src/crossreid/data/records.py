@@ -1,4 +1,4 @@
-"""The one currency of this floor: what an image is of, and how a data set is divided."""
+"""Records: what an image is of, and how a data set is divided. Readers return them; loaders and protocols take them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Record:
     `identity` is the data set's own name for who or what is seen; `camera` is 0 where cameras are unknown.
     `pseudo_infrared` marks a visible photograph that is to be turned into an infrared-like one when it is read;
     its `modality` is then INFRARED. `tracklet` names the film that the image is of, among those of its identity and
-    camera; `frame` is its place in that camera's time, -1 where unknown; `attributes` are what the data set says of the
+    camera; `frame` is its position in that camera's time, -1 where unknown; `attributes` are what the data set says of the
     identity beyond its name, as pairs (colour, red). `box` (left, top, right, bottom, pixels) is the part of the picture
     that is the image; without it, the whole. `time` is when it was taken, seconds since 1970 UTC, None where unknown.
     """

@@ -76,27 +76,27 @@ def tracklets_of(records: Iterable[Record]) -> list[Tracklet]:
 
 
 def one_of_each_chunk(length: int, count: int, generator: np.random.Generator | None = None) -> np.ndarray:
-    """Places `(count,)`, ascending, one in each of `count` equal chunks of 0 ... length - 1.
+    """Positions `(count,)`, ascending, one in each of `count` equal chunks of 0 ... length - 1.
 
-    With a generator any place of its chunk, else the middle one. Of fewer places than chunks, each is taken about
+    With a generator any position of its chunk, else the middle one. Of fewer positions than chunks, each is taken about
     equally often.
     """
     _refuse_nothing(length, count)
     edges = np.arange(count + 1) * length / count
     if length < count or generator is None:
         return ((edges[:-1] + edges[1:]) / 2).astype(np.int64)
-    # Whole places belong to the chunk that they begin in, so that chunks are as equal as whole numbers allow.
+    # Whole positions belong to the chunk that they begin in, so that chunks are as equal as whole numbers allow.
     whole = np.ceil(edges - 1e-9).astype(np.int64)
     return whole[:-1] + (generator.random(count) * np.diff(whole)).astype(np.int64)
 
 
 def spread_over(length: int, count: int) -> np.ndarray:
-    """Places of at most `count` images of a tracklet for testing: all of a short one, else one of each equal chunk."""
+    """Positions of at most `count` images of a tracklet for testing: all of a short one, else one of each equal chunk."""
     return np.arange(length) if length <= count else one_of_each_chunk(length, count)
 
 
 def at_random(length: int, count: int, generator: np.random.Generator) -> np.ndarray:
-    """`count` of the places 0 ... length - 1 in random order."""
+    """`count` of the positions 0 ... length - 1 in random order."""
     _refuse_nothing(length, count)
     rounds = [generator.permutation(length) for _ in range(-(-count // length))]
     rounds[-1] = rounds[-1][: count - length * (len(rounds) - 1)]

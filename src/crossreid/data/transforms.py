@@ -1,4 +1,7 @@
-"""From a decoded image to network input; each transform is a pure function of the image and a generator."""
+"""From a decoded image to network input; each transform is a pure function of the image and a generator.
+
+What is done to whole batches on the device is in `channels`, but for `grey_version`, which evaluation needs too.
+"""
 
 from __future__ import annotations
 
@@ -89,6 +92,15 @@ def normalised(image: np.ndarray) -> Tensor:
     channels *= _SCALE
     channels -= _SHIFT
     return torch.from_numpy(channels)
+
+
+def grey_version(images: Tensor) -> Tensor:
+    """`(B, 3, H, W)` normalised by MEAN and STD to its luma in all three channels, normalised the same way."""
+    mean = torch.tensor(MEAN, device=images.device, dtype=images.dtype).view(1, 3, 1, 1)
+    std = torch.tensor(STD, device=images.device, dtype=images.dtype).view(1, 3, 1, 1)
+    luma = torch.tensor(LUMA, device=images.device, dtype=images.dtype).view(1, 3, 1, 1)
+    grey = ((images * std + mean) * luma).sum(1, keepdim=True)
+    return (grey - mean) / std
 
 
 def jittered(image: np.ndarray, scales: np.ndarray, *, saturation: bool) -> np.ndarray:

@@ -12,8 +12,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from crossreid.data.evaluation_loading import evaluation_batches, readable_batches
 from crossreid.data.images import load_image
-from crossreid.data.loading import evaluation_batches, readable_batches
 from crossreid.data.records import DataError, Record
 from crossreid.data.transforms import EvalTransform, Interpolation
 from crossreid.errors import CrossreidError

@@ -29,7 +29,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 import crossreid
-from crossreid.data.loading import planned_batches
+from crossreid.data.evaluation_loading import planned_batches
 from crossreid.data.records import DataError, Record
 from crossreid.errors import CrossreidError
 from crossreid.files import write_durably
@@ -396,9 +396,9 @@ def _embed_chunks(
     kept: list[int] = []
     bad: list[tuple[int, str]] = []
     for (number, places), batch in zip(batches, loaded, strict=True):
-        if len(batch.places):
+        if len(batch.positions):
             rows.append(model.embed(batch.images, batch.modalities).numpy())
-            kept += batch.places.tolist()
+            kept += batch.positions.tolist()
         bad += batch.bad
         if places[-1] == chunks[number][-1]:
             embeddings = np.concatenate(rows) if rows else np.empty((0, plan["dimension"]), np.float32)

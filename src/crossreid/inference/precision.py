@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from statistics import median
 
-from crossreid.data.loading import planned_batches
+from crossreid.data.evaluation_loading import planned_batches
 from crossreid.data.records import Record
 from crossreid.inference.model import Precision, SearchModel
 from crossreid.training.bf16 import bf16_is_broken
@@ -34,7 +34,7 @@ def faster_precision(model: SearchModel, records: Sequence[Record], *, batch: in
             interpolation=seen.interpolation, skip=True,
         )
     )  # fmt: skip
-    if not len(first.places):
+    if not len(first.positions):
         return "float32", "none of the first images can be read"
     seconds: dict[Precision, list[float]] = {"float32": [], "bf16": []}
     rows = {}
@@ -53,4 +53,4 @@ def faster_precision(model: SearchModel, records: Sequence[Record], *, batch: in
     cosine = float((rows["float32"] * rows["bf16"]).sum(1).min())
     chosen: Precision = "bf16" if gain >= WORTH_IT and cosine >= ALIKE else "float32"
     model.with_precision(chosen)
-    return chosen, f"bf16 is {gain:.1f} times as fast on {len(first.places)} images, cosine at least {cosine:.4f}"
+    return chosen, f"bf16 is {gain:.1f} times as fast on {len(first.positions)} images, cosine at least {cosine:.4f}"

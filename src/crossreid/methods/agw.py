@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from crossreid.data.loading import Batch
+from crossreid.data.batch import Batch
 from crossreid.errors import CrossreidError
 from crossreid.losses.metric import weighted_triplet_loss
 from crossreid.methods.method import Encoding, Method

@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from crossreid.data.loading import Batch
+from crossreid.data.batch import Batch
 from crossreid.losses.metric import triplet_loss
 from crossreid.methods.method import Method
 from crossreid.models.backbones import Backbone, BackboneOptions

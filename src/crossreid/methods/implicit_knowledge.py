@@ -25,7 +25,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 from torch.nn import functional as F
 
-from crossreid.data.loading import Batch
+from crossreid.data.batch import Batch
 from crossreid.errors import CrossreidError
 from crossreid.losses.alignment import (
     centre_reduction,

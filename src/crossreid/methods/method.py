@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from crossreid.data.loading import Batch
+from crossreid.data.batch import Batch
 from crossreid.errors import CrossreidError
 from crossreid.models.backbones import Backbone
 from crossreid.models.two_stream import TwoStream

@@ -23,9 +23,9 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from crossreid.data.grey import grey_version
-from crossreid.data.loading import Batch
+from crossreid.data.batch import Batch
 from crossreid.data.records import Modality
+from crossreid.data.transforms import grey_version
 from crossreid.errors import CrossreidError
 from crossreid.losses.distillation import cross_modal_pairs, mutual_learning, sinkhorn_distance
 from crossreid.losses.metric import modality_aware_ranking_loss

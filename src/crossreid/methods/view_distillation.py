@@ -21,7 +21,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from crossreid.data.loading import Batch
+from crossreid.data.batch import Batch
 from crossreid.errors import CrossreidError
 from crossreid.losses.distillation import distance_preservation, distilled_knowledge
 from crossreid.losses.metric import triplet_loss

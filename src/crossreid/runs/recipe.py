@@ -15,7 +15,7 @@ from typing import Any, Union, get_args, get_origin
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from crossreid.data.loading import DataOptions
+from crossreid.data.data_options import DataOptions
 from crossreid.errors import CrossreidError
 from crossreid.evaluation.embedding import EvaluationOptions
 from crossreid.methods import MethodOptions, network_options

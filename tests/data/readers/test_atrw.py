@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from crossreid.data.catalogue import load
-from crossreid.data.checking import OFFICIAL, check, counted
+from crossreid.data.catalogue import describe, load
+from crossreid.data.checking import check, counted
 from crossreid.data.images import load_image
 from crossreid.data.readers import atrw
 from crossreid.data.records import DataError, Record
@@ -149,7 +149,8 @@ def test_a_box_is_cut_out_of_the_upright_picture(tmp_path):
 def test_official_lists():
     split = atrw.parse(LISTS)
     found = counted(split)
-    assert {what: found[what] for what in OFFICIAL["atrw"]} == OFFICIAL["atrw"]
+    official = describe("atrw").official
+    assert {what: found[what] for what in official} == official
     assert {f"{record.path.name}" for record in split.query} == {
         name for name in (LISTS / "reid_list_test.csv").read_text().split() if name != "filepaths"
     }

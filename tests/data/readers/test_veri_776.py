@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from crossreid.data.catalogue import load
-from crossreid.data.checking import OFFICIAL, check, counted
+from crossreid.data.catalogue import describe, load
+from crossreid.data.checking import check, counted
 from crossreid.data.readers import veri_776
 from crossreid.data.records import DataError
 from crossreid.data.synthetic import synthesise
@@ -135,7 +135,8 @@ def test_official_lists(tmp_path):
         (tmp_path / f"name_{part}.txt").symlink_to(LISTS / f"original_veri_{part}_list.txt")
     split = veri_776.parse(tmp_path)
     found = counted(split)
-    assert {what: found[what] for what in OFFICIAL["veri-776"]} == OFFICIAL["veri-776"]
+    official = describe("veri-776").official
+    assert {what: found[what] for what in official} == official
     assert {record.path.name for record in split.query} < {record.path.name for record in split.gallery}
     assert identities(split.train).isdisjoint(identities(split.gallery))
     assert {record.camera for record in (*split.train, *split.gallery)} == set(range(1, 21))

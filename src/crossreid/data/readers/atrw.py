@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from crossreid.data.catalogue import Citation, register_dataset
 from crossreid.data.readers.holdout import hold_out
 from crossreid.data.records import DataError, Record, Split, in_order
 
@@ -19,6 +20,25 @@ GROUND_TRUTHS = ("plain", "wild")
 _HINT = "Expected the layout in docs/datasets.md#atrw; run `crossreid check atrw ROOT`."
 
 
+@register_dataset(
+    "atrw",
+    title="ATRW",
+    protocol="atrw-plain",
+    official={
+        "train identities": 107,
+        "test identities": 75,
+        "train images": 1_887,
+        "test images": 1_764,
+    },
+    licence="from the challenge on computer vision for wildlife conservation (CVWC 2019), under its terms",
+    citation=Citation(
+        "Li et al.",
+        "ATRW: A Benchmark for Amur Tiger Re-identification in the Wild",
+        "ACM Multimedia",
+        2020,
+    ),
+    page="docs/datasets.md#atrw",
+)
 def parse(root: Path, *, validation: int = 0, ground_truth: str = "plain") -> Split:
     """The official division: 107 entities (flanks of tigers) to train, 75 to test; every test image asks and answers.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from crossreid.data.catalogue import Citation, register_dataset
 from crossreid.data.readers.holdout import hold_out
 from crossreid.data.records import DataError, Record, Split, in_order
 
@@ -14,6 +15,20 @@ _IMAGES = {".jpg", ".jpeg", ".png"}
 _HINT = "Expected the layout in docs/datasets.md#duke-video; run `crossreid check duke-video ROOT`."
 
 
+@register_dataset(
+    "duke-video",
+    title="DukeMTMC-VideoReID",
+    protocol="duke-video",
+    official={
+        "train identities": 702,
+        "train tracklets": 2_196,
+        "query tracklets": 702,
+        "gallery tracklets": 2_636,
+    },
+    licence="withdrawn by the owners of the recordings; for copies that are held lawfully",
+    citation=Citation("Wu et al.", "Exploit the Unknown Gradually", "CVPR", 2018),
+    page="docs/datasets.md#duke-video",
+)
 def parse(root: Path, *, validation: int = 0) -> Split:
     """The official division, by folders: 702 identities to train, 702 that query, a gallery of these and 408 others.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from crossreid.data.catalogue import Citation, register_dataset
 from crossreid.data.readers.holdout import hold_out
 from crossreid.data.records import DataError, Modality, Record, Split, in_order
 
@@ -13,6 +14,39 @@ _CAMERA = re.compile(r"_c(\d+)_")
 _HINT = "Expected the layout in docs/datasets.md#llcm; run `crossreid check llcm ROOT`."
 
 
+def missing_test_images(root: Path, official: bool) -> list[str]:
+    """Test images that the lists name; the reader takes what is in the folders."""
+    try:
+        listed = [record for kind in KINDS for record in read_list(root, f"test_{kind}.txt", kind)]
+    except DataError as error:
+        return [str(error)]
+    found = {record.path.name for kind in KINDS for record in test_images(root, kind)}
+    missing = [record.path.name for record in listed if record.path.name not in found]
+    return [f"listed in idx/test_*.txt but not in test_vis/ or test_nir/: {image}" for image in missing]
+
+
+@register_dataset(
+    "llcm",
+    title="LLCM",
+    protocol="llcm",
+    official={
+        "train identities": 713,
+        "test identities": 351,
+        "train visible images": 16_946,
+        "train infrared images": 13_975,
+        "test visible images": 8_680,
+        "test infrared images": 7_166,
+    },
+    licence="for research, by an agreement with the authors at Xiamen University",
+    citation=Citation(
+        "Zhang and Wang",
+        "Diverse Embedding Expansion Network and Low-Light Cross-Modality Benchmark",
+        "CVPR",
+        2023,
+    ),
+    page="docs/datasets.md#llcm",
+    list_problems=missing_test_images,
+)
 def parse(root: Path, *, validation: int = 0) -> Split:
     """The official division: 713 identities to train (lists), 351 to test (folders `test_vis/`, `test_nir/`).
 

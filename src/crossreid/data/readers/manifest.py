@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from crossreid.data.catalogue import register_dataset
 from crossreid.data.records import DataError, Modality, Record, Split, in_order, iso_seconds, labels_of
 
 SPLITS = {
@@ -37,6 +38,13 @@ _MODALITIES = {"visible": Modality.VISIBLE, "rgb": Modality.VISIBLE, "vis": Moda
                "ir": Modality.INFRARED, "nir": Modality.INFRARED, "thermal": Modality.INFRARED}  # fmt: skip
 
 
+@register_dataset(
+    "manifest",
+    title="manifest",
+    protocol="cross-modal",  # or cross-camera, by the option `leave_out`
+    licence="your own images, under your own terms",
+    page="docs/datasets.md#manifest",
+)
 def parse(
     root: Path,
     *,
@@ -139,10 +147,10 @@ def read_rows(path: Path, *, anonymous: bool = False) -> list[tuple[Record, str]
         if split and split not in SPLITS:
             raise DataError(f"{where}: split is {split!r}, expected one of {', '.join(SPLITS)}.")
         image = path.parent / values["path"]
-        place = real(image.parent), image.name
-        if place in seen:
-            raise DataError(f"{where}: {values['path']} is listed in line {seen[place]} already.")
-        seen[place] = line
+        file = real(image.parent), image.name
+        if file in seen:
+            raise DataError(f"{where}: {values['path']} is listed in line {seen[file]} already.")
+        seen[file] = line
         record = Record(
             image, values["identity"], _camera(values["camera"], where), _MODALITIES[modality], values["tracklet"] or None,
             time=_seconds(values["time"], where),
@@ -246,8 +254,8 @@ def asking(records: Sequence[Record]) -> list[tuple[Record, bool]]:
     result = []
     for group in groups.values():
         cameras = list(dict.fromkeys(record.camera for record in group))
-        for place, record in enumerate(group):
-            turn = cameras.index(record.camera) if len(cameras) > 1 else place
+        for position, record in enumerate(group):
+            turn = cameras.index(record.camera) if len(cameras) > 1 else position
             result.append((record, turn % 2 == 0))
     return result
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from scipy.io import loadmat
 
+from crossreid.data.catalogue import Citation, register_dataset
 from crossreid.data.readers.holdout import hold_out
 from crossreid.data.records import DataError, Record, Split, in_order
 
@@ -14,6 +15,22 @@ JUNK, DISTRACTOR = -1, 0
 _HINT = "Expected the layout in docs/datasets.md#mars; run `crossreid check mars ROOT`."
 
 
+@register_dataset(
+    "mars",
+    title="MARS",
+    protocol="mars",
+    official={
+        "train identities": 625,
+        "train images": 509_914,
+        "train tracklets": 8_298,
+        "gallery images": 681_089,
+        "gallery tracklets": 12_180,
+        "query tracklets": 1_980,
+    },
+    licence="asked for from the authors, under their terms",
+    citation=Citation("Zheng et al.", "MARS: A Video Benchmark for Large-Scale Person Re-Identification", "ECCV", 2016),
+    page="docs/datasets.md#mars",
+)
 def parse(root: Path, *, validation: int = 0) -> Split:
     """The official division: 8,298 tracklets of 625 identities to train; 12,180 to test, of which 1,980 query.
 
@@ -62,11 +79,13 @@ def tracks(root: Path, part: str) -> list[list[Record]]:
             raise DataError(f"{where}: camera is {camera}, expected 1 or more. {_HINT}")
         frames = []
         of_identity = folder / names[first - 1][:4]  # joined once a tracklet: there are a million frames
-        for place in range(first - 1, last):
-            name = names[place]
+        for position in range(first - 1, last):
+            name = names[position]
             if _identity(name) != identity:
-                raise DataError(f"{where} is of identity {identity}, but image {place + 1} is {name}. {_HINT}")
-            frames.append(Record(of_identity / name, str(identity), camera, tracklet=f"{part}-{number}", frame=place))
+                raise DataError(f"{where} is of identity {identity}, but image {position + 1} is {name}. {_HINT}")
+            frames.append(
+                Record(of_identity / name, str(identity), camera, tracklet=f"{part}-{number}", frame=position)
+            )
         found.append(frames)
     return found
 

@@ -4,13 +4,32 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from crossreid.data.catalogue import Citation, register_dataset
 from crossreid.data.readers.holdout import hold_out
 from crossreid.data.records import DataError, Modality, Record, Split, in_order
 
+TRIALS = range(1, 11)
 KINDS = {"visible": (1, Modality.VISIBLE), "thermal": (2, Modality.INFRARED)}
 _HINT = "Expected the layout in docs/datasets.md#regdb; run `crossreid check regdb ROOT`."
 
 
+@register_dataset(
+    "regdb",
+    title="RegDB",
+    protocol="regdb",
+    official={
+        "train identities": 206,
+        "test identities": 206,
+        "train visible images": 2060,
+        "train infrared images": 2060,
+        "test visible images": 2060,
+        "test infrared images": 2060,
+    },
+    licence="for research, by an agreement with the Dongguk Image and Signal Processing lab",
+    citation=Citation("Nguyen et al.", "", "Sensors", 2017),
+    page="docs/datasets.md#regdb",
+    variants=tuple({"trial": trial} for trial in TRIALS),
+)
 def parse(root: Path, *, trial: int = 1, validation: int = 0) -> Split:
     """One of the 10 trials: half of the identities to train, half to test.
 
@@ -23,7 +42,7 @@ def parse(root: Path, *, trial: int = 1, validation: int = 0) -> Split:
     Raises:
         DataError: no such trial, a missing list, or a line that is no `path label`.
     """
-    if trial not in range(1, 11):
+    if trial not in TRIALS:
         raise DataError(f"RegDB: trial is {trial!r}, expected a number from 1 to 10.")
     root = Path(root)
     halves = {

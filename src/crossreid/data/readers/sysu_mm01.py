@@ -7,6 +7,7 @@ from typing import Literal
 
 from scipy.io import loadmat
 
+from crossreid.data.catalogue import Citation, register_dataset
 from crossreid.data.records import DataError, Modality, Record, Split, in_order
 
 CAMERAS = range(1, 7)
@@ -14,6 +15,30 @@ INFRARED_CAMERAS = (3, 6)
 _HINT = "Expected the layout in docs/datasets.md#sysu-mm01; run `crossreid check sysu-mm01 ROOT`."
 
 
+def missing_permutations(root: Path, official: bool) -> list[str]:
+    """The official gallery is drawn by a list that the reader itself does not need."""
+    if not official or (root / "exp" / "rand_perm_cam.mat").is_file():
+        return []
+    return [
+        "exp/rand_perm_cam.mat not found: the official gallery cannot be drawn. Copy it from the data set's owners."
+    ]
+
+
+@register_dataset(
+    "sysu-mm01",
+    title="SYSU-MM01",
+    protocol="sysu-mm01",
+    official={
+        "train identities": 296,
+        "validation identities": 99,
+        "test identities": 96,
+        "test infrared images": 3803,
+    },
+    licence="for research, by a signed agreement with the authors at Sun Yat-sen University",
+    citation=Citation("Wu et al.", "RGB-Infrared Cross-Modality Person Re-Identification", "ICCV", 2017),
+    page="docs/datasets.md#sysu-mm01",
+    list_problems=missing_permutations,
+)
 def parse(root: Path, *, train_on: Literal["train", "train+val"] = "train") -> Split:
     """The official division: 296 identities to train, 99 to validate, 96 to test.
 

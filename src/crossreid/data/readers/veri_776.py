@@ -6,6 +6,7 @@ import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
+from crossreid.data.catalogue import Citation, register_dataset
 from crossreid.data.readers.holdout import hold_out
 from crossreid.data.records import DataError, Record, Split, in_order
 
@@ -17,6 +18,26 @@ _NAME = re.compile(r"(\d+)_c(\d+)_(\d+)_\d+\.jpg")
 _HINT = "Expected the layout in docs/datasets.md#veri-776; run `crossreid check veri-776 ROOT`."
 
 
+@register_dataset(
+    "veri-776",
+    title="VeRi-776",
+    protocol="veri-776",
+    official={
+        "train identities": 576,
+        "test identities": 200,
+        "train images": 37_778,
+        "query images": 1_678,
+        "gallery images": 11_579,
+    },
+    licence="asked for from the authors at Beijing University of Posts and Telecommunications, under their terms",
+    citation=Citation(
+        "Liu et al.",
+        "A Deep Learning-Based Approach to Progressive Vehicle Re-identification for Urban Surveillance",
+        "ECCV",
+        2016,
+    ),
+    page="docs/datasets.md#veri-776",
+)
 def parse(root: Path, *, validation: int = 0) -> Split:
     """The official division: 576 vehicles to train, 200 to test, of which one image by each camera asks.
 

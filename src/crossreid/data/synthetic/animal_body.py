@@ -7,16 +7,12 @@ Points are (lateral, forward, up) in fractions of the trunk's length, lateral to
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from crossreid.data.synthetic.body import Colour, Point, View, between, limb, scaled
-from crossreid.data.synthetic.render import darker
-
-if TYPE_CHECKING:
-    from crossreid.data.synthetic.animals import Animal, Stripe, Visit
+from crossreid.data.synthetic.animals import Animal, Stripe, Visit
+from crossreid.data.synthetic.canvas import Colour, Point, View, between, darker, limb, scaled
 
 # Sections of trunk and neck: forward, height of the middle, half the height, half the width.
 _TRUNK = np.array([

@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image
 
 from crossreid.data.readers.veri_776 import COLOURS, TYPES
-from crossreid.data.synthetic import animals, vehicles
+from crossreid.data.synthetic import animal_images, animals, vehicle_images, vehicles
 from crossreid.data.synthetic.plan import Layout, Shot, divide
 
 
@@ -18,7 +18,7 @@ def _veri_shots(identities: int, images: int) -> list[Shot]:
     training, shots = {*train, *validate}, []
     for i in (*train, *validate, *test):
         # As in the public set, a vehicle passes some of the cameras only.
-        for camera in (c for c in vehicles.CAMERAS if (c + i) % 4 != 0):
+        for camera in (c for c in vehicle_images.CAMERAS if (c + i) % 4 != 0):
             for k in range(images):
                 name = f"{i:04d}_c{camera:03d}_{800 * i + 60 * camera + 5 * k:08d}_0.jpg"
                 folders = ["image_train"] if i in training else ["image_test", *(["image_query"] if k == 0 else [])]
@@ -52,7 +52,7 @@ def _atrw_shots(identities: int, images: int) -> list[Shot]:
     for i in (*train, *validate, *test):
         # As in the public set, some are seen by one camera only: every third of those to test.
         alone = i in test and test.index(i) % 3 == 2
-        for camera in [1 + i % len(animals.CAMERAS)] if alone else animals.CAMERAS:
+        for camera in [1 + i % len(animal_images.CAMERAS)] if alone else animal_images.CAMERAS:
             for k in range(images * 2 if alone else images):
                 folder = "test" if i in test else "train"
                 shots.append(Shot(i, camera, k, f"{folder}/{len(shots):06d}.jpg", camera))
@@ -83,7 +83,9 @@ def _atrw_lists(root: Path, shots: list[Shot], identities: int, seed: int) -> No
     for number, group in enumerate(_pictures(test), start=1):
         who = [(animals.animal(seed, shot.identity), shot.identity) for shot in group]
         first = group[0]
-        pixels, boxes = animals.wild_image_of(who, seed, first.camera, first.index, (height * 3 // 2, width * 5 // 2))
+        pixels, boxes = animal_images.wild_image_of(
+            who, seed, first.camera, first.index, (height * 3 // 2, width * 5 // 2)
+        )
         Image.fromarray(pixels).save(root / "wild" / f"{number:04d}.jpg", quality=92)
         wild[str(number)] = [
             {"bbox": list(box), "query": query[shot.identity], "eid": shot.identity, "fid": _frame(first)}

@@ -8,10 +8,11 @@ anything of the other.
 from __future__ import annotations
 
 import colorsys
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
+
+from crossreid.data.synthetic.factors import named_factors
 
 HAIR = ("short", "long", "bald", "bun", "curly")
 TOPS = ("t-shirt", "shirt", "jacket", "coat", "vest")
@@ -77,16 +78,6 @@ class Person:
     def factors(self) -> dict[str, str | float]:
         """Every factor by name, prefixed by who sees it; colours as `#rrggbb`."""
         return named_factors(shared=self.shared, visible=self.visible, infrared=self.infrared)
-
-
-def named_factors(**parts: Any) -> dict[str, str | float]:
-    """The fields of dataclasses by name, each prefixed by its part's; colours (tuples) as `#rrggbb`."""
-    named: dict[str, str | float] = {}
-    for prefix, part in parts.items():
-        for item in fields(part):
-            value = getattr(part, item.name)
-            named[f"{prefix}_{item.name}"] = "#{:02x}{:02x}{:02x}".format(*value) if isinstance(value, tuple) else value
-    return named
 
 
 def person(seed: int, identity: int) -> Person:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import ImageDraw
 
-from crossreid.data.synthetic.body import Colour, Point
+from crossreid.data.synthetic.canvas import Colour, Point
 
 FACES = ("front", "rear", "left", "right", "top")
 Place = tuple[float, float]

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from crossreid.data.synthetic.body import Colour, scaled
-from crossreid.data.synthetic.render import darker
+from crossreid.data.synthetic.canvas import Colour, darker, scaled
 from crossreid.data.synthetic.solids import Solid, Stand, facing, wheel
 from crossreid.data.synthetic.vehicle_faces import BLACK, CHROME, PAINTERS, SHAPES, Shape
-
-if TYPE_CHECKING:
-    from crossreid.data.synthetic.vehicles import Form, Paint, Passing
+from crossreid.data.synthetic.vehicles import Form, Paint, Passing
 
 _TYRE = (26, 26, 28)
 

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from crossreid.data.synthetic.body import Colour, scaled
+from crossreid.data.synthetic.canvas import Colour, scaled
 from crossreid.data.synthetic.solids import Facing
-
-if TYPE_CHECKING:
-    from crossreid.data.synthetic.vehicles import Form, Paint
+from crossreid.data.synthetic.vehicles import Form, Paint
 
 BLACK, CHROME = (20, 20, 22), (176, 180, 184)
 _LAMP, _TAIL = (232, 234, 226), (176, 22, 26)

@@ -13,7 +13,7 @@ import numpy as np
 from crossreid.data.records import Modality
 from crossreid.data.synthetic.cameras import CAMERAS, Camera, Nuisance, nuisance
 from crossreid.data.synthetic.people import Person
-from crossreid.data.synthetic.render import render
+from crossreid.data.synthetic.people_images import render
 
 FILMING: dict[int, Camera] = CAMERAS | {
     10 + number: replace(CAMERAS[number], number=10 + number, modality=Modality.VISIBLE, tint=tint)

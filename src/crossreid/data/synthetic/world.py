@@ -15,12 +15,14 @@ from PIL import Image
 
 from crossreid.data.records import DataError
 from crossreid.data.synthetic import (
+    animal_images,
     animals,
     layouts,
     object_layouts,
     people,
-    render,
+    people_images,
     tracklet_layouts,
+    vehicle_images,
     vehicles,
     walks,
 )
@@ -42,10 +44,10 @@ class Subject:
 
 
 SUBJECTS: dict[str, Subject] = {
-    "people": Subject(people.person, render.image_of),
+    "people": Subject(people.person, people_images.image_of),
     "walks": Subject(people.person, walks.frame_of),
-    "vehicles": Subject(vehicles.vehicle, vehicles.image_of),
-    "animals": Subject(animals.animal, animals.image_of),
+    "vehicles": Subject(vehicles.vehicle, vehicle_images.image_of),
+    "animals": Subject(animals.animal, animal_images.image_of),
 }
 LAYOUTS: dict[str, Layout] = {**layouts.LAYOUTS, **tracklet_layouts.LAYOUTS, **object_layouts.LAYOUTS}
 

@@ -9,8 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
-from crossreid.data.loading import DataOptions, TrainLoader
+from crossreid.data.data_options import DataOptions
 from crossreid.data.records import DataError, Modality, Record
+from crossreid.data.training_loading import TrainLoader
 
 LENGTHS = {"s": 5, "t": 2}
 
@@ -50,7 +51,7 @@ def sets_of(records, loader, epochs=3):
     return [row for epoch in range(epochs) for batch in loader(epoch) for row in shown(records, batch)]
 
 
-def test_a_batch_of_sets_tells_of_each_image(films):
+def test_a_batch_of_sets_describes_each_image(films):
     loader = loader_of(films, size=3)
     assert len(loader) == 24 // 4  # an epoch is as many sets as there are tracklets
     for batch in loader(0):
@@ -109,7 +110,7 @@ def test_order_in_a_set_is_random_so_that_its_first_are_a_uniform_draw(films):
 
 
 @pytest.mark.parametrize("source", ["tracklet", "cameras", "identity"])
-def test_batches_depend_on_seed_epoch_and_place_alone(films, source):
+def test_batches_depend_on_seed_epoch_and_position_alone(films, source):
     def epoch(number, first=0, workers=0, seed=0):
         return [b.images for b in loader_of(films, size=3, source=source, workers=workers, seed=seed)(number, first)]
 

@@ -5,28 +5,19 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from crossreid.data.channels import ChannelOptions
-from crossreid.data.loading import DataOptions, TrainLoader, evaluation_batches
-from crossreid.data.records import INFRARED, VISIBLE, DataError, Record
+from crossreid.data.data_options import DataOptions
+from crossreid.data.evaluation_loading import evaluation_batches
+from crossreid.data.records import INFRARED, DataError
+from crossreid.data.training_loading import TrainLoader
 from crossreid.data.transforms import MEAN, STD
-
-IDENTITIES, EACH = 4, 3
+from noise_records import EACH, IDENTITIES, noise_records, refusal_of, spoil
 
 
 @pytest.fixture
 def records(tmp_path):
-    """Four identities, three images of either modality, each image filled with noise of its own."""
-    generator = np.random.default_rng(0)
-    found = []
-    for identity in range(IDENTITIES):
-        for camera, kind in ((1, VISIBLE), (3, INFRARED)):
-            for i in range(EACH):
-                path = tmp_path / f"{identity}_{kind.name.lower()}_{i}.png"
-                Image.fromarray(generator.integers(0, 256, (40, 24, 3), dtype=np.uint8)).save(path)
-                found.append(Record(path, f"id{identity}", camera, kind))
-    return found
+    return noise_records(tmp_path)
 
 
 def options_of(tmp_path, workers=0, **given):
@@ -50,28 +41,11 @@ def epochs_of(loader, count):
     return [batch for epoch in range(count) for batch in loader(epoch)]
 
 
-def refusal_of(load):
-    """What a DataError says; unlike `pytest.raises` it does not keep the error, whose frames hold the workers."""
-    try:
-        load()
-    except DataError as error:
-        return str(error)
-    return "nothing was refused"
-
-
 def assert_same(some, others):
     assert len(some) == len(others)
     for one, other in zip(some, others, strict=True):
         for a, b in zip(one, other, strict=True):
             assert torch.equal(a, b)
-
-
-def spoil(records, *, identity, kind, count):
-    """Make the first images of an identity and modality unreadable; their paths."""
-    chosen = [r for r in records if r.identity == identity and r.modality == kind][:count]
-    for record in chosen:
-        record.path.write_bytes(record.path.read_bytes()[:200])
-    return {str(record.path) for record in chosen}
 
 
 def test_a_batch_is_typed_and_shaped_as_promised(records, tmp_path):
@@ -115,7 +89,7 @@ def test_two_processes_load_what_one_loads(records, tmp_path):
     assert_same(joined, alone)
 
 
-def test_epochs_places_and_seeds_are_augmented_differently(records, tmp_path):
+def test_epochs_positions_and_seeds_are_augmented_differently(records, tmp_path):
     one = [record for record in records if record.path.name.endswith("_0.png")]
     options = options_of(tmp_path)
     seen = [
@@ -166,27 +140,6 @@ def test_an_identity_with_no_readable_image_of_a_modality_stops_even_when_skippi
         epochs_of(loader, 3)
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_evaluation_keeps_the_order_and_is_pillows_resize(records, tmp_path, workers):
-    batches = list(evaluation_batches(records, height=32, width=16, batch=7, workers=workers))
-    assert [len(images) for images, _ in batches] == [7, 7, 7, 3]
-    images, modalities = (torch.cat(parts) for parts in zip(*batches, strict=True))
-    assert modalities.tolist() == [int(record.modality) for record in records]
-    mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
-    for record, image in zip(records, images, strict=True):
-        with Image.open(record.path) as opened:
-            pixels = np.asarray(opened.resize((16, 32), Image.Resampling.BILINEAR)) / 255
-        np.testing.assert_allclose(image.numpy().transpose(1, 2, 0), (pixels - mean) / std, atol=1e-4)
-
-
-@pytest.mark.parametrize("workers", [0, 1])
-def test_a_bad_image_stops_evaluation_by_its_name(records, tmp_path, workers):
-    (path,) = spoil(records, identity="id1", kind=VISIBLE, count=1)
-    told = refusal_of(lambda: list(evaluation_batches(records, height=32, width=16, batch=4, workers=workers)))
-    assert told.startswith(path)
-    assert "Traceback" not in told
-
-
 def test_channels_of_batches_are_drawn_by_seed_epoch_and_step_alone(records, tmp_path):
     def of(workers=0, seed=3, **channels):
         options = options_of(tmp_path, workers)
@@ -198,7 +151,7 @@ def test_channels_of_batches_are_drawn_by_seed_epoch_and_step_alone(records, tmp
         infrared = before.modalities == int(INFRARED)
         assert torch.equal(before.images[infrared], after.images[infrared])
         raw = after.images[~infrared] * torch.tensor(STD)[:, None, None] + torch.tensor(MEAN)[:, None, None]
-        assert float((raw.amax(1) - raw.amin(1)).max()) < 1e-5, "each shows one channel thrice"
+        assert float((raw.amax(1) - raw.amin(1)).max()) < 1e-5, "each shows one channel three times"
     everything = {"exchange": 0.5, "grey": 0.3, "erasing": 0.5}
     whole = epoch_of(of(**everything), 1)
     assert_same(whole, epoch_of(of(2, **everything), 1))

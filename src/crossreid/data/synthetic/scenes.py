@@ -1,56 +1,18 @@
-"""One image of one person by one camera: a scene, a body, then what lens, light and sensor do to them."""
+"""What is behind and before a subject, whoever it is, and what lens, light and sensor make of it."""
 
 from __future__ import annotations
 
 import functools
-import math
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 from crossreid.data.records import Modality
-from crossreid.data.synthetic.body import Colour, View, draw_body
-from crossreid.data.synthetic.cameras import CAMERAS, Camera, Exposure, Nuisance, nuisance
-from crossreid.data.synthetic.people import Person
+from crossreid.data.synthetic.cameras import Camera, Exposure
+from crossreid.data.synthetic.canvas import darker
 
 # Bodies are drawn at twice the size and reduced, which smooths their edges.
 OVER = 2
-_SKIN_INFRARED = 0.82
-
-
-def render(
-    person: Person, camera: Camera, seen: Nuisance, draw: np.random.Generator, size: tuple[int, int]
-) -> np.ndarray:
-    """`(height, width, 3)` uint8. An infrared image is grey, its three channels equal."""
-    height, width = size
-    canvas = backdrop(camera, seen.backdrop, (height * OVER, width * OVER))
-    infrared = camera.modality == Modality.INFRARED
-    body = person.shared.stature * seen.zoom * 0.93 * camera.tilt * height * OVER
-    feet = (0.955 + seen.shift_y) * height * OVER
-    view = View(math.radians(seen.heading), (0.5 + seen.shift_x) * width * OVER, feet, body)
-    shade = ImageDraw.Draw(canvas)
-    ground = darker(canvas, (int(view.x) % canvas.width, canvas.height - 2), 0.6)
-    shade.ellipse((view.x - 0.2 * body, feet - 0.02 * body, view.x + 0.2 * body, feet + 0.03 * body), fill=ground)
-
-    def colour(part: str) -> Colour:
-        if not infrared:
-            return getattr(person.visible, part)
-        level = _SKIN_INFRARED if part == "skin" else getattr(person.infrared, part)
-        return (int(255 * level),) * 3
-
-    draw_body(canvas, person.shared, view, seen.phase, seen.stride, colour)
-    occlude(canvas, seen, camera)
-    return expose(canvas.reduce(OVER), camera, seen, draw)
-
-
-def image_of(
-    person: Person, seed: int, identity: int, number: int, index: int, size: tuple[int, int]
-) -> tuple[np.ndarray, Nuisance]:
-    """Image `index` of a person by camera `number`, and its nuisance factors: a function of these numbers alone."""
-    draw = np.random.default_rng((seed, identity, number, index))
-    camera = CAMERAS[number]
-    seen = nuisance(camera, draw)
-    return render(person, camera, seen, draw, size), seen
 
 
 def backdrop(camera: Camera, where: int, size: tuple[int, int]) -> Image.Image:
@@ -128,12 +90,6 @@ def occlude(canvas: Image.Image, seen: Exposure, camera: Camera) -> None:
         "right": (width * (1 - at), 0, width, height),
     }[seen.occlusion]
     ImageDraw.Draw(canvas).rectangle(box, fill=fill, outline=darker(canvas, spot, 0.5), width=3)
-
-
-def darker(canvas: Image.Image, spot: tuple[int, int], factor: float) -> Colour:
-    """The colour at a spot of an RGB canvas, scaled."""
-    red, green, blue = canvas.getpixel(spot)  # type: ignore[misc]
-    return int(red * factor), int(green * factor), int(blue * factor)
 
 
 @functools.lru_cache(maxsize=8)

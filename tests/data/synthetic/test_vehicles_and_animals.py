@@ -5,14 +5,14 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from crossreid.data.synthetic import animals, contact_sheet, synthesise, vehicles
+from crossreid.data.synthetic import animal_images, contact_sheet, synthesise, vehicle_images, vehicles
 from crossreid.data.synthetic.animals import LEFT, RIGHT, animal
 from crossreid.data.synthetic.solids import FACES, Solid, Stand, facing
 from crossreid.data.synthetic.vehicle_body import SHAPES, draw_vehicle
 from crossreid.data.synthetic.vehicles import vehicle
 
 SIZE = (64, 64)
-KINDS = {"vehicles": (vehicles, vehicle), "animals": (animals, animal)}
+KINDS = {"vehicles": (vehicle_images, vehicle), "animals": (animal_images, animal)}
 
 
 def contents(root):
@@ -21,7 +21,7 @@ def contents(root):
 
 def seen_from(who, heading, size=(96, 96)):
     """A vehicle from one side, alone in the middle of a grey canvas."""
-    _, seen = vehicles.image_of(who, 0, 1, 1, 0, size)
+    _, seen = vehicle_images.image_of(who, 0, 1, 1, 0, size)
     canvas = Image.new("RGB", size, (120, 120, 120))
     placed = dataclasses.replace(seen, heading=heading, elevation=15, zoom=1, shift_x=0, shift_y=0)
     draw_vehicle(canvas, who.form, who.paint, placed)
@@ -129,10 +129,10 @@ def test_each_flank_has_a_pattern_of_its_own():
     assert who.flanks[LEFT] != who.flanks[RIGHT]
     bare = dataclasses.replace(who, flanks={**who.flanks, LEFT: ()})
     flanks = set()
-    for number in animals.CAMERAS:
+    for number in animal_images.CAMERAS:
         for index in range(4):
-            pixels, seen = animals.image_of(who, 0, 1, number, index, SIZE)
-            without, _ = animals.image_of(bare, 0, 1, number, index, SIZE)
+            pixels, seen = animal_images.image_of(who, 0, 1, number, index, SIZE)
+            without, _ = animal_images.image_of(bare, 0, 1, number, index, SIZE)
             assert np.array_equal(pixels, without) == (seen.flank == RIGHT)
             assert min(abs(seen.heading - 90), abs(seen.heading - 270)) <= 45
             flanks.add(seen.flank)
@@ -141,7 +141,7 @@ def test_each_flank_has_a_pattern_of_its_own():
 
 def test_wild_pictures_hold_each_animal_in_its_box():
     sightings = [(animal(0, identity), identity) for identity in (1, 2)]
-    pixels, boxes = animals.wild_image_of(sightings, 0, 2, 0, (96, 200))
+    pixels, boxes = animal_images.wild_image_of(sightings, 0, 2, 0, (96, 200))
     assert pixels.shape == (96, 200, 3)
     assert len(boxes) == 2
     assert boxes[0][2] <= boxes[1][0]

@@ -9,7 +9,7 @@ from crossreid.data.records import DataError
 from crossreid.data.synthetic import contact_sheet, synthesise
 from crossreid.data.synthetic.cameras import CAMERAS
 from crossreid.data.synthetic.people import person
-from crossreid.data.synthetic.render import image_of
+from crossreid.data.synthetic.people_images import image_of
 
 SIZE = (64, 32)
 

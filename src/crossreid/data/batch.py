@@ -1,0 +1,20 @@
+"""A training batch: what a loader gives and a method takes. Light, so that a method need not import the loader."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class Batch(NamedTuple):
+    """A training batch: images `(B, 3, H, W)` float32; labels, modalities, cameras `(B,)` int64.
+
+    Of sets of N images: images `(B, N, 3, H, W)`, modalities and cameras `(B, N)`. The images of a set are in random
+    order, so that its first M are a uniform draw of M.
+    """
+
+    images: Tensor
+    labels: Tensor
+    modalities: Tensor
+    cameras: Tensor

@@ -1,0 +1,46 @@
+"""The `data` section of a recipe: which data set, how its images are read, augmented and put together into batches."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from crossreid.data.channels import ChannelOptions
+from crossreid.data.sampling import SamplerOptions
+from crossreid.data.tracklets import SetOptions
+from crossreid.data.transforms import Interpolation
+from crossreid.options import Options
+
+
+class AugmentOptions(Options):
+    flip: float = Field(0.5, ge=0, le=1, description="Probability of a horizontal flip.")
+    pad: int = Field(10, ge=0, description="Pixels of padding before a random crop; 0 for none.")
+    erasing: float = Field(0.0, ge=0, le=1, description="Probability of erasing a random rectangle.")
+    grey: float = Field(0.0, ge=0, le=1, description="Probability of turning a visible image grey.")
+    jitter: float = Field(0.0, ge=0, le=1, description="Strength of brightness, contrast and saturation jitter.")
+    pseudo_infrared: float = Field(
+        0.0, ge=0, le=1, description="Probability of turning a visible image into pseudo-infrared."
+    )
+    channels: ChannelOptions = Field(ChannelOptions(), description="What is done to the channels of whole batches.")
+
+
+class DataOptions(Options):
+    name: str = Field(
+        description="Data set: sysu-mm01, regdb, llcm, mars, duke-video, veri-776, atrw, manifest, or one of a plugin."
+    )
+    root: Path = Field(description="Folder of the data set, relative to where the command runs.")
+    options: dict[str, Any] = Field({}, description="Options of that data set's reader (docs/datasets.md).")
+    height: int = Field(256, ge=16, le=2048, description="Height of network input, pixels.")
+    width: int = Field(128, ge=16, le=2048, description="Width of network input, pixels.")
+    interpolation: Interpolation = Field("bilinear", description="How images are resized, antialiased either way.")
+    workers: int = Field(4, ge=0, le=256, description="Loader processes; 0 loads in the training process.")
+    on_bad_image: Literal["stop", "skip"] = Field(
+        "stop",
+        description="`skip` replaces an unreadable training image by another of its tracklet or identity, leaves an "
+        "unreadable frame out of a test tracklet, and counts both.",
+    )
+    augment: AugmentOptions = Field(AugmentOptions(), description="What is done to training images.")
+    sampler: SamplerOptions = Field(SamplerOptions(), description="How batches are composed.")
+    sets: SetOptions = Field(SetOptions(), description="Sets of images as training samples.")

@@ -1,0 +1,122 @@
+"""From records to batches for testing and embedding: each image as it is, in the order that is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from crossreid.data.images import load_image
+from crossreid.data.loader_processes import leave_signals, raising
+from crossreid.data.records import DataError, Record
+from crossreid.data.transforms import EvalTransform, Interpolation
+
+
+class _TestImages(Dataset):
+    def __init__(
+        self, records: Sequence[Record], height: int, width: int, skip: bool, interpolation: Interpolation
+    ) -> None:
+        self.records, self.size, self.skip = tuple(records), (height, width), skip
+        self.transform = EvalTransform(height, width, interpolation)
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int, int] | DataError | _Unreadable:
+        record = self.records[index]
+        try:
+            return self.transform(load_image(record, at_least=self.size)), int(record.modality), index
+        except DataError as error:
+            return _Unreadable(index, str(error)) if self.skip else error
+
+
+class _Unreadable(NamedTuple):
+    position: int
+    reason: str
+
+
+class EvaluationBatch(NamedTuple):
+    """Images `(B, 3, H, W)`, their modalities and positions among the records `(B,)`.
+
+    `bad` are (position, reason) of those that cannot be read.
+    """
+
+    images: Tensor
+    modalities: Tensor
+    positions: Tensor
+    bad: list[tuple[int, str]]
+
+
+def _collate(samples: list[Any]) -> EvaluationBatch | DataError:
+    for sample in samples:
+        if isinstance(sample, DataError):
+            return sample
+    bad = [(sample.position, sample.reason) for sample in samples if isinstance(sample, _Unreadable)]
+    kept = [sample for sample in samples if not isinstance(sample, _Unreadable)]
+    if not kept:
+        return EvaluationBatch(torch.empty(0), torch.empty(0, dtype=torch.long), torch.empty(0, dtype=torch.long), bad)
+    images, modalities, positions = zip(*kept, strict=True)
+    return EvaluationBatch(torch.stack(images), torch.tensor(modalities), torch.tensor(positions), bad)
+
+
+def evaluation_batches(
+    records: Sequence[Record],
+    *,
+    height: int,
+    width: int,
+    batch: int = 64,
+    workers: int = 0,
+    interpolation: Interpolation = "bilinear",
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches (images `(B, 3, H, W)`, modalities `(B,)`) of the records in their order; a bad image stops it, named."""
+    loaded = readable_batches(
+        records, height=height, width=width, batch=batch, workers=workers, interpolation=interpolation, skip=False
+    )
+    return ((images, modalities) for images, modalities, _ in loaded)
+
+
+def readable_batches(
+    records: Sequence[Record],
+    *,
+    height: int,
+    width: int,
+    batch: int = 64,
+    workers: int = 0,
+    interpolation: Interpolation = "bilinear",
+    skip: bool = True,
+) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    """Batches (images, modalities, positions among the records), with `skip` without those that cannot be read."""
+    plan = [range(first, min(first + batch, len(records))) for first in range(0, len(records), batch)]
+    loaded = planned_batches(
+        records, plan, height=height, width=width, workers=workers, interpolation=interpolation, skip=skip
+    )
+    return ((batch.images, batch.modalities, batch.positions) for batch in loaded)
+
+
+def planned_batches(
+    records: Sequence[Record],
+    plan: Sequence[Sequence[int]],
+    *,
+    height: int,
+    width: int,
+    workers: int = 0,
+    interpolation: Interpolation = "bilinear",
+    skip: bool = False,
+) -> Iterator[EvaluationBatch]:
+    """The batches of positions among the records that `plan` lists, in its order, all by the same workers.
+
+    With `skip` an image that cannot be read is left out of its batch and listed in `bad`; else it raises `DataError`, which names it.
+    """
+    loader: DataLoader = DataLoader(
+        _TestImages(records, height, width, skip, interpolation),
+        batch_sampler=[list(positions) for positions in plan],
+        num_workers=workers,
+        collate_fn=_collate,
+        worker_init_fn=leave_signals,
+        pin_memory=torch.cuda.is_available(),
+        generator=torch.Generator(),
+    )
+    return raising(loader)

@@ -1,0 +1,203 @@
+"""From records to training batches, with several workers, the same for any number of them.
+
+What is done to the sample at a position of an epoch depends on (seed, epoch, position) alone, so neither the number of
+workers nor a restart in the middle of an epoch changes a batch.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from crossreid.data.batch import Batch
+from crossreid.data.channels import channel_transforms
+from crossreid.data.data_options import DataOptions
+from crossreid.data.images import load_image
+from crossreid.data.loader_processes import leave_signals, raising
+from crossreid.data.records import DataError, Modality, Record, labels_of
+from crossreid.data.sampling import IdentitySampler
+from crossreid.data.tracklets import (
+    across_cameras,
+    at_random,
+    one_of_each_chunk,
+    tracklet_name,
+    tracklets_of,
+)
+from crossreid.data.transforms import TrainTransform
+
+
+class TrainLoader:
+    """Batches of an epoch, by (epoch, first step); `bad_images` collects the files that were skipped."""
+
+    def __init__(
+        self, records: Sequence[Record], options: DataOptions, *, seed: int, rank: int = 0, world: int = 1
+    ) -> None:
+        images = _TrainImages(records, options, seed)
+        self.sampler = IdentitySampler(images.items, options.sampler, seed=seed, rank=rank, world=world)
+        self.classes = len(labels_of(records))
+        self.bad_images: set[str] = set()
+        self._plan = _Plan()
+        share = options.sampler.identities * options.sampler.images // world
+        self._first_position = rank * share
+        self._loader: DataLoader = DataLoader(
+            images,
+            batch_sampler=self._plan,
+            num_workers=options.workers,
+            persistent_workers=options.workers > 0,
+            collate_fn=_collate,
+            worker_init_fn=leave_signals,
+            pin_memory=torch.cuda.is_available(),
+            generator=torch.Generator(),  # of its own: loading must not advance the one that training draws from
+        )
+        self._share, self._world = share, world
+        self._seed, self._rank = seed, rank
+        self._channels = channel_transforms(options.augment.channels)
+
+    def __len__(self) -> int:
+        return self.sampler.steps
+
+    def __call__(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
+        """This process's batches of `epoch`, from step `first_step` on."""
+        plan = []
+        for step, indices in enumerate(self.sampler.epoch(epoch)):
+            first = step * self._share * self._world + self._first_position
+            plan.append([(epoch, first + i, int(index)) for i, index in enumerate(indices)])
+        self._plan.batches = plan[first_step:]
+        for step, (batch, bad) in enumerate(raising(self._loader), start=first_step):
+            for path in bad:
+                if path not in self.bad_images:
+                    self.bad_images.add(path)
+                    warnings.warn(f"skipped unreadable image: {path}", stacklevel=2)
+            yield self._with_channels(batch, epoch, step)
+
+    def _with_channels(self, batch: Batch, epoch: int, step: int) -> Batch:
+        """The batch after what is done to its channels, by a draw of (seed, epoch, step, rank) alone."""
+        if not self._channels.transforms:
+            return batch
+        generator = np.random.default_rng((self._seed, epoch, step, self._rank, 1))
+        flat = batch.images.flatten(0, -4)
+        images = self._channels(flat, batch.modalities.flatten(), generator)
+        return batch._replace(images=images.view_as(batch.images))
+
+
+class _Plan:
+    """The batch sampler of the loader: what `batches` holds when an epoch starts."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[tuple[int, int, int]]] = []
+
+    def __iter__(self) -> Iterator[list[tuple[int, int, int]]]:
+        return iter(self.batches)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+
+class _TrainImages(Dataset):
+    """Training samples by (epoch, position, item). An item is an image, or the tracklet that a set is drawn for."""
+
+    def __init__(self, records: Sequence[Record], options: DataOptions, seed: int) -> None:
+        self.records, self.seed, self.sets = tuple(records), seed, options.sets
+        self.mixed = options.sampler.balance == "none"
+        self.skip = options.on_bad_image == "skip"
+        self.size = (options.height, options.width)
+        augmented = options.augment.model_dump(exclude={"channels"})
+        self.transform = TrainTransform(options.height, options.width, interpolation=options.interpolation, **augmented)
+        self.labels = labels_of(records)
+        self.items, self.members = self.records, [np.array([index]) for index in range(len(self.records))]
+        if self.sets.size > 1:
+            positions = {record: index for index, record in enumerate(self.records)}
+            tracklets = tracklets_of(self.records)
+            self.items = tuple(tracklet.frames[0] for tracklet in tracklets)
+            self.members = [np.array([positions[frame] for frame in tracklet.frames]) for tracklet in tracklets]
+        self.alike: dict[tuple[str, int], list[int]] = defaultdict(list)
+        for index, record in enumerate(self.records):
+            self.alike[record.identity, int(record.modality)].append(index)
+
+    def __getitem__(self, key: tuple[int, int, int]) -> _Sample | DataError:
+        epoch, position, item = key
+        # From 1 on: a trailing 0 would give the generator that the sampler planned the epoch with.
+        generator = np.random.default_rng((self.seed, epoch, position + 1))
+        images, seen, bad = [], [], []
+        try:
+            for index in self._drawn(item, generator):
+                image, record, unreadable = self._readable(int(index))
+                images.append(self.transform(image, generator, record.modality))
+                seen.append(record)
+                bad += unreadable
+        except DataError as error:
+            return error
+        modalities = torch.tensor([int(record.modality) for record in seen])
+        cameras = torch.tensor([record.camera for record in seen])
+        label = self.labels[self.items[item].identity]
+        if self.sets.size == 1:
+            return _Sample(images[0], label, modalities[0], cameras[0], bad)
+        return _Sample(torch.stack(images), label, modalities, cameras, bad)
+
+    def _drawn(self, item: int, generator: np.random.Generator) -> np.ndarray:
+        """The records of one sample, of a set in random order."""
+        count, members = self.sets.size, self.members[item]
+        if count == 1:
+            return members
+        if self.sets.source == "tracklet":
+            if self.sets.draw == "random":
+                return members[at_random(len(members), count, generator)]
+            return members[generator.permutation(one_of_each_chunk(len(members), count, generator))]
+        of = self.items[item]
+        kinds = Modality if self.mixed else (of.modality,)
+        group = [index for kind in kinds for index in self.alike.get((of.identity, int(kind)), ())]
+        if self.sets.source == "identity":
+            return np.array(group)[at_random(len(group), count, generator)]
+        cameras: dict[int, list[int]] = defaultdict(list)
+        for index in group:
+            cameras[self.records[index].camera].append(index)
+        return across_cameras([np.array(cameras[camera]) for camera in sorted(cameras)], count, generator)
+
+    def _readable(self, index: int) -> tuple[np.ndarray, Record, list[str]]:
+        """An image, or where it cannot be read and that is allowed, the next of its tracklet, then of its identity."""
+        record = self.records[index]
+        try:
+            return load_image(record, at_least=self.size), record, []
+        except DataError:
+            if not self.skip:
+                raise
+        group = self.alike[record.identity, int(record.modality)]
+        start = group.index(index)
+        others = group[start + 1 :] + group[:start]
+        if record.tracklet is not None:
+            own = tracklet_name(record)
+            others.sort(key=lambda other: tracklet_name(self.records[other]) != own)
+        bad = [str(record.path)]
+        for other in others:
+            try:
+                return load_image(self.records[other], at_least=self.size), self.records[other], bad
+            except DataError:
+                bad.append(str(self.records[other].path))
+        raise DataError(
+            f"identity {record.identity!r}: none of its {len(group)} {record.modality.name.lower()} training images "
+            f"can be read ({bad[0]}, ...). Run `crossreid check DATASET ROOT --deep` and remove what it names."
+        )
+
+
+class _Sample(NamedTuple):
+    images: Tensor
+    label: int
+    modalities: Tensor
+    cameras: Tensor
+    bad: list[str]
+
+
+def _collate(samples: list[Any]) -> tuple[Batch, list[str]] | DataError:
+    for sample in samples:
+        if isinstance(sample, DataError):
+            return sample
+    images, labels, modalities, cameras, bad = zip(*samples, strict=True)
+    batch = Batch(torch.stack(images), torch.tensor(labels), torch.stack(modalities), torch.stack(cameras))
+    return batch, [path for paths in bad for path in paths]
