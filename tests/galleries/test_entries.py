@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crossreid.data.records import INFRARED, DataError
-from crossreid.galleries.entries import Batch, Entry, Filter, prefix_end, unit_rows, utc_seconds
+from crossreid.galleries.entries import Entries, Entry
+from crossreid.galleries.filters import Filter, prefix_end
+from crossreid.galleries.values import unit_rows, utc_seconds
 
 # What UTF-8 holds: all characters but surrogates.
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
@@ -95,19 +97,19 @@ def test_times_are_seconds_in_utc():
 )
 def test_batches_say_what_is_wrong_with_them(change, said):
     with pytest.raises(DataError, match=said):
-        Batch(np.eye(2), **change)
+        Entries(np.eye(2), **change)
 
 
 def test_a_batch_takes_the_times_that_an_entry_does():
     times = [None, -1e15, 1e15, 0]
-    batch = Batch(np.eye(4), times=times)
-    own = Batch.of([Entry(row, time=time) for row, time in zip(np.eye(4), times, strict=True)])
+    batch = Entries(np.eye(4), times=times)
+    own = Entries.of([Entry(row, time=time) for row, time in zip(np.eye(4), times, strict=True)])
     np.testing.assert_array_equal(batch.times, own.times)
-    assert Batch(np.eye(2), times=[1, 2]).times.dtype == np.float64
+    assert Entries(np.eye(2), times=[1, 2]).times.dtype == np.float64
     for time in (np.nextafter(1e15, 2e15), -2e15):
         for refused in (
-            lambda time=time: Batch(np.eye(1), times=[time]),
-            lambda time=time: Batch.of([Entry(np.ones(1), time=time)]),
+            lambda time=time: Entries(np.eye(1), times=[time]),
+            lambda time=time: Entries.of([Entry(np.ones(1), time=time)]),
         ):
             with pytest.raises(ValueError, match="seconds since 1970 UTC, not"):
                 refused()
@@ -118,7 +120,7 @@ def test_entries_become_columns():
         Entry(np.array([3.0, 4.0]), "a", "anna", 2, INFRARED, 5.0, "a.jpg"),
         Entry(np.array([0.0, -2.0])),
     ]
-    batch = Batch.of(entries)
+    batch = Entries.of(entries)
     assert batch.embeddings.tolist() == [[np.float32(0.6), np.float32(0.8)], [0.0, -1.0]]
     assert batch.ids[0] == "a"
     assert len(batch.ids[1]) == 32  # generated
@@ -127,9 +129,9 @@ def test_entries_become_columns():
     assert batch.times[0] == 5.0
     assert math.isnan(batch.times[1])
     with pytest.raises(DataError, match=r"entry 1 .* has 3 dimensions, the first one 2"):
-        Batch.of([entries[0], Entry(np.ones(3), "b")])
+        Entries.of([entries[0], Entry(np.ones(3), "b")])
     with pytest.raises(DataError, match=r"expected an embedding \(D,\) of entry 0"):
-        Batch.of([Entry(None, "b")])
+        Entries.of([Entry(None, "b")])
 
 
 def test_filters_that_nothing_could_meet_are_refused():

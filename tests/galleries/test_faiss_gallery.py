@@ -16,21 +16,18 @@ import numpy as np
 import pytest
 
 from crossreid.galleries import (
-    Batch,
+    Entries,
     Entry,
     Filter,
     GalleryError,
     GalleryLocked,
     IndexOptions,
-    candidates,
-    faiss_gallery,
-    indexes,
-    locking,
     measure_recall,
     open_gallery,
-    table,
+    unfinished_folders,
 )
 from crossreid.galleries.errors import GalleryFault
+from crossreid.galleries.local import candidates, faiss_gallery, index_file, vector_table
 
 MODEL, DIMENSION = "ab" * 32, 16
 
@@ -51,7 +48,7 @@ def place(tmp_path):
 def create(place, count=0, index="exact", **more):
     gallery = open_gallery(place, model=MODEL, dimension=DIMENSION, index=index)
     if count:
-        gallery.add(Batch(vectors(count), ids=names(count), **more))
+        gallery.add(Entries(vectors(count), ids=names(count), **more))
     return gallery
 
 
@@ -67,8 +64,8 @@ def indexes_of(place):
 def test_an_index_and_what_came_after_it_are_searched_together(place, options):
     with create(place, 1200, cameras=np.arange(1200) % 40) as gallery:
         gallery.build_index(options)
-        gallery.add(Batch(vectors(300, seed=1), ids=names(300, 1200), cameras=np.arange(300) % 40))
-        gallery.upsert(Batch(vectors(20, seed=2), ids=names(20)))
+        gallery.add(Entries(vectors(300, seed=1), ids=names(300, 1200), cameras=np.arange(300) % 40))
+        gallery.upsert(Entries(vectors(20, seed=2), ids=names(20)))
         gallery.delete(names(30, 100))
         assert gallery.stats().uncovered == 320
     with open_gallery(place) as gallery:
@@ -112,21 +109,21 @@ def test_a_worse_index_has_less_recall(place):
 
 
 def test_with_ivf_pq_vectors_stay_on_disk(place, monkeypatch):
-    monkeypatch.setattr(table, "CHUNK", 512)
+    monkeypatch.setattr(vector_table, "CHUNK", 512)
     with create(place, 1500) as gallery:
         before = [matches.ids for matches in gallery.search(vectors(10, seed=3), 8)]
         gallery.build_index(IndexOptions("ivf-pq"))
         for _ in range(2):
-            in_memory = [chunk is not None for chunk in gallery._state.view.chunks]
+            in_memory = [chunk is not None for chunk in gallery._state.table.chunks]
             assert in_memory == [False, False, True]  # the last has room for what comes
             assert [matches.ids for matches in gallery.search(vectors(10, seed=3), 8, exact=True)] == before
             gallery.close()
             gallery = open_gallery(place)
         gallery.delete(names(600))
-        gallery.add(Batch(vectors(600), ids=names(600)))
+        gallery.add(Entries(vectors(600), ids=names(600)))
         assert [matches.ids for matches in gallery.search(vectors(10, seed=3), 8, exact=True)] == before
         gallery.build_index(IndexOptions("exact"))
-        assert all(chunk is not None for chunk in gallery._state.view.chunks)
+        assert all(chunk is not None for chunk in gallery._state.table.chunks)
         assert [matches.ids for matches in gallery.search(vectors(10, seed=3), 8)] == before
         assert indexes_of(place) == []
         gallery.close()
@@ -142,7 +139,7 @@ def test_how_an_index_is_searched_changes_without_building_it_again(place):
     with open_gallery(place) as gallery:
         assert gallery.options.ef_search == 200
         assert measure_recall(gallery, count=100).mean > poor
-        gallery.add(Batch(vectors(1, seed=1)))
+        gallery.add(Entries(vectors(1, seed=1)))
         gallery.build_index(IndexOptions("hnsw", m=4, ef_search=100))
         assert indexes_of(place) != before
         assert gallery.stats().uncovered == 0
@@ -242,7 +239,7 @@ def test_equal_scores_are_ordered_by_id_however_many_there_are(place):
     rows = np.repeat(vectors(3), 400, axis=0)
     shuffled = [f"{row:05}" for row in np.random.default_rng(0).permutation(1200)]
     with create(place) as gallery:
-        gallery.add(Batch(rows, ids=shuffled))
+        gallery.add(Entries(rows, ids=shuffled))
         for row, query in enumerate(vectors(3)):
             alike = sorted(shuffled[400 * row : 400 * row + 400])
             for queries in (query[None], np.concatenate([query[None], vectors(30, seed=4)])):
@@ -255,7 +252,7 @@ def test_equal_scores_are_ordered_by_id_however_many_there_are(place):
 def test_readers_see_what_there_was_less_what_is_deleted(place):
     with create(place, 50) as gallery:
         with open_gallery(place, read_only=True) as reader:
-            gallery.add(Batch(vectors(5, seed=1), ids=names(5, 50)))
+            gallery.add(Entries(vectors(5, seed=1), ids=names(5, 50)))
             gallery.delete(names(20))
             assert len(reader.search(vectors(1), 100)[0].ids) == 30
             for call in (
@@ -313,14 +310,14 @@ def test_files_that_are_no_gallery_are_refused_by_name(place, tmp_path):
 def test_a_disk_that_is_full_loses_nothing(place):
     with create(place, 500) as gallery:
         # SQLite's own limit of pages stands for a full disk: the same error, at the same place.
-        writer = gallery._store._writer
+        writer = gallery._store.database._writer
         pages = writer.execute("PRAGMA page_count").fetchone()[0]
         writer.execute(f"PRAGMA max_page_count={pages + 2}")
         with pytest.raises(GalleryError, match=r"could not be written .*full.*nothing of this was kept"):
-            gallery.add(Batch(vectors(4000, seed=1), ids=names(4000, 500)))
+            gallery.add(Entries(vectors(4000, seed=1), ids=names(4000, 500)))
         assert len(gallery) == 500
         writer.execute("PRAGMA max_page_count=100000")
-        gallery.add(Batch(vectors(4000, seed=1), ids=names(4000, 500)))
+        gallery.add(Entries(vectors(4000, seed=1), ids=names(4000, 500)))
     with open_gallery(place) as gallery:
         assert len(gallery) == 4500
 
@@ -339,7 +336,7 @@ def test_options_of_indexes_are_checked(place):
             gallery.build_index()
         why = "IVF-PQ is learned from at least 1000 entries, found 100; use exact or hnsw"
         assert gallery.stats().index == f"exact, as the ivf-pq index is not served: {why}"
-        gallery.add(Batch(vectors(1000, seed=1)))
+        gallery.add(Entries(vectors(1000, seed=1)))
         assert gallery.stats().index == "exact, as the ivf-pq index is not served: not built yet"
         with pytest.raises(ValueError, match="pq_bytes=5: expected a divisor of the dimension 16"):
             gallery.build_index(IndexOptions("ivf-pq", pq_bytes=5))
@@ -406,7 +403,7 @@ def test_an_index_is_built_anew_for_what_was_replaced(place):
     with create(place, 1000) as gallery:
         gallery.build_index(IndexOptions("hnsw"))
         before = indexes_of(place)
-        gallery.upsert(Batch(vectors(30, seed=1), ids=names(30)))  # as many entries as before
+        gallery.upsert(Entries(vectors(30, seed=1), ids=names(30)))  # as many entries as before
     with open_gallery(place) as gallery:
         assert gallery.stats().uncovered == 30
         gallery.build_index(IndexOptions("hnsw", ef_search=99))
@@ -420,7 +417,7 @@ def test_an_index_is_built_anew_for_what_was_replaced(place):
 
 @pytest.mark.parametrize("exact", [False, True])
 def test_what_is_deleted_while_it_is_read_from_disk_is_not_found(place, exact, monkeypatch):
-    monkeypatch.setattr(table, "CHUNK", 512)
+    monkeypatch.setattr(vector_table, "CHUNK", 512)
     asked = vectors(1500)[[3, 400]]
     with create(place, 1500) as gallery:
         gallery.build_index(IndexOptions("ivf-pq", nlist=8, nprobe=8, refine=50))
@@ -439,7 +436,7 @@ def test_what_is_deleted_while_it_is_read_from_disk_is_not_found(place, exact, m
                 assert not set(matches.ids) & set(names(60, 700))
         # And in one process, between what a search sees and what it reads.
         near = [list(matches.ids) for matches in gallery.search(asked, 40, exact=True)]
-        name = "exact" if exact else "approximate"
+        name = "exact_candidates" if exact else "approximate_candidates"
         call = getattr(candidates, name)
 
         def slowly(*arguments):
@@ -494,7 +491,7 @@ def test_a_damaged_database_is_said_to_be_one(place, statement, value):
             gallery.search(vectors(1), 20)
             list(gallery.batches())
             gallery.stats()
-            gallery.add(Batch(vectors(3, seed=1)))
+            gallery.add(Entries(vectors(3, seed=1)))
 
     with pytest.raises(GalleryFault, match=r"gallery.sqlite is damaged \(.*\); restore it from a snapshot"):
         used()
@@ -513,7 +510,7 @@ def test_a_null_where_there_is_none_is_damage(place):
 READ_ONLY = """
 import os, sys, warnings
 import numpy as np
-import crossreid.galleries.recall, crossreid.galleries.faiss_gallery, faiss, sqlite3, tempfile
+import crossreid.galleries.recall, crossreid.galleries.local.faiss_gallery, faiss, sqlite3, tempfile
 from crossreid.galleries import open_gallery, GalleryError
 if os.geteuid() == 0:
     os.setgid(65534); os.setuid(65534)  # whom the folder's permissions hold
@@ -561,8 +558,8 @@ def test_a_medium_that_cannot_be_written(place):
 
 def test_only_what_processes_left_that_are_gone_is_removed(place, tmp_path):
     script = (
-        "import os, sys, signal; from crossreid.galleries import open_gallery, store; "
-        "store.publish = lambda *a: os.kill(os.getpid(), signal.SIGKILL); "
+        "import os, sys, signal; from crossreid.galleries import open_gallery, unfinished_folders; "
+        "unfinished_folders.publish = lambda *a: os.kill(os.getpid(), signal.SIGKILL); "
         "gallery = open_gallery(sys.argv[1], read_only=True); gallery.snapshot(sys.argv[2])"
     )
 
@@ -592,7 +589,7 @@ def test_only_what_processes_left_that_are_gone_is_removed(place, tmp_path):
         assert left(tmp_path) == []
     assert len(open_gallery(tmp_path / "copy", read_only=True)) == 500
     (tmp_path / ".people.mine").mkdir()
-    with locking.unfinished(tmp_path / "other") as writing:
+    with unfinished_folders.unfinished(tmp_path / "other") as writing:
         open_gallery(place).close()
         assert sorted(left(tmp_path)) == sorted([writing, tmp_path / ".people.mine"])
     assert left(tmp_path) == [tmp_path / ".people.mine"]
@@ -624,7 +621,7 @@ def test_files_that_go_while_they_are_counted(place, monkeypatch):
 def test_a_write_that_is_interrupted_leaves_a_build_alone(place, monkeypatch):
     gallery = create(place, 500)
     written, failed = threading.Event(), threading.Event()
-    write, extended = indexes.write, table.extended
+    write, extended = index_file.write, vector_table.extended
 
     def slowly(*arguments):
         about = write(*arguments)
@@ -633,21 +630,21 @@ def test_a_write_that_is_interrupted_leaves_a_build_alone(place, monkeypatch):
         return about
 
     def interrupted(*_):
-        monkeypatch.setattr(table, "extended", extended)
+        monkeypatch.setattr(vector_table, "extended", extended)
         raise KeyboardInterrupt
 
     def add():
         with pytest.raises(KeyboardInterrupt):
-            gallery.add(Batch(vectors(3, seed=1), ids=names(3, 500)))
+            gallery.add(Entries(vectors(3, seed=1), ids=names(3, 500)))
         failed.set()
 
-    monkeypatch.setattr(indexes, "write", slowly)
+    monkeypatch.setattr(index_file, "write", slowly)
     threads = [
         threading.Thread(target=call, daemon=True) for call in (lambda: gallery.build_index(IndexOptions("hnsw")), add)
     ]
     threads[0].start()
     assert written.wait(20)
-    monkeypatch.setattr(table, "extended", interrupted)
+    monkeypatch.setattr(vector_table, "extended", interrupted)
     threads[1].start()
     for thread in threads:
         thread.join(30)
@@ -664,7 +661,7 @@ def test_retention_does_not_read_every_entry(place):
     """A million entries by the minute: the database would be read from end to end, memory is there already."""
     with create(place, 300, times=np.arange(300.0), cameras=np.arange(300) % 3) as gallery:
         asked = []
-        gallery._store._reader.set_trace_callback(asked.append)
+        gallery._store.database._reader.set_trace_callback(asked.append)
         assert gallery.delete(filter=Filter(until=0.0)) == 0
         assert gallery.delete(filter=Filter(added_until=5.0)) == 0
         assert gallery.delete(filter=Filter(until=30.0, cameras=(1,))) == 10
@@ -678,7 +675,7 @@ def test_retention_does_not_read_every_entry(place):
 def test_importing_the_package_imports_neither_faiss_nor_torch():
     script = (
         "import sys, json, crossreid, crossreid.galleries; first = [m in sys.modules for m in ('faiss', 'torch', 'pymilvus')]; "
-        "crossreid.galleries.open_gallery; import crossreid.galleries.faiss_gallery; "
+        "crossreid.galleries.open_gallery; import crossreid.galleries.local.faiss_gallery; "
         "print(json.dumps([first, 'torch' in sys.modules]))"
     )
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True)

@@ -8,7 +8,7 @@ import pytest
 
 from crossreid.data.records import INFRARED, VISIBLE, DataError
 from crossreid.galleries import (
-    Batch,
+    Entries,
     Entry,
     Filter,
     GalleryError,
@@ -139,7 +139,7 @@ def test_what_is_written_is_there_after_opening_again(opened):
     gallery = opened()
     plain = filled(gallery)
     with pytest.raises(GalleryError, match="the id 'e07' and 1 more is in the gallery already; nothing was added"):
-        gallery.add(Batch(vectors(3), ids=["new", "e07", "e00"]))
+        gallery.add(Entries(vectors(3), ids=["new", "e07", "e00"]))
     assert gallery.get(["new"]) == [None]
     gallery.clock = lambda: 400.0
     changed = (vectors(1, seed=5)[0], "changed", 9, INFRARED, 3.5, "elsewhere", 400.0)
@@ -186,7 +186,7 @@ def test_a_gallery_says_when_entries_were_added(opened):
     assert after <= again.added <= time.time()
     assert [entry.added for entry in gallery.search(vectors(1), 1)[0].entries] == [again.added]
     assert {entry.id: entry.added for entry in gallery.sample(5)} == {"a": again.added, "b": first["b"]}
-    batch = Batch(vectors(1, seed=2), ids=["c"])
+    batch = Entries(vectors(1, seed=2), ids=["c"])
     for now in (1.0, 2.0):  # a batch that is added twice is not of the first time
         gallery.clock = lambda now=now: now
         gallery.upsert(batch)
@@ -221,7 +221,7 @@ def test_any_text_is_an_id_an_identity_and_a_source(opened):
 
 def test_models_are_not_mixed(opened):
     gallery = opened()
-    gallery.add(Batch(vectors(2), ids=["a", "b"]), model=MODEL)
+    gallery.add(Entries(vectors(2), ids=["a", "b"]), model=MODEL)
     for call in (gallery.add, gallery.upsert, gallery.search):
         with pytest.raises(ModelMismatch, match=f"{MODEL}.*model other"):
             call(vectors(1) if call == gallery.search else [Entry(vectors(1)[0], "c")], model="other")
@@ -242,7 +242,7 @@ def test_what_cannot_be_done_is_refused_and_changes_nothing(opened):
     with pytest.raises(GalleryError, match="holds no gallery"):
         opened(dimension=None)
     gallery = opened()
-    gallery.add(Batch(vectors(2), ids=["a", "b"]))
+    gallery.add(Entries(vectors(2), ids=["a", "b"]))
     for call, said in (
         (lambda: gallery.add([Entry(np.ones(3), "c")]), "expected 8 dimensions as the gallery has, found 3"),
         (lambda: gallery.add([Entry(np.full(DIMENSION, np.nan), "c")]), "row 0 is NaN"),
@@ -277,26 +277,26 @@ def test_an_index_that_milvus_refuses_leaves_the_one_before(opened, monkeypatch)
     from pymilvus.exceptions import MilvusException
 
     gallery = opened(index="hnsw")
-    gallery.add(Batch(vectors(9), ids=[f"{row}" for row in range(9)]))
-    create = gallery._client.create_index
+    gallery.add(Entries(vectors(9), ids=[f"{row}" for row in range(9)]))
+    create = gallery._connection.client.create_index
 
     def refused(*arguments):
-        monkeypatch.setattr(gallery._client, "create_index", create)
+        monkeypatch.setattr(gallery._connection.client, "create_index", create)
         raise MilvusException(message="no such parameter")
 
     for kind in ("exact", "hnsw"):
-        monkeypatch.setattr(gallery._client, "create_index", refused)
+        monkeypatch.setattr(gallery._connection.client, "create_index", refused)
         with pytest.raises(GalleryError, match="no such parameter"):
             gallery.build_index(IndexOptions(kind, m=9))
         assert gallery.search(vectors(9)[4:5], 1)[0].ids == ("4",)
         assert (gallery.options.kind, gallery.options.m) == ("hnsw", 16)
-        assert gallery._client.describe_index(gallery._entries, "embedding")["index_type"] == "HNSW"
+        assert gallery._connection.client.describe_index(gallery._entries.name, "embedding")["index_type"] == "HNSW"
     assert opened().options.m == 16
 
 
 def test_ids_that_can_be_none_are_refused_wherever_they_are_asked_for(opened):
     gallery = opened()
-    gallery.add(Batch(vectors(2), ids=["a", "b"]))
+    gallery.add(Entries(vectors(2), ids=["a", "b"]))
     assert gallery.known(["b", "c", "a", "b"]) == ["b", "a", "b"]
     for call in (gallery.get, gallery.delete, gallery.known):
         for ids, said in (
@@ -315,7 +315,7 @@ def test_a_filter_that_leaves_few_is_answered_exactly_by_every_index(opened):
     if opened.backend == "milvus":
         pytest.skip("a cluster decides by itself")
     gallery = opened()
-    gallery.add(Batch(vectors(900), ids=[f"{row:03}" for row in range(900)], cameras=np.arange(900) % 2))
+    gallery.add(Entries(vectors(900), ids=[f"{row:03}" for row in range(900)], cameras=np.arange(900) % 2))
     gallery.compact()  # Milvus Lite indexes what it has flushed
     gallery.build_index(IndexOptions("hnsw", m=2, ef_construction=8, ef_search=1))
     asked = vectors(25, seed=1)
@@ -360,7 +360,7 @@ def test_a_milvus_gallery_of_another_format_is_refused(opened):
     if opened.backend == "faiss":
         pytest.skip("its database is in test_faiss_gallery.py")
     gallery = opened()
-    gallery._tell({**gallery._about(), "format": 1})
+    gallery._about.write({**gallery._about.read(), "format": 1})
     with pytest.raises(GalleryError, match=r"has format 1; this version reads 2\. Make it anew"):
         opened()
 
@@ -376,7 +376,7 @@ def test_a_file_has_one_writer(opened):
             open_gallery(opened.where, read_only=read_only, **opened.options)
 
 
-def test_a_place_is_written_in_many_ways(tmp_path, monkeypatch):
+def test_a_location_is_written_in_many_ways(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("folder", "lite.db"):
         with open_gallery(f"{name}/", model=MODEL, dimension=DIMENSION) as gallery:
@@ -426,7 +426,7 @@ def test_a_restoration_that_ends_early_is_not_opened(opened, tmp_path):
     if opened.backend == "faiss":
         pytest.skip("there is nothing then")
     with open_gallery(tmp_path / "source", model=MODEL, dimension=DIMENSION) as source:
-        source.add(Batch(vectors(9), ids=[f"{row}" for row in range(9)]))
+        source.add(Entries(vectors(9), ids=[f"{row}" for row in range(9)]))
         source.snapshot(tmp_path / "copy")
 
     def failing(*_):
@@ -451,7 +451,7 @@ def test_a_milvus_gallery_that_is_damaged_says_so(opened):
     if opened.backend == "milvus-lite":
         pytest.skip("a second client would be refused")
     with open_gallery(opened.where, model=MODEL, dimension=DIMENSION, **opened.options) as other:
-        about = other._about()
+        about = other._about.read()
         for told, said in (
             ({**about, "dimension": "many"}, "is damaged .*many"),
             ({**about, "index": "[]"}, "is damaged .*no options of an index"),
@@ -459,14 +459,14 @@ def test_a_milvus_gallery_that_is_damaged_says_so(opened):
             ({"format": 9}, "has format 9; this version reads 2"),
             ([1], "is damaged"),
         ):
-            other._tell(told)
+            other._about.write(told)
             with pytest.raises(GalleryError, match=said):
                 opened()
 
 
 def test_an_index_is_measured_against_the_truth(opened):
     gallery = opened()
-    gallery.add(Batch(vectors(1500), ids=[f"{row:04}" for row in range(1500)], cameras=np.arange(1500) % 3))
+    gallery.add(Entries(vectors(1500), ids=[f"{row:04}" for row in range(1500)], cameras=np.arange(1500) % 3))
     truth = measure_recall(gallery, count=20)
     assert (truth.mean, truth.worst, truth.queries, truth.k) == (1.0, 1.0, 20, 10)
     gallery.build_index(IndexOptions("hnsw", m=16, ef_construction=80, ef_search=80))
@@ -478,7 +478,7 @@ def test_an_index_is_measured_against_the_truth(opened):
         found = gallery.search(vectors(1500)[:8], 3, filter)
         true = gallery.search(vectors(1500)[:8], 3, filter, exact=True)
         assert np.mean([len(set(a.ids) & set(b.ids)) for a, b in zip(found, true, strict=True)]) > 2.8
-    gallery.add(Batch(vectors(1, seed=9), ids=["new"]))
+    gallery.add(Entries(vectors(1, seed=9), ids=["new"]))
     gallery.delete(["0003"])
     assert gallery.search(vectors(1, seed=9), 1)[0].ids == ("new",)
     assert "0003" not in gallery.search(vectors(1500)[3:4], 50)[0].ids
@@ -513,7 +513,7 @@ def test_threads_may_read_while_the_index_is_built_and_traces_are_removed(opened
     if opened.backend == "milvus":
         pytest.skip("Lite's server, in place of a cluster, has no collection then")
     gallery = opened()
-    gallery.add(Batch(vectors(60), ids=[f"{row:02}" for row in range(60)]))
+    gallery.add(Entries(vectors(60), ids=[f"{row:02}" for row in range(60)]))
     faults, rounds, stop = [], [0, 0], threading.Event()
 
     def read(number):
@@ -548,7 +548,7 @@ def test_threads_may_read_while_the_index_is_built_and_traces_are_removed(opened
 def test_threads_may_search_while_others_write(opened):
     gallery = opened()
     rows = vectors(400)
-    gallery.add(Batch(rows[:40], ids=[f"kept{row}" for row in range(40)], identities=["kept"] * 40))
+    gallery.add(Entries(rows[:40], ids=[f"kept{row}" for row in range(40)], identities=["kept"] * 40))
     faults, stop = [], threading.Event()
 
     def search():
@@ -565,8 +565,8 @@ def test_threads_may_search_while_others_write(opened):
     for thread in threads:
         thread.start()
     for start in range(40, 160, 20):
-        gallery.add(Batch(rows[start : start + 20], ids=[f"new{row}" for row in range(start, start + 20)]))
-        gallery.upsert(Batch(rows[:5], ids=[f"kept{row}" for row in range(5)], identities=["kept"] * 5))
+        gallery.add(Entries(rows[start : start + 20], ids=[f"new{row}" for row in range(start, start + 20)]))
+        gallery.upsert(Entries(rows[:5], ids=[f"kept{row}" for row in range(5)], identities=["kept"] * 5))
         gallery.delete([f"new{row}" for row in range(start, start + 10)])
     if opened.backend != "milvus":  # Lite's server, in place of a cluster, shows nothing for a moment while it flushes
         gallery.compact()

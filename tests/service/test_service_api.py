@@ -12,9 +12,10 @@ import torch
 from PIL import Image
 
 from crossreid.data.images import load_image
-from crossreid.galleries import Filter, open_gallery, open_model
+from crossreid.galleries import Filter, open_gallery
 from crossreid.galleries.errors import GalleryFault
 from crossreid.inference.export import export_onnx
+from crossreid.inference.model import open_model
 from crossreid.service.keys import add_key, remove_key
 from crossreid.service.running import open_for_service
 from served import connected, make_place, served, within

@@ -17,7 +17,8 @@ from test_cli_serve import answered, certificate, free_port  # noqa: F401
 from typer.testing import CliRunner
 
 from crossreid.cli.app import app
-from crossreid.galleries import add_folder, open_gallery, open_model
+from crossreid.galleries import add_folder, open_gallery
+from crossreid.inference.model import open_model
 from crossreid.service.settings import FORMATS, ROLES, Settings
 from forked import Forked, command, text_of
 from served import make_place

@@ -52,7 +52,7 @@ def serve(
     collection: Annotated[str, typer.Option(help="Of a Milvus cluster.")] = "crossreid",
 ) -> None:
     """Serve a gallery to programs and, as a page, to people: docs/service.md."""
-    from crossreid.galleries.opening import CLUSTER
+    from crossreid.galleries.location import CLUSTER
     from crossreid.service.running import Where
     from crossreid.service.running import serve as run_service
     from crossreid.service.settings import make_settings

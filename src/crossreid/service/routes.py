@@ -14,7 +14,9 @@ from fastapi.security import HTTPBearer
 from torch import Tensor
 
 import crossreid
-from crossreid.galleries.entries import Batch, Matches, modality_of, stacked
+from crossreid.galleries.entries import Entries as GalleryEntries
+from crossreid.galleries.entries import Matches, stacked
+from crossreid.galleries.values import modality_of
 from crossreid.service.pictures import KEPT_SIDE, as_jpeg
 from crossreid.service.refusals import Refusal
 from crossreid.service.schemas import (
@@ -264,7 +266,7 @@ def routes(service: Service) -> APIRouter:
         kind = int(modality_of(modality))
         embeddings = await service.embed(tensors, kind, as_set=False)
         count = len(images)
-        batch = Batch(
+        entries = GalleryEntries(
             embeddings, ids=ids, identities=[identity or None] * count, cameras=[camera] * count, modalities=[kind] * count,
             times=None if taken is None else [taken] * count, sources=[source] * count,
         )  # fmt: skip
@@ -272,14 +274,14 @@ def routes(service: Service) -> APIRouter:
         def keep() -> list[str]:
             kept = service.kept
             # First, as an entry without an image is better than one with another's.
-            if kept is not None and (replace or not gallery.known(batch.ids)):
-                kept.delete(batch.ids)
-            added = (gallery.upsert if replace else gallery.add)(batch, model=model.fingerprint)
+            if kept is not None and (replace or not gallery.known(entries.ids)):
+                kept.delete(entries.ids)
+            added = (gallery.upsert if replace else gallery.add)(entries, model=model.fingerprint)
             if kept is not None:
                 kept.put(list(zip(added, copies, strict=False)))
             return added
 
-        service.told(request, "enrol", ids=batch.ids, sha256=digests, identity=identity, replace=replace)
+        service.told(request, "enrol", ids=entries.ids, sha256=digests, identity=identity, replace=replace)
         return Ids(ids=await service.write(keep, deletes=replace))
 
     @router.post("/v1/entries/delete", tags=["gallery"], dependencies=role("admin"))

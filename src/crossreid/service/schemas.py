@@ -10,7 +10,9 @@ from typing import Annotated, Any, Literal
 from fastapi import File, Form, UploadFile
 from pydantic import BaseModel, ConfigDict, Field
 
-from crossreid.galleries.entries import Entry, Filter, Matches, check_texts, utc_seconds
+from crossreid.galleries.entries import Entry, Matches
+from crossreid.galleries.filters import Filter
+from crossreid.galleries.values import check_texts, utc_seconds
 from crossreid.service.refusals import Refusal
 
 ModalityName = Literal["visible", "infrared"]
