@@ -1,4 +1,4 @@
-"""The contract of a gallery, on every backend: in process, a Milvus Lite file, and Milvus by its address."""
+"""The contract of a gallery, on every backend."""
 
 import threading
 import time
@@ -12,57 +12,19 @@ from crossreid.galleries import (
     Entry,
     Filter,
     GalleryError,
-    GalleryLocked,
     IndexOptions,
     ModelMismatch,
     measure_recall,
     open_gallery,
     restore,
 )
+from opened_gallery import DIMENSION, MODEL, vectors
 from plain_gallery import PlainGallery
 
-MODEL, DIMENSION = "5e1f" * 16, 8
 NASTY = [
     'a"b', "a'b", "a\\", 'a\\"', "a%b", "a_b", "axb", "A%B", "ü€😀", "x\ny\t\r", '" or id != "', "' or 1=1 --", "\x01", "[]",
     "a\U0010ffff", "identity", "$meta", "{a}", "%", "null",
 ]  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def address(tmp_path_factory):
-    """A Milvus that is reached over the network, as a cluster is; Milvus Lite behind it."""
-    from milvus_lite.adapter.grpc.server import start_server_in_thread
-
-    server, database, port = start_server_in_thread(str(tmp_path_factory.mktemp("cluster")))
-    yield f"http://127.0.0.1:{port}"
-    server.stop(grace=1)
-    database.close()
-
-
-@pytest.fixture(params=["faiss", "milvus-lite", "milvus"])
-def opened(request, tmp_path):
-    """A function that opens the same gallery each time it is called, and closes what is open at the end."""
-    where, options = tmp_path / "gallery", {}
-    if request.param == "milvus-lite":
-        where = tmp_path / "gallery.db"
-    elif request.param == "milvus":
-        where, options = request.getfixturevalue("address"), {"collection": f"g{abs(hash(tmp_path))}"}
-    galleries = []
-
-    def call(**given):
-        for gallery in galleries:
-            gallery.close()
-        galleries.append(open_gallery(where, **{"model": MODEL, "dimension": DIMENSION, **options, **given}))
-        return galleries[-1]
-
-    call.where, call.options, call.backend = where, options, request.param
-    yield call
-    for gallery in galleries:
-        gallery.close()
-
-
-def vectors(count, seed=0):
-    return np.random.default_rng(seed).standard_normal((count, DIMENSION))
 
 
 def filled(gallery, count=60):
@@ -271,29 +233,6 @@ def test_what_cannot_be_done_is_refused_and_changes_nothing(opened):
             call()
 
 
-def test_an_index_that_milvus_refuses_leaves_the_one_before(opened, monkeypatch):
-    if opened.backend == "faiss":
-        pytest.skip("there it is made before the one before is dropped")
-    from pymilvus.exceptions import MilvusException
-
-    gallery = opened(index="hnsw")
-    gallery.add(Entries(vectors(9), ids=[f"{row}" for row in range(9)]))
-    create = gallery._connection.client.create_index
-
-    def refused(*arguments):
-        monkeypatch.setattr(gallery._connection.client, "create_index", create)
-        raise MilvusException(message="no such parameter")
-
-    for kind in ("exact", "hnsw"):
-        monkeypatch.setattr(gallery._connection.client, "create_index", refused)
-        with pytest.raises(GalleryError, match="no such parameter"):
-            gallery.build_index(IndexOptions(kind, m=9))
-        assert gallery.search(vectors(9)[4:5], 1)[0].ids == ("4",)
-        assert (gallery.options.kind, gallery.options.m) == ("hnsw", 16)
-        assert gallery._connection.client.describe_index(gallery._entries.name, "embedding")["index_type"] == "HNSW"
-    assert opened().options.m == 16
-
-
 def test_ids_that_can_be_none_are_refused_wherever_they_are_asked_for(opened):
     gallery = opened()
     gallery.add(Entries(vectors(2), ids=["a", "b"]))
@@ -338,130 +277,6 @@ def test_an_empty_gallery_finds_nothing(opened):
     assert gallery.stats().entries == len(gallery) == 0
     with pytest.raises(GalleryError, match="too few entries"):
         measure_recall(gallery)
-
-
-def test_galleries_of_one_milvus_leave_each_other_alone(opened):
-    if opened.backend == "faiss":
-        pytest.skip("a folder is one gallery")
-    name = opened.options.get("collection", "crossreid")
-    for number, other in enumerate((f"{name}_entries", f"{name}_entries_1", f"{name}_x")):
-        with open_gallery(opened.where, model=f"m{number}", dimension=3, collection=other) as gallery:
-            gallery.add([Entry(np.ones(3), "a")])
-    opened().add([Entry(np.ones(DIMENSION), "b")])
-    opened().compact()
-    assert [entry.id for entry in opened().get(["b"])] == ["b"]
-    opened().close()
-    for number, other in enumerate((f"{name}_entries", f"{name}_entries_1", f"{name}_x")):
-        with open_gallery(opened.where, model=f"m{number}", collection=other) as gallery:
-            assert len(gallery) == 1
-
-
-def test_a_milvus_gallery_of_another_format_is_refused(opened):
-    if opened.backend == "faiss":
-        pytest.skip("its database is in test_faiss_gallery.py")
-    gallery = opened()
-    gallery._about.write({**gallery._about.read(), "format": 1})
-    with pytest.raises(GalleryError, match=r"has format 1; this version reads 2\. Make it anew"):
-        opened()
-
-
-def test_a_file_has_one_writer(opened):
-    if opened.backend == "milvus":
-        pytest.skip("a cluster has many")
-    opened()
-    lite = opened.backend == "milvus-lite"
-    what = "in one process at a time, for searching too; close it there" if lite else "or open it read-only to search"
-    for read_only in (False, True) if lite else (False,):
-        with pytest.raises(GalleryLocked, match=rf"open for writing by process \d+ on .* since .* UTC\. .*{what}\.$"):
-            open_gallery(opened.where, read_only=read_only, **opened.options)
-
-
-def test_a_location_is_written_in_many_ways(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    for name in ("folder", "lite.db"):
-        with open_gallery(f"{name}/", model=MODEL, dimension=DIMENSION) as gallery:
-            gallery.add([Entry(vectors(1)[0], "a")])
-            assert gallery.backend == ("milvus" if name == "lite.db" else "faiss")
-            with pytest.raises(GalleryError, match=r"copy\.db ends in \.db, which is Milvus Lite's"):
-                gallery.snapshot(tmp_path / "copy.db/")
-            gallery.snapshot(tmp_path / f"{name}-copy")
-        for written in (name, f"./{name}/", f"{tmp_path}/{name}//", tmp_path / name):
-            with open_gallery(written, create=False) as gallery:
-                assert len(gallery) == 1
-        for target in (f"{name}-back/", f"{name}-back.db/"):
-            restore(f"{name}-copy/", target)
-            with open_gallery(target.rstrip("/")) as gallery:
-                assert gallery.backend == ("milvus" if target.endswith(".db/") else "faiss")
-    before = sorted(tmp_path.iterdir())
-    for address, said in (
-        ("http://127.0.0.1:1/x.db", "an address of a cluster .* does not end in .db"),
-        ("tcp://127.0.0.1:1/x.db/", "an address of a cluster .* does not end in .db"),
-        ("ftp://127.0.0.1/x", "expected an address that starts with http://, https://, tcp://"),
-    ):
-        with pytest.raises(GalleryError, match=said):
-            open_gallery(address, model=MODEL, dimension=DIMENSION)
-        with pytest.raises(GalleryError, match=said):
-            restore("folder-copy", address)
-    assert sorted(tmp_path.iterdir()) == before
-
-
-def test_what_milvus_lite_cannot_be_leaves_nothing(tmp_path):
-    own = tmp_path / "own.db"
-    own.mkdir()
-    (own / "letter.txt").write_text("mine")
-    for where, options, said in (
-        (tmp_path / "a.db", {"dimension": 1}, "2 to 32768 dimensions, not of 1"),
-        (tmp_path / "a.db", {"dimension": 8, "index": "ivf-pq"}, "Milvus Lite has no IVF-PQ"),
-        (own, {"dimension": 8}, "is there already and is not Milvus Lite's"),
-        (own, {"create": False}, "holds no gallery"),
-        (own, {"read_only": True}, "holds no gallery"),
-        (tmp_path / "a.db", {"read_only": True}, "holds no gallery"),
-    ):
-        with pytest.raises(GalleryError, match=said):
-            open_gallery(where, model=MODEL, **options)
-        assert list(tmp_path.rglob("*")) == [own, own / "letter.txt"]
-
-
-def test_a_restoration_that_ends_early_is_not_opened(opened, tmp_path):
-    if opened.backend == "faiss":
-        pytest.skip("there is nothing then")
-    with open_gallery(tmp_path / "source", model=MODEL, dimension=DIMENSION) as source:
-        source.add(Entries(vectors(9), ids=[f"{row}" for row in range(9)]))
-        source.snapshot(tmp_path / "copy")
-
-    def failing(*_):
-        raise OSError("gone")
-
-    with pytest.raises(OSError, match="gone"):
-        restore(tmp_path / "copy", opened.where, failing, **opened.options)
-    for options in ({}, {"read_only": True}, {"create": True}):
-        with pytest.raises(GalleryError, match=r"holds a part of a gallery.* restore the snapshot again"):
-            opened(**options)
-    restore(tmp_path / "copy", opened.where, **opened.options)
-    assert len(opened()) == 9
-    with pytest.raises(
-        GalleryError, match="is a gallery already" if opened.backend == "milvus" else "is open for writing"
-    ):
-        restore(tmp_path / "copy", opened.where, **opened.options)
-
-
-def test_a_milvus_gallery_that_is_damaged_says_so(opened):
-    if opened.backend == "faiss":
-        pytest.skip("its database is in test_faiss_gallery.py")
-    if opened.backend == "milvus-lite":
-        pytest.skip("a second client would be refused")
-    with open_gallery(opened.where, model=MODEL, dimension=DIMENSION, **opened.options) as other:
-        about = other._about.read()
-        for told, said in (
-            ({**about, "dimension": "many"}, "is damaged .*many"),
-            ({**about, "index": "[]"}, "is damaged .*no options of an index"),
-            ({name: about[name] for name in about if name != "model"}, "is damaged .*does not say its model"),
-            ({"format": 9}, "has format 9; this version reads 2"),
-            ([1], "is damaged"),
-        ):
-            other._about.write(told)
-            with pytest.raises(GalleryError, match=said):
-                opened()
 
 
 def test_an_index_is_measured_against_the_truth(opened):
