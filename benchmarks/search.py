@@ -89,7 +89,10 @@ def rows_of(found: dict[str, Any], index: str, batch: int) -> list[dict[str, Any
         given = each["given"]
         if name == "gallery":
             given = [[int(text) for text in matches.ids] for matches in given]
-        shares = [len(true & {int(position) for position in positions}) / K for true, positions in zip(truth, given, strict=True)]
+        shares = [
+            len(true & {int(position) for position in positions}) / K
+            for true, positions in zip(truth, given, strict=True)
+        ]
         seconds = np.array(each["seconds"])
         rows.append({
             "index": index if name == "gallery" else "NumPy scan", "beside": index, "batch": batch, "searches": len(seconds),
