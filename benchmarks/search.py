@@ -25,7 +25,7 @@ from typing import Any
 import faiss
 import numpy as np
 
-from crossreid.galleries import Batch, Gallery, IndexOptions, open_gallery
+from crossreid.galleries import Entries, Gallery, IndexOptions, open_gallery
 from crossreid.terminal import advancing, progress_bar
 
 sys.path.append(str(Path(__file__).resolve().parent))  # for machine.py, also where this file is run from elsewhere
@@ -55,7 +55,7 @@ def unit(rows: np.ndarray) -> np.ndarray:
 
 
 def scan(rows: np.ndarray, queries: np.ndarray) -> np.ndarray:
-    """`(Q, 10)` places of the nearest, in no order; one query as a product of a matrix and a vector, which is quicker."""
+    """`(Q, 10)` positions of the nearest, in no order; one query as a product of a matrix and a vector, which is quicker."""
     products = (rows @ queries[0])[None] if len(queries) == 1 else queries @ rows.T
     return np.argpartition(-products, K, axis=1)[:, :K]
 
@@ -83,13 +83,16 @@ def in_turn(queries: np.ndarray, batch: int, calls: dict[str, Callable[[np.ndarr
 
 def rows_of(found: dict[str, Any], index: str, batch: int) -> list[dict[str, Any]]:
     """A row of figures for each call; recall is against the scan."""
-    truth = [{int(place) for place in places} for places in found["scan"]["given"]]
+    truth = [{int(position) for position in positions} for positions in found["scan"]["given"]]
     rows = []
     for name, each in found.items():
         given = each["given"]
         if name == "gallery":
             given = [[int(text) for text in matches.ids] for matches in given]
-        shares = [len(true & {int(place) for place in places}) / K for true, places in zip(truth, given, strict=True)]
+        shares = [
+            len(true & {int(position) for position in positions}) / K
+            for true, positions in zip(truth, given, strict=True)
+        ]
         seconds = np.array(each["seconds"])
         rows.append({
             "index": index if name == "gallery" else "NumPy scan", "beside": index, "batch": batch, "searches": len(seconds),
@@ -133,7 +136,7 @@ def benchmark(
             part = rows[start : start + PART]
             names = [str(row) for row in range(start, start + len(part))]
             people_of = [f"p{row % max(1, entries // IMAGES)}" for row in range(start, start + len(part))]
-            gallery.add(Batch(part, ids=names, identities=people_of, cameras=np.arange(start, start + len(part)) % 6))
+            gallery.add(Entries(part, ids=names, identities=people_of, cameras=np.arange(start, start + len(part)) % 6))
             advance(len(part), entries)
     timings["adding"] = time.perf_counter() - began
     measured, sizes, held = [], {}, {}

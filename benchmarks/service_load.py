@@ -129,7 +129,8 @@ def fill(folder: Path, run: Path, entries: int) -> list[Path]:
 
     from crossreid.data.images import load_image
     from crossreid.data.synthetic import synthesise
-    from crossreid.galleries import Batch, open_gallery, open_model
+    from crossreid.galleries import Entries, open_gallery
+    from crossreid.inference.model import open_model
 
     synthesise(folder / "world", "manifest", 43, 0, images_per_camera=1, size=(128, 64))
     paths = sorted((folder / "world").glob("images/*/*.jpg"))[:256]
@@ -138,12 +139,12 @@ def fill(folder: Path, run: Path, entries: int) -> list[Path]:
     tensors = torch.stack([model.transform(load_image(path, at_least=size)) for path in paths])
     rows = np.concatenate([model.embed(part, torch.zeros(len(part))).numpy() for part in tensors.split(BATCH)])
     with open_gallery(folder / "gallery", model=model.fingerprint, dimension=model.dimension) as gallery:
-        gallery.add(Batch(rows, ids=[str(path) for path in paths]))
+        gallery.add(Entries(rows, ids=[str(path) for path in paths]))
         generator = np.random.default_rng(0)
         for start in range(len(paths), entries, 16_384):
             count = min(16_384, entries - start)
             others = generator.standard_normal((count, model.dimension), dtype=np.float32)
-            gallery.add(Batch(others, ids=[f"other {start + n}" for n in range(count)]))
+            gallery.add(Entries(others, ids=[f"other {start + n}" for n in range(count)]))
     return paths
 
 

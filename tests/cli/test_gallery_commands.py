@@ -9,12 +9,12 @@ import time
 
 import numpy as np
 import pytest
-from test_importing import MODEL, features, write_folder
 from typer.testing import CliRunner
 
 from crossreid.cli.app import app, main
 from crossreid.evaluation.features import save
-from crossreid.galleries import Batch, open_gallery
+from crossreid.galleries import Entries, open_gallery
+from embedded import MODEL, features, write_folder
 
 
 def ran(*arguments):
@@ -111,7 +111,7 @@ def test_what_is_printed_is_what_there_is(tmp_path):
     where = tmp_path / "[/x] :car:"
     assert ran("create", where, "--model", MODEL, "--dimension", 5) == f"gallery: {where}"
     with open_gallery(where) as gallery:
-        gallery.add(Batch(np.eye(5), ids=NAMES, sources=NAMES, identities=NAMES))
+        gallery.add(Entries(np.eye(5), ids=NAMES, sources=NAMES, identities=NAMES))
     result = CliRunner().invoke(app, ["gallery", "search", str(where), "--id", NAMES[2], "--k", "5"])
     assert result.exit_code == 0, result.output
     head, *lines = [line.split("\t") for line in result.stdout.splitlines()]
@@ -129,7 +129,7 @@ def test_what_is_printed_is_what_there_is(tmp_path):
 
 def test_a_narrow_terminal_folds_what_it_cannot_show_in_one_line(tmp_path):
     with open_gallery(tmp_path / "gallery", model=MODEL, dimension=5) as gallery:
-        gallery.add(Batch(np.eye(5), ids=NAMES))
+        gallery.add(Entries(np.eye(5), ids=NAMES))
     seen, shown = pty.openpty()
     script = "import sys; from crossreid.cli.app import main; main(sys.argv[1:])"
     process = subprocess.Popen(

@@ -37,7 +37,8 @@ def test_it_reports_both_methods_and_both_floors_and_goes_on_where_it_was(tmp_pa
 def assert_served_gallery(result, out):
     """The gallery of the printed command holds every test image, embedded as its model embeds them."""
     from crossreid.data.images import load_image
-    from crossreid.galleries import open_gallery, open_model
+    from crossreid.galleries import open_gallery
+    from crossreid.inference.model import open_model
 
     name, run, where, flag, images, insecure = result.serve
     assert (name, flag, insecure) == ("serve", "--images", "--insecure")
@@ -73,9 +74,9 @@ def test_a_world_of_somebody_else_is_refused_and_left_as_it_is(kind, tmp_path):
 def test_a_gallery_of_another_model_is_moved_aside_with_what_was_enrolled(tmp_path, monkeypatch):
     from types import SimpleNamespace
 
-    from crossreid import galleries as search
     from crossreid.evaluation.features import save
     from crossreid.galleries import Entry, GalleryLocked, open_gallery
+    from crossreid.inference import model
 
     run, where = tmp_path / "run", tmp_path / "gallery"
     run.mkdir()
@@ -83,7 +84,7 @@ def test_a_gallery_of_another_model_is_moved_aside_with_what_was_enrolled(tmp_pa
     same = np.zeros(4, dtype=np.int64)
     names = np.array(list("abcd"))
     save(Features(rows, names, same, same, np.arange(4), names, np.array(["both"] * 4)), run / "features.npz")
-    monkeypatch.setattr(search, "open_model", lambda _: SimpleNamespace(fingerprint="ab" * 32))
+    monkeypatch.setattr(model, "open_model", lambda _: SimpleNamespace(fingerprint="ab" * 32))
     fill_gallery(run, where)
     for other in ("cd" * 32, "cd" * 32):
         aside = tmp_path / "now"

@@ -1,4 +1,4 @@
-"""The contract of a gallery, on every backend: in process, a Milvus Lite file, and Milvus by its address."""
+"""The contract of a gallery, on every backend."""
 
 import threading
 import time
@@ -8,61 +8,23 @@ import pytest
 
 from crossreid.data.records import INFRARED, VISIBLE, DataError
 from crossreid.galleries import (
-    Batch,
+    Entries,
     Entry,
     Filter,
     GalleryError,
-    GalleryLocked,
     IndexOptions,
     ModelMismatch,
     measure_recall,
     open_gallery,
     restore,
 )
+from opened_gallery import DIMENSION, MODEL, vectors
 from plain_gallery import PlainGallery
 
-MODEL, DIMENSION = "5e1f" * 16, 8
 NASTY = [
     'a"b', "a'b", "a\\", 'a\\"', "a%b", "a_b", "axb", "A%B", "ü€😀", "x\ny\t\r", '" or id != "', "' or 1=1 --", "\x01", "[]",
     "a\U0010ffff", "identity", "$meta", "{a}", "%", "null",
 ]  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def address(tmp_path_factory):
-    """A Milvus that is reached over the network, as a cluster is; Milvus Lite behind it."""
-    from milvus_lite.adapter.grpc.server import start_server_in_thread
-
-    server, database, port = start_server_in_thread(str(tmp_path_factory.mktemp("cluster")))
-    yield f"http://127.0.0.1:{port}"
-    server.stop(grace=1)
-    database.close()
-
-
-@pytest.fixture(params=["faiss", "milvus-lite", "milvus"])
-def opened(request, tmp_path):
-    """A function that opens the same gallery each time it is called, and closes what is open at the end."""
-    where, options = tmp_path / "gallery", {}
-    if request.param == "milvus-lite":
-        where = tmp_path / "gallery.db"
-    elif request.param == "milvus":
-        where, options = request.getfixturevalue("address"), {"collection": f"g{abs(hash(tmp_path))}"}
-    galleries = []
-
-    def call(**given):
-        for gallery in galleries:
-            gallery.close()
-        galleries.append(open_gallery(where, **{"model": MODEL, "dimension": DIMENSION, **options, **given}))
-        return galleries[-1]
-
-    call.where, call.options, call.backend = where, options, request.param
-    yield call
-    for gallery in galleries:
-        gallery.close()
-
-
-def vectors(count, seed=0):
-    return np.random.default_rng(seed).standard_normal((count, DIMENSION))
 
 
 def filled(gallery, count=60):
@@ -139,7 +101,7 @@ def test_what_is_written_is_there_after_opening_again(opened):
     gallery = opened()
     plain = filled(gallery)
     with pytest.raises(GalleryError, match="the id 'e07' and 1 more is in the gallery already; nothing was added"):
-        gallery.add(Batch(vectors(3), ids=["new", "e07", "e00"]))
+        gallery.add(Entries(vectors(3), ids=["new", "e07", "e00"]))
     assert gallery.get(["new"]) == [None]
     gallery.clock = lambda: 400.0
     changed = (vectors(1, seed=5)[0], "changed", 9, INFRARED, 3.5, "elsewhere", 400.0)
@@ -186,7 +148,7 @@ def test_a_gallery_says_when_entries_were_added(opened):
     assert after <= again.added <= time.time()
     assert [entry.added for entry in gallery.search(vectors(1), 1)[0].entries] == [again.added]
     assert {entry.id: entry.added for entry in gallery.sample(5)} == {"a": again.added, "b": first["b"]}
-    batch = Batch(vectors(1, seed=2), ids=["c"])
+    batch = Entries(vectors(1, seed=2), ids=["c"])
     for now in (1.0, 2.0):  # a batch that is added twice is not of the first time
         gallery.clock = lambda now=now: now
         gallery.upsert(batch)
@@ -221,7 +183,7 @@ def test_any_text_is_an_id_an_identity_and_a_source(opened):
 
 def test_models_are_not_mixed(opened):
     gallery = opened()
-    gallery.add(Batch(vectors(2), ids=["a", "b"]), model=MODEL)
+    gallery.add(Entries(vectors(2), ids=["a", "b"]), model=MODEL)
     for call in (gallery.add, gallery.upsert, gallery.search):
         with pytest.raises(ModelMismatch, match=f"{MODEL}.*model other"):
             call(vectors(1) if call == gallery.search else [Entry(vectors(1)[0], "c")], model="other")
@@ -242,7 +204,7 @@ def test_what_cannot_be_done_is_refused_and_changes_nothing(opened):
     with pytest.raises(GalleryError, match="holds no gallery"):
         opened(dimension=None)
     gallery = opened()
-    gallery.add(Batch(vectors(2), ids=["a", "b"]))
+    gallery.add(Entries(vectors(2), ids=["a", "b"]))
     for call, said in (
         (lambda: gallery.add([Entry(np.ones(3), "c")]), "expected 8 dimensions as the gallery has, found 3"),
         (lambda: gallery.add([Entry(np.full(DIMENSION, np.nan), "c")]), "row 0 is NaN"),
@@ -271,32 +233,9 @@ def test_what_cannot_be_done_is_refused_and_changes_nothing(opened):
             call()
 
 
-def test_an_index_that_milvus_refuses_leaves_the_one_before(opened, monkeypatch):
-    if opened.backend == "faiss":
-        pytest.skip("there it is made before the one before is dropped")
-    from pymilvus.exceptions import MilvusException
-
-    gallery = opened(index="hnsw")
-    gallery.add(Batch(vectors(9), ids=[f"{row}" for row in range(9)]))
-    create = gallery._client.create_index
-
-    def refused(*arguments):
-        monkeypatch.setattr(gallery._client, "create_index", create)
-        raise MilvusException(message="no such parameter")
-
-    for kind in ("exact", "hnsw"):
-        monkeypatch.setattr(gallery._client, "create_index", refused)
-        with pytest.raises(GalleryError, match="no such parameter"):
-            gallery.build_index(IndexOptions(kind, m=9))
-        assert gallery.search(vectors(9)[4:5], 1)[0].ids == ("4",)
-        assert (gallery.options.kind, gallery.options.m) == ("hnsw", 16)
-        assert gallery._client.describe_index(gallery._entries, "embedding")["index_type"] == "HNSW"
-    assert opened().options.m == 16
-
-
 def test_ids_that_can_be_none_are_refused_wherever_they_are_asked_for(opened):
     gallery = opened()
-    gallery.add(Batch(vectors(2), ids=["a", "b"]))
+    gallery.add(Entries(vectors(2), ids=["a", "b"]))
     assert gallery.known(["b", "c", "a", "b"]) == ["b", "a", "b"]
     for call in (gallery.get, gallery.delete, gallery.known):
         for ids, said in (
@@ -315,7 +254,7 @@ def test_a_filter_that_leaves_few_is_answered_exactly_by_every_index(opened):
     if opened.backend == "milvus":
         pytest.skip("a cluster decides by itself")
     gallery = opened()
-    gallery.add(Batch(vectors(900), ids=[f"{row:03}" for row in range(900)], cameras=np.arange(900) % 2))
+    gallery.add(Entries(vectors(900), ids=[f"{row:03}" for row in range(900)], cameras=np.arange(900) % 2))
     gallery.compact()  # Milvus Lite indexes what it has flushed
     gallery.build_index(IndexOptions("hnsw", m=2, ef_construction=8, ef_search=1))
     asked = vectors(25, seed=1)
@@ -340,133 +279,9 @@ def test_an_empty_gallery_finds_nothing(opened):
         measure_recall(gallery)
 
 
-def test_galleries_of_one_milvus_leave_each_other_alone(opened):
-    if opened.backend == "faiss":
-        pytest.skip("a folder is one gallery")
-    name = opened.options.get("collection", "crossreid")
-    for number, other in enumerate((f"{name}_entries", f"{name}_entries_1", f"{name}_x")):
-        with open_gallery(opened.where, model=f"m{number}", dimension=3, collection=other) as gallery:
-            gallery.add([Entry(np.ones(3), "a")])
-    opened().add([Entry(np.ones(DIMENSION), "b")])
-    opened().compact()
-    assert [entry.id for entry in opened().get(["b"])] == ["b"]
-    opened().close()
-    for number, other in enumerate((f"{name}_entries", f"{name}_entries_1", f"{name}_x")):
-        with open_gallery(opened.where, model=f"m{number}", collection=other) as gallery:
-            assert len(gallery) == 1
-
-
-def test_a_milvus_gallery_of_another_format_is_refused(opened):
-    if opened.backend == "faiss":
-        pytest.skip("its database is in test_faiss_gallery.py")
-    gallery = opened()
-    gallery._tell({**gallery._about(), "format": 1})
-    with pytest.raises(GalleryError, match=r"has format 1; this version reads 2\. Make it anew"):
-        opened()
-
-
-def test_a_file_has_one_writer(opened):
-    if opened.backend == "milvus":
-        pytest.skip("a cluster has many")
-    opened()
-    lite = opened.backend == "milvus-lite"
-    what = "in one process at a time, for searching too; close it there" if lite else "or open it read-only to search"
-    for read_only in (False, True) if lite else (False,):
-        with pytest.raises(GalleryLocked, match=rf"open for writing by process \d+ on .* since .* UTC\. .*{what}\.$"):
-            open_gallery(opened.where, read_only=read_only, **opened.options)
-
-
-def test_a_place_is_written_in_many_ways(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    for name in ("folder", "lite.db"):
-        with open_gallery(f"{name}/", model=MODEL, dimension=DIMENSION) as gallery:
-            gallery.add([Entry(vectors(1)[0], "a")])
-            assert gallery.backend == ("milvus" if name == "lite.db" else "faiss")
-            with pytest.raises(GalleryError, match=r"copy\.db ends in \.db, which is Milvus Lite's"):
-                gallery.snapshot(tmp_path / "copy.db/")
-            gallery.snapshot(tmp_path / f"{name}-copy")
-        for written in (name, f"./{name}/", f"{tmp_path}/{name}//", tmp_path / name):
-            with open_gallery(written, create=False) as gallery:
-                assert len(gallery) == 1
-        for target in (f"{name}-back/", f"{name}-back.db/"):
-            restore(f"{name}-copy/", target)
-            with open_gallery(target.rstrip("/")) as gallery:
-                assert gallery.backend == ("milvus" if target.endswith(".db/") else "faiss")
-    before = sorted(tmp_path.iterdir())
-    for address, said in (
-        ("http://127.0.0.1:1/x.db", "an address of a cluster .* does not end in .db"),
-        ("tcp://127.0.0.1:1/x.db/", "an address of a cluster .* does not end in .db"),
-        ("ftp://127.0.0.1/x", "expected an address that starts with http://, https://, tcp://"),
-    ):
-        with pytest.raises(GalleryError, match=said):
-            open_gallery(address, model=MODEL, dimension=DIMENSION)
-        with pytest.raises(GalleryError, match=said):
-            restore("folder-copy", address)
-    assert sorted(tmp_path.iterdir()) == before
-
-
-def test_what_milvus_lite_cannot_be_leaves_nothing(tmp_path):
-    own = tmp_path / "own.db"
-    own.mkdir()
-    (own / "letter.txt").write_text("mine")
-    for where, options, said in (
-        (tmp_path / "a.db", {"dimension": 1}, "2 to 32768 dimensions, not of 1"),
-        (tmp_path / "a.db", {"dimension": 8, "index": "ivf-pq"}, "Milvus Lite has no IVF-PQ"),
-        (own, {"dimension": 8}, "is there already and is not Milvus Lite's"),
-        (own, {"create": False}, "holds no gallery"),
-        (own, {"read_only": True}, "holds no gallery"),
-        (tmp_path / "a.db", {"read_only": True}, "holds no gallery"),
-    ):
-        with pytest.raises(GalleryError, match=said):
-            open_gallery(where, model=MODEL, **options)
-        assert list(tmp_path.rglob("*")) == [own, own / "letter.txt"]
-
-
-def test_a_restoration_that_ends_early_is_not_opened(opened, tmp_path):
-    if opened.backend == "faiss":
-        pytest.skip("there is nothing then")
-    with open_gallery(tmp_path / "source", model=MODEL, dimension=DIMENSION) as source:
-        source.add(Batch(vectors(9), ids=[f"{row}" for row in range(9)]))
-        source.snapshot(tmp_path / "copy")
-
-    def failing(*_):
-        raise OSError("gone")
-
-    with pytest.raises(OSError, match="gone"):
-        restore(tmp_path / "copy", opened.where, failing, **opened.options)
-    for options in ({}, {"read_only": True}, {"create": True}):
-        with pytest.raises(GalleryError, match=r"holds a part of a gallery.* restore the snapshot again"):
-            opened(**options)
-    restore(tmp_path / "copy", opened.where, **opened.options)
-    assert len(opened()) == 9
-    with pytest.raises(
-        GalleryError, match="is a gallery already" if opened.backend == "milvus" else "is open for writing"
-    ):
-        restore(tmp_path / "copy", opened.where, **opened.options)
-
-
-def test_a_milvus_gallery_that_is_damaged_says_so(opened):
-    if opened.backend == "faiss":
-        pytest.skip("its database is in test_faiss_gallery.py")
-    if opened.backend == "milvus-lite":
-        pytest.skip("a second client would be refused")
-    with open_gallery(opened.where, model=MODEL, dimension=DIMENSION, **opened.options) as other:
-        about = other._about()
-        for told, said in (
-            ({**about, "dimension": "many"}, "is damaged .*many"),
-            ({**about, "index": "[]"}, "is damaged .*no options of an index"),
-            ({name: about[name] for name in about if name != "model"}, "is damaged .*does not say its model"),
-            ({"format": 9}, "has format 9; this version reads 2"),
-            ([1], "is damaged"),
-        ):
-            other._tell(told)
-            with pytest.raises(GalleryError, match=said):
-                opened()
-
-
 def test_an_index_is_measured_against_the_truth(opened):
     gallery = opened()
-    gallery.add(Batch(vectors(1500), ids=[f"{row:04}" for row in range(1500)], cameras=np.arange(1500) % 3))
+    gallery.add(Entries(vectors(1500), ids=[f"{row:04}" for row in range(1500)], cameras=np.arange(1500) % 3))
     truth = measure_recall(gallery, count=20)
     assert (truth.mean, truth.worst, truth.queries, truth.k) == (1.0, 1.0, 20, 10)
     gallery.build_index(IndexOptions("hnsw", m=16, ef_construction=80, ef_search=80))
@@ -478,7 +293,7 @@ def test_an_index_is_measured_against_the_truth(opened):
         found = gallery.search(vectors(1500)[:8], 3, filter)
         true = gallery.search(vectors(1500)[:8], 3, filter, exact=True)
         assert np.mean([len(set(a.ids) & set(b.ids)) for a, b in zip(found, true, strict=True)]) > 2.8
-    gallery.add(Batch(vectors(1, seed=9), ids=["new"]))
+    gallery.add(Entries(vectors(1, seed=9), ids=["new"]))
     gallery.delete(["0003"])
     assert gallery.search(vectors(1, seed=9), 1)[0].ids == ("new",)
     assert "0003" not in gallery.search(vectors(1500)[3:4], 50)[0].ids
@@ -513,7 +328,7 @@ def test_threads_may_read_while_the_index_is_built_and_traces_are_removed(opened
     if opened.backend == "milvus":
         pytest.skip("Lite's server, in place of a cluster, has no collection then")
     gallery = opened()
-    gallery.add(Batch(vectors(60), ids=[f"{row:02}" for row in range(60)]))
+    gallery.add(Entries(vectors(60), ids=[f"{row:02}" for row in range(60)]))
     faults, rounds, stop = [], [0, 0], threading.Event()
 
     def read(number):
@@ -548,7 +363,7 @@ def test_threads_may_read_while_the_index_is_built_and_traces_are_removed(opened
 def test_threads_may_search_while_others_write(opened):
     gallery = opened()
     rows = vectors(400)
-    gallery.add(Batch(rows[:40], ids=[f"kept{row}" for row in range(40)], identities=["kept"] * 40))
+    gallery.add(Entries(rows[:40], ids=[f"kept{row}" for row in range(40)], identities=["kept"] * 40))
     faults, stop = [], threading.Event()
 
     def search():
@@ -565,8 +380,8 @@ def test_threads_may_search_while_others_write(opened):
     for thread in threads:
         thread.start()
     for start in range(40, 160, 20):
-        gallery.add(Batch(rows[start : start + 20], ids=[f"new{row}" for row in range(start, start + 20)]))
-        gallery.upsert(Batch(rows[:5], ids=[f"kept{row}" for row in range(5)], identities=["kept"] * 5))
+        gallery.add(Entries(rows[start : start + 20], ids=[f"new{row}" for row in range(start, start + 20)]))
+        gallery.upsert(Entries(rows[:5], ids=[f"kept{row}" for row in range(5)], identities=["kept"] * 5))
         gallery.delete([f"new{row}" for row in range(start, start + 10)])
     if opened.backend != "milvus":  # Lite's server, in place of a cluster, shows nothing for a moment while it flushes
         gallery.compact()

@@ -1,15 +1,12 @@
 """From features and folders of embeddings into a gallery; its ranking against that of the evaluation."""
 
-from pathlib import Path
-
 import numpy as np
 import pyarrow as pa
 import pytest
 from safetensors.numpy import save_file
 
-from crossreid.data.records import INFRARED, VISIBLE, DataError, Modality, Record
+from crossreid.data.records import INFRARED, VISIBLE, DataError
 from crossreid.evaluation.distances import distances
-from crossreid.evaluation.features import Features
 from crossreid.evaluation.protocols import evaluate
 from crossreid.galleries import (
     Filter,
@@ -17,44 +14,14 @@ from crossreid.galleries import (
     ModelMismatch,
     add_features,
     add_folder,
-    batch_of_features,
+    entries_of_features,
     importing,
     open_gallery,
-    read_embeddings,
 )
 from crossreid.galleries.errors import GalleryFault
 from crossreid.galleries.fragments import path_and_box
-from crossreid.inference.embedded_files import (
-    EMBEDDINGS,
-    FORMAT,
-    RECORDS,
-    as_metadata,
-    table_of,
-    write_rows,
-    write_table,
-)
-
-MODEL = "c0de" * 16
-
-
-def features(queries=25, entries=120, dimension=24, people=10):
-    rng = np.random.default_rng(2)
-    count = queries + entries
-    who = rng.integers(0, people, count)
-    rows = rng.standard_normal((people, dimension))[who] + rng.standard_normal((count, dimension))
-    rows[queries + 60 : queries + 90] = rows[
-        queries : queries + 30
-    ]  # equal distances, to be ordered by the gallery's order
-    rows[-5:] = rows[:5]  # and entries that equal their queries
-    return Features(
-        embeddings=rows.astype(np.float32),
-        identities=np.array([f"p{number}" for number in who]),
-        cameras=np.where(np.arange(count) < queries, 1, 2 + np.arange(count) % 2),
-        modalities=np.where(np.arange(count) < queries, 1, 0),
-        positions=np.arange(count),
-        names=np.array([f"{row:04}.jpg" for row in range(count)]),
-        roles=np.array(["query"] * queries + ["gallery"] * entries),
-    )
+from crossreid.inference.embedded_files import EMBEDDINGS, RECORDS, read_embeddings
+from embedded import MODEL, features, write_folder
 
 
 def test_exact_search_ranks_as_the_evaluation_does(tmp_path):
@@ -82,24 +49,6 @@ def test_exact_search_ranks_as_the_evaluation_does(tmp_path):
         precisions.append(np.mean(np.cumsum(hits)[hits] / (np.flatnonzero(hits) + 1)))
     assert score.mAP == pytest.approx(np.mean(precisions))
     assert score.rank(1) == pytest.approx(np.mean(first))
-
-
-def write_folder(folder, count=20, dimension=6, model=MODEL, *, box=None, table=None):
-    """As `crossreid embed` writes: its own writers, other contents. `table` changes the records before they are written."""
-    folder.mkdir()
-    rows = np.random.default_rng(1).standard_normal((count, dimension)).astype(np.float32)
-    records = [
-        Record(
-            Path(f"images/{row}.jpg" if box is None else "images/film.jpg"), "" if row % 4 == 0 else f"p{row % 3}", row % 5,
-            Modality(row % 2), time=None if row % 3 else 1.7e9 + row, box=box(row) if box else None,
-        )
-        for row in range(count)
-    ]  # fmt: skip
-    written = table_of(records)
-    digest = write_table(table(written) if table else written, folder / RECORDS)
-    about = {"format": FORMAT, "records": digest, "rows": count} | ({"model": model} if model else {})
-    write_rows(folder / EMBEDDINGS, [rows[:7], rows[7:]], rows.shape, as_metadata(about))
-    return rows
 
 
 def test_a_folder_of_embeddings_becomes_entries(tmp_path):
@@ -139,7 +88,7 @@ def test_ids_that_are_there_are_found_before_anything_is_added(tmp_path, monkeyp
     monkeypatch.setattr(importing, "_PART", 50)
     whole = features()
     with open_gallery(tmp_path / f"gallery{suffix}", model=MODEL, dimension=24) as gallery:
-        gallery.add(batch_of_features(whole).rows(slice(110, 112)))
+        gallery.add(entries_of_features(whole).rows(slice(110, 112)))
         with pytest.raises(GalleryError, match=r"the id '0135.jpg' and 1 more is in the gallery already; nothing was"):
             add_features(gallery, whole, model=MODEL)
         assert len(gallery) == 2
@@ -149,7 +98,7 @@ def test_ids_that_are_there_are_found_before_anything_is_added(tmp_path, monkeyp
 def test_what_fails_in_a_later_part_says_how_much_was_added(tmp_path, monkeypatch):
     monkeypatch.setattr(importing, "_PART", 50)
     with open_gallery(tmp_path / "gallery", model=MODEL, dimension=600) as gallery:
-        writer = gallery._store._writer
+        writer = gallery._store.database._writer
 
         def full(done, total):
             pages = writer.execute("PRAGMA page_count").fetchone()[0]

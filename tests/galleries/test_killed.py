@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import writer
-from crossreid.galleries import Batch, GalleryError, IndexOptions, measure_recall, open_gallery, restore
+from crossreid.galleries import Entries, GalleryError, IndexOptions, measure_recall, open_gallery, restore
 from writer import DIMENSION, MODEL, names, vectors
 
 PRELUDE = f"import sys; sys.path.insert(0, {str(Path(writer.__file__).parent)!r})\nfrom writer import *\n"
@@ -86,9 +86,9 @@ def test_killed_at_every_kind_of_point(tmp_path):
             wanted = "hnsw" if "index 1" in done else ("exact", "hnsw")
             assert gallery.stats().index in wanted
             files = {path.name for path in gallery.folder.iterdir()}
-            named = (gallery._store.index_file() or {"file": None})["file"]
+            named = (gallery._store.facts.index_file() or {"file": None})["file"]
             assert {name for name in files if name.startswith("index-")} == ({named} if named else set())
-            gallery.add(Batch(vectors(9), ids=names(9)))
+            gallery.add(Entries(vectors(9), ids=names(9)))
             assert not [path.name for path in folder.iterdir() if path.name.startswith(".")]
         if (folder / "snapshot").exists():
             with open_gallery(folder / "snapshot", model=MODEL, read_only=True) as copy:
@@ -102,7 +102,7 @@ def test_killed_from_outside_while_adding(tmp_path):
     script = (
         f"{PRELUDE}gallery = open_gallery({str(tmp_path / 'gallery')!r}, model=MODEL, dimension=DIMENSION)\n"
         "for number in range(1, 1000000):\n"
-        "    gallery.add(batch(number)); print(number, flush=True)\n"
+        "    gallery.add(entries(number)); print(number, flush=True)\n"
     )
     process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
     told = [0]
@@ -141,7 +141,7 @@ def opened(name, **more):
 def adding(tell):
     gallery = opened("adding.db")
     for number in range(1, 1000):
-        gallery.add(batch(number)); tell(f"{number}\\n")
+        gallery.add(entries(number)); tell(f"{number}\\n")
 process, told = child(adding)
 for line in told:
     if line == "4\\n":
@@ -152,22 +152,22 @@ assert os.waitpid(process, 0)[1] == signal.SIGKILL
 def compacting(call):
     def work(tell):
         gallery = opened(f"{call}.db")
-        gallery.add(batch(1)); gallery.delete(names(1)[:60])
-        setattr(gallery._client, call, lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL))
+        gallery.add(entries(1)); gallery.delete(names(1)[:60])
+        setattr(gallery._connection.client, call, lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL))
         gallery.compact()
     return work
 def indexing(call, before, after):
     def work(tell):
         gallery = opened(f"{before}-{after}-{call}.db", index=before)
-        gallery.add(batch(1))
-        setattr(gallery._client, call, lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL))
+        gallery.add(entries(1))
+        setattr(gallery._connection.client, call, lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL))
         gallery.build_index(IndexOptions(after, ef_search=99))
     return work
 def restoring(tell):
     from crossreid.galleries import restore
     restore(os.path.join(FOLDER, "copy"), os.path.join(FOLDER, "restored.db"), lambda *a: os.kill(os.getpid(), signal.SIGKILL))
 with opened("whole") as gallery:
-    gallery.add(batch(1)); gallery.snapshot(os.path.join(FOLDER, "copy"))
+    gallery.add(entries(1)); gallery.snapshot(os.path.join(FOLDER, "copy"))
 works = [*map(compacting, ("flush", "drop_collection")), *(indexing(*point) for point in POINTS), restoring]
 for process, _ in [child(work) for work in works]:
     assert os.waitpid(process, 0)[1] == signal.SIGKILL
@@ -193,7 +193,7 @@ def test_milvus_lite_killed_while_it_is_added_to_written_anew_indexed_and_restor
     for call, before, after in POINTS:
         name = tmp_path / f"{before}-{after}-{call}.db"
         with open_gallery(name, model=MODEL) as gallery:
-            told = gallery._client.describe_index(gallery._entries, "embedding")["index_type"]
+            told = gallery._connection.client.describe_index(gallery._entries.name, "embedding")["index_type"]
             assert gallery.stats().index == {"FLAT": "exact", "HNSW": "hnsw"}[told]
             assert holds(gallery, contents(["add 1"]))
             gallery.build_index(IndexOptions(after))
@@ -212,7 +212,7 @@ def test_milvus_lite_is_compacted_without_a_trace(tmp_path):
     where = tmp_path / "gallery.db"
     with open_gallery(where, model=MODEL, dimension=DIMENSION) as gallery:
         texts = [f"identity-{row:03}-" for row in range(writer.PART)]
-        gallery.add(Batch(vectors(1), ids=names(1), identities=texts))
+        gallery.add(Entries(vectors(1), ids=names(1), identities=texts))
         units = np.concatenate([part.embeddings for part in gallery.batches()])
         ids = [name for part in gallery.batches() for name in part.ids]
         gone = ids[:5]

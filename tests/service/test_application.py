@@ -27,7 +27,7 @@ def test_what_cannot_be_written_down_is_not_answered(running, client, tmp_path, 
 
 def test_a_disk_that_fails_is_no_fault_of_the_client_and_its_path_stays_here(running, client, caplog):
     path = running.place.images[1]
-    writer = running.service.gallery._store._writer
+    writer = running.service.gallery._store.database._writer
     (pages,) = writer.execute("PRAGMA page_count").fetchone()
     writer.execute(f"PRAGMA max_page_count={pages}")
     try:

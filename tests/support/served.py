@@ -15,8 +15,9 @@ from PIL import Image
 
 from crossreid.data.images import load_image
 from crossreid.data.synthetic import synthesise
-from crossreid.galleries import add_folder, open_gallery, open_model
+from crossreid.galleries import add_folder, open_gallery
 from crossreid.inference.bulk import embed_records
+from crossreid.inference.model import open_model
 from crossreid.inference.sources import source_records
 from crossreid.service.application import create_app
 from crossreid.service.configuration import ServiceOptions

@@ -13,7 +13,7 @@ from browsing import browser  # noqa: F401
 from crossreid.data.records import INFRARED, VISIBLE, Record
 from crossreid.data.synthetic import synthesise
 from crossreid.galleries import open_gallery
-from crossreid.galleries.entries import Batch
+from crossreid.galleries.entries import Entries
 from crossreid.inference.export import prepared
 from crossreid.inference.model import open_model
 from crossreid.service.application import create_app
@@ -65,22 +65,22 @@ def served(tmp_path_factory):
     embeddings = np.concatenate([embeddings, embeddings[:1] + 0.01 * embeddings[1:2], -embeddings[:1]])
     embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
     ids = [row["path"] for row in rows] + [HOSTILE, FORMULA]
-    batch = Batch(
+    entries = Entries(
         embeddings, ids=ids, sources=[row["path"] for row in rows] + ["@source", FORMULA],
         identities=[row["identity"] for row in rows] + [HOSTILE, "-7"],
         cameras=[int(row["camera"]) for row in rows] + [0, 2], modalities=[*map(int, modalities), 0, 0],
         times=[START + 600 * place for place in range(len(rows))] + [np.nan, np.nan],
     )  # fmt: skip
     gallery = open_gallery(str(folder / "gallery"), model=model.fingerprint, dimension=model.dimension)
-    gallery.add(batch)
+    gallery.add(entries)
     key = add_key(folder / "keys.json", "night desk", ["search"])
     options = ServiceOptions(images=(world,), state=folder / "state", rate=0)
     service = SearchService(model, gallery, options, Explainer(folder / "run", "best", "cpu"))
     guard = create_app(service, Keys(folder / "keys.json"))
     with on_a_port(guard, options) as url:
         yield Served(
-            url, key, service, guard, [record.path for record in records], ids, batch.embeddings, batch.cameras,
-            batch.modalities, batch.times, batch.identities,
+            url, key, service, guard, [record.path for record in records], ids, entries.embeddings, entries.cameras,
+            entries.modalities, entries.times, entries.identities,
         )  # fmt: skip
 
 

@@ -14,7 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from crossreid.galleries import Batch, IndexOptions, indexes, open_gallery, store
+from crossreid.galleries import Entries, IndexOptions, open_gallery, unfinished_folders
+from crossreid.galleries.local import faiss_index
+from crossreid.galleries.local.database import Database
 
 MODEL, DIMENSION, PART = "feed" * 16, 8, 120
 
@@ -27,8 +29,8 @@ def names(first):
     return [f"{first:03}-{row:03}" for row in range(PART)]
 
 
-def batch(first):
-    return Batch(vectors(first), ids=names(first), sources=names(first))
+def entries(first):
+    return Entries(vectors(first), ids=names(first), sources=names(first))
 
 
 def operations(folder):
@@ -36,15 +38,15 @@ def operations(folder):
     gallery = []
     calls = [
         ("open", lambda: gallery.append(open_gallery(folder / "gallery", model=MODEL, dimension=DIMENSION))),
-        ("add 1", lambda: gallery[0].add(batch(1))),
-        ("add 2", lambda: gallery[0].add(batch(2))),
+        ("add 1", lambda: gallery[0].add(entries(1))),
+        ("add 2", lambda: gallery[0].add(entries(2))),
         ("index 1", lambda: gallery[0].build_index(IndexOptions("hnsw"))),
         ("delete 1", lambda: gallery[0].delete(names(1)[:60])),
-        ("upsert 2", lambda: gallery[0].upsert(Batch(vectors(20), ids=names(2), sources=names(2)))),
+        ("upsert 2", lambda: gallery[0].upsert(Entries(vectors(20), ids=names(2), sources=names(2)))),
         ("snapshot", lambda: gallery[0].snapshot(folder / "snapshot")),
         ("index 2", lambda: gallery[0].build_index(IndexOptions("hnsw", m=8))),
         ("compact", lambda: gallery[0].compact()),
-        ("add 3", lambda: gallery[0].add(batch(3))),
+        ("add 3", lambda: gallery[0].add(entries(3))),
     ]
     return calls
 
@@ -74,16 +76,16 @@ def kill_at(step):
     import faiss
 
     around(faiss, "write_index")
-    around(indexes, "build")
-    around(store, "publish")
-    connect = store.Store._connect
+    around(faiss_index, "build")
+    around(unfinished_folders, "publish")
+    connect = Database._connect
 
     def watched(self):
         connection = connect(self)
         connection.set_progress_handler(happened, 400)
         return connection
 
-    store.Store._connect = watched
+    Database._connect = watched
     return steps
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 import small_run
-from crossreid.data.loading import Batch
+from crossreid.data.batch import Batch
 from crossreid.methods.method import Method
 from crossreid.training import folder
 from crossreid.training.checkpoint import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,8 +12,7 @@ from crossreid.errors import CrossreidError
 from crossreid.terminal import advancing, console, printable, progress_bar, say
 
 if TYPE_CHECKING:
-    from crossreid.galleries.entries import Batch, Filter, Matches
-    from crossreid.galleries.indexes import IndexOptions
+    from crossreid.galleries.entries import Matches
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -49,12 +48,12 @@ def create(
     index: Kind = "exact", option: Option = None, token: Token = None, collection: Collection = "crossreid",
 ) -> None:  # fmt: skip
     """Create an empty gallery of one model's embeddings."""
-    from crossreid.galleries.opening import open_gallery
+    from crossreid.galleries import IndexOptions, open_gallery
 
+    options = IndexOptions.of_texts(index, option or ())
     with open_gallery(
-        where, model=model, dimension=dimension, index=_options(index, option), create=True, token=token,
-        collection=collection,
-    ):  # fmt: skip
+        where, model=model, dimension=dimension, index=options, create=True, token=token, collection=collection
+    ):
         say(f"gallery: {where}")
 
 
@@ -68,16 +67,16 @@ def add(
     token: Token = None, collection: Collection = "crossreid",
 ) -> None:  # fmt: skip
     """Add embeddings; a gallery that is not there is created."""
-    from crossreid.galleries.importing import add_batch
-    from crossreid.galleries.opening import open_gallery
+    from crossreid.galleries import open_gallery
+    from crossreid.galleries.importing import add_entries, read_entries
 
-    batch, own = _read(embeddings, role, model)
-    dimension = batch.embeddings.shape[1]
+    entries, own = read_entries(embeddings, model, role)
+    dimension = entries.embeddings.shape[1]
     with (
         open_gallery(where, model=own, dimension=dimension, token=token, collection=collection) as gallery,
         progress_bar() as progress,
     ):
-        count = add_batch(gallery, batch, model=own, replace=upsert, advance=advancing(progress, "entries"))
+        count = add_entries(gallery, entries, model=own, replace=upsert, advance=advancing(progress, "entries"))
         say(f"{where}: {count} added, {len(gallery)} entries")
 
 
@@ -97,31 +96,28 @@ def search(
     token: Token = None, collection: Collection = "crossreid",
 ) -> None:  # fmt: skip
     """Find the entries nearest to queries, or to entries of the gallery."""
-    from crossreid.galleries.entries import stacked
-    from crossreid.galleries.opening import open_gallery
+    from crossreid.galleries import open_gallery, read_entries
+    from crossreid.galleries.filters import filter_of_texts
 
-    chosen = _filter(identity, camera, modality, since, until, source, source_prefix, added_until)
+    chosen = filter_of_texts(
+        identity=identity, cameras=camera, modality=modality, since=since, until=until, source=source,
+        source_prefix=source_prefix, added_until=added_until,
+    )  # fmt: skip
     if (queries is None) == (not id):
         raise CrossreidError("expected either QUERIES or --id. See `crossreid gallery search --help`.")
-    own = None
+    asking = None
     if queries is not None:
-        batch, own = _read(queries, "query", model)
-        names, vectors = batch.ids, batch.embeddings
-    with open_gallery(
-        where, model=own or model, create=False, read_only=True, token=token, collection=collection
-    ) as gallery:
-        if id:
-            entries = gallery.get(id)
-            missing = [name for name, entry in zip(id, entries, strict=True) if entry is None]
-            if missing:
-                raise CrossreidError(f"{where} has no entry {missing[0]!r}.")
-            names, vectors = id, stacked([entry for entry in entries if entry is not None])
+        asking, model = read_entries(queries, model, "query")
+    with open_gallery(where, model=model, create=False, read_only=True, token=token, collection=collection) as gallery:
+        names = list(id or ()) if asking is None else asking.ids
+        vectors = gallery.embeddings_of(names) if asking is None else asking.embeddings
         found = gallery.search(vectors, k, chosen, exact=exact)
     _show(names, found)
     if json_file is not None:
         from crossreid.files import write_json
 
-        write_json(json_file, [_as_json(name, matches) for name, matches in zip(names, found, strict=True)])
+        answers = zip(names, found, strict=True)
+        write_json(json_file, [{"query": name, "matches": matches.as_dicts()} for name, matches in answers])
 
 
 @app.command()
@@ -133,7 +129,7 @@ def stats(
     """Say what a gallery holds."""
     from dataclasses import asdict
 
-    from crossreid.galleries.opening import open_gallery
+    from crossreid.galleries import open_gallery
 
     with open_gallery(where, create=False, read_only=True, token=token, collection=collection) as gallery:
         told = asdict(gallery.stats())
@@ -153,9 +149,13 @@ def delete(
     token: Token = None, collection: Collection = "crossreid",
 ) -> None:  # fmt: skip
     """Delete entries by id, or all that meet a filter; `compact` removes what is left of them in the files."""
-    from crossreid.galleries.opening import open_gallery
+    from crossreid.galleries import open_gallery
+    from crossreid.galleries.filters import filter_of_texts
 
-    chosen = _filter(identity, camera, modality, since, until, source, source_prefix, added_until)
+    chosen = filter_of_texts(
+        identity=identity, cameras=camera, modality=modality, since=since, until=until, source=source,
+        source_prefix=source_prefix, added_until=added_until,
+    )  # fmt: skip
     if bool(id) == (not chosen.is_empty):
         raise CrossreidError("expected either --id or a filter. See `crossreid gallery delete --help`.")
     with open_gallery(where, create=False, token=token, collection=collection) as gallery:
@@ -170,9 +170,9 @@ def index(
     option: Option = None, token: Token = None, collection: Collection = "crossreid",
 ) -> None:  # fmt: skip
     """Build the index anew, of this kind; it is what searches use from then on."""
-    from crossreid.galleries.opening import open_gallery
+    from crossreid.galleries import IndexOptions, open_gallery
 
-    options = _options(kind, option)
+    options = IndexOptions.of_texts(kind, option or ())
     with open_gallery(where, create=False, token=token, collection=collection) as gallery, progress_bar() as progress:
         gallery.build_index(options, advancing(progress, "entries"))
         say(f"{where}: {gallery.stats().index}")
@@ -187,8 +187,7 @@ def recall(
     token: Token = None, collection: Collection = "crossreid",
 ) -> None:  # fmt: skip
     """Measure what share of the true nearest entries the index finds, and how long either takes."""
-    from crossreid.galleries.opening import open_gallery
-    from crossreid.galleries.recall import measure_recall
+    from crossreid.galleries import measure_recall, open_gallery
 
     with (
         open_gallery(where, create=False, read_only=True, token=token, collection=collection) as gallery,
@@ -205,7 +204,7 @@ def recall(
 @app.command()
 def compact(where: Where, token: Token = None, collection: Collection = "crossreid") -> None:
     """Remove from the files all that is left of deleted and replaced entries."""
-    from crossreid.galleries.opening import open_gallery
+    from crossreid.galleries import open_gallery
 
     with open_gallery(where, create=False, token=token, collection=collection) as gallery, progress_bar() as progress:
         gallery.compact(advancing(progress, "entries"))
@@ -220,7 +219,7 @@ def snapshot(
     token: Token = None, collection: Collection = "crossreid",
 ) -> None:  # fmt: skip
     """Write a consistent copy, a gallery of its own."""
-    from crossreid.galleries.opening import open_gallery
+    from crossreid.galleries import open_gallery
 
     with open_gallery(where, create=False, read_only=True, token=token, collection=collection) as gallery:
         gallery.snapshot(out)
@@ -233,7 +232,7 @@ def restore(
     where: Where, token: Token = None, collection: Collection = "crossreid",
 ) -> None:  # fmt: skip
     """Copy a snapshot to where there is no gallery yet, of either backend."""
-    from crossreid.galleries.opening import restore as restore_to
+    from crossreid.galleries import restore as restore_to
 
     with progress_bar() as progress:
         restore_to(snapshot, where, advancing(progress, "entries"), token=token, collection=collection)
@@ -264,59 +263,6 @@ def manifest_of_marks(
     )
 
 
-def _options(kind: str, given: list[str] | None) -> IndexOptions:
-    from crossreid.galleries.indexes import IndexOptions
-
-    values: dict[str, Any] = {}
-    for text in given or ():
-        key, equals, value = text.partition("=")
-        if not equals or key not in IndexOptions.__dataclass_fields__ or key == "kind" or not value.isdecimal():
-            names = ", ".join(name for name in IndexOptions.__dataclass_fields__ if name != "kind")
-            raise CrossreidError(f"--option {text!r}: expected KEY=NUMBER, of {names}.")
-        values[key] = int(value)
-    return IndexOptions(kind, **values)  # type: ignore[arg-type]
-
-
-def _filter(
-    identity: str | None, cameras: list[int] | None, modality: str | None, since: str | None, until: str | None,
-    source: str | None, source_prefix: str | None, added_until: str | None,
-) -> Filter:  # fmt: skip
-    from crossreid.galleries.entries import Filter
-
-    return Filter(
-        identity=identity,
-        cameras=tuple(cameras) if cameras else None,
-        modality=modality,  # type: ignore[arg-type]  # texts become what they say in the filter
-        since=since,  # type: ignore[arg-type]
-        until=until,  # type: ignore[arg-type]
-        source=source,
-        source_prefix=source_prefix,
-        added_until=added_until,  # type: ignore[arg-type]
-    )
-
-
-def _read(path: Path, role: str, model: str | None) -> tuple[Batch, str]:
-    """The embeddings of a file or folder, and the fingerprint of their model."""
-    from crossreid.galleries.errors import ModelMismatch
-    from crossreid.galleries.importing import batch_of_embeddings, batch_of_features
-
-    if path.is_dir():
-        from crossreid.inference.embedded_files import read_embeddings
-
-        found = read_embeddings(path)
-        if model is not None and model != found.fingerprint:
-            raise ModelMismatch(f"{path} is of model {found.fingerprint}, not of --model {model}.")
-        return batch_of_embeddings(found), found.fingerprint
-    if model is None:
-        raise CrossreidError(f"{path} does not say which model it is of; name its fingerprint with --model.")
-    roles = {"gallery": ("gallery", "both"), "query": ("query", "both"), "all": ("query", "gallery", "both")}
-    if role not in roles:
-        raise CrossreidError(f"--role {role!r}: expected gallery, query or all.")
-    from crossreid.evaluation.features import load
-
-    return batch_of_features(load(path), roles[role]), model
-
-
 def _show(names: list[str], found: list[Matches]) -> None:
     """A table for people; where another program reads, lines of columns that a tab parts, nothing cut or folded."""
     columns = ("query", "score", "id", "identity", "camera", "modality", "source")
@@ -345,17 +291,3 @@ def _show(names: list[str], found: list[Matches]) -> None:
         table.add_row("" if name == before else name, *rest)
         before = name
     console.print(table)
-
-
-def _as_json(name: str, matches: Matches) -> dict[str, Any]:
-    return {
-        "query": name,
-        "matches": [
-            {
-                "id": entry.id, "score": float(score), "identity": entry.identity, "camera": entry.camera,
-                "modality": entry.modality.name.lower(), "time": entry.time, "source": entry.source,
-                "added": entry.added,
-            }
-            for score, entry in zip(matches.scores, matches.entries, strict=True)
-        ],
-    }  # fmt: skip

@@ -138,7 +138,8 @@ def _refuse_foreign(world: Path) -> None:
 def fill_gallery(run: Path, where: Path, say: Callable[[str], Any] = print) -> None:
     """A gallery of the test images that an evaluated run embedded; one of other weights is moved aside, and `say` is told."""
     from crossreid.evaluation.features import load
-    from crossreid.galleries import ModelMismatch, add_features, open_gallery, open_model
+    from crossreid.galleries import ModelMismatch, add_features, open_gallery
+    from crossreid.inference.model import open_model
 
     features = load(run / "features.npz")
     model = open_model(run).fingerprint

@@ -1,49 +1,58 @@
-"""Search: from a trained model to a gallery of embeddings that people query. The public names.
+"""From embeddings to a gallery that people search. The public names.
 
-They are imported when first used, so that what needs no search does not wait for faiss.
+`gallery` is the one interface, and `opening` opens what implements it: `local` (a folder; faiss and SQLite in this process)
+or `milvus` (a file or a cluster). `entries`, `filters` and `index_options` are what goes in and what is asked. `importing`
+fills a gallery with what was embedded, `recall` measures an index, and `marks` turns what people said of matches into a
+manifest to train on.
+
+The names are imported when first used, so that what needs no search does not wait for faiss.
 """
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from crossreid.galleries.entries import Batch, Entry, Filter, Matches, utc_seconds
+    from crossreid.galleries.entries import Entries, Entry, Matches
     from crossreid.galleries.errors import GalleryError, GalleryLocked, ModelMismatch
+    from crossreid.galleries.filters import Filter
     from crossreid.galleries.gallery import Gallery, Stats
-    from crossreid.galleries.importing import add_features, add_folder, batch_of_embeddings, batch_of_features
-    from crossreid.galleries.indexes import IndexOptions
+    from crossreid.galleries.importing import (
+        add_features,
+        add_folder,
+        entries_of_embeddings,
+        entries_of_features,
+        read_entries,
+    )
+    from crossreid.galleries.index_options import IndexOptions
     from crossreid.galleries.opening import open_gallery, restore
     from crossreid.galleries.recall import Recall, measure_recall
-    from crossreid.inference.embedded_files import read_embeddings
-    from crossreid.inference.model import SearchModel, open_model
+    from crossreid.galleries.values import utc_seconds
 
 _HOMES = {
-    "Batch": "entries",
+    "Entries": "entries",
     "Entry": "entries",
-    "Filter": "entries",
+    "Filter": "filters",
     "Gallery": "gallery",
     "GalleryError": "errors",
     "GalleryLocked": "errors",
-    "IndexOptions": "indexes",
+    "IndexOptions": "index_options",
     "Matches": "entries",
     "ModelMismatch": "errors",
     "Recall": "recall",
-    "SearchModel": "crossreid.inference.model",
     "Stats": "gallery",
     "add_features": "importing",
     "add_folder": "importing",
-    "batch_of_embeddings": "importing",
-    "batch_of_features": "importing",
+    "entries_of_embeddings": "importing",
+    "entries_of_features": "importing",
     "measure_recall": "recall",
     "open_gallery": "opening",
-    "open_model": "crossreid.inference.model",
-    "read_embeddings": "crossreid.inference.embedded_files",
+    "read_entries": "importing",
     "restore": "opening",
-    "utc_seconds": "entries",
+    "utc_seconds": "values",
 }
 __all__ = [
-    "Batch", "Entry", "Filter", "Gallery", "GalleryError", "GalleryLocked", "IndexOptions", "Matches", "ModelMismatch",
-    "Recall", "SearchModel", "Stats", "add_features", "add_folder", "batch_of_embeddings", "batch_of_features",
-    "measure_recall", "open_gallery", "open_model", "read_embeddings", "restore", "utc_seconds",
+    "Entries", "Entry", "Filter", "Gallery", "GalleryError", "GalleryLocked", "IndexOptions", "Matches", "ModelMismatch",
+    "Recall", "Stats", "add_features", "add_folder", "entries_of_embeddings", "entries_of_features", "measure_recall",
+    "open_gallery", "read_entries", "restore", "utc_seconds",
 ]  # fmt: skip
 
 
@@ -52,5 +61,4 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"crossreid.galleries has no public name {name!r}; it has {', '.join(__all__)}.")
     import importlib
 
-    home = _HOMES[name] if "." in _HOMES[name] else f"crossreid.galleries.{_HOMES[name]}"
-    return getattr(importlib.import_module(home), name)
+    return getattr(importlib.import_module(f"crossreid.galleries.{_HOMES[name]}"), name)

@@ -1,7 +1,6 @@
-"""What a gallery holds and what is asked of it: entries, one by one or as columns, and filters on what is known of them.
+"""What a gallery holds: entries, one by one or as columns; and what a search returns.
 
-Times are seconds since 1970-01-01 UTC, as float64; `utc_seconds` reads ISO 8601. Embeddings are compared by cosine
-similarity, and kept as unit vectors in float32.
+Embeddings are compared by cosine similarity, and kept as unit vectors in float32.
 """
 
 from __future__ import annotations
@@ -10,17 +9,12 @@ import math
 import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from typing import Any
 
 import numpy as np
 
-from crossreid.data.records import DataError, Modality, iso_seconds
-from crossreid.errors import CrossreidError
-
-# Bytes of UTF-8; what both backends hold.
-LIMITS = {"id": 512, "identity": 512, "source": 4096}
-_LATEST = 1e15  # seconds either way of 1970; what is beyond was meant in smaller units
-_BLOCK = 65_536
+from crossreid.data.records import DataError, Modality
+from crossreid.galleries.values import LATEST, camera_of, check_texts, modality_of, unit_rows, utc_seconds
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -54,60 +48,25 @@ class Matches:
     scores: np.ndarray
     entries: tuple[Entry, ...]
 
-
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """Conditions that all hold of an entry. Raises `CrossreidError` for one that nothing could meet.
-
-    `since` <= time < `until`, so an entry without a time meets neither; `cameras`: any of them; `source` is compared
-    whole, `source_prefix` from the start, both letter by letter. `added_until`: added to the gallery before that time.
-    """
-
-    identity: str | None = None
-    cameras: tuple[int, ...] | None = None
-    modality: Modality | None = None
-    since: float | None = None
-    until: float | None = None
-    source: str | None = None
-    source_prefix: str | None = None
-    added_until: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.cameras is not None:
-            cameras = tuple(sorted({_camera(camera) for camera in self.cameras}))
-            if not cameras:
-                raise CrossreidError("filter: cameras is empty and nothing could match; leave it out, or name some.")
-            object.__setattr__(self, "cameras", cameras)
-        if self.modality is not None:
-            object.__setattr__(self, "modality", modality_of(self.modality))
-        for name in ("since", "until", "added_until"):
-            value = getattr(self, name)
-            if value is not None:
-                object.__setattr__(self, name, utc_seconds(value))
-        if self.since is not None and self.until is not None and self.since >= self.until:
-            raise CrossreidError(
-                f"filter: since {self.since} is not before until {self.until}, so that nothing could match."
-            )
-        for name, kind in (("identity", "identity"), ("source", "source"), ("source_prefix", "source")):
-            value = getattr(self, name)
-            if value is not None:
-                check_texts([value], kind)
-        if self.identity == "":
-            raise CrossreidError("filter: an identity is never empty; leave it out, or name one.")
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether every entry meets it."""
-        return self == Filter() or self == Filter(source_prefix="")
+    def as_dicts(self) -> list[dict[str, Any]]:
+        """Each match with its score, as JSON holds it."""
+        return [
+            {
+                "id": entry.id, "score": float(score), "identity": entry.identity, "camera": entry.camera,
+                "modality": entry.modality.name.lower(), "time": entry.time, "source": entry.source,
+                "added": entry.added,
+            }
+            for score, entry in zip(self.scores, self.entries, strict=True)
+        ]  # fmt: skip
 
 
-class Batch:
+class Entries:
     """Entries as columns, checked: what is added at once.
 
     ids and sources: N texts; embeddings `(N, D)`, made unit vectors of float32; identities: N texts or None; cameras and
     modalities `(N,)` int64; times `(N,)` float64, NaN where unknown. Columns that are not given are unknown; ids that are
-    empty or not given are generated. added `(N,)` float64 is no argument: it is NaN and the gallery's to set, but in batches of
-    `Gallery.batches`, which say when their entries were added, so that a copy keeps it.
+    empty or not given are generated. added `(N,)` float64 is no argument: it is NaN and the gallery's to set, but in those that
+    `Gallery.batches` yields, which say when their entries were added, so that a copy keeps it.
     Raises `DataError` naming the column and the row: other lengths, NaN, a row of zeros, an id twice, wrong texts, times that
     an `Entry` could not have.
     """
@@ -155,7 +114,7 @@ class Batch:
             raise DataError(f"entries: the id {twice!r} is given twice; an id names one entry.")
 
     @classmethod
-    def of(cls, entries: Iterable[Entry]) -> Batch:
+    def of(cls, entries: Iterable[Entry]) -> Entries:
         """The columns of entries. Raises `DataError` where one has no embedding or another number of dimensions."""
         rows = list(entries)
         for row, entry in enumerate(rows):
@@ -170,32 +129,32 @@ class Batch:
             np.stack([np.asarray(entry.embedding) for entry in rows]) if rows else np.empty((0, 0), np.float32),
             ids=[entry.id for entry in rows],
             identities=[entry.identity for entry in rows],
-            cameras=[_camera(entry.camera) for entry in rows],
+            cameras=[camera_of(entry.camera) for entry in rows],
             modalities=[int(modality_of(entry.modality)) for entry in rows],
             times=[math.nan if entry.time is None else utc_seconds(entry.time) for entry in rows],
             sources=[entry.source for entry in rows],
         )
 
     @classmethod
-    def kept(cls, entries: Iterable[Entry]) -> Batch:
+    def kept(cls, entries: Iterable[Entry]) -> Entries:
         """As `of`, of entries that a gallery keeps, with the times when they were added."""
         rows = list(entries)
-        batch = cls.of(rows)
-        batch.added = np.array([math.nan if entry.added is None else entry.added for entry in rows], dtype=np.float64)
-        return batch
+        kept = cls.of(rows)
+        kept.added = np.array([math.nan if entry.added is None else entry.added for entry in rows], dtype=np.float64)
+        return kept
 
-    def stamped(self, now: float) -> Batch:
+    def stamped(self, now: float) -> Entries:
         """The same, those added now that no gallery has added yet."""
-        batch = self.rows(slice(None))
-        batch.added = np.where(np.isnan(self.added), now, self.added)
-        return batch
+        stamped = self.rows(slice(None))
+        stamped.added = np.where(np.isnan(self.added), now, self.added)
+        return stamped
 
     def __len__(self) -> int:
         return len(self.embeddings)
 
-    def rows(self, at: slice) -> Batch:
+    def rows(self, at: slice) -> Entries:
         """A part of it, checked no more."""
-        part = Batch.__new__(Batch)
+        part = Entries.__new__(Entries)
         for name in self.__slots__:
             setattr(part, name, getattr(self, name)[at])
         return part
@@ -204,102 +163,6 @@ class Batch:
 def stacked(entries: Sequence[Entry]) -> np.ndarray:
     """`(N, D)` of entries that have their embeddings."""
     return np.array([entry.embedding for entry in entries], np.float32)
-
-
-def unit_rows(embeddings: np.ndarray, what: str = "embeddings") -> np.ndarray:
-    """`(N, D)` float32 unit vectors, contiguous. Raises `DataError` that names the first row that is NaN, infinite, 0."""
-    rows = np.asarray(embeddings)
-    if rows.ndim != 2:
-        raise DataError(f"{what}: expected an array (N, D), found shape {rows.shape}.")
-    if rows.dtype.kind not in "fiu":
-        raise DataError(f"{what}: expected numbers, found {rows.dtype}.")
-    units = np.empty(rows.shape, dtype=np.float32)
-    for start in range(0, len(rows), _BLOCK):
-        block = rows[start : start + _BLOCK].astype(np.float64)
-        # By the largest value first: squares of very small or very large numbers are no numbers.
-        largest = np.abs(block).max(axis=1, initial=0.0)
-        bad = ~np.isfinite(largest) | (largest == 0)
-        if bad.any():
-            row = int(bad.argmax())
-            kind = "all zeros" if largest[row] == 0 else "NaN or infinite"
-            raise DataError(f"{what}: row {start + row} is {kind}; embed it again.")
-        block /= largest[:, None]
-        units[start : start + _BLOCK] = block / np.sqrt(np.square(block).sum(axis=1, keepdims=True))
-    return units
-
-
-def utc_seconds(time: float | str | datetime) -> float:
-    """Seconds since 1970 UTC of a number of them, of ISO 8601 text or of a datetime; without a zone they are UTC.
-
-    Raises:
-        CrossreidError: no time, or not finite.
-    """
-    if isinstance(time, str):
-        text = time.strip()
-        if len(text) == 4 and text.isdecimal():
-            raise CrossreidError(f"time {time!r}: is it a year? Write {text}-01-01 for its beginning.")
-        try:
-            time = iso_seconds(text)
-        except ValueError as error:
-            try:
-                time = float(text)
-            except ValueError:
-                raise CrossreidError(
-                    f"time {time!r}: expected ISO 8601, for example 2026-11-21T08:30:00Z, or seconds since 1970 UTC."
-                ) from error
-    if isinstance(time, datetime):
-        time = iso_seconds(time)
-    if (
-        isinstance(time, bool)
-        or not isinstance(time, int | float | np.integer | np.floating)
-        or not math.isfinite(time)
-    ):
-        raise CrossreidError(f"time {time!r}: expected finite seconds since 1970 UTC.")
-    if abs(time) > _LATEST:
-        raise CrossreidError(f"time {time!r}: expected seconds since 1970 UTC, not milliseconds or less.")
-    return float(time)
-
-
-def modality_of(value: Modality | int | str) -> Modality:
-    """`Modality` of its value or of its name, visible or infrared. Raises `CrossreidError`."""
-    try:
-        return Modality[value.upper()] if isinstance(value, str) else Modality(value)
-    except (KeyError, ValueError) as error:
-        raise CrossreidError(f"modality {value!r}: expected visible or infrared.") from error
-
-
-def check_texts(texts: Sequence[str], what: str) -> None:
-    """Raises `DataError` naming the first that is not text, too long, or that UTF-8 or a database cannot hold."""
-    for text in texts:
-        # Most texts are short and plain: one test tells them from the rest.
-        if isinstance(text, str) and text.isascii() and len(text) <= LIMITS[what] and "\0" not in text:
-            continue
-        if not isinstance(text, str):
-            raise DataError(f"{what}: expected text, found {type(text).__name__}.")
-        try:
-            length = len(text.encode())
-        except UnicodeEncodeError as error:
-            raise DataError(f"{what} {text!r} is not valid Unicode ({error.reason}).") from error
-        if length > LIMITS[what]:
-            raise DataError(f"{what} {text[:40]!r}... has {length} bytes of UTF-8; at most {LIMITS[what]} can be kept.")
-        if "\0" in text:
-            raise DataError(f"{what} {text!r} holds a NUL character, which cannot be kept.")
-
-
-def prefix_end(prefix: str) -> str | None:
-    """The first text after all that start with `prefix`, by code points as by bytes of UTF-8; None if there is none."""
-    while prefix:
-        last = ord(prefix[-1])
-        if last < 0x10FFFF:
-            return prefix[:-1] + chr(0xE000 if last == 0xD7FF else last + 1)  # surrogates are no characters
-        prefix = prefix[:-1]
-    return None
-
-
-def _camera(value: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or not 0 <= value < 2**31:
-        raise CrossreidError(f"camera {value!r}: expected a whole number from 0, which is unknown, to 2^31 - 1.")
-    return int(value)
 
 
 def _whole(values: np.ndarray | Sequence[int] | None, count: int, what: str) -> np.ndarray:
@@ -323,7 +186,7 @@ def _times(values: np.ndarray | Sequence[float] | None, count: int) -> np.ndarra
         raise DataError(
             f"entries: expected times as seconds since 1970 UTC, or NaN where unknown ({error})."
         ) from error
-    bad = np.abs(times) > _LATEST
+    bad = np.abs(times) > LATEST
     if bad.any():
         row = int(bad.argmax())
         raise DataError(

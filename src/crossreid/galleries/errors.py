@@ -27,17 +27,35 @@ class EntryExists(GalleryError):
     """An id that is to be added is there already."""
 
 
-def another_format(where: object, found: object, own: object) -> GalleryError:
+def another_model(location: object, found: str, wanted: str) -> ModelMismatch:
+    """The error of opening a gallery for a model that is not its own."""
+    return ModelMismatch(
+        f"{location} holds embeddings of model {found}, and is to be opened for model {wanted}; they cannot be "
+        "compared. Open it with its model, or keep another gallery."
+    )
+
+
+def closed(location: object) -> GalleryFault:
+    """The error of using a gallery that is closed."""
+    return GalleryFault(f"{location} is closed; open it again.")
+
+
+def opened_read_only(location: object) -> GalleryError:
+    """The error of writing to a gallery that is open for reading."""
+    return GalleryError(f"{location} is open read-only; open it for writing.")
+
+
+def another_format(location: object, found: object, own: object) -> GalleryError:
     """The error of opening a gallery that another version wrote."""
     return GalleryError(
-        f"{where} has format {found}; this version reads {own}. Make it anew from its embeddings (`crossreid gallery add`), or "
+        f"{location} has format {found}; this version reads {own}. Make it anew from its embeddings (`crossreid gallery add`), or "
         "use the version that wrote it."
     )
 
 
-def damaged(where: object, what: object) -> GalleryFault:
+def damaged(location: object, what: object) -> GalleryFault:
     """The error of a database, or of a collection, that holds what was never written to it."""
-    return GalleryFault(f"{where} is damaged ({what}); restore it from a snapshot.")
+    return GalleryFault(f"{location} is damaged ({what}); restore it from a snapshot.")
 
 
 def existing(ids: Sequence[str]) -> EntryExists:

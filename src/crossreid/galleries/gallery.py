@@ -20,9 +20,11 @@ from typing import Self
 import numpy as np
 
 from crossreid.data.records import Modality
-from crossreid.galleries.entries import Batch, Entry, Filter, Matches, check_texts, unit_rows
+from crossreid.galleries.entries import Entries, Entry, Matches, stacked
 from crossreid.galleries.errors import GalleryError, ModelMismatch
-from crossreid.galleries.indexes import IndexOptions
+from crossreid.galleries.filters import Filter
+from crossreid.galleries.index_options import IndexOptions
+from crossreid.galleries.values import check_texts, unit_rows
 
 Advance = Callable[..., None]
 
@@ -53,28 +55,29 @@ class Gallery(ABC):
     """What can be done with a gallery, whatever keeps it. `open_gallery` makes one."""
 
     backend: str
+    location: str  # a path or an address, as messages name it
     model: str
     dimension: int
     uuid: str  # of this gallery, and of copies of its files
     clock: Callable[[], float] = time.time  # says when an entry is added, seconds since 1970 UTC
 
-    def add(self, entries: Iterable[Entry] | Batch, *, model: str | None = None) -> list[str]:
+    def add(self, entries: Iterable[Entry] | Entries, *, model: str | None = None) -> list[str]:
         """Add new entries, and return their ids once they are kept.
 
         `model` is the fingerprint of what embedded them, where the caller knows it.
         Raises `GalleryError` naming ids that are there already (nothing is added then), `ModelMismatch`, `DataError`.
         """
-        batch = self._checked(entries, model)
-        if len(batch):
-            self._write(batch, replace=False)
-        return list(batch.ids)
+        checked = self._checked(entries, model)
+        if len(checked):
+            self._write(checked, replace=False)
+        return list(checked.ids)
 
-    def upsert(self, entries: Iterable[Entry] | Batch, *, model: str | None = None) -> list[str]:
+    def upsert(self, entries: Iterable[Entry] | Entries, *, model: str | None = None) -> list[str]:
         """As `add`, but entries of ids that are there already are replaced, all of them at once, and added anew."""
-        batch = self._checked(entries, model)
-        if len(batch):
-            self._write(batch, replace=True)
-        return list(batch.ids)
+        checked = self._checked(entries, model)
+        if len(checked):
+            self._write(checked, replace=True)
+        return list(checked.ids)
 
     def delete(self, ids: Sequence[str] | None = None, *, filter: Filter | None = None) -> int:
         """Delete entries by id, or all that meet a filter; how many there were. Unknown ids are no error.
@@ -113,12 +116,12 @@ class Gallery(ABC):
         chosen = None if filter is None or filter.is_empty else filter
         return self._search(queries, int(k), chosen, exact)
 
-    def _checked(self, entries: Iterable[Entry] | Batch, model: str | None) -> Batch:
+    def _checked(self, entries: Iterable[Entry] | Entries, model: str | None) -> Entries:
         self._refuse_model(model, "the embeddings")
-        batch = entries if isinstance(entries, Batch) else Batch.of(entries)
-        if len(batch):
-            self._refuse_dimension(batch.embeddings, "embeddings")
-        return batch.stamped(self.clock())
+        checked = entries if isinstance(entries, Entries) else Entries.of(entries)
+        if len(checked):
+            self._refuse_dimension(checked.embeddings, "embeddings")
+        return checked.stamped(self.clock())
 
     def _refuse_model(self, model: str | None, what: str) -> None:
         if model is not None and model != self.model:
@@ -140,16 +143,24 @@ class Gallery(ABC):
         """
         return self._get(_listed(ids, "get"))
 
+    def embeddings_of(self, ids: Sequence[str]) -> np.ndarray:
+        """`(N, D)` unit vectors of ids, in the order asked for. Raises `GalleryError` naming the first that is not there."""
+        entries = self.get(ids)
+        for name, entry in zip(ids, entries, strict=True):
+            if entry is None:
+                raise GalleryError(f"{self.location} has no entry {name!r}.")
+        return stacked([entry for entry in entries if entry is not None])
+
     def known(self, ids: Sequence[str]) -> list[str]:
         """Those of the ids that there are entries of, in the order asked for. Raises `DataError` as `get`."""
         there = self._known(_listed(ids, "known"))
         return [name for name in ids if name in there]
 
     @abstractmethod
-    def batches(self, size: int = 4096) -> Iterator[Batch]:
+    def batches(self, size: int = 4096) -> Iterator[Entries]:
         """Every entry, in batches, in an order that stays the same while nothing is written.
 
-        A gallery to which such a batch is added keeps when its entries were added to this one.
+        A gallery to which such entries are added keeps when its entries were added to this one.
         """
 
     @abstractmethod
@@ -165,7 +176,7 @@ class Gallery(ABC):
         """Build the index anew over all entries, of another kind where `options` are given, and serve it when it is kept.
 
         Where the index that is there covers all entries and only how it is searched is to change, it stays.
-        `advance(done, total)` is told of entries indexed.
+        `advance(done, total)` is called as entries are indexed.
         """
 
     @abstractmethod
@@ -193,7 +204,7 @@ class Gallery(ABC):
         """Give back files, lock and memory. A closed gallery refuses all else."""
 
     @abstractmethod
-    def _write(self, batch: Batch, *, replace: bool) -> None: ...
+    def _write(self, entries: Entries, *, replace: bool) -> None: ...
 
     @abstractmethod
     def _delete(self, ids: list[str] | None, filter: Filter | None) -> int: ...

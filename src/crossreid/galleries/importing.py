@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from crossreid.data.records import DataError
-from crossreid.galleries.entries import Batch
-from crossreid.galleries.errors import GalleryError, existing
+from crossreid.errors import CrossreidError
+from crossreid.galleries.entries import Entries
+from crossreid.galleries.errors import GalleryError, ModelMismatch, existing
 from crossreid.galleries.fragments import source_of
 from crossreid.galleries.gallery import Advance, Gallery
 from crossreid.inference.embedded_files import Embeddings, read_embeddings
@@ -19,16 +20,17 @@ if TYPE_CHECKING:
     from crossreid.evaluation.features import Features
 
 GALLERY_ROLES = ("gallery", "both")
+ROLES = {"gallery": GALLERY_ROLES, "query": ("query", "both"), "all": ("query", "gallery", "both")}
 _PART = 16_384
 
 
-def batch_of_embeddings(embeddings: Embeddings) -> Batch:
-    """What `read_embeddings` read, as a batch in its order: an image's path, with its box where it has one, is id and source.
+def entries_of_embeddings(embeddings: Embeddings) -> Entries:
+    """What `read_embeddings` read, as entries in its order: an image's path, with its box where it has one, is id and source.
 
     Raises `DataError` where an image is there twice, or a box is none.
     """
     names = list(map(source_of, embeddings.paths.tolist(), embeddings.boxes.tolist()))
-    return Batch(
+    return Entries(
         embeddings.embeddings,
         ids=names,
         identities=[text or None for text in embeddings.identities.tolist()],
@@ -39,8 +41,8 @@ def batch_of_embeddings(embeddings: Embeddings) -> Batch:
     )
 
 
-def batch_of_features(features: Features, roles: Collection[str] = GALLERY_ROLES) -> Batch:
-    """The features of images in these roles as a batch, in their order: an image's name is its id and its source.
+def entries_of_features(features: Features, roles: Collection[str] = GALLERY_ROLES) -> Entries:
+    """The features of images in these roles as entries, in their order: an image's name is its id and its source.
 
     Raises `DataError` where nothing is left, or a name is there twice.
     """
@@ -48,7 +50,7 @@ def batch_of_features(features: Features, roles: Collection[str] = GALLERY_ROLES
     if not len(rows):
         raise DataError(f"features: no image has the role {' or '.join(roles)}.")
     names = features.names[rows].tolist()
-    return Batch(
+    return Entries(
         features.embeddings[rows],
         ids=names,
         identities=[text or None for text in features.identities[rows].tolist()],
@@ -56,6 +58,32 @@ def batch_of_features(features: Features, roles: Collection[str] = GALLERY_ROLES
         modalities=features.modalities[rows],
         sources=names,
     )
+
+
+def read_entries(path: Path, model: str | None = None, role: str = "gallery") -> tuple[Entries, str]:
+    """The entries of what was embedded, and the fingerprint of the model that did.
+
+    Args:
+        path: a folder that `crossreid embed` wrote, or features.npz of an evaluated run.
+        model: the fingerprint; features.npz does not say it, and a folder's own is compared with it.
+        role: of features.npz: the images that are "gallery" or "query", or "all".
+
+    Raises:
+        ModelMismatch: the folder is of another model.
+        CrossreidError: no fingerprint, an unknown role, and as `read_embeddings`, `load` of features and `Entries`.
+    """
+    if path.is_dir():
+        found = read_embeddings(path)
+        if model is not None and model != found.fingerprint:
+            raise ModelMismatch(f"{path} is of model {found.fingerprint}, not of --model {model}.")
+        return entries_of_embeddings(found), found.fingerprint
+    if model is None:
+        raise CrossreidError(f"{path} does not say which model it is of; name its fingerprint with --model.")
+    if role not in ROLES:
+        raise CrossreidError(f"--role {role!r}: expected gallery, query or all.")
+    from crossreid.evaluation.features import load
+
+    return entries_of_features(load(path), ROLES[role]), model
 
 
 def add_features(
@@ -70,39 +98,44 @@ def add_features(
     """Add the gallery images of an evaluated run, part by part; how many there were.
 
     `model` is the fingerprint of what embedded them. With `replace`, ids that are there are replaced.
-    Raises as `Gallery.add`, and as `batch_of_features`.
+    Raises as `Gallery.add`, and as `entries_of_features`.
     """
-    return add_batch(gallery, batch_of_features(features, roles), model=model, replace=replace, advance=advance)
+    return add_entries(gallery, entries_of_features(features, roles), model=model, replace=replace, advance=advance)
 
 
 def add_folder(gallery: Gallery, folder: Path, *, replace: bool = False, advance: Advance | None = None) -> int:
     """Add what `crossreid embed` wrote; how many there were.
 
-    Raises `ModelMismatch` where the folder is of another model, and as `read_embeddings` and `batch_of_embeddings`.
+    Raises `ModelMismatch` where the folder is of another model, and as `read_embeddings` and `entries_of_embeddings`.
     """
     found = read_embeddings(folder)
-    return add_batch(gallery, batch_of_embeddings(found), model=found.fingerprint, replace=replace, advance=advance)
+    return add_entries(gallery, entries_of_embeddings(found), model=found.fingerprint, replace=replace, advance=advance)
 
 
-def add_batch(
-    gallery: Gallery, batch: Batch, *, model: str | None = None, replace: bool = False, advance: Advance | None = None
+def add_entries(
+    gallery: Gallery,
+    entries: Entries,
+    *,
+    model: str | None = None,
+    replace: bool = False,
+    advance: Advance | None = None,
 ) -> int:
-    """Add a large batch in parts, each of them kept or not as a whole; `advance(done, total)` is told of entries.
+    """Add many entries in parts, each of them kept or not as a whole; `advance(done, total)` is called as entries are added.
 
     Raises as `Gallery.add`: of ids that are there before anything is added. What fails later says how much was.
     """
-    if not replace and len(batch) > _PART and (there := gallery.known(batch.ids)):
+    if not replace and len(entries) > _PART and (there := gallery.known(entries.ids)):
         raise existing(there)
-    for start in range(0, len(batch), _PART):
-        part = batch.rows(slice(start, start + _PART))
+    for start in range(0, len(entries), _PART):
+        part = entries.rows(slice(start, start + _PART))
         try:
             (gallery.upsert if replace else gallery.add)(part, model=model)
         except GalleryError as error:
             if not start:
                 raise
             raise type(error)(
-                f"{error} Before that, {start} of {len(batch)} were added; what replaces (--upsert) may begin anew."
+                f"{error} Before that, {start} of {len(entries)} were added; what replaces (--upsert) may begin anew."
             ) from error
         if advance is not None:
-            advance(len(part), len(batch))
-    return len(batch)
+            advance(len(part), len(entries))
+    return len(entries)

@@ -1,25 +1,14 @@
-"""One writer at a time: an advisory lock on a file that says who holds it. The system drops it when the process dies.
-
-So does a lock on a folder that is being written: what is found without it is of a process that is gone.
-"""
+"""One writer at a time: an advisory lock on a file that says who holds it. The system drops it when the process dies."""
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import os
-import shutil
 import socket
-import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from crossreid.galleries.errors import GalleryError, GalleryLocked
-
-_UNFINISHED = ".crossreid-unfinished"
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def lock(path: Path, otherwise: str = "Close it there, or open it read-only to search.") -> int:
@@ -51,50 +40,3 @@ def unlock(descriptor: int) -> None:
     """Give the lock back."""
     os.ftruncate(descriptor, 0)
     os.close(descriptor)
-
-
-@contextmanager
-def unfinished(path: Path) -> Iterator[Path]:
-    """A hidden folder beside `path` to write in; what has not been moved out of it or renamed is removed at the end.
-
-    Those that processes left there that were killed are removed first.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    remove_unfinished(path.parent)
-    folder, descriptor = _held(path)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        os.close(descriptor)
-
-
-def remove_unfinished(parent: Path) -> None:
-    """Remove what `unfinished` made here in processes that are gone."""
-    for path in parent.glob(f".*{_UNFINISHED}"):
-        with contextlib.suppress(OSError):  # it is being written, another user's, or gone
-            descriptor = os.open(path, _FOLDER)
-            try:
-                if os.fstat(descriptor).st_uid == os.geteuid():
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    shutil.rmtree(path, ignore_errors=True)
-            finally:
-                os.close(descriptor)
-
-
-def _held(path: Path) -> tuple[Path, int]:
-    while True:
-        folder = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name[:50]}.", suffix=_UNFINISHED))
-        try:
-            descriptor = os.open(folder, _FOLDER)
-        except FileNotFoundError:
-            continue  # removed as one that nobody holds, before it was held
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.samestat(os.fstat(descriptor), os.stat(folder)):
-                return folder, descriptor
-        except (BlockingIOError, FileNotFoundError):
-            pass  # likewise
-        except OSError:
-            return folder, descriptor  # a file system without locks, where nobody removes it either
-        os.close(descriptor)

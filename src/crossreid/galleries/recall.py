@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from crossreid.galleries.entries import stacked
 from crossreid.galleries.errors import GalleryError
 from crossreid.galleries.gallery import Advance, Gallery
 
@@ -36,14 +37,14 @@ def measure_recall(
 ) -> Recall:
     """Recall@k of the gallery's index against its exact search, for queries `(Q, D)` or `count` of its own entries.
 
-    An entry that asks does not count as its own neighbour. `advance(done, total)` is told of queries.
+    An entry that asks does not count as its own neighbour. `advance(done, total)` is called as queries are answered.
     Raises `GalleryError` where there is nothing to find.
     """
     own: list[str] | None = None
     if queries is None:
         drawn = gallery.sample(count, seed)
         own = [entry.id for entry in drawn]
-        queries = np.array([entry.embedding for entry in drawn])
+        queries = stacked(drawn)
     if not len(queries) or len(gallery) <= (own is not None):
         raise GalleryError("recall: the gallery has too few entries to search among; add some.")
     wanted = k + (own is not None)

@@ -15,7 +15,6 @@ import torch
 
 from crossreid.data.catalogue import load
 from crossreid.data.records import Split, labels_of
-from crossreid.data.training_loading import TrainLoader
 from crossreid.errors import CrossreidError
 from crossreid.evaluation.arrays import join, read_side
 from crossreid.evaluation.draws import load_permutations

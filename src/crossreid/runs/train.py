@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from crossreid.data.loading import TrainLoader
+from crossreid.data.training_loading import TrainLoader
 from crossreid.errors import CrossreidError
 from crossreid.files import write_text
 from crossreid.methods.view_distillation import ViewDistillation

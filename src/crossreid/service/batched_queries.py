@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from crossreid.galleries.entries import Filter, Matches
+from crossreid.galleries.entries import Matches
+from crossreid.galleries.filters import Filter
 from crossreid.galleries.gallery import Gallery
 from crossreid.inference.model import SearchModel
 

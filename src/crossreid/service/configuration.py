@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError
 
 from crossreid.errors import CrossreidError
 from crossreid.files import key_value
-from crossreid.galleries.opening import CLUSTER
+from crossreid.galleries.location import CLUSTER
 from crossreid.options import Options
 
 

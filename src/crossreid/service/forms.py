@@ -9,7 +9,7 @@ from typing import Annotated
 from fastapi import File, Form, UploadFile
 
 from crossreid.errors import CrossreidError
-from crossreid.galleries.entries import check_texts, utc_seconds
+from crossreid.galleries.values import check_texts, utc_seconds
 from crossreid.service.refusals import Refusal
 from crossreid.service.schemas import FilterIn, ModalityName
 

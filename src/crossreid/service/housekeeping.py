@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from crossreid.galleries.entries import Filter
+from crossreid.galleries.filters import Filter
 from crossreid.galleries.gallery import Gallery
 from crossreid.service.audit import Audit
 from crossreid.service.configuration import ServiceOptions

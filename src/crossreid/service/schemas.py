@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from crossreid.errors import CrossreidError
-from crossreid.galleries.entries import Entry, Filter
+from crossreid.galleries.entries import Entry
+from crossreid.galleries.filters import Filter
 from crossreid.service.refusals import Refusal
 
 ModalityName = Literal["visible", "infrared"]

@@ -18,8 +18,9 @@ from torch import Tensor
 
 from crossreid.errors import CrossreidError
 from crossreid.galleries import locking
-from crossreid.galleries.entries import Entry, Filter, Matches
+from crossreid.galleries.entries import Entry, Matches
 from crossreid.galleries.errors import GalleryError, GalleryLocked
+from crossreid.galleries.filters import Filter
 from crossreid.galleries.gallery import Gallery
 from crossreid.inference.model import SearchModel
 from crossreid.service.audit import Audit

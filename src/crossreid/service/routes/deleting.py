@@ -7,7 +7,7 @@ from typing import Literal
 
 from fastapi import Request
 
-from crossreid.galleries.entries import Filter
+from crossreid.galleries.filters import Filter
 from crossreid.service.routes.dependencies import CurrentService, needs, router_of_refusals
 from crossreid.service.schemas import Deleted, DeleteIn
 from crossreid.service.search_service import SearchService

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from fastapi import Form, Request
 
-from crossreid.galleries.entries import Batch, modality_of
+from crossreid.galleries.entries import Entries, modality_of
 from crossreid.service.forms import Files, FormModality, checked_ids, taken_at
 from crossreid.service.kept_images import KEPT_SIDE
 from crossreid.service.pictures import as_jpeg
@@ -46,21 +46,21 @@ async def enrol(
         copies = await sent.decoded((KEPT_SIDE, KEPT_SIDE), partial(as_jpeg, side=KEPT_SIDE))
     kind = int(modality_of(modality))
     embeddings = await service.embed(inputs, kind, as_set=False)
-    batch = Batch(
+    entries = Entries(
         embeddings, ids=ids, identities=[identity or None] * count, cameras=[camera] * count, modalities=[kind] * count,
         times=None if taken is None else [taken] * count, sources=[source] * count,
     )  # fmt: skip
-    service.record(request, "enrol", ids=batch.ids, sha256=sent.digests, identity=identity, replace=replace)
-    return Ids(ids=await service.write(partial(_keep, service, batch, copies, replace), deletes=replace))
+    service.record(request, "enrol", ids=entries.ids, sha256=sent.digests, identity=identity, replace=replace)
+    return Ids(ids=await service.write(partial(_keep, service, entries, copies, replace), deletes=replace))
 
 
-def _keep(service: SearchService, batch: Batch, copies: list[bytes], replace: bool) -> list[str]:
+def _keep(service: SearchService, entries: Entries, copies: list[bytes], replace: bool) -> list[str]:
     """Add the entries, then their images' copies; the ids."""
     gallery, kept = service.gallery, service.kept
     # First, as an entry without an image is better than one with another's.
-    if kept is not None and (replace or not gallery.known(batch.ids)):
-        kept.delete(batch.ids)
-    added = (gallery.upsert if replace else gallery.add)(batch, model=service.model.fingerprint)
+    if kept is not None and (replace or not gallery.known(entries.ids)):
+        kept.delete(entries.ids)
+    added = (gallery.upsert if replace else gallery.add)(entries, model=service.model.fingerprint)
     if kept is not None:
         kept.put(list(zip(added, copies, strict=False)))  # of which there are none where none are kept any more
     return added

@@ -1,30 +1,31 @@
 """The half of a gallery that is in memory: columns to filter by and vectors to compare with, in the order of rows.
 
-A view is never changed: writing makes another one that shares what is the same, so searches go on in other threads
-without a lock. Vectors lie in chunks of fixed places; a chunk need not be in memory and is then read from the store.
-Distances are inner products by faiss, exact; `scores_of` computes the scores that are told.
+A table is never changed: writing makes another one that shares what is the same, so searches go on in other threads
+without a lock. Vectors lie in chunks of fixed length; a chunk need not be in memory and is then read from the store.
+Products are inner products by faiss; the scores of a search are computed anew by `similarity.cosine_similarities`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
 
-from crossreid.galleries.entries import Filter
+from crossreid.galleries.filters import Filter
 
 CHUNK = 65_536
 _FEW = 4  # queries; more are multiplied as a matrix, fewer are scanned, a chunk a thread
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class View:
-    """N places: rows `(N,)` int64 ascending, alive `(N,)` bool, cameras, modalities, times, added likewise; chunks of vectors.
+class VectorTable:
+    """N positions: rows `(N,)` int64, the row numbers of the store, ascending; alive `(N,)` bool; cameras, modalities, times
+    and added likewise; chunks of vectors.
 
-    A chunk is `(CHUNK, D)` float32, of which the view's own places are filled, or None where it is on disk.
+    A chunk is `(CHUNK, D)` float32, of which the table's own positions are filled, or None where it is on disk.
     """
 
     rows: np.ndarray
@@ -42,26 +43,26 @@ class View:
         return len(self.rows)
 
     @property
-    def entries(self) -> int:
-        """How many places are alive."""
+    def alive_count(self) -> int:
+        """How many positions are alive."""
         return len(self) - self.dead
 
-    def places(self, rows: np.ndarray) -> np.ndarray:
-        """Place of each row number, -1 where it has none or is dead."""
+    def positions(self, rows: np.ndarray) -> np.ndarray:
+        """Position of each row number, -1 where it has none or is dead."""
         if not len(self):
             return np.full(rows.shape, -1, np.int64)
         at = np.searchsorted(self.rows, rows).clip(max=len(self) - 1)
         return np.where((self.rows[at] == rows) & self.alive[at], at, -1)
 
     def allowed(self, filter: Filter | None, rows: np.ndarray | None) -> np.ndarray | None:
-        """`(N,)` bool of the places that are alive, meet the filter's numbers and are of `rows`; None where all are."""
+        """`(N,)` bool of the positions that are alive, meet the filter's numbers and are of `rows`; None where all are."""
         if filter is None and rows is None:
             return self.alive if self.dead else None
         mask = self.alive.copy()
         if rows is not None:
             chosen = np.zeros(len(self), bool)
-            places = self.places(rows)
-            chosen[places[places >= 0]] = True
+            positions = self.positions(rows)
+            chosen[positions[positions >= 0]] = True
             mask &= chosen
         if filter is None:
             return mask
@@ -78,7 +79,7 @@ class View:
         return mask
 
     def vectors(self, start: int, stop: int) -> np.ndarray:
-        """`(stop - start, D)` of a range of places, zeros where one on disk is gone."""
+        """`(stop - start, D)` of a range of positions, zeros where one on disk is gone."""
         parts = []
         while start < stop:
             number, offset = divmod(start, CHUNK)
@@ -88,34 +89,35 @@ class View:
             start = end
         return parts[0] if len(parts) == 1 else np.concatenate([np.empty((0, self.dimension), np.float32), *parts])
 
-    def gathered(self, places: np.ndarray) -> np.ndarray:
-        """`(n, D)` of places, which are ascending; zeros where one on disk is gone."""
-        found = np.empty((len(places), self.dimension), np.float32)
-        numbers = places // CHUNK
-        away = np.zeros(len(places), bool)
+    def gathered(self, positions: np.ndarray) -> np.ndarray:
+        """`(n, D)` of positions, which are ascending; zeros where one on disk is gone."""
+        found = np.empty((len(positions), self.dimension), np.float32)
+        numbers = positions // CHUNK
+        away = np.zeros(len(positions), bool)
         for number in np.unique(numbers):
             own = numbers == number
             chunk = self.chunks[number]
             if chunk is None:
                 away |= own
             else:
-                found[own] = chunk[places[own] - number * CHUNK]
+                found[own] = chunk[positions[own] - number * CHUNK]
         if away.any():
-            found[away] = self.load(self.rows[places[away]])
+            found[away] = self.load(self.rows[positions[away]])
         return found
 
-    def without(self, places: np.ndarray) -> View:
-        """The same, with places dead that may have been so already."""
+    def without(self, rows: Iterable[int]) -> VectorTable:
+        """The same, with rows dead that may have been so already, or have no position."""
+        positions = self.positions(np.array(sorted(rows), np.int64))
         alive = self.alive.copy()
-        alive[places] = False
+        alive[positions[positions >= 0]] = False
         return replace(self, alive=alive, dead=int(len(alive) - alive.sum()))
 
-    def on_disk_to(self, stop: int) -> View:
-        """The same, with those chunks out of memory whose places are all before `stop`."""
+    def on_disk_to(self, stop: int) -> VectorTable:
+        """The same, with those chunks out of memory whose positions are all before `stop`."""
         return replace(self, chunks=(*(None,) * (stop // CHUNK), *self.chunks[stop // CHUNK :]))
 
     def nearest(self, queries: np.ndarray, k: int, allowed: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Inner products `(Q, k)` float32, in descending order, and their places `(Q, k)`, -1 where there are no more."""
+        """Inner products `(Q, k)` float32, in descending order, and their positions `(Q, k)`, -1 where there are no more."""
         spans = [(start, min(start + CHUNK, len(self))) for start in range(0, len(self), CHUNK)]
         if allowed is not None:
             spans = [(start, stop) for start, stop in spans if allowed[start:stop].any()]
@@ -127,92 +129,79 @@ class View:
         if not found:
             return np.full((len(queries), k), -np.inf, np.float32), np.full((len(queries), k), -1, np.int64)
         products = np.concatenate([part[0] for part in found], axis=1)
-        places = np.concatenate([part[1] for part in found], axis=1)
+        positions = np.concatenate([part[1] for part in found], axis=1)
         order = np.argsort(-products, axis=1, kind="stable")[:, :k]
-        return np.take_along_axis(products, order, 1), np.take_along_axis(places, order, 1)
+        return np.take_along_axis(products, order, 1), np.take_along_axis(positions, order, 1)
 
 
-def empty(dimension: int, load: Callable[[np.ndarray], np.ndarray]) -> View:
-    """A view of no places."""
+def empty(dimension: int, load: Callable[[np.ndarray], np.ndarray]) -> VectorTable:
+    """A table without positions."""
     whole, flags = np.empty(0, np.int64), np.empty(0, bool)
-    return View(whole, flags, whole, whole, np.empty(0), np.empty(0), (), dimension, load)
+    return VectorTable(whole, flags, whole, whole, np.empty(0), np.empty(0), (), dimension, load)
 
 
-def extended(view: View, rows: np.ndarray, columns: tuple[np.ndarray, ...], vectors: np.ndarray | None) -> View:
-    """The view and places after it: rows, their (cameras, modalities, times, added), and vectors `(n, D)` or None for on disk.
+def extended(
+    table: VectorTable, rows: np.ndarray, columns: tuple[np.ndarray, ...], vectors: np.ndarray | None
+) -> VectorTable:
+    """The table and positions after it: rows, (cameras, modalities, times, added), and vectors `(n, D)` or None for on disk.
 
-    Vectors are written behind the end of the last chunk, where no other view looks.
+    Vectors are written behind the end of the last chunk, where no other table reads.
     """
-    chunks, start, count = list(view.chunks), len(view), len(rows)
+    chunks, start, count = list(table.chunks), len(table), len(rows)
     done = 0
     while done < count:
         number, offset = divmod(start + done, CHUNK)
         fitting = min(CHUNK - offset, count - done)
         if number == len(chunks):
-            chunks.append(None if vectors is None else np.empty((CHUNK, view.dimension), np.float32))
+            chunks.append(None if vectors is None else np.empty((CHUNK, table.dimension), np.float32))
         chunk = chunks[number]
         if chunk is not None and vectors is not None:
             chunk[offset : offset + fitting] = vectors[done : done + fitting]
         done += fitting
     cameras, modalities, times, added = columns
     return replace(
-        view,
-        rows=_longer(view.rows, rows),
-        alive=_longer(view.alive, np.ones(count, bool)),
-        cameras=_longer(view.cameras, cameras),
-        modalities=_longer(view.modalities, modalities),
-        times=_longer(view.times, times),
-        added=_longer(view.added, added),
+        table,
+        rows=_longer(table.rows, rows),
+        alive=_longer(table.alive, np.ones(count, bool)),
+        cameras=_longer(table.cameras, cameras),
+        modalities=_longer(table.modalities, modalities),
+        times=_longer(table.times, times),
+        added=_longer(table.added, added),
         chunks=tuple(chunks),
     )
 
 
-def scores_of(query: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-    """Cosine similarities `(n,)` float64 of one query `(D,)` and vectors `(n, D)`: the same bits for the same vector.
-
-    A sum of each row for itself: a matrix product may round two equal rows differently, and a tie must stay a tie.
-    """
-    left, right = query.astype(np.float64), vectors.astype(np.float64)
-    lengths = np.sqrt(np.square(right).sum(axis=1) * np.square(left).sum())
-    return np.clip((right * left).sum(axis=1) / lengths, -1.0, 1.0)
-
-
-def rounding(dimension: int) -> float:
-    """How far an inner product of unit vectors in float32 can be from the truth."""
-    return dimension * 2.0**-23
-
-
 def _nearest_in(
-    task: tuple[View, tuple[int, int], np.ndarray, int, np.ndarray | None],
+    task: tuple[VectorTable, tuple[int, int], np.ndarray, int, np.ndarray | None],
 ) -> tuple[np.ndarray, np.ndarray]:
     import faiss
 
-    view, (start, stop), queries, k, allowed = task
+    table, (start, stop), queries, k, allowed = task
     mask = None if allowed is None else allowed[start:stop]
     if mask is not None and mask.all():
         mask = None
     selector, taken = None, None
-    on_disk = view.chunks[start // CHUNK] is None
+    on_disk = table.chunks[start // CHUNK] is None
     if mask is not None and (on_disk or len(queries) >= _FEW or 8 * mask.sum() < len(mask)):
         taken = np.flatnonzero(mask)
-        vectors = view.gathered(start + taken)
+        vectors = table.gathered(start + taken)
     else:
-        vectors = view.vectors(start, stop)
+        vectors = table.vectors(start, stop)
         if mask is not None:
             members = np.packbits(mask, bitorder="little")
             selector = faiss.IDSelectorBitmap(len(members), faiss.swig_ptr(members))
     k = min(k, len(vectors))
     products = np.empty((len(queries), k), np.float32)
-    places = np.empty((len(queries), k), np.int64)
+    positions = np.empty((len(queries), k), np.int64)
     vectors = np.ascontiguousarray(vectors)
     faiss.knn_inner_product(
-        faiss.swig_ptr(queries), faiss.swig_ptr(vectors), view.dimension, len(queries), len(vectors), k,
-        faiss.swig_ptr(products), faiss.swig_ptr(places), selector,
+        faiss.swig_ptr(queries), faiss.swig_ptr(vectors), table.dimension, len(queries), len(vectors), k,
+        faiss.swig_ptr(products), faiss.swig_ptr(positions), selector,
     )  # fmt: skip
-    products[places < 0] = -np.inf
+    products[positions < 0] = -np.inf
     if taken is not None:
-        places = np.where(places >= 0, taken[places], -1)
-    return products, np.where(places >= 0, places + start, -1)
+        positions = np.where(positions >= 0, taken[positions], -1)
+    return products, np.where(positions >= 0, positions + start, -1)
 
 
 def _longer(values: np.ndarray, more: np.ndarray) -> np.ndarray:

@@ -1,0 +1,215 @@
+"""The SQLite database of a gallery as a file: its tables, how it is created, opened, written to, copied and rewritten.
+
+It is kept in write-ahead mode and synchronised at each commit, so what was committed survives the death of the process
+and of the machine, and what was not leaves no trace. Deleted content is overwritten as it is deleted (`secure_delete`);
+the write-ahead log and rearranged pages may hold copies until `vacuum`.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+from crossreid.galleries.errors import (
+    GalleryError,
+    GalleryFault,
+    another_format,
+    closed,
+    damaged,
+    opened_read_only,
+)
+
+FILE = "gallery.sqlite"
+_FORMAT = "2"
+_PAGE = 16_384  # bytes; 15 vectors of 256 dimensions in one
+_SCHEMA = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE entries (
+  row INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, identity TEXT, camera INTEGER NOT NULL,
+  modality INTEGER NOT NULL, time REAL, source TEXT NOT NULL, added REAL NOT NULL
+);
+CREATE INDEX of_identity ON entries (identity) WHERE identity IS NOT NULL;
+CREATE INDEX of_source ON entries (source);
+CREATE TABLE vectors (row INTEGER PRIMARY KEY, embedding BLOB NOT NULL);
+"""
+
+
+@contextmanager
+def faults(path: Path) -> Iterator[None]:
+    """Faults of SQLite as `GalleryFault`, where a new file is written."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise GalleryFault(f"{path} could not be written ({error}).") from error
+
+
+def write_empty(path: Path, facts: Mapping[str, str]) -> None:
+    """Write a database without entries; `facts` are what its table `meta` says besides the format."""
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute(f"PRAGMA page_size={_PAGE}")
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.executescript(f"BEGIN; {_SCHEMA}")
+    connection.executemany("INSERT INTO meta VALUES (?, ?)", [("format", _FORMAT), *facts.items()])
+    connection.execute("COMMIT")
+    connection.close()
+
+
+class Conflict(GalleryFault):
+    """What was to be written goes against what there is."""
+
+
+class Database:
+    """An open database. Writing is for one thread at a time; reading has a connection and a lock of its own.
+
+    Raises `GalleryError` where the folder holds none, or one of another format; `GalleryFault` where it is damaged.
+    """
+
+    def __init__(self, folder: Path, *, read_only: bool = False) -> None:
+        self.path = folder / FILE
+        if not self.path.is_file():
+            raise GalleryError(f"{folder} holds no gallery: {FILE} not found. Create one: `crossreid gallery create`.")
+        if not os.access(self.path, os.R_OK):
+            raise GalleryError(f"{self.path} may not be read by this user; ask its owner.")
+        self._reading = threading.RLock()
+        self._closed = False
+        self._reader: sqlite3.Connection | None = None
+        self._writer: sqlite3.Connection | None = None
+        # SQLite reads a database with a log only where it can make files beside it, or is told that nobody writes.
+        self._unchanging = read_only and not os.access(folder, os.W_OK) and not self._has_log()
+        try:
+            self._reader = self._connect()
+            self._reader.execute("PRAGMA query_only=ON")
+            self._writer = None if read_only else self._connect()
+            if self._writer is not None and self._journal(self._writer) != "wal":
+                self._writer.execute("PRAGMA journal_mode=WAL")  # a snapshot is kept as a single file
+            found = self.read("SELECT value FROM meta WHERE key = 'format'")
+            if not found or found[0][0] != _FORMAT:
+                raise another_format(self.path, found[0][0] if found else None, _FORMAT)
+        except BaseException as error:
+            self.close()
+            if isinstance(error, sqlite3.Error | GalleryFault) and self._has_log() and not os.access(folder, os.W_OK):
+                raise GalleryError(
+                    f"{folder} cannot be written, and {FILE}-wal holds what is not in {FILE} yet: copy both to where they can "
+                    "be written, open the gallery there and close it, and copy it back."
+                ) from error
+            if isinstance(error, sqlite3.Error):
+                raise GalleryFault(
+                    f"{self.path} cannot be read as a gallery ({error}); restore it from a snapshot."
+                ) from error
+            raise
+
+    def _has_log(self) -> bool:
+        """Whether there is something in a log beside the database, or somebody has it open."""
+        log, shared = (self.path.with_name(f"{FILE}-{end}") for end in ("wal", "shm"))
+        return shared.exists() or (log.exists() and log.stat().st_size > 0)
+
+    def _connect(self) -> sqlite3.Connection:
+        address = self.path.absolute().as_uri() + ("?immutable=1" if self._unchanging else "")
+        connection = sqlite3.connect(address, uri=True, isolation_level=None, check_same_thread=False, timeout=30)
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA secure_delete=ON")
+        connection.execute("PRAGMA cache_size=-65536")
+        connection.execute("PRAGMA wal_autocheckpoint=4096")
+        connection.execute(f"PRAGMA journal_size_limit={1 << 26}")
+        return connection
+
+    @staticmethod
+    def _journal(connection: sqlite3.Connection) -> str:
+        return str(connection.execute("PRAGMA journal_mode").fetchone()[0])
+
+    def read(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
+        """The rows that a statement selects."""
+        with self._reading:
+            if self._closed or self._reader is None:
+                raise closed(self.path.parent)
+            try:
+                return self._reader.execute(statement, values).fetchall()
+            except sqlite3.Error as error:
+                raise GalleryFault(f"{self.path} could not be read ({error}); restore it from a snapshot.") from error
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """All that is written within, or nothing of it. Raises `Conflict` for what goes against what there is."""
+        writer = self._writable()
+        try:
+            writer.execute("BEGIN IMMEDIATE")
+            try:
+                yield writer
+                writer.execute("COMMIT")
+            except BaseException:
+                if writer.in_transaction:
+                    writer.execute("ROLLBACK")
+                raise
+        except sqlite3.IntegrityError as error:
+            raise Conflict(str(damaged(self.path, error))) from error
+        except sqlite3.Error as error:
+            raise GalleryFault(f"{self.path} could not be written ({error}); nothing of this was kept.") from error
+
+    def _writable(self) -> sqlite3.Connection:
+        if self._closed:
+            raise closed(self.path.parent)
+        if self._writer is None:
+            raise opened_read_only(self.path.parent)
+        return self._writer
+
+    def whole_number(self, value: Any, what: str) -> int:
+        """A number that was read, `what` in messages. Raises `GalleryFault` where it is none."""
+        try:
+            return int(value)
+        except (TypeError, ValueError) as error:
+            raise damaged(self.path, f"{what} is {value!r}") from error
+
+    def close(self) -> None:
+        """Close the database; its log is folded in."""
+        self._closed = True
+        with self._reading:
+            if self._reader is not None:
+                self._reader.close()
+        if self._writer is not None:
+            self._writer.close()
+
+    def backup(self, folder: Path) -> None:
+        """Copy the database into a folder as it is now, as a single file; writing may go on meanwhile."""
+        with (
+            faults(folder / FILE),
+            closing(sqlite3.connect(folder / FILE, isolation_level=None)) as target,
+            closing(self._connect()) as source,  # of its own, so that searches need not wait
+        ):
+            source.backup(target)
+
+    def vacuum(self) -> None:
+        """Write the database anew without what was deleted, and empty its log.
+
+        Raises `GalleryError` where another process reads, and so holds on to the log.
+        """
+        self._maintain("VACUUM")
+        self.checkpoint()
+
+    def checkpoint(self) -> None:
+        """Fold the log into the database and cut it to nothing."""
+        with self._reading:
+            busy = self._maintain("PRAGMA wal_checkpoint(TRUNCATE)")[0][0]
+        if busy:
+            raise GalleryError(
+                f"{self.path.parent} is being read by another process, which holds on to its log; close it there and compact again."
+            )
+
+    def _maintain(self, statement: str) -> list[Any]:
+        writer = self._writable()
+        try:
+            return writer.execute(statement).fetchall()
+        except sqlite3.Error as error:
+            raise GalleryFault(f"{self.path} could not be compacted ({error}); it is as it was.") from error
+
+
+def as_one_file(folder: Path) -> None:
+    """Make the database of a folder, which nobody has open, a single file without a log beside it."""
+    path = folder / FILE
+    with faults(path), closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode=DELETE")

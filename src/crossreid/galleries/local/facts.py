@@ -1,0 +1,74 @@
+"""What the database says of the gallery as a whole: of which model it is, how it is searched, which index file is served."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import uuid
+from typing import Any
+
+from crossreid.errors import CrossreidError
+from crossreid.galleries.errors import damaged
+from crossreid.galleries.index_options import IndexOptions
+from crossreid.galleries.local.database import Database
+from crossreid.galleries.local.index_file import about_of
+
+
+def new_facts(model: str, dimension: int, options: IndexOptions) -> dict[str, str]:
+    """The facts of a gallery that is created."""
+    return {
+        "gallery": uuid.uuid4().hex, "model": model, "dimension": str(dimension), "index": options.to_json(), "deleted": "0",
+    }  # fmt: skip
+
+
+class Facts:
+    """The facts of an open database: `model`, `dimension`, `options` and `uuid` as they were when it was opened.
+
+    Raises `GalleryFault` where one of them is missing or is none.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        told = dict(database.read("SELECT key, value FROM meta"))
+        try:
+            self.model, self.uuid, self.dimension = told["model"], told["gallery"], int(told["dimension"])
+            self.options = IndexOptions.from_json(told["index"])
+            if self.dimension < 1:
+                raise CrossreidError(f"dimension {self.dimension}")
+        except KeyError as error:
+            raise damaged(database.path, f"it does not say its {error.args[0]}") from error
+        except (TypeError, ValueError) as error:
+            raise damaged(database.path, error) from error
+
+    def deleted(self) -> int:
+        """Entries deleted or replaced since the last compaction."""
+        found = self._database.read("SELECT value FROM meta WHERE key = 'deleted'")
+        return self._database.whole_number(found[0][0] if found else None, "how much was deleted")
+
+    @staticmethod
+    def count_deleted(writer: sqlite3.Connection, count: int) -> None:
+        """Count entries as deleted, in the transaction that deletes them."""
+        if count:
+            writer.execute("UPDATE meta SET value = value + ? WHERE key = 'deleted'", (count,))
+
+    def forget_deleted(self, count: int) -> None:
+        """Say that the traces of so many deleted entries are gone."""
+        with self._database.transaction() as writer:
+            writer.execute("UPDATE meta SET value = value - ? WHERE key = 'deleted'", (count,))
+
+    def name_index(self, options: IndexOptions, about: dict[str, Any] | None) -> None:
+        """Say how the gallery is to be searched, and which index file is served: both or neither are kept."""
+        rows = [("index", options.to_json())]
+        if about is not None:
+            rows.append(("index_file", json.dumps(about)))
+        with self._database.transaction() as writer:
+            writer.execute("DELETE FROM meta WHERE key = 'index_file'")
+            writer.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", rows)
+
+    def index_file(self) -> dict[str, Any] | None:
+        """What `name_index` was given of the index file."""
+        found = self._database.read("SELECT value FROM meta WHERE key = 'index_file'")
+        try:
+            return about_of(found[0][0]) if found else None
+        except CrossreidError as error:
+            raise damaged(self._database.path, error) from error

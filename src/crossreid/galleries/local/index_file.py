@@ -1,0 +1,75 @@
+"""The file of an index beside the database that names it: only one that is whole, and as it was written, is read.
+
+It is written under another name, synchronised and renamed; the database keeps its size and its SHA-256.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from crossreid.errors import CrossreidError
+from crossreid.files import replacing
+from crossreid.galleries.index_options import IndexOptions
+from crossreid.galleries.local.faiss_index import ServedIndex
+
+
+def write(served: ServedIndex, folder: Path, name: str) -> dict[str, Any]:
+    """Keep an index as a file that has its name only when it is whole. Returns what `read` needs to verify it."""
+    import faiss
+
+    path = folder / name
+    try:
+        with replacing(path, durable=True) as temporary:
+            faiss.write_index(served.index, str(temporary))
+            about = {
+                "file": name, "bytes": temporary.stat().st_size, "sha256": _digest(temporary), "entries": len(served),
+                "through": served.through, "options": served.options.to_json(),
+            }  # fmt: skip
+    except RuntimeError as error:
+        raise CrossreidError(f"{path} could not be written ({error}).") from error
+    return about
+
+
+def about_of(text: str) -> dict[str, Any]:
+    """What `write` returned, of its JSON. Raises `CrossreidError` for anything else."""
+    try:
+        about = json.loads(text)
+        options = IndexOptions.from_json(about["options"])
+        sizes = [about[name] for name in ("bytes", "entries", "through")]
+        whole = all(type(size) is int and 0 <= size < 1 << 48 for size in sizes) and options.kind != "exact"
+        if whole and re.fullmatch(r"index-\w+\.faiss", about["file"]) and isinstance(about["sha256"], str):
+            return dict(about)
+    except (KeyError, TypeError, ValueError):
+        pass
+    raise CrossreidError(f"no description of an index file: {text!r}")
+
+
+def read(folder: Path, about: dict[str, Any], dimension: int) -> ServedIndex:
+    """The index that `about` describes. Raises `CrossreidError` that says why it is not served: missing, cut, changed."""
+    import faiss
+
+    path = folder / about["file"]
+    if not path.is_file():
+        raise CrossreidError(f"{path.name} is missing")
+    if path.stat().st_size != about["bytes"] or _digest(path) != about["sha256"]:
+        raise CrossreidError(f"{path.name} is damaged")
+    index = faiss.read_index(str(path))
+    if index.d != dimension or index.ntotal != about["entries"]:
+        raise CrossreidError(f"{path.name} is of other entries")
+    return ServedIndex(IndexOptions.from_json(about["options"]), index, about["through"], about)
+
+
+def remove_others(folder: Path, served: ServedIndex | None) -> None:
+    """Delete all index files but the one that is served. Only while no other is being written."""
+    for path in (*folder.glob("index-*.faiss"), *folder.glob(".index-*.faiss.*")):
+        if served is None or path.name != served.about["file"]:
+            path.unlink(missing_ok=True)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,49 @@
+"""Where a gallery is: a folder, a Milvus Lite file, or the address of a cluster; and whether one may be opened or created there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from crossreid.galleries.errors import GalleryError
+
+CLUSTER = ("http://", "https://", "tcp://")
+
+
+def location_of(given: str | Path) -> str:
+    """An address or a path, each as it is written in one way only. Raises `GalleryError` for an address that is none."""
+    text = str(given)
+    if "://" not in text:
+        return str(Path(text))
+    if not text.startswith(CLUSTER):
+        raise GalleryError(f"{text}: expected an address that starts with {', '.join(CLUSTER)}, or a path.")
+    address = text.rstrip("/")
+    if address.endswith(".db"):  # which pymilvus would take for a file
+        raise GalleryError(
+            f"{text}: an address of a cluster names a host, a port and perhaps a database, and does not end in .db; a Milvus "
+            "Lite file is named by its path."
+        )
+    return address
+
+
+def is_milvus(location: str) -> bool:
+    """Whether an address or a path, as `location_of` returns it, is Milvus's."""
+    return location.startswith(CLUSTER) or is_lite(location)
+
+
+def is_lite(location: str) -> bool:
+    """Whether a location is a Milvus Lite file."""
+    return not location.startswith(CLUSTER) and location.endswith(".db")
+
+
+def check_presence(location: str, there: bool, create: bool | None, model: str | None, dimension: int | None) -> None:
+    """Raise `GalleryError` where a gallery is there and should be new, or is not and cannot be created."""
+    if there and create:
+        raise GalleryError(f"{location} is a gallery already; open it, or create another.")
+    if there:
+        return
+    if create is False or (create is None and (model is None or dimension is None)):
+        raise GalleryError(f"{location} holds no gallery. Create one: `crossreid gallery create`.")
+    if not model or dimension is None:
+        raise GalleryError("a new gallery needs the fingerprint of its model and the dimension of its embeddings.")
+    if len(model.encode()) > 1024 or not model.isprintable():
+        raise GalleryError("the fingerprint of a model is printable text of at most 1024 bytes.")

@@ -1,0 +1,81 @@
+"""Which files the images of marks are: entries by their sources, queries by name and content."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+from crossreid.data.records import DataError
+from crossreid.galleries.fragments import file_of, path_and_box
+from crossreid.galleries.marks.exported import ENTRY, Mark
+
+
+class ImageFiles:
+    """The files of marked images; `missing` is what right marks name and is not found, by what stands for its path.
+
+    Args:
+        roots: folders below which the entries' images lie, by their sources.
+        queries: folder below which the files that were searched with lie, by name and content, or by content.
+    """
+
+    def __init__(self, roots: Sequence[Path], queries: Path | None) -> None:
+        for folder in (*roots, *([] if queries is None else [queries])):
+            if not folder.is_dir():
+                raise DataError(f"{folder}: expected a folder of images.")
+        self._roots = [root.resolve() for root in roots]
+        self._files: dict[str, list[Path]] = defaultdict(list)
+        for path in sorted(queries.rglob("*")) if queries is not None else ():
+            if path.is_file():
+                self._files[path.name].append(path.resolve())
+        self._digests: dict[Path, str] = {}
+        self.missing: dict[Path, str] = {}
+
+    def of(self, mark: Mark) -> tuple[Path, Path]:
+        """The files of query and match. One that is missing is something that no file is."""
+        if mark.sha256:
+            query = self._query_file(mark)
+        else:
+            query = self._entry_file(mark.query.removeprefix(ENTRY), mark.asking.path, mark.right)
+        return query, self._entry_file(mark.id, mark.entry.path, mark.right)
+
+    def refuse_missing(self) -> None:
+        """Raise `DataError` where anything is missing."""
+        if self.missing:
+            names = list(self.missing.values())
+            more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+            raise DataError(
+                f"not found: {', '.join(names[:5])}{more}. Expected queries below --queries and entries below --images; "
+                "--skip-missing leaves them out."
+            )
+
+    def _query_file(self, mark: Mark) -> Path:
+        named = self._files.get(mark.query, [])
+        others = (path for name, paths in self._files.items() if name != mark.query for path in paths)
+        for path in itertools.chain(named, others):
+            if self._digest(path) == mark.sha256:
+                return path
+        changed = f" ({named[0]} is another image)" if named else ""
+        return self._lacking(f"the query {mark.query!r}{changed}", mark.sha256, mark.right)
+
+    def _digest(self, path: Path) -> str:
+        if path not in self._digests:
+            with path.open("rb") as stream:
+                self._digests[path] = hashlib.file_digest(stream, "sha256").hexdigest()
+        return self._digests[path]
+
+    def _entry_file(self, id: str, source: Path, needed: bool) -> Path:
+        what = f"the entry {id!r}" + ("" if str(source) in (id, ".") else f" ({source})")
+        if path_and_box(str(source))[1] is not None:
+            what += " as an image of its own, as a manifest names no parts of pictures"
+        elif source != Path() and (found := file_of(str(source), self._roots)):
+            return found[0]
+        return self._lacking(what, f"id {id}", needed)
+
+    def _lacking(self, what: str, which: str, needed: bool) -> Path:
+        stand_in = Path("\0", which)
+        if needed:
+            self.missing[stand_in] = what
+        return stand_in

@@ -1,0 +1,114 @@
+"""The row that says what a Milvus gallery is: of which model, how it is searched, which collection holds its entries.
+
+It lies in a collection of its own, NAME_about, and is written last: a gallery that was created or rewritten halfway is not
+seen. It says of one that is being restored that it is not whole.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from crossreid.galleries.errors import GalleryFault, another_format, damaged
+from crossreid.galleries.index_options import IndexOptions
+from crossreid.galleries.milvus.connection import Connection
+
+FORMAT = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What the row says; `entries` is the name of the collection of entries."""
+
+    model: str
+    dimension: int
+    options: IndexOptions
+    entries: str
+    uuid: str
+    restoring: bool
+
+
+class About:
+    """The row of the gallery NAME."""
+
+    def __init__(self, connection: Connection, name: str) -> None:
+        self._connection, self._gallery, self._name = connection, name, f"{name}_about"
+
+    def read(self) -> dict[str, Any] | None:
+        """What the row says, None where there is none. Raises `GalleryFault` where it is damaged."""
+        client = self._connection.client
+        with self._connection.faults():
+            if not client.has_collection(self._name):
+                return None
+            client.load_collection(self._name)
+            found = client.query(self._name, filter='key == "about"', output_fields=["text"])
+        if not found:
+            return None
+        try:
+            return dict(json.loads(found[0]["text"]))
+        except (TypeError, ValueError) as error:
+            raise self._damaged(error) from error
+
+    def description(self) -> Description | None:
+        """As `read`, checked. Raises `GalleryError` for another format."""
+        found = self.read()
+        if found is None:
+            return None
+        if found.get("format") != FORMAT:
+            raise another_format(self._connection.location, found.get("format"), FORMAT)
+        try:
+            return Description(
+                model=str(found["model"]),
+                dimension=int(found["dimension"]),
+                options=IndexOptions.from_json(found["index"]),
+                entries=str(found["entries"]),
+                uuid=str(found.get("gallery", f"{self._connection.location} {self._gallery}")),
+                restoring="restoring" in found,
+            )
+        except KeyError as error:
+            raise self._damaged(f"it does not say its {error.args[0]}") from error
+        except (TypeError, ValueError) as error:
+            raise self._damaged(error) from error
+
+    def write_new(self, description: Description) -> None:
+        """Write the row of a gallery that is created, and its collection where there is none yet."""
+        client = self._connection.client
+        with self._connection.faults():
+            if not client.has_collection(self._name):
+                _create(client, self._name)
+        about = {
+            "format": FORMAT, "gallery": description.uuid, "model": description.model, "dimension": description.dimension,
+            "index": description.options.to_json(), "entries": description.entries,
+        }  # fmt: skip
+        self.write({**about, "restoring": True} if description.restoring else about)
+
+    def write(self, about: Any) -> None:
+        """Write the row as it is given."""
+        with self._connection.faults():
+            row = {"key": "about", "text": json.dumps(about), "unused": [0.0, 1.0]}
+            self._connection.client.upsert(self._name, [row])
+
+    def change(self, **values: str) -> None:
+        """Change some of what the row says."""
+        self.write({**(self.read() or {}), **values})
+
+    def restored(self) -> None:
+        """Say that what was being restored is whole."""
+        self.write({name: value for name, value in (self.read() or {}).items() if name != "restoring"})
+
+    def _damaged(self, what: object) -> GalleryFault:
+        return damaged(f"{self._connection.location}, collection {self._gallery},", what)
+
+
+def _create(client: Any, name: str) -> None:
+    """An empty collection for the row, which needs a vector as every collection does."""
+    from pymilvus import DataType, MilvusClient
+
+    schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
+    schema.add_field("key", DataType.VARCHAR, is_primary=True, max_length=32)
+    schema.add_field("text", DataType.VARCHAR, max_length=4096)
+    schema.add_field("unused", DataType.FLOAT_VECTOR, dim=2)
+    params = client.prepare_index_params()
+    params.add_index("unused", index_type="FLAT", metric_type="IP")
+    client.create_collection(name, schema=schema, index_params=params, consistency_level="Strong")

@@ -1,0 +1,103 @@
+"""A client of Milvus: pymilvus, the file of Milvus Lite with its lock, and faults in our words."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from crossreid.galleries import locking
+from crossreid.galleries.errors import GalleryError, GalleryFault, closed
+from crossreid.galleries.location import is_lite
+
+_LOCK = "crossreid.lock"
+
+
+def require_pymilvus(location: str) -> None:
+    """Raise `GalleryError` where what a location needs is not installed."""
+    try:
+        import pymilvus  # noqa: F401
+
+        if is_lite(location):
+            import milvus_lite  # noqa: F401
+    except ImportError as error:
+        raise GalleryError(f"a Milvus gallery needs pymilvus ({error}): pip install crossreid[milvus].") from error
+    for name in ("pymilvus", "milvus_lite"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # what they log is raised as well
+
+
+def lite_is_there(folder: Path) -> bool:
+    """Whether a folder is Milvus Lite's, ours or another program's. Raises `GalleryError` for a file."""
+    if folder.is_file():
+        raise GalleryError(f"{folder} is a file; expected a folder of Milvus Lite 3, which older versions cannot read.")
+    return (folder / _LOCK).is_file() or (folder / "LOCK").is_file()  # Milvus Lite's own is the second
+
+
+def refuse_foreign(folder: Path) -> None:
+    """Raise `GalleryError` for a folder that holds something of others."""
+    if folder.is_dir() and any(folder.iterdir()):
+        raise GalleryError(f"{folder} is there already and is not Milvus Lite's; give a path that is free.")
+
+
+class Connection:
+    """A client of Milvus at a location; of a Milvus Lite file, the lock that keeps other processes out, too.
+
+    Raises `GalleryLocked` where another process has the file, `GalleryFault` where Milvus refuses.
+    """
+
+    def __init__(self, location: str, token: str | None) -> None:
+        self.location, self.lite = location, is_lite(location)
+        self._lock: int | None = None
+        if self.lite:
+            folder = Path(location)
+            folder.mkdir(parents=True, exist_ok=True)
+            self._lock = locking.lock(
+                folder / _LOCK, "Milvus Lite is open in one process at a time, for searching too; close it there."
+            )
+        self.client: Any = None
+        from pymilvus import MilvusClient
+
+        try:
+            with self.faults():
+                self.client = MilvusClient(location, token=token or "")
+        except BaseException:
+            self.close()
+            raise
+
+    @contextmanager
+    def faults(self) -> Iterator[None]:
+        """Faults of Milvus as `GalleryFault`."""
+        from pymilvus.exceptions import MilvusException
+
+        try:
+            yield
+        except MilvusException as error:
+            raise GalleryFault(f"Milvus at {self.location}: {error.message or error}") from error
+
+    def close(self) -> None:
+        """Close the client, stop Milvus Lite and give back its file. Whatever is asked of the client then is refused."""
+        if self.client is not None:
+            self.client.close()
+            self.client = _Closed(self.location)
+            if self.lite:
+                from milvus_lite.server_manager import server_manager_instance
+
+                server_manager_instance.release_server(self.location)
+        if self._lock is not None:
+            locking.unlock(self._lock)
+            self._lock = None
+
+
+class _Closed:
+    """In place of a client that is gone."""
+
+    def __init__(self, location: str) -> None:
+        self._location = location
+
+    def close(self) -> None:
+        """Closed already."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise closed(self._location)
