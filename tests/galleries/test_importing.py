@@ -24,7 +24,7 @@ from crossreid.galleries import (
 )
 from crossreid.galleries.errors import GalleryFault
 from crossreid.galleries.fragments import path_and_box
-from crossreid.inference.embedded_files import (
+from crossreid.inference.embedding_files import (
     EMBEDDINGS,
     FORMAT,
     RECORDS,

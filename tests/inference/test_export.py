@@ -17,10 +17,15 @@ from crossreid.data.images import load_image
 from crossreid.data.records import INFRARED, VISIBLE
 from crossreid.data.synthetic import synthesise
 from crossreid.inference import export as exporting
-from crossreid.inference.export import export_onnx, largest_difference, prepared
-from crossreid.inference.model import open_model, run_fingerprint
-from crossreid.inference.onnx_model import graph_digest, providers_for
+from crossreid.inference.agreement import largest_difference
+from crossreid.inference.embedding_files import read_embeddings
+from crossreid.inference.embedding_model import prepared
+from crossreid.inference.export import export_onnx
+from crossreid.inference.exported_file import graph_digest
+from crossreid.inference.onnx_model import providers_for
+from crossreid.inference.open_model import open_model
 from crossreid.inference.sources import source_records
+from crossreid.inference.stored_run import run_fingerprint
 from crossreid.service.running import open_for_service
 from crossreid.training.checkpoint import load_checkpoint, save_checkpoint
 from small_model import EVERY_METHOD, recipe_of, write_run
@@ -239,10 +244,10 @@ def test_what_killed_exports_left_is_removed_and_nothing_else(tmp_path):
         os._exit(0)
     os.waitpid(child, 0)
     names = [
-        f".M.ONNX.{child}.tmp.onnx",
-        f".M.ONNX.{os.getppid()}.tmp.onnx",
+        f".M.ONNX.{child}.tmp.ONNX",
+        f".M.ONNX.{os.getppid()}.tmp.ONNX",
         f".other.onnx.{child}.tmp.onnx",
-        ".M.ONNX.mine.tmp.onnx",
+        ".M.ONNX.mine.tmp.ONNX",
     ]
     for name in names:
         (tmp_path / name).write_text("left")
@@ -338,8 +343,6 @@ def test_the_command_writes_a_file_that_embeds(run, records, tmp_path):
     source = records[0].path.parents[1]
     for model, out in ((run, "torch"), (run / "model.onnx", "onnx")):
         ran("embed", model, source, "--out", tmp_path / out, "--precision", "float32", "--device", "cpu")
-    from crossreid.inference.embedded_files import read_embeddings
-
     ours, theirs = (read_embeddings(tmp_path / name) for name in ("torch", "onnx"))
     np.testing.assert_allclose(ours.embeddings, theirs.embeddings, atol=1e-4)
     assert ours.fingerprint == theirs.fingerprint, "both may query one gallery"

@@ -12,7 +12,7 @@ import httpx
 
 from crossreid.data.synthetic import synthesise
 from crossreid.galleries import add_folder, open_gallery, open_model
-from crossreid.inference.bulk import embed_records
+from crossreid.inference.bulk.job import embed_records
 from crossreid.inference.sources import source_records
 from crossreid.service.app import create_app
 from crossreid.service.attending import Explainer

@@ -14,8 +14,8 @@ from crossreid.data.records import INFRARED, VISIBLE, Record
 from crossreid.data.synthetic import synthesise
 from crossreid.galleries import open_gallery
 from crossreid.galleries.entries import Batch
-from crossreid.inference.export import prepared
-from crossreid.inference.model import open_model
+from crossreid.inference.embedding_model import prepared
+from crossreid.inference.open_model import open_model
 from crossreid.service.app import create_app
 from crossreid.service.attending import Explainer
 from crossreid.service.keys import Keys, add_key

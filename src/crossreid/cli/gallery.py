@@ -301,7 +301,7 @@ def _read(path: Path, role: str, model: str | None) -> tuple[Batch, str]:
     from crossreid.galleries.importing import batch_of_embeddings, batch_of_features
 
     if path.is_dir():
-        from crossreid.inference.embedded_files import read_embeddings
+        from crossreid.inference.embedding_files import read_embeddings
 
         found = read_embeddings(path)
         if model is not None and model != found.fingerprint:

@@ -13,11 +13,13 @@ if TYPE_CHECKING:
     from crossreid.galleries.indexes import IndexOptions
     from crossreid.galleries.opening import open_gallery, restore
     from crossreid.galleries.recall import Recall, measure_recall
-    from crossreid.inference.embedded_files import read_embeddings
-    from crossreid.inference.model import SearchModel, open_model
+    from crossreid.inference.embedding_files import read_embeddings
+    from crossreid.inference.embedding_model import EmbeddingModel
+    from crossreid.inference.open_model import open_model
 
 _HOMES = {
     "Batch": "entries",
+    "EmbeddingModel": "crossreid.inference.embedding_model",
     "Entry": "entries",
     "Filter": "entries",
     "Gallery": "gallery",
@@ -27,7 +29,6 @@ _HOMES = {
     "Matches": "entries",
     "ModelMismatch": "errors",
     "Recall": "recall",
-    "SearchModel": "crossreid.inference.model",
     "Stats": "gallery",
     "add_features": "importing",
     "add_folder": "importing",
@@ -35,14 +36,14 @@ _HOMES = {
     "batch_of_features": "importing",
     "measure_recall": "recall",
     "open_gallery": "opening",
-    "open_model": "crossreid.inference.model",
-    "read_embeddings": "crossreid.inference.embedded_files",
+    "open_model": "crossreid.inference.open_model",
+    "read_embeddings": "crossreid.inference.embedding_files",
     "restore": "opening",
     "utc_seconds": "entries",
 }
 __all__ = [
-    "Batch", "Entry", "Filter", "Gallery", "GalleryError", "GalleryLocked", "IndexOptions", "Matches", "ModelMismatch",
-    "Recall", "SearchModel", "Stats", "add_features", "add_folder", "batch_of_embeddings", "batch_of_features",
+    "Batch", "EmbeddingModel", "Entry", "Filter", "Gallery", "GalleryError", "GalleryLocked", "IndexOptions", "Matches",
+    "ModelMismatch", "Recall", "Stats", "add_features", "add_folder", "batch_of_embeddings", "batch_of_features",
     "measure_recall", "open_gallery", "open_model", "read_embeddings", "restore", "utc_seconds",
 ]  # fmt: skip
 

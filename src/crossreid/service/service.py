@@ -20,7 +20,7 @@ from crossreid.galleries import locking
 from crossreid.galleries.entries import Entry, Filter, Matches
 from crossreid.galleries.errors import GalleryError, GalleryLocked
 from crossreid.galleries.gallery import Gallery
-from crossreid.inference.model import SearchModel
+from crossreid.inference.embedding_model import EmbeddingModel
 from crossreid.service.attending import Explainer
 from crossreid.service.audit import Audit
 from crossreid.service.batching import Batcher
@@ -47,7 +47,7 @@ class Service:
     """One model, one gallery that it has open for writing, one audit log. `running` starts what works beside requests."""
 
     def __init__(
-        self, model: SearchModel, gallery: Gallery, settings: Settings, explainer: Explainer | None = None
+        self, model: EmbeddingModel, gallery: Gallery, settings: Settings, explainer: Explainer | None = None
     ) -> None:
         self.model, self.gallery, self.settings, self.explainer = model, gallery, settings, explainer
         self.metrics = Metrics()

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from crossreid.data.images import ImageTooLarge, NotAnImage, decode
 from crossreid.data.records import DataError
-from crossreid.inference.model import SearchModel
+from crossreid.inference.embedding_model import EmbeddingModel
 from crossreid.service.refusals import Refusal
 from crossreid.service.settings import FORMATS
 
@@ -50,7 +50,7 @@ def pixels_of(content: bytes, name: str, most: int, at_least: tuple[int, int] | 
         raise Refusal(422, f"{shown} cannot be decoded ({type(error).__name__}); send it again.") from error
 
 
-def embed_queries(model: SearchModel, queries: list[Query]) -> list[np.ndarray]:
+def embed_queries(model: EmbeddingModel, queries: list[Query]) -> list[np.ndarray]:
     """Embeddings of what many requests sent, in one pass of single images and one of sets: `(n, D)` or of a set `(1, D)`."""
     found: list[np.ndarray] = [np.empty(0)] * len(queries)
     for what in ("images", "set"):
