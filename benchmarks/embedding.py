@@ -91,8 +91,8 @@ def work(rank: int, world: int, port: int, place: Path, size: tuple[int, int], c
     import torch
 
     from crossreid.data.evaluation_loading import planned_batches
-    from crossreid.inference.bulk import embed_records
-    from crossreid.inference.model import open_model
+    from crossreid.inference.bulk.job import embed_records
+    from crossreid.inference.open_model import open_model
     from crossreid.inference.processes import process_group
     from crossreid.inference.sources import source_records
 

@@ -130,7 +130,7 @@ def fill(folder: Path, run: Path, entries: int) -> list[Path]:
     from crossreid.data.images import load_image
     from crossreid.data.synthetic import synthesise
     from crossreid.galleries import Entries, open_gallery
-    from crossreid.inference.model import open_model
+    from crossreid.inference.open_model import open_model
 
     synthesise(folder / "world", "manifest", 43, 0, images_per_camera=1, size=(128, 64))
     paths = sorted((folder / "world").glob("images/*/*.jpg"))[:256]

@@ -38,7 +38,7 @@ def assert_served_gallery(result, out):
     """The gallery of the printed command holds every test image, embedded as its model embeds them."""
     from crossreid.data.images import load_image
     from crossreid.galleries import open_gallery
-    from crossreid.inference.model import open_model
+    from crossreid.inference.open_model import open_model
 
     name, run, where, flag, images, insecure = result.serve
     assert (name, flag, insecure) == ("serve", "--images", "--insecure")
@@ -76,7 +76,7 @@ def test_a_gallery_of_another_model_is_moved_aside_with_what_was_enrolled(tmp_pa
 
     from crossreid.evaluation.features import save
     from crossreid.galleries import Entry, GalleryLocked, open_gallery
-    from crossreid.inference import model
+    from crossreid.inference import open_model as opening
 
     run, where = tmp_path / "run", tmp_path / "gallery"
     run.mkdir()
@@ -84,7 +84,7 @@ def test_a_gallery_of_another_model_is_moved_aside_with_what_was_enrolled(tmp_pa
     same = np.zeros(4, dtype=np.int64)
     names = np.array(list("abcd"))
     save(Features(rows, names, same, same, np.arange(4), names, np.array(["both"] * 4)), run / "features.npz")
-    monkeypatch.setattr(model, "open_model", lambda _: SimpleNamespace(fingerprint="ab" * 32))
+    monkeypatch.setattr(opening, "open_model", lambda _: SimpleNamespace(fingerprint="ab" * 32))
     fill_gallery(run, where)
     for other in ("cd" * 32, "cd" * 32):
         aside = tmp_path / "now"

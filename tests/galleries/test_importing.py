@@ -20,7 +20,7 @@ from crossreid.galleries import (
 )
 from crossreid.galleries.errors import GalleryFault
 from crossreid.galleries.fragments import path_and_box
-from crossreid.inference.embedded_files import EMBEDDINGS, RECORDS, read_embeddings
+from crossreid.inference.embedding_files import EMBEDDINGS, RECORDS, read_embeddings
 from embedded import MODEL, features, write_folder
 
 

@@ -17,10 +17,12 @@ from crossreid.data.images import load_image
 from crossreid.data.records import INFRARED, VISIBLE
 from crossreid.data.synthetic import synthesise
 from crossreid.inference import export as exporting
-from crossreid.inference.export import export_onnx, largest_difference, prepared
-from crossreid.inference.model import open_model, run_fingerprint
+from crossreid.inference.embedding_model import prepared
+from crossreid.inference.export import export_onnx, largest_difference
 from crossreid.inference.onnx_model import graph_digest, providers_for
+from crossreid.inference.open_model import open_model
 from crossreid.inference.sources import source_records
+from crossreid.inference.stored_run import run_fingerprint
 from crossreid.service.startup import open_for_service
 from crossreid.training.checkpoint import load_checkpoint, save_checkpoint
 from small_model import EVERY_METHOD, recipe_of, write_run
@@ -338,7 +340,7 @@ def test_the_command_writes_a_file_that_embeds(run, records, tmp_path):
     source = records[0].path.parents[1]
     for model, out in ((run, "torch"), (run / "model.onnx", "onnx")):
         ran("embed", model, source, "--out", tmp_path / out, "--precision", "float32", "--device", "cpu")
-    from crossreid.inference.embedded_files import read_embeddings
+    from crossreid.inference.embedding_files import read_embeddings
 
     ours, theirs = (read_embeddings(tmp_path / name) for name in ("torch", "onnx"))
     np.testing.assert_allclose(ours.embeddings, theirs.embeddings, atol=1e-4)

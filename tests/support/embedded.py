@@ -6,7 +6,7 @@ import numpy as np
 
 from crossreid.data.records import Modality, Record
 from crossreid.evaluation.features import Features
-from crossreid.inference.embedded_files import (
+from crossreid.inference.embedding_files import (
     EMBEDDINGS,
     FORMAT,
     RECORDS,

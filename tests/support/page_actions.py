@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import expect
 
 from crossreid.data.records import Record
-from crossreid.inference.export import prepared
+from crossreid.inference.embedding_model import prepared
 
 HOSTILE = "<img src=x onerror=\"document.title='run'\">"
 FORMULA = '=HYPERLINK("http://example.invalid","x")'

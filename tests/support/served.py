@@ -16,8 +16,8 @@ from PIL import Image
 from crossreid.data.images import load_image
 from crossreid.data.synthetic import synthesise
 from crossreid.galleries import add_folder, open_gallery
-from crossreid.inference.bulk import embed_records
-from crossreid.inference.model import open_model
+from crossreid.inference.bulk.job import embed_records
+from crossreid.inference.open_model import open_model
 from crossreid.inference.sources import source_records
 from crossreid.service.application import create_app
 from crossreid.service.configuration import ServiceOptions

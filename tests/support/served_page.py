@@ -14,8 +14,8 @@ from crossreid.data.records import INFRARED, VISIBLE, Record
 from crossreid.data.synthetic import synthesise
 from crossreid.galleries import open_gallery
 from crossreid.galleries.entries import Entries
-from crossreid.inference.export import prepared
-from crossreid.inference.model import open_model
+from crossreid.inference.embedding_model import prepared
+from crossreid.inference.open_model import open_model
 from crossreid.service.application import create_app
 from crossreid.service.configuration import ServiceOptions
 from crossreid.service.explainer import Explainer

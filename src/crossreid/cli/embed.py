@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -11,10 +11,6 @@ from crossreid.errors import CrossreidError
 from crossreid.terminal import advancing, console, errors, progress_bar
 
 Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; a GPU where there is one.")]
-
-
-# What `embed` does without SOURCE has no use for any other option; and an exported file is not of a checkpoint.
-_OF_TEST_FEATURES = ("run", "source", "out", "format", "checkpoint")
 
 
 def embed(
@@ -50,66 +46,24 @@ def embed(
 
     Several processes share a job: torchrun --nproc-per-node N -m crossreid embed ...
     """
-    given = [name for name in context.params if _is_given(context, name)]
-    if run.suffix.lower() == ".onnx" and source is None:
-        raise CrossreidError(
-            f"{run} is an exported file, which has no test features of its own. Name what is to be embedded: "
-            f"crossreid embed {run} SOURCE --out DIR."
-        )
-    if run.suffix.lower() == ".onnx" and "checkpoint" in given:
-        raise CrossreidError(f"--checkpoint is of a run; {run} was exported from one of its checkpoints. Leave it out.")
-    if source is None:
-        unused = [f"--{name.replace('_', '-')}" for name in given if name not in _OF_TEST_FEATURES]
-        if unused:
-            raise CrossreidError(
-                f"{', '.join(unused)} {'has' if len(unused) == 1 else 'have'} no meaning for a run's own test features. Name a "
-                "SOURCE, or leave that out."
-            )
-        _test_features(run, out, format or "npz", checkpoint)
-        return
-    if format is not None:
-        raise CrossreidError(
-            "--format is for a run's own test features; with SOURCE, --out DIR gets safetensors and Parquet."
-        )
-    if out is None:
-        raise CrossreidError(
-            "with SOURCE, --out DIR is needed: the folder for embeddings.safetensors and records.parquet."
-        )
-    for name, value, known in (
-        ("precision", precision, ("auto", "float32", "bf16")),
-        ("on-bad-image", on_bad_image, ("stop", "skip")),
-    ):
-        if value not in known:
-            raise CrossreidError(f"--{name} {value!r}: expected {' or '.join(known)}.")
-    from crossreid.inference.bulk import embed_records
-    from crossreid.inference.model import open_model
-    from crossreid.inference.processes import loader_workers, process_group
-    from crossreid.inference.sources import source_records
+    from crossreid.inference.embed import embed as embed_images
+    from crossreid.inference.processes import is_first_process
     from crossreid.runs.recipe import reader_options
 
-    with process_group() as group:
-        left_out: list[tuple[str, str]] = []
-        records = source_records(
-            source, modality=modality, camera=camera, part=part, options=reader_options(option or []),
-            left_out=left_out if on_bad_image == "skip" else None,
+    chosen: dict[str, Any] = {
+        "source": source, "out": out, "format": format, "checkpoint": checkpoint, "modality": modality,
+        "camera": camera, "part": part, "options": reader_options(option) if option else None, "precision": precision,
+        "on_bad_image": on_bad_image, "batch": batch, "chunk": chunk, "workers": workers, "device": device,
+    }  # fmt: skip
+    given = {name: value for name, value in chosen.items() if name == "options" or _is_given(context, name)}
+    with progress_bar() as progress:
+        done = embed_images(
+            run, **given, advance=advancing(progress, "images"),
+            say=lambda text: errors.print(text, soft_wrap=True, highlight=False),
         )  # fmt: skip
-        model = open_model(run, checkpoint=checkpoint, device=device or group.device)
-        telling = group.rank == 0
-        if workers is None:
-            workers = loader_workers(model.device, group.world)
-        try:
-            with progress_bar() as progress:
-                done = embed_records(
-                    model, records, out, precision=precision, batch=batch, chunk=max(batch, chunk), workers=workers,  # type: ignore[arg-type]
-                    on_bad_image=on_bad_image, left_out=left_out, group=group,  # type: ignore[arg-type]
-                    advance=advancing(progress, "images") if telling else None,
-                    say=lambda text: errors.print(text, soft_wrap=True, highlight=False),
-                )  # fmt: skip
-        except KeyboardInterrupt:
-            if telling:
-                errors.print("interrupted; the same command again goes on from the last chunk.")
-            raise
-    if telling:
+    if isinstance(done, Path):
+        console.print(f"features: {done}", soft_wrap=True)
+    elif is_first_process():
         before = "all" if done.before == done.rows else done.before
         again = f", {before} of them before" if done.before else ""
         console.print(f"embedded {done.rows} images{again}: {done.folder}", soft_wrap=True, highlight=False)
@@ -122,14 +76,6 @@ def embed(
 def _is_given(context: typer.Context, name: str) -> bool:
     source = context.get_parameter_source(name)
     return source is not None and source.name not in ("DEFAULT", "DEFAULT_MAP")
-
-
-def _test_features(run: Path, out: Path | None, format: str, checkpoint: str) -> None:
-    from crossreid.runs.evaluate import write_features
-
-    with progress_bar() as progress:
-        written = write_features(run, out, format=format, checkpoint=checkpoint, advance=advancing(progress, "images"))
-    console.print(f"features: {written}", soft_wrap=True)
 
 
 def export(

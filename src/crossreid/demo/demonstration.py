@@ -139,7 +139,7 @@ def fill_gallery(run: Path, where: Path, say: Callable[[str], Any] = print) -> N
     """A gallery of the test images that an evaluated run embedded; one of other weights is moved aside, and `say` is told."""
     from crossreid.evaluation.features import load
     from crossreid.galleries import ModelMismatch, add_features, open_gallery
-    from crossreid.inference.model import open_model
+    from crossreid.inference.open_model import open_model
 
     features = load(run / "features.npz")
     model = open_model(run).fingerprint

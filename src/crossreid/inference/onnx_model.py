@@ -1,10 +1,7 @@
-"""An exported model in ONNX Runtime. What it does to an image, and whose it is, travels in the file's metadata."""
+"""An exported network in ONNX Runtime."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import re
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -14,23 +11,17 @@ import torch
 from torch import Tensor
 
 from crossreid.errors import CrossreidError
-from crossreid.inference.model import Preprocessing, SearchModel
-
-KEY = "crossreid"
-FORMAT = "crossreid-onnx-1"
-INPUTS = {"images": "tensor(float)", "modalities": "tensor(int64)"}
-OUTPUTS = ("embeddings", "features")
-# What the metadata says, and as what.
-_KINDS = {"method": str, "fingerprint": str, "graph": str, "dimension": int, "flip": bool, "preprocessing": dict}
-_FINGERPRINT = re.compile("[0-9a-f]{64}")
+from crossreid.inference.embedding_model import EmbeddingModel
+from crossreid.inference.exported_file import INPUTS, KEY, OUTPUTS, graph_digest, read_facts
+from crossreid.inference.preprocessing import Preprocessing
 
 
-class OnnxModel(SearchModel):
+class OnnxModel(EmbeddingModel):
     """A file that `crossreid export` wrote.
 
     Raises:
-        CrossreidError: no such file, none that ONNX Runtime can read, one without the metadata that `export` writes, or one whose
-            graph is not the one that they are of.
+        CrossreidError: no such file, ONNX Runtime cannot read it, it lacks the metadata that `export` writes, or its
+            graph is not the one that they describe.
     """
 
     runtime = "onnx"
@@ -94,43 +85,7 @@ def providers_for(device: torch.device, available: Collection[str]) -> list[Any]
     ]
 
 
-def graph_digest(content: bytes) -> str:
-    """SHA-256, hexadecimal, of an ONNX file's bytes but for its metadata.
-
-    The bytes as they are, which a parser would not give back with certainty: the outermost fields of the message, each a
-    number and a kind, then its value, less those of `metadata_props`.
-    """
-    digest, view, place = hashlib.sha256(), memoryview(content), 0
-    while place < len(view):
-        start = place
-        key, place = _varint(view, place)
-        if key & 7 == 2:  # of a length that is told: texts and messages
-            length, place = _varint(view, place)
-            place += length
-        elif key & 7 == 0:
-            _, place = _varint(view, place)
-        else:
-            place += 8 if key & 7 == 1 else 4
-        if key >> 3 != _METADATA_PROPS:
-            digest.update(view[start:place])
-    return digest.hexdigest()
-
-
-_METADATA_PROPS = 14  # in onnx.proto's ModelProto
-
-
-def _varint(view: memoryview, place: int) -> tuple[int, int]:
-    value = shift = 0
-    while place < len(view):
-        byte = view[place]
-        value |= (byte & 0x7F) << shift
-        place, shift = place + 1, shift + 7
-        if byte < 0x80:
-            break
-    return value, place
-
-
-def _refuse_other_shapes(session: Any, seen: Preprocessing, dimension: int, path: Path) -> None:
+def _refuse_other_shapes(session: Any, preprocessing: Preprocessing, dimension: int, path: Path) -> None:
     """Raise `CrossreidError` where the graph takes or gives something else than the metadata say."""
     given = {entry.name: entry for entry in session.get_inputs()}
     found = {entry.name: entry for entry in session.get_outputs()}
@@ -141,43 +96,11 @@ def _refuse_other_shapes(session: Any, seen: Preprocessing, dimension: int, path
             f"{', '.join(f'{name} {type}' for name, type in types.items()) or 'none'} and {', '.join(found) or 'none'}. "
             "Export it again."
         )
-    told = {"images": [3, seen.height, seen.width]} | {name: [dimension] for name in OUTPUTS}
-    for name, shape in told.items():
+    stated = {"images": [3, preprocessing.height, preprocessing.width]} | {name: [dimension] for name in OUTPUTS}
+    for name, shape in stated.items():
         own = list((given | found)[name].shape[1:])
         if own != shape:
             raise CrossreidError(
                 f"{path}: its metadata {KEY!r} says {name} (B, {', '.join(map(str, shape))}), its graph (B, "
                 f"{', '.join(map(str, own))}). Export it again."
             )
-
-
-def read_facts(metadata: dict[str, str], path: Path) -> dict[str, Any]:
-    """What `crossreid export` wrote into a file's metadata.
-
-    Raises:
-        CrossreidError: none of it is there, so that nobody knows what to do to an image before this network; or not all of it.
-    """
-    if KEY not in metadata:
-        raise CrossreidError(
-            f"{path} does not say what is to be done to an image before it (metadata {KEY!r} is missing). Expected a file "
-            "that `crossreid export` wrote; of another tool's file the preprocessing would be a guess."
-        )
-    try:
-        facts = json.loads(metadata[KEY])
-        missing = {"format", *_KINDS} - facts.keys()
-    except (json.JSONDecodeError, AttributeError, RecursionError) as error:
-        raise CrossreidError(f"{path}: its metadata {KEY!r} is damaged. Export it again.") from error
-    if missing or facts["format"] != FORMAT:
-        raise CrossreidError(
-            f"{path}: its metadata {KEY!r} is of another version ({facts.get('format')!r}, missing: "
-            f"{', '.join(sorted(missing)) or 'nothing'}). Expected {FORMAT!r}; export it again."
-        )
-    wrong = [name for name, kind in _KINDS.items() if type(facts[name]) is not kind]
-    if not wrong and not _FINGERPRINT.fullmatch(facts["fingerprint"]):
-        wrong = ["fingerprint"]
-    if wrong:
-        raise CrossreidError(
-            f"{path}: its metadata {KEY!r} is damaged: {wrong[0]} is {str(facts[wrong[0]])[:80]!r}. Export it again."
-        )
-    found: dict[str, Any] = facts
-    return found

@@ -1,19 +1,14 @@
-"""The processes that share a job of embedding: who they are, and that no others are at it."""
+"""The processes that share a job of embedding, as torchrun starts them, and those that load images for each."""
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
-from typing import TextIO
 
 import torch
-
-from crossreid.data.records import DataError
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,15 +34,21 @@ class Group:
 @contextmanager
 def process_group() -> Iterator[Group]:
     """The processes that torchrun started, or this one alone."""
-    rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
-    if world == 1:
+    group = _started()
+    if group.world == 1:
         yield Group()
         return
     torch.distributed.init_process_group("gloo", timeout=timedelta(days=30))
     try:
-        yield Group(rank, world)
+        yield group
     finally:
         torch.distributed.destroy_process_group()
+
+
+def is_first_process() -> bool:
+    """Whether this is the process that speaks for all: the first that torchrun started, or the only one."""
+    group = _started()
+    return group.world == 1 or group.rank == 0
 
 
 def loader_workers(device: torch.device, world: int) -> int:
@@ -57,30 +58,5 @@ def loader_workers(device: torch.device, world: int) -> int:
     return max(1, min(8, spare)) if device.type == "cuda" else max(0, min(4, spare))
 
 
-@contextmanager
-def locked(parts: Path, group: Group) -> Iterator[None]:
-    """This process's own lock while it works; the first process makes sure that no other job's process still does."""
-    with open(parts / f"lock-{group.rank}", "a+", encoding="utf-8") as own:
-        _take(own, parts)
-        if group.rank == 0:
-            for other in sorted(parts.glob("lock-*")):
-                if other.name != "lock-0":
-                    with open(other, "a+", encoding="utf-8") as held:
-                        _take(held, parts)
-        own.seek(0)
-        own.truncate()
-        own.write(str(os.getpid()))
-        own.flush()
-        yield
-
-
-def _take(lock: TextIO, parts: Path) -> None:
-    try:
-        # Not flock, which loader processes would inherit and, for seconds, survive a killed parent with.
-        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError) as error:  # what else the system says is not that another holds it
-        lock.seek(0)
-        raise DataError(
-            f"{parts.parent}: process {lock.read().strip() or 'of another job'} is embedding into it. Wait for it to end, "
-            "stop it, or choose another --out."
-        ) from error
+def _started() -> Group:
+    return Group(int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1)))

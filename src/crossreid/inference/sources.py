@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import os
-import stat
-from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,8 +9,8 @@ from typing import Any
 from crossreid.data.catalogue import DATASETS, describe, load
 from crossreid.data.readers.manifest import MOST, read_rows
 from crossreid.data.records import DataError, Modality, Record, Split, in_order
+from crossreid.inference.image_files import SUFFIXES, images_below, is_utf8, readable
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 PARTS = ("all", "train", "validation", "query", "gallery", "test")
 
 
@@ -66,20 +62,6 @@ def source_records(
     return found
 
 
-def is_utf8(path: Path) -> bool:
-    """Whether a path can be written into a table."""
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def readable(path: Path) -> str:
-    """A path for people and for tables; what is no UTF-8 in it as \\x.. ."""
-    return path.as_posix().encode(errors="surrogateescape").decode(errors="backslashreplace")
-
-
 def _records(
     source: str, modality: str | None, camera: int | None, part: str, options: dict[str, Any] | None,
     leave_out: Callable[[Path, str], None],
@@ -118,58 +100,6 @@ def part_of(split: Split, part: str) -> list[Record]:
     if not records:
         raise DataError(f"{split.name} at {split.root}: its part {part!r} is empty.")
     return in_order(set(records))
-
-
-def images_below(folder: Path, leave_out: Callable[[Path, str], None]) -> list[Path]:
-    """Files that are called images, at any depth, by path; what is hidden is passed over.
-
-    Links to folders are followed, each folder once: by its own path where it has one below this, else by the first link's.
-    `leave_out` is told of folders that cannot be read, and of links that may lead to one and lead nowhere.
-    """
-    found: list[Path] = []
-    seen: set[tuple[int, int]] = set()
-    folders, links = deque([folder]), deque[Path]()
-    while folders or links:
-        # Links wait until all that is reached without them is known, those in it until it is.
-        above = folders.popleft() if folders else links.popleft()
-        try:
-            about = above.stat()
-            if (about.st_dev, about.st_ino) in seen:
-                continue
-            seen.add((about.st_dev, about.st_ino))
-            with os.scandir(above) as entries:
-                inside = sorted(entries, key=lambda entry: entry.name)
-        except OSError as error:
-            if error.errno not in _NOT_GIVEN:
-                raise
-            leave_out(above, f"it cannot be read as a folder: {error.strerror}. Mend that.")
-            continue
-        for entry in inside:
-            path = Path(above, entry.name)
-            is_image = entry.name.lower().endswith(SUFFIXES)
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir(follow_symlinks=False):
-                folders.append(path)
-            elif entry.is_symlink() and _may_be_folder(path, is_image):
-                links.append(path)
-            elif is_image:
-                found.append(path)
-    return sorted(found, key=lambda path: path.as_posix())
-
-
-def _may_be_folder(link: Path, is_image: bool) -> bool:
-    """Whether a link leads to a folder, or to nothing that can be seen and is not called an image."""
-    try:
-        return stat.S_ISDIR(link.stat().st_mode)
-    except OSError as error:
-        if error.errno not in _NOT_GIVEN:
-            raise
-        return not is_image
-
-
-# What the system says of one folder, and not of a disk, a network or a limit.
-_NOT_GIVEN = (errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 
 
 def _refuse(source: str, what: str, **given: object) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 from crossreid.galleries.entries import Matches
 from crossreid.galleries.filters import Filter
 from crossreid.galleries.gallery import Gallery
-from crossreid.inference.model import SearchModel
+from crossreid.inference.embedding_model import EmbeddingModel
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -36,7 +36,7 @@ class EmbeddingQuery(NamedTuple):
     filter: Filter
 
 
-def embed_queries(model: SearchModel, queries: list[ImageQuery]) -> list[np.ndarray]:
+def embed_queries(model: EmbeddingModel, queries: list[ImageQuery]) -> list[np.ndarray]:
     """Embeddings of each query, `(n, D)` or of a set `(1, D)`: single images in one pass, sets in another."""
     found: list[np.ndarray] = [np.empty(0)] * len(queries)
     for what in ("images", "set"):

@@ -8,7 +8,8 @@ import numpy as np
 
 from crossreid.analysis.grad_cam import encoder_title, grad_cam
 from crossreid.errors import CrossreidError
-from crossreid.inference.model import TorchModel, open_model
+from crossreid.inference.open_model import open_model
+from crossreid.inference.torch_model import TorchModel
 from crossreid.service.schemas import Heat, Maps
 
 

@@ -22,7 +22,7 @@ from crossreid.galleries.entries import Entry, Matches
 from crossreid.galleries.errors import GalleryError, GalleryLocked
 from crossreid.galleries.filters import Filter
 from crossreid.galleries.gallery import Gallery
-from crossreid.inference.model import SearchModel
+from crossreid.inference.embedding_model import EmbeddingModel
 from crossreid.service.audit import Audit
 from crossreid.service.batched_queries import EmbeddingQuery, ImageQuery, embed_queries, search_queries
 from crossreid.service.batching import Batcher
@@ -46,7 +46,7 @@ class SearchService:
     """
 
     def __init__(
-        self, model: SearchModel, gallery: Gallery, options: ServiceOptions, explainer: Explainer | None = None
+        self, model: EmbeddingModel, gallery: Gallery, options: ServiceOptions, explainer: Explainer | None = None
     ) -> None:
         self.model, self.gallery, self.options, self.explainer = model, gallery, options, explainer
         self.metrics = Metrics()

@@ -9,14 +9,17 @@ from typing import Any
 
 from crossreid.errors import CrossreidError
 from crossreid.galleries.opening import open_gallery
-from crossreid.inference.model import SearchModel, is_exported, open_model, run_fingerprint, run_folder
+from crossreid.inference.embedding_model import EmbeddingModel
+from crossreid.inference.exported_file import is_exported
+from crossreid.inference.open_model import open_model
+from crossreid.inference.stored_run import run_fingerprint, run_folder
 from crossreid.service.configuration import ServiceOptions
 from crossreid.service.endpoint import Endpoint, is_loopback, refuse_taken
 
 
 def open_for_service(
     run: Path, runtime: str | None, *, checkpoint: str = "best", precision: str = "float32", device: str | None = None
-) -> SearchModel:
+) -> EmbeddingModel:
     """The model to serve: a run by torch, or by ONNX Runtime the file that `crossreid export` made of it.
 
     Raises:

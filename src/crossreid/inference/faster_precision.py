@@ -8,19 +8,19 @@ from statistics import median
 
 from crossreid.data.evaluation_loading import planned_batches
 from crossreid.data.records import Record
-from crossreid.inference.model import Precision, SearchModel
+from crossreid.inference.embedding_model import EmbeddingModel, Precision
 from crossreid.training.bf16 import bf16_is_broken
 
 WORTH_IT = 1.1
 ALIKE = 0.99
 ROUNDS, SECONDS = 3, 10.0
-CLEAR = 3.0  # times as slow: what one round tells, no further will change
+CLEAR = 3.0  # so many times as slow in one round, bf16 is not tried again
 
 
-def faster_precision(model: SearchModel, records: Sequence[Record], *, batch: int = 64) -> tuple[Precision, str]:
+def faster_precision(model: EmbeddingModel, records: Sequence[Record], *, batch: int = 64) -> tuple[Precision, str]:
     """float32, or bf16 where that is 1.1 times as fast and embeds the same images to a cosine of 0.99 or more; and why.
 
-    The first images are embedded in both in turn, at most 3 times or for about 10 seconds, and once where bf16 is far
+    The first images are embedded in both in turn, at most three times or for about 10 seconds, and once where bf16 is far
     slower, as it is without bf16 units. The model is left in the precision that is returned.
     """
     if model.runtime == "onnx":
@@ -28,13 +28,13 @@ def faster_precision(model: SearchModel, records: Sequence[Record], *, batch: in
     if model.device.type == "cpu" and bf16_is_broken():
         return "float32", "this processor announces AMX, but bf16 ends in an illegal instruction here"
     seen = model.preprocessing
-    first = next(
+    images, modalities, positions, _ = next(
         planned_batches(
             records, [range(min(batch, len(records)))], height=seen.height, width=seen.width,
             interpolation=seen.interpolation, skip=True,
         )
     )  # fmt: skip
-    if not len(first.positions):
+    if not len(positions):
         return "float32", "none of the first images can be read"
     seconds: dict[Precision, list[float]] = {"float32": [], "bf16": []}
     rows = {}
@@ -45,12 +45,12 @@ def faster_precision(model: SearchModel, records: Sequence[Record], *, batch: in
         for precision, taken in seconds.items():
             model.with_precision(precision)
             if precision not in rows:
-                model.embed(first.images[:2], first.modalities[:2])  # the first call prepares more than it computes
+                model.embed(images[:2], modalities[:2])  # the first call prepares more than it computes
             start = time.perf_counter()
-            rows[precision] = model.embed(first.images, first.modalities)
+            rows[precision] = model.embed(images, modalities)
             taken.append(time.perf_counter() - start)
     gain = median(seconds["float32"]) / median(seconds["bf16"])
     cosine = float((rows["float32"] * rows["bf16"]).sum(1).min())
     chosen: Precision = "bf16" if gain >= WORTH_IT and cosine >= ALIKE else "float32"
     model.with_precision(chosen)
-    return chosen, f"bf16 is {gain:.1f} times as fast on {len(first.positions)} images, cosine at least {cosine:.4f}"
+    return chosen, f"bf16 is {gain:.1f} times as fast on {len(positions)} images, cosine at least {cosine:.4f}"

@@ -1,0 +1,86 @@
+"""The chunks of a job: each finished one is a file of rows, of what could not be read, and of its images' files as they were.
+
+A chunk's file has the tensors `embeddings` `(n, D)` float32, `places` `(n,)` int64 (positions among all records) and `files`
+`(m, 2)` int64 (of its m images; see `states_of`), and in its metadata the digest of the plan and the bad images.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from crossreid.data.records import Record
+from crossreid.files import write_durably
+from crossreid.inference.bulk.folder import chunk_path
+from crossreid.inference.bulk.plan import Plan
+from crossreid.inference.embedding_files import as_metadata
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Chunk:
+    """A finished chunk.
+
+    `positions` `(n,)` among the records of its rows; `bad` (position, reason) of unreadable images; `states` `(m, 2)` of
+    all its images' files; `embeddings` `(n, D)`, None where they were not read.
+    """
+
+    positions: np.ndarray
+    bad: list[tuple[int, str]]
+    states: np.ndarray
+    embeddings: np.ndarray | None
+
+
+def states_of(records: Sequence[Record]) -> np.ndarray:
+    """`(N, 2)` int64: size in bytes and time of the last change in nanoseconds of each record's file, -1 where there is none."""
+    found = np.full((len(records), 2), -1, dtype=np.int64)
+    for position, record in enumerate(records):
+        with suppress(OSError, ValueError):
+            about = os.stat(record.path)
+            found[position] = about.st_size, about.st_mtime_ns
+    return found
+
+
+def digest_of_states(states: Iterable[np.ndarray]) -> str:
+    """SHA-256, hexadecimal, of the states of all images' files, in parts of any sizes."""
+    digest = hashlib.sha256()
+    for part in states:
+        digest.update(part.astype("<i8").tobytes())
+    return digest.hexdigest()
+
+
+def write_chunk(parts: Path, number: int, plan: Plan, chunk: Chunk) -> None:
+    """Write a finished chunk, whole or not at all."""
+    assert chunk.embeddings is not None
+    facts = {"job": plan.digest, "chunk": number, "bad": chunk.bad, "process": os.getpid()}
+    tensors = {"embeddings": chunk.embeddings, "places": chunk.positions, "files": chunk.states}
+    write_durably(chunk_path(parts, number), [save(tensors, as_metadata(facts))])
+
+
+def read_chunk(parts: Path, number: int, plan: Plan, *, rows: bool = False) -> Chunk | None:
+    """A finished chunk, with `rows` its embeddings too; None where it is missing, damaged or of another plan."""
+    path = chunk_path(parts, number)
+    if not path.is_file():
+        return None
+    path.open("rb").close()  # safe_open says "no such file" of one that may not be read
+    try:
+        with safe_open(path, framework="np") as stored:
+            facts = stored.metadata() or {}
+            if facts.get("job") != plan.digest:
+                return None
+            bad = [(int(position), str(reason)) for position, reason in json.loads(facts["bad"])]
+            embeddings = stored.get_tensor("embeddings") if rows else None
+            found = Chunk(stored.get_tensor("places"), bad, stored.get_tensor("files"), embeddings)
+    except (SafetensorError, KeyError, TypeError, ValueError):
+        return None
+    images = min(plan.chunk, plan.images - number * plan.chunk)
+    whole = found.states.shape == (images, 2) and len(found.positions) + len(bad) == images
+    return found if whole and (embeddings is None or len(embeddings) == len(found.positions)) else None

@@ -1,0 +1,109 @@
+"""The end of a job: its chunks joined into the three files, and a finished job recognised."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from crossreid.data.records import DataError, Record
+from crossreid.files import write_durably
+from crossreid.inference.bulk.chunks import Chunk, digest_of_states, read_chunk, states_of
+from crossreid.inference.bulk.folder import BAD_COLUMNS, PARTS, chunk_path, clear, is_our_list
+from crossreid.inference.bulk.plan import PINNED, Plan, refuse_another
+from crossreid.inference.embedding_files import (
+    BAD_IMAGES,
+    EMBEDDINGS,
+    FORMAT,
+    RECORDS,
+    as_metadata,
+    check_folder,
+    table_of,
+    write_rows,
+    write_table,
+)
+
+
+def is_finished(out: Path, pins: Mapping[str, Any], records: Sequence[Record]) -> bool:
+    """Whether this job is done; what a kill between its last two steps left is then cleared away.
+
+    Raises:
+        DataError: what is there is damaged, of another job, or of images that were changed since.
+    """
+    if not (out / EMBEDDINGS).exists():
+        return False
+    about = check_folder(out)
+    way_out = f"move {EMBEDDINGS} and {RECORDS} away"
+    refuse_another(out, {key: about.get(key) for key in PINNED}, as_metadata(pins), way_out)
+    states = states_of(records)
+    if about.get("files") not in (None, digest_of_states([states])):  # earlier versions did not write them down
+        late = states[:, 1] > (out / EMBEDDINGS).stat().st_mtime_ns
+        one = f", {records[int(late.argmax())].path} for example" if late.any() else ""
+        raise DataError(
+            f"{out}: images were changed since they were embedded{one}: sizes or times are not what they were. To embed them as "
+            f"they are now, {way_out} and run the same command again, or choose another --out."
+        )
+    clear(out / PARTS)
+    return True
+
+
+def join(
+    records: Sequence[Record], out: Path, plan: Plan, *, on_bad_image: str, left_out: Sequence[tuple[str, str]]
+) -> tuple[int, int]:
+    """Write the three files of the finished job, the embeddings last, and take the chunks away.
+
+    Returns:
+        The number of rows and that of images that were left out, with those of `left_out`.
+
+    Raises:
+        DataError: a chunk is missing or damaged, an image is unreadable and none may be, or all are.
+    """
+    parts = out / PARTS
+    numbers = range(len(plan.chunks()))
+    chunks = [_existing(parts, number, plan) for number in numbers]
+    kept = [position for chunk in chunks for position in chunk.positions.tolist()]
+    bad = [image for chunk in chunks for image in chunk.bad]
+    if bad and on_bad_image == "stop":
+        raise DataError(f"{bad[0][1]} ({len(bad)} such images.) Use --on-bad-image skip to leave them out.")
+    if not kept:
+        raise DataError(f"none of the {len(records)} images can be read ({bad[0][1]}).")
+    listed = [*left_out, *((records[position].path.as_posix(), reason) for position, reason in bad)]
+    _write_bad_images(out / BAD_IMAGES, listed)
+    digest = write_table(table_of([records[position] for position in kept]), out / RECORDS)
+    facts = asdict(plan) | {
+        "format": FORMAT, "records": digest, "rows": len(kept), "bad": len(listed),
+        "files": digest_of_states(chunk.states for chunk in chunks),
+    }  # fmt: skip
+    rows = (_rows(parts, number, plan) for number in numbers)  # one chunk at a time: all need not fit in memory
+    write_rows(out / EMBEDDINGS, rows, (len(kept), plan.dimension), as_metadata(facts))
+    clear(parts)
+    return len(kept), len(listed)
+
+
+def _existing(parts: Path, number: int, plan: Plan, *, rows: bool = False) -> Chunk:
+    found = read_chunk(parts, number, plan, rows=rows)
+    if found is None:
+        raise DataError(f"{chunk_path(parts, number)} is missing or damaged. The same command again embeds it again.")
+    return found
+
+
+def _rows(parts: Path, number: int, plan: Plan) -> np.ndarray:
+    embeddings = _existing(parts, number, plan, rows=True).embeddings
+    assert embeddings is not None
+    return embeddings
+
+
+def _write_bad_images(path: Path, listed: Sequence[tuple[str, str]]) -> None:
+    if listed:
+        text = io.StringIO()
+        lines = csv.writer(text)
+        lines.writerow(BAD_COLUMNS)
+        lines.writerows(listed)
+        write_durably(path, [text.getvalue().encode()])
+    elif path.is_file() and is_our_list(path):
+        path.unlink()  # of an earlier job, whose rows went away

@@ -1,0 +1,39 @@
+"""Progress of all processes of a job as the first one sees it: its own images, and the others' finished chunks."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from crossreid.inference.bulk.folder import chunk_number
+
+LOOK_EVERY = 2.0  # seconds, at other processes' chunks: listing a folder of many takes time
+
+
+def shared_progress(
+    advance: Callable[..., object] | None, parts: Path, chunks: Sequence[range], seen: Iterable[int], processes: int
+) -> Callable[..., None]:
+    """A callable `report(images, now=False)` that calls `advance` with this process's images and what others have finished.
+
+    Args:
+        advance: None where nobody looks.
+        seen: the numbers of chunks that are counted already or are this process's own.
+        processes: how many share the job.
+    """
+    known, looked = set(seen), time.monotonic()
+
+    def report(images: int, *, now: bool = False) -> None:
+        nonlocal looked
+        if advance is None:
+            return
+        others: set[int] = set()
+        if processes > 1 and (now or time.monotonic() - looked >= LOOK_EVERY):
+            looked = time.monotonic()
+            found = {number for name in os.listdir(parts) if (number := chunk_number(name)) is not None}
+            others = found - known
+            known.update(others)
+        advance(images + sum(len(chunks[number]) for number in others if number < len(chunks)))
+
+    return report

@@ -1,0 +1,107 @@
+"""What a run's folder says of its model: recipe, weights and fingerprint. Needs no data set and no download."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import Tensor
+
+from crossreid.errors import CrossreidError
+from crossreid.inference.fingerprint import fingerprint_of
+from crossreid.inference.preprocessing import Preprocessing
+from crossreid.methods import build_method, without_download
+from crossreid.methods.method import Method
+from crossreid.runs.folders import stage_runs
+from crossreid.runs.recipe import Recipe, load_recipe
+from crossreid.runs.run import checkpoint_of, sorted_trials
+from crossreid.training.checkpoint import fit_weights, load_checkpoint, require
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRun:
+    """A run's folder, the file of one of its checkpoints, and the weights that count there: averaged ones, if there are any."""
+
+    folder: Path
+    file: Path
+    recipe: Recipe
+    weights: Mapping[str, Tensor]
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        data = self.recipe.data
+        return Preprocessing(data.height, data.width, data.interpolation)
+
+    @property
+    def fingerprint(self) -> str:
+        facts = {
+            "method": _as_written(self.folder)["method"],
+            "preprocessing": self.preprocessing.to_json(),
+            "flip": self.recipe.evaluation.flip,
+        }
+        return fingerprint_of(self.weights, facts)
+
+
+def read_run(path: Path, checkpoint: str = "best") -> StoredRun:
+    """A run, of a folder of stages the last student's, without its network.
+
+    Raises:
+        CrossreidError: `path` holds no run, several trials, or not the checkpoint asked for.
+    """
+    folder = run_folder(path)
+    file = checkpoint_of(folder, checkpoint)
+    recipe = load_recipe(folder / "recipe.yaml")
+    stored = load_checkpoint(file)
+    require(file, stored, kinds=("model",), facts=())
+    return StoredRun(folder, file, recipe, stored.tensors.get("ema") or stored.tensors["model"])
+
+
+def run_folder(path: Path) -> Path:
+    """The run to embed with: `path`, or of a folder of stages its last student's.
+
+    Raises:
+        CrossreidError: trials, each a model of its own.
+    """
+    if trials := sorted_trials(path):
+        raise CrossreidError(
+            f"{path} holds {len(trials)} trials, each a model of its own. Name one, {trials[0]} for example."
+        )
+    staged = stage_runs(path)
+    return staged[-1] if staged else path
+
+
+def run_fingerprint(path: Path, checkpoint: str = "best") -> str:
+    """The fingerprint that `open_model` gives to a run, from its recipe and its checkpoint alone. Raises as it does."""
+    return read_run(path, checkpoint).fingerprint
+
+
+def network_of(run: StoredRun) -> Method:
+    """The method with the run's weights; the number of training identities is read off the shapes that depend on it.
+
+    Raises:
+        CheckpointError: the weights are not those of the method that the recipe describes.
+    """
+    options = without_download(run.recipe.method)
+    with torch.random.fork_rng(devices=[]):
+        network = build_method(options, 2)
+        differ = {
+            theirs
+            for name, tensor in network.state_dict().items()
+            if name in run.weights and tensor.ndim == run.weights[name].ndim
+            for mine, theirs in zip(tensor.shape, run.weights[name].shape, strict=True)
+            if mine == 2 != theirs
+        }
+        if len(differ) == 1:
+            network = build_method(options, differ.pop())
+    fit_weights(network, dict(run.weights), run.file)  # strict, so that a wrong number is refused
+    return network
+
+
+def _as_written(folder: Path) -> dict[str, Any]:
+    """The recipe as the run keeps it: keys that later versions add leave an old run's fingerprint as it was."""
+    given: dict[str, Any] = yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8"))
+    return given
