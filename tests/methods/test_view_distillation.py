@@ -9,9 +9,14 @@ from safetensors.torch import save_file
 from test_three_branch import method_of as three_branch
 
 from crossreid.data.loading import Batch
-from crossreid.methods import build_method, network_options
+from crossreid.methods import build_method
 from crossreid.methods.baseline import Baseline, BaselineOptions
-from crossreid.methods.view_distillation import ViewDistillation, ViewDistillationOptions, start_from
+from crossreid.methods.view_distillation import (
+    ViewDistillation,
+    ViewDistillationOptions,
+    network_options,
+    start_from,
+)
 
 CLASSES = 4
 BACKBONE = {"name": "test_resnet", "weights": "none", "last_activation": False}

@@ -102,7 +102,7 @@ def check(
 ) -> None:
     """Verify a copy of a data set: counts, files, images, identities. Ends with status 1 on trouble."""
     from crossreid.data.checking import check as verify
-    from crossreid.runs.recipe import reader_options
+    from crossreid.runs.overrides import reader_options
 
     with progress_bar() as progress:
         report = verify(
@@ -324,7 +324,8 @@ def recipe(
     keys: Annotated[bool, typer.Option("--keys", help="List every key of a recipe instead, as Markdown.")] = False,
 ) -> None:
     """Print a recipe with every default written out, or list all keys."""
-    from crossreid.runs.recipe import keys_as_markdown, load_recipe
+    from crossreid.runs.key_table import keys_as_markdown
+    from crossreid.runs.recipe import load_recipe
 
     if keys == (file is not None):
         raise CrossreidError("expected either a recipe FILE or --keys.")

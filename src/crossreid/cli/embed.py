@@ -85,7 +85,7 @@ def embed(
     from crossreid.inference.model import open_model
     from crossreid.inference.processes import loader_workers, process_group
     from crossreid.inference.sources import source_records
-    from crossreid.runs.recipe import reader_options
+    from crossreid.runs.overrides import reader_options
 
     with process_group() as group:
         left_out: list[tuple[str, str]] = []

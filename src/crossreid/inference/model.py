@@ -23,7 +23,7 @@ from crossreid.data.transforms import MEAN, STD, EvalTransform, Interpolation
 from crossreid.errors import CrossreidError
 from crossreid.evaluation.embedding import embeddings_of, features_of_images
 from crossreid.inference.fusing import fused
-from crossreid.methods import AnyOptions, build_method, without_download
+from crossreid.methods import MethodOptions, build_method, without_download
 from crossreid.methods.method import Method
 from crossreid.runs.recipe import Recipe, load_recipe
 from crossreid.runs.run import checkpoint_of, sorted_trials
@@ -282,7 +282,7 @@ def run_folder(path: Path) -> Path:
     return staged[-1] if staged else path
 
 
-def build_for(options: AnyOptions, weights: Mapping[str, Tensor], path: Path) -> Method:
+def build_for(options: MethodOptions, weights: Mapping[str, Tensor], path: Path) -> Method:
     """The method with a checkpoint's weights; the number of training identities is read off the shapes that depend on it.
 
     Raises:
