@@ -20,7 +20,7 @@ from crossreid.data.tracklets import tracklet_name
 SMALLEST, LARGEST = 16, 10_000
 _SHOWN = 20
 
-# Counts of the official sets (METHODS and the lists themselves): what a complete copy holds.
+# Counts of the official sets (the data sets' papers and the lists themselves): what a complete copy holds.
 OFFICIAL: dict[str, dict[str, int]] = {
     "sysu-mm01": {
         "train identities": 296,
