@@ -6,10 +6,9 @@ import pytest
 import torch
 from pydantic import Field
 
-from crossreid.data.loading import Batch
 from crossreid.losses.metric import modality_aware_ranking_loss, triplet_loss, weighted_triplet_loss
 from crossreid.losses.weighing import LOSSES, register_loss, weighted_losses
-from crossreid.methods import METHODS, build_method
+from crossreid.methods import METHODS, Batch, build_method
 from crossreid.runs.recipe import RecipeError, make_recipe
 
 BACKBONE = {"name": "test_resnet", "weights": "none"}
