@@ -27,7 +27,7 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from crossreid.data.batch import Batch
-from crossreid.methods import METHODS, OPTIONS, build_method
+from crossreid.methods import METHODS, build_method
 from crossreid.methods.method import Method
 from crossreid.methods.view_distillation import ViewDistillation
 from crossreid.training.loop import fit
@@ -92,15 +92,15 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     options = TrainingOptions(epochs=1, precision=arguments.precision, accelerator=arguments.device)
     fabric = make_fabric(options)
     given: dict[str, Any] = {"backbone": {"name": arguments.backbone, "weights": "none"}}
-    if "setting" in OPTIONS[arguments.method].model_fields:
+    if "setting" in METHODS[arguments.method].options.model_fields:
         given["setting"] = arguments.setting
     if arguments.method == "agw" and arguments.backbone != "resnet50":
         given["backbone"]["non_local"] = (0, 1, 1, 0)
     if arguments.method == "view_distillation":
         given |= {"images": arguments.student_images}
-    method = build_method(OPTIONS[arguments.method](**given), arguments.classes)
+    method = build_method(METHODS[arguments.method].options(**given), arguments.classes)
     if isinstance(method, ViewDistillation):
-        method.teach(build_method(OPTIONS[arguments.method](**given), arguments.classes))
+        method.teach(build_method(METHODS[arguments.method].options(**given), arguments.classes))
     batch = random_batch(arguments.identities, arguments.images, arguments.height, arguments.width, arguments.set_size)
     rehearsal = copy.deepcopy(method).to(fabric.device)
     with fabric.autocast():

@@ -20,7 +20,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from crossreid.runs.recipe import keys_as_markdown
+from crossreid.runs.key_table import keys_as_markdown
 from forked import Forked, fork_runs
 from forked import command as command_of_a_process
 

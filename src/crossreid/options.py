@@ -14,20 +14,21 @@ class Options(BaseModel):
 
 
 class SettingOptions(Options):
-    """Options that start from a named setting: what `settings` says, where a recipe does not say otherwise."""
+    """Options that start from a named setting: what `settings` says, where a recipe does not say otherwise.
+
+    A class gives `setting` the names it has as type, and one of them as default.
+    """
 
     settings: ClassVar[dict[str, dict[str, Any]]] = {}
 
-    setting: Literal["crossreid", "paper", "official"] = Field(
-        "crossreid", description="Which named setting the keys below start from."
-    )
+    setting: str
 
     @model_validator(mode="before")
     @classmethod
     def _start_from_setting(cls, given: Any) -> Any:
         if not isinstance(given, dict):
             return given
-        start = cls.settings.get(str(given.get("setting", "crossreid")), {})
+        start = cls.settings.get(str(given.get("setting", cls.model_fields["setting"].default)), {})
         merged = {**start, **given}
         for section, values in start.items():
             own = given.get(section)
@@ -36,3 +37,11 @@ class SettingOptions(Options):
             if isinstance(values, dict) and isinstance(own, dict):
                 merged[section] = {**values, **own}
         return merged
+
+
+class PublishedSettingOptions(SettingOptions):
+    """Settings of a published method: this project's, the paper's to the letter, its authors' release's."""
+
+    setting: Literal["crossreid", "paper", "official"] = Field(
+        "crossreid", description="Which named setting the keys below start from."
+    )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import pkgutil
 from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
 from importlib.metadata import entry_points
@@ -25,16 +26,17 @@ class PluginError(CrossreidError):
 
 
 class Registry(Mapping[str, T]):
-    """Names to what is registered under them, in the order of registration.
+    """Names to what is registered under them: ours in the order of our modules, then those of plugins.
 
     Args:
         what: what one entry is called in messages, "method" for example.
         group: the entry point group of packages that add to it.
-        modules: modules of this package that register into it.
+        modules: modules of this project that register into it.
+        package: a package of this project, all of whose modules may register into it, by name.
     """
 
-    def __init__(self, what: str, group: str, modules: tuple[str, ...] = ()) -> None:
-        self.what, self.group, self.modules = what, group, modules
+    def __init__(self, what: str, group: str, modules: tuple[str, ...] = (), *, package: str | None = None) -> None:
+        self.what, self.group, self.modules, self.package = what, group, modules, package
         self._entries: dict[str, T] = {}
         self._state = "new"
 
@@ -58,6 +60,9 @@ class Registry(Mapping[str, T]):
             return
         self._state = "loading"  # modules may look while they register
         try:
+            if self.package is not None:
+                self.modules = (*self.modules, *_modules_of(self.package))
+                self.package = None
             for module in self.modules:
                 importlib.import_module(module)
             for point in entry_points(group=self.group):
@@ -66,6 +71,10 @@ class Registry(Mapping[str, T]):
         except BaseException:
             self._state = "new"
             raise
+        # Who imported one of our modules first must not decide what lists and tables look like.
+        order = {module: position for position, module in enumerate(self.modules)}
+        ours_first = sorted(self._entries.items(), key=lambda item: order.get(_home(item[1]), len(order)))
+        self._entries = dict(ours_first)
         self._state = "loaded"
 
     def __getitem__(self, name: str) -> T:
@@ -121,9 +130,17 @@ def use_plugin(module: str) -> None:
         os.environ[PLUGINS] = ",".join([*named, module])
 
 
+def _modules_of(package: str) -> tuple[str, ...]:
+    """The modules of a package by name, without importing them."""
+    path = importlib.import_module(package).__path__
+    return tuple(f"{package}.{found.name}" for found in pkgutil.iter_modules(path))
+
+
 def _imported(module: str, by: str) -> None:
     try:
         importlib.import_module(module)
+    except CrossreidError:  # says itself what is wrong: a name that is taken, for example
+        raise
     except Exception as error:
         raise PluginError(
             f"plugin {module!r}, named by {by}, cannot be imported ({type(error).__name__}: {error}). Install it, or run where "

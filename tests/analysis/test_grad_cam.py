@@ -7,7 +7,7 @@ from torch import nn
 
 from crossreid.analysis.grad_cam import encoder_title, grad_cam
 from crossreid.data.records import INFRARED, VISIBLE, DataError
-from crossreid.methods import OPTIONS, build_method
+from crossreid.methods import METHODS, build_method
 from crossreid.methods.method import Network
 from crossreid.methods.variational_distillation import VariationalDistillationOptions
 from crossreid.methods.view_distillation import ViewDistillationOptions
@@ -141,7 +141,7 @@ def test_tokens_are_refused():
 def test_two_streams_have_a_map_of_each_that_is_tested(given, streams):
     given = given | {"backbone": {"name": "test_resnet", "weights": "none", **given.get("backbone", {})}}
     torch.manual_seed(0)
-    method = build_method(OPTIONS[given["name"]](**given), 4).eval()
+    method = build_method(METHODS[given["name"]].options(**given), 4).eval()
     image = torch.randn(3, 64, 32)
     width = method.embed(image[None], torch.zeros(1, dtype=torch.long)).shape[1]
     found = grad_cam(method, image, int(INFRARED), np.random.default_rng(0).normal(size=width))

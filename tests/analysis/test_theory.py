@@ -1,4 +1,4 @@
-"""The theory of variational distillation, line by line, on random small distributions (METHODS, section 1).
+"""The theory of variational distillation, line by line, on random small distributions, as in Tian et al., CVPR 2021.
 
 Where a line holds under conditions only, the test says which, and another shows what happens without them;
 docs/variational_distillation.md has the derivations.

@@ -7,7 +7,7 @@ import torch
 from crossreid.data.records import in_order
 from crossreid.data.synthetic import synthesise
 from crossreid.evaluation.embedding import EvaluationOptions, embed, observe
-from crossreid.methods import OPTIONS, build_method
+from crossreid.methods import METHODS, build_method
 from crossreid.runs.recipe import make_recipe
 from crossreid.runs.run import open_split
 from crossreid.runs.scoring import space_features, stream_features
@@ -25,7 +25,7 @@ def split(tmp_path_factory):
 
 def method_of(name, **given):
     torch.manual_seed(0)
-    return build_method(OPTIONS[name](backbone=BACKBONE, **given), 4).eval()
+    return build_method(METHODS[name].options(backbone=BACKBONE, **given), 4).eval()
 
 
 def test_streams_do_not_depend_on_batches(split):

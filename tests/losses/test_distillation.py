@@ -100,7 +100,7 @@ def test_release_divergence_is_the_mistake_it_names(pair):
 
 
 def test_release_divergence_at_random_weights_is_what_the_release_printed():
-    """395 identities, uniform predictions: VSD of two branches -0.030, VCD of halves -0.015 (METHODS, section 1)."""
+    """395 identities, uniform predictions: VSD of two branches -0.030, VCD of halves -0.015."""
     uniform = torch.zeros(4, 395)
     one = float(release_divergence(uniform, uniform))
     assert round(2 * one, 3) == -0.030

@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 from crossreid.data.batch import Batch
-from crossreid.methods import METHODS, OPTIONS, build_method
+from crossreid.methods import METHODS, build_method
 from crossreid.methods.three_branch import ThreeBranch, ThreeBranchOptions
 
-NAMES = tuple(name for name, options in OPTIONS.items() if issubclass(options, ThreeBranchOptions))
+NAMES = tuple(name for name, method in METHODS.items() if issubclass(method.options, ThreeBranchOptions))
 BRANCHES = {"all": ("infrared", "visible", "shared"), "specific": ("infrared", "visible"), "shared": ("shared",)}
 SETTINGS = ("crossreid", "paper", "official")
 
@@ -20,7 +20,7 @@ def method_of(name, *, seed=0, **given):
     """A method in evaluation mode (frozen batch statistics), with classifiers far from uniform."""
     torch.manual_seed(seed)
     small = {"backbone": {"name": "test_resnet", "weights": "none"}, "bottleneck": {"hidden": (16, 12), "width": 8}}
-    method = build_method(OPTIONS[name](**{**small, **given}), 5).eval()
+    method = build_method(METHODS[name].options(**{**small, **given}), 5).eval()
     for key, parameter in method.named_parameters():
         if "classifier" in key and parameter.ndim == 2:
             nn.init.normal_(parameter, std=0.3)
@@ -43,7 +43,7 @@ def total(method, batch):
 
 def test_there_are_three_of_them():
     assert set(NAMES) == {"variational_distillation", "information_bottleneck", "variational_information_bottleneck"}
-    assert all(issubclass(METHODS[name], ThreeBranch) for name in NAMES)
+    assert all(issubclass(METHODS[name].owner, ThreeBranch) for name in NAMES)
 
 
 @pytest.mark.parametrize("setting", SETTINGS)

@@ -9,9 +9,14 @@ from safetensors.torch import save_file
 from test_three_branch import method_of as three_branch
 
 from crossreid.data.batch import Batch
-from crossreid.methods import build_method, network_options
+from crossreid.methods import build_method
 from crossreid.methods.baseline import Baseline, BaselineOptions
-from crossreid.methods.view_distillation import ViewDistillation, ViewDistillationOptions, start_from
+from crossreid.methods.view_distillation import (
+    ViewDistillation,
+    ViewDistillationOptions,
+    network_options,
+    start_from,
+)
 
 CLASSES = 4
 BACKBONE = {"name": "test_resnet", "weights": "none", "last_activation": False}
@@ -227,5 +232,12 @@ def test_a_three_branch_networks_prediction_is_its_test_feature_and_its_mean_log
 def test_what_does_not_fit_is_refused():
     with pytest.raises(ValueError, match="for other methods' networks"):
         network_options({"name": "view_distillation"})
-    with pytest.raises(ValueError, match=r"only `crossreid\.build_method` can build"):
-        ViewDistillation(ViewDistillationOptions(network={"name": "baseline"}), CLASSES)
+    with pytest.raises(ValueError, match=r"method\.network\.name: expected one of agw, baseline"):
+        network_options({"name": "agww"})
+    with pytest.raises(ValueError, match=r"method\.network\.backbone\.nam: Extra inputs"):
+        network_options({"name": "agw", "backbone": {"nam": "x"}})
+
+
+def test_the_class_builds_another_methods_network_itself():
+    method = ViewDistillation(ViewDistillationOptions(network={"name": "baseline", "backbone": BACKBONE}), CLASSES)
+    assert isinstance(method.network, Baseline)

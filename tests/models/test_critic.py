@@ -1,10 +1,9 @@
-"""Critics against the plain MLP that they are, and reversed gradients against plain ones."""
+"""Critics against the plain MLP that they are."""
 
-import pytest
 import torch
 from torch import nn
 
-from crossreid.models.critic import Critic, reverse_gradient
+from crossreid.models.critic import Critic
 
 
 def test_a_critic_is_an_mlp_of_both_inputs_side_by_side():
@@ -30,12 +29,3 @@ def test_scores_stay_within_the_limit():
     small = 1e-3 * torch.randn(5, 3), 1e-3 * torch.randn(5, 3)
     raw = critic.rest(critic.of_v(small[0])[:, None] + critic.of_z(small[1])[None]).squeeze(2)
     torch.testing.assert_close(critic(*small), raw, rtol=1e-2, atol=1e-4)
-
-
-@pytest.mark.parametrize("factor", [0.0, 0.5, 2.0])
-def test_a_reversed_gradient_is_minus_factor_times_the_gradient(factor):
-    leaf = torch.randn(4, requires_grad=True)
-    value = reverse_gradient(leaf, factor)
-    assert torch.equal(value, leaf)
-    value.pow(2).sum().backward()
-    torch.testing.assert_close(leaf.grad, -factor * 2 * leaf.detach())

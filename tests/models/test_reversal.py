@@ -44,3 +44,12 @@ def test_a_classifier_behind_it_learns_while_what_feeds_it_forgets():
 def test_schedules(schedule, expected):
     found = [reversal_strength(schedule, progress, largest=2.0) for progress in (0.0, 0.5, 1.0)]
     assert found == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("factor", [0.0, 0.5, 2.0])
+def test_a_reversed_gradient_is_minus_factor_times_the_gradient(factor):
+    leaf = torch.randn(4, requires_grad=True)
+    value = reverse_gradient(leaf, factor)
+    assert torch.equal(value, leaf)
+    value.pow(2).sum().backward()
+    torch.testing.assert_close(leaf.grad, -factor * 2 * leaf.detach())

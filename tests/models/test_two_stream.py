@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from crossreid.models.backbones import Backbone, BackboneOptions
-from crossreid.models.cutting import stage_runs
+from crossreid.models.cutting import cut_at_stages
 from crossreid.models.two_stream import StageOptions, TwoStream, by_modality
 
 IMAGES = torch.randn(4, 3, 64, 32, generator=torch.Generator().manual_seed(0))
@@ -21,7 +21,7 @@ def options(name="test_resnet", **given):
 )
 def test_the_runs_of_stages_are_the_network(name):
     backbone = Backbone(options(name)).eval()
-    runs = stage_runs(backbone, name)
+    runs = cut_at_stages(backbone, name)
     maps = IMAGES
     for run in runs:
         maps = run(maps)
@@ -36,7 +36,7 @@ def test_bam_non_local_blocks_and_surgery_are_in_the_runs():
     given = options("resnet18", attention="bam", non_local=(0, 1, 2, 0), last_activation=False)
     backbone = Backbone(given).eval()
     maps = IMAGES
-    for run in stage_runs(backbone, "resnet18"):
+    for run in cut_at_stages(backbone, "resnet18"):
         maps = run(maps)
     torch.testing.assert_close(maps, backbone(IMAGES))
 
@@ -45,7 +45,7 @@ def test_bam_non_local_blocks_and_surgery_are_in_the_runs():
 def test_what_cannot_be_cut_is_refused(name):
     given = options(name, last_stride_one=False)
     with pytest.raises(ValueError, match="no sequence of stages"):
-        stage_runs(Backbone(given), name)
+        cut_at_stages(Backbone(given), name)
 
 
 @torch.no_grad()

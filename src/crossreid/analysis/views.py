@@ -1,6 +1,6 @@
 """What trained runs make of views: accuracy by the number of images, camera bias, distances of pairs, attention.
 
-The analyses of Porrello et al., ECCV 2020 (METHODS, section 2), of any method's runs; the first of them, and those of
+The analyses of Porrello et al., ECCV 2020, of any method's runs; the first of them, and those of
 tracklets, need tracklets, the others cameras. Each writes its numbers as JSON, of every run by itself.
 """
 

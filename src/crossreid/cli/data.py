@@ -52,7 +52,7 @@ def check(
 ) -> None:
     """Verify a copy of a data set: counts, files, images, identities. Ends with status 1 on trouble."""
     from crossreid.data.checking import check as verify
-    from crossreid.runs.recipe import reader_options
+    from crossreid.runs.overrides import reader_options
 
     with progress_bar() as progress:
         report = verify(

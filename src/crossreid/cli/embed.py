@@ -48,7 +48,7 @@ def embed(
     """
     from crossreid.inference.embed import embed as embed_images
     from crossreid.inference.processes import is_first_process
-    from crossreid.runs.recipe import reader_options
+    from crossreid.runs.overrides import reader_options
 
     chosen: dict[str, Any] = {
         "source": source, "out": out, "format": format, "checkpoint": checkpoint, "modality": modality,

@@ -51,7 +51,8 @@ def recipe(
     keys: Annotated[bool, typer.Option("--keys", help="List every key of a recipe instead, as Markdown.")] = False,
 ) -> None:
     """Print a recipe with every default written out, or list all keys."""
-    from crossreid.runs.recipe import keys_as_markdown, load_recipe
+    from crossreid.runs.key_table import keys_as_markdown
+    from crossreid.runs.recipe import load_recipe
 
     if keys == (file is not None):
         raise CrossreidError("expected either a recipe FILE or --keys.")

@@ -2,7 +2,7 @@
 
 A video is a tracklet, of which some frames are embedded, one from each of so many equal chunks, and averaged; an image
 is one frame. The image of a filmed query is its tracklet's first frame, as MARS and Duke-Video-ReID are scored by
-(METHODS, section 2); where a data set lists images, each of them queries.
+(Porrello et al., ECCV 2020, in its protocols); where a data set lists images, each of them queries.
 """
 
 from __future__ import annotations

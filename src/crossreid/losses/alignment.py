@@ -1,7 +1,7 @@
 """Losses that align how samples relate: across modalities, and from one stream to another.
 
 Source: Ren and Zhang, "Implicit discriminative knowledge learning for visible-infrared person re-identification",
-CVPR 2024 (METHODS, section 3). A graph is `(N, M)` log-probabilities: each row of Euclidean distances, a softmax of them.
+CVPR 2024. A graph is `(N, M)` log-probabilities: each row of Euclidean distances, a softmax of them.
 Far samples weigh most in it, as published. Rows of graphs that are compared must be of the same samples, or of pairs of one
 identity: `paired_rows` makes these of any batch.
 """

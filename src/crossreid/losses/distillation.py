@@ -1,7 +1,7 @@
 """Losses that make one network match another: VSD, VCD, VML, mutual learning, and a teacher's knowledge and distances.
 
 Source: Tian et al., "Farewell to Mutual Information: Variational Distillation for Cross-Modal Person
-Re-Identification", CVPR 2021 (METHODS, section 1). All take logits `(N, C)`, all but `release_divergence` return a
+Re-Identification", CVPR 2021. All take logits `(N, C)`, all but `release_divergence` return a
 divergence in nats, averaged over rows and summed over classes. The Sinkhorn distance follows Cuturi (NeurIPS 2013).
 """
 
@@ -95,8 +95,8 @@ def distilled_knowledge(teacher_logits: Tensor, student_logits: Tensor, *, tempe
     """L_KD = temperature^2 D_KL(softmax(teacher / temperature) || softmax(student / temperature)).
 
     Rows of `(N, C)` logits, averaged over rows. The square makes the gradient's size that of a cross-entropy at any
-    temperature (Hinton et al., "Distilling the knowledge in a neural network", 2015; METHODS, section 2). No gradient
-    reaches the teacher.
+    temperature (Hinton et al., "Distilling the knowledge in a neural network", 2015). L_KD of Porrello et al., ECCV 2020.
+    No gradient reaches the teacher.
     """
     return temperature**2 * kl_divergence(teacher_logits.detach(), student_logits, temperature=temperature)
 
@@ -106,8 +106,8 @@ def distance_preservation(
 ) -> Tensor:
     """L_DP: mean over pairs i < j of (D_T[i, j] - D_S[i, j])^2, D the distances within each set of embeddings.
 
-    Source: Porrello et al., "Robust re-identification by multiple views knowledge distillation", ECCV 2020
-    (METHODS, section 2); `squared` Euclidean distances are what its release compares, `cosine` those of unit vectors.
+    Source: Porrello et al., "Robust re-identification by multiple views knowledge distillation", ECCV 2020;
+    `squared` Euclidean distances are what its release compares, `cosine` those of unit vectors.
 
     Args:
         teacher, student: `(N, D)`, `(N, E)`, the same samples in the same order; widths may differ.

@@ -1,8 +1,8 @@
 """Losses on distances between samples: modality-aware ranking, batch-hard triplets, weighted regularised triplets.
 
 The ranking loss is the ranked list loss of Wang et al. (CVPR 2019, equations 3 to 8) taken once over pairs of the same
-modality and once over pairs across modalities, each with a boundary and margin of its own (METHODS, section 1).
-No function here loops over samples.
+modality and once over pairs across modalities, each with a boundary and margin of its own: L_metric of Tian et al.,
+"Farewell to Mutual Information", CVPR 2021. No function here loops over samples.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from crossreid.errors import CrossreidError
+from crossreid.losses.weighing import register_loss
 
 
 def euclidean_distances(a: Tensor, b: Tensor) -> Tensor:
@@ -48,6 +49,7 @@ def ranking_loss(distances: Tensor, positives: Tensor, negatives: Tensor, *, bou
     return (pull + push).mean()
 
 
+@register_loss("modality_aware_ranking")
 def modality_aware_ranking_loss(
     features: Tensor,
     labels: Tensor,
@@ -74,6 +76,7 @@ def modality_aware_ranking_loss(
     return loss
 
 
+@register_loss("triplet")
 def triplet_loss(features: Tensor, labels: Tensor, *, margin: float | None = None) -> Tensor:
     """Batch-hard triplet loss (Hermans et al., 2017, equation 5), averaged over the anchors that have both kinds.
 
@@ -94,6 +97,7 @@ def triplet_loss(features: Tensor, labels: Tensor, *, margin: float | None = Non
     return (terms * valid).sum() / valid.sum().clamp_min(1)
 
 
+@register_loss("weighted_triplet")
 def weighted_triplet_loss(features: Tensor, labels: Tensor) -> Tensor:
     """Weighted regularised triplet loss, averaged over the anchors that have a positive and a negative.
 

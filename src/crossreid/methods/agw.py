@@ -16,18 +16,19 @@ from torch.nn import functional as F
 from crossreid.data.batch import Batch
 from crossreid.errors import CrossreidError
 from crossreid.losses.metric import weighted_triplet_loss
-from crossreid.methods.method import Encoding, Method
+from crossreid.losses.weighing import LossWeights, weighted_losses
+from crossreid.methods.method import Encoding, Method, MethodOptions, register_method
 from crossreid.models.backbones import BackboneOptions
 from crossreid.models.heads import bn_neck, linear_classifier
 from crossreid.models.pooling import GeneralisedMean
 from crossreid.models.two_stream import StageOptions, TwoStream
-from crossreid.options import SettingOptions
+from crossreid.options import PublishedSettingOptions
 
 # All three are the published one; a recipe that names another backbone keeps these blocks in it.
 PUBLISHED: dict[str, Any] = {"backbone": {"non_local": (0, 2, 3, 0)}}
 
 
-class AGWOptions(SettingOptions):
+class AGWOptions(MethodOptions, PublishedSettingOptions):
     settings: ClassVar[dict[str, dict[str, Any]]] = dict.fromkeys(("crossreid", "paper", "official"), PUBLISHED)
 
     name: Literal["agw"] = Field(
@@ -42,8 +43,10 @@ class AGWOptions(SettingOptions):
     learn_pooling: bool = Field(True, description="Let p learn.")
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="Label smoothing of the cross-entropy.")
     triplet_weight: float = Field(1.0, ge=0, description="Weight of the weighted regularised triplet loss.")
+    losses: LossWeights = Field({})
 
 
+@register_method("agw", options=AGWOptions, title="AGW", recipes="agw_*.yaml")
 class AGW(Method):
     def __init__(self, options: AGWOptions, classes: int) -> None:
         super().__init__()
@@ -65,14 +68,16 @@ class AGW(Method):
         return pooled
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """Terms `identity` and `triplet`."""
+        """Terms `identity` and `triplet`, and the losses that the options add, of the features before the neck."""
         pooled = self.pool(batch.images, batch.modalities)
         logits = self.classifier(self.neck(pooled))
         pooled, logits, labels = self.gather(pooled), self.gather(logits), self.gather(batch.labels)
-        return {
+        terms = {
             "identity": F.cross_entropy(logits.float(), labels, label_smoothing=self.options.label_smoothing),
             "triplet": self.options.triplet_weight * weighted_triplet_loss(pooled, labels),
         }
+        modalities = self.gather(batch.modalities)
+        return terms | weighted_losses(self.options.losses, pooled, labels, modalities, taken=terms)
 
     def predict(self, images: Tensor, modalities: Tensor) -> tuple[Tensor, Tensor]:
         features = self.neck(self.pool(images, modalities))

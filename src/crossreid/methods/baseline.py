@@ -14,20 +14,21 @@ from torch.nn import functional as F
 
 from crossreid.data.batch import Batch
 from crossreid.losses.metric import triplet_loss
-from crossreid.methods.method import Method
-from crossreid.models.backbones import Backbone, BackboneOptions
+from crossreid.losses.weighing import LossWeights, weighted_losses
+from crossreid.methods.method import Method, MethodOptions, register_method
+from crossreid.models.backbones import Backbone
 from crossreid.models.heads import Encoder, linear_classifier
-from crossreid.options import Options
 
 
-class BaselineOptions(Options):
+class BaselineOptions(MethodOptions):
     name: Literal["baseline"] = Field("baseline", description="Identity + triplet, one shared encoder.")
-    backbone: BackboneOptions = Field(BackboneOptions(), description="The encoder.")
     label_smoothing: float = Field(0.1, ge=0, lt=1, description="Label smoothing of the cross-entropy.")
     margin: float | None = Field(0.3, gt=0, description="Margin of the triplet loss; null for the soft margin.")
     triplet_weight: float = Field(1.0, ge=0, description="Weight of the triplet loss.")
+    losses: LossWeights = Field({})
 
 
+@register_method("baseline", options=BaselineOptions, title="Identity + triplet", recipes="baseline_*.yaml")
 class Baseline(Method):
     def __init__(self, options: BaselineOptions, classes: int) -> None:
         super().__init__()
@@ -40,13 +41,16 @@ class Baseline(Method):
         return [self.encoder.backbone]
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Terms `identity` and `triplet`, and the losses that the options add, of the features before the neck."""
         pooled = self.encoder.pool(batch.images)
         logits = self.classifier(self.encoder.neck(pooled))
         pooled, logits, labels = self.gather(pooled), self.gather(logits), self.gather(batch.labels)
-        return {
+        terms = {
             "identity": F.cross_entropy(logits.float(), labels, label_smoothing=self.options.label_smoothing),
             "triplet": self.options.triplet_weight * triplet_loss(pooled, labels, margin=self.options.margin),
         }
+        modalities = self.gather(batch.modalities)
+        return terms | weighted_losses(self.options.losses, pooled, labels, modalities, taken=terms)
 
     def predict(self, images: Tensor, modalities: Tensor) -> tuple[Tensor, Tensor]:
         features = self.encoder(images)

@@ -1,4 +1,4 @@
-"""Implicit discriminative knowledge learning (IDKL): Ren and Zhang, CVPR 2024 (METHODS, section 3).
+"""Implicit discriminative knowledge learning (IDKL): Ren and Zhang, CVPR 2024.
 
 Of two streams the shared one is made to forget the modality (L_C, behind a gradient reversal), the specific one keeps it
 (L_D) and with it what only one modality shows of an identity; the purifier takes the style out of that (L_e, L_r), and
@@ -36,14 +36,15 @@ from crossreid.losses.alignment import (
     pseudo_modalities,
 )
 from crossreid.losses.metric import triplet_loss
-from crossreid.methods.method import Encoding, Method
+from crossreid.losses.weighing import LossWeights, weighted_losses
+from crossreid.methods.method import Encoding, Method, MethodOptions, register_method
 from crossreid.models.backbones import BackboneOptions
 from crossreid.models.heads import bn_neck, concatenate_normalised, linear_classifier, modality_classifier
 from crossreid.models.pooling import GeneralisedMean, generalised_mean
 from crossreid.models.purifier import Purified, Purifier
 from crossreid.models.reversal import Schedule, reversal_strength, reverse_gradient
 from crossreid.models.two_stream import StageOptions, TwoStream
-from crossreid.options import SettingOptions
+from crossreid.options import PublishedSettingOptions
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "crossreid": {"stop_gradient": True, "masks": "spatial", "graphs": "unit"},
@@ -60,7 +61,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
-class ImplicitKnowledgeOptions(SettingOptions):
+class ImplicitKnowledgeOptions(MethodOptions, PublishedSettingOptions):
     settings: ClassVar[dict[str, dict[str, Any]]] = SETTINGS
 
     name: Literal["implicit_knowledge"] = Field(
@@ -96,6 +97,7 @@ class ImplicitKnowledgeOptions(SettingOptions):
     test_features: Literal["shared", "both"] = Field(
         "shared", description="What `embed` returns: the shared stream's feature, or both streams', concatenated."
     )
+    losses: LossWeights = Field({})
 
     @model_validator(mode="after")
     def _purifier_has_a_weight(self) -> Self:
@@ -119,6 +121,12 @@ class Sides:
     maps: Purified | None
 
 
+@register_method(
+    "implicit_knowledge",
+    options=ImplicitKnowledgeOptions,
+    title="Implicit discriminative knowledge (IDKL)",
+    recipes="idkl_*.yaml",
+)
 class ImplicitKnowledge(Method):
     def __init__(self, options: ImplicitKnowledgeOptions, classes: int) -> None:
         super().__init__()
@@ -145,7 +153,7 @@ class ImplicitKnowledge(Method):
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Terms `identity`, `triplet` of both streams; `confusion`, `discrimination`; `purifier`, `purified`; `relation`,
-        `class`, `discrepancy`: those that have a weight.
+        `class`, `discrepancy`: those that have a weight. Losses that the options add are of the shared stream's features.
 
         Raises:
             CrossreidError: a term compares modalities, and no identity of the batch is there in both.
@@ -186,7 +194,7 @@ class ImplicitKnowledge(Method):
             )
             predictions = class_alignment(shared[2][one], shared[2][two], symmetric=options.symmetric)
             terms["discrepancy"] = options.discrepancy_weight * (graphs + predictions)
-        return terms
+        return terms | weighted_losses(options.losses, shared[0], labels, modalities, taken=terms)
 
     def features(self, images: Tensor, modalities: Tensor) -> Tensor:
         return self.predict(images, modalities)[0].float()

@@ -17,8 +17,10 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from crossreid.losses.information import Estimator, MutualInformation
+from crossreid.methods.method import register_method
 from crossreid.methods.three_branch import Stream, ThreeBranch, ThreeBranchOptions, Views, sum_of
-from crossreid.models.critic import Critic, reverse_gradient
+from crossreid.models.critic import Critic
+from crossreid.models.reversal import reverse_gradient
 
 
 class InformationBottleneckOptions(ThreeBranchOptions):
@@ -33,6 +35,12 @@ class InformationBottleneckOptions(ThreeBranchOptions):
     )
 
 
+@register_method(
+    "information_bottleneck",
+    options=InformationBottleneckOptions,
+    title="Information bottleneck",
+    recipes="ib_*.yaml",
+)
 class InformationBottleneck(ThreeBranch):
     options: InformationBottleneckOptions
 

@@ -1,19 +1,45 @@
-"""The contract of a method: one network with two verbs, `losses` and `embed`."""
+"""The contract of a method: options, one network with two verbs, `losses` and `embed`, and a name under `METHODS`."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Self, TypeVar
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from crossreid.data.batch import Batch
+from crossreid.data.data_options import DataOptions
 from crossreid.errors import CrossreidError
-from crossreid.models.backbones import Backbone
+from crossreid.models.backbones import Backbone, BackboneOptions
 from crossreid.models.two_stream import TwoStream
+from crossreid.options import Options
+from crossreid.registry import PluginError, Registry
 
 Encoding = Backbone | TwoStream
+
+
+class MethodOptions(Options):
+    """What a recipe says under `method`. A method derives its own and gives `name` its own name as type and default."""
+
+    name: str
+    backbone: BackboneOptions = Field(BackboneOptions(), description="The encoder.")
+
+    def without_download(self) -> Self:
+        """The same options with random weights in the backbone: for a network that a checkpoint is loaded into."""
+        return self.model_copy(update={"backbone": self.backbone.model_copy(update={"weights": "none"})})
+
+    def check_data(self, data: DataOptions) -> None:
+        """Refuse data that the method cannot learn from; as it stands, sets of images.
+
+        Raises:
+            CrossreidError: it cannot.
+        """
+        if data.sets.size > 1:
+            raise CrossreidError(f"data.sets.size is {data.sets.size}, but {self.name} learns from single images")
 
 
 class Network(nn.Module, ABC):
@@ -84,3 +110,52 @@ class Method(Network):
     @abstractmethod
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Named scalar terms, already weighted; their sum is what is minimised."""
+
+
+M = TypeVar("M", bound=type[Method])
+
+
+@dataclass(frozen=True, slots=True)
+class RegisteredMethod:
+    """A method as `METHODS` holds it: its class, the class of its options, and what people read about it.
+
+    `recipes` is the pattern of the names of its recipes in `recipes/`; empty where there are none.
+    """
+
+    name: str
+    title: str
+    options: type[MethodOptions]
+    owner: type[Method]
+    recipes: str = ""
+
+    def build(self, options: MethodOptions, classes: int) -> Method:
+        """The method for so many training identities, with freshly drawn weights."""
+        make: Callable[[Any, int], Method] = self.owner
+        return make(options, classes)
+
+
+METHODS: Registry[RegisteredMethod] = Registry("method", "crossreid.methods", package="crossreid.methods")
+
+
+def register_method(name: str, *, options: type[MethodOptions], title: str = "", recipes: str = "") -> Callable[[M], M]:
+    """Register the class below, made of `(options, classes)`, as the method that recipes call `name`.
+
+    Args:
+        title: what reports print; the name where it is empty.
+        recipes: a pattern of the names of its recipes.
+
+    Raises:
+        PluginError: the options' `name` is another, or one of another module has the name.
+    """
+    default = options.model_fields["name"].default
+    if default != name:
+        raise PluginError(
+            f"method {name!r}: the `name` of {options.__name__} has the default {default!r}. Expected {name!r}, so that "
+            "recipes and options agree."
+        )
+
+    def register(method: M) -> M:
+        METHODS.add(name, RegisteredMethod(name, title or name, options, method, recipes))
+        return method
+
+    return register

@@ -1,6 +1,6 @@
 """The three-branch network that variational distillation and its rivals share, so that only their objectives differ.
 
-Source: Tian et al., "Farewell to Mutual Information", CVPR 2021 (METHODS, section 1). Each branch is an encoder
+Source: Tian et al., "Farewell to Mutual Information", CVPR 2021. Each branch is an encoder
 (observation v) and a bottleneck (representation z), with a classifier of each. Branches `infrared` and `visible` are
 modality-specific, branch `shared` sees both. Every method here minimises
 
@@ -29,7 +29,7 @@ from crossreid.data.transforms import grey_version
 from crossreid.errors import CrossreidError
 from crossreid.losses.distillation import cross_modal_pairs, mutual_learning, sinkhorn_distance
 from crossreid.losses.metric import modality_aware_ranking_loss
-from crossreid.methods.method import Encoding, Method
+from crossreid.methods.method import Encoding, Method, MethodOptions
 from crossreid.models.backbones import BackboneOptions
 from crossreid.models.heads import (
     Bottleneck,
@@ -41,7 +41,7 @@ from crossreid.models.heads import (
     linear_classifier,
 )
 from crossreid.models.two_stream import StageOptions, TwoStream, by_modality
-from crossreid.options import SettingOptions
+from crossreid.options import PublishedSettingOptions
 
 # What each named setting says of the network and of L_ReID; a method adds what it says of its own objective.
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -70,10 +70,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
-class ThreeBranchOptions(SettingOptions):
+class ThreeBranchOptions(MethodOptions, PublishedSettingOptions):
     settings: ClassVar[dict[str, dict[str, Any]]] = SETTINGS
 
-    name: str
     backbone: BackboneOptions = Field(BackboneOptions(), description="The encoder of each branch.")
     stages: StageOptions | None = Field(
         None,

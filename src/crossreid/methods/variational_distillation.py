@@ -1,4 +1,4 @@
-"""Variational distillation (VD): Tian et al., "Farewell to Mutual Information", CVPR 2021 (METHODS, section 1).
+"""Variational distillation (VD): Tian et al., "Farewell to Mutual Information", CVPR 2021.
 
 On the three-branch network, minimised is
 
@@ -17,6 +17,7 @@ from pydantic import Field
 from torch import Tensor
 
 from crossreid.losses.distillation import js_divergence, kl_divergence, release_divergence
+from crossreid.methods.method import register_method
 from crossreid.methods.three_branch import SETTINGS as NETWORK
 from crossreid.methods.three_branch import ThreeBranch, ThreeBranchOptions, Views, sum_of
 
@@ -53,6 +54,12 @@ class VariationalDistillationOptions(ThreeBranchOptions):
     consistency_weight: float = Field(2.0, ge=0, description="beta of VML.")
 
 
+@register_method(
+    "variational_distillation",
+    options=VariationalDistillationOptions,
+    title="Variational distillation",
+    recipes="vd_*.yaml",
+)
 class VariationalDistillation(ThreeBranch):
     options: VariationalDistillationOptions
 

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from crossreid.losses.information import gaussian_kl
+from crossreid.methods.method import register_method
 from crossreid.methods.three_branch import Branch, ThreeBranch, ThreeBranchOptions, Views, sum_of
 from crossreid.models.heads import GaussianBottleneck
 
@@ -51,6 +52,12 @@ class GaussianBranch(Branch):
         return v, z, self.v_classifier(v), self.z_classifier(z), mean, deviation
 
 
+@register_method(
+    "variational_information_bottleneck",
+    options=VariationalInformationBottleneckOptions,
+    title="Variational information bottleneck",
+    recipes="vib_*.yaml",
+)
 class VariationalInformationBottleneck(ThreeBranch):
     options: VariationalInformationBottleneckOptions
     branch_type = GaussianBranch

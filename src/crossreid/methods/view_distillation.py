@@ -1,7 +1,7 @@
 """Views knowledge distillation: a teacher that sees many views of an identity teaches a student that sees few.
 
-Source: Porrello et al., "Robust re-identification by multiple views knowledge distillation", ECCV 2020 (METHODS,
-section 2). Without a teacher the same objective, L_CE + L_TR on sets of images, trains the teacher itself. With one,
+Source: Porrello et al., "Robust re-identification by multiple views knowledge distillation", ECCV 2020.
+Without a teacher the same objective, L_CE + L_TR on sets of images, trains the teacher itself. With one,
 
     L = L_CE + L_TR + alpha L_KD + beta L_DP,
 
@@ -14,25 +14,28 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from crossreid.data.batch import Batch
+from crossreid.data.data_options import DataOptions
 from crossreid.errors import CrossreidError
 from crossreid.losses.distillation import distance_preservation, distilled_knowledge
 from crossreid.losses.metric import triplet_loss
-from crossreid.methods.method import Encoding, Method, Network
+from crossreid.losses.weighing import LossWeights, refuse_modality_losses, weighted_losses
+from crossreid.methods.building import build_method, method_options
+from crossreid.methods.method import Encoding, Method, MethodOptions, Network, register_method
 from crossreid.models.backbones import Backbone, BackboneOptions
 from crossreid.models.heads import Encoder, linear_classifier
 from crossreid.models.two_stream import TwoStream
-from crossreid.options import Options
 
 
-class ViewDistillationOptions(Options):
+class ViewDistillationOptions(MethodOptions):
     name: Literal["view_distillation"] = Field(
         "view_distillation", description="Views knowledge distillation: a teacher of many views, a student of few."
     )
@@ -64,6 +67,47 @@ class ViewDistillationOptions(Options):
     test_features: Literal["pooled", "neck"] = Field(
         "pooled", description="What is averaged over a set and compared: features before the neck, or behind it."
     )
+    losses: LossWeights = Field({})
+
+    @field_validator("losses")
+    @classmethod
+    def _of_sets(cls, losses: dict[str, Any]) -> dict[str, Any]:
+        return refuse_modality_losses(losses, "a set's images may be of several modalities")
+
+    def without_download(self) -> Self:
+        own = super().without_download()
+        if self.network is None:
+            return own
+        inner = network_options(self.network).without_download()
+        return own.model_copy(update={"network": inner.model_dump(mode="json")})
+
+    def check_data(self, data: DataOptions) -> None:
+        """Refuse what `network` cannot be, and sets that are smaller than the student's."""
+        if self.network is not None:
+            network_options(self.network)
+        if (self.images or 1) > data.sets.size:
+            raise CrossreidError(
+                f"method.images is {self.images}, but data.sets.size is {data.sets.size}: the student's "
+                "images are among its teacher's"
+            )
+
+
+def network_options(given: dict[str, Any]) -> MethodOptions:
+    """The options of the method that `method.network` of a recipe describes.
+
+    Raises:
+        CrossreidError: what is wrong in them, or the network is view_distillation's own.
+    """
+    try:
+        options = method_options(given)
+    except PydanticCustomError as error:
+        raise CrossreidError(f"method.network.name: {error.message()}") from error
+    except ValidationError as error:
+        fault = error.errors()[0]
+        raise CrossreidError(f"method.network{''.join(f'.{part}' for part in fault['loc'])}: {fault['msg']}") from error
+    if isinstance(options, ViewDistillationOptions):
+        raise CrossreidError("method.network is for other methods' networks; leave it out for view_distillation's own")
+    return options
 
 
 class SetNetwork(Network):
@@ -88,28 +132,23 @@ class SetNetwork(Network):
         return (self.encoder.neck(pooled) if self.behind_neck else pooled).float()
 
 
+@register_method(
+    "view_distillation",
+    options=ViewDistillationOptions,
+    title="Views knowledge distillation",
+    recipes="vkd_*.yaml",
+)
 class ViewDistillation(Method):
-    """The network that learns; `teach(teacher)` gives it a teacher, which is no part of its state.
+    """The network that learns; `teach(teacher)` gives it a teacher, which is no part of its state."""
 
-    Args:
-        build: makes another method's network from `options.network` and the number of classes.
-    """
-
-    def __init__(
-        self,
-        options: ViewDistillationOptions,
-        classes: int,
-        build: Callable[[dict[str, Any], int], Method] | None = None,
-    ) -> None:
+    def __init__(self, options: ViewDistillationOptions, classes: int) -> None:
         super().__init__()
         self.options = options
         self.network: Network
         if options.network is None:
             self.network = SetNetwork(options, classes)
-        elif build is None:
-            raise CrossreidError("method.network names another method, which only `crossreid.build_method` can build.")
         else:
-            self.network = build(options.network, classes)
+            self.network = build_method(network_options(options.network), classes)
         # In a tuple, so that it is no submodule: neither saved nor averaged nor trained with the student.
         self._teacher: tuple[Method, ...] = ()
 
@@ -137,7 +176,7 @@ class ViewDistillation(Method):
         return self
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """Terms `identity`, `triplet` and, with a teacher, `knowledge` and `distance`.
+        """Terms `identity`, `triplet`, the losses that the options add, and with a teacher `knowledge` and `distance`.
 
         The batch is of sets, or of images, each of which then is a set of one.
         """
@@ -158,6 +197,7 @@ class ViewDistillation(Method):
             * F.cross_entropy(logits.float(), labels, label_smoothing=options.label_smoothing),
             "triplet": options.triplet_weight * triplet_loss(features, labels, margin=options.margin),
         }
+        terms |= weighted_losses(options.losses, features, labels, taken=(*terms, "knowledge", "distance"))
         if self.teacher is None:
             return terms
         with torch.no_grad():

@@ -1,1 +1,1 @@
-"""Networks: backbones from timm, pooling, bottlenecks and heads."""
+"""Networks: backbones of timm and of plugins, cut and altered; attention, pooling, bottlenecks and heads."""

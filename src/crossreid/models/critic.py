@@ -1,28 +1,9 @@
-"""Critics of mutual-information estimators, and the reversal of gradients that lets one train against an encoder."""
+"""Critics of mutual-information estimators."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
-
-
-class _Reverse(torch.autograd.Function):
-    @staticmethod
-    def forward(context: Any, tensor: Tensor, factor: float) -> Tensor:
-        context.factor = factor
-        return tensor.view_as(tensor)
-
-    @staticmethod
-    def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        return -context.factor * gradients[0], None
-
-
-def reverse_gradient(tensor: Tensor, factor: float = 1.0) -> Tensor:
-    """The tensor itself, whose gradient is multiplied by -factor (Ganin and Lempitsky, ICML 2015)."""
-    reversed_: Tensor = _Reverse.apply(tensor, factor)
-    return reversed_
 
 
 class Critic(nn.Module):

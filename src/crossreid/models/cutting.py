@@ -1,4 +1,4 @@
-"""A timm backbone cut at its stages: runs of modules, stem first, that one after another are the network."""
+"""A backbone cut at its stages: runs of modules, stem first, that one after another are the network."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ import torch
 from torch import Tensor, nn
 
 from crossreid.errors import CrossreidError
-from crossreid.models.backbones import Backbone, stages
+from crossreid.models.backbones import Backbone
+from crossreid.models.stages import stage_paths
 
 
-def stage_runs(backbone: Backbone, name: str) -> list[nn.Sequential]:
+def cut_at_stages(backbone: Backbone, name: str) -> list[nn.Sequential]:
     """The modules of each stage of `backbone`, in order; what follows the last stage belongs to it.
 
-    A network is cut where timm says that a stage ends, once a small image has shown that it is a plain sequence there:
+    A network is cut where its `feature_info` says that a stage ends, once a small image has shown that it is a plain sequence there:
     each part takes what the part before it gives, and nothing happens in between.
 
     Raises:
         CrossreidError: it is no such sequence, as most transformers are not.
     """
     network = backbone.network
-    ends = stages(network, name)
+    ends = stage_paths(network, name)
     parts = _parts(network, ends)
     order = _traced(network, parts)
     runs: list[list[tuple[str, nn.Module]]] = [[] for _ in ends]

@@ -1,4 +1,4 @@
-"""Pooling, the BN neck, bottlenecks and classifiers of the three-branch network (METHODS, section 1)."""
+"""What follows a backbone: encoders with average pooling and BN neck, bottlenecks, classifiers of identities and modalities."""
 
 from __future__ import annotations
 

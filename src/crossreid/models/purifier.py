@@ -1,6 +1,6 @@
 """The purifier of implicit knowledge: of the specific stream's map, what tells identities apart and not modalities.
 
-Source: Ren and Zhang, CVPR 2024 (METHODS, section 3).
+Source: Ren and Zhang, CVPR 2024.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Two ideas of the visible-infrared field in one network. *Stems*: the leading sta
 is shared (Ye et al., "Deep learning for person re-identification: a survey and outlook", TPAMI 2021, section 4.3).
 *Streams*: after the split every image passes the remaining stages twice, once in a modality-shared and once in a
 modality-specific stream (Ren and Zhang, "Implicit discriminative knowledge learning for visible-infrared person
-re-identification", CVPR 2024; METHODS, section 3).
+re-identification", CVPR 2024).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from crossreid.data.records import Modality
 from crossreid.errors import CrossreidError
 from crossreid.models.backbones import Backbone, BackboneOptions
-from crossreid.models.cutting import stage_runs
+from crossreid.models.cutting import cut_at_stages
 from crossreid.options import Options
 
 
@@ -46,7 +46,7 @@ class TwoStream(nn.Module):
         super().__init__()
         whole = Backbone(backbone)
         self.width = whole.width
-        runs = stage_runs(whole, backbone.name)
+        runs = cut_at_stages(whole, backbone.name)
         parts = len(runs) if options.split is None else options.split + 1
         if options.split is not None and parts >= len(runs):
             raise CrossreidError(

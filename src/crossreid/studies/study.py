@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from crossreid.evaluation.published import VD_ABLATION
-from crossreid.methods import OPTIONS
-from crossreid.runs.recipe import Recipe, RecipeError, make_recipe, reader_options
+from crossreid.methods import METHODS
+from crossreid.runs.faults import RecipeError
+from crossreid.runs.overrides import reader_options
+from crossreid.runs.recipe import Recipe, make_recipe
 
 VD = "variational_distillation"
 RIVALS = ("information_bottleneck", "variational_information_bottleneck")
@@ -129,7 +131,7 @@ def cell_recipe(base: Recipe, cell: Cell, seed: int, rival: Mapping[str, Any] | 
             f"the recipe's method is {base.method.name!r}, which has no branches and no bottleneck to study. Expected one "
             f"of {', '.join(SHORT)}."
         )
-    known = OPTIONS[cell.method].model_fields
+    known = METHODS[cell.method].options.model_fields
     method = {key: value for key, value in given["method"].items() if key in known}
     method["name"] = cell.method
     for name, value in (rival or {}).items():
@@ -157,8 +159,8 @@ def rival_keys(given: Sequence[str]) -> dict[str, Any]:
             )
         if owner not in SHORT:
             raise RecipeError(f"--rival {text!r}: no method {owner!r} here. Expected one of {', '.join(SHORT)}.")
-        if key not in OPTIONS[owner].model_fields:
-            known = ", ".join(OPTIONS[owner].model_fields)
+        if key not in METHODS[owner].options.model_fields:
+            known = ", ".join(METHODS[owner].options.model_fields)
             raise RecipeError(f"--rival {text!r}: {owner} has no key {key!r}. It has {known}.")
         found[name] = reader_options([f"value={value}"])["value"]
     return found

@@ -1,0 +1,42 @@
+"""From what a recipe says under `method` to the method: its name looked up, its options validated, its network built."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic_core import PydanticCustomError, PydanticKnownError
+
+from crossreid.errors import CrossreidError
+from crossreid.methods.method import METHODS, Method, MethodOptions
+
+UNKNOWN_METHOD = "unknown_method"
+
+
+def build_method(options: MethodOptions, classes: int) -> Method:
+    """The method that `options` name, for so many training identities, with freshly drawn weights."""
+    if classes < 2:
+        raise CrossreidError(f"expected at least 2 training identities, found {classes}.")
+    return METHODS.find(options.name).build(options, classes)
+
+
+def method_options(given: Any) -> MethodOptions:
+    """The options that a mapping with a method's `name` describes; options as they are.
+
+    Raises:
+        pydantic_core.PydanticCustomError: of type `unknown_method`, where no method has that name. It, like pydantic's own
+            errors, is for a validator that calls this one.
+        pydantic.ValidationError: what is wrong in the options.
+    """
+    if isinstance(given, MethodOptions):
+        return given
+    if not isinstance(given, dict):
+        raise PydanticKnownError("model_attributes_type")
+    name = given.get("name")
+    if not isinstance(name, str) or name not in METHODS:
+        raise PydanticCustomError(UNKNOWN_METHOD, "{expected}", {"expected": f"expected one of {', '.join(METHODS)}"})
+    return METHODS[name].options.model_validate(given)
+
+
+def without_download(options: MethodOptions) -> MethodOptions:
+    """The same options with random weights in the backbones: for a network that a checkpoint is loaded into."""
+    return options.without_download()

@@ -1,0 +1,142 @@
+"""Changes to a backbone in place, which any network that names its stages can be given.
+
+The re-ID habit of keeping the last stage at the resolution of the one before (last stride 1; Luo et al., "Bag of
+tricks", CVPRW 2019) is applied to whatever the last stage strides with, not to one architecture's attribute names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from timm.layers import BlurPool2d
+from torch import Tensor, nn
+
+from crossreid.errors import CrossreidError
+from crossreid.models.attention import BottleneckAttention, ChannelAttention, NonLocal
+from crossreid.models.stages import feature_rows, last_stage_paths, map_size, stage_paths
+
+ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.SiLU, nn.GELU, nn.Hardswish, nn.LeakyReLU, nn.ELU, nn.PReLU)
+
+
+def stride_one(network: nn.Module, name: str) -> None:
+    """Give every strided layer that follows the last stage but one a stride of one, in place.
+
+    Raises:
+        CrossreidError: that does not double the height and the width of the network's feature map.
+    """
+    before = map_size(network)
+    for path in last_stage_paths(network, name):
+        layer = network.get_submodule(path)
+        if getattr(layer, "stride", 1) in (1, (1, 1)):
+            continue
+        if isinstance(layer, nn.Conv2d):
+            layer.stride = (1, 1)
+            if layer.kernel_size[0] % 2 == 0:  # an even kernel would now take a row and a column off the map
+                layer.padding = "same"
+        elif isinstance(layer, nn.AvgPool2d | nn.MaxPool2d | BlurPool2d):
+            parent, _, key = path.rpartition(".")
+            setattr(network.get_submodule(parent), key, nn.Identity())
+    after = map_size(network)
+    if before is None or after != (2 * before[0], 2 * before[1]):
+        raise CrossreidError(
+            f"backbone {name!r}: the stride of its last stage cannot be taken out. "
+            "Set `method.backbone.last_stride_one=false` for it."
+        )
+
+
+def take_last_activation(network: nn.Module, name: str) -> None:
+    """Replace by nothing the activation that the feature map comes out of, in place.
+
+    Raises:
+        CrossreidError: the map does not come out of an activation that is used there alone.
+    """
+    calls: list[tuple[str, Tensor]] = []
+    hooks = [
+        module.register_forward_hook(lambda _module, _inputs, output, path=path: calls.append((path, output)))
+        for path, module in network.named_modules()
+        if isinstance(module, ACTIVATIONS)
+    ]
+    training = network.training
+    try:
+        with torch.no_grad():
+            maps = network.eval().forward_features(torch.zeros(1, 3, 96, 96))  # type: ignore[operator]
+    except (RuntimeError, AssertionError, AttributeError):
+        calls.clear()
+    finally:
+        network.train(training)
+        for hook in hooks:
+            hook.remove()
+    path = calls[-1][0] if calls else ""
+    if not calls or calls[-1][1] is not maps or sum(other == path for other, _ in calls) > 1:
+        raise CrossreidError(
+            f"backbone {name!r}: its feature map does not come out of an activation. "
+            "Set `method.backbone.last_activation=true` for it."
+        )
+    parent, _, key = path.rpartition(".")
+    setattr(network.get_submodule(parent), key, nn.Identity())
+
+
+def put_bam_after_stages(network: nn.Module, name: str) -> None:
+    """A `BottleneckAttention` at the end of stages 1 to 3, those before the last, in place.
+
+    Raises:
+        CrossreidError: the network's stages are no sequences of blocks.
+    """
+    rows = stage_paths(network, name)
+    channels = {row["module"]: row["num_chs"] for row in feature_rows(network)}
+    for row in rows[-4:-1]:
+        stage = network.get_submodule(row)
+        if not isinstance(stage, nn.Sequential):
+            raise CrossreidError(
+                f"backbone {name!r}: its stage {row} is no sequence of blocks that attention can follow. "
+                "Set `method.backbone.attention=none` for it, or choose a ResNet."
+            )
+        stage.add_module("bam", BottleneckAttention(channels[row]))
+
+
+def put_non_local_after_blocks(network: nn.Module, name: str, counts: Sequence[int]) -> None:
+    """A `NonLocal` after each of the last `counts[i]` blocks of stage i of the last `len(counts)`, in place.
+
+    Raises:
+        CrossreidError: the network has not as many stages, or one of them is no sequence of as many blocks.
+    """
+    rows = stage_paths(network, name)
+    channels = {row["module"]: row["num_chs"] for row in feature_rows(network)}
+    if len(counts) > len(rows):
+        raise CrossreidError(
+            f"method.backbone.non_local has {len(counts)} numbers, backbone {name!r} {len(rows)} stages."
+        )
+    for path, count in zip(rows[-len(counts) :], counts, strict=True):
+        stage = network.get_submodule(path)
+        blocks = list(stage.named_children()) if isinstance(stage, nn.Sequential) else []
+        if count > len(blocks):
+            raise CrossreidError(
+                f"method.backbone.non_local asks for {count} blocks of stage {path} of backbone {name!r}, "
+                f"which is a sequence of {len(blocks)}. Ask for fewer."
+            )
+        for key, _ in blocks:
+            delattr(stage, key)
+        for place, (key, block) in enumerate(blocks):
+            stage.add_module(key, block)
+            if place >= len(blocks) - count:
+                stage.add_module(f"non_local_{key}", NonLocal(channels[path]))
+
+
+def put_attention_before_stages(network: nn.Module, name: str) -> None:
+    """A `ChannelAttention` on what stages 2 to 4, the last three, take in; state-dict keys stay as they are.
+
+    Raises:
+        CrossreidError: the network's stages do not hand on maps `(B, C, H, W)`.
+    """
+    modules = dict(network.named_modules())
+    sources = [row for row in stage_paths(network, name)[-4:-1] if row in modules]
+    attention = ChannelAttention()
+    convolutional = map_size(network) is not None
+    for source in sources:
+        modules[source].register_forward_hook(lambda _module, _inputs, output: attention(output))
+    if not sources or not convolutional or map_size(network) is None:
+        raise CrossreidError(
+            f"backbone {name!r} has no stages that hand on maps of channels. "
+            "Set `method.backbone.stage_attention=false` for it, or choose a convolutional network."
+        )

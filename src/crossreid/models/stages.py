@@ -1,0 +1,53 @@
+"""The stages of a backbone, by the paths of their modules, as its `feature_info` names them; stem first."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from crossreid.errors import CrossreidError
+
+
+def stage_paths(network: nn.Module, name: str) -> list[str]:
+    """Paths of the modules that end the network's stages, stem first.
+
+    Raises:
+        CrossreidError: the network does not name its stages.
+    """
+    rows = feature_rows(network)
+    if not rows:
+        raise CrossreidError(
+            f"backbone {name!r} does not name its stages. Choose a model with `feature_info`, or turn off what changes stages, "
+            "last_stride_one among them."
+        )
+    return [row["module"] for row in rows]
+
+
+def feature_rows(network: nn.Module) -> list[dict[str, Any]]:
+    """What the network says of its stages, one row each: `module` (path), `num_chs`, `reduction`; none where it says nothing."""
+    info: Any = getattr(network, "feature_info", None) or []
+    return info if isinstance(info, list) else info.info
+
+
+def last_stage_paths(network: nn.Module, name: str) -> list[str]:
+    """Paths of the modules that follow the last stage but one."""
+    rows = stage_paths(network, name)
+    previous = rows[-2] if len(rows) > 1 else ""
+    paths = [path for path, _ in network.named_modules()]
+    earlier = (i for i, path in enumerate(paths) if path == previous or path.startswith(f"{previous}."))
+    return paths[max(earlier, default=len(paths)) + 1 :]
+
+
+@torch.no_grad()
+def map_size(network: nn.Module) -> tuple[int, int] | None:
+    """Height and width of the map `(1, width, h, w)` of a small square image; None where it gives no such map."""
+    training = network.training
+    try:
+        maps = network.eval().forward_features(torch.zeros(1, 3, 96, 96))  # type: ignore[operator]
+    except (RuntimeError, AssertionError, AttributeError):
+        return None
+    finally:
+        network.train(training)
+    return tuple(maps.shape[2:]) if maps.ndim == 4 and maps.shape[1] == network.num_features else None

@@ -1,0 +1,45 @@
+"""What pydantic finds wrong in a recipe, one line a fault, with the nearest valid key or value."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from crossreid.errors import CrossreidError
+from crossreid.methods.building import UNKNOWN_METHOD
+from crossreid.runs.sections import keys_at
+
+
+class RecipeError(CrossreidError):
+    """A recipe that cannot be used; one line a fault."""
+
+
+def explained(error: ValidationError, given: dict[str, Any], recipe: type[BaseModel]) -> list[str]:
+    """One line a fault of `given`, which is no valid `recipe`: the dotted key, what was expected and what was found."""
+    lines = []
+    for fault in error.errors(include_url=False):
+        place = [str(part) for part in fault["loc"]]
+        key = ".".join(place)
+        if fault["type"] == "extra_forbidden":
+            known = keys_at(place[:-1], given, recipe)
+            near = difflib.get_close_matches(place[-1], known, n=1, cutoff=0.5)
+            guess = f" Did you mean {'.'.join([*place[:-1], near[0]])!r}?" if near else ""
+            expected = f" Known there: {', '.join(known)}." if not near else ""
+            lines.append(f"unknown key {key!r}.{guess}{expected}")
+        elif fault["type"] == "missing":
+            lines.append(f"key {key!r} is required and missing.")
+        elif fault["type"] == UNKNOWN_METHOD:
+            lines.append(f"key {key + '.name'!r}: {fault['msg']}.")
+        else:
+            lines.append(f"key {key!r}: {fault['msg']}, found {fault['input']!r}.{_near_value(fault)}")
+    return lines
+
+
+def _near_value(fault: Any) -> str:
+    allowed = [
+        part.strip(" '") for part in str(fault.get("ctx", {}).get("expected", "")).replace(" or ", ",").split(",")
+    ]
+    near = difflib.get_close_matches(str(fault["input"]), allowed, n=1, cutoff=0.5)
+    return f" Did you mean {near[0]!r}?" if near else ""

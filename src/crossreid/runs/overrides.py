@@ -1,0 +1,58 @@
+"""Overrides of a recipe: `--set KEY.KEY=VALUE` with YAML values, and the same pairs as the options of a reader."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import yaml
+
+from crossreid.errors import CrossreidError
+from crossreid.files import key_value
+from crossreid.runs.faults import RecipeError
+
+SCIENTIFIC = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
+
+
+def reader_options(overrides: Sequence[str]) -> dict[str, Any]:
+    """`key=value` pairs, values YAML, as the options of a data set's reader."""
+    options: dict[str, Any] = {}
+    for override in overrides:
+        apply_override(options, override)
+    return options
+
+
+def apply_override(recipe: dict[str, Any], override: str) -> None:
+    """Set one dotted key of a mapping, in place; sections that are missing are made.
+
+    Raises:
+        RecipeError: no such pair, a value that is no YAML, or a key below something that is no section.
+    """
+    try:
+        key, value = key_value(override, "--set", "KEY=VALUE, for example training.optimiser.lr=1e-4")
+    except CrossreidError as error:
+        raise RecipeError(str(error)) from error
+    *sections, last = key.split(".")
+    place = recipe
+    for section in sections:
+        inner = place.setdefault(section, {})
+        if not isinstance(inner, dict):
+            raise RecipeError(f"--set {override!r}: {section!r} holds {inner!r}, which has no keys of its own.")
+        place = inner
+    try:
+        place[last] = as_number(yaml.safe_load(value))
+    except yaml.YAMLError as error:
+        raise RecipeError(f"--set {override!r}: the value is no valid YAML.") from error
+
+
+def as_number(value: Any) -> Any:
+    """YAML 1.1 reads 1e-4 as text: what a person means by it is a number."""
+    return float(value) if isinstance(value, str) and SCIENTIFIC.fullmatch(value) else value
+
+
+def with_numbers(value: Any) -> Any:
+    """A copy of what YAML read, in which a person's numbers are numbers."""
+    if isinstance(value, dict):
+        return {key: with_numbers(inner) for key, inner in value.items()}
+    return [with_numbers(inner) for inner in value] if isinstance(value, list) else as_number(value)

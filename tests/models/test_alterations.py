@@ -1,0 +1,132 @@
+"""Backbones that were changed in place, by what comes out of them."""
+
+import copy
+
+import pytest
+import torch
+
+from crossreid.models.alterations import BottleneckAttention
+from small_backbone import IMAGES, build
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "resnet18",
+        "resnet50",
+        "test_resnet",
+        "convnext_atto",
+        "mobilenetv2_050",
+        "mobilenetv3_small_050",
+        "densenet121",
+        "regnetx_002",
+        "test_efficientnet",
+        "test_nfnet",
+    ],
+)
+@torch.no_grad()
+def test_last_stage_keeps_the_resolution_of_the_one_before(name):
+    strided, kept = build(name, last_stride_one=False), build(name)
+    assert strided(IMAGES).shape == (2, strided.width, 2, 1)
+    assert kept(IMAGES).shape == (2, kept.width, 4, 2)
+
+
+@torch.no_grad()
+def test_stride_one_changes_the_last_stage_alone():
+    """What the stages before hand on is untouched: the same weights give the same maps up to there."""
+    torch.manual_seed(0)
+    strided = build("test_resnet", last_stride_one=False)
+    kept = build("test_resnet")
+    kept.load_state_dict(strided.state_dict())
+    seen = []
+    for backbone in (strided, kept):
+        backbone.network.layer3.register_forward_hook(lambda *parts: seen.append(parts[-1]))
+        backbone(IMAGES)
+    torch.testing.assert_close(seen[0], seen[1], atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["test_vit", "test_mambaout"])
+def test_options_that_cannot_be_applied_are_refused(name):
+    with pytest.raises(ValueError, match="last_stride_one=false"):
+        build(name)
+    with pytest.raises(ValueError, match="stage_attention=false"):
+        build(name, last_stride_one=False, stage_attention=True)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["test_resnet", "mobilenetv2_050", "densenet121"])
+def test_attention_has_no_parameters_and_keeps_the_keys(name):
+    plain, attentive = build(name), build(name, stage_attention=True)
+    assert list(plain.state_dict()) == list(attentive.state_dict())
+    attentive.load_state_dict(plain.state_dict())
+    assert attentive(IMAGES).shape == plain(IMAGES).shape
+    assert not torch.allclose(attentive(IMAGES), plain(IMAGES), rtol=1e-3)
+
+
+@torch.no_grad()
+def test_attention_acts_on_what_stages_two_to_four_take_in():
+    backbone = build("test_resnet", stage_attention=True)
+    network, given, handed_on = backbone.network, {}, {}
+    for number in (1, 2, 3, 4):
+        layer = network.get_submodule(f"layer{number}")
+        layer.register_forward_pre_hook(lambda _, inputs, n=number: given.__setitem__(n, inputs[0]))
+        list(layer.children())[-1].register_forward_hook(lambda *parts, n=number: handed_on.__setitem__(n, parts[-1]))
+    backbone(IMAGES)
+    for number in (2, 3, 4):
+        maps = handed_on[number - 1]
+        energy = maps.mean((2, 3))
+        for i in range(len(maps)):
+            standing = (energy[i] - energy[i].mean()) / energy[i].std(correction=0)
+            torch.testing.assert_close(
+                given[number][i], maps[i] * torch.sigmoid(standing)[:, None, None], atol=2e-3, rtol=2e-3
+            )
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("resnet18", {}),
+        ("resnet34", {}),
+        ("resnet50", {}),
+        ("resnet101", {}),
+        ("resnet50", {"attention": "bam"}),
+        ("resnet101", {"attention": "bam"}),
+        ("densenet121", {"last_stride_one": False}),
+        ("mobilenetv2_100", {}),
+        ("test_resnet", {}),
+    ],
+)  # fmt: skip
+@torch.no_grad()
+def test_the_last_activation_can_be_taken_out(name, options):
+    torch.manual_seed(0)
+    kept = build(name, **options)
+    for module in kept.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):  # many start at a scale of 0, which hides the activation
+            torch.nn.init.normal_(module.bias, std=0.5)
+    taken = build(name, last_activation=False, **options)
+    taken.load_state_dict(kept.state_dict())
+    before, after = kept(IMAGES), taken(IMAGES)
+    assert after.min() < 0
+    clipped = after.clamp(0, 6) if name.startswith("mobilenet") else after.clamp(min=0)
+    torch.testing.assert_close(clipped, before)
+
+
+def test_a_network_without_a_last_activation_is_refused():
+    with pytest.raises(ValueError, match="does not come out of an activation"):
+        build("convnext_atto", last_activation=False)
+
+
+@torch.no_grad()
+def test_attention_follows_stages_one_to_three_and_is_kept_by_a_copy():
+    torch.manual_seed(0)
+    backbone = build("resnet18", attention="bam")
+    found = [path for path, module in backbone.named_modules() if isinstance(module, BottleneckAttention)]
+    assert found == ["network.layer1.bam", "network.layer2.bam", "network.layer3.bam"]
+    twin = copy.deepcopy(backbone)
+    for path in found:
+        twin.get_submodule(path).channel[-1].bias.add_(3.0)
+    assert not torch.allclose(backbone(IMAGES), twin(IMAGES), atol=1e-4)
+    plain = build("resnet18")
+    assert not plain.load_state_dict(backbone.state_dict(), strict=False).missing_keys
+    with pytest.raises(ValueError, match="no sequence of blocks"):
+        build("vit_tiny_patch16_224", attention="bam", last_stride_one=False)

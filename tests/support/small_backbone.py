@@ -1,0 +1,11 @@
+"""Small backbones from random weights, and images for them."""
+
+import torch
+
+from crossreid.models.backbones import Backbone, BackboneOptions
+
+IMAGES = torch.randn(2, 3, 64, 32, generator=torch.Generator().manual_seed(0))
+
+
+def build(name, **options):
+    return Backbone(BackboneOptions(name=name, **{"weights": "none", **options})).eval()

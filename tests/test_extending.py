@@ -1,0 +1,47 @@
+"""docs/extending.md is run: its blocks of Python in order, in a process of their own, on a small folder of images."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
+PYTHON = re.findall(r"^```python\n(.*?)^```", PAGE, flags=re.M | re.S)
+
+
+@pytest.mark.slow
+def test_the_blocks_run_in_order(tmp_path):
+    draw = np.random.default_rng(0)
+    (tmp_path / "data" / "flat").mkdir(parents=True)
+    for identity in range(8):
+        for camera in (1, 2):
+            for image in range(3):
+                pixels = draw.integers(0, 255, (64, 32, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(tmp_path / "data" / "flat" / f"p{identity}_{camera}_{image}.jpg")
+    (recipe,) = re.findall(r"^```yaml\n(.*?)^```", PAGE, flags=re.M | re.S)
+    more = f"\ncrossreid.make_recipe({{'data': {{'name': 'flat', 'root': 'x'}}, **{yaml.safe_load(recipe)!r}}})\n"
+    (tmp_path / "page.py").write_text("\n".join(PYTHON) + more, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "page.py"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert 0 <= float(done.stdout.splitlines()[-1]) <= 1
+    metrics = (tmp_path / "runs" / "plain" / "metrics.jsonl").read_text(encoding="utf-8")
+    assert '"centre"' in metrics
+
+
+def test_what_a_user_writes_is_short():
+    assert len(PYTHON) == 5
+    assert all(len(block.splitlines()) < 80 for block in PYTHON)
