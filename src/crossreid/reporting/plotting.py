@@ -23,7 +23,7 @@ from crossreid.reporting.report import evaluated, read_history
 from crossreid.reporting.study_plot import STREAMS, draw_estimators, draw_probes, draw_study
 from crossreid.runs.run import open_run
 from crossreid.runs.scoring import stream_features
-from crossreid.studies.running import SPACES
+from crossreid.studies.study import SPACES
 
 FILES = ("table.json", "probes.json", "estimators.json")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,9 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-COLUMNS = (("v", "rank-1"), ("z", "rank-1"), ("both", "rank-1"), ("both", "mAP"))
+from crossreid.files import write_text
+from crossreid.studies.study import COLUMNS
+
 SHORT = {"both": "v and z", "image to video": "I2V", "video to video": "V2V"}
 
 
@@ -104,6 +107,13 @@ def markdown_table(table: Mapping[str, Any]) -> str:
         lines.append(f"| **{group}** |{' |' * (len(head_of(table)) - 1)}")
         lines += [f"| {' | '.join(cells)} |" for cells in rows]
     return "\n".join([*lines, "", note_of(table), ""])
+
+
+def write_markdown(table: Mapping[str, Any], out: Path) -> Path:
+    """Write the table to `out`/table.md; its path."""
+    path = out / "table.md"
+    write_text(path, markdown_table(table))
+    return path
 
 
 def spread(values: list[float]) -> str:
