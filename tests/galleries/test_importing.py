@@ -10,7 +10,7 @@ from safetensors.numpy import save_file
 from crossreid.data.records import INFRARED, VISIBLE, DataError, Modality, Record
 from crossreid.evaluation.distances import distances
 from crossreid.evaluation.features import Features
-from crossreid.evaluation.protocols import evaluate
+from crossreid.evaluation.procedure import evaluate
 from crossreid.galleries import (
     Filter,
     GalleryError,

@@ -9,7 +9,7 @@ import pytest
 from browsing import browser  # noqa: F401
 from crossreid.data.records import INFRARED, VISIBLE
 from crossreid.evaluation.features import Features, positions_of
-from crossreid.evaluation.protocols import evaluate
+from crossreid.evaluation.procedure import evaluate
 from crossreid.reporting.html import Entry, Report, write_report
 from crossreid.reporting.ranked_lists import ranked_lists
 

@@ -177,11 +177,12 @@ def evaluate(
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the scores to this file too.")] = None,
 ) -> None:
     """Evaluate a run, or features from elsewhere, by the data set's protocol."""
+    from crossreid.evaluation.external import evaluate_features
     from crossreid.evaluation.scores import table
     from crossreid.evaluation.sets import SetSetting, image_counts
     from crossreid.files import write_json
     from crossreid.runs.run import evaluate as evaluate_runs
-    from crossreid.runs.run import evaluate_features, on_synthetic_data
+    from crossreid.runs.run import on_synthetic_data
     from crossreid.runs.teacher_student import stage_runs
 
     if (features is None) == (not runs):
@@ -239,19 +240,13 @@ def rank(
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the scores to this file too.")] = None,
 ) -> None:
     """Rank a gallery by embeddings of any tool, and score it by a protocol."""
-    from crossreid.evaluation.reranking import make_reranking
+    from crossreid.evaluation.external import rank as rank_files
     from crossreid.evaluation.scores import table
-    from crossreid.files import write_json
-    from crossreid.runs.run import rank_files
+    from crossreid.files import key_value, write_json
 
-    given = dict(_key_value(text) for text in option or ())
-    if given and rerank is None:
-        raise CrossreidError("--option is of a re-ranking; name one with --rerank.")
-    if normalise not in (None, "camera", "modality"):
-        raise CrossreidError(f"--normalise {normalise!r}: expected camera or modality.")
     scores, seconds = rank_files(
         queries, gallery, protocol, settings=setting, metric=metric, splits=splits, draw=draw, trials=trials, seed=seed,
-        rerank=make_reranking(rerank, given) if rerank else None, normalise=normalise,  # type: ignore[arg-type]
+        rerank=rerank, options=dict(key_value(text, "--option") for text in option or ()), normalise=normalise,
         device=device, precision=precision,
     )  # fmt: skip
     console.print(table(scores, published=False))
@@ -296,9 +291,10 @@ def plot(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the maps: whom they show, and where.")] = 0,
 ) -> None:
     """Draw runs, features, studies and probes: every figure as SVG and PNG."""
+    from crossreid.files import key_value
     from crossreid.reporting.plotting import plot as draw
 
-    titles = dict(_key_value(text, "--title") for text in title or ())
+    titles = dict(key_value(text, "--title", "NAME=TEXT") for text in title or ())
     for path in draw(what, out, protocol=protocol, titles=titles, seed=seed, say=console.print):
         console.print(f"figure: {path}", soft_wrap=True)
 
@@ -350,13 +346,6 @@ def main(arguments: list[str] | None = None) -> None:
 def _is_for_people(error: Exception) -> bool:
     """Whether an error's message tells a person what to do: ours, the file system's and the command line's do."""
     return isinstance(error, ValueError | OSError) or hasattr(error, "format_message")  # the latter: of an option
-
-
-def _key_value(text: str, option: str = "--option") -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not equals or not key:
-        raise CrossreidError(f"{option} {text!r}: expected {'NAME=TEXT' if option == '--title' else 'KEY=VALUE'}.")
-    return key, value
 
 
 if __name__ == "__main__":

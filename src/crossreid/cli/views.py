@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from crossreid.errors import CrossreidError
+from crossreid.files import key_value
 from crossreid.terminal import advancing, console, progress_bar
 
 if TYPE_CHECKING:
@@ -40,9 +40,7 @@ def images(
 
     numbers = image_counts(counts)
     with progress_bar() as progress:
-        table = by_images(
-            runs, out, counts=numbers, titles=titles_given(title), bars=lambda what: advancing(progress, what)
-        )
+        table = by_images(runs, out, counts=numbers, titles=_titles(title), bars=lambda what: advancing(progress, what))
     _show(out, "images", images_table(table), draw_images(table))
 
 
@@ -59,7 +57,7 @@ def cameras(
 
     with progress_bar() as progress:
         table = by_camera(
-            runs, out, divisions=divisions, images=images, untrained=untrained, titles=titles_given(title),
+            runs, out, divisions=divisions, images=images, untrained=untrained, titles=_titles(title),
             bars=lambda what: advancing(progress, what),
         )  # fmt: skip
     _show(out, "cameras", cameras_table(table), draw_cameras(table))
@@ -81,7 +79,7 @@ def distances(
     with progress_bar() as progress:
         table = by_pair(
             runs, out, images=images, limit=limit, metric=metric, seed=seed, across=across, untrained=untrained,
-            titles=titles_given(title), bars=lambda what: advancing(progress, what),
+            titles=_titles(title), bars=lambda what: advancing(progress, what),
         )  # fmt: skip
     _show(out, "distances", distances_table(table), draw_distances(table))
 
@@ -99,20 +97,15 @@ def attention(
 
     with progress_bar() as progress:
         table = by_attention(
-            runs, out, count=count, images=images, seed=seed, titles=titles_given(title),
+            runs, out, count=count, images=images, seed=seed, titles=_titles(title),
             bars=lambda what: advancing(progress, what),
         )  # fmt: skip
     pictures = {record.path.as_posix(): load_image(record) for record in table["records"]}
     _show(out, "attention", attention_table(table), draw_attention(table, pictures))
 
 
-def titles_given(texts: list[str] | None) -> dict[str, str]:
-    """`NAME=TEXT` each, as pairs. Raises `CrossreidError` for anything else."""
-    pairs = [text.partition("=") for text in texts or ()]
-    for name, equals, text in pairs:
-        if not name or not equals:
-            raise CrossreidError(f"--title {name + equals + text!r}: expected NAME=TEXT.")
-    return {name: text for name, _, text in pairs}
+def _titles(texts: list[str] | None) -> dict[str, str]:
+    return dict(key_value(text, "--title", "NAME=TEXT") for text in texts or ())
 
 
 def _show(out: Path, name: str, table: RenderableType, figure: Figure) -> None:

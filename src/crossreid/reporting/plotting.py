@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from crossreid.analysis.probed_runs import seeds_of, titles_of
 from crossreid.data.records import INFRARED, VISIBLE, DataError
 from crossreid.evaluation.features import Features, load
-from crossreid.evaluation.protocols import PROTOCOLS, evaluate
+from crossreid.evaluation.procedure import evaluate
+from crossreid.evaluation.protocols import PROTOCOLS
 from crossreid.evaluation.scores import Score
 from crossreid.models.heads import concatenate_normalised
 from crossreid.reporting.curves import Curve, draw_cmc, draw_history, history_of
