@@ -33,7 +33,7 @@ def images(
     counts: Annotated[str, typer.Option(help="Numbers of images, with commas; all: a whole tracklet.")] = "1,2,4,8,all",
 ) -> None:  # fmt: skip
     """Accuracy by the number of images of each gallery tracklet, and of each query."""
-    from crossreid.analysis.views import by_images
+    from crossreid.analysis.views_of_runs import by_images
     from crossreid.evaluation.sets import image_counts
     from crossreid.reporting.views_plot import draw_images
     from crossreid.reporting.views_table import images_table
@@ -51,7 +51,7 @@ def cameras(
     untrained: Annotated[bool, typer.Option("--untrained", help="Also the first network before training.")] = False,
 ) -> None:  # fmt: skip
     """Camera bias: how well a linear probe reads the camera off single images of identities that it never saw."""
-    from crossreid.analysis.views import by_camera
+    from crossreid.analysis.views_of_runs import by_camera
     from crossreid.reporting.views_plot import draw_cameras
     from crossreid.reporting.views_table import cameras_table
 
@@ -72,7 +72,7 @@ def distances(
     untrained: Annotated[bool, typer.Option("--untrained", help="Also the first network before training.")] = False,
 ) -> None:  # fmt: skip
     """Distances of pairs of images: one identity by one camera, one identity across cameras, two identities."""
-    from crossreid.analysis.views import by_pair
+    from crossreid.analysis.views_of_runs import by_pair
     from crossreid.reporting.views_plot import draw_distances
     from crossreid.reporting.views_table import distances_table
 
@@ -90,7 +90,7 @@ def attention(
     count: Annotated[int, typer.Option(min=1, help="Images to show at most, each of another identity.")] = 6,
 ) -> None:  # fmt: skip
     """Grad-CAM: where in an image its similarity to its identity comes from, a column a run."""
-    from crossreid.analysis.views import by_attention
+    from crossreid.analysis.views_of_runs import by_attention
     from crossreid.data.images import load_image
     from crossreid.reporting.views_plot import draw_attention
     from crossreid.reporting.views_table import attention_table
