@@ -12,7 +12,7 @@ import numpy as np
 
 from crossreid.evaluation.exclusion import SAME_IDENTITY_AND_CAMERA
 from crossreid.evaluation.features import Features, positions_of
-from crossreid.evaluation.protocols import evaluate
+from crossreid.evaluation.procedure import evaluate
 from crossreid.evaluation.ranking import rank_embeddings
 from crossreid.evaluation.reranking import KReciprocal
 

@@ -27,7 +27,7 @@ from crossreid.evaluation.distances import distances as distances_of
 from crossreid.evaluation.distances import order_blocks
 from crossreid.evaluation.exclusion import SAME_IDENTITY_AND_CAMERA
 from crossreid.evaluation.features import Features, positions_of
-from crossreid.evaluation.protocols import evaluate
+from crossreid.evaluation.procedure import evaluate
 from crossreid.evaluation.ranking import rank_distances, rank_embeddings
 from crossreid.evaluation.reranking import KReciprocal, reranked_blocks
 

@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from crossreid.analysis.probed_runs import seeds_of, titles_of
 from crossreid.data.evaluation_loading import evaluation_batches
 from crossreid.data.records import Modality, labels_of
 from crossreid.losses.distillation import js_divergence, kl_divergence
+from crossreid.runs.folders import seeds_of, titles_of
 from crossreid.runs.run import Run, open_run
 
 FIGURES = ("cross-entropy of v", "cross-entropy of z", "VSD", "VCD", "VML")

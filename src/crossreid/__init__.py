@@ -23,7 +23,7 @@ _HOMES = {
     "demo_recipe": "crossreid.demo.demonstration",
     "train": "crossreid.runs.train",
     "evaluate": "crossreid.runs.evaluate",
-    "evaluate_features": "crossreid.runs.run",
+    "evaluate_features": "crossreid.evaluation.external",
     "report": "crossreid.reporting.report",
     "Features": "crossreid.evaluation.features",
     "Score": "crossreid.evaluation.scores",

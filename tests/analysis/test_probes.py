@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from crossreid.analysis.probes import divide, names_of, numbers_of, read_all, read_factors
+from crossreid.analysis.factors import names_of, numbers_of, read_factors
+from crossreid.analysis.probes import divide, read_all
 from crossreid.data.records import DataError
 from crossreid.data.synthetic import synthesise
 

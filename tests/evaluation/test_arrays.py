@@ -6,7 +6,7 @@ from safetensors.numpy import save_file
 
 from crossreid.data.records import DataError
 from crossreid.evaluation.arrays import join, read_side
-from crossreid.evaluation.protocols import evaluate
+from crossreid.evaluation.procedure import evaluate
 
 
 def columns(count=6, seed=0, dimensions=4):

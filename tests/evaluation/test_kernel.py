@@ -7,13 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crossreid.evaluation.exclusion import SAME_IDENTITY_AND_CAMERA, same_camera_within
-from crossreid.evaluation.ranking import Gallery, rank_distances
+from crossreid.evaluation.ranking import Ranker, rank_distances
 
 NAMES = ("first", "average_precision", "inverse_penalty", "matches", "kept")
 
 
 def gallery_of(distances, ids, cameras, frames, **rules):
-    return Gallery.of(*distances.shape, torch.device("cpu"), *ids, *cameras, *frames, **rules)
+    return Ranker.of(*distances.shape, torch.device("cpu"), *ids, *cameras, *frames, **rules)
 
 
 def assert_alike(one, other):

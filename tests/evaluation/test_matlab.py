@@ -7,7 +7,7 @@ from scipy.io import loadmat, savemat
 from crossreid.data.records import DataError
 from crossreid.evaluation.features import Features, positions_of
 from crossreid.evaluation.matlab import evaluate_sysu_features, read_identities, read_sysu_features, write_sysu_features
-from crossreid.evaluation.protocols import evaluate
+from crossreid.evaluation.procedure import evaluate
 
 CAMERAS = range(1, 7)
 COUNTS = {1: 3, 2: 2, 3: 4, 4: 12, 5: 1, 6: 2}

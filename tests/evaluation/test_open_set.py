@@ -33,9 +33,9 @@ def test_of_a_ranking():
     ids = np.array(["a", "a", "z"]), np.array(["a", "b"])
     import torch
 
-    from crossreid.evaluation.ranking import Gallery
+    from crossreid.evaluation.ranking import Ranker
 
-    gallery = Gallery.of(
+    gallery = Ranker.of(
         3, 2, torch.device("cpu"), *ids, None, None, junk=np.array([[False, False]] * 2 + [[True, False]])
     )
     ranking = gallery.rank(slice(0, 3), torch.from_numpy(distances), nearest=True)

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
 
 from crossreid.evaluation.exclusion import NO_EXCLUSION, SAME_CAMERA, SAME_IDENTITY_AND_CAMERA, Exclusion, same_place
-from crossreid.evaluation.ranking import Ranking, concatenate, rank_distances, rank_embeddings
+from crossreid.evaluation.measures import Ranking, concatenate
+from crossreid.evaluation.ranking import rank_distances, rank_embeddings
 
 FIRST = "first image of each identity"
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"))]

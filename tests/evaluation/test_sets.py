@@ -16,7 +16,7 @@ from crossreid.data.tracklets import tracklets_of
 from crossreid.data.transforms import EvalTransform
 from crossreid.evaluation.embedding import EvaluationOptions, Pixels, embed_sets
 from crossreid.evaluation.features import features_of
-from crossreid.evaluation.protocols import evaluate
+from crossreid.evaluation.procedure import evaluate
 from crossreid.evaluation.sets import SetSetting, set_features, settings_of
 from crossreid.runs.recipe import make_recipe
 from crossreid.runs.scoring import comparisons, embed_compared, score_sets

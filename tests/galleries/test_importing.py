@@ -7,7 +7,7 @@ from safetensors.numpy import save_file
 
 from crossreid.data.records import INFRARED, VISIBLE, DataError
 from crossreid.evaluation.distances import distances
-from crossreid.evaluation.protocols import evaluate
+from crossreid.evaluation.procedure import evaluate
 from crossreid.galleries import (
     Filter,
     GalleryError,

@@ -9,9 +9,10 @@ import pytest
 from browsing import browser  # noqa: F401
 from crossreid.data.records import INFRARED, VISIBLE
 from crossreid.evaluation.features import Features, positions_of
-from crossreid.evaluation.protocols import evaluate
-from crossreid.reporting.html import Entry, Report, write_report
+from crossreid.evaluation.procedure import evaluate
+from crossreid.reporting.html import Report, write_report
 from crossreid.reporting.ranked_lists import ranked_lists
+from crossreid.reporting.score_table import ScoredMethod
 
 HOSTILE = "<script>document.title = 'run'</script> & \"quotes\" $title"
 METHOD = "Distilled <b>bold</b>"
@@ -48,7 +49,7 @@ def picture(name):
 def report():
     found = {METHOD: features(1.2, 0), "Raw pixels": features(0.2, 1)}
     entries = tuple(
-        Entry(
+        ScoredMethod(
             name, "what it is", tuple(evaluate(own, "sysu-mm01", settings=["all, single-shot", "indoor, single-shot"]))
         )
         for name, own in found.items()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from crossreid.evaluation.scores import Score, TrialScore
-from crossreid.reporting.score_table import Entry, bars, settings_of, table
+from crossreid.reporting.score_table import ScoredMethod, bars, scored_settings, table
 
 
 def score(
@@ -35,19 +35,19 @@ def rows_of(text):
 
 
 ENTRIES = (
-    Entry("Ours", "a note", (score(0.5, 0.4, spread=0.01), score(0.7, 0.6, setting="indoor, single-shot"))),
-    Entry("Theirs & <co>", "", (score(0.25, 0.45, spread=0.02),)),
+    ScoredMethod("Ours", "a note", (score(0.5, 0.4, spread=0.01), score(0.7, 0.6, setting="indoor, single-shot"))),
+    ScoredMethod("Theirs & <co>", "", (score(0.25, 0.45, spread=0.02),)),
 )
 
 
 def test_settings_are_in_order_of_occurrence_with_who_was_scored():
-    settings = settings_of(ENTRIES)
+    settings = scored_settings(ENTRIES)
     assert [setting.title for setting in settings] == ["sysu-mm01, all, single-shot", "sysu-mm01, indoor, single-shot"]
     assert [[place for place, _, _ in setting.rows] for setting in settings] == [[0, 1], [0]]
 
 
 def test_figures_are_percentages_in_their_columns():
-    text = table(settings_of(ENTRIES)[0], published=False)
+    text = table(scored_settings(ENTRIES)[0], published=False)
     heads = re.findall(r'<th scope="col">(.*?)</th>', text)
     assert heads == ["method", "rank-1", "rank-5", "rank-10", "rank-20", "mAP", "mINP", "chance"]
     assert rows_of(text) == [
@@ -61,15 +61,15 @@ def test_figures_are_percentages_in_their_columns():
 
 
 def test_conditions_are_told_once_where_alike_and_by_method_where_not():
-    alike = table(settings_of(ENTRIES)[0], published=False)
+    alike = table(scored_settings(ENTRIES)[0], published=False)
     facts = [html.unescape(" ".join(pair)) for pair in re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", alike)]
     assert facts == [
         "protocol sysu-mm01", "setting all, single-shot", "metric cosine", "excluded none",
         "CMC counts first image of each identity", "gallery draw seeded draw (seed 0)", "trials 2", "queries 40",
         "skipped queries (no match) 3", "average precision by steps", "normalised no", "re-ranked no",
     ]  # fmt: skip
-    mixed = (*ENTRIES, Entry("Third", "", (score(0.1, 0.1, metric="euclidean", draw="official permutations"),)))
-    text = table(settings_of(mixed)[0], published=False)
+    mixed = (*ENTRIES, ScoredMethod("Third", "", (score(0.1, 0.1, metric="euclidean", draw="official permutations"),)))
+    text = table(scored_settings(mixed)[0], published=False)
     lists = re.findall(r'<dl class="conditions">(.*?)</dl>', text)
     assert len(lists) == 4
     assert "metric" not in lists[0]
@@ -78,7 +78,7 @@ def test_conditions_are_told_once_where_alike_and_by_method_where_not():
 
 
 def test_published_figures_come_with_their_source_only_where_asked_for():
-    setting = settings_of(ENTRIES)[0]
+    setting = scored_settings(ENTRIES)[0]
     assert "published" not in table(setting, published=False)
     rows = rows_of(table(setting, published=True))
     # Tian et al., CVPR 2021, Table of SYSU-MM01, all search, single-shot.
@@ -87,7 +87,7 @@ def test_published_figures_come_with_their_source_only_where_asked_for():
 
 
 def test_bars_start_at_zero_and_the_longest_is_full():
-    text = bars(settings_of(ENTRIES)[0])
+    text = bars(scored_settings(ENTRIES)[0])
     widths = [float(width) for width in re.findall(r"width: ([\d.]+)%", text)]
     assert widths == pytest.approx([100, 50, 4])
     assert "Theirs &amp; &lt;co&gt;" in text
@@ -96,6 +96,6 @@ def test_bars_start_at_zero_and_the_longest_is_full():
 
 
 def test_a_figure_that_is_not_known_is_a_dash():
-    text = table(settings_of((Entry("One", "", (score(0.5, math.nan),)),))[0], published=False)
+    text = table(scored_settings((ScoredMethod("One", "", (score(0.5, math.nan),)),))[0], published=False)
     assert rows_of(text) == [["One", "50.00", "90.00", "90.00", "90.00", "–", "–", "2.00"]]
     assert "nan" not in text

@@ -9,8 +9,9 @@ from crossreid.data.synthetic import synthesise
 from crossreid.reporting.study_plot import draw_study
 from crossreid.reporting.study_table import markdown_table, terminal_table
 from crossreid.runs.recipe import RecipeError, load_recipe, make_recipe, teacher_recipe
-from crossreid.studies.running import StudyError, run_study
-from crossreid.studies.vkd import cross_study, view_recipe, view_study
+from crossreid.studies.running import run_study
+from crossreid.studies.study import StudyError
+from crossreid.studies.vkd import cross_distillation_study, vkd_recipe, vkd_study
 from forked import fork_runs
 
 RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "vkd_synthetic.yaml"
@@ -31,9 +32,9 @@ def flat(values, prefix=""):
 
 def changed(key):
     """What a student's recipe of the study changes of the reference's, without where its runs lie."""
-    study, out = view_study(), Path("out")
+    study, out = vkd_study(), Path("out")
     cells = {cell.key: cell for cell in study.cells}
-    own, other = (flat(view_recipe(BASE, cells[k], 3, out).model_dump(mode="json")) for k in (key, study.reference))
+    own, other = (flat(vkd_recipe(BASE, cells[k], 3, out).model_dump(mode="json")) for k in (key, study.reference))
     return {name: value for name, value in own.items() if value != other[name]}
 
 
@@ -58,21 +59,21 @@ def test_a_cell_changes_what_it_says_and_nothing_else():
 
 
 def test_the_teachers_cell_is_the_teachers_stage():
-    cell = next(cell for cell in view_study().cells if cell.key == "teacher")
+    cell = next(cell for cell in vkd_study().cells if cell.key == "teacher")
     given = teacher_recipe(BASE).model_dump(mode="json")
     given["training"]["seed"] = 3
-    assert view_recipe(BASE, cell, 3, Path("out")) == make_recipe(given)
+    assert vkd_recipe(BASE, cell, 3, Path("out")) == make_recipe(given)
     with pytest.raises(RecipeError, match="no `teacher` section"):
-        view_recipe(make_recipe(given), cell, 3, Path("out"))
+        vkd_recipe(make_recipe(given), cell, 3, Path("out"))
 
 
 def test_in_cross_distillation_only_who_guides_differs():
-    study = cross_study(["a10", "b20"])
+    study = cross_distillation_study(["a10", "b20"])
     students = {cell.key: cell for cell in study.cells if cell.teacher}
     assert set(students) == {"a10-to-a10", "b20-to-a10", "a10-to-b20", "b20-to-b20"}
     for key, cell in students.items():
         other, own = key.split("-to-")
-        method = view_recipe(BASE, cell, 1, Path("out")).method
+        method = vkd_recipe(BASE, cell, 1, Path("out")).method
         assert str(method.teacher) == f"out/teacher-{other}/seed-1"
         assert str(method.start) == f"out/teacher-{own}/seed-1"
         assert method.backbone.name == own
@@ -89,7 +90,7 @@ def base(tmp_path_factory):
 @pytest.mark.slow
 def test_students_wait_for_their_teachers(base, tmp_path, monkeypatch):
     fork_runs(monkeypatch)
-    table = run_study(base, view_study(), tmp_path, seeds=[1], jobs=2, only=["student"])
+    table = run_study(base, vkd_study(), tmp_path, seeds=[1], jobs=2, only=["student"])
     assert [row["key"] for row in table["rows"]] == ["teacher", "student"]
     for row in table["rows"]:
         assert set(row["figures"]) == {"image to video", "video to video"}
@@ -108,6 +109,6 @@ def test_a_student_is_not_begun_without_its_teacher(base, tmp_path):
     broken.mkdir(parents=True)
     (broken / "last.safetensors").write_bytes(b"no checkpoint")
     with pytest.raises(StudyError, match="2 of 2 runs failed") as error:
-        run_study(base, view_study(), tmp_path, seeds=[0], only=["student"])
+        run_study(base, vkd_study(), tmp_path, seeds=[0], only=["student"])
     assert "not begun: a run that it needs has failed" in str(error.value)
     assert "damaged" in str(error.value)

@@ -43,16 +43,16 @@ def _main(function, arguments, log):
 
 def fork_runs(monkeypatch):
     """From now on a study forks its runs. tests/studies/test_running.py starts them as a study does, as processes of their own."""
-    from crossreid.studies import running as ablation
+    from crossreid.studies import running
 
     def start(job, environment):
-        return Forked(_one_run, ablation._written(job), environment, log=ablation._log(job))
+        return Forked(_one_run, running.write_recipe(job), environment, log=job.log)
 
-    monkeypatch.setattr(ablation, "_start", start)
+    monkeypatch.setattr(running, "start", start)
 
 
 def _one_run(arguments, environment):
-    from crossreid.studies.running import main
+    from crossreid.studies.one_run import main
 
     os.setsid()
     os.environ.update(environment)

@@ -1,8 +1,9 @@
 """Camera bias: how well a linear probe reads the camera off embeddings of identities that it was not fitted on.
 
-Source: Porrello et al., ECCV 2020. What a camera leaves in an embedding (light, background, height)
-brings images of different identities together and draws images of one identity apart. The probe is that of
-`crossreid.analysis.probes`: identities are divided, the regularisation is chosen on identities of its own.
+Source: Porrello et al., "Robust Re-Identification by Multiple Views Knowledge Distillation", ECCV 2020. What a camera
+leaves in an embedding (light, background, height) brings images of different identities together and draws images of
+one identity apart. The probe is that of `crossreid.analysis.probes`: identities are divided, the regularisation is
+chosen on identities of its own.
 """
 
 from __future__ import annotations

@@ -7,22 +7,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from crossreid.cli.parsing import Set, group, numbers
 from crossreid.terminal import console
 
 if TYPE_CHECKING:
     from crossreid.studies.study import Study
 
-app = typer.Typer(
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    help="Studies: many runs, one table. The same command again goes on where it stopped.",
-)
+app = group("Studies: many runs, one table. The same command again goes on where it stopped.")
 
 RecipeFile = Annotated[Path, typer.Argument(help="A recipe, YAML, of the study's kind of method.")]
 Out = Annotated[Path | None, typer.Option(help="Folder of the study; studies/NAME by default.")]
 Seeds = Annotated[str, typer.Option(help="Seeds, each a run of every cell: 0-2 or 0,1,2.")]
 Jobs = Annotated[int | None, typer.Option(min=1, help="Runs at a time; by default one a GPU, without GPUs one.")]
-Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the recipe.")]
 Rival = Annotated[
     list[str] | None,
     typer.Option("--rival", metavar="METHOD.KEY=VALUE", help="A key of information_bottleneck or of VIB's method."),
@@ -36,9 +32,9 @@ def vd(
     rival: Rival = None, only: Only = None,
 ) -> None:  # fmt: skip
     """Branches x {bottleneck, VIB, VD}, and every subset of VSD, VCD and VML, beside the published rows."""
-    from crossreid.studies.study import vd_study
+    from crossreid.studies.vd import rival_keys, vd_study
 
-    _run(vd_study(), recipe, out, seeds, jobs, override, rival, only)
+    _run(vd_study(rival_keys(rival or ())), recipe, out, seeds, jobs, override, only)
 
 
 @app.command()
@@ -47,10 +43,9 @@ def z_size(
     sizes: Annotated[str, typer.Option(help="Widths of z, with commas.")] = "8,16,32,64,128,256,512,1024,2048",
 ) -> None:  # fmt: skip
     """The width of the representation z: too little to suffice, or more than is needed."""
-    from crossreid.cli.parsing import numbers
-    from crossreid.studies.study import z_size_study
+    from crossreid.studies.vd import z_size_study
 
-    _run(z_size_study(numbers(sizes)), recipe, out, seeds, jobs, override, None, None)
+    _run(z_size_study(numbers(sizes)), recipe, out, seeds, jobs, override)
 
 
 @app.command()
@@ -59,9 +54,9 @@ def weight(
     rival: Rival = None, only: Only = None,
 ) -> None:  # fmt: skip
     """The weight of each objective: what their order owes to the choice of beta."""
-    from crossreid.studies.study import weight_study
+    from crossreid.studies.vd import rival_keys, weight_study
 
-    _run(weight_study(), recipe, out, seeds, jobs, override, rival, only)
+    _run(weight_study(rival_keys(rival or ())), recipe, out, seeds, jobs, override, only)
 
 
 @app.command()
@@ -69,9 +64,9 @@ def vkd(
     recipe: RecipeFile, out: Out = None, seeds: Seeds = "0-2", jobs: Jobs = None, override: Set = None, only: Only = None,
 ) -> None:  # fmt: skip
     """Views knowledge distillation: teacher, students, loss terms, no teacher, no camera labels, views against time."""
-    from crossreid.studies.vkd import view_study
+    from crossreid.studies.vkd import vkd_study
 
-    _run(view_study(), recipe, out, seeds, jobs, override, None, only)
+    _run(vkd_study(), recipe, out, seeds, jobs, override, only)
 
 
 @app.command()
@@ -80,9 +75,9 @@ def cross_distillation(
     networks: Annotated[str, typer.Option(help="timm models, with commas: each teaches each.")] = "resnet18,resnet50",
 ) -> None:  # fmt: skip
     """Cross-distillation: a teacher of each architecture, and a student of each from each."""
-    from crossreid.studies.vkd import cross_study
+    from crossreid.studies.vkd import cross_distillation_study
 
-    _run(cross_study(networks.split(",")), recipe, out, seeds, jobs, override, None, only)
+    _run(cross_distillation_study(networks.split(",")), recipe, out, seeds, jobs, override, only)
 
 
 @app.command()
@@ -92,7 +87,7 @@ def idkl(
     """Implicit knowledge: the base, then the purifier, TGSA, CSA and MDR, one after another; and without the confuser."""
     from crossreid.studies.idkl import idkl_study
 
-    _run(idkl_study(), recipe, out, seeds, jobs, override, None, only)
+    _run(idkl_study(), recipe, out, seeds, jobs, override, only)
 
 
 @app.command(name="lambda")
@@ -102,7 +97,7 @@ def lambdas(
     """Implicit knowledge: each of its three weights from light to heavy."""
     from crossreid.studies.idkl import lambda_study
 
-    _run(lambda_study(), recipe, out, seeds, jobs, override, None, only)
+    _run(lambda_study(), recipe, out, seeds, jobs, override, only)
 
 
 @app.command()
@@ -112,10 +107,10 @@ def recipes(
 ) -> None:  # fmt: skip
     """Whole recipes side by side, not re-ranked and re-ranked."""
     from crossreid.runs.recipe import load_recipe
-    from crossreid.studies.idkl import named, recipes_study
+    from crossreid.studies.side_by_side import named, recipes_study
 
     loaded = {name: load_recipe(path, override or ()) for name, path in named(recipe).items()}
-    _run(recipes_study(loaded), recipe[0], out, seeds, jobs, override, None, only)
+    _run(recipes_study(loaded), recipe[0], out, seeds, jobs, override, only)
 
 
 @app.command()
@@ -126,9 +121,8 @@ def estimators(
     steps: Annotated[int, typer.Option(min=1, help="Batches that each critic is trained on.")] = 2000,
 ) -> None:
     """Mutual-information estimators on correlated Gaussians, where the truth is known."""
-    from crossreid.cli.parsing import numbers
     from crossreid.reporting.plotting import plot
-    from crossreid.studies.running import run_estimators
+    from crossreid.studies.estimators import run_estimators
 
     rows = run_estimators(out, seeds=numbers(seeds), jobs=jobs, steps=steps)
     console.print(f"{len(rows)} critics: {out / 'estimators.json'}", soft_wrap=True, highlight=False)
@@ -138,23 +132,17 @@ def estimators(
 
 def _run(
     study: Study, recipe: Path, out: Path | None, seeds: str, jobs: int | None, override: list[str] | None,
-    rival: list[str] | None, only: list[str] | None,
+    only: list[str] | None = None,
 ) -> None:  # fmt: skip
-    from crossreid.cli.parsing import numbers
-    from crossreid.files import write_text
     from crossreid.reporting.plotting import plot
-    from crossreid.reporting.study_table import markdown_table, terminal_table
+    from crossreid.reporting.study_table import terminal_table, write_markdown
     from crossreid.runs.recipe import load_recipe
     from crossreid.studies.running import run_study
-    from crossreid.studies.study import rival_keys
 
     out = out or Path("studies") / study.name
-    table = run_study(
-        load_recipe(recipe, override or ()), study, out,
-        seeds=numbers(seeds), jobs=jobs, rival=rival_keys(rival or ()), only=only or (),
-    )  # fmt: skip
+    base = load_recipe(recipe, override or ())
+    table = run_study(base, study, out, seeds=numbers(seeds), jobs=jobs, only=only or ())
     console.print(terminal_table(table))
-    write_text(out / "table.md", markdown_table(table))
-    console.print(f"table: {out / 'table.md'}", soft_wrap=True)
+    console.print(f"table: {write_markdown(table, out)}", soft_wrap=True)
     for path in plot([out], out):
         console.print(f"figure: {path}", soft_wrap=True)

@@ -31,10 +31,11 @@ def evaluate(
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the scores to this file too.")] = None,
 ) -> None:
     """Evaluate a run, or features from elsewhere, by the data set's protocol."""
+    from crossreid.evaluation.external import evaluate_features
     from crossreid.evaluation.scores import table
     from crossreid.files import write_json
     from crossreid.runs.evaluate import evaluate_each
-    from crossreid.runs.run import evaluate_features, on_synthetic_data
+    from crossreid.runs.run import on_synthetic_data
 
     if (features is None) == (not runs):
         raise CrossreidError("expected either a RUN or --features DIR. See `crossreid evaluate --help`.")
@@ -81,19 +82,13 @@ def rank(
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the scores to this file too.")] = None,
 ) -> None:
     """Rank a gallery by embeddings of any tool, and score it by a protocol."""
-    from crossreid.evaluation.reranking import make_reranking
+    from crossreid.evaluation.external import rank as rank_files
     from crossreid.evaluation.scores import table
     from crossreid.files import write_json
-    from crossreid.runs.run import rank_files
 
-    given = dict(key_value(text, "--option") for text in option or ())
-    if given and rerank is None:
-        raise CrossreidError("--option is of a re-ranking; name one with --rerank.")
-    if normalise not in (None, "camera", "modality"):
-        raise CrossreidError(f"--normalise {normalise!r}: expected camera or modality.")
     scores, seconds = rank_files(
         queries, gallery, protocol, settings=setting, metric=metric, splits=splits, draw=draw, trials=trials, seed=seed,
-        rerank=make_reranking(rerank, given) if rerank else None, normalise=normalise,  # type: ignore[arg-type]
+        rerank=rerank, options=dict(key_value(text, "--option") for text in option or ()), normalise=normalise,
         device=device, precision=precision,
     )  # fmt: skip
     console.print(table(scores, published=False))

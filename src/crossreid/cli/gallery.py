@@ -8,17 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from crossreid.cli.parsing import group
 from crossreid.errors import CrossreidError
 from crossreid.terminal import advancing, console, printable, progress_bar, say
 
 if TYPE_CHECKING:
     from crossreid.galleries.entries import Matches
 
-app = typer.Typer(
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    help="A gallery of embeddings: a folder, a Milvus Lite file (.db), or the address of a Milvus cluster.",
-)
+app = group("A gallery of embeddings: a folder, a Milvus Lite file (.db), or the address of a Milvus cluster.")
 
 Where = Annotated[str, typer.Argument(help="A folder, a path ending in .db, or http(s)://HOST:PORT.")]
 Token = Annotated[str | None, typer.Option(envvar="MILVUS_TOKEN", help="Of a Milvus cluster.")]

@@ -51,7 +51,7 @@ def probe(
     jobs: Annotated[int, typer.Option(min=1, help="Networks probed at a time.")] = 1,
 ) -> None:
     """Read identity, clothes, colours, camera, pose and modality off each branch's v and z, on people never seen."""
-    from crossreid.analysis.probed_runs import probe_runs
+    from crossreid.analysis.factors_of_runs import probe_runs
     from crossreid.reporting.plotting import plot as draw
     from crossreid.reporting.probe_table import summary_table
 

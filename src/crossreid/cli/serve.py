@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
+from crossreid.cli.parsing import group
 from crossreid.terminal import say
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="API keys of `crossreid serve`.")
+app = group("API keys of `crossreid serve`.")
 
 File = Annotated[Path, typer.Option(help="The file that `serve --keys` reads; its owner's alone.")]
 

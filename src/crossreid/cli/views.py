@@ -7,18 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from crossreid.errors import CrossreidError
+from crossreid.cli.parsing import group
+from crossreid.files import key_value
 from crossreid.terminal import advancing, console, progress_bar
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from rich.console import RenderableType
 
-app = typer.Typer(
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    help="What trained runs make of views: number of images, camera bias, distances, attention.",
-)
+app = group("What trained runs make of views: number of images, camera bias, distances, attention.")
 
 Runs = Annotated[list[Path], typer.Argument(help="Runs, folders of seed-* runs, or folders of stages.")]
 Out = Annotated[Path, typer.Option(help="Folder for the numbers and the figures.")]
@@ -33,16 +30,14 @@ def images(
     counts: Annotated[str, typer.Option(help="Numbers of images, with commas; all: a whole tracklet.")] = "1,2,4,8,all",
 ) -> None:  # fmt: skip
     """Accuracy by the number of images of each gallery tracklet, and of each query."""
-    from crossreid.analysis.views import by_images
+    from crossreid.analysis.views_of_runs import by_images
     from crossreid.evaluation.sets import image_counts
     from crossreid.reporting.views_plot import draw_images
     from crossreid.reporting.views_table import images_table
 
     numbers = image_counts(counts)
     with progress_bar() as progress:
-        table = by_images(
-            runs, out, counts=numbers, titles=titles_given(title), bars=lambda what: advancing(progress, what)
-        )
+        table = by_images(runs, out, counts=numbers, titles=_titles(title), bars=lambda what: advancing(progress, what))
     _show(out, "images", images_table(table), draw_images(table))
 
 
@@ -53,13 +48,13 @@ def cameras(
     untrained: Annotated[bool, typer.Option("--untrained", help="Also the first network before training.")] = False,
 ) -> None:  # fmt: skip
     """Camera bias: how well a linear probe reads the camera off single images of identities that it never saw."""
-    from crossreid.analysis.views import by_camera
+    from crossreid.analysis.views_of_runs import by_camera
     from crossreid.reporting.views_plot import draw_cameras
     from crossreid.reporting.views_table import cameras_table
 
     with progress_bar() as progress:
         table = by_camera(
-            runs, out, divisions=divisions, images=images, untrained=untrained, titles=titles_given(title),
+            runs, out, divisions=divisions, images=images, untrained=untrained, titles=_titles(title),
             bars=lambda what: advancing(progress, what),
         )  # fmt: skip
     _show(out, "cameras", cameras_table(table), draw_cameras(table))
@@ -74,14 +69,14 @@ def distances(
     untrained: Annotated[bool, typer.Option("--untrained", help="Also the first network before training.")] = False,
 ) -> None:  # fmt: skip
     """Distances of pairs of images: one identity by one camera, one identity across cameras, two identities."""
-    from crossreid.analysis.views import by_pair
+    from crossreid.analysis.views_of_runs import by_pair
     from crossreid.reporting.views_plot import draw_distances
     from crossreid.reporting.views_table import distances_table
 
     with progress_bar() as progress:
         table = by_pair(
             runs, out, images=images, limit=limit, metric=metric, seed=seed, across=across, untrained=untrained,
-            titles=titles_given(title), bars=lambda what: advancing(progress, what),
+            titles=_titles(title), bars=lambda what: advancing(progress, what),
         )  # fmt: skip
     _show(out, "distances", distances_table(table), draw_distances(table))
 
@@ -92,27 +87,22 @@ def attention(
     count: Annotated[int, typer.Option(min=1, help="Images to show at most, each of another identity.")] = 6,
 ) -> None:  # fmt: skip
     """Grad-CAM: where in an image its similarity to its identity comes from, a column a run."""
-    from crossreid.analysis.views import by_attention
+    from crossreid.analysis.views_of_runs import by_attention
     from crossreid.data.images import load_image
     from crossreid.reporting.views_plot import draw_attention
     from crossreid.reporting.views_table import attention_table
 
     with progress_bar() as progress:
         table = by_attention(
-            runs, out, count=count, images=images, seed=seed, titles=titles_given(title),
+            runs, out, count=count, images=images, seed=seed, titles=_titles(title),
             bars=lambda what: advancing(progress, what),
         )  # fmt: skip
     pictures = {record.path.as_posix(): load_image(record) for record in table["records"]}
     _show(out, "attention", attention_table(table), draw_attention(table, pictures))
 
 
-def titles_given(texts: list[str] | None) -> dict[str, str]:
-    """`NAME=TEXT` each, as pairs. Raises `CrossreidError` for anything else."""
-    pairs = [text.partition("=") for text in texts or ()]
-    for name, equals, text in pairs:
-        if not name or not equals:
-            raise CrossreidError(f"--title {name + equals + text!r}: expected NAME=TEXT.")
-    return {name: text for name, _, text in pairs}
+def _titles(texts: list[str] | None) -> dict[str, str]:
+    return dict(key_value(text, "--title", "NAME=TEXT") for text in texts or ())
 
 
 def _show(out: Path, name: str, table: RenderableType, figure: Figure) -> None:

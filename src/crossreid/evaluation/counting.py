@@ -1,9 +1,9 @@
 """Ranks by counting, for blocks of queries at once.
 
 No gallery is sorted. The rank of a match is 1 plus the number of kept entries ahead of it, so each entry only has to be
-put among the query's few sorted matches; a histogram of these places, summed up, gives all ranks. An even grid over
-the matches' distances settles the place of nearly every entry by one look-up, and a binary search that compares
-(distance, place in the gallery) settles those that share a grid cell with a match, ties among them. The grid is
+put among the query's few sorted matches; a histogram of these positions, summed up, gives all ranks. An even grid over
+the matches' distances settles the position of nearly every entry by one look-up, and a binary search that compares
+(distance, position in the gallery) settles those that share a grid cell with a match, ties among them. The grid is
 monotone in the distance, rounding included, so the result is exact.
 """
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 
-def places_among_matches(distances: Tensor, rows: Tensor, columns: Tensor, counts: Tensor) -> Tensor:
+def positions_among_matches(distances: Tensor, rows: Tensor, columns: Tensor, counts: Tensor) -> Tensor:
     """`(rows, G)` int64: the number of the query's matches that are ahead of each entry, ties by gallery order.
 
     `rows`, `columns` list the matches in row-major order, `counts` says how many each row has.
@@ -25,7 +25,7 @@ def places_among_matches(distances: Tensor, rows: Tensor, columns: Tensor, count
     near[rows, slot] = distances[rows, columns]
     where = torch.full((queries, most), entries, device=rows.device)
     where[rows, slot] = columns
-    # The matches were filled in gallery order, so a stable sort orders equal ones by place.
+    # The matches were filled in gallery order, so a stable sort orders equal ones by position.
     near, order = near.sort(dim=1, stable=True)
     where = where.gather(1, order)
 
@@ -40,12 +40,12 @@ def places_among_matches(distances: Tensor, rows: Tensor, columns: Tensor, count
     held = torch.bincount(cell[rows, columns], minlength=queries * (cells + 3)).view(queries, -1)
     before = held.cumsum(dim=1) - held
     table = (before * 2 + (held > 0)).view(-1)
-    places = table[cell]
-    row, column = (places & 1).nonzero(as_tuple=True)
-    places >>= 1
+    positions = table[cell]
+    row, column = (positions & 1).nonzero(as_tuple=True)
+    positions >>= 1
 
     ours = distances[row, column]
-    left = places[row, column]
+    left = positions[row, column]
     right = left + held.view(-1)[cell[row, column]]
     for _ in range(int(held.max()).bit_length()):
         middle = (left + right) // 2
@@ -55,15 +55,15 @@ def places_among_matches(distances: Tensor, rows: Tensor, columns: Tensor, count
         ahead &= left < right
         left = torch.where(ahead, middle + 1, left)
         right = torch.where(ahead, right, middle)
-    places[row, column] = left
-    return places
+    positions[row, column] = left
+    return positions
 
 
-def ranks_of_matches(places: Tensor, most: int) -> Tensor:
+def ranks_of_matches(positions: Tensor, most: int) -> Tensor:
     """`(rows, most)`: the 1-based rank of each match, from how many matches are ahead of each entry."""
-    offsets = torch.arange(len(places), device=places.device)[:, None] * (most + 1)
-    histogram = torch.bincount((places + offsets).view(-1), minlength=len(places) * (most + 1))
-    return histogram.view(len(places), most + 1).cumsum(dim=1)[:, :most]
+    offsets = torch.arange(len(positions), device=positions.device)[:, None] * (most + 1)
+    histogram = torch.bincount((positions + offsets).view(-1), minlength=len(positions) * (most + 1))
+    return histogram.view(len(positions), most + 1).cumsum(dim=1)[:, :most]
 
 
 def average_precision(ranks: Tensor, counts: Tensor, trapezoid: bool) -> Tensor:

@@ -1,10 +1,15 @@
-"""The rules of a ranking: what a query does not look at, and what counts as a place in it."""
+"""The rules of a ranking: what a query does not look at, and what counts as a rank in it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
+
+import numpy as np
+from torch import Tensor
+
+from crossreid.errors import CrossreidError
 
 Counting = Literal["every image", "first image of each identity"]
 COUNTINGS: tuple[str, ...] = get_args(Counting)
@@ -53,3 +58,38 @@ def same_place(*pairs: tuple[int, int]) -> Exclusion:
     """The rule that the queries of the first camera of each pair skip the gallery of the second."""
     text = ", ".join(f"queries of camera {query} skip camera {gallery}" for query, gallery in pairs)
     return Exclusion(f"same place ({text})", places=tuple(pairs))
+
+
+def kept_masks(
+    queries: int,
+    entries: int,
+    query_cameras: np.ndarray | None,
+    gallery_cameras: np.ndarray | None,
+    exclusion: Exclusion,
+    junk: np.ndarray | Tensor | None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The `(M, G)` uint8 sets of entries that are kept by place and by junk mask, and `(Q,)` each query's row of them.
+
+    -1 of a query that keeps all entries. junk `(G,)` or `(Q, G)` bool, NumPy or torch, entries to leave out besides.
+
+    Raises:
+        CrossreidError: junk of another shape.
+    """
+    mask_of = np.full(queries, -1, dtype=np.int64)
+    masks: list[np.ndarray] = []
+    for camera in dict.fromkeys(ours for ours, _ in exclusion.places):
+        skipped = [theirs for ours, theirs in exclusion.places if ours == camera]
+        asking = np.asarray(query_cameras) == camera
+        if asking.any():
+            mask_of[asking] = len(masks)
+            masks.append(~np.isin(np.asarray(gallery_cameras), skipped))
+    if junk is None:
+        return (np.stack(masks) if masks else np.ones((0, entries), bool)).astype(np.uint8), mask_of
+    out = junk.detach().cpu().numpy() if isinstance(junk, Tensor) else np.asarray(junk)
+    if out.shape not in {(entries,), (queries, entries)}:
+        raise CrossreidError(f"junk: expected a mask ({entries},) or ({queries}, {entries}), found {tuple(out.shape)}.")
+    masks.append(np.ones(entries, bool))  # of the queries that no place rule concerns
+    mask_of[mask_of < 0] = len(masks) - 1
+    if out.ndim == 1:
+        return (np.stack(masks) & ~out.astype(bool)).astype(np.uint8), mask_of
+    return (np.stack(masks)[mask_of] & ~out.astype(bool)).astype(np.uint8), np.arange(queries)

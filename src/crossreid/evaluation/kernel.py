@@ -4,7 +4,7 @@ The rank of a match is 1 plus the number of kept entries ahead of it, so each ma
 the gallery and nothing is sorted. An entry is ahead of a match if it is nearer, or as near and earlier in the gallery.
 To compare many entries an instruction, the distances of a query become 16-bit keys that grow with them, rounding
 included: an entry of a lower key is nearer, one of a higher key farther, and the few that share a match's key are
-compared by distance and place. The result is exact.
+compared by distance and position. The result is exact.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ BEYOND = 32767  # key of what is behind every match, or left out
 NOWHERE = -32768  # key that nothing is at or below
 
 
+# One function for all of a query: what is excluded, found, counted and measured follow one another on arrays that the
+# steps share, and each step taken apart would be a compiled function with as many arguments again.
 @njit(nogil=True, cache=True)
 def rank_rows(
     distances,  # (R, P) float32 or float64, C order
@@ -33,7 +35,7 @@ def rank_rows(
     members,  # (G,) entries grouped by identity, ascending in each group
     codes,  # (G,) code of each entry's identity
     gallery_cameras,  # (G,) or (0,) where no rule looks at them
-    frames,  # (R,) and (G,) places in a camera's film, looked at where `gap` is 0 or more
+    frames,  # (R,) and (G,) positions in a camera's film, looked at where `gap` is 0 or more
     gallery_frames,
     gap,
     first_only,  # CMC counts the first image of each identity
@@ -254,9 +256,9 @@ def _counted(row, mask, masked, near, where, keys):
 
 @njit(nogil=True, cache=True)
 def _searched(row, mask, masked, near, where):
-    """The same for many matches: each entry is put among the sorted matches, and the places are summed up."""
+    """The same for many matches: each entry is put among the sorted matches, and the positions are summed up."""
     count = len(near)
-    places = np.zeros(count + 1, dtype=np.int64)
+    positions = np.zeros(count + 1, dtype=np.int64)
     for i in range(row.size):
         if masked and mask[i] == 0:
             continue
@@ -268,13 +270,13 @@ def _searched(row, mask, masked, near, where):
                 low = middle + 1
             else:
                 high = middle
-        places[low] += 1
+        positions[low] += 1
     ahead = np.empty(count, dtype=np.int64)
     running = 0
     for j in range(count):
-        running += places[j]
+        running += positions[j]
         ahead[j] = running
-    # A match counts itself ahead of those behind it only: its own place is one beyond itself.
+    # A match counts itself ahead of those behind it only: its own position is one beyond itself.
     return ahead
 
 

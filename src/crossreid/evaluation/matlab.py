@@ -19,7 +19,7 @@ from crossreid.errors import CrossreidError
 from crossreid.evaluation.draws import load_permutations
 from crossreid.evaluation.features import Features, positions_of
 from crossreid.evaluation.matfile import read_variable
-from crossreid.evaluation.protocols import evaluate
+from crossreid.evaluation.procedure import evaluate
 from crossreid.evaluation.scores import Score
 from crossreid.files import replacing
 

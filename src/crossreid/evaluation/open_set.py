@@ -15,7 +15,7 @@ import numpy as np
 
 from crossreid.data.records import DataError
 from crossreid.errors import CrossreidError
-from crossreid.evaluation.ranking import Ranking
+from crossreid.evaluation.measures import Ranking
 
 FALSE_ACCEPT_RATES = (0.01, 0.05, 0.1, 0.2)
 

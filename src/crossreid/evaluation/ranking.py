@@ -1,16 +1,4 @@
-"""The one ranking core: for each query the rank of its matches, and from these CMC, AP and INP.
-
-Definitions. Kept entries are the gallery less what the exclusion rule and the junk mask take away; they are ordered by
-distance, and entries at equal distance by their place in the gallery. A query's matches are the kept entries of its
-identity; with ranks r_1 < ... < r_n (1-based) among the kept entries:
-
-* AP (step) = mean_i i / r_i, as in SYSU-MM01's evaluation;
-* AP (trapezoid) = mean_i (i / r_i + (i-1) / (r_i - 1)) / 2, the second term 1 where r_i = 1 (Market-1501's, MARS's);
-* INP = n / r_n (Ye et al., "Deep Learning for Person Re-identification: A Survey and Outlook");
-* the rank that counts for CMC is r_1, or, where only the first image of each identity counts, 1 plus the number of
-  other identities that have an entry ahead of r_1.
-
-A query without a match is skipped: it enters no average and is counted.
+"""The one ranking core: for each query the ranks of its matches, as `crossreid.evaluation.measures` defines them.
 
 No gallery is sorted: ranks are counted, by `crossreid.evaluation.kernel` on CPUs and by `crossreid.evaluation.counting`
 on other devices, with the same results.
@@ -19,7 +7,6 @@ on other devices, with the same results.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -28,77 +15,11 @@ import torch
 from torch import Tensor
 
 from crossreid.errors import CrossreidError
-from crossreid.evaluation.counting import average_precision, places_among_matches, ranks_of_matches
+from crossreid.evaluation.counting import average_precision, positions_among_matches, ranks_of_matches
 from crossreid.evaluation.distances import as_embeddings, order_blocks
-from crossreid.evaluation.exclusion import COUNTINGS, NO_EXCLUSION, Exclusion
+from crossreid.evaluation.exclusion import COUNTINGS, NO_EXCLUSION, Exclusion, kept_masks
 from crossreid.evaluation.kernel import rank_rows
-
-
-@dataclass(frozen=True, eq=False)
-class Ranking:
-    """Results of Q queries, each array `(Q,)`.
-
-    `first`: the rank that counts for CMC, 1-based, 0 where skipped; `average_precision` and `inverse_penalty` (INP):
-    float64 in (0, 1], NaN where skipped; `matches` and `kept`: numbers of kept entries of the query's identity and of
-    any; `nearest`, where asked for: the distance of the nearest kept entry, infinite where there is none.
-    `positions`: the number of ranks there are (gallery entries, or gallery identities under the first-image
-    count).
-    """
-
-    positions: int
-    first: np.ndarray
-    average_precision: np.ndarray
-    inverse_penalty: np.ndarray
-    matches: np.ndarray
-    kept: np.ndarray
-    nearest: np.ndarray | None = None
-
-    @property
-    def valid(self) -> np.ndarray:
-        """`(Q,)` bool: the queries that have a match."""
-        return self.matches > 0
-
-    @property
-    def skipped(self) -> int:
-        return int(np.count_nonzero(self.matches == 0))
-
-    @property
-    def cmc(self) -> np.ndarray:
-        """`(positions,)` float64: the share of valid queries found at rank 1, 2, ..., all NaN if none is valid."""
-        found = np.bincount(self.first[self.valid], minlength=self.positions + 1)[1:]
-        with np.errstate(invalid="ignore"):
-            return np.cumsum(found) / np.float64(found.sum())
-
-    @property
-    def mAP(self) -> float:
-        return _mean(self.average_precision[self.valid])
-
-    @property
-    def mINP(self) -> float:
-        return _mean(self.inverse_penalty[self.valid])
-
-    @property
-    def chance_rank1(self) -> float:
-        """Expected rank-1 of a uniformly random order of the kept entries: the mean of matches / kept.
-
-        It is the same under both counting rules, since the first entry decides in either.
-        """
-        return _mean(self.matches[self.valid] / self.kept[self.valid])
-
-
-def concatenate(parts: Iterable[Ranking]) -> Ranking:
-    """The rankings of several blocks of queries against one gallery as one."""
-    blocks = list(parts)
-    if len({block.positions for block in blocks}) != 1:
-        raise CrossreidError(
-            "rankings to be concatenated must be of one gallery; found none, or galleries of other sizes."
-        )
-    names = ("first", "average_precision", "inverse_penalty", "matches", "kept")
-    nearest = [b.nearest for b in blocks if b.nearest is not None]
-    joined = {name: np.concatenate([getattr(block, name) for block in blocks]) for name in names}
-    return Ranking(
-        blocks[0].positions, **joined, nearest=np.concatenate(nearest) if len(nearest) == len(blocks) else None
-    )
+from crossreid.evaluation.measures import Ranking, concatenate
 
 
 def rank_distances(
@@ -125,11 +46,11 @@ def rank_distances(
         raise CrossreidError(f"distances: expected an array (Q, G), found shape {tuple(matrix.shape)}.")
     if matrix.dtype not in (torch.float32, torch.float64):
         matrix = matrix.to(torch.float32 if matrix.is_floating_point() else torch.float64)
-    gallery = Gallery.of(
+    ranker = Ranker.of(
         matrix.shape[0], matrix.shape[1], matrix.device, query_identities, gallery_identities, query_cameras,
         gallery_cameras, exclusion=exclusion, junk=junk, counting=counting, trapezoid=trapezoid,
     )  # fmt: skip
-    return gallery.rank(slice(0, len(matrix)), matrix)
+    return ranker.rank(slice(0, len(matrix)), matrix)
 
 
 def rank_embeddings(
@@ -148,16 +69,16 @@ def rank_embeddings(
 ) -> Ranking:
     """`rank_distances` from embeddings `(Q, D)` and `(G, D)`, whose distances are never held all at once."""
     left, right = as_embeddings(query, "query embeddings"), as_embeddings(gallery, "gallery embeddings")
-    rules = Gallery.of(
+    ranker = Ranker.of(
         len(left), len(right), left.device, query_identities, gallery_identities, query_cameras, gallery_cameras,
         exclusion=exclusion, junk=junk, counting=counting, trapezoid=trapezoid,
     )  # fmt: skip
-    return concatenate(rules.rank(at, block) for at, block in order_blocks(left, right, metric))
+    return concatenate(ranker.rank(at, block) for at, block in order_blocks(left, right, metric))
 
 
 @dataclass(frozen=True, eq=False)
-class Gallery:
-    """Queries and gallery with their rules, checked and prepared once; `rank` takes blocks of their distances.
+class Ranker:
+    """Queries and gallery with the rules of their ranking, checked and prepared once; `rank` takes blocks of distances.
 
     Codes number the gallery's identities; -1 is a query's that the gallery lacks. `masks` are the `(M, G)` sets of kept
     entries that occur, of which `mask_of` `(Q,)` names each query's, -1 where all are kept. `members` lists the entries
@@ -198,34 +119,10 @@ class Gallery:
         junk: np.ndarray | Tensor | None = None,
         counting: str = "every image",
         trapezoid: bool = False,
-    ) -> Gallery:
-        if counting not in COUNTINGS:
-            raise CrossreidError(f"unknown counting rule '{counting}'; choose one of: {', '.join(COUNTINGS)}.")
-        for side, count in (("query", queries), ("gallery", entries)):
-            if count == 0:
-                raise CrossreidError(f"the {side} is empty; nothing can be ranked.")
+    ) -> Ranker:
         left, right = np.asarray(query_identities), np.asarray(gallery_identities)
-        named: list[tuple[str, np.ndarray | None, int]] = [
-            ("query identities", left, queries),
-            ("gallery identities", right, entries),
-            ("query cameras", query_cameras, queries),
-            ("gallery cameras", gallery_cameras, entries),
-            ("query frames", query_frames, queries),
-            ("gallery frames", gallery_frames, entries),
-        ]
-        for what, given, count in named:
-            if given is not None and np.shape(given) != (count,):
-                raise CrossreidError(
-                    f"{what}: expected {count}, one a row of distances, found shape {np.shape(given)}."
-                )
-        if exclusion.needs_cameras and (query_cameras is None or gallery_cameras is None):
-            raise CrossreidError(
-                f"the exclusion rule '{exclusion.description}' needs the cameras of query and gallery."
-            )
-        if exclusion.frames is not None and (query_frames is None or gallery_frames is None):
-            raise CrossreidError(f"the exclusion rule '{exclusion.description}' needs the frames of query and gallery.")
-        if (left.dtype.kind in "US") != (right.dtype.kind in "US"):
-            raise CrossreidError("query and gallery identities must both be text or both be numbers.")
+        cameras, frames = (query_cameras, gallery_cameras), (query_frames, gallery_frames)
+        _check((queries, entries), (left, right), cameras, frames, exclusion, counting)
         names, codes = np.unique(right, return_inverse=True)
         codes = codes.reshape(-1).astype(np.int64)
         found = np.minimum(np.searchsorted(names, left), len(names) - 1)
@@ -234,7 +131,7 @@ class Gallery:
         exclusion = exclusion.among(query_cameras if query_cameras is not None else ())
         if exclusion.identity_and_camera:
             ours, theirs = np.asarray(query_cameras).astype(np.int64), np.asarray(gallery_cameras).astype(np.int64)
-        masks, mask_of = _masks(queries, entries, query_cameras, gallery_cameras, exclusion, junk)
+        masks, mask_of = kept_masks(queries, entries, query_cameras, gallery_cameras, exclusion, junk)
         first_only = counting == "first image of each identity"
         return cls(
             query=found.astype(np.int64),
@@ -327,12 +224,12 @@ class Gallery:
         precision = torch.full(counts.shape, torch.nan, dtype=torch.float64, device=counts.device)
         penalty = precision.clone()
         if len(rows):
-            places = places_among_matches(distances, rows, columns, counts)
+            positions = positions_among_matches(distances, rows, columns, counts)
             if excluded is not None:
-                places.masked_fill_(excluded, int(counts.max()))
-            ranks = ranks_of_matches(places, int(counts.max()))
+                positions.masked_fill_(excluded, int(counts.max()))
+            ranks = ranks_of_matches(positions, int(counts.max()))
             valid = counts > 0
-            first = torch.where(valid, self._identities_ahead(places) if self.first_only else ranks[:, 0], 0)
+            first = torch.where(valid, self._identities_ahead(positions) if self.first_only else ranks[:, 0], 0)
             precision = average_precision(ranks, counts, self.trapezoid)
             last = ranks.gather(1, (counts - 1).clamp(min=0)[:, None])[:, 0]
             penalty = torch.where(valid, counts.double() / last, torch.nan)
@@ -359,41 +256,43 @@ class Gallery:
             excluded = same if excluded is None else excluded | same
         return excluded
 
-    def _identities_ahead(self, places: Tensor) -> Tensor:
+    def _identities_ahead(self, positions: Tensor) -> Tensor:
         """`(rows,)`: the number of identities at or ahead of the best match, its own counted through that match."""
-        seen = torch.zeros(len(places), self.positions, dtype=torch.bool, device=places.device)
-        rows, columns = (places == 0).nonzero(as_tuple=True)
+        seen = torch.zeros(len(positions), self.positions, dtype=torch.bool, device=positions.device)
+        rows, columns = (positions == 0).nonzero(as_tuple=True)
         seen[rows, self._tensor(self.codes)[columns].long()] = True
         return seen.sum(dim=1)
 
 
-def _masks(
-    queries: int,
-    entries: int,
-    query_cameras: np.ndarray | None,
-    gallery_cameras: np.ndarray | None,
+Sides = tuple[np.ndarray | None, np.ndarray | None]  # of the queries, of the gallery
+
+
+def _check(
+    sizes: tuple[int, int],
+    identities: tuple[np.ndarray, np.ndarray],
+    cameras: Sides,
+    frames: Sides,
     exclusion: Exclusion,
-    junk: np.ndarray | Tensor | None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """The `(M, G)` uint8 sets of entries kept by place and by junk mask, and the `(Q,)` number of each query's."""
-    mask_of = np.full(queries, -1, dtype=np.int64)
-    masks: list[np.ndarray] = []
-    for camera in dict.fromkeys(ours for ours, _ in exclusion.places):
-        skipped = [theirs for ours, theirs in exclusion.places if ours == camera]
-        asking = np.asarray(query_cameras) == camera
-        if asking.any():
-            mask_of[asking] = len(masks)
-            masks.append(~np.isin(np.asarray(gallery_cameras), skipped))
-    if junk is None:
-        return (np.stack(masks) if masks else np.ones((0, entries), bool)).astype(np.uint8), mask_of
-    out = junk.detach().cpu().numpy() if isinstance(junk, Tensor) else np.asarray(junk)
-    if out.shape not in {(entries,), (queries, entries)}:
-        raise CrossreidError(f"junk: expected a mask ({entries},) or ({queries}, {entries}), found {tuple(out.shape)}.")
-    masks.append(np.ones(entries, bool))  # of the queries that no place rule concerns
-    mask_of[mask_of < 0] = len(masks) - 1
-    if out.ndim == 1:
-        return (np.stack(masks) & ~out.astype(bool)).astype(np.uint8), mask_of
-    return (np.stack(masks)[mask_of] & ~out.astype(bool)).astype(np.uint8), np.arange(queries)
+    counting: str,
+) -> None:
+    """Raise `CrossreidError` that names what does not fit: a rule, a length, or what a rule needs and is not there."""
+    if counting not in COUNTINGS:
+        raise CrossreidError(f"unknown counting rule '{counting}'; choose one of: {', '.join(COUNTINGS)}.")
+    for side, count in zip(("query", "gallery"), sizes, strict=True):
+        if count == 0:
+            raise CrossreidError(f"the {side} is empty; nothing can be ranked.")
+    for name, sides in (("identities", identities), ("cameras", cameras), ("frames", frames)):
+        for side, count, values in zip(("query", "gallery"), sizes, sides, strict=True):
+            if values is not None and np.shape(values) != (count,):
+                raise CrossreidError(
+                    f"{side} {name}: expected {count}, one a row of distances, found shape {np.shape(values)}."
+                )
+    if exclusion.needs_cameras and any(values is None for values in cameras):
+        raise CrossreidError(f"the exclusion rule '{exclusion.description}' needs the cameras of query and gallery.")
+    if exclusion.frames is not None and any(values is None for values in frames):
+        raise CrossreidError(f"the exclusion rule '{exclusion.description}' needs the frames of query and gallery.")
+    if len({values.dtype.kind in "US" for values in identities}) > 1:
+        raise CrossreidError("query and gallery identities must both be text or both be numbers.")
 
 
 @functools.cache
@@ -413,7 +312,3 @@ def _refuse_non_finite(distances: Tensor, start: int) -> None:
     raise CrossreidError(
         f"the distance of query {start + row} to gallery entry {column} is {kind}; leave entries out by the junk mask."
     )
-
-
-def _mean(values: np.ndarray) -> float:
-    return float(values.mean()) if len(values) else float("nan")

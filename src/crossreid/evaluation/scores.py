@@ -16,8 +16,8 @@ from rich.table import Table
 
 from crossreid.data.records import DataError
 from crossreid.errors import CrossreidError
+from crossreid.evaluation.measures import Ranking
 from crossreid.evaluation.published import published_for
-from crossreid.evaluation.ranking import Ranking
 
 RANKS = (1, 5, 10, 20)
 KEYS = (*(f"rank-{k}" for k in RANKS), "mAP", "mINP")

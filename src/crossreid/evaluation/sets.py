@@ -2,7 +2,7 @@
 
 A video is a tracklet, of which some frames are embedded, one from each of so many equal chunks, and averaged; an image
 is one frame. The image of a filmed query is its tracklet's first frame, as MARS and Duke-Video-ReID are scored by
-(Porrello et al., ECCV 2020, in its protocols); where a data set lists images, each of them queries.
+(Porrello et al., ECCV 2020); where a data set lists images, each of them queries.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def set_features(
     if not all(side for plan in plans.values() for side in plan):
         raise DataError("query or gallery is empty; expected a tracklet or an image on either side.")
     unique = {
-        entry: place for place, entry in enumerate(dict.fromkeys(e for p in plans.values() for s in p for e in s))
+        entry: position for position, entry in enumerate(dict.fromkeys(e for p in plans.values() for s in p for e in s))
     }
     embeddings = embed_sets(method, [entry.frames for entry in unique], skip=skip, advance=advance, **reading)
     return {
@@ -130,7 +130,7 @@ def _entries(
         return [Tracklet(tracklet.name, tracklet.frames[:1]) for tracklet in whole]
     count = frames if images is None else images
     return [
-        Tracklet(t.name, tuple(t.frames[place] for place in spread_over(len(t.frames), count))) if count else t
+        Tracklet(t.name, tuple(t.frames[position] for position in spread_over(len(t.frames), count))) if count else t
         for t in whole
     ]
 

@@ -23,9 +23,7 @@ from crossreid.reporting.curves import Curve, cmc_chart, history_of, history_pan
 from crossreid.reporting.drawing import legend, palette_css, series
 from crossreid.reporting.embedding_map import map_chart, map_embeddings, rows_to_map
 from crossreid.reporting.ranked_lists import Hit, RankedList, Thumbnail
-from crossreid.reporting.score_table import Entry, Setting, bars, settings_of, table
-
-__all__ = ["Entry", "Report", "write_report"]
+from crossreid.reporting.score_table import ScoredMethod, ScoredSetting, bars, scored_settings, table
 
 _FEWEST_MAPPED = 8
 _CHANCE = ("chance, rank-1 of a random order", "muted", (1, 2))
@@ -33,7 +31,7 @@ _CHANCE = ("chance, rank-1 of a random order", "muted", (1, 2))
 
 @dataclass(frozen=True)
 class Report:
-    """What the page tells; what is empty is left out of it.
+    """What the page shows; what is empty is left out of it.
 
     `summary` is plain text, a blank line between paragraphs. `features`, `ranked` and `history` are by entry name;
     `history` holds the rows of `metrics.jsonl`. `published` puts the published figures of a setting below its scores:
@@ -42,7 +40,7 @@ class Report:
 
     title: str
     summary: str
-    entries: tuple[Entry, ...]
+    entries: tuple[ScoredMethod, ...]
     features: Mapping[str, Features] = field(default_factory=dict)
     ranked: Mapping[str, tuple[RankedList, ...]] = field(default_factory=dict)
     history: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
@@ -70,7 +68,7 @@ def write_report(path: Path, report: Report) -> Path:
 
 def page(report: Report) -> str:
     """The page as text; the same report gives the same text."""
-    settings = settings_of(report.entries)
+    settings = scored_settings(report.entries)
     sections = [
         ("scores", "Scores", _scores(report, settings)),
         ("cmc", "CMC curves", _cmc(settings)),
@@ -95,14 +93,14 @@ def page(report: Report) -> str:
     )
 
 
-def _scores(report: Report, settings: Sequence[Setting]) -> str:
+def _scores(report: Report, settings: Sequence[ScoredSetting]) -> str:
     several = any(len(score.trials) > 1 for setting in settings for _, _, score in setting.rows)
     spread = "Mean and standard deviation over the trials. " if several else ""
     note = f'<p class="note">{spread}The best of each column is in bold; chance is the rank-1 of a random order.</p>'
     return note + "".join(table(setting, report.published) for setting in settings)
 
 
-def _cmc(settings: Sequence[Setting]) -> str:
+def _cmc(settings: Sequence[ScoredSetting]) -> str:
     figures = []
     for number, setting in enumerate(settings):
         scores = [(place, entry.name, score) for place, entry, score in setting.rows]

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from matplotlib.figure import Figure
 
-from crossreid.analysis.probed_runs import seeds_of, titles_of
 from crossreid.data.records import INFRARED, VISIBLE, DataError
 from crossreid.evaluation.features import Features, load
-from crossreid.evaluation.protocols import PROTOCOLS, evaluate
+from crossreid.evaluation.procedure import evaluate
+from crossreid.evaluation.protocols import PROTOCOLS
 from crossreid.evaluation.scores import Score
 from crossreid.models.heads import concatenate_normalised
 from crossreid.reporting.curves import Curve, draw_cmc, draw_history, history_of
@@ -21,9 +21,10 @@ from crossreid.reporting.drawing import figure, name_lines, panels, save, title
 from crossreid.reporting.embedding_map import Map, draw_maps, map_embeddings, rows_to_map
 from crossreid.reporting.report import evaluated, read_history
 from crossreid.reporting.study_plot import STREAMS, draw_estimators, draw_probes, draw_study
+from crossreid.runs.folders import seeds_of, titles_of
 from crossreid.runs.run import open_run
 from crossreid.runs.scoring import stream_features
-from crossreid.studies.running import SPACES
+from crossreid.studies.study import SPACES
 
 FILES = ("table.json", "probes.json", "estimators.json")
 

@@ -8,7 +8,7 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from crossreid.analysis.probes import GROUPS
+from crossreid.analysis.factors import GROUPS
 from crossreid.reporting.study_table import spread
 
 

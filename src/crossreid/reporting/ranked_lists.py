@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,13 +10,15 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from crossreid.data.records import INFRARED, VISIBLE, DataError, Modality
+from crossreid.data.records import DataError, Modality
 from crossreid.errors import CrossreidError
 from crossreid.evaluation.distances import distances
 from crossreid.evaluation.draws import draw_gallery, groups_of
 from crossreid.evaluation.features import Features
+from crossreid.evaluation.measures import Ranking
 from crossreid.evaluation.protocols import PROTOCOLS, Protocol
-from crossreid.evaluation.ranking import Ranking, rank_embeddings
+from crossreid.evaluation.ranking import rank_embeddings
+from crossreid.evaluation.sides import sides_by_role
 
 _SIDE = 160  # pixels: the longer side of a thumbnail
 _QUALITY = 80
@@ -35,7 +38,7 @@ class Thumbnail:
 
 @dataclass(frozen=True)
 class Hit:
-    """One gallery image at its place in the list."""
+    """One gallery image of a list."""
 
     thumbnail: Thumbnail
     distance: float
@@ -46,7 +49,7 @@ class Hit:
 class RankedList:
     """A query and the nearest of the `kept` gallery images, nearest first.
 
-    `row` is the query's row in the features; `first_right` the 1-based place of its first right answer among those
+    `row` is the query's row in the features; `first_right` the 1-based rank of its first right answer among those
     kept, `matches` how many right ones there are. `place` of `queries` says how hard the query is: 1 is the easiest.
     """
 
@@ -76,7 +79,7 @@ def ranked_lists(
     """Ranked lists of a few queries, from the easiest to the hardest.
 
     Query, gallery and exclusion are those of the first setting of the protocol; where it draws its gallery, so do these
-    lists, once, by a seeded draw. All queries with a match are sorted by the place of their first right answer, then by
+    lists, once, by a seeded draw. All queries with a match are sorted by the rank of their first right answer, then by
     average precision, then by row, cut into `queries` equal parts, and the middle one of each part is shown.
 
     Args:
@@ -115,43 +118,43 @@ def ranked_lists(
     else:
         count = min(queries, len(order))
         shown = [int(order[(2 * part + 1) * len(order) // (2 * count)]) for part in range(count)]
-    place = {int(query): number for number, query in enumerate(order, start=1)}
-    thumbnails: dict[int, Thumbnail] = {}
-
-    def thumbnail(row: int) -> Thumbnail:
-        if row not in thumbnails:
-            thumbnails[row] = _thumbnail(features, row, images(str(features.names[row])))
-        return thumbnails[row]
-
-    lists = []
-    for query in shown:
-        row = int(asking[query])
-        near = distances(features.embeddings[[row]], features.embeddings[gallery], metric)[0].numpy()
-        kept = np.flatnonzero(~left_out[query])
-        nearest = kept[np.argsort(near[kept], kind="stable")]
-        hits = tuple(
-            Hit(
-                thumbnail(int(gallery[i])),
-                float(near[i]),
-                bool(features.identities[gallery[i]] == features.identities[row]),
-            )
-            for i in nearest[:depth]
+    difficulty = {int(query): number for number, query in enumerate(order, start=1)}
+    thumbnail = functools.cache(lambda row: _thumbnail(features, row, images(str(features.names[row]))))
+    return tuple(
+        RankedList(
+            query=thumbnail(int(asking[query])),
+            hits=_hits(features, int(asking[query]), gallery, left_out[query], metric, depth, thumbnail),
+            row=int(asking[query]),
+            first_right=int(ranking.first[query]),
+            matches=int(ranking.matches[query]),
+            kept=int(np.count_nonzero(~left_out[query])),
+            place=difficulty[query],
+            queries=len(order),
+            metric=metric,
+            gallery=drawn,
         )
-        lists.append(
-            RankedList(
-                query=thumbnail(row),
-                hits=hits,
-                row=row,
-                first_right=int(ranking.first[query]),
-                matches=int(ranking.matches[query]),
-                kept=len(kept),
-                place=place[query],
-                queries=len(order),
-                metric=metric,
-                gallery=drawn,
-            )
-        )
-    return tuple(lists)
+        for query in shown
+    )
+
+
+def _hits(
+    features: Features,
+    row: int,
+    gallery: np.ndarray,
+    left_out: np.ndarray,
+    metric: str,
+    depth: int,
+    thumbnail: Callable[[int], Thumbnail],
+) -> tuple[Hit, ...]:
+    """The `depth` nearest to the query `row` of the gallery rows that are not left out, nearest first."""
+    near = distances(features.embeddings[[row]], features.embeddings[gallery], metric)[0].numpy()
+    kept = np.flatnonzero(~left_out)
+    nearest = kept[np.argsort(near[kept], kind="stable")]
+    identities = features.identities
+    return tuple(
+        Hit(thumbnail(int(gallery[i])), float(near[i]), bool(identities[gallery[i]] == identities[row]))
+        for i in nearest[:depth]
+    )
 
 
 def _by_difficulty(ranking: Ranking) -> np.ndarray:
@@ -175,14 +178,10 @@ def _left_out(features: Features, asking: np.ndarray, gallery: np.ndarray, plan:
 def _sides(features: Features, plan: Protocol, seed: int) -> tuple[np.ndarray, np.ndarray, str]:
     """Rows that query, rows of the gallery, and what the gallery is in words."""
     setting = plan.settings[0]
-    query, gallery, both = (features.roles == role for role in ("query", "gallery", "both"))
     if setting.query is not None and setting.gallery is not None:
         query, gallery = features.modalities == setting.query, features.modalities == setting.gallery
-    elif len(np.unique(features.modalities[both])) > 1:
-        query = query | (both & (features.modalities == INFRARED))
-        gallery = gallery | (both & (features.modalities == VISIBLE))
     else:
-        query, gallery = query | both, gallery | both
+        query, gallery = sides_by_role(features)
     if setting.query_cameras is not None:
         query = query & np.isin(features.cameras, setting.query_cameras)
     if setting.gallery_cameras is not None:

@@ -16,8 +16,9 @@ from crossreid.data.images import load_image
 from crossreid.data.records import Split
 from crossreid.evaluation.features import Features, load
 from crossreid.evaluation.scores import Score
-from crossreid.reporting.html import Entry, Report, write_report
+from crossreid.reporting.html import Report, write_report
 from crossreid.reporting.ranked_lists import RankedList, ranked_lists
+from crossreid.reporting.score_table import ScoredMethod
 from crossreid.runs.evaluate import evaluate_run, floors
 from crossreid.runs.folders import stage_runs
 from crossreid.runs.run import Run, is_synthetic, open_run
@@ -61,14 +62,14 @@ def report(
         if title in features or (given is None and run.recipe.method.name == "view_distillation"):
             title = f"{title} ({run.folder.name})"
         found, scores = evaluated(run)
-        entries.append(Entry(title, run_note(run), tuple(scores)))
+        entries.append(ScoredMethod(title, run_note(run), tuple(scores)))
         features[title] = found
         history[title] = read_history(run.folder / "metrics.jsonl")
     if below is None:
         say("scoring the untrained network and raw pixels ...")
         below = floors(first.split, first.recipe)
     for title, (found, scores) in below.items():
-        entries.append(Entry(title, FLOOR_NOTES[title], tuple(scores)))
+        entries.append(ScoredMethod(title, FLOOR_NOTES[title], tuple(scores)))
         features[title] = found
     say("drawing the page ...")
     records = {record.path.as_posix(): record for record in first.split.test}
@@ -119,7 +120,7 @@ def run_note(run: Run) -> str:
     return f"{run.recipe.method.backbone.name}, {size:.1f} M parameters" + (f", setting {setting}" if setting else "")
 
 
-def summary(entries: Sequence[Entry]) -> str:
+def summary(entries: Sequence[ScoredMethod]) -> str:
     """One sentence: each entry's rank-1 in the first entry's first setting, against chance."""
     first = entries[0].scores[0]
     here = [(entry.name, s) for entry in entries for s in entry.scores if s.setting == first.setting]

@@ -15,8 +15,8 @@ from crossreid.reporting.drawing import series
 
 
 @dataclass(frozen=True)
-class Entry:
-    """A method on the page: its printed name, what it is in a few words, and its scores, one a setting."""
+class ScoredMethod:
+    """A method on the page: its printed name, what it is in a few words, and its scores, one per setting."""
 
     name: str
     note: str
@@ -24,28 +24,28 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Setting:
-    """One setting of one protocol and who was scored in it: (place on the page, entry, score) each."""
+class ScoredSetting:
+    """One setting of one protocol and who was scored in it: (position on the page, method, score) each."""
 
     protocol: str
     name: str
-    rows: tuple[tuple[int, Entry, Score], ...]
+    rows: tuple[tuple[int, ScoredMethod, Score], ...]
 
     @property
     def title(self) -> str:
         return f"{self.protocol}, {self.name}"
 
 
-def settings_of(entries: Sequence[Entry]) -> list[Setting]:
+def scored_settings(entries: Sequence[ScoredMethod]) -> list[ScoredSetting]:
     """All settings in the order that they first occur in."""
-    rows: dict[tuple[str, str], list[tuple[int, Entry, Score]]] = {}
+    rows: dict[tuple[str, str], list[tuple[int, ScoredMethod, Score]]] = {}
     for place, entry in enumerate(entries):
         for score in entry.scores:
             rows.setdefault((score.protocol, score.setting), []).append((place, entry, score))
-    return [Setting(protocol, name, tuple(found)) for (protocol, name), found in rows.items()]
+    return [ScoredSetting(protocol, name, tuple(found)) for (protocol, name), found in rows.items()]
 
 
-def bars(setting: Setting) -> str:
+def bars(setting: ScoredSetting) -> str:
     """Rank-1 of each method as a bar from zero, with chance as a line across."""
     chance = float(np.mean([score.chance_rank1 for _, _, score in setting.rows]))
     values = [score.rank(1) for _, _, score in setting.rows]
@@ -71,7 +71,7 @@ def bars(setting: Setting) -> str:
     )
 
 
-def table(setting: Setting, published: bool) -> str:
+def table(setting: ScoredSetting, published: bool) -> str:
     """The table of one setting, its conditions below; `published` adds the published figures, with their source."""
     best = {
         key: max((v for _, _, s in setting.rows if math.isfinite(v := s.value(key))), default=math.nan) for key in KEYS
@@ -108,7 +108,7 @@ def _published_row(row: Published) -> str:
     )
 
 
-def _conditions(setting: Setting) -> str:
+def _conditions(setting: ScoredSetting) -> str:
     """How the scores were obtained; once if all were alike, else method by method."""
     facts = [(entry.name, _facts(score)) for _, entry, score in setting.rows]
     shared = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,18 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-COLUMNS = (("v", "rank-1"), ("z", "rank-1"), ("both", "rank-1"), ("both", "mAP"))
-SHORT = {"both": "v and z", "image to video": "I2V", "video to video": "V2V"}
+from crossreid.files import write_text
+from crossreid.studies.study import COLUMNS
+
+SHORT = {
+    "both": "v and z",
+    "image to video": "I2V",
+    "video to video": "V2V",
+    "image to image": "I2I",
+    "video to image": "V2I",
+    "infrared to visible": "IR-VIS",
+    "visible to infrared": "VIS-IR",
+}
 
 
 def columns_of(table: Mapping[str, Any]) -> tuple[list[tuple[str, str]], tuple[str, str]]:
@@ -57,7 +68,12 @@ def _any_published(table: Mapping[str, Any]) -> bool:
 
 def _titled(column: tuple[str, str]) -> str:
     space, figure = column
-    return f"{figure}, {SHORT.get(space, space)}"
+    return f"{figure}, {_short(space)}"
+
+
+def _short(space: str, separator: str = ", ") -> str:
+    """The space's name with each of its parts abbreviated, `infrared to visible, image to video` for example."""
+    return separator.join(SHORT.get(part, part) for part in space.split(", "))
 
 
 def note_of(table: Mapping[str, Any]) -> str:
@@ -87,15 +103,17 @@ def terminal_table(table: Mapping[str, Any]) -> Group:
         for cells in rows:
             view.add_row(cells[0], *(cell.split(" / ")[0].replace(" ", "") for cell in cells[1:]))
         views.append(view)
-    of = f"{compared[1]} of {SHORT.get(compared[0], compared[0]) if compared != COLUMNS[2] else 'both'}"
-    note = f"{note_of(table)} difference: {head_of(table)[5]}, {of}.{' published: rank-1.' if _any_published(table) else ''}"
+    of = f"{compared[1]} of {_short(compared[0]) if compared != COLUMNS[2] else 'both'}"
+    against = head_of(table)[1 + len(columns)]
+    published = " published: rank-1." if _any_published(table) else ""
+    note = f"{note_of(table)} difference: {against}, {of}.{published}"
     return Group(*views, Text(note, style="italic"))
 
 
 def _narrow(columns: list[tuple[str, str]]) -> list[str]:
     if columns == list(COLUMNS):
         return ["rank-1 v", "z", "both", "mAP both"]
-    return [f"{figure} {SHORT.get(space, space)}" for space, figure in columns]
+    return [" ".join((figure, _short(space, "\n"))) for space, figure in columns]
 
 
 def markdown_table(table: Mapping[str, Any]) -> str:
@@ -104,6 +122,13 @@ def markdown_table(table: Mapping[str, Any]) -> str:
         lines.append(f"| **{group}** |{' |' * (len(head_of(table)) - 1)}")
         lines += [f"| {' | '.join(cells)} |" for cells in rows]
     return "\n".join([*lines, "", note_of(table), ""])
+
+
+def write_markdown(table: Mapping[str, Any], out: Path) -> Path:
+    """Write the table to `out`/table.md; its path."""
+    path = out / "table.md"
+    write_text(path, markdown_table(table))
+    return path
 
 
 def spread(values: list[float]) -> str:

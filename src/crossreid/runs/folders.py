@@ -1,8 +1,11 @@
-"""Finding runs in folders: RegDB's trials, seeds of a study, and the teacher and students of a two-stage recipe."""
+"""Finding runs in folders: RegDB's trials, seeds of a study, teacher and students; and what each is called in tables."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from crossreid.errors import CrossreidError
 
 
 def sorted_trials(folder: Path) -> list[Path]:
@@ -28,3 +31,56 @@ def stage_runs(folder: Path) -> list[Path]:
 def runs_in(folder: Path) -> list[Path]:
     """The runs that a folder stands for, in order: its trials, its stages, or itself."""
     return sorted_trials(folder) or stage_runs(folder) or [folder]
+
+
+def seeds_of(folder: Path) -> list[Path]:
+    """A run, or the seed-* runs in a folder by number."""
+    if (folder / "recipe.yaml").is_file():
+        return [folder]
+    found = numbered_runs(folder, "seed-")
+    if not found:
+        raise CrossreidError(
+            f"{folder} holds no run: expected a folder that `crossreid train` wrote, or one of seed-* runs that "
+            "`crossreid ablate` wrote."
+        )
+    return found
+
+
+def titles_of(paths: Sequence[Path]) -> dict[Path, str]:
+    """What each is called in tables and figures: its own name or, where two have the same, its folder's too."""
+    names = [path.resolve().name for path in paths]
+    return {
+        path: name if names.count(name) == 1 else f"{path.resolve().parent.name}/{name}"
+        for path, name in zip(paths, names, strict=True)
+    }
+
+
+def named_runs(paths: Sequence[Path], titles: Mapping[str, str] | None = None) -> dict[str, list[Path]]:
+    """The runs of each line, bar or panel by its name: one, or one for each seed.
+
+    A path is a run, a folder of seed-* runs, a folder of stages, of its teacher and its students by themselves, or a
+    folder of seed-* folders of stages.
+
+    Args:
+        titles: what to call some of them instead.
+
+    Raises:
+        CrossreidError: a folder without runs, two things of one name, or a title of something else.
+    """
+    found: list[tuple[str, list[Path]]] = []
+    for path, name in titles_of(list(dict.fromkeys(paths))).items():
+        staged = [stage_runs(path)] if stage_runs(path) else [stage_runs(seed) for seed in sorted(path.glob("seed-*"))]
+        stages: dict[str, list[Path]] = {}
+        for run in (run for each in staged for run in each):
+            stages.setdefault(run.name if len(paths) == 1 else f"{name}/{run.name}", []).append(run)
+        found += list(stages.items()) or [(name, seeds_of(path))]
+    known = [name for name, _ in found]
+    wrong = [name for name in titles or {} if name not in known]
+    if wrong:
+        raise CrossreidError(
+            f"--title {wrong[0]!r}: there is nothing of this name; expected one of: {', '.join(known)}."
+        )
+    named = {(titles or {}).get(name, name): runs for name, runs in found}
+    if len(named) < len(found):
+        raise CrossreidError(f"two of {', '.join(known)} are called the same. Give them different names with --title.")
+    return named

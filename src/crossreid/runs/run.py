@@ -6,8 +6,6 @@ evaluated, scores.json and features.npz.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,12 +14,6 @@ import torch
 from crossreid.data.catalogue import load
 from crossreid.data.records import Split, labels_of
 from crossreid.errors import CrossreidError
-from crossreid.evaluation.arrays import join, read_side
-from crossreid.evaluation.draws import load_permutations
-from crossreid.evaluation.matlab import evaluate_sysu_features
-from crossreid.evaluation.protocols import evaluate as evaluate_protocol
-from crossreid.evaluation.reranking import Normalise, Reranking
-from crossreid.evaluation.scores import Score
 from crossreid.methods import build_method, without_download
 from crossreid.methods.method import Method
 from crossreid.runs.folders import sorted_trials
@@ -96,61 +88,3 @@ def on_synthetic_data(folder: Path) -> bool:
     """Whether a run, or the first of a folder of trials, is on a rendered world."""
     first = (sorted_trials(folder) or [folder])[0]
     return is_synthetic(load_recipe(first / "recipe.yaml").data.root)
-
-
-def evaluate_features(
-    features: Path, protocol: str, splits: Path | None, *, mode: str = "all", shots: int = 1, metric: str = "euclidean"
-) -> Score:
-    """The score of features that another tool wrote in SYSU-MM01's official MATLAB arrangement."""
-    if protocol != "sysu-mm01":
-        raise CrossreidError(f"--protocol {protocol!r}: features in the MATLAB arrangement exist for sysu-mm01 only.")
-    if splits is None:
-        raise CrossreidError(
-            "--features needs --splits DIR, the folder that holds test_id.txt or .mat and rand_perm_cam.mat."
-        )
-    return evaluate_sysu_features(features, splits, mode=mode, shots=shots, metric=metric)  # type: ignore[arg-type]
-
-
-def rank_files(
-    queries: Path,
-    gallery: Path,
-    protocol: str,
-    *,
-    settings: Sequence[str] | None = None,
-    metric: str = "cosine",
-    splits: Path | None = None,
-    draw: str | None = None,
-    trials: int = 10,
-    seed: int = 0,
-    rerank: Reranking | None = None,
-    normalise: Normalise | None = None,
-    device: str = "cpu",
-    precision: str = "float64",
-) -> tuple[list[Score], dict[str, float]]:
-    """Scores of two files of embeddings by a protocol, one a setting, and the seconds of `loading` and `ranking`.
-
-    `splits` is a folder with SYSU-MM01's rand_perm_cam.mat.
-    """
-    if precision not in ("float32", "float64"):
-        raise CrossreidError(f"precision '{precision}': expected float32 or float64.")
-    if device != "cpu" and not torch.cuda.is_available():
-        raise CrossreidError(f"device '{device}': there is no GPU that this PyTorch can use; choose cpu.")
-    start = time.perf_counter()
-    features = join(read_side(queries), read_side(gallery), protocol)
-    permutations = load_permutations(splits / "rand_perm_cam.mat") if splits is not None else None
-    loaded = time.perf_counter()
-    scores = evaluate_protocol(
-        features,
-        protocol,
-        metric=metric,
-        permutations=permutations,
-        draw=draw,
-        trials=trials,
-        seed=seed,
-        settings=settings,
-        rerank=rerank,
-        normalise=normalise,
-        device=device,
-        dtype=getattr(torch, precision),
-    )
-    return scores, {"loading": loaded - start, "ranking": time.perf_counter() - loaded}

@@ -1,17 +1,14 @@
-"""What the studies of two-stream networks compare: the terms of IDKL, their weights, and whole recipes side by side."""
+"""The studies of implicit discriminative knowledge learning (IDKL): its terms one after another, and their weights."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from crossreid.runs.recipe import Recipe, RecipeError, make_recipe
-from crossreid.studies.study import Cell, Study
+from crossreid.studies.study import RERANKED_COLUMNS, Cell, Study
 
 IDKL = "implicit_knowledge"
-PLAIN, RERANKED = "not re-ranked", "re-ranked"
-COLUMNS = ((PLAIN, "rank-1"), (PLAIN, "mAP"), (RERANKED, "rank-1"), (RERANKED, "mAP"))
 # In the order in which the paper adds them, with what is off before it.
 TERMS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("purifier", "+ purifier", {"purifier": False}),
@@ -40,7 +37,7 @@ def idkl_study() -> Study:
         Cell("pseudo-labels", "all, pseudo-labels in place of reversal", "the confuser", IDKL,
              {"confuser": "pseudo_labels"}),
     ]  # fmt: skip
-    return Study("idkl", "terms of IDKL", tuple(cells), "mdr", columns=COLUMNS, compared=1, recipe=term_recipe)
+    return Study("idkl", "terms of IDKL", tuple(cells), "mdr", idkl_recipe, columns=RERANKED_COLUMNS, compared=1)
 
 
 def lambda_study() -> Study:
@@ -51,12 +48,12 @@ def lambda_study() -> Study:
         for weight in weights
     )
     return Study(
-        "lambda", "weights of IDKL's terms", cells, "relation-0.6", axis="weight", columns=COLUMNS, compared=1,
-        recipe=term_recipe,
+        "lambda", "weights of IDKL's terms", cells, "relation-0.6", idkl_recipe, axis="weight",
+        columns=RERANKED_COLUMNS, compared=1,
     )  # fmt: skip
 
 
-def term_recipe(base: Recipe, cell: Cell, seed: int, out: Path) -> Recipe:
+def idkl_recipe(base: Recipe, cell: Cell, seed: int, out: Path) -> Recipe:
     """The recipe of a cell's run: `base` with its changed keys of the method.
 
     Raises:
@@ -70,39 +67,3 @@ def term_recipe(base: Recipe, cell: Cell, seed: int, out: Path) -> Recipe:
     given["training"]["seed"] = seed
     given["method"] |= cell.changes
     return make_recipe(given, source=cell.key)
-
-
-def recipes_study(recipes: Mapping[str, Recipe]) -> Study:
-    """Whole recipes, each a row; the first is what the others are compared with.
-
-    Raises:
-        RecipeError: one alone, or they are not of the same data set, so that their figures could not be compared.
-    """
-    first, *others = recipes
-    if not others:
-        raise RecipeError("expected two recipes or more to compare.")
-    for name in others:
-        for key in ("name", "root", "options"):
-            own, other = getattr(recipes[name].data, key), getattr(recipes[first].data, key)
-            if own != other:
-                raise RecipeError(f"{name}: data.{key} is {own}, that of {first} is {other}. Compare on the same data.")
-
-    def recipe_of(base: Recipe, cell: Cell, seed: int, out: Path) -> Recipe:
-        given = recipes[cell.key].model_dump(mode="json")
-        given["training"]["seed"] = seed
-        return make_recipe(given, source=cell.key)
-
-    cells = tuple(Cell(name, name, "recipes", recipe.method.name, {}) for name, recipe in recipes.items())
-    return Study("recipes", "recipes side by side", cells, first, columns=COLUMNS, compared=1, recipe=recipe_of)
-
-
-def named(paths: Sequence[Path]) -> dict[str, Path]:
-    """Recipe files by what tells them apart: their names without the suffix.
-
-    Raises:
-        RecipeError: two of the same name.
-    """
-    found = {path.stem: path for path in paths}
-    if len(found) < len(paths):
-        raise RecipeError("two recipe files have the same name; expected names that tell them apart.")
-    return found

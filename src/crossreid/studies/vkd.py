@@ -1,4 +1,4 @@
-"""What the studies of views knowledge distillation compare: each cell a teacher or a student, of one two-stage recipe."""
+"""The studies of views knowledge distillation: each cell a teacher or a student, made from one two-stage recipe."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from crossreid.runs.recipe import Recipe, RecipeError, make_recipe, teacher_recipe
-from crossreid.studies.study import Cell, Study
+from crossreid.studies.study import Cell, Columns, Study
 
 VKD = "view_distillation"
-COLUMNS = (
+COLUMNS: Columns = (
     ("image to video", "rank-1"),
     ("image to video", "mAP"),
     ("video to video", "rank-1"),
@@ -19,7 +19,7 @@ COLUMNS = (
 TERMS = {"identity_weight": "L_CE", "triplet_weight": "L_TR", "knowledge_weight": "L_KD", "distance_weight": "L_DP"}
 
 
-def view_study() -> Study:
+def vkd_study() -> Study:
     """Teacher, student and its own student; loss terms; a student alone; and which views teach it."""
     cells = [
         Cell("teacher", "teacher", "teacher and students", VKD, {"stage": "teacher"}),
@@ -59,11 +59,11 @@ def view_study() -> Study:
         ),
     ]
     return Study(
-        "vkd", "views knowledge distillation", tuple(cells), "student", columns=COLUMNS, compared=1, recipe=view_recipe
+        "vkd", "views knowledge distillation", tuple(cells), "student", vkd_recipe, columns=COLUMNS, compared=1
     )
 
 
-def cross_study(networks: Sequence[str]) -> Study:
+def cross_distillation_study(networks: Sequence[str]) -> Study:
     """Teachers of each architecture, and students of each from each: cross-distillation.
 
     A student starts from the teacher of its own architecture, so that only who guides it differs.
@@ -86,7 +86,7 @@ def cross_study(networks: Sequence[str]) -> Study:
             for other in networks
         ]
     title = "cross-distillation"
-    return Study(title, title, tuple(cells), f"teacher-{networks[0]}", columns=COLUMNS, compared=1, recipe=view_recipe)
+    return Study(title, title, tuple(cells), f"teacher-{networks[0]}", vkd_recipe, columns=COLUMNS, compared=1)
 
 
 def _student(key: str, title: str, group: str, **changes: Any) -> Cell:
@@ -97,7 +97,7 @@ def _terms(on: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return on, tuple(key for key, name in TERMS.items() if name not in on)
 
 
-def view_recipe(base: Recipe, cell: Cell, seed: int, out: Path) -> Recipe:
+def vkd_recipe(base: Recipe, cell: Cell, seed: int, out: Path) -> Recipe:
     """The recipe of a cell's run with a seed, in the study's folder `out`.
 
     Raises:

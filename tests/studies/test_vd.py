@@ -1,11 +1,11 @@
-"""What the studies compare, and that a cell changes nothing but what it says."""
+"""What the studies of variational distillation compare, and that a cell changes nothing but what it says."""
 
 from pathlib import Path
 
 import pytest
 
 from crossreid.runs.recipe import RecipeError, load_recipe, make_recipe
-from crossreid.studies.study import RIVALS, VD, cell_recipe, rival_keys, vd_study, weight_study, z_size_study
+from crossreid.studies.vd import RIVALS, VD, rival_keys, vd_recipe, vd_study, weight_study, z_size_study
 
 BASE = load_recipe(Path(__file__).resolve().parents[2] / "recipes" / "vd_synthetic.yaml")
 METHODS_MD = {  # rank-1 and mAP of the paper's ablation, percent
@@ -34,7 +34,7 @@ def test_the_ablation_has_every_row():
 
 @pytest.mark.parametrize("cell", vd_study().cells, ids=lambda cell: cell.key)
 def test_a_cell_changes_what_it_says_and_nothing_else(cell):
-    recipe = cell_recipe(BASE, cell, seed=5)
+    recipe = vd_recipe(BASE, cell, seed=5)
     assert recipe.training.seed == 5
     assert recipe.method.name == cell.method
     own, base = recipe.method.model_dump(), BASE.method.model_dump()
@@ -47,10 +47,10 @@ def test_a_cell_changes_what_it_says_and_nothing_else(cell):
 
 
 def test_sizes_and_weights():
-    sizes = [cell_recipe(BASE, cell, 0).method.bottleneck.width for cell in z_size_study().cells]
+    sizes = [vd_recipe(BASE, cell, 0).method.bottleneck.width for cell in z_size_study().cells]
     assert sizes == [8, 16, 32, 64, 128, 256, 512, 1024, 2048]
     for cell in weight_study().cells:
-        method = cell_recipe(BASE, cell, 0).method
+        method = vd_recipe(BASE, cell, 0).method
         found = (
             {method.self_weight, method.cross_weight, method.consistency_weight}
             if cell.method == VD
@@ -62,7 +62,7 @@ def test_sizes_and_weights():
 
 def test_keys_of_rivals_reach_their_own_method_only():
     rival = rival_keys(["information_bottleneck.weight=1e-2", "information_bottleneck.estimator=mine"])
-    cells = {cell.key: cell_recipe(BASE, cell, 0, rival) for cell in vd_study().cells}
+    cells = {cell.key: vd_recipe(BASE, cell, 0, rival) for cell in vd_study().cells}
     assert (cells["all-ib"].method.weight, cells["all-ib"].method.estimator) == (0.01, "mine")
     assert cells["all-vib"].method.weight == 1e-3
     assert cells["all-vd"].method == BASE.method
@@ -85,4 +85,4 @@ def test_wrong_keys_of_rivals_are_named(given, message):
 def test_a_method_without_branches_cannot_be_studied():
     plain = make_recipe({"data": {"name": "manifest", "root": "x"}, "method": {"name": "baseline"}})
     with pytest.raises(RecipeError, match="'baseline', which has no branches"):
-        cell_recipe(plain, vd_study().cells[0], 0)
+        vd_recipe(plain, vd_study().cells[0], 0)

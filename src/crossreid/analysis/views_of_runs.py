@@ -1,6 +1,7 @@
 """What trained runs make of views: accuracy by the number of images, camera bias, distances of pairs, attention.
 
-The analyses of Porrello et al., ECCV 2020, of any method's runs; the first of them, and those of
+The analyses of Porrello et al., "Robust Re-Identification by Multiple Views Knowledge Distillation", ECCV 2020, of any
+method's runs; the first of them, and those of
 tracklets, need tracklets, the others cameras. Each writes its numbers as JSON, of every run by itself.
 """
 
@@ -13,57 +14,26 @@ from typing import Any
 import numpy as np
 import torch
 
+from crossreid.analysis.asked_images import asked_records, choose_images, some_identities
 from crossreid.analysis.camera_probe import read_cameras
+from crossreid.analysis.factors_of_runs import UNTRAINED
 from crossreid.analysis.grad_cam import grad_cam
 from crossreid.analysis.pair_distances import pair_distances, place_of, summarised
-from crossreid.analysis.probed_runs import UNTRAINED, seeds_of, titles_of
 from crossreid.data.images import load_image
-from crossreid.data.records import DataError, Record, Split, in_order
-from crossreid.data.tracklets import spread_over, tracklets_of
+from crossreid.data.records import DataError, Record, Split
+from crossreid.data.tracklets import tracklets_of
 from crossreid.data.transforms import EvalTransform
-from crossreid.errors import CrossreidError
 from crossreid.evaluation.embedding import embed
 from crossreid.evaluation.features import Features, features_of
 from crossreid.evaluation.protocols import PROTOCOLS
 from crossreid.evaluation.sets import SetSetting
 from crossreid.files import write_json
-from crossreid.runs.folders import stage_runs
+from crossreid.runs.folders import named_runs
 from crossreid.runs.recipe import load_recipe
 from crossreid.runs.run import Run, fresh_method, open_run
 from crossreid.runs.scoring import Advance, embed_compared, reading, score_sets
 
 Bars = Callable[[str], Advance]  # makes the progress bar of one network
-
-
-def named_runs(paths: Sequence[Path], titles: Mapping[str, str] | None = None) -> dict[str, list[Path]]:
-    """The runs of each line, bar or panel by its name: one, or one for each seed.
-
-    A path is a run, a folder of seed-* runs, a folder of stages, whose teacher and students are then told apart, or a
-    folder of seed-* folders of stages.
-
-    Args:
-        titles: what to call some of them instead.
-
-    Raises:
-        CrossreidError: a folder without runs, two things of one name, or a title of something else.
-    """
-    found: list[tuple[str, list[Path]]] = []
-    for path, name in titles_of(list(dict.fromkeys(paths))).items():
-        staged = [stage_runs(path)] if stage_runs(path) else [stage_runs(seed) for seed in sorted(path.glob("seed-*"))]
-        stages: dict[str, list[Path]] = {}
-        for run in (run for each in staged for run in each):
-            stages.setdefault(run.name if len(paths) == 1 else f"{name}/{run.name}", []).append(run)
-        found += list(stages.items()) or [(name, seeds_of(path))]
-    known = [name for name, _ in found]
-    wrong = [name for name in titles or {} if name not in known]
-    if wrong:
-        raise CrossreidError(
-            f"--title {wrong[0]!r}: there is nothing of this name; expected one of: {', '.join(known)}."
-        )
-    named = {(titles or {}).get(name, name): runs for name, runs in found}
-    if len(named) < len(found):
-        raise CrossreidError(f"two of {', '.join(known)} are called the same. Give them different names with --title.")
-    return named
 
 
 def opened(named: Mapping[str, Sequence[Path]], *, firsts: bool = False) -> Iterator[tuple[str, Run]]:
@@ -186,7 +156,7 @@ def by_attention(
     paths: Sequence[Path], out: Path, *, count: int = 6, images: int = 4, seed: int = 0,
     titles: Mapping[str, str] | None = None, bars: Bars | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Grad-CAM of a few test images by each run, written to `out`/attention.json; see `analysis.attention`.
+    """Grad-CAM of a few test images by each run, written to `out`/attention.json; see `analysis.grad_cam`.
 
     What is explained is the cosine similarity of an image's embedding and the mean embedding of its identity's test
     images, itself among them. Of several seeds the first is looked at.
@@ -219,37 +189,6 @@ def by_attention(
     table = {"data": run.split.name, "seed": seed, "rows": rows}
     write_json(out / "attention.json", table)
     return {**table, "records": chosen}
-
-
-def asked_records(split: Split, images: int) -> list[Record]:
-    """Test images of the identities that query, so of no junk and no distractors; of a tracklet at most so many, spread."""
-    junk = PROTOCOLS[split.protocol].junk
-    asked = {record.identity for record in split.query} - set(junk)
-    found = tracklets_of(record for record in split.test if record.identity in asked)
-    return in_order(t.frames[place] for t in found for place in spread_over(len(t.frames), images))
-
-
-def some_identities(records: Sequence[Record], limit: int, seed: int) -> list[Record]:
-    """All records, or of more than `limit` those of identities drawn until another would be too many; two at least."""
-    order = np.random.default_rng(seed).permutation(sorted({record.identity for record in records})).tolist()
-    sizes = {name: sum(record.identity == name for record in records) for name in order}
-    kept = {name for place, name in enumerate(order) if place < 2 or sum(sizes[n] for n in order[: place + 1]) <= limit}
-    return [record for record in records if record.identity in kept]
-
-
-def choose_images(records: Sequence[Record], count: int, seed: int) -> list[Record]:
-    """An image each of at most `count` identities, by one of the cameras that were shown least so far."""
-    generator = np.random.default_rng(seed)
-    known = sorted({record.identity for record in records})
-    shown: dict[int, int] = {}
-    chosen = []
-    for identity in generator.permutation(known)[:count].tolist():
-        own = [record for record in records if record.identity == identity]
-        fewest = min(shown.get(record.camera, 0) for record in own)
-        own = [record for record in own if shown.get(record.camera, 0) == fewest]
-        chosen.append(own[int(generator.integers(len(own)))])
-        shown[chosen[-1].camera] = fewest + 1
-    return chosen
 
 
 def _pairs(counts: Sequence[int]) -> Iterator[tuple[str, int, tuple[int, int | None]]]:

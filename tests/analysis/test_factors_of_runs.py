@@ -1,14 +1,13 @@
 """Probes of real runs: whom they look at, what they keep, what they refuse."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from crossreid.analysis.probed_runs import probe_runs, readings_of, seeds_of, summed, titles_of, unseen
-from crossreid.analysis.probes import read_factors
+from crossreid.analysis.factors import read_factors
+from crossreid.analysis.factors_of_runs import probe_runs, readings_of, summed, unseen
 from crossreid.cli.app import app
 from crossreid.data.records import DataError
 from crossreid.data.synthetic import synthesise
@@ -74,7 +73,7 @@ def test_runs_are_probed_once_and_summed_up(place, tmp_path, monkeypatch):
     }
     assert all(len(row["shares"]) == 2 for row in groups)
     assert json.loads((tmp_path / "probes.json").read_text()) == table
-    monkeypatch.setattr("crossreid.analysis.probed_runs.read_all", None)  # nothing is read twice
+    monkeypatch.setattr("crossreid.analysis.factors_of_runs.read_all", None)  # nothing is read twice
     again = CliRunner().invoke(
         app, ["probe", str(place / "vd"), "--world", str(place / "others"), "--untrained", "--out", str(tmp_path / "b")]
     )
@@ -101,14 +100,7 @@ def test_view_specific_factors_count_where_they_can_be_seen(place):
     assert rows["shared", "v", "linear", "hidden visible-only"] == [pytest.approx(np.mean(hidden))]
 
 
-def test_runs_of_the_same_name_are_told_apart():
-    paths = [Path("a/all-vd"), Path("b/all-vd"), Path("b/all-ib")]
-    assert list(titles_of(paths).values()) == ["a/all-vd", "b/all-vd", "all-ib"]
-
-
-def test_what_is_no_run_and_what_has_no_branches_is_refused(place, tmp_path):
-    with pytest.raises(ValueError, match=r"holds no run: expected .* or one of seed-\* runs"):
-        seeds_of(tmp_path)
+def test_what_has_no_branches_is_refused(place, tmp_path):
     train(make_recipe({**recipe_for(place / "world").model_dump(mode="json"), "method": {"name": "baseline",
           "backbone": METHOD["backbone"]}}), tmp_path / "plain")  # fmt: skip
     with pytest.raises(ValueError, match="has no branches to look into"):

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from crossreid.analysis.views import asked_records, choose_images, named_runs, some_identities
+from crossreid.analysis.asked_images import asked_records
 from crossreid.cli.app import app
-from crossreid.data.records import Record
 from crossreid.data.synthetic import synthesise
 from crossreid.evaluation.sets import SetSetting, set_features
 from crossreid.runs.recipe import make_recipe
@@ -110,22 +109,6 @@ def test_attention_is_of_the_same_images_for_every_run(place, tmp_path):
         assert row["maps"][0]["encoder"] == "network.encoder.backbone"
 
 
-def test_runs_seeds_and_stages_are_told_apart(place, tmp_path):
-    vkd, seeds = place / "vkd", place / "seeds"
-    assert named_runs([vkd]) == {"teacher": [vkd / "teacher"], "student": [vkd / "student"]}
-    assert list(named_runs([vkd, seeds], {"vkd/student": "S"})) == ["vkd/teacher", "S", "seeds"]
-    assert named_runs([vkd, seeds])["seeds"] == [seeds / "seed-0", seeds / "seed-1"]
-    for seed in (0, 1):  # stages of several seeds
-        (tmp_path / f"seed-{seed}").symlink_to(vkd)
-    assert {name: len(runs) for name, runs in named_runs([tmp_path]).items()} == {"teacher": 2, "student": 2}
-    with pytest.raises(ValueError, match="'pupil': there is nothing of this name; expected one of: teacher, student"):
-        named_runs([vkd], {"pupil": "P"})
-    with pytest.raises(ValueError, match="two of teacher, student are called the same"):
-        named_runs([vkd], {"teacher": "student"})
-    with pytest.raises(ValueError, match="holds no run"):
-        named_runs([place / "world"])
-
-
 def test_what_cannot_be_looked_at_is_refused_by_name(place, tmp_path):
     def refused(*arguments):
         result = CliRunner().invoke(app, ["views", *map(str, arguments), "--out", str(tmp_path / "out")])
@@ -141,28 +124,3 @@ def test_what_cannot_be_looked_at_is_refused_by_name(place, tmp_path):
     assert "expected numbers of images, or `all`" in refused("images", place / "vkd", "--counts", "1,many")
     assert "expected NAME=TEXT" in refused("cameras", place / "vkd", "--title", "teacher")
     assert "unknown metric" in refused("distances", place / "vkd", "--metric", "angle")
-
-
-def records(identities=6, cameras=3, images=4):
-    return [
-        Record(Path(f"{identity}-{camera}-{image}.png"), str(identity), camera, tracklet=f"{camera}", frame=image)
-        for identity in range(identities) for camera in range(1, cameras + 1) for image in range(images)
-    ]  # fmt: skip
-
-
-def test_images_are_chosen_of_different_identities_and_cameras():
-    chosen = choose_images(records(), 6, 0)
-    assert len({record.identity for record in chosen}) == 6
-    assert sorted(record.camera for record in chosen) == [1, 1, 2, 2, 3, 3]
-    assert chosen == choose_images(records(), 6, 0)
-    assert any(chosen != choose_images(records(), 6, seed) for seed in (1, 2))
-    assert len(choose_images(records(), 7, 0)) == 6
-
-
-def test_of_many_images_whole_identities_are_kept():
-    every = records()
-    assert some_identities(every, 72, 0) == every
-    kept = some_identities(every, 40, 0)
-    sizes = [sum(record.identity == name for record in kept) for name in {record.identity for record in kept}]
-    assert sizes == [12, 12, 12]
-    assert len({record.identity for record in some_identities(every, 1, 0)}) == 2  # or there were nobody to confuse

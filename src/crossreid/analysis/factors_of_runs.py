@@ -1,4 +1,4 @@
-"""Probes of runs: one run or several seeds of each, on a rendered world that none of them was trained on."""
+"""What runs keep of the factors of images: every run probed, on a rendered world that none of them was trained on."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from joblib import Parallel, delayed
 
-from crossreid.analysis.probes import GROUPS, Factors, Reading, read_all, read_factors
+from crossreid.analysis.factors import GROUPS, Factors, read_factors
+from crossreid.analysis.probes import Reading, read_all
 from crossreid.data.records import DataError, Split
-from crossreid.errors import CrossreidError
 from crossreid.evaluation.embedding import observe
 from crossreid.files import write_json
-from crossreid.runs.folders import numbered_runs
+from crossreid.runs.folders import seeds_of, titles_of
 from crossreid.runs.run import fresh_method, is_synthetic, open_run
 from crossreid.runs.scoring import reading
 from crossreid.terminal import tracked
@@ -52,7 +52,7 @@ def probe_runs(
         tasks += [(UNTRAINED, run, world, True) for run in named[folders[0]]]
     say(f"probing {len(tasks)} networks ...")
     results = Parallel(jobs, return_as="generator")(
-        delayed(readings_of)(run, place, fresh) for _, run, place, fresh in tasks
+        delayed(readings_of)(run, where, fresh) for _, run, where, fresh in tasks
     )
     found = list(tracked(results, "networks", len(tasks)))
     rows: dict[str, list[list[Reading]]] = {}
@@ -67,36 +67,14 @@ def probe_runs(
     return table
 
 
-def seeds_of(folder: Path) -> list[Path]:
-    """A run, or the seed-* runs in a folder by number."""
-    if (folder / "recipe.yaml").is_file():
-        return [folder]
-    found = numbered_runs(folder, "seed-")
-    if not found:
-        raise CrossreidError(
-            f"{folder} holds no run: expected a folder that `crossreid train` wrote, or one of seed-* runs that "
-            "`crossreid ablate` wrote."
-        )
-    return found
-
-
-def titles_of(paths: Sequence[Path]) -> dict[Path, str]:
-    """What each is called in tables and figures: its own name or, where two have the same, its folder's too."""
-    names = [path.resolve().name for path in paths]
-    return {
-        path: name if names.count(name) == 1 else f"{path.resolve().parent.name}/{name}"
-        for path, name in zip(paths, names, strict=True)
-    }
-
-
 def readings_of(folder: Path, world: Path | None, fresh: bool = False) -> list[Reading]:
     """All readings off one run, or off its network before training; kept beside the run's weights."""
     run = open_run(folder)
-    place = world or run.split.root
-    factors = unseen(read_factors(place), run.split)
-    kept = folder / f"probes-{place.resolve().name}{'-untrained' if fresh else ''}.json"
+    world = world or run.split.root
+    factors = unseen(read_factors(world), run.split)
+    kept = folder / f"probes-{world.resolve().name}{'-untrained' if fresh else ''}.json"
     newest = max(path.stat().st_mtime for path in folder.glob("*.safetensors"))
-    content = hashlib.sha256((place / "factors.csv").read_bytes()).hexdigest()  # a world may be rendered anew
+    content = hashlib.sha256((world / "factors.csv").read_bytes()).hexdigest()  # a world may be rendered anew
     about = {"images": len(factors.records), "people": len(factors.people()), "factors": content}
     if kept.is_file() and kept.stat().st_mtime >= newest:
         stored = json.loads(kept.read_text(encoding="utf-8"))
@@ -133,13 +111,13 @@ def summed(runs: Sequence[Sequence[Reading]]) -> list[dict[str, Any]]:
     come out near 0.
     """
     rows: dict[tuple[str, ...], list[list[float]]] = {}
-    for place, readings in enumerate(runs):
+    for run, readings in enumerate(runs):
         for one in readings:
             group = one.group
             if group.endswith("-only") and not group.startswith(one.modality):
                 group = f"hidden {group}"
             values = rows.setdefault((one.stream, one.space, one.probe, group), [[] for _ in runs])
-            values[place].append(one.share)
+            values[run].append(one.share)
     return [
         {"stream": stream, "space": space, "probe": probe, "group": group,
          "kind": GROUPS.get(group, "control"), "shares": [float(np.mean(part)) for part in values if part]}

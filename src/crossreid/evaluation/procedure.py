@@ -1,0 +1,231 @@
+"""The one procedure that carries out every protocol: from features to a score per setting.
+
+Of each setting: who queries and who may be in the gallery, the draw of the gallery in each trial, the ranking of each
+draw, and the scores of the trials together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TypeVar
+
+import numpy as np
+import torch
+
+from crossreid.errors import CrossreidError
+from crossreid.evaluation.distances import METRICS, distance_blocks
+from crossreid.evaluation.draws import DRAWS, Permutations, check_against, draw_gallery, draw_name, groups_of
+from crossreid.evaluation.features import Features
+from crossreid.evaluation.measures import Ranking, concatenate
+from crossreid.evaluation.open_set import open_set_rates
+from crossreid.evaluation.protocols import PROTOCOLS, Protocol, Setting
+from crossreid.evaluation.ranking import Ranker
+from crossreid.evaluation.reranking import Blocks, Normalise, Reranking, normalised_blocks, reranked_blocks
+from crossreid.evaluation.scores import Score, trial_score
+from crossreid.evaluation.sides import sides_of
+
+Trials = dict[int, np.ndarray]  # number of a trial to the rows of its gallery
+
+Named = TypeVar("Named")
+
+_BLOCK = 1 << 24  # distances to all candidates that are held at a time
+
+
+def evaluate(
+    features: Features,
+    protocol: str,
+    *,
+    metric: str = "euclidean",
+    permutations: Permutations | None = None,
+    draw: str | None = None,
+    trials: int = 10,
+    seed: int = 0,
+    trial: int | None = None,
+    settings: Sequence[str] | None = None,
+    rerank: Reranking | None = None,
+    normalise: Normalise | None = None,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float64,
+) -> list[Score]:
+    """Scores of features by a protocol of `PROTOCOLS`, one a setting (or of the named `settings`, in their order
+    there).
+
+    `permutations` are SYSU-MM01's; where given, the gallery is drawn by them, else by the protocol's own draw with
+    `seed` (SYSU-MM01: 'seeded', LLCM: 'random-choice'); that is 'official', the default of `draw`, which may be
+    'seeded' or 'random-choice' instead. Every score names the draw it comes from. `trials` counts the draws. `trial` is
+    the number of the one trial that the features are of (RegDB; 1 where not given). Any subset of the identities will
+    do. Distances are taken in `dtype`, on `device`, once for each pair of images however many trials and settings share
+    it. `rerank` and `normalise` (by 'camera' or 'modality') are those of `crossreid.evaluation.reranking`, each trial's
+    gallery on its own; both are off unless given, and printed with the score.
+    Raises `CrossreidError` for an unknown name, `DataError` where the features cannot answer: no query or gallery image
+    of a setting, permutations that do not fit, no query with a match.
+    """
+    plan, chosen = _chosen(protocol, settings)
+    _check_names(metric, draw, trials)
+    draw = _draw_of(plan, draw, permutations)
+    if draw == "official" and permutations is not None:
+        cameras = {c for s in chosen for c in (*(s.query_cameras or ()), *(s.gallery_cameras or ()))}
+        check_against(permutations, features, sorted(cameras))
+    tensor = torch.from_numpy(features.embeddings).to(device, dtype)
+
+    def galleries_of(setting: Setting, rows: np.ndarray) -> Trials:
+        if setting.shots is None or draw is None:
+            return {trial or 1: rows}
+        groups, shots, seen_by = groups_of(features, rows), setting.shots, setting.gallery_cameras
+        return {
+            number + 1: draw_gallery(
+                groups, draw, shots, number, seed=seed, cameras=seen_by, permutations=permutations
+            )
+            for number in range(trials)
+        }  # fmt: skip
+
+    rankings: dict[str, dict[int, Ranking]] = {}
+    for queries, together in _by_queries({setting: sides_of(features, setting, plan) for setting in chosen}):
+        galleries = {setting.name: galleries_of(setting, rows) for setting, rows in together.items()}
+        if rerank is None and normalise is None:
+            rankings |= _rank(features, tensor, queries, galleries, plan, metric)
+        else:
+            rankings |= _rank_adjusted(features, tensor, queries, galleries, plan, metric, rerank, normalise)
+    drawn = draw_name(draw, seed) if plan.draw is not None and draw is not None else "every image"
+    return [
+        Score(
+            protocol=plan.name,
+            setting=setting.name,
+            metric=metric,
+            exclusion=plan.exclusion.description,
+            gallery_draw=drawn,
+            counting=plan.counting,
+            trials=tuple(
+                trial_score(ranking, number, open_set_rates(ranking) if plan.open_set else None)
+                for number, ranking in rankings[setting.name].items()
+            ),
+            average_precision="trapezoids" if plan.trapezoid else "steps",
+            re_ranked="no" if rerank is None else str(rerank),
+            normalised="no" if normalise is None else normalise,
+        )
+        for setting in chosen
+    ]
+
+
+def _check_names(metric: str, draw: str | None, trials: int) -> None:
+    if metric not in METRICS:
+        raise CrossreidError(f"unknown metric '{metric}'; choose one of: {', '.join(METRICS)}.")
+    if draw is not None and draw not in DRAWS:
+        raise CrossreidError(f"unknown gallery draw '{draw}'; choose one of: {', '.join(DRAWS)}.")
+    if trials < 1:
+        raise CrossreidError(f"expected at least 1 trial, found {trials}.")
+
+
+def _draw_of(plan: Protocol, draw: str | None, permutations: Permutations | None) -> str | None:
+    """How the gallery is drawn: as asked for, or as the protocol does; as it was given where the protocol draws none."""
+    if plan.draw is None or draw not in (None, "official"):
+        return draw
+    return "official" if plan.permuted and permutations is not None else plan.draw
+
+
+def _chosen(protocol: str, settings: Sequence[str] | None) -> tuple[Protocol, list[Setting]]:
+    """The protocol of a name, and its settings of the given names, or all."""
+    plan = _named(PROTOCOLS, protocol, "protocol")
+    known = {setting.name: setting for setting in plan.settings}
+    return plan, [_named(known, name, "setting") for name in settings or known]
+
+
+def _by_queries(
+    sides: Mapping[Setting, tuple[np.ndarray, np.ndarray]],
+) -> Iterator[tuple[np.ndarray, dict[Setting, np.ndarray]]]:
+    """Queries, and by setting the rows of their galleries: settings with the same queries share their distances."""
+    pending = dict(sides)
+    while pending:
+        queries = next(iter(pending.values()))[0]
+        together = {setting: rows for setting, (own, rows) in pending.items() if np.array_equal(own, queries)}
+        for setting in together:
+            del pending[setting]
+        yield queries, together
+
+
+def _rank(
+    features: Features,
+    tensor: torch.Tensor,
+    queries: np.ndarray,
+    galleries: dict[str, Trials],
+    plan: Protocol,
+    metric: str,
+) -> dict[str, dict[int, Ranking]]:
+    """Rankings by setting and trial of the same queries against several galleries."""
+    pool = np.unique(np.concatenate([rows for drawn in galleries.values() for rows in drawn.values()]))
+    prepared = {
+        (name, number): (
+            _ranker(features, queries, rows, plan, tensor.device),
+            None if np.array_equal(rows, pool) else np.searchsorted(pool, rows),
+        )
+        for name, drawn in galleries.items()
+        for number, rows in drawn.items()
+    }
+    parts: dict[tuple[str, int], list[Ranking]] = {key: [] for key in prepared}
+    for at, matrix in distance_blocks(
+        tensor[queries], tensor[pool], metric, rows=max(16, min(256, _BLOCK // len(pool)))
+    ):
+        for key, (ranker, columns) in prepared.items():
+            parts[key].append(ranker.rank(at, matrix, columns=columns, nearest=plan.open_set))
+    return {name: {number: concatenate(parts[name, number]) for number in drawn} for name, drawn in galleries.items()}
+
+
+def _rank_adjusted(
+    features: Features,
+    tensor: torch.Tensor,
+    queries: np.ndarray,
+    galleries: dict[str, Trials],
+    plan: Protocol,
+    metric: str,
+    rerank: Reranking | None,
+    normalise: Normalise | None,
+) -> dict[str, dict[int, Ranking]]:
+    """The same where what a gallery holds changes its distances: each gallery by itself."""
+
+    def ranking(rows: np.ndarray) -> Ranking:
+        def blocks() -> Blocks:
+            if rerank is None:
+                return distance_blocks(tensor[queries], tensor[rows], metric)
+            return reranked_blocks(tensor[queries], tensor[rows], rerank, metric)
+
+        given = blocks()
+        if normalise is not None:
+            groups = features.cameras if normalise == "camera" else features.modalities
+            given = normalised_blocks(blocks, groups[queries], groups[rows])
+        ranker = _ranker(features, queries, rows, plan, tensor.device)
+        return concatenate(ranker.rank(at, block, nearest=plan.open_set) for at, block in given)
+
+    return {name: {number: ranking(rows) for number, rows in drawn.items()} for name, drawn in galleries.items()}
+
+
+def _ranker(features: Features, queries: np.ndarray, rows: np.ndarray, plan: Protocol, device: torch.device) -> Ranker:
+    """What ranks some rows for the queries of others; none finds itself, nor the tracklet that it is of."""
+    frames, tracklets = features.frames, features.tracklets
+    assert frames is not None
+    assert tracklets is not None
+    entries = np.arange(len(features))
+    if (tracklets != "").any():
+        _, films = np.unique(tracklets, return_inverse=True)
+        entries = np.where(tracklets != "", len(features) + films.reshape(-1), entries)
+    itself = entries[queries][:, None] == entries[rows] if np.isin(entries[queries], entries[rows]).any() else None
+    return Ranker.of(
+        len(queries),
+        len(rows),
+        device,
+        features.identities[queries],
+        features.identities[rows],
+        features.cameras[queries],
+        features.cameras[rows],
+        frames[queries],
+        frames[rows],
+        exclusion=plan.exclusion,
+        junk=itself,
+        counting=plan.counting,
+        trapezoid=plan.trapezoid,
+    )
+
+
+def _named(known: Mapping[str, Named], name: str, what: str) -> Named:
+    if name not in known:
+        raise CrossreidError(f"unknown {what} '{name}'; choose one of: {', '.join(known)}.")
+    return known[name]

@@ -1,0 +1,59 @@
+"""Who queries and who is in the gallery: the rows of features on either side of a setting."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from crossreid.data.records import INFRARED, VISIBLE, DataError
+from crossreid.evaluation.features import Features
+from crossreid.evaluation.protocols import Protocol, Setting
+
+
+def sides_of(features: Features, setting: Setting, plan: Protocol) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of features that query, and rows that may be drawn into the gallery, in a setting of a protocol.
+
+    Raises:
+        DataError: there are none on either side.
+    """
+    if setting.query is None or setting.gallery is None:
+        query, gallery = sides_by_role(features)
+    else:
+        query, gallery = features.modalities == setting.query, features.modalities == setting.gallery
+    known = ~np.isin(features.identities, plan.junk)
+    query, gallery = query & known, gallery & known
+    if setting.several_cameras is not None:
+        query = query & (seen_by_several(features) == setting.several_cameras)
+    if setting.query_cameras is not None:
+        query = query & np.isin(features.cameras, setting.query_cameras)
+    if setting.gallery_cameras is not None:
+        gallery = gallery & np.isin(features.cameras, setting.gallery_cameras)
+    for side, mask, modality, cameras in (
+        ("query", query, setting.query, setting.query_cameras),
+        ("gallery", gallery, setting.gallery, setting.gallery_cameras),
+    ):
+        if not mask.any():
+            kind = f"{modality.name.lower()} " if modality is not None else ""
+            source = f" of cameras {', '.join(map(str, cameras))}" if cameras else ""
+            raise DataError(
+                f"{plan.name}, {setting.name}: the {side} is empty; expected {kind}images{source} among the "
+                f"{len(features)} given."
+            )
+    return np.flatnonzero(query), np.flatnonzero(gallery)
+
+
+def seen_by_several(features: Features) -> np.ndarray:
+    """`(N,)` bool: whether several cameras saw the identity of an image."""
+    names, codes = np.unique(features.identities, return_inverse=True)
+    pairs = np.unique(np.stack([codes.reshape(-1), features.cameras]), axis=1)
+    return np.bincount(pairs[0], minlength=len(names))[codes.reshape(-1)] > 1
+
+
+def sides_by_role(features: Features) -> tuple[np.ndarray, np.ndarray]:
+    """`(N,)` bool each: what queries and what is in the gallery, as the roles say where a setting names no modalities.
+
+    What is both queries by modality, infrared against visible, or where there is one modality only, each all others.
+    """
+    query, gallery, both = (features.roles == role for role in ("query", "gallery", "both"))
+    if len(np.unique(features.modalities[both])) < 2:
+        return query | both, gallery | both
+    return query | (both & (features.modalities == INFRARED)), gallery | (both & (features.modalities == VISIBLE))
