@@ -1,34 +1,236 @@
-"""crossreid: re-identification across modalities and views. The public names; anything else may change."""
+"""crossreid: re-identification across modalities and views. The public names; anything else may change.
+
+Each is imported when it is first used, so that what needs no network starts quickly; editors and type checkers see their
+types all the same.
+"""
 
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from crossreid.data.batch import Batch as Batch
+    from crossreid.data.catalogue import (
+        DATASETS as DATASETS,
+    )
+    from crossreid.data.catalogue import (
+        load as load_split,
+    )
+    from crossreid.data.catalogue import (
+        register_dataset as register_dataset,
+    )
+    from crossreid.data.checking import check as check
+    from crossreid.data.records import DataError as DataError
+    from crossreid.data.records import Modality as Modality
+    from crossreid.data.records import Record as Record
+    from crossreid.data.records import Split as Split
+    from crossreid.data.synthetic.world import synthesise as synthesise
+    from crossreid.demo.demonstration import demo_recipe as demo_recipe
+    from crossreid.errors import CrossreidError as CrossreidError
+    from crossreid.evaluation.external import evaluate_features as evaluate_features
+    from crossreid.evaluation.external import rank as rank
+    from crossreid.evaluation.features import Features as Features
+    from crossreid.evaluation.protocols import PROTOCOLS as PROTOCOLS
+    from crossreid.evaluation.protocols import Protocol as Protocol
+    from crossreid.evaluation.reranking import KReciprocal as KReciprocal
+    from crossreid.evaluation.reranking import QueryExpansion as QueryExpansion
+    from crossreid.evaluation.scores import Score as Score
+    from crossreid.galleries.entries import Entries as Entries
+    from crossreid.galleries.entries import Entry as Entry
+    from crossreid.galleries.filters import Filter as Filter
+    from crossreid.galleries.gallery import Gallery as Gallery
+    from crossreid.galleries.opening import open_gallery as open_gallery
+    from crossreid.inference.embed import embed as embed
+    from crossreid.inference.embedding_files import read_embeddings as read_embeddings
+    from crossreid.inference.embedding_model import EmbeddingModel as EmbeddingModel
+    from crossreid.inference.export import export_onnx as export_onnx
+    from crossreid.inference.open_model import open_model as open_model
+    from crossreid.losses.alignment import class_alignment as class_alignment
+    from crossreid.losses.alignment import graph_alignment as graph_alignment
+    from crossreid.losses.distillation import (
+        distance_preservation as distance_preservation,
+    )
+    from crossreid.losses.distillation import (
+        distilled_knowledge as distilled_knowledge,
+    )
+    from crossreid.losses.distillation import (
+        js_divergence as js_divergence,
+    )
+    from crossreid.losses.distillation import (
+        kl_divergence as kl_divergence,
+    )
+    from crossreid.losses.metric import (
+        modality_aware_ranking_loss as modality_aware_ranking_loss,
+    )
+    from crossreid.losses.metric import (
+        triplet_loss as triplet_loss,
+    )
+    from crossreid.losses.metric import (
+        weighted_triplet_loss as weighted_triplet_loss,
+    )
+    from crossreid.losses.weighing import LOSSES as LOSSES
+    from crossreid.losses.weighing import register_loss as register_loss
+    from crossreid.methods.building import build_method as build_method
+    from crossreid.methods.method import (
+        METHODS as METHODS,
+    )
+    from crossreid.methods.method import (
+        Method as Method,
+    )
+    from crossreid.methods.method import (
+        MethodOptions as MethodOptions,
+    )
+    from crossreid.methods.method import (
+        register_method as register_method,
+    )
+    from crossreid.models.backbones import BACKBONES as BACKBONES
+    from crossreid.models.backbones import register_backbone as register_backbone
+    from crossreid.registry import use_plugin as use_plugin
+    from crossreid.reporting.plotting import plot as plot
+    from crossreid.reporting.report import report as report
+    from crossreid.runs.evaluate import evaluate as evaluate
+    from crossreid.runs.recipe import Recipe as Recipe
+    from crossreid.runs.recipe import load_recipe as load_recipe
+    from crossreid.runs.recipe import make_recipe as make_recipe
+    from crossreid.runs.run import Run as Run
+    from crossreid.runs.run import open_run as open_run
+    from crossreid.runs.train import train as train
+    from crossreid.training.loop import FitResult as FitResult
+    from crossreid.training.loop import fit as fit
+    from crossreid.training.options import TrainingOptions as TrainingOptions
 
 try:
     __version__ = version("crossreid")
 except PackageNotFoundError:  # run from a plain checkout
     __version__ = "0.1.0"
 
-# Where each public name lives: they are imported when first used, so that commands that need no network start quickly.
+# Where each public name lives.
 _HOMES = {
-    "Record": "crossreid.data.records",
-    "Split": "crossreid.data.records",
-    "Modality": "crossreid.data.records",
-    "load_split": "crossreid.data.catalogue:load",
-    "check": "crossreid.data.checking",
-    "synthesise": "crossreid.data.synthetic",
-    "Recipe": "crossreid.runs.recipe",
-    "load_recipe": "crossreid.runs.recipe",
-    "make_recipe": "crossreid.runs.recipe",
-    "build_method": "crossreid.methods",
-    "demo_recipe": "crossreid.demo.demonstration",
-    "train": "crossreid.runs.train",
-    "evaluate": "crossreid.runs.evaluate",
-    "evaluate_features": "crossreid.evaluation.external",
-    "report": "crossreid.reporting.report",
-    "Features": "crossreid.evaluation.features",
-    "Score": "crossreid.evaluation.scores",
+    "BACKBONES": "models.backbones",
+    "Batch": "data.batch",
+    "CrossreidError": "errors",
+    "DATASETS": "data.catalogue",
+    "DataError": "data.records",
+    "EmbeddingModel": "inference.embedding_model",
+    "Entries": "galleries.entries",
+    "Entry": "galleries.entries",
+    "Features": "evaluation.features",
+    "Filter": "galleries.filters",
+    "FitResult": "training.loop",
+    "Gallery": "galleries.gallery",
+    "KReciprocal": "evaluation.reranking",
+    "LOSSES": "losses.weighing",
+    "METHODS": "methods.method",
+    "Method": "methods.method",
+    "MethodOptions": "methods.method",
+    "Modality": "data.records",
+    "PROTOCOLS": "evaluation.protocols",
+    "Protocol": "evaluation.protocols",
+    "QueryExpansion": "evaluation.reranking",
+    "Recipe": "runs.recipe",
+    "Record": "data.records",
+    "Run": "runs.run",
+    "Score": "evaluation.scores",
+    "Split": "data.records",
+    "TrainingOptions": "training.options",
+    "build_method": "methods.building",
+    "check": "data.checking",
+    "class_alignment": "losses.alignment",
+    "demo_recipe": "demo.demonstration",
+    "distance_preservation": "losses.distillation",
+    "distilled_knowledge": "losses.distillation",
+    "embed": "inference.embed",
+    "evaluate": "runs.evaluate",
+    "evaluate_features": "evaluation.external",
+    "export_onnx": "inference.export",
+    "fit": "training.loop",
+    "graph_alignment": "losses.alignment",
+    "js_divergence": "losses.distillation",
+    "kl_divergence": "losses.distillation",
+    "load_recipe": "runs.recipe",
+    "load_split": "data.catalogue:load",
+    "make_recipe": "runs.recipe",
+    "modality_aware_ranking_loss": "losses.metric",
+    "open_gallery": "galleries.opening",
+    "open_model": "inference.open_model",
+    "open_run": "runs.run",
+    "plot": "reporting.plotting",
+    "rank": "evaluation.external",
+    "read_embeddings": "inference.embedding_files",
+    "register_backbone": "models.backbones",
+    "register_dataset": "data.catalogue",
+    "register_loss": "losses.weighing",
+    "register_method": "methods.method",
+    "report": "reporting.report",
+    "synthesise": "data.synthetic.world",
+    "train": "runs.train",
+    "triplet_loss": "losses.metric",
+    "use_plugin": "registry",
+    "weighted_triplet_loss": "losses.metric",
 }
-__all__ = ["__version__", *sorted(_HOMES)]
+__all__ = [
+    "BACKBONES",
+    "DATASETS",
+    "LOSSES",
+    "METHODS",
+    "PROTOCOLS",
+    "Batch",
+    "CrossreidError",
+    "DataError",
+    "EmbeddingModel",
+    "Entries",
+    "Entry",
+    "Features",
+    "Filter",
+    "FitResult",
+    "Gallery",
+    "KReciprocal",
+    "Method",
+    "MethodOptions",
+    "Modality",
+    "Protocol",
+    "QueryExpansion",
+    "Recipe",
+    "Record",
+    "Run",
+    "Score",
+    "Split",
+    "TrainingOptions",
+    "__version__",
+    "build_method",
+    "check",
+    "class_alignment",
+    "demo_recipe",
+    "distance_preservation",
+    "distilled_knowledge",
+    "embed",
+    "evaluate",
+    "evaluate_features",
+    "export_onnx",
+    "fit",
+    "graph_alignment",
+    "js_divergence",
+    "kl_divergence",
+    "load_recipe",
+    "load_split",
+    "make_recipe",
+    "modality_aware_ranking_loss",
+    "open_gallery",
+    "open_model",
+    "open_run",
+    "plot",
+    "rank",
+    "read_embeddings",
+    "register_backbone",
+    "register_dataset",
+    "register_loss",
+    "register_method",
+    "report",
+    "synthesise",
+    "train",
+    "triplet_loss",
+    "use_plugin",
+    "weighted_triplet_loss",
+]
 
 
 def __getattr__(name: str) -> Any:
@@ -37,4 +239,10 @@ def __getattr__(name: str) -> Any:
     import importlib
 
     module, _, attribute = _HOMES[name].partition(":")
-    return getattr(importlib.import_module(module), attribute or name)
+    value = getattr(importlib.import_module(f"crossreid.{module}"), attribute or name)
+    globals()[name] = value  # found at once from now on
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

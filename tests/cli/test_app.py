@@ -270,15 +270,6 @@ def test_recipe_is_printed_whole(place):
     assert "| `training.optimiser.lr` |" in ran("recipe", "--keys")
 
 
-def test_public_names():
-    import crossreid
-
-    for name in crossreid.__all__:
-        assert getattr(crossreid, name) is not None
-    with pytest.raises(AttributeError, match="no public name"):
-        _ = crossreid.nonsense
-
-
 def test_version_is_that_of_the_package():
     import crossreid
 

@@ -16,6 +16,7 @@ from crossreid.data.images import load_image
 from crossreid.data.records import Split
 from crossreid.evaluation.features import Features, load
 from crossreid.evaluation.scores import Score
+from crossreid.methods import METHODS
 from crossreid.reporting.html import Report, write_report
 from crossreid.reporting.ranked_lists import RankedList, ranked_lists
 from crossreid.reporting.score_table import ScoredMethod
@@ -23,13 +24,6 @@ from crossreid.runs.evaluate import evaluate_run, floors
 from crossreid.runs.folders import stage_runs
 from crossreid.runs.run import Run, is_synthetic, open_run
 
-TITLES = {"variational_distillation": "Variational distillation", "baseline": "Identity + triplet"}
-NAMES = {
-    **TITLES,
-    "information_bottleneck": "Information bottleneck",
-    "variational_information_bottleneck": "Variational information bottleneck",
-    "view_distillation": "Views knowledge distillation",
-}
 FLOOR_NOTES = {
     "Untrained network": "the same network with the random weights that training starts from",
     "Raw pixels": "grey pixels at 32 x 16, mean and contrast taken out",
@@ -58,7 +52,7 @@ def report(
     entries, features, history, lists = [], {}, {}, {}
     for run in opened:
         given = (titles or {}).get(run.folder.name)
-        title = given or NAMES.get(run.recipe.method.name, run.folder.name)
+        title = given or METHODS[run.recipe.method.name].title
         if title in features or (given is None and run.recipe.method.name == "view_distillation"):
             title = f"{title} ({run.folder.name})"
         found, scores = evaluated(run)
