@@ -53,8 +53,7 @@ class Result(BaseModel):
     matches: list[Match]
 
 
-class Entries(BaseModel):
-    # Named by the OpenAPI document; the columns that a gallery adds at once are another thing.
+class SampledEntries(BaseModel):
     entries: list[EntryOut]
 
 

@@ -21,13 +21,13 @@ async def sample(
     service: CurrentService,
     count: Annotated[int, Query(ge=1, le=100)] = 12,
     seed: Annotated[int, Query(ge=0, lt=2**63)] = 0,
-) -> schemas.Entries:
+) -> schemas.SampledEntries:
     """Entries drawn from the gallery, to start from."""
     entries = await service.in_thread(service.gallery.sample, count, seed)
     service.record(request, "sample", shown=[entry.id for entry in entries])
     known = await service.in_thread(service.pictures.known, entries)
     shown = [schemas.entry_out(entry, image) for entry, image in zip(entries, known, strict=True)]
-    return schemas.Entries(entries=shown)
+    return schemas.SampledEntries(entries=shown)
 
 
 @router.get("/v1/entry", tags=["gallery"], dependencies=needs("search"))
