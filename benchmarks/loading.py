@@ -10,9 +10,7 @@ one run; the medians are compared. Without --root, photograph-like JPEGs are mad
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
-import os
 import tempfile
 import time
 from collections.abc import Sequence
@@ -28,6 +26,7 @@ from rich.table import Table
 from crossreid.data.data_options import DataOptions
 from crossreid.data.records import INFRARED, VISIBLE, Record
 from crossreid.data.training_loading import TrainLoader
+from crossreid.files import write_json
 
 EACH = 8
 
@@ -123,10 +122,7 @@ def main() -> None:
     table.add_row("loader, in percent of decoding", f"{result['loader_percent_of_decoding']:.0f} %")
     Console().print(table)
     if arguments.json:
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        temporary = arguments.json.with_suffix(".tmp")
-        temporary.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-        os.replace(temporary, arguments.json)
+        write_json(arguments.json, result)
 
 
 if __name__ == "__main__":

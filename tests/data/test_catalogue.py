@@ -1,5 +1,6 @@
 """The catalogue: what is known of each data set, and a data set that a plugin adds."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -40,7 +41,7 @@ def unnamed(root: Path, official: bool) -> list[str]:
     list_problems=unnamed,
 )
 def read(folder: Path, *, held_out: int = 2) -> Split:
-    paths = sorted(Path(folder).glob("*/*.png"))
+    paths = sorted(Path(folder).glob("*/*.jpg"))
     if not paths:
         raise DataError(f"zoo: no animal under {folder}.")
     records = [Record(path, path.parent.name, int(path.stem)) for path in paths]
@@ -75,7 +76,7 @@ def zoo(tmp_path):
         folder = tmp_path / "zoo" / identity
         folder.mkdir(parents=True)
         for camera in (1, 2):
-            Image.fromarray(generator.integers(0, 256, (40, 24, 3), dtype=np.uint8)).save(folder / f"{camera}.png")
+            Image.fromarray(generator.integers(0, 256, (40, 24, 3), dtype=np.uint8)).save(folder / f"{camera}.jpg")
     return tmp_path / "zoo"
 
 
@@ -139,6 +140,16 @@ def test_a_data_set_of_a_plugin_is_checked_loaded_and_sampled(plugins, zoo):
         load("zoo", zoo, held=1)
     with pytest.raises(DataError, match=r"zoo: root .* not found. Give the folder of your copy\.$"):
         check("zoo", zoo / "nowhere")
+
+
+def test_the_reader_of_the_page_reads(plugins, zoo):
+    (block,) = re.findall(r"^```python\n(.*?)^```", DOCS.read_text(encoding="utf-8"), flags=re.M | re.S)
+    (plugins / "zoo_of_the_page.py").write_text(block)
+    use_plugin("zoo_of_the_page")
+    split = load("zoo", zoo, test=2)
+    assert [len(split.train), len(split.query), len(split.gallery)] == [6, 4, 4]
+    assert check("zoo", zoo, expect="any", options={"test": 2}).ok
+    assert str(describe("zoo").citation) == 'Keeper et al., "The zoo", A Workshop 2026'
 
 
 def test_a_plugin_is_found_by_its_variable(plugins, zoo, monkeypatch):

@@ -93,5 +93,8 @@ def labels_of(records: Sequence[Record]) -> dict[str, int]:
 
 def iso_seconds(time: str | datetime) -> float:
     """Seconds since 1970 UTC of ISO 8601 text or of a datetime; without a zone they are UTC. Raises `CrossreidError`."""
-    moment = datetime.fromisoformat(time) if isinstance(time, str) else time
+    try:
+        moment = datetime.fromisoformat(time) if isinstance(time, str) else time
+    except ValueError as error:
+        raise CrossreidError(f"time is {time!r}, expected ISO 8601, for example 2026-11-21T08:30:00Z.") from error
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

@@ -117,6 +117,10 @@ def test_options_and_encodings_are_checked(tmp_path):
     folder = written(tmp_path, rows())
     with pytest.raises(DataError, match="sum to 1"):
         parse(folder, fractions=(0.5, 0.1, 0.1))
+    for seed in (-1, "one"):
+        with pytest.raises(DataError, match=f"seed is {seed!r}, expected a whole number"):
+            parse(written(tmp_path, "path,identity\na.jpg,x\nb.jpg,x\nc.jpg,y\nd.jpg,y\n"), seed=seed)
+    folder = written(tmp_path, rows())
     with pytest.raises(DataError, match="pseudo_infrared is 'yes'"):
         parse(folder, pseudo_infrared="yes")
     with pytest.raises(DataError, match="leave_out is 'all', expected one of"):

@@ -97,6 +97,18 @@ def test_what_is_missing_is_named_with_the_layout(world, tmp_path, name, gone, t
     assert f"docs/datasets.md#{name}" in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [("sysu-mm01", "exp/val_id.txt"), ("regdb", "idx/test_thermal_1.txt"), ("llcm", "idx/test_id.txt")],
+)
+def test_a_list_that_is_no_text_is_named(world, tmp_path, name, path):
+    copy = tmp_path / "copy"
+    shutil.copytree(world / name, copy)
+    (copy / path).write_bytes(b"1, 2, \xff")
+    with pytest.raises(DataError, match=rf"{path} is not UTF-8 \(byte 6\)"):
+        load(name, copy)
+
+
 def test_names_and_options_are_checked(world):
     with pytest.raises(DataError, match="Did you mean 'sysu-mm01'"):
         load("sysu", world)
@@ -108,6 +120,8 @@ def test_names_and_options_are_checked(world):
         load("llcm", world / "nowhere")
     with pytest.raises(DataError, match="0 to 3"):
         load("regdb", world / "regdb", validation=4)
+    with pytest.raises(DataError, match="validation is 'four'"):
+        load("regdb", world / "regdb", validation="four")
 
 
 @needs_lists

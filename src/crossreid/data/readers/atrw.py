@@ -7,6 +7,7 @@ wild pictures, which the owners distribute as the test images of detection, by t
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 
 from crossreid.data.catalogue import Citation, register_dataset
 from crossreid.data.readers.holdout import hold_out
+from crossreid.data.readers.lists import list_text
 from crossreid.data.records import DataError, Record, Split, in_order
 
 GROUND_TRUTHS = ("plain", "wild")
@@ -73,8 +75,8 @@ def training_images(root: Path) -> list[Record]:
     path = root / "reid_list_train.csv"
     if not path.is_file():
         raise DataError(f"ATRW: `{path.name}` not found under {root}. {_HINT}")
-    with path.open(newline="", encoding="utf-8-sig") as stream:
-        rows = [(n, [cell.strip() for cell in row]) for n, row in enumerate(csv.reader(stream), start=1) if row]
+    lines = csv.reader(io.StringIO(list_text(path, "ATRW")))
+    rows = [(n, [cell.strip() for cell in row]) for n, row in enumerate(lines, start=1) if row]
     file, label, form = 1, 0, "`identity,file`"
     if rows and {"file", "Class"} <= set(rows[0][1]):
         file, label, form = rows[0][1].index("file"), rows[0][1].index("Class"), "`file,Class`"

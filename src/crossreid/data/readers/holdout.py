@@ -13,12 +13,12 @@ def hold_out(records: Sequence[Record], count: int, *, seed: int) -> tuple[list[
     """Records of all identities but `count`, and of those; which ones depends on `seed` and the identities alone.
 
     Raises:
-        DataError: fewer than two identities would be left to train on.
+        DataError: no number, or fewer than two identities would be left to train on.
     """
     identities = list(labels_of(records))
-    if count < 0 or (count and len(identities) - count < 2):
+    if not isinstance(count, int) or count < 0 or (count and len(identities) - count < 2):
         raise DataError(
-            f"validation is {count}, but there are {len(identities)} training identities; expected 0 to "
+            f"validation is {count!r}, but there are {len(identities)} training identities; expected 0 to "
             f"{max(len(identities) - 2, 0)}, so that 2 or more are left to train on."
         )
     chosen = np.random.default_rng(seed).permutation(len(identities))[:count]

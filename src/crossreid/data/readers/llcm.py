@@ -7,6 +7,7 @@ from pathlib import Path
 
 from crossreid.data.catalogue import Citation, register_dataset
 from crossreid.data.readers.holdout import hold_out
+from crossreid.data.readers.lists import list_text
 from crossreid.data.records import DataError, Modality, Record, Split, in_order
 
 KINDS = {"vis": Modality.VISIBLE, "nir": Modality.INFRARED}
@@ -77,7 +78,7 @@ def read_list(root: Path, name: str, kind: str) -> list[Record]:
     if not path.is_file():
         raise DataError(f"LLCM: `idx/{name}` not found under {root}. {_HINT}")
     records = []
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
+    for number, line in enumerate(list_text(path, "LLCM").splitlines(), start=1):
         if not line.strip():
             continue
         image, _, label = line.strip().rpartition(" ")
@@ -95,7 +96,7 @@ def test_identities(root: Path) -> list[str]:
     path = root / "idx" / "test_id.txt"
     if not path.is_file():
         raise DataError(f"LLCM: `idx/test_id.txt` not found under {root}. {_HINT}")
-    return [part.strip() for part in path.read_text(encoding="utf-8-sig").replace("\n", ",").split(",") if part.strip()]
+    return [part.strip() for part in list_text(path, "LLCM").replace("\n", ",").split(",") if part.strip()]
 
 
 def test_images(root: Path, kind: str) -> list[Record]:

@@ -210,6 +210,8 @@ def divide(records: Sequence[Record], fractions: Sequence[float], seed: int) -> 
         raise DataError(
             f"manifest: fractions are {tuple(fractions)}, expected three (train, validation, test) that sum to 1."
         )
+    if not isinstance(seed, int) or seed < 0:
+        raise DataError(f"manifest: seed is {seed!r}, expected a whole number, 0 or more.")
     counts: dict[str, int] = defaultdict(int)
     for record in records:
         counts[record.identity] += 1

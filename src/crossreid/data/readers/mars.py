@@ -9,6 +9,7 @@ from scipy.io import loadmat
 
 from crossreid.data.catalogue import Citation, register_dataset
 from crossreid.data.readers.holdout import hold_out
+from crossreid.data.readers.lists import list_text
 from crossreid.data.records import DataError, Record, Split, in_order
 
 JUNK, DISTRACTOR = -1, 0
@@ -95,7 +96,7 @@ def image_names(root: Path, part: str) -> list[str]:
     path = root / "info" / f"{part}_name.txt"
     if not path.is_file():
         raise DataError(f"MARS: `info/{part}_name.txt` not found under {root}. {_HINT}")
-    return path.read_text(encoding="utf-8-sig").split()
+    return list_text(path, "MARS").split()
 
 
 def query_rows(root: Path, tracklets: int) -> list[int]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from crossreid.data.catalogue import Citation, register_dataset
 from crossreid.data.readers.holdout import hold_out
+from crossreid.data.readers.lists import list_text
 from crossreid.data.records import DataError, Modality, Record, Split, in_order
 
 TRIALS = range(1, 11)
@@ -69,7 +70,7 @@ def read_list(root: Path, name: str, kind: str) -> list[Record]:
         raise DataError(f"RegDB: `idx/{name}` not found under {root}. {_HINT}")
     camera, modality = KINDS[kind]
     records = []
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
+    for number, line in enumerate(list_text(path, "RegDB").splitlines(), start=1):
         if not line.strip():
             continue
         image, _, label = line.strip().rpartition(" ")

@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 from scipy.io import loadmat
 
 from crossreid.data.catalogue import Citation, register_dataset
+from crossreid.data.readers.lists import list_text
 from crossreid.data.records import DataError, Modality, Record, Split, in_order
 
 CAMERAS = range(1, 7)
@@ -72,7 +74,7 @@ def read_identities(folder: Path, stem: str) -> list[int]:
     """The identity numbers in `stem`.txt (one line, commas between) or, where that is missing, `stem`.mat (variable `id`)."""
     text, matlab = folder / f"{stem}.txt", folder / f"{stem}.mat"
     if text.is_file():
-        parts = text.read_text(encoding="utf-8-sig").replace("\n", ",").split(",")
+        parts = list_text(text, "SYSU-MM01").replace("\n", ",").split(",")
         wrong = [part for part in parts if part.strip() and not part.strip().isdecimal()]
         if wrong:
             raise DataError(f"SYSU-MM01: {text} holds {wrong[0]!r}; expected identity numbers with commas between.")
@@ -83,7 +85,7 @@ def read_identities(folder: Path, stem: str) -> list[int]:
         except Exception as error:
             raise DataError(f"SYSU-MM01: {matlab} cannot be read ({error}). Copy it again.") from error
         values = next((value for key, value in content.items() if not key.startswith("__")), None)
-        if values is None or values.dtype.kind not in "iuf":
+        if values is None or values.dtype.kind not in "iuf" or not np.isfinite(values).all():
             raise DataError(f"SYSU-MM01: {matlab} holds no array of identity numbers.")
         return [int(value) for value in values.ravel()]
     raise DataError(f"SYSU-MM01: `exp/{stem}.txt` or `.mat` not found under {folder.parent}. {_HINT}")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from crossreid.data.catalogue import Citation, register_dataset
 from crossreid.data.readers.holdout import hold_out
+from crossreid.data.readers.lists import list_text
 from crossreid.data.records import DataError, Record, Split, in_order
 
 # In the order of the official numbers, which begin at 1.
@@ -69,7 +70,7 @@ def images(root: Path, part: str, said: dict[str, tuple[tuple[str, str], ...]] |
     """The records of `name_PART.txt`, or without it of all images in `image_PART/`; `said` gives attributes by name."""
     listed, folder = root / f"name_{part}.txt", root / f"image_{part}"
     if listed.is_file():
-        lines = listed.read_text(encoding="utf-8-sig").splitlines()
+        lines = list_text(listed, "VeRi-776").splitlines()
         named = [(f"{listed}, line {n}", line.strip()) for n, line in enumerate(lines, start=1) if line.strip()]
     elif folder.is_dir():
         named = [(str(folder), path.name) for path in sorted(folder.glob("*.jpg"))]

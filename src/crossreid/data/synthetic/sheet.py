@@ -16,6 +16,8 @@ def contact_sheet(root: Path, out: Path, *, identities: int = 8, height: int = 1
     table = Path(root) / "factors.csv"
     if not table.is_file():
         raise DataError(f"{table} not found. Expected a folder that `crossreid synth` wrote.")
+    if Path(out).suffix.lower() not in (".png", ".jpg", ".jpeg"):
+        raise DataError(f"{out}: expected a name that ends in .png or .jpg.")
     cells: dict[tuple[str, str], Path] = {}
     with table.open(newline="", encoding="utf-8") as stream:
         for row in csv.DictReader(stream):
