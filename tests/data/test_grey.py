@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from crossreid.data.grey import grey_version
+from crossreid.data.grey import grey_of_normalised, grey_version
 
 # Of ImageNet (Russakovsky et al., 2015), in the order red, green, blue.
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
@@ -39,3 +39,13 @@ def test_reduced_precision_stays_reduced():
     found = grey_version(images.to(torch.bfloat16))
     assert found.dtype == torch.bfloat16
     torch.testing.assert_close(found.float(), grey_version(images), atol=0.05, rtol=0.05)
+
+
+def test_the_releases_grey_is_the_luma_of_normalised_channels_three_times():
+    images = torch.randn(3, 3, 5, 4, requires_grad=True)
+    found = grey_of_normalised(images)
+    assert not found.requires_grad
+    for image, grey in zip(images.detach(), found, strict=True):
+        luma = 0.2989 * image[0] + 0.5870 * image[1] + 0.1140 * image[2]
+        for channel in grey:
+            torch.testing.assert_close(channel, luma)

@@ -58,3 +58,20 @@ def test_new_layers_learn_at_a_rate_of_their_own():
 )
 def test_names(name, kind):
     assert type(make_optimiser(nn.Linear(2, 2), OptimiserOptions(name=name))) is kind
+
+
+def test_a_rate_by_epoch_is_constant_within_it_and_warms_up_to_the_epochs_end():
+    rates = factors(
+        ScheduleOptions(warmup_epochs=3, warmup_start=0.1, advance="epoch", milestones=(5,), factor=0.1),
+        steps=4,
+        epochs=7,
+    )
+    by_epoch = [0.4, 0.7, 1.0, 1.0, 1.0, 0.1, 0.1]
+    assert rates == pytest.approx([rate for rate in by_epoch for _ in range(4)])
+
+
+def test_a_rate_by_epoch_never_exceeds_the_full_one():
+    rates = factors(
+        ScheduleOptions(kind="constant", warmup_epochs=1.5, warmup_start=0.1, advance="epoch"), steps=4, epochs=3
+    )
+    assert max(rates) == 1.0

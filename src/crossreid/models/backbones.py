@@ -18,7 +18,8 @@ from timm.layers import BlurPool2d
 from torch import Tensor, nn
 
 from crossreid.errors import CrossreidError
-from crossreid.models.attention import BottleneckAttention, ChannelAttention, NonLocal
+from crossreid.models.attention import BottleneckAttention, NonLocal
+from crossreid.models.channel_affinity import put_affinity_after
 from crossreid.options import Options
 
 ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.SiLU, nn.GELU, nn.Hardswish, nn.LeakyReLU, nn.ELU, nn.PReLU)
@@ -43,7 +44,7 @@ class BackboneOptions(Options):
         (), description="How many blocks of each of the last stages a non-local block follows; AGW's is [0, 2, 3, 0]."
     )
     stage_attention: bool = Field(
-        False, description="Put a parameter-free channel attention before every stage but the first."
+        False, description="Channel attention by affinity, with a learned gain, before each of stages 2 to 4."
     )
 
 
@@ -311,17 +312,16 @@ def stride_one(network: nn.Module, name: str) -> None:
 
 
 def put_attention_before_stages(network: nn.Module, name: str) -> None:
-    """A `ChannelAttention` on what stages 2 to 4, the last three, take in; state-dict keys stay as they are.
+    """Attention by `channel_affinity` on what stages 2 to 4, the last three, take in, with a learned gain each, in place.
 
     Raises:
         CrossreidError: the network's stages do not hand on maps `(B, C, H, W)`.
     """
     modules = dict(network.named_modules())
     sources = [row for row in stages(network, name)[-4:-1] if row in modules]
-    attention = ChannelAttention()
     convolutional = _map_size(network) is not None
     for source in sources:
-        modules[source].register_forward_hook(lambda _module, _inputs, output: attention(output))
+        put_affinity_after(modules[source])
     if not sources or not convolutional or _map_size(network) is None:
         raise CrossreidError(
             f"backbone {name!r} has no stages that hand on maps of channels. "
