@@ -42,8 +42,8 @@ def release_divergence(p_logits: Tensor, q_logits: Tensor, *, temperature: float
     """What the authors' release computes in place of D_KL(P || Q): mean over rows and classes of q (log q - p).
 
     Probabilities stand where log-probabilities belong, and the roles are exchanged. It is not a divergence: at uniform predictions
-    over C classes it is -(log C + 1 / C) / C. It lowers the entropy of Q and raises its inner product with P. No gradient reaches P.
-    Kept for the `official` setting only.
+    over C classes it is -(log C + 1 / C) / C. Minimised, it raises the entropy of Q and its inner product with P: least at
+    Q = softmax(P), near uniform however certain P is. No gradient reaches P. Kept for the `official` setting only.
     """
     p = F.softmax(p_logits.detach().float() / temperature, dim=1)
     log_q = F.log_softmax(q_logits.float() / temperature, dim=1)
