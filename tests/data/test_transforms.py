@@ -7,7 +7,16 @@ from PIL import Image
 
 from crossreid.data.pseudo_infrared import pseudo_infrared
 from crossreid.data.records import Modality
-from crossreid.data.transforms import MEAN, STD, EvalTransform, TrainTransform, erased, grey_version, jittered
+from crossreid.data.transforms import (
+    MEAN,
+    STD,
+    EvalTransform,
+    TrainTransform,
+    erased,
+    grey_of_normalised,
+    grey_version,
+    jittered,
+)
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (40, 24, 3), dtype=np.uint8)
 
@@ -129,3 +138,13 @@ def test_reduced_precision_stays_reduced():
     found = grey_version(images.to(torch.bfloat16))
     assert found.dtype == torch.bfloat16
     torch.testing.assert_close(found.float(), grey_version(images), atol=0.05, rtol=0.05)
+
+
+def test_the_releases_grey_is_the_luma_of_normalised_channels_three_times():
+    images = torch.randn(3, 3, 5, 4, requires_grad=True)
+    found = grey_of_normalised(images)
+    assert not found.requires_grad
+    for image, grey in zip(images.detach(), found, strict=True):
+        luma = 0.2989 * image[0] + 0.5870 * image[1] + 0.1140 * image[2]
+        for channel in grey:
+            torch.testing.assert_close(channel, luma)

@@ -41,6 +41,10 @@ def grey_of(image):
     return torch.stack([(luma - mean[c]) / std[c] for c in range(3)])[None]
 
 
+def released_grey_of(image):
+    return sum(w * image[:, c : c + 1] for c, w in enumerate((0.2989, 0.5870, 0.1140))).repeat(1, 3, 1, 1)
+
+
 def softmax(row):
     exponents = [math.exp(x - max(row)) for x in row]
     return [e / sum(exponents) for e in exponents]
@@ -68,10 +72,11 @@ def streams_by_hand(method, batch):
             "specific": (1.0, [through(branch, image) for branch, image in zip(own, images, strict=True)]),
             "shared": (0.5, [through(method.shared, image) for image in images]),
         }
+    grey_of_one = grey_of if method.options.grey == "image" else released_grey_of
     return {
-        "infrared": (0.5, [through(method.infrared, grey_of(image)) for image in images]),
+        "infrared": (0.5, [through(method.infrared, grey_of_one(image)) for image in images]),
         "visible": (0.5, [through(method.visible, image) for image in images]),
-        "shared_grey": (0.25, [through(method.shared, grey_of(image)) for image in images]),
+        "shared_grey": (0.25, [through(method.shared, grey_of_one(image)) for image in images]),
         "shared": (0.25, [through(method.shared, image) for image in images]),
     }
 
@@ -91,10 +96,10 @@ def js(p, q):
 
 
 def released(p, q):
-    return sum(a * (math.log(a) - b) for a, b in zip(p, q, strict=True)) / len(p)
+    return sum(b * (math.log(b) - a) for a, b in zip(p, q, strict=True)) / len(p)
 
 
-def ranked(rows, labels, modalities):
+def ranked(rows, labels, modalities, form):
     rows = [np.array(row) / np.linalg.norm(row) for row in rows]
     total = 0.0
     for same, boundary, margin in ((True, 2.2, 0.9), (False, 2.0, 1.0)):
@@ -105,7 +110,8 @@ def ranked(rows, labels, modalities):
                     continue
                 d = float(np.linalg.norm(a - b))
                 if labels[i] == labels[j]:
-                    pull += [d - boundary + margin] if d > boundary - margin else []
+                    violates = d > boundary - margin
+                    pull += [max(d - boundary + margin, 0)] if violates or form == "release" else []
                 elif d < boundary:
                     push.append(boundary - d)
                     weight.append(math.exp(boundary - d))
@@ -114,14 +120,14 @@ def ranked(rows, labels, modalities):
 
 
 def transported(a, b, eps=0.01):
-    """The release's loop: potentials u, v of a uniform coupling, at most 100 rounds, stop at 0.1."""
+    """The release's loop: potentials u, v of a uniform coupling, at most 100 rounds, stop at 0.1, a floor in the logarithm."""
     a, b = np.array(a), np.array(b)
     cost = ((a[:, None] - b[None]) ** 2).sum(-1)
     u, v = np.zeros(len(a)), np.zeros(len(b))
 
     def lse(values, axis):
         top = values.max(axis, keepdims=True)
-        return (np.log(np.exp(values - top).sum(axis, keepdims=True)) + top).squeeze(axis)
+        return (np.log(np.exp(values - top).sum(axis, keepdims=True) + 1e-6 * np.exp(-top)) + top).squeeze(axis)
 
     for _ in range(100):
         old = u.copy()
@@ -144,7 +150,7 @@ def terms_by_hand(method, batch):
             for head in ("pv", "pz")
         ),
         "ranking": sum(
-            weight * ranked([row[part] for row in rows], labels, modalities)
+            weight * ranked([row[part] for row in rows], labels, modalities, options.ranking)
             for weight, rows in streams.values()
             for part in ("v", "z")
         ),
@@ -158,13 +164,14 @@ def terms_by_hand(method, batch):
             if labels[i] == labels[j] and modalities[i] == 0 and modalities[j] == 1
         ]
         s, c = rows["specific"], rows["shared"]
-        mutual = np.mean([kl(s[j][h], s[i][h]) + kl(s[i][h], s[j][h]) for i, j in pairs for h in ("pv", "pz")])
+        heads = ("pv", "pz") if options.mutual_of == "both" else ("pv",)
+        mutual = np.mean([kl(s[j][h], s[i][h]) + kl(s[i][h], s[j][h]) for i, j in pairs for h in heads])
         vsd = sum(np.mean([kl(s[i]["pv"], s[i]["pz"]) for i in range(n) if modalities[i] == kind]) for kind in (0, 1))
         vcd = np.mean([kl(c[j]["pv"], c[i]["pz"]) + kl(c[i]["pv"], c[j]["pz"]) for i, j in pairs])
         terms["vml"] = options.consistency_weight * np.mean([js(c[i]["pz"], c[j]["pz"]) for i, j in pairs])
     else:
         infrared, visible, grey, shared = rows.values()
-        mutual = np.mean([transported([r[h] for r in infrared], [r[h] for r in visible]) for h in ("pv", "pz")])
+        mutual = transported([r["pv"] for r in infrared], [r["pv"] for r in visible])
         vsd = sum(np.mean([released(r["pv"], r["pz"]) for r in stream]) for stream in (infrared, visible))
         vcd = np.mean(
             [released(b["pv"], a["pz"]) + released(a["pv"], b["pz"]) for a, b in zip(grey, shared, strict=True)]
@@ -216,6 +223,7 @@ def test_paper_is_built_as_the_paper_says():
         assert [layer.out_features for layer in branch.bottleneck if isinstance(layer, nn.Linear)] == [1024, 512, 256]
         assert not any(isinstance(layer, nn.BatchNorm1d | nn.Dropout) for layer in branch.bottleneck)
         assert isinstance(branch.z_classifier, nn.Linear)
+        assert branch.z_classifier.bias is not None
     assert method.options.routing == "modality"
     assert not method.options.backbone.stage_attention
 

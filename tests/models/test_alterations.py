@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from crossreid.models.alterations import BottleneckAttention
+from crossreid.models.channel_affinity import channel_affinity
 from small_backbone import IMAGES, build
 
 
@@ -55,11 +56,15 @@ def test_options_that_cannot_be_applied_are_refused(name):
 
 @torch.no_grad()
 @pytest.mark.parametrize("name", ["test_resnet", "mobilenetv2_050", "densenet121"])
-def test_attention_has_no_parameters_and_keeps_the_keys(name):
+def test_stage_attention_adds_three_gains_and_starts_as_nothing(name):
     plain, attentive = build(name), build(name, stage_attention=True)
-    assert list(plain.state_dict()) == list(attentive.state_dict())
-    attentive.load_state_dict(plain.state_dict())
-    assert attentive(IMAGES).shape == plain(IMAGES).shape
+    gains = [key for key in attentive.state_dict() if key.endswith("affinity_gain")]
+    assert attentive.state_dict().keys() - set(gains) == plain.state_dict().keys()
+    assert len(gains) == 3
+    attentive.load_state_dict(plain.state_dict(), strict=False)
+    assert torch.equal(attentive(IMAGES), plain(IMAGES))
+    for key in gains:
+        attentive.get_parameter(key).fill_(0.5)
     assert not torch.allclose(attentive(IMAGES), plain(IMAGES), rtol=1e-3)
 
 
@@ -71,15 +76,22 @@ def test_attention_acts_on_what_stages_two_to_four_take_in():
         layer = network.get_submodule(f"layer{number}")
         layer.register_forward_pre_hook(lambda _, inputs, n=number: given.__setitem__(n, inputs[0]))
         list(layer.children())[-1].register_forward_hook(lambda *parts, n=number: handed_on.__setitem__(n, parts[-1]))
+        if number < 4:
+            layer.affinity_gain.fill_(0.1 * number)
     backbone(IMAGES)
     for number in (2, 3, 4):
-        maps = handed_on[number - 1]
-        energy = maps.mean((2, 3))
-        for i in range(len(maps)):
-            standing = (energy[i] - energy[i].mean()) / energy[i].std(correction=0)
-            torch.testing.assert_close(
-                given[number][i], maps[i] * torch.sigmoid(standing)[:, None, None], atol=2e-3, rtol=2e-3
-            )
+        expected = channel_affinity(handed_on[number - 1], torch.tensor(0.1 * (number - 1)))
+        torch.testing.assert_close(given[number], expected)
+
+
+@torch.no_grad()
+def test_a_copys_gains_are_its_own():
+    backbone = build("test_resnet", stage_attention=True)
+    copied = copy.deepcopy(backbone)
+    before = backbone(IMAGES)
+    copied.network.layer1.affinity_gain.fill_(1.0)
+    assert torch.equal(backbone(IMAGES), before)
+    assert not torch.allclose(copied(IMAGES), before, rtol=1e-3)
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import torch
 from torch.nn import functional as F
 
-from crossreid.models.attention import BottleneckAttention, ChannelAttention, NonLocal
+from crossreid.models.attention import BottleneckAttention, NonLocal
 
 MAPS = torch.randn(3, 32, 6, 5, generator=torch.Generator().manual_seed(0))
 
@@ -67,11 +67,3 @@ def test_a_non_local_block_is_its_sum_over_places_and_starts_as_the_identity():
             scaled = (w - norm.running_mean) / (norm.running_var + norm.eps).sqrt()
             expected[image, :, i] = flat[image, :, i] + scaled * norm.weight + norm.bias
     torch.testing.assert_close(block(maps).flatten(2), expected, atol=1e-5, rtol=1e-4)
-
-
-def test_attention_of_equal_channels_halves_them():
-    maps = torch.ones(2, 4, 3, 3, requires_grad=True)
-    out = ChannelAttention()(maps)
-    torch.testing.assert_close(out, torch.full_like(out, 0.5))
-    out.sum().backward()
-    assert torch.isfinite(maps.grad).all()

@@ -82,6 +82,25 @@ def test_first_predictions_are_uniform():
         torch.testing.assert_close(classifier(v).softmax(1), torch.full((16, 10), 0.1), atol=0.01, rtol=0)
 
 
+def test_the_releases_classifier_is_half_as_wide_within_and_has_biases():
+    classifier = hidden_classifier(512, 395)
+    assert linear_widths(classifier) == [(512, 256), (256, 395)]
+    assert all(layer.bias is not None for layer in classifier if isinstance(layer, nn.Linear))
+    assert linear_classifier(4, 3).bias is None
+    assert torch.equal(linear_classifier(4, 3, bias=True).bias, torch.zeros(3))
+
+
+@torch.no_grad()
+def test_a_bottleneck_starts_by_fan_in_or_as_the_release():
+    for initialisation, side in (("fan_in", 1), ("release", 0)):
+        torch.manual_seed(0)
+        bottleneck = Bottleneck(600, BottleneckOptions(hidden=(300,), batch_norm=True, initialisation=initialisation))
+        for layer in (bottleneck[0], bottleneck[3]):
+            assert float(layer.weight.std()) == pytest.approx((2 / layer.weight.shape[side]) ** 0.5, rel=0.02)
+        assert torch.equal(bottleneck[1].weight, torch.ones(300)) == (initialisation == "fan_in")
+        assert float(bottleneck[1].weight.std()) == pytest.approx(0.02 * (1 - side), abs=0.003)
+
+
 @torch.no_grad()
 def test_hidden_classifier_drops_units_in_training_only():
     torch.manual_seed(0)

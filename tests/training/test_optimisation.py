@@ -95,3 +95,20 @@ def test_an_optimiser_goes_on_where_it_was(kind):
     step(layer, optimiser, 2)
     step(twin, other, 2)
     assert torch.equal(layer.weight, twin.weight)
+
+
+def test_a_rate_by_epoch_is_constant_within_it_and_warms_up_to_the_epochs_end():
+    rates = factors(
+        ScheduleOptions(warmup_epochs=3, warmup_start=0.1, advance="epoch", milestones=(5,), factor=0.1),
+        steps=4,
+        epochs=7,
+    )
+    by_epoch = [0.4, 0.7, 1.0, 1.0, 1.0, 0.1, 0.1]
+    assert rates == pytest.approx([rate for rate in by_epoch for _ in range(4)])
+
+
+def test_a_rate_by_epoch_never_exceeds_the_full_one():
+    rates = factors(
+        ScheduleOptions(kind="constant", warmup_epochs=1.5, warmup_start=0.1, advance="epoch"), steps=4, epochs=3
+    )
+    assert max(rates) == 1.0

@@ -22,6 +22,8 @@ STD = (0.229, 0.224, 0.225)
 Interpolation = Literal["bilinear", "bicubic"]
 _SCALE = (1 / (255 * np.array(STD))).astype(np.float32)[:, None, None]
 _SHIFT = (np.array(MEAN) / np.array(STD)).astype(np.float32)[:, None, None]
+# As the releases write the luma: of four digits, and taken of normalised channels.
+NORMALISED_LUMA = (0.2989, 0.5870, 0.1140)
 # Rec. 601 luma, as in Pillow's and OpenCV's conversion to grey.
 LUMA = (0.299, 0.587, 0.114)
 _LUMA = np.array(LUMA, dtype=np.float32)
@@ -124,3 +126,13 @@ def erased(tensor: Tensor, generator: np.random.Generator) -> Tensor:
     y, x = generator.integers(0, height - h + 1), generator.integers(0, width - w + 1)
     tensor[:, y : y + h, x : x + w] = 0
     return tensor
+
+
+def grey_of_normalised(images: Tensor) -> Tensor:
+    """`(B, 3, H, W)` normalised to the luma of the normalised channels, three times, not normalised again.
+
+    It is what a release makes that takes a tensor's luma after normalising: three equal channels, of another range than `grey_version`
+    has, as the deviations of the colours differ. Constant to the gradient.
+    """
+    luma = torch.tensor(NORMALISED_LUMA, device=images.device, dtype=images.dtype).view(1, 3, 1, 1)
+    return (images.detach() * luma).sum(1, keepdim=True).expand_as(images)

@@ -1,8 +1,8 @@
 """Losses that make one network match another: VSD, VCD, VML, mutual learning, and a teacher's knowledge and distances.
 
 Source: Tian et al., "Farewell to Mutual Information: Variational Distillation for Cross-Modal Person
-Re-Identification", CVPR 2021. All take logits `(N, C)`, all but `release_divergence` return a
-divergence in nats, averaged over rows and summed over classes. The Sinkhorn distance follows Cuturi (NeurIPS 2013).
+Re-Identification", CVPR 2021. All take logits `(N, C)`, all but `release_divergence` return a divergence in nats, averaged over
+rows and summed over classes.
 """
 
 from __future__ import annotations
@@ -39,14 +39,15 @@ def js_divergence(p_logits: Tensor, q_logits: Tensor, *, temperature: float = 1.
 
 
 def release_divergence(p_logits: Tensor, q_logits: Tensor, *, temperature: float = 1.0) -> Tensor:
-    """What the authors' release computes in place of D_KL(P || Q): probabilities where log-probabilities belong.
+    """What the authors' release computes in place of D_KL(P || Q): mean over rows and classes of q (log q - p).
 
-    mean over rows and classes of p (log p - q). It is not a divergence: at uniform predictions over C classes it is
-    about -log(C) / C. Kept for the `official` setting only.
+    Probabilities stand where log-probabilities belong, and the roles are exchanged. It is not a divergence: at uniform predictions
+    over C classes it is -(log C + 1 / C) / C. Minimised, it raises the entropy of Q and its inner product with P: least at
+    Q = softmax(P), near uniform however certain P is. No gradient reaches P. Kept for the `official` setting only.
     """
-    log_p = F.log_softmax(p_logits.float() / temperature, dim=1)
-    q = F.softmax(q_logits.float() / temperature, dim=1)
-    return (log_p.exp() * (log_p - q)).mean()
+    p = F.softmax(p_logits.detach().float() / temperature, dim=1)
+    log_q = F.log_softmax(q_logits.float() / temperature, dim=1)
+    return (log_q.exp() * (log_q - p)).mean()
 
 
 def cross_modal_pairs(labels: Tensor, modalities: Tensor) -> tuple[Tensor, Tensor]:
@@ -67,28 +68,6 @@ def mutual_learning(a_logits: Tensor, b_logits: Tensor, *, temperature: float = 
     return kl_divergence(b_logits.detach(), a_logits, temperature=temperature) + kl_divergence(
         a_logits.detach(), b_logits, temperature=temperature
     )
-
-
-def sinkhorn_distance(a: Tensor, b: Tensor, *, epsilon: float = 0.01, rounds: int = 100, stop: float = 0.1) -> Tensor:
-    """Entropic optimal-transport cost between two sets of points of equal weight, squared Euclidean ground cost.
-
-    Args:
-        a, b: `(N, D)`, `(M, D)`.
-        epsilon: weight of the entropy; rounds: at most so many updates of both potentials.
-        stop: end when the first potential's update sums to less than this (in units of cost).
-    """
-    cost = torch.cdist(a.float(), b.float(), compute_mode="donot_use_mm_for_euclid_dist").pow(2)
-    n, m = cost.shape
-    log_a, log_b = -math.log(n), -math.log(m)
-    f, g = cost.new_zeros(n), cost.new_zeros(m)
-    for _ in range(rounds):
-        previous = f
-        f = epsilon * (log_a - torch.logsumexp((g[None, :] - cost) / epsilon, dim=1))
-        g = epsilon * (log_b - torch.logsumexp((f[:, None] - cost) / epsilon, dim=0))
-        if (f - previous).detach().abs().sum() < stop:
-            break
-    plan = torch.exp((f[:, None] + g[None, :] - cost) / epsilon)
-    return (plan * cost).sum()
 
 
 def distilled_knowledge(teacher_logits: Tensor, student_logits: Tensor, *, temperature: float = 10.0) -> Tensor:

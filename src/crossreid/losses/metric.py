@@ -7,6 +7,8 @@ modality and once over pairs across modalities, each with a boundary and margin 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -57,6 +59,7 @@ def modality_aware_ranking_loss(
     *,
     same: tuple[float, float] = (2.2, 0.9),
     across: tuple[float, float] = (2.0, 1.0),
+    ranked: Callable[..., Tensor] = ranking_loss,
 ) -> Tensor:
     """Ranking loss of pairs within a modality plus ranking loss of pairs across, on L2-normalised features.
 
@@ -64,6 +67,7 @@ def modality_aware_ranking_loss(
         features: `(B, D)`, normalised here.
         labels, modalities: `(B,)` int64.
         same, across: (boundary, margin) of either kind; distances are in [0, 2].
+        ranked: what the distances of either kind give: `ranking_loss`, or another of its form.
     """
     normalised = F.normalize(features.float(), dim=1)
     distances = euclidean_distances(normalised, normalised)
@@ -72,7 +76,7 @@ def modality_aware_ranking_loss(
     other = ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
     loss = features.new_zeros((), dtype=torch.float32)
     for pairs, (boundary, margin) in ((same_modality & other, same), (~same_modality, across)):
-        loss = loss + ranking_loss(distances, pairs & same_label, pairs & ~same_label, boundary=boundary, margin=margin)
+        loss = loss + ranked(distances, pairs & same_label, pairs & ~same_label, boundary=boundary, margin=margin)
     return loss
 
 

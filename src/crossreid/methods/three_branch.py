@@ -25,11 +25,14 @@ from torch.nn import functional as F
 
 from crossreid.data.batch import Batch
 from crossreid.data.records import Modality
-from crossreid.data.transforms import grey_version
+from crossreid.data.transforms import grey_of_normalised, grey_version
 from crossreid.errors import CrossreidError
-from crossreid.losses.distillation import cross_modal_pairs, mutual_learning, sinkhorn_distance
-from crossreid.losses.metric import modality_aware_ranking_loss
+from crossreid.losses.distillation import cross_modal_pairs, mutual_learning
+from crossreid.losses.metric import modality_aware_ranking_loss, ranking_loss
+from crossreid.losses.released_ranking import released_ranking_loss
+from crossreid.losses.transport import sinkhorn_distance
 from crossreid.methods.method import Encoding, Method, MethodOptions
+from crossreid.methods.three_branch_settings import SETTINGS
 from crossreid.models.backbones import BackboneOptions
 from crossreid.models.heads import (
     Bottleneck,
@@ -43,31 +46,8 @@ from crossreid.models.heads import (
 from crossreid.models.two_stream import StageOptions, TwoStream, by_modality
 from crossreid.options import PublishedSettingOptions
 
-# What each named setting says of the network and of L_ReID; a method adds what it says of its own objective.
-SETTINGS: dict[str, dict[str, Any]] = {
-    "crossreid": {
-        "routing": "modality",
-        "mutual": "kl",
-        "mutual_weight": 1.0,
-        "hidden_classifier": False,
-        "bottleneck": {"batch_norm": True},
-        "test_features": "both",
-    },
-    "paper": {
-        "routing": "modality",
-        "mutual": "kl",
-        "mutual_weight": 8.0,
-        "hidden_classifier": False,
-    },
-    "official": {
-        "routing": "all",
-        "mutual": "sinkhorn",
-        "mutual_weight": 8.0,
-        "hidden_classifier": True,
-        "bottleneck": {"hidden": (1000, 500), "batch_norm": True, "doubled": True},
-        "backbone": {"stage_attention": True},
-    },
-}
+# The order in which the release concatenates its streams: what takes the grey version, then what takes the image.
+BY_INPUT = ("infrared", "shared_grey", "visible", "shared")
 
 
 class ThreeBranchOptions(MethodOptions, PublishedSettingOptions):
@@ -86,19 +66,36 @@ class ThreeBranchOptions(MethodOptions, PublishedSettingOptions):
     routing: Literal["modality", "all"] = Field(
         "modality", description="`modality`: an image passes its own branch and the shared one; `all`: every branch."
     )
+    grey: Literal["image", "normalised"] = Field(
+        "image",
+        description="Routing `all`: luma of the image, normalised again, or of the normalised channels, as the release's.",
+    )
     hidden_classifier: bool = Field(False, description="Classify z behind a hidden layer with dropout.")
+    classifier_bias: bool = Field(False, description="Give linear classifiers a bias; a hidden one always has it.")
     label_smoothing: float = Field(0.1, ge=0, lt=1, description="Label smoothing of the cross-entropies.")
     temperature: float = Field(1.0, gt=0, description="Temperature of every divergence between predictions.")
     identity_weight: float = Field(1.0, ge=0, description="Weight of the classification terms.")
     ranking_weight: float = Field(1.0, ge=0, description="Weight of the ranking terms.")
     ranking_same: tuple[float, float] = Field((2.2, 0.9), description="Boundary and margin within a modality.")
     ranking_across: tuple[float, float] = Field((2.0, 1.0), description="Boundary and margin across modalities.")
+    ranking: Literal["ranked_list", "release"] = Field(
+        "ranked_list",
+        description="`ranked_list`: pull averaged over violating positives, weights held fixed; `release`: over all, weights learn.",
+    )
     mutual: Literal["kl", "sinkhorn"] = Field(
-        "kl", description="Mutual learning by Kullback-Leibler divergence or by Sinkhorn distance."
+        "kl", description="Mutual learning by Kullback-Leibler divergence or by the release's Sinkhorn distance."
+    )
+    mutual_of: Literal["observation", "both"] = Field(
+        "both",
+        description="Mutual learning of the predictions of v, or the mean of that and mutual learning of those of z.",
     )
     mutual_weight: float = Field(8.0, ge=0, description="alpha, the weight of deep mutual learning.")
     test_features: Literal["observation", "representation", "both"] = Field(
         "observation", description="What `embed` returns: v, z, or both, of all streams, concatenated."
+    )
+    test_order: Literal["branch", "input"] = Field(
+        "branch",
+        description="Routing `all`, order of the streams in what `embed` returns: by branch, or grey input first.",
     )
 
     @model_validator(mode="after")
@@ -182,9 +179,13 @@ class Branch(nn.Module):
         super().__init__()
         self.encoder = Encoder(options.backbone) if options.stages is None else MapHead(width)
         self.bottleneck = self.make_bottleneck(options)
-        self.v_classifier = linear_classifier(self.encoder.width, classes)
-        classifier = hidden_classifier if options.hidden_classifier else linear_classifier
-        self.z_classifier = classifier(options.bottleneck.out, classes)
+        bias = options.classifier_bias
+        self.v_classifier = linear_classifier(self.encoder.width, classes, bias=bias)
+        self.z_classifier = (
+            hidden_classifier(options.bottleneck.out, classes)
+            if options.hidden_classifier
+            else linear_classifier(options.bottleneck.out, classes, bias=bias)
+        )
 
     def make_bottleneck(self, options: ThreeBranchOptions) -> nn.Module:
         return Bottleneck(self.encoder.width, options.bottleneck)
@@ -252,16 +253,17 @@ class ThreeBranch(Method):
         return terms | self.objective(views)
 
     def features(self, images: Tensor, modalities: Tensor) -> Tensor:
-        return self._concatenated(list(self.test_features(images, modalities).values()))
+        return self._concatenated(self.test_features(images, modalities))
 
     def predict(self, images: Tensor, modalities: Tensor) -> tuple[Tensor, Tensor]:
         """Features as they are compared, and the mean of all streams' logits of v and of z."""
-        passes = self._pass(images, modalities, Branch.__call__).values()
-        logits = torch.stack([logits for parts in passes for logits in parts[2:4]]).mean(0)
-        return self._concatenated([(parts[0], parts[1]) for parts in passes]), logits
+        passes = self._pass(images, modalities, Branch.__call__)
+        logits = torch.stack([logits for parts in passes.values() for logits in parts[2:4]]).mean(0)
+        return self._concatenated({name: (parts[0], parts[1]) for name, parts in passes.items()}), logits
 
-    def _concatenated(self, streams: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
-        v, z = zip(*streams, strict=True)
+    def _concatenated(self, streams: dict[str, tuple[Tensor, Tensor]]) -> Tensor:
+        order = BY_INPUT if self.options.test_order == "input" and self.options.routing == "all" else streams
+        v, z = zip(*(streams[name] for name in order if name in streams), strict=True)
         if self.options.test_features == "observation":
             return concatenate_normalised(v)
         if self.options.test_features == "representation":
@@ -281,7 +283,7 @@ class ThreeBranch(Method):
         """Each stream's outputs, rows in the order of `images`; `through(branch, images)` gives the outputs."""
         specific, shared = self.options.branches != "shared", self.options.branches != "specific"
         if self.options.routing == "all":
-            grey = grey_version(images)
+            grey = grey_version(images) if self.options.grey == "image" else grey_of_normalised(images)
             plan: dict[str, tuple[Branch, Tensor]] = {}
             if specific:
                 plan |= {"infrared": (self.infrared, grey), "visible": (self.visible, images)}
@@ -344,17 +346,25 @@ class ThreeBranch(Method):
 
     def _ranking(self, streams: dict[str, Stream], labels: Tensor, modalities: Tensor) -> Tensor:
         same, across = self.options.ranking_same, self.options.ranking_across
+        ranked = ranking_loss if self.options.ranking == "ranked_list" else released_ranking_loss
         return sum_of(
-            self._weight(name) * modality_aware_ranking_loss(features, labels, modalities, same=same, across=across)
+            self._weight(name)
+            * modality_aware_ranking_loss(features, labels, modalities, same=same, across=across, ranked=ranked)
             for name, stream in streams.items()
             for features in (stream.v, stream.z)
         )
 
     def _mutual(self, one: Predictions, two: Predictions) -> Tensor:
+        if self.options.mutual_of == "observation":
+            return self._apart(one.v_logits, two.v_logits)
         pairs = (one.v_logits, two.v_logits), (one.z_logits, two.z_logits)
+        return 0.5 * sum_of(self._apart(a, b) for a, b in pairs)
+
+    def _apart(self, a: Tensor, b: Tensor) -> Tensor:
+        """How far predictions of two branches, logits `(N, C)`, are apart."""
         if self.options.mutual == "sinkhorn":
-            return 0.5 * sum_of(sinkhorn_distance(a.float().softmax(1), b.float().softmax(1)) for a, b in pairs)
-        return 0.5 * sum_of(mutual_learning(a, b, temperature=self.options.temperature) for a, b in pairs)
+            return sinkhorn_distance(a.float().softmax(1), b.float().softmax(1))
+        return mutual_learning(a, b, temperature=self.options.temperature)
 
 
 def sum_of(terms: Iterable[Tensor]) -> Tensor:

@@ -4,9 +4,16 @@ On the three-branch network, minimised is
 
     L_ReID + beta (L_VSD + L_VCD + L_VML).
 
-VSD acts on the modality-specific branches, VCD and VML on the shared one. The released code's deviations are options;
-`SETTINGS` names the three combinations that are offered. Left out: the release's learning of two optimisers at once
-and its multi-GPU wrapper.
+VSD acts on the modality-specific branches, VCD and VML on the shared one. `SETTINGS` names three combinations of options:
+
+* `official` equals the authors' release, also where that cannot have been meant: its divergence is negative, its VCD pairs an
+  image with its own grey version, and it has no VML. `tests/parity/test_vd.py` holds it to the release's numbers.
+* `paper` is the paper's equations. The paper is silent on the temperature and on the weights of VSD, VCD and VML: 1 and 2 each, as
+  released (there the 2 of VML belongs to VCD alone). What it takes from the release in the network and in L_ReID is listed in
+  `crossreid.methods.three_branch_settings`.
+* `crossreid` is this project's own.
+
+Left out: the release's ImageNet classifier, which it keeps and never uses, and its split of a batch over two GPUs.
 """
 
 from __future__ import annotations
@@ -18,8 +25,8 @@ from torch import Tensor
 
 from crossreid.losses.distillation import js_divergence, kl_divergence, release_divergence
 from crossreid.methods.method import register_method
-from crossreid.methods.three_branch import SETTINGS as NETWORK
 from crossreid.methods.three_branch import ThreeBranch, ThreeBranchOptions, Views, sum_of
+from crossreid.methods.three_branch_settings import SETTINGS as NETWORK
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "crossreid": {

@@ -13,7 +13,8 @@ from timm.layers import BlurPool2d
 from torch import Tensor, nn
 
 from crossreid.errors import CrossreidError
-from crossreid.models.attention import BottleneckAttention, ChannelAttention, NonLocal
+from crossreid.models.attention import BottleneckAttention, NonLocal
+from crossreid.models.channel_affinity import put_affinity_after
 from crossreid.models.stages import feature_rows, last_stage_paths, map_size, stage_paths
 
 ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.SiLU, nn.GELU, nn.Hardswish, nn.LeakyReLU, nn.ELU, nn.PReLU)
@@ -124,17 +125,16 @@ def put_non_local_after_blocks(network: nn.Module, name: str, counts: Sequence[i
 
 
 def put_attention_before_stages(network: nn.Module, name: str) -> None:
-    """A `ChannelAttention` on what stages 2 to 4, the last three, take in; state-dict keys stay as they are.
+    """Attention by `channel_affinity` on what stages 2 to 4, the last three, take in, with a learned gain each, in place.
 
     Raises:
         CrossreidError: the network's stages do not hand on maps `(B, C, H, W)`.
     """
     modules = dict(network.named_modules())
     sources = [row for row in stage_paths(network, name)[-4:-1] if row in modules]
-    attention = ChannelAttention()
     convolutional = map_size(network) is not None
     for source in sources:
-        modules[source].register_forward_hook(lambda _module, _inputs, output: attention(output))
+        put_affinity_after(modules[source])
     if not sources or not convolutional or map_size(network) is None:
         raise CrossreidError(
             f"backbone {name!r} has no stages that hand on maps of channels. "

@@ -1,21 +1,9 @@
-"""Attention on feature maps: parameter-free over channels, the bottleneck attention module, and non-local blocks."""
+"""Attention on feature maps: the bottleneck attention module, and non-local blocks."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-
-
-class ChannelAttention(nn.Module):
-    """Parameter-free channel attention: each channel of `(B, C, H, W)` scaled by the sigmoid of its standing.
-
-    A channel's standing is its spatial mean, normalised over the channels of that image.
-    """
-
-    def forward(self, maps: Tensor) -> Tensor:
-        energy = maps.mean(dim=(2, 3))
-        standing = (energy - energy.mean(1, keepdim=True)) / (energy.std(1, keepdim=True, correction=0) + 1e-5)
-        return maps * torch.sigmoid(standing)[:, :, None, None]
 
 
 class BottleneckAttention(nn.Module):

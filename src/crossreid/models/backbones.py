@@ -70,7 +70,7 @@ class BackboneOptions(Options):
         (), description="How many blocks of each of the last stages a non-local block follows; AGW's is [0, 2, 3, 0]."
     )
     stage_attention: bool = Field(
-        False, description="Put a parameter-free channel attention before every stage but the first."
+        False, description="Channel attention by affinity, with a learned gain, before each of stages 2 to 4."
     )
 
 

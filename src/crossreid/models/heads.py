@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
@@ -21,6 +21,10 @@ class BottleneckOptions(Options):
     batch_norm: bool = Field(False, description="Batch norm before each ReLU.")
     doubled: bool = Field(
         False, description="Make z twice `width` wide, as the authors' release does (512 for a `z_dim` of 256)."
+    )
+    initialisation: Literal["fan_in", "release"] = Field(
+        "fan_in",
+        description="Kaiming normal by `fan_in`; `release`: by fan-out, and scales of batch norm from N(1, 0.02).",
     )
 
     @property
@@ -84,10 +88,13 @@ class Bottleneck(nn.Sequential):
             width = hidden
         layers.append(nn.Linear(width, options.out))
         super().__init__(*layers)
+        released = options.initialisation == "release"
         for layer in self:
             if isinstance(layer, nn.Linear):
-                nn.init.kaiming_normal_(layer.weight)
+                nn.init.kaiming_normal_(layer.weight, mode="fan_out" if released else "fan_in", nonlinearity="relu")
                 nn.init.zeros_(layer.bias)
+            elif isinstance(layer, nn.BatchNorm1d) and released:
+                nn.init.normal_(layer.weight, 1.0, 0.02)
 
 
 class GaussianBottleneck(nn.Module):
@@ -108,21 +115,27 @@ class GaussianBottleneck(nn.Module):
         return mean, nn.functional.softplus(raw.float() - 5) + 1e-6
 
 
-def linear_classifier(width: int, classes: int) -> nn.Linear:
+def linear_classifier(width: int, classes: int, *, bias: bool = False) -> nn.Linear:
     """`(B, width)` to logits `(B, classes)`, started near zero so that the first predictions are uniform."""
-    layer = nn.Linear(width, classes, bias=False)
+    layer = nn.Linear(width, classes, bias=bias)
     nn.init.normal_(layer.weight, std=0.001)
+    if bias:
+        nn.init.zeros_(layer.bias)
     return layer
 
 
-def hidden_classifier(width: int, classes: int, hidden: int | None = None, dropout: float = 0.5) -> nn.Sequential:
-    """The release's classifier of z: a hidden layer with batch norm, leaky ReLU and dropout before the logits."""
-    hidden = hidden or width
-    first = nn.Linear(width, hidden)
-    nn.init.kaiming_normal_(first.weight)
-    nn.init.zeros_(first.bias)
+def hidden_classifier(width: int, classes: int, *, hidden: int | None = None, dropout: float = 0.5) -> nn.Sequential:
+    """The release's classifier of z: a hidden layer, half as wide as z unless `hidden` says otherwise, before the logits.
+
+    Batch norm, leaky ReLU and dropout follow the hidden layer; both linear layers have biases and start near zero.
+    """
+    hidden = hidden or max(width // 2, 1)
     return nn.Sequential(
-        first, nn.BatchNorm1d(hidden), nn.LeakyReLU(0.1), nn.Dropout(dropout), linear_classifier(hidden, classes)
+        linear_classifier(width, hidden, bias=True),
+        nn.BatchNorm1d(hidden),
+        nn.LeakyReLU(0.1),
+        nn.Dropout(dropout),
+        linear_classifier(hidden, classes, bias=True),
     )
 
 

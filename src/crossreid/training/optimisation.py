@@ -24,6 +24,9 @@ class ScheduleOptions(Options):
     kind: Literal["step", "cosine", "constant"] = Field("step", description="Course of the rate after warm-up.")
     warmup_epochs: float = Field(0, ge=0, description="Epochs of linear warm-up.")
     warmup_start: float = Field(0.01, gt=0, le=1, description="Rate at the start of warm-up, times lr.")
+    advance: Literal["step", "epoch"] = Field(
+        "step", description="`epoch`: the rate is constant within an epoch; in warm-up it is that of the epoch's end."
+    )
     milestones: tuple[int, ...] = Field((), description="`step`: epochs after which the rate is multiplied by factor.")
     factor: float = Field(0.1, gt=0, le=1, description="`step`: what the rate is multiplied by.")
 
@@ -74,8 +77,11 @@ def restore_optimiser(
 def rate_factor(options: ScheduleOptions, step: int, *, steps_per_epoch: int, epochs: int) -> float:
     """What the learning rate is multiplied by at optimiser step `step`, 0-based."""
     warmup = options.warmup_epochs * steps_per_epoch
+    ahead = 0
+    if options.advance == "epoch":
+        step, ahead = step // steps_per_epoch * steps_per_epoch, steps_per_epoch
     if step < warmup:
-        return options.warmup_start + (1 - options.warmup_start) * step / warmup
+        return options.warmup_start + (1 - options.warmup_start) * min((step + ahead) / warmup, 1)
     if options.kind == "constant":
         return 1.0
     if options.kind == "step":
