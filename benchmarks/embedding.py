@@ -6,7 +6,7 @@ One at a time is how released extractors work: open a file with Pillow, torchvis
 network as it was trained, append; with one thread and with all, and the faster of the two counts. Embedding is
 `embed_records` itself, from files to the finished folder: a process a core with one thread each, as torchrun would start
 them. The bare network is the same network in the same arithmetic in the same processes, on batches already in memory. Each
-round takes everything in turn; ratios are of a round, and their median is told, for other work may share the machine.
+round takes everything in turn; ratios are of a round, and their median is reported, since other work may share the machine.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def one_at_a_time(network: Any, paths: list[Path], size: tuple[int, int]) -> Any
 
 
 def work(rank: int, world: int, port: int, place: Path, size: tuple[int, int], commands: Connection) -> None:
-    """A process that does what it is told and answers with seconds; all start together."""
+    """A process that carries out commands and answers with seconds; all start together."""
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     import torch
 
@@ -102,8 +102,8 @@ def work(rank: int, world: int, port: int, place: Path, size: tuple[int, int], c
     plan = [range(first, min(first + BATCH, len(records))) for first in range(0, len(records), BATCH)]
     ready = list(planned_batches(records, plan[:8], height=size[0], width=size[1]))
     with process_group() as group:
-        while (told := commands.recv()) is not None:
-            what, precision, threads, count, alone = told
+        while (command := commands.recv()) is not None:
+            what, precision, threads, count, alone = command
             torch.set_num_threads(threads)
             if alone and rank != 0:
                 commands.send(0.0)

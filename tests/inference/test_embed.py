@@ -70,7 +70,9 @@ def refused(capsys, *arguments):
     with pytest.raises(SystemExit) as end:
         main([str(argument) for argument in arguments])
     assert end.value.code == 2
-    return " ".join(capsys.readouterr().err.split())
+    said = capsys.readouterr().err
+    assert said.startswith("crossreid: "), "no progress is drawn before it"
+    return " ".join(said.split())
 
 
 def test_options_that_have_no_meaning_are_refused(place, tmp_path, capsys):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -56,9 +58,9 @@ def embed(
         "on_bad_image": on_bad_image, "batch": batch, "chunk": chunk, "workers": workers, "device": device,
     }  # fmt: skip
     given = {name: value for name, value in chosen.items() if name == "options" or _is_given(context, name)}
-    with progress_bar() as progress:
+    with ExitStack() as shown:
         done = embed_images(
-            run, **given, advance=advancing(progress, "images"),
+            run, **given, advance=_advancing(shown),
             say=lambda text: errors.print(text, soft_wrap=True, highlight=False),
         )  # fmt: skip
     if isinstance(done, Path):
@@ -71,6 +73,18 @@ def embed(
             console.print(
                 f"left out, unreadable: {done.bad}, listed in {done.folder / 'bad_images.csv'}", soft_wrap=True
             )
+
+
+def _advancing(shown: ExitStack) -> Callable[..., None]:
+    """`advance` for a bar that is drawn from its first call on: a refusal before it stays one line."""
+    started: list[Callable[..., None]] = []
+
+    def advance(done: int, total: int | None = None) -> None:
+        if not started:
+            started.append(advancing(shown.enter_context(progress_bar()), "images"))
+        started[0](done, total)
+
+    return advance
 
 
 def _is_given(context: typer.Context, name: str) -> bool:
