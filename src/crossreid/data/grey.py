@@ -23,8 +23,8 @@ def grey_version(images: Tensor) -> Tensor:
 def grey_of_normalised(images: Tensor) -> Tensor:
     """`(B, 3, H, W)` normalised to the luma of the normalised channels, three times, not normalised again.
 
-    It is what a release makes that takes a tensor's luma after normalising: three equal channels, of another range than `grey_version`
-    has, as the deviations of the colours differ. Constant to the gradient.
+    It is what a release makes that takes a tensor's luma after normalising: three equal channels, of another range
+    than `grey_version` has, as the deviations of the colours differ. Constant to the gradient.
     """
     luma = torch.tensor(NORMALISED_LUMA, device=images.device, dtype=images.dtype).view(1, 3, 1, 1)
     return (images.detach() * luma).sum(1, keepdim=True).expand_as(images)
