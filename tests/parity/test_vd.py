@@ -34,7 +34,7 @@ def test_value_and_gradient_are_the_releases(case):
 
 
 def test_the_whole_network_is_the_releases():
-    """Features, logits, terms and running statistics of all branches; gradients of one, which is a class of its own to all."""
+    """Features, logits, terms and running statistics of all branches; gradients of one, as all are of one class."""
     case, given = "network.one", tensors_of("network.one")
     hyper = CASES[case]["hyper"]
     found = vd_cases.network_quickly(given, hyper)
@@ -157,7 +157,7 @@ def test_what_the_release_calls_a_divergence_is_negative_and_least_near_uniform_
 
 
 def test_transport_as_released_does_not_see_a_prediction_without_a_partner():
-    """docs/variational_distillation.md gives these numbers: 127 of 128 predictions agree, one is sure of a class of its own."""
+    """docs/variational_distillation.md gives these numbers: of 128 predictions one is sure of a class of its own."""
     a = torch.eye(128, 256)
     b = torch.cat([torch.eye(1, 256).roll(200, 1), a[1:]])
     assert float(vd_cases.sinkhorn_distance(a, b)) == pytest.approx(0, abs=1e-6)

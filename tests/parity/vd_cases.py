@@ -1,7 +1,7 @@
 """What this project computes where the release of variational distillation left its numbers, `vd/vd.safetensors`.
 
-`vd/vd.json` says what each tensor is. `ours(case)` gives the same outputs by name, made in float32 from the same inputs by the setting
-`official`; `rows()` compares them for a table.
+`vd/vd.json` says what each tensor is. `ours(case)` gives the same outputs by name, made in float32 from the same
+inputs by the setting `official`; `rows()` compares them for a table.
 """
 
 from __future__ import annotations
@@ -240,7 +240,7 @@ def network(given: dict[str, Tensor], hyper: dict) -> dict[str, Tensor]:
 
 
 def network_quickly(given: dict[str, Tensor], hyper: dict) -> dict[str, Tensor]:
-    """The same in float32, but for a training pass of the infrared branch in float64: its gradients are the only ones found."""
+    """The same in float32, but for a training pass of the infrared branch in float64, the only one with gradients."""
     method = network_by_rule(hyper["seed"], hyper["classes"]).float()
     images = given["images"]
     found = evaluated(method, images[:4], given["modalities"][:4])
@@ -300,7 +300,7 @@ FAMILIES = {
 
 
 class Row(NamedTuple):
-    """A line of the table of fidelity: a scalar or the largest entry of a tensor, and the largest difference as a share of it."""
+    """A line of the table of fidelity: a scalar or a tensor's largest entry, the largest difference as a share of it."""
 
     quantity: str
     release: float

@@ -1,8 +1,8 @@
 """Losses that make one network match another: VSD, VCD, VML, mutual learning, and a teacher's knowledge and distances.
 
 Source: Tian et al., "Farewell to Mutual Information: Variational Distillation for Cross-Modal Person
-Re-Identification", CVPR 2021. All take logits `(N, C)`, all but `release_divergence` return a divergence in nats, averaged over
-rows and summed over classes.
+Re-Identification", CVPR 2021. All take logits `(N, C)`, all but `release_divergence` return a divergence in nats,
+averaged over rows and summed over classes.
 """
 
 from __future__ import annotations
@@ -41,9 +41,10 @@ def js_divergence(p_logits: Tensor, q_logits: Tensor, *, temperature: float = 1.
 def release_divergence(p_logits: Tensor, q_logits: Tensor, *, temperature: float = 1.0) -> Tensor:
     """What the authors' release computes in place of D_KL(P || Q): mean over rows and classes of q (log q - p).
 
-    Probabilities stand where log-probabilities belong, and the roles are exchanged. It is not a divergence: at uniform predictions
-    over C classes it is -(log C + 1 / C) / C. Minimised, it raises the entropy of Q and its inner product with P: least at
-    Q = softmax(P), near uniform however certain P is. No gradient reaches P. Kept for the `official` setting only.
+    Probabilities stand where log-probabilities belong, and the roles are exchanged. It is not a divergence: at
+    uniform predictions over C classes it is -(log C + 1 / C) / C. Minimised, it raises the entropy of Q and its inner
+    product with P: least at Q = softmax(P), near uniform however certain P is. No gradient reaches P. Kept for the
+    `official` setting only.
     """
     p = F.softmax(p_logits.detach().float() / temperature, dim=1)
     log_q = F.log_softmax(q_logits.float() / temperature, dim=1)

@@ -1,7 +1,7 @@
 """Entropic optimal transport between two sets of points: the distance of predictions in mutual learning.
 
-Source: Cuturi, "Sinkhorn distances: Lightspeed computation of optimal transport", NeurIPS 2013; the defaults are those of the
-authors' release of variational distillation (Tian et al., CVPR 2021).
+Source: Cuturi, "Sinkhorn distances: Lightspeed computation of optimal transport", NeurIPS 2013; the defaults are
+those of the authors' release of variational distillation (Tian et al., CVPR 2021).
 """
 
 from __future__ import annotations
@@ -24,11 +24,12 @@ def sinkhorn_distance(
 ) -> Tensor:
     """Entropic optimal-transport cost between two sets of points of equal weight, squared Euclidean ground cost.
 
-    The gradient flows through all rounds. With `floor` the mass of a point without a near partner is lost: of one whose cost to every
-    other is above -epsilon log(floor), 0.14 as released. Without `floor` and `added` this is entropic transport proper.
+    The gradient flows through all rounds. With `floor` the mass of a point without a near partner is lost: of one
+    whose cost to every other is above -epsilon log(floor), 0.14 as released. Without `floor` and `added` this is
+    entropic transport proper.
 
-    Computed in float64: costs divided by epsilon are large where predictions are near certain, and in float32 their gradient would be
-    right to three digits only. float32 out, and inside where the device has nothing wider.
+    Computed in float64: costs divided by epsilon are large where predictions are near certain, and in float32 their
+    gradient would be right to three digits only. float32 out, and inside where the device has nothing wider.
 
     Args:
         a, b: `(N, D)`, `(M, D)`.

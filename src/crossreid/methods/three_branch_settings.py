@@ -1,7 +1,7 @@
-"""What each named setting says of the three-branch network and of L_ReID; a method adds what it says of its own objective.
+"""What each named setting says of the three-branch network and of L_ReID; a method adds what concerns its objective.
 
-`official` is the authors' release (Tian et al., CVPR 2021) and equals it to rounding. `crossreid` is this project's own.
-`paper` is the paper's equations; where the paper is silent it takes what the release has:
+`official` is the authors' release (Tian et al., CVPR 2021) and equals it to rounding. `crossreid` is this project's
+own. `paper` is the paper's equations; where the paper is silent it takes what the release has:
 
 * P_v alone learns mutually, with weight 8;
 * classifiers have biases; the bottleneck starts by Kaiming's fan-out;

@@ -4,13 +4,15 @@ On the three-branch network, minimised is
 
     L_ReID + beta (L_VSD + L_VCD + L_VML).
 
-VSD acts on the modality-specific branches, VCD and VML on the shared one. `SETTINGS` names three combinations of options:
+VSD acts on the modality-specific branches, VCD and VML on the shared one. `SETTINGS` names three combinations of
+options:
 
-* `official` equals the authors' release, also where that cannot have been meant: its divergence is negative, its VCD pairs an
-  image with its own grey version, and it has no VML. `tests/parity/test_vd.py` holds it to the release's numbers.
-* `paper` is the paper's equations. The paper is silent on the temperature and on the weights of VSD, VCD and VML: 1 and 2 each, as
-  released (there the 2 of VML belongs to VCD alone). What it takes from the release in the network and in L_ReID is listed in
-  `crossreid.methods.three_branch_settings`.
+* `official` equals the authors' release, also where that cannot have been meant: its divergence is negative, its VCD
+  pairs an image with its own grey version, and it has no VML. `tests/parity/test_vd.py` holds it to the release's
+  numbers.
+* `paper` is the paper's equations. The paper is silent on the temperature and on the weights of VSD, VCD and VML: 1
+  and 2 each, as released (there the 2 of VML belongs to VCD alone). What it takes from the release in the network and
+  in L_ReID is listed in `crossreid.methods.three_branch_settings`.
 * `crossreid` is this project's own.
 
 Left out: the release's ImageNet classifier, which it keeps and never uses, and its split of a batch over two GPUs.

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 def channel_affinity(maps: Tensor, gain: Tensor) -> Tensor:
     """Maps x `(B, C, H, W)`, channels as rows of length H W, to x + gain softmax(-x x^T) x; `gain` is a scalar `(1,)`.
 
-    The softmax is over the last axis: a channel takes in those most that it is least like. In float32 or wider, as the products
-    are not scaled.
+    The softmax is over the last axis: a channel takes in those most that it is least like. In float32 or wider, as
+    the products are not scaled.
     """
     kind = maps.device.type
     with torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext():
@@ -27,9 +27,10 @@ def channel_affinity(maps: Tensor, gain: Tensor) -> Tensor:
 
 
 def put_affinity_after(stage: nn.Module) -> None:
-    """Let `stage` hand on its map through `channel_affinity`, in place; its learned parameter is `affinity_gain`, other keys stay.
+    """Let `stage` hand on its map through `channel_affinity`, in place, with a parameter `affinity_gain`; other keys stay.
 
-    The parameter lies in the stage itself and the hook holds nothing, so that a copy of the stage has a gain of its own.
+    The parameter lies in the stage itself and the hook holds nothing, so that a copy of the stage has a gain of its
+    own.
     """
     stage.register_parameter("affinity_gain", nn.Parameter(torch.zeros(1)))
     stage.register_forward_hook(_through_affinity)

@@ -15,8 +15,8 @@ def sorted_trials(folder: Path) -> list[Path]:
 
 def numbered_runs(folder: Path, prefix: str) -> list[Path]:
     """The runs in a folder that are called `prefix` and a number, by number."""
-    found = [path.parent for path in folder.glob(f"{prefix}*/recipe.yaml")]
-    return sorted(found, key=lambda path: int(path.name.removeprefix(prefix)))
+    found = {path.parent: path.parent.name.removeprefix(prefix) for path in folder.glob(f"{prefix}*/recipe.yaml")}
+    return sorted((path for path, number in found.items() if number.isdecimal()), key=lambda path: int(found[path]))
 
 
 def stage_runs(folder: Path) -> list[Path]:
