@@ -76,6 +76,37 @@ def write_durably(path: Path, pieces: Iterable[bytes], *, private: bool = False)
             stream.write(piece)
 
 
+def read_json(path: Path, kind: type[dict] | type[list] = dict) -> Any:
+    """The content of a JSON file that this program wrote.
+
+    Raises:
+        CrossreidError: it is no JSON, or of another kind than an object (or what `kind` says).
+    """
+    try:
+        value = json.loads(path.read_bytes())
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise CrossreidError(f"{path} is damaged: it is no JSON ({error}). Delete it, or restore a copy.") from error
+    if not isinstance(value, kind):
+        expected = "object" if kind is dict else "list"
+        raise CrossreidError(
+            f"{path} is damaged: expected a JSON {expected}, found {type(value).__name__}. Delete it, or restore a copy."
+        )
+    return value
+
+
+def json_rows(path: Path) -> list[dict[str, Any]]:
+    """The objects of a file of JSON lines; a line that holds none, half a line of a killed process above all, is left out."""
+    rows = []
+    for line in path.read_bytes().splitlines():
+        try:
+            row = json.loads(line)
+        except (UnicodeDecodeError, json.JSONDecodeError, RecursionError):
+            continue
+        if isinstance(row, dict):
+            rows.append(row)
+    return rows
+
+
 def fsync_file(path: Path) -> None:
     """Make a file's content durable."""
     _fsync(path, os.O_RDONLY)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from crossreid.analysis.factors import GROUPS, Factors, read_factors
 from crossreid.analysis.probes import Reading, read_all
 from crossreid.data.records import DataError, Split
 from crossreid.evaluation.embedding import observe
-from crossreid.files import write_json
+from crossreid.files import read_json, write_json
 from crossreid.runs.folders import seeds_of, titles_of
 from crossreid.runs.run import fresh_method, is_synthetic, open_run
 from crossreid.runs.scoring import reading
@@ -77,8 +76,8 @@ def readings_of(folder: Path, world: Path | None, fresh: bool = False) -> list[R
     content = hashlib.sha256((world / "factors.csv").read_bytes()).hexdigest()  # a world may be rendered anew
     about = {"images": len(factors.records), "people": len(factors.people()), "factors": content}
     if kept.is_file() and kept.stat().st_mtime >= newest:
-        stored = json.loads(kept.read_text(encoding="utf-8"))
-        if stored["about"] == about:
+        stored = read_json(kept)
+        if stored.get("about") == about:
             return [Reading(**row) for row in stored["readings"]]
     method = fresh_method(run.recipe, run.split).eval() if fresh else run.method
     readings = read_all(observe(method, factors.records, **reading(run.recipe)), factors)

@@ -190,6 +190,8 @@ class Score:
             raise CrossreidError(
                 f"not a score: the key {error} is missing; expected what `Score.to_json` writes."
             ) from error
+        except (TypeError, ValueError, AttributeError) as error:
+            raise CrossreidError(f"not a score ({error}); expected what `Score.to_json` writes.") from error
 
     def __str__(self) -> str:
         figures = ", ".join(f"{key} {_percent(self.value(key), self.spread(key), len(self.trials))}" for key in KEYS)

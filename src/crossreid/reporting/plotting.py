@@ -77,6 +77,8 @@ def _draw_tables(path: Path, out: Path, titles: Mapping[str, str] | None) -> lis
     written: list[Path] = []
     for file in found:
         table = _read(file)
+        if missing := [key for key in ("title", "axis", "reference", "rows") if "study" in table and key not in table]:
+            raise DataError(f"{file} is damaged ({missing[0]} is missing). The study's command makes it again.")
         if "study" in table:
             for figure_name in ("rank-1", "mAP"):
                 written += save(draw_study(table, figure_name), out, f"study-{table['study']}-{figure_name}")

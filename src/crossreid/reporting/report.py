@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -14,8 +13,10 @@ import torch
 from crossreid.data.catalogue import describe
 from crossreid.data.images import load_image
 from crossreid.data.records import Split
+from crossreid.errors import CrossreidError
 from crossreid.evaluation.features import Features, load
 from crossreid.evaluation.scores import Score
+from crossreid.files import json_rows, read_json
 from crossreid.methods import METHODS
 from crossreid.reporting.html import Report, write_report
 from crossreid.reporting.ranked_lists import RankedList, ranked_lists
@@ -103,8 +104,15 @@ def evaluated(run: Run) -> tuple[Features, list[Score]]:
     scores, features = run.folder / "scores.json", run.folder / "features.npz"
     newest = max(path.stat().st_mtime for path in run.folder.glob("*.safetensors"))
     if all(path.is_file() and path.stat().st_mtime >= newest for path in (scores, features)):
-        return load(features), [Score.from_json(row) for row in json.loads(scores.read_text(encoding="utf-8"))]
+        return load(features), _read_scores(scores)
     return evaluate_run(run)
+
+
+def _read_scores(path: Path) -> list[Score]:
+    try:
+        return [Score.from_json(row) for row in read_json(path, list)]
+    except CrossreidError as error:
+        raise CrossreidError(f"{path}: {error} `crossreid evaluate` writes it anew.") from error
 
 
 def run_note(run: Run) -> str:
@@ -130,7 +138,7 @@ def read_history(path: Path) -> list[dict[str, Any]]:
     """The rows of metrics.jsonl; none where the file is missing."""
     if not path.is_file():
         return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    return [row for row in json_rows(path) if isinstance(row.get("step"), int)]
 
 
 def environment() -> dict[str, str]:

@@ -42,7 +42,7 @@ def apply_override(recipe: dict[str, Any], override: str) -> None:
         place = inner
     try:
         place[last] = as_number(yaml.safe_load(value))
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # the latter: a date that is none
         raise RecipeError(f"--set {override!r}: the value is no valid YAML.") from error
 
 

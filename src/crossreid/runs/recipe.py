@@ -71,7 +71,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         raise RecipeError(f"recipe {path} not found. Expected a YAML file.{hint}")
     try:
         given = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # the latter: no UTF-8, or a date that is none
         raise RecipeError(f"recipe {path} is no valid YAML: {' '.join(str(error).split())}") from error
     return make_recipe(given, overrides, source=str(path))
 

@@ -14,6 +14,7 @@ import torch
 from crossreid.data.catalogue import load
 from crossreid.data.records import Split, labels_of
 from crossreid.errors import CrossreidError
+from crossreid.evaluation.protocols import PROTOCOLS
 from crossreid.methods import build_method, without_download
 from crossreid.methods.method import Method
 from crossreid.runs.folders import sorted_trials
@@ -32,8 +33,18 @@ class Run:
 
 
 def open_split(recipe: Recipe) -> Split:
-    """The data set that a recipe names."""
-    return load(recipe.data.name, recipe.data.root, **recipe.data.options)
+    """The data set that a recipe names.
+
+    Raises:
+        CrossreidError: what its reader finds wrong, or a reader that names a protocol that there is not.
+    """
+    split = load(recipe.data.name, recipe.data.root, **recipe.data.options)
+    if split.protocol not in PROTOCOLS:
+        raise CrossreidError(
+            f"data set {recipe.data.name!r}: its reader names the protocol {split.protocol!r}, which is unknown. Known: "
+            f"{', '.join(PROTOCOLS)}."
+        )
+    return split
 
 
 def fresh_method(recipe: Recipe, split: Split) -> Method:

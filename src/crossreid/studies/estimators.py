@@ -8,7 +8,6 @@ an estimate per critic.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,13 +16,12 @@ from typing import Any
 import numpy as np
 import torch
 from joblib import Parallel, delayed
-from rich.console import Console
-from rich.progress import track
 from torch import Tensor
 
-from crossreid.files import write_json
+from crossreid.files import read_json, write_json
 from crossreid.losses.information import ESTIMATORS, Estimator, MutualInformation, correlation_for
 from crossreid.models.critic import Critic
+from crossreid.terminal import tracked
 
 VALUES = (0.5, 1.0, 2.0, 4.0, 6.0, 8.0, 10.0)
 DIMENSIONS = (4, 32)
@@ -100,14 +98,14 @@ def run_estimators(
 ) -> list[dict[str, Any]]:
     """Train what is missing of every estimator's critics and write estimators.json after each; its rows."""
     path = out / "estimators.json"
-    rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))["estimates"] if path.is_file() else []
+    rows: list[dict[str, Any]] = read_json(path)["estimates"] if path.is_file() else []
     done = {(r["estimator"], r["dimension"], r["truth"], r["seed"]) for r in rows if r["steps"] == steps}
     rows = [row for row in rows if row["steps"] == steps]
     missing = [cell for cell in grid(seeds, values) if cell not in done]
     found = Parallel(jobs, return_as="generator")(
         delayed(_estimated)(kind, size, value, seed, steps) for kind, size, value, seed in missing
     )
-    for row in track(found, "critics", total=len(missing), console=Console(stderr=True)):
+    for row in tracked(found, "critics", len(missing)):
         rows.append(row.to_json())
         write_json(path, {"estimates": rows})
     return rows

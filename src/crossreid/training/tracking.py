@@ -14,7 +14,7 @@ from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
-from crossreid.files import write_text
+from crossreid.files import json_rows, write_text
 
 
 class Tracker:
@@ -59,12 +59,5 @@ class Tracker:
         """Keep the whole rows up to `step`; a killed run may have written later ones, or half a line."""
         if not self.path.is_file():
             return
-        kept = []
-        for line in self.path.read_text(encoding="utf-8").splitlines():
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError:
-                continue
-            if row["step"] <= step:
-                kept.append(line)
-        write_text(self.path, "".join(f"{line}\n" for line in kept))
+        rows = (row for row in json_rows(self.path) if isinstance(row.get("step"), int))
+        write_text(self.path, "".join(f"{json.dumps(row)}\n" for row in rows if row["step"] <= step))
