@@ -51,7 +51,11 @@ def test_what_never_fits_leaves_the_image_whole_or_is_cut_to_it():
 def test_each_channel_has_its_value():
     found = erased(torch.ones(3, 40, 24), np.random.default_rng(0), RectangleOptions(value=(0.1, 0.2, 0.3)))
     hole = found[0] != 1
-    assert [sorted(set(channel[hole].tolist())) for channel in found.double().round(decimals=4)] == [[0.1], [0.2], [0.3]]
+    assert [sorted(set(channel[hole].tolist())) for channel in found.double().round(decimals=4)] == [
+        [0.1],
+        [0.2],
+        [0.3],
+    ]
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,9 @@ from crossreid.options import Options
 
 
 class RectangleOptions(Options):
-    area: tuple[float, float] = Field((0.02, 0.4), description="Smallest and largest share of the image that is erased.")
+    area: tuple[float, float] = Field(
+        (0.02, 0.4), description="Smallest and largest share of the image that is erased."
+    )
     aspect: tuple[float, float] = Field((0.3, 1 / 0.3), description="Smallest and largest height / width.")
     aspect_draw: Literal["log", "even"] = Field(
         "log", description="Height / width is drawn evenly on a logarithmic scale, or on its own."

@@ -5,7 +5,7 @@ What is done to whole batches on the device is in `channels`, but for `grey_vers
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -55,7 +55,7 @@ class TrainTransform:
     pad: int = 0
     pad_value: int = 0
     erasing: float = 0.0
-    rectangle: RectangleOptions = RectangleOptions()
+    rectangle: RectangleOptions = field(default_factory=RectangleOptions)
     grey: float = 0.0
     jitter: float = 0.0
     pseudo_infrared: float = 0.0

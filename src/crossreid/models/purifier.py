@@ -26,12 +26,20 @@ class Purifier(nn.Module):
 
     `pooled` masks are sigmoid(W2 relu(W1 GAP(.))), as published. The mean of an instance-normalised map is the norm's own
     shift whatever the image, so that m_r then is the same for all images. `spatial` masks, as the authors' release
-    computes them, leave the pooling out: one for each place.
+    computes them, leave the pooling out: one for each position. With `running` the norm keeps running statistics, which
+    evaluation uses and training does not, as the release's does.
     """
 
-    def __init__(self, width: int, *, reduction: int = 16, masks: Literal["pooled", "spatial"] = "spatial") -> None:
+    def __init__(
+        self,
+        width: int,
+        *,
+        reduction: int = 16,
+        masks: Literal["pooled", "spatial"] = "spatial",
+        running: bool = False,
+    ) -> None:
         super().__init__()
-        self.norm = nn.InstanceNorm2d(width, affine=True)
+        self.norm = nn.InstanceNorm2d(width, affine=True, track_running_stats=running)
         inner = max(width // reduction, 1)
         self.keep, self.reduce = (
             nn.Sequential(
