@@ -1,7 +1,7 @@
 """Random erasing: a rectangle of a training image loses what it shows (Zhong et al., "Random erasing", AAAI 2020).
 
-Releases differ in how large the rectangle is, how its shape is drawn, what happens where it does not fit, and what it is
-filled with: `RectangleOptions` has each of these.
+Releases differ in how large the rectangle is, how its shape is drawn, what happens where it does not fit, and what it
+is filled with: `RectangleOptions` has each of these.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """What the authors' release of IDKL minimises where it is not the paper's: graphs, slots, and the purifier's hinges.
 
 The release is 1KK077/IDKL, commit 8676b62, of Ren and Zhang, CVPR 2024; `tests/parity/idkl` holds numbers that it gave.
-All divergences are taken both ways and let gradient into both sides. Some of it cannot have been meant (docs/implicit_knowledge.md):
-rows of mixed graphs are of other identities than the rows they are compared with, and slots are a softmax over classes of
-all identities of the batch at once.
+All divergences are taken both ways and let gradient into both sides. Some of it cannot have been meant
+(docs/implicit_knowledge.md): rows of mixed graphs are of other identities than the rows they are compared with, and slots are
+a softmax over the classes of several images at once.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ def released_graph_alignment(a: Tensor, b: Tensor) -> Tensor:
 def mixed_graph_alignment(visible: Tensor, infrared: Tensor) -> Tensor:
     """MDR's graphs: of the visible rows `(N, D)`, of the infrared `(N, D)`, and of a half of either, each pair of them.
 
-    The mixed rows are the first half of the visible ones and then the first half of the infrared ones: of its second half
-    no row is of the identity that it is compared with.
+    The mixed rows are the first half of the visible ones and then the first half of the infrared ones: of that second
+    half no row is of the identity that it is compared with.
     """
     half = len(visible) // 2
     mixed = torch.cat([visible[: len(visible) - half], infrared[:half]])
@@ -121,7 +121,8 @@ def released_centre_reduction(reduced: Tensor, normalised: Tensor, labels: Tenso
 def released_order(labels: Tensor, modalities: Tensor) -> Tensor:
     """Rows `(B,)` in the order of the release's batches: identity by identity, infrared and visible in turns.
 
-    Identities stay in the order in which the batch first has them, images of one modality as they come. It is every row once.
+    Identities stay in the order in which the batch first has them, images of one modality as they come; every row comes
+    once.
     """
     count = torch.arange(len(labels), device=labels.device)
     same = labels[:, None] == labels
@@ -131,6 +132,6 @@ def released_order(labels: Tensor, modalities: Tensor) -> Tensor:
 
 
 def released_pseudo_modalities(labels: Tensor, modalities: Tensor) -> Tensor:
-    """What the release teaches the confuser of each row, `(B,)`: `pseudo_modalities` of the batch in the release's order."""
+    """What the release teaches the confuser of each row, `(B,)`: `pseudo_modalities` in the release's order of the batch."""
     order = released_order(labels, modalities)
     return torch.empty_like(modalities).scatter(0, order, pseudo_modalities(modalities[order]))

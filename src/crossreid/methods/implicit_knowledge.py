@@ -10,10 +10,10 @@ f~ takes f_sp's place in L_TGSA and L_CSA where there is a purifier. `paper` is 
 gradient into the side that is learnt from, has masks that depend on the image (`Purifier`), and graphs of features of length 1:
 the softmax of raw distances depends on how long features are, and is lowered by shrinking them all.
 
-`official` minimises what the authors' release does (`losses.released_knowledge`): f~ takes f_sp's place in everything but L_e,
-which has a classifier of its own; the confuser learns pseudo-labels; all divergences go both ways; graphs have no diagonal,
-one pair of them makes TGSA, and MDR has mixed ones; slots are a further term. Left out of it: weights that change with the
-size of a batch, which no configuration makes use of.
+`official` minimises what the authors' release does (`losses.released_knowledge`): f~ takes f_sp's place in everything but
+L_e, which has a classifier of its own; the confuser learns pseudo-labels; all divergences go both ways; graphs have no
+diagonal, one pair of them makes TGSA, and MDR has mixed ones; slots are a further term. Left out of it: weights that change
+with the size of a batch, which no configuration makes use of.
 """
 
 from __future__ import annotations
@@ -133,8 +133,8 @@ class ImplicitKnowledgeOptions(MethodOptions, PublishedSettingOptions):
 class Sides:
     """Of B images: pooled features `(B, W)` before the necks, features after them, and logits `(B, C)`, of each stream.
 
-    `specific` are of f_sp; `taught` of what the shared stream learns from, f~ where there is a purifier and else f_sp. Where
-    the release's objective has f~ it has no neck for f_sp: its feature is the pooled one.
+    `specific` are of f_sp; `taught` of what the shared stream learns from, f~ where there is a purifier and else f_sp. With
+    f~, the release's objective has no neck for f_sp: its feature is the pooled one.
     """
 
     shared: tuple[Tensor, Tensor, Tensor]
@@ -183,10 +183,11 @@ class ImplicitKnowledge(Method):
         return [self.network]
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """Terms `identity`, `triplet` of both streams; `confusion`, `discrimination`; `purifier`, `purified`; `relation`,
-        `class`, `discrepancy`, `slots`: those that have a weight. In the release's objective the specific stream's identity
-        and triplet are those of the purified feature, and there is no `purified`. Losses that the options add are of
-        the shared stream's features.
+        """Terms by name, those that have a weight.
+
+        They are `identity`, `triplet` of both streams; `confusion`, `discrimination`; `purifier`, `purified`; `relation`,
+        `class`, `discrepancy`, `slots`. In the release's objective identity and triplet of the specific stream are those of
+        the purified feature, and there is no `purified`. Losses that the options add are of the shared stream's features.
 
         Raises:
             CrossreidError: a term compares modalities, and no identity of the batch is there in both.

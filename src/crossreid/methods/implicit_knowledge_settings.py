@@ -1,7 +1,8 @@
 """What each named setting says of IDKL.
 
-`official` is the authors' release (1KK077/IDKL, commit 8676b62) and equals it to rounding; on RegDB it has weights of its own,
-which its recipe sets: `relation_weight` 0, `discrepancy_graphs` off, `class_weight` 0.3. `crossreid` is this project's own.
+`official` is the authors' release (1KK077/IDKL, commit 8676b62) and equals it to rounding; on RegDB it has weights of its
+own, which the recipe sets: `relation_weight` 0, `discrepancy_graphs` off, `class_weight` 0.3. `crossreid` is this
+project's own.
 `paper` is the paper's equations; where the paper is silent it takes what the release has:
 
 * the margin of the triplet losses, 1.3, without label smoothing;
