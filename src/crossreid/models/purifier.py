@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from crossreid.errors import CrossreidError
 
@@ -58,7 +59,14 @@ class Purifier(nn.Module):
                 "the feature map has one place, of which there is nothing to normalise. Use larger images or "
                 "method.purifier=false."
             )
-        normalised = self.norm(maps)
+        normalised = self._normalised(maps)
         keep, reduce = self.keep(maps), self.reduce(normalised)
         kept, reduced = keep * maps, reduce * normalised
         return Purified(normalised, kept, reduced, keep * reduced + reduce * kept)
+
+    def _normalised(self, maps: Tensor) -> Tensor:
+        norm = self.norm
+        if self.training or norm.running_mean is None:
+            return norm(maps)
+        # By running statistics an instance norm is a batch norm, which is what ONNX can say.
+        return F.batch_norm(maps, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps)
