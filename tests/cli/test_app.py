@@ -131,9 +131,11 @@ def test_rank_again_with_re_ranking_and_normalisation(place):
 
 
 def test_evaluate_tells_both_when_asked_for_both(place):
-    ran("evaluate", place / "run", "--rerank", "k-reciprocal", "--json", place / "both.json")
+    options = ("--rerank", "k-reciprocal", "--option", "k1=15", "--option", "gallery=hidden")
+    ran("evaluate", place / "run", *options, "--json", place / "both.json")
     told = [(one["setting"], one["re-ranked"]) for one in json.loads((place / "both.json").read_text())]
-    assert told[:2] == [("all, single-shot", "no"), ("all, single-shot", "k-reciprocal (k1 20, k2 6, lambda 0.3)")]
+    reranked = "k-reciprocal (k1 15, k2 6, lambda 0.3, gallery hidden from the neighbour search)"
+    assert told[:2] == [("all, single-shot", "no"), ("all, single-shot", reranked)]
     ran("evaluate", place / "run")
 
 

@@ -6,7 +6,7 @@ import torch
 
 from crossreid.data.records import in_order
 from crossreid.data.synthetic import synthesise
-from crossreid.evaluation.embedding import EvaluationOptions, embed, observe
+from crossreid.evaluation.embedding import EvaluationOptions, embed, embed_sets, observe
 from crossreid.methods import METHODS, build_method
 from crossreid.runs.recipe import make_recipe
 from crossreid.runs.run import open_split
@@ -69,3 +69,23 @@ def test_spaces_are_the_test_features_that_a_recipe_chooses_among(split, name, f
 def test_a_method_without_branches_is_refused(split):
     with pytest.raises(ValueError, match="has no branches to look into; expected variational_distillation"):
         observe(method_of("baseline"), split.test, **SIZE)
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_without_unit_length_embeddings_are_the_features_as_they_are(split, flip):
+    method = method_of("implicit_knowledge")
+    options = EvaluationOptions(metric="euclidean", unit_length=False, flip=flip)
+    raw = embed(method, split.test, options=options, **SIZE)
+    unit = embed(method, split.test, options=EvaluationOptions(), **SIZE)
+    lengths = np.linalg.norm(raw, axis=1, keepdims=True)
+    assert np.abs(lengths - 1).max() > 0.1
+    if not flip:
+        np.testing.assert_allclose(raw / lengths, unit, atol=1e-6)
+    sets = [split.test[:2], split.test[2:5]]
+    found = embed_sets(method, sets, options=options, **SIZE)
+    np.testing.assert_allclose(found, [raw[:2].mean(0), raw[2:5].mean(0)], atol=1e-5)
+
+
+def test_cosine_has_no_use_for_length():
+    with pytest.raises(ValueError, match="unit_length=false"):
+        EvaluationOptions(unit_length=False)

@@ -20,12 +20,15 @@ from crossreid.evaluation.reranking import (
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"))]
 
 
-def dense(query, gallery, k1, k2, weight):
-    """Zhong et al., equations 2 to 12, one image at a time with whole matrices."""
+def dense(query, gallery, k1, k2, weight, hidden=False):
+    """Zhong et al., equations 2 to 12, one image at a time with whole matrices; `hidden`: gallery columns are farthest."""
     everyone = np.concatenate([query, gallery])
     original = cdist(everyone, everyone, "sqeuclidean")
     original = original / np.maximum(original.max(axis=1, keepdims=True), np.finfo(float).tiny)
-    order = np.argsort(original, axis=1, kind="stable")
+    sought = original.copy()
+    if hidden:
+        sought[:, len(query) :] = original.max()
+    order = np.argsort(sought, axis=1, kind="stable")
 
     def reciprocal(i, k):
         return {int(j) for j in order[i, : k + 1] if i in order[j, : k + 1]}
@@ -87,6 +90,18 @@ def test_equals_the_dense_definition_on_small_sets_with_ties(seed, queries, entr
     if round(k1 / 2) != round(min(k1, queries + entries - 1) / 2):
         return  # the definition says nothing of fewer images than neighbours
     np.testing.assert_allclose(reranked(query, gallery, KReciprocal(k1=k1, k2=k2)), expected, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize(("k1", "k2"), [(20, 6), (7, 1), (40, 3)])
+def test_a_hidden_gallery_is_nobodys_neighbour(device, k1, k2):
+    """With more neighbours than queries gallery images follow them, by place."""
+    query, gallery = sets(4, 30, 60, True)
+    options = KReciprocal(k1=k1, k2=k2, gallery="hidden")
+    found = reranked(*(torch.from_numpy(side).to(device) for side in (query, gallery)), options)
+    np.testing.assert_allclose(found, dense(query, gallery, k1, k2, 0.3, hidden=True), rtol=0, atol=1e-10)
+    assert np.abs(found - dense(query, gallery, k1, k2, 0.3)).max() > 0.01
+    assert str(options).endswith("gallery hidden from the neighbour search)")
 
 
 def test_cosine_is_euclidean_on_unit_vectors():

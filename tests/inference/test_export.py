@@ -47,6 +47,7 @@ VARIANTS = [
     ("variational_distillation", {"setting": "official"}),
     ("variational_distillation", {"stages": {"split": 2}}),
     ("implicit_knowledge", {"test_features": "both"}),
+    ("implicit_knowledge", {"setting": "official", "test_features": "both"}),
     ("variational_information_bottleneck", {"test_features": "both", "branches": "shared"}),
 ]
 

@@ -6,6 +6,7 @@ from torch.nn import functional as F
 
 from crossreid.data.batch import Batch
 from crossreid.losses import alignment
+from crossreid.losses import released_knowledge as released
 from crossreid.losses.metric import triplet_loss
 from crossreid.methods.implicit_knowledge import ImplicitKnowledge, ImplicitKnowledgeOptions
 from crossreid.models.pooling import generalised_mean
@@ -35,7 +36,7 @@ def gradients(method, term):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("setting", SETTINGS)
+@pytest.mark.parametrize("setting", ["crossreid", "paper"])
 def test_terms_are_the_equations_of_what_the_streams_give(setting):
     method, batch = method_of(setting=setting, margin=0.3), batch_of()
     method.progress = 0.3
@@ -50,16 +51,13 @@ def test_terms_are_the_equations_of_what_the_streams_give(setting):
     reid = [(F.cross_entropy(z, labels), triplet_loss(f, labels, margin=0.3)) for z, f in ((z_sh, sh), (z_sp, sp))]
     kept = generalised_mean(maps.kept, 3.0)
     kept = (kept - kept.mean(0)) / (kept.var(0, correction=0) + method.specific_neck.eps).sqrt()
-    own = alignment.pseudo_modalities(kinds) if setting == "official" else kinds
-    graphs = {"symmetric": setting == "official", "diagonal": setting != "official"}
-    both = {"symmetric": setting == "official"}
     one, two = alignment.paired_rows(labels, kinds)
     a, b = (F.normalize(f, dim=1) if setting == "crossreid" else f for f in (sh, pure))  # what graphs are of
     expected = {
         "identity": reid[0][0] + reid[1][0],
         "triplet": reid[0][1] + reid[1][1],
         "discrimination": F.cross_entropy(method.discriminator(scale * sp), kinds),
-        "confusion": F.cross_entropy(method.confuser(scale * sh), own),
+        "confusion": F.cross_entropy(method.confuser(scale * sh), kinds),
         "purifier": o.purifier_weight * (
             alignment.entropy_reduction(kept @ method.specific_classifier.weight.T, z_sp)
             + alignment.centre_reduction(
@@ -68,13 +66,13 @@ def test_terms_are_the_equations_of_what_the_streams_give(setting):
         ),
         "purified": o.purifier_weight * (F.cross_entropy(z_pure, labels) + triplet_loss(pure, labels, margin=0.3)),
         "relation": o.relation_weight * sum(
-            alignment.graph_alignment(b[kinds == k], a[kinds == k], **graphs) for k in (0, 1)
+            alignment.graph_alignment(b[kinds == k], a[kinds == k]) for k in (0, 1)
         ),
         "class": o.class_weight * sum(
-            alignment.class_alignment(z_pure[kinds == k], z_sh[kinds == k], **both) for k in (0, 1)
+            alignment.class_alignment(z_pure[kinds == k], z_sh[kinds == k]) for k in (0, 1)
         ),
-        "discrepancy": alignment.graph_alignment(a[one], a[two], **graphs)
-        + alignment.class_alignment(z_sh[one], z_sh[two], **both),
+        "discrepancy": alignment.graph_alignment(a[one], a[two])
+        + alignment.class_alignment(z_sh[one], z_sh[two]),
     }  # fmt: skip
     found = method.losses(batch)
     assert set(found) == set(expected)
@@ -82,6 +80,69 @@ def test_terms_are_the_equations_of_what_the_streams_give(setting):
         torch.testing.assert_close(
             found[name], term, atol=2e-4, rtol=1e-3, msg=lambda text, name=name: f"{name}: {text}"
         )
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("purifier", [True, False])
+def test_official_terms_are_what_the_release_makes_of_what_the_streams_give(purifier):
+    """tests/parity compares their values with the release's; here with what each of them is of."""
+    method, batch = method_of(setting="official", purifier=purifier, classifier_start="small"), batch_of()
+    torch.nn.init.normal_(method.specific_classifier.weight, std=0.3)
+    o, labels, kinds = method.options, batch.labels, batch.modalities
+    shared_map, specific_map = method.network(batch.images, kinds)
+    sh, sp = (generalised_mean(m, 3.0) for m in (shared_map, specific_map))
+    scale = (1 + method.shared_neck.eps) ** -0.5  # running statistics are 0 and 1
+    z_sh = scale * sh @ method.shared_classifier.weight.T
+    pure, classifier = sp, method.specific_classifier
+    if purifier:
+        maps = method.purifier(specific_map)
+        pure, classifier = generalised_mean(maps.purified, 3.0), method.purified_classifier
+    z_pure = scale * pure @ classifier.weight.T
+    one, two = released.paired_as_drawn(labels, kinds)
+    rows = [(kinds == kind).nonzero().flatten() for kind in (0, 1)]
+    first, second, k = released.slot_rows(labels, kinds)
+    expected = {
+        "identity": F.cross_entropy(z_sh, labels) + F.cross_entropy(z_pure, labels),
+        "triplet": sum(triplet_loss(f, labels, margin=1.3, own_positive=True) for f in (sh, pure)),
+        "discrimination": F.cross_entropy(method.discriminator(scale * pure), kinds),
+        "confusion": F.cross_entropy(
+            method.confuser(scale * sh), released.released_pseudo_modalities(labels, kinds)
+        ),
+        "relation": o.relation_weight * sum(released.released_graph_alignment(sh[r], pure[r]) for r in rows),
+        "class": o.class_weight * sum(alignment.class_alignment(z_sh[r], z_pure[r], symmetric=True) for r in rows),
+        "discrepancy": released.mixed_graph_alignment(sh[one], sh[two])
+        + alignment.class_alignment(z_sh[one], z_sh[two], symmetric=True),
+        "slots": released.slot_alignment(z_sh[first], z_sh[second], k)
+        + o.class_weight * sum(released.slot_alignment(z_sh[r], z_pure[r], k) for r in (first, second)),
+    }  # fmt: skip
+    if purifier:
+        kept = generalised_mean(maps.kept, 3.0)
+        entropy = released.released_entropy_reduction(
+            kept @ method.specific_classifier.weight.T, sp @ method.specific_classifier.weight.T
+        )
+        reduced, normalised = (generalised_mean(m, 3.0) for m in (maps.reduced, maps.normalised))
+        centres = released.released_centre_reduction(reduced, normalised, labels, kinds)
+        expected["purifier"] = o.purifier_weight * (entropy + centres)
+    found = method.losses(batch)
+    assert set(found) == set(expected)
+    for name, term in expected.items():
+        torch.testing.assert_close(
+            found[name], term, atol=2e-4, rtol=1e-3, msg=lambda text, name=name: f"{name}: {text}"
+        )
+
+
+def test_regdbs_weights_leave_graphs_out():
+    method = method_of(setting="official", relation_weight=0.0, discrepancy_graphs=False, class_weight=0.3)
+    terms, whole = method.losses(batch_of()), method_of(setting="official").losses(batch_of())
+    assert set(whole) - set(terms) == {"relation"}
+    assert float(terms["class"].detach()) == pytest.approx(float(whole["class"].detach()) * 0.3 / 0.8, rel=1e-5)
+    assert float(terms["discrepancy"].detach()) < float(whole["discrepancy"].detach())
+
+
+@pytest.mark.parametrize("key", ["stop_gradient", "diagonal"])
+def test_the_release_leaves_no_choice_of_form(key):
+    with pytest.raises(ValueError, match=f"{key}: the release's objective has {key}=false; objective=equations"):
+        method_of(setting="official", **{key: True})
 
 
 def test_the_confuser_opposes_the_shared_stream_and_only_it():
@@ -154,7 +215,8 @@ def test_order_of_the_batch_is_irrelevant_but_to_pseudo_labels():
     for setting in SETTINGS:
         method = method_of(setting=setting, stop_gradient=False)
         one, two = method.losses(batch), method.losses(Batch(*(part[order] for part in batch)))
-        for name in one.keys() - ({"confusion"} if setting == "official" else set()) - {"discrepancy"}:
+        # The order says which images MDR and slots compare with each other.
+        for name in one.keys() - ({"confusion"} if setting == "official" else set()) - {"discrepancy", "slots"}:
             torch.testing.assert_close(one[name], two[name], atol=1e-3, rtol=1e-3)
 
 
@@ -177,7 +239,7 @@ def test_what_is_off_is_not_there_and_every_weight_that_is_learns():
                      discrepancy_weight=0.0)  # fmt: skip
     assert set(lean.losses(batch_of())) == {"identity", "triplet"}
     assert not any(name.startswith(("purif", "confuser", "discriminator")) for name, _ in lean.named_parameters())
-    for method in (lean, method_of(), method_of(setting="paper")):
+    for method in (lean, method_of(), method_of(setting="paper"), method_of(setting="official")):
         method.train()
         method.progress = 0.5
         torch.stack(list(method.losses(batch_of()).values())).sum().backward()

@@ -49,6 +49,18 @@ def test_the_published_mask_of_the_normalised_map_is_the_same_for_every_image():
         assert torch.allclose(reduce[0], reduce[1], atol=1e-5) == alike
 
 
+@torch.no_grad()
+def test_running_statistics_are_for_evaluation_alone():
+    kept, plain = (Purifier(32, running=running) for running in (True, False))
+    kept.load_state_dict(plain.state_dict(), strict=False)
+    torch.testing.assert_close(kept(MAPS), plain(MAPS))
+    images = MAPS.mean((2, 3)), MAPS.flatten(2).var(2)
+    mean, var = (0.1 * part.mean(0) + 0.9 * start for part, start in zip(images, (0, 1), strict=True))
+    expected = (MAPS - mean[:, None, None]) / (var[:, None, None] + kept.norm.eps).sqrt()
+    torch.testing.assert_close(kept.eval()(MAPS).normalised, expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(kept.norm(MAPS), expected, atol=1e-5, rtol=1e-5)
+
+
 def test_one_place_is_refused():
     with pytest.raises(ValueError, match="one place"):
         purifier("spatial")(MAPS[:, :, :1, :1])

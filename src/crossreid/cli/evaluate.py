@@ -24,6 +24,7 @@ def evaluate(
     metric: Annotated[str | None, typer.Option(help="euclidean or cosine.")] = None,
     checkpoint: Annotated[str, typer.Option(help="best or last.")] = "best",
     rerank: Annotated[str | None, typer.Option(help="Also re-ranked: k-reciprocal or query-expansion.")] = None,
+    option: Annotated[list[str] | None, typer.Option("--option", metavar="KEY=VALUE", help="Of re-ranking.")] = None,
     query_images: Annotated[
         str | None,
         typer.Option(metavar="N,N,...", help="Queries of so many images of a tracklet, or `all`, against videos."),
@@ -32,6 +33,7 @@ def evaluate(
 ) -> None:
     """Evaluate a run, or features from elsewhere, by the data set's protocol."""
     from crossreid.evaluation.external import evaluate_features
+    from crossreid.evaluation.reranking import make_reranking
     from crossreid.evaluation.scores import table
     from crossreid.files import write_json
     from crossreid.runs.evaluate import evaluate_each
@@ -41,15 +43,18 @@ def evaluate(
         raise CrossreidError("expected either a RUN or --features DIR. See `crossreid evaluate --help`.")
     if features is not None and rerank is not None:
         raise CrossreidError("--rerank is for runs; for features of another tool use `crossreid rank --rerank`.")
+    if option and rerank is None:
+        raise CrossreidError("--option is of a re-ranking; name one with --rerank.")
     if features is not None:
         score = evaluate_features(features, protocol, splits, mode=mode, shots=shots, metric=metric or "euclidean")
         console.print(table([score]))
         if json_file is not None:
             write_json(json_file, score.to_json())
         return
+    chosen = make_reranking(rerank, dict(key_value(text, "--option") for text in option or ())) if rerank else None
     with progress_bar() as progress:
         each = evaluate_each(
-            runs or (), metric=metric, checkpoint=checkpoint, rerank=rerank, query_images=query_images,
+            runs or (), metric=metric, checkpoint=checkpoint, rerank=chosen, query_images=query_images,
             advance=advancing(progress, "images"),
         )  # fmt: skip
     scores = [score for found in each.values() for score in found]

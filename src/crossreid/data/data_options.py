@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from crossreid.data.channels import ChannelOptions
+from crossreid.data.erasing import RectangleOptions
 from crossreid.data.sampling import SamplerOptions
 from crossreid.data.tracklets import SetOptions
 from crossreid.data.transforms import Interpolation
@@ -17,7 +18,9 @@ from crossreid.options import Options
 class AugmentOptions(Options):
     flip: float = Field(0.5, ge=0, le=1, description="Probability of a horizontal flip.")
     pad: int = Field(10, ge=0, description="Pixels of padding before a random crop; 0 for none.")
+    pad_value: int = Field(0, ge=0, le=255, description="Grey level of that padding: 0 is black.")
     erasing: float = Field(0.0, ge=0, le=1, description="Probability of erasing a random rectangle.")
+    rectangle: RectangleOptions = Field(RectangleOptions(), description="What erasing cuts out, and fills it with.")
     grey: float = Field(0.0, ge=0, le=1, description="Probability of turning a visible image grey.")
     jitter: float = Field(0.0, ge=0, le=1, description="Strength of brightness, contrast and saturation jitter.")
     pseudo_infrared: float = Field(

@@ -108,7 +108,7 @@ class _TrainImages(Dataset):
         self.mixed = options.sampler.balance == "none"
         self.skip = options.on_bad_image == "skip"
         self.size = (options.height, options.width)
-        augmented = options.augment.model_dump(exclude={"channels"})
+        augmented = options.augment.model_dump(exclude={"channels"}) | {"rectangle": options.augment.rectangle}
         self.transform = TrainTransform(options.height, options.width, interpolation=options.interpolation, **augmented)
         self.labels = labels_of(records)
         self.items, self.members = self.records, [np.array([index]) for index in range(len(self.records))]

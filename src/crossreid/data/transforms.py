@@ -5,7 +5,7 @@ What is done to whole batches on the device is in `channels`, but for `grey_vers
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from crossreid.data.erasing import RectangleOptions, erased
 from crossreid.data.pseudo_infrared import pseudo_infrared as make_pseudo_infrared
 from crossreid.data.records import Modality
 
@@ -46,14 +47,17 @@ class TrainTransform:
     """`(H, W, 3)` uint8 to `(3, height, width)` float32, augmented by a generator that is passed in.
 
     flip, erasing, grey, pseudo_infrared are probabilities, the last two of visible images only; pad is in pixels of
-    network input; jitter j scales brightness, contrast and (visible images) saturation by up to 1 +- j.
+    network input, and filled with the grey level pad_value, 0 to 255; jitter j scales brightness, contrast and (visible
+    images) saturation by up to 1 +- j; `rectangle` is what erasing cuts out.
     """
 
     height: int
     width: int
     flip: float = 0.5
     pad: int = 0
+    pad_value: int = 0
     erasing: float = 0.0
+    rectangle: RectangleOptions = field(default_factory=RectangleOptions)
     grey: float = 0.0
     jitter: float = 0.0
     pseudo_infrared: float = 0.0
@@ -68,7 +72,7 @@ class TrainTransform:
         if flip < self.flip:
             image = image[:, ::-1]
         if self.pad:
-            padded = np.pad(image, ((self.pad, self.pad), (self.pad, self.pad), (0, 0)))
+            padded = np.pad(image, ((self.pad, self.pad), (self.pad, self.pad), (0, 0)), constant_values=self.pad_value)
             image = padded[shift[0] : shift[0] + self.height, shift[1] : shift[1] + self.width]
         visible = modality == Modality.VISIBLE
         if visible and pseudo < self.pseudo_infrared:
@@ -78,7 +82,14 @@ class TrainTransform:
         if self.jitter:
             image = jittered(image, scales, saturation=visible)
         tensor = normalised(image)
-        return erased(tensor, generator) if erase < self.erasing else tensor
+        return erased(tensor, generator, self.rectangle, fill=self._fill()) if erase < self.erasing else tensor
+
+    def _fill(self) -> tuple[float, ...]:
+        """What erasing fills each channel with, as the network sees it."""
+        value = self.rectangle.value
+        if self.rectangle.space == "normalised":
+            return value
+        return tuple((v - mean) / std for v, mean, std in zip(value, MEAN, STD, strict=True))
 
 
 def resized(image: np.ndarray, height: int, width: int, interpolation: Interpolation = "bilinear") -> np.ndarray:
@@ -114,18 +125,6 @@ def jittered(image: np.ndarray, scales: np.ndarray, *, saturation: bool) -> np.n
         grey = (values @ _LUMA)[:, :, None]
         values = grey + (values - grey) * np.float32(scales[2])
     return np.clip(values, 0, 255).astype(np.uint8)
-
-
-def erased(tensor: Tensor, generator: np.random.Generator) -> Tensor:
-    """One rectangle of 2 to 40% of the area set to the mean colour, 0 (Zhong et al., "Random erasing", AAAI 2020)."""
-    _, height, width = tensor.shape
-    area = generator.uniform(0.02, 0.4) * height * width
-    aspect = np.exp(generator.uniform(np.log(0.3), np.log(1 / 0.3)))
-    h = int(np.clip(np.sqrt(area * aspect), 1, height))
-    w = int(np.clip(np.sqrt(area / aspect), 1, width))
-    y, x = generator.integers(0, height - h + 1), generator.integers(0, width - w + 1)
-    tensor[:, y : y + h, x : x + w] = 0
-    return tensor
 
 
 def grey_of_normalised(images: Tensor) -> Tensor:

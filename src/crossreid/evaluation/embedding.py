@@ -5,11 +5,11 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from crossreid.data.evaluation_loading import evaluation_batches, readable_batches
@@ -23,6 +23,7 @@ from crossreid.options import Options
 class EvaluationOptions(Options):
     metric: Literal["cosine", "euclidean"] = Field("cosine", description="How embeddings are compared.")
     batch: int = Field(64, ge=1, description="Images a forward pass.")
+    unit_length: bool = Field(True, description="Bring embeddings to length 1 before they are compared.")
     flip: bool = Field(False, description="Average the embeddings of an image and its mirror image.")
     sets: tuple[Literal["i2i", "i2v", "v2i", "v2v"], ...] = Field(
         (), description="Who is compared, images or videos (tracklets) on either side; empty: the data set's own."
@@ -37,6 +38,14 @@ class EvaluationOptions(Options):
         description="SYSU-MM01's gallery: `official` permutations (a seeded draw where the copy lacks them), `seeded`, or "
         "`random-choice` as in much public code.",
     )
+
+    @model_validator(mode="after")
+    def _length_counts(self) -> Self:
+        if self.metric == "cosine" and not self.unit_length:
+            raise CrossreidError(
+                "unit_length=false: cosine distance does not see how long embeddings are; expected euclidean"
+            )
+        return self
 
 
 @torch.inference_mode()
@@ -54,6 +63,8 @@ def embed(
 ) -> np.ndarray:
     """Embeddings `(N, D)` float32 of the records, in their order, by `method.embed` in evaluation mode.
 
+    Where the options ask for no unit length it is by `method.features`.
+
     Args:
         method: anything with `embed(images, modalities)`; it is left in the mode it was in.
         autocast: makes the context of each forward pass, for reduced precision.
@@ -68,7 +79,8 @@ def embed(
         for images, modalities in batches:
             images, modalities = images.to(device), modalities.to(device)
             with autocast():
-                embeddings = embeddings_of(method, images, modalities, flip=options.flip)
+                embedded = embeddings_of if options.unit_length else features_of_images
+                embeddings = embedded(method, images, modalities, flip=options.flip)
             rows.append(embeddings.cpu())
             if advance is not None:
                 advance(len(images))
@@ -88,7 +100,9 @@ def embed_sets(
     skip: bool = False,
     advance: Callable[..., object] | None = None,
 ) -> np.ndarray:
-    """Embeddings `(N, D)` float32 of N sets of images, of any sizes: the mean of their `method.features`, of length 1.
+    """Embeddings `(N, D)` float32 of N sets of images, of any sizes: the mean of their `method.features`.
+
+    It is brought to length 1, unless the options say otherwise.
 
     An image of several sets passes the network once; nothing is padded.
 
@@ -141,7 +155,8 @@ def embed_sets(
             "can be read. Run `crossreid check DATASET ROOT --deep` and remove what it names."
         )
     assert sums is not None
-    return nn.functional.normalize(sums / counts[:, None], dim=1).numpy()
+    means = sums / counts[:, None]
+    return (nn.functional.normalize(means, dim=1) if options.unit_length else means).numpy()
 
 
 def embeddings_of(method: nn.Module, images: Tensor, modalities: Tensor, *, flip: bool) -> Tensor:

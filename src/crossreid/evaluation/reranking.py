@@ -6,7 +6,9 @@
   more than two thirds of R(c, k1 / 2) in R(i, k1). V_i holds exp(-d_ij) of that set, summing to 1, and is then averaged
   over the k2 nearest of i. The new distance is (1 - weight) * (1 - sum min(V_i, V_j) / sum max(V_i, V_j)) + weight *
   d_ij. As in the authors' release, d is the squared Euclidean distance (cosine: of unit vectors) divided by the largest
-  in its row, k1 / 2 is rounded half to even, and ties are broken by place, queries before gallery.
+  in its row, k1 / 2 is rounded half to even, and ties are broken by place, queries before gallery. With `gallery: hidden`
+  only queries are neighbours, as in the release of IDKL for SYSU-MM01: a gallery image then has no reciprocal neighbours, and
+  its encoding is the mean of its k2 nearest queries'.
 * alpha query expansion (Radenovic et al., "Fine-tuning CNN Image Retrieval with No Human Annotation", TPAMI 2019): a
   query becomes the sum of itself and its n nearest gallery embeddings, each times its cosine similarity to the power
   alpha, negative ones as 0; distances are cosine.
@@ -38,9 +40,14 @@ class KReciprocal(Options):
     k1: int = Field(20, ge=1, description="Neighbours that may be reciprocal.")
     k2: int = Field(6, ge=1, description="Neighbours whose encodings are averaged; 1 for none.")
     weight: float = Field(0.3, ge=0, le=1, description="lambda, the share of the original distance.")
+    gallery: Literal["seen", "hidden"] = Field(
+        "seen",
+        description="`hidden`: neighbours are sought among the queries alone, as IDKL's release does on SYSU-MM01.",
+    )
 
     def __str__(self) -> str:
-        return f"k-reciprocal (k1 {self.k1}, k2 {self.k2}, lambda {self.weight:g})"
+        hidden = ", gallery hidden from the neighbour search" if self.gallery == "hidden" else ""
+        return f"k-reciprocal (k1 {self.k1}, k2 {self.k2}, lambda {self.weight:g}{hidden})"
 
 
 class QueryExpansion(Options):
@@ -125,7 +132,8 @@ def _k_reciprocal(left: Tensor, right: Tensor, options: KReciprocal, rows: int |
     k1 = min(options.k1, count - 1)
     k2 = min(options.k2, count)
     half = min(round(options.k1 / 2), count - 1)  # Python rounds half to even too
-    neighbours, largest = _neighbours(everyone, max(k1 + 1, half + 1, k2))
+    shown = len(left) if options.gallery == "hidden" else count
+    neighbours, largest = _neighbours(everyone, max(k1 + 1, half + 1, k2), shown)
     members, owners = _expanded_sets(neighbours[:, : k1 + 1], neighbours[:, : half + 1])
     weights = torch.exp(-_distances_at(everyone, owners, members) / largest[owners])
     weights = (
@@ -161,14 +169,18 @@ def _squared(block: Tensor, others: Tensor) -> Tensor:
     return squares.add_(block.square().sum(dim=1, keepdim=True)).clamp_(min=0)
 
 
-def _neighbours(everyone: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The k nearest of each `(N, k)`, itself among them, and the largest squared distance of each row `(N,)`."""
+def _neighbours(everyone: Tensor, k: int, shown: int) -> tuple[Tensor, Tensor]:
+    """The k nearest of each `(N, k)`, itself among them, and the largest squared distance of each row `(N,)`.
+
+    Those from position `shown` on are nobody's neighbours, unless there are fewer than k others.
+    """
     nearest, largest = [], []
     step = max(64, (1 << 24) // len(everyone))
     for start in range(0, len(everyone), step):
         squares = _squared(everyone[start : start + step], everyone)
         squares[torch.arange(len(squares)), torch.arange(start, start + len(squares))] = 0
         largest.append(squares.amax(dim=1))
+        squares[:, shown:] = torch.inf
         nearest.append(_nearest(squares, k)[1])
     tiny = torch.finfo(everyone.dtype).tiny
     return torch.cat(nearest), torch.cat(largest).clamp(min=tiny)

@@ -49,11 +49,14 @@ def relation_graph(a: Tensor, b: Tensor, *, diagonal: bool = True) -> Tensor:
     `diagonal` off leaves out the pairs of the same place, of which there are N = M: then `(N, N - 1)`.
     """
     distances = euclidean_distances(a, b)
-    if not diagonal:
-        count = len(a)
-        # Of N x N numbers in a row, those between two diagonal ones are N: the first of each group is dropped.
-        distances = distances.flatten()[1:].view(count - 1, count + 1)[:, :-1].reshape(count, count - 1)
-    return F.log_softmax(distances, dim=1)
+    return F.log_softmax(distances if diagonal else without_diagonal(distances), dim=1)
+
+
+def without_diagonal(square: Tensor) -> Tensor:
+    """`(N, N)` to `(N, N - 1)`: each row without its own column."""
+    count = len(square)
+    # Of N x N numbers in a row, those between two diagonal ones are N: the first of each group is dropped.
+    return square.flatten()[1:].view(count - 1, count + 1)[:, :-1].reshape(count, count - 1)
 
 
 def graph_divergence(p: Tensor, q: Tensor, *, symmetric: bool = False) -> Tensor:
@@ -109,6 +112,12 @@ def centre_distances(features: Tensor, labels: Tensor, modalities: Tensor) -> Te
     Args:
         features: `(B, D)`; labels, modalities: `(B,)`.
     """
+    squared = centre_differences(features, labels, modalities).square().sum(1)
+    return squared.clamp_min(1e-12).sqrt()
+
+
+def centre_differences(features: Tensor, labels: Tensor, modalities: Tensor) -> Tensor:
+    """The visible less the infrared mean of each identity that is there in both, `(I, D)`, identities by label."""
     features = features.float()
     classes = int(labels.max()) + 1
     key = 2 * labels + modalities
@@ -116,8 +125,7 @@ def centre_distances(features: Tensor, labels: Tensor, modalities: Tensor) -> Te
     counts = torch.bincount(key, minlength=2 * classes)
     centres = (sums / counts.clamp_min(1)[:, None]).view(classes, 2, -1)
     both = (counts.view(classes, 2) > 0).all(1)
-    squared = (centres[both, 0] - centres[both, 1]).square().sum(1)
-    return squared.clamp_min(1e-12).sqrt()
+    return centres[both, 0] - centres[both, 1]
 
 
 def centre_reduction(

@@ -17,13 +17,16 @@ from crossreid.errors import CrossreidError
 from crossreid.losses.weighing import register_loss
 
 
-def euclidean_distances(a: Tensor, b: Tensor) -> Tensor:
-    """`(A, D)`, `(B, D)` to Euclidean distances `(A, B)`, float32; the gradient is finite at distance 0."""
+def euclidean_distances(a: Tensor, b: Tensor, *, floor: float = 1e-12) -> Tensor:
+    """`(A, D)`, `(B, D)` to Euclidean distances `(A, B)`, float32; the gradient is finite at distance 0.
+
+    `floor` is the least that a squared distance is taken to be.
+    """
     # Autocast would take the product in half precision, where near distances vanish in the difference of large numbers.
     with torch.autocast(a.device.type, enabled=False):
         a, b = a.float(), b.float()
         squared = a.pow(2).sum(1, keepdim=True) + b.pow(2).sum(1) - 2 * a @ b.T
-        return squared.clamp_min(1e-12).sqrt()
+        return squared.clamp_min(floor).sqrt()
 
 
 def ranking_loss(distances: Tensor, positives: Tensor, negatives: Tensor, *, boundary: float, margin: float) -> Tensor:
@@ -81,20 +84,26 @@ def modality_aware_ranking_loss(
 
 
 @register_loss("triplet")
-def triplet_loss(features: Tensor, labels: Tensor, *, margin: float | None = None) -> Tensor:
+def triplet_loss(
+    features: Tensor, labels: Tensor, *, margin: float | None = None, own_positive: bool = False
+) -> Tensor:
     """Batch-hard triplet loss (Hermans et al., 2017, equation 5), averaged over the anchors that have both kinds.
 
     Args:
         features: `(B, D)` as given, compared by Euclidean distance; labels: `(B,)` int64.
         margin: hinge at this margin, or the soft margin log(1 + exp(positive - negative)) when None.
+        own_positive: count an anchor among its own positives, as IDKL's release does: one that is alone of its identity
+            then has a positive at distance 0.
     """
     features = features.float()
     distances = euclidean_distances(features, features)
     same = labels[:, None] == labels[None, :]
-    other = ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
-    hardest_positive = distances.masked_fill(~(same & other), -torch.inf).amax(1)
+    positives = same
+    if not own_positive:
+        positives = same & ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
+    hardest_positive = distances.masked_fill(~positives, -torch.inf).amax(1)
     hardest_negative = distances.masked_fill(same, torch.inf).amin(1)
-    valid = (same & other).any(1) & (~same).any(1)
+    valid = positives.any(1) & (~same).any(1)
     # An anchor without a positive or a negative has an infinite term: it is replaced before it can reach the gradient.
     difference = torch.where(valid, hardest_positive - hardest_negative, torch.zeros_like(hardest_positive))
     terms = F.softplus(difference) if margin is None else (difference + margin).clamp_min(0)

@@ -8,10 +8,12 @@ graphs and predictions hand it on to the shared stream, which is what is tested.
 
 f~ takes f_sp's place in L_TGSA and L_CSA where there is a purifier. `paper` is that to the letter. `crossreid` lets no
 gradient into the side that is learnt from, has masks that depend on the image (`Purifier`), and graphs of features of length 1:
-the softmax of raw distances depends on how long features are, and is lowered by shrinking them all. `official` has the
-release's symmetric divergences, its graphs without a diagonal, its spatial masks, and its pseudo-labels in place of the reversal.
-Left out of the release: a second classifier of the specific features, hinges in place of softplus, graphs of half
-visible and half infrared samples in MDR, and weights that change with the size of a batch.
+the softmax of raw distances depends on how long features are, and is lowered by shrinking them all.
+
+`official` minimises what the authors' release does (`losses.released_knowledge`): f~ takes f_sp's place in everything but
+L_e, which has a classifier of its own; the confuser learns pseudo-labels; all divergences go both ways; graphs have no
+diagonal, one pair of them makes TGSA, and MDR has mixed ones; slots are a further term. Left out of it: weights that change
+with the size of a batch, which no configuration makes use of.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from typing import Any, ClassVar, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from crossreid.data.batch import Batch
@@ -36,7 +38,18 @@ from crossreid.losses.alignment import (
     pseudo_modalities,
 )
 from crossreid.losses.metric import triplet_loss
+from crossreid.losses.released_knowledge import (
+    mixed_graph_alignment,
+    paired_as_drawn,
+    released_centre_reduction,
+    released_entropy_reduction,
+    released_graph_alignment,
+    released_pseudo_modalities,
+    slot_alignment,
+    slot_rows,
+)
 from crossreid.losses.weighing import LossWeights, weighted_losses
+from crossreid.methods.implicit_knowledge_settings import SETTINGS
 from crossreid.methods.method import Encoding, Method, MethodOptions, register_method
 from crossreid.models.backbones import BackboneOptions
 from crossreid.models.heads import bn_neck, concatenate_normalised, linear_classifier, modality_classifier
@@ -46,26 +59,16 @@ from crossreid.models.reversal import Schedule, reversal_strength, reverse_gradi
 from crossreid.models.two_stream import StageOptions, TwoStream
 from crossreid.options import PublishedSettingOptions
 
-SETTINGS: dict[str, dict[str, Any]] = {
-    "crossreid": {"stop_gradient": True, "masks": "spatial", "graphs": "unit"},
-    "paper": {"stop_gradient": False, "masks": "pooled", "learn_pooling": False},
-    "official": {
-        "stop_gradient": False,
-        "masks": "spatial",
-        "learn_pooling": False,
-        "confuser": "pseudo_labels",
-        "symmetric": True,
-        "diagonal": False,
-        "margin": 1.3,
-    },
-}
-
 
 class ImplicitKnowledgeOptions(MethodOptions, PublishedSettingOptions):
     settings: ClassVar[dict[str, dict[str, Any]]] = SETTINGS
 
     name: Literal["implicit_knowledge"] = Field(
         "implicit_knowledge", description="IDKL: a shared stream learns from a purified specific one."
+    )
+    objective: Literal["equations", "release"] = Field(
+        "equations",
+        description="Minimise the paper's equations, as the keys below have them, or what the release does.",
     )
     backbone: BackboneOptions = Field(BackboneOptions(), description="The network that is cut into two streams.")
     stages: StageOptions = Field(StageOptions(split=2), description="Where the streams part.")
@@ -74,6 +77,9 @@ class ImplicitKnowledgeOptions(MethodOptions, PublishedSettingOptions):
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="Label smoothing of the cross-entropies.")
     margin: float | None = Field(0.3, gt=0, description="Margin of the triplet losses; null for the soft margin.")
     triplet_weight: float = Field(1.0, ge=0, description="Weight of the triplet losses.")
+    classifier_start: Literal["small", "torch"] = Field(
+        "small", description="Identity classifiers start near zero, so that predictions are uniform, or as PyTorch's."
+    )
     confuser: Literal["reversal", "pseudo_labels", "none"] = Field(
         "reversal", description="How the shared stream forgets the modality; `pseudo_labels` as in the release."
     )
@@ -88,6 +94,10 @@ class ImplicitKnowledgeOptions(MethodOptions, PublishedSettingOptions):
     relation_weight: float = Field(0.6, ge=0, description="l2, of L_TGSA.")
     class_weight: float = Field(0.8, ge=0, description="l3, of L_CSA.")
     discrepancy_weight: float = Field(1.0, ge=0, description="Weight of L_MDR.")
+    discrepancy_graphs: bool = Field(True, description="L_MDR has graphs; the release's has none on RegDB.")
+    slots_weight: float = Field(
+        0.0, ge=0, description="Weight of the release's slots: across modalities, and class_weight times within each."
+    )
     symmetric: bool = Field(False, description="Divergences both ways, as in the release.")
     graphs: Literal["pooled", "unit"] = Field(
         "pooled", description="Graphs of pooled features as they are, or brought to length 1."
@@ -107,12 +117,24 @@ class ImplicitKnowledgeOptions(MethodOptions, PublishedSettingOptions):
             )
         return self
 
+    @model_validator(mode="after")
+    def _release_has_one_form(self) -> Self:
+        fixed = {"symmetric": True, "diagonal": False, "graphs": "pooled", "stop_gradient": False}
+        other = [key for key, value in fixed.items() if getattr(self, key) != value]
+        if self.objective == "release" and other:
+            expected = ", ".join(f"{key}={str(value).lower()}" for key, value in fixed.items() if key in other)
+            raise CrossreidError(
+                f"{', '.join(other)}: the release's objective has {expected}; objective=equations leaves the choice"
+            )
+        return self
+
 
 @dataclass(frozen=True, slots=True)
 class Sides:
     """Of B images: pooled features `(B, W)` before the necks, features after them, and logits `(B, C)`, of each stream.
 
-    `specific` are of f_sp; `taught` of what the shared stream learns from, f~ where there is a purifier and else f_sp.
+    `specific` are of f_sp; `taught` of what the shared stream learns from, f~ where there is a purifier and else f_sp. With
+    f~, the release's objective has no neck for f_sp: its feature is the pooled one.
     """
 
     shared: tuple[Tensor, Tensor, Tensor]
@@ -137,23 +159,35 @@ class ImplicitKnowledge(Method):
         width = self.network.width
         power, learn = options.pooling_power, options.learn_pooling
         self.shared_pooling, self.specific_pooling = (GeneralisedMean(power, learn=learn) for _ in range(2))
-        self.shared_neck, self.specific_neck = bn_neck(width), bn_neck(width)
-        self.shared_classifier, self.specific_classifier = (linear_classifier(width, classes) for _ in range(2))
+        self._released = options.objective == "release"
+        self.shared_neck = bn_neck(width)
+        if not (self._released and options.purifier):
+            self.specific_neck = bn_neck(width)
+        self.shared_classifier, self.specific_classifier = (self._classifier(width, classes) for _ in range(2))
         if options.discriminator_weight:
             self.discriminator = modality_classifier(width)
             if options.confuser != "none":
                 self.confuser = modality_classifier(width)
         if options.purifier:
-            self.purifier = Purifier(width, masks=options.masks)
+            self.purifier = Purifier(width, masks=options.masks, running=self._released)
             self.purified_neck = bn_neck(width)
+            if self._released:
+                self.purified_classifier = self._classifier(width, classes)
+
+    def _classifier(self, width: int, classes: int) -> nn.Linear:
+        small = self.options.classifier_start == "small"
+        return linear_classifier(width, classes) if small else nn.Linear(width, classes, bias=False)
 
     @property
     def encoders(self) -> Sequence[Encoding]:
         return [self.network]
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """Terms `identity`, `triplet` of both streams; `confusion`, `discrimination`; `purifier`, `purified`; `relation`,
-        `class`, `discrepancy`: those that have a weight. Losses that the options add are of the shared stream's features.
+        """Terms by name, those that have a weight.
+
+        They are `identity`, `triplet` of both streams; `confusion`, `discrimination`; `purifier`, `purified`; `relation`,
+        `class`, `discrepancy`, `slots`. In the release's objective identity and triplet of the specific stream are those of
+        the purified feature, and there is no `purified`. Losses that the options add are of the shared stream's features.
 
         Raises:
             CrossreidError: a term compares modalities, and no identity of the batch is there in both.
@@ -164,16 +198,30 @@ class ImplicitKnowledge(Method):
         shared, specific, taught = (
             tuple(self.gather(part) for part in side) for side in (sides.shared, sides.specific, sides.taught)
         )
+        learns = taught if self._released else specific
         terms = {
-            "identity": self._identity(shared, labels) + self._identity(specific, labels),
-            "triplet": self._triplet(shared, labels) + self._triplet(specific, labels),
+            "identity": self._identity(shared, labels) + self._identity(learns, labels),
+            "triplet": self._triplet(shared, labels) + self._triplet(learns, labels),
         }
         if options.discriminator_weight:
-            terms |= self._modality_terms(sides, batch.modalities, modalities)
+            terms |= self._modality_terms(sides, batch.modalities, labels, modalities)
         if sides.maps is not None and options.purifier_weight:
             terms["purifier"] = options.purifier_weight * self._purifier(sides, labels, modalities)
-            reid = self._identity(taught, labels) + self._triplet(taught, labels)
-            terms["purified"] = options.purifier_weight * reid
+            if not self._released:
+                reid = self._identity(taught, labels) + self._triplet(taught, labels)
+                terms["purified"] = options.purifier_weight * reid
+        handed_on = self._released_knowledge if self._released else self._knowledge
+        terms |= handed_on(shared, taught, labels, modalities)
+        if options.slots_weight:
+            terms["slots"] = options.slots_weight * self._slots(shared[2], taught[2], labels, modalities)
+        return terms | weighted_losses(options.losses, shared[0], labels, modalities, taken=terms)
+
+    def _knowledge(
+        self, shared: Sequence[Tensor], taught: Sequence[Tensor], labels: Tensor, modalities: Tensor
+    ) -> dict[str, Tensor]:
+        """L_TGSA, L_CSA and L_MDR of the paper's equations, as the options have them."""
+        options = self.options
+        terms = {}
         how = {"symmetric": options.symmetric, "stop_gradient": options.stop_gradient}
         kinds = [(modalities == kind).nonzero().flatten() for kind in (0, 1)]
         nodes = [side[0] if options.graphs == "pooled" else F.normalize(side[0], dim=1) for side in (shared, taught)]
@@ -189,12 +237,42 @@ class ImplicitKnowledge(Method):
             terms["class"] = options.class_weight * torch.stack(classes).sum()
         if options.discrepancy_weight:
             one, two = paired_rows(labels, modalities)
-            graphs = graph_alignment(
-                nodes[0][one], nodes[0][two], symmetric=options.symmetric, diagonal=options.diagonal or len(one) < 2
-            )
-            predictions = class_alignment(shared[2][one], shared[2][two], symmetric=options.symmetric)
-            terms["discrepancy"] = options.discrepancy_weight * (graphs + predictions)
-        return terms | weighted_losses(options.losses, shared[0], labels, modalities, taken=terms)
+            apart = class_alignment(shared[2][one], shared[2][two], symmetric=options.symmetric)
+            if options.discrepancy_graphs:
+                graphs = graph_alignment(
+                    nodes[0][one], nodes[0][two], symmetric=options.symmetric, diagonal=options.diagonal or len(one) < 2
+                )
+                apart = graphs + apart
+            terms["discrepancy"] = options.discrepancy_weight * apart
+        return terms
+
+    def _released_knowledge(
+        self, shared: Sequence[Tensor], taught: Sequence[Tensor], labels: Tensor, modalities: Tensor
+    ) -> dict[str, Tensor]:
+        """The same terms of the release's objective."""
+        options = self.options
+        terms = {}
+        kinds = [(modalities == kind).nonzero().flatten() for kind in (0, 1)]
+        if options.relation_weight:
+            each = [released_graph_alignment(shared[0][rows], taught[0][rows]) for rows in kinds]
+            terms["relation"] = options.relation_weight * torch.stack(each).sum()
+        if options.class_weight:
+            classes = [class_alignment(shared[2][r], taught[2][r], symmetric=True) for r in kinds if len(r)]
+            terms["class"] = options.class_weight * torch.stack(classes).sum()
+        if options.discrepancy_weight:
+            one, two = paired_as_drawn(labels, modalities)
+            apart = class_alignment(shared[2][one], shared[2][two], symmetric=True)
+            if options.discrepancy_graphs:
+                apart = apart + mixed_graph_alignment(shared[0][one], shared[0][two])
+            terms["discrepancy"] = options.discrepancy_weight * apart
+        return terms
+
+    def _slots(self, shared: Tensor, taught: Tensor, labels: Tensor, modalities: Tensor) -> Tensor:
+        """Slots of the shared logits across modalities, and of both streams' within each."""
+        visible, infrared, k = slot_rows(labels, modalities)
+        within = [slot_alignment(shared[rows], taught[rows], k) for rows in (visible, infrared)]
+        across = slot_alignment(shared[visible], shared[infrared], k)
+        return across + self.options.class_weight * torch.stack(within).sum()
 
     def features(self, images: Tensor, modalities: Tensor) -> Tensor:
         return self.predict(images, modalities)[0].float()
@@ -215,14 +293,15 @@ class ImplicitKnowledge(Method):
         feature = self.shared_neck(pooled)
         shared = pooled, feature, self.shared_classifier(feature)
         pooled = self.specific_pooling(specific_map)
-        feature = self.specific_neck(pooled)
+        feature = pooled if self._released and self.options.purifier else self.specific_neck(pooled)
         specific = pooled, feature, self.specific_classifier(feature)
         if not self.options.purifier:
             return Sides(shared, specific, specific, None)
         maps = self.purifier(specific_map)
         pooled = self.specific_pooling(maps.purified)
         feature = self.purified_neck(pooled)
-        return Sides(shared, specific, (pooled, feature, self.specific_classifier(feature)), maps)
+        classifier = self.purified_classifier if self._released else self.specific_classifier
+        return Sides(shared, specific, (pooled, feature, classifier(feature)), maps)
 
     def _taught(self, specific: Tensor) -> Tensor:
         """The specific stream's feature after its neck, of a map of it, purified where that is done."""
@@ -234,35 +313,43 @@ class ImplicitKnowledge(Method):
         return F.cross_entropy(side[2].float(), labels, label_smoothing=self.options.label_smoothing)
 
     def _triplet(self, side: Sequence[Tensor], labels: Tensor) -> Tensor:
-        return self.options.triplet_weight * triplet_loss(side[0], labels, margin=self.options.margin)
+        return self.options.triplet_weight * triplet_loss(
+            side[0], labels, margin=self.options.margin, own_positive=self._released
+        )
 
-    def _modality_terms(self, sides: Sides, own: Tensor, modalities: Tensor) -> dict[str, Tensor]:
-        """L_D and L_C. `own` are the modalities of this process's images, `modalities` those of all."""
+    def _modality_terms(self, sides: Sides, own: Tensor, labels: Tensor, modalities: Tensor) -> dict[str, Tensor]:
+        """L_D and L_C. `own` are the modalities of this process's images, `labels` and `modalities` those of all."""
         options = self.options
-        told = self.gather(self.discriminator(sides.specific[1]))
+        learns = sides.taught if self._released else sides.specific
+        told = self.gather(self.discriminator(learns[1]))
         terms = {"discrimination": options.discriminator_weight * F.cross_entropy(told.float(), modalities)}
         if options.confuser == "none":
             return terms
-        feature = sides.shared[1]
+        feature, wanted = sides.shared[1], modalities
         if options.confuser == "reversal":
             strength = reversal_strength(options.reversal_schedule, self.progress, largest=options.reversal)
             feature = reverse_gradient(feature, strength)
-        wanted = modalities if options.confuser == "reversal" else self.gather(pseudo_modalities(own))
+        elif self._released:
+            wanted = released_pseudo_modalities(labels, modalities)
+        else:
+            wanted = self.gather(pseudo_modalities(own))
         told = self.gather(self.confuser(feature))
         return terms | {"confusion": options.discriminator_weight * F.cross_entropy(told.float(), wanted)}
 
     def _purifier(self, sides: Sides, labels: Tensor, modalities: Tensor) -> Tensor:
         """L_e + L_r."""
         assert sides.maps is not None
-        stop = self.options.stop_gradient
-        # f_sp+ is normalised by its own batch, as f_sp is, and leaves the neck's running statistics to f_sp.
-        neck = self.specific_neck
+        stop, power = self.options.stop_gradient, self.specific_pooling.p
         kept = self.specific_pooling(sides.maps.kept)
-        kept = F.batch_norm(kept, None, None, neck.weight, neck.bias, training=True, eps=neck.eps)
-        kept_logits = self.gather(self.specific_classifier(kept))
-        surer = entropy_reduction(kept_logits, self.gather(sides.specific[2]), stop_gradient=stop)
-        power = self.specific_pooling.p
         reduced, normalised = (
             self.gather(generalised_mean(maps, power)) for maps in (sides.maps.reduced, sides.maps.normalised)
         )
+        whole = self.gather(sides.specific[2])
+        if self._released:
+            surer = released_entropy_reduction(self.gather(self.specific_classifier(kept)), whole)
+            return surer + released_centre_reduction(reduced, normalised, labels, modalities)
+        # f_sp+ is normalised by its own batch, as f_sp is, and leaves the neck's running statistics to f_sp.
+        neck = self.specific_neck
+        kept = F.batch_norm(kept, None, None, neck.weight, neck.bias, training=True, eps=neck.eps)
+        surer = entropy_reduction(self.gather(self.specific_classifier(kept)), whole, stop_gradient=stop)
         return surer + centre_reduction(reduced, normalised, labels, modalities, stop_gradient=stop)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from crossreid.errors import CrossreidError
 
@@ -26,12 +27,20 @@ class Purifier(nn.Module):
 
     `pooled` masks are sigmoid(W2 relu(W1 GAP(.))), as published. The mean of an instance-normalised map is the norm's own
     shift whatever the image, so that m_r then is the same for all images. `spatial` masks, as the authors' release
-    computes them, leave the pooling out: one for each place.
+    computes them, leave the pooling out: one for each position. With `running` the norm keeps running statistics, which
+    evaluation uses and training does not, as the release's does.
     """
 
-    def __init__(self, width: int, *, reduction: int = 16, masks: Literal["pooled", "spatial"] = "spatial") -> None:
+    def __init__(
+        self,
+        width: int,
+        *,
+        reduction: int = 16,
+        masks: Literal["pooled", "spatial"] = "spatial",
+        running: bool = False,
+    ) -> None:
         super().__init__()
-        self.norm = nn.InstanceNorm2d(width, affine=True)
+        self.norm = nn.InstanceNorm2d(width, affine=True, track_running_stats=running)
         inner = max(width // reduction, 1)
         self.keep, self.reduce = (
             nn.Sequential(
@@ -50,7 +59,14 @@ class Purifier(nn.Module):
                 "the feature map has one place, of which there is nothing to normalise. Use larger images or "
                 "method.purifier=false."
             )
-        normalised = self.norm(maps)
+        normalised = self._normalised(maps)
         keep, reduce = self.keep(maps), self.reduce(normalised)
         kept, reduced = keep * maps, reduce * normalised
         return Purified(normalised, kept, reduced, keep * reduced + reduce * kept)
+
+    def _normalised(self, maps: Tensor) -> Tensor:
+        norm = self.norm
+        if self.training or norm.running_mean is None:
+            return norm(maps)
+        # By running statistics an instance norm is a batch norm, which is what ONNX can say.
+        return F.batch_norm(maps, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps)

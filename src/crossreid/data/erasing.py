@@ -1,0 +1,88 @@
+"""Random erasing: a rectangle of a training image loses what it shows (Zhong et al., "Random erasing", AAAI 2020).
+
+Releases differ in how large the rectangle is, how its shape is drawn, what happens where it does not fit, and what it
+is filled with: `RectangleOptions` has each of these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, Self
+
+import numpy as np
+from pydantic import Field, model_validator
+from torch import Tensor
+
+from crossreid.errors import CrossreidError
+from crossreid.options import Options
+
+
+class RectangleOptions(Options):
+    area: tuple[float, float] = Field(
+        (0.02, 0.4), description="Smallest and largest share of the image that is erased."
+    )
+    aspect: tuple[float, float] = Field((0.3, 1 / 0.3), description="Smallest and largest height / width.")
+    aspect_draw: Literal["log", "even"] = Field(
+        "log", description="Height / width is drawn evenly on a logarithmic scale, or on its own."
+    )
+    tries: int = Field(
+        0,
+        ge=0,
+        description="Draws until a rectangle is smaller than the image on both sides, none of which leaves it whole; "
+        "0: one draw, cut to the image.",
+    )
+    value: tuple[float, float, float] = Field((0.0, 0.0, 0.0), description="What each channel is filled with.")
+    space: Literal["normalised", "image"] = Field(
+        "normalised", description="What `value` is of: the normalised image, or the image from 0 to 1."
+    )
+
+    @model_validator(mode="after")
+    def _ranges(self) -> Self:
+        if not 0 < self.area[0] <= self.area[1] <= 1:
+            raise CrossreidError(f"area is {list(self.area)}, expected two shares of the image, the smaller one first")
+        if not 0 < self.aspect[0] <= self.aspect[1]:
+            raise CrossreidError(f"aspect is {list(self.aspect)}, expected two numbers over 0, the smaller one first")
+        return self
+
+
+def erased(
+    tensor: Tensor,
+    generator: np.random.Generator,
+    rectangle: RectangleOptions | None = None,
+    *,
+    fill: Sequence[float] | None = None,
+) -> Tensor:
+    """`(C, H, W)` with one rectangle filled, in place; by default 2 to 40% of the area with 0, the mean colour.
+
+    Args:
+        fill: one value a channel, in the values that `tensor` has; by default the rectangle's own `value`.
+    """
+    rectangle = rectangle or RectangleOptions()
+    _, height, width = tensor.shape
+    sides = _sides(height, width, generator, rectangle)
+    if sides is None:
+        return tensor
+    h, w = sides
+    y, x = generator.integers(0, height - h + 1), generator.integers(0, width - w + 1)
+    tensor[:, y : y + h, x : x + w] = tensor.new_tensor(fill or rectangle.value)[:, None, None]
+    return tensor
+
+
+def _sides(
+    height: int, width: int, generator: np.random.Generator, rectangle: RectangleOptions
+) -> tuple[int, int] | None:
+    """Height and width of the rectangle; None where none of the tries fits."""
+    for _ in range(rectangle.tries or 1):
+        area = generator.uniform(*rectangle.area) * height * width
+        low, high = rectangle.aspect
+        if rectangle.aspect_draw == "log":
+            aspect = np.exp(generator.uniform(np.log(low), np.log(high)))
+        else:
+            aspect = generator.uniform(low, high)
+        h, w = np.sqrt(area * aspect), np.sqrt(area / aspect)
+        if not rectangle.tries:
+            return int(np.clip(h, 1, height)), int(np.clip(w, 1, width))
+        h, w = round(h), round(w)  # halves to even, as in the releases
+        if 0 < h < height and 0 < w < width:
+            return h, w
+    return None

@@ -1,0 +1,137 @@
+"""What the authors' release of IDKL minimises where it is not the paper's: graphs, slots, and the purifier's hinges.
+
+The release is 1KK077/IDKL, commit 8676b62, of Ren and Zhang, CVPR 2024; `tests/parity/idkl` holds numbers that it gave.
+All divergences are taken both ways and let gradient into both sides. Some of it cannot have been meant
+(docs/implicit_knowledge.md): rows of mixed graphs are of other identities than the rows they are compared with, and slots are
+a softmax over the classes of several images at once.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from crossreid.errors import CrossreidError
+from crossreid.losses.alignment import (
+    centre_differences,
+    entropies,
+    graph_divergence,
+    paired_rows,
+    pseudo_modalities,
+    without_diagonal,
+)
+from crossreid.losses.distillation import NO_PAIRS
+from crossreid.losses.metric import euclidean_distances
+
+
+def released_graph(features: Tensor) -> Tensor:
+    """`(N, D)` to log-probabilities `(N, N - 1)`: of each row's distances to all others, squares floored at 1e-6."""
+    return F.log_softmax(without_diagonal(euclidean_distances(features, features, floor=1e-6)), dim=1)
+
+
+def released_graph_alignment(a: Tensor, b: Tensor) -> Tensor:
+    """The divergence of the graphs of `(N, D)` and `(N, D)`, both ways: one pair where the paper has three.
+
+    0 for one row, whose graph is empty.
+    """
+    if len(a) < 2:
+        return (a.sum() + b.sum()) * 0.0
+    return graph_divergence(released_graph(a), released_graph(b), symmetric=True)
+
+
+def mixed_graph_alignment(visible: Tensor, infrared: Tensor) -> Tensor:
+    """MDR's graphs: of the visible rows `(N, D)`, of the infrared `(N, D)`, and of a half of either, each pair of them.
+
+    The mixed rows are the first half of the visible ones and then the first half of the infrared ones: of that second
+    half no row is of the identity that it is compared with.
+    """
+    half = len(visible) // 2
+    mixed = torch.cat([visible[: len(visible) - half], infrared[:half]])
+    pairs = ((visible, infrared), (visible, mixed), (mixed, infrared))
+    return torch.stack([released_graph_alignment(a, b) for a, b in pairs]).sum()
+
+
+def paired_as_drawn(labels: Tensor, modalities: Tensor) -> tuple[Tensor, Tensor]:
+    """As `paired_rows`, identities in the order in which the batch first has them.
+
+    Raises:
+        CrossreidError: no identity of the batch is there in both modalities.
+    """
+    known, position = labels.unique(return_inverse=True)
+    count = torch.arange(len(labels), device=labels.device)
+    first = count.new_full((len(known),), len(labels)).scatter_reduce(0, position, count, "amin")
+    return paired_rows(first.argsort().argsort()[position], modalities)
+
+
+def slot_rows(labels: Tensor, modalities: Tensor) -> tuple[Tensor, Tensor, int]:
+    """Visible rows `(I k,)`, infrared rows `(I k,)` and k: the first k pairs of each identity that is there in both.
+
+    k is what all of them have; of batches of P x 2k, all rows.
+
+    Raises:
+        CrossreidError: no identity of the batch is there in both modalities.
+    """
+    visible, infrared = paired_as_drawn(labels, modalities)
+    _, sizes = labels[visible].unique_consecutive(return_counts=True)
+    k = int(sizes.min())
+    starts = sizes.cumsum(0) - sizes
+    rows = (starts[:, None] + torch.arange(k, device=labels.device)).flatten()
+    return visible[rows], infrared[rows], k
+
+
+def slot_alignment(a: Tensor, b: Tensor, k: int) -> Tensor:
+    """The divergence of slots, both ways, averaged over the k of them.
+
+    Slot j holds the logits of the j-th image of every identity side by side, and is one softmax of them all.
+
+    Args:
+        a, b: logits `(I k, C)`, k rows an identity.
+    """
+    p, q = (F.log_softmax(_slots(logits.float(), k), dim=1) for logits in (a, b))
+    return graph_divergence(p, q, symmetric=True)
+
+
+def _slots(logits: Tensor, k: int) -> Tensor:
+    return logits.view(-1, k, logits.shape[1]).transpose(0, 1).reshape(k, -1)
+
+
+def released_entropy_reduction(kept: Tensor, whole: Tensor) -> Tensor:
+    """L_e as released, of logits `(N, C)`: exp(max(0, H(kept) - H(whole))) - 1, averaged over rows."""
+    return (torch.exp((entropies(kept) - entropies(whole)).clamp_min(0)) - 1).mean()
+
+
+def released_centre_distances(features: Tensor, labels: Tensor, modalities: Tensor) -> Tensor:
+    """Distances `(I,)` of an identity's modality means, 1e-6 added to each coordinate of the difference, by label."""
+    return (centre_differences(features, labels, modalities) + 1e-6).norm(dim=1)
+
+
+def released_centre_reduction(reduced: Tensor, normalised: Tensor, labels: Tensor, modalities: Tensor) -> Tensor:
+    """L_r as released, of `(B, D)`: max(0, d(reduced) - d(normalised)), averaged over identities.
+
+    Raises:
+        CrossreidError: no identity of the batch is there in both modalities.
+    """
+    reference = released_centre_distances(normalised, labels, modalities)
+    if not len(reference):
+        raise CrossreidError(NO_PAIRS)
+    return (released_centre_distances(reduced, labels, modalities) - reference).clamp_min(0).mean()
+
+
+def released_order(labels: Tensor, modalities: Tensor) -> Tensor:
+    """Rows `(B,)` in the order of the release's batches: identity by identity, infrared and visible in turns.
+
+    Identities stay in the order in which the batch first has them, images of one modality as they come; every row comes
+    once.
+    """
+    count = torch.arange(len(labels), device=labels.device)
+    same = labels[:, None] == labels
+    first = torch.where(same, count, len(labels)).amin(1)
+    earlier = (same & (modalities[:, None] == modalities) & (count < count[:, None])).sum(1)
+    return ((first * len(labels) + earlier) * 2 + 1 - modalities).argsort(stable=True)
+
+
+def released_pseudo_modalities(labels: Tensor, modalities: Tensor) -> Tensor:
+    """What the release teaches the confuser of each row, `(B,)`: `pseudo_modalities` in the release's order of the batch."""
+    order = released_order(labels, modalities)
+    return torch.empty_like(modalities).scatter(0, order, pseudo_modalities(modalities[order]))
