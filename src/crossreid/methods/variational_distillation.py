@@ -8,7 +8,7 @@ VSD acts on the modality-specific branches, VCD and VML on the shared one. `SETT
 options:
 
 * `official` equals the authors' release, also where that cannot have been meant: its divergence is negative, its VCD
-  pairs an image with its own grey version, and it has no VML. `tests/parity/test_vd.py` holds it to the release's
+  pairs an image with its own grey version, and it has no VML. `tests/parity/test_vd_release.py` holds it to the release's
   numbers.
 * `paper` is the paper's equations. The paper is silent on the temperature and on the weights of VSD, VCD and VML: 1
   and 2 each, as released (there the 2 of VML belongs to VCD alone). What it takes from the release in the network and
