@@ -70,7 +70,7 @@ def test_a_teachers_recipe_is_the_recipe_with_its_changes(world):
         ("teacher.data.sets.size=0", "sets.size"),
         ("method.images=9", "among its teacher's"),
         ("method.teacher=x", r"`teacher` and method\.teacher: expected one of them"),
-        ("method.network={name: nothing}", r"method\.network: .*'nothing'"),
+        ("method.network={name: nothing}", r"method\.network\.name: expected one of .*'nothing'"),
         ("method.network={name: baseline, margin: -1}", r"method\.network\.margin: .*greater than 0"),
         ("method={name: baseline}", "view_distillation, the method is baseline|baseline learns from single images"),
     ],
