@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from crossreid.errors import CrossreidError
 from crossreid.runs.recipe import RecipeError, load_recipe, make_recipe
 from crossreid.studies.vd import RIVALS, VD, rival_keys, vd_recipe, vd_study, weight_study, z_size_study
 
@@ -78,7 +79,7 @@ def test_keys_of_rivals_reach_their_own_method_only():
     ],
 )
 def test_wrong_keys_of_rivals_are_named(given, message):
-    with pytest.raises(RecipeError, match=message):
+    with pytest.raises(CrossreidError, match=message):
         rival_keys([given])
 
 

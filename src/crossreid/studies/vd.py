@@ -10,7 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from crossreid.errors import CrossreidError
 from crossreid.evaluation.published import VD_ABLATION
+from crossreid.files import key_value
 from crossreid.methods import METHODS
 from crossreid.runs.overrides import reader_options
 from crossreid.runs.recipe import Recipe, RecipeError, make_recipe
@@ -121,20 +123,21 @@ def vd_recipe(base: Recipe, cell: Cell, seed: int, rival: Mapping[str, Any] | No
     return make_recipe(given, [f"method.{key}={value}" for key, value in cell.changes.items()], source=cell.key)
 
 
+RIVAL = "METHOD.KEY=VALUE, for example information_bottleneck.weight=1"
+
+
 def rival_keys(given: Sequence[str]) -> dict[str, Any]:
     """`METHOD.KEY=VALUE` pairs, values YAML, as `vd_study` takes them.
 
     Raises:
-        RecipeError: no such pair, method or key.
+        CrossreidError: no such pair, method or key.
     """
     found: dict[str, Any] = {}
     for text in given:
-        name, equals, value = text.partition("=")
+        name, value = key_value(text, "--rival", RIVAL)
         owner, _, key = name.partition(".")
-        if not equals or not key:
-            raise RecipeError(
-                f"--rival {text!r}: expected METHOD.KEY=VALUE, for example information_bottleneck.weight=1."
-            )
+        if not key:
+            raise CrossreidError(f"--rival {text!r}: expected {RIVAL}.")
         if owner not in SHORT:
             raise RecipeError(f"--rival {text!r}: no method {owner!r} here. Expected one of {', '.join(SHORT)}.")
         if key not in METHODS[owner].options.model_fields:

@@ -1,0 +1,40 @@
+"""A command and the function that it calls have the same defaults, so that both give the same answer."""
+
+import inspect
+
+import pytest
+
+import crossreid
+from crossreid.cli import data, evaluate, report
+
+# What a command calls otherwise, and what it has that the function has not.
+OTHER_NAMES = {"setting": "settings", "option": "options", "query_images": "query_images", "untrained": "untrained"}
+PAIRS = [
+    (evaluate.rank, crossreid.rank, {"queries", "gallery", "protocol", "json_file"}),
+    (data.check, crossreid.check, {"dataset", "root"}),
+    (report.report, crossreid.report, {"runs"}),
+    (report.plot, crossreid.plot, {"what", "out"}),
+]
+
+
+@pytest.mark.parametrize(("command", "function", "own"), PAIRS, ids=lambda value: getattr(value, "__name__", ""))
+def test_defaults_agree(command, function, own):
+    ours = inspect.signature(command).parameters
+    theirs = inspect.signature(function).parameters
+    for name, parameter in ours.items():
+        if name in own:
+            continue
+        other = theirs.get(OTHER_NAMES.get(name, name)) or theirs.get(f"{name}s")
+        assert other is not None, f"{name}: {function.__name__} has no such parameter"
+        assert parameter.default == other.default, name
+
+
+@pytest.mark.parametrize("name", ["metric", "checkpoint", "rerank", "query_images"])
+def test_evaluating_a_run_does_too(name):
+    """The command also scores features of other tools, whose options are of that alone."""
+    from crossreid.runs.evaluate import evaluate as function
+
+    assert (
+        inspect.signature(evaluate.evaluate).parameters[name].default
+        == inspect.signature(function).parameters[name].default
+    )
