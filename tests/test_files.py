@@ -23,13 +23,19 @@ from crossreid.files import (
 )
 
 
+def half_written(path, *, folder=False):
+    with replacing(path) as temporary:
+        if folder:
+            temporary.mkdir()
+        (temporary / "x" if folder else temporary).write_text("half")
+        raise ZeroDivisionError
+
+
 def test_a_file_is_replaced_as_a_whole_or_not_at_all(tmp_path):
     path = tmp_path / "new" / "x.txt"
     write_text(path, "first")
-    with pytest.raises(ZeroDivisionError), replacing(path) as temporary:
-        temporary.write_text("half")
-        assert path.read_text() == "first"
-        raise ZeroDivisionError
+    with pytest.raises(ZeroDivisionError):
+        half_written(path)
     assert path.read_text() == "first"
     with replacing(path, durable=True) as temporary:
         temporary.write_text("second")
@@ -44,10 +50,8 @@ def test_so_is_a_folder(tmp_path):
         temporary.mkdir()
         (temporary / "x").write_text("x")
     assert (tmp_path / "folder" / "x").read_text() == "x"
-    with pytest.raises(ZeroDivisionError), replacing(tmp_path / "other") as temporary:
-        temporary.mkdir()
-        (temporary / "x").write_text("x")
-        raise ZeroDivisionError
+    with pytest.raises(ZeroDivisionError):
+        half_written(tmp_path / "other", folder=True)
     assert [found.name for found in tmp_path.iterdir()] == ["folder"]
 
 
@@ -122,5 +126,5 @@ def test_a_pair_is_taken_apart_at_the_first_sign(key, value):
 
 @pytest.mark.parametrize("text", ["", "key", "=value", " =value"])
 def test_what_is_no_pair_is_refused_with_what_was_expected(text):
-    with pytest.raises(CrossreidError, match="--title .*: expected NAME=TEXT"):
+    with pytest.raises(CrossreidError, match=r"--title .*: expected NAME=TEXT"):
         key_value(text, "--title", "NAME=TEXT")

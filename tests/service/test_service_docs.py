@@ -16,7 +16,8 @@ import pytest
 from typer.testing import CliRunner
 
 from crossreid.cli.app import app
-from crossreid.galleries import add_folder, open_gallery, open_model
+from crossreid.galleries import add_folder, open_gallery
+from crossreid.inference.open_model import open_model
 from crossreid.service.configuration import ServiceOptions
 from crossreid.service.keys import ROLES
 from crossreid.service.uploads import FORMATS

@@ -2,8 +2,8 @@
 
 import pytest
 
-from crossreid.galleries import open_model
 from crossreid.inference.export import export_onnx
+from crossreid.inference.open_model import open_model
 from crossreid.service.startup import open_for_service
 from served import files, served
 
