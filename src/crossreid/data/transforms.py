@@ -19,7 +19,7 @@ from crossreid.data.records import Modality
 # Of ImageNet, which pretrained backbones were trained with.
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
-Interpolation = Literal["bilinear", "bicubic"]
+Interpolation = Literal["bilinear", "bicubic", "lanczos"]
 _SCALE = (1 / (255 * np.array(STD))).astype(np.float32)[:, None, None]
 _SHIFT = (np.array(MEAN) / np.array(STD)).astype(np.float32)[:, None, None]
 # Rec. 601 luma, as in Pillow's and OpenCV's conversion to grey.
