@@ -95,3 +95,12 @@ def test_an_optimiser_goes_on_where_it_was(kind):
     step(layer, optimiser, 2)
     step(twin, other, 2)
     assert torch.equal(layer.weight, twin.weight)
+
+
+def test_nesterov_is_of_sgd():
+    options = OptimiserOptions(name="sgd", nesterov=True)
+    assert make_optimiser(nn.Linear(2, 2), options).defaults["nesterov"]
+    assert not make_optimiser(nn.Linear(2, 2), OptimiserOptions(name="sgd")).defaults["nesterov"]
+    for wrong in ({"name": "adam"}, {"name": "sgd", "momentum": 0}):
+        with pytest.raises(ValueError, match="nesterov is true, expected name sgd"):
+            OptimiserOptions(nesterov=True, **wrong)

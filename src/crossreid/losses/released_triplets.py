@@ -46,11 +46,12 @@ def released_sides(features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """
     features = features.float()
     distances = euclidean_distances(features, features)
-    same = (labels[:, None] == labels[None, :]).to(distances.dtype)
+    same = labels[:, None] == labels[None, :]
     sides = []
-    for pairs, scores in ((same, distances), (1 - same, -distances)):
+    for pairs, scores in ((same, distances), (~same, -distances)):
         largest = (scores * pairs).amax(1, keepdim=True)
-        powers = torch.exp(scores - largest) * pairs
+        # What does not count is taken out before the exponential, which could be infinite there.
+        powers = torch.exp((scores - largest).masked_fill(~pairs, -torch.inf))
         weights = powers / (powers.sum(1, keepdim=True) + ADDED)
         sides.append((weights * distances).sum(1))
     return sides[0], sides[1]
