@@ -19,7 +19,9 @@ from crossreid.data.synthetic import synthesise
 from crossreid.data.tracklets import (
     Tracklet,
     across_cameras,
+    across_tracklets,
     at_random,
+    first_of_each_chunk,
     one_of_each_chunk,
     spread_over,
     tracklet_name,
@@ -55,6 +57,28 @@ def test_within_a_chunk_each_place_is_as_likely():
         counts = np.bincount(drawn[:, column], minlength=10)
         assert set(np.flatnonzero(counts)) == set(places)
         assert np.allclose(counts[places] / 4000, 1 / len(places), atol=0.03)
+
+
+@given(LENGTHS, COUNTS, st.integers(0, 99))
+def test_chunks_that_the_last_position_fills_up(length, count, seed):
+    """The release's list, of size ceil(length / count) x count, cut into chunks: the first of each, or any."""
+    size = -(-length // count)
+    filled = [*range(length), *[length - 1] * (size * count - length)]
+    chunks = [filled[chunk * size : (chunk + 1) * size] for chunk in range(count)]
+    assert first_of_each_chunk(length, count).tolist() == [chunk[0] for chunk in chunks]
+    assert spread_over(length, count, "first").tolist() == [chunk[0] for chunk in chunks]
+    drawn = first_of_each_chunk(length, count, np.random.default_rng(seed)).tolist()
+    assert all(position in chunk for position, chunk in zip(drawn, chunks, strict=True))
+
+
+@given(st.lists(st.integers(1, 6), min_size=1, max_size=5), COUNTS, st.integers(0, 99))
+def test_tracklets_take_turns(sizes, count, seed):
+    ends = np.cumsum(sizes)
+    groups = [np.arange(end - size, end) for size, end in zip(sizes, ends, strict=True)]
+    drawn = across_tracklets(groups, count, np.random.default_rng(seed))
+    times = Counter(int(np.searchsorted(ends, member, side="right")) for member in drawn)
+    assert len(drawn) == count
+    assert max(times.values()) - min(times.get(group, 0) for group in range(len(sizes))) <= 1
 
 
 @given(LENGTHS, COUNTS)
@@ -175,6 +199,19 @@ def test_duke_video_in_both_layouts(world, tmp_path):
     report = check("duke-video", world / "duke-video")
     assert report.ok
     assert {what: found for what, _, found in report.rows}["query tracklets"] == "2"
+
+
+def test_duke_tracklets_of_one_identity_and_camera_are_one(world):
+    split, joined = (load("duke-video", world / "duke-video", tracklets=what) for what in ("folders", "camera"))
+    for part in ("train", "query", "gallery"):
+        before, after = (tracklets_of(getattr(s, part)) for s in (split, joined))
+        assert len(after) == len({(film.identity, film.camera) for film in before}) <= len(before)
+        for film in after:
+            folders = [f.frames for f in before if (f.identity, f.camera) == (film.identity, film.camera)]
+            assert [frame.path for frame in film.frames] == [frame.path for frames in folders for frame in frames]
+    assert len(tracklets_of(joined.gallery)) < len(tracklets_of(split.gallery))
+    with pytest.raises(DataError, match="tracklets is 'x'; expected one of: folders, camera"):
+        load("duke-video", world / "duke-video", tracklets="x")
 
 
 def test_tracklets_of_both_modalities_in_a_manifest(world):

@@ -75,6 +75,36 @@ def test_a_tracklets_set_is_of_one_film(films, draw):
             assert sorted(times.values()) == [1, 2]
 
 
+def test_views_of_tracklets_and_chunks_that_the_last_frame_fills_up(films):
+    for seen in sets_of(films, loader_of(films, size=8, source="tracklets")):
+        times = Counter((r.camera, r.tracklet) for r in seen)
+        assert len(times) == 6
+        assert max(times.values()) == 2
+    for seen in sets_of(films, loader_of(films, size=4, draw="padded_chunks")):
+        assert len({(r.camera, r.tracklet) for r in seen}) == 1
+        frames = sorted(r.frame for r in seen)
+        if seen[0].tracklet == "s":  # five frames in chunks of two: 0 or 1, 2 or 3, 4, 4
+            assert frames[0] < 2 <= frames[1] < 4 == frames[2] == frames[3]
+        else:
+            assert frames == [0, 1, 1, 1]
+
+
+def test_of_sets_of_one_image_an_item_may_be_a_tracklet(films):
+    loader = loader_of(films, items="tracklets", images=6)
+    assert len(loader) == 24 // 12
+    frames = Counter()
+    for epoch in range(12):
+        for batch in loader(epoch):
+            assert batch.images.shape == (12, 3, 16, 16)
+            for records in shown(films, batch._replace(images=batch.images[:, None])):
+                frames[records[0].tracklet, records[0].frame] += 1
+    assert {frame for film, frame in frames if film == "s"} == set(range(5))
+    by_film = Counter()
+    for (film, _), times in frames.items():
+        by_film[film] += times
+    assert len(set(by_film.values())) == 1, "each tracklet as often, however long"
+
+
 def test_cameras_share_a_set(films):
     for seen in sets_of(films, loader_of(films, size=6, source="cameras")):
         assert sorted(Counter(r.camera for r in seen).values()) == [2, 2, 2]

@@ -350,7 +350,7 @@ def by_trapezoids(features, query, gallery, skip):
 
 @pytest.mark.parametrize(
     ("protocol", "doubled", "trapezoid"),
-    [("mars", True, True), ("duke-video", False, True), ("veri-776", False, False), ("market-1501", False, True)],
+    [("mars", True, True), ("duke-video", False, True), ("veri-776", False, True), ("market-1501", False, True)],
 )
 def test_same_identity_and_camera_protocols_equal_the_loop(protocol, doubled, trapezoid):
     features = tracklets(doubled=doubled)

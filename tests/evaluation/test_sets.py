@@ -122,22 +122,58 @@ def recipe_of(name, root, *, sets=(), bad="stop", **options):
 
 
 def test_a_query_image_stands_for_its_tracklet_where_images_are_listed(world):
-    """VeRi-776 lists query images; the video of one is all that its camera saw of that vehicle."""
+    """VeRi-776 lists query images; the video of one is the gallery's tracklet of that vehicle and camera, without the query's copy."""
     split = load("veri-776", world / "veri-776")
     recipe = recipe_of("veri-776", world / "veri-776")
     features = embed_compared(Pixels(), split, recipe)
     assert set(features) == {"image to video", "video to video", "image to image", "video to image"}
     counts = {name: tuple((f.roles == role).sum() for role in ("query", "gallery")) for name, f in features.items()}
     films = tracklets_of(split.gallery)
-    asked = {(r.identity, r.camera) for r in split.query}
     assert counts["image to image"] == (len(split.query), len(split.gallery))
     assert counts["image to video"] == (len(split.query), len(films))
-    assert counts["video to video"] == (len(asked), len(films))
-    first = tracklets_of(split.query)[0]
-    whole = [r for r in (*split.query, *split.gallery) if (r.identity, r.camera) == (first.identity, first.camera)]
-    assert len(whole) > len(first.frames)
+    assert counts["video to video"] == (len(split.query), len(films))
+    first = split.query[0]
+    whole = [r for r in split.gallery if (r.identity, r.camera) == (first.identity, first.camera)]
+    assert first.path.name in {record.path.name for record in whole}
     whole.sort(key=lambda record: (record.frame, record.path.as_posix()))
     np.testing.assert_allclose(features["video to video"].embeddings[0], looked_at(whole), atol=1e-5)
+
+
+def test_two_pictures_of_a_tracklet_are_two_queries_and_one_without_a_tracklet_asks_by_itself(world):
+    split = load("veri-776", world / "veri-776")
+    first = split.query[0]
+    last = split.query[-1]
+    own = [r for r in split.gallery if (r.identity, r.camera) == (first.identity, first.camera)]
+    again = next(record for record in own if record.path.name != first.path.name)
+    alone = [r for r in split.gallery if (r.identity, r.camera) != (last.identity, last.camera)]
+    query = [first, replace(again, path=first.path.parent / again.path.name), last]
+    found = set_features(
+        Pixels(), [first, last], alone, settings_of(["v2v"]), frames=0, first_frame=False, pictures_query=True, **READING
+    )["video to video"]  # fmt: skip
+    np.testing.assert_allclose(found.embeddings[1], looked_at([last]), atol=1e-5)
+    shutil.copy(again.path, query[1].path)
+    try:
+        found = set_features(
+            Pixels(), query, split.gallery, settings_of(["v2v"]), frames=3, first_frame=False, pictures_query=True, **READING
+        )["video to video"]  # fmt: skip
+    finally:
+        query[1].path.unlink()
+    assert (found.roles == "query").sum() == 3
+    np.testing.assert_array_equal(found.embeddings[0], found.embeddings[1])
+
+
+def test_repeated_frames_count_in_the_mean(world):
+    """As VKD's release: the first of chunks of ceil(length / frames), past the end the last frame again."""
+    split = load("mars", world / "mars")
+    found = set_features(
+        Pixels(), split.query, split.gallery, settings_of(["v2v"]), frames=8, first_frame=True, place="first", **READING
+    )["video to video"]  # fmt: skip
+    films = tracklets_of(split.query)
+    assert {len(film.frames) for film in films} & set(range(2, 8))
+    for row, film in enumerate(films):
+        size = -(-len(film.frames) // 8)
+        frames = [film.frames[min(chunk * size, len(film.frames) - 1)] for chunk in range(8)]
+        np.testing.assert_allclose(found.embeddings[row], looked_at(frames), atol=1e-5)
 
 
 def test_comparisons_are_the_data_sets_own_unless_a_recipe_names_some(world):

@@ -213,3 +213,12 @@ def test_distances_need_two_samples_on_both_sides():
     for told, own in ((1, 1), (3, 2)):
         with pytest.raises(ValueError, match="two or more"):
             distance_preservation(rows_of(0, told, 4), rows_of(1, own, 4))
+
+
+def test_pairs_are_averaged_summed_or_halved_over_the_whole_matrix():
+    teacher, student = rows_of(0, 5, 3), rows_of(1, 5, 4)
+    apart = [((rows[:, None] - rows[None]) ** 2).sum(2) for rows in (teacher.double(), student.double())]
+    squares = (apart[0] - apart[1]) ** 2
+    expected = {"pairs": squares.sum() / 20, "sum": squares.sum() / 2, "matrix": squares.mean() / 2}
+    for over, value in expected.items():
+        assert float(distance_preservation(teacher, student, over=over)) == pytest.approx(float(value), rel=1e-5)

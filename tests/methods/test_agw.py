@@ -69,3 +69,10 @@ def test_another_backbone_keeps_the_published_blocks():
     assert AGWOptions().backbone.non_local == (0, 2, 3, 0)
     with pytest.raises(ValueError, match="asks for 3 blocks of stage layer3"):
         AGW(AGWOptions(backbone={"name": "resnet18", "weights": "none"}), 4)
+
+
+def test_the_released_pooling_does_not_learn():
+    with pytest.raises(ValueError, match="learn_pooling is true"):
+        AGWOptions(pooling="release")
+    assert not AGWOptions(setting="official").learn_pooling
+    assert AGWOptions(setting="paper").backbone.non_local_width is None

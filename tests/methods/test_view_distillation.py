@@ -15,6 +15,7 @@ from crossreid.methods.view_distillation import (
     ViewDistillation,
     ViewDistillationOptions,
     network_options,
+    several_cameras_first,
     start_from,
 )
 
@@ -241,3 +242,27 @@ def test_what_does_not_fit_is_refused():
 def test_the_class_builds_another_methods_network_itself():
     method = ViewDistillation(ViewDistillationOptions(network={"name": "baseline", "backbone": BACKBONE}), CLASSES)
     assert isinstance(method.network, Baseline)
+
+
+def test_a_student_may_see_as_many_cameras_as_there_are():
+    cameras = torch.tensor([[1, 1, 1, 2], [3, 4, 3, 4], [5, 5, 5, 5], [1, 2, 3, 4]])
+    order = several_cameras_first(cameras)
+    assert order.tolist() == [[0, 3, 1, 2], [0, 1, 2, 3], [0, 1, 2, 3], [0, 1, 2, 3]]
+    student = method_of(images=2, own_images="cameras").eval()
+    batch = batch_of()
+    cameras = torch.tensor([[1, 1, 2, 2]]).expand(6, 4)
+    picked = Batch(batch.images[:, [0, 2]], batch.labels, batch.modalities[:, [0, 2]], cameras[:, [0, 2]])
+    found = student.losses(batch._replace(cameras=cameras))
+    for name, term in method_of(images=2).eval().losses(picked).items():
+        torch.testing.assert_close(found[name], term)
+
+
+def test_settings_are_starts_that_a_recipe_may_change():
+    plain = ViewDistillationOptions(backbone=BACKBONE)
+    assert ViewDistillationOptions(setting="crossreid", backbone=BACKBONE) == plain
+    official = ViewDistillationOptions(setting="official", backbone=BACKBONE)
+    assert official.backbone.bare_last_block
+    assert (official.distance_over, official.reset_extent) == ("matrix", "release")
+    paper = ViewDistillationOptions(setting="paper", backbone={"name": "test_resnet"}, distance_over="pairs")
+    assert not paper.backbone.last_activation
+    assert (paper.distance_over, paper.own_images) == ("pairs", "cameras")

@@ -5,7 +5,8 @@ import copy
 import pytest
 import torch
 
-from crossreid.models.alterations import BottleneckAttention
+from crossreid.models.alterations import ACTIVATIONS, BottleneckAttention
+from crossreid.models.backbones import Backbone, BackboneOptions
 from crossreid.models.channel_affinity import channel_affinity
 from small_backbone import IMAGES, build
 
@@ -142,3 +143,21 @@ def test_attention_follows_stages_one_to_three_and_is_kept_by_a_copy():
     assert not plain.load_state_dict(backbone.state_dict(), strict=False).missing_keys
     with pytest.raises(ValueError, match="no sequence of blocks"):
         build("vit_tiny_patch16_224", attention="bam", last_stride_one=False)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet26t", "mobilenetv2_050", "densenet121"])
+def test_the_last_block_can_be_left_without_activations(name):
+    """All of the block that the map comes out of, none of any other."""
+    stride = {"last_stride_one": False} if name == "densenet121" else {}
+
+    def activations(**given):
+        network = Backbone(BackboneOptions(name=name, weights="none", **stride, **given)).network
+        return {path for path, module in network.named_modules() if isinstance(module, ACTIVATIONS)}
+
+    every, last = activations(), activations(last_activation=False)
+    bare = activations(last_activation=False, bare_last_block=True)
+    (path,) = every - last
+    assert every - bare == {other for other in every if other.rpartition(".")[0] == path.rpartition(".")[0]}
+    assert (bare == last) == (name in ("mobilenetv2_050", "densenet121"))
+    with pytest.raises(ValueError, match="last_activation is true"):
+        BackboneOptions(bare_last_block=True)

@@ -2,7 +2,7 @@
 
 import torch
 
-from crossreid.models.pooling import GeneralisedMean, generalised_mean
+from crossreid.models.pooling import GeneralisedMean, ReleasedGeneralisedMean, generalised_mean
 
 MAPS = torch.rand(2, 3, 4, 5, generator=torch.Generator().manual_seed(0)) - 0.2
 
@@ -32,3 +32,12 @@ def test_p_learns_or_stays():
 def test_half_precision_does_not_overflow():
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert bool(torch.isfinite(generalised_mean(1e4 * torch.ones(1, 2, 3, 3), 8.0)).all())
+
+
+def test_the_released_mean_has_no_state_and_no_floor():
+    maps = torch.rand(2, 3, 4, 2)
+    maps[:, 0] = 0
+    pooled = ReleasedGeneralisedMean(3.0)(maps)
+    torch.testing.assert_close(pooled[:, 1:], maps[:, 1:].pow(3).mean(dim=(2, 3)).pow(1 / 3))
+    torch.testing.assert_close(pooled[:, 0], torch.full((2,), 1e-4))
+    assert not ReleasedGeneralisedMean().state_dict()

@@ -112,3 +112,12 @@ def test_a_rate_by_epoch_never_exceeds_the_full_one():
         ScheduleOptions(kind="constant", warmup_epochs=1.5, warmup_start=0.1, advance="epoch"), steps=4, epochs=3
     )
     assert max(rates) == 1.0
+
+
+def test_nesterov_is_of_sgd():
+    options = OptimiserOptions(name="sgd", nesterov=True)
+    assert make_optimiser(nn.Linear(2, 2), options).defaults["nesterov"]
+    assert not make_optimiser(nn.Linear(2, 2), OptimiserOptions(name="sgd")).defaults["nesterov"]
+    for wrong in ({"name": "adam"}, {"name": "sgd", "momentum": 0}):
+        with pytest.raises(ValueError, match="nesterov is true, expected name sgd"):
+            OptimiserOptions(nesterov=True, **wrong)

@@ -13,11 +13,12 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from crossreid.data.records import Modality
 from crossreid.data.transforms import MEAN, STD, grey_version
+from crossreid.errors import CrossreidError
 from crossreid.options import Options
 
 
@@ -34,6 +35,19 @@ class ChannelOptions(Options):
     erasing: float = Field(
         0.0, ge=0, le=1, description="Probability of a rectangle in which each channel is one random value."
     )
+    joint: bool = Field(
+        False,
+        description="CAJ's batches as released: each visible image twice, as it is and with a channel exchanged, infrared ones "
+        "exchanged or grey, constants erased, all on normalised values.",
+    )
+
+    @model_validator(mode="after")
+    def _alone(self) -> ChannelOptions:
+        if self.joint and (self.exchange or self.grey):
+            raise CrossreidError(
+                "joint exchanges channels and makes grey by itself. Leave exchange and grey at 0 with it."
+            )
+        return self
 
 
 @dataclass(frozen=True)

@@ -17,16 +17,23 @@ from crossreid.data.records import DataError, Modality, Record, in_order
 from crossreid.errors import CrossreidError
 from crossreid.options import Options
 
+Place = Literal["middle", "first"]
+
 
 class SetOptions(Options):
     size: int = Field(1, ge=1, le=256, description="N, images a set; 1 trains on single images.")
-    source: Literal["tracklet", "cameras", "identity"] = Field(
+    source: Literal["tracklet", "tracklets", "cameras", "identity"] = Field(
         "tracklet",
-        description="Where a set's images come from: one tracklet, the identity's cameras as evenly as they allow, or any "
-        "images of the identity (no camera labels needed).",
+        description="Where a set's images come from: one tracklet, the identity's tracklets in turn, its cameras as evenly as they "
+        "allow, or any images of the identity (no camera labels needed).",
     )
-    draw: Literal["chunks", "random"] = Field(
-        "chunks", description="Of a tracklet: one image from each of N equal chunks, or any N of its images."
+    draw: Literal["chunks", "padded_chunks", "random"] = Field(
+        "chunks",
+        description="Of a tracklet: one image from each of N equal chunks, of N chunks of ceil(length / N) that its last image "
+        "fills up, or any N of its images.",
+    )
+    items: Literal["images", "tracklets"] = Field(
+        "images", description="What is drawn for a set of one image: an image, or a tracklet and then any image of it."
     )
 
 
@@ -90,8 +97,26 @@ def one_of_each_chunk(length: int, count: int, generator: np.random.Generator | 
     return whole[:-1] + (generator.random(count) * np.diff(whole)).astype(np.int64)
 
 
-def spread_over(length: int, count: int) -> np.ndarray:
-    """Positions of at most `count` images of a tracklet for testing: all of a short one, else one of each equal chunk."""
+def first_of_each_chunk(length: int, count: int, generator: np.random.Generator | None = None) -> np.ndarray:
+    """Positions `(count,)`, ascending, one in each of `count` chunks of ceil(length / count), past the end the last one again.
+
+    The first position of each chunk, or with a generator any of the chunk. Of fewer positions than chunks: each once, and the
+    last one for the rest. So does the release of views knowledge distillation (Porrello et al., ECCV 2020): long
+    tracklets may end early or in repeats.
+    """
+    _refuse_nothing(length, count)
+    size = -(-length // count)
+    within = 0 if generator is None else generator.integers(0, size, size=count)
+    return np.minimum(np.arange(count) * size + within, length - 1)
+
+
+def spread_over(length: int, count: int, place: Place = "middle") -> np.ndarray:
+    """Positions of at most `count` images of a tracklet for testing: all of a short one, else one of each equal chunk.
+
+    With place `first` always `count` positions, those of `first_of_each_chunk`.
+    """
+    if place == "first":
+        return first_of_each_chunk(length, count)
     return np.arange(length) if length <= count else one_of_each_chunk(length, count)
 
 
@@ -120,6 +145,17 @@ def across_cameras(groups: Sequence[np.ndarray], count: int, generator: np.rando
         for group, share in zip(groups, shares, strict=True)
     ]
     return generator.permutation(np.concatenate([np.asarray(group) for group in groups] * again + drawn))
+
+
+def across_tracklets(groups: Sequence[np.ndarray], count: int, generator: np.random.Generator) -> np.ndarray:
+    """`count` members of `groups`, one group a tracklet, in random order: any one of each in turn, round and round.
+
+    The tracklets' order is drawn once; a member may come again. So does the release of views knowledge distillation.
+    """
+    _refuse_nothing(sum(len(group) for group in groups), count)
+    turns = np.resize(generator.permutation(len(groups)), count)
+    drawn = [groups[turn][generator.integers(len(groups[turn]))] for turn in turns]
+    return generator.permutation(np.array(drawn))
 
 
 def _refuse_nothing(length: int, count: int) -> None:

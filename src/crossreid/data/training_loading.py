@@ -20,12 +20,15 @@ from crossreid.data.batch import Batch
 from crossreid.data.channels import channel_transforms
 from crossreid.data.data_options import DataOptions
 from crossreid.data.images import load_image
+from crossreid.data.joint_channels import joint_channels
 from crossreid.data.loader_processes import leave_signals, raising
 from crossreid.data.records import DataError, Modality, Record, labels_of
 from crossreid.data.sampling import IdentitySampler
 from crossreid.data.tracklets import (
     across_cameras,
+    across_tracklets,
     at_random,
+    first_of_each_chunk,
     one_of_each_chunk,
     tracklet_name,
     tracklets_of,
@@ -59,6 +62,12 @@ class TrainLoader:
         self._share, self._world = share, world
         self._seed, self._rank = seed, rank
         self._channels = channel_transforms(options.augment.channels)
+        self._joint = options.augment.channels if options.augment.channels.joint else None
+        if self._joint is not None and options.sets.size > 1:
+            raise DataError(
+                f"data.augment.channels.joint shows single images twice, but data.sets.size is {options.sets.size}. Set it to 1."
+            )
+        self._visible = [record.modality == Modality.VISIBLE for record in images.items]
 
     def __len__(self) -> int:
         return self.sampler.steps
@@ -68,7 +77,12 @@ class TrainLoader:
         plan = []
         for step, indices in enumerate(self.sampler.epoch(epoch)):
             first = step * self._share * self._world + self._first_position
-            plan.append([(epoch, first + i, int(index)) for i, index in enumerate(indices)])
+            samples = [(epoch, first + i, int(index)) for i, index in enumerate(indices)]
+            if self._joint is not None:
+                # The second versions, at positions that no first version has, so that they are draws of their own.
+                after = len(self) * self._share * self._world
+                samples += [(epoch, after + at, index) for _, at, index in samples if self._visible[index]]
+            plan.append(samples)
         self._plan.batches = plan[first_step:]
         for step, (batch, bad) in enumerate(raising(self._loader), start=first_step):
             for path in bad:
@@ -79,9 +93,13 @@ class TrainLoader:
 
     def _with_channels(self, batch: Batch, epoch: int, step: int) -> Batch:
         """The batch after what is done to its channels, by a draw of (seed, epoch, step, rank) alone."""
-        if not self._channels.transforms:
+        if not self._channels.transforms and self._joint is None:
             return batch
         generator = np.random.default_rng((self._seed, epoch, step, self._rank, 1))
+        if self._joint is not None:
+            copies, erasing = len(batch.images) - self._share, self._joint.erasing
+            images = joint_channels(batch.images, batch.modalities, copies, generator, erasing=erasing)
+            return batch._replace(images=images)
         flat = batch.images.flatten(0, -4)
         images = self._channels(flat, batch.modalities.flatten(), generator)
         return batch._replace(images=images.view_as(batch.images))
@@ -112,11 +130,14 @@ class _TrainImages(Dataset):
         self.transform = TrainTransform(options.height, options.width, interpolation=options.interpolation, **augmented)
         self.labels = labels_of(records)
         self.items, self.members = self.records, [np.array([index]) for index in range(len(self.records))]
-        if self.sets.size > 1:
+        if self.sets.size > 1 or self.sets.items == "tracklets":
             positions = {record: index for index, record in enumerate(self.records)}
             tracklets = tracklets_of(self.records)
             self.items = tuple(tracklet.frames[0] for tracklet in tracklets)
             self.members = [np.array([positions[frame] for frame in tracklet.frames]) for tracklet in tracklets]
+        self.films: dict[tuple[str, int], list[np.ndarray]] = defaultdict(list)
+        for first, frames in zip(self.items, self.members, strict=True):
+            self.films[first.identity, int(first.modality)].append(frames)
         self.alike: dict[tuple[str, int], list[int]] = defaultdict(list)
         for index, record in enumerate(self.records):
             self.alike[record.identity, int(record.modality)].append(index)
@@ -145,13 +166,17 @@ class _TrainImages(Dataset):
         """The records of one sample, of a set in random order."""
         count, members = self.sets.size, self.members[item]
         if count == 1:
-            return members
+            return members if len(members) == 1 else members[generator.integers(len(members), size=1)]
         if self.sets.source == "tracklet":
             if self.sets.draw == "random":
                 return members[at_random(len(members), count, generator)]
-            return members[generator.permutation(one_of_each_chunk(len(members), count, generator))]
+            chunks = first_of_each_chunk if self.sets.draw == "padded_chunks" else one_of_each_chunk
+            return members[generator.permutation(chunks(len(members), count, generator))]
         of = self.items[item]
         kinds = Modality if self.mixed else (of.modality,)
+        if self.sets.source == "tracklets":
+            films = [film for kind in kinds for film in self.films.get((of.identity, int(kind)), ())]
+            return across_tracklets(films, count, generator)
         group = [index for kind in kinds for index in self.alike.get((of.identity, int(kind)), ())]
         if self.sets.source == "identity":
             return np.array(group)[at_random(len(group), count, generator)]

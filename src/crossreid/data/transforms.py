@@ -20,7 +20,7 @@ from crossreid.data.records import Modality
 # Of ImageNet, which pretrained backbones were trained with.
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
-Interpolation = Literal["bilinear", "bicubic"]
+Interpolation = Literal["bilinear", "bicubic", "lanczos"]
 _SCALE = (1 / (255 * np.array(STD))).astype(np.float32)[:, None, None]
 _SHIFT = (np.array(MEAN) / np.array(STD)).astype(np.float32)[:, None, None]
 # As the releases write the luma: of four digits, and taken of normalised channels.

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from crossreid.data.evaluation_loading import evaluation_batches, readable_batches
 from crossreid.data.images import load_image
 from crossreid.data.records import DataError, Record
+from crossreid.data.tracklets import Place
 from crossreid.data.transforms import EvalTransform, Interpolation
 from crossreid.errors import CrossreidError
 from crossreid.options import Options
@@ -30,6 +31,11 @@ class EvaluationOptions(Options):
     )
     frames: int = Field(
         8, ge=0, description="Of a video, frames to embed, one from each of so many equal chunks; 0 for all."
+    )
+    frame: Place = Field(
+        "middle",
+        description="Which of a chunk. `first`: of chunks of ceil(length / frames), the last frame repeated past the end, as VKD's "
+        "release.",
     )
     trials: int = Field(10, ge=1, description="Gallery draws to average over, where the protocol draws.")
     seed: int = Field(0, ge=0, description="Seed of those draws where no official list is found.")

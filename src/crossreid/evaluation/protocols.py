@@ -10,7 +10,9 @@
 * MARS (Zheng et al., ECCV 2016): query tracklets against a gallery that holds them too, same identity and camera
   excluded, identity -1 is junk, 0 distracts; AP by trapezoids, as in its evaluation. Features are of tracklets.
 * Duke-Video-ReID (Wu et al., CVPR 2018): the same of its lists; the gallery does not hold the queries.
-* VeRi-776 (Liu et al., ECCV 2016): same identity and camera excluded; AP by steps.
+* VeRi-776 (Liu et al., ECCV 2016): same identity and camera excluded; AP by trapezoids, as in its evaluation. Where videos
+  query, each query picture does with the gallery tracklet of its vehicle and camera, as in the release of views knowledge
+  distillation (Porrello et al., ECCV 2020); two pictures of one tracklet are two queries.
 * Market-1501 (Zheng et al., ICCV 2015): same identity and camera excluded, identity -1 is junk, 0 distracts; AP by
   trapezoids, as in its MATLAB evaluation. Much public code takes steps instead.
 * ATRW plain (Li et al., ACM MM 2020): each image queries all others; images of the identity from the same camera
@@ -55,9 +57,13 @@ class Setting:
 
 @dataclass(frozen=True)
 class Protocol:
-    """A published protocol. `draw` is its own draw of the gallery (None: every image), `permuted` says whether there
-    are official permutations to take instead. `sets` are the comparisons of images and videos that it is scored by
-    (`crossreid.evaluation.sets`), `first_frame` says whether the image of a tracklet is its first frame alone."""
+    """A published protocol.
+
+    `draw` is its own draw of the gallery (None: every image), `permuted` says whether there are official permutations to take
+    instead. `sets` are the comparisons of images and videos that it is scored by (`crossreid.evaluation.sets`); `first_frame`
+    says whether the image of a tracklet is its first frame alone, `pictures_query` whether a video that queries is the
+    gallery's tracklet of a listed picture, one query a picture.
+    """
 
     name: str
     settings: tuple[Setting, ...]
@@ -70,6 +76,7 @@ class Protocol:
     open_set: bool = False
     sets: tuple[str, ...] = ("i2i",)
     first_frame: bool = False
+    pictures_query: bool = False
 
 
 _TO_GALLERY = (Setting("query to gallery"),)
@@ -119,11 +126,12 @@ PROTOCOLS: dict[str, Protocol] = {
                 junk=_JUNK,
                 sets=sets,
                 first_frame=sets == _FILMED,
+                pictures_query=name == "veri-776",
             )
             for name, trapezoid, sets in (
                 ("mars", True, _FILMED),
                 ("duke-video", True, _FILMED),
-                ("veri-776", False, ("i2v", "v2v", "i2i", "v2i")),
+                ("veri-776", True, ("i2v", "v2v", "i2i", "v2i")),
                 ("market-1501", True, ("i2i",)),
             )
         ),

@@ -2,7 +2,7 @@
 
 A video is a tracklet, of which some frames are embedded, one from each of so many equal chunks, and averaged; an image
 is one frame. The image of a filmed query is its tracklet's first frame, as MARS and Duke-Video-ReID are scored by
-(Porrello et al., ECCV 2020); where a data set lists images, each of them queries.
+(Porrello et al., ECCV 2020); where a data set lists images, each of them queries, by itself or with its tracklet.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from crossreid.data.records import INFRARED, VISIBLE, DataError, Record
-from crossreid.data.tracklets import Tracklet, spread_over, tracklet_name, tracklets_of
+from crossreid.data.tracklets import Place, Tracklet, spread_over, tracklet_name, tracklets_of
 from crossreid.errors import CrossreidError
 from crossreid.evaluation.embedding import embed_sets
 from crossreid.evaluation.features import Features, positions_of
@@ -68,6 +68,8 @@ def set_features(
     *,
     frames: int,
     first_frame: bool,
+    place: Place = "middle",
+    pictures_query: bool = False,
     skip: bool = False,
     advance: Callable[..., object] | None = None,
     **reading: Any,
@@ -79,6 +81,9 @@ def set_features(
     Args:
         frames: of a video, at most so many frames, one from each equal chunk; a shorter tracklet is used whole.
         first_frame: whether the image of a tracklet is its first frame only; else every image stands for itself.
+        place: the frame of a chunk, as `spread_over` takes it; a frame that it repeats counts as often in the mean.
+        pictures_query: whether a video that queries is one for each picture of `query`: the tracklet of its name in the gallery,
+            to which the picture itself is not added, or where there is none that of the pictures.
         skip: leave frames that cannot be read out of their set, with a warning; else they stop it, named.
         reading: as `embed_sets` takes it.
 
@@ -90,8 +95,10 @@ def set_features(
         pool = [*asking, *answering]
         for setting in settings:
             plans[f"{direction}{setting.name}"] = (
-                _entries(asking, pool, setting.query, frames, first_frame),
-                _entries(answering, answering, setting.gallery, frames, first_frame),
+                _of_pictures(asking, answering, setting.query, frames, place)
+                if pictures_query and setting.query != IMAGE
+                else _entries(asking, pool, setting.query, frames, first_frame, place),
+                _entries(answering, answering, setting.gallery, frames, first_frame, place),
             )
     if not all(side for plan in plans.values() for side in plan):
         raise DataError("query or gallery is empty; expected a tracklet or an image on either side.")
@@ -119,7 +126,12 @@ def _directions(
 
 
 def _entries(
-    records: Sequence[Record], pool: Sequence[Record], images: int | None, frames: int, first_frame: bool
+    records: Sequence[Record],
+    pool: Sequence[Record],
+    images: int | None,
+    frames: int,
+    first_frame: bool,
+    place: Place,
 ) -> list[Tracklet]:
     """What stands on one side. A tracklet of which `records` hold an image has all its frames that are in `pool`."""
     if images == IMAGE and not first_frame:
@@ -128,11 +140,26 @@ def _entries(
     whole = tracklets_of(dict.fromkeys(record for record in pool if tracklet_name(record) in names))
     if images == IMAGE:
         return [Tracklet(tracklet.name, tracklet.frames[:1]) for tracklet in whole]
-    count = frames if images is None else images
+    return [_seen(tracklet, frames if images is None else images, place) for tracklet in whole]
+
+
+def _of_pictures(
+    pictures: Sequence[Record], answering: Sequence[Record], images: int | None, frames: int, place: Place
+) -> list[Tracklet]:
+    """The tracklet that each of the pictures asks with: a list as long as that of the pictures, in their order."""
+    whole = {tracklet.name: tracklet for pool in (pictures, answering) for tracklet in tracklets_of(pool)}
     return [
-        Tracklet(t.name, tuple(t.frames[position] for position in spread_over(len(t.frames), count))) if count else t
-        for t in whole
+        _seen(whole[tracklet_name(picture)], frames if images is None else images, place)
+        for picture in dict.fromkeys(pictures)
     ]
+
+
+def _seen(tracklet: Tracklet, count: int, place: Place) -> Tracklet:
+    """`tracklet` with the `count` frames of it that are embedded; 0 for all."""
+    if not count:
+        return tracklet
+    chosen = spread_over(len(tracklet.frames), count, place)
+    return Tracklet(tracklet.name, tuple(tracklet.frames[position] for position in chosen))
 
 
 def _features(asking: Sequence[Tracklet], answering: Sequence[Tracklet], embeddings: np.ndarray) -> Features:

@@ -16,6 +16,8 @@ from torch.nn import functional as F
 
 from crossreid.errors import CrossreidError
 
+Reduction = Literal["pairs", "sum", "matrix"]
+
 NO_PAIRS = (
     "a batch has no identity in both modalities. Expected P x K batches with K split between them: "
     "check the training records or use the cross-modal sampler."
@@ -82,7 +84,11 @@ def distilled_knowledge(teacher_logits: Tensor, student_logits: Tensor, *, tempe
 
 
 def distance_preservation(
-    teacher: Tensor, student: Tensor, *, distance: Literal["squared", "euclidean", "cosine"] = "squared"
+    teacher: Tensor,
+    student: Tensor,
+    *,
+    distance: Literal["squared", "euclidean", "cosine"] = "squared",
+    over: Reduction = "pairs",
 ) -> Tensor:
     """L_DP: mean over pairs i < j of (D_T[i, j] - D_S[i, j])^2, D the distances within each set of embeddings.
 
@@ -91,6 +97,8 @@ def distance_preservation(
 
     Args:
         teacher, student: `(N, D)`, `(N, E)`, the same samples in the same order; widths may differ.
+        over: `pairs`, their mean; `sum`, their sum, as the paper writes it; `matrix`, half the mean over all N x N entries with the
+            zeros of the diagonal, as its release does: (N - 1) / 2N of the mean over pairs.
 
     Raises:
         CrossreidError: other than N rows on both sides, or fewer than two.
@@ -107,4 +115,7 @@ def distance_preservation(
                 embeddings = F.normalize(embeddings, dim=1)
             distances = F.pdist(embeddings)
             pairs.append(distances if distance == "euclidean" else distances.square())
-        return (pairs[0] - pairs[1]).square().mean()
+        squares = (pairs[0] - pairs[1]).square()
+        if over == "matrix":
+            return squares.sum() / len(teacher) ** 2
+        return squares.sum() if over == "sum" else squares.mean()

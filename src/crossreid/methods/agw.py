@@ -1,7 +1,9 @@
 """The AGW-style baseline: a modality-specific stem, non-local blocks, GeM pooling, weighted regularised triplets.
 
 Source: Ye et al., "Deep learning for person re-identification: a survey and outlook", TPAMI 2021, sections 4.2 and 4.3.
-The triplet loss acts before the BN neck, the classifier and the test feature after it.
+The triplet loss acts before the BN neck, the classifier and the test feature after it. Setting `official` is the authors'
+release; with `triplet: squared_difference` it is the network and the loss of their CAJ (ICCV 2021), whose batches
+`data.augment.channels.joint` makes.
 """
 
 from __future__ import annotations
@@ -9,27 +11,42 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field
-from torch import Tensor
+from pydantic import Field, model_validator
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from crossreid.data.batch import Batch
 from crossreid.errors import CrossreidError
 from crossreid.losses.metric import weighted_triplet_loss
+from crossreid.losses.released_triplets import released_weighted_triplet_loss, squared_difference_triplet_loss
 from crossreid.losses.weighing import LossWeights, weighted_losses
 from crossreid.methods.method import Encoding, Method, MethodOptions, register_method
 from crossreid.models.backbones import BackboneOptions
 from crossreid.models.heads import bn_neck, linear_classifier
-from crossreid.models.pooling import GeneralisedMean
+from crossreid.models.pooling import GeneralisedMean, ReleasedGeneralisedMean
 from crossreid.models.two_stream import StageOptions, TwoStream
 from crossreid.options import PublishedSettingOptions
 
-# All three are the published one; a recipe that names another backbone keeps these blocks in it.
+# The published one; a recipe that names another backbone keeps these blocks in it.
 PUBLISHED: dict[str, Any] = {"backbone": {"non_local": (0, 2, 3, 0)}}
+# The paper does not say how the neck starts.
+PAPER: dict[str, Any] = {**PUBLISHED, "neck_deviation": 0.01}
+OFFICIAL: dict[str, Any] = {
+    "backbone": {"non_local": (0, 2, 3, 0), "non_local_width": 1},
+    "pooling": "release",
+    "learn_pooling": False,
+    "neck_deviation": 0.01,
+    "triplet": "release",
+}
+TRIPLETS = {
+    "weighted": weighted_triplet_loss,
+    "release": released_weighted_triplet_loss,
+    "squared_difference": squared_difference_triplet_loss,
+}
 
 
 class AGWOptions(MethodOptions, PublishedSettingOptions):
-    settings: ClassVar[dict[str, dict[str, Any]]] = dict.fromkeys(("crossreid", "paper", "official"), PUBLISHED)
+    settings: ClassVar[dict[str, dict[str, Any]]] = {"crossreid": PUBLISHED, "paper": PAPER, "official": OFFICIAL}
 
     name: Literal["agw"] = Field(
         "agw", description="Identity + weighted triplets on a network with modality-specific stems."
@@ -41,9 +58,26 @@ class AGWOptions(MethodOptions, PublishedSettingOptions):
     stages: StageOptions = Field(StageOptions(stems=1), description="Which stages each modality has for itself.")
     pooling_power: float = Field(3.0, ge=1, description="p of GeM pooling at the start.")
     learn_pooling: bool = Field(True, description="Let p learn.")
+    pooling: Literal["floored", "release"] = Field(
+        "floored",
+        description="GeM with a floor of 1e-6 below each value, or as released: none, 1e-12 added to the mean, p fixed.",
+    )
+    neck_deviation: float = Field(0.0, ge=0, description="The neck's scale starts from N(1, this).")
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="Label smoothing of the cross-entropy.")
-    triplet_weight: float = Field(1.0, ge=0, description="Weight of the weighted regularised triplet loss.")
+    triplet: Literal["weighted", "release", "squared_difference"] = Field(
+        "weighted",
+        description="The weighted regularised triplet loss, as the release computes it, or CAJ's on squared differences.",
+    )
+    triplet_weight: float = Field(1.0, ge=0, description="Weight of the triplet loss.")
     losses: LossWeights = Field({})
+
+    @model_validator(mode="after")
+    def _fixed(self) -> AGWOptions:
+        if self.pooling == "release" and self.learn_pooling:
+            raise CrossreidError(
+                "pooling is release, whose p is fixed, but learn_pooling is true. Set learn_pooling=false."
+            )
+        return self
 
 
 @register_method("agw", options=AGWOptions, title="AGW", recipes="agw_*.yaml")
@@ -54,8 +88,12 @@ class AGW(Method):
             raise CrossreidError("method.stages.split: agw has one stream; leave it out.")
         self.options = options
         self.network = TwoStream(options.backbone, options.stages)
-        self.pooling = GeneralisedMean(options.pooling_power, learn=options.learn_pooling)
+        self.pooling: nn.Module = GeneralisedMean(options.pooling_power, learn=options.learn_pooling)
+        if options.pooling == "release":
+            self.pooling = ReleasedGeneralisedMean(options.pooling_power)
         self.neck = bn_neck(self.network.width)
+        if options.neck_deviation:
+            nn.init.normal_(self.neck.weight, 1.0, options.neck_deviation)
         self.classifier = linear_classifier(self.network.width, classes)
 
     @property
@@ -74,7 +112,7 @@ class AGW(Method):
         pooled, logits, labels = self.gather(pooled), self.gather(logits), self.gather(batch.labels)
         terms = {
             "identity": F.cross_entropy(logits.float(), labels, label_smoothing=self.options.label_smoothing),
-            "triplet": self.options.triplet_weight * weighted_triplet_loss(pooled, labels),
+            "triplet": self.options.triplet_weight * TRIPLETS[self.options.triplet](pooled, labels),
         }
         modalities = self.gather(batch.modalities)
         return terms | weighted_losses(self.options.losses, pooled, labels, modalities, taken=terms)

@@ -7,6 +7,7 @@ Without a teacher the same objective, L_CE + L_TR on sets of images, trains the 
 
 where the student sees the first M images of each set and the teacher all N. Any method's network may be either of
 them. The student's features are those before the BN neck, averaged over the set; its logits are the mean of its images'.
+`view_distillation_settings` has what the paper and its authors' release do otherwise.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
 from pydantic import Field, ValidationError, field_validator
@@ -25,17 +26,21 @@ from torch.nn import functional as F
 from crossreid.data.batch import Batch
 from crossreid.data.data_options import DataOptions
 from crossreid.errors import CrossreidError
-from crossreid.losses.distillation import distance_preservation, distilled_knowledge
+from crossreid.losses.distillation import Reduction, distance_preservation, distilled_knowledge
 from crossreid.losses.metric import triplet_loss
 from crossreid.losses.weighing import LossWeights, refuse_modality_losses, weighted_losses
 from crossreid.methods.building import build_method, method_options
 from crossreid.methods.method import Encoding, Method, MethodOptions, Network, register_method
+from crossreid.methods.view_distillation_settings import SETTINGS
 from crossreid.models.backbones import Backbone, BackboneOptions
 from crossreid.models.heads import Encoder, linear_classifier
-from crossreid.models.two_stream import TwoStream
+from crossreid.models.resets import Extent, reset_paths
+from crossreid.options import PublishedSettingOptions
 
 
-class ViewDistillationOptions(MethodOptions):
+class ViewDistillationOptions(MethodOptions, PublishedSettingOptions):
+    settings: ClassVar[dict[str, dict[str, Any]]] = SETTINGS
+
     name: Literal["view_distillation"] = Field(
         "view_distillation", description="Views knowledge distillation: a teacher of many views, a student of few."
     )
@@ -53,7 +58,21 @@ class ViewDistillationOptions(MethodOptions):
     reset_last_stage: bool = Field(
         True, description="Of a start from a run: keep the backbone's own weights in its last stage, and new heads."
     )
+    reset_extent: Extent = Field(
+        "stage",
+        description="What is reset: all that follows the last stage but one; `release`: of DenseNets the last dense block "
+        "alone, of MobileNets nothing.",
+    )
+    generation_factor: float = Field(
+        1.0, gt=0, le=1, description="What the rate of each generation of students after the first is multiplied by."
+    )
+    generation_lowest_rate: float = Field(
+        0.0, ge=0, description="The rate that no generation after the first goes below."
+    )
     images: int | None = Field(None, ge=1, description="M, images of each set that the student sees; null for all.")
+    own_images: Literal["any", "cameras"] = Field(
+        "any", description="Which M of a set: any of them, or of as many cameras as the set has."
+    )
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="Label smoothing of the cross-entropy.")
     margin: float | None = Field(None, gt=0, description="Margin of the triplet loss; null for the soft margin.")
     identity_weight: float = Field(1.0, ge=0, description="Weight of the cross-entropy, L_CE.")
@@ -63,6 +82,10 @@ class ViewDistillationOptions(MethodOptions):
     distance_weight: float = Field(1e-4, ge=0, description="beta, the weight of the distances' preservation, L_DP.")
     distance: Literal["squared", "euclidean", "cosine"] = Field(
         "squared", description="Distances that are preserved; `cosine` between networks of different scale."
+    )
+    distance_over: Reduction = Field(
+        "pairs",
+        description="L_DP: the mean over pairs, their sum as in the paper, or half the mean over the whole matrix as in its release.",
     )
     test_features: Literal["pooled", "neck"] = Field(
         "pooled", description="What is averaged over a set and compared: features before the neck, or behind it."
@@ -190,7 +213,7 @@ class ViewDistillation(Method):
                 f"method.images is {own}, but a set has {images.shape[1]}. Expected the student's among the teacher's: "
                 "raise data.sets.size or lower method.images."
             )
-        features, logits = over_sets(self.predict, images[:, :own], modalities[:, :own])
+        features, logits = over_sets(self.predict, *self._own_images(batch, images, modalities, own))
         features, logits, labels = self.gather(features), self.gather(logits), self.gather(batch.labels)
         terms = {
             "identity": options.identity_weight
@@ -205,8 +228,17 @@ class ViewDistillation(Method):
         shown, told = self.gather(shown), self.gather(told)
         return terms | {
             "knowledge": options.knowledge_weight * distilled_knowledge(told, logits, temperature=options.temperature),
-            "distance": options.distance_weight * distance_preservation(shown, features, distance=options.distance),
+            "distance": options.distance_weight
+            * distance_preservation(shown, features, distance=options.distance, over=options.distance_over),
         }
+
+    def _own_images(self, batch: Batch, images: Tensor, modalities: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """The student's among images `(B, N, ...)` and modalities `(B, N)`: the first, which are any, or those of several cameras."""
+        if self.options.own_images == "any" or images.shape[1] == 1:
+            return images[:, :count], modalities[:, :count]
+        order = several_cameras_first(batch.cameras)[:, :count]
+        rows = torch.arange(len(images), device=images.device)[:, None]
+        return images[rows, order], modalities[rows, order]
 
     def predict(self, images: Tensor, modalities: Tensor) -> tuple[Tensor, Tensor]:
         return self.network.predict(images, modalities)
@@ -225,11 +257,17 @@ def over_sets(
     return features, logits
 
 
-def start_from(student: ViewDistillation, source: Method, *, reset_last_stage: bool) -> None:
+def several_cameras_first(cameras: Tensor) -> Tensor:
+    """`(B, N)` to the order `(B, N)` of each set's images: the first of every camera, then the second of every camera, and so on."""
+    same = cameras[:, :, None] == cameras[:, None, :]
+    return same.tril(-1).sum(2).argsort(dim=1, stable=True)
+
+
+def start_from(student: ViewDistillation, source: Method, *, reset_last_stage: bool, extent: Extent = "stage") -> None:
     """Give `student` the weights of `source`, whose encoders are of the same architecture.
 
-    With `reset_last_stage` the encoders' last stages, necks, bottlenecks and classifiers stay as they are, and `source`
-    may know other identities.
+    With `reset_last_stage` the encoders' last stages (as far as `extent` says), necks, bottlenecks and classifiers stay as they
+    are, and `source` may know other identities.
 
     Raises:
         CrossreidError: the networks differ.
@@ -244,7 +282,7 @@ def start_from(student: ViewDistillation, source: Method, *, reset_last_stage: b
             "(method.start=weights) or from a run of the same architecture."
         )
     for mine, theirs in pairs:
-        reset = tuple(f"{path}." for path in mine.last_stage) if isinstance(mine, Backbone | TwoStream) else ()
+        reset = tuple(f"{path}." for path in reset_paths(mine, extent))
         kept = {key: value for key, value in theirs.state_dict().items() if not key.startswith(reset)}
         mine.load_state_dict(kept, strict=False)
 

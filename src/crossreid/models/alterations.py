@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from crossreid.errors import CrossreidError
 from crossreid.models.attention import BottleneckAttention, NonLocal
 from crossreid.models.channel_affinity import put_affinity_after
+from crossreid.models.product_attention import ProductAttention
 from crossreid.models.stages import feature_rows, last_stage_paths, map_size, stage_paths
 
 ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.SiLU, nn.GELU, nn.Hardswish, nn.LeakyReLU, nn.ELU, nn.PReLU)
@@ -46,11 +47,15 @@ def stride_one(network: nn.Module, name: str) -> None:
         )
 
 
-def take_last_activation(network: nn.Module, name: str) -> None:
+def take_last_activation(network: nn.Module, name: str, *, whole_block: bool = False) -> None:
     """Replace by nothing the activation that the feature map comes out of, in place.
 
+    Args:
+        whole_block: with it every other activation of the module that it lies in, which in a ResNet is the last block. Where
+            one module serves all places of a block, as in torchvision's, none can be taken without the others.
+
     Raises:
-        CrossreidError: the map does not come out of an activation that is used there alone.
+        CrossreidError: the map does not come out of an activation, or not of one that is used there alone.
     """
     calls: list[tuple[str, Tensor]] = []
     hooks = [
@@ -69,17 +74,24 @@ def take_last_activation(network: nn.Module, name: str) -> None:
         for hook in hooks:
             hook.remove()
     path = calls[-1][0] if calls else ""
-    if not calls or calls[-1][1] is not maps or sum(other == path for other, _ in calls) > 1:
+    shared = sum(other == path for other, _ in calls) > 1 and not whole_block
+    if not calls or calls[-1][1] is not maps or shared:
         raise CrossreidError(
             f"backbone {name!r}: its feature map does not come out of an activation. "
             "Set `method.backbone.last_activation=true` for it."
         )
     parent, _, key = path.rpartition(".")
-    setattr(network.get_submodule(parent), key, nn.Identity())
+    block = network.get_submodule(parent)
+    taken = [key]
+    if whole_block and parent:
+        taken = [inner for inner, module in block.named_modules() if isinstance(module, ACTIVATIONS)]
+    for inner in taken:
+        owner, _, key = inner.rpartition(".")
+        setattr(block.get_submodule(owner), key, nn.Identity())
 
 
-def put_bam_after_stages(network: nn.Module, name: str) -> None:
-    """A `BottleneckAttention` at the end of stages 1 to 3, those before the last, in place.
+def put_bam_after_stages(network: nn.Module, name: str, *, product: bool = False) -> None:
+    """A `BottleneckAttention`, or with `product` a `ProductAttention`, at the end of stages 1 to 3, before the last, in place.
 
     Raises:
         CrossreidError: the network's stages are no sequences of blocks.
@@ -93,11 +105,16 @@ def put_bam_after_stages(network: nn.Module, name: str) -> None:
                 f"backbone {name!r}: its stage {row} is no sequence of blocks that attention can follow. "
                 "Set `method.backbone.attention=none` for it, or choose a ResNet."
             )
-        stage.add_module("bam", BottleneckAttention(channels[row]))
+        stage.add_module("bam", (ProductAttention if product else BottleneckAttention)(channels[row]))
 
 
-def put_non_local_after_blocks(network: nn.Module, name: str, counts: Sequence[int]) -> None:
+def put_non_local_after_blocks(
+    network: nn.Module, name: str, counts: Sequence[int], *, width: int | None = None
+) -> None:
     """A `NonLocal` after each of the last `counts[i]` blocks of stage i of the last `len(counts)`, in place.
+
+    Args:
+        width: channels inside each of them; half of those outside by default.
 
     Raises:
         CrossreidError: the network has not as many stages, or one of them is no sequence of as many blocks.
@@ -121,7 +138,7 @@ def put_non_local_after_blocks(network: nn.Module, name: str, counts: Sequence[i
         for place, (key, block) in enumerate(blocks):
             stage.add_module(key, block)
             if place >= len(blocks) - count:
-                stage.add_module(f"non_local_{key}", NonLocal(channels[path]))
+                stage.add_module(f"non_local_{key}", NonLocal(channels[path], width=width))
 
 
 def put_attention_before_stages(network: nn.Module, name: str) -> None:

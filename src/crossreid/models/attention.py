@@ -39,14 +39,15 @@ class NonLocal(nn.Module):
     """A non-local block: maps x `(B, C, H, W)` to x + W(y), y at each place the mean of g(x) over all places, weighed.
 
     The weight of a pair of places is the dot product theta(x_i) . phi(x_j); theta, phi and g halve the channels, W ends in
-    batch norm that starts at 0, so that the block starts as the identity.
+    batch norm that starts at 0, so that the block starts as the identity. With a `width` they have so many channels; one, in
+    AGW's release, makes the weight of a pair a product of two numbers.
 
     Source: Wang et al., "Non-local neural networks", CVPR 2018, sections 3.2 and 3.3; Ye et al. (AGW) place it.
     """
 
-    def __init__(self, channels: int, *, reduction: int = 2) -> None:
+    def __init__(self, channels: int, *, width: int | None = None) -> None:
         super().__init__()
-        inner = max(channels // reduction, 1)
+        inner = width or max(channels // 2, 1)
         self.theta, self.phi, self.g = (nn.Conv2d(channels, inner, 1) for _ in range(3))
         self.out = nn.Sequential(nn.Conv2d(inner, channels, 1), nn.BatchNorm2d(channels))
         for parameter in self.out[1].parameters():
@@ -54,6 +55,6 @@ class NonLocal(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         theta, phi, g = (layer(maps).flatten(2) for layer in (self.theta, self.phi, self.g))
-        # (theta^T phi) g = theta^T (phi g^T): the second product is of C/2 x C/2 numbers, not of all pairs of places.
+        # (theta^T phi) g = theta^T (phi g^T): the second product is of width x width numbers, not of all pairs of places.
         together = g @ phi.transpose(1, 2) / theta.shape[2]
         return maps + self.out((together @ theta).unflatten(2, maps.shape[2:]))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import timm
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from crossreid.errors import CrossreidError
@@ -63,15 +63,32 @@ class BackboneOptions(Options):
     )
     last_stride_one: bool = Field(True, description="Keep the last stage at the resolution of the one before it.")
     last_activation: bool = Field(True, description="Keep the activation that the feature map comes out of.")
-    attention: Literal["none", "bam"] = Field(
-        "none", description="`bam`: a bottleneck attention module after each of stages 1 to 3."
+    bare_last_block: bool = Field(
+        False,
+        description="Without the last activation: without any other of the block that it lies in either, as VKD's release.",
+    )
+    attention: Literal["none", "bam", "bam_product"] = Field(
+        "none",
+        description="`bam`: a bottleneck attention module after each of stages 1 to 3; `bam_product`: as VKD's release has it.",
     )
     non_local: tuple[Annotated[int, Field(ge=0)], ...] = Field(
         (), description="How many blocks of each of the last stages a non-local block follows; AGW's is [0, 2, 3, 0]."
     )
+    non_local_width: int | None = Field(
+        None, ge=1, description="Channels inside a non-local block; null for half of those outside."
+    )
     stage_attention: bool = Field(
         False, description="Channel attention by affinity, with a learned gain, before each of stages 2 to 4."
     )
+
+    @model_validator(mode="after")
+    def _bare(self) -> BackboneOptions:
+        if self.bare_last_block and self.last_activation:
+            raise CrossreidError(
+                "bare_last_block takes the last activation too, but last_activation is true. Set last_activation=false, or "
+                "bare_last_block=false."
+            )
+        return self
 
 
 class Backbone(nn.Module):
@@ -91,11 +108,11 @@ class Backbone(nn.Module):
         if options.last_stride_one:
             stride_one(self.network, options.name)
         if not options.last_activation:
-            take_last_activation(self.network, options.name)
-        if options.attention == "bam":
-            put_bam_after_stages(self.network, options.name)
+            take_last_activation(self.network, options.name, whole_block=options.bare_last_block)
+        if options.attention != "none":
+            put_bam_after_stages(self.network, options.name, product=options.attention == "bam_product")
         if any(options.non_local):
-            put_non_local_after_blocks(self.network, options.name, options.non_local)
+            put_non_local_after_blocks(self.network, options.name, options.non_local, width=options.non_local_width)
         if options.stage_attention:
             put_attention_before_stages(self.network, options.name)
         paths = last_stage_paths(self.network, options.name) if feature_rows(self.network) else []

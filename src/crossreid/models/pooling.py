@@ -17,6 +17,21 @@ def generalised_mean(maps: Tensor, p: Tensor | float, *, floor: float = 1e-6) ->
         return maps.float().clamp_min(floor).pow(p).mean(dim=(2, 3)).pow(1 / p)
 
 
+class ReleasedGeneralisedMean(nn.Module):
+    """GeM with a fixed p as AGW's release has it: (mean over places of x^p + 1e-12)^(1/p), float32, no floor below x.
+
+    It learns nothing and has no state. A channel that is 0 everywhere gives 1e-12^(1/p), 1e-4 for p = 3, and no gradient.
+    """
+
+    def __init__(self, p: float = 3.0) -> None:
+        super().__init__()
+        self.p = p
+
+    def forward(self, maps: Tensor) -> Tensor:
+        with torch.autocast(maps.device.type, enabled=False):
+            return (maps.float().pow(self.p).mean(dim=(2, 3)) + 1e-12).pow(1 / self.p)
+
+
 class GeneralisedMean(nn.Module):
     """GeM pooling with a p that learns, or stays as it is."""
 

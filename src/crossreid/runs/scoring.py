@@ -70,13 +70,17 @@ def embed_compared(
     """
     query, gallery = roles(split, validation=validation)
     chosen = comparisons(split, recipe) if settings is None else settings
+    plan = PROTOCOLS[split.protocol]
     return set_features(
         method,
         query,
         gallery,
         chosen[:1] if first else chosen,
         frames=recipe.evaluation.frames,
-        first_frame=PROTOCOLS[split.protocol].first_frame if first_frame is None else first_frame,
+        first_frame=plan.first_frame if first_frame is None else first_frame,
+        place=recipe.evaluation.frame,
+        # Each image that validates is a query picture and in the gallery: it asks with its tracklet once, not once an image.
+        pictures_query=plan.pictures_query and not validation,
         skip=recipe.data.on_bad_image == "skip",
         advance=advance,
         **reading(recipe),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from crossreid.data.records import Split, labels_of
 from crossreid.errors import CrossreidError
-from crossreid.methods.view_distillation import ViewDistillation, start_from
+from crossreid.methods.view_distillation import ViewDistillation, ViewDistillationOptions, start_from
 from crossreid.runs.recipe import Recipe, load_recipe, teacher_recipe
 from crossreid.runs.run import open_run
 
@@ -32,6 +32,8 @@ def stage_recipes(recipe: Recipe, out: Path, stage: str | None = None) -> list[t
         for generation in range(1, recipe.generations + 1):
             method = recipe.method.model_copy(update={"teacher": runs[-1][0]})
             alone = recipe.model_copy(update={"method": method, "teacher": None, "generations": 1})
+            if generation > 1:
+                alone = _slower(alone, recipe.method, generation - 1)
             runs.append((out / student_name(generation), alone))
     if stage is None:
         return runs
@@ -39,6 +41,14 @@ def stage_recipes(recipe: Recipe, out: Path, stage: str | None = None) -> list[t
         known = "the recipe has no `teacher` section" if len(runs) == 1 else f"expected one of {', '.join(STAGES)}"
         raise CrossreidError(f"--stage {stage!r}: {known}.")
     return runs[:1] if stage == "teacher" else runs[1:]
+
+
+def _slower(recipe: Recipe, method: ViewDistillationOptions, times: int) -> Recipe:
+    """`recipe` with the rate of the generation that follows the first one after so many others."""
+    training = recipe.training
+    rate = max(training.optimiser.lr * method.generation_factor**times, method.generation_lowest_rate)
+    optimiser = training.optimiser.model_copy(update={"lr": rate})
+    return recipe.model_copy(update={"training": training.model_copy(update={"optimiser": optimiser})})
 
 
 def student_name(generation: int) -> str:
@@ -56,7 +66,12 @@ def prepare_student(student: ViewDistillation, recipe: Recipe, split: Split) -> 
         raise CrossreidError("method.start is 'teacher', but method.teacher names none. Give the folder of its run.")
     if options.start != "weights":
         start = options.teacher if options.start == "teacher" else options.start
-        start_from(student, open_run(Path(str(start))).method, reset_last_stage=options.reset_last_stage)
+        start_from(
+            student,
+            open_run(Path(str(start))).method,
+            reset_last_stage=options.reset_last_stage,
+            extent=options.reset_extent,
+        )
     if options.teacher is None:
         return
     teacher = open_run(options.teacher, split=split if _same_data(options.teacher, recipe) else None)

@@ -6,9 +6,10 @@ import math
 from typing import Any, Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from crossreid.errors import CrossreidError
 from crossreid.options import Options
 
 
@@ -17,7 +18,14 @@ class OptimiserOptions(Options):
     lr: float = Field(2.6e-4, gt=0, description="Learning rate after warm-up.")
     weight_decay: float = Field(5e-4, ge=0, description="Weight decay (in Adam: L2, as the recipes published it).")
     momentum: float = Field(0.9, ge=0, lt=1, description="Momentum of SGD.")
+    nesterov: bool = Field(False, description="Nesterov's form of SGD's momentum.")
     new_layers_factor: float = Field(1.0, gt=0, description="Rate of layers outside the encoders, times lr.")
+
+    @model_validator(mode="after")
+    def _of_sgd(self) -> OptimiserOptions:
+        if self.nesterov and (self.name != "sgd" or not self.momentum):
+            raise CrossreidError("nesterov is true, expected name sgd and a momentum above 0 with it.")
+        return self
 
 
 class ScheduleOptions(Options):
@@ -46,7 +54,9 @@ def make_optimiser(method: nn.Module, options: OptimiserOptions, *, fused: bool 
     # One fused pass over all parameters: on CPUs the plain loop over tensors takes as long as the backward pass.
     decay = options.weight_decay
     if options.name == "sgd":
-        return torch.optim.SGD(groups, momentum=options.momentum, weight_decay=decay, fused=fused)
+        return torch.optim.SGD(
+            groups, momentum=options.momentum, nesterov=options.nesterov, weight_decay=decay, fused=fused
+        )
     kind = torch.optim.Adam if options.name == "adam" else torch.optim.AdamW
     return kind(groups, weight_decay=decay, fused=fused)
 

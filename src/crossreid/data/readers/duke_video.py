@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from crossreid.data.catalogue import Citation, register_dataset
@@ -12,6 +14,7 @@ from crossreid.data.records import DataError, Record, Split, in_order
 # Both layouts in circulation: 0001C6F0099X30823.jpg, and with underscores 0001_C6_F0099_X30823.jpg.
 _NAME = re.compile(r"(\d+)_?C(\d+)_?F(\d+)(?:_?X\d+)?\.(?:jpg|jpeg|png)", re.IGNORECASE)
 _IMAGES = {".jpg", ".jpeg", ".png"}
+TRACKLETS = ("folders", "camera")
 _HINT = "Expected the layout in docs/datasets.md#duke-video; run `crossreid check duke-video ROOT`."
 
 
@@ -29,26 +32,44 @@ _HINT = "Expected the layout in docs/datasets.md#duke-video; run `crossreid chec
     citation=Citation("Wu et al.", "Exploit the Unknown Gradually", "CVPR", 2018),
     page="docs/datasets.md#duke-video",
 )
-def parse(root: Path, *, validation: int = 0) -> Split:
+def parse(root: Path, *, validation: int = 0, tracklets: str = "folders") -> Split:
     """The official division, by folders: 702 identities to train, 702 that query, a gallery of these and 408 others.
 
     Args:
         validation: training identities to hold out, always the same ones for a number.
+        tracklets: `folders`, each a tracklet; `camera`, all of an identity and a camera one, as the release of views knowledge
+            distillation has it (Porrello et al., ECCV 2020).
 
     Raises:
-        DataError: a folder is missing, a tracklet is empty, or a name does not follow the layout.
+        DataError: another word for `tracklets`, a folder is missing, a tracklet is empty, or a name does not follow the layout.
     """
     root = Path(root)
-    train, held_out = hold_out(tracks(root, "train"), validation, seed=0)
+    if tracklets not in TRACKLETS:
+        raise DataError(f"Duke-Video-ReID: tracklets is {tracklets!r}; expected one of: {', '.join(TRACKLETS)}.")
+    found = {part: tracks(root, part) for part in ("train", "query", "gallery")}
+    if tracklets == "camera":
+        found = {part: _one_a_camera(records, part) for part, records in found.items()}
+    train, held_out = hold_out(found["train"], validation, seed=0)
     return Split(
         name="duke-video",
         root=root,
         protocol="duke-video",
         train=tuple(in_order(train)),
         validation=tuple(in_order(held_out)),
-        query=tuple(in_order(tracks(root, "query"))),
-        gallery=tuple(in_order(tracks(root, "gallery"))),
+        query=tuple(in_order(found["query"])),
+        gallery=tuple(in_order(found["gallery"])),
     )
+
+
+def _one_a_camera(records: Iterable[Record], part: str) -> list[Record]:
+    """The records in tracklets of an identity and camera, folder after folder, with frames numbered anew from 0."""
+    frames: dict[tuple[str, int], int] = {}
+    joined = []
+    for record in records:  # as `tracks` gives them: by folder, and by name within it
+        key = (record.identity, record.camera)
+        frames[key] = frames.get(key, -1) + 1
+        joined.append(replace(record, tracklet=part, frame=frames[key]))
+    return joined
 
 
 def tracks(root: Path, part: str) -> list[Record]:

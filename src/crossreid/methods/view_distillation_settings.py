@@ -1,0 +1,28 @@
+"""The named settings of views knowledge distillation: what the paper says, and what its authors' release does.
+
+`paper` takes from the release what the paper does not say; docs/view_distillation.md lists those places. `crossreid` is the
+defaults of the options themselves.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+# Generations are an experiment of the paper's, the rates of the later ones are known from the release alone.
+_GENERATIONS: dict[str, Any] = {"generation_factor": 0.1, "generation_lowest_rate": 1e-5}
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "crossreid": {},
+    "paper": {
+        "backbone": {"last_activation": False},
+        "distance_over": "sum",
+        "own_images": "cameras",
+        **_GENERATIONS,
+    },
+    "official": {
+        "backbone": {"last_activation": False, "bare_last_block": True},
+        "distance_over": "matrix",
+        "reset_extent": "release",
+        **_GENERATIONS,
+    },
+}
