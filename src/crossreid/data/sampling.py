@@ -8,10 +8,10 @@ is, `epoch` says; `crossreid.data.epochs` has them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from crossreid.data.epochs import each_batch_afresh, every_identity, every_image, every_pair, pair_chunks, pair_turns
 from crossreid.data.records import DataError, Modality, Record, labels_of
@@ -36,12 +36,18 @@ class SamplerOptions(Options):
         "`images` and a number of batches.",
     )
 
+    @field_validator("epoch", mode="before")
+    @classmethod
+    def _kind_or_number(cls, given: Any) -> Any:
+        number = isinstance(given, int) and not isinstance(given, bool) and given >= 1
+        if not number and given not in ("images", "identities", "pairs"):
+            raise CrossreidError("expected images, identities, pairs, or a number of batches, 1 or more")
+        return given
+
     @model_validator(mode="after")
     def _fit_together(self) -> SamplerOptions:
         if self.balance == "modality" and self.images % 2:
             raise CrossreidError(f"images is {self.images}, expected an even number to split between the modalities")
-        if isinstance(self.epoch, int) and self.epoch < 1:
-            raise CrossreidError(f"epoch is {self.epoch}, expected images, identities, pairs, or 1 batch or more")
         if self.epoch == "pairs" and self.balance != "modality":
             raise CrossreidError("epoch is pairs, of a visible and an infrared image: expected balance modality")
         if self.replacement and self.epoch in ("identities", "pairs"):
