@@ -87,7 +87,9 @@ def test_headers_say_the_steps_that_the_recipe_takes(path):
         r"([\d,.]+) PFLOP(?: a trial)?, ([\d,.]+) (hours|minutes)[\s#]+on an NVIDIA H100 at a sustained (\d+)", text
     ):
         hours = float(amount.replace(",", "")) * 1e3 / int(speed) / 3600
-        assert float(number) == pytest.approx(hours * (60 if unit == "minutes" else 1), rel=0.05, abs=0.06)
+        assert float(number) == pytest.approx(
+            hours * (60 if unit == "minutes" else 1), rel=0.05, abs=0.55 if unit == "minutes" else 0.06
+        )
 
 
 @pytest.mark.parametrize("name", ["vkd_mars_mobilenetv2"])
