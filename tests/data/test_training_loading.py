@@ -20,7 +20,7 @@ def records(tmp_path):
     return noise_records(tmp_path)
 
 
-def options_of(tmp_path, workers=0, **given):
+def options_of(tmp_path, workers=0, epoch="images", **given):
     return DataOptions(
         name="manifest",
         root=tmp_path,
@@ -28,7 +28,7 @@ def options_of(tmp_path, workers=0, **given):
         width=16,
         workers=workers,
         augment={"flip": 0.5, "pad": 4, "erasing": 0.5, "jitter": 0.3, "grey": 0.3, "pseudo_infrared": 0.3},
-        sampler={"identities": 2, "images": 4},
+        sampler={"identities": 2, "images": 4, "epoch": epoch},
         **given,
     )
 
@@ -85,6 +85,19 @@ def test_a_restart_within_an_epoch_gives_its_tail(records, tmp_path, workers):
 def test_two_processes_load_what_one_loads(records, tmp_path):
     alone = epoch_of(TrainLoader(records, options_of(tmp_path), seed=5), 2)
     parts = [epoch_of(TrainLoader(records, options_of(tmp_path), seed=5, rank=r, world=2), 2) for r in range(2)]
+    joined = [[torch.cat(pair) for pair in zip(*batches, strict=True)] for batches in zip(*parts, strict=True)]
+    assert_same(joined, alone)
+
+
+@pytest.mark.parametrize("epoch", ["identities", "pairs", 3])
+def test_every_kind_of_epoch_is_the_same_with_workers_after_a_restart_and_in_two_processes(records, tmp_path, epoch):
+    options = options_of(tmp_path, epoch=epoch)
+    loader = TrainLoader(records, options, seed=5)
+    alone = epoch_of(loader, 1)
+    assert len(alone) == loader.steps_in(1) > 0
+    assert_same(epoch_of(TrainLoader(records, options_of(tmp_path, 2, epoch), seed=5), 1), alone)
+    assert_same(epoch_of(loader, 1, 1), alone[1:])
+    parts = [epoch_of(TrainLoader(records, options, seed=5, rank=r, world=2), 1) for r in range(2)]
     joined = [[torch.cat(pair) for pair in zip(*batches, strict=True)] for batches in zip(*parts, strict=True)]
     assert_same(joined, alone)
 

@@ -372,3 +372,38 @@ def test_the_speed_counts_images_as_it_is_asked_to(tmp_path, monkeypatch):
     fit(Small(), small_run.batches(), out=tmp_path / "b", count_images=lambda batch: 5 * len(batch[0]), **common)
     assert {row["images_per_second"] for row in rows(tmp_path / "a")} == {float(small_run.BATCH)}
     assert {row["images_per_second"] for row in rows(tmp_path / "b")} == {5.0 * small_run.BATCH}
+
+
+def test_epochs_may_differ_in_length_and_are_gone_on_with(tmp_path):
+    """What is given in epochs goes by whole epochs, what is given in steps by all steps; a killed run loses neither."""
+    lengths = [3, 5, 2]
+
+    def loader(stop_at=None):
+        def of_epoch(epoch, first_step):
+            for step in range(first_step, lengths[epoch]):
+                if (epoch, step) == stop_at:
+                    raise KeyboardInterrupt
+                generator = torch.Generator().manual_seed(100 * epoch + step)
+                images = torch.randn(4, 8, generator=generator)
+                yield images, torch.randint(4, (4,), generator=generator)
+
+        return of_epoch
+
+    common = {"steps": lengths.__getitem__, "checkpoint_steps": 1, "optimiser": {"lr": 1.0, "name": "sgd"}}
+    for name, schedule, rates in (
+        ("epochs", {"milestones": (1, 2)}, [1.0] * 3 + [0.1] * 5 + [0.01] * 2),
+        ("steps", {"milestone_steps": (4, 9)}, [1.0] * 4 + [0.1] * 5 + [0.01]),
+        ("cosine", {"kind": "cosine"}, None),
+    ):
+        options = common | {"schedule": schedule}
+        assert run(tmp_path / name / "whole", loader=loader(), **options).steps == sum(lengths)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path / name / "cut", loader=loader((1, 3)), **options)
+        run(tmp_path / name / "cut", loader=loader(), **options)
+        assert same(weights(tmp_path / name / "whole"), weights(tmp_path / name / "cut"))
+        found = [row["lr"] for row in rows(tmp_path / name / "whole")]
+        assert len(found) == sum(lengths)
+        if rates is not None:
+            assert found == pytest.approx(rates)
+        else:
+            assert found == sorted(found, reverse=True)

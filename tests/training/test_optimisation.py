@@ -1,5 +1,6 @@
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import nn
 
 from crossreid.training.optimisation import (
@@ -97,21 +98,63 @@ def test_an_optimiser_goes_on_where_it_was(kind):
     assert torch.equal(layer.weight, twin.weight)
 
 
+def by_epoch(rates, steps=4):
+    """The rate of each epoch; it is constant within one."""
+    assert all(rates[i] == rates[i // steps * steps] for i in range(len(rates)))
+    return rates[::steps]
+
+
 def test_a_rate_by_epoch_is_constant_within_it_and_warms_up_to_the_epochs_end():
     rates = factors(
-        ScheduleOptions(warmup_epochs=3, warmup_start=0.1, advance="epoch", milestones=(5,), factor=0.1),
-        steps=4,
-        epochs=7,
+        ScheduleOptions(warmup_epochs=3, warmup_start=0.1, advance="epoch", milestones=(5,), factor=0.1), epochs=7
     )
-    by_epoch = [0.4, 0.7, 1.0, 1.0, 1.0, 0.1, 0.1]
-    assert rates == pytest.approx([rate for rate in by_epoch for _ in range(4)])
+    assert by_epoch(rates) == pytest.approx([0.4, 0.7, 1.0, 1.0, 1.0, 0.1, 0.1])
 
 
-def test_a_rate_by_epoch_never_exceeds_the_full_one():
-    rates = factors(
-        ScheduleOptions(kind="constant", warmup_epochs=1.5, warmup_start=0.1, advance="epoch"), steps=4, epochs=3
-    )
-    assert max(rates) == 1.0
+@pytest.mark.parametrize("kind", ["constant", "cosine"])
+def test_a_rate_by_epoch_never_exceeds_the_full_one(kind):
+    options = ScheduleOptions(kind=kind, warmup_epochs=1.5, warmup_start=0.1, advance="epoch")
+    assert max(factors(options, epochs=3)) == 1.0
+
+
+def test_variational_distillations_rates_are_the_releases():
+    """lr (0.01 (1 - t/10) + t/10) for t = e + 1 below 10, then lr, a tenth of it once t >= 210."""
+    options = ScheduleOptions(warmup_epochs=10, warmup_start=0.01, advance="epoch", milestones=(209,))
+    rates = by_epoch(factors(options, epochs=600, steps=24), 24)
+    expected = [0.01 * (1 - t / 10) + t / 10 for t in range(1, 10)] + [1.0] * 200 + [0.1] * 391
+    assert rates == pytest.approx(expected)
+    assert rates[:2] == pytest.approx([0.109, 0.208])
+
+
+def test_agws_rates_are_the_releases():
+    options = ScheduleOptions(warmup_epochs=10, warmup_start=0, advance="epoch", milestones=(20, 50))
+    rates = by_epoch(factors(options, epochs=81))
+    assert rates == pytest.approx([(e + 1) / 10 for e in range(10)] + [1.0] * 10 + [0.1] * 30 + [0.01] * 31)
+
+
+def test_idkls_and_the_views_rates_are_the_releases():
+    """Each falls tenfold after the epoch that the milestone counts to."""
+    for milestones, epochs in (((55, 95), 160), ((100, 200), 300), ((200, 250), 300), ((300, 450), 500)):
+        rates = by_epoch(factors(ScheduleOptions(milestones=milestones), epochs=epochs))
+        assert rates == pytest.approx([0.1 ** sum(e >= m for m in milestones) for e in range(epochs)])
+
+
+def test_warm_up_and_milestones_may_be_given_in_steps():
+    in_epochs = ScheduleOptions(warmup_epochs=2, warmup_start=0.1, milestones=(3, 6))
+    in_steps = ScheduleOptions(warmup_steps=8, warmup_start=0.1, milestone_steps=(12, 24))
+    assert factors(in_steps) == factors(in_epochs)
+    between = factors(ScheduleOptions(milestone_steps=(13,)))
+    assert between[:13] == [1.0] * 13
+    assert between[13:] == [0.1] * 27
+    by_epoch_end = factors(ScheduleOptions(milestone_steps=(13,), advance="epoch"))
+    assert by_epoch(by_epoch_end)[:5] == [1.0, 1.0, 1.0, 1.0, 0.1]
+
+
+def test_one_unit_each():
+    with pytest.raises(ValidationError, match="warmup_epochs and warmup_steps: expected one"):
+        ScheduleOptions(warmup_epochs=1, warmup_steps=10)
+    with pytest.raises(ValidationError, match="milestones and milestone_steps: expected one"):
+        ScheduleOptions(milestones=(1,), milestone_steps=(10,))
 
 
 def test_nesterov_is_of_sgd():

@@ -50,10 +50,15 @@ def recipe(
     override: Set = None,
     keys: Annotated[bool, typer.Option("--keys", help="List every key of a recipe instead, as Markdown.")] = False,
 ) -> None:
-    """Print a recipe with every default written out, or list all keys."""
+    """Print a recipe with every default written out, and as comments how many steps it takes; or list all keys."""
     from crossreid.runs.key_table import keys_as_markdown
+    from crossreid.runs.plan import plan_as_comments
     from crossreid.runs.recipe import load_recipe
 
     if keys == (file is not None):
         raise CrossreidError("expected either a recipe FILE or --keys.")
-    sys.stdout.write(keys_as_markdown() if file is None else load_recipe(file, override or ()).as_yaml())
+    if file is None:
+        sys.stdout.write(keys_as_markdown())
+        return
+    resolved = load_recipe(file, override or ())
+    sys.stdout.write(resolved.as_yaml() + plan_as_comments(resolved))

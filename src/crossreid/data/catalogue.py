@@ -47,7 +47,8 @@ class DataSet:
         title: its name in print.
         protocol: the name of the protocol that it is scored by (`crossreid.evaluation.protocols.PROTOCOLS`); an option of
             the reader may choose another.
-        official: counts of a complete copy, by the names that `checking.counted` gives them.
+        official: counts of a complete copy, by the names that `checking.counted` gives them; besides these, of what an
+            option `train_on` has trained on, with its value in place of `train`.
         licence: the terms of use, and from whom it is to be had.
         citation: the publication to cite.
         page: where the layout is described, a page and its heading or an address.

@@ -1,17 +1,19 @@
 """P x K sampling: P identities a batch, K images of each, half of them of either modality.
 
 An epoch's plan depends on (seed, epoch) alone. Every process makes the same plan and takes its own identities of each
-batch, so the batches of several processes, joined in process order, are those of one.
+batch, so the batches of several processes, joined in process order, are those of one. What one pass over the training set
+is, `epoch` says; `crossreid.data.epochs` has them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Literal
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from crossreid.data.epochs import each_batch_afresh, every_identity, every_image, every_pair, pair_chunks, pair_turns
 from crossreid.data.records import DataError, Modality, Record, labels_of
 from crossreid.errors import CrossreidError
 from crossreid.options import Options
@@ -23,18 +25,41 @@ class SamplerOptions(Options):
     balance: Literal["modality", "none"] = Field(
         "modality", description="`modality`: K/2 visible and K/2 infrared images; `none`: any K images."
     )
+    epoch: Literal["images", "identities", "pairs"] | int = Field(
+        "images",
+        description="What one pass is: every image about once; every identity once, with K of its images; every pair of a "
+        "visible and an infrared image, as IDKL draws them; or a number of batches.",
+    )
+    replacement: bool = Field(
+        False,
+        description="Draw each batch by itself, P of all identities and images of each that may repeat, as AGW does; for "
+        "`images` and a number of batches.",
+    )
+
+    @field_validator("epoch", mode="before")
+    @classmethod
+    def _kind_or_number(cls, given: Any) -> Any:
+        number = isinstance(given, int) and not isinstance(given, bool) and given >= 1
+        if not number and given not in ("images", "identities", "pairs"):
+            raise CrossreidError("expected images, identities, pairs, or a number of batches, 1 or more")
+        return given
 
     @model_validator(mode="after")
-    def _even(self) -> SamplerOptions:
+    def _fit_together(self) -> SamplerOptions:
         if self.balance == "modality" and self.images % 2:
             raise CrossreidError(f"images is {self.images}, expected an even number to split between the modalities")
+        if self.epoch == "pairs" and self.balance != "modality":
+            raise CrossreidError("epoch is pairs, of a visible and an infrared image: expected balance modality")
+        if self.replacement and self.epoch in ("identities", "pairs"):
+            raise CrossreidError(
+                f"replacement: an epoch of {self.epoch} takes each once. Expected epoch images or a number of batches"
+            )
         return self
 
 
 class IdentitySampler:
     """Plans batches of record indices for `records`.
 
-    Within an epoch an identity's images of a modality are drawn without replacement, and reshuffled once all were used.
     An identity that lacks a modality cannot be balanced and is left out: `left_out` names those.
 
     Raises:
@@ -65,41 +90,42 @@ class IdentitySampler:
                 f"sampler.identities is {options.identities}, which {world} processes cannot share evenly. "
                 f"Expected a multiple of {world}."
             )
-        usable = sum(len(part) for parts in self.groups for part in parts)
-        self.steps = max(1, usable // (options.identities * options.images))
+        if options.epoch == "pairs":
+            enough = int(np.count_nonzero(pair_chunks(self.groups, options.images)))
+            if enough < options.identities:
+                raise DataError(
+                    f"sampler.identities is {options.identities}, but only {enough} training identities have "
+                    f"{options.images // 2} pairs of images. Lower sampler.identities or sampler.images."
+                )
+
+    def steps_in(self, epoch: int) -> int:
+        """How many batches an epoch has; the same of every epoch, but for epochs of pairs."""
+        options = self.options
+        if options.epoch == "identities":
+            return len(self.groups) // options.identities
+        if options.epoch == "pairs":
+            chunks = pair_chunks(self.groups, options.images)
+            return len(pair_turns(chunks, options.identities, self._generator(epoch)))
+        if options.epoch == "images":
+            usable = sum(len(part) for parts in self.groups for part in parts)
+            return max(1, usable // (options.identities * options.images))
+        return options.epoch
 
     def epoch(self, epoch: int) -> list[np.ndarray]:
-        """This process's batches of an epoch: `steps` arrays of record indices, identity by identity."""
-        generator = np.random.default_rng((self.seed, epoch))
-        cycles = [[_cycle(part, generator) for part in parts] for parts in self.groups]
-        identities = self._identities(generator)
-        each = self.options.images // len(cycles[0])
-        share = self.options.identities // self.world
-        batches = []
-        for _ in range(self.steps):
-            chosen = [next(identities) for _ in range(self.options.identities)]
-            drawn = [[next(cycle) for cycle in cycles[i] for _ in range(each)] for i in chosen]
-            own = drawn[self.rank * share : (self.rank + 1) * share]
-            batches.append(np.array(own, dtype=np.int64).reshape(-1))
-        return batches
+        """This process's batches of an epoch: `steps_in(epoch)` arrays of record indices, identity by identity."""
+        p, k = self.options.identities, self.options.images
+        generator = self._generator(epoch)
+        if self.options.epoch == "identities":
+            batches = every_identity(self.groups, p, k, generator)
+        elif self.options.epoch == "pairs":
+            batches = every_pair(self.groups, p, k, generator)
+        elif self.options.replacement:
+            batches = each_batch_afresh(self.groups, p, k, self.steps_in(epoch), generator)
+        else:
+            batches = every_image(self.groups, p, k, self.steps_in(epoch), generator)
+        share = p // self.world
+        own = batches[:, self.rank * share : (self.rank + 1) * share]
+        return list(own.reshape(len(batches), share * k))
 
-    def _identities(self, generator: np.random.Generator) -> Iterator[int]:
-        """Permutations of the identities, one after the other; a batch never holds one identity twice."""
-        p = self.options.identities
-        pending: list[int] = []
-        while True:
-            batch = pending[:p]
-            pending = pending[p:]
-            if len(batch) < p:
-                fresh = [int(i) for i in generator.permutation(len(self.groups))]
-                taken = set(batch)
-                first = [i for i in fresh if i not in taken][: p - len(batch)]
-                used = set(first)
-                pending = [i for i in fresh if i not in used]
-                batch += first
-            yield from batch
-
-
-def _cycle(indices: np.ndarray, generator: np.random.Generator) -> Iterator[int]:
-    while True:
-        yield from (int(i) for i in generator.permutation(indices))
+    def _generator(self, epoch: int) -> np.random.Generator:
+        return np.random.default_rng((self.seed, epoch))

@@ -70,7 +70,12 @@ class TrainLoader:
         self._visible = [record.modality == Modality.VISIBLE for record in images.items]
 
     def __len__(self) -> int:
-        return self.sampler.steps
+        """Batches of an epoch; of the first one, where epochs differ."""
+        return self.steps_in(0)
+
+    def steps_in(self, epoch: int) -> int:
+        """Batches of `epoch`."""
+        return self.sampler.steps_in(epoch)
 
     def __call__(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
         """This process's batches of `epoch`, from step `first_step` on."""

@@ -10,6 +10,7 @@ from crossreid.errors import CrossreidError
 from crossreid.files import write_text
 from crossreid.methods.view_distillation import ViewDistillation
 from crossreid.runs.evaluate import validation_scores
+from crossreid.runs.plan import plan_of
 from crossreid.runs.recipe import Recipe, load_recipe
 from crossreid.runs.run import fresh_method, open_split
 from crossreid.runs.teacher_student import prepare_student, stage_recipes
@@ -82,13 +83,15 @@ def train_run(recipe: Recipe, out: Path) -> FitResult:
     loader = TrainLoader(
         split.train, recipe.data, seed=recipe.training.seed, rank=fabric.global_rank, world=fabric.world_size
     )
+    if fabric.is_global_zero:
+        print(f"{out}: {plan_of(recipe.data, recipe.training, loader.steps_in)}", flush=True)
     method = fresh_method(recipe, split)
     if isinstance(method, ViewDistillation):
         prepare_student(method, recipe, split)
     result = fit(
         method,
         loader,
-        steps_per_epoch=len(loader),
+        steps_per_epoch=loader.steps_in,
         options=recipe.training,
         out=out,
         fabric=fabric,

@@ -49,7 +49,7 @@ def fit(
     method: nn.Module,
     batches: Batches,
     *,
-    steps_per_epoch: int,
+    steps_per_epoch: int | Callable[[int], int],
     options: TrainingOptions,
     out: Path,
     fabric: Fabric | None = None,
@@ -63,7 +63,7 @@ def fit(
     Args:
         method: a `crossreid.methods.method.Method`, or any module that keeps the contract `state.Trainable`.
         batches: called with (epoch, first step) returns that epoch's batches of this process from that step on.
-        steps_per_epoch: how many batches an epoch has.
+        steps_per_epoch: how many batches an epoch has; a function of the epoch, where they differ.
         fabric: devices and processes; by default those of `options`.
         recipe: what the run depends on, kept in the checkpoint; another one's checkpoint is refused. By default the options.
         validate: named numbers of a method in evaluation mode; it may use any generator, the run's are put back. Of
@@ -86,7 +86,8 @@ def fit(
     folder = RunFolder(out, state, recipe, count_images=count_images, on_start=on_start)
     with stop_signals() as received, contextlib.closing(folder):
         while state.epoch < options.epochs:
-            train_epoch(state, batches, options, folder, received, steps_per_epoch=steps_per_epoch)
+            steps = steps_per_epoch(state.epoch) if callable(steps_per_epoch) else steps_per_epoch
+            train_epoch(state, batches, options, folder, received, steps_per_epoch=steps)
             due = state.epoch % options.validate_every == 0 or state.epoch == options.epochs
             if validate is not None and due:
                 numbers = validation(state, validate)

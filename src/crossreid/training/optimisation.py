@@ -31,12 +31,21 @@ class OptimiserOptions(Options):
 class ScheduleOptions(Options):
     kind: Literal["step", "cosine", "constant"] = Field("step", description="Course of the rate after warm-up.")
     warmup_epochs: float = Field(0, ge=0, description="Epochs of linear warm-up.")
-    warmup_start: float = Field(0.01, gt=0, le=1, description="Rate at the start of warm-up, times lr.")
+    warmup_steps: int = Field(0, ge=0, description="Steps of linear warm-up, in place of warmup_epochs.")
+    warmup_start: float = Field(0.01, ge=0, le=1, description="Rate at the start of warm-up, times lr.")
     advance: Literal["step", "epoch"] = Field(
         "step", description="`epoch`: the rate is constant within an epoch; in warm-up it is that of the epoch's end."
     )
     milestones: tuple[int, ...] = Field((), description="`step`: epochs after which the rate is multiplied by factor.")
+    milestone_steps: tuple[int, ...] = Field((), description="`step`: milestones in steps, in place of milestones.")
     factor: float = Field(0.1, gt=0, le=1, description="`step`: what the rate is multiplied by.")
+
+    @model_validator(mode="after")
+    def _one_unit_each(self) -> ScheduleOptions:
+        for epochs, steps in (("warmup_epochs", "warmup_steps"), ("milestones", "milestone_steps")):
+            if getattr(self, epochs) and getattr(self, steps):
+                raise CrossreidError(f"{epochs} and {steps}: expected one of them")
+        return self
 
 
 def make_optimiser(method: nn.Module, options: OptimiserOptions, *, fused: bool = True) -> torch.optim.Optimizer:
@@ -84,20 +93,32 @@ def restore_optimiser(
     optimiser.load_state_dict({"state": state, "param_groups": groups})
 
 
-def rate_factor(options: ScheduleOptions, step: int, *, steps_per_epoch: int, epochs: int) -> float:
-    """What the learning rate is multiplied by at optimiser step `step`, 0-based."""
-    warmup = options.warmup_epochs * steps_per_epoch
+def rate_factor(
+    options: ScheduleOptions, step: int, *, steps_per_epoch: int, epochs: int, steps_done: int | None = None
+) -> float:
+    """What the learning rate is multiplied by at optimiser step `step`, 0-based.
+
+    Args:
+        steps_done: where epochs differ in length, the steps before this one, which what is given in steps goes by; `step`
+            and `steps_per_epoch` are then as if every epoch were as long as the present one.
+    """
+    done = step if steps_done is None else steps_done
     ahead = 0
     if options.advance == "epoch":
-        step, ahead = step // steps_per_epoch * steps_per_epoch, steps_per_epoch
-    if step < warmup:
-        return options.warmup_start + (1 - options.warmup_start) * min((step + ahead) / warmup, 1)
+        ahead, inside = steps_per_epoch, step % steps_per_epoch
+        step, done = step - inside, done - inside
+    warmup, warmed = options.warmup_epochs * steps_per_epoch, step
+    if options.warmup_steps:
+        warmup, warmed = options.warmup_steps, done
+    if warmed + ahead < warmup:
+        return options.warmup_start + (1 - options.warmup_start) * (warmed + ahead) / warmup
     if options.kind == "constant":
         return 1.0
     if options.kind == "step":
-        return options.factor ** sum(step >= milestone * steps_per_epoch for milestone in options.milestones)
+        passed = sum(step >= milestone * steps_per_epoch for milestone in options.milestones)
+        return options.factor ** (passed + sum(done >= milestone for milestone in options.milestone_steps))
     total = max(epochs * steps_per_epoch - warmup, 1)
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / total)))
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, max(warmed - warmup, 0) / total)))
 
 
 def set_rates(optimiser: torch.optim.Optimizer, factor: float) -> None:

@@ -20,12 +20,18 @@ class NonFiniteLoss(CrossreidError):
 def train_step(state: TrainingState, batch: Any, options: TrainingOptions, *, steps_per_epoch: int) -> bool:
     """Train on one batch; returns whether the weights were updated, which happens once in `accumulate` batches.
 
+    Args:
+        steps_per_epoch: batches of the present epoch. What is given in epochs is counted as if all were as long.
+
     Raises:
         NonFiniteLoss: a loss term is infinite or NaN; weights and counters are as they were.
     """
-    factor = rate_factor(options.schedule, state.step, steps_per_epoch=steps_per_epoch, epochs=options.epochs)
-    set_rates(state.optimiser, factor)
-    state.trainable.progress = state.step / (options.epochs * steps_per_epoch)
+    epochs, step = options.epochs, state.epoch * steps_per_epoch + state.step_in_epoch
+    set_rates(
+        state.optimiser,
+        rate_factor(options.schedule, step, steps_per_epoch=steps_per_epoch, epochs=epochs, steps_done=state.step),
+    )
+    state.trainable.progress = step / (epochs * steps_per_epoch)
     size, complete = _group(state.step_in_epoch, options.accumulate, steps_per_epoch)
     with state.fabric.no_backward_sync(state.wrapped_method, enabled=not complete and state.fabric.world_size > 1):
         terms = state.wrapped_method.losses(batch)

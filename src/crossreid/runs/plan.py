@@ -1,0 +1,148 @@
+"""How long a recipe trains and when its rate changes, in steps: of the data at hand, or of a complete copy.
+
+A step is a batch. What an epoch is, `data.sampler.epoch` says; how many steps that makes depends on the data.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from crossreid.data.catalogue import describe
+from crossreid.data.data_options import DataOptions
+from crossreid.data.records import DataError, Split
+from crossreid.data.training_loading import TrainLoader
+from crossreid.runs.recipe import Recipe
+from crossreid.runs.run import open_split
+from crossreid.runs.teacher_student import stage_recipes
+from crossreid.training.options import TrainingOptions
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A run in steps.
+
+    Attributes:
+        epochs: the steps of each epoch.
+        images: images a step, of all processes; of sets all that are read.
+        warmup: steps before the rate is the full one; 0 without a warm-up.
+        falls: the first step of each lower rate, and what the full one is multiplied by there; of a rate that falls in
+            steps only.
+        cosine: whether the rate falls from the end of the warm-up to the end of training.
+    """
+
+    epochs: tuple[int, ...]
+    images: int
+    warmup: int
+    falls: tuple[tuple[int, float], ...]
+    cosine: bool = False
+
+    @property
+    def total(self) -> int:
+        """Steps in all."""
+        return sum(self.epochs)
+
+    def __str__(self) -> str:
+        least, most = min(self.epochs), max(self.epochs)
+        each = f"{least:,}" if least == most else f"{least:,} to {most:,}"
+        spans = "1 epoch" if len(self.epochs) == 1 else f"{len(self.epochs):,} epochs"
+        parts = [f"{each} steps an epoch of {self.images:,} images each, {self.total:,} steps in {spans}"]
+        if self.warmup:
+            parts.append(f"the rate warms up over the first {self.warmup:,}")
+        if self.falls:
+            falls = (f"{factor:.3g} of lr from step {step:,}" for step, factor in self.falls)
+            parts.append(f"the rate is {', '.join(falls)}")
+        elif self.cosine:
+            parts.append("the rate falls along a cosine to the end")
+        return "; ".join(parts)
+
+
+def plan(recipe: Recipe, split: Split) -> Plan:
+    """The plan of one run by `recipe` on the data set `split`.
+
+    Raises:
+        DataError: its training part cannot be put into batches as the recipe says.
+    """
+    loader = TrainLoader(split.train, recipe.data, seed=recipe.training.seed)
+    return plan_of(recipe.data, recipe.training, loader.steps_in)
+
+
+def plan_of(data: DataOptions, training: TrainingOptions, steps_in: Callable[[int], int]) -> Plan:
+    """The plan of a run whose epoch `e` has `steps_in(e)` steps."""
+    schedule = training.schedule
+    epochs = tuple(steps_in(epoch) for epoch in range(training.epochs))
+    starts = [0, *itertools.accumulate(epochs)]
+    warmup = schedule.warmup_steps or _within(schedule.warmup_epochs, starts)
+    falls: list[tuple[int, float]] = []
+    if schedule.kind == "step":
+        given = [starts[min(max(m, 0), len(epochs))] for m in schedule.milestones] + list(schedule.milestone_steps)
+        if schedule.advance == "epoch":  # a rate that has to wait for the next epoch
+            given = [next((start for start in starts if start >= step), starts[-1]) for step in given]
+        for passed, step in enumerate(sorted(given), start=1):
+            if step < starts[-1]:
+                falls.append((max(step, warmup), schedule.factor**passed))
+    lasting = [fall for fall, after in itertools.pairwise([*falls, (-1, 0.0)]) if fall[0] != after[0]]
+    images = data.sampler.identities * data.sampler.images * data.sets.size
+    return Plan(epochs, images, min(warmup, starts[-1]), tuple(lasting), schedule.kind == "cosine")
+
+
+def official_steps(data: DataOptions) -> int | None:
+    """Steps an epoch on a complete copy of the data set, by its official counts; None where they do not say.
+
+    They do not where identities are held out of images, nor for epochs of pairs, which depend on each identity.
+    """
+    sampler, official = data.sampler, describe(data.name).official
+    part = data.options.get("train_on", "train")
+    held = int(data.options.get("validation", 0))
+    if sampler.epoch == "identities":
+        identities = official.get(f"{part} identities")
+        return None if identities is None else (identities - held) // sampler.identities
+    if isinstance(sampler.epoch, int):
+        return sampler.epoch
+    of = "tracklets" if data.sets.size > 1 else "images"
+    counts = [
+        official[name] for name in (f"{part} visible {of}", f"{part} infrared {of}", f"{part} {of}") if name in official
+    ]
+    if sampler.epoch == "pairs" or held or not counts:
+        return None
+    return max(1, sum(counts) // (sampler.identities * sampler.images))
+
+
+def plan_as_comments(recipe: Recipe) -> str:
+    """YAML comments that say each run of `recipe` in steps: for the data at hand, else for a complete copy.
+
+    Data that cannot be read is said, and is no error.
+    """
+    root, lines = recipe.data.root, []
+    split, why = None, f"{root} is not there"
+    if root.exists():
+        try:
+            split, why = open_split(recipe), ""
+        except DataError as error:
+            why = " ".join(str(error).split())
+    for folder, own in stage_recipes(recipe, Path("run")):
+        name = f"{folder.name}, " if recipe.teacher is not None else ""
+        try:
+            lines.append(f"# {name}{_said(own, split, why)}.")
+        except DataError as error:
+            lines.append(f"# {name}{' '.join(str(error).split())}")
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _said(recipe: Recipe, split: Split | None, why: str) -> str:
+    if split is not None:
+        return f"on {recipe.data.root}: {plan(recipe, split)}"
+    steps = official_steps(recipe.data)
+    if steps is None:
+        return f"in steps: not known before the data is read ({why})"
+    return f"on a complete copy ({why}): {plan_of(recipe.data, recipe.training, lambda _: steps)}"
+
+
+def _within(epochs: float, starts: list[int]) -> int:
+    """The steps before so many epochs, which need not be whole, are over."""
+    whole = min(int(epochs), len(starts) - 1)
+    after = starts[min(whole + 1, len(starts) - 1)] - starts[whole]
+    return starts[whole] + math.ceil((epochs - whole) * after)
