@@ -153,7 +153,7 @@ def across_tracklets(groups: Sequence[np.ndarray], count: int, generator: np.ran
     The tracklets' order is drawn once; a member may come again. So does the release of views knowledge distillation.
     """
     _refuse_nothing(sum(len(group) for group in groups), count)
-    turns = np.resize(generator.permutation(len(groups)), count)
+    turns = np.resize(generator.permutation(len(groups)), count).tolist()
     drawn = [groups[turn][generator.integers(len(groups[turn]))] for turn in turns]
     return generator.permutation(np.array(drawn))
 

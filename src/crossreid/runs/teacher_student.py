@@ -32,7 +32,7 @@ def stage_recipes(recipe: Recipe, out: Path, stage: str | None = None) -> list[t
         for generation in range(1, recipe.generations + 1):
             method = recipe.method.model_copy(update={"teacher": runs[-1][0]})
             alone = recipe.model_copy(update={"method": method, "teacher": None, "generations": 1})
-            if generation > 1:
+            if isinstance(recipe.method, ViewDistillationOptions) and generation > 1:
                 alone = _slower(alone, recipe.method, generation - 1)
             runs.append((out / student_name(generation), alone))
     if stage is None:
