@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
@@ -18,6 +19,7 @@ from typing import TypeVar
 from crossreid.errors import CrossreidError
 
 PLUGINS = "CROSSREID_PLUGINS"
+BY_NAME = "--plugin"
 T = TypeVar("T")
 
 
@@ -115,7 +117,7 @@ def load_plugins() -> None:
     """
     for module in os.environ.get(PLUGINS, "").split(","):
         if module.strip():
-            _imported(module.strip(), "--plugin")
+            _imported(module.strip(), BY_NAME)
 
 
 def use_plugin(module: str) -> None:
@@ -124,7 +126,7 @@ def use_plugin(module: str) -> None:
     Raises:
         PluginError: it cannot be imported.
     """
-    _imported(module, "--plugin")
+    _imported(module, BY_NAME)
     named = [name for name in os.environ.get(PLUGINS, "").split(",") if name]
     if module not in named:
         os.environ[PLUGINS] = ",".join([*named, module])
@@ -137,6 +139,8 @@ def _modules_of(package: str) -> tuple[str, ...]:
 
 
 def _imported(module: str, by: str) -> None:
+    if by == BY_NAME and os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # a console script does not look there by itself
     try:
         importlib.import_module(module)
     except CrossreidError:  # says itself what is wrong: a name that is taken, for example

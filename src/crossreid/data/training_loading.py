@@ -85,7 +85,7 @@ class TrainLoader:
             samples = [(epoch, first + i, int(index)) for i, index in enumerate(indices)]
             if self._joint is not None:
                 # The second versions, at positions that no first version has, so that they are draws of their own.
-                after = len(self) * self._share * self._world
+                after = self.steps_in(epoch) * self._share * self._world
                 samples += [(epoch, after + at, index) for _, at, index in samples if self._visible[index]]
             plan.append(samples)
         self._plan.batches = plan[first_step:]
