@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import importlib
 import os
-import sys
 import pkgutil
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
 from importlib.metadata import entry_points
