@@ -242,10 +242,10 @@ def test_what_killed_exports_left_is_removed_and_nothing_else(tmp_path):
         os._exit(0)
     os.waitpid(child, 0)
     names = [
-        f".M.ONNX.{child}.tmp.onnx",
-        f".M.ONNX.{os.getppid()}.tmp.onnx",
+        f".M.ONNX.{child}.tmp.ONNX",
+        f".M.ONNX.{os.getppid()}.tmp.ONNX",
         f".other.onnx.{child}.tmp.onnx",
-        ".M.ONNX.mine.tmp.onnx",
+        ".M.ONNX.mine.tmp.ONNX",
     ]
     for name in names:
         (tmp_path / name).write_text("left")

@@ -36,7 +36,7 @@ RELEASED = {
     "vkd_veri-776_official": [(32, 300, (200, 250)), (48, 500, (300, 450))],
     "agw_sysu-mm01_official": [(696, 81, (20, 50))],
     "agw_regdb_official": [(65, 81, (20, 50))],
-    "caj_sysu-mm01_official": [(696, 81, (20, 50))],
+    "agw_caj_sysu-mm01_official": [(696, 81, (20, 50))],
 }  # fmt: skip
 
 
