@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from unittest.mock import patch
 
 import torch
+from parity_numbers import Deviation, Row
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -28,6 +29,7 @@ from crossreid.models.heads import modality_classifier
 from crossreid.models.pooling import generalised_mean
 from crossreid.models.purifier import Purifier
 
+SETTING = "implicit_knowledge, official"
 FOLDER = Path(__file__).parent / "idkl"
 SCHEDULE = json.loads((FOLDER / "schedule.json").read_text(encoding="utf-8"))
 REGDB = {"relation_weight": 0.0, "discrepancy_graphs": False, "class_weight": 0.3}  # what RegDB's recipe sets
@@ -310,86 +312,66 @@ FILES: dict[str, Callable[[Mapping[str, Tensor]], dict[str, Tensor]]] = {
 }
 
 
-class Row(NamedTuple):
-    """A line of the table of fidelity: a scalar or the largest entry of a tensor, and the largest difference as a share of it."""
-
-    quantity: str
-    release: float
-    ours: float
-    difference: float
-    tolerance: float
-    setting: str = "implicit_knowledge, official"
-
-
 def rows() -> Iterator[Row]:
     for file in FILES:
         given, found = tensors_of(file), ours(file)
         for output in (name for name in given if name in found):
             apart = difference(found[output], given[output], scale_of(file, output))
             sides = (float(t if t.ndim == 0 else t.double().abs().max()) for t in (given[output], found[output]))
-            yield Row(f"{file}: {output}", *sides, apart, tolerance(file, output))
+            yield Row(f"{file}: {output}", *sides, apart, tolerance(file, output), SETTING)
 
 
-class Deviation(NamedTuple):
-    """What stays other than in the release, and why."""
-
-    quantity: str
-    release: str
-    ours: str
-    reason: str
-    setting: str = "implicit_knowledge, official"
-
-
+deviation = partial(Deviation, setting=SETTING)
 DEVIATIONS = (
-    Deviation(
+    deviation(
         "arithmetic of training",
         "float16 by apex O1",
         "bf16 in the recipes; float32 by training.precision=32-true",
         "bf16 needs no scaling of the loss and has the range of float32; apex is not maintained",
     ),
-    Deviation(
+    deviation(
         "weights of graphs at another batch than 120",
         "0.1 of (the first MDR pair + TGSA), no further MDR pairs",
         "the same weights at every size of a batch",
         "no configuration of the release comes to it",
     ),
-    Deviation(
+    deviation(
         "LLCM: gallery and cameras",
         "the whole gallery, cameras unread",
         "one image of each identity and camera, ten draws; the same camera is left out",
         "figures must be comparable with LLCM's public protocol",
     ),
-    Deviation(
+    deviation(
         "SYSU-MM01 and LLCM: re-ranking",
         "always",
         "where asked for, and both scores are printed: --rerank k-reciprocal (SYSU-MM01: --option gallery=hidden)",
         "a re-ranked figure is not set beside one that is not",
     ),
-    Deviation(
+    deviation(
         "re-ranking: encodings and Jaccard distances",
         "float16",
         "the precision of the embeddings",
         "no gain: ours are sparse",
     ),
-    Deviation(
+    deviation(
         "RegDB: trial and model that is kept",
         "trial 1 is written into the reader; of every 5th epoch the best on the test set",
         "ten trials, a model each; the last epoch",
         "choosing on test images flatters the figure",
     ),
-    Deviation(
+    deviation(
         "random numbers",
         "seed 1 of the libraries of the time",
         "training.seed",
         "library versions are not pinned there",
     ),
-    Deviation(
+    deviation(
         "batches in which identities have different numbers of each modality",
         "rows of different identities are compared, or the step fails",
         "rows are paired by identity; slots are cut to what all identities have",
         "the release's sampler makes no such batch; other samplers here may",
     ),
-    Deviation(
+    deviation(
         "what embed and gallery store",
         "RegDB, LLCM: features as they are",
         "length 1; only evaluation by the recipe compares them as they are",

@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
+from parity_numbers import Deviation, Row
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -29,6 +29,7 @@ from crossreid.methods.variational_distillation import VariationalDistillation, 
 from crossreid.models.channel_affinity import channel_affinity
 from crossreid.models.heads import Bottleneck, hidden_classifier
 
+SETTING = "variational_distillation, official"
 FOLDER = Path(__file__).parent / "vd"
 ABOUT = json.loads((FOLDER / "vd.json").read_text(encoding="utf-8"))
 CASES = ABOUT["cases"]
@@ -299,68 +300,48 @@ FAMILIES = {
 }
 
 
-class Row(NamedTuple):
-    """A line of the table of fidelity: a scalar or a tensor's largest entry, the largest difference as a share of it."""
-
-    quantity: str
-    release: float
-    ours: float
-    difference: float
-    tolerance: float
-    setting: str = "variational_distillation, official"
-
-
 def rows() -> Iterator[Row]:
     for case in CASES:
         given, found = tensors_of(case), ours(case)
         for output in CASES[case]["outputs"]:
             apart = difference(found[output], given[output])
             sides = (float(t if t.ndim == 0 else t.abs().max()) for t in (given[output], found[output]))
-            yield Row(f"{case}: {output}", *sides, apart, tolerance(case, output))
+            yield Row(f"{case}: {output}", *sides, apart, tolerance(case, output), SETTING)
 
 
-class Deviation(NamedTuple):
-    """What stays other than in the release, and why."""
-
-    quantity: str
-    release: str
-    ours: str
-    reason: str
-    setting: str = "variational_distillation, official"
-
-
+deviation = partial(Deviation, setting=SETTING)
 DEVIATIONS = (
-    Deviation(
+    deviation(
         "batch norm in training",
         "statistics of each half of the batch, on two GPUs",
         "statistics of the whole batch, on any number of GPUs",
         "a run should not depend on the number of GPUs",
     ),
-    Deviation(
+    deviation(
         "arithmetic of transport",
         "float32",
         "float64",
         "float32 keeps three to five digits of the gradient where predictions are near certain; the fixtures are float64",
     ),
-    Deviation(
+    deviation(
         "arithmetic of training",
         "float32",
         "bf16 in the recipes; float32 by training.precision=32-true",
         "half the memory, so that four passes of 128 images fit a GPU of 40 GB",
     ),
-    Deviation(
+    deviation(
         "the ImageNet classifier",
         "kept, never used, without gradient",
         "left out",
         "it changes no output and no update",
     ),
-    Deviation(
+    deviation(
         "epochs and the model that is kept",
         "600 (300 in the paper); the best from epoch 100 on by a proxy on test images",
         "600 in the official recipes, 300 in those of the paper; the last",
         "choosing on test images flatters the figure; which number the published one is of is not said",
     ),
-    Deviation(
+    deviation(
         "random numbers",
         "seed 1 of numpy and torch of the time",
         "training.seed",
