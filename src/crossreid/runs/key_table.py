@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from types import UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Annotated, Any, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel
@@ -63,6 +63,8 @@ def _type_name(annotation: Any) -> str:
         return "null" if annotation is type(None) else getattr(annotation, "__name__", str(annotation))
     if str(origin).endswith("Literal"):
         return " | ".join(map(str, arguments))
+    if origin is Annotated:
+        return _type_name(arguments[0])
     if origin in (Union, UnionType):
         return " | ".join(_type_name(argument) for argument in arguments)
     return f"{origin.__name__}[{', '.join(_type_name(a) for a in arguments if a is not Ellipsis)}]"
