@@ -13,6 +13,7 @@ from crossreid.errors import CrossreidError
 from crossreid.files import (
     json_rows,
     key_value,
+    key_values,
     read_json,
     remove_leftovers,
     replacing,
@@ -128,3 +129,10 @@ def test_a_pair_is_taken_apart_at_the_first_sign(key, value):
 def test_what_is_no_pair_is_refused_with_what_was_expected(text):
     with pytest.raises(CrossreidError, match=r"--title .*: expected NAME=TEXT"):
         key_value(text, "--title", "NAME=TEXT")
+
+
+def test_pairs_of_an_option_that_is_given_several_times_or_not_at_all():
+    assert key_values(["a=1", "b=2", "a=3"], "--option") == {"a": "3", "b": "2"}
+    assert key_values(None, "--option") == {}
+    with pytest.raises(CrossreidError, match=r"--option 'b': expected KEY=VALUE"):
+        key_values(["a=1", "b"], "--option")

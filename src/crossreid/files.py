@@ -129,6 +129,15 @@ def key_value(text: str, option: str, example: str = "KEY=VALUE") -> tuple[str, 
     return key.strip(), value
 
 
+def key_values(texts: Iterable[str] | None, option: str, example: str = "KEY=VALUE") -> dict[str, str]:
+    """The pairs of an option that may be given several times, none where it is not given; of one key the last counts.
+
+    Raises:
+        CrossreidError: one is no pair.
+    """
+    return dict(key_value(text, option, example) for text in texts or ())
+
+
 def _fsync(path: Path, flags: int) -> None:
     descriptor = os.open(path, flags)
     try:

@@ -56,6 +56,19 @@ class Registry(Mapping[str, T]):
             )
         self._entries[name] = entry
 
+    def register(self, name: str) -> Callable[[T], T]:
+        """A decorator that registers what is below it under `name`, and leaves it as it is.
+
+        Raises:
+            PluginError: the name is taken.
+        """
+
+        def registered(entry: T) -> T:
+            self.add(name, entry)
+            return entry
+
+        return registered
+
     def load(self) -> None:
         """Import all that registers here; done by itself before the first look."""
         if self._state != "new":

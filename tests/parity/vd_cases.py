@@ -13,7 +13,7 @@ from functools import cache, partial
 from pathlib import Path
 
 import torch
-from parity_numbers import Deviation, Row
+from parity_numbers import Deviation, Row, printed
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -351,5 +351,4 @@ DEVIATIONS = (
 
 
 if __name__ == "__main__":
-    for row in rows():
-        print(f"{row.quantity:60} {row.release:12.6g} {row.ours:12.6g} {row.difference:9.1e} {row.tolerance:9.1e}")
+    printed(rows())

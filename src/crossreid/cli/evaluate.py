@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from crossreid.errors import CrossreidError
-from crossreid.files import key_value
+from crossreid.files import key_values
 from crossreid.terminal import advancing, console, progress_bar
 
 
@@ -51,7 +51,7 @@ def evaluate(
         if json_file is not None:
             write_json(json_file, score.to_json())
         return
-    chosen = make_reranking(rerank, dict(key_value(text, "--option") for text in option or ())) if rerank else None
+    chosen = make_reranking(rerank, key_values(option, "--option")) if rerank else None
     with progress_bar() as progress:
         each = evaluate_each(
             runs or (), metric=metric, checkpoint=checkpoint, rerank=chosen, query_images=query_images,
@@ -93,7 +93,7 @@ def rank(
 
     scores, seconds = rank_files(
         queries, gallery, protocol, settings=setting, metric=metric, splits=splits, draw=draw, trials=trials, seed=seed,
-        rerank=rerank, options=dict(key_value(text, "--option") for text in option or ()), normalise=normalise,
+        rerank=rerank, options=key_values(option, "--option"), normalise=normalise,
         device=device, precision=precision,
     )  # fmt: skip
     console.print(table(scores, published=False))

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from crossreid.files import key_value
+from crossreid.files import key_values
 from crossreid.terminal import console
 
 
@@ -36,7 +36,7 @@ def plot(
     """Draw runs, features, studies and probes: every figure as SVG and PNG."""
     from crossreid.reporting.plotting import plot as draw
 
-    titles = dict(key_value(text, "--title", "NAME=TEXT") for text in title or ())
+    titles = key_values(title, "--title", "NAME=TEXT")
     for path in draw(what, out, protocol=protocol, titles=titles, seed=seed, say=console.print):
         console.print(f"figure: {path}", soft_wrap=True)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from crossreid.cli.parsing import group
-from crossreid.files import key_value
+from crossreid.files import key_values
 from crossreid.terminal import advancing, console, progress_bar
 
 if TYPE_CHECKING:
@@ -37,7 +37,13 @@ def images(
 
     numbers = image_counts(counts)
     with progress_bar() as progress:
-        table = by_images(runs, out, counts=numbers, titles=_titles(title), bars=lambda what: advancing(progress, what))
+        table = by_images(
+            runs,
+            out,
+            counts=numbers,
+            titles=key_values(title, "--title", "NAME=TEXT"),
+            bars=lambda what: advancing(progress, what),
+        )
     _show(out, "images", images_table(table), draw_images(table))
 
 
@@ -54,7 +60,7 @@ def cameras(
 
     with progress_bar() as progress:
         table = by_camera(
-            runs, out, divisions=divisions, images=images, untrained=untrained, titles=_titles(title),
+            runs, out, divisions=divisions, images=images, untrained=untrained, titles=key_values(title, "--title", "NAME=TEXT"),
             bars=lambda what: advancing(progress, what),
         )  # fmt: skip
     _show(out, "cameras", cameras_table(table), draw_cameras(table))
@@ -76,7 +82,7 @@ def distances(
     with progress_bar() as progress:
         table = by_pair(
             runs, out, images=images, limit=limit, metric=metric, seed=seed, across=across, untrained=untrained,
-            titles=_titles(title), bars=lambda what: advancing(progress, what),
+            titles=key_values(title, "--title", "NAME=TEXT"), bars=lambda what: advancing(progress, what),
         )  # fmt: skip
     _show(out, "distances", distances_table(table), draw_distances(table))
 
@@ -94,15 +100,11 @@ def attention(
 
     with progress_bar() as progress:
         table = by_attention(
-            runs, out, count=count, images=images, seed=seed, titles=_titles(title),
+            runs, out, count=count, images=images, seed=seed, titles=key_values(title, "--title", "NAME=TEXT"),
             bars=lambda what: advancing(progress, what),
         )  # fmt: skip
     pictures = {record.path.as_posix(): load_image(record) for record in table["records"]}
     _show(out, "attention", attention_table(table), draw_attention(table, pictures))
-
-
-def _titles(texts: list[str] | None) -> dict[str, str]:
-    return dict(key_value(text, "--title", "NAME=TEXT") for text in texts or ())
 
 
 def _show(out: Path, name: str, table: RenderableType, figure: Figure) -> None:

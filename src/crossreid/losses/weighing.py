@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Collection, Mapping
 from difflib import get_close_matches
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, cast
 
 from pydantic import AfterValidator, Field, ValidationError, create_model
 from torch import Tensor
@@ -31,12 +31,7 @@ def register_loss(name: str) -> Callable[[F], F]:
     Raises:
         PluginError: one of another module has the name.
     """
-
-    def register(loss: F) -> F:
-        LOSSES.add(name, loss)
-        return loss
-
-    return register
+    return cast(Callable[[F], F], LOSSES.register(name))
 
 
 def checked_weights(given: dict[str, Any]) -> dict[str, Any]:

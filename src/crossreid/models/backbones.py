@@ -6,7 +6,7 @@ import difflib
 import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 import timm
 from pydantic import Field, model_validator
@@ -45,12 +45,7 @@ def register_backbone(name: str) -> Callable[[F], F]:
     Raises:
         PluginError: one of another module has the name.
     """
-
-    def register(factory: F) -> F:
-        BACKBONES.add(name, factory)
-        return factory
-
-    return register
+    return cast(Callable[[F], F], BACKBONES.register(name))
 
 
 class BackboneOptions(Options):
