@@ -10,8 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from crossreid.errors import CrossreidError
 
 
@@ -157,6 +155,8 @@ def _runs(process: int) -> bool:
 
 
 def _plain(value: Any) -> Any:
+    import numpy as np  # here, as every command imports this module, and most write no arrays
+
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
     raise TypeError(f"cannot write {type(value).__name__} as JSON")

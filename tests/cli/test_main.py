@@ -84,7 +84,7 @@ def test_help_and_the_package_import_no_heavy_library():
     """The command answers before anything that takes seconds to import is needed."""
     script = (
         "import sys, crossreid, crossreid.cli; "
-        "print(sorted({'torch', 'timm', 'faiss', 'matplotlib', 'scipy', 'sklearn', 'pydantic'} & set(sys.modules)))"
+        "print(sorted({'numpy', 'torch', 'timm', 'faiss', 'matplotlib', 'scipy', 'sklearn', 'pydantic'} & set(sys.modules)))"
     )
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
