@@ -72,10 +72,10 @@ def one_at_a_time(network: Any, paths: list[Path], size: tuple[int, int]) -> Any
     import torch
     from torchvision import transforms
 
-    from crossreid.data.transforms import MEAN, STD
+    from crossreid.data.normalisation import IMAGENET
 
     transform = transforms.Compose(
-        [transforms.Resize(size), transforms.ToTensor(), transforms.Normalize(MEAN, STD)],
+        [transforms.Resize(size), transforms.ToTensor(), transforms.Normalize(IMAGENET.mean, IMAGENET.std)],
     )
     rows = []
     with torch.no_grad():

@@ -14,7 +14,7 @@ from crossreid.data.channels import (
     RandomGrey,
     channel_transforms,
 )
-from crossreid.data.transforms import MEAN, STD
+from crossreid.data.normalisation import IMAGENET, Normalisation
 
 SIZE = (8, 3, 12, 6)
 RAW = torch.rand(SIZE, generator=torch.Generator().manual_seed(0))
@@ -22,11 +22,11 @@ KINDS = torch.tensor([0, 1, 0, 1, 0, 0, 1, 0])
 
 
 def normalised(raw):
-    return (raw - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]
+    return (raw - torch.tensor(IMAGENET.mean)[:, None, None]) / torch.tensor(IMAGENET.std)[:, None, None]
 
 
 def raw_of(images):
-    return images * torch.tensor(STD)[:, None, None] + torch.tensor(MEAN)[:, None, None]
+    return images * torch.tensor(IMAGENET.std)[:, None, None] + torch.tensor(IMAGENET.mean)[:, None, None]
 
 
 IMAGES = normalised(RAW)
@@ -96,3 +96,14 @@ def test_composition_is_one_after_another_with_one_generator():
     assert torch.equal(both, ChannelErasing(0.5)(step, KINDS, generator))
     kinds = [type(t) for t in channel_transforms(ChannelOptions(exchange=0.1, erasing=0.2)).transforms]
     assert kinds == [ChannelExchange, ChannelErasing]
+
+
+def test_on_another_scale_the_same_is_done_to_the_same_picture():
+    halves = Normalisation((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    options = ChannelOptions(exchange=0.5, grey=0.5, erasing=0.5)
+    found = [
+        of.raw(channel_transforms(options, of)(of.of_raw(RAW), KINDS, np.random.default_rng(3)))
+        for of in (IMAGENET, halves)
+    ]
+    torch.testing.assert_close(*found)
+    assert not torch.allclose(found[0], RAW)

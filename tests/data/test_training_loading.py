@@ -9,9 +9,9 @@ import torch
 from crossreid.data.channels import ChannelOptions
 from crossreid.data.data_options import DataOptions
 from crossreid.data.evaluation_loading import evaluation_batches
+from crossreid.data.normalisation import IMAGENET
 from crossreid.data.records import INFRARED, DataError
 from crossreid.data.training_loading import TrainLoader
-from crossreid.data.transforms import MEAN, STD
 from noise_records import EACH, IDENTITIES, noise_records, refusal_of, spoil
 
 
@@ -163,7 +163,10 @@ def test_channels_of_batches_are_drawn_by_seed_epoch_and_step_alone(records, tmp
     for before, after in zip(plain, changed, strict=True):
         infrared = before.modalities == int(INFRARED)
         assert torch.equal(before.images[infrared], after.images[infrared])
-        raw = after.images[~infrared] * torch.tensor(STD)[:, None, None] + torch.tensor(MEAN)[:, None, None]
+        raw = (
+            after.images[~infrared] * torch.tensor(IMAGENET.std)[:, None, None]
+            + torch.tensor(IMAGENET.mean)[:, None, None]
+        )
         assert float((raw.amax(1) - raw.amin(1)).max()) < 1e-5, "each shows one channel three times"
     everything = {"exchange": 0.5, "grey": 0.3, "erasing": 0.5}
     whole = epoch_of(of(**everything), 1)

@@ -6,14 +6,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from crossreid.data.erasing import RectangleOptions
+from crossreid.data.normalisation import IMAGENET, Normalisation
 from crossreid.data.pseudo_infrared import pseudo_infrared
 from crossreid.data.records import Modality
 from crossreid.data.transforms import (
-    MEAN,
-    STD,
     EvalTransform,
     TrainTransform,
-    grey_of_normalised,
     grey_version,
     jittered,
 )
@@ -22,7 +20,7 @@ IMAGE = np.random.default_rng(0).integers(0, 256, (40, 24, 3), dtype=np.uint8)
 
 
 def as_uint8(tensor):
-    values = tensor * torch.tensor(STD)[:, None, None] + torch.tensor(MEAN)[:, None, None]
+    values = tensor * torch.tensor(IMAGENET.std)[:, None, None] + torch.tensor(IMAGENET.mean)[:, None, None]
     return (values * 255).round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy()
 
 
@@ -86,7 +84,7 @@ def test_erasing_fills_before_or_after_normalising(space):
     hole = (found != EvalTransform(40, 24)(IMAGE)).all(0)
     assert hole.any()
     value = torch.tensor(rectangle["value"])
-    expected = value if space == "normalised" else (value - torch.tensor(MEAN)) / torch.tensor(STD)
+    expected = value if space == "normalised" else (value - torch.tensor(IMAGENET.mean)) / torch.tensor(IMAGENET.std)
     torch.testing.assert_close(found[:, hole], expected[:, None].expand(-1, int(hole.sum())))
 
 
@@ -153,11 +151,26 @@ def test_reduced_precision_stays_reduced():
     torch.testing.assert_close(found.float(), grey_version(images), atol=0.05, rtol=0.05)
 
 
-def test_the_releases_grey_is_the_luma_of_normalised_channels_three_times():
-    images = torch.randn(3, 3, 5, 4, requires_grad=True)
-    found = grey_of_normalised(images)
-    assert not found.requires_grad
-    for image, grey in zip(images.detach(), found, strict=True):
-        luma = 0.2989 * image[0] + 0.5870 * image[1] + 0.1140 * image[2]
-        for channel in grey:
-            torch.testing.assert_close(channel, luma)
+HALVES = Normalisation((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+
+
+def test_images_are_on_the_scale_that_is_asked_for():
+    seen = EvalTransform(40, 24, normalisation=HALVES)(IMAGE)
+    torch.testing.assert_close(seen, torch.tensor(IMAGE).permute(2, 0, 1) / 127.5 - 1)
+    trained = TrainTransform(40, 24, flip=0, normalisation=HALVES)(IMAGE, np.random.default_rng(0), Modality.VISIBLE)
+    assert torch.equal(trained, seen)
+
+
+def test_erasing_with_a_value_of_the_image_is_that_value_on_any_scale():
+    rectangle = RectangleOptions(value=(0.0, 0.5, 1.0), space="image")
+    transform = TrainTransform(40, 24, flip=0, erasing=1, rectangle=rectangle, normalisation=HALVES)
+    erased = transform(np.full((40, 24, 3), 77, np.uint8), np.random.default_rng(0), Modality.VISIBLE)
+    hole = erased[0] != erased[0].max()
+    assert hole.any()
+    torch.testing.assert_close(erased[:, hole].unique(dim=1), torch.tensor([[-1.0], [0.0], [1.0]]))
+
+
+def test_grey_is_the_same_picture_on_any_scale():
+    pixels = torch.rand(2, 3, 6, 5)
+    grey = [each.raw(grey_version(each.of_raw(pixels), each)) for each in (IMAGENET, HALVES)]
+    torch.testing.assert_close(*grey)

@@ -277,7 +277,8 @@ def test_a_file_that_does_not_say_how_images_are_prepared_is_refused(run, tmp_pa
         ],
         r"embeddings .B, 705., its graph .B, 704.": [("crossreid", changed(text, dimension=705))],
         "is damaged. Export": [("crossreid", 100_000 * "[")],
-        "expected images of RGB": [("crossreid", text.replace("0.485", "0.5"))],
+        "expected RGB images": [("crossreid", text.replace("RGB", "BGR"))],
+        "what its metadata say is not what was exported": [("crossreid", text.replace("0.485", "0.585"))],
     }
     for told, metadata in changes.items():
         del stored.metadata_props[:]

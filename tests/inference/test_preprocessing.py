@@ -8,8 +8,12 @@ from crossreid.inference.preprocessing import Preprocessing
 def test_preprocessing_that_this_version_does_not_do_is_refused(tmp_path):
     good = Preprocessing(64, 32, "bicubic").to_json()
     assert Preprocessing.from_json(good, tmp_path) == Preprocessing(64, 32, "bicubic")
+    halves = {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}
+    assert Preprocessing.from_json({**good, **halves}, tmp_path).normalisation.mean == (0.5, 0.5, 0.5)
     for change, told in (
-        ({"mean": [0.5, 0.5, 0.5]}, "expected images of RGB with mean"),
+        ({"std": [0.5, 0.0, 0.5]}, "deviations over 0"),
+        ({"mean": [0.5, float("nan"), 0.5]}, "three finite numbers"),
+        ({"mean": [0.5, 0.5]}, "incomplete"),
         ({"colours": "BGR"}, "BGR"),
         ({"interpolation": "nearest"}, "bilinear or bicubic"),
         ({"height": 0}, "height=0"),

@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+from crossreid.data.normalisation import IMAGENET, Normalisation
 from crossreid.errors import CrossreidError
-from crossreid.models.backbones import BACKBONES, register_backbone
+from crossreid.models.backbones import BACKBONES, BackboneOptions, pixels_of, register_backbone
 from crossreid.models.cutting import cut_at_stages
 from crossreid.models.weights import WeightsError
 from small_backbone import IMAGES, build
@@ -74,3 +75,31 @@ def test_what_a_registered_backbone_lacks_is_named(registered):
         CrossreidError, match=r"'barre' is no timm model, and none that is registered \(bare\)\. Near it: bare"
     ):
         build("barre")
+
+
+HALVES = Normalisation((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+
+
+def wanted(name, weights="imagenet"):
+    return pixels_of(BackboneOptions(name=name, weights=weights))
+
+
+def test_pixels_are_those_that_a_timm_models_weights_were_trained_with():
+    assert wanted("tf_efficientnet_lite0") == (HALVES, "bicubic")
+    assert wanted("tf_efficientnet_lite0", "some/file.safetensors") == (HALVES, "bicubic")
+    assert wanted("resnet50.tv_in1k") == (IMAGENET, "bilinear")
+    assert wanted("resnet50.a1_in1k") == (IMAGENET, "bicubic")
+    clip = wanted("vit_base_patch16_clip_224.openai").normalisation
+    assert clip.mean == pytest.approx((0.4815, 0.4578, 0.4082), abs=1e-4)  # Radford et al., 2021, their released code
+    assert clip.std == pytest.approx((0.2686, 0.2613, 0.2758), abs=1e-4)
+
+
+def test_random_weights_and_unknown_names_want_nothing_of_their_own():
+    assert wanted("tf_efficientnet_lite0", "none") == (IMAGENET, "bilinear") == wanted("resnet5O")
+
+
+def test_a_registered_backbone_says_what_its_weights_want(registered):
+    registered("small_net", mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), interpolation="lanczos")(small_net)
+    registered("plain_net")(small_net)
+    assert wanted("small_net") == (HALVES, "lanczos")
+    assert wanted("plain_net") == wanted("small_net", "none") == (IMAGENET, "bilinear")

@@ -96,7 +96,7 @@ def test_the_infrared_branch_and_one_pass_of_the_shared_one_see_grey():
     method, images = official(), torch.randn(4, 3, 32, 16)
     seen = []
     method._pass(images, torch.tensor([0, 1, 0, 1]), lambda branch, rows: seen.append((branch, rows)) or (rows,))
-    grey = vd_cases.grey_of_normalised(images)
+    grey = vd_cases.luma_of_normalised(images)
     expected = [(method.infrared, grey), (method.visible, images), (method.shared, grey), (method.shared, images)]
     assert len(seen) == len(STREAMS)
     for (branch, rows), (wanted, version) in zip(seen, expected, strict=True):

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from crossreid.data.batch import Batch
-from crossreid.data.transforms import grey_of_normalised
+from crossreid.data.joint_channels import luma_of_normalised
 from crossreid.losses.distillation import release_divergence
 from crossreid.losses.metric import modality_aware_ranking_loss
 from crossreid.losses.released_ranking import released_ranking_loss
@@ -136,7 +136,7 @@ def total(given: dict[str, Tensor], hyper: dict) -> dict[str, Tensor]:
 
 
 def grey(given: dict[str, Tensor], hyper: dict) -> dict[str, Tensor]:
-    return {"grey": grey_of_normalised(given["images"])}
+    return {"grey": luma_of_normalised(given["images"])}
 
 
 def attention(given: dict[str, Tensor], hyper: dict) -> dict[str, Tensor]:
@@ -248,9 +248,9 @@ def network_quickly(given: dict[str, Tensor], hyper: dict) -> dict[str, Tensor]:
     without_dropout(method.train())
     method.infrared.double()
     with torch.no_grad():
-        grey = grey_of_normalised(images)
+        grey = luma_of_normalised(images)
         rest = {"visible": method.visible(images), "shared_grey": method.shared(grey), "shared": method.shared(images)}
-    passes = {"infrared": method.infrared(grey_of_normalised(images.double())), **rest}
+    passes = {"infrared": method.infrared(luma_of_normalised(images.double())), **rest}
     method._pass = lambda *_: passes
     found |= trained(method, Batch(images, given["labels"], given["modalities"], torch.zeros(16)))
     return found | gradients_of(method, [n for n in hyper["parameters"] if n.startswith("infrared.")], hyper["seed"])

@@ -12,7 +12,7 @@ import yaml
 from crossreid.data.sampling import IdentitySampler, SamplerOptions
 from crossreid.data.synthetic import synthesise
 from crossreid.runs.plan import official_steps, plan, plan_as_comments, plan_of
-from crossreid.runs.recipe import load_recipe, make_recipe
+from crossreid.runs.recipe import load_recipe, make_recipe, pixels_as_text
 from crossreid.runs.run import open_split
 from crossreid.runs.train import train_run
 from crossreid.training.optimisation import ScheduleOptions, rate_factor
@@ -205,11 +205,11 @@ def test_the_data_at_hand_is_read_and_a_run_takes_the_steps_that_it_says(people,
     assert found.epochs == tuple(sampler.steps_in(number) for number in range(2))
     assert found.falls[0][0] == found.epochs[0]
     comments = plan_as_comments(recipe)
-    assert comments == f"# on {people}: {found}.\n"
+    assert comments == f"# on {people}: {found}.\n# {pixels_as_text(recipe)}.\n"
     assert yaml.safe_load(recipe.as_yaml() + comments) == recipe.model_dump(mode="json")
     result = train_run(recipe, tmp_path / "run")
     assert result.steps == found.total
-    assert f"{tmp_path / 'run'}: {found}\n" in capsys.readouterr().out
+    assert f"{tmp_path / 'run'}: {found}; {pixels_as_text(recipe)}\n" in capsys.readouterr().out
 
 
 def test_what_cannot_be_read_is_said_and_is_no_error(people, tmp_path):
@@ -222,12 +222,13 @@ def test_what_cannot_be_read_is_said_and_is_no_error(people, tmp_path):
     ):
         comments = plan_as_comments(recipe)
         assert comments.startswith(said)
-        assert comments.count("\n") == 1
+        assert comments.count("\n") == (2 if "identities is" not in said else 1)
 
 
 def test_each_stage_of_a_recipe_has_a_line():
     comments = plan_as_comments(load_recipe(ROOT / "recipes" / "vkd_mars.yaml", ["data.sampler.epoch=identities"]))
-    teacher, student = comments.splitlines()
+    teacher, its_pixels, student, pixels = comments.splitlines()
+    assert its_pixels.removeprefix("# teacher, ") == pixels.removeprefix("# student, ")
     assert teacher.startswith("# teacher, on a complete copy (")
     assert "78 steps an epoch of 256 images each, 23,400 steps in 300 epochs" in teacher
     assert student.startswith("# student, on a complete copy (")

@@ -29,7 +29,7 @@ from crossreid.evaluation.protocols import PROTOCOLS
 from crossreid.evaluation.sets import SetSetting
 from crossreid.files import write_json
 from crossreid.runs.folders import named_runs
-from crossreid.runs.recipe import load_recipe
+from crossreid.runs.recipe import recipe_of_run
 from crossreid.runs.run import Run, fresh_method, open_run
 from crossreid.runs.scoring import Advance, embed_compared, reading, score_sets
 
@@ -46,7 +46,7 @@ def opened(named: Mapping[str, Sequence[Path]], *, firsts: bool = False) -> Iter
     first = None
     for name, folders in named.items():
         for folder in folders[:1] if firsts else folders:
-            data = load_recipe(folder / "recipe.yaml").data if (folder / "recipe.yaml").is_file() else None
+            data = recipe_of_run(folder).data if (folder / "recipe.yaml").is_file() else None
             key = None if data is None else (data.name, data.root, data.options)
             if split is not None and key != first:
                 raise DataError(f"{folder} is on another data set than the runs before it; look at them one by one.")
@@ -176,7 +176,8 @@ def by_attention(
         identities = {record.identity for record in chosen}
         wanted = [record for record in records if record.identity in identities]
         features = _embedded(run.method, run, wanted, _bar(bars, name, run))
-        transform = EvalTransform(run.recipe.data.height, run.recipe.data.width, run.recipe.data.interpolation)
+        data = run.recipe.data
+        transform = EvalTransform(data.height, data.width, data.resizing, data.normalisation)
         for record in chosen:
             mean = features.embeddings[features.identities == record.identity].mean(0)
             maps = grad_cam(run.method, transform(load_image(record)), int(record.modality), mean)

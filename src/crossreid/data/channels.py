@@ -16,8 +16,9 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
+from crossreid.data.normalisation import IMAGENET, Normalisation
 from crossreid.data.records import Modality
-from crossreid.data.transforms import MEAN, STD, grey_version
+from crossreid.data.transforms import grey_version
 from crossreid.errors import CrossreidError
 from crossreid.options import Options
 
@@ -55,12 +56,13 @@ class ChannelExchange:
     """With `probability` a visible image has one of its channels, each as likely, in place of all three."""
 
     probability: float = 0.5
+    normalisation: Normalisation = IMAGENET
 
     def __call__(self, images: Tensor, modalities: Tensor, generator: np.random.Generator) -> Tensor:
         chosen = torch.from_numpy(generator.integers(0, 3, size=len(images))).to(images.device)
         rows = _drawn(len(images), self.probability, generator, images.device) & (modalities == Modality.VISIBLE)
-        one = _raw(images)[torch.arange(len(images), device=images.device), chosen][:, None]
-        return torch.where(rows[:, None, None, None], _normalised(one.expand(-1, 3, -1, -1)), images)
+        one = self.normalisation.raw(images)[torch.arange(len(images), device=images.device), chosen][:, None]
+        return torch.where(rows[:, None, None, None], self.normalisation.of_raw(one.expand(-1, 3, -1, -1)), images)
 
 
 @dataclass(frozen=True)
@@ -68,10 +70,11 @@ class RandomGrey:
     """With `probability` a visible image turns into its luma, in all three channels."""
 
     probability: float = 0.5
+    normalisation: Normalisation = IMAGENET
 
     def __call__(self, images: Tensor, modalities: Tensor, generator: np.random.Generator) -> Tensor:
         rows = _drawn(len(images), self.probability, generator, images.device) & (modalities == Modality.VISIBLE)
-        return torch.where(rows[:, None, None, None], grey_version(images), images)
+        return torch.where(rows[:, None, None, None], grey_version(images, self.normalisation), images)
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,7 @@ class ChannelErasing:
     """With `probability` a rectangle of 2 to 40 % of an image's area has one random value, in [0, 1], in each channel."""
 
     probability: float = 0.5
+    normalisation: Normalisation = IMAGENET
 
     def __call__(self, images: Tensor, modalities: Tensor, generator: np.random.Generator) -> Tensor:
         count, _, height, width = images.shape
@@ -95,7 +99,7 @@ class ChannelErasing:
             shape = (count, 1, length, 1) if axis == 2 else (count, 1, 1, length)
             inside = inside & torch.from_numpy(within).to(images.device).view(shape)
         values = torch.from_numpy(generator.random((count, 3, 1, 1), dtype=np.float32)).to(images)
-        return torch.where(inside, _normalised(values), images)
+        return torch.where(inside, self.normalisation.of_raw(values), images)
 
 
 @dataclass(frozen=True)
@@ -110,20 +114,11 @@ class Compose:
         return images
 
 
-def channel_transforms(options: ChannelOptions) -> Compose:
-    """Those that have a probability: exchange, grey, erasing."""
+def channel_transforms(options: ChannelOptions, normalisation: Normalisation = IMAGENET) -> Compose:
+    """Those that have a probability: exchange, grey, erasing, of images normalised so."""
     of = ((ChannelExchange, options.exchange), (RandomGrey, options.grey), (ChannelErasing, options.erasing))
-    return Compose([kind(probability) for kind, probability in of if probability])
+    return Compose([kind(probability, normalisation) for kind, probability in of if probability])
 
 
 def _drawn(count: int, probability: float, generator: np.random.Generator, device: torch.device) -> Tensor:
     return torch.from_numpy(generator.random(count) < probability).to(device)
-
-
-def _raw(images: Tensor) -> Tensor:
-    """Normalised images as values in [0, 1]."""
-    return images * images.new_tensor(STD)[:, None, None] + images.new_tensor(MEAN)[:, None, None]
-
-
-def _normalised(raw: Tensor) -> Tensor:
-    return (raw - raw.new_tensor(MEAN)[:, None, None]) / raw.new_tensor(STD)[:, None, None]

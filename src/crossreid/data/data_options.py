@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from crossreid.data.channels import ChannelOptions
 from crossreid.data.erasing import RectangleOptions
+from crossreid.data.normalisation import IMAGENET, Normalisation, Triple
 from crossreid.data.sampling import SamplerOptions
 from crossreid.data.tracklets import SetOptions
 from crossreid.data.transforms import Interpolation
+from crossreid.errors import CrossreidError
 from crossreid.options import Options
 
 
@@ -29,6 +31,22 @@ class AugmentOptions(Options):
     channels: ChannelOptions = Field(ChannelOptions(), description="What is done to the channels of whole batches.")
 
 
+class NormaliseOptions(Options):
+    mean: Triple | None = Field(
+        None,
+        description="What is taken from red, green and blue, each from 0 to 1; null: as the backbone's weights want it.",
+    )
+    std: Triple | None = Field(None, description="What they are divided by; null: as the backbone's weights want it.")
+
+    @model_validator(mode="after")
+    def _both(self) -> Self:
+        if (self.mean is None) != (self.std is None):
+            raise CrossreidError("data.normalise: expected mean and std, or neither of them; found one")
+        if self.std is not None and min(self.std) <= 0:
+            raise CrossreidError(f"data.normalise.std is {list(self.std)}, expected three numbers over 0")
+        return self
+
+
 class DataOptions(Options):
     name: str = Field(
         description="Data set: sysu-mm01, regdb, llcm, mars, duke-video, veri-776, atrw, manifest, or one of a plugin."
@@ -37,7 +55,12 @@ class DataOptions(Options):
     options: dict[str, Any] = Field({}, description="Options of that data set's reader (docs/datasets.md).")
     height: int = Field(256, ge=16, le=2048, description="Height of network input, pixels.")
     width: int = Field(128, ge=16, le=2048, description="Width of network input, pixels.")
-    interpolation: Interpolation = Field("bilinear", description="How images are resized, antialiased either way.")
+    interpolation: Interpolation | None = Field(
+        None, description="How images are resized, always antialiased; null: as the backbone's weights want it."
+    )
+    normalise: NormaliseOptions = Field(
+        NormaliseOptions(), description="Mean and deviation of the pixels that the network takes in."
+    )
     workers: int = Field(4, ge=0, le=256, description="Loader processes; 0 loads in the training process.")
     on_bad_image: Literal["stop", "skip"] = Field(
         "stop",
@@ -47,3 +70,14 @@ class DataOptions(Options):
     augment: AugmentOptions = Field(AugmentOptions(), description="What is done to training images.")
     sampler: SamplerOptions = Field(SamplerOptions(), description="How batches are composed.")
     sets: SetOptions = Field(SetOptions(), description="Sets of images as training samples.")
+
+    @property
+    def resizing(self) -> Interpolation:
+        """`interpolation`; bilinear where nothing says otherwise."""
+        return self.interpolation or "bilinear"
+
+    @property
+    def normalisation(self) -> Normalisation:
+        """`normalise`; ImageNet's where nothing says otherwise."""
+        mean, std = self.normalise.mean, self.normalise.std
+        return IMAGENET if mean is None or std is None else Normalisation(mean, std)

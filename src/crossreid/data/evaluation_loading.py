@@ -11,16 +11,15 @@ from torch.utils.data import DataLoader, Dataset
 
 from crossreid.data.images import load_image
 from crossreid.data.loader_processes import leave_signals, raising
+from crossreid.data.normalisation import IMAGENET, Normalisation
 from crossreid.data.records import DataError, Record
 from crossreid.data.transforms import EvalTransform, Interpolation
 
 
 class _TestImages(Dataset):
-    def __init__(
-        self, records: Sequence[Record], height: int, width: int, skip: bool, interpolation: Interpolation
-    ) -> None:
-        self.records, self.size, self.skip = tuple(records), (height, width), skip
-        self.transform = EvalTransform(height, width, interpolation)
+    def __init__(self, records: Sequence[Record], transform: EvalTransform, skip: bool) -> None:
+        self.records, self.size, self.skip = tuple(records), (transform.height, transform.width), skip
+        self.transform = transform
 
     def __len__(self) -> int:
         return len(self.records)
@@ -70,11 +69,13 @@ def evaluation_batches(
     batch: int = 64,
     workers: int = 0,
     interpolation: Interpolation = "bilinear",
+    normalisation: Normalisation = IMAGENET,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches (images `(B, 3, H, W)`, modalities `(B,)`) of the records in their order; a bad image stops it, named."""
     loaded = readable_batches(
-        records, height=height, width=width, batch=batch, workers=workers, interpolation=interpolation, skip=False
-    )
+        records, height=height, width=width, batch=batch, workers=workers, interpolation=interpolation,
+        normalisation=normalisation, skip=False
+    )  # fmt: skip
     return ((images, modalities) for images, modalities, _ in loaded)
 
 
@@ -86,13 +87,15 @@ def readable_batches(
     batch: int = 64,
     workers: int = 0,
     interpolation: Interpolation = "bilinear",
+    normalisation: Normalisation = IMAGENET,
     skip: bool = True,
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Batches (images, modalities, positions among the records), with `skip` without those that cannot be read."""
     plan = [range(first, min(first + batch, len(records))) for first in range(0, len(records), batch)]
     loaded = planned_batches(
-        records, plan, height=height, width=width, workers=workers, interpolation=interpolation, skip=skip
-    )
+        records, plan, height=height, width=width, workers=workers, interpolation=interpolation,
+        normalisation=normalisation, skip=skip
+    )  # fmt: skip
     return ((batch.images, batch.modalities, batch.positions) for batch in loaded)
 
 
@@ -104,6 +107,7 @@ def planned_batches(
     width: int,
     workers: int = 0,
     interpolation: Interpolation = "bilinear",
+    normalisation: Normalisation = IMAGENET,
     skip: bool = False,
 ) -> Iterator[EvaluationBatch]:
     """The batches of positions among the records that `plan` lists, in its order, all by the same workers.
@@ -111,7 +115,7 @@ def planned_batches(
     With `skip` an image that cannot be read is left out of its batch and listed in `bad`; else it raises `DataError`, which names it.
     """
     loader: DataLoader = DataLoader(
-        _TestImages(records, height, width, skip, interpolation),
+        _TestImages(records, EvalTransform(height, width, interpolation, normalisation), skip),
         batch_sampler=[list(positions) for positions in plan],
         num_workers=workers,
         collate_fn=_collate,

@@ -61,7 +61,7 @@ class TrainLoader:
         )
         self._share, self._world = share, world
         self._seed, self._rank = seed, rank
-        self._channels = channel_transforms(options.augment.channels)
+        self._channels = channel_transforms(options.augment.channels, options.normalisation)
         self._joint = options.augment.channels if options.augment.channels.joint else None
         if self._joint is not None and options.sets.size > 1:
             raise DataError(
@@ -132,7 +132,13 @@ class _TrainImages(Dataset):
         self.skip = options.on_bad_image == "skip"
         self.size = (options.height, options.width)
         augmented = options.augment.model_dump(exclude={"channels"}) | {"rectangle": options.augment.rectangle}
-        self.transform = TrainTransform(options.height, options.width, interpolation=options.interpolation, **augmented)
+        self.transform = TrainTransform(
+            options.height,
+            options.width,
+            interpolation=options.resizing,
+            normalisation=options.normalisation,
+            **augmented,
+        )
         self.labels = labels_of(records)
         self.items, self.members = self.records, [np.array([index]) for index in range(len(self.records))]
         if self.sets.size > 1 or self.sets.items == "tracklets":

@@ -14,15 +14,11 @@ from PIL import Image
 from torch import Tensor
 
 from crossreid.data.erasing import RectangleOptions, erased
+from crossreid.data.normalisation import IMAGENET, Normalisation
 from crossreid.data.pseudo_infrared import pseudo_infrared as make_pseudo_infrared
 from crossreid.data.records import Modality
 
-# Of ImageNet, which pretrained backbones were trained with.
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
 Interpolation = Literal["bilinear", "bicubic", "lanczos"]
-_SCALE = (1 / (255 * np.array(STD))).astype(np.float32)[:, None, None]
-_SHIFT = (np.array(MEAN) / np.array(STD)).astype(np.float32)[:, None, None]
 # As the releases write the luma: of four digits, and taken of normalised channels.
 NORMALISED_LUMA = (0.2989, 0.5870, 0.1140)
 # Rec. 601 luma, as in Pillow's and OpenCV's conversion to grey.
@@ -37,9 +33,10 @@ class EvalTransform:
     height: int
     width: int
     interpolation: Interpolation = "bilinear"
+    normalisation: Normalisation = IMAGENET
 
     def __call__(self, image: np.ndarray) -> Tensor:
-        return normalised(resized(image, self.height, self.width, self.interpolation))
+        return self.normalisation.of_bytes(resized(image, self.height, self.width, self.interpolation))
 
 
 @dataclass(frozen=True)
@@ -62,6 +59,7 @@ class TrainTransform:
     jitter: float = 0.0
     pseudo_infrared: float = 0.0
     interpolation: Interpolation = "bilinear"
+    normalisation: Normalisation = IMAGENET
 
     def __call__(self, image: np.ndarray, generator: np.random.Generator, modality: Modality) -> Tensor:
         image = resized(image, self.height, self.width, self.interpolation)
@@ -81,7 +79,7 @@ class TrainTransform:
             image = np.repeat((image @ _LUMA).astype(np.uint8)[:, :, None], 3, axis=2)
         if self.jitter:
             image = jittered(image, scales, saturation=visible)
-        tensor = normalised(image)
+        tensor = self.normalisation.of_bytes(image)
         return erased(tensor, generator, self.rectangle, fill=self._fill()) if erase < self.erasing else tensor
 
     def _fill(self) -> tuple[float, ...]:
@@ -89,7 +87,8 @@ class TrainTransform:
         value = self.rectangle.value
         if self.rectangle.space == "normalised":
             return value
-        return tuple((v - mean) / std for v, mean, std in zip(value, MEAN, STD, strict=True))
+        of = self.normalisation
+        return tuple((v - mean) / std for v, mean, std in zip(value, of.mean, of.std, strict=True))
 
 
 def resized(image: np.ndarray, height: int, width: int, interpolation: Interpolation = "bilinear") -> np.ndarray:
@@ -99,21 +98,10 @@ def resized(image: np.ndarray, height: int, width: int, interpolation: Interpola
     return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling[interpolation.upper()]))
 
 
-def normalised(image: np.ndarray) -> Tensor:
-    """`(H, W, 3)` uint8 to `(3, H, W)` float32, zero mean and unit deviation by ImageNet's statistics."""
-    channels = np.ascontiguousarray(image.transpose(2, 0, 1)).astype(np.float32)  # bytes are moved, not floats
-    channels *= _SCALE
-    channels -= _SHIFT
-    return torch.from_numpy(channels)
-
-
-def grey_version(images: Tensor) -> Tensor:
-    """`(B, 3, H, W)` normalised by MEAN and STD to its luma in all three channels, normalised the same way."""
-    mean = torch.tensor(MEAN, device=images.device, dtype=images.dtype).view(1, 3, 1, 1)
-    std = torch.tensor(STD, device=images.device, dtype=images.dtype).view(1, 3, 1, 1)
-    luma = torch.tensor(LUMA, device=images.device, dtype=images.dtype).view(1, 3, 1, 1)
-    grey = ((images * std + mean) * luma).sum(1, keepdim=True)
-    return (grey - mean) / std
+def grey_version(images: Tensor, normalisation: Normalisation = IMAGENET) -> Tensor:
+    """Normalised `(B, 3, H, W)` to its luma in all three channels, normalised the same way."""
+    luma = images.new_tensor(LUMA)[:, None, None]
+    return normalisation.of_raw((normalisation.raw(images) * luma).sum(1, keepdim=True))
 
 
 def jittered(image: np.ndarray, scales: np.ndarray, *, saturation: bool) -> np.ndarray:

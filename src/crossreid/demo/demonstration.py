@@ -18,7 +18,7 @@ from crossreid.evaluation.scores import Score
 from crossreid.methods import METHODS
 from crossreid.reporting.report import report
 from crossreid.runs.evaluate import evaluate, floors
-from crossreid.runs.recipe import Recipe, load_recipe, make_recipe
+from crossreid.runs.recipe import Recipe, make_recipe, recipe_of_run
 from crossreid.runs.run import is_synthetic, open_split
 from crossreid.runs.train import train
 from crossreid.training.bf16 import bf16_gain
@@ -80,7 +80,7 @@ def precision(begun: Sequence[Path] = ()) -> str:
     """That of the runs that were begun; else bf16 where this machine trains faster in it, else float32."""
     for run in begun:
         if (run / "recipe.yaml").is_file():
-            return load_recipe(run / "recipe.yaml").training.precision
+            return recipe_of_run(run).training.precision
     if torch.cuda.is_available():
         return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
     return "bf16-mixed" if (bf16_gain() or 0.0) > 1.2 else "32-true"

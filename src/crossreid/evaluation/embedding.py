@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from crossreid.data.evaluation_loading import evaluation_batches, readable_batches
 from crossreid.data.images import load_image
+from crossreid.data.normalisation import IMAGENET, Normalisation
 from crossreid.data.records import DataError, Record
 from crossreid.data.tracklets import Place
 from crossreid.data.transforms import EvalTransform, Interpolation
@@ -62,6 +63,7 @@ def embed(
     height: int,
     width: int,
     interpolation: Interpolation = "bilinear",
+    normalisation: Normalisation = IMAGENET,
     options: EvaluationOptions | None = None,
     workers: int = 0,
     autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
@@ -79,8 +81,9 @@ def embed(
     options = options or EvaluationOptions()
     rows: list[Tensor] = []
     batches = evaluation_batches(
-        records, height=height, width=width, batch=options.batch, workers=workers, interpolation=interpolation
-    )
+        records, height=height, width=width, batch=options.batch, workers=workers, interpolation=interpolation,
+        normalisation=normalisation
+    )  # fmt: skip
     with _evaluating(method) as device:
         for images, modalities in batches:
             images, modalities = images.to(device), modalities.to(device)
@@ -101,6 +104,7 @@ def embed_sets(
     height: int,
     width: int,
     interpolation: Interpolation = "bilinear",
+    normalisation: Normalisation = IMAGENET,
     options: EvaluationOptions | None = None,
     workers: int = 0,
     skip: bool = False,
@@ -135,7 +139,7 @@ def embed_sets(
     read = np.zeros(len(images_of), dtype=bool)
     batches = readable_batches(
         images_of, height=height, width=width, batch=options.batch, workers=workers,
-        interpolation=interpolation, skip=skip
+        interpolation=interpolation, normalisation=normalisation, skip=skip
     )  # fmt: skip
     with _evaluating(method) as device:
         for images, modalities, places in batches:
@@ -200,6 +204,7 @@ def observe(
     height: int,
     width: int,
     interpolation: Interpolation = "bilinear",
+    normalisation: Normalisation = IMAGENET,
     options: EvaluationOptions | None = None,
     workers: int = 0,
     tested: bool = False,
@@ -218,8 +223,9 @@ def observe(
     look = method.test_features if tested else method.observe
     found: dict[str, list[tuple[Tensor, Tensor]]] = {}
     batches = evaluation_batches(
-        records, height=height, width=width, batch=options.batch, workers=workers, interpolation=interpolation
-    )
+        records, height=height, width=width, batch=options.batch, workers=workers, interpolation=interpolation,
+        normalisation=normalisation
+    )  # fmt: skip
     with _evaluating(method) as device, torch.random.fork_rng():
         torch.manual_seed(0)  # a random z is the same each time
         for images, modalities in batches:

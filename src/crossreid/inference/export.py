@@ -18,7 +18,7 @@ from crossreid.data.records import Modality
 from crossreid.errors import CrossreidError
 from crossreid.files import remove_leftovers, replacing
 from crossreid.inference.agreement import largest_difference, sample_images
-from crossreid.inference.exported_file import FORMAT, INPUTS, KEY, OUTPUTS, graph_digest, is_exported
+from crossreid.inference.exported_file import FORMAT, INPUTS, KEY, OUTPUTS, facts_digest, graph_digest, is_exported
 from crossreid.inference.modality_branches import exportable
 from crossreid.inference.onnx_model import OnnxModel
 from crossreid.inference.open_model import open_model
@@ -104,6 +104,7 @@ def _write(model: TorchModel, path: Path) -> None:
         "version": crossreid.__version__,
         "graph": graph_digest(graph),
     }
+    facts["facts"] = facts_digest(facts)
     import onnx
 
     metadata = onnx.ModelProto()

@@ -1,7 +1,7 @@
 """An exported ONNX file: its inputs and outputs, and what its metadata say of the model and of how images are prepared.
 
-The metadata's entry `crossreid` is JSON: format, fingerprint, method, dimension, flip, preprocessing, version, and
-graph, the digest of all else in the file.
+The metadata's entry `crossreid` is JSON: format, fingerprint, method, dimension, flip, preprocessing, version,
+graph, the digest of all else in the file, and facts, the digest of the entry itself.
 """
 
 from __future__ import annotations
@@ -61,6 +61,12 @@ def read_facts(metadata: Mapping[str, str], path: Path) -> dict[str, Any]:
         )
     found: dict[str, Any] = facts
     return found
+
+
+def facts_digest(facts: Mapping[str, Any]) -> str:
+    """SHA-256, hexadecimal, of what the entry says, but for this digest."""
+    said = {key: value for key, value in facts.items() if key != "facts"}
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
 def graph_digest(content: bytes) -> str:

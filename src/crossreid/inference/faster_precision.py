@@ -31,7 +31,7 @@ def faster_precision(model: EmbeddingModel, records: Sequence[Record], *, batch:
     images, modalities, positions, _ = next(
         planned_batches(
             records, [range(min(batch, len(records)))], height=seen.height, width=seen.width,
-            interpolation=seen.interpolation, skip=True,
+            interpolation=seen.interpolation, normalisation=seen.normalisation, skip=True,
         )
     )  # fmt: skip
     if not len(positions):

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from crossreid.errors import CrossreidError
 from crossreid.inference.embedding_model import EmbeddingModel
-from crossreid.inference.exported_file import INPUTS, KEY, OUTPUTS, graph_digest, read_facts
+from crossreid.inference.exported_file import INPUTS, KEY, OUTPUTS, facts_digest, graph_digest, read_facts
 from crossreid.inference.preprocessing import Preprocessing
 
 
@@ -43,6 +43,10 @@ class OnnxModel(EmbeddingModel):
                 f"{path} is damaged or was changed: its graph is not the one that was exported. Export it again."
             )
         _refuse_other_shapes(self._session, self.preprocessing, self.dimension, path)
+        if facts.get("facts", facts_digest(facts)) != facts_digest(facts):  # files of before have no digest of them
+            raise CrossreidError(
+                f"{path} is damaged or was changed: what its metadata say is not what was exported. Export it again."
+            )
 
     def embed(self, images: Tensor, modalities: Tensor) -> Tensor:
         return self._run("embeddings", images, modalities)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from crossreid.data.transforms import MEAN, STD, EvalTransform, Interpolation
+from crossreid.data.normalisation import IMAGENET, Normalisation, Triple
+from crossreid.data.transforms import EvalTransform, Interpolation
 from crossreid.errors import CrossreidError
 
 
@@ -18,14 +20,18 @@ class Preprocessing:
     height: int
     width: int
     interpolation: Interpolation = "bilinear"
-    mean: tuple[float, float, float] = MEAN
-    std: tuple[float, float, float] = STD
+    mean: Triple = IMAGENET.mean
+    std: Triple = IMAGENET.std
     colours: str = "RGB"
+
+    @property
+    def normalisation(self) -> Normalisation:
+        return Normalisation(self.mean, self.std)
 
     @property
     def transform(self) -> EvalTransform:
         """`(H, W, 3)` uint8 RGB to `(3, height, width)` float32."""
-        return EvalTransform(self.height, self.width, self.interpolation)
+        return EvalTransform(self.height, self.width, self.interpolation, self.normalisation)
 
     def to_json(self) -> dict[str, Any]:
         return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
@@ -40,14 +46,21 @@ class Preprocessing:
         try:
             read = cls(
                 int(given["height"]), int(given["width"]), given["interpolation"],
-                tuple(given["mean"]), tuple(given["std"]), given["colours"],
+                _triple(given["mean"]), _triple(given["std"]), given["colours"],
             )  # fmt: skip
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise CrossreidError(f"{where}: its preprocessing is incomplete ({error!r}). Export it again.") from error
-        ours = cls(read.height, read.width, read.interpolation)
-        if read != ours or read.interpolation not in get_args(Interpolation) or min(read.height, read.width) < 1:
+        known = read.colours == "RGB" and read.interpolation in get_args(Interpolation)
+        if not known or min(read.height, read.width) < 1 or min(read.std) <= 0:
             raise CrossreidError(
-                f"{where}: expected images of {ours.colours} with mean {ours.mean}, deviation {ours.std}, resized by "
+                f"{where}: expected RGB images of a pixel or more, deviations over 0, resized by "
                 f"{' or '.join(get_args(Interpolation))}; the file says {read}. Export it again with this version."
             )
         return read
+
+
+def _triple(given: Any) -> Triple:
+    red, green, blue = (float(value) for value in given)
+    if not all(map(math.isfinite, (red, green, blue))):
+        raise ValueError(f"{given!r} is not three finite numbers")
+    return red, green, blue

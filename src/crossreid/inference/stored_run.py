@@ -17,8 +17,8 @@ from crossreid.inference.preprocessing import Preprocessing
 from crossreid.methods import build_method, without_download
 from crossreid.methods.method import Method
 from crossreid.runs.folders import stage_runs
-from crossreid.runs.recipe import Recipe, load_recipe
-from crossreid.runs.run import checkpoint_of, sorted_trials
+from crossreid.runs.recipe import Recipe, recipe_of_run
+from crossreid.runs.run import checkpoint_of, refuse_other_pixels, sorted_trials
 from crossreid.training.checkpoint import fit_weights, load_checkpoint, require
 
 
@@ -34,7 +34,7 @@ class StoredRun:
     @property
     def preprocessing(self) -> Preprocessing:
         data = self.recipe.data
-        return Preprocessing(data.height, data.width, data.interpolation)
+        return Preprocessing(data.height, data.width, data.resizing, data.normalisation.mean, data.normalisation.std)
 
     @property
     def fingerprint(self) -> str:
@@ -54,9 +54,10 @@ def read_run(path: Path, checkpoint: str = "best") -> StoredRun:
     """
     folder = run_folder(path)
     file = checkpoint_of(folder, checkpoint)
-    recipe = load_recipe(folder / "recipe.yaml")
+    recipe = recipe_of_run(folder)
     stored = load_checkpoint(file)
     require(file, stored, kinds=("model",), facts=())
+    refuse_other_pixels(recipe, file, stored)
     return StoredRun(folder, file, recipe, stored.tensors.get("ema") or stored.tensors["model"])
 
 
@@ -85,9 +86,9 @@ def network_of(run: StoredRun) -> Method:
     Raises:
         CheckpointError: the weights are not those of the method that the recipe describes.
     """
-    options = without_download(run.recipe.method)
+    options, seen = without_download(run.recipe.method), run.recipe.data.normalisation
     with torch.random.fork_rng(devices=[]):
-        network = build_method(options, 2)
+        network = build_method(options, 2, normalisation=seen)
         differ = {
             theirs
             for name, tensor in network.state_dict().items()
@@ -96,7 +97,7 @@ def network_of(run: StoredRun) -> Method:
             if mine == 2 != theirs
         }
         if len(differ) == 1:
-            network = build_method(options, differ.pop())
+            network = build_method(options, differ.pop(), normalisation=seen)
     fit_weights(network, dict(run.weights), run.file)  # strict, so that a wrong number is refused
     return network
 

@@ -6,17 +6,26 @@ from typing import Any
 
 from pydantic_core import PydanticCustomError, PydanticKnownError
 
+from crossreid.data.normalisation import IMAGENET, Normalisation
 from crossreid.errors import CrossreidError
 from crossreid.methods.method import METHODS, Method, MethodOptions
 
 UNKNOWN_METHOD = "unknown_method"
 
 
-def build_method(options: MethodOptions, classes: int) -> Method:
-    """The method that `options` name, for so many training identities, with freshly drawn weights."""
+def build_method(options: MethodOptions, classes: int, *, normalisation: Normalisation = IMAGENET) -> Method:
+    """The method that `options` name, for so many training identities, with freshly drawn weights.
+
+    Args:
+        normalisation: of the images that it will be given.
+    """
     if classes < 2:
         raise CrossreidError(f"expected at least 2 training identities, found {classes}.")
-    return METHODS.find(options.name).build(options, classes)
+    method = METHODS.find(options.name).build(options, classes)
+    for part in method.modules():
+        if isinstance(part, Method):
+            part.normalisation = normalisation
+    return method
 
 
 def method_options(given: Any) -> MethodOptions:

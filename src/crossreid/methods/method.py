@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from crossreid.data.batch import Batch
 from crossreid.data.data_options import DataOptions
+from crossreid.data.normalisation import IMAGENET, Normalisation
 from crossreid.errors import CrossreidError
 from crossreid.models.backbones import Backbone, BackboneOptions
 from crossreid.models.two_stream import TwoStream
@@ -27,6 +28,11 @@ class MethodOptions(Options):
 
     name: str
     backbone: BackboneOptions = Field(BackboneOptions(), description="The encoder.")
+
+    @property
+    def encoder(self) -> BackboneOptions:
+        """The backbone that images go through: what `data.normalise` and `data.interpolation` follow."""
+        return self.backbone
 
     def without_download(self) -> Self:
         """The same options with random weights in the backbone: for a network that a checkpoint is loaded into."""
@@ -96,7 +102,10 @@ class Method(Network):
     `gather` brings together what the processes of a distributed run hold: outputs `(B, ...)` to `(world * B, ...)`, in
     process order, with gradient, so that losses that compare samples always see the whole batch. It is the identity until
     the training loop calls `train_with`. `progress` is the share of training that is done; the loop sets it before each step.
+    `normalisation` is that of the images it is given; `build_method` sets it.
     """
+
+    normalisation: Normalisation = IMAGENET
 
     def __init__(self) -> None:
         super().__init__()

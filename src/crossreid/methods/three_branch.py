@@ -24,8 +24,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from crossreid.data.batch import Batch
+from crossreid.data.joint_channels import luma_of_normalised
 from crossreid.data.records import Modality
-from crossreid.data.transforms import grey_of_normalised, grey_version
+from crossreid.data.transforms import grey_version
 from crossreid.errors import CrossreidError
 from crossreid.losses.distillation import cross_modal_pairs, mutual_learning
 from crossreid.losses.metric import modality_aware_ranking_loss, ranking_loss
@@ -283,7 +284,8 @@ class ThreeBranch(Method):
         """Each stream's outputs, rows in the order of `images`; `through(branch, images)` gives the outputs."""
         specific, shared = self.options.branches != "shared", self.options.branches != "specific"
         if self.options.routing == "all":
-            grey = grey_version(images) if self.options.grey == "image" else grey_of_normalised(images)
+            normalised = self.options.grey != "image"
+            grey = luma_of_normalised(images.detach()) if normalised else grey_version(images, self.normalisation)
             plan: dict[str, tuple[Branch, Tensor]] = {}
             if specific:
                 plan |= {"infrared": (self.infrared, grey), "visible": (self.visible, images)}

@@ -97,6 +97,10 @@ class ViewDistillationOptions(MethodOptions, PublishedSettingOptions):
     def _of_sets(cls, losses: dict[str, Any]) -> dict[str, Any]:
         return refuse_modality_losses(losses, "a set's images may be of several modalities")
 
+    @property
+    def encoder(self) -> BackboneOptions:
+        return self.backbone if self.network is None else network_options(self.network).encoder
+
     def without_download(self) -> Self:
         own = super().without_download()
         if self.network is None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import difflib
 import inspect
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, cast
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args
 
 import timm
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from crossreid.data.normalisation import IMAGENET, Normalisation, Triple
+from crossreid.data.transforms import Interpolation
 from crossreid.errors import CrossreidError
 from crossreid.models.alterations import (
     put_attention_before_stages,
@@ -28,10 +31,32 @@ from crossreid.registry import Registry
 Factory = Callable[..., nn.Module]
 F = TypeVar("F", bound=Factory)
 
-BACKBONES: Registry[Factory] = Registry("backbone", "crossreid.backbones")
+
+class Pixels(NamedTuple):
+    """How the images were resized and normalised that a backbone's weights were trained with."""
+
+    normalisation: Normalisation = IMAGENET
+    interpolation: Interpolation = "bilinear"
 
 
-def register_backbone(name: str) -> Callable[[F], F]:
+@dataclass(frozen=True, slots=True)
+class RegisteredBackbone:
+    """A backbone as `BACKBONES` holds it: what makes it, and the pixels that its weights want."""
+
+    owner: Factory
+    pixels: Pixels
+
+
+BACKBONES: Registry[RegisteredBackbone] = Registry("backbone", "crossreid.backbones")
+
+
+def register_backbone(
+    name: str,
+    *,
+    mean: Triple = IMAGENET.mean,
+    std: Triple = IMAGENET.std,
+    interpolation: Interpolation = "bilinear",
+) -> Callable[[F], F]:
     """Register the function below as the backbone that recipes call `name`; it comes before a timm model of that name.
 
     It is called without arguments, or with `pretrained` (bool: weights are `imagenet`) if it has that parameter, and returns an
@@ -42,10 +67,20 @@ def register_backbone(name: str) -> Callable[[F], F]:
     * `feature_info`, if its stages can be told apart (last stride, attention, two streams): a list of one
       `{"module": PATH, "num_chs": int}` a stage, stem first, PATH of the module that the stage ends with.
 
+    Args:
+        mean, std: of red, green and blue, from 0 to 1, by which the images were normalised that its weights were trained with;
+            images are fed to it so, unless a recipe says otherwise.
+        interpolation: how those images were resized.
+
     Raises:
         PluginError: one of another module has the name.
     """
-    return cast(Callable[[F], F], BACKBONES.register(name))
+
+    def register(factory: F) -> F:
+        BACKBONES.add(name, RegisteredBackbone(factory, Pixels(Normalisation(mean, std), interpolation)))
+        return factory
+
+    return register
 
 
 class BackboneOptions(Options):
@@ -84,6 +119,25 @@ class BackboneOptions(Options):
                 "bare_last_block=false."
             )
         return self
+
+
+def pixels_of(options: BackboneOptions) -> Pixels:
+    """How images are to be resized and normalised for the weights that `options` name; ImageNet's way for random ones.
+
+    A timm model's description says it, of a local file that of the model by whose name it is loaded. The crop in that
+    description is of photographs that show more than one thing; a detected person, vehicle or animal is resized whole.
+    """
+    if options.weights == "none":
+        return Pixels()
+    if options.name in BACKBONES:
+        return BACKBONES[options.name].pixels
+    described = timm.get_pretrained_cfg(options.name) if timm.is_model(options.name) else None
+    if described is None or len(described.mean) != 3:
+        return Pixels()
+    kinds: tuple[Interpolation, ...] = get_args(Interpolation)
+    resized = next((kind for kind in kinds if kind == described.interpolation), kinds[0])
+    (r, g, b), (r_std, g_std, b_std) = described.mean, described.std
+    return Pixels(Normalisation((r, g, b), (r_std, g_std, b_std)), resized)
 
 
 class Backbone(nn.Module):
@@ -132,7 +186,7 @@ def create_network(options: BackboneOptions) -> nn.Module:
 
 
 def _registered(options: BackboneOptions) -> nn.Module:
-    factory = BACKBONES[options.name]
+    factory = BACKBONES[options.name].owner
     given: dict[str, Any] = {}
     if "pretrained" in inspect.signature(factory).parameters:
         given["pretrained"] = options.weights == "imagenet"

@@ -15,7 +15,7 @@ from crossreid.data.catalogue import describe
 from crossreid.data.data_options import DataOptions
 from crossreid.data.records import DataError, Split
 from crossreid.data.training_loading import TrainLoader
-from crossreid.runs.recipe import Recipe
+from crossreid.runs.recipe import Recipe, pixels_as_text
 from crossreid.runs.run import open_split
 from crossreid.runs.teacher_student import stage_recipes
 from crossreid.training.options import TrainingOptions
@@ -127,6 +127,7 @@ def plan_as_comments(recipe: Recipe) -> str:
         name = f"{folder.name}, " if recipe.teacher is not None else ""
         try:
             lines.append(f"# {name}{_said(own, split, why)}.")
+            lines.append(f"# {name}{pixels_as_text(own)}.")
         except DataError as error:
             lines.append(f"# {name}{' '.join(str(error).split())}")
     return "".join(f"{line}\n" for line in lines)

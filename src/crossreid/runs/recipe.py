@@ -6,6 +6,7 @@ Each section is defined beside what it configures, and a method's section by the
 from __future__ import annotations
 
 import difflib
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,11 +14,13 @@ from typing import Annotated, Any
 import yaml
 from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError, model_validator
 
-from crossreid.data.data_options import DataOptions
+from crossreid.data.data_options import DataOptions, NormaliseOptions
+from crossreid.data.normalisation import IMAGENET
 from crossreid.errors import CrossreidError
 from crossreid.evaluation.embedding import EvaluationOptions
 from crossreid.methods import MethodOptions, method_options
 from crossreid.methods.view_distillation import ViewDistillationOptions
+from crossreid.models.backbones import pixels_of
 from crossreid.options import Options
 from crossreid.runs.faults import RecipeError, explained
 from crossreid.runs.overrides import apply_override, with_numbers
@@ -43,6 +46,20 @@ class Recipe(Options):
     )
 
     @model_validator(mode="after")
+    def _pixels_follow_weights(self) -> Recipe:
+        """Write into `data` how images are resized and normalised, where it leaves that to the backbone's weights.
+
+        So a recipe that is kept says it in numbers, whatever a later version of a backbone's description says.
+        """
+        wanted, data = pixels_of(self.method.encoder), self.data
+        normalise = data.normalise
+        if normalise.mean is None:
+            normalise = NormaliseOptions(mean=wanted.normalisation.mean, std=wanted.normalisation.std)
+        seen = {"interpolation": data.interpolation or wanted.interpolation, "normalise": normalise}
+        object.__setattr__(self, "data", data.model_copy(update=seen))  # frozen to all but its own validation
+        return self
+
+    @model_validator(mode="after")
     def _fits_together(self) -> Recipe:
         self.method.check_data(self.data)
         if self.teacher is not None:
@@ -65,15 +82,56 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         RecipeError: no such file, no YAML mapping, an unknown key or an impossible value, named.
     """
     path = Path(path)
+    return make_recipe(_read_yaml(path), overrides, source=str(path))
+
+
+def recipe_of_run(folder: Path) -> Recipe:
+    """The recipe that a run's folder keeps: what it was trained by.
+
+    Runs from before `data.normalise` saw ImageNet's mean and deviation whatever their weights wanted, and keep them; that
+    is warned of where it was not what they wanted.
+
+    Raises:
+        RecipeError: the folder keeps none, or one that is damaged.
+    """
+    path = folder / "recipe.yaml"
+    given = _read_yaml(path)
+    data = given.get("data") if isinstance(given, dict) else None
+    if not isinstance(data, dict) or "normalise" in data:
+        return make_recipe(given, source=str(path))
+    was = {"mean": list(IMAGENET.mean), "std": list(IMAGENET.std)}
+    recipe = make_recipe({**given, "data": {"interpolation": "bilinear", **data, "normalise": was}}, source=str(path))
+    wanted = pixels_of(recipe.method.encoder).normalisation
+    if wanted != IMAGENET:
+        warnings.warn(
+            f"{folder} was trained with {IMAGENET}, as all runs were at the time, and is used so; the weights of "
+            f"{recipe.method.encoder.name} were trained with {wanted}. A new run will follow them.",
+            stacklevel=2,
+        )
+    return recipe
+
+
+def pixels_as_text(recipe: Recipe) -> str:
+    """One line: how images are resized and normalised, and whether the backbone's weights were trained with such."""
+    data, encoder = recipe.data, recipe.method.encoder
+    wanted = pixels_of(encoder)
+    seen = f"images of {data.height} x {data.width} pixels, {data.resizing}, {data.normalisation}"
+    if encoder.weights == "none":
+        return seen
+    if data.normalisation == wanted.normalisation:
+        return f"{seen}, as for the weights of {encoder.name}"
+    return f"{seen}, though the weights of {encoder.name} were trained with {wanted.normalisation}"
+
+
+def _read_yaml(path: Path) -> Any:
     if not path.is_file():
         near = difflib.get_close_matches(path.name, [p.name for p in Path("recipes").glob("*.yaml")], n=3, cutoff=0.4)
         hint = f" Near it in recipes/: {', '.join(near)}." if near else ""
         raise RecipeError(f"recipe {path} not found. Expected a YAML file.{hint}")
     try:
-        given = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, ValueError) as error:  # the latter: no UTF-8, or a date that is none
         raise RecipeError(f"recipe {path} is no valid YAML: {' '.join(str(error).split())}") from error
-    return make_recipe(given, overrides, source=str(path))
 
 
 def make_recipe(given: Any, overrides: Sequence[str] = (), *, source: str = "recipe") -> Recipe:

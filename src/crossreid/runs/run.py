@@ -18,8 +18,8 @@ from crossreid.evaluation.protocols import PROTOCOLS
 from crossreid.methods import build_method, without_download
 from crossreid.methods.method import Method
 from crossreid.runs.folders import sorted_trials
-from crossreid.runs.recipe import Recipe, load_recipe
-from crossreid.training.checkpoint import load_weights
+from crossreid.runs.recipe import Recipe, recipe_of_run
+from crossreid.training.checkpoint import Checkpoint, CheckpointError, load_weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ def fresh_method(recipe: Recipe, split: Split) -> Method:
     """The recipe's method as training starts from it: the same weights for the same seed."""
     with torch.random.fork_rng():
         torch.manual_seed(recipe.training.seed)
-        return build_method(recipe.method, len(labels_of(split.train)))
+        return build_method(recipe.method, len(labels_of(split.train)), normalisation=recipe.data.normalisation)
 
 
 def open_run(folder: Path, checkpoint: str = "best", *, split: Split | None = None) -> Run:
@@ -61,10 +61,12 @@ def open_run(folder: Path, checkpoint: str = "best", *, split: Split | None = No
         CrossreidError: `folder` holds no run, or not the checkpoint asked for.
     """
     weights = checkpoint_of(folder, checkpoint)
-    recipe = load_recipe(folder / "recipe.yaml")
+    recipe = recipe_of_run(folder)
     split = split or open_split(recipe)
-    method = build_method(without_download(recipe.method), len(labels_of(split.train)))
-    load_weights(method, weights)
+    method = build_method(
+        without_download(recipe.method), len(labels_of(split.train)), normalisation=recipe.data.normalisation
+    )
+    refuse_other_pixels(recipe, weights, load_weights(method, weights))
     if torch.cuda.is_available():
         method = method.cuda()
     return Run(folder, recipe, split, method.eval())
@@ -90,6 +92,23 @@ def checkpoint_of(folder: Path, checkpoint: str = "best") -> Path:
     return weights
 
 
+def refuse_other_pixels(recipe: Recipe, path: Path, checkpoint: Checkpoint) -> None:
+    """Raise where a run's recipe.yaml has other pixels than the checkpoint in `path` was trained on.
+
+    Raises:
+        CheckpointError: it has; what differs is named.
+    """
+    kept = checkpoint.facts.get("recipe")
+    trained = kept.get("data") if isinstance(kept, dict) else None
+    now = recipe.data.model_dump(mode="json", include={"height", "width", "interpolation", "normalise"})
+    for key, value in now.items():
+        if isinstance(trained, dict) and trained.get(key, value) != value:
+            raise CheckpointError(
+                f"{path} was trained with data.{key} {trained[key]}, its recipe.yaml says {value}. Put the old value back; for "
+                "another one, train anew."
+            )
+
+
 def is_synthetic(root: Path) -> bool:
     """Whether the data set at `root` is a rendered world, on which published figures say nothing."""
     return (root / "factors.csv").is_file()
@@ -98,4 +117,4 @@ def is_synthetic(root: Path) -> bool:
 def on_synthetic_data(folder: Path) -> bool:
     """Whether a run, or the first of a folder of trials, is on a rendered world."""
     first = (sorted_trials(folder) or [folder])[0]
-    return is_synthetic(load_recipe(first / "recipe.yaml").data.root)
+    return is_synthetic(recipe_of_run(first).data.root)

@@ -101,7 +101,8 @@ def reading(recipe: Recipe) -> dict[str, Any]:
     return {
         "height": recipe.data.height,
         "width": recipe.data.width,
-        "interpolation": recipe.data.interpolation,
+        "interpolation": recipe.data.resizing,
+        "normalisation": recipe.data.normalisation,
         "options": recipe.evaluation,
         "workers": min(recipe.data.workers, 8),
     }

@@ -11,7 +11,7 @@ from pathlib import Path
 from crossreid.data.records import Split, labels_of
 from crossreid.errors import CrossreidError
 from crossreid.methods.view_distillation import ViewDistillation, ViewDistillationOptions, start_from
-from crossreid.runs.recipe import Recipe, load_recipe, teacher_recipe
+from crossreid.runs.recipe import Recipe, recipe_of_run, teacher_recipe
 from crossreid.runs.run import open_run
 
 STAGES = ("teacher", "student")
@@ -75,6 +75,12 @@ def prepare_student(student: ViewDistillation, recipe: Recipe, split: Split) -> 
     if options.teacher is None:
         return
     teacher = open_run(options.teacher, split=split if _same_data(options.teacher, recipe) else None)
+    seen, taught = recipe.data.normalisation, teacher.recipe.data.normalisation
+    if seen != taught:
+        raise CrossreidError(
+            f"the teacher {options.teacher} sees images of {taught}, the student is to see them of {seen}, and both get the "
+            f"same. Set data.normalise.mean={list(taught.mean)} and data.normalise.std={list(taught.std)}."
+        )
     own, other = labels_of(split.train), labels_of(teacher.split.train)
     if own != other:
         raise CrossreidError(
@@ -85,6 +91,6 @@ def prepare_student(student: ViewDistillation, recipe: Recipe, split: Split) -> 
 
 
 def _same_data(folder: Path, recipe: Recipe) -> bool:
-    there = load_recipe(folder / "recipe.yaml").data if (folder / "recipe.yaml").is_file() else None
+    there = recipe_of_run(folder).data if (folder / "recipe.yaml").is_file() else None
     keys = ("name", "root", "options")
     return there is not None and all(getattr(there, key) == getattr(recipe.data, key) for key in keys)

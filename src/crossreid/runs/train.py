@@ -11,7 +11,7 @@ from crossreid.files import write_text
 from crossreid.methods.view_distillation import ViewDistillation
 from crossreid.runs.evaluate import validation_scores
 from crossreid.runs.plan import plan_of
-from crossreid.runs.recipe import Recipe, load_recipe
+from crossreid.runs.recipe import Recipe, load_recipe, pixels_as_text
 from crossreid.runs.run import fresh_method, open_split
 from crossreid.runs.teacher_student import prepare_student, stage_recipes
 from crossreid.training.loop import FitResult, fit
@@ -84,7 +84,7 @@ def train_run(recipe: Recipe, out: Path) -> FitResult:
         split.train, recipe.data, seed=recipe.training.seed, rank=fabric.global_rank, world=fabric.world_size
     )
     if fabric.is_global_zero:
-        print(f"{out}: {plan_of(recipe.data, recipe.training, loader.steps_in)}", flush=True)
+        print(f"{out}: {plan_of(recipe.data, recipe.training, loader.steps_in)}; {pixels_as_text(recipe)}", flush=True)
     method = fresh_method(recipe, split)
     if isinstance(method, ViewDistillation):
         prepare_student(method, recipe, split)

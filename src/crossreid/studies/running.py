@@ -20,7 +20,7 @@ import torch
 
 from crossreid.files import write_json, write_text
 from crossreid.runs.folders import stage_runs
-from crossreid.runs.recipe import Recipe, load_recipe
+from crossreid.runs.recipe import Recipe, recipe_of_run
 from crossreid.runs.teacher_student import stage_recipes
 from crossreid.studies.study import Cell, Study, StudyError
 from crossreid.studies.summary import summary
@@ -115,7 +115,7 @@ def _refuse_other_recipe(job: Job) -> None:
     there = stage_runs(job.folder)
     if (job.folder / "recipe.yaml").is_file():
         there = [job.folder]
-    other = any(run not in planned or load_recipe(run / "recipe.yaml") != planned[run] for run in there)
+    other = any(run not in planned or recipe_of_run(run) != planned[run] for run in there)
     if other or (there and job.results.is_file() and len(there) < len(planned)):
         raise StudyError(
             f"{job.folder} is a run of another recipe. Choose another folder with --out, or delete that run."

@@ -197,7 +197,8 @@ def _embedded_chunks(
     seen = job.model.preprocessing
     loaded = planned_batches(
         job.records, [positions for _, positions in batches], height=seen.height, width=seen.width,
-        workers=job.workers, interpolation=seen.interpolation, skip=job.on_bad_image == "skip",
+        workers=job.workers, interpolation=seen.interpolation, normalisation=seen.normalisation,
+        skip=job.on_bad_image == "skip",
     )  # fmt: skip
     rows: list[np.ndarray] = []
     kept: list[int] = []
