@@ -240,22 +240,6 @@ def network(given: dict[str, Tensor], hyper: dict) -> dict[str, Tensor]:
     return found | gradients_of(method, hyper["parameters"], hyper["seed"])
 
 
-def network_quickly(given: dict[str, Tensor], hyper: dict) -> dict[str, Tensor]:
-    """The same in float32, but for a training pass of the infrared branch in float64, the only one with gradients."""
-    method = network_by_rule(hyper["seed"], hyper["classes"]).float()
-    images = given["images"]
-    found = evaluated(method, images[:4], given["modalities"][:4])
-    without_dropout(method.train())
-    method.infrared.double()
-    with torch.no_grad():
-        grey = luma_of_normalised(images)
-        rest = {"visible": method.visible(images), "shared_grey": method.shared(grey), "shared": method.shared(images)}
-    passes = {"infrared": method.infrared(luma_of_normalised(images.double())), **rest}
-    method._pass = lambda *_: passes
-    found |= trained(method, Batch(images, given["labels"], given["modalities"], torch.zeros(16)))
-    return found | gradients_of(method, [n for n in hyper["parameters"] if n.startswith("infrared.")], hyper["seed"])
-
-
 def evaluated(method: VariationalDistillation, images: Tensor, modalities: Tensor) -> dict[str, Tensor]:
     with torch.no_grad():
         passes = method._pass(images, modalities, Branch.__call__)
