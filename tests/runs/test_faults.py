@@ -15,6 +15,8 @@ SMALLEST = {"data": {"name": "manifest", "root": "images"}, "method": {"name": "
         ("method.name=variational_destillation", "variational_distillation"),
         ("method.setting=offical", "unknown key 'method.setting'"),
         ("data.sampler.images=3", "even number"),
+        ("data.augment.rectangle.area=[3, 4]", "key 'data.augment.rectangle': area is [3.0, 4.0], expected two shares"),
+        ("evaluation.unit_length=false", "recipe: key 'evaluation': unit_length=false: cosine distance does not"),
         ("data.augment.flip=1.5", "data.augment.flip"),
         ("data.on_bad_image=skipp", "Did you mean 'skip'"),
         ("nonsense", "KEY=VALUE"),

@@ -41,9 +41,9 @@ class NormaliseOptions(Options):
     @model_validator(mode="after")
     def _both(self) -> Self:
         if (self.mean is None) != (self.std is None):
-            raise CrossreidError("data.normalise: expected mean and std, or neither of them; found one")
+            raise CrossreidError("expected mean and std, or neither of them; found one")
         if self.std is not None and min(self.std) <= 0:
-            raise CrossreidError(f"data.normalise.std is {list(self.std)}, expected three numbers over 0")
+            raise CrossreidError(f"std is {list(self.std)}, expected three numbers over 0")
         return self
 
 

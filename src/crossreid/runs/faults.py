@@ -32,6 +32,9 @@ def explained(error: ValidationError, given: dict[str, Any], recipe: type[BaseMo
             lines.append(f"key {key!r} is required and missing.")
         elif fault["type"] == UNKNOWN_METHOD:
             lines.append(f"key {key + '.name'!r}: {fault['msg']}.")
+        elif fault["type"] == "value_error":  # of our own validators, whose words say what was found
+            said = fault["msg"].removeprefix("Value error, ").removesuffix(".")
+            lines.append(f"key {key!r}: {said}." if key else f"{said}.")
         else:
             lines.append(f"key {key!r}: {fault['msg']}, found {fault['input']!r}.{_near_value(fault)}")
     return lines
