@@ -19,7 +19,7 @@ from crossreid.evaluation.protocols import PROTOCOLS
 from crossreid.registry import PLUGINS, PluginError, use_plugin
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "datasets.md"
-OURS = {"sysu-mm01", "regdb", "llcm", "mars", "duke-video", "veri-776", "atrw", "manifest"}
+OURS = {"sysu-mm01", "regdb", "llcm", "market-1501", "msmt17", "mars", "duke-video", "veri-776", "atrw", "manifest"}
 
 ZOO = """
 from pathlib import Path

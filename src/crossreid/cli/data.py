@@ -15,7 +15,9 @@ def synth(
     out: Annotated[Path, typer.Argument(help="Folder to write; must not hold anything yet.")],
     layout: Annotated[
         str,
-        typer.Option(help="sysu-mm01, regdb, llcm, manifest; films: mars, duke-video, tracklets; veri-776, atrw."),
+        typer.Option(
+            help="sysu-mm01, regdb, llcm, manifest; market-1501, msmt17; films: mars, duke-video, tracklets; veri-776, atrw."
+        ),
     ] = "sysu-mm01",
     identities: Annotated[int, typer.Option(min=1, help="How many people, vehicles or animals.")] = 60,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")] = 0,
@@ -38,7 +40,10 @@ def synth(
 
 def check(
     dataset: Annotated[
-        str, typer.Argument(help="sysu-mm01, regdb, llcm, mars, duke-video, veri-776, atrw or manifest.")
+        str,
+        typer.Argument(
+            help="sysu-mm01, regdb, llcm, market-1501, msmt17, mars, duke-video, veri-776, atrw or manifest."
+        ),
     ],
     root: Annotated[Path, typer.Argument(help="Folder of the copy.")],
     deep: Annotated[bool, typer.Option("--deep", help="Decode every image.")] = False,

@@ -31,7 +31,8 @@ class AugmentOptions(Options):
 
 class DataOptions(Options):
     name: str = Field(
-        description="Data set: sysu-mm01, regdb, llcm, mars, duke-video, veri-776, atrw, manifest, or one of a plugin."
+        description="Data set: sysu-mm01, regdb, llcm, market-1501, msmt17, mars, duke-video, veri-776, atrw, manifest, or one of "
+        "a plugin."
     )
     root: Path = Field(description="Folder of the data set, relative to where the command runs.")
     options: dict[str, Any] = Field({}, description="Options of that data set's reader (docs/datasets.md).")

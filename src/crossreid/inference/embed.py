@@ -136,6 +136,7 @@ def _embed_source(
         records = source_records(
             source, modality=chosen["modality"], camera=chosen["camera"], part=chosen["part"], options=chosen["option"],
             left_out=left_out if chosen["on_bad_image"] == "skip" else None,
+            say=say if group.rank == 0 else lambda text: None,
         )  # fmt: skip
         model = open_model(run, checkpoint=chosen["checkpoint"], device=chosen["device"] or group.device)
         if workers is None:

@@ -84,6 +84,8 @@ def train_run(recipe: Recipe, out: Path) -> FitResult:
         split.train, recipe.data, seed=recipe.training.seed, rank=fabric.global_rank, world=fabric.world_size
     )
     if fabric.is_global_zero:
+        for note in split.notes:
+            print(f"note: {note}", flush=True)
         print(f"{out}: {plan_of(recipe.data, recipe.training, loader.steps_in)}", flush=True)
     method = fresh_method(recipe, split)
     if isinstance(method, ViewDistillation):
