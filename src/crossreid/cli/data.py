@@ -1,14 +1,15 @@
-"""`crossreid synth` and `crossreid check`: a rendered world in a data set's layout, a copy of a data set verified."""
+"""`crossreid synth`, `crossreid manifest` and `crossreid check`: a rendered world, a manifest of one's own images, a copy verified."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from crossreid.errors import CrossreidError
-from crossreid.terminal import advancing, console, progress_bar
+from crossreid.terminal import advancing, console, progress_bar, say
 
 
 def synth(
@@ -36,6 +37,52 @@ def synth(
     if sheet is not None:
         contact_sheet(out, sheet)
         console.print(f"contact sheet: {sheet}", soft_wrap=True)
+
+
+def manifest(
+    folder: Annotated[Path, typer.Argument(help="Folder of images; with --from csv also the table.")],
+    source_kind: Annotated[
+        str,
+        typer.Option("--from", help="What says who is seen: folders, names, market-1501, msmt17, coco, yolo or csv."),
+    ] = "folders",
+    out: Annotated[Path | None, typer.Option(help="The manifest; FOLDER/manifest.csv by default.")] = None,
+    source: Annotated[Path | None, typer.Option(help="COCO or CSV file; by default the only one in FOLDER.")] = None,
+    identity_key: Annotated[
+        str | None, typer.Option(help="Of COCO annotations, the key that says the identity.")
+    ] = None,
+    modality: Annotated[
+        str, typer.Option(help="auto (by folders' names, else by colour), or of all: visible or infrared.")
+    ] = "auto",
+    yes: Annotated[bool, typer.Option("--yes", help="Write without asking.")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Write over a manifest that is there.")] = False,
+) -> None:
+    """Draft a manifest of images: show what was found and guessed, then write it. Without a terminal it is written with --yes."""
+    from crossreid.data.drafts import draft, write
+    from crossreid.data.summary import summary_table
+
+    target = out or (folder.parent if folder.is_file() else folder) / "manifest.csv"
+    if target.exists() and not replace:
+        raise CrossreidError(f"{target} is there already. Remove it, choose another --out, or give --replace.")
+    with progress_bar() as progress:
+        made = draft(
+            folder, source_kind, source=source, identity_key=identity_key, modality=modality,
+            progress=advancing(progress, "images"),
+        )  # fmt: skip
+    say(f"found {len(made.rows):,} images of {made.identities:,} identities")
+    for line in (*made.notes, *made.guesses, *made.left_out):
+        say(line)
+    if made.split is not None:
+        console.print(summary_table(made.split, made.sizes))
+        for line in (*made.split.notes, *made.leaks):
+            say(f"note: {line}")
+    if made.problem:
+        say(f"problem: as it is, nothing can be trained on it. {made.problem}")
+    if not yes and not (sys.stdin.isatty() and typer.confirm(f"write {target}?")):
+        say(f"nothing is written; --yes writes {target}")
+        return
+    write(made, target, replace=replace)
+    root = target.parent if target.name == "manifest.csv" else target
+    say(f"wrote {target}; next: crossreid check manifest {root} --deep")
 
 
 def check(

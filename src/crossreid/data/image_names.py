@@ -51,6 +51,13 @@ class LeftOut:
         self.counts[reason] = self.counts.get(reason, 0) + 1
         self.first.setdefault(reason, name)
 
+    def take(self, other: LeftOut, *, but: str) -> None:
+        """Add what another counted, without one reason."""
+        for reason, count in other.counts.items():
+            if reason != but:
+                self.counts[reason] = self.counts.get(reason, 0) + count
+                self.first.setdefault(reason, other.first[reason])
+
     def lines(self) -> list[str]:
         """A line a reason, the most frequent first."""
         return [
