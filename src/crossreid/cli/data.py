@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from crossreid.cli.parsing import Set
 from crossreid.errors import CrossreidError
 from crossreid.terminal import advancing, console, progress_bar, say
 
@@ -101,11 +102,23 @@ def check(
     expect: Annotated[
         str | None, typer.Option(help="`official` counts, or `any`; by default told by the copy.")
     ] = None,
+    recipe: Annotated[
+        Path | None,
+        typer.Option(help="Also say whether this recipe can train on it; its reader's options are taken too."),
+    ] = None,
+    overrides: Set = None,
 ) -> None:
     """Verify a copy of a data set: counts, files, images, identities. Ends with status 1 on trouble."""
     from crossreid.data.checking import check as verify
+    from crossreid.data.summary import summary_table
     from crossreid.runs.overrides import reader_options
+    from crossreid.runs.recipe import load_recipe
+    from crossreid.runs.suitability import left_out, trainable
 
+    if recipe is None and overrides:
+        raise CrossreidError("--set is of a recipe: give --recipe too, or --option for an option of the reader.")
+    chosen = None if recipe is None else load_recipe(recipe, overrides or [])
+    of_recipe = chosen.data.options if chosen is not None and chosen.data.name == dataset else {}
     with progress_bar() as progress:
         report = verify(
             dataset,
@@ -113,14 +126,24 @@ def check(
             deep=deep,
             expect=expect,
             progress=advancing(progress, "images"),
-            options=reader_options(option or []),
+            options={**of_recipe, **reader_options(option or [])},
         )
     console.print(report.table())
-    for note in report.notes:
+    notes, problems = list(report.notes), list(report.problems)
+    if report.split is not None:
+        console.print(summary_table(report.split, report.sizes))
+        notes += left_out(report.split)
+        if chosen is not None:
+            suits, words = trainable(report.split, chosen)
+            if suits:
+                notes.append(f"{recipe} can train on it: {words}")
+            else:
+                problems.append(f"{recipe} cannot train on it: {words}")
+    for note in notes:
         console.print(f"note: {note}", soft_wrap=True, markup=False, highlight=False)
-    for problem in report.problems:
+    for problem in problems:
         console.print(f"problem: {problem}", soft_wrap=True, markup=False, highlight=False)
-    verdict = "no trouble found" if report.ok else f"{len(report.problems)} problems"
+    verdict = "no trouble found" if not problems else f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
     console.print(f"{dataset} at {root}: {verdict}", soft_wrap=True)
-    if not report.ok:
+    if problems:
         raise typer.Exit(1)

@@ -41,9 +41,7 @@ def near_duplicates(split: Split, looks: Mapping[Key, Look]) -> list[str]:
         for record in records:
             if (key := key_of(record)) in looks:
                 placed.setdefault(key, (number, record))
-    if len(placed) > MOST:
-        return [f"images that are nearly the same are looked for among {MOST:,} at most; there are {len(placed):,}."]
-    if len(placed) < 2:
+    if not 2 <= len(placed) <= MOST:
         return []
     records = [record for _, record in placed.values()]
     part = np.array([number for number, _ in placed.values()])

@@ -48,6 +48,14 @@ class Record:
     box: tuple[int, int, int, int] | None = None
     time: float | None = None
 
+    @property
+    def name(self) -> str:
+        """The picture's path; of a part of it with the box as a media fragment, `PATH#xywh=LEFT,TOP,WIDTH,HEIGHT`."""
+        if self.box is None:
+            return self.path.as_posix()
+        left, top, right, bottom = self.box
+        return f"{self.path.as_posix()}#xywh={left},{top},{right - left},{bottom - top}"
+
 
 @dataclass(frozen=True, slots=True)
 class Split:
@@ -74,14 +82,21 @@ class Split:
 
 
 def in_order(records: Iterable[Record]) -> list[Record]:
-    """Records sorted by (identity, camera, path): the order by which ties are broken and permutations count.
+    """Records sorted by (identity, camera, path, box): the order by which ties are broken and permutations count.
 
     Identities that are whole numbers sort as numbers, before all others.
     """
 
-    def key(record: Record) -> tuple[int, int, str, int, str]:
+    def key(record: Record) -> tuple[int, int, str, int, str, tuple[int, ...]]:
         number = int(record.identity) if record.identity.isdecimal() else -1
-        return (0 if number >= 0 else 1, number, record.identity, record.camera, record.path.as_posix())
+        return (
+            0 if number >= 0 else 1,
+            number,
+            record.identity,
+            record.camera,
+            record.path.as_posix(),
+            record.box or (),
+        )
 
     return sorted(records, key=key)
 

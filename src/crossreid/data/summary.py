@@ -19,7 +19,7 @@ def summary_table(split: Split, sizes: Sizes | None = None) -> Table:
     """A row for each fact, a column for each part; sizes (width, height) where they are known, of pictures or boxes."""
     parts = {"train": split.train, "validation": split.validation, "query": split.query, "gallery": split.gallery}
     shown = {name: records for name, records in parts.items() if records}
-    table = Table(title="what is in it")
+    table = Table(title="what is in it", caption="three numbers are the least, the median and the most")
     table.add_column("", no_wrap=True)
     for name in shown:
         table.add_column(name, justify="right")
@@ -42,8 +42,8 @@ def facts(records: Sequence[Record], sizes: Sizes) -> dict[str, str]:
         "identities": f"{len(counts):,}",
         "images": f"{len(records):,}",
         **{modality.name.lower(): f"{by_modality[modality]:,}" for modality in Modality},
-        "cameras": "unknown" if not known else f"{len(known):,}" + (f", unknown of {unknown:,}" if unknown else ""),
-        "images of each, least / median / most": _range(list(counts.values())),
+        "cameras": "unknown" if not known else f"{len(known):,}" + (f"\nunknown of {unknown:,}" if unknown else ""),
+        "images of each": _range(list(counts.values())),
         "identities of one image": f"{sum(count == 1 for count in counts.values()):,}",
         "tracklets": f"{len({(r.identity, r.camera, r.tracklet) for r in records if r.tracklet}) or ''}",
         "taken": _span([record.time for record in records if record.time is not None]),
@@ -60,10 +60,10 @@ def _size(record: Record, sizes: Sizes) -> tuple[int, int]:
 
 
 def _range(values: Sequence[int]) -> str:
-    """`least / median / most`."""
-    return f"{min(values):,} / {median(values):,.0f} / {max(values):,}" if values else ""
+    """`least/median/most`."""
+    return f"{min(values)}/{median(values):.0f}/{max(values)}" if values else ""
 
 
 def _span(times: Sequence[float]) -> str:
     days = [datetime.fromtimestamp(time, UTC).date().isoformat() for time in (min(times), max(times))] if times else []
-    return " to ".join(dict.fromkeys(days))
+    return " to\n".join(dict.fromkeys(days))
