@@ -37,8 +37,8 @@ def near_duplicates(split: Split, looks: Mapping[Key, Look]) -> list[str]:
     """Lines about images that are nearly the same across parts, across identities, and between query and gallery."""
     parts = {"training": split.train, "validation": split.validation, "test": split.test}
     placed: dict[Key, tuple[int, Record]] = {}
-    for number, records in enumerate(parts.values()):
-        for record in records:
+    for number, part_of_split in enumerate(parts.values()):
+        for record in part_of_split:
             if (key := key_of(record)) in looks:
                 placed.setdefault(key, (number, record))
     if not 2 <= len(placed) <= MOST:

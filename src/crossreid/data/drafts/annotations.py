@@ -142,8 +142,10 @@ def from_yolo(folder: Path) -> Found:
 
 def clipped(box: Any, size: tuple[int, int]) -> tuple[int, int, int, int] | None:
     """(left, top, right, bottom) of (x, y, width, height), whole pixels of a picture of `size`; None if none is left."""
+    if not isinstance(box, list | tuple):
+        return None
     try:
-        x, y, width, height = (float(value) for value in box) if not isinstance(box, str) else ()
+        x, y, width, height = (float(value) for value in box)
     except (TypeError, ValueError):
         return None
     if not all(map(math.isfinite, (x, y, width, height))):

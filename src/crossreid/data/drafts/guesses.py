@@ -53,7 +53,8 @@ def seconds_in(text: str) -> float | None:
     if (match := _TIME.search(text)) is None:
         return None
     try:
-        return datetime(*(int(part) for part in match.groups()), tzinfo=UTC).timestamp()  # type: ignore[misc]
+        year, month, day, hour, minute, second = map(int, match.groups())
+        return datetime(year, month, day, hour, minute, second, tzinfo=UTC).timestamp()
     except ValueError:
         return None
 
