@@ -127,6 +127,7 @@ def check(
             expect=expect,
             progress=advancing(progress, "images"),
             options={**of_recipe, **reader_options(option or [])},
+            levels="full" if chosen is None else chosen.data.levels,
         )
     console.print(report.table())
     notes, problems = list(report.notes), list(report.problems)

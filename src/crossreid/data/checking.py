@@ -13,9 +13,10 @@ from rich.table import Table
 
 from crossreid.data.catalogue import describe, existing, load
 from crossreid.data.image_names import LeftOut, is_image, reason_left_out
-from crossreid.data.images import check_box, load_image
+from crossreid.data.images import MAX_PIXELS, WIDE, check_box, load_image
 from crossreid.data.leaks import MOST as COMPARED
 from crossreid.data.leaks import key_of, leaks
+from crossreid.data.levels import NARROW, Levels, narrow_note, split_with_levels
 from crossreid.data.looks import Look, look_of
 from crossreid.data.records import DataError, Modality, Record, Split
 from crossreid.data.tracklets import tracklet_name
@@ -60,6 +61,7 @@ def check(
     workers: int | None = None,
     progress: Callable[..., object] | None = None,
     options: Mapping[str, object] | None = None,
+    levels: Levels = "full",
 ) -> CheckReport:
     """Verify the copy of `name` at `root`.
 
@@ -73,6 +75,7 @@ def check(
             counts are known.
         progress: called with (done, total) as images are looked at.
         options: of the data set's reader, as in a recipe's `data.options`.
+        levels: how pictures of 16 bits are read, as in a recipe's `data.levels`; where it is `full`, narrow ranges are noted.
 
     Raises:
         DataError: an unknown name, or no such root.
@@ -84,7 +87,9 @@ def check(
     against = expect or ("any" if synthetic or not known.official else "official")
     notes = ["a synthetic world: counts are its own"] if synthetic and against == "any" else []
     try:
-        splits = [load(name, root, **{**(options or {}), **variant}) for variant in known.variants]
+        splits = [
+            split_with_levels(load(name, root, **{**(options or {}), **variant}), levels) for variant in known.variants
+        ]
     except DataError as error:
         listed = [] if known.list_problems is None else known.list_problems(root, against == "official")
         return CheckReport(name, (), (str(error), *limited(listed)), tuple(notes))
@@ -119,6 +124,8 @@ def check(
         ("images decoded" if deep else "image headers read", f"{len(records):,}", f"{len(records) - len(faults):,}")
     )
     notes += unlisted(root, records)
+    if levels == "full":
+        notes += narrow_ranges(seen, records)
     sizes = {record.path: one.size for one, record in zip(seen, records, strict=True)}
     return CheckReport(name, tuple(rows), tuple(problems), tuple(notes), splits[0], sizes)
 
@@ -170,12 +177,16 @@ def overlaps(split: Split) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """Of one image: what is wrong with it, its size (width, height) upright, and of a decoded one its digest and its look."""
+    """Of one image: what is wrong with it, its size (width, height) upright, and of a decoded one its digest and its look.
+
+    `values` are the lowest and the highest value of a picture of 16 bits.
+    """
 
     fault: str | None = None
     size: tuple[int, int] = (0, 0)
     digest: str = ""
     look: Look | None = None
+    values: tuple[int, int] | None = None
 
 
 def looked_at(
@@ -199,6 +210,19 @@ def looked_at(
     else:
         take(map(look, placed))
     return seen
+
+
+def narrow_ranges(seen: Sequence[_Seen], records: Sequence[Record]) -> list[str]:
+    """A note where most pictures of 16 bits use few of their values, with the range of each camera."""
+    wide = [(one.values, record) for one, record in zip(seen, records, strict=True) if one.values is not None]
+    narrow = [(values, record) for values, record in wide if 0 < values[1] - values[0] < NARROW]
+    if 2 * len(narrow) <= len(wide):
+        return []
+    ranges: dict[int, tuple[int, int]] = {}
+    for (low, high), record in narrow:
+        least, most = ranges.get(record.camera, (low, high))
+        ranges[record.camera] = min(low, least), max(high, most)
+    return [narrow_note(ranges, narrow[0][1].path)]
 
 
 def twins(digests: Sequence[tuple[str, Record]]) -> list[str]:
@@ -238,6 +262,7 @@ def _header(record: Record) -> _Seen:
             return _Seen(f"{path} is empty (0 bytes).")
         with Image.open(path) as image:
             width, height = image.size
+            values = image.getextrema() if image.mode in WIDE and width * height <= MAX_PIXELS else None
             if image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8):
                 width, height = height, width
     except FileNotFoundError:
@@ -252,7 +277,7 @@ def _header(record: Record) -> _Seen:
             check_box(path, record.box, width, height)
         except DataError as error:
             return _Seen(str(error), size)
-    return _Seen(size=size)
+    return _Seen(size=size, values=values)
 
 
 def _decoded(record: Record) -> _Seen:

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from crossreid.data.channels import ChannelOptions
 from crossreid.data.erasing import RectangleOptions
+from crossreid.data.levels import Levels
 from crossreid.data.sampling import SamplerOptions
 from crossreid.data.tracklets import SetOptions
 from crossreid.data.transforms import Interpolation
@@ -39,6 +40,11 @@ class DataOptions(Options):
     height: int = Field(256, ge=16, le=2048, description="Height of network input, pixels.")
     width: int = Field(128, ge=16, le=2048, description="Width of network input, pixels.")
     interpolation: Interpolation = Field("bilinear", description="How images are resized, antialiased either way.")
+    levels: Levels = Field(
+        "full",
+        description="Grey pictures of 16 bits become 8 by their upper bits (`full`), each by its own range (`picture`), or by a range "
+        "[LOW, HIGH], of each camera {1: [7300, 8199]}; thermal cameras need one.",
+    )
     workers: int = Field(4, ge=0, le=256, description="Loader processes; 0 loads in the training process.")
     on_bad_image: Literal["stop", "skip"] = Field(
         "stop",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import IntEnum
 from pathlib import Path
+from typing import Literal
 
 from crossreid.errors import CrossreidError
 
@@ -23,6 +24,8 @@ class Modality(IntEnum):
 
 
 VISIBLE, INFRARED = Modality.VISIBLE, Modality.INFRARED
+# The values of a 16-bit picture that become black and white; None for its upper 8 bits, whatever they hold.
+PictureLevels = tuple[int, int] | Literal["picture"] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +37,8 @@ class Record:
     its `modality` is then INFRARED. `tracklet` names the film that the image is of, among those of its identity and
     camera; `frame` is its position in that camera's time, -1 where unknown; `attributes` are what the data set says of the
     identity beyond its name, as pairs (colour, red). `box` (left, top, right, bottom, pixels) is the part of the picture
-    that is the image; without it, the whole. `time` is when it was taken, seconds since 1970 UTC, None where unknown.
+    that is the image; without it, the whole. `time` is when it was taken, seconds since 1970 UTC, None where unknown. `levels` say
+    how a picture of 16 bits becomes 8 (`crossreid.data.levels`).
     """
 
     path: Path
@@ -47,6 +51,7 @@ class Record:
     attributes: tuple[tuple[str, str], ...] = ()
     box: tuple[int, int, int, int] | None = None
     time: float | None = None
+    levels: PictureLevels = None
 
     @property
     def name(self) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, overload
 
+from crossreid.data.levels import with_levels
 from crossreid.errors import CrossreidError
 from crossreid.inference.bulk.job import BATCH, CHUNK, Embedded, embed_records
 from crossreid.inference.exported_file import is_exported
@@ -139,6 +140,7 @@ def _embed_source(
             say=say if group.rank == 0 else lambda text: None,
         )  # fmt: skip
         model = open_model(run, checkpoint=chosen["checkpoint"], device=chosen["device"] or group.device)
+        records = with_levels(records, model.preprocessing.levels)
         if workers is None:
             workers = loader_workers(model.device, group.world)
         try:

@@ -34,7 +34,7 @@ class StoredRun:
     @property
     def preprocessing(self) -> Preprocessing:
         data = self.recipe.data
-        return Preprocessing(data.height, data.width, data.interpolation)
+        return Preprocessing(data.height, data.width, data.interpolation, levels=data.levels)
 
     @property
     def fingerprint(self) -> str:
