@@ -124,8 +124,8 @@ def decode(
     """An open file as `(H, W, 3)` uint8 RGB.
 
     Grey is repeated over the channels, 16-bit values keep their upper 8 bits or are scaled by `levels`, CMYK is converted,
-    transparency is laid on white (but for a transparent colour of 16 bits a channel, which 8 bits do not tell from others), the EXIF orientation
-    is applied, of an animation the first frame is taken.
+    transparency is laid on white (but for a transparent colour of 16 bits a channel, which 8 bits do not tell from others), the
+    EXIF orientation is applied, of an animation the first frame is taken.
 
     Args:
         name: what errors call the file.
