@@ -173,9 +173,9 @@ def test_what_a_folder_leaves_out_is_counted_by_reason(place, tmp_path):
     assert tmp_path / "images" / "film.GIF" in {record.path for record in found}
     counts = {line.split(" (for example")[0] for line in said}
     assert counts == {
-        "left out: 2 files, hidden",
-        "left out: 2 files, .heic is not read; convert such pictures to JPEG or PNG, films to pictures",
-        "left out: 1 file, not called an image",
+        "left out, 2: hidden",
+        "left out, 2: .heic is not read; convert such pictures to JPEG or PNG, films to pictures",
+        "left out, 1: not called an image",
     }
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 from joblib import Parallel, delayed
 from PIL import ExifTags, Image
 from rich.table import Table
@@ -261,7 +262,10 @@ def _header(record: Record) -> _Seen:
             return _Seen(f"{path} is empty (0 bytes).")
         with Image.open(path) as image:
             width, height = image.size
-            values = image.getextrema() if image.mode in WIDE and width * height <= MAX_PIXELS else None
+            values = None
+            if image.mode in WIDE and width * height <= MAX_PIXELS:
+                pixels = np.asarray(image)
+                values = int(pixels.min()), int(pixels.max())
             if image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8):
                 width, height = height, width
     except FileNotFoundError:

@@ -61,6 +61,6 @@ class LeftOut:
     def lines(self) -> list[str]:
         """A line a reason, the most frequent first."""
         return [
-            f"left out: {count:,} {'file' if count == 1 else 'files'}, {reason} (for example {self.first[reason]})"
+            f"left out, {count:,}: {reason} (for example {self.first[reason]})"
             for reason, count in sorted(self.counts.items(), key=lambda pair: (-pair[1], pair[0]))
         ]

@@ -78,10 +78,10 @@ def split_with_levels(split: Split, levels: Levels) -> Split:
     """The split with the range that its pictures are read by; raises as `with_levels`."""
     if levels == "full":
         return split
-    parts = {
-        name: tuple(with_levels(getattr(split, name), levels)) for name in ("train", "validation", "query", "gallery")
-    }
-    return replace(split, **parts)
+    train, validation, query, gallery = (
+        tuple(with_levels(records, levels)) for records in (split.train, split.validation, split.query, split.gallery)
+    )
+    return replace(split, train=train, validation=validation, query=query, gallery=gallery)
 
 
 def query_levels(levels: Levels) -> PictureLevels:

@@ -166,6 +166,7 @@ def test_coco_annotations_become_boxes(annotated):
             {"id": 4, "image_id": 3, "bbox": [0, 0, 30, 60], "individual_id": "Zoë"},
             {"id": 5, "image_id": 2, "bbox": [0, 0, 0, 0], "individual_id": "Zoë"},
             {"id": 6, "image_id": 2, "bbox": [0, 0, 10, 10]},
+            {"id": 7, "image_id": 2, "bbox": [0, 0, 30, 60], "individual_id": "Max"},
         ],
         "categories": [{"id": 1, "name": "cow"}],
     }  # fmt: skip
@@ -175,7 +176,8 @@ def test_coco_annotations_become_boxes(annotated):
         ("Zoë", (10, 5, 31, 35), 2), ("12", (40, 5, 80, 35), 2), ("Zoë", (0, 0, 30, 60), 1),
     ]  # fmt: skip
     assert made.rows[0][0].time == 1795249800
-    assert sum(int(line.split()[2]) for line in made.left_out if "annot" in line) == 3
+    assert sum(int(line.split()[2].rstrip(":")) for line in made.left_out if ": annotations " in line) == 3
+    assert any("that are there already" in line and "b.jpg#xywh=0,0,30,60" in line for line in made.left_out)
     write(made, annotated / "manifest.csv")
     row = rows_of(annotated / "manifest.csv")[0]
     assert (row["path"], row["box"]) == ("images/a.jpg", "10,5,21,30")
@@ -225,3 +227,18 @@ def test_boxes_are_cut_to_the_picture():
     assert clipped((70.4, 50, 20, 20), (80, 60)) == (70, 50, 80, 60)
     for box in ((80, 0, 5, 5), (0, 0, 0, 5), (0, 0, float("nan"), 1), None, "1234", (1, 2, 3)):
         assert clipped(box, (80, 60)) is None
+
+
+def test_names_that_a_manifest_cannot_hold_or_would_read_otherwise(tmp_path):
+    for number in range(3):
+        for k in range(2):
+            picture(tmp_path / f"cow{number}" / f"{k}.jpg", 10 * number + k)
+            picture(tmp_path / "Zoe\u0308" / f"{k}.jpg", 90 + k)
+    made = draft(tmp_path, workers=1)
+    assert "Zo\u00eb" in {record.identity for record, _ in made.rows}
+    write(made, tmp_path / "manifest.csv")
+    picture(tmp_path / "cow0" / "2.jpg ".strip(), 5).rename(tmp_path / "cow0" / " 2.jpg")
+    (tmp_path / "cow0" / " 2.jpg").rename(tmp_path / "cow0" / "2\n.jpg")
+    with pytest.raises(DataError, match=r"line break"):
+        write(draft(tmp_path, workers=1), tmp_path / "manifest.csv", replace=True)
+    assert len(rows_of(tmp_path / "manifest.csv")) == 8, "what was there stays"

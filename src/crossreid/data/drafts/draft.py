@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from unicodedata import normalize
 
 from crossreid.data.drafts.annotations import from_coco, from_yolo
 from crossreid.data.drafts.folders import from_folders, from_layout, from_names
@@ -80,6 +82,7 @@ def draft(
     if not folder.is_dir():
         raise DataError(f"{folder} is no folder. Expected the folder that holds the images.")
     found = _found(folder, kind, source, identity_key)
+    _leave_out_repeated(found)
     seen = looks_at([record for record, _ in found.rows], workers=workers, progress=progress)
     rows, looks = [], []
     for row, look in zip(found.rows, seen, strict=True):
@@ -92,6 +95,7 @@ def draft(
         raise DataError(f"{folder}: none of its {len(found.rows):,} images can be read. {seen[0]}")
     found.rows = rows
     guesses = guess(found, looks, folder, modality)
+    found.rows = [(composed(record), split) for record, split in found.rows]
     split, problem, said = _divided(found, looks, folder)
     return Draft(
         folder=folder, rows=tuple(found.rows), guesses=tuple(guesses), left_out=tuple(found.left_out.lines()),
@@ -117,7 +121,29 @@ def write(made: Draft, out: Path, *, replace: bool = False) -> None:
             for record, split in made.rows:
                 values = dict(zip(COLUMNS, row_of(record, folder, split), strict=True))
                 lines.writerow([values[column] for column in COLUMNS if column in used])
-        read_rows(temporary)
+        for (read, _), (record, _) in zip(read_rows(temporary), made.rows, strict=True):
+            if (read.path, read.identity) != (record.path.absolute(), record.identity):
+                raise DataError(
+                    f"{record.path}: a manifest cannot name it so (line breaks, or spaces at an end of its name or of its identity). "
+                    "Rename it."
+                )
+
+
+def composed(record: Record) -> Record:
+    """The record with its identity in Unicode's composed form, as a manifest is read."""
+    return dataclasses.replace(record, identity=normalize("NFC", record.identity.strip()))
+
+
+def _leave_out_repeated(found: Found) -> None:
+    """Keep the first of what names the same picture, or the same part of it."""
+    kept, seen = [], set()
+    for record, split in found.rows:
+        if key_of(record) in seen:
+            found.left_out.add(record.name, "pictures, or parts of them, that are there already")
+        else:
+            seen.add(key_of(record))
+            kept.append((record, split))
+    found.rows = kept
 
 
 def _found(folder: Path, kind: str, source: Path | None, identity_key: str | None) -> Found:
