@@ -15,9 +15,5 @@ def test_what_is_left_out_is_counted_by_reason():
     counted = LeftOut()
     for name in ("a.HEIC", "b.heic", "c.txt", ".d.jpg"):
         counted.add(name, reason_left_out(name))
-    assert [line.split(",")[0] for line in counted.lines()] == [
-        "left out: 2 files",
-        "left out: 1 file",
-        "left out: 1 file",
-    ]
+    assert [line.split(":")[0] for line in counted.lines()] == ["left out, 2", "left out, 1", "left out, 1"]
     assert "for example a.HEIC" in counted.lines()[0]

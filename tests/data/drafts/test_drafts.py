@@ -176,7 +176,8 @@ def test_coco_annotations_become_boxes(annotated):
         ("Zoë", (10, 5, 31, 35), 2), ("12", (40, 5, 80, 35), 2), ("Zoë", (0, 0, 30, 60), 1),
     ]  # fmt: skip
     assert made.rows[0][0].time == 1795249800
-    assert sum(int(line.split()[2].rstrip(":")) for line in made.left_out if ": annotations " in line) == 3
+    assert sum(int(line.split()[2].rstrip(":")) for line in made.left_out if ": annotations " in line) == 2
+    assert any("named by the annotations, but not found" in line and "gone.jpg" in line for line in made.left_out)
     assert any("that are there already" in line and "b.jpg#xywh=0,0,30,60" in line for line in made.left_out)
     write(made, annotated / "manifest.csv")
     row = rows_of(annotated / "manifest.csv")[0]
