@@ -9,8 +9,11 @@ from typer.testing import CliRunner
 
 from crossreid.cli.app import app
 from crossreid.data.catalogue import load
+from crossreid.errors import CrossreidError
 from crossreid.runs.recipe import load_recipe
 from crossreid.runs.suitability import left_out, trainable
+from crossreid.runs.train import train
+from crossreid.training.checkpoint import load_checkpoint
 
 RECIPE = str(Path(__file__).resolve().parents[2] / "recipes" / "baseline_manifest_visible.yaml")
 
@@ -62,3 +65,21 @@ def test_check_says_it_all(visible):
     assert "4 of 16 queries have no match" in text
     assert "three numbers are the least, the median and the most" in text
     assert "…" not in result.output, "no figure is cut"
+
+
+def test_training_says_what_of_the_manifest_it_does_not_read_and_goes_on_after_the_key_levels(
+    visible, tmp_path, capsys
+):
+    small = [
+        f"data.root={visible}", "data.height=32", "data.width=16", "data.workers=0", "data.sampler.identities=2",
+        "data.sampler.images=2",
+        "method.backbone.name=test_resnet", "method.backbone.weights=none", "training.precision=32-true", "training.epochs=1",
+        "training.schedule.warmup_epochs=0", "data.sampler.epoch=1",
+    ]  # fmt: skip
+    train(load_recipe(Path(RECIPE), small), tmp_path / "run")
+    assert "note: column 'modalty' is not read." in capsys.readouterr().out
+    kept = load_checkpoint(tmp_path / "run" / "last.safetensors").facts["recipe"]
+    assert "levels" not in kept["data"], "a run from before the key goes on"
+    train(load_recipe(Path(RECIPE), [*small, "training.epochs=2"]), tmp_path / "run")
+    with pytest.raises(CrossreidError, match=r"data\.levels was None, is 'picture'"):
+        train(load_recipe(Path(RECIPE), [*small, "training.epochs=2", "data.levels=picture"]), tmp_path / "run")

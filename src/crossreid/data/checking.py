@@ -120,6 +120,8 @@ def check(
         notes += leaks(splits[0], looks)
         if len(records) > COMPARED:
             notes.append(f"near-duplicates are looked for among up to {COMPARED:,} images; these are {len(records):,}.")
+    elif name == "manifest":
+        notes.append("images that are nearly the same across the division are looked for with --deep")
     rows.append(
         ("images decoded" if deep else "image headers read", f"{len(records):,}", f"{len(records) - len(faults):,}")
     )
