@@ -243,3 +243,18 @@ def test_names_that_a_manifest_cannot_hold_or_would_read_otherwise(tmp_path):
     with pytest.raises(DataError, match=r"line break"):
         write(draft(tmp_path, workers=1), tmp_path / "manifest.csv", replace=True)
     assert len(rows_of(tmp_path / "manifest.csv")) == 8, "what was there stays"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "null", "[]", '{"images": null}', '{"images": [1], "annotations": []}', "[" * 100_000, "\x00",
+        '{"images": [{"id": [1], "file_name": "images/a.jpg"}], "annotations": [{"image_id": 1, "bbox": [1, 2, 3, 4], "name": "x"}]}',
+        '{"images": [{"id": 1}], "annotations": [{"image_id": 1, "name": "x"}], "categories": 5}',
+        '{"images": [{"id": 1, "file_name": "images/a.jpg"}], "annotations": [{"image_id": 1, "bbox": [1, 2, 1e400, 4], "name": 1}]}',
+    ],
+)  # fmt: skip
+def test_annotations_that_cannot_be_used_are_refused(annotated, content):
+    (annotated / "c.json").write_text(content)
+    with pytest.raises(DataError, match=r"c\.json"):
+        draft(annotated, "coco", workers=1)

@@ -37,11 +37,10 @@ def from_coco(folder: Path, annotations: Path, key: str | None = None) -> Found:
         DataError: it is no COCO file, or says no identity.
     """
     content = _json(annotations)
-    pictures = {picture.get("id"): picture for picture in _dicts(content, "images", annotations)}
+    pictures = {str(picture.get("id")): picture for picture in _dicts(content, "images", annotations)}
     given = _dicts(content, "annotations", annotations)
-    categories = {
-        c.get("id"): str(c.get("name", c.get("id"))) for c in content.get("categories", []) if isinstance(c, dict)
-    }
+    listed = content.get("categories") if isinstance(content.get("categories"), list) else []
+    categories = {str(c.get("id")): str(c.get("name", c.get("id"))) for c in listed or [] if isinstance(c, dict)}
     key = key or next((k for k in IDENTITY_KEYS if any(_said(a, k) for a in given)), None)
     if key is None and len(categories) < 2:
         raise DataError(
@@ -57,9 +56,9 @@ def from_coco(folder: Path, annotations: Path, key: str | None = None) -> Found:
             f"camera: from the pictures' {camera_key!r}" + (f" ({as_numbers(cameras)})" if as_numbers(cameras) else "")
         )
     for annotation in given:
-        picture = pictures.get(annotation.get("image_id"))
+        picture = pictures.get(str(annotation.get("image_id")))
         name = f"annotation {annotation.get('id', '?')}"
-        identity = _said(annotation, key) if key else categories.get(annotation.get("category_id"), "")
+        identity = _said(annotation, key) if key else categories.get(str(annotation.get("category_id")), "")
         if picture is None or not picture.get("file_name"):
             found.left_out.add(name, "annotations of no picture")
             continue
