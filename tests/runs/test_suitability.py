@@ -65,6 +65,8 @@ def test_check_says_it_all(visible):
     assert "4 of 16 queries have no match" in text
     assert "three numbers are the least, the median and the most" in text
     assert "…" not in result.output, "no figure is cut"
+    shallow = CliRunner().invoke(app, [argument for argument in arguments if argument != "--deep"])
+    assert "1 images are nearly the same as one of another identity" in " ".join(shallow.output.split())
 
 
 def test_training_says_what_of_the_manifest_it_does_not_read_and_goes_on_after_the_key_levels(

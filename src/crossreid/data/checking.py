@@ -18,11 +18,12 @@ from crossreid.data.images import MAX_PIXELS, WIDE, check_box, load_image
 from crossreid.data.leaks import MOST as COMPARED
 from crossreid.data.leaks import key_of, leaks
 from crossreid.data.levels import NARROW, Levels, narrow_note, split_with_levels
-from crossreid.data.looks import Look, look_of
+from crossreid.data.looks import Look, look_of, looks_at
 from crossreid.data.records import DataError, Modality, Record, Split
 from crossreid.data.tracklets import tracklet_name
 
 SMALLEST, LARGEST = 16, 10_000
+LOOKED_AT = 2_000  # images of a manifest up to which nearly the same ones are looked for in any case: a few seconds
 _SHOWN = 20
 
 
@@ -120,6 +121,9 @@ def check(
         notes += leaks(splits[0], looks)
         if len(records) > COMPARED:
             notes.append(f"near-duplicates are looked for among up to {COMPARED:,} images; these are {len(records):,}.")
+    elif name == "manifest" and len(records) <= LOOKED_AT:
+        looked = zip(records, looks_at(records, workers=workers), strict=True)
+        notes += leaks(splits[0], {key_of(record): look for record, look in looked if isinstance(look, Look)})
     elif name == "manifest":
         notes.append("images that are nearly the same across the division are looked for with --deep")
     rows.append(

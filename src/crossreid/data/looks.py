@@ -56,7 +56,7 @@ def look_at(record: Record) -> Look | str:
     """The look of an image, or why it cannot be read."""
     try:
         look = look_of(load_image(replace(record, pseudo_infrared=False), at_least=_SCALE), whole=False)
-    except DataError as error:
+    except (DataError, OSError) as error:
         return str(error)
     time, device, size = said_by_exif(record.path)
     if record.box is not None:
