@@ -69,6 +69,9 @@ def workplace(tmp_path_factory):
     rows = [row.split(",") for row in manifest.read_text().splitlines()]
     manifest.write_text("".join(f"{row[0]},{row[1]},{row[2]}\n" for row in rows if row[3] != "infrared"))
     shutil.copytree(place / "data" / "mine" / "images", place / "data" / "crops")
+    shutil.copytree(place / "data" / "mine" / "images", place / "data" / "animals")
+    for infrared in place.glob("data/animals/*/c[36]_*.jpg"):  # visible photographs, a folder an identity
+        infrared.unlink()
     rng = np.random.default_rng(0)
     for name, count in (("queries", 12), ("gallery", 30)):
         np.savez(

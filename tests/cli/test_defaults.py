@@ -11,7 +11,7 @@ from crossreid.cli import data, evaluate, report
 OTHER_NAMES = {"setting": "settings", "option": "options", "query_images": "query_images", "untrained": "untrained"}
 PAIRS = [
     (evaluate.rank, crossreid.rank, {"queries", "gallery", "protocol", "json_file"}),
-    (data.check, crossreid.check, {"dataset", "root"}),
+    (data.check, crossreid.check, {"dataset", "root", "recipe", "overrides"}),
     (report.report, crossreid.report, {"runs"}),
     (report.plot, crossreid.plot, {"what", "out"}),
 ]

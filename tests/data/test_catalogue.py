@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from crossreid.data.catalogue import DATASETS, Citation, describe, load
+from crossreid.data.catalogue import DATASETS, Citation, describe, load, recognised
 from crossreid.data.checking import check
 from crossreid.data.data_options import DataOptions
 from crossreid.data.records import DataError
@@ -19,7 +19,7 @@ from crossreid.evaluation.protocols import PROTOCOLS
 from crossreid.registry import PLUGINS, PluginError, use_plugin
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "datasets.md"
-OURS = {"sysu-mm01", "regdb", "llcm", "mars", "duke-video", "veri-776", "atrw", "manifest"}
+OURS = {"sysu-mm01", "regdb", "llcm", "market-1501", "msmt17", "mars", "duke-video", "veri-776", "atrw", "manifest"}
 
 ZOO = """
 from pathlib import Path
@@ -165,3 +165,18 @@ def test_a_name_is_given_once(plugins):
     with pytest.raises(PluginError, match=r"'mars' is registered by crossreid\.data\.readers\.mars already"):
         use_plugin("other_mars")
     assert describe("mars").title == "MARS"
+
+
+@pytest.mark.parametrize("name", sorted(OURS - {"manifest", "duke-video"}))
+def test_a_copy_is_recognised_by_its_layout_and_files_in_any_case_are_read(tmp_path, name):
+    root = synthesise(tmp_path / "world", name, 6, 0, images_per_camera=2, size=(16, 16), workers=1)
+    assert recognised(root) == name
+    before = load(name, root)
+    if name not in ("sysu-mm01", "market-1501"):
+        return  # what lists name is looked for as it is named
+    for path in list(root.rglob("*.jpg")):
+        path.rename(path.with_suffix(".JPG"))
+    after = load(name, root)
+    assert (len(after.train), len(after.query), len(after.gallery)) == (
+        len(before.train), len(before.query), len(before.gallery),
+    )  # fmt: skip

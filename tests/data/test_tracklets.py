@@ -290,3 +290,8 @@ def test_mars_official_lists(tmp_path):
     names = Counter(frames[0].identity for frames in test)
     assert (names["0"], names["-1"]) == (3248, 870)
     assert len({tracklet_name(frames[0]) for frames in test}) == 12_180
+
+
+def test_parts_of_one_picture_are_of_no_tracklet_together():
+    parts = [Record(Path("p.jpg"), name, box=box) for name, box in (("a", (0, 0, 9, 9)), ("b", (9, 0, 19, 9)))]
+    assert [tracklet.frames for tracklet in tracklets_of(parts)] == [(parts[0],), (parts[1],)]

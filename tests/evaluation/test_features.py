@@ -102,3 +102,12 @@ def test_damaged_files_are_refused_by_name(tmp_path):
         load(tmp_path / "pickled.npz")
     with pytest.raises(DataError, match="not found"):
         load(tmp_path / "absent.npz")
+
+
+def test_parts_of_one_picture_have_names_and_an_order_of_their_own():
+    boxes = [(0, 0, 9, 9), (3, 0, 9, 9), None]
+    records = [Record(Path("p.jpg"), "x", 1, box=box) for box in boxes]
+    features = features_of(records[:1], records[1:], {record: np.array([1.0, k]) for k, record in enumerate(records)})
+    assert features.names.tolist() == ["p.jpg", "p.jpg#xywh=0,0,9,9", "p.jpg#xywh=3,0,6,9"]
+    assert features.embeddings[:, 1].tolist() == [2, 0, 1]
+    assert features.roles.tolist() == ["gallery", "query", "gallery"]

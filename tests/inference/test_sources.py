@@ -161,3 +161,45 @@ def test_a_folder_without_permission_is_named(place):
         os.chmod(f"{open_to_all}/images/deep", 0o755)
     why = "it cannot be read as a folder: Permission denied. Mend that."
     assert told.startswith(f"3 [('{open_to_all}/images/deep', '{why}')] {open_to_all}/images/deep: {why}")
+
+
+def test_what_a_folder_leaves_out_is_counted_by_reason(place, tmp_path):
+    shutil.copytree(place / "images", tmp_path / "images")
+    Image.fromarray(np.zeros((4, 4), dtype=np.uint8)).save(tmp_path / "images" / "film.GIF")
+    for name in ("one.HEIC", "two.heic"):
+        (tmp_path / "images" / name).write_bytes(b"x")
+    said = []
+    found = source_records(str(tmp_path / "images"), say=said.append)
+    assert tmp_path / "images" / "film.GIF" in {record.path for record in found}
+    counts = {line.split(" (for example")[0] for line in said}
+    assert counts == {
+        "left out, 2: hidden",
+        "left out, 2: .heic is not read; convert such pictures to JPEG or PNG, films to pictures",
+        "left out, 1: not called an image",
+    }
+
+
+def test_a_copy_of_a_data_set_is_no_folder_of_visible_photographs(place, tmp_path):
+    with pytest.raises(DataError, match=r"laid out as RegDB, .* Write regdb:.* or give --modality"):
+        source_records(str(place / "regdb"))
+    said = []
+    assert source_records(str(place / "regdb"), modality="infrared", say=said.append)
+    assert "is laid out as RegDB" in said[0]
+    (tmp_path / "bounding_box_train").mkdir()
+    (tmp_path / "bounding_box_test").mkdir()
+    (tmp_path / "query").mkdir()
+    shutil.copy(place / "images" / "a.jpg", tmp_path / "query" / "0002_c1s1_000451_03.jpg")
+    said = []
+    assert len(source_records(str(tmp_path), say=said.append)) == 1
+    assert f"market-1501:{tmp_path} reads them" in said[0]
+
+
+def test_a_manifest_says_what_it_does_not_read(tmp_path):
+    (tmp_path / "manifest.csv").write_text("path,camra\na.jpg,1\n")
+    said = []
+    source_records(str(tmp_path), say=said.append)
+    assert said == ["note: column 'camra' is not read. Did you mean 'camera'? Rename it."]
+    (tmp_path / "manifest.csv").write_text("path\n../a.jpg\n")
+    with pytest.raises(DataError, match="outside=allow"):
+        source_records(str(tmp_path))
+    assert len(source_records(str(tmp_path), options={"outside": "allow"})) == 1

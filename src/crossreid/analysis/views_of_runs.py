@@ -182,7 +182,7 @@ def by_attention(
             mean = features.embeddings[features.identities == record.identity].mean(0)
             maps = grad_cam(run.method, transform(load_image(record)), int(record.modality), mean)
             rows.append(
-                {**_about(name, run), "image": record.path.as_posix(), "identity": record.identity,
+                {**_about(name, run), "image": record.name, "identity": record.identity,
                  "camera": record.camera, "modality": record.modality.name.lower(), "similarity": maps[0].similarity,
                  "size": [run.recipe.data.height, run.recipe.data.width],
                  "maps": [{"encoder": one.encoder, "heat": one.heat.tolist()} for one in maps]}

@@ -1,21 +1,25 @@
-"""`crossreid synth` and `crossreid check`: a rendered world in a data set's layout, a copy of a data set verified."""
+"""`crossreid synth`, `crossreid manifest` and `crossreid check`: a rendered world, a manifest of one's own images, a copy verified."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from crossreid.cli.parsing import Set
 from crossreid.errors import CrossreidError
-from crossreid.terminal import advancing, console, progress_bar
+from crossreid.terminal import advancing, console, progress_bar, say
 
 
 def synth(
     out: Annotated[Path, typer.Argument(help="Folder to write; must not hold anything yet.")],
     layout: Annotated[
         str,
-        typer.Option(help="sysu-mm01, regdb, llcm, manifest; films: mars, duke-video, tracklets; veri-776, atrw."),
+        typer.Option(
+            help="sysu-mm01, regdb, llcm, manifest; market-1501, msmt17; films: mars, duke-video, tracklets; veri-776, atrw."
+        ),
     ] = "sysu-mm01",
     identities: Annotated[int, typer.Option(min=1, help="How many people, vehicles or animals.")] = 60,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")] = 0,
@@ -36,9 +40,58 @@ def synth(
         console.print(f"contact sheet: {sheet}", soft_wrap=True)
 
 
+def manifest(
+    folder: Annotated[Path, typer.Argument(help="Folder of images; with --from csv also the table.")],
+    source_kind: Annotated[
+        str,
+        typer.Option("--from", help="What says who is seen: folders, names, market-1501, msmt17, coco, yolo or csv."),
+    ] = "folders",
+    out: Annotated[Path | None, typer.Option(help="The manifest; FOLDER/manifest.csv by default.")] = None,
+    source: Annotated[Path | None, typer.Option(help="COCO or CSV file; by default the only one in FOLDER.")] = None,
+    identity_key: Annotated[
+        str | None, typer.Option(help="Of COCO annotations, the key that says the identity.")
+    ] = None,
+    modality: Annotated[
+        str, typer.Option(help="auto (by folders' names, else by colour), or of all: visible or infrared.")
+    ] = "auto",
+    yes: Annotated[bool, typer.Option("--yes", help="Write without asking.")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Write over a manifest that is there.")] = False,
+) -> None:
+    """Draft a manifest of images: show what was found and guessed, then write it. Without a terminal it is written with --yes."""
+    from crossreid.data.drafts import draft, write
+    from crossreid.data.summary import summary_table
+
+    target = out or (folder.parent if folder.is_file() else folder) / "manifest.csv"
+    if target.exists() and not replace:
+        raise CrossreidError(f"{target} is there already. Remove it, choose another --out, or give --replace.")
+    with progress_bar() as progress:
+        made = draft(
+            folder, source_kind, source=source, identity_key=identity_key, modality=modality,
+            progress=advancing(progress, "images"),
+        )  # fmt: skip
+    say(f"found {len(made.rows):,} images of {made.identities:,} identities")
+    for line in (*made.notes, *made.guesses, *made.left_out):
+        say(line)
+    if made.split is not None:
+        console.print(summary_table(made.split, made.sizes))
+        for line in (*made.split.notes, *made.leaks):
+            say(f"note: {line}")
+    if made.problem:
+        say(f"problem: as it is, nothing can be trained on it. {made.problem}")
+    if not yes and not (sys.stdin.isatty() and typer.confirm(f"write {target}?")):
+        say(f"nothing is written; --yes writes {target}")
+        return
+    write(made, target, replace=replace)
+    root = target.parent if target.name == "manifest.csv" else target
+    say(f"wrote {target}; next: crossreid check manifest {root} --deep")
+
+
 def check(
     dataset: Annotated[
-        str, typer.Argument(help="sysu-mm01, regdb, llcm, mars, duke-video, veri-776, atrw or manifest.")
+        str,
+        typer.Argument(
+            help="sysu-mm01, regdb, llcm, market-1501, msmt17, mars, duke-video, veri-776, atrw or manifest."
+        ),
     ],
     root: Annotated[Path, typer.Argument(help="Folder of the copy.")],
     deep: Annotated[bool, typer.Option("--deep", help="Decode every image.")] = False,
@@ -49,11 +102,23 @@ def check(
     expect: Annotated[
         str | None, typer.Option(help="`official` counts, or `any`; by default told by the copy.")
     ] = None,
+    recipe: Annotated[
+        Path | None,
+        typer.Option(help="Also say whether this recipe can train on it; its reader's options are taken too."),
+    ] = None,
+    overrides: Set = None,
 ) -> None:
     """Verify a copy of a data set: counts, files, images, identities. Ends with status 1 on trouble."""
     from crossreid.data.checking import check as verify
+    from crossreid.data.summary import summary_table
     from crossreid.runs.overrides import reader_options
+    from crossreid.runs.recipe import load_recipe
+    from crossreid.runs.suitability import left_out, trainable
 
+    if recipe is None and overrides:
+        raise CrossreidError("--set is of a recipe: give --recipe too, or --option for an option of the reader.")
+    chosen = None if recipe is None else load_recipe(recipe, overrides or [])
+    of_recipe = chosen.data.options if chosen is not None and chosen.data.name == dataset else {}
     with progress_bar() as progress:
         report = verify(
             dataset,
@@ -61,14 +126,25 @@ def check(
             deep=deep,
             expect=expect,
             progress=advancing(progress, "images"),
-            options=reader_options(option or []),
+            options={**of_recipe, **reader_options(option or [])},
+            levels="full" if chosen is None else chosen.data.levels,
         )
     console.print(report.table())
-    for note in report.notes:
+    notes, problems = list(report.notes), list(report.problems)
+    if report.split is not None:
+        console.print(summary_table(report.split, report.sizes))
+        notes += left_out(report.split)
+        if chosen is not None:
+            suits, words = trainable(report.split, chosen)
+            if suits:
+                notes.append(f"{recipe} can train on it: {words}")
+            else:
+                problems.append(f"{recipe} cannot train on it: {words}")
+    for note in notes:
         console.print(f"note: {note}", soft_wrap=True, markup=False, highlight=False)
-    for problem in report.problems:
+    for problem in problems:
         console.print(f"problem: {problem}", soft_wrap=True, markup=False, highlight=False)
-    verdict = "no trouble found" if report.ok else f"{len(report.problems)} problems"
+    verdict = "no trouble found" if not problems else f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
     console.print(f"{dataset} at {root}: {verdict}", soft_wrap=True)
-    if not report.ok:
+    if problems:
         raise typer.Exit(1)

@@ -103,7 +103,7 @@ def attention(
             runs, out, count=count, images=images, seed=seed, titles=key_values(title, "--title", "NAME=TEXT"),
             bars=lambda what: advancing(progress, what),
         )  # fmt: skip
-    pictures = {record.path.as_posix(): load_image(record) for record in table["records"]}
+    pictures = {record.name: load_image(record) for record in table["records"]}
     _show(out, "attention", attention_table(table), draw_attention(table, pictures))
 
 

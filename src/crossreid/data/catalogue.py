@@ -55,6 +55,7 @@ class DataSet:
         variants: options of the reader; `check` reads the copy once with each of them.
         list_problems: what is wrong with the lists of a copy beyond what its reader needs: a line a problem, of a root and
             whether the copy is held against the official set.
+        layout: files and folders, below the root, that every copy holds and no other data set does: by them a folder is recognised.
     """
 
     parse: Callable[..., Split]
@@ -66,6 +67,7 @@ class DataSet:
     page: str = ""
     variants: tuple[Mapping[str, object], ...] = ({},)
     list_problems: Callable[[Path, bool], list[str]] | None = None
+    layout: tuple[str, ...] = ()
 
     @property
     def owner(self) -> Callable[..., Split]:
@@ -78,7 +80,18 @@ DATASETS: Registry[DataSet] = Registry(
     "crossreid.datasets",
     tuple(
         f"crossreid.data.readers.{reader}"
-        for reader in ("sysu_mm01", "regdb", "llcm", "mars", "duke_video", "veri_776", "atrw", "manifest")
+        for reader in (
+            "sysu_mm01",
+            "regdb",
+            "llcm",
+            "market_1501",
+            "msmt17",
+            "mars",
+            "duke_video",
+            "veri_776",
+            "atrw",
+            "manifest",
+        )
     ),
 )
 
@@ -94,6 +107,7 @@ def register_dataset(
     page: str = "",
     variants: tuple[Mapping[str, object], ...] = ({},),
     list_problems: Callable[[Path, bool], list[str]] | None = None,
+    layout: tuple[str, ...] = (),
 ) -> Callable[[Reader], Reader]:
     """Register the decorated reader as the data set `name`; the rest as in `DataSet`.
 
@@ -104,7 +118,9 @@ def register_dataset(
     """
 
     def register(parse: Reader) -> Reader:
-        known = DataSet(parse, title, protocol, official or {}, licence, citation, page, variants, list_problems)
+        known = DataSet(
+            parse, title, protocol, official or {}, licence, citation, page, variants, list_problems, layout
+        )
         DATASETS.add(name, known)
         return parse
 
@@ -135,6 +151,14 @@ def describe(name: str) -> DataSet:
         raise
     except CrossreidError as error:
         raise DataError(str(error)) from None
+
+
+def recognised(folder: Path) -> str | None:
+    """The data set of whose layout a folder is, or None."""
+    for name in DATASETS:
+        if (layout := DATASETS[name].layout) and all((folder / part).exists() for part in layout):
+            return name
+    return None
 
 
 def existing(name: str, root: Path) -> Path:

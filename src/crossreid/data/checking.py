@@ -7,27 +7,39 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 from joblib import Parallel, delayed
 from PIL import ExifTags, Image
 from rich.table import Table
 
 from crossreid.data.catalogue import describe, existing, load
-from crossreid.data.images import check_box, load_image
+from crossreid.data.image_names import LeftOut, is_image, reason_left_out
+from crossreid.data.images import MAX_PIXELS, WIDE, check_box, load_image
+from crossreid.data.leaks import MOST as COMPARED
+from crossreid.data.leaks import key_of, leaks
+from crossreid.data.levels import NARROW, Levels, narrow_note, split_with_levels
+from crossreid.data.looks import Look, look_of, looks_at
 from crossreid.data.records import DataError, Modality, Record, Split
 from crossreid.data.tracklets import tracklet_name
 
 SMALLEST, LARGEST = 16, 10_000
+LOOKED_AT = 2_000  # images of a manifest up to which nearly the same ones are looked for in any case: a few seconds
 _SHOWN = 20
 
 
 @dataclass(frozen=True)
 class CheckReport:
-    """What was found: rows of (what, expected or '', found), problems that make the copy unfit, and notes."""
+    """What was found: rows of (what, expected or '', found), problems that make the copy unfit, and notes.
+
+    `split` is the copy as it was read, None where it could not be; `sizes` the (width, height) of its pictures, upright.
+    """
 
     name: str
     rows: tuple[tuple[str, str, str], ...]
     problems: tuple[str, ...]
     notes: tuple[str, ...] = field(default=())
+    split: Split | None = None
+    sizes: Mapping[Path, tuple[int, int]] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -51,6 +63,7 @@ def check(
     workers: int | None = None,
     progress: Callable[..., object] | None = None,
     options: Mapping[str, object] | None = None,
+    levels: Levels = "full",
 ) -> CheckReport:
     """Verify the copy of `name` at `root`.
 
@@ -58,11 +71,13 @@ def check(
     disjoint between training, validation and test. What keeps the data set from being read at all is a problem too.
 
     Args:
-        deep: decode every image, in `workers` processes, and compare contents: one file under two identities is a problem.
+        deep: decode every image, in `workers` processes, and compare contents: one file under two identities is a problem; images
+            that are nearly the same on both sides of the division are noted.
         expect: `official` counts, or `any`; by default `any` for synthetic worlds (they have factors.csv) and where no official
             counts are known.
         progress: called with (done, total) as images are looked at.
         options: of the data set's reader, as in a recipe's `data.options`.
+        levels: how pictures of 16 bits are read, as in a recipe's `data.levels`; where it is `full`, narrow ranges are noted.
 
     Raises:
         DataError: an unknown name, or no such root.
@@ -74,7 +89,9 @@ def check(
     against = expect or ("any" if synthetic or not known.official else "official")
     notes = ["a synthetic world: counts are its own"] if synthetic and against == "any" else []
     try:
-        splits = [load(name, root, **{**(options or {}), **variant}) for variant in known.variants]
+        splits = [
+            split_with_levels(load(name, root, **{**(options or {}), **variant}), levels) for variant in known.variants
+        ]
     except DataError as error:
         return CheckReport(name, (), (str(error),), tuple(notes))
     counts = counted(splits[0])
@@ -92,15 +109,31 @@ def check(
     records = sorted({record for s in splits for record in (*s.train, *s.validation, *s.test)}, key=lambda r: r.path)
     if progress is not None:
         progress(0, len(records))
-    faults, digests = looked_at(records, deep=deep, workers=workers, progress=progress)
+    seen = looked_at(records, deep=deep, workers=workers, progress=progress)
+    faults = [one.fault for one in seen if one.fault is not None]
     problems += limited(faults)
+    notes += [note for note in splits[0].notes if note not in problems]
     if deep:
-        problems += limited(twins(digests))
+        problems += limited(
+            twins([(one.digest, record) for one, record in zip(seen, records, strict=True) if one.digest])
+        )
+        looks = {key_of(record): one.look for one, record in zip(seen, records, strict=True) if one.look is not None}
+        notes += leaks(splits[0], looks)
+        if len(records) > COMPARED:
+            notes.append(f"near-duplicates are looked for among up to {COMPARED:,} images; these are {len(records):,}.")
+    elif name == "manifest" and len(records) <= LOOKED_AT:
+        looked = zip(records, looks_at(records, workers=workers), strict=True)
+        notes += leaks(splits[0], {key_of(record): look for record, look in looked if isinstance(look, Look)})
+    elif name == "manifest":
+        notes.append("images that are nearly the same across the division are looked for with --deep")
     rows.append(
         ("images decoded" if deep else "image headers read", f"{len(records):,}", f"{len(records) - len(faults):,}")
     )
     notes += unlisted(root, records)
-    return CheckReport(name, tuple(rows), tuple(problems), tuple(notes))
+    if levels == "full":
+        notes += narrow_ranges(seen, records)
+    sizes = {record.path: one.size for one, record in zip(seen, records, strict=True)}
+    return CheckReport(name, tuple(rows), tuple(problems), tuple(notes), splits[0], sizes)
 
 
 def counted(split: Split) -> dict[str, int]:
@@ -148,20 +181,31 @@ def overlaps(split: Split) -> list[str]:
     return lines
 
 
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """Of one image: what is wrong with it, its size (width, height) upright, and of a decoded one its digest and its look.
+
+    `values` are the lowest and the highest value of a picture of 16 bits.
+    """
+
+    fault: str | None = None
+    size: tuple[int, int] = (0, 0)
+    digest: str = ""
+    look: Look | None = None
+    values: tuple[int, int] | None = None
+
+
 def looked_at(
     records: Sequence[Record], *, deep: bool, workers: int | None, progress: Callable[..., object] | None
-) -> tuple[list[str], list[tuple[str, Record]]]:
-    """What is wrong with each file, and the digest of each that was decoded."""
+) -> list[_Seen]:
+    """What is found of each image."""
     look = _decoded if deep else _header
-    faults: list[str] = []
-    digests: list[tuple[str, Record]] = []
+    seen: list[_Seen] = []
 
-    def take(results: Iterable[tuple[str | None, str]]) -> None:
-        for record, (fault, digest) in zip(records, results, strict=True):
-            if fault is not None:
-                faults.append(fault)
-            elif deep:
-                digests.append((digest, record))
+    def take(results: Iterable[_Seen]) -> None:
+        for one in results:
+            # A look is a kilobyte: of more images than are compared none is kept.
+            seen.append(one if len(records) <= COMPARED else replace(one, look=None))
             if progress is not None:
                 progress(1)
 
@@ -171,7 +215,20 @@ def looked_at(
         take(Parallel(workers or -1, return_as="generator", batch_size=64)(delayed(look)(record) for record in placed))
     else:
         take(map(look, placed))
-    return faults, digests
+    return seen
+
+
+def narrow_ranges(seen: Sequence[_Seen], records: Sequence[Record]) -> list[str]:
+    """A note where most pictures of 16 bits use few of their values, with the range of each camera."""
+    wide = [(one.values, record) for one, record in zip(seen, records, strict=True) if one.values is not None]
+    narrow = [(values, record) for values, record in wide if 0 < values[1] - values[0] < NARROW]
+    if 2 * len(narrow) <= len(wide):
+        return []
+    ranges: dict[int, tuple[int, int]] = {}
+    for (low, high), record in narrow:
+        least, most = ranges.get(record.camera, (low, high))
+        ranges[record.camera] = min(low, least), max(high, most)
+    return [narrow_note(ranges, narrow[0][1].path)]
 
 
 def twins(digests: Sequence[tuple[str, Record]]) -> list[str]:
@@ -186,11 +243,17 @@ def twins(digests: Sequence[tuple[str, Record]]) -> list[str]:
 
 
 def unlisted(root: Path, records: Sequence[Record]) -> list[str]:
-    """A note on image files that nothing refers to, where the root is a folder."""
+    """Notes on files that nothing refers to, where the root is a folder: images of no split, and pictures of formats not read."""
     known = {record.path for record in records}
-    kinds = {".jpg", ".jpeg", ".png", ".bmp"}
-    extra = [path for path in root.rglob("*") if path.suffix.lower() in kinds and path not in known]
-    return [f"{len(extra):,} image files belong to no split, for example {extra[0]}"] if extra else []
+    extra: list[Path] = []
+    passed_over = LeftOut()
+    for path in root.rglob("*"):
+        if is_image(path.name) and path not in known:
+            extra.append(path)
+        elif (reason := reason_left_out(path.name)).endswith("to pictures") and not is_image(path.name):
+            passed_over.add(str(path), reason)
+    lines = [f"{len(extra):,} image files belong to no split, for example {extra[0]}"] if extra else []
+    return lines + passed_over.lines()
 
 
 def limited(lines: list[str]) -> list[str]:
@@ -198,36 +261,42 @@ def limited(lines: list[str]) -> list[str]:
     return lines if len(lines) <= _SHOWN else [*lines[:_SHOWN], f"... and {len(lines) - _SHOWN:,} more of this kind"]
 
 
-def _header(record: Record) -> tuple[str | None, str]:
+def _header(record: Record) -> _Seen:
     path = record.path
     try:
         if path.stat().st_size == 0:
-            return f"{path} is empty (0 bytes).", ""
+            return _Seen(f"{path} is empty (0 bytes).")
         with Image.open(path) as image:
             width, height = image.size
-            turned = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8) if record.box else False
+            values = None
+            if image.mode in WIDE and width * height <= MAX_PIXELS:
+                pixels = np.asarray(image)
+                values = int(pixels.min()), int(pixels.max())
+            if image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8):
+                width, height = height, width
     except FileNotFoundError:
-        return f"{path} not found.", ""
+        return _Seen(f"{path} not found.")
     except Exception as error:  # Pillow raises many classes for damaged headers
-        return f"{path} is no readable image ({type(error).__name__}).", ""
-    if not (min(width, height) >= SMALLEST and max(width, height) <= LARGEST):
-        return f"{path} has {width} x {height} pixels, expected sides of {SMALLEST} to {LARGEST:,}.", ""
+        return _Seen(f"{path} is no readable image ({type(error).__name__}).")
+    size = width, height
+    if not (min(size) >= SMALLEST and max(size) <= LARGEST):
+        return _Seen(f"{path} has {width} x {height} pixels, expected sides of {SMALLEST} to {LARGEST:,}.", size)
     if record.box is not None:
         try:
-            check_box(path, record.box, *((height, width) if turned else (width, height)))
+            check_box(path, record.box, width, height)
         except DataError as error:
-            return str(error), ""
-    return None, ""
+            return _Seen(str(error), size)
+    return _Seen(size=size, values=values)
 
 
-def _decoded(record: Record) -> tuple[str | None, str]:
-    fault, _ = _header(record)
-    if fault is not None:
-        return fault, ""
+def _decoded(record: Record) -> _Seen:
+    seen = _header(record)
+    if seen.fault is not None:
+        return seen
     try:
         pixels = load_image(replace(record, pseudo_infrared=False))
     except DataError as error:
-        return str(error), ""
+        return replace(seen, fault=str(error))
     # Of several boxes in one picture each is an image of its own.
     content = record.path.read_bytes() if record.box is None else pixels.tobytes()
-    return None, hashlib.blake2b(content, digest_size=16).hexdigest()
+    return replace(seen, digest=hashlib.blake2b(content, digest_size=16).hexdigest(), look=look_of(pixels))

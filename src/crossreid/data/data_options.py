@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from crossreid.data.channels import ChannelOptions
 from crossreid.data.erasing import RectangleOptions
+from crossreid.data.levels import Levels
 from crossreid.data.normalisation import IMAGENET, Normalisation, Triple
 from crossreid.data.sampling import SamplerOptions
 from crossreid.data.tracklets import SetOptions
@@ -49,7 +50,8 @@ class NormaliseOptions(Options):
 
 class DataOptions(Options):
     name: str = Field(
-        description="Data set: sysu-mm01, regdb, llcm, mars, duke-video, veri-776, atrw, manifest, or one of a plugin."
+        description="Data set: sysu-mm01, regdb, llcm, market-1501, msmt17, mars, duke-video, veri-776, atrw, manifest, or one of "
+        "a plugin."
     )
     root: Path = Field(description="Folder of the data set, relative to where the command runs.")
     options: dict[str, Any] = Field({}, description="Options of that data set's reader (docs/datasets.md).")
@@ -60,6 +62,11 @@ class DataOptions(Options):
     )
     normalise: NormaliseOptions = Field(
         NormaliseOptions(), description="Mean and deviation of the pixels that the network takes in."
+    )
+    levels: Levels = Field(
+        "full",
+        description="Grey pictures of 16 bits become 8 by their upper bits (`full`), each by its own range (`picture`), or by a range "
+        "[LOW, HIGH], of each camera {1: [7300, 8199]}; thermal cameras need one.",
     )
     workers: int = Field(4, ge=0, le=256, description="Loader processes; 0 loads in the training process.")
     on_bad_image: Literal["stop", "skip"] = Field(

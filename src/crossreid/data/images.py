@@ -15,8 +15,9 @@ from typing import BinaryIO
 import numpy as np
 from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 
+from crossreid.data.levels import as_bytes
 from crossreid.data.pseudo_infrared import pseudo_infrared
-from crossreid.data.records import DataError, Record
+from crossreid.data.records import DataError, PictureLevels, Record
 from crossreid.errors import CrossreidError
 
 # Pillow's names of what is read; its JPEG also opens what it then calls MPO (several JPEGs in a file, as telephones write).
@@ -32,7 +33,7 @@ _MARKER = re.compile(rb"\xff[^\x00\x01\xff\xd0-\xd8]")  # begins a segment, and 
 _NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EISDIR, errno.ENAMETOOLONG)
 _TURNED = (5, 6, 7, 8)  # EXIF orientations that swap height and width
 # What Pillow calls images of one 16- or 32-bit channel; their full scale is that of the type, never the file's own range.
-_WIDE = ("I;16", "I;16L", "I;16B", "I;16N", "I")
+WIDE = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 
 
 class ImageTooLarge(DataError):
@@ -70,10 +71,12 @@ def load_image(source: Record | Path, *, at_least: tuple[int, int] | None = None
         CannotBeRead: the system does not give it out.
     """
     path = source.path if isinstance(source, Record) else Path(source)
-    box = source.box if isinstance(source, Record) else None
+    box, levels = (source.box, source.levels) if isinstance(source, Record) else (None, None)
     # Read as a whole first: what is raised from then on is the image's fault.
     content = io.BytesIO(_content(path))
-    pixels = decode(content, str(path), at_least=None if box else at_least, most=MAX_PIXELS, formats=FORMATS)
+    pixels = decode(
+        content, str(path), at_least=None if box else at_least, most=MAX_PIXELS, formats=FORMATS, levels=levels
+    )
     if box is not None:
         check_box(path, box, pixels.shape[1], pixels.shape[0])
         left, top, right, bottom = box
@@ -116,18 +119,20 @@ def decode(
     at_least: tuple[int, int] | None = None,
     most: int,
     formats: tuple[str, ...] = FORMATS,
+    levels: PictureLevels = None,
 ) -> np.ndarray:
     """An open file as `(H, W, 3)` uint8 RGB.
 
-    Grey is repeated over the channels, 16-bit values keep their upper 8 bits, CMYK is converted, transparency is laid
-    on white (but for a transparent colour of 16 bits a channel, which 8 bits do not tell from others), the EXIF orientation
-    is applied, of an animation the first frame is taken.
+    Grey is repeated over the channels, 16-bit values keep their upper 8 bits or are scaled by `levels`, CMYK is converted,
+    transparency is laid on white (but for a transparent colour of 16 bits a channel, which 8 bits do not tell from others), the
+    EXIF orientation is applied, of an animation the first frame is taken.
 
     Args:
         name: what errors call the file.
         at_least: (height, width) that suffice of an upright JPEG.
         most: pixels; the size is read before anything is decoded.
         formats: Pillow's names of those that are read.
+        levels: the values of a grey 16-bit picture that become black and white, or `picture` for its own range.
 
     Raises:
         ImageTooLarge: of more than `most` pixels, or more scans, segments or chunks than an image has.
@@ -146,7 +151,7 @@ def decode(
                 height, width = at_least[::-1] if turned else at_least
                 image.draft(None, (width, height))
             _mend_transparency(image)
-            return np.asarray(_as_rgb(ImageOps.exif_transpose(image)))
+            return np.asarray(_as_rgb(ImageOps.exif_transpose(image), levels))
     except DataError:
         raise
     except Image.DecompressionBombError as error:
@@ -228,10 +233,10 @@ def _mend_transparency(image: ImageFile.ImageFile) -> None:
         del image.info["transparency"]
 
 
-def _as_rgb(image: Image.Image) -> Image.Image:
-    if image.mode in _WIDE:
+def _as_rgb(image: Image.Image, levels: PictureLevels = None) -> Image.Image:
+    if image.mode in WIDE:
         values = np.asarray(image)
-        grey = (np.clip(values, 0, 65535) >> 8).astype(np.uint8)
+        grey = as_bytes(values, levels)
         if "transparency" in image.info:
             grey[values == image.info["transparency"]] = 255
         return Image.fromarray(grey).convert("RGB")

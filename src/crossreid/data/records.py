@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import IntEnum
 from pathlib import Path
+from typing import Literal
 
 from crossreid.errors import CrossreidError
 
@@ -23,6 +24,8 @@ class Modality(IntEnum):
 
 
 VISIBLE, INFRARED = Modality.VISIBLE, Modality.INFRARED
+# The values of a 16-bit picture that become black and white; None for its upper 8 bits, whatever they hold.
+PictureLevels = tuple[int, int] | Literal["picture"] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +37,8 @@ class Record:
     its `modality` is then INFRARED. `tracklet` names the film that the image is of, among those of its identity and
     camera; `frame` is its position in that camera's time, -1 where unknown; `attributes` are what the data set says of the
     identity beyond its name, as pairs (colour, red). `box` (left, top, right, bottom, pixels) is the part of the picture
-    that is the image; without it, the whole. `time` is when it was taken, seconds since 1970 UTC, None where unknown.
+    that is the image; without it, the whole. `time` is when it was taken, seconds since 1970 UTC, None where unknown. `levels` say
+    how a picture of 16 bits becomes 8 (`crossreid.data.levels`).
     """
 
     path: Path
@@ -47,6 +51,15 @@ class Record:
     attributes: tuple[tuple[str, str], ...] = ()
     box: tuple[int, int, int, int] | None = None
     time: float | None = None
+    levels: PictureLevels = None
+
+    @property
+    def name(self) -> str:
+        """The picture's path; of a part of it with the box as a media fragment, `PATH#xywh=LEFT,TOP,WIDTH,HEIGHT`."""
+        if self.box is None:
+            return self.path.as_posix()
+        left, top, right, bottom = self.box
+        return f"{self.path.as_posix()}#xywh={left},{top},{right - left},{bottom - top}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +87,21 @@ class Split:
 
 
 def in_order(records: Iterable[Record]) -> list[Record]:
-    """Records sorted by (identity, camera, path): the order by which ties are broken and permutations count.
+    """Records sorted by (identity, camera, path, box): the order by which ties are broken and permutations count.
 
     Identities that are whole numbers sort as numbers, before all others.
     """
 
-    def key(record: Record) -> tuple[int, int, str, int, str]:
+    def key(record: Record) -> tuple[int, int, str, int, str, tuple[int, ...]]:
         number = int(record.identity) if record.identity.isdecimal() else -1
-        return (0 if number >= 0 else 1, number, record.identity, record.camera, record.path.as_posix())
+        return (
+            0 if number >= 0 else 1,
+            number,
+            record.identity,
+            record.camera,
+            record.path.as_posix(),
+            record.box or (),
+        )
 
     return sorted(records, key=key)
 

@@ -83,7 +83,7 @@ class IdentitySampler:
             raise DataError(
                 f"sampler.identities is {options.identities}, but only {len(self.groups)} training identities "
                 f"{'have images of both modalities' if needed == 2 else 'exist'} "
-                f"({len(self.left_out)} of {len(groups)} left out). Lower sampler.identities, or add images."
+                f"({len(self.left_out)} of {len(groups)} left out). {_way_out(records, options)}"
             )
         if options.identities % world:
             raise DataError(
@@ -129,3 +129,13 @@ class IdentitySampler:
 
     def _generator(self, epoch: int) -> np.random.Generator:
         return np.random.default_rng((self.seed, epoch))
+
+
+def _way_out(records: Sequence[Record], options: SamplerOptions) -> str:
+    """The keys that help where too few identities can be put into a batch."""
+    kinds = {record.modality for record in records}
+    if options.balance == "modality" and len(kinds) == 1:
+        kind = kinds.pop().name.lower()
+        pseudo = ", or of a manifest data.options.pseudo_infrared=query" if kind == "visible" else ""
+        return f"All training images are {kind}: set data.sampler.balance=none{pseudo}."
+    return "Lower data.sampler.identities, or add images."

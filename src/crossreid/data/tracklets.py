@@ -67,7 +67,7 @@ class Tracklet:
 def tracklet_name(record: Record) -> str:
     """The tracklet that an image is of, unique in its data set; of an image of no tracklet, the image itself."""
     if record.tracklet is None:
-        return f"{record.path.as_posix()}#{record.modality.name}"
+        return f"{record.name}#{record.modality.name}"
     return f"{record.identity}/{record.camera}/{record.modality.name}/{record.tracklet}"
 
 

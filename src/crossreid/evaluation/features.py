@@ -120,7 +120,7 @@ def features_of(
         cameras=np.array([record.camera for record in records], dtype=np.int64),
         modalities=np.array([int(record.modality) for record in records], dtype=np.int64),
         positions=positions_of([(record.identity, record.camera) for record in records]),
-        names=np.array([record.path.as_posix() for record in records], dtype=np.str_),
+        names=np.array([record.name for record in records], dtype=np.str_),
         roles=np.array(
             ["both" if r in queries and r in others else "query" if r in queries else "gallery" for r in records]
         ),

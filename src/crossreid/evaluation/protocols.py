@@ -15,12 +15,15 @@
   distillation (Porrello et al., ECCV 2020); two pictures of one tracklet are two queries.
 * Market-1501 (Zheng et al., ICCV 2015): same identity and camera excluded, identity -1 is junk, 0 distracts; AP by
   trapezoids, as in its MATLAB evaluation. Much public code takes steps instead.
+* MSMT17 (Wei et al., CVPR 2018): same identity and camera excluded; AP by steps, as in the public code that its figures are
+  scored by; its lists hold neither junk nor distractors.
 * ATRW plain (Li et al., ACM MM 2020): each image queries all others; images of the identity from the same camera
   within 3 frames are left out; identities that one camera saw and those that several saw are scored apart.
 * open-set: as Market-1501 with AP by steps, and queries without a match are attempts to be turned away
   (`crossreid.evaluation.open_set`).
 * cross-modal (anybody's images): given queries against a given gallery; images that are both query by modality
   (infrared against visible), or, where there is one modality only, each against all others.
+* single-modality: the same rules, under the name of what is compared where query and gallery are of one modality.
 * cross-camera: the same, but all entries from the query's camera are left out, whoever they show: where a camera stands for
   a sighting, whatever else was seen then shares its light and its place with the query.
 """
@@ -133,6 +136,7 @@ PROTOCOLS: dict[str, Protocol] = {
                 ("duke-video", True, _FILMED),
                 ("veri-776", True, ("i2v", "v2v", "i2i", "v2i")),
                 ("market-1501", True, ("i2i",)),
+                ("msmt17", False, ("i2i",)),
             )
         ),
         Protocol(
@@ -147,6 +151,7 @@ PROTOCOLS: dict[str, Protocol] = {
         ),
         Protocol("open-set", _TO_GALLERY, SAME_IDENTITY_AND_CAMERA, "every image", junk=_JUNK, open_set=True),
         Protocol("cross-modal", _TO_GALLERY, SAME_IDENTITY_AND_CAMERA, "every image"),
+        Protocol("single-modality", _TO_GALLERY, SAME_IDENTITY_AND_CAMERA, "every image"),
         Protocol("cross-camera", _TO_GALLERY, SAME_CAMERA, "every image"),
     )
 }

@@ -170,7 +170,7 @@ def _features(asking: Sequence[Tracklet], answering: Sequence[Tracklet], embeddi
         cameras=np.array([entry.camera for entry in entries], dtype=np.int64),
         modalities=np.array([int(entry.modality) for entry in entries], dtype=np.int64),
         positions=positions_of([(entry.identity, entry.camera) for entry in entries]),
-        names=np.array([entry.frames[0].path.as_posix() for entry in entries], dtype=np.str_),
+        names=np.array([entry.frames[0].name for entry in entries], dtype=np.str_),
         roles=np.repeat(["query", "gallery"], [len(asking), len(answering)]),
         frames=np.array([entry.frames[0].frame for entry in entries], dtype=np.int64),
         tracklets=np.array([entry.name for entry in entries], dtype=np.str_),

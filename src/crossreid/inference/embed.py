@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, overload
 
+from crossreid.data.levels import with_levels
 from crossreid.errors import CrossreidError
 from crossreid.inference.bulk.job import BATCH, CHUNK, Embedded, embed_records
 from crossreid.inference.exported_file import is_exported
@@ -136,8 +137,10 @@ def _embed_source(
         records = source_records(
             source, modality=chosen["modality"], camera=chosen["camera"], part=chosen["part"], options=chosen["option"],
             left_out=left_out if chosen["on_bad_image"] == "skip" else None,
+            say=say if group.rank == 0 else lambda text: None,
         )  # fmt: skip
         model = open_model(run, checkpoint=chosen["checkpoint"], device=chosen["device"] or group.device)
+        records = with_levels(records, model.preprocessing.levels)
         if workers is None:
             workers = loader_workers(model.device, group.world)
         try:

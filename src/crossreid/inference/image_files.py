@@ -9,13 +9,16 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+from crossreid.data.image_names import LeftOut, is_image, reason_left_out
+
 # What the system says of one folder, and not of a disk, a network or a limit.
 _NOT_GIVEN = (errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 
 
-def images_below(folder: Path, leave_out: Callable[[Path, str], None]) -> list[Path]:
-    """Files that are called images, at any depth, by path; what is hidden is passed over.
+def images_below(
+    folder: Path, leave_out: Callable[[Path, str], None], passed_over: LeftOut | None = None
+) -> list[Path]:
+    """Files that are called images, at any depth, by path; what is hidden, and what is none, is passed over and counted.
 
     Links to folders are followed, each folder once: by its own path where it has one below this, else by the first link's.
     `leave_out` is called with folders that cannot be read, and with links that may lead to one and lead nowhere, and why.
@@ -40,15 +43,19 @@ def images_below(folder: Path, leave_out: Callable[[Path, str], None]) -> list[P
             continue
         for entry in inside:
             path = Path(above, entry.name)
-            is_image = entry.name.lower().endswith(SUFFIXES)
+            named_image = is_image(entry.name)
             if entry.name.startswith("."):
+                if passed_over is not None:
+                    passed_over.add(str(path), "hidden")
                 continue
             if entry.is_dir(follow_symlinks=False):
                 folders.append(path)
-            elif entry.is_symlink() and _may_be_folder(path, is_image):
+            elif entry.is_symlink() and _may_be_folder(path, named_image):
                 links.append(path)
-            elif is_image:
+            elif named_image:
                 found.append(path)
+            elif passed_over is not None:
+                passed_over.add(str(path), reason_left_out(entry.name))
     return sorted(found, key=lambda path: path.as_posix())
 
 

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_args
 
+from crossreid.data.levels import Levels, checked
 from crossreid.data.normalisation import IMAGENET, Normalisation, Triple
 from crossreid.data.transforms import EvalTransform, Interpolation
 from crossreid.errors import CrossreidError
@@ -15,7 +16,11 @@ from crossreid.errors import CrossreidError
 
 @dataclass(frozen=True, slots=True)
 class Preprocessing:
-    """Resizing (antialiased) to `height` by `width` pixels, values 0 to 1 less `mean` by `std`, channels as `colours` names."""
+    """Resizing (antialiased) to `height` by `width` pixels, values 0 to 1 less `mean` by `std`, channels as `colours` names.
+
+    `levels` say how 16 bits become 8; they are written where they are others than `full`, so that all other models keep their
+    fingerprints.
+    """
 
     height: int
     width: int
@@ -23,6 +28,7 @@ class Preprocessing:
     mean: Triple = IMAGENET.mean
     std: Triple = IMAGENET.std
     colours: str = "RGB"
+    levels: Levels = "full"
 
     @property
     def normalisation(self) -> Normalisation:
@@ -34,7 +40,11 @@ class Preprocessing:
         return EvalTransform(self.height, self.width, self.interpolation, self.normalisation)
 
     def to_json(self) -> dict[str, Any]:
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        given = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        levels = given.pop("levels")
+        if isinstance(levels, dict):
+            levels = {str(camera): list(value) for camera, value in sorted(levels.items())}
+        return given if levels == "full" else given | {"levels": levels}
 
     @classmethod
     def from_json(cls, given: Mapping[str, Any], where: Path) -> Preprocessing:
@@ -46,7 +56,7 @@ class Preprocessing:
         try:
             read = cls(
                 int(given["height"]), int(given["width"]), given["interpolation"],
-                _triple(given["mean"]), _triple(given["std"]), given["colours"],
+                _triple(given["mean"]), _triple(given["std"]), given["colours"], checked(given.get("levels", "full")),
             )  # fmt: skip
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise CrossreidError(f"{where}: its preprocessing is incomplete ({error!r}). Export it again.") from error

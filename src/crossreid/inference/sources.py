@@ -6,10 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from crossreid.data.catalogue import DATASETS, describe, load
-from crossreid.data.readers.manifest import MOST, read_rows
+from crossreid.data.catalogue import DATASETS, describe, load, recognised
+from crossreid.data.image_names import SUFFIXES, LeftOut
+from crossreid.data.readers.manifest_rows import MOST, Notes, Outside, read_rows
 from crossreid.data.records import DataError, Modality, Record, Split, in_order
-from crossreid.inference.image_files import SUFFIXES, images_below, is_utf8, readable
+from crossreid.evaluation.protocols import PROTOCOLS
+from crossreid.inference.image_files import images_below, is_utf8, readable
 
 PARTS = ("all", "train", "validation", "query", "gallery", "test")
 
@@ -22,6 +24,7 @@ def source_records(
     part: str = "all",
     options: dict[str, Any] | None = None,
     left_out: list[tuple[str, str]] | None = None,
+    say: Callable[[str], object] = lambda text: None,
 ) -> list[Record]:
     """The images that `source` names.
 
@@ -33,7 +36,8 @@ def source_records(
         modality: of a folder of images, `visible` (the default) or `infrared`.
         camera: of a folder of images; unknown (0) by default.
         part: of a data set, one of `PARTS`.
-        options: of a data set, its reader's.
+        options: of a data set, its reader's; of a manifest, `outside`.
+        say: called with a line for each kind of file that is passed over, and for what a manifest's reader notes.
         left_out: where given, (path, reason) of folders that cannot be read and of names that are no UTF-8 are put there,
             and the rest is returned.
 
@@ -50,7 +54,7 @@ def source_records(
         left_out.append((readable(path), reason))
 
     found = []
-    for record in _records(source, modality, camera, part, options, leave_out):
+    for record in _records(source, modality, camera, part, options, leave_out, say):
         if is_utf8(record.path):
             found.append(record)
         else:
@@ -64,7 +68,7 @@ def source_records(
 
 def _records(
     source: str, modality: str | None, camera: int | None, part: str, options: dict[str, Any] | None,
-    leave_out: Callable[[Path, str], None],
+    leave_out: Callable[[Path, str], None], say: Callable[[str], object],
 ) -> list[Record]:  # fmt: skip
     name, colon, root = source.partition(":")
     path = Path(source)
@@ -72,23 +76,54 @@ def _records(
         describe(name)  # names what is near to an unknown one
     if colon and name in DATASETS and not path.exists():
         _refuse(source, "a data set", modality=modality, camera=camera)
-        return part_of(load(name, Path(root), **(options or {})), part)
-    if part != "all" or options:
-        raise DataError(f"{source}: --part and --option are for a data set, NAME:ROOT ({', '.join(DATASETS)}).")
+        split = load(name, Path(root), **(options or {}))
+        for note in split.notes:
+            say(f"note: {note}")
+        return part_of(split, part)
     if not path.exists():
         raise DataError(f"{source} not found. Expected a folder of images, a manifest, or NAME:ROOT of a data set.")
     manifest = path / "manifest.csv" if path.is_dir() else path
+    others = {key: value for key, value in (options or {}).items() if key != "outside" or not manifest.is_file()}
+    if part != "all" or others:
+        raise DataError(f"{source}: --part and --option are for a data set, NAME:ROOT ({', '.join(DATASETS)}).")
     if manifest.is_file():
         _refuse(source, "a manifest", modality=modality, camera=camera)
         if manifest.suffix.lower() not in (".csv", ".tsv", ".txt"):
             raise DataError(f"{source}: expected a folder of images, a manifest (.csv), or NAME:ROOT of a data set.")
-        return [record for record, _ in read_rows(manifest, anonymous=True)]
+        outside: Outside = (options or {}).get("outside", "absolute")
+        notes = Notes()
+        rows = read_rows(manifest, anonymous=True, outside=outside, notes=notes)
+        for note in notes.lines():
+            say(f"note: {note}")
+        return [record for record, _ in rows]
     if modality not in (None, "visible", "infrared"):
         raise DataError(f"modality {modality!r}: expected visible or infrared.")
     if not 0 <= (camera or 0) <= MOST:
         raise DataError(f"camera {camera}: expected a whole number from 0 to {MOST}.")
+    _heed_layout(path, modality, say)
     kind = Modality.INFRARED if modality == "infrared" else Modality.VISIBLE
-    return [Record(image, "", camera or 0, kind) for image in images_below(path, leave_out)]
+    passed_over = LeftOut()
+    images = images_below(path, leave_out, passed_over)
+    for line in passed_over.lines():
+        say(line)
+    return [Record(image, "", camera or 0, kind) for image in images]
+
+
+def _heed_layout(folder: Path, modality: str | None, say: Callable[[str], object]) -> None:
+    """Say that a folder is a copy of a data set; raise `DataError` where its infrared images would be taken for visible ones."""
+    name = recognised(folder)
+    if name is None:
+        return
+    known = describe(name)
+    if modality is None and any(setting.query is not None for setting in PROTOCOLS[known.protocol].settings):
+        raise DataError(
+            f"{folder} is laid out as {known.title}, which holds infrared and visible images: as a folder all would be taken "
+            f"for visible ones of unknown cameras. Write {name}:{folder}, or give --modality if they are all of one."
+        )
+    say(
+        f"note: {folder} is laid out as {known.title}; as a folder its identities and cameras are unknown. {name}:{folder} reads "
+        "them."
+    )
 
 
 def part_of(split: Split, part: str) -> list[Record]:

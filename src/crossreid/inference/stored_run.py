@@ -34,7 +34,8 @@ class StoredRun:
     @property
     def preprocessing(self) -> Preprocessing:
         data = self.recipe.data
-        return Preprocessing(data.height, data.width, data.resizing, data.normalisation.mean, data.normalisation.std)
+        scale = data.normalisation
+        return Preprocessing(data.height, data.width, data.resizing, scale.mean, scale.std, levels=data.levels)
 
     @property
     def fingerprint(self) -> str:

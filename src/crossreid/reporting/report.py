@@ -67,7 +67,7 @@ def report(
         entries.append(ScoredMethod(title, FLOOR_NOTES[title], tuple(scores)))
         features[title] = found
     say("drawing the page ...")
-    records = {record.path.as_posix(): record for record in first.split.test}
+    records = {record.name: record for record in first.split.test}
     shown: tuple[RankedList, ...] = ()
     for title in list(features)[: len(opened)]:
         shown = ranked_lists(

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from crossreid.data.catalogue import load
+from crossreid.data.levels import split_with_levels
 from crossreid.data.records import Split, labels_of
 from crossreid.errors import CrossreidError
 from crossreid.evaluation.protocols import PROTOCOLS
@@ -38,7 +39,7 @@ def open_split(recipe: Recipe) -> Split:
     Raises:
         CrossreidError: what its reader finds wrong, or a reader that names a protocol that there is not.
     """
-    split = load(recipe.data.name, recipe.data.root, **recipe.data.options)
+    split = split_with_levels(load(recipe.data.name, recipe.data.root, **recipe.data.options), recipe.data.levels)
     if split.protocol not in PROTOCOLS:
         raise CrossreidError(
             f"data set {recipe.data.name!r}: its reader names the protocol {split.protocol!r}, which is unknown. Known: "
@@ -100,7 +101,7 @@ def refuse_other_pixels(recipe: Recipe, path: Path, checkpoint: Checkpoint) -> N
     """
     kept = checkpoint.facts.get("recipe")
     trained = kept.get("data") if isinstance(kept, dict) else None
-    now = recipe.data.model_dump(mode="json", include={"height", "width", "interpolation", "normalise"})
+    now = recipe.data.model_dump(mode="json", include={"height", "width", "interpolation", "normalise", "levels"})
     for key, value in now.items():
         if isinstance(trained, dict) and trained.get(key, value) != value:
             raise CheckpointError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from crossreid.data.training_loading import TrainLoader
 from crossreid.errors import CrossreidError
@@ -84,6 +85,8 @@ def train_run(recipe: Recipe, out: Path) -> FitResult:
         split.train, recipe.data, seed=recipe.training.seed, rank=fabric.global_rank, world=fabric.world_size
     )
     if fabric.is_global_zero:
+        for note in split.notes:
+            print(f"note: {note}", flush=True)
         print(f"{out}: {plan_of(recipe.data, recipe.training, loader.steps_in)}; {pixels_as_text(recipe)}", flush=True)
     method = fresh_method(recipe, split)
     if isinstance(method, ViewDistillation):
@@ -95,7 +98,7 @@ def train_run(recipe: Recipe, out: Path) -> FitResult:
         options=recipe.training,
         out=out,
         fabric=fabric,
-        recipe=recipe.model_dump(mode="json"),
+        recipe=_kept(recipe),
         validate=(lambda method: validation_scores(method, split, recipe)) if split.validation else None,
         on_start=lambda: write_text(out / "recipe.yaml", recipe.as_yaml()),
         count_images=lambda batch: batch.images.shape[:-3].numel(),  # all images of a set
@@ -103,6 +106,14 @@ def train_run(recipe: Recipe, out: Path) -> FitResult:
     if loader.bad_images and fabric.is_global_zero:
         print(f"{len(loader.bad_images)} unreadable training images were skipped; see the warnings above.")
     return result
+
+
+def _kept(recipe: Recipe) -> dict[str, Any]:
+    """What checkpoints keep of a recipe: all but a later key at its default, so that runs from before it go on."""
+    kept = recipe.model_dump(mode="json")
+    if kept["data"]["levels"] == "full":
+        del kept["data"]["levels"]
+    return kept
 
 
 def _of_trial(recipe: Recipe, trial: int) -> Recipe:

@@ -14,7 +14,8 @@ from fastapi import UploadFile
 from torch import Tensor
 
 from crossreid.data.images import ImageTooLarge, NotAnImage, decode
-from crossreid.data.records import DataError
+from crossreid.data.levels import query_levels
+from crossreid.data.records import DataError, PictureLevels
 from crossreid.service.refusals import Refusal
 from crossreid.service.search_service import SearchService
 
@@ -51,13 +52,16 @@ class Uploads:
         """What `make` makes of each image, of this height and width at least where it has them."""
 
         def one(content: bytes, name: str) -> Made:
-            return make(pixels_of(content, name, self.service.options.max_pixels, size))
+            levels = query_levels(self.service.model.preprocessing.levels)
+            return make(pixels_of(content, name, self.service.options.max_pixels, size, levels))
 
         pairs = zip(self.contents, self.names, strict=True)
         return await asyncio.gather(*(self.service.decode(one, content, name) for content, name in pairs))
 
 
-def pixels_of(content: bytes, name: str, most: int, at_least: tuple[int, int] | None = None) -> np.ndarray:
+def pixels_of(
+    content: bytes, name: str, most: int, at_least: tuple[int, int] | None = None, levels: PictureLevels = None
+) -> np.ndarray:
     """What was sent as `(H, W, 3)` uint8 RGB; see `decode`.
 
     Raises:
@@ -67,7 +71,7 @@ def pixels_of(content: bytes, name: str, most: int, at_least: tuple[int, int] | 
     if not content:
         raise Refusal(422, f"{shown} is empty (0 bytes). Send an image.")
     try:
-        return decode(io.BytesIO(content), shown, at_least=at_least, most=most, formats=FORMATS)
+        return decode(io.BytesIO(content), shown, at_least=at_least, most=most, formats=FORMATS, levels=levels)
     except ImageTooLarge as error:
         raise Refusal(413, str(error)) from error
     except NotAnImage as error:

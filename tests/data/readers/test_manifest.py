@@ -2,7 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crossreid.data.readers.manifest import parse, read_rows
+from crossreid.data.readers.manifest import parse
+from crossreid.data.readers.manifest_rows import Notes, nearest_column, read_rows
 from crossreid.data.records import DataError, Modality
 
 
@@ -148,3 +149,108 @@ def test_what_rows_may_hold(tmp_path):
     (first, _), (second, _) = read_rows(written(tmp_path, text) / "manifest.csv")
     assert (first.identity, first.camera) == ('Smith, "Jo"', 2**63 - 1)
     assert (second.path, second.camera) == (tmp_path / "b.jpg", 0)
+
+
+def test_junk_is_left_out_and_distractors_only_answer(tmp_path):
+    """By the split of a row, or by the identity that an option names; where no split is given, the others are divided."""
+    marked = "path,identity,split\n" + "".join(f"{i}/{k}.jpg,animal {i},\n" for i in range(10) for k in range(4))
+    marked += "".join(f"junk/{k}.jpg,,junk\n" for k in range(3)) + "".join(
+        f"other/{k}.jpg,,distractor\n" for k in range(2)
+    )
+    split = parse(written(tmp_path, marked))
+    assert len(identities(split.train)) == 6
+    assert identities(split.query).isdisjoint({"junk", "distractor"})
+    assert sum(record.identity == "distractor" for record in split.gallery) == 2
+    assert not any("junk" in record.path.parts for record in (*split.train, *split.validation, *split.test))
+    assert any(note.startswith("3 junk images") for note in split.notes)
+    named = rows() + "".join(f"x/{k}.jpg,-1\ny/{k}.jpg,0000\n" for k in range(2))
+    plain = parse(written(tmp_path, named))
+    assert any("identity '-1' has 2 images and is taken for one individual" in note for note in plain.notes)
+    split = parse(written(tmp_path, named), junk=[-1], distractors="0000")
+    assert sum(record.identity == "0000" for record in split.gallery) == 2
+    assert {"-1", "0000"}.isdisjoint(identities((*split.train, *split.validation, *split.query)))
+    assert not any("taken for one individual" in note for note in split.notes)
+    both = "path,identity,split\na.jpg,x,\nb.jpg,x,distractor\n"
+    with pytest.raises(DataError, match="identity 'x' is a distractor in some rows and not in others"):
+        parse(written(tmp_path, both))
+
+
+def test_distractors_are_of_the_kind_that_answers(tmp_path):
+    text = "path,identity,split,modality\n" + "".join(
+        f"{i}{m}.jpg,{i},{s},{m}\n" for i, s in ((1, "train"), (2, "test")) for m in ("visible", "ir")
+    )
+    split = parse(written(tmp_path, text + "d1.jpg,,distractor,visible\nd2.jpg,,distractor,ir\n"))
+    assert [record.path.name for record in split.gallery if record.identity == "distractor"] == ["d1.jpg"]
+    assert split.protocol == "cross-modal"
+    assert any("1 distractors are left out" in note for note in split.notes)
+
+
+def test_one_name_in_two_unicode_forms_is_one_identity(tmp_path):
+    composed, decomposed = "Zo\u00eb", "Zoe\u0308"
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / f"{decomposed}.jpg").write_bytes(b"x")
+    notes = Notes()
+    text = f"path,identity\na\\{composed}.jpg,{composed}\nb.jpg,{decomposed}\n"
+    (one, _), (other, _) = read_rows(written(tmp_path, text) / "manifest.csv", notes=notes)
+    assert one.identity == other.identity == composed
+    assert one.path == tmp_path / "a" / f"{decomposed}.jpg"
+    assert [line.split(" (")[0] for line in notes.lines()] == [
+        "1 paths are written with backslashes, read as slashes",
+        "1 values of identity are in another Unicode form than NFC, and are read as NFC",
+    ]
+
+
+def test_boxes_are_parts_of_pictures(tmp_path):
+    text = 'path,identity,box\na.jpg,x,"1,2,10,20"\na.jpg,y,"[1.5, 2, 9.75, 20]"\na.jpg,z,\n'
+    found = [record.box for record, _ in read_rows(written(tmp_path, text) / "manifest.csv")]
+    assert found == [(1, 2, 11, 22), (1, 2, 12, 22), None]
+    for box in ("1,2,3", "-1,2,3,4", "1,2,0,4", "a,b,c,d", "nan,0,1,1"):
+        with pytest.raises(DataError, match=r"line 2: box is '.*', expected x,y,width,height"):
+            read_rows(written(tmp_path, f'path,identity,box\na.jpg,x,"{box}"\n') / "manifest.csv")
+    with pytest.raises(DataError, match=r"line 3: a\.jpg is listed in line 2"):
+        read_rows(written(tmp_path, 'path,identity,box\na.jpg,x,"1,2,3,4"\na.jpg,y,"1 2 3 4"\n') / "manifest.csv")
+
+
+def test_paths_that_leave_the_folder(tmp_path):
+    folder = tmp_path / "m"
+    folder.mkdir()
+    climbing, absolute = "path,identity\n../a.jpg,x\n", f"path,identity\n{tmp_path}/a.jpg,x\n"
+    with pytest.raises(DataError, match=r"line 2: \.\./a\.jpg leads out .*outside=allow"):
+        read_rows(written(folder, climbing) / "manifest.csv")
+    assert len(read_rows(written(folder, climbing) / "manifest.csv", outside="allow")) == 1
+    assert len(read_rows(written(folder, absolute) / "manifest.csv")) == 1
+    with pytest.raises(DataError, match="leads out"):
+        read_rows(written(folder, absolute) / "manifest.csv", outside="refuse")
+    with pytest.raises(DataError, match="outside is 'all'"):
+        parse(written(folder, absolute), outside="all")
+
+
+def test_columns_that_are_not_read_are_named(tmp_path):
+    text = rows(header="path,identity,camra,view,colour").replace(".jpg", ".jpg").replace("\n", ",,,\n")
+    text = text.replace("colour,,,", "colour")
+    notes = parse(written(tmp_path, text)).notes
+    assert notes[:3] == (
+        "column 'camra' is not read. Did you mean 'camera'? Rename it.",
+        "column 'view' is not read. If it is the camera, rename it 'camera'.",
+        "column 'colour' is not read.",
+    )
+    for column, known in (("camera_id", "camera"), ("modalty", "modality"), ("Time", "time"), ("bbox", "box")):
+        assert nearest_column(column)[0] == known
+    with pytest.raises(DataError, match=r"'identity' is missing\. Is it 'name'"):
+        parse(written(tmp_path, "path,name\na.jpg,x\n"))
+
+
+def test_why_there_is_nothing_to_test(tmp_path):
+    for text, cause in (
+        ("".join(f"{k}.jpg,x\n" for k in range(5)), "All 5 images are of 1 identity"),
+        ("".join(f"{k}.jpg,x{k}\n" for k in range(5)), "Each of the 5 identities has one image"),
+    ):
+        with pytest.raises(DataError, match=f"nothing in .*{cause}"):
+            parse(written(tmp_path, "path,identity\n" + text))
+    with pytest.raises(DataError, match=r"camera is 'north', .* for example 3"):
+        parse(written(tmp_path, "path,identity,camera\na.jpg,x,north\n"))
+
+
+def test_the_protocol_is_named_after_what_is_compared(tmp_path):
+    assert parse(written(tmp_path, rows())).protocol == "single-modality"
+    assert parse(written(tmp_path, rows()), pseudo_infrared="query").protocol == "cross-modal"

@@ -15,7 +15,8 @@ from scipy.sparse.csgraph import connected_components
 from typer.testing import CliRunner
 
 from crossreid.cli.app import app, main
-from crossreid.data.readers.manifest import parse, read_rows
+from crossreid.data.readers.manifest import parse
+from crossreid.data.readers.manifest_rows import read_rows
 from crossreid.data.records import INFRARED, VISIBLE, DataError
 from crossreid.galleries.marks import FIELDS, read_marks, write_manifest
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from crossreid.data.catalogue import Citation, register_dataset
+from crossreid.data.image_names import JPEG, images_in
 from crossreid.data.readers.holdout import hold_out
 from crossreid.data.readers.lists import list_text
 from crossreid.data.records import DataError, Record, Split, in_order
@@ -40,6 +41,7 @@ _HINT = "Expected the layout in docs/datasets.md#atrw; run `crossreid check atrw
         2020,
     ),
     page="docs/datasets.md#atrw",
+    layout=("reid_list_train.csv",),
 )
 def parse(root: Path, *, validation: int = 0, ground_truth: str = "plain") -> Split:
     """The official division: 107 entities (flanks of tigers) to train, 75 to test; every test image asks and answers.
@@ -105,7 +107,7 @@ def wild_images(root: Path) -> list[Record]:
     """The records of `gt_test_wild.json`: boxes in the pictures of `wild/`, several in some."""
     path, pictures = _ground_truth(root, "wild", dict)
     folder = root / "wild"
-    named = {int(image.stem): image for image in sorted(folder.glob("*.jpg")) if image.stem.isdecimal()}
+    named = {int(image.stem): image for image in images_in(folder, JPEG) if image.stem.isdecimal()}
     found = []
     for picture, entries in pictures.items():
         if not picture.isdecimal() or not isinstance(entries, list):

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from crossreid.data.catalogue import Citation, register_dataset
+from crossreid.data.image_names import JPEG, images_in
 from crossreid.data.readers.holdout import hold_out
 from crossreid.data.readers.lists import list_text
 from crossreid.data.records import DataError, Modality, Record, Split, in_order
@@ -46,6 +47,7 @@ def missing_test_images(root: Path, official: bool) -> list[str]:
         2023,
     ),
     page="docs/datasets.md#llcm",
+    layout=("vis", "nir", "idx"),
     list_problems=missing_test_images,
 )
 def parse(root: Path, *, validation: int = 0) -> Split:
@@ -110,7 +112,7 @@ def test_images(root: Path, kind: str) -> list[Record]:
         if not number.isdecimal():
             raise DataError(f"LLCM: {camera}: expected folders cam1 ... cam9. {_HINT}")
         for identity in test_identities(root):
-            paths = sorted((camera / identity).glob("*.jpg"))
+            paths = images_in(camera / identity, JPEG)
             records.extend(Record(path, identity, int(number), KINDS[kind]) for path in paths)
     if not records:
         raise DataError(f"LLCM: no image under {folder}. {_HINT}")

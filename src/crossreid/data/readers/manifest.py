@@ -1,49 +1,68 @@
 """A manifest: a CSV file that says what one's own images are of.
 
-Columns `path,identity`, and where known `camera,modality,tracklet,split,time`. Paths are relative to the file. Only the first
-two are needed: identities may be any text, cameras may be unknown, and identities are divided here where no split is given.
-Images that are only to be embedded need no identity either.
+Columns `path,identity`, and where known `camera,modality,tracklet,split,time,box` (`manifest_rows` reads the lines). Paths are
+relative to the file. Only the first two are needed: identities may be any text, cameras may be unknown, and identities are
+divided here where no split is given. Images that are only to be embedded need no identity either.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-import os
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from crossreid.data.catalogue import register_dataset
-from crossreid.data.records import DataError, Modality, Record, Split, in_order, iso_seconds, labels_of
+from crossreid.data.readers.manifest_rows import (
+    DISTRACTOR,
+    JUNK,
+    SPLITS,
+    Notes,
+    Outside,
+    columns_of,
+    read_rows,
+    unknown_columns,
+)
+from crossreid.data.records import DataError, Modality, Record, Split, in_order, labels_of
 
-SPLITS = {
-    "train": "train",
-    "val": "validation",
-    "validation": "validation",
-    "test": "test",
-    "query": "query",
-    "gallery": "gallery",
-}
 LEFT_OUT = {"same identity and camera": "cross-modal", "same camera": "cross-camera"}
-MOST = 2**63 - 1  # what a camera's number can be: tables and tensors keep it in 64 bits
-COLUMNS = ("path", "identity", "camera", "modality", "tracklet", "split", "time")
-_MODALITIES = {"visible": Modality.VISIBLE, "rgb": Modality.VISIBLE, "vis": Modality.VISIBLE, "infrared": Modality.INFRARED,
-               "ir": Modality.INFRARED, "nir": Modality.INFRARED, "thermal": Modality.INFRARED}  # fmt: skip
+# What data sets call images of nobody in particular; as identities of a manifest they would be one person.
+SUSPICIOUS = (
+    "-1",
+    "0",
+    "00",
+    "0000",
+    "junk",
+    "distractor",
+    "distractors",
+    "unknown",
+    "background",
+    "none",
+    "null",
+    "nan",
+)
+
+
+def list_problems(root: Path, official: bool) -> list[str]:
+    """Columns that look misspelled: what they say would be silently left aside."""
+    return [line for _, line, misspelled in unknown_columns(columns_of(manifest_file(root))) if misspelled]
+
+
+def manifest_file(root: Path) -> Path:
+    """The CSV file that a root means: itself, or the folder's `manifest.csv`."""
+    return root / "manifest.csv" if root.is_dir() else root
 
 
 @register_dataset(
     "manifest",
     title="manifest",
-    protocol="cross-modal",  # or cross-camera, by the option `leave_out`
+    protocol="cross-modal",  # or single-modality, where the test has one, or cross-camera, by the option `leave_out`
     licence="your own images, under your own terms",
     page="docs/datasets.md#manifest",
+    list_problems=list_problems,
 )
 def parse(
     root: Path,
@@ -52,12 +71,16 @@ def parse(
     fractions: Sequence[float] = (0.6, 0.1, 0.3),
     seed: int = 0,
     leave_out: Literal["same identity and camera", "same camera"] = "same identity and camera",
+    junk: Sequence[str | int] = (),
+    distractors: Sequence[str | int] = (),
+    outside: Outside = "absolute",
 ) -> Split:
     """Read a manifest; `root` is the CSV file or the folder that holds `manifest.csv`.
 
     Without a `split` column whole identities are divided by `fractions` (train, validation, test), drawn with `seed`; both
     tests of an identity need two images, so identities with one image go to training. Rows of `test` become query where they
-    are infrared and gallery where they are visible; where all are of one modality, each asks all others.
+    are infrared and gallery where they are visible; where all are of one modality, each asks all others. Rows of `junk`
+    are nobody's and left out; those of `distractor` are in the gallery alone.
 
     Args:
         pseudo_infrared: `query` makes a cross-modal set of a visible one. Each training image is there as it is and as
@@ -67,141 +90,132 @@ def parse(
 
         leave_out: what a query does not look at: its identity's images from its camera, or all from its camera, for
             cameras that stand for sightings.
+        junk: identities whose rows are junk whatever their split says, -1 in many data sets.
+        distractors: identities whose rows are distractors, 0 in many data sets.
+        outside: which paths may lead out of the manifest's folder, as `read_rows` takes it.
 
     Raises:
         DataError: what is wrong, with the line's number: a missing column, an unknown value, a picture listed twice, an
             identity in training and in test, nothing to train on or nothing to search.
     """
-    path = Path(root)
-    path = path / "manifest.csv" if path.is_dir() else path
+    path, notes = manifest_file(Path(root)), Notes()
+    rows = read_rows(path, outside=outside, notes=notes)
+    split = split_of(
+        rows, path, pseudo_infrared=pseudo_infrared, fractions=fractions, seed=seed, leave_out=leave_out, junk=junk,
+        distractors=distractors,
+    )  # fmt: skip
+    return replace(split, notes=(*notes.lines(), *split.notes))
+
+
+def split_of(
+    rows: Sequence[tuple[Record, str]],
+    path: Path,
+    *,
+    pseudo_infrared: str = "none",
+    fractions: Sequence[float] = (0.6, 0.1, 0.3),
+    seed: int = 0,
+    leave_out: str = "same identity and camera",
+    junk: Sequence[str | int] = (),
+    distractors: Sequence[str | int] = (),
+) -> Split:
+    """The rows of the manifest at `path`, divided; arguments and errors as of `parse`."""
     if pseudo_infrared not in ("none", "query"):
         raise DataError(f"manifest: pseudo_infrared is {pseudo_infrared!r}, expected 'none' or 'query'.")
     if leave_out not in LEFT_OUT:
         raise DataError(f"manifest: leave_out is {leave_out!r}, expected one of {', '.join(map(repr, LEFT_OUT))}.")
-    rows = read_rows(path)
-    if any(role for _, role in rows):
-        without = [record.path for record, role in rows if not role]
-        if without:
-            raise DataError(f"{path}: {without[0]} has no split, others have. Expected one of {', '.join(SPLITS)}.")
-        parts: dict[str, list[Record]] = defaultdict(list)
-        for record, role in rows:
-            parts[role].append(record)
-    else:
-        parts = divide([record for record, _ in rows], fractions, seed)
+    parts, notes = parted(
+        rows, path, fractions, seed, junk=_names("junk", junk), distractors=_names("distractors", distractors)
+    )
     if pseudo_infrared == "query":
         parts = with_pseudo_infrared(parts, path)
     query = parts["query"] + [r for r in parts["test"] if r.modality == Modality.INFRARED]
     gallery = parts["gallery"] + [r for r in parts["test"] if r.modality == Modality.VISIBLE]
     if not (parts["query"] or parts["gallery"]) and not (query and gallery):
         query = gallery = parts["test"]  # one modality: each image asks all others
-    split = Split(
+    refuse_unusable(
+        {"train": parts["train"], "validation": parts["validation"], "query": query, "gallery": gallery}, rows, path
+    )
+    of_nobody, unfit = _fit_distractors(parts[DISTRACTOR], query, gallery)
+    gallery = gallery + of_nobody
+    if of_nobody:
+        notes.append(f"{len(of_nobody):,} distractors are in the gallery alone")
+    if unfit:
+        notes.append(
+            f"{unfit:,} distractors are left out: they are of the modality of the queries, which ask the other one"
+        )
+    both = len({record.modality for record in (*query, *gallery)}) > 1
+    cross_modal = LEFT_OUT[leave_out] != "cross-modal" or both
+    return Split(
         name="manifest",
         root=path.parent,
-        protocol=LEFT_OUT[leave_out],
+        protocol=LEFT_OUT[leave_out] if cross_modal else "single-modality",
         train=tuple(in_order(parts["train"])),
         validation=tuple(in_order(parts["validation"])),
         query=tuple(in_order(query)),
         gallery=tuple(in_order(gallery)),
+        notes=tuple(notes),
     )
-    refuse_unusable(split, path)
-    return split
 
 
-def read_rows(path: Path, *, anonymous: bool = False) -> list[tuple[Record, str]]:
-    """The (record, split) of each line; split is '' where not given. Commas, semicolons and tabs separate, a BOM is passed over.
+def parted(
+    rows: Sequence[tuple[Record, str]], path: Path, fractions: Sequence[float], seed: int, *, junk: Sequence[str],
+    distractors: Sequence[str],
+) -> tuple[dict[str, list[Record]], list[str]]:  # fmt: skip
+    """Records by part, as their rows say or divided, without junk; and what is to be said of them.
 
-    With `anonymous` identities may be missing; they are '' then. Raises `DataError` as `parse`.
+    Raises:
+        DataError: rows without a split among others with one, or an identity that is a distractor in some rows only.
     """
-    if not path.is_file():
+    parts: dict[str, list[Record]] = defaultdict(list)
+    named: list[tuple[Record, str]] = []
+    for record, role in rows:
+        if role == JUNK or record.identity in junk:
+            parts[JUNK].append(record)
+        elif role == DISTRACTOR or record.identity in distractors:
+            parts[DISTRACTOR].append(record)
+        else:
+            named.append((record, role))
+    both = {record.identity for record in parts[DISTRACTOR]} & {record.identity for record, _ in named}
+    if both:
         raise DataError(
-            f"manifest {path} not found. Expected a CSV file with the columns path,identity (docs/datasets.md#manifest)."
+            f"{path}: identity {min(both)!r} is a distractor in some rows and not in others ({len(both)} such). A distractor is "
+            "nobody that is asked for."
         )
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 (byte {error.start}). Save it as UTF-8.") from error
-    first = text.split("\n", 1)[0]
-    separator = max(",;\t", key=first.count)
-    reader = csv.DictReader(io.StringIO(text), delimiter=separator, skipinitialspace=True, strict=True)
-    rows: list[tuple[Record, str]] = []
-    seen: dict[tuple[str, str], int] = {}
-    real = cache(os.path.realpath)  # of folders, which are few; the same one may be spelled in several ways
-    needed = ("path",) if anonymous else ("path", "identity")
-    for line, row in _lines(reader, path, needed):
-        where = f"{path}, line {line}"
-        values = {column: (row.get(column) or "").strip() for column in COLUMNS}
-        if not all(values[column] for column in needed):
-            raise DataError(f"{where}: {' and '.join(needed)} must not be empty.")
-        for column, value in values.items():
-            if any(character in value for character in "\n\r\0"):
-                raise DataError(
-                    f"{where}: {column} holds a line break or a NUL ({value[:40]!r}...). Is a quotation mark not closed?"
-                )
-        if any(row.get(None, ())):
-            raise DataError(
-                f"{where}: more values than the first line has columns. Put a value that holds {separator!r} in quotation marks."
-            )
-        modality, split = values["modality"].lower() or "visible", values["split"].lower()
-        if modality not in _MODALITIES:
-            raise DataError(f"{where}: modality is {modality!r}, expected visible or infrared.")
-        if split and split not in SPLITS:
-            raise DataError(f"{where}: split is {split!r}, expected one of {', '.join(SPLITS)}.")
-        image = path.parent / values["path"]
-        file = real(image.parent), image.name
-        if file in seen:
-            raise DataError(f"{where}: {values['path']} is listed in line {seen[file]} already.")
-        seen[file] = line
-        record = Record(
-            image, values["identity"], _camera(values["camera"], where), _MODALITIES[modality], values["tracklet"] or None,
-            time=_seconds(values["time"], where),
-        )  # fmt: skip
-        rows.append((record, SPLITS.get(split, "")))
-    if not rows:
-        raise DataError(f"{path} lists no image.")
-    return rows
+    if any(role for _, role in named):
+        without = [record.path for record, role in named if not role]
+        if without:
+            raise DataError(f"{path}: {without[0]} has no split, others have. Expected one of {', '.join(SPLITS)}.")
+        for record, role in named:
+            parts[role].append(record)
+    else:
+        parts |= divide([record for record, _ in named], fractions, seed)
+    notes = []
+    if parts[JUNK]:
+        notes.append(f"{len(parts.pop(JUNK)):,} junk images are left out of training, queries and gallery")
+    counts = Counter(record.identity for record, _ in named)
+    notes += [
+        f"identity {identity!r} has {counts[identity]:,} images and is taken for one individual. If it stands for nobody, "
+        f"give its rows the split junk or distractor, or set the option junk or distractors to [{identity!r}]."
+        for identity in sorted(counts)
+        if identity.lower() in SUSPICIOUS
+    ]
+    return parts, notes
 
 
-def _lines(reader: csv.DictReader[str], path: Path, needed: Sequence[str]) -> Iterator[tuple[int, dict[Any, Any]]]:
-    """(number of its last line, values by column) of each row; raises `DataError` for what is no CSV, and for its columns."""
-    try:
-        columns = [column.strip() for column in reader.fieldnames or []]
-        reader.fieldnames = columns
-        for column in COLUMNS:
-            if column in needed and column not in columns:
-                raise DataError(
-                    f"{path}, line 1: column {column!r} is missing. Expected path,identity and any of {', '.join(COLUMNS[2:])}."
-                )
-            if columns.count(column) > 1:
-                raise DataError(
-                    f"{path}, line 1: column {column!r} is there {columns.count(column)} times, expected once."
-                )
-        for row in reader:
-            yield reader.line_num, row
-    except csv.Error as error:
-        raise DataError(
-            f"{path}, line {reader.line_num + 1}: the row that begins there is no CSV ({error}). Is a quotation mark not closed?"
-        ) from error
+def _names(option: str, given: Sequence[str | int] | str | int) -> list[str]:
+    values = given if isinstance(given, list | tuple) else [given]
+    if not all(isinstance(value, str | int) and not isinstance(value, bool) for value in values):
+        raise DataError(f"manifest: {option} is {given!r}, expected names of identities, for example ['-1'].")
+    return [str(value) for value in values]
 
 
-def _camera(text: str, where: str) -> int:
-    digits = text.lstrip("0") or "0"
-    if (text and not text.isdecimal()) or len(digits) > 19 or int(digits) > MOST:
-        raise DataError(
-            f"{where}: camera is {text[:40]!r}, expected a whole number up to {MOST}, or nothing where it is unknown."
-        )
-    return int(digits)
-
-
-def _seconds(text: str, where: str) -> float | None:
-    """Seconds since 1970 UTC of ISO 8601 text, UTC where it names no zone; None of ''."""
-    if not text:
-        return None
-    try:
-        seconds = iso_seconds(text)
-        datetime.fromtimestamp(seconds, UTC)  # of the calendar's first and last hours, a zone's may lie beyond it
-        return seconds
-    except (ValueError, OverflowError) as error:
-        raise DataError(f"{where}: time is {text!r}, expected ISO 8601, for example 2026-11-21T08:30:00Z.") from error
+def _fit_distractors(
+    distractors: Sequence[Record], query: Sequence[Record], gallery: Sequence[Record]
+) -> tuple[list[Record], int]:
+    """The distractors that the gallery is of the kind of, and how many are not."""
+    asking, answering = ({record.modality for record in records} for records in (query, gallery))
+    fit = [record for record in distractors if record.modality in answering or record.modality not in asking]
+    return fit, len(distractors) - len(fit)
 
 
 def divide(records: Sequence[Record], fractions: Sequence[float], seed: int) -> dict[str, list[Record]]:
@@ -262,14 +276,14 @@ def asking(records: Sequence[Record]) -> list[tuple[Record, bool]]:
     return result
 
 
-def refuse_unusable(split: Split, path: Path) -> None:
-    """Raise `DataError` where the parts overlap in identities or one that is needed is empty."""
+def refuse_unusable(parts: dict[str, list[Record]], rows: Sequence[tuple[Record, str]], path: Path) -> None:
+    """Raise `DataError` where train, validation and test overlap in identities, or a part that is needed is empty."""
     names = {
         name: {record.identity for record in records}
         for name, records in (
-            ("train", split.train),
-            ("validation", split.validation),
-            ("test", (*split.query, *split.gallery)),
+            ("train", parts["train"]),
+            ("validation", parts["validation"]),
+            ("test", [*parts["query"], *parts["gallery"]]),
         )
     }
     for one, other in (("train", "validation"), ("train", "test"), ("validation", "test")):
@@ -278,10 +292,32 @@ def refuse_unusable(split: Split, path: Path) -> None:
             raise DataError(
                 f"{path}: identity {both[0]!r} is in {one} and in {other} ({len(both)} such). Identities must be disjoint."
             )
-    for name, records, hint in (
-        ("train", split.train, "Give rows of split train."),
-        ("query", split.query, "Give rows of split test or query."),
-        ("gallery", split.gallery, "Give rows of split test or gallery."),
+    for name, hint in (
+        ("train", "Give rows of split train."),
+        ("query", "Give rows of split test or query."),
+        ("gallery", "Give rows of split test or gallery."),
     ):
-        if not records:
-            raise DataError(f"{path}: nothing in {name}. {hint}")
+        if not parts[name]:
+            raise DataError(f"{path}: nothing in {name}. {_why_empty(rows) or hint}")
+
+
+def _why_empty(rows: Sequence[tuple[Record, str]]) -> str:
+    """What of the images themselves leaves a part empty, where no split was given."""
+    if any(role not in ("", JUNK, DISTRACTOR) for _, role in rows):
+        return ""
+    counts = Counter(record.identity for record, role in rows if not role)
+    if len(counts) < 2:
+        return (
+            f"All {counts.total():,} images are of {len(counts)} identity; training and test need different ones, two at least, "
+            "and more to learn from. Is `identity` the column that names who is seen?"
+        )
+    if max(counts.values()) < 2:
+        return (
+            f"Each of the {len(counts):,} identities has one image; a test needs two or more of an identity, one that asks and "
+            "one that answers. Is `identity` the column that names who is seen, and not the picture?"
+        )
+    several = sum(count > 1 for count in counts.values())
+    return (
+        f"Of {len(counts):,} identities {several:,} have two images or more; `fractions` of them leaves none for this part. Add "
+        "identities, give a `split` column, or change the option fractions."
+    )

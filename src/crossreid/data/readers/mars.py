@@ -31,6 +31,7 @@ _HINT = "Expected the layout in docs/datasets.md#mars; run `crossreid check mars
     licence="asked for from the authors, under their terms",
     citation=Citation("Zheng et al.", "MARS: A Video Benchmark for Large-Scale Person Re-Identification", "ECCV", 2016),
     page="docs/datasets.md#mars",
+    layout=("bbox_train", "bbox_test", "info"),
 )
 def parse(root: Path, *, validation: int = 0) -> Split:
     """The official division: 8,298 tracklets of 625 identities to train; 12,180 to test, of which 1,980 query.

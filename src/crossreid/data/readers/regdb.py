@@ -29,6 +29,7 @@ _HINT = "Expected the layout in docs/datasets.md#regdb; run `crossreid check reg
     licence="for research, by an agreement with the Dongguk Image and Signal Processing lab",
     citation=Citation("Nguyen et al.", "", "Sensors", 2017),
     page="docs/datasets.md#regdb",
+    layout=("Visible", "Thermal", "idx"),
     variants=tuple({"trial": trial} for trial in TRIALS),
 )
 def parse(root: Path, *, trial: int = 1, validation: int = 0) -> Split:

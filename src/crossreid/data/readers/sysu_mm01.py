@@ -9,6 +9,7 @@ import numpy as np
 from scipy.io import loadmat
 
 from crossreid.data.catalogue import Citation, register_dataset
+from crossreid.data.image_names import JPEG, images_in
 from crossreid.data.readers.lists import list_text
 from crossreid.data.records import DataError, Modality, Record, Split, in_order
 
@@ -42,6 +43,7 @@ def missing_permutations(root: Path, official: bool) -> list[str]:
     licence="for research, by a signed agreement with the authors at Sun Yat-sen University",
     citation=Citation("Wu et al.", "RGB-Infrared Cross-Modality Person Re-Identification", "ICCV", 2017),
     page="docs/datasets.md#sysu-mm01",
+    layout=("cam1", "cam3", "exp"),
     list_problems=missing_permutations,
 )
 def parse(root: Path, *, train_on: Literal["train", "train+val"] = "train") -> Split:
@@ -103,6 +105,6 @@ def images_of(root: Path, identities: list[int]) -> list[Record]:
             raise DataError(f"SYSU-MM01: `cam{camera}/` not found under {root}. {_HINT}")
         modality = Modality.INFRARED if camera in INFRARED_CAMERAS else Modality.VISIBLE
         for identity in identities:
-            paths = sorted((folder / f"{identity:04d}").glob("*.jpg"))
+            paths = images_in(folder / f"{identity:04d}", JPEG)
             records.extend(Record(path, str(identity), camera, modality) for path in paths)
     return records

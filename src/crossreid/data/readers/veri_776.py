@@ -7,6 +7,7 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 from crossreid.data.catalogue import Citation, register_dataset
+from crossreid.data.image_names import JPEG, images_in
 from crossreid.data.readers.holdout import hold_out
 from crossreid.data.readers.lists import list_text
 from crossreid.data.records import DataError, Record, Split, in_order
@@ -15,7 +16,7 @@ from crossreid.data.records import DataError, Record, Split, in_order
 COLOURS = ("yellow", "orange", "green", "gray", "red", "blue", "white", "golden", "brown", "black")
 TYPES = ("sedan", "suv", "van", "hatchback", "mpv", "pickup", "bus", "truck", "estate")
 
-_NAME = re.compile(r"(\d+)_c(\d+)_(\d+)_\d+\.jpg")
+_NAME = re.compile(r"(\d+)_c(\d+)_(\d+)_\d+\.jpe?g", re.IGNORECASE)
 _HINT = "Expected the layout in docs/datasets.md#veri-776; run `crossreid check veri-776 ROOT`."
 
 
@@ -38,6 +39,7 @@ _HINT = "Expected the layout in docs/datasets.md#veri-776; run `crossreid check 
         2016,
     ),
     page="docs/datasets.md#veri-776",
+    layout=("image_train", "image_query", "image_test"),
 )
 def parse(root: Path, *, validation: int = 0) -> Split:
     """The official division: 576 vehicles to train, 200 to test, of which one image by each camera asks.
@@ -73,7 +75,7 @@ def images(root: Path, part: str, said: dict[str, tuple[tuple[str, str], ...]] |
         lines = list_text(listed, "VeRi-776").splitlines()
         named = [(f"{listed}, line {n}", line.strip()) for n, line in enumerate(lines, start=1) if line.strip()]
     elif folder.is_dir():
-        named = [(str(folder), path.name) for path in sorted(folder.glob("*.jpg"))]
+        named = [(str(folder), path.name) for path in images_in(folder, JPEG)]
     else:
         raise DataError(f"VeRi-776: neither `{listed.name}` nor `{folder.name}/` found under {root}. {_HINT}")
     records = []

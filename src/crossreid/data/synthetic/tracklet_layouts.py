@@ -13,8 +13,8 @@ from crossreid.data.synthetic.layouts import save_mat
 from crossreid.data.synthetic.plan import Layout, Shot, divide
 from crossreid.data.synthetic.walks import FILMING, index_of
 
-# The cameras of a visible set: 3 and 6 by day.
-_VISIBLE = {1: 1, 2: 2, 3: 13, 4: 4, 5: 5, 6: 16}
+# The cameras of a visible set, by who renders them: 3 and 6 by day.
+VISIBLE_CAMERAS = {1: 1, 2: 2, 3: 13, 4: 4, 5: 5, 6: 16}
 _MIXED = {number: number for number in range(1, 7)}
 
 
@@ -29,7 +29,7 @@ def _films(identity: int, cameras: dict[int, int], frames: int) -> Iterator[tupl
             yield camera, rendered_by, tracklet, max(length, 1)
 
 
-def _others(identities: int) -> tuple[list[int], list[int]]:
+def others(identities: int) -> tuple[list[int], list[int]]:
     """Numbers of people beyond those of the world: whom distracting tracklets show, and whom those that are junk."""
     count = max(2, identities // 8)
     first = identities + 1
@@ -38,14 +38,14 @@ def _others(identities: int) -> tuple[list[int], list[int]]:
 
 def _mars_shots(identities: int, images: int) -> list[Shot]:
     train, validate, _ = divide(identities)
-    distracting, junk = _others(identities)
+    distracting, junk = others(identities)
     shots = []
     for identity in range(1, junk[-1] + 1):
         name = "0000" if identity in distracting else "00-1" if identity in junk else f"{identity:04d}"
         folder = f"bbox_{'train' if identity in (*train, *validate) else 'test'}/{name}"
         # All that distract have one name in MARS: their tracklets are numbered on.
         before = 10 * (identity - identities) if identity > identities else 0
-        for camera, rendered_by, tracklet, frames in _films(identity, _VISIBLE, images):
+        for camera, rendered_by, tracklet, frames in _films(identity, VISIBLE_CAMERAS, images):
             start = f"{name}C{camera}T{before + tracklet + 1:04d}"
             shots += [
                 Shot(identity, rendered_by, index_of(tracklet, k), f"{folder}/{start}F{k + 1:03d}.jpg", camera)
@@ -76,10 +76,10 @@ def _mars_lists(root: Path, shots: list[Shot], identities: int, seed: int) -> No
 
 def _duke_shots(identities: int, images: int) -> list[Shot]:
     train, validate, test = divide(identities)
-    distracting, _ = _others(identities)
+    distracting, _ = others(identities)
     shots = []
     for identity in (*train, *validate, *test, *distracting):
-        for number, (camera, rendered_by, tracklet, frames) in enumerate(_films(identity, _VISIBLE, images)):
+        for number, (camera, rendered_by, tracklet, frames) in enumerate(_films(identity, VISIBLE_CAMERAS, images)):
             part = (
                 "train"
                 if identity in (*train, *validate)

@@ -21,6 +21,7 @@ from crossreid.data.synthetic import (
     object_layouts,
     people,
     people_images,
+    street_layouts,
     tracklet_layouts,
     vehicle_images,
     vehicles,
@@ -49,7 +50,12 @@ SUBJECTS: dict[str, Subject] = {
     "vehicles": Subject(vehicles.vehicle, vehicle_images.image_of),
     "animals": Subject(animals.animal, animal_images.image_of),
 }
-LAYOUTS: dict[str, Layout] = {**layouts.LAYOUTS, **tracklet_layouts.LAYOUTS, **object_layouts.LAYOUTS}
+LAYOUTS: dict[str, Layout] = {
+    **layouts.LAYOUTS,
+    **tracklet_layouts.LAYOUTS,
+    **street_layouts.LAYOUTS,
+    **object_layouts.LAYOUTS,
+}
 
 
 def synthesise(

@@ -6,14 +6,13 @@ A group is named by its entries' own identity, or is given a name.
 from __future__ import annotations
 
 import csv
-import os
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
+from unicodedata import normalize
 
-from crossreid.data.readers.manifest import COLUMNS, read_rows
+from crossreid.data.readers.manifest_rows import COLUMNS, read_rows, row_of
 from crossreid.data.records import DataError, Record
 from crossreid.files import replacing
 from crossreid.galleries.marks.exported import Mark
@@ -43,7 +42,7 @@ class Joined:
 def write_manifest(
     marks: Sequence[Mark], out: Path, *, images: Sequence[Path], queries: Path | None = None, skip_missing: bool = False
 ) -> Joined:
-    """Write the manifest of what right marks join; its paths are relative to its folder.
+    """Write the manifest of what right marks join; paths below its folder are relative to it, others absolute.
 
     Args:
         images: folders below which the entries' images lie, by their sources.
@@ -93,16 +92,13 @@ def write_manifest(
 def _write(out: Path, records: Sequence[Record]) -> None:
     """Written under another name, read again as training would, and renamed where it says the same."""
     folder = out.parent.resolve()
+    records = [replace(record, identity=normalize("NFC", record.identity)) for record in records]  # as it is read
     with replacing(folder / out.name) as temporary:
         with temporary.open("w", newline="", encoding="utf-8") as stream:
             writer = csv.writer(stream)
             writer.writerow(COLUMNS)
             for record in records:
-                writer.writerow((
-                    Path(os.path.relpath(record.path, folder)).as_posix(), record.identity, record.camera or "",
-                    record.modality.name.lower(), "", "",
-                    "" if record.time is None else datetime.fromtimestamp(record.time, UTC).isoformat(),
-                ))  # fmt: skip
+                writer.writerow(row_of(record, folder))
         for (read, _), record in zip(read_rows(temporary), records, strict=True):
             if replace(read, path=read.path.resolve()) != record:
                 raise DataError(

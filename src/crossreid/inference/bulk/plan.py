@@ -71,8 +71,9 @@ def digest_of(records: Sequence[Record]) -> str:
     """SHA-256 of the list of images: of what each row of records.parquet says, and of how its image is made."""
     digest = hashlib.sha256()
     for record in records:
-        digest.update(repr((record.path.as_posix(), record.identity, record.camera, int(record.modality), record.tracklet,
-                            record.pseudo_infrared, record.frame, record.box, record.time)).encode())  # fmt: skip
+        facts = (record.path.as_posix(), record.identity, record.camera, int(record.modality), record.tracklet,
+                 record.pseudo_infrared, record.frame, record.box, record.time)  # fmt: skip
+        digest.update(repr(facts if record.levels is None else (*facts, record.levels)).encode())
     return digest.hexdigest()
 
 
