@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from crossreid.data.synthetic.world import synthesise as synthesise
     from crossreid.demo.demonstration import demo_recipe as demo_recipe
     from crossreid.errors import CrossreidError as CrossreidError
+    from crossreid.evaluation.embedding_files import read_embeddings as read_embeddings
     from crossreid.evaluation.external import evaluate_features as evaluate_features
     from crossreid.evaluation.external import rank as rank
     from crossreid.evaluation.features import Features as Features
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from crossreid.galleries.gallery import Gallery as Gallery
     from crossreid.galleries.opening import open_gallery as open_gallery
     from crossreid.inference.embed import embed as embed
-    from crossreid.inference.embedding_files import read_embeddings as read_embeddings
     from crossreid.inference.embedding_model import EmbeddingModel as EmbeddingModel
     from crossreid.inference.export import export_onnx as export_onnx
     from crossreid.inference.open_model import open_model as open_model
@@ -155,7 +155,7 @@ _HOMES = {
     "open_run": "runs.run",
     "plot": "reporting.plotting",
     "rank": "evaluation.external",
-    "read_embeddings": "inference.embedding_files",
+    "read_embeddings": "evaluation.embedding_files",
     "register_backbone": "models.backbones",
     "register_dataset": "data.catalogue",
     "register_loss": "losses.weighing",

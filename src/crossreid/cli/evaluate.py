@@ -9,7 +9,7 @@ import typer
 
 from crossreid.errors import CrossreidError
 from crossreid.files import key_values
-from crossreid.terminal import advancing, console, progress_bar
+from crossreid.terminal import advancing, console, errors, progress_bar
 
 
 def evaluate(
@@ -70,7 +70,9 @@ def evaluate(
 
 
 def rank(
-    queries: Annotated[Path, typer.Option(help="Query embeddings: .npz, .npy with a .csv beside it, or .safetensors.")],
+    queries: Annotated[
+        Path, typer.Option(help="Query embeddings: .npz, .npy with .csv, .safetensors, or embed's folder.")
+    ],
     gallery: Annotated[Path, typer.Option(help="Gallery embeddings, likewise.")],
     protocol: Annotated[str, typer.Option(help="Protocol to score by, docs/evaluation.md.")],
     setting: Annotated[list[str] | None, typer.Option(help="Only this setting of the protocol.")] = None,
@@ -84,6 +86,10 @@ def rank(
     normalise: Annotated[str | None, typer.Option(help="Standardise distances by camera or modality.")] = None,
     device: Annotated[str, typer.Option(help="cpu, or cuda.")] = "cpu",
     precision: Annotated[str, typer.Option(help="float64, or float32 for half the memory.")] = "float64",
+    leave_self_out: Annotated[
+        bool,
+        typer.Option("--leave-self-out", help="A query does not find an entry of its identity and its very embedding."),
+    ] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the scores to this file too.")] = None,
 ) -> None:
     """Rank a gallery by embeddings of any tool, and score it by a protocol."""
@@ -91,13 +97,22 @@ def rank(
     from crossreid.evaluation.scores import table
     from crossreid.files import write_json
 
+    notes: list[str] = []
+
+    def note(line: str) -> None:
+        notes.append(line)
+        errors.print(line, soft_wrap=True)
+
     scores, seconds = rank_files(
         queries, gallery, protocol, settings=setting, metric=metric, splits=splits, draw=draw, trials=trials, seed=seed,
         rerank=rerank, options=key_values(option, "--option"), normalise=normalise,
-        device=device, precision=precision,
+        device=device, precision=precision, leave_self_out=leave_self_out, say=note,
     )  # fmt: skip
     console.print(table(scores, published=False))
     if json_file is not None:
         every = [score.to_json() for score in scores]
-        write_json(json_file, {**every[0], "seconds": seconds, **({"settings": every} if len(every) > 1 else {})})
+        write_json(
+            json_file,
+            {**every[0], "seconds": seconds, "notes": notes, **({"settings": every} if len(every) > 1 else {})},
+        )
     console.print(f"seconds: loading {seconds['loading']:.2f}, ranking {seconds['ranking']:.2f}", highlight=False)

@@ -80,8 +80,11 @@ def evaluate(
         }  # fmt: skip
 
     rankings: dict[str, dict[int, Ranking]] = {}
+    excluded: dict[str, str] = {}
     for queries, together in _by_queries({setting: sides_of(features, setting, plan) for setting in chosen}):
         galleries = {setting.name: galleries_of(setting, rows) for setting, rows in together.items()}
+        for setting, rows in together.items():
+            excluded[setting.name] = plan.exclusion.applied(features.cameras[queries], features.cameras[rows])
         if rerank is None and normalise is None:
             rankings |= _rank(features, tensor, queries, galleries, plan, metric)
         else:
@@ -92,7 +95,7 @@ def evaluate(
             protocol=plan.name,
             setting=setting.name,
             metric=metric,
-            exclusion=plan.exclusion.description,
+            exclusion=excluded[setting.name],
             gallery_draw=drawn,
             counting=plan.counting,
             trials=tuple(

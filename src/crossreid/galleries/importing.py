@@ -10,11 +10,11 @@ import numpy as np
 
 from crossreid.data.records import DataError
 from crossreid.errors import CrossreidError
+from crossreid.evaluation.embedding_files import Embeddings, read_embeddings
 from crossreid.galleries.entries import Entries
 from crossreid.galleries.errors import GalleryError, ModelMismatch, existing
 from crossreid.galleries.fragments import source_of
 from crossreid.galleries.gallery import Advance, Gallery
-from crossreid.inference.embedding_files import Embeddings, read_embeddings
 
 if TYPE_CHECKING:
     from crossreid.evaluation.features import Features

@@ -12,11 +12,7 @@ from typing import Any
 import numpy as np
 
 from crossreid.data.records import DataError, Record
-from crossreid.files import write_durably
-from crossreid.inference.bulk.chunks import Chunk, digest_of_states, read_chunk, states_of
-from crossreid.inference.bulk.folder import BAD_COLUMNS, PARTS, chunk_path, clear, is_our_list
-from crossreid.inference.bulk.plan import PINNED, Plan, refuse_another
-from crossreid.inference.embedding_files import (
+from crossreid.evaluation.embedding_files import (
     BAD_IMAGES,
     EMBEDDINGS,
     FORMAT,
@@ -27,6 +23,10 @@ from crossreid.inference.embedding_files import (
     write_rows,
     write_table,
 )
+from crossreid.files import write_durably
+from crossreid.inference.bulk.chunks import Chunk, digest_of_states, read_chunk, states_of
+from crossreid.inference.bulk.folder import BAD_COLUMNS, PARTS, chunk_path, clear, is_our_list
+from crossreid.inference.bulk.plan import PINNED, Plan, refuse_another
 
 
 def is_finished(out: Path, pins: Mapping[str, Any], records: Sequence[Record]) -> bool:
