@@ -87,6 +87,8 @@ if TYPE_CHECKING:
     from crossreid.registry import use_plugin as use_plugin
     from crossreid.reporting.plotting import plot as plot
     from crossreid.reporting.report import report as report
+    from crossreid.runs.compare import Comparison as Comparison
+    from crossreid.runs.compare import compare as compare
     from crossreid.runs.evaluate import evaluate as evaluate
     from crossreid.runs.recipe import Recipe as Recipe
     from crossreid.runs.recipe import load_recipe as load_recipe
@@ -107,6 +109,7 @@ except PackageNotFoundError:  # run from a plain checkout
 _HOMES = {
     "BACKBONES": "models.backbones",
     "Batch": "data.batch",
+    "Comparison": "runs.compare",
     "CrossreidError": "errors",
     "DATASETS": "data.catalogue",
     "DataError": "data.records",
@@ -135,6 +138,7 @@ _HOMES = {
     "build_method": "methods.building",
     "check": "data.checking",
     "class_alignment": "losses.alignment",
+    "compare": "runs.compare",
     "demo_recipe": "demo.demonstration",
     "distance_preservation": "losses.distillation",
     "distilled_knowledge": "losses.distillation",
@@ -174,6 +178,7 @@ __all__ = [
     "METHODS",
     "PROTOCOLS",
     "Batch",
+    "Comparison",
     "CrossreidError",
     "DataError",
     "EmbeddingModel",
@@ -199,6 +204,7 @@ __all__ = [
     "build_method",
     "check",
     "class_alignment",
+    "compare",
     "demo_recipe",
     "distance_preservation",
     "distilled_knowledge",

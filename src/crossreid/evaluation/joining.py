@@ -157,19 +157,19 @@ def _without_selves(features: Features, plan: Protocol, leave_self_out: bool, sa
     for row in np.flatnonzero(~queries & np.isin(codes, codes[queries])):
         equal.setdefault(int(codes[row]), []).append(int(row))
     films, left, finding = features.tracklets.astype(object), 0, 0
-    for row in map(int, np.flatnonzero(queries & np.isin(codes, list(equal)))):
-        name, entries = features.names[row], equal[int(codes[row])]
-        film = films[row] or f"itself: {codes[row]} {'' if leave_self_out else name}"
+    for asking in map(int, np.flatnonzero(queries & np.isin(codes, list(equal)))):
+        name, entries = features.names[asking], equal[int(codes[asking])]
+        film = films[asking] or f"itself: {codes[asking]} {'' if leave_self_out else name}"
         itself = [
             entry
             for entry in entries
             if (leave_self_out or (name and features.names[entry] == name)) and films[entry] in ("", film)
         ]
         if itself:
-            films[[row, *itself]] = film
+            films[np.array([asking, *itself])] = film
             left += 1
         rest = [entry for entry in entries if entry not in itself]
-        finding += any(films[entry] != film and not _excluded(features, plan, row, entry) for entry in rest)
+        finding += any(films[entry] != film and not _excluded(features, plan, asking, entry) for entry in rest)
     if left:
         say(f"{left} of {np.count_nonzero(queries)} queries stand in the gallery too and do not find themselves.")
     if finding:

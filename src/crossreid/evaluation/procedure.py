@@ -19,6 +19,7 @@ from crossreid.evaluation.features import Features
 from crossreid.evaluation.measures import Ranking, concatenate
 from crossreid.evaluation.open_set import open_set_rates
 from crossreid.evaluation.protocols import PROTOCOLS, Protocol, Setting
+from crossreid.evaluation.query_scores import query_scores
 from crossreid.evaluation.ranking import Ranker
 from crossreid.evaluation.reranking import Blocks, Normalise, Reranking, normalised_blocks, reranked_blocks
 from crossreid.evaluation.scores import Score, trial_score
@@ -81,9 +82,13 @@ def evaluate(
 
     rankings: dict[str, dict[int, Ranking]] = {}
     excluded: dict[str, str] = {}
+    asking: dict[str, np.ndarray] = {}
+    same: dict[str, bool] = {}
     for queries, together in _by_queries({setting: sides_of(features, setting, plan) for setting in chosen}):
         galleries = {setting.name: galleries_of(setting, rows) for setting, rows in together.items()}
         for setting, rows in together.items():
+            asking[setting.name] = queries
+            same[setting.name] = _all_alike(galleries[setting.name])
             excluded[setting.name] = plan.exclusion.applied(features.cameras[queries], features.cameras[rows])
         if rerank is None and normalise is None:
             rankings |= _rank(features, tensor, queries, galleries, plan, metric)
@@ -105,9 +110,17 @@ def evaluate(
             average_precision="trapezoids" if plan.trapezoid else "steps",
             re_ranked="no" if rerank is None else str(rerank),
             normalised="no" if normalise is None else normalise,
+            same_gallery=same[setting.name],
+            each=(query_scores(features, asking[setting.name], rankings[setting.name]),),
         )
         for setting in chosen
     ]
+
+
+def _all_alike(galleries: Trials) -> bool:
+    """Whether several trials have the same gallery, because there are no more images than are drawn."""
+    first, *others = (np.sort(rows) for rows in galleries.values())
+    return bool(others) and all(np.array_equal(first, rows) for rows in others)
 
 
 def _check_names(metric: str, draw: str | None, trials: int) -> None:

@@ -19,8 +19,9 @@ from crossreid.models.heads import concatenate_normalised
 from crossreid.reporting.curves import Curve, draw_cmc, draw_history, history_of
 from crossreid.reporting.drawing import figure, name_lines, panels, save, title
 from crossreid.reporting.embedding_map import Map, draw_maps, map_embeddings, rows_to_map
-from crossreid.reporting.report import evaluated, read_history
+from crossreid.reporting.report import read_history
 from crossreid.reporting.study_plot import STREAMS, draw_estimators, draw_probes, draw_study
+from crossreid.runs.evaluate import evaluated
 from crossreid.runs.folders import seeds_of, titles_of
 from crossreid.runs.run import open_run
 from crossreid.runs.scoring import stream_features

@@ -13,15 +13,14 @@ import torch
 from crossreid.data.catalogue import describe
 from crossreid.data.images import load_image
 from crossreid.data.records import Split
-from crossreid.errors import CrossreidError
-from crossreid.evaluation.features import Features, load
+from crossreid.evaluation.features import Features
 from crossreid.evaluation.scores import Score
-from crossreid.files import json_rows, read_json
+from crossreid.files import json_rows
 from crossreid.methods import METHODS
 from crossreid.reporting.html import Report, write_report
 from crossreid.reporting.ranked_lists import RankedList, ranked_lists
 from crossreid.reporting.score_table import ScoredMethod
-from crossreid.runs.evaluate import evaluate_run, floors
+from crossreid.runs.evaluate import evaluated, floors
 from crossreid.runs.folders import stage_runs
 from crossreid.runs.run import Run, is_synthetic, open_run
 
@@ -97,22 +96,6 @@ def place(split: Split) -> str:
     """What the images are, in words."""
     title = describe(split.name).title
     return f"a synthetic world in {title}'s layout" if is_synthetic(split.root) else title
-
-
-def evaluated(run: Run) -> tuple[Features, list[Score]]:
-    """A run's features and scores: those in its folder where they are newer than its weights, else made now."""
-    scores, features = run.folder / "scores.json", run.folder / "features.npz"
-    newest = max(path.stat().st_mtime for path in run.folder.glob("*.safetensors"))
-    if all(path.is_file() and path.stat().st_mtime >= newest for path in (scores, features)):
-        return load(features), _read_scores(scores)
-    return evaluate_run(run)
-
-
-def _read_scores(path: Path) -> list[Score]:
-    try:
-        return [Score.from_json(row) for row in read_json(path, list)]
-    except CrossreidError as error:
-        raise CrossreidError(f"{path}: {error} `crossreid evaluate` writes it anew.") from error
 
 
 def run_note(run: Run) -> str:
