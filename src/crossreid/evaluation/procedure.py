@@ -63,7 +63,7 @@ def evaluate(
     """
     plan, chosen = _chosen(protocol, settings)
     _check_names(metric, draw, trials)
-    draw = _draw_of(plan, draw, permutations)
+    draw = draw_of(plan, draw, permutations)
     if draw == "official" and permutations is not None:
         cameras = {c for s in chosen for c in (*(s.query_cameras or ()), *(s.gallery_cameras or ()))}
         check_against(permutations, features, sorted(cameras))
@@ -132,7 +132,7 @@ def _check_names(metric: str, draw: str | None, trials: int) -> None:
         raise CrossreidError(f"expected at least 1 trial, found {trials}.")
 
 
-def _draw_of(plan: Protocol, draw: str | None, permutations: Permutations | None) -> str | None:
+def draw_of(plan: Protocol, draw: str | None, permutations: Permutations | None) -> str | None:
     """How the gallery is drawn: as asked for, or as the protocol does; as it was given where the protocol draws none."""
     if plan.draw is None or draw not in (None, "official"):
         return draw

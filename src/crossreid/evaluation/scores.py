@@ -80,10 +80,10 @@ def trial_score(ranking: Ranking, trial: int, open_set: Mapping[str, float] | No
 class Score:
     """One setting of one protocol: the trials, and all that a figure must not be quoted without.
 
-    `same_gallery`: all draws of the gallery are the same images, as there are no more than are drawn, so that trials do not differ.
-    `each` holds the queries one by one, of each model; none where the score was read from a file. Of a run, `checkpoint` names the
-    file of its weights, `trained` says how much of its training there was, where that is not all of it, and `official` whether it was
-    tested on the published test set (None: nobody knows); `file` is where it was written.
+    `same_gallery`: all draws of the gallery are the same images, as there are no more than are drawn, so that trials do not
+    differ. `each` holds the queries one by one, of each model; none where the score was read from a file. Of a run, `checkpoint`
+    names the file of its weights where it is not that of the best; `trained` says how much of its training there was, where that
+    is not all; `official` whether it was tested on the published test set (None: nobody knows); `file` is where it was written.
     """
 
     protocol: str
@@ -229,7 +229,7 @@ def conditions(score: Score) -> str:
         + (f", distances normalised by {score.normalised}" if score.normalised != "no" else "")
         + (f", re-ranked: {score.re_ranked}" if score.re_ranked != "no" else ", not re-ranked")
         + "".join(f", {key} {_percent(value)}" for key, value in score.open_set.items())
-        + (f", weights: {score.checkpoint}" if score.checkpoint not in ("", "best.safetensors") else "")
+        + (f", weights: {score.checkpoint}" if score.checkpoint else "")
         + (f", {score.trained.upper()}" if score.trained else "")
     )
 

@@ -163,7 +163,7 @@ def evaluate_run(
     if rerank is not None:
         scores = [score for pair in zip(scores, scored(rerank=rerank), strict=True) for score in pair]
     said: dict[str, Any] = {
-        "checkpoint": run.weights.name if (run.folder / "best.safetensors").is_file() else "",
+        "checkpoint": _checkpoint(run),
         "trained": unfinished(run.folder, run.split if run.elsewhere is None else None),
         "official": is_official(run.split),
         "file": "" if settings else str(run.results / "scores.json"),
@@ -190,9 +190,15 @@ def evaluated(run: Run, *, advance: Advance | None = None) -> tuple[Features, li
     newest = max(path.stat().st_mtime for path in run.folder.glob("*.safetensors"))
     if all(path.is_file() and path.stat().st_mtime >= newest for path in (scores, features)):
         found = read_scores(scores)
-        if all(score.checkpoint in ("", run.weights.name) for score in found):
+        if all(score.checkpoint == _checkpoint(run) for score in found):
             return load(features), found
     return evaluate_run(run, advance=advance)
+
+
+def _checkpoint(run: Run) -> str:
+    """The file of a run's weights, where it is another than that of the best."""
+    best = (run.folder / "best.safetensors").is_file()
+    return run.weights.name if best and run.weights.name != "best.safetensors" else ""
 
 
 def read_scores(path: Path) -> list[Score]:
