@@ -35,7 +35,8 @@ def train(
     def report(folder: Path, result: FitResult) -> None:
         if os.environ.get("RANK", "0") != "0":
             return  # of several processes the first one reports
-        best = "" if result.best is None else f", best validation {result.best:.4f}"
+        monitor = load_recipe(folder / "recipe.yaml").training.monitor
+        best = "" if result.best is None else f", best validation {monitor} {100 * result.best:.2f} %"
         ended = "was finished already" if result.steps == result.steps_before else "finished"
         console.print(f"{folder} {ended}: {result.steps} steps{best}", soft_wrap=True, highlight=False)
 

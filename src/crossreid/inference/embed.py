@@ -138,6 +138,8 @@ def _embed_source(
             left_out=left_out if chosen["on_bad_image"] == "skip" else None,
         )  # fmt: skip
         model = open_model(run, checkpoint=chosen["checkpoint"], device=chosen["device"] or group.device)
+        if model.trained and group.rank == 0:
+            say(f"WARNING: {run} is {model.trained}.")
         if workers is None:
             workers = loader_workers(model.device, group.world)
         try:

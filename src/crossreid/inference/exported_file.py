@@ -1,7 +1,7 @@
 """An exported ONNX file: its inputs and outputs, and what its metadata say of the model and of how images are prepared.
 
 The metadata's entry `crossreid` is JSON: format, fingerprint, method, dimension, flip, preprocessing, version, and
-graph, the digest of all else in the file.
+graph, the digest of all else in the file; and `trained`, how far the run was, where it was not finished.
 """
 
 from __future__ import annotations
