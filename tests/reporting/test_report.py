@@ -11,6 +11,7 @@ from crossreid.data.records import INFRARED
 from crossreid.errors import CrossreidError
 from crossreid.evaluation.features import load, save
 from crossreid.evaluation.scores import Score, TrialScore
+from crossreid.reporting.plotting import plot
 from crossreid.reporting.report import crossings, data_facts, duration, page_of, records_of, report
 from crossreid.runs.evaluate import evaluate, evaluated
 from crossreid.runs.run import is_official, open_run
@@ -51,11 +52,13 @@ def test_the_page_of_two_runs_is_neither_s_own(runs, tmp_path):
     assert "published:" not in text, "a rendered world is no published test set"
 
 
-def test_runs_of_different_tests_are_refused_with_what_differs(runs):
+def test_runs_of_different_tests_are_refused_with_what_differs(runs, tmp_path):
     for names, differing in ((("m", "n"), "data.options.seed 0 / 1"), (("a", "m"), "protocol sysu-mm01")):
         with pytest.raises(CrossreidError, match="do not belong on one page: different test images") as refusal:
             report([runs / name for name in names], say=quiet)
         assert differing in str(refusal.value)
+        with pytest.raises(CrossreidError, match="do not belong into one figure: different test images"):
+            plot([runs / name for name in names], tmp_path, say=quiet)
 
 
 def test_images_of_a_run_are_those_of_its_rows(runs, tmp_path):

@@ -58,7 +58,7 @@ def head_of(table: Mapping[str, Any]) -> list[str]:
     columns, compared = columns_of(table)
     of = "" if compared == COLUMNS[2] else f", {_titled(compared)}"
     against = f"against {named.get(table['reference'], table['reference'])}{of}"
-    return ["", *map(_titled, columns), against, *["published rank-1 / mAP"] * _any_published(table)]
+    return ["", *map(_titled, columns), against, *["published on SYSU-MM01, rank-1 / mAP"] * _any_published(table)]
 
 
 def _any_published(table: Mapping[str, Any]) -> bool:

@@ -20,6 +20,7 @@ from crossreid.errors import CrossreidError
 from crossreid.evaluation.protocols import PROTOCOLS
 from crossreid.methods import build_method, without_download
 from crossreid.methods.method import Method
+from crossreid.runs.folders import sorted_trials
 from crossreid.runs.other_data import OtherData
 from crossreid.runs.recipe import Recipe, load_recipe
 from crossreid.training.checkpoint import fit_weights, load_checkpoint, load_weights, require
@@ -128,6 +129,10 @@ def checkpoint_of(folder: Path, checkpoint: str = "best") -> Path:
     if checkpoint not in ("best", "last"):
         raise CrossreidError(f"checkpoint {checkpoint!r}: expected best or last.")
     if not (folder / "recipe.yaml").is_file():
+        if trials := sorted_trials(folder):
+            raise CrossreidError(
+                f"{folder} holds {len(trials)} trials, each a run of its own. Name one, for example {trials[0]}."
+            )
         raise CrossreidError(
             f"{folder} holds no run: recipe.yaml not found. Expected a folder that `crossreid train` wrote."
         )
