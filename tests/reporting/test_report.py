@@ -34,7 +34,9 @@ def test_the_page_of_two_runs_is_neither_s_own(runs, tmp_path):
     assert path == page_of([a, b]) == tmp_path / "report-a-b.html"
     assert (a / "report.html").read_text() == "a's own"
     text = path.read_text()
-    assert "(b)" in text
+    assert "Identity + triplet (a)" in text
+    assert "Identity + triplet (b)" in text
+    assert "# Identity + triplet (b): the same but for\n# training.seed: 1\n" in text.replace("</code>", "\n")
     for part in (
         "Data",
         "training images an identity",

@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import platform
 from collections import Counter
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -32,7 +32,7 @@ from crossreid.reporting.ranked_lists import RankedList, ranked_lists
 from crossreid.reporting.score_table import ScoredMethod
 from crossreid.runs.alike import what_differs
 from crossreid.runs.evaluate import evaluated, floors
-from crossreid.runs.folders import stage_runs
+from crossreid.runs.folders import stage_runs, titles_of
 from crossreid.runs.progress import unfinished
 from crossreid.runs.recipe import Recipe
 from crossreid.runs.run import Run, is_official, is_synthetic, open_run
@@ -76,8 +76,8 @@ def report(
     first, entries = opened[0], []
     features: dict[str, Features] = {}
     history: dict[str, list[dict[str, Any]]] = {}
-    for run, found, scores in tested:
-        title = _titled(run, titles, features)
+    names = _titles(opened, titles)
+    for title, (run, found, scores) in zip(names, tested, strict=True):
         note = run_note(run) + (f"; {stopped}" if (stopped := unfinished(run.folder, run.split)) else "")
         entries.append(ScoredMethod(title, note, tuple(scores)))
         features[title] = found
@@ -97,7 +97,7 @@ def report(
         ranked=_lists(opened, features),
         history=history,
         data=data_facts(first.split),
-        recipe=first.recipe.as_yaml(),
+        recipe=recipes_as_text(opened, names),
         environment=environment(opened, history),
         commands=commands or tuple(f"crossreid evaluate {run.folder}" for run in opened),
         published=is_official(first.split),
@@ -113,12 +113,39 @@ def page_of(folders: Sequence[Path]) -> Path:
     return folders[0].resolve().parent / f"report-{names[:100]}.html"
 
 
-def _titled(run: Run, titles: Mapping[str, str] | None, taken: Container[str]) -> str:
-    given = (titles or {}).get(run.folder.name)
-    title = given or METHODS[run.recipe.method.name].title
-    if title in taken or (given is None and run.recipe.method.name == "view_distillation"):
-        title = f"{title} ({run.folder.name})"
-    return title if title not in taken else f"{title}, {run.folder.resolve().parent.name}"
+def _titles(runs: Sequence[Run], titles: Mapping[str, str] | None) -> list[str]:
+    """What each run is called: as given, or by its method, with its folder where that alone would not tell it from others."""
+    given = [(titles or {}).get(run.folder.name) for run in runs]
+    methods = [METHODS[run.recipe.method.name].title for run in runs]
+    places = titles_of([run.folder for run in runs])
+    staged = [run.recipe.method.name == "view_distillation" for run in runs]
+    named = [
+        own or (f"{method} ({places[run.folder]})" if stage or methods.count(method) > 1 else method)
+        for run, own, method, stage in zip(runs, given, methods, staged, strict=True)
+    ]
+    return [name if named.count(name) == 1 else f"{name} ({run.folder})" for name, run in zip(named, runs, strict=True)]
+
+
+def recipes_as_text(runs: Sequence[Run], names: Sequence[str]) -> str:
+    """The first run's recipe, and what the others' differ in."""
+    first = _flat(runs[0].recipe.model_dump(mode="json"))
+    parts = [runs[0].recipe.as_yaml() if len(runs) == 1 else f"# {names[0]}\n{runs[0].recipe.as_yaml()}"]
+    for run, name in zip(runs[1:], names[1:], strict=True):
+        other = _flat(run.recipe.model_dump(mode="json"))
+        differ = [
+            f"# {key}: {other.get(key, 'not there')}"
+            for key in dict.fromkeys((*first, *other))
+            if first.get(key) != other.get(key)
+        ]
+        parts.append("\n".join([f"# {name}: {'the same but for' if differ else 'the same'}", *differ]))
+    return "\n".join(parts)
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) and value else {f"{prefix}{key}": value}
+    return flat
 
 
 def _lists(opened: Sequence[Run], features: Mapping[str, Features]) -> dict[str, tuple[RankedList, ...]]:
@@ -238,7 +265,7 @@ def environment(
     runs: Sequence[Run] = (), history: Mapping[str, Sequence[Mapping[str, Any]]] | None = None
 ) -> dict[str, str]:
     """Versions, date and machine, without names of hosts or folders, and how long each run trained."""
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, threads: {torch.get_num_threads()}"
     facts = {
         "crossreid": crossreid.__version__,
         "written": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
