@@ -29,6 +29,8 @@ def test_a_long_note_is_cut_and_takes_no_second_line(capsys):
     err = capsys.readouterr().err
     assert len(err.strip().splitlines()) == 1
     assert "8/8" in err
+    assert set(re.findall(r"\d+\.\d*", err)) <= {"5.707", "3.894"}, "no figure is cut within"
+    assert "…" not in err
 
 
 def test_a_bar_of_unknown_length_begins_with_the_first_step(capsys):

@@ -12,6 +12,7 @@ from unicodedata import category
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, ConsoleOptions, RenderResult
+from rich.measure import Measurement
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -47,8 +48,24 @@ def say(text: str) -> None:
 class _Note(ProgressColumn):
     """A few words behind the bar that change from step to step, such as losses."""
 
-    def render(self, task: Task) -> Text:
-        return Text(task.fields.get("note", ""), no_wrap=True, overflow="ellipsis")
+    def render(self, task: Task) -> _WholeFigures:
+        return _WholeFigures(task.fields.get("note", ""))
+
+
+class _WholeFigures:
+    """Names and figures in a line, as many of them as there is room for: none is cut within."""
+
+    def __init__(self, note: str) -> None:
+        self.words = note.split(" ")
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        return Measurement(0, len(" ".join(self.words)))
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        words = self.words
+        while words and len(" ".join(words)) > options.max_width:
+            words = words[: (len(words) - 1) // 2 * 2]  # a name goes with its figure
+        yield Text(" ".join(words), no_wrap=True)
 
 
 def progress_bar(*, shown: bool = True) -> Progress:

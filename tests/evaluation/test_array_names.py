@@ -45,6 +45,21 @@ def test_a_missing_array_is_named_beside_what_is_there(tmp_path):
         read_side(tmp_path / "x.npz")
 
 
+def test_what_a_guess_took_for_names_and_is_none_is_left_out(tmp_path):
+    needed = {"embeddings": np.ones((2, 3)), "identities": np.arange(2)}
+    np.savez(tmp_path / "x.npz", **needed, path="/some/folder", img_paths=np.array(["a", None], dtype=object))
+    with pytest.raises(DataError, match="path and img_paths could each be names"):
+        read_side(tmp_path / "x.npz")
+    for extra in ({"path": "/some/folder"}, {"img_paths": np.array(["a", None], dtype=object)}):
+        np.savez(tmp_path / "x.npz", **needed, **extra)
+        side = read_side(tmp_path / "x.npz")
+        assert side.names is None
+        assert len(side.notes) == 2
+    np.savez(tmp_path / "x.npz", **needed, names="/some/folder")
+    with pytest.raises(DataError, match="expected one of names for each of 2"):
+        read_side(tmp_path / "x.npz")
+
+
 def test_files_of_other_tools_are_read(tmp_path):
     np.savez(tmp_path / "x.npz", feats=np.ones((3, 2)), q_pids=[7, 8, 9], q_camids=[0, 1, 2])
     side = read_side(tmp_path / "x.npz")

@@ -30,6 +30,7 @@ from crossreid.evaluation.distances import as_embeddings
 from crossreid.evaluation.features import ROLES
 
 UNKNOWN = -1  # a camera, here; and a frame, everywhere
+_NEEDED = ("embeddings", "identities", "cameras")
 _EMPTY = ("", "nan", "none")
 _OWN_ALONE = {"embeddings", "identities", "cameras", "modalities", "positions", "names", "roles"}
 MODALITIES = {"visible": 0, "infrared": 1, "0": 0, "1": 1}
@@ -93,6 +94,8 @@ def read_side(path: Path) -> Side:
     except Exception as error:  # zipfile and zlib raise classes of their own
         raise DataError(f"{path} is damaged: {error}.") from error
     given = read.arrays
+    for name in _useless(read, path):
+        del given[name]
     for name in ("embeddings", "identities"):
         if name not in given:
             raise DataError(f"{path}: expected {name}; found {listed(read.found)}.")
@@ -149,7 +152,27 @@ def _read_folder(path: Path) -> Side:
 def _chosen(found: Iterable[str], path: Path, value: Callable[[str], Any], *, columns: bool = False) -> _Given:
     found = tuple(found)
     chosen, notes = resolve(found, path, columns=columns)
-    return _Given({array: value(chosen[array]) for array in ARRAYS if array in chosen}, found, notes)
+    arrays = {}
+    for array in (name for name in ARRAYS if name in chosen):
+        try:
+            arrays[array] = value(chosen[array])
+        except ValueError:  # of objects, which would need unpickling
+            if array in _NEEDED or chosen[array] == own_name(array, columns):
+                raise
+            notes.append(f"{path}: not used: {chosen[array]}, an array of objects.")
+    return _Given(arrays, found, notes)
+
+
+def _useless(read: _Given, path: Path) -> list[str]:
+    """What only a guess by its name took for an array that can be done without, and that has another shape."""
+    rows = np.shape(read.arrays.get("embeddings", ()))[:1]
+    found = [
+        name
+        for name, values in read.arrays.items()
+        if name not in (*_NEEDED, *read.found) and ARRAYS[name][0] not in read.found and np.shape(values) != rows
+    ]
+    read.notes.extend(f"{path}: no {name} after all, as its shape is {np.shape(read.arrays[name])}." for name in found)
+    return found
 
 
 def _read_npz(path: Path) -> _Given:

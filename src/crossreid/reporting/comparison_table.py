@@ -41,6 +41,9 @@ def note_of(one: Comparison) -> str:
     stopped = "".join(f" {row.name} is {text}." for row in one.rows if (text := _stopped(row)))
     over = dict.fromkeys(row.over for row in one.rows if row.over)
     spread = f" ± is the standard deviation over {', '.join(over)}." if over else ""
+    metrics = [f"{row.name} by {row.scores[0].metric} distance" for row in one.rows]
+    if len({row.scores[0].metric for row in one.rows}) > 1:
+        spread += f" Compared are {', '.join(metrics)}."
     return (
         f"{one.test}; {shared}.{spread} Intervals: {one.resamples:,} paired resamples of the {one.queries:,} queries; they say "
         f"nothing about other trainings.{stopped}"
