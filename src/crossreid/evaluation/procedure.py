@@ -7,7 +7,7 @@ draw, and the scores of the trials together.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from crossreid.evaluation.protocols import PROTOCOLS, Protocol, Setting
 from crossreid.evaluation.query_scores import query_scores
 from crossreid.evaluation.ranking import Ranker
 from crossreid.evaluation.reranking import Blocks, Normalise, Reranking, normalised_blocks, reranked_blocks
-from crossreid.evaluation.scores import Score, trial_score
+from crossreid.evaluation.scores import Score, TrialScore, trial_score
 from crossreid.evaluation.sides import sides_of
 
 Trials = dict[int, np.ndarray]  # number of a trial to the rows of its gallery
@@ -81,15 +81,16 @@ def evaluate(
         }  # fmt: skip
 
     rankings: dict[str, dict[int, Ranking]] = {}
-    excluded: dict[str, str] = {}
     asking: dict[str, np.ndarray] = {}
-    same: dict[str, bool] = {}
+    about: dict[str, dict[str, Any]] = {}
     for queries, together in _by_queries({setting: sides_of(features, setting, plan) for setting in chosen}):
         galleries = {setting.name: galleries_of(setting, rows) for setting, rows in together.items()}
         for setting, rows in together.items():
             asking[setting.name] = queries
-            same[setting.name] = _all_alike(galleries[setting.name])
-            excluded[setting.name] = plan.exclusion.applied(features.cameras[queries], features.cameras[rows])
+            about[setting.name] = {
+                "exclusion": plan.exclusion.applied(features.cameras[queries], features.cameras[rows]),
+                "same_gallery": _all_alike(galleries[setting.name]),
+            }
         if rerank is None and normalise is None:
             rankings |= _rank(features, tensor, queries, galleries, plan, metric)
         else:
@@ -100,21 +101,24 @@ def evaluate(
             protocol=plan.name,
             setting=setting.name,
             metric=metric,
-            exclusion=excluded[setting.name],
             gallery_draw=drawn,
             counting=plan.counting,
-            trials=tuple(
-                trial_score(ranking, number, open_set_rates(ranking) if plan.open_set else None)
-                for number, ranking in rankings[setting.name].items()
-            ),
+            trials=_trial_scores(rankings[setting.name], plan),
             average_precision="trapezoids" if plan.trapezoid else "steps",
             re_ranked="no" if rerank is None else str(rerank),
             normalised="no" if normalise is None else normalise,
-            same_gallery=same[setting.name],
+            **about[setting.name],
             each=(query_scores(features, asking[setting.name], rankings[setting.name]),),
         )
         for setting in chosen
     ]
+
+
+def _trial_scores(rankings: Mapping[int, Ranking], plan: Protocol) -> tuple[TrialScore, ...]:
+    return tuple(
+        trial_score(ranking, number, open_set_rates(ranking) if plan.open_set else None)
+        for number, ranking in rankings.items()
+    )
 
 
 def _all_alike(galleries: Trials) -> bool:
