@@ -1,6 +1,10 @@
-import pytest
+import io
+import re
 
-from crossreid.terminal import advancing, printable, progress_bar, tracked
+import pytest
+from rich.console import Console
+
+from crossreid.terminal import FigureTable, advancing, printable, progress_bar, tracked
 
 
 @pytest.mark.parametrize(("text", "expected"), [("a [b] :c:", "a [b] :c:"), ("a\nb\x1b[1m", r"a\nb\x1b[1m")])
@@ -25,6 +29,8 @@ def test_a_long_note_is_cut_and_takes_no_second_line(capsys):
     err = capsys.readouterr().err
     assert len(err.strip().splitlines()) == 1
     assert "8/8" in err
+    assert set(re.findall(r"\d+\.\d*", err)) <= {"5.707", "3.894"}, "no figure is cut within"
+    assert "…" not in err
 
 
 def test_a_bar_of_unknown_length_begins_with_the_first_step(capsys):
@@ -47,3 +53,25 @@ def test_results_are_counted_as_they_are_taken(capsys):
 def test_nothing_is_drawn_where_it_is_not_shown(capsys):
     assert list(tracked("abc", "letters", 3, shown=False)) == ["a", "b", "c"]
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("width", [30, 50, 80])
+def test_a_table_of_figures_cuts_none(width):
+    table = FigureTable("title", ["", *(f"figure number {n}" for n in range(9))])
+    for row in range(3):
+        table.add_row(f"a rather long name {row}", *(f"-{row}{n}.6±1.4" for n in range(9)))
+    stream = io.StringIO()
+    Console(file=stream, width=width).print(table)
+    shown = stream.getvalue()
+    assert "…" not in shown
+    assert max(map(len, shown.splitlines())) <= width
+    assert all(f"-{row}{n}.6±1.4" in shown for row in range(3) for n in range(9))
+    assert shown.count("title") == 1
+
+
+def test_a_figure_wider_than_the_terminal_is_folded_and_not_cut():
+    table = FigureTable("", ["", "x"])
+    table.add_row("n", "123456789012345678901234567890")
+    stream = io.StringIO()
+    Console(file=stream, width=20).print(table)
+    assert "".join(re.findall(r"\d", stream.getvalue())) == "1234567890" * 3

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from crossreid.data.synthetic.world import synthesise as synthesise
     from crossreid.demo.demonstration import demo_recipe as demo_recipe
     from crossreid.errors import CrossreidError as CrossreidError
+    from crossreid.evaluation.embedding_files import read_embeddings as read_embeddings
     from crossreid.evaluation.external import evaluate_features as evaluate_features
     from crossreid.evaluation.external import rank as rank
     from crossreid.evaluation.features import Features as Features
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from crossreid.galleries.gallery import Gallery as Gallery
     from crossreid.galleries.opening import open_gallery as open_gallery
     from crossreid.inference.embed import embed as embed
-    from crossreid.inference.embedding_files import read_embeddings as read_embeddings
     from crossreid.inference.embedding_model import EmbeddingModel as EmbeddingModel
     from crossreid.inference.export import export_onnx as export_onnx
     from crossreid.inference.open_model import open_model as open_model
@@ -87,6 +87,8 @@ if TYPE_CHECKING:
     from crossreid.registry import use_plugin as use_plugin
     from crossreid.reporting.plotting import plot as plot
     from crossreid.reporting.report import report as report
+    from crossreid.runs.compare import Comparison as Comparison
+    from crossreid.runs.compare import compare as compare
     from crossreid.runs.evaluate import evaluate as evaluate
     from crossreid.runs.recipe import Recipe as Recipe
     from crossreid.runs.recipe import load_recipe as load_recipe
@@ -107,6 +109,7 @@ except PackageNotFoundError:  # run from a plain checkout
 _HOMES = {
     "BACKBONES": "models.backbones",
     "Batch": "data.batch",
+    "Comparison": "runs.compare",
     "CrossreidError": "errors",
     "DATASETS": "data.catalogue",
     "DataError": "data.records",
@@ -135,6 +138,7 @@ _HOMES = {
     "build_method": "methods.building",
     "check": "data.checking",
     "class_alignment": "losses.alignment",
+    "compare": "runs.compare",
     "demo_recipe": "demo.demonstration",
     "distance_preservation": "losses.distillation",
     "distilled_knowledge": "losses.distillation",
@@ -155,7 +159,7 @@ _HOMES = {
     "open_run": "runs.run",
     "plot": "reporting.plotting",
     "rank": "evaluation.external",
-    "read_embeddings": "inference.embedding_files",
+    "read_embeddings": "evaluation.embedding_files",
     "register_backbone": "models.backbones",
     "register_dataset": "data.catalogue",
     "register_loss": "losses.weighing",
@@ -174,6 +178,7 @@ __all__ = [
     "METHODS",
     "PROTOCOLS",
     "Batch",
+    "Comparison",
     "CrossreidError",
     "DataError",
     "EmbeddingModel",
@@ -199,6 +204,7 @@ __all__ = [
     "build_method",
     "check",
     "class_alignment",
+    "compare",
     "demo_recipe",
     "distance_preservation",
     "distilled_knowledge",

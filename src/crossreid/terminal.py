@@ -5,11 +5,14 @@ What is printed are paths, ids and messages: no brackets in them are markup, no 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import pairwise
+from typing import Literal, TypeVar
 from unicodedata import category
 
-from rich.console import Console
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.measure import Measurement
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -21,6 +24,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Table
 from rich.text import Text
 
 T = TypeVar("T")
@@ -44,8 +48,24 @@ def say(text: str) -> None:
 class _Note(ProgressColumn):
     """A few words behind the bar that change from step to step, such as losses."""
 
-    def render(self, task: Task) -> Text:
-        return Text(task.fields.get("note", ""), no_wrap=True, overflow="ellipsis")
+    def render(self, task: Task) -> _WholeFigures:
+        return _WholeFigures(task.fields.get("note", ""))
+
+
+class _WholeFigures:
+    """Names and figures in a line, as many of them as there is room for: none is cut within."""
+
+    def __init__(self, note: str) -> None:
+        self.words = note.split(" ")
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        return Measurement(0, len(" ".join(self.words)))
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        words = self.words
+        while words and len(" ".join(words)) > options.max_width:
+            words = words[: (len(words) - 1) // 2 * 2]  # a name goes with its figure
+        yield Text(" ".join(words), no_wrap=True)
 
 
 def progress_bar(*, shown: bool = True) -> Progress:
@@ -85,3 +105,64 @@ def tracked(results: Iterable[T], what: str, total: int, *, shown: bool = True) 
         for result in results:
             yield result
             advance(1)
+
+
+class FigureTable:
+    """A table of figures for any width, no figure of which is ever cut.
+
+    Names in the first columns fold; headings break between words; columns that do not fit beside the others stand in a further
+    table below, with the names again. `names` says how many columns hold names.
+    """
+
+    def __init__(
+        self,
+        title: str,
+        columns: Sequence[str],
+        *,
+        names: int = 1,
+        caption: str = "",
+        justify: Literal["left", "center"] = "left",
+    ) -> None:
+        self.title, self.columns, self.names, self.caption, self.justify = title, list(columns), names, caption, justify
+        self.rows: list[tuple[list[str], str | None]] = []
+        self.ends: set[int] = set()
+
+    def add_row(self, *cells: str, style: str | None = None) -> None:
+        """Add a row, a cell a column."""
+        self.rows.append(([*cells], style))
+
+    def add_section(self) -> None:
+        """End a group of rows."""
+        self.ends.add(len(self.rows) - 1)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        starts = [self.names]
+        for column in range(self.names + 1, len(self.columns)):
+            if self._width([starts[-1], column + 1], console, options) > options.max_width:
+                starts.append(column)
+        for number, (start, stop) in enumerate(pairwise([*starts, len(self.columns)])):
+            yield self._part([start, stop], options, self.title if number == 0 else None)
+        if self.caption:
+            yield Text(self.caption, style="italic")
+
+    def _width(self, span: Sequence[int], console: Console, options: ConsoleOptions) -> int:
+        wide = options.update(max_width=10_000)
+        return self._part(span, options, None).__rich_measure__(console, wide).maximum
+
+    def _part(self, span: Sequence[int], options: ConsoleOptions, title: str | None) -> Table:
+        """The table of the figures' columns from the first to before the second of `span`."""
+        view = Table(title=title, title_justify=self.justify, box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+        shown = [*range(self.names), *range(*span)]
+        for column in shown:
+            heading = self.columns[column]
+            cells = [line for row, _ in self.rows for line in row[column].split("\n")]
+            figure, needed = column >= self.names, [*cells, *heading.split()]
+            width = max([1, *(len(text) for text in needed)])
+            if not figure:  # a third of the line for all names together, which fold
+                width = min(max(width, 1), max(12, options.max_width // (3 * max(1, self.names))))
+            view.add_column(
+                heading, justify="right" if figure else "left", width=min(width, options.max_width - 2), overflow="fold"
+            )
+        for number, (row, style) in enumerate(self.rows):
+            view.add_row(*(row[column] for column in shown), style=style, end_section=number in self.ends)
+        return view

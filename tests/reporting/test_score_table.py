@@ -86,13 +86,19 @@ def test_published_figures_come_with_their_source_only_where_asked_for():
     assert "Farewell to Mutual Information" in table(setting, published=True)
 
 
-def test_bars_start_at_zero_and_the_longest_is_full():
-    text = bars(scored_settings(ENTRIES)[0])
-    widths = [float(width) for width in re.findall(r"width: ([\d.]+)%", text)]
-    assert widths == pytest.approx([100, 50, 4])
+def test_bars_start_at_zero_and_the_longest_is_full_with_its_error_bar():
+    setting = scored_settings(ENTRIES)[0]
+    text = bars(setting)
+    (best, *_), *others = ([s.rank(1), s.spread("rank-1")] for _, _, s in setting.rows)
+    full = best + setting.rows[0][2].spread("rank-1")
+    widths = [float(width) for width in re.findall(r'class="bar" style="width: ([\d.]+)%', text)]
+    assert widths == pytest.approx([100 * best / full, 100 * others[0][0] / full, 4 * best / full], abs=0.006)
+    ends = [(float(left), float(width)) for left, width in re.findall(r"left: ([\d.]+)%; width: ([\d.]+)%", text)]
+    for (value, spread), (left, width) in zip([[best, full - best], *others], ends, strict=True):
+        assert (left, width) == pytest.approx((100 * (value - spread) / full, 200 * spread / full), abs=0.006)
     assert "Theirs &amp; &lt;co&gt;" in text
     assert "25.0 × chance" in text
-    assert float(re.search(r"--chance: ([\d.]+)", text).group(1)) == pytest.approx(0.04)
+    assert float(re.search(r"--chance: ([\d.]+)", text).group(1)) == pytest.approx(0.04 * best / full, abs=0.0001)
 
 
 def test_a_figure_that_is_not_known_is_a_dash():

@@ -109,3 +109,5 @@ def export(
         f"{written.path}: {written.dimension} dimensions, differs from torch by at most {written.difference:.1e} on "
         f"{written.images} images", soft_wrap=True, highlight=False,
     )  # fmt: skip
+    if written.trained:
+        errors.print(f"WARNING: {run} is {written.trained}; the file says so too.", soft_wrap=True)

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from crossreid.errors import CrossreidError
 from crossreid.files import key_values
-from crossreid.terminal import advancing, console, progress_bar
+from crossreid.terminal import advancing, console, errors, progress_bar
+
+if TYPE_CHECKING:
+    from crossreid.evaluation.scores import Score
+
+JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the scores to this file too.")]
+PerQuery = Annotated[bool, typer.Option("--per-query", help="With --json: also each query's scores.")]
+PerIdentity = Annotated[bool, typer.Option("--per-identity", help="With --json: also each identity's, worst first.")]
 
 
 def evaluate(
@@ -29,48 +36,76 @@ def evaluate(
         str | None,
         typer.Option(metavar="N,N,...", help="Queries of so many images of a tracklet, or `all`, against videos."),
     ] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the scores to this file too.")] = None,
+    data: Annotated[str | None, typer.Option(help="Another data set to test the run on; with --root.")] = None,
+    root: Annotated[
+        Path | None, typer.Option(help="Folder of that data set, or of another copy of the run's own.")
+    ] = None,
+    override: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Test with another key of data or evaluation."),
+    ] = None,
+    json_file: JsonFile = None,
+    per_query: PerQuery = False,
+    per_identity: PerIdentity = False,
 ) -> None:
-    """Evaluate a run, or features from elsewhere, by the data set's protocol."""
+    """Evaluate a run, or features from elsewhere, by the data set's protocol; several runs side by side."""
     from crossreid.evaluation.external import evaluate_features
     from crossreid.evaluation.reranking import make_reranking
     from crossreid.evaluation.scores import table
     from crossreid.files import write_json
     from crossreid.runs.evaluate import evaluate_each
-    from crossreid.runs.run import on_synthetic_data
 
     if (features is None) == (not runs):
         raise CrossreidError("expected either a RUN or --features DIR. See `crossreid evaluate --help`.")
     if features is not None and rerank is not None:
         raise CrossreidError("--rerank is for runs; for features of another tool use `crossreid rank --rerank`.")
+    if features is not None and (data is not None or root is not None or override):
+        raise CrossreidError("--data, --root and --set are for runs; features say themselves what they are of.")
     if option and rerank is None:
         raise CrossreidError("--option is of a re-ranking; name one with --rerank.")
+    _need_json(json_file, per_query, per_identity)
     if features is not None:
         score = evaluate_features(features, protocol, splits, mode=mode, shots=shots, metric=metric or "euclidean")
         console.print(table([score]))
         if json_file is not None:
-            write_json(json_file, score.to_json())
+            write_json(json_file, _json(score, per_query, per_identity))
         return
     chosen = make_reranking(rerank, key_values(option, "--option")) if rerank else None
     with progress_bar() as progress:
         each = evaluate_each(
-            runs or (), metric=metric, checkpoint=checkpoint, rerank=chosen, query_images=query_images,
-            advance=advancing(progress, "images"),
+            runs or (), metric=metric, checkpoint=checkpoint, rerank=chosen, query_images=query_images, data=data, root=root,
+            overrides=override or (), advance=advancing(progress, "images"),
         )  # fmt: skip
     scores = [score for found in each.values() for score in found]
     names = [f"{score.protocol}, {run.name}" for run, found in each.items() for score in found]
-    console.print(
-        table(scores, published=not on_synthetic_data(next(iter(each))), names=names if len(each) > 1 else None)
-    )
+    console.print(table(scores, names=names if len(each) > 1 else None))
     if json_file is not None:
-        write_json(json_file, [score.to_json() for score in scores])
-    if not query_images:
-        for folder in each:
-            console.print(f"scores: {folder / 'scores.json'}", soft_wrap=True)
+        write_json(json_file, [_json(score, per_query, per_identity) for score in scores])
+    if query_images:
+        return
+    for file in dict.fromkeys(score.file for score in scores if score.file):
+        console.print(f"scores: {file}", soft_wrap=True)
+    alike = len({score.protocol for score in scores}) == 1 and data is None and root is None and not override
+    if runs and len(each) > 1 and len(runs) > 1 and alike:
+        words = " ".join(map(str, runs))
+        console.print(f"differences and their intervals: crossreid compare {words}", soft_wrap=True)
+
+
+def _need_json(json_file: Path | None, per_query: bool, per_identity: bool) -> None:
+    if json_file is None and (per_query or per_identity):
+        raise CrossreidError("--per-query and --per-identity are written with the scores: name a file with --json.")
+
+
+def _json(score: Score, per_query: bool, per_identity: bool) -> dict[str, Any]:
+    from crossreid.evaluation.query_scores import detailed
+
+    return detailed(score.to_json(), score.each, queries=per_query, identities=per_identity)
 
 
 def rank(
-    queries: Annotated[Path, typer.Option(help="Query embeddings: .npz, .npy with a .csv beside it, or .safetensors.")],
+    queries: Annotated[
+        Path, typer.Option(help="Query embeddings: .npz, .npy with .csv, .safetensors, or embed's folder.")
+    ],
     gallery: Annotated[Path, typer.Option(help="Gallery embeddings, likewise.")],
     protocol: Annotated[str, typer.Option(help="Protocol to score by, docs/evaluation.md.")],
     setting: Annotated[list[str] | None, typer.Option(help="Only this setting of the protocol.")] = None,
@@ -84,20 +119,36 @@ def rank(
     normalise: Annotated[str | None, typer.Option(help="Standardise distances by camera or modality.")] = None,
     device: Annotated[str, typer.Option(help="cpu, or cuda.")] = "cpu",
     precision: Annotated[str, typer.Option(help="float64, or float32 for half the memory.")] = "float64",
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the scores to this file too.")] = None,
+    leave_self_out: Annotated[
+        bool,
+        typer.Option("--leave-self-out", help="A query does not find an entry of its identity and its very embedding."),
+    ] = False,
+    json_file: JsonFile = None,
+    per_query: PerQuery = False,
+    per_identity: PerIdentity = False,
 ) -> None:
     """Rank a gallery by embeddings of any tool, and score it by a protocol."""
     from crossreid.evaluation.external import rank as rank_files
     from crossreid.evaluation.scores import table
     from crossreid.files import write_json
 
+    notes: list[str] = []
+    _need_json(json_file, per_query, per_identity)
+
+    def note(line: str) -> None:
+        notes.append(line)
+        errors.print(line, soft_wrap=True)
+
     scores, seconds = rank_files(
         queries, gallery, protocol, settings=setting, metric=metric, splits=splits, draw=draw, trials=trials, seed=seed,
         rerank=rerank, options=key_values(option, "--option"), normalise=normalise,
-        device=device, precision=precision,
+        device=device, precision=precision, leave_self_out=leave_self_out, say=note,
     )  # fmt: skip
     console.print(table(scores, published=False))
     if json_file is not None:
-        every = [score.to_json() for score in scores]
-        write_json(json_file, {**every[0], "seconds": seconds, **({"settings": every} if len(every) > 1 else {})})
+        every = [_json(score, per_query, per_identity) for score in scores]
+        write_json(
+            json_file,
+            {**every[0], "seconds": seconds, "notes": notes, **({"settings": every} if len(every) > 1 else {})},
+        )
     console.print(f"seconds: loading {seconds['loading']:.2f}, ranking {seconds['ranking']:.2f}", highlight=False)

@@ -10,7 +10,7 @@ import typer
 
 from crossreid.cli.parsing import group
 from crossreid.errors import CrossreidError
-from crossreid.terminal import advancing, console, printable, progress_bar, say
+from crossreid.terminal import advancing, console, errors, printable, progress_bar, say
 
 if TYPE_CHECKING:
     from crossreid.galleries.entries import Matches
@@ -65,7 +65,7 @@ def add(
 ) -> None:  # fmt: skip
     """Add embeddings; a gallery that is not there is created."""
     from crossreid.galleries import open_gallery
-    from crossreid.galleries.importing import add_entries, read_entries
+    from crossreid.galleries.importing import add_entries, read_entries, trained_of
 
     entries, own = read_entries(embeddings, model, role)
     dimension = entries.embeddings.shape[1]
@@ -75,6 +75,8 @@ def add(
     ):
         count = add_entries(gallery, entries, model=own, replace=upsert, advance=advancing(progress, "entries"))
         say(f"{where}: {count} added, {len(gallery)} entries")
+    if trained := trained_of(embeddings):
+        errors.print(f"WARNING: the model of {embeddings} is {trained}.", soft_wrap=True)
 
 
 @app.command()

@@ -12,8 +12,10 @@ from crossreid.terminal import console
 
 
 def report(
-    runs: Annotated[list[Path], typer.Argument(help="One run or several of the same data set.")],
-    out: Annotated[Path | None, typer.Option(help="The page; RUN/report.html by default.")] = None,
+    runs: Annotated[list[Path], typer.Argument(help="One run, or several that were tested alike.")],
+    out: Annotated[
+        Path | None, typer.Option(help="The page; by default RUN/report.html, of several report-A-B.html.")
+    ] = None,
 ) -> None:
     """Write a self-contained report.html: scores, curves, ranked lists, t-SNE, losses, the recipe."""
     from crossreid.reporting.report import report as write_report

@@ -29,13 +29,14 @@ def train(
     ] = None,
 ) -> None:
     """Train by a recipe. The same command again goes on where a killed run stopped."""
-    from crossreid.runs.recipe import load_recipe
+    from crossreid.runs.recipe import load_recipe, recipe_of_run
     from crossreid.runs.train import train as train_all
 
     def report(folder: Path, result: FitResult) -> None:
         if os.environ.get("RANK", "0") != "0":
             return  # of several processes the first one reports
-        best = "" if result.best is None else f", best validation {result.best:.4f}"
+        monitor = recipe_of_run(folder).training.monitor
+        best = "" if result.best is None else f", best validation {monitor} {100 * result.best:.2f} %"
         ended = "was finished already" if result.steps == result.steps_before else "finished"
         console.print(f"{folder} {ended}: {result.steps} steps{best}", soft_wrap=True, highlight=False)
 

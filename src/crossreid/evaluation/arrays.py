@@ -1,36 +1,48 @@
-"""Embeddings from any other tool: a file of queries and a file of gallery entries, in one of three arrangements.
+"""Embeddings from any tool: a file of queries and a file of gallery entries, in one of four arrangements.
 
-* `.npz` with the arrays `embeddings (N, D)` and `identities (N,)`, and where known `cameras`, `modalities`, `frames`;
+* `.npz` with the arrays `embeddings (N, D)` and `identities (N,)`, and where known `cameras`, `modalities`, `frames`, `names`,
+  `roles`, `tracklets`; a run's features.npz is one of these;
 * `.npy` of the embeddings, with a `.csv` of the same name beside it: a row an embedding, columns `identity` and, where
-  known, `camera`, `modality`, `frame`;
-* `.safetensors` with tensors of the names of the `.npz`; identities that are text are a JSON list in its metadata.
+  known, `camera`, `modality`, `frame`, `name`;
+* `.safetensors` with tensors of the names of the `.npz`; identities that are text are a JSON list in its metadata;
+* a folder that `crossreid embed` wrote.
 
-Identities are text or whole numbers, cameras and frames whole numbers, modalities `visible` / `infrared` or 0 / 1.
+Identities are text or whole numbers, cameras and frames whole numbers, modalities `visible` / `infrared` or 0 / 1. Other names
+of the arrays are understood as `crossreid.evaluation.array_names` says. A camera is unknown where there is no array, the cell
+is empty, or the number negative; only in what this project itself wrote is 0 unknown too.
 """
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-from crossreid.data.records import DataError, Modality
+from crossreid.data.records import DataError
+from crossreid.evaluation.array_names import ARRAYS, listed, own_name, resolve
 from crossreid.evaluation.distances import as_embeddings
-from crossreid.evaluation.features import Features, positions_of
-from crossreid.evaluation.protocols import PROTOCOLS
+from crossreid.evaluation.features import ROLES
 
+UNKNOWN = -1  # a camera, here; and a frame, everywhere
+_NEEDED = ("embeddings", "identities", "cameras")
+_EMPTY = ("", "nan", "none")
+_OWN_ALONE = {"embeddings", "identities", "cameras", "modalities", "positions", "names", "roles"}
 MODALITIES = {"visible": 0, "infrared": 1, "0": 0, "1": 1}
 
 
 @dataclass(frozen=True, eq=False)
 class Side:
-    """Queries or gallery: embeddings `(N, D)`, identities `(N,)` str, and cameras, modalities, frames `(N,)` or None."""
+    """Queries or gallery: embeddings `(N, D)`, identities `(N,)` str, and what else is known, `(N,)` or None.
+
+    cameras and frames are int64, -1 where unknown; names, roles and tracklets text. `own`: this project wrote the file.
+    `notes` are lines about what was taken for what.
+    """
 
     source: Path
     embeddings: np.ndarray
@@ -38,21 +50,42 @@ class Side:
     cameras: np.ndarray | None
     modalities: np.ndarray | None
     frames: np.ndarray | None
+    names: np.ndarray | None = None
+    roles: np.ndarray | None = None
+    tracklets: np.ndarray | None = None
+    own: bool = False
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.embeddings)
+
+
+@dataclass(frozen=True)
+class _Given:
+    """A file's arrays by this project's names, those it holds by its own, and what there is to say of them."""
+
+    arrays: dict[str, Any]
+    found: tuple[str, ...]
+    notes: list[str] = field(default_factory=list)
 
 
 def read_side(path: Path) -> Side:
-    """Read one file.
+    """Read one file, or a folder that `crossreid embed` wrote.
 
     Raises:
         DataError: a line that names the file, what was expected and what was found.
     """
     path = Path(path)
+    if path.is_dir():
+        return _read_folder(path)
     if path.suffix not in READERS:
-        raise DataError(f"{path}: expected a file that ends in {', '.join(READERS)}.")
+        raise DataError(
+            f"{path}: expected a file that ends in {', '.join(READERS)}, or a folder that `crossreid embed` wrote."
+        )
     if not path.is_file():
         raise DataError(f"{path} not found.")
     try:
-        given = READERS[path.suffix](path)
+        read = READERS[path.suffix](path)
     except DataError:
         raise
     except (ValueError, OSError, EOFError, KeyError, SafetensorError) as error:
@@ -60,9 +93,12 @@ def read_side(path: Path) -> Side:
         raise DataError(f"{path} cannot be read: {error}{hint}.") from error
     except Exception as error:  # zipfile and zlib raise classes of their own
         raise DataError(f"{path} is damaged: {error}.") from error
+    given = read.arrays
+    for name in _useless(read, path):
+        del given[name]
     for name in ("embeddings", "identities"):
         if name not in given:
-            raise DataError(f"{path}: expected {name}; found {', '.join(sorted(given)) or 'nothing'}.")
+            raise DataError(f"{path}: expected {name}; found {listed(read.found)}.")
     try:
         embeddings = as_embeddings(np.asarray(given["embeddings"]), f"{path}: embeddings").numpy()
     except TypeError as error:
@@ -74,107 +110,112 @@ def read_side(path: Path) -> Side:
             raise DataError(
                 f"{path}: expected one of {name} for each of {len(embeddings)} embeddings, found shape {np.shape(values)}."
             )
+    own = set(read.found) >= _OWN_ALONE
+    cameras = _whole(path, "cameras", given.get("cameras"))
     return Side(
         path,
         embeddings,
         np.asarray(given["identities"]).astype(np.str_),
-        _whole(path, "cameras", given.get("cameras")),
+        np.where(cameras == 0, UNKNOWN, cameras) if own and cameras is not None else cameras,
         _modalities(path, given.get("modalities")),
         _whole(path, "frames", given.get("frames")),
+        _text(given.get("names")),
+        _roles(path, given.get("roles")),
+        _text(given.get("tracklets")),
+        own,
+        tuple(read.notes),
     )
 
 
-def join(query: Side, gallery: Side, protocol: str) -> Features:
-    """Features of both sides, queries first, each side in its file's order, by which ties are broken.
+def _read_folder(path: Path) -> Side:
+    from crossreid.evaluation.embedding_files import read_embeddings
 
-    Where modalities are not given, the sides are of those that the protocol's first setting names, or visible.
-
-    Raises:
-        DataError: dimensions differ, or the protocol needs what neither file holds.
-    """
-    if protocol not in PROTOCOLS:
-        raise DataError(f"unknown protocol '{protocol}'; choose one of: {', '.join(PROTOCOLS)}.")
-    plan = PROTOCOLS[protocol]
-    dimensions = query.embeddings.shape[1], gallery.embeddings.shape[1]
-    if dimensions[0] != dimensions[1]:
+    found = read_embeddings(path)
+    nameless = [row for row, identity in enumerate(found.identities) if identity is None]
+    if nameless:
         raise DataError(
-            f"{query.source} has {dimensions[0]} dimensions and {gallery.source} {dimensions[1]}; embed both with one model."
+            f"{path}: {len(nameless)} of {len(found)} images have no identity, {found.paths[nameless[0]]} for example; what is "
+            "to be scored needs one of each. Embed a manifest (.csv) with a column identity, or a data set."
         )
-    sides = (query, gallery)
-    needs_cameras = (
-        plan.exclusion.places
-        or plan.exclusion.camera
-        or any(s.query_cameras or s.several_cameras is not None for s in plan.settings)
-    )
-    for side in sides:
-        if side.cameras is None and needs_cameras:
-            raise DataError(f"{side.source}: {protocol} needs cameras, which the file does not hold.")
-        if side.frames is None and plan.exclusion.frames is not None:
-            raise DataError(f"{side.source}: {protocol} needs frames, which the file does not hold.")
-    first = plan.settings[0]
-    assumed = (first.query or Modality.VISIBLE, first.gallery or Modality.VISIBLE)
-
-    def together(name: str, missing: tuple[int, int]) -> np.ndarray:
-        parts = [
-            np.full(len(side.embeddings), other) if getattr(side, name) is None else getattr(side, name)
-            for side, other in zip(sides, missing, strict=True)
-        ]
-        return np.concatenate(parts)
-
-    identities = np.concatenate([side.identities for side in sides])
-    cameras = together("cameras", (0, 0))
-    lengths = [len(side.embeddings) for side in sides]
-    return Features(
-        embeddings=np.concatenate([side.embeddings for side in sides]),
-        identities=identities,
-        cameras=cameras,
-        modalities=together("modalities", (int(assumed[0]), int(assumed[1]))),
-        positions=positions_of(list(zip(identities.tolist(), cameras.tolist(), strict=True))),
-        names=np.full(sum(lengths), "", dtype=np.str_),
-        roles=np.repeat(["query", "gallery"], lengths),
-        frames=together("frames", (-1, -1)),
+    return Side(
+        path,
+        found.embeddings,
+        found.identities.astype(np.str_),
+        np.where(found.cameras == 0, UNKNOWN, found.cameras),
+        found.modalities,
+        found.frames,
+        found.paths,
+        own=True,
     )
 
 
-def _read_npz(path: Path) -> dict[str, Any]:
-    known = ("embeddings", "identities", "cameras", "modalities", "frames")
+def _chosen(found: Iterable[str], path: Path, value: Callable[[str], Any], *, columns: bool = False) -> _Given:
+    found = tuple(found)
+    chosen, notes = resolve(found, path, columns=columns)
+    arrays = {}
+    for array in (name for name in ARRAYS if name in chosen):
+        try:
+            arrays[array] = value(chosen[array])
+        except ValueError:  # of objects, which would need unpickling
+            if array in _NEEDED or chosen[array] == own_name(array, columns):
+                raise
+            notes.append(f"{path}: not used: {chosen[array]}, an array of objects.")
+    return _Given(arrays, found, notes)
+
+
+def _useless(read: _Given, path: Path) -> list[str]:
+    """What only a guess by its name took for an array that can be done without, and that has another shape."""
+    rows = np.shape(read.arrays.get("embeddings", ()))[:1]
+    found = [
+        name
+        for name, values in read.arrays.items()
+        if name not in (*_NEEDED, *read.found) and ARRAYS[name][0] not in read.found and np.shape(values) != rows
+    ]
+    read.notes.extend(f"{path}: no {name} after all, as its shape is {np.shape(read.arrays[name])}." for name in found)
+    return found
+
+
+def _read_npz(path: Path) -> _Given:
     with np.load(path, allow_pickle=False) as archive:
-        return {name: archive[name] for name in known if name in archive}
+        return _chosen(archive.files, path, lambda name: archive[name])
 
 
-def _read_npy(path: Path) -> dict[str, Any]:
+def _read_npy(path: Path) -> _Given:
     table = path.with_suffix(".csv")
     if not table.is_file():
         raise DataError(f"{table} not found; {path.name} needs it beside it, with a column identity.")
     embeddings = np.load(path, allow_pickle=False)
     with open(table, newline="", encoding="utf-8-sig") as stream:
         rows = list(csv.DictReader(stream))
-        columns = {"identity": "identities", "camera": "cameras", "modality": "modalities", "frame": "frames"}
     if rows and any(None in row or None in row.values() for row in rows):
         raise DataError(f"{table}: rows have different numbers of columns.")
-    given = {plural: np.array([row[one] for row in rows]) for one, plural in columns.items() if rows and one in rows[0]}
-    if rows and "identities" not in given:
-        raise DataError(f"{table}: expected a column identity; found {', '.join(rows[0])}.")
+    columns = list(rows[0]) if rows else []
+    read = _chosen(columns, table, lambda name: np.array([row[name] for row in rows]), columns=True)
+    if rows and "identities" not in read.arrays:
+        raise DataError(f"{table}: expected a column {own_name('identities', True)}; found {listed(columns)}.")
     if len(rows) != len(embeddings):
         raise DataError(f"{table} has {len(rows)} rows for {len(embeddings)} embeddings in {path.name}.")
-    return {"embeddings": embeddings, **given}
+    return _Given({"embeddings": embeddings, **read.arrays}, ("embeddings", *columns), read.notes)
 
 
-def _read_safetensors(path: Path) -> dict[str, Any]:
-    known = ("embeddings", "identities", "cameras", "modalities", "frames")
+def _read_safetensors(path: Path) -> _Given:
     with safe_open(path, framework="pt") as stored:
-        names = set(stored.keys())
-        given: dict[str, Any] = {name: stored.get_tensor(name) for name in known if name in names}
+        names = list(stored.keys())
         metadata = stored.metadata() or {}
-    arrays = {
-        name: (tensor.float() if tensor.is_floating_point() else tensor).numpy() for name, tensor in given.items()
-    }
-    if "identities" in metadata and "identities" not in arrays:
-        arrays["identities"] = np.array([str(name) for name in json.loads(metadata["identities"])])
-    return arrays
+        texts = {
+            name: json.loads(text) for name, text in metadata.items() if name == "identities" and name not in names
+        }
+
+        def value(name: str) -> Any:
+            if name in texts:
+                return np.array([str(one) for one in texts[name]])
+            tensor = stored.get_tensor(name)
+            return (tensor.float() if tensor.is_floating_point() else tensor).numpy()
+
+        return _chosen([*names, *texts], path, value)
 
 
-READERS: dict[str, Callable[[Path], dict[str, Any]]] = {
+READERS: dict[str, Callable[[Path], _Given]] = {
     ".npz": _read_npz,
     ".npy": _read_npy,
     ".safetensors": _read_safetensors,
@@ -182,18 +223,40 @@ READERS: dict[str, Callable[[Path], dict[str, Any]]] = {
 
 
 def _whole(path: Path, name: str, values: Any) -> np.ndarray | None:
+    """Whole numbers, -1 where they are negative, no number or an empty cell: unknown."""
     if values is None:
         return None
     given = np.asarray(values)
+    empty, filled = np.zeros(given.shape, dtype=bool), given
+    if given.dtype.kind == "f":
+        empty = np.isnan(given)
+        filled = np.where(empty, UNKNOWN, given)
+    elif given.dtype.kind in "US":
+        given = given.astype(np.str_)
+        empty = np.isin(np.char.lower(np.char.strip(given)), _EMPTY)
+        filled = np.where(empty, str(UNKNOWN), given)
     try:
-        whole = given.astype(np.int64)
+        numbers = (
+            filled.astype(np.float64) if filled.dtype.kind in "US" else filled
+        )  # tables write 1.0 beside empty cells
+        whole = numbers.astype(np.int64)
     except ValueError:
         whole = None
-    if whole is None or (given.dtype.kind == "f" and not np.array_equal(whole, given)):
-        raise DataError(
-            f"{path}: expected {name} as whole numbers, found {given.ravel()[:1].tolist()} ({given.dtype})."
-        )
-    return whole
+    if whole is None or not np.array_equal(whole, numbers):
+        shown = given.ravel()[~empty.ravel()][:1].tolist()
+        raise DataError(f"{path}: expected {name} as whole numbers, found {shown} ({given.dtype}).")
+    return np.where(whole < 0, UNKNOWN, whole)
+
+
+def _text(values: Any) -> np.ndarray | None:
+    return None if values is None else np.asarray(values).astype(np.str_)
+
+
+def _roles(path: Path, values: Any) -> np.ndarray | None:
+    roles = _text(values)
+    if roles is not None and (wrong := ~np.isin(roles, ROLES)).any():
+        raise DataError(f"{path}: expected roles of {', '.join(ROLES)}, found {roles[wrong][0]!r}.")
+    return roles
 
 
 def _modalities(path: Path, values: Any) -> np.ndarray | None:

@@ -36,6 +36,16 @@ class Exclusion:
     def needs_cameras(self) -> bool:
         return self.identity_and_camera or self.camera or bool(self.places)
 
+    def applied(self, query_cameras: np.ndarray, gallery_cameras: np.ndarray) -> str:
+        """What is printed beside a score: the rule as far as the cameras, 0 where unknown, let it be applied."""
+        known, others = np.asarray(query_cameras) > 0, np.asarray(gallery_cameras) > 0
+        if not (self.identity_and_camera or self.camera) or known.all():
+            return self.description
+        if not known.any() or not others.any():
+            return f"none (cameras are unknown; the rule: {self.description})"
+        unknown = np.count_nonzero(~known)
+        return f"{self.description}, where known ({unknown} of {len(known)} queries have no camera)"
+
     def among(self, cameras: Iterable[int]) -> Exclusion:
         """The same rule with `camera` spelt out as places, for queries of these cameras."""
         if not self.camera:

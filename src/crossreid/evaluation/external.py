@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from crossreid.data.catalogue import describe
 from crossreid.errors import CrossreidError
-from crossreid.evaluation.arrays import join, read_side
+from crossreid.evaluation.arrays import read_side
 from crossreid.evaluation.draws import load_permutations
+from crossreid.evaluation.joining import Say, join
 from crossreid.evaluation.matlab import evaluate_sysu_features
 from crossreid.evaluation.procedure import evaluate
 from crossreid.evaluation.reranking import Reranking, make_reranking
@@ -34,11 +38,14 @@ def rank(
     normalise: str | None = None,
     device: str = "cpu",
     precision: str = "float64",
+    leave_self_out: bool = False,
+    say: Say | None = None,
 ) -> tuple[list[Score], dict[str, float]]:
     """Rank a gallery by embeddings of any tool, and score it by a protocol: what `crossreid rank` does.
 
     Args:
-        queries: file of the query embeddings, as `crossreid.evaluation.arrays` describes them; `gallery` likewise.
+        queries: file of the query embeddings, as `crossreid.evaluation.arrays` describes them, or a folder that
+            `crossreid embed` wrote; `gallery` likewise.
         settings: those of the protocol to score by; all by default.
         metric: `euclidean`, of the embeddings as they are, or `cosine`.
         splits: folder with SYSU-MM01's rand_perm_cam.mat.
@@ -46,6 +53,8 @@ def rank(
         rerank: `k-reciprocal` or `query-expansion`, with `options` by name; or a re-ranking made already.
         normalise: standardise distances by `camera` or `modality`.
         precision: of the distances, float64, or float32 for half the memory.
+        leave_self_out: a query does not find a gallery entry of its identity and its very embedding.
+        say: called with lines about what was taken for what; by default they are warnings.
 
     Returns:
         The scores, one per setting, and the seconds of `loading` and `ranking`.
@@ -65,7 +74,9 @@ def rank(
     if device != "cpu" and not torch.cuda.is_available():
         raise CrossreidError(f"device '{device}': there is no GPU that this PyTorch can use; choose cpu.")
     start = time.perf_counter()
-    features = join(read_side(Path(queries)), read_side(Path(gallery)), protocol)
+    features = join(
+        read_side(Path(queries)), read_side(Path(gallery)), protocol, leave_self_out=leave_self_out, say=say or _warn
+    )
     permutations = load_permutations(Path(splits) / "rand_perm_cam.mat") if splits is not None else None
     loaded = time.perf_counter()
     scores = evaluate(
@@ -82,7 +93,14 @@ def rank(
         device=device,
         dtype=getattr(torch, precision),
     )
+    if leave_self_out:
+        itself = ("" if score.exclusion == "none" else f"{score.exclusion}; " for score in scores)
+        scores = [replace(s, exclusion=f"{rule}the query itself") for s, rule in zip(scores, itself, strict=True)]
     return scores, {"loading": loaded - start, "ranking": time.perf_counter() - loaded}
+
+
+def _warn(line: str) -> None:
+    warnings.warn(line, stacklevel=4)
 
 
 def evaluate_features(
@@ -105,4 +123,6 @@ def evaluate_features(
         raise CrossreidError(
             "--features needs --splits DIR, the folder that holds test_id.txt or .mat and rand_perm_cam.mat."
         )
-    return evaluate_sysu_features(features, splits, mode=mode, shots=shots, metric=metric)
+    score = evaluate_sysu_features(features, splits, mode=mode, shots=shots, metric=metric)
+    asked = score.valid_queries + score.skipped_queries
+    return replace(score, official=asked == describe(protocol).official["test infrared images"])

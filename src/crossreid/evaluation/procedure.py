@@ -7,7 +7,7 @@ draw, and the scores of the trials together.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -19,9 +19,10 @@ from crossreid.evaluation.features import Features
 from crossreid.evaluation.measures import Ranking, concatenate
 from crossreid.evaluation.open_set import open_set_rates
 from crossreid.evaluation.protocols import PROTOCOLS, Protocol, Setting
+from crossreid.evaluation.query_scores import query_scores
 from crossreid.evaluation.ranking import Ranker
 from crossreid.evaluation.reranking import Blocks, Normalise, Reranking, normalised_blocks, reranked_blocks
-from crossreid.evaluation.scores import Score, trial_score
+from crossreid.evaluation.scores import Score, TrialScore, trial_score
 from crossreid.evaluation.sides import sides_of
 
 Trials = dict[int, np.ndarray]  # number of a trial to the rows of its gallery
@@ -62,7 +63,7 @@ def evaluate(
     """
     plan, chosen = _chosen(protocol, settings)
     _check_names(metric, draw, trials)
-    draw = _draw_of(plan, draw, permutations)
+    draw = draw_of(plan, draw, permutations)
     if draw == "official" and permutations is not None:
         cameras = {c for s in chosen for c in (*(s.query_cameras or ()), *(s.gallery_cameras or ()))}
         check_against(permutations, features, sorted(cameras))
@@ -80,8 +81,16 @@ def evaluate(
         }  # fmt: skip
 
     rankings: dict[str, dict[int, Ranking]] = {}
+    asking: dict[str, np.ndarray] = {}
+    about: dict[str, dict[str, Any]] = {}
     for queries, together in _by_queries({setting: sides_of(features, setting, plan) for setting in chosen}):
         galleries = {setting.name: galleries_of(setting, rows) for setting, rows in together.items()}
+        for setting, rows in together.items():
+            asking[setting.name] = queries
+            about[setting.name] = {
+                "exclusion": plan.exclusion.applied(features.cameras[queries], features.cameras[rows]),
+                "same_gallery": _all_alike(galleries[setting.name]),
+            }
         if rerank is None and normalise is None:
             rankings |= _rank(features, tensor, queries, galleries, plan, metric)
         else:
@@ -92,19 +101,30 @@ def evaluate(
             protocol=plan.name,
             setting=setting.name,
             metric=metric,
-            exclusion=plan.exclusion.description,
             gallery_draw=drawn,
             counting=plan.counting,
-            trials=tuple(
-                trial_score(ranking, number, open_set_rates(ranking) if plan.open_set else None)
-                for number, ranking in rankings[setting.name].items()
-            ),
+            trials=_trial_scores(rankings[setting.name], plan),
             average_precision="trapezoids" if plan.trapezoid else "steps",
             re_ranked="no" if rerank is None else str(rerank),
             normalised="no" if normalise is None else normalise,
+            **about[setting.name],
+            each=(query_scores(features, asking[setting.name], rankings[setting.name]),),
         )
         for setting in chosen
     ]
+
+
+def _trial_scores(rankings: Mapping[int, Ranking], plan: Protocol) -> tuple[TrialScore, ...]:
+    return tuple(
+        trial_score(ranking, number, open_set_rates(ranking) if plan.open_set else None)
+        for number, ranking in rankings.items()
+    )
+
+
+def _all_alike(galleries: Trials) -> bool:
+    """Whether several trials have the same gallery, because there are no more images than are drawn."""
+    first, *others = (np.sort(rows) for rows in galleries.values())
+    return bool(others) and all(np.array_equal(first, rows) for rows in others)
 
 
 def _check_names(metric: str, draw: str | None, trials: int) -> None:
@@ -116,7 +136,7 @@ def _check_names(metric: str, draw: str | None, trials: int) -> None:
         raise CrossreidError(f"expected at least 1 trial, found {trials}.")
 
 
-def _draw_of(plan: Protocol, draw: str | None, permutations: Permutations | None) -> str | None:
+def draw_of(plan: Protocol, draw: str | None, permutations: Permutations | None) -> str | None:
     """How the gallery is drawn: as asked for, or as the protocol does; as it was given where the protocol draws none."""
     if plan.draw is None or draw not in (None, "official"):
         return draw

@@ -65,7 +65,8 @@ class Protocol:
     `draw` is its own draw of the gallery (None: every image), `permuted` says whether there are official permutations to take
     instead. `sets` are the comparisons of images and videos that it is scored by (`crossreid.evaluation.sets`); `first_frame`
     says whether the image of a tracklet is its first frame alone, `pictures_query` whether a video that queries is the
-    gallery's tracklet of a listed picture, one query a picture.
+    gallery's tracklet of a listed picture, one query a picture. `without_cameras` says whether it is meant for images without
+    cameras too, of which its exclusion leaves out nothing.
     """
 
     name: str
@@ -80,6 +81,21 @@ class Protocol:
     sets: tuple[str, ...] = ("i2i",)
     first_frame: bool = False
     pictures_query: bool = False
+    without_cameras: bool = False
+
+    @property
+    def camera_numbers(self) -> tuple[int, ...]:
+        """The data set's own numbers of its cameras, where the protocol goes by them."""
+        named = {c for s in self.settings for c in (*(s.query_cameras or ()), *(s.gallery_cameras or ()))}
+        return tuple(sorted(named | {c for pair in self.exclusion.places for c in pair}))
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """What must be known of images beside their identity; without it, scores would be another protocol's."""
+        by_camera = self.exclusion.needs_cameras or self.draw is not None
+        by_camera = by_camera or any(s.several_cameras is not None for s in self.settings)
+        cameras = by_camera and not self.without_cameras
+        return (*["cameras"] * cameras, *["frames"] * (self.exclusion.frames is not None))
 
 
 _TO_GALLERY = (Setting("query to gallery"),)
@@ -150,8 +166,8 @@ PROTOCOLS: dict[str, Protocol] = {
             junk=_JUNK,
         ),
         Protocol("open-set", _TO_GALLERY, SAME_IDENTITY_AND_CAMERA, "every image", junk=_JUNK, open_set=True),
-        Protocol("cross-modal", _TO_GALLERY, SAME_IDENTITY_AND_CAMERA, "every image"),
-        Protocol("single-modality", _TO_GALLERY, SAME_IDENTITY_AND_CAMERA, "every image"),
+        Protocol("cross-modal", _TO_GALLERY, SAME_IDENTITY_AND_CAMERA, "every image", without_cameras=True),
+        Protocol("single-modality", _TO_GALLERY, SAME_IDENTITY_AND_CAMERA, "every image", without_cameras=True),
         Protocol("cross-camera", _TO_GALLERY, SAME_CAMERA, "every image"),
     )
 }

@@ -11,13 +11,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
 
 from crossreid.data.records import DataError
 from crossreid.errors import CrossreidError
 from crossreid.evaluation.measures import Ranking
 from crossreid.evaluation.published import published_for
+from crossreid.evaluation.query_scores import QueryScores
+from crossreid.terminal import FigureTable
 
 RANKS = (1, 5, 10, 20)
 KEYS = (*(f"rank-{k}" for k in RANKS), "mAP", "mINP")
@@ -78,7 +78,13 @@ def trial_score(ranking: Ranking, trial: int, open_set: Mapping[str, float] | No
 
 @dataclass(frozen=True, eq=False)
 class Score:
-    """One setting of one protocol: the trials, and all that a figure must not be quoted without."""
+    """One setting of one protocol: the trials, and all that a figure must not be quoted without.
+
+    `same_gallery`: all draws of the gallery are the same images, as there are no more than are drawn, so that trials do not
+    differ. `each` holds the queries one by one, of each model; none where the score was read from a file. Of a run, `checkpoint`
+    names the file of its weights where it is not that of the best; `trained` says how much of its training there was, where that
+    is not all; `official` whether it was tested on the published test set (None: nobody knows); `file` is where it was written.
+    """
 
     protocol: str
     setting: str
@@ -90,6 +96,12 @@ class Score:
     average_precision: str = "steps"
     re_ranked: str = "no"
     normalised: str = "no"
+    same_gallery: bool = False
+    each: tuple[QueryScores, ...] = ()
+    checkpoint: str = ""
+    trained: str = ""
+    official: bool | None = None
+    file: str = ""
 
     def __post_init__(self) -> None:
         if not self.trials:
@@ -157,6 +169,9 @@ class Score:
             "average-precision": self.average_precision,
             "re-ranked": self.re_ranked,
             "normalised": self.normalised,
+            **({"same-gallery": True} if self.same_gallery else {}),
+            **({"checkpoint": self.checkpoint} if self.checkpoint else {}),
+            **({"trained": self.trained} if self.trained else {}),
             **({"open-set": self.open_set} if self.open_set else {}),
             "trials": [trial.to_json() for trial in self.trials],
         }
@@ -179,12 +194,16 @@ class Score:
                 for t in values["trials"]
             )
             names = ("protocol", "setting", "metric", "exclusion", "gallery_draw", "counting")
+            named: dict[str, Any] = {name: str(values[name]) for name in names}
             return Score(
-                **{name: str(values[name]) for name in names},
+                **named,
                 trials=trials,
                 average_precision=str(values["average-precision"]),
                 re_ranked=str(values["re-ranked"]),
                 normalised=str(values["normalised"]),
+                same_gallery=bool(values.get("same-gallery", False)),
+                checkpoint=str(values.get("checkpoint", "")),
+                trained=str(values.get("trained", "")),
             )
         except KeyError as error:
             raise CrossreidError(
@@ -203,12 +222,15 @@ def conditions(score: Score) -> str:
     trials = len(score.trials)
     return (
         f"{score.metric} distance, exclusion: {score.exclusion}, CMC counts {score.counting}, "
-        f"gallery: {score.gallery_draw}, {trials} trial{'s' if trials > 1 else ''}, "
+        f"gallery: {score.gallery_draw}, {trials} trial{'s' if trials > 1 else ''}"
+        f"{' that are alike, as each draw takes all images there are' if score.same_gallery else ''}, "
         f"{score.valid_queries} queries and {score.skipped_queries} skipped (no match), "
         f"chance rank-1 {_percent(score.chance_rank1)}, AP by {score.average_precision}"
         + (f", distances normalised by {score.normalised}" if score.normalised != "no" else "")
         + (f", re-ranked: {score.re_ranked}" if score.re_ranked != "no" else ", not re-ranked")
         + "".join(f", {key} {_percent(value)}" for key, value in score.open_set.items())
+        + (f", weights: {score.checkpoint}" if score.checkpoint else "")
+        + (f", {score.trained.upper()}" if score.trained else "")
     )
 
 
@@ -238,26 +260,28 @@ def combine(scores: Sequence[Score]) -> Score:
     if len(set(numbers)) < len(numbers):
         twice = next(number for number in numbers if numbers.count(number) > 1)
         raise CrossreidError(f"trial {twice} occurs more than once among the scores to be combined.")
-    return replace(scores[0], trials=tuple(trials))
+    together: dict[str, Any] = {
+        name: "; ".join(dict.fromkeys(str(value) for score in scores if (value := getattr(score, name))))
+        for name in ("checkpoint", "trained")
+    }
+    return replace(scores[0], trials=tuple(trials), each=tuple(part for s in scores for part in s.each), **together)
 
 
-def table(scores: Iterable[Score], published: bool = True, names: Sequence[str] | None = None) -> Table:
+def table(scores: Iterable[Score], published: bool = True, names: Sequence[str] | None = None) -> FigureTable:
     """Scores in percent, mean over the spread of the trials, with the published figures of each setting below it.
 
-    It fits 80 columns; `names`, one a score, stand in place of the protocol's name. Below it stands how each score was
-    obtained and where the published figures come from.
+    It fits any width; `names`, one a score, stand in place of the protocol's name. Published figures are left out of what is
+    known to be another test. Below it stands how each score was obtained and where the published figures come from.
     """
     scores = list(scores)
     titles = [score.protocol for score in scores] if names is None else list(names)
     notes = [f"{score.protocol}, {score.setting}: {conditions(score)}." for score in scores]
-    view = Table(title="Scores (percent)", box=SIMPLE_HEAD, pad_edge=False, caption_justify="left")
-    view.add_column("setting", min_width=18)
-    for name in KEYS:
-        view.add_column(name, justify="right", no_wrap=True)
+    view = FigureTable("Scores (percent)", ["setting", *KEYS], justify="center")
     for title, score in zip(titles, scores, strict=True):
         figures = [_percent(score.value(key), score.spread(key), len(score.trials), "\n") for key in KEYS]
-        view.add_row(f"{title}\n{score.setting}", *figures, style="bold")
-        for known in published_for(score.protocol, score.setting) if published else ():
+        stopped = "\nnot finished" if score.trained else ""
+        view.add_row(f"{title}\n{score.setting}{stopped}", *figures, style="bold")
+        for known in published_for(score.protocol, score.setting) if published and score.official is not False else ():
             cells = ["" if (value := known.values.get(key)) is None else _percent(value) for key in KEYS]
             view.add_row(f"published: {known.method}", *cells, style="dim")
             notes.append(f"published, {known.method}: {known.source}.")

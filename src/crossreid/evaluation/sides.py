@@ -49,11 +49,16 @@ def seen_by_several(features: Features) -> np.ndarray:
 
 
 def sides_by_role(features: Features) -> tuple[np.ndarray, np.ndarray]:
+    """What `rows_by_role` says of features."""
+    return rows_by_role(features.roles, features.modalities)
+
+
+def rows_by_role(roles: np.ndarray, modalities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """`(N,)` bool each: what queries and what is in the gallery, as the roles say where a setting names no modalities.
 
     What is both queries by modality, infrared against visible, or where there is one modality only, each all others.
     """
-    query, gallery, both = (features.roles == role for role in ("query", "gallery", "both"))
-    if len(np.unique(features.modalities[both])) < 2:
+    query, gallery, both = (roles == role for role in ("query", "gallery", "both"))
+    if len(np.unique(modalities[both])) < 2:
         return query | both, gallery | both
-    return query | (both & (features.modalities == INFRARED)), gallery | (both & (features.modalities == VISIBLE))
+    return query | (both & (modalities == INFRARED)), gallery | (both & (modalities == VISIBLE))

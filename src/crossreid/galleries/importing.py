@@ -10,11 +10,12 @@ import numpy as np
 
 from crossreid.data.records import DataError
 from crossreid.errors import CrossreidError
+from crossreid.evaluation.embedding_files import Embeddings, read_about, read_embeddings
 from crossreid.galleries.entries import Entries
 from crossreid.galleries.errors import GalleryError, ModelMismatch, existing
 from crossreid.galleries.fragments import source_of
 from crossreid.galleries.gallery import Advance, Gallery
-from crossreid.inference.embedding_files import Embeddings, read_embeddings
+from crossreid.runs.progress import unfinished
 
 if TYPE_CHECKING:
     from crossreid.evaluation.features import Features
@@ -84,6 +85,11 @@ def read_entries(path: Path, model: str | None = None, role: str = "gallery") ->
     from crossreid.evaluation.features import load
 
     return entries_of_features(load(path), ROLES[role]), model
+
+
+def trained_of(path: Path) -> str:
+    """How much of its training the model of these embeddings has had, where that is known not to be all of it."""
+    return read_about(path).get("trained", "") if path.is_dir() else unfinished(path.parent)
 
 
 def add_features(

@@ -141,6 +141,8 @@ def _embed_source(
         )  # fmt: skip
         model = open_model(run, checkpoint=chosen["checkpoint"], device=chosen["device"] or group.device)
         records = with_levels(records, model.preprocessing.levels)
+        if model.trained and group.rank == 0:
+            say(f"WARNING: {run} is {model.trained}.")
         if workers is None:
             workers = loader_workers(model.device, group.world)
         try:

@@ -32,6 +32,7 @@ class EmbeddingModel(ABC):
         flip: whether an image's mirror image is embedded with it, as the recipe's evaluation does.
         runtime: torch or onnx.
         precision: float32, the reference, or bf16.
+        trained: how much of its training it has had, where that is not all of it; else empty.
     """
 
     source: Path
@@ -43,6 +44,7 @@ class EmbeddingModel(ABC):
     runtime: Literal["torch", "onnx"]
     precision: Precision
     device: torch.device
+    trained: str = ""
 
     @property
     def transform(self) -> EvalTransform:

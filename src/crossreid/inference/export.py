@@ -30,12 +30,16 @@ TOLERANCE = 1e-4
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """The file, D, the largest difference from torch in any value of any embedding, and on how many images."""
+    """The file, D, the largest difference from torch in any value of any embedding, and on how many images.
+
+    `trained` says how much of its training the run has had, where that is not all of it.
+    """
 
     path: Path
     dimension: int
     difference: float
     images: int
+    trained: str = ""
 
 
 def export_onnx(
@@ -71,7 +75,7 @@ def export_onnx(
                 f"{run}: the exported network differs from torch's by {difference:.2e}, more than {tolerance:.0e}. "
                 "Nothing was written. A layer computes another thing there; see which by exporting a smaller network."
             )
-    return Exported(out, model.dimension, difference, len(images))
+    return Exported(out, model.dimension, difference, len(images), model.trained)
 
 
 def _require_onnx() -> None:
@@ -103,6 +107,7 @@ def _write(model: TorchModel, path: Path) -> None:
         "preprocessing": model.preprocessing.to_json(),
         "version": crossreid.__version__,
         "graph": graph_digest(graph),
+        **({"trained": model.trained} if model.trained else {}),
     }
     facts["facts"] = facts_digest(facts)
     import onnx

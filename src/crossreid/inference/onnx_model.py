@@ -38,6 +38,7 @@ class OnnxModel(EmbeddingModel):
         self.preprocessing = Preprocessing.from_json(facts["preprocessing"], path)
         self.method, self.fingerprint = facts["method"], facts["fingerprint"]
         self.dimension, self.flip = facts["dimension"], facts["flip"]
+        self.trained = str(facts.get("trained", ""))
         if graph_digest(content) != facts["graph"]:
             raise CrossreidError(
                 f"{path} is damaged or was changed: its graph is not the one that was exported. Export it again."

@@ -13,6 +13,7 @@ from crossreid.inference.fusing import fused
 from crossreid.inference.onnx_model import OnnxModel
 from crossreid.inference.stored_run import network_of, read_run
 from crossreid.inference.torch_model import TorchModel
+from crossreid.runs.progress import unfinished
 
 
 def open_model(
@@ -40,4 +41,6 @@ def open_model(
     if fuse:
         network = fused(network, seen.height, seen.width)
     name, flip = run.recipe.method.name, run.recipe.evaluation.flip
-    return TorchModel(run.folder, network, name, seen, run.fingerprint, flip, where).with_precision(precision)
+    model = TorchModel(run.folder, network, name, seen, run.fingerprint, flip, where)
+    model.trained = unfinished(run.folder)
+    return model.with_precision(precision)

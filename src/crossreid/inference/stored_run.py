@@ -7,19 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 from torch import Tensor
 
 from crossreid.errors import CrossreidError
 from crossreid.inference.fingerprint import fingerprint_of
 from crossreid.inference.preprocessing import Preprocessing
-from crossreid.methods import build_method, without_download
 from crossreid.methods.method import Method
-from crossreid.runs.folders import stage_runs
+from crossreid.runs.folders import sorted_trials, stage_runs
 from crossreid.runs.recipe import Recipe, recipe_of_run
-from crossreid.runs.run import checkpoint_of, refuse_other_pixels, sorted_trials
-from crossreid.training.checkpoint import fit_weights, load_checkpoint, require
+from crossreid.runs.run import checkpoint_of, method_of_weights, refuse_other_pixels
+from crossreid.training.checkpoint import load_checkpoint, require
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,20 +85,7 @@ def network_of(run: StoredRun) -> Method:
     Raises:
         CheckpointError: the weights are not those of the method that the recipe describes.
     """
-    options, seen = without_download(run.recipe.method), run.recipe.data.normalisation
-    with torch.random.fork_rng(devices=[]):
-        network = build_method(options, 2, normalisation=seen)
-        differ = {
-            theirs
-            for name, tensor in network.state_dict().items()
-            if name in run.weights and tensor.ndim == run.weights[name].ndim
-            for mine, theirs in zip(tensor.shape, run.weights[name].shape, strict=True)
-            if mine == 2 != theirs
-        }
-        if len(differ) == 1:
-            network = build_method(options, differ.pop(), normalisation=seen)
-    fit_weights(network, dict(run.weights), run.file)  # strict, so that a wrong number is refused
-    return network
+    return method_of_weights(run.recipe, run.weights, run.file)
 
 
 def _as_written(folder: Path) -> dict[str, Any]:

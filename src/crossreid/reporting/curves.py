@@ -28,14 +28,14 @@ class Curve:
     values: np.ndarray
 
 
-def cmc_chart(scores: Sequence[tuple[int, str, Score]], prefix: str) -> str:
+def cmc_chart(scores: Sequence[tuple[int, str, Score]], prefix: str, file: str = "") -> str:
     """CMC of the methods in one setting as SVG, mean over trials with a band of one standard deviation, and chance.
 
     `scores` holds (place of the method on the page, its name, its score). Chance is the rank-1 of a random order.
     """
     drawn, axes = figure(4.3, 2.8)
     spoken = draw_cmc(axes, scores)
-    return svg(drawn, f"CMC curves. {spoken}.", prefix)
+    return svg(drawn, f"CMC curves. {spoken}.", prefix, file)
 
 
 def draw_cmc(axes: Axes, scores: Sequence[tuple[int, str, Score]]) -> str:
@@ -86,14 +86,16 @@ def history_of(rows: Iterable[Mapping[str, Any]]) -> tuple[dict[str, Curve], dic
     return _curves(losses), _curves(checks)
 
 
-def history_panel(name: str, curves: Sequence[tuple[int, str, Curve]], prefix: str, *, fraction: bool = False) -> str:
+def history_panel(
+    name: str, curves: Sequence[tuple[int, str, Curve]], prefix: str, *, fraction: bool = False, file: str = ""
+) -> str:
     """One quantity of several runs over the steps, as SVG; `curves` holds (place of the method, its name, the curve).
 
     Long curves are averaged over equal spans of steps. The scale is logarithmic where all values are positive and the
     largest is more than 100 times the smallest; the label says so. `fraction`: values are printed as percentages.
     """
     drawn, axes = figure(3.3, 2.1)
-    return svg(drawn, draw_history(axes, name, curves, fraction=fraction), prefix)
+    return svg(drawn, draw_history(axes, name, curves, fraction=fraction), prefix, file)
 
 
 def draw_history(axes: Axes, name: str, curves: Sequence[tuple[int, str, Curve]], *, fraction: bool = False) -> str:

@@ -80,15 +80,14 @@ def map_embeddings(features: Features, *, metric: str = "euclidean", seed: int =
     return Map((points - low) / np.maximum(high - low, 1e-12), index, features.modalities, names)
 
 
-def map_chart(mapped: Map, name: str, prefix: str) -> str:
+def map_chart(mapped: Map, name: str, prefix: str, file: str = "") -> str:
     """The map as SVG: colour by identity, discs for visible and open triangles for infrared images."""
     drawn, axes = figure(3.4, 3.4)
     draw_map(axes, mapped)
-    spoken = (
-        f"Map of {len(mapped.points)} images of {len(mapped.names)} identities as embedded by: {name}. On average the "
-        f"visible and infrared images of an identity are {gap(mapped):.2f} of the map's width apart."
-    )
-    return svg(drawn, spoken, prefix)
+    spoken = f"Map of {len(mapped.points)} images of {len(mapped.names)} identities as embedded by: {name}."
+    if len(set(mapped.modalities.tolist())) > 1:
+        spoken += f" On average the visible and infrared images of an identity are {gap(mapped):.2f} of the map's width apart."
+    return svg(drawn, spoken, prefix, file)
 
 
 def draw_map(axes: Axes, mapped: Map, *, size: float = 26) -> None:

@@ -7,7 +7,8 @@ escaped.
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from importlib.resources import files
@@ -22,6 +23,7 @@ from crossreid.files import write_text
 from crossreid.reporting.curves import Curve, cmc_chart, history_of, history_panel
 from crossreid.reporting.drawing import legend, palette_css, series
 from crossreid.reporting.embedding_map import map_chart, map_embeddings, rows_to_map
+from crossreid.reporting.loss_terms import explained
 from crossreid.reporting.ranked_lists import Hit, RankedList, Thumbnail
 from crossreid.reporting.score_table import ScoredMethod, ScoredSetting, bars, scored_settings, table
 
@@ -35,7 +37,7 @@ class Report:
 
     `summary` is plain text, a blank line between paragraphs. `features`, `ranked` and `history` are by entry name;
     `history` holds the rows of `metrics.jsonl`. `published` puts the published figures of a setting below its scores:
-    only where the images are the data set's own.
+    only where the images are the published test set. `data` is a summary of what was trained and tested on.
     """
 
     title: str
@@ -44,6 +46,7 @@ class Report:
     features: Mapping[str, Features] = field(default_factory=dict)
     ranked: Mapping[str, tuple[RankedList, ...]] = field(default_factory=dict)
     history: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    data: Mapping[str, str] = field(default_factory=dict)
     recipe: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
     commands: tuple[str, ...] = ()
@@ -71,6 +74,7 @@ def page(report: Report) -> str:
     settings = scored_settings(report.entries)
     sections = [
         ("scores", "Scores", _scores(report, settings)),
+        ("data", "Data", _facts(report.data)),
         ("cmc", "CMC curves", _cmc(settings)),
         ("ranked", "Ranked lists", _ranked(report)),
         ("map", "Map of the embeddings", _maps(report)),
@@ -95,7 +99,7 @@ def page(report: Report) -> str:
 
 def _scores(report: Report, settings: Sequence[ScoredSetting]) -> str:
     several = any(len(score.trials) > 1 for setting in settings for _, _, score in setting.rows)
-    spread = "Mean and standard deviation over the trials. " if several else ""
+    spread = "Mean and standard deviation over the trials, which the error bars above show. " if several else ""
     note = f'<p class="note">{spread}The best of each column is in bold; chance is the rank-1 of a random order.</p>'
     return note + "".join(table(setting, report.published) for setting in settings)
 
@@ -104,7 +108,7 @@ def _cmc(settings: Sequence[ScoredSetting]) -> str:
     figures = []
     for number, setting in enumerate(settings):
         scores = [(place, entry.name, score) for place, entry, score in setting.rows]
-        drawn = cmc_chart(scores, f"cmc{number}")
+        drawn = cmc_chart(scores, f"cmc{number}", _file("cmc", setting.title))
         figures.append(f"<figure><figcaption>{escape(setting.title)}</figcaption>{drawn}</figure>")
     places = {entry.name: place for setting in settings for place, entry, _ in setting.rows}
     names = legend([*((name, *series(place)) for name, place in places.items()), _CHANCE])
@@ -191,7 +195,7 @@ def _maps(report: Report) -> str:
         metric = next((s.metric for entry in report.entries if entry.name == name for s in entry.scores), "euclidean")
         mapped = map_embeddings(chosen, metric=metric)
         images, identities = len(chosen), len(mapped.names)
-        drawn = map_chart(mapped, name, f"map{number}")
+        drawn = map_chart(mapped, name, f"map{number}", _file("map", name))
         figures.append(f"<figure><figcaption>{escape(name)}</figcaption>{drawn}</figure>")
     if not figures:
         return ""
@@ -234,12 +238,29 @@ def _training(report: Report) -> str:
     for what, panels, fraction in (("Validation", checks, True), ("Losses, term by term", losses, False)):
         figures = "".join(
             f"<figure><figcaption>{escape(term)}</figcaption>"
-            f"{history_panel(term, curves, f'{what[:1].lower()}{number}', fraction=fraction)}</figure>"
+            f"{history_panel(term, curves, f'{what[:1].lower()}{number}', fraction=fraction, file=_file(what, term))}</figure>"
             for number, (term, curves) in enumerate(_total_first(panels).items())
         )
         if figures:
-            parts.append(f'<h3>{what}</h3><div class="grid panels">{figures}</div>')
+            meanings = "" if fraction else _terms(panels)
+            parts.append(f'<h3>{what}</h3>{meanings}<div class="grid panels">{figures}</div>')
     return "".join(parts)
+
+
+def _terms(names: Iterable[str]) -> str:
+    """What the terms are that are known here."""
+    rows = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(text)}</dd></div>" for name, text in explained(names))
+    return f'<dl class="terms">{rows}</dl>' if rows else ""
+
+
+def _file(*names: str) -> str:
+    """A name for a figure's file."""
+    return re.sub(r"[^a-z0-9]+", "-", "-".join(names).lower()).strip("-")
+
+
+def _facts(facts: Mapping[str, str]) -> str:
+    rows = "".join(f"<div><dt>{escape(key)}</dt><dd>{escape(value)}</dd></div>" for key, value in facts.items())
+    return f'<dl class="conditions">{rows}</dl>' if rows else ""
 
 
 def _total_first(panels: dict[str, list[tuple[int, str, Curve]]]) -> dict[str, list[tuple[int, str, Curve]]]:
@@ -257,6 +278,5 @@ def _recipe(report: Report) -> str:
             f'<pre tabindex="0"><code>{escape(report.recipe.strip())}</code></pre></details>'
         )
     if report.environment:
-        rows = "".join(f"<div><dt>{escape(k)}</dt><dd>{escape(v)}</dd></div>" for k, v in report.environment.items())
-        parts.append(f'<h3>Environment</h3><dl class="conditions">{rows}</dl>')
+        parts.append(f"<h3>Environment</h3>{_facts(report.environment)}")
     return "".join(parts)

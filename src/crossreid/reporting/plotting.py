@@ -19,8 +19,10 @@ from crossreid.models.heads import concatenate_normalised
 from crossreid.reporting.curves import Curve, draw_cmc, draw_history, history_of
 from crossreid.reporting.drawing import figure, name_lines, panels, save, title
 from crossreid.reporting.embedding_map import Map, draw_maps, map_embeddings, rows_to_map
-from crossreid.reporting.report import evaluated, read_history
+from crossreid.reporting.report import read_history
 from crossreid.reporting.study_plot import STREAMS, draw_estimators, draw_probes, draw_study
+from crossreid.runs.alike import what_differs
+from crossreid.runs.evaluate import evaluated
 from crossreid.runs.folders import seeds_of, titles_of
 from crossreid.runs.run import open_run
 from crossreid.runs.scoring import stream_features
@@ -131,8 +133,12 @@ def _draw_runs(runs: Mapping[str, Path], out: Path, seed: int) -> list[Path]:
         name: [s for s in each if s.setting == first.setting and s.re_ranked == "no"]
         for name, (_, each) in found.items()
     }
-    if len({run.split.name for run in opened.values()}) > 1:
-        raise DataError("the runs are on different data sets; draw them one by one.")
+    tested = [(run, *found[name]) for name, run in opened.items()]
+    for other in tested[1:]:
+        if differ := what_differs(tested[0], other):
+            raise DataError(
+                f"{tested[0][0].folder} and {other[0].folder} do not belong into one figure: {'; '.join(differ)}. Draw each alone."
+            )
     written = save(_cmc(scores), out, "cmc")
     if len(runs) > 1:
         maps = [(name, _mapped(features, seed)) for name, (features, _) in found.items()]

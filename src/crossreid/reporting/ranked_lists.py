@@ -13,9 +13,10 @@ from PIL import Image
 from crossreid.data.records import DataError, Modality
 from crossreid.errors import CrossreidError
 from crossreid.evaluation.distances import distances
-from crossreid.evaluation.draws import draw_gallery, groups_of
+from crossreid.evaluation.draws import Permutations, draw_gallery, draw_name, groups_of
 from crossreid.evaluation.features import Features
 from crossreid.evaluation.measures import Ranking
+from crossreid.evaluation.procedure import draw_of
 from crossreid.evaluation.protocols import PROTOCOLS, Protocol
 from crossreid.evaluation.ranking import rank_embeddings
 from crossreid.evaluation.sides import sides_by_role
@@ -72,19 +73,22 @@ def ranked_lists(
     protocol: str = "cross-modal",
     queries: int = 6,
     depth: int = 10,
+    draw: str | None = "seeded",
+    permutations: Permutations | None = None,
     seed: int = 0,
     metric: str = "euclidean",
     like: Sequence[RankedList] = (),
 ) -> tuple[RankedList, ...]:
     """Ranked lists of a few queries, from the easiest to the hardest.
 
-    Query, gallery and exclusion are those of the first setting of the protocol; where it draws its gallery, so do these
-    lists, once, by a seeded draw. All queries with a match are sorted by the rank of their first right answer, then by
+    Query, gallery and exclusion are those of the first setting of the protocol; where it draws its gallery, the lists show the
+    draw of the first trial. All queries with a match are sorted by the rank of their first right answer, then by
     average precision, then by row, cut into `queries` equal parts, and the middle one of each part is shown.
 
     Args:
         images: from a name in `features.names` to its image `(H, W, 3)` uint8.
         depth: gallery images a list.
+        draw, permutations, seed: of the gallery, as scores are taken by them (`crossreid.evaluation.procedure.evaluate`).
         like: lists of another method on the same images; its queries are shown then, so that methods can be compared.
 
     Raises:
@@ -96,7 +100,7 @@ def ranked_lists(
     if queries < 1 or depth < 1:
         raise CrossreidError(f"expected at least 1 query and 1 place a list, found {queries} and {depth}.")
     plan = PROTOCOLS[protocol]
-    asking, gallery, drawn = _sides(features, plan, seed)
+    asking, gallery, drawn = _sides(features, plan, draw, permutations, seed)
     nameless = [row for row in (*asking, *gallery) if not features.names[row]]
     if nameless:
         raise DataError(f"ranked lists need the images: {len(nameless)} of the features have no name of a file.")
@@ -169,13 +173,21 @@ def _left_out(features: Features, asking: np.ndarray, gallery: np.ndarray, plan:
     cameras, others = features.cameras[asking][:, None], features.cameras[gallery]
     if plan.exclusion.identity_and_camera:
         same = features.identities[asking][:, None] == features.identities[gallery]
-        out |= same & (cameras == others) & (cameras > 0)
-    for ours, theirs in plan.exclusion.places:
+        same &= (cameras == others) & (cameras > 0)
+        if plan.exclusion.frames is not None and features.frames is not None:
+            same &= np.abs(features.frames[asking][:, None] - features.frames[gallery]) <= plan.exclusion.frames
+        out |= same
+    for ours, theirs in plan.exclusion.among(features.cameras[asking].tolist()).places:
         out |= (cameras == ours) & (others == theirs)
+    films = features.tracklets
+    if films is not None:  # nothing finds the film that it is of
+        out |= (films[asking][:, None] == films[gallery]) & (films[asking] != "")[:, None]
     return out
 
 
-def _sides(features: Features, plan: Protocol, seed: int) -> tuple[np.ndarray, np.ndarray, str]:
+def _sides(
+    features: Features, plan: Protocol, draw: str | None, permutations: Permutations | None, seed: int
+) -> tuple[np.ndarray, np.ndarray, str]:
     """Rows that query, rows of the gallery, and what the gallery is in words."""
     setting = plan.settings[0]
     if setting.query is not None and setting.gallery is not None:
@@ -194,11 +206,14 @@ def _sides(features: Features, plan: Protocol, seed: int) -> tuple[np.ndarray, n
     rows = np.flatnonzero(gallery)
     if setting.shots is None:
         return np.flatnonzero(query), rows, f"all {len(rows)} gallery images"
+    draw = draw_of(plan, draw, permutations) or "seeded"
     rows = draw_gallery(
-        groups_of(features, rows), "seeded", setting.shots, 0, seed=seed, cameras=setting.gallery_cameras
-    )
+        groups_of(features, rows), draw, setting.shots, 0, seed=seed, cameras=setting.gallery_cameras,
+        permutations=permutations,
+    )  # fmt: skip
     many = "one image" if setting.shots == 1 else f"up to {setting.shots} images"
-    return np.flatnonzero(query), rows, f"{len(rows)} images, {many} of each identity and camera (seeded draw {seed})"
+    how = f"{many} of each identity and camera, the first trial's draw ({draw_name(draw, seed)})"
+    return np.flatnonzero(query), rows, f"{len(rows)} images, {how}"
 
 
 def _thumbnail(features: Features, row: int, pixels: np.ndarray) -> Thumbnail:

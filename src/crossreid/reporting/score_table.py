@@ -13,6 +13,9 @@ from crossreid.evaluation.published import Published, published_for
 from crossreid.evaluation.scores import KEYS, Score
 from crossreid.reporting.drawing import series
 
+# Why several trials may spread by nothing.
+SAME = ", alike: no identity and camera has more images than are drawn, so each draw takes all of them"
+
 
 @dataclass(frozen=True)
 class ScoredMethod:
@@ -50,14 +53,15 @@ def bars(setting: ScoredSetting) -> str:
     chance = float(np.mean([score.chance_rank1 for _, _, score in setting.rows]))
     values = [score.rank(1) for _, _, score in setting.rows]
     finite = [value for value in (*values, chance) if math.isfinite(value)]
-    full = max(finite, default=0.0) or 1.0
+    tops = [value + setting.rows[row][2].spread("rank-1") for row, value in enumerate(values) if math.isfinite(value)]
+    full = max([*finite, *tops], default=0.0) or 1.0
     items = []
     for (place, entry, score), value in zip(setting.rows, values, strict=True):
         times = f" · {value / chance:.1f} × chance" if chance > 0 and math.isfinite(value) else ""
         width = 100 * value / full if math.isfinite(value) else 0.0
         items.append(
             f'<li><span class="who">{escape(entry.name)}</span><span class="track"><span class="bar" '
-            f'style="width: {width:.2f}%; background: var(--{series(place)[0]})"></span></span>'
+            f'style="width: {width:.2f}%; background: var(--{series(place)[0]})"></span>{_whisker(score, full)}</span>'
             f'<span class="what"><b>{_percent(value)}%</b><small>{_spread(score, "rank-1")}{times}</small></span></li>'
         )
     items.append(
@@ -69,6 +73,15 @@ def bars(setting: ScoredSetting) -> str:
         f'<figure class="bars" style="--chance: {chance / full:.4f}"><figcaption>Rank-1, {escape(setting.title)}: share of '
         f"queries whose nearest gallery image shows the same identity.</figcaption><ul>{''.join(items)}</ul></figure>"
     )
+
+
+def _whisker(score: Score, full: float) -> str:
+    """The error bar: a standard deviation over the trials to either side."""
+    value, spread = score.rank(1), score.spread("rank-1")
+    if len(score.trials) < 2 or not math.isfinite(value) or not spread > 1e-9:
+        return ""
+    low, high = max(0.0, value - spread), value + spread
+    return f'<i class="whisker" style="left: {100 * low / full:.2f}%; width: {100 * (high - low) / full:.2f}%"></i>'
 
 
 def table(setting: ScoredSetting, published: bool) -> str:
@@ -137,12 +150,14 @@ def _facts(score: Score) -> list[tuple[str, str]]:
         ("excluded", score.exclusion),
         ("CMC counts", score.counting),
         ("gallery draw", score.gallery_draw),
-        ("trials", str(len(score.trials))),
+        ("trials", f"{len(score.trials)}{SAME if score.same_gallery else ''}"),
         ("queries", str(score.valid_queries)),
         ("skipped queries (no match)", str(score.skipped_queries)),
         ("average precision", f"by {score.average_precision}"),
         ("normalised", score.normalised),
         ("re-ranked", score.re_ranked),
+        *[("weights", score.checkpoint)] * bool(score.checkpoint),
+        *[("training", score.trained)] * bool(score.trained),
     ]
 
 

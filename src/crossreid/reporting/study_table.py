@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.box import SIMPLE_HEAD
 from rich.console import Group
-from rich.table import Table
 from rich.text import Text
 
 from crossreid.files import write_text
 from crossreid.studies.study import COLUMNS
+from crossreid.terminal import FigureTable
 
 SHORT = {
     "both": "v and z",
@@ -59,7 +58,7 @@ def head_of(table: Mapping[str, Any]) -> list[str]:
     columns, compared = columns_of(table)
     of = "" if compared == COLUMNS[2] else f", {_titled(compared)}"
     against = f"against {named.get(table['reference'], table['reference'])}{of}"
-    return ["", *map(_titled, columns), against, *["published rank-1 / mAP"] * _any_published(table)]
+    return ["", *map(_titled, columns), against, *["published on SYSU-MM01, rank-1 / mAP"] * _any_published(table)]
 
 
 def _any_published(table: Mapping[str, Any]) -> bool:
@@ -90,16 +89,11 @@ def note_of(table: Mapping[str, Any]) -> str:
 
 
 def terminal_table(table: Mapping[str, Any]) -> Group:
-    """The same in 80 columns, a table a group; the published figure is rank-1 alone."""
-    groups = rows_of(table)
-    width = max(len(cells[0]) for _, rows in groups for cells in rows)
+    """The same for a terminal of any width, a table a group; the published figure is rank-1 alone."""
     columns, compared = columns_of(table)
     views = []
-    for group, rows in groups:
-        view = Table(title=group, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-        view.add_column("", width=min(width, 18))
-        for text in [*_narrow(columns), "difference", *["published"] * _any_published(table)]:
-            view.add_column(text, justify="right", no_wrap=True, min_width=8)
+    for group, rows in rows_of(table):
+        view = FigureTable(group, ["", *_narrow(columns), "difference", *["published"] * _any_published(table)])
         for cells in rows:
             view.add_row(cells[0], *(cell.split(" / ")[0].replace(" ", "") for cell in cells[1:]))
         views.append(view)

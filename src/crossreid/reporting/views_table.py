@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from rich.box import SIMPLE_HEAD
 from rich.console import Group
-from rich.table import Table
 
 from crossreid.analysis.pair_distances import KINDS, plural
 from crossreid.reporting.study_table import spread
+from crossreid.terminal import FigureTable
 
 COMPARISONS = {"gallery": "an image to n images", "query": "n images to video"}
 
@@ -21,9 +20,10 @@ def images_table(table: Mapping[str, Any]) -> Group:
     views = []
     for direction, side in dict.fromkeys((row["direction"], row["side"]) for row in table["rows"]):
         rows = [row for row in table["rows"] if (row["direction"], row["side"]) == (direction, side)]
-        view = _view(f"{f'{direction}, ' if direction else ''}{COMPARISONS[side]}, %", "n", "")
-        for count in table["counts"]:
-            view.add_column(str(count) if count else "all", justify="right", no_wrap=True)
+        counts = [str(count) if count else "all" for count in table["counts"]]
+        view = FigureTable(
+            f"{f'{direction}, ' if direction else ''}{COMPARISONS[side]}, %", ["n", "", *counts], names=2
+        )
         for name in dict.fromkeys(row["name"] for row in rows):
             for figure in ("rank-1", "mAP"):
                 each = [
@@ -35,11 +35,12 @@ def images_table(table: Mapping[str, Any]) -> Group:
     return Group(*views)
 
 
-def cameras_table(table: Mapping[str, Any]) -> Table:
+def cameras_table(table: Mapping[str, Any]) -> FigureTable:
     """Accuracy of the probe, and of naming the most frequent camera, over all runs and divisions."""
-    view = _view(f"camera read off single images, %, over runs and {table['divisions']} divisions", "", "modality")
-    for text in ("accuracy", "most frequent", "entropy read"):
-        view.add_column(text, justify="right")
+    view = FigureTable(
+        f"camera read off single images, %, over runs and {table['divisions']} divisions",
+        ["", "modality", "accuracy", "most frequent", "entropy read"], names=2,
+    )  # fmt: skip
     for name, modality in dict.fromkeys((row["name"], row["modality"]) for row in table["rows"]):
         own = [one for row in table["rows"] if (row["name"], row["modality"]) == (name, modality)
                for one in row["readings"]]  # fmt: skip
@@ -47,12 +48,13 @@ def cameras_table(table: Mapping[str, Any]) -> Table:
     return view
 
 
-def distances_table(table: Mapping[str, Any]) -> Table:
+def distances_table(table: Mapping[str, Any]) -> FigureTable:
     """Mean and deviation of the distances of each kind of pair, and how well they tell identities apart."""
     place = table["place"]
-    view = _view(f"{table['metric']} distances of pairs of images: mean ± deviation over pairs", "")
-    for text in (f"same {place}", f"across {plural(place)}", "different", "AUC"):
-        view.add_column(text, justify="right")
+    view = FigureTable(
+        f"{table['metric']} distances of pairs of images: mean ± deviation over pairs",
+        ["", f"same {place}", f"across {plural(place)}", "different", "AUC"],
+    )  # fmt: skip
     for name in dict.fromkeys(row["name"] for row in table["rows"]):
         own = [row for row in table["rows"] if row["name"] == name]
         cells = []
@@ -65,22 +67,13 @@ def distances_table(table: Mapping[str, Any]) -> Table:
     return view
 
 
-def attention_table(table: Mapping[str, Any]) -> Table:
+def attention_table(table: Mapping[str, Any]) -> FigureTable:
     """The similarity that each map explains: a row an image, a column a name."""
     rows = table["rows"]
     names = list(dict.fromkeys(row["name"] for row in rows))
-    view = _view("similarity of the image to its identity's mean", "identity", "camera")
-    for name in names:
-        view.add_column(name, justify="right")
+    view = FigureTable("similarity of the image to its identity's mean", ["identity", "camera", *names], names=2)
     for image in dict.fromkeys(row["image"] for row in rows):
         own = {row["name"]: row for row in rows if row["image"] == image}
         first = own[names[0]]
         view.add_row(first["identity"], str(first["camera"]), *(f"{own[name]['similarity']:.3f}" for name in names))
-    return view
-
-
-def _view(text: str, *columns: str) -> Table:
-    view = Table(title=text, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    for column in columns:
-        view.add_column(column)
     return view

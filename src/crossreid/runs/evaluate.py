@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,18 @@ from torch import nn
 from crossreid.data.records import Split
 from crossreid.errors import CrossreidError
 from crossreid.evaluation.embedding import Pixels, pixels
-from crossreid.evaluation.features import Features, features_of, save
+from crossreid.evaluation.features import Features, features_of, load, save
 from crossreid.evaluation.matlab import write_sysu_features
 from crossreid.evaluation.protocols import PROTOCOLS
 from crossreid.evaluation.reranking import Reranking, make_reranking
 from crossreid.evaluation.scores import Score, combine
 from crossreid.evaluation.sets import SetSetting, image_counts
-from crossreid.files import write_json
+from crossreid.files import read_json, write_json, write_text
 from crossreid.runs.folders import sorted_trials, stage_runs
+from crossreid.runs.other_data import OtherData
+from crossreid.runs.progress import unfinished
 from crossreid.runs.recipe import Recipe
-from crossreid.runs.run import Run, fresh_method, open_run
+from crossreid.runs.run import Run, fresh_method, is_official, open_run
 from crossreid.runs.scoring import (
     Advance,
     comparisons,
@@ -39,26 +42,33 @@ def evaluate(
     checkpoint: str = "best",
     rerank: str | Reranking | None = None,
     query_images: str | None = None,
+    data: str | None = None,
+    root: Path | str | None = None,
+    overrides: Sequence[str] = (),
     advance: Advance | None = None,
 ) -> list[Score]:
     """Scores of runs by their data set's protocol, one for each setting: what `evaluate_each` returns, in one list.
 
     Args:
         runs: a run; a folder of a two-stage recipe, whose teacher and students are scored one after another; a folder of
-            trial-* runs, or several runs, which are averaged as RegDB's trials are.
+            trial-* runs, or several runs of different trials, which are averaged as RegDB's are; several other runs, each by itself.
         metric: `euclidean` or `cosine`; the recipe's by default.
         checkpoint: `best` or `last`.
         rerank: `k-reciprocal`, `query-expansion` or one of their options objects: each setting's score is followed by the
             re-ranked one.
         query_images: numbers of images with commas, or `all`: queries of so many images of a tracklet against videos.
+        data, root: another data set to test on, or another copy of the run's own; its scores and features are written to
+            RUN/evaluations/NAME and leave the run's own as they are.
+        overrides: `data.KEY=VALUE` and `evaluation.KEY=VALUE` to test by, likewise kept apart.
         advance: called with (0, images) and then with images as they are embedded.
 
     Raises:
         CrossreidError: no run, or what cannot be scored as asked.
     """
     each = evaluate_each(
-        runs, metric=metric, checkpoint=checkpoint, rerank=rerank, query_images=query_images, advance=advance
-    )
+        runs, metric=metric, checkpoint=checkpoint, rerank=rerank, query_images=query_images, data=data, root=root,
+        overrides=overrides, advance=advance,
+    )  # fmt: skip
     return [score for scores in each.values() for score in scores]
 
 
@@ -69,11 +79,15 @@ def evaluate_each(
     checkpoint: str = "best",
     rerank: str | Reranking | None = None,
     query_images: str | None = None,
+    data: str | None = None,
+    root: Path | str | None = None,
+    overrides: Sequence[str] = (),
     advance: Advance | None = None,
 ) -> dict[Path, list[Score]]:
-    """As `evaluate`, by run: scores of each stage of a two-stage recipe by its folder, of all others together by the first.
+    """As `evaluate`, by run: scores of trials together by the first one's folder, of all others by their own.
 
-    Writes scores.json and features.npz beside each checkpoint, unless `query_images` asks for comparisons of their own.
+    Writes scores.json and features.npz beside each checkpoint, or for other data into a folder of their own, unless `query_images`
+    asks for comparisons of their own.
     """
     folders = [Path(runs)] if isinstance(runs, Path | str) else [Path(run) for run in runs]
     if not folders:
@@ -84,20 +98,39 @@ def evaluate_each(
         "settings": [SetSetting(count, None) for count in image_counts(query_images)] if query_images else None,
         "advance": advance,
     }
+    on = OtherData(data, Path(root) if root is not None else None, tuple(overrides))
+    opening: dict[str, Any] = {
+        "checkpoint": checkpoint,
+        "on": on if data is not None or root is not None or overrides else None,
+    }
     staged = [run for folder in folders for run in stage_runs(folder)]
     if staged:
-        return {run: evaluate_run(open_run(run, checkpoint), **options)[1] for run in staged}
-    return {folders[0]: _averaged(folders, checkpoint, options)}
+        return {run: evaluate_run(open_run(run, **opening), **options)[1] for run in staged}
+    groups = {folder: sorted_trials(folder) or [folder] for folder in folders}
+    found = [
+        (folder, run, evaluate_run(run, **options)[1])
+        for folder, members in groups.items()
+        for run in (open_run(member, **opening) for member in members)
+    ]
+    trials = [run.split.trial for _, run, _ in found]
+    if len(found) > 1 and None not in trials and len(set(trials)) == len(trials):
+        groups = {folders[0]: [run.folder for _, run, _ in found]}
+    return {folder: _averaged(folder, found, members, options) for folder, members in groups.items()}
 
 
-def _averaged(folders: Sequence[Path], checkpoint: str, options: Mapping[str, Any]) -> list[Score]:
-    runs = [run for folder in folders for run in (sorted_trials(folder) or [folder])]
-    each = [evaluate_run(open_run(run, checkpoint), **options)[1] for run in runs]
-    if len(each) == 1:
-        return each[0]
-    together = [combine(list(parts)) for parts in zip(*each, strict=True)]
-    if not options["settings"]:
-        write_json(folders[0] / "scores.json", [score.to_json() for score in together])
+def _averaged(
+    folder: Path, found: Sequence[tuple[Path, Run, list[Score]]], members: Sequence[Path], options: Mapping[str, Any]
+) -> list[Score]:
+    """The scores of the trials `members` together, written into `folder`; of one run its own."""
+    own = [(run, scores) for _, run, scores in found if run.folder in members]
+    if len(own) == 1:
+        return own[0][1]
+    together = [combine(list(parts)) for parts in zip(*(scores for _, scores in own), strict=True)]
+    if not options["settings"] and folder not in members:  # a run's own file holds its own scores
+        elsewhere = own[0][0].elsewhere
+        into = folder if elsewhere is None else folder / "evaluations" / elsewhere.name
+        write_json(into / "scores.json", [score.to_json() for score in together])
+        together = [replace(score, file=str(into / "scores.json")) for score in together]
     return together
 
 
@@ -109,7 +142,7 @@ def evaluate_run(
     settings: Sequence[SetSetting] | None = None,
     advance: Advance | None = None,
 ) -> tuple[Features, list[Score]]:
-    """Features and scores of one run, written to features.npz and scores.json in its folder.
+    """Features and scores of one run, written to features.npz and scores.json in its folder, or in that of the other data.
 
     Of comparisons of images and videos the features are the first one's; the others' are beside it. Where `settings` ask
     for some of their own, nothing is written.
@@ -129,13 +162,51 @@ def evaluate_run(
     scores = scored()
     if rerank is not None:
         scores = [score for pair in zip(scores, scored(rerank=rerank), strict=True) for score in pair]
+    said: dict[str, Any] = {
+        "checkpoint": _checkpoint(run),
+        "trained": unfinished(run.folder, run.split if run.elsewhere is None else None),
+        "official": is_official(run.split),
+        "file": "" if settings else str(run.results / "scores.json"),
+    }
+    scores = [replace(score, **said) for score in scores]
     if settings:
         return features, scores
-    save(features, run.folder / "features.npz")
-    for name, other in list(compared.items())[1:]:
-        save(other, run.folder / f"features-{name.replace(', ', '-').replace(' ', '-')}.npz")
-    write_json(run.folder / "scores.json", [score.to_json() for score in scores])
+    for name, other in (compared or {"": features}).items():
+        save(other, features_file(run.results, name, first=other is features))
+    write_json(run.results / "scores.json", [score.to_json() for score in scores])
+    if run.elsewhere is not None:
+        write_text(run.results / "recipe.yaml", run.recipe.as_yaml())
     return features, scores
+
+
+def features_file(folder: Path, comparison: str = "", *, first: bool = True) -> Path:
+    """The file of a run's features: of the first comparison of images and videos features.npz, of each other one its own."""
+    return folder / ("features.npz" if first else f"features-{comparison.replace(', ', '-').replace(' ', '-')}.npz")
+
+
+def evaluated(run: Run, *, advance: Advance | None = None) -> tuple[Features, list[Score]]:
+    """A run's features and scores: those in its folder where they are newer than its weights, else made now."""
+    scores, features = run.results / "scores.json", features_file(run.results)
+    newest = max(path.stat().st_mtime for path in run.folder.glob("*.safetensors"))
+    if all(path.is_file() and path.stat().st_mtime >= newest for path in (scores, features)):
+        found = read_scores(scores)
+        if all(score.checkpoint == _checkpoint(run) for score in found):
+            return load(features), found
+    return evaluate_run(run, advance=advance)
+
+
+def _checkpoint(run: Run) -> str:
+    """The file of a run's weights, where it is another than that of the best."""
+    best = (run.folder / "best.safetensors").is_file()
+    return run.weights.name if best and run.weights.name != "best.safetensors" else ""
+
+
+def read_scores(path: Path) -> list[Score]:
+    """The scores in a file that `evaluate` wrote. Raises `CrossreidError` that says what to do where it is none."""
+    try:
+        return [Score.from_json(row) for row in read_json(path, list)]
+    except CrossreidError as error:
+        raise CrossreidError(f"{path}: {error} `crossreid evaluate` writes it anew.") from error
 
 
 def validation_scores(method: nn.Module, split: Split, recipe: Recipe) -> dict[str, float]:

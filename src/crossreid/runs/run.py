@@ -1,17 +1,20 @@
 """A run: a folder that was trained by a recipe, and what opens it.
 
 A run's folder holds recipe.yaml, last.safetensors, best.safetensors, metrics.jsonl, TensorBoard events and, once
-evaluated, scores.json and features.npz.
+evaluated, scores.json and features.npz; those of other data are in evaluations/NAME.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
-from crossreid.data.catalogue import load
+from crossreid.data.catalogue import describe, load
+from crossreid.data.checking import counted
 from crossreid.data.levels import split_with_levels
 from crossreid.data.records import Split, labels_of
 from crossreid.errors import CrossreidError
@@ -19,18 +22,30 @@ from crossreid.evaluation.protocols import PROTOCOLS
 from crossreid.methods import build_method, without_download
 from crossreid.methods.method import Method
 from crossreid.runs.folders import sorted_trials
+from crossreid.runs.other_data import OtherData
 from crossreid.runs.recipe import Recipe, recipe_of_run
-from crossreid.training.checkpoint import Checkpoint, CheckpointError, load_weights
+from crossreid.training.checkpoint import Checkpoint, CheckpointError, fit_weights, load_checkpoint, require
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """An opened run: its recipe, its data set and its trained method, in evaluation mode."""
+    """An opened run: its recipe, its data set and its trained method, in evaluation mode.
+
+    `weights` is the file that they come from; `elsewhere` the folder for its scores and features where they are of other data
+    than the run's own, None where they belong into the run's folder.
+    """
 
     folder: Path
     recipe: Recipe
     split: Split
     method: Method
+    weights: Path = Path("best.safetensors")
+    elsewhere: Path | None = None
+
+    @property
+    def results(self) -> Path:
+        """The folder of its scores and features."""
+        return self.elsewhere or self.folder
 
 
 def open_split(recipe: Recipe) -> Split:
@@ -55,22 +70,59 @@ def fresh_method(recipe: Recipe, split: Split) -> Method:
         return build_method(recipe.method, len(labels_of(split.train)), normalisation=recipe.data.normalisation)
 
 
-def open_run(folder: Path, checkpoint: str = "best", *, split: Split | None = None) -> Run:
-    """Open a trained run; `split` is its data set where that is read already.
+def open_run(folder: Path, checkpoint: str = "best", *, split: Split | None = None, on: OtherData | None = None) -> Run:
+    """Open a trained run.
+
+    Args:
+        split: its data set, where that is read already.
+        on: other data, or other options, to test it on than those it was trained with.
 
     Raises:
         CrossreidError: `folder` holds no run, or not the checkpoint asked for.
     """
     weights = checkpoint_of(folder, checkpoint)
     recipe = recipe_of_run(folder)
+    stored = load_checkpoint(weights)
+    require(weights, stored, kinds=("model",), facts=())
+    refuse_other_pixels(recipe, weights, stored)
+    elsewhere = None
+    if on is not None:
+        recipe = on.recipe(recipe)
+        elsewhere = folder / "evaluations" / on.label(recipe)
     split = split or open_split(recipe)
-    method = build_method(
-        without_download(recipe.method), len(labels_of(split.train)), normalisation=recipe.data.normalisation
-    )
-    refuse_other_pixels(recipe, weights, load_weights(method, weights))
+    tensors = stored.tensors.get("ema") or stored.tensors["model"]
+    if on is None:
+        method = build_method(
+            without_download(recipe.method), len(labels_of(split.train)), normalisation=recipe.data.normalisation
+        )
+        fit_weights(method, tensors, weights)
+    else:  # whose training identities are others
+        method = method_of_weights(recipe, tensors, weights)
     if torch.cuda.is_available():
         method = method.cuda()
-    return Run(folder, recipe, split, method.eval())
+    return Run(folder, recipe, split, method.eval(), weights, elsewhere)
+
+
+def method_of_weights(recipe: Recipe, weights: Mapping[str, Tensor], file: Path) -> Method:
+    """The recipe's method with these weights; the number of training identities is read off the shapes that depend on it.
+
+    Raises:
+        CheckpointError: the weights are not those of the method that the recipe describes.
+    """
+    options, seen = without_download(recipe.method), recipe.data.normalisation
+    with torch.random.fork_rng(devices=[]):
+        method = build_method(options, 2, normalisation=seen)
+        differ = {
+            theirs
+            for name, tensor in method.state_dict().items()
+            if name in weights and tensor.ndim == weights[name].ndim
+            for mine, theirs in zip(tensor.shape, weights[name].shape, strict=True)
+            if mine == 2 != theirs
+        }
+        if len(differ) == 1:
+            method = build_method(options, differ.pop(), normalisation=seen)
+    fit_weights(method, dict(weights), file)  # strict, so that a wrong number is refused
+    return method
 
 
 def checkpoint_of(folder: Path, checkpoint: str = "best") -> Path:
@@ -82,6 +134,10 @@ def checkpoint_of(folder: Path, checkpoint: str = "best") -> Path:
     if checkpoint not in ("best", "last"):
         raise CrossreidError(f"checkpoint {checkpoint!r}: expected best or last.")
     if not (folder / "recipe.yaml").is_file():
+        if trials := sorted_trials(folder):
+            raise CrossreidError(
+                f"{folder} holds {len(trials)} trials, each a run of its own. Name one, for example {trials[0]}."
+            )
         raise CrossreidError(
             f"{folder} holds no run: recipe.yaml not found. Expected a folder that `crossreid train` wrote."
         )
@@ -115,7 +171,11 @@ def is_synthetic(root: Path) -> bool:
     return (root / "factors.csv").is_file()
 
 
-def on_synthetic_data(folder: Path) -> bool:
-    """Whether a run, or the first of a folder of trials, is on a rendered world."""
-    first = (sorted_trials(folder) or [folder])[0]
-    return is_synthetic(recipe_of_run(first).data.root)
+def is_official(split: Split) -> bool:
+    """Whether what is tested on is the published test set: its own protocol, and as many images as it is known to have."""
+    known = describe(split.name)
+    if is_synthetic(split.root) or known.protocol != split.protocol:
+        return False
+    found = counted(split)
+    wanted = {what: count for what, count in known.official.items() if what.startswith(("test ", "query ", "gallery "))}
+    return bool(wanted) and all(found.get(what) == count for what, count in wanted.items())

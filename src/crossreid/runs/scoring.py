@@ -150,19 +150,22 @@ def score_features(
     rerank: Reranking | None = None,
 ) -> list[Score]:
     """The scores of features by the data set's protocol, one a setting (or of the named `settings`)."""
+    return evaluate_protocol(
+        features,
+        split.protocol,
+        metric=metric or recipe.evaluation.metric,
+        trials=recipe.evaluation.trials,
+        trial=split.trial,
+        settings=settings,
+        rerank=rerank,
+        **gallery_draw(split, recipe),
+    )
+
+
+def gallery_draw(split: Split, recipe: Recipe) -> dict[str, Any]:
+    """How a run's gallery is drawn where its protocol draws it: `draw`, `permutations` and `seed`, as `evaluate` takes them."""
     options = recipe.evaluation
     draw = None if options.draw == "official" else options.draw
     listed = split.root / "exp" / "rand_perm_cam.mat"
     official = split.protocol == "sysu-mm01" and draw is None and listed.is_file()
-    return evaluate_protocol(
-        features,
-        split.protocol,
-        metric=metric or options.metric,
-        permutations=load_permutations(listed) if official else None,
-        draw=draw,
-        trials=options.trials,
-        seed=options.seed,
-        trial=split.trial,
-        settings=settings,
-        rerank=rerank,
-    )
+    return {"draw": draw, "permutations": load_permutations(listed) if official else None, "seed": options.seed}

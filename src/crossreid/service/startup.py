@@ -110,6 +110,8 @@ def serve(
             f"{model.source} ({model.method}, {model.runtime}, {model.precision}), gallery {gallery}: {len(opened)} entries, "
             f"{'no keys' if known is None else f'keys of {keys}'}, audit log in {options.state / 'audit'}"
         )
+        if model.trained:
+            say(f"WARNING: the model is {model.trained}")
         if known is not None and endpoint.certificate is None and not is_loopback(endpoint.host):
             say(
                 "keys and images travel unencrypted: give --tls-certificate and --tls-key, or put a proxy with TLS before it."

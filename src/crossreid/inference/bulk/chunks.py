@@ -19,10 +19,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from crossreid.data.records import Record
+from crossreid.evaluation.embedding_files import as_metadata
 from crossreid.files import write_durably
 from crossreid.inference.bulk.folder import chunk_path
 from crossreid.inference.bulk.plan import Plan
-from crossreid.inference.embedding_files import as_metadata
 
 
 @dataclass(frozen=True, eq=False, slots=True)

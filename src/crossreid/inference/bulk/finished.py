@@ -12,11 +12,7 @@ from typing import Any
 import numpy as np
 
 from crossreid.data.records import DataError, Record
-from crossreid.files import write_durably
-from crossreid.inference.bulk.chunks import Chunk, digest_of_states, read_chunk, states_of
-from crossreid.inference.bulk.folder import BAD_COLUMNS, PARTS, chunk_path, clear, is_our_list
-from crossreid.inference.bulk.plan import PINNED, Plan, refuse_another
-from crossreid.inference.embedding_files import (
+from crossreid.evaluation.embedding_files import (
     BAD_IMAGES,
     EMBEDDINGS,
     FORMAT,
@@ -27,6 +23,10 @@ from crossreid.inference.embedding_files import (
     write_rows,
     write_table,
 )
+from crossreid.files import write_durably
+from crossreid.inference.bulk.chunks import Chunk, digest_of_states, read_chunk, states_of
+from crossreid.inference.bulk.folder import BAD_COLUMNS, PARTS, chunk_path, clear, is_our_list
+from crossreid.inference.bulk.plan import PINNED, Plan, refuse_another
 
 
 def is_finished(out: Path, pins: Mapping[str, Any], records: Sequence[Record]) -> bool:
@@ -53,9 +53,13 @@ def is_finished(out: Path, pins: Mapping[str, Any], records: Sequence[Record]) -
 
 
 def join(
-    records: Sequence[Record], out: Path, plan: Plan, *, on_bad_image: str, left_out: Sequence[tuple[str, str]]
-) -> tuple[int, int]:
+    records: Sequence[Record], out: Path, plan: Plan, *, on_bad_image: str, left_out: Sequence[tuple[str, str]],
+    trained: str = "",
+) -> tuple[int, int]:  # fmt: skip
     """Write the three files of the finished job, the embeddings last, and take the chunks away.
+
+    Args:
+        trained: how much of its training the model has had, where that is not all of it; kept with the embeddings.
 
     Returns:
         The number of rows and that of images that were left out, with those of `left_out`.
@@ -77,7 +81,7 @@ def join(
     digest = write_table(table_of([records[position] for position in kept]), out / RECORDS)
     facts = asdict(plan) | {
         "format": FORMAT, "records": digest, "rows": len(kept), "bad": len(listed),
-        "files": digest_of_states(chunk.states for chunk in chunks),
+        "files": digest_of_states(chunk.states for chunk in chunks), **({"trained": trained} if trained else {}),
     }  # fmt: skip
     rows = (_rows(parts, number, plan) for number in numbers)  # one chunk at a time: all need not fit in memory
     write_rows(out / EMBEDDINGS, rows, (len(kept), plan.dimension), as_metadata(facts))

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from crossreid.data.records import DataError
-from crossreid.inference.embedding_files import BAD_IMAGES, EMBEDDINGS, RECORDS, SCHEMA
+from crossreid.evaluation.embedding_files import BAD_IMAGES, EMBEDDINGS, RECORDS, SCHEMA
 
 PARTS = "crossreid-parts"
 PLAN = "plan.json"

@@ -13,13 +13,13 @@ import numpy as np
 from crossreid.data.evaluation_loading import planned_batches
 from crossreid.data.records import DataError, Record
 from crossreid.errors import CrossreidError
+from crossreid.evaluation.embedding_files import read_about
 from crossreid.inference.bulk.chunks import Chunk, read_chunk, states_of, write_chunk
 from crossreid.inference.bulk.finished import is_finished, join
 from crossreid.inference.bulk.folder import PARTS, PLAN, chunk_path, clear, refuse_foreign, remove_temporary_files
 from crossreid.inference.bulk.lock import locked
 from crossreid.inference.bulk.plan import Plan, make_or_keep_plan, pins_of, read_plan, refuse_another
 from crossreid.inference.bulk.progress import shared_progress
-from crossreid.inference.embedding_files import read_about
 from crossreid.inference.embedding_model import EmbeddingModel
 from crossreid.inference.processes import Group
 
@@ -152,7 +152,9 @@ def _take_part(job: _Job) -> Embedded:
     if group.rank != 0:
         return Embedded(job.out, 0, 0, 0)
     report(0, now=True)
-    rows, bad = join(job.records, job.out, plan, on_bad_image=job.on_bad_image, left_out=job.left_out)
+    rows, bad = join(
+        job.records, job.out, plan, on_bad_image=job.on_bad_image, left_out=job.left_out, trained=job.model.trained
+    )
     return Embedded(job.out, rows, sum(there.values()), bad)
 
 

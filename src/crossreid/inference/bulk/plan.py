@@ -16,9 +16,9 @@ from typing import Any
 import crossreid
 from crossreid.data.records import DataError, Record
 from crossreid.errors import CrossreidError
+from crossreid.evaluation.embedding_files import RECORDS, table_of, write_table
 from crossreid.files import write_durably
 from crossreid.inference.bulk.folder import PLAN, remove_chunks
-from crossreid.inference.embedding_files import RECORDS, table_of, write_table
 from crossreid.inference.embedding_model import EmbeddingModel, Precision
 from crossreid.inference.faster_precision import faster_precision
 

@@ -1,0 +1,63 @@
+"""Testing a run on other data than it was trained with, or by other options, and what is kept of that apart from its own."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from crossreid.errors import CrossreidError
+from crossreid.runs.recipe import Recipe, make_recipe
+
+SECTIONS = ("data", "evaluation")
+
+
+@dataclass(frozen=True, slots=True)
+class OtherData:
+    """What to test on: a data set's `name` and `root`, each the run's own where None, and `overrides` as `--set` takes them.
+
+    Another data set starts with its reader's own options; a copy of the same one at another root keeps the run's.
+    """
+
+    name: str | None = None
+    root: Path | None = None
+    overrides: Sequence[str] = ()
+
+    def recipe(self, trained: Recipe) -> Recipe:
+        """The recipe of a run with what is tested on in its place.
+
+        Raises:
+            CrossreidError: another data set without its root, or an override of what was trained.
+        """
+        for override in self.overrides:
+            section = override.partition("=")[0].partition(".")[0].strip()
+            if section not in SECTIONS:
+                raise CrossreidError(
+                    f"--set {override!r}: a run is tested with other keys of data and evaluation; what it was trained with stays. "
+                    "For example --set data.options.trial=2."
+                )
+        given = trained.model_dump(mode="json")
+        if self.name is not None and self.name != trained.data.name:
+            if self.root is None:
+                raise CrossreidError(f"--data {self.name} needs --root DIR, the folder of that data set.")
+            given["data"] |= {"name": self.name, "options": {}}
+            given["evaluation"]["sets"] = []
+        if self.root is not None:
+            given["data"]["root"] = str(self.root)
+        return make_recipe(given, self.overrides, source="evaluate")
+
+    def label(self, recipe: Recipe) -> str:
+        """The name of the folder for its results: the data set, its folder, and a digest of all that they depend on."""
+        facts = {
+            "name": recipe.data.name,
+            "root": str(recipe.data.root.resolve()),
+            "options": recipe.data.options,
+            "size": [recipe.data.height, recipe.data.width, recipe.data.interpolation],
+            "evaluation": recipe.evaluation.model_dump(mode="json"),
+        }
+        digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:8]
+        place = re.sub(r"[^\w.-]+", "-", f"{recipe.data.name}-{recipe.data.root.resolve().name}")
+        return f"{place}-{digest}"

@@ -1,0 +1,45 @@
+"""How much of its training a run has had, where that is not all of it: said wherever its scores or its weights go."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from crossreid.data.records import DataError, Split
+from crossreid.errors import CrossreidError
+from crossreid.runs.plan import plan
+from crossreid.runs.recipe import recipe_of_run
+
+
+def unfinished(folder: Path, split: Split | None = None) -> str:
+    """`not finished: 6 of 144 steps, 0 of 24 epochs`, or nothing where the run is finished or nothing says how far it is.
+
+    Args:
+        split: the data that it is trained on, by which its steps are known.
+    """
+    facts = _facts(folder / "last.safetensors")
+    try:
+        recipe = recipe_of_run(folder)
+    except CrossreidError:
+        return ""
+    epoch, step, epochs = facts.get("epoch"), facts.get("step"), recipe.training.epochs
+    if not isinstance(epoch, int) or not isinstance(step, int) or epoch >= epochs:
+        return ""
+    try:
+        total = f" of {plan(recipe, split).total:,}" if split is not None else ""
+    except DataError:
+        total = ""
+    return f"not finished: {step:,}{total} steps, {epoch} of {epochs} epochs"
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    """What a checkpoint says of itself, without its tensors; nothing where it cannot be read."""
+    try:
+        with safe_open(path, framework="np") as stored:
+            facts = json.loads((stored.metadata() or {}).get("facts", "{}"))
+    except (OSError, SafetensorError, json.JSONDecodeError, RecursionError):
+        return {}
+    return facts if isinstance(facts, dict) else {}
