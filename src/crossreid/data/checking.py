@@ -12,11 +12,13 @@ from PIL import ExifTags, Image
 from rich.table import Table
 
 from crossreid.data.catalogue import describe, existing, load
+from crossreid.data.deadline import Overrun, deadline
 from crossreid.data.images import check_box, load_image
 from crossreid.data.records import DataError, Modality, Record, Split
 from crossreid.data.tracklets import tracklet_name
 
 SMALLEST, LARGEST = 16, 10_000
+_HEADER_SECONDS = 2  # of computing: an ordinary image is opened in a thousandth of that
 _SHOWN = 20
 
 
@@ -203,9 +205,14 @@ def _header(record: Record) -> tuple[str | None, str]:
     try:
         if path.stat().st_size == 0:
             return f"{path} is empty (0 bytes).", ""
-        with Image.open(path) as image:
+        with deadline(_HEADER_SECONDS), Image.open(path) as image:
             width, height = image.size
             turned = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8) if record.box else False
+    except Overrun:
+        return (
+            f"{path} takes more than {_HEADER_SECONDS} seconds to open; write it again as an ordinary JPEG or PNG.",
+            "",
+        )
     except FileNotFoundError:
         return f"{path} not found.", ""
     except Exception as error:  # Pillow raises many classes for damaged headers

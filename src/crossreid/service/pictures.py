@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from crossreid.data.images import load_image
+from crossreid.data.images import Decode, decode_in_time, load_image
 from crossreid.data.records import DataError, Record
 from crossreid.galleries.entries import Entry
 from crossreid.galleries.fragments import file_of
@@ -20,11 +20,13 @@ from crossreid.service.kept_images import KeptImages
 
 
 class Pictures:
-    """Where images of entries are found. `roots` are the folders below which files may be shown."""
+    """Where images of entries are found. `roots` are the folders below which files may be shown; `decoding` decodes those."""
 
-    def __init__(self, roots: Sequence[Path], kept: KeptImages | None = None) -> None:
+    def __init__(
+        self, roots: Sequence[Path], kept: KeptImages | None = None, decoding: Decode = decode_in_time
+    ) -> None:
         self.roots = [root.resolve() for root in roots]
-        self.kept = kept
+        self.kept, self._decoding = kept, decoding
 
     def known(self, entries: Sequence[Entry]) -> list[bool]:
         """Whether each entry has an image to show."""
@@ -39,7 +41,7 @@ class Pictures:
         if found is None:
             return None
         try:
-            return load_image(Record(found[0], "", box=found[1]))
+            return load_image(Record(found[0], "", box=found[1]), decoding=self._decoding)
         except (DataError, OSError):
             return None
 

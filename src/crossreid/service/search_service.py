@@ -27,6 +27,7 @@ from crossreid.service.audit import Audit
 from crossreid.service.batched_queries import EmbeddingQuery, ImageQuery, embed_queries, search_queries
 from crossreid.service.batching import Batcher
 from crossreid.service.configuration import ServiceOptions
+from crossreid.service.decoders import Decoders
 from crossreid.service.explainer import Explainer
 from crossreid.service.housekeeping import Housekeeping
 from crossreid.service.kept_images import KeptImages
@@ -62,9 +63,10 @@ class SearchService:
             self._unlock()
             gallery.close()
             raise
-        self.pictures = Pictures(options.images, self.kept)
+        self.decoders = Decoders(options.decode_seconds)
+        self.pictures = Pictures(options.images, self.kept, self.decoders.decode)
         self.housekeeping = Housekeeping(gallery, self.kept, self.audit, options, self.metrics)
-        self._decoders = ThreadPoolExecutor(options.workers, thread_name_prefix="decode")
+        self._decoding = ThreadPoolExecutor(options.workers, thread_name_prefix="decode")
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="gallery")
         # Apart from them, as writing waits for compaction, and reading does not.
         self._writers = ThreadPoolExecutor(1, thread_name_prefix="writing")
@@ -94,8 +96,9 @@ class SearchService:
     def close(self) -> None:
         """Give back threads and files, the gallery's too."""
         self.housekeeping.stop()
-        for pool in (self._decoders, self._readers, self._writers):
+        for pool in (self._decoding, self._readers, self._writers):
             pool.shutdown(wait=True)
+        self.decoders.close()
         if self.kept is not None:
             self.kept.close()
         self.audit.close()
@@ -104,7 +107,7 @@ class SearchService:
 
     async def decode(self, convert: Callable[..., Found], *arguments: Any) -> Found:
         """Run something that decodes images, as many at a time as there are workers."""
-        return await asyncio.get_running_loop().run_in_executor(self._decoders, convert, *arguments)
+        return await asyncio.get_running_loop().run_in_executor(self._decoding, convert, *arguments)
 
     async def in_thread(self, function: Callable[..., Found], *arguments: Any) -> Found:
         """Run something that waits for a disk or a database."""
