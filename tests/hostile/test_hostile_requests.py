@@ -133,7 +133,7 @@ def test_shares_of_places():
 def test_hostile_files_of_one_do_not_hold_up_another(running):
     with running.client(running.service.texts["greedy"]) as client:
         for name in ("fill after the first marker", "strips", "a column"):
-            made, told = COSTLY[name]
+            made, _ = COSTLY[name]
             began = time.monotonic()
             assert refusal(search(client, made()), 413)
             assert time.monotonic() - began < 3, name
