@@ -55,15 +55,9 @@ def tiff(width, height, *tags, compression=1, bits=8, channels=1, pixels=b"", or
 
 def strips(height, **options):
     """A TIFF of one pixel and one strip a row."""
-    one = options.get("order", "<") + "I"
-    return tiff(
-        1,
-        height,
-        (273, height, struct.pack(one, 8) * height),
-        (278, 1, 1),
-        (279, height, struct.pack(one, 1) * height),
-        **options,
-    )
+    number = options.get("order", "<") + "I"
+    places, sizes = struct.pack(number, 8) * height, struct.pack(number, 1) * height
+    return tiff(1, height, (273, height, places), (278, 1, 1), (279, height, sizes), **options)
 
 
 def plain_text(width, height):
@@ -97,8 +91,10 @@ COSTLY = {
     "zeros before the first scan": (lambda: filled("before the first scan", b"\0"), "bytes of fill"),
     "strips": (lambda: strips(60_000), "50,000 strips"),
     "strips, big-endian": (lambda: strips(60_000, order=">"), "50,000 strips"),
-    "a tile": (lambda: tiff(16, 16, (322, 1, 30_000), (323, 1, 30_000), (324, 1, 200), (325, 1, 100), compression=8, pixels=bytes(300)),
-               "tiles of 30,000 x 30,000 pixels"),
+    "a tile": (
+        lambda: tiff(16, 16, (322, 1, 30_000), (323, 1, 30_000), (324, 1, 200), (325, 1, 99), compression=8),
+        "tiles of 30,000 x 30,000 pixels",
+    ),
     "a column": (lambda: png(1, 40_000_000, 8, 0), "480,000,000 bytes when decoded"),
     "a column of 16 bits": (lambda: png(1, 30_000_000, 16, 6), "360,000,000 bytes when decoded"),
 }  # fmt: skip
