@@ -14,7 +14,7 @@ from crossreid.galleries.entries import Entries
 from crossreid.galleries.errors import GalleryError, ModelMismatch, existing
 from crossreid.galleries.fragments import source_of
 from crossreid.galleries.gallery import Advance, Gallery
-from crossreid.inference.embedding_files import Embeddings, read_embeddings
+from crossreid.inference.embedding_files import Embeddings, read_about, read_embeddings
 
 if TYPE_CHECKING:
     from crossreid.evaluation.features import Features
@@ -86,6 +86,14 @@ def read_entries(path: Path, model: str | None = None, role: str = "gallery") ->
     return entries_of_features(load(path), ROLES[role]), model
 
 
+def run_of(path: Path) -> Path | None:
+    """Where the run or exported file lay that embedded what `read_entries` reads, as far as it says."""
+    if path.is_dir():
+        told = read_about(path).get("run")
+        return Path(told) if told else None
+    return path.absolute().parent if path.with_name("recipe.yaml").is_file() else None
+
+
 def add_features(
     gallery: Gallery,
     features: Features,
@@ -109,7 +117,12 @@ def add_folder(gallery: Gallery, folder: Path, *, replace: bool = False, advance
     Raises `ModelMismatch` where the folder is of another model, and as `read_embeddings` and `entries_of_embeddings`.
     """
     found = read_embeddings(folder)
-    return add_entries(gallery, entries_of_embeddings(found), model=found.fingerprint, replace=replace, advance=advance)
+    count = add_entries(
+        gallery, entries_of_embeddings(found), model=found.fingerprint, replace=replace, advance=advance
+    )
+    if (run := run_of(folder)) is not None:
+        gallery.note_run(run)
+    return count
 
 
 def add_entries(

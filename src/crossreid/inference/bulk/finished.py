@@ -27,6 +27,7 @@ from crossreid.inference.embedding_files import (
     write_rows,
     write_table,
 )
+from crossreid.inference.image_files import readable
 
 
 def is_finished(out: Path, pins: Mapping[str, Any], records: Sequence[Record]) -> bool:
@@ -53,7 +54,13 @@ def is_finished(out: Path, pins: Mapping[str, Any], records: Sequence[Record]) -
 
 
 def join(
-    records: Sequence[Record], out: Path, plan: Plan, *, on_bad_image: str, left_out: Sequence[tuple[str, str]]
+    records: Sequence[Record],
+    out: Path,
+    plan: Plan,
+    *,
+    run: Path,
+    on_bad_image: str,
+    left_out: Sequence[tuple[str, str]],
 ) -> tuple[int, int]:
     """Write the three files of the finished job, the embeddings last, and take the chunks away.
 
@@ -76,7 +83,7 @@ def join(
     _write_bad_images(out / BAD_IMAGES, listed)
     digest = write_table(table_of([records[position] for position in kept]), out / RECORDS)
     facts = asdict(plan) | {
-        "format": FORMAT, "records": digest, "rows": len(kept), "bad": len(listed),
+        "format": FORMAT, "run": readable(run.absolute()), "records": digest, "rows": len(kept), "bad": len(listed),
         "files": digest_of_states(chunk.states for chunk in chunks),
     }  # fmt: skip
     rows = (_rows(parts, number, plan) for number in numbers)  # one chunk at a time: all need not fit in memory

@@ -152,7 +152,8 @@ def _take_part(job: _Job) -> Embedded:
     if group.rank != 0:
         return Embedded(job.out, 0, 0, 0)
     report(0, now=True)
-    rows, bad = join(job.records, job.out, plan, on_bad_image=job.on_bad_image, left_out=job.left_out)
+    run = job.model.source
+    rows, bad = join(job.records, job.out, plan, run=run, on_bad_image=job.on_bad_image, left_out=job.left_out)
     return Embedded(job.out, rows, sum(there.values()), bad)
 
 
