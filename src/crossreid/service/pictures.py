@@ -33,6 +33,21 @@ class Pictures:
         kept = self.kept.has([entry.id for entry in entries]) if self.kept is not None else set()
         return [entry.id in kept or file_of(entry.source, self.roots) is not None for entry in entries]
 
+    def of_files(self, entries: Sequence[Entry], contents: Sequence[bytes]) -> list[bool]:
+        """Whether the file of each entry, where it may be shown, has one of these contents."""
+        sizes = {len(content) for content in contents}
+        return [bool(sizes) and self._content(entry, sizes) in contents for entry in entries]
+
+    def _content(self, entry: Entry, sizes: set[int]) -> bytes | None:
+        """What the file of an entry holds that is a whole picture of one of these sizes."""
+        found = file_of(entry.source, self.roots)
+        try:
+            if found is None or found[1] is not None or found[0].stat().st_size not in sizes:
+                return None
+            return found[0].read_bytes()
+        except OSError:
+            return None
+
     def pixels(self, entry: Entry) -> np.ndarray | None:
         """`(H, W, 3)` uint8 RGB, of a source with a box that part; None where there is no image or it cannot be read."""
         if self.kept is not None and (content := self.kept.get(entry.id)) is not None:
