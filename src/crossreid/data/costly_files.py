@@ -10,15 +10,15 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterator
-from typing import NamedTuple
 
 MAX_SCANS, MAX_CHUNKS = 100, 50_000
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"
 _TIFF = (b"II*\0", b"II\0*", b"II+\0", b"MM\0*", b"MM*\0", b"MM\0+")
-_MARKER = re.compile(rb"\xff[^\x00\x01\xff\xd0-\xd8]")  # begins a segment, and ends a scan or the image
+# What begins a segment, and ends a scan or the image; or fill, 0xFF after 0xFF, of which the last may begin a segment.
+_MARKER, _FILL = re.compile(rb"\xff[^\x00\x01\xd0-\xd8]"), re.compile(rb"\xff+")
 _SCAN, _END = 0xDA, 0xD9
 # Markers that Pillow passes over alone: what follows them before the first scan is read byte by byte.
-_BARE = (0xC8, _END, *range(0xF0, 0xFE))
+_BARE = frozenset((0xC8, _END, *range(0xF0, 0xFE)))
 _STRIPS, _TILE_SIDES = (273, 324), (322, 323)
 _SIZES = {1: 1, 3: 2, 4: 4, 16: 8}  # bytes of a whole number, by its type in TIFF
 
@@ -41,47 +41,39 @@ def costly(content: bytes, most: int) -> str | None:
 
 
 def _costly_jpeg(content: bytes) -> str | None:
-    scans = bare = 0
-    for count, (kind, passed) in enumerate(_segments(content), start=1):
-        scans, bare = scans + (kind == _SCAN), bare + passed
-        if scans > MAX_SCANS:
-            return f"has more than {MAX_SCANS} scans; write it again as an ordinary JPEG"
-        if count > MAX_CHUNKS:
-            return f"has more than {MAX_CHUNKS:,} segments; write it again as an ordinary JPEG"
+    """As `costly`, of the segments of a JPEG's first image; what they hold, a preview for example, is passed over.
+
+    What lies between them is passed over as decoders do it, and so are a scan's pixels, in which 0xFF is followed by 0 or a
+    restart. One loop, as every image of a training passes here.
+    """
+    position, scans, segments, bare = len(_JPEG), 0, 0, 0
+    while True:
+        found = _MARKER.search(content, position)
+        start = len(content) if found is None else found.start()
+        if not scans:  # read byte by byte
+            bare += start - position
+        if found is not None and content[start + 1] == 0xFF:
+            run = _FILL.match(content, start)
+            assert run is not None
+            bare, position = bare + run.end() - 1 - start, run.end() - 1
         if bare > MAX_CHUNKS:
             return (
                 f"has more than {MAX_CHUNKS:,} bytes of fill between its segments; write it again as an ordinary JPEG"
             )
-    return None
-
-
-class _Segment(NamedTuple):
-    kind: int
-    passed: int  # bytes between the segment before it and this one that a decoder reads for nothing
-
-
-def _segments(content: bytes) -> Iterator[_Segment]:
-    """The segments of a JPEG's first image; what they hold, a preview for example, is passed over.
-
-    What lies between them is passed over as decoders do it, and so are a scan's pixels, in which 0xFF is followed by 0 or a
-    restart. The end of the file is the last segment.
-    """
-    position, scanned = len(_JPEG), False
-    while True:
-        found = _MARKER.search(content, position)
-        end = len(content) if found is None else found.start()
-        # Of a scan's pixels only fill is for nothing: 0xFF after 0xFF.
-        passed = 2 * content.count(b"\xff\xff", position, end) if scanned else end - position
         if found is None:
-            yield _Segment(_END, passed)
-            return
-        kind, position = content[found.end() - 1], found.end()
-        yield _Segment(kind, passed)
-        if scanned and kind == _END:
-            return
-        scanned = scanned or kind == _SCAN
-        if scanned or kind not in _BARE:
-            position += int.from_bytes(content[position : position + 2], "big")
+            return None
+        if content[start + 1] == 0xFF:
+            continue
+        kind, position = content[start + 1], start + 2
+        scans, segments = scans + (kind == _SCAN), segments + 1
+        if scans > MAX_SCANS:
+            return f"has more than {MAX_SCANS} scans; write it again as an ordinary JPEG"
+        if segments > MAX_CHUNKS:
+            return f"has more than {MAX_CHUNKS:,} segments; write it again as an ordinary JPEG"
+        if scans and kind == _END:
+            return None
+        if scans or kind not in _BARE:
+            position += content[position] << 8 | content[position + 1] if position + 2 <= len(content) else 2
 
 
 def _chunks(content: bytes, most: int) -> int:
