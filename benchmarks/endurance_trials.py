@@ -20,11 +20,17 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
+# What the commands import when they need it: here, once for all forks.
+import lightning_fabric  # noqa: F401
+import matplotlib.pyplot  # noqa: F401
+import timm  # noqa: F401
 import torch
 from PIL import Image
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests" / "support"))
 
+import crossreid.reporting.plotting
+import crossreid.runs.train  # noqa: F401
 from crossreid.data.images import FORMATS
 from crossreid.data.records import DataError
 from crossreid.data.synthetic import synthesise
@@ -38,7 +44,7 @@ from hostile_images import COSTLY, TALKATIVE
 from served import make_place, search, served
 from writer import DIMENSION, MODEL, entries, names
 
-SECONDS = 20.0  # for a file or a command; what takes longer is not survived
+SECONDS, LONGER = 20.0, 60.0  # for a file and for a command; what takes longer is not survived
 
 
 class Trials:
@@ -64,13 +70,13 @@ class Trials:
 
 
 def recipe_of(world: Path) -> Any:
-    """A run of seconds: a small network, 4 epochs, a checkpoint every second step."""
+    """A run of seconds: a small network, 2 epochs, a checkpoint every third step."""
     data = {
         "name": "manifest", "root": str(world), "height": 32, "width": 16, "workers": 0,
         "sampler": {"identities": 2, "images": 2},
     }  # fmt: skip
     network = {"name": "baseline", "backbone": {"name": "test_resnet", "weights": "none"}}
-    training = {"epochs": 4, "checkpoint_steps": 2, "precision": "32-true"}
+    training = {"epochs": 2, "checkpoint_steps": 3, "precision": "32-true"}
     return make_recipe({"data": data, "method": network, "training": training})
 
 
@@ -199,7 +205,7 @@ def damaged(content: bytes, draw: random.Random) -> bytes:
 
 class DamagedFiles(Trials):
     what = "a manifest, a recipe or a run's log damaged likewise, and a command that reads it"
-    held = f"the command does its work or names what is wrong in words within {SECONDS:g} s; none ends in a traceback"
+    held = f"the command does its work or names what is wrong in words within {LONGER:g} s; none ends in a traceback"
     share = 0.2
 
     def __init__(self, folder: Path, draw: random.Random) -> None:
@@ -222,7 +228,7 @@ class DamagedFiles(Trials):
         log = self.folder / "log"
         running = Forked(command, *words, log=str(log))
         try:
-            status = running.wait(SECONDS)
+            status = running.wait(LONGER)
             told = log.read_text(errors="replace")
             bug = (
                 status not in (0, 1, 2) or "bug of the program" in told
@@ -231,7 +237,7 @@ class DamagedFiles(Trials):
         except AssertionError:
             running.send_signal(signal.SIGKILL)
             running.wait()
-            yield f"{words[0]} of a damaged {path.name} took longer than {SECONDS:g} s"
+            yield f"{words[0]} of a damaged {path.name} took longer than {LONGER:g} s"
         finally:
             path.write_bytes(whole)
 
