@@ -37,8 +37,11 @@ def serve(descriptor: int) -> None:
         except (EOFError, OSError):
             return
         if taken is not None:
+            _, most = resource.getrlimit(resource.RLIMIT_AS)
             bound = taken + _BYTES + _BYTES_A_PIXEL * asked["most"]
-            resource.setrlimit(resource.RLIMIT_AS, (bound, resource.RLIM_INFINITY))
+            resource.setrlimit(
+                resource.RLIMIT_AS, (bound if most == resource.RLIM_INFINITY else min(bound, most), most)
+            )
         told, pixels = decoded(content, asked)
         connection.send_bytes(json.dumps(told).encode())
         if pixels is not None:

@@ -23,8 +23,15 @@ from crossreid.service.decoder_process import READY
 
 _START = 60.0  # seconds for a process to be there
 _PATIENCE = 3  # times the seconds of computing that a file has, on a machine that computes other things too
+_KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "LD_LIBRARY_PATH", "VIRTUAL_ENV")  # of the environment
 _KINDS = {"large": ImageTooLarge, "none": NotAnImage, "damaged": DataError}
 _SCRIPT = "import sys; sys.path[:] = sys.argv[2:]; from crossreid.service.decoder_process import serve; serve(int(sys.argv[1]))"
+
+
+def _environment() -> dict[str, str]:
+    """What Python needs of the environment, and nothing that a service may have in it, such as the token of a cluster."""
+    kept = {name: value for name, value in os.environ.items() if name in _KEPT or name.startswith(("PYTHON", "LC_"))}
+    return {**kept, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
 class Decoders:
@@ -88,7 +95,7 @@ class _Decoder:
             # A session of its own, so that Ctrl-C is not its to answer; what decoders say of broken files goes nowhere.
             self._process = subprocess.Popen(
                 [sys.executable, "-c", _SCRIPT, str(theirs.fileno()), *sys.path], pass_fds=[theirs.fileno()],
-                env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}, start_new_session=True,
+                env=_environment(), start_new_session=True,
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             )  # fmt: skip
         self._connection = ours
