@@ -140,7 +140,9 @@ def decoded(decoders, content, most=4_000_000):
 
 
 def test_the_service_gives_up_a_file_and_goes_on(decoders, monkeypatch):
-    monkeypatch.setattr("crossreid.service.decoders._PATIENCE", 100)  # on a busy machine too the process itself is first
+    monkeypatch.setattr(
+        "crossreid.service.decoders._PATIENCE", 100
+    )  # on a busy machine too the process itself is first
     plain = jpeg()
     expected = decode(io.BytesIO(plain), "x", most=4_000_000)
     assert np.array_equal(decoded(decoders, plain), expected)
