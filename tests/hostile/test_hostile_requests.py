@@ -4,13 +4,14 @@ import contextlib
 import json
 import logging
 import random
+import threading
 import time
 
 import pytest
 
 from crossreid.service.keys import add_key
 from crossreid.service.shares import Shares
-from hostile_images import COSTLY, TALKATIVE, jpeg
+from hostile_images import COSTLY, TALKATIVE, jpeg, run_lengths
 from served import all_of, connected, make_place, refusal, search, served, within
 
 HEAD = b"POST /v1/search/ids HTTP/1.1\r\nHost: localhost\r\n"
@@ -81,9 +82,12 @@ def test_what_has_one_meaning_is_taken(running):
         assert answer_to(running, sent)[0] == b"HTTP/1.1 404 Not Found"  # there is no such entry
 
 
-def in_hand(running, count):
-    gauge = "crossreid_requests_in_flight"
-    return within(lambda: running.service.metrics.registry.get_sample_value(gauge) == count)
+def in_hand(running, count, *, least=False):
+    def met():
+        found = running.service.metrics.registry.get_sample_value("crossreid_requests_in_flight")
+        return found >= count if least else found == count
+
+    return within(met)
 
 
 def test_slow_bodies_of_one_key_leave_room_for_others(running):
@@ -141,6 +145,26 @@ def test_hostile_files_of_one_do_not_hold_up_another(running):
             assert search(client, content).status_code in (413, 415, 422)
     with running.client(running.service.texts["desk"]) as client:
         assert search(client, jpeg()).status_code == 200
+
+
+def test_slow_files_of_one_do_not_hold_up_another(running):
+    """Six at once, each decoded until it is given up; who comes after them has the next turn."""
+    ended, slow = [], run_lengths()
+
+    def ask(name, content, status):
+        with running.client(running.service.texts[name]) as client:
+            assert search(client, content).status_code == status
+        ended.append(name)
+
+    greedy = [threading.Thread(target=ask, args=("greedy", slow, 413)) for _ in range(6)]
+    for thread in greedy:
+        thread.start()
+    assert in_hand(running, 4, least=True)
+    ask("desk", jpeg(), 200)
+    for thread in greedy:
+        thread.join()
+    assert len(ended) == 7
+    assert "greedy" in ended[ended.index("desk") :], "and so before the last of them"
 
 
 def test_whatever_is_sent_the_log_stays_silent_and_the_next_is_served(running, capfd, caplog):

@@ -65,6 +65,15 @@ def plain_text(width, height):
     return f"P3 {width} {height} 255\n".encode() + b"1 " * (3 * width * height)
 
 
+def run_lengths(width=2000, height=1000):
+    """A BMP whose every pixel is a run of its own, which Pillow reads in a loop of Python."""
+    stream = io.BytesIO()
+    Image.new("P", (width, height)).save(stream, "BMP")
+    head = bytearray(stream.getvalue()[: struct.unpack_from("<I", stream.getvalue(), 10)[0]])
+    struct.pack_into("<I", head, 30, 1)
+    return bytes(head) + b"\x01\x05" * (width * height)
+
+
 def filled(where, byte=b"\xff", count=FILL):
     """A JPEG with so many bytes for nothing somewhere."""
     content = jpeg(progressive=True)

@@ -26,6 +26,7 @@ from crossreid.service.rate_limits import TokenBuckets
 from crossreid.service.refusals import FAULT, Refusal, answer
 from crossreid.service.request_body import IncomingBody, Receive, replayed
 from crossreid.service.shares import Shares
+from crossreid.service.turns import asker
 
 Scope = MutableMapping[str, Any]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -126,6 +127,7 @@ class Guard:
         """Know who asks, as `scope["state"]["key"]`. Raises `Refusal`."""
         key = ANYONE if self.keys is None else self._key_of(Headers(scope=scope), scope["state"]["address"])
         scope["state"]["key"] = key
+        asker.set(key.name)
         if self.options.rate:
             reads = scope["method"] in ("GET", "HEAD")
             rate = self.options.rate * (10 if reads else 1)

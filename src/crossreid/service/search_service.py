@@ -34,6 +34,7 @@ from crossreid.service.kept_images import KeptImages
 from crossreid.service.metrics import Metrics
 from crossreid.service.pictures import Pictures
 from crossreid.service.refusals import Refusal
+from crossreid.service.turns import Turns, asker
 
 _SEARCHES = 64  # compared at once
 _READERS = 8  # threads that wait for the gallery
@@ -67,6 +68,7 @@ class SearchService:
         self.pictures = Pictures(options.images, self.kept, self.decoders.decode)
         self.housekeeping = Housekeeping(gallery, self.kept, self.audit, options, self.metrics)
         self._decoding = ThreadPoolExecutor(options.workers, thread_name_prefix="decode")
+        self._turns = Turns(options.workers)
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="gallery")
         # Apart from them, as writing waits for compaction, and reading does not.
         self._writers = ThreadPoolExecutor(1, thread_name_prefix="writing")
@@ -106,8 +108,9 @@ class SearchService:
         self._unlock()
 
     async def decode(self, convert: Callable[..., Found], *arguments: Any) -> Found:
-        """Run something that decodes images, as many at a time as there are workers."""
-        return await asyncio.get_running_loop().run_in_executor(self._decoding, convert, *arguments)
+        """Run something that decodes images, as many at a time as there are workers, for the keys by turns."""
+        async with self._turns.turn(asker.get()):
+            return await asyncio.get_running_loop().run_in_executor(self._decoding, convert, *arguments)
 
     async def in_thread(self, function: Callable[..., Found], *arguments: Any) -> Found:
         """Run something that waits for a disk or a database."""
