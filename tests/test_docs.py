@@ -72,6 +72,11 @@ def workplace(tmp_path_factory):
     shutil.copytree(place / "data" / "mine" / "images", place / "data" / "animals")
     for infrared in place.glob("data/animals/*/c[36]_*.jpg"):  # visible photographs, a folder an identity
         infrared.unlink()
+    pictures = sorted((place / "data" / "crops").rglob("*.jpg"))
+    shutil.copy(pictures[0], place / "photo.jpg")
+    (place / "data" / "tracklet").mkdir()
+    for picture in pictures[:3]:
+        shutil.copy(picture, place / "data" / "tracklet")
     rng = np.random.default_rng(0)
     for name, count in (("queries", 12), ("gallery", 30)):
         np.savez(
@@ -136,6 +141,7 @@ def test_commands_run(page, workplace, monkeypatch):
             arguments = shrunk(arguments)
         result = CliRunner().invoke(app, arguments)
         assert result.exit_code == 0, f"{page.name}: {' '.join(command)}\n{result.output}\n{result.exception!r}"
+        assert page.stem != "README" or "nothing found" not in result.output, " ".join(command)
     for code in blocks(page, "python"):
         if "read_embeddings" in code:
             exec(code, {})  # reads what the commands before it wrote

@@ -115,11 +115,12 @@ def test_what_is_printed_is_what_there_is(tmp_path):
     result = CliRunner().invoke(app, ["gallery", "search", str(where), "--id", NAMES[2], "--k", "5"])
     assert result.exit_code == 0, result.output
     head, *lines = [line.split("\t") for line in result.stdout.splitlines()]
-    assert head == ["query", "score", "id", "identity", "camera", "modality", "source"]
+    assert head == ["query", "score", "id", "identity", "camera", "modality", "source", "note"]
     told = [*NAMES[:4], "two\\nlines\\x1b[31m"]
     assert sorted(line[2] for line in lines) == sorted(told)
     assert all(line[0] == NAMES[2] and line[3] == line[6] == line[2] for line in lines)
     assert lines[0][2] == NAMES[2]
+    assert [line[7] for line in lines] == ["the query", "", "", "", ""]
     assert f"{where}: 1 deleted, 4 entries" in ran(
         "delete", where, "--id", lines[-1][2].encode().decode("unicode_escape")
     )
@@ -127,7 +128,7 @@ def test_what_is_printed_is_what_there_is(tmp_path):
         ran("search", where, "--id", name)
 
 
-def test_a_narrow_terminal_folds_what_it_cannot_show_in_one_line(tmp_path):
+def test_on_a_narrow_terminal_nothing_is_wrapped_or_cut(tmp_path):
     with open_gallery(tmp_path / "gallery", model=MODEL, dimension=5) as gallery:
         gallery.add(Entries(np.eye(5), ids=NAMES))
     seen, shown = pty.openpty()
@@ -146,11 +147,36 @@ def test_a_narrow_terminal_folds_what_it_cannot_show_in_one_line(tmp_path):
     os.close(seen)
     assert process.wait() == 0, output
     lines = output.decode().replace("\r", "").splitlines()
-    assert max(map(len, lines)) <= 80
-    ids = "".join(line.split("│")[3].strip() for line in lines if line.count("│") == 8)
-    assert NAMES[2] in ids
-    assert NAMES[0] in ids
+    assert len(lines) == 1 + len(NAMES), "the query and a line a match"
+    assert lines[0] == NAMES[0]
+    assert lines[1] == f"  1.0000  identity unknown  camera unknown  visible  {NAMES[0]}  <- the query"
+    assert sum(line.endswith(f"  {NAMES[2]}") for line in lines) == 1
     assert "\x1b[31m" not in output.decode()
+
+
+def test_what_finds_nothing_says_why(tmp_path):
+    with open_gallery(tmp_path / "gallery", model=MODEL, dimension=5) as gallery:
+        gallery.add(Entries(np.eye(5), ids=list("abcde"), cameras=[0, 3, 3, 7, 7]))
+    with open_gallery(tmp_path / "empty", model=MODEL, dimension=6):
+        pass
+    write_folder(tmp_path / "folder")
+
+    def said(*arguments):
+        result = CliRunner().invoke(app, ["gallery", "search", *map(str, arguments)])
+        assert result.exit_code == 0, result.output
+        return result.stderr.strip()
+
+    asked = (tmp_path / "gallery", "--id", "a")
+    assert said(*asked, "--camera", 4, "--camera", 5, "--modality", "visible") == (
+        "nothing found for a: no entry meets --camera 4, --camera 5, --modality visible; entries of its cameras: "
+        "0 (unknown): 1, 3: 2, 7: 2."
+    )
+    assert (
+        said(*asked, "--id", "b", "--identity", "p1")
+        == "nothing found for 2 of 2 queries: no entry meets --identity p1."
+    )
+    assert said(tmp_path / "empty", tmp_path / "folder") == "nothing found for 20 of 20 queries: the gallery is empty."
+    assert said(*asked) == ""
 
 
 def test_places_that_are_no_gallery_are_left_as_they_are(tmp_path, told):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from crossreid.data import images
+from crossreid.data import costly_files, images
 from crossreid.data.evaluation_loading import planned_batches
 from crossreid.data.images import CannotBeRead, ImageTooLarge, NotAnImage, load_image
 from crossreid.data.records import DataError, Modality, Record
@@ -170,8 +170,8 @@ def test_files_that_say_the_same_over_and_over_are_refused_before_they_are_opene
 ):
     (tmp_path / name).write_bytes(make())
     with monkeypatch.context() as limits:
-        limits.setattr(images, "MAX_SCANS", 10**6)
-        limits.setattr(images, "MAX_CHUNKS", 10**6)
+        limits.setattr(costly_files, "MAX_SCANS", 10**6)
+        limits.setattr(costly_files, "MAX_CHUNKS", 10**6)
         assert load_image(tmp_path / name).shape[2] == 3, "but for the limits it is an image"
     monkeypatch.setattr(images.Image, "open", None)
     with pytest.raises(ImageTooLarge, match=told):

@@ -74,6 +74,20 @@ def test_every_seed_is_a_dot_and_every_mean_where_it_belongs():
     assert {round(float(bar.get_xdata()[0]), 6) for bar in bars} >= {32.0, 29.0}
 
 
+def test_the_line_of_chance_is_clear_of_the_groups_headings():
+    """Headings begin at the left, where chance is."""
+    drawn = draw_study(study([row("a", [0.3]), row("b", [0.2]), row("c", [0.1], group="one branch")]))
+    axes = drawn.axes[0]
+    headings = [text.get_window_extent() for text in axes.texts]
+    assert len(headings) == 2
+    chance = [line for line in axes.lines if (np.asarray(line.get_xdata()) == 2.5).all()]
+    assert len(chance) == 3, "one a row"
+    for line in chance:
+        (_, low), (_, high) = axes.transData.transform(np.column_stack(line.get_data()))
+        assert high > low
+        assert not any(heading.y0 < high and low < heading.y1 for heading in headings)
+
+
 def test_a_sweep_is_drawn_over_its_axis():
     table = study([row(str(size), [0.1 * place, 0.1 * place + 0.02], place=size) for place, size in
                    enumerate((8.0, 16.0, 32.0), 1)], axis="width of z")  # fmt: skip

@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from playwright.sync_api import expect
 
 from crossreid.reporting.drawing import PALETTE
 from crossreid.service.application import PAGE
-from page_actions import HOSTILE, K, give, place_of, search_files, stop_the_clock, until
+from page_actions import HOSTILE, K, give, listed, place_of, search_files, stop_the_clock, until
 
 pytest_plugins = ("served_page",)
 
@@ -442,3 +443,51 @@ def test_the_page_can_be_used_without_seeing_it(opened, served):
     assert page.evaluate("document.activeElement.className") == "skip"
     page.keyboard.press("Enter")
     assert page.evaluate("document.activeElement.id") == "found"
+
+
+@pytest.mark.parametrize(("width", "height"), [(1280, 900), (900, 900)])
+def test_all_filters_are_to_be_seen_beside_the_matches(opened, served, width, height):
+    page = opened(width=width, height=height)
+    search_files(page, [served.files[0]])
+    beside = page.locator("#matches li").first.bounding_box()
+    for what in ("#filter-modality", "#cameras", "#since", "#until", "#identity", "#k", "#more", "#search"):
+        box, seen = page.locator(what).evaluate(
+            """e => { const box = e.getBoundingClientRect();
+                const top = document.elementFromPoint(box.left + box.width / 2, box.bottom - 3);
+                return [box, e.contains(top) || top.contains(e)]; }"""
+        )
+        assert seen, what
+        assert box["bottom"] <= height, what
+        assert box["right"] < beside["x"], what
+
+
+def test_who_has_one_modality_is_not_asked_for_it(opened, served, monkeypatch):
+    of_one = replace(served.service.gallery.stats(), modalities={"visible": 26})
+    monkeypatch.setattr(served.service.gallery, "stats", lambda: of_one)
+    page = opened()
+    expect(page.locator("#one-modality")).to_have_text(
+        re.compile("All entries are visible, and images of the query are taken as visible.")
+    )
+    expect(page.locator("#query-modality")).to_be_hidden()
+    expect(page.locator("#filter-modality")).to_be_hidden()
+    page.set_input_files("#files", [served.files[0]])
+    page.get_by_role("button", name="Search", exact=True).click()
+    expect(page.locator("#results-of")).to_contain_text("visible; whole gallery")
+    page.get_by_role("button", name="Say otherwise").click()
+    expect(page.locator("input[name=modality][value=visible]")).to_be_focused()
+    page.locator("input[name=modality][value=infrared]").check()
+    page.get_by_role("button", name="Search", exact=True).click()
+    expect(page.locator("#results-of")).to_contain_text("infrared; whole gallery")
+
+
+def test_the_querys_own_file_is_marked_and_the_words_fit_any_kind(opened, served):
+    page = opened()
+    search_files(page, [served.files[0], served.files[3]])
+    own = page.locator("#matches li", has=page.get_by_text("own file"))
+    expect(own.first).to_be_visible()
+    names = own.locator("dl").evaluate_all("all => all.map(dl => [...dl.querySelectorAll('dd')].at(-1).title)")
+    assert set(names) <= {served.ids[0], served.ids[3]}
+    assert own.count() == len({name for name, _ in listed(page)} & {served.ids[0], served.ids[3]}) > 0
+    text = page.inner_text("#results")
+    assert "clothes, paint or fur" in text
+    assert "anyone" not in text

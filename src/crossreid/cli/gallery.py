@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from crossreid.cli.parsing import group
 from crossreid.errors import CrossreidError
-from crossreid.terminal import advancing, console, errors, printable, progress_bar, say
-
-if TYPE_CHECKING:
-    from crossreid.galleries.entries import Matches
+from crossreid.terminal import advancing, errors, printable, progress_bar, say
 
 app = group("A gallery of embeddings: a folder, a Milvus Lite file (.db), or the address of a Milvus cluster.")
 
@@ -65,7 +62,7 @@ def add(
 ) -> None:  # fmt: skip
     """Add embeddings; a gallery that is not there is created."""
     from crossreid.galleries import open_gallery
-    from crossreid.galleries.importing import add_entries, read_entries, trained_of
+    from crossreid.galleries.importing import add_entries, read_entries, run_of, trained_of
 
     entries, own = read_entries(embeddings, model, role)
     dimension = entries.embeddings.shape[1]
@@ -74,6 +71,8 @@ def add(
         progress_bar() as progress,
     ):
         count = add_entries(gallery, entries, model=own, replace=upsert, advance=advancing(progress, "entries"))
+        if (run := run_of(embeddings)) is not None:
+            gallery.note_run(run)
         say(f"{where}: {count} added, {len(gallery)} entries")
     if trained := trained_of(embeddings):
         errors.print(f"WARNING: the model of {embeddings} is {trained}.", soft_wrap=True)
@@ -83,19 +82,28 @@ def add(
 def search(
     where: Where,
     queries: Annotated[
-        Path | None, typer.Argument(help="features.npz (its queries), or a folder of embeddings.")
+        Path | None,
+        typer.Argument(help="An image, a folder of images, features.npz (its queries), or a folder of embeddings."),
     ] = None,
     id: Annotated[list[str] | None, typer.Option("--id", help="An entry of the gallery that asks; several times.")] = None,
     model: Model = None,
     k: Annotated[int, typer.Option(min=1, help="Matches of a query.")] = 10,
     identity: Identity = None, camera: Cameras = None, modality: ModalityName = None, since: Since = None,
     until: Until = None, source: Source = None, source_prefix: SourcePrefix = None, added_until: AddedUntil = None,
+    tracklet: Annotated[bool, typer.Option("--tracklet", help="All images of the folder are one query.")] = False,
+    query_modality: Annotated[str | None, typer.Option(help="Of images: visible (the default) or infrared.")] = None,
+    run: Annotated[
+        Path | None, typer.Option(help="To embed images: the run of the gallery's model, where it lies no more as it did.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="To embed images: cpu, cuda or cuda:N.")] = None,
     exact: Annotated[bool, typer.Option("--exact", help="Compare with every entry, past the index.")] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the matches to this file too.")] = None,
     token: Token = None, collection: Collection = "crossreid",
 ) -> None:  # fmt: skip
-    """Find the entries nearest to queries, or to entries of the gallery."""
+    """Find the entries nearest to images, which are embedded with the gallery's own model, to embeddings, or to entries."""
+    from crossreid.cli.matches import as_json, say_nothing_found, show
     from crossreid.galleries import open_gallery, read_entries
+    from crossreid.galleries.asking import Asking, holds_pictures
     from crossreid.galleries.filters import filter_of_texts
 
     chosen = filter_of_texts(
@@ -104,19 +112,35 @@ def search(
     )  # fmt: skip
     if (queries is None) == (not id):
         raise CrossreidError("expected either QUERIES or --id. See `crossreid gallery search --help`.")
-    asking = None
-    if queries is not None:
-        asking, model = read_entries(queries, model, "query")
+    pictures = queries is not None and holds_pictures(queries)
+    if not pictures and (tracklet or query_modality or run or device):
+        raise CrossreidError("--tracklet, --query-modality, --run and --device are for images, and these are none.")
+    entries = None
+    if queries is not None and not pictures:
+        entries, model = read_entries(queries, model, "query")
     with open_gallery(where, model=model, create=False, read_only=True, token=token, collection=collection) as gallery:
-        names = list(id or ()) if asking is None else asking.ids
-        vectors = gallery.embeddings_of(names) if asking is None else asking.embeddings
-        found = gallery.search(vectors, k, chosen, exact=exact)
-    _show(names, found)
+        if queries is not None and pictures:
+            from crossreid.galleries.asking_pictures import asking_with_pictures
+
+            asking = asking_with_pictures(
+                gallery, queries, run=run, modality=query_modality, tracklet=tracklet, device=device,
+                say=lambda text: errors.print(printable(text), soft_wrap=True),
+            )  # fmt: skip
+        else:
+            names = list(id or ()) if entries is None else entries.ids
+            vectors = gallery.embeddings_of(names) if entries is None else entries.embeddings
+            asking = Asking(names, vectors, [frozenset()] * len(names))
+        found = gallery.search(asking.embeddings, k, chosen, exact=exact)
+        show(asking, found)
+        say_nothing_found(
+            gallery, asking, found,
+            {"identity": identity, "camera": camera, "modality": modality, "since": since, "until": until, "source": source,
+             "source_prefix": source_prefix, "added_until": added_until},
+        )  # fmt: skip
     if json_file is not None:
         from crossreid.files import write_json
 
-        answers = zip(names, found, strict=True)
-        write_json(json_file, [{"query": name, "matches": matches.as_dicts()} for name, matches in answers])
+        write_json(json_file, as_json(asking, found))
 
 
 @app.command()
@@ -260,33 +284,3 @@ def manifest_of_marks(
         f"{out}: {told.images} images of {told.identities} identities ({told.named} named here), of {told.right} right "
         f"marks; {told.wrong} wrong ones agree",
     )
-
-
-def _show(names: list[str], found: list[Matches]) -> None:
-    """A table for people; where another program reads, lines of columns that a tab parts, nothing cut or folded."""
-    columns = ("query", "score", "id", "identity", "camera", "modality", "source")
-    rows = [
-        [
-            printable(text)
-            for text in (
-                name, f"{score:.4f}", entry.id, entry.identity or "", str(entry.camera), entry.modality.name.lower(),
-                entry.source,
-            )
-        ]
-        for name, matches in zip(names, found, strict=True)
-        for score, entry in zip(matches.scores, matches.entries, strict=True)
-    ]  # fmt: skip
-    if not console.is_terminal:
-        for row in (columns, *rows):
-            typer.echo("\t".join(row))
-        return
-    from rich.table import Table
-
-    table = Table()
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    before = ""
-    for name, *rest in rows:
-        table.add_row("" if name == before else name, *rest)
-        before = name
-    console.print(table)

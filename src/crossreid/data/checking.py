@@ -13,6 +13,7 @@ from PIL import ExifTags, Image
 from rich.table import Table
 
 from crossreid.data.catalogue import describe, existing, load
+from crossreid.data.deadline import Overrun, deadline
 from crossreid.data.image_names import LeftOut, is_image, reason_left_out
 from crossreid.data.images import MAX_PIXELS, WIDE, check_box, load_image
 from crossreid.data.leaks import MOST as COMPARED
@@ -24,6 +25,7 @@ from crossreid.data.tracklets import tracklet_name
 
 SMALLEST, LARGEST = 16, 10_000
 LOOKED_AT = 2_000  # images of a manifest up to which nearly the same ones are looked for in any case: a few seconds
+_HEADER_SECONDS = 2  # of computing: an ordinary image is opened in a thousandth of that
 _SHOWN = 20
 
 
@@ -266,7 +268,7 @@ def _header(record: Record) -> _Seen:
     try:
         if path.stat().st_size == 0:
             return _Seen(f"{path} is empty (0 bytes).")
-        with Image.open(path) as image:
+        with deadline(_HEADER_SECONDS), Image.open(path) as image:
             width, height = image.size
             values = None
             if image.mode in WIDE and width * height <= MAX_PIXELS:
@@ -274,6 +276,10 @@ def _header(record: Record) -> _Seen:
                 values = int(pixels.min()), int(pixels.max())
             if image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8):
                 width, height = height, width
+    except Overrun:
+        return _Seen(
+            f"{path} takes more than {_HEADER_SECONDS} seconds to open; write it again as an ordinary JPEG or PNG."
+        )
     except FileNotFoundError:
         return _Seen(f"{path} not found.")
     except Exception as error:  # Pillow raises many classes for damaged headers

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import errno
 import io
-import re
 import stat
-import struct
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 import numpy as np
 from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 
+from crossreid.data.costly_files import costly
+from crossreid.data.deadline import Overrun, deadline
 from crossreid.data.levels import as_bytes
 from crossreid.data.pseudo_infrared import pseudo_infrared
 from crossreid.data.records import DataError, PictureLevels, Record
@@ -24,11 +23,10 @@ from crossreid.errors import CrossreidError
 # It knows more formats, and runs other programs for some: Ghostscript for EPS.
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM")
 MAX_PIXELS, MAX_BYTES = 64_000_000, 1 << 30
-# A JPEG is decoded anew for each of its scans (progressive ones have about 10), a PNG is read chunk by chunk and a JPEG's
-# header segment by segment: files of a few hundred kB that keep a core busy for minutes are made so.
-MAX_SCANS, MAX_CHUNKS = 100, 50_000
-_PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"
-_MARKER = re.compile(rb"\xff[^\x00\x01\xff\xd0-\xd8]")  # begins a segment, and ends a scan or the image
+# Bytes that decoding may take for each of the pixels that there may be: Pillow holds 4, and 8 for a pointer to each row, which
+# in an image of one column are most of them; what TIFF has of 16 bits a channel lies beside them as a whole.
+MAX_DEPTH, _POINTER = 5, 8
+SECONDS = 20  # of computing, after which a file is given up
 # What the system says of a name that leads to no file, and not of a disk, a network or a limit.
 _NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EISDIR, errno.ENAMETOOLONG)
 _TURNED = (5, 6, 7, 8)  # EXIF orientations that swap height and width
@@ -37,7 +35,7 @@ WIDE = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 
 
 class ImageTooLarge(DataError):
-    """More pixels than are decoded."""
+    """More than is decoded: of pixels, of bytes, or of the time that it takes."""
 
 
 class NotAnImage(DataError):
@@ -55,7 +53,43 @@ class CannotBeRead(OSError):
         super().__init__(told.rpartition(f"{type(self).__name__}: ")[2].rstrip())
 
 
-def load_image(source: Record | Path, *, at_least: tuple[int, int] | None = None) -> np.ndarray:
+class Decode(Protocol):
+    """What decodes the bytes of a file that is called `name`, as `decode` does it."""
+
+    def __call__(
+        self,
+        content: bytes,
+        name: str,
+        *,
+        at_least: tuple[int, int] | None,
+        most: int,
+        formats: tuple[str, ...],
+        levels: PictureLevels = None,
+    ) -> np.ndarray: ...
+
+
+def decode_in_time(
+    content: bytes,
+    name: str,
+    *,
+    at_least: tuple[int, int] | None,
+    most: int,
+    formats: tuple[str, ...],
+    levels: PictureLevels = None,
+) -> np.ndarray:
+    """As `decode`, of bytes, in this process. Raises `ImageTooLarge` too for what takes more than 20 seconds of computing."""
+    try:
+        with deadline(SECONDS):
+            return decode(io.BytesIO(content), name, at_least=at_least, most=most, formats=formats, levels=levels)
+    except Overrun as error:
+        raise ImageTooLarge(
+            f"{name} takes more than {SECONDS} seconds to decode; write it again as an ordinary JPEG or PNG."
+        ) from error
+
+
+def load_image(
+    source: Record | Path, *, at_least: tuple[int, int] | None = None, decoding: Decode = decode_in_time
+) -> np.ndarray:
     """An image file as `(H, W, 3)` uint8 RGB, decoded as `decode` does it.
 
     A record marked `pseudo_infrared` is turned into it, by a generator of its file's name: the same image each time. Of a
@@ -64,17 +98,18 @@ def load_image(source: Record | Path, *, at_least: tuple[int, int] | None = None
     Args:
         at_least: (height, width) that suffice; a larger JPEG is then decoded at a fraction of its size, which is faster.
             With a box the picture is decoded whole, for the box counts its pixels.
+        decoding: what decodes the file's bytes; in this process by default.
 
     Raises:
-        DataError: the file is missing, empty, truncated, no image, of more than 64 million pixels, or smaller than the box;
-            it is named.
+        DataError: the file is missing, empty, truncated, no image, of more than 64 million pixels, decoded for longer than 20
+            seconds, or smaller than the box; it is named.
         CannotBeRead: the system does not give it out.
     """
     path = source.path if isinstance(source, Record) else Path(source)
     box, levels = (source.box, source.levels) if isinstance(source, Record) else (None, None)
     # Read as a whole first: what is raised from then on is the image's fault.
-    content = io.BytesIO(_content(path))
-    pixels = decode(
+    content = _content(path)
+    pixels = decoding(
         content, str(path), at_least=None if box else at_least, most=MAX_PIXELS, formats=FORMATS, levels=levels
     )
     if box is not None:
@@ -130,22 +165,20 @@ def decode(
     Args:
         name: what errors call the file.
         at_least: (height, width) that suffice of an upright JPEG.
-        most: pixels; the size is read before anything is decoded.
+        most: pixels; the size is read before anything is decoded. An image may have five times as many bytes.
         formats: Pillow's names of those that are read.
         levels: the values of a grey 16-bit picture that become black and white, or `picture` for its own range.
 
     Raises:
-        ImageTooLarge: of more than `most` pixels, or more scans, segments or chunks than an image has.
+        ImageTooLarge: of more than `most` pixels or the bytes that they have, or more scans, segments, fill, chunks or strips
+            than an image has.
         NotAnImage: of none of `formats`.
         DataError: truncated or damaged.
     """
-    _refuse_costly(file, name)
+    _refuse_costly(file, name, most)
     try:
         with Image.open(file, formats=formats) as image:
-            if image.width * image.height > most:
-                raise ImageTooLarge(
-                    f"{name} has {image.width} x {image.height} pixels; expected at most {most:,}. Crop or shrink it first."
-                )
+            _refuse_large(image, name, most)
             if at_least is not None and image.format == "JPEG":
                 turned = image.getexif().get(ExifTags.Base.Orientation) in _TURNED
                 height, width = at_least[::-1] if turned else at_least
@@ -165,51 +198,32 @@ def decode(
         raise DataError(f"{name} cannot be decoded: {reason}. It is truncated or damaged; copy it again.") from error
 
 
-def _refuse_costly(file: BinaryIO, name: str) -> None:
+def _refuse_costly(file: BinaryIO, name: str, most: int) -> None:
     """Raises `ImageTooLarge` for a file that says the same pixels over and over, or nothing many times.
 
     Before Pillow sees it, which reads all that precedes the pixels when it opens a file.
     """
     position = file.tell()
-    content = file.read()
+    reason = costly(file.read(), most)
     file.seek(position)
-    if content.startswith(_PNG):
-        if _chunks(content, MAX_CHUNKS + 1) > MAX_CHUNKS:
-            raise ImageTooLarge(f"{name} has more than {MAX_CHUNKS:,} chunks; write it again as an ordinary PNG.")
-    elif content.startswith(_JPEG):
-        scans = 0
-        for count, kind in enumerate(_segments(content), start=1):
-            scans += kind == 0xDA
-            if scans > MAX_SCANS:
-                raise ImageTooLarge(f"{name} has more than {MAX_SCANS} scans; write it again as an ordinary JPEG.")
-            if count > MAX_CHUNKS:
-                raise ImageTooLarge(
-                    f"{name} has more than {MAX_CHUNKS:,} segments; write it again as an ordinary JPEG."
-                )
+    if reason is not None:
+        raise ImageTooLarge(f"{name} {reason}.")
 
 
-def _segments(content: bytes) -> Iterator[int]:
-    """The kinds of the segments of a JPEG's first image; what they hold, a preview for example, is passed over.
-
-    What lies between them is passed over as decoders do it, and so are a scan's pixels, in which 0xFF is followed by 0 or a
-    restart.
-    """
-    position = len(_JPEG)
-    while (found := _MARKER.search(content, position)) is not None:
-        kind, position = content[found.end() - 1], found.end()
-        if kind == 0xD9:  # end of image
-            return
-        yield kind
-        position += int.from_bytes(content[position : position + 2], "big")
-
-
-def _chunks(content: bytes, most: int) -> int:
-    """Chunks of a PNG, counted up to `most`."""
-    position, count = len(_PNG), 0
-    while position + 8 <= len(content) and count < most:
-        position += 12 + struct.unpack_from(">I", content, position)[0]
-        count += 1
-    return count
+def _refuse_large(image: ImageFile.ImageFile, name: str, most: int) -> None:
+    """Raises `ImageTooLarge` for more pixels, or more bytes when decoded, than are decoded."""
+    width, height = image.size
+    if width * height > most:
+        raise ImageTooLarge(
+            f"{name} has {width} x {height} pixels; expected at most {most:,}. Crop or shrink it first."
+        )
+    wide = image.format == "TIFF" and any(";16" in str(tile.args) for tile in image.tile[:1])
+    each = max(4, 2 * len(image.getbands()) if wide else 0)
+    if (found := width * height * each + height * _POINTER) > MAX_DEPTH * most:
+        raise ImageTooLarge(
+            f"{name} has {width} x {height} pixels, {found:,} bytes when decoded; expected at most {MAX_DEPTH * most:,}. Crop "
+            "or shrink it first."
+        )
 
 
 def check_box(path: Path, box: tuple[int, int, int, int], width: int, height: int) -> None:

@@ -151,6 +151,7 @@ def fill_gallery(run: Path, where: Path, say: Callable[[str], Any] = print) -> N
             with open_gallery(where, model=model, dimension=features.embeddings.shape[1]) as gallery:
                 if not len(gallery):
                     add_features(gallery, features, model=model, roles=("query", "gallery", "both"))
+                gallery.note_run(run)
             return
         except ModelMismatch:
             with open_gallery(where) as gallery:  # for writing, so that nobody else is at it

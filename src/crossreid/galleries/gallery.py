@@ -25,8 +25,10 @@ from crossreid.galleries.errors import GalleryError, ModelMismatch
 from crossreid.galleries.filters import Filter
 from crossreid.galleries.index_options import IndexOptions
 from crossreid.galleries.values import check_texts, unit_rows
+from crossreid.inference.image_files import is_utf8
 
 Advance = Callable[..., None]
+_LONGEST_RUN = 1024  # bytes of its path
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +145,17 @@ class Gallery(ABC):
         """
         return self._get(_listed(ids, "get"))
 
+    def run(self) -> Path | None:
+        """The run or the exported file of its model, where `note_run` was told one."""
+        told = self._noted_run()
+        return Path(told) if told else None
+
+    def note_run(self, run: Path) -> None:
+        """Keep where its model lies, so that pictures can be searched with; a path of more than 1024 bytes is not kept."""
+        told = str(run.absolute())
+        if told != self._noted_run() and len(told.encode(errors="surrogateescape")) <= _LONGEST_RUN and is_utf8(run):
+            self._note_run(told)
+
     def embeddings_of(self, ids: Sequence[str]) -> np.ndarray:
         """`(N, D)` unit vectors of ids, in the order asked for. Raises `GalleryError` naming the first that is not there."""
         entries = self.get(ids)
@@ -217,6 +230,12 @@ class Gallery(ABC):
 
     @abstractmethod
     def _known(self, ids: list[str]) -> set[str]: ...
+
+    @abstractmethod
+    def _noted_run(self) -> str | None: ...
+
+    @abstractmethod
+    def _note_run(self, run: str) -> None: ...
 
     @abstractmethod
     def _snapshot(self, path: Path) -> None: ...

@@ -92,6 +92,14 @@ def trained_of(path: Path) -> str:
     return read_about(path).get("trained", "") if path.is_dir() else unfinished(path.parent)
 
 
+def run_of(path: Path) -> Path | None:
+    """Where the run or exported file lay that embedded what `read_entries` reads, as far as it says."""
+    if path.is_dir():
+        told = read_about(path).get("run")
+        return Path(told) if told else None
+    return path.absolute().parent if path.with_name("recipe.yaml").is_file() else None
+
+
 def add_features(
     gallery: Gallery,
     features: Features,
@@ -115,7 +123,12 @@ def add_folder(gallery: Gallery, folder: Path, *, replace: bool = False, advance
     Raises `ModelMismatch` where the folder is of another model, and as `read_embeddings` and `entries_of_embeddings`.
     """
     found = read_embeddings(folder)
-    return add_entries(gallery, entries_of_embeddings(found), model=found.fingerprint, replace=replace, advance=advance)
+    count = add_entries(
+        gallery, entries_of_embeddings(found), model=found.fingerprint, replace=replace, advance=advance
+    )
+    if (run := run_of(folder)) is not None:
+        gallery.note_run(run)
+    return count
 
 
 def add_entries(

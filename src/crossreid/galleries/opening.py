@@ -86,4 +86,6 @@ def restore(
                 target.upsert(part)
                 if advance is not None:
                     advance(len(part), len(source))
+            if (run := source.run()) is not None:
+                target.note_run(run)
             target.restored()

@@ -2,14 +2,16 @@
 
 A request passes, in this order:
 
-    http_server    uvicorn, which cuts off whoever is too slow
-    guard          the key, the rate (`rate_limits`), the whole body (`request_body`), how many at a time
+    http_server    uvicorn, which cuts off whoever is too slow, and takes requests of one meaning only (`strict_http`)
+    guard          the key, the rate (`rate_limits`), the whole body (`request_body`), how many at a time (`shares`)
     application    the routes, the page, one shape for every error (`refusals`)
     routes/        what can be asked, by subject; fields are checked by `schemas` and `forms`, images by `uploads`
     search_service what routes ask: the network and the gallery in batches, files and databases in threads
 
+Images are decoded by `decoders`, in processes of their own (`decoder_process`) that can be ended, for the keys by `turns`.
 `batching` gathers what many requests ask for at the same time, `batched_queries` computes it; `explainer` makes maps,
-`pictures` finds the image of an entry, also among the `kept_images`. Beside requests, `housekeeping` deletes what has had
-its time. `audit` writes down who was shown what, `metrics` counts. An operator decides by `configuration`, `endpoint` and
-`keys`; `startup` puts everything together. page/ is what people see, and asks the same routes as any other client.
+`pictures` finds the image of an entry, also among the `kept_images`. Beside requests, `housekeeping` deletes what has had its
+time. `audit` writes down who was shown what, `metrics` counts. An operator decides by `configuration`, `endpoint` and `keys`;
+`startup` puts everything together.
+page/ is what people see, and asks the same routes as any other client.
 """

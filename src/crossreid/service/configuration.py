@@ -41,7 +41,10 @@ class ServiceOptions(Options):
     answer_seconds: float = Field(60, gt=0, description="For an answer, until the client has taken it.")
     batch: int = Field(32, ge=1, description="Images of a forward pass, of whatever requests.")
     batch_wait: float = Field(0.002, ge=0, description="Seconds that an idle network waits for company.")
-    workers: int = Field(os.cpu_count() or 1, ge=1, description="Threads that decode images.")
+    workers: int = Field(os.cpu_count() or 1, ge=1, description="Images decoded at a time, each in a process.")
+    decode_seconds: float = Field(
+        5, gt=0, le=600, description="Of computing that decoding an image may take; three times as many on the clock."
+    )
 
 
 def service_options(

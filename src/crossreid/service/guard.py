@@ -25,6 +25,8 @@ from crossreid.service.metrics import Metrics
 from crossreid.service.rate_limits import TokenBuckets
 from crossreid.service.refusals import FAULT, Refusal, answer
 from crossreid.service.request_body import IncomingBody, Receive, replayed
+from crossreid.service.shares import Shares
+from crossreid.service.turns import asker
 
 Scope = MutableMapping[str, Any]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -54,7 +56,7 @@ class Guard:
     def __init__(self, app: Any, options: ServiceOptions, keys: Keys | None, audit: Audit, metrics: Metrics) -> None:
         self.app, self.options, self.keys, self.audit, self.metrics = app, options, keys, audit, metrics
         self._buckets = TokenBuckets()
-        self._serving = 0
+        self._shares = Shares(options.in_flight)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -80,7 +82,7 @@ class Guard:
                     await self.app(scope, receive, sending)  # reads no body, and so waits for none
                     return
                 self._admit(scope)
-                with self._slot():
+                with self._slot(scope["state"]["key"]):
                     limits = self.options.max_bytes, self.options.seconds
                     body = await incoming.all(Headers(scope=scope), *limits)
                     began = time.monotonic()
@@ -98,17 +100,21 @@ class Guard:
             self.metrics.seconds.labels(route).observe(time.monotonic() - began)
 
     @contextlib.contextmanager
-    def _slot(self) -> Iterator[None]:
-        """One of the requests that are served at a time. Raises `Refusal` where there are enough."""
-        if self._serving >= self.options.in_flight:
-            raise Refusal(429, "the service is busy; ask again in a second.", {"Retry-After": "1"})
-        self._serving += 1
-        self.metrics.in_flight.set(self._serving)
+    def _slot(self, key: Key) -> Iterator[None]:
+        """One of the requests that are served at a time. Raises `Refusal` where there are enough, or enough of this key."""
+        shares = self._shares
+        if not shares.has_room(key.name, administers="admin" in key.roles, alone=self.keys is None):
+            raise Refusal(
+                429,
+                "the service is busy with requests, or with this key's; ask again in a second.",
+                {"Retry-After": "1"},
+            )
         try:
-            yield
+            with shares.place(key.name):
+                self.metrics.in_flight.set(shares.taken)
+                yield
         finally:
-            self._serving -= 1
-            self.metrics.in_flight.set(self._serving)
+            self.metrics.in_flight.set(shares.taken)
 
     def _is_open(self, scope: Scope) -> bool:
         """Whether a path needs no key. Raises `Refusal` where even that is not for who asks."""
@@ -121,6 +127,7 @@ class Guard:
         """Know who asks, as `scope["state"]["key"]`. Raises `Refusal`."""
         key = ANYONE if self.keys is None else self._key_of(Headers(scope=scope), scope["state"]["address"])
         scope["state"]["key"] = key
+        asker.set(key.name)
         if self.options.rate:
             reads = scope["method"] in ("GET", "HEAD")
             rate = self.options.rate * (10 if reads else 1)

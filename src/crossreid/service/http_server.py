@@ -1,6 +1,8 @@
 """HTTP/1.1 by uvicorn, with an end to its patience: who does not finish the head of a request in time gets 408, who does not
 take an answer is cut off, and more connections than there may be are told to come back.
 
+Requests that two programs could read differently are refused (`strict_http`).
+
 uvicorn waits for the first head of a connection, for a body that nobody reads, and for an answer to be taken, for as long as
 the client likes; and thousands of silent connections cost a client nothing. Its refusals are text, these are JSON.
 """
@@ -22,6 +24,7 @@ from crossreid.errors import CrossreidError
 from crossreid.service.configuration import ServiceOptions
 from crossreid.service.endpoint import Endpoint
 from crossreid.service.refusals import answer
+from crossreid.service.strict_http import StrictConnection
 
 _FLUSH = 5.0  # seconds that a connection that is to be closed has for what it was still sent
 
@@ -52,6 +55,10 @@ def with_deadline(seconds: float, answer_seconds: float, connections: int) -> ty
         _timer: asyncio.TimerHandle | None = None
         _taking: asyncio.TimerHandle | None = None
         _watched: Any = None  # what of a request the timer runs for
+
+        def __init__(self, config: uvicorn.Config, *arguments: Any, **named: Any) -> None:
+            super().__init__(config, *arguments, **named)
+            self.conn = StrictConnection(h11.SERVER, config.h11_max_incomplete_event_size or 32_768)
 
         def connection_made(self, transport: Any) -> None:
             self._ending = _Ending(transport, self.loop)
@@ -102,7 +109,10 @@ def with_deadline(seconds: float, answer_seconds: float, connections: int) -> ty
                 self._answer(408, f"the head of the request did not come within {seconds:g} seconds.")
 
         def _answer(self, status: int, message: str) -> None:
-            """Refuse what has not become a request, and close."""
+            """Refuse what has not become a request, and close; where an answer has begun, only that."""
+            if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
+                self.transport.close()
+                return
             response = answer(status, message, {"Connection": "close"})
             reason = HTTPStatus(status).phrase.encode()
             head = h11.Response(status_code=status, headers=response.raw_headers, reason=reason)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from crossreid.data.images import load_image
+from crossreid.data.images import Decode, decode_in_time, load_image
 from crossreid.data.records import DataError, Record
 from crossreid.galleries.entries import Entry
 from crossreid.galleries.fragments import file_of
@@ -20,16 +20,33 @@ from crossreid.service.kept_images import KeptImages
 
 
 class Pictures:
-    """Where images of entries are found. `roots` are the folders below which files may be shown."""
+    """Where images of entries are found. `roots` are the folders below which files may be shown; `decoding` decodes those."""
 
-    def __init__(self, roots: Sequence[Path], kept: KeptImages | None = None) -> None:
+    def __init__(
+        self, roots: Sequence[Path], kept: KeptImages | None = None, decoding: Decode = decode_in_time
+    ) -> None:
         self.roots = [root.resolve() for root in roots]
-        self.kept = kept
+        self.kept, self._decoding = kept, decoding
 
     def known(self, entries: Sequence[Entry]) -> list[bool]:
         """Whether each entry has an image to show."""
         kept = self.kept.has([entry.id for entry in entries]) if self.kept is not None else set()
         return [entry.id in kept or file_of(entry.source, self.roots) is not None for entry in entries]
+
+    def of_files(self, entries: Sequence[Entry], contents: Sequence[bytes]) -> list[bool]:
+        """Whether the file of each entry, where it may be shown, has one of these contents."""
+        sizes = {len(content) for content in contents}
+        return [bool(sizes) and self._content(entry, sizes) in contents for entry in entries]
+
+    def _content(self, entry: Entry, sizes: set[int]) -> bytes | None:
+        """What the file of an entry holds that is a whole picture of one of these sizes."""
+        found = file_of(entry.source, self.roots)
+        try:
+            if found is None or found[1] is not None or found[0].stat().st_size not in sizes:
+                return None
+            return found[0].read_bytes()
+        except OSError:
+            return None
 
     def pixels(self, entry: Entry) -> np.ndarray | None:
         """`(H, W, 3)` uint8 RGB, of a source with a box that part; None where there is no image or it cannot be read."""
@@ -39,7 +56,7 @@ class Pictures:
         if found is None:
             return None
         try:
-            return load_image(Record(found[0], "", box=found[1]))
+            return load_image(Record(found[0], "", box=found[1]), decoding=self._decoding)
         except (DataError, OSError):
             return None
 

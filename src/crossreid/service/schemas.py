@@ -30,11 +30,15 @@ class EntryOut(BaseModel):
 
 
 class Match(BaseModel):
-    """`score` is the cosine similarity of query and entry, -1 to 1; `rank` counts from 1."""
+    """`score` is the cosine similarity of query and entry, -1 to 1; `rank` counts from 1.
+
+    `is_query`: the entry is of a file of the query, as far as its file can be read.
+    """
 
     rank: int
     score: float
     entry: EntryOut
+    is_query: bool = False
 
 
 class QueryOut(BaseModel):

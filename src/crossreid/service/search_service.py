@@ -27,12 +27,14 @@ from crossreid.service.audit import Audit
 from crossreid.service.batched_queries import EmbeddingQuery, ImageQuery, embed_queries, search_queries
 from crossreid.service.batching import Batcher
 from crossreid.service.configuration import ServiceOptions
+from crossreid.service.decoders import Decoders
 from crossreid.service.explainer import Explainer
 from crossreid.service.housekeeping import Housekeeping
 from crossreid.service.kept_images import KeptImages
 from crossreid.service.metrics import Metrics
 from crossreid.service.pictures import Pictures
 from crossreid.service.refusals import Refusal
+from crossreid.service.turns import Turns, asker
 
 _SEARCHES = 64  # compared at once
 _READERS = 8  # threads that wait for the gallery
@@ -62,9 +64,11 @@ class SearchService:
             self._unlock()
             gallery.close()
             raise
-        self.pictures = Pictures(options.images, self.kept)
+        self.decoders = Decoders(options.decode_seconds)
+        self.pictures = Pictures(options.images, self.kept, self.decoders.decode)
         self.housekeeping = Housekeeping(gallery, self.kept, self.audit, options, self.metrics)
-        self._decoders = ThreadPoolExecutor(options.workers, thread_name_prefix="decode")
+        self._decoding = ThreadPoolExecutor(options.workers, thread_name_prefix="decode")
+        self._turns = Turns(options.workers)
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="gallery")
         # Apart from them, as writing waits for compaction, and reading does not.
         self._writers = ThreadPoolExecutor(1, thread_name_prefix="writing")
@@ -94,8 +98,9 @@ class SearchService:
     def close(self) -> None:
         """Give back threads and files, the gallery's too."""
         self.housekeeping.stop()
-        for pool in (self._decoders, self._readers, self._writers):
+        for pool in (self._decoding, self._readers, self._writers):
             pool.shutdown(wait=True)
+        self.decoders.close()
         if self.kept is not None:
             self.kept.close()
         self.audit.close()
@@ -103,8 +108,9 @@ class SearchService:
         self._unlock()
 
     async def decode(self, convert: Callable[..., Found], *arguments: Any) -> Found:
-        """Run something that decodes images, as many at a time as there are workers."""
-        return await asyncio.get_running_loop().run_in_executor(self._decoders, convert, *arguments)
+        """Run something that decodes images, as many at a time as there are workers, for the keys by turns."""
+        async with self._turns.turn(asker.get()):
+            return await asyncio.get_running_loop().run_in_executor(self._decoding, convert, *arguments)
 
     async def in_thread(self, function: Callable[..., Found], *arguments: Any) -> Found:
         """Run something that waits for a disk or a database."""

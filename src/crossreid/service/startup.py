@@ -103,6 +103,8 @@ def serve(
     opened = open_gallery(
         gallery, model=model.fingerprint, dimension=model.dimension, token=token, collection=collection
     )
+    if opened.run() is None:
+        opened.note_run(model.source)
     service = SearchService(model, opened, options, explainer)
     try:
         running = server(create_app(service, known), endpoint, options)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -13,7 +12,7 @@ import numpy as np
 from fastapi import UploadFile
 from torch import Tensor
 
-from crossreid.data.images import ImageTooLarge, NotAnImage, decode
+from crossreid.data.images import Decode, ImageTooLarge, NotAnImage
 from crossreid.data.levels import query_levels
 from crossreid.data.records import DataError, PictureLevels
 from crossreid.service.refusals import Refusal
@@ -52,31 +51,34 @@ class Uploads:
         """What `make` makes of each image, of this height and width at least where it has them."""
 
         def one(content: bytes, name: str) -> Made:
-            levels = query_levels(self.service.model.preprocessing.levels)
-            return make(pixels_of(content, name, self.service.options.max_pixels, size, levels))
+            levels, most = query_levels(self.service.model.preprocessing.levels), self.service.options.max_pixels
+            return make(pixels_of(content, name, most, size, self.service.decoders.decode, levels))
 
         pairs = zip(self.contents, self.names, strict=True)
         return await asyncio.gather(*(self.service.decode(one, content, name) for content, name in pairs))
 
 
 def pixels_of(
-    content: bytes, name: str, most: int, at_least: tuple[int, int] | None = None, levels: PictureLevels = None
+    content: bytes,
+    name: str,
+    most: int,
+    at_least: tuple[int, int] | None,
+    decoding: Decode,
+    levels: PictureLevels = None,
 ) -> np.ndarray:
     """What was sent as `(H, W, 3)` uint8 RGB; see `decode`.
 
     Raises:
-        Refusal: 413 of more than `most` pixels, 415 of another type than `FORMATS`, 422 empty or damaged.
+        Refusal: 413 of more than `most` pixels or the time that they take, 415 of another type than `FORMATS`, 422 empty or damaged.
     """
     shown = repr(name[:80]) if name else "the image"
     if not content:
         raise Refusal(422, f"{shown} is empty (0 bytes). Send an image.")
     try:
-        return decode(io.BytesIO(content), shown, at_least=at_least, most=most, formats=FORMATS, levels=levels)
+        return decoding(content, shown, at_least=at_least, most=most, formats=FORMATS, levels=levels)
     except ImageTooLarge as error:
         raise Refusal(413, str(error)) from error
     except NotAnImage as error:
         raise Refusal(415, f"{shown} is none of {', '.join(FORMATS)}; convert it first.") from error
     except DataError as error:
         raise Refusal(422, f"{shown} is truncated or damaged and cannot be decoded; send it again.") from error
-    except Exception as error:  # decoders of hostile bytes raise whatever they stumble over
-        raise Refusal(422, f"{shown} cannot be decoded ({type(error).__name__}); send it again.") from error

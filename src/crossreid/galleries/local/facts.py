@@ -65,6 +65,16 @@ class Facts:
             writer.execute("DELETE FROM meta WHERE key = 'index_file'")
             writer.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", rows)
 
+    def run(self) -> str | None:
+        """Where the run lies whose network embeds, as far as it was told."""
+        found = self._database.read("SELECT value FROM meta WHERE key = 'run'")
+        return str(found[0][0]) if found else None
+
+    def note_run(self, run: str) -> None:
+        """Say where that run lies."""
+        with self._database.transaction() as writer:
+            writer.execute("INSERT OR REPLACE INTO meta VALUES ('run', ?)", (run,))
+
     def index_file(self) -> dict[str, Any] | None:
         """What `name_index` was given of the index file."""
         found = self._database.read("SELECT value FROM meta WHERE key = 'index_file'")

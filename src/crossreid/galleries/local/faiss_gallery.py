@@ -125,6 +125,14 @@ class FaissGallery(Gallery):
         if self.read_only:
             raise opened_read_only(self.folder)
 
+    def _noted_run(self) -> str | None:
+        return self._store.facts.run()
+
+    def _note_run(self, run: str) -> None:
+        self._refuse_read_only()
+        with self._writing:
+            self._store.facts.note_run(run)
+
     # What is written and read by id.
 
     def _write(self, entries: Entries, *, replace: bool) -> None:

@@ -112,6 +112,17 @@ class MilvusGallery(Gallery):
         with self._lock:
             self._about.restored()
 
+    def _noted_run(self) -> str | None:
+        with self._lock:
+            told = (self._about.read() or {}).get("run")
+        return None if told is None else str(told)
+
+    def _note_run(self, run: str) -> None:
+        if self.read_only:
+            raise opened_read_only(self.location)
+        with self._lock:
+            self._about.change(run=run)
+
     def _drop_leftovers(self) -> None:
         """Collections of entries that a process left that died while it wrote them anew."""
         client = self._connection.client

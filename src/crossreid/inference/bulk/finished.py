@@ -27,6 +27,7 @@ from crossreid.files import write_durably
 from crossreid.inference.bulk.chunks import Chunk, digest_of_states, read_chunk, states_of
 from crossreid.inference.bulk.folder import BAD_COLUMNS, PARTS, chunk_path, clear, is_our_list
 from crossreid.inference.bulk.plan import PINNED, Plan, refuse_another
+from crossreid.inference.image_files import readable
 
 
 def is_finished(out: Path, pins: Mapping[str, Any], records: Sequence[Record]) -> bool:
@@ -53,8 +54,8 @@ def is_finished(out: Path, pins: Mapping[str, Any], records: Sequence[Record]) -
 
 
 def join(
-    records: Sequence[Record], out: Path, plan: Plan, *, on_bad_image: str, left_out: Sequence[tuple[str, str]],
-    trained: str = "",
+    records: Sequence[Record], out: Path, plan: Plan, *, run: Path, on_bad_image: str,
+    left_out: Sequence[tuple[str, str]], trained: str = "",
 ) -> tuple[int, int]:  # fmt: skip
     """Write the three files of the finished job, the embeddings last, and take the chunks away.
 
@@ -80,7 +81,7 @@ def join(
     _write_bad_images(out / BAD_IMAGES, listed)
     digest = write_table(table_of([records[position] for position in kept]), out / RECORDS)
     facts = asdict(plan) | {
-        "format": FORMAT, "records": digest, "rows": len(kept), "bad": len(listed),
+        "format": FORMAT, "run": readable(run.absolute()), "records": digest, "rows": len(kept), "bad": len(listed),
         "files": digest_of_states(chunk.states for chunk in chunks), **({"trained": trained} if trained else {}),
     }  # fmt: skip
     rows = (_rows(parts, number, plan) for number in numbers)  # one chunk at a time: all need not fit in memory

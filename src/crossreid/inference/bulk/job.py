@@ -153,8 +153,9 @@ def _take_part(job: _Job) -> Embedded:
         return Embedded(job.out, 0, 0, 0)
     report(0, now=True)
     rows, bad = join(
-        job.records, job.out, plan, on_bad_image=job.on_bad_image, left_out=job.left_out, trained=job.model.trained
-    )
+        job.records, job.out, plan, run=job.model.source, on_bad_image=job.on_bad_image, left_out=job.left_out,
+        trained=job.model.trained,
+    )  # fmt: skip
     return Embedded(job.out, rows, sum(there.values()), bad)
 
 

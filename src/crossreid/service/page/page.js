@@ -5,7 +5,7 @@ import { compare, startCompare } from "./compare.js";
 import { announce, by, command, element, fault, keepFocus } from "./dom.js";
 import { cameras, describe, filters, limitMatches, resetFilters, startFilters, words } from "./filters.js";
 import { clearMarks, countMarks, markOf, marksCsv, noteExport, refresh, setMark, unexported } from "./marks.js";
-import { addFiles, clearQuery, hasQuery, query, setQuery, startQuery } from "./query.js";
+import { addFiles, clearQuery, hasQuery, oneModality, query, setQuery, startQuery } from "./query.js";
 import { focusMatch, showMark, showMatches, showSamples } from "./results.js";
 import * as service from "./service.js";
 import { counted, score } from "./words.js";
@@ -41,6 +41,9 @@ async function begin() {
     const stats = await service.stats();
     showAbout(about, stats);
     cameras(stats.cameras);
+    const kinds = Object.keys(stats.modalities ?? {});
+    oneModality(kinds.length === 1 ? kinds[0] : null);
+    by("filter-modality").hidden = kinds.length === 1;
   } catch (error) {
     fault("about-fault", error);
     offerToStart(error.status === 401, error.status !== 401 && error.status !== 403);
@@ -329,7 +332,7 @@ function listen() {
   by("files").onchange = ({ target }) => { addFiles([...target.files]); target.value = ""; };
   by("clear-query").onclick = () => { clearQuery(); by("files").focus(); };
   by("former-query").onclick = () => searchFor(former.pop());
-  by("reset").onclick = () => { resetFilters(); changed(); document.querySelector("input[name=filter_modality]").focus(); };
+  by("reset").onclick = () => { resetFilters(); changed(); document.querySelector(by("filter-modality").hidden ? "#cameras input, #since" : "input[name=filter_modality]").focus(); };
   by("cancel").onclick = cancel;
   by("others").onclick = () => { seed += 1; drawSamples(); };
   by("export").onclick = exportMarks;

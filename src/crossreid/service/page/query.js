@@ -10,6 +10,8 @@ let current = EMPTY;
 let limits = { images: 16, bytes: 16_000_000, formats: [] };
 let changed = () => {};
 let addresses = []; // of the images that can be saved
+let only = null; // the modality of all entries, where there is one: then nobody is asked for that of the query
+let asksAnyway = false; // but for who says otherwise
 
 export const hasQuery = () => current !== EMPTY;
 const saidModality = () => document.querySelector("input[name=modality]:checked")?.value ?? null;
@@ -25,6 +27,21 @@ export function query() {
   return { images, entry, key, names: images.map((one) => one.name), modality };
 }
 
+// What modality all entries have, null where they have both or it is not known.
+export function oneModality(modality) {
+  only = modality;
+  if (only !== null && !asksAnyway && saidModality() === null) document.querySelector(`input[name=modality][value=${only}]`).checked = true;
+  drawModality();
+}
+
+function drawModality() {
+  const asked = current.entry === null;
+  const settled = asked && only !== null && !asksAnyway;
+  by("query-modality").hidden = !asked || settled;
+  by("one-modality").hidden = !settled;
+  by("one-modality").firstElementChild.textContent = `All entries are ${only}, and images of the query are taken as ${saidModality()}.`;
+}
+
 export function setQuery({ images, entry, modality }) {
   current = { images, entry };
   if (entry === null) document.querySelector(`input[name=modality][value=${modality}]`).checked = true;
@@ -34,6 +51,11 @@ export function setQuery({ images, entry, modality }) {
 export function startQuery({ limits: told, onchange }) {
   limits = told ?? limits;
   changed = onchange ?? changed;
+  by("other-modality").onclick = () => {
+    asksAnyway = true;
+    drawModality();
+    document.querySelector("input[name=modality]:checked").focus();
+  };
 }
 
 // 64 bits of the content (FNV-1a over two lanes): the same file again is the same query, also from another folder.
@@ -141,7 +163,7 @@ function draw() {
   ]));
   by("query-note").textContent = entry !== null ? "An entry of the gallery asks. It is not among its own matches."
     : images.length > 1 ? `${images.length} images are searched as one tracklet: all of the same person, vehicle or animal, in one modality.` : "";
-  by("query-modality").hidden = entry !== null;
+  drawModality();
   by("clear-query").hidden = !hasQuery();
   by("drop").classList.toggle("filled", hasQuery());
 }

@@ -43,7 +43,7 @@ export function showMatches(list, matches, act) {
   matches.forEach((_, place) => showMark(list, place, act.markOf(place)));
 }
 
-function item({ rank, score: value, entry }, place, act) {
+function item({ rank, score: value, entry, is_query: own }, place, act) {
   const name = `match ${rank}, ${entryWords(entry)}`;
   return element("li", { class: "card match" },
     element("button", { type: "button", class: "open", "aria-haspopup": "dialog", "aria-label": `Compare ${name}, score ${score(value)}`, onclick: () => act.compare(place) },
@@ -52,6 +52,7 @@ function item({ rank, score: value, entry }, place, act) {
       element("span", { class: "rank" }, element("span", { class: "spoken" }, "Rank "), String(rank)),
       element("span", { class: "score", title: "cosine similarity" }, element("span", { class: "spoken" }, "score "), score(value)),
       element("span", { class: "verdict" })),
+    own ? element("p", { class: "own" }, "the query\u2019s own file") : null,
     factList(entry),
     element("div", { class: "act" },
       element("span", { class: "marking", role: "group", "aria-label": `Mark ${name}` }, ...markButtons((mark) => act.mark(place, mark === act.markOf(place) ? null : mark), name)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated
 
 import numpy as np
@@ -38,7 +39,8 @@ async def search_images(
         request, "search", sha256=sent.digests, modality=modality, k=k, filter=filter.conditions(),
         shown=list(found.ids),
     )  # fmt: skip
-    return await _result(request, service, found, QueryOut(sha256=sent.digests, ids=[]))
+    own = await service.in_thread(service.pictures.of_files, found.entries, sent.contents)
+    return await _result(request, service, found, QueryOut(sha256=sent.digests, ids=[]), own)
 
 
 @router.post("/v1/search/ids", tags=["search"], dependencies=needs("search"))
@@ -55,7 +57,7 @@ async def search_ids(request: Request, service: CurrentService, asked: SearchIds
     service.record(
         request, "search", ids=ids, k=asked.k, filter=asked.filter.conditions(), shown=list(found.ids)
     )  # fmt: skip
-    return await _result(request, service, found, QueryOut(sha256=[], ids=ids))
+    return await _result(request, service, found, QueryOut(sha256=[], ids=ids), [id in ids for id in found.ids])
 
 
 def _refuse_k(k: int, service: SearchService) -> None:
@@ -63,10 +65,13 @@ def _refuse_k(k: int, service: SearchService) -> None:
         raise Refusal(422, f"k: expected at most {service.options.max_k}, found {k}.")
 
 
-async def _result(request: Request, service: SearchService, found: Matches, query: QueryOut) -> Result:
+async def _result(
+    request: Request, service: SearchService, found: Matches, query: QueryOut, own: Sequence[bool]
+) -> Result:
     known = await service.in_thread(service.pictures.known, found.entries)
+    rows = zip(found.scores, found.entries, known, own, strict=True)
     matches = [
-        Match(rank=position + 1, score=float(score), entry=entry_out(entry, image))
-        for position, (score, entry, image) in enumerate(zip(found.scores, found.entries, known, strict=True))
+        Match(rank=position + 1, score=float(score), entry=entry_out(entry, image), is_query=itself)
+        for position, (score, entry, image, itself) in enumerate(rows)
     ]
     return Result(request=request.state.request, model=service.model.fingerprint, query=query, matches=matches)

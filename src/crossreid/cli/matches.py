@@ -1,0 +1,108 @@
+"""How the matches of `crossreid gallery search` are shown: to people with nothing wrapped, to programs as columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from crossreid.terminal import console, errors, printable, say
+
+if TYPE_CHECKING:
+    from crossreid.galleries.asking import Asking
+    from crossreid.galleries.entries import Entry, Matches
+    from crossreid.galleries.gallery import Gallery
+
+COLUMNS = ("query", "score", "id", "identity", "camera", "modality", "source", "note")
+_OWN = "the query"
+_CAMERAS = 10  # that are listed where a filter found nothing
+
+
+def show(asking: Asking, found: Sequence[Matches]) -> None:
+    """A list below each query; where another program reads, lines of columns that a tab parts. Nothing is cut or wrapped."""
+    if not console.is_terminal:
+        typer.echo("\t".join(COLUMNS))
+    for query, (name, matches) in enumerate(zip(asking.names, found, strict=True)):
+        own = [asking.is_own(query, entry) for entry in matches.entries]
+        rows = [
+            (
+                f"{score:.4f}",
+                entry.id,
+                entry.identity or "",
+                str(entry.camera),
+                entry.modality.name.lower(),
+                entry.source,
+            )
+            for score, entry in zip(matches.scores, matches.entries, strict=True)
+        ]
+        if console.is_terminal:
+            _list(name, rows, own)
+            continue
+        for row, itself in zip(rows, own, strict=True):
+            typer.echo("\t".join(map(printable, (name, *row, _OWN if itself else ""))))
+
+
+def _list(name: str, rows: Sequence[tuple[str, ...]], own: Sequence[bool]) -> None:
+    """The matches of a query, the longest texts last: a terminal breaks lines where it must, and they are copied whole."""
+    say(name)
+    lines = [
+        (
+            score,
+            f"identity {identity}" if identity else "identity unknown",
+            f"camera {int(camera) or 'unknown'}",
+            modality,
+        )
+        for score, _, identity, camera, modality, _ in rows
+    ]
+    widths = [max((len(printable(line[column])) for line in lines), default=0) for column in range(4)]
+    for line, (_, id, _, _, _, source), itself in zip(lines, rows, own, strict=True):
+        texts = [printable(text).ljust(width) for text, width in zip(line, widths, strict=True)]
+        where = id if source in ("", id) else f"{id}  {source}"
+        say(f"  {'  '.join(texts)}  {where}{f'  <- {_OWN}' if itself else ''}")
+
+
+def say_nothing_found(gallery: Gallery, asking: Asking, found: Sequence[Matches], filters: Mapping[str, Any]) -> None:
+    """One line on standard error where queries found nothing, that says why: the gallery is empty, or what no entry meets."""
+    without = [name for name, matches in zip(asking.names, found, strict=True) if not matches.ids]
+    if not without:
+        return
+    conditions = ", ".join(f"--{name.replace('_', '-')} {value}" for name, value in _given(filters))
+    if not len(gallery):
+        why = "the gallery is empty"
+    elif conditions:
+        why = f"no entry meets {conditions}"
+        cameras = gallery.stats().cameras if filters.get("camera") else None
+        if cameras is not None:
+            told = [f"{camera or '0 (unknown)'}: {count}" for camera, count in sorted(cameras.items())]
+            more = f", and {len(told) - _CAMERAS} more" if len(told) > _CAMERAS else ""
+            why += f"; entries of its cameras: {', '.join(told[:_CAMERAS])}{more}"
+    else:
+        why = "the index found no entry; try --exact"
+    one = without[0] if len(without) == 1 else f"{len(without)} of {len(found)} queries"
+    errors.print(printable(f"nothing found for {one}: {why}."), soft_wrap=True)
+
+
+def _given(filters: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """The conditions one by one, several cameras as such."""
+    pairs = []
+    for name, value in filters.items():
+        pairs += [(name, one) for one in (value if isinstance(value, list) else [value]) if one is not None]
+    return pairs
+
+
+def as_json(asking: Asking, found: Sequence[Matches]) -> list[dict[str, Any]]:
+    """What `--json` writes: the matches of each query; `is_query` says of one that it is the query itself."""
+
+    def told(query: int, match: dict[str, Any], entry: Entry) -> dict[str, Any]:
+        return match | {"is_query": asking.is_own(query, entry)}
+
+    return [
+        {
+            "query": name,
+            "matches": [
+                told(query, match, entry) for match, entry in zip(matches.as_dicts(), matches.entries, strict=True)
+            ],
+        }
+        for query, (name, matches) in enumerate(zip(asking.names, found, strict=True))
+    ]

@@ -1,0 +1,47 @@
+"""Who asks a gallery: queries with their names, embeddings and files, so that a query is known among its own matches."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from crossreid.data.image_names import is_image
+from crossreid.evaluation.embedding_files import EMBEDDINGS, RECORDS
+from crossreid.galleries.entries import Entry
+from crossreid.galleries.fragments import path_and_box, source_of
+from crossreid.inference.image_files import images_below
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Asking:
+    """Queries: their names, embeddings `(Q, D)`, and the image files of each; none where they are not known."""
+
+    names: list[str]
+    embeddings: np.ndarray
+    files: list[frozenset[str]]
+
+    def is_own(self, query: int, entry: Entry) -> bool:
+        """Whether an entry is the query itself: of its name, or of a file of it."""
+        own = self.files[query] or {self.names[query]}
+        return entry.id in own or (bool(entry.source) and (entry.source in own or place_of(entry.source) in own))
+
+
+def holds_pictures(path: Path) -> bool:
+    """Whether this is an image file, or a folder of images in place of one of embeddings."""
+    if path.is_dir():
+        if (path / EMBEDDINGS).exists() or (path / RECORDS).exists():
+            return False
+        return (path / "manifest.csv").is_file() or bool(images_below(path, lambda *_: None))
+    return is_image(path.name)
+
+
+def place_of(source: str) -> str:
+    """A source by the absolute path of its file, links followed."""
+    name, box = path_and_box(source)
+    try:
+        return source_of(os.path.realpath(name), box)
+    except (OSError, ValueError):
+        return source

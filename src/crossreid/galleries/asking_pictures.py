@@ -1,0 +1,107 @@
+"""Pictures that ask a gallery: an image, or those of a folder, embedded with the gallery's own model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+
+from crossreid.data.evaluation_loading import evaluation_batches
+from crossreid.data.images import load_image
+from crossreid.data.records import DataError, Modality, Record
+from crossreid.errors import CrossreidError
+from crossreid.galleries.asking import Asking, place_of
+from crossreid.galleries.errors import ModelMismatch
+from crossreid.galleries.fragments import source_of
+from crossreid.galleries.gallery import Gallery
+from crossreid.galleries.values import modality_of, unit_rows
+from crossreid.inference.embedding_model import EmbeddingModel
+from crossreid.inference.open_model import open_model
+from crossreid.inference.sources import source_records
+from crossreid.inference.stored_run import run_fingerprint, run_folder
+
+_BATCH = 64
+
+
+def asking_with_pictures(
+    gallery: Gallery,
+    path: Path,
+    *,
+    run: Path | None = None,
+    modality: str | None = None,
+    tracklet: bool = False,
+    device: str | None = None,
+    say: Callable[[str], object] = lambda text: None,
+) -> Asking:
+    """Embed an image, or the images of a folder, with the gallery's own model: each a query, or all together one.
+
+    Args:
+        run: where its model lies; by default where it lay when entries were added.
+        modality: of the images, visible (the default) or infrared; of a folder with a manifest, which says it, none.
+        tracklet: the images are of one identity, and one query.
+        say: called with a line where the modality is a guess that may be wrong.
+
+    Raises:
+        ModelMismatch: the run is of another model.
+        CrossreidError: it is not known where the model lies, or nothing is there; an image that cannot be read.
+    """
+    records = _records(path, modality)
+    model = _model_of(gallery, run, device)
+    if modality is None and not (path / "manifest.csv").is_file():
+        _doubt(records, say)
+    features, size = [], model.preprocessing
+    batches = evaluation_batches(
+        records, height=size.height, width=size.width, batch=_BATCH, interpolation=size.interpolation
+    )
+    for images, modalities in batches:
+        features.append((model.features if tracklet else model.embed)(images, modalities))
+    rows = torch.cat(features)
+    names = [source_of(record.path.as_posix(), record.box) for record in records]
+    files = [frozenset((name, place_of(name))) for name in names]
+    if not tracklet:
+        return Asking(names, rows.numpy(), files)
+    together: frozenset[str] = frozenset().union(*files)
+    return Asking([path.as_posix()], unit_rows(rows.mean(0, keepdim=True).numpy(), path.as_posix()), [together])
+
+
+def _records(path: Path, modality: str | None) -> list[Record]:
+    if path.is_dir():
+        return source_records(str(path), modality=modality)
+    if not path.is_file():
+        raise DataError(f"{path} not found. Expected an image, a folder of images, or embeddings.")
+    return [Record(path, "", 0, Modality.VISIBLE if modality is None else modality_of(modality))]
+
+
+def _model_of(gallery: Gallery, run: Path | None, device: str | None) -> EmbeddingModel:
+    """The gallery's model, where the run lies that was noted or named: its best or its last checkpoint."""
+    named, run = run is not None, run or gallery.run()
+    if run is None:
+        raise CrossreidError(
+            f"{gallery.location} does not say where its model lies, which pictures are to be embedded with; name its run: --run RUN."
+        )
+    if not run.exists():
+        raise CrossreidError(
+            f"{run}, {'the run' if named else 'where the model of the gallery lay'}, is not there. Name the run of its model: "
+            "--run RUN."
+        )
+    if run.is_file():
+        model = open_model(run, device=device)
+        if model.fingerprint == gallery.model:
+            return model
+    else:
+        checkpoints = ("best", "last") if (run_folder(run) / "last.safetensors").is_file() else ("best",)
+        for checkpoint in checkpoints:
+            if run_fingerprint(run, checkpoint) == gallery.model:
+                return open_model(run, checkpoint=checkpoint, device=device)
+    raise ModelMismatch(
+        f"{run} is not the model of {gallery.location}, whose fingerprint is {gallery.model[:12]}...; embeddings of two models "
+        "cannot be compared. Name the run of its model: --run RUN."
+    )
+
+
+def _doubt(records: Sequence[Record], say: Callable[[str], object]) -> None:
+    """Say it where the first image has no colour: it may be infrared, and was taken as visible."""
+    pixels = load_image(records[0], at_least=(64, 64))
+    if (pixels == pixels[..., :1]).all():
+        say(f"{records[0].path} has no colour and is taken as visible; if it is infrared: --query-modality infrared.")

@@ -1,0 +1,144 @@
+"""Processes that decode, each given up where a file takes too long: the service goes on, and the next file gets another.
+
+A decoder that hangs in C can be ended in no other way. They are started when they are first needed, at most one for each
+thread that asks at a time, and answer one file after another.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import threading
+from multiprocessing import Pipe
+from typing import Any
+
+import numpy as np
+
+from crossreid.data.images import ImageTooLarge, NotAnImage
+from crossreid.data.records import DataError, PictureLevels
+from crossreid.service.decoder_process import READY
+
+_START = 60.0  # seconds for a process to be there
+_PATIENCE = 3  # times the seconds of computing that a file has, on a machine that computes other things too
+_KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "LD_LIBRARY_PATH", "VIRTUAL_ENV")  # of the environment
+_KINDS = {"large": ImageTooLarge, "none": NotAnImage, "damaged": DataError}
+_SCRIPT = "import sys; sys.path[:] = sys.argv[2:]; from crossreid.service.decoder_process import serve; serve(int(sys.argv[1]))"
+
+
+def _environment() -> dict[str, str]:
+    """What Python needs of the environment, and nothing that a service may have in it, such as the token of a cluster."""
+    kept = {name: value for name, value in os.environ.items() if name in _KEPT or name.startswith(("PYTHON", "LC_"))}
+    return {**kept, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+
+
+class Decoders:
+    """Decodes files in processes of their own. May be asked from several threads.
+
+    Args:
+        seconds: of computing that a file may take; after three times as many on the clock its process is ended.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._idle: list[_Decoder] = []
+        self._lock, self._closed = threading.Lock(), False
+
+    def decode(
+        self,
+        content: bytes,
+        name: str,
+        *,
+        at_least: tuple[int, int] | None,
+        most: int,
+        formats: tuple[str, ...],
+        levels: PictureLevels = None,
+    ) -> np.ndarray:
+        """As `crossreid.data.images.decode` of the bytes of a file, `(H, W, 3)` uint8 RGB, and raises as it does.
+
+        Raises:
+            ImageTooLarge: also for a file that takes longer than it may, or more memory.
+            DataError: also for a file of which the process ended.
+        """
+        with self._lock:
+            decoder = self._idle.pop() if self._idle else None
+        if decoder is None or not decoder.alive():
+            decoder = _Decoder()
+        asked = {
+            "name": name, "at_least": at_least, "most": most, "formats": list(formats), "levels": levels,
+            "seconds": self._seconds,
+        }  # fmt: skip
+        try:
+            pixels = decoder.decode(asked, content, _PATIENCE * self._seconds)
+        except DataError:
+            self._put_back(decoder)
+            raise
+        except BaseException:
+            decoder.end()
+            raise
+        self._put_back(decoder)
+        return pixels
+
+    def _put_back(self, decoder: _Decoder) -> None:
+        with self._lock:
+            if decoder.alive() and not self._closed:
+                self._idle.append(decoder)
+                return
+        decoder.end()
+
+    def close(self) -> None:
+        """End the processes."""
+        with self._lock:
+            self._closed, idle, self._idle = True, self._idle, []
+        for decoder in idle:
+            decoder.end()
+
+
+class _Decoder:
+    """One process, and the connection to it."""
+
+    def __init__(self) -> None:
+        ours, theirs = Pipe()
+        with theirs:
+            # A session of its own, so that Ctrl-C is not its to answer; what decoders say of broken files goes nowhere.
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", _SCRIPT, str(theirs.fileno()), *sys.path], pass_fds=[theirs.fileno()],
+                env=_environment(), start_new_session=True,
+                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            )  # fmt: skip
+        self._connection = ours
+        try:
+            if not ours.poll(_START) or ours.recv_bytes(len(READY)) != READY:
+                raise RuntimeError("a process that decodes images does not start")
+        except (EOFError, OSError) as error:
+            self.end()
+            raise RuntimeError("a process that decodes images ended as it was started") from error
+        except BaseException:
+            self.end()
+            raise
+
+    def decode(self, asked: dict[str, Any], content: bytes, seconds: float) -> np.ndarray:
+        try:
+            self._connection.send_bytes(json.dumps(asked).encode())
+            self._connection.send_bytes(content)
+            if not self._connection.poll(seconds):
+                self.end()
+                raise ImageTooLarge(f"{asked['name']} takes more than {seconds:g} seconds to decode.")
+            told = json.loads(self._connection.recv_bytes())
+            if "shape" in told:
+                return np.frombuffer(self._connection.recv_bytes(), np.uint8).reshape(told["shape"])
+        except (EOFError, OSError) as error:
+            self.end()
+            raise DataError(f"{asked['name']} cannot be decoded: the decoder ended over it.") from error
+        raise _KINDS[told["kind"]](told["message"])
+
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def end(self) -> None:
+        with contextlib.suppress(OSError):
+            self._connection.close()
+        self._process.kill()
+        self._process.wait()
