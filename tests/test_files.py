@@ -181,12 +181,12 @@ def test_a_full_disk_is_named_by_the_file_that_was_to_be_written(tmp_path):
 
 
 def test_other_errors_of_the_system_are_given_the_name_that_they_lack(tmp_path):
-    with pytest.raises(OSError, match="Input/output error.*y") as found, writing(tmp_path / "y"):
+    with pytest.raises(OSError, match=r"Input/output error.*y") as found, writing(tmp_path / "y"):
         raise OSError(errno.EIO, "Input/output error")
     assert found.value.filename == str(tmp_path / "y")
     with pytest.raises(PermissionError, match="elsewhere"), writing(tmp_path / "y"):
         raise PermissionError(errno.EACCES, "Permission denied", "elsewhere")
-    with pytest.raises(OSError, match="^half a picture$"), writing(tmp_path / "y"):
+    with pytest.raises(OSError, match=r"^half a picture$"), writing(tmp_path / "y"):
         raise OSError("half a picture")
 
 

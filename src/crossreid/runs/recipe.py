@@ -33,6 +33,11 @@ class Recipe(Options):
     )
     training: TrainingOptions = Field(TrainingOptions(), description="The loop, its optimiser and its schedule.")
     evaluation: EvaluationOptions = Field(EvaluationOptions(), description="How embeddings are made and compared.")
+    start_from: Path | None = Field(
+        None,
+        description="A run, or the file of a checkpoint, whose weights training starts from; what depends on the identities is drawn "
+        "anew for other data.",
+    )
     teacher: dict[str, Any] | None = Field(
         None,
         description="What a teacher's run changes of this recipe, by section; with it `crossreid train` trains OUT/teacher, "
@@ -45,6 +50,8 @@ class Recipe(Options):
     @model_validator(mode="after")
     def _fits_together(self) -> Recipe:
         self.method.check_data(self.data)
+        if self.start_from and isinstance(self.method, ViewDistillationOptions) and self.method.start != "weights":
+            raise CrossreidError(f"start_from, and method.start is {str(self.method.start)!r}: expected one of them")
         if self.teacher is not None:
             if not isinstance(self.method, ViewDistillationOptions):
                 raise CrossreidError(f"`teacher` is for view_distillation, the method is {self.method.name}")
@@ -94,11 +101,13 @@ def make_recipe(given: Any, overrides: Sequence[str] = (), *, source: str = "rec
 def teacher_recipe(recipe: Recipe) -> Recipe:
     """The recipe of the teacher's run: `recipe` with the changes of its `teacher` section, without a teacher of its own.
 
-    A teacher sees all images of a set, and starts from its backbone's weights, unless that section says otherwise.
+    A teacher sees all images of a set, and starts from its backbone's weights, unless that section says otherwise. What students
+    start from is theirs alone.
     """
     given = recipe.model_dump(mode="json")
     changes = given.pop("teacher")
     given.pop("generations")
+    given.pop("start_from")
     if given["method"]["name"] == "view_distillation":
         given["method"] |= {"teacher": None, "start": "weights", "images": None}
     if name := (changes.get("method") or {}).get("name"):

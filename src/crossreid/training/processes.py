@@ -15,6 +15,7 @@ from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
 from torch import Tensor
 
+from crossreid.errors import CrossreidError
 from crossreid.training.bf16 import refuse_broken_bf16
 from crossreid.training.generators import generator_states, restore_generators
 from crossreid.training.options import TrainingOptions
@@ -26,11 +27,16 @@ def make_fabric(options: TrainingOptions) -> Fabric:
     Gradients are averaged over the processes by DDP, over gloo on CPUs and NCCL on GPUs.
 
     Raises:
-        CrossreidError: bf16 is asked for on a CPU that cannot do what it announces.
+        CrossreidError: bf16 is asked for on a CPU that cannot do what it announces, or fp16 on any CPU.
     """
     on_cpu = options.accelerator == "cpu" or not torch.cuda.is_available()
     if on_cpu and options.precision == "bf16-mixed":
         refuse_broken_bf16()
+    if on_cpu and options.precision == "16-mixed" and not torch.backends.mps.is_available():
+        raise CrossreidError(
+            "training.precision=16-mixed: CPUs train in no fp16, and bf16 in its place would not be what the recipe says. Use "
+            "training.precision=bf16-mixed or 32-true, with --continue-with for a run that began on a GPU."
+        )
     several = options.devices * options.nodes > 1
     strategy: Any = DDPStrategy(find_unused_parameters=False) if several else "auto"
     fabric = Fabric(
