@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from torch import Tensor
 
 from crossreid.errors import CrossreidError
@@ -19,6 +18,7 @@ from crossreid.methods.method import Method
 from crossreid.runs.folders import stage_runs
 from crossreid.runs.recipe import Recipe, load_recipe
 from crossreid.runs.run import checkpoint_of, sorted_trials
+from crossreid.runs.yaml_text import read_yaml
 from crossreid.training.checkpoint import fit_weights, load_checkpoint, require
 
 
@@ -103,5 +103,5 @@ def network_of(run: StoredRun) -> Method:
 
 def _as_written(folder: Path) -> dict[str, Any]:
     """The recipe as the run keeps it: keys that later versions add leave an old run's fingerprint as it was."""
-    given: dict[str, Any] = yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8"))
+    given: dict[str, Any] = read_yaml((folder / "recipe.yaml").read_text(encoding="utf-8"))
     return given

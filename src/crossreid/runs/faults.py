@@ -12,6 +12,9 @@ from crossreid.methods.building import UNKNOWN_METHOD
 from crossreid.runs.sections import keys_at
 
 
+LONGEST = 200
+
+
 class RecipeError(CrossreidError):
     """A recipe that cannot be used; one line a fault."""
 
@@ -33,8 +36,14 @@ def explained(error: ValidationError, given: dict[str, Any], recipe: type[BaseMo
         elif fault["type"] == UNKNOWN_METHOD:
             lines.append(f"key {key + '.name'!r}: {fault['msg']}.")
         else:
-            lines.append(f"key {key!r}: {fault['msg']}, found {fault['input']!r}.{_near_value(fault)}")
+            lines.append(f"key {key!r}: {fault['msg']}, found {shown(fault['input'])}.{_near_value(fault)}")
     return lines
+
+
+def shown(value: Any) -> str:
+    """A value as a message shows it: long ones by their beginning."""
+    text = repr(value)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
 
 def _near_value(fault: Any) -> str:

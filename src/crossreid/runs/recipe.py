@@ -19,8 +19,9 @@ from crossreid.evaluation.embedding import EvaluationOptions
 from crossreid.methods import MethodOptions, method_options
 from crossreid.methods.view_distillation import ViewDistillationOptions
 from crossreid.options import Options
-from crossreid.runs.faults import RecipeError, explained
+from crossreid.runs.faults import RecipeError, explained, shown
 from crossreid.runs.overrides import apply_override, with_numbers
+from crossreid.runs.yaml_text import read_yaml
 from crossreid.training.options import TrainingOptions
 
 
@@ -77,9 +78,9 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
         hint = f" Near it in recipes/: {', '.join(near)}." if near else ""
         raise RecipeError(f"recipe {path} not found. Expected a YAML file.{hint}")
     try:
-        given = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, ValueError) as error:  # the latter: no UTF-8, or a date that is none
-        raise RecipeError(f"recipe {path} is no valid YAML: {' '.join(str(error).split())}") from error
+        given = read_yaml(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # YamlError, or no UTF-8
+        raise RecipeError(f"recipe {path} is no valid YAML: {error}.") from error
     return make_recipe(given, overrides, source=str(path))
 
 
@@ -87,7 +88,7 @@ def make_recipe(given: Any, overrides: Sequence[str] = (), *, source: str = "rec
     """A recipe from a mapping, with overrides; errors name `source`."""
     if not isinstance(given, dict):
         raise RecipeError(
-            f"{source}: expected a mapping of sections ({', '.join(Recipe.model_fields)}), found {given!r}."
+            f"{source}: expected a mapping of sections ({', '.join(Recipe.model_fields)}), found {shown(given)}."
         )
     merged = with_numbers(given)
     for override in overrides:
