@@ -22,5 +22,7 @@ def test_every_package_is_pinned_by_hash_and_none_by_an_address(lock):
 def test_uv_is_installed_from_its_lock_alone():
     commands = re.findall(r"pip install [^\n\\]*", (ROOT / "Makefile").read_text(encoding="utf-8"))
     assert len(commands) == 4
-    assert all("--require-hashes -r requirements" in command or "--no-deps --editable ." in command for command in commands)
+    assert all(
+        "--require-hashes -r requirements" in command or "--no-deps --editable ." in command for command in commands
+    )
     assert (ROOT / "requirements-uv.lock").read_text(encoding="utf-8").count("==") == 1

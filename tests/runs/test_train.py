@@ -93,6 +93,17 @@ def test_where_a_run_goes_is_said_or_follows_from_the_file(films, tmp_path, monk
     assert (tmp_path / "runs" / "mine" / "last.safetensors").is_file()
 
 
+@pytest.mark.parametrize("monitor", ["rank1", "map", "loss"])
+def test_a_number_that_validation_does_not_give_is_refused_before_anything_is_done(monitor, tmp_path, capsys):
+    root = synthesise(tmp_path / "llcm", "llcm", 12, 0, images_per_camera=1, size=(32, 16), workers=1)
+    recipe = recipe_for(root, "llcm", training={"epochs": 1, "monitor": monitor})
+    recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"options": {"validation": 2}})})
+    with pytest.raises(CrossreidError, match=rf"training\.monitor is '{monitor}', expected one of rank-1, mAP, mINP"):
+        crossreid.train(recipe, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    assert capsys.readouterr().out == ""
+
+
 def test_nothing_to_evaluate():
     with pytest.raises(CrossreidError, match="expected a run or more"):
         crossreid.evaluate([])

@@ -11,7 +11,6 @@ from crossreid.errors import CrossreidError
 from crossreid.methods.building import UNKNOWN_METHOD
 from crossreid.runs.sections import keys_at
 
-
 LONGEST = 200
 
 

@@ -34,7 +34,9 @@ def apply_override(recipe: dict[str, Any], override: str) -> None:
         raise RecipeError(str(error)) from error
     *sections, last = key.split(".")
     if len(sections) > DEPTH:
-        raise RecipeError(f"--set {override[:60]}...: expected a key of at most {DEPTH} sections, found {len(sections)}.")
+        raise RecipeError(
+            f"--set {override[:60]}...: expected a key of at most {DEPTH} sections, found {len(sections)}."
+        )
     place = recipe
     for section in sections:
         inner = place.setdefault(section, {})

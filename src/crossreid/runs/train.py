@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from crossreid.errors import CrossreidError
 from crossreid.files import key_values, write_text
 from crossreid.methods import without_download
 from crossreid.methods.view_distillation import ViewDistillation
-from crossreid.runs.evaluate import validation_scores
+from crossreid.runs.evaluate import VALIDATED, validation_scores
 from crossreid.runs.faults import RecipeError
 from crossreid.runs.plan import plan_of
 from crossreid.runs.recipe import Recipe, load_recipe, make_recipe
@@ -95,6 +96,8 @@ def train_run(recipe: Recipe, out: Path, *, continue_with: Collection[str] = ())
             "train_run: the recipe has a `teacher` section, which stands for several runs. Use train()."
         )
     split = open_split(recipe)
+    if split.validation:
+        _refuse_unknown_monitor(recipe.training.monitor)
     fabric = make_fabric(recipe.training)
     loader = TrainLoader(
         split.train, recipe.data, seed=recipe.training.seed, rank=fabric.global_rank, world=fabric.world_size
@@ -125,6 +128,15 @@ def train_run(recipe: Recipe, out: Path, *, continue_with: Collection[str] = ())
     if loader.bad_images and fabric.is_global_zero:
         print(f"{len(loader.bad_images)} unreadable training images were skipped; see the warnings above.")
     return result
+
+
+def _refuse_unknown_monitor(monitor: str) -> None:
+    if monitor not in VALIDATED:
+        near = difflib.get_close_matches(monitor, VALIDATED, n=1, cutoff=0.5)
+        guess = f" Did you mean {near[0]!r}?" if near else ""
+        raise CrossreidError(
+            f"training.monitor is {monitor!r}, expected one of {', '.join(VALIDATED)}, which validation gives.{guess}"
+        )
 
 
 def _without_download(recipe: Recipe) -> Recipe:

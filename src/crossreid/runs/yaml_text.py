@@ -34,14 +34,20 @@ def read_yaml(text: str) -> Any:
         return yaml.safe_load(text)
     except YamlError:
         raise
-    except (yaml.YAMLError, ValueError, TypeError) as error:  # the latter two: a date that is none, a key that cannot be one
+    except (
+        yaml.YAMLError,
+        ValueError,
+        TypeError,
+    ) as error:  # the latter two: a date that is none, a key that cannot be one
         raise YamlError(" ".join(str(error).split())) from error
 
 
 def _refuse_excess(text: str) -> None:
     """Walk over the text's events, which takes no recursion, and count what each anchor stands for."""
     known: dict[str, tuple[int, int]] = {}  # values and depth that an anchor stands for
-    inside: list[tuple[str | None, int, int]] = []  # of each collection that is open: its anchor, its values and its depth so far
+    inside: list[
+        tuple[str | None, int, int]
+    ] = []  # of each collection that is open: its anchor, its values and its depth so far
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         if isinstance(event, CollectionStartEvent):
             inside.append((event.anchor, 1, 1))
