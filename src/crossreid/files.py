@@ -52,8 +52,8 @@ def no_space(path: Path, reason: str | None) -> NoSpace:
     """The error of a file that the disk has no room for, for a library that reports it in a way of its own."""
     what = (reason or "no space left on device").lower()
     return NoSpace(
-        f"{path} cannot be written: {what}. Nothing that was complete is lost. Free space there or write to another place, "
-        "then run the same command again."
+        f"{path} cannot be written: {what}. What was there before is as it was. Free space there, or write to another place, "
+        "and run the same command again."
     )
 
 

@@ -36,6 +36,15 @@ def test_it_comes_back_as_it_was(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["x.safetensors"]
 
 
+def test_it_is_for_the_eyes_of_whom_other_files_are_for(tmp_path):
+    before = os.umask(0o027)
+    try:
+        save_checkpoint(tmp_path / "x.safetensors", Checkpoint({"model": {"a": torch.ones(1)}}, {}))
+    finally:
+        os.umask(before)
+    assert (tmp_path / "x.safetensors").stat().st_mode & 0o777 == 0o640
+
+
 def test_a_failed_write_leaves_what_was_there(tmp_path):
     path = tmp_path / "x.safetensors"
     save_checkpoint(path, Checkpoint({"model": {"a": torch.ones(1)}}, {"step": 1}))

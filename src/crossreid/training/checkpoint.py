@@ -86,8 +86,11 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     facts = json.dumps({**checkpoint.facts, "versions": versions(), "tensors": counts, "sha256": hashes})
     metadata = {"format": FORMAT, "facts": facts, "facts_sha256": hashlib.sha256(facts.encode()).hexdigest()}
     with replacing(path, durable=True) as temporary:
+        temporary.touch()
+        mode = temporary.stat().st_mode  # as of any other file; safetensors makes its own for their owner alone
         try:
             save_file(flat, temporary, metadata=metadata)
+            temporary.chmod(mode)
         except SafetensorError as error:  # which is how it reports what the system says
             number = re.search(r"os error (\d+)", str(error))
             if number is None:
@@ -144,6 +147,8 @@ def _read_facts(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
         raise damaged(path, f"its facts are no JSON: {error}") from error
     if not isinstance(facts, dict):
         raise damaged(path, "its facts are no object")
+    if "sha256" in facts and expected is None:  # they were written together
+        raise damaged(path, "the hash of its facts is missing")
     try:
         _Facts.model_validate(facts)
     except ValidationError as error:

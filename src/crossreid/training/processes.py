@@ -87,7 +87,11 @@ def gathered_generators(fabric: Fabric) -> tuple[dict[str, Tensor], list[dict[st
 
 
 def restore_gathered_generators(fabric: Fabric, tensors: dict[str, Tensor], facts: list[dict[str, Any]]) -> None:
-    """Restore this process's part of what `gathered_generators` returned; warn where it was another number of them."""
+    """Restore this process's part of what `gathered_generators` returned; warn where it was another number of them.
+
+    Raises:
+        ValueError: states of other types or sizes than this process has.
+    """
     if len(facts) != fabric.world_size:
         warnings.warn(
             f"the checkpoint was written by {len(facts)} processes, now there are {fabric.world_size}: "
@@ -97,4 +101,9 @@ def restore_gathered_generators(fabric: Fabric, tensors: dict[str, Tensor], fact
         return
     prefix = f"{fabric.global_rank}/"
     own = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    for name, expected in generator_states()[0].items():
+        if name in own and (own[name].dtype, own[name].shape) != (expected.dtype, expected.shape):
+            raise ValueError(
+                f"{prefix}{name}: expected {expected.dtype} {tuple(expected.shape)}, found {own[name].dtype}"
+            )
     restore_generators(own, facts[fabric.global_rank])
