@@ -11,6 +11,7 @@ from torch import nn
 from crossreid.files import NoSpace
 from crossreid.training.checkpoint import (
     FORMAT,
+    WEIGHTS,
     Checkpoint,
     CheckpointError,
     load_checkpoint,
@@ -143,6 +144,16 @@ def test_a_byte_that_changed_in_a_tensor_is_found_and_the_tensor_named(tmp_path)
     with pytest.raises(
         CheckpointError, match=r"x\.safetensors is damaged \(tensor model/weight: not what was written\)"
     ):
+        load_checkpoint(path)
+
+
+def test_what_is_not_asked_for_is_neither_read_nor_verified(tmp_path):
+    path = kept(tmp_path / "x.safetensors")
+    whole = path.read_bytes()
+    state = parts_of(path)[0]["generator/0/torch"].numpy().tobytes()
+    flip_byte(path, whole.rindex(state) + 9)
+    assert load_checkpoint(path, WEIGHTS).tensors.keys() == {"model"}
+    with pytest.raises(CheckpointError, match="tensor generator/0/torch: not what was written"):
         load_checkpoint(path)
 
 

@@ -108,5 +108,5 @@ def test_frozen_stages_keep_theirs_and_may_learn_later():
     assert not any(name.startswith("0/") for name in kept.tensors["optimiser"]), "the first weight has no state"
     with pytest.raises(CrossreidError, match=r"training\.frozen_stages is 9, but the encoder has 5 stages"):
         start(TrainingOptions(frozen_stages=9, accelerator="cpu"), OnImages())
-    with pytest.raises(CrossreidError, match="the encoder does not name its stages"):
+    with pytest.raises(CrossreidError, match="Sequential has no leading_stages"):
         start(TrainingOptions(frozen_stages=1, accelerator="cpu"))

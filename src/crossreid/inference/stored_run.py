@@ -19,7 +19,7 @@ from crossreid.runs.folders import stage_runs
 from crossreid.runs.recipe import Recipe, load_recipe
 from crossreid.runs.run import checkpoint_of, sorted_trials
 from crossreid.runs.yaml_text import read_yaml
-from crossreid.training.checkpoint import fit_weights, load_checkpoint, require
+from crossreid.training.checkpoint import WEIGHTS, fit_weights, load_checkpoint, require
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ def read_run(path: Path, checkpoint: str = "best") -> StoredRun:
     folder = run_folder(path)
     file = checkpoint_of(folder, checkpoint)
     recipe = load_recipe(folder / "recipe.yaml")
-    stored = load_checkpoint(file)
+    stored = load_checkpoint(file, WEIGHTS)
     require(file, stored, kinds=("model",), facts=())
     return StoredRun(folder, file, recipe, stored.tensors.get("ema") or stored.tensors["model"])
 

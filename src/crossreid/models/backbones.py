@@ -22,7 +22,7 @@ from crossreid.models.alterations import (
     take_last_activation,
 )
 from crossreid.models.hub import offline_unless_it_answers
-from crossreid.models.stages import feature_rows, last_stage_paths
+from crossreid.models.stages import feature_rows, last_stage_paths, leading_modules
 from crossreid.models.weights import WeightsError, load_local_weights
 from crossreid.options import Options
 from crossreid.registry import Registry
@@ -123,6 +123,10 @@ class Backbone(nn.Module):
         if maps.shape[1] != self.width and maps.shape[-1] == self.width:
             return maps.permute(0, 3, 1, 2)
         return maps
+
+    def leading_stages(self, count: int) -> list[nn.Module]:
+        """The modules of the first `count` stages, each by itself. Raises `CrossreidError` where there are fewer."""
+        return leading_modules(self.network, count)
 
 
 def create_network(options: BackboneOptions) -> nn.Module:

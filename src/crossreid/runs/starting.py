@@ -12,7 +12,7 @@ from crossreid.methods import build_method, without_download
 from crossreid.methods.method import Method
 from crossreid.runs.recipe import Recipe
 from crossreid.runs.run import checkpoint_of
-from crossreid.training.checkpoint import fit_weights, load_checkpoint, require
+from crossreid.training.checkpoint import WEIGHTS, fit_weights, load_checkpoint, require
 
 
 def start_from_run(method: Method, recipe: Recipe, source: Path) -> str:
@@ -27,7 +27,7 @@ def start_from_run(method: Method, recipe: Recipe, source: Path) -> str:
         CrossreidError: no such run, or one of another network; what does not fit is named.
     """
     file = source if source.suffix == ".safetensors" else checkpoint_of(source)
-    stored = load_checkpoint(file)
+    stored = load_checkpoint(file, WEIGHTS)
     require(file, stored, kinds=("model",), facts=())
     given = stored.tensors.get("ema") or stored.tensors["model"]
     own = method.state_dict()

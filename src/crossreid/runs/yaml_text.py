@@ -61,7 +61,7 @@ def _refuse_excess(text: str) -> None:
         elif isinstance(event, AliasEvent):
             if any(event.anchor == opened for opened, _, _ in inside):
                 raise YamlError(f"*{event.anchor} refers to what it lies in{_at(event)}")
-            anchor, (values, depth) = None, known.get(event.anchor, (1, 0))
+            anchor, (values, depth) = None, known.get(str(event.anchor), (1, 0))
         else:
             continue
         if anchor is not None:

@@ -15,7 +15,8 @@ import json
 import os
 import platform
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -31,9 +32,10 @@ from crossreid.errors import CrossreidError
 from crossreid.files import replacing
 
 FORMAT = "crossreid-checkpoint-1"
+WEIGHTS = ("model", "ema")  # the kinds of tensors that a trained model needs
 # What safetensors calls a file while it writes it, which a killed process leaves behind.
 UNFINISHED = re.compile(r"\.tmp[A-Za-z0-9]{6}")
-Count = Annotated[int, Field(ge=0)]
+_Count = Annotated[int, Field(ge=0)]
 
 
 class CheckpointError(CrossreidError):
@@ -53,9 +55,9 @@ class _Facts(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="allow")
 
-    epoch: Count = 0
-    step_in_epoch: Count = 0
-    step: Count = 0
+    epoch: _Count = 0
+    step_in_epoch: _Count = 0
+    step: _Count = 0
     best: float | None = None
     losses: dict[str, float] = {}
     groups: list[dict[str, Any]] = []
@@ -63,7 +65,7 @@ class _Facts(BaseModel):
     recipe: dict[str, Any] = {}
     changes: list[dict[str, Any]] = []
     scaler: dict[str, Any] | None = None
-    averaged: Count = 0
+    averaged: _Count = 0
     versions: dict[str, str] = {}
     tensors: dict[str, int] = {}
     sha256: dict[str, str] = {}
@@ -98,22 +100,25 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
             raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
 
 
-def load_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint onto the CPU.
+def load_checkpoint(path: Path, kinds: Collection[str] | None = None) -> Checkpoint:
+    """Read a checkpoint, or of its tensors those of some `kinds`, onto the CPU; what is read is verified.
 
     Raises:
         CheckpointError: the file is missing, cannot be read, is damaged, or is no checkpoint.
     """
     if not path.is_file():
         raise CheckpointError(f"checkpoint {path} not found. Expected a file that `crossreid train` wrote.")
+    names: list[str] = []
     tensors: dict[str, dict[str, Tensor]] = {}
     try:
         path.open("rb").close()  # safe_open says "no such file" of one that may not be read
         with safe_open(path, framework="pt") as stored:
             metadata = stored.metadata() or {}
-            for key in stored.keys():  # noqa: SIM118  (not a dict)
+            names += stored.keys()
+            for key in names:
                 kind, _, name = key.partition("/")
-                tensors.setdefault(kind, {})[name] = stored.get_tensor(key)
+                if kinds is None or kind in kinds:
+                    tensors.setdefault(kind, {})[name] = stored.get_tensor(key)
     except SafetensorError as error:
         raise damaged(path, str(error)) from error
     except OSError as error:
@@ -123,11 +128,13 @@ def load_checkpoint(path: Path) -> Checkpoint:
     if metadata.get("format") != FORMAT:
         raise CheckpointError(f"{path} is no checkpoint of this program: format {metadata.get('format')!r}.")
     facts = _read_facts(path, metadata)
+    found = Counter(name.partition("/")[0] for name in names)
     for kind, count in facts.get("tensors", {}).items():
-        if len(tensors.get(kind, ())) != count:
-            raise damaged(path, f"{kind}: expected {count} tensors, found {len(tensors.get(kind, ()))}")
-    if hashes := facts.pop("sha256", None):
-        _verify(path, tensors, hashes)
+        if found[kind] != count:
+            raise damaged(path, f"{kind}: expected {count} tensors, found {found[kind]}")
+    hashes = facts.pop("sha256", None)
+    if hashes is not None:
+        _verify(path, names, tensors, hashes)
     return Checkpoint(tensors, facts)
 
 
@@ -158,10 +165,12 @@ def _read_facts(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
     return facts
 
 
-def _verify(path: Path, tensors: Mapping[str, Mapping[str, Tensor]], hashes: Mapping[str, str]) -> None:
-    found = {f"{kind}/{name}": tensor for kind, named in tensors.items() for name, tensor in named.items()}
-    wrong = sorted(found.keys() ^ hashes.keys())
-    wrong += [name for name, tensor in found.items() if name in hashes and _sha256(tensor) != hashes[name]]
+def _verify(
+    path: Path, names: list[str], tensors: Mapping[str, Mapping[str, Tensor]], hashes: Mapping[str, str]
+) -> None:
+    read = {f"{kind}/{name}": tensor for kind, named in tensors.items() for name, tensor in named.items()}
+    wrong = sorted(set(names) ^ hashes.keys())
+    wrong += [name for name, tensor in read.items() if name in hashes and _sha256(tensor) != hashes[name]]
     if wrong:
         others = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
         raise damaged(path, f"tensor {wrong[0]}{others}: not what was written")
@@ -192,7 +201,7 @@ def load_weights(method: nn.Module, path: Path) -> Checkpoint:
     Raises:
         CheckpointError: keys or shapes are not those of the method; the first few are named.
     """
-    checkpoint = load_checkpoint(path)
+    checkpoint = load_checkpoint(path, WEIGHTS)
     require(path, checkpoint, kinds=("model",), facts=())
     fit_weights(method, checkpoint.tensors.get("ema") or checkpoint.tensors["model"], path)
     return checkpoint

@@ -14,7 +14,6 @@ from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from crossreid.errors import CrossreidError
-from crossreid.models.leading_stages import leading_stages
 from crossreid.training.changes import MEASURED, Change, changes_between, is_among, refuse_another_recipe
 from crossreid.training.checkpoint import Checkpoint, damaged, fit_weights, load_checkpoint, require
 from crossreid.training.generators import seed_generators
@@ -46,7 +45,7 @@ class Trainable(Protocol):
 
     @property
     def encoders(self) -> Sequence[nn.Module]:
-        """The networks that take images."""
+        """The networks that take images; with `leading_stages(count)`, of modules, their first stages can be frozen."""
 
     def losses(self, batch: Any) -> dict[str, Tensor]:
         """Named scalar terms, already weighted; their sum is what is minimised."""
@@ -177,8 +176,14 @@ class TrainingState:
 
 def _frozen(method: nn.Module, stages: int) -> list[nn.Module]:
     """Let the first stages learn nothing. The optimiser keeps them, so that going on with others finds its state as it was."""
-    encoders = cast(Trainable, method).encoders if stages else ()
-    frozen = [module for encoder in encoders for module in leading_stages(encoder, stages)]
+    frozen: list[nn.Module] = []
+    for encoder in cast(Trainable, method).encoders if stages else ():
+        if not hasattr(encoder, "leading_stages"):
+            raise CrossreidError(
+                f"training.frozen_stages is {stages}, but {type(encoder).__name__} has no leading_stages(count). Give it one that "
+                "returns modules, or set training.frozen_epochs for whole encoders."
+            )
+        frozen += encoder.leading_stages(stages)  # type: ignore[operator]
     for module in frozen:
         for parameter in module.parameters(recurse=False):
             parameter.requires_grad_(False)
