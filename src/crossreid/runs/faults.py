@@ -11,7 +11,7 @@ from crossreid.errors import CrossreidError
 from crossreid.methods.building import UNKNOWN_METHOD
 from crossreid.runs.sections import keys_at
 
-LONGEST = 200
+LONGEST = 2000  # characters of a value in a message
 
 
 class RecipeError(CrossreidError):

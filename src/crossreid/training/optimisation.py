@@ -115,11 +115,9 @@ def settings_of(optimiser: torch.optim.Optimizer) -> list[dict[str, Any]]:
     return [{name: value for name, value in group.items() if name != "params"} for group in optimiser.param_groups]
 
 
-def renew_settings(optimiser: torch.optim.Optimizer, settings: list[dict[str, Any]]) -> None:
-    """Let an optimiser that was restored go on with other settings, of one that was made and has not moved yet."""
-    for group, own in zip(optimiser.param_groups, settings, strict=True):
-        group.update(own)
-        group["initial_lr"] = own["lr"]
+def with_settings(groups: list[dict[str, Any]], settings: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Stored groups with the settings of an optimiser that was made otherwise and has not moved yet."""
+    return [group | own | {"initial_lr": own["lr"]} for group, own in zip(groups, settings, strict=True)]
 
 
 def rate_factor(

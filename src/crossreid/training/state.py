@@ -20,9 +20,9 @@ from crossreid.training.generators import seed_generators
 from crossreid.training.optimisation import (
     make_optimiser,
     optimiser_tensors,
-    renew_settings,
     restore_optimiser,
     settings_of,
+    with_settings,
 )
 from crossreid.training.options import TrainingOptions
 from crossreid.training.processes import gathered, gathered_generators, restore_gathered_generators
@@ -146,9 +146,11 @@ class TrainingState:
         changes = changes_between(completed(facts["recipe"]), recipe)
         refuse_another_recipe(path, changes, requested)
         fit_weights(self.method, tensors["model"], path)
-        settings = settings_of(self.optimiser)
         try:
-            restore_optimiser(self.optimiser, tensors.get("optimiser", {}), facts["groups"])
+            groups = facts["groups"]
+            if any(is_among(change.key, OF_OPTIMISER) for change in changes):
+                groups = with_settings(groups, settings_of(self.optimiser))
+            restore_optimiser(self.optimiser, tensors.get("optimiser", {}), groups)
             restore_gathered_generators(self.fabric, tensors["generator"], facts["generators"])
             if self.scaler is not None and facts.get("scaler"):
                 self.scaler.load_state_dict(facts["scaler"])
@@ -157,8 +159,6 @@ class TrainingState:
         except (ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError) as error:
             reason = (str(error).splitlines() or [""])[0]
             raise damaged(path, f"{type(error).__name__} in its optimiser or generators: {reason}") from error
-        if any(is_among(change.key, OF_OPTIMISER) for change in changes):
-            renew_settings(self.optimiser, settings)
         if self.average is not None:
             fit_weights(self.average.module, tensors.get("ema", {}), path)
             self.average.n_averaged.fill_(facts["averaged"])
