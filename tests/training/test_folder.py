@@ -76,3 +76,16 @@ def test_where_nothing_can_be_locked_a_run_goes_on_with_a_warning(tmp_path, fabr
     number = errno.EIO
     with pytest.raises(OSError, match="Input/output error"), locked(tmp_path, fabric):
         pass
+
+
+def test_a_folder_that_another_run_takes_away_as_it_ends_is_made_again(tmp_path, fabric, monkeypatch):
+    real, out = folder_module.lock, tmp_path / "run"
+
+    def taken_away(path):
+        monkeypatch.undo()
+        out.rmdir()
+        return real(path)
+
+    monkeypatch.setattr(folder_module, "lock", taken_away)
+    with locked(out, fabric), pytest.raises(RunLocked):
+        locked(out, fabric).__enter__()

@@ -473,3 +473,18 @@ def test_a_run_of_before_a_key_was_there_goes_on_with_its_default(tmp_path):
         run(tmp_path, epochs=2, frozen_epochs=1)
     run(tmp_path, epochs=2)
     assert {c["key"] for c in load_checkpoint(last).facts["changes"]} == {"training.epochs"}
+
+
+def test_a_run_goes_on_in_another_precision_and_with_frozen_layers_on_request(tmp_path):
+    run(tmp_path, epochs=1, precision="bf16-mixed")
+    with pytest.raises(
+        CheckpointError, match=r"--continue-with training\.frozen_epochs=2 --continue-with training\.precision="
+    ):
+        run(tmp_path, epochs=2, frozen_epochs=2)
+    before = weights(tmp_path)
+    run(tmp_path, epochs=2, frozen_epochs=2, continue_with=["training.precision", "training.frozen_epochs"])
+    after = weights(tmp_path)
+    assert {name for name in before if torch.equal(before[name], after[name])} == {
+        name for name in before if name.startswith("encoder.")
+    }
+    assert not torch.equal(before["classifier.weight"], after["classifier.weight"])

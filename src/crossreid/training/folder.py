@@ -70,6 +70,9 @@ def _lock(folder: Path) -> int | None:
     """The lock of a folder; None where nothing can be written there, or where its file system knows none."""
     try:
         return lock(folder / LOCK)
+    except FileNotFoundError:  # a run that ended just now took its empty folder with it
+        folder.mkdir(parents=True, exist_ok=True)
+        return _lock(folder)
     except OSError as error:
         if error.errno in _WITHOUT_LOCKS:
             warnings.warn(f"{folder} cannot be locked ({error.strerror}): start no other run there.", stacklevel=4)
