@@ -18,18 +18,23 @@ test: setup
 
 setup: .venv/.installed
 
-.venv/.installed: requirements.lock pyproject.toml
-	@command -v uv >/dev/null 2>&1 || $(PYTHON) -m uv --version >/dev/null 2>&1 || $(PYTHON) -m pip install --quiet --user uv || $(PYTHON) -m pip install --quiet uv
+.venv/.installed: requirements.lock requirements-uv.lock pyproject.toml
+	@command -v uv >/dev/null 2>&1 || $(PYTHON) -m uv --version >/dev/null 2>&1 \
+	  || $(PYTHON) -m pip install --quiet --user --require-hashes -r requirements-uv.lock \
+	  || $(PYTHON) -m pip install --quiet --require-hashes -r requirements-uv.lock
 	@UV=$$(command -v uv || echo "$(PYTHON) -m uv"); set -e; \
 	  test -x $(BIN)/python || $$UV venv --quiet --python $(PYTHON) .venv; \
 	  $$UV pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock; \
 	  $$UV pip install --quiet --python $(BIN)/python --no-deps --editable .
 	@touch $@
 
-# The lock holds names, versions and hashes, for every platform; never an address.
+# The locks hold names, versions and hashes, for every platform; never an address.
 lock:
 	@UV=$$(command -v uv || echo "$(PYTHON) -m uv"); \
-	  $$UV pip compile --quiet --universal --python-version 3.11 --extra dev --generate-hashes pyproject.toml -o requirements.lock
+	  $$UV pip compile --quiet --universal --python-version 3.11 --extra dev --generate-hashes pyproject.toml -o requirements.lock; \
+	  { echo "# What installs everything else, where it is not there yet; written by \`make lock\`."; \
+	    echo uv | $$UV pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -; \
+	  } > requirements-uv.lock
 
 clean:
 	rm -rf .venv demo runs

@@ -1,6 +1,11 @@
 """Files that are whole or not there, damaged JSON, and KEY=VALUE."""
 
+import errno
+import fcntl
+import multiprocessing
 import os
+import resource
+import signal
 import subprocess
 import sys
 
@@ -11,16 +16,22 @@ from hypothesis import strategies as st
 
 from crossreid.errors import CrossreidError
 from crossreid.files import (
+    Held,
+    NoSpace,
     json_rows,
     key_value,
     key_values,
+    lock,
     read_json,
     remove_leftovers,
+    remove_leftovers_in,
     replacing,
     temporary_name,
+    unlock,
     write_durably,
     write_json,
     write_text,
+    writing,
 )
 
 
@@ -136,3 +147,97 @@ def test_pairs_of_an_option_that_is_given_several_times_or_not_at_all():
     assert key_values(None, "--option") == {}
     with pytest.raises(CrossreidError, match=r"--option 'b': expected KEY=VALUE"):
         key_values(["a=1", "b"], "--option")
+
+
+def test_what_killed_processes_left_in_a_folder_goes_and_what_runs_keeps_its_own(tmp_path):
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    left = [f".x.json.{gone.pid}.tmp.json", f".plain.{gone.pid}.tmp", f".last.bin.{os.getpid()}.tmp.bin"]
+    kept = [f".x.json.{os.getpid()}.tmp.json", ".x.tmp.json", "x.1.tmp", f".x.{gone.pid}.part"]
+    for name in (*left, *kept):
+        (tmp_path / name).write_text("x")
+    remove_leftovers_in(tmp_path, own=("last.bin",))
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
+
+
+def test_a_full_disk_is_named_by_the_file_that_was_to_be_written(tmp_path):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    write_text(tmp_path / "x.txt", "old")
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(NoSpace, match=r"x\.txt cannot be written: file too large.*Free space") as found:
+            write_text(tmp_path / "x.txt", "new" * 1000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert isinstance(found.value, CrossreidError)
+    assert isinstance(found.value, OSError)
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
+    with (
+        pytest.raises(NoSpace, match="no space left on device"),
+        writing(tmp_path / "y"),
+        open("/dev/full", "w") as full,
+    ):
+        full.write("x")
+
+
+def test_other_errors_of_the_system_are_given_the_name_that_they_lack(tmp_path):
+    with pytest.raises(OSError, match=r"Input/output error.*y") as found, writing(tmp_path / "y"):
+        raise OSError(errno.EIO, "Input/output error")
+    assert found.value.filename == str(tmp_path / "y")
+    with pytest.raises(PermissionError, match="elsewhere"), writing(tmp_path / "y"):
+        raise PermissionError(errno.EACCES, "Permission denied", "elsewhere")
+    with pytest.raises(OSError, match=r"^half a picture$"), writing(tmp_path / "y"):
+        raise OSError("half a picture")
+
+
+def test_a_lock_is_held_once_and_says_by_whom(tmp_path):
+    held = lock(tmp_path / "x")
+    with pytest.raises(Held, match=rf"process {os.getpid()} on .* since .* UTC"):
+        lock(tmp_path / "x")
+    unlock(held)
+    assert (tmp_path / "x").read_text() == ""
+    again = lock(tmp_path / "x")
+    unlock(again, remove=tmp_path / "x")
+    assert not list(tmp_path.iterdir())
+
+
+def test_children_have_no_part_in_a_lock(tmp_path):
+    """They neither keep it, where they outlive a killed parent, nor give it back, where they end before it."""
+    held = lock(tmp_path / "x")
+    context = multiprocessing.get_context("fork")
+    child = context.Process(target=unlock, args=(held,))
+    child.start()
+    child.join()
+    with pytest.raises(Held):
+        lock(tmp_path / "x")
+    lasting = context.Process(target=signal.pause)
+    lasting.start()
+    try:
+        unlock(held)
+        unlock(lock(tmp_path / "x"))
+    finally:
+        lasting.kill()
+        lasting.join()
+
+
+def test_a_lock_of_a_killed_process_holds_nobody(tmp_path):
+    script = "import os, sys, pathlib; from crossreid.files import lock; lock(pathlib.Path(sys.argv[1])); os.kill(os.getpid(), 9)"
+    subprocess.run([sys.executable, "-c", script, str(tmp_path / "x")], check=False)
+    assert (tmp_path / "x").read_text().startswith("process ")
+    unlock(lock(tmp_path / "x"))
+
+
+def test_a_lock_whose_file_its_last_holder_removed_just_now_is_taken_anew(tmp_path, monkeypatch):
+    real, path = fcntl.flock, tmp_path / "x"
+    path.write_text("")
+
+    def removed_before(descriptor, what):
+        monkeypatch.undo()
+        path.unlink()
+        real(descriptor, what)
+
+    monkeypatch.setattr(fcntl, "flock", removed_before)
+    held = lock(path)
+    with pytest.raises(Held):
+        lock(path)
+    unlock(held)

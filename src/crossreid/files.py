@@ -1,16 +1,60 @@
-"""What every room does with files and with KEY=VALUE texts: write whole or not at all, read JSON, take a pair apart."""
+"""What every room does with files and with KEY=VALUE texts: write whole or not at all, lock, read JSON, take a pair apart."""
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import re
 import shutil
-from collections.abc import Iterable, Iterator
+import socket
+import time
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from crossreid.errors import CrossreidError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<process>\d+)\.tmp(\.[^.]+)?")
+_LOCKS: set[int] = set()  # descriptors of the locks that this process holds
+
+
+class NoSpace(CrossreidError, OSError):
+    """A file that cannot be written whole: the disk, a quota or the largest size of a file is used up."""
+
+
+class Held(CrossreidError):
+    """A lock that another process holds, or this one already; the message is who."""
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """An error of the system in the block names `path`, which the block writes, and says what to do where space is used up.
+
+    Raises:
+        NoSpace: the disk, a quota or the largest size of a file is used up.
+    """
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, NoSpace) or error.errno is None:
+            raise
+        if error.errno in _FULL:
+            raise no_space(path, error.strerror) from error
+        if error.filename is None:
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
+
+
+def no_space(path: Path, reason: str | None) -> NoSpace:
+    """The error of a file that the disk has no room for, for a library that reports it in a way of its own."""
+    what = (reason or "no space left on device").lower()
+    return NoSpace(
+        f"{path} cannot be written: {what}. What was there before is as it was. Free space there, or write to another place, "
+        "and run the same command again."
+    )
 
 
 @contextmanager
@@ -25,10 +69,11 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_name(path)
     try:
-        yield temporary
-        if durable:
-            fsync_file(temporary)
-        os.replace(temporary, path)
+        with writing(path):
+            yield temporary
+            if durable:
+                fsync_file(temporary)
+            os.replace(temporary, path)
     finally:
         if temporary.is_dir() and not temporary.is_symlink():
             shutil.rmtree(temporary, ignore_errors=True)
@@ -50,6 +95,70 @@ def remove_leftovers(path: Path) -> None:
         number = found.name.removeprefix(f"{before}.").removesuffix(f".{after}")
         if found.name == f"{before}.{number}.{after}" and number.isdecimal() and not _runs(int(number)):
             found.unlink(missing_ok=True)
+
+
+def remove_leftovers_in(folder: Path, own: Collection[str] = ()) -> None:
+    """Remove what processes that are gone left in a folder of writing any file there.
+
+    Args:
+        own: names of the files that only the caller can be writing, as it holds their lock: what is left of these goes whatever
+            process is named, as numbers of processes come again.
+    """
+    for found in folder.iterdir():
+        match = _TEMPORARY.fullmatch(found.name)
+        if match and (match["name"] in own or not _runs(int(match["process"]))):
+            found.unlink(missing_ok=True)
+
+
+def lock(path: Path) -> int:
+    """Take the lock of a file, which says who holds it, and return its descriptor, for `unlock`.
+
+    The system drops the lock when the process dies, and its children have no part in it: loader processes may outlive a
+    killed parent for seconds.
+
+    Raises:
+        Held: another process holds it, or this one already; the message says who.
+        OSError: the file cannot be made, or its file system knows no locks.
+    """
+    import fcntl  # here, as not every system that reads and writes files has it
+
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _is_named(descriptor, path):  # else its last holder removed it just now
+                break
+        except BlockingIOError as error:
+            holder = os.pread(descriptor, 400, 0).decode(errors="replace").strip()
+            os.close(descriptor)
+            raise Held(holder or "a process that did not say who it is") from error
+        except OSError:
+            os.close(descriptor)
+            raise
+        os.close(descriptor)
+    _LOCKS.add(descriptor)
+    started = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime())
+    try:
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()} since {started} UTC".encode(), 0)
+    except OSError:  # a full disk: the lock holds all the same
+        pass
+    return descriptor
+
+
+def unlock(descriptor: int, *, remove: Path | None = None) -> None:
+    """Give a lock back, and `remove` its file. In a child of the process that took it, nothing happens."""
+    import fcntl
+
+    if descriptor not in _LOCKS:
+        return
+    if remove is not None:
+        remove.unlink(missing_ok=True)
+    else:
+        os.ftruncate(descriptor, 0)
+    _LOCKS.remove(descriptor)
+    fcntl.flock(descriptor, fcntl.LOCK_UN)  # a child that is being born has the descriptor for a moment
+    os.close(descriptor)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -134,6 +243,23 @@ def key_values(texts: Iterable[str] | None, option: str, example: str = "KEY=VAL
         CrossreidError: one is no pair.
     """
     return dict(key_value(text, option, example) for text in texts or ())
+
+
+def _is_named(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _leave_locks() -> None:
+    for descriptor in _LOCKS:
+        os.close(descriptor)
+    _LOCKS.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_locks)
 
 
 def _fsync(path: Path, flags: int) -> None:

@@ -8,9 +8,11 @@ import pytest
 import crossreid
 from crossreid.data.synthetic import synthesise
 from crossreid.errors import CrossreidError
+from crossreid.files import json_rows
 from crossreid.runs.folders import runs_in, sorted_trials, stage_runs
 from crossreid.runs.recipe import load_recipe, make_recipe
 from crossreid.runs.train import train_run
+from crossreid.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 
 NETWORK = {"name": "test_resnet", "weights": "none"}
 
@@ -93,6 +95,52 @@ def test_where_a_run_goes_is_said_or_follows_from_the_file(films, tmp_path, monk
     assert (tmp_path / "runs" / "mine" / "last.safetensors").is_file()
 
 
+@pytest.mark.parametrize("monitor", ["rank1", "map", "loss"])
+def test_a_number_that_validation_does_not_give_is_refused_before_anything_is_done(monitor, tmp_path, capsys):
+    root = synthesise(tmp_path / "llcm", "llcm", 12, 0, images_per_camera=1, size=(32, 16), workers=1)
+    recipe = recipe_for(root, "llcm", training={"epochs": 1, "monitor": monitor})
+    recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"options": {"validation": 2}})})
+    with pytest.raises(CrossreidError, match=rf"training\.monitor is '{monitor}', expected one of rank-1, mAP, mINP"):
+        crossreid.train(recipe, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    assert capsys.readouterr().out == ""
+
+
 def test_nothing_to_evaluate():
     with pytest.raises(CrossreidError, match="expected a run or more"):
         crossreid.evaluate([])
+
+
+def test_a_run_goes_on_with_another_rate_and_the_recipe_says_which(tmp_path):
+    root = synthesise(tmp_path / "world", "regdb", 6, 0, images_per_camera=2, size=(32, 16), workers=1)
+    out, constant = tmp_path / "run", {"schedule": {"kind": "constant"}}
+    crossreid.train(recipe_for(root, "regdb", training={"epochs": 1, **constant}), out)
+    more = recipe_for(root, "regdb", training={"epochs": 2, **constant})
+    with pytest.raises(CrossreidError, match=r"--continue-with data\.height: what was trained so far depends on it"):
+        crossreid.train(more, out, continue_with=["data.height=64"])
+    with pytest.raises(CrossreidError, match="--continue-with 'x': expected KEY=VALUE"):
+        crossreid.train(more, out, continue_with=["x"])
+    crossreid.train(more, out, continue_with=["training.optimiser.lr=1e-5", "training.clip=1"])
+    assert load_recipe(out / "recipe.yaml").training.optimiser.lr == 1e-5
+    rates = {row["lr"] for row in json_rows(out / "metrics.jsonl") if "losses" in row}
+    assert rates == {more.training.optimiser.lr, 1e-5}
+    changes = json.loads((out / "changes.json").read_text())
+    assert [change["key"] for change in changes] == ["training.clip", "training.epochs", "training.optimiser.lr"]
+    with pytest.raises(CrossreidError, match=r"lr was 1e-05, is 0\.00026"):
+        crossreid.train(recipe_for(root, "regdb", training={"epochs": 3, **constant}), out)
+    moved = more.model_copy(update={"data": more.data.model_copy(update={"on_bad_image": "skip"})})
+    crossreid.train(moved, out, continue_with=["training.optimiser.lr=1e-5", "training.clip=1", "training.epochs=3"])
+    assert load_recipe(out / "recipe.yaml").data.on_bad_image == "skip"
+
+
+def test_a_run_of_before_a_key_was_there_goes_on(tmp_path):
+    root = synthesise(tmp_path / "world", "regdb", 6, 0, images_per_camera=2, size=(32, 16), workers=1)
+    out = tmp_path / "run"
+    crossreid.train(recipe_for(root, "regdb"), out)
+    stored = load_checkpoint(out / "last.safetensors")
+    recipe = stored.facts["recipe"]
+    for section, key in (("training", "frozen_stages"), ("data", "interpolation"), ("evaluation", "flip")):
+        del recipe[section][key]
+    save_checkpoint(out / "last.safetensors", Checkpoint(stored.tensors, stored.facts | {"recipe": recipe}))
+    crossreid.train(recipe_for(root, "regdb", training={"epochs": 2}), out)
+    assert {change["key"] for change in json.loads((out / "changes.json").read_text())} == {"training.epochs"}

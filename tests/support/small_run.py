@@ -55,7 +55,19 @@ def batches(rank=0, world=1, pause=0.0):
     return of_epoch
 
 
-def run(out, *, epochs=3, pause=0.0, dropout=0.3, validate=None, loader=None, method=None, steps=STEPS, **options):
+def run(
+    out,
+    *,
+    epochs=3,
+    pause=0.0,
+    dropout=0.3,
+    validate=None,
+    loader=None,
+    method=None,
+    steps=STEPS,
+    continue_with=(),
+    **options,
+):
     world = int(os.environ.get("WORLD_SIZE", 1))
     rank = int(os.environ.get("RANK", 0))
     training = TrainingOptions(epochs=epochs, accelerator="cpu", devices=world, **options)
@@ -66,6 +78,7 @@ def run(out, *, epochs=3, pause=0.0, dropout=0.3, validate=None, loader=None, me
         options=training,
         out=Path(out),
         validate=validate,
+        continue_with=continue_with,
     )
 
 

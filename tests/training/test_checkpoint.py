@@ -8,14 +8,17 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
+from crossreid.files import NoSpace
 from crossreid.training.checkpoint import (
     FORMAT,
+    WEIGHTS,
     Checkpoint,
     CheckpointError,
     load_checkpoint,
     load_weights,
     save_checkpoint,
 )
+from hostile_files import BAD_FACTS, flip_byte, parts_of, rewrite
 
 
 def test_it_comes_back_as_it_was(tmp_path):
@@ -32,6 +35,15 @@ def test_it_comes_back_as_it_was(tmp_path):
         for name, tensor in named.items():
             assert torch.equal(back.tensors[kind][name], tensor)
     assert [path.name for path in tmp_path.iterdir()] == ["x.safetensors"]
+
+
+def test_it_is_for_the_eyes_of_whom_other_files_are_for(tmp_path):
+    before = os.umask(0o027)
+    try:
+        save_checkpoint(tmp_path / "x.safetensors", Checkpoint({"model": {"a": torch.ones(1)}}, {}))
+    finally:
+        os.umask(before)
+    assert (tmp_path / "x.safetensors").stat().st_mode & 0o777 == 0o640
 
 
 def test_a_failed_write_leaves_what_was_there(tmp_path):
@@ -114,3 +126,98 @@ def test_averaged_weights_come_first(tmp_path):
     fresh = nn.Linear(3, 2)
     load_weights(fresh, tmp_path / "x.safetensors")
     assert torch.equal(fresh.weight, average.weight)
+
+
+def kept(path):
+    tensors = {
+        "model": {"weight": torch.randn(4, 3), "empty": torch.empty(0), "half": torch.ones(2, dtype=torch.bfloat16)}
+    }
+    save_checkpoint(path, Checkpoint(tensors | {"generator": {"0/torch": torch.get_rng_state()}}, {"step": 3}))
+    return path
+
+
+def test_a_byte_that_changed_in_a_tensor_is_found_and_the_tensor_named(tmp_path):
+    path = kept(tmp_path / "x.safetensors")
+    load_checkpoint(path)
+    weight = parts_of(path)[0]["model/weight"].numpy().tobytes()
+    flip_byte(path, path.read_bytes().rindex(weight) + 5)
+    with pytest.raises(
+        CheckpointError, match=r"x\.safetensors is damaged \(tensor model/weight: not what was written\)"
+    ):
+        load_checkpoint(path)
+
+
+def test_what_is_not_asked_for_is_neither_read_nor_verified(tmp_path):
+    path = kept(tmp_path / "x.safetensors")
+    whole = path.read_bytes()
+    state = parts_of(path)[0]["generator/0/torch"].numpy().tobytes()
+    flip_byte(path, whole.rindex(state) + 9)
+    assert load_checkpoint(path, WEIGHTS).tensors.keys() == {"model"}
+    with pytest.raises(CheckpointError, match="tensor generator/0/torch: not what was written"):
+        load_checkpoint(path)
+
+
+def test_so_are_another_type_shape_or_name_of_the_same_bytes(tmp_path):
+    for name, tensors in (
+        ("type", {"model/weight": torch.zeros(4, 3).int()}),
+        ("shape", {"model/weight": torch.zeros(3, 4)}),
+    ):
+        path = tmp_path / f"{name}.safetensors"
+        save_checkpoint(path, Checkpoint({"model": {"weight": torch.zeros(4, 3)}}, {}))
+        rewrite(path, tensors=tensors)
+        with pytest.raises(CheckpointError, match="tensor model/weight: not what was written"):
+            load_checkpoint(path)
+    path = kept(tmp_path / "name.safetensors")
+    path.write_bytes(path.read_bytes().replace(b'"model/weight":{', b'"model/weighs":{'))
+    with pytest.raises(CheckpointError, match="model/weighs and 1 more: not what was written"):
+        load_checkpoint(path)
+
+
+def test_so_is_a_fact(tmp_path):
+    path = kept(tmp_path / "x.safetensors")
+    path.write_bytes(path.read_bytes().replace(rb"\"step\": 3", rb"\"step\": 4"))
+    with pytest.raises(CheckpointError, match="its facts are not those that were written"):
+        load_checkpoint(path)
+
+
+def test_hashes_are_no_fact_of_the_run_and_old_files_have_none(tmp_path):
+    path = kept(tmp_path / "x.safetensors")
+    assert "sha256" in parts_of(path)[1]
+    assert "sha256" not in load_checkpoint(path).facts
+    rewrite(path, facts={"step": 5}, hashed=False)
+    assert "sha256" not in parts_of(path)[1]
+    assert load_checkpoint(path).facts["step"] == 5
+
+
+@pytest.mark.parametrize("fact", BAD_FACTS)
+def test_a_fact_of_a_wrong_type_is_named(tmp_path, fact):
+    path = kept(tmp_path / "x.safetensors")
+    rewrite(path, hashed=False)
+    for value in BAD_FACTS[fact]:
+        if fact in ("groups", "generators") and isinstance(value, list) and all(isinstance(row, dict) for row in value):
+            continue  # what it should hold depends on the run: tests/hostile
+        rewrite(path, facts={fact: value}, hashed=False)
+        with pytest.raises(CheckpointError, match=rf"is damaged \(its fact '{fact}") as found:
+            load_checkpoint(path)
+        assert len(str(found.value)) < 400
+
+
+def test_a_weight_of_another_type_does_not_fit(tmp_path):
+    state = dict(nn.Linear(3, 2).state_dict())
+    state["weight"] = state["weight"].int()
+    save_checkpoint(tmp_path / "x.safetensors", Checkpoint({"model": state}, {}))
+    with pytest.raises(CheckpointError, match=r"weight: expected torch\.float32, found torch\.int32"):
+        load_weights(nn.Linear(3, 2), tmp_path / "x.safetensors")
+
+
+def test_a_full_disk_is_a_line_and_leaves_what_was_there(tmp_path):
+    path = kept(tmp_path / "x.safetensors")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(NoSpace, match=r"x\.safetensors cannot be written: file too large"):
+            save_checkpoint(path, Checkpoint({"model": {"a": torch.ones(1000)}}, {}))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert load_checkpoint(path).facts["step"] == 3
+    assert len(list(tmp_path.iterdir())) == 1

@@ -407,3 +407,84 @@ def test_epochs_may_differ_in_length_and_are_gone_on_with(tmp_path):
             assert found == pytest.approx(rates)
         else:
             assert found == sorted(found, reverse=True)
+
+
+def test_keys_that_change_no_weight_never_stand_in_the_way(tmp_path):
+    """Each may change at every start; what was trained is what it would have been."""
+    noise = lambda method: {"rank-1": 0.5, "mAP": 0.25}  # noqa: E731
+    run(tmp_path / "whole", epochs=3)
+    run(tmp_path / "changed", epochs=1, checkpoint_steps=3, validate=noise)
+    run(tmp_path / "changed", epochs=2, validate_every=2, checkpoint_steps=5, validate=noise)
+    result = run(tmp_path / "changed", epochs=3, monitor="mAP", validate=noise)
+    assert result.best == 0.25, "the best by another number counts no more"
+    assert same(weights(tmp_path / "whole"), weights(tmp_path / "changed"))
+    changes = json.loads((tmp_path / "changed" / "changes.json").read_text())
+    assert [(change["step"], change["key"], change["was"], change["now"]) for change in changes] == [
+        (STEPS, "training.checkpoint_steps", 3, 5),
+        (STEPS, "training.epochs", 1, 2),
+        (STEPS, "training.validate_every", 1, 2),
+        (2 * STEPS, "training.checkpoint_steps", 5, None),
+        (2 * STEPS, "training.epochs", 2, 3),
+        (2 * STEPS, "training.monitor", "rank-1", "mAP"),
+        (2 * STEPS, "training.validate_every", 2, 1),
+    ]
+    assert not (tmp_path / "whole" / "changes.json").exists()
+
+
+def test_another_rate_is_taken_up_on_request_and_recorded(tmp_path, capsys):
+    constant = {"schedule": {"kind": "constant"}}
+    lower = {"optimiser": {"lr": 1e-3, "weight_decay": 0.0}, **constant}
+    run(tmp_path, epochs=1, optimiser={"lr": 1e-2}, **constant)
+    with pytest.raises(
+        CheckpointError, match=r"lr was 0\.01, is 0\.001.*--continue-with training\.optimiser\.lr=0\.001"
+    ):
+        run(tmp_path, epochs=2, **lower)
+    run(tmp_path, epochs=2, continue_with=["training.optimiser.lr", "training.optimiser.weight_decay"], **lower)
+    assert f"from step {STEPS} on: " in capsys.readouterr().err
+    assert [row["lr"] for row in rows(tmp_path)] == pytest.approx([1e-2] * STEPS + [1e-3] * STEPS)
+    facts = load_checkpoint(tmp_path / "last.safetensors").facts
+    assert {change["key"]: change["now"] for change in facts["changes"]} == {
+        "training.epochs": 2, "training.optimiser.lr": 1e-3, "training.optimiser.weight_decay": 0.0,
+    }  # fmt: skip
+    assert facts["groups"][0]["weight_decay"] == 0.0
+    before = weights(tmp_path)
+    run(tmp_path, epochs=2, **lower)
+    assert same(before, weights(tmp_path)), "from here on it is the run's own"
+    run(tmp_path, epochs=3, **lower)
+    assert [row["lr"] for row in rows(tmp_path)][-1] == pytest.approx(1e-3)
+
+
+def test_a_finished_run_says_what_it_does_not_take_up(tmp_path, capsys):
+    run(tmp_path, epochs=2)
+    before = (tmp_path / "last.safetensors").read_bytes()
+    assert run(tmp_path, epochs=1, checkpoint_steps=4).steps == 2 * STEPS
+    assert (tmp_path / "last.safetensors").read_bytes() == before
+    shown = " ".join(capsys.readouterr().err.split())
+    assert "is finished, so this is not taken up: training.checkpoint_steps was None, is 4; training.epochs" in shown
+
+
+def test_a_run_of_before_a_key_was_there_goes_on_with_its_default(tmp_path):
+    run(tmp_path, epochs=1)
+    last = tmp_path / "last.safetensors"
+    stored = load_checkpoint(last)
+    recipe = {"training": {k: v for k, v in stored.facts["recipe"]["training"].items() if not k.startswith("frozen")}}
+    save_checkpoint(last, Checkpoint(stored.tensors, stored.facts | {"recipe": recipe}))
+    with pytest.raises(CheckpointError, match=r"frozen_epochs was 0, is 1"):
+        run(tmp_path, epochs=2, frozen_epochs=1)
+    run(tmp_path, epochs=2)
+    assert {c["key"] for c in load_checkpoint(last).facts["changes"]} == {"training.epochs"}
+
+
+def test_a_run_goes_on_in_another_precision_and_with_frozen_layers_on_request(tmp_path):
+    run(tmp_path, epochs=1, precision="bf16-mixed")
+    with pytest.raises(
+        CheckpointError, match=r"--continue-with training\.frozen_epochs=2 --continue-with training\.precision="
+    ):
+        run(tmp_path, epochs=2, frozen_epochs=2)
+    before = weights(tmp_path)
+    run(tmp_path, epochs=2, frozen_epochs=2, continue_with=["training.precision", "training.frozen_epochs"])
+    after = weights(tmp_path)
+    assert {name for name in before if torch.equal(before[name], after[name])} == {
+        name for name in before if name.startswith("encoder.")
+    }
+    assert not torch.equal(before["classifier.weight"], after["classifier.weight"])

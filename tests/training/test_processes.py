@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from crossreid.errors import CrossreidError
 from crossreid.training.options import TrainingOptions
 from crossreid.training.processes import (
     agreed_signal,
@@ -41,3 +42,9 @@ def test_another_number_of_processes_is_warned_of_and_keeps_the_generators(fabri
     with pytest.warns(UserWarning, match="written by 2 processes, now there are 1"):
         restore_gathered_generators(fabric, tensors, facts * 2)
     assert torch.equal(torch.rand(3), first)
+
+
+def test_fp16_on_a_cpu_is_refused_and_not_replaced(recwarn):
+    with pytest.raises(CrossreidError, match="16-mixed: CPUs train in no fp16, and bf16 in its place"):
+        make_fabric(TrainingOptions(accelerator="cpu", precision="16-mixed"))
+    assert not list(recwarn)

@@ -6,10 +6,10 @@ from torch import nn
 
 from crossreid.errors import CrossreidError
 from crossreid.methods.method import Method
-from crossreid.training.checkpoint import CheckpointError, save_checkpoint
+from crossreid.training.checkpoint import save_checkpoint
 from crossreid.training.options import TrainingOptions
 from crossreid.training.processes import make_fabric
-from crossreid.training.state import initial_state, refuse_another_recipe
+from crossreid.training.state import initial_state
 from crossreid.training.step import train_step
 from small_run import Small, batches
 
@@ -58,9 +58,10 @@ def test_averaged_weights_are_what_is_validated(fabric):
 
 @pytest.mark.parametrize("freeze", [False, True])
 def test_batch_norms_stay_out_of_training_where_their_statistics_are_frozen(fabric, freeze):
-    state = initial_state(Small(), TrainingOptions(accelerator="cpu"), fabric)
+    options = TrainingOptions(accelerator="cpu", freeze_batch_statistics=freeze)
+    state = initial_state(Small(), options, fabric)
     state.method.eval()
-    state.training_mode(freeze_batch_statistics=freeze)
+    state.training_mode(options)
     assert state.method.encoder[0].training
     assert state.method.encoder[1].training is not freeze
 
@@ -83,12 +84,3 @@ def test_a_method_keeps_the_contract():
     assert method.gather(3) == 3
     method.train_with(lambda tensor: [tensor, tensor])
     assert method.gather(3) == [3, 3]
-
-
-def test_where_data_is_found_and_how_long_one_trains_may_change(tmp_path):
-    recipe = {"data": {"root": "a", "workers": 1, "height": 8}, "training": {"epochs": 1, "milestones": (1, 2)}}
-    moved = {"data": {"root": "b", "workers": 0, "height": 8}, "training": {"epochs": 9, "milestones": [1, 2]}}
-    refuse_another_recipe(tmp_path, recipe, moved)
-    moved["data"]["height"] = 9
-    with pytest.raises(CheckpointError, match=r"another recipe \(data\.height was 8, is 9\)"):
-        refuse_another_recipe(tmp_path, recipe, moved)

@@ -1,6 +1,9 @@
 import pytest
 import torch
+from torch import nn
 
+from crossreid.errors import CrossreidError
+from crossreid.models.backbones import Backbone, BackboneOptions
 from crossreid.training.options import TrainingOptions
 from crossreid.training.processes import make_fabric
 from crossreid.training.state import initial_state
@@ -50,3 +53,60 @@ def test_a_loss_that_is_not_finite_changes_neither_weights_nor_counters():
         train_step(state, next(batches()(0, 0)), options, steps_per_epoch=8)
     assert torch.equal(before, state.method.classifier.weight)
     assert (state.step, state.losses) == (0, {})
+
+
+def tensors(module):
+    return {name: tensor.clone() for name, tensor in module.state_dict().items()}
+
+
+def moved(before, module):
+    return {name for name, tensor in module.state_dict().items() if not torch.equal(before[name], tensor)}
+
+
+def test_frozen_encoders_keep_weights_and_statistics_while_the_rest_learns():
+    options = TrainingOptions(frozen_epochs=1, epochs=2, accelerator="cpu", clip=1e-3, ema=0.5)
+    state = start(options)
+    before, one = tensors(state.method), next(batches()(0, 0))
+    state.training_mode(options)
+    assert not state.method.encoder[1].training
+    train_step(state, one, options, steps_per_epoch=1)
+    assert moved(before, state.method) == {"classifier.weight", "classifier.bias"}
+    state.epoch, state.step_in_epoch = 1, 0
+    state.training_mode(options)
+    assert state.method.encoder[1].training
+    train_step(state, one, options, steps_per_epoch=1)
+    assert moved(before, state.method) == before.keys()
+
+
+class OnImages(nn.Module):
+    """A network of images and its classifier."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.backbone = Backbone(BackboneOptions(name="test_resnet", weights="none"))
+        self.classifier = nn.Linear(self.backbone.width, 3)
+        self.encoders = [self.backbone]
+
+    def losses(self, batch):
+        logits = self.classifier(self.backbone(batch[0]).mean((2, 3)))
+        return {"identity": nn.functional.cross_entropy(logits, batch[1])}
+
+
+def test_frozen_stages_keep_theirs_and_may_learn_later():
+    batch = torch.randn(6, 3, 32, 32, generator=torch.Generator().manual_seed(0)), torch.arange(6) % 3
+    options = TrainingOptions(frozen_stages=2, accelerator="cpu", ema=0.5)
+    state = start(options, OnImages())
+    before = tensors(state.method)
+    state.training_mode(options)
+    train_step(state, batch, options, steps_per_epoch=2)
+    names = moved(before, state.method)
+    stages = {name.split(".")[2] for name in names if name.startswith("backbone.")}
+    assert stages == {"layer2", "layer3", "layer4"}
+    assert "classifier.weight" in names
+    kept = state.to_checkpoint({})
+    assert not any(name.startswith("0/") for name in kept.tensors["optimiser"]), "the first weight has no state"
+    with pytest.raises(CrossreidError, match=r"training\.frozen_stages is 9, but the encoder has 5 stages"):
+        start(TrainingOptions(frozen_stages=9, accelerator="cpu"), OnImages())
+    with pytest.raises(CrossreidError, match="Sequential has no leading_stages"):
+        start(TrainingOptions(frozen_stages=1, accelerator="cpu"))

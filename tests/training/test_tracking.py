@@ -1,6 +1,12 @@
 import json
+import resource
+import threading
 
+import pytest
+
+from crossreid.files import NoSpace
 from crossreid.training.tracking import Tracker
+from hostile_files import BAD_LOG_LINES
 
 
 def row(step):
@@ -28,3 +34,34 @@ def test_rows_of_later_steps_and_half_a_line_are_dropped_on_going_on(tmp_path):
     tracker.train(row(3))
     tracker.close()
     assert steps(tmp_path) == [1, 2, 3]
+
+
+def test_lines_that_cannot_be_read_are_left_out_and_counted(tmp_path, capsys):
+    lines = [json.dumps(row(step)).encode() for step in (1, 2)]
+    (tmp_path / "metrics.jsonl").write_bytes(b"\n".join([lines[0], *BAD_LOG_LINES.values(), lines[1]]) + b"\n")
+    Tracker(tmp_path, 2).close()
+    assert steps(tmp_path) == [1, 2]
+    assert f"metrics.jsonl: {len(BAD_LOG_LINES)} lines cannot be read and are left out" in capsys.readouterr().err
+    Tracker(tmp_path, 2).close()
+    assert capsys.readouterr().err == ""
+
+
+def test_rows_that_the_disk_does_not_take_are_written_whole_or_not_at_all(tmp_path, capsys):
+    hook = threading.excepthook
+    tracker = Tracker(tmp_path, 0)
+    tracker.train(row(1))
+    tracker.flush()
+    for step in range(2, 50):
+        tracker.train(row(step))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, ((tmp_path / "metrics.jsonl").stat().st_size + 150, before[1]))
+    try:
+        with pytest.raises(NoSpace, match=r"metrics\.jsonl cannot be written"):
+            tracker.flush()
+        assert steps(tmp_path) == [1]
+        with pytest.raises(NoSpace, match=r"tensorboard cannot be written|metrics\.jsonl cannot be written"):
+            tracker.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert threading.excepthook is hook
+    assert "Traceback" not in capsys.readouterr().err

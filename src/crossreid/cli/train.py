@@ -27,6 +27,13 @@ def train(
     stage: Annotated[
         str | None, typer.Option(help="Of a recipe with a teacher: train the teacher or the student alone.")
     ] = None,
+    continue_with: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY=VALUE",
+            help="Go on from the run's last checkpoint with another training.optimiser.lr, schedule, clip or precision.",
+        ),
+    ] = None,
 ) -> None:
     """Train by a recipe. The same command again goes on where a killed run stopped."""
     from crossreid.runs.recipe import load_recipe, recipe_of_run
@@ -42,7 +49,7 @@ def train(
 
     train_all(
         load_recipe(recipe, override or ()), out or Path("runs") / recipe.stem,
-        trials=numbers(trials) if trials is not None else (), stage=stage, done=report,
+        trials=numbers(trials) if trials is not None else (), stage=stage, continue_with=continue_with or (), done=report,
     )  # fmt: skip
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 from scipy.io import loadmat, whosmat
-from scipy.io.matlab import MatReadError
 
 from crossreid.data.records import DataError
 
@@ -30,7 +29,7 @@ def read_variable(path: Path, *names: str) -> np.ndarray:
         chosen = next((name for name in names if name in present), None)
         if chosen is not None:
             return loadmat(path, variable_names=[chosen])[chosen]
-    except (ValueError, TypeError, OSError, EOFError, KeyError, IndexError, MatReadError, NotImplementedError) as error:
+    except Exception as error:  # scipy raises many classes for damaged files, and zlib and struct their own
         raise DataError(f"{path} cannot be read as a MATLAB file ({error}); save it again with `save -v7`.") from error
     wanted = " or ".join(f"'{name}'" for name in names)
     raise DataError(f"{path}: expected the variable {wanted}, found: {', '.join(present) or 'no variable'}.")

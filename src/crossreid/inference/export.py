@@ -130,6 +130,8 @@ def _graph(model: TorchModel, path: Path) -> bytes:
         try:
             network = exportable(model.network, images, modalities, flip=model.flip)
             torch.onnx.export(network, **_arguments(images, modalities, path))
+        except OSError:  # no fault of the network: a full disk, say
+            raise
         except Exception as error:  # torch's exporter raises what it comes across
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise CrossreidError(

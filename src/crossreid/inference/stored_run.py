@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from torch import Tensor
 
 from crossreid.errors import CrossreidError
@@ -17,7 +16,8 @@ from crossreid.methods.method import Method
 from crossreid.runs.folders import sorted_trials, stage_runs
 from crossreid.runs.recipe import Recipe, recipe_of_run
 from crossreid.runs.run import checkpoint_of, method_of_weights, refuse_other_pixels
-from crossreid.training.checkpoint import load_checkpoint, require
+from crossreid.runs.yaml_text import read_yaml
+from crossreid.training.checkpoint import WEIGHTS, load_checkpoint, require
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ def read_run(path: Path, checkpoint: str = "best") -> StoredRun:
     folder = run_folder(path)
     file = checkpoint_of(folder, checkpoint)
     recipe = recipe_of_run(folder)
-    stored = load_checkpoint(file)
+    stored = load_checkpoint(file, WEIGHTS)
     require(file, stored, kinds=("model",), facts=())
     refuse_other_pixels(recipe, file, stored)
     return StoredRun(folder, file, recipe, stored.tensors.get("ema") or stored.tensors["model"])
@@ -90,5 +90,5 @@ def network_of(run: StoredRun) -> Method:
 
 def _as_written(folder: Path) -> dict[str, Any]:
     """The recipe as the run keeps it: keys that later versions add leave an old run's fingerprint as it was."""
-    given: dict[str, Any] = yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8"))
+    given: dict[str, Any] = read_yaml((folder / "recipe.yaml").read_text(encoding="utf-8"))
     return given

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args
 
 import timm
+from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
@@ -23,7 +24,8 @@ from crossreid.models.alterations import (
     stride_one,
     take_last_activation,
 )
-from crossreid.models.stages import feature_rows, last_stage_paths
+from crossreid.models.hub import offline_unless_it_answers
+from crossreid.models.stages import feature_rows, last_stage_paths, leading_modules
 from crossreid.models.weights import WeightsError, load_local_weights
 from crossreid.options import Options
 from crossreid.registry import Registry
@@ -176,6 +178,10 @@ class Backbone(nn.Module):
             return maps.permute(0, 3, 1, 2)
         return maps
 
+    def leading_stages(self, count: int) -> list[nn.Module]:
+        """The modules of the first `count` stages, each by itself. Raises `CrossreidError` where there are fewer."""
+        return leading_modules(self.network, count)
+
 
 def create_network(options: BackboneOptions) -> nn.Module:
     """The network that `options` name, without its classifier, with the weights asked for."""
@@ -212,18 +218,30 @@ def _of_timm(options: BackboneOptions) -> nn.Module:
             f"backbone {options.name!r} is no timm model, and none that is registered{registered}. "
             + (f"Near it: {', '.join(near)}." if near else "See timm.list_models() for timm's names.")
         )
-    imagenet = options.weights == "imagenet"
+    if options.weights == "imagenet":
+        return _pretrained(options.name)
     try:
-        return _headless(options.name, pretrained=imagenet)
+        return _headless(options.name, pretrained=False)
     except Exception as error:
-        reason = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
-        if not imagenet:
-            raise CrossreidError(f"backbone {options.name!r} cannot be built by timm ({reason}).") from error
-        raise WeightsError(
-            f"ImageNet weights of {options.name!r} could not be fetched by timm ({reason}). "
-            "Expected internet access or a filled cache. "
-            "Give a local file with `method.backbone.weights=FILE`, or `none` to start from random weights."
-        ) from error
+        raise CrossreidError(f"backbone {options.name!r} cannot be built by timm ({_reason(error)}).") from error
+
+
+def _pretrained(name: str) -> nn.Module:
+    with offline_unless_it_answers() as answers:
+        try:
+            return _headless(name, pretrained=True)
+        except Exception as error:
+            missing = not answers and isinstance(error, LocalEntryNotFoundError | OfflineModeIsEnabled)
+            reason = "they are not in its cache, and the hub cannot be reached" if missing else _reason(error)
+            raise WeightsError(
+                f"ImageNet weights of {name!r} could not be fetched by timm ({reason}). "
+                "Expected internet access or a filled cache. "
+                "Give a local file with `method.backbone.weights=FILE`, or `none` to start from random weights."
+            ) from error
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
 
 
 def _headless(name: str, *, pretrained: bool) -> nn.Module:

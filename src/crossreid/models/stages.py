@@ -40,6 +40,35 @@ def last_stage_paths(network: nn.Module, name: str) -> list[str]:
     return paths[max(earlier, default=len(paths)) + 1 :]
 
 
+def leading_modules(network: nn.Module, count: int) -> list[nn.Module]:
+    """The modules of the network's first `count` stages, stem first: each by itself, without those inside it.
+
+    Parameters of the network itself, such as a transformer's positions, belong to its stem. What follows the last stage belongs to it.
+
+    Raises:
+        CrossreidError: the network names no stages, or has fewer.
+    """
+    ends = [row["module"] for row in feature_rows(network)]
+    refuse_more_stages(count, len(ends))
+    if count == 0:
+        return []
+    modules = list(network.named_modules())
+    if count == len(ends):
+        return [module for _, module in modules]
+    end = ends[count - 1]
+    last = max(i for i, (path, _) in enumerate(modules) if path == end or path.startswith(f"{end}."))
+    return [module for _, module in modules[: last + 1]]
+
+
+def refuse_more_stages(count: int, stages: int) -> None:
+    """Raise `CrossreidError` where `count` stages are to be kept of an encoder that has fewer, or that names none."""
+    if count > stages:
+        found = f"has {stages} stages, its stem among them" if stages else "does not name its stages"
+        raise CrossreidError(
+            f"training.frozen_stages is {count}, but the encoder {found}. Set fewer, or training.frozen_epochs for whole encoders."
+        )
+
+
 @torch.no_grad()
 def map_size(network: nn.Module) -> tuple[int, int] | None:
     """Height and width of the map `(1, width, h, w)` of a small square image; None where it gives no such map."""

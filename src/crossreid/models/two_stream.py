@@ -20,6 +20,7 @@ from crossreid.data.records import Modality
 from crossreid.errors import CrossreidError
 from crossreid.models.backbones import Backbone, BackboneOptions
 from crossreid.models.cutting import cut_at_stages
+from crossreid.models.stages import refuse_more_stages
 from crossreid.options import Options
 
 
@@ -77,6 +78,16 @@ class TwoStream(nn.Module):
     def map_layers(self) -> list[nn.Module]:
         """The ends of the streams, each of which gives a feature map."""
         return [self.get_submodule(path) for path in self.last_stage]
+
+    def leading_stages(self, count: int) -> list[nn.Module]:
+        """The modules of all copies of the first `count` stages, each by itself. Raises `CrossreidError` where there are fewer."""
+        stems, common = len(self.visible_stem), len(self.common)
+        streams: list[nn.Sequential] = list(self.streams)  # type: ignore[arg-type]
+        refuse_more_stages(count, stems + common + len(streams[0]))
+        parts = [(self.visible_stem, 0), (self.infrared_stem, 0), (self.common, stems)]
+        parts += [(stream, stems + common) for stream in streams]
+        kept = [stage for part, before in parts for stage in list(part)[: max(count - before, 0)]]
+        return [module for stage in kept for module in stage.modules()]
 
     def forward(self, images: Tensor, modalities: Tensor, first: int = 2) -> tuple[Tensor, ...]:
         """The map of each of the `first` streams; where one alone is asked for, the other costs nothing."""

@@ -34,6 +34,8 @@ from crossreid.runs.scoring import (
     score_sets,
 )
 
+VALIDATED = ("rank-1", "mAP", "mINP")  # what `validation_scores` gives
+
 
 def evaluate(
     runs: Path | str | Sequence[Path | str],
@@ -217,7 +219,7 @@ def validation_scores(method: nn.Module, split: Split, recipe: Recipe) -> dict[s
         features = embed_features(method, split, recipe, validation=True)
         first = PROTOCOLS[split.protocol].settings[0].name
         score = score_features(features, split, recipe, settings=[first])[0]
-    return {"rank-1": score.rank(1), "mAP": score.mAP, "mINP": score.mINP}
+    return dict(zip(VALIDATED, (score.rank(1), score.mAP, score.mINP), strict=True))
 
 
 def write_features(

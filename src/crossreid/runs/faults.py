@@ -11,6 +11,8 @@ from crossreid.errors import CrossreidError
 from crossreid.methods.building import UNKNOWN_METHOD
 from crossreid.runs.sections import keys_at
 
+LONGEST = 2000  # characters of a value in a message
+
 
 class RecipeError(CrossreidError):
     """A recipe that cannot be used; one line a fault."""
@@ -36,8 +38,14 @@ def explained(error: ValidationError, given: dict[str, Any], recipe: type[BaseMo
             said = fault["msg"].removeprefix("Value error, ").removesuffix(".")
             lines.append(f"key {key!r}: {said}." if key else f"{said}.")
         else:
-            lines.append(f"key {key!r}: {fault['msg']}, found {fault['input']!r}.{_near_value(fault)}")
+            lines.append(f"key {key!r}: {fault['msg']}, found {shown(fault['input'])}.{_near_value(fault)}")
     return lines
+
+
+def shown(value: Any) -> str:
+    """A value as a message shows it: long ones by their beginning."""
+    text = repr(value)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
 
 def _near_value(fault: Any) -> str:

@@ -6,11 +6,10 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-import yaml
-
 from crossreid.errors import CrossreidError
 from crossreid.files import key_value
-from crossreid.runs.faults import RecipeError
+from crossreid.runs.faults import RecipeError, shown
+from crossreid.runs.yaml_text import DEPTH, YamlError, read_yaml
 
 SCIENTIFIC = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
 
@@ -34,16 +33,20 @@ def apply_override(recipe: dict[str, Any], override: str) -> None:
     except CrossreidError as error:
         raise RecipeError(str(error)) from error
     *sections, last = key.split(".")
+    if len(sections) > DEPTH:
+        raise RecipeError(
+            f"--set {override[:60]}...: expected a key of at most {DEPTH} sections, found {len(sections)}."
+        )
     place = recipe
     for section in sections:
         inner = place.setdefault(section, {})
         if not isinstance(inner, dict):
-            raise RecipeError(f"--set {override!r}: {section!r} holds {inner!r}, which has no keys of its own.")
+            raise RecipeError(f"--set {override!r}: {section!r} holds {shown(inner)}, which has no keys of its own.")
         place = inner
     try:
-        place[last] = as_number(yaml.safe_load(value))
-    except (yaml.YAMLError, ValueError) as error:  # the latter: a date that is none
-        raise RecipeError(f"--set {override!r}: the value is no valid YAML.") from error
+        place[last] = as_number(read_yaml(value))
+    except YamlError as error:
+        raise RecipeError(f"--set {shown(override)}: the value is no valid YAML: {error}.") from error
 
 
 def as_number(value: Any) -> Any:

@@ -22,8 +22,9 @@ from crossreid.methods import MethodOptions, method_options
 from crossreid.methods.view_distillation import ViewDistillationOptions
 from crossreid.models.backbones import pixels_of
 from crossreid.options import Options
-from crossreid.runs.faults import RecipeError, explained
+from crossreid.runs.faults import RecipeError, explained, shown
 from crossreid.runs.overrides import apply_override, with_numbers
+from crossreid.runs.yaml_text import read_yaml
 from crossreid.training.options import TrainingOptions
 
 
@@ -36,6 +37,11 @@ class Recipe(Options):
     )
     training: TrainingOptions = Field(TrainingOptions(), description="The loop, its optimiser and its schedule.")
     evaluation: EvaluationOptions = Field(EvaluationOptions(), description="How embeddings are made and compared.")
+    start_from: Path | None = Field(
+        None,
+        description="A run, or the file of a checkpoint, whose weights training starts from; what depends on the identities is drawn "
+        "anew for other data.",
+    )
     teacher: dict[str, Any] | None = Field(
         None,
         description="What a teacher's run changes of this recipe, by section; with it `crossreid train` trains OUT/teacher, "
@@ -62,6 +68,8 @@ class Recipe(Options):
     @model_validator(mode="after")
     def _fits_together(self) -> Recipe:
         self.method.check_data(self.data)
+        if self.start_from and isinstance(self.method, ViewDistillationOptions) and self.method.start != "weights":
+            raise CrossreidError(f"start_from, and method.start is {str(self.method.start)!r}: expected one of them")
         if self.teacher is not None:
             if not isinstance(self.method, ViewDistillationOptions):
                 raise CrossreidError(f"`teacher` is for view_distillation, the method is {self.method.name}")
@@ -96,19 +104,25 @@ def recipe_of_run(folder: Path) -> Recipe:
     """
     path = folder / "recipe.yaml"
     given = _read_yaml(path)
-    data = given.get("data") if isinstance(given, dict) else None
-    if not isinstance(data, dict) or "normalise" in data:
-        return make_recipe(given, source=str(path))
-    was = {"mean": list(IMAGENET.mean), "std": list(IMAGENET.std)}
-    recipe = make_recipe({**given, "data": {"interpolation": "bilinear", **data, "normalise": was}}, source=str(path))
+    completed = as_it_was(given)
+    recipe = make_recipe(completed, source=str(path))
     wanted = pixels_of(recipe.method.encoder).normalisation
-    if wanted != IMAGENET:
+    if completed is not given and wanted != IMAGENET:
         warnings.warn(
             f"{folder} was trained with {IMAGENET}, as all runs were at the time, and is used so; the weights of "
             f"{recipe.method.encoder.name} were trained with {wanted}. A new run will follow them.",
             stacklevel=2,
         )
     return recipe
+
+
+def as_it_was(given: Any) -> Any:
+    """A stored recipe with the pixels that it meant, where it is from before they followed the weights; else as it is."""
+    data = given.get("data") if isinstance(given, dict) else None
+    if not isinstance(data, dict) or "normalise" in data:
+        return given
+    was = {"mean": list(IMAGENET.mean), "std": list(IMAGENET.std)}
+    return {**given, "data": {"interpolation": "bilinear", **data, "normalise": was}}
 
 
 def pixels_as_text(recipe: Recipe) -> str:
@@ -129,16 +143,16 @@ def _read_yaml(path: Path) -> Any:
         hint = f" Near it in recipes/: {', '.join(near)}." if near else ""
         raise RecipeError(f"recipe {path} not found. Expected a YAML file.{hint}")
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, ValueError) as error:  # the latter: no UTF-8, or a date that is none
-        raise RecipeError(f"recipe {path} is no valid YAML: {' '.join(str(error).split())}") from error
+        return read_yaml(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # YamlError, or no UTF-8
+        raise RecipeError(f"recipe {path} is no valid YAML: {error}.") from error
 
 
 def make_recipe(given: Any, overrides: Sequence[str] = (), *, source: str = "recipe") -> Recipe:
     """A recipe from a mapping, with overrides; errors name `source`."""
     if not isinstance(given, dict):
         raise RecipeError(
-            f"{source}: expected a mapping of sections ({', '.join(Recipe.model_fields)}), found {given!r}."
+            f"{source}: expected a mapping of sections ({', '.join(Recipe.model_fields)}), found {shown(given)}."
         )
     merged = with_numbers(given)
     for override in overrides:
@@ -152,11 +166,13 @@ def make_recipe(given: Any, overrides: Sequence[str] = (), *, source: str = "rec
 def teacher_recipe(recipe: Recipe) -> Recipe:
     """The recipe of the teacher's run: `recipe` with the changes of its `teacher` section, without a teacher of its own.
 
-    A teacher sees all images of a set, and starts from its backbone's weights, unless that section says otherwise.
+    A teacher sees all images of a set, and starts from its backbone's weights, unless that section says otherwise. What students
+    start from is theirs alone.
     """
     given = recipe.model_dump(mode="json")
     changes = given.pop("teacher")
     given.pop("generations")
+    given.pop("start_from")
     if given["method"]["name"] == "view_distillation":
         given["method"] |= {"teacher": None, "start": "weights", "images": None}
     if name := (changes.get("method") or {}).get("name"):

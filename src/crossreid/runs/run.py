@@ -24,7 +24,7 @@ from crossreid.methods.method import Method
 from crossreid.runs.folders import sorted_trials
 from crossreid.runs.other_data import OtherData
 from crossreid.runs.recipe import Recipe, recipe_of_run
-from crossreid.training.checkpoint import Checkpoint, CheckpointError, fit_weights, load_checkpoint, require
+from crossreid.training.checkpoint import WEIGHTS, Checkpoint, CheckpointError, fit_weights, load_checkpoint, require
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ def open_run(folder: Path, checkpoint: str = "best", *, split: Split | None = No
     """
     weights = checkpoint_of(folder, checkpoint)
     recipe = recipe_of_run(folder)
-    stored = load_checkpoint(weights)
+    stored = load_checkpoint(weights, WEIGHTS)
     require(weights, stored, kinds=("model",), facts=())
     refuse_other_pixels(recipe, weights, stored)
     elsewhere = None

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import difflib
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 from crossreid.data.training_loading import TrainLoader
 from crossreid.errors import CrossreidError
-from crossreid.files import write_text
+from crossreid.files import key_values, write_text
+from crossreid.methods import without_download
 from crossreid.methods.view_distillation import ViewDistillation
-from crossreid.runs.evaluate import validation_scores
+from crossreid.runs.evaluate import VALIDATED, validation_scores
+from crossreid.runs.faults import RecipeError
 from crossreid.runs.plan import plan_of
-from crossreid.runs.recipe import Recipe, load_recipe, pixels_as_text
+from crossreid.runs.recipe import Recipe, as_it_was, load_recipe, make_recipe, pixels_as_text
 from crossreid.runs.run import fresh_method, open_split
+from crossreid.runs.starting import start_from_run
 from crossreid.runs.teacher_student import prepare_student, stage_recipes
+from crossreid.training.changes import OPTION, refuse_request
+from crossreid.training.folder import LAST
 from crossreid.training.loop import FitResult, fit
 from crossreid.training.processes import make_fabric
 
@@ -25,6 +31,7 @@ def train(
     *,
     trials: Sequence[int] = (),
     stage: str | None = None,
+    continue_with: Sequence[str] = (),
     done: Callable[[Path, FitResult], object] | None = None,
 ) -> FitResult:
     """Train all that `recipe` stands for into the folder `out`, or go on with what is there.
@@ -38,6 +45,8 @@ def train(
         out: runs/NAME by default, for a file of that name.
         trials: numbers of trials, 1 to 10.
         stage: `teacher` or `student`, to train that stage alone.
+        continue_with: `key=value` overrides of the recipe that a run in progress goes on with from its last checkpoint, though the
+            steps to come depend on them: the learning rate, its schedule, clipping, precision, what is frozen.
         done: called with each run's folder and result as it ends.
 
     Returns:
@@ -54,23 +63,30 @@ def train(
         raise CrossreidError(
             "train: expected `out`, the folder of the run, as the recipe has no file to be named after."
         )
+    asked = {key.removeprefix("teacher.") for key in key_values(continue_with, OPTION)}
+    refuse_request(asked)
+    if continue_with:
+        recipe = make_recipe(recipe.model_dump(mode="json"), continue_with, source=OPTION)
     folder = Path(out)
     jobs = [(recipe, folder)]
     if trials:
         jobs = [(_of_trial(recipe, trial), folder / f"trial-{trial}") for trial in trials]
     planned = [run for own, place in jobs for run in stage_recipes(own, place, stage)]
     for place, own in planned:
-        result = train_run(own, place)
+        result = train_run(own, place, continue_with=asked)
         if done is not None:
             done(place, result)
     return result
 
 
-def train_run(recipe: Recipe, out: Path) -> FitResult:
+def train_run(recipe: Recipe, out: Path, *, continue_with: Collection[str] = ()) -> FitResult:
     """Train one run by `recipe`, whose teacher is trained already, into the folder `out`, or go on with it.
 
     Validation is by the data set's protocol on its validation identities, where it has any; the best checkpoint is
     that of the highest `training.monitor`, and the last where there is nothing to validate on.
+
+    Args:
+        continue_with: keys that may differ from those of the run that is there though the steps to come depend on them.
 
     Raises:
         CrossreidError: the recipe has a `teacher` section, which is a run of its own.
@@ -80,6 +96,8 @@ def train_run(recipe: Recipe, out: Path) -> FitResult:
             "train_run: the recipe has a `teacher` section, which stands for several runs. Use train()."
         )
     split = open_split(recipe)
+    if split.validation:
+        _refuse_unknown_monitor(recipe.training.monitor)
     fabric = make_fabric(recipe.training)
     loader = TrainLoader(
         split.train, recipe.data, seed=recipe.training.seed, rank=fabric.global_rank, world=fabric.world_size
@@ -88,9 +106,13 @@ def train_run(recipe: Recipe, out: Path) -> FitResult:
         for note in split.notes:
             print(f"note: {note}", flush=True)
         print(f"{out}: {plan_of(recipe.data, recipe.training, loader.steps_in)}; {pixels_as_text(recipe)}", flush=True)
-    method = fresh_method(recipe, split)
+    method = fresh_method(recipe if recipe.start_from is None else _without_download(recipe), split)
     if isinstance(method, ViewDistillation):
         prepare_student(method, recipe, split)
+    if recipe.start_from is not None and not (out / LAST).is_file():
+        started = start_from_run(method, recipe, recipe.start_from)
+        if fabric.is_global_zero:
+            print(f"{out} {started}.", flush=True)
     result = fit(
         method,
         loader,
@@ -98,22 +120,37 @@ def train_run(recipe: Recipe, out: Path) -> FitResult:
         options=recipe.training,
         out=out,
         fabric=fabric,
-        recipe=_kept(recipe),
+        recipe=recipe.model_dump(mode="json"),
         validate=(lambda method: validation_scores(method, split, recipe)) if split.validation else None,
         on_start=lambda: write_text(out / "recipe.yaml", recipe.as_yaml()),
         count_images=lambda batch: batch.images.shape[:-3].numel(),  # all images of a set
+        continue_with=continue_with,
+        completed=_completed,
     )
     if loader.bad_images and fabric.is_global_zero:
         print(f"{len(loader.bad_images)} unreadable training images were skipped; see the warnings above.")
     return result
 
 
-def _kept(recipe: Recipe) -> dict[str, Any]:
-    """What checkpoints keep of a recipe: all but a later key at its default, so that runs from before it go on."""
-    kept = recipe.model_dump(mode="json")
-    if kept["data"]["levels"] == "full":
-        del kept["data"]["levels"]
-    return kept
+def _refuse_unknown_monitor(monitor: str) -> None:
+    if monitor not in VALIDATED:
+        near = difflib.get_close_matches(monitor, VALIDATED, n=1, cutoff=0.5)
+        guess = f" Did you mean {near[0]!r}?" if near else ""
+        raise CrossreidError(
+            f"training.monitor is {monitor!r}, expected one of {', '.join(VALIDATED)}, which validation gives.{guess}"
+        )
+
+
+def _without_download(recipe: Recipe) -> Recipe:
+    return recipe.model_copy(update={"method": without_download(recipe.method)})
+
+
+def _completed(stored: dict[str, Any]) -> dict[str, Any]:
+    """A stored recipe with the defaults of keys that an earlier version did not have; as it is, where it is none any more."""
+    try:
+        return make_recipe(as_it_was(stored)).model_dump(mode="json")
+    except RecipeError:
+        return stored
 
 
 def _of_trial(recipe: Recipe, trial: int) -> Recipe:

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import Field, ValidationError
 
 from crossreid.errors import CrossreidError
 from crossreid.files import key_value
 from crossreid.galleries.location import CLUSTER
 from crossreid.options import Options
+from crossreid.runs.yaml_text import YamlError, read_yaml
 
 
 class ServiceOptions(Options):
@@ -78,8 +78,8 @@ def service_options(
         if key not in ServiceOptions.model_fields:
             raise CrossreidError(f"--set {text!r}: expected {known}.")
         try:
-            given[key] = yaml.safe_load(value)
-        except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that is in no calendar
+            given[key] = read_yaml(value)
+        except YamlError as error:
             raise CrossreidError(f"--set {text!r}: {value!r} is no YAML value.") from error
     try:
         return ServiceOptions(**given)

@@ -3,17 +3,27 @@
 Tensors are named `KIND/NAME`, where a kind is the model, its average (EMA), the optimiser's state or the generators'
 states; everything else is JSON in the file's metadata. A file is written under a temporary name, synchronised and
 renamed: it is whole or not there.
+
+Each tensor's SHA-256, over its type, shape and bytes, lies among the facts under `sha256`, and the facts' own beside them in the
+metadata as `facts_sha256`. Reading verifies what is there; files without hashes, of an earlier state of 0.1.0, are read as they are.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import platform
+import re
+from collections import Counter
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -22,6 +32,10 @@ from crossreid.errors import CrossreidError
 from crossreid.files import replacing
 
 FORMAT = "crossreid-checkpoint-1"
+WEIGHTS = ("model", "ema")  # the kinds of tensors that a trained model needs
+# What safetensors calls a file while it writes it, which a killed process leaves behind.
+UNFINISHED = re.compile(r"\.tmp[A-Za-z0-9]{6}")
+_Count = Annotated[int, Field(ge=0)]
 
 
 class CheckpointError(CrossreidError):
@@ -36,58 +50,141 @@ class Checkpoint:
     facts: dict[str, Any] = field(default_factory=dict)
 
 
+class _Facts(BaseModel):
+    """The types of the facts that this program reads; there may be others."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    epoch: _Count = 0
+    step_in_epoch: _Count = 0
+    step: _Count = 0
+    best: float | None = None
+    losses: dict[str, float] = {}
+    groups: list[dict[str, Any]] = []
+    generators: list[dict[str, Any]] = []
+    recipe: dict[str, Any] = {}
+    changes: list[dict[str, Any]] = []
+    scaler: dict[str, Any] | None = None
+    averaged: _Count = 0
+    versions: dict[str, str] = {}
+    tensors: dict[str, int] = {}
+    sha256: dict[str, str] = {}
+
+
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Write `checkpoint` to `path`, or leave what is there untouched."""
+    """Write `checkpoint` to `path`, or leave what is there untouched.
+
+    Raises:
+        NoSpace: the disk is full.
+        OSError: the system does not take the file for another reason.
+    """
     flat = {
         f"{kind}/{name}": tensor.detach().cpu().contiguous().clone()
         for kind, tensors in checkpoint.tensors.items()
         for name, tensor in tensors.items()
     }
     counts = {kind: len(tensors) for kind, tensors in checkpoint.tensors.items() if tensors}
-    facts = {**checkpoint.facts, "versions": versions(), "tensors": counts}
+    hashes = {name: _sha256(tensor) for name, tensor in flat.items()}
+    facts = json.dumps({**checkpoint.facts, "versions": versions(), "tensors": counts, "sha256": hashes})
+    metadata = {"format": FORMAT, "facts": facts, "facts_sha256": hashlib.sha256(facts.encode()).hexdigest()}
     with replacing(path, durable=True) as temporary:
-        save_file(flat, temporary, metadata={"format": FORMAT, "facts": json.dumps(facts)})
+        temporary.touch()
+        mode = temporary.stat().st_mode  # as of any other file; safetensors makes its own for their owner alone
+        try:
+            save_file(flat, temporary, metadata=metadata)
+            temporary.chmod(mode)
+        except SafetensorError as error:  # which is how it reports what the system says
+            number = re.search(r"os error (\d+)", str(error))
+            if number is None:
+                raise
+            raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
 
 
-def load_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint onto the CPU.
+def load_checkpoint(path: Path, kinds: Collection[str] | None = None) -> Checkpoint:
+    """Read a checkpoint, or of its tensors those of some `kinds`, onto the CPU; what is read is verified.
 
     Raises:
         CheckpointError: the file is missing, cannot be read, is damaged, or is no checkpoint.
     """
     if not path.is_file():
         raise CheckpointError(f"checkpoint {path} not found. Expected a file that `crossreid train` wrote.")
+    names: list[str] = []
     tensors: dict[str, dict[str, Tensor]] = {}
     try:
         path.open("rb").close()  # safe_open says "no such file" of one that may not be read
         with safe_open(path, framework="pt") as stored:
             metadata = stored.metadata() or {}
-            for key in stored.keys():  # noqa: SIM118  (not a dict)
+            names += stored.keys()
+            for key in names:
                 kind, _, name = key.partition("/")
-                tensors.setdefault(kind, {})[name] = stored.get_tensor(key)
+                if kinds is None or kind in kinds:
+                    tensors.setdefault(kind, {})[name] = stored.get_tensor(key)
     except SafetensorError as error:
-        raise CheckpointError(f"checkpoint {path} is damaged ({error}). Delete it, or restore a copy.") from error
+        raise damaged(path, str(error)) from error
     except OSError as error:
         raise CheckpointError(
             f"checkpoint {path} cannot be read: {error.strerror or error}. It may be whole: look at its permissions and disk."
         ) from error
     if metadata.get("format") != FORMAT:
         raise CheckpointError(f"{path} is no checkpoint of this program: format {metadata.get('format')!r}.")
-    try:
-        facts = json.loads(metadata.get("facts", ""))
-    except json.JSONDecodeError as error:
-        raise CheckpointError(
-            f"checkpoint {path} is damaged (its facts are no JSON: {error}). Delete it, or restore a copy."
-        ) from error
-    if not isinstance(facts, dict):
-        raise CheckpointError(f"checkpoint {path} is damaged (its facts are no object). Delete it, or restore a copy.")
+    facts = _read_facts(path, metadata)
+    found = Counter(name.partition("/")[0] for name in names)
     for kind, count in facts.get("tensors", {}).items():
-        if len(tensors.get(kind, ())) != count:
-            raise CheckpointError(
-                f"checkpoint {path} is damaged ({kind}: expected {count} tensors, found {len(tensors.get(kind, ()))}). "
-                "Restore a copy."
-            )
+        if found[kind] != count:
+            raise damaged(path, f"{kind}: expected {count} tensors, found {found[kind]}")
+    hashes = facts.pop("sha256", None)
+    if hashes is not None:
+        _verify(path, names, tensors, hashes)
     return Checkpoint(tensors, facts)
+
+
+def damaged(path: Path, what: str) -> CheckpointError:
+    """The error of a checkpoint that is not as it was written."""
+    return CheckpointError(f"checkpoint {path} is damaged ({what}). Delete it, or restore a copy.")
+
+
+def _read_facts(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
+    text = metadata.get("facts", "")
+    expected = metadata.get("facts_sha256")
+    if expected is not None and hashlib.sha256(text.encode()).hexdigest() != expected:
+        raise damaged(path, "its facts are not those that were written")
+    try:
+        facts = json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise damaged(path, f"its facts are no JSON: {error}") from error
+    if not isinstance(facts, dict):
+        raise damaged(path, "its facts are no object")
+    if "sha256" in facts and expected is None:  # they were written together
+        raise damaged(path, "the hash of its facts is missing")
+    try:
+        _Facts.model_validate(facts)
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        name = ".".join(map(str, fault["loc"]))
+        raise damaged(path, f"its fact {name!r}: {fault['msg']}, found {_short(fault['input'])}") from error
+    return facts
+
+
+def _verify(
+    path: Path, names: list[str], tensors: Mapping[str, Mapping[str, Tensor]], hashes: Mapping[str, str]
+) -> None:
+    read = {f"{kind}/{name}": tensor for kind, named in tensors.items() for name, tensor in named.items()}
+    wrong = sorted(set(names) ^ hashes.keys())
+    wrong += [name for name, tensor in read.items() if name in hashes and _sha256(tensor) != hashes[name]]
+    if wrong:
+        others = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+        raise damaged(path, f"tensor {wrong[0]}{others}: not what was written")
+
+
+def _sha256(tensor: Tensor) -> str:
+    of = hashlib.sha256(f"{tensor.dtype} {tuple(tensor.shape)}\n".encode())
+    of.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return of.hexdigest()
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def require(path: Path, checkpoint: Checkpoint, *, kinds: tuple[str, ...], facts: tuple[str, ...]) -> None:
@@ -95,7 +192,7 @@ def require(path: Path, checkpoint: Checkpoint, *, kinds: tuple[str, ...], facts
     missing = [f"{kind} tensors" for kind in kinds if kind not in checkpoint.tensors]
     missing += [fact for fact in facts if fact not in checkpoint.facts]
     if missing:
-        raise CheckpointError(f"checkpoint {path} is damaged ({', '.join(missing)} missing). Restore a copy.")
+        raise damaged(path, f"{', '.join(missing)} missing")
 
 
 def load_weights(method: nn.Module, path: Path) -> Checkpoint:
@@ -104,7 +201,7 @@ def load_weights(method: nn.Module, path: Path) -> Checkpoint:
     Raises:
         CheckpointError: keys or shapes are not those of the method; the first few are named.
     """
-    checkpoint = load_checkpoint(path)
+    checkpoint = load_checkpoint(path, WEIGHTS)
     require(path, checkpoint, kinds=("model",), facts=())
     fit_weights(method, checkpoint.tensors.get("ema") or checkpoint.tensors["model"], path)
     return checkpoint
@@ -114,7 +211,7 @@ def fit_weights(method: nn.Module, given: dict[str, Tensor], path: Path) -> None
     """Load the tensors `given`, which come from `path`, into `method`.
 
     Raises:
-        CheckpointError: keys or shapes are not those of the method; the first few are named.
+        CheckpointError: keys, shapes or types are not those of the method; the first few are named.
     """
     expected = method.state_dict()
     wrong = [f"{key} missing" for key in expected.keys() - given.keys()]
@@ -123,6 +220,11 @@ def fit_weights(method: nn.Module, given: dict[str, Tensor], path: Path) -> None
         f"{key}: expected {tuple(expected[key].shape)}, found {tuple(given[key].shape)}"
         for key in expected.keys() & given.keys()
         if expected[key].shape != given[key].shape
+    ]
+    wrong += [
+        f"{key}: expected {expected[key].dtype}, found {given[key].dtype}"
+        for key in expected.keys() & given.keys()
+        if expected[key].dtype != given[key].dtype
     ]
     if wrong:
         shown = "; ".join(sorted(wrong)[:3]) + (f"; and {len(wrong) - 3} more" if len(wrong) > 3 else "")

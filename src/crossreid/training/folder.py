@@ -1,17 +1,84 @@
-"""What a run writes into its folder while it goes on: last.safetensors, best.safetensors and what `tracking` writes."""
+"""What a run writes into its folder while it goes on, and the lock that keeps another run out of it.
+
+It writes last.safetensors, best.safetensors, what `tracking` writes and, where the recipe changed between two starts,
+changes.json: a list of {"step", "epoch", "key", "was", "now"}, of which each took hold after that step.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import os
 import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from crossreid.training.checkpoint import save_checkpoint
+from lightning_fabric import Fabric
+
+from crossreid.errors import CrossreidError
+from crossreid.files import Held, lock, remove_leftovers_in, unlock, write_json
+from crossreid.training.checkpoint import UNFINISHED, save_checkpoint
 from crossreid.training.state import TrainingState
 from crossreid.training.tracking import Tracker
 
-LAST, BEST = "last.safetensors", "best.safetensors"
+LAST, BEST, CHANGES, LOCK = "last.safetensors", "best.safetensors", "changes.json", ".lock"
+_OWN = (LAST, BEST, CHANGES, "recipe.yaml", "metrics.jsonl")
+_WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
+
+
+class RunLocked(CrossreidError):
+    """Another process trains in the folder, or this one already."""
+
+
+@contextlib.contextmanager
+def locked(folder: Path, fabric: Fabric) -> Iterator[None]:
+    """Keep any other run out of a folder, which is made where it is missing; what killed runs left of writing is removed.
+
+    The first process holds the lock, of all of them; all must enter. The file goes with the lock, and with it a folder that was
+    made here and that nothing was written into.
+
+    Raises:
+        RunLocked: the folder is another run's, which is named; of several processes, each raises it.
+    """
+    held, refusal, made = None, None, not folder.exists()
+    if fabric.is_global_zero:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            held = _lock(folder)
+        except Held as holder:
+            refusal = f"{folder} is being trained by {holder}. Wait for it to end, stop it, or choose another --out for this run."
+    if (refusal := fabric.broadcast(refusal)) is not None:
+        raise RunLocked(refusal)
+    try:
+        if held is not None:
+            remove_leftovers_in(folder, _OWN)
+            for found in folder.iterdir():
+                if UNFINISHED.fullmatch(found.name):
+                    found.unlink(missing_ok=True)
+        yield
+    finally:
+        if held is not None:
+            unlock(held, remove=folder / LOCK)
+        if fabric.is_global_zero and made:
+            with contextlib.suppress(OSError):  # it is not empty
+                folder.rmdir()
+
+
+def _lock(folder: Path) -> int | None:
+    """The lock of a folder; None where nothing can be written there, or where its file system knows none."""
+    try:
+        return lock(folder / LOCK)
+    except FileNotFoundError:  # a run that ended just now took its empty folder with it
+        folder.mkdir(parents=True, exist_ok=True)
+        return _lock(folder)
+    except OSError as error:
+        if error.errno in _WITHOUT_LOCKS:
+            warnings.warn(f"{folder} cannot be locked ({error.strerror}): start no other run there.", stacklevel=4)
+        elif error.errno != errno.EROFS and os.access(folder, os.W_OK):
+            raise
+        return None
 
 
 class RunFolder:
@@ -38,10 +105,10 @@ class RunFolder:
         if not state.fabric.is_global_zero:
             return
         folder.mkdir(parents=True, exist_ok=True)
-        for leftover in folder.glob(".*.tmp.*"):
-            leftover.unlink(missing_ok=True)
         if on_start is not None:
             on_start()
+        if state.changes:
+            write_json(folder / CHANGES, state.changes)
         self._tracker = Tracker(folder, state.step)
 
     def epoch_begins(self) -> None:

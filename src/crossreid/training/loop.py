@@ -8,17 +8,19 @@ same bits; SIGINT and SIGTERM lose nothing, as a checkpoint is written first.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lightning_fabric import Fabric
+from pydantic import ValidationError
 from torch import nn
 
 from crossreid.errors import CrossreidError
-from crossreid.terminal import advancing, progress_bar
-from crossreid.training.folder import BEST, LAST, RunFolder
+from crossreid.terminal import advancing, errors, progress_bar
+from crossreid.training.changes import Change
+from crossreid.training.folder import BEST, LAST, RunFolder, locked
 from crossreid.training.generators import preserved_generators
 from crossreid.training.options import TrainingOptions
 from crossreid.training.processes import agreed_signal, make_fabric
@@ -57,6 +59,8 @@ def fit(
     validate: Validate | None = None,
     on_start: Callable[[], None] | None = None,
     count_images: Callable[[Any], int] = first_length,
+    continue_with: Collection[str] = (),
+    completed: Callable[[dict[str, Any]], dict[str, Any]] = dict,
 ) -> FitResult:
     """Train `method` into the folder `out`, or go on with the run that is there; a finished one is left as it is.
 
@@ -65,25 +69,44 @@ def fit(
         batches: called with (epoch, first step) returns that epoch's batches of this process from that step on.
         steps_per_epoch: how many batches an epoch has; a function of the epoch, where they differ.
         fabric: devices and processes; by default those of `options`.
-        recipe: what the run depends on, kept in the checkpoint; another one's checkpoint is refused. By default the options.
+        recipe: what the run depends on, kept in the checkpoint; another one's checkpoint is refused, but for the keys that
+            `training.changes` lets differ. By default the options.
         validate: named numbers of a method in evaluation mode; it may use any generator, the run's are put back. Of
             several processes, the first one's numbers count.
         on_start: called by the first process before anything is written, once nothing speaks against the run.
         count_images: images of a batch, for the speed that is logged.
+        continue_with: dotted keys of the recipe that may differ from the checkpoint's though the steps to come depend on them.
+        completed: a stored recipe with the defaults of keys that it was written without.
 
     Raises:
-        NonFiniteLoss, CheckpointError, Interrupted.
+        NonFiniteLoss, CheckpointError, RunLocked, NoSpace, Interrupted.
     """
     fabric = fabric or make_fabric(options)
-    recipe = {"training": options.model_dump(mode="json")} if recipe is None else recipe
-    state = initial_state(method, options, fabric)
-    if (out / LAST).is_file():
-        state.restore(out / LAST, recipe)
-    before = state.step
-    if state.epoch >= options.epochs:
+    if recipe is None:
+        recipe, completed = {"training": options.model_dump(mode="json")}, _completed
+    with locked(out, fabric):
+        state = initial_state(method, options, fabric)
+        if (out / LAST).is_file():
+            changes = state.restore(out / LAST, recipe, requested=continue_with, completed=completed)
+            _take_up(out, state, changes, finished=state.epoch >= options.epochs)
+        before = state.step
+        if state.epoch < options.epochs:
+            folder = RunFolder(out, state, recipe, count_images=count_images, on_start=on_start)
+            _epochs(state, batches, options, folder, steps_per_epoch=steps_per_epoch, validate=validate)
+            fabric.barrier()  # none leaves before the first process has written the last checkpoint
         return FitResult(state.step, before, state.best, state.losses)
 
-    folder = RunFolder(out, state, recipe, count_images=count_images, on_start=on_start)
+
+def _epochs(
+    state: TrainingState,
+    batches: Batches,
+    options: TrainingOptions,
+    folder: RunFolder,
+    *,
+    steps_per_epoch: int | Callable[[int], int],
+    validate: Validate | None,
+) -> None:
+    """The epochs that are left, each followed by its validation and its checkpoint."""
     with stop_signals() as received, contextlib.closing(folder):
         while state.epoch < options.epochs:
             steps = steps_per_epoch(state.epoch) if callable(steps_per_epoch) else steps_per_epoch
@@ -95,10 +118,25 @@ def fit(
                 if improves(state, numbers, options.monitor):
                     folder.save(BEST)
             folder.save(LAST)
-            if (stop := agreed_signal(fabric, received)) and state.epoch < options.epochs:
+            if (stop := agreed_signal(state.fabric, received)) and state.epoch < options.epochs:
                 raise Interrupted(stop)
-    fabric.barrier()  # none leaves before the first process has written the last checkpoint
-    return FitResult(state.step, before, state.best, state.losses)
+
+
+def _take_up(out: Path, state: TrainingState, changes: list[Change], *, finished: bool) -> None:
+    if not finished:
+        state.take_up(changes)
+    if changes and state.fabric.is_global_zero:
+        what = "; ".join(map(str, changes))
+        said = f" is finished, so this is not taken up: {what}" if finished else f", from step {state.step} on: {what}"
+        errors.print(f"{out}{said}.", soft_wrap=True)
+
+
+def _completed(recipe: dict[str, Any]) -> dict[str, Any]:
+    """A stored recipe of options alone, with the defaults of those that it was written without."""
+    try:
+        return {"training": TrainingOptions.model_validate(recipe.get("training", {})).model_dump(mode="json")}
+    except ValidationError:
+        return recipe
 
 
 def train_epoch(
@@ -115,7 +153,7 @@ def train_epoch(
     Raises:
         Interrupted: a signal was `received` by any of the processes; a checkpoint is written.
     """
-    state.training_mode(freeze_batch_statistics=options.freeze_batch_statistics)
+    state.training_mode(options)
     with progress_bar(shown=state.fabric.is_global_zero) as bar:
         title = f"epoch {state.epoch + 1}/{options.epochs}"
         advance = advancing(bar, title, steps_per_epoch, completed=state.step_in_epoch)

@@ -85,12 +85,39 @@ def optimiser_tensors(optimiser: torch.optim.Optimizer) -> tuple[dict[str, Tenso
 def restore_optimiser(
     optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor], groups: list[dict[str, Any]]
 ) -> None:
-    """Put back what `optimiser_tensors` returned."""
+    """Put back what `optimiser_tensors` returned.
+
+    Raises:
+        CrossreidError, ValueError, TypeError, KeyError: it is no state of this optimiser.
+    """
+    parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
-        index, _, name = key.partition("/")
-        state.setdefault(int(index), {})[name] = tensor
+        number, _, name = key.partition("/")
+        index = int(number)
+        if not 0 <= index < len(parameters):
+            raise ValueError(f"{key}: there are {len(parameters)} parameters")
+        expected = parameters[index]
+        if name != "step" and (tensor.shape, tensor.dtype) != (expected.shape, expected.dtype):
+            raise ValueError(
+                f"{key}: expected {expected.dtype} {tuple(expected.shape)}, found {tensor.dtype} {tuple(tensor.shape)}"
+            )
+        state.setdefault(index, {})[name] = tensor
+    for stored, own in zip(groups, settings_of(optimiser), strict=True):
+        for name, value in own.items():
+            if isinstance(value, float) and not isinstance(stored.get(name, value), int | float):
+                raise TypeError(f"{name}: expected a number, found {stored[name]!r}")
     optimiser.load_state_dict({"state": state, "param_groups": groups})
+
+
+def settings_of(optimiser: torch.optim.Optimizer) -> list[dict[str, Any]]:
+    """What an optimiser was made with, group by group, without its parameters."""
+    return [{name: value for name, value in group.items() if name != "params"} for group in optimiser.param_groups]
+
+
+def with_settings(groups: list[dict[str, Any]], settings: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Stored groups with the settings of an optimiser that was made otherwise and has not moved yet."""
+    return [group | own | {"initial_lr": own["lr"]} for group, own in zip(groups, settings, strict=True)]
 
 
 def rate_factor(

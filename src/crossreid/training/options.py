@@ -19,6 +19,16 @@ class TrainingOptions(Options):
     ema: float | None = Field(None, gt=0, lt=1, description="Decay of averaged weights; null for none.")
     compile: bool = Field(False, description="Compile the encoders with torch.compile.")
     freeze_batch_statistics: bool = Field(False, description="Keep batch norm's running statistics as they are.")
+    frozen_stages: int = Field(
+        0,
+        ge=0,
+        description="First stages of the encoders, stem first, that keep their weights and statistics; a ResNet has 5.",
+    )
+    frozen_epochs: int = Field(
+        0,
+        ge=0,
+        description="Epochs at the start in which whole encoders keep them, and what follows them learns alone.",
+    )
     validate_every: int = Field(1, ge=1, description="Epochs between validations.")
     monitor: str = Field("rank-1", description="Validation number whose highest value makes the best checkpoint.")
     checkpoint_steps: int | None = Field(

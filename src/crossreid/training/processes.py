@@ -15,6 +15,7 @@ from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
 from torch import Tensor
 
+from crossreid.errors import CrossreidError
 from crossreid.training.bf16 import refuse_broken_bf16
 from crossreid.training.generators import generator_states, restore_generators
 from crossreid.training.options import TrainingOptions
@@ -26,11 +27,16 @@ def make_fabric(options: TrainingOptions) -> Fabric:
     Gradients are averaged over the processes by DDP, over gloo on CPUs and NCCL on GPUs.
 
     Raises:
-        CrossreidError: bf16 is asked for on a CPU that cannot do what it announces.
+        CrossreidError: bf16 is asked for on a CPU that cannot do what it announces, or fp16 on any CPU.
     """
     on_cpu = options.accelerator == "cpu" or not torch.cuda.is_available()
     if on_cpu and options.precision == "bf16-mixed":
         refuse_broken_bf16()
+    if on_cpu and options.precision == "16-mixed" and not torch.backends.mps.is_available():
+        raise CrossreidError(
+            "training.precision=16-mixed: CPUs train in no fp16, and bf16 in its place would not be what the recipe says. Use "
+            "training.precision=bf16-mixed or 32-true, with --continue-with for a run that began on a GPU."
+        )
     several = options.devices * options.nodes > 1
     strategy: Any = DDPStrategy(find_unused_parameters=False) if several else "auto"
     fabric = Fabric(
@@ -81,7 +87,11 @@ def gathered_generators(fabric: Fabric) -> tuple[dict[str, Tensor], list[dict[st
 
 
 def restore_gathered_generators(fabric: Fabric, tensors: dict[str, Tensor], facts: list[dict[str, Any]]) -> None:
-    """Restore this process's part of what `gathered_generators` returned; warn where it was another number of them."""
+    """Restore this process's part of what `gathered_generators` returned; warn where it was another number of them.
+
+    Raises:
+        ValueError: states of other types or sizes than this process has.
+    """
     if len(facts) != fabric.world_size:
         warnings.warn(
             f"the checkpoint was written by {len(facts)} processes, now there are {fabric.world_size}: "
@@ -91,4 +101,9 @@ def restore_gathered_generators(fabric: Fabric, tensors: dict[str, Tensor], fact
         return
     prefix = f"{fabric.global_rank}/"
     own = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    for name, expected in generator_states()[0].items():
+        if name in own and (own[name].dtype, own[name].shape) != (expected.dtype, expected.shape):
+            raise ValueError(
+                f"{prefix}{name}: expected {expected.dtype} {tuple(expected.shape)}, found {own[name].dtype}"
+            )
     restore_generators(own, facts[fabric.global_rank])

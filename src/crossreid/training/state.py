@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -14,16 +14,23 @@ from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from crossreid.errors import CrossreidError
-from crossreid.training.checkpoint import Checkpoint, CheckpointError, fit_weights, load_checkpoint, require
+from crossreid.training.changes import MEASURED, Change, changes_between, is_among, refuse_another_recipe
+from crossreid.training.checkpoint import Checkpoint, damaged, fit_weights, load_checkpoint, require
 from crossreid.training.generators import seed_generators
-from crossreid.training.optimisation import make_optimiser, optimiser_tensors, restore_optimiser
+from crossreid.training.optimisation import (
+    make_optimiser,
+    optimiser_tensors,
+    restore_optimiser,
+    settings_of,
+    with_settings,
+)
 from crossreid.training.options import TrainingOptions
 from crossreid.training.processes import gathered, gathered_generators, restore_gathered_generators
 
 # What a run needs of a checkpoint to go on.
 FACTS = ("epoch", "step_in_epoch", "step", "best", "losses", "groups", "generators", "recipe", "averaged")
-# Keys of a recipe that may change between two starts of a run.
-FREE = {"training.epochs", "data.root", "data.workers"}
+# Keys of a recipe that an optimiser keeps in its own state.
+OF_OPTIMISER = ("training.optimiser", "training.precision")
 
 
 class Trainable(Protocol):
@@ -38,7 +45,7 @@ class Trainable(Protocol):
 
     @property
     def encoders(self) -> Sequence[nn.Module]:
-        """The networks that take images."""
+        """The networks that take images; with `leading_stages(count)`, of modules, their first stages can be frozen."""
 
     def losses(self, batch: Any) -> dict[str, Tensor]:
         """Named scalar terms, already weighted; their sum is what is minimised."""
@@ -62,6 +69,10 @@ class TrainingState:
     step: int = 0
     best: float | None = None
     losses: dict[str, float] = field(default_factory=dict)
+    changes: list[dict[str, Any]] = field(default_factory=list)
+    """What changed in the recipe since the first start: `step` and `epoch` from which on, `key`, `was` and `now`."""
+    frozen: list[nn.Module] = field(default_factory=list)
+    """The modules of the encoders' first stages that learn nothing."""
 
     @property
     def trainable(self) -> Trainable:
@@ -78,13 +89,17 @@ class TrainingState:
         """The scaler of fp16 gradients; None in any other precision."""
         return getattr(self.fabric._strategy.precision, "scaler", None)
 
-    def training_mode(self, *, freeze_batch_statistics: bool) -> None:
-        """Put the method into training mode, its batch norms into evaluation mode if they are to stay as they are."""
+    def frozen_encoders(self, options: TrainingOptions) -> Sequence[nn.Module]:
+        """The encoders that keep their weights in the present epoch: all, or none."""
+        return self.trainable.encoders if self.epoch < options.frozen_epochs else ()
+
+    def training_mode(self, options: TrainingOptions) -> None:
+        """Put the method into training mode, and those of its batch norms that are to stay as they are into evaluation mode."""
         self.wrapped_method.train()
-        if freeze_batch_statistics:
-            for module in self.method.modules():
-                if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                    module.eval()
+        kept = [module for encoder in self.frozen_encoders(options) for module in encoder.modules()] + self.frozen
+        for module in self.method.modules() if options.freeze_batch_statistics else kept:
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
 
     def to_checkpoint(self, recipe: dict[str, Any]) -> Checkpoint:
         """All of it, of all processes, and the recipe that it belongs to."""
@@ -104,11 +119,23 @@ class TrainingState:
             "recipe": recipe,
             "scaler": self.scaler.state_dict() if self.scaler is not None else None,
             "averaged": int(self.average.n_averaged) if self.average is not None else 0,
+            "changes": self.changes,
         }
         return Checkpoint(kinds, facts)
 
-    def restore(self, path: Path, recipe: dict[str, Any]) -> None:
-        """Go on from the checkpoint in `path`.
+    def restore(
+        self,
+        path: Path,
+        recipe: dict[str, Any],
+        *,
+        requested: Collection[str] = (),
+        completed: Callable[[dict[str, Any]], dict[str, Any]] = dict,
+    ) -> list[Change]:
+        """Go on from the checkpoint in `path`; returns what differs between its recipe and this one, for `take_up`.
+
+        Args:
+            requested: keys that may differ though the steps to come depend on them.
+            completed: a stored recipe with the defaults of keys that it was written without.
 
         Raises:
             CheckpointError: it is damaged, of another recipe, or does not fit the method.
@@ -116,17 +143,51 @@ class TrainingState:
         stored = load_checkpoint(path)
         tensors, facts = stored.tensors, stored.facts
         require(path, stored, kinds=("model", "generator"), facts=FACTS)
-        refuse_another_recipe(path, facts["recipe"], recipe)
+        changes = changes_between(completed(facts["recipe"]), recipe)
+        refuse_another_recipe(path, changes, requested)
         fit_weights(self.method, tensors["model"], path)
-        restore_optimiser(self.optimiser, tensors.get("optimiser", {}), facts["groups"])
+        try:
+            groups = facts["groups"]
+            if any(is_among(change.key, OF_OPTIMISER) for change in changes):
+                groups = with_settings(groups, settings_of(self.optimiser))
+            restore_optimiser(self.optimiser, tensors.get("optimiser", {}), groups)
+            restore_gathered_generators(self.fabric, tensors["generator"], facts["generators"])
+            if self.scaler is not None and facts.get("scaler"):
+                self.scaler.load_state_dict(facts["scaler"])
+        except CrossreidError:
+            raise
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError, RuntimeError) as error:
+            reason = (str(error).splitlines() or [""])[0]
+            raise damaged(path, f"{type(error).__name__} in its optimiser or generators: {reason}") from error
         if self.average is not None:
             fit_weights(self.average.module, tensors.get("ema", {}), path)
             self.average.n_averaged.fill_(facts["averaged"])
-        restore_gathered_generators(self.fabric, tensors["generator"], facts["generators"])
-        if self.scaler is not None and facts.get("scaler"):
-            self.scaler.load_state_dict(facts["scaler"])
         self.epoch, self.step_in_epoch, self.step = facts["epoch"], facts["step_in_epoch"], facts["step"]
-        self.best, self.losses = facts["best"], facts["losses"]
+        self.best, self.losses, self.changes = facts["best"], facts["losses"], facts.get("changes", [])
+        return changes
+
+    def take_up(self, changes: Sequence[Change]) -> None:
+        """Note what is different from here on; a best validation that was measured otherwise counts no more."""
+        at = {"step": self.step, "epoch": self.epoch}
+        self.changes = [*self.changes, *(at | change._asdict() for change in changes)]
+        if any(is_among(change.key, MEASURED) for change in changes):
+            self.best = None
+
+
+def _frozen(method: nn.Module, stages: int) -> list[nn.Module]:
+    """Let the first stages learn nothing. The optimiser keeps them, so that going on with others finds its state as it was."""
+    frozen: list[nn.Module] = []
+    for encoder in cast(Trainable, method).encoders if stages else ():
+        if not hasattr(encoder, "leading_stages"):
+            raise CrossreidError(
+                f"training.frozen_stages is {stages}, but {type(encoder).__name__} has no leading_stages(count). Give it one that "
+                "returns modules, or set training.frozen_epochs for whole encoders."
+            )
+        frozen += encoder.leading_stages(stages)  # type: ignore[operator]
+    for module in frozen:
+        for parameter in module.parameters(recurse=False):
+            parameter.requires_grad_(False)
+    return frozen
 
 
 def initial_state(method: nn.Module, options: TrainingOptions, fabric: Fabric) -> TrainingState:
@@ -148,7 +209,9 @@ def initial_state(method: nn.Module, options: TrainingOptions, fabric: Fabric) -
             encoder.compile()
     optimiser = make_optimiser(method, options.optimiser, fused=options.precision != "16-mixed")
     average = AveragedModel(method, multi_avg_fn=get_ema_multi_avg_fn(options.ema)) if options.ema else None
+    frozen = _frozen(method, options.frozen_stages)
     state = TrainingState(fabric, method, optimiser, average, *fabric.setup(method, optimiser))
+    state.frozen = frozen
     state.wrapped_method.mark_forward_method("losses")
     if average is not None:
         average.to(fabric.device)
@@ -156,24 +219,3 @@ def initial_state(method: nn.Module, options: TrainingOptions, fabric: Fabric) -
         state.trainable.train_with(functools.partial(gathered, fabric))
     seed_generators(options.seed * 7919 + fabric.global_rank)
     return state
-
-
-def refuse_another_recipe(path: Path, stored: dict[str, Any], recipe: dict[str, Any]) -> None:
-    """Raise `CheckpointError` with the keys that differ, but for the number of epochs and where data is found."""
-    before, now = _flat(stored), _flat(recipe)
-    changed = sorted(k for k in before.keys() | now.keys() if before.get(k) != now.get(k) and k not in FREE)
-    if changed:
-        shown = "; ".join(f"{key} was {before.get(key)!r}, is {now.get(key)!r}" for key in changed[:5])
-        raise CheckpointError(
-            f"{path} belongs to another recipe ({shown}). Choose another --out, or delete that folder."
-        )
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = list(value) if isinstance(value, tuple) else value
-    return flat

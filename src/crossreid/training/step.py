@@ -40,7 +40,7 @@ def train_step(state: TrainingState, batch: Any, options: TrainingOptions, *, st
     state.step += 1
     state.step_in_epoch += 1
     if complete:
-        _update(state, clip=options.clip)
+        _update(state, options)
     return complete
 
 
@@ -54,10 +54,13 @@ def _group(step_in_epoch: int, accumulate: int, steps_per_epoch: int) -> tuple[i
     return size, step_in_epoch + 1 == first + size
 
 
-def _update(state: TrainingState, *, clip: float | None) -> None:
+def _update(state: TrainingState, options: TrainingOptions) -> None:
     """Move the weights along the gradient that has been summed up, and their average after them."""
-    if clip is not None:
-        state.fabric.clip_gradients(state.wrapped_method, state.wrapped_optimiser, max_norm=clip)
+    for encoder in state.frozen_encoders(options):
+        for parameter in encoder.parameters():
+            parameter.grad = None  # not requires_grad, which processes that average gradients agreed on before
+    if options.clip is not None:
+        state.fabric.clip_gradients(state.wrapped_method, state.wrapped_optimiser, max_norm=options.clip)
     state.wrapped_optimiser.step()
     state.wrapped_optimiser.zero_grad()
     if state.average is not None:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
 
 from crossreid.data.records import DataError
+from crossreid.files import Held, lock, unlock
 
 
 @contextmanager
@@ -19,27 +17,21 @@ def locked(parts: Path, rank: int) -> Iterator[None]:
     Raises:
         DataError: another process is embedding into this folder; it is named.
     """
-    with open(parts / f"lock-{rank}", "a+", encoding="utf-8") as own:
-        _take(own, parts)
+    own = _take(parts / f"lock-{rank}")
+    try:
         if rank == 0:
             for other in sorted(parts.glob("lock-*")):
                 if other.name != "lock-0":
-                    with open(other, "a+", encoding="utf-8") as held:
-                        _take(held, parts)
-        own.seek(0)
-        own.truncate()
-        own.write(str(os.getpid()))
-        own.flush()
+                    unlock(_take(other))
         yield
+    finally:
+        unlock(own)
 
 
-def _take(lock: TextIO, parts: Path) -> None:
+def _take(path: Path) -> int:
     try:
-        # Not flock, which loader processes would inherit and, for seconds, survive a killed parent with.
-        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError) as error:  # what else the system says is not that another holds it
-        lock.seek(0)
+        return lock(path)
+    except Held as holder:
         raise DataError(
-            f"{parts.parent}: process {lock.read().strip() or 'of another job'} is embedding into it. Wait for it to end, "
-            "stop it, or choose another --out."
-        ) from error
+            f"{path.parent.parent}: {holder} is embedding into it. Wait for it to end, stop it, or choose another --out."
+        ) from holder

@@ -1,0 +1,45 @@
+"""The hub that timm fetches weights from: asked once whether it answers, so that a machine without internet waits for seconds only.
+
+By itself timm asks for each of several files, each six times, for a minute in all, with a line a time.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from huggingface_hub import constants
+from huggingface_hub.utils import get_session
+
+SECONDS = 5.0
+
+
+@contextmanager
+def offline_unless_it_answers() -> Iterator[bool]:
+    """Whether the hub answers; in a block where it does not, what is in the cache is taken and nothing is asked for."""
+    answers = it_answers()
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = before or not answers
+    try:
+        yield answers
+    finally:
+        constants.HF_HUB_OFFLINE = before
+
+
+def it_answers() -> bool:
+    """Whether the hub gives any answer within `SECONDS`, names looked up, through proxies and whatever else is set."""
+    answered = threading.Event()
+
+    def ask() -> None:
+        try:
+            get_session().head(constants.ENDPOINT, timeout=SECONDS)
+        except Exception:  # of several libraries, whichever the hub's client is built on
+            return
+        answered.set()
+
+    # A thread, as looking up a name has no limit of its own.
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(SECONDS)
+    return answered.is_set()
