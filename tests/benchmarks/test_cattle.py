@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import timm
-from forked import fork_runs
 from PIL import Image
 from safetensors.torch import save_file
+
+from forked import fork_runs
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 TRAIN, TEST = [f"cow{i}" for i in range(6)], ["cow8", "cow9"]
