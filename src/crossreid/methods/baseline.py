@@ -17,7 +17,7 @@ from crossreid.losses.metric import triplet_loss
 from crossreid.losses.weighing import LossWeights, weighted_losses
 from crossreid.methods.method import Method, MethodOptions, register_method
 from crossreid.models.backbones import Backbone
-from crossreid.models.heads import Encoder, linear_classifier
+from crossreid.models.heads import Encoder, MetricFeatures, linear_classifier, metric_features
 
 
 class BaselineOptions(MethodOptions):
@@ -25,6 +25,11 @@ class BaselineOptions(MethodOptions):
     label_smoothing: float = Field(0.1, ge=0, lt=1, description="Label smoothing of the cross-entropy.")
     margin: float | None = Field(0.3, gt=0, description="Margin of the triplet loss; null for the soft margin.")
     triplet_weight: float = Field(1.0, ge=0, description="Weight of the triplet loss.")
+    triplet_features: MetricFeatures = Field(
+        "neck",
+        description="What the triplet loss compares: features before the neck as they are (`pooled`) or of length 1 (`unit`), "
+        "or features after the neck, of length 1.",
+    )
     losses: LossWeights = Field({})
 
 
@@ -43,11 +48,13 @@ class Baseline(Method):
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Terms `identity` and `triplet`, and the losses that the options add, of the features before the neck."""
         pooled = self.encoder.pool(batch.images)
-        logits = self.classifier(self.encoder.neck(pooled))
+        normed = self.encoder.neck(pooled)
+        logits = self.classifier(normed)
+        compared = self.gather(metric_features(self.options.triplet_features, pooled, normed))
         pooled, logits, labels = self.gather(pooled), self.gather(logits), self.gather(batch.labels)
         terms = {
             "identity": F.cross_entropy(logits.float(), labels, label_smoothing=self.options.label_smoothing),
-            "triplet": self.options.triplet_weight * triplet_loss(pooled, labels, margin=self.options.margin),
+            "triplet": self.options.triplet_weight * triplet_loss(compared, labels, margin=self.options.margin),
         }
         modalities = self.gather(batch.modalities)
         return terms | weighted_losses(self.options.losses, pooled, labels, modalities, taken=terms)
