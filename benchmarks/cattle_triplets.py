@@ -78,6 +78,8 @@ METHODS: dict[str, dict[str, Any]] = {
     for features in ("pooled", "unit", "neck")
 }
 METHODS |= {
+    "idkl-reversal-0.1": {"name": "implicit_knowledge", "reversal": 0.1},
+    "idkl-no-confuser": {"name": "implicit_knowledge", "confuser": "none"},
     "agw-official": {"name": "agw", "setting": "official"},
     "idkl-official": {"name": "implicit_knowledge", "setting": "official"},
 }

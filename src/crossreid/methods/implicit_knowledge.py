@@ -7,8 +7,8 @@ graphs and predictions hand it on to the shared stream, which is what is tested.
     L_ReID(f_sh) + L_C + L_ReID(f_sp) + L_D + l1 (L_e + L_r + L_ReID(f~)) + l2 L_TGSA + l3 L_CSA + L_MDR.
 
 f~ takes f_sp's place in L_TGSA and L_CSA where there is a purifier. `paper` is that to the letter. `crossreid` lets no
-gradient into the side that is learnt from, has masks that depend on the image (`Purifier`), and graphs of features of length 1:
-the softmax of raw distances depends on how long features are, and is lowered by shrinking them all.
+gradient into the side that is learnt from, has masks that depend on the image (`Purifier`), and graphs and triplets of features of
+length 1: the softmax of raw distances depends on how long features are, and either loss is lowered by shrinking them all.
 
 `official` minimises what the authors' release does (`losses.released_knowledge`): f~ takes f_sp's place in everything but
 L_e, which has a classifier of its own; the confuser learns pseudo-labels; all divergences go both ways; graphs have no
