@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from crossreid.demo.demonstration import precision
+from crossreid.demo.demonstration import FROM_RANDOM_WEIGHTS, precision
 from crossreid.reporting.report import report
 from crossreid.runs.evaluate import evaluate, floors
 from crossreid.runs.recipe import make_recipe
@@ -65,7 +65,11 @@ def recipe_of(manifest: Path, method: str, epochs: int, overrides: list[str]):
                 "augment": {"flip": 0.0, "pad": 6, "jitter": 0.2, "erasing": 0.3},
                 "sampler": {"identities": 12, "images": 4},
             },
-            "method": {"name": method, "backbone": {"name": "resnet10t", "weights": "none"}},
+            "method": {
+                "name": method,
+                "backbone": {"name": "resnet10t", "weights": "none"},
+                **FROM_RANDOM_WEIGHTS.get(method, {}),
+            },
             "training": {
                 "epochs": epochs,
                 "precision": precision(),

@@ -26,17 +26,28 @@ def batch_of():
 
 
 @torch.no_grad()
-def test_terms_are_of_the_pooled_map_before_and_after_the_neck():
-    method, batch = method_of(triplet_weight=0.5, pooling_power=2.0, label_smoothing=0.1), batch_of()
+@pytest.mark.parametrize("features", ["pooled", "unit", "neck"])
+def test_terms_are_of_the_pooled_map_before_and_after_the_neck(features):
+    given = {"triplet_weight": 0.5, "triplet_features": features, "pooling_power": 2.0, "label_smoothing": 0.1}
+    method, batch = method_of(**given), batch_of()
+    torch.nn.init.uniform_(method.neck.weight, 0.5, 2.0)
     torch.nn.init.normal_(method.classifier.weight, std=0.3)
     (maps,) = method.network(batch.images, batch.modalities)
     pooled = generalised_mean(maps, 2.0)
-    logits = pooled / (1 + method.neck.eps) ** 0.5 @ method.classifier.weight.T  # running statistics are 0 and 1
+    normed = pooled * method.neck.weight / (1 + method.neck.eps) ** 0.5  # running statistics are 0 and 1
+    logits = normed @ method.classifier.weight.T
     log_p = logits.log_softmax(1)
     identity = -(0.9 * log_p[torch.arange(8), batch.labels] + 0.1 * log_p.mean(1)).mean()
     found = method.losses(batch)
     torch.testing.assert_close(found["identity"], identity, atol=1e-5, rtol=1e-4)
-    torch.testing.assert_close(found["triplet"], 0.5 * weighted_triplet_loss(pooled, batch.labels))
+    rows = {"pooled": pooled, "unit": pooled / pooled.norm(dim=1, keepdim=True)}
+    rows["neck"] = normed / normed.norm(dim=1, keepdim=True)
+    torch.testing.assert_close(found["triplet"], 0.5 * weighted_triplet_loss(rows[features], batch.labels))
+
+
+def test_the_published_settings_compare_raw_features():
+    assert method_of().options.triplet_features != "pooled"
+    assert {method_of(setting=name).options.triplet_features for name in ("paper", "official")} == {"pooled"}
 
 
 @torch.no_grad()

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from crossreid.data.batch import Batch
+from crossreid.losses.metric import modality_aware_triplet_loss
 from crossreid.methods import build_method
 from crossreid.methods.baseline import Baseline, BaselineOptions
 from few_steps import losses_of_steps
@@ -29,10 +30,15 @@ def batch_of():
     return Batch(torch.randn(8, 3, 32, 16, generator=generator), labels, modalities, torch.zeros_like(labels))
 
 
+@pytest.mark.parametrize("features", ["pooled", "unit", "neck"])
 @pytest.mark.parametrize("margin", [0.3, None])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_terms_are_what_a_loop_over_images_gives(margin, smoothing):
-    method, batch = method_of(margin=margin, label_smoothing=smoothing, triplet_weight=2.0), batch_of()
+def test_terms_are_what_a_loop_over_images_gives(margin, smoothing, features):
+    method = method_of(
+        margin=margin, label_smoothing=smoothing, triplet_weight=2.0, triplet_features=features, triplet_pairs="all"
+    )
+    torch.nn.init.uniform_(method.encoder.neck.weight, 0.5, 2.0)
+    batch = batch_of()
     labels = batch.labels.tolist()
     with torch.no_grad():
         pooled = [method.encoder.pool(image[None])[0] for image in batch.images]
@@ -41,15 +47,26 @@ def test_terms_are_what_a_loop_over_images_gives(margin, smoothing):
     for row, label in zip(rows, labels, strict=True):
         log_p = row - np.log(np.exp(row).sum())
         identity.append(-(1 - smoothing) * log_p[label] - smoothing * log_p.mean())
+    with torch.no_grad():
+        compared = [method.encoder.neck(row[None])[0] if features == "neck" else row for row in pooled]
+    compared = [row if features == "pooled" else row / row.norm() for row in compared]
     triplet = []
-    for i, anchor in enumerate(pooled):
-        near = [float((anchor - b).norm()) for j, b in enumerate(pooled) if labels[j] == labels[i] and j != i]
-        far = [float((anchor - b).norm()) for j, b in enumerate(pooled) if labels[j] != labels[i]]
+    for i, anchor in enumerate(compared):
+        near = [float((anchor - b).norm()) for j, b in enumerate(compared) if labels[j] == labels[i] and j != i]
+        far = [float((anchor - b).norm()) for j, b in enumerate(compared) if labels[j] != labels[i]]
         if near:
             gap = max(near) - min(far)
             triplet.append(math.log1p(math.exp(gap)) if margin is None else max(0.0, gap + margin))
     found = {name: term.item() for name, term in method.losses(batch).items()}
     assert found == pytest.approx({"identity": np.mean(identity), "triplet": 2 * np.mean(triplet)}, rel=1e-3)
+
+
+@torch.no_grad()
+def test_triplets_are_of_pairs_within_and_of_pairs_across_modalities_by_default():
+    method, batch = method_of(triplet_weight=2.0), batch_of()
+    features = method.embed(batch.images, batch.modalities)  # behind the neck, of length 1
+    expected = 2.0 * modality_aware_triplet_loss(features, batch.labels, batch.modalities, margin=0.3)
+    torch.testing.assert_close(method.losses(batch)["triplet"], expected)
 
 
 def test_order_of_the_batch_is_irrelevant():

@@ -36,9 +36,10 @@ def gradients(method, term):
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("features", ["pooled", "unit", "neck"])
 @pytest.mark.parametrize("setting", ["crossreid", "paper"])
-def test_terms_are_the_equations_of_what_the_streams_give(setting):
-    method, batch = method_of(setting=setting, margin=0.3), batch_of()
+def test_terms_are_the_equations_of_what_the_streams_give(setting, features):
+    method, batch = method_of(setting=setting, margin=0.3, triplet_features=features), batch_of()
     method.progress = 0.3
     o = method.options
     labels, kinds = batch.labels, batch.modalities
@@ -48,7 +49,12 @@ def test_terms_are_the_equations_of_what_the_streams_give(setting):
     scale = (1 + method.shared_neck.eps) ** -0.5  # running statistics are 0 and 1
     z_sh = scale * sh @ method.shared_classifier.weight.T
     z_sp, z_pure = (scale * f @ method.specific_classifier.weight.T for f in (sp, pure))
-    reid = [(F.cross_entropy(z, labels), triplet_loss(f, labels, margin=0.3)) for z, f in ((z_sh, sh), (z_sp, sp))]
+    # After a neck they are longer by one factor: of length 1, the same.
+    rows = [f if features == "pooled" else F.normalize(f, dim=1) for f in (sh, sp, pure)]
+    reid = [
+        (F.cross_entropy(z, labels), triplet_loss(f, labels, margin=0.3))
+        for z, f in zip((z_sh, z_sp), rows[:2], strict=True)
+    ]
     kept = generalised_mean(maps.kept, 3.0)
     kept = (kept - kept.mean(0)) / (kept.var(0, correction=0) + method.specific_neck.eps).sqrt()
     one, two = alignment.paired_rows(labels, kinds)
@@ -64,7 +70,7 @@ def test_terms_are_the_equations_of_what_the_streams_give(setting):
                 generalised_mean(maps.reduced, 3.0), generalised_mean(maps.normalised, 3.0), labels, kinds
             )
         ),
-        "purified": o.purifier_weight * (F.cross_entropy(z_pure, labels) + triplet_loss(pure, labels, margin=0.3)),
+        "purified": o.purifier_weight * (F.cross_entropy(z_pure, labels) + triplet_loss(rows[2], labels, margin=0.3)),
         "relation": o.relation_weight * sum(
             alignment.graph_alignment(b[kinds == k], a[kinds == k]) for k in (0, 1)
         ),

@@ -5,6 +5,7 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
+from crossreid.losses.metric import triplet_loss
 from crossreid.models.backbones import BackboneOptions
 from crossreid.models.heads import (
     Bottleneck,
@@ -13,6 +14,7 @@ from crossreid.models.heads import (
     concatenate_normalised,
     hidden_classifier,
     linear_classifier,
+    metric_features,
 )
 
 BACKBONE = BackboneOptions(name="test_resnet", weights="none")
@@ -119,3 +121,26 @@ def test_parts_are_joined_and_have_length_one_together():
     joined = concatenate_normalised(parts)
     assert joined.dtype == torch.float32
     torch.testing.assert_close(joined, torch.tensor([[0.6, 0.0, 0.8]]))
+
+
+@torch.no_grad()
+def test_what_a_metric_loss_compares_is_before_or_after_the_neck():
+    pooled, normed = torch.tensor([[3.0, 4.0], [0.0, 2.0]]), torch.tensor([[-1.0, 0.0], [6.0, 8.0]])
+    torch.testing.assert_close(metric_features("pooled", pooled, normed), pooled)
+    torch.testing.assert_close(metric_features("unit", pooled, normed), torch.tensor([[0.6, 0.8], [0.0, 1.0]]))
+    torch.testing.assert_close(metric_features("neck", pooled, normed), torch.tensor([[-1.0, 0.0], [0.6, 0.8]]))
+
+
+def test_shrinking_features_lowers_triplets_of_pooled_ones_alone():
+    """Where hard positives are farther than hard negatives, raw distances are lowered by shrinking them all."""
+    rows, labels = torch.randn(12, 6, generator=torch.Generator().manual_seed(0)), torch.arange(12) % 3
+    of = {
+        kind: [
+            float(triplet_loss(metric_features(kind, scale * rows, scale * rows), labels, margin=0.3))
+            for scale in (2, 1)
+        ]
+        for kind in ("pooled", "unit", "neck")
+    }
+    assert of["pooled"][1] < 0.6 * of["pooled"][0]
+    assert of["unit"][1] == pytest.approx(of["unit"][0])
+    assert of["neck"][1] == pytest.approx(of["neck"][0])

@@ -25,6 +25,8 @@ from crossreid.training.bf16 import bf16_gain
 
 IDENTITIES = 160
 COMPARED = ("variational_distillation", "baseline")
+# The demo starts from random weights; the defaults of these keys are for pretrained ones.
+FROM_RANDOM_WEIGHTS: dict[str, dict[str, Any]] = {"baseline": {"triplet_features": "pooled", "triplet_pairs": "all"}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,7 @@ def demo_recipe(
                 "augment": {"flip": 0.5, "pad": 4, "jitter": 0.3, "grey": 0.3},
                 "sampler": {"identities": 12, "images": 4},
             },
-            "method": {"name": method, "backbone": backbone},
+            "method": {"name": method, "backbone": backbone, **FROM_RANDOM_WEIGHTS.get(method, {})},
             "training": {
                 "seed": seed,
                 "epochs": 3,

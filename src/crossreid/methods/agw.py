@@ -1,9 +1,10 @@
 """The AGW-style baseline: a modality-specific stem, non-local blocks, GeM pooling, weighted regularised triplets.
 
 Source: Ye et al., "Deep learning for person re-identification: a survey and outlook", TPAMI 2021, sections 4.2 and 4.3.
-The triplet loss acts before the BN neck, the classifier and the test feature after it. Setting `official` is the authors'
-release; with `triplet: squared_difference` it is the network and the loss of their CAJ (ICCV 2021), whose batches
-`data.augment.channels.joint` makes.
+Published, the triplet loss compares raw features before the BN neck, and the classifier and the test feature come after it. In
+setting `crossreid` the triplet loss too compares what is behind the neck, of length 1 (`methods.baseline` says why). Setting
+`official` is the authors' release; with `triplet: squared_difference` it is the network and the loss of their CAJ (ICCV 2021),
+whose batches `data.augment.channels.joint` makes.
 """
 
 from __future__ import annotations
@@ -22,13 +23,14 @@ from crossreid.losses.released_triplets import released_weighted_triplet_loss, s
 from crossreid.losses.weighing import LossWeights, weighted_losses
 from crossreid.methods.method import Encoding, Method, MethodOptions, register_method
 from crossreid.models.backbones import BackboneOptions
-from crossreid.models.heads import bn_neck, linear_classifier
+from crossreid.models.heads import MetricFeatures, bn_neck, linear_classifier, metric_features
 from crossreid.models.pooling import GeneralisedMean, ReleasedGeneralisedMean
 from crossreid.models.two_stream import StageOptions, TwoStream
 from crossreid.options import PublishedSettingOptions
 
 # The published one; a recipe that names another backbone keeps these blocks in it.
 PUBLISHED: dict[str, Any] = {"backbone": {"non_local": (0, 2, 3, 0)}}
+OWN: dict[str, Any] = {**PUBLISHED, "triplet_features": "neck"}
 # The paper does not say how the neck starts.
 PAPER: dict[str, Any] = {**PUBLISHED, "neck_deviation": 0.01}
 OFFICIAL: dict[str, Any] = {
@@ -46,7 +48,7 @@ TRIPLETS = {
 
 
 class AGWOptions(MethodOptions, PublishedSettingOptions):
-    settings: ClassVar[dict[str, dict[str, Any]]] = {"crossreid": PUBLISHED, "paper": PAPER, "official": OFFICIAL}
+    settings: ClassVar[dict[str, dict[str, Any]]] = {"crossreid": OWN, "paper": PAPER, "official": OFFICIAL}
 
     name: Literal["agw"] = Field(
         "agw", description="Identity + weighted triplets on a network with modality-specific stems."
@@ -69,6 +71,11 @@ class AGWOptions(MethodOptions, PublishedSettingOptions):
         description="The weighted regularised triplet loss, as the release computes it, or CAJ's on squared differences.",
     )
     triplet_weight: float = Field(1.0, ge=0, description="Weight of the triplet loss.")
+    triplet_features: MetricFeatures = Field(
+        "pooled",
+        description="What the triplet loss compares: features before the neck as they are (`pooled`) or of length 1 (`unit`), "
+        "or features after the neck, of length 1.",
+    )
     losses: LossWeights = Field({})
 
     @model_validator(mode="after")
@@ -108,11 +115,13 @@ class AGW(Method):
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Terms `identity` and `triplet`, and the losses that the options add, of the features before the neck."""
         pooled = self.pool(batch.images, batch.modalities)
-        logits = self.classifier(self.neck(pooled))
+        normed = self.neck(pooled)
+        logits = self.classifier(normed)
+        compared = self.gather(metric_features(self.options.triplet_features, pooled, normed))
         pooled, logits, labels = self.gather(pooled), self.gather(logits), self.gather(batch.labels)
         terms = {
             "identity": F.cross_entropy(logits.float(), labels, label_smoothing=self.options.label_smoothing),
-            "triplet": self.options.triplet_weight * TRIPLETS[self.options.triplet](pooled, labels),
+            "triplet": self.options.triplet_weight * TRIPLETS[self.options.triplet](compared, labels),
         }
         modalities = self.gather(batch.modalities)
         return terms | weighted_losses(self.options.losses, pooled, labels, modalities, taken=terms)

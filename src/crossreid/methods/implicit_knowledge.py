@@ -7,8 +7,8 @@ graphs and predictions hand it on to the shared stream, which is what is tested.
     L_ReID(f_sh) + L_C + L_ReID(f_sp) + L_D + l1 (L_e + L_r + L_ReID(f~)) + l2 L_TGSA + l3 L_CSA + L_MDR.
 
 f~ takes f_sp's place in L_TGSA and L_CSA where there is a purifier. `paper` is that to the letter. `crossreid` lets no
-gradient into the side that is learnt from, has masks that depend on the image (`Purifier`), and graphs of features of length 1:
-the softmax of raw distances depends on how long features are, and is lowered by shrinking them all.
+gradient into the side that is learnt from, has masks that depend on the image (`Purifier`), and graphs and triplets of features of
+length 1: the softmax of raw distances depends on how long features are, and either loss is lowered by shrinking them all.
 
 `official` minimises what the authors' release does (`losses.released_knowledge`): f~ takes f_sp's place in everything but
 L_e, which has a classifier of its own; the confuser learns pseudo-labels; all divergences go both ways; graphs have no
@@ -52,7 +52,14 @@ from crossreid.losses.weighing import LossWeights, weighted_losses
 from crossreid.methods.implicit_knowledge_settings import SETTINGS
 from crossreid.methods.method import Encoding, Method, MethodOptions, register_method
 from crossreid.models.backbones import BackboneOptions
-from crossreid.models.heads import bn_neck, concatenate_normalised, linear_classifier, modality_classifier
+from crossreid.models.heads import (
+    MetricFeatures,
+    bn_neck,
+    concatenate_normalised,
+    linear_classifier,
+    metric_features,
+    modality_classifier,
+)
 from crossreid.models.pooling import GeneralisedMean, generalised_mean
 from crossreid.models.purifier import Purified, Purifier
 from crossreid.models.reversal import Schedule, reversal_strength, reverse_gradient
@@ -77,6 +84,11 @@ class ImplicitKnowledgeOptions(MethodOptions, PublishedSettingOptions):
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="Label smoothing of the cross-entropies.")
     margin: float | None = Field(0.3, gt=0, description="Margin of the triplet losses; null for the soft margin.")
     triplet_weight: float = Field(1.0, ge=0, description="Weight of the triplet losses.")
+    triplet_features: MetricFeatures = Field(
+        "pooled",
+        description="What the triplet losses compare: features before the necks as they are (`pooled`) or of length 1 (`unit`), "
+        "or features after the necks, of length 1.",
+    )
     classifier_start: Literal["small", "torch"] = Field(
         "small", description="Identity classifiers start near zero, so that predictions are uniform, or as PyTorch's."
     )
@@ -313,8 +325,9 @@ class ImplicitKnowledge(Method):
         return F.cross_entropy(side[2].float(), labels, label_smoothing=self.options.label_smoothing)
 
     def _triplet(self, side: Sequence[Tensor], labels: Tensor) -> Tensor:
+        compared = metric_features(self.options.triplet_features, side[0], side[1])
         return self.options.triplet_weight * triplet_loss(
-            side[0], labels, margin=self.options.margin, own_positive=self._released
+            compared, labels, margin=self.options.margin, own_positive=self._released
         )
 
     def _modality_terms(self, sides: Sides, own: Tensor, labels: Tensor, modalities: Tensor) -> dict[str, Tensor]:

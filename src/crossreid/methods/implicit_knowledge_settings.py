@@ -21,7 +21,7 @@ from __future__ import annotations
 from typing import Any
 
 SETTINGS: dict[str, dict[str, Any]] = {
-    "crossreid": {"stop_gradient": True, "masks": "spatial", "graphs": "unit"},
+    "crossreid": {"stop_gradient": True, "masks": "spatial", "graphs": "unit", "triplet_features": "neck"},
     "paper": {
         "stop_gradient": False,
         "masks": "pooled",

@@ -147,6 +147,20 @@ def modality_classifier(width: int, hidden: int = 100, dropout: float = 0.5) -> 
     return nn.Sequential(*layers, nn.Linear(hidden, 2))
 
 
+MetricFeatures = Literal["pooled", "unit", "neck"]
+
+
+def metric_features(kind: MetricFeatures, pooled: Tensor, normed: Tensor) -> Tensor:
+    """What a metric loss compares, `(B, width)`, of the features before the neck and after it.
+
+    `pooled`: the former as they are, `unit`: the same brought to length 1, `neck`: the latter brought to length 1, as they
+    are compared in a test.
+    """
+    if kind == "pooled":
+        return pooled
+    return nn.functional.normalize((pooled if kind == "unit" else normed).float(), dim=1)
+
+
 def concatenate_normalised(parts: Sequence[Tensor]) -> Tensor:
     """Concatenation of `(B, D_i)` as one L2-normalised `(B, sum D_i)` in float32."""
     return nn.functional.normalize(torch.cat([part.float() for part in parts], dim=1), dim=1)

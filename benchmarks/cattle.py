@@ -1,0 +1,197 @@
+"""Every method from ImageNet weights on real photographs of cows: by day, and by night under an infrared lamp.
+
+IMAGES holds `manifest.csv` (path, identity, modality, split) and what it lists; WEIGHTS is a file of timm's keys that is named after
+its network. A night picture of a test cow asks, day pictures of all test cows answer. With `--validation` the test cows are left
+out altogether: every third cow that was photographed by day and by night is held out of the training cows and asked for in their
+place. Choose there; score the test cows once.
+
+    python benchmarks/cattle.py IMAGES WEIGHTS OUT [--seeds 0-2] [--methods NAME ...] [--size 136x80] [--epochs 24]
+        [--validation] [--set KEY=VALUE ...] [--jobs N] [--json FILE]
+
+Every run has a folder in OUT with results.json once it is done; the same command again goes on where it stopped. Images are shrunk
+once, into OUT, as the loader would shrink them each time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+import re
+import sys
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from PIL import Image
+from rich.console import Console
+
+from crossreid.cli.parsing import numbers
+from crossreid.data.data_options import DataOptions
+from crossreid.data.images import load_image
+from crossreid.data.transforms import resized
+from crossreid.demo.demonstration import precision
+from crossreid.errors import CrossreidError
+from crossreid.files import replacing, write_json
+from crossreid.reporting.study_table import terminal_table, write_markdown
+from crossreid.runs.recipe import Recipe, make_recipe
+from crossreid.studies.running import run_study
+from crossreid.studies.side_by_side import recipes_study
+from machine import machine
+
+VD, IDKL = {"name": "variational_distillation"}, {"name": "implicit_knowledge"}
+PAPER = VD | {"setting": "paper"}
+# What each changes of the method's defaults; all have the same backbone.
+METHODS: dict[str, dict[str, Any]] = {
+    "baseline": {"name": "baseline"},
+    "baseline-random": {"name": "baseline", "backbone": {"weights": "none"}},
+    "identity": {"name": "baseline", "triplet_weight": 0.0},
+    "agw": {"name": "agw"},
+    "agw-official": {"name": "agw", "setting": "official"},
+    "idkl": IDKL,
+    "idkl-paper": IDKL | {"setting": "paper"},
+    "idkl-official": IDKL | {"setting": "official"},
+    "ib": {"name": "information_bottleneck"},
+    "vib": {"name": "variational_information_bottleneck"},
+    "vd": VD,
+    "vd-random": VD | {"backbone": {"weights": "none"}},
+    "vd-weight-2": VD | {"self_weight": 2.0, "cross_weight": 2.0, "consistency_weight": 2.0},
+    "vd-paper": PAPER,
+    "vd-paper-shared": PAPER | {"branches": "shared"},
+    "vd-paper-no-mutual": PAPER | {"mutual_weight": 0.0},
+    "vd-paper-both": PAPER | {"test_features": "both"},
+    "reid": PAPER | {"self_weight": 0.0, "cross_weight": 0.0, "consistency_weight": 0.0},
+}
+
+
+def held_out(rows: Sequence[dict[str, str]]) -> list[str]:
+    """The validation cows: every third, by name, of the training cows that have pictures of both modalities."""
+    kinds: dict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        if row["split"] == "train":
+            kinds[row["identity"]].add(row["modality"])
+    return sorted(identity for identity, known in kinds.items() if len(known) == 2)[1::3]
+
+
+def write_manifest(images: Path, out: Path, size: tuple[int, int], *, validation: bool) -> tuple[Path, list[str]]:
+    """Shrunk copies in OUT/HEIGHTxWIDTH and a manifest of them; it, and the cows that it holds out for validation."""
+    with (images / "manifest.csv").open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    asked = held_out(rows) if validation else []
+    folder = out / f"{size[0]}x{size[1]}"
+    listed = []
+    for row in rows:
+        if validation and row["split"] != "train":
+            continue
+        copy = Path(row["path"]).with_suffix(".png")
+        if not (folder / copy).is_file():
+            (folder / copy).parent.mkdir(parents=True, exist_ok=True)
+            pixels = resized(load_image(images / row["path"], at_least=size), *size)
+            with replacing(folder / copy) as temporary:
+                Image.fromarray(pixels).save(temporary, format="png")
+        split = "test" if row["identity"] in asked else row["split"]
+        listed.append((copy.as_posix(), row["identity"], row["modality"], split))
+    path = folder / ("validation.csv" if validation else "test.csv")
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+        csv.writer(stream).writerows([("path", "identity", "modality", "split"), *listed])
+    return path, asked
+
+
+def recipe_of(
+    method: dict[str, Any],
+    manifest: Path,
+    weights: Path,
+    size: tuple[int, int],
+    epochs: int,
+    overrides: Sequence[str],
+    *,
+    arithmetic: str,
+) -> Recipe:
+    """The common base with a method's changes: what `--set` says comes last."""
+    height, width = size
+    backbone = {"name": weights.stem, "weights": str(weights), **method.get("backbone", {})}
+    return make_recipe(
+        {
+            "data": {
+                "name": "manifest",
+                "root": str(manifest),
+                "height": height,
+                "width": width,
+                "interpolation": "bilinear",  # that of the shrunk copies
+                "workers": 4 if torch.cuda.is_available() else 0,
+                "augment": {"pad": height // 24, "erasing": 0.3},
+                "sampler": {"identities": 8, "images": 8},
+                **statistics_of(weights.stem),
+            },
+            "method": {**method, "backbone": backbone},
+            "training": {
+                "epochs": epochs,
+                "precision": arithmetic,
+                "optimiser": {"lr": 3e-4},
+                "schedule": {"kind": "cosine"},
+            },
+        },
+        overrides,
+        source="cattle",
+    )
+
+
+def statistics_of(network: str) -> dict[str, Any]:
+    """The mean and deviation that the network was trained with, as a recipe says them."""
+    about = timm.get_pretrained_cfg(network)
+    if about is None:
+        raise CrossreidError(f"{network!r} is no timm model. Expected WEIGHTS to be named after its network.")
+    if "normalise" in DataOptions.model_fields:
+        return {"normalise": {"mean": list(about.mean), "std": list(about.std)}}
+    # TO BE REPLACED by the key above once it is there: until then every run loads a module that sets them.
+    os.environ["CATTLE_STATISTICS"] = ",".join(map(str, (*about.mean, *about.std)))
+    os.environ["CROSSREID_PLUGINS"] = "input_statistics"
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    return {}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("images", type=Path)
+    parser.add_argument("weights", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--seeds", type=numbers, default=[0, 1, 2])
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), metavar="NAME")
+    parser.add_argument("--size", default="136x80", metavar="HxW")
+    parser.add_argument("--epochs", type=int, default=24)
+    parser.add_argument("--validation", action="store_true")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--jobs", type=int)
+    parser.add_argument("--json", type=Path)
+    given = parser.parse_args(arguments)
+    if re.fullmatch(r"\d+x\d+", given.size) is None or len(given.methods) < 2:
+        parser.error("expected --size HEIGHTxWIDTH and two --methods or more")
+    height, width = map(int, given.size.split("x"))
+    manifest, asked = write_manifest(given.images, given.out, (height, width), validation=given.validation)
+    folder = given.out / f"{'validation' if given.validation else 'test'}-{given.size}-{given.epochs}"
+    arithmetic = precision(sorted(folder.glob("*/seed-*")))
+    recipes = {
+        name: recipe_of(
+            METHODS[name], manifest, given.weights, (height, width), given.epochs, given.set, arithmetic=arithmetic
+        )
+        for name in given.methods
+    }
+    table = run_study(recipes[given.methods[0]], recipes_study(recipes), folder, seeds=given.seeds, jobs=given.jobs)
+    write_markdown(table, folder)
+    if asked:
+        print(f"{len(asked)} validation cows of the training cows: {', '.join(asked)}")
+    Console().print(terminal_table(table))
+    if given.json:
+        told = {"size": given.size, "epochs": given.epochs, "overrides": given.set, "held_out": asked}
+        device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+        write_json(given.json, {"machine": machine() | {"device": device}, **told, "table": table})
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except CrossreidError as error:
+        sys.exit(str(error))
