@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import os
 import re
 import sys
 from collections import defaultdict
@@ -24,13 +23,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
 from PIL import Image
 from rich.console import Console
 
 from crossreid.cli.parsing import numbers
-from crossreid.data.data_options import DataOptions
 from crossreid.data.images import load_image
 from crossreid.data.transforms import resized
 from crossreid.demo.demonstration import precision
@@ -124,7 +121,6 @@ def recipe_of(
                 "workers": 4 if torch.cuda.is_available() else 0,
                 "augment": {"pad": height // 24, "erasing": 0.3},
                 "sampler": {"identities": 8, "images": 8},
-                **statistics_of(weights.stem),
             },
             "method": {**method, "backbone": backbone},
             "training": {
@@ -137,20 +133,6 @@ def recipe_of(
         overrides,
         source="cattle",
     )
-
-
-def statistics_of(network: str) -> dict[str, Any]:
-    """The mean and deviation that the network was trained with, as a recipe says them."""
-    about = timm.get_pretrained_cfg(network)
-    if about is None:
-        raise CrossreidError(f"{network!r} is no timm model. Expected WEIGHTS to be named after its network.")
-    if "normalise" in DataOptions.model_fields:
-        return {"normalise": {"mean": list(about.mean), "std": list(about.std)}}
-    # TO BE REPLACED by the key above once it is there: until then every run loads a module that sets them.
-    os.environ["CATTLE_STATISTICS"] = ",".join(map(str, (*about.mean, *about.std)))
-    os.environ["CROSSREID_PLUGINS"] = "input_statistics"
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
-    return {}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

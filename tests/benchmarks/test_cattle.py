@@ -19,13 +19,11 @@ TRAIN, TEST = [f"cow{i}" for i in range(6)], ["cow8", "cow9"]
 
 @pytest.fixture
 def cattle(monkeypatch):
-    for name in ("CATTLE_STATISTICS", "CROSSREID_PLUGINS", "PYTHONPATH"):
-        monkeypatch.setenv(name, "")  # put back afterwards
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     import cattle
 
     yield cattle
-    for name in ("cattle", "input_statistics", "machine"):
+    for name in ("cattle", "machine"):
         sys.modules.pop(name, None)
 
 
