@@ -62,9 +62,6 @@ if TYPE_CHECKING:
         modality_aware_ranking_loss as modality_aware_ranking_loss,
     )
     from crossreid.losses.metric import (
-        modality_aware_triplet_loss as modality_aware_triplet_loss,
-    )
-    from crossreid.losses.metric import (
         triplet_loss as triplet_loss,
     )
     from crossreid.losses.metric import (
@@ -157,7 +154,6 @@ _HOMES = {
     "load_split": "data.catalogue:load",
     "make_recipe": "runs.recipe",
     "modality_aware_ranking_loss": "losses.metric",
-    "modality_aware_triplet_loss": "losses.metric",
     "open_gallery": "galleries.opening",
     "open_model": "inference.open_model",
     "open_run": "runs.run",
@@ -224,7 +220,6 @@ __all__ = [
     "load_split",
     "make_recipe",
     "modality_aware_ranking_loss",
-    "modality_aware_triplet_loss",
     "open_gallery",
     "open_model",
     "open_run",
