@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from crossreid.losses.metric import (
     euclidean_distances,
     modality_aware_ranking_loss,
-    modality_aware_triplet_loss,
     ranking_loss,
     triplet_loss,
     weighted_triplet_loss,
@@ -66,25 +65,15 @@ def ranked_list_by_loop(features, labels, modalities, same=SAME, across=ACROSS):
 
 def batch_hard_by_loop(features, labels, margin):
     """Hermans et al., 2017, equation 5, over the anchors that have a positive and a negative."""
-    return mean_of(batch_hard_terms(features, labels, margin))
-
-
-def mean_of(terms):
-    return sum(terms) / len(terms) if terms else 0.0
-
-
-def batch_hard_terms(features, labels, margin, counts=lambda i, j: True):
-    """A term of each of those anchors, of the pairs that count."""
     rows, labels = features.tolist(), labels.tolist()
     terms = []
     for i in range(len(rows)):
-        others = [j for j in range(len(rows)) if j != i and counts(i, j)]
-        positives = [distance(rows[i], rows[j]) for j in others if labels[j] == labels[i]]
-        negatives = [distance(rows[i], rows[j]) for j in others if labels[j] != labels[i]]
+        positives = [distance(rows[i], rows[j]) for j in range(len(rows)) if j != i and labels[j] == labels[i]]
+        negatives = [distance(rows[i], rows[j]) for j in range(len(rows)) if labels[j] != labels[i]]
         if positives and negatives:
             gap = max(positives) - min(negatives)
             terms.append(math.log1p(math.exp(gap)) if margin is None else max(0.0, margin + gap))
-    return terms
+    return sum(terms) / len(terms) if terms else 0.0
 
 
 @given(batches())
@@ -228,21 +217,3 @@ def test_weighted_triplets_of_one_identity_are_nought_with_a_finite_gradient():
     loss.backward()
     assert loss.item() == 0
     assert bool((features.grad == 0).all())
-
-
-@given(batches(), st.sampled_from([0.3, None]))
-def test_modality_aware_triplets_are_the_mean_of_those_within_and_those_across(batch, margin):
-    features, labels, modalities = batch
-    kinds = modalities.tolist()
-    each = [
-        batch_hard_terms(features, labels, margin, lambda i, j, alike=alike: (kinds[i] == kinds[j]) == alike)
-        for alike in (True, False)
-    ]
-    found = float(modality_aware_triplet_loss(features, labels, modalities, margin=margin))
-    assert found == pytest.approx(mean_of([mean_of(terms) for terms in each if terms]), abs=2e-3)
-
-
-def test_modality_aware_triplets_of_one_modality_are_triplets():
-    features, labels = torch.randn(8, 3, generator=torch.Generator().manual_seed(0)), torch.arange(8) // 2
-    alone = modality_aware_triplet_loss(features, labels, torch.zeros_like(labels), margin=0.3)
-    torch.testing.assert_close(alone, triplet_loss(features, labels, margin=0.3))

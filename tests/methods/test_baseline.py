@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from crossreid.data.batch import Batch
-from crossreid.losses.metric import modality_aware_triplet_loss
 from crossreid.methods import build_method
 from crossreid.methods.baseline import Baseline, BaselineOptions
 from few_steps import losses_of_steps
@@ -34,9 +33,7 @@ def batch_of():
 @pytest.mark.parametrize("margin", [0.3, None])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_terms_are_what_a_loop_over_images_gives(margin, smoothing, features):
-    method = method_of(
-        margin=margin, label_smoothing=smoothing, triplet_weight=2.0, triplet_features=features, triplet_pairs="all"
-    )
+    method = method_of(margin=margin, label_smoothing=smoothing, triplet_weight=2.0, triplet_features=features)
     torch.nn.init.uniform_(method.encoder.neck.weight, 0.5, 2.0)
     batch = batch_of()
     labels = batch.labels.tolist()
@@ -59,14 +56,6 @@ def test_terms_are_what_a_loop_over_images_gives(margin, smoothing, features):
             triplet.append(math.log1p(math.exp(gap)) if margin is None else max(0.0, gap + margin))
     found = {name: term.item() for name, term in method.losses(batch).items()}
     assert found == pytest.approx({"identity": np.mean(identity), "triplet": 2 * np.mean(triplet)}, rel=1e-3)
-
-
-@torch.no_grad()
-def test_triplets_are_of_pairs_within_and_of_pairs_across_modalities_by_default():
-    method, batch = method_of(triplet_weight=2.0), batch_of()
-    features = method.embed(batch.images, batch.modalities)  # behind the neck, of length 1
-    expected = 2.0 * modality_aware_triplet_loss(features, batch.labels, batch.modalities, margin=0.3)
-    torch.testing.assert_close(method.losses(batch)["triplet"], expected)
 
 
 def test_order_of_the_batch_is_irrelevant():

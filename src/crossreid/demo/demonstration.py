@@ -26,7 +26,7 @@ from crossreid.training.bf16 import bf16_gain
 IDENTITIES = 160
 COMPARED = ("variational_distillation", "baseline")
 # The demo starts from random weights; the defaults of these keys are for pretrained ones.
-FROM_RANDOM_WEIGHTS: dict[str, dict[str, Any]] = {"baseline": {"triplet_features": "pooled", "triplet_pairs": "all"}}
+FROM_RANDOM_WEIGHTS: dict[str, dict[str, Any]] = {"baseline": {"triplet_features": "pooled"}}
 
 
 @dataclass(frozen=True, slots=True)

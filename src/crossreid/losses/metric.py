@@ -101,44 +101,13 @@ def triplet_loss(
     positives = same
     if not own_positive:
         positives = same & ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
-    return _batch_hard(distances, positives, ~same, margin)[0]
-
-
-@register_loss("modality_aware_triplet")
-def modality_aware_triplet_loss(
-    features: Tensor, labels: Tensor, modalities: Tensor, *, margin: float | None = None
-) -> Tensor:
-    """The mean of two batch-hard triplet losses: of pairs within a modality, and of pairs across modalities.
-
-    Where no anchor has a positive and a negative of one kind, it is the other one alone. Taken together, the hardest positive
-    is mostly of the other modality and the nearest negative of the anchor's own.
-
-    Args:
-        features: `(B, D)` as given, compared by Euclidean distance; labels, modalities: `(B,)` int64.
-        margin: as in `triplet_loss`.
-    """
-    features = features.float()
-    distances = euclidean_distances(features, features)
-    same = labels[:, None] == labels[None, :]
-    alike = modalities[:, None] == modalities[None, :]
-    other = ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
-    within, some_within = _batch_hard(distances, same & alike & other, ~same & alike, margin)
-    across, some_across = _batch_hard(distances, same & ~alike, ~same & ~alike, margin)
-    return (within + across) / (some_within.int() + some_across.int()).clamp_min(1)
-
-
-def _batch_hard(distances: Tensor, positives: Tensor, negatives: Tensor, margin: float | None) -> tuple[Tensor, Tensor]:
-    """Of distances `(B, B)` and masks of the pairs that count, the mean over anchors that have both kinds, and whether any has.
-
-    The mean is 0 where none has.
-    """
     hardest_positive = distances.masked_fill(~positives, -torch.inf).amax(1)
-    hardest_negative = distances.masked_fill(~negatives, torch.inf).amin(1)
-    valid = positives.any(1) & negatives.any(1)
+    hardest_negative = distances.masked_fill(same, torch.inf).amin(1)
+    valid = positives.any(1) & (~same).any(1)
     # An anchor without a positive or a negative has an infinite term: it is replaced before it can reach the gradient.
     difference = torch.where(valid, hardest_positive - hardest_negative, torch.zeros_like(hardest_positive))
     terms = F.softplus(difference) if margin is None else (difference + margin).clamp_min(0)
-    return (terms * valid).sum() / valid.sum().clamp_min(1), valid.any()
+    return (terms * valid).sum() / valid.sum().clamp_min(1)
 
 
 @register_loss("weighted_triplet")

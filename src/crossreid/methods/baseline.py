@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from crossreid.data.batch import Batch
-from crossreid.losses.metric import modality_aware_triplet_loss, triplet_loss
+from crossreid.losses.metric import triplet_loss
 from crossreid.losses.weighing import LossWeights, weighted_losses
 from crossreid.methods.method import Method, MethodOptions, register_method
 from crossreid.models.backbones import Backbone
@@ -31,10 +31,6 @@ class BaselineOptions(MethodOptions):
         "neck",
         description="What the triplet loss compares: features before the neck as they are (`pooled`) or of length 1 (`unit`), "
         "or features after the neck, of length 1.",
-    )
-    triplet_pairs: Literal["all", "separate"] = Field(
-        "separate",
-        description="Triplets of all pairs, or the mean of those within a modality and those across modalities.",
     )
     losses: LossWeights = Field({})
 
@@ -58,15 +54,11 @@ class Baseline(Method):
         logits = self.classifier(normed)
         compared = self.gather(metric_features(self.options.triplet_features, pooled, normed))
         pooled, logits, labels = self.gather(pooled), self.gather(logits), self.gather(batch.labels)
-        modalities, margin = self.gather(batch.modalities), self.options.margin
-        if self.options.triplet_pairs == "separate":
-            triplet = modality_aware_triplet_loss(compared, labels, modalities, margin=margin)
-        else:
-            triplet = triplet_loss(compared, labels, margin=margin)
         terms = {
             "identity": F.cross_entropy(logits.float(), labels, label_smoothing=self.options.label_smoothing),
-            "triplet": self.options.triplet_weight * triplet,
+            "triplet": self.options.triplet_weight * triplet_loss(compared, labels, margin=self.options.margin),
         }
+        modalities = self.gather(batch.modalities)
         return terms | weighted_losses(self.options.losses, pooled, labels, modalities, taken=terms)
 
     def predict(self, images: Tensor, modalities: Tensor) -> tuple[Tensor, Tensor]:
