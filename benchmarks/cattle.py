@@ -117,6 +117,7 @@ def recipe_of(
                 "root": str(manifest),
                 "height": height,
                 "width": width,
+                "interpolation": "bilinear",  # that of the shrunk copies
                 "workers": 4 if torch.cuda.is_available() else 0,
                 "augment": {"pad": height // 24, "erasing": 0.3},
                 "sampler": {"identities": 8, "images": 8},

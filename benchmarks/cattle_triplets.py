@@ -71,17 +71,17 @@ ROWS: dict[str, list[str]] = {
     "two-necks": ["method.necks=2"],
     "two-passes": ["method.passes=2"],
 }
-# The other methods that have triplets, with what their triplets compare.
+# The other methods that have triplets: what these compare, and how IDKL's shared stream forgets the modality.
+AGW, IDKL = {"name": "agw"}, {"name": "implicit_knowledge"}
 METHODS: dict[str, dict[str, Any]] = {
-    f"{key}-{features}": {"name": method, "triplet_features": features}
-    for key, method in (("agw", "agw"), ("idkl", "implicit_knowledge"))
-    for features in ("pooled", "unit", "neck")
-}
-METHODS |= {
-    "idkl-reversal-0.1": {"name": "implicit_knowledge", "reversal": 0.1},
-    "idkl-no-confuser": {"name": "implicit_knowledge", "confuser": "none"},
-    "agw-official": {"name": "agw", "setting": "official"},
-    "idkl-official": {"name": "implicit_knowledge", "setting": "official"},
+    "agw-pooled": AGW | {"triplet_features": "pooled"},
+    "agw-neck": AGW | {"triplet_features": "neck"},
+    "idkl-pooled": IDKL | {"triplet_features": "pooled", "reversal": 1.0},
+    "idkl-neck": IDKL | {"triplet_features": "neck", "reversal": 1.0},
+    "idkl-reversal-0.1": IDKL | {"triplet_features": "neck", "reversal": 0.1},
+    "idkl-no-confuser": IDKL | {"triplet_features": "neck", "confuser": "none"},
+    "agw-official": AGW | {"setting": "official"},
+    "idkl-official": IDKL | {"setting": "official"},
 }
 
 

@@ -151,6 +151,13 @@ def test_the_release_leaves_no_choice_of_form(key):
         method_of(setting="official", **{key: True})
 
 
+def test_the_own_setting_reverses_little_and_compares_unit_features():
+    told = {name: ImplicitKnowledgeOptions(setting=name) for name in SETTINGS}
+    assert {name: (o.reversal, o.triplet_features) for name, o in told.items()} == {
+        "crossreid": (0.1, "neck"), "paper": (1.0, "pooled"), "official": (1.0, "pooled"),
+    }  # fmt: skip
+
+
 def test_the_confuser_opposes_the_shared_stream_and_only_it():
     batch = batch_of()
     found = {}
@@ -164,7 +171,7 @@ def test_the_confuser_opposes_the_shared_stream_and_only_it():
     assert found[1.0][path] == pytest.approx(2 * found[0.5][path], rel=1e-4)
     assert not any(name.startswith(("network.streams.1", "purifier", "specific")) for name in found[1.0])
 
-    method, plain = method_of(reversal_schedule="constant"), method_of()
+    method, plain = method_of(reversal=1.0, reversal_schedule="constant"), method_of()
     method.losses(batch)["confusion"].backward()
     kinds = batch.modalities
     feature = plain.shared_neck(plain.shared_pooling(plain.network(batch.images, kinds)[0]))

@@ -8,7 +8,8 @@ graphs and predictions hand it on to the shared stream, which is what is tested.
 
 f~ takes f_sp's place in L_TGSA and L_CSA where there is a purifier. `paper` is that to the letter. `crossreid` lets no
 gradient into the side that is learnt from, has masks that depend on the image (`Purifier`), and graphs and triplets of features of
-length 1: the softmax of raw distances depends on how long features are, and either loss is lowered by shrinking them all.
+length 1: the softmax of raw distances depends on how long features are, and either loss is lowered by shrinking them all. It
+reverses a tenth of the confuser's gradient: all of it is an order larger than the identity loss's in a pretrained backbone.
 
 `official` minimises what the authors' release does (`losses.released_knowledge`): f~ takes f_sp's place in everything but
 L_e, which has a classifier of its own; the confuser learns pseudo-labels; all divergences go both ways; graphs have no

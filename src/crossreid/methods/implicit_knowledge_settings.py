@@ -21,7 +21,13 @@ from __future__ import annotations
 from typing import Any
 
 SETTINGS: dict[str, dict[str, Any]] = {
-    "crossreid": {"stop_gradient": True, "masks": "spatial", "graphs": "unit", "triplet_features": "neck"},
+    "crossreid": {
+        "stop_gradient": True,
+        "masks": "spatial",
+        "graphs": "unit",
+        "triplet_features": "neck",
+        "reversal": 0.1,
+    },
     "paper": {
         "stop_gradient": False,
         "masks": "pooled",
