@@ -17,7 +17,7 @@ from crossreid.inference.export import export_onnx
 from crossreid.inference.open_model import open_model
 from crossreid.models.backbones import BACKBONES, register_backbone
 from crossreid.runs.evaluate import evaluate
-from crossreid.runs.recipe import RecipeError, make_recipe, pixels_as_text, recipe_of_run
+from crossreid.runs.recipe import RecipeError, as_it_was, make_recipe, pixels_as_text, recipe_of_run
 from crossreid.runs.run import open_run
 from crossreid.runs.scoring import reading
 from crossreid.runs.train import train
@@ -141,13 +141,21 @@ def test_pixels_that_a_run_was_not_trained_with_are_refused(run, tmp_path):
 
 def test_a_run_from_before_keeps_imagenets_pixels_and_its_fingerprint(halved, weights, tmp_path, recwarn):
     write_run(tmp_path / "run", recipe_of())
-    kept = (tmp_path / "run" / "recipe.yaml").read_text()
+    given = yaml.safe_load((tmp_path / "run" / "recipe.yaml").read_text())
+    del given["method"]["triplet_features"]
+    (tmp_path / "run" / "recipe.yaml").write_text(yaml.safe_dump(given))
     fingerprint = open_model(tmp_path / "run", device="cpu").fingerprint
-    given = yaml.safe_load(kept)
     del given["data"]["normalise"]
     (tmp_path / "run" / "recipe.yaml").write_text(yaml.safe_dump(given))
     assert open_model(tmp_path / "run", device="cpu").fingerprint == fingerprint
     assert not recwarn.list
+    assert (
+        recipe_of_run(tmp_path / "run").method.triplet_features == "pooled"
+    )  # what its losses compared, should it go on
+    assert as_it_was({"data": {}, "method": {"name": "view_distillation", "network": {"name": "agw"}}})["method"] == {
+        "name": "view_distillation",
+        "network": {"name": "agw", "triplet_features": "pooled"},
+    }
     given["method"]["backbone"] |= {"name": halved, "weights": str(weights)}
     (tmp_path / "run" / "recipe.yaml").write_text(yaml.safe_dump(given))
     with pytest.warns(UserWarning, match="trained with mean 0.485.* the weights of halved were trained with mean 0.5"):

@@ -117,12 +117,24 @@ def recipe_of_run(folder: Path) -> Recipe:
 
 
 def as_it_was(given: Any) -> Any:
-    """A stored recipe with the pixels that it meant, where it is from before they followed the weights; else as it is."""
+    """A stored recipe with what it meant, where it is from before pixels followed the weights; else as it is.
+
+    At that time the triplet losses of three methods compared raw features, too.
+    """
     data = given.get("data") if isinstance(given, dict) else None
     if not isinstance(data, dict) or "normalise" in data:
         return given
     was = {"mean": list(IMAGENET.mean), "std": list(IMAGENET.std)}
-    return {**given, "data": {"interpolation": "bilinear", **data, "normalise": was}}
+    then = {**given, "data": {"interpolation": "bilinear", **data, "normalise": was}}
+    return {**then, "method": _with_raw_triplets(given["method"])} if "method" in given else then
+
+
+def _with_raw_triplets(method: Any) -> Any:
+    if not isinstance(method, dict):
+        return method
+    if method.get("name") in ("baseline", "agw", "implicit_knowledge"):
+        return {"triplet_features": "pooled", **method}
+    return {**method, "network": _with_raw_triplets(method["network"])} if method.get("network") else method
 
 
 def pixels_as_text(recipe: Recipe) -> str:
