@@ -133,6 +133,7 @@ def test_a_service_with_keys_and_a_certificate_from_start_to_ctrl_c(place, tmp_p
     assert key not in text
     stats = CliRunner().invoke(app, ["gallery", "stats", str(gallery)])  # not locked any more, and whole
     assert "entries: 1\n" in stats.output
+    assert "preprocessing: height 48, width 32, interpolation" in stats.output
     assert (tmp_path / "new" / "gallery.service" / "images.sqlite").is_file()
 
 

@@ -76,7 +76,9 @@ def test_a_gallery_of_another_model_is_moved_aside_with_what_was_enrolled(tmp_pa
 
     from crossreid.evaluation.features import save
     from crossreid.galleries import Entry, GalleryLocked, open_gallery
+    from crossreid.galleries.model_card import ModelCard
     from crossreid.inference import open_model as opening
+    from crossreid.inference.preprocessing import Preprocessing
 
     run, where = tmp_path / "run", tmp_path / "gallery"
     run.mkdir()
@@ -84,7 +86,9 @@ def test_a_gallery_of_another_model_is_moved_aside_with_what_was_enrolled(tmp_pa
     same = np.zeros(4, dtype=np.int64)
     names = np.array(list("abcd"))
     save(Features(rows, names, same, same, np.arange(4), names, np.array(["both"] * 4)), run / "features.npz")
-    monkeypatch.setattr(opening, "open_model", lambda _: SimpleNamespace(fingerprint="ab" * 32))
+    seen = Preprocessing(128, 64)
+    model = SimpleNamespace(fingerprint="ab" * 32, trained="not finished", preprocessing=seen)
+    monkeypatch.setattr(opening, "open_model", lambda _: model)
     fill_gallery(run, where)
     for other in ("cd" * 32, "cd" * 32):
         aside = tmp_path / "now"
@@ -99,6 +103,7 @@ def test_a_gallery_of_another_model_is_moved_aside_with_what_was_enrolled(tmp_pa
         assert "was of another model, cdcdcdcdcdcd: it is " in line
         with open_gallery(where, model="ab" * 32, read_only=True) as gallery:
             assert len(gallery) == 4
+            assert gallery.model_card() == ModelCard("not finished", seen.to_json())
         shutil.rmtree(aside)
     for name in ("gallery-of-cdcdcdcdcdcd", "gallery-of-cdcdcdcdcdcd-2"):
         with open_gallery(tmp_path / name, model="cd" * 32, read_only=True) as gallery:

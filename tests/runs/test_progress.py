@@ -3,12 +3,13 @@
 import json
 import os
 
-import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from compared_runs import copied
+from crossreid.cli.app import app
 from crossreid.evaluation.scores import conditions
-from crossreid.galleries.importing import trained_of
+from crossreid.galleries.importing import card_of
 from crossreid.inference.embed import embed
 from crossreid.inference.open_model import open_model
 from crossreid.reporting.report import report
@@ -59,10 +60,27 @@ def test_it_is_said_of_the_model_and_kept_with_what_it_embeds(stopped, tmp_path)
         os.link(record.path, folder / record.path.name)
     embed(stopped, folder, tmp_path / "out", workers=0, device="cpu", precision="float32", say=lines.append)
     assert any("WARNING" in line and model.trained in line for line in lines)
-    assert trained_of(tmp_path / "out") == model.trained
+    assert card_of(tmp_path / "out").trained == model.trained
     evaluate(stopped)
-    assert trained_of(stopped / "features.npz") == model.trained
-    assert np.isfinite(model.dimension)
+    assert card_of(stopped / "features.npz").trained == model.trained
+    for name, given in {"out": (), "m/features.npz": ("--model", model.fingerprint)}.items():
+        where = str(tmp_path / f"gallery of {len(name)}")
+        added = gallery("add", where, str(tmp_path / name), *given)
+        assert f"is {model.trained}." in added
+        said = gallery("stats", where)
+        assert f"trained: {model.trained}\n" in said
+        assert (
+            f"preprocessing: height {recipe.data.height}, width {recipe.data.width}, interpolation bilinear, mean 0.4"
+            in said
+        )
+        kept = json.loads(gallery("stats", where, "--json"))
+        assert (kept["trained"], kept["preprocessing"]) == (model.trained, model.preprocessing.to_json())
+
+
+def gallery(*arguments):
+    result = CliRunner().invoke(app, ["gallery", *arguments])
+    assert result.exit_code == 0, f"{result.output}\n{result.exception!r}"
+    return result.output
 
 
 def test_the_exported_file_says_it(stopped, tmp_path):

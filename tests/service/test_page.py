@@ -502,6 +502,18 @@ def test_marks_of_an_entry_say_what_is_known_of_it(opened, served, tmp_path):
         assert mark.asking.time == (None if np.isnan(served.times[at]) else served.times[at])
 
 
+def test_a_model_that_is_not_finished_is_said_to_be(opened, served, monkeypatch):
+    monkeypatch.setattr(served.service.model, "trained", "not finished: 6 steps, 0 of 24 epochs")
+    page = opened()
+    expect(page.locator("#about")).to_contain_text("26 kept until deleted")
+    assert "Training not finished: 6 steps, 0 of 24 epochs Entries" in " ".join(
+        page.locator("#about").inner_text().split()
+    )
+    assert f"Fingerprint {served.service.model.fingerprint}. " in page.get_by_text(
+        "variational_distillation"
+    ).get_attribute("title")
+
+
 def test_a_key_is_asked_for_kept_in_the_tab_and_forgotten(opened, served):
     page = opened(key=None)
     page.refused.append(401)
@@ -522,7 +534,8 @@ def test_a_key_is_asked_for_kept_in_the_tab_and_forgotten(opened, served):
     expect(about).to_contain_text("26 kept until deleted")
     model = served.service.model
     assert about.inner_text().split() == (
-        f"Key night desk search Model {model.method} {model.fingerprint[:12]} Entries 26 kept until deleted".split()
+        f"Key night desk search Model {model.method} {model.fingerprint[:12]}, 48 \u00d7 32 pixels "
+        "Entries 26 kept until deleted".split()
     )
     expect(page.locator("#samples img").first).to_be_visible()
     assert page.evaluate("[sessionStorage.getItem('crossreid.key'), localStorage.length, document.cookie]") == [

@@ -62,20 +62,20 @@ def add(
 ) -> None:  # fmt: skip
     """Add embeddings; a gallery that is not there is created."""
     from crossreid.galleries import open_gallery
-    from crossreid.galleries.importing import add_entries, read_entries, run_of, trained_of
+    from crossreid.galleries.importing import add_entries, card_of, note_model, read_entries, run_of
 
     entries, own = read_entries(embeddings, model, role)
+    card = card_of(embeddings)
     dimension = entries.embeddings.shape[1]
     with (
         open_gallery(where, model=own, dimension=dimension, token=token, collection=collection) as gallery,
         progress_bar() as progress,
     ):
         count = add_entries(gallery, entries, model=own, replace=upsert, advance=advancing(progress, "entries"))
-        if (run := run_of(embeddings)) is not None:
-            gallery.note_run(run)
+        note_model(gallery, run_of(embeddings), card)
         say(f"{where}: {count} added, {len(gallery)} entries")
-    if trained := trained_of(embeddings):
-        errors.print(f"WARNING: the model of {embeddings} is {trained}.", soft_wrap=True)
+    if card is not None and card.trained:
+        errors.print(printable(f"WARNING: the model of {embeddings} is {card.trained}."), soft_wrap=True)
 
 
 @app.command()
@@ -153,14 +153,21 @@ def stats(
     from dataclasses import asdict
 
     from crossreid.galleries import open_gallery
+    from crossreid.galleries.model_card import in_words
 
     with open_gallery(where, create=False, read_only=True, token=token, collection=collection) as gallery:
         told = asdict(gallery.stats())
     if as_json:
         typer.echo(json.dumps(told))
         return
+    if told["preprocessing"] is not None:
+        told["preprocessing"] = in_words(told["preprocessing"])
     for name, value in told.items():
-        say(f"{name}: {value}")
+        if value is not None or name not in (
+            "trained",
+            "preprocessing",
+        ):  # of what older galleries do not keep, nothing
+            say(f"{name}: {value}")
 
 
 @app.command()

@@ -144,16 +144,19 @@ def fill_gallery(run: Path, where: Path, say: Callable[[str], Any] = print) -> N
     """A gallery of the test images that an evaluated run embedded; one of other weights is moved aside, and `say` is told."""
     from crossreid.evaluation.features import load
     from crossreid.galleries import ModelMismatch, add_features, open_gallery
+    from crossreid.galleries.model_card import ModelCard
     from crossreid.inference.open_model import open_model
 
     features = load(run / "features.npz")
-    model = open_model(run).fingerprint
+    opened = open_model(run)
+    model = opened.fingerprint
     for _ in range(2):
         try:
             with open_gallery(where, model=model, dimension=features.embeddings.shape[1]) as gallery:
                 if not len(gallery):
                     add_features(gallery, features, model=model, roles=("query", "gallery", "both"))
                 gallery.note_run(run)
+                gallery.note_model(ModelCard.of(opened))
             return
         except ModelMismatch:
             with open_gallery(where) as gallery:  # for writing, so that nobody else is at it

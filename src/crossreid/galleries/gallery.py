@@ -15,20 +15,23 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
 from crossreid.data.records import Modality
+from crossreid.errors import CrossreidError
 from crossreid.galleries.entries import Entries, Entry, Matches, stacked
-from crossreid.galleries.errors import GalleryError, ModelMismatch
+from crossreid.galleries.errors import GalleryError, ModelMismatch, damaged
 from crossreid.galleries.filters import Filter
 from crossreid.galleries.index_options import IndexOptions
+from crossreid.galleries.model_card import ModelCard
 from crossreid.galleries.values import check_texts, unit_rows
 from crossreid.inference.image_files import is_utf8
 
 Advance = Callable[..., None]
 _LONGEST_RUN = 1024  # bytes of its path
+_NOTES = ("run", "trained", "preprocessing")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,7 @@ class Stats:
     `index` says what answers searches, `uncovered` how many entries it does not cover yet and that are compared one by
     one; `deleted` counts the deleted entries whose traces `compact` is still to remove (None where the backend does not
     say); `cameras` and `modalities` count entries (None where counting would read the whole of a cluster's collection);
-    `bytes` on this machine's disk, None for a cluster.
+    `bytes` on this machine's disk, None for a cluster. `trained` and `preprocessing` are of its `ModelCard`.
     """
 
     backend: str
@@ -51,6 +54,8 @@ class Stats:
     cameras: Mapping[int, int] | None
     modalities: Mapping[str, int] | None
     bytes: int | None
+    trained: str | None = None
+    preprocessing: Mapping[str, Any] | None = None
 
 
 class Gallery(ABC):
@@ -147,14 +152,35 @@ class Gallery(ABC):
 
     def run(self) -> Path | None:
         """The run or the exported file of its model, where `note_run` was told one."""
-        told = self._noted_run()
+        told = self._notes().get("run")
         return Path(told) if told else None
 
     def note_run(self, run: Path) -> None:
         """Keep where its model lies, so that pictures can be searched with; a path of more than 1024 bytes is not kept."""
         told = str(run.absolute())
-        if told != self._noted_run() and len(told.encode(errors="surrogateescape")) <= _LONGEST_RUN and is_utf8(run):
-            self._note_run(told)
+        if len(told.encode(errors="surrogateescape")) <= _LONGEST_RUN and is_utf8(run):
+            self._note_changed({"run": told})
+
+    def model_card(self) -> ModelCard:
+        """What it was told of its model by `note_model`. Raises `GalleryFault` where that is damaged."""
+        try:
+            return ModelCard.of_texts(self._notes())
+        except CrossreidError as error:
+            raise damaged(self.location, error) from error
+
+    def note_model(self, card: ModelCard) -> None:
+        """Keep what is known of its model: what is told last holds."""
+        self._note_changed(card.texts())
+
+    def note_as(self, other: Gallery) -> None:
+        """Keep of its model what another gallery of it does."""
+        notes = other._notes()
+        self._note_changed({name: notes.get(name) for name in _NOTES})
+
+    def _note_changed(self, values: Mapping[str, str | None]) -> None:
+        kept = self._notes()
+        if changed := {name: value for name, value in values.items() if value != kept.get(name)}:
+            self._note(changed)
 
     def embeddings_of(self, ids: Sequence[str]) -> np.ndarray:
         """`(N, D)` unit vectors of ids, in the order asked for. Raises `GalleryError` naming the first that is not there."""
@@ -232,10 +258,12 @@ class Gallery(ABC):
     def _known(self, ids: list[str]) -> set[str]: ...
 
     @abstractmethod
-    def _noted_run(self) -> str | None: ...
+    def _notes(self) -> Mapping[str, str]:
+        """What is kept under `run`, `trained` and `preprocessing`, where it is."""
 
     @abstractmethod
-    def _note_run(self, run: str) -> None: ...
+    def _note(self, values: Mapping[str, str | None]) -> None:
+        """Keep these instead; None forgets one."""
 
     @abstractmethod
     def _snapshot(self, path: Path) -> None: ...

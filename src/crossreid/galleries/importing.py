@@ -10,12 +10,14 @@ import numpy as np
 
 from crossreid.data.records import DataError
 from crossreid.errors import CrossreidError
-from crossreid.evaluation.embedding_files import Embeddings, read_about, read_embeddings
+from crossreid.evaluation.embedding_files import AGAIN, EMBEDDINGS, Embeddings, read_about, read_embeddings
 from crossreid.galleries.entries import Entries
 from crossreid.galleries.errors import GalleryError, ModelMismatch, existing
 from crossreid.galleries.fragments import source_of
 from crossreid.galleries.gallery import Advance, Gallery
+from crossreid.galleries.model_card import ModelCard
 from crossreid.runs.progress import unfinished
+from crossreid.runs.recipe import recipe_of_run
 
 if TYPE_CHECKING:
     from crossreid.evaluation.features import Features
@@ -87,9 +89,28 @@ def read_entries(path: Path, model: str | None = None, role: str = "gallery") ->
     return entries_of_features(load(path), ROLES[role]), model
 
 
-def trained_of(path: Path) -> str:
-    """How much of its training the model of these embeddings has had, where that is known not to be all of it."""
-    return read_about(path).get("trained", "") if path.is_dir() else unfinished(path.parent)
+def card_of(path: Path) -> ModelCard | None:
+    """What is said of the model that embedded what `read_entries` reads; None where nothing is.
+
+    Raises `DataError` where a folder's metadata give a preprocessing that is none.
+    """
+    if path.is_dir():
+        about = read_about(path)
+        if "preprocessing" not in about:
+            return None
+        try:
+            return ModelCard.of_texts(about)
+        except CrossreidError as error:
+            raise DataError(f"{path / EMBEDDINGS} is damaged ({error}). {AGAIN}") from error
+    if (run := run_of(path)) is None:
+        return None
+    from crossreid.inference.stored_run import preprocessing_of
+
+    try:
+        seen = preprocessing_of(recipe_of_run(run)).to_json()
+    except CrossreidError:  # nothing is embedded here, and what was embedded can be added all the same
+        return None
+    return ModelCard(unfinished(run) or None, seen)
 
 
 def run_of(path: Path) -> Path | None:
@@ -122,13 +143,20 @@ def add_folder(gallery: Gallery, folder: Path, *, replace: bool = False, advance
 
     Raises `ModelMismatch` where the folder is of another model, and as `read_embeddings` and `entries_of_embeddings`.
     """
-    found = read_embeddings(folder)
+    found, card = read_embeddings(folder), card_of(folder)
     count = add_entries(
         gallery, entries_of_embeddings(found), model=found.fingerprint, replace=replace, advance=advance
     )
-    if (run := run_of(folder)) is not None:
-        gallery.note_run(run)
+    note_model(gallery, run_of(folder), card)
     return count
+
+
+def note_model(gallery: Gallery, run: Path | None, card: ModelCard | None) -> None:
+    """Let a gallery keep what embeddings that were added to it say of their model, as far as they do."""
+    if run is not None:
+        gallery.note_run(run)
+    if card is not None:
+        gallery.note_model(card)
 
 
 def add_entries(

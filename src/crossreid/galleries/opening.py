@@ -86,6 +86,5 @@ def restore(
                 target.upsert(part)
                 if advance is not None:
                     advance(len(part), len(source))
-            if (run := source.run()) is not None:
-                target.note_run(run)
+            target.note_as(source)
             target.restored()

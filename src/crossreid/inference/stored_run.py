@@ -31,9 +31,7 @@ class StoredRun:
 
     @property
     def preprocessing(self) -> Preprocessing:
-        data = self.recipe.data
-        scale = data.normalisation
-        return Preprocessing(data.height, data.width, data.resizing, scale.mean, scale.std, levels=data.levels)
+        return preprocessing_of(self.recipe)
 
     @property
     def fingerprint(self) -> str:
@@ -43,6 +41,13 @@ class StoredRun:
             "flip": self.recipe.evaluation.flip,
         }
         return fingerprint_of(self.weights, facts)
+
+
+def preprocessing_of(recipe: Recipe) -> Preprocessing:
+    """What a run of a recipe does to a decoded image."""
+    data = recipe.data
+    scale = data.normalisation
+    return Preprocessing(data.height, data.width, data.resizing, scale.mean, scale.std, levels=data.levels)
 
 
 def read_run(path: Path, checkpoint: str = "best") -> StoredRun:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from crossreid.errors import CrossreidError
+from crossreid.galleries.model_card import ModelCard
 from crossreid.galleries.opening import open_gallery
 from crossreid.inference.embedding_model import EmbeddingModel
 from crossreid.inference.exported_file import is_exported
@@ -105,6 +106,7 @@ def serve(
     )
     if opened.run() is None:
         opened.note_run(model.source)
+    opened.note_model(ModelCard.of(model))
     service = SearchService(model, opened, options, explainer)
     try:
         running = server(create_app(service, known), endpoint, options)

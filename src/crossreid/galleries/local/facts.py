@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import uuid
+from collections.abc import Mapping
 from typing import Any
 
 from crossreid.errors import CrossreidError
@@ -65,15 +66,17 @@ class Facts:
             writer.execute("DELETE FROM meta WHERE key = 'index_file'")
             writer.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", rows)
 
-    def run(self) -> str | None:
-        """Where the run lies whose network embeds, as far as it was told."""
-        found = self._database.read("SELECT value FROM meta WHERE key = 'run'")
-        return str(found[0][0]) if found else None
+    def notes(self) -> dict[str, str]:
+        """What is kept of the model whose network embeds, as far as it was told: `run`, `trained` and `preprocessing`."""
+        found = self._database.read("SELECT key, value FROM meta WHERE key IN ('run', 'trained', 'preprocessing')")
+        return {key: str(value) for key, value in found}
 
-    def note_run(self, run: str) -> None:
-        """Say where that run lies."""
+    def note(self, values: Mapping[str, str | None]) -> None:
+        """Keep these instead; None forgets one."""
         with self._database.transaction() as writer:
-            writer.execute("INSERT OR REPLACE INTO meta VALUES ('run', ?)", (run,))
+            writer.executemany("DELETE FROM meta WHERE key = ?", [(key,) for key in values])
+            rows = [(key, value) for key, value in values.items() if value is not None]
+            writer.executemany("INSERT INTO meta VALUES (?, ?)", rows)
 
     def index_file(self) -> dict[str, Any] | None:
         """What `name_index` was given of the index file."""

@@ -19,7 +19,7 @@ import shutil
 import threading
 import uuid
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -125,13 +125,13 @@ class FaissGallery(Gallery):
         if self.read_only:
             raise opened_read_only(self.folder)
 
-    def _noted_run(self) -> str | None:
-        return self._store.facts.run()
+    def _notes(self) -> Mapping[str, str]:
+        return self._store.facts.notes()
 
-    def _note_run(self, run: str) -> None:
+    def _note(self, values: Mapping[str, str | None]) -> None:
         self._refuse_read_only()
         with self._writing:
-            self._store.facts.note_run(run)
+            self._store.facts.note(values)
 
     # What is written and read by id.
 
@@ -332,7 +332,8 @@ class FaissGallery(Gallery):
         if kind != "exact" and state.served is None:
             told = f"exact, as the {kind} index is not served: {self._why()}"
         uncovered = 0 if kind == "exact" else int(table.alive[state.covered :].sum())
+        card = self.model_card()
         return Stats(
             self.backend, self.model, self.dimension, table.alive_count, told, uncovered, self._store.facts.deleted(),
-            cameras, modalities, bytes_in(self.folder),
+            cameras, modalities, bytes_in(self.folder), card.trained, card.preprocessing,
         )  # fmt: skip

@@ -86,12 +86,14 @@ class About:
     def write(self, about: Any) -> None:
         """Write the row as it is given."""
         with self._connection.faults():
-            row = {"key": "about", "text": json.dumps(about), "unused": [0.0, 1.0]}
+            # The row holds 4096 bytes: of a path in any script no more are written than it has.
+            row = {"key": "about", "text": json.dumps(about, ensure_ascii=False), "unused": [0.0, 1.0]}
             self._connection.client.upsert(self._name, [row])
 
-    def change(self, **values: str) -> None:
-        """Change some of what the row says."""
-        self.write({**(self.read() or {}), **values})
+    def change(self, **values: str | None) -> None:
+        """Change some of what the row says; None takes it away."""
+        about = {**(self.read() or {}), **values}
+        self.write({name: value for name, value in about.items() if value is not None})
 
     def restored(self) -> None:
         """Say that what was being restored is whole."""

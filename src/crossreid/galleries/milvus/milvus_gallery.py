@@ -13,7 +13,7 @@ import contextlib
 import re
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -112,16 +112,15 @@ class MilvusGallery(Gallery):
         with self._lock:
             self._about.restored()
 
-    def _noted_run(self) -> str | None:
+    def _notes(self) -> Mapping[str, str]:
         with self._lock:
-            told = (self._about.read() or {}).get("run")
-        return None if told is None else str(told)
+            found = self._about.read() or {}
+        return {name: str(found[name]) for name in ("run", "trained", "preprocessing") if found.get(name) is not None}
 
-    def _note_run(self, run: str) -> None:
-        if self.read_only:
-            raise opened_read_only(self.location)
+    def _note(self, values: Mapping[str, str | None]) -> None:
+        self._writable()
         with self._lock:
-            self._about.change(run=run)
+            self._about.change(**values)
 
     def _drop_leftovers(self) -> None:
         """Collections of entries that a process left that died while it wrote them anew."""
@@ -223,8 +222,10 @@ class MilvusGallery(Gallery):
                 columns = np.array([[row["camera"], row["modality"]] for row in rows], np.int64).reshape(-1, 2)
                 cameras, modalities = counted(columns[:, 0], columns[:, 1])
                 size = bytes_in(Path(self.location))
+            card = self.model_card()
             return Stats(
-                self.backend, self.model, self.dimension, len(self), self.options.kind, 0, None, cameras, modalities, size
+                self.backend, self.model, self.dimension, len(self), self.options.kind, 0, None, cameras, modalities, size,
+                card.trained, card.preprocessing,
             )  # fmt: skip
 
     # Searching.
@@ -314,6 +315,7 @@ class MilvusGallery(Gallery):
             with self._lock, FaissGallery.create(folder, self.model, self.dimension, IndexOptions()) as copy:
                 for part in self.batches():
                     copy.add(part)
+                copy.note_as(self)
             as_one_file(folder)
             unfinished_folders.publish(folder, path)
 

@@ -66,7 +66,9 @@ function showAbout(about, stats) {
   const { model } = about;
   const told = [
     ["Key", about.name === "insecure" ? "none needed" : about.name, about.roles.join(", ")],
-    ["Model", model.method, model.fingerprint.slice(0, 12), model.fingerprint],
+    ["Model", model.method, `${model.fingerprint.slice(0, 12)}, ${model.height} \u00d7 ${model.width} pixels`,
+      `Fingerprint ${model.fingerprint}. Images are resized to ${model.height} pixels in height and ${model.width} in width.`],
+    ...(model.trained === null ? [] : [["Training", model.trained, ""]]),
     ["Entries", stats === null ? "\u2026" : stats.entries.toLocaleString("en"),
       about.retention_days === null ? "kept until deleted" : `kept ${counted(about.retention_days, "day")}`],
   ];

@@ -29,7 +29,7 @@ async def about(request: Request, service: CurrentService) -> dict[str, Any]:
         "model": {
             "fingerprint": model.fingerprint, "method": model.method, "dimension": model.dimension,
             "height": size.height, "width": size.width, "runtime": model.runtime, "precision": model.precision,
-            "preprocessing": size.to_json(),
+            "preprocessing": size.to_json(), "trained": model.trained or None,
         },
         "attention": service.explainer is not None, "retention_days": options.retain_days,
         "limits": {
