@@ -120,7 +120,7 @@ def test_embedding_checking_and_training_give_up_a_slow_file(tmp_path, monkeypat
     assert {str(records[position].path) for position, _ in batch.bad} == hostile
     assert len(batch.images) == 4
     for deep in (True, False):
-        faults, _ = looked_at(records, deep=deep, workers=1, progress=None)
+        faults = [seen.fault or "" for seen in looked_at(records, deep=deep, workers=1, progress=None)]
         assert any("filled.jpg takes more than 0.1 seconds to open" in fault for fault in faults)
         assert any("slow.ppm takes more than 0.2 seconds to decode" in fault for fault in faults) == deep
     options = DataOptions(

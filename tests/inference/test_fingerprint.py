@@ -40,7 +40,7 @@ def test_a_runs_fingerprint_needs_no_network(tmp_path, monkeypatch):
         write_run(tmp_path / name, recipe_of(flip=ema), ema=ema)
         expected = fingerprint(tmp_path / name)
         with monkeypatch.context() as patched:
-            patched.setattr(stored_run, "build_method", None)
+            patched.setattr(stored_run, "method_of_weights", None)
             assert run_fingerprint(tmp_path / name) == run_fingerprint(tmp_path / name, "last") == expected
     with pytest.raises(ValueError, match="holds no run"):
         run_fingerprint(tmp_path / "nowhere")

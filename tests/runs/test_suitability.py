@@ -13,7 +13,7 @@ from crossreid.errors import CrossreidError
 from crossreid.runs.recipe import load_recipe
 from crossreid.runs.suitability import left_out, trainable
 from crossreid.runs.train import train
-from crossreid.training.checkpoint import load_checkpoint
+from crossreid.training.checkpoint import load_checkpoint, save_checkpoint
 
 RECIPE = str(Path(__file__).resolve().parents[2] / "recipes" / "baseline_manifest_visible.yaml")
 
@@ -80,8 +80,10 @@ def test_training_says_what_of_the_manifest_it_does_not_read_and_goes_on_after_t
     ]  # fmt: skip
     train(load_recipe(Path(RECIPE), small), tmp_path / "run")
     assert "note: column 'modalty' is not read." in capsys.readouterr().out
-    kept = load_checkpoint(tmp_path / "run" / "last.safetensors").facts["recipe"]
-    assert "levels" not in kept["data"], "a run from before the key goes on"
+    last = tmp_path / "run" / "last.safetensors"
+    stored = load_checkpoint(last)
+    assert stored.facts["recipe"]["data"].pop("levels") == "full"
+    save_checkpoint(last, stored)
     train(load_recipe(Path(RECIPE), [*small, "training.epochs=2"]), tmp_path / "run")
-    with pytest.raises(CrossreidError, match=r"data\.levels was None, is 'picture'"):
+    with pytest.raises(CrossreidError, match=r"data\.levels was 'full', is 'picture'"):
         train(load_recipe(Path(RECIPE), [*small, "training.epochs=2", "data.levels=picture"]), tmp_path / "run")

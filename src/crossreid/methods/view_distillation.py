@@ -128,10 +128,11 @@ def network_options(given: dict[str, Any]) -> MethodOptions:
     try:
         options = method_options(given)
     except PydanticCustomError as error:
-        raise CrossreidError(f"method.network.name: {error.message()}") from error
+        raise CrossreidError(f"method.network.name: {error.message()}, found {given.get('name')!r}") from error
     except ValidationError as error:
         fault = error.errors()[0]
-        raise CrossreidError(f"method.network{''.join(f'.{part}' for part in fault['loc'])}: {fault['msg']}") from error
+        place = "".join(f".{part}" for part in fault["loc"])
+        raise CrossreidError(f"method.network{place}: {fault['msg']}, found {fault['input']!r}") from error
     if isinstance(options, ViewDistillationOptions):
         raise CrossreidError("method.network is for other methods' networks; leave it out for view_distillation's own")
     return options
