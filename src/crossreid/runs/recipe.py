@@ -22,6 +22,7 @@ from crossreid.methods import MethodOptions, method_options
 from crossreid.methods.view_distillation import ViewDistillationOptions
 from crossreid.models.backbones import pixels_of
 from crossreid.options import Options
+from crossreid.runs.earlier import as_it_was, has_pixels
 from crossreid.runs.faults import RecipeError, explained, shown
 from crossreid.runs.overrides import apply_override, with_numbers
 from crossreid.runs.yaml_text import read_yaml
@@ -104,25 +105,15 @@ def recipe_of_run(folder: Path) -> Recipe:
     """
     path = folder / "recipe.yaml"
     given = _read_yaml(path)
-    completed = as_it_was(given)
-    recipe = make_recipe(completed, source=str(path))
+    recipe = make_recipe(as_it_was(given), source=str(path))
     wanted = pixels_of(recipe.method.encoder).normalisation
-    if completed is not given and wanted != IMAGENET:
+    if not has_pixels(given) and wanted != IMAGENET:
         warnings.warn(
             f"{folder} was trained with {IMAGENET}, as all runs were at the time, and is used so; the weights of "
             f"{recipe.method.encoder.name} were trained with {wanted}. A new run will follow them.",
             stacklevel=2,
         )
     return recipe
-
-
-def as_it_was(given: Any) -> Any:
-    """A stored recipe with the pixels that it meant, where it is from before they followed the weights; else as it is."""
-    data = given.get("data") if isinstance(given, dict) else None
-    if not isinstance(data, dict) or "normalise" in data:
-        return given
-    was = {"mean": list(IMAGENET.mean), "std": list(IMAGENET.std)}
-    return {**given, "data": {"interpolation": "bilinear", **data, "normalise": was}}
 
 
 def pixels_as_text(recipe: Recipe) -> str:

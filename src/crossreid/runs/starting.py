@@ -10,7 +10,8 @@ import torch
 from crossreid.errors import CrossreidError
 from crossreid.methods import build_method, without_download
 from crossreid.methods.method import Method
-from crossreid.runs.recipe import Recipe, as_it_was
+from crossreid.runs.earlier import as_it_was
+from crossreid.runs.recipe import Recipe
 from crossreid.runs.run import checkpoint_of
 from crossreid.training.checkpoint import WEIGHTS, fit_weights, load_checkpoint, require
 
