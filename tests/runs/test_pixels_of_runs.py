@@ -21,6 +21,7 @@ from crossreid.runs.recipe import RecipeError, make_recipe, pixels_as_text, reci
 from crossreid.runs.run import open_run
 from crossreid.runs.scoring import reading
 from crossreid.runs.train import train
+from hostile_files import rewrite
 from small_model import recipe_of, write_run
 
 HALVES = Normalisation((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -160,3 +161,32 @@ def test_a_teacher_of_other_pixels_is_refused(run, world, weights, tmp_path):
     student = {"name": "view_distillation", "network": network, "teacher": str(run), "images": 1, "distance": "cosine"}
     with pytest.raises(CrossreidError, match=r"Set data.normalise.mean=\[0.5, 0.5, 0.5\]"):
         train(recipe(world, weights, method=student), tmp_path / "student")
+
+
+def test_so_is_one_of_other_levels(run, world, weights, tmp_path):
+    network = {"name": "baseline", "backbone": {"name": "halved", "weights": str(weights)}}
+    student = {"name": "view_distillation", "network": network, "teacher": str(run), "images": 1, "distance": "cosine"}
+    with pytest.raises(CrossreidError, match=r"trained with data\.levels 'full', the student is to be with 'picture'"):
+        train(recipe(world, weights, "data.levels=picture", method=student), tmp_path / "student")
+
+
+def test_pixels_added_to_the_recipe_of_a_run_from_before_are_refused(tmp_path):
+    """Its checkpoint says nothing of them, and so means ImageNet's and whole 16-bit ranges."""
+    run = tmp_path / "run"
+    write_run(run, recipe_of())
+    given = yaml.safe_load((run / "recipe.yaml").read_text())
+    data = {key: value for key, value in given["data"].items() if key not in ("normalise", "levels")}
+    rewrite(run / "last.safetensors", facts={"recipe": given | {"data": data}}, hashed=False)
+    assert open_model(run, device="cpu").preprocessing.normalisation == IMAGENET
+    for changed in ({"normalise": {"mean": [0.5] * 3, "std": [0.5] * 3}}, {"levels": "picture"}):
+        (run / "recipe.yaml").write_text(yaml.safe_dump(given | {"data": given["data"] | changed}))
+        with pytest.raises(CrossreidError, match=f"trained with data.{next(iter(changed))} "):
+            open_model(run, device="cpu")
+
+
+def test_levels_by_camera_are_those_that_a_run_keeps(tmp_path):
+    recipe = recipe_of()
+    recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"levels": {3: (7000, 9000)}})})
+    write_run(tmp_path / "run", recipe)
+    rewrite(tmp_path / "run" / "last.safetensors", facts={"recipe": recipe.model_dump(mode="json")}, hashed=False)
+    assert open_model(tmp_path / "run", device="cpu").preprocessing.levels == {3: (7000, 9000)}
