@@ -12,6 +12,7 @@ from crossreid.evaluation.features import load
 from crossreid.runs.evaluate import evaluate
 from crossreid.runs.other_data import OtherData
 from crossreid.runs.run import open_run
+from small_model import recipe_of
 
 
 @pytest.fixture
@@ -58,6 +59,14 @@ def test_other_options_are_tested_by_and_named_apart(run):
         len(json.loads((kept / "scores.json").read_text())[0]["trials"]) for kept in (run / "evaluations").iterdir()
     ]
     assert sorted(trials) == [3, 10]
+
+
+def test_other_pixels_are_named_apart_too():
+    trained = recipe_of()
+    scale = ("data.normalise.mean=[0.5, 0.5, 0.5]", "data.normalise.std=[0.5, 0.5, 0.5]")
+    tried = [(), ("data.levels=picture",), ("data.levels=[7000, 9000]",), ("data.levels={1: [7000, 9000]}",), scale]
+    others = [OtherData(overrides=overrides) for overrides in tried]
+    assert len({other.label(other.recipe(trained)) for other in others}) == len(tried)
 
 
 @pytest.mark.parametrize(

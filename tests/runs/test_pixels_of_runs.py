@@ -17,10 +17,11 @@ from crossreid.inference.export import export_onnx
 from crossreid.inference.open_model import open_model
 from crossreid.models.backbones import BACKBONES, register_backbone
 from crossreid.runs.evaluate import evaluate
-from crossreid.runs.recipe import RecipeError, as_it_was, make_recipe, pixels_as_text, recipe_of_run
+from crossreid.runs.recipe import RecipeError, make_recipe, pixels_as_text, recipe_of_run
 from crossreid.runs.run import open_run
 from crossreid.runs.scoring import reading
 from crossreid.runs.train import train
+from hostile_files import rewrite
 from small_model import recipe_of, write_run
 
 HALVES = Normalisation((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -152,10 +153,6 @@ def test_a_run_from_before_keeps_imagenets_pixels_and_its_fingerprint(halved, we
     assert (
         recipe_of_run(tmp_path / "run").method.triplet_features == "pooled"
     )  # what its losses compared, should it go on
-    assert as_it_was({"data": {}, "method": {"name": "view_distillation", "network": {"name": "agw"}}})["method"] == {
-        "name": "view_distillation",
-        "network": {"name": "agw", "triplet_features": "pooled"},
-    }
     given["method"]["backbone"] |= {"name": halved, "weights": str(weights)}
     (tmp_path / "run" / "recipe.yaml").write_text(yaml.safe_dump(given))
     with pytest.warns(UserWarning, match="trained with mean 0.485.* the weights of halved were trained with mean 0.5"):
@@ -168,3 +165,32 @@ def test_a_teacher_of_other_pixels_is_refused(run, world, weights, tmp_path):
     student = {"name": "view_distillation", "network": network, "teacher": str(run), "images": 1, "distance": "cosine"}
     with pytest.raises(CrossreidError, match=r"Set data.normalise.mean=\[0.5, 0.5, 0.5\]"):
         train(recipe(world, weights, method=student), tmp_path / "student")
+
+
+def test_so_is_one_of_other_levels(run, world, weights, tmp_path):
+    network = {"name": "baseline", "backbone": {"name": "halved", "weights": str(weights)}}
+    student = {"name": "view_distillation", "network": network, "teacher": str(run), "images": 1, "distance": "cosine"}
+    with pytest.raises(CrossreidError, match=r"trained with data\.levels 'full', the student is to be with 'picture'"):
+        train(recipe(world, weights, "data.levels=picture", method=student), tmp_path / "student")
+
+
+def test_pixels_added_to_the_recipe_of_a_run_from_before_are_refused(tmp_path):
+    """Its checkpoint says nothing of them, and so means ImageNet's and whole 16-bit ranges."""
+    run = tmp_path / "run"
+    write_run(run, recipe_of())
+    given = yaml.safe_load((run / "recipe.yaml").read_text())
+    data = {key: value for key, value in given["data"].items() if key not in ("normalise", "levels")}
+    rewrite(run / "last.safetensors", facts={"recipe": given | {"data": data}}, hashed=False)
+    assert open_model(run, device="cpu").preprocessing.normalisation == IMAGENET
+    for changed in ({"normalise": {"mean": [0.5] * 3, "std": [0.5] * 3}}, {"levels": "picture"}):
+        (run / "recipe.yaml").write_text(yaml.safe_dump(given | {"data": given["data"] | changed}))
+        with pytest.raises(CrossreidError, match=f"trained with data.{next(iter(changed))} "):
+            open_model(run, device="cpu")
+
+
+def test_levels_by_camera_are_those_that_a_run_keeps(tmp_path):
+    recipe = recipe_of()
+    recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"levels": {3: (7000, 9000)}})})
+    write_run(tmp_path / "run", recipe)
+    rewrite(tmp_path / "run" / "last.safetensors", facts={"recipe": recipe.model_dump(mode="json")}, hashed=False)
+    assert open_model(tmp_path / "run", device="cpu").preprocessing.levels == {3: (7000, 9000)}

@@ -55,6 +55,17 @@ def test_other_data_with_as_many_identities_has_a_classifier_of_its_own_too(worl
         assert torch.equal(method.state_dict()["classifier.weight"], source) is taken
 
 
+def test_pixels_that_the_weights_did_not_see_are_said(worlds):
+    recipe = recipe_on(worlds / "one")
+    said = start_from_run(trained_method(recipe, 2), recipe_on(worlds / "other"), worlds / "run")
+    assert "saw" not in said
+    seen = recipe.data.model_copy(update={"interpolation": "bicubic", "levels": "picture"})
+    other = recipe.model_copy(update={"data": seen.model_copy(update={"root": worlds / "other"})})
+    said = start_from_run(trained_method(other, 2), other, worlds / "run")
+    assert "; they saw images of full, and see them of picture now (data.levels)" in said
+    assert "; they saw images of bilinear, and see them of bicubic now (data.interpolation)" in said
+
+
 def test_another_network_is_refused_with_what_differs(worlds, tmp_path):
     recipe = recipe_of("agw")
     with pytest.raises(CrossreidError, match=r"start_from: checkpoint .* does not fit the method: .* same method"):

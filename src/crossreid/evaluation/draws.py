@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
+from crossreid.data.matfile import read_variable
 from crossreid.data.records import DataError
 from crossreid.errors import CrossreidError
 from crossreid.evaluation.features import Features
-from crossreid.evaluation.matfile import read_variable
 
 DRAWS = ("official", "seeded", "random-choice")
 

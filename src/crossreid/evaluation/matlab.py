@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 from scipy.io import savemat
 
+from crossreid.data.matfile import read_variable
 from crossreid.data.records import INFRARED, VISIBLE, DataError
 from crossreid.errors import CrossreidError
 from crossreid.evaluation.draws import load_permutations
 from crossreid.evaluation.features import Features, positions_of
-from crossreid.evaluation.matfile import read_variable
 from crossreid.evaluation.procedure import evaluate
 from crossreid.evaluation.scores import Score
 from crossreid.files import replacing

@@ -42,7 +42,8 @@ def method_options(given: Any) -> MethodOptions:
         raise PydanticKnownError("model_attributes_type")
     name = given.get("name")
     if not isinstance(name, str) or name not in METHODS:
-        raise PydanticCustomError(UNKNOWN_METHOD, "{expected}", {"expected": f"expected one of {', '.join(METHODS)}"})
+        said = f"expected one of {', '.join(METHODS)}, found {repr(name)[:80]}"
+        raise PydanticCustomError(UNKNOWN_METHOD, "{said}", {"said": said})
     return METHODS[name].options.model_validate(given)
 
 

@@ -128,7 +128,7 @@ def network_options(given: dict[str, Any]) -> MethodOptions:
     try:
         options = method_options(given)
     except PydanticCustomError as error:
-        raise CrossreidError(f"method.network.name: {error.message()}, found {given.get('name')!r}") from error
+        raise CrossreidError(f"method.network.name: {error.message()}") from error
     except ValidationError as error:
         fault = error.errors()[0]
         place = "".join(f".{part}" for part in fault["loc"])

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from crossreid.data.normalisation import IMAGENET
 from crossreid.errors import CrossreidError
 from crossreid.runs.recipe import Recipe, make_recipe
 
@@ -58,6 +59,10 @@ class OtherData:
             "size": [recipe.data.height, recipe.data.width, recipe.data.interpolation],
             "evaluation": recipe.evaluation.model_dump(mode="json"),
         }
+        # What came later is written where it says something, so that folders keep their names.
+        seen = recipe.data.model_dump(mode="json", include={"normalise", "levels"})
+        facts |= {} if recipe.data.normalisation == IMAGENET else {"normalise": seen["normalise"]}
+        facts |= {} if recipe.data.levels == "full" else {"levels": seen["levels"]}
         digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:8]
         place = re.sub(r"[^\w.-]+", "-", f"{recipe.data.name}-{recipe.data.root.resolve().name}")
         return f"{place}-{digest}"

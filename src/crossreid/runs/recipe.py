@@ -22,6 +22,7 @@ from crossreid.methods import MethodOptions, method_options
 from crossreid.methods.view_distillation import ViewDistillationOptions
 from crossreid.models.backbones import pixels_of
 from crossreid.options import Options
+from crossreid.runs.earlier import as_it_was, has_pixels
 from crossreid.runs.faults import RecipeError, explained, shown
 from crossreid.runs.overrides import apply_override, with_numbers
 from crossreid.runs.yaml_text import read_yaml
@@ -104,37 +105,15 @@ def recipe_of_run(folder: Path) -> Recipe:
     """
     path = folder / "recipe.yaml"
     given = _read_yaml(path)
-    completed = as_it_was(given)
-    recipe = make_recipe(completed, source=str(path))
+    recipe = make_recipe(as_it_was(given), source=str(path))
     wanted = pixels_of(recipe.method.encoder).normalisation
-    if completed is not given and wanted != IMAGENET:
+    if not has_pixels(given) and wanted != IMAGENET:
         warnings.warn(
             f"{folder} was trained with {IMAGENET}, as all runs were at the time, and is used so; the weights of "
             f"{recipe.method.encoder.name} were trained with {wanted}. A new run will follow them.",
             stacklevel=2,
         )
     return recipe
-
-
-def as_it_was(given: Any) -> Any:
-    """A stored recipe with what it meant, where it is from before pixels followed the weights; else as it is.
-
-    At that time the triplet losses of three methods compared raw features, too.
-    """
-    data = given.get("data") if isinstance(given, dict) else None
-    if not isinstance(data, dict) or "normalise" in data:
-        return given
-    was = {"mean": list(IMAGENET.mean), "std": list(IMAGENET.std)}
-    then = {**given, "data": {"interpolation": "bilinear", **data, "normalise": was}}
-    return {**then, "method": _with_raw_triplets(given["method"])} if "method" in given else then
-
-
-def _with_raw_triplets(method: Any) -> Any:
-    if not isinstance(method, dict):
-        return method
-    if method.get("name") in ("baseline", "agw", "implicit_knowledge"):
-        return {"triplet_features": "pooled", **method}
-    return {**method, "network": _with_raw_triplets(method["network"])} if method.get("network") else method
 
 
 def pixels_as_text(recipe: Recipe) -> str:

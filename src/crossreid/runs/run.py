@@ -21,6 +21,7 @@ from crossreid.errors import CrossreidError
 from crossreid.evaluation.protocols import PROTOCOLS
 from crossreid.methods import build_method, without_download
 from crossreid.methods.method import Method
+from crossreid.runs.earlier import as_it_was
 from crossreid.runs.folders import sorted_trials
 from crossreid.runs.other_data import OtherData
 from crossreid.runs.recipe import Recipe, recipe_of_run
@@ -155,8 +156,10 @@ def refuse_other_pixels(recipe: Recipe, path: Path, checkpoint: Checkpoint) -> N
     Raises:
         CheckpointError: it has; what differs is named.
     """
-    kept = checkpoint.facts.get("recipe")
+    kept = as_it_was(checkpoint.facts.get("recipe"))
     trained = kept.get("data") if isinstance(kept, dict) else None
+    if isinstance(trained, dict):
+        trained = {"levels": "full", **trained}
     now = recipe.data.model_dump(mode="json", include={"height", "width", "interpolation", "normalise", "levels"})
     for key, value in now.items():
         if isinstance(trained, dict) and trained.get(key, value) != value:

@@ -10,7 +10,8 @@ import torch
 from crossreid.errors import CrossreidError
 from crossreid.methods import build_method, without_download
 from crossreid.methods.method import Method
-from crossreid.runs.recipe import Recipe, as_it_was
+from crossreid.runs.earlier import as_it_was
+from crossreid.runs.recipe import Recipe
 from crossreid.runs.run import checkpoint_of
 from crossreid.training.checkpoint import WEIGHTS, fit_weights, load_checkpoint, require
 
@@ -47,10 +48,15 @@ def start_from_run(method: Method, recipe: Recipe, source: Path) -> str:
 
 
 def _other_pixels(stored: Any, recipe: Recipe) -> str:
-    """What to say where the weights saw images on another scale than the recipe has; nothing where they did not."""
+    """What to say where the weights saw images otherwise resized, scaled or spread than the recipe has them; else nothing."""
     there = as_it_was(stored).get("data") if isinstance(stored, dict) else None
-    saw, sees = (there or {}).get("normalise"), recipe.data.normalise.model_dump(mode="json")
-    return "" if saw in (None, sees) else f"; they saw images of {saw}, and see them of {sees} now (data.normalise)"
+    if not isinstance(there, dict):
+        return ""
+    here = recipe.data.model_dump(mode="json", include={"normalise", "interpolation", "levels"})
+    there = {"levels": "full", **there}
+    differ = [f"{there[key]}, and see them of {here[key]} now (data.{key})" for key in sorted(here, reverse=True)
+              if there.get(key) not in (None, here[key])]  # fmt: skip
+    return "".join(f"; they saw images of {one}" for one in differ)
 
 
 def _of_identities(recipe: Recipe, own: dict[str, torch.Tensor]) -> set[str]:

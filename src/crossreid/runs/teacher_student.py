@@ -81,6 +81,11 @@ def prepare_student(student: ViewDistillation, recipe: Recipe, split: Split) -> 
             f"the teacher {options.teacher} sees images of {taught}, the student is to see them of {seen}, and both get the "
             f"same. Set data.normalise.mean={list(taught.mean)} and data.normalise.std={list(taught.std)}."
         )
+    if recipe.data.levels != teacher.recipe.data.levels:
+        raise CrossreidError(
+            f"the teacher {options.teacher} was trained with data.levels {teacher.recipe.data.levels!r}, the student is to be with "
+            f"{recipe.data.levels!r}, and both get the same images. Set data.levels as the teacher has it."
+        )
     own, other = labels_of(split.train), labels_of(teacher.split.train)
     if own != other:
         raise CrossreidError(

@@ -12,10 +12,11 @@ from crossreid.errors import CrossreidError
 from crossreid.files import key_values, write_text
 from crossreid.methods import without_download
 from crossreid.methods.view_distillation import ViewDistillation
+from crossreid.runs.earlier import as_it_was
 from crossreid.runs.evaluate import VALIDATED, validation_scores
 from crossreid.runs.faults import RecipeError
 from crossreid.runs.plan import plan_of
-from crossreid.runs.recipe import Recipe, as_it_was, load_recipe, make_recipe, pixels_as_text
+from crossreid.runs.recipe import Recipe, load_recipe, make_recipe, pixels_as_text
 from crossreid.runs.run import fresh_method, open_split
 from crossreid.runs.starting import start_from_run
 from crossreid.runs.teacher_student import prepare_student, stage_recipes

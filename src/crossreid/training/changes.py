@@ -27,6 +27,7 @@ ON_REQUEST = (
 # Those after which the numbers of validation are others, so that a best one before says nothing.
 MEASURED = ("training.monitor", "evaluation.")
 OPTION = "--continue-with"
+_FEW = 3  # keys that a message says how to put back
 
 
 class Change(NamedTuple):
@@ -72,6 +73,9 @@ def refuse_another_recipe(path: Path, changes: Collection[Change], requested: Co
     if not refused:
         return
     advice = "Choose another --out, or delete that folder."
+    if len(refused) <= _FEW and None not in [change.was for change in refused]:
+        kept = " ".join(f"--set {change.key}={_written(change.was)}" for change in refused)
+        advice = f"Choose another --out, delete that folder, or go on as it began with {kept}."
     if all(is_among(change.key, ON_REQUEST) for change in refused):
         asked = " ".join(f"{OPTION} {change.key}={_written(change.now)}" for change in refused[:5])
         advice = f"Choose another --out, or go on from there with {asked}."

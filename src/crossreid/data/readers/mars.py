@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from scipy.io import loadmat
 
 from crossreid.data.catalogue import Citation, register_dataset
+from crossreid.data.matfile import read_variable
 from crossreid.data.readers.holdout import hold_out
 from crossreid.data.readers.lists import list_text
 from crossreid.data.records import DataError, Record, Split, in_order
@@ -120,7 +120,9 @@ def _matrix(path: Path, variable: str) -> np.ndarray:
     if not path.is_file():
         raise DataError(f"MARS: `info/{path.name}` not found under {path.parent.parent}. {_HINT}")
     try:
-        content = loadmat(path)
-        return np.asarray(content[variable]).astype(np.int64)
-    except Exception as error:  # scipy raises many classes for damaged files
+        values = read_variable(path, variable)
+        if values.dtype.kind not in "iuf" or not np.isfinite(values).all():
+            raise DataError("they are no whole numbers")
+    except DataError as error:
         raise DataError(f"MARS: {path} holds no matrix {variable} that can be read ({error}). {_HINT}") from error
+    return values.astype(np.int64)

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from scipy.io import loadmat
 
 from crossreid.data.catalogue import Citation, register_dataset
 from crossreid.data.image_names import JPEG, images_in
+from crossreid.data.matfile import read_variable
 from crossreid.data.readers.lists import list_text
 from crossreid.data.records import DataError, Modality, Record, Split, in_order
 
@@ -86,11 +86,10 @@ def read_identities(folder: Path, stem: str) -> list[int]:
         return [int(part) for part in parts if part.strip()]
     if matlab.is_file():
         try:
-            content = loadmat(matlab)
-        except Exception as error:
+            values = read_variable(matlab)
+        except DataError as error:
             raise DataError(f"SYSU-MM01: {matlab} cannot be read ({error}). Copy it again.") from error
-        values = next((value for key, value in content.items() if not key.startswith("__")), None)
-        if values is None or values.dtype.kind not in "iuf" or not np.isfinite(values).all():
+        if values.dtype.kind not in "iuf" or not np.isfinite(values).all():
             raise DataError(f"SYSU-MM01: {matlab} holds no array of identity numbers.")
         return [int(value) for value in values.ravel()]
     raise DataError(f"SYSU-MM01: `exp/{stem}.txt` or `.mat` not found under {folder.parent}. {_HINT}")

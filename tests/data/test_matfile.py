@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from scipy.io import loadmat, savemat
 
+from crossreid.data.matfile import read_variable
 from crossreid.data.records import DataError
-from crossreid.evaluation.matfile import read_variable
 from hostile_files import flip_byte
 
 

@@ -1,0 +1,62 @@
+"""Runs of earlier versions, whose recipes lack keys, mean what they meant."""
+
+import pytest
+import torch
+import yaml
+
+from crossreid.data.synthetic import synthesise
+from crossreid.methods import METHODS
+from crossreid.runs.earlier import as_it_was
+from crossreid.runs.recipe import make_recipe, recipe_of_run
+from crossreid.runs.train import train
+from crossreid.training.checkpoint import CheckpointError, load_checkpoint
+from hostile_files import rewrite
+
+LATER = ("triplet_features",)
+
+
+def without(given, keys=LATER):
+    """A mapping less some keys, at any depth."""
+    return {k: without(v, keys) if isinstance(v, dict) else v for k, v in given.items() if k not in keys}
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_triplets_compare_raw_features_in_recipes_from_before_they_said_what(name):
+    method = {"name": name, "backbone": {"name": "test_resnet", "weights": "none"}}
+    written = make_recipe({"data": {"name": "manifest", "root": "x"}, "method": method}).model_dump(mode="json")
+    assert make_recipe(as_it_was(written)).model_dump(mode="json") == written
+    was = make_recipe(as_it_was(without(written))).method
+    assert getattr(was, "triplet_features", "pooled") == "pooled"
+    inner = {"name": "view_distillation", "network": without(written)["method"], "backbone": method["backbone"]}
+    within = as_it_was({"data": {}, "method": inner})["method"]["network"]
+    assert within == make_recipe(as_it_was(without(written))).model_dump(mode="json")["method"]
+
+
+def test_what_is_no_recipe_is_returned_as_it_is():
+    for given in (None, 5, [1], {"data": 5, "method": [1]}, {}):
+        assert as_it_was(given) == given
+
+
+def test_a_run_that_began_before_triplets_said_what_they_compare_goes_on_with_what_it_did(tmp_path):
+    synthesise(tmp_path / "world", "manifest", 4, 0, images_per_camera=2, size=(32, 16), workers=1)
+    data = {"name": "manifest", "root": str(tmp_path / "world"), "height": 32, "width": 16, "workers": 0}
+    data["sampler"] = {"identities": 2, "images": 2}
+    method = {"name": "baseline", "backbone": {"name": "test_resnet", "weights": "none"}}
+    given = {"data": data, "method": method, "training": {"epochs": 1, "validate_every": 5}}
+    before = ["method.triplet_features=pooled"]
+    more, begun = "training.epochs=2", tmp_path / "begun"
+    train(make_recipe(given, [*before, more]), tmp_path / "whole")
+    train(make_recipe(given, before), begun)
+    last = begun / "last.safetensors"
+    rewrite(last, facts={"recipe": without(load_checkpoint(last).facts["recipe"])}, hashed=False)
+    text = yaml.safe_load((begun / "recipe.yaml").read_text())
+    (begun / "recipe.yaml").write_text(yaml.safe_dump(without(text)))
+    assert recipe_of_run(begun).method.triplet_features == "pooled"
+    with pytest.raises(
+        CheckpointError,
+        match=r"triplet_features was 'pooled', is 'neck'.*as it began with --set method\.triplet_features=pooled",
+    ):
+        train(make_recipe(given, [more]), begun)
+    train(make_recipe(given, [*before, more]), begun)
+    one, other = (load_checkpoint(out / "last.safetensors").tensors["model"] for out in (begun, tmp_path / "whole"))
+    assert all(torch.equal(one[name], other[name]) for name in other)
