@@ -11,9 +11,7 @@ from typing import Any
 from crossreid.data.normalisation import IMAGENET
 
 # Keys of methods that came later, and what was done before.
-_OF_METHODS: dict[str, dict[str, Any]] = dict.fromkeys(
-    ("baseline", "agw", "implicit_knowledge"), {"triplet_features": "pooled"}
-)
+_OF_METHODS = {name: {"triplet_features": "pooled"} for name in ("baseline", "agw", "implicit_knowledge")}
 
 
 def as_it_was(given: Any) -> Any:
