@@ -143,7 +143,10 @@ def test_evaluate_tells_both_when_asked_for_both(place):
     ("arguments", "message"),
     [
         (["--protocol", "mars2"], "unknown protocol 'mars2'"),
-        (["--protocol", "regdb", "--setting", "x"], "unknown setting 'x'"),
+        (
+            ["--protocol", "regdb", "--setting", "x"],
+            "unknown setting 'x'; choose one of: 'visible to thermal', 'thermal to visible'.",
+        ),
         (["--protocol", "regdb", "--rerank", "x"], "unknown re-ranking 'x'"),
         (["--protocol", "regdb", "--option", "k1=2"], "name one with --rerank"),
         (["--protocol", "regdb", "--rerank", "k-reciprocal", "--option", "k1"], "expected KEY=VALUE"),

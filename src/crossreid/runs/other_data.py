@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from crossreid.data.data_options import PIXELS
 from crossreid.errors import CrossreidError
 from crossreid.runs.recipe import Recipe, make_recipe
 
@@ -55,7 +56,7 @@ class OtherData:
             "name": recipe.data.name,
             "root": str(recipe.data.root.resolve()),
             "options": recipe.data.options,
-            "size": [recipe.data.height, recipe.data.width, recipe.data.interpolation],
+            "pixels": recipe.data.model_dump(mode="json", include={*PIXELS, "on_bad_image"}),
             "evaluation": recipe.evaluation.model_dump(mode="json"),
         }
         digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:8]
