@@ -143,7 +143,10 @@ def test_evaluate_tells_both_when_asked_for_both(place):
     ("arguments", "message"),
     [
         (["--protocol", "mars2"], "unknown protocol 'mars2'"),
-        (["--protocol", "regdb", "--setting", "x"], "unknown setting 'x'"),
+        (
+            ["--protocol", "regdb", "--setting", "x"],
+            "unknown setting 'x'; choose one of: 'visible to thermal', 'thermal to visible'.",
+        ),
         (["--protocol", "regdb", "--rerank", "x"], "unknown re-ranking 'x'"),
         (["--protocol", "regdb", "--option", "k1=2"], "name one with --rerank"),
         (["--protocol", "regdb", "--rerank", "k-reciprocal", "--option", "k1"], "expected KEY=VALUE"),
@@ -269,7 +272,9 @@ def test_recipe_is_printed_whole(place):
     (place / "r.yaml").write_text(small_recipe("sysu-mm01", "x").as_yaml())
     printed = ran("recipe", place / "r.yaml", "--set", "training.optimiser.lr=1e-4")
     assert "lr: 0.0001" in printed
-    assert printed.splitlines()[-2].startswith("# in steps: not known before the data is read")
+    steps, pixels = printed.splitlines()[-2:]
+    assert steps.startswith("# in steps: not known before the data is read")
+    assert pixels.startswith("# images of 48 x 32 pixels, bilinear, mean 0.485")
     assert "| `training.optimiser.lr` |" in ran("recipe", "--keys")
 
 

@@ -66,12 +66,19 @@ def test_ties_go_by_the_order_of_the_gallery_file(tmp_path):
     assert evaluate(features, "cross-modal")[0].cmc.tolist() == [0, 1, 1]
 
 
+def test_identities_as_floating_point_are_the_whole_numbers_that_they_are(tmp_path):
+    np.savez(tmp_path / "x.npz", **columns() | {"identities": np.array([-1.0, 0.0, 7.0, 1501.0, 2.0, 2.0])})
+    assert read_side(tmp_path / "x.npz").identities.tolist() == ["-1", "0", "7", "1501", "2", "2"]
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"embeddings": None}, "expected embeddings; found cameras, frames, identities, modalities"),
         ({"identities": None}, "expected identities"),
         ({"identities": np.arange(5)}, r"one of identities for each of 6 embeddings, found shape \(5,\)"),
+        ({"identities": np.arange(6) + 0.5}, "expected identities as text or whole numbers, found 0.5"),
+        ({"identities": np.full(6, np.nan)}, "expected identities as text or whole numbers, found nan"),
         ({"cameras": np.array(list("abcdef"))}, "expected cameras as whole numbers, found"),
         ({"cameras": np.arange(6) + 0.5}, "expected cameras as whole numbers"),
         (

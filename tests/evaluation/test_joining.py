@@ -39,7 +39,7 @@ def ranked(files, protocol="market-1501", **options):
 def test_cameras_that_count_from_0_are_all_cameras(written):
     score, said = ranked(written(QUERY, GALLERY))
     assert score.rank(1) == 0
-    assert "camera 0 stands beside 1 and is taken for a camera" in said
+    assert "camera 0 stands beside 1 and is taken for a camera, not for unknown." in said
     assert score.exclusion == "same identity and same camera"
     moved = [{**side, "cameras": np.array(side["cameras"]) + 1} for side in (QUERY, GALLERY)]
     counted, said = ranked(written(*moved))

@@ -5,13 +5,16 @@ import shutil
 
 import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from crossreid.cli.app import app, main
 from crossreid.data.records import INFRARED, VISIBLE
 from crossreid.galleries import add_folder, open_gallery, restore
 from crossreid.galleries.asking import holds_pictures
+from crossreid.inference.embed import embed
 from crossreid.inference.open_model import open_model
+from crossreid.runs.recipe import make_recipe
 from served import make_place
 from small_model import recipe_of, write_run
 
@@ -78,6 +81,42 @@ def test_the_images_of_a_folder_ask_each_or_as_one(place, tmp_path):
     assert own == set(map(str, place.images[:3])), "links are followed"
 
 
+def test_pictures_ask_with_the_pixels_that_the_model_takes_in_and_as_a_manifest_cuts_them(tmp_path):
+    folder, run = tmp_path / "thermal", tmp_path / "run"
+    folder.mkdir()
+    values = np.random.default_rng(0).integers(7300, 8200, (2, 96, 64)).astype(np.uint16)
+    for number, grey in enumerate(values):
+        Image.fromarray(grey).save(folder / f"{number}.png")
+    rows = [
+        f"{number}.png,{camera},{camera},infrared,'{box}'"
+        for number in range(2)
+        for camera, box in ((1, "0,0,32,96"), (2, "32,0,32,96"))
+    ]
+    (folder / "manifest.csv").write_text("\n".join(["path,identity,camera,modality,box", *rows]).replace("'", '"'))
+    recipe = recipe_of("baseline").model_dump(mode="json")
+    scale = {"mean": [0.5, 0.4, 0.3], "std": [0.1, 0.2, 0.3]}
+    recipe["data"] |= {"normalise": scale, "levels": {"1": [7300, 8199], "2": [7000, 8500]}}
+    write_run(run, make_recipe(recipe))
+    embed(run, folder, out=tmp_path / "embeddings", precision="float32", workers=0)
+    model = open_model(run)
+    with open_gallery(tmp_path / "gallery", model=model.fingerprint, dimension=model.dimension) as gallery:
+        add_folder(gallery, tmp_path / "embeddings")
+    for asked in (folder, folder / "manifest.csv"):
+        answers, _ = found(tmp_path / "gallery", asked, file=tmp_path / "own.json")
+        assert len(answers) == 4
+        for answer in answers:
+            own = [match for match in answer["matches"] if match["is_query"]]
+            assert [match["id"] for match in own] == [answer["query"]], "another part of the picture is not the query"
+            assert own[0]["score"] == pytest.approx(1, abs=1e-5)
+    (answer,), _ = found(
+        tmp_path / "gallery", folder / "0.png", "--query-modality", "infrared", file=tmp_path / "whole.json"
+    )
+    own = {match["id"] for match in answer["matches"] if match["is_query"]}
+    assert own == {f"{folder}/0.png#xywh=0,0,32,96", f"{folder}/0.png#xywh=32,0,32,96"}, (
+        "the parts of a whole picture are of its file"
+    )
+
+
 def test_a_picture_without_colour_is_doubted(place, tmp_path):
     grey = next(path for path in place.images if (np.ptp(pixels(path), axis=2) == 0).all())
     _, result = found(place.gallery, grey, file=tmp_path / "x.json")
@@ -130,7 +169,10 @@ def test_what_cannot_ask_is_named(place, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     (tmp_path / "text.jpg").write_text("no image")
     for arguments, told in (
-        ([tmp_path / "none.jpg"], "none.jpg not found. Expected an image, a folder of images, or embeddings"),
+        (
+            [tmp_path / "none.jpg"],
+            "none.jpg not found. Expected an image, a folder of images, a manifest, or embeddings",
+        ),
         ([tmp_path / "empty"], "embeddings.safetensors not found"),
         ([tmp_path / "text.jpg"], "text.jpg is no image that can be decoded"),
         ([place.images[0], "--query-modality", "thermal"], "expected visible or infrared"),

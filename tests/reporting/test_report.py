@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -52,6 +53,11 @@ def test_the_page_of_two_runs_is_neither_s_own(runs, tmp_path):
     assert "the first trial&#x27;s draw (official permutations)" in text, "the lists are of the scores' own draw"
     assert "alike: no identity and camera has more images than are drawn" in text
     assert "published:" not in text, "a rendered world is no published test set"
+
+
+def test_pages_of_runs_of_one_name_are_called_by_their_folders():
+    a, b = Path("/studies/a/seed-0"), Path("/studies/b/seed-0")
+    assert page_of([a, b]) == Path("/studies/a/report-a-seed-0-b-seed-0.html")
 
 
 def test_runs_of_different_tests_are_refused_with_what_differs(runs, tmp_path):

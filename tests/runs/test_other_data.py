@@ -70,6 +70,22 @@ def test_other_pixels_are_named_apart_too():
 
 
 @pytest.mark.parametrize(
+    "override",
+    ["data.normalise={mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5]}", "data.levels=picture", "data.on_bad_image=skip"],
+)
+def test_whatever_changes_the_pixels_is_kept_apart(run, override):
+    trained = open_run(run).recipe
+    plain, other = OtherData(root=made() / "sysu"), OtherData(root=made() / "sysu", overrides=[override])
+    assert plain.label(plain.recipe(trained)) != other.label(other.recipe(trained))
+
+
+def test_a_folder_of_seeds_is_said_to_be_one(run, tmp_path):
+    run.rename(tmp_path / "seed-0")
+    with pytest.raises(CrossreidError, match=r"holds 1 runs of different seeds. Name them .*seed-0.*crossreid compare"):
+        evaluate(tmp_path)
+
+
+@pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"data": "regdb"}, "--data regdb needs --root"),

@@ -108,7 +108,9 @@ def check(
         problems += overlaps(split)
     if known.list_problems is not None:
         problems += limited(known.list_problems(root, against == "official"))
-    records = sorted({record for s in splits for record in (*s.train, *s.validation, *s.test)}, key=lambda r: r.path)
+    records = sorted(
+        {record for s in splits for record in (*s.train, *s.validation, *s.test)}, key=lambda r: (r.path, r.box or ())
+    )
     if progress is not None:
         progress(0, len(records))
     seen = looked_at(records, deep=deep, workers=workers, progress=progress)

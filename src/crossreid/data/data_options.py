@@ -17,6 +17,8 @@ from crossreid.data.transforms import Interpolation
 from crossreid.errors import CrossreidError
 from crossreid.options import Options
 
+PIXELS = ("height", "width", "interpolation", "normalise", "levels")  # the keys that say what pixels a network takes in
+
 
 class AugmentOptions(Options):
     flip: float = Field(0.5, ge=0, le=1, description="Probability of a horizontal flip.")

@@ -91,6 +91,13 @@ def query_levels(levels: Levels) -> PictureLevels:
     return "picture" if isinstance(levels, dict) else levels
 
 
+def queries_with_levels(records: Sequence[Record], levels: Levels) -> list[Record]:
+    """As `with_levels`; of a camera that is unknown, or has no range, a picture's own where each camera has one."""
+    if not isinstance(levels, dict):
+        return with_levels(records, levels)
+    return [replace(record, levels=levels.get(record.camera, "picture")) for record in records]
+
+
 def _of_camera(levels: Levels, record: Record) -> PictureLevels:
     if not isinstance(levels, dict):
         return None if levels == "full" else levels

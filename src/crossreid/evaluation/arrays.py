@@ -115,7 +115,7 @@ def read_side(path: Path) -> Side:
     return Side(
         path,
         embeddings,
-        np.asarray(given["identities"]).astype(np.str_),
+        _identities(path, given["identities"]),
         np.where(cameras == 0, UNKNOWN, cameras) if own and cameras is not None else cameras,
         _modalities(path, given.get("modalities")),
         _whole(path, "frames", given.get("frames")),
@@ -244,8 +244,22 @@ def _whole(path: Path, name: str, values: Any) -> np.ndarray | None:
         whole = None
     if whole is None or not np.array_equal(whole, numbers):
         shown = given.ravel()[~empty.ravel()][:1].tolist()
-        raise DataError(f"{path}: expected {name} as whole numbers, found {shown} ({given.dtype}).")
+        raise DataError(f"{path}: expected {name} as whole numbers, found {shown} ({given.dtype}). Number them.")
     return np.where(whole < 0, UNKNOWN, whole)
+
+
+def _identities(path: Path, values: Any) -> np.ndarray:
+    """Identities as text; whole numbers kept as floating point are what they are as integers, so that 7.0 is 7 on the other side."""
+    given = np.asarray(values)
+    if given.dtype.kind == "f":
+        wrong = ~np.isfinite(given) | (given != np.floor(given))
+        if wrong.any():
+            raise DataError(
+                f"{path}: expected identities as text or whole numbers, found {given[wrong][0]}. Write -1 for junk where the protocol "
+                "has it, and leave out who is unknown."
+            )
+        given = given.astype(np.int64)
+    return given.astype(np.str_)
 
 
 def _text(values: Any) -> np.ndarray | None:

@@ -121,7 +121,7 @@ def _numbered(sides: tuple[Side, ...], plan: Protocol, say: Say) -> tuple[Side, 
         )
     counted = " Camera 0 is the protocol's camera 1, and so on." if numbered else ""
     say(
-        f"{files}: camera 0 stands beside {_some(numbers[1:])} and is taken for a camera as they are.{counted} Where a camera "
+        f"{files}: camera 0 stands beside {_some(numbers[1:])} and is taken for a camera, not for unknown.{counted} Where a camera "
         "is unknown, leave the cell empty or write -1."
     )
     return tuple(

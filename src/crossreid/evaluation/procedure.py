@@ -247,5 +247,5 @@ def _ranker(features: Features, queries: np.ndarray, rows: np.ndarray, plan: Pro
 
 def _named(known: Mapping[str, Named], name: str, what: str) -> Named:
     if name not in known:
-        raise CrossreidError(f"unknown {what} '{name}'; choose one of: {', '.join(known)}.")
+        raise CrossreidError(f"unknown {what} '{name}'; choose one of: {', '.join(map(repr, known))}.")
     return known[name]

@@ -24,18 +24,20 @@ class Asking:
     files: list[frozenset[str]]
 
     def is_own(self, query: int, entry: Entry) -> bool:
-        """Whether an entry is the query itself: of its name, or of a file of it."""
+        """Whether an entry is the query itself: of its name, or of a file of it; of a whole picture its parts are too."""
         own = self.files[query] or {self.names[query]}
-        return entry.id in own or (bool(entry.source) and (entry.source in own or place_of(entry.source) in own))
+        picture = path_and_box(entry.source)[0]
+        known = {entry.source, place_of(entry.source), picture, place_of(picture)} if entry.source else set()
+        return entry.id in own or not own.isdisjoint(known)
 
 
 def holds_pictures(path: Path) -> bool:
-    """Whether this is an image file, or a folder of images in place of one of embeddings."""
+    """Whether this is an image file, a manifest, or a folder of images in place of one of embeddings."""
     if path.is_dir():
         if (path / EMBEDDINGS).exists() or (path / RECORDS).exists():
             return False
         return (path / "manifest.csv").is_file() or bool(images_below(path, lambda *_: None))
-    return is_image(path.name)
+    return is_image(path.name) or path.suffix.lower() == ".csv"
 
 
 def place_of(source: str) -> str:

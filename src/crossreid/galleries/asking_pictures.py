@@ -9,6 +9,7 @@ import torch
 
 from crossreid.data.evaluation_loading import evaluation_batches
 from crossreid.data.images import load_image
+from crossreid.data.levels import queries_with_levels
 from crossreid.data.records import DataError, Modality, Record
 from crossreid.errors import CrossreidError
 from crossreid.galleries.asking import Asking, place_of
@@ -46,14 +47,15 @@ def asking_with_pictures(
         ModelMismatch: the run is of another model.
         CrossreidError: it is not known where the model lies, or nothing is there; an image that cannot be read.
     """
-    records = _records(path, modality)
     model = _model_of(gallery, run, device)
-    if modality is None and not (path / "manifest.csv").is_file():
+    records = queries_with_levels(_records(path, modality), model.preprocessing.levels)
+    if modality is None and not _manifest(path).is_file():
         _doubt(records, say)
     features, size = [], model.preprocessing
     batches = evaluation_batches(
-        records, height=size.height, width=size.width, batch=_BATCH, interpolation=size.interpolation
-    )
+        records, height=size.height, width=size.width, batch=_BATCH, interpolation=size.interpolation,
+        normalisation=size.normalisation
+    )  # fmt: skip
     for images, modalities in batches:
         features.append((model.features if tracklet else model.embed)(images, modalities))
     rows = torch.cat(features)
@@ -65,11 +67,16 @@ def asking_with_pictures(
     return Asking([path.as_posix()], unit_rows(rows.mean(0, keepdim=True).numpy(), path.as_posix()), [together])
 
 
+def _manifest(path: Path) -> Path:
+    """The manifest that a path is, or may hold."""
+    return path if path.suffix.lower() == ".csv" else path / "manifest.csv"
+
+
 def _records(path: Path, modality: str | None) -> list[Record]:
-    if path.is_dir():
+    if path.is_dir() or _manifest(path).is_file():
         return source_records(str(path), modality=modality)
     if not path.is_file():
-        raise DataError(f"{path} not found. Expected an image, a folder of images, or embeddings.")
+        raise DataError(f"{path} not found. Expected an image, a folder of images, a manifest, or embeddings.")
     return [Record(path, "", 0, Modality.VISIBLE if modality is None else modality_of(modality))]
 
 

@@ -109,7 +109,7 @@ def page_of(folders: Sequence[Path]) -> Path:
     """Where the page goes by default: of one run into its folder; of several beside the first, named after all."""
     if len(folders) == 1:
         return folders[0] / "report.html"
-    names = "-".join(dict.fromkeys(folder.resolve().name for folder in folders))
+    names = "-".join(name.replace("/", "-") for name in titles_of(folders).values())
     return folders[0].resolve().parent / f"report-{names[:100]}.html"
 
 

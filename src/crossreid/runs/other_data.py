@@ -9,7 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+<<<<<<< HEAD
 from crossreid.data.normalisation import IMAGENET
+=======
+from crossreid.data.data_options import PIXELS
+>>>>>>> wt-va
 from crossreid.errors import CrossreidError
 from crossreid.runs.recipe import Recipe, make_recipe
 
@@ -56,7 +60,7 @@ class OtherData:
             "name": recipe.data.name,
             "root": str(recipe.data.root.resolve()),
             "options": recipe.data.options,
-            "size": [recipe.data.height, recipe.data.width, recipe.data.interpolation],
+            "pixels": recipe.data.model_dump(mode="json", include={*PIXELS, "on_bad_image"}),
             "evaluation": recipe.evaluation.model_dump(mode="json"),
         }
         # What came later is written where it says something, so that folders keep their names.

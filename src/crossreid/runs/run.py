@@ -15,14 +15,19 @@ from torch import Tensor
 
 from crossreid.data.catalogue import describe, load
 from crossreid.data.checking import counted
+from crossreid.data.data_options import PIXELS
 from crossreid.data.levels import split_with_levels
 from crossreid.data.records import Split, labels_of
 from crossreid.errors import CrossreidError
 from crossreid.evaluation.protocols import PROTOCOLS
 from crossreid.methods import build_method, without_download
 from crossreid.methods.method import Method
+<<<<<<< HEAD
 from crossreid.runs.earlier import as_it_was
 from crossreid.runs.folders import sorted_trials
+=======
+from crossreid.runs.folders import numbered_runs, sorted_trials
+>>>>>>> wt-va
 from crossreid.runs.other_data import OtherData
 from crossreid.runs.recipe import Recipe, recipe_of_run
 from crossreid.training.checkpoint import WEIGHTS, Checkpoint, CheckpointError, fit_weights, load_checkpoint, require
@@ -139,6 +144,11 @@ def checkpoint_of(folder: Path, checkpoint: str = "best") -> Path:
             raise CrossreidError(
                 f"{folder} holds {len(trials)} trials, each a run of its own. Name one, for example {trials[0]}."
             )
+        if seeds := numbered_runs(folder, "seed-"):
+            raise CrossreidError(
+                f"{folder} holds {len(seeds)} runs of different seeds. Name them one by one, for example {seeds[0]}, or set folders "
+                "of seeds side by side: `crossreid compare`."
+            )
         raise CrossreidError(
             f"{folder} holds no run: recipe.yaml not found. Expected a folder that `crossreid train` wrote."
         )
@@ -158,9 +168,13 @@ def refuse_other_pixels(recipe: Recipe, path: Path, checkpoint: Checkpoint) -> N
     """
     kept = as_it_was(checkpoint.facts.get("recipe"))
     trained = kept.get("data") if isinstance(kept, dict) else None
+<<<<<<< HEAD
     if isinstance(trained, dict):
         trained = {"levels": "full", **trained}
     now = recipe.data.model_dump(mode="json", include={"height", "width", "interpolation", "normalise", "levels"})
+=======
+    now = recipe.data.model_dump(mode="json", include=set(PIXELS))
+>>>>>>> wt-va
     for key, value in now.items():
         if isinstance(trained, dict) and trained.get(key, value) != value:
             raise CheckpointError(

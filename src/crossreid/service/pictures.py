@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from crossreid.data.images import Decode, decode_in_time, load_image
+from crossreid.data.levels import Levels, queries_with_levels
 from crossreid.data.records import DataError, Record
 from crossreid.galleries.entries import Entry
 from crossreid.galleries.fragments import file_of
@@ -20,13 +21,18 @@ from crossreid.service.kept_images import KeptImages
 
 
 class Pictures:
-    """Where images of entries are found. `roots` are the folders below which files may be shown; `decoding` decodes those."""
+    """Where images of entries are found. `roots` are the folders below which files may be shown; `decoding` decodes those, and
+    `levels` make 8 bits of 16, as the model saw them."""
 
     def __init__(
-        self, roots: Sequence[Path], kept: KeptImages | None = None, decoding: Decode = decode_in_time
+        self,
+        roots: Sequence[Path],
+        kept: KeptImages | None = None,
+        decoding: Decode = decode_in_time,
+        levels: Levels = "full",
     ) -> None:
         self.roots = [root.resolve() for root in roots]
-        self.kept, self._decoding = kept, decoding
+        self.kept, self._decoding, self._levels = kept, decoding, levels
 
     def known(self, entries: Sequence[Entry]) -> list[bool]:
         """Whether each entry has an image to show."""
@@ -56,7 +62,8 @@ class Pictures:
         if found is None:
             return None
         try:
-            return load_image(Record(found[0], "", box=found[1]), decoding=self._decoding)
+            shown = [Record(found[0], "", entry.camera, box=found[1])]
+            return load_image(queries_with_levels(shown, self._levels)[0], decoding=self._decoding)
         except (DataError, OSError):
             return None
 

@@ -65,7 +65,7 @@ class SearchService:
             gallery.close()
             raise
         self.decoders = Decoders(options.decode_seconds)
-        self.pictures = Pictures(options.images, self.kept, self.decoders.decode)
+        self.pictures = Pictures(options.images, self.kept, self.decoders.decode, model.preprocessing.levels)
         self.housekeeping = Housekeeping(gallery, self.kept, self.audit, options, self.metrics)
         self._decoding = ThreadPoolExecutor(options.workers, thread_name_prefix="decode")
         self._turns = Turns(options.workers)
