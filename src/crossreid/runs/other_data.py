@@ -9,11 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-<<<<<<< HEAD
-from crossreid.data.normalisation import IMAGENET
-=======
 from crossreid.data.data_options import PIXELS
->>>>>>> wt-va
 from crossreid.errors import CrossreidError
 from crossreid.runs.recipe import Recipe, make_recipe
 
@@ -63,10 +59,6 @@ class OtherData:
             "pixels": recipe.data.model_dump(mode="json", include={*PIXELS, "on_bad_image"}),
             "evaluation": recipe.evaluation.model_dump(mode="json"),
         }
-        # What came later is written where it says something, so that folders keep their names.
-        seen = recipe.data.model_dump(mode="json", include={"normalise", "levels"})
-        facts |= {} if recipe.data.normalisation == IMAGENET else {"normalise": seen["normalise"]}
-        facts |= {} if recipe.data.levels == "full" else {"levels": seen["levels"]}
         digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:8]
         place = re.sub(r"[^\w.-]+", "-", f"{recipe.data.name}-{recipe.data.root.resolve().name}")
         return f"{place}-{digest}"

@@ -22,12 +22,8 @@ from crossreid.errors import CrossreidError
 from crossreid.evaluation.protocols import PROTOCOLS
 from crossreid.methods import build_method, without_download
 from crossreid.methods.method import Method
-<<<<<<< HEAD
 from crossreid.runs.earlier import as_it_was
-from crossreid.runs.folders import sorted_trials
-=======
 from crossreid.runs.folders import numbered_runs, sorted_trials
->>>>>>> wt-va
 from crossreid.runs.other_data import OtherData
 from crossreid.runs.recipe import Recipe, recipe_of_run
 from crossreid.training.checkpoint import WEIGHTS, Checkpoint, CheckpointError, fit_weights, load_checkpoint, require
@@ -168,13 +164,9 @@ def refuse_other_pixels(recipe: Recipe, path: Path, checkpoint: Checkpoint) -> N
     """
     kept = as_it_was(checkpoint.facts.get("recipe"))
     trained = kept.get("data") if isinstance(kept, dict) else None
-<<<<<<< HEAD
     if isinstance(trained, dict):
         trained = {"levels": "full", **trained}
-    now = recipe.data.model_dump(mode="json", include={"height", "width", "interpolation", "normalise", "levels"})
-=======
     now = recipe.data.model_dump(mode="json", include=set(PIXELS))
->>>>>>> wt-va
     for key, value in now.items():
         if isinstance(trained, dict) and trained.get(key, value) != value:
             raise CheckpointError(
