@@ -93,3 +93,10 @@ def test_extra_files_and_unreadable_copies(sysu):
     assert "exp/train_id" in check("sysu-mm01", sysu).problems[0]
     with pytest.raises(DataError, match="not found"):
         check("sysu-mm01", sysu / "nowhere")
+
+
+def test_misspelled_columns_are_named_though_nothing_can_be_tested(tmp_path):
+    (tmp_path / "manifest.csv").write_text("path,identity,camra\na.jpg,x,1\nb.jpg,y,2\n")
+    report = check("manifest", tmp_path)
+    assert any("one image" in problem for problem in report.problems)
+    assert any("'camra' is not read. Did you mean 'camera'?" in problem for problem in report.problems)

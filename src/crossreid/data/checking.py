@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -95,7 +96,11 @@ def check(
             split_with_levels(load(name, root, **{**(options or {}), **variant}), levels) for variant in known.variants
         ]
     except DataError as error:
-        return CheckReport(name, (), (str(error),), tuple(notes))
+        problems = [str(error)]
+        if known.list_problems is not None:
+            with suppress(DataError):  # of lists that are not there or cannot be read: the error says so
+                problems += limited(known.list_problems(root, against == "official"))
+        return CheckReport(name, (), tuple(problems), tuple(notes))
     counts = counted(splits[0])
     wanted = known.official if against == "official" else {}
     rows = [(what, f"{wanted[what]:,}" if what in wanted else "", f"{found:,}") for what, found in counts.items()]

@@ -224,7 +224,7 @@ def conditions(score: Score) -> str:
         f"{score.metric} distance, exclusion: {score.exclusion}, CMC counts {score.counting}, "
         f"gallery: {score.gallery_draw}, {trials} trial{'s' if trials > 1 else ''}"
         f"{' that are alike, as each draw takes all images there are' if score.same_gallery else ''}, "
-        f"{score.valid_queries} queries and {score.skipped_queries} skipped (no match), "
+        f"{score.valid_queries} {'query' if score.valid_queries == 1 else 'queries'} and {score.skipped_queries} skipped (no match), "
         f"chance rank-1 {_percent(score.chance_rank1)}, AP by {score.average_precision}"
         + (f", distances normalised by {score.normalised}" if score.normalised != "no" else "")
         + (f", re-ranked: {score.re_ranked}" if score.re_ranked != "no" else ", not re-ranked")

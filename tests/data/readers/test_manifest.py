@@ -254,3 +254,13 @@ def test_why_there_is_nothing_to_test(tmp_path):
 def test_the_protocol_is_named_after_what_is_compared(tmp_path):
     assert parse(written(tmp_path, rows())).protocol == "single-modality"
     assert parse(written(tmp_path, rows()), pseudo_infrared="query").protocol == "cross-modal"
+
+
+def test_a_test_that_is_hardly_of_two_modalities_is_said(tmp_path):
+    lines = [f"{i}/{k}.jpg,animal {i},visible,{'train' if i < 4 else 'test'}" for i in range(8) for k in range(10)]
+    for grey, said in ((1, "1 is infrared"), (2, "2 are infrared"), (4, None)):
+        mixed = [*lines[:-grey], *(line.replace("visible", "infrared") for line in lines[-grey:])]
+        split = parse(written(tmp_path, "\n".join(["path,identity,modality,split", *mixed, ""])))
+        assert split.protocol == "cross-modal"
+        noted = [note for note in split.notes if "scored across modalities" in note]
+        assert noted == [] if said is None else f"of the 40 images of the test {said}" in noted[0]

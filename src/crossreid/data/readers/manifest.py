@@ -143,7 +143,15 @@ def split_of(
         notes.append(
             f"{unfit:,} distractors are left out: they are of the modality of the queries, which ask the other one"
         )
-    both = len({record.modality for record in (*query, *gallery)}) > 1
+    kinds = Counter(record.modality for record in (*query, *gallery))
+    both = len(kinds) > 1
+    if both and 20 * min(kinds.values()) <= sum(kinds.values()):
+        few = min(kinds, key=lambda kind: kinds[kind])
+        notes.append(
+            f"of the {sum(kinds.values()):,} images of the test {kinds[few]:,} {'is' if kinds[few] == 1 else 'are'} "
+            f"{few.name.lower()}, so it is scored across modalities, by few queries or few entries. If "
+            f"{'it is' if kinds[few] == 1 else 'they are'} not, write the other modality in the column modality."
+        )
     cross_modal = LEFT_OUT[leave_out] != "cross-modal" or both
     return Split(
         name="manifest",
