@@ -299,7 +299,7 @@ def test_cross_modal_by_role_then_by_modality_then_each_against_all_others():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"protocol": "sysu"}, "unknown protocol 'sysu'; choose one of: sysu-mm01, regdb, llcm, mars, "),
+        ({"protocol": "sysu"}, "unknown protocol 'sysu'; choose one of: 'sysu-mm01', 'regdb', 'llcm', "),
         ({"protocol": "sysu-mm01", "settings": ["outdoor"]}, "unknown setting 'outdoor'"),
         ({"protocol": "sysu-mm01", "metric": "l1"}, "unknown metric 'l1'"),
         ({"protocol": "sysu-mm01", "draw": "dice"}, "unknown gallery draw 'dice'"),
