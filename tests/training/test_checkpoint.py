@@ -14,8 +14,9 @@ from crossreid.training.checkpoint import (
     WEIGHTS,
     Checkpoint,
     CheckpointError,
+    fit_weights,
     load_checkpoint,
-    load_weights,
+    read_weights,
     save_checkpoint,
 )
 from hostile_files import BAD_FACTS, flip_byte, parts_of, rewrite
@@ -114,9 +115,9 @@ def test_weights_that_do_not_fit_are_named(tmp_path):
     path = tmp_path / "x.safetensors"
     save_checkpoint(path, Checkpoint({"model": dict(nn.Linear(3, 2).state_dict())}, {}))
     with pytest.raises(CheckpointError, match=r"weight: expected \(2, 4\), found \(2, 3\)"):
-        load_weights(nn.Linear(4, 2), path)
+        fit_weights(nn.Linear(4, 2), read_weights(path).weights, path)
     with pytest.raises(CheckpointError, match="bias unknown"):
-        load_weights(nn.Linear(3, 2, bias=False), path)
+        fit_weights(nn.Linear(3, 2, bias=False), read_weights(path).weights, path)
 
 
 def test_averaged_weights_come_first(tmp_path):
@@ -124,7 +125,7 @@ def test_averaged_weights_come_first(tmp_path):
     kinds = {"model": dict(model.state_dict()), "ema": dict(average.state_dict())}
     save_checkpoint(tmp_path / "x.safetensors", Checkpoint(kinds, {}))
     fresh = nn.Linear(3, 2)
-    load_weights(fresh, tmp_path / "x.safetensors")
+    fit_weights(fresh, read_weights(tmp_path / "x.safetensors").weights, tmp_path / "x.safetensors")
     assert torch.equal(fresh.weight, average.weight)
 
 
@@ -207,7 +208,7 @@ def test_a_weight_of_another_type_does_not_fit(tmp_path):
     state["weight"] = state["weight"].int()
     save_checkpoint(tmp_path / "x.safetensors", Checkpoint({"model": state}, {}))
     with pytest.raises(CheckpointError, match=r"weight: expected torch\.float32, found torch\.int32"):
-        load_weights(nn.Linear(3, 2), tmp_path / "x.safetensors")
+        fit_weights(nn.Linear(3, 2), read_weights(tmp_path / "x.safetensors").weights, tmp_path / "x.safetensors")
 
 
 def test_a_full_disk_is_a_line_and_leaves_what_was_there(tmp_path):

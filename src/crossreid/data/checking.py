@@ -16,7 +16,7 @@ from rich.table import Table
 from crossreid.data.catalogue import describe, existing, load
 from crossreid.data.deadline import Overrun, deadline
 from crossreid.data.image_names import LeftOut, is_image, reason_left_out
-from crossreid.data.images import MAX_PIXELS, WIDE, check_box, load_image
+from crossreid.data.images import MAX_PIXELS, TURNED, WIDE, check_box, load_image
 from crossreid.data.leaks import MOST as COMPARED
 from crossreid.data.leaks import key_of, leaks
 from crossreid.data.levels import NARROW, Levels, narrow_note, split_with_levels
@@ -281,7 +281,7 @@ def _header(record: Record) -> _Seen:
             if image.mode in WIDE and width * height <= MAX_PIXELS:
                 pixels = np.asarray(image)
                 values = int(pixels.min()), int(pixels.max())
-            if image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8):
+            if image.getexif().get(ExifTags.Base.Orientation, 1) in TURNED:
                 width, height = height, width
     except Overrun:
         return _Seen(

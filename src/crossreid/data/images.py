@@ -7,7 +7,7 @@ import io
 import stat
 import zlib
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, NotRequired, Protocol, TypedDict, Unpack
 
 import numpy as np
 from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
@@ -29,7 +29,7 @@ MAX_DEPTH, _POINTER = 5, 8
 SECONDS = 20  # of computing, after which a file is given up
 # What the system says of a name that leads to no file, and not of a disk, a network or a limit.
 _NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EISDIR, errno.ENAMETOOLONG)
-_TURNED = (5, 6, 7, 8)  # EXIF orientations that swap height and width
+TURNED = (5, 6, 7, 8)  # EXIF orientations that swap height and width
 # What Pillow calls images of one 16- or 32-bit channel; their full scale is that of the type, never the file's own range.
 WIDE = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 
@@ -53,34 +53,26 @@ class CannotBeRead(OSError):
         super().__init__(told.rpartition(f"{type(self).__name__}: ")[2].rstrip())
 
 
+class Wanted(TypedDict):
+    """What is wanted of a file's pixels, as `decode` takes it."""
+
+    at_least: tuple[int, int] | None
+    most: int
+    formats: tuple[str, ...]
+    levels: NotRequired[PictureLevels]
+
+
 class Decode(Protocol):
     """What decodes the bytes of a file that is called `name`, as `decode` does it."""
 
-    def __call__(
-        self,
-        content: bytes,
-        name: str,
-        *,
-        at_least: tuple[int, int] | None,
-        most: int,
-        formats: tuple[str, ...],
-        levels: PictureLevels = None,
-    ) -> np.ndarray: ...
+    def __call__(self, content: bytes, name: str, **wanted: Unpack[Wanted]) -> np.ndarray: ...
 
 
-def decode_in_time(
-    content: bytes,
-    name: str,
-    *,
-    at_least: tuple[int, int] | None,
-    most: int,
-    formats: tuple[str, ...],
-    levels: PictureLevels = None,
-) -> np.ndarray:
+def decode_in_time(content: bytes, name: str, **wanted: Unpack[Wanted]) -> np.ndarray:
     """As `decode`, of bytes, in this process. Raises `ImageTooLarge` too for what takes more than 20 seconds of computing."""
     try:
         with deadline(SECONDS):
-            return decode(io.BytesIO(content), name, at_least=at_least, most=most, formats=formats, levels=levels)
+            return decode(io.BytesIO(content), name, **wanted)
     except Overrun as error:
         raise ImageTooLarge(
             f"{name} takes more than {SECONDS} seconds to decode; write it again as an ordinary JPEG or PNG."
@@ -180,7 +172,7 @@ def decode(
         with Image.open(file, formats=formats) as image:
             _refuse_large(image, name, most)
             if at_least is not None and image.format == "JPEG":
-                turned = image.getexif().get(ExifTags.Base.Orientation) in _TURNED
+                turned = image.getexif().get(ExifTags.Base.Orientation) in TURNED
                 height, width = at_least[::-1] if turned else at_least
                 image.draft(None, (width, height))
             _mend_transparency(image)

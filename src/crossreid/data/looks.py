@@ -14,7 +14,7 @@ import numpy as np
 from joblib import Parallel, delayed
 from PIL import ExifTags, Image
 
-from crossreid.data.images import load_image
+from crossreid.data.images import TURNED, load_image
 from crossreid.data.records import DataError, Record
 
 SIDE = 16  # of a thumbnail, pixels
@@ -93,7 +93,7 @@ def said_by_exif(path: Path) -> tuple[float | None, str, tuple[int, int]]:
             inner = exif.get_ifd(ExifTags.IFD.Exif)
     except Exception:  # of damaged headers Pillow raises many classes; the image itself has been read
         return None, "", (0, 0)
-    if exif.get(ExifTags.Base.Orientation) in (5, 6, 7, 8):
+    if exif.get(ExifTags.Base.Orientation) in TURNED:
         width, height = height, width
     words = [exif.get(ExifTags.Base.Make), exif.get(ExifTags.Base.Model), inner.get(ExifTags.Base.BodySerialNumber)]
     device = " ".join(str(word).strip("\0 ") for word in words if word)

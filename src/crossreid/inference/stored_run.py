@@ -17,7 +17,7 @@ from crossreid.runs.folders import sorted_trials, stage_runs
 from crossreid.runs.recipe import Recipe, recipe_of_run
 from crossreid.runs.run import checkpoint_of, method_of_weights, refuse_other_pixels
 from crossreid.runs.yaml_text import read_yaml
-from crossreid.training.checkpoint import WEIGHTS, load_checkpoint, require
+from crossreid.training.checkpoint import read_weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +59,9 @@ def read_run(path: Path, checkpoint: str = "best") -> StoredRun:
     folder = run_folder(path)
     file = checkpoint_of(folder, checkpoint)
     recipe = recipe_of_run(folder)
-    stored = load_checkpoint(file, WEIGHTS)
-    require(file, stored, kinds=("model",), facts=())
+    stored = read_weights(file)
     refuse_other_pixels(recipe, file, stored)
-    return StoredRun(folder, file, recipe, stored.tensors.get("ema") or stored.tensors["model"])
+    return StoredRun(folder, file, recipe, stored.weights)
 
 
 def run_folder(path: Path) -> Path:

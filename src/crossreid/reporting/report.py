@@ -26,6 +26,7 @@ from crossreid.evaluation.features import Features
 from crossreid.evaluation.scores import Score
 from crossreid.files import json_rows
 from crossreid.methods import METHODS
+from crossreid.options import dotted
 from crossreid.reporting.curves import RANKS_SHOWN
 from crossreid.reporting.html import Report, write_report
 from crossreid.reporting.ranked_lists import RankedList, ranked_lists
@@ -128,10 +129,10 @@ def _titles(runs: Sequence[Run], titles: Mapping[str, str] | None) -> list[str]:
 
 def recipes_as_text(runs: Sequence[Run], names: Sequence[str]) -> str:
     """The first run's recipe, and what the others' differ in."""
-    first = _flat(runs[0].recipe.model_dump(mode="json"))
+    first = dotted(runs[0].recipe.model_dump(mode="json"))
     parts = [runs[0].recipe.as_yaml() if len(runs) == 1 else f"# {names[0]}\n{runs[0].recipe.as_yaml()}"]
     for run, name in zip(runs[1:], names[1:], strict=True):
-        other = _flat(run.recipe.model_dump(mode="json"))
+        other = dotted(run.recipe.model_dump(mode="json"))
         differ = [
             f"# {key}: {other.get(key, 'not there')}"
             for key in dict.fromkeys((*first, *other))
@@ -139,13 +140,6 @@ def recipes_as_text(runs: Sequence[Run], names: Sequence[str]) -> str:
         ]
         parts.append("\n".join([f"# {name}: {'the same but for' if differ else 'the same'}", *differ]))
     return "\n".join(parts)
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) and value else {f"{prefix}{key}": value}
-    return flat
 
 
 def _lists(opened: Sequence[Run], features: Mapping[str, Features]) -> dict[str, tuple[RankedList, ...]]:

@@ -26,7 +26,7 @@ from crossreid.runs.earlier import as_it_was
 from crossreid.runs.folders import numbered_runs, sorted_trials
 from crossreid.runs.other_data import OtherData
 from crossreid.runs.recipe import Recipe, recipe_of_run
-from crossreid.training.checkpoint import WEIGHTS, Checkpoint, CheckpointError, fit_weights, load_checkpoint, require
+from crossreid.training.checkpoint import Checkpoint, CheckpointError, fit_weights, read_weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,22 +84,20 @@ def open_run(folder: Path, checkpoint: str = "best", *, split: Split | None = No
     """
     weights = checkpoint_of(folder, checkpoint)
     recipe = recipe_of_run(folder)
-    stored = load_checkpoint(weights, WEIGHTS)
-    require(weights, stored, kinds=("model",), facts=())
+    stored = read_weights(weights)
     refuse_other_pixels(recipe, weights, stored)
     elsewhere = None
     if on is not None:
         recipe = on.recipe(recipe)
         elsewhere = folder / "evaluations" / on.label(recipe)
     split = split or open_split(recipe)
-    tensors = stored.tensors.get("ema") or stored.tensors["model"]
     if on is None:
         method = build_method(
             without_download(recipe.method), len(labels_of(split.train)), normalisation=recipe.data.normalisation
         )
-        fit_weights(method, tensors, weights)
+        fit_weights(method, stored.weights, weights)
     else:  # whose training identities are others
-        method = method_of_weights(recipe, tensors, weights)
+        method = method_of_weights(recipe, stored.weights, weights)
     if torch.cuda.is_available():
         method = method.cuda()
     return Run(folder, recipe, split, method.eval(), weights, elsewhere)

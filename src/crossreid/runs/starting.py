@@ -13,7 +13,7 @@ from crossreid.methods.method import Method
 from crossreid.runs.earlier import as_it_was
 from crossreid.runs.recipe import Recipe
 from crossreid.runs.run import checkpoint_of
-from crossreid.training.checkpoint import WEIGHTS, fit_weights, load_checkpoint, require
+from crossreid.training.checkpoint import fit_weights, read_weights
 
 
 def start_from_run(method: Method, recipe: Recipe, source: Path) -> str:
@@ -28,9 +28,8 @@ def start_from_run(method: Method, recipe: Recipe, source: Path) -> str:
         CrossreidError: no such run, or one of another network; what does not fit is named.
     """
     file = source if source.suffix == ".safetensors" else checkpoint_of(source)
-    stored = load_checkpoint(file, WEIGHTS)
-    require(file, stored, kinds=("model",), facts=())
-    given = stored.tensors.get("ema") or stored.tensors["model"]
+    stored = read_weights(file)
+    given = stored.weights
     own = method.state_dict()
     kept: list[str] = []
     if not _same_data(stored.facts.get("recipe"), recipe):

@@ -52,7 +52,7 @@ def decoded(content: bytes, asked: dict[str, Any]) -> tuple[dict[str, Any], np.n
     """What is told of a file, `{"shape"}` or `{"kind", "message"}`, and its pixels `(H, W, 3)`."""
     name, most, formats = asked["name"], asked["most"], tuple(asked["formats"])
     at_least = None if asked["at_least"] is None else tuple(asked["at_least"])
-    levels = tuple(asked["levels"]) if isinstance(asked["levels"], list) else asked["levels"]
+    levels = tuple(levels) if isinstance(levels := asked.get("levels"), list) else levels
     try:
         with deadline(asked["seconds"]):
             pixels = decode(io.BytesIO(content), name, at_least=at_least, most=most, formats=formats, levels=levels)

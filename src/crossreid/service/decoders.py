@@ -13,12 +13,12 @@ import subprocess
 import sys
 import threading
 from multiprocessing import Pipe
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
-from crossreid.data.images import ImageTooLarge, NotAnImage
-from crossreid.data.records import DataError, PictureLevels
+from crossreid.data.images import ImageTooLarge, NotAnImage, Wanted
+from crossreid.data.records import DataError
 from crossreid.service.decoder_process import READY
 
 _START = 60.0  # seconds for a process to be there
@@ -46,16 +46,7 @@ class Decoders:
         self._idle: list[_Decoder] = []
         self._lock, self._closed = threading.Lock(), False
 
-    def decode(
-        self,
-        content: bytes,
-        name: str,
-        *,
-        at_least: tuple[int, int] | None,
-        most: int,
-        formats: tuple[str, ...],
-        levels: PictureLevels = None,
-    ) -> np.ndarray:
+    def decode(self, content: bytes, name: str, **wanted: Unpack[Wanted]) -> np.ndarray:
         """As `crossreid.data.images.decode` of the bytes of a file, `(H, W, 3)` uint8 RGB, and raises as it does.
 
         Raises:
@@ -66,10 +57,7 @@ class Decoders:
             decoder = self._idle.pop() if self._idle else None
         if decoder is None or not decoder.alive():
             decoder = _Decoder()
-        asked = {
-            "name": name, "at_least": at_least, "most": most, "formats": list(formats), "levels": levels,
-            "seconds": self._seconds,
-        }  # fmt: skip
+        asked = {**wanted, "name": name, "seconds": self._seconds}
         try:
             pixels = decoder.decode(asked, content, _PATIENCE * self._seconds)
         except DataError:

@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from crossreid.options import dotted
 from crossreid.training.checkpoint import CheckpointError
 
 # Keys, and sections (with a dot behind them), that change no weight, or none that was trained so far.
@@ -43,7 +44,7 @@ class Change(NamedTuple):
 
 def changes_between(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Change]:
     """The keys in which two recipes differ, sorted."""
-    one, other = _flat(before), _flat(now)
+    one, other = dotted(before), dotted(now)
     keys = sorted(one.keys() | other.keys())
     return [Change(key, one.get(key), other.get(key)) for key in keys if one.get(key) != other.get(key)]
 
@@ -95,13 +96,3 @@ def _may_hold(key: str) -> bool:
 
 def _written(value: Any) -> str:
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value).replace(" ", "")
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = list(value) if isinstance(value, tuple) else value
-    return flat

@@ -49,6 +49,11 @@ class Checkpoint:
     tensors: dict[str, dict[str, Tensor]]
     facts: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """The weights that count: averaged ones, if there are any."""
+        return self.tensors.get("ema") or self.tensors["model"]
+
 
 class _Facts(BaseModel):
     """The types of the facts that this program reads; there may be others."""
@@ -195,15 +200,14 @@ def require(path: Path, checkpoint: Checkpoint, *, kinds: tuple[str, ...], facts
         raise damaged(path, f"{', '.join(missing)} missing")
 
 
-def load_weights(method: nn.Module, path: Path) -> Checkpoint:
-    """Load a checkpoint's weights, averaged ones where it has them, into `method`.
+def read_weights(path: Path) -> Checkpoint:
+    """A checkpoint as far as its network needs it: `weights` and facts, nothing of the optimiser.
 
     Raises:
-        CheckpointError: keys or shapes are not those of the method; the first few are named.
+        CheckpointError: as `load_checkpoint`, or it holds no weights.
     """
     checkpoint = load_checkpoint(path, WEIGHTS)
     require(path, checkpoint, kinds=("model",), facts=())
-    fit_weights(method, checkpoint.tensors.get("ema") or checkpoint.tensors["model"], path)
     return checkpoint
 
 
