@@ -129,9 +129,9 @@ def lock(path: Path) -> int:
             if _is_named(descriptor, path):  # else its last holder removed it just now
                 break
         except BlockingIOError as error:
-            holder = os.pread(descriptor, 400, 0).decode(errors="replace").strip()
+            holder = _holder(descriptor)
             os.close(descriptor)
-            raise Held(holder or "a process that did not say who it is") from error
+            raise Held(holder) from error
         except OSError:
             os.close(descriptor)
             raise
@@ -243,6 +243,15 @@ def key_values(texts: Iterable[str] | None, option: str, example: str = "KEY=VAL
         CrossreidError: one is no pair.
     """
     return dict(key_value(text, option, example) for text in texts or ())
+
+
+def _holder(descriptor: int) -> str:
+    """Who holds a lock: it writes that just after it has taken it."""
+    for _ in range(50):
+        if told := os.pread(descriptor, 400, 0).decode(errors="replace").strip():
+            return told
+        time.sleep(0.01)
+    return "a process that did not say who it is"
 
 
 def _is_named(descriptor: int, path: Path) -> bool:
