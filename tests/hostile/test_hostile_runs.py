@@ -237,7 +237,7 @@ def test_commands_name_the_file_that_a_full_disk_refuses(recipe_file, tmp_path, 
 @pytest.mark.slow
 def test_of_several_processes_all_are_refused_where_the_first_is(tmp_path):
     """None of what torchrun starts is left waiting for it."""
-    holder = Forked(small_run.one_of, "killable", tmp_path)
+    holder = Forked(small_run.one_of, "lasting", tmp_path)
     wait_for((tmp_path / LOCK).exists)
     holder.send_signal(signal.SIGSTOP)
     launched = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]

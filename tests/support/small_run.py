@@ -87,6 +87,8 @@ def one_of(kind, out):
     noise = lambda method: {"rank-1": float(torch.rand(()))}  # noqa: E731
     if kind == "killable":
         run(out, pause=0.03, checkpoint_steps=3, ema=0.9, validate=noise)
+    elif kind == "lasting":
+        run(out, pause=5.0)  # 2 minutes: until the test ends it
     elif kind == "stoppable":
         try:
             run(out, pause=0.06, validate=noise)
