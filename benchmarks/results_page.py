@@ -1,0 +1,178 @@
+"""Writes docs/results.md: every table of accuracy in benchmarks/results/, with what it was made of, and what was never run.
+
+    python benchmarks/results_page.py --write
+
+`benchmarks/results/sources.yaml` says of each file what images, weights and command it is from; a file that it does not name, or one
+that it names and that is not there, is an error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from crossreid.errors import CrossreidError
+from crossreid.files import write_text
+from crossreid.reporting.study_table import markdown_table
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS, RECIPES, PAGE = ROOT / "benchmarks" / "results", ROOT / "recipes", ROOT / "docs" / "results.md"
+HEAD = """# Results
+
+Every table of accuracy that this project has measured: from which images, networks and weights, by which command, when and where.
+The page is written by `python benchmarks/results_page.py --write` from the raw numbers in `benchmarks/results/`. What a table means
+is said on the page that it links to. Percent; with several seeds mean ± standard deviation.
+
+Nothing here was measured on a public data set of re-identification, as none was at hand: [never run](#never-run) lists those recipes.
+Figures of rendered people from random weights rank methods under those conditions; they are no forecast for photographs.
+"""
+
+
+def sources() -> dict[str, dict[str, Any]]:
+    """What each results file is of.
+
+    Raises:
+        CrossreidError: files and descriptions do not match.
+    """
+    told = yaml.safe_load((RESULTS / "sources.yaml").read_text(encoding="utf-8"))
+    there = {path.name for path in RESULTS.glob("*.json")}
+    if there != told.keys():
+        raise CrossreidError(
+            f"benchmarks/results/sources.yaml does not match its folder: not described {sorted(there - told.keys())}, not there "
+            f"{sorted(told.keys() - there)}."
+        )
+    return told
+
+
+def page() -> str:
+    told = sources()
+    tables = {name: about for name, about in told.items() if "rows" in about}
+    lines = [HEAD, "| table | data | backbone | weights | seeds | date |", "|---|---|---|---|---|---|"]
+    sections = []
+    for name, about in tables.items():
+        held = json.loads((RESULTS / name).read_text(encoding="utf-8"))
+        body, seeds = READERS[about["rows"]](held)
+        day = about.get("date") or held["machine"]["date"].split()[0]
+        where = about.get("machine") or f"{held['machine']['cores']} cores, {held['machine']['processor']}"
+        cells = [about[key] for key in ("data", "backbone", "weights")]
+        lines.append(f"| [{about['title']}](#{_anchor(about['title'])}) | {' | '.join(cells)} | {seeds} | {day} |")
+        more = f" Discussed in [{about['page']}]({about['page']})." if "page" in about else ""
+        sections.append(
+            f"## {about['title']}\n\nData: {about['data']}. Backbone: {about['backbone']}. Weights: {about['weights']}. "
+            f"Seeds: {seeds}."
+            f"{more}\n\n```text\n{about['command']}\n```\n\n{day}, {where}; raw numbers in `benchmarks/results/{name}`.\n\n{body}"
+        )
+    lines += ["", *sections, _besides(told), _never_run()]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _anchor(title: str) -> str:
+    return "".join(c for c in title.lower().replace(" ", "-") if c.isalnum() or c in "-_")
+
+
+def _study(held: Mapping[str, Any]) -> tuple[str, str]:
+    return markdown_table(held), _seeds(seed for row in held["rows"] for seed in row["seeds"])
+
+
+def _variants(held: Mapping[str, Any]) -> tuple[str, str]:
+    """Rows of one run each: those of one name are one line."""
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for row in held["rows"]:
+        found.setdefault(row["row"], []).append(row)
+    lines = ["| row | changes | runs | rank-1 | mAP | mINP |", "|---|---|---:|---:|---:|---:|"]
+    for name, rows in found.items():
+        changes = rows[0]["changes"]
+        said = changes.items() if isinstance(changes, Mapping) else [change.split("=", 1) for change in changes]
+        shown = ", ".join(f"`{key}={value}`" for key, value in said) or "none"
+        figures = [_spread([row[key] for row in rows]) for key in ("rank-1", "mAP", "mINP")]
+        lines.append(f"| {name} | {shown} | {len(rows)} | {' | '.join(figures)} |")
+    where = f"{held['size']} pixels, {held['epochs']} epochs."
+    return "\n".join([*lines, "", where, ""]), _seeds(row["seed"] for row in held["rows"])
+
+
+def _scores(held: Mapping[str, Any]) -> tuple[str, str]:
+    """One run of each method, beside the network as it was before training and raw pixels."""
+    keys = ("rank-1", "rank-10", "mAP", "mINP")
+    lines = [f"| | {' | '.join(keys)} |", f"|---|{'---:|' * len(keys)}"]
+    for name, score in held["scores"].items():
+        lines.append(f"| {name.replace('_', ' ')} | {' | '.join(_spread([score[key]]) for key in keys)} |")
+    one = next(iter(held["scores"].values()))
+    chance = f"{100 * one['chance-rank-1']:.1f}"
+    about = f"{one['protocol']}, {one['setting']}, not re-ranked; {one['valid_queries']} queries; chance {chance}."
+    return "\n".join([*lines, "", about, ""]), "0"
+
+
+READERS = {"study": _study, "variants": _variants, "scores": _scores}
+
+
+def _spread(values: list[float]) -> str:
+    spread = f" ± {100 * np.std(values, ddof=1):.1f}" if len(values) > 1 else ""
+    return f"{100 * np.mean(values):.1f}{spread}"
+
+
+def _seeds(seeds: Iterable[int]) -> str:
+    return ", ".join(map(str, sorted(set(seeds))))
+
+
+def _besides(told: Mapping[str, Mapping[str, Any]]) -> str:
+    lines = ["## Measured besides accuracy", "", "| what | raw numbers | page |", "|---|---|---|"]
+    for name, about in told.items():
+        if "rows" not in about:
+            link = f"[{about['page']}]({about['page']})" if "page" in about else ""
+            lines.append(f"| {about['title']} | `benchmarks/results/{name}` | {link} |")
+    return "\n".join([*lines, ""])
+
+
+def _never_run() -> str:
+    """The recipes of public data sets, with what their headers say is published."""
+    lines = [
+        "## Never run",
+        "",
+        "No recipe below has been run on its data set by this project. What the losses of `official` ones are held against is in",
+        "[fidelity.md](fidelity.md). Published figures are as the recipes' headers state them.",
+        "",
+        "| recipe | data set | published |",
+        "|---|---|---|",
+    ]
+    for path in sorted(RECIPES.glob("*.yaml")):
+        text = path.read_text(encoding="utf-8")
+        recipe = yaml.safe_load(text)
+        data = recipe["data"]
+        if "synthetic" in path.name or data["name"] == "manifest" or str(data["root"]).startswith("data/films"):
+            continue
+        lines.append(f"| {path.name} | {data['name']} | {_published(text)} |")
+    return "\n".join([*lines, ""])
+
+
+def _published(text: str) -> str:
+    """The header's sentence that begins with `Published`, in one line."""
+    comments = [line.removeprefix("#").strip() for line in text.splitlines() if line.startswith("#")]
+    start = next((i for i, line in enumerate(comments) if line.startswith("Published")), None)
+    if start is None:
+        return ""
+    words = " ".join(comments[start:]).removeprefix("Published").removeprefix(":").strip()
+    return words.replace("|", "/")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--write", action="store_true", help="write docs/results.md rather than print it")
+    try:
+        text = page()
+    except CrossreidError as error:
+        sys.exit(f"error: {error}")
+    if parser.parse_args().write:
+        write_text(PAGE, text)
+    else:
+        print(text)
+
+
+if __name__ == "__main__":
+    main()
