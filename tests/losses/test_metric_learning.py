@@ -35,7 +35,9 @@ def test_each_is_the_librarys_and_learns_in_float32(name, library):
 def test_options_reach_it_and_wrong_ones_are_named(library):
     features, labels, _ = full_batch(dtype=torch.float32)
     expected = library.NTXentLoss(temperature=0.5)(features, labels)
-    assert torch.equal(metric_learning_loss(features, labels, loss="NTXentLoss", options={"temperature": 0.5}), expected)
+    assert torch.equal(
+        metric_learning_loss(features, labels, loss="NTXentLoss", options={"temperature": 0.5}), expected
+    )
     with pytest.raises(CrossreidError, match=r"NTXentLoss cannot be made with .*heat"):
         metric_learning_loss(features, labels, loss="NTXentLoss", options={"heat": 0.5})
 

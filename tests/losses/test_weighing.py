@@ -6,8 +6,8 @@ import pytest
 import torch
 from pydantic import Field
 
-from crossreid.losses.metric import modality_aware_ranking_loss, triplet_loss, weighted_triplet_loss
 from crossreid.errors import CrossreidError
+from crossreid.losses.metric import modality_aware_ranking_loss, triplet_loss, weighted_triplet_loss
 from crossreid.losses.weighing import LOSSES, AddedLosses, is_state_of_losses, register_loss, weighted_losses
 from crossreid.methods import METHODS, Batch, build_method
 from crossreid.runs.recipe import RecipeError, make_recipe

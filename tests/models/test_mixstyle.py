@@ -87,11 +87,9 @@ def test_a_backbone_mixes_in_training_alone_and_has_no_key_more(name):
 class ChannelsLast(nn.Module):
     """One stage that hands on `(B, H, W, C)`, as Swin's do."""
 
-    feature_info = [{"module": "stage", "num_chs": 3}]
-    num_features = 3
-
     def __init__(self):
         super().__init__()
+        self.feature_info, self.num_features = [{"module": "stage", "num_chs": 3}], 3
         self.stage = nn.Identity()
 
     def forward_features(self, images):
@@ -120,7 +118,10 @@ def test_a_probability_of_zero_never_mixes():
 
 def test_the_right_stages_mix():
     made = build("test_resnet", mixstyle={"stages": [1, 3]})
-    assert [path for path, module in made.network.named_modules() if hasattr(module, "mixstyle")] == ["layer1", "layer3"]
+    assert [path for path, module in made.network.named_modules() if hasattr(module, "mixstyle")] == [
+        "layer1",
+        "layer3",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -119,7 +119,9 @@ def test_a_run_starts_from_another_without_what_its_losses_remember(worlds, whol
         kept = len([name for name in source if not name.startswith("added_losses.")])
         assert f"{kept - (world == 'other')} tensors taken" in said
         assert ("1 drawn anew" in said) is (world == "other")
-    assert tensors(tmp_path / "other")["model"]["added_losses.cross_batch_memory.steps"] == len(terms(tmp_path / "other"))
+    assert tensors(tmp_path / "other")["model"]["added_losses.cross_batch_memory.steps"] == len(
+        terms(tmp_path / "other")
+    )
 
 
 def test_a_run_is_opened_and_exported_as_any_other(whole):
@@ -152,6 +154,8 @@ def test_two_processes_give_what_one_gives(tmp_path):
     one, two = tensors(tmp_path / "one")["model"], tensors(tmp_path / "two")["model"]
     assert one.keys() == two.keys()
     for name, tensor in one.items():
-        torch.testing.assert_close(tensor, two[name], atol=1e-5, rtol=1e-4, msg=lambda said, name=name: f"{name}: {said}")
+        torch.testing.assert_close(
+            tensor, two[name], atol=1e-5, rtol=1e-4, msg=lambda said, name=name: f"{name}: {said}"
+        )
     for ours, theirs in zip(terms(tmp_path / "one"), terms(tmp_path / "two"), strict=True):
         assert ours == pytest.approx(theirs, rel=1e-4, abs=1e-5)

@@ -80,7 +80,8 @@ class CrossBatchMemory(nn.Module):
         """
         if len(features) > self.size:
             raise CrossreidError(
-                f"cross_batch_memory: a batch of {len(features)} embeddings does not fit into a queue of {self.size}. Raise its `size`."
+                f"cross_batch_memory: a batch of {len(features)} embeddings does not fit into a queue of {self.size}. Raise its "
+                "`size`."
             )
         with torch.autocast(features.device.type, enabled=False):
             unit = F.normalize(features.float(), dim=1)

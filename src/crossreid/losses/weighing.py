@@ -14,7 +14,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Collection, Mapping
 from difflib import get_close_matches
-from typing import Annotated, Any, TypeVar, cast
+from typing import Annotated, Any, TypeGuard, TypeVar, cast
 
 from pydantic import AfterValidator, Field, ValidationError, create_model
 from torch import Tensor, nn
@@ -93,7 +93,7 @@ def weighted_losses(
         loss = LOSSES[name]
         weight, options = _weight_and_options(value)
         given = (features, labels, modalities) if _takes_modalities(loss) else (features, labels)
-        if isinstance(loss, type):
+        if _is_module(loss):
             if modules is None or name not in modules:
                 raise CrossreidError(
                     f"loss {name!r} has a state of its own, which this method does not keep. Expected a method that holds "
@@ -124,7 +124,7 @@ class AddedLosses(nn.ModuleDict):
         made = {}
         for name, value in weights.items():
             loss = LOSSES[name]
-            if not isinstance(loss, type):
+            if not _is_module(loss):
                 continue
             if width is None:
                 raise CrossreidError(
@@ -139,7 +139,7 @@ class AddedLosses(nn.ModuleDict):
         self, features: Tensor, labels: Tensor, modalities: Tensor | None = None, *, taken: Collection[str] = ()
     ) -> dict[str, Tensor]:
         """`weighted_losses` of the features `(B, D)` of all processes, gathered."""
-        return weighted_losses(self.weights, features, labels, modalities, taken=taken, modules=self)
+        return weighted_losses(self.weights, features, labels, modalities, taken=taken, modules=dict(self.items()))
 
 
 def is_state_of_losses(name: str) -> bool:
@@ -164,8 +164,12 @@ def refuse_modality_losses(weights: dict[str, Any], reason: str) -> dict[str, An
     return weights
 
 
+def _is_module(loss: Loss) -> TypeGuard[type[nn.Module]]:
+    return isinstance(loss, type)
+
+
 def _takes_modalities(loss: Loss) -> bool:
-    return "modalities" in inspect.signature(loss.forward if isinstance(loss, type) else loss).parameters
+    return "modalities" in inspect.signature(loss.forward if _is_module(loss) else loss).parameters
 
 
 def _options_of(name: str, loss: Loss) -> type[Options]:
@@ -173,7 +177,7 @@ def _options_of(name: str, loss: Loss) -> type[Options]:
     parameters = list(inspect.signature(loss, eval_str=True).parameters.values())
     positional = [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY]
     inputs = positional
-    if isinstance(loss, type):
+    if _is_module(loss):
         if positional != ["width", "classes"]:
             raise CrossreidError(
                 f"loss {name!r} is made of ({', '.join(positional)}). Expected (width, classes), and options by keyword only."

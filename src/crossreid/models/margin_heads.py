@@ -47,7 +47,9 @@ class HeadOptions(Options):
         unused = sorted(given if self.name == "linear" else given & {"centres"} if self.name != "subcentre" else ())
         changed = [key for key in unused if getattr(self, key) != type(self).model_fields[key].default]
         if changed:
-            raise CrossreidError(f"{', '.join(changed)}: the head {self.name} has none. Leave it out, or choose another head.")
+            raise CrossreidError(
+                f"{', '.join(changed)}: the head {self.name} has none. Leave it out, or choose another head."
+            )
         return self
 
 
