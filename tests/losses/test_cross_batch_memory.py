@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crossreid.errors import CrossreidError
-from crossreid.losses.cross_batch_memory import CrossBatchMemory
-from labelled_batches import batches, falls_by_its_gradient
+from crossreid.losses.cross_batch_memory import CrossBatchMemory, contrastive_loss
+from crossreid.losses.pairs import cosines, pair_masks
+from labelled_batches import batches, falls_by_its_gradient, full_batch
 
 
 def contrastive_by_loop(anchors, others, margin, over):
@@ -89,3 +90,13 @@ def test_a_gradient_that_is_taken_late_is_that_of_its_batch():
 def test_a_batch_that_does_not_fit_is_refused():
     with pytest.raises(CrossreidError, match="a batch of 5 embeddings does not fit into a queue of 4"):
         CrossBatchMemory(3, 2, size=4)(torch.randn(5, 3), torch.zeros(5, dtype=torch.int64))
+
+
+@pytest.mark.parametrize("over", ["anchors", "pairs"])
+def test_its_gradient_is_that_of_finite_differences(over):
+    features, labels, _ = full_batch()
+    masks = pair_masks(labels)
+    assert torch.autograd.gradcheck(
+        lambda values: contrastive_loss(cosines(values, values), *masks, margin=0.2, over=over),
+        features.requires_grad_(),
+    )

@@ -28,7 +28,7 @@ from crossreid.data.data_options import DataOptions
 from crossreid.errors import CrossreidError
 from crossreid.losses.distillation import Reduction, distance_preservation, distilled_knowledge
 from crossreid.losses.metric import triplet_loss
-from crossreid.losses.weighing import AddedLosses, LossWeights, refuse_modality_losses
+from crossreid.losses.weighing import AddedLosses, LossWeights, is_state_of_losses, refuse_modality_losses
 from crossreid.methods.building import build_method, method_options
 from crossreid.methods.method import Encoding, Method, MethodOptions, Network, register_method
 from crossreid.methods.view_distillation_settings import SETTINGS
@@ -291,8 +291,9 @@ def start_from(student: ViewDistillation, source: Method, *, reset_last_stage: b
     for mine, theirs in pairs:
         reset = tuple(f"{path}." for path in reset_paths(mine, extent))
         kept = {key: value for key, value in theirs.state_dict().items() if not key.startswith(reset)}
+        kept = {key: value for key, value in kept.items() if not is_state_of_losses(key)}
         mine.load_state_dict(kept, strict=False)
 
 
 def _shapes(module: nn.Module) -> dict[str, torch.Size]:
-    return {key: value.shape for key, value in module.state_dict().items()}
+    return {key: value.shape for key, value in module.state_dict().items() if not is_state_of_losses(key)}

@@ -115,8 +115,9 @@ def _mix(stage: nn.Module, _inputs: Any, output: Tensor) -> Tensor | None:
         )
     count, device = len(output), output.device
     partners = draw_partners(count, modalities, device)
-    # In float32 on the device: a Dirichlet of two is a Beta and its complement.
-    shares = torch.distributions.Beta(*torch.full((2,), options.alpha, device=device)).sample((count,))
+    # Not validated, as a device would wait for that; the options have been.
+    alpha = torch.tensor(options.alpha, device=device)
+    shares = torch.distributions.Beta(alpha, alpha, validate_args=False).sample((count,))
     shares = torch.where(torch.rand((), device=device) < options.probability, shares, 1.0)
     axes: Any = stage.mixstyle_axes
     return mix_styles(output, partners, shares, axes=axes)
