@@ -1,5 +1,6 @@
-"""docs/losses.md names every loss that a recipe can add with its options and their defaults, every head and every key of styles."""
+"""docs/losses.md shows what was measured, and names every loss, head and key of styles with its options and defaults."""
 
+import json
 import re
 from pathlib import Path
 from typing import get_args
@@ -11,8 +12,10 @@ from crossreid.losses import metric_learning
 from crossreid.losses.weighing import LOSSES, _options_of
 from crossreid.models.margin_heads import PUBLISHED_MARGINS, HeadOptions
 from crossreid.models.mixstyle import MixStyleOptions
+from crossreid.reporting.study_table import markdown_table
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs" / "losses.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs" / "losses.md").read_text(encoding="utf-8")
 ROWS = {line.split("`")[1]: line for line in PAGE.splitlines() if line.startswith("| `")}
 
 
@@ -50,3 +53,8 @@ def test_every_key_of_styles_has_a_row(key):
     default = MixStyleOptions.model_fields[key].default
     shown = {False: "false", (): "none"}.get(default, str(default))
     assert ROWS[key].split("|")[2].strip() == shown
+
+
+def test_the_table_of_cows_is_what_was_measured():
+    measured = json.loads((ROOT / "benchmarks" / "results" / "cattle_losses_cpu.json").read_text(encoding="utf-8"))
+    assert markdown_table(measured["table"]).strip() in PAGE
