@@ -41,6 +41,8 @@ from machine import machine
 
 VD, IDKL = {"name": "variational_distillation"}, {"name": "implicit_knowledge"}
 PAPER = VD | {"setting": "paper"}
+# Losses that are added compare what the triplet loss does, the feature behind the neck.
+LOSSES: dict[str, Any] = {"name": "baseline", "losses_features": "neck"}
 # What each changes of the method's defaults; all have the same backbone.
 METHODS: dict[str, dict[str, Any]] = {
     "baseline": {"name": "baseline"},
@@ -60,6 +62,16 @@ METHODS: dict[str, dict[str, Any]] = {
     "vd-paper-shared": PAPER | {"branches": "shared"},
     "vd-paper-no-mutual": PAPER | {"mutual_weight": 0.0},
     "vd-paper-both": PAPER | {"test_features": "both"},
+    "circle": LOSSES | {"losses": {"circle": 0.02}, "triplet_weight": 0.0},
+    "arcface": {"name": "baseline", "head": {"name": "arcface"}},
+    "cosface": {"name": "baseline", "head": {"name": "cosface"}},
+    "subcentre": {"name": "baseline", "head": {"name": "subcentre"}},
+    "centre": {"name": "baseline", "losses": {"centre": 5e-4}},
+    "hetero-centre": LOSSES | {"losses": {"hetero_centre": 0.5}},
+    "hetero-centre-triplet": LOSSES | {"losses": {"hetero_centre_triplet": 1.0}, "triplet_weight": 0.0},
+    "xbm": LOSSES | {"losses": {"cross_batch_memory": {"size": 1024, "start": 50, "over": "pairs"}}},
+    "mixstyle": {"name": "baseline", "backbone": {"mixstyle": {"stages": [1, 2]}}},
+    "mixstyle-across": {"name": "baseline", "backbone": {"mixstyle": {"stages": [1, 2], "across": True}}},
     "reid": PAPER | {"self_weight": 0.0, "cross_weight": 0.0, "consistency_weight": 0.0},
 }
 

@@ -39,9 +39,10 @@ def test_the_blocks_run_in_order(tmp_path):
     assert done.returncode == 0, done.stderr
     assert 0 <= float(done.stdout.splitlines()[-1]) <= 1
     metrics = (tmp_path / "runs" / "plain" / "metrics.jsonl").read_text(encoding="utf-8")
-    assert '"centre"' in metrics
+    assert '"compactness"' in metrics
+    assert '"prototypes"' in metrics
 
 
 def test_what_a_user_writes_is_short():
-    assert len(PYTHON) == 5
+    assert len(PYTHON) == 6
     assert all(len(block.splitlines()) < 80 for block in PYTHON)

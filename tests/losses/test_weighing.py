@@ -6,8 +6,9 @@ import pytest
 import torch
 from pydantic import Field
 
+from crossreid.errors import CrossreidError
 from crossreid.losses.metric import modality_aware_ranking_loss, triplet_loss, weighted_triplet_loss
-from crossreid.losses.weighing import LOSSES, register_loss, weighted_losses
+from crossreid.losses.weighing import LOSSES, AddedLosses, is_state_of_losses, register_loss, weighted_losses
 from crossreid.methods import METHODS, Batch, build_method
 from crossreid.runs.recipe import RecipeError, make_recipe
 
@@ -115,3 +116,83 @@ def test_a_loss_of_something_else_cannot_be_weighed(registered):
     registered("of_logits")(lambda p_logits, q_logits: p_logits.sum())
     with pytest.raises(RecipeError, match=r"takes \(p_logits, q_logits\)"):
         recipe_of({"of_logits": 1})
+
+
+class Prototypes(torch.nn.Module):
+    """A loss with parameters: cross-entropy of the products with a vector of each identity."""
+
+    def __init__(self, width: int, classes: int, *, scale: Annotated[float, Field(gt=0)] = 1.0) -> None:
+        super().__init__()
+        self.scale, self.weight = scale, torch.nn.Parameter(torch.zeros(classes, width))
+
+    def forward(self, features, labels):
+        return torch.nn.functional.cross_entropy(self.scale * features @ self.weight.T, labels)
+
+
+def test_a_loss_with_parameters_is_a_part_of_its_method(registered):
+    registered("prototypes")(Prototypes)
+    recipe = recipe_of({"prototypes": {"weight": 0.5, "scale": "2"}})
+    assert recipe.method.losses == {"prototypes": {"weight": 0.5, "scale": 2.0}}
+    method = build_method(recipe.method, 4)
+    assert method.state_dict()["added_losses.prototypes.weight"].shape == (4, method.encoder.width)
+    term = method.losses(batch_of())["prototypes"]
+    assert term.item() == pytest.approx(0.5 * torch.tensor(4.0).log().item())
+    term.backward()
+    assert method.added_losses.prototypes.weight.grad.abs().sum() > 0
+    assert [name for name in method.state_dict() if is_state_of_losses(name)] == ["added_losses.prototypes.weight"]
+
+
+@pytest.mark.parametrize("name", METHODS_THAT_ADD)
+def test_losses_without_a_state_leave_no_tensor_in_a_method(name):
+    plain = build_method(recipe_of({}, name).method, 4).state_dict().keys()
+    assert build_method(recipe_of({"circle": 1.0}, name).method, 4).state_dict().keys() == plain
+    with_state = build_method(recipe_of({"centre": 1.0}, name).method, 4).state_dict().keys()
+    assert with_state - plain == {"added_losses.centre.centres", "added_losses.centre.seen"}
+
+
+def test_a_loss_with_a_state_is_refused_where_nothing_keeps_it(registered):
+    with pytest.raises(CrossreidError, match="'centre' has a state of its own, which this method does not keep"):
+        weighted_losses({"centre": 1.0}, torch.ones(2, 3), torch.zeros(2, dtype=torch.int64))
+    with pytest.raises(CrossreidError, match="'centre' keeps a state as wide as the features"):
+        AddedLosses({"centre": 1.0}, None, 4)
+    with pytest.raises(RecipeError, match="option 'rate'"):
+        recipe_of({"centre": {"rate": 0}})
+
+    @registered("unmade")
+    class Unmade(torch.nn.Module):
+        def __init__(self, size):
+            super().__init__()
+
+        def forward(self, features, labels):
+            return features.sum()
+
+    with pytest.raises(RecipeError, match=r"made of \(size\). Expected \(width, classes\)"):
+        recipe_of({"unmade": 1.0})
+
+
+def test_modules_that_compare_modalities_are_known_by_their_forward(registered):
+    @registered("apart")
+    class Apart(Prototypes):
+        def forward(self, features, labels, modalities):
+            return (features.sum(1) * modalities).sum()
+
+    added = AddedLosses({"apart": 2.0}, 3, 4)
+    found = added(torch.ones(2, 3), torch.zeros(2, dtype=torch.int64), torch.tensor([0, 1]), taken=("apart",))
+    assert found == {"losses.apart": torch.tensor(6.0)}
+    with pytest.raises(RecipeError, match="'apart' compares modalities"):
+        recipe_of({"apart": 1.0}, "view_distillation")
+
+
+@pytest.mark.parametrize("kind", ["pooled", "unit", "neck"])
+@pytest.mark.parametrize("name", ["baseline", "agw"])
+def test_a_recipe_says_which_features_are_compared(name, kind):
+    recipe = recipe_of({"weighted_triplet": 1.0}, name)
+    method = build_method(recipe.method.model_copy(update={"losses_features": kind}), 4).eval()
+    batch = batch_of()
+    term = method.losses(batch)["weighted_triplet"]
+    images = (batch.images,) if name == "baseline" else (batch.images, batch.modalities)
+    pooled = method.encoder.pool(*images) if name == "baseline" else method.pool(*images)
+    neck = method.encoder.neck if name == "baseline" else method.neck
+    features = neck(pooled) if kind == "neck" else pooled
+    features = features if kind == "pooled" else features / features.norm(dim=1, keepdim=True)
+    torch.testing.assert_close(term, weighted_triplet_loss(features, batch.labels))

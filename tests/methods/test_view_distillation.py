@@ -198,6 +198,18 @@ def test_another_architecture_is_no_start():
         start_from(method_of(), other, reset_last_stage=True)
 
 
+def test_what_a_teachers_losses_remember_is_not_its_architecture():
+    torch.manual_seed(0)
+    network = {"name": "baseline", "backbone": {"name": "test_resnet", "weights": "none"}}
+    remembering = network | {"losses": {"centre": 0.01, "cross_batch_memory": {"size": 16}}}
+    teacher = build_method(network_options(remembering), CLASSES)
+    student = method_of(network=network, losses={}, distance="cosine", start="teacher")
+    start_from(student, teacher, reset_last_stage=False)
+    own, taught = student.network.state_dict(), teacher.state_dict()
+    assert all(torch.equal(value, taught[name]) for name, value in own.items())
+    assert any(name.startswith("added_losses.") for name in taught)
+
+
 @pytest.mark.parametrize("name", ["baseline", "variational_distillation", "variational_information_bottleneck"])
 def test_any_methods_network_teaches_and_learns(name):
     network = {"name": name, "backbone": {"name": "test_resnet", "weights": "none"}}

@@ -1,1 +1,1 @@
-"""Losses: plain functions of tensors that know nothing of batches or networks, one family a file; some have a name in recipes."""
+"""Losses: functions of tensors, or modules, that know no batch and no network, one family a file; some have a name in recipes."""

@@ -3,6 +3,10 @@
 A loss registers itself with `register_loss`. Of what is registered those of embeddings can be weighed from a recipe: plain
 functions `(features (B, D), labels (B,), *, ...) -> scalar`, which may take `modalities (B,)` as a third argument. Their
 keyword-only parameters are their options.
+
+A loss that has parameters or remembers something is an `nn.Module`, whose `forward` takes the same and which is made of `(width,
+classes, *, ...)`: D, the number of training identities, and its options by keyword only. A method holds those of its recipe in
+`AddedLosses`, as a part of itself: so their parameters are learned, and all of their state is in every checkpoint.
 """
 
 from __future__ import annotations
@@ -10,23 +14,24 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Collection, Mapping
 from difflib import get_close_matches
-from typing import Annotated, Any, TypeVar, cast
+from typing import Annotated, Any, TypeGuard, TypeVar, cast
 
 from pydantic import AfterValidator, Field, ValidationError, create_model
-from torch import Tensor
+from torch import Tensor, nn
 
 from crossreid.errors import CrossreidError
 from crossreid.options import Options
 from crossreid.registry import Registry
 
-Loss = Callable[..., Tensor]
+Loss = Callable[..., Tensor] | type[nn.Module]
 F = TypeVar("F", bound=Loss)
+HELD = "added_losses"  # the attribute of a method that holds its `AddedLosses`
 
 LOSSES: Registry[Loss] = Registry("loss", "crossreid.losses", package="crossreid.losses")
 
 
 def register_loss(name: str) -> Callable[[F], F]:
-    """Register the function below as the loss that recipes call `name`.
+    """Register the function, or the class of modules, below as the loss that recipes call `name`.
 
     Raises:
         PluginError: one of another module has the name.
@@ -71,20 +76,80 @@ def weighted_losses(
     modalities: Tensor | None = None,
     *,
     taken: Collection[str] = (),
+    modules: Mapping[str, nn.Module] | None = None,
 ) -> dict[str, Tensor]:
     """The losses that a recipe adds, weighted, by name; `losses.NAME` where `taken` has the name already.
 
     Args:
         weights: what the recipe says, checked.
         features: `(B, D)`; labels: `(B,)`; modalities: `(B,)`, for losses that take them.
+        modules: those of the losses that are modules, by name.
+
+    Raises:
+        CrossreidError: a loss is a module, and is not among `modules`.
     """
     terms = {}
     for name, value in weights.items():
-        options = dict(value) if isinstance(value, dict) else {"weight": value}
-        weight = options.pop("weight", 1.0)
-        given = (features, labels, modalities) if _takes_modalities(LOSSES[name]) else (features, labels)
-        terms[f"losses.{name}" if name in taken else name] = weight * LOSSES[name](*given, **options)
+        loss = LOSSES[name]
+        weight, options = _weight_and_options(value)
+        given = (features, labels, modalities) if _takes_modalities(loss) else (features, labels)
+        if _is_module(loss):
+            if modules is None or name not in modules:
+                raise CrossreidError(
+                    f"loss {name!r} has a state of its own, which this method does not keep. Expected a method that holds "
+                    "`AddedLosses(options.losses, width, classes)` and calls it in place of `weighted_losses`."
+                )
+            term = modules[name](*given)
+        else:
+            term = loss(*given, **options)
+        terms[f"losses.{name}" if name in taken else name] = weight * term
     return terms
+
+
+class AddedLosses(nn.ModuleDict):
+    """The losses that a recipe adds, with what those of them that are modules learn or remember.
+
+    A method holds it under the name `added_losses`. It has no tensors where no loss is a module, so that checkpoints are as if it
+    were not there.
+
+    Args:
+        weights: what the recipe says, checked.
+        width: D of the features, None where the method cannot say it; classes: training identities.
+
+    Raises:
+        CrossreidError: a loss is a module, and D is not known.
+    """
+
+    def __init__(self, weights: Mapping[str, Any], width: int | None, classes: int) -> None:
+        made = {}
+        for name, value in weights.items():
+            loss = LOSSES[name]
+            if not _is_module(loss):
+                continue
+            if width is None:
+                raise CrossreidError(
+                    f"loss {name!r} keeps a state as wide as the features, and here the width is that of another method's network. "
+                    "Leave it out, or use the method's own network."
+                )
+            made[name] = loss(width, classes, **_weight_and_options(value)[1])
+        super().__init__(made)
+        self.weights = dict(weights)
+
+    def forward(
+        self, features: Tensor, labels: Tensor, modalities: Tensor | None = None, *, taken: Collection[str] = ()
+    ) -> dict[str, Tensor]:
+        """`weighted_losses` of the features `(B, D)` of all processes, gathered."""
+        return weighted_losses(self.weights, features, labels, modalities, taken=taken, modules=dict(self.items()))
+
+
+def is_state_of_losses(name: str) -> bool:
+    """Whether a tensor of a checkpoint, by its name, is what an added loss keeps: of use to the run that it is of alone."""
+    return HELD in name.split(".")
+
+
+def _weight_and_options(value: Any) -> tuple[float, dict[str, Any]]:
+    options = dict(value) if isinstance(value, dict) else {"weight": value}
+    return options.pop("weight", 1.0), options
 
 
 def refuse_modality_losses(weights: dict[str, Any], reason: str) -> dict[str, Any]:
@@ -99,14 +164,25 @@ def refuse_modality_losses(weights: dict[str, Any], reason: str) -> dict[str, An
     return weights
 
 
+def _is_module(loss: Loss) -> TypeGuard[type[nn.Module]]:
+    return isinstance(loss, type)
+
+
 def _takes_modalities(loss: Loss) -> bool:
-    return "modalities" in inspect.signature(loss).parameters
+    return "modalities" in inspect.signature(loss.forward if _is_module(loss) else loss).parameters
 
 
 def _options_of(name: str, loss: Loss) -> type[Options]:
     """The weight and the keyword-only parameters of a loss, as a section of a recipe."""
     parameters = list(inspect.signature(loss, eval_str=True).parameters.values())
-    inputs = [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY]
+    positional = [p.name for p in parameters if p.kind is not p.KEYWORD_ONLY]
+    inputs = positional
+    if _is_module(loss):
+        if positional != ["width", "classes"]:
+            raise CrossreidError(
+                f"loss {name!r} is made of ({', '.join(positional)}). Expected (width, classes), and options by keyword only."
+            )
+        inputs = list(inspect.signature(loss.forward).parameters)[1:]
     if inputs not in (["features", "labels"], ["features", "labels", "modalities"]):
         raise CrossreidError(
             f"loss {name!r} takes ({', '.join(inputs)}). A recipe can add losses that take (features, labels) or (features, "

@@ -20,10 +20,11 @@ from crossreid.data.batch import Batch
 from crossreid.errors import CrossreidError
 from crossreid.losses.metric import weighted_triplet_loss
 from crossreid.losses.released_triplets import released_weighted_triplet_loss, squared_difference_triplet_loss
-from crossreid.losses.weighing import LossWeights, weighted_losses
+from crossreid.losses.weighing import AddedLosses, LossWeights
 from crossreid.methods.method import Encoding, Method, MethodOptions, register_method
 from crossreid.models.backbones import BackboneOptions
-from crossreid.models.heads import MetricFeatures, bn_neck, linear_classifier, metric_features
+from crossreid.models.heads import MetricFeatures, bn_neck, metric_features
+from crossreid.models.margin_heads import HeadOptions, logits_of, make_classifier
 from crossreid.models.pooling import GeneralisedMean, ReleasedGeneralisedMean
 from crossreid.models.two_stream import StageOptions, TwoStream
 from crossreid.options import PublishedSettingOptions
@@ -76,7 +77,11 @@ class AGWOptions(MethodOptions, PublishedSettingOptions):
         description="What the triplet loss compares: features before the neck as they are (`pooled`) or of length 1 (`unit`), "
         "or features after the neck, of length 1.",
     )
+    head: HeadOptions = Field(HeadOptions(), description="The classifier behind the neck.")
     losses: LossWeights = Field({})
+    losses_features: MetricFeatures = Field(
+        "pooled", description="What the losses that `losses` adds compare, of the same kinds as triplet_features."
+    )
 
     @model_validator(mode="after")
     def _fixed(self) -> AGWOptions:
@@ -101,7 +106,8 @@ class AGW(Method):
         self.neck = bn_neck(self.network.width)
         if options.neck_deviation:
             nn.init.normal_(self.neck.weight, 1.0, options.neck_deviation)
-        self.classifier = linear_classifier(self.network.width, classes)
+        self.classifier = make_classifier(options.head, self.network.width, classes)
+        self.added_losses = AddedLosses(options.losses, self.network.width, classes)
 
     @property
     def encoders(self) -> Sequence[Encoding]:
@@ -113,18 +119,19 @@ class AGW(Method):
         return pooled
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """Terms `identity` and `triplet`, and the losses that the options add, of the features before the neck."""
+        """Terms `identity` and `triplet`, and the losses that the options add."""
         pooled = self.pool(batch.images, batch.modalities)
         normed = self.neck(pooled)
-        logits = self.classifier(normed)
+        logits = logits_of(self.classifier, normed, batch.labels)
         compared = self.gather(metric_features(self.options.triplet_features, pooled, normed))
-        pooled, logits, labels = self.gather(pooled), self.gather(logits), self.gather(batch.labels)
+        added = self.gather(metric_features(self.options.losses_features, pooled, normed))
+        logits, labels = self.gather(logits), self.gather(batch.labels)
         terms = {
             "identity": F.cross_entropy(logits.float(), labels, label_smoothing=self.options.label_smoothing),
             "triplet": self.options.triplet_weight * TRIPLETS[self.options.triplet](compared, labels),
         }
         modalities = self.gather(batch.modalities)
-        return terms | weighted_losses(self.options.losses, pooled, labels, modalities, taken=terms)
+        return terms | self.added_losses(added, labels, modalities, taken=terms)
 
     def predict(self, images: Tensor, modalities: Tensor) -> tuple[Tensor, Tensor]:
         features = self.neck(self.pool(images, modalities))

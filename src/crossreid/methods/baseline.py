@@ -16,10 +16,11 @@ from torch.nn import functional as F
 
 from crossreid.data.batch import Batch
 from crossreid.losses.metric import triplet_loss
-from crossreid.losses.weighing import LossWeights, weighted_losses
+from crossreid.losses.weighing import AddedLosses, LossWeights
 from crossreid.methods.method import Method, MethodOptions, register_method
 from crossreid.models.backbones import Backbone
-from crossreid.models.heads import Encoder, MetricFeatures, linear_classifier, metric_features
+from crossreid.models.heads import Encoder, MetricFeatures, metric_features
+from crossreid.models.margin_heads import HeadOptions, logits_of, make_classifier
 
 
 class BaselineOptions(MethodOptions):
@@ -32,7 +33,11 @@ class BaselineOptions(MethodOptions):
         description="What the triplet loss compares: features before the neck as they are (`pooled`) or of length 1 (`unit`), "
         "or features after the neck, of length 1.",
     )
+    head: HeadOptions = Field(HeadOptions(), description="The classifier behind the neck.")
     losses: LossWeights = Field({})
+    losses_features: MetricFeatures = Field(
+        "pooled", description="What the losses that `losses` adds compare, of the same kinds as triplet_features."
+    )
 
 
 @register_method("baseline", options=BaselineOptions, title="Identity + triplet", recipes="baseline_*.yaml")
@@ -41,25 +46,27 @@ class Baseline(Method):
         super().__init__()
         self.options = options
         self.encoder = Encoder(options.backbone)
-        self.classifier = linear_classifier(self.encoder.width, classes)
+        self.classifier = make_classifier(options.head, self.encoder.width, classes)
+        self.added_losses = AddedLosses(options.losses, self.encoder.width, classes)
 
     @property
     def encoders(self) -> list[Backbone]:
         return [self.encoder.backbone]
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """Terms `identity` and `triplet`, and the losses that the options add, of the features before the neck."""
-        pooled = self.encoder.pool(batch.images)
+        """Terms `identity` and `triplet`, and the losses that the options add."""
+        pooled = self.encoder.pool(batch.images, batch.modalities)
         normed = self.encoder.neck(pooled)
-        logits = self.classifier(normed)
+        logits = logits_of(self.classifier, normed, batch.labels)
         compared = self.gather(metric_features(self.options.triplet_features, pooled, normed))
-        pooled, logits, labels = self.gather(pooled), self.gather(logits), self.gather(batch.labels)
+        added = self.gather(metric_features(self.options.losses_features, pooled, normed))
+        logits, labels = self.gather(logits), self.gather(batch.labels)
         terms = {
             "identity": F.cross_entropy(logits.float(), labels, label_smoothing=self.options.label_smoothing),
             "triplet": self.options.triplet_weight * triplet_loss(compared, labels, margin=self.options.margin),
         }
         modalities = self.gather(batch.modalities)
-        return terms | weighted_losses(self.options.losses, pooled, labels, modalities, taken=terms)
+        return terms | self.added_losses(added, labels, modalities, taken=terms)
 
     def predict(self, images: Tensor, modalities: Tensor) -> tuple[Tensor, Tensor]:
         features = self.encoder(images)

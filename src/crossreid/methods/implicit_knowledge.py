@@ -49,7 +49,7 @@ from crossreid.losses.released_knowledge import (
     slot_alignment,
     slot_rows,
 )
-from crossreid.losses.weighing import LossWeights, weighted_losses
+from crossreid.losses.weighing import AddedLosses, LossWeights
 from crossreid.methods.implicit_knowledge_settings import SETTINGS
 from crossreid.methods.method import Encoding, Method, MethodOptions, register_method
 from crossreid.models.backbones import BackboneOptions
@@ -186,6 +186,7 @@ class ImplicitKnowledge(Method):
             self.purified_neck = bn_neck(width)
             if self._released:
                 self.purified_classifier = self._classifier(width, classes)
+        self.added_losses = AddedLosses(options.losses, width, classes)
 
     def _classifier(self, width: int, classes: int) -> nn.Linear:
         small = self.options.classifier_start == "small"
@@ -227,7 +228,7 @@ class ImplicitKnowledge(Method):
         terms |= handed_on(shared, taught, labels, modalities)
         if options.slots_weight:
             terms["slots"] = options.slots_weight * self._slots(shared[2], taught[2], labels, modalities)
-        return terms | weighted_losses(options.losses, shared[0], labels, modalities, taken=terms)
+        return terms | self.added_losses(shared[0], labels, modalities, taken=terms)
 
     def _knowledge(
         self, shared: Sequence[Tensor], taught: Sequence[Tensor], labels: Tensor, modalities: Tensor

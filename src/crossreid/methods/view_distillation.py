@@ -28,7 +28,7 @@ from crossreid.data.data_options import DataOptions
 from crossreid.errors import CrossreidError
 from crossreid.losses.distillation import Reduction, distance_preservation, distilled_knowledge
 from crossreid.losses.metric import triplet_loss
-from crossreid.losses.weighing import LossWeights, refuse_modality_losses, weighted_losses
+from crossreid.losses.weighing import AddedLosses, LossWeights, is_state_of_losses, refuse_modality_losses
 from crossreid.methods.building import build_method, method_options
 from crossreid.methods.method import Encoding, Method, MethodOptions, Network, register_method
 from crossreid.methods.view_distillation_settings import SETTINGS
@@ -152,7 +152,7 @@ class SetNetwork(Network):
         return [self.encoder.backbone]
 
     def predict(self, images: Tensor, modalities: Tensor) -> tuple[Tensor, Tensor]:
-        pooled = self.encoder.pool(images)
+        pooled = self.encoder.pool(images, modalities)
         return pooled, self.classifier(self.encoder.neck(pooled))
 
     def features(self, images: Tensor, modalities: Tensor) -> Tensor:
@@ -177,6 +177,8 @@ class ViewDistillation(Method):
             self.network = SetNetwork(options, classes)
         else:
             self.network = build_method(network_options(options.network), classes)
+        width = self.network.encoder.width if isinstance(self.network, SetNetwork) else None
+        self.added_losses = AddedLosses(options.losses, width, classes)
         # In a tuple, so that it is no submodule: neither saved nor averaged nor trained with the student.
         self._teacher: tuple[Method, ...] = ()
 
@@ -225,7 +227,7 @@ class ViewDistillation(Method):
             * F.cross_entropy(logits.float(), labels, label_smoothing=options.label_smoothing),
             "triplet": options.triplet_weight * triplet_loss(features, labels, margin=options.margin),
         }
-        terms |= weighted_losses(options.losses, features, labels, taken=(*terms, "knowledge", "distance"))
+        terms |= self.added_losses(features, labels, taken=(*terms, "knowledge", "distance"))
         if self.teacher is None:
             return terms
         with torch.no_grad():
@@ -289,8 +291,9 @@ def start_from(student: ViewDistillation, source: Method, *, reset_last_stage: b
     for mine, theirs in pairs:
         reset = tuple(f"{path}." for path in reset_paths(mine, extent))
         kept = {key: value for key, value in theirs.state_dict().items() if not key.startswith(reset)}
+        kept = {key: value for key, value in kept.items() if not is_state_of_losses(key)}
         mine.load_state_dict(kept, strict=False)
 
 
 def _shapes(module: nn.Module) -> dict[str, torch.Size]:
-    return {key: value.shape for key, value in module.state_dict().items()}
+    return {key: value.shape for key, value in module.state_dict().items() if not is_state_of_losses(key)}

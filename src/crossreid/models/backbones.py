@@ -25,6 +25,7 @@ from crossreid.models.alterations import (
     take_last_activation,
 )
 from crossreid.models.hub import offline_unless_it_answers
+from crossreid.models.mixstyle import MixStyleOptions, put_mixstyle_after_stages
 from crossreid.models.stages import feature_rows, last_stage_paths, leading_modules
 from crossreid.models.weights import WeightsError, load_local_weights
 from crossreid.options import Options
@@ -112,6 +113,7 @@ class BackboneOptions(Options):
     stage_attention: bool = Field(
         False, description="Channel attention by affinity, with a learned gain, before each of stages 2 to 4."
     )
+    mixstyle: MixStyleOptions = Field(MixStyleOptions(), description="Mixing of styles between images, in training.")
 
     @model_validator(mode="after")
     def _bare(self) -> BackboneOptions:
@@ -166,6 +168,8 @@ class Backbone(nn.Module):
             put_non_local_after_blocks(self.network, options.name, options.non_local, width=options.non_local_width)
         if options.stage_attention:
             put_attention_before_stages(self.network, options.name)
+        if options.mixstyle.stages:
+            put_mixstyle_after_stages(self.network, options.name, options.mixstyle)
         paths = last_stage_paths(self.network, options.name) if feature_rows(self.network) else []
         self.last_stage = [f"network.{path}" for path in paths]
 

@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from crossreid.models.backbones import Backbone, BackboneOptions
+from crossreid.models.mixstyle import images_of
 from crossreid.options import Options
 
 
@@ -57,12 +58,17 @@ class Encoder(nn.Module):
         self.width = self.backbone.width
         self.neck = bn_neck(self.width)
 
-    def pool(self, images: Tensor) -> Tensor:
-        """`(B, 3, H, W)` to the average-pooled feature map `(B, width)`, before the neck."""
-        return self.backbone(images).mean(dim=(2, 3))
+    def pool(self, images: Tensor, modalities: Tensor | None = None) -> Tensor:
+        """`(B, 3, H, W)` to the average-pooled feature map `(B, width)`, before the neck.
 
-    def forward(self, images: Tensor) -> Tensor:
-        return self.neck(self.pool(images))
+        Args:
+            modalities: `(B,)`, which mixing styles across modalities needs.
+        """
+        with images_of(modalities):
+            return self.backbone(images).mean(dim=(2, 3))
+
+    def forward(self, images: Tensor, modalities: Tensor | None = None) -> Tensor:
+        return self.neck(self.pool(images, modalities))
 
 
 def bn_neck(width: int) -> nn.BatchNorm1d:

@@ -20,6 +20,7 @@ from crossreid.data.records import Modality
 from crossreid.errors import CrossreidError
 from crossreid.models.backbones import Backbone, BackboneOptions
 from crossreid.models.cutting import cut_at_stages
+from crossreid.models.mixstyle import images_of
 from crossreid.models.stages import refuse_more_stages
 from crossreid.options import Options
 
@@ -94,8 +95,9 @@ class TwoStream(nn.Module):
         maps = images
         if len(self.visible_stem):
             (maps,) = by_modality(images, modalities, self._stem)
-        maps = self.common(maps)
-        return tuple(stream(maps) for stream in list(self.streams)[:first])
+        with images_of(modalities):
+            maps = self.common(maps)
+            return tuple(stream(maps) for stream in list(self.streams)[:first])
 
     def _stem(self, modality: Modality, images: Tensor) -> tuple[Tensor]:
         stem = self.infrared_stem if modality == Modality.INFRARED else self.visible_stem

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from crossreid.errors import CrossreidError
+from crossreid.losses.weighing import is_state_of_losses
 from crossreid.methods import build_method, without_download
 from crossreid.methods.method import Method
 from crossreid.runs.earlier import as_it_was
@@ -29,8 +30,10 @@ def start_from_run(method: Method, recipe: Recipe, source: Path) -> str:
     """
     file = source if source.suffix == ".safetensors" else checkpoint_of(source)
     stored = read_weights(file)
-    given = stored.weights
     own = method.state_dict()
+    # What losses remember is of the run that it was of: it starts as any run's does.
+    given = {name: tensor for name, tensor in stored.weights.items() if not is_state_of_losses(name)}
+    given |= {name: tensor for name, tensor in own.items() if is_state_of_losses(name)}
     kept: list[str] = []
     if not _same_data(stored.facts.get("recipe"), recipe):
         kept = sorted(_of_identities(recipe, own) & given.keys())
@@ -40,7 +43,8 @@ def start_from_run(method: Method, recipe: Recipe, source: Path) -> str:
         raise CrossreidError(
             f"start_from: {error} Or start from a run of the same method, options and backbone."
         ) from error
-    taken = f"{len(own) - len(kept)} tensors taken"
+    kept = [name for name in kept if not is_state_of_losses(name)]
+    taken = f"{sum(name not in kept and not is_state_of_losses(name) for name in own)} tensors taken"
     shown = ", ".join(kept[:3]) + (f" and {len(kept) - 3} more" if len(kept) > 3 else "")
     drawn = f", {len(kept)} drawn anew, for identities of its own ({shown})" if kept else ""
     return f"starts from {file}: {taken}{drawn}{_other_pixels(stored.facts.get('recipe'), recipe)}"

@@ -1,0 +1,52 @@
+"""Losses of the library pytorch-metric-learning by the names that it has for them: `metric_learning: {loss: NCALoss}`.
+
+It is imported when the loss is first computed, and comes with the extra `metric`. Losses with weights of their own are left
+out: the heads of `models.margin_heads` are those of ours, and say why.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from crossreid.errors import CrossreidError
+from crossreid.losses.weighing import register_loss
+
+Name = Literal[
+    "AngularLoss", "CircleLoss", "ContrastiveLoss", "FastAPLoss", "GeneralizedLiftedStructureLoss", "IntraPairVarianceLoss",
+    "LiftedStructureLoss", "MultiSimilarityLoss", "NCALoss", "NPairsLoss", "NTXentLoss", "PNPLoss",
+    "SignalToNoiseRatioContrastiveLoss", "SupConLoss", "TripletMarginLoss", "TupletMarginLoss",
+]  # fmt: skip
+
+
+@register_loss("metric_learning")
+def metric_learning_loss(features: Tensor, labels: Tensor, *, loss: Name, options: dict[str, Any] = {}) -> Tensor:  # noqa: B006
+    """What the library's `loss`, made with `options`, gives of features `(B, D)` and labels `(B,)`, in float32.
+
+    Source: Musgrave et al., "PyTorch Metric Learning", arXiv 2020; that of each loss is in the library's documentation.
+
+    Raises:
+        CrossreidError: the library is not installed, or its loss cannot be made with these options.
+    """
+    made = _made(loss, json.dumps(options, sort_keys=True))
+    with torch.autocast(features.device.type, enabled=False):
+        value: Tensor = made(features.float(), labels)
+    return value
+
+
+@functools.cache
+def _made(loss: str, options: str) -> Any:
+    try:
+        from pytorch_metric_learning import losses
+    except ImportError as error:
+        raise CrossreidError(
+            "loss 'metric_learning' needs pytorch-metric-learning. Install it: pip install 'crossreid[metric]'."
+        ) from error
+    try:
+        return getattr(losses, loss)(**json.loads(options))
+    except (TypeError, ValueError, AssertionError) as error:
+        raise CrossreidError(f"loss 'metric_learning': {loss} cannot be made with {options} ({error}).") from error
