@@ -22,6 +22,7 @@ from torch.distributed.run import parse_args as torchrun_arguments
 from typer.testing import CliRunner
 
 from crossreid.runs.key_table import keys_as_markdown
+from few_fits import quick_estimates, quick_maps, quick_probes
 from forked import Forked, fork_runs, ran_together
 from forked import command as command_of_a_process
 
@@ -109,13 +110,15 @@ def test_commands_run(page, workplace, monkeypatch):
     from crossreid.cli.app import app
 
     monkeypatch.chdir(workplace)
-    monkeypatch.setattr("crossreid.analysis.probes._EPOCHS", 2)
+    quick_probes(monkeypatch)
+    quick_maps(monkeypatch)
+    quick_estimates(monkeypatch)
     fork_runs(monkeypatch)
     for command in commands(page):
         if command[0] in ("make", "source"):
             continue  # `make` is what runs this test
         if command[0] == "torchrun":
-            if "embed" in command:  # torchrun itself starts it in tests/inference/test_embed.py
+            if "embed" in command:  # torchrun itself starts the README's training
                 asked = torchrun_arguments(command[1:])
                 told = ran_together(
                     int(asked.nproc_per_node), command_of_a_process, *asked.training_script_args, folder="."
@@ -245,6 +248,7 @@ def test_readme_python_runs(tmp_path, monkeypatch, capsys):
         f"def small(recipe): return make_recipe(recipe.model_dump(mode='json'), {SMALL!r})\n"
     )
     monkeypatch.chdir(tmp_path)
+    quick_maps(monkeypatch)
     exec(compile(prelude + small, "README.md", "exec"), {})
     assert "rank-1" in capsys.readouterr().out
     (page,) = tmp_path.glob("report-*.html")
