@@ -1,13 +1,19 @@
 """What every test shares: property tests draw the same examples each run and are not held to a clock."""
 
+import functools
 import os
 import sys
 
 import pytest
+import typer.main
+import typer.testing
 from hypothesis import settings
 
 # bf16 without AMX: the same bits on every machine, also where AMX is announced and cannot be used.
 os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_BF16")
+
+# typer builds every command of an application anew for each call, 50 ms each; a process of the command line does it once.
+typer.main.get_command = typer.testing._get_command = functools.cache(typer.main.get_command)
 
 LONGEST = ("tests", "cli", "demo", "studies", "runs")
 THREADS = int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1))

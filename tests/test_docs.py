@@ -18,10 +18,12 @@ import httpx
 import numpy as np
 import pytest
 import torch
+from torch.distributed.run import parse_args as torchrun_arguments
 from typer.testing import CliRunner
 
 from crossreid.runs.key_table import keys_as_markdown
-from forked import Forked, fork_runs
+from few_fits import quick_estimates, quick_maps, quick_probes
+from forked import Forked, fork_runs, ran_together
 from forked import command as command_of_a_process
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -108,21 +110,29 @@ def test_commands_run(page, workplace, monkeypatch):
     from crossreid.cli.app import app
 
     monkeypatch.chdir(workplace)
-    monkeypatch.setattr("crossreid.analysis.probes._EPOCHS", 2)
+    quick_probes(monkeypatch)
+    quick_maps(monkeypatch)
+    quick_estimates(monkeypatch)
     fork_runs(monkeypatch)
     for command in commands(page):
         if command[0] in ("make", "source"):
             continue  # `make` is what runs this test
         if command[0] == "torchrun":
-            small, told = [*sets(), "--set", "data.sampler.identities=4", "--out", "two"], "two finished: "
-            if "embed" in command:
-                small, told = [], "embedded "
+            if "embed" in command:  # torchrun itself starts the README's training
+                asked = torchrun_arguments(command[1:])
+                told = ran_together(
+                    int(asked.nproc_per_node), command_of_a_process, *asked.training_script_args, folder="."
+                )
+                assert (asked.module, asked.training_script) == (True, "crossreid")
+                assert "".join(told).count("embedded ") == 1
+                continue
+            small = [*sets(), "--set", "data.sampler.identities=4", "--out", "two"]
             done = subprocess.run(
                 [sys.executable, "-m", "torch.distributed.run", "--standalone", *command[1:], *small],
                 env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=300,
             )  # fmt: skip
             assert done.returncode == 0, done.stderr
-            assert done.stdout.count(told) == 1
+            assert done.stdout.count("two finished: ") == 1
             continue
         if command[0] == "python":
             monkeypatch.setattr(sys, "argv", only_what_was_run(command[1:]))
@@ -238,6 +248,7 @@ def test_readme_python_runs(tmp_path, monkeypatch, capsys):
         f"def small(recipe): return make_recipe(recipe.model_dump(mode='json'), {SMALL!r})\n"
     )
     monkeypatch.chdir(tmp_path)
+    quick_maps(monkeypatch)
     exec(compile(prelude + small, "README.md", "exec"), {})
     assert "rank-1" in capsys.readouterr().out
     (page,) = tmp_path.glob("report-*.html")

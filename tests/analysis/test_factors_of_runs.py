@@ -14,6 +14,7 @@ from crossreid.data.synthetic import synthesise
 from crossreid.runs.recipe import make_recipe
 from crossreid.runs.run import open_split
 from crossreid.runs.train import train
+from few_fits import quick_probes
 
 METHOD = {"backbone": {"name": "test_resnet", "weights": "none"}, "bottleneck": {"hidden": [8], "width": 4}}
 
@@ -30,9 +31,9 @@ def recipe_for(world, **method):
 
 
 @pytest.fixture(autouse=True)
-def few_epochs(monkeypatch):
-    """What MLPs find is tested with the probes; here they only have to be asked."""
-    monkeypatch.setattr("crossreid.analysis.probes._EPOCHS", 2)
+def few_fits(monkeypatch):
+    """What probes find is tested with the probes; here they only have to be asked."""
+    quick_probes(monkeypatch)
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ from crossreid.cli.app import app, main
 from crossreid.data.synthetic import synthesise
 from crossreid.runs.recipe import make_recipe
 from crossreid.runs.train import train
+from few_fits import quick_maps
 from forked import Forked, command, text_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -221,7 +222,8 @@ def test_check_ends_with_one_on_trouble(place, tmp_path):
     assert "expected 296" in result.output.replace("\n", " ")
 
 
-def test_report_of_a_run(place):
+def test_report_of_a_run(place, monkeypatch):
+    quick_maps(monkeypatch)
     ran("report", place / "run")
     assert "<svg" in (place / "run" / "report.html").read_text(encoding="utf-8")
 

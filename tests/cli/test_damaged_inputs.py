@@ -99,11 +99,11 @@ def test_files_of_a_run(file, content, place, tmp_path, capsys):
     assert str(run) in " ".join(shown.split()) or "recipe" in shown
 
 
-@pytest.mark.parametrize("row", [b"", b"null\n", b"\xff\xfe\n", b'{"step": 1}\n', b'{"step": "x"}\n', b"[1]\n"])
-def test_a_log_that_is_damaged_is_read_around(row, place, tmp_path, capsys):
+def test_a_log_that_is_damaged_is_read_around(place, tmp_path, capsys):
     run = copy_of_run(place, tmp_path)
     with open(run / "metrics.jsonl", "ab") as stream:
-        stream.write(row)
+        for row in (b"null\n", b"\xff\xfe\n", b'{"step": 1}\n', b'{"step": "x"}\n', b"[1]\n"):
+            stream.write(row)
     ended("report", run, "--out", tmp_path / "report.html", status=0)
     assert "Traceback" not in capsys.readouterr().err
 

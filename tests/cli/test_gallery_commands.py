@@ -132,7 +132,10 @@ def test_on_a_narrow_terminal_nothing_is_wrapped_or_cut(tmp_path):
     with open_gallery(tmp_path / "gallery", model=MODEL, dimension=5) as gallery:
         gallery.add(Entries(np.eye(5), ids=NAMES))
     seen, shown = pty.openpty()
-    script = "import sys; from crossreid.cli.app import main; main(sys.argv[1:])"
+    script = (
+        "import sys; from crossreid.cli.app import main\n"
+        "try:\n    main(sys.argv[1:])\nfinally:\n    assert 'torch' not in sys.modules"
+    )
     process = subprocess.Popen(
         [sys.executable, "-c", script, "gallery", "search", tmp_path / "gallery", "--id", NAMES[0]],
         stdout=shown, stderr=shown, env={**os.environ, "COLUMNS": "80", "TERM": "dumb"},

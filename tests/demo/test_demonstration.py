@@ -11,13 +11,15 @@ from crossreid.data.records import DataError
 from crossreid.demo.demonstration import demo_recipe, fill_gallery, run_demo
 from crossreid.evaluation.features import Features
 from crossreid.runs.run import open_split
+from few_fits import quick_maps
 
 SMALL = ["method.backbone.name=test_resnet", "data.sampler.identities=2", "data.sampler.images=2", "training.epochs=1",
          "training.precision=32-true", "data.height=48", "data.width=32"]  # fmt: skip
 
 
 @pytest.mark.slow
-def test_it_reports_both_methods_and_both_floors_and_goes_on_where_it_was(tmp_path):
+def test_it_reports_both_methods_and_both_floors_and_goes_on_where_it_was(tmp_path, monkeypatch):
+    quick_maps(monkeypatch)
     said = []
     first = run_demo(tmp_path / "demo", identities=10, overrides=SMALL, say=said.append)
     names = list(dict.fromkeys(name for name, _ in first.scores))

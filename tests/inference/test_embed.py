@@ -2,9 +2,6 @@
 
 import os
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -18,9 +15,8 @@ from crossreid.inference.embed import embed
 from crossreid.inference.embedding_files import read_embeddings
 from crossreid.runs.recipe import make_recipe
 from embedding_jobs import COUNT, contents
+from forked import command, ran_together
 from small_model import recipe_of, write_run
-
-SOURCE = Path(__file__).resolve().parents[2] / "src"
 
 
 def test_the_command_embeds_a_folder_and_says_what_it_did(tmp_path, place, model, capsys):
@@ -131,16 +127,13 @@ def test_the_command_leaves_out_names_that_are_no_text_and_counts_rows(place, tm
 
 
 @pytest.mark.slow
-def test_torchrun_with_two_processes_writes_the_same_bytes(tmp_path, place, whole, model):
-    command = [
-        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "crossreid", "embed",
-        str(place / "run"), str(place / "own.csv"), "--out", str(tmp_path / "out"), "--precision", "float32", "--batch", "4",
-        "--chunk", "8", "--device", "cpu", "--workers", "1",
-    ]  # fmt: skip
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(SOURCE)}
-    ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
-    assert ran.returncode == 0, ran.stderr
-    assert ran.stdout.count("embedded 45 images") == 1
+def test_two_processes_write_the_same_bytes(tmp_path, place, whole, model):
+    """As torchrun starts them, each with one loader process."""
+    told = ran_together(
+        2, command, "embed", place / "run", place / "own.csv", "--out", tmp_path / "out", "--precision", "float32",
+        "--batch", "4", "--chunk", "8", "--device", "cpu", "--workers", "1", folder=tmp_path,
+    )  # fmt: skip
+    assert "".join(told).count("embedded 45 images") == 1
     assert contents(tmp_path / "out") == contents(whole)
     assert read_embeddings(tmp_path / "out").fingerprint == model.fingerprint, "the same in every process"
 

@@ -11,6 +11,7 @@ from crossreid.data.synthetic import synthesise
 from crossreid.reporting.plotting import plot
 from crossreid.runs.recipe import make_recipe
 from crossreid.runs.train import train
+from few_fits import quick_maps
 
 BACKBONE = {"name": "test_resnet", "weights": "none"}
 
@@ -31,6 +32,12 @@ def runs(tmp_path_factory):
                 "sampler": {"identities": 2, "images": 4}}  # fmt: skip
         train(make_recipe({"data": data, "method": method, "training": {"epochs": 1}}), place / name)
     return place
+
+
+@pytest.fixture(autouse=True)
+def few_iterations(monkeypatch):
+    """What a map looks like is tested in test_embedding_map.py."""
+    quick_maps(monkeypatch)
 
 
 @pytest.mark.slow

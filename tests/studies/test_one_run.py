@@ -1,15 +1,20 @@
 """One run of a study, as its process does it."""
 
 import json
+import os
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
 
 from crossreid.runs.recipe import make_recipe
 from crossreid.studies.one_run import train_and_score
+from forked import Forked, one_run
+
+
+def held_elsewhere(other_end, arguments, standard_input):
+    os.close(other_end)  # a fork has it too, and would hold its own input open
+    one_run(arguments, standard_input)
 
 
 @pytest.mark.slow
@@ -18,14 +23,13 @@ def test_a_run_stops_with_its_study_and_goes_on(base, tmp_path):
     recipe = make_recipe(base.model_dump(mode="json"), ["method.branches=shared", "training.epochs=400"])
     wanted, folder = tmp_path / "recipe.yaml", tmp_path / "run"
     wanted.write_text(recipe.as_yaml())
-    process = subprocess.Popen(
-        [sys.executable, "-m", "crossreid.studies.one_run", str(wanted), str(folder)],
-        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+    reading, held_by_the_study = os.pipe()
+    process = Forked(held_elsewhere, held_by_the_study, [str(wanted), str(folder)], reading)
     deadline = time.monotonic() + 120
     while not (folder / "last.safetensors").is_file() and time.monotonic() < deadline:
         time.sleep(0.2)
-    process.stdin.close()
+    assert process.poll() is None
+    os.close(held_by_the_study)
     assert process.wait(60) == 128 + signal.SIGTERM
     steps = [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert 0 < max(steps) < 400

@@ -1,4 +1,7 @@
-"""Studies on a world and a network so small that only their workings can be tested: real runs, real processes."""
+"""Studies on a world and a network so small that only their workings can be tested: real runs, real processes.
+
+One run that ends well and one that fails are processes of their own, as a study starts them; the others are forks, which are
+spared the imports."""
 
 import json
 
@@ -11,11 +14,13 @@ from crossreid.studies import running
 from crossreid.studies.running import run_study, slots
 from crossreid.studies.study import StudyError
 from crossreid.studies.vd import vd_study
+from forked import fork_runs
 
 
 @pytest.mark.slow
 def test_a_study_runs_sums_up_and_is_not_run_again(base, tmp_path, monkeypatch):
     cells = ["shared-vd", "specific-ib"]
+    fork_runs(monkeypatch, unless=lambda job: (job.cell.key, job.seed) == ("shared-vd", 0))
     table = run_study(base, vd_study(), tmp_path, seeds=[0, 1], jobs=2, only=cells)
     assert [row["key"] for row in table["rows"]] == ["specific-ib", "shared-vd"]  # in the study's order
     for row in table["rows"]:
@@ -42,7 +47,8 @@ def test_a_study_runs_sums_up_and_is_not_run_again(base, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_run_that_fails_is_named_and_the_others_are_done(base, tmp_path):
+def test_a_run_that_fails_is_named_and_the_others_are_done(base, tmp_path, monkeypatch):
+    fork_runs(monkeypatch, unless=lambda job: job.seed == 0)  # the one that fails
     rival = {"information_bottleneck.critic_hidden": 0}
     with pytest.raises(Exception, match="critic_hidden"):
         run_study(base, vd_study(rival), tmp_path, seeds=[0], only=["shared-ib"])

@@ -104,7 +104,8 @@ def test_students_wait_for_their_teachers(base, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_student_is_not_begun_without_its_teacher(base, tmp_path):
+def test_a_student_is_not_begun_without_its_teacher(base, tmp_path, monkeypatch):
+    fork_runs(monkeypatch)
     broken = tmp_path / "teacher" / "seed-0"
     broken.mkdir(parents=True)
     (broken / "last.safetensors").write_bytes(b"no checkpoint")

@@ -5,7 +5,9 @@ What runs in them is the real thing, and so are the signals that they get.
 
 import multiprocessing
 import os
+import socket
 import sys
+import traceback
 from pathlib import Path
 
 import torch
@@ -38,26 +40,74 @@ def _main(function, arguments, log):
     torch.set_num_threads(1)  # threads that this process had are not there in a fork
     with open(log or os.devnull, "w", encoding="utf-8", buffering=1) as stream:
         sys.stdout = sys.stderr = stream
-        function(*arguments)
+        try:
+            function(*arguments)
+        except Exception:  # here, while the log is open, and as the interpreter would
+            traceback.print_exc()
+            sys.exit(1)
 
 
-def fork_runs(monkeypatch):
-    """From now on a study forks its runs. tests/studies/test_running.py starts them as a study does, as processes of their own."""
+def fork_together(count, function, *arguments, folder):
+    """So many processes of one job, with the environment that torchrun gives them; returns the processes and their logs in `folder`.
+
+    torchrun itself starts them where README.md's commands are run, in tests/test_docs.py.
+    """
+    with socket.socket() as any_port:
+        any_port.bind(("127.0.0.1", 0))
+        port = any_port.getsockname()[1]
+    shared = {
+        "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count, "GROUP_RANK": 0, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port,
+        "TORCHELASTIC_RUN_ID": "none", "OMP_NUM_THREADS": 1,
+    }  # fmt: skip
+    logs = [Path(folder) / f"log-{rank}" for rank in range(count)]
+    running = [
+        Forked(_with_environment, {**shared, "RANK": rank, "LOCAL_RANK": rank}, function, *arguments, log=log)
+        for rank, log in enumerate(logs)
+    ]
+    return running, logs
+
+
+def ran_together(count, function, *arguments, folder):
+    """What each of so many processes of one job wrote, all of which ended well."""
+    running, logs = fork_together(count, function, *arguments, folder=folder)
+    assert [process.wait(200) for process in running] == [0] * count, "\n".join(map(text_of, logs))
+    return [text_of(log) for log in logs]
+
+
+def _with_environment(environment, function, *arguments):
+    os.environ.update({name: str(value) for name, value in environment.items()})
+    function(*arguments)
+
+
+def fork_runs(monkeypatch, *, unless=lambda job: False):
+    """From now on a study forks its runs, `unless` a job is to be started as a study does: as a process of its own.
+
+    tests/studies/test_running.py does both.
+    """
     from crossreid.studies import running
 
+    start_anew = running.start
+
     def start(job, environment):
+        if unless(job):
+            return start_anew(job, environment)
         return Forked(_one_run, running.write_recipe(job), environment, log=job.log)
 
     monkeypatch.setattr(running, "start", start)
 
 
 def _one_run(arguments, environment):
-    from crossreid.studies.one_run import main
-
     os.setsid()
     os.environ.update(environment)
     reading, _held_open = os.pipe()
-    os.dup2(reading, 0)  # the end of its input would be the end of the study
+    one_run(arguments, reading)  # the end of its input would be the end of the study
+
+
+def one_run(arguments, standard_input):
+    """A run of a study as its own process does it, for `Forked`."""
+    from crossreid.studies.one_run import main
+
+    os.dup2(standard_input, 0)
     main(arguments)
 
 

@@ -1,10 +1,7 @@
 import itertools
 import json
-import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -21,10 +18,8 @@ from crossreid.training.checkpoint import Checkpoint, CheckpointError, load_chec
 from crossreid.training.loop import fit
 from crossreid.training.options import TrainingOptions
 from crossreid.training.step import NonFiniteLoss
-from forked import Forked
+from forked import Forked, ran_together
 from small_run import STEPS, Small, run
-
-SCRIPT = Path(small_run.__file__)
 
 
 def weights(out, kind="model"):
@@ -79,12 +74,7 @@ def test_a_run_killed_at_any_moment_ends_with_the_same_bits(tmp_path):
 @pytest.mark.slow
 def test_two_processes_give_what_one_gives(tmp_path):
     assert start("plain", tmp_path / "one").wait(120) == 0
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [*command, SCRIPT, "plain", tmp_path / "two"], env=environment, capture_output=True, timeout=200, check=False
-    )
-    assert done.returncode == 0, done.stderr.decode()
+    ran_together(2, small_run.one_of, "plain", tmp_path / "two", folder=tmp_path)
     one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
     fresh = Small(0.0).state_dict()
     assert not torch.allclose(one["classifier.weight"], fresh["classifier.weight"], atol=1e-2), "it learned something"
@@ -248,9 +238,7 @@ def test_a_run_asked_to_stop_writes_a_checkpoint_and_goes_on_to_the_same_bits(tm
 
 @pytest.mark.slow
 def test_processes_that_validate_differently_agree_on_the_first_ones_numbers(tmp_path):
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = subprocess.run([*command, SCRIPT, "disagreeing", tmp_path], capture_output=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr.decode()
+    ran_together(2, small_run.one_of, "disagreeing", tmp_path, folder=tmp_path)
     assert [row["validation"]["rank-1"] for row in rows(tmp_path) if "validation" in row] == [0.0, 0.1, 0.2]
     assert load_checkpoint(tmp_path / "best.safetensors").facts["epoch"] == 3
 

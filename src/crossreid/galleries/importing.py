@@ -16,8 +16,6 @@ from crossreid.galleries.errors import GalleryError, ModelMismatch, existing
 from crossreid.galleries.fragments import source_of
 from crossreid.galleries.gallery import Advance, Gallery
 from crossreid.galleries.model_card import ModelCard
-from crossreid.runs.progress import unfinished
-from crossreid.runs.recipe import recipe_of_run
 
 if TYPE_CHECKING:
     from crossreid.evaluation.features import Features
@@ -104,7 +102,10 @@ def card_of(path: Path) -> ModelCard | None:
             raise DataError(f"{path / EMBEDDINGS} is damaged ({error}). {AGAIN}") from error
     if (run := run_of(path)) is None:
         return None
+    # Here, as a recipe knows of all methods and these of torch, which takes seconds: folders and ids need none of it.
     from crossreid.inference.stored_run import preprocessing_of
+    from crossreid.runs.progress import unfinished
+    from crossreid.runs.recipe import recipe_of_run
 
     try:
         seen = preprocessing_of(recipe_of_run(run)).to_json()
