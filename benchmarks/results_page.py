@@ -81,6 +81,11 @@ def _study(held: Mapping[str, Any]) -> tuple[str, str]:
     return markdown_table(held), _seeds(seed for row in held["rows"] for seed in row["seeds"])
 
 
+def _cattle(held: Mapping[str, Any]) -> tuple[str, str]:
+    body, seeds = _study(held["table"])
+    return f"{body}\n{held['size']} pixels, {held['epochs']} epochs.\n", seeds
+
+
 def _variants(held: Mapping[str, Any]) -> tuple[str, str]:
     """Rows of one run each: those of one name are one line."""
     found: dict[str, list[Mapping[str, Any]]] = {}
@@ -109,7 +114,7 @@ def _scores(held: Mapping[str, Any]) -> tuple[str, str]:
     return "\n".join([*lines, "", about, ""]), "0"
 
 
-READERS = {"study": _study, "variants": _variants, "scores": _scores}
+READERS = {"study": _study, "cattle": _cattle, "variants": _variants, "scores": _scores}
 
 
 def _spread(values: list[float]) -> str:
