@@ -25,7 +25,15 @@ from crossreid.models.alterations import (
     take_last_activation,
 )
 from crossreid.models.hub import offline_unless_it_answers
-from crossreid.models.stages import feature_rows, last_stage_paths, leading_modules
+from crossreid.models.input_size import (
+    FOR_ANY_SIZE,
+    FOR_ONE_SIZE,
+    Size,
+    is_built_for_a_size,
+    size_to_build_for,
+    takes_input_size,
+)
+from crossreid.models.stages import build_for, feature_rows, last_stage_paths, leading_modules
 from crossreid.models.weights import WeightsError, load_local_weights
 from crossreid.options import Options
 from crossreid.registry import Registry
@@ -61,8 +69,9 @@ def register_backbone(
 ) -> Callable[[F], F]:
     """Register the function below as the backbone that recipes call `name`; it comes before a timm model of that name.
 
-    It is called without arguments, or with `pretrained` (bool: weights are `imagenet`) if it has that parameter, and returns an
-    `nn.Module` without a classifier that has
+    It is called without arguments, or with those of these that it has as parameters: `pretrained` (bool: weights are `imagenet`),
+    `input_size` ((height, width) of the images, where a recipe says it; give it a default). It returns an `nn.Module` without a
+    classifier that has
 
     * `forward_features(images)`: `(B, 3, H, W)` to maps `(B, num_features, h, w)`, or tokens `(B, tokens, num_features)`;
     * `num_features`: int;
@@ -112,6 +121,11 @@ class BackboneOptions(Options):
     stage_attention: bool = Field(
         False, description="Channel attention by affinity, with a learned gain, before each of stages 2 to 4."
     )
+    input_size: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] | None = Field(
+        None,
+        description="[height, width] that a transformer is built for, filled in from `data`; null: of other networks, and of "
+        "runs before this key, whose positions are resampled at each step.",
+    )
 
     @model_validator(mode="after")
     def _bare(self) -> BackboneOptions:
@@ -121,6 +135,28 @@ class BackboneOptions(Options):
                 "bare_last_block=false."
             )
         return self
+
+
+def at_size(options: BackboneOptions, size: Size) -> BackboneOptions:
+    """The options of a network for images `(height, width)`: built for that size, where its construction depends on it.
+
+    Options that say `input_size: null` themselves are returned as they are.
+
+    Raises:
+        CrossreidError: the network cannot be built for that size, or `options` name another one.
+    """
+    registered = options.name in BACKBONES
+    depends = takes_input_size(BACKBONES[options.name].owner) if registered else is_built_for_a_size(options.name)
+    if options.input_size is None and (not depends or "input_size" in options.model_fields_set):
+        return options
+    if not depends or options.input_size not in (None, size):
+        found = list(options.input_size or ())
+        reason = f"images are of {size[0]} x {size[1]} pixels" if depends else f"{options.name} is built for no size"
+        raise CrossreidError(
+            f"method.backbone.input_size is {found}, but {reason}. Leave it out: it follows data.height and data.width."
+        )
+    built_for = size if registered else size_to_build_for(options.name, size)
+    return options if built_for is None else options.model_copy(update={"input_size": built_for})
 
 
 def pixels_of(options: BackboneOptions) -> Pixels:
@@ -186,6 +222,8 @@ class Backbone(nn.Module):
 def create_network(options: BackboneOptions) -> nn.Module:
     """The network that `options` name, without its classifier, with the weights asked for."""
     network = _registered(options) if options.name in BACKBONES else _of_timm(options)
+    if options.input_size is not None:
+        build_for(network, options.input_size)
     if options.weights not in ("imagenet", "none"):
         load_local_weights(network, Path(options.weights), options.name)
     return network
@@ -201,6 +239,8 @@ def _registered(options: BackboneOptions) -> nn.Module:
             f"backbone {options.name!r} brings no weights of its own. Give a local file with `method.backbone.weights=FILE`, or "
             "`none` to start from random weights."
         )
+    if takes_input_size(factory) and options.input_size is not None:
+        given["input_size"] = options.input_size
     network = factory(**given)
     lacking = [name for name in ("forward_features", "num_features") if not hasattr(network, name)]
     if lacking:
@@ -219,22 +259,22 @@ def _of_timm(options: BackboneOptions) -> nn.Module:
             + (f"Near it: {', '.join(near)}." if near else "See timm.list_models() for timm's names.")
         )
     if options.weights == "imagenet":
-        return _pretrained(options.name)
+        return _pretrained(options)
     try:
-        return _headless(options.name, pretrained=False)
+        return _headless(options, pretrained=False)
     except Exception as error:
         raise CrossreidError(f"backbone {options.name!r} cannot be built by timm ({_reason(error)}).") from error
 
 
-def _pretrained(name: str) -> nn.Module:
+def _pretrained(options: BackboneOptions) -> nn.Module:
     with offline_unless_it_answers() as answers:
         try:
-            return _headless(name, pretrained=True)
+            return _headless(options, pretrained=True)
         except Exception as error:
             missing = not answers and isinstance(error, LocalEntryNotFoundError | OfflineModeIsEnabled)
             reason = "they are not in its cache, and the hub cannot be reached" if missing else _reason(error)
             raise WeightsError(
-                f"ImageNet weights of {name!r} could not be fetched by timm ({reason}). "
+                f"ImageNet weights of {options.name!r} could not be fetched by timm ({reason}). "
                 "Expected internet access or a filled cache. "
                 "Give a local file with `method.backbone.weights=FILE`, or `none` to start from random weights."
             ) from error
@@ -244,12 +284,13 @@ def _reason(error: Exception) -> str:
     return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
 
 
-def _headless(name: str, *, pretrained: bool) -> nn.Module:
-    # Transformers take any image size only when asked to, and other networks refuse to be asked.
-    for extra in ({"global_pool": "", "dynamic_img_size": True}, {"global_pool": ""}):
+def _headless(options: BackboneOptions, *, pretrained: bool) -> nn.Module:
+    sized = {} if options.input_size is None else {"img_size": options.input_size}
+    *tries, last = FOR_ONE_SIZE if sized else FOR_ANY_SIZE
+    for extra in tries:
         try:
-            network: nn.Module = timm.create_model(name, pretrained=pretrained, num_classes=0, **extra)
+            network: nn.Module = timm.create_model(options.name, pretrained=pretrained, num_classes=0, **extra, **sized)
         except (TypeError, AssertionError):
             continue
         return network
-    return timm.create_model(name, pretrained=pretrained, num_classes=0)
+    return timm.create_model(options.name, pretrained=pretrained, num_classes=0, **last, **sized)

@@ -22,11 +22,13 @@ from crossreid.methods import MethodOptions, method_options
 from crossreid.methods.view_distillation import ViewDistillationOptions
 from crossreid.models.backbones import pixels_of
 from crossreid.options import Options
-from crossreid.runs.earlier import as_it_was, has_pixels
+from crossreid.runs.earlier import as_it_was, forget_filled_sizes, has_pixels
 from crossreid.runs.faults import RecipeError, explained, shown
 from crossreid.runs.overrides import apply_override, with_numbers
 from crossreid.runs.yaml_text import read_yaml
 from crossreid.training.options import TrainingOptions
+
+SIZING = ("data.height", "data.width", "method.")  # overrides that may change which size an encoder is built for
 
 
 class Recipe(Options):
@@ -51,6 +53,13 @@ class Recipe(Options):
     generations: int = Field(
         1, ge=1, le=20, description="Students, each the teacher of the next, where there is a teacher."
     )
+
+    @model_validator(mode="after")
+    def _encoders_follow_size(self) -> Recipe:
+        """Write into `method` the size of image that its encoders are built for, where one depends on it."""
+        method = self.method.at_size((self.data.height, self.data.width))
+        object.__setattr__(self, "method", method)  # frozen to all but its own validation
+        return self
 
     @model_validator(mode="after")
     def _pixels_follow_weights(self) -> Recipe:
@@ -146,6 +155,8 @@ def make_recipe(given: Any, overrides: Sequence[str] = (), *, source: str = "rec
             f"{source}: expected a mapping of sections ({', '.join(Recipe.model_fields)}), found {shown(given)}."
         )
     merged = with_numbers(given)
+    if any(override.lstrip().startswith(SIZING) for override in overrides):
+        forget_filled_sizes(merged)
     for override in overrides:
         apply_override(merged, override)
     try:
@@ -161,6 +172,7 @@ def teacher_recipe(recipe: Recipe) -> Recipe:
     start from is theirs alone.
     """
     given = recipe.model_dump(mode="json")
+    forget_filled_sizes(given)
     changes = given.pop("teacher")
     given.pop("generations")
     given.pop("start_from")
