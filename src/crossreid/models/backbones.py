@@ -33,6 +33,7 @@ from crossreid.models.input_size import (
     size_to_build_for,
     takes_input_size,
 )
+from crossreid.models.pixels_of_files import said_of_pixels
 from crossreid.models.stages import build_for, feature_rows, last_stage_paths, leading_modules
 from crossreid.models.weights import WeightsError, load_local_weights
 from crossreid.options import Options
@@ -162,20 +163,26 @@ def at_size(options: BackboneOptions, size: Size) -> BackboneOptions:
 def pixels_of(options: BackboneOptions) -> Pixels:
     """How images are to be resized and normalised for the weights that `options` name; ImageNet's way for random ones.
 
-    A timm model's description says it, of a local file that of the model by whose name it is loaded. The crop in that
+    A local file says it where it is a checkpoint of this program, lies beside a `config.json` as timm writes it, or holds the two
+    as fast-reid's do. Else the description of the timm model by whose name weights are loaded says it. The crop in that
     description is of photographs that show more than one thing; a detected person, vehicle or animal is resized whole.
     """
     if options.weights == "none":
         return Pixels()
+    if options.weights != "imagenet" and (said := said_of_pixels(Path(options.weights))):
+        return Pixels(said.normalisation, _known(said.interpolation))
     if options.name in BACKBONES:
         return BACKBONES[options.name].pixels
     described = timm.get_pretrained_cfg(options.name) if timm.is_model(options.name) else None
     if described is None or len(described.mean) != 3:
         return Pixels()
-    kinds: tuple[Interpolation, ...] = get_args(Interpolation)
-    resized = next((kind for kind in kinds if kind == described.interpolation), kinds[0])
     (r, g, b), (r_std, g_std, b_std) = described.mean, described.std
-    return Pixels(Normalisation((r, g, b), (r_std, g_std, b_std)), resized)
+    return Pixels(Normalisation((r, g, b), (r_std, g_std, b_std)), _known(described.interpolation))
+
+
+def _known(interpolation: str | None) -> Interpolation:
+    kinds: tuple[Interpolation, ...] = get_args(Interpolation)
+    return next((kind for kind in kinds if kind == interpolation), kinds[0])
 
 
 class Backbone(nn.Module):
