@@ -24,7 +24,7 @@ from crossreid.models.alterations import (
     stride_one,
     take_last_activation,
 )
-from crossreid.models.hub import offline_unless_it_answers
+from crossreid.models.hub import offline_unless_it_answers, weights_of
 from crossreid.models.input_size import (
     FOR_ANY_SIZE,
     FOR_ONE_SIZE,
@@ -35,6 +35,7 @@ from crossreid.models.input_size import (
 )
 from crossreid.models.pixels_of_files import said_of_pixels
 from crossreid.models.stages import build_for, feature_rows, last_stage_paths, leading_modules
+from crossreid.models.timm_names import TimmModel, find_timm_model, is_of_hub
 from crossreid.models.weights import WeightsError, load_local_weights
 from crossreid.options import Options
 from crossreid.registry import Registry
@@ -58,7 +59,8 @@ class RegisteredBackbone:
     pixels: Pixels
 
 
-BACKBONES: Registry[RegisteredBackbone] = Registry("backbone", "crossreid.backbones")
+OURS = ("crossreid.models.ibn", "crossreid.models.osnet", "crossreid.models.torchvision_backbones")
+BACKBONES: Registry[RegisteredBackbone] = Registry("backbone", "crossreid.backbones", OURS)
 
 
 def register_backbone(
@@ -97,11 +99,13 @@ def register_backbone(
 
 class BackboneOptions(Options):
     name: str = Field(
-        "resnet50", description="Name of a timm model that names its stages, or of a registered backbone."
+        "resnet50",
+        description="Name of a timm model (a tag, or `hf-hub:OWNER/NAME`, says which weights), of torchvision's, or of a registered "
+        "backbone.",
     )
     weights: str = Field(
         "imagenet",
-        description="`imagenet` (by timm's name, from the internet), `none`, or a local .safetensors / .pth file.",
+        description="`imagenet` (those of the name, from the internet), `none`, or a local .safetensors / .pth file of any project.",
     )
     last_stride_one: bool = Field(True, description="Keep the last stage at the resolution of the one before it.")
     last_activation: bool = Field(True, description="Keep the activation that the feature map comes out of.")
@@ -173,7 +177,8 @@ def pixels_of(options: BackboneOptions) -> Pixels:
         return Pixels(said.normalisation, _known(said.interpolation))
     if options.name in BACKBONES:
         return BACKBONES[options.name].pixels
-    described = timm.get_pretrained_cfg(options.name) if timm.is_model(options.name) else None
+    model = find_timm_model(options.name)
+    described = None if model is None else model.described
     if described is None or len(described.mean) != 3:
         return Pixels()
     (r, g, b), (r_std, g_std, b_std) = described.mean, described.std
@@ -258,46 +263,54 @@ def _registered(options: BackboneOptions) -> nn.Module:
 
 
 def _of_timm(options: BackboneOptions) -> nn.Module:
-    if not timm.is_model(options.name):
+    model = find_timm_model(options.name)
+    if model is None:
         near = difflib.get_close_matches(options.name, [*BACKBONES, *timm.list_models()], n=3)
-        registered = f" ({', '.join(BACKBONES)})" if BACKBONES else ""
+        plugins = [name for name, entry in BACKBONES.items() if entry.owner.__module__ not in OURS]
+        registered = f" ({', '.join(plugins)})" if plugins else ""
         raise CrossreidError(
             f"backbone {options.name!r} is no timm model, and none that is registered{registered}. "
             + (f"Near it: {', '.join(near)}." if near else "See timm.list_models() for timm's names.")
         )
     if options.weights == "imagenet":
-        return _pretrained(options)
+        return _pretrained(options, model)
     try:
-        return _headless(options, pretrained=False)
+        return _headless(model.architecture, options.input_size, pretrained=False, **model.arguments)
     except Exception as error:
         raise CrossreidError(f"backbone {options.name!r} cannot be built by timm ({_reason(error)}).") from error
 
 
-def _pretrained(options: BackboneOptions) -> nn.Module:
+def _pretrained(options: BackboneOptions, model: TimmModel) -> nn.Module:
     with offline_unless_it_answers() as answers:
         try:
-            return _headless(options, pretrained=True)
+            if not model.repository:
+                return _headless(model.architecture, options.input_size, pretrained=True)
+            file = weights_of(model.repository)
         except Exception as error:
             missing = not answers and isinstance(error, LocalEntryNotFoundError | OfflineModeIsEnabled)
             reason = "they are not in its cache, and the hub cannot be reached" if missing else _reason(error)
+            kind = "weights" if is_of_hub(options.name) else "ImageNet weights"
             raise WeightsError(
-                f"ImageNet weights of {options.name!r} could not be fetched by timm ({reason}). "
+                f"{kind} of {options.name!r} could not be fetched by timm ({reason}). "
                 "Expected internet access or a filled cache. "
                 "Give a local file with `method.backbone.weights=FILE`, or `none` to start from random weights."
             ) from error
+    network = _headless(model.architecture, options.input_size, pretrained=False, **model.arguments)
+    load_local_weights(network, file, options.name)
+    return network
 
 
 def _reason(error: Exception) -> str:
     return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
 
 
-def _headless(options: BackboneOptions, *, pretrained: bool) -> nn.Module:
-    sized = {} if options.input_size is None else {"img_size": options.input_size}
-    *tries, last = FOR_ONE_SIZE if sized else FOR_ANY_SIZE
+def _headless(name: str, size: Size | None, *, pretrained: bool, **arguments: Any) -> nn.Module:
+    given = arguments if size is None else {**arguments, "img_size": size}
+    *tries, last = FOR_ANY_SIZE if size is None else FOR_ONE_SIZE
     for extra in tries:
         try:
-            network: nn.Module = timm.create_model(options.name, pretrained=pretrained, num_classes=0, **extra, **sized)
+            network: nn.Module = timm.create_model(name, pretrained=pretrained, num_classes=0, **{**given, **extra})
         except (TypeError, AssertionError):
             continue
         return network
-    return timm.create_model(options.name, pretrained=pretrained, num_classes=0, **last, **sized)
+    return timm.create_model(name, pretrained=pretrained, num_classes=0, **{**given, **last})

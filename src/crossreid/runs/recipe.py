@@ -67,8 +67,11 @@ class Recipe(Options):
 
         So a recipe that is kept says it in numbers, whatever a later version of a backbone's description says.
         """
-        wanted, data = pixels_of(self.method.encoder), self.data
+        data = self.data
         normalise = data.normalise
+        if normalise.mean is not None and data.interpolation is not None:
+            return self
+        wanted = pixels_of(self.method.encoder)
         if normalise.mean is None:
             normalise = NormaliseOptions(mean=wanted.normalisation.mean, std=wanted.normalisation.std)
         seen = {"interpolation": data.interpolation or wanted.interpolation, "normalise": normalise}
@@ -115,8 +118,10 @@ def recipe_of_run(folder: Path) -> Recipe:
     path = folder / "recipe.yaml"
     given = _read_yaml(path)
     recipe = make_recipe(as_it_was(given), source=str(path))
+    if has_pixels(given):
+        return recipe
     wanted = pixels_of(recipe.method.encoder).normalisation
-    if not has_pixels(given) and wanted != IMAGENET:
+    if wanted != IMAGENET:
         warnings.warn(
             f"{folder} was trained with {IMAGENET}, as all runs were at the time, and is used so; the weights of "
             f"{recipe.method.encoder.name} were trained with {wanted}. A new run will follow them.",
