@@ -129,7 +129,7 @@ def test_ibn_a_without_its_halves_is_the_resnet_of_torchvision():
     for path, part in list(network.named_modules()):
         if isinstance(part, IBN):
             parent, _, key = path.rpartition(".")
-            setattr(network.get_submodule(parent), key, nn.BatchNorm2d(2 * part.half).eval())
+            setattr(network.get_submodule(parent), key, nn.BatchNorm2d(2 * part.by_image).eval())
     network.load_state_dict({key: value for key, value in whole.state_dict().items() if not key.startswith("fc.")})
     expected = nn.Sequential(*list(whole.children())[:-2])(IMAGES)
     torch.testing.assert_close(network.forward_features(IMAGES), expected)

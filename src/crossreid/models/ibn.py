@@ -24,13 +24,13 @@ class IBN(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.half = channels // 2
-        self.IN = nn.InstanceNorm2d(self.half, affine=True)
-        self.BN = nn.BatchNorm2d(channels - self.half)
+        self.by_image = channels // 2
+        self.IN = nn.InstanceNorm2d(self.by_image, affine=True)
+        self.BN = nn.BatchNorm2d(channels - self.by_image)
 
     def forward(self, maps: Tensor) -> Tensor:
-        by_image, by_batch = maps[:, : self.half], maps[:, self.half :]
-        return torch.cat([self.IN(by_image), self.BN(by_batch)], dim=1)
+        first, second = maps[:, : self.by_image], maps[:, self.by_image :]
+        return torch.cat([self.IN(first), self.BN(second)], dim=1)
 
 
 class SqueezeExcitation(nn.Module):

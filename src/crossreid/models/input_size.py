@@ -105,7 +105,7 @@ def _tried(
             return patch, f"its patches are {patch[0]} x {patch[1]}, which do not divide them"
         try:
             with torch.no_grad():
-                maps = network.eval().forward_features(torch.empty(1, 3, *size))
+                maps = network.eval().forward_features(torch.empty(1, 3, *size))  # type: ignore[operator]
         except Exception as error:
             return patch, _reason(error)
     if not isinstance(maps, Tensor) or maps.ndim not in (3, 4):

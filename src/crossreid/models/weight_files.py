@@ -124,6 +124,8 @@ def _read_pickle(path: Path, mapped: bool) -> Any:
             if index is None:
                 raise WeightsError("an archive without data.pkl")
             if any(name.endswith("/constants.pkl") for name in names):
+                if mapped:
+                    raise WeightsError("TorchScript, which cannot be left on the disk")
                 source = _as_checkpoint(archive, index.removesuffix("data.pkl"))
             with archive.open(index) as pickled:
                 unknown = _names_in(io.BytesIO(pickled.read(LARGEST_INDEX)), 1)
