@@ -81,7 +81,7 @@ def test_a_missing_file_is_refused(tmp_path):
         build("test_resnet", weights=str(tmp_path / "absent.pth"))
 
 
-@pytest.mark.parametrize("content", [torch.zeros(3), {"model": 3}, {"a": {"b": torch.zeros(1)}}, [torch.zeros(1)]])
+@pytest.mark.parametrize("content", [torch.zeros(3), {"model": 3}, {"a": {3: torch.zeros(1)}}, [torch.zeros(1)], {}])
 def test_tensors_without_names_are_no_state_dict(tmp_path, content):
     torch.save(content, tmp_path / "w.pth")
     with pytest.raises(WeightsError, match="no plain state dict"):
@@ -95,14 +95,14 @@ def test_keys_and_shapes_that_do_not_fit_are_named(trained, tmp_path):
     key = "layer1.0.conv1.weight"
     faults = {
         "1 keys missing": {k: v for k, v in state.items() if k != key},
-        "1 keys unknown": {**state, "layer9.weight": torch.zeros(1)},
+        "1 keys unknown": {**state, "layer1.9.weight": torch.zeros(1)},
         "1 shapes that differ": {**state, key: torch.zeros(1, 2, 3, 3)},
     }
     for told, changed in faults.items():
         torch.save(changed, tmp_path / "w.pth")
         with pytest.raises(WeightsError, match=told) as error:
             load_local_weights(backbone.network, tmp_path / "w.pth", "test_resnet")
-        assert "layer9.weight" in str(error.value) or key in str(error.value)
+        assert "layer1.9.weight" in str(error.value) or key in str(error.value)
     for name, value in backbone.network.state_dict().items():
         torch.testing.assert_close(value, before[name], atol=0, rtol=0)
 

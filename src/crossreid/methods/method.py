@@ -15,7 +15,7 @@ from crossreid.data.batch import Batch
 from crossreid.data.data_options import DataOptions
 from crossreid.data.normalisation import IMAGENET, Normalisation
 from crossreid.errors import CrossreidError
-from crossreid.models.backbones import Backbone, BackboneOptions
+from crossreid.models.backbones import Backbone, BackboneOptions, at_size
 from crossreid.models.two_stream import TwoStream
 from crossreid.options import Options
 from crossreid.registry import PluginError, Registry
@@ -37,6 +37,15 @@ class MethodOptions(Options):
     def without_download(self) -> Self:
         """The same options with random weights in the backbone: for a network that a checkpoint is loaded into."""
         return self.model_copy(update={"backbone": self.backbone.model_copy(update={"weights": "none"})})
+
+    def at_size(self, size: tuple[int, int]) -> Self:
+        """The same options for images `(height, width)`: encoders that are built for a size are built for that one.
+
+        Raises:
+            CrossreidError: an encoder cannot be.
+        """
+        backbone = at_size(self.backbone, size)
+        return self if backbone is self.backbone else self.model_copy(update={"backbone": backbone})
 
     def check_data(self, data: DataOptions) -> None:
         """Refuse data that the method cannot learn from; as it stands, sets of images.

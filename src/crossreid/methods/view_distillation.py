@@ -108,6 +108,13 @@ class ViewDistillationOptions(MethodOptions, PublishedSettingOptions):
         inner = network_options(self.network).without_download()
         return own.model_copy(update={"network": inner.model_dump(mode="json")})
 
+    def at_size(self, size: tuple[int, int]) -> Self:
+        if self.network is None:
+            return super().at_size(size)
+        inner = network_options(self.network)
+        sized = inner.at_size(size)
+        return self if sized is inner else self.model_copy(update={"network": sized.model_dump(mode="json")})
+
     def check_data(self, data: DataOptions) -> None:
         """Refuse what `network` cannot be, and sets that are smaller than the student's."""
         if self.network is not None:

@@ -16,7 +16,7 @@ from crossreid.errors import CrossreidError
 from crossreid.models.attention import BottleneckAttention, NonLocal
 from crossreid.models.channel_affinity import put_affinity_after
 from crossreid.models.product_attention import ProductAttention
-from crossreid.models.stages import feature_rows, last_stage_paths, map_size, stage_paths
+from crossreid.models.stages import feature_rows, last_stage_paths, map_size, stage_paths, trial_image
 
 ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.SiLU, nn.GELU, nn.Hardswish, nn.LeakyReLU, nn.ELU, nn.PReLU)
 
@@ -66,7 +66,7 @@ def take_last_activation(network: nn.Module, name: str, *, whole_block: bool = F
     training = network.training
     try:
         with torch.no_grad():
-            maps = network.eval().forward_features(torch.zeros(1, 3, 96, 96))  # type: ignore[operator]
+            maps = network.eval().forward_features(trial_image(network))  # type: ignore[operator]
     except (RuntimeError, AssertionError, AttributeError):
         calls.clear()
     finally:

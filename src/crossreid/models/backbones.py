@@ -27,6 +27,18 @@ from crossreid.models.alterations import (
 from crossreid.models.hub import offline_unless_it_answers
 from crossreid.models.mixstyle import MixStyleOptions, put_mixstyle_after_stages
 from crossreid.models.stages import feature_rows, last_stage_paths, leading_modules
+from crossreid.models.hub import offline_unless_it_answers, weights_of
+from crossreid.models.input_size import (
+    FOR_ANY_SIZE,
+    FOR_ONE_SIZE,
+    Size,
+    is_built_for_a_size,
+    size_to_build_for,
+    takes_input_size,
+)
+from crossreid.models.pixels_of_files import said_of_pixels
+from crossreid.models.stages import build_for, feature_rows, last_stage_paths, leading_modules
+from crossreid.models.timm_names import TimmModel, find_timm_model, is_of_hub
 from crossreid.models.weights import WeightsError, load_local_weights
 from crossreid.options import Options
 from crossreid.registry import Registry
@@ -50,7 +62,8 @@ class RegisteredBackbone:
     pixels: Pixels
 
 
-BACKBONES: Registry[RegisteredBackbone] = Registry("backbone", "crossreid.backbones")
+OURS = ("crossreid.models.ibn", "crossreid.models.osnet", "crossreid.models.torchvision_backbones")
+BACKBONES: Registry[RegisteredBackbone] = Registry("backbone", "crossreid.backbones", OURS)
 
 
 def register_backbone(
@@ -62,8 +75,9 @@ def register_backbone(
 ) -> Callable[[F], F]:
     """Register the function below as the backbone that recipes call `name`; it comes before a timm model of that name.
 
-    It is called without arguments, or with `pretrained` (bool: weights are `imagenet`) if it has that parameter, and returns an
-    `nn.Module` without a classifier that has
+    It is called without arguments, or with those of these that it has as parameters: `pretrained` (bool: weights are `imagenet`),
+    `input_size` ((height, width) of the images, where a recipe says it; give it a default). It returns an `nn.Module` without a
+    classifier that has
 
     * `forward_features(images)`: `(B, 3, H, W)` to maps `(B, num_features, h, w)`, or tokens `(B, tokens, num_features)`;
     * `num_features`: int;
@@ -88,11 +102,13 @@ def register_backbone(
 
 class BackboneOptions(Options):
     name: str = Field(
-        "resnet50", description="Name of a timm model that names its stages, or of a registered backbone."
+        "resnet50",
+        description="Name of a timm model (a tag, or `hf-hub:OWNER/NAME`, says which weights), of torchvision's, or of a registered "
+        "backbone.",
     )
     weights: str = Field(
         "imagenet",
-        description="`imagenet` (by timm's name, from the internet), `none`, or a local .safetensors / .pth file.",
+        description="`imagenet` (those of the name, from the internet), `none`, or a local .safetensors / .pth file of any project.",
     )
     last_stride_one: bool = Field(True, description="Keep the last stage at the resolution of the one before it.")
     last_activation: bool = Field(True, description="Keep the activation that the feature map comes out of.")
@@ -114,6 +130,11 @@ class BackboneOptions(Options):
         False, description="Channel attention by affinity, with a learned gain, before each of stages 2 to 4."
     )
     mixstyle: MixStyleOptions = Field(MixStyleOptions(), description="Mixing of styles between images, in training.")
+    input_size: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] | None = Field(
+        None,
+        description="[height, width] that a transformer is built for, filled in from `data`; null: of other networks, and of "
+        "runs before this key, whose positions are resampled at each step.",
+    )
 
     @model_validator(mode="after")
     def _bare(self) -> BackboneOptions:
@@ -125,23 +146,52 @@ class BackboneOptions(Options):
         return self
 
 
+def at_size(options: BackboneOptions, size: Size) -> BackboneOptions:
+    """The options of a network for images `(height, width)`: built for that size, where its construction depends on it.
+
+    Options that say `input_size: null` themselves are returned as they are.
+
+    Raises:
+        CrossreidError: the network cannot be built for that size, or `options` name another one.
+    """
+    registered = options.name in BACKBONES
+    depends = takes_input_size(BACKBONES[options.name].owner) if registered else is_built_for_a_size(options.name)
+    if options.input_size is None and (not depends or "input_size" in options.model_fields_set):
+        return options
+    if not depends or options.input_size not in (None, size):
+        found = list(options.input_size or ())
+        reason = f"images are of {size[0]} x {size[1]} pixels" if depends else f"{options.name} is built for no size"
+        raise CrossreidError(
+            f"method.backbone.input_size is {found}, but {reason}. Leave it out: it follows data.height and data.width."
+        )
+    built_for = size if registered else size_to_build_for(options.name, size)
+    return options if built_for is None else options.model_copy(update={"input_size": built_for})
+
+
 def pixels_of(options: BackboneOptions) -> Pixels:
     """How images are to be resized and normalised for the weights that `options` name; ImageNet's way for random ones.
 
-    A timm model's description says it, of a local file that of the model by whose name it is loaded. The crop in that
+    A local file says it where it is a checkpoint of this program, lies beside a `config.json` as timm writes it, or holds the two
+    as fast-reid's do. Else the description of the timm model by whose name weights are loaded says it. The crop in that
     description is of photographs that show more than one thing; a detected person, vehicle or animal is resized whole.
     """
     if options.weights == "none":
         return Pixels()
+    if options.weights != "imagenet" and (said := said_of_pixels(Path(options.weights))):
+        return Pixels(said.normalisation, _known(said.interpolation))
     if options.name in BACKBONES:
         return BACKBONES[options.name].pixels
-    described = timm.get_pretrained_cfg(options.name) if timm.is_model(options.name) else None
+    model = find_timm_model(options.name)
+    described = None if model is None else model.described
     if described is None or len(described.mean) != 3:
         return Pixels()
-    kinds: tuple[Interpolation, ...] = get_args(Interpolation)
-    resized = next((kind for kind in kinds if kind == described.interpolation), kinds[0])
     (r, g, b), (r_std, g_std, b_std) = described.mean, described.std
-    return Pixels(Normalisation((r, g, b), (r_std, g_std, b_std)), resized)
+    return Pixels(Normalisation((r, g, b), (r_std, g_std, b_std)), _known(described.interpolation))
+
+
+def _known(interpolation: str | None) -> Interpolation:
+    kinds: tuple[Interpolation, ...] = get_args(Interpolation)
+    return next((kind for kind in kinds if kind == interpolation), kinds[0])
 
 
 class Backbone(nn.Module):
@@ -190,6 +240,8 @@ class Backbone(nn.Module):
 def create_network(options: BackboneOptions) -> nn.Module:
     """The network that `options` name, without its classifier, with the weights asked for."""
     network = _registered(options) if options.name in BACKBONES else _of_timm(options)
+    if options.input_size is not None:
+        build_for(network, options.input_size)
     if options.weights not in ("imagenet", "none"):
         load_local_weights(network, Path(options.weights), options.name)
     return network
@@ -205,6 +257,8 @@ def _registered(options: BackboneOptions) -> nn.Module:
             f"backbone {options.name!r} brings no weights of its own. Give a local file with `method.backbone.weights=FILE`, or "
             "`none` to start from random weights."
         )
+    if takes_input_size(factory) and options.input_size is not None:
+        given["input_size"] = options.input_size
     network = factory(**given)
     lacking = [name for name in ("forward_features", "num_features") if not hasattr(network, name)]
     if lacking:
@@ -215,45 +269,54 @@ def _registered(options: BackboneOptions) -> nn.Module:
 
 
 def _of_timm(options: BackboneOptions) -> nn.Module:
-    if not timm.is_model(options.name):
+    model = find_timm_model(options.name)
+    if model is None:
         near = difflib.get_close_matches(options.name, [*BACKBONES, *timm.list_models()], n=3)
-        registered = f" ({', '.join(BACKBONES)})" if BACKBONES else ""
+        plugins = [name for name, entry in BACKBONES.items() if entry.owner.__module__ not in OURS]
+        registered = f" ({', '.join(plugins)})" if plugins else ""
         raise CrossreidError(
             f"backbone {options.name!r} is no timm model, and none that is registered{registered}. "
             + (f"Near it: {', '.join(near)}." if near else "See timm.list_models() for timm's names.")
         )
     if options.weights == "imagenet":
-        return _pretrained(options.name)
+        return _pretrained(options, model)
     try:
-        return _headless(options.name, pretrained=False)
+        return _headless(model.architecture, options.input_size, pretrained=False, **model.arguments)
     except Exception as error:
         raise CrossreidError(f"backbone {options.name!r} cannot be built by timm ({_reason(error)}).") from error
 
 
-def _pretrained(name: str) -> nn.Module:
+def _pretrained(options: BackboneOptions, model: TimmModel) -> nn.Module:
     with offline_unless_it_answers() as answers:
         try:
-            return _headless(name, pretrained=True)
+            if not model.repository:
+                return _headless(model.architecture, options.input_size, pretrained=True)
+            file = weights_of(model.repository)
         except Exception as error:
             missing = not answers and isinstance(error, LocalEntryNotFoundError | OfflineModeIsEnabled)
             reason = "they are not in its cache, and the hub cannot be reached" if missing else _reason(error)
+            kind = "weights" if is_of_hub(options.name) else "ImageNet weights"
             raise WeightsError(
-                f"ImageNet weights of {name!r} could not be fetched by timm ({reason}). "
+                f"{kind} of {options.name!r} could not be fetched by timm ({reason}). "
                 "Expected internet access or a filled cache. "
                 "Give a local file with `method.backbone.weights=FILE`, or `none` to start from random weights."
             ) from error
+    network = _headless(model.architecture, options.input_size, pretrained=False, **model.arguments)
+    load_local_weights(network, file, options.name)
+    return network
 
 
 def _reason(error: Exception) -> str:
     return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
 
 
-def _headless(name: str, *, pretrained: bool) -> nn.Module:
-    # Transformers take any image size only when asked to, and other networks refuse to be asked.
-    for extra in ({"global_pool": "", "dynamic_img_size": True}, {"global_pool": ""}):
+def _headless(name: str, size: Size | None, *, pretrained: bool, **arguments: Any) -> nn.Module:
+    given = arguments if size is None else {**arguments, "img_size": size}
+    *tries, last = FOR_ANY_SIZE if size is None else FOR_ONE_SIZE
+    for extra in tries:
         try:
-            network: nn.Module = timm.create_model(name, pretrained=pretrained, num_classes=0, **extra)
+            network: nn.Module = timm.create_model(name, pretrained=pretrained, num_classes=0, **{**given, **extra})
         except (TypeError, AssertionError):
             continue
         return network
-    return timm.create_model(name, pretrained=pretrained, num_classes=0)
+    return timm.create_model(name, pretrained=pretrained, num_classes=0, **{**given, **last})

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from crossreid.errors import CrossreidError
 from crossreid.models.backbones import Backbone
-from crossreid.models.stages import stage_paths
+from crossreid.models.stages import stage_paths, trial_image
 
 
 def cut_at_stages(backbone: Backbone, name: str) -> list[nn.Sequential]:
@@ -68,7 +68,7 @@ def _traced(network: nn.Module, parts: dict[str, nn.Module]) -> list[str]:
         part.register_forward_hook(lambda _module, inputs, output, path=path: calls.append((path, inputs[0], output)))
         for path, part in parts.items()
     ]
-    image = torch.zeros(1, 3, 96, 96)
+    image = trial_image(network)
     training = network.training
     try:
         maps = network.eval().forward_features(image)  # type: ignore[operator]

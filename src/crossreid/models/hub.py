@@ -8,8 +8,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
-from huggingface_hub import constants
+from huggingface_hub import constants, hf_hub_download
+from huggingface_hub.errors import EntryNotFoundError
 from huggingface_hub.utils import get_session
 
 SECONDS = 5.0
@@ -27,13 +29,29 @@ def offline_unless_it_answers() -> Iterator[bool]:
         constants.HF_HUB_OFFLINE = before
 
 
-def it_answers() -> bool:
-    """Whether the hub gives any answer within `SECONDS`, names looked up, through proxies and whatever else is set."""
+def weights_of(repository: str) -> Path:
+    """The file of weights of a repository `OWNER/NAME` or `OWNER/NAME@REVISION`, from the cache or the hub.
+
+    Raises:
+        OSError, ValueError: as the hub's client raises what it comes across.
+    """
+    bare, _, revision = repository.partition("@")
+    try:
+        return Path(hf_hub_download(bare, "model.safetensors", revision=revision or None))
+    except EntryNotFoundError:
+        return Path(hf_hub_download(bare, "pytorch_model.bin", revision=revision or None))
+
+
+def it_answers(address: str | None = None) -> bool:
+    """Whether the hub, or the host of another address, gives any answer within `SECONDS`.
+
+    Looking up its name counts, and so do proxies and whatever else is set.
+    """
     answered = threading.Event()
 
     def ask() -> None:
         try:
-            get_session().head(constants.ENDPOINT, timeout=SECONDS)
+            get_session().head(address or constants.ENDPOINT, timeout=SECONDS)
         except Exception:  # of several libraries, whichever the hub's client is built on
             return
         answered.set()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from crossreid.errors import CrossreidError
 
@@ -69,12 +69,23 @@ def refuse_more_stages(count: int, stages: int) -> None:
         )
 
 
+def build_for(network: nn.Module, size: tuple[int, int]) -> None:
+    """Note on a network the one size `(height, width)` of image that it is built for."""
+    network.built_for = size  # type: ignore[assignment]
+
+
+def trial_image(network: nn.Module) -> Tensor:
+    """A black image `(1, 3, H, W)` to pass through a network: small, or of the one size that it is built for."""
+    built_for: Any = getattr(network, "built_for", (96, 96))
+    return torch.zeros(1, 3, *built_for)
+
+
 @torch.no_grad()
 def map_size(network: nn.Module) -> tuple[int, int] | None:
-    """Height and width of the map `(1, width, h, w)` of a small square image; None where it gives no such map."""
+    """Height and width of the map `(1, width, h, w)` of a trial image; None where it gives no such map."""
     training = network.training
     try:
-        maps = network.eval().forward_features(torch.zeros(1, 3, 96, 96))  # type: ignore[operator]
+        maps = network.eval().forward_features(trial_image(network))  # type: ignore[operator]
     except (RuntimeError, AssertionError, AttributeError):
         return None
     finally:

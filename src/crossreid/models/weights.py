@@ -1,79 +1,95 @@
-"""Weights of backbones from local files: read without running code, and refused where they do not fit."""
+"""Weights of backbones from local files: the backbone in the file found, what is missing refused, what is left aside said once."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
-from crossreid.errors import CrossreidError
+from crossreid.models.key_names import Found, find_backbone
+from crossreid.models.loading_notes import note
+from crossreid.models.weight_files import WeightsError, read_state, stored_facts
 
+__all__ = ["WeightsError", "load_local_weights", "read_state"]
 
-class WeightsError(CrossreidError):
-    """Weights that cannot be read or do not fit the network they were meant for."""
+# Buffers that are computed, not learned; files of older versions hold them.
+COMPUTED = (
+    "num_batches_tracked",
+    "relative_position_index",
+    "attn_mask",
+    "periods",
+    "bias_mask",
+    "relative_coords_table",
+)
+ADDED = ("non_local_", "bam", "affinity_gain")  # what this program puts into a backbone after its weights
+SHOWN = 6
 
 
 def load_local_weights(network: nn.Module, path: Path, name: str) -> None:
-    """Load a local .safetensors or .pth state dict; a classifier in the file is left aside, nothing else is.
+    """Load a local file into `network`, whoever wrote it: see `key_names` for the names, `weight_files` for the formats.
+
+    What is left aside, and tables that were resampled, are noted in one line (`loading_notes`). Modules that the network lacks, a
+    classifier or a neck, are left aside; blocks of its own stages are not: such a file is of another network.
 
     Raises:
-        WeightsError: the file is missing, unreadable, or its keys or shapes are not those of the network.
+        WeightsError: the file is missing, unreadable, or lacks what the network needs, or holds more of its modules than it has.
     """
     given = read_state(path)
     expected = network.state_dict()
-    classifier = classifier_keys(network, given)
-    optional = {key for key in expected if key.endswith("num_batches_tracked")}
-    missing = sorted(expected.keys() - given.keys() - optional)
-    unexpected = sorted(given.keys() - expected.keys() - classifier)
-    shapes = [
-        f"{key}: expected {tuple(expected[key].shape)}, found {tuple(given[key].shape)}"
-        for key in expected.keys() & given.keys()
-        if expected[key].shape != given[key].shape
-    ]
-    faults = [
-        f"{len(keys)} {what} ({', '.join(sorted(keys)[:3])}{', ...' if len(keys) > 3 else ''})"
-        for what, keys in (("keys missing", missing), ("keys unknown", unexpected), ("shapes that differ", shapes))
-        if keys
-    ]
+    found = find_backbone(given, network, own=bool(stored_facts(path)))
+    faults = _faults(expected, found.tensors)
     if faults:
         raise WeightsError(
             f"weights in {path} do not fit the backbone {name!r}: {'; '.join(faults)}. "
             "Give a file written for this architecture, or change `method.backbone.name`."
         )
-    network.load_state_dict({key: value for key, value in given.items() if key in expected}, strict=False)
+    network.load_state_dict({key: value for key, value in found.tensors.items() if key in expected}, strict=False)
+    if said := _said(given, expected, found):
+        note(f"weights of {name} from {path}: {said}")
 
 
-def read_state(path: Path) -> dict[str, Tensor]:
-    """A state dict from a .safetensors file, or from a .pth file without running any code in it."""
-    if not path.is_file():
-        raise WeightsError(f"weights file {path} not found. Expected `imagenet`, `none`, or an existing file.")
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            state: Mapping[str, object] = load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise WeightsError(
-            f"weights file {path} cannot be read as tensors ({reason}). "
-            "Expected .safetensors, or a .pth that holds tensors only."
-        ) from error
-    for wrapper in ("state_dict", "model"):
-        inner = state.get(wrapper) if isinstance(state, Mapping) else None
-        if isinstance(inner, Mapping):
-            state = inner
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise WeightsError(f"weights file {path} holds no plain state dict. Expected names mapped to tensors.")
-    return {str(key).removeprefix("module."): value for key, value in state.items() if isinstance(value, Tensor)}
+def _faults(expected: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> list[str]:
+    missing = sorted(key for key in expected.keys() - given.keys() if not key.endswith(COMPUTED))
+    own = {key.partition(".")[0] for key in expected if "." in key}
+    unknown = sorted(
+        key
+        for key in given.keys() - expected.keys()
+        if key.partition(".")[0] in own
+        and not key.endswith(COMPUTED)
+        and not any(part.startswith(ADDED) for part in key.split("."))
+    )
+    shapes = sorted(
+        f"{key}: expected {tuple(expected[key].shape)}, found {tuple(given[key].shape)}"
+        for key in expected.keys() & given.keys()
+        if expected[key].shape != given[key].shape
+    )
+    return [
+        f"{len(keys)} {what} ({', '.join(keys[:3])}{', ...' if len(keys) > 3 else ''})"
+        for what, keys in (("keys missing", missing), ("keys unknown", unknown), ("shapes that differ", shapes))
+        if keys
+    ]
 
 
-def classifier_keys(network: nn.Module, given: Mapping[str, Tensor]) -> set[str]:
-    """The keys of `given` that belong to the classifier the network was built without."""
-    config = getattr(network, "pretrained_cfg", None) or {}
-    names = config.get("classifier") or "fc"
-    prefixes = tuple(f"{name}." for name in ([names] if isinstance(names, str) else names))
-    return {key for key in given if key.startswith((*prefixes, "fc.", "classifier."))}
+def _said(given: Mapping[str, Tensor], expected: Mapping[str, Tensor], found: Found) -> str:
+    """What is worth saying of how a file was read; empty where it holds the network's weights and nothing else."""
+    parts = [f"read behind {found.prefix!r}"] if found.prefix else []
+    parts += dict.fromkeys(found.changes)
+    over = (found.prefix + key for key in found.tensors.keys() - expected.keys())
+    aside = sorted(key for key in {*(given.keys() - found.used), *over} if not key.endswith(COMPUTED))
+    if aside:
+        groups = Counter(_group(key, found.prefix) for key in aside)
+        shown = [f"{group} ({count})" if count > 1 else group for group, count in sorted(groups.items())]
+        more = f" and {len(shown) - SHOWN} more" if len(shown) > SHOWN else ""
+        parts.append(f"left aside {', '.join(shown[:SHOWN])}{more}")
+    return "; ".join(parts)
+
+
+def _group(key: str, prefix: str) -> str:
+    """The module that a name in a file is of: its first part behind what it has in common with the backbone's."""
+    parts, behind = key.split("."), prefix.split(".")
+    shared = 0
+    while shared < min(len(parts), len(behind)) - 1 and parts[shared] == behind[shared]:
+        shared += 1
+    return ".".join(parts[: shared + 1])

@@ -32,6 +32,8 @@ def _method_as_it_was(method: Any) -> Any:
     if not isinstance(method, dict):
         return method
     completed = {**_OF_METHODS.get(str(method.get("name")), {}), **method}
+    if isinstance(method.get("backbone"), dict):  # which was built for no size
+        completed["backbone"] = {"input_size": None, **method["backbone"]}
     if isinstance(method.get("network"), dict):  # of another method, inside views knowledge distillation
         completed["network"] = _method_as_it_was(method["network"])
     return completed
@@ -41,3 +43,16 @@ def has_pixels(given: Any) -> bool:
     """Whether a stored recipe says how its images were normalised."""
     data = given.get("data") if isinstance(given, dict) else None
     return isinstance(data, dict) and "normalise" in data
+
+
+def forget_filled_sizes(given: dict[str, Any]) -> None:
+    """Take the size that encoders are built for out of a recipe, in place: a change of it fills in what follows from it anew.
+
+    One that says null keeps it.
+    """
+    method = given.get("method")
+    while isinstance(method, dict):
+        backbone = method.get("backbone")
+        if isinstance(backbone, dict) and backbone.get("input_size") is not None:
+            method["backbone"] = {key: value for key, value in backbone.items() if key != "input_size"}
+        method = method.get("network")

@@ -22,11 +22,13 @@ from crossreid.methods import MethodOptions, method_options
 from crossreid.methods.view_distillation import ViewDistillationOptions
 from crossreid.models.backbones import pixels_of
 from crossreid.options import Options
-from crossreid.runs.earlier import as_it_was, has_pixels
+from crossreid.runs.earlier import as_it_was, forget_filled_sizes, has_pixels
 from crossreid.runs.faults import RecipeError, explained, shown
 from crossreid.runs.overrides import apply_override, with_numbers
 from crossreid.runs.yaml_text import read_yaml
 from crossreid.training.options import TrainingOptions
+
+SIZING = ("data.height", "data.width", "method.")  # overrides that may change which size an encoder is built for
 
 
 class Recipe(Options):
@@ -53,13 +55,23 @@ class Recipe(Options):
     )
 
     @model_validator(mode="after")
+    def _encoders_follow_size(self) -> Recipe:
+        """Write into `method` the size of image that its encoders are built for, where one depends on it."""
+        method = self.method.at_size((self.data.height, self.data.width))
+        object.__setattr__(self, "method", method)  # frozen to all but its own validation
+        return self
+
+    @model_validator(mode="after")
     def _pixels_follow_weights(self) -> Recipe:
         """Write into `data` how images are resized and normalised, where it leaves that to the backbone's weights.
 
         So a recipe that is kept says it in numbers, whatever a later version of a backbone's description says.
         """
-        wanted, data = pixels_of(self.method.encoder), self.data
+        data = self.data
         normalise = data.normalise
+        if normalise.mean is not None and data.interpolation is not None:
+            return self
+        wanted = pixels_of(self.method.encoder)
         if normalise.mean is None:
             normalise = NormaliseOptions(mean=wanted.normalisation.mean, std=wanted.normalisation.std)
         seen = {"interpolation": data.interpolation or wanted.interpolation, "normalise": normalise}
@@ -106,8 +118,10 @@ def recipe_of_run(folder: Path) -> Recipe:
     path = folder / "recipe.yaml"
     given = _read_yaml(path)
     recipe = make_recipe(as_it_was(given), source=str(path))
+    if has_pixels(given):
+        return recipe
     wanted = pixels_of(recipe.method.encoder).normalisation
-    if not has_pixels(given) and wanted != IMAGENET:
+    if wanted != IMAGENET:
         warnings.warn(
             f"{folder} was trained with {IMAGENET}, as all runs were at the time, and is used so; the weights of "
             f"{recipe.method.encoder.name} were trained with {wanted}. A new run will follow them.",
@@ -146,6 +160,8 @@ def make_recipe(given: Any, overrides: Sequence[str] = (), *, source: str = "rec
             f"{source}: expected a mapping of sections ({', '.join(Recipe.model_fields)}), found {shown(given)}."
         )
     merged = with_numbers(given)
+    if any(override.lstrip().startswith(SIZING) for override in overrides):
+        forget_filled_sizes(merged)
     for override in overrides:
         apply_override(merged, override)
     try:
@@ -161,6 +177,7 @@ def teacher_recipe(recipe: Recipe) -> Recipe:
     start from is theirs alone.
     """
     given = recipe.model_dump(mode="json")
+    forget_filled_sizes(given)
     changes = given.pop("teacher")
     given.pop("generations")
     given.pop("start_from")

@@ -12,6 +12,7 @@ from crossreid.errors import CrossreidError
 from crossreid.files import key_values, write_text
 from crossreid.methods import without_download
 from crossreid.methods.view_distillation import ViewDistillation
+from crossreid.models.loading_notes import noted
 from crossreid.runs.earlier import as_it_was
 from crossreid.runs.evaluate import VALIDATED, validation_scores
 from crossreid.runs.faults import RecipeError
@@ -107,7 +108,11 @@ def train_run(recipe: Recipe, out: Path, *, continue_with: Collection[str] = ())
         for note in split.notes:
             print(f"note: {note}", flush=True)
         print(f"{out}: {plan_of(recipe.data, recipe.training, loader.steps_in)}; {pixels_as_text(recipe)}", flush=True)
-    method = fresh_method(recipe if recipe.start_from is None else _without_download(recipe), split)
+    with noted() as notes:
+        method = fresh_method(recipe if recipe.start_from is None else _without_download(recipe), split)
+    if fabric.is_global_zero:
+        for note in notes:
+            print(f"{out} {note}.", flush=True)
     if isinstance(method, ViewDistillation):
         prepare_student(method, recipe, split)
     if recipe.start_from is not None and not (out / LAST).is_file():

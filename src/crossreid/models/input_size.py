@@ -1,0 +1,126 @@
+"""Networks that are built for one size of image: which those are, and which sizes they can be built for.
+
+Transformers hold a position for each patch, or tables and masks as large as their windows. timm builds those for a size, and resamples
+what it loads to it. Whether a network can be built for a size is found by building it without memory (torch's device `meta`) and
+passing an image of that size through it: no rule of ours, and no family is forgotten.
+"""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+from functools import lru_cache
+from typing import Any
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from crossreid.errors import CrossreidError
+from crossreid.models.timm_names import TimmModel, find_timm_model
+
+Size = tuple[int, int]
+# What timm's networks are asked to be built with; not all of them take all of it, so the first that one takes is its own.
+FOR_ONE_SIZE: tuple[dict[str, Any], ...] = ({"global_pool": "", "dynamic_img_size": False}, {"global_pool": ""}, {})
+FOR_ANY_SIZE: tuple[dict[str, Any], ...] = ({"global_pool": "", "dynamic_img_size": True}, {"global_pool": ""}, {})
+STEP = 32  # of sizes that are tried where a network names no patches of its own
+
+
+def is_built_for_a_size(name: str) -> bool:
+    """Whether a timm model is built for one size of image; False for a name that is none, or that cannot be looked up now."""
+    model = find_timm_model(name)
+    return model is not None and model.described is not None and bool(model.described.fixed_input_size)
+
+
+def takes_input_size(factory: Any) -> bool:
+    """Whether the function that makes a registered backbone has a parameter `input_size`."""
+    return "input_size" in inspect.signature(factory).parameters
+
+
+def size_to_build_for(name: str, size: Size) -> Size | None:
+    """The size that a timm model is to be built for, given images `(height, width)`; None where it takes them as it is.
+
+    Raises:
+        CrossreidError: it takes no such images, or would cut their rim off; the nearest sizes that it takes are named.
+    """
+    model = find_timm_model(name)
+    if model is None:
+        return None
+    arguments = _frozen(model.arguments)
+    patch, fault = _tried(model.architecture, arguments, size)
+    if not fault:
+        return size
+    if not _tried(model.architecture, arguments, size, sized=False)[1]:
+        return None
+    near = _nearest(model, size, patch)
+    hint = f" Nearest: {' or '.join(f'{h} x {w}' for h, w in near)} (data.height x data.width)." if near else ""
+    raise CrossreidError(f"backbone {name!r} takes no images of {size[0]} x {size[1]} pixels: {fault}.{hint}")
+
+
+def _nearest(model: TimmModel, size: Size, patch: Size | None) -> list[Size]:
+    """The sizes nearest to `size`, at most two, that the model takes, on the grid of its patches or else of `STEP`."""
+    arguments = _frozen(model.arguments)
+    for steps in (patch, (STEP, STEP)):
+        if steps is None:
+            continue
+        heights, widths = (
+            {max(side // step, 1) * step, -(-side // step) * step} for side, step in zip(size, steps, strict=True)
+        )
+        sizes = sorted(
+            ((h, w) for h in heights for w in widths), key=lambda s: (abs(s[0] - size[0]) + abs(s[1] - size[1]), s)
+        )
+        takes = (s for s in sizes if s != size and not _tried(model.architecture, arguments, s)[1])
+        if found := list(itertools.islice(takes, 2)):
+            return found
+    return []
+
+
+def _frozen(arguments: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
+    return tuple(sorted((key, tuple(value) if isinstance(value, list) else value) for key, value in arguments.items()))
+
+
+@lru_cache(maxsize=256)
+def _tried(
+    architecture: str, arguments: tuple[tuple[str, Any], ...], size: Size, *, sized: bool = True
+) -> tuple[Size | None, str]:
+    """The model's patches, where it names them, and what is wrong with images of `size`; empty where nothing is.
+
+    Args:
+        sized: whether the model is built for that size, or for the one that is its own.
+    """
+    fault, network = "", None
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        for extra in FOR_ONE_SIZE if sized else FOR_ANY_SIZE:
+            given = {**dict(arguments), **extra, **({"img_size": size} if sized else {})}
+            try:
+                network = timm.create_model(architecture, pretrained=False, num_classes=0, **given)
+            except Exception as error:  # timm's models raise what they come across
+                fault = _reason(error)
+                continue
+            break
+        if network is None:
+            return None, fault
+        patch = _patch(network)
+        if patch is not None and (size[0] % patch[0] or size[1] % patch[1]):
+            return patch, f"its patches are {patch[0]} x {patch[1]}, which do not divide them"
+        try:
+            with torch.no_grad():
+                maps = network.eval().forward_features(torch.empty(1, 3, *size))  # type: ignore[operator]
+        except Exception as error:
+            return patch, _reason(error)
+    if not isinstance(maps, Tensor) or maps.ndim not in (3, 4):
+        return patch, "it gives no feature map"
+    return patch, ""
+
+
+def _patch(network: nn.Module) -> Size | None:
+    patch = getattr(getattr(network, "patch_embed", None), "patch_size", None)
+    if isinstance(patch, int):
+        return patch, patch
+    return (int(patch[0]), int(patch[1])) if isinstance(patch, tuple | list) and len(patch) == 2 else None
+
+
+def _reason(error: Exception) -> str:
+    """What a model says of a size where it was made to say it; what it merely came across says nothing to people."""
+    said = (str(error).splitlines() or [""])[0].rstrip(".")
+    return said if isinstance(error, AssertionError) and said else "its windows or tables do not fit them"

@@ -1,0 +1,219 @@
+"""Names under which the weights of a backbone lie in files of others, found and brought to the names of the network.
+
+The backbone is found, not looked up: of all beginnings of names in a file, `module.`, `backbone.`, `teacher.backbone.` or
+whatever there is, that one is taken behind which most of the network's own names lie. Where they lie under other names, what
+is known of other libraries' is tried: timm's conversions of the networks' originals, and the few here.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import re
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass, field, replace
+from io import StringIO
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from crossreid.models.position_tables import TABLES, resampled
+
+State = dict[str, Tensor]
+# Of two backbones in a file the averaged one, or the teacher's, is what its authors evaluate.
+PREFERRED = ("ema", "teacher", "averaged")
+STREAMS = re.compile(r"((?:.*\.)?)(visible_stem|infrared_stem|common|streams\.\d+)\.\d+\.(.+)")
+FIRST_COPIES = ("visible_stem", "common", "streams.0")
+CHUNKED = re.compile(r"blocks\.\d+\.(\d+\.)")
+
+
+@dataclass(frozen=True)
+class Found:
+    """A backbone in a file.
+
+    Attributes:
+        tensors: by the names of the network; some of them may be none of its.
+        prefix: what its names begin with in the file.
+        used: the names in the file that it is made of.
+        changes: what was resampled or left out of a table, for people.
+    """
+
+    tensors: State
+    prefix: str
+    used: frozenset[str]
+    changes: tuple[str, ...] = ()
+    fits: int = field(default=0, compare=False)
+
+
+def find_backbone(given: Mapping[str, Tensor], network: nn.Module, *, own: bool = False) -> Found:
+    """The tensors of a file that fit `network` best, under the network's names, with tables resampled to its size.
+
+    Args:
+        own: whether the file is of this program, whose tables are of the size that they are as long as.
+    """
+    expected = network.state_dict()
+    prefixes = _prefixes(given, len(expected))
+    plain = [_under(given, prefix) for prefix in prefixes]
+    tried = [Found(state, prefix, _names(prefix, state)) for prefix, state in zip(prefixes, plain, strict=True)]
+    tried += _of_streams(given, expected)
+    best = _best(tried, expected)
+    if best.fits < _needed(expected):
+        converted = [
+            found
+            for prefix, state in zip(prefixes, plain, strict=True)
+            if (found := _converted(state, prefix, network)) is not None
+        ]
+        best = _best([best, *converted], expected)
+    elif not own and "pos_embed" in best.tensors:  # as long as the network's, but maybe of another grid
+        table, said = resampled(best.tensors["pos_embed"], network, squares_first=True)
+        best = replace(best, tensors={**best.tensors, "pos_embed": table}, changes=(said,) if said else ())
+    return best
+
+
+def _best(tried: list[Found], expected: Mapping[str, Tensor]) -> Found:
+    def rank(found: Found) -> tuple[int, bool, int]:
+        fits = sum(key in found.tensors and found.tensors[key].shape == value.shape for key, value in expected.items())
+        object.__setattr__(found, "fits", fits)
+        parts = found.prefix.split(".")
+        return fits, any(word in part for word in PREFERRED for part in parts), -len(found.prefix)
+
+    return max(tried, key=rank)
+
+
+def _needed(expected: Mapping[str, Tensor]) -> int:
+    return sum(not key.endswith("num_batches_tracked") for key in expected)
+
+
+def _prefixes(given: Mapping[str, Tensor], wanted: int) -> list[str]:
+    """Beginnings of names behind which enough tensors lie to be the network's; the empty one first."""
+    counts = Counter(key[: match.end()] for key in given for match in re.finditer(r"\.", key))
+    return ["", *sorted((prefix for prefix, count in counts.items() if count >= wanted / 3), key=lambda p: (len(p), p))]
+
+
+def _under(given: Mapping[str, Tensor], prefix: str) -> State:
+    return {key[len(prefix) :]: value for key, value in given.items() if key.startswith(prefix)}
+
+
+def _names(prefix: str, state: Iterable[str]) -> frozenset[str]:
+    return frozenset(prefix + key for key in state)
+
+
+def _of_streams(given: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> list[Found]:
+    """The first copy of each stage of networks that this program cut into stems and streams, of each such network in a file."""
+    cut = {key.replace(".", "_", dots): key for key in expected for dots in range(4)}
+    states: dict[str, State] = defaultdict(dict)
+    names: dict[str, list[str]] = defaultdict(list)
+    for key, value in given.items():
+        match = STREAMS.fullmatch(key)
+        if match and match[2] in FIRST_COPIES:
+            names[match[1]].append(key)
+            states[match[1]][cut.get(match[3], match[3])] = value
+    return [Found(state, prefix, frozenset(names[prefix])) for prefix, state in states.items()]
+
+
+def _converted(state: State, prefix: str, network: nn.Module) -> Found | None:
+    """What timm makes of the state of a network's original; None where it has no conversion, or that does not take this one."""
+    changes: list[str] = []
+    original = state
+    state = _without_chunks(_as_clip(state))
+    state = _without_distillation(state, network, changes)
+    for key in TABLES & state.keys():
+        state[key], said = resampled(state[key], network, squares_first=True)
+        changes += [said] if said else []
+    before = {key: value.shape for key, value in state.items()}
+    convert = _timm_conversion(network)
+    if convert is not None:
+        try:
+            with _quiet(), _as_it_is_built(network):
+                state = dict(convert(dict(state), network))
+        except Exception:  # timm's conversions raise what they come across in a file of another kind
+            return None
+    tables = [
+        key
+        for key, value in state.items()
+        if "relative_position" in key and before.get(key, value.shape) != value.shape
+    ]
+    if tables:
+        changes.append(f"{len(tables)} tables of relative positions resampled")
+    patches = "patch_embed.proj.weight"
+    if patches in state and before.get(patches, state[patches].shape)[2:] != state[patches].shape[2:]:
+        changes.append(f"patch embedding resampled to {tuple(state[patches].shape[2:])}")
+    return Found(state, prefix, _names(prefix, _taken(original, state, network)), tuple(changes))
+
+
+def _taken(original: State, converted: State, network: nn.Module) -> Iterable[str]:
+    """The names in a file that a conversion has used; what it dropped is handed on nowhere, and of no module of the network."""
+    if "visual.class_embedding" in original:
+        return [key for key in original if key.startswith("visual.")]
+    if "patch_embed.proj.weight" not in original:  # modules have other names in the original
+        return original
+    kept = {id(value) for value in converted.values()}
+    own = {key.partition(".")[0] for key in network.state_dict()}
+    return [
+        key for key, value in original.items() if key in converted or id(value) in kept or key.partition(".")[0] in own
+    ]
+
+
+def _as_clip(state: State) -> State:
+    """A visual tower of CLIP under the prefix that timm knows it by, whatever it lies under."""
+    bare = "class_embedding" in state or "attnpool.positional_embedding" in state
+    return {f"visual.{key}": value for key, value in state.items()} if bare else dict(state)
+
+
+def _without_chunks(state: State) -> State:
+    """Blocks as one row; DINOv2's and DINOv3's training files count them in chunks."""
+    if not any(CHUNKED.match(key) for key in state):
+        return state
+    return {CHUNKED.sub(r"blocks.\1", key, count=1): value for key, value in state.items()}
+
+
+def _without_distillation(state: State, network: nn.Module, changes: list[str]) -> State:
+    """Without DeiT's token for its teacher and that one's position, where the network has none."""
+    if "dist_token" not in state or "dist_token" in network.state_dict():
+        return state
+    kept = {key: value for key, value in state.items() if key != "dist_token" and not key.startswith("head_dist.")}
+    table = kept.get("pos_embed")
+    if table is not None and table.ndim == 3:
+        kept["pos_embed"] = torch.cat([table[:, :1], table[:, 2:]], dim=1)
+    changes.append("the token of distillation left out, and its position")
+    return kept
+
+
+def _timm_conversion(network: nn.Module) -> Callable[..., Mapping[str, Tensor]] | None:
+    module = sys.modules.get(type(network).__module__)
+    convert = getattr(module, "checkpoint_filter_fn", None)
+    if convert is None or not str(getattr(module, "__name__", "")).startswith("timm."):
+        return None
+    asked: Any = {"adapt_layer_scale": True} if "adapt_layer_scale" in inspect.signature(convert).parameters else {}
+    return lambda state, model: convert(state, model, **asked)
+
+
+@contextmanager
+def _as_it_is_built(network: nn.Module) -> Iterator[None]:
+    """Let timm take tables for those of the size that the network has: they are by now, and what timm remembers is another."""
+    size = getattr(getattr(network, "patch_embed", None), "img_size", None)
+    before = getattr(network, "pretrained_model_args", None)
+    network.pretrained_model_args = {**(before or {}), **({} if size is None else {"img_size": size})}  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        if before is None:
+            del network.pretrained_model_args
+        else:
+            network.pretrained_model_args = before
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the lines that timm logs and prints while it converts; what was done is said in one of ours."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with redirect_stdout(StringIO()):
+            yield
+    finally:
+        logging.disable(before)

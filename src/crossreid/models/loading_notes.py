@@ -1,0 +1,27 @@
+"""What is worth saying once about the weights that networks were given: collected where they are made, printed elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+_NOTES: ContextVar[list[str] | None] = ContextVar("notes", default=None)
+
+
+@contextmanager
+def noted() -> Iterator[list[str]]:
+    """The notes of all networks that are made in the block, each once however many networks it is of."""
+    notes: list[str] = []
+    token = _NOTES.set(notes)
+    try:
+        yield notes
+    finally:
+        _NOTES.reset(token)
+
+
+def note(text: str) -> None:
+    """Add a note to those of the block around; nothing where there is none."""
+    notes = _NOTES.get()
+    if notes is not None and text not in notes:
+        notes.append(text)

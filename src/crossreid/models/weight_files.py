@@ -1,0 +1,200 @@
+"""Files of weights, whoever wrote them, as tensors by dotted path; nothing in a file is ever executed.
+
+A .safetensors file holds tensors and nothing else. A .pth, .pt or .tar file is a pickle, read by torch's own restricted reader
+(`weights_only`), which makes tensors and plain values. What it does not know, arguments of a command line or scalars of NumPy, is
+replaced by an inert stand-in that takes what it is given and does nothing; so is every module of a network that was pickled whole, or
+written as TorchScript, whose tensors are then found by the names they lie under. Modules that reach the system are refused outright.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import pickletools
+import re
+import warnings
+import zipfile
+from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from crossreid.errors import CrossreidError
+
+OWN_FORMAT = re.compile(r"crossreid-checkpoint-\d+")
+DEPTH = 12  # of mappings in mappings; state dicts of modules pickled whole are the deepest
+MODULE_PARTS = ("_parameters", "_buffers", "_modules")
+PICKLES = 5  # one after another in a file of torch before 1.6
+LARGEST_INDEX = 1 << 30
+BLOCKED = re.compile(r"GLOBAL (\S+) whose module \S+ is blocked")
+
+
+class WeightsError(CrossreidError):
+    """Weights that cannot be read or do not fit the network they were meant for."""
+
+
+class StandIn:
+    """What an object of an unknown class becomes: it takes whatever it is given, keeps a state, and does nothing."""
+
+    state: Any = None
+
+    def __new__(cls, *_args: Any, **_named: Any) -> StandIn:
+        return object.__new__(cls)
+
+    def __init__(self, *_args: Any, **_named: Any) -> None:
+        """Take anything."""
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+
+class _Mapping:
+    """A stand-in for a class of mappings, whose items are kept."""
+
+    def __new__(cls, *_args: Any, **_named: Any) -> OrderedDict[Any, Any]:  # type: ignore[misc]
+        return OrderedDict()
+
+
+def read_state(path: Path, *, mapped: bool = False) -> dict[str, Tensor]:
+    """All tensors of a file by the dotted path that they lie under, wrappers such as `state_dict` among it.
+
+    Of a checkpoint of this program the weights alone: `model.NAME`, and `ema.NAME` where there are averaged ones.
+
+    Args:
+        mapped: whether a pickle's tensors are left on the disk until they are looked at.
+
+    Raises:
+        WeightsError: the file is missing, cannot be read, or holds no tensors that have names.
+    """
+    if path.is_dir():
+        raise WeightsError(
+            f"weights file {path} is a folder. Expected a file, {path / 'last.safetensors'} for example."
+        )
+    if not path.is_file():
+        raise WeightsError(f"weights file {path} not found. Expected `imagenet`, `none`, or an existing file.")
+    try:
+        held = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path, mapped)
+    except Exception as error:  # safetensors' and torch's readers raise what they come across
+        blocked = BLOCKED.search(str(error))
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        if blocked:
+            reason = f"it names {blocked[1]}, which no file of weights may call"
+        raise WeightsError(
+            f"weights file {path} cannot be read as tensors ({reason}). "
+            "Expected .safetensors, or a .pth that holds tensors only."
+        ) from error
+    tensors = dict(_named_tensors(held, "", DEPTH))
+    if not tensors or not isinstance(held, Mapping | StandIn):
+        raise WeightsError(f"weights file {path} holds no plain state dict. Expected names mapped to tensors.")
+    return tensors
+
+
+def stored_facts(path: Path) -> dict[str, Any]:
+    """What a checkpoint of this program says of its run, the recipe among it; of other files, and of damaged ones, nothing."""
+    if path.suffix != ".safetensors" or not path.is_file():
+        return {}
+    try:
+        with safe_open(path, framework="pt") as stored:
+            metadata = stored.metadata() or {}
+        facts = json.loads(metadata.get("facts", "{}")) if OWN_FORMAT.fullmatch(metadata.get("format", "")) else {}
+    except Exception:  # what is damaged is reported where the tensors are read
+        return {}
+    return facts if isinstance(facts, dict) else {}
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    with safe_open(path, framework="pt") as stored:
+        own = OWN_FORMAT.fullmatch((stored.metadata() or {}).get("format", "")) is not None
+        keys = [key for key in stored.keys() if not own or key.startswith(("model/", "ema/"))]  # noqa: SIM118
+        return {key.replace("/", ".", 1) if own else key: stored.get_tensor(key) for key in keys}
+
+
+def _read_pickle(path: Path, mapped: bool) -> Any:
+    """What torch's restricted reader makes of a file, with stand-ins for what it does not know."""
+    source: Any = path
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+            index = next((name for name in names if name.endswith("/data.pkl")), None)
+            if index is None:
+                raise WeightsError("an archive without data.pkl")
+            if any(name.endswith("/constants.pkl") for name in names):
+                if mapped:
+                    raise WeightsError("TorchScript, which cannot be left on the disk")
+                source = _as_checkpoint(archive, index.removesuffix("data.pkl"))
+            with archive.open(index) as pickled:
+                unknown = _names_in(io.BytesIO(pickled.read(LARGEST_INDEX)), 1)
+    else:
+        with path.open("rb") as pickled:
+            unknown = _names_in(pickled, PICKLES)
+    # Types are told apart by identity, so each name has a class of its own.
+    plain = [(type("StandIn", (StandIn,), {}), name) for name in unknown]
+    try:
+        return _loaded(source, plain, mapped)
+    except Exception as error:
+        if "SETITEM" not in str(error):
+            raise
+    numbers = [pair for pair in plain if pair[1].startswith("numpy.")]
+    mappings = [(type("Items", (_Mapping,), {}), name) for name in unknown if not name.startswith("numpy.")]
+    return _loaded(source, numbers + mappings, mapped)
+
+
+def _loaded(source: Any, stand_ins: list[Any], mapped: bool) -> Any:
+    if not isinstance(source, Path):
+        source.seek(0)
+        mapped = False
+    with torch.serialization.safe_globals(stand_ins), warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore"
+        )  # of pickles that another program than torch wrote, which are refused or read all the same
+        return torch.load(source, map_location="cpu", weights_only=True, mmap=mapped)
+
+
+def _names_in(pickled: IO[bytes], count: int) -> list[str]:
+    """Names of classes and functions in so many pickles, one after another, as the reader looks them up; none is imported."""
+    names: set[str] = set()
+    for _ in range(count):
+        try:
+            for operation, argument, _ in pickletools.genops(pickled):
+                if operation.name == "GLOBAL" and isinstance(argument, str):
+                    module, _, name = argument.partition(" ")
+                    module, name = NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))
+                    names |= {argument.replace(" ", "."), f"{module}.{name}"}
+        except ValueError:  # the end of what is a pickle; what is none is refused by the reader
+            break
+    return sorted(names)
+
+
+def _as_checkpoint(archive: zipfile.ZipFile, root: str) -> io.BytesIO:
+    """The tensors of a TorchScript file and the index of them as a checkpoint's file; its code stays behind."""
+    kept = io.BytesIO()
+    with zipfile.ZipFile(kept, "w") as out:
+        for name in archive.namelist():
+            inner = name.removeprefix(root)
+            if inner in ("data.pkl", "version", "byteorder") or inner.startswith("data/"):
+                out.writestr(f"archive/{inner}", archive.read(name))
+    return kept
+
+
+def _named_tensors(value: Any, prefix: str, depth: int) -> Iterator[tuple[str, Tensor]]:
+    """Every tensor below `value` that lies under names, with its dotted path."""
+    if isinstance(value, StandIn):
+        state = value.state if isinstance(value.state, Mapping) else {}
+        parts = [state[part] for part in MODULE_PARTS if isinstance(state.get(part), Mapping)]
+        for part in parts or [state]:
+            yield from _named_tensors(part, prefix, depth)
+        return
+    if not isinstance(value, Mapping) or depth == 0:
+        return
+    for key, inner in value.items():
+        if not isinstance(key, str):
+            continue
+        if isinstance(inner, Tensor):
+            yield prefix + key, inner
+        else:
+            yield from _named_tensors(inner, f"{prefix}{key}.", depth - 1)
