@@ -9,7 +9,7 @@ whose batches `data.augment.channels.joint` makes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -22,9 +22,10 @@ from crossreid.losses.metric import weighted_triplet_loss
 from crossreid.losses.released_triplets import released_weighted_triplet_loss, squared_difference_triplet_loss
 from crossreid.losses.weighing import LossWeights, weighted_losses
 from crossreid.methods.method import Encoding, Method, MethodOptions, register_method
-from crossreid.models.backbones import BackboneOptions
+from crossreid.models.backbones import BackboneOptions, backbone_name
 from crossreid.models.heads import MetricFeatures, bn_neck, linear_classifier, metric_features
 from crossreid.models.pooling import GeneralisedMean, ReleasedGeneralisedMean
+from crossreid.models.timm_shapes import timm_shape
 from crossreid.models.two_stream import StageOptions, TwoStream
 from crossreid.options import PublishedSettingOptions
 
@@ -55,7 +56,7 @@ class AGWOptions(MethodOptions, PublishedSettingOptions):
     )
     backbone: BackboneOptions = Field(
         BackboneOptions(),
-        description="The network; its non-local blocks are AGW's [0, 2, 3, 0] unless it says otherwise.",
+        description="The network; its non-local blocks are AGW's [0, 2, 3, 0] unless it says otherwise, and none in a transformer.",
     )
     stages: StageOptions = Field(StageOptions(stems=1), description="Which stages each modality has for itself.")
     pooling_power: float = Field(3.0, ge=1, description="p of GeM pooling at the start.")
@@ -77,6 +78,15 @@ class AGWOptions(MethodOptions, PublishedSettingOptions):
         "or features after the neck, of length 1.",
     )
     losses: LossWeights = Field({})
+
+    @classmethod
+    def starting_values(cls, setting: str, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The setting's values; without non-local blocks for a transformer, whose own blocks look at the whole image."""
+        start = super().starting_values(setting, given)
+        if not timm_shape(backbone_name(given)).blocks:
+            return start
+        kept = {key: value for key, value in start["backbone"].items() if not key.startswith("non_local")}
+        return {**start, "backbone": kept}
 
     @model_validator(mode="after")
     def _fixed(self) -> AGWOptions:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args
@@ -26,6 +26,8 @@ from crossreid.models.alterations import (
 )
 from crossreid.models.hub import offline_unless_it_answers
 from crossreid.models.stages import feature_rows, last_stage_paths, leading_modules
+from crossreid.models.timm_shapes import timm_shape
+from crossreid.models.tokens import as_map
 from crossreid.models.weights import WeightsError, load_local_weights
 from crossreid.options import Options
 from crossreid.registry import Registry
@@ -93,7 +95,11 @@ class BackboneOptions(Options):
         "imagenet",
         description="`imagenet` (by timm's name, from the internet), `none`, or a local .safetensors / .pth file.",
     )
-    last_stride_one: bool = Field(True, description="Keep the last stage at the resolution of the one before it.")
+    last_stride_one: bool = Field(
+        True,
+        description="Keep the last stage at the resolution of the one before it; false unless given for timm networks, most transformers "
+        "among them, whose last stage has no stride to take out.",
+    )
     last_activation: bool = Field(True, description="Keep the activation that the feature map comes out of.")
     bare_last_block: bool = Field(
         False,
@@ -114,6 +120,12 @@ class BackboneOptions(Options):
     )
 
     @model_validator(mode="after")
+    def _stride_where_there_is_one(self) -> BackboneOptions:
+        if "last_stride_one" not in self.model_fields_set and self.name not in BACKBONES:
+            object.__setattr__(self, "last_stride_one", timm_shape(self.name).strides)
+        return self
+
+    @model_validator(mode="after")
     def _bare(self) -> BackboneOptions:
         if self.bare_last_block and self.last_activation:
             raise CrossreidError(
@@ -121,6 +133,13 @@ class BackboneOptions(Options):
                 "bare_last_block=false."
             )
         return self
+
+
+def backbone_name(method: Mapping[str, Any]) -> str:
+    """The backbone that the `method` section of a recipe names, before it is validated; the default's name where it names none."""
+    given = method.get("backbone")
+    name = given.get("name") if isinstance(given, Mapping) else getattr(given, "name", None)
+    return name if isinstance(name, str) else str(BackboneOptions.model_fields["name"].default)
 
 
 def pixels_of(options: BackboneOptions) -> Pixels:
@@ -145,7 +164,7 @@ def pixels_of(options: BackboneOptions) -> Pixels:
 class Backbone(nn.Module):
     """A network without its head: `(B, 3, H, W)` to a feature map `(B, width, h, w)`.
 
-    A transformer's tokens come as a map `(B, width, tokens, 1)`, without its class and register tokens.
+    A transformer's tokens come as a map of its patches, without its class and register tokens.
 
     Raises:
         CrossreidError: no such backbone, or one that an option of `options` cannot be applied to.
@@ -170,13 +189,8 @@ class Backbone(nn.Module):
         self.last_stage = [f"network.{path}" for path in paths]
 
     def forward(self, images: Tensor) -> Tensor:
-        maps: Tensor = self.network.forward_features(images)  # type: ignore[operator]
-        if maps.ndim == 3:
-            tokens = maps[:, int(getattr(self.network, "num_prefix_tokens", 0)) :]
-            return tokens.transpose(1, 2).unsqueeze(-1)
-        if maps.shape[1] != self.width and maps.shape[-1] == self.width:
-            return maps.permute(0, 3, 1, 2)
-        return maps
+        features: Tensor = self.network.forward_features(images)  # type: ignore[operator]
+        return as_map(features, self.network, (int(images.shape[2]), int(images.shape[3])))
 
     def leading_stages(self, count: int) -> list[nn.Module]:
         """The modules of the first `count` stages, each by itself. Raises `CrossreidError` where there are fewer."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import nn
 
 from crossreid.errors import CrossreidError
+from crossreid.models.tokens import forward_small
 
 
 def stage_paths(network: nn.Module, name: str) -> list[str]:
@@ -69,14 +69,10 @@ def refuse_more_stages(count: int, stages: int) -> None:
         )
 
 
-@torch.no_grad()
 def map_size(network: nn.Module) -> tuple[int, int] | None:
     """Height and width of the map `(1, width, h, w)` of a small square image; None where it gives no such map."""
-    training = network.training
-    try:
-        maps = network.eval().forward_features(torch.zeros(1, 3, 96, 96))  # type: ignore[operator]
-    except (RuntimeError, AssertionError, AttributeError):
+    shown = forward_small(network)
+    if shown is None:
         return None
-    finally:
-        network.train(training)
+    _, maps = shown
     return tuple(maps.shape[2:]) if maps.ndim == 4 and maps.shape[1] == network.num_features else None

@@ -1,0 +1,67 @@
+"""What the shape of a timm network means for options that a recipe leaves open, known by its name, before it is built.
+
+A last stage keeps its resolution only where it strides, and a network of blocks that all see the same tokens has as many
+stages as blocks. What is found here becomes the value that the recipe is kept with.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import NamedTuple
+
+import timm
+import torch
+from timm.models import model_entrypoint
+from torch import nn
+
+from crossreid.errors import CrossreidError
+from crossreid.models.alterations import stride_one
+from crossreid.models.token_stages import has_blocks
+
+# Families of convolutional networks: known without building one. Of any other the network is built, without weights.
+_CONVOLUTIONAL = frozenset(
+    "byobnet convnext cspnet densenet dla dpn efficientnet ghostnet hgnet hrnet mobilenetv3 nfnet regnet repvit res2net resnest "
+    "resnet resnetv2 rexnet senet sknet vgg vovnet xception".split()
+)
+
+
+class TimmShape(NamedTuple):
+    """Whether the last stage can keep its resolution, and the number of a transformer's blocks, 0 for other networks."""
+
+    strides: bool = True
+    blocks: int = 0
+
+
+def timm_shape(name: str) -> TimmShape:
+    """The shape of the timm network of that name; of any other name that of a convolutional network."""
+    if not timm.is_model(name) or model_entrypoint(name).__module__.rpartition(".")[2] in _CONVOLUTIONAL:
+        return TimmShape()
+    return _built_shape(name)
+
+
+@lru_cache(maxsize=64)
+def _built_shape(name: str) -> TimmShape:
+    network = _without_weights(name)
+    if network is None:
+        return TimmShape()
+    blocks = len(network.blocks) if has_blocks(network) else 0  # type: ignore[arg-type]
+    try:
+        with torch.device("meta"):
+            stride_one(network, name)
+    except CrossreidError:
+        return TimmShape(strides=False, blocks=blocks)
+    return TimmShape(blocks=blocks)
+
+
+def _without_weights(name: str) -> nn.Module | None:
+    """The network on torch's device of shapes without values, which costs neither memory nor time; None where that fails."""
+    for extra in ({"global_pool": "", "dynamic_img_size": True}, {"global_pool": ""}, {}):
+        try:
+            with torch.device("meta"):
+                network: nn.Module = timm.create_model(name, num_classes=0, **extra)
+        except (TypeError, AssertionError):
+            continue
+        except Exception:  # whatever it is, building the network itself will raise it again, and say so
+            return None
+        return network
+    return None
