@@ -56,7 +56,8 @@ class AGWOptions(MethodOptions, PublishedSettingOptions):
     )
     backbone: BackboneOptions = Field(
         BackboneOptions(),
-        description="The network; its non-local blocks are AGW's [0, 2, 3, 0] unless it says otherwise, and none in a transformer.",
+        description="The network; its non-local blocks are AGW's [0, 2, 3, 0] unless it says otherwise; none where "
+        "stages are no sequences of blocks, as in transformers and ConvNeXt.",
     )
     stages: StageOptions = Field(StageOptions(stems=1), description="Which stages each modality has for itself.")
     pooling_power: float = Field(3.0, ge=1, description="p of GeM pooling at the start.")
@@ -81,9 +82,9 @@ class AGWOptions(MethodOptions, PublishedSettingOptions):
 
     @classmethod
     def starting_values(cls, setting: str, given: Mapping[str, Any]) -> dict[str, Any]:
-        """The setting's values; without non-local blocks for a transformer, whose own blocks look at the whole image."""
+        """The setting's values; without non-local blocks where stages are no sequences of blocks, as a transformer's and ConvNeXt's."""
         start = super().starting_values(setting, given)
-        if not timm_shape(backbone_name(given)).blocks:
+        if timm_shape(backbone_name(given)).sequences:
             return start
         kept = {key: value for key, value in start["backbone"].items() if not key.startswith("non_local")}
         return {**start, "backbone": kept}

@@ -16,19 +16,21 @@ from torch import nn
 
 from crossreid.errors import CrossreidError
 from crossreid.models.alterations import stride_one
+from crossreid.models.stages import feature_rows
 from crossreid.models.token_stages import has_blocks
 
 # Families of convolutional networks: known without building one. Of any other the network is built, without weights.
 _CONVOLUTIONAL = frozenset(
-    "byobnet convnext cspnet densenet dla dpn efficientnet ghostnet hgnet hrnet mobilenetv3 nfnet regnet repvit res2net resnest "
+    "byobnet cspnet densenet dla dpn efficientnet ghostnet hgnet hrnet mobilenetv3 nfnet regnet repvit res2net resnest "
     "resnet resnetv2 rexnet senet sknet vgg vovnet xception".split()
 )
 
 
 class TimmShape(NamedTuple):
-    """Whether the last stage can keep its resolution, and the number of a transformer's blocks, 0 for other networks."""
+    """Whether the last stage can keep its resolution; whether stages are sequences of blocks; a transformer's blocks, else 0."""
 
     strides: bool = True
+    sequences: bool = True
     blocks: int = 0
 
 
@@ -45,12 +47,15 @@ def _built_shape(name: str) -> TimmShape:
     if network is None:
         return TimmShape()
     blocks = len(network.blocks) if has_blocks(network) else 0  # type: ignore[arg-type]
+    modules = dict(network.named_modules())
+    sequences = all(isinstance(modules.get(row["module"]), nn.Sequential) for row in feature_rows(network)[-4:])
     try:
         with torch.device("meta"):
             stride_one(network, name)
+        strides = True
     except CrossreidError:
-        return TimmShape(strides=False, blocks=blocks)
-    return TimmShape(blocks=blocks)
+        strides = False
+    return TimmShape(strides, sequences, blocks)
 
 
 def _without_weights(name: str) -> nn.Module | None:
