@@ -6,6 +6,7 @@ stages as blocks. What is found here becomes the value that the recipe is kept w
 
 from __future__ import annotations
 
+import warnings
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -50,7 +51,8 @@ def _built_shape(name: str) -> TimmShape:
     modules = dict(network.named_modules())
     sequences = all(isinstance(modules.get(row["module"]), nn.Sequential) for row in feature_rows(network)[-4:])
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what a convolution costs that is not computed here
             stride_one(network, name)
         strides = True
     except CrossreidError:

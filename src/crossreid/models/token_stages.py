@@ -45,8 +45,13 @@ class BlockInputs(nn.Module):
         # In a tuple, so that it is no submodule: the stem has it. What is read is the geometry of its convolution alone.
         self._embedding = (getattr(network, "patch_embed", None),)
 
+    @property
+    def embedding(self) -> Any:
+        """The network's patch embedding."""
+        return self._embedding[0]
+
     def forward(self, size: Size) -> Given:
-        grid = patch_grid(self._embedding[0], size)
+        grid = patch_grid(self.embedding, size)
         blocks: list[dict[str, Tensor]] = [{} for _ in range(self.depth)]
         if self.rope is not None:
             made_for_one_size = not self.dynamic and hasattr(self.rope, "feat_shape")

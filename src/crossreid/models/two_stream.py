@@ -21,7 +21,7 @@ from crossreid.errors import CrossreidError
 from crossreid.models.backbones import Backbone, BackboneOptions
 from crossreid.models.cutting import cut, through
 from crossreid.models.stages import refuse_more_stages
-from crossreid.models.token_stages import Given
+from crossreid.models.token_stages import Given, TokenStage
 from crossreid.options import Options
 
 
@@ -79,6 +79,16 @@ class TwoStream(nn.Module):
     def map_layers(self) -> list[nn.Module]:
         """The ends of the streams, each of which gives a feature map."""
         return [self.get_submodule(path) for path in self.last_stage]
+
+    @property
+    def blocks(self) -> list[nn.Module]:
+        """All copies of a transformer's blocks; none of other networks."""
+        return [module for module in self.modules() if isinstance(module, TokenStage)]
+
+    @property
+    def prefix(self) -> int:
+        """How many of a transformer's tokens are of no patch."""
+        return max((block.prefix for block in self.blocks), default=0)  # type: ignore[type-var, return-value]
 
     def leading_stages(self, count: int) -> list[nn.Module]:
         """The modules of all copies of the first `count` stages, each by itself. Raises `CrossreidError` where there are fewer."""
