@@ -14,6 +14,7 @@ from crossreid.methods.view_distillation import ViewDistillationOptions
 from crossreid.models import tokens
 from crossreid.models.backbones import BackboneOptions
 from crossreid.models.heads import BottleneckOptions
+from small_transformers import register_small_transformers
 
 
 class Pooled(Network):
@@ -127,9 +128,10 @@ def test_an_image_is_explained_by_the_encoders_that_it_passes():
         assert [encoder_title(one.encoder) for one in found] == [own, "shared"]
 
 
-@pytest.mark.parametrize(("name", "grid"), [("test_vit", (4, 2)), ("swin_tiny_patch4_window7_224", (2, 1))])
+@pytest.mark.parametrize(("name", "grid"), [("test_vit", (4, 2)), ("small_swin", (8, 4))])
 def test_transformers_have_maps_on_their_grid(name, grid):
-    method = method_of(name)
+    register_small_transformers()
+    method = method_of(name, last_stride_one=False)
     (found,) = grad_cam(method, image_of(), int(VISIBLE), np.ones(method.encoders[0].width))
     assert found.heat.shape == grid
     assert found.kind == "grad-cam"

@@ -9,13 +9,16 @@ from crossreid.analysis.grad_cam import encoder_title
 from crossreid.analysis.rollout import attention_maps, has_rollout, map_kinds, rolled_out, rollout
 from crossreid.data.records import INFRARED, VISIBLE, DataError
 from crossreid.methods import METHODS, build_method
+from small_transformers import register_small_transformers
 
+register_small_transformers()
 HEIGHT, WIDTH = 64, 32
 
 
 def method_of(method="baseline", name="test_vit", **given):
     torch.manual_seed(0)
-    options = METHODS[method].options(**{"name": method, "backbone": {"name": name, "weights": "none"}, **given})
+    backbone = {"name": name, "weights": "none", "last_stride_one": name == "test_resnet"}
+    options = METHODS[method].options(**{"name": method, "backbone": backbone, **given})
     return build_method(options, 4).eval()
 
 
@@ -58,7 +61,8 @@ def test_the_map_is_that_of_the_definition():
     assert np.ptp(expected) > 0.02
     np.testing.assert_allclose(found.heat, expected, atol=1e-5)
     assert (found.kind, found.encoder) == ("rollout", "encoder.backbone")
-    embedding = method.embed(image[None], torch.zeros(1, dtype=torch.long))[0]
+    with torch.no_grad():
+        embedding = method.embed(image[None], torch.zeros(1, dtype=torch.long))[0]
     assert found.similarity == pytest.approx(float(embedding.mean() * len(embedding) ** 0.5), abs=1e-5)
 
 
@@ -100,7 +104,9 @@ def test_all_copies_of_a_cut_network_roll_out_as_the_whole_one():
     """At the start both streams are the whole network, so their maps are its own."""
     whole = method_of()
     (expected,) = rollout(whole, image_of(), int(VISIBLE), np.ones(64))
-    for stream in rollout(method_of("implicit_knowledge", test_features="both"), image_of(), int(VISIBLE), np.ones(128)):
+    for stream in rollout(
+        method_of("implicit_knowledge", test_features="both"), image_of(), int(VISIBLE), np.ones(128)
+    ):
         np.testing.assert_allclose(stream.heat, expected.heat, atol=1e-6)
 
 
@@ -112,7 +118,7 @@ def test_rotary_positions_and_registers(name):
     assert found.heat.shape == (4, 2)
 
 
-@pytest.mark.parametrize("name", ["swin_tiny_patch4_window7_224", "test_resnet"])
+@pytest.mark.parametrize("name", ["small_swin", "test_resnet"])
 def test_windows_and_convolutions_keep_grad_cam(name):
     method = method_of(name=name)
     direction = np.ones(method.encoders[0].width)

@@ -94,7 +94,9 @@ def rollout(method: Network, image: Tensor, modality: int, direction: np.ndarray
     found = []
     for layer, chain, embedding, prefix in _chains(method, attended):
         if layer in maps:
-            heat = _heat([attended[module] for module in chain], maps[layer], patch_grid(embedding, size), prefix, names[layer])
+            heat = _heat(
+                [attended[module] for module in chain], maps[layer], patch_grid(embedding, size), prefix, names[layer]
+            )
             found.append(Attention(names[layer], heat, similarity, "rollout"))
     return found
 
@@ -112,8 +114,14 @@ def _heat(
     attention: Sequence[Tensor], output: Tensor, grid: tuple[int, int] | None, prefix: int, name: str
 ) -> np.ndarray:
     tokens = attention[0].shape[-1] if attention else 0
-    if grid is None or grid[0] * grid[1] != tokens - prefix or any(block.shape[-2:] != (tokens, tokens) for block in attention):
-        raise DataError(f"{name}: its blocks do not attend to the same tokens on one grid, and have no rollout. Ask for grad-cam.")
+    if (
+        grid is None
+        or grid[0] * grid[1] != tokens - prefix
+        or any(block.shape[-2:] != (tokens, tokens) for block in attention)
+    ):
+        raise DataError(
+            f"{name}: its blocks do not attend to the same tokens on one grid, and have no rollout. Ask for grad-cam."
+        )
     total = rolled_out(attention)
     # A map of one value an image is of the class token, the first.
     of_patches = output.shape[2] * output.shape[3] == grid[0] * grid[1]

@@ -187,9 +187,7 @@ def by_attention(
             mean = features.embeddings[features.identities == record.identity].mean(0)
             image = transform(load_image(record))
             maps = [
-                one
-                for kind in own_kinds
-                for one in attention_maps(run.method, image, int(record.modality), mean, kind)
+                one for kind in own_kinds for one in attention_maps(run.method, image, int(record.modality), mean, kind)
             ]
             rows.append(
                 {**_about(name, run), "image": record.name, "identity": record.identity,

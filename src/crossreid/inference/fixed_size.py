@@ -29,7 +29,10 @@ def fixed_size(network: nn.Module, images: Tensor, *others: Tensor) -> Iterator[
     rotary: dict[nn.Module, Tensor] = {}
     with torch.no_grad():
         for given in (images, torch.randn_like(images)):
-            with _Recorded() as recorded, _rotary_positions(network, lambda module, embed: rotary.setdefault(module, embed())):
+            with (
+                _Recorded() as recorded,
+                _rotary_positions(network, lambda module, embed: rotary.setdefault(module, embed())),
+            ):
                 network(given, *others)
             made.append(recorded.made)
     fixed = [one if torch.equal(one, two) else None for one, two in zip(*made, strict=True)]
@@ -38,7 +41,9 @@ def fixed_size(network: nn.Module, images: Tensor, *others: Tensor) -> Iterator[
 
 
 @contextmanager
-def _rotary_positions(network: nn.Module, instead: Callable[[nn.Module, Callable[[], Tensor]], Tensor]) -> Iterator[None]:
+def _rotary_positions(
+    network: nn.Module, instead: Callable[[nn.Module, Callable[[], Tensor]], Tensor]
+) -> Iterator[None]:
     """Rotary positions are what `instead(module, embed)` gives, where `embed()` computes them."""
     modules = [module for module in network.modules() if callable(getattr(module, _ROTARY, None))]
     for module in modules:

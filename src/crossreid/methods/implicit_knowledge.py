@@ -81,7 +81,8 @@ class ImplicitKnowledgeOptions(MethodOptions, PublishedSettingOptions):
     )
     backbone: BackboneOptions = Field(BackboneOptions(), description="The network that is cut into two streams.")
     stages: StageOptions = Field(
-        StageOptions(split=2), description="Where the streams part; of a transformer after half of its blocks unless given."
+        StageOptions(split=2),
+        description="Where the streams part; of a transformer after half of its blocks unless given.",
     )
     pooling_power: float = Field(3.0, ge=1, description="p of GeM pooling at the start.")
     learn_pooling: bool = Field(True, description="Let the p of each stream learn.")

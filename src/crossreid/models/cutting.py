@@ -90,7 +90,11 @@ def _between_blocks(backbone: Backbone) -> Cut | None:
             hook.remove()
     if len(expected) != len(watched) or len(taken) != len(watched):
         return None
-    return found if all(_alike(one, other) for one, other in zip([*expected, runs[0]], [*taken, runs[1]], strict=True)) else None
+    return (
+        found
+        if all(_alike(one, other) for one, other in zip([*expected, runs[0]], [*taken, runs[1]], strict=True))
+        else None
+    )
 
 
 def _alike(one: Tensor, other: Tensor) -> bool:
