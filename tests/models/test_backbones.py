@@ -13,7 +13,6 @@ from crossreid.models.tokens import as_map, patch_grid
 from crossreid.models.weights import WeightsError
 from small_backbone import IMAGES, build
 
-
 # Of each kind the smallest that timm has; at 256 x 128, or the nearest size that patches of 14 divide, or the only one.
 KINDS = [
     ("vit_tiny_patch16_224", (256, 128), 16),

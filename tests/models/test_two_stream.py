@@ -43,8 +43,8 @@ def test_bam_non_local_blocks_and_surgery_are_in_the_runs():
     torch.testing.assert_close(maps, backbone(IMAGES))
 
 
-# ViT (registers and layer scale), rotary positions with SwiGLU, learned rotary positions of each block, biases by relative position that
-# blocks share, windows, and networks of convolutions and attention.
+# ViT (registers and layer scale), rotary positions with SwiGLU, learned rotary positions of each block, biases by relative
+# position that blocks share, windows, and networks of convolutions and attention.
 TRANSFORMERS = [
     ("test_vit3", (64, 32), 10),
     ("eva02_tiny_patch14_224", (56, 28), 13),

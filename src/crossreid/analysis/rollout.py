@@ -83,10 +83,10 @@ def rollout(method: Network, image: Tensor, modality: int, direction: np.ndarray
     training = method.training
     method.eval()
     try:
-        with torch.no_grad(), _watched(method.map_layers, lambda layer, _given, output: maps.update({layer: output})):
-            with _attention(method) as attended:
-                images = image[None].to(device, torch.float32)
-                features = method.features(images, torch.full((1,), modality, dtype=torch.long, device=device))[0]
+        look = _watched(method.map_layers, lambda layer, _given, output: maps.update({layer: output}))
+        with torch.no_grad(), look, _attention(method) as attended:
+            images = image[None].to(device, torch.float32)
+            features = method.features(images, torch.full((1,), modality, dtype=torch.long, device=device))[0]
     finally:
         method.train(training)
     towards = torch.nn.functional.normalize(torch.tensor(direction, dtype=torch.float32, device=device), dim=0)
@@ -151,11 +151,12 @@ def _chains(
 
 
 def _attends_to_all(encoder: Encoding) -> bool:
-    if isinstance(encoder, Backbone):
-        blocks = list(encoder.network.blocks) if has_blocks(encoder.network) else []  # type: ignore[arg-type]
-    else:
-        blocks = encoder.blocks
+    blocks = _blocks(encoder.network) if isinstance(encoder, Backbone) else encoder.blocks
     return bool(blocks) and all(len(_attending(block)) == 1 for block in blocks)
+
+
+def _blocks(network: nn.Module) -> list[nn.Module]:
+    return list(network.blocks) if has_blocks(network) else []  # type: ignore[arg-type]
 
 
 def _attending(block: nn.Module) -> list[nn.Module]:

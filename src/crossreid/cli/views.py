@@ -93,7 +93,7 @@ def attention(
     count: Annotated[int, typer.Option(min=1, help="Images to show at most, each of another identity.")] = 6,
     maps: Annotated[str, typer.Option(help="grad-cam, rollout (of transformers) or both.")] = "grad-cam",
 ) -> None:  # fmt: skip
-    """Where in an image its similarity to its identity comes from (Grad-CAM), or where a transformer looks (rollout), a column a run."""
+    """Where in an image its similarity to its identity comes from (Grad-CAM), or a transformer looks (rollout), a column a run."""
     from crossreid.analysis.rollout import map_kinds
     from crossreid.analysis.views_of_runs import by_attention
     from crossreid.data.images import load_image

@@ -77,7 +77,7 @@ class _Recorded(TorchFunctionMode):
 
 
 class _Fixed(TorchFunctionMode):
-    """While it is active: interpolations give `fixed` in order, None for one to be computed; root mean square norms are written out."""
+    """While it is active: interpolations give `fixed` in order, None for one to be computed; norms without a mean are written out."""
 
     def __init__(self, fixed: list[Tensor | None]) -> None:
         super().__init__()

@@ -82,7 +82,7 @@ class AGWOptions(MethodOptions, PublishedSettingOptions):
 
     @classmethod
     def starting_values(cls, setting: str, given: Mapping[str, Any]) -> dict[str, Any]:
-        """The setting's values; without non-local blocks where stages are no sequences of blocks, as a transformer's and ConvNeXt's."""
+        """The setting's values; without non-local blocks where stages are no sequences of blocks, as in transformers."""
         start = super().starting_values(setting, given)
         if timm_shape(backbone_name(given)).sequences:
             return start

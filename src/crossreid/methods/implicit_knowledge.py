@@ -128,7 +128,7 @@ class ImplicitKnowledgeOptions(MethodOptions, PublishedSettingOptions):
 
     @classmethod
     def starting_values(cls, setting: str, given: Mapping[str, Any]) -> dict[str, Any]:
-        """The setting's values; the streams of a transformer part after half of its blocks, as those of a ResNet after stage 2 of 4."""
+        """The setting's values; a transformer's streams part after half of its blocks, as those of a ResNet after stage 2 of 4."""
         start = super().starting_values(setting, given)
         blocks = timm_shape(backbone_name(given)).blocks
         return {**start, "stages": {**start.get("stages", {}), "split": blocks // 2}} if blocks else start

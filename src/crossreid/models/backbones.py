@@ -97,8 +97,8 @@ class BackboneOptions(Options):
     )
     last_stride_one: bool = Field(
         True,
-        description="Keep the last stage at the resolution of the one before it; false unless given for timm networks, most transformers "
-        "among them, whose last stage has no stride to take out.",
+        description="Keep the last stage at the resolution of the one before it; false unless given for timm networks, most "
+        "transformers among them, whose last stage has no stride to take out.",
     )
     last_activation: bool = Field(True, description="Keep the activation that the feature map comes out of.")
     bare_last_block: bool = Field(

@@ -66,7 +66,8 @@ def _between_blocks(backbone: Backbone) -> Cut | None:
     found = Cut(*token_stages(network))
     taken: list[Tensor] = []
     blocks: list[nn.Module] = list(network.blocks)  # type: ignore[arg-type]
-    watched = [*blocks, network.norm] if isinstance(getattr(network, "norm", None), nn.Module) else blocks
+    norm = getattr(network, "norm", None)
+    watched = [*blocks, norm] if isinstance(norm, nn.Module) else blocks
     hooks = [module.register_forward_pre_hook(lambda _module, inputs: taken.append(inputs[0])) for module in watched]
     training = backbone.training
     backbone.eval()

@@ -75,4 +75,6 @@ def map_size(network: nn.Module) -> tuple[int, int] | None:
     if shown is None:
         return None
     _, maps = shown
-    return tuple(maps.shape[2:]) if maps.ndim == 4 and maps.shape[1] == network.num_features else None
+    if maps.ndim != 4 or maps.shape[1] != network.num_features:
+        return None
+    return int(maps.shape[2]), int(maps.shape[3])

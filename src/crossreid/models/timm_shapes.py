@@ -22,9 +22,9 @@ from crossreid.models.token_stages import has_blocks
 
 # Families of convolutional networks: known without building one. Of any other the network is built, without weights.
 _CONVOLUTIONAL = frozenset(
-    "byobnet cspnet densenet dla dpn efficientnet ghostnet hgnet hrnet mobilenetv3 nfnet regnet repvit res2net resnest "
-    "resnet resnetv2 rexnet senet sknet vgg vovnet xception".split()
-)
+    ("cspnet", "densenet", "dla", "dpn", "efficientnet", "ghostnet", "hgnet", "hrnet", "mobilenetv3", "nfnet",
+     "regnet", "repvit", "res2net", "resnest", "resnet", "resnetv2", "rexnet", "senet", "sknet", "vgg", "vovnet", "xception")
+)  # fmt: skip
 
 
 class TimmShape(NamedTuple):

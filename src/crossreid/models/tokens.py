@@ -78,7 +78,7 @@ def _padding(kernel: nn.Conv2d) -> Size:
 
 
 def forward_small(network: nn.Module) -> tuple[Tensor, Tensor] | None:
-    """A small blank image that `network` takes, and what it gives of it, in evaluation mode; None where it takes none of those tried."""
+    """A small blank image that `network` takes, and what it gives of it, in evaluation mode; None where it takes none."""
     device = next((parameter.device for parameter in network.parameters()), None)
     training = network.training
     network.eval()
