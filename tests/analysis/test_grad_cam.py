@@ -14,7 +14,7 @@ from crossreid.methods.view_distillation import ViewDistillationOptions
 from crossreid.models import tokens
 from crossreid.models.backbones import BackboneOptions
 from crossreid.models.heads import BottleneckOptions
-from small_transformers import register_small_transformers
+from small_transformers import small_transformers  # noqa: F401
 
 
 class Pooled(Network):
@@ -128,9 +128,9 @@ def test_an_image_is_explained_by_the_encoders_that_it_passes():
         assert [encoder_title(one.encoder) for one in found] == [own, "shared"]
 
 
+@pytest.mark.usefixtures("small_transformers")
 @pytest.mark.parametrize(("name", "grid"), [("test_vit", (4, 2)), ("small_swin", (8, 4))])
 def test_transformers_have_maps_on_their_grid(name, grid):
-    register_small_transformers()
     method = method_of(name, last_stride_one=False)
     (found,) = grad_cam(method, image_of(), int(VISIBLE), np.ones(method.encoders[0].width))
     assert found.heat.shape == grid

@@ -9,9 +9,8 @@ from crossreid.analysis.grad_cam import encoder_title
 from crossreid.analysis.rollout import attention_maps, has_rollout, map_kinds, rolled_out, rollout
 from crossreid.data.records import INFRARED, VISIBLE, DataError
 from crossreid.methods import METHODS, build_method
-from small_transformers import register_small_transformers
+from small_transformers import small_transformers  # noqa: F401
 
-register_small_transformers()
 HEIGHT, WIDTH = 64, 32
 
 
@@ -118,6 +117,7 @@ def test_rotary_positions_and_registers(name):
     assert found.heat.shape == (4, 2)
 
 
+@pytest.mark.usefixtures("small_transformers")
 @pytest.mark.parametrize("name", ["small_swin", "test_resnet"])
 def test_windows_and_convolutions_keep_grad_cam(name):
     method = method_of(name=name)

@@ -27,7 +27,7 @@ from crossreid.runs.recipe import make_recipe
 from crossreid.service.startup import open_for_service
 from crossreid.training.checkpoint import load_checkpoint, save_checkpoint
 from small_model import EVERY_METHOD, recipe_of, write_run
-from small_transformers import register_small_transformers
+from small_transformers import small_transformers  # noqa: F401
 
 
 @pytest.fixture(scope="module")
@@ -111,10 +111,10 @@ TRANSFORMERS = [
 ]
 
 
+@pytest.mark.usefixtures("small_transformers")
 @pytest.mark.parametrize(("method", "name", "size", "given"), TRANSFORMERS,
                          ids=[f"{m}-{n}-{'-'.join(map(str, g.values()))}" for m, n, _, g in TRANSFORMERS])  # fmt: skip
 def test_transformers_at_the_size_they_were_trained_at(method, name, size, given, records, tmp_path, capfd):
-    register_small_transformers()
     network = {"name": name, "weights": "none", **({"last_stride_one": False} if name.startswith("small") else {})}
     options = {"name": method, "backbone": network, **given}
     data = {"name": "sysu-mm01", "root": "/nowhere/at/all", "height": size[0], "width": size[1], "workers": 0}

@@ -6,9 +6,8 @@ import torch
 from crossreid.models.backbones import Backbone, BackboneOptions
 from crossreid.models.cutting import cut, through
 from crossreid.models.two_stream import StageOptions, TwoStream, by_modality
-from small_transformers import register_small_transformers
+from small_transformers import small_transformers  # noqa: F401
 
-register_small_transformers()
 IMAGES = torch.randn(4, 3, 64, 32, generator=torch.Generator().manual_seed(0))
 KINDS = torch.tensor([1, 0, 0, 1])
 
@@ -55,6 +54,7 @@ TRANSFORMERS = [
 ]
 
 
+@pytest.mark.usefixtures("small_transformers")
 @torch.no_grad()
 @pytest.mark.parametrize(("name", "size", "stages"), TRANSFORMERS, ids=[name for name, *_ in TRANSFORMERS])
 def test_a_transformers_stages_are_the_network(name, size, stages):

@@ -1,5 +1,6 @@
 """Transformers of timm's own classes, small enough to be trained and exported in a test, registered as backbones."""
 
+import pytest
 from timm.models.eva import Eva
 from timm.models.swin_transformer import SwinTransformer
 
@@ -22,7 +23,10 @@ def small_swin():
     )  # fmt: skip
 
 
-def register_small_transformers():
+@pytest.fixture
+def small_transformers(monkeypatch):
+    """They are registered for the test; use it by name."""
+    BACKBONES.load()
+    monkeypatch.setattr(BACKBONES, "_entries", dict(BACKBONES._entries))
     for make in (small_eva, small_swin):
-        if make.__name__ not in BACKBONES:
-            register_backbone(make.__name__)(make)
+        register_backbone(make.__name__)(make)

@@ -53,7 +53,8 @@ def export_onnx(
 
     Raises:
         CrossreidError: ONNX has no operator for a layer (what the exporter printed is then in `out`.log), an output differs from
-            torch's by more than `tolerance` (no file is written), `out` does not end in .onnx or is a folder, or the extra `export` is not installed.
+            torch's by more than `tolerance` (no file is written), `out` does not end in .onnx or is a folder, or the extra
+            `export` is not installed.
     """
     _require_onnx()
     if is_exported(Path(run)):

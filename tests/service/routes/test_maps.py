@@ -10,7 +10,7 @@ import pytest
 from crossreid.service.explainer import Explainer
 from served import connected, embedded, files, ids_of, within
 from small_model import recipe_of, write_run
-from small_transformers import register_small_transformers
+from small_transformers import small_transformers  # noqa: F401
 
 
 def test_attention_lays_maps_of_both_images(running, client):
@@ -37,8 +37,8 @@ def test_attention_lays_maps_of_both_images(running, client):
     assert wrong.status_code == 422
 
 
+@pytest.mark.usefixtures("small_transformers")
 def test_a_transformer_has_maps_of_both_kinds(tmp_path):
-    register_small_transformers()
     network = {"name": "small_eva", "weights": "none", "last_stride_one": False}
     write_run(tmp_path / "run", recipe_of("implicit_knowledge", network=network, stages={"split": 2}))
     pixels = np.random.default_rng(0).integers(0, 256, (60, 30, 3), dtype=np.uint8)
