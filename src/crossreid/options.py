@@ -35,12 +35,17 @@ class SettingOptions(Options):
 
     setting: str
 
+    @classmethod
+    def starting_values(cls, setting: str, given: Mapping[str, Any]) -> dict[str, Any]:
+        """What options start from in a setting; `given` is what a recipe says."""
+        return cls.settings.get(setting, {})
+
     @model_validator(mode="before")
     @classmethod
     def _start_from_setting(cls, given: Any) -> Any:
         if not isinstance(given, dict):
             return given
-        start = cls.settings.get(str(given.get("setting", cls.model_fields["setting"].default)), {})
+        start = cls.starting_values(str(given.get("setting", cls.model_fields["setting"].default)), given)
         merged = {**start, **given}
         for section, values in start.items():
             own = given.get(section)

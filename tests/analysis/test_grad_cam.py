@@ -11,8 +11,10 @@ from crossreid.methods import METHODS, build_method
 from crossreid.methods.method import Network
 from crossreid.methods.variational_distillation import VariationalDistillationOptions
 from crossreid.methods.view_distillation import ViewDistillationOptions
+from crossreid.models import tokens
 from crossreid.models.backbones import BackboneOptions
 from crossreid.models.heads import BottleneckOptions
+from small_transformers import small_transformers  # noqa: F401
 
 
 class Pooled(Network):
@@ -126,8 +128,19 @@ def test_an_image_is_explained_by_the_encoders_that_it_passes():
         assert [encoder_title(one.encoder) for one in found] == [own, "shared"]
 
 
-def test_tokens_are_refused():
-    method = method_of("test_vit", last_stride_one=False)
+@pytest.mark.usefixtures("small_transformers")
+@pytest.mark.parametrize(("name", "grid"), [("test_vit", (4, 2)), ("small_swin", (8, 4))])
+def test_transformers_have_maps_on_their_grid(name, grid):
+    method = method_of(name, last_stride_one=False)
+    (found,) = grad_cam(method, image_of(), int(VISIBLE), np.ones(method.encoders[0].width))
+    assert found.heat.shape == grid
+    assert found.kind == "grad-cam"
+
+
+def test_tokens_on_no_grid_are_refused(monkeypatch):
+    method = method_of("test_vit")
+    monkeypatch.setattr(tokens, "patch_grid", lambda *_: None)
+    monkeypatch.setattr(tokens, "_even_grid", lambda *_: None)
     with pytest.raises(DataError, match=r"network\.encoder\.backbone gives .* tokens, and no map"):
         grad_cam(method, image_of(160, 160), int(VISIBLE), np.ones(method.encoders[0].width))
 

@@ -107,6 +107,9 @@ def test_attention_is_of_the_same_images_for_every_run(place, tmp_path):
         assert [np.array(one["heat"]).shape for one in row["maps"]] == [(2, 1)]
         assert -1 <= row["similarity"] <= 1
         assert row["maps"][0]["encoder"] == "network.encoder.backbone"
+        assert row["maps"][0]["kind"] == "grad-cam"
+    asked = invoked("attention", place / "vkd", "--count", "1", "--maps", "rollout", "--out", tmp_path / "asked")
+    assert "student: no rollout, as its blocks do not attend to the whole image; Grad-CAM" in asked
 
 
 def test_what_cannot_be_looked_at_is_refused_by_name(place, tmp_path):
@@ -123,4 +126,5 @@ def test_what_cannot_be_looked_at_is_refused_by_name(place, tmp_path):
     assert "plain is on another data set" in refused("distances", place / "vkd", tmp_path / "plain")
     assert "expected numbers of images, or `all`" in refused("images", place / "vkd", "--counts", "1,many")
     assert "expected NAME=TEXT" in refused("cameras", place / "vkd", "--title", "teacher")
+    assert "maps 'all': expected grad-cam, rollout or both" in refused("attention", place / "vkd", "--maps", "all")
     assert "unknown metric" in refused("distances", place / "vkd", "--metric", "angle")

@@ -23,9 +23,11 @@ from crossreid.inference.onnx_model import graph_digest, providers_for
 from crossreid.inference.open_model import open_model
 from crossreid.inference.sources import source_records
 from crossreid.inference.stored_run import run_fingerprint
+from crossreid.runs.recipe import make_recipe
 from crossreid.service.startup import open_for_service
 from crossreid.training.checkpoint import load_checkpoint, save_checkpoint
 from small_model import EVERY_METHOD, recipe_of, write_run
+from small_transformers import small_transformers  # noqa: F401
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +96,36 @@ def test_a_resnet18_at_its_own_size(records, tmp_path):
     images, modalities = prepared(ours, records[:6])
     assert images.shape[2:] == (64, 32)
     assert largest_difference(ours, theirs, images, modalities) < 1e-4
+
+
+# Positions that are resampled, learned norms without a mean, rotary positions, windows; whole, with stems, streams and branches.
+TRANSFORMERS = [
+    ("baseline", "test_vit", (64, 32), {}),
+    ("baseline", "test_vit4", (64, 32), {}),
+    ("baseline", "small_eva", (64, 32), {}),
+    ("baseline", "small_swin", (64, 32), {}),
+    ("baseline", "test_convnext", (64, 32), {}),
+    ("agw", "test_vit", (48, 32), {"stages": {"stems": 2}}),
+    ("implicit_knowledge", "small_eva", (48, 32), {"stages": {"split": 2}, "test_features": "both"}),
+    ("variational_distillation", "test_vit", (48, 32), {}),
+]
+
+
+@pytest.mark.usefixtures("small_transformers")
+@pytest.mark.parametrize(("method", "name", "size", "given"), TRANSFORMERS,
+                         ids=[f"{m}-{n}-{'-'.join(map(str, g.values()))}" for m, n, _, g in TRANSFORMERS])  # fmt: skip
+def test_transformers_at_the_size_they_were_trained_at(method, name, size, given, records, tmp_path, capfd):
+    network = {"name": name, "weights": "none", **({"last_stride_one": False} if name.startswith("small") else {})}
+    options = {"name": method, "backbone": network, **given}
+    data = {"name": "sysu-mm01", "root": "/nowhere/at/all", "height": size[0], "width": size[1], "workers": 0}
+    write_run(tmp_path / "run", make_recipe({"data": data, "method": options, "evaluation": {"flip": False}}))
+    ours, theirs = both(tmp_path / "run")
+    printed = capfd.readouterr()
+    assert printed.out + printed.err == ""
+    images, modalities = prepared(ours, records[:6])
+    assert images.shape[2:] == size
+    assert largest_difference(ours, theirs, images, modalities) < 1e-4
+    assert not list((tmp_path / "run").glob("*.log"))
 
 
 @pytest.fixture(scope="module")
@@ -322,20 +354,32 @@ class NotWhatItWas(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("layer", "told"),
+    ("layer", "told", "left"),
     [
-        (WithoutWords(), "cannot be written as ONNX .*bessel_j0"),
-        (NotWhatItWas(), "differs from torch's by [0-9.]+e[-+]"),
+        (WithoutWords(), r"cannot be written as ONNX .*bessel_j0.* printed: .*model\.onnx\.log$", ["model.onnx.log"]),
+        (NotWhatItWas(), "differs from torch's by [0-9.]+e[-+]", []),
     ],
 )
-def test_layers_that_cannot_be_exported_are_refused(layer, told, tmp_path, monkeypatch):
+def test_layers_that_cannot_be_exported_are_refused(layer, told, left, tmp_path, monkeypatch, capfd):
     write_run(tmp_path / "run", recipe_of("baseline"))
     model = open_model(tmp_path / "run", device="cpu")
     model.network.encoder.neck = nn.Sequential(model.network.encoder.neck, layer)
     monkeypatch.setattr(exporting, "open_model", lambda *_, **__: model)
     with pytest.raises(ValueError, match=told):
         export_onnx(tmp_path / "run")
-    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["last.safetensors", "recipe.yaml"]
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["last.safetensors", *left, "recipe.yaml"]
+    printed = capfd.readouterr()
+    assert printed.out + printed.err == ""
+    for name in left:
+        assert len((tmp_path / "run" / name).read_text().splitlines()) > 10, "the graph, which the exporter prints"
+
+
+def test_a_log_of_before_does_not_stay_where_an_export_succeeds(tmp_path):
+    write_run(tmp_path / "run", recipe_of("baseline"))
+    log = tmp_path / "run" / "model.onnx.log"
+    log.write_text("of before")
+    export_onnx(tmp_path / "run")
+    assert not log.exists()
 
 
 def test_the_command_writes_a_file_that_embeds(run, records, tmp_path):

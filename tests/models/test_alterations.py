@@ -50,7 +50,7 @@ def test_stride_one_changes_the_last_stage_alone():
 @pytest.mark.parametrize("name", ["test_vit", "test_mambaout"])
 def test_options_that_cannot_be_applied_are_refused(name):
     with pytest.raises(ValueError, match="last_stride_one=false"):
-        build(name)
+        build(name, last_stride_one=True)
     with pytest.raises(ValueError, match="stage_attention=false"):
         build(name, last_stride_one=False, stage_attention=True)
 

@@ -1,21 +1,71 @@
 """Backbones of timm and registered ones: what comes out of them, and names that are none."""
 
 import pytest
+import timm
 import torch
 from torch import nn
 
 from crossreid.data.normalisation import IMAGENET, Normalisation
 from crossreid.errors import CrossreidError
 from crossreid.models.backbones import BACKBONES, BackboneOptions, pixels_of, register_backbone
-from crossreid.models.cutting import cut_at_stages
+from crossreid.models.cutting import cut
+from crossreid.models.tokens import as_map, patch_grid
 from crossreid.models.weights import WeightsError
 from small_backbone import IMAGES, build
 
+# Of each kind the smallest that timm has; at 256 x 128, or the nearest size that patches of 14 divide, or the only one.
+KINDS = [
+    ("vit_tiny_patch16_224", (256, 128), 16),
+    ("deit_tiny_distilled_patch16_224", (224, 224), 16),
+    ("vit_small_patch14_reg4_dinov2", (252, 126), 14),
+    ("eva02_tiny_patch14_224", (252, 126), 14),
+    ("swin_tiny_patch4_window7_224", (256, 128), 32),
+    ("convnext_atto", (256, 128), 32),
+    ("pvt_v2_b0", (256, 128), 32),
+    ("vit_tiny_r_s16_p8_224", (256, 128), 32),
+]
+
 
 @torch.no_grad()
-def test_a_transformers_tokens_come_as_a_map_without_the_class_token():
-    backbone = build("test_vit", last_stride_one=False)
-    assert backbone(torch.randn(2, 3, 64, 48)).shape == (2, backbone.width, 4 * 3, 1)
+@pytest.mark.parametrize(("name", "size", "patch"), KINDS, ids=[name for name, *_ in KINDS])
+def test_the_map_is_what_timm_gives_on_the_grid_of_patches(name, size, patch):
+    """timm's own network of the same weights, as it is without this program."""
+    backbone = build(name, last_stride_one=False)
+    taken = {"num_classes": 0}
+    if name.startswith(("vit", "eva", "swin")):
+        taken |= {"dynamic_img_size": True, "global_pool": ""}
+    theirs = timm.create_model(name, **taken).eval()
+    left = theirs.load_state_dict(backbone.network.state_dict(), strict=False)
+    assert not [key for key in left.missing_keys if "head" not in key]
+    images = torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(0))
+    ours, features = backbone(images), theirs.forward_features(images)
+    assert ours.shape == (1, backbone.width, size[0] // patch, size[1] // patch)
+    if features.ndim == 3:
+        features = features[:, getattr(theirs, "num_prefix_tokens", None) or 0 :].transpose(1, 2).reshape(ours.shape)
+    elif features.shape != ours.shape:
+        features = features.permute(0, 3, 1, 2)
+    torch.testing.assert_close(ours, features, atol=1e-6, rtol=1e-6)
+
+
+@torch.no_grad()
+def test_overlapping_patches_and_unknown_grids():
+    backbone = build("test_vit")
+    assert backbone(torch.randn(2, 3, 64, 48)).shape == (2, backbone.width, 4, 3)
+    assert patch_grid(nn.Module(), (64, 32)) is None
+    embedding = backbone.network.patch_embed
+    embedding.proj.stride = (12, 12)
+    assert patch_grid(embedding, (256, 128)) == (21, 10)  # TransReID's grid
+    assert as_map(torch.randn(2, 33, 64), backbone.network, (256, 128)).shape == (2, 64, 8, 4), "the image's own shape"
+    assert as_map(torch.randn(2, 30, 64), backbone.network, (256, 128)).shape == (2, 64, 29, 1)
+
+
+def test_the_last_stride_is_kept_by_default_where_there_is_none_to_take_out():
+    for name, kept in (("test_resnet", True), ("convnext_atto", True), ("test_vit", False), ("test_mambaout", False)):
+        options = BackboneOptions(name=name, weights="none")
+        assert options.last_stride_one is kept, name
+        assert BackboneOptions.model_validate(options.model_dump()) == options
+    with pytest.raises(CrossreidError, match="last_stride_one=false"):
+        build("test_vit", last_stride_one=True)
 
 
 @torch.no_grad()
@@ -57,7 +107,7 @@ def test_a_registered_backbone_is_one_like_any_other(registered):
     assert backbone.last_stage == ["network.2"]
     assert not backbone.network.pretrained
     assert build("small_net", weights="imagenet").network.pretrained
-    assert len(cut_at_stages(build("small_net", last_stride_one=False), "small_net")) == 2
+    assert len(cut(build("small_net", last_stride_one=False), "small_net").stages) == 2
 
 
 def test_a_registered_backbone_comes_before_timms(registered):

@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from crossreid.models.backbones import Backbone, BackboneOptions
-from crossreid.models.cutting import cut_at_stages
+from crossreid.models.cutting import cut, through
 from crossreid.models.two_stream import StageOptions, TwoStream, by_modality
+from small_transformers import small_transformers  # noqa: F401
 
 IMAGES = torch.randn(4, 3, 64, 32, generator=torch.Generator().manual_seed(0))
 KINDS = torch.tensor([1, 0, 0, 1])
@@ -21,7 +22,7 @@ def options(name="test_resnet", **given):
 )
 def test_the_runs_of_stages_are_the_network(name):
     backbone = Backbone(options(name)).eval()
-    runs = cut_at_stages(backbone, name)
+    runs = cut(backbone, name).stages
     maps = IMAGES
     for run in runs:
         maps = run(maps)
@@ -36,16 +37,84 @@ def test_bam_non_local_blocks_and_surgery_are_in_the_runs():
     given = options("resnet18", attention="bam", non_local=(0, 1, 2, 0), last_activation=False)
     backbone = Backbone(given).eval()
     maps = IMAGES
-    for run in cut_at_stages(backbone, "resnet18"):
+    for run in cut(backbone, "resnet18").stages:
         maps = run(maps)
     torch.testing.assert_close(maps, backbone(IMAGES))
 
 
-@pytest.mark.parametrize("name", ["vit_tiny_patch16_224", "swin_tiny_patch4_window7_224"])
+# ViT (registers and layer scale), rotary positions with SwiGLU, learned rotary positions of each block, biases by relative
+# position that blocks share, windows, and networks of convolutions and attention.
+TRANSFORMERS = [
+    ("test_vit3", (64, 32), 10),
+    ("eva02_tiny_patch14_224", (56, 28), 13),
+    ("vit_small_patch16_rope_mixed_224", (64, 32), 13),
+    ("test_vit_relpos", (160, 160), 10),
+    ("small_swin", (64, 32), 2),
+    ("pvt_v2_b0", (64, 32), 4),
+]
+
+
+@pytest.mark.usefixtures("small_transformers")
+@torch.no_grad()
+@pytest.mark.parametrize(("name", "size", "stages"), TRANSFORMERS, ids=[name for name, *_ in TRANSFORMERS])
+def test_a_transformers_stages_are_the_network(name, size, stages):
+    backbone = Backbone(options(name, last_stride_one=False)).eval()
+    for parameter in backbone.parameters():  # layer scales start near 0, and would hide a block
+        parameter.add_(0.05 * torch.randn_like(parameter))
+    found = cut(backbone, name)
+    assert len(found.stages) == stages
+    images = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(through(found.stages, images, found.given(size)), backbone(images))
+    cut_off = [p for module in (*found.stages, found.inputs or torch.nn.Identity()) for p in module.parameters()]
+    left = {path.split(".")[1] for path, p in backbone.named_parameters() if id(p) not in {id(p) for p in cut_off}}
+    assert left <= {"fc_norm"}  # of the classifier's part
+
+
+@pytest.mark.parametrize("name", ["levit_128s", "cait_xxs24_224"])
 def test_what_cannot_be_cut_is_refused(name):
-    given = options(name, last_stride_one=False)
-    with pytest.raises(ValueError, match="no sequence of stages"):
-        cut_at_stages(Backbone(given), name)
+    with pytest.raises(ValueError, match="no sequence of stages or blocks that could be cut"):
+        cut(Backbone(options(name)), name)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("stems", "split"), [(1, None), (0, 3), (2, 4), (7, None)])
+@pytest.mark.parametrize("name", ["test_vit2"])
+def test_streams_part_between_any_two_blocks(name, stems, split):
+    torch.manual_seed(0)
+    whole = Backbone(options(name)).eval()
+    torch.manual_seed(0)
+    network = TwoStream(options(name), StageOptions(stems=stems, split=split)).eval()
+    before = network(IMAGES, KINDS)
+    for stream in before:
+        torch.testing.assert_close(stream, whole(IMAGES))
+    for parameter in network.infrared_stem.parameters():
+        parameter.zero_()
+    after = network(IMAGES, KINDS)
+    for stream, was in zip(after, before, strict=True):
+        torch.testing.assert_close(stream[1:3], was[1:3])
+        assert torch.allclose(stream[0], was[0]) == (stems == 0)
+    if split is not None:
+        assert [len(stream) for stream in network.streams] == [8 - split, 8 - split]
+
+
+def test_the_stages_of_a_transformer_are_named_where_there_are_fewer():
+    with pytest.raises(ValueError, match=r"split is 9, but backbone 'test_vit2' has stages 0 to 8; expected 0 to 7"):
+        TwoStream(options("test_vit2"), StageOptions(split=9))
+
+
+def test_stages_that_are_frozen_are_those_of_the_whole_transformer():
+    """`training.frozen_stages` counts a transformer's blocks, with the stem before them, whether it is cut or not."""
+    name = "test_vit2"
+    network = TwoStream(options(name), StageOptions(stems=1, split=3))
+    frozen = {id(p) for module in network.leading_stages(2) for p in module.parameters(recurse=False)}
+    kept = [*network.visible_stem, *network.infrared_stem, *network.common[:2]]
+    assert frozen == {id(p) for stage in kept for p in stage.parameters()}
+    assert network.leading_stages(0) == []
+    assert {id(p) for m in network.leading_stages(8) for p in m.parameters(recurse=False)} == {
+        id(p) for p in network.parameters()
+    }
+    with pytest.raises(ValueError, match="frozen_stages is 9, but the encoder has 8 stages"):
+        network.leading_stages(9)
 
 
 @torch.no_grad()

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -30,11 +30,12 @@ _OUT_OF_SHAPE = 3.0  # times as long as the image: what is no map of it, but a r
 
 @dataclass(frozen=True)
 class Attention:
-    """The map `(h, w)`, 0 or more, of the named encoder, and the similarity that it explains."""
+    """The map `(h, w)`, 0 or more, of the named encoder, the similarity that it explains, and the kind of map."""
 
     encoder: str
     heat: np.ndarray
     similarity: float
+    kind: Literal["grad-cam", "rollout"] = "grad-cam"
 
 
 def grad_cam(method: Network, image: Tensor, modality: int, direction: np.ndarray) -> list[Attention]:

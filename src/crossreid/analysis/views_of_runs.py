@@ -17,8 +17,8 @@ import torch
 from crossreid.analysis.asked_images import asked_records, choose_images, some_identities
 from crossreid.analysis.camera_probe import read_cameras
 from crossreid.analysis.factors_of_runs import UNTRAINED
-from crossreid.analysis.grad_cam import grad_cam
 from crossreid.analysis.pair_distances import pair_distances, place_of, summarised
+from crossreid.analysis.rollout import MapKind, attention_maps, has_rollout
 from crossreid.data.images import load_image
 from crossreid.data.records import DataError, Record, Split
 from crossreid.data.tracklets import tracklets_of
@@ -154,9 +154,9 @@ def by_pair(
 
 def by_attention(
     paths: Sequence[Path], out: Path, *, count: int = 6, images: int = 4, seed: int = 0,
-    titles: Mapping[str, str] | None = None, bars: Bars | None = None,
+    kinds: Sequence[MapKind] = ("grad-cam",), titles: Mapping[str, str] | None = None, bars: Bars | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Grad-CAM of a few test images by each run, written to `out`/attention.json; see `analysis.grad_cam`.
+    """Maps of a few test images by each run, written to `out`/attention.json; see `analysis.grad_cam` and `analysis.rollout`.
 
     What is explained is the cosine similarity of an image's embedding and the mean embedding of its identity's test
     images, itself among them. Of several seeds the first is looked at.
@@ -164,12 +164,14 @@ def by_attention(
     Args:
         count: images at most, drawn by `seed`, of as many identities and of as many cameras as there are.
         images: of each tracklet that go into the means, at most so many.
+        kinds: of maps. A run whose network has no rollout keeps Grad-CAM; `without_rollout` of what is returned names it.
 
     Raises:
-        DataError: an encoder gives tokens and no map.
+        DataError: an encoder gives tokens that are on no grid.
     """
     chosen: list[Record] = []
     rows: list[dict[str, Any]] = []
+    without: list[str] = []
     for name, run in opened(named_runs(paths, titles), firsts=True):
         records = asked_records(run.split, images)
         chosen = chosen or choose_images(records, count, seed)
@@ -178,18 +180,24 @@ def by_attention(
         features = _embedded(run.method, run, wanted, _bar(bars, name, run))
         data = run.recipe.data
         transform = EvalTransform(data.height, data.width, data.resizing, data.normalisation)
+        own_kinds = kinds if has_rollout(run.method) else ("grad-cam",)
+        if tuple(own_kinds) != tuple(kinds):
+            without.append(name)
         for record in chosen:
             mean = features.embeddings[features.identities == record.identity].mean(0)
-            maps = grad_cam(run.method, transform(load_image(record)), int(record.modality), mean)
+            image = transform(load_image(record))
+            maps = [
+                one for kind in own_kinds for one in attention_maps(run.method, image, int(record.modality), mean, kind)
+            ]
             rows.append(
                 {**_about(name, run), "image": record.name, "identity": record.identity,
                  "camera": record.camera, "modality": record.modality.name.lower(), "similarity": maps[0].similarity,
                  "size": [run.recipe.data.height, run.recipe.data.width],
-                 "maps": [{"encoder": one.encoder, "heat": one.heat.tolist()} for one in maps]}
+                 "maps": [{"encoder": one.encoder, "kind": one.kind, "heat": one.heat.tolist()} for one in maps]}
             )  # fmt: skip
     table = {"data": run.split.name, "seed": seed, "rows": rows}
     write_json(out / "attention.json", table)
-    return {**table, "records": chosen}
+    return {**table, "records": chosen, "without_rollout": without}
 
 
 def _pairs(counts: Sequence[int]) -> Iterator[tuple[str, int, tuple[int, int | None]]]:

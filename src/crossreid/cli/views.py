@@ -91,8 +91,10 @@ def distances(
 def attention(
     runs: Runs, out: Out = Path("views"), title: Title = None, images: Images = 4, seed: Seed = 0,
     count: Annotated[int, typer.Option(min=1, help="Images to show at most, each of another identity.")] = 6,
+    maps: Annotated[str, typer.Option(help="grad-cam, rollout (of transformers) or both.")] = "grad-cam",
 ) -> None:  # fmt: skip
-    """Grad-CAM: where in an image its similarity to its identity comes from, a column a run."""
+    """Where in an image its similarity to its identity comes from (Grad-CAM), or a transformer looks (rollout), a column a run."""
+    from crossreid.analysis.rollout import map_kinds
     from crossreid.analysis.views_of_runs import by_attention
     from crossreid.data.images import load_image
     from crossreid.reporting.views_plot import draw_attention
@@ -100,9 +102,11 @@ def attention(
 
     with progress_bar() as progress:
         table = by_attention(
-            runs, out, count=count, images=images, seed=seed, titles=key_values(title, "--title", "NAME=TEXT"),
+            runs, out, count=count, images=images, seed=seed, kinds=map_kinds(maps), titles=key_values(title, "--title", "NAME=TEXT"),
             bars=lambda what: advancing(progress, what),
         )  # fmt: skip
+    for name in table["without_rollout"]:
+        console.print(f"{name}: no rollout, as its blocks do not attend to the whole image; Grad-CAM", soft_wrap=True)
     pictures = {record.name: load_image(record) for record in table["records"]}
     _show(out, "attention", attention_table(table), draw_attention(table, pictures))
 

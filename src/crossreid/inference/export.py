@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from contextlib import redirect_stdout
 from dataclasses import dataclass
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,8 @@ from crossreid.errors import CrossreidError
 from crossreid.files import remove_leftovers, replacing
 from crossreid.inference.agreement import largest_difference, sample_images
 from crossreid.inference.exported_file import FORMAT, INPUTS, KEY, OUTPUTS, facts_digest, graph_digest, is_exported
+from crossreid.inference.exporter_output import kept_in_log
+from crossreid.inference.fixed_size import fixed_size
 from crossreid.inference.modality_branches import exportable
 from crossreid.inference.onnx_model import OnnxModel
 from crossreid.inference.open_model import open_model
@@ -52,8 +52,9 @@ def export_onnx(
     averaged over a tracklet. The metadata are those of `exported_file`.
 
     Raises:
-        CrossreidError: ONNX has no operator for a layer, an output differs from torch's by more than `tolerance` (no file
-            is written), `out` does not end in .onnx or is a folder, or the extra `export` is not installed.
+        CrossreidError: ONNX has no operator for a layer (what the exporter printed is then in `out`.log), an output differs from
+            torch's by more than `tolerance` (no file is written), `out` does not end in .onnx or is a folder, or the extra
+            `export` is not installed.
     """
     _require_onnx()
     if is_exported(Path(run)):
@@ -67,7 +68,7 @@ def export_onnx(
     _refuse_name(out)
     remove_leftovers(out)
     with replacing(out, durable=True) as temporary:
-        _write(model, temporary)
+        _write(model, temporary, out.with_name(f"{out.name}.log"))
         images, modalities = sample_images(model)
         difference = largest_difference(model, OnnxModel(temporary, torch.device("cpu")), images, modalities)
         if not difference <= tolerance:
@@ -96,8 +97,8 @@ def _refuse_name(out: Path) -> None:
         )
 
 
-def _write(model: TorchModel, path: Path) -> None:
-    graph = _graph(model, path)
+def _write(model: TorchModel, path: Path, log: Path) -> None:
+    graph = _graph(model, path, log)
     facts = {
         "format": FORMAT,
         "fingerprint": model.fingerprint,
@@ -118,26 +119,27 @@ def _write(model: TorchModel, path: Path) -> None:
     path.write_bytes(graph + metadata.SerializeToString())
 
 
-def _graph(model: TorchModel, path: Path) -> bytes:
-    """The network as ONNX, without metadata; torch's exporter writes it to `path` first."""
+def _graph(model: TorchModel, path: Path, log: Path) -> bytes:
+    """The network as ONNX, without metadata; torch's exporter writes it to `path` first, and to `log` where it fails."""
     import onnx
 
     seen = model.preprocessing
     images = torch.randn(2, 3, seen.height, seen.width, generator=torch.Generator().manual_seed(0))
     modalities = torch.tensor([int(Modality.VISIBLE), int(Modality.INFRARED)])
-    with warnings.catch_warnings(), torch.no_grad(), redirect_stdout(StringIO()):
-        warnings.simplefilter("ignore")  # of what is fixed while tracing: here modality, on purpose
-        try:
+    try:
+        with kept_in_log(log), warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")  # of what is fixed while tracing: here modality, on purpose
             network = exportable(model.network, images, modalities, flip=model.flip)
-            torch.onnx.export(network, **_arguments(images, modalities, path))
-        except OSError:  # no fault of the network: a full disk, say
-            raise
-        except Exception as error:  # torch's exporter raises what it comes across
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise CrossreidError(
-                f"{model.source}: the network of {model.method} cannot be written as ONNX ({type(error).__name__}: {reason}). "
-                "Serve the run itself, or train one without that layer."
-            ) from error
+            with fixed_size(network, images, modalities):
+                torch.onnx.export(network, **_arguments(images, modalities, path))
+    except OSError:  # no fault of the network: a full disk, say
+        raise
+    except Exception as error:  # torch's exporter raises what it comes across
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise CrossreidError(
+            f"{model.source}: the network of {model.method} cannot be written as ONNX ({type(error).__name__}: {reason[:300]}). "
+            f"Serve the run itself, or train one without that layer. What the exporter printed: {log}"
+        ) from error
     written = onnx.load(str(path))
     if len(written.graph.input) == 1:  # the exporter drops what nothing is computed from; callers give it all the same
         unused = onnx.helper.make_tensor_value_info("modalities", onnx.TensorProto.INT64, ["batch"])

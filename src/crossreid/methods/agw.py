@@ -9,7 +9,7 @@ whose batches `data.augment.channels.joint` makes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -22,10 +22,11 @@ from crossreid.losses.metric import weighted_triplet_loss
 from crossreid.losses.released_triplets import released_weighted_triplet_loss, squared_difference_triplet_loss
 from crossreid.losses.weighing import AddedLosses, LossWeights
 from crossreid.methods.method import Encoding, Method, MethodOptions, register_method
-from crossreid.models.backbones import BackboneOptions
+from crossreid.models.backbones import BackboneOptions, backbone_name
 from crossreid.models.heads import MetricFeatures, bn_neck, metric_features
 from crossreid.models.margin_heads import HeadOptions, logits_of, make_classifier
 from crossreid.models.pooling import GeneralisedMean, ReleasedGeneralisedMean
+from crossreid.models.timm_shapes import timm_shape
 from crossreid.models.two_stream import StageOptions, TwoStream
 from crossreid.options import PublishedSettingOptions
 
@@ -56,7 +57,8 @@ class AGWOptions(MethodOptions, PublishedSettingOptions):
     )
     backbone: BackboneOptions = Field(
         BackboneOptions(),
-        description="The network; its non-local blocks are AGW's [0, 2, 3, 0] unless it says otherwise.",
+        description="The network; its non-local blocks are AGW's [0, 2, 3, 0] unless it says otherwise; none where "
+        "stages are no sequences of blocks, as in transformers and ConvNeXt.",
     )
     stages: StageOptions = Field(StageOptions(stems=1), description="Which stages each modality has for itself.")
     pooling_power: float = Field(3.0, ge=1, description="p of GeM pooling at the start.")
@@ -82,6 +84,15 @@ class AGWOptions(MethodOptions, PublishedSettingOptions):
     losses_features: MetricFeatures = Field(
         "pooled", description="What the losses that `losses` adds compare, of the same kinds as triplet_features."
     )
+
+    @classmethod
+    def starting_values(cls, setting: str, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The setting's values; without non-local blocks where stages are no sequences of blocks, as in transformers."""
+        start = super().starting_values(setting, given)
+        if timm_shape(backbone_name(given)).sequences:
+            return start
+        kept = {key: value for key, value in start["backbone"].items() if not key.startswith("non_local")}
+        return {**start, "backbone": kept}
 
     @model_validator(mode="after")
     def _fixed(self) -> AGWOptions:

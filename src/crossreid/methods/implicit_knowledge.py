@@ -19,7 +19,7 @@ with the size of a batch, which no configuration makes use of.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
@@ -52,7 +52,7 @@ from crossreid.losses.released_knowledge import (
 from crossreid.losses.weighing import AddedLosses, LossWeights
 from crossreid.methods.implicit_knowledge_settings import SETTINGS
 from crossreid.methods.method import Encoding, Method, MethodOptions, register_method
-from crossreid.models.backbones import BackboneOptions
+from crossreid.models.backbones import BackboneOptions, backbone_name
 from crossreid.models.heads import (
     MetricFeatures,
     bn_neck,
@@ -64,6 +64,7 @@ from crossreid.models.heads import (
 from crossreid.models.pooling import GeneralisedMean, generalised_mean
 from crossreid.models.purifier import Purified, Purifier
 from crossreid.models.reversal import Schedule, reversal_strength, reverse_gradient
+from crossreid.models.timm_shapes import timm_shape
 from crossreid.models.two_stream import StageOptions, TwoStream
 from crossreid.options import PublishedSettingOptions
 
@@ -79,7 +80,10 @@ class ImplicitKnowledgeOptions(MethodOptions, PublishedSettingOptions):
         description="Minimise the paper's equations, as the keys below have them, or what the release does.",
     )
     backbone: BackboneOptions = Field(BackboneOptions(), description="The network that is cut into two streams.")
-    stages: StageOptions = Field(StageOptions(split=2), description="Where the streams part.")
+    stages: StageOptions = Field(
+        StageOptions(split=2),
+        description="Where the streams part; of a transformer after half of its blocks unless given.",
+    )
     pooling_power: float = Field(3.0, ge=1, description="p of GeM pooling at the start.")
     learn_pooling: bool = Field(True, description="Let the p of each stream learn.")
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="Label smoothing of the cross-entropies.")
@@ -121,6 +125,13 @@ class ImplicitKnowledgeOptions(MethodOptions, PublishedSettingOptions):
         "shared", description="What `embed` returns: the shared stream's feature, or both streams', concatenated."
     )
     losses: LossWeights = Field({})
+
+    @classmethod
+    def starting_values(cls, setting: str, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The setting's values; a transformer's streams part after half of its blocks, as those of a ResNet after stage 2 of 4."""
+        start = super().starting_values(setting, given)
+        blocks = timm_shape(backbone_name(given)).blocks
+        return {**start, "stages": {**start.get("stages", {}), "split": blocks // 2}} if blocks else start
 
     @model_validator(mode="after")
     def _purifier_has_a_weight(self) -> Self:

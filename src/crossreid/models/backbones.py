@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args
@@ -24,9 +24,6 @@ from crossreid.models.alterations import (
     stride_one,
     take_last_activation,
 )
-from crossreid.models.hub import offline_unless_it_answers
-from crossreid.models.mixstyle import MixStyleOptions, put_mixstyle_after_stages
-from crossreid.models.stages import feature_rows, last_stage_paths, leading_modules
 from crossreid.models.hub import offline_unless_it_answers, weights_of
 from crossreid.models.input_size import (
     FOR_ANY_SIZE,
@@ -36,9 +33,12 @@ from crossreid.models.input_size import (
     size_to_build_for,
     takes_input_size,
 )
+from crossreid.models.mixstyle import MixStyleOptions, put_mixstyle_after_stages
 from crossreid.models.pixels_of_files import said_of_pixels
 from crossreid.models.stages import build_for, feature_rows, last_stage_paths, leading_modules
 from crossreid.models.timm_names import TimmModel, find_timm_model, is_of_hub
+from crossreid.models.timm_shapes import timm_shape
+from crossreid.models.tokens import as_map
 from crossreid.models.weights import WeightsError, load_local_weights
 from crossreid.options import Options
 from crossreid.registry import Registry
@@ -110,7 +110,11 @@ class BackboneOptions(Options):
         "imagenet",
         description="`imagenet` (those of the name, from the internet), `none`, or a local .safetensors / .pth file of any project.",
     )
-    last_stride_one: bool = Field(True, description="Keep the last stage at the resolution of the one before it.")
+    last_stride_one: bool = Field(
+        True,
+        description="Keep the last stage at the resolution of the one before it; false unless given for timm networks, most "
+        "transformers among them, whose last stage has no stride to take out.",
+    )
     last_activation: bool = Field(True, description="Keep the activation that the feature map comes out of.")
     bare_last_block: bool = Field(
         False,
@@ -135,6 +139,12 @@ class BackboneOptions(Options):
         description="[height, width] that a transformer is built for, filled in from `data`; null: of other networks, and of "
         "runs before this key, whose positions are resampled at each step.",
     )
+
+    @model_validator(mode="after")
+    def _stride_where_there_is_one(self) -> BackboneOptions:
+        if "last_stride_one" not in self.model_fields_set and self.name not in BACKBONES:
+            object.__setattr__(self, "last_stride_one", timm_shape(self.name).strides)
+        return self
 
     @model_validator(mode="after")
     def _bare(self) -> BackboneOptions:
@@ -168,6 +178,13 @@ def at_size(options: BackboneOptions, size: Size) -> BackboneOptions:
     return options if built_for is None else options.model_copy(update={"input_size": built_for})
 
 
+def backbone_name(method: Mapping[str, Any]) -> str:
+    """The backbone that the `method` section of a recipe names, before it is validated; the default's name where it names none."""
+    given = method.get("backbone")
+    name = given.get("name") if isinstance(given, Mapping) else getattr(given, "name", None)
+    return name if isinstance(name, str) else str(BackboneOptions.model_fields["name"].default)
+
+
 def pixels_of(options: BackboneOptions) -> Pixels:
     """How images are to be resized and normalised for the weights that `options` name; ImageNet's way for random ones.
 
@@ -197,7 +214,7 @@ def _known(interpolation: str | None) -> Interpolation:
 class Backbone(nn.Module):
     """A network without its head: `(B, 3, H, W)` to a feature map `(B, width, h, w)`.
 
-    A transformer's tokens come as a map `(B, width, tokens, 1)`, without its class and register tokens.
+    A transformer's tokens come as a map of its patches, without its class and register tokens.
 
     Raises:
         CrossreidError: no such backbone, or one that an option of `options` cannot be applied to.
@@ -224,13 +241,8 @@ class Backbone(nn.Module):
         self.last_stage = [f"network.{path}" for path in paths]
 
     def forward(self, images: Tensor) -> Tensor:
-        maps: Tensor = self.network.forward_features(images)  # type: ignore[operator]
-        if maps.ndim == 3:
-            tokens = maps[:, int(getattr(self.network, "num_prefix_tokens", 0)) :]
-            return tokens.transpose(1, 2).unsqueeze(-1)
-        if maps.shape[1] != self.width and maps.shape[-1] == self.width:
-            return maps.permute(0, 3, 1, 2)
-        return maps
+        features: Tensor = self.network.forward_features(images)  # type: ignore[operator]
+        return as_map(features, self.network, (int(images.shape[2]), int(images.shape[3])))
 
     def leading_stages(self, count: int) -> list[nn.Module]:
         """The modules of the first `count` stages, each by itself. Raises `CrossreidError` where there are fewer."""

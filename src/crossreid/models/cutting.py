@@ -1,30 +1,113 @@
-"""A backbone cut at its stages: runs of modules, stem first, that one after another are the network."""
+"""A backbone cut at its stages: runs of modules, stem first, that one after another are the network.
+
+A transformer whose blocks all see the same tokens is cut between any two of them (`token_stages`), any other network where its
+`feature_info` says that a stage ends.
+"""
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from crossreid.errors import CrossreidError
 from crossreid.models.backbones import Backbone
-from crossreid.models.stages import stage_paths, trial_image
+from crossreid.models.stages import stage_paths
+from crossreid.models.token_stages import BlockInputs, Given, TokenStage, has_blocks, token_stages
+from crossreid.models.tokens import Size, forward_small
 
 
-def cut_at_stages(backbone: Backbone, name: str) -> list[nn.Sequential]:
-    """The modules of each stage of `backbone`, in order; what follows the last stage belongs to it.
+class Cut(NamedTuple):
+    """The stages of a network in order, and what makes the further inputs of a transformer's blocks."""
 
-    A network is cut where its `feature_info` says that a stage ends, once a small image has shown that it is a plain sequence there:
-    each part takes what the part before it gives, and nothing happens in between.
+    stages: list[nn.Module]
+    inputs: BlockInputs | None
+
+    def given(self, size: Size) -> Given | None:
+        """The further inputs for images of `size` (H, W)."""
+        return None if self.inputs is None else self.inputs(size)
+
+
+def through(stages: Iterable[nn.Module], maps: Tensor, given: Given | None) -> Tensor:
+    """What the stages make of `maps` one after another."""
+    for stage in stages:
+        maps = stage(maps, given) if isinstance(stage, TokenStage) else stage(maps)
+    return maps
+
+
+def cut(backbone: Backbone, name: str) -> Cut:
+    """The stages of `backbone`, in order; what follows the last stage belongs to it. The last one gives `(B, width, h, w)`.
+
+    Of a transformer stage 0 is its stem, and each block is a stage after it. Any other network is cut where its `feature_info`
+    says that a stage ends, once a small image has shown that it is a plain sequence there: each part takes what the part before
+    it gives, and nothing happens in between.
 
     Raises:
-        CrossreidError: it is no such sequence, as most transformers are not.
+        CrossreidError: it is neither.
     """
+    found = _between_blocks(backbone) if has_blocks(backbone.network) else _at_stages(backbone, name)
+    if found is None:
+        raise CrossreidError(
+            f"backbone {name!r} is no sequence of stages or blocks that could be cut. Choose a convolutional network, for "
+            "example a ResNet, a ViT or a Swin transformer, or a method with whole encoders."
+        )
+    return found
+
+
+def _between_blocks(backbone: Backbone) -> Cut | None:
+    """The transformer's stem and blocks; None where one after another they are not the network.
+
+    What each block and the norm take is compared, not the map alone: layers whose scale starts near 0 would hide a difference.
+    """
+    network = backbone.network
+    found = Cut(*token_stages(network))
+    taken: list[Tensor] = []
+    blocks: list[nn.Module] = list(network.blocks)  # type: ignore[arg-type]
+    norm = getattr(network, "norm", None)
+    watched = [*blocks, norm] if isinstance(norm, nn.Module) else blocks
+    hooks = [module.register_forward_pre_hook(lambda _module, inputs: taken.append(inputs[0])) for module in watched]
+    training = backbone.training
+    backbone.eval()
+    try:
+        shown = forward_small(network)
+        if shown is None:
+            return None
+        image, _ = shown
+        size = (image.shape[2], image.shape[3])
+        with torch.no_grad():
+            taken.clear()
+            runs = [backbone(image)]
+            expected = list(taken)
+            taken.clear()
+            runs.append(through(found.stages, image, found.given(size)))
+    except (RuntimeError, TypeError, ValueError, AttributeError):
+        return None
+    finally:
+        backbone.train(training)
+        for hook in hooks:
+            hook.remove()
+    if len(expected) != len(watched) or len(taken) != len(watched):
+        return None
+    return (
+        found
+        if all(_alike(one, other) for one, other in zip([*expected, runs[0]], [*taken, runs[1]], strict=True))
+        else None
+    )
+
+
+def _alike(one: Tensor, other: Tensor) -> bool:
+    return one.shape == other.shape and torch.allclose(one, other, rtol=1e-4, atol=1e-4)
+
+
+def _at_stages(backbone: Backbone, name: str) -> Cut | None:
+    """The modules of each stage; None where they are no chain."""
     network = backbone.network
     ends = stage_paths(network, name)
     parts = _parts(network, ends)
-    order = _traced(network, parts)
+    order, last_axis = _traced(network, parts)
     runs: list[list[tuple[str, nn.Module]]] = [[] for _ in ends]
     place = 0
     for path in order:
@@ -32,11 +115,17 @@ def cut_at_stages(backbone: Backbone, name: str) -> list[nn.Sequential]:
         if place < len(ends) - 1 and _holds(path, ends[place]):
             place += 1
     if not order or not all(runs):
-        raise CrossreidError(
-            f"backbone {name!r} is no sequence of stages that could be cut. Choose a convolutional network, for example a "
-            "ResNet, or a method with whole encoders."
-        )
-    return [nn.Sequential(OrderedDict(run)) for run in runs]
+        return None
+    if last_axis:
+        runs[-1].append(("channels_first", ChannelsFirst()))
+    return Cut([nn.Sequential(OrderedDict(run)) for run in runs], None)
+
+
+class ChannelsFirst(nn.Module):
+    """Maps `(B, h, w, width)` to `(B, width, h, w)`."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return maps.permute(0, 3, 1, 2)
 
 
 def _holds(path: str, end: str) -> bool:
@@ -60,28 +149,27 @@ def _parts(network: nn.Module, ends: list[str]) -> dict[str, nn.Module]:
     return found
 
 
-@torch.no_grad()
-def _traced(network: nn.Module, parts: dict[str, nn.Module]) -> list[str]:
-    """The parts in the order in which an image passes them; empty where that is no chain."""
+def _traced(network: nn.Module, parts: dict[str, nn.Module]) -> tuple[list[str], bool]:
+    """The parts in the order in which an image passes them, and whether the map has its channels last; none where that is no chain."""
     calls: list[tuple[str, Tensor, Tensor]] = []
     hooks = [
         part.register_forward_hook(lambda _module, inputs, output, path=path: calls.append((path, inputs[0], output)))
         for path, part in parts.items()
     ]
-    image = trial_image(network)
-    training = network.training
     try:
-        maps = network.eval().forward_features(image)  # type: ignore[operator]
-    except (RuntimeError, AssertionError, AttributeError):
-        return []
+        shown = forward_small(network)
     finally:
-        network.train(training)
         for hook in hooks:
             hook.remove()
+    if shown is None:
+        return [], False
+    image, maps = shown
+    starts = [position for position, (_, given, _) in enumerate(calls) if given is image]
     passed: Tensor = image
-    for _, given, output in calls:
+    for _, given, output in calls[starts[-1] :] if starts else []:  # sizes that were refused may have left calls before
         if given is not passed:
-            return []
+            return [], False
         passed = output
-    whole = passed is maps and maps.ndim == 4 and maps.shape[1] == network.num_features
-    return [path for path, _, _ in calls] if whole else []
+    whole = passed is maps and maps.ndim == 4 and network.num_features in (maps.shape[1], maps.shape[-1])
+    order = [path for path, _, _ in calls[starts[-1] :]] if whole and starts else []
+    return order, bool(order) and maps.shape[1] != network.num_features

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from crossreid.errors import CrossreidError
+from crossreid.models.tokens import forward_small
 
 
 def stage_paths(network: nn.Module, name: str) -> list[str]:
@@ -80,14 +81,12 @@ def trial_image(network: nn.Module) -> Tensor:
     return torch.zeros(1, 3, *built_for)
 
 
-@torch.no_grad()
 def map_size(network: nn.Module) -> tuple[int, int] | None:
-    """Height and width of the map `(1, width, h, w)` of a trial image; None where it gives no such map."""
-    training = network.training
-    try:
-        maps = network.eval().forward_features(trial_image(network))  # type: ignore[operator]
-    except (RuntimeError, AssertionError, AttributeError):
+    """Height and width of the map `(1, width, h, w)` of a small square image; None where it gives no such map."""
+    shown = forward_small(network)
+    if shown is None:
         return None
-    finally:
-        network.train(training)
-    return tuple(maps.shape[2:]) if maps.ndim == 4 and maps.shape[1] == network.num_features else None
+    _, maps = shown
+    if maps.ndim != 4 or maps.shape[1] != network.num_features:
+        return None
+    return int(maps.shape[2]), int(maps.shape[3])

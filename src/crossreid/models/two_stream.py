@@ -19,14 +19,15 @@ from torch import Tensor, nn
 from crossreid.data.records import Modality
 from crossreid.errors import CrossreidError
 from crossreid.models.backbones import Backbone, BackboneOptions
-from crossreid.models.cutting import cut_at_stages
+from crossreid.models.cutting import cut, through
 from crossreid.models.mixstyle import images_of
 from crossreid.models.stages import refuse_more_stages
+from crossreid.models.token_stages import Given, TokenStage
 from crossreid.options import Options
 
 
 class StageOptions(Options):
-    """Which stages are there more than once; stage 0 is the stem, a ResNet has stages 0 to 4."""
+    """Which stages are there more than once; stage 0 is the stem, a ResNet has stages 0 to 4, a ViT one more for each block."""
 
     stems: int = Field(0, ge=0, description="Leading stages that each modality has for itself; 1 is the stem alone.")
     split: int | None = Field(
@@ -48,12 +49,12 @@ class TwoStream(nn.Module):
         super().__init__()
         whole = Backbone(backbone)
         self.width = whole.width
-        runs = cut_at_stages(whole, backbone.name)
+        runs, self.inputs = cut(whole, backbone.name)
         parts = len(runs) if options.split is None else options.split + 1
         if options.split is not None and parts >= len(runs):
             raise CrossreidError(
                 f"method.stages.split is {options.split}, but backbone {backbone.name!r} has stages 0 to {len(runs) - 1}; expected "
-                f"at most {len(runs) - 2}, so that a stage follows it."
+                f"0 to {len(runs) - 2}, so that a stage follows it."
             )
         if options.stems > parts:
             raise CrossreidError(
@@ -80,28 +81,44 @@ class TwoStream(nn.Module):
         """The ends of the streams, each of which gives a feature map."""
         return [self.get_submodule(path) for path in self.last_stage]
 
+    @property
+    def blocks(self) -> list[nn.Module]:
+        """All copies of a transformer's blocks; none of other networks."""
+        return [module for module in self.modules() if isinstance(module, TokenStage)]
+
+    @property
+    def prefix(self) -> int:
+        """How many of a transformer's tokens are of no patch."""
+        return max((block.prefix for block in self.blocks), default=0)  # type: ignore[type-var, return-value]
+
     def leading_stages(self, count: int) -> list[nn.Module]:
         """The modules of all copies of the first `count` stages, each by itself. Raises `CrossreidError` where there are fewer."""
         stems, common = len(self.visible_stem), len(self.common)
         streams: list[nn.Sequential] = list(self.streams)  # type: ignore[arg-type]
-        refuse_more_stages(count, stems + common + len(streams[0]))
+        # As of a whole transformer: its stem is no stage by itself, but frozen with its first block.
+        apart = 0 if self.inputs is None else 1
+        refuse_more_stages(count, stems + common + len(streams[0]) - apart)
+        count += apart if count else 0
         parts = [(self.visible_stem, 0), (self.infrared_stem, 0), (self.common, stems)]
         parts += [(stream, stems + common) for stream in streams]
         kept = [stage for part, before in parts for stage in list(part)[: max(count - before, 0)]]
+        if self.inputs is not None and count:
+            kept.append(self.inputs)
         return [module for stage in kept for module in stage.modules()]
 
     def forward(self, images: Tensor, modalities: Tensor, first: int = 2) -> tuple[Tensor, ...]:
         """The map of each of the `first` streams; where one alone is asked for, the other costs nothing."""
         maps = images
+        given = None if self.inputs is None else self.inputs((int(images.shape[2]), int(images.shape[3])))
         if len(self.visible_stem):
-            (maps,) = by_modality(images, modalities, self._stem)
+            (maps,) = by_modality(images, modalities, lambda kind, own: (self._stem(kind, own, given),))
         with images_of(modalities):
-            maps = self.common(maps)
-            return tuple(stream(maps) for stream in list(self.streams)[:first])
+            maps = through(self.common, maps, given)  # type: ignore[arg-type]
+            return tuple(through(stream, maps, given) for stream in list(self.streams)[:first])  # type: ignore[arg-type]
 
-    def _stem(self, modality: Modality, images: Tensor) -> tuple[Tensor]:
+    def _stem(self, modality: Modality, images: Tensor, given: Given | None) -> Tensor:
         stem = self.infrared_stem if modality == Modality.INFRARED else self.visible_stem
-        return (stem(images),)
+        return through(stem, images, given)  # type: ignore[arg-type]
 
 
 def by_modality(

@@ -24,6 +24,7 @@ FIGURES = ("rank-1", "mAP")
 AXES = {"gallery": "images of each gallery tracklet", "query": "images of each query tracklet"}
 HEAT = "inferno"  # its lightness rises evenly, so that it reads without colour
 _READ = "cameras read right, % (dots: runs and divisions of identities,\nbars: means, dotted: the most frequent camera)"
+_KINDS = {"grad-cam": "Grad-CAM of the similarity", "rollout": "attention rollout"}
 _SHOWN = 256  # pixels: the height at which images are drawn
 
 
@@ -164,9 +165,8 @@ def draw_attention(table: Mapping[str, Any], images: Mapping[str, np.ndarray]) -
         for axes, (name, place) in zip(axes_row[1:], columns, strict=True):
             row = found[name, path]
             if place < len(row["maps"]):
-                heat, encoder = (row["maps"][place][key] for key in ("heat", "encoder"))
-                several = sum(other == name for other, _ in columns) > 1
-                text = f"{f'{encoder_title(encoder)}, ' if several else ''}{row['similarity']:.2f}"
+                heat = row["maps"][place]["heat"]
+                text = f"{''.join(f'{word}, ' for word in _words(row['maps'], place))}{row['similarity']:.2f}"
                 _picture(axes, overlaid(picture, np.array(heat)), text if np.any(heat) else f"{text} (none)")
             else:
                 axes.set_visible(False)
@@ -179,8 +179,22 @@ def draw_attention(table: Mapping[str, Any], images: Mapping[str, np.ndarray]) -
     scale.set_ticks([0, 1], labels=["0", "max"])
     scale.ax.tick_params(labelsize=7, colors=colour("muted"), length=0)
     scale.outline.set_visible(False)  # type: ignore[operator]
-    scale.set_label("Grad-CAM of the similarity (below each map)", fontsize=7, color=colour("muted"))
+    kinds = dict.fromkeys(_kind(one) for row in rows for one in row["maps"])
+    label = " and ".join(_KINDS[kind] for kind in kinds)
+    scale.set_label(f"{label} (below each map: the similarity)" if "rollout" in kinds else
+                    f"{label} (below each map)", fontsize=7, color=colour("muted"))  # fmt: skip
     return drawn
+
+
+def _kind(one: Mapping[str, Any]) -> str:
+    return str(one.get("kind", "grad-cam"))  # files of before have that kind alone
+
+
+def _words(maps: Sequence[Mapping[str, Any]], place: int) -> list[str]:
+    """What tells a map of a row from its others: encoder and kind, where there are several."""
+    encoders, kinds = {one["encoder"] for one in maps}, {_kind(one) for one in maps}
+    words = [encoder_title(maps[place]["encoder"])] if len(encoders) > 1 else []
+    return words + ([_kind(maps[place])] if len(kinds) > 1 else [])
 
 
 def overlaid(picture: np.ndarray, heat: np.ndarray) -> np.ndarray:

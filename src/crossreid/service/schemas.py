@@ -14,6 +14,7 @@ from crossreid.galleries.filters import Filter
 from crossreid.service.refusals import Refusal
 
 ModalityName = Literal["visible", "infrared"]
+MapKind = Literal["grad-cam", "rollout"]
 _IDS = 100  # of a search
 
 
@@ -73,6 +74,7 @@ class Heat(BaseModel):
     """`heat` (h, w), 0 or more, of the named encoder: lay it smoothly over the whole image, scaled by its largest value."""
 
     encoder: str
+    kind: MapKind = "grad-cam"
     heat: list[list[float]]
 
 

@@ -91,6 +91,8 @@ def serve(
         from crossreid.service.http_server import server
     except ImportError as error:
         raise CrossreidError(f"{error.name} is not installed. Install it: pip install 'crossreid[serve]'.") from error
+    from crossreid.analysis.rollout import has_rollout
+    from crossreid.inference.torch_model import TorchModel
     from crossreid.service.explainer import Explainer
     from crossreid.service.keys import Keys
     from crossreid.service.search_service import SearchService
@@ -100,7 +102,9 @@ def serve(
     known = None if keys is None else Keys(keys)
     refuse_taken(endpoint)
     model = open_for_service(run, runtime, checkpoint=checkpoint, precision=precision, device=device)
-    explainer = Explainer(run, checkpoint, device) if model.runtime == "torch" else None
+    explainer = None
+    if isinstance(model, TorchModel):
+        explainer = Explainer(run, checkpoint, device, rollout=has_rollout(model.network))
     opened = open_gallery(
         gallery, model=model.fingerprint, dimension=model.dimension, token=token, collection=collection
     )

@@ -7,7 +7,10 @@ from urllib.parse import urlencode
 import numpy as np
 import pytest
 
+from crossreid.service.explainer import Explainer
 from served import connected, embedded, files, ids_of, within
+from small_model import recipe_of, write_run
+from small_transformers import small_transformers  # noqa: F401
 
 
 def test_attention_lays_maps_of_both_images(running, client):
@@ -26,6 +29,26 @@ def test_attention_lays_maps_of_both_images(running, client):
     stored = client.post("/v1/attention", data={"id": entry.id, "query_id": str(path)})
     assert stored.json()["similarity"] == pytest.approx(found["similarity"], abs=1e-4)
     assert client.post("/v1/attention", data={"id": entry.id}).status_code == 422
+    # A network of convolutions has no rollout, and says so.
+    assert client.get("/v1/about").json()["maps"] == ["grad-cam"]
+    asked = client.post("/v1/attention", data={"id": entry.id, "query_id": str(path), "maps": "rollout"}).json()
+    assert {each["kind"] for each in asked["query"]["maps"]} == {"grad-cam"}
+    wrong = client.post("/v1/attention", data={"id": entry.id, "query_id": str(path), "maps": "gradcam"})
+    assert wrong.status_code == 422
+
+
+@pytest.mark.usefixtures("small_transformers")
+def test_a_transformer_has_maps_of_both_kinds(tmp_path):
+    network = {"name": "small_eva", "weights": "none", "last_stride_one": False}
+    write_run(tmp_path / "run", recipe_of("implicit_knowledge", network=network, stages={"split": 2}))
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 30, 3), dtype=np.uint8)
+    explainer = Explainer(tmp_path / "run", "best", "cpu", rollout=True)
+    assert explainer.kinds == ["grad-cam", "rollout"]
+    towards = np.random.default_rng(1).normal(size=48)
+    found = {kind: explainer.maps(pixels, 0, towards, kind).maps for kind in explainer.kinds}
+    for kind, (one,) in found.items():
+        assert (one.encoder, one.kind, np.array(one.heat).shape) == ("shared", kind, (6, 4))
+    assert found["grad-cam"][0].heat != found["rollout"][0].heat
 
 
 def test_maps_that_nobody_waits_for_are_not_made_and_others_are_served_meanwhile(running, client, monkeypatch):

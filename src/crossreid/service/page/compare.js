@@ -21,9 +21,12 @@ const kept = keeping(50); // maps, by mapKey
 const dialog = () => by("compare");
 const sides = () => ({ query: by("side-query"), match: by("side-match") });
 
-// `act` as in results.js, with leave(place) when the dialog closes; `attention`: whether the service has maps, null: not known.
-export function compare(query, matches, place, attention, act) {
+// `act` as in results.js, with leave(place) when the dialog closes; `attention`: whether the service has maps, null: not known;
+// `kinds`: the kinds of maps that it has.
+export function compare(query, matches, place, attention, kinds, act) {
   shown = { query, matches, act, attention, place, which: 0 };
+  by("maps-label").hidden = kinds.length < 2;
+  if (kinds.length < 2) by("maps").value = "grad-cam";
   by("which").replaceChildren(...query.images.map(({ name }, at) => element("option", { value: at }, `${at + 1}: ${name}`)));
   by("which-label").hidden = query.images.length < 2;
   by("encoder-label").hidden = true;
@@ -43,6 +46,7 @@ export function startCompare() {
   by("attention-on").onchange = () => drawAttention();
   by("opacity").oninput = () => fade();
   by("encoder").onchange = () => lay();
+  by("maps").onchange = () => drawAttention();
   by("which").onchange = () => {
     shown.which = Number(by("which").value);
     drawQuery();
@@ -168,7 +172,7 @@ const note = (text) => { by("attention-note").textContent = text; };
 // What a map depends on.
 function mapKey() {
   const { query, matches, place, which } = shown;
-  return JSON.stringify([query.images[which]?.print ?? query.key, query.modality, matches[place].entry.id]);
+  return JSON.stringify([query.images[which]?.print ?? query.key, query.modality, matches[place].entry.id, by("maps").value]);
 }
 
 async function drawAttention() {
@@ -192,7 +196,7 @@ async function drawAttention() {
     note("Attention is being computed \u2026");
     try {
       await pause(REST, control.signal);
-      maps = await askAttention(query, which, entry.id, control.signal);
+      maps = await askAttention(query, which, entry.id, by("maps").value, control.signal);
     } catch (error) {
       if (control.signal.aborted) return;
       note("");
@@ -239,7 +243,10 @@ function lay(maps = kept.get(mapKey())) {
     if (on && picture && !painted) empty.push(name);
   }
   fade();
-  if (on) note(`Bright: where the similarity of these two images, ${score(maps.similarity)}, comes from; each map to its own maximum.${
+  const said = on && (maps.query.maps[0]?.kind === "rollout"
+    ? `Bright: where the network looks in each image by itself; their similarity is ${score(maps.similarity)}`
+    : `Bright: where the similarity of these two images, ${score(maps.similarity)}, comes from`);
+  if (on) note(`${said}; each map to its own maximum.${
     empty.length ? ` Of the ${empty.join(" and of the ")} this encoder gives none.` : ""}`);
 }
 

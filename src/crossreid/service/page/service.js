@@ -143,10 +143,11 @@ export function search(query, k, filter, signal) {
   return json("v1/search/images", { method: "POST", body: form, signal });
 }
 
-// `place`: which image of the query.
-export async function attention(query, place, id, signal) {
+// `place`: which image of the query; `kind`: of the maps, `grad-cam` or `rollout`.
+export async function attention(query, place, id, kind, signal) {
   const form = new FormData();
   form.append("id", id);
+  form.append("maps", kind);
   if (query.entry !== null) form.append("query_id", query.entry.id);
   else {
     form.append("image", query.images[place].file, query.images[place].name);

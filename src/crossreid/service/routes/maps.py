@@ -13,7 +13,7 @@ from crossreid.service.forms import FormModality, OneFile, checked_ids
 from crossreid.service.kept_images import KEPT_SIDE
 from crossreid.service.refusals import Refusal
 from crossreid.service.routes.dependencies import CurrentService, needs, router_of_refusals
-from crossreid.service.schemas import AttentionOut, Maps
+from crossreid.service.schemas import AttentionOut, MapKind, Maps
 from crossreid.service.search_service import SearchService
 from crossreid.service.uploads import Uploads
 
@@ -37,8 +37,13 @@ async def attention(
     image: OneFile = None,
     modality: FormModality = "visible",
     query_id: Annotated[str | None, Form(min_length=1, max_length=512)] = None,
+    maps: Annotated[MapKind, Form()] = "grad-cam",
 ) -> AttentionOut:
-    """Where in a query and in an entry their similarity comes from: maps of either towards the other (Grad-CAM)."""
+    """Where in a query and in an entry their similarity comes from: maps of either towards the other (`grad-cam`).
+
+    With `rollout` where a transformer looks, whatever it is compared with; a network without one keeps Grad-CAM. `kind` of
+    each map says which it is, `/v1/about` which there are.
+    """
     explainer = service.explainer
     if explainer is None:
         raise Refusal(409, "this service has no gradients (runtime onnx), and so no maps. Serve the run with torch.")
@@ -53,8 +58,8 @@ async def attention(
 
     def explain() -> tuple[Maps, Maps]:
         return (
-            explainer.maps(query.pixels, query.modality, match.embedding),
-            explainer.maps(match.pixels, match.modality, query.embedding),
+            explainer.maps(query.pixels, query.modality, match.embedding, maps),
+            explainer.maps(match.pixels, match.modality, query.embedding, maps),
         )
 
     of_query, of_match = await service.explain(request, explain)

@@ -1,0 +1,204 @@
+"""Where a transformer's blocks look: attention rollout, the attention of all blocks followed back to the patches.
+
+Source: Abnar and Zuidema, "Quantifying attention flow in transformers", ACL 2020. With A_l the attention of block l, averaged over
+its heads, and the residual connection counted as a half, `R_l = (A_l / 2 + I / 2) R_(l-1)`, `R_0 = I`. A row of R says how much each
+token of the input goes into a token of the output. The map is the mean of the rows of those tokens that the embedding is
+made of, the patches, or of the class token where that is all that is kept, over the patches.
+
+It is of images alone: unlike Grad-CAM it does not depend on what the embedding is compared with. It needs blocks that attend to
+the whole image, as those of ViT, DeiT, DINOv2, EVA and BEiT do. Swin's attend within windows that shift, and have none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from crossreid.analysis.grad_cam import Attention, grad_cam
+from crossreid.data.records import DataError
+from crossreid.methods.method import Encoding, Network
+from crossreid.models.backbones import Backbone
+from crossreid.models.token_stages import has_blocks
+from crossreid.models.tokens import patch_grid, prefix_tokens
+
+MapKind = Literal["grad-cam", "rollout"]
+MAP_KINDS: tuple[MapKind, ...] = get_args(MapKind)
+
+
+def map_kinds(named: str) -> tuple[MapKind, ...]:
+    """The kinds that `grad-cam`, `rollout` or `both` stand for. Raises `DataError` for another word."""
+    if named == "both":
+        return MAP_KINDS
+    for kind in MAP_KINDS:
+        if named == kind:
+            return (kind,)
+    raise DataError(f"maps {named!r}: expected {', '.join(MAP_KINDS)} or both.")
+
+
+def attention_maps(
+    method: Network, image: Tensor, modality: int, direction: np.ndarray, kind: MapKind = "grad-cam"
+) -> list[Attention]:
+    """The maps of one image `(3, H, W)` of that kind; Grad-CAM where it has no rollout. Each says of which kind it is.
+
+    Args:
+        direction: `(D,)`, what the image's embedding is compared with.
+
+    Raises:
+        DataError: an encoder gives tokens that are on no grid.
+    """
+    if kind == "rollout" and has_rollout(method):
+        return rollout(method, image, modality, direction)
+    return grad_cam(method, image, modality, direction)
+
+
+def has_rollout(method: Network) -> bool:
+    """Whether every encoder is a transformer whose blocks attend to the whole image, so that rollout is defined."""
+    encoders = list(method.encoders)
+    return bool(encoders) and all(_attends_to_all(encoder) for encoder in encoders)
+
+
+def rollout(method: Network, image: Tensor, modality: int, direction: np.ndarray) -> list[Attention]:
+    """Attention rollout of one image `(3, H, W)` for each encoder that it passes, in the order of `method.map_layers`.
+
+    An encoder that sees the image twice (in colour and in grey) is explained by the second time. The method is left in the
+    mode it was in.
+
+    Raises:
+        DataError: an encoder's blocks do not attend to the whole image.
+    """
+    if not has_rollout(method):
+        raise DataError(
+            "attention rollout needs transformers whose blocks attend to the whole image, as ViT's do; this network has "
+            "convolutions, or attention within windows. Ask for grad-cam."
+        )
+    device = next(method.parameters()).device
+    names = {module: name for name, module in method.named_modules()}
+    size = (int(image.shape[1]), int(image.shape[2]))
+    maps: dict[nn.Module, Tensor] = {}
+    training = method.training
+    method.eval()
+    try:
+        look = _watched(method.map_layers, lambda layer, _given, output: maps.update({layer: output}))
+        with torch.no_grad(), look, _attention(method) as attended:
+            images = image[None].to(device, torch.float32)
+            features = method.features(images, torch.full((1,), modality, dtype=torch.long, device=device))[0]
+    finally:
+        method.train(training)
+    towards = torch.nn.functional.normalize(torch.tensor(direction, dtype=torch.float32, device=device), dim=0)
+    similarity = float(features @ towards / features.norm())
+    found = []
+    for layer, chain, embedding, prefix in _chains(method, attended):
+        if layer in maps:
+            heat = _heat(
+                [attended[module] for module in chain], maps[layer], patch_grid(embedding, size), prefix, names[layer]
+            )
+            found.append(Attention(names[layer], heat, similarity, "rollout"))
+    return found
+
+
+def rolled_out(attention: Sequence[Tensor]) -> Tensor:
+    """R `(N, N)` of the attention `(heads, N, N)` of each block, first block first."""
+    total = torch.eye(attention[0].shape[-1], dtype=torch.float64)
+    for block in attention:
+        mean = block.double().mean(0).cpu()
+        total = (mean + torch.eye(len(mean), dtype=torch.float64)) / 2 @ total
+    return total
+
+
+def _heat(
+    attention: Sequence[Tensor], output: Tensor, grid: tuple[int, int] | None, prefix: int, name: str
+) -> np.ndarray:
+    tokens = attention[0].shape[-1] if attention else 0
+    if (
+        grid is None
+        or grid[0] * grid[1] != tokens - prefix
+        or any(block.shape[-2:] != (tokens, tokens) for block in attention)
+    ):
+        raise DataError(
+            f"{name}: its blocks do not attend to the same tokens on one grid, and have no rollout. Ask for grad-cam."
+        )
+    total = rolled_out(attention)
+    # A map of one value an image is of the class token, the first.
+    of_patches = output.shape[2] * output.shape[3] == grid[0] * grid[1]
+    rows = total[prefix:] if of_patches or not prefix else total[:1]
+    heat: np.ndarray = rows[:, prefix:].mean(0).reshape(grid).float().numpy()
+    return heat
+
+
+def _chains(
+    method: Network, attended: dict[nn.Module, Tensor]
+) -> Iterator[tuple[nn.Module, list[nn.Module], Any, int]]:
+    """Of each encoder or stream: the module that gives its map, its modules that attend, in order, its patch embedding, its prefix."""
+    for encoder in method.encoders:
+        if isinstance(encoder, Backbone):
+            network = encoder.network
+            inside = set(network.modules())
+            own = [module for module in attended if module in inside]
+            yield encoder, own, getattr(network, "patch_embed", None), prefix_tokens(network)
+            continue
+        streams = list(encoder.streams)
+        for layer in encoder.map_layers:
+            others = {m for stream in streams if layer not in set(stream.modules()) for m in stream.modules()}
+            inside = set(encoder.modules()) - others
+            own = [module for module in attended if module in inside]
+            assert encoder.inputs is not None
+            yield layer, own, encoder.inputs.embedding, encoder.prefix
+
+
+def _attends_to_all(encoder: Encoding) -> bool:
+    blocks = _blocks(encoder.network) if isinstance(encoder, Backbone) else encoder.blocks
+    return bool(blocks) and all(len(_attending(block)) == 1 for block in blocks)
+
+
+def _blocks(network: nn.Module) -> list[nn.Module]:
+    return list(network.blocks) if has_blocks(network) else []  # type: ignore[arg-type]
+
+
+def _attending(block: nn.Module) -> list[nn.Module]:
+    """The modules of a block that compute attention in either of timm's two ways, fused or step by step."""
+    return [
+        module
+        for module in block.modules()
+        if hasattr(module, "fused_attn") and isinstance(getattr(module, "attn_drop", None), nn.Module)
+    ]
+
+
+@contextmanager
+def _attention(method: Network) -> Iterator[dict[nn.Module, Tensor]]:
+    """Within it attention is computed step by step, and kept: `(heads, N, N)` of each module's last call, in order of the calls."""
+    attended: dict[nn.Module, Tensor] = {}
+    modules = [module for encoder in method.encoders for module in _attending(encoder)]
+    owners = {module.attn_drop: module for module in modules}  # type: ignore[misc]
+    fused = [(module, module.fused_attn) for module in modules]
+
+    def keep(dropout: nn.Module, given: Any, _output: Tensor) -> None:
+        owner = owners[dropout]
+        attended.pop(owner, None)
+        attended[owner] = given[0][0].detach()
+
+    try:
+        for module in modules:
+            module.fused_attn = False  # type: ignore[assignment]
+        with _watched(list(owners), keep):  # type: ignore[arg-type]
+            yield attended
+    finally:
+        for module, was in fused:
+            module.fused_attn = was
+
+
+@contextmanager
+def _watched(modules: Sequence[nn.Module], look: Callable[..., Any]) -> Iterator[None]:
+    def only_look(module: nn.Module, given: Any, output: Tensor) -> None:
+        look(module, given, output)
+
+    hooks = [module.register_forward_hook(only_look) for module in modules]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()

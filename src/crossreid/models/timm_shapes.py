@@ -1,0 +1,74 @@
+"""What the shape of a timm network means for options that a recipe leaves open, known by its name, before it is built.
+
+A last stage keeps its resolution only where it strides, and a network of blocks that all see the same tokens has as many
+stages as blocks. What is found here becomes the value that the recipe is kept with.
+"""
+
+from __future__ import annotations
+
+import warnings
+from functools import lru_cache
+from typing import NamedTuple
+
+import timm
+import torch
+from timm.models import model_entrypoint
+from torch import nn
+
+from crossreid.errors import CrossreidError
+from crossreid.models.alterations import stride_one
+from crossreid.models.stages import feature_rows
+from crossreid.models.token_stages import has_blocks
+
+# Families of convolutional networks: known without building one. Of any other the network is built, without weights.
+_CONVOLUTIONAL = frozenset(
+    ("cspnet", "densenet", "dla", "dpn", "efficientnet", "ghostnet", "hgnet", "hrnet", "mobilenetv3", "nfnet",
+     "regnet", "repvit", "res2net", "resnest", "resnet", "resnetv2", "rexnet", "senet", "sknet", "vgg", "vovnet", "xception")
+)  # fmt: skip
+
+
+class TimmShape(NamedTuple):
+    """Whether the last stage can keep its resolution; whether stages are sequences of blocks; a transformer's blocks, else 0."""
+
+    strides: bool = True
+    sequences: bool = True
+    blocks: int = 0
+
+
+def timm_shape(name: str) -> TimmShape:
+    """The shape of the timm network of that name; of any other name that of a convolutional network."""
+    if not timm.is_model(name) or model_entrypoint(name).__module__.rpartition(".")[2] in _CONVOLUTIONAL:
+        return TimmShape()
+    return _built_shape(name)
+
+
+@lru_cache(maxsize=64)
+def _built_shape(name: str) -> TimmShape:
+    network = _without_weights(name)
+    if network is None:
+        return TimmShape()
+    blocks = len(network.blocks) if has_blocks(network) else 0  # type: ignore[arg-type]
+    modules = dict(network.named_modules())
+    sequences = all(isinstance(modules.get(row["module"]), nn.Sequential) for row in feature_rows(network)[-4:])
+    try:
+        with torch.device("meta"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what a convolution costs that is not computed here
+            stride_one(network, name)
+        strides = True
+    except CrossreidError:
+        strides = False
+    return TimmShape(strides, sequences, blocks)
+
+
+def _without_weights(name: str) -> nn.Module | None:
+    """The network on torch's device of shapes without values, which costs neither memory nor time; None where that fails."""
+    for extra in ({"global_pool": "", "dynamic_img_size": True}, {"global_pool": ""}, {}):
+        try:
+            with torch.device("meta"):
+                network: nn.Module = timm.create_model(name, num_classes=0, **extra)
+        except (TypeError, AssertionError):
+            continue
+        except Exception:  # whatever it is, building the network itself will raise it again, and say so
+            return None
+        return network
+    return None

@@ -1,0 +1,119 @@
+"""A transformer cut between its blocks: its stem, then each block, which are handed what depends on the grid of patches.
+
+Stage 0 is the stem: patch embedding, positions, class and register tokens. Each block is a stage after it, and the last one
+holds the norm behind the blocks. What blocks are given beside the tokens (rotary positions, a bias by relative position that
+they share) is the same for all copies of a stage and is computed once a batch, by `BlockInputs`.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+from crossreid.models.stages import feature_rows
+from crossreid.models.tokens import Size, patch_grid, patches_as_map, prefix_tokens
+
+# Modules that take positions once for all blocks, and the name by which a block is given what they make.
+_SHARED_BIASES = {"rel_pos_bias": "shared_rel_pos_bias", "shared_rel_pos": "shared_rel_pos"}
+# What follows the blocks, or is only used with a classifier.
+_AFTER_BLOCKS = ("norm", "fc_norm", "head", "head_dist", "head_drop", "attn_pool")
+
+
+class Given(NamedTuple):
+    """Of a batch: the grid of patches, and of each block by its position what it is given beside the tokens."""
+
+    grid: Size | None
+    blocks: list[dict[str, Tensor]]
+
+
+class BlockInputs(nn.Module):
+    """What the blocks of `network` are given beside tokens, of images of a size."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.depth = len(network.blocks)  # type: ignore[arg-type]
+        self.rope: Any = getattr(network, "rope", None)
+        self.mixed = bool(getattr(network, "rope_mixed", False))
+        self.dynamic = bool(getattr(network, "dynamic_img_size", False))
+        self.bias: Any = None
+        self.bias_name = ""
+        for own, name in _SHARED_BIASES.items():
+            if isinstance(module := getattr(network, own, None), nn.Module):
+                self.bias, self.bias_name = module, name
+        # In a tuple, so that it is no submodule: the stem has it. What is read is the geometry of its convolution alone.
+        self._embedding = (getattr(network, "patch_embed", None),)
+
+    @property
+    def embedding(self) -> Any:
+        """The network's patch embedding."""
+        return self._embedding[0]
+
+    def forward(self, size: Size) -> Given:
+        grid = patch_grid(self.embedding, size)
+        blocks: list[dict[str, Tensor]] = [{} for _ in range(self.depth)]
+        if self.rope is not None:
+            made_for_one_size = not self.dynamic and hasattr(self.rope, "feat_shape")
+            turns = self.rope.get_embed() if made_for_one_size else self.rope.get_embed(shape=grid)
+            for position, given in enumerate(blocks):
+                given["rope"] = turns[position] if self.mixed else turns
+        if self.bias is not None:
+            bias = self.bias.get_bias() if hasattr(self.bias, "get_bias") else self.bias()
+            for given in blocks:
+                given[self.bias_name] = bias
+        return Given(grid, blocks)
+
+
+class TokenStem(nn.Module):
+    """Images `(B, 3, H, W)` to tokens `(B, tokens, width)`, as `network` makes them before its first block."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        stem = copy.copy(network)
+        stem._modules, stem._parameters = dict(network._modules), dict(network._parameters)
+        stem.blocks = nn.Sequential()
+        for name in _AFTER_BLOCKS:
+            if isinstance(getattr(stem, name, None), nn.Module):
+                setattr(stem, name, nn.Identity())
+        for name in ("rope", *_SHARED_BIASES):
+            if name in stem._modules:
+                stem._modules[name] = None
+        self.network = stem
+
+    def forward(self, images: Tensor) -> Tensor:
+        tokens: Tensor = self.network.forward_features(images)  # type: ignore[operator]
+        return tokens
+
+
+class TokenStage(nn.Module):
+    """A block: tokens to tokens; the last one, with the norm behind it, tokens to a map `(B, width, h, w)`."""
+
+    def __init__(self, position: int, block: nn.Module, norm: nn.Module | None, prefix: int) -> None:
+        super().__init__()
+        self.position, self.prefix = position, prefix
+        self.block, self.norm = block, norm
+
+    def forward(self, tokens: Tensor, given: Given) -> Tensor:
+        tokens = self.block(tokens, **given.blocks[self.position])
+        return tokens if self.norm is None else patches_as_map(self.norm(tokens), self.prefix, given.grid)
+
+
+def has_blocks(network: nn.Module) -> bool:
+    """Whether the network names its blocks, one after another, as its stages: `blocks.0`, `blocks.1` and so on."""
+    rows = [row["module"] for row in feature_rows(network)]
+    blocks = getattr(network, "blocks", None)
+    named = isinstance(blocks, nn.Sequential | nn.ModuleList) and hasattr(network, "patch_embed")
+    return named and bool(rows) and rows == [f"blocks.{i}" for i in range(len(blocks))]  # type: ignore[arg-type]
+
+
+def token_stages(network: nn.Module) -> tuple[list[nn.Module], BlockInputs]:
+    """The stem and the blocks of a network that `has_blocks`, in order, and what makes their further inputs."""
+    norm = getattr(network, "norm", None)
+    last = norm if isinstance(norm, nn.Module) else nn.Identity()
+    blocks = list(network.blocks)  # type: ignore[arg-type]
+    stages = [
+        TokenStage(i, block, last if i == len(blocks) - 1 else None, prefix_tokens(network))
+        for i, block in enumerate(blocks)
+    ]
+    return [TokenStem(network), *stages], BlockInputs(network)

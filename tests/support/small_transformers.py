@@ -1,0 +1,32 @@
+"""Transformers of timm's own classes, small enough to be trained and exported in a test, registered as backbones."""
+
+import pytest
+from timm.models.eva import Eva
+from timm.models.swin_transformer import SwinTransformer
+
+from crossreid.models.backbones import BACKBONES, register_backbone
+
+
+def small_eva():
+    """Rotary and absolute positions, SwiGLU with a norm inside: EVA-02, of three blocks."""
+    return Eva(
+        img_size=64, patch_size=8, embed_dim=48, depth=3, num_heads=3, mlp_ratio=2, qkv_fused=False, swiglu_mlp=True,
+        scale_mlp=True, use_rot_pos_emb=True, ref_feat_shape=(8, 8), num_classes=0, global_pool="", dynamic_img_size=True,
+    )  # fmt: skip
+
+
+def small_swin():
+    """Two stages, of two blocks each: windows of 4 x 4, moved in every second block."""
+    return SwinTransformer(
+        img_size=64, patch_size=4, window_size=4, embed_dim=24, depths=(2, 2), num_heads=(2, 4), num_classes=0, global_pool="",
+        strict_img_size=False,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def small_transformers(monkeypatch):
+    """They are registered for the test; use it by name."""
+    BACKBONES.load()
+    monkeypatch.setattr(BACKBONES, "_entries", dict(BACKBONES._entries))
+    for make in (small_eva, small_swin):
+        register_backbone(make.__name__)(make)
