@@ -23,6 +23,7 @@ from crossreid.inference.modality_branches import exportable
 from crossreid.inference.onnx_model import OnnxModel
 from crossreid.inference.open_model import open_model
 from crossreid.inference.torch_model import TorchModel
+from crossreid.models.lora import merged
 
 OPSET = 18
 TOLERANCE = 1e-4
@@ -128,7 +129,7 @@ def _graph(model: TorchModel, path: Path) -> bytes:
     with warnings.catch_warnings(), torch.no_grad(), redirect_stdout(StringIO()):
         warnings.simplefilter("ignore")  # of what is fixed while tracing: here modality, on purpose
         try:
-            network = exportable(model.network, images, modalities, flip=model.flip)
+            network = exportable(merged(model.network), images, modalities, flip=model.flip)
             torch.onnx.export(network, **_arguments(images, modalities, path))
         except OSError:  # no fault of the network: a full disk, say
             raise

@@ -25,7 +25,13 @@ from crossreid.models.alterations import (
     take_last_activation,
 )
 from crossreid.models.hub import offline_unless_it_answers
+from crossreid.models.lora import LoraOptions, add_adapters
+from crossreid.models.patches import overlap_patches
+from crossreid.models.pooling import GeneralisedMean
+from crossreid.models.side_information import SideInformation
 from crossreid.models.stages import feature_rows, last_stage_paths, leading_modules
+from crossreid.models.transformer_options import TransformerOptions
+from crossreid.models.vision_transformer import refuse_other_than_transformers, tokens_of
 from crossreid.models.weights import WeightsError, load_local_weights
 from crossreid.options import Options
 from crossreid.registry import Registry
@@ -112,6 +118,10 @@ class BackboneOptions(Options):
     stage_attention: bool = Field(
         False, description="Channel attention by affinity, with a learned gain, before each of stages 2 to 4."
     )
+    transformer: TransformerOptions = Field(
+        TransformerOptions(), description="Drop path, patches, tokens, side information."
+    )
+    lora: LoraOptions = Field(LoraOptions(), description="Low-rank adaptation of a frozen network.")
 
     @model_validator(mode="after")
     def _bare(self) -> BackboneOptions:
@@ -145,7 +155,8 @@ def pixels_of(options: BackboneOptions) -> Pixels:
 class Backbone(nn.Module):
     """A network without its head: `(B, 3, H, W)` to a feature map `(B, width, h, w)`.
 
-    A transformer's tokens come as a map `(B, width, tokens, 1)`, without its class and register tokens.
+    A transformer's tokens come as a map `(B, width, tokens, 1)`, without its class and register tokens, or as
+    `options.transformer.tokens` says.
 
     Raises:
         CrossreidError: no such backbone, or one that an option of `options` cannot be applied to.
@@ -166,21 +177,49 @@ class Backbone(nn.Module):
             put_non_local_after_blocks(self.network, options.name, options.non_local, width=options.non_local_width)
         if options.stage_attention:
             put_attention_before_stages(self.network, options.name)
+        self.side_information, self.pooling = _altered_tokens(self.network, options)
+        self.class_token = options.transformer.tokens == "class"
+        if options.lora.rank:
+            add_adapters(self.network, options.name, options.lora)
         paths = last_stage_paths(self.network, options.name) if feature_rows(self.network) else []
         self.last_stage = [f"network.{path}" for path in paths]
 
-    def forward(self, images: Tensor) -> Tensor:
-        maps: Tensor = self.network.forward_features(images)  # type: ignore[operator]
+    def forward(self, images: Tensor, modalities: Tensor | None = None, cameras: Tensor | None = None) -> Tensor:
+        """The map of images `(B, 3, H, W)`; modalities and cameras `(B,)` are for side information, None where unknown."""
+        if self.side_information is None:
+            maps: Tensor = self.network.forward_features(images)  # type: ignore[operator]
+        else:
+            maps = tokens_of(self.network, images, self.side_information(len(images), modalities, cameras))
+        if maps.ndim == 3 and self.class_token:
+            return maps[:, 0, :, None, None]
         if maps.ndim == 3:
             tokens = maps[:, int(getattr(self.network, "num_prefix_tokens", 0)) :]
-            return tokens.transpose(1, 2).unsqueeze(-1)
-        if maps.shape[1] != self.width and maps.shape[-1] == self.width:
-            return maps.permute(0, 3, 1, 2)
-        return maps
+            maps = tokens.transpose(1, 2).unsqueeze(-1)
+        elif maps.shape[1] != self.width and maps.shape[-1] == self.width:
+            maps = maps.permute(0, 3, 1, 2)
+        return maps if self.pooling is None else self.pooling(maps)[:, :, None, None]
 
     def leading_stages(self, count: int) -> list[nn.Module]:
         """The modules of the first `count` stages, each by itself. Raises `CrossreidError` where there are fewer."""
         return leading_modules(self.network, count)
+
+
+def _altered_tokens(
+    network: nn.Module, options: BackboneOptions
+) -> tuple[SideInformation | None, GeneralisedMean | None]:
+    """Patches changed in place as the options of transformers say; the module of side information, and that of pooling."""
+    given = options.transformer
+    if given.patch_stride is not None:
+        overlap_patches(network, options.name, given.patch_stride)
+    if given.tokens == "class" and getattr(network, "cls_token", None) is None:
+        raise CrossreidError(
+            f"method.backbone.transformer.tokens is class, but backbone {options.name!r} has no class token. Set it to mean or gem."
+        )
+    side = None
+    if given.side_information != "none":
+        refuse_other_than_transformers(network, options.name, "method.backbone.transformer.side_information")
+        side = SideInformation(given, int(network.num_features))  # type: ignore[arg-type]
+    return side, GeneralisedMean(given.gem_power, learn=given.learn_gem) if given.tokens == "gem" else None
 
 
 def create_network(options: BackboneOptions) -> nn.Module:
@@ -192,6 +231,11 @@ def create_network(options: BackboneOptions) -> nn.Module:
 
 
 def _registered(options: BackboneOptions) -> nn.Module:
+    if options.transformer.drop_path:
+        raise CrossreidError(
+            f"method.backbone.transformer.drop_path is for timm's networks; backbone {options.name!r} is a registered "
+            "one, which has to drop paths itself. Set it to 0."
+        )
     factory = BACKBONES[options.name].owner
     given: dict[str, Any] = {}
     if "pretrained" in inspect.signature(factory).parameters:
@@ -219,22 +263,22 @@ def _of_timm(options: BackboneOptions) -> nn.Module:
             + (f"Near it: {', '.join(near)}." if near else "See timm.list_models() for timm's names.")
         )
     if options.weights == "imagenet":
-        return _pretrained(options.name)
+        return _pretrained(options)
     try:
-        return _headless(options.name, pretrained=False)
+        return _headless(options, pretrained=False)
     except Exception as error:
         raise CrossreidError(f"backbone {options.name!r} cannot be built by timm ({_reason(error)}).") from error
 
 
-def _pretrained(name: str) -> nn.Module:
+def _pretrained(options: BackboneOptions) -> nn.Module:
     with offline_unless_it_answers() as answers:
         try:
-            return _headless(name, pretrained=True)
+            return _headless(options, pretrained=True)
         except Exception as error:
             missing = not answers and isinstance(error, LocalEntryNotFoundError | OfflineModeIsEnabled)
             reason = "they are not in its cache, and the hub cannot be reached" if missing else _reason(error)
             raise WeightsError(
-                f"ImageNet weights of {name!r} could not be fetched by timm ({reason}). "
+                f"ImageNet weights of {options.name!r} could not be fetched by timm ({reason}). "
                 "Expected internet access or a filled cache. "
                 "Give a local file with `method.backbone.weights=FILE`, or `none` to start from random weights."
             ) from error
@@ -244,12 +288,16 @@ def _reason(error: Exception) -> str:
     return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
 
 
-def _headless(name: str, *, pretrained: bool) -> nn.Module:
+def _headless(options: BackboneOptions, *, pretrained: bool) -> nn.Module:
+    drop_path = options.transformer.drop_path
+    given: dict[str, Any] = {"pretrained": pretrained, "num_classes": 0}
+    if drop_path:
+        given["drop_path_rate"] = drop_path
     # Transformers take any image size only when asked to, and other networks refuse to be asked.
     for extra in ({"global_pool": "", "dynamic_img_size": True}, {"global_pool": ""}):
         try:
-            network: nn.Module = timm.create_model(name, pretrained=pretrained, num_classes=0, **extra)
+            network: nn.Module = timm.create_model(options.name, **given, **extra)
         except (TypeError, AssertionError):
             continue
         return network
-    return timm.create_model(name, pretrained=pretrained, num_classes=0)
+    return timm.create_model(options.name, **given)

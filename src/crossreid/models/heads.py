@@ -57,12 +57,16 @@ class Encoder(nn.Module):
         self.width = self.backbone.width
         self.neck = bn_neck(self.width)
 
-    def pool(self, images: Tensor) -> Tensor:
-        """`(B, 3, H, W)` to the average-pooled feature map `(B, width)`, before the neck."""
-        return self.backbone(images).mean(dim=(2, 3))
+    def pool(self, images: Tensor, modalities: Tensor | None = None, cameras: Tensor | None = None) -> Tensor:
+        """`(B, 3, H, W)` to the average-pooled feature map `(B, width)`, before the neck.
 
-    def forward(self, images: Tensor) -> Tensor:
-        return self.neck(self.pool(images))
+        Modalities and cameras `(B,)` are for a backbone with side information; None where they are not known.
+        """
+        given = () if self.backbone.side_information is None else (modalities, cameras)
+        return self.backbone(images, *given).mean(dim=(2, 3))
+
+    def forward(self, images: Tensor, modalities: Tensor | None = None, cameras: Tensor | None = None) -> Tensor:
+        return self.neck(self.pool(images, modalities, cameras))
 
 
 def bn_neck(width: int) -> nn.BatchNorm1d:
