@@ -15,7 +15,7 @@ code halves all of it (`global_weight`, `local_weight`), and divides the local f
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field, model_validator
@@ -23,7 +23,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from crossreid.data.batch import Batch
-from crossreid.errors import CrossreidError
 from crossreid.losses.metric import triplet_loss
 from crossreid.losses.weighing import LossWeights, weighted_losses
 from crossreid.methods.method import Encoding, Method, MethodOptions, register_method
@@ -68,13 +67,12 @@ class TransReIDOptions(MethodOptions):
     )
     losses: LossWeights = Field({})
 
-    @model_validator(mode="after")
-    def _of_a_transformer(self) -> TransReIDOptions:
-        if self.backbone.last_stride_one:
-            raise CrossreidError(
-                "method.backbone.last_stride_one is true, but a vision transformer has no last stride. Set it to false."
-            )
-        return self
+    @model_validator(mode="before")
+    @classmethod
+    def _without_last_stride(cls, given: Any) -> Any:
+        """A transformer has no last stride, so that a recipe need not take it out."""
+        backbone = given.get("backbone") if isinstance(given, dict) else None
+        return {**given, "backbone": {"last_stride_one": False, **backbone}} if isinstance(backbone, dict) else given
 
 
 @register_method("transreid", options=TransReIDOptions, title="TransReID", recipes="transreid_*.yaml")

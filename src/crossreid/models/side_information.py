@@ -36,7 +36,8 @@ class SideInformation(nn.Module):
         if options.embeds_cameras and not cameras:
             raise CrossreidError(
                 f"method.backbone.transformer.side_information is {options.side_information}, but no camera is "
-                "numbered. Training numbers those of its images; elsewhere set method.backbone.transformer.cameras, for example to [1, 2, 3]."
+                "numbered. Training numbers those of its images; elsewhere set "
+                "method.backbone.transformer.cameras, for example to [1, 2, 3]."
             )
         self.register_buffer("numbers", torch.tensor(cameras or (), dtype=torch.long), persistent=False)
         modalities = _MODALITIES if options.side_information in ("modality", "both") else 0

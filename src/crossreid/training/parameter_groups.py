@@ -2,7 +2,7 @@
 matrices.
 
 Layer-wise decay is that of timm (Clark et al., "ELECTRA", ICLR 2020; Bao et al., "BEiT", ICLR 2022): with n layers,
-as the network's `group_matcher` numbers them from its stem to its last norm, layer i learns at lr * decay^(n - 1 -
+as the network's `group_matcher` numbers them from its stem to its end, layer i learns at lr * decay^(n - 1 -
 i).
 """
 
