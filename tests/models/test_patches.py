@@ -6,8 +6,10 @@ import torch
 from torch.nn import functional as F
 
 from crossreid.errors import CrossreidError
+from crossreid.models.backbones import BackboneOptions
 from crossreid.models.patches import overlap_patches, patch_grid
 from crossreid.models.pooling import generalised_mean
+from crossreid.models.two_stream import StageOptions, TwoStream
 from small_backbone import IMAGES, build
 
 
@@ -25,7 +27,7 @@ def test_patches_overlap_by_what_the_stride_leaves():
     weight, bias = network.patch_embed.proj.weight, network.patch_embed.proj.bias
     expected = torch.einsum("bchwij,ocij->bhwo", rows, weight) + bias
     torch.testing.assert_close(found, network.patch_embed.norm(expected), atol=1e-5, rtol=1e-5)
-    assert of(patch_stride=12)(IMAGES).shape == (2, 64, 5 * 2, 1)
+    assert of(patch_stride=12)(IMAGES).flatten(2).shape == (2, 64, 5 * 2)
     assert torch.equal(of(patch_stride=16)(IMAGES), of()(IMAGES))
 
 
@@ -48,6 +50,10 @@ def test_what_has_no_such_patches_says_so():
         of("test_resnet", patch_stride=12)
     with pytest.raises(CrossreidError, match="'test_vit3' has no class token"):
         of("test_vit3", tokens="class")
+    with pytest.raises(CrossreidError, match="tokens is gem, but streams and stems give whole maps"):
+        TwoStream(
+            BackboneOptions(name="test_resnet", weights="none", transformer={"tokens": "gem"}), StageOptions(stems=1)
+        )
 
 
 @torch.no_grad()

@@ -187,17 +187,21 @@ class Backbone(nn.Module):
     def forward(self, images: Tensor, modalities: Tensor | None = None, cameras: Tensor | None = None) -> Tensor:
         """The map of images `(B, 3, H, W)`; modalities and cameras `(B,)` are for side information, None where unknown."""
         if self.side_information is None:
-            maps: Tensor = self.network.forward_features(images)  # type: ignore[operator]
+            features: Tensor = self.network.forward_features(images)  # type: ignore[operator]
         else:
-            maps = tokens_of(self.network, images, self.side_information(len(images), modalities, cameras))
-        if maps.ndim == 3 and self.class_token:
-            return maps[:, 0, :, None, None]
-        if maps.ndim == 3:
-            tokens = maps[:, int(getattr(self.network, "num_prefix_tokens", 0)) :]
-            maps = tokens.transpose(1, 2).unsqueeze(-1)
-        elif maps.shape[1] != self.width and maps.shape[-1] == self.width:
-            maps = maps.permute(0, 3, 1, 2)
+            features = tokens_of(self.network, images, self.side_information(len(images), modalities, cameras))
+        if self.class_token and features.ndim == 3:
+            return features[:, 0, :, None, None]
+        maps = self._as_map(features)
         return maps if self.pooling is None else self.pooling(maps)[:, :, None, None]
+
+    def _as_map(self, features: Tensor) -> Tensor:
+        if features.ndim == 3:
+            tokens = features[:, int(getattr(self.network, "num_prefix_tokens", 0)) :]
+            return tokens.transpose(1, 2).unsqueeze(-1)
+        if features.shape[1] != self.width and features.shape[-1] == self.width:
+            return features.permute(0, 3, 1, 2)
+        return features
 
     def leading_stages(self, count: int) -> list[nn.Module]:
         """The modules of the first `count` stages, each by itself. Raises `CrossreidError` where there are fewer."""

@@ -29,7 +29,7 @@ from crossreid.models.vision_transformer import embedded_tokens, refuse_other_th
 
 def jigsaw_order(patches: int, *, shift: int, groups: int) -> Tensor:
     """The order `(patches,)` in which shifted and shuffled patches come, as their numbers from 0."""
-    shifted = torch.arange(patches).roll(-shift)
+    shifted = torch.arange(patches).roll(-shift, 0)
     length = -(-patches // groups)
     places = torch.arange(groups * length).view(groups, length).T.flatten()
     return shifted[places[places < patches]]
