@@ -7,8 +7,8 @@ A step is losses (identity + triplet, as the baseline has them), gradient and Ad
 network in a process of its own, so that its peak is its own: of the GPU what torch allocated, of the CPU the process's
 resident memory less that before the network. Images are 256 x 128, or the nearest size that a network's patches and
 windows divide. The processor's own time is given too, which other work on the machine leaves as it is: on the CPU with
-one thread it is what a step takes alone. `--checkpoint` adds a row of each network with recomputed activations. Needs torch and timm besides the
-package; `rows` is for other benchmarks to call.
+one thread it is what a step takes alone. `--checkpoint` adds a row of each network with recomputed activations. Needs
+torch and timm besides the package; `rows` is for other benchmarks to call.
 """
 
 from __future__ import annotations

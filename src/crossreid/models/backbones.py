@@ -189,7 +189,7 @@ class Backbone(nn.Module):
         if self.side_information is None:
             features: Tensor = self.network.forward_features(images)  # type: ignore[operator]
         else:
-            features = tokens_of(self.network, images, self.side_information(len(images), modalities, cameras))
+            features = tokens_of(self.network, images, self.side_information(modalities, cameras))
         if self.class_token and features.ndim == 3:
             return features[:, 0, :, None, None]
         maps = self._as_map(features)

@@ -78,7 +78,7 @@ class JigsawBackbone(nn.Module):
         """Modalities and cameras `(B,)` are for side information; None where they are not known."""
         whole, network = self.whole, self.whole.network
         side = whole.side_information
-        offset = None if side is None else side(len(images), modalities, cameras)
+        offset = None if side is None else side(modalities, cameras)
         tokens, rotations = embedded_tokens(network, images, offset)
         blocks = list(network.blocks)  # type: ignore[arg-type]
         tokens = through_blocks(network, blocks[:-1], tokens, rotations)

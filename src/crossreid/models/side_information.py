@@ -44,15 +44,15 @@ class SideInformation(nn.Module):
         self.camera = _drawn(len(cameras or ()), width)
         self.modality = _drawn(modalities, width)
 
-    def forward(self, images: int, modalities: Tensor | None, cameras: Tensor | None) -> Tensor:
-        """Of so many images; None for modalities or cameras that are not known, whose mean is taken."""
+    def forward(self, modalities: Tensor | None, cameras: Tensor | None) -> Tensor:
+        """None for modalities or cameras that are not known, whose mean is taken; `(1, 1, width)` where neither is."""
         device = self.numbers.device
         added = torch.zeros(1, 1, device=device)
         if self.camera is not None:
-            added = added + _shares(cameras, self.numbers, images) @ self.camera
+            added = added + _shares(cameras, self.numbers) @ self.camera
         if self.modality is not None:
             kinds = torch.arange(_MODALITIES, device=device)
-            added = added + _shares(modalities, kinds, images) @ self.modality
+            added = added + _shares(modalities, kinds) @ self.modality
         return self.weight * added[:, None]
 
 
@@ -60,9 +60,9 @@ def _drawn(rows: int, width: int) -> nn.Parameter | None:
     return nn.Parameter(nn.init.trunc_normal_(torch.empty(rows, width), std=0.02)) if rows else None
 
 
-def _shares(given: Tensor | None, known: Tensor, images: int) -> Tensor:
+def _shares(given: Tensor | None, known: Tensor) -> Tensor:
     """The share `(B, C)` that each of C vectors has in the sum: all of the one whose number an image has, equal ones of none."""
-    mean = torch.full((images, len(known)), 1 / len(known), device=known.device)
+    mean = torch.full((1, len(known)), 1 / len(known), device=known.device)
     if given is None:
         return mean
     same = given[:, None] == known
