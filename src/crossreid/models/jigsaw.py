@@ -17,6 +17,7 @@ given m; here it is m, as the paper says.
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -76,15 +77,16 @@ class JigsawBackbone(nn.Module):
         self, images: Tensor, modalities: Tensor | None = None, cameras: Tensor | None = None
     ) -> tuple[Tensor, ...]:
         """Modalities and cameras `(B,)` are for side information; None where they are not known."""
-        whole, network = self.whole, self.whole.network
+        whole = self.whole
+        network: Any = whole.network
         side = whole.side_information
         offset = None if side is None else side(modalities, cameras)
         tokens, rotations = embedded_tokens(network, images, offset)
-        blocks = list(network.blocks)  # type: ignore[arg-type]
+        blocks = list(network.blocks)
         tokens = through_blocks(network, blocks[:-1], tokens, rotations)
         maps = self.patch_map(tokens[:, self.prefix :], patch_grid(network, *images.shape[2:]))
         tokens = torch.cat([tokens[:, : self.prefix], maps.flatten(2).transpose(1, 2)], dim=1)
-        seen = network.norm(through_blocks(network, blocks[-1:], tokens, rotations))  # type: ignore[operator]
+        seen = network.norm(through_blocks(network, blocks[-1:], tokens, rotations))
         features = [self._pooled(seen, whole.pooling)]
         if self.parts:
             order = jigsaw_order(tokens.shape[1] - self.prefix, shift=self.shift, groups=self.shuffle_groups)

@@ -8,6 +8,7 @@ nothing is added.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from timm.models import checkpoint
@@ -48,7 +49,7 @@ def embedded_tokens(network: nn.Module, images: Tensor, offset: Tensor | None = 
 
 def through_blocks(network: nn.Module, blocks: Sequence[nn.Module], tokens: Tensor, rotations: Tensor | None) -> Tensor:
     """Tokens `(B, P + N, W)` through some of the network's blocks, recomputed in the backward pass where timm is asked to."""
-    given = {} if rotations is None else {"rope": rotations}
+    given: dict[str, Any] = {} if rotations is None else {"rope": rotations}
     for block in blocks:
         recomputed = bool(getattr(network, "grad_checkpointing", False)) and torch.is_grad_enabled()
         tokens = checkpoint(block, tokens, **given) if recomputed else block(tokens, **given)
