@@ -141,7 +141,7 @@ def _network(recipe: Recipe) -> str:
 def flops_of_a_sample(recipe: str, *, teacher: str = "") -> float:
     """FLOPs of forward and backward of one image, or of one set, by the losses of a recipe and of its teacher's (JSON)."""
     own = Recipe.model_validate_json(recipe)
-    method = build_method(without_download(own.method), CLASSES).train()
+    method = build_method(without_download(own.method).with_cameras([0]), CLASSES).train()
     if teacher:
         assert isinstance(method, ViewDistillation)
         method.teach(build_method(without_download(Recipe.model_validate_json(teacher).method), CLASSES))

@@ -233,6 +233,8 @@ def only_what_was_run(arguments):
 def sets(recipe=""):
     """What makes a recipe small, as arguments."""
     more = SMALL_TEACHER if "vkd" in recipe else []
+    if "transreid" in recipe:
+        more = ["method.backbone.name=test_vit", "method.parts=2"]
     more = [*more, "data.options.validation=1"] if "vkd_synthetic" in recipe else more
     return [part for override in [*SMALL, *more] for part in ("--set", override)]
 

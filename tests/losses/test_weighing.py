@@ -26,6 +26,7 @@ def registered(monkeypatch):
 
 def recipe_of(losses, method="baseline"):
     backbone = {**BACKBONE, "non_local": [0, 1, 1, 0]} if method == "agw" else BACKBONE
+    backbone = {**BACKBONE, "name": "test_vit"} if method == "transreid" else backbone
     data = {"name": "manifest", "root": "images"}
     return make_recipe({"data": data, "method": {"name": method, "backbone": backbone, "losses": losses}})
 

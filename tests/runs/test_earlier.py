@@ -20,7 +20,7 @@ def without(given, keys=LATER):
     return {k: without(v, keys) if isinstance(v, dict) else v for k, v in given.items() if k not in keys}
 
 
-@pytest.mark.parametrize("name", sorted(METHODS))
+@pytest.mark.parametrize("name", sorted(METHODS.keys() - {"transreid"}))  # which has had the key from the start
 def test_triplets_compare_raw_features_in_recipes_from_before_they_said_what(name):
     method = {"name": name, "backbone": {"name": "test_resnet", "weights": "none"}}
     written = make_recipe({"data": {"name": "manifest", "root": "x"}, "method": method}).model_dump(mode="json")

@@ -74,7 +74,8 @@ def embed(
     Where the options ask for no unit length it is by `method.features`.
 
     Args:
-        method: anything with `embed(images, modalities)`; it is left in the mode it was in.
+        method: anything with `embed(images, modalities)`; it is left in the mode it was in. One that takes side information is given
+            the cameras of the records too.
         autocast: makes the context of each forward pass, for reduced precision.
         advance: called with the number of images done after each batch.
     """
@@ -87,9 +88,10 @@ def embed(
     with _evaluating(method) as device:
         for images, modalities in batches:
             images, modalities = images.to(device), modalities.to(device)
+            cameras = _cameras(records[len(rows) * options.batch :][: len(images)]).to(device)
             with autocast():
                 embedded = embeddings_of if options.unit_length else features_of_images
-                embeddings = embedded(method, images, modalities, flip=options.flip)
+                embeddings = embedded(method, images, modalities, cameras, flip=options.flip)
             rows.append(embeddings.cpu())
             if advance is not None:
                 advance(len(images))
@@ -117,7 +119,8 @@ def embed_sets(
     An image of several sets passes the network once; nothing is padded.
 
     Args:
-        method: anything with `features(images, modalities)`; it is left in the mode it was in.
+        method: anything with `features(images, modalities)`; it is left in the mode it was in. One that takes side information is
+            given the cameras of the records too.
         skip: leave an image that cannot be read out of its sets, with a warning; else it stops this, named.
         advance: called with (0, images) once and with the number of images done after each batch.
 
@@ -145,7 +148,8 @@ def embed_sets(
         for images, modalities, places in batches:
             if len(images):
                 images, modalities = images.to(device), modalities.to(device)
-                features = features_of_images(method, images, modalities, flip=options.flip).cpu()
+                cameras = _cameras([images_of[int(place)] for place in places]).to(device)
+                features = features_of_images(method, images, modalities, cameras, flip=options.flip).cpu()
                 pairs = [(row, own) for row, place in enumerate(places) for own in owners[images_of[int(place)]]]
                 rows, own = torch.tensor(pairs).T
                 sums = torch.zeros(len(sets), features.shape[1]) if sums is None else sums
@@ -169,20 +173,42 @@ def embed_sets(
     return (nn.functional.normalize(means, dim=1) if options.unit_length else means).numpy()
 
 
-def embeddings_of(method: nn.Module, images: Tensor, modalities: Tensor, *, flip: bool) -> Tensor:
-    """Embeddings `(B, D)` float32, L2-normalised; with `flip` of the sum of an image's and its mirror image's."""
-    embeddings = method.embed(images, modalities)  # type: ignore[operator]
+def embeddings_of(
+    method: nn.Module, images: Tensor, modalities: Tensor, cameras: Tensor | None = None, *, flip: bool
+) -> Tensor:
+    """Embeddings `(B, D)` float32, L2-normalised; with `flip` of the sum of an image's and its mirror image's.
+
+    Cameras `(B,)` are for a method that takes side information; None where they are not known.
+    """
+    given = {"cameras": cameras} if _takes_cameras(method) else {}
+    embeddings = method.embed(images, modalities, **given)  # type: ignore[operator]
     if flip:
-        embeddings = embeddings + method.embed(images.flip(3), modalities)  # type: ignore[operator]
+        embeddings = embeddings + method.embed(images.flip(3), modalities, **given)  # type: ignore[operator]
     return nn.functional.normalize(embeddings.float(), dim=1)
 
 
-def features_of_images(method: nn.Module, images: Tensor, modalities: Tensor, *, flip: bool) -> Tensor:
-    """Features `(B, D)` float32, what is averaged over a set; with `flip` the mean of an image's and its mirror image's."""
-    features = method.features(images, modalities)  # type: ignore[operator]
+def features_of_images(
+    method: nn.Module, images: Tensor, modalities: Tensor, cameras: Tensor | None = None, *, flip: bool
+) -> Tensor:
+    """Features `(B, D)` float32, what is averaged over a set; with `flip` the mean of an image's and its mirror image's.
+
+    Cameras as `embeddings_of` takes them.
+    """
+    features_of, given = method.features, [modalities]
+    if _takes_cameras(method):
+        features_of, given = method.features_by_camera, [modalities, cameras]  # type: ignore[list-item]
+    features = features_of(images, *given)  # type: ignore[operator]
     if flip:
-        features = (features + method.features(images.flip(3), modalities)) / 2  # type: ignore[operator]
+        features = (features + features_of(images.flip(3), *given)) / 2  # type: ignore[operator]
     return features.float()
+
+
+def _takes_cameras(method: nn.Module) -> bool:
+    return bool(getattr(method, "takes_side_information", False))
+
+
+def _cameras(records: Sequence[Record]) -> Tensor:
+    return torch.tensor([record.camera for record in records], dtype=torch.long)
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from crossreid.inference.modality_branches import exportable
 from crossreid.inference.onnx_model import OnnxModel
 from crossreid.inference.open_model import open_model
 from crossreid.inference.torch_model import TorchModel
+from crossreid.models.lora import merged
 
 OPSET = 18
 TOLERANCE = 1e-4
@@ -129,7 +130,7 @@ def _graph(model: TorchModel, path: Path, log: Path) -> bytes:
     try:
         with kept_in_log(log), warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # of what is fixed while tracing: here modality, on purpose
-            network = exportable(model.network, images, modalities, flip=model.flip)
+            network = exportable(merged(model.network), images, modalities, flip=model.flip)
             with fixed_size(network, images, modalities):
                 torch.onnx.export(network, **_arguments(images, modalities, path))
     except OSError:  # no fault of the network: a full disk, say

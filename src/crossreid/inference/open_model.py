@@ -13,6 +13,7 @@ from crossreid.inference.fusing import fused
 from crossreid.inference.onnx_model import OnnxModel
 from crossreid.inference.stored_run import network_of, read_run
 from crossreid.inference.torch_model import TorchModel
+from crossreid.models.lora import merged
 from crossreid.runs.progress import unfinished
 
 
@@ -25,8 +26,8 @@ def open_model(
     Args:
         checkpoint: of a run, `best` or `last`.
         device: `cpu`, `cuda`, or one GPU of several, `cuda:1`; by default a GPU where there is one.
-        fuse: fold batch norms into the convolutions before them, which is faster and changes no more than rounding; a
-            network for analyses is better opened without.
+        fuse: fold batch norms into the convolutions before them, and adapters into their layers, which is faster and changes no more
+            than rounding; a network for analyses is better opened without.
 
     Raises:
         CrossreidError: what is at `path` is no model, or one that does not fit its recipe.
@@ -39,7 +40,7 @@ def open_model(
     network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     seen = run.preprocessing
     if fuse:
-        network = fused(network, seen.height, seen.width)
+        network = fused(merged(network), seen.height, seen.width)
     name, flip = run.recipe.method.name, run.recipe.evaluation.flip
     model = TorchModel(run.folder, network, name, seen, run.fingerprint, flip, where)
     model.trained = unfinished(run.folder)

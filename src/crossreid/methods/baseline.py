@@ -8,7 +8,7 @@ so here it compares what is tested, the feature behind the neck, of length 1 (`t
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 from torch import Tensor
@@ -42,6 +42,8 @@ class BaselineOptions(MethodOptions):
 
 @register_method("baseline", options=BaselineOptions, title="Identity + triplet", recipes="baseline_*.yaml")
 class Baseline(Method):
+    takes_side_information: ClassVar[bool] = True
+
     def __init__(self, options: BaselineOptions, classes: int) -> None:
         super().__init__()
         self.options = options
@@ -55,7 +57,7 @@ class Baseline(Method):
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Terms `identity` and `triplet`, and the losses that the options add."""
-        pooled = self.encoder.pool(batch.images, batch.modalities)
+        pooled = self.encoder.pool(batch.images, batch.modalities, batch.cameras)
         normed = self.encoder.neck(pooled)
         logits = logits_of(self.classifier, normed, batch.labels)
         compared = self.gather(metric_features(self.options.triplet_features, pooled, normed))
@@ -69,8 +71,11 @@ class Baseline(Method):
         return terms | self.added_losses(added, labels, modalities, taken=terms)
 
     def predict(self, images: Tensor, modalities: Tensor) -> tuple[Tensor, Tensor]:
-        features = self.encoder(images)
+        features = self.encoder(images, modalities)
         return features, self.classifier(features)
 
     def features(self, images: Tensor, modalities: Tensor) -> Tensor:
-        return self.encoder(images).float()
+        return self.features_by_camera(images, modalities, None)
+
+    def features_by_camera(self, images: Tensor, modalities: Tensor, cameras: Tensor | None) -> Tensor:
+        return self.encoder(images, modalities, cameras).float()

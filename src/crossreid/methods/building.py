@@ -21,7 +21,15 @@ def build_method(options: MethodOptions, classes: int, *, normalisation: Normali
     """
     if classes < 2:
         raise CrossreidError(f"expected at least 2 training identities, found {classes}.")
-    method = METHODS.find(options.name).build(options, classes)
+    registered = METHODS.find(options.name)
+    side = options.encoder.transformer.side_information
+    if side != "none" and not registered.owner.takes_side_information:
+        takers = ", ".join(name for name, method in METHODS.items() if method.owner.takes_side_information)
+        raise CrossreidError(
+            f"the backbone's transformer.side_information is {side}, but {options.name} tells its backbone neither "
+            f"camera nor modality. Set it to none, or choose a method that does: {takers}."
+        )
+    method = registered.build(options, classes)
     for part in method.modules():
         if isinstance(part, Method):
             part.normalisation = normalisation

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 import torch
 from pydantic import Field
@@ -16,11 +16,12 @@ from crossreid.data.data_options import DataOptions
 from crossreid.data.normalisation import IMAGENET, Normalisation
 from crossreid.errors import CrossreidError
 from crossreid.models.backbones import Backbone, BackboneOptions, at_size
+from crossreid.models.jigsaw import JigsawBackbone
 from crossreid.models.two_stream import TwoStream
 from crossreid.options import Options
 from crossreid.registry import PluginError, Registry
 
-Encoding = Backbone | TwoStream
+Encoding = Backbone | TwoStream | JigsawBackbone
 
 
 class MethodOptions(Options):
@@ -47,6 +48,14 @@ class MethodOptions(Options):
         backbone = at_size(self.backbone, size)
         return self if backbone is self.backbone else self.model_copy(update={"backbone": backbone})
 
+    def with_cameras(self, cameras: Iterable[int]) -> Self:
+        """The same options with the numbers of the training cameras, where the backbone embeds cameras and leaves them open."""
+        given = self.backbone.transformer
+        if not given.embeds_cameras or given.cameras is not None:
+            return self
+        numbered = given.model_copy(update={"cameras": tuple(sorted(set(cameras)))})
+        return self.model_copy(update={"backbone": self.backbone.model_copy(update={"transformer": numbered})})
+
     def check_data(self, data: DataOptions) -> None:
         """Refuse data that the method cannot learn from; as it stands, sets of images.
 
@@ -58,7 +67,13 @@ class MethodOptions(Options):
 
 
 class Network(nn.Module, ABC):
-    """What embeds images and sets of them, and tells the training identities apart."""
+    """What embeds images and sets of them, and tells the training identities apart.
+
+    `takes_side_information` says that losses and `features_by_camera` pass cameras and modalities on to the backbone, whose options
+    may then ask for side information.
+    """
+
+    takes_side_information: ClassVar[bool] = False
 
     @property
     @abstractmethod
@@ -75,23 +90,30 @@ class Network(nn.Module, ABC):
     def features(self, images: Tensor, modalities: Tensor) -> Tensor:
         """`(B, 3, H, W)`, `(B,)` to float32 `(B, D)`: what is averaged over a set, and brought to length 1, to compare."""
 
+    def features_by_camera(self, images: Tensor, modalities: Tensor, cameras: Tensor | None) -> Tensor:
+        """`features` of images whose cameras `(B,)` are known; None where they are not. Here they make no difference."""
+        return self.features(images, modalities)
+
     @abstractmethod
     def predict(self, images: Tensor, modalities: Tensor) -> tuple[Tensor, Tensor]:
         """`(B, 3, H, W)`, `(B,)` to features `(B, D)` and logits `(B, C)`, with gradient: what a student learns from."""
 
-    def embed(self, images: Tensor, modalities: Tensor, present: Tensor | None = None) -> Tensor:
+    def embed(
+        self, images: Tensor, modalities: Tensor, present: Tensor | None = None, *, cameras: Tensor | None = None
+    ) -> Tensor:
         """L2-normalised embeddings `(B, D)`, float32.
 
         Args:
             images: `(B, 3, H, W)`, or sets of them `(B, T, 3, H, W)`.
             modalities: `(B,)`; of sets `(B, T)`.
             present: of sets, `(B, T)` bool, False where a shorter set is padded; all True by default.
+            cameras: `(B,)`; of sets `(B, T)`; None where they are not known.
 
         Raises:
             CrossreidError: a set without an image.
         """
         if images.ndim == 4:
-            return nn.functional.normalize(self.features(images, modalities), dim=1)
+            return nn.functional.normalize(self.features_by_camera(images, modalities, cameras), dim=1)
         if present is None:
             present = torch.ones(images.shape[:2], dtype=torch.bool, device=images.device)
         counts = present.sum(1)
@@ -99,7 +121,8 @@ class Network(nn.Module, ABC):
             raise CrossreidError(
                 f"set {int((counts == 0).nonzero()[0])} of {len(images)} is empty; expected an image or more."
             )
-        features = self.features(images[present], modalities[present])
+        known = None if cameras is None else cameras[present]
+        features = self.features_by_camera(images[present], modalities[present], known)
         owners = torch.arange(len(images), device=images.device)[:, None].expand_as(present)[present]
         sums = features.new_zeros(len(images), features.shape[1]).index_add_(0, owners, features)
         return nn.functional.normalize(sums / counts[:, None], dim=1)

@@ -33,12 +33,18 @@ from crossreid.models.input_size import (
     size_to_build_for,
     takes_input_size,
 )
+from crossreid.models.lora import LoraOptions, add_adapters
 from crossreid.models.mixstyle import MixStyleOptions, put_mixstyle_after_stages
+from crossreid.models.patches import overlap_patches
 from crossreid.models.pixels_of_files import said_of_pixels
+from crossreid.models.pooling import GeneralisedMean
+from crossreid.models.side_information import SideInformation
 from crossreid.models.stages import build_for, feature_rows, last_stage_paths, leading_modules
 from crossreid.models.timm_names import TimmModel, find_timm_model, is_of_hub
 from crossreid.models.timm_shapes import timm_shape
 from crossreid.models.tokens import as_map
+from crossreid.models.transformer_options import TransformerOptions
+from crossreid.models.vision_transformer import refuse_other_than_transformers, tokens_of
 from crossreid.models.weights import WeightsError, load_local_weights
 from crossreid.options import Options
 from crossreid.registry import Registry
@@ -139,6 +145,10 @@ class BackboneOptions(Options):
         description="[height, width] that a transformer is built for, filled in from `data`; null: of other networks, and of "
         "runs before this key, whose positions are resampled at each step.",
     )
+    transformer: TransformerOptions = Field(
+        TransformerOptions(), description="Drop path, patches, tokens, side information."
+    )
+    lora: LoraOptions = Field(LoraOptions(), description="Low-rank adaptation of a frozen network.")
 
     @model_validator(mode="after")
     def _stride_where_there_is_one(self) -> BackboneOptions:
@@ -214,7 +224,8 @@ def _known(interpolation: str | None) -> Interpolation:
 class Backbone(nn.Module):
     """A network without its head: `(B, 3, H, W)` to a feature map `(B, width, h, w)`.
 
-    A transformer's tokens come as a map of its patches, without its class and register tokens.
+    A transformer's tokens come as a map of its patches, without its class and register tokens, or as
+    `options.transformer.tokens` says.
 
     Raises:
         CrossreidError: no such backbone, or one that an option of `options` cannot be applied to.
@@ -237,16 +248,45 @@ class Backbone(nn.Module):
             put_attention_before_stages(self.network, options.name)
         if options.mixstyle.stages:
             put_mixstyle_after_stages(self.network, options.name, options.mixstyle)
+        self.side_information, self.pooling = _altered_tokens(self.network, options)
+        self.class_token = options.transformer.tokens == "class"
+        if options.lora.rank:
+            add_adapters(self.network, options.name, options.lora)
         paths = last_stage_paths(self.network, options.name) if feature_rows(self.network) else []
         self.last_stage = [f"network.{path}" for path in paths]
 
-    def forward(self, images: Tensor) -> Tensor:
-        features: Tensor = self.network.forward_features(images)  # type: ignore[operator]
-        return as_map(features, self.network, (int(images.shape[2]), int(images.shape[3])))
+    def forward(self, images: Tensor, modalities: Tensor | None = None, cameras: Tensor | None = None) -> Tensor:
+        """The map of images `(B, 3, H, W)`; modalities and cameras `(B,)` are for side information, None where unknown."""
+        if self.side_information is None:
+            features: Tensor = self.network.forward_features(images)  # type: ignore[operator]
+        else:
+            features = tokens_of(self.network, images, self.side_information(modalities, cameras))
+        if self.class_token and features.ndim == 3:
+            return features[:, 0, :, None, None]
+        maps = as_map(features, self.network, (int(images.shape[2]), int(images.shape[3])))
+        return maps if self.pooling is None else self.pooling(maps)[:, :, None, None]
 
     def leading_stages(self, count: int) -> list[nn.Module]:
         """The modules of the first `count` stages, each by itself. Raises `CrossreidError` where there are fewer."""
         return leading_modules(self.network, count)
+
+
+def _altered_tokens(
+    network: nn.Module, options: BackboneOptions
+) -> tuple[SideInformation | None, GeneralisedMean | None]:
+    """Patches changed in place as the options of transformers say; the module of side information, and that of pooling."""
+    given = options.transformer
+    if given.patch_stride is not None:
+        overlap_patches(network, options.name, given.patch_stride)
+    if given.tokens == "class" and getattr(network, "cls_token", None) is None:
+        raise CrossreidError(
+            f"method.backbone.transformer.tokens is class, but backbone {options.name!r} has no class token. Set it to mean or gem."
+        )
+    side = None
+    if given.side_information != "none":
+        refuse_other_than_transformers(network, options.name, "method.backbone.transformer.side_information")
+        side = SideInformation(given, int(network.num_features))  # type: ignore[arg-type]
+    return side, GeneralisedMean(given.gem_power, learn=given.learn_gem) if given.tokens == "gem" else None
 
 
 def create_network(options: BackboneOptions) -> nn.Module:
@@ -260,6 +300,11 @@ def create_network(options: BackboneOptions) -> nn.Module:
 
 
 def _registered(options: BackboneOptions) -> nn.Module:
+    if options.transformer.drop_path:
+        raise CrossreidError(
+            f"method.backbone.transformer.drop_path is for timm's networks; backbone {options.name!r} is a registered "
+            "one, which has to drop paths itself. Set it to 0."
+        )
     factory = BACKBONES[options.name].owner
     given: dict[str, Any] = {}
     if "pretrained" in inspect.signature(factory).parameters:
@@ -293,7 +338,7 @@ def _of_timm(options: BackboneOptions) -> nn.Module:
     if options.weights == "imagenet":
         return _pretrained(options, model)
     try:
-        return _headless(model.architecture, options.input_size, pretrained=False, **model.arguments)
+        return _headless(model.architecture, options, pretrained=False, **model.arguments)
     except Exception as error:
         raise CrossreidError(f"backbone {options.name!r} cannot be built by timm ({_reason(error)}).") from error
 
@@ -302,7 +347,7 @@ def _pretrained(options: BackboneOptions, model: TimmModel) -> nn.Module:
     with offline_unless_it_answers() as answers:
         try:
             if not model.repository:
-                return _headless(model.architecture, options.input_size, pretrained=True)
+                return _headless(model.architecture, options, pretrained=True)
             file = weights_of(model.repository)
         except Exception as error:
             missing = not answers and isinstance(error, LocalEntryNotFoundError | OfflineModeIsEnabled)
@@ -313,7 +358,7 @@ def _pretrained(options: BackboneOptions, model: TimmModel) -> nn.Module:
                 "Expected internet access or a filled cache. "
                 "Give a local file with `method.backbone.weights=FILE`, or `none` to start from random weights."
             ) from error
-    network = _headless(model.architecture, options.input_size, pretrained=False, **model.arguments)
+    network = _headless(model.architecture, options, pretrained=False, **model.arguments)
     load_local_weights(network, file, options.name)
     return network
 
@@ -322,8 +367,11 @@ def _reason(error: Exception) -> str:
     return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
 
 
-def _headless(name: str, size: Size | None, *, pretrained: bool, **arguments: Any) -> nn.Module:
+def _headless(name: str, options: BackboneOptions, *, pretrained: bool, **arguments: Any) -> nn.Module:
+    size, drop_path = options.input_size, options.transformer.drop_path
     given = arguments if size is None else {**arguments, "img_size": size}
+    if drop_path:
+        given = {**given, "drop_path_rate": drop_path}
     *tries, last = FOR_ANY_SIZE if size is None else FOR_ONE_SIZE
     for extra in tries:
         try:

@@ -58,17 +58,18 @@ class Encoder(nn.Module):
         self.width = self.backbone.width
         self.neck = bn_neck(self.width)
 
-    def pool(self, images: Tensor, modalities: Tensor | None = None) -> Tensor:
+    def pool(self, images: Tensor, modalities: Tensor | None = None, cameras: Tensor | None = None) -> Tensor:
         """`(B, 3, H, W)` to the average-pooled feature map `(B, width)`, before the neck.
 
-        Args:
-            modalities: `(B,)`, which mixing styles across modalities needs.
+        Modalities and cameras `(B,)` are for a backbone with side information, modalities for styles that are mixed across
+        them; None where they are not known.
         """
+        given = () if self.backbone.side_information is None else (modalities, cameras)
         with images_of(modalities):
-            return self.backbone(images).mean(dim=(2, 3))
+            return self.backbone(images, *given).mean(dim=(2, 3))
 
-    def forward(self, images: Tensor, modalities: Tensor | None = None) -> Tensor:
-        return self.neck(self.pool(images, modalities))
+    def forward(self, images: Tensor, modalities: Tensor | None = None, cameras: Tensor | None = None) -> Tensor:
+        return self.neck(self.pool(images, modalities, cameras))
 
 
 def bn_neck(width: int) -> nn.BatchNorm1d:

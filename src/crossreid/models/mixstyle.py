@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from crossreid.errors import CrossreidError
 from crossreid.models.stages import feature_rows, stage_paths
+from crossreid.models.tokens import forward_small
 from crossreid.options import Options
 
 _modalities: ContextVar[Tensor | None] = ContextVar("modalities of the images in the encoder", default=None)
@@ -128,13 +129,9 @@ def _axes(network: nn.Module, stage: nn.Module, channels: int) -> tuple[int, int
     """The axes of height and width of what `stage` hands on of a small image; None where that is no map of its channels."""
     found: list[Any] = []
     hook = stage.register_forward_hook(lambda _module, _inputs, output: found.append(output))
-    training = network.training
     try:
-        network.eval().forward_features(torch.zeros(1, 3, 96, 96))  # type: ignore[operator]
-    except (RuntimeError, AssertionError, AttributeError):
-        return None
+        forward_small(network)
     finally:
-        network.train(training)
         hook.remove()
     maps = found[-1] if found else None
     if not isinstance(maps, Tensor) or maps.ndim != 4:

@@ -47,6 +47,11 @@ class TwoStream(nn.Module):
 
     def __init__(self, backbone: BackboneOptions, options: StageOptions) -> None:
         super().__init__()
+        if backbone.transformer.tokens != "mean":
+            raise CrossreidError(
+                f"method.backbone.transformer.tokens is {backbone.transformer.tokens}, but streams and stems give whole "
+                "maps. Set it to mean, or choose a method with whole encoders, for example baseline."
+            )
         whole = Backbone(backbone)
         self.width = whole.width
         runs, self.inputs = cut(whole, backbone.name)

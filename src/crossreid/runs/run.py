@@ -65,8 +65,15 @@ def open_split(recipe: Recipe) -> Split:
     return split
 
 
+def with_cameras(recipe: Recipe, split: Split) -> Recipe:
+    """The recipe with the numbers of the training cameras, where its network embeds cameras and it leaves them open."""
+    method = recipe.method.with_cameras(record.camera for record in split.train)
+    return recipe if method is recipe.method else recipe.model_copy(update={"method": method})
+
+
 def fresh_method(recipe: Recipe, split: Split) -> Method:
     """The recipe's method as training starts from it: the same weights for the same seed."""
+    recipe = with_cameras(recipe, split)
     with torch.random.fork_rng():
         torch.manual_seed(recipe.training.seed)
         return build_method(recipe.method, len(labels_of(split.train)), normalisation=recipe.data.normalisation)

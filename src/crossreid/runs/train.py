@@ -18,7 +18,7 @@ from crossreid.runs.evaluate import VALIDATED, validation_scores
 from crossreid.runs.faults import RecipeError
 from crossreid.runs.plan import plan_of
 from crossreid.runs.recipe import Recipe, load_recipe, make_recipe, pixels_as_text
-from crossreid.runs.run import fresh_method, open_split
+from crossreid.runs.run import fresh_method, open_split, with_cameras
 from crossreid.runs.starting import start_from_run
 from crossreid.runs.teacher_student import prepare_student, stage_recipes
 from crossreid.training.changes import OPTION, refuse_request
@@ -98,6 +98,7 @@ def train_run(recipe: Recipe, out: Path, *, continue_with: Collection[str] = ())
             "train_run: the recipe has a `teacher` section, which stands for several runs. Use train()."
         )
     split = open_split(recipe)
+    recipe = with_cameras(recipe, split)
     if split.validation:
         _refuse_unknown_monitor(recipe.training.monitor)
     fabric = make_fabric(recipe.training)

@@ -16,6 +16,7 @@ from crossreid.training.checkpoint import CheckpointError
 # Keys, and sections (with a dot behind them), that change no weight, or none that was trained so far.
 FREE = (
     "training.epochs", "training.validate_every", "training.monitor", "training.checkpoint_steps", "training.compile",
+    "training.checkpoint_activations",
     "training.accelerator", "training.devices", "training.nodes", "data.root", "data.workers", "data.on_bad_image",
     "evaluation.",
 )  # fmt: skip

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from crossreid.errors import CrossreidError
 from crossreid.options import Options
+from crossreid.training.parameter_groups import parameter_groups
 
 
 class OptimiserOptions(Options):
@@ -20,6 +21,17 @@ class OptimiserOptions(Options):
     momentum: float = Field(0.9, ge=0, lt=1, description="Momentum of SGD.")
     nesterov: bool = Field(False, description="Nesterov's form of SGD's momentum.")
     new_layers_factor: float = Field(1.0, gt=0, description="Rate of layers outside the encoders, times lr.")
+    layer_decay: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="Rate of a layer of the encoders, times that of the layer after it; null for one rate.",
+    )
+    decay_vectors: bool = Field(
+        True,
+        description="Let weight decay take hold of biases, scales of norms, positions and class tokens too; false as transformers are "
+        "mostly trained.",
+    )
 
     @model_validator(mode="after")
     def _of_sgd(self) -> OptimiserOptions:
@@ -53,13 +65,14 @@ def make_optimiser(method: nn.Module, options: OptimiserOptions, *, fused: bool 
 
     `fused` must be off where gradients are both scaled (fp16) and clipped, which the fused kernels do in one pass.
     """
-    inside = {id(p) for encoder in getattr(method, "encoders", []) for p in encoder.parameters()}
-    learning = [p for p in method.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in learning if (id(p) in inside) == is_inside], "lr": options.lr * factor}
-        for is_inside, factor in ((True, 1.0), (False, options.new_layers_factor))
-    ]
-    groups = [group for group in groups if group["params"]]
+    groups = parameter_groups(
+        method,
+        lr=options.lr,
+        weight_decay=options.weight_decay,
+        new_layers_factor=options.new_layers_factor,
+        layer_decay=options.layer_decay,
+        decay_vectors=options.decay_vectors,
+    )
     # One fused pass over all parameters: on CPUs the plain loop over tensors takes as long as the backward pass.
     decay = options.weight_decay
     if options.name == "sgd":

@@ -18,6 +18,10 @@ class TrainingOptions(Options):
     clip: float | None = Field(None, gt=0, description="Clip the gradient's norm to this; null for not at all.")
     ema: float | None = Field(None, gt=0, lt=1, description="Decay of averaged weights; null for none.")
     compile: bool = Field(False, description="Compile the encoders with torch.compile.")
+    checkpoint_activations: bool = Field(
+        False,
+        description="Compute activations of the encoders' blocks again in the backward pass, rather than keep them.",
+    )
     freeze_batch_statistics: bool = Field(False, description="Keep batch norm's running statistics as they are.")
     frozen_stages: int = Field(
         0,

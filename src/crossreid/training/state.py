@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from crossreid.errors import CrossreidError
+from crossreid.training.activations import checkpoint_activations
 from crossreid.training.changes import MEASURED, Change, changes_between, is_among, refuse_another_recipe
 from crossreid.training.checkpoint import Checkpoint, damaged, fit_weights, load_checkpoint, require
 from crossreid.training.generators import seed_generators
@@ -207,6 +208,8 @@ def initial_state(method: nn.Module, options: TrainingOptions, fabric: Fabric) -
     if options.compile:
         for encoder in cast(Trainable, method).encoders:
             encoder.compile()
+    if options.checkpoint_activations:
+        checkpoint_activations(method)
     optimiser = make_optimiser(method, options.optimiser, fused=options.precision != "16-mixed")
     average = AveragedModel(method, multi_avg_fn=get_ema_multi_avg_fn(options.ema)) if options.ema else None
     frozen = _frozen(method, options.frozen_stages)

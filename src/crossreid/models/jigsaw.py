@@ -1,0 +1,105 @@
+"""The jigsaw patch module: a transformer whose last block is there twice, once for all patches and once for groups of
+shuffled ones.
+
+Source: He et al., "TransReID: Transformer-based object re-identification", ICCV 2021, section 3.2 and figure 3. With
+the tokens z_cls, z_1 ... z_N before the last block,
+
+    shift:    z_1 ... z_N  becomes  z_(m+1) ... z_N, z_1 ... z_m
+    shuffle:  position i of k groups of equal length, group by group, becomes position of group i mod k (as ShuffleNet's channels)
+    global:   block([z_cls; z_1 ... z_N])
+    local j:  block'([z_cls; the j-th of the shuffled patches' parts]), one block' for all parts
+
+so that each part holds patches from all over the image. Where N is no multiple of a number of groups the first ones
+are longer by one; the released code repeats one patch and leaves the last ones out. It also moves m - 1 patches for a
+given m; here it is m, as the paper says.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from crossreid.models.backbones import Backbone, BackboneOptions
+from crossreid.models.tokens import patch_grid
+from crossreid.models.pooling import GeneralisedMean
+from crossreid.models.vision_transformer import embedded_tokens, refuse_other_than_transformers, through_blocks
+
+
+def jigsaw_order(patches: int, *, shift: int, groups: int) -> Tensor:
+    """The order `(patches,)` in which shifted and shuffled patches come, as their numbers from 0."""
+    shifted = torch.arange(patches).roll(-shift, 0)
+    length = -(-patches // groups)
+    places = torch.arange(groups * length).view(groups, length).T.flatten()
+    return shifted[places[places < patches]]
+
+
+class PatchMap(nn.Module):
+    """Patches `(B, N, W)` as a map `(B, W, h, w)`: a module of its own, so that what looks at maps finds it."""
+
+    def forward(self, patches: Tensor, grid: tuple[int, int]) -> Tensor:
+        return patches.transpose(1, 2).unflatten(2, grid)
+
+
+class JigsawBackbone(nn.Module):
+    """Images `(B, 3, H, W)` to the global feature and one of each part, `(B, width)` each, the global one first.
+
+    Args:
+        shift: patches that are moved to the end; 0 for none.
+        shuffle_groups: between which patches are shuffled; 1 for none.
+        parts: local features; 0 for the global one alone.
+
+    Raises:
+        CrossreidError: the backbone is no vision transformer of timm.
+    """
+
+    def __init__(self, options: BackboneOptions, *, shift: int, shuffle_groups: int, parts: int) -> None:
+        super().__init__()
+        self.whole = Backbone(options)
+        network = self.whole.network
+        refuse_other_than_transformers(network, options.name, "method.name=transreid")
+        self.width, self.prefix = self.whole.width, int(network.num_prefix_tokens)  # type: ignore[arg-type]
+        self.shift, self.shuffle_groups, self.parts = shift, shuffle_groups, parts
+        self.patch_map = PatchMap()
+        if parts:
+            self.block = copy.deepcopy(network.blocks[-1])  # type: ignore[index]
+            self.norm = copy.deepcopy(network.norm)
+            if self.whole.pooling is not None:
+                self.pooling: GeneralisedMean = copy.deepcopy(self.whole.pooling)
+
+    def leading_stages(self, count: int) -> list[nn.Module]:
+        """The modules of the network's first `count` stages, each by itself; the local block belongs to none."""
+        return self.whole.leading_stages(count)
+
+    def forward(
+        self, images: Tensor, modalities: Tensor | None = None, cameras: Tensor | None = None
+    ) -> tuple[Tensor, ...]:
+        """Modalities and cameras `(B,)` are for side information; None where they are not known."""
+        whole = self.whole
+        network: Any = whole.network
+        side = whole.side_information
+        offset = None if side is None else side(modalities, cameras)
+        tokens, rotations = embedded_tokens(network, images, offset)
+        blocks = list(network.blocks)
+        tokens = through_blocks(network, blocks[:-1], tokens, rotations)
+        maps = self.patch_map(tokens[:, self.prefix :], patch_grid(network.patch_embed, (int(images.shape[2]), int(images.shape[3]))))
+        tokens = torch.cat([tokens[:, : self.prefix], maps.flatten(2).transpose(1, 2)], dim=1)
+        seen = network.norm(through_blocks(network, blocks[-1:], tokens, rotations))
+        features = [self._pooled(seen, whole.pooling)]
+        if self.parts:
+            order = jigsaw_order(tokens.shape[1] - self.prefix, shift=self.shift, groups=self.shuffle_groups)
+            for places in order.to(images.device).tensor_split(self.parts):
+                part = torch.cat([tokens[:, : self.prefix], tokens[:, self.prefix + places]], dim=1)
+                turned = None if rotations is None else rotations[..., places, :]
+                local = self.norm(through_blocks(network, [self.block], part, turned))
+                features.append(self._pooled(local, getattr(self, "pooling", None)))
+        return tuple(features)
+
+    def _pooled(self, tokens: Tensor, pooling: GeneralisedMean | None) -> Tensor:
+        """`(B, P + N, width)` to what stands for them, `(B, width)`, as the options of the backbone say."""
+        if self.whole.class_token:
+            return tokens[:, 0]
+        patches = tokens[:, self.prefix :]
+        return patches.mean(1) if pooling is None else pooling(patches.transpose(1, 2).unsqueeze(-1))

@@ -1,0 +1,47 @@
+"""What a recipe says of transformers: drop path, patches, what stands for the image, side information."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from crossreid.options import Options
+
+SideKind = Literal["none", "camera", "modality", "both"]
+
+
+class TransformerOptions(Options):
+    """Options of a backbone that is made of tokens; with the defaults it is as timm makes it.
+
+    Drop path and `tokens: gem` are for any network, the others for those that cut an image into patches.
+    """
+
+    drop_path: float = Field(
+        0.0, ge=0, lt=1, description="Chance that the last block is skipped in training; earlier ones in proportion."
+    )
+    patch_stride: int | None = Field(
+        None,
+        ge=1,
+        description="Pixels from a patch to the next: less than the patch and they overlap; null for the patch.",
+    )
+    tokens: Literal["mean", "class", "gem"] = Field(
+        "mean",
+        description="What stands for the image: the map of its patches, which a method averages; the class token; the patches' "
+        "generalised mean. The latter two are a map of one position.",
+    )
+    gem_power: float = Field(3.0, ge=1, description="`gem`: p at the start.")
+    learn_gem: bool = Field(True, description="`gem`: let p learn.")
+    side_information: SideKind = Field(
+        "none", description="What of an image besides its pixels is embedded and added to its tokens."
+    )
+    side_weight: float = Field(3.0, gt=0, description="Weight of the embedded side information; TransReID's lambda.")
+    cameras: tuple[int, ...] | None = Field(
+        None,
+        description="Numbers of the cameras that have an embedding; any other takes their mean. null: those of the training images, "
+        "which a run writes into its recipe.",
+    )
+
+    @property
+    def embeds_cameras(self) -> bool:
+        return self.side_information in ("camera", "both")

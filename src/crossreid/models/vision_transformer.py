@@ -1,0 +1,63 @@
+"""A timm vision transformer in parts: its tokens before the first block, and its blocks.
+
+`forward_features` of timm goes through all of it at once. Side information is added between the two parts, and a
+jigsaw of patches leaves the last block out; either is computed by these functions, to the same bits as timm's where
+nothing is added.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from timm.models import checkpoint
+from timm.models.eva import Eva
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+
+from crossreid.errors import CrossreidError
+
+
+def refuse_other_than_transformers(network: nn.Module, name: str, key: str) -> None:
+    """Raise `CrossreidError` where `key` of the backbone's options needs a vision transformer and `network` is none."""
+    mixed = bool(getattr(network, "rope_mixed", False))  # whose rotations differ from block to block
+    if not isinstance(network, VisionTransformer | Eva) or mixed:
+        raise CrossreidError(
+            f"{key} is for vision transformers of timm (ViT, DeiT, DINOv2, CLIP, EVA-02, DINOv3), and backbone {name!r} is none that "
+            "can be taken apart. Leave it out, or choose one, for example vit_small_patch16_224."
+        )
+
+
+def embedded_tokens(network: nn.Module, images: Tensor, offset: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+    """Images `(B, 3, H, W)` to tokens `(B, P + N, W)` before the first block, P of them class and register tokens.
+
+    Args:
+        offset: `(B, 1, W)`, added to every token behind the positions.
+
+    Returns:
+        The tokens, and where positions are rotations (EVA-02) those, `(N, ...)`; else None.
+    """
+    found = network._pos_embed(network.patch_embed(images))  # type: ignore[operator]
+    tokens, rotations = found if isinstance(found, tuple) else (found, None)
+    if offset is not None:
+        tokens = tokens + offset.to(tokens.dtype)
+    if isinstance(network, VisionTransformer):  # an Eva has dropped patches, where it drops any
+        tokens = network.patch_drop(tokens)
+    return network.norm_pre(tokens), rotations  # type: ignore[operator]
+
+
+def through_blocks(network: nn.Module, blocks: Sequence[nn.Module], tokens: Tensor, rotations: Tensor | None) -> Tensor:
+    """Tokens `(B, P + N, W)` through some of the network's blocks, recomputed in the backward pass where timm is asked to."""
+    given: dict[str, Any] = {} if rotations is None else {"rope": rotations}
+    for block in blocks:
+        recomputed = bool(getattr(network, "grad_checkpointing", False)) and torch.is_grad_enabled()
+        tokens = checkpoint(block, tokens, **given) if recomputed else block(tokens, **given)
+    return tokens
+
+
+def tokens_of(network: nn.Module, images: Tensor, offset: Tensor | None = None) -> Tensor:
+    """What `network.forward_features(images)` gives, with `offset` `(B, 1, W)` added to the tokens before the first block."""
+    tokens, rotations = embedded_tokens(network, images, offset)
+    tokens = through_blocks(network, list(network.blocks), tokens, rotations)  # type: ignore[arg-type]
+    return network.norm(tokens)  # type: ignore[operator]

@@ -1,0 +1,48 @@
+"""Activations that are computed again in the backward pass, rather than kept: less memory for about a third more time.
+
+Source: Chen et al., "Training deep nets with sublinear memory cost", 2016. The networks do it themselves, block by
+block, once timm's `set_grad_checkpointing` has asked them to. Losses and gradients are the same but for rounding. A
+batch norm sees its batch twice so; its running statistics are moved by the first time alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from crossreid.errors import CrossreidError
+
+
+def checkpoint_activations(method: nn.Module) -> None:
+    """Ask the encoders of `method` to compute their activations again in the backward pass.
+
+    Raises:
+        CrossreidError: one of them has no network that can.
+    """
+    for encoder in getattr(method, "encoders", []):
+        able = [module for module in encoder.modules() if hasattr(module, "set_grad_checkpointing")]
+        try:
+            for network in able:
+                network.set_grad_checkpointing(True)
+        except (AssertionError, NotImplementedError):
+            able = []
+        if not able:
+            raise CrossreidError(
+                f"training.checkpoint_activations is true, but {type(encoder).__name__} has no network that "
+                "computes them again. Set it to false, or choose a method whose encoder is one network of timm."
+            )
+        for module in encoder.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats:
+                _move_statistics_once(module)
+
+
+def _move_statistics_once(norm: nn.modules.batchnorm._BatchNorm) -> None:
+    momentum = norm.momentum
+
+    def before(module: Any, _inputs: Any) -> None:
+        # Within a backward pass, as torch.utils.checkpoint tells it too. Set anew each time: a recomputation may end early.
+        module.momentum = 0.0 if torch._C._current_graph_task_id() != -1 else momentum
+
+    norm.register_forward_pre_hook(before)
