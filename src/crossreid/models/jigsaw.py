@@ -23,8 +23,8 @@ import torch
 from torch import Tensor, nn
 
 from crossreid.models.backbones import Backbone, BackboneOptions
-from crossreid.models.tokens import patch_grid
 from crossreid.models.pooling import GeneralisedMean
+from crossreid.models.tokens import patch_grid
 from crossreid.models.vision_transformer import embedded_tokens, refuse_other_than_transformers, through_blocks
 
 
@@ -84,7 +84,9 @@ class JigsawBackbone(nn.Module):
         tokens, rotations = embedded_tokens(network, images, offset)
         blocks = list(network.blocks)
         tokens = through_blocks(network, blocks[:-1], tokens, rotations)
-        maps = self.patch_map(tokens[:, self.prefix :], patch_grid(network.patch_embed, (int(images.shape[2]), int(images.shape[3]))))
+        maps = self.patch_map(
+            tokens[:, self.prefix :], patch_grid(network.patch_embed, (int(images.shape[2]), int(images.shape[3])))
+        )
         tokens = torch.cat([tokens[:, : self.prefix], maps.flatten(2).transpose(1, 2)], dim=1)
         seen = network.norm(through_blocks(network, blocks[-1:], tokens, rotations))
         features = [self._pooled(seen, whole.pooling)]
