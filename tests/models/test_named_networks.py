@@ -9,7 +9,7 @@ from torch import nn
 
 from crossreid.data.normalisation import Normalisation
 from crossreid.models.backbones import BACKBONES, BackboneOptions, pixels_of
-from crossreid.models.cutting import cut_at_stages
+from crossreid.models.cutting import cut
 from crossreid.models.ibn import IBN
 from crossreid.models.loading_notes import noted
 from crossreid.models.osnet import ScaleGate
@@ -85,7 +85,7 @@ def test_osnets_modules_are_called_as_in_torchreid(name, tmp_path):
 def test_osnets_map_is_of_a_sixteenth_and_trains():
     backbone = build("osnet_ain_x0_25", last_stride_one=False)
     assert backbone(IMAGES).shape == (2, 128, 8, 4)
-    assert len(cut_at_stages(backbone, "osnet")) == 4
+    assert len(cut(backbone, "osnet").stages) == 4
     with pytest.raises(Exception, match="last_stride_one=false"):
         build("osnet_x0_25")
     with pytest.raises(WeightsError, match="brings no weights of its own"):
@@ -157,7 +157,7 @@ def test_excited_and_grouped_ibn_networks_have_as_many_parameters_as_their_kin()
 def test_ibn_resnets_take_what_a_resnet_takes():
     backbone = build("resnet18_ibn_b")
     assert backbone(IMAGES).shape == (2, 512, 8, 4)
-    assert len(cut_at_stages(build("resnet18_ibn_a", last_stride_one=False), "ibn")) == 5
+    assert len(cut(build("resnet18_ibn_a", last_stride_one=False), "ibn").stages) == 5
     assert build("resnet18_ibn_a", non_local=[0, 0, 1, 0], last_activation=False)(IMAGES).shape == (2, 512, 8, 4)
 
 

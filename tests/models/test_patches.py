@@ -7,8 +7,9 @@ from torch.nn import functional as F
 
 from crossreid.errors import CrossreidError
 from crossreid.models.backbones import BackboneOptions
-from crossreid.models.patches import overlap_patches, patch_grid
+from crossreid.models.patches import overlap_patches
 from crossreid.models.pooling import generalised_mean
+from crossreid.models.tokens import patch_grid
 from crossreid.models.two_stream import StageOptions, TwoStream
 from small_backbone import IMAGES, build
 
@@ -21,7 +22,7 @@ def of(name="test_vit", **transformer):
 @torch.no_grad()
 def test_patches_overlap_by_what_the_stride_leaves():
     network = of(patch_stride=12).network
-    assert patch_grid(network, 256, 128) == (21, 10)  # floor((256 + 12 - 16) / 12), as the paper counts
+    assert patch_grid(network.patch_embed, (256, 128)) == (21, 10)  # floor((256 + 12 - 16) / 12), as the paper counts
     found = network.patch_embed(IMAGES)
     rows = IMAGES.unfold(2, 16, 12).unfold(3, 16, 12)  # (B, 3, h, w, 16, 16)
     weight, bias = network.patch_embed.proj.weight, network.patch_embed.proj.bias

@@ -8,7 +8,7 @@ from crossreid.data.synthetic import synthesise
 from crossreid.inference.export import export_onnx
 from crossreid.methods import build_method
 from crossreid.models.backbones import BACKBONES, Backbone, BackboneOptions, register_backbone
-from crossreid.models.cutting import cut_at_stages
+from crossreid.models.cutting import cut
 from crossreid.runs.earlier import as_it_was
 from crossreid.runs.recipe import RecipeError, make_recipe, recipe_of_run, teacher_recipe
 from crossreid.runs.run import open_run
@@ -88,9 +88,7 @@ def test_a_network_within_a_method_and_its_teacher_are_built_for_it_too():
 
 
 def test_a_network_with_windows_is_cut_and_changed_at_the_size_it_is_built_for():
-    assert (
-        len(cut_at_stages(build("maxvit_rmlp_pico_rw_256", input_size=(64, 32), last_stride_one=False), "maxvit")) > 3
-    )
+    assert len(cut(build("maxvit_rmlp_pico_rw_256", input_size=(64, 32), last_stride_one=False), "maxvit").stages) > 3
 
 
 def test_a_registered_backbone_is_made_for_the_size_if_it_asks(monkeypatch):

@@ -6,8 +6,6 @@ import copy
 from collections import Counter
 from typing import Any
 
-import crossreid.models  # noqa: F401  (before timm: its import of it is the quick one)
-
 # isort: split
 import torch
 from timm.layers import BatchNormAct2d
