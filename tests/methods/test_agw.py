@@ -87,3 +87,9 @@ def test_the_released_pooling_does_not_learn():
         AGWOptions(pooling="release")
     assert not AGWOptions(setting="official").learn_pooling
     assert AGWOptions(setting="paper").backbone.non_local_width is None
+
+
+def test_a_transformer_has_no_non_local_blocks_unless_they_are_asked_for():
+    for name, blocks in (("test_vit", ()), ("test_convnext", ()), ("resnet18", (0, 2, 3, 0))):
+        assert AGWOptions(backbone={"name": name}).backbone.non_local == blocks, name
+    assert AGWOptions(backbone={"name": "test_vit", "non_local": [1]}).backbone.non_local == (1,)

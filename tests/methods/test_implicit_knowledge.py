@@ -277,3 +277,13 @@ def test_one_stream_and_an_idle_purifier_are_refused():
         method_of(stages={"split": None})
     with pytest.raises(ValueError, match="purifier_weight"):
         ImplicitKnowledgeOptions(backbone=TINY, purifier_weight=0.0)
+
+
+def test_the_streams_of_a_transformer_part_after_half_of_its_blocks_unless_told_otherwise():
+    def split(name, **stages):
+        given = {"stages": stages} if stages else {}
+        return ImplicitKnowledgeOptions(backbone={"name": name}, **given).stages.split
+
+    assert [split(name) for name in ("vit_tiny_patch16_224", "test_vit", "resnet18", "convnext_atto")] == [6, 3, 2, 2]
+    assert split("test_vit", stems=1) == 3
+    assert split("test_vit", split=5) == 5
