@@ -6,7 +6,6 @@ import copy
 from collections import Counter
 from typing import Any
 
-# isort: split
 import torch
 from timm.layers import BatchNormAct2d
 from torch import Tensor, nn
