@@ -91,8 +91,12 @@ def test_the_local_block_starts_as_a_copy_and_learns_by_itself():
     before = copy.deepcopy(jigsaw.block.state_dict())
     last = jigsaw.whole.network.blocks[-1].state_dict()
     assert all(torch.equal(value, last[key]) for key, value in before.items())
+    with torch.inference_mode():
+        jigsaw(IMAGES)  # after which it can be trained all the same
     features = jigsaw(IMAGES)
     features[0].square().sum().backward()
     assert all(parameter.grad is None for parameter in jigsaw.block.parameters())
+    jigsaw(IMAGES)[1].square().sum().backward()
+    assert all(parameter.grad is not None for parameter in jigsaw.block.parameters())
     with pytest.raises(CrossreidError, match="'test_resnet' is none that can be taken apart"):
         network("test_resnet", tokens="mean")
