@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from crossreid.errors import CrossreidError
 from crossreid.models.backbones import BackboneOptions
 from crossreid.models.jigsaw import JigsawBackbone, jigsaw_order
+from crossreid.models.resets import reset_paths
 from small_backbone import IMAGES
 
 
@@ -84,6 +85,12 @@ def test_without_parts_it_is_the_backbone():
     (whole,) = jigsaw(IMAGES)
     torch.testing.assert_close(whole, jigsaw.whole(IMAGES)[:, :, 0, 0])
     assert not hasattr(jigsaw, "block")
+
+
+def test_what_is_reset_is_the_last_block_and_its_copy():
+    reset = reset_paths(network(), "stage")
+    assert {"whole.network.blocks.5", "whole.network.norm", "block", "norm"} <= set(reset)
+    assert "whole.network.blocks.4" not in reset
 
 
 def test_the_local_block_starts_as_a_copy_and_learns_by_itself():

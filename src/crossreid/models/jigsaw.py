@@ -73,6 +73,11 @@ class JigsawBackbone(nn.Module):
             if self.whole.pooling is not None:
                 self.pooling: GeneralisedMean = copy.deepcopy(self.whole.pooling)
 
+    @property
+    def last_stage(self) -> list[str]:
+        """Paths of the modules that are the last stage; the local block and its norm are copies of some of it."""
+        return [f"whole.{path}" for path in self.whole.last_stage] + (["block", "norm"] if self.parts else [])
+
     def leading_stages(self, count: int) -> list[nn.Module]:
         """The modules of the network's first `count` stages, each by itself; the local block belongs to none."""
         return self.whole.leading_stages(count)
