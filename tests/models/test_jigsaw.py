@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from crossreid.errors import CrossreidError
 from crossreid.models.backbones import BackboneOptions
 from crossreid.models.jigsaw import JigsawBackbone, jigsaw_order
+from crossreid.models.resets import reset_paths
 from small_backbone import IMAGES
 
 
@@ -86,13 +87,23 @@ def test_without_parts_it_is_the_backbone():
     assert not hasattr(jigsaw, "block")
 
 
+def test_what_is_reset_is_the_last_block_and_its_copy():
+    reset = reset_paths(network(), "stage")
+    assert {"whole.network.blocks.5", "whole.network.norm", "block", "norm"} <= set(reset)
+    assert "whole.network.blocks.4" not in reset
+
+
 def test_the_local_block_starts_as_a_copy_and_learns_by_itself():
     jigsaw = network()
     before = copy.deepcopy(jigsaw.block.state_dict())
     last = jigsaw.whole.network.blocks[-1].state_dict()
     assert all(torch.equal(value, last[key]) for key, value in before.items())
+    with torch.inference_mode():
+        jigsaw(IMAGES)  # after which it can be trained all the same
     features = jigsaw(IMAGES)
     features[0].square().sum().backward()
     assert all(parameter.grad is None for parameter in jigsaw.block.parameters())
+    jigsaw(IMAGES)[1].square().sum().backward()
+    assert all(parameter.grad is not None for parameter in jigsaw.block.parameters())
     with pytest.raises(CrossreidError, match="'test_resnet' is none that can be taken apart"):
         network("test_resnet", tokens="mean")

@@ -55,19 +55,28 @@ class JigsawBackbone(nn.Module):
         CrossreidError: the backbone is no vision transformer of timm.
     """
 
+    block: nn.Module
+    norm: nn.Module
+
     def __init__(self, options: BackboneOptions, *, shift: int, shuffle_groups: int, parts: int) -> None:
         super().__init__()
         self.whole = Backbone(options)
-        network = self.whole.network
+        network: Any = self.whole.network
         refuse_other_than_transformers(network, options.name, "method.name=transreid")
-        self.width, self.prefix = self.whole.width, int(network.num_prefix_tokens)  # type: ignore[arg-type]
+        self.width, self.prefix = self.whole.width, int(network.num_prefix_tokens)
         self.shift, self.shuffle_groups, self.parts = shift, shuffle_groups, parts
         self.patch_map = PatchMap()
+        self._kept: dict[tuple[int, torch.device], tuple[Tensor, ...]] = {}
         if parts:
-            self.block = copy.deepcopy(network.blocks[-1])  # type: ignore[index]
+            self.block = copy.deepcopy(network.blocks[-1])
             self.norm = copy.deepcopy(network.norm)
             if self.whole.pooling is not None:
                 self.pooling: GeneralisedMean = copy.deepcopy(self.whole.pooling)
+
+    @property
+    def last_stage(self) -> list[str]:
+        """Paths of the modules that are the last stage; the local block and its norm are copies of some of it."""
+        return [f"whole.{path}" for path in self.whole.last_stage] + (["block", "norm"] if self.parts else [])
 
     def leading_stages(self, count: int) -> list[nn.Module]:
         """The modules of the network's first `count` stages, each by itself; the local block belongs to none."""
@@ -91,13 +100,20 @@ class JigsawBackbone(nn.Module):
         seen = network.norm(through_blocks(network, blocks[-1:], tokens, rotations))
         features = [self._pooled(seen, whole.pooling)]
         if self.parts:
-            order = jigsaw_order(tokens.shape[1] - self.prefix, shift=self.shift, groups=self.shuffle_groups)
-            for places in order.to(images.device).tensor_split(self.parts):
+            for places in self._places(int(tokens.shape[1]) - self.prefix, images.device):
                 part = torch.cat([tokens[:, : self.prefix], tokens[:, self.prefix + places]], dim=1)
                 turned = None if rotations is None else rotations[..., places, :]
                 local = self.norm(through_blocks(network, [self.block], part, turned))
                 features.append(self._pooled(local, getattr(self, "pooling", None)))
         return tuple(features)
+
+    def _places(self, patches: int, device: torch.device) -> tuple[Tensor, ...]:
+        """The patches of each part; kept on the device, so that a step does not wait for a copy."""
+        if (patches, device) not in self._kept:
+            with torch.inference_mode(False):  # what was made in that mode could not be trained with later
+                order = jigsaw_order(patches, shift=self.shift, groups=self.shuffle_groups)
+                self._kept[patches, device] = order.to(device).tensor_split(self.parts)
+        return self._kept[patches, device]
 
     def _pooled(self, tokens: Tensor, pooling: GeneralisedMean | None) -> Tensor:
         """`(B, P + N, width)` to what stands for them, `(B, width)`, as the options of the backbone say."""

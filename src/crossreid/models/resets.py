@@ -7,6 +7,7 @@ from typing import Literal
 from torch import nn
 
 from crossreid.models.backbones import Backbone
+from crossreid.models.jigsaw import JigsawBackbone
 from crossreid.models.two_stream import TwoStream
 
 Extent = Literal["stage", "release"]
@@ -19,7 +20,7 @@ def reset_paths(encoder: nn.Module, extent: Extent) -> list[str]:
     behind it, and nothing of a MobileNet. Of any other network `release` is the last stage too. No path of other modules
     than encoders.
     """
-    if not isinstance(encoder, Backbone | TwoStream):
+    if not isinstance(encoder, Backbone | TwoStream | JigsawBackbone):
         return []
     if extent == "release" and isinstance(encoder, Backbone):
         network = type(encoder.network).__name__
