@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args
 
 import timm
 from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 from torch import Tensor, nn
 
 from crossreid.data.normalisation import IMAGENET, Normalisation, Triple
@@ -24,6 +24,7 @@ from crossreid.models.alterations import (
     stride_one,
     take_last_activation,
 )
+from crossreid.models.domain_norm import MEAN_OF_DOMAINS, DomainNormKind
 from crossreid.models.hub import offline_unless_it_answers
 from crossreid.models.stages import feature_rows, last_stage_paths, leading_modules
 from crossreid.models.weights import WeightsError, load_local_weights
@@ -112,6 +113,34 @@ class BackboneOptions(Options):
     stage_attention: bool = Field(
         False, description="Channel attention by affinity, with a learned gain, before each of stages 2 to 4."
     )
+    domain_norm: DomainNormKind = Field(
+        "shared",
+        description="Of several data sets: batch norm with statistics of each (`statistics`), with its affine map too (`all`), or of "
+        "all together.",
+    )
+    domains: tuple[str, ...] = Field((), description="With domain_norm: the sources by name; the recipe fills it in.")
+    tested_as: str = Field(
+        MEAN_OF_DOMAINS, description="With domain_norm: the source whose statistics test images get, or the mean of all."
+    )
+
+    @model_serializer(mode="wrap")
+    def _as_kept(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Networks without norms by domain are kept as ever."""
+        kept: dict[str, Any] = written(self)
+        if self.domain_norm == "shared":
+            for key in ("domain_norm", "domains", "tested_as"):
+                kept.pop(key, None)
+        return kept
+
+    @model_validator(mode="after")
+    def _domains_fit(self) -> BackboneOptions:
+        if self.domain_norm == "shared" and (self.domains or self.tested_as != MEAN_OF_DOMAINS):
+            raise CrossreidError("domains and tested_as are of domain_norm `statistics` or `all`, but it is shared")
+        if self.domains and self.tested_as not in (MEAN_OF_DOMAINS, *self.domains):
+            raise CrossreidError(
+                f"tested_as is {self.tested_as!r}, expected {MEAN_OF_DOMAINS} or one of {', '.join(self.domains)}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _bare(self) -> BackboneOptions:

@@ -44,6 +44,8 @@ class OtherData:
         if self.name is not None and self.name != trained.data.name:
             if self.root is None:
                 raise CrossreidError(f"--data {self.name} needs --root DIR, the folder of that data set.")
+            for key in ("sources", "mixing"):
+                given["data"].pop(key, None)
             given["data"] |= {"name": self.name, "options": {}}
             given["evaluation"]["sets"] = []
         if self.root is not None:
