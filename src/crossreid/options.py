@@ -16,7 +16,11 @@ def dotted(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in values.items():
         if isinstance(value, Mapping):
             flat |= dotted(value, f"{prefix}{key}.")
-        elif isinstance(value, list | tuple) and value and all(isinstance(one, Mapping) and "called" in one for one in value):
+        elif (
+            isinstance(value, list | tuple)
+            and value
+            and all(isinstance(one, Mapping) and "called" in one for one in value)
+        ):
             flat |= dotted({one["called"]: one for one in value}, f"{prefix}{key}.")
         else:
             flat[prefix + key] = list(value) if isinstance(value, tuple) else value

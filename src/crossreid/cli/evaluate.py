@@ -64,7 +64,9 @@ def evaluate(
     if features is not None and rerank is not None:
         raise CrossreidError("--rerank is for runs; for features of another tool use `crossreid rank --rerank`.")
     if features is not None and (data is not None or root is not None or override or source is not None):
-        raise CrossreidError("--data, --root, --source and --set are for runs; features say themselves what they are of.")
+        raise CrossreidError(
+            "--data, --root, --source and --set are for runs; features say themselves what they are of."
+        )
     if option and rerank is None:
         raise CrossreidError("--option is of a re-ranking; name one with --rerank.")
     _need_json(json_file, per_query, per_identity)

@@ -66,7 +66,8 @@ class DataOptions(Options):
     sets: SetOptions = Field(SetOptions(), description="Sets of images as training samples.")
 
     sources: tuple[SourceOptions, ...] = Field(
-        (), description="Several data sets at once, in place of name, root and options; `data` may also be a list of sections."
+        (),
+        description="Several data sets at once, in place of name, root and options; `data` may also be a list of sections.",
     )
     mixing: Literal["within", "alternate"] = Field(
         "within",
@@ -83,7 +84,9 @@ class DataOptions(Options):
         if not self.sources:
             return self
         if self.sampler.epoch == "pairs":
-            raise CrossreidError("sampler.epoch is pairs, which is of one data set; of several expected images, identities or a number")
+            raise CrossreidError(
+                "sampler.epoch is pairs, which is of one data set; of several expected images, identities or a number"
+            )
         channels = self.augment.channels
         if any(source.normalise for source in self.sources) and (
             channels.exchange or channels.grey or channels.erasing or channels.joint
@@ -112,7 +115,9 @@ class DataOptions(Options):
         if source is None:
             known = ", ".join(source.called for source in self.sources) or "none, it is of one data set"
             raise CrossreidError(f"source {name!r} is unknown. Sources: {known}.")
-        sampler = self.sampler if source.balance is None else self.sampler.model_copy(update={"balance": source.balance})
+        sampler = (
+            self.sampler if source.balance is None else self.sampler.model_copy(update={"balance": source.balance})
+        )
         return self.model_copy(
             update={
                 "name": source.name,

@@ -44,7 +44,9 @@ class SourceSampler:
         self.groups: list[list[list[np.ndarray]]] = []
         self.left_out: tuple[str, ...] = ()
         for source in sources:
-            positions = np.array([i for i, record in enumerate(records) if record.source == source.called], dtype=np.int64)
+            positions = np.array(
+                [i for i, record in enumerate(records) if record.source == source.called], dtype=np.int64
+            )
             own = [records[i] for i in positions]
             groups, left_out, needed = balanced_groups(own, source.balance or options.balance)
             self.groups.append([[positions[part] for part in parts] for parts in groups])
@@ -63,7 +65,8 @@ class SourceSampler:
         if usable >= wanted:
             return
         kinds = {record.modality.name.lower() for record in records}
-        way_out = f"Lower its weight or data.sampler.identities, or mix the sources {'otherwise' if self.mixing == 'within' else 'within batches'}."
+        other = "" if self.mixing == "within" else ", or set data.mixing=within"
+        way_out = f"Lower {'its weight or ' if self.mixing == 'within' else ''}data.sampler.identities{other}."
         if needed == 2 and len(kinds) == 1:
             way_out = (
                 f"All its training images are {kinds.pop()}: give this source `balance: none`, by which any K of its images are "
@@ -120,7 +123,11 @@ def turns_by_share(shares: np.ndarray, count: int, steps: int, generator: np.ran
         owed += count * shares
         given = np.clip(np.floor(owed + 1e-9), 0, most)
         while (left := int(count - given.sum())) != 0:
-            open_to = np.where(given < most, owed - given, -np.inf) if left > 0 else np.where(given > 0, given - owed, -np.inf)
+            open_to = (
+                np.where(given < most, owed - given, -np.inf)
+                if left > 0
+                else np.where(given > 0, given - owed, -np.inf)
+            )
             given[int(np.argmax(open_to))] += 1 if left > 0 else -1
         owed -= given
         turns[step] = given

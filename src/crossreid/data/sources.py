@@ -40,7 +40,9 @@ class NormaliseOptions(Options):
 
 
 class SourceOptions(Options):
-    called: str = Field(description="Of each source: its name in scores and folders; by default its reader's or folder's.")
+    called: str = Field(
+        description="Of each source: its name in scores and folders; by default its reader's or folder's."
+    )
     name: str = Field(description="Its data set, as data.name of a recipe with one.")
     root: Path = Field(description="Its folder.")
     options: dict[str, Any] = Field({}, description="Options of its reader.")
@@ -121,7 +123,9 @@ def with_names(given: Any) -> Any:
     for source in listed:
         reader, root = str(source.get("name")), Path(str(source.get("root", "")))
         place = re.sub(r"[^A-Za-z0-9_-]+", "-", root.stem if root.suffix == ".csv" else root.name).strip("-")
-        sources.append({**source, "called": source.get("called") or (reader if readers[reader] == 1 else place or reader)})
+        sources.append(
+            {**source, "called": source.get("called") or (reader if readers[reader] == 1 else place or reader)}
+        )
     names = [str(source["called"]) for source in sources]
     if twice := [name for name, count in Counter(names).items() if count > 1]:
         raise CrossreidError(f"two sources are called {twice[0]!r}; tell them apart with `called`")
@@ -144,5 +148,7 @@ def same_identities(one: Any, other: Any) -> bool:
         return False
     if any(one.get(key) != other.get(key) for key in keys):
         return False
-    each = [[{key: s.get(key) for key in ("called", *keys)} for s in data.get("sources") or ()] for data in (one, other)]
+    each = [
+        [{key: s.get(key) for key in ("called", *keys)} for s in data.get("sources") or ()] for data in (one, other)
+    ]
     return each[0] == each[1]

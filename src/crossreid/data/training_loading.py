@@ -170,7 +170,7 @@ class _TrainImages(Dataset):
         modalities = torch.tensor([int(record.modality) for record in seen])
         cameras = torch.tensor([record.camera for record in seen])
         of = self.items[item]
-        label, domain = self.labels[of.identity], self.domains.get(of.source)
+        label, domain = self.labels[of.identity], self.domains.get(of.source, 0)
         if self.sets.size == 1:
             return _Sample(images[0], label, modalities[0], cameras[0], domain, bad)
         return _Sample(torch.stack(images), label, modalities, cameras, domain, bad)
@@ -240,7 +240,7 @@ class _Sample(NamedTuple):
     label: int
     modalities: Tensor
     cameras: Tensor
-    domain: int | None
+    domain: int
     bad: list[str]
 
 
@@ -249,6 +249,7 @@ def _collate(samples: list[Any]) -> tuple[Batch, list[str]] | DataError:
         if isinstance(sample, DataError):
             return sample
     images, labels, modalities, cameras, domains, bad = zip(*samples, strict=True)
-    of = None if None in domains else torch.tensor(domains)
-    batch = Batch(torch.stack(images), torch.tensor(labels), torch.stack(modalities), torch.stack(cameras), of)
+    batch = Batch(
+        torch.stack(images), torch.tensor(labels), torch.stack(modalities), torch.stack(cameras), torch.tensor(domains)
+    )
     return batch, [path for paths in bad for path in paths]

@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError, PydanticKnownError
 from crossreid.data.normalisation import IMAGENET, Normalisation
 from crossreid.errors import CrossreidError
 from crossreid.methods.method import METHODS, Method, MethodOptions
-from crossreid.models.domain_norm import MEAN_OF_DOMAINS, put_domain_norm, count_as
+from crossreid.models.domain_norm import MEAN_OF_DOMAINS, count_as, put_domain_norm
 
 UNKNOWN_METHOD = "unknown_method"
 

@@ -120,7 +120,8 @@ class BackboneOptions(Options):
     )
     domains: tuple[str, ...] = Field((), description="With domain_norm: the sources by name; the recipe fills it in.")
     tested_as: str = Field(
-        MEAN_OF_DOMAINS, description="With domain_norm: the source whose statistics test images get, or the mean of all."
+        MEAN_OF_DOMAINS,
+        description="With domain_norm: the source whose statistics test images get, or the mean of all.",
     )
 
     @model_serializer(mode="wrap")

@@ -92,7 +92,9 @@ class DomainNorm(nn.Module):
         else:
             of = torch.nn.functional.one_hot(_per_row(domains, len(x)), self.domains).to(values.dtype)
             mean, var = self._measured(values, of) if self.training else (self.running_mean, self.running_var)
-            scale, shift = ((None if part is None else part.expand(self.domains, -1)) for part in (self.weight, self.bias))
+            scale, shift = (
+                (None if part is None else part.expand(self.domains, -1)) for part in (self.weight, self.bias)
+            )
             each = (part if part is None else of @ part for part in (mean, var, scale, shift))
             normed = self._by(values, *each)
         result: Tensor = self.act(self.drop(normed.to(x.dtype)))
@@ -130,7 +132,8 @@ class DomainNorm(nn.Module):
             return part.mean(0) if self.tested_as is None or len(part) == 1 else part[self.tested_as]
 
         mean, var = one(self.running_mean), one(self.running_var)
-        assert mean is not None and var is not None
+        assert mean is not None
+        assert var is not None
         return mean, var, one(self.weight), one(self.bias)
 
     def settled(self) -> nn.Module:
@@ -145,7 +148,8 @@ class DomainNorm(nn.Module):
         return nn.Sequential(plain, *behind) if behind else plain
 
     def extra_repr(self) -> str:
-        return f"{self.channels}, domains={self.domains}, affine={'shared' if self.weight is None or len(self.weight) == 1 else 'each'}"
+        own = self.weight is not None and len(self.weight) > 1
+        return f"{self.channels}, domains={self.domains}, affine={'each' if own else 'shared'}"
 
 
 def put_domain_norm(network: nn.Module, domains: int, kind: DomainNormKind) -> int:

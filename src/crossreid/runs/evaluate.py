@@ -177,7 +177,9 @@ def evaluate_run(
         scores = [score for pair in zip(scores, scored(rerank=rerank), strict=True) for score in pair]
     said: dict[str, Any] = {
         "checkpoint": _checkpoint(run),
-        "trained": unfinished(run.folder, run.split if run.elsewhere is None and weights_folder(run.folder) == run.folder else None),
+        "trained": unfinished(
+            run.folder, run.split if run.elsewhere is None and weights_folder(run.folder) == run.folder else None
+        ),
         "official": is_official(run.split),
         "file": "" if settings else str(run.results / "scores.json"),
     }

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from crossreid.errors import CrossreidError
 
-
 SOURCES = "sources"  # of a run on several data sets: a folder of each
 
 

@@ -31,7 +31,13 @@ def recipe_on(recipe: Recipe, name: str) -> Recipe:
     method = recipe.method
     if method.encoder.domain_norm != "shared":
         method = with_encoder(method, tested_as=name)
-    alone = {"data": recipe.data.of_source(name), "method": method, "start_from": None, "teacher": None, "generations": 1}
+    alone = {
+        "data": recipe.data.of_source(name),
+        "method": method,
+        "start_from": None,
+        "teacher": None,
+        "generations": 1,
+    }
     return recipe.model_copy(update=alone)
 
 
@@ -62,7 +68,10 @@ def views_or_itself(run: Path) -> list[Path]:
 
 
 def monitored(split: Split, figures: Sequence[str]) -> list[str]:
-    """What validation gives: of several sources each figure of each that has validation images, their mean, and it by its name alone."""
+    """What validation gives: `figures`, of several sources as means over them, and also as mean/FIGURE and SOURCE/FIGURE.
+
+    Sources without validation images are left out.
+    """
     if not split.sources:
         return list(figures)
     names = [name for name, part in split.sources if part.validation]
@@ -91,7 +100,10 @@ def mean_over_sources(each: Mapping[Path, Sequence[Score]]) -> dict[Path, dict[s
         if weights_folder(view) != view:
             found.setdefault(weights_folder(view), {})[view] = scores[0]
     return {
-        run: {figure: float(np.mean([score.value(figure) for score in firsts.values()])) for figure in ("rank-1", "mAP", "mINP")}
+        run: {
+            figure: float(np.mean([score.value(figure) for score in firsts.values()]))
+            for figure in ("rank-1", "mAP", "mINP")
+        }
         for run, firsts in found.items()
         if len(firsts) > 1 and len(firsts) == len(source_views(run))
     }

@@ -163,6 +163,8 @@ def _completed(stored: dict[str, Any]) -> dict[str, Any]:
 
 def _of_trial(recipe: Recipe, trial: int) -> Recipe:
     if recipe.data.sources:
-        raise CrossreidError("--trials are of one data set, the recipe is of several. Say the trial in each source's options.")
+        raise CrossreidError(
+            "--trials are of one data set, the recipe is of several. Say the trial in each source's options."
+        )
     data = recipe.data.model_copy(update={"options": {**recipe.data.options, "trial": trial}})
     return recipe.model_copy(update={"data": data})
