@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError, PydanticKnownError
 from crossreid.data.normalisation import IMAGENET, Normalisation
 from crossreid.errors import CrossreidError
 from crossreid.methods.method import METHODS, Method, MethodOptions
-from crossreid.models.domain_norm import MEAN_OF_DOMAINS, count_as, put_domain_norm
+from crossreid.models.domain_norm import MEAN_OF_DOMAINS, DomainNorm, count_as, put_domain_norm
 
 UNKNOWN_METHOD = "unknown_method"
 
@@ -40,7 +40,9 @@ def _put_norms_of_domains(method: Method, options: MethodOptions) -> None:
             f"method.backbone.domain_norm is {encoder.domain_norm}, but there is one data set. Give `data` several sources, or set it "
             "to shared."
         )
-    if not sum(put_domain_norm(part, len(encoder.domains), encoder.domain_norm) for part in method.encoders):
+    swapped = sum(put_domain_norm(part, len(encoder.domains), encoder.domain_norm) for part in method.encoders)
+    # A network inside another method has them already.
+    if not swapped and not any(isinstance(module, DomainNorm) for module in method.modules()):
         raise CrossreidError(
             f"backbone {encoder.name!r} has no batch norm, so that method.backbone.domain_norm={encoder.domain_norm} has nothing to "
             "do. Set it to shared."

@@ -78,7 +78,6 @@ class DomainNorm(nn.Module):
         self.drop = getattr(layer, "drop", nn.Identity())
         self.act = getattr(layer, "act", nn.Identity())
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def forward(self, x: Tensor) -> Tensor:
         domains = _DOMAINS.get()
         values = x.float()
@@ -191,7 +190,7 @@ def _replace(network: nn.Module, by: Callable[[nn.Module], nn.Module | None]) ->
         for name, child in list(module.named_children()):
             new = made.get(child) or by(child)
             if new is not None:
-                made[child] = new
+                made[child] = new.train(child.training)
                 setattr(module, name, new)
     return len(made)
 

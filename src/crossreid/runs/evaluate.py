@@ -23,7 +23,7 @@ from crossreid.runs.folders import sorted_trials, source_views, stage_runs, weig
 from crossreid.runs.other_data import OtherData
 from crossreid.runs.progress import unfinished
 from crossreid.runs.recipe import Recipe
-from crossreid.runs.run import Run, fresh_method, is_official, open_run
+from crossreid.runs.run import Run, fresh_method, is_official, open_run, split_trained_on
 from crossreid.runs.scoring import (
     Advance,
     comparisons,
@@ -177,9 +177,7 @@ def evaluate_run(
         scores = [score for pair in zip(scores, scored(rerank=rerank), strict=True) for score in pair]
     said: dict[str, Any] = {
         "checkpoint": _checkpoint(run),
-        "trained": unfinished(
-            run.folder, run.split if run.elsewhere is None and weights_folder(run.folder) == run.folder else None
-        ),
+        "trained": unfinished(run.folder, split_trained_on(run)),
         "official": is_official(run.split),
         "file": "" if settings else str(run.results / "scores.json"),
     }

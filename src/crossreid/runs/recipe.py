@@ -83,6 +83,11 @@ class Recipe(Options):
                     "Leave them out"
                 )
             object.__setattr__(self, "method", with_encoder(self.method, domains=sources))
+        if encoder.domain_norm != "shared" and self.training.compile:
+            raise CrossreidError(
+                f"training.compile does not know batch norm by domain, but method.backbone.domain_norm is {encoder.domain_norm}. "
+                "Set one of them back"
+            )
         return self
 
     @model_validator(mode="after")

@@ -74,6 +74,11 @@ def _read(data: DataOptions) -> Split:
     return split
 
 
+def split_trained_on(run: Run) -> Split | None:
+    """The split that a run was trained on, where it is opened on that; not on other data, nor on one data set of several."""
+    return run.split if run.elsewhere is None and weights_folder(run.folder) == run.folder else None
+
+
 def fresh_method(recipe: Recipe, split: Split) -> Method:
     """The recipe's method as training starts from it: the same weights for the same seed."""
     with torch.random.fork_rng():

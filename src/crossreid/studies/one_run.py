@@ -75,12 +75,17 @@ def score_spaces(run: Run) -> dict[str, Score]:
     return scores
 
 
+def run_by(arguments: Sequence[str]) -> None:
+    """Train and score by the arguments of the command, as `running.write_recipe` gives them."""
+    recipe, folder, *rest = map(Path, arguments)
+    tested = DataOptions.model_validate(read_yaml(rest[0].read_text(encoding="utf-8"))) if rest else None
+    train_and_score(load_recipe(recipe), folder, tested)
+
+
 def main(arguments: Sequence[str]) -> None:
-    recipe, folder, *rest = arguments
     threading.Thread(target=_stop_with_the_study, daemon=True).start()
     try:
-        tested = DataOptions.model_validate(read_yaml(Path(rest[0]).read_text(encoding="utf-8"))) if rest else None
-        train_and_score(load_recipe(Path(recipe)), Path(folder), tested)
+        run_by(arguments)
     except Interrupted as interrupt:
         sys.exit(128 + interrupt.signal_number)
 
