@@ -39,7 +39,7 @@ def test_each_domain_is_normalised_and_remembered_as_by_a_batch_norm_of_its_own(
         found = own(given)
     wanted = torch.empty_like(found)
     for domain in (0, 2):
-        wanted[DOMAINS == domain] = each[domain](other[DOMAINS == domain])
+        wanted[domain == DOMAINS] = each[domain](other[domain == DOMAINS])
     torch.testing.assert_close(found, wanted)
     for part in (found, wanted):
         (part * torch.arange(144.0).view_as(part)).sum().backward()
@@ -53,7 +53,7 @@ def test_each_domain_is_normalised_and_remembered_as_by_a_batch_norm_of_its_own(
     with batch_of(DOMAINS):
         found = own.eval()(images(2))
     for domain in (0, 2):
-        torch.testing.assert_close(found[DOMAINS == domain], each[domain].eval()(images(2)[DOMAINS == domain]))
+        torch.testing.assert_close(found[domain == DOMAINS], each[domain].eval()(images(2)[domain == DOMAINS]))
 
 
 def test_an_image_of_no_known_domain_is_of_the_mean_or_of_the_one_named():

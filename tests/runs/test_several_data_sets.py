@@ -43,11 +43,9 @@ def recipe_for(worlds, *overrides, norm="all", only=None, **common):
     day = {"name": "sysu-mm01", "root": str(worlds / "day"), "called": "day"}
     own = {"name": "manifest", "root": str(worlds / "own"), "called": "own", "levels": "picture", "weight": 3}
     listed = [{**COMMON, **day, **common}, own]
-    given = (
-        {key: value for key, value in listed[only].items() if key not in ("called", "weight")} | COMMON
-        if only is not None
-        else listed
-    )
+    given = listed
+    if only is not None:
+        given = {key: value for key, value in listed[only].items() if key not in ("called", "weight")} | COMMON
     backbone = {"name": "test_resnet", "weights": "none", **({} if only is not None else {"domain_norm": norm})}
     training = {"epochs": 1, "precision": "32-true", "optimiser": {"lr": 1e-3}}
     made = {"data": given, "method": {"name": "baseline", "backbone": backbone}, "training": training}
@@ -89,7 +87,7 @@ def test_each_set_is_tested_by_its_own_protocol_and_only_that_one_if_named(run, 
     assert [score.to_json() for score in own] == json.loads((run / "sources/own/scores.json").read_text())
     assert load(run / "sources/own/features.npz").names[0].startswith(str(worlds / "own"))
     assert evaluate(run / "sources" / "own")[0].to_json() == own[0].to_json()
-    with pytest.raises(CrossreidError, match="expected one of day, own. Did you mean 'day'"):
+    with pytest.raises(CrossreidError, match=r"expected one of day, own\. Did you mean 'day'"):
         evaluate(run, source="dya")
     with pytest.raises(CrossreidError, match="say of which with --source"):
         evaluate(run, root=worlds / "own")

@@ -17,7 +17,7 @@ def joined(splits: Mapping[str, Split], root: Path) -> Split:
     and an unknown one, 0, stays unknown. What is tested is each source by itself, by its own protocol.
     """
     first_camera = 0
-    parts: dict[str, list[Record]] = {"train": [], "validation": [], "query": [], "gallery": []}
+    parts: dict[str, list[Record]] = {"train": [], "query": [], "gallery": [], "validation": []}  # as `Split` has them
     for name, split in splits.items():
         highest = 0
         for part, kept in parts.items():
@@ -30,7 +30,7 @@ def joined(splits: Mapping[str, Split], root: Path) -> Split:
         SEVERAL,
         root,
         protocols[0] if len(protocols) == 1 else SEVERAL,
-        **{part: tuple(in_order(records)) for part, records in parts.items()},
+        *(tuple(in_order(records)) for records in parts.values()),
         notes=tuple(f"{name}: {note}" for name, split in splits.items() for note in split.notes),
         sources=tuple(splits.items()),
     )

@@ -94,8 +94,8 @@ class DomainNorm(nn.Module):
             scale, shift = (
                 (None if part is None else part.expand(self.domains, -1)) for part in (self.weight, self.bias)
             )
-            each = (part if part is None else of @ part for part in (mean, var, scale, shift))
-            normed = self._by(values, *each)
+            rows = [None if part is None else of @ part for part in (scale, shift)]
+            normed = self._by(values, of @ mean, of @ var, *rows)
         result: Tensor = self.act(self.drop(normed.to(x.dtype)))
         return result
 

@@ -47,12 +47,16 @@ def report_of_sources(
         report([run.folder], below=below, say=lambda text: None)
     (means,) = mean_over_sources(firsts).values() if len(views) > 1 else ({},)
     said = ", ".join(f"{key} {100 * value:.1f}%" for key, value in means.items())
+    summary = (
+        f"Trained on {len(views)} data sets together, and tested on each by itself. Mean over them: {said}.\n\n"
+        if said
+        else ""
+    )
     history = {title: read_history(weights_folder(first.folder) / "metrics.jsonl")}
     notes = {title: run_note(first), **FLOOR_NOTES}
     page = Report(
         title=f"{title} on {' and '.join(views)}",
-        summary=(f"Trained on {len(views)} data sets together, and tested on each by itself. Mean over them: {said}.\n\n" if said else "")
-        + f"Ranked lists and maps of each are on its own page, sources/{next(iter(views))}/report.html for example.",
+        summary=summary + f"Ranked lists and maps of each are on its own page, sources/{next(iter(views))}/report.html for example.",
         entries=tuple(ScoredMethod(entry, notes[entry], tuple(scores)) for entry, scores in rows.items()),
         history=history,
         data=facts,
