@@ -177,6 +177,7 @@ SHRUNK = {
     "ablate recipes": ({"--seeds": "0"}, ["--only", "idkl_synthetic"]),
     "ablate idkl": ({"--seeds": "0"}, ["--only", "base"]),
     "ablate lambda": ({"--seeds": "0"}, ["--only", "class-0.4"]),
+    "ablate left-out": ({"--seeds": "0"}, ["--only", "campus-left-out"]),
     "ablate estimators": ({"--seeds": "0", "--steps": "2"}, []),
     "ablate": ({}, []),
     "probe": ({}, []),
