@@ -5,7 +5,7 @@
 asked for (`cattle.py --validation`); nyalas with pseudo-infrared queries. WEIGHTS is a file of timm's keys that is named after its
 network.
 
-    python benchmarks/several_sets.py worlds WEIGHTS OUT [--seeds 0] [--steps 90] [--set KEY=VALUE ...] [--json FILE]
+    python benchmarks/several_sets.py worlds WEIGHTS OUT [--seeds 0] [--steps 90] [--only CELL ...] [--set KEY=VALUE ...] [--json FILE]
     python benchmarks/several_sets.py real WEIGHTS OUT --cattle CATTLE --nyala NYALA [...]
 
 Every run has a folder in OUT with results.json once it is done; the same command again goes on where it stopped.

@@ -17,6 +17,7 @@ from crossreid.files import json_rows
 from crossreid.inference.export import export_onnx
 from crossreid.inference.open_model import open_model
 from crossreid.models.domain_norm import DomainNorm
+from crossreid.reporting.report import report
 from crossreid.runs.compare import compare
 from crossreid.runs.evaluate import evaluate, evaluate_each
 from crossreid.runs.recipe import make_recipe, recipe_of_run
@@ -132,6 +133,16 @@ def test_runs_are_compared_on_each_set_that_both_were_tested_on(run, worlds, tmp
     found, notes = compare([run, tmp_path / "alone"])
     assert [{row.name for row in one.rows} for one in found] == [{"both/own", "alone"}]
     assert any("day" in note for note in notes)
+
+
+def test_the_page_has_a_block_of_each_set_and_each_set_a_page_of_its_own(run):
+    page = report([run], say=lambda text: None)
+    text = page.read_text(encoding="utf-8")
+    assert page == run / "report.html"
+    for shown in ("day: all, single-shot", "own: query to gallery", "own: train identities", "Mean over them: rank-1"):
+        assert shown in text
+    assert "Untrained network" in text
+    assert all((run / "sources" / name / "report.html").is_file() for name in ("day", "own"))
 
 
 def test_an_epoch_that_was_cut_short_goes_on_to_the_same_bits(worlds, tmp_path, monkeypatch):

@@ -109,7 +109,7 @@ def with_names(given: Any) -> Any:
     Raises:
         CrossreidError: two sources of one name, or a data set beside the sources.
     """
-    if not isinstance(given, Mapping) or not given.get("sources"):
+    if not isinstance(given, Mapping) or not given.get("sources") or not isinstance(given["sources"], list | tuple):
         return given
     listed = [source.model_dump() if isinstance(source, SourceOptions) else source for source in given["sources"]]
     if not all(isinstance(source, Mapping) for source in listed):
@@ -148,7 +148,11 @@ def same_identities(one: Any, other: Any) -> bool:
         return False
     if any(one.get(key) != other.get(key) for key in keys):
         return False
-    each = [
-        [{key: s.get(key) for key in ("called", *keys)} for s in data.get("sources") or ()] for data in (one, other)
-    ]
-    return each[0] == each[1]
+    return _sources_kept(one) == _sources_kept(other)
+
+
+def _sources_kept(data: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What tells the sources of a section apart; of a damaged one what can be made out."""
+    listed = data.get("sources")
+    sources = [one for one in listed if isinstance(one, Mapping)] if isinstance(listed, list | tuple) else []
+    return [{key: source.get(key) for key in ("called", "name", "root", "options")} for source in sources]

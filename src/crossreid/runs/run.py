@@ -184,7 +184,9 @@ def refuse_other_pixels(recipe: Recipe, path: Path, checkpoint: Checkpoint) -> N
         if not isinstance(trained, dict):
             continue
         # Of a run on several data sets, what one of them has of its own.
-        of_sources = [source.get(key) for source in trained.get("sources") or () if isinstance(source, dict)]
+        listed = trained.get("sources")
+        sources = listed if isinstance(listed, list) else []
+        of_sources = [source.get(key) for source in sources if isinstance(source, dict)]
         if trained.get(key, value) != value and value not in [one for one in of_sources if one is not None]:
             raise CheckpointError(
                 f"{path} was trained with data.{key} {trained[key]}, its recipe.yaml says {value}. Put the old value back; for "
