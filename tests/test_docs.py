@@ -308,6 +308,8 @@ def test_links_lead_somewhere(page):
 def test_tables_of_data_sets_left_out_are_those_that_were_measured(what):
     from crossreid.reporting.study_table import markdown_table
 
-    measured = json.loads((ROOT / "benchmarks" / "results" / f"several_sets_{what}_cpu.json").read_text(encoding="utf-8"))
+    measured = json.loads(
+        (ROOT / "benchmarks" / "results" / f"several_sets_{what}_cpu.json").read_text(encoding="utf-8")
+    )
     page = (ROOT / "docs" / "several_data_sets.md").read_text(encoding="utf-8")
     assert markdown_table(measured["table"]).strip() in page
