@@ -26,11 +26,15 @@ def joined(splits: Mapping[str, Split], root: Path) -> Split:
             highest = max(highest, *(record.camera for record in records), 0)
         first_camera += highest
     protocols = list(dict.fromkeys(split.protocol for split in splits.values()))
+    train, query, gallery, validation = (tuple(in_order(records)) for records in parts.values())
     return Split(
         SEVERAL,
         root,
         protocols[0] if len(protocols) == 1 else SEVERAL,
-        *(tuple(in_order(records)) for records in parts.values()),
+        train,
+        query,
+        gallery,
+        validation,
         notes=tuple(f"{name}: {note}" for name, split in splits.items() for note in split.notes),
         sources=tuple(splits.items()),
     )
