@@ -190,6 +190,7 @@ SHRUNK = {
     "ablate recipes": ({"--seeds": "0"}, ["--only", "idkl_synthetic"]),
     "ablate idkl": ({"--seeds": "0"}, ["--only", "base"]),
     "ablate lambda": ({"--seeds": "0"}, ["--only", "class-0.4"]),
+    "ablate left-out": ({"--seeds": "0"}, ["--only", "campus-left-out"]),
     "ablate estimators": ({"--seeds": "0", "--steps": "2"}, []),
     "ablate": ({}, []),
     "probe": ({}, []),
@@ -317,3 +318,14 @@ def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
         if not target.startswith(("http:", "https:", "mailto:")):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+@pytest.mark.parametrize("what", ["worlds", "real"])
+def test_tables_of_data_sets_left_out_are_those_that_were_measured(what):
+    from crossreid.reporting.study_table import markdown_table
+
+    measured = json.loads(
+        (ROOT / "benchmarks" / "results" / f"several_sets_{what}_cpu.json").read_text(encoding="utf-8")
+    )
+    page = (ROOT / "docs" / "several_data_sets.md").read_text(encoding="utf-8")
+    assert markdown_table(measured["table"]).strip() in page

@@ -9,11 +9,19 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 def dotted(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Values at any depth by their dotted keys, tuples as lists; a section without keys is left out."""
+    """Values at any depth by their dotted keys, tuples as lists; a section without keys is left out. Sections in a list that are
+    each `called` something go by that.
+    """
     flat: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, Mapping):
             flat |= dotted(value, f"{prefix}{key}.")
+        elif (
+            isinstance(value, list | tuple)
+            and value
+            and all(isinstance(one, Mapping) and "called" in one for one in value)
+        ):
+            flat |= dotted({one["called"]: one for one in value}, f"{prefix}{key}.")
         else:
             flat[prefix + key] = list(value) if isinstance(value, tuple) else value
     return flat

@@ -47,7 +47,7 @@ def opened(named: Mapping[str, Sequence[Path]], *, firsts: bool = False) -> Iter
     for name, folders in named.items():
         for folder in folders[:1] if firsts else folders:
             data = recipe_of_run(folder).data if (folder / "recipe.yaml").is_file() else None
-            key = None if data is None else (data.name, data.root, data.options)
+            key = None if data is None else (data.name, data.root, data.options, data.sources)
             if split is not None and key != first:
                 raise DataError(f"{folder} is on another data set than the runs before it; look at them one by one.")
             run = open_run(folder, split=split)

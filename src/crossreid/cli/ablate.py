@@ -114,6 +114,18 @@ def recipes(
 
 
 @app.command()
+def left_out(
+    recipe: Annotated[Path, typer.Argument(help="A recipe, YAML, whose `data` lists several data sets.")],
+    out: Out = None, seeds: Seeds = "0-2", jobs: Jobs = None, override: Set = None, only: Only = None,
+) -> None:  # fmt: skip
+    """Several data sets: trained on all but one and scored on that one, for each, beside training on it alone."""
+    from crossreid.runs.recipe import load_recipe
+    from crossreid.studies.left_out import left_out_study
+
+    _run(left_out_study(load_recipe(recipe, override or ())), recipe, out, seeds, jobs, override, only)
+
+
+@app.command()
 def estimators(
     out: Annotated[Path, typer.Option(help="Folder of the study.")] = Path("studies/estimators"),
     seeds: Seeds = "0-2",

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from crossreid.cli.parsing import Set
 from crossreid.errors import CrossreidError
 from crossreid.terminal import advancing, console, progress_bar, say
+
+if TYPE_CHECKING:
+    from crossreid.data.checking import CheckReport
+    from crossreid.runs.suitability import Copy
 
 
 def synth(
@@ -88,12 +93,13 @@ def manifest(
 
 def check(
     dataset: Annotated[
-        str,
+        str | None,
         typer.Argument(
-            help="sysu-mm01, regdb, llcm, market-1501, msmt17, mars, duke-video, veri-776, atrw or manifest."
+            help="sysu-mm01, regdb, llcm, market-1501, msmt17, mars, duke-video, veri-776, atrw or manifest; with --recipe alone "
+            "what that names."
         ),
-    ],
-    root: Annotated[Path, typer.Argument(help="Folder of the copy.")],
+    ] = None,
+    root: Annotated[Path | None, typer.Argument(help="Folder of the copy.")] = None,
     deep: Annotated[bool, typer.Option("--deep", help="Decode every image.")] = False,
     option: Annotated[
         list[str] | None,
@@ -109,42 +115,60 @@ def check(
     overrides: Set = None,
 ) -> None:
     """Verify a copy of a data set: counts, files, images, identities. Ends with status 1 on trouble."""
-    from crossreid.data.checking import check as verify
     from crossreid.data.summary import summary_table
     from crossreid.runs.overrides import reader_options
     from crossreid.runs.recipe import load_recipe
-    from crossreid.runs.suitability import left_out, trainable
+    from crossreid.runs.suitability import copies_of, left_out, trainable, trainable_in_all
 
     if recipe is None and overrides:
         raise CrossreidError("--set is of a recipe: give --recipe too, or --option for an option of the reader.")
+    if (dataset is None) != (root is None) or (dataset is None and recipe is None):
+        raise CrossreidError("expected DATASET and ROOT, or --recipe FILE alone for all that it names.")
     chosen = None if recipe is None else load_recipe(recipe, overrides or [])
-    of_recipe = chosen.data.options if chosen is not None and chosen.data.name == dataset else {}
+    copies = copies_of(chosen, dataset, root)
+    trouble = False
+    for copy in copies:
+        report = _verified(copy, deep=deep, expect=expect, options={**copy.options, **reader_options(option or [])})
+        console.print(report.table())
+        notes, problems = list(report.notes), list(report.problems)
+        if report.split is not None:
+            console.print(summary_table(report.split, report.sizes))
+            notes += left_out(report.split)
+            if chosen is not None and len(copies) == 1:
+                suits, words = trainable(report.split, chosen) if not chosen.data.sources else trainable_in_all(chosen)
+                if suits:
+                    notes.append(f"{recipe} can train on it: {words}")
+                else:
+                    problems.append(f"{recipe} cannot train on it: {words}")
+        _say_verdict(f"{copy.name} at {copy.root}", notes, problems)
+        trouble = trouble or bool(problems)
+    if len(copies) > 1 and chosen is not None:
+        suits, words = trainable_in_all(chosen)
+        say(f"{recipe} {'can' if suits else 'cannot'} train on all of them: {words}")
+        trouble = trouble or not suits
+    if trouble:
+        raise typer.Exit(1)
+
+
+def _verified(copy: Copy, *, deep: bool, expect: str | None, options: dict[str, Any]) -> CheckReport:
+    from crossreid.data.checking import check as verify
+
     with progress_bar() as progress:
-        report = verify(
-            dataset,
-            root,
+        return verify(
+            copy.name,
+            copy.root,
             deep=deep,
             expect=expect,
             progress=advancing(progress, "images"),
-            options={**of_recipe, **reader_options(option or [])},
-            levels="full" if chosen is None else chosen.data.levels,
+            options=options,
+            levels=copy.levels,
         )
-    console.print(report.table())
-    notes, problems = list(report.notes), list(report.problems)
-    if report.split is not None:
-        console.print(summary_table(report.split, report.sizes))
-        notes += left_out(report.split)
-        if chosen is not None:
-            suits, words = trainable(report.split, chosen)
-            if suits:
-                notes.append(f"{recipe} can train on it: {words}")
-            else:
-                problems.append(f"{recipe} cannot train on it: {words}")
+
+
+def _say_verdict(what: str, notes: Sequence[str], problems: Sequence[str]) -> None:
     for note in notes:
         console.print(f"note: {note}", soft_wrap=True, markup=False, highlight=False)
     for problem in problems:
         console.print(f"problem: {problem}", soft_wrap=True, markup=False, highlight=False)
     verdict = "no trouble found" if not problems else f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
-    console.print(f"{dataset} at {root}: {verdict}", soft_wrap=True)
-    if problems:
-        raise typer.Exit(1)
+    console.print(f"{what}: {verdict}", soft_wrap=True)

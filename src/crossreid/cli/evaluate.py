@@ -44,6 +44,9 @@ def evaluate(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Test with another key of data or evaluation."),
     ] = None,
+    source: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Of runs on several data sets: test on this one alone.")
+    ] = None,
     json_file: JsonFile = None,
     per_query: PerQuery = False,
     per_identity: PerIdentity = False,
@@ -54,13 +57,16 @@ def evaluate(
     from crossreid.evaluation.scores import table
     from crossreid.files import write_json
     from crossreid.runs.evaluate import evaluate_each
+    from crossreid.runs.source_runs import mean_over_sources
 
     if (features is None) == (not runs):
         raise CrossreidError("expected either a RUN or --features DIR. See `crossreid evaluate --help`.")
     if features is not None and rerank is not None:
         raise CrossreidError("--rerank is for runs; for features of another tool use `crossreid rank --rerank`.")
-    if features is not None and (data is not None or root is not None or override):
-        raise CrossreidError("--data, --root and --set are for runs; features say themselves what they are of.")
+    if features is not None and (data is not None or root is not None or override or source is not None):
+        raise CrossreidError(
+            "--data, --root, --source and --set are for runs; features say themselves what they are of."
+        )
     if option and rerank is None:
         raise CrossreidError("--option is of a re-ranking; name one with --rerank.")
     _need_json(json_file, per_query, per_identity)
@@ -74,7 +80,7 @@ def evaluate(
     with progress_bar() as progress:
         each = evaluate_each(
             runs or (), metric=metric, checkpoint=checkpoint, rerank=chosen, query_images=query_images, data=data, root=root,
-            overrides=override or (), advance=advancing(progress, "images"),
+            overrides=override or (), source=source, advance=advancing(progress, "images"),
         )  # fmt: skip
     scores = [score for found in each.values() for score in found]
     names = [f"{score.protocol}, {run.name}" for run, found in each.items() for score in found]
@@ -83,6 +89,9 @@ def evaluate(
         write_json(json_file, [_json(score, per_query, per_identity) for score in scores])
     if query_images:
         return
+    for run, numbers in mean_over_sources(each).items():
+        figures = ", ".join(f"{key} {100 * value:.2f}" for key, value in numbers.items())
+        console.print(f"{run.name}, mean over its data sets: {figures}", soft_wrap=True, highlight=False)
     for file in dict.fromkeys(score.file for score in scores if score.file):
         console.print(f"scores: {file}", soft_wrap=True)
     alike = len({score.protocol for score in scores}) == 1 and data is None and root is None and not override

@@ -11,10 +11,12 @@ class Batch(NamedTuple):
     """A training batch: images `(B, 3, H, W)` float32; labels, modalities, cameras `(B,)` int64.
 
     Of sets of N images: images `(B, N, 3, H, W)`, modalities and cameras `(B, N)`. The images of a set are in random
-    order, so that its first M are a uniform draw of M.
+    order, so that its first M are a uniform draw of M. `domains` `(B,)` are the positions of the data sets that the samples are of
+    among the recipe's sources, 0 where there is one data set; None where nobody says.
     """
 
     images: Tensor
     labels: Tensor
     modalities: Tensor
     cameras: Tensor
+    domains: Tensor | None = None

@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from crossreid.data.channels import ChannelOptions
 from crossreid.data.erasing import RectangleOptions
 from crossreid.data.levels import Levels
-from crossreid.data.normalisation import IMAGENET, Normalisation, Triple
+from crossreid.data.normalisation import IMAGENET, Normalisation
 from crossreid.data.sampling import SamplerOptions
+from crossreid.data.sources import NormaliseOptions, SourceOptions, with_names
 from crossreid.data.tracklets import SetOptions
 from crossreid.data.transforms import Interpolation
 from crossreid.errors import CrossreidError
@@ -32,22 +33,6 @@ class AugmentOptions(Options):
         0.0, ge=0, le=1, description="Probability of turning a visible image into pseudo-infrared."
     )
     channels: ChannelOptions = Field(ChannelOptions(), description="What is done to the channels of whole batches.")
-
-
-class NormaliseOptions(Options):
-    mean: Triple | None = Field(
-        None,
-        description="What is taken from red, green and blue, each from 0 to 1; null: as the backbone's weights want it.",
-    )
-    std: Triple | None = Field(None, description="What they are divided by; null: as the backbone's weights want it.")
-
-    @model_validator(mode="after")
-    def _both(self) -> Self:
-        if (self.mean is None) != (self.std is None):
-            raise CrossreidError("expected mean and std, or neither of them; found one")
-        if self.std is not None and min(self.std) <= 0:
-            raise CrossreidError(f"std is {list(self.std)}, expected three numbers over 0")
-        return self
 
 
 class DataOptions(Options):
@@ -79,6 +64,71 @@ class DataOptions(Options):
     augment: AugmentOptions = Field(AugmentOptions(), description="What is done to training images.")
     sampler: SamplerOptions = Field(SamplerOptions(), description="How batches are composed.")
     sets: SetOptions = Field(SetOptions(), description="Sets of images as training samples.")
+
+    sources: tuple[SourceOptions, ...] = Field(
+        (),
+        description="Several data sets at once, in place of name, root and options; `data` may also be a list of sections.",
+    )
+    mixing: Literal["within", "alternate"] = Field(
+        "within",
+        description="Of several sources: identities of all in each batch, by their weights, or batches of one source each.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _names_of_sources(cls, given: Any) -> Any:
+        return with_names(given)
+
+    @model_validator(mode="after")
+    def _sources_fit(self) -> Self:
+        if not self.sources:
+            return self
+        if self.sampler.epoch == "pairs":
+            raise CrossreidError(
+                "sampler.epoch is pairs, which is of one data set; of several expected images, identities or a number"
+            )
+        channels = self.augment.channels
+        if any(source.normalise for source in self.sources) and (
+            channels.exchange or channels.grey or channels.erasing or channels.joint
+        ):
+            raise CrossreidError(
+                "a source has a `normalise` of its own, but augment.channels works on whole batches that are normalised alike; "
+                "set one of them back"
+            )
+        return self
+
+    @model_serializer(mode="wrap")
+    def _as_kept(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """One data set is kept as ever; of several, what stands for the one is left out."""
+        kept: dict[str, Any] = written(self)
+        for key in ("name", "root", "options") if self.sources else ("sources", "mixing"):
+            kept.pop(key, None)
+        return kept
+
+    def of_source(self, name: str) -> DataOptions:
+        """The section of the source called `name` alone, with what is common to all.
+
+        Raises:
+            CrossreidError: there is none of that name; those that there are are named.
+        """
+        source = next((source for source in self.sources if source.called == name), None)
+        if source is None:
+            known = ", ".join(source.called for source in self.sources) or "none, it is of one data set"
+            raise CrossreidError(f"source {name!r} is unknown. Sources: {known}.")
+        sampler = (
+            self.sampler if source.balance is None else self.sampler.model_copy(update={"balance": source.balance})
+        )
+        return self.model_copy(
+            update={
+                "name": source.name,
+                "root": source.root,
+                "options": source.options,
+                "levels": self.levels if source.levels is None else source.levels,
+                "normalise": source.normalise or self.normalise,
+                "sampler": sampler,
+                "sources": (),
+            }
+        )
 
     @property
     def resizing(self) -> Interpolation:

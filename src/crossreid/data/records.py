@@ -38,7 +38,7 @@ class Record:
     camera; `frame` is its position in that camera's time, -1 where unknown; `attributes` are what the data set says of the
     identity beyond its name, as pairs (colour, red). `box` (left, top, right, bottom, pixels) is the part of the picture
     that is the image; without it, the whole. `time` is when it was taken, seconds since 1970 UTC, None where unknown. `levels` say
-    how a picture of 16 bits becomes 8 (`crossreid.data.levels`).
+    how a picture of 16 bits becomes 8 (`crossreid.data.levels`). `source` names the data set it is of, where there are several.
     """
 
     path: Path
@@ -52,6 +52,7 @@ class Record:
     box: tuple[int, int, int, int] | None = None
     time: float | None = None
     levels: PictureLevels = None
+    source: str = ""
 
     @property
     def name(self) -> str:
@@ -68,6 +69,7 @@ class Split:
 
     `validation` holds images of both roles; the protocol named by `protocol` (see
     `crossreid.evaluation.protocols.PROTOCOLS`) tells query from gallery. Each is sorted by (identity, camera, path).
+    `sources` are the data sets that it joins, by name, each as it is tested by itself; none of an ordinary one.
     """
 
     name: str
@@ -79,6 +81,7 @@ class Split:
     validation: tuple[Record, ...] = ()
     trial: int | None = None
     notes: tuple[str, ...] = field(default=())
+    sources: tuple[tuple[str, Split], ...] = ()
 
     @property
     def test(self) -> tuple[Record, ...]:

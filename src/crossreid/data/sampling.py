@@ -70,20 +70,12 @@ class IdentitySampler:
         self, records: Sequence[Record], options: SamplerOptions, *, seed: int, rank: int = 0, world: int = 1
     ) -> None:
         self.options, self.seed, self.rank, self.world = options, seed, rank, world
-        groups: dict[str, dict[int, list[int]]] = {identity: {} for identity in labels_of(records)}
-        for index, record in enumerate(records):
-            group = int(record.modality) if options.balance == "modality" else 0
-            groups[record.identity].setdefault(group, []).append(index)
-        needed = len(Modality) if options.balance == "modality" else 1
-        self.left_out = tuple(identity for identity, parts in groups.items() if len(parts) < needed)
-        self.groups = [
-            [np.array(parts[kind]) for kind in sorted(parts)] for parts in groups.values() if len(parts) == needed
-        ]
+        self.groups, self.left_out, needed = balanced_groups(records, options.balance)
         if len(self.groups) < options.identities:
             raise DataError(
                 f"sampler.identities is {options.identities}, but only {len(self.groups)} training identities "
                 f"{'have images of both modalities' if needed == 2 else 'exist'} "
-                f"({len(self.left_out)} of {len(groups)} left out). {_way_out(records, options)}"
+                f"({len(self.left_out)} of {len(self.left_out) + len(self.groups)} left out). {_way_out(records, options)}"
             )
         if options.identities % world:
             raise DataError(
@@ -129,6 +121,18 @@ class IdentitySampler:
 
     def _generator(self, epoch: int) -> np.random.Generator:
         return np.random.default_rng((self.seed, epoch))
+
+
+def balanced_groups(records: Sequence[Record], balance: str) -> tuple[list[list[np.ndarray]], tuple[str, ...], int]:
+    """The images of each identity as `crossreid.data.epochs` takes them, who is left out, and the kinds that each must have."""
+    groups: dict[str, dict[int, list[int]]] = {identity: {} for identity in labels_of(records)}
+    for index, record in enumerate(records):
+        group = int(record.modality) if balance == "modality" else 0
+        groups[record.identity].setdefault(group, []).append(index)
+    needed = len(Modality) if balance == "modality" else 1
+    left_out = tuple(identity for identity, parts in groups.items() if len(parts) < needed)
+    kept = [[np.array(parts[kind]) for kind in sorted(parts)] for parts in groups.values() if len(parts) == needed]
+    return kept, left_out, needed
 
 
 def _way_out(records: Sequence[Record], options: SamplerOptions) -> str:

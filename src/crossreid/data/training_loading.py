@@ -24,6 +24,7 @@ from crossreid.data.joint_channels import joint_channels
 from crossreid.data.loader_processes import leave_signals, raising
 from crossreid.data.records import DataError, Modality, Record, labels_of
 from crossreid.data.sampling import IdentitySampler
+from crossreid.data.source_sampling import SourceSampler
 from crossreid.data.tracklets import (
     across_cameras,
     across_tracklets,
@@ -43,7 +44,12 @@ class TrainLoader:
         self, records: Sequence[Record], options: DataOptions, *, seed: int, rank: int = 0, world: int = 1
     ) -> None:
         images = _TrainImages(records, options, seed)
-        self.sampler = IdentitySampler(images.items, options.sampler, seed=seed, rank=rank, world=world)
+        shared: dict[str, Any] = {"seed": seed, "rank": rank, "world": world}
+        self.sampler: IdentitySampler | SourceSampler = (
+            SourceSampler(images.items, options.sampler, options.sources, mixing=options.mixing, **shared)
+            if options.sources
+            else IdentitySampler(images.items, options.sampler, **shared)
+        )
         self.classes = len(labels_of(records))
         self.bad_images: set[str] = set()
         self._plan = _Plan()
@@ -128,17 +134,12 @@ class _TrainImages(Dataset):
 
     def __init__(self, records: Sequence[Record], options: DataOptions, seed: int) -> None:
         self.records, self.seed, self.sets = tuple(records), seed, options.sets
-        self.mixed = options.sampler.balance == "none"
         self.skip = options.on_bad_image == "skip"
         self.size = (options.height, options.width)
-        augmented = options.augment.model_dump(exclude={"channels"}) | {"rectangle": options.augment.rectangle}
-        self.transform = TrainTransform(
-            options.height,
-            options.width,
-            interpolation=options.resizing,
-            normalisation=options.normalisation,
-            **augmented,
-        )
+        self.domains = {source.called: place for place, source in enumerate(options.sources)}
+        each = {name: options.of_source(name) for name in self.domains} or {"": options}
+        self.transforms = {name: _train_transform(own) for name, own in each.items()}
+        self.unbalanced = {name for name, own in each.items() if own.sampler.balance == "none"}
         self.labels = labels_of(records)
         self.items, self.members = self.records, [np.array([index]) for index in range(len(self.records))]
         if self.sets.size > 1 or self.sets.items == "tracklets":
@@ -161,17 +162,18 @@ class _TrainImages(Dataset):
         try:
             for index in self._drawn(item, generator):
                 image, record, unreadable = self._readable(int(index))
-                images.append(self.transform(image, generator, record.modality))
+                images.append(self.transforms[record.source](image, generator, record.modality))
                 seen.append(record)
                 bad += unreadable
         except DataError as error:
             return error
         modalities = torch.tensor([int(record.modality) for record in seen])
         cameras = torch.tensor([record.camera for record in seen])
-        label = self.labels[self.items[item].identity]
+        of = self.items[item]
+        label, domain = self.labels[of.identity], self.domains.get(of.source, 0)
         if self.sets.size == 1:
-            return _Sample(images[0], label, modalities[0], cameras[0], bad)
-        return _Sample(torch.stack(images), label, modalities, cameras, bad)
+            return _Sample(images[0], label, modalities[0], cameras[0], domain, bad)
+        return _Sample(torch.stack(images), label, modalities, cameras, domain, bad)
 
     def _drawn(self, item: int, generator: np.random.Generator) -> np.ndarray:
         """The records of one sample, of a set in random order."""
@@ -184,7 +186,7 @@ class _TrainImages(Dataset):
             chunks = first_of_each_chunk if self.sets.draw == "padded_chunks" else one_of_each_chunk
             return members[generator.permutation(chunks(len(members), count, generator))]
         of = self.items[item]
-        kinds = Modality if self.mixed else (of.modality,)
+        kinds = Modality if of.source in self.unbalanced else (of.modality,)
         if self.sets.source == "tracklets":
             films = [film for kind in kinds for film in self.films.get((of.identity, int(kind)), ())]
             return across_tracklets(films, count, generator)
@@ -222,11 +224,23 @@ class _TrainImages(Dataset):
         )
 
 
+def _train_transform(options: DataOptions) -> TrainTransform:
+    augmented = options.augment.model_dump(exclude={"channels"}) | {"rectangle": options.augment.rectangle}
+    return TrainTransform(
+        options.height,
+        options.width,
+        interpolation=options.resizing,
+        normalisation=options.normalisation,
+        **augmented,
+    )
+
+
 class _Sample(NamedTuple):
     images: Tensor
     label: int
     modalities: Tensor
     cameras: Tensor
+    domain: int
     bad: list[str]
 
 
@@ -234,6 +248,8 @@ def _collate(samples: list[Any]) -> tuple[Batch, list[str]] | DataError:
     for sample in samples:
         if isinstance(sample, DataError):
             return sample
-    images, labels, modalities, cameras, bad = zip(*samples, strict=True)
-    batch = Batch(torch.stack(images), torch.tensor(labels), torch.stack(modalities), torch.stack(cameras))
+    images, labels, modalities, cameras, domains, bad = zip(*samples, strict=True)
+    batch = Batch(
+        torch.stack(images), torch.tensor(labels), torch.stack(modalities), torch.stack(cameras), torch.tensor(domains)
+    )
     return batch, [path for paths in bad for path in paths]

@@ -13,6 +13,7 @@ from crossreid.errors import CrossreidError
 from crossreid.inference.fingerprint import fingerprint_of
 from crossreid.inference.preprocessing import Preprocessing
 from crossreid.methods.method import Method
+from crossreid.models.domain_norm import settle
 from crossreid.runs.folders import sorted_trials, stage_runs
 from crossreid.runs.recipe import Recipe, recipe_of_run
 from crossreid.runs.run import checkpoint_of, method_of_weights, refuse_other_pixels
@@ -89,7 +90,9 @@ def network_of(run: StoredRun) -> Method:
     Raises:
         CheckpointError: the weights are not those of the method that the recipe describes.
     """
-    return method_of_weights(run.recipe, run.weights, run.file)
+    method = method_of_weights(run.recipe, run.weights, run.file)
+    settle(method)  # norms by domain do here what ordinary ones do, and those can be fused and exported
+    return method
 
 
 def _as_written(folder: Path) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 Importing one method imports no other. `METHODS` imports all of ours, and those of plugins, when it is first looked into.
 """
 
-from crossreid.methods.building import build_method, method_options, without_download
+from crossreid.methods.building import build_method, method_options, with_encoder, without_download
 from crossreid.methods.method import (
     METHODS,
     Batch,
@@ -26,5 +26,6 @@ __all__ = [
     "build_method",
     "method_options",
     "register_method",
+    "with_encoder",
     "without_download",
 ]

@@ -9,6 +9,7 @@ from pydantic_core import PydanticCustomError, PydanticKnownError
 from crossreid.data.normalisation import IMAGENET, Normalisation
 from crossreid.errors import CrossreidError
 from crossreid.methods.method import METHODS, Method, MethodOptions
+from crossreid.models.domain_norm import MEAN_OF_DOMAINS, DomainNorm, count_as, put_domain_norm
 
 UNKNOWN_METHOD = "unknown_method"
 
@@ -30,10 +31,31 @@ def build_method(options: MethodOptions, classes: int, *, normalisation: Normali
             f"camera nor modality. Set it to none, or choose a method that does: {takers}."
         )
     method = registered.build(options, classes)
+    _put_norms_of_domains(method, options)
     for part in method.modules():
         if isinstance(part, Method):
             part.normalisation = normalisation
     return method
+
+
+def _put_norms_of_domains(method: Method, options: MethodOptions) -> None:
+    """Give the encoders norms by domain, where the backbone's options ask for them and say the domains."""
+    encoder = options.encoder
+    if encoder.domain_norm == "shared":
+        return
+    if not encoder.domains:
+        raise CrossreidError(
+            f"method.backbone.domain_norm is {encoder.domain_norm}, but there is one data set. Give `data` several sources, or set it "
+            "to shared."
+        )
+    swapped = sum(put_domain_norm(part, len(encoder.domains), encoder.domain_norm) for part in method.encoders)
+    # A network inside another method has them already.
+    if not swapped and not any(isinstance(module, DomainNorm) for module in method.modules()):
+        raise CrossreidError(
+            f"backbone {encoder.name!r} has no batch norm, so that method.backbone.domain_norm={encoder.domain_norm} has nothing to "
+            "do. Set it to shared."
+        )
+    count_as(method, None if encoder.tested_as == MEAN_OF_DOMAINS else encoder.domains.index(encoder.tested_as))
 
 
 def method_options(given: Any) -> MethodOptions:
@@ -53,6 +75,15 @@ def method_options(given: Any) -> MethodOptions:
         said = f"expected one of {', '.join(METHODS)}, found {repr(name)[:80]}"
         raise PydanticCustomError(UNKNOWN_METHOD, "{said}", {"said": said})
     return METHODS[name].options.model_validate(given)
+
+
+def with_encoder(options: MethodOptions, **changes: Any) -> MethodOptions:
+    """The same options with other values in the section of the backbone that images go through, checked anew."""
+    given = options.model_dump()
+    network = given.get("network")
+    section = network if isinstance(network, dict) else given
+    section["backbone"] = {**options.encoder.model_dump(), **changes}
+    return method_options(given)
 
 
 def without_download(options: MethodOptions) -> MethodOptions:

@@ -33,6 +33,7 @@ from crossreid.methods.building import build_method, method_options
 from crossreid.methods.method import Encoding, Method, MethodOptions, Network, register_method
 from crossreid.methods.view_distillation_settings import SETTINGS
 from crossreid.models.backbones import Backbone, BackboneOptions
+from crossreid.models.domain_norm import DomainNorm
 from crossreid.models.heads import Encoder, linear_classifier
 from crossreid.models.resets import Extent, reset_paths
 from crossreid.options import PublishedSettingOptions
@@ -201,7 +202,7 @@ class ViewDistillation(Method):
         """Learn from `teacher`, which is frozen: no gradient, no dropout, the batch's own statistics, no buffer changed."""
         teacher.eval().requires_grad_(False)
         for module in teacher.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            if isinstance(module, nn.modules.batchnorm._BatchNorm | DomainNorm):
                 module.train()
                 module.track_running_stats = False
         self._teacher = (teacher.to(next(self.parameters()).device),)

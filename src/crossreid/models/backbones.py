@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_args
 
 import timm
 from huggingface_hub.errors import LocalEntryNotFoundError, OfflineModeIsEnabled
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 from torch import Tensor, nn
 
 from crossreid.data.normalisation import IMAGENET, Normalisation, Triple
@@ -24,6 +24,7 @@ from crossreid.models.alterations import (
     stride_one,
     take_last_activation,
 )
+from crossreid.models.domain_norm import MEAN_OF_DOMAINS, DomainNormKind
 from crossreid.models.hub import offline_unless_it_answers, weights_of
 from crossreid.models.input_size import (
     FOR_ANY_SIZE,
@@ -149,11 +150,40 @@ class BackboneOptions(Options):
         TransformerOptions(), description="Drop path, patches, tokens, side information."
     )
     lora: LoraOptions = Field(LoraOptions(), description="Low-rank adaptation of a frozen network.")
+    domain_norm: DomainNormKind = Field(
+        "shared",
+        description="Of several data sets: batch norm with statistics of each (`statistics`), with its affine map too (`all`), or of "
+        "all together.",
+    )
+    domains: tuple[str, ...] = Field((), description="With domain_norm: the sources by name; the recipe fills it in.")
+    tested_as: str = Field(
+        MEAN_OF_DOMAINS,
+        description="With domain_norm: the source whose statistics test images get, or the mean of all.",
+    )
+
+    @model_serializer(mode="wrap")
+    def _as_kept(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Networks without norms by domain are kept as ever."""
+        kept: dict[str, Any] = written(self)
+        if self.domain_norm == "shared":
+            for key in ("domain_norm", "domains", "tested_as"):
+                kept.pop(key, None)
+        return kept
 
     @model_validator(mode="after")
     def _stride_where_there_is_one(self) -> BackboneOptions:
         if "last_stride_one" not in self.model_fields_set and self.name not in BACKBONES:
             object.__setattr__(self, "last_stride_one", timm_shape(self.name).strides)
+        return self
+
+    @model_validator(mode="after")
+    def _domains_fit(self) -> BackboneOptions:
+        if self.domain_norm == "shared" and (self.domains or self.tested_as != MEAN_OF_DOMAINS):
+            raise CrossreidError("domains and tested_as are of domain_norm `statistics` or `all`, but it is shared")
+        if self.domains and self.tested_as not in (MEAN_OF_DOMAINS, *self.domains):
+            raise CrossreidError(
+                f"tested_as is {self.tested_as!r}, expected {MEAN_OF_DOMAINS} or one of {', '.join(self.domains)}"
+            )
         return self
 
     @model_validator(mode="after")

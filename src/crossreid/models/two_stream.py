@@ -20,6 +20,7 @@ from crossreid.data.records import Modality
 from crossreid.errors import CrossreidError
 from crossreid.models.backbones import Backbone, BackboneOptions
 from crossreid.models.cutting import cut, through
+from crossreid.models.domain_norm import rows_of
 from crossreid.models.mixstyle import images_of
 from crossreid.models.stages import refuse_more_stages
 from crossreid.models.token_stages import Given, TokenStage
@@ -132,6 +133,10 @@ def by_modality(
     """What `through(modality, its rows)` gives, the visible rows first, put back into the order of `rows`."""
     kinds = (Modality.VISIBLE, Modality.INFRARED)
     places = [(kind, (modalities == kind).nonzero().flatten()) for kind in kinds]
-    passed = [(index, through(kind, rows[index])) for kind, index in places if len(index)]
+    passed = []
+    for kind, index in places:
+        if len(index):
+            with rows_of(index, len(rows)):
+                passed.append((index, through(kind, rows[index])))
     order = torch.argsort(torch.cat([index for index, _ in passed]))
     return tuple(torch.cat(outputs)[order] for outputs in zip(*(parts for _, parts in passed), strict=True))

@@ -33,11 +33,12 @@ from crossreid.reporting.ranked_lists import RankedList, ranked_lists
 from crossreid.reporting.score_table import ScoredMethod
 from crossreid.runs.alike import what_differs
 from crossreid.runs.evaluate import evaluated, floors
-from crossreid.runs.folders import stage_runs, titles_of
+from crossreid.runs.folders import source_views, stage_runs, titles_of, weights_folder
 from crossreid.runs.progress import unfinished
 from crossreid.runs.recipe import Recipe
-from crossreid.runs.run import Run, is_official, is_synthetic, open_run
+from crossreid.runs.run import Run, is_official, is_synthetic, open_run, split_trained_on
 from crossreid.runs.scoring import gallery_draw
+from crossreid.runs.source_runs import views_or_itself
 
 FLOOR_NOTES = {
     "Untrained network": "the same network with the random weights that training starts from",
@@ -54,7 +55,7 @@ def report(
     commands: tuple[str, ...] = (),
     say: Callable[[str], object] = print,
 ) -> Path:
-    """Write the self-contained page of one run, or of several that were tested alike.
+    """Write the self-contained page of one run, or of several that were tested alike. A run on several data sets has a block of each.
 
     Args:
         folders: trained runs; what is evaluated already is read, not done again.
@@ -67,7 +68,11 @@ def report(
     Raises:
         CrossreidError: the runs were tested on different images or by different rules; the message says what differs.
     """
-    opened = [open_run(run) for folder in folders for run in stage_runs(folder) or [folder]]
+    if len(folders) == 1 and source_views(folders[0]):
+        from crossreid.reporting.report_of_sources import report_of_sources
+
+        return report_of_sources(folders[0], out, commands=commands, say=say)
+    opened = [open_run(run) for folder in folders for run in stage_runs(folder) or views_or_itself(folder)]
     tested = [(run, *evaluated(run)) for run in opened]
     for other in tested[1:]:
         if differ := what_differs(tested[0], other):
@@ -79,10 +84,10 @@ def report(
     history: dict[str, list[dict[str, Any]]] = {}
     names = _titles(opened, titles)
     for title, (run, found, scores) in zip(names, tested, strict=True):
-        note = run_note(run) + (f"; {stopped}" if (stopped := unfinished(run.folder, run.split)) else "")
+        note = run_note(run) + (f"; {stopped}" if (stopped := unfinished(run.folder, split_trained_on(run))) else "")
         entries.append(ScoredMethod(title, note, tuple(scores)))
         features[title] = found
-        history[title] = read_history(run.folder / "metrics.jsonl")
+        history[title] = read_history(weights_folder(run.folder) / "metrics.jsonl")
     if below is None:
         say("scoring the untrained network and raw pixels ...")
         below = floors(first.split, first.recipe)

@@ -72,8 +72,8 @@ def _draw_cells(table: Mapping[str, Any], name: str) -> Figure:
             published.barh(place, 100 * row["published"][name], height=0.5, color=colour("s6"))
             published.text(100 * row["published"][name] + 1, place, f"{100 * row['published'][name]:.1f}", va="center",
                            fontsize=7.5, color=colour("muted"))  # fmt: skip
-    for place in places:  # row by row, clear of the groups' headings between them
-        chance = [100 * table["chance"]] * 2
+    for place, row in zip(places, rows, strict=True):  # row by row, clear of the groups' headings between them
+        chance = [100 * row.get("chance", table["chance"])] * 2
         measured.plot(chance, [place - 0.42, place + 0.42], color=colour("muted"), lw=1, dashes=(1, 2), zorder=1)
     for axes in axes_row:
         axes.grid(visible=False, axis="y")

@@ -33,7 +33,7 @@ def columns_of(table: Mapping[str, Any]) -> tuple[list[tuple[str, str]], tuple[s
 
 def rows_of(table: Mapping[str, Any]) -> list[tuple[str, list[list[str]]]]:
     """Of each group its rows as text, in percent: title, columns, the difference seed by seed, and published figures, if any."""
-    reference = next((row for row in table["rows"] if row["key"] == table["reference"]), None)
+    by_key = {row["key"]: row for row in table["rows"]}
     columns, compared = columns_of(table)
     any_published = _any_published(table)
     groups: dict[str, list[list[str]]] = {}
@@ -43,7 +43,7 @@ def rows_of(table: Mapping[str, Any]) -> list[tuple[str, list[list[str]]]]:
             [
                 row["title"],
                 *(spread(row["figures"][space][figure]) for space, figure in columns),
-                _difference(row, reference, compared),
+                _difference(row, by_key.get(row.get("reference", table["reference"])), compared),
                 *(
                     [f"{100 * published['rank-1']:.2f} / {100 * published['mAP']:.2f}" if published else ""]
                     * any_published
@@ -57,7 +57,8 @@ def head_of(table: Mapping[str, Any]) -> list[str]:
     named = {row["key"]: f"{row['group']}, {row['title']}" for row in table["rows"]}
     columns, compared = columns_of(table)
     of = "" if compared == COLUMNS[2] else f", {_titled(compared)}"
-    against = f"against {named.get(table['reference'], table['reference'])}{of}"
+    own = {row["title"] for row in table["rows"] if row.get("reference") == row["key"]}  # of a reference a group
+    against = f"against {' or '.join(sorted(own)) or named.get(table['reference'], table['reference'])}{of}"
     return ["", *map(_titled, columns), against, *["published on SYSU-MM01, rank-1 / mAP"] * _any_published(table)]
 
 
@@ -82,9 +83,16 @@ def note_of(table: Mapping[str, Any]) -> str:
     spaces = {space for space, _ in columns_of(table)[0]}
     of = "" if "columns" in table and "re-ranked" not in spaces else f", {table['setting']}"
     reranked = "k-reciprocal re-ranking where named" if "re-ranked" in spaces else "not re-ranked"
+    own = {row["tested"]: row for row in table["rows"] if "tested" in row}  # data sets of protocols of their own
+    protocols = "; ".join(f"{name} by {row['protocol']}" for name, row in own.items()) or table["protocol"]
+    chance = (
+        ", ".join(f"{100 * row['chance']:.1f} on {name}" for name, row in own.items()) or f"{100 * table['chance']:.1f}"
+    )
+    if own:
+        of = ""
     return (
-        f"{table['protocol']}{of}, {reranked}; percent; {over} "
-        f"{', '.join(map(str, seeds))}; chance {100 * table['chance']:.1f}. Differences are of the same seeds."
+        f"{protocols}{of}, {reranked}; percent; {over} "
+        f"{', '.join(map(str, seeds))}; chance {chance}. Differences are of the same seeds."
     )
 
 

@@ -19,11 +19,11 @@ from crossreid.evaluation.reranking import Reranking, make_reranking
 from crossreid.evaluation.scores import Score, combine
 from crossreid.evaluation.sets import SetSetting, image_counts
 from crossreid.files import read_json, write_json, write_text
-from crossreid.runs.folders import sorted_trials, stage_runs
+from crossreid.runs.folders import sorted_trials, source_views, stage_runs, weights_folder
 from crossreid.runs.other_data import OtherData
 from crossreid.runs.progress import unfinished
 from crossreid.runs.recipe import Recipe
-from crossreid.runs.run import Run, fresh_method, is_official, open_run
+from crossreid.runs.run import Run, fresh_method, is_official, open_run, split_trained_on
 from crossreid.runs.scoring import (
     Advance,
     comparisons,
@@ -33,6 +33,7 @@ from crossreid.runs.scoring import (
     score_features,
     score_sets,
 )
+from crossreid.runs.source_runs import refuse_several, view_of, views_or_itself
 
 VALIDATED = ("rank-1", "mAP", "mINP")  # what `validation_scores` gives
 
@@ -47,6 +48,7 @@ def evaluate(
     data: str | None = None,
     root: Path | str | None = None,
     overrides: Sequence[str] = (),
+    source: str | None = None,
     advance: Advance | None = None,
 ) -> list[Score]:
     """Scores of runs by their data set's protocol, one for each setting: what `evaluate_each` returns, in one list.
@@ -62,6 +64,7 @@ def evaluate(
         data, root: another data set to test on, or another copy of the run's own; its scores and features are written to
             RUN/evaluations/NAME and leave the run's own as they are.
         overrides: `data.KEY=VALUE` and `evaluation.KEY=VALUE` to test by, likewise kept apart.
+        source: of runs on several data sets, the one to test on; each by itself where None.
         advance: called with (0, images) and then with images as they are embedded.
 
     Raises:
@@ -69,7 +72,7 @@ def evaluate(
     """
     each = evaluate_each(
         runs, metric=metric, checkpoint=checkpoint, rerank=rerank, query_images=query_images, data=data, root=root,
-        overrides=overrides, advance=advance,
+        overrides=overrides, source=source, advance=advance,
     )  # fmt: skip
     return [score for scores in each.values() for score in scores]
 
@@ -84,9 +87,11 @@ def evaluate_each(
     data: str | None = None,
     root: Path | str | None = None,
     overrides: Sequence[str] = (),
+    source: str | None = None,
     advance: Advance | None = None,
 ) -> dict[Path, list[Score]]:
-    """As `evaluate`, by run: scores of trials together by the first one's folder, of all others by their own.
+    """As `evaluate`, by run: scores of trials together by the first one's folder, of all others by their own. A run on several data
+    sets is there by the folders of its sources.
 
     Writes scores.json and features.npz beside each checkpoint, or for other data into a folder of their own, unless `query_images`
     asks for comparisons of their own.
@@ -105,6 +110,12 @@ def evaluate_each(
         "checkpoint": checkpoint,
         "on": on if data is not None or root is not None or overrides else None,
     }
+    if source is not None:
+        folders = [view_of(folder, source) for folder in folders]
+    if data is None:
+        if root is not None and any(source_views(folder) for folder in folders):
+            raise CrossreidError("--root of a run on several data sets: say of which with --source NAME.")
+        folders = [view for folder in folders for view in views_or_itself(folder)]
     staged = [run for folder in folders for run in stage_runs(folder)]
     if staged:
         return {run: evaluate_run(open_run(run, **opening), **options)[1] for run in staged}
@@ -166,7 +177,7 @@ def evaluate_run(
         scores = [score for pair in zip(scores, scored(rerank=rerank), strict=True) for score in pair]
     said: dict[str, Any] = {
         "checkpoint": _checkpoint(run),
-        "trained": unfinished(run.folder, run.split if run.elsewhere is None else None),
+        "trained": unfinished(run.folder, split_trained_on(run)),
         "official": is_official(run.split),
         "file": "" if settings else str(run.results / "scores.json"),
     }
@@ -189,7 +200,7 @@ def features_file(folder: Path, comparison: str = "", *, first: bool = True) -> 
 def evaluated(run: Run, *, advance: Advance | None = None) -> tuple[Features, list[Score]]:
     """A run's features and scores: those in its folder where they are newer than its weights, else made now."""
     scores, features = run.results / "scores.json", features_file(run.results)
-    newest = max(path.stat().st_mtime for path in run.folder.glob("*.safetensors"))
+    newest = max(path.stat().st_mtime for path in weights_folder(run.folder).glob("*.safetensors"))
     if all(path.is_file() and path.stat().st_mtime >= newest for path in (scores, features)):
         found = read_scores(scores)
         if all(score.checkpoint == _checkpoint(run) for score in found):
@@ -199,7 +210,7 @@ def evaluated(run: Run, *, advance: Advance | None = None) -> tuple[Features, li
 
 def _checkpoint(run: Run) -> str:
     """The file of a run's weights, where it is another than that of the best."""
-    best = (run.folder / "best.safetensors").is_file()
+    best = (weights_folder(run.folder) / "best.safetensors").is_file()
     return run.weights.name if best and run.weights.name != "best.safetensors" else ""
 
 
@@ -234,6 +245,7 @@ def write_features(
     if format not in ("npz", "sysu-mat"):
         raise CrossreidError(f"--format {format!r}: expected npz or sysu-mat.")
     run = open_run(folder, checkpoint)
+    refuse_several(run.split)
     if format == "sysu-mat" and run.split.protocol != "sysu-mm01":
         raise CrossreidError(f"--format sysu-mat: the run is on {run.split.name}; the arrangement is SYSU-MM01's.")
     if comparisons(run.split, run.recipe):

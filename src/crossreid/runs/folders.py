@@ -7,6 +7,8 @@ from pathlib import Path
 
 from crossreid.errors import CrossreidError
 
+SOURCES = "sources"  # of a run on several data sets: a folder of each
+
 
 def sorted_trials(folder: Path) -> list[Path]:
     """The trial-* runs in a folder, by number."""
@@ -26,6 +28,18 @@ def stage_runs(folder: Path) -> list[Path]:
     students = sorted(folder.glob("student*/recipe.yaml"), key=lambda path: (len(path.parent.name), path.parent.name))
     found = [folder / "teacher" / "recipe.yaml", *students]
     return [path.parent for path in found if path.is_file()]
+
+
+def source_views(folder: Path) -> list[Path]:
+    """Of a run on several data sets the folders of its sources, each of which opens as the same run on that one alone."""
+    return sorted(path.parent for path in folder.glob(f"{SOURCES}/*/recipe.yaml"))
+
+
+def weights_folder(folder: Path) -> Path:
+    """The folder that holds a run's checkpoints and log: its own, or of the folder of a source the run's that it is of."""
+    if folder.parent.name == SOURCES and (folder.parent.parent / "recipe.yaml").is_file():
+        return folder.parent.parent
+    return folder
 
 
 def runs_in(folder: Path) -> list[Path]:
@@ -50,7 +64,7 @@ def titles_of(paths: Sequence[Path]) -> dict[Path, str]:
     """What each is called in tables and figures: its own name or, where two have the same, its folder's too."""
     names = [path.resolve().name for path in paths]
     return {
-        path: name if names.count(name) == 1 else f"{path.resolve().parent.name}/{name}"
+        path: name if names.count(name) == 1 else f"{_holder(path.resolve()).name}/{name}"
         for path, name in zip(paths, names, strict=True)
     }
 
@@ -59,7 +73,7 @@ def named_runs(paths: Sequence[Path], titles: Mapping[str, str] | None = None) -
     """The runs of each line, bar or panel by its name: one, or one for each seed.
 
     A path is a run, a folder of seed-* runs, a folder of stages, of its teacher and its students by themselves, or a
-    folder of seed-* folders of stages.
+    folder of seed-* folders of stages. A run on several data sets is itself on each of them.
 
     Args:
         titles: what to call some of them instead.
@@ -69,7 +83,7 @@ def named_runs(paths: Sequence[Path], titles: Mapping[str, str] | None = None) -
     """
     found: list[tuple[str, list[Path]]] = []
     for path, name in titles_of(list(dict.fromkeys(paths))).items():
-        staged = [stage_runs(path)] if stage_runs(path) else [stage_runs(seed) for seed in sorted(path.glob("seed-*"))]
+        staged = [_members(path)] if _members(path) else [_members(seed) for seed in sorted(path.glob("seed-*"))]
         stages: dict[str, list[Path]] = {}
         for run in (run for each in staged for run in each):
             stages.setdefault(run.name if len(paths) == 1 else f"{name}/{run.name}", []).append(run)
@@ -84,3 +98,12 @@ def named_runs(paths: Sequence[Path], titles: Mapping[str, str] | None = None) -
     if len(named) < len(found):
         raise CrossreidError(f"two of {', '.join(known)} are called the same. Give them different names with --title.")
     return named
+
+
+def _members(folder: Path) -> list[Path]:
+    return stage_runs(folder) or source_views(folder)
+
+
+def _holder(path: Path) -> Path:
+    """The folder whose name tells one from others that are called the same: of a source the run's."""
+    return weights_folder(path) if weights_folder(path) != path else path.parent

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from crossreid.data.data_options import PIXELS
+from crossreid.data.data_options import PIXELS, DataOptions
 from crossreid.errors import CrossreidError
 from crossreid.runs.recipe import Recipe, make_recipe
 
@@ -20,12 +20,14 @@ SECTIONS = ("data", "evaluation")
 class OtherData:
     """What to test on: a data set's `name` and `root`, each the run's own where None, and `overrides` as `--set` takes them.
 
-    Another data set starts with its reader's own options; a copy of the same one at another root keeps the run's.
+    Another data set starts with its reader's own options; a copy of the same one at another root keeps the run's. `section` is a
+    whole data section in place of all of that, of images as the run takes them in.
     """
 
     name: str | None = None
     root: Path | None = None
     overrides: Sequence[str] = ()
+    section: DataOptions | None = None
 
     def recipe(self, trained: Recipe) -> Recipe:
         """The recipe of a run with what is tested on in its place.
@@ -40,10 +42,14 @@ class OtherData:
                     f"--set {override!r}: a run is tested with other keys of data and evaluation; what it was trained with stays. "
                     "For example --set data.options.trial=2."
                 )
+        if self.section is not None:
+            return trained.model_copy(update={"data": self.section})
         given = trained.model_dump(mode="json")
         if self.name is not None and self.name != trained.data.name:
             if self.root is None:
                 raise CrossreidError(f"--data {self.name} needs --root DIR, the folder of that data set.")
+            for key in ("sources", "mixing"):
+                given["data"].pop(key, None)
             given["data"] |= {"name": self.name, "options": {}}
             given["evaluation"]["sets"] = []
         if self.root is not None:

@@ -38,8 +38,11 @@ def apply_override(recipe: dict[str, Any], override: str) -> None:
             f"--set {override[:60]}...: expected a key of at most {DEPTH} sections, found {len(sections)}."
         )
     place = recipe
-    for section in sections:
+    path = iter(sections)
+    for section in path:
         inner = place.setdefault(section, {})
+        if isinstance(inner, list) and (name := next(path, None)) is not None:
+            section, inner = f"{section}.{name}", _element(inner, name, override)
         if not isinstance(inner, dict):
             raise RecipeError(f"--set {override!r}: {section!r} holds {shown(inner)}, which has no keys of its own.")
         place = inner
@@ -47,6 +50,16 @@ def apply_override(recipe: dict[str, Any], override: str) -> None:
         place[last] = as_number(read_yaml(value))
     except YamlError as error:
         raise RecipeError(f"--set {shown(override)}: the value is no valid YAML: {error}.") from error
+
+
+def _element(sections: list[Any], name: str, override: str) -> Any:
+    """The section of a list by what it is called, or by its position from 0 on."""
+    names = [str(one.get("called") or one.get("name")) if isinstance(one, dict) else "" for one in sections]
+    if names.count(name) == 1:
+        return sections[names.index(name)]
+    if name.isdecimal() and int(name) < len(sections):
+        return sections[int(name)]
+    raise RecipeError(f"--set {override!r}: there is no {name!r} among {', '.join(names)}.")
 
 
 def as_number(value: Any) -> Any:

@@ -94,6 +94,8 @@ def official_steps(data: DataOptions) -> int | None:
 
     They do not where identities are held out of images, nor for epochs of pairs, which depend on each identity.
     """
+    if data.sources:
+        return None
     sampler, official = data.sampler, describe(data.name).official
     part = data.options.get("train_on", "train")
     held = int(data.options.get("validation", 0))
@@ -116,9 +118,10 @@ def plan_as_comments(recipe: Recipe) -> str:
 
     Data that cannot be read is said, and is no error.
     """
-    root, lines = recipe.data.root, []
-    split, why = None, f"{root} is not there"
-    if root.exists():
+    lines: list[str] = []
+    missing = [root for root in _roots(recipe.data) if not root.exists()]
+    split, why = None, f"{missing[0] if missing else ''} is not there"
+    if not missing:
         try:
             split, why = open_split(recipe), ""
         except DataError as error:
@@ -135,11 +138,16 @@ def plan_as_comments(recipe: Recipe) -> str:
 
 def _said(recipe: Recipe, split: Split | None, why: str) -> str:
     if split is not None:
-        return f"on {recipe.data.root}: {plan(recipe, split)}"
+        return f"on {', '.join(map(str, _roots(recipe.data)))}: {plan(recipe, split)}"
     steps = official_steps(recipe.data)
     if steps is None:
         return f"in steps: not known before the data is read ({why})"
     return f"on a complete copy ({why}): {plan_of(recipe.data, recipe.training, lambda _: steps)}"
+
+
+def _roots(data: DataOptions) -> list[Path]:
+    """The folders that are read."""
+    return [source.root for source in data.sources] or [data.root]
 
 
 def _within(epochs: float, starts: list[int]) -> int:

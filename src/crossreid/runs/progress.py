@@ -10,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 
 from crossreid.data.records import DataError, Split
 from crossreid.errors import CrossreidError
+from crossreid.runs.folders import weights_folder
 from crossreid.runs.plan import plan
 from crossreid.runs.recipe import recipe_of_run
 
@@ -20,7 +21,7 @@ def unfinished(folder: Path, split: Split | None = None) -> str:
     Args:
         split: the data that it is trained on, by which its steps are known.
     """
-    facts = _facts(folder / "last.safetensors")
+    facts = _facts(weights_folder(folder) / "last.safetensors")
     try:
         recipe = recipe_of_run(folder)
     except CrossreidError:

@@ -14,11 +14,12 @@ from typing import Annotated, Any
 import yaml
 from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationError, model_validator
 
-from crossreid.data.data_options import DataOptions, NormaliseOptions
+from crossreid.data.data_options import DataOptions
 from crossreid.data.normalisation import IMAGENET
+from crossreid.data.sources import NormaliseOptions, one_section, with_names
 from crossreid.errors import CrossreidError
 from crossreid.evaluation.embedding import EvaluationOptions
-from crossreid.methods import MethodOptions, method_options
+from crossreid.methods import MethodOptions, method_options, with_encoder
 from crossreid.methods.view_distillation import ViewDistillationOptions
 from crossreid.models.backbones import pixels_of
 from crossreid.options import Options
@@ -54,6 +55,11 @@ class Recipe(Options):
         1, ge=1, le=20, description="Students, each the teacher of the next, where there is a teacher."
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _one_section_of_data(cls, given: Any) -> Any:
+        return {**given, "data": one_section(given["data"])} if isinstance(given, dict) and "data" in given else given
+
     @model_validator(mode="after")
     def _encoders_follow_size(self) -> Recipe:
         """Write into `method` the size of image that its encoders are built for, where one depends on it."""
@@ -76,6 +82,24 @@ class Recipe(Options):
             normalise = NormaliseOptions(mean=wanted.normalisation.mean, std=wanted.normalisation.std)
         seen = {"interpolation": data.interpolation or wanted.interpolation, "normalise": normalise}
         object.__setattr__(self, "data", data.model_copy(update=seen))  # frozen to all but its own validation
+        return self
+
+    @model_validator(mode="after")
+    def _domains_are_sources(self) -> Recipe:
+        """Write into the backbone's section which domains its batch norms are of, as what tests it may name other data."""
+        encoder, sources = self.method.encoder, tuple(source.called for source in self.data.sources)
+        if encoder.domain_norm != "shared" and sources and encoder.domains != sources:
+            if encoder.domains:
+                raise CrossreidError(
+                    f"method.backbone.domains are {', '.join(encoder.domains)}, but the sources of data are {', '.join(sources)}. "
+                    "Leave them out"
+                )
+            object.__setattr__(self, "method", with_encoder(self.method, domains=sources))
+        if encoder.domain_norm != "shared" and self.training.compile:
+            raise CrossreidError(
+                f"training.compile does not know batch norm by domain, but method.backbone.domain_norm is {encoder.domain_norm}. "
+                "Set one of them back"
+            )
         return self
 
     @model_validator(mode="after")
@@ -160,6 +184,11 @@ def make_recipe(given: Any, overrides: Sequence[str] = (), *, source: str = "rec
             f"{source}: expected a mapping of sections ({', '.join(Recipe.model_fields)}), found {shown(given)}."
         )
     merged = with_numbers(given)
+    try:
+        if "data" in merged:  # before the overrides, which name keys of one section
+            merged["data"] = with_names(one_section(merged["data"]))
+    except CrossreidError as error:
+        raise RecipeError(f"{source}: {error}") from error
     if any(override.lstrip().startswith(SIZING) for override in overrides):
         forget_filled_sizes(merged)
     for override in overrides:

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from crossreid.data.catalogue import describe, load
 from crossreid.data.checking import counted
-from crossreid.data.data_options import PIXELS
+from crossreid.data.data_options import PIXELS, DataOptions
+from crossreid.data.joined import joined
 from crossreid.data.levels import split_with_levels
 from crossreid.data.records import Split, labels_of
 from crossreid.errors import CrossreidError
@@ -23,7 +24,7 @@ from crossreid.evaluation.protocols import PROTOCOLS
 from crossreid.methods import build_method, without_download
 from crossreid.methods.method import Method
 from crossreid.runs.earlier import as_it_was
-from crossreid.runs.folders import numbered_runs, sorted_trials
+from crossreid.runs.folders import numbered_runs, sorted_trials, weights_folder
 from crossreid.runs.other_data import OtherData
 from crossreid.runs.recipe import Recipe, recipe_of_run
 from crossreid.training.checkpoint import Checkpoint, CheckpointError, fit_weights, read_weights
@@ -51,15 +52,23 @@ class Run:
 
 
 def open_split(recipe: Recipe) -> Split:
-    """The data set that a recipe names.
+    """The data set that a recipe names, or its sources joined.
 
     Raises:
         CrossreidError: what its reader finds wrong, or a reader that names a protocol that there is not.
     """
-    split = split_with_levels(load(recipe.data.name, recipe.data.root, **recipe.data.options), recipe.data.levels)
+    data = recipe.data
+    if data.sources:
+        each = {source.called: _read(data.of_source(source.called)) for source in data.sources}
+        return joined(each, data.root)
+    return _read(data)
+
+
+def _read(data: DataOptions) -> Split:
+    split = split_with_levels(load(data.name, data.root, **data.options), data.levels)
     if split.protocol not in PROTOCOLS:
         raise CrossreidError(
-            f"data set {recipe.data.name!r}: its reader names the protocol {split.protocol!r}, which is unknown. Known: "
+            f"data set {data.name!r}: its reader names the protocol {split.protocol!r}, which is unknown. Known: "
             f"{', '.join(PROTOCOLS)}."
         )
     return split
@@ -69,6 +78,11 @@ def with_cameras(recipe: Recipe, split: Split) -> Recipe:
     """The recipe with the numbers of the training cameras, where its network embeds cameras and it leaves them open."""
     method = recipe.method.with_cameras(record.camera for record in split.train)
     return recipe if method is recipe.method else recipe.model_copy(update={"method": method})
+
+
+def split_trained_on(run: Run) -> Split | None:
+    """The split that a run was trained on, where it is opened on that; not on other data, nor on one data set of several."""
+    return run.split if run.elsewhere is None and weights_folder(run.folder) == run.folder else None
 
 
 def fresh_method(recipe: Recipe, split: Split) -> Method:
@@ -98,7 +112,7 @@ def open_run(folder: Path, checkpoint: str = "best", *, split: Split | None = No
         recipe = on.recipe(recipe)
         elsewhere = folder / "evaluations" / on.label(recipe)
     split = split or open_split(recipe)
-    if on is None:
+    if on is None and weights_folder(folder) == folder:
         method = build_method(
             without_download(recipe.method), len(labels_of(split.train)), normalisation=recipe.data.normalisation
         )
@@ -153,9 +167,10 @@ def checkpoint_of(folder: Path, checkpoint: str = "best") -> Path:
         raise CrossreidError(
             f"{folder} holds no run: recipe.yaml not found. Expected a folder that `crossreid train` wrote."
         )
-    weights = folder / f"{checkpoint}.safetensors"
+    kept = weights_folder(folder)
+    weights = kept / f"{checkpoint}.safetensors"
     if not weights.is_file() and checkpoint == "best":
-        weights = folder / "last.safetensors"
+        weights = kept / "last.safetensors"
     if not weights.is_file():
         raise CrossreidError(f"{folder} holds no checkpoint {weights.name}. Train it first: `crossreid train`.")
     return weights
@@ -173,7 +188,13 @@ def refuse_other_pixels(recipe: Recipe, path: Path, checkpoint: Checkpoint) -> N
         trained = {"levels": "full", **trained}
     now = recipe.data.model_dump(mode="json", include=set(PIXELS))
     for key, value in now.items():
-        if isinstance(trained, dict) and trained.get(key, value) != value:
+        if not isinstance(trained, dict):
+            continue
+        # Of a run on several data sets, what one of them has of its own.
+        listed = trained.get("sources")
+        sources = listed if isinstance(listed, list) else []
+        of_sources = [source.get(key) for source in sources if isinstance(source, dict)]
+        if trained.get(key, value) != value and value not in [one for one in of_sources if one is not None]:
             raise CheckpointError(
                 f"{path} was trained with data.{key} {trained[key]}, its recipe.yaml says {value}. Put the old value back; for "
                 "another one, train anew."

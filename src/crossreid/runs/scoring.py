@@ -21,6 +21,7 @@ from crossreid.evaluation.scores import Score
 from crossreid.evaluation.sets import SetSetting, set_features, settings_of
 from crossreid.models.heads import concatenate_normalised
 from crossreid.runs.recipe import Recipe
+from crossreid.runs.source_runs import refuse_several
 
 Advance = Callable[..., object]
 
@@ -42,6 +43,7 @@ def comparisons(split: Split, recipe: Recipe) -> list[SetSetting]:
     Raises:
         CrossreidError: videos are asked for, and the data set's protocol is of single images.
     """
+    refuse_several(split)
     plan = PROTOCOLS[split.protocol]
     kinds = recipe.evaluation.sets or plan.sets
     if kinds == ("i2i",) and not plan.first_frame:
@@ -133,6 +135,7 @@ def roles(split: Split, *, validation: bool = False) -> tuple[list[Record], list
 
     In validation the infrared images ask the visible ones; of one modality, each image asks all others.
     """
+    refuse_several(split)
     if not validation:
         return list(split.query), list(split.gallery)
     infrared = [record for record in split.validation if record.modality == Modality.INFRARED]

@@ -25,6 +25,9 @@ def keys_at(place: list[str], given: dict[str, Any], recipe: type[BaseModel]) ->
     models = [recipe]
     here: Any = given
     for name in place:
+        if isinstance(here, list) and name.isdecimal():  # a section of several
+            here = here[int(name)] if int(name) < len(here) else {}
+            continue
         fields = [model.model_fields[name] for model in models if name in model.model_fields]
         models = [inner for info in fields for inner in sections(info.annotation)]
         here = here.get(name, {}) if isinstance(here, dict) else {}

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from crossreid.data.sources import same_identities
 from crossreid.errors import CrossreidError
 from crossreid.losses.weighing import is_state_of_losses
 from crossreid.methods import build_method, without_download
@@ -72,5 +73,4 @@ def _of_identities(recipe: Recipe, own: dict[str, torch.Tensor]) -> set[str]:
 def _same_data(stored: Any, recipe: Recipe) -> bool:
     """Whether the data section of a stored recipe names the same identities as that of `recipe`."""
     there = stored.get("data") if isinstance(stored, dict) else None
-    here = recipe.data.model_dump(mode="json")
-    return isinstance(there, dict) and all(there.get(key) == here[key] for key in ("name", "root", "options"))
+    return same_identities(there, recipe.data.model_dump(mode="json"))

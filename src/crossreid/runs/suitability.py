@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
 
+from crossreid.data.levels import Levels
 from crossreid.data.records import Modality, Split
 from crossreid.errors import CrossreidError
 from crossreid.evaluation.protocols import PROTOCOLS
 from crossreid.evaluation.unmatched import unmatched_queries
 from crossreid.runs.plan import plan
 from crossreid.runs.recipe import Recipe
+from crossreid.runs.run import open_split
 
 
 def left_out(split: Split) -> list[str]:
@@ -35,6 +40,38 @@ def left_out(split: Split) -> list[str]:
         text = f"test: {len(unmatched):,} of {len(split.query):,} queries have no match in the gallery and are skipped"
         lines.append(f"{text} (protocol {split.protocol}; first: {unmatched[0].path})")
     return lines
+
+
+class Copy(NamedTuple):
+    """A copy of a data set as it is to be read: the data set's name, its folder, its reader's options and the levels of 16 bits."""
+
+    name: str
+    root: Path
+    options: Mapping[str, Any]
+    levels: Levels
+
+
+def copies_of(recipe: Recipe | None, name: str | None = None, root: Path | None = None) -> list[Copy]:
+    """The copies to be read: that at `root`, with the recipe's options of the same data set, or without a name all of the recipe's."""
+    named: list[Copy] = []
+    if recipe is not None:
+        data = recipe.data
+        each = [data.of_source(source.called) for source in data.sources] or [data]
+        named = [Copy(one.name, one.root, one.options, one.levels) for one in each]
+    if name is None or root is None:
+        return named
+    of_it = [copy for copy in named if copy.name == name]
+    known = next((copy for copy in of_it if copy.root.resolve() == root.resolve()), of_it[0] if of_it else None)
+    levels: Levels = "full" if recipe is None else recipe.data.levels if known is None else known.levels
+    return [Copy(name, root, {} if known is None else known.options, levels)]
+
+
+def trainable_in_all(recipe: Recipe) -> tuple[bool, str]:
+    """As `trainable`, on all data sets that `recipe` itself names, wherever they lie."""
+    try:
+        return trainable(open_split(recipe), recipe)
+    except CrossreidError as error:
+        return False, str(error)
 
 
 def trainable(split: Split, recipe: Recipe) -> tuple[bool, str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from crossreid.data.records import Split, labels_of
+from crossreid.data.sources import same_identities
 from crossreid.errors import CrossreidError
 from crossreid.methods.view_distillation import ViewDistillation, ViewDistillationOptions, start_from
 from crossreid.runs.recipe import Recipe, recipe_of_run, teacher_recipe
@@ -97,5 +98,4 @@ def prepare_student(student: ViewDistillation, recipe: Recipe, split: Split) -> 
 
 def _same_data(folder: Path, recipe: Recipe) -> bool:
     there = recipe_of_run(folder).data if (folder / "recipe.yaml").is_file() else None
-    keys = ("name", "root", "options")
-    return there is not None and all(getattr(there, key) == getattr(recipe.data, key) for key in keys)
+    return there is not None and same_identities(there.model_dump(), recipe.data.model_dump())

@@ -19,6 +19,7 @@ from crossreid.runs.faults import RecipeError
 from crossreid.runs.plan import plan_of
 from crossreid.runs.recipe import Recipe, load_recipe, make_recipe, pixels_as_text
 from crossreid.runs.run import fresh_method, open_split, with_cameras
+from crossreid.runs.source_runs import monitored, validated, write_views
 from crossreid.runs.starting import start_from_run
 from crossreid.runs.teacher_student import prepare_student, stage_recipes
 from crossreid.training.changes import OPTION, refuse_request
@@ -85,7 +86,8 @@ def train_run(recipe: Recipe, out: Path, *, continue_with: Collection[str] = ())
     """Train one run by `recipe`, whose teacher is trained already, into the folder `out`, or go on with it.
 
     Validation is by the data set's protocol on its validation identities, where it has any; the best checkpoint is
-    that of the highest `training.monitor`, and the last where there is nothing to validate on.
+    that of the highest `training.monitor`, and the last where there is nothing to validate on. Of several data sets each is
+    validated by itself, and the mean over them goes by the figure's name alone.
 
     Args:
         continue_with: keys that may differ from those of the run that is there though the steps to come depend on them.
@@ -100,7 +102,7 @@ def train_run(recipe: Recipe, out: Path, *, continue_with: Collection[str] = ())
     split = open_split(recipe)
     recipe = with_cameras(recipe, split)
     if split.validation:
-        _refuse_unknown_monitor(recipe.training.monitor)
+        _refuse_unknown_monitor(recipe.training.monitor, monitored(split, VALIDATED))
     fabric = make_fabric(recipe.training)
     loader = TrainLoader(
         split.train, recipe.data, seed=recipe.training.seed, rank=fabric.global_rank, world=fabric.world_size
@@ -128,8 +130,8 @@ def train_run(recipe: Recipe, out: Path, *, continue_with: Collection[str] = ())
         out=out,
         fabric=fabric,
         recipe=recipe.model_dump(mode="json"),
-        validate=(lambda method: validation_scores(method, split, recipe)) if split.validation else None,
-        on_start=lambda: write_text(out / "recipe.yaml", recipe.as_yaml()),
+        validate=(lambda method: validated(method, split, recipe, validation_scores)) if split.validation else None,
+        on_start=lambda: _keep_recipe(recipe, out),
         count_images=lambda batch: batch.images.shape[:-3].numel(),  # all images of a set
         continue_with=continue_with,
         completed=_completed,
@@ -139,12 +141,17 @@ def train_run(recipe: Recipe, out: Path, *, continue_with: Collection[str] = ())
     return result
 
 
-def _refuse_unknown_monitor(monitor: str) -> None:
-    if monitor not in VALIDATED:
-        near = difflib.get_close_matches(monitor, VALIDATED, n=1, cutoff=0.5)
+def _keep_recipe(recipe: Recipe, out: Path) -> None:
+    write_text(out / "recipe.yaml", recipe.as_yaml())
+    write_views(recipe, out)
+
+
+def _refuse_unknown_monitor(monitor: str, known: Sequence[str]) -> None:
+    if monitor not in known:
+        near = difflib.get_close_matches(monitor, known, n=1, cutoff=0.5)
         guess = f" Did you mean {near[0]!r}?" if near else ""
         raise CrossreidError(
-            f"training.monitor is {monitor!r}, expected one of {', '.join(VALIDATED)}, which validation gives.{guess}"
+            f"training.monitor is {monitor!r}, expected one of {', '.join(known)}, which validation gives.{guess}"
         )
 
 
@@ -161,5 +168,9 @@ def _completed(stored: dict[str, Any]) -> dict[str, Any]:
 
 
 def _of_trial(recipe: Recipe, trial: int) -> Recipe:
+    if recipe.data.sources:
+        raise CrossreidError(
+            "--trials are of one data set, the recipe is of several. Say the trial in each source's options."
+        )
     data = recipe.data.model_copy(update={"options": {**recipe.data.options, "trial": trial}})
     return recipe.model_copy(update={"data": data})

@@ -1,7 +1,8 @@
-"""One run of a study, a process of its own: `python -m crossreid.studies.one_run RECIPE RUN` trains and scores it.
+"""One run of a study, a process of its own: `python -m crossreid.studies.one_run RECIPE RUN [DATA]` trains and scores it.
 
 RECIPE is the file of the run's recipe, RUN its folder, which holds results.json once all is done. A recipe with a
-teacher is the runs of its stages in RUN/teacher, RUN/student ...; the last student is scored.
+teacher is the runs of its stages in RUN/teacher, RUN/student ...; the last student is scored. DATA is the file of the data section
+that it is scored on, where that is not its recipe's.
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from crossreid.data.data_options import DataOptions
 from crossreid.evaluation.features import Features
 from crossreid.evaluation.protocols import PROTOCOLS
 from crossreid.evaluation.reranking import KReciprocal, Reranking
 from crossreid.evaluation.scores import Score
 from crossreid.files import write_json
 from crossreid.runs.folders import runs_in
+from crossreid.runs.other_data import OtherData
 from crossreid.runs.recipe import Recipe, load_recipe
 from crossreid.runs.run import Run, open_run
 from crossreid.runs.scoring import (
@@ -31,18 +34,20 @@ from crossreid.runs.scoring import (
     space_features,
 )
 from crossreid.runs.train import train
+from crossreid.runs.yaml_text import read_yaml
 from crossreid.studies.study import PLAIN, RERANKED, SPACES
 from crossreid.training.loop import FitResult
 from crossreid.training.signals import Interrupted
 
 
-def train_and_score(recipe: Recipe, folder: Path) -> None:
+def train_and_score(recipe: Recipe, folder: Path, tested: DataOptions | None = None) -> None:
     """Train or go on, then write results.json: the scores, and over all stages the steps and the seconds."""
     start = time.perf_counter()
     results: list[FitResult] = []
     train(recipe, folder, done=lambda _, result: results.append(result))
     spent = time.perf_counter() - start
-    scores = score_spaces(open_run(runs_in(folder)[-1]))
+    on = None if tested is None or tested == recipe.data else OtherData(section=tested)
+    scores = score_spaces(open_run(runs_in(folder)[-1], on=on))
     facts = {
         "steps": sum(result.steps for result in results),
         "validation": results[-1].best,
@@ -70,11 +75,17 @@ def score_spaces(run: Run) -> dict[str, Score]:
     return scores
 
 
+def run_by(arguments: Sequence[str]) -> None:
+    """Train and score by the arguments of the command, as `running.write_recipe` gives them."""
+    recipe, folder, *rest = map(Path, arguments)
+    tested = DataOptions.model_validate(read_yaml(rest[0].read_text(encoding="utf-8"))) if rest else None
+    train_and_score(load_recipe(recipe), folder, tested)
+
+
 def main(arguments: Sequence[str]) -> None:
-    recipe, folder = arguments
     threading.Thread(target=_stop_with_the_study, daemon=True).start()
     try:
-        train_and_score(load_recipe(Path(recipe)), Path(folder))
+        run_by(arguments)
     except Interrupted as interrupt:
         sys.exit(128 + interrupt.signal_number)
 

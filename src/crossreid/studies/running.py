@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 
 from crossreid.files import write_json, write_text
 from crossreid.runs.folders import stage_runs
@@ -30,13 +31,17 @@ from crossreid.training.signals import Interrupted, stop_signals
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One cell with one seed, and the folder that it trains into; `needs` are the results of the runs it waits for."""
+    """One cell with one seed, and the folder that it trains into; `needs` are the results of the runs it waits for.
+
+    `tested` is the recipe whose data it is scored on, where that is not its own.
+    """
 
     cell: Cell
     seed: int
     recipe: Recipe
     folder: Path
     needs: tuple[Path, ...] = ()
+    tested: Recipe | None = None
 
     @property
     def results(self) -> Path:
@@ -104,7 +109,9 @@ def plan(base: Recipe, study: Study, out: Path, seeds: Sequence[int], only: Sequ
 
     def job_of(cell: Cell, seed: int) -> Job:
         needs = tuple(out / key / f"seed-{seed}" / "results.json" for key in cell.needs)
-        return Job(cell, seed, study.recipe(base, cell, seed, out), out / cell.key / f"seed-{seed}", needs)
+        recipe = study.recipe(base, cell, seed, out)
+        tested = None if study.tested is None else recipe.model_copy(update={"data": study.tested(base, cell)})
+        return Job(cell, seed, recipe, out / cell.key / f"seed-{seed}", needs, tested)
 
     return [job_of(cell, seed) for seed in seeds for cell in study.cells if cell.key in wanted]
 
@@ -183,9 +190,18 @@ def start(job: Job, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
 
 
 def write_recipe(job: Job) -> list[str]:
-    """Write `job.recipe_file`; returns the arguments of `crossreid.studies.one_run`."""
+    """Write `job.recipe_file`, and the data that it is tested on where they are others.
+
+    Returns:
+        The arguments of `crossreid.studies.one_run`.
+    """
     write_text(job.recipe_file, job.recipe.as_yaml())
-    return [str(job.recipe_file), str(job.folder)]
+    arguments = [str(job.recipe_file), str(job.folder)]
+    if job.tested is None:
+        return arguments
+    tested = job.folder.with_name(f"{job.folder.name}.tested.yaml")
+    write_text(tested, yaml.safe_dump(job.tested.data.model_dump(mode="json"), sort_keys=False))
+    return [*arguments, str(tested)]
 
 
 def _last_line(job: Job) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from crossreid.data.sources import same_identities
 from crossreid.runs.recipe import Recipe, RecipeError, make_recipe
 from crossreid.studies.study import Cell, Study
 
@@ -25,6 +26,8 @@ def recipes_study(recipes: Mapping[str, Recipe]) -> Study:
             own, other = getattr(recipes[name].data, key), getattr(recipes[first].data, key)
             if own != other:
                 raise RecipeError(f"{name}: data.{key} is {own}, that of {first} is {other}. Compare on the same data.")
+        if not same_identities(recipes[name].data.model_dump(), recipes[first].data.model_dump()):
+            raise RecipeError(f"{name}: data.sources are not those of {first}. Compare on the same data.")
 
     def recipe_of(base: Recipe, cell: Cell, seed: int, out: Path) -> Recipe:
         given = recipes[cell.key].model_dump(mode="json")

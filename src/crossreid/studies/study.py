@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from crossreid.data.data_options import DataOptions
 from crossreid.errors import CrossreidError
 from crossreid.runs.recipe import Recipe
 
@@ -29,7 +30,8 @@ class Cell:
     """One row of a study: a folder's name, what a person reads, the method it trains and its changed keys.
 
     `group` is what its rows are listed under, `place` its position on the study's axis where it has one; `teacher` and
-    `start` are the cells whose runs of the same seed teach it and are its start.
+    `start` are the cells whose runs of the same seed teach it and are its start. `reference` is the cell that it is compared with
+    where that is not the study's; `tested` names the data set it is scored on where that is not the one of its recipe.
     """
 
     key: str
@@ -41,6 +43,8 @@ class Cell:
     place: float | None = None
     teacher: str | None = None
     start: str | None = None
+    reference: str | None = None
+    tested: str | None = None
 
     @property
     def needs(self) -> set[str]:
@@ -57,7 +61,8 @@ class Study:
 
     `recipe(base, cell, seed, out)` makes the recipe of a cell's run in the study's folder `out`. `columns` are the
     figures of the table, each a (space, figure); None: those that all of its runs are scored by. `compared` is the
-    position among them of the one whose differences are given.
+    position among them of the one whose differences are given. `tested(base, cell)` gives the data that a cell's runs are scored
+    on, where that is not what they are trained on.
     """
 
     name: str
@@ -68,3 +73,4 @@ class Study:
     axis: str | None = None
     columns: Columns | None = COLUMNS
     compared: int = 2
+    tested: Callable[[Recipe, Cell], DataOptions] | None = None

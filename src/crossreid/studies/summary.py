@@ -37,6 +37,8 @@ def summary(study: Study, out: Path) -> dict[str, Any]:
         rows.append(_row(cell, results, scores))
         score = scores[spaces[0]][0]
         about = {"protocol": score.protocol, "setting": score.setting, "chance": score.chance_rank1}
+        if study.tested is not None:  # each row by the data set that it is scored on
+            rows[-1] |= {"tested": cell.tested, "reference": cell.reference or study.reference, **about}
     return {
         "study": study.name,
         "title": study.title,

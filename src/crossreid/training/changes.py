@@ -6,6 +6,7 @@ start; keys that decide the steps to come alone (the rate and its course) change
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -52,6 +53,7 @@ def changes_between(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[C
 
 def is_among(key: str, keys: Collection[str]) -> bool:
     """Whether a dotted key is one of `keys`, or lies in a section among them."""
+    key = re.sub(r"^data\.sources\.[^.]+\.(?=root$)", "data.", key)  # of one of several data sets what it is of one
     return any(key == one or key.startswith(one if one.endswith(".") else f"{one}.") for one in keys)
 
 

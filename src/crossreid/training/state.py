@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from crossreid.errors import CrossreidError
+from crossreid.models.domain_norm import DomainNorm
 from crossreid.training.activations import checkpoint_activations
 from crossreid.training.changes import MEASURED, Change, changes_between, is_among, refuse_another_recipe
 from crossreid.training.checkpoint import Checkpoint, damaged, fit_weights, load_checkpoint, require
@@ -99,7 +100,7 @@ class TrainingState:
         self.wrapped_method.train()
         kept = [module for encoder in self.frozen_encoders(options) for module in encoder.modules()] + self.frozen
         for module in self.method.modules() if options.freeze_batch_statistics else kept:
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            if isinstance(module, nn.modules.batchnorm._BatchNorm | DomainNorm):
                 module.eval()
 
     def to_checkpoint(self, recipe: dict[str, Any]) -> Checkpoint:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from crossreid.errors import CrossreidError
+from crossreid.models.domain_norm import batch_of
 from crossreid.training.optimisation import rate_factor, set_rates
 from crossreid.training.options import TrainingOptions
 from crossreid.training.state import TrainingState
@@ -34,7 +35,8 @@ def train_step(state: TrainingState, batch: Any, options: TrainingOptions, *, st
     state.trainable.progress = step / (epochs * steps_per_epoch)
     size, complete = _group(state.step_in_epoch, options.accumulate, steps_per_epoch)
     with state.fabric.no_backward_sync(state.wrapped_method, enabled=not complete and state.fabric.world_size > 1):
-        terms = state.wrapped_method.losses(batch)
+        with batch_of(getattr(batch, "domains", None)):
+            terms = state.wrapped_method.losses(batch)
         state.losses = _finite(terms, state.step)
         state.fabric.backward(torch.stack(list(terms.values())).sum() / size)
     state.step += 1

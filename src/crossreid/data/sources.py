@@ -1,0 +1,158 @@
+"""Several data sets at once: what a recipe says of each source, and one `data` section made of several.
+
+A recipe may write `data` as a list of sections, or as one section with `sources`; what is kept is the latter.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from crossreid.data.levels import Levels
+from crossreid.data.normalisation import Triple
+from crossreid.errors import CrossreidError
+from crossreid.options import Options
+
+SEVERAL = "several"  # what stands for the data set's name where there are several sources
+MEAN = "mean"  # what scores over all sources are called, so that no source may be
+
+
+class NormaliseOptions(Options):
+    mean: Triple | None = Field(
+        None,
+        description="What is taken from red, green and blue, each from 0 to 1; null: as the backbone's weights want it.",
+    )
+    std: Triple | None = Field(None, description="What they are divided by; null: as the backbone's weights want it.")
+
+    @model_validator(mode="after")
+    def _both(self) -> Self:
+        if (self.mean is None) != (self.std is None):
+            raise CrossreidError("expected mean and std, or neither of them; found one")
+        if self.std is not None and min(self.std) <= 0:
+            raise CrossreidError(f"std is {list(self.std)}, expected three numbers over 0")
+        return self
+
+
+class SourceOptions(Options):
+    called: str = Field(
+        description="Of each source: its name in scores and folders; by default its reader's or folder's."
+    )
+    name: str = Field(description="Its data set, as data.name of a recipe with one.")
+    root: Path = Field(description="Its folder.")
+    options: dict[str, Any] = Field({}, description="Options of its reader.")
+    weight: float = Field(1.0, gt=0, description="Its share of the identities drawn, relative to the other sources'.")
+    levels: Levels | None = Field(None, description="Its grey levels of 16 bits; null: those of data.levels.")
+    normalise: NormaliseOptions | None = Field(
+        None, description="Its mean and deviation; null: those of data.normalise."
+    )
+    balance: Literal["modality", "none"] | None = Field(
+        None,
+        description="`none`: any K images of its identities, for a source of one modality; null: as data.sampler.balance.",
+    )
+
+    @field_validator("called")
+    @classmethod
+    def _is_a_name(cls, called: str) -> str:
+        if re.fullmatch(r"[A-Za-z0-9_-]+", called) is None or called == MEAN:
+            raise CrossreidError(f"expected letters, digits, - and _, and not {MEAN!r}; found {called!r}")
+        return called
+
+
+OF_A_SOURCE = tuple(SourceOptions.model_fields)
+
+
+def one_section(given: Any) -> Any:
+    """A `data` that lists several sections as one section with `sources`; anything else as it is.
+
+    What concerns the batch, its size, augmentation and sampler, may be said in any of the sections, and in several where they
+    agree.
+
+    Raises:
+        CrossreidError: an empty list, an element that is no section, or sections that disagree.
+    """
+    if not isinstance(given, list | tuple):
+        return given
+    if not given:
+        raise CrossreidError("data is an empty list, expected a section for each data set")
+    common: dict[str, Any] = {}
+    sources = []
+    for position, section in enumerate(given):
+        if not isinstance(section, Mapping):
+            raise CrossreidError(f"data[{position}] is {section!r}, expected a section with name and root")
+        sources.append({key: section[key] for key in OF_A_SOURCE if key in section})
+        _join(common, {key: value for key, value in section.items() if key not in OF_A_SOURCE}, "data")
+    return {**common, "sources": sources}
+
+
+def _join(common: dict[str, Any], own: Mapping[str, Any], place: str) -> None:
+    for key, value in own.items():
+        if isinstance(value, Mapping) and isinstance(common.get(key), dict):
+            _join(common[key], value, f"{place}.{key}")
+        elif key in common and common[key] != value:
+            raise CrossreidError(
+                f"{place}.{key} is {common[key]!r} of one data set and {value!r} of another; a batch holds images of all, so say it "
+                f"once. Of each data set are {', '.join(OF_A_SOURCE)}"
+            )
+        else:
+            common[key] = dict(value) if isinstance(value, Mapping) else value
+
+
+def with_names(given: Any) -> Any:
+    """A `data` section with `sources` completed: each one called something, and what stands for the data set's name and root.
+
+    Raises:
+        CrossreidError: two sources of one name, or a data set beside the sources.
+    """
+    if not isinstance(given, Mapping) or not given.get("sources") or not isinstance(given["sources"], list | tuple):
+        return given
+    listed = [source.model_dump() if isinstance(source, SourceOptions) else source for source in given["sources"]]
+    if not all(isinstance(source, Mapping) for source in listed):
+        return given  # which is said by the type that is expected
+    if given.get("name", SEVERAL) != SEVERAL or given.get("options"):
+        raise CrossreidError(
+            "`sources` beside name, root or options of one data set; expected the sources alone, each with its own"
+        )
+    readers = Counter(str(source.get("name")) for source in listed)
+    sources = []
+    for source in listed:
+        reader, root = str(source.get("name")), Path(str(source.get("root", "")))
+        place = re.sub(r"[^A-Za-z0-9_-]+", "-", root.stem if root.suffix == ".csv" else root.name).strip("-")
+        sources.append(
+            {**source, "called": source.get("called") or (reader if readers[reader] == 1 else place or reader)}
+        )
+    names = [str(source["called"]) for source in sources]
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise CrossreidError(f"two sources are called {twice[0]!r}; tell them apart with `called`")
+    roots = [str(source["root"]) for source in sources if source.get("root") is not None]
+    return {**given, "name": SEVERAL, "options": {}, "root": common_root(roots), "sources": sources}
+
+
+def common_root(roots: Sequence[str]) -> str:
+    """The folder that all lie in; the present one where they have none in common."""
+    try:
+        return os.path.commonpath(roots) or "."
+    except ValueError:  # none, or relative and absolute ones
+        return "."
+
+
+def same_identities(one: Any, other: Any) -> bool:
+    """Whether two `data` sections, as they are kept, name the same data sets read alike, and so the same identities."""
+    keys = ("name", "root", "options")
+    if not isinstance(one, Mapping) or not isinstance(other, Mapping):
+        return False
+    if any(one.get(key) != other.get(key) for key in keys):
+        return False
+    return _sources_kept(one) == _sources_kept(other)
+
+
+def _sources_kept(data: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What tells the sources of a section apart; of a damaged one what can be made out."""
+    listed = data.get("sources")
+    sources = [one for one in listed if isinstance(one, Mapping)] if isinstance(listed, list | tuple) else []
+    return [{key: source.get(key) for key in ("called", "name", "root", "options")} for source in sources]

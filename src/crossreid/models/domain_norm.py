@@ -1,0 +1,213 @@
+"""Batch norm with statistics of each domain by itself, for networks that learn from several data sets at once.
+
+Source: Chang et al., "Domain-specific batch normalization for unsupervised domain adaptation", CVPR 2019: each domain has
+running statistics and an affine map of its own, all other weights are shared. With `statistics` the affine map is shared too. At
+test an image is of a domain that is named, or of none of them: then means and variances are the mean of all domains', and so
+are the affine maps.
+
+A network is swapped as a whole once it is built. Which domain each image of a batch is of is said around the forward pass
+(`batch_of`), as layers deep inside see rows alone; whoever passes some of the rows on says which (`rows_of`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from crossreid.errors import CrossreidError
+
+DomainNormKind = Literal["shared", "statistics", "all"]
+MEAN_OF_DOMAINS = "mean"
+
+_DOMAINS: ContextVar[Tensor | None] = ContextVar("domains of the batch", default=None)
+
+
+@contextmanager
+def batch_of(domains: Tensor | None) -> Iterator[None]:
+    """Within, images passed through a network are of these domains, `(B,)` int64; None where nobody knows."""
+    before = _DOMAINS.set(domains)
+    try:
+        yield
+    finally:
+        _DOMAINS.reset(before)
+
+
+@contextmanager
+def rows_of(index: Tensor, total: int) -> Iterator[None]:
+    """Within, only the rows `index` of the `total` of the batch are passed on."""
+    domains = _DOMAINS.get()
+    with batch_of(None if domains is None else _per_row(domains, total)[index]):
+        yield
+
+
+class DomainNorm(nn.Module):
+    """Batch norm of S domains, `(B, C, ...)` to the same shape; the rest of the replaced layer, an activation say, stays with it.
+
+    In training each row is normalised by the mean and variance of the batch's rows of its domain, which also move that domain's
+    running ones. In evaluation a row of a known domain is normalised by its domain's running statistics, any other by those
+    of `tested_as`, or the mean of all where it is None.
+    """
+
+    def __init__(self, layer: _BatchNorm, domains: int, *, affine: bool) -> None:
+        super().__init__()
+        if layer.running_mean is None or layer.running_var is None:
+            raise CrossreidError("a batch norm without running statistics cannot have them of each domain")
+        self.domains, self.channels = domains, layer.num_features
+        self.eps, self.momentum = layer.eps, layer.momentum if layer.momentum is not None else 0.1
+        self.plain: type[_BatchNorm] = nn.BatchNorm1d if isinstance(layer, nn.BatchNorm1d) else nn.BatchNorm2d
+        self.tested_as: int | None = None
+        self.track_running_stats = True
+        self.register_buffer("running_mean", layer.running_mean.detach().repeat(domains, 1))
+        self.register_buffer("running_var", layer.running_var.detach().repeat(domains, 1))
+        self.running_mean: Tensor
+        self.running_var: Tensor
+        own = domains if affine else 1
+        for name in ("weight", "bias"):
+            given: nn.Parameter | None = getattr(layer, name)
+            copied = None if given is None else nn.Parameter(given.detach().repeat(own, 1), given.requires_grad)
+            self.register_parameter(name, copied)
+        self.weight: nn.Parameter | None
+        self.bias: nn.Parameter | None
+        # What timm's layers do behind the norm.
+        self.drop = getattr(layer, "drop", nn.Identity())
+        self.act = getattr(layer, "act", nn.Identity())
+
+    def forward(self, x: Tensor) -> Tensor:
+        domains = _DOMAINS.get()
+        values = x.float()
+        if domains is None:
+            if self.training:
+                raise CrossreidError(
+                    "batch norm by domain learns from several data sets, but the batch does not say which its images are of. Train "
+                    "with `data` of several sources, or set method.backbone.domain_norm=shared."
+                )
+            normed = self._by(values, *self._settled())
+        else:
+            of = torch.nn.functional.one_hot(_per_row(domains, len(x)), self.domains).to(values.dtype)
+            mean, var = self._measured(values, of) if self.training else (self.running_mean, self.running_var)
+            scale, shift = (
+                (None if part is None else part.expand(self.domains, -1)) for part in (self.weight, self.bias)
+            )
+            rows = [None if part is None else of @ part for part in (scale, shift)]
+            normed = self._by(values, of @ mean, of @ var, *rows)
+        result: Tensor = self.act(self.drop(normed.to(x.dtype)))
+        return result
+
+    def _by(self, values: Tensor, mean: Tensor, var: Tensor, scale: Tensor | None, shift: Tensor | None) -> Tensor:
+        """Values normalised by statistics and maps of each row, `(B, C)` or `(C,)`."""
+        factor = (var + self.eps).rsqrt() if scale is None else scale * (var + self.eps).rsqrt()
+        offset = -mean * factor if shift is None else shift - mean * factor
+        return values * _over(factor, values) + _over(offset, values)
+
+    def _measured(self, values: Tensor, of: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and variance `(S, C)` of each domain's rows, which the running ones move towards; of an absent one the running ones."""
+        size = values[0, 0].numel()
+        count = of.sum(0)[:, None] * size
+        there, some = count > 0, count.clamp(min=1)
+        mean = of.T @ values.flatten(2).sum(2) / some if values.ndim > 2 else of.T @ values / some
+        centred = values - _over(of @ mean, values)
+        squares = centred.square()
+        var = of.T @ (squares.flatten(2).sum(2) if values.ndim > 2 else squares) / some
+        if not self.track_running_stats:
+            return mean, var
+        with torch.no_grad():
+            unbiased = var * some / (some - 1).clamp(min=1)
+            for running, now in ((self.running_mean, mean), (self.running_var, unbiased)):
+                running.copy_(torch.where(there, torch.lerp(running, now.detach(), self.momentum), running))
+        return mean, var
+
+    def _settled(self) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+        """Mean, variance, scale and shift `(C,)` of the domain that is tested as, or the mean of all."""
+
+        def one(part: Tensor | None) -> Tensor | None:
+            if part is None:
+                return None
+            return part.mean(0) if self.tested_as is None or len(part) == 1 else part[self.tested_as]
+
+        mean, var = one(self.running_mean), one(self.running_var)
+        assert mean is not None
+        assert var is not None
+        return mean, var, one(self.weight), one(self.bias)
+
+    def settled(self) -> nn.Module:
+        """An ordinary batch norm that does in evaluation what this one does for images of no known domain."""
+        mean, var, scale, shift = self._settled()
+        plain = self.plain(self.channels, eps=self.eps, momentum=self.momentum, affine=scale is not None)
+        with torch.no_grad():
+            for name, part in (("running_mean", mean), ("running_var", var), ("weight", scale), ("bias", shift)):
+                if part is not None and getattr(plain, name) is not None:
+                    getattr(plain, name).copy_(part)
+        behind = [part for part in (self.drop, self.act) if not isinstance(part, nn.Identity)]
+        return nn.Sequential(plain, *behind) if behind else plain
+
+    def extra_repr(self) -> str:
+        own = self.weight is not None and len(self.weight) > 1
+        return f"{self.channels}, domains={self.domains}, affine={'each' if own else 'shared'}"
+
+
+def put_domain_norm(network: nn.Module, domains: int, kind: DomainNormKind) -> int:
+    """Replace every batch norm in `network` by one of so many domains that starts as it is; returns how many there were."""
+
+    def by_domain(layer: nn.Module) -> nn.Module | None:
+        return DomainNorm(layer, domains, affine=kind == "all") if isinstance(layer, _BatchNorm) else None
+
+    return _replace(network, by_domain)
+
+
+def settle(network: nn.Module) -> int:
+    """Replace every batch norm by domain by the ordinary one that it is in evaluation: what is served and exported."""
+    return _replace(network, lambda layer: layer.settled() if isinstance(layer, DomainNorm) else None)
+
+
+def count_as(network: nn.Module, domain: int | None) -> None:
+    """From now on images of no known domain count as of this one, or with None as of the mean of all."""
+    for module in network.modules():
+        if isinstance(module, DomainNorm):
+            module.tested_as = domain
+
+
+@contextmanager
+def counted_as(network: nn.Module, domain: int | None) -> Iterator[None]:
+    """Within, images of no known domain count as of this one; afterwards as before."""
+    before = next((module.tested_as for module in network.modules() if isinstance(module, DomainNorm)), None)
+    count_as(network, domain)
+    try:
+        yield
+    finally:
+        count_as(network, before)
+
+
+def _replace(network: nn.Module, by: Callable[[nn.Module], nn.Module | None]) -> int:
+    """Put `by(layer)` in place of each layer that it returns something for; a layer that lies in two places stays one."""
+    made: dict[nn.Module, nn.Module] = {}  # by identity
+    for module in list(network.modules()):
+        for name, child in list(module.named_children()):
+            new = made.get(child) or by(child)
+            if new is not None:
+                made[child] = new.train(child.training)
+                setattr(module, name, new)
+    return len(made)
+
+
+def _per_row(domains: Tensor, rows: int) -> Tensor:
+    """The domain of each of so many rows: as many as there are samples, or of sets several one after another."""
+    if len(domains) == rows:
+        return domains
+    if len(domains) == 0 or rows % len(domains):
+        raise CrossreidError(
+            f"batch norm by domain: {rows} images of a batch of {len(domains)}, so that nobody knows which are of which data set. "
+            "Set method.backbone.domain_norm=shared for this method."
+        )
+    return domains.repeat_interleave(rows // len(domains))
+
+
+def _over(part: Tensor, values: Tensor) -> Tensor:
+    """`(B, C)` or `(C,)` in a shape that goes with `(B, C, ...)`."""
+    whole = part if part.ndim == 2 else part[None]
+    return whole.reshape(*whole.shape, *[1] * (values.ndim - 2))
