@@ -116,7 +116,7 @@ def run_demo(
         named.extend((title, score) for score in evaluate([out / method]))
     recipe = demo_recipe(world, seed=seed, overrides=overrides)
     say("scoring the untrained network and raw pixels ...")
-    lowest = floors(open_split(recipe), recipe)
+    lowest = floors(open_split(recipe), recipe, say=say)
     named.extend((title, score) for title, (_, scores) in lowest.items() for score in scores)
     page = report(
         [out / method for method in COMPARED],
