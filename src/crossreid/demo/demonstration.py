@@ -17,7 +17,8 @@ from crossreid.data.synthetic import synthesise
 from crossreid.evaluation.scores import Score
 from crossreid.methods import METHODS
 from crossreid.reporting.report import report
-from crossreid.runs.evaluate import evaluate, floors
+from crossreid.runs.evaluate import evaluate
+from crossreid.runs.floors import floors
 from crossreid.runs.recipe import Recipe, make_recipe, recipe_of_run
 from crossreid.runs.run import is_synthetic, open_split
 from crossreid.runs.train import train

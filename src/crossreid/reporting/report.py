@@ -32,7 +32,8 @@ from crossreid.reporting.html import Report, write_report
 from crossreid.reporting.ranked_lists import RankedList, ranked_lists
 from crossreid.reporting.score_table import ScoredMethod
 from crossreid.runs.alike import what_differs
-from crossreid.runs.evaluate import evaluated, floors
+from crossreid.runs.evaluate import evaluated
+from crossreid.runs.floors import floors
 from crossreid.runs.folders import stage_runs, titles_of
 from crossreid.runs.named_network import NOT_TRAINED_TITLE
 from crossreid.runs.progress import unfinished

@@ -1,8 +1,8 @@
-"""Evaluating runs by their data set's protocol, validating them while they train, and what any training must beat."""
+"""Evaluating runs by their data set's protocol, and validating them while they train."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,29 +11,23 @@ from torch import nn
 
 from crossreid.data.records import Split
 from crossreid.errors import CrossreidError
-from crossreid.evaluation.embedding import Pixels, pixels
-from crossreid.evaluation.features import Features, features_of, load, save
+from crossreid.evaluation.features import Features, load, save
 from crossreid.evaluation.matlab import write_sysu_features
 from crossreid.evaluation.protocols import PROTOCOLS
 from crossreid.evaluation.reranking import Reranking, make_reranking
 from crossreid.evaluation.scores import Score, combine
 from crossreid.evaluation.sets import SetSetting, image_counts
 from crossreid.files import read_json, write_json, write_text
-from crossreid.methods import without_download
-from crossreid.models.weights import WeightsError
 from crossreid.runs.folders import sorted_trials, stage_runs
-from crossreid.runs.named_network import NOT_TRAINED_TITLE
 from crossreid.runs.other_data import OtherData
-from crossreid.runs.pretrained import pretrained_network, untouched
 from crossreid.runs.progress import unfinished
 from crossreid.runs.recipe import Recipe
-from crossreid.runs.run import Run, fresh_method, is_official, open_run
+from crossreid.runs.run import Run, is_official, open_run
 from crossreid.runs.scoring import (
     Advance,
     comparisons,
     embed_compared,
     embed_features,
-    roles,
     score_features,
     score_sets,
 )
@@ -273,38 +267,3 @@ def write_features(
     out = out or folder / "features"
     write_sysu_features(features, out)
     return out
-
-
-def floors(
-    split: Split, recipe: Recipe, *, say: Callable[[str], object] = lambda text: None
-) -> dict[str, tuple[Features, list[Score]]]:
-    """What any training must beat: the recipe's backbone with the weights that it starts from and nothing learned here, where
-    there are weights; the same network with random weights; and raw pixels.
-
-    `say` gets a line where the weights can no longer be had, and the first is left out.
-    """
-    small = recipe.model_copy(update={"data": recipe.data.model_copy(update={"height": 32, "width": 16})})
-    random = recipe.model_copy(update={"method": without_download(recipe.method)})
-    networks: dict[str, tuple[nn.Module, Recipe]] = {
-        "Untrained network": (fresh_method(random, split).eval(), recipe),
-        "Raw pixels": (Pixels(), small),
-    }
-    encoder = recipe.method.encoder
-    if encoder.weights != "none":
-        try:
-            networks = {NOT_TRAINED_TITLE: (pretrained_network(untouched(encoder)), recipe), **networks}
-        except WeightsError as error:
-            say(f"{NOT_TRAINED_TITLE}: left out. {error}")
-    if comparisons(split, recipe):
-        scored = {}
-        for name, (network, seen) in networks.items():
-            compared = embed_compared(network, split, seen)
-            scored[name] = next(iter(compared.values())), score_sets(compared, split, recipe)
-        return scored
-    found = {
-        name: features_of(*roles(split), pixels(split.test))
-        if isinstance(network, Pixels)
-        else embed_features(network, split, recipe)
-        for name, (network, _) in networks.items()
-    }
-    return {name: (features, score_features(features, split, recipe)) for name, features in found.items()}
