@@ -24,6 +24,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from crossreid.files import replacing
+
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "networks_cpu.json"
 PAGE = ROOT / "docs" / "networks.md"
@@ -181,7 +183,7 @@ def score(weights: Path, given: argparse.Namespace) -> dict[str, Any]:
             first = scores[0]
             figures = {"rank-1": first.rank(1), "mAP": first.mAP, "mINP": first.mINP, "queries": first.valid_queries}
             found.setdefault(title, {"chance": first.chance_rank1})[row] = figures
-            print(title, weights.stem, row, figures)
+            print(title, weights.stem, row, figures, flush=True)
     return found
 
 
@@ -273,10 +275,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         done = subprocess.run([*map(str, command)], check=True, capture_output=True, text=True)
         results["networks"][name] = json.loads(done.stdout.splitlines()[-1])
         print(name, results["networks"][name], flush=True)
+        keep(results, given.json)
     for weights in sorted(given.weights.glob("*.safetensors")) if given.weights else ():
         results["scores"][weights.stem] = score(weights, given)
-    if given.json:
-        given.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        keep(results, given.json)
+
+
+def keep(results: dict[str, Any], path: Path | None) -> None:
+    """Write what is there so far."""
+    if path is not None:
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
