@@ -74,7 +74,7 @@ place of a run:
 crossreid embed --backbone mobilenetv2_100 --weights weights/mobilenetv2_100.safetensors data/crops --out embeddings/untouched
 crossreid gallery add galleries/untouched embeddings/untouched
 crossreid gallery search galleries/untouched photo.jpg
-crossreid evaluate --backbone mobilenetv2_100 --weights weights/mobilenetv2_100.safetensors --data manifest --root data/animals
+crossreid evaluate --backbone mobilenetv2_100 --weights weights/mobilenetv2_100.safetensors --data manifest --root data/mine
 crossreid export --backbone mobilenetv2_100 --weights weights/mobilenetv2_100.safetensors --size 224x224 --out untouched.onnx
 crossreid serve --backbone mobilenetv2_100 --weights weights/mobilenetv2_100.safetensors galleries/untouched --insecure
 ```
@@ -89,7 +89,7 @@ from crossreid import PretrainedNetwork, evaluate_pretrained, open_model
 
 network = PretrainedNetwork("mobilenetv2_100", weights="weights/mobilenetv2_100.safetensors", height=128, width=64)
 print(open_model(network).fingerprint[:12])
-print(evaluate_pretrained(network, "manifest", "data/animals")[0])
+print(evaluate_pretrained(network, "manifest", "data/mine")[0])
 ```
 
 The report of a run whose recipe starts from weights has that row too, of the run's own backbone, and so have tables of studies and
