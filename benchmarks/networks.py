@@ -241,8 +241,9 @@ def page(results: dict[str, Any]) -> str:
         "The weights are ImageNet's, of timm. On the cows raw pixels have the highest rank-1 and not the highest mAP: their pictures "
         "were taken in bursts, and what tells day from night there is a guess, so that a few of one moment may stand on both sides.",
         "",
-        f"Scored {results.get('scored', machine['date'])}. Commands: `python benchmarks/networks.py --json benchmarks/results/networks_cpu.json`, "
-        "with `--weights`, `--cattle`, `--nyala` and `--out` for the scores, then `--write`.",
+        f"Scored {results.get('scored', machine['date'])}. Commands: "
+        "`python benchmarks/networks.py --json benchmarks/results/networks_cpu.json`, with `--weights`, `--cattle`, `--nyala` and "
+        "`--out` for the scores, then `--write`.",
         "",
     ]
     return "\n".join(lines)

@@ -74,7 +74,9 @@ def evaluate(
     if network is not None:
         _refuse_beside(network, runs, features, checkpoint, data, root)
     elif (features is None) == (not runs):
-        raise CrossreidError("expected a RUN, --backbone NAME or --features DIR. See `crossreid evaluate --help`.")
+        raise CrossreidError(
+            "expected either a RUN or --features DIR, or --backbone NAME. See `crossreid evaluate --help`."
+        )
     if features is not None and rerank is not None:
         raise CrossreidError("--rerank is for runs; for features of another tool use `crossreid rank --rerank`.")
     if features is not None and (data is not None or root is not None or override):

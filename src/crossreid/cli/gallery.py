@@ -133,9 +133,7 @@ def search(
     run = network.path if network is not None else run
     pictures = queries is not None and holds_pictures(queries)
     if not pictures and (tracklet or query_modality or run or device):
-        raise CrossreidError(
-            "--tracklet, --query-modality, --run, --backbone and --device are for images, and these are none."
-        )
+        raise CrossreidError("--tracklet, --query-modality, --run and --device are for images, and these are none.")
     entries = None
     if queries is not None and not pictures:
         entries, model = read_entries(queries, model, "query")
