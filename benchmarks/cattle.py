@@ -8,6 +8,8 @@ place. Choose there; score the test cows once.
     python benchmarks/cattle.py IMAGES WEIGHTS OUT [--seeds 0-2] [--methods NAME ...] [--size 136x80] [--epochs 24]
         [--validation] [--set KEY=VALUE ...] [--jobs N] [--json FILE]
 
+The table ends with the network as its weights come, not trained here.
+
 Every run has a folder in OUT with results.json once it is done; the same command again goes on where it stopped. Images are shrunk
 once, into OUT, as the loader would shrink them each time.
 """

@@ -23,7 +23,8 @@ import numpy as np
 
 from crossreid.demo.demonstration import FROM_RANDOM_WEIGHTS, precision
 from crossreid.reporting.report import report
-from crossreid.runs.evaluate import evaluate, floors
+from crossreid.runs.evaluate import evaluate
+from crossreid.runs.floors import floors
 from crossreid.runs.recipe import make_recipe
 from crossreid.runs.run import open_split
 from crossreid.runs.teacher_student import stage_recipes

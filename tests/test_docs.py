@@ -25,6 +25,7 @@ from crossreid.runs.key_table import keys_as_markdown
 from few_fits import quick_estimates, quick_maps, quick_probes
 from forked import Forked, fork_runs, ran_together
 from forked import command as command_of_a_process
+from weight_files import write_weights
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -89,6 +90,8 @@ def workplace(tmp_path_factory):
             embeddings=rng.normal(size=(count, 8)), identities=np.arange(count) % 5, cameras=np.arange(count) % 4 + 1,
         )  # fmt: skip
     write_features(place / "features.npz")
+    (place / "weights").mkdir()
+    write_weights(place / "weights" / "mobilenetv2_100.safetensors", "mobilenetv2_100")  # docs/networks.md
     return place
 
 
@@ -156,7 +159,7 @@ def test_commands_run(page, workplace, monkeypatch):
         assert result.exit_code == 0, f"{page.name}: {' '.join(command)}\n{result.output}\n{result.exception!r}"
         assert page.stem != "README" or "nothing found" not in result.output, " ".join(command)
     for code in blocks(page, "python"):
-        if "read_embeddings" in code:
+        if "read_embeddings" in code or "PretrainedNetwork" in code:
             exec(code, {})  # reads what the commands before it wrote
 
 

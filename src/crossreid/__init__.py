@@ -90,12 +90,14 @@ if TYPE_CHECKING:
     from crossreid.runs.compare import Comparison as Comparison
     from crossreid.runs.compare import compare as compare
     from crossreid.runs.evaluate import evaluate as evaluate
+    from crossreid.runs.named_network import PretrainedNetwork as PretrainedNetwork
     from crossreid.runs.recipe import Recipe as Recipe
     from crossreid.runs.recipe import load_recipe as load_recipe
     from crossreid.runs.recipe import make_recipe as make_recipe
     from crossreid.runs.run import Run as Run
     from crossreid.runs.run import open_run as open_run
     from crossreid.runs.train import train as train
+    from crossreid.runs.zero_shot import evaluate_pretrained as evaluate_pretrained
     from crossreid.training.loop import FitResult as FitResult
     from crossreid.training.loop import fit as fit
     from crossreid.training.options import TrainingOptions as TrainingOptions
@@ -127,6 +129,7 @@ _HOMES = {
     "MethodOptions": "methods.method",
     "Modality": "data.records",
     "PROTOCOLS": "evaluation.protocols",
+    "PretrainedNetwork": "runs.named_network",
     "Protocol": "evaluation.protocols",
     "QueryExpansion": "evaluation.reranking",
     "Recipe": "runs.recipe",
@@ -145,6 +148,7 @@ _HOMES = {
     "embed": "inference.embed",
     "evaluate": "runs.evaluate",
     "evaluate_features": "evaluation.external",
+    "evaluate_pretrained": "runs.zero_shot",
     "export_onnx": "inference.export",
     "fit": "training.loop",
     "graph_alignment": "losses.alignment",
@@ -192,6 +196,7 @@ __all__ = [
     "Method",
     "MethodOptions",
     "Modality",
+    "PretrainedNetwork",
     "Protocol",
     "QueryExpansion",
     "Recipe",
@@ -211,6 +216,7 @@ __all__ = [
     "embed",
     "evaluate",
     "evaluate_features",
+    "evaluate_pretrained",
     "export_onnx",
     "fit",
     "graph_alignment",

@@ -81,7 +81,11 @@ def test_runs_are_scored_and_not_run_again(cattle, images, tmp_path, monkeypatch
     cattle.main([*given, "identity", "baseline"])
     (about,) = (out / "test-32x16-1").glob("baseline/seed-0/results.json")
     first, written = json.loads(kept.read_text(encoding="utf-8")), about.stat().st_mtime_ns
-    assert [row["key"] for row in first["table"]["rows"]] == ["identity", "baseline"]
+    *trained, untouched = first["table"]["rows"]
+    assert [row["key"] for row in trained] == ["identity", "baseline"]
+    assert (untouched["title"], untouched["group"]) == ("test_resnet", "pretrained, not trained here")
+    assert untouched["figures"].keys() == trained[0]["figures"].keys()
+    assert "| **pretrained, not trained here** |" in (about.parents[2] / "table.md").read_text(encoding="utf-8")
     cattle.main([*given, "identity", "baseline"])
     assert json.loads(kept.read_text(encoding="utf-8"))["table"] == first["table"]
     assert about.stat().st_mtime_ns == written

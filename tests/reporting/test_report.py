@@ -13,8 +13,9 @@ from crossreid.errors import CrossreidError
 from crossreid.evaluation.features import load, save
 from crossreid.evaluation.scores import Score, TrialScore
 from crossreid.reporting.plotting import plot
-from crossreid.reporting.report import crossings, data_facts, duration, page_of, records_of, report
+from crossreid.reporting.report import FLOOR_NOTES, crossings, data_facts, duration, page_of, records_of, report
 from crossreid.runs.evaluate import evaluate, evaluated
+from crossreid.runs.named_network import NOT_TRAINED_TITLE
 from crossreid.runs.run import is_official, open_run
 
 
@@ -31,7 +32,7 @@ def test_the_page_of_two_runs_is_neither_s_own(runs, tmp_path):
     a, b = copied(tmp_path, "a", "b")
     (a / "report.html").write_text("a's own")
     evaluate(a)
-    path = report([a, b], below={}, say=quiet)
+    path = report([a, b], below={NOT_TRAINED_TITLE: evaluated(open_run(b))}, say=quiet)
     assert path == page_of([a, b]) == tmp_path / "report-a-b.html"
     assert (a / "report.html").read_text() == "a's own"
     text = path.read_text()
@@ -50,6 +51,9 @@ def test_the_page_of_two_runs_is_neither_s_own(runs, tmp_path):
         assert part in text, part
     assert text.count('class="save" download=') >= 4
     assert 'class="whisker"' in text
+    assert "In the same test: identity + triplet (b)" in text
+    assert "; pretrained, not trained here " in text
+    assert FLOOR_NOTES[NOT_TRAINED_TITLE] in text
     assert "the first trial&#x27;s draw (official permutations)" in text, "the lists are of the scores' own draw"
     assert "alike: no identity and camera has more images than are drawn" in text
     assert "published:" not in text, "a rendered world is no published test set"

@@ -7,6 +7,7 @@ tracklets, need tracklets, the others cameras. Each writes its numbers as JSON, 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,9 +29,11 @@ from crossreid.evaluation.features import Features, features_of
 from crossreid.evaluation.protocols import PROTOCOLS
 from crossreid.evaluation.sets import SetSetting
 from crossreid.files import write_json
+from crossreid.runs.floors import pretrained_of, untrained_of
 from crossreid.runs.folders import named_runs
+from crossreid.runs.named_network import NOT_TRAINED
 from crossreid.runs.recipe import recipe_of_run
-from crossreid.runs.run import Run, fresh_method, open_run
+from crossreid.runs.run import Run, open_run
 from crossreid.runs.scoring import Advance, embed_compared, reading, score_sets
 
 Bars = Callable[[str], Advance]  # makes the progress bar of one network
@@ -104,7 +107,7 @@ def by_camera(
     Args:
         divisions: how often the test identities are divided anew into those fitted on and those asked about.
         images: of each tracklet, at most so many.
-        untrained: also the networks of the first name as they were before training.
+        untrained: also the networks of the first name with random weights, and their backbones pretrained, where they were.
 
     Raises:
         DataError: fewer than two known cameras, or fewer than four identities.
@@ -116,7 +119,7 @@ def by_camera(
             features = _embedded(network, run, asked_records(run.split, images), _bar(bars, title, run))
             for modality, readings in read_cameras(features, divisions).items():
                 rows.append({**_about(title, run), "modality": modality, "images": len(features), "readings": readings})
-    rows.sort(key=lambda row: row["name"] == UNTRAINED)
+    rows.sort(key=lambda row: row["name"] in (UNTRAINED, NOT_TRAINED))
     table = {"data": run.split.name, "divisions": divisions, "rows": rows}
     write_json(out / "cameras.json", table)
     return table
@@ -132,7 +135,7 @@ def by_pair(
         images: of each tracklet, at most so many.
         limit: images; of more, so many identities drawn by `seed` that there are about as many.
         across: what the pairs of one identity lie across, cameras or modalities.
-        untrained: also the networks of the first name as they were before training.
+        untrained: also the networks of the first name with random weights, and their backbones pretrained, where they were.
 
     Raises:
         DataError: neither cameras nor tracklets are known, or no identity was seen by two, or in both modalities.
@@ -146,7 +149,7 @@ def by_pair(
             place = place_of(features, across)[0]
             pairs = summarised(pair_distances(features, metric, across))
             rows.append({**_about(title, run), "images": len(features), **pairs})
-    rows.sort(key=lambda row: row["name"] != UNTRAINED)
+    rows.sort(key=lambda row: row["name"] not in (UNTRAINED, NOT_TRAINED))
     table = {"data": run.split.name, "metric": metric, "place": place, "rows": rows}
     write_json(out / "distances.json", table)
     return table
@@ -218,9 +221,13 @@ def _tracklet_lengths(split: Split) -> list[int]:
 
 
 def _networks(name: str, run: Run, untrained: bool) -> dict[str, torch.nn.Module]:
-    """The run's network by its name, and the one that its training started from."""
+    """The run's network by its name; with `untrained` the one of random weights, and where there are any its backbone's own."""
     networks: dict[str, torch.nn.Module] = {name: run.method}
-    return networks | {UNTRAINED: fresh_method(run.recipe, run.split).eval()} if untrained else networks
+    if untrained:
+        networks[UNTRAINED] = untrained_of(run.recipe, run.split)
+        if (own := pretrained_of(run.recipe, warnings.warn)) is not None:
+            networks[NOT_TRAINED] = own
+    return networks
 
 
 def _embedded(method: torch.nn.Module, run: Run, records: Sequence[Record], advance: Advance | None) -> Features:

@@ -1,4 +1,4 @@
-"""`crossreid embed` and `crossreid export`: a trained model as embeddings of any images, and as a file of its own."""
+"""`crossreid embed` and `crossreid export`: a model as embeddings of any images, and as a file of its own."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from crossreid.cli.networks import BackboneName, Flip, Size, Weights, named_network, run_and_rest
 from crossreid.errors import CrossreidError
 from crossreid.terminal import advancing, console, errors, progress_bar
 
@@ -17,7 +18,9 @@ Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; a GPU whe
 
 def embed(
     context: typer.Context,
-    run: Annotated[Path, typer.Argument(help="A run, or with SOURCE also an exported .onnx file.")],
+    run: Annotated[
+        Path | None, typer.Argument(help="A run, or with SOURCE also an exported .onnx file; with --backbone left out.")
+    ] = None,
     source: Annotated[
         str | None, typer.Argument(help="A folder of images, a manifest (.csv), or NAME:ROOT of a data set.")
     ] = None,
@@ -43,6 +46,10 @@ def embed(
         int | None, typer.Option(min=0, help="Loader processes; by default by the number of cores.")
     ] = None,
     device: Device = None,
+    backbone: BackboneName = None,
+    weights: Weights = None,
+    size: Size = None,
+    flip: Flip = False,
 ) -> None:
     """Embed a folder, a manifest or a data set into DIR, resumably; without SOURCE the run's own test features.
 
@@ -52,12 +59,13 @@ def embed(
     from crossreid.inference.processes import is_first_process
     from crossreid.runs.overrides import reader_options
 
+    run, source = run_and_rest(named_network(backbone, weights, size, flip), run, source, "embed")
     chosen: dict[str, Any] = {
         "source": source, "out": out, "format": format, "checkpoint": checkpoint, "modality": modality,
         "camera": camera, "part": part, "options": reader_options(option) if option else None, "precision": precision,
         "on_bad_image": on_bad_image, "batch": batch, "chunk": chunk, "workers": workers, "device": device,
     }  # fmt: skip
-    given = {name: value for name, value in chosen.items() if name == "options" or _is_given(context, name)}
+    given = {name: value for name, value in chosen.items() if name in ("options", "source") or _is_given(context, name)}
     with ExitStack() as shown:
         done = embed_images(
             run, **given, advance=_advancing(shown),
@@ -93,21 +101,30 @@ def _is_given(context: typer.Context, name: str) -> bool:
 
 
 def export(
-    run: Annotated[Path, typer.Argument(help="A run.")],
+    run: Annotated[Path | None, typer.Argument(help="A run; with --backbone left out.")] = None,
     to: Annotated[str, typer.Option(help="Format: onnx.")] = "onnx",
-    out: Annotated[Path | None, typer.Option(help="A file that ends in .onnx; RUN/model.onnx by default.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="A file that ends in .onnx; RUN/model.onnx or NAME.onnx by default.")
+    ] = None,
     checkpoint: Annotated[str, typer.Option(help="best or last.")] = "best",
     tolerance: Annotated[float, typer.Option(min=0, help="Largest difference from torch that is let through.")] = 1e-4,
+    backbone: BackboneName = None,
+    weights: Weights = None,
+    size: Size = None,
+    flip: Flip = False,
 ) -> None:
-    """Write a run's network as one file that says how its images are prepared, checked against torch on images."""
+    """Write a network as one file that says how its images are prepared, checked against torch on images."""
     if to != "onnx":
         raise CrossreidError(f"--to {to!r}: expected onnx.")
     from crossreid.inference.export import export_onnx
 
+    run, rest = run_and_rest(named_network(backbone, weights, size, flip), run, None, "export")
+    if rest is not None:
+        raise CrossreidError(f"{rest} and --backbone {backbone}: expected either a RUN or --backbone.")
     written = export_onnx(run, out, checkpoint=checkpoint, tolerance=tolerance)
     console.print(
         f"{written.path}: {written.dimension} dimensions, differs from torch by at most {written.difference:.1e} on "
         f"{written.images} images", soft_wrap=True, highlight=False,
     )  # fmt: skip
     if written.trained:
-        errors.print(f"WARNING: {run} is {written.trained}; the file says so too.", soft_wrap=True)
+        errors.print(f"WARNING: {backbone or run} is {written.trained}; the file says so too.", soft_wrap=True)

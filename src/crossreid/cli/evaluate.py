@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from crossreid.cli.networks import BackboneName, Flip, Size, Weights, named_network
 from crossreid.errors import CrossreidError
 from crossreid.files import key_values
 from crossreid.terminal import advancing, console, errors, progress_bar
 
 if TYPE_CHECKING:
     from crossreid.evaluation.scores import Score
+    from crossreid.runs.named_network import PretrainedNetwork
 
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the scores to this file too.")]
 PerQuery = Annotated[bool, typer.Option("--per-query", help="With --json: also each query's scores.")]
@@ -50,8 +52,19 @@ def evaluate(
     json_file: JsonFile = None,
     per_query: PerQuery = False,
     per_identity: PerIdentity = False,
+    backbone: BackboneName = None,
+    weights: Weights = None,
+    size: Size = None,
+    flip: Flip = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Of --backbone: folder for its scores and features; pretrained/NAME/DATA by default."),
+    ] = None,
 ) -> None:
-    """Evaluate a run, or features from elsewhere, by the data set's protocol; several runs side by side."""
+    """Evaluate a run, a network that was not trained here, or features from elsewhere, by the data set's protocol.
+
+    Several runs stand side by side.
+    """
     from crossreid.evaluation.external import evaluate_features
     from crossreid.evaluation.reranking import make_reranking
     from crossreid.evaluation.scores import table
@@ -59,8 +72,15 @@ def evaluate(
     from crossreid.runs.evaluate import evaluate_each
     from crossreid.runs.source_runs import mean_over_sources
 
-    if (features is None) == (not runs):
-        raise CrossreidError("expected either a RUN or --features DIR. See `crossreid evaluate --help`.")
+    network = named_network(backbone, weights, size, flip)
+    if network is None and out is not None:
+        raise CrossreidError("--out is of --backbone; a run's scores go into its own folder.")
+    if network is not None:
+        _refuse_beside(network, runs, features, checkpoint, data, root)
+    elif (features is None) == (not runs):
+        raise CrossreidError(
+            "expected either a RUN or --features DIR, or --backbone NAME. See `crossreid evaluate --help`."
+        )
     if features is not None and rerank is not None:
         raise CrossreidError("--rerank is for runs; for features of another tool use `crossreid rank --rerank`.")
     if features is not None and (data is not None or root is not None or override or source is not None):
@@ -78,7 +98,10 @@ def evaluate(
         return
     chosen = make_reranking(rerank, key_values(option, "--option")) if rerank else None
     with progress_bar() as progress:
-        each = evaluate_each(
+        each = _of_network(
+            network, data, root, out, metric=metric, rerank=chosen, query_images=query_images, overrides=override or (),
+            advance=advancing(progress, "images"),
+        ) if network is not None else evaluate_each(
             runs or (), metric=metric, checkpoint=checkpoint, rerank=chosen, query_images=query_images, data=data, root=root,
             overrides=override or (), source=source, advance=advancing(progress, "images"),
         )  # fmt: skip
@@ -98,6 +121,34 @@ def evaluate(
     if runs and len(each) > 1 and len(runs) > 1 and alike:
         words = " ".join(map(str, runs))
         console.print(f"differences and their intervals: crossreid compare {words}", soft_wrap=True)
+
+
+def _refuse_beside(
+    network: PretrainedNetwork, runs: list[Path] | None, features: Path | None, checkpoint: str, data: str | None,
+    root: Path | None,
+) -> None:  # fmt: skip
+    """Raise `CrossreidError` for what has no meaning with a network that was not trained here, or lacks for it."""
+    if runs or features is not None:
+        raise CrossreidError(f"--backbone {network.name}: expected no RUN and no --features beside it.")
+    if checkpoint != "best":
+        raise CrossreidError(
+            f"--checkpoint is of a run; {network.name} has the weights that --weights names. Leave it out."
+        )
+    if data is None or root is None:
+        raise CrossreidError(
+            f"--backbone {network.name}: what is it to be tested on? Expected --data NAME --root DIR, or --data manifest --root "
+            "FILE.csv."
+        )
+
+
+def _of_network(
+    network: PretrainedNetwork, data: str | None, root: Path | None, out: Path | None, **options: Any
+) -> dict[Path, list[Score]]:
+    from crossreid.runs.zero_shot import evaluate_pretrained
+
+    assert data is not None
+    assert root is not None
+    return {Path(network.name): evaluate_pretrained(network, data, root, out, **options)}
 
 
 def _need_json(json_file: Path | None, per_query: bool, per_identity: bool) -> None:

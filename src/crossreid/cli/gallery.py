@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from crossreid.cli.networks import BackboneName, Flip, Size, Weights, named_network
 from crossreid.cli.parsing import group
 from crossreid.errors import CrossreidError
 from crossreid.terminal import advancing, errors, printable, progress_bar, say
@@ -37,17 +38,30 @@ SourcePrefix = Annotated[str | None, typer.Option(help="Only of sources that sta
 @app.command()
 def create(
     where: Where,
-    model: Annotated[str, typer.Option(help="Fingerprint of the model that embeds.")],
-    dimension: Annotated[int, typer.Option(min=1, help="How many numbers an embedding has.")],
+    model: Annotated[str | None, typer.Option(help="Fingerprint of the model that embeds.")] = None,
+    dimension: Annotated[int | None, typer.Option(min=1, help="How many numbers an embedding has.")] = None,
     index: Kind = "exact", option: Option = None, token: Token = None, collection: Collection = "crossreid",
+    backbone: BackboneName = None, weights: Weights = None, size: Size = None, flip: Flip = False,
 ) -> None:  # fmt: skip
-    """Create an empty gallery of one model's embeddings."""
+    """Create an empty gallery of one model's embeddings: of --model and --dimension, or of --backbone."""
     from crossreid.galleries import IndexOptions, open_gallery
+    from crossreid.galleries.model_card import ModelCard
 
-    options = IndexOptions.of_texts(index, option or ())
+    options, network = IndexOptions.of_texts(index, option or ()), named_network(backbone, weights, size, flip)
+    if (model is None) != (dimension is None) or (model is None) == (network is None):
+        raise CrossreidError("expected --model and --dimension, or --backbone. See `crossreid gallery create --help`.")
+    opened = None
+    if network is not None:
+        from crossreid.inference.open_model import open_model
+
+        opened = open_model(network, device="cpu")
+        model, dimension = opened.fingerprint, opened.dimension
     with open_gallery(
         where, model=model, dimension=dimension, index=options, create=True, token=token, collection=collection
-    ):
+    ) as gallery:
+        if opened is not None:
+            gallery.note_run(opened.source)
+            gallery.note_model(ModelCard.of(opened))
         say(f"gallery: {where}")
 
 
@@ -96,6 +110,7 @@ def search(
         Path | None, typer.Option(help="To embed images: the run of the gallery's model, where it lies no more as it did.")
     ] = None,
     device: Annotated[str | None, typer.Option(help="To embed images: cpu, cuda or cuda:N.")] = None,
+    backbone: BackboneName = None, weights: Weights = None, size: Size = None, flip: Flip = False,
     exact: Annotated[bool, typer.Option("--exact", help="Compare with every entry, past the index.")] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the matches to this file too.")] = None,
     token: Token = None, collection: Collection = "crossreid",
@@ -112,6 +127,10 @@ def search(
     )  # fmt: skip
     if (queries is None) == (not id):
         raise CrossreidError("expected either QUERIES or --id. See `crossreid gallery search --help`.")
+    network = named_network(backbone, weights, size, flip)
+    if network is not None and run is not None:
+        raise CrossreidError(f"--run {run} and --backbone {network.name}: expected one of them.")
+    run = network.path if network is not None else run
     pictures = queries is not None and holds_pictures(queries)
     if not pictures and (tracklet or query_modality or run or device):
         raise CrossreidError("--tracklet, --query-modality, --run and --device are for images, and these are none.")

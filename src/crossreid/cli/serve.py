@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
+from crossreid.cli.networks import BackboneName, Flip, Size, Weights, named_network, run_and_rest
 from crossreid.cli.parsing import group
+from crossreid.errors import CrossreidError
 from crossreid.terminal import say
 
 app = group("API keys of `crossreid serve`.")
@@ -16,8 +18,10 @@ File = Annotated[Path, typer.Option(help="The file that `serve --keys` reads; it
 
 
 def serve(
-    run: Annotated[Path, typer.Argument(help="A run's folder, or an exported .onnx file.")],
-    gallery: Annotated[str, typer.Argument(help="A gallery of this model; made where there is none.")],
+    run: Annotated[
+        Path | None, typer.Argument(help="A run's folder, or an exported .onnx file; with --backbone left out.")
+    ] = None,
+    gallery: Annotated[str | None, typer.Argument(help="A gallery of this model; made where there is none.")] = None,
     host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
     keys: Annotated[Path | None, typer.Option(help="File of API keys, see `crossreid keys`.")] = None,
@@ -50,12 +54,19 @@ def serve(
     proxy: Annotated[str | None, typer.Option(help="Address of a proxy that tells who its clients are.")] = None,
     token: Annotated[str | None, typer.Option(envvar="MILVUS_TOKEN", help="Of a Milvus cluster.")] = None,
     collection: Annotated[str, typer.Option(help="Of a Milvus cluster.")] = "crossreid",
+    backbone: BackboneName = None,
+    weights: Weights = None,
+    size: Size = None,
+    flip: Flip = False,
 ) -> None:
     """Serve a gallery to programs and, as a page, to people: docs/service.md."""
     from crossreid.service.configuration import service_options
     from crossreid.service.endpoint import Endpoint
     from crossreid.service.startup import serve as serve_gallery
 
+    run, gallery = run_and_rest(named_network(backbone, weights, size, flip), run, gallery, "serve")
+    if gallery is None:
+        raise CrossreidError("expected a GALLERY: a folder, a path ending in .db, or http(s)://HOST:PORT.")
     endpoint = Endpoint(host, port, tls_certificate, tls_key, proxy)
     options = service_options(
         gallery, override or (), state=state, images=images or (), keep_images=keep_images, retain_days=retain_days,

@@ -17,7 +17,8 @@ from crossreid.data.synthetic import synthesise
 from crossreid.evaluation.scores import Score
 from crossreid.methods import METHODS
 from crossreid.reporting.report import report
-from crossreid.runs.evaluate import evaluate, floors
+from crossreid.runs.evaluate import evaluate
+from crossreid.runs.floors import floors
 from crossreid.runs.recipe import Recipe, make_recipe, recipe_of_run
 from crossreid.runs.run import is_synthetic, open_split
 from crossreid.runs.train import train
@@ -116,7 +117,7 @@ def run_demo(
         named.extend((title, score) for score in evaluate([out / method]))
     recipe = demo_recipe(world, seed=seed, overrides=overrides)
     say("scoring the untrained network and raw pixels ...")
-    lowest = floors(open_split(recipe), recipe)
+    lowest = floors(open_split(recipe), recipe, say=say)
     named.extend((title, score) for title, (_, scores) in lowest.items() for score in scores)
     page = report(
         [out / method for method in COMPARED],

@@ -279,7 +279,7 @@ def table(scores: Iterable[Score], published: bool = True, names: Sequence[str] 
     view = FigureTable("Scores (percent)", ["setting", *KEYS], justify="center")
     for title, score in zip(titles, scores, strict=True):
         figures = [_percent(score.value(key), score.spread(key), len(score.trials), "\n") for key in KEYS]
-        stopped = "\nnot finished" if score.trained else ""
+        stopped = f"\n{score.trained.partition(':')[0].replace(', ', chr(10))}" if score.trained else ""
         view.add_row(f"{title}\n{score.setting}{stopped}", *figures, style="bold")
         for known in published_for(score.protocol, score.setting) if published and score.official is not False else ():
             cells = ["" if (value := known.values.get(key)) is None else _percent(value) for key in KEYS]

@@ -21,6 +21,7 @@ from crossreid.inference.embedding_model import EmbeddingModel
 from crossreid.inference.open_model import open_model
 from crossreid.inference.sources import source_records
 from crossreid.inference.stored_run import run_fingerprint, run_folder
+from crossreid.runs.named_network import pretrained_at
 
 _BATCH = 64
 
@@ -87,12 +88,16 @@ def _model_of(gallery: Gallery, run: Path | None, device: str | None) -> Embeddi
         raise CrossreidError(
             f"{gallery.location} does not say where its model lies, which pictures are to be embedded with; name its run: --run RUN."
         )
-    if not run.exists():
+    if pretrained_at(run) is not None:
+        model = open_model(run, device=device)
+        if model.fingerprint == gallery.model:
+            return model
+    elif not run.exists():
         raise CrossreidError(
             f"{run}, {'the run' if named else 'where the model of the gallery lay'}, is not there. Name the run of its model: "
             "--run RUN."
         )
-    if run.is_file():
+    elif run.is_file():
         model = open_model(run, device=device)
         if model.fingerprint == gallery.model:
             return model

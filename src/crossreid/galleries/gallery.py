@@ -28,6 +28,7 @@ from crossreid.galleries.index_options import IndexOptions
 from crossreid.galleries.model_card import ModelCard
 from crossreid.galleries.values import check_texts, unit_rows
 from crossreid.inference.image_files import is_utf8
+from crossreid.runs.named_network import lasting
 
 Advance = Callable[..., None]
 _LONGEST_RUN = 1024  # bytes of its path
@@ -156,8 +157,8 @@ class Gallery(ABC):
         return Path(told) if told else None
 
     def note_run(self, run: Path) -> None:
-        """Keep where its model lies, so that pictures can be searched with; a path of more than 1024 bytes is not kept."""
-        told = str(run.absolute())
+        """Keep where its model lies, or its name, so that pictures can be searched with; more than 1024 bytes are not kept."""
+        told = str(lasting(run))
         if len(told.encode(errors="surrogateescape")) <= _LONGEST_RUN and is_utf8(run):
             self._note_changed({"run": told})
 

@@ -14,6 +14,7 @@ from crossreid.inference.open_model import open_model
 from crossreid.inference.processes import loader_workers, process_group
 from crossreid.inference.sources import source_records
 from crossreid.runs.evaluate import write_features
+from crossreid.runs.named_network import PretrainedNetwork, pretrained_at
 
 # What is not given, as in the command; None is decided later, by the source or the machine.
 _DEFAULTS: dict[str, Any] = {
@@ -25,7 +26,7 @@ _CHOICES = {"precision": ("auto", "float32", "bf16"), "on_bad_image": ("stop", "
 
 @overload
 def embed(
-    run: Path | str,
+    run: Path | str | PretrainedNetwork,
     source: None = None,
     out: Path | str | None = None,
     *,
@@ -37,7 +38,7 @@ def embed(
 
 @overload
 def embed(
-    run: Path | str,
+    run: Path | str | PretrainedNetwork,
     source: Path | str,
     out: Path | str | None = None,
     *,
@@ -58,7 +59,7 @@ def embed(
 
 
 def embed(
-    run: Path | str,
+    run: Path | str | PretrainedNetwork,
     source: Path | str | None = None,
     out: Path | str | None = None,
     *,
@@ -83,7 +84,7 @@ def embed(
     interrupted. Processes that torchrun started share the job; the first of them returns its counts.
 
     Args:
-        run: a run's folder, or with `source` also an exported .onnx file.
+        run: a run's folder, or with `source` also an exported .onnx file or a network that was not trained here.
         source: a folder of images, a manifest (.csv), or NAME:ROOT of a data set.
         out: with `source` a folder; else a file or, for sysu-mat, a folder, RUN/features.npz or RUN/features by default.
         format: without `source`: npz (the default) or sysu-mat, as `crossreid.runs.run.write_features` writes them.
@@ -114,7 +115,7 @@ def embed(
         "device": device,
     }  # fmt: skip
     given = {name: value for name, value in given.items() if value is not None}
-    run, out = Path(run), None if out is None else Path(out)
+    run, out = run.path if isinstance(run, PretrainedNetwork) else Path(run), None if out is None else Path(out)
     _refuse_without_meaning(run, source, out, format, given)
     chosen = _DEFAULTS | given
     if source is None or out is None:
@@ -142,7 +143,8 @@ def _embed_source(
         model = open_model(run, checkpoint=chosen["checkpoint"], device=chosen["device"] or group.device)
         records = with_levels(records, model.preprocessing.levels)
         if model.trained and group.rank == 0:
-            say(f"WARNING: {run} is {model.trained}.")
+            named = pretrained_at(run)
+            say(f"WARNING: {named.name if named else run} is {model.trained}.")
         if workers is None:
             workers = loader_workers(model.device, group.world)
         try:
@@ -161,6 +163,16 @@ def _refuse_without_meaning(
 ) -> None:
     """Raise `CrossreidError` for what has no meaning with this run and source; arguments are called as the command's options."""
     exported = is_exported(run)
+    if (named := pretrained_at(run)) is not None:
+        if source is None:
+            raise CrossreidError(
+                f"{named.name} was not trained here and has no test features of its own. Name what is to be embedded: crossreid embed "
+                f"--backbone {named.name} SOURCE --out DIR."
+            )
+        if "checkpoint" in given:
+            raise CrossreidError(
+                f"--checkpoint is of a run; {named.name} has the weights that --weights names. Leave it out."
+            )
     if exported and source is None:
         raise CrossreidError(
             f"{run} is an exported file, which has no test features of its own. Name what is to be embedded: "

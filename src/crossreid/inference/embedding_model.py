@@ -21,11 +21,11 @@ Precision = Literal["float32", "bf16"]
 
 
 class EmbeddingModel(ABC):
-    """A trained network that embeds images.
+    """A network that embeds images.
 
     Attributes:
-        source: the run's folder or the exported file.
-        method: the method's name.
+        source: the run's folder, the exported file, or `PretrainedNetwork.path` of a network that was not trained here.
+        method: the method's name; `pretrained` of a network that was not trained here.
         preprocessing: what `transform` does to a decoded image.
         dimension: D of its embeddings.
         fingerprint: 64 hexadecimal digits; equal if and only if embeddings may be compared.

@@ -24,6 +24,7 @@ from crossreid.inference.onnx_model import OnnxModel
 from crossreid.inference.open_model import open_model
 from crossreid.inference.torch_model import TorchModel
 from crossreid.models.lora import merged
+from crossreid.runs.named_network import PretrainedNetwork, pretrained_at
 
 OPSET = 18
 TOLERANCE = 1e-4
@@ -44,9 +45,9 @@ class Exported:
 
 
 def export_onnx(
-    run: Path, out: Path | None = None, *, checkpoint: str = "best", tolerance: float = TOLERANCE
+    run: Path | PretrainedNetwork, out: Path | None = None, *, checkpoint: str = "best", tolerance: float = TOLERANCE
 ) -> Exported:
-    """Write the network of a run to `out`, RUN/model.onnx by default.
+    """Write the network of a run to `out`, RUN/model.onnx by default; one that was not trained here to `out`, NAME.onnx by default.
 
     Inputs `images (B, 3, H, W)` float32, prepared as the metadata says, and `modalities (B,)` int64; outputs `embeddings
     (B, D)`, L2-normalised, with the mirror image's where the recipe's evaluation says so, and `features (B, D)`, what is
@@ -58,6 +59,10 @@ def export_onnx(
             `export` is not installed.
     """
     _require_onnx()
+    named = run if isinstance(run, PretrainedNetwork) else pretrained_at(run)
+    if named is not None:
+        run, out = named.path, Path(out or f"{named.name.rpartition('/')[2]}.onnx")
+    assert not isinstance(run, PretrainedNetwork)
     if is_exported(Path(run)):
         raise CrossreidError(f"{run} is an exported file already. Expected the folder of a run.")
     if out is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from timm.layers import BatchNormAct2d
@@ -12,14 +12,15 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from crossreid.data.records import Modality
-from crossreid.methods.method import Method
+from crossreid.methods.method import Network
 
 TOLERANCE = 1e-4
+N = TypeVar("N", bound=Network)
 
 
 @torch.inference_mode(False)
 @torch.no_grad()
-def fused(network: Method, height: int, width: int) -> Method:
+def fused(network: N, height: int, width: int) -> N:
     """A network in evaluation mode with each convolution and the batch norm that alone takes its output as one layer.
 
     Who feeds whom is seen by running it on drawn images of both modalities. Should the embeddings of those images change
@@ -43,7 +44,7 @@ def fused(network: Method, height: int, width: int) -> Method:
     return result if same else network
 
 
-def _pairs(network: Method, images: Tensor, modalities: Tensor) -> tuple[list[tuple[str, str]], Tensor]:
+def _pairs(network: Network, images: Tensor, modalities: Tensor) -> tuple[list[tuple[str, str]], Tensor]:
     """Names of (convolution, batch norm) that always follow each other, and the embeddings of the images."""
     made: dict[int, tuple[str, Tensor]] = {}  # holds the tensors, so that no other takes their id
     calls: Counter[str] = Counter()

@@ -1,4 +1,4 @@
-"""Opening a model, whichever runtime is to compute it: a run by torch, an exported file by ONNX Runtime."""
+"""Opening a model, whichever runtime is to compute it: a run or a named network by torch, an exported file by ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -9,19 +9,24 @@ import torch
 from crossreid.inference.devices import device_of
 from crossreid.inference.embedding_model import EmbeddingModel, Precision
 from crossreid.inference.exported_file import is_exported
+from crossreid.inference.fingerprint import fingerprint_of
 from crossreid.inference.fusing import fused
 from crossreid.inference.onnx_model import OnnxModel
-from crossreid.inference.stored_run import network_of, read_run
+from crossreid.inference.stored_run import network_of, preprocessing_of, read_run
 from crossreid.inference.torch_model import TorchModel
 from crossreid.models.lora import merged
+from crossreid.runs.named_network import NOT_TRAINED, PretrainedNetwork, pretrained_at
+from crossreid.runs.pretrained import named_pretrained, network_recipe
 from crossreid.runs.progress import unfinished
 
 
 def open_model(
-    path: Path, *, checkpoint: str = "best", precision: Precision = "float32", device: str | None = None,
+    path: Path | PretrainedNetwork, *, checkpoint: str = "best", precision: Precision = "float32", device: str | None = None,
     fuse: bool = True,
 ) -> EmbeddingModel:  # fmt: skip
-    """Open a run's folder, of stages the last student's, or an exported .onnx file. Needs no data set and no download.
+    """Open a run's folder, of stages the last student's, an exported .onnx file, or a network that was not trained here.
+
+    A run and a file need no data set and no download.
 
     Args:
         checkpoint: of a run, `best` or `last`.
@@ -32,7 +37,11 @@ def open_model(
     Raises:
         CrossreidError: what is at `path` is no model, or one that does not fit its recipe.
     """
-    path, where = Path(path), device_of(device)
+    where = device_of(device)
+    named = path if isinstance(path, PretrainedNetwork) else pretrained_at(path)
+    if named is not None:
+        return _pretrained(named, where, fuse=fuse).with_precision(precision)
+    path = Path(path)  # type: ignore[arg-type]
     if is_exported(path):
         return OnnxModel(path, where).with_precision(precision)
     run = read_run(path, checkpoint)
@@ -45,3 +54,22 @@ def open_model(
     model = TorchModel(run.folder, network, name, seen, run.fingerprint, flip, where)
     model.trained = unfinished(run.folder)
     return model.with_precision(precision)
+
+
+def _pretrained(named: PretrainedNetwork, device: torch.device, *, fuse: bool) -> TorchModel:
+    recipe = network_recipe(named)
+    network, seen = named_pretrained(named, recipe), preprocessing_of(recipe)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    fingerprint = fingerprint_of(
+        network.state_dict(),
+        {
+            "method": {"name": "pretrained", "backbone": {"name": named.name.partition(".")[0]}},
+            "preprocessing": seen.to_json(),
+            "flip": named.flip,
+        },
+    )
+    if fuse:
+        network = fused(network, seen.height, seen.width)
+    model = TorchModel(named.path, network, "pretrained", seen, fingerprint, named.flip, device)
+    model.trained = f"{NOT_TRAINED}: {named}"
+    return model

@@ -1,4 +1,4 @@
-"""A run's network in torch."""
+"""A network in torch: a run's, or one that was not trained here."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from torch import Tensor
 from crossreid.evaluation.embedding import embeddings_of, features_of_images
 from crossreid.inference.embedding_model import EmbeddingModel
 from crossreid.inference.preprocessing import Preprocessing
-from crossreid.methods.method import Method
+from crossreid.methods.method import Network
 
 
 class TorchModel(EmbeddingModel):
-    """A run's network. `network` is the method itself, in evaluation mode."""
+    """A run's network, or one that was not trained here. `network` is the method itself, in evaluation mode."""
 
     runtime = "torch"
 
     def __init__(
-        self, source: Path, network: Method, method: str, preprocessing: Preprocessing, fingerprint: str, flip: bool,
+        self, source: Path, network: Network, method: str, preprocessing: Preprocessing, fingerprint: str, flip: bool,
         device: torch.device,
     ) -> None:  # fmt: skip
         self.source, self.method, self.preprocessing = source, method, preprocessing

@@ -32,8 +32,10 @@ from crossreid.reporting.html import Report, write_report
 from crossreid.reporting.ranked_lists import RankedList, ranked_lists
 from crossreid.reporting.score_table import ScoredMethod
 from crossreid.runs.alike import what_differs
-from crossreid.runs.evaluate import evaluated, floors
+from crossreid.runs.evaluate import evaluated
+from crossreid.runs.floors import floors
 from crossreid.runs.folders import source_views, stage_runs, titles_of, weights_folder
+from crossreid.runs.named_network import NOT_TRAINED_TITLE
 from crossreid.runs.progress import unfinished
 from crossreid.runs.recipe import Recipe
 from crossreid.runs.run import Run, is_official, is_synthetic, open_run, split_trained_on
@@ -41,7 +43,8 @@ from crossreid.runs.scoring import gallery_draw
 from crossreid.runs.source_runs import views_or_itself
 
 FLOOR_NOTES = {
-    "Untrained network": "the same network with the random weights that training starts from",
+    NOT_TRAINED_TITLE: "the backbone with the weights that training starts from, its last feature map pooled",
+    "Untrained network": "the same network with random weights",
     "Raw pixels": "grey pixels at 32 x 16, mean and contrast taken out",
 }
 
@@ -90,7 +93,7 @@ def report(
         history[title] = read_history(weights_folder(run.folder) / "metrics.jsonl")
     if below is None:
         say("scoring the untrained network and raw pixels ...")
-        below = floors(first.split, first.recipe)
+        below = floors(first.split, first.recipe, say=say)
     for title, (found, scores) in below.items():
         entries.append(ScoredMethod(title, FLOOR_NOTES[title], tuple(scores)))
         features[title] = found

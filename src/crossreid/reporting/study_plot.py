@@ -60,6 +60,8 @@ def _draw_cells(table: Mapping[str, Any], name: str) -> Figure:
     measured, published = axes_row[0], axes_row[-1]
     for offset, (space, shade) in zip(np.linspace(0.22, -0.22, len(shades)), shades.items(), strict=True):
         for place, row in zip(places, rows, strict=True):
+            if space not in row["figures"]:
+                continue
             values = 100 * np.array(row["figures"][space][name])
             measured.plot(
                 values, np.full(len(values), place + offset), "o", color=colour(shade), ms=3.2, mew=0, alpha=0.75
@@ -97,11 +99,12 @@ def _draw_cells(table: Mapping[str, Any], name: str) -> Figure:
 
 def _draw_sweep(table: Mapping[str, Any], name: str) -> Figure:
     """Curves over the study's axis, a panel a group: mean over the seeds, with a band of one deviation, and the seeds."""
-    groups = list(dict.fromkeys(row["group"] for row in table["rows"]))
+    on_the_axis = [row for row in table["rows"] if row["place"] is not None]
+    groups = list(dict.fromkeys(row["group"] for row in on_the_axis))
     drawn, (row_of_axes,) = panels(1, len(groups), 4.2 if len(groups) == 1 else 3.0, 2.9)
     highest, spaces = 0.0, spaces_of(table)
     for axes, group in zip(row_of_axes, groups, strict=True):
-        rows = sorted((row for row in table["rows"] if row["group"] == group), key=lambda row: row["place"])
+        rows = sorted((row for row in on_the_axis if row["group"] == group), key=lambda row: row["place"])
         places = [row["place"] for row in rows]
         for index, space in enumerate(spaces):
             shade, pattern = series(index)

@@ -42,7 +42,10 @@ def rows_of(table: Mapping[str, Any]) -> list[tuple[str, list[list[str]]]]:
         groups.setdefault(row["group"], []).append(
             [
                 row["title"],
-                *(spread(row["figures"][space][figure]) for space, figure in columns),
+                *(
+                    spread(row["figures"][space][figure]) if space in row["figures"] else "–"
+                    for space, figure in columns
+                ),
                 _difference(row, by_key.get(row.get("reference", table["reference"])), compared),
                 *(
                     [f"{100 * published['rank-1']:.2f} / {100 * published['mAP']:.2f}" if published else ""]
@@ -143,6 +146,8 @@ def _difference(row: Mapping[str, Any], reference: Mapping[str, Any] | None, com
     if reference is None or row["key"] == reference["key"]:
         return ""
     space, figure = compared
+    if space not in row["figures"]:
+        return ""
     own, other = (dict(zip(r["seeds"], r["figures"][space][figure], strict=True)) for r in (row, reference))
     shared = [own[seed] - other[seed] for seed in own if seed in other]
     if not shared:

@@ -1,4 +1,4 @@
-"""Evaluating runs by their data set's protocol, validating them while they train, and what any training must beat."""
+"""Evaluating runs by their data set's protocol, and validating them while they train."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from torch import nn
 
 from crossreid.data.records import Split
 from crossreid.errors import CrossreidError
-from crossreid.evaluation.embedding import Pixels, pixels
-from crossreid.evaluation.features import Features, features_of, load, save
+from crossreid.evaluation.features import Features, load, save
 from crossreid.evaluation.matlab import write_sysu_features
 from crossreid.evaluation.protocols import PROTOCOLS
 from crossreid.evaluation.reranking import Reranking, make_reranking
@@ -23,13 +22,12 @@ from crossreid.runs.folders import sorted_trials, source_views, stage_runs, weig
 from crossreid.runs.other_data import OtherData
 from crossreid.runs.progress import unfinished
 from crossreid.runs.recipe import Recipe
-from crossreid.runs.run import Run, fresh_method, is_official, open_run, split_trained_on
+from crossreid.runs.run import Run, is_official, open_run, split_trained_on
 from crossreid.runs.scoring import (
     Advance,
     comparisons,
     embed_compared,
     embed_features,
-    roles,
     score_features,
     score_sets,
 )
@@ -160,21 +158,10 @@ def evaluate_run(
     Of comparisons of images and videos the features are the first one's; the others' are beside it. Where `settings` ask
     for some of their own, nothing is written.
     """
-    compared: dict[str, Features] = {}
-    if settings or comparisons(run.split, run.recipe):
-        compared = embed_compared(run.method, run.split, run.recipe, settings=settings, advance=advance)
-        features = next(iter(compared.values()))
-    else:
-        features = embed_features(run.method, run.split, run.recipe, advance=advance)
-
-    def scored(**options: Any) -> list[Score]:
-        if compared:
-            return score_sets(compared, run.split, run.recipe, metric=metric, **options)
-        return score_features(features, run.split, run.recipe, metric=metric, **options)
-
-    scores = scored()
-    if rerank is not None:
-        scores = [score for pair in zip(scores, scored(rerank=rerank), strict=True) for score in pair]
+    compared, scores = score_network(
+        run.method, run.split, run.recipe, metric=metric, rerank=rerank, settings=settings, advance=advance
+    )
+    features = next(iter(compared.values()))
     said: dict[str, Any] = {
         "checkpoint": _checkpoint(run),
         "trained": unfinished(run.folder, split_trained_on(run)),
@@ -184,12 +171,45 @@ def evaluate_run(
     scores = [replace(score, **said) for score in scores]
     if settings:
         return features, scores
-    for name, other in (compared or {"": features}).items():
-        save(other, features_file(run.results, name, first=other is features))
+    save_features(run.results, compared)
     write_json(run.results / "scores.json", [score.to_json() for score in scores])
     if run.elsewhere is not None:
         write_text(run.results / "recipe.yaml", run.recipe.as_yaml())
     return features, scores
+
+
+def score_network(
+    network: nn.Module,
+    split: Split,
+    recipe: Recipe,
+    *,
+    metric: str | None = None,
+    rerank: Reranking | None = None,
+    settings: Sequence[SetSetting] | None = None,
+    advance: Advance | None = None,
+) -> tuple[dict[str, Features], list[Score]]:
+    """Features of a network by comparison of images and videos, of single images under "", and the scores; nothing is written."""
+    compared: dict[str, Features] = {}
+    if settings or comparisons(split, recipe):
+        compared = embed_compared(network, split, recipe, settings=settings, advance=advance)
+    features = {} if compared else {"": embed_features(network, split, recipe, advance=advance)}
+
+    def scored(**options: Any) -> list[Score]:
+        if compared:
+            return score_sets(compared, split, recipe, metric=metric, **options)
+        return score_features(features[""], split, recipe, metric=metric, **options)
+
+    scores = scored()
+    if rerank is not None:
+        scores = [score for pair in zip(scores, scored(rerank=rerank), strict=True) for score in pair]
+    return compared or features, scores
+
+
+def save_features(folder: Path, compared: Mapping[str, Features]) -> None:
+    """Write what `score_network` gave into a folder: the first to features.npz, the others beside it."""
+    first = next(iter(compared))
+    for name, features in compared.items():
+        save(features, features_file(folder, name, first=name == first))
 
 
 def features_file(folder: Path, comparison: str = "", *, first: bool = True) -> Path:
@@ -259,21 +279,3 @@ def write_features(
     out = out or folder / "features"
     write_sysu_features(features, out)
     return out
-
-
-def floors(split: Split, recipe: Recipe) -> dict[str, tuple[Features, list[Score]]]:
-    """What any training must beat: the same network untrained, and raw pixels."""
-    if comparisons(split, recipe):
-        scored = {}
-        small = recipe.model_copy(update={"data": recipe.data.model_copy(update={"height": 32, "width": 16})})
-        networks = {"Untrained network": (fresh_method(recipe, split), recipe), "Raw pixels": (Pixels(), small)}
-        for name, (network, seen) in networks.items():
-            compared = embed_compared(network, split, seen)
-            scored[name] = next(iter(compared.values())), score_sets(compared, split, recipe)
-        return scored
-    untrained = embed_features(fresh_method(recipe, split).eval(), split, recipe)
-    raw = features_of(*roles(split), pixels(split.test))
-    return {
-        "Untrained network": (untrained, score_features(untrained, split, recipe)),
-        "Raw pixels": (raw, score_features(raw, split, recipe)),
-    }

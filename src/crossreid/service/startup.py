@@ -14,6 +14,7 @@ from crossreid.inference.embedding_model import EmbeddingModel
 from crossreid.inference.exported_file import is_exported
 from crossreid.inference.open_model import open_model
 from crossreid.inference.stored_run import run_fingerprint, run_folder
+from crossreid.runs.named_network import pretrained_at
 from crossreid.service.configuration import ServiceOptions
 from crossreid.service.endpoint import Endpoint, is_loopback, refuse_taken
 
@@ -29,6 +30,11 @@ def open_for_service(
     """
     if runtime not in (None, "torch", "onnx"):
         raise CrossreidError(f"--runtime {runtime!r}: expected torch or onnx.")
+    if pretrained_at(run) is not None and runtime == "onnx":
+        raise CrossreidError(
+            "--runtime onnx: for a network that was not trained here make the file first, crossreid export --backbone NAME --out "
+            "FILE.onnx, and serve it."
+        )
     if is_exported(run) and runtime == "torch":
         raise CrossreidError(f"{run} is served by --runtime onnx; for torch name the run's folder.")
     if is_exported(run) or runtime != "onnx":

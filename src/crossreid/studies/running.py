@@ -23,9 +23,10 @@ from crossreid.files import write_json, write_text
 from crossreid.runs.folders import stage_runs
 from crossreid.runs.recipe import Recipe, recipe_of_run
 from crossreid.runs.teacher_student import stage_recipes
+from crossreid.studies.pretrained_rows import pretrained_rows
 from crossreid.studies.study import Cell, Study, StudyError
 from crossreid.studies.summary import summary
-from crossreid.terminal import progress_bar
+from crossreid.terminal import errors, progress_bar
 from crossreid.training.signals import Interrupted, stop_signals
 
 
@@ -69,6 +70,8 @@ def run_study(
 ) -> dict[str, Any]:
     """Run what is not done yet of `study` into `out`, and sum up what is there: the content of table.json.
 
+    Backbones that start from weights have a row of their own, as they are before any training.
+
     Args:
         seeds: each is a run of every cell; their spread is the uncertainty that the table gives.
         jobs: runs at a time: by default one per GPU, without GPUs one.
@@ -83,6 +86,7 @@ def run_study(
     pending = [job for job in planned if not job.results.is_file()]
     failed = _run_all(pending, jobs, done=len(planned) - len(pending))
     summed = summary(study, out)
+    summed["rows"] += pretrained_rows([job.recipe for job in planned], summed, out, errors.print)
     write_json(out / "table.json", summed)
     if failed:
         lines = "\n".join(f"  {job.folder}: {_last_line(job)}" for job in failed)

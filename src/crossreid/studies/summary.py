@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +89,10 @@ def _row(cell: Cell, results: Results, scores: Mapping[str, list[Score]]) -> dic
         "seeds": list(results),
         "seconds": [result["seconds"] for result in results.values()],
         "validation": [result["validation"] for result in results.values()],
-        "figures": {
-            space: {name: [score.value(name) for score in each] for name in FIGURES} for space, each in scores.items()
-        },
+        "figures": {space: figures_of(each) for space, each in scores.items()},
     }
+
+
+def figures_of(scores: Sequence[Score]) -> dict[str, list[float]]:
+    """Each figure of a table, one value a score."""
+    return {name: [score.value(name) for score in scores] for name in FIGURES}

@@ -28,6 +28,7 @@ from crossreid.inference.bulk.chunks import Chunk, digest_of_states, read_chunk,
 from crossreid.inference.bulk.folder import BAD_COLUMNS, PARTS, chunk_path, clear, is_our_list
 from crossreid.inference.bulk.plan import PINNED, Plan, refuse_another
 from crossreid.inference.image_files import readable
+from crossreid.runs.named_network import lasting
 
 
 def is_finished(out: Path, pins: Mapping[str, Any], records: Sequence[Record]) -> bool:
@@ -81,7 +82,7 @@ def join(
     _write_bad_images(out / BAD_IMAGES, listed)
     digest = write_table(table_of([records[position] for position in kept]), out / RECORDS)
     facts = asdict(plan) | {
-        "format": FORMAT, "run": readable(run.absolute()), "records": digest, "rows": len(kept), "bad": len(listed),
+        "format": FORMAT, "run": readable(lasting(run)), "records": digest, "rows": len(kept), "bad": len(listed),
         "files": digest_of_states(chunk.states for chunk in chunks), **({"trained": trained} if trained else {}),
     }  # fmt: skip
     rows = (_rows(parts, number, plan) for number in numbers)  # one chunk at a time: all need not fit in memory

@@ -1,0 +1,297 @@
+"""Which network costs what, and what it finds without any training here: docs/networks.md.
+
+Each network embeds prepared images in a process of its own, from random weights, as weights cost nothing. With `--weights` the
+networks that files lie there for (NAME.safetensors) are scored on photographs: the validation cows of benchmarks/cattle.py (CATTLE;
+the test cows are left out altogether) and the test flanks of benchmarks/nyala.py (NYALA), beside the same networks with random
+weights and raw pixels.
+
+    python benchmarks/networks.py [--networks NAME ...] [--rounds N]
+        [--weights FOLDER --cattle CATTLE --nyala NYALA --out SCRATCH] [--json benchmarks/results/networks_cpu.json]
+    python benchmarks/networks.py --write
+
+What is measured anew replaces what the file says of it; `--write` makes the page of the file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from crossreid.files import replacing
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results" / "networks_cpu.json"
+PAGE = ROOT / "docs" / "networks.md"
+BATCH = 16
+
+
+class Choice(NamedTuple):
+    """What a person reads of a network that is not measured: what it is for, and under what licence its usual weights come."""
+
+    job: str
+    licence: str
+    size: tuple[int, int] = (256, 128)
+
+
+NETWORKS = {
+    "resnet50": Choice(
+        "the network of the published figures; start here", "BSD-3-Clause (`tv_in1k`), Apache-2.0 (`a1_in1k`)"
+    ),
+    "resnet50_ibn_a": Choice("people across cameras, data sets and light", "MIT (IBN-Net)"),
+    "osnet_x1_0": Choice("people on small machines", "MIT (torchreid)"),
+    "osnet_ain_x1_0": Choice("people of data sets that it was not trained on", "MIT (torchreid)"),
+    "mobilenetv2_100": Choice("small machines; first trials on a CPU", "Apache-2.0 (timm)"),
+    "tf_efficientnet_lite0": Choice("small machines; pixels of mean and deviation 0.5", "Apache-2.0 (TensorFlow)"),
+    "vit_small_patch16_224": Choice("transformers, as TransReID trains them", "Apache-2.0 (`augreg`)"),
+    "vit_small_patch14_dinov2": Choice(
+        "anything without labels: the first to try untrained", "Apache-2.0 (DINOv2)", (252, 126)
+    ),
+    "swin_tiny_patch4_window7_224": Choice(
+        "animals: MegaDescriptor-T is this network", "MIT (Swin); MegaDescriptor: CC BY-NC 4.0", (224, 224)
+    ),
+    "convnext_tiny": Choice("a convolutional network of today", "MIT (Meta); Apache-2.0 (`in12k`)"),
+}
+
+HEAD = """# Networks
+
+Any network that timm names, and any that is [registered](extending.md#a-backbone), is the backbone of any method
+(`method.backbone.name`), and embeds without training under `--backbone`. Its weights are `imagenet`, what timm has under
+that name, or a file of yours; mean, deviation and interpolation of the pixels follow them.
+
+## Without training
+
+What a network finds with the weights that it comes with is what training must beat, and for some jobs it is enough. In the
+place of a run:
+
+```bash
+crossreid embed --backbone mobilenetv2_100 --weights weights/mobilenetv2_100.safetensors data/crops --out embeddings/untouched
+crossreid gallery add galleries/untouched embeddings/untouched
+crossreid gallery search galleries/untouched photo.jpg
+crossreid evaluate --backbone mobilenetv2_100 --weights weights/mobilenetv2_100.safetensors --data manifest --root data/mine
+crossreid export --backbone mobilenetv2_100 --weights weights/mobilenetv2_100.safetensors --size 224x224 --out untouched.onnx
+crossreid serve --backbone mobilenetv2_100 --weights weights/mobilenetv2_100.safetensors galleries/untouched --insecure
+```
+
+`--size HxW` is the size of its input (256x128 by default), `--flip` embeds the mirror image too. Without `--weights` timm fetches
+them. An embedding is the mean of the last feature map, or the class token where timm's network of that name pools so (ViT, CLIP,
+DINO), of length 1. A gallery takes nothing but embeddings of the same tensors, pixels and flip, and says, as do exported files, the
+service and tables of scores, that its model is pretrained and was not trained here. In Python:
+
+```python
+from crossreid import PretrainedNetwork, evaluate_pretrained, open_model
+
+network = PretrainedNetwork("mobilenetv2_100", weights="weights/mobilenetv2_100.safetensors", height=128, width=64)
+print(open_model(network).fingerprint[:12])
+print(evaluate_pretrained(network, "manifest", "data/mine")[0])
+```
+
+The report of a run whose recipe starts from weights has that row too, of the run's own backbone, and so have tables of studies and
+`crossreid views ... --untrained`.
+"""
+
+
+def measure(name: str, rounds: int) -> dict[str, Any]:
+    """Parameters, embedding size, images a second of one core and memory of one network, measured in this process."""
+    import torch
+
+    from crossreid.inference.fusing import fused
+    from crossreid.runs.pretrained import pretrained_network
+
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    before = _peak()
+    height, width = NETWORKS[name].size
+    network = pretrained_network(_options(name, height, width))
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    network.to(memory_format=torch.channels_last)
+    network = fused(network, height, width)
+    images = torch.randn(BATCH, 3, height, width).to(memory_format=torch.channels_last)
+    modalities = torch.zeros(BATCH, dtype=torch.int64)
+    seconds = []
+    with torch.inference_mode():
+        dimension = network.embed(images[:2], modalities[:2]).shape[1]
+        for _ in range(rounds + 1):
+            start = time.process_time()
+            network.embed(images, modalities)
+            seconds.append(time.process_time() - start)
+    return {
+        "parameters": parameters,
+        "dimension": dimension,
+        "size": [height, width],
+        "images_per_second": round(BATCH / min(seconds[1:]), 1),
+        "rounds": [round(BATCH / each, 1) for each in seconds[1:]],
+        "memory_mib": round(_peak() - before),
+    }
+
+
+def _options(name: str, height: int, width: int) -> Any:
+    """Random weights, for that size of input where the network is built for one."""
+    from crossreid.runs.recipe import make_recipe
+
+    given = {"name": name, "weights": "none", "last_stride_one": False}
+    data = {"name": "manifest", "root": ".", "height": height, "width": width}
+    return make_recipe({"data": data, "method": {"name": "baseline", "backbone": given}}).method.encoder
+
+
+def _peak() -> float:
+    """The most memory that this process has held, MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def known(name: str) -> bool:
+    """Whether this version knows the network."""
+    import timm
+
+    from crossreid.models.backbones import BACKBONES
+
+    return name in BACKBONES or timm.is_model(name)
+
+
+def score(weights: Path, given: argparse.Namespace) -> dict[str, Any]:
+    """What one network finds on either set of photographs, beside random weights and raw pixels: rank-1, mAP, mINP."""
+    import cattle
+    import nyala
+    from crossreid.runs.floors import floors
+    from crossreid.runs.named_network import PretrainedNetwork
+    from crossreid.runs.pretrained import network_recipe
+    from crossreid.runs.run import open_split
+
+    found: dict[str, Any] = {}
+    tests: dict[str, tuple[tuple[int, int], Path, dict[str, Any]]] = {}
+    if given.cattle:
+        size = (136, 80)
+        manifest, _ = cattle.write_manifest(given.cattle, given.out / "cattle", size, validation=True)
+        tests["cattle, validation cows, night to day, 136x80"] = (size, manifest, {})
+    if given.nyala:
+        manifest = nyala.write_manifest(given.nyala, given.out / "nyala")
+        options = {"leave_out": "same camera"}
+        tests["nyala, test flanks, other sightings, 128x160"] = ((128, 160), manifest, options)
+        infrared = options | {"pseudo_infrared": "query"}
+        tests["nyala, pseudo-infrared to visible, 128x160"] = ((128, 160), manifest, infrared)
+    for title, (size, manifest, options) in tests.items():
+        network = PretrainedNetwork(weights.stem, str(weights), *size)
+        recipe = network_recipe(network, {"root": str(manifest), "options": options})
+        split = open_split(recipe)
+        for row, (_, scores) in floors(split, recipe, say=print).items():
+            first = scores[0]
+            figures = {"rank-1": first.rank(1), "mAP": first.mAP, "mINP": first.mINP, "queries": first.valid_queries}
+            found.setdefault(title, {"chance": first.chance_rank1})[row] = figures
+            print(title, weights.stem, row, figures, flush=True)
+    return found
+
+
+def page(results: dict[str, Any]) -> str:
+    """The page of what was measured."""
+    machine = results["machine"]
+    lines = [
+        HEAD,
+        "## Which network for which job",
+        "",
+        "| network | job | input | parameters | embedding | images a second a core | memory, MiB | licence of the usual weights |",
+        "|---|---|---|---:|---:|---:|---:|---|",
+    ]
+    for name, choice in NETWORKS.items():
+        found = results["networks"].get(name)
+        size = f"{choice.size[0]}x{choice.size[1]}"
+        cells = ["–"] * 4
+        if found:
+            millions = f"{found['parameters'] / 1e6:.1f} M"
+            cells = [millions, found["dimension"], f"{found['images_per_second']:.0f}", found["memory_mib"]]
+        lines.append(f"| `{name}` | {choice.job} | {size} | {' | '.join(map(str, cells))} | {choice.licence} |")
+    lines += [
+        "",
+        f"Batches of {BATCH} prepared images in float32, batch norms folded, one thread of {machine['processor']} "
+        f"({machine['cores']} cores), PyTorch {machine['torch']}, {machine['date']}. Images a second of processor time, the "
+        f"fastest of {machine['rounds']} rounds, as other work shared the machine; a process a core, as torchrun starts them, makes "
+        "it so many times as many. Memory is what the process grew by, above PyTorch itself. Reading images is not in it. "
+        "Licences are those that the weights' authors state; read them before you serve anything.",
+        "",
+        "## What they find untrained",
+        "",
+    ]
+    titles = list(dict.fromkeys(title for each in results["scores"].values() for title in each))
+    lines += [
+        "Rank-1 / mAP in percent, on photographs of animals, by cosine distance, not re-ranked; no row was trained on any of them.",
+        "",
+        f"| network | {' | '.join(titles)} |",
+        f"|---|{'---:|' * len(titles)}",
+    ]
+    for name, each in results["scores"].items():
+        rows = list(dict.fromkeys(row for found in each.values() for row in found if row != "chance"))
+        for row in rows:
+            cells = [
+                f"{100 * each[title][row]['rank-1']:.1f} / {100 * each[title][row]['mAP']:.1f}"
+                if title in each
+                else "–"
+                for title in titles
+            ]
+            lines.append(f"| `{name}`, {row.lower()} | {' | '.join(cells)} |")
+    first = next(iter(results["scores"].values()), {})
+    chances = [f"{100 * first[title]['chance']:.1f}" for title in titles]
+    lines += [
+        f"| chance, rank-1 | {' | '.join(chances)} |",
+        "",
+        "The weights are ImageNet's, of timm. On the cows raw pixels have the highest rank-1 and not the highest mAP: their pictures "
+        "were taken in bursts, and what tells day from night there is a guess, so that a few of one moment may stand on both sides.",
+        "",
+        f"Scored {results.get('scored', machine['date'])}. Commands: "
+        "`python benchmarks/networks.py --json benchmarks/results/networks_cpu.json`, with `--weights`, `--cattle`, `--nyala` and "
+        "`--out` for the scores, then `--write`.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--networks", nargs="*", choices=NETWORKS, default=list(NETWORKS), metavar="NAME")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--weights", type=Path)
+    parser.add_argument("--cattle", type=Path)
+    parser.add_argument("--nyala", type=Path)
+    parser.add_argument("--out", type=Path, help="folder for shrunk copies and manifests")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--write", action="store_true", help="write docs/networks.md from the results")
+    parser.add_argument("--one", choices=NETWORKS, help=argparse.SUPPRESS)
+    given = parser.parse_args(arguments)
+    if given.one:
+        print(json.dumps(measure(given.one, given.rounds)))
+        return
+    if given.write:
+        PAGE.write_text(page(json.loads(RESULTS.read_text(encoding="utf-8"))), encoding="utf-8")
+        return
+    if (given.cattle or given.nyala) and not (given.weights and given.out):
+        parser.error("photographs are scored with --weights FOLDER, and --out for their copies")
+    from machine import machine
+
+    kept = json.loads(given.json.read_text(encoding="utf-8")) if given.json and given.json.is_file() else {}
+    facts = machine() | {"rounds": given.rounds}
+    results = {"machine": facts, "networks": kept.get("networks", {}), "scores": kept.get("scores", {})}
+    results["scored"] = facts["date"] if given.weights else kept.get("scored", facts["date"])
+    for name in filter(known, given.networks):
+        command = [sys.executable, __file__, "--one", name, "--rounds", given.rounds]
+        done = subprocess.run([*map(str, command)], check=True, capture_output=True, text=True)
+        results["networks"][name] = json.loads(done.stdout.splitlines()[-1])
+        print(name, results["networks"][name], flush=True)
+        keep(results, given.json)
+    for weights in sorted(given.weights.glob("*.safetensors")) if given.weights else ():
+        results["scores"][weights.stem] = score(weights, given)
+        keep(results, given.json)
+
+
+def keep(results: dict[str, Any], path: Path | None) -> None:
+    """Write what is there so far."""
+    if path is not None:
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""A network as its weights come, not trained here: a backbone, and what its weights' authors pool.
+
+That is the class token where timm's network of that name does so, else the mean of the last feature map, and what norm follows
+in its head. Its strides are those that the weights were trained with, unless a recipe says otherwise.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import timm
+import torch
+from timm.layers import ClNormMlpClassifierHead, NormMlpClassifierHead
+from torch import Tensor, nn
+
+from crossreid.methods.method import Encoding, Network
+from crossreid.models.backbones import BACKBONES, Backbone, BackboneOptions
+from crossreid.models.weights import WeightsError
+from crossreid.runs.named_network import PretrainedNetwork
+from crossreid.runs.recipe import Recipe, make_recipe
+
+
+def network_recipe(
+    named: PretrainedNetwork, data: dict[str, Any] | None = None, overrides: Sequence[str] = ()
+) -> Recipe:
+    """A recipe of a named network's backbone and pixels, on the data set that `data` (keys `name`, `root`) names.
+
+    Its method is a stand-in, and never built.
+
+    Raises:
+        CrossreidError: an impossible size, or an override that does not fit.
+    """
+    given = {
+        "data": {
+            "name": "manifest",
+            "root": ".",
+            **(data or {}),
+            "height": named.height,
+            "width": named.width,
+            "workers": min(4, os.cpu_count() or 1),
+        },
+        "method": {
+            "name": "baseline",
+            "backbone": {"name": named.name, "weights": named.weights, "last_stride_one": False},
+        },
+        "evaluation": {"flip": named.flip},
+    }
+    return make_recipe(given, overrides, source=f"backbone {named.name}")
+
+
+class Pretrained(Network):
+    """A backbone with its weights and nothing else: `(B, 3, H, W)` to its pooled features `(B, width)`.
+
+    Raises:
+        WeightsError: the weights are not there or do not fit.
+        CrossreidError: no such backbone.
+    """
+
+    def __init__(self, options: BackboneOptions) -> None:
+        super().__init__()
+        self.backbone = Backbone(options)
+        self.token = _pools_class_token(options.name, self.backbone.network)
+
+    @property
+    def encoders(self) -> list[Encoding]:
+        return [self.backbone]
+
+    def features(self, images: Tensor, modalities: Tensor) -> Tensor:
+        if self.token:
+            tokens: Tensor = self.backbone.network.forward_features(images)  # type: ignore[operator]
+            return tokens[:, 0].float()
+        pooled = self.backbone(images).mean(dim=(2, 3), keepdim=True)
+        head = getattr(self.backbone.network, "head", None)
+        if isinstance(head, ClNormMlpClassifierHead):
+            return head.norm(pooled.flatten(1)).float()  # type: ignore[no-any-return]
+        if isinstance(head, NormMlpClassifierHead):
+            pooled = head.norm(pooled)
+        return pooled.flatten(1).float()
+
+    def predict(self, images: Tensor, modalities: Tensor) -> tuple[Tensor, Tensor]:
+        """Its features, and no logits: it knows no training identities."""
+        features = self.features(images, modalities)
+        return features, features.new_zeros(len(features), 0)
+
+
+def named_pretrained(named: PretrainedNetwork, recipe: Recipe) -> Pretrained:
+    """The network of `network_recipe`.
+
+    Raises:
+        WeightsError: its weights are not there or do not fit.
+        CrossreidError: no such backbone.
+    """
+    try:
+        return pretrained_network(recipe.method.encoder)
+    except WeightsError as error:  # which speaks of recipes
+        said = str(error).replace("`method.backbone.weights=FILE`", "--weights FILE")
+        said = said.replace(", or `none` to start from random weights", "").replace(
+            "`imagenet`, `none`, or", "`imagenet`, or"
+        )
+        raise WeightsError(said.replace("`method.backbone.name`", "--backbone")) from error
+
+
+def pretrained_network(options: BackboneOptions) -> Pretrained:
+    """The network of these options in evaluation mode; the random numbers of who calls stay as they were."""
+    with torch.random.fork_rng(devices=[]):
+        return Pretrained(options).eval()
+
+
+def untouched(options: BackboneOptions) -> BackboneOptions:
+    """The options less what a recipe puts between the stages, which no weights are there for."""
+    return options.model_copy(
+        update={"attention": "none", "non_local": (), "stage_attention": False},
+    )
+
+
+def _pools_class_token(name: str, network: nn.Module) -> bool:
+    """Whether timm's network of that name embeds by its class token; ours is built without timm's pooling."""
+    if name in BACKBONES or not getattr(network, "num_prefix_tokens", 0) or getattr(network, "cls_token", None) is None:
+        return False
+    try:
+        as_released = timm.create_model(name, pretrained=False, num_classes=0)
+    except Exception:  # a name that only the hub knows, which cannot be reached
+        return True
+    return getattr(as_released, "global_pool", "token") == "token"

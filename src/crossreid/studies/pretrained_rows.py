@@ -1,0 +1,95 @@
+"""The rows of a study's table that nothing was trained for: each backbone of its recipes with the weights that training starts from.
+
+Its figures are those of every seed, as nothing is drawn. Where others have v and z, its pooled feature map stands as v.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from crossreid.evaluation.protocols import PROTOCOLS
+from crossreid.evaluation.reranking import KReciprocal
+from crossreid.evaluation.scores import Score
+from crossreid.files import read_json, write_json
+from crossreid.runs.floors import pretrained_of
+from crossreid.runs.named_network import NOT_TRAINED
+from crossreid.runs.pretrained import Pretrained, untouched
+from crossreid.runs.recipe import Recipe
+from crossreid.runs.run import open_split
+from crossreid.runs.scoring import comparisons, embed_compared, embed_features, score_features, score_sets
+from crossreid.studies.study import PLAIN, RERANKED
+from crossreid.studies.summary import figures_of
+
+KEY = "pretrained"
+
+
+def pretrained_rows(
+    recipes: Sequence[Recipe], table: dict[str, Any], out: Path, say: Callable[[str], object] = lambda text: None
+) -> list[dict[str, Any]]:
+    """A row for each backbone with weights among the recipes, as `summary` has those of cells; scores are kept in `out`.
+
+    `say` gets a line where weights can no longer be had, and their row is left out.
+    """
+    seeds = sorted({seed for row in table["rows"] for seed in row["seeds"]})
+    rows: list[dict[str, Any]] = []
+    for digest, recipe in {_digest(recipe): recipe for recipe in reversed(recipes)}.items():
+        if recipe.method.encoder.weights == "none" or not seeds:
+            continue
+        kept = out / f"{KEY}-{digest}.json"
+        if not kept.is_file():
+            network = pretrained_of(recipe, say)
+            if network is None:
+                continue
+            scores = _scores(network, recipe)
+            write_json(kept, {name: score.to_json() for name, score in scores.items()})
+        found = {name: Score.from_json(given) for name, given in read_json(kept).items()}
+        if any(space == "v" for row in table["rows"] for space in row["figures"]):
+            found["v"] = found[PLAIN]
+        spaces = {space for row in table["rows"] for space in row["figures"]}
+        rows.append(
+            {
+                "key": f"{KEY}-{digest}",
+                "title": recipe.method.encoder.name,
+                "group": NOT_TRAINED,
+                "method": KEY,
+                "place": None,
+                "published": None,
+                "seeds": seeds,
+                "seconds": [0.0] * len(seeds),
+                "validation": [None] * len(seeds),
+                "figures": {
+                    space: figures_of([score] * len(seeds)) for space, score in found.items() if space in spaces
+                },
+            }
+        )
+    return rows[::-1]
+
+
+def _digest(recipe: Recipe) -> str:
+    """Of what a row depends on: the backbone, the data and how they are tested."""
+    facts: dict[str, Any] = {
+        "backbone": untouched(recipe.method.encoder).model_dump(mode="json"),
+        "data": recipe.data.model_dump(
+            mode="json",
+            include={"name", "root", "options", "height", "width", "interpolation", "normalise", "levels"},
+        ),
+        "evaluation": recipe.evaluation.model_dump(mode="json"),
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:8]
+
+
+def _scores(network: Pretrained, recipe: Recipe) -> dict[str, Score]:
+    """By what runs are scored: comparisons of images and videos, or single images not re-ranked and re-ranked."""
+    split = open_split(recipe)
+    if comparisons(split, recipe):
+        return {score.setting: score for score in score_sets(embed_compared(network, split, recipe), split, recipe)}
+    setting = [PROTOCOLS[split.protocol].settings[0].name]
+    features = embed_features(network, split, recipe)
+    return {
+        PLAIN: score_features(features, split, recipe, settings=setting)[0],
+        RERANKED: score_features(features, split, recipe, settings=setting, rerank=KReciprocal())[0],
+    }
