@@ -20,7 +20,7 @@ from crossreid.runs.recipe import Recipe, load_recipe, make_recipe, pixels_as_te
 from crossreid.runs.run import fresh_method, open_split
 from crossreid.runs.starting import start_from_run
 from crossreid.runs.teacher_student import prepare_student, stage_recipes
-from crossreid.training.changes import OPTION, refuse_request
+from crossreid.training.changes import OPTION, present_names, refuse_request
 from crossreid.training.folder import LAST
 from crossreid.training.loop import FitResult, fit
 from crossreid.training.processes import make_fabric
@@ -64,7 +64,7 @@ def train(
         raise CrossreidError(
             "train: expected `out`, the folder of the run, as the recipe has no file to be named after."
         )
-    asked = {key.removeprefix("teacher.") for key in key_values(continue_with, OPTION)}
+    asked = present_names(key.removeprefix("teacher.") for key in key_values(continue_with, OPTION))
     refuse_request(asked)
     if continue_with:
         recipe = make_recipe(recipe.model_dump(mode="json"), continue_with, source=OPTION)
