@@ -104,7 +104,7 @@ def card_of(path: Path) -> ModelCard | None:
             raise DataError(f"{path / EMBEDDINGS} is damaged ({error}). {AGAIN}") from error
     if (run := run_of(path)) is None:
         return None
-    from crossreid.inference.stored_run import preprocessing_of
+    from crossreid.runs.stored_run import preprocessing_of
 
     try:
         seen = preprocessing_of(recipe_of_run(run)).to_json()

@@ -11,9 +11,9 @@ from crossreid.inference.embedding_model import EmbeddingModel, Precision
 from crossreid.inference.exported_file import is_exported
 from crossreid.inference.fusing import fused
 from crossreid.inference.onnx_model import OnnxModel
-from crossreid.inference.stored_run import network_of, read_run
 from crossreid.inference.torch_model import TorchModel
 from crossreid.runs.progress import unfinished
+from crossreid.runs.stored_run import network_of, read_run
 
 
 def open_model(

@@ -10,10 +10,10 @@ from typing import Any
 from torch import Tensor
 
 from crossreid.errors import CrossreidError
-from crossreid.inference.fingerprint import fingerprint_of
-from crossreid.inference.preprocessing import Preprocessing
 from crossreid.methods.method import Method
+from crossreid.runs.fingerprint import fingerprint_of
 from crossreid.runs.folders import sorted_trials, stage_runs
+from crossreid.runs.preprocessing import Preprocessing
 from crossreid.runs.recipe import Recipe, recipe_of_run
 from crossreid.runs.run import checkpoint_of, method_of_weights, refuse_other_pixels
 from crossreid.runs.yaml_text import read_yaml
