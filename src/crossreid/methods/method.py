@@ -34,9 +34,13 @@ class MethodOptions(Options):
         """The backbone that images go through: what `data.normalise` and `data.interpolation` follow."""
         return self.backbone
 
+    def with_weights(self, weights: str) -> Self:
+        """The same options with other `weights` in the backbones."""
+        return self.model_copy(update={"backbone": self.backbone.model_copy(update={"weights": weights})})
+
     def without_download(self) -> Self:
         """The same options with random weights in the backbone: for a network that a checkpoint is loaded into."""
-        return self.model_copy(update={"backbone": self.backbone.model_copy(update={"weights": "none"})})
+        return self.with_weights("none")
 
     def check_data(self, data: DataOptions) -> None:
         """Refuse data that the method cannot learn from; as it stands, sets of images.

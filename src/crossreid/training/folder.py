@@ -25,7 +25,7 @@ from crossreid.training.state import TrainingState
 from crossreid.training.tracking import Tracker
 
 LAST, BEST, CHANGES, LOCK = "last.safetensors", "best.safetensors", "changes.json", ".lock"
-_OWN = (LAST, BEST, CHANGES, "recipe.yaml", "metrics.jsonl")
+_OWN = (LAST, BEST, CHANGES, "recipe.yaml", "start.json", "metrics.jsonl")
 _WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
 
 
