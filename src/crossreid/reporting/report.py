@@ -38,6 +38,7 @@ from crossreid.runs.progress import unfinished
 from crossreid.runs.recipe import Recipe
 from crossreid.runs.run import Run, is_official, is_synthetic, open_run
 from crossreid.runs.scoring import gallery_draw
+from crossreid.runs.starting import read_start, start_in_words
 
 FLOOR_NOTES = {
     "Untrained network": "the same network with the random weights that training starts from",
@@ -258,7 +259,7 @@ def read_history(path: Path) -> list[dict[str, Any]]:
 def environment(
     runs: Sequence[Run] = (), history: Mapping[str, Sequence[Mapping[str, Any]]] | None = None
 ) -> dict[str, str]:
-    """Versions, date and machine, without names of hosts or folders, and how long each run trained."""
+    """Versions, date and machine, without names of hosts or folders, how long each run trained, and from what it started."""
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, threads: {torch.get_num_threads()}"
     facts = {
         "crossreid": crossreid.__version__,
@@ -273,6 +274,8 @@ def environment(
     for run, (title, rows) in zip(runs, (history or {}).items(), strict=False):
         if seconds := training_seconds(run.recipe, rows):
             facts[f"training time, {title}" if len(runs) > 1 else "training time"] = duration(seconds)
+        if start := read_start(run.folder):
+            facts[f"started from, {title}" if len(runs) > 1 else "started from"] = start_in_words(start)
     return facts
 
 

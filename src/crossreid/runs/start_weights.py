@@ -87,7 +87,7 @@ def _chosen(encoders: dict[str, nn.Module], origin: Origin | None) -> tuple[str,
         raise CrossreidError(
             f"start_encoder is {origin or 'shared'}, but the network to start from has encoders: {found}."
         )
-    name = origin or next(iter(named), "")
+    name: str = origin or next(iter(named), "")
     return named.get(name, next(iter(encoders))), name or next(iter(encoders))
 
 
@@ -105,7 +105,8 @@ def _take_encoder(
     (from_path, theirs), (path, encoder) = source, target
     given, own = theirs.state_dict(), encoder.state_dict()
     if paired and given.keys() == own.keys() and all(given[name].shape == own[name].shape for name in own):
-        whole, changed = given, []
+        whole: dict[str, Tensor] = given
+        changed: list[str] = []
         if not is_cut(encoder):
             whole, changed = resampled(given, theirs, encoder)
         taken.weights |= {f"{path}.{name}": tensor for name, tensor in whole.items()}

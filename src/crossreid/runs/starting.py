@@ -48,10 +48,10 @@ def started_method(recipe: Recipe, split: Split) -> tuple[Method, Started | None
     if source is None:
         return fresh_method(recipe, split), None
     if source.is_file() and not is_checkpoint(source):
-        method = recipe.method.with_weights(str(source))
+        options = recipe.method.with_weights(str(source))
         facts = {"file": str(source), "sha256": hashlib.sha256(source.read_bytes()).hexdigest()}
         started = Started(f"starts from {source}: the weights of its backbone, everything else is drawn anew", facts)
-        return fresh_method(recipe.model_copy(update={"method": method}), split), started
+        return fresh_method(recipe.model_copy(update={"method": options}), split), started
     method = fresh_method(recipe.model_copy(update={"method": without_download(recipe.method)}), split)
     return method, start_from_run(method, recipe, source)
 
@@ -121,10 +121,10 @@ def read_start(folder: Path) -> dict[str, Any] | None:
 
 
 def start_in_words(facts: Mapping[str, Any]) -> str:
-    """One line: what a run started from, with its fingerprint, or that of the file."""
-    name = facts.get("run") or facts.get("file")
+    """In a few words what a run started from, its name without folders, and its fingerprint or that of the file."""
+    name = Path(str(facts.get("run") or facts.get("file"))).name
     if facts.get("fingerprint"):
-        return f"{name}, {facts.get('method') or 'a run'}, fingerprint {facts['fingerprint'][:12]}"
+        return f"{name} ({facts.get('method') or 'a run'}), fingerprint {facts['fingerprint'][:12]}"
     return f"{name}, SHA-256 {str(facts.get('sha256'))[:12]}"
 
 
