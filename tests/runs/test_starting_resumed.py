@@ -92,7 +92,9 @@ def test_each_trial_starts_from_the_trial_of_its_number(place, tmp_path):
     training = {"epochs": 1, "validate_every": 9}
     for source, ends in ((tmp_path / "sources", "trial-{}"), (place / "source", "source")):
         crossreid.train(
-            recipe(place, data=data, training=training, start_from=str(source)), tmp_path / f"from-{source.name}", trials=[1, 2]
+            recipe(place, data=data, training=training, start_from=str(source)),
+            tmp_path / f"from-{source.name}",
+            trials=[1, 2],
         )
         for trial in (1, 2):
             assert read_start(tmp_path / f"from-{source.name}" / f"trial-{trial}")["run"].endswith(ends.format(trial))
