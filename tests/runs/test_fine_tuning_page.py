@@ -16,7 +16,7 @@ def test_fragments_of_the_page_are_recipes():
     assert len(fragments) == 2
     method = {"name": "baseline", "backbone": {"name": "resnet18", "weights": "none"}}
     recipes = [make_recipe({"data": {"name": "manifest", "root": "x"}, "method": method} | part) for part in fragments]
-    assert recipes[0].training.optimiser.rates == {"backbone": 0.1, "stage4": 0.3, "heads": 1.0}
+    assert recipes[0].training.optimiser.rates == {"backbone": 0.1, "stage4": 0.3}
     assert recipes[1].training.unfreeze_after["stage3"] == 2.5
 
 

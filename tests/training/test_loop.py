@@ -77,12 +77,13 @@ def test_a_run_killed_at_any_moment_ends_with_the_same_bits(tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_give_what_one_gives(tmp_path):
-    assert start("plain", tmp_path / "one").wait(120) == 0
+@pytest.mark.parametrize("kind", ["plain", "frozen"])
+def test_two_processes_give_what_one_gives(kind, tmp_path):
+    assert start(kind, tmp_path / "one").wait(120) == 0
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [*command, SCRIPT, "plain", tmp_path / "two"], env=environment, capture_output=True, timeout=200, check=False
+        [*command, SCRIPT, kind, tmp_path / "two"], env=environment, capture_output=True, timeout=200, check=False
     )
     assert done.returncode == 0, done.stderr.decode()
     one, two = weights(tmp_path / "one"), weights(tmp_path / "two")

@@ -50,14 +50,15 @@ def as_rates(given: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         CrossreidError: both are there, and speak of the heads.
     """
-    kept = dict(given)
-    if EARLIER not in kept:
-        return kept
-    factor, rates = kept.pop(EARLIER), kept.get("rates") or {}
+    kept, rates = dict(given), given.get("rates") or {}
     if not isinstance(rates, dict):
         return kept
-    if HEADS in rates:
-        raise CrossreidError(
-            f"{EARLIER} is the earlier form of rates.{HEADS}, and both are there; expected one of them"
-        )
-    return kept if factor == 1 else kept | {"rates": rates | {HEADS: factor}}
+    if EARLIER in kept:
+        if HEADS in rates:
+            raise CrossreidError(
+                f"{EARLIER} is the earlier form of rates.{HEADS}, and both are there; expected one of them"
+            )
+        rates = rates | {HEADS: kept.pop(EARLIER)}
+    if rates.get(HEADS) == 1:  # as if it were not there, so that both ways to say so are one recipe
+        rates = {name: factor for name, factor in rates.items() if name != HEADS}
+    return kept | {"rates": rates}
