@@ -8,7 +8,7 @@ from crossreid.data.synthetic import synthesise
 from crossreid.errors import CrossreidError
 from crossreid.runs.recipe import load_recipe, make_recipe, teacher_recipe
 from crossreid.runs.starting import start_from_run
-from crossreid.training.checkpoint import CheckpointError, load_checkpoint
+from crossreid.training.checkpoint import load_checkpoint
 from small_model import recipe_of, trained_method
 
 NETWORK = {"name": "test_resnet", "weights": "none"}
@@ -72,7 +72,9 @@ def test_another_network_is_refused_with_what_differs(worlds, tmp_path):
     with pytest.raises(CrossreidError, match=message):
         start_from_run(trained_method(other), other, worlds / "run")
     recipe = recipe_of("agw")
-    with pytest.raises(CheckpointError, match="not found"):
+    with pytest.raises(
+        CrossreidError, match=r"start_from: .*none\.safetensors not found\. Expected the folder of a run"
+    ):
         start_from_run(trained_method(recipe), recipe, tmp_path / "none.safetensors")
     with pytest.raises(CrossreidError, match="holds no run"):
         start_from_run(trained_method(recipe), recipe, tmp_path)

@@ -16,6 +16,7 @@ def test_what_earlier_keys_said_is_said_by_parts():
     assert said(frozen_stages=3) == (["stem", "stage1", "stage2"], None)
     assert said(frozen_epochs=5) == (["backbone"], 5.0)
     assert said(frozen_stages=1, frozen_epochs=5) == (["stem", "backbone"], {"backbone": 5.0})
+    assert said(freeze="stem") == (["stem"], None), "one part needs no list"
     written = TrainingOptions(frozen_stages=2).model_dump(mode="json")
     assert "frozen_stages" not in written
     assert TrainingOptions(**written).freeze == ("stem", "stage1")

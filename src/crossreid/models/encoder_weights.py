@@ -65,26 +65,20 @@ def is_cut(encoder: nn.Module) -> bool:
 def resampled(
     given: Mapping[str, Tensor], source: nn.Module, encoder: nn.Module
 ) -> tuple[dict[str, Tensor], list[str]]:
-    """Weights of `source`, by names in a whole backbone, for the size that `encoder` was built for, and which were resampled."""
-    keys, own = whole_keys(encoder), encoder.state_dict()
-    wanted = {whole: name for name, whole in keys.items()}
-    grids = _grid(source), _grid(encoder)
+    """Weights of `source`, by the names of `encoder`, for the size that this was built for, and which were resampled."""
+    own, grids = encoder.state_dict(), (_grid(source), _grid(encoder))
     result, changed = dict(given), []
-    for whole, tensor in given.items():
-        if whole not in wanted:
-            continue
-        expected = own[wanted[whole]]
-        new: Tensor | None = None
-        if whole.endswith("pos_embed") and tensor.ndim == 3 and None not in grids and grids[0] != grids[1]:
+    for name, tensor in given.items():
+        expected, new = own[name], None
+        if name.endswith("pos_embed") and tensor.ndim == 3 and None not in grids and grids[0] != grids[1]:
             new = _positions(tensor, expected, *grids)  # type: ignore[arg-type]
-        elif whole.endswith("relative_position_bias_table") and tensor.shape != expected.shape:
-            module: Any = encoder.get_submodule(wanted[whole].rpartition(".")[0])
-            new = resize_rel_pos_bias_table(
-                tensor, new_window_size=module.window_size, new_bias_shape=tuple(expected.shape)
-            )
+        elif name.endswith("relative_position_bias_table") and tensor.shape != expected.shape:
+            module: Any = encoder.get_submodule(name.rpartition(".")[0])
+            shape = (int(expected.shape[0]), int(expected.shape[1]))
+            new = resize_rel_pos_bias_table(tensor, new_window_size=module.window_size, new_bias_shape=shape)
         if new is not None:
-            result[whole] = new
-            changed.append(whole)
+            result[name] = new
+            changed.append(name)
     return result, changed
 
 

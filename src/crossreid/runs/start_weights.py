@@ -104,23 +104,17 @@ def _take_encoder(
     """Add what an encoder takes of another one: all, where they are cut alike, or the weights of one whole backbone."""
     (from_path, theirs), (path, encoder) = source, target
     given, own = theirs.state_dict(), encoder.state_dict()
-    if paired and given.keys() == own.keys() and all(given[name].shape == own[name].shape for name in own):
-        whole: dict[str, Tensor] = given
-        changed: list[str] = []
-        if not is_cut(encoder):
-            whole, changed = resampled(given, theirs, encoder)
-        taken.weights |= {f"{path}.{name}": tensor for name, tensor in whole.items()}
-        taken.used |= {f"{from_path}.{name}" for name in given}
-        taken.resampled += [f"{path}.{name}" for name in changed]
-        return
-    whole, changed = resampled(as_whole(theirs, origin), theirs, encoder)
-    names = {
-        name: key for name, key in whole_keys(encoder).items() if key in whole and whole[key].shape == own[name].shape
-    }
-    taken.weights |= {f"{path}.{name}": whole[key] for name, key in names.items()}
-    used = {name for name, key in whole_keys(theirs).items() if key in names.values()}
+    if paired and given.keys() == own.keys():
+        offered, used = given, {name: name for name in given}
+    else:
+        whole, keys = as_whole(theirs, origin), whole_keys(encoder)
+        offered = {name: whole[key] for name, key in keys.items() if key in whole}
+        used = {name: key for name, key in whole_keys(theirs).items() if key in {keys[found] for found in offered}}
+    offered, changed = resampled(offered, theirs, encoder)
+    fitting = {name: tensor for name, tensor in offered.items() if tensor.shape == own[name].shape}
+    taken.weights |= {f"{path}.{name}": tensor for name, tensor in fitting.items()}
     taken.used |= {f"{from_path}.{name}" for name in used}
-    taken.resampled += [f"{path}.{name}" for name, key in names.items() if key in changed]
+    taken.resampled += [f"{path}.{name}" for name in changed if name in fitting]
 
 
 def _take_neck(taken: Taken, source: tuple[Method, str], target: tuple[Method, str]) -> None:

@@ -48,6 +48,10 @@ def started_method(recipe: Recipe, split: Split) -> tuple[Method, Started | None
     if source is None:
         return fresh_method(recipe, split), None
     if source.is_file() and not is_checkpoint(source):
+        if recipe.start_encoder is not None:
+            raise CrossreidError(
+                f"start_encoder is {recipe.start_encoder}, but {source} holds weights of one backbone; leave it out."
+            )
         options = recipe.method.with_weights(str(source))
         facts = {"file": str(source), "sha256": hashlib.sha256(source.read_bytes()).hexdigest()}
         started = Started(f"starts from {source}: the weights of its backbone, everything else is drawn anew", facts)
@@ -77,7 +81,11 @@ def start_from_run(method: Method, recipe: Recipe, source: Path) -> Started:
     Raises:
         CrossreidError: no such run, or one of another network; what does not fit is named.
     """
-    is_file = source.is_file() or source.suffix == ".safetensors"
+    if not source.exists():
+        raise CrossreidError(
+            f"start_from: {source} not found. Expected the folder of a run, a checkpoint's file, or a file of the backbone's weights."
+        )
+    is_file = source.is_file()
     file = source if is_file else checkpoint_of(run_folder(source))
     stored = read_weights(file)
     kept, given, own = _kept_recipe(stored, file), stored.weights, method.state_dict()
@@ -95,6 +103,10 @@ def start_from_run(method: Method, recipe: Recipe, source: Path) -> Started:
         theirs = make_recipe(as_it_was(kept), source=str(file))
         network = method_of_weights(theirs, given, file)
         taken = taken_from(network, method, origin=recipe.start_encoder, left=left)
+        if not taken.weights:
+            raise CrossreidError(
+                f"start_from: nothing of {file} fits {type(method).__name__}. Expected a run on the same backbone."
+            )
         refuse_another_backbone(taken, method, recipe.method.encoder, theirs.method.encoder, file)
     fit_weights(method, {**own, **taken.weights}, file)
     anew, aside = own.keys() - taken.weights.keys(), given.keys() - taken.used - left

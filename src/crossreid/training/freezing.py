@@ -123,12 +123,15 @@ def check(freeze: Sequence[str], unfreeze_after: Unfreeze) -> None:
 
 
 def as_parts(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The `training` section with `freeze` and `unfreeze_after` in place of `frozen_stages` and `frozen_epochs`, their earlier form.
+    """The `training` section with `freeze`, a list, and `unfreeze_after` in place of their earlier form, `frozen_stages` and
+    `frozen_epochs`.
 
     Raises:
         CrossreidError: both forms are there.
     """
     kept = {key: value for key, value in given.items() if key not in EARLIER}
+    if isinstance(kept.get("freeze"), str):
+        kept["freeze"] = [kept["freeze"]]
     stages, epochs = (given.get(key, 0) for key in EARLIER)
     if len(kept) == len(given):
         return kept
