@@ -14,9 +14,10 @@ All take the same number of steps, and no step sees an image of the test. K = 0 
 herd at all.
 
     python benchmarks/fine_tuning.py IMAGES WEIGHTS OUT [--images 0 1 2 4 8 all] [--ways NAME ...] [--seeds 0-1]
-        [--size 64x40] [--steps 40] [--set KEY=VALUE ...] [--json FILE] [--figure FILE]
+        [--size 64x40] [--steps 40] [--set KEY=VALUE ...] [--json FILE] [--figure FILE] [--done]
 
 Every run has a result file in OUT once it is scored, and its folder goes; the same command again goes on where it stopped.
+With `--done` nothing is trained: of what was measured so far the table, the file and the figure are written.
 """
 
 from __future__ import annotations
@@ -165,7 +166,7 @@ def draw(table: Sequence[dict[str, Any]], file: Path) -> None:
         axes.set_xlabel("images per cow and modality")
         axes.set_ylabel(f"{name}, %")
         axes.grid(alpha=0.3)
-    figure.axes[0].legend()
+    figure.axes[0].legend(frameon=False)
     file.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(file, metadata={"Date": None} if file.suffix == ".svg" else None)
 
@@ -182,6 +183,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--source-steps", type=int, default=300)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--done", action="store_true")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--figure", type=Path)
     given = parser.parse_args(arguments)
@@ -217,6 +219,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 if count == "0" and (seed != given.seeds[0] or way == "head-first"):
                     continue  # nothing is drawn, or learnt
                 path = folder / f"{way}-{count}-{seed}.json"
+                if given.done and not path.is_file():
+                    continue
                 if not path.is_file():
                     start = time.perf_counter()
                     drawn = herd.drawn(None if count == "all" else int(count), seed)

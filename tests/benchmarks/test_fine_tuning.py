@@ -11,7 +11,8 @@ from safetensors.torch import save_file
 
 from crossreid.data.synthetic import synthesise
 
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+ROOT = Path(__file__).resolve().parents[2]
+BENCHMARKS = ROOT / "benchmarks"
 
 
 @pytest.fixture
@@ -79,5 +80,16 @@ def test_the_curve_is_measured_drawn_and_not_measured_again(fine_tuning, animals
     (runs / "imagenet-1-0.json").write_text(
         json.dumps({"way": "imagenet", "images": "1", "seed": 0, "rank-1": 0.125, "mAP": 0.5, "mINP": 0})
     )
-    fine_tuning.main(given)
+    (runs / "started-all-1.json").unlink()
+    fine_tuning.main([*given, "--done"])
+    assert not (runs / "started-all-1.json").exists(), "nothing is trained any more"
     assert "imagenet, 1 images, seed 0: 12.5 / 50.0" in capsys.readouterr().out
+
+
+def test_the_page_shows_what_was_measured(fine_tuning):
+    measured = json.loads((BENCHMARKS / "results" / "fine_tuning_cpu.json").read_text(encoding="utf-8"))
+    rows = sorted(measured["rows"], key=lambda row: ["0", "1", "2", "4", "8", "all"].index(row["images"]))
+    assert fine_tuning.summarised(rows) == measured["table"]
+    page = (ROOT / "docs" / "fine_tuning.md").read_text(encoding="utf-8")
+    assert fine_tuning.markdown(measured["table"]) in page
+    assert f"{measured['tested']['infrared']} night pictures" in page
