@@ -171,7 +171,8 @@ def draw(table: Sequence[dict[str, Any]], file: Path) -> None:
     figure.savefig(file, metadata={"Date": None} if file.suffix == ".svg" else None)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line's options, or of `arguments`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("images_folder", type=Path, metavar="IMAGES")
     parser.add_argument("weights", type=Path, metavar="WEIGHTS")
@@ -191,6 +192,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error(f"expected --size HEIGHTxWIDTH, and steps that {PARTS} divides")
     if not all(count == "all" or count.isdigit() for count in given.images):
         parser.error("expected numbers of images, or `all`")
+    return given
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    given = parsed(arguments)
     height, width = map(int, given.size.split("x"))
     manifest, _ = write_manifest(given.images_folder, given.out, (height, width), validation=True)
     herd = Herd(read_rows(manifest))  # which lists the training cows alone
