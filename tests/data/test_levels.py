@@ -12,8 +12,8 @@ from crossreid.data.checking import check
 from crossreid.data.images import load_image
 from crossreid.data.levels import UnknownRange, as_bytes, query_levels, with_levels
 from crossreid.data.records import Record
-from crossreid.inference.preprocessing import Preprocessing
 from crossreid.runs.faults import RecipeError
+from crossreid.runs.preprocessing import Preprocessing
 from crossreid.runs.recipe import load_recipe
 
 RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "baseline_manifest_visible.yaml"

@@ -80,7 +80,7 @@ def test_a_gallery_of_another_model_is_moved_aside_with_what_was_enrolled(tmp_pa
     from crossreid.galleries import Entry, GalleryLocked, open_gallery
     from crossreid.galleries.model_card import ModelCard
     from crossreid.inference import open_model as opening
-    from crossreid.inference.preprocessing import Preprocessing
+    from crossreid.runs.preprocessing import Preprocessing
 
     run, where = tmp_path / "run", tmp_path / "gallery"
     run.mkdir()

@@ -10,7 +10,7 @@ from crossreid.galleries.errors import GalleryFault
 from crossreid.galleries.importing import card_of
 from crossreid.galleries.model_card import ModelCard, in_words
 from crossreid.inference.embedding_files import EMBEDDINGS, RECORDS, as_metadata, read_about, write_rows
-from crossreid.inference.preprocessing import Preprocessing
+from crossreid.runs.preprocessing import Preprocessing
 from embedded import MODEL as OTHER
 from embedded import write_folder
 from opened_gallery import vectors

@@ -22,8 +22,8 @@ from crossreid.inference.export import export_onnx, largest_difference
 from crossreid.inference.onnx_model import graph_digest, providers_for
 from crossreid.inference.open_model import open_model
 from crossreid.inference.sources import source_records
-from crossreid.inference.stored_run import run_fingerprint
 from crossreid.runs.recipe import make_recipe
+from crossreid.runs.stored_run import run_fingerprint
 from crossreid.service.startup import open_for_service
 from crossreid.training.checkpoint import load_checkpoint, save_checkpoint
 from small_model import EVERY_METHOD, recipe_of, write_run

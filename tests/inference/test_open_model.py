@@ -8,8 +8,8 @@ from crossreid.data.synthetic import synthesise
 from crossreid.evaluation.embedding import EvaluationOptions, embed, embed_sets
 from crossreid.inference.embedding_model import prepared
 from crossreid.inference.open_model import open_model
-from crossreid.inference.stored_run import run_folder
 from crossreid.runs.recipe import make_recipe
+from crossreid.runs.stored_run import run_folder
 from small_model import EVERY_METHOD, HEIGHT, NETWORK, WIDTH, recipe_of, write_run
 
 SIZE = {"height": HEIGHT, "width": WIDTH}

@@ -60,3 +60,36 @@ def test_a_run_that_began_before_triplets_said_what_they_compare_goes_on_with_wh
     train(make_recipe(given, [*before, more]), begun)
     one, other = (load_checkpoint(out / "last.safetensors").tensors["model"] for out in (begun, tmp_path / "whole"))
     assert all(torch.equal(one[name], other[name]) for name in other)
+
+
+def test_a_run_that_began_when_parts_were_frozen_by_number_goes_on_with_what_it_did(tmp_path):
+    synthesise(tmp_path / "world", "manifest", 4, 0, images_per_camera=2, size=(32, 16), workers=1)
+    data = {"name": "manifest", "root": str(tmp_path / "world"), "height": 32, "width": 16, "workers": 0}
+    data["sampler"] = {"identities": 2, "images": 2}
+    method = {"name": "baseline", "backbone": {"name": "test_resnet", "weights": "none"}}
+    before = {"frozen_stages": 1, "frozen_epochs": 1, "optimiser": {"new_layers_factor": 10.0}}
+    given = {"data": data, "method": method, "training": {"epochs": 1, "validate_every": 5, **before}}
+    more = make_recipe(given, ["training.epochs=2"])
+    assert more.training.freeze == ("stem", "backbone")
+    train(more, tmp_path / "whole")
+    train(make_recipe(given), tmp_path / "begun")
+    last = tmp_path / "begun" / "last.safetensors"
+    facts = load_checkpoint(last).facts
+    stored = without(facts["recipe"], ("freeze", "unfreeze_after", "rates"))
+    stored["training"] |= {"frozen_stages": 1, "frozen_epochs": 1}
+    stored["training"]["optimiser"] |= {"new_layers_factor": 10.0}
+    groups = [without(group, ("factor", "positions")) for group in facts["groups"]]
+    rewrite(last, facts={"recipe": stored, "groups": groups}, hashed=False)
+    with pytest.raises(CheckpointError, match=r"--continue-with training\.optimiser\.rates\.heads=3"):
+        train(make_recipe(more.model_dump(mode="json"), ["training.optimiser.rates={heads: 3.0}"]), tmp_path / "begun")
+    train(more, tmp_path / "begun")
+    one, other = (load_checkpoint(tmp_path / name / "last.safetensors") for name in ("whole", "begun"))
+    assert one.facts["groups"] == other.facts["groups"]
+    assert all(torch.equal(tensor, other.tensors["model"][name]) for name, tensor in one.tensors["model"].items())
+    train(
+        make_recipe(given, ["training.epochs=3"]),
+        tmp_path / "begun",
+        continue_with=["training.optimiser.new_layers_factor=2.0"],
+    )
+    changes = {(c["key"], c["now"]) for c in load_checkpoint(last).facts["changes"]}
+    assert ("training.optimiser.rates.heads", 2.0) in changes

@@ -8,7 +8,7 @@ from crossreid.data.synthetic import synthesise
 from crossreid.errors import CrossreidError
 from crossreid.runs.recipe import load_recipe, make_recipe, teacher_recipe
 from crossreid.runs.starting import start_from_run
-from crossreid.training.checkpoint import CheckpointError, load_checkpoint
+from crossreid.training.checkpoint import load_checkpoint
 from small_model import recipe_of, trained_method
 
 NETWORK = {"name": "test_resnet", "weights": "none"}
@@ -38,7 +38,7 @@ def test_a_run_on_other_identities_starts_from_all_but_their_classifier(worlds, 
     recipe = recipe_on(worlds / "other")
     method = trained_method(recipe, 9)
     before = {name: tensor.clone() for name, tensor in method.state_dict().items()}
-    said = start_from_run(method, recipe, worlds / "run")
+    said = start_from_run(method, recipe, worlds / "run").text
     source = weights(worlds / "run")
     for name, tensor in method.state_dict().items():
         assert torch.equal(tensor, before[name] if name.startswith(HEADS) else source[name]), name
@@ -57,28 +57,37 @@ def test_other_data_with_as_many_identities_has_a_classifier_of_its_own_too(worl
 
 def test_pixels_that_the_weights_did_not_see_are_said(worlds):
     recipe = recipe_on(worlds / "one")
-    said = start_from_run(trained_method(recipe, 2), recipe_on(worlds / "other"), worlds / "run")
+    said = start_from_run(trained_method(recipe, 2), recipe_on(worlds / "other"), worlds / "run").text
     assert "saw" not in said
     seen = recipe.data.model_copy(update={"interpolation": "bicubic", "levels": "picture"})
     other = recipe.model_copy(update={"data": seen.model_copy(update={"root": worlds / "other"})})
-    said = start_from_run(trained_method(other, 2), other, worlds / "run")
+    said = start_from_run(trained_method(other, 2), other, worlds / "run").text
     assert "; they saw images of full, and see them of picture now (data.levels)" in said
     assert "; they saw images of bilinear, and see them of bicubic now (data.interpolation)" in said
 
 
 def test_another_network_is_refused_with_what_differs(worlds, tmp_path):
+    other = recipe_of("agw", network={"name": "test_efficientnet", "weights": "none", "last_stride_one": False})
+    message = r"start_from: .* has no weights for .* and \d+ more of the network .* is test_resnet, the recipe's test_efficientnet"
+    with pytest.raises(CrossreidError, match=message):
+        start_from_run(trained_method(other), other, worlds / "run")
     recipe = recipe_of("agw")
-    with pytest.raises(CrossreidError, match=r"start_from: checkpoint .* does not fit the method: .* same method"):
-        start_from_run(trained_method(recipe), recipe, worlds / "run")
-    with pytest.raises(CheckpointError, match="not found"):
+    with pytest.raises(
+        CrossreidError, match=r"start_from: .*none\.safetensors not found\. Expected the folder of a run"
+    ):
         start_from_run(trained_method(recipe), recipe, tmp_path / "none.safetensors")
     with pytest.raises(CrossreidError, match="holds no run"):
         start_from_run(trained_method(recipe), recipe, tmp_path)
+    alone = recipe.model_copy(update={"start_encoder": "shared"})
+    with pytest.raises(CrossreidError, match="start_encoder is shared, but the network to start from has one encoder"):
+        start_from_run(trained_method(recipe), alone, worlds / "run")
+    with pytest.raises(CrossreidError, match="start_encoder is visible, but start_from names no run"):
+        recipe_on(tmp_path, start_encoder="visible")
 
 
 def test_with_frozen_encoders_the_head_alone_learns_and_then_all(worlds, tmp_path, capsys):
     start = {"start_from": str(worlds / "run")}
-    head_only = {"frozen_epochs": 1, "schedule": {"kind": "constant"}}
+    head_only = {"freeze": ["backbone"], "unfreeze_after": 1, "schedule": {"kind": "constant"}}
     source = weights(worlds / "run")
     crossreid.train(recipe_on(worlds / "other", training={"epochs": 1, **head_only}, **start), tmp_path / "run")
     assert "starts from" in capsys.readouterr().out
@@ -100,5 +109,7 @@ def test_of_two_stages_the_students_start_so(tmp_path):
         make_recipe(given | {"method": method | {"start": "teacher"}})
     recipe = make_recipe(given)
     assert teacher_recipe(recipe).start_from is None
+    of_its_own = make_recipe(given | {"teacher": {"start_from": "other"}})
+    assert str(teacher_recipe(of_its_own).start_from) == "other"
     (tmp_path / "x.yaml").write_text(recipe.as_yaml())
     assert load_recipe(tmp_path / "x.yaml").start_from == recipe.start_from

@@ -139,7 +139,7 @@ def test_a_run_of_before_a_key_was_there_goes_on(tmp_path):
     crossreid.train(recipe_for(root, "regdb"), out)
     stored = load_checkpoint(out / "last.safetensors")
     recipe = stored.facts["recipe"]
-    for section, key in (("training", "frozen_stages"), ("data", "interpolation"), ("evaluation", "flip")):
+    for section, key in (("training", "freeze"), ("data", "interpolation"), ("evaluation", "flip")):
         del recipe[section][key]
     save_checkpoint(out / "last.safetensors", Checkpoint(stored.tensors, stored.facts | {"recipe": recipe}))
     crossreid.train(recipe_for(root, "regdb", training={"epochs": 2}), out)

@@ -99,7 +99,8 @@ def one_of(kind, out):
         numbers = iter((0.0, 0.1 * up, 0.2 * up))
         run(out, dropout=0.0, freeze_batch_statistics=True, validate=lambda method: {"rank-1": next(numbers)})
     else:
-        run(out, dropout=0.0, freeze_batch_statistics=True, optimiser={"lr": 1e-2})
+        more = {"freeze": ["backbone"], "unfreeze_after": 1.5} if kind == "frozen" else {}
+        run(out, dropout=0.0, freeze_batch_statistics=True, optimiser={"lr": 1e-2}, **more)
 
 
 if __name__ == "__main__":

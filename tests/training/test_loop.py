@@ -72,9 +72,10 @@ def test_a_run_killed_at_any_moment_ends_with_the_same_bits(tmp_path):
 
 
 @pytest.mark.slow
-def test_two_processes_give_what_one_gives(tmp_path):
-    assert start("plain", tmp_path / "one").wait(120) == 0
-    ran_together(2, small_run.one_of, "plain", tmp_path / "two", folder=tmp_path)
+@pytest.mark.parametrize("kind", ["plain", "frozen"])
+def test_two_processes_give_what_one_gives(kind, tmp_path):
+    assert start(kind, tmp_path / "one").wait(120) == 0
+    ran_together(2, small_run.one_of, kind, tmp_path / "two", folder=tmp_path)
     one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
     fresh = Small(0.0).state_dict()
     assert not torch.allclose(one["classifier.weight"], fresh["classifier.weight"], atol=1e-2), "it learned something"
@@ -455,10 +456,14 @@ def test_a_run_of_before_a_key_was_there_goes_on_with_its_default(tmp_path):
     run(tmp_path, epochs=1)
     last = tmp_path / "last.safetensors"
     stored = load_checkpoint(last)
-    recipe = {"training": {k: v for k, v in stored.facts["recipe"]["training"].items() if not k.startswith("frozen")}}
+    recipe = {
+        "training": {
+            k: v for k, v in stored.facts["recipe"]["training"].items() if k not in ("freeze", "unfreeze_after")
+        }
+    }
     save_checkpoint(last, Checkpoint(stored.tensors, stored.facts | {"recipe": recipe}))
-    with pytest.raises(CheckpointError, match=r"frozen_epochs was 0, is 1"):
-        run(tmp_path, epochs=2, frozen_epochs=1)
+    with pytest.raises(CheckpointError, match=r"freeze was \[\], is \['backbone'\]"):
+        run(tmp_path, epochs=2, freeze=["backbone"])
     run(tmp_path, epochs=2)
     assert {c["key"] for c in load_checkpoint(last).facts["changes"]} == {"training.epochs"}
 
@@ -466,11 +471,11 @@ def test_a_run_of_before_a_key_was_there_goes_on_with_its_default(tmp_path):
 def test_a_run_goes_on_in_another_precision_and_with_frozen_layers_on_request(tmp_path):
     run(tmp_path, epochs=1, precision="bf16-mixed")
     with pytest.raises(
-        CheckpointError, match=r"--continue-with training\.frozen_epochs=2 --continue-with training\.precision="
+        CheckpointError, match=r"--continue-with training\.freeze=\['backbone'\] --continue-with training\.precision="
     ):
-        run(tmp_path, epochs=2, frozen_epochs=2)
+        run(tmp_path, epochs=2, freeze=["backbone"])
     before = weights(tmp_path)
-    run(tmp_path, epochs=2, frozen_epochs=2, continue_with=["training.precision", "training.frozen_epochs"])
+    run(tmp_path, epochs=2, freeze=["backbone"], continue_with=["training.precision", "training.freeze"])
     after = weights(tmp_path)
     assert {name for name in before if torch.equal(before[name], after[name])} == {
         name for name in before if name.startswith("encoder.")

@@ -6,11 +6,14 @@ from torch import nn
 from crossreid.training.optimisation import (
     OptimiserOptions,
     ScheduleOptions,
+    full_rate,
     make_optimiser,
     optimiser_tensors,
     rate_factor,
     restore_optimiser,
     set_rates,
+    settings_of,
+    with_settings,
 )
 
 
@@ -40,26 +43,99 @@ def test_cosine_goes_from_one_towards_zero():
     assert rates == sorted(rates, reverse=True)
 
 
-def test_new_layers_learn_at_a_rate_of_their_own():
-    class Method(nn.Module):
+class Staged(nn.Module):
+    """An encoder of three stages, a head and a layer that does not learn."""
+
+    class Encoder(nn.Module):
         def __init__(self):
             super().__init__()
-            self.encoder, self.head, self.fixed = (
-                nn.Linear(2, 2),
-                nn.Linear(2, 2),
-                nn.Linear(2, 2).requires_grad_(False),
-            )
+            self.stages = nn.ModuleList(nn.Linear(2, 2) for _ in range(3))
 
-        @property
-        def encoders(self):
-            return [self.encoder]
+        def leading_stages(self, count):
+            return list(self.stages[:count])
 
-    method = Method()
-    optimiser = make_optimiser(method, OptimiserOptions(name="sgd", lr=0.1, new_layers_factor=10, weight_decay=0))
-    rates = {id(p): group["lr"] for group in optimiser.param_groups for p in group["params"]}
-    assert rates[id(method.encoder.weight)] == 0.1
-    assert rates[id(method.head.weight)] == pytest.approx(1.0)
-    assert id(method.fixed.weight) not in rates
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.head, self.encoder = nn.Linear(2, 2), self.Encoder()
+        self.fixed = nn.Linear(2, 2).requires_grad_(False)
+
+    @property
+    def encoders(self):
+        return [self.encoder]
+
+    def forward(self, values):
+        for stage in (*self.encoder.stages, self.head):
+            values = stage(values).tanh()
+        return values
+
+
+def rates_of(method, optimiser):
+    by_id = {id(p): group["lr"] for group in optimiser.param_groups for p in group["params"]}
+    named = {"stem": method.encoder.stages[0], "stage1": method.encoder.stages[1], "stage2": method.encoder.stages[2]}
+    assert id(method.fixed.weight) not in by_id
+    return {name: by_id[id(part.weight)] for name, part in {**named, "heads": method.head}.items()}
+
+
+def test_parts_learn_at_rates_of_their_own():
+    method, sgd = Staged(), {"name": "sgd", "lr": 0.1, "weight_decay": 0}
+    plain = make_optimiser(method, OptimiserOptions(**sgd))
+    assert rates_of(method, plain) == dict.fromkeys(("stem", "stage1", "stage2", "heads"), 0.1)
+    rates = {"stem": 0.01, "backbone": 0.5, "heads": 10}  # a stage's own comes before the whole's
+    optimiser = make_optimiser(method, OptimiserOptions(**sgd, rates=rates))
+    expected = {"stem": 0.001, "stage1": 0.05, "stage2": 0.05, "heads": 1.0}
+    assert rates_of(method, optimiser) == pytest.approx(expected)
+    set_rates(optimiser, 0.5)
+    assert rates_of(method, optimiser) == pytest.approx({name: rate / 2 for name, rate in expected.items()})
+    assert full_rate(optimiser) == pytest.approx(0.05)
+    with pytest.raises(ValidationError, match="rates: 'neck' is no part of a network; expected stem"):
+        OptimiserOptions(rates={"neck": 1})
+    with pytest.raises(ValidationError, match="rates: stem is 0, expected more than 0"):
+        OptimiserOptions(rates={"stem": 0})
+
+
+def test_the_factor_of_new_layers_is_the_rate_of_heads():
+    assert OptimiserOptions(new_layers_factor=10) == OptimiserOptions(rates={"heads": 10})
+    assert OptimiserOptions(new_layers_factor=1.0) == OptimiserOptions()
+    assert OptimiserOptions(new_layers_factor=10, rates={"stem": 0.1}).rates == {"heads": 10, "stem": 0.1}
+    with pytest.raises(
+        ValidationError, match=r"new_layers_factor is the earlier form of rates\.heads, and both are there"
+    ):
+        OptimiserOptions(new_layers_factor=10, rates={"heads": 1})
+
+
+def stepped(method, optimiser, seed):
+    torch.manual_seed(seed)
+    optimiser.zero_grad()
+    method(torch.randn(5, 2)).pow(2).sum().backward()
+    optimiser.step()
+
+
+def test_an_optimisers_state_is_found_again_in_other_groups():
+    begun, same, other = Staged(), Staged(), Staged()
+    options = OptimiserOptions(rates={"heads": 2.0})
+    optimiser = make_optimiser(begun, options)
+    stepped(begun, optimiser, 1)
+    tensors, groups = optimiser_tensors(optimiser)
+    tensors = {name: tensor.clone() for name, tensor in tensors.items()}
+    for twin in (same, other):
+        twin.load_state_dict(begun.state_dict())
+    # As earlier versions wrote it: two groups, which say neither factor nor positions.
+    before = [{k: v for k, v in group.items() if k not in ("factor", "positions")} for group in groups]
+    again = make_optimiser(same, options)
+    restore_optimiser(again, dict(tensors), before)
+    regrouped = make_optimiser(other, OptimiserOptions(rates={"stage2": 0.5, "stem": 0.1, "heads": 2.0}))
+    assert len(regrouped.param_groups) == 4
+    restore_optimiser(regrouped, tensors, with_settings(settings_of(regrouped)))
+    moments = {id(p): row["exp_avg"] for p, row in optimiser.state.items()}
+    for found, twin in ((again, same), (regrouped, other)):
+        for mine, theirs in zip(begun.parameters(), twin.parameters(), strict=True):
+            if mine.requires_grad:
+                assert torch.equal(found.state[theirs]["exp_avg"], moments[id(mine)])
+    stepped(begun, optimiser, 2)
+    stepped(same, again, 2)
+    assert all(torch.equal(a, b) for a, b in zip(begun.parameters(), same.parameters(), strict=True))
+    assert optimiser_tensors(again)[1] == optimiser_tensors(optimiser)[1]
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ def moved(before, module):
 
 
 def test_frozen_encoders_keep_weights_and_statistics_while_the_rest_learns():
-    options = TrainingOptions(frozen_epochs=1, epochs=2, accelerator="cpu", clip=1e-3, ema=0.5)
+    options = TrainingOptions(freeze=["backbone"], unfreeze_after=1, epochs=2, accelerator="cpu", clip=1e-3, ema=0.5)
     state = start(options)
     before, one = tensors(state.method), next(batches()(0, 0))
     state.training_mode(options)
@@ -72,9 +72,8 @@ def test_frozen_encoders_keep_weights_and_statistics_while_the_rest_learns():
     train_step(state, one, options, steps_per_epoch=1)
     assert moved(before, state.method) == {"classifier.weight", "classifier.bias"}
     state.epoch, state.step_in_epoch = 1, 0
-    state.training_mode(options)
-    assert state.method.encoder[1].training
     train_step(state, one, options, steps_per_epoch=1)
+    assert state.method.encoder[1].training
     assert moved(before, state.method) == before.keys()
 
 
@@ -93,20 +92,77 @@ class OnImages(nn.Module):
         return {"identity": nn.functional.cross_entropy(logits, batch[1])}
 
 
+def images():
+    return torch.randn(6, 3, 32, 32, generator=torch.Generator().manual_seed(0)), torch.arange(6) % 3
+
+
+def stages_of(names):
+    return {name.split(".")[2] for name in names if name.startswith("backbone.")}
+
+
 def test_frozen_stages_keep_theirs_and_may_learn_later():
-    batch = torch.randn(6, 3, 32, 32, generator=torch.Generator().manual_seed(0)), torch.arange(6) % 3
-    options = TrainingOptions(frozen_stages=2, accelerator="cpu", ema=0.5)
+    options = TrainingOptions(freeze=["stem", "stage1"], accelerator="cpu", ema=0.5)
     state = start(options, OnImages())
     before = tensors(state.method)
     state.training_mode(options)
-    train_step(state, batch, options, steps_per_epoch=2)
+    train_step(state, images(), options, steps_per_epoch=2)
     names = moved(before, state.method)
-    stages = {name.split(".")[2] for name in names if name.startswith("backbone.")}
-    assert stages == {"layer2", "layer3", "layer4"}
+    assert stages_of(names) == {"layer2", "layer3", "layer4"}
     assert "classifier.weight" in names
     kept = state.to_checkpoint({})
     assert not any(name.startswith("0/") for name in kept.tensors["optimiser"]), "the first weight has no state"
-    with pytest.raises(CrossreidError, match=r"training\.frozen_stages is 9, but the encoder has 5 stages"):
-        start(TrainingOptions(frozen_stages=9, accelerator="cpu"), OnImages())
-    with pytest.raises(CrossreidError, match="Sequential has no leading_stages"):
-        start(TrainingOptions(frozen_stages=1, accelerator="cpu"))
+
+
+def test_stages_learn_one_after_the_other_in_the_middle_of_an_epoch_too():
+    options = TrainingOptions(
+        freeze=["stem", "stage1", "stage3", "stage4"], unfreeze_after={"stage4": 0.5, "stage3": 1, "stage1": 1.25},
+        accelerator="cpu", accumulate=2,
+    )  # fmt: skip
+    state = start(options, OnImages())
+    learnt = []
+    for epoch in range(2):
+        state.epoch, state.step_in_epoch = epoch, 0
+        state.training_mode(options)
+        for _ in range(4):
+            before = tensors(state.method)
+            train_step(state, images(), options, steps_per_epoch=4)
+            learnt.append(stages_of(moved(before, state.method)) - {"layer2"})
+    # Of an update of two steps both see the same; batch norms in training move at every step.
+    four, three, one = {"layer4"}, {"layer4", "layer3"}, {"layer4", "layer3", "layer1"}
+    assert learnt == [set(), set(), four, four, three, three, one, one]
+    assert not state.method.backbone.network.bn1.training
+
+
+def test_what_is_frozen_in_one_process_takes_no_gradient():
+    state = start(TrainingOptions(freeze=["backbone"], unfreeze_after=1, epochs=2, accelerator="cpu"), OnImages())
+    terms = state.method.losses(images())
+    assert [p.requires_grad for p in state.method.backbone.parameters()] == [False] * len(
+        list(state.method.backbone.parameters())
+    )
+    terms["identity"].backward()
+    assert all(p.grad is None for p in state.method.backbone.parameters())
+    assert state.method.classifier.weight.grad is not None
+
+
+def test_what_never_learns_is_not_thawed():
+    method = OnImages()
+    method.backbone.network.bn1.bias.requires_grad_(False)
+    options = TrainingOptions(freeze=["backbone"], unfreeze_after=0.5, accelerator="cpu")
+    state = start(options, method)
+    for _ in range(2):
+        train_step(state, images(), options, steps_per_epoch=2)
+    assert method.backbone.network.conv1[0].weight.requires_grad
+    assert not method.backbone.network.bn1.bias.requires_grad
+
+
+def test_parts_that_are_not_there_are_refused():
+    with pytest.raises(
+        CrossreidError, match=r"training\.freeze: stage8: 9 stages are asked for, but the encoder has 5 stages"
+    ):
+        start(TrainingOptions(freeze=["stage8"], accelerator="cpu"), OnImages())
+    with pytest.raises(CrossreidError, match=r"training\.freeze: stem, but Sequential has no leading_stages"):
+        start(TrainingOptions(freeze=["stem"], accelerator="cpu"))
+    headless = OnImages()
+    headless.classifier.requires_grad_(False)
+    with pytest.raises(CrossreidError, match="nothing is left to learn in OnImages"):
+        start(TrainingOptions(freeze=["backbone"], accelerator="cpu"), headless)

@@ -20,8 +20,8 @@ from crossreid.galleries.values import modality_of, unit_rows
 from crossreid.inference.embedding_model import EmbeddingModel
 from crossreid.inference.open_model import open_model
 from crossreid.inference.sources import source_records
-from crossreid.inference.stored_run import run_fingerprint, run_folder
 from crossreid.runs.named_network import pretrained_at
+from crossreid.runs.stored_run import run_fingerprint, run_folder
 
 _BATCH = 64
 

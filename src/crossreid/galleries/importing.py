@@ -103,9 +103,9 @@ def card_of(path: Path) -> ModelCard | None:
     if (run := run_of(path)) is None:
         return None
     # Here, as a recipe knows of all methods and these of torch, which takes seconds: folders and ids need none of it.
-    from crossreid.inference.stored_run import preprocessing_of
     from crossreid.runs.progress import unfinished
     from crossreid.runs.recipe import recipe_of_run
+    from crossreid.runs.stored_run import preprocessing_of
 
     try:
         seen = preprocessing_of(recipe_of_run(run)).to_json()

@@ -14,7 +14,7 @@ from crossreid.data.images import load_image
 from crossreid.data.records import Record
 from crossreid.data.transforms import EvalTransform
 from crossreid.errors import CrossreidError
-from crossreid.inference.preprocessing import Preprocessing
+from crossreid.runs.preprocessing import Preprocessing
 from crossreid.training.bf16 import refuse_broken_bf16
 
 Precision = Literal["float32", "bf16"]

@@ -13,7 +13,7 @@ from torch import Tensor
 from crossreid.errors import CrossreidError
 from crossreid.inference.embedding_model import EmbeddingModel
 from crossreid.inference.exported_file import INPUTS, KEY, OUTPUTS, facts_digest, graph_digest, read_facts
-from crossreid.inference.preprocessing import Preprocessing
+from crossreid.runs.preprocessing import Preprocessing
 
 
 class OnnxModel(EmbeddingModel):

@@ -9,15 +9,15 @@ import torch
 from crossreid.inference.devices import device_of
 from crossreid.inference.embedding_model import EmbeddingModel, Precision
 from crossreid.inference.exported_file import is_exported
-from crossreid.inference.fingerprint import fingerprint_of
 from crossreid.inference.fusing import fused
 from crossreid.inference.onnx_model import OnnxModel
-from crossreid.inference.stored_run import network_of, preprocessing_of, read_run
 from crossreid.inference.torch_model import TorchModel
 from crossreid.models.lora import merged
+from crossreid.runs.fingerprint import fingerprint_of
 from crossreid.runs.named_network import NOT_TRAINED, PretrainedNetwork, pretrained_at
 from crossreid.runs.pretrained import named_pretrained, network_recipe
 from crossreid.runs.progress import unfinished
+from crossreid.runs.stored_run import network_of, preprocessing_of, read_run
 
 
 def open_model(

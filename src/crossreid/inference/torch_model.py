@@ -10,8 +10,8 @@ from torch import Tensor
 
 from crossreid.evaluation.embedding import embeddings_of, features_of_images
 from crossreid.inference.embedding_model import EmbeddingModel
-from crossreid.inference.preprocessing import Preprocessing
 from crossreid.methods.method import Network
+from crossreid.runs.preprocessing import Preprocessing
 
 
 class TorchModel(EmbeddingModel):

@@ -35,9 +35,13 @@ class MethodOptions(Options):
         """The backbone that images go through: what `data.normalise` and `data.interpolation` follow."""
         return self.backbone
 
+    def with_weights(self, weights: str) -> Self:
+        """The same options with other `weights` in the backbones."""
+        return self.model_copy(update={"backbone": self.backbone.model_copy(update={"weights": weights})})
+
     def without_download(self) -> Self:
         """The same options with random weights in the backbone: for a network that a checkpoint is loaded into."""
-        return self.model_copy(update={"backbone": self.backbone.model_copy(update={"weights": "none"})})
+        return self.with_weights("none")
 
     def at_size(self, size: tuple[int, int]) -> Self:
         """The same options for images `(height, width)`: encoders that are built for a size are built for that one.

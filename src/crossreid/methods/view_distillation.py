@@ -102,11 +102,11 @@ class ViewDistillationOptions(MethodOptions, PublishedSettingOptions):
     def encoder(self) -> BackboneOptions:
         return self.backbone if self.network is None else network_options(self.network).encoder
 
-    def without_download(self) -> Self:
-        own = super().without_download()
+    def with_weights(self, weights: str) -> Self:
+        own = super().with_weights(weights)
         if self.network is None:
             return own
-        inner = network_options(self.network).without_download()
+        inner = network_options(self.network).with_weights(weights)
         return own.model_copy(update={"network": inner.model_dump(mode="json")})
 
     def at_size(self, size: tuple[int, int]) -> Self:

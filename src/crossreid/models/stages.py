@@ -66,7 +66,7 @@ def refuse_more_stages(count: int, stages: int) -> None:
     if count > stages:
         found = f"has {stages} stages, its stem among them" if stages else "does not name its stages"
         raise CrossreidError(
-            f"training.frozen_stages is {count}, but the encoder {found}. Set fewer, or training.frozen_epochs for whole encoders."
+            f"{count} stages are asked for, but the encoder {found}. Name a stage before, or `backbone` for whole encoders."
         )
 
 

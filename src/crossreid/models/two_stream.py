@@ -21,6 +21,7 @@ from crossreid.errors import CrossreidError
 from crossreid.models.backbones import Backbone, BackboneOptions
 from crossreid.models.cutting import cut, through
 from crossreid.models.domain_norm import rows_of
+from crossreid.models.encoder_weights import keys_in_whole
 from crossreid.models.mixstyle import images_of
 from crossreid.models.stages import refuse_more_stages
 from crossreid.models.token_stages import Given, TokenStage
@@ -71,6 +72,7 @@ class TwoStream(nn.Module):
         self.visible_stem, self.infrared_stem = nn.Sequential(*stem), nn.Sequential(*copy.deepcopy(stem))
         self.common = nn.Sequential(*common)
         self.streams = nn.ModuleList([nn.Sequential(*rest), nn.Sequential(*copy.deepcopy(rest))][: 2 if rest else 1])
+        self.keys_in_whole = keys_in_whole(self, whole)
 
     @property
     def last_stage(self) -> list[str]:

@@ -41,6 +41,7 @@ from crossreid.runs.recipe import Recipe
 from crossreid.runs.run import Run, is_official, is_synthetic, open_run, split_trained_on
 from crossreid.runs.scoring import gallery_draw
 from crossreid.runs.source_runs import views_or_itself
+from crossreid.runs.starting import read_start, start_in_words
 
 FLOOR_NOTES = {
     NOT_TRAINED_TITLE: "the backbone with the weights that training starts from, its last feature map pooled",
@@ -266,7 +267,7 @@ def read_history(path: Path) -> list[dict[str, Any]]:
 def environment(
     runs: Sequence[Run] = (), history: Mapping[str, Sequence[Mapping[str, Any]]] | None = None
 ) -> dict[str, str]:
-    """Versions, date and machine, without names of hosts or folders, and how long each run trained."""
+    """Versions, date and machine, without names of hosts or folders, how long each run trained, and from what it started."""
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, threads: {torch.get_num_threads()}"
     facts = {
         "crossreid": crossreid.__version__,
@@ -281,6 +282,8 @@ def environment(
     for run, (title, rows) in zip(runs, (history or {}).items(), strict=False):
         if seconds := training_seconds(run.recipe, rows):
             facts[f"training time, {title}" if len(runs) > 1 else "training time"] = duration(seconds)
+        if start := read_start(run.folder):
+            facts[f"started from, {title}" if len(runs) > 1 else "started from"] = start_in_words(start)
     return facts
 
 

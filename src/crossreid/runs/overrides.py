@@ -11,6 +11,8 @@ from crossreid.files import key_value
 from crossreid.runs.faults import RecipeError, shown
 from crossreid.runs.yaml_text import DEPTH, YamlError, read_yaml
 
+# Earlier names of keys, by which a recipe that has the present one is still changed.
+EARLIER = {"training.optimiser.new_layers_factor": "training.optimiser.rates.heads"}
 SCIENTIFIC = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
 
 
@@ -32,6 +34,9 @@ def apply_override(recipe: dict[str, Any], override: str) -> None:
         key, value = key_value(override, "--set", "KEY=VALUE, for example training.optimiser.lr=1e-4")
     except CrossreidError as error:
         raise RecipeError(str(error)) from error
+    for earlier, present in EARLIER.items():
+        if key == earlier or key.endswith(f".{earlier}"):  # of a teacher's section too
+            key = key.removesuffix(earlier) + present
     *sections, last = key.split(".")
     if len(sections) > DEPTH:
         raise RecipeError(

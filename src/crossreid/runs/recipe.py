@@ -22,6 +22,7 @@ from crossreid.evaluation.embedding import EvaluationOptions
 from crossreid.methods import MethodOptions, method_options, with_encoder
 from crossreid.methods.view_distillation import ViewDistillationOptions
 from crossreid.models.backbones import pixels_of
+from crossreid.models.encoder_weights import Origin
 from crossreid.options import Options
 from crossreid.runs.earlier import as_it_was, forget_filled_sizes, has_pixels
 from crossreid.runs.faults import RecipeError, explained, shown
@@ -43,8 +44,13 @@ class Recipe(Options):
     evaluation: EvaluationOptions = Field(EvaluationOptions(), description="How embeddings are made and compared.")
     start_from: Path | None = Field(
         None,
-        description="A run, or the file of a checkpoint, whose weights training starts from; what depends on the identities is drawn "
-        "anew for other data.",
+        description="A run of any method on the same backbone, a checkpoint's file, or a file of the backbone's weights, that "
+        "training starts from; what of the heads does not fit, or is of other identities, is drawn anew.",
+    )
+    start_encoder: Origin | None = Field(
+        None,
+        description="Which of the encoders of start_from's network every encoder takes; null: each that of its own name, where "
+        "both networks have the same, and else the shared one.",
     )
     teacher: dict[str, Any] | None = Field(
         None,
@@ -107,6 +113,10 @@ class Recipe(Options):
         self.method.check_data(self.data)
         if self.start_from and isinstance(self.method, ViewDistillationOptions) and self.method.start != "weights":
             raise CrossreidError(f"start_from, and method.start is {str(self.method.start)!r}: expected one of them")
+        if self.start_encoder and self.start_from is None:
+            raise CrossreidError(
+                f"start_encoder is {self.start_encoder}, but start_from names no run that it would be of"
+            )
         if self.teacher is not None:
             if not isinstance(self.method, ViewDistillationOptions):
                 raise CrossreidError(f"`teacher` is for view_distillation, the method is {self.method.name}")
@@ -210,6 +220,7 @@ def teacher_recipe(recipe: Recipe) -> Recipe:
     changes = given.pop("teacher")
     given.pop("generations")
     given.pop("start_from")
+    given.pop("start_encoder")
     if given["method"]["name"] == "view_distillation":
         given["method"] |= {"teacher": None, "start": "weights", "images": None}
     if name := (changes.get("method") or {}).get("name"):

@@ -1,59 +1,196 @@
-"""Fine-tuning: a run that starts from the weights of another one, which may have been of other identities."""
+"""Fine-tuning: a run that starts from the weights of another one, of any method on the same backbone, or from a file of weights.
+
+What was taken is printed, and kept in the run's `start.json` with the fingerprint of the model that it started from.
+"""
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
 
+from crossreid.data.records import Split
 from crossreid.data.sources import same_identities
 from crossreid.errors import CrossreidError
+from crossreid.files import read_json
 from crossreid.losses.weighing import is_state_of_losses
 from crossreid.methods import build_method, without_download
 from crossreid.methods.method import Method
 from crossreid.runs.earlier import as_it_was
-from crossreid.runs.recipe import Recipe
-from crossreid.runs.run import checkpoint_of
-from crossreid.training.checkpoint import fit_weights, read_weights
+from crossreid.runs.recipe import Recipe, make_recipe, recipe_of_run
+from crossreid.runs.run import checkpoint_of, fresh_method, method_of_weights
+from crossreid.runs.start_weights import Taken, in_short, refuse_another_backbone, taken_from
+from crossreid.runs.stored_run import fingerprint_of_file, run_folder
+from crossreid.training.checkpoint import FORMAT, Checkpoint, fit_weights, read_weights
+
+START, RECIPE = "start.json", "recipe.yaml"
 
 
-def start_from_run(method: Method, recipe: Recipe, source: Path) -> str:
+@dataclass(frozen=True, slots=True)
+class Started:
+    """What a run started from: a line for people, and what its start.json keeps."""
+
+    text: str
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+def started_method(recipe: Recipe, split: Split) -> tuple[Method, Started | None]:
+    """The recipe's method as training starts from it, with the weights of `start_from`, where it names any.
+
+    Raises:
+        CrossreidError: no such run or file, or one of another network; what does not fit is named.
+    """
+    source = recipe.start_from
+    if source is None:
+        return fresh_method(recipe, split), None
+    if source.is_file() and not is_checkpoint(source):
+        if recipe.start_encoder is not None:
+            raise CrossreidError(
+                f"start_encoder is {recipe.start_encoder}, but {source} holds weights of one backbone; leave it out."
+            )
+        options = recipe.method.with_weights(str(source))
+        facts = {"file": str(source), "sha256": hashlib.sha256(source.read_bytes()).hexdigest()}
+        started = Started(f"starts from {source}: the weights of its backbone, everything else is drawn anew", facts)
+        return fresh_method(recipe.model_copy(update={"method": options}), split), started
+    method = fresh_method(recipe.model_copy(update={"method": without_download(recipe.method)}), split)
+    return method, start_from_run(method, recipe, source)
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Whether a file is a checkpoint of this program, and no bare weights; one that cannot be read is, and is reported as one."""
+    if path.suffix != ".safetensors":
+        return False
+    try:
+        with safe_open(path, framework="pt") as stored:
+            return (stored.metadata() or {}).get("format") == FORMAT
+    except (SafetensorError, OSError):
+        return True
+
+
+def start_from_run(method: Method, recipe: Recipe, source: Path) -> Started:
     """Give `method`, which `recipe` describes, the weights of a run's best checkpoint, or those in a checkpoint's file.
 
-    What depends on the identities, classifiers above all, is taken from a run on the same data alone; else it stays freshly drawn.
-
-    Returns:
-        What was taken and what was not, for people.
+    Averaged weights come before others, as in a test. Of a folder of stages the last student's are taken. What depends on the
+    identities, classifiers above all, is taken from a run on the same data alone; else it stays freshly drawn. From another
+    method come the encoders, and what means the same (`start_weights`).
 
     Raises:
         CrossreidError: no such run, or one of another network; what does not fit is named.
     """
-    file = source if source.suffix == ".safetensors" else checkpoint_of(source)
-    stored = read_weights(file)
-    own = method.state_dict()
-    # What losses remember is of the run that it was of: it starts as any run's does.
-    given = {name: tensor for name, tensor in stored.weights.items() if not is_state_of_losses(name)}
-    given |= {name: tensor for name, tensor in own.items() if is_state_of_losses(name)}
-    kept: list[str] = []
-    if not _same_data(stored.facts.get("recipe"), recipe):
-        kept = sorted(_of_identities(recipe, own) & given.keys())
-    try:
-        fit_weights(method, given | {name: own[name] for name in kept}, file)
-    except CrossreidError as error:
+    if not source.exists():
         raise CrossreidError(
-            f"start_from: {error} Or start from a run of the same method, options and backbone."
-        ) from error
-    kept = [name for name in kept if not is_state_of_losses(name)]
-    taken = f"{sum(name not in kept and not is_state_of_losses(name) for name in own)} tensors taken"
-    shown = ", ".join(kept[:3]) + (f" and {len(kept) - 3} more" if len(kept) > 3 else "")
-    drawn = f", {len(kept)} drawn anew, for identities of its own ({shown})" if kept else ""
-    return f"starts from {file}: {taken}{drawn}{_other_pixels(stored.facts.get('recipe'), recipe)}"
+            f"start_from: {source} not found. Expected the folder of a run, a checkpoint's file, or a file of the backbone's weights."
+        )
+    is_file = source.is_file()
+    file = source if is_file else checkpoint_of(run_folder(source))
+    stored = read_weights(file)
+    kept, given, own = _kept_recipe(stored, file), stored.weights, method.state_dict()
+    identities = _of_identities(recipe, own)
+    left = set() if _same_data(kept, recipe) else identities & given.keys()
+    left |= {name for name in identities & given.keys() if given[name].shape != own[name].shape}
+    # What losses remember is of the run that it was of: it starts as any run's does, and is not spoken of.
+    remembered = {name for name in own.keys() | given.keys() if is_state_of_losses(name)}
+    left |= remembered & own.keys() & given.keys()
+    if recipe.start_encoder is None and _is_alike(given, own, left) and not _may_be_resampled(kept, recipe, own):
+        taken = Taken({name: given[name] for name in own if name not in left}, set(given) - left)
+    else:
+        if kept is None:
+            raise CrossreidError(
+                f"start_from: {file} does not fit the method, and does not say what it is of. Expected a run on the same backbone, "
+                "or a checkpoint in its folder."
+            )
+        theirs = make_recipe(as_it_was(kept), source=str(file))
+        network = method_of_weights(theirs, given, file)
+        taken = taken_from(network, method, origin=recipe.start_encoder, left=left)
+        if not taken.weights:
+            raise CrossreidError(
+                f"start_from: nothing of {file} fits {type(method).__name__}. Expected a run on the same backbone."
+            )
+        refuse_another_backbone(taken, method, recipe.method.encoder, theirs.method.encoder, file)
+    fit_weights(method, {**own, **taken.weights}, file)
+    anew, aside = own.keys() - taken.weights.keys(), given.keys() - taken.used - left
+    facts = {
+        "run": None if is_file else str(source),
+        "file": str(file),
+        "fingerprint": fingerprint_of_file(file, stored),
+        "method": _method_of(kept),
+        "encoder": taken.encoder,
+        "taken": len(taken.weights),
+        "resampled": sorted(taken.resampled),
+        "drawn_anew": sorted(anew),
+        "left_aside": sorted(aside),
+    }
+    return Started(
+        f"starts from {file}: {_in_words(taken, left - remembered, anew - left - remembered, aside - remembered)}"
+        f"{_other_pixels(kept, recipe)}",
+        facts,
+    )
 
 
-def _other_pixels(stored: Any, recipe: Recipe) -> str:
+def read_start(folder: Path) -> dict[str, Any] | None:
+    """What a run's start.json keeps; None for a run that started from its backbone's weights."""
+    path = folder / START
+    return read_json(path, dict) if path.is_file() else None
+
+
+def start_in_words(facts: Mapping[str, Any]) -> str:
+    """In a few words what a run started from, its name without folders, and its fingerprint or that of the file."""
+    name = Path(str(facts.get("run") or facts.get("file"))).name
+    if facts.get("fingerprint"):
+        return f"{name} ({facts.get('method') or 'a run'}), fingerprint {facts['fingerprint'][:12]}"
+    return f"{name}, SHA-256 {str(facts.get('sha256'))[:12]}"
+
+
+def _in_words(taken: Taken, left: set[str], anew: set[str], aside: set[str]) -> str:
+    parts = [f"{len(taken.weights)} tensors taken"]
+    if taken.encoder:
+        parts[0] += f", of its encoders the {taken.encoder} one for every encoder"
+    if taken.resampled:
+        parts.append(f"{len(taken.resampled)} of them resampled ({in_short(taken.resampled)})")
+    if left:
+        parts.append(f"{len(left)} drawn anew, for identities of its own ({in_short(left)})")
+    if anew:
+        parts.append(f"{len(anew)} drawn anew, which it does not have ({in_short(anew)})")
+    if aside:
+        parts.append(f"{len(aside)} left aside ({in_short(aside)})")
+    return ", ".join(parts)
+
+
+def _is_alike(given: Mapping[str, Tensor], own: Mapping[str, Tensor], left: set[str]) -> bool:
+    """Whether both have the same tensors, those that are `left` of any shape."""
+    return given.keys() == own.keys() and all(given[name].shape == own[name].shape for name in own.keys() - left)
+
+
+def _may_be_resampled(kept: dict[str, Any] | None, recipe: Recipe, own: Mapping[str, Tensor]) -> bool:
+    """Whether there are positions, and the weights saw images of another size, which tables of the same length do not say."""
+    there = (kept or {}).get("data")
+    if not isinstance(there, dict) or not any(name.endswith("pos_embed") for name in own):
+        return False
+    return (there.get("height"), there.get("width")) != (recipe.data.height, recipe.data.width)
+
+
+def _kept_recipe(stored: Checkpoint, file: Path) -> dict[str, Any] | None:
+    """The recipe that a checkpoint was trained by: its own, or that of the run whose folder it lies in; None where neither is."""
+    given = stored.facts.get("recipe")
+    if not given and (file.parent / RECIPE).is_file():
+        given = recipe_of_run(file.parent).model_dump(mode="json")
+    return given or None
+
+
+def _method_of(kept: dict[str, Any] | None) -> str | None:
+    method = (kept or {}).get("method")
+    return str(method["name"]) if isinstance(method, dict) and "name" in method else None
+
+
+def _other_pixels(kept: dict[str, Any] | None, recipe: Recipe) -> str:
     """What to say where the weights saw images otherwise resized, scaled or spread than the recipe has them; else nothing."""
-    there = as_it_was(stored).get("data") if isinstance(stored, dict) else None
+    there = as_it_was(kept).get("data") if isinstance(kept, dict) else None
     if not isinstance(there, dict):
         return ""
     here = recipe.data.model_dump(mode="json", include={"normalise", "interpolation", "levels"})

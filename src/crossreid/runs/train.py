@@ -7,10 +7,12 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
+from crossreid.data.records import Split
 from crossreid.data.training_loading import TrainLoader
 from crossreid.errors import CrossreidError
-from crossreid.files import key_values, write_text
+from crossreid.files import key_values, write_json, write_text
 from crossreid.methods import without_download
+from crossreid.methods.method import Method
 from crossreid.methods.view_distillation import ViewDistillation
 from crossreid.models.loading_notes import noted
 from crossreid.runs.earlier import as_it_was
@@ -20,9 +22,9 @@ from crossreid.runs.plan import plan_of
 from crossreid.runs.recipe import Recipe, load_recipe, make_recipe, pixels_as_text
 from crossreid.runs.run import fresh_method, open_split, with_cameras
 from crossreid.runs.source_runs import monitored, validated, write_views
-from crossreid.runs.starting import start_from_run
+from crossreid.runs.starting import START, Started, started_method
 from crossreid.runs.teacher_student import prepare_student, stage_recipes
-from crossreid.training.changes import OPTION, refuse_request
+from crossreid.training.changes import OPTION, present_names, refuse_request
 from crossreid.training.folder import LAST
 from crossreid.training.loop import FitResult, fit
 from crossreid.training.processes import make_fabric
@@ -66,7 +68,7 @@ def train(
         raise CrossreidError(
             "train: expected `out`, the folder of the run, as the recipe has no file to be named after."
         )
-    asked = {key.removeprefix("teacher.") for key in key_values(continue_with, OPTION)}
+    asked = present_names(key.removeprefix("teacher.") for key in key_values(continue_with, OPTION))
     refuse_request(asked)
     if continue_with:
         recipe = make_recipe(recipe.model_dump(mode="json"), continue_with, source=OPTION)
@@ -112,16 +114,21 @@ def train_run(recipe: Recipe, out: Path, *, continue_with: Collection[str] = ())
             print(f"note: {note}", flush=True)
         print(f"{out}: {plan_of(recipe.data, recipe.training, loader.steps_in)}; {pixels_as_text(recipe)}", flush=True)
     with noted() as notes:
-        method = fresh_method(recipe if recipe.start_from is None else _without_download(recipe), split)
+        method, started = _method(recipe, split, begun=(out / LAST).is_file())
     if fabric.is_global_zero:
         for note in notes:
             print(f"{out} {note}.", flush=True)
     if isinstance(method, ViewDistillation):
         prepare_student(method, recipe, split)
-    if recipe.start_from is not None and not (out / LAST).is_file():
-        started = start_from_run(method, recipe, recipe.start_from)
-        if fabric.is_global_zero:
-            print(f"{out} {started}.", flush=True)
+    if started is not None and fabric.is_global_zero:
+        print(f"{out} {started.text}.", flush=True)
+
+    def begin() -> None:
+        write_text(out / "recipe.yaml", recipe.as_yaml())
+        write_views(recipe, out)
+        if started is not None:
+            write_json(out / START, started.facts)
+
     result = fit(
         method,
         loader,
@@ -131,7 +138,7 @@ def train_run(recipe: Recipe, out: Path, *, continue_with: Collection[str] = ())
         fabric=fabric,
         recipe=recipe.model_dump(mode="json"),
         validate=(lambda method: validated(method, split, recipe, validation_scores)) if split.validation else None,
-        on_start=lambda: _keep_recipe(recipe, out),
+        on_start=begin,
         count_images=lambda batch: batch.images.shape[:-3].numel(),  # all images of a set
         continue_with=continue_with,
         completed=_completed,
@@ -139,11 +146,6 @@ def train_run(recipe: Recipe, out: Path, *, continue_with: Collection[str] = ())
     if loader.bad_images and fabric.is_global_zero:
         print(f"{len(loader.bad_images)} unreadable training images were skipped; see the warnings above.")
     return result
-
-
-def _keep_recipe(recipe: Recipe, out: Path) -> None:
-    write_text(out / "recipe.yaml", recipe.as_yaml())
-    write_views(recipe, out)
 
 
 def _refuse_unknown_monitor(monitor: str, known: Sequence[str]) -> None:
@@ -155,8 +157,11 @@ def _refuse_unknown_monitor(monitor: str, known: Sequence[str]) -> None:
         )
 
 
-def _without_download(recipe: Recipe) -> Recipe:
-    return recipe.model_copy(update={"method": without_download(recipe.method)})
+def _method(recipe: Recipe, split: Split, *, begun: bool) -> tuple[Method, Started | None]:
+    """The method as it starts, and from what; of a run that has begun already, whose checkpoint has the weights, as drawn."""
+    if begun and recipe.start_from is not None:
+        return fresh_method(recipe.model_copy(update={"method": without_download(recipe.method)}), split), None
+    return started_method(recipe, split)
 
 
 def _completed(stored: dict[str, Any]) -> dict[str, Any]:
@@ -173,4 +178,7 @@ def _of_trial(recipe: Recipe, trial: int) -> Recipe:
             "--trials are of one data set, the recipe is of several. Say the trial in each source's options."
         )
     data = recipe.data.model_copy(update={"options": {**recipe.data.options, "trial": trial}})
-    return recipe.model_copy(update={"data": data})
+    start = recipe.start_from
+    if start is not None and (start / f"trial-{trial}").is_dir():
+        start = start / f"trial-{trial}"  # each trial from its own
+    return recipe.model_copy(update={"data": data, "start_from": start})

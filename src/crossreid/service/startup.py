@@ -13,8 +13,8 @@ from crossreid.galleries.opening import open_gallery
 from crossreid.inference.embedding_model import EmbeddingModel
 from crossreid.inference.exported_file import is_exported
 from crossreid.inference.open_model import open_model
-from crossreid.inference.stored_run import run_fingerprint, run_folder
 from crossreid.runs.named_network import pretrained_at
+from crossreid.runs.stored_run import run_fingerprint, run_folder
 from crossreid.service.configuration import ServiceOptions
 from crossreid.service.endpoint import Endpoint, is_loopback, refuse_taken
 

@@ -7,7 +7,7 @@ start; keys that decide the steps to come alone (the rate and its course) change
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,11 +24,17 @@ FREE = (
 # Those that change the steps to come and nothing before them.
 ON_REQUEST = (
     "training.optimiser.lr", "training.optimiser.weight_decay", "training.optimiser.momentum", "training.optimiser.nesterov",
-    "training.optimiser.new_layers_factor", "training.schedule.", "training.clip", "training.precision",
-    "training.freeze_batch_statistics", "training.frozen_stages", "training.frozen_epochs",
+    "training.optimiser.rates", "training.schedule.", "training.clip", "training.precision",
+    "training.freeze_batch_statistics", "training.freeze", "training.unfreeze_after",
 )  # fmt: skip
 # Those after which the numbers of validation are others, so that a best one before says nothing.
 MEASURED = ("training.monitor", "evaluation.")
+# Earlier names of keys, and what says the same now.
+_EARLIER = {
+    "training.frozen_stages": ("training.freeze", "training.unfreeze_after"),
+    "training.frozen_epochs": ("training.freeze", "training.unfreeze_after"),
+    "training.optimiser.new_layers_factor": ("training.optimiser.rates",),
+}
 OPTION = "--continue-with"
 _FEW = 3  # keys that a message says how to put back
 
@@ -55,6 +61,11 @@ def is_among(key: str, keys: Collection[str]) -> bool:
     """Whether a dotted key is one of `keys`, or lies in a section among them."""
     key = re.sub(r"^data\.sources\.[^.]+\.(?=root$)", "data.", key)  # of one of several data sets what it is of one
     return any(key == one or key.startswith(one if one.endswith(".") else f"{one}.") for one in keys)
+
+
+def present_names(keys: Iterable[str]) -> set[str]:
+    """Keys by their names of today."""
+    return {name for key in keys for name in _EARLIER.get(key, (key,))}
 
 
 def refuse_request(keys: Collection[str]) -> None:

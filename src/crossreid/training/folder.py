@@ -20,11 +20,12 @@ from lightning_fabric import Fabric
 from crossreid.errors import CrossreidError
 from crossreid.files import Held, lock, remove_leftovers_in, unlock, write_json
 from crossreid.training.checkpoint import UNFINISHED, save_checkpoint
+from crossreid.training.optimisation import full_rate
 from crossreid.training.state import TrainingState
 from crossreid.training.tracking import Tracker
 
 LAST, BEST, CHANGES, LOCK = "last.safetensors", "best.safetensors", "changes.json", ".lock"
-_OWN = (LAST, BEST, CHANGES, "recipe.yaml", "metrics.jsonl")
+_OWN = (LAST, BEST, CHANGES, "recipe.yaml", "start.json", "metrics.jsonl")
 _WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
 
 
@@ -127,7 +128,7 @@ class RunFolder:
                 "epoch": self.state.epoch,
                 "losses": self.state.losses,
                 "total": sum(self.state.losses.values()),
-                "lr": self.state.optimiser.param_groups[0]["lr"],
+                "lr": full_rate(self.state.optimiser),
                 "images_per_second": round(images / (self._clock - before), 1),
             }
         )

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from crossreid.errors import CrossreidError
 from crossreid.options import Options
 from crossreid.training.parameter_groups import parameter_groups
+from crossreid.training.rates import as_rates, check
 
 
 class OptimiserOptions(Options):
@@ -20,7 +21,6 @@ class OptimiserOptions(Options):
     weight_decay: float = Field(5e-4, ge=0, description="Weight decay (in Adam: L2, as the recipes published it).")
     momentum: float = Field(0.9, ge=0, lt=1, description="Momentum of SGD.")
     nesterov: bool = Field(False, description="Nesterov's form of SGD's momentum.")
-    new_layers_factor: float = Field(1.0, gt=0, description="Rate of layers outside the encoders, times lr.")
     layer_decay: float | None = Field(
         None,
         gt=0,
@@ -32,6 +32,21 @@ class OptimiserOptions(Options):
         description="Let weight decay take hold of biases, scales of norms, positions and class tokens too; false as transformers are "
         "mostly trained.",
     )
+    rates: dict[str, float] = Field(
+        {},
+        description="What lr is multiplied by, by part: `stem`, `stage1`, `stage2` ... or `backbone` of the encoders, `heads` "
+        "for what lies outside them; 1 for parts that are not there.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _earlier_key(cls, given: Any) -> Any:
+        return as_rates(given) if isinstance(given, dict) else given
+
+    @model_validator(mode="after")
+    def _of_parts(self) -> OptimiserOptions:
+        check(self.rates)
+        return self
 
     @model_validator(mode="after")
     def _of_sgd(self) -> OptimiserOptions:
@@ -61,7 +76,11 @@ class ScheduleOptions(Options):
 
 
 def make_optimiser(method: nn.Module, options: OptimiserOptions, *, fused: bool = True) -> torch.optim.Optimizer:
-    """The optimiser over the parameters of `method` that learn, its heads at a rate of their own.
+    """The optimiser over the parameters of `method` that learn, its parts at rates of their own.
+
+    A group holds what learns at one rate, inside the encoders or outside them. Beside the rate it keeps its `factor`, and the
+    `positions` of its parameters among all of the optimiser's, those inside the encoders first: so its state is found again in
+    other groups.
 
     `fused` must be off where gradients are both scaled (fp16) and clipped, which the fused kernels do in one pass.
     """
@@ -69,7 +88,7 @@ def make_optimiser(method: nn.Module, options: OptimiserOptions, *, fused: bool 
         method,
         lr=options.lr,
         weight_decay=options.weight_decay,
-        new_layers_factor=options.new_layers_factor,
+        rates=options.rates,
         layer_decay=options.layer_decay,
         decay_vectors=options.decay_vectors,
     )
@@ -84,10 +103,11 @@ def make_optimiser(method: nn.Module, options: OptimiserOptions, *, fused: bool 
 
 
 def optimiser_tensors(optimiser: torch.optim.Optimizer) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
-    """An optimiser's state as named tensors, and its groups as plain values."""
+    """An optimiser's state as tensors named POSITION/NAME, and its groups as plain values."""
     state = optimiser.state_dict()
+    positions = _positions(state["param_groups"])
     tensors = {
-        f"{index}/{name}": torch.as_tensor(value)
+        f"{positions[index]}/{name}": torch.as_tensor(value)
         for index, row in state["state"].items()
         for name, value in row.items()
         if value is not None
@@ -98,18 +118,19 @@ def optimiser_tensors(optimiser: torch.optim.Optimizer) -> tuple[dict[str, Tenso
 def restore_optimiser(
     optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor], groups: list[dict[str, Any]]
 ) -> None:
-    """Put back what `optimiser_tensors` returned.
+    """Put back what `optimiser_tensors` returned; the groups are those of this optimiser.
 
     Raises:
         CrossreidError, ValueError, TypeError, KeyError: it is no state of this optimiser.
     """
     parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+    index_of = {position: index for index, position in enumerate(_positions(optimiser.state_dict()["param_groups"]))}
     state: dict[int, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():
         number, _, name = key.partition("/")
-        index = int(number)
-        if not 0 <= index < len(parameters):
+        if int(number) not in index_of:
             raise ValueError(f"{key}: there are {len(parameters)} parameters")
+        index = index_of[int(number)]
         expected = parameters[index]
         if name != "step" and (tensor.shape, tensor.dtype) != (expected.shape, expected.dtype):
             raise ValueError(
@@ -120,7 +141,17 @@ def restore_optimiser(
         for name, value in own.items():
             if isinstance(value, float) and not isinstance(stored.get(name, value), int | float):
                 raise TypeError(f"{name}: expected a number, found {stored[name]!r}")
+    own_groups = optimiser.state_dict()["param_groups"]
+    groups = [
+        {**stored, "params": own["params"], **{key: own[key] for key in ("factor", "positions") if key in own}}
+        for stored, own in zip(groups, own_groups, strict=True)
+    ]
     optimiser.load_state_dict({"state": state, "param_groups": groups})
+
+
+def _positions(groups: list[dict[str, Any]]) -> list[int]:
+    """The positions of an optimiser's parameters in the order of its groups, as `make_optimiser` has them."""
+    return [position for group in groups for position in group.get("positions", group["params"])]
 
 
 def settings_of(optimiser: torch.optim.Optimizer) -> list[dict[str, Any]]:
@@ -128,9 +159,9 @@ def settings_of(optimiser: torch.optim.Optimizer) -> list[dict[str, Any]]:
     return [{name: value for name, value in group.items() if name != "params"} for group in optimiser.param_groups]
 
 
-def with_settings(groups: list[dict[str, Any]], settings: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Stored groups with the settings of an optimiser that was made otherwise and has not moved yet."""
-    return [group | own | {"initial_lr": own["lr"]} for group, own in zip(groups, settings, strict=True)]
+def with_settings(settings: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Groups to restore with the settings of an optimiser that was made otherwise than the stored one, and has not moved yet."""
+    return [own | {"initial_lr": own["lr"]} for own in settings]
 
 
 def rate_factor(
@@ -165,3 +196,10 @@ def set_rates(optimiser: torch.optim.Optimizer, factor: float) -> None:
     """Set every group's learning rate to its first one times `factor`."""
     for group in optimiser.param_groups:
         group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
+
+
+def full_rate(optimiser: torch.optim.Optimizer) -> float:
+    """The present rate of parts that have no factor of their own."""
+    group = optimiser.param_groups[0]
+    rate: float = group["lr"] / group.get("factor", 1.0)
+    return rate

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from crossreid.options import Options
+from crossreid.training.freezing import as_parts, check
 from crossreid.training.optimisation import OptimiserOptions, ScheduleOptions
 
 
@@ -23,15 +24,15 @@ class TrainingOptions(Options):
         description="Compute activations of the encoders' blocks again in the backward pass, rather than keep them.",
     )
     freeze_batch_statistics: bool = Field(False, description="Keep batch norm's running statistics as they are.")
-    frozen_stages: int = Field(
-        0,
-        ge=0,
-        description="First stages of the encoders, stem first, that keep their weights and statistics; a ResNet has 5.",
+    freeze: tuple[str, ...] = Field(
+        (),
+        description="Parts of the encoders that keep their weights and statistics: `stem`, `stage1`, `stage2` ... (a ResNet has "
+        "four), or `backbone` for all of them.",
     )
-    frozen_epochs: int = Field(
-        0,
-        ge=0,
-        description="Epochs at the start in which whole encoders keep them, and what follows them learns alone.",
+    unfreeze_after: float | dict[str, float | None] | None = Field(
+        None,
+        description="Epochs, or fractions of one, after which what is frozen learns too; by part `{stage4: 2, stage3: 4}`, "
+        "where the others never do. null: never.",
     )
     validate_every: int = Field(1, ge=1, description="Epochs between validations.")
     monitor: str = Field("rank-1", description="Validation number whose highest value makes the best checkpoint.")
@@ -43,3 +44,13 @@ class TrainingOptions(Options):
     nodes: int = Field(1, ge=1, description="Machines.")
     optimiser: OptimiserOptions = Field(OptimiserOptions(), description="The optimiser.")
     schedule: ScheduleOptions = Field(ScheduleOptions(), description="Course of the learning rate.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _earlier_keys(cls, given: Any) -> Any:
+        return as_parts(given) if isinstance(given, dict) else given
+
+    @model_validator(mode="after")
+    def _can_be_frozen(self) -> TrainingOptions:
+        check(self.freeze, self.unfreeze_after)
+        return self

@@ -8,12 +8,14 @@ i).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from timm.models import group_parameters
 from torch import nn
 
 from crossreid.errors import CrossreidError
+from crossreid.training.rates import rate_factors
 
 
 def parameter_groups(
@@ -21,16 +23,17 @@ def parameter_groups(
     *,
     lr: float,
     weight_decay: float,
-    new_layers_factor: float,
+    rates: Mapping[str, float],
     layer_decay: float | None,
     decay_vectors: bool,
 ) -> list[dict[str, Any]]:
     """The parameters of `method` that learn, as an optimiser takes them.
 
-    Each group has `params`, `lr` and, where that is not the same for all, `weight_decay`.
+    Each group has `params`, `lr`, the `factor` of `lr` in it, the `positions` of its parameters among all that learn, those of
+    encoders first, and, where that is not the same for all, `weight_decay`.
 
     Args:
-        new_layers_factor: the rate of what lies outside the method's encoders, times `lr`.
+        rates: what `lr` is multiplied by, by part (`rates`); a layer's decay comes on top.
         layer_decay: the rate of a layer of an encoder, times that of the layer after it; what an encoder has besides its
             network learns at `lr`.
         decay_vectors: whether parameters of one dimension, and those that a network names in `no_weight_decay`, are decayed.
@@ -40,20 +43,21 @@ def parameter_groups(
     """
     encoders = list(getattr(method, "encoders", []))
     inside = {id(p) for encoder in encoders for p in encoder.parameters()}
+    factors = rate_factors(method, rates)
     scales = _layer_scales(encoders, layer_decay) if layer_decay is not None else {}
     plain = set() if decay_vectors else _vectors(method)
+    learning = [parameter for parameter in method.parameters() if parameter.requires_grad]
+    learning.sort(key=lambda parameter: id(parameter) not in inside)
     groups: dict[tuple[bool, float, bool], dict[str, Any]] = {}
-    for parameter in method.parameters():
-        if not parameter.requires_grad:
-            continue
-        key = (id(parameter) not in inside, scales.get(id(parameter), 1.0), id(parameter) in plain)
+    for position, parameter in enumerate(learning):
+        factor = factors.get(id(parameter), 1.0) * scales.get(id(parameter), 1.0)
+        key = (id(parameter) in inside, factor, id(parameter) in plain)
         if key not in groups:
-            outside, scale, spared = key
-            own: dict[str, Any] = {"params": [], "lr": lr * (new_layers_factor if outside else scale)}
-            groups[key] = own if decay_vectors else own | {"weight_decay": 0.0 if spared else weight_decay}
+            own: dict[str, Any] = {"params": [], "lr": lr * factor, "factor": factor, "positions": []}
+            groups[key] = own if decay_vectors else own | {"weight_decay": 0.0 if key[2] else weight_decay}
         groups[key]["params"].append(parameter)
-    # The encoders first, and of those the last layers: the rate that is logged is the first group's.
-    return [groups[key] for key in sorted(groups, key=lambda key: (key[0], -key[1], key[2]))]
+        groups[key]["positions"].append(position)
+    return list(groups.values())
 
 
 def _layer_scales(encoders: list[nn.Module], decay: float) -> dict[int, float]:

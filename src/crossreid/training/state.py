@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -18,6 +18,7 @@ from crossreid.models.domain_norm import DomainNorm
 from crossreid.training.activations import checkpoint_activations
 from crossreid.training.changes import MEASURED, Change, changes_between, is_among, refuse_another_recipe
 from crossreid.training.checkpoint import Checkpoint, damaged, fit_weights, load_checkpoint, require
+from crossreid.training.freezing import Freezing, freezing_of
 from crossreid.training.generators import seed_generators
 from crossreid.training.optimisation import (
     make_optimiser,
@@ -47,7 +48,7 @@ class Trainable(Protocol):
 
     @property
     def encoders(self) -> Sequence[nn.Module]:
-        """The networks that take images; with `leading_stages(count)`, of modules, their first stages can be frozen."""
+        """The networks that take images; with `leading_stages(count)`, of modules, `parts` names their stages."""
 
     def losses(self, batch: Any) -> dict[str, Tensor]:
         """Named scalar terms, already weighted; their sum is what is minimised."""
@@ -73,8 +74,8 @@ class TrainingState:
     losses: dict[str, float] = field(default_factory=dict)
     changes: list[dict[str, Any]] = field(default_factory=list)
     """What changed in the recipe since the first start: `step` and `epoch` from which on, `key`, `was` and `now`."""
-    frozen: list[nn.Module] = field(default_factory=list)
-    """The modules of the encoders' first stages that learn nothing."""
+    freezing: Freezing = field(default_factory=lambda: Freezing([]))
+    """What of the encoders learns nothing, and until when."""
 
     @property
     def trainable(self) -> Trainable:
@@ -91,15 +92,18 @@ class TrainingState:
         """The scaler of fp16 gradients; None in any other precision."""
         return getattr(self.fabric._strategy.precision, "scaler", None)
 
-    def frozen_encoders(self, options: TrainingOptions) -> Sequence[nn.Module]:
-        """The encoders that keep their weights in the present epoch: all, or none."""
-        return self.trainable.encoders if self.epoch < options.frozen_epochs else ()
-
     def training_mode(self, options: TrainingOptions) -> None:
         """Put the method into training mode, and those of its batch norms that are to stay as they are into evaluation mode."""
         self.wrapped_method.train()
-        kept = [module for encoder in self.frozen_encoders(options) for module in encoder.modules()] + self.frozen
-        for module in self.method.modules() if options.freeze_batch_statistics else kept:
+        self._keep_statistics(self.method.modules() if options.freeze_batch_statistics else self.freezing.now)
+
+    def unfreeze(self, options: TrainingOptions, epochs: float) -> None:
+        """Let learn what is to do so when so many epochs are done, which need not be whole."""
+        if self.freezing.reach(epochs):
+            self.training_mode(options)
+
+    def _keep_statistics(self, modules: Iterable[nn.Module]) -> None:
+        for module in modules:
             if isinstance(module, nn.modules.batchnorm._BatchNorm | DomainNorm):
                 module.eval()
 
@@ -151,7 +155,7 @@ class TrainingState:
         try:
             groups = facts["groups"]
             if any(is_among(change.key, OF_OPTIMISER) for change in changes):
-                groups = with_settings(groups, settings_of(self.optimiser))
+                groups = with_settings(settings_of(self.optimiser))
             restore_optimiser(self.optimiser, tensors.get("optimiser", {}), groups)
             restore_gathered_generators(self.fabric, tensors["generator"], facts["generators"])
             if self.scaler is not None and facts.get("scaler"):
@@ -176,22 +180,6 @@ class TrainingState:
             self.best = None
 
 
-def _frozen(method: nn.Module, stages: int) -> list[nn.Module]:
-    """Let the first stages learn nothing. The optimiser keeps them, so that going on with others finds its state as it was."""
-    frozen: list[nn.Module] = []
-    for encoder in cast(Trainable, method).encoders if stages else ():
-        if not hasattr(encoder, "leading_stages"):
-            raise CrossreidError(
-                f"training.frozen_stages is {stages}, but {type(encoder).__name__} has no leading_stages(count). Give it one that "
-                "returns modules, or set training.frozen_epochs for whole encoders."
-            )
-        frozen += encoder.leading_stages(stages)  # type: ignore[operator]
-    for module in frozen:
-        for parameter in module.parameters(recurse=False):
-            parameter.requires_grad_(False)
-    return frozen
-
-
 def initial_state(method: nn.Module, options: TrainingOptions, fabric: Fabric) -> TrainingState:
     """The state before the first step; every process draws from generators seeded by its own rank.
 
@@ -213,9 +201,9 @@ def initial_state(method: nn.Module, options: TrainingOptions, fabric: Fabric) -
         checkpoint_activations(method)
     optimiser = make_optimiser(method, options.optimiser, fused=options.precision != "16-mixed")
     average = AveragedModel(method, multi_avg_fn=get_ema_multi_avg_fn(options.ema)) if options.ema else None
-    frozen = _frozen(method, options.frozen_stages)
+    freezing = freezing_of(method, options.freeze, options.unfreeze_after, several=several)
     state = TrainingState(fabric, method, optimiser, average, *fabric.setup(method, optimiser))
-    state.frozen = frozen
+    state.freezing = freezing
     state.wrapped_method.mark_forward_method("losses")
     if average is not None:
         average.to(fabric.device)

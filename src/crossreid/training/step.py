@@ -33,7 +33,8 @@ def train_step(state: TrainingState, batch: Any, options: TrainingOptions, *, st
         rate_factor(options.schedule, step, steps_per_epoch=steps_per_epoch, epochs=epochs, steps_done=state.step),
     )
     state.trainable.progress = step / (epochs * steps_per_epoch)
-    size, complete = _group(state.step_in_epoch, options.accumulate, steps_per_epoch)
+    size, complete, first = _group(state.step_in_epoch, options.accumulate, steps_per_epoch)
+    state.unfreeze(options, state.epoch + first / steps_per_epoch)
     with state.fabric.no_backward_sync(state.wrapped_method, enabled=not complete and state.fabric.world_size > 1):
         with batch_of(getattr(batch, "domains", None)):
             terms = state.wrapped_method.losses(batch)
@@ -46,21 +47,19 @@ def train_step(state: TrainingState, batch: Any, options: TrainingOptions, *, st
     return complete
 
 
-def _group(step_in_epoch: int, accumulate: int, steps_per_epoch: int) -> tuple[int, bool]:
-    """How many batches share an update with this one, and whether it is the last of them.
+def _group(step_in_epoch: int, accumulate: int, steps_per_epoch: int) -> tuple[int, bool, int]:
+    """How many batches share an update with this one, whether it is the last of them, and which step of the epoch is the first.
 
     The last group of an epoch may be smaller; its gradient is the mean over what it has.
     """
     first = step_in_epoch - step_in_epoch % accumulate
     size = min(accumulate, steps_per_epoch - first)
-    return size, step_in_epoch + 1 == first + size
+    return size, step_in_epoch + 1 == first + size, first
 
 
 def _update(state: TrainingState, options: TrainingOptions) -> None:
     """Move the weights along the gradient that has been summed up, and their average after them."""
-    for encoder in state.frozen_encoders(options):
-        for parameter in encoder.parameters():
-            parameter.grad = None  # not requires_grad, which processes that average gradients agreed on before
+    state.freezing.drop_gradients()
     if options.clip is not None:
         state.fabric.clip_gradients(state.wrapped_method, state.wrapped_optimiser, max_norm=options.clip)
     state.wrapped_optimiser.step()

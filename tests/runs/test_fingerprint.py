@@ -5,10 +5,10 @@ import re
 import pytest
 import torch
 
-from crossreid.inference import stored_run
-from crossreid.inference.fingerprint import fingerprint_of
 from crossreid.inference.open_model import open_model
-from crossreid.inference.stored_run import run_fingerprint
+from crossreid.runs import stored_run
+from crossreid.runs.fingerprint import fingerprint_of
+from crossreid.runs.stored_run import run_fingerprint
 from small_model import recipe_of, write_run
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from crossreid.inference.preprocessing import Preprocessing
+from crossreid.runs.preprocessing import Preprocessing
 
 
 def test_preprocessing_that_this_version_does_not_do_is_refused(tmp_path):

@@ -10,15 +10,15 @@ from typing import Any
 from torch import Tensor
 
 from crossreid.errors import CrossreidError
-from crossreid.inference.fingerprint import fingerprint_of
-from crossreid.inference.preprocessing import Preprocessing
 from crossreid.methods.method import Method
 from crossreid.models.domain_norm import settle
+from crossreid.runs.fingerprint import fingerprint_of
 from crossreid.runs.folders import sorted_trials, stage_runs
+from crossreid.runs.preprocessing import Preprocessing
 from crossreid.runs.recipe import Recipe, recipe_of_run
 from crossreid.runs.run import checkpoint_of, method_of_weights, refuse_other_pixels
 from crossreid.runs.yaml_text import read_yaml
-from crossreid.training.checkpoint import read_weights
+from crossreid.training.checkpoint import Checkpoint, read_weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +82,13 @@ def run_folder(path: Path) -> Path:
 def run_fingerprint(path: Path, checkpoint: str = "best") -> str:
     """The fingerprint that `open_model` gives to a run, from its recipe and its checkpoint alone. Raises as it does."""
     return read_run(path, checkpoint).fingerprint
+
+
+def fingerprint_of_file(file: Path, stored: Checkpoint) -> str | None:
+    """The fingerprint of a checkpoint that was read already; None where no recipe lies beside it."""
+    if not (file.parent / "recipe.yaml").is_file():
+        return None
+    return StoredRun(file.parent, file, recipe_of_run(file.parent), stored.weights).fingerprint
 
 
 def network_of(run: StoredRun) -> Method:

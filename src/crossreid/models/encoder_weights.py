@@ -1,0 +1,102 @@
+"""The weights of an encoder as those of one whole backbone, though it may have been cut into stems and streams; and back.
+
+So a network takes what another one has learnt: a two-stream network from a whole encoder, or the other way round. Tables that
+are as large as the images, a transformer's positions and the tables of its windows, are resampled.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from timm.layers import resample_abs_pos_embed, resize_rel_pos_bias_table
+from torch import Tensor, nn
+
+ADAPTED = ".base_layer."  # where peft puts the layer that an adapter is added to
+Origin = Literal["shared", "visible", "infrared"]
+# Of a network in streams: the copies of a stage that another origin has.
+_OTHERS: dict[str, tuple[str, ...]] = {
+    "shared": ("infrared_stem.", "streams.1."),
+    "visible": ("infrared_stem.", "streams.0."),
+    "infrared": ("visible_stem.", "streams.0."),
+}
+_COPIES = (("infrared_stem.", "visible_stem."), ("streams.1.", "streams.0."))
+
+
+def keys_in_whole(parts: nn.Module, whole: nn.Module) -> dict[str, str]:
+    """Of each tensor of a network that was cut out of `whole`, copies of stages too, its name in `whole`."""
+    names = {id(tensor): name for name, tensor in _tensors(whole)}
+    own = dict(_tensors(parts))
+    found: dict[str, str] = {}
+    for name in parts.state_dict():
+        first = next((stem + name.removeprefix(copy) for copy, stem in _COPIES if name.startswith(copy)), name)
+        if id(own[first]) in names:
+            found[name] = names[id(own[first])]
+    return found
+
+
+def whole_keys(encoder: nn.Module) -> dict[str, str]:
+    """Of each tensor of an encoder its name in a whole backbone, one to which no adapters were added."""
+    names: Mapping[str, str] = {name: name for name in encoder.state_dict()}
+    if is_cut(encoder):
+        names = encoder.keys_in_whole  # type: ignore[assignment]
+    return {name: whole.replace(ADAPTED, ".") for name, whole in names.items()}
+
+
+def as_whole(encoder: nn.Module, origin: Origin) -> dict[str, Tensor]:
+    """An encoder's weights by their names in a whole backbone.
+
+    Args:
+        origin: of stages that are there more than once the one that is taken: of the shared stream behind the visible stem, or of a
+            modality's stem and the specific stream.
+    """
+    keys, state = whole_keys(encoder), encoder.state_dict()
+    specific = any(name.startswith("streams.1.") for name in keys)
+    others = tuple(part for part in _OTHERS[origin] if specific or part != "streams.0.")
+    return {whole: state[name] for name, whole in keys.items() if not (is_cut(encoder) and name.startswith(others))}
+
+
+def is_cut(encoder: nn.Module) -> bool:
+    """Whether it was cut at its stages."""
+    return hasattr(encoder, "keys_in_whole")
+
+
+def resampled(
+    given: Mapping[str, Tensor], source: nn.Module, encoder: nn.Module
+) -> tuple[dict[str, Tensor], list[str]]:
+    """Weights of `source`, by the names of `encoder`, for the size that this was built for, and which were resampled."""
+    own, grids = encoder.state_dict(), (_grid(source), _grid(encoder))
+    result, changed = dict(given), []
+    for name, tensor in given.items():
+        expected, new = own[name], None
+        if name.endswith("pos_embed") and tensor.ndim == 3 and None not in grids and grids[0] != grids[1]:
+            new = _positions(tensor, expected, *grids)  # type: ignore[arg-type]
+        elif name.endswith("relative_position_bias_table") and tensor.shape != expected.shape:
+            module: Any = encoder.get_submodule(name.rpartition(".")[0])
+            shape = (int(expected.shape[0]), int(expected.shape[1]))
+            new = resize_rel_pos_bias_table(tensor, new_window_size=module.window_size, new_bias_shape=shape)
+        if new is not None:
+            result[name] = new
+            changed.append(name)
+    return result, changed
+
+
+def _positions(table: Tensor, expected: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor | None:
+    """Positions `(1, prefix + h w, D)` on the grid `new`; None where the tables are no such grids."""
+    prefix = expected.shape[1] - new[0] * new[1]
+    if prefix < 0 or table.shape[1] - old[0] * old[1] != prefix or table.shape[2] != expected.shape[2]:
+        return None
+    return resample_abs_pos_embed(table, list(new), list(old), num_prefix_tokens=prefix)
+
+
+def _grid(encoder: nn.Module) -> tuple[int, int] | None:
+    """Patches a column and a row of the images that an encoder was built for; None where it has none."""
+    sizes = (getattr(module, "grid_size", None) for module in encoder.modules())
+    return next((tuple(size) for size in sizes if isinstance(size, tuple | list) and len(size) == 2), None)  # type: ignore[arg-type]
+
+
+def _tensors(module: nn.Module) -> itertools.chain[tuple[str, Tensor]]:
+    return itertools.chain(
+        module.named_parameters(remove_duplicate=False), module.named_buffers(remove_duplicate=False)
+    )
