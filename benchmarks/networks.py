@@ -149,7 +149,7 @@ def known(name: str) -> bool:
     """Whether this version knows the network."""
     import timm
 
-    from crossreid.models.backbones import BACKBONES
+    from crossreid.models.backbone_registry import BACKBONES
 
     return name in BACKBONES or timm.is_model(name)
 

@@ -82,8 +82,8 @@ if TYPE_CHECKING:
     from crossreid.methods.method import (
         register_method as register_method,
     )
-    from crossreid.models.backbones import BACKBONES as BACKBONES
-    from crossreid.models.backbones import register_backbone as register_backbone
+    from crossreid.models.backbone_registry import BACKBONES as BACKBONES
+    from crossreid.models.backbone_registry import register_backbone as register_backbone
     from crossreid.registry import use_plugin as use_plugin
     from crossreid.reporting.plotting import plot as plot
     from crossreid.reporting.report import report as report
@@ -109,7 +109,7 @@ except PackageNotFoundError:  # run from a plain checkout
 
 # Where each public name lives.
 _HOMES = {
-    "BACKBONES": "models.backbones",
+    "BACKBONES": "models.backbone_registry",
     "Batch": "data.batch",
     "Comparison": "runs.compare",
     "CrossreidError": "errors",
@@ -164,7 +164,7 @@ _HOMES = {
     "plot": "reporting.plotting",
     "rank": "evaluation.external",
     "read_embeddings": "evaluation.embedding_files",
-    "register_backbone": "models.backbones",
+    "register_backbone": "models.backbone_registry",
     "register_dataset": "data.catalogue",
     "register_loss": "losses.weighing",
     "register_method": "methods.method",

@@ -12,7 +12,7 @@ from crossreid.methods.method import Network
 from crossreid.methods.variational_distillation import VariationalDistillationOptions
 from crossreid.methods.view_distillation import ViewDistillationOptions
 from crossreid.models import tokens
-from crossreid.models.backbones import BackboneOptions
+from crossreid.models.backbone_options import BackboneOptions
 from crossreid.models.heads import BottleneckOptions
 from small_transformers import small_transformers  # noqa: F401
 

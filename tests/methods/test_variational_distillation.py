@@ -17,7 +17,7 @@ from crossreid.methods.variational_distillation import (
     VariationalDistillation,
     VariationalDistillationOptions,
 )
-from crossreid.models.backbones import BackboneOptions
+from crossreid.models.backbone_options import BackboneOptions
 from few_steps import losses_of_steps
 
 BACKBONE = {"name": "test_resnet", "weights": "none"}

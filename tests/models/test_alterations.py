@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from crossreid.models.alterations import ACTIVATIONS, BottleneckAttention
-from crossreid.models.backbones import Backbone, BackboneOptions
+from crossreid.models.backbone_options import BackboneOptions
+from crossreid.models.backbones import Backbone
 from crossreid.models.channel_affinity import channel_affinity
 from small_backbone import IMAGES, build
 

@@ -7,7 +7,8 @@ from torch import nn
 
 from crossreid.data.normalisation import IMAGENET, Normalisation
 from crossreid.errors import CrossreidError
-from crossreid.models.backbones import BACKBONES, BackboneOptions, pixels_of, register_backbone
+from crossreid.models.backbone_options import BackboneOptions, pixels_of
+from crossreid.models.backbone_registry import BACKBONES, register_backbone
 from crossreid.models.cutting import cut
 from crossreid.models.tokens import as_map, patch_grid
 from crossreid.models.weights import WeightsError

@@ -4,7 +4,8 @@ import pytest
 import torch
 from timm.models import swin_transformer, vision_transformer
 
-from crossreid.models.backbones import Backbone, BackboneOptions
+from crossreid.models.backbone_options import BackboneOptions
+from crossreid.models.backbones import Backbone
 from crossreid.models.encoder_weights import as_whole, resampled, whole_keys
 from crossreid.models.two_stream import StageOptions, TwoStream
 

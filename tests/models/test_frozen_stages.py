@@ -3,7 +3,8 @@
 import pytest
 
 from crossreid.errors import CrossreidError
-from crossreid.models.backbones import Backbone, BackboneOptions
+from crossreid.models.backbone_options import BackboneOptions
+from crossreid.models.backbones import Backbone
 from crossreid.models.two_stream import StageOptions, TwoStream
 
 TEST = BackboneOptions(name="test_resnet", weights="none")

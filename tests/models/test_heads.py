@@ -6,7 +6,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from crossreid.losses.metric import triplet_loss
-from crossreid.models.backbones import BackboneOptions
+from crossreid.models.backbone_options import BackboneOptions
 from crossreid.models.heads import (
     Bottleneck,
     BottleneckOptions,

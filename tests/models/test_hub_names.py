@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from crossreid.data.normalisation import Normalisation
 from crossreid.errors import CrossreidError
 from crossreid.models import hub
-from crossreid.models.backbones import BackboneOptions, pixels_of
+from crossreid.models.backbone_options import BackboneOptions, pixels_of
 from crossreid.models.loading_notes import noted
 from crossreid.models.timm_names import UNDESCRIBED, _of_hub
 from crossreid.runs.recipe import RecipeError, make_recipe

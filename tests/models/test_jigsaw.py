@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from crossreid.errors import CrossreidError
-from crossreid.models.backbones import BackboneOptions
+from crossreid.models.backbone_options import BackboneOptions
 from crossreid.models.jigsaw import JigsawBackbone, jigsaw_order
 from crossreid.models.resets import reset_paths
 from small_backbone import IMAGES

@@ -5,7 +5,7 @@ import timm
 import torch
 from torch import nn
 
-from crossreid.models.backbones import BackboneOptions
+from crossreid.models.backbone_options import BackboneOptions
 from crossreid.models.key_names import find_backbone
 from crossreid.models.loading_notes import noted
 from crossreid.models.two_stream import StageOptions, TwoStream

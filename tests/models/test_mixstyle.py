@@ -9,7 +9,8 @@ from torch import nn
 
 from crossreid.errors import CrossreidError
 from crossreid.methods import Batch, build_method
-from crossreid.models.backbones import Backbone, BackboneOptions
+from crossreid.models.backbone_options import BackboneOptions
+from crossreid.models.backbones import Backbone
 from crossreid.models.mixstyle import (
     MixStyleOptions,
     draw_partners,

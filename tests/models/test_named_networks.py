@@ -8,7 +8,8 @@ import torchvision
 from torch import nn
 
 from crossreid.data.normalisation import Normalisation
-from crossreid.models.backbones import BACKBONES, BackboneOptions, pixels_of
+from crossreid.models.backbone_options import BackboneOptions, pixels_of
+from crossreid.models.backbone_registry import BACKBONES
 from crossreid.models.cutting import cut
 from crossreid.models.ibn import IBN
 from crossreid.models.loading_notes import noted

@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional as F
 
 from crossreid.errors import CrossreidError
-from crossreid.models.backbones import BackboneOptions
+from crossreid.models.backbone_options import BackboneOptions
 from crossreid.models.patches import overlap_patches
 from crossreid.models.pooling import generalised_mean
 from crossreid.models.tokens import patch_grid

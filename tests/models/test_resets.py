@@ -3,7 +3,8 @@
 import pytest
 from torch import nn
 
-from crossreid.models.backbones import Backbone, BackboneOptions
+from crossreid.models.backbone_options import BackboneOptions
+from crossreid.models.backbones import Backbone
 from crossreid.models.resets import reset_paths
 
 

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from crossreid.models.backbones import Backbone, BackboneOptions
+from crossreid.models.backbone_options import BackboneOptions
+from crossreid.models.backbones import Backbone
 from crossreid.models.cutting import cut, through
 from crossreid.models.two_stream import StageOptions, TwoStream, by_modality
 from small_transformers import small_transformers  # noqa: F401

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from crossreid.data.synthetic import synthesise
-from crossreid.models.backbones import BackboneOptions, pixels_of
+from crossreid.models.backbone_options import BackboneOptions, pixels_of
 from crossreid.models.loading_notes import noted
 from crossreid.models.weight_files import WeightsError, read_state
 from crossreid.runs.recipe import make_recipe

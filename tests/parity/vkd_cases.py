@@ -22,7 +22,8 @@ from crossreid.evaluation.ranking import rank_embeddings
 from crossreid.methods.method import Method
 from crossreid.methods.view_distillation import ViewDistillation, ViewDistillationOptions, over_sets, start_from
 from crossreid.models.alterations import take_last_activation
-from crossreid.models.backbones import BackboneOptions, create_network
+from crossreid.models.backbone_options import BackboneOptions
+from crossreid.models.backbones import create_network
 from crossreid.models.product_attention import ProductAttention
 
 SETTING = "view_distillation, official"

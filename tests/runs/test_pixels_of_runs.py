@@ -15,7 +15,7 @@ from crossreid.evaluation.embedding import embed
 from crossreid.inference.embed import embed as embed_with
 from crossreid.inference.export import export_onnx
 from crossreid.inference.open_model import open_model
-from crossreid.models.backbones import BACKBONES, register_backbone
+from crossreid.models.backbone_registry import BACKBONES, register_backbone
 from crossreid.runs.evaluate import evaluate
 from crossreid.runs.recipe import RecipeError, make_recipe, pixels_as_text, recipe_of_run
 from crossreid.runs.run import open_run

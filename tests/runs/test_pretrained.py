@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from crossreid.models.backbones import BackboneOptions
+from crossreid.models.backbone_options import BackboneOptions
 from crossreid.models.weights import WeightsError
 from crossreid.runs.named_network import PretrainedNetwork
 from crossreid.runs.pretrained import named_pretrained, network_recipe, pretrained_network, untouched

@@ -7,7 +7,9 @@ import torch
 from crossreid.data.synthetic import synthesise
 from crossreid.inference.export import export_onnx
 from crossreid.methods import build_method
-from crossreid.models.backbones import BACKBONES, Backbone, BackboneOptions, register_backbone
+from crossreid.models.backbone_options import BackboneOptions
+from crossreid.models.backbone_registry import BACKBONES, register_backbone
+from crossreid.models.backbones import Backbone
 from crossreid.models.cutting import cut
 from crossreid.runs.earlier import as_it_was
 from crossreid.runs.recipe import RecipeError, make_recipe, recipe_of_run, teacher_recipe

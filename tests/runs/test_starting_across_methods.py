@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 
 import crossreid
 from crossreid.errors import CrossreidError
-from crossreid.models.backbones import BACKBONES, register_backbone
+from crossreid.models.backbone_registry import BACKBONES, register_backbone
 from crossreid.models.two_stream import TwoStream
 from crossreid.runs.recipe import make_recipe
 from crossreid.runs.starting import start_from_run

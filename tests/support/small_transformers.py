@@ -4,7 +4,7 @@ import pytest
 from timm.models.eva import Eva
 from timm.models.swin_transformer import SwinTransformer
 
-from crossreid.models.backbones import BACKBONES, register_backbone
+from crossreid.models.backbone_registry import BACKBONES, register_backbone
 
 
 def small_eva():

@@ -3,7 +3,8 @@ import torch
 from torch import nn
 
 from crossreid.errors import CrossreidError
-from crossreid.models.backbones import Backbone, BackboneOptions
+from crossreid.models.backbone_options import BackboneOptions
+from crossreid.models.backbones import Backbone
 from crossreid.training.options import TrainingOptions
 from crossreid.training.processes import make_fabric
 from crossreid.training.state import initial_state

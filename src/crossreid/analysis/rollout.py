@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import torch
@@ -23,8 +23,10 @@ from crossreid.analysis.grad_cam import Attention, grad_cam
 from crossreid.data.records import DataError
 from crossreid.methods.method import Encoding, Network
 from crossreid.models.backbones import Backbone
+from crossreid.models.jigsaw import JigsawBackbone
 from crossreid.models.token_stages import has_blocks
 from crossreid.models.tokens import patch_grid, prefix_tokens
+from crossreid.models.two_stream import TwoStream
 
 MapKind = Literal["grad-cam", "rollout"]
 MAP_KINDS: tuple[MapKind, ...] = get_args(MapKind)
@@ -79,11 +81,11 @@ def rollout(method: Network, image: Tensor, modality: int, direction: np.ndarray
     device = next(method.parameters()).device
     names = {module: name for name, module in method.named_modules()}
     size = (int(image.shape[1]), int(image.shape[2]))
-    maps: dict[nn.Module, Tensor] = {}
+    passed: set[nn.Module] = set()
     training = method.training
     method.eval()
     try:
-        look = _watched(method.map_layers, lambda layer, _given, output: maps.update({layer: output}))
+        look = _watched(method.map_layers, lambda layer, _given, _output: passed.add(layer))
         with torch.no_grad(), look, _attention(method) as attended:
             images = image[None].to(device, torch.float32)
             features = method.features(images, torch.full((1,), modality, dtype=torch.long, device=device))[0]
@@ -92,12 +94,11 @@ def rollout(method: Network, image: Tensor, modality: int, direction: np.ndarray
     towards = torch.nn.functional.normalize(torch.tensor(direction, dtype=torch.float32, device=device), dim=0)
     similarity = float(features @ towards / features.norm())
     found = []
-    for layer, chain, embedding, prefix in _chains(method, attended):
-        if layer in maps:
-            heat = _heat(
-                [attended[module] for module in chain], maps[layer], patch_grid(embedding, size), prefix, names[layer]
-            )
-            found.append(Attention(names[layer], heat, similarity, "rollout"))
+    for chain in _chains(method, attended):
+        if chain.layer in passed:
+            name = names[chain.layer]
+            heat = _heat(chain, [attended[module] for module in chain.modules], patch_grid(chain.embedding, size), name)
+            found.append(Attention(name, heat, similarity, "rollout"))
     return found
 
 
@@ -110,9 +111,18 @@ def rolled_out(attention: Sequence[Tensor]) -> Tensor:
     return total
 
 
-def _heat(
-    attention: Sequence[Tensor], output: Tensor, grid: tuple[int, int] | None, prefix: int, name: str
-) -> np.ndarray:
+class _Chain(NamedTuple):
+    """The modules of an encoder, or of a stream, that attend, in order; what they are of, and what the embedding is made of."""
+
+    layer: nn.Module  # what gives the map
+    modules: list[nn.Module]
+    embedding: Any  # of the patches
+    prefix: int  # tokens that are of no patch
+    of_class: bool  # whether the class token is the embedding
+
+
+def _heat(chain: _Chain, attention: Sequence[Tensor], grid: tuple[int, int] | None, name: str) -> np.ndarray:
+    prefix = chain.prefix
     tokens = attention[0].shape[-1] if attention else 0
     if (
         grid is None
@@ -123,35 +133,37 @@ def _heat(
             f"{name}: its blocks do not attend to the same tokens on one grid, and have no rollout. Ask for grad-cam."
         )
     total = rolled_out(attention)
-    # A map of one value an image is of the class token, the first.
-    of_patches = output.shape[2] * output.shape[3] == grid[0] * grid[1]
-    rows = total[prefix:] if of_patches or not prefix else total[:1]
+    rows = total[:1] if chain.of_class else total[prefix:]
     heat: np.ndarray = rows[:, prefix:].mean(0).reshape(grid).float().numpy()
     return heat
 
 
-def _chains(
-    method: Network, attended: dict[nn.Module, Tensor]
-) -> Iterator[tuple[nn.Module, list[nn.Module], Any, int]]:
-    """Of each encoder or stream: the module that gives its map, its modules that attend, in order, its patch embedding, its prefix."""
+def _chains(method: Network, attended: dict[nn.Module, Tensor]) -> Iterator[_Chain]:
     for encoder in method.encoders:
-        if isinstance(encoder, Backbone):
-            network = encoder.network
-            inside = set(network.modules())
-            own = [module for module in attended if module in inside]
-            yield encoder, own, getattr(network, "patch_embed", None), prefix_tokens(network)
+        if isinstance(encoder, TwoStream):
+            streams = list(encoder.streams)
+            for layer in encoder.map_layers:
+                others = {m for stream in streams if layer not in set(stream.modules()) for m in stream.modules()}
+                inside = set(encoder.modules()) - others
+                own = [module for module in attended if module in inside]
+                assert encoder.inputs is not None
+                yield _Chain(layer, own, encoder.inputs.embedding, encoder.prefix, of_class=False)
             continue
-        streams = list(encoder.streams)
-        for layer in encoder.map_layers:
-            others = {m for stream in streams if layer not in set(stream.modules()) for m in stream.modules()}
-            inside = set(encoder.modules()) - others
-            own = [module for module in attended if module in inside]
-            assert encoder.inputs is not None
-            yield layer, own, encoder.inputs.embedding, encoder.prefix
+        whole, layer = _whole(encoder), encoder.patch_map if isinstance(encoder, JigsawBackbone) else encoder
+        network = whole.network
+        inside = set(network.modules())
+        own = [module for module in attended if module in inside]
+        embedding = getattr(network, "patch_embed", None)
+        yield _Chain(layer, own, embedding, prefix_tokens(network), of_class=whole.class_token)
+
+
+def _whole(encoder: Backbone | JigsawBackbone) -> Backbone:
+    """The backbone itself; of a jigsaw of patches the one whose last block sees all of them."""
+    return encoder.whole if isinstance(encoder, JigsawBackbone) else encoder
 
 
 def _attends_to_all(encoder: Encoding) -> bool:
-    blocks = _blocks(encoder.network) if isinstance(encoder, Backbone) else encoder.blocks
+    blocks = encoder.blocks if isinstance(encoder, TwoStream) else _blocks(_whole(encoder).network)
     return bool(blocks) and all(len(_attending(block)) == 1 for block in blocks)
 
 

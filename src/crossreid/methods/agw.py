@@ -22,7 +22,7 @@ from crossreid.losses.metric import weighted_triplet_loss
 from crossreid.losses.released_triplets import released_weighted_triplet_loss, squared_difference_triplet_loss
 from crossreid.losses.weighing import AddedLosses, LossWeights
 from crossreid.methods.method import Encoding, Method, MethodOptions, register_method
-from crossreid.models.backbones import BackboneOptions, backbone_name
+from crossreid.models.backbone_options import BackboneOptions, backbone_name
 from crossreid.models.heads import MetricFeatures, bn_neck, metric_features
 from crossreid.models.margin_heads import HeadOptions, logits_of, make_classifier
 from crossreid.models.pooling import GeneralisedMean, ReleasedGeneralisedMean

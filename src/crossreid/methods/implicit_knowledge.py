@@ -52,7 +52,7 @@ from crossreid.losses.released_knowledge import (
 from crossreid.losses.weighing import AddedLosses, LossWeights
 from crossreid.methods.implicit_knowledge_settings import SETTINGS
 from crossreid.methods.method import Encoding, Method, MethodOptions, register_method
-from crossreid.models.backbones import BackboneOptions, backbone_name
+from crossreid.models.backbone_options import BackboneOptions, backbone_name
 from crossreid.models.heads import (
     MetricFeatures,
     bn_neck,

@@ -15,7 +15,8 @@ from crossreid.data.batch import Batch
 from crossreid.data.data_options import DataOptions
 from crossreid.data.normalisation import IMAGENET, Normalisation
 from crossreid.errors import CrossreidError
-from crossreid.models.backbones import Backbone, BackboneOptions, at_size
+from crossreid.models.backbone_options import BackboneOptions, at_size
+from crossreid.models.backbones import Backbone
 from crossreid.models.jigsaw import JigsawBackbone
 from crossreid.models.two_stream import TwoStream
 from crossreid.options import Options

@@ -34,7 +34,7 @@ from crossreid.losses.released_ranking import released_ranking_loss
 from crossreid.losses.transport import sinkhorn_distance
 from crossreid.methods.method import Encoding, Method, MethodOptions
 from crossreid.methods.three_branch_settings import SETTINGS
-from crossreid.models.backbones import BackboneOptions
+from crossreid.models.backbone_options import BackboneOptions
 from crossreid.models.heads import (
     Bottleneck,
     BottleneckOptions,

@@ -26,7 +26,7 @@ from crossreid.data.batch import Batch
 from crossreid.losses.metric import triplet_loss
 from crossreid.losses.weighing import LossWeights, weighted_losses
 from crossreid.methods.method import Encoding, Method, MethodOptions, register_method
-from crossreid.models.backbones import BackboneOptions
+from crossreid.models.backbone_options import BackboneOptions
 from crossreid.models.heads import MetricFeatures, bn_neck, linear_classifier, metric_features
 from crossreid.models.jigsaw import JigsawBackbone
 from crossreid.models.transformer_options import TransformerOptions

@@ -32,7 +32,8 @@ from crossreid.losses.weighing import AddedLosses, LossWeights, is_state_of_loss
 from crossreid.methods.building import build_method, method_options
 from crossreid.methods.method import Encoding, Method, MethodOptions, Network, register_method
 from crossreid.methods.view_distillation_settings import SETTINGS
-from crossreid.models.backbones import Backbone, BackboneOptions
+from crossreid.models.backbone_options import BackboneOptions
+from crossreid.models.backbones import Backbone
 from crossreid.models.domain_norm import DomainNorm
 from crossreid.models.heads import Encoder, linear_classifier
 from crossreid.models.resets import Extent, reset_paths

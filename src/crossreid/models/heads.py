@@ -9,7 +9,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from crossreid.models.backbones import Backbone, BackboneOptions
+from crossreid.models.backbone_options import BackboneOptions
+from crossreid.models.backbones import Backbone
 from crossreid.models.mixstyle import images_of
 from crossreid.options import Options
 

@@ -22,7 +22,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from crossreid.models.backbones import Backbone, BackboneOptions
+from crossreid.models.backbone_options import BackboneOptions
+from crossreid.models.backbones import Backbone
 from crossreid.models.pooling import GeneralisedMean
 from crossreid.models.tokens import patch_grid
 from crossreid.models.vision_transformer import embedded_tokens, refuse_other_than_transformers, through_blocks

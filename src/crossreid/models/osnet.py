@@ -13,7 +13,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from crossreid.models.backbones import register_backbone
+from crossreid.models.backbone_registry import register_backbone
 
 CHANNELS = (64, 256, 384, 512)  # of the stem and the three stages at width 1
 SCALES = 4

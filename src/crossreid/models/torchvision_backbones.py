@@ -15,7 +15,7 @@ from torchvision.models import get_model, get_model_weights
 from torchvision.models._api import WeightsEnum
 
 from crossreid.data.normalisation import Normalisation
-from crossreid.models.backbones import register_backbone
+from crossreid.models.backbone_registry import register_backbone
 from crossreid.models.hub import it_answers
 from crossreid.models.weight_files import WeightsError
 

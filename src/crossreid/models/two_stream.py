@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from crossreid.data.records import Modality
 from crossreid.errors import CrossreidError
-from crossreid.models.backbones import Backbone, BackboneOptions
+from crossreid.models.backbone_options import BackboneOptions
+from crossreid.models.backbones import Backbone
 from crossreid.models.cutting import cut, through
 from crossreid.models.domain_norm import rows_of
 from crossreid.models.encoder_weights import keys_in_whole

@@ -11,7 +11,8 @@ from crossreid.methods import METHODS
 from crossreid.reporting.html import Report, write_report
 from crossreid.reporting.report import FLOOR_NOTES, data_facts, environment, read_history, report, run_note
 from crossreid.reporting.score_table import ScoredMethod
-from crossreid.runs.evaluate import evaluated, floors
+from crossreid.runs.evaluate import evaluated
+from crossreid.runs.floors import floors
 from crossreid.runs.folders import source_views, weights_folder
 from crossreid.runs.recipe import recipe_of_run
 from crossreid.runs.run import open_run

@@ -16,7 +16,9 @@ from timm.layers import ClNormMlpClassifierHead, NormMlpClassifierHead
 from torch import Tensor, nn
 
 from crossreid.methods.method import Encoding, Network
-from crossreid.models.backbones import BACKBONES, Backbone, BackboneOptions
+from crossreid.models.backbone_options import BackboneOptions
+from crossreid.models.backbone_registry import BACKBONES
+from crossreid.models.backbones import Backbone
 from crossreid.models.weights import WeightsError
 from crossreid.runs.named_network import PretrainedNetwork
 from crossreid.runs.recipe import Recipe, make_recipe

@@ -21,7 +21,7 @@ from crossreid.errors import CrossreidError
 from crossreid.evaluation.embedding import EvaluationOptions
 from crossreid.methods import MethodOptions, method_options, with_encoder
 from crossreid.methods.view_distillation import ViewDistillationOptions
-from crossreid.models.backbones import pixels_of
+from crossreid.models.backbone_options import pixels_of
 from crossreid.models.encoder_weights import Origin
 from crossreid.options import Options
 from crossreid.runs.earlier import as_it_was, forget_filled_sizes, has_pixels

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from crossreid.errors import CrossreidError
 from crossreid.methods.method import Method
-from crossreid.models.backbones import Backbone, BackboneOptions
+from crossreid.models.backbone_options import BackboneOptions
+from crossreid.models.backbones import Backbone
 from crossreid.models.encoder_weights import Origin, as_whole, is_cut, resampled, whole_keys
 from crossreid.models.heads import Encoder
 

@@ -1,0 +1,167 @@
+"""What a recipe says of a backbone: its name, weights and changes, the size it is built for, the pixels that its weights want."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+
+from crossreid.data.normalisation import Normalisation
+from crossreid.data.transforms import Interpolation
+from crossreid.errors import CrossreidError
+from crossreid.models.backbone_registry import BACKBONES, Pixels
+from crossreid.models.domain_norm import MEAN_OF_DOMAINS, DomainNormKind
+from crossreid.models.input_size import Size, is_built_for_a_size, size_to_build_for, takes_input_size
+from crossreid.models.lora import LoraOptions
+from crossreid.models.mixstyle import MixStyleOptions
+from crossreid.models.pixels_of_files import said_of_pixels
+from crossreid.models.timm_names import find_timm_model
+from crossreid.models.timm_shapes import timm_shape
+from crossreid.models.transformer_options import TransformerOptions
+from crossreid.options import Options
+
+
+class BackboneOptions(Options):
+    name: str = Field(
+        "resnet50",
+        description="Name of a timm model (a tag, or `hf-hub:OWNER/NAME`, says which weights), of torchvision's, or of a registered "
+        "backbone.",
+    )
+    weights: str = Field(
+        "imagenet",
+        description="`imagenet` (those of the name, from the internet), `none`, or a local .safetensors / .pth file of any project.",
+    )
+    last_stride_one: bool = Field(
+        True,
+        description="Keep the last stage at the resolution of the one before it; false unless given for timm networks, most "
+        "transformers among them, whose last stage has no stride to take out.",
+    )
+    last_activation: bool = Field(True, description="Keep the activation that the feature map comes out of.")
+    bare_last_block: bool = Field(
+        False,
+        description="Without the last activation: without any other of the block that it lies in either, as VKD's release.",
+    )
+    attention: Literal["none", "bam", "bam_product"] = Field(
+        "none",
+        description="`bam`: a bottleneck attention module after each of stages 1 to 3; `bam_product`: as VKD's release has it.",
+    )
+    non_local: tuple[Annotated[int, Field(ge=0)], ...] = Field(
+        (), description="How many blocks of each of the last stages a non-local block follows; AGW's is [0, 2, 3, 0]."
+    )
+    non_local_width: int | None = Field(
+        None, ge=1, description="Channels inside a non-local block; null for half of those outside."
+    )
+    stage_attention: bool = Field(
+        False, description="Channel attention by affinity, with a learned gain, before each of stages 2 to 4."
+    )
+    mixstyle: MixStyleOptions = Field(MixStyleOptions(), description="Mixing of styles between images, in training.")
+    input_size: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] | None = Field(
+        None,
+        description="[height, width] that a transformer is built for, filled in from `data`; null: of other networks, and of "
+        "runs before this key, whose positions are resampled at each step.",
+    )
+    transformer: TransformerOptions = Field(
+        TransformerOptions(), description="Drop path, patches, tokens, side information."
+    )
+    lora: LoraOptions = Field(LoraOptions(), description="Low-rank adaptation of a frozen network.")
+    domain_norm: DomainNormKind = Field(
+        "shared",
+        description="Of several data sets: batch norm with statistics of each (`statistics`), with its affine map too (`all`), or of "
+        "all together.",
+    )
+    domains: tuple[str, ...] = Field((), description="With domain_norm: the sources by name; the recipe fills it in.")
+    tested_as: str = Field(
+        MEAN_OF_DOMAINS,
+        description="With domain_norm: the source whose statistics test images get, or the mean of all.",
+    )
+
+    @model_serializer(mode="wrap")
+    def _as_kept(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Networks without norms by domain are kept as ever."""
+        kept: dict[str, Any] = written(self)
+        if self.domain_norm == "shared":
+            for key in ("domain_norm", "domains", "tested_as"):
+                kept.pop(key, None)
+        return kept
+
+    @model_validator(mode="after")
+    def _stride_where_there_is_one(self) -> BackboneOptions:
+        if "last_stride_one" not in self.model_fields_set and self.name not in BACKBONES:
+            object.__setattr__(self, "last_stride_one", timm_shape(self.name).strides)
+        return self
+
+    @model_validator(mode="after")
+    def _domains_fit(self) -> BackboneOptions:
+        if self.domain_norm == "shared" and (self.domains or self.tested_as != MEAN_OF_DOMAINS):
+            raise CrossreidError("domains and tested_as are of domain_norm `statistics` or `all`, but it is shared")
+        if self.domains and self.tested_as not in (MEAN_OF_DOMAINS, *self.domains):
+            raise CrossreidError(
+                f"tested_as is {self.tested_as!r}, expected {MEAN_OF_DOMAINS} or one of {', '.join(self.domains)}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _bare(self) -> BackboneOptions:
+        if self.bare_last_block and self.last_activation:
+            raise CrossreidError(
+                "bare_last_block takes the last activation too, but last_activation is true. Set last_activation=false, or "
+                "bare_last_block=false."
+            )
+        return self
+
+
+def at_size(options: BackboneOptions, size: Size) -> BackboneOptions:
+    """The options of a network for images `(height, width)`: built for that size, where its construction depends on it.
+
+    Options that say `input_size: null` themselves are returned as they are.
+
+    Raises:
+        CrossreidError: the network cannot be built for that size, or `options` name another one.
+    """
+    registered = options.name in BACKBONES
+    depends = takes_input_size(BACKBONES[options.name].owner) if registered else is_built_for_a_size(options.name)
+    if options.input_size is None and (not depends or "input_size" in options.model_fields_set):
+        return options
+    if not depends or options.input_size not in (None, size):
+        found = list(options.input_size or ())
+        reason = f"images are of {size[0]} x {size[1]} pixels" if depends else f"{options.name} is built for no size"
+        raise CrossreidError(
+            f"method.backbone.input_size is {found}, but {reason}. Leave it out: it follows data.height and data.width."
+        )
+    built_for = size if registered else size_to_build_for(options.name, size)
+    return options if built_for is None else options.model_copy(update={"input_size": built_for})
+
+
+def backbone_name(method: Mapping[str, Any]) -> str:
+    """The backbone that the `method` section of a recipe names, before it is validated; the default's name where it names none."""
+    given = method.get("backbone")
+    name = given.get("name") if isinstance(given, Mapping) else getattr(given, "name", None)
+    return name if isinstance(name, str) else str(BackboneOptions.model_fields["name"].default)
+
+
+def pixels_of(options: BackboneOptions) -> Pixels:
+    """How images are to be resized and normalised for the weights that `options` name; ImageNet's way for random ones.
+
+    A local file says it where it is a checkpoint of this program, lies beside a `config.json` as timm writes it, or holds the two
+    as fast-reid's do. Else the description of the timm model by whose name weights are loaded says it. The crop in that
+    description is of photographs that show more than one thing; a detected person, vehicle or animal is resized whole.
+    """
+    if options.weights == "none":
+        return Pixels()
+    if options.weights != "imagenet" and (said := said_of_pixels(Path(options.weights))):
+        return Pixels(said.normalisation, _known(said.interpolation))
+    if options.name in BACKBONES:
+        return BACKBONES[options.name].pixels
+    model = find_timm_model(options.name)
+    described = None if model is None else model.described
+    if described is None or len(described.mean) != 3:
+        return Pixels()
+    (r, g, b), (r_std, g_std, b_std) = described.mean, described.std
+    return Pixels(Normalisation((r, g, b), (r_std, g_std, b_std)), _known(described.interpolation))
+
+
+def _known(interpolation: str | None) -> Interpolation:
+    kinds: tuple[Interpolation, ...] = get_args(Interpolation)
+    return next((kind for kind in kinds if kind == interpolation), kinds[0])
