@@ -67,6 +67,7 @@ def test_the_last_stride_is_kept_by_default_where_there_is_none_to_take_out():
         assert BackboneOptions.model_validate(options.model_dump()) == options
     with pytest.raises(CrossreidError, match="last_stride_one=false"):
         build("test_vit", last_stride_one=True)
+    assert not BackboneOptions(name="crossvit_9_240").last_stride_one  # of two maps an image, and refused later
 
 
 @torch.no_grad()

@@ -52,17 +52,25 @@ def test_a_repository_in_the_cache_gives_network_weights_and_pixels(nobody):
     torch.manual_seed(3)
     trained = timm.create_model("test_vit", num_classes=3).eval()
     put(nobody, "acme/small", CONFIG, trained.state_dict())
-    backbone = build("hf-hub:acme/small", weights="imagenet", last_stride_one=False)
+    backbone = build("hf-hub:acme/small", weights="imagenet")
     images = torch.randn(1, 3, 160, 160)
     tokens = trained.forward_features(images)[:, trained.num_prefix_tokens :]
     torch.testing.assert_close(backbone(images).flatten(2).mT, tokens)
     options = BackboneOptions(name="hf-hub:acme/small")
     assert pixels_of(options) == (Normalisation((0.5, 0.4, 0.3), (0.2, 0.2, 0.2)), "bicubic")
-    method = {"name": "baseline", "backbone": {"name": "hf-hub:acme/small", "last_stride_one": False}}
+    method = {"name": "baseline", "backbone": {"name": "hf-hub:acme/small"}}
     data = {"name": "manifest", "root": "x", "height": 64, "width": 32}
     recipe = make_recipe({"data": data, "method": method})
     assert recipe.method.backbone.input_size == (64, 32)
-    assert build("hf-hub:acme/small", weights="none", input_size=(64, 32), last_stride_one=False).width == 64
+    assert not recipe.method.backbone.last_stride_one
+    assert build("hf-hub:acme/small", weights="none", input_size=(64, 32)).width == 64
+    for name in ("agw", "implicit_knowledge"):  # which ask for its blocks
+        of_hub, of_timm = (
+            make_recipe({"data": data, "method": {"name": name, "backbone": {"name": backbone}}}).method
+            for backbone in ("hf-hub:acme/small", "test_vit")
+        )
+        named = of_timm.backbone.model_copy(update={"name": "hf-hub:acme/small"})
+        assert of_hub == of_timm.model_copy(update={"backbone": named})
 
 
 def test_one_that_cannot_be_had_is_one_line_within_seconds(capfd):

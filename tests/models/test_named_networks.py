@@ -8,6 +8,7 @@ import torchvision
 from torch import nn
 
 from crossreid.data.normalisation import Normalisation
+from crossreid.errors import CrossreidError
 from crossreid.models.backbone_options import BackboneOptions, pixels_of
 from crossreid.models.backbone_registry import BACKBONES
 from crossreid.models.cutting import cut
@@ -84,13 +85,24 @@ def test_osnets_modules_are_called_as_in_torchreid(name, tmp_path):
 
 @torch.no_grad()
 def test_osnets_map_is_of_a_sixteenth_and_trains():
-    backbone = build("osnet_ain_x0_25", last_stride_one=False)
+    backbone = build("osnet_ain_x0_25")
     assert backbone(IMAGES).shape == (2, 128, 8, 4)
     assert len(cut(backbone, "osnet").stages) == 4
-    with pytest.raises(Exception, match="last_stride_one=false"):
-        build("osnet_x0_25")
     with pytest.raises(WeightsError, match="brings no weights of its own"):
-        build("osnet_x0_25", weights="imagenet", last_stride_one=False)
+        build("osnet_x0_25", weights="imagenet")
+
+
+@pytest.mark.parametrize("name", ["osnet_x0_25", "osnet_ibn_x1_0", "alexnet", "squeezenet1_1", "swin_t", "swin_v2_t"])
+def test_networks_whose_last_stage_has_no_stride_keep_it_without_being_told(name):
+    assert not BackboneOptions(name=name).last_stride_one
+    with pytest.raises(CrossreidError, match="last_stride_one=false"):
+        build(name, last_stride_one=True)
+
+
+@pytest.mark.parametrize("name", ["resnet18_ibn_a", "shufflenet_v2_x0_5", "mobilenet_v3_small", "regnet_x_400mf"])
+def test_the_others_lose_it(name):
+    assert BackboneOptions(name=name).last_stride_one
+    assert build(name)(IMAGES).shape[2:] == (8, 4)
 
 
 def names_of_release(depth, kind):

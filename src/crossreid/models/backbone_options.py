@@ -35,8 +35,8 @@ class BackboneOptions(Options):
     )
     last_stride_one: bool = Field(
         True,
-        description="Keep the last stage at the resolution of the one before it; false unless given for timm networks, most "
-        "transformers among them, whose last stage has no stride to take out.",
+        description="Keep the last stage at the resolution of the one before it; false unless given for networks, most "
+        "transformers and OSNets among them, whose last stage has no stride to take out.",
     )
     last_activation: bool = Field(True, description="Keep the activation that the feature map comes out of.")
     bare_last_block: bool = Field(
@@ -88,8 +88,10 @@ class BackboneOptions(Options):
 
     @model_validator(mode="after")
     def _stride_where_there_is_one(self) -> BackboneOptions:
-        if "last_stride_one" not in self.model_fields_set and self.name not in BACKBONES:
-            object.__setattr__(self, "last_stride_one", timm_shape(self.name).strides)
+        if "last_stride_one" not in self.model_fields_set:
+            registered = self.name in BACKBONES
+            strides = BACKBONES[self.name].last_stride if registered else timm_shape(self.name).strides
+            object.__setattr__(self, "last_stride_one", strides)
         return self
 
     @model_validator(mode="after")

@@ -25,10 +25,11 @@ class Pixels(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RegisteredBackbone:
-    """A backbone as `BACKBONES` holds it: what makes it, and the pixels that its weights want."""
+    """A backbone as `BACKBONES` holds it: what makes it, the pixels that its weights want, whether its last stage strides."""
 
     owner: Factory
     pixels: Pixels
+    last_stride: bool = True
 
 
 OURS = ("crossreid.models.ibn", "crossreid.models.osnet", "crossreid.models.torchvision_backbones")
@@ -41,6 +42,7 @@ def register_backbone(
     mean: Triple = IMAGENET.mean,
     std: Triple = IMAGENET.std,
     interpolation: Interpolation = "bilinear",
+    last_stride: bool = True,
 ) -> Callable[[F], F]:
     """Register the function below as the backbone that recipes call `name`; it comes before a timm model of that name.
 
@@ -57,13 +59,15 @@ def register_backbone(
         mean, std: of red, green and blue, from 0 to 1, by which the images were normalised that its weights were trained with;
             images are fed to it so, unless a recipe says otherwise.
         interpolation: how those images were resized.
+        last_stride: whether its last stage has a stride that `last_stride_one` can take out; where it has none, that option is
+            false unless given.
 
     Raises:
         PluginError: one of another module has the name.
     """
 
     def register(factory: F) -> F:
-        BACKBONES.add(name, RegisteredBackbone(factory, Pixels(Normalisation(mean, std), interpolation)))
+        BACKBONES.add(name, RegisteredBackbone(factory, Pixels(Normalisation(mean, std), interpolation), last_stride))
         return factory
 
     return register

@@ -23,17 +23,14 @@ from crossreid.models.backbone_options import BackboneOptions
 from crossreid.models.backbone_registry import BACKBONES, OURS
 from crossreid.models.backbone_registry import register_backbone as register_backbone
 from crossreid.models.hub import offline_unless_it_answers, weights_of
-from crossreid.models.input_size import (
-    FOR_ANY_SIZE,
-    FOR_ONE_SIZE,
-    takes_input_size,
-)
+from crossreid.models.input_size import takes_input_size
 from crossreid.models.lora import add_adapters
 from crossreid.models.mixstyle import put_mixstyle_after_stages
 from crossreid.models.patches import overlap_patches
 from crossreid.models.pooling import GeneralisedMean
 from crossreid.models.side_information import SideInformation
 from crossreid.models.stages import build_for, feature_rows, last_stage_paths, leading_modules
+from crossreid.models.timm_building import build_headless
 from crossreid.models.timm_names import TimmModel, find_timm_model, is_of_hub
 from crossreid.models.tokens import as_map
 from crossreid.models.vision_transformer import refuse_other_than_transformers, tokens_of
@@ -157,7 +154,7 @@ def _of_timm(options: BackboneOptions) -> nn.Module:
     if options.weights == "imagenet":
         return _pretrained(options, model)
     try:
-        return _headless(model.architecture, options, pretrained=False, **model.arguments)
+        return _headless(model, options)
     except Exception as error:
         raise CrossreidError(f"backbone {options.name!r} cannot be built by timm ({_reason(error)}).") from error
 
@@ -166,7 +163,7 @@ def _pretrained(options: BackboneOptions, model: TimmModel) -> nn.Module:
     with offline_unless_it_answers() as answers:
         try:
             if not model.repository:
-                return _headless(model.architecture, options, pretrained=True)
+                return _headless(model, options, pretrained=True)
             file = weights_of(model.repository)
         except Exception as error:
             missing = not answers and isinstance(error, LocalEntryNotFoundError | OfflineModeIsEnabled)
@@ -177,7 +174,7 @@ def _pretrained(options: BackboneOptions, model: TimmModel) -> nn.Module:
                 "Expected internet access or a filled cache. "
                 "Give a local file with `method.backbone.weights=FILE`, or `none` to start from random weights."
             ) from error
-    network = _headless(model.architecture, options, pretrained=False, **model.arguments)
+    network = _headless(model, options)
     load_local_weights(network, file, options.name)
     return network
 
@@ -186,16 +183,7 @@ def _reason(error: Exception) -> str:
     return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
 
 
-def _headless(name: str, options: BackboneOptions, *, pretrained: bool, **arguments: Any) -> nn.Module:
-    size, drop_path = options.input_size, options.transformer.drop_path
-    given = arguments if size is None else {**arguments, "img_size": size}
-    if drop_path:
-        given = {**given, "drop_path_rate": drop_path}
-    *tries, last = FOR_ANY_SIZE if size is None else FOR_ONE_SIZE
-    for extra in tries:
-        try:
-            network: nn.Module = timm.create_model(name, pretrained=pretrained, num_classes=0, **{**given, **extra})
-        except (TypeError, AssertionError):
-            continue
-        return network
-    return timm.create_model(name, pretrained=pretrained, num_classes=0, **{**given, **last})
+def _headless(model: TimmModel, options: BackboneOptions, *, pretrained: bool = False) -> nn.Module:
+    drop_path = options.transformer.drop_path
+    arguments = {**model.arguments, "drop_path_rate": drop_path} if drop_path else model.arguments
+    return build_headless(model.architecture, arguments, size=options.input_size, pretrained=pretrained)

@@ -12,22 +12,22 @@ import itertools
 from functools import lru_cache
 from typing import Any
 
-import timm
 import torch
 from torch import Tensor, nn
 
 from crossreid.errors import CrossreidError
+from crossreid.models.timm_building import Size, build_headless, frozen
 from crossreid.models.timm_names import TimmModel, find_timm_model
 
-Size = tuple[int, int]
-# What timm's networks are asked to be built with; not all of them take all of it, so the first that one takes is its own.
-FOR_ONE_SIZE: tuple[dict[str, Any], ...] = ({"global_pool": "", "dynamic_img_size": False}, {"global_pool": ""}, {})
-FOR_ANY_SIZE: tuple[dict[str, Any], ...] = ({"global_pool": "", "dynamic_img_size": True}, {"global_pool": ""}, {})
 STEP = 32  # of sizes that are tried where a network names no patches of its own
 
 
 def is_built_for_a_size(name: str) -> bool:
-    """Whether a timm model is built for one size of image; False for a name that is none, or that cannot be looked up now."""
+    """Whether a timm model is built for one size of image; False for a name that is none.
+
+    Raises:
+        CrossreidError: of a name of the hub, as `find_timm_model` does.
+    """
     model = find_timm_model(name)
     return model is not None and model.described is not None and bool(model.described.fixed_input_size)
 
@@ -46,7 +46,7 @@ def size_to_build_for(name: str, size: Size) -> Size | None:
     model = find_timm_model(name)
     if model is None:
         return None
-    arguments = _frozen(model.arguments)
+    arguments = frozen(model.arguments)
     patch, fault = _tried(model.architecture, arguments, size)
     if not fault:
         return size
@@ -59,7 +59,7 @@ def size_to_build_for(name: str, size: Size) -> Size | None:
 
 def _nearest(model: TimmModel, size: Size, patch: Size | None) -> list[Size]:
     """The sizes nearest to `size`, at most two, that the model takes, on the grid of its patches or else of `STEP`."""
-    arguments = _frozen(model.arguments)
+    arguments = frozen(model.arguments)
     for steps in (patch, (STEP, STEP)):
         if steps is None:
             continue
@@ -75,10 +75,6 @@ def _nearest(model: TimmModel, size: Size, patch: Size | None) -> list[Size]:
     return []
 
 
-def _frozen(arguments: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
-    return tuple(sorted((key, tuple(value) if isinstance(value, list) else value) for key, value in arguments.items()))
-
-
 @lru_cache(maxsize=256)
 def _tried(
     architecture: str, arguments: tuple[tuple[str, Any], ...], size: Size, *, sized: bool = True
@@ -88,18 +84,11 @@ def _tried(
     Args:
         sized: whether the model is built for that size, or for the one that is its own.
     """
-    fault, network = "", None
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
-        for extra in FOR_ONE_SIZE if sized else FOR_ANY_SIZE:
-            given = {**dict(arguments), **extra, **({"img_size": size} if sized else {})}
-            try:
-                network = timm.create_model(architecture, pretrained=False, num_classes=0, **given)
-            except Exception as error:  # timm's models raise what they come across
-                fault = _reason(error)
-                continue
-            break
-        if network is None:
-            return None, fault
+        try:
+            network = build_headless(architecture, dict(arguments), size=size if sized else None)
+        except Exception as error:  # timm's models raise what they come across
+            return None, _reason(error)
         patch = _patch(network)
         if patch is not None and (size[0] % patch[0] or size[1] % patch[1]):
             return patch, f"its patches are {patch[0]} x {patch[1]}, which do not divide them"

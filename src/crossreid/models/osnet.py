@@ -5,7 +5,7 @@ Sources: Zhou et al., "Omni-scale feature learning for person re-identification"
 normalisation inside the residual branch of four of the six blocks (figure 5), and in the first layer.
 
 Modules are called as in torchreid, so that its files load; the fully connected layer behind the pooling, of 512, is left aside: what
-follows the maps is the method's own. The maps are of a sixteenth of the image already: `last_stride_one` has nothing to take out.
+follows the maps is the method's own. The maps are of a sixteenth of the image already: the last stage has no stride.
 """
 
 from __future__ import annotations
@@ -178,7 +178,7 @@ class OSNet(nn.Module):
 
 
 def _register(name: str, width: float, *, ibn: bool = False, ain: bool = False) -> None:
-    @register_backbone(name)
+    @register_backbone(name, last_stride=False)
     def make() -> nn.Module:
         return OSNet(width, ibn=ibn, ain=ain)
 

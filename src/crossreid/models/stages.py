@@ -87,6 +87,6 @@ def map_size(network: nn.Module) -> tuple[int, int] | None:
     if shown is None:
         return None
     _, maps = shown
-    if maps.ndim != 4 or maps.shape[1] != network.num_features:
+    if not isinstance(maps, Tensor) or maps.ndim != 4 or maps.shape[1] != network.num_features:
         return None
     return int(maps.shape[2]), int(maps.shape[3])

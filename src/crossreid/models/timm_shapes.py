@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import warnings
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import timm
 import torch
 from timm.models import model_entrypoint
 from torch import nn
@@ -18,6 +17,8 @@ from torch import nn
 from crossreid.errors import CrossreidError
 from crossreid.models.alterations import stride_one
 from crossreid.models.stages import feature_rows
+from crossreid.models.timm_building import build_headless, frozen
+from crossreid.models.timm_names import find_timm_model
 from crossreid.models.token_stages import has_blocks
 
 # Families of convolutional networks: known without building one. Of any other the network is built, without weights.
@@ -36,39 +37,33 @@ class TimmShape(NamedTuple):
 
 
 def timm_shape(name: str) -> TimmShape:
-    """The shape of the timm network of that name; of any other name that of a convolutional network."""
-    if not timm.is_model(name) or model_entrypoint(name).__module__.rpartition(".")[2] in _CONVOLUTIONAL:
+    """The shape of the timm network of that name, the hub's among them; of any other name that of a convolutional network.
+
+    Raises:
+        CrossreidError: of a name of the hub, as `find_timm_model` does.
+    """
+    model = find_timm_model(name)
+    if model is None or model_entrypoint(model.architecture).__module__.rpartition(".")[2] in _CONVOLUTIONAL:
         return TimmShape()
-    return _built_shape(name)
+    return _built_shape(model.architecture, frozen(model.arguments))
 
 
 @lru_cache(maxsize=64)
-def _built_shape(name: str) -> TimmShape:
-    network = _without_weights(name)
-    if network is None:
-        return TimmShape()
-    blocks = len(network.blocks) if has_blocks(network) else 0  # type: ignore[arg-type]
-    modules = dict(network.named_modules())
-    sequences = all(isinstance(modules.get(row["module"]), nn.Sequential) for row in feature_rows(network)[-4:])
-    try:
-        with torch.device("meta"), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of what a convolution costs that is not computed here
-            stride_one(network, name)
-        strides = True
-    except CrossreidError:
-        strides = False
-    return TimmShape(strides, sequences, blocks)
-
-
-def _without_weights(name: str) -> nn.Module | None:
-    """The network on torch's device of shapes without values, which costs neither memory nor time; None where that fails."""
-    for extra in ({"global_pool": "", "dynamic_img_size": True}, {"global_pool": ""}, {}):
+def _built_shape(architecture: str, arguments: tuple[tuple[str, Any], ...]) -> TimmShape:
+    """The shape of a network on torch's device of shapes without values, which costs neither memory nor time."""
+    with torch.device("meta"):
         try:
-            with torch.device("meta"):
-                network: nn.Module = timm.create_model(name, num_classes=0, **extra)
-        except (TypeError, AssertionError):
-            continue
+            network = build_headless(architecture, dict(arguments))
         except Exception:  # whatever it is, building the network itself will raise it again, and say so
-            return None
-        return network
-    return None
+            return TimmShape()
+        blocks = len(network.blocks) if has_blocks(network) else 0  # type: ignore[arg-type]
+        modules = dict(network.named_modules())
+        sequences = all(isinstance(modules.get(row["module"]), nn.Sequential) for row in feature_rows(network)[-4:])
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of what a convolution costs that is not computed here
+                stride_one(network, architecture)
+            strides = True
+        except CrossreidError:
+            strides = False
+    return TimmShape(strides, sequences, blocks)

@@ -49,6 +49,8 @@ NAMES = (
 # GoogLeNet's weights came from another library; torchvision's forward turns ImageNet's scale into that one's.
 HALVES = Normalisation((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 BARE: dict[str, dict[str, Any]] = {"googlenet": {"aux_logits": False, "init_weights": True}}
+# Their last map is made smaller by pooling or by merging patches, not by a stride.
+NO_LAST_STRIDE = ("alexnet", "squeezenet", "swin_")
 PROBE = 64
 
 
@@ -128,7 +130,13 @@ def _register(name: str) -> None:
     seen = HALVES if name == "googlenet" else Normalisation(tuple(wanted.mean), tuple(wanted.std))  # type: ignore[arg-type]
     parts = next(parts for beginning, parts in PARTS.items() if name.startswith(beginning))
 
-    @register_backbone(name, mean=seen.mean, std=seen.std, interpolation=wanted.interpolation.value)
+    @register_backbone(
+        name,
+        mean=seen.mean,
+        std=seen.std,
+        interpolation=wanted.interpolation.value,
+        last_stride=not name.startswith(NO_LAST_STRIDE),
+    )
     def make(pretrained: bool = False) -> nn.Module:
         network = Torchvision(get_model(name, weights=None, **BARE.get(name, {})), parts)
         if pretrained:
