@@ -14,9 +14,10 @@ from small_transformers import small_transformers  # noqa: F401
 HEIGHT, WIDTH = 64, 32
 
 
-def method_of(method="baseline", name="test_vit", **given):
+def method_of(method="baseline", name="test_vit", tokens="mean", **given):
     torch.manual_seed(0)
     backbone = {"name": name, "weights": "none", "last_stride_one": name == "test_resnet"}
+    backbone["transformer"] = {"tokens": tokens}
     options = METHODS[method].options(**{"name": method, "backbone": backbone, **given})
     return build_method(options, 4).eval()
 
@@ -63,6 +64,22 @@ def test_the_map_is_that_of_the_definition():
     with torch.no_grad():
         embedding = method.embed(image[None], torch.zeros(1, dtype=torch.long))[0]
     assert found.similarity == pytest.approx(float(embedding.mean() * len(embedding) ** 0.5), abs=1e-5)
+
+
+@pytest.mark.parametrize("tokens", ["class", "gem"])
+@pytest.mark.parametrize("method", ["baseline", "transreid"])
+def test_the_map_is_of_the_tokens_that_the_embedding_is_made_of(method, tokens):
+    """The class token's row where it is the embedding; of a jigsaw of patches what its global feature is made of."""
+    made, image = method_of(method, tokens=tokens), image_of()
+    network = getattr(made.encoders[0], "whole", made.encoders[0]).network
+    with torch.no_grad():
+        for block in network.blocks:
+            block.attn.qkv.weight.mul_(12)
+    total, prefix = followed(network, image), network.num_prefix_tokens
+    rows = total[:1] if tokens == "class" else total[prefix:]
+    width = made.embed(image[None], torch.zeros(1, dtype=torch.long)).shape[1]
+    (found,) = rollout(made, image, int(VISIBLE), np.ones(width))
+    np.testing.assert_allclose(found.heat, rows[:, prefix:].mean(0).reshape(4, 2), atol=1e-5)
 
 
 def test_rows_are_shares_and_blocks_that_look_at_themselves_change_nothing():

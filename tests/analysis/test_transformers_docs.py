@@ -1,4 +1,4 @@
-"""docs/transformers_maps.md: its commands run, on a small world and a small transformer."""
+"""docs/transformers.md: its commands run, on a small world and a small transformer."""
 
 import json
 import re
@@ -12,20 +12,26 @@ from crossreid.cli.app import app
 from crossreid.data.synthetic import synthesise
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE = (ROOT / "docs" / "transformers_maps.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "transformers.md").read_text(encoding="utf-8")
 LINES = [line for block in re.findall(r"^```bash\n(.*?)^```", PAGE, flags=re.M | re.S) for line in block.splitlines()]
 SMALL = ["method.backbone.name=test_vit", "method.stages.split=3", "training.epochs=1", "data.sampler.identities=2",
          "data.sampler.images=2", "training.schedule.warmup_epochs=0"]  # fmt: skip
+JIGSAW = [each for each in SMALL if "split" not in each] + [
+    "method.parts=2", "method.backbone.weights=none", "data.height=48", "data.width=32", "data.workers=0",
+    "training.precision=32-true",
+]  # fmt: skip
 
 
 def test_every_command_of_the_page_runs(tmp_path, monkeypatch):
     """A two-stream ViT is trained, opened, explained by both maps and exported."""
     synthesise(tmp_path / "data" / "synthetic", "sysu-mm01", 8, 0, images_per_camera=1, size=(64, 32), workers=1)
+    (tmp_path / "data" / "SYSU-MM01").symlink_to("synthetic")
     (tmp_path / "recipes").symlink_to(ROOT / "recipes")
     monkeypatch.chdir(tmp_path)
     for line in LINES:
         words = shlex.split(line)[1:]
-        words += [part for each in SMALL for part in ("--set", each)] if words[0] == "train" else []
+        small = JIGSAW if "transreid" in line else SMALL
+        words += [part for each in small for part in ("--set", each)] if words[0] == "train" else []
         done = CliRunner().invoke(app, words)
         assert done.exit_code == 0, f"{line}\n{done.output}\n{done.exception!r}"
         assert "no rollout" not in done.output

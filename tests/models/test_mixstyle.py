@@ -130,6 +130,7 @@ def test_the_right_stages_mix():
     [
         ("test_resnet", [5], "names stage 5, but backbone 'test_resnet' has stages 0 to 4"),
         ("test_vit", [0], "does not hand on maps of channels"),
+        ("test_vit", [6], "its stage 6 does not hand on maps of channels"),
     ],
 )
 def test_what_has_no_such_maps_is_refused(name, stages, told):

@@ -103,21 +103,6 @@ def test_the_stages_of_a_transformer_are_named_where_there_are_fewer():
         TwoStream(options("test_vit2"), StageOptions(split=9))
 
 
-def test_stages_that_are_frozen_are_those_of_the_whole_transformer():
-    """`training.frozen_stages` counts a transformer's blocks, with the stem before them, whether it is cut or not."""
-    name = "test_vit2"
-    network = TwoStream(options(name), StageOptions(stems=1, split=3))
-    frozen = {id(p) for module in network.leading_stages(2) for p in module.parameters(recurse=False)}
-    kept = [*network.visible_stem, *network.infrared_stem, *network.common[:2]]
-    assert frozen == {id(p) for stage in kept for p in stage.parameters()}
-    assert network.leading_stages(0) == []
-    assert {id(p) for m in network.leading_stages(8) for p in m.parameters(recurse=False)} == {
-        id(p) for p in network.parameters()
-    }
-    with pytest.raises(ValueError, match="frozen_stages is 9, but the encoder has 8 stages"):
-        network.leading_stages(9)
-
-
 @torch.no_grad()
 @pytest.mark.parametrize(("stems", "split"), [(0, None), (1, None), (0, 2), (1, 2), (2, 1), (0, 3), (5, None)])
 def test_at_the_start_every_copy_is_the_whole_network(stems, split):

@@ -2,6 +2,7 @@
 
 import pytest
 from timm.models.eva import Eva
+from timm.models.pvt_v2 import PyramidVisionTransformerV2
 from timm.models.swin_transformer import SwinTransformer
 
 from crossreid.models.backbone_registry import BACKBONES, register_backbone
@@ -23,10 +24,18 @@ def small_swin():
     )  # fmt: skip
 
 
+def small_pvt():
+    """Four stages of a block each, whose attention sees a smaller map of its keys."""
+    return PyramidVisionTransformerV2(
+        depths=(1, 1, 1, 1), embed_dims=(16, 24, 32, 48), num_heads=(1, 2, 4, 6), mlp_ratios=(2, 2, 2, 2), num_classes=0,
+        global_pool="",
+    )  # fmt: skip
+
+
 @pytest.fixture
 def small_transformers(monkeypatch):
     """They are registered for the test; use it by name."""
     BACKBONES.load()
     monkeypatch.setattr(BACKBONES, "_entries", dict(BACKBONES._entries))
-    for make in (small_eva, small_swin):
+    for make in (small_eva, small_swin, small_pvt):
         register_backbone(make.__name__)(make)

@@ -16,6 +16,10 @@ KINDS = [
     ("baseline", {"name": "test_vit", "last_stride_one": False, "transformer": {"drop_path": 0.3}}),
     ("baseline", {"name": "test_vit", "last_stride_one": False, "transformer": DROPPED}),
     ("transreid", {"name": "test_vit", "transformer": DROPPED}),
+    ("agw", {"name": "test_vit"}),  # cut
+    ("implicit_knowledge", {"name": "test_vit"}),
+    ("agw", {"name": "test_convnext"}),
+    ("variational_distillation", {"name": "test_vit"}),
 ]
 
 
@@ -51,6 +55,30 @@ def test_losses_gradients_and_statistics_are_the_same_and_less_is_kept(name, bac
     for key, value in plain.state_dict().items():
         if "running" in key:
             torch.testing.assert_close(recomputed.state_dict()[key], value, msg=key)
+
+
+@pytest.mark.parametrize(
+    ("name", "mixing"), [("test_resnet", False), ("test_efficientnet", False), ("test_convnext", True)]
+)
+def test_styles_are_mixed_or_it_is_refused(name, mixing):
+    """timm passes a ResNet's blocks one by one, and what follows their stages would be left out unseen."""
+    given = {"name": name, "mixstyle": {"stages": [1], "probability": 1.0, "alpha": 1.0}, "last_stride_one": False}
+    plain, recomputed = method_of("baseline", given), method_of("baseline", given)
+    if not mixing:
+        with pytest.raises(
+            CrossreidError, match=r"method\.backbone\.mixstyle or stage_attention cannot be computed again"
+        ):
+            checkpoint_activations(recomputed)
+        return
+    checkpoint_activations(recomputed)
+    (expected, _), (found, _) = step(plain), step(recomputed)
+    torch.testing.assert_close(found, expected)
+
+
+def test_norms_by_domain_are_refused():
+    given = {"name": "test_resnet", "domain_norm": "all", "domains": ["one", "other"]}
+    with pytest.raises(CrossreidError, match=r"method\.backbone\.domain_norm cannot be computed again"):
+        checkpoint_activations(method_of("baseline", given))
 
 
 def test_a_network_that_cannot_says_so():

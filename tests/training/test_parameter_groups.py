@@ -2,11 +2,13 @@
 
 import pytest
 import torch
+from timm.models.eva import Eva
 from timm.optim import param_groups_layer_decay
 
 from crossreid.errors import CrossreidError
 from crossreid.methods import METHODS, build_method
 from crossreid.training.optimisation import OptimiserOptions, make_optimiser, optimiser_tensors, restore_optimiser
+from small_transformers import small_transformers  # noqa: F401
 
 RATE, DECAY = 0.1, 0.05
 
@@ -85,9 +87,30 @@ def test_an_optimiser_of_many_groups_comes_back_as_it_was():
     assert all(torch.equal(value, other.state_dict()[name]) for name, value in one.state_dict().items())
 
 
-def test_an_encoder_without_numbered_layers_is_refused():
-    method = build_method(
-        METHODS["agw"].options(backbone={"name": "test_resnet", "weights": "none", "non_local": [0, 1, 1, 0]}), 3
+@pytest.mark.parametrize("backbone", ["test_vit", "test_resnet", "test_convnext"])
+def test_a_cut_network_learns_as_the_whole_one(backbone):
+    """Copies of a stage learn at the rate of the layer that they are copies of."""
+    whole = method_of(backbone)
+    expected = settings(whole, optimiser_of(whole, layer_decay=0.5))
+    options = METHODS["implicit_knowledge"].options(
+        backbone={"name": backbone, "weights": "none", "last_stride_one": False}, stages={"stems": 1, "split": 2}
     )
-    with pytest.raises(CrossreidError, match=r"layer_decay is 0\.5, but TwoStream does not number its layers"):
-        optimiser_of(method, layer_decay=0.5)
+    method = build_method(options, 3)
+    found = settings(method, optimiser_of(method, layer_decay=0.5))
+    cut = method.encoders[0]
+    names = {id(p): name for name, p in method.named_parameters()}
+    own = dict(cut.named_parameters())
+    rates = {name: found[names[id(own[name])]][0] for name in cut.keys_in_whole if name in own}
+    assert len(set(rates.values())) > 3
+    assert rates == {name: expected[f"encoder.backbone.{cut.keys_in_whole[name]}"][0] for name in rates}
+
+
+@pytest.mark.usefixtures("small_transformers")
+def test_an_encoder_without_numbered_layers_is_refused(monkeypatch):
+    monkeypatch.setattr(Eva, "group_matcher", property(), raising=False)
+    for name, kind in (("agw", "TwoStream"), ("baseline", "Backbone")):
+        options = METHODS[name].options(
+            backbone={"name": "small_eva", "weights": "none", "last_stride_one": False, "non_local": []}
+        )
+        with pytest.raises(CrossreidError, match=rf"layer_decay is 0\.5, but {kind} does not number its layers"):
+            optimiser_of(build_method(options, 3), layer_decay=0.5)

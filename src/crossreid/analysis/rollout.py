@@ -24,7 +24,7 @@ from crossreid.data.records import DataError
 from crossreid.methods.method import Encoding, Network
 from crossreid.models.backbones import Backbone
 from crossreid.models.jigsaw import JigsawBackbone
-from crossreid.models.token_stages import has_blocks
+from crossreid.models.stages import has_blocks
 from crossreid.models.tokens import patch_grid, prefix_tokens
 from crossreid.models.two_stream import TwoStream
 

@@ -150,6 +150,8 @@ def _graph(model: TorchModel, path: Path, log: Path) -> bytes:
     if len(written.graph.input) == 1:  # the exporter drops what nothing is computed from; callers give it all the same
         unused = onnx.helper.make_tensor_value_info("modalities", onnx.TensorProto.INT64, ["batch"])
         written.graph.input.append(unused)
+    for output in written.graph.output:  # of networks of windows, among others, the exporter does not find it out
+        output.type.tensor_type.shape.dim[1].dim_value = model.dimension
     onnx.checker.check_model(written)
     content: bytes = written.SerializeToString()
     return content

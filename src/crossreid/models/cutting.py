@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from crossreid.errors import CrossreidError
 from crossreid.models.backbones import Backbone
-from crossreid.models.stages import stage_paths
-from crossreid.models.token_stages import BlockInputs, Given, TokenStage, has_blocks, token_stages
+from crossreid.models.stages import has_blocks, stage_paths
+from crossreid.models.token_stages import BlockInputs, Given, TokenStage, token_stages
 from crossreid.models.tokens import Size, forward_small
 
 

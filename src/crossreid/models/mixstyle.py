@@ -18,7 +18,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from crossreid.errors import CrossreidError
-from crossreid.models.stages import feature_rows, stage_paths
+from crossreid.models.stages import feature_rows, has_blocks, stage_paths
 from crossreid.models.tokens import forward_small
 from crossreid.options import Options
 
@@ -78,12 +78,13 @@ def put_mixstyle_after_stages(network: nn.Module, name: str, options: MixStyleOp
     rows = stage_paths(network, name)
     channels = {row["module"]: row["num_chs"] for row in feature_rows(network)}
     for place in options.stages:
-        if place >= len(rows):
+        tokens = has_blocks(network)
+        if place >= len(rows) and not tokens:
             raise CrossreidError(
                 f"method.backbone.mixstyle.stages names stage {place}, but backbone {name!r} has stages 0 to {len(rows) - 1}."
             )
-        stage = network.get_submodule(rows[place])
-        axes = _axes(network, stage, channels[rows[place]])
+        stage = network if tokens else network.get_submodule(rows[place])
+        axes = None if tokens else _axes(network, stage, channels[rows[place]])
         if axes is None:
             raise CrossreidError(
                 f"backbone {name!r}: its stage {place} does not hand on maps of channels, whose style could be mixed. "

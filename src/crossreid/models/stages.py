@@ -1,14 +1,31 @@
-"""The stages of a backbone, by the paths of their modules, as its `feature_info` names them; stem first."""
+"""The stages of a backbone, by the paths of their modules, as its `feature_info` names them; stem first.
+
+There is one numbering, for cuts, freezing and rates: stage 0 is the stem. Of a transformer whose blocks all see the same tokens, as a
+ViT's, the stem is what comes before the blocks, and each block is a stage after it. Of any other network stage 0 is what its
+`feature_info` names first: a ResNet's stem; of Swin, ConvNeXt and PVT, which do not name their stem, it and the first stage.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 import torch
+from timm.models import group_parameters
 from torch import Tensor, nn
 
 from crossreid.errors import CrossreidError
 from crossreid.models.tokens import forward_small
+
+# What follows a transformer's blocks, or is only used with a classifier.
+AFTER_BLOCKS = ("norm", "fc_norm", "head", "head_dist", "head_drop", "attn_pool")
+
+
+def has_blocks(network: nn.Module) -> bool:
+    """Whether the network names its blocks, one after another, as its stages: `blocks.0`, `blocks.1` and so on."""
+    rows = [row["module"] for row in feature_rows(network)]
+    blocks = getattr(network, "blocks", None)
+    named = isinstance(blocks, nn.Sequential | nn.ModuleList) and hasattr(network, "patch_embed")
+    return named and bool(rows) and rows == [f"blocks.{i}" for i in range(len(blocks))]  # type: ignore[arg-type]
 
 
 def stage_paths(network: nn.Module, name: str) -> list[str]:
@@ -50,15 +67,29 @@ def leading_modules(network: nn.Module, count: int) -> list[nn.Module]:
         CrossreidError: the network names no stages, or has fewer.
     """
     ends = [row["module"] for row in feature_rows(network)]
-    refuse_more_stages(count, len(ends))
+    blocks = has_blocks(network)
+    refuse_more_stages(count, len(ends) + blocks)
     if count == 0:
         return []
     modules = list(network.named_modules())
-    if count == len(ends):
+    if count == len(ends) + blocks:
         return [module for _, module in modules]
+    if blocks:
+        later = ("blocks", *AFTER_BLOCKS)
+        stem = [module for path, module in modules if path.partition(".")[0] not in later]
+        return stem + [module for block in list(network.blocks)[: count - 1] for module in block.modules()]  # type: ignore[arg-type]
     end = ends[count - 1]
     last = max(i for i, (path, _) in enumerate(modules) if path == end or path.startswith(f"{end}."))
     return [module for _, module in modules[: last + 1]]
+
+
+def layers_behind(network: nn.Module) -> dict[str, int]:
+    """How many layers, as timm numbers them, come after that of each parameter, by its name; empty where the network does not say."""
+    if not hasattr(network, "group_matcher"):
+        return {}
+    numbers: dict[str, int] = group_parameters(network, network.group_matcher(coarse=False), reverse=True)  # type: ignore[operator]
+    last = max(numbers.values(), default=0)
+    return {name: last - number for name, number in numbers.items()}
 
 
 def refuse_more_stages(count: int, stages: int) -> None:

@@ -16,10 +16,9 @@ from torch import nn
 
 from crossreid.errors import CrossreidError
 from crossreid.models.alterations import stride_one
-from crossreid.models.stages import feature_rows
+from crossreid.models.stages import feature_rows, has_blocks
 from crossreid.models.timm_building import build_headless, frozen
 from crossreid.models.timm_names import find_timm_model
-from crossreid.models.token_stages import has_blocks
 
 # Families of convolutional networks: known without building one. Of any other the network is built, without weights.
 _CONVOLUTIONAL = frozenset(

@@ -10,15 +10,15 @@ from __future__ import annotations
 import copy
 from typing import Any, NamedTuple
 
+import torch
+from timm.models import checkpoint
 from torch import Tensor, nn
 
-from crossreid.models.stages import feature_rows
+from crossreid.models.stages import AFTER_BLOCKS
 from crossreid.models.tokens import Size, patch_grid, patches_as_map, prefix_tokens
 
 # Modules that take positions once for all blocks, and the name by which a block is given what they make.
 _SHARED_BIASES = {"rel_pos_bias": "shared_rel_pos_bias", "shared_rel_pos": "shared_rel_pos"}
-# What follows the blocks, or is only used with a classifier.
-_AFTER_BLOCKS = ("norm", "fc_norm", "head", "head_dist", "head_drop", "attn_pool")
 
 
 class Given(NamedTuple):
@@ -73,7 +73,7 @@ class TokenStem(nn.Module):
         stem = copy.copy(network)
         stem._modules, stem._parameters = dict(network._modules), dict(network._parameters)
         stem.blocks = nn.Sequential()
-        for name in _AFTER_BLOCKS:
+        for name in AFTER_BLOCKS:
             if isinstance(getattr(stem, name, None), nn.Module):
                 setattr(stem, name, nn.Identity())
         for name in ("rope", *_SHARED_BIASES):
@@ -93,18 +93,13 @@ class TokenStage(nn.Module):
         super().__init__()
         self.position, self.prefix = position, prefix
         self.block, self.norm = block, norm
+        self.grad_checkpointing = False  # as timm's own stages have it
 
     def forward(self, tokens: Tensor, given: Given) -> Tensor:
-        tokens = self.block(tokens, **given.blocks[self.position])
+        beside = given.blocks[self.position]
+        recomputed = self.grad_checkpointing and torch.is_grad_enabled()
+        tokens = checkpoint(self.block, tokens, **beside) if recomputed else self.block(tokens, **beside)
         return tokens if self.norm is None else patches_as_map(self.norm(tokens), self.prefix, given.grid)
-
-
-def has_blocks(network: nn.Module) -> bool:
-    """Whether the network names its blocks, one after another, as its stages: `blocks.0`, `blocks.1` and so on."""
-    rows = [row["module"] for row in feature_rows(network)]
-    blocks = getattr(network, "blocks", None)
-    named = isinstance(blocks, nn.Sequential | nn.ModuleList) and hasattr(network, "patch_embed")
-    return named and bool(rows) and rows == [f"blocks.{i}" for i in range(len(blocks))]  # type: ignore[arg-type]
 
 
 def token_stages(network: nn.Module) -> tuple[list[nn.Module], BlockInputs]:

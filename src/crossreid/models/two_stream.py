@@ -24,13 +24,13 @@ from crossreid.models.cutting import cut, through
 from crossreid.models.domain_norm import rows_of
 from crossreid.models.encoder_weights import keys_in_whole
 from crossreid.models.mixstyle import images_of
-from crossreid.models.stages import refuse_more_stages
+from crossreid.models.stages import layers_behind, refuse_more_stages
 from crossreid.models.token_stages import Given, TokenStage
 from crossreid.options import Options
 
 
 class StageOptions(Options):
-    """Which stages are there more than once; stage 0 is the stem, a ResNet has stages 0 to 4, a ViT one more for each block."""
+    """Which stages are there more than once; stage 0 is the stem, a ResNet has stages 0 to 4, a ViT one for each block."""
 
     stems: int = Field(0, ge=0, description="Leading stages that each modality has for itself; 1 is the stem alone.")
     split: int | None = Field(
@@ -74,6 +74,9 @@ class TwoStream(nn.Module):
         self.common = nn.Sequential(*common)
         self.streams = nn.ModuleList([nn.Sequential(*rest), nn.Sequential(*copy.deepcopy(rest))][: 2 if rest else 1])
         self.keys_in_whole = keys_in_whole(self, whole)
+        behind = {f"network.{name}": count for name, count in layers_behind(whole.network).items()}
+        self.layers_behind = {name: behind[key] for name, key in self.keys_in_whole.items() if key in behind}
+        """How many layers of the whole network come after that of each parameter, by its name; the same of copies of a stage."""
 
     @property
     def last_stage(self) -> list[str]:
@@ -104,10 +107,7 @@ class TwoStream(nn.Module):
         """The modules of all copies of the first `count` stages, each by itself. Raises `CrossreidError` where there are fewer."""
         stems, common = len(self.visible_stem), len(self.common)
         streams: list[nn.Sequential] = list(self.streams)  # type: ignore[arg-type]
-        # As of a whole transformer: its stem is no stage by itself, but frozen with its first block.
-        apart = 0 if self.inputs is None else 1
-        refuse_more_stages(count, stems + common + len(streams[0]) - apart)
-        count += apart if count else 0
+        refuse_more_stages(count, stems + common + len(streams[0]))
         parts = [(self.visible_stem, 0), (self.infrared_stem, 0), (self.common, stems)]
         parts += [(stream, stems + common) for stream in streams]
         kept = [stage for part, before in parts for stage in list(part)[: max(count - before, 0)]]

@@ -11,10 +11,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from timm.models import group_parameters
 from torch import nn
 
 from crossreid.errors import CrossreidError
+from crossreid.models.encoder_weights import is_cut
+from crossreid.models.stages import layers_behind
 from crossreid.training.rates import rate_factors
 
 
@@ -64,18 +65,25 @@ def _layer_scales(encoders: list[nn.Module], decay: float) -> dict[int, float]:
     """What the rates of the encoders' parameters are multiplied by, by the parameters' ids."""
     scales: dict[int, float] = {}
     for encoder in encoders:
-        networks = [module for module in encoder.modules() if hasattr(module, "group_matcher")]
-        if not networks:
+        numbered = _numbered(encoder)
+        if not numbered:
             raise CrossreidError(
                 f"training.optimiser.layer_decay is {decay}, but {type(encoder).__name__} does not number its "
-                "layers. Set it to null, or choose a method whose encoder is one network of timm."
+                "layers. Set it to null, or choose a backbone of timm."
             )
-        for network in networks:
-            layers = group_parameters(network, network.group_matcher(coarse=False), reverse=True)  # type: ignore[operator]
-            last = max(layers.values())
-            for name, parameter in network.named_parameters():
-                scales[id(parameter)] = decay ** (last - layers[name])
+        for network, behind in numbered:
+            own = dict(network.named_parameters())
+            scales |= {id(own[name]): decay**count for name, count in behind.items()}
     return scales
+
+
+def _numbered(encoder: nn.Module) -> list[tuple[nn.Module, dict[str, int]]]:
+    """The modules of an encoder that number their layers, with `layers_behind` of each; of one that was cut the encoder itself."""
+    if is_cut(encoder):
+        known: Any = encoder.layers_behind
+        return [(encoder, known)] if known else []
+    found = [(module, layers_behind(module)) for module in encoder.modules()]
+    return [(module, behind) for module, behind in found if behind]
 
 
 def _vectors(method: nn.Module) -> set[int]:
