@@ -195,7 +195,8 @@ def page(results: dict[str, Any]) -> str:
         HEAD,
         "## Which network for which job",
         "",
-        "| network | job | input | parameters | embedding | images per second and core | memory, MiB | measured | licence of the usual weights |",
+        "| network | job | input | parameters | embedding | images per second and core | memory, MiB | measured | "
+        "licence of the usual weights |",
         "|---|---|---|---:|---:|---:|---:|---|---|",
     ]
     for name, choice in NETWORKS.items():
@@ -275,7 +276,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     kept = json.loads(given.json.read_text(encoding="utf-8")) if given.json and given.json.is_file() else {}
     facts = machine() | {"rounds": given.rounds}
-    if other := [key for key in SAME if key in kept.get("machine", facts) and kept.get("machine", facts)[key] != facts[key]]:
+    if other := [
+        key for key in SAME if key in kept.get("machine", facts) and kept.get("machine", facts)[key] != facts[key]
+    ]:
         parser.error(f"{given.json} was measured with other {', '.join(other)}: name another --json")
     results = {"machine": facts, "networks": kept.get("networks", {}), "scores": kept.get("scores", {})}
     results["scored"] = facts["date"] if given.weights else kept.get("scored", facts["date"])

@@ -125,7 +125,10 @@ def _starts(held: Mapping[str, Any]) -> tuple[str, str]:
     found: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for row in held["rows"]:
         found.setdefault((row["images"], row["way"]), []).append(row)
-    lines = ["| images per identity and modality | start | runs | rank-1 | mAP | mINP |", "|---|---|---:|---:|---:|---:|"]
+    lines = [
+        "| images per identity and modality | start | runs | rank-1 | mAP | mINP |",
+        "|---|---|---:|---:|---:|---:|",
+    ]
     for (images, way), rows in found.items():
         figures = [_spread([row[key] for row in rows]) for key in ("rank-1", "mAP", "mINP")]
         lines.append(f"| {images} | {way} | {len(rows)} | {' | '.join(figures)} |")
@@ -144,7 +147,9 @@ def _networks(held: Mapping[str, Any]) -> tuple[str, str]:
                 if row != "chance":
                     figures = [_spread([score[key]]) for key in keys]
                     lines.append(f"| {title} | {name}, {row.lower()} | {' | '.join(figures)} |")
-    chances = {title: f"{100 * found['chance']:.1f}" for each in held["scores"].values() for title, found in each.items()}
+    chances = {
+        title: f"{100 * found['chance']:.1f}" for each in held["scores"].values() for title, found in each.items()
+    }
     about = "; ".join(f"{title}: {chance}" for title, chance in chances.items())
     return "\n".join([*lines, "", f"By cosine distance, not re-ranked. Rank-1 by chance: {about}.", ""]), "none"
 

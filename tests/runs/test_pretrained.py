@@ -4,6 +4,9 @@ import pytest
 import torch
 
 from crossreid.models.backbone_options import BackboneOptions
+from crossreid.models.lora import LoraOptions
+from crossreid.models.mixstyle import MixStyleOptions
+from crossreid.models.transformer_options import TransformerOptions
 from crossreid.models.weights import WeightsError
 from crossreid.runs.named_network import PretrainedNetwork
 from crossreid.runs.pretrained import named_pretrained, network_recipe, pretrained_network, untouched
@@ -46,6 +49,16 @@ def test_pixels_follow_the_weights_and_the_strides_stay(tmp_path):
 def test_what_a_recipe_adds_to_the_backbone_is_left_out():
     options = BackboneOptions(non_local=(0, 1, 1, 0), attention="bam", stage_attention=True, last_activation=False)
     assert untouched(options) == BackboneOptions(last_activation=False)
+    sides = TransformerOptions(tokens="gem", side_information="both", patch_stride=8, drop_path=0.1)
+    options = BackboneOptions(
+        name="test_vit", weights="none", transformer=sides, lora=LoraOptions(rank=2), mixstyle=MixStyleOptions(stages=(1,)),
+        domain_norm="statistics", domains=("a", "b"),
+    )  # fmt: skip
+    assert (
+        untouched(options).model_dump()
+        == BackboneOptions(name="test_vit", weights="none", transformer=TransformerOptions(patch_stride=8)).model_dump()
+    )
+    pretrained_network(untouched(options))  # side information of cameras that nobody numbered would be refused
 
 
 @pytest.mark.parametrize("weights", ["imagenet", "/nowhere.safetensors"])

@@ -19,6 +19,10 @@ from crossreid.methods.method import Encoding, Network
 from crossreid.models.backbone_options import BackboneOptions
 from crossreid.models.backbone_registry import BACKBONES
 from crossreid.models.backbones import Backbone
+from crossreid.models.domain_norm import MEAN_OF_DOMAINS
+from crossreid.models.lora import LoraOptions
+from crossreid.models.mixstyle import MixStyleOptions
+from crossreid.models.transformer_options import TransformerOptions
 from crossreid.models.weights import WeightsError
 from crossreid.runs.named_network import PretrainedNetwork
 from crossreid.runs.recipe import Recipe, make_recipe
@@ -111,9 +115,23 @@ def pretrained_network(options: BackboneOptions) -> Pretrained:
 
 
 def untouched(options: BackboneOptions) -> BackboneOptions:
-    """The options less what a recipe puts between the stages, which no weights are there for."""
+    """The options less what a recipe adds to the backbone, which no weights are there for.
+
+    That is what lies between the stages, mixing of styles, side information, adapters, and norms by data set. Overlapping
+    patches stay, as strides do.
+    """
     return options.model_copy(
-        update={"attention": "none", "non_local": (), "stage_attention": False},
+        update={
+            "attention": "none",
+            "non_local": (),
+            "stage_attention": False,
+            "transformer": TransformerOptions(patch_stride=options.transformer.patch_stride),
+            "mixstyle": MixStyleOptions(),
+            "lora": LoraOptions(),
+            "domain_norm": "shared",
+            "domains": (),
+            "tested_as": MEAN_OF_DOMAINS,
+        },
     )
 
 
