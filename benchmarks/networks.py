@@ -93,8 +93,8 @@ print(open_model(network).fingerprint[:12])
 print(evaluate_pretrained(network, "manifest", "data/mine")[0])
 ```
 
-The report of a run whose recipe starts from weights has that row too, of the run's own backbone, and so have tables of studies and
-`crossreid views ... --untrained`.
+The report of a run whose recipe starts from weights has that row too, of the run's own backbone without what the recipe adds to
+it, and so have tables of studies, `crossreid views ... --untrained` and `crossreid probe ... --untrained`.
 """
 
 

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from crossreid.errors import CrossreidError
 from crossreid.models.backbone_options import BackboneOptions
 from crossreid.models.lora import LoraOptions
 from crossreid.models.mixstyle import MixStyleOptions
@@ -72,3 +73,11 @@ def test_weights_that_cannot_be_had_are_refused_in_words_of_the_command_line(wei
     assert "none" not in said
     assert "\n" not in said
     assert "--weights FILE" in said if weights == "imagenet" else "not found" in said
+
+
+def test_a_size_that_its_patches_do_not_divide_is_refused_in_words_of_the_command_line():
+    with pytest.raises(CrossreidError) as refusal:
+        network_recipe(PretrainedNetwork("test_vit", height=65, width=32))
+    said = str(refusal.value)
+    assert said.startswith("backbone 'test_vit' takes no images of 65 x 32 pixels")
+    assert said.endswith("Nearest: 64 x 32 or 80 x 32 (--size).")

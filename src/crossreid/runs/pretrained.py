@@ -25,7 +25,7 @@ from crossreid.models.mixstyle import MixStyleOptions
 from crossreid.models.transformer_options import TransformerOptions
 from crossreid.models.weights import WeightsError
 from crossreid.runs.named_network import PretrainedNetwork
-from crossreid.runs.recipe import Recipe, make_recipe
+from crossreid.runs.recipe import Recipe, RecipeError, make_recipe
 
 
 def network_recipe(
@@ -53,7 +53,12 @@ def network_recipe(
         },
         "evaluation": {"flip": named.flip},
     }
-    return make_recipe(given, overrides, source=f"backbone {named.name}")
+    source = f"backbone {named.name}"
+    try:
+        return make_recipe(given, overrides, source=source)
+    except RecipeError as error:  # which speaks of recipes
+        said = str(error).replace(f"{source}: backbone ", "backbone ", 1)
+        raise RecipeError(said.replace("(data.height x data.width)", "(--size)")) from error
 
 
 class Pretrained(Network):
