@@ -30,6 +30,7 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "networks_cpu.json"
 PAGE = ROOT / "docs" / "networks.md"
 BATCH = 16
+SAME = ("processor", "cores", "torch", "rounds")  # of all rows of one file, as the page says them once
 
 
 class Choice(NamedTuple):
@@ -92,8 +93,8 @@ print(open_model(network).fingerprint[:12])
 print(evaluate_pretrained(network, "manifest", "data/mine")[0])
 ```
 
-The report of a run whose recipe starts from weights has that row too, of the run's own backbone, and so have tables of studies and
-`crossreid views ... --untrained`.
+The report of a run whose recipe starts from weights has that row too, of the run's own backbone without what the recipe adds to
+it, and so have tables of studies, `crossreid views ... --untrained` and `crossreid probe ... --untrained`.
 """
 
 
@@ -194,24 +195,26 @@ def page(results: dict[str, Any]) -> str:
         HEAD,
         "## Which network for which job",
         "",
-        "| network | job | input | parameters | embedding | images a second a core | memory, MiB | licence of the usual weights |",
-        "|---|---|---|---:|---:|---:|---:|---|",
+        "| network | job | input | parameters | embedding | images per second and core | memory, MiB | measured | "
+        "licence of the usual weights |",
+        "|---|---|---|---:|---:|---:|---:|---|---|",
     ]
     for name, choice in NETWORKS.items():
         found = results["networks"].get(name)
         size = f"{choice.size[0]}x{choice.size[1]}"
-        cells = ["–"] * 4
+        cells = ["–"] * 5
         if found:
             millions = f"{found['parameters'] / 1e6:.1f} M"
-            cells = [millions, found["dimension"], f"{found['images_per_second']:.0f}", found["memory_mib"]]
+            speed = f"{found['images_per_second']:.0f}"
+            cells = [millions, found["dimension"], speed, found["memory_mib"], found["date"].split()[0]]
         lines.append(f"| `{name}` | {choice.job} | {size} | {' | '.join(map(str, cells))} | {choice.licence} |")
     lines += [
         "",
         f"Batches of {BATCH} prepared images in float32, batch norms folded, one thread of {machine['processor']} "
-        f"({machine['cores']} cores), PyTorch {machine['torch']}, {machine['date']}. Images a second of processor time, the "
-        f"fastest of {machine['rounds']} rounds, as other work shared the machine; a process a core, as torchrun starts them, makes "
-        "it so many times as many. Memory is what the process grew by, above PyTorch itself. Reading images is not in it. "
-        "Licences are those that the weights' authors state; read them before you serve anything.",
+        f"({machine['cores']} cores), PyTorch {machine['torch']}. Images per second of processor time, the fastest of "
+        f"{machine['rounds']} rounds, as other work shared the machine: rows of one network vary by a quarter and more. Memory is "
+        "what the process grew by, above PyTorch itself. Reading images is not in it. Licences are those that the weights' "
+        "authors state, and were not checked here; read them before you serve anything.",
         "",
         "## What they find untrained",
         "",
@@ -238,8 +241,8 @@ def page(results: dict[str, Any]) -> str:
     lines += [
         f"| chance, rank-1 | {' | '.join(chances)} |",
         "",
-        "The weights are ImageNet's, of timm. On the cows raw pixels have the highest rank-1 and not the highest mAP: their pictures "
-        "were taken in bursts, and what tells day from night there is a guess, so that a few of one moment may stand on both sides.",
+        "The weights are ImageNet's, of timm. On the cows raw pixels have the highest rank-1 and not the highest mAP; why was not "
+        "examined.",
         "",
         f"Scored {results.get('scored', machine['date'])}. Commands: "
         "`python benchmarks/networks.py --json benchmarks/results/networks_cpu.json`, with `--weights`, `--cattle`, `--nyala` and "
@@ -273,12 +276,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     kept = json.loads(given.json.read_text(encoding="utf-8")) if given.json and given.json.is_file() else {}
     facts = machine() | {"rounds": given.rounds}
+    if other := [
+        key for key in SAME if key in kept.get("machine", facts) and kept.get("machine", facts)[key] != facts[key]
+    ]:
+        parser.error(f"{given.json} was measured with other {', '.join(other)}: name another --json")
     results = {"machine": facts, "networks": kept.get("networks", {}), "scores": kept.get("scores", {})}
     results["scored"] = facts["date"] if given.weights else kept.get("scored", facts["date"])
     for name in filter(known, given.networks):
         command = [sys.executable, __file__, "--one", name, "--rounds", given.rounds]
         done = subprocess.run([*map(str, command)], check=True, capture_output=True, text=True)
-        results["networks"][name] = json.loads(done.stdout.splitlines()[-1])
+        results["networks"][name] = json.loads(done.stdout.splitlines()[-1]) | {"date": facts["date"]}
         print(name, results["networks"][name], flush=True)
         keep(results, given.json)
     for weights in sorted(given.weights.glob("*.safetensors")) if given.weights else ():

@@ -59,7 +59,7 @@ def page() -> str:
     for name, about in tables.items():
         held = json.loads((RESULTS / name).read_text(encoding="utf-8"))
         body, seeds = READERS[about["rows"]](held)
-        day = about.get("date") or held["machine"]["date"].split()[0]
+        day = about.get("date") or (held.get("scored") or held["machine"]["date"]).split()[0]
         where = about.get("machine") or f"{held['machine']['cores']} cores, {held['machine']['processor']}"
         cells = [about[key] for key in ("data", "backbone", "weights")]
         lines.append(f"| [{about['title']}](#{_anchor(about['title'])}) | {' | '.join(cells)} | {seeds} | {day} |")
@@ -114,7 +114,50 @@ def _scores(held: Mapping[str, Any]) -> tuple[str, str]:
     return "\n".join([*lines, "", about, ""]), "0"
 
 
-READERS = {"study": _study, "cattle": _cattle, "variants": _variants, "scores": _scores}
+def _sets(held: Mapping[str, Any]) -> tuple[str, str]:
+    """A study of one data set left out, each tested by its own protocol."""
+    body, seeds = _study(held["table"])
+    return f"{body}\n{held['size']} pixels, {held['steps']} steps.\n", seeds
+
+
+def _starts(held: Mapping[str, Any]) -> tuple[str, str]:
+    """Runs by how they start and by the images per identity that they learn from."""
+    found: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for row in held["rows"]:
+        found.setdefault((row["images"], row["way"]), []).append(row)
+    lines = [
+        "| images per identity and modality | start | runs | rank-1 | mAP | mINP |",
+        "|---|---|---:|---:|---:|---:|",
+    ]
+    for (images, way), rows in found.items():
+        figures = [_spread([row[key] for row in rows]) for key in ("rank-1", "mAP", "mINP")]
+        lines.append(f"| {images} | {way} | {len(rows)} | {' | '.join(figures)} |")
+    tested = held["tested"]
+    where = f"{held['size']} pixels, {held['steps']} steps; {tested['infrared']} night images ask {tested['visible']} day images."
+    return "\n".join([*lines, "", where, ""]), _seeds(row["seed"] for row in held["rows"])
+
+
+def _networks(held: Mapping[str, Any]) -> tuple[str, str]:
+    """What networks find without any training here, on several sets of photographs."""
+    keys = ("rank-1", "mAP", "mINP")
+    lines = [f"| photographs | network | {' | '.join(keys)} |", f"|---|---|{'---:|' * len(keys)}"]
+    for title in dict.fromkeys(title for each in held["scores"].values() for title in each):
+        for name, each in held["scores"].items():
+            for row, score in each.get(title, {}).items():
+                if row != "chance":
+                    figures = [_spread([score[key]]) for key in keys]
+                    lines.append(f"| {title} | {name}, {row.lower()} | {' | '.join(figures)} |")
+    chances = {
+        title: f"{100 * found['chance']:.1f}" for each in held["scores"].values() for title, found in each.items()
+    }
+    about = "; ".join(f"{title}: {chance}" for title, chance in chances.items())
+    return "\n".join([*lines, "", f"By cosine distance, not re-ranked. Rank-1 by chance: {about}.", ""]), "none"
+
+
+READERS = {
+    "study": _study, "cattle": _cattle, "variants": _variants, "scores": _scores, "sets": _sets, "starts": _starts,
+    "networks": _networks,
+}  # fmt: skip
 
 
 def _spread(values: list[float]) -> str:

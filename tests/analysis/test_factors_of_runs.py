@@ -4,6 +4,8 @@ import json
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from crossreid.analysis.factors import read_factors
@@ -11,10 +13,13 @@ from crossreid.analysis.factors_of_runs import probe_runs, readings_of, summed, 
 from crossreid.cli.app import app
 from crossreid.data.records import DataError
 from crossreid.data.synthetic import synthesise
+from crossreid.evaluation.embedding import observe
+from crossreid.runs.named_network import NOT_TRAINED
 from crossreid.runs.recipe import make_recipe
 from crossreid.runs.run import open_split
 from crossreid.runs.train import train
 from few_fits import quick_probes
+from weight_files import write_weights
 
 METHOD = {"backbone": {"name": "test_resnet", "weights": "none"}, "bottleneck": {"hidden": [8], "width": 4}}
 
@@ -106,3 +111,20 @@ def test_what_has_no_branches_is_refused(place, tmp_path):
           "backbone": METHOD["backbone"]}}), tmp_path / "plain")  # fmt: skip
     with pytest.raises(ValueError, match="has no branches to look into"):
         readings_of(tmp_path / "plain", place / "others")
+
+
+@pytest.mark.slow
+def test_a_network_that_starts_from_weights_is_read_with_these_and_with_random_ones(place, tmp_path, monkeypatch):
+    write_weights(tmp_path / "w.safetensors")
+    backbone = {"name": "test_resnet", "weights": str(tmp_path / "w.safetensors")}
+    train(recipe_for(place / "world", backbone=backbone), tmp_path / "run")
+    looked_at = []
+    monkeypatch.setattr(
+        "crossreid.analysis.factors_of_runs.observe",
+        lambda method, *given, **options: looked_at.append(method.state_dict()) or observe(method, *given, **options),
+    )
+    table = probe_runs([tmp_path / "run"], tmp_path, world=place / "others", untrained=True, say=lambda line: None)
+    assert [method["name"] for method in table["methods"]] == ["run", NOT_TRAINED, "untrained"]
+    theirs = next(iter(load_file(tmp_path / "w.safetensors").values()))
+    has_them = [any(torch.equal(own, theirs) for own in state.values()) for state in looked_at]
+    assert has_them == [False, True, False]

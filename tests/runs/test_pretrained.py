@@ -3,7 +3,11 @@
 import pytest
 import torch
 
+from crossreid.errors import CrossreidError
 from crossreid.models.backbone_options import BackboneOptions
+from crossreid.models.lora import LoraOptions
+from crossreid.models.mixstyle import MixStyleOptions
+from crossreid.models.transformer_options import TransformerOptions
 from crossreid.models.weights import WeightsError
 from crossreid.runs.named_network import PretrainedNetwork
 from crossreid.runs.pretrained import named_pretrained, network_recipe, pretrained_network, untouched
@@ -46,6 +50,16 @@ def test_pixels_follow_the_weights_and_the_strides_stay(tmp_path):
 def test_what_a_recipe_adds_to_the_backbone_is_left_out():
     options = BackboneOptions(non_local=(0, 1, 1, 0), attention="bam", stage_attention=True, last_activation=False)
     assert untouched(options) == BackboneOptions(last_activation=False)
+    sides = TransformerOptions(tokens="gem", side_information="both", patch_stride=8, drop_path=0.1)
+    options = BackboneOptions(
+        name="test_vit", weights="none", transformer=sides, lora=LoraOptions(rank=2), mixstyle=MixStyleOptions(stages=(1,)),
+        domain_norm="statistics", domains=("a", "b"),
+    )  # fmt: skip
+    assert (
+        untouched(options).model_dump()
+        == BackboneOptions(name="test_vit", weights="none", transformer=TransformerOptions(patch_stride=8)).model_dump()
+    )
+    pretrained_network(untouched(options))  # side information of cameras that nobody numbered would be refused
 
 
 @pytest.mark.parametrize("weights", ["imagenet", "/nowhere.safetensors"])
@@ -59,3 +73,11 @@ def test_weights_that_cannot_be_had_are_refused_in_words_of_the_command_line(wei
     assert "none" not in said
     assert "\n" not in said
     assert "--weights FILE" in said if weights == "imagenet" else "not found" in said
+
+
+def test_a_size_that_its_patches_do_not_divide_is_refused_in_words_of_the_command_line():
+    with pytest.raises(CrossreidError) as refusal:
+        network_recipe(PretrainedNetwork("test_vit", height=65, width=32))
+    said = str(refusal.value)
+    assert said.startswith("backbone 'test_vit' takes no images of 65 x 32 pixels")
+    assert said.endswith("Nearest: 64 x 32 or 80 x 32 (--size).")

@@ -7,20 +7,24 @@ import pytest
 from crossreid.data.synthetic import synthesise
 from crossreid.reporting.plotting import plot
 from crossreid.reporting.study_table import markdown_table
+from crossreid.runs.named_network import PretrainedNetwork
 from crossreid.runs.recipe import RecipeError, make_recipe
+from crossreid.runs.zero_shot import evaluate_pretrained
 from crossreid.studies.left_out import left_out_study, recipe_of
 from crossreid.studies.one_run import run_by
+from crossreid.studies.pretrained_rows import pretrained_rows
 from crossreid.studies.running import plan, write_recipe
 from crossreid.studies.summary import summary
+from weight_files import write_weights
 
 NAMES = ("a", "b", "c")
 
 
-def base_of(root, count=3, **training):
+def base_of(root, count=3, backbone=(), **training):
     sources = [{"called": name, "name": "manifest", "root": str(root / name)} for name in NAMES[:count]]
     sampler = {"identities": 2, "images": 2, "epoch": 1}
     data = {"sources": sources, "height": 32, "width": 16, "workers": 0, "sampler": sampler}
-    backbone = {"name": "test_resnet", "weights": "none", "domain_norm": "statistics"}
+    backbone = {"name": "test_resnet", "weights": "none", "domain_norm": "statistics", **dict(backbone)}
     given = {"data": data, "method": {"name": "baseline", "backbone": backbone}}
     return make_recipe({**given, "training": {"epochs": 1, "precision": "32-true", **training}})
 
@@ -86,3 +90,22 @@ def test_runs_are_scored_on_the_set_that_they_never_saw(worlds, tmp_path):
     assert f"{100 * (left_out - alone):+.1f}" in shown
     (tmp_path / "table.json").write_text(json.dumps(table))
     assert all(path.is_file() for path in plot([tmp_path], tmp_path))
+
+
+def test_a_backbone_that_nothing_was_trained_for_stands_beside_each_set_s_runs(worlds, tmp_path):
+    write_weights(tmp_path / "w.safetensors")
+    base = base_of(worlds, backbone={"weights": str(tmp_path / "w.safetensors"), "last_stride_one": False})
+    study = left_out_study(base)
+    tests = [(job.cell, job.tested) for job in plan(base, study, tmp_path, [0]) if job.cell.tested in ("a", "b")]
+    figures = {"not re-ranked": {"rank-1": [0.5], "mAP": [0.5], "mINP": [0.5]}}
+    table = {"rows": [{"seeds": [0], "figures": figures}]}
+    rows = pretrained_rows(tests, table, tmp_path)
+    assert [(row["group"], row["tested"], row["reference"]) for row in rows] == [
+        ("a", "a", "a-alone"), ("b", "b", "b-alone")
+    ]  # fmt: skip
+    for row in rows:
+        network = PretrainedNetwork("test_resnet", str(tmp_path / "w.safetensors"), 32, 16)
+        overrides = [f"evaluation.metric={base.evaluation.metric}"]
+        alone = evaluate_pretrained(network, "manifest", worlds / row["tested"], tmp_path / "out", overrides=overrides)
+        assert row["figures"]["not re-ranked"]["mAP"] == [pytest.approx(alone[0].mAP, abs=1e-6)]
+        assert row["chance"] == alone[0].chance_rank1

@@ -9,13 +9,17 @@ from typing import Any
 
 import numpy as np
 from joblib import Parallel, delayed
+from torch import nn
 
 from crossreid.analysis.factors import GROUPS, Factors, read_factors
 from crossreid.analysis.probes import Reading, read_all
 from crossreid.data.records import DataError, Split
 from crossreid.evaluation.embedding import observe
 from crossreid.files import read_json, write_json
+from crossreid.runs.floors import pretrained_of, untrained_of
 from crossreid.runs.folders import seeds_of, titles_of
+from crossreid.runs.named_network import NOT_TRAINED
+from crossreid.runs.recipe import recipe_of_run
 from crossreid.runs.run import fresh_method, is_synthetic, open_run
 from crossreid.runs.scoring import reading
 from crossreid.terminal import tracked
@@ -37,7 +41,7 @@ def probe_runs(
     Args:
         folders: runs, or folders that hold seed-* runs, whose spread is then the uncertainty.
         world: a rendered world; that of the runs where None. People that a run was trained on are left out.
-        untrained: also probe the networks as they were before training.
+        untrained: also the first networks with random weights and, where training starts from others, with these.
         jobs: runs at a time. What was read before, off the same weights and world, is not read again.
 
     Raises:
@@ -46,12 +50,15 @@ def probe_runs(
     """
     named = {folder: seeds_of(folder) for folder in folders}
     titles = titles_of(folders)
-    tasks = [(titles[folder], run, world, False) for folder, runs in named.items() for run in runs]
+    tasks = [(titles[folder], run, world, "") for folder, runs in named.items() for run in runs]
     if untrained:
-        tasks += [(UNTRAINED, run, world, True) for run in named[folders[0]]]
+        first = named[folders[0]]
+        if pretrained_of(recipe_of_run(first[0]), say) is not None:
+            tasks += [(NOT_TRAINED, run, world, "pretrained") for run in first]
+        tasks += [(UNTRAINED, run, world, UNTRAINED) for run in first]
     say(f"probing {len(tasks)} networks ...")
     results = Parallel(jobs, return_as="generator")(
-        delayed(readings_of)(run, where, fresh) for _, run, where, fresh in tasks
+        delayed(readings_of)(run, where, before) for _, run, where, before in tasks
     )
     found = list(tracked(results, "networks", len(tasks)))
     rows: dict[str, list[list[Reading]]] = {}
@@ -66,20 +73,27 @@ def probe_runs(
     return table
 
 
-def readings_of(folder: Path, world: Path | None, fresh: bool = False) -> list[Reading]:
-    """All readings off one run, or off its network before training; kept beside the run's weights."""
+def readings_of(folder: Path, world: Path | None, before: str = "") -> list[Reading]:
+    """All readings off one run, or off its network `before` training: `untrained`, with random weights, or `pretrained`, with
+    those that its backbone starts from. Kept beside the run's weights."""
     run = open_run(folder)
     world = world or run.split.root
     factors = unseen(read_factors(world), run.split)
-    kept = folder / f"probes-{world.resolve().name}{'-untrained' if fresh else ''}.json"
+    kept = folder / f"probes-{world.resolve().name}{f'-{before}' if before else ''}.json"
     newest = max(path.stat().st_mtime for path in folder.glob("*.safetensors"))
     content = hashlib.sha256((world / "factors.csv").read_bytes()).hexdigest()  # a world may be rendered anew
-    about = {"images": len(factors.records), "people": len(factors.people()), "factors": content}
+    about: dict[str, Any] = {"images": len(factors.records), "people": len(factors.people()), "factors": content}
+    if before:  # what earlier versions called untrained had the weights that training starts from
+        about["weights"] = run.recipe.method.encoder.weights if before == "pretrained" else "none"
     if kept.is_file() and kept.stat().st_mtime >= newest:
         stored = read_json(kept)
         if stored.get("about") == about:
             return [Reading(**row) for row in stored["readings"]]
-    method = fresh_method(run.recipe, run.split).eval() if fresh else run.method
+    method: nn.Module = run.method
+    if before:
+        method = (
+            untrained_of(run.recipe, run.split) if before == UNTRAINED else fresh_method(run.recipe, run.split).eval()
+        )
     readings = read_all(observe(method, factors.records, **reading(run.recipe)), factors)
     write_json(kept, {"about": about, "readings": [one.to_json() for one in readings]})
     return readings

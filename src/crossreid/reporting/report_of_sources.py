@@ -41,7 +41,7 @@ def report_of_sources(
         _, scores = evaluated(run)
         firsts[run.folder] = scores
         say(f"{name}: scoring the untrained network and raw pixels ...")
-        below = floors(run.split, run.recipe)
+        below = floors(run.split, run.recipe, say=say)
         for entry, found in ((title, scores), *((floor, own) for floor, (_, own) in below.items())):
             rows.setdefault(entry, []).extend(replace(score, setting=f"{name}: {score.setting}") for score in found)
         facts |= {f"{name}: {fact}": value for fact, value in data_facts(run.split).items()}

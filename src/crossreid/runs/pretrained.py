@@ -19,9 +19,13 @@ from crossreid.methods.method import Encoding, Network
 from crossreid.models.backbone_options import BackboneOptions
 from crossreid.models.backbone_registry import BACKBONES
 from crossreid.models.backbones import Backbone
+from crossreid.models.domain_norm import MEAN_OF_DOMAINS
+from crossreid.models.lora import LoraOptions
+from crossreid.models.mixstyle import MixStyleOptions
+from crossreid.models.transformer_options import TransformerOptions
 from crossreid.models.weights import WeightsError
 from crossreid.runs.named_network import PretrainedNetwork
-from crossreid.runs.recipe import Recipe, make_recipe
+from crossreid.runs.recipe import Recipe, RecipeError, make_recipe
 
 
 def network_recipe(
@@ -49,7 +53,12 @@ def network_recipe(
         },
         "evaluation": {"flip": named.flip},
     }
-    return make_recipe(given, overrides, source=f"backbone {named.name}")
+    source = f"backbone {named.name}"
+    try:
+        return make_recipe(given, overrides, source=source)
+    except RecipeError as error:  # which speaks of recipes
+        said = str(error).replace(f"{source}: backbone ", "backbone ", 1)
+        raise RecipeError(said.replace("(data.height x data.width)", "(--size)")) from error
 
 
 class Pretrained(Network):
@@ -111,9 +120,23 @@ def pretrained_network(options: BackboneOptions) -> Pretrained:
 
 
 def untouched(options: BackboneOptions) -> BackboneOptions:
-    """The options less what a recipe puts between the stages, which no weights are there for."""
+    """The options less what a recipe adds to the backbone, which no weights are there for.
+
+    That is what lies between the stages, mixing of styles, side information, adapters, and norms by data set. Overlapping
+    patches stay, as strides do.
+    """
     return options.model_copy(
-        update={"attention": "none", "non_local": (), "stage_attention": False},
+        update={
+            "attention": "none",
+            "non_local": (),
+            "stage_attention": False,
+            "transformer": TransformerOptions(patch_stride=options.transformer.patch_stride),
+            "mixstyle": MixStyleOptions(),
+            "lora": LoraOptions(),
+            "domain_norm": "shared",
+            "domains": (),
+            "tested_as": MEAN_OF_DOMAINS,
+        },
     )
 
 

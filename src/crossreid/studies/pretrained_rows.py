@@ -21,22 +21,30 @@ from crossreid.runs.pretrained import Pretrained, untouched
 from crossreid.runs.recipe import Recipe
 from crossreid.runs.run import open_split
 from crossreid.runs.scoring import comparisons, embed_compared, embed_features, score_features, score_sets
-from crossreid.studies.study import PLAIN, RERANKED
+from crossreid.studies.study import PLAIN, RERANKED, Cell
 from crossreid.studies.summary import figures_of
 
 KEY = "pretrained"
 
 
 def pretrained_rows(
-    recipes: Sequence[Recipe], table: dict[str, Any], out: Path, say: Callable[[str], object] = lambda text: None
+    tests: Sequence[tuple[Cell, Recipe]],
+    table: dict[str, Any],
+    out: Path,
+    say: Callable[[str], object] = lambda text: None,
 ) -> list[dict[str, Any]]:
-    """A row for each backbone with weights among the recipes, as `summary` has those of cells; scores are kept in `out`.
+    """A row for each backbone with weights and data that it is scored on, as `summary` has those of cells; scores are kept in `out`.
 
-    `say` gets a line where weights can no longer be had, and their row is left out.
+    Where cells are scored on data sets of their own, the row is in the group of its data set.
+
+    Args:
+        tests: the cells, each with its recipe, whose data are those that the cell is scored on.
+        say: gets a line where weights can no longer be had, and their row is left out.
     """
     seeds = sorted({seed for row in table["rows"] for seed in row["seeds"]})
     rows: list[dict[str, Any]] = []
-    for digest, recipe in {_digest(recipe): recipe for recipe in reversed(recipes)}.items():
+    spaces = {space for row in table["rows"] for space in row["figures"]}
+    for digest, (cell, recipe) in {_digest(recipe): (cell, recipe) for cell, recipe in reversed(tests)}.items():
         if recipe.method.encoder.weights == "none" or not seeds:
             continue
         kept = out / f"{KEY}-{digest}.json"
@@ -47,13 +55,18 @@ def pretrained_rows(
             scores = _scores(network, recipe)
             write_json(kept, {name: score.to_json() for name, score in scores.items()})
         found = {name: Score.from_json(given) for name, given in read_json(kept).items()}
-        if any(space == "v" for row in table["rows"] for space in row["figures"]):
+        if "v" in spaces:
             found["v"] = found[PLAIN]
-        spaces = {space for row in table["rows"] for space in row["figures"]}
+        name = recipe.method.encoder.name
+        score = next(iter(found.values()))
+        own = {} if cell.tested is None else {
+            "title": f"{name}, {NOT_TRAINED}", "group": cell.group, "tested": cell.tested, "reference": cell.reference,
+            "protocol": score.protocol, "setting": score.setting, "chance": score.chance_rank1,
+        }  # fmt: skip
         rows.append(
             {
                 "key": f"{KEY}-{digest}",
-                "title": recipe.method.encoder.name,
+                "title": name,
                 "group": NOT_TRAINED,
                 "method": KEY,
                 "place": None,
@@ -65,6 +78,7 @@ def pretrained_rows(
                     space: figures_of([score] * len(seeds)) for space, score in found.items() if space in spaces
                 },
             }
+            | own
         )
     return rows[::-1]
 

@@ -86,7 +86,9 @@ def run_study(
     pending = [job for job in planned if not job.results.is_file()]
     failed = _run_all(pending, jobs, done=len(planned) - len(pending))
     summed = summary(study, out)
-    summed["rows"] += pretrained_rows([job.recipe for job in planned], summed, out, errors.print)
+    summed["rows"] += pretrained_rows(
+        [(job.cell, job.tested or job.recipe) for job in planned], summed, out, errors.print
+    )
     write_json(out / "table.json", summed)
     if failed:
         lines = "\n".join(f"  {job.folder}: {_last_line(job)}" for job in failed)
