@@ -11,7 +11,7 @@ A network is swapped as a whole once it is built. Which domain each image of a b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Literal
@@ -135,14 +135,19 @@ class DomainNorm(nn.Module):
         assert var is not None
         return mean, var, one(self.weight), one(self.bias)
 
-    def settled(self) -> nn.Module:
-        """An ordinary batch norm that does in evaluation what this one does for images of no known domain."""
+    def ordinary(self) -> _BatchNorm:
+        """The batch norm alone that does in evaluation what this one does for images of no known domain."""
         mean, var, scale, shift = self._settled()
         plain = self.plain(self.channels, eps=self.eps, momentum=self.momentum, affine=scale is not None)
         with torch.no_grad():
             for name, part in (("running_mean", mean), ("running_var", var), ("weight", scale), ("bias", shift)):
                 if part is not None and getattr(plain, name) is not None:
                     getattr(plain, name).copy_(part)
+        return plain
+
+    def settled(self) -> nn.Module:
+        """`ordinary`, and what the replaced layer does behind it."""
+        plain = self.ordinary()
         behind = [part for part in (self.drop, self.act) if not isinstance(part, nn.Identity)]
         return nn.Sequential(plain, *behind) if behind else plain
 
@@ -163,6 +168,35 @@ def put_domain_norm(network: nn.Module, domains: int, kind: DomainNormKind) -> i
 def settle(network: nn.Module) -> int:
     """Replace every batch norm by domain by the ordinary one that it is in evaluation: what is served and exported."""
     return _replace(network, lambda layer: layer.settled() if isinstance(layer, DomainNorm) else None)
+
+
+def adopt_domains(network: nn.Module, domains: Sequence[int | None], kind: DomainNormKind) -> None:
+    """Give every batch norm the domains of another network, so that its weights fit there; their names stay.
+
+    For weights alone: what a layer did behind its norm may be lost.
+
+    Args:
+        domains: of each domain of the other network the one here whose statistics and map it has; None for those that images of
+            no known domain get.
+        kind: that of the other network; `shared` for ordinary batch norms.
+    """
+
+    def adopted(layer: nn.Module) -> nn.Module | None:
+        if not isinstance(layer, DomainNorm):
+            several = isinstance(layer, _BatchNorm) and kind != "shared"
+            return DomainNorm(layer, len(domains), affine=kind == "all") if several else None  # type: ignore[arg-type]
+        if kind == "shared":
+            return layer.ordinary()
+        new = DomainNorm(layer.ordinary(), len(domains), affine=kind == "all")
+        with torch.no_grad():
+            for name in ("running_mean", "running_var", "weight", "bias"):
+                given, own = getattr(layer, name), getattr(new, name)
+                for row, index in enumerate(domains):
+                    if own is not None and index is not None and len(own) == len(domains):
+                        own[row] = given[index if len(given) > 1 else 0]
+        return new
+
+    _replace(network, adopted)
 
 
 def count_as(network: nn.Module, domain: int | None) -> None:

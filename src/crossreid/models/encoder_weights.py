@@ -40,7 +40,8 @@ def whole_keys(encoder: nn.Module) -> dict[str, str]:
     """Of each tensor of an encoder its name in a whole backbone, one to which no adapters were added."""
     names: Mapping[str, str] = {name: name for name in encoder.state_dict()}
     if is_cut(encoder):
-        names = encoder.keys_in_whole  # type: ignore[assignment]
+        # Batch norms by domain count no batches, which those did that the network was cut with.
+        names = {name: whole for name, whole in encoder.keys_in_whole.items() if name in names}  # type: ignore[operator,union-attr]
     return {name: whole.replace(ADAPTED, ".") for name, whole in names.items()}
 
 

@@ -18,6 +18,7 @@ from crossreid.errors import CrossreidError
 from crossreid.models.transformer_options import TransformerOptions
 
 _MODALITIES = 2
+CAMERAS = "side_information.camera"  # how the name of the table of cameras ends in a network
 
 
 class SideInformation(nn.Module):

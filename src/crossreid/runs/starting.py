@@ -13,16 +13,20 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
+from torch import Tensor, nn
 
 from crossreid.data.records import Split
 from crossreid.data.sources import same_identities
 from crossreid.errors import CrossreidError
 from crossreid.files import read_json
 from crossreid.losses.weighing import is_state_of_losses
-from crossreid.methods import build_method, without_download
+from crossreid.methods import build_method, with_encoder, without_download
 from crossreid.methods.method import Method
+from crossreid.models.backbone_options import BackboneOptions
+from crossreid.models.domain_norm import MEAN_OF_DOMAINS, adopt_domains
+from crossreid.models.side_information import CAMERAS
 from crossreid.runs.earlier import as_it_was
+from crossreid.runs.folders import weights_folder
 from crossreid.runs.recipe import Recipe, make_recipe, recipe_of_run
 from crossreid.runs.run import checkpoint_of, fresh_method, method_of_weights
 from crossreid.runs.start_weights import Taken, in_short, refuse_another_backbone, taken_from
@@ -78,7 +82,9 @@ def start_from_run(method: Method, recipe: Recipe, source: Path) -> Started:
 
     Averaged weights come before others, as in a test. Of a folder of stages the last student's are taken. What depends on the
     identities, classifiers above all, is taken from a run on the same data alone; else it stays freshly drawn. From another
-    method come the encoders, and what means the same (`start_weights`).
+    method come the encoders, and what means the same (`start_weights`). Batch norms by domain take the statistics of the data set
+    that is called the same, of others the mean of all, or those of the source NAME of RUN/sources/NAME; a camera's side
+    information is taken from a run on the same data and cameras.
 
     Raises:
         CrossreidError: no such run, or one of another network; what does not fit is named.
@@ -91,13 +97,20 @@ def start_from_run(method: Method, recipe: Recipe, source: Path) -> Started:
     file = source if is_file else checkpoint_of(run_folder(source))
     stored = read_weights(file)
     kept, given, own = _kept_recipe(stored, file), stored.weights, method.state_dict()
-    identities = _of_identities(recipe, own)
-    left = set() if _same_data(kept, recipe) else identities & given.keys()
+    view = recipe_of_run(source) if weights_folder(source) != source else None
+    encoder = recipe.method.encoder
+    theirs = None
+    if kept is not None and (encoder.domains or encoder.transformer.embeds_cameras or view):
+        theirs = _recipe_of(kept, file, view)
+    identities, cameras = _of_identities(recipe, own), _of_cameras(own, theirs, recipe, kept)
+    left = (set() if _same_data(kept, recipe) else identities & given.keys()) | cameras
     left |= {name for name in identities & given.keys() if given[name].shape != own[name].shape}
     # What losses remember is of the run that it was of: it starts as any run's does, and is not spoken of.
     remembered = {name for name in own.keys() | given.keys() if is_state_of_losses(name)}
     left |= remembered & own.keys() & given.keys()
-    if recipe.start_encoder is None and _is_alike(given, own, left) and not _may_be_resampled(kept, recipe, own):
+    same_domains = theirs is None or theirs.method.encoder.domains == encoder.domains
+    is_as_it_is = recipe.start_encoder is None and same_domains and not _may_be_resampled(kept, recipe, own)
+    if is_as_it_is and _is_alike(given, own, left):
         taken = Taken({name: given[name] for name in own if name not in left}, set(given) - left)
     else:
         if kept is None:
@@ -105,15 +118,18 @@ def start_from_run(method: Method, recipe: Recipe, source: Path) -> Started:
                 f"start_from: {file} does not fit the method, and does not say what it is of. Expected a run on the same backbone, "
                 "or a checkpoint in its folder."
             )
-        theirs = make_recipe(as_it_was(kept), source=str(file))
+        theirs = theirs or _recipe_of(kept, file, view)
         network = method_of_weights(theirs, given, file)
+        _follow_domains(network, theirs.method.encoder, encoder)
+        given = network.state_dict()
         taken = taken_from(network, method, origin=recipe.start_encoder, left=left)
         if not taken.weights:
             raise CrossreidError(
                 f"start_from: nothing of {file} fits {type(method).__name__}. Expected a run on the same backbone."
             )
-        refuse_another_backbone(taken, method, recipe.method.encoder, theirs.method.encoder, file)
+        refuse_another_backbone(taken, method, encoder, theirs.method.encoder, file)
     fit_weights(method, {**own, **taken.weights}, file)
+    domains = "" if theirs is None else _domains_in_words(theirs.method.encoder, encoder)
     anew, aside = own.keys() - taken.weights.keys(), given.keys() - taken.used - left
     facts = {
         "run": None if is_file else str(source),
@@ -121,6 +137,7 @@ def start_from_run(method: Method, recipe: Recipe, source: Path) -> Started:
         "fingerprint": fingerprint_of_file(file, stored),
         "method": _method_of(kept),
         "encoder": taken.encoder,
+        "domains": domains or None,
         "taken": len(taken.weights),
         "resampled": sorted(taken.resampled),
         "drawn_anew": sorted(anew),
@@ -128,7 +145,7 @@ def start_from_run(method: Method, recipe: Recipe, source: Path) -> Started:
     }
     return Started(
         f"starts from {file}: {_in_words(taken, left - remembered, anew - left - remembered, aside - remembered)}"
-        f"{_other_pixels(kept, recipe)}",
+        f"{domains and f'; {domains}'}{_other_pixels(view.model_dump(mode='json') if view else kept, recipe)}",
         facts,
     )
 
@@ -147,6 +164,42 @@ def start_in_words(facts: Mapping[str, Any]) -> str:
     return f"{name}, SHA-256 {str(facts.get('sha256'))[:12]}"
 
 
+def _recipe_of(kept: dict[str, Any], file: Path, view: Recipe | None) -> Recipe:
+    """The recipe of the weights; of a run on several data sets as on the one of `view`, where that is given."""
+    theirs = make_recipe(as_it_was(kept), source=str(file))
+    if view is None or view.method.encoder.domain_norm == "shared":
+        return theirs
+    named = with_encoder(theirs.method, tested_as=view.method.encoder.tested_as)
+    return theirs.model_copy(update={"method": named})
+
+
+def _follow_domains(network: Method, theirs: BackboneOptions, own: BackboneOptions) -> None:
+    """Make the batch norms of `network` ones of the domains that its weights are to be of."""
+    if theirs.domains == own.domains and theirs.domain_norm == own.domain_norm:
+        return
+    same = [theirs.domains.index(name) if name in theirs.domains else None for name in own.domains]
+    adopt_domains(nn.ModuleList(network.encoders), same, own.domain_norm)
+
+
+def _domains_in_words(theirs: BackboneOptions, own: BackboneOptions) -> str:
+    """Whose statistics batch norms take; nothing where both networks have them of the same domains, or of none."""
+    if not theirs.domains or theirs.domains == own.domains:
+        return ""
+    rest = theirs.tested_as if theirs.tested_as != MEAN_OF_DOMAINS else f"the mean of {', '.join(theirs.domains)}"
+    each = [f"{name} those of {name if name in theirs.domains else rest}" for name in own.domains]
+    return f"statistics of batch norms: {', '.join(each) or f'those of {rest}'}"
+
+
+def _of_cameras(
+    own: Mapping[str, Tensor], theirs: Recipe | None, recipe: Recipe, kept: dict[str, Any] | None
+) -> set[str]:
+    """The tensors that are of the cameras, unless a source is of the same ones: other data has others of the same numbers."""
+    numbers = recipe.method.encoder.transformer.cameras
+    if theirs is not None and theirs.method.encoder.transformer.cameras == numbers and _same_data(kept, recipe):
+        return set()
+    return {name for name in own if name.endswith(CAMERAS)}
+
+
 def _in_words(taken: Taken, left: set[str], anew: set[str], aside: set[str]) -> str:
     parts = [f"{len(taken.weights)} tensors taken"]
     if taken.encoder:
@@ -154,7 +207,9 @@ def _in_words(taken: Taken, left: set[str], anew: set[str], aside: set[str]) -> 
     if taken.resampled:
         parts.append(f"{len(taken.resampled)} of them resampled ({in_short(taken.resampled)})")
     if left:
-        parts.append(f"{len(left)} drawn anew, for identities of its own ({in_short(left)})")
+        cameras = {name for name in left if name.endswith(CAMERAS)}
+        kinds = [kind for kind, there in (("identities", left - cameras), ("cameras", cameras)) if there]
+        parts.append(f"{len(left)} drawn anew, for {' and '.join(kinds)} of its own ({in_short(left)})")
     if anew:
         parts.append(f"{len(anew)} drawn anew, which it does not have ({in_short(anew)})")
     if aside:
