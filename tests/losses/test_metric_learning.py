@@ -40,6 +40,8 @@ def test_options_reach_it_and_wrong_ones_are_named(library):
     )
     with pytest.raises(CrossreidError, match=r"NTXentLoss cannot be made with .*heat"):
         metric_learning_loss(features, labels, loss="NTXentLoss", options={"heat": 0.5})
+    with pytest.raises(CrossreidError, match=r"NTXentLoss cannot be made with .*hot"):
+        metric_learning_loss(features, labels, loss="NTXentLoss", options={"temperature": "hot"})
 
 
 def test_without_the_library_one_line_says_what_to_install(monkeypatch):

@@ -27,7 +27,7 @@ def registered(monkeypatch):
 def recipe_of(losses, method="baseline"):
     backbone = {**BACKBONE, "non_local": [0, 1, 1, 0]} if method == "agw" else BACKBONE
     backbone = {**BACKBONE, "name": "test_vit"} if method == "transreid" else backbone
-    data = {"name": "manifest", "root": "images"}
+    data = {"name": "manifest", "root": "images", "height": 48, "width": 32}
     return make_recipe({"data": data, "method": {"name": method, "backbone": backbone, "losses": losses}})
 
 
@@ -67,7 +67,7 @@ def test_a_method_adds_what_the_recipe_says_and_nothing_without(name):
 
 
 def test_methods_of_one_vector_an_image_or_set_can_add():
-    assert {"baseline", "agw", "implicit_knowledge", "view_distillation"} <= set(METHODS_THAT_ADD)
+    assert {"baseline", "agw", "implicit_knowledge", "transreid", "view_distillation"} <= set(METHODS_THAT_ADD)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,11 @@ def test_methods_of_one_vector_an_image_or_set_can_add():
         ({"triplet": {"margin": "wide"}}, "loss 'triplet': option 'margin'"),
         ({"triplet": -1}, "loss 'triplet': option 'weight'"),
         ({"weighted_triplet": {"margin": 1}}, "Known: weight"),
-        ({"triplet": "much"}, "method.losses"),
+        (
+            {"triplet": "much"},
+            "loss 'triplet': expected a weight, or a mapping of `weight` and options of the loss, found 'much'",
+        ),
+        ({"triplet": float("nan")}, "loss 'triplet': expected a weight"),
         (["triplet"], "method.losses"),
     ],
 )
@@ -86,6 +90,7 @@ def test_what_cannot_be_added_is_refused_before_training(losses, told):
     with pytest.raises(RecipeError) as error:
         recipe_of(losses)
     assert told in str(error.value)
+    assert "\n" not in str(error.value)
 
 
 def test_sets_have_no_one_modality():

@@ -47,6 +47,9 @@ def _made(loss: str, options: str) -> Any:
             "loss 'metric_learning' needs pytorch-metric-learning. Install it: pip install 'crossreid[metric]'."
         ) from error
     try:
-        return getattr(losses, loss)(**json.loads(options))
-    except (TypeError, ValueError, AssertionError) as error:
+        made = getattr(losses, loss)(**json.loads(options))
+        with torch.random.fork_rng(devices=[]):  # a wrong option may show only in use
+            made(torch.eye(4), torch.tensor([0, 0, 1, 1]))
+    except (TypeError, ValueError, AttributeError, AssertionError) as error:
         raise CrossreidError(f"loss 'metric_learning': {loss} cannot be made with {options} ({error}).") from error
+    return made

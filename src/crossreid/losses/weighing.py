@@ -12,11 +12,12 @@ classes, *, ...)`: D, the number of training identities, and its options by keyw
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Collection, Mapping
 from difflib import get_close_matches
 from typing import Annotated, Any, TypeGuard, TypeVar, cast
 
-from pydantic import AfterValidator, Field, ValidationError, create_model
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, create_model
 from torch import Tensor, nn
 
 from crossreid.errors import CrossreidError
@@ -59,8 +60,25 @@ def checked_weights(given: dict[str, Any]) -> dict[str, Any]:
     return checked
 
 
+def _refuse_what_is_no_weight(given: Any) -> Any:
+    """`given`; of a value that is neither a number nor a mapping pydantic would say so twice, of each by itself."""
+    for name, value in given.items() if isinstance(given, dict) else ():
+        if isinstance(value, dict):
+            continue
+        try:
+            finite = math.isfinite(float(value))
+        except (TypeError, ValueError):
+            finite = False
+        if not finite:
+            raise CrossreidError(
+                f"loss {name!r}: expected a weight, or a mapping of `weight` and options of the loss, found {value!r}."
+            )
+    return given
+
+
 LossWeights = Annotated[
     dict[str, float | dict[str, Any]],
+    BeforeValidator(_refuse_what_is_no_weight),
     AfterValidator(checked_weights),
     Field(
         description="Registered losses of features and labels to add, by name: a weight, or a mapping of `weight` and the "

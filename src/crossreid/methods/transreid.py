@@ -24,7 +24,7 @@ from torch.nn import functional as F
 
 from crossreid.data.batch import Batch
 from crossreid.losses.metric import triplet_loss
-from crossreid.losses.weighing import LossWeights, weighted_losses
+from crossreid.losses.weighing import AddedLosses, LossWeights
 from crossreid.methods.method import Encoding, Method, MethodOptions, register_method
 from crossreid.models.backbone_options import BackboneOptions
 from crossreid.models.heads import MetricFeatures, bn_neck, linear_classifier, metric_features
@@ -88,6 +88,7 @@ class TransReID(Method):
         width, branches = self.network.width, options.parts + 1
         self.necks = nn.ModuleList(bn_neck(width) for _ in range(branches))
         self.classifiers = nn.ModuleList(linear_classifier(width, classes) for _ in range(branches))
+        self.added_losses = AddedLosses(options.losses, width, classes)
 
     @property
     def encoders(self) -> Sequence[Encoding]:
@@ -120,7 +121,7 @@ class TransReID(Method):
                 "local_triplet": options.local_weight * torch.stack(triplet[1:]).mean(),
             }
         whole, modalities = self.gather(pooled[0]), self.gather(batch.modalities)
-        return terms | weighted_losses(options.losses, whole, labels, modalities, taken=terms)
+        return terms | self.added_losses(whole, labels, modalities, taken=terms)
 
     def predict(self, images: Tensor, modalities: Tensor) -> tuple[Tensor, Tensor]:
         """The features of the test and the logits of the global one."""
