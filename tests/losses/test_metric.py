@@ -101,7 +101,7 @@ def test_order_of_the_batch_is_irrelevant(batch, random):
     order = list(range(len(batch[1])))
     random.shuffle(order)
     features, labels, _ = batch
-    shuffled = [part[order] for part in batch]
+    shuffled = [None if part is None else part[order] for part in batch]
     torch.testing.assert_close(modality_aware_ranking_loss(*shuffled), modality_aware_ranking_loss(*batch))
     torch.testing.assert_close(triplet_loss(*shuffled[:2]), triplet_loss(features, labels))
 

@@ -43,13 +43,11 @@ def test_importing_a_method_imports_no_other():
     code = (
         "import sys, crossreid.methods.agw\n"
         "print([name for name in sys.modules if name.startswith('crossreid.methods.')])\n"
-        "print('torch._dynamo' in sys.modules)\n"
         "from crossreid.methods import METHODS\n"
         "print(list(METHODS))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
-    imported, compiler, known = (eval(line) for line in done.stdout.splitlines())
-    assert not compiler, "the import of torch's compiler is a third of a command's start"
+    imported, known = (eval(line) for line in done.stdout.splitlines())
     assert set(imported) == {f"crossreid.methods.{name}" for name in ("agw", "building", "method")}
     assert known == list(METHODS)
 

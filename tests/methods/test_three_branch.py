@@ -171,11 +171,11 @@ def as_two_processes(method, batch):
             return tensor
 
         method.gather = gather
-        method.losses(Batch(*(part[rows] for part in batch)))
+        method.losses(Batch(*(None if part is None else part[rows] for part in batch)))
         outputs.append(sent)
     together = iter([torch.cat(pair) for pair in zip(*outputs, strict=True)])
     method.gather = lambda _: next(together)
-    found = method.losses(Batch(*(part[:half] for part in batch)))
+    found = method.losses(Batch(*(None if part is None else part[:half] for part in batch)))
     method.gather = lambda tensor: tensor
     return found
 

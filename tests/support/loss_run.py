@@ -27,6 +27,10 @@ def batch_of(step):
     return Batch(torch.randn(8, 3, 32, 16, generator=generator), labels, modalities, torch.zeros_like(labels))
 
 
+def own(batch, rows):
+    return Batch(*(None if part is None else part[rows] for part in batch))
+
+
 def main(out):
     world, rank = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("RANK", 0))
     torch.manual_seed(0)
@@ -36,7 +40,7 @@ def main(out):
     rows = slice(rank * 8 // world, (rank + 1) * 8 // world)
     fit(
         Baseline(options, CLASSES),
-        lambda epoch, first: [Batch(*(part[rows] for part in batch_of(step))) for step in range(first, STEPS)],
+        lambda epoch, first: [own(batch_of(step), rows) for step in range(first, STEPS)],
         steps_per_epoch=STEPS,
         options=TrainingOptions(
             epochs=1, accelerator="cpu", devices=world, freeze_batch_statistics=True,

@@ -11,7 +11,7 @@ import * as service from "./service.js";
 import { counted, score } from "./words.js";
 
 const SAMPLES = 12;
-let kinds = []; // of maps that the service has
+let mapKinds = []; // the kinds of maps that the service has
 let attention = null; // whether the service has maps; null: not known yet, and then it is asked for them
 let shown = null; // { query, matches, model, signature } of the list
 let former = []; // queries before this one
@@ -32,7 +32,7 @@ async function begin() {
   try {
     const about = await service.about();
     attention = about.attention;
-    kinds = about.maps;
+    mapKinds = about.maps;
     begun = true;
     startQuery({ limits: about.limits });
     limitMatches(about.limits.k);
@@ -237,7 +237,7 @@ const manner = (result) => ({
     return trouble;
   },
   compare(place) {
-    compare(result.query, result.matches, place, attention, kinds, this);
+    compare(result.query, result.matches, place, attention, mapKinds, this);
   },
   leave(place) {
     if (result === shown) focusMatch(by("matches"), place);
