@@ -21,13 +21,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from crossreid.models.position_tables import TABLES, resampled
+from crossreid.models.position_tables import TABLES, Grid, resampled
 
 State = dict[str, Tensor]
 # Of two backbones in a file the averaged one, or the teacher's, is what its authors evaluate.
 PREFERRED = ("ema", "teacher", "averaged")
-STREAMS = re.compile(r"((?:.*\.)?)(visible_stem|infrared_stem|common|streams\.\d+)\.\d+\.(.+)")
-FIRST_COPIES = ("visible_stem", "common", "streams.0")
+STREAMS = re.compile(r"((?:.*\.)?)(visible_stem|infrared_stem|common|streams\.\d+)\.(\d+)\.(.+)")
+FIRST_COPIES = ("visible_stem", "common", "streams.0")  # in the order of the stages that they hold
 CHUNKED = re.compile(r"blocks\.\d+\.(\d+\.)")
 
 
@@ -49,11 +49,14 @@ class Found:
     fits: int = field(default=0, compare=False)
 
 
-def find_backbone(given: Mapping[str, Tensor], network: nn.Module, *, own: bool = False) -> Found:
+def find_backbone(
+    given: Mapping[str, Tensor], network: nn.Module, *, own: bool = False, grid: Grid | None = None
+) -> Found:
     """The tensors of a file that fit `network` best, under the network's names, with tables resampled to its size.
 
     Args:
         own: whether the file is of this program, whose tables are of the size that they are as long as.
+        grid: patches of the images that such a file is for, where it says so.
     """
     expected = network.state_dict()
     prefixes = _prefixes(given, len(expected))
@@ -61,17 +64,30 @@ def find_backbone(given: Mapping[str, Tensor], network: nn.Module, *, own: bool 
     tried = [Found(state, prefix, _names(prefix, state)) for prefix, state in zip(prefixes, plain, strict=True)]
     tried += _of_streams(given, expected)
     best = _best(tried, expected)
-    if best.fits < _needed(expected):
-        converted = [
-            found
-            for prefix, state in zip(prefixes, plain, strict=True)
-            if (found := _converted(state, prefix, network)) is not None
-        ]
-        best = _best([best, *converted], expected)
-    elif not own and "pos_embed" in best.tensors:  # as long as the network's, but maybe of another grid
-        table, said = resampled(best.tensors["pos_embed"], network, squares_first=True)
-        best = replace(best, tensors={**best.tensors, "pos_embed": table}, changes=(said,) if said else ())
-    return best
+    if own:
+        best = _best([_with_positions(best, network, grid)], expected)
+    fits = best.fits >= _needed(expected)
+    if fits and not own:  # tables are as long as the network's, but maybe of another grid
+        best = _with_positions(best, network, squares_first=True)
+    if fits:
+        return best
+    converted = [
+        found
+        for prefix, state in zip(prefixes, plain, strict=True)
+        if (found := _converted(state, prefix, network)) is not None
+    ]
+    return _best([best, *converted], expected)
+
+
+def _with_positions(
+    found: Found, network: nn.Module, grid: Grid | None = None, *, squares_first: bool = False
+) -> Found:
+    """With positions on the network's grid."""
+    if "pos_embed" not in found.tensors:
+        return found
+    table, said = resampled(found.tensors["pos_embed"], network, old=grid, squares_first=squares_first)
+    changes = (*found.changes, said) if said else found.changes
+    return replace(found, tensors={**found.tensors, "pos_embed": table}, changes=changes)
 
 
 def _best(tried: list[Found], expected: Mapping[str, Tensor]) -> Found:
@@ -107,12 +123,22 @@ def _of_streams(given: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> 
     cut = {key.replace(".", "_", dots): key for key in expected for dots in range(4)}
     states: dict[str, State] = defaultdict(dict)
     names: dict[str, list[str]] = defaultdict(list)
-    for key, value in given.items():
-        match = STREAMS.fullmatch(key)
-        if match and match[2] in FIRST_COPIES:
-            names[match[1]].append(key)
-            states[match[1]][cut.get(match[3], match[3])] = value
+    matches = [(key, match) for key in given if (match := STREAMS.fullmatch(key)) and match[2] in FIRST_COPIES]
+    lengths = Counter({(match[1], match[2]): 0 for _, match in matches})
+    for _, match in matches:
+        lengths[match[1], match[2]] = max(lengths[match[1], match[2]], int(match[3]) + 1)
+    for key, match in matches:
+        before = FIRST_COPIES[: FIRST_COPIES.index(match[2])]
+        stage = int(match[3]) + sum(lengths[match[1], copy] for copy in before)
+        names[match[1]].append(key)
+        states[match[1]][_of_block(stage, match[4]) or cut.get(match[4], match[4])] = given[key]
     return [Found(state, prefix, frozenset(names[prefix])) for prefix, state in states.items()]
+
+
+def _of_block(stage: int, name: str) -> str:
+    """The name in a transformer of a tensor of its stem, stage 0, or of a block; empty of other networks (`token_stages`)."""
+    part, _, rest = name.partition(".")
+    return {"network": rest, "block": f"blocks.{stage - 1}.{rest}", "norm": name}.get(part, "")
 
 
 def _converted(state: State, prefix: str, network: nn.Module) -> Found | None:

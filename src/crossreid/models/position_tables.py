@@ -24,10 +24,13 @@ def grid_of(network: nn.Module) -> Grid | None:
     return int(grid[0]), int(grid[1])
 
 
-def resampled(table: Tensor, network: nn.Module, *, squares_first: bool = False) -> tuple[Tensor, str]:
+def resampled(
+    table: Tensor, network: nn.Module, *, old: Grid | None = None, squares_first: bool = False
+) -> tuple[Tensor, str]:
     """A file's table `(1, N, D)` or `(N, D)` for the grid of `network`, and what was done, for people; empty where nothing was.
 
     Args:
+        old: the grid of the table, where it is known and the table is long enough for it.
         squares_first: whether a table that could be of a square is taken for one, though the network's own grid is as long.
     """
     grid = grid_of(network)
@@ -35,7 +38,9 @@ def resampled(table: Tensor, network: nn.Module, *, squares_first: bool = False)
         return table, ""
     rows = table if table.ndim == 3 else table[None]
     own = int(network.pos_embed.shape[1]) - grid[0] * grid[1]  # type: ignore[operator, union-attr, index]
-    prefix, old = _layout(rows.shape[1], grid, own, squares_first)
+    prefix = own
+    if old is None or own < 0 or rows.shape[1] != own + old[0] * old[1]:
+        prefix, old = _layout(rows.shape[1], grid, own, squares_first)
     if old is None or old == grid:
         return table, ""
     fitted = resample_abs_pos_embed(rows, new_size=list(grid), old_size=list(old), num_prefix_tokens=prefix)

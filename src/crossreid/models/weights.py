@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor, nn
 
 from crossreid.models.key_names import Found, find_backbone
 from crossreid.models.loading_notes import note
+from crossreid.models.own_weights import grid_in, without_options
 from crossreid.models.weight_files import WeightsError, read_state, stored_facts
 
 __all__ = ["WeightsError", "load_local_weights", "read_state"]
@@ -38,7 +40,10 @@ def load_local_weights(network: nn.Module, path: Path, name: str) -> None:
     """
     given = read_state(path)
     expected = network.state_dict()
-    found = find_backbone(given, network, own=bool(stored_facts(path)))
+    facts = stored_facts(path)
+    given, changes = without_options(given, facts)
+    found = find_backbone(given, network, own=bool(facts), grid=grid_in(facts, network))
+    found = replace(found, changes=(*changes, *found.changes))
     faults = _faults(expected, found.tensors)
     if faults:
         raise WeightsError(
