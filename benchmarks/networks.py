@@ -51,9 +51,7 @@ NETWORKS = {
     "mobilenetv2_100": Choice("small machines; first trials on a CPU", "Apache-2.0 (timm)"),
     "tf_efficientnet_lite0": Choice("small machines; pixels of mean and deviation 0.5", "Apache-2.0 (TensorFlow)"),
     "vit_small_patch16_224": Choice("transformers, as TransReID trains them", "Apache-2.0 (`augreg`)"),
-    "vit_small_patch14_dinov2": Choice(
-        "anything without labels: the first to try untrained", "Apache-2.0 (DINOv2)", (252, 126)
-    ),
+    "vit_small_patch14_dinov2": Choice("pictures of any kind, without labels", "Apache-2.0 (DINOv2)", (252, 126)),
     "swin_tiny_patch4_window7_224": Choice(
         "animals: MegaDescriptor-T is this network", "MIT (Swin); MegaDescriptor: CC BY-NC 4.0", (224, 224)
     ),
@@ -212,9 +210,11 @@ def page(results: dict[str, Any]) -> str:
         "",
         f"Batches of {BATCH} prepared images in float32, batch norms folded, one thread of {machine['processor']} "
         f"({machine['cores']} cores), PyTorch {machine['torch']}. Images per second of processor time, the fastest of "
-        f"{machine['rounds']} rounds, as other work shared the machine: rows of one network vary by a quarter and more. Memory is "
+        f"{machine['rounds']} rounds, as other work shared the machine; rounds of one network differed by up to "
+        f"{100 * _differ(results):.0f} %. Memory is "
         "what the process grew by, above PyTorch itself. Reading images is not in it. Licences are those that the weights' "
-        "authors state, and were not checked here; read them before you serve anything.",
+        "authors state, and were not checked here; read them before you serve anything. Jobs are what the networks' authors made "
+        "them for; what was measured here is below.",
         "",
         "## What they find untrained",
         "",
@@ -250,6 +250,11 @@ def page(results: dict[str, Any]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _differ(results: dict[str, Any]) -> float:
+    """By what share the slowest round of a network was slower than its fastest, at most."""
+    return max(1 - min(found["rounds"]) / max(found["rounds"]) for found in results["networks"].values())
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -35,6 +35,26 @@ def test_a_figure_on_the_page_is_the_mean_of_the_seeds_in_its_file(writer):
     assert section.split("\n")[1].split("|")[3].strip() == f"{100 * mean:.1f} ± {100 * spread:.1f}"
 
 
+def test_networks_starts_and_sets_have_the_figures_of_their_files(writer):
+    sections = dict(section.split("\n", 1) for section in writer.page().split("\n## ")[1:])
+    scores = json.loads((writer.RESULTS / "networks_cpu.json").read_text(encoding="utf-8"))["scores"]
+    for network, each in scores.items():
+        for photographs, found in each.items():
+            pixels = found["Raw pixels"]
+            figures = " | ".join(f"{100 * pixels[key]:.1f}" for key in ("rank-1", "mAP", "mINP"))
+            row = f"| {photographs} | {network}, raw pixels | {figures} |"
+            assert row in sections["Networks that were not trained here"]
+    starts = json.loads((writer.RESULTS / "fine_tuning_cpu.json").read_text(encoding="utf-8"))
+    for row in starts["table"]:
+        said = next(
+            line
+            for line in sections["What a start is worth"].split("\n")
+            if line.startswith(f"| {row['images']} | {row['way']} | {row['seeds']} |")
+        )
+        assert said.split("|")[4].split()[0] == f"{row['rank-1']:.1f}"
+    assert "| trained on nyala | " in sections["One data set left out, photographs"]
+
+
 def test_a_file_that_is_not_described_is_refused(writer, tmp_path, monkeypatch):
     (tmp_path / "sources.yaml").write_text("known.json: {title: Known}\n", encoding="utf-8")
     for name in ("known.json", "stray.json"):

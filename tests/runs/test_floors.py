@@ -13,7 +13,7 @@ from crossreid.errors import CrossreidError
 from crossreid.evaluation.features import load
 from crossreid.reporting.report import FLOOR_NOTES
 from crossreid.runs.evaluate import read_scores
-from crossreid.runs.floors import floors, untrained_of
+from crossreid.runs.floors import floors, pretrained_of, untrained_of
 from crossreid.runs.named_network import NOT_TRAINED, PretrainedNetwork
 from crossreid.runs.recipe import make_recipe
 from crossreid.runs.run import fresh_method, open_split
@@ -63,6 +63,16 @@ def test_random_weights_and_weights_that_are_gone_have_no_such_row(place, tmp_pa
     assert list(floors(split, gone, say=lines.append)) == ["Untrained network", "Raw pixels"]
     assert "left out" in lines[0]
     assert "gone.pth not found" in lines[0]
+
+
+def test_a_file_that_training_starts_from_is_what_the_backbone_comes_with(place):
+    folder, theirs, started = place
+    keys = ["method.backbone.weights=none", f"start_from={folder / 'w.safetensors'}"]
+    start = make_recipe(started.model_dump(mode="json"), keys)
+    own = pretrained_of(start)
+    images = torch.rand(2, 3, 32, 16)
+    with torch.no_grad():
+        assert torch.allclose(own.features(images, torch.zeros(2, dtype=torch.long)), theirs(images), atol=1e-5)
 
 
 def test_a_named_network_is_scored_by_the_protocol_and_what_it_was_is_written(place, tmp_path):

@@ -44,7 +44,7 @@ from crossreid.runs.source_runs import views_or_itself
 from crossreid.runs.starting import read_start, start_in_words
 
 FLOOR_NOTES = {
-    NOT_TRAINED_TITLE: "the backbone with the weights that training starts from, its last feature map pooled",
+    NOT_TRAINED_TITLE: "the backbone with its weights as they came, its last feature map or class token",
     "Untrained network": "the same network with random weights",
     "Raw pixels": "grey pixels at 32 x 16, mean and contrast taken out",
 }

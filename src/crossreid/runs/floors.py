@@ -17,12 +17,13 @@ from crossreid.runs.pretrained import Pretrained, pretrained_network, untouched
 from crossreid.runs.recipe import Recipe
 from crossreid.runs.run import fresh_method
 from crossreid.runs.scoring import comparisons, embed_compared, embed_features, roles, score_features, score_sets
+from crossreid.runs.starting import with_start_weights
 
 
 def floors(
     split: Split, recipe: Recipe, *, say: Callable[[str], object] = lambda text: None
 ) -> dict[str, tuple[Features, list[Score]]]:
-    """Features and scores of the recipe's backbone with the weights that it starts from and nothing learned here, where there are
+    """Features and scores of the recipe's backbone with the weights that it comes with and nothing learned here, where there are
     weights; of the same network with random weights; and of raw pixels.
 
     `say` gets a line where the weights can no longer be had, and the first is left out.
@@ -45,8 +46,12 @@ def floors(
 
 
 def pretrained_of(recipe: Recipe, say: Callable[[str], object] = lambda text: None) -> Pretrained | None:
-    """The recipe's backbone with the weights that it starts from; None where these are random, or can no longer be had."""
-    encoder = untouched(recipe.method.encoder)
+    """The recipe's backbone with the weights that it comes with; None where these are random, or can no longer be had.
+
+    They are those of `method.backbone.weights`, or of `start_from` where that is a file of a backbone's weights. A run to start
+    from was trained here, and is not meant.
+    """
+    encoder = untouched(with_start_weights(recipe).method.encoder)
     if encoder.weights == "none":
         return None
     try:

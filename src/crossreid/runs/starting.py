@@ -58,12 +58,19 @@ def started_method(recipe: Recipe, split: Split) -> tuple[Method, Started | None
             raise CrossreidError(
                 f"start_encoder is {recipe.start_encoder}, but {source} holds weights of one backbone; leave it out."
             )
-        options = recipe.method.with_weights(str(source))
         facts = {"file": str(source), "sha256": hashlib.sha256(source.read_bytes()).hexdigest()}
         started = Started(f"starts from {source}: the weights of its backbone, everything else is drawn anew", facts)
-        return fresh_method(recipe.model_copy(update={"method": options}), split), started
+        return fresh_method(with_start_weights(recipe), split), started
     method = fresh_method(recipe.model_copy(update={"method": without_download(recipe.method)}), split)
     return method, start_from_run(method, recipe, source)
+
+
+def with_start_weights(recipe: Recipe) -> Recipe:
+    """The recipe with the weights of `start_from` as its backbone's, where that is a file of one; else the recipe as it is."""
+    source = recipe.start_from
+    if source is None or not source.is_file() or is_checkpoint(source):
+        return recipe
+    return recipe.model_copy(update={"method": recipe.method.with_weights(str(source))})
 
 
 def is_checkpoint(path: Path) -> bool:
