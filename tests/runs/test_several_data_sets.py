@@ -20,12 +20,14 @@ from crossreid.models.domain_norm import DomainNorm
 from crossreid.reporting.report import report
 from crossreid.runs.compare import compare
 from crossreid.runs.evaluate import evaluate, evaluate_each
+from crossreid.runs.folders import named_runs
 from crossreid.runs.recipe import make_recipe, recipe_of_run
 from crossreid.runs.run import open_run, open_split
 from crossreid.runs.source_runs import mean_over_sources
 from crossreid.runs.train import train, train_run
 from crossreid.training.checkpoint import load_checkpoint
 from crossreid.training.signals import Interrupted
+from forked import ran_together
 
 COMMON = {
     "height": 32, "width": 16, "workers": 0, "augment": {"pad": 2}, "sampler": {"identities": 4, "images": 2, "epoch": 4},
@@ -176,6 +178,38 @@ def test_weights_of_one_set_start_a_run_on_both_with_classifiers_of_its_own(worl
     other = recipe_for(worlds, f"start_from={tmp_path / 'first'}", "data.sources.own.options.seed=1", norm="shared")
     train(other, tmp_path / "other")
     assert "1 drawn anew, for identities of its own (classifier.weight)" in capsys.readouterr().out
+
+
+def test_teacher_and_students_on_several_sets_are_each_tested_on_each(run, tmp_path):
+    shutil.copytree(run, tmp_path / "staged" / "teacher")
+    shutil.copytree(run, tmp_path / "staged" / "student")
+    each = evaluate_each(tmp_path / "staged")
+    where = [path.relative_to(tmp_path / "staged").as_posix() for path in each]
+    assert where == [f"{stage}/sources/{name}" for stage in ("teacher", "student") for name in ("day", "own")]
+    assert {path.parent.parent.name for path in evaluate_each(tmp_path / "staged", source="own")} == {
+        "teacher",
+        "student",
+    }
+    shown = CliRunner().invoke(app, ["evaluate", str(tmp_path / "staged")]).output
+    assert "teacher, mean over its data sets" in shown
+    assert "student/day" in shown
+    assert list(named_runs([tmp_path / "staged"])) == ["teacher/day", "teacher/own", "student/day", "student/own"]
+    with pytest.raises(CrossreidError, match=r"2 stages on several data sets.* crossreid report .*student"):
+        report([tmp_path / "staged"])
+
+
+def test_two_processes_train_on_several_sets_as_one_does(worlds, tmp_path):
+    # By Adam's first steps what is next to no gradient goes as far as any; batch norms have statistics of a process's images.
+    changes = ("training.freeze_batch_statistics=true", "training.accelerator=cpu", "training.optimiser.name=sgd")
+    train_run(recipe_for(worlds, *changes, norm="shared"), tmp_path / "one")
+    both = recipe_for(worlds, *changes, "training.devices=2", norm="shared")
+    logs = ran_together(2, train_run, both, tmp_path / "two", folder=tmp_path)
+    assert "4 steps an epoch of 8 images each" in logs[0]
+    one, two = (load_checkpoint(tmp_path / name / "last.safetensors").tensors["model"] for name in ("one", "two"))
+    for name in one:
+        torch.testing.assert_close(one[name], two[name], rtol=1e-4, atol=1e-6)
+    numbers = json_rows(tmp_path / "two" / "metrics.jsonl")[-1]["validation"]
+    assert {"day/mAP", "own/mAP", "mean/mAP"} <= numbers.keys()
 
 
 def test_labels_are_those_of_all_sets_together(worlds):

@@ -70,6 +70,7 @@ def evaluate(
     from crossreid.evaluation.scores import table
     from crossreid.files import write_json
     from crossreid.runs.evaluate import evaluate_each
+    from crossreid.runs.folders import titles_of
     from crossreid.runs.source_runs import mean_over_sources
 
     network = named_network(backbone, weights, size, flip)
@@ -106,7 +107,8 @@ def evaluate(
             overrides=override or (), source=source, advance=advancing(progress, "images"),
         )  # fmt: skip
     scores = [score for found in each.values() for score in found]
-    names = [f"{score.protocol}, {run.name}" for run, found in each.items() for score in found]
+    titles = titles_of(list(each))
+    names = [f"{score.protocol}, {titles[run]}" for run, found in each.items() for score in found]
     console.print(table(scores, names=names if len(each) > 1 else None))
     if json_file is not None:
         write_json(json_file, [_json(score, per_query, per_identity) for score in scores])

@@ -76,6 +76,12 @@ def report(
         from crossreid.reporting.report_of_sources import report_of_sources
 
         return report_of_sources(folders[0], out, commands=commands, say=say)
+    for folder in folders:
+        if several := [run for run in stage_runs(folder) if source_views(run)]:
+            raise CrossreidError(
+                f"{folder} holds {len(several)} stages on several data sets, too much for one page. Write a report of each: "
+                f"crossreid report {several[-1]}"
+            )
     opened = [open_run(run) for folder in folders for run in stage_runs(folder) or views_or_itself(folder)]
     tested = [(run, *evaluated(run)) for run in opened]
     for other in tested[1:]:

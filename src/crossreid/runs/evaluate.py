@@ -108,15 +108,16 @@ def evaluate_each(
         "checkpoint": checkpoint,
         "on": on if data is not None or root is not None or overrides else None,
     }
+    staged = any(stage_runs(folder) for folder in folders)
+    folders = [run for folder in folders for run in stage_runs(folder) or [folder]]
     if source is not None:
         folders = [view_of(folder, source) for folder in folders]
     if data is None:
         if root is not None and any(source_views(folder) for folder in folders):
             raise CrossreidError("--root of a run on several data sets: say of which with --source NAME.")
         folders = [view for folder in folders for view in views_or_itself(folder)]
-    staged = [run for folder in folders for run in stage_runs(folder)]
     if staged:
-        return {run: evaluate_run(open_run(run, **opening), **options)[1] for run in staged}
+        return {run: evaluate_run(open_run(run, **opening), **options)[1] for run in folders}
     groups = {folder: sorted_trials(folder) or [folder] for folder in folders}
     found = [
         (folder, run, evaluate_run(run, **options)[1])

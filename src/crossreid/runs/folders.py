@@ -85,8 +85,8 @@ def named_runs(paths: Sequence[Path], titles: Mapping[str, str] | None = None) -
     for path, name in titles_of(list(dict.fromkeys(paths))).items():
         staged = [_members(path)] if _members(path) else [_members(seed) for seed in sorted(path.glob("seed-*"))]
         stages: dict[str, list[Path]] = {}
-        for run in (run for each in staged for run in each):
-            stages.setdefault(run.name if len(paths) == 1 else f"{name}/{run.name}", []).append(run)
+        for own, run in (item for each in staged for item in each.items()):
+            stages.setdefault(own if len(paths) == 1 else f"{name}/{own}", []).append(run)
         found += list(stages.items()) or [(name, seeds_of(path))]
     known = [name for name, _ in found]
     wrong = [name for name in titles or {} if name not in known]
@@ -100,8 +100,13 @@ def named_runs(paths: Sequence[Path], titles: Mapping[str, str] | None = None) -
     return named
 
 
-def _members(folder: Path) -> list[Path]:
-    return stage_runs(folder) or source_views(folder)
+def _members(folder: Path) -> dict[str, Path]:
+    """The stages of a folder and the sources of a run, or of each stage, by what tells them apart in it; none of another run."""
+    found: dict[str, Path] = {}
+    for run in stage_runs(folder) or [folder]:
+        stage = () if run == folder else (run.name,)
+        found |= {"/".join((*stage, view.name)): view for view in source_views(run)} or {name: run for name in stage}
+    return found
 
 
 def _holder(path: Path) -> Path:
