@@ -7,7 +7,7 @@ batch norm sees its batch twice so; its running statistics are moved by the firs
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -54,18 +54,24 @@ def _refuse_what_would_differ(networks: Sequence[nn.Module]) -> None:
                 "training.checkpoint_activations and method.backbone.domain_norm do not go together: what is computed again "
                 "does not know its domains. Leave one of them out."
             )
-        mixing = [module for module in network.modules() if hasattr(module, "mixstyle")]
-        called: set[nn.Module] = set()
-        hooks = [module.register_forward_hook(lambda stage, *_: called.add(stage)) for module in mixing]
-        if mixing:
-            forward_small(network)
-        for hook in hooks:
-            hook.remove()
-        if not called.issuperset(mixing):
+        mixing = {module for module in network.modules() if hasattr(module, "mixstyle")}
+        if mixing and not mixing <= _called(network, mixing):
             raise CrossreidError(
                 "training.checkpoint_activations and method.backbone.mixstyle do not go together in this network: its stages are "
                 "computed block by block, and no style would be mixed after them. Leave one of them out."
             )
+
+
+def _called(network: nn.Module, modules: Iterable[nn.Module]) -> set[nn.Module]:
+    """Those of the modules that the network calls in a forward pass."""
+    called: set[nn.Module] = set()
+    hooks = [module.register_forward_hook(lambda module, *_: called.add(module)) for module in modules]
+    try:
+        forward_small(network)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return called
 
 
 def _move_statistics_once(norm: nn.modules.batchnorm._BatchNorm) -> None:
