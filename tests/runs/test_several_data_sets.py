@@ -26,7 +26,6 @@ from crossreid.runs.source_runs import mean_over_sources
 from crossreid.runs.train import train, train_run
 from crossreid.training.checkpoint import load_checkpoint
 from crossreid.training.signals import Interrupted
-from few_fits import quick_maps
 
 COMMON = {
     "height": 32, "width": 16, "workers": 0, "augment": {"pad": 2}, "sampler": {"identities": 4, "images": 2, "epoch": 4},
@@ -137,6 +136,8 @@ def test_runs_are_compared_on_each_set_that_both_were_tested_on(run, worlds, tmp
 
 
 def test_the_page_has_a_block_of_each_set_and_each_set_a_page_of_its_own(run, monkeypatch):
+    from few_fits import quick_maps
+
     quick_maps(monkeypatch)
     page = report([run], say=lambda text: None)
     text = page.read_text(encoding="utf-8")
