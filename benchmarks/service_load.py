@@ -132,8 +132,9 @@ def fill(folder: Path, run: Path, entries: int) -> list[Path]:
     from crossreid.galleries import Entries, open_gallery
     from crossreid.inference.open_model import open_model
 
-    synthesise(folder / "world", "manifest", 43, 0, images_per_camera=1, size=(128, 64))
-    paths = sorted((folder / "world").glob("images/*/*.jpg"))[:256]
+    asked = min(256, entries // 2)
+    synthesise(folder / "world", "manifest", -(-asked // 6), 0, images_per_camera=1, size=(128, 64))  # 6 cameras
+    paths = sorted((folder / "world").glob("images/*/*.jpg"))[:asked]
     model = open_model(run)
     size = (model.preprocessing.height, model.preprocessing.width)
     tensors = torch.stack([model.transform(load_image(path, at_least=size)) for path in paths])

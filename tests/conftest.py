@@ -1,6 +1,7 @@
 """What every test shares: property tests draw the same examples each run and are not held to a clock."""
 
 import functools
+import gc
 import os
 import sys
 
@@ -25,6 +26,16 @@ settings.load_profile("repeatable")
 def pytest_collection_modifyitems(items):
     """The commands and the docs first, whose tests are the longest: begun last, they would keep one process waiting for the other."""
     items.sort(key=lambda item: item.path.parent.name not in LONGEST)
+
+
+def pytest_collection_finish():
+    """What the imports made lasts until the end: collecting garbage, Python need not look through torch each time."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_unconfigure():
+    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)

@@ -133,10 +133,10 @@ def test_without_camera_labels_any_images_of_the_identity(films):
 
 
 def test_order_in_a_set_is_random_so_that_its_first_are_a_uniform_draw(films):
-    rows = sets_of(films, loader_of(films, size=5), epochs=150)
+    rows = sets_of(films, loader_of(films, size=5), epochs=60)
     long = [seen for seen in rows if seen[0].tracklet == "s"]
     first = np.bincount([seen[0].frame for seen in long], minlength=5) / len(long)
-    assert np.allclose(first, 0.2, atol=0.05)
+    assert np.allclose(first, 0.2, atol=0.08)
 
 
 @pytest.mark.parametrize("source", ["tracklet", "cameras", "identity"])

@@ -100,11 +100,8 @@ def test_a_copys_gains_are_its_own():
     ("name", "options"),
     [
         ("resnet18", {}),
-        ("resnet34", {}),
         ("resnet50", {}),
-        ("resnet101", {}),
         ("resnet50", {"attention": "bam"}),
-        ("resnet101", {"attention": "bam"}),
         ("densenet121", {"last_stride_one": False}),
         ("mobilenetv2_100", {}),
         ("test_resnet", {}),

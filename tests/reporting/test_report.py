@@ -17,6 +17,7 @@ from crossreid.reporting.report import FLOOR_NOTES, crossings, data_facts, durat
 from crossreid.runs.evaluate import evaluate, evaluated
 from crossreid.runs.named_network import NOT_TRAINED_TITLE
 from crossreid.runs.run import is_official, open_run
+from few_fits import quick_maps
 
 
 def quiet(_line):
@@ -28,7 +29,8 @@ def runs():
     return made()
 
 
-def test_the_page_of_two_runs_is_neither_s_own(runs, tmp_path):
+def test_the_page_of_two_runs_is_neither_s_own(runs, tmp_path, monkeypatch):
+    quick_maps(monkeypatch)
     a, b = copied(tmp_path, "a", "b")
     (a / "report.html").write_text("a's own")
     evaluate(a)

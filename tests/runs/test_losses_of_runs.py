@@ -1,9 +1,6 @@
 """Added losses, margin heads and MixStyle in real runs: killed and gone on with, in two processes, started from, opened, exported."""
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -18,7 +15,7 @@ from crossreid.methods.baseline import Baseline
 from crossreid.runs.recipe import make_recipe
 from crossreid.runs.run import open_run
 from crossreid.training.checkpoint import load_checkpoint
-from forked import Forked
+from forked import Forked, ran_together
 
 LOSSES = {
     "circle": 0.02,
@@ -145,12 +142,7 @@ def test_a_recipe_with_a_state_that_the_checkpoint_lacks_is_refused_on_going_on(
 @pytest.mark.slow
 def test_two_processes_give_what_one_gives(tmp_path):
     assert Forked(loss_run.main, tmp_path / "one").wait(120) == 0
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = subprocess.run(
-        [*command, loss_run.__file__, tmp_path / "two"],
-        env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, timeout=200, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr.decode()
+    ran_together(2, loss_run.main, tmp_path / "two", folder=tmp_path)
     one, two = tensors(tmp_path / "one")["model"], tensors(tmp_path / "two")["model"]
     assert one.keys() == two.keys()
     for name, tensor in one.items():

@@ -92,11 +92,12 @@ def test_headers_say_the_steps_that_the_recipe_takes(path):
         )
 
 
-@pytest.mark.parametrize("name", ["vkd_mars_mobilenetv2"])
+@pytest.mark.parametrize("name", ["agw_regdb"])
 def test_headers_say_the_costs_that_the_script_counts(name):
     costs, path = recipe_costs(), ROOT / "recipes" / f"{name}.yaml"
+    recipe = load_recipe(path)
     text = path.read_text(encoding="utf-8")
-    assert costs.with_lines(text, costs.header_lines(costs.costs(load_recipe(path)))) == text
+    assert costs.with_lines(text, costs.header_lines(costs.costs(recipe), each=costs._each(recipe))) == text
 
 
 def test_flops_are_those_of_the_layers():
@@ -111,6 +112,16 @@ def test_flops_are_those_of_the_layers():
         for height, width in sizes
     )
     assert 3.5 < large / small < 4.1  # four times the places
+
+
+def test_a_teachers_flops_are_those_of_its_forward_pass():
+    """A third of the student's, whose network is the teacher's and who sees as many images."""
+    costs = recipe_costs()
+    backbone = {"name": "test_resnet", "weights": "none"}
+    data = {**SMALL["data"], "height": 32, "width": 16, "sets": {"size": 2}}
+    network = costs._network(make_recipe({"data": data, "method": {"name": "view_distillation", "backbone": backbone}}))
+    alone, taught = costs.flops_of_a_sample(network), costs.flops_of_a_sample(network, teacher=network)
+    assert 1.25 < taught / alone < 1.4
 
 
 def test_lines_take_the_place_of_those_before_and_nothing_else():

@@ -18,6 +18,7 @@ from crossreid.runs.evaluate import evaluate
 from crossreid.runs.progress import unfinished
 from crossreid.runs.recipe import load_recipe
 from crossreid.runs.run import open_split
+from few_fits import quick_maps
 
 
 @pytest.fixture
@@ -31,7 +32,8 @@ def stopped(tmp_path):
     return run
 
 
-def test_it_is_said_in_scores_reports_and_comparisons(stopped, tmp_path):
+def test_it_is_said_in_scores_reports_and_comparisons(stopped, tmp_path, monkeypatch):
+    quick_maps(monkeypatch)
     steps = json.loads((stopped / "metrics.jsonl").read_text().splitlines()[-1])["step"]
     said = f"not finished: {steps} of {24 * steps} steps, 1 of 24 epochs"
     assert unfinished(stopped, open_split(load_recipe(stopped / "recipe.yaml"))) == said

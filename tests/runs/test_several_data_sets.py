@@ -137,7 +137,10 @@ def test_runs_are_compared_on_each_set_that_both_were_tested_on(run, worlds, tmp
     assert any("day" in note for note in notes)
 
 
-def test_the_page_has_a_block_of_each_set_and_each_set_a_page_of_its_own(run):
+def test_the_page_has_a_block_of_each_set_and_each_set_a_page_of_its_own(run, monkeypatch):
+    from few_fits import quick_maps
+
+    quick_maps(monkeypatch)
     page = report([run], say=lambda text: None)
     text = page.read_text(encoding="utf-8")
     assert page == run / "report.html"

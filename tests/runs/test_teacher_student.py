@@ -16,6 +16,7 @@ from crossreid.runs.run import open_run
 from crossreid.runs.teacher_student import stage_recipes
 from crossreid.runs.train import train
 from crossreid.training.checkpoint import load_checkpoint
+from few_fits import quick_maps
 from forked import Forked, command
 
 RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "vkd_synthetic.yaml"
@@ -87,7 +88,8 @@ def test_single_image_methods_take_no_sets(world):
 
 
 @pytest.mark.slow
-def test_teacher_and_students_are_one_job(world, tmp_path):
+def test_teacher_and_students_are_one_job(world, tmp_path, monkeypatch):
+    quick_maps(monkeypatch)
     run = lambda *more: CliRunner().invoke(app, arguments(world, tmp_path / "job", *more))  # noqa: E731
     refused = run("--stage", "student")
     assert refused.exit_code != 0

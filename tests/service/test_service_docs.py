@@ -166,9 +166,9 @@ def test_the_benchmark_runs(tmp_path, monkeypatch, capsys):
         "--clients",
         "4",
         "--seconds",
-        "1",
+        "0.5",
         "--entries",
-        "300",
+        "60",
     ]
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     monkeypatch.setattr(sys, "argv", ["search.py", *arguments, "--folder", str(tmp_path), "--json", str(result)])
