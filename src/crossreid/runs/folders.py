@@ -105,7 +105,7 @@ def _members(folder: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for run in stage_runs(folder) or [folder]:
         stage = () if run == folder else (run.name,)
-        found |= {"/".join((*stage, view.name)): view for view in source_views(run)} or {name: run for name in stage}
+        found |= {"/".join((*stage, view.name)): view for view in source_views(run)} or dict.fromkeys(stage, run)
     return found
 
 
