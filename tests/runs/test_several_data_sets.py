@@ -4,6 +4,7 @@ import json
 import shutil
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from typer.testing import CliRunner
@@ -13,7 +14,7 @@ from crossreid.cli.app import app
 from crossreid.data.synthetic import synthesise
 from crossreid.errors import CrossreidError
 from crossreid.evaluation.features import load
-from crossreid.files import json_rows
+from crossreid.files import json_rows, write_json
 from crossreid.inference.export import export_onnx
 from crossreid.inference.open_model import open_model
 from crossreid.models.domain_norm import DomainNorm
@@ -199,6 +200,13 @@ def test_teacher_and_students_on_several_sets_are_each_tested_on_each(run, tmp_p
     assert list(named_runs([tmp_path / "staged"])) == ["teacher/day", "teacher/own", "student/day", "student/own"]
     with pytest.raises(CrossreidError, match=r"2 stages on several data sets.* crossreid report .*student"):
         report([tmp_path / "staged"])
+
+
+def test_an_exported_file_says_what_the_run_started_from(run):
+    write_json(run / "start.json", {"run": "runs/first", "fingerprint": "0" * 64, "method": "agw"})
+    export_onnx(run / "sources" / "own")
+    about = {one.key: one.value for one in onnx.load(run / "sources" / "own" / "model.onnx").metadata_props}
+    assert json.loads(about["crossreid"])["start"] == "first (agw), fingerprint 000000000000"
 
 
 def test_two_processes_train_on_several_sets_as_one_does(worlds, tmp_path):

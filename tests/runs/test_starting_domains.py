@@ -117,3 +117,31 @@ def test_side_information_of_cameras_is_taken_of_the_same_ones_alone(tmp_path, r
     assert (name in started.text) is not taken
     modality = name.replace("camera", "modality")
     assert torch.equal(target.state_dict()[modality], theirs[modality])
+
+
+@pytest.mark.parametrize("lora", [{}, {"rank": 3}, {"rank": 2, "alpha": 4.0}])
+def test_what_adapters_learnt_is_merged_where_they_are_not_there_alike(tmp_path, lora):
+    def vit(lora):
+        backbone = {"name": "test_vit", "weights": "none", **({"lora": lora} if lora else {})}
+        data = {**SIZE, "name": "manifest", "root": "/nowhere/one", "width": 32}
+        return make_recipe({"data": data, "method": {"name": "baseline", "backbone": backbone}})
+
+    theirs = written(tmp_path / "run", vit({"rank": 2}))
+    recipe = vit(lora)
+    target = build_method(recipe.method, 5)  # whose adapters, freshly drawn, do nothing
+    started = start_from_run(target, recipe, tmp_path / "run")
+    images, modalities = torch.randn(2, 3, 32, 32), torch.tensor([0, 1])
+    with torch.no_grad():
+        expected, found = (method.eval().predict(images, modalities) for method in (theirs, target))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    assert "left aside" not in started.text
+
+
+def test_adapters_that_are_there_alike_are_taken(tmp_path):
+    backbone = {"name": "test_vit", "weights": "none", "lora": {"rank": 2}}
+    data = {**SIZE, "name": "manifest", "root": "/nowhere/one", "width": 32}
+    recipe = make_recipe({"data": data, "method": {"name": "baseline", "backbone": backbone}})
+    theirs = written(tmp_path / "run", recipe).state_dict()
+    target = build_method(recipe.method, 5)
+    start_from_run(target, recipe, tmp_path / "run")
+    assert all(torch.equal(tensor, theirs[name]) for name, tensor in target.state_dict().items())

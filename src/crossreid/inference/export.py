@@ -24,7 +24,9 @@ from crossreid.inference.onnx_model import OnnxModel
 from crossreid.inference.open_model import open_model
 from crossreid.inference.torch_model import TorchModel
 from crossreid.models.lora import merged
+from crossreid.runs.folders import weights_folder
 from crossreid.runs.named_network import PretrainedNetwork, pretrained_at
+from crossreid.runs.starting import read_start, start_in_words
 
 OPSET = 18
 TOLERANCE = 1e-4
@@ -115,6 +117,7 @@ def _write(model: TorchModel, path: Path, log: Path) -> None:
         "version": crossreid.__version__,
         "graph": graph_digest(graph),
         **({"trained": model.trained} if model.trained else {}),
+        **({"start": start_in_words(start)} if (start := read_start(weights_folder(model.source))) else {}),
     }
     facts["facts"] = facts_digest(facts)
     import onnx

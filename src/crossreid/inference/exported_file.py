@@ -1,8 +1,8 @@
 """An exported ONNX file: its inputs and outputs, and what its metadata say of the model and of how images are prepared.
 
 The metadata's entry `crossreid` is JSON: format, fingerprint, method, dimension, flip, preprocessing, version,
-graph, the digest of all else in the file; `trained`, how far the run was, where it was not finished; and facts, the digest of
-the entry itself.
+graph, the digest of all else in the file; `trained`, how far the run was, where it was not finished; `start`, the run or file
+that it started from, where `start_from` named one; and facts, the digest of the entry itself.
 """
 
 from __future__ import annotations

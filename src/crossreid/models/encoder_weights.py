@@ -40,8 +40,10 @@ def whole_keys(encoder: nn.Module) -> dict[str, str]:
     """Of each tensor of an encoder its name in a whole backbone, one to which no adapters were added."""
     names: Mapping[str, str] = {name: name for name in encoder.state_dict()}
     if is_cut(encoder):
-        # Batch norms by domain count no batches, which those did that the network was cut with.
-        names = {name: whole for name, whole in encoder.keys_in_whole.items() if name in names}  # type: ignore[operator,union-attr]
+        # Since it was cut, batch norms may have become ones by domain, which count no batches, and adapters been merged.
+        kept: Any = encoder.keys_in_whole
+        now = ((name if name in names else name.replace(ADAPTED, "."), whole) for name, whole in kept.items())
+        names = {name: whole for name, whole in now if name in names}
     return {name: whole.replace(ADAPTED, ".") for name, whole in names.items()}
 
 

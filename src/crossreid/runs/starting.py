@@ -24,6 +24,7 @@ from crossreid.methods import build_method, with_encoder, without_download
 from crossreid.methods.method import Method
 from crossreid.models.backbone_options import BackboneOptions
 from crossreid.models.domain_norm import MEAN_OF_DOMAINS, adopt_domains
+from crossreid.models.lora import merged
 from crossreid.models.side_information import CAMERAS
 from crossreid.runs.earlier import as_it_was
 from crossreid.runs.folders import weights_folder
@@ -91,7 +92,7 @@ def start_from_run(method: Method, recipe: Recipe, source: Path) -> Started:
     identities, classifiers above all, is taken from a run on the same data alone; else it stays freshly drawn. From another
     method come the encoders, and what means the same (`start_weights`). Batch norms by domain take the statistics of the data set
     that is called the same, of others the mean of all, or those of the source NAME of RUN/sources/NAME; a camera's side
-    information is taken from a run on the same data and cameras.
+    information is taken from a run on the same data and cameras. Adapters that are not there alike are merged into the weights.
 
     Raises:
         CrossreidError: no such run, or one of another network; what does not fit is named.
@@ -107,7 +108,7 @@ def start_from_run(method: Method, recipe: Recipe, source: Path) -> Started:
     view = recipe_of_run(source) if weights_folder(source) != source else None
     encoder = recipe.method.encoder
     theirs = None
-    if kept is not None and (encoder.domains or encoder.transformer.embeds_cameras or view):
+    if kept is not None and (encoder.domains or encoder.transformer.embeds_cameras or encoder.lora.rank or view):
         theirs = _recipe_of(kept, file, view)
     identities, cameras = _of_identities(recipe, own), _of_cameras(own, theirs, recipe, kept)
     left = (set() if _same_data(kept, recipe) else identities & given.keys()) | cameras
@@ -115,8 +116,10 @@ def start_from_run(method: Method, recipe: Recipe, source: Path) -> Started:
     # What losses remember is of the run that it was of: it starts as any run's does, and is not spoken of.
     remembered = {name for name in own.keys() | given.keys() if is_state_of_losses(name)}
     left |= remembered & own.keys() & given.keys()
-    same_domains = theirs is None or theirs.method.encoder.domains == encoder.domains
-    is_as_it_is = recipe.start_encoder is None and same_domains and not _may_be_resampled(kept, recipe, own)
+    means_the_same = theirs is None or (
+        theirs.method.encoder.domains == encoder.domains and _adapted_alike(theirs.method.encoder, encoder)
+    )
+    is_as_it_is = recipe.start_encoder is None and means_the_same and not _may_be_resampled(kept, recipe, own)
     if is_as_it_is and _is_alike(given, own, left):
         taken = Taken({name: given[name] for name in own if name not in left}, set(given) - left)
     else:
@@ -127,6 +130,8 @@ def start_from_run(method: Method, recipe: Recipe, source: Path) -> Started:
             )
         theirs = theirs or _recipe_of(kept, file, view)
         network = method_of_weights(theirs, given, file)
+        if not _adapted_alike(theirs.method.encoder, encoder):
+            network = merged(network)  # what the adapters learnt would be lost
         _follow_domains(network, theirs.method.encoder, encoder)
         given = network.state_dict()
         taken = taken_from(network, method, origin=recipe.start_encoder, left=left)
@@ -178,6 +183,12 @@ def _recipe_of(kept: dict[str, Any], file: Path, view: Recipe | None) -> Recipe:
         return theirs
     named = with_encoder(theirs.method, tested_as=view.method.encoder.tested_as)
     return theirs.model_copy(update={"method": named})
+
+
+def _adapted_alike(theirs: BackboneOptions, own: BackboneOptions) -> bool:
+    """Whether adapters of the one do the same in the other."""
+    keys = {"rank", "alpha", "targets"}
+    return theirs.lora.model_dump(include=keys) == own.lora.model_dump(include=keys)
 
 
 def _follow_domains(network: Method, theirs: BackboneOptions, own: BackboneOptions) -> None:
