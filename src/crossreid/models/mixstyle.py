@@ -77,17 +77,17 @@ def put_mixstyle_after_stages(network: nn.Module, name: str, options: MixStyleOp
     """
     rows = stage_paths(network, name)
     channels = {row["module"]: row["num_chs"] for row in feature_rows(network)}
-    for place in options.stages:
+    for index in options.stages:
         tokens = has_blocks(network)
-        if place >= len(rows) and not tokens:
+        if index >= len(rows) and not tokens:
             raise CrossreidError(
-                f"method.backbone.mixstyle.stages names stage {place}, but backbone {name!r} has stages 0 to {len(rows) - 1}."
+                f"method.backbone.mixstyle.stages names stage {index}, but backbone {name!r} has stages 0 to {len(rows) - 1}."
             )
-        stage = network if tokens else network.get_submodule(rows[place])
-        axes = None if tokens else _axes(network, stage, channels[rows[place]])
+        stage = network if tokens else network.get_submodule(rows[index])
+        axes = None if tokens else _axes(network, stage, channels[rows[index]])
         if axes is None:
             raise CrossreidError(
-                f"backbone {name!r}: its stage {place} does not hand on maps of channels, whose style could be mixed. "
+                f"backbone {name!r}: its stage {index} does not hand on maps of channels, whose style could be mixed. "
                 "Leave out `method.backbone.mixstyle`, or choose a convolutional network."
             )
         # Plain attributes, of which a copy of the stage has its own; the hook holds nothing.
