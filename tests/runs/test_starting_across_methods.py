@@ -51,7 +51,7 @@ def maps(encoder, modality, stream=0):
         return encoder.eval()(images)
 
 
-@pytest.mark.parametrize("name", EVERY_METHOD)
+@pytest.mark.parametrize("name", [name for name in EVERY_METHOD if name != "transreid"])  # which is for transformers
 def test_every_encoder_takes_the_weights_of_the_sources_shared_one(runs, name):
     recipe = recipe_for(name)
     for source in ("baseline", "agw" if name == "implicit_knowledge" else "implicit_knowledge"):
