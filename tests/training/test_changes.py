@@ -1,9 +1,12 @@
+from pathlib import Path
+
 import pytest
 
 from crossreid.runs.key_table import keys
 from crossreid.training.changes import (
     FREE,
     ON_REQUEST,
+    Change,
     changes_between,
     is_among,
     refuse_another_recipe,
@@ -72,3 +75,9 @@ def test_every_key_that_may_change_is_a_key():
     known = [key for key, *_ in keys()]
     for key in (*FREE, *ON_REQUEST):
         assert any(is_among(one, [key]) for one in known), key
+
+
+def test_a_run_of_before_the_input_size_is_told_how_to_go_on():
+    change = Change("method.backbone.input_size", None, [64, 32])
+    with pytest.raises(CheckpointError, match=r"go on as it began with --set method\.backbone\.input_size=null\."):
+        refuse_another_recipe(Path("last.safetensors"), [change])

@@ -1,7 +1,7 @@
-"""Checkpoints of this program read for their backbone alone: what its options put into the network is worked into the weights.
+"""Checkpoints of this program read for their backbone alone: what options put into the network is worked into it.
 
-Adapters are added to the layers that they stand beside, batch norm by domain becomes the ordinary one that it is in a test, and
-positions lie on the grid that the run was built for. All of it is said by the recipe that a checkpoint keeps.
+Adapters are added to the layers that they stand beside, batch norm by domain becomes the ordinary one that it is in a
+test, and positions lie on the grid that the run was built for. The recipe that a checkpoint keeps says all of it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Worked(NamedTuple):
 
 
 def without_options(given: Mapping[str, Tensor], facts: Mapping[str, Any]) -> Worked:
-    """The tensors of a checkpoint whose `facts` keep its recipe, under the names of a backbone that has no such options."""
+    """The tensors of a checkpoint whose `facts` keep its recipe, as those of a backbone without such options."""
     options = _backbone_in(facts.get("recipe"))
     if not options:
         return Worked(dict(given))
@@ -39,7 +39,7 @@ def without_options(given: Mapping[str, Tensor], facts: Mapping[str, Any]) -> Wo
 
 
 def grid_in(facts: Mapping[str, Any], network: nn.Module) -> Grid | None:
-    """Patches, down and across, of the images that the run was built for, given a network of its kind; None where nobody says."""
+    """Patches, down and across, of the images that a run on such a network was built for; None where nobody says."""
     options = _backbone_in(facts.get("recipe"))
     size, kernel = options.get("input_size"), getattr(getattr(network, "patch_embed", None), "proj", None)
     if not isinstance(size, list | tuple) or len(size) != 2 or not isinstance(kernel, nn.Conv2d):
@@ -76,7 +76,7 @@ def _merged(given: Mapping[str, Tensor], options: Mapping[str, Any]) -> tuple[di
 
 
 def _settled(given: Mapping[str, Tensor], options: Mapping[str, Any]) -> tuple[dict[str, Tensor], int]:
-    """With one row in place of those of all domains, that of the domain tested as or their mean, and of how many layers."""
+    """With one row in place of all domains', that of the one tested as or their mean, and of how many layers."""
     if options.get("domain_norm", "shared") == "shared":
         return dict(given), 0
     domains, tested_as = list(options.get("domains") or ()), options.get("tested_as", MEAN_OF_DOMAINS)

@@ -1,4 +1,4 @@
-"""timm's networks built without their classifier, with as much of what is asked of every network as the one at hand takes."""
+"""timm's networks built without their classifier, with as much of what is asked of all as the one at hand takes."""
 
 from __future__ import annotations
 

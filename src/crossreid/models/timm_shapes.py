@@ -36,7 +36,7 @@ class TimmShape(NamedTuple):
 
 
 def timm_shape(name: str) -> TimmShape:
-    """The shape of the timm network of that name, the hub's among them; of any other name that of a convolutional network.
+    """The shape of the timm network of that name, also on the hub; of any other name that of a convolutional one.
 
     Raises:
         CrossreidError: of a name of the hub, as `find_timm_model` does.

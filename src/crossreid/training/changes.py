@@ -37,6 +37,8 @@ _EARLIER = {
 }
 OPTION = "--continue-with"
 _FEW = 3  # keys that a message says how to put back
+# Keys that older recipes do not have, of which null means the same.
+_NULL_IF_ABSENT = ("method.backbone.input_size",)
 
 
 class Change(NamedTuple):
@@ -88,7 +90,7 @@ def refuse_another_recipe(path: Path, changes: Collection[Change], requested: Co
     if not refused:
         return
     advice = "Choose another --out, or delete that folder."
-    if len(refused) <= _FEW and None not in [change.was for change in refused]:
+    if len(refused) <= _FEW and all(change.was is not None or change.key in _NULL_IF_ABSENT for change in refused):
         kept = " ".join(f"--set {change.key}={_written(change.was)}" for change in refused)
         advice = f"Choose another --out, delete that folder, or go on as it began with {kept}."
     if all(is_among(change.key, ON_REQUEST) for change in refused):
