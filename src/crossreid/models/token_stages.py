@@ -96,7 +96,7 @@ class TokenStage(nn.Module):
         self.grad_checkpointing = False  # as timm's own stages have it
 
     def forward(self, tokens: Tensor, given: Given) -> Tensor:
-        beside = given.blocks[self.position]
+        beside: dict[str, Any] = given.blocks[self.position]
         recomputed = self.grad_checkpointing and torch.is_grad_enabled()
         tokens = checkpoint(self.block, tokens, **beside) if recomputed else self.block(tokens, **beside)
         return tokens if self.norm is None else patches_as_map(self.norm(tokens), self.prefix, given.grid)
