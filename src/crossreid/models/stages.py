@@ -1,8 +1,9 @@
 """The stages of a backbone, by the paths of their modules, as its `feature_info` names them; stem first.
 
-There is one numbering, for cuts, freezing and rates: stage 0 is the stem. Of a transformer whose blocks all see the same tokens, as a
-ViT's, the stem is what comes before the blocks, and each block is a stage after it. Of any other network stage 0 is what its
-`feature_info` names first: a ResNet's stem; of Swin, ConvNeXt and PVT, which do not name their stem, it and the first stage.
+There is one numbering, for cuts, freezing and rates: stage 0 is the stem. Of a transformer whose blocks all see the
+same tokens, as a ViT's, the stem is what comes before the blocks, and each block is a stage after it. Of any other
+network stage 0 is what its `feature_info` names first: a ResNet's stem; of Swin, ConvNeXt and PVT, which do not name
+their stem, it and the first stage.
 """
 
 from __future__ import annotations
@@ -84,7 +85,10 @@ def leading_modules(network: nn.Module, count: int) -> list[nn.Module]:
 
 
 def layers_behind(network: nn.Module) -> dict[str, int]:
-    """How many layers, as timm numbers them, come after that of each parameter, by its name; empty where the network does not say."""
+    """How many layers, as timm numbers them, come after that of each parameter, by its name.
+
+    Empty where the network does not number them.
+    """
     if not hasattr(network, "group_matcher"):
         return {}
     numbers: dict[str, int] = group_parameters(network, network.group_matcher(coarse=False), reverse=True)  # type: ignore[operator]

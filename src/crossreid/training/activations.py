@@ -52,8 +52,11 @@ def _asked(encoder: nn.Module) -> bool:
 
 
 def _refuse_what_is_lost(encoder: nn.Module) -> None:
-    """Raise `CrossreidError` for what follows a sequence of blocks, whose blocks alone are then called, and for norms that have to
-    know the batch, which a backward pass does not."""
+    """Raise `CrossreidError` for what would not be the same.
+
+    What follows a sequence of blocks is left out, as timm then calls the blocks alone; norms by domain have to know the
+    batch, which a backward pass does not.
+    """
     lost = {
         "mixstyle or stage_attention": any(
             isinstance(m, nn.Sequential) and m._forward_hooks for m in encoder.modules()

@@ -78,7 +78,10 @@ def _layer_scales(encoders: list[nn.Module], decay: float) -> dict[int, float]:
 
 
 def _numbered(encoder: nn.Module) -> list[tuple[nn.Module, dict[str, int]]]:
-    """The modules of an encoder that number their layers, with `layers_behind` of each; of one that was cut the encoder itself."""
+    """The modules of an encoder that number their layers, with `layers_behind` of each.
+
+    Of an encoder that was cut that is the encoder itself.
+    """
     if is_cut(encoder):
         known: Any = encoder.layers_behind
         return [(encoder, known)] if known else []
