@@ -59,7 +59,7 @@ def pretrained_rows(
             found["v"] = found[PLAIN]
         name = recipe.method.encoder.name
         score = next(iter(found.values()))
-        own = {} if cell.tested is None else {
+        own: dict[str, Any] = {} if cell.tested is None else {
             "title": f"{name}, {NOT_TRAINED}", "group": cell.group, "tested": cell.tested, "reference": cell.reference,
             "protocol": score.protocol, "setting": score.setting, "chance": score.chance_rank1,
         }  # fmt: skip
