@@ -55,3 +55,11 @@ def test_a_given_key_overrides_its_setting(setting, weight):
     assert recipe.method.backbone.name == "x"
     assert recipe.method.backbone.stage_attention == (setting == "official")
     assert recipe.method.routing == SETTINGS[setting]["routing"]
+
+
+def test_start_from_is_found_under_training_too():
+    said = make_recipe({**SMALLEST, "training": {"start_from": "runs/people", "epochs": 3}})
+    assert said == make_recipe({**SMALLEST, "start_from": "runs/people", "training": {"epochs": 3}})
+    assert make_recipe(SMALLEST, ["training.start_from=runs/people"]).start_from == Path("runs/people")
+    with pytest.raises(RecipeError, match="are the same key: expected one of them"):
+        make_recipe({**SMALLEST, "start_from": "one", "training": {"start_from": "other"}})

@@ -66,6 +66,18 @@ class Recipe(Options):
     def _one_section_of_data(cls, given: Any) -> Any:
         return {**given, "data": one_section(given["data"])} if isinstance(given, dict) and "data" in given else given
 
+    @model_validator(mode="before")
+    @classmethod
+    def _start_from_of_training(cls, given: Any) -> Any:
+        """`training.start_from`, where many look for it, is `start_from`."""
+        training = given.get("training") if isinstance(given, dict) else None
+        if not isinstance(training, dict) or "start_from" not in training:
+            return given
+        if given.get("start_from") is not None:
+            raise CrossreidError("training.start_from and start_from are the same key: expected one of them")
+        rest = {key: value for key, value in training.items() if key != "start_from"}
+        return {**given, "training": rest, "start_from": training["start_from"]}
+
     @model_validator(mode="after")
     def _encoders_follow_size(self) -> Recipe:
         """Write into `method` the size of image that its encoders are built for, where one depends on it."""
