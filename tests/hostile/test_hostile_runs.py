@@ -58,7 +58,7 @@ def recipe_file(tmp_path_factory):
 def test_of_two_trainings_in_one_folder_the_second_is_refused_and_the_first_is_whole(recipe_file, tmp_path, capsys):
     out = tmp_path / "run"
     first = Forked(command, "train", recipe_file, "--out", out, "--set", "training.seed=5", log=tmp_path / "log")
-    wait_for((out / LOCK).exists)
+    wait_for(lambda: (out / LOCK).is_file() and (out / LOCK).read_text())  # who holds it writes so
     first.send_signal(signal.SIGSTOP)
     assert ended("train", recipe_file, "--out", out) == 2
     shown = capsys.readouterr().err
