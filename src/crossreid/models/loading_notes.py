@@ -1,4 +1,6 @@
-"""What is worth saying once about the weights that networks were given: collected where they are made, printed elsewhere."""
+"""What is worth saying once about the weights that networks were given: collected where they are made, printed
+elsewhere.
+"""
 
 from __future__ import annotations
 
