@@ -114,9 +114,7 @@ def rolled_out(attention: Sequence[Tensor]) -> Tensor:
 
 
 class _Chain(NamedTuple):
-    """The modules of an encoder, or of a stream, that attend, in order; what they are of, and what the embedding is
-    made of.
-    """
+    """The attending modules of an encoder or a stream, in order; what they are of, and what makes the embedding."""
 
     layer: nn.Module  # what gives the map
     modules: list[nn.Module]
@@ -186,9 +184,7 @@ def _attending(block: nn.Module) -> list[nn.Module]:
 
 @contextmanager
 def _attention(method: Network) -> Iterator[dict[nn.Module, Tensor]]:
-    """Within it attention is computed step by step, and kept: `(heads, N, N)` of each module's last call, in order of
-    the calls.
-    """
+    """Within it attention is computed step by step; each module's last `(heads, N, N)` is kept, in order of calls."""
     attended: dict[nn.Module, Tensor] = {}
     modules = [module for encoder in method.encoders for module in _attending(encoder)]
     owners = {module.attn_drop: module for module in modules}  # type: ignore[misc]

@@ -1,6 +1,4 @@
-"""Several data sets as one to train on: identities and cameras of each kept apart, each still there by itself to be
-tested on.
-"""
+"""Several data sets as one to train on, with identities and cameras kept apart; each is still tested by itself."""
 
 from __future__ import annotations
 

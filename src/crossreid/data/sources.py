@@ -104,8 +104,7 @@ def _join(common: dict[str, Any], own: Mapping[str, Any], place: str) -> None:
 
 
 def with_names(given: Any) -> Any:
-    """A `data` section with `sources` completed: each one called something, and what stands for the data set's name and
-    root.
+    """A `data` section with `sources` completed: a name for each, and what stands for the data set's name and root.
 
     Raises:
         CrossreidError: two sources of one name, or a data set beside the sources.

@@ -18,8 +18,7 @@ from crossreid.losses.weighing import register_loss
 
 @register_loss("centre")
 class CentreLoss(nn.Module):
-    """Half the mean over the batch of ||x - c||^2, c the centre of x's identity (equation 2, over the batch's size as
-    released).
+    """Half the batch mean of ||x - c||^2, c the centre of x's identity (equation 2, divided by B as released).
 
     In training the centres are then moved, c_j by rate * sum(x - c_j) / (1 + n_j) over the n_j features of identity j.
 

@@ -38,8 +38,7 @@ def hetero_centre_loss(features: Tensor, labels: Tensor, modalities: Tensor) -> 
 def hetero_centre_triplet_loss(
     features: Tensor, labels: Tensor, modalities: Tensor, *, margin: Annotated[float, Field(ge=0)] = 0.3
 ) -> Tensor:
-    """The batch-hard triplet loss of centres: the mean over the centres of identities that are there in both modalities
-    of
+    """Batch-hard triplet loss of centres: the mean, over the centres of identities with both modalities, of
 
         max(0, margin + ||c - c'|| - the least ||c - n||),
 

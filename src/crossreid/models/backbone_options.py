@@ -1,6 +1,4 @@
-"""What a recipe says of a backbone: its name, weights and changes, the size it is built for, the pixels that its
-weights want.
-"""
+"""Options of a backbone: its name, weights and changes, the size it is built for, and the pixels its weights want."""
 
 from __future__ import annotations
 
@@ -139,9 +137,7 @@ def at_size(options: BackboneOptions, size: Size) -> BackboneOptions:
 
 
 def backbone_name(method: Mapping[str, Any]) -> str:
-    """The backbone that the `method` section of a recipe names, before it is validated; the default's name where it
-    names none.
-    """
+    """The backbone named in a recipe's `method` section, before it is validated; the default's where none is named."""
     given = method.get("backbone")
     name = given.get("name") if isinstance(given, Mapping) else getattr(given, "name", None)
     return name if isinstance(name, str) else str(BackboneOptions.model_fields["name"].default)

@@ -25,9 +25,7 @@ class Pixels(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RegisteredBackbone:
-    """A backbone as `BACKBONES` holds it: what makes it, the pixels that its weights want, whether its last stage
-    strides.
-    """
+    """An entry of `BACKBONES`: what makes the network, the pixels its weights want, whether its last stage strides."""
 
     owner: Factory
     pixels: Pixels

@@ -47,8 +47,7 @@ def rows_of(index: Tensor, total: int) -> Iterator[None]:
 
 
 class DomainNorm(nn.Module):
-    """Batch norm of S domains, `(B, C, ...)` to the same shape; the rest of the replaced layer, an activation say,
-    stays with it.
+    """Batch norm of S domains, `(B, C, ...)` to the same shape, with what follows in the replaced layer (activation).
 
     In training each row is normalised by the mean and variance of the batch's rows of its domain, which also move that
     domain's running ones. In evaluation a row of a known domain is normalised by its domain's running statistics, any
@@ -107,9 +106,7 @@ class DomainNorm(nn.Module):
         return values * _over(factor, values) + _over(offset, values)
 
     def _measured(self, values: Tensor, of: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and variance `(S, C)` of each domain's rows, which the running ones move towards; of an absent one the
-        running ones.
-        """
+        """Mean and variance `(S, C)` of each domain's rows in the batch; for an absent domain the running ones."""
         size = values[0, 0].numel()
         count = of.sum(0)[:, None] * size
         there, some = count > 0, count.clamp(min=1)
@@ -160,9 +157,7 @@ class DomainNorm(nn.Module):
 
 
 def put_domain_norm(network: nn.Module, domains: int, kind: DomainNormKind) -> int:
-    """Replace every batch norm in `network` by one of so many domains that starts as it is; returns how many there
-    were.
-    """
+    """Replace every batch norm in `network` by one of `domains` domains that starts equal; return how many there were."""
 
     def by_domain(layer: nn.Module) -> nn.Module | None:
         return DomainNorm(layer, domains, affine=kind == "all") if isinstance(layer, _BatchNorm) else None

@@ -1,5 +1,4 @@
-"""The weights of an encoder as those of one whole backbone, though it may have been cut into stems and streams; and
-back.
+"""The weights of an encoder, cut into stems and streams or not, as those of one whole backbone; and back.
 
 So a network takes what another one has learnt: a two-stream network from a whole encoder, or the other way round.
 Tables that are as large as the images, a transformer's positions and the tables of its windows, are resampled.

@@ -1,5 +1,4 @@
-"""ResNets with instance and batch normalisation (IBN), which keep what is invariant to appearance in their early
-layers.
+"""ResNets with instance and batch normalisation (IBN), whose early layers keep what is invariant to appearance.
 
 Source: Pan et al., "Two at once: enhancing learning and generalization capacities via IBN-Net", ECCV 2018, section 3.2.
 IBN-a: of the first normalisation in each block of the first three stages, half the channels are normalised by image and

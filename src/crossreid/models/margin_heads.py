@@ -66,8 +66,7 @@ def logits_of(classifier: nn.Module, features: Tensor, labels: Tensor) -> Tensor
 
 
 class MarginHead(nn.Module):
-    """Features `(B, width)` to scaled cosines to a weight of each identity, `(B, classes)`; with labels, less a margin
-    at these.
+    """Features `(B, width)` to scaled cosines with each identity's weight, `(B, classes)`; with labels, less a margin.
 
     Of several centres an identity the nearest counts. All of it is computed in float32, whatever autocast is on.
     """

@@ -57,8 +57,7 @@ def mix_styles(maps: Tensor, partners: Tensor, shares: Tensor, *, axes: tuple[in
 
 
 def draw_partners(count: int, modalities: Tensor | None, device: torch.device) -> Tensor:
-    """For each of `count` images another one `(count,)`: a permutation, or with modalities `(count,)` any of the other
-    modality.
+    """For each of `count` images another: a permutation `(count,)`, or with `(count,)` modalities one of the other.
 
     An image is its own partner where there is none of the other modality.
     """
@@ -128,9 +127,7 @@ def _mix(stage: nn.Module, _inputs: Any, output: Tensor) -> Tensor | None:
 
 @torch.no_grad()
 def _axes(network: nn.Module, stage: nn.Module, channels: int) -> tuple[int, int] | None:
-    """The axes of height and width of what `stage` hands on of a small image; None where that is no map of its
-    channels.
-    """
+    """The axes of height and width in what `stage` returns for a small image; None where that is no map."""
     found: list[Any] = []
     hook = stage.register_forward_hook(lambda _module, _inputs, output: found.append(output))
     try:

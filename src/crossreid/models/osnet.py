@@ -1,5 +1,4 @@
-"""OSNet: omni-scale features by streams of different depth, weighed by one gate; and OSNet-AIN, with instance
-normalisation.
+"""OSNet: omni-scale features from streams of different depth, weighed by one gate; and OSNet-AIN, with instance norm.
 
 Sources: Zhou et al., "Omni-scale feature learning for person re-identification", ICCV 2019, section 3 and table 1; Zhou
 et al., "Learning generalisable omni-scale representations for person re-identification", TPAMI 2021, whose search

@@ -28,8 +28,7 @@ def grid_of(network: nn.Module) -> Grid | None:
 def resampled(
     table: Tensor, network: nn.Module, *, old: Grid | None = None, squares_first: bool = False
 ) -> tuple[Tensor, str]:
-    """A file's table `(1, N, D)` or `(N, D)` for the grid of `network`, and what was done, for people; empty where
-    nothing was.
+    """A file's table `(1, N, D)` or `(N, D)` for `network`'s grid, and what was done in words; empty if nothing.
 
     Args:
         old: the grid of the table, where it is known and the table is long enough for it.
@@ -73,9 +72,7 @@ def _layout(rows: int, grid: Grid, own: int, squares_first: bool) -> tuple[int, 
 
 
 def _nearest_grid(patches: int, like: Grid) -> Grid | None:
-    """Two numbers whose product is `patches`, in a proportion like that of `like`; None where none is within a factor
-    of two.
-    """
+    """Two factors of `patches` in the proportion closest to `like`; None where none is within a factor of two."""
     pairs = [(h, patches // h) for h in range(1, patches + 1) if patches % h == 0] if patches > 0 else []
     wanted = math.log(like[0] / like[1])
     off = {pair: abs(math.log(pair[0] / pair[1]) - wanted) for pair in pairs}

@@ -28,9 +28,7 @@ _CONVOLUTIONAL = frozenset(
 
 
 class TimmShape(NamedTuple):
-    """Whether the last stage can keep its resolution; whether stages are sequences of blocks; a transformer's blocks,
-    else 0.
-    """
+    """Can the last stage keep its resolution; are stages sequences of blocks; a transformer's blocks, else 0."""
 
     strides: bool = True
     sequences: bool = True

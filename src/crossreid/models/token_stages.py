@@ -1,5 +1,4 @@
-"""A transformer cut between its blocks: its stem, then each block, which are handed what depends on the grid of
-patches.
+"""A transformer cut between its blocks: a stem, then each block, which get what depends on the grid of patches.
 
 Stage 0 is the stem: patch embedding, positions, class and register tokens. Each block is a stage after it, and the last
 one holds the norm behind the blocks. What blocks are given beside the tokens (rotary positions, a bias by relative

@@ -1,6 +1,4 @@
-"""Tokens of a transformer as a map of the image: which grid they lie on, and that map without class and register
-tokens.
-"""
+"""A transformer's tokens as a map of the image, without class and register tokens, and the grid they lie on."""
 
 from __future__ import annotations
 
@@ -48,8 +46,7 @@ def patches_as_map(tokens: Tensor, prefix: int, grid: Size | None) -> Tensor:
 
 
 def patch_grid(embedding: Any, size: Size) -> Size | None:
-    """Rows and columns of patches that a patch embedding cuts an image of `size` (H, W) into; None where it does not
-    say.
+    """Rows and columns of patches that a patch embedding makes of an image of `size` (H, W); None if unknown.
 
     Read off the convolution that embeds the patches, so that overlapping patches and sizes other than the network was
     made for are counted as they are.

@@ -96,9 +96,7 @@ def read_state(path: Path, *, mapped: bool = False) -> dict[str, Tensor]:
 
 
 def stored_facts(path: Path) -> dict[str, Any]:
-    """What a checkpoint of this program says of its run, the recipe among it; of other files, and of damaged ones,
-    nothing.
-    """
+    """What a crossreid checkpoint says of its run, with the recipe; empty for other files and damaged ones."""
     if path.suffix != ".safetensors" or not path.is_file():
         return {}
     try:
@@ -159,9 +157,7 @@ def _loaded(source: Any, stand_ins: list[Any], mapped: bool) -> Any:
 
 
 def _names_in(pickled: IO[bytes], count: int) -> list[str]:
-    """Names of classes and functions in so many pickles, one after another, as the reader looks them up; none is
-    imported.
-    """
+    """Names of classes and functions in `count` successive pickles, as the reader looks them up; none is imported."""
     names: set[str] = set()
     for _ in range(count):
         try:

@@ -1,6 +1,4 @@
-"""What any training must beat: the same backbone pretrained and not trained here, the same network untrained, and raw
-pixels.
-"""
+"""What training must beat: the backbone pretrained and not trained here, the network untrained, and raw pixels."""
 
 from __future__ import annotations
 
@@ -64,7 +62,5 @@ def pretrained_of(recipe: Recipe, say: Callable[[str], object] = lambda text: No
 
 
 def untrained_of(recipe: Recipe, split: Split) -> nn.Module:
-    """The recipe's network with random weights, also where training starts from others; the same ones for the same
-    seed.
-    """
+    """The recipe's network with random weights, even where training starts from others; repeatable by the seed."""
     return fresh_method(recipe.model_copy(update={"method": without_download(recipe.method)}), split).eval()

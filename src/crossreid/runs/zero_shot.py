@@ -1,6 +1,4 @@
-"""Networks that were not trained here, scored by a data set's protocol: as a test of its own, and as a row beside a
-run's scores.
-"""
+"""Networks that were not trained here, scored by a data set's protocol: by themselves, and beside a run's scores."""
 
 from __future__ import annotations
 
