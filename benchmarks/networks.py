@@ -1,9 +1,9 @@
 """Which network costs what, and what it finds without any training here: docs/networks.md.
 
-Each network embeds prepared images in a process of its own, from random weights, as weights cost nothing. With `--weights` the
-networks that files lie there for (NAME.safetensors) are scored on photographs: the validation cows of benchmarks/cattle.py (CATTLE;
-the test cows are left out altogether) and the test flanks of benchmarks/nyala.py (NYALA), beside the same networks with random
-weights and raw pixels.
+Each network embeds prepared images in a process of its own, from random weights, as weights cost nothing. With
+`--weights` the networks that files lie there for (NAME.safetensors) are scored on photographs: the validation cows of
+benchmarks/cattle.py (CATTLE; the test cows are left out altogether) and the test flanks of benchmarks/nyala.py (NYALA),
+beside the same networks with random weights and raw pixels.
 
     python benchmarks/networks.py [--networks NAME ...] [--rounds N]
         [--weights FOLDER --cattle CATTLE --nyala NYALA --out SCRATCH] [--json benchmarks/results/networks_cpu.json]
@@ -19,6 +19,7 @@ import json
 import resource
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,7 +35,7 @@ SAME = ("processor", "cores", "torch", "rounds")  # of all rows of one file, as 
 
 
 class Choice(NamedTuple):
-    """What a person reads of a network that is not measured: what it is for, and under what licence its usual weights come."""
+    """What the page says of a network without measuring it: its job, and the licence of its usual weights."""
 
     job: str
     licence: str
@@ -60,13 +61,14 @@ NETWORKS = {
 
 HEAD = """# Networks
 
-Any network that timm names, and any that is [registered](extending.md#a-backbone), is the backbone of any method
-(`method.backbone.name`), and embeds without training under `--backbone`. Its weights are `imagenet`, what timm has under
-that name, or a file of yours; mean, deviation and interpolation of the pixels follow them.
+Any network that timm names, and any that is [registered](extending.md#a-backbone), can be the backbone of any method
+(`method.backbone.name`), and can embed without training (`--backbone`). Its weights are `imagenet`, which means those
+that timm has under that name, or a file of yours. Mean, standard deviation and interpolation of the pixels follow the
+weights.
 
 ## Without training
 
-What a network finds with the weights that it comes with is what training must beat, and for some jobs it is enough. In the
+Training must beat the network with its published weights, and for some jobs those may be enough. Use `--backbone` in
 place of a run:
 
 ```bash
@@ -78,10 +80,11 @@ crossreid export --backbone mobilenetv2_100 --weights weights/mobilenetv2_100.sa
 crossreid serve --backbone mobilenetv2_100 --weights weights/mobilenetv2_100.safetensors galleries/untouched --insecure
 ```
 
-`--size HxW` is the size of its input (256x128 by default), `--flip` embeds the mirror image too. Without `--weights` timm fetches
-them. An embedding is the mean of the last feature map, or the class token where timm's network of that name pools so (ViT, CLIP,
-DINO), of length 1. A gallery takes nothing but embeddings of the same tensors, pixels and flip, and says, as do exported files, the
-service and tables of scores, that its model is pretrained and was not trained here. In Python:
+`--size HxW` is the size of the input (256x128 by default); `--flip` embeds the mirror image too. Without `--weights`
+timm downloads them. An embedding has length 1. It is the mean of the last feature map, or the class token where timm's
+network of that name pools in that way (ViT, CLIP, DINO). A gallery accepts only embeddings with the same weights,
+pixels and flip. Galleries, exported files, the service and tables of scores label such a model "pretrained, not trained
+here". In Python:
 
 ```python
 from crossreid import PretrainedNetwork, evaluate_pretrained, open_model
@@ -91,8 +94,8 @@ print(open_model(network).fingerprint[:12])
 print(evaluate_pretrained(network, "manifest", "data/mine")[0])
 ```
 
-The report of a run whose recipe starts from weights has that row too, of the run's own backbone without what the recipe adds to
-it, and so have tables of studies, `crossreid views ... --untrained` and `crossreid probe ... --untrained`.
+Where a recipe starts from weights, the run's report has that row too: its own backbone, without what the recipe adds to
+it. So have tables of studies, `crossreid views ... --untrained` and `crossreid probe ... --untrained`.
 """
 
 
@@ -208,20 +211,25 @@ def page(results: dict[str, Any]) -> str:
         lines.append(f"| `{name}` | {choice.job} | {size} | {' | '.join(map(str, cells))} | {choice.licence} |")
     lines += [
         "",
-        f"Batches of {BATCH} prepared images in float32, batch norms folded, one thread of {machine['processor']} "
-        f"({machine['cores']} cores), PyTorch {machine['torch']}. Images per second of processor time, the fastest of "
-        f"{machine['rounds']} rounds, as other work shared the machine; rounds of one network differed by up to "
-        f"{100 * _differ(results):.0f} %. Memory is "
-        "what the process grew by, above PyTorch itself. Reading images is not in it. Licences are those that the weights' "
-        "authors state, and were not checked here; read them before you serve anything. Jobs are what the networks' authors made "
-        "them for; what was measured here is below.",
+        _filled(
+            f"Batches of {BATCH} prepared images in float32, batch norms folded, one thread of {machine['processor']} "
+            f"({machine['cores']} cores), PyTorch {machine['torch']}. Images per second of processor time, the fastest "
+            f"of {machine['rounds']} rounds, as other work shared the machine; rounds of one network differed by up to "
+            f"{100 * _differ(results):.0f} %. Memory is what the process grew by, above PyTorch itself. Reading images "
+            "is not included. Licences are those that the authors of the weights state, and were not checked here; read "
+            "them before you serve anything. Jobs are what the networks' authors made them for; what was measured here "
+            "is below."
+        ),
         "",
         "## What they find untrained",
         "",
     ]
     titles = list(dict.fromkeys(title for each in results["scores"].values() for title in each))
     lines += [
-        "Rank-1 / mAP in percent, on photographs of animals, by cosine distance, not re-ranked; no row was trained on any of them.",
+        _filled(
+            "Rank-1 / mAP in percent, on photographs of animals, by cosine distance, not re-ranked; no row was trained on "
+            "any of them."
+        ),
         "",
         f"| network | {' | '.join(titles)} |",
         f"|---|{'---:|' * len(titles)}",
@@ -241,15 +249,24 @@ def page(results: dict[str, Any]) -> str:
     lines += [
         f"| chance, rank-1 | {' | '.join(chances)} |",
         "",
-        "The weights are ImageNet's, of timm. On the cows raw pixels have the highest rank-1 and not the highest mAP; why was not "
-        "examined.",
+        _filled(
+            "The weights are timm's, trained on ImageNet. On the cows raw pixels have the highest rank-1 and not the "
+            "highest mAP; why was not examined."
+        ),
         "",
-        f"Scored {results.get('scored', machine['date'])}. Commands: "
-        "`python benchmarks/networks.py --json benchmarks/results/networks_cpu.json`, with `--weights`, `--cattle`, `--nyala` and "
-        "`--out` for the scores, then `--write`.",
+        _filled(
+            f"Scored {results.get('scored', machine['date'])}. Commands: `python benchmarks/networks.py --json "
+            "benchmarks/results/networks_cpu.json`, with `--weights`, `--cattle`, `--nyala` and `--out` for the scores, "
+            "then `--write`."
+        ),
         "",
     ]
     return "\n".join(lines)
+
+
+def _filled(paragraph: str) -> str:
+    """The paragraph in lines of at most 120 columns."""
+    return textwrap.fill(paragraph, 120, break_long_words=False, break_on_hyphens=False)
 
 
 def _differ(results: dict[str, Any]) -> float:

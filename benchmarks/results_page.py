@@ -1,9 +1,9 @@
-"""Writes docs/results.md: every table of accuracy in benchmarks/results/, with what it was made of, and what was never run.
+"""Writes docs/results.md: every table of accuracy in benchmarks/results/, where it is from, and what was never run.
 
     python benchmarks/results_page.py --write
 
-`benchmarks/results/sources.yaml` says of each file what images, weights and command it is from; a file that it does not name, or one
-that it names and that is not there, is an error.
+`benchmarks/results/sources.yaml` gives the images, weights and command of each file. A file that it does not name, or
+one that it names and that is missing, is an error.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import textwrap
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -26,34 +27,35 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS, RECIPES, PAGE = ROOT / "benchmarks" / "results", ROOT / "recipes", ROOT / "docs" / "results.md"
 HEAD = """# Results
 
-Every table of accuracy that this project has measured: from which images, networks and weights, by which command, when and where.
-The page is written by `python benchmarks/results_page.py --write` from the raw numbers in `benchmarks/results/`. What a table means
-is said on the page that it links to. Percent; with several seeds mean ± standard deviation.
+Every table of accuracy that this project has measured, with its images, networks, weights, command, date and machine.
+`python benchmarks/results_page.py --write` writes this page from the raw numbers in `benchmarks/results/`. The page
+that a table links to says what it means. Figures are in percent; with several seeds they are mean ± standard deviation.
 
-Nothing here was measured on a public data set of re-identification, as none was at hand: [never run](#never-run) lists those recipes.
-Figures of rendered people from random weights rank methods under those conditions; they are no forecast for photographs.
+Nothing here was measured on the public data sets that most recipes are for, as none was available: [never
+run](#never-run) lists those recipes. Figures for rendered people with random initial weights compare methods under
+those conditions only; they do not predict scores on photographs.
 """
 
 
 def sources() -> dict[str, dict[str, Any]]:
-    """What each results file is of.
+    """What `sources.yaml` says of each results file.
 
     Raises:
         CrossreidError: files and descriptions do not match.
     """
-    told = yaml.safe_load((RESULTS / "sources.yaml").read_text(encoding="utf-8"))
+    described = yaml.safe_load((RESULTS / "sources.yaml").read_text(encoding="utf-8"))
     there = {path.name for path in RESULTS.glob("*.json")}
-    if there != told.keys():
+    if there != described.keys():
         raise CrossreidError(
-            f"benchmarks/results/sources.yaml does not match its folder: not described {sorted(there - told.keys())}, not there "
-            f"{sorted(told.keys() - there)}."
+            "benchmarks/results/sources.yaml does not match its folder: not described "
+            f"{sorted(there - described.keys())}, not there {sorted(described.keys() - there)}."
         )
-    return told
+    return described
 
 
 def page() -> str:
-    told = sources()
-    tables = {name: about for name, about in told.items() if "rows" in about}
+    described = sources()
+    tables = {name: about for name, about in described.items() if "rows" in about}
     lines = [HEAD, "| table | data | backbone | weights | seeds | date |", "|---|---|---|---|---|---|"]
     sections = []
     for name, about in tables.items():
@@ -69,8 +71,18 @@ def page() -> str:
             f"Seeds: {seeds}."
             f"{more}\n\n```text\n{about['command']}\n```\n\n{day}, {where}; raw numbers in `benchmarks/results/{name}`.\n\n{body}"
         )
-    lines += ["", *sections, _besides(told), _never_run()]
-    return "\n".join(lines).rstrip() + "\n"
+    lines += ["", *sections, _besides(described), _never_run()]
+    return _filled("\n".join(lines)).rstrip() + "\n"
+
+
+def _filled(text: str) -> str:
+    """The page with long lines of prose broken at 120 columns; tables, headings and commands stay as they are."""
+    lines, command = [], False
+    for line in text.split("\n"):
+        command ^= line.startswith("```")
+        prose = len(line) > 120 and not command and not line.startswith(("|", "#"))
+        lines += textwrap.wrap(line, 120, break_long_words=False, break_on_hyphens=False) if prose else [line]
+    return "\n".join(lines)
 
 
 def _anchor(title: str) -> str:
@@ -133,7 +145,8 @@ def _starts(held: Mapping[str, Any]) -> tuple[str, str]:
         figures = [_spread([row[key] for row in rows]) for key in ("rank-1", "mAP", "mINP")]
         lines.append(f"| {images} | {way} | {len(rows)} | {' | '.join(figures)} |")
     tested = held["tested"]
-    where = f"{held['size']} pixels, {held['steps']} steps; {tested['infrared']} night images ask {tested['visible']} day images."
+    where = f"{held['size']} pixels, {held['steps']} steps; "
+    where += f"{tested['infrared']} night images are queries, {tested['visible']} day images the gallery."
     return "\n".join([*lines, "", where, ""]), _seeds(row["seed"] for row in held["rows"])
 
 
@@ -169,9 +182,9 @@ def _seeds(seeds: Iterable[int]) -> str:
     return ", ".join(map(str, sorted(set(seeds))))
 
 
-def _besides(told: Mapping[str, Mapping[str, Any]]) -> str:
+def _besides(described: Mapping[str, Mapping[str, Any]]) -> str:
     lines = ["## Measured besides accuracy", "", "| what | raw numbers | page |", "|---|---|---|"]
-    for name, about in told.items():
+    for name, about in described.items():
         if "rows" not in about:
             link = f"[{about['page']}]({about['page']})" if "page" in about else ""
             lines.append(f"| {about['title']} | `benchmarks/results/{name}` | {link} |")
@@ -183,8 +196,8 @@ def _never_run() -> str:
     lines = [
         "## Never run",
         "",
-        "No recipe below has been run on its data set by this project. What the losses of `official` ones are held against is in",
-        "[fidelity.md](fidelity.md). Published figures are as the recipes' headers state them.",
+        "This project has run none of the recipes below on its data set. [fidelity.md](fidelity.md) says what the losses of "
+        "`official` recipes are compared with. Published figures are those in the recipes' headers.",
         "",
         "| recipe | data set | published |",
         "|---|---|---|",

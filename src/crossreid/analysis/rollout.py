@@ -1,12 +1,14 @@
 """Where a transformer's blocks look: attention rollout, the attention of all blocks followed back to the patches.
 
-Source: Abnar and Zuidema, "Quantifying attention flow in transformers", ACL 2020. With A_l the attention of block l, averaged over
-its heads, and the residual connection counted as a half, `R_l = (A_l / 2 + I / 2) R_(l-1)`, `R_0 = I`. A row of R says how much each
-token of the input goes into a token of the output. The map is the mean of the rows of those tokens that the embedding is
-made of, the patches, or of the class token where that is all that is kept, over the patches.
+Source: Abnar and Zuidema, "Quantifying attention flow in transformers", ACL 2020. With A_l the attention of block l,
+averaged over its heads, and the residual connection counted as a half, `R_l = (A_l / 2 + I / 2) R_(l-1)`, `R_0 = I`. A
+row of R says how much each token of the input goes into a token of the output. The map is the mean of the rows of those
+tokens that the embedding is made of, the patches, or of the class token where that is all that is kept, over the
+patches.
 
-It is of images alone: unlike Grad-CAM it does not depend on what the embedding is compared with. It needs blocks that attend to
-the whole image, as those of ViT, DeiT, DINOv2, EVA and BEiT do. Swin's attend within windows that shift, and have none.
+It is of images alone: unlike Grad-CAM it does not depend on what the embedding is compared with. It needs blocks that
+attend to the whole image, as those of ViT, DeiT, DINOv2, EVA and BEiT do. Swin's attend within windows that shift, and
+have none.
 """
 
 from __future__ import annotations
@@ -67,8 +69,8 @@ def has_rollout(method: Network) -> bool:
 def rollout(method: Network, image: Tensor, modality: int, direction: np.ndarray) -> list[Attention]:
     """Attention rollout of one image `(3, H, W)` for each encoder that it passes, in the order of `method.map_layers`.
 
-    An encoder that sees the image twice (in colour and in grey) is explained by the second time. The method is left in the
-    mode it was in.
+    An encoder that sees the image twice (in colour and in grey) is explained by the second time. The method is left in
+    the mode it was in.
 
     Raises:
         DataError: an encoder's blocks do not attend to the whole image.
@@ -112,7 +114,7 @@ def rolled_out(attention: Sequence[Tensor]) -> Tensor:
 
 
 class _Chain(NamedTuple):
-    """The modules of an encoder, or of a stream, that attend, in order; what they are of, and what the embedding is made of."""
+    """The attending modules of an encoder or a stream, in order; what they are of, and what makes the embedding."""
 
     layer: nn.Module  # what gives the map
     modules: list[nn.Module]
@@ -182,7 +184,7 @@ def _attending(block: nn.Module) -> list[nn.Module]:
 
 @contextmanager
 def _attention(method: Network) -> Iterator[dict[nn.Module, Tensor]]:
-    """Within it attention is computed step by step, and kept: `(heads, N, N)` of each module's last call, in order of the calls."""
+    """Within it attention is computed step by step; each module's last `(heads, N, N)` is kept, in order of calls."""
     attended: dict[nn.Module, Tensor] = {}
     modules = [module for encoder in method.encoders for module in _attending(encoder)]
     owners = {module.attn_drop: module for module in modules}  # type: ignore[misc]

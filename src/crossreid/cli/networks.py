@@ -43,7 +43,7 @@ def named_network(
 def run_and_rest(
     network: PretrainedNetwork | None, first: Path | None, second: str | None, command: str
 ) -> tuple[Path, str | None]:
-    """What embeds, and the argument after it: RUN and the second argument, or of a named network its path and the first one.
+    """What embeds, and the next argument: RUN and the second one, or a named network's path and the first one.
 
     Raises:
         CrossreidError: neither a run nor a network, or an argument more than there is room for.

@@ -1,4 +1,4 @@
-"""Several data sets as one to train on: identities and cameras of each kept apart, each still there by itself to be tested on."""
+"""Several data sets as one to train on, with identities and cameras kept apart; each is still tested by itself."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from crossreid.data.sources import SEVERAL
 def joined(splits: Mapping[str, Split], root: Path) -> Split:
     """The splits of several sources, by their names, as one; `sources` of the result holds them as they were.
 
-    An identity is called SOURCE:IDENTITY, so that two sources' identity 7 are two; cameras are counted on from source to source,
-    and an unknown one, 0, stays unknown. What is tested is each source by itself, by its own protocol.
+    An identity is called SOURCE:IDENTITY, so that two sources' identity 7 are two; cameras are counted on from source
+    to source, and an unknown one, 0, stays unknown. What is tested is each source by itself, by its own protocol.
     """
     first_camera = 0
     parts: dict[str, list[Record]] = {"train": [], "query": [], "gallery": [], "validation": []}  # as `Split` has them

@@ -1,8 +1,8 @@
-"""P x K sampling of several data sets at once, by their weights: identities of all in each batch, or batches of one each.
+"""P x K sampling from several data sets by weight: identities of all in each batch, or each batch from one.
 
-As in `crossreid.data.sampling` an epoch's plan depends on (seed, epoch) alone, every process makes the same plan and takes its
-own identities of each batch. Of a weight the exact share comes out over the batches, not of each: what is left over of one counts
-for the next.
+As in `crossreid.data.sampling` an epoch's plan depends on (seed, epoch) alone, every process makes the same plan and
+takes its own identities of each batch. Of a weight the exact share comes out over the batches, not of each: what is
+left over of one counts for the next.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ class SourceSampler:
     An identity that cannot be balanced by modality is left out: `left_out` names those.
 
     Raises:
-        DataError: a source without identities enough for its part of a batch, or P that the processes cannot share evenly.
+        DataError: a source without identities enough for its part of a batch, or P that the processes cannot share
+            evenly.
     """
 
     def __init__(
@@ -111,7 +112,7 @@ class SourceSampler:
 
 
 def turns_by_share(shares: np.ndarray, count: int, steps: int, generator: np.random.Generator) -> np.ndarray:
-    """How many of `count` are each source's at each step, `(steps, S)`: whole numbers next to its share, which the mean comes to.
+    """How many of `count` each source has at each step, `(steps, S)`: whole numbers whose mean is its share.
 
     What a share is short of at one step it has in advance at the next; where that begins is drawn.
     """

@@ -70,8 +70,8 @@ OF_A_SOURCE = tuple(SourceOptions.model_fields)
 def one_section(given: Any) -> Any:
     """A `data` that lists several sections as one section with `sources`; anything else as it is.
 
-    What concerns the batch, its size, augmentation and sampler, may be said in any of the sections, and in several where they
-    agree.
+    What concerns the batch, its size, augmentation and sampler, may be said in any of the sections, and in several
+    where they agree.
 
     Raises:
         CrossreidError: an empty list, an element that is no section, or sections that disagree.
@@ -104,7 +104,7 @@ def _join(common: dict[str, Any], own: Mapping[str, Any], place: str) -> None:
 
 
 def with_names(given: Any) -> Any:
-    """A `data` section with `sources` completed: each one called something, and what stands for the data set's name and root.
+    """A `data` section with `sources` completed: a name for each, and what stands for the data set's name and root.
 
     Raises:
         CrossreidError: two sources of one name, or a data set beside the sources.

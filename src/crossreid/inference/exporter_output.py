@@ -13,10 +13,10 @@ from typing import IO
 
 @contextmanager
 def kept_in_log(log: Path) -> Iterator[None]:
-    """Within it all that the process prints, compiled code among it, is written to a file; it becomes `log` where an error comes out.
+    """Within it all that the process prints, compiled code too, goes to a file, which becomes `log` after an error.
 
-    Without one nothing is left, nor a log of before. The file descriptors of output and error are taken for the time, so what
-    other threads print then is in the log too.
+    Without one nothing is left, nor a log of before. The file descriptors of output and error are taken for the time,
+    so what other threads print then is in the log too.
     """
     log.unlink(missing_ok=True)
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as kept:

@@ -1,8 +1,8 @@
-"""A network traced at one size of images: what depends on the size alone is computed before, and is a constant in the graph.
+"""A network traced at one image size: what depends on the size alone is computed before, as a constant.
 
-A transformer resamples its positions to the grid of the image that it is given, by an antialiased interpolation that ONNX has no
-operator for, and builds rotary positions of that grid. An exported file has one size, so both are the same at every call. A root mean
-square norm, which that version of ONNX lacks, is written out.
+A transformer resamples its positions to the grid of the image that it is given, by an antialiased interpolation that
+ONNX has no operator for, and builds rotary positions of that grid. An exported file has one size, so both are the same
+at every call. A root mean square norm, which that version of ONNX lacks, is written out.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _ROTARY = "get_embed"  # of timm's rotary positions
 
 @contextmanager
 def fixed_size(network: nn.Module, images: Tensor, *others: Tensor) -> Iterator[None]:
-    """Within it positions of `network`, which is in evaluation mode, are those of images of this size, without being computed.
+    """Within it `network`, in evaluation mode, uses the positions for images of this size without computing them.
 
     `network` is run twice before. What is interpolated of the images themselves is computed as always.
     """
@@ -77,7 +77,7 @@ class _Recorded(TorchFunctionMode):
 
 
 class _Fixed(TorchFunctionMode):
-    """While it is active: interpolations give `fixed` in order, None for one to be computed; norms without a mean are written out."""
+    """While active, interpolations return `fixed` in order (None: computed); norms without a mean are written out."""
 
     def __init__(self, fixed: list[Tensor | None]) -> None:
         super().__init__()

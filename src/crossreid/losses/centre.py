@@ -1,8 +1,8 @@
 """Centre loss: each identity has a centre that is learned, and its features are drawn to it.
 
-Source: Wen et al., "A discriminative feature learning approach for deep face recognition", ECCV 2016. The centres move by the rule
-of equation 4 and not by the optimiser, whose rate, moments and decay are not theirs. Where they start is not published; here an
-identity's is the mean of its features in the first batch that shows it.
+Source: Wen et al., "A discriminative feature learning approach for deep face recognition", ECCV 2016. The centres move
+by the rule of equation 4 and not by the optimiser, whose rate, moments and decay are not theirs. Where they start is
+not published; here an identity's is the mean of its features in the first batch that shows it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from crossreid.losses.weighing import register_loss
 
 @register_loss("centre")
 class CentreLoss(nn.Module):
-    """Half the mean over the batch of ||x - c||^2, c the centre of x's identity (equation 2, over the batch's size as released).
+    """Half the batch mean of ||x - c||^2, c the centre of x's identity (equation 2, divided by B as released).
 
     In training the centres are then moved, c_j by rate * sum(x - c_j) / (1 + n_j) over the n_j features of identity j.
 

@@ -1,7 +1,7 @@
 """Circle loss of pairs: each similarity is pushed towards its optimum the more, the farther from it it is.
 
-Source: Sun et al., "Circle loss: a unified perspective of pair similarity optimization", CVPR 2020, equations 4 to 9, with pairs
-of a batch. The form with learned class weights is left out.
+Source: Sun et al., "Circle loss: a unified perspective of pair similarity optimization", CVPR 2020, equations 4 to 9,
+with pairs of a batch. The form with learned class weights is left out.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def circle_loss(
         (negatives, scale * near.clamp_min(0) * (similarity - margin)),
         (positives, -scale * far.clamp_min(0) * (similarity - 1 + margin)),
     ):
-        # A row without pairs would be a sum of nothing, minus infinity; it is replaced before it can reach the gradient.
+        # A row without pairs would be an empty sum, minus infinity; it is replaced before it reaches the gradient.
         logits = torch.where(valid[:, None], logits.masked_fill(~pairs, -torch.inf), 0.0)
         terms = terms + logits.logsumexp(1)
     return mean_over(F.softplus(terms), valid)

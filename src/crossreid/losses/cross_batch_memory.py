@@ -1,7 +1,8 @@
 """Cross-batch memory (XBM): a batch is compared with the embeddings of earlier ones as well, which drift slowly.
 
-Source: Wang et al., "Cross-batch memory for embedding learning", CVPR 2020, algorithm 1 with the contrastive loss. As in the authors'
-release the pairs within the batch, with gradient to both sides, are a term of their own from the first step on.
+Source: Wang et al., "Cross-batch memory for embedding learning", CVPR 2020, algorithm 1 with the contrastive loss. As
+in the authors' release the pairs within the batch, with gradient to both sides, are a term of their own from the first
+step on.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ Over = Literal["anchors", "pairs"]
 def contrastive_loss(similarity: Tensor, positives: Tensor, negatives: Tensor, *, margin: float, over: Over) -> Tensor:
     """Of cosines `(A, B)`: 1 - s of the positive pairs plus s of the negative pairs above `margin`.
 
-    Summed over pairs and averaged over the A anchors, as published, or with `over` pairs the mean over the positive pairs plus the
-    mean over the negative pairs above the margin, which does not grow with the memory.
+    Summed over pairs and averaged over the A anchors, as published, or with `over` pairs the mean over the positive
+    pairs plus the mean over the negative pairs above the margin, which does not grow with the memory.
     """
     violating = negatives & (similarity > margin)
     pull, push = ((1 - similarity) * positives).sum(), (similarity * violating).sum()
@@ -37,8 +38,8 @@ def contrastive_loss(similarity: Tensor, positives: Tensor, negatives: Tensor, *
 class CrossBatchMemory(nn.Module):
     """The contrastive loss within the batch, plus that of the batch against a queue of the last `size` embeddings.
 
-    From step `start` on, batches enter the queue before they are compared with it, and no sample is compared with itself. The
-    queue holds no gradient, and lies in the checkpoint. A batch larger than the queue is refused.
+    From step `start` on, batches enter the queue before they are compared with it, and no sample is compared with
+    itself. The queue holds no gradient, and lies in the checkpoint. A batch larger than the queue is refused.
 
     Args:
         width: D.

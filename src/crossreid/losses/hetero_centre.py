@@ -1,7 +1,8 @@
 """Losses of the centres that an identity has in either modality: drawn together, or compared with those of others.
 
-Sources: Zhu et al., "Hetero-center loss for cross-modality person re-identification", Neurocomputing 2020, and Liu et al.,
-"Parameter sharing exploration and hetero-center triplet loss for visible-thermal person re-identification", TMM 2020.
+Sources: Zhu et al., "Hetero-center loss for cross-modality person re-identification", Neurocomputing 2020, and Liu et
+al., "Parameter sharing exploration and hetero-center triplet loss for visible-thermal person re-identification", TMM
+2020.
 """
 
 from __future__ import annotations
@@ -37,12 +38,12 @@ def hetero_centre_loss(features: Tensor, labels: Tensor, modalities: Tensor) -> 
 def hetero_centre_triplet_loss(
     features: Tensor, labels: Tensor, modalities: Tensor, *, margin: Annotated[float, Field(ge=0)] = 0.3
 ) -> Tensor:
-    """The batch-hard triplet loss of centres: the mean over the centres of identities that are there in both modalities of
+    """Batch-hard triplet loss of centres: the mean, over the centres of identities with both modalities, of
 
         max(0, margin + ||c - c'|| - the least ||c - n||),
 
-    where c' is the centre of the same identity in the other modality and n any centre of another identity (equations 9 and 10,
-    which sum; their release takes the mean, as here). It needs two identities.
+    where c' is the centre of the same identity in the other modality and n any centre of another identity (equations 9
+    and 10, which sum; their release takes the mean, as here). It needs two identities.
 
     Args:
         features: `(B, D)` as given; labels, modalities: `(B,)` int64.
@@ -60,7 +61,8 @@ def hetero_centre_triplet_loss(
 def _centres(features: Tensor, labels: Tensor, modalities: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Of each sample the centre of its identity in its own and in the other modality, `(B, D)` float32 or wider.
 
-    And `(B,)` whether there are both, and whether the sample is the first of its identity and modality, which stands for the centre.
+    And `(B,)` whether there are both, and whether the sample is the first of its identity and modality, which stands
+    for the centre.
     """
     features = features.to(torch.promote_types(features.dtype, torch.float32))
     same = labels[:, None] == labels[None, :]

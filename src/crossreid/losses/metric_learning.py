@@ -1,7 +1,7 @@
 """Losses of the library pytorch-metric-learning by the names that it has for them: `metric_learning: {loss: NCALoss}`.
 
-It is imported when the loss is first computed, and comes with the extra `metric`. Losses with weights of their own are left
-out: the heads of `models.margin_heads` are those of ours, and say why.
+It is imported when the loss is first computed, and comes with the extra `metric`. Losses with weights of their own are
+left out: the heads of `models.margin_heads` are those of ours, and say why.
 """
 
 from __future__ import annotations

@@ -100,7 +100,7 @@ class TransReID(Method):
         return [self.network.patch_map]
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """Terms `identity`, `triplet`, of local features `local_identity`, `local_triplet`, and the losses that the options add.
+        """Terms `identity`, `triplet`, for local features `local_identity`, `local_triplet`, and the added losses.
 
         The latter are of the global feature before its neck.
         """

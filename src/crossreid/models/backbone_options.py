@@ -1,4 +1,4 @@
-"""What a recipe says of a backbone: its name, weights and changes, the size it is built for, the pixels that its weights want."""
+"""Options of a backbone: its name, weights and changes, the size it is built for, and the pixels its weights want."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def at_size(options: BackboneOptions, size: Size) -> BackboneOptions:
 
 
 def backbone_name(method: Mapping[str, Any]) -> str:
-    """The backbone that the `method` section of a recipe names, before it is validated; the default's name where it names none."""
+    """The backbone named in a recipe's `method` section, before it is validated; the default's where none is named."""
     given = method.get("backbone")
     name = given.get("name") if isinstance(given, Mapping) else getattr(given, "name", None)
     return name if isinstance(name, str) else str(BackboneOptions.model_fields["name"].default)
@@ -146,9 +146,10 @@ def backbone_name(method: Mapping[str, Any]) -> str:
 def pixels_of(options: BackboneOptions) -> Pixels:
     """How images are to be resized and normalised for the weights that `options` name; ImageNet's way for random ones.
 
-    A local file says it where it is a checkpoint of this program, lies beside a `config.json` as timm writes it, or holds the two
-    as fast-reid's do. Else the description of the timm model by whose name weights are loaded says it. The crop in that
-    description is of photographs that show more than one thing; a detected person, vehicle or animal is resized whole.
+    A local file says it where it is a checkpoint of this program, lies beside a `config.json` as timm writes it, or
+    holds the two as fast-reid's do. Else the description of the timm model by whose name weights are loaded says it.
+    The crop in that description is of photographs that show more than one thing; a detected person, vehicle or animal
+    is resized whole.
     """
     if options.weights == "none":
         return Pixels()

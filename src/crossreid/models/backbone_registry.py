@@ -25,7 +25,7 @@ class Pixels(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RegisteredBackbone:
-    """A backbone as `BACKBONES` holds it: what makes it, the pixels that its weights want, whether its last stage strides."""
+    """An entry of `BACKBONES`: what makes the network, the pixels its weights want, whether its last stage strides."""
 
     owner: Factory
     pixels: Pixels
@@ -46,21 +46,22 @@ def register_backbone(
 ) -> Callable[[F], F]:
     """Register the function below as the backbone that recipes call `name`; it comes before a timm model of that name.
 
-    It is called without arguments, or with those of these that it has as parameters: `pretrained` (bool: weights are `imagenet`),
-    `input_size` ((height, width) of the images, where a recipe says it; give it a default). It returns an `nn.Module` without a
-    classifier that has
+    It is called without arguments, or with those of these that it has as parameters: `pretrained` (bool: weights are
+    `imagenet`), `input_size` ((height, width) of the images, where a recipe says it; give it a default). It returns an
+    `nn.Module` without a classifier that has
 
-    * `forward_features(images)`: `(B, 3, H, W)` to maps `(B, num_features, h, w)`, or tokens `(B, tokens, num_features)`;
+    * `forward_features(images)`: `(B, 3, H, W)` to maps `(B, num_features, h, w)`, or tokens
+      `(B, tokens, num_features)`;
     * `num_features`: int;
     * `feature_info`, if its stages can be told apart (last stride, attention, two streams): a list of one
       `{"module": PATH, "num_chs": int}` a stage, stem first, PATH of the module that the stage ends with.
 
     Args:
-        mean, std: of red, green and blue, from 0 to 1, by which the images were normalised that its weights were trained with;
-            images are fed to it so, unless a recipe says otherwise.
+        mean, std: of red, green and blue, from 0 to 1, by which the images were normalised that its weights were
+            trained with; images are fed to it so, unless a recipe says otherwise.
         interpolation: how those images were resized.
-        last_stride: whether its last stage has a stride that `last_stride_one` can take out; where it has none, that option is
-            false unless given.
+        last_stride: whether its last stage has a stride that `last_stride_one` can take out; where it has none, that
+            option is false unless given.
 
     Raises:
         PluginError: one of another module has the name.

@@ -1,12 +1,12 @@
 """Batch norm with statistics of each domain by itself, for networks that learn from several data sets at once.
 
-Source: Chang et al., "Domain-specific batch normalization for unsupervised domain adaptation", CVPR 2019: each domain has
-running statistics and an affine map of its own, all other weights are shared. With `statistics` the affine map is shared too. At
-test an image is of a domain that is named, or of none of them: then means and variances are the mean of all domains', and so
-are the affine maps.
+Source: Chang et al., "Domain-specific batch normalization for unsupervised domain adaptation", CVPR 2019: each domain
+has running statistics and an affine map of its own, all other weights are shared. With `statistics` the affine map is
+shared too. At test an image is of a domain that is named, or of none of them: then means and variances are the mean of
+all domains', and so are the affine maps.
 
-A network is swapped as a whole once it is built. Which domain each image of a batch is of is said around the forward pass
-(`batch_of`), as layers deep inside see rows alone; whoever passes some of the rows on says which (`rows_of`).
+A network is swapped as a whole once it is built. Which domain each image of a batch is of is said around the forward
+pass (`batch_of`), as layers deep inside see rows alone; whoever passes some of the rows on says which (`rows_of`).
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ def rows_of(index: Tensor, total: int) -> Iterator[None]:
 
 
 class DomainNorm(nn.Module):
-    """Batch norm of S domains, `(B, C, ...)` to the same shape; the rest of the replaced layer, an activation say, stays with it.
+    """Batch norm of S domains, `(B, C, ...)` to the same shape, with what follows in the replaced layer (activation).
 
-    In training each row is normalised by the mean and variance of the batch's rows of its domain, which also move that domain's
-    running ones. In evaluation a row of a known domain is normalised by its domain's running statistics, any other by those
-    of `tested_as`, or the mean of all where it is None.
+    In training each row is normalised by the mean and variance of the batch's rows of its domain, which also move that
+    domain's running ones. In evaluation a row of a known domain is normalised by its domain's running statistics, any
+    other by those of `tested_as`, or the mean of all where it is None.
     """
 
     def __init__(self, layer: _BatchNorm, domains: int, *, affine: bool) -> None:
@@ -106,7 +106,7 @@ class DomainNorm(nn.Module):
         return values * _over(factor, values) + _over(offset, values)
 
     def _measured(self, values: Tensor, of: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and variance `(S, C)` of each domain's rows, which the running ones move towards; of an absent one the running ones."""
+        """Mean and variance `(S, C)` of each domain's rows in the batch; for an absent domain the running ones."""
         size = values[0, 0].numel()
         count = of.sum(0)[:, None] * size
         there, some = count > 0, count.clamp(min=1)
@@ -157,7 +157,7 @@ class DomainNorm(nn.Module):
 
 
 def put_domain_norm(network: nn.Module, domains: int, kind: DomainNormKind) -> int:
-    """Replace every batch norm in `network` by one of so many domains that starts as it is; returns how many there were."""
+    """Replace every batch norm in `network` by one of `domains` domains that starts equal; return how many there were."""
 
     def by_domain(layer: nn.Module) -> nn.Module | None:
         return DomainNorm(layer, domains, affine=kind == "all") if isinstance(layer, _BatchNorm) else None
@@ -176,8 +176,8 @@ def adopt_domains(network: nn.Module, domains: Sequence[int | None], kind: Domai
     For weights alone: what a layer did behind its norm may be lost.
 
     Args:
-        domains: of each domain of the other network the one here whose statistics and map it has; None for those that images of
-            no known domain get.
+        domains: of each domain of the other network the one here whose statistics and map it has; None for those that
+            images of no known domain get.
         kind: that of the other network; `shared` for ordinary batch norms.
     """
 

@@ -1,7 +1,7 @@
-"""The weights of an encoder as those of one whole backbone, though it may have been cut into stems and streams; and back.
+"""The weights of an encoder, cut into stems and streams or not, as those of one whole backbone; and back.
 
-So a network takes what another one has learnt: a two-stream network from a whole encoder, or the other way round. Tables that
-are as large as the images, a transformer's positions and the tables of its windows, are resampled.
+So a network takes what another one has learnt: a two-stream network from a whole encoder, or the other way round.
+Tables that are as large as the images, a transformer's positions and the tables of its windows, are resampled.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ def whole_keys(encoder: nn.Module) -> dict[str, str]:
     """Of each tensor of an encoder its name in a whole backbone, one to which no adapters were added."""
     names: Mapping[str, str] = {name: name for name in encoder.state_dict()}
     if is_cut(encoder):
-        # Since it was cut, batch norms may have become ones by domain, which count no batches, and adapters been merged.
+        # Since it was cut, batch norms may have become ones by domain, which count no batches, and adapters been
+        # merged.
         kept: Any = encoder.keys_in_whole
         now = ((name if name in names else name.replace(ADAPTED, "."), whole) for name, whole in kept.items())
         names = {name: whole for name, whole in now if name in names}
@@ -51,8 +52,8 @@ def as_whole(encoder: nn.Module, origin: Origin) -> dict[str, Tensor]:
     """An encoder's weights by their names in a whole backbone.
 
     Args:
-        origin: of stages that are there more than once the one that is taken: of the shared stream behind the visible stem, or of a
-            modality's stem and the specific stream.
+        origin: of stages that are there more than once the one that is taken: of the shared stream behind the visible
+            stem, or of a modality's stem and the specific stream.
     """
     keys, state = whole_keys(encoder), encoder.state_dict()
     specific = any(name.startswith("streams.1.") for name in keys)

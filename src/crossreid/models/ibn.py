@@ -1,11 +1,13 @@
-"""ResNets with instance and batch normalisation (IBN), which keep what is invariant to appearance in their early layers.
+"""ResNets with instance and batch normalisation (IBN), whose early layers keep what is invariant to appearance.
 
-Source: Pan et al., "Two at once: enhancing learning and generalization capacities via IBN-Net", ECCV 2018, section 3.2. IBN-a: of
-the first normalisation in each block of the first three stages, half the channels are normalised by image and half by batch.
-IBN-b: the stem, and the sums that end the first two stages, are normalised by image before their activation. SE-ResNets of the
-same kind have squeeze and excitation (Hu et al., CVPR 2018) in each block, ResNeXts groups of channels (Xie et al., CVPR 2017).
+Source: Pan et al., "Two at once: enhancing learning and generalization capacities via IBN-Net", ECCV 2018, section 3.2.
+IBN-a: of the first normalisation in each block of the first three stages, half the channels are normalised by image and
+half by batch. IBN-b: the stem, and the sums that end the first two stages, are normalised by image before their
+activation. SE-ResNets of the same kind have squeeze and excitation (Hu et al., CVPR 2018) in each block, ResNeXts
+groups of channels (Xie et al., CVPR 2017).
 
-Modules are called as in the authors' release, so that its files load: `resnet50_ibn_a` from `resnet50_ibn_a-d9d0bb7b.pth`, and so on.
+Modules are called as in the authors' release, so that its files load: `resnet50_ibn_a` from
+`resnet50_ibn_a-d9d0bb7b.pth`, and so on.
 """
 
 from __future__ import annotations
@@ -101,7 +103,8 @@ class IBNResNet(nn.Module):
         depth: 18, 34, 50, 101 or 152.
         kind: `a` or `b`.
         excited: whether its blocks have squeeze and excitation.
-        groups: of the 3 x 3 convolutions, which have twice the channels where there are several: ResNeXt 32 x 4d has 32.
+        groups: of the 3 x 3 convolutions, which have twice the channels where there are several: ResNeXt 32 x 4d has
+            32.
     """
 
     def __init__(self, depth: int, kind: str, *, excited: bool = False, groups: int = 1) -> None:

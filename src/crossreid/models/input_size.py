@@ -1,8 +1,9 @@
 """Networks that are built for one size of image: which those are, and which sizes they can be built for.
 
-Transformers hold a position for each patch, or tables and masks as large as their windows. timm builds those for a size, and resamples
-what it loads to it. Whether a network can be built for a size is found by building it without memory (torch's device `meta`) and
-passing an image of that size through it: no rule of ours, and no family is forgotten.
+Transformers hold a position for each patch, or tables and masks as large as their windows. timm builds those for a
+size, and resamples what it loads to it. Whether a network can be built for a size is found by building it without
+memory (torch's device `meta`) and passing an image of that size through it: no rule of ours, and no family is
+forgotten.
 """
 
 from __future__ import annotations

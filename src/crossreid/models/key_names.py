@@ -1,8 +1,8 @@
 """Names under which the weights of a backbone lie in files of others, found and brought to the names of the network.
 
-The backbone is found, not looked up: of all beginnings of names in a file, `module.`, `backbone.`, `teacher.backbone.` or
-whatever there is, that one is taken behind which most of the network's own names lie. Where they lie under other names, what
-is known of other libraries' is tried: timm's conversions of the networks' originals, and the few here.
+The backbone is found, not looked up: of all beginnings of names in a file, `module.`, `backbone.`, `teacher.backbone.`
+or whatever there is, that one is taken behind which most of the network's own names lie. Where they lie under other
+names, what is known of other libraries' is tried: timm's conversions of the networks' originals, and the few here.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ def _names(prefix: str, state: Iterable[str]) -> frozenset[str]:
 
 
 def _of_streams(given: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> list[Found]:
-    """The first copy of each stage of networks that this program cut into stems and streams, of each such network in a file."""
+    """The first copy of each stage, for each network in a file that was cut into stems and streams by crossreid."""
     cut = {key.replace(".", "_", dots): key for key in expected for dots in range(4)}
     states: dict[str, State] = defaultdict(dict)
     names: dict[str, list[str]] = defaultdict(list)
@@ -136,13 +136,13 @@ def _of_streams(given: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> 
 
 
 def _of_block(stage: int, name: str) -> str:
-    """The name in a transformer of a tensor of its stem, stage 0, or of a block; empty of other networks (`token_stages`)."""
+    """A transformer's name for a tensor of its stem (stage 0) or a block; else empty (`token_stages`)."""
     part, _, rest = name.partition(".")
     return {"network": rest, "block": f"blocks.{stage - 1}.{rest}", "norm": name}.get(part, "")
 
 
 def _converted(state: State, prefix: str, network: nn.Module) -> Found | None:
-    """What timm makes of the state of a network's original; None where it has no conversion, or that does not take this one."""
+    """timm's conversion of an original network's state; None where there is none, or it does not take this state."""
     changes: list[str] = []
     original = state
     state = _without_chunks(_as_clip(state))
@@ -172,7 +172,7 @@ def _converted(state: State, prefix: str, network: nn.Module) -> Found | None:
 
 
 def _taken(original: State, converted: State, network: nn.Module) -> Iterable[str]:
-    """The names in a file that a conversion has used; what it dropped is handed on nowhere, and of no module of the network."""
+    """The names in a file that a conversion used; those it dropped are in no result and belong to no module."""
     if "visual.class_embedding" in original:
         return [key for key in original if key.startswith("visual.")]
     if "patch_embed.proj.weight" not in original:  # modules have other names in the original
@@ -220,7 +220,7 @@ def _timm_conversion(network: nn.Module) -> Callable[..., Mapping[str, Tensor]] 
 
 @contextmanager
 def _as_it_is_built(network: nn.Module) -> Iterator[None]:
-    """Let timm take tables for those of the size that the network has: they are by now, and what timm remembers is another."""
+    """Make timm accept tables of the network's size: they have it by now, though timm remembers another."""
     size = getattr(getattr(network, "patch_embed", None), "img_size", None)
     before = getattr(network, "pretrained_model_args", None)
     network.pretrained_model_args = {**(before or {}), **({} if size is None else {"img_size": size})}  # type: ignore[assignment]

@@ -1,4 +1,4 @@
-"""What is worth saying once about the weights that networks were given: collected where they are made, printed elsewhere."""
+"""Notes on the weights that networks were given: collected where networks are made, printed once elsewhere."""
 
 from __future__ import annotations
 

@@ -33,7 +33,8 @@ def add_adapters(network: nn.Module, name: str, options: LoraOptions) -> None:
     """Freeze `network` and put matrices that learn beside the layers that `options` name, in place.
 
     Raises:
-        CrossreidError: `peft` is not installed, or no layer has such a name, or one of them is of a kind that it cannot adapt.
+        CrossreidError: `peft` is not installed, or no layer has such a name, or one of them is of a kind that it cannot
+            adapt.
     """
     peft = _peft()
     config = peft.LoraConfig(

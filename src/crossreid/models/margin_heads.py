@@ -1,12 +1,12 @@
 """Classifiers of cosines with a margin between the identities: ArcFace, CosFace, sub-centre ArcFace.
 
-Sources: Deng et al., "ArcFace: additive angular margin loss for deep face recognition", CVPR 2019; Wang et al., "CosFace: large
-margin cosine loss for deep face recognition", CVPR 2018; Deng et al., "Sub-center ArcFace", ECCV 2020.
+Sources: Deng et al., "ArcFace: additive angular margin loss for deep face recognition", CVPR 2019; Wang et al.,
+"CosFace: large margin cosine loss for deep face recognition", CVPR 2018; Deng et al., "Sub-center ArcFace", ECCV 2020.
 
-They are written here though pytorch-metric-learning has them. Its own agree in float32, which the tests hold, but they turn their
-weights to half precision for good once they are given such features, give a loss in place of the logits that label smoothing and
-students need, pick the target cosines by a mask, for which the device waits, and have no finite gradient where a feature lies
-exactly on its centre.
+They are written here though pytorch-metric-learning has them. Its own agree in float32, which the tests hold, but they
+turn their weights to half precision for good once they are given such features, give a loss in place of the logits that
+label smoothing and students need, pick the target cosines by a mask, for which the device waits, and have no finite
+gradient where a feature lies exactly on its centre.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def logits_of(classifier: nn.Module, features: Tensor, labels: Tensor) -> Tensor
 
 
 class MarginHead(nn.Module):
-    """Features `(B, width)` to scaled cosines to a weight of each identity, `(B, classes)`; with labels, less a margin at these.
+    """Features `(B, width)` to scaled cosines with each identity's weight, `(B, classes)`; with labels, less a margin.
 
     Of several centres an identity the nearest counts. All of it is computed in float32, whatever autocast is on.
     """
@@ -100,8 +100,8 @@ class MarginHead(nn.Module):
 def with_angular_margin(cosines: Tensor, margin: float) -> Tensor:
     """cos(theta + margin) of cosines cos(theta), and cos(theta) - margin sin(margin) where theta + margin is beyond pi.
 
-    The second keeps it falling as theta grows, as the authors released it. The gradient is finite everywhere, which that of the
-    inverse cosine is not.
+    The second keeps it falling as theta grows, as the authors released it. The gradient is finite everywhere, which
+    that of the inverse cosine is not.
     """
     sines = (1 - cosines.square()).clamp_min(1e-12).sqrt()
     moved = cosines * math.cos(margin) - sines * math.sin(margin)

@@ -1,9 +1,9 @@
 """MixStyle: in training, the style of an image's maps is mixed with that of another image of the batch.
 
-Source: Zhou et al., "Domain generalization with MixStyle", ICLR 2021, equations 4 to 6. Style is the mean and the deviation of each
-channel of a map. With `across` the other image is one of the other modality: the paper's mixing of two domains, with visible and
-infrared images as domains. What is drawn comes from torch's own generator, as dropout's does: a run's seed decides it, checkpoints
-keep it, and the number of loading processes does not touch it.
+Source: Zhou et al., "Domain generalization with MixStyle", ICLR 2021, equations 4 to 6. Style is the mean and the
+deviation of each channel of a map. With `across` the other image is one of the other modality: the paper's mixing of
+two domains, with visible and infrared images as domains. What is drawn comes from torch's own generator, as dropout's
+does: a run's seed decides it, checkpoints keep it, and the number of loading processes does not touch it.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def mix_styles(maps: Tensor, partners: Tensor, shares: Tensor, *, axes: tuple[in
 
 
 def draw_partners(count: int, modalities: Tensor | None, device: torch.device) -> Tensor:
-    """For each of `count` images another one `(count,)`: a permutation, or with modalities `(count,)` any of the other modality.
+    """For each of `count` images another: a permutation `(count,)`, or with `(count,)` modalities one of the other.
 
     An image is its own partner where there is none of the other modality.
     """
@@ -127,7 +127,7 @@ def _mix(stage: nn.Module, _inputs: Any, output: Tensor) -> Tensor | None:
 
 @torch.no_grad()
 def _axes(network: nn.Module, stage: nn.Module, channels: int) -> tuple[int, int] | None:
-    """The axes of height and width of what `stage` hands on of a small image; None where that is no map of its channels."""
+    """The axes of height and width in what `stage` returns for a small image; None where that is no map."""
     found: list[Any] = []
     hook = stage.register_forward_hook(lambda _module, _inputs, output: found.append(output))
     try:

@@ -1,11 +1,12 @@
-"""OSNet: omni-scale features by streams of different depth, weighed by one gate; and OSNet-AIN, with instance normalisation.
+"""OSNet: omni-scale features from streams of different depth, weighed by one gate; and OSNet-AIN, with instance norm.
 
-Sources: Zhou et al., "Omni-scale feature learning for person re-identification", ICCV 2019, section 3 and table 1; Zhou et al.,
-"Learning generalisable omni-scale representations for person re-identification", TPAMI 2021, whose search places instance
-normalisation inside the residual branch of four of the six blocks (figure 5), and in the first layer.
+Sources: Zhou et al., "Omni-scale feature learning for person re-identification", ICCV 2019, section 3 and table 1; Zhou
+et al., "Learning generalisable omni-scale representations for person re-identification", TPAMI 2021, whose search
+places instance normalisation inside the residual branch of four of the six blocks (figure 5), and in the first layer.
 
-Modules are called as in torchreid, so that its files load; the fully connected layer behind the pooling, of 512, is left aside: what
-follows the maps is the method's own. The maps are of a sixteenth of the image already: the last stage has no stride.
+Modules are called as in torchreid, so that its files load; the fully connected layer behind the pooling, of 512, is
+left aside: what follows the maps is the method's own. The maps are of a sixteenth of the image already: the last stage
+has no stride.
 """
 
 from __future__ import annotations
@@ -85,7 +86,8 @@ class OmniScaleBlock(nn.Module):
 
     Args:
         ain: whether modules are named as in OSNet-AIN.
-        norm: `none`; `inside`, by image in the residual branch, in place of the batch's; `outside`, by image of the sum.
+        norm: `none`; `inside`, by image in the residual branch, in place of the batch's; `outside`, by image of the
+            sum.
     """
 
     def __init__(self, inside: int, outside: int, *, ain: bool, norm: str) -> None:

@@ -17,8 +17,8 @@ from crossreid.errors import CrossreidError
 def overlap_patches(network: nn.Module, name: str, stride: int) -> None:
     """Give the patches of `network` a stride in pixels, in place.
 
-    A network that takes any image size resamples its grid of positions to the patches that an image has, as it does for other
-    sizes; one of a fixed size is given a grid of the patches that it then has.
+    A network that takes any image size resamples its grid of positions to the patches that an image has, as it does for
+    other sizes; one of a fixed size is given a grid of the patches that it then has.
 
     Raises:
         CrossreidError: the network has no patches and positions of its own, or patches smaller than the stride.

@@ -21,7 +21,7 @@ class SaidOfPixels(NamedTuple):
 
 
 def said_of_pixels(path: Path) -> SaidOfPixels | None:
-    """What the file says; None where it says nothing, is not there, or cannot be read, which is reported where it is loaded."""
+    """What the file says; None where it says nothing, is missing or unreadable, which is reported when it is loaded."""
     try:
         found = path.stat()
     except OSError:

@@ -1,7 +1,8 @@
 """Tables of positions in weights, brought to the size that a network is built for, by timm's own resampling.
 
-A transformer adds a vector to each patch, a table `(1, prefix + h * w, D)` for images of `h` by `w` patches. Files say only how
-long it is: h and w are taken as equal where that fits, and else as near to the shape of the network's own grid as can be.
+A transformer adds a vector to each patch, a table `(1, prefix + h * w, D)` for images of `h` by `w` patches. Files say
+only how long it is: h and w are taken as equal where that fits, and else as near to the shape of the network's own grid
+as can be.
 """
 
 from __future__ import annotations
@@ -27,11 +28,12 @@ def grid_of(network: nn.Module) -> Grid | None:
 def resampled(
     table: Tensor, network: nn.Module, *, old: Grid | None = None, squares_first: bool = False
 ) -> tuple[Tensor, str]:
-    """A file's table `(1, N, D)` or `(N, D)` for the grid of `network`, and what was done, for people; empty where nothing was.
+    """A file's table `(1, N, D)` or `(N, D)` for `network`'s grid, and what was done in words; empty if nothing.
 
     Args:
         old: the grid of the table, where it is known and the table is long enough for it.
-        squares_first: whether a table that could be of a square is taken for one, though the network's own grid is as long.
+        squares_first: whether a table that could be of a square is taken for one, though the network's own grid is as
+            long.
     """
     grid = grid_of(network)
     if grid is None:
@@ -70,7 +72,7 @@ def _layout(rows: int, grid: Grid, own: int, squares_first: bool) -> tuple[int, 
 
 
 def _nearest_grid(patches: int, like: Grid) -> Grid | None:
-    """Two numbers whose product is `patches`, in a proportion like that of `like`; None where none is within a factor of two."""
+    """Two factors of `patches` in the proportion closest to `like`; None where none is within a factor of two."""
     pairs = [(h, patches // h) for h in range(1, patches + 1) if patches % h == 0] if patches > 0 else []
     wanted = math.log(like[0] / like[1])
     off = {pair: abs(math.log(pair[0] / pair[1]) - wanted) for pair in pairs}

@@ -62,7 +62,7 @@ def _drawn(rows: int, width: int) -> nn.Parameter | None:
 
 
 def _shares(given: Tensor | None, known: Tensor) -> Tensor:
-    """The share `(B, C)` that each of C vectors has in the sum: all of the one whose number an image has, equal ones of none."""
+    """The share `(B, C)` of each of C vectors in the sum: 1 for an image's number, equal shares where it has none."""
     mean = torch.full((1, len(known)), 1 / len(known), device=known.device)
     if given is None:
         return mean

@@ -14,7 +14,8 @@ from crossreid.errors import CrossreidError
 from crossreid.models.hub import offline_unless_it_answers
 
 HUB = ("hf-hub:", "hf_hub:")
-# Repositories that hold a timm network without timm's description of it, by its architecture; their keys begin with `backbone.`.
+# Repositories that hold a timm network without timm's description of it, by its architecture; their keys begin with
+# `backbone.`.
 UNDESCRIBED = {
     "conservationxlabs/miewid-msv2": "efficientnetv2_rw_m",
     "conservationxlabs/miewid-msv3": "efficientnetv2_rw_m",
@@ -55,7 +56,8 @@ def find_timm_model(name: str) -> TimmModel | None:
     """The timm model of that name; None where there is none.
 
     Raises:
-        CrossreidError: a repository whose description is not in the cache, and the hub cannot be reached, or has no such thing.
+        CrossreidError: a repository whose description is not in the cache, and the hub cannot be reached, or has no
+            such thing.
     """
     if is_of_hub(name):
         return _of_hub(name)

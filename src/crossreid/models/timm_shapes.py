@@ -1,7 +1,7 @@
 """What the shape of a timm network means for options that a recipe leaves open, known by its name, before it is built.
 
-A last stage keeps its resolution only where it strides, and a network of blocks that all see the same tokens has as many
-stages as blocks. What is found here becomes the value that the recipe is kept with.
+A last stage keeps its resolution only where it strides, and a network of blocks that all see the same tokens has as
+many stages as blocks. What is found here becomes the value that the recipe is kept with.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _CONVOLUTIONAL = frozenset(
 
 
 class TimmShape(NamedTuple):
-    """Whether the last stage can keep its resolution; whether stages are sequences of blocks; a transformer's blocks, else 0."""
+    """Can the last stage keep its resolution; are stages sequences of blocks; a transformer's blocks, else 0."""
 
     strides: bool = True
     sequences: bool = True

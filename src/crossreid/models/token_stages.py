@@ -1,8 +1,8 @@
-"""A transformer cut between its blocks: its stem, then each block, which are handed what depends on the grid of patches.
+"""A transformer cut between its blocks: a stem, then each block, which get what depends on the grid of patches.
 
-Stage 0 is the stem: patch embedding, positions, class and register tokens. Each block is a stage after it, and the last one
-holds the norm behind the blocks. What blocks are given beside the tokens (rotary positions, a bias by relative position that
-they share) is the same for all copies of a stage and is computed once a batch, by `BlockInputs`.
+Stage 0 is the stem: patch embedding, positions, class and register tokens. Each block is a stage after it, and the last
+one holds the norm behind the blocks. What blocks are given beside the tokens (rotary positions, a bias by relative
+position that they share) is the same for all copies of a stage and is computed once a batch, by `BlockInputs`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ class BlockInputs(nn.Module):
         for own, name in _SHARED_BIASES.items():
             if isinstance(module := getattr(network, own, None), nn.Module):
                 self.bias, self.bias_name = module, name
-        # In a tuple, so that it is no submodule: the stem has it. What is read is the geometry of its convolution alone.
+        # In a tuple, so that it is no submodule: the stem has it. What is read is the geometry of its convolution
+        # alone.
         self._embedding = (getattr(network, "patch_embed", None),)
 
     @property

@@ -1,4 +1,4 @@
-"""Tokens of a transformer as a map of the image: which grid they lie on, and that map without class and register tokens."""
+"""A transformer's tokens as a map of the image, without class and register tokens, and the grid they lie on."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ Size = tuple[int, int]
 def as_map(features: Tensor, network: nn.Module, size: Size) -> Tensor:
     """What `network.forward_features` gives of images of `size` (H, W), as a map `(B, width, h, w)`.
 
-    Tokens `(B, tokens, width)` lose those that are of no patch; on a grid that is not known the map is `(B, width, tokens, 1)`.
-    Maps `(B, h, w, width)` are turned.
+    Tokens `(B, tokens, width)` lose those that are of no patch; on a grid that is not known the map is
+    `(B, width, tokens, 1)`. Maps `(B, h, w, width)` are turned.
     """
     width = int(network.num_features)  # type: ignore[arg-type]
     if features.ndim == 3:
@@ -46,10 +46,10 @@ def patches_as_map(tokens: Tensor, prefix: int, grid: Size | None) -> Tensor:
 
 
 def patch_grid(embedding: Any, size: Size) -> Size | None:
-    """Rows and columns of patches that a patch embedding cuts an image of `size` (H, W) into; None where it does not say.
+    """Rows and columns of patches that a patch embedding makes of an image of `size` (H, W); None if unknown.
 
-    Read off the convolution that embeds the patches, so that overlapping patches and sizes other than the network was made
-    for are counted as they are.
+    Read off the convolution that embeds the patches, so that overlapping patches and sizes other than the network was
+    made for are counted as they are.
     """
     kernel = getattr(embedding, "proj", None)
     if isinstance(kernel, nn.Conv2d) and not hasattr(embedding, "backbone"):

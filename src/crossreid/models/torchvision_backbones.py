@@ -1,6 +1,7 @@
-"""torchvision's classification networks that timm has under no name, as backbones under torchvision's, with its weights.
+"""torchvision's classification networks that timm lacks, as backbones under torchvision's names, with its weights.
 
-Their convolutions alone are taken, as far as the last map; a classifier, or a convolution in place of one, is left aside.
+Their convolutions alone are taken, as far as the last map; a classifier, or a convolution in place of one, is left
+aside.
 """
 
 from __future__ import annotations

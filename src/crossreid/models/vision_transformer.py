@@ -48,7 +48,7 @@ def embedded_tokens(network: nn.Module, images: Tensor, offset: Tensor | None = 
 
 
 def through_blocks(network: nn.Module, blocks: Sequence[nn.Module], tokens: Tensor, rotations: Tensor | None) -> Tensor:
-    """Tokens `(B, P + N, W)` through some of the network's blocks, recomputed in the backward pass where timm is asked to."""
+    """Tokens `(B, P + N, W)` through some of the blocks, recomputed in the backward pass where timm is set to."""
     given: dict[str, Any] = {} if rotations is None else {"rope": rotations}
     for block in blocks:
         recomputed = bool(getattr(network, "grad_checkpointing", False)) and torch.is_grad_enabled()
@@ -57,7 +57,7 @@ def through_blocks(network: nn.Module, blocks: Sequence[nn.Module], tokens: Tens
 
 
 def tokens_of(network: nn.Module, images: Tensor, offset: Tensor | None = None) -> Tensor:
-    """What `network.forward_features(images)` gives, with `offset` `(B, 1, W)` added to the tokens before the first block."""
+    """`network.forward_features(images)`, with `offset` `(B, 1, W)` added to the tokens before the first block."""
     tokens, rotations = embedded_tokens(network, images, offset)
     tokens = through_blocks(network, list(network.blocks), tokens, rotations)  # type: ignore[arg-type]
     return network.norm(tokens)  # type: ignore[operator]

@@ -1,9 +1,10 @@
 """Files of weights, whoever wrote them, as tensors by dotted path; nothing in a file is ever executed.
 
-A .safetensors file holds tensors and nothing else. A .pth, .pt or .tar file is a pickle, read by torch's own restricted reader
-(`weights_only`), which makes tensors and plain values. What it does not know, arguments of a command line or scalars of NumPy, is
-replaced by an inert stand-in that takes what it is given and does nothing; so is every module of a network that was pickled whole, or
-written as TorchScript, whose tensors are then found by the names they lie under. Modules that reach the system are refused outright.
+A .safetensors file holds tensors and nothing else. A .pth, .pt or .tar file is a pickle, read by torch's own restricted
+reader (`weights_only`), which makes tensors and plain values. What it does not know, arguments of a command line or
+scalars of NumPy, is replaced by an inert stand-in that takes what it is given and does nothing; so is every module of a
+network that was pickled whole, or written as TorchScript, whose tensors are then found by the names they lie under.
+Modules that reach the system are refused outright.
 """
 
 from __future__ import annotations
@@ -95,7 +96,7 @@ def read_state(path: Path, *, mapped: bool = False) -> dict[str, Tensor]:
 
 
 def stored_facts(path: Path) -> dict[str, Any]:
-    """What a checkpoint of this program says of its run, the recipe among it; of other files, and of damaged ones, nothing."""
+    """What a crossreid checkpoint says of its run, with the recipe; empty for other files and damaged ones."""
     if path.suffix != ".safetensors" or not path.is_file():
         return {}
     try:
@@ -156,7 +157,7 @@ def _loaded(source: Any, stand_ins: list[Any], mapped: bool) -> Any:
 
 
 def _names_in(pickled: IO[bytes], count: int) -> list[str]:
-    """Names of classes and functions in so many pickles, one after another, as the reader looks them up; none is imported."""
+    """Names of classes and functions in `count` successive pickles, as the reader looks them up; none is imported."""
     names: set[str] = set()
     for _ in range(count):
         try:

@@ -1,4 +1,4 @@
-"""The page of a run on several data sets: a block of scores and curves of each; and each one's own page beside its results."""
+"""The page of a run on several data sets: scores and curves of each, and each one's own page beside its results."""
 
 from __future__ import annotations
 

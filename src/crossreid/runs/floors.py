@@ -1,4 +1,4 @@
-"""What any training must beat: the same backbone pretrained and not trained here, the same network untrained, and raw pixels."""
+"""What training must beat: the backbone pretrained and not trained here, the network untrained, and raw pixels."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from crossreid.runs.starting import with_start_weights
 def floors(
     split: Split, recipe: Recipe, *, say: Callable[[str], object] = lambda text: None
 ) -> dict[str, tuple[Features, list[Score]]]:
-    """Features and scores of the recipe's backbone with the weights that it comes with and nothing learned here, where there are
-    weights; of the same network with random weights; and of raw pixels.
+    """Features and scores of the recipe's backbone with the weights that it comes with and nothing learned here, where
+    there are weights; of the same network with random weights; and of raw pixels.
 
     `say` gets a line where the weights can no longer be had, and the first is left out.
     """
@@ -48,8 +48,8 @@ def floors(
 def pretrained_of(recipe: Recipe, say: Callable[[str], object] = lambda text: None) -> Pretrained | None:
     """The recipe's backbone with the weights that it comes with; None where these are random, or can no longer be had.
 
-    They are those of `method.backbone.weights`, or of `start_from` where that is a file of a backbone's weights. A run to start
-    from was trained here, and is not meant.
+    They are those of `method.backbone.weights`, or of `start_from` where that is a file of a backbone's weights. A run
+    to start from was trained here, and is not meant.
     """
     encoder = untouched(with_start_weights(recipe).method.encoder)
     if encoder.weights == "none":
@@ -62,5 +62,5 @@ def pretrained_of(recipe: Recipe, say: Callable[[str], object] = lambda text: No
 
 
 def untrained_of(recipe: Recipe, split: Split) -> nn.Module:
-    """The recipe's network with random weights, also where training starts from others; the same ones for the same seed."""
+    """The recipe's network with random weights, even where training starts from others; repeatable by the seed."""
     return fresh_method(recipe.model_copy(update={"method": without_download(recipe.method)}), split).eval()

@@ -24,8 +24,8 @@ _SHOWN = 12  # hexadecimal digits of a digest that tell two files apart
 
 @dataclass(frozen=True, slots=True)
 class PretrainedNetwork:
-    """A network by name. `weights` are `imagenet`, those that timm brings for the name, or a file; height and width are of its
-    input, in pixels; `flip`: an image's mirror image is embedded with it.
+    """A network by name. `weights` are `imagenet`, those that timm brings for the name, or a file; height and width are
+    of its input, in pixels; `flip`: an image's mirror image is embedded with it.
 
     Raises:
         CrossreidError: a name that cannot be one, no weights, or an impossible size.

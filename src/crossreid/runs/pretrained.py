@@ -1,7 +1,7 @@
 """A network as its weights come, not trained here: a backbone, and what its weights' authors pool.
 
-That is the class token where timm's network of that name does so, else the mean of the last feature map, and what norm follows
-in its head. Its strides are those that the weights were trained with, unless a recipe says otherwise.
+That is the class token where timm's network of that name does so, else the mean of the last feature map, and what norm
+follows in its head. Its strides are those that the weights were trained with, unless a recipe says otherwise.
 """
 
 from __future__ import annotations
@@ -122,8 +122,8 @@ def pretrained_network(options: BackboneOptions) -> Pretrained:
 def untouched(options: BackboneOptions) -> BackboneOptions:
     """The options less what a recipe adds to the backbone, which no weights are there for.
 
-    That is what lies between the stages, mixing of styles, side information, adapters, and norms by data set. Overlapping
-    patches stay, as strides do.
+    That is what lies between the stages, mixing of styles, side information, adapters, and norms by data set.
+    Overlapping patches stay, as strides do.
     """
     return options.model_copy(
         update={

@@ -1,7 +1,8 @@
 """A run on several data sets, and what it is on each of them alone: a recipe of one data set, a validation, a folder.
 
-RUN/sources/NAME holds the recipe of the run on its source NAME, and its scores and features once they are made. Opened, it is the
-run with its weights, tested on that source by its protocol and options; so whatever takes a run takes it on one source.
+RUN/sources/NAME holds the recipe of the run on its source NAME, and its scores and features once they are made. Opened,
+it is the run with its weights, tested on that source by its protocol and options; so whatever takes a run takes it on
+one source.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ def views_or_itself(run: Path) -> list[Path]:
 
 
 def monitored(split: Split, figures: Sequence[str]) -> list[str]:
-    """What validation gives: `figures`, of several sources as means over them, and also as mean/FIGURE and SOURCE/FIGURE.
+    """What validation returns: `figures`, for several sources their means, also as mean/FIGURE and SOURCE/FIGURE.
 
     Sources without validation images are left out.
     """
@@ -79,7 +80,7 @@ def monitored(split: Split, figures: Sequence[str]) -> list[str]:
 
 
 def validated(method: nn.Module, split: Split, recipe: Recipe, validate: Validate) -> dict[str, float]:
-    """The numbers of `monitored`: what `validate` gives on each source, by its protocol and with its statistics, and their mean."""
+    """Figures to monitor: what `validate` returns on each source, by its protocol and statistics, and their mean."""
     if not split.sources:
         return validate(method, split, recipe)
     each: dict[str, dict[str, float]] = {}
@@ -94,7 +95,7 @@ def validated(method: nn.Module, split: Split, recipe: Recipe, validate: Validat
 
 
 def mean_over_sources(each: Mapping[Path, Sequence[Score]]) -> dict[Path, dict[str, float]]:
-    """Of each run whose folders of all its sources are among `each`, the mean over them of the figures of their first settings."""
+    """For each run with all its sources in `each`, the mean over them of the figures of their first settings."""
     found: dict[Path, dict[Path, Score]] = {}
     for view, scores in each.items():
         if weights_folder(view) != view:

@@ -1,9 +1,9 @@
-"""Which weights of one network another one takes, that is not built alike: those of its encoders, and what means the same.
+"""Which weights a network takes from one that is built differently: the encoders', and others of the same meaning.
 
-Encoders are compared as whole backbones, so that a network of streams and one of a whole encoder have weights in common. Of
-what lies outside them, a neck behind an encoder goes with it; else names and shapes must agree, and both networks be of one
-family: methods of one class, or of classes that are derived from one below `Method`. What depends on the identities is taken
-on the same data alone.
+Encoders are compared as whole backbones, so that a network of streams and one of a whole encoder have weights in
+common. Of what lies outside them, a neck behind an encoder goes with it; else names and shapes must agree, and both
+networks be of one family: methods of one class, or of classes that are derived from one below `Method`. What depends on
+the identities is taken on the same data alone.
 """
 
 from __future__ import annotations

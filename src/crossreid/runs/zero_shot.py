@@ -1,4 +1,4 @@
-"""Networks that were not trained here, scored by a data set's protocol: as a test of its own, and as a row beside a run's scores."""
+"""Networks that were not trained here, scored by a data set's protocol: by themselves, and beside a run's scores."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def evaluate_pretrained(
 ) -> list[Score]:
     """Scores of a network by a data set's protocol, one for each setting.
 
-    scores.json, features.npz and network.json (what embedded them, and from what pixels) are written into `out`, by default
-    pretrained/NAME/DATA, unless `query_images` asks for comparisons of their own.
+    scores.json, features.npz and network.json (what embedded them, and from what pixels) are written into `out`, by
+    default pretrained/NAME/DATA, unless `query_images` asks for comparisons of their own.
 
     Args:
         data, root: the data set and its folder, or `manifest` and its file.

@@ -1,7 +1,8 @@
 """Leave one data set out: trained on all others and scored on it, beside what training on it alone gives.
 
-The first says how far what is learnt carries to a place that was never seen (domain generalisation), the second is the upper
-bound that a training set of the place itself would give. Both are scored on the same test images by the data set's own protocol.
+The first says how far what is learnt carries to a place that was never seen (domain generalisation), the second is the
+upper bound that a training set of the place itself would give. Both are scored on the same test images by the data
+set's own protocol.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The rows of a study's table that nothing was trained for: each backbone of its recipes with the weights that training starts from.
+"""Rows of a study's table without training: each backbone of its recipes with the weights that training starts from.
 
 Its figures are those of every seed, as nothing is drawn. Where others have v and z, its pooled feature map stands as v.
 """
@@ -33,7 +33,7 @@ def pretrained_rows(
     out: Path,
     say: Callable[[str], object] = lambda text: None,
 ) -> list[dict[str, Any]]:
-    """A row for each backbone with weights and data that it is scored on, as `summary` has those of cells; scores are kept in `out`.
+    """A row per backbone with weights and data to score it on, like `summary`'s for cells; scores are kept in `out`.
 
     Where cells are scored on data sets of their own, the row is in the group of its data set.
 

@@ -1,8 +1,9 @@
 """Activations that are computed again in the backward pass, rather than kept: less memory for about a third more time.
 
 Source: Chen et al., "Training deep nets with sublinear memory cost", 2016. The networks do it themselves, block by
-block, once timm's `set_grad_checkpointing` has asked them to; of one that was cut its stages do. Losses and gradients are
-the same but for rounding. A batch norm sees its batch twice so; its running statistics are moved by the first time alone.
+block, once timm's `set_grad_checkpointing` has asked them to; of one that was cut its stages do. Losses and gradients
+are the same but for rounding. A batch norm sees its batch twice so; its running statistics are moved by the first time
+alone.
 """
 
 from __future__ import annotations
@@ -74,7 +75,8 @@ def _move_statistics_once(norm: nn.modules.batchnorm._BatchNorm) -> None:
     momentum = norm.momentum
 
     def before(module: Any, _inputs: Any) -> None:
-        # Within a backward pass, as torch.utils.checkpoint tells it too. Set anew each time: a recomputation may end early.
+        # Within a backward pass, as torch.utils.checkpoint tells it too. Set anew each time: a recomputation may end
+        # early.
         module.momentum = 0.0 if torch._C._current_graph_task_id() != -1 else momentum
 
     norm.register_forward_pre_hook(before)

@@ -1,8 +1,8 @@
-"""Frozen parts of the encoders: they keep their weights and the statistics of their batch norms, for a while or for good.
+"""Frozen parts of the encoders keep their weights and batch norm statistics, for a while or for good.
 
-In one process no gradient is computed for what is frozen, so that steps in which the heads learn alone cost little more than
-a forward pass. Several processes agree at the start on which gradients they average; there those of what learns later are
-computed, and dropped.
+In one process no gradient is computed for what is frozen, so that steps in which the heads learn alone cost little more
+than a forward pass. Several processes agree at the start on which gradients they average; there those of what learns
+later are computed, and dropped.
 """
 
 from __future__ import annotations
@@ -79,7 +79,8 @@ def freezing_of(
 ) -> Freezing:
     """Freeze parts of the method's encoders.
 
-    The optimiser is to be made before: it keeps what is frozen, so that going on with other parts finds its state as it was.
+    The optimiser is to be made before: it keeps what is frozen, so that going on with other parts finds its state as it
+    was.
 
     Raises:
         CrossreidError: an encoder has no such part, or nothing is left to learn.
@@ -104,7 +105,7 @@ def after_of(name: str, unfreeze_after: Unfreeze) -> float | None:
 
 
 def check(freeze: Sequence[str], unfreeze_after: Unfreeze) -> None:
-    """Raise `CrossreidError` for parts that there are not, that are named twice, or that are to learn again and were not frozen."""
+    """Raise `CrossreidError` for parts that do not exist, are named twice, or are unfrozen without being frozen."""
     refuse_unknown(freeze, "freeze")
     if twice := [name for name, count in Counter(freeze).items() if count > 1]:
         raise CrossreidError(f"freeze: {twice[0]!r} is named twice")
@@ -123,8 +124,8 @@ def check(freeze: Sequence[str], unfreeze_after: Unfreeze) -> None:
 
 
 def as_parts(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The `training` section with `freeze`, a list, and `unfreeze_after` in place of their earlier form, `frozen_stages` and
-    `frozen_epochs`.
+    """The `training` section with `freeze`, a list, and `unfreeze_after` in place of their earlier form,
+    `frozen_stages` and `frozen_epochs`.
 
     Raises:
         CrossreidError: both forms are there.

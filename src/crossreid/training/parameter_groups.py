@@ -1,5 +1,5 @@
-"""Groups of parameters that learn at one rate with one weight decay: heads and encoders, layers of encoders, vectors and
-matrices.
+"""Groups of parameters that learn at one rate with one weight decay: heads and encoders, layers of encoders, vectors
+and matrices.
 
 Layer-wise decay is that of timm (Clark et al., "ELECTRA", ICLR 2020; Bao et al., "BEiT", ICLR 2022): with n layers,
 as the network's `group_matcher` numbers them from its stem to its end, layer i learns at lr * decay^(n - 1 -
@@ -30,14 +30,15 @@ def parameter_groups(
 ) -> list[dict[str, Any]]:
     """The parameters of `method` that learn, as an optimiser takes them.
 
-    Each group has `params`, `lr`, the `factor` of `lr` in it, the `positions` of its parameters among all that learn, those of
-    encoders first, and, where that is not the same for all, `weight_decay`.
+    Each group has `params`, `lr`, the `factor` of `lr` in it, the `positions` of its parameters among all that learn,
+    those of encoders first, and, where that is not the same for all, `weight_decay`.
 
     Args:
         rates: what `lr` is multiplied by, by part (`rates`); a layer's decay comes on top.
-        layer_decay: the rate of a layer of an encoder, times that of the layer after it; what an encoder has besides its
-            network learns at `lr`.
-        decay_vectors: whether parameters of one dimension, and those that a network names in `no_weight_decay`, are decayed.
+        layer_decay: the rate of a layer of an encoder, times that of the layer after it; what an encoder has besides
+            its network learns at `lr`.
+        decay_vectors: whether parameters of one dimension, and those that a network names in `no_weight_decay`, are
+            decayed.
 
     Raises:
         CrossreidError: layers are to be told apart, and an encoder does not say which it has.

@@ -1,7 +1,8 @@
-"""Parts of the encoders by name: `stem`, `stage1`, `stage2` ... and `backbone`, all of them; what `freeze` and `rates` speak of.
+"""Parts of the encoders by name, as in `freeze` and `rates`: `stem`, `stage1`, `stage2` ..., or `backbone` for all.
 
-A stage is what the encoder's `leading_stages(count)` adds to the one before it, the stem being the first: a ResNet has a stem
-and stages 1 to 4. What follows the last stage belongs to it; where a network is cut into streams, a stage is all copies of it.
+A stage is what the encoder's `leading_stages(count)` adds to the one before it, the stem being the first: a ResNet has
+a stem and stages 1 to 4. What follows the last stage belongs to it; where a network is cut into streams, a stage is all
+copies of it.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ def stage_names(count: int) -> list[str]:
 
 
 def refuse_unknown(names: Iterable[str], key: str, *, known: Sequence[str] = ()) -> None:
-    """Raise `CrossreidError` where one of `names`, given under `key`, is no part's name and none of those that are `known` too."""
+    """Raise `CrossreidError` where one of `names`, given under `key`, is neither a part nor `known`."""
     for name in names:
         if name not in (STEM, BACKBONE, *known) and _STAGE.fullmatch(name) is None:
             expected = ", ".join((STEM, "stage1, stage2 ...", BACKBONE, *known))
