@@ -58,7 +58,10 @@ def test_a_gallery_keeps_what_its_network_is_and_is_searched_with_it(place, tmp_
     assert count == len(list((place / "world").rglob("*.jpg")))
     arguments = ["gallery", "search", str(place / "gallery"), str(picture), *network(place, "other")]
     refused = CliRunner().invoke(app, arguments)
-    assert "is not the model of" in str(refused.exception)
+    said = str(refused.exception)
+    assert said.startswith("--backbone test_resnet, weights ")
+    assert "is not the model of" in said
+    assert "--backbone NAME, with the gallery's own --weights, --size and --flip" in said
 
 
 def test_an_empty_gallery_is_made_of_it_and_takes_no_other_embeddings(place, tmp_path):

@@ -6,7 +6,7 @@ from timm.models import swin_transformer, vision_transformer
 
 from crossreid.models.backbone_options import BackboneOptions
 from crossreid.models.backbones import Backbone
-from crossreid.models.encoder_weights import as_whole, resampled, whole_keys
+from crossreid.models.encoder_weights import as_whole, resampled_to, whole_keys
 from crossreid.models.two_stream import StageOptions, TwoStream
 
 TEST = BackboneOptions(name="test_resnet", weights="none")
@@ -53,7 +53,7 @@ def test_tables_are_resampled_as_timm_does(size):
         with torch.no_grad():
             for parameter in source.parameters():
                 parameter += torch.randn_like(parameter)
-        found, changed = resampled(source.state_dict(), source, own)
+        found, changed = resampled_to(source.state_dict(), source, own)
         expected = by_timm(dict(source.state_dict()), own)
         assert changed
         own.load_state_dict(found)

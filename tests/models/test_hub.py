@@ -60,3 +60,20 @@ def test_any_answer_is_one(monkeypatch):
             assert answers
             assert not constants.HF_HUB_OFFLINE
         server.shutdown()
+
+
+def test_one_that_says_nothing_is_asked_once_for_description_and_weights(monkeypatch, tmp_path):
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(hub, "SECONDS", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(0)
+        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        with pytest.raises(WeightsError, match="the hub cannot be reached"):
+            build("hf-hub:BVRA/MegaDescriptor-S-224", weights="imagenet")
+        silent.accept()
+        with pytest.raises(BlockingIOError):
+            silent.accept()
+        assert not hub.it_answers()
+        monkeypatch.setattr(hub, "REMEMBERED", 0.0)  # and after a while again
+        hub.it_answers()
+        silent.accept()

@@ -4,6 +4,7 @@ import argparse
 import builtins
 import collections
 import os
+import pickle
 import subprocess
 import sys
 import types
@@ -137,6 +138,22 @@ def test_nothing_in_a_file_is_executed(tmp_path, kind, zipped):
     else:
         check(tmp_path / "w.pth", "state_dict.")
     assert not list(tmp_path.glob("ran*"))
+
+
+@pytest.mark.parametrize(
+    ("name", "written", "reason"),
+    [
+        ("manifest.csv", b"path,identity\na.png,1\n", "it is no file that torch has written"),
+        ("recipe.yaml", b"method:\n  name: baseline\n", "it is no file that torch has written"),
+        ("none.pth", b"", "it is empty"),
+        ("frozen.pth", pickle.dumps({"a": frozenset([1])}, 4), "Unsupported operand 149"),
+    ],
+)
+def test_a_file_of_another_kind_is_refused_without_torchs_advice(tmp_path, name, written, reason):
+    (tmp_path / name).write_bytes(written)
+    with pytest.raises(WeightsError) as refused:
+        read_state(tmp_path / name)
+    assert f"cannot be read as tensors ({reason}). Expected" in str(refused.value)
 
 
 def test_the_victims_are_real(tmp_path):

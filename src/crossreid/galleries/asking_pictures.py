@@ -81,6 +81,10 @@ def _records(path: Path, modality: str | None) -> list[Record]:
     return [Record(path, "", 0, Modality.VISIBLE if modality is None else modality_of(modality))]
 
 
+NAME_THE_RUN = "Name the run of its model: --run RUN."
+NAME_THE_NETWORK = "Name its model: --backbone NAME, with the gallery's own --weights, --size and --flip, or --run RUN."
+
+
 def _model_of(gallery: Gallery, run: Path | None, device: str | None) -> EmbeddingModel:
     """The gallery's model, where the run lies that was noted or named: its best or its last checkpoint."""
     named, run = run is not None, run or gallery.run()
@@ -88,7 +92,8 @@ def _model_of(gallery: Gallery, run: Path | None, device: str | None) -> Embeddi
         raise CrossreidError(
             f"{gallery.location} does not say where its model lies, which pictures are to be embedded with; name its run: --run RUN."
         )
-    if pretrained_at(run) is not None:
+    named_network = pretrained_at(run)
+    if named_network is not None:
         model = open_model(run, device=device)
         if model.fingerprint == gallery.model:
             return model
@@ -106,9 +111,13 @@ def _model_of(gallery: Gallery, run: Path | None, device: str | None) -> Embeddi
         for checkpoint in checkpoints:
             if run_fingerprint(run, checkpoint) == gallery.model:
                 return open_model(run, checkpoint=checkpoint, device=device)
+    what, advice = str(run), NAME_THE_RUN
+    if named_network is not None:
+        size = f"{named_network.height}x{named_network.width}"
+        what, advice = f"--backbone {named_network}, {size}", NAME_THE_NETWORK
     raise ModelMismatch(
-        f"{run} is not the model of {gallery.location}, whose fingerprint is {gallery.model[:12]}...; embeddings of two models "
-        "cannot be compared. Name the run of its model: --run RUN."
+        f"{what} is not the model of {gallery.location}, whose fingerprint is {gallery.model[:12]}...; embeddings of two models "
+        f"cannot be compared. {advice}"
     )
 
 

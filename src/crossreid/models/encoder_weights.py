@@ -10,8 +10,10 @@ import itertools
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from timm.layers import resample_abs_pos_embed, resize_rel_pos_bias_table
+from timm.layers import resize_rel_pos_bias_table
 from torch import Tensor, nn
+
+from crossreid.models.position_tables import Grid, on_grid
 
 ADAPTED = ".base_layer."  # where peft puts the layer that an adapter is added to
 Origin = Literal["shared", "visible", "infrared"]
@@ -66,35 +68,37 @@ def is_cut(encoder: nn.Module) -> bool:
     return hasattr(encoder, "keys_in_whole")
 
 
-def resampled(
+def resampled_to(
     given: Mapping[str, Tensor], source: nn.Module, encoder: nn.Module
 ) -> tuple[dict[str, Tensor], list[str]]:
     """Weights of `source`, by the names of `encoder`, for the size that this was built for, and which were resampled."""
-    own, grids = encoder.state_dict(), (_grid(source), _grid(encoder))
+    own, old, new = encoder.state_dict(), _grid(source), _grid(encoder)
     result, changed = dict(given), []
     for name, tensor in given.items():
-        expected, new = own[name], None
-        if name.endswith("pos_embed") and tensor.ndim == 3 and None not in grids and grids[0] != grids[1]:
-            new = _positions(tensor, expected, *grids)  # type: ignore[arg-type]
+        expected = own[name]
+        if name.endswith("pos_embed") and old is not None and new is not None and old != new:
+            if not _are_positions(tensor, expected, old, new):
+                continue
+            result[name] = on_grid(tensor, old, new, prefix=expected.shape[1] - new[0] * new[1])
         elif name.endswith("relative_position_bias_table") and tensor.shape != expected.shape:
             module: Any = encoder.get_submodule(name.rpartition(".")[0])
             shape = (int(expected.shape[0]), int(expected.shape[1]))
-            new = resize_rel_pos_bias_table(tensor, new_window_size=module.window_size, new_bias_shape=shape)
-        if new is not None:
-            result[name] = new
-            changed.append(name)
+            result[name] = resize_rel_pos_bias_table(tensor, new_window_size=module.window_size, new_bias_shape=shape)
+        else:
+            continue
+        changed.append(name)
     return result, changed
 
 
-def _positions(table: Tensor, expected: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor | None:
-    """Positions `(1, prefix + h w, D)` on the grid `new`; None where the tables are no such grids."""
+def _are_positions(table: Tensor, expected: Tensor, old: Grid, new: Grid) -> bool:
+    """Whether both are positions `(1, prefix + h w, D)` of these grids, with as many before the patches."""
+    if table.ndim != 3 or expected.ndim != 3 or table.shape[2] != expected.shape[2]:
+        return False
     prefix = expected.shape[1] - new[0] * new[1]
-    if prefix < 0 or table.shape[1] - old[0] * old[1] != prefix or table.shape[2] != expected.shape[2]:
-        return None
-    return resample_abs_pos_embed(table, list(new), list(old), num_prefix_tokens=prefix)
+    return prefix >= 0 and table.shape[1] - old[0] * old[1] == prefix
 
 
-def _grid(encoder: nn.Module) -> tuple[int, int] | None:
+def _grid(encoder: nn.Module) -> Grid | None:
     """Patches a column and a row of the images that an encoder was built for; None where it has none."""
     sizes = (getattr(module, "grid_size", None) for module in encoder.modules())
     return next((tuple(size) for size in sizes if isinstance(size, tuple | list) and len(size) == 2), None)  # type: ignore[arg-type]

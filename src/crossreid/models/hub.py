@@ -6,6 +6,7 @@ By itself timm asks for each of several files, each six times, for a minute in a
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,12 @@ from huggingface_hub import constants, hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError
 from huggingface_hub.utils import get_session
 
-SECONDS = 5.0
+SECONDS = 4.0  # with what is left of a command it ends within five
+REMEMBERED = (
+    60.0  # seconds for which one that was silent is not asked again: for the weights after the description, say
+)
+
+_silent: dict[str, float] = {}  # when an address was found silent
 
 
 @contextmanager
@@ -45,13 +51,16 @@ def weights_of(repository: str) -> Path:
 def it_answers(address: str | None = None) -> bool:
     """Whether the hub, or the host of another address, gives any answer within `SECONDS`.
 
-    Looking up its name counts, and so do proxies and whatever else is set.
+    Looking up its name counts, and so do proxies and whatever else is set. One that gave none is asked again after `REMEMBERED`.
     """
+    asked = address or constants.ENDPOINT
+    if time.monotonic() - _silent.get(asked, -REMEMBERED) < REMEMBERED:
+        return False
     answered = threading.Event()
 
     def ask() -> None:
         try:
-            get_session().head(address or constants.ENDPOINT, timeout=SECONDS)
+            get_session().head(asked, timeout=SECONDS)
         except Exception:  # of several libraries, whichever the hub's client is built on
             return
         answered.set()
@@ -60,4 +69,6 @@ def it_answers(address: str | None = None) -> bool:
     asking = threading.Thread(target=ask, daemon=True)
     asking.start()
     asking.join(SECONDS)
+    if not answered.is_set():
+        _silent[asked] = time.monotonic()
     return answered.is_set()

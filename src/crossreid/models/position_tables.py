@@ -45,9 +45,14 @@ def resampled(
         prefix, old = _layout(rows.shape[1], grid, own, squares_first)
     if old is None or old == grid:
         return table, ""
-    fitted = resample_abs_pos_embed(rows, new_size=list(grid), old_size=list(old), num_prefix_tokens=prefix)
+    fitted = on_grid(rows, old, grid, prefix=prefix)
     said = f"position embeddings resampled from {old[0]} x {old[1]} to {grid[0]} x {grid[1]} patches"
     return (fitted if table.ndim == 3 else fitted[0]), said
+
+
+def on_grid(table: Tensor, old: Grid, new: Grid, *, prefix: int) -> Tensor:
+    """Positions `(1, prefix + h w, D)` of the grid `old` on the grid `new`; those before the patches stay."""
+    return resample_abs_pos_embed(table, new_size=list(new), old_size=list(old), num_prefix_tokens=prefix)
 
 
 def _layout(rows: int, grid: Grid, own: int, squares_first: bool) -> tuple[int, Grid | None]:

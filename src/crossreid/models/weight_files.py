@@ -32,6 +32,8 @@ DEPTH = 12  # of mappings in mappings; state dicts of modules pickled whole are 
 MODULE_PARTS = ("_parameters", "_buffers", "_modules")
 PICKLES = 5  # one after another in a file of torch before 1.6
 LARGEST_INDEX = 1 << 30
+REFUSED = re.compile(r"WeightsUnpickler error:\s*(\S.*)")  # what torch's reader stumbled on, behind its advice
+WRITTEN_BY_TORCH = (b"P", b"\x80")  # the first byte of an archive, and that of a pickle
 BLOCKED = re.compile(r"GLOBAL (\S+) whose module \S+ is blocked")
 
 
@@ -81,12 +83,8 @@ def read_state(path: Path, *, mapped: bool = False) -> dict[str, Tensor]:
     try:
         held = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path, mapped)
     except Exception as error:  # safetensors' and torch's readers raise what they come across
-        blocked = BLOCKED.search(str(error))
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        if blocked:
-            reason = f"it names {blocked[1]}, which no file of weights may call"
         raise WeightsError(
-            f"weights file {path} cannot be read as tensors ({reason}). "
+            f"weights file {path} cannot be read as tensors ({_reason(path, error)}). "
             "Expected .safetensors, or a .pth that holds tensors only."
         ) from error
     tensors = dict(_named_tensors(held, "", DEPTH))
@@ -106,6 +104,23 @@ def stored_facts(path: Path) -> dict[str, Any]:
     except Exception:  # what is damaged is reported where the tensors are read
         return {}
     return facts if isinstance(facts, dict) else {}
+
+
+def _reason(path: Path, error: Exception) -> str:
+    """Why a reader refused a file, in one line; without torch's advice, which is to trust the file and read it unrestricted."""
+    said = str(error)
+    if blocked := BLOCKED.search(said):
+        return f"it names {blocked[1]}, which no file of weights may call"
+    if path.suffix != ".safetensors":
+        with path.open("rb") as stream:
+            beginning = stream.read(1)
+        if not beginning:
+            return "it is empty"
+        if beginning not in WRITTEN_BY_TORCH:
+            return "it is no file that torch has written"
+        if refused := REFUSED.search(said):
+            return refused[1]
+    return (said.strip().splitlines() or [type(error).__name__])[0]
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:

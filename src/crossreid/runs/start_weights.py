@@ -19,7 +19,7 @@ from crossreid.errors import CrossreidError
 from crossreid.methods.method import Method
 from crossreid.models.backbone_options import BackboneOptions
 from crossreid.models.backbones import Backbone
-from crossreid.models.encoder_weights import Origin, as_whole, is_cut, resampled, whole_keys
+from crossreid.models.encoder_weights import Origin, as_whole, is_cut, resampled_to, whole_keys
 from crossreid.models.heads import Encoder
 
 ORIGINS = ("shared", "visible", "infrared")
@@ -111,7 +111,7 @@ def _take_encoder(
         whole, keys = as_whole(theirs, origin), whole_keys(encoder)
         offered = {name: whole[key] for name, key in keys.items() if key in whole}
         used = {name: key for name, key in whole_keys(theirs).items() if key in {keys[found] for found in offered}}
-    offered, changed = resampled(offered, theirs, encoder)
+    offered, changed = resampled_to(offered, theirs, encoder)
     fitting = {name: tensor for name, tensor in offered.items() if tensor.shape == own[name].shape}
     taken.weights |= {f"{path}.{name}": tensor for name, tensor in fitting.items()}
     taken.used |= {f"{from_path}.{name}" for name in used}
