@@ -113,8 +113,8 @@ def test_fewer_patches_than_parts_are_refused_with_the_first_images_or_before():
     few = network(parts=3)
     with torch.no_grad():
         assert len(few(torch.randn(2, 3, 48, 16))) == 4
-        with pytest.raises(CrossreidError, match="method.parts is 3, but the images have 2 patches"):
+        with pytest.raises(CrossreidError, match=r"method\.parts is 3, but the images have 2 patches"):
             few(torch.randn(2, 3, 32, 16))
     options = BackboneOptions(name="vit_tiny_patch16_224", weights="none", last_stride_one=False, input_size=(32, 16))
-    with pytest.raises(CrossreidError, match="method.parts is 3, but the images have 2 patches"):
+    with pytest.raises(CrossreidError, match=r"method\.parts is 3, but the images have 2 patches"):
         JigsawBackbone(options, shift=0, shuffle_groups=1, parts=3)
