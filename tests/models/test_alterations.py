@@ -1,6 +1,7 @@
 """Backbones that were changed in place, by what comes out of them."""
 
 import copy
+import warnings
 
 import pytest
 import torch
@@ -32,6 +33,17 @@ def test_last_stage_keeps_the_resolution_of_the_one_before(name):
     strided, kept = build(name, last_stride_one=False), build(name)
     assert strided(IMAGES).shape == (2, strided.width, 2, 1)
     assert kept(IMAGES).shape == (2, kept.width, 4, 2)
+
+
+def test_a_stride_taken_out_of_an_even_kernel_prints_nothing():
+    torch.set_warn_always(True)  # else torch says it once a process, to whichever test comes first
+    try:
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            build("convnext_atto")
+    finally:
+        torch.set_warn_always(False)
+    assert not [str(one.message) for one in said]
 
 
 @torch.no_grad()

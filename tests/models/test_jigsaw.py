@@ -107,3 +107,14 @@ def test_the_local_block_starts_as_a_copy_and_learns_by_itself():
     assert all(parameter.grad is not None for parameter in jigsaw.block.parameters())
     with pytest.raises(CrossreidError, match="'test_resnet' is none that can be taken apart"):
         network("test_resnet", tokens="mean")
+
+
+def test_fewer_patches_than_parts_are_refused_with_the_first_images_or_before():
+    few = network(parts=3)
+    with torch.no_grad():
+        assert len(few(torch.randn(2, 3, 48, 16))) == 4
+        with pytest.raises(CrossreidError, match=r"method\.parts is 3, but the images have 2 patches"):
+            few(torch.randn(2, 3, 32, 16))
+    options = BackboneOptions(name="vit_tiny_patch16_224", weights="none", last_stride_one=False, input_size=(32, 16))
+    with pytest.raises(CrossreidError, match=r"method\.parts is 3, but the images have 2 patches"):
+        JigsawBackbone(options, shift=0, shuffle_groups=1, parts=3)

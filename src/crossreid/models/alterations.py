@@ -6,6 +6,7 @@ tricks", CVPRW 2019) is applied to whatever the last stage strides with, not to 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 import torch
@@ -39,7 +40,10 @@ def stride_one(network: nn.Module, name: str) -> None:
         elif isinstance(layer, nn.AvgPool2d | nn.MaxPool2d | BlurPool2d):
             parent, _, key = path.rpartition(".")
             setattr(network.get_submodule(parent), key, nn.Identity())
-    after = map_size(network)
+    with warnings.catch_warnings():
+        # Torch says once a process what that padding costs, which is as it is meant.
+        warnings.filterwarnings("ignore", message="Using padding='same' with even kernel")
+        after = map_size(network)
     if before is None or after != (2 * before[0], 2 * before[1]):
         raise CrossreidError(
             f"backbone {name!r}: the stride of its last stage cannot be taken out. "

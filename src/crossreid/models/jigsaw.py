@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from crossreid.errors import CrossreidError
 from crossreid.models.backbone_options import BackboneOptions
 from crossreid.models.backbones import Backbone
 from crossreid.models.pooling import GeneralisedMean
@@ -53,7 +54,8 @@ class JigsawBackbone(nn.Module):
         parts: local features; 0 for the global one alone.
 
     Raises:
-        CrossreidError: the backbone is no vision transformer of timm.
+        CrossreidError: the backbone is no vision transformer of timm, or images of its size have fewer patches than `parts`. For
+            networks that take any size that is found with the first images.
     """
 
     block: nn.Module
@@ -68,6 +70,8 @@ class JigsawBackbone(nn.Module):
         self.shift, self.shuffle_groups, self.parts = shift, shuffle_groups, parts
         self.patch_map = PatchMap()
         self._kept: dict[tuple[int, torch.device], tuple[Tensor, ...]] = {}
+        if options.input_size is not None and (grid := patch_grid(network.patch_embed, options.input_size)) is not None:
+            self._refuse_few(grid[0] * grid[1])
         if parts:
             self.block = copy.deepcopy(network.blocks[-1])
             self.norm = copy.deepcopy(network.norm)
@@ -111,10 +115,19 @@ class JigsawBackbone(nn.Module):
     def _places(self, patches: int, device: torch.device) -> tuple[Tensor, ...]:
         """The patches of each part; kept on the device, so that a step does not wait for a copy."""
         if (patches, device) not in self._kept:
+            self._refuse_few(patches)
             with torch.inference_mode(False):  # what was made in that mode could not be trained with later
                 order = jigsaw_order(patches, shift=self.shift, groups=self.shuffle_groups)
                 self._kept[patches, device] = order.to(device).tensor_split(self.parts)
         return self._kept[patches, device]
+
+    def _refuse_few(self, patches: int) -> None:
+        """A part without patches would be the mean of nothing, or of the class token alone."""
+        if patches < self.parts:
+            raise CrossreidError(
+                f"method.parts is {self.parts}, but the images have {patches} patch{'es' if patches != 1 else ''}, and each part "
+                "needs one. Set fewer parts, or larger images (data.height, data.width)."
+            )
 
     def _pooled(self, tokens: Tensor, pooling: GeneralisedMean | None) -> Tensor:
         """`(B, P + N, width)` to what stands for them, `(B, width)`, as the options of the backbone say."""
