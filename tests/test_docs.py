@@ -75,6 +75,8 @@ def workplace(tmp_path_factory):
     rows = [row.split(",") for row in manifest.read_text().splitlines()]
     manifest.write_text("".join(f"{row[0]},{row[1]},{row[2]}\n" for row in rows if row[3] != "infrared"))
     shutil.copytree(place / "data" / "mine" / "images", place / "data" / "crops")
+    for crop in sorted((place / "data" / "crops").rglob("*.jpg"))[1::2]:  # the pages embed them again and again
+        crop.unlink()
     shutil.copytree(place / "data" / "mine" / "images", place / "data" / "animals")
     for infrared in place.glob("data/animals/*/c[36]_*.jpg"):  # visible photographs, a folder an identity
         infrared.unlink()
@@ -197,6 +199,7 @@ SHRUNK = {
     "ablate estimators": ({"--seeds": "0", "--steps": "2"}, []),
     "ablate": ({}, []),
     "probe": ({}, []),
+    "export": ({"--size": "96x96"}, []),
 }
 
 
@@ -210,7 +213,7 @@ def shrunk(arguments):
     for option, value in options.items():
         if option in small:
             small[small.index(option) + 1] = value
-        elif option in ("--size", "--seeds"):
+        elif option in ("--size", "--seeds") and name != "export":  # a run has a size
             small += [option, value]
     if arguments[0] == "synth":
         shutil.rmtree(arguments[1], ignore_errors=True)  # another page may have rendered it
@@ -247,11 +250,13 @@ def sets(recipe=""):
 def test_readme_python_runs(tmp_path, monkeypatch, capsys):
     (code,) = blocks(ROOT / "README.md", "python")
     assert len([line for line in code.splitlines() if line.strip()]) <= 10
-    small = code.replace("identities=160", "identities=10").replace(
-        "crossreid.demo_recipe(world, run.name)", "small(crossreid.demo_recipe(world, run.name))"
+    fewer = code.replace("identities=160", "identities=10").replace(
+        "size=(128, 64)", "size=(64, 32), images_per_camera=2"
     )
+    small = fewer.replace("crossreid.demo_recipe(world, run.name)", "small(crossreid.demo_recipe(world, run.name))")
     assert small.count("small(") == 1
     assert "identities=10" in small
+    assert "images_per_camera=2" in small
     prelude = (
         "from crossreid.runs.recipe import make_recipe\n"
         f"def small(recipe): return make_recipe(recipe.model_dump(mode='json'), {SMALL!r})\n"

@@ -1,5 +1,6 @@
 """The demo on a world and a network so small that only its workings can be tested, not its scores."""
 
+import functools
 import shutil
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 from crossreid.data.records import DataError
+from crossreid.demo import demonstration
 from crossreid.demo.demonstration import demo_recipe, fill_gallery, run_demo
 from crossreid.evaluation.features import Features
 from crossreid.runs.run import open_split
@@ -20,6 +22,8 @@ SMALL = ["method.backbone.name=test_resnet", "data.sampler.identities=2", "data.
 @pytest.mark.slow
 def test_it_reports_both_methods_and_both_floors_and_goes_on_where_it_was(tmp_path, monkeypatch):
     quick_maps(monkeypatch)
+    few_images = functools.partial(_few_images, demonstration.synthesise)
+    monkeypatch.setattr(demonstration, "synthesise", few_images)
     said = []
     first = run_demo(tmp_path / "demo", identities=10, overrides=SMALL, say=said.append)
     names = list(dict.fromkeys(name for name, _ in first.scores))
@@ -34,6 +38,10 @@ def test_it_reports_both_methods_and_both_floors_and_goes_on_where_it_was(tmp_pa
     again = run_demo(tmp_path / "demo", identities=10, overrides=SMALL, say=lambda line: None)
     assert [score.to_json() for _, score in again.scores] == [score.to_json() for _, score in first.scores]
     assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def _few_images(synthesise, *arguments, **options):
+    return synthesise(*arguments, **{**options, "images_per_camera": 2, "size": (64, 32)})
 
 
 def assert_served_gallery(result, out):
