@@ -15,7 +15,7 @@ from huggingface_hub import constants, hf_hub_download
 from huggingface_hub.errors import EntryNotFoundError
 from huggingface_hub.utils import get_session
 
-SECONDS = 4.0  # with what is left of a command it ends within five
+SECONDS = 4.0
 REMEMBERED = (
     60.0  # seconds for which one that was silent is not asked again: for the weights after the description, say
 )
