@@ -16,9 +16,7 @@ from huggingface_hub.errors import EntryNotFoundError
 from huggingface_hub.utils import get_session
 
 SECONDS = 4.0
-REMEMBERED = (
-    60.0  # seconds for which one that was silent is not asked again: for the weights after the description, say
-)
+REMEMBERED = 60.0  # seconds for which a silent one is not asked again: for the weights after the description, say
 
 _silent: dict[str, float] = {}  # when an address was found silent
 
