@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import hashlib
 import multiprocessing
 import os
 import resource
@@ -26,6 +27,8 @@ from crossreid.files import (
     remove_leftovers,
     remove_leftovers_in,
     replacing,
+    sha256_of,
+    short_digest,
     temporary_name,
     unlock,
     write_durably,
@@ -241,3 +244,14 @@ def test_a_lock_whose_file_its_last_holder_removed_just_now_is_taken_anew(tmp_pa
     with pytest.raises(Held):
         lock(path)
     unlock(held)
+
+
+def test_a_files_digest_is_that_of_its_content(tmp_path):
+    (tmp_path / "file").write_bytes(bytes(range(256)) * 5000)  # more than one piece
+    assert sha256_of(tmp_path / "file") == hashlib.sha256(bytes(range(256)) * 5000).hexdigest()
+
+
+def test_a_short_digest_is_of_values_and_not_of_their_order():
+    assert short_digest({"a": 1, "b": [2]}) == short_digest({"b": [2], "a": 1})
+    assert short_digest({"a": 1}) != short_digest({"a": 2})
+    assert len(short_digest({})) == 8

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ import timm
 from PIL import Image
 from safetensors.torch import save_file
 
+from benchmark_modules import benchmark
 from forked import fork_runs
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
@@ -19,12 +19,8 @@ TRAIN, TEST = [f"cow{i}" for i in range(6)], ["cow8", "cow9"]
 
 @pytest.fixture
 def cattle(monkeypatch):
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    import cattle
-
-    yield cattle
-    for name in ("cattle", "machine"):
-        sys.modules.pop(name, None)
+    with benchmark(monkeypatch, "cattle") as found:
+        yield found
 
 
 @pytest.fixture

@@ -2,13 +2,13 @@
 
 import csv
 import json
-import sys
 from pathlib import Path
 
 import pytest
 import timm
 from safetensors.torch import save_file
 
+from benchmark_modules import benchmark
 from crossreid.data.synthetic import synthesise
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -17,12 +17,8 @@ BENCHMARKS = ROOT / "benchmarks"
 
 @pytest.fixture
 def fine_tuning(monkeypatch):
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    import fine_tuning
-
-    yield fine_tuning
-    for name in ("fine_tuning", "cattle", "machine"):
-        sys.modules.pop(name, None)
+    with benchmark(monkeypatch, "fine_tuning") as found:
+        yield found
 
 
 @pytest.fixture(scope="module")

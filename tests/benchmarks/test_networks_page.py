@@ -1,22 +1,20 @@
 """docs/networks.md is what benchmarks/networks.py makes of its results, and the figures can be measured here."""
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
 import timm
+
+from benchmark_modules import benchmark
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
 def networks(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    import networks
-
-    yield networks
-    sys.modules.pop("networks", None)
+    with benchmark(monkeypatch, "networks") as found:
+        yield found
 
 
 def test_the_page_is_that_of_the_results(networks):

@@ -1,11 +1,11 @@
 """docs/results.md is what benchmarks/results holds: no file without a description, no figure that is not in one."""
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
 
+from benchmark_modules import benchmark
 from crossreid.errors import CrossreidError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -13,11 +13,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture
 def writer(monkeypatch):
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    import results_page
-
-    yield results_page
-    sys.modules.pop("results_page", None)
+    with benchmark(monkeypatch, "results_page") as found:
+        yield found
 
 
 def test_the_page_is_what_its_command_writes(writer):

@@ -5,13 +5,13 @@ Wherever a run's folder is expected, `backbone:NAME,size=HxW,flip=false,weights=
 
 from __future__ import annotations
 
-import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from crossreid.errors import CrossreidError
+from crossreid.files import sha256_of
 
 NOT_TRAINED = "pretrained, not trained here"
 NOT_TRAINED_TITLE = NOT_TRAINED.capitalize()
@@ -72,8 +72,7 @@ class PretrainedNetwork:
         path = Path(self.weights)
         if not path.is_file():
             raise CrossreidError(f"weights file {path} not found. Expected `imagenet`, or an existing file.")
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+        return sha256_of(path)
 
 
 def pretrained_at(path: Path | str) -> PretrainedNetwork | None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from crossreid.data.data_options import PIXELS, DataOptions
 from crossreid.errors import CrossreidError
+from crossreid.files import short_digest
 from crossreid.runs.recipe import Recipe, make_recipe
 
 SECTIONS = ("data", "evaluation")
@@ -65,6 +65,14 @@ class OtherData:
             "pixels": recipe.data.model_dump(mode="json", include={*PIXELS, "on_bad_image"}),
             "evaluation": recipe.evaluation.model_dump(mode="json"),
         }
-        digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:8]
-        place = re.sub(r"[^\w.-]+", "-", f"{recipe.data.name}-{recipe.data.root.resolve().name}")
-        return f"{place}-{digest}"
+        return place_of(recipe.data, facts)
+
+
+def place_of(data: DataOptions, facts: Mapping[str, Any]) -> str:
+    """The name of a folder for results: the data set, its folder, and a digest of `facts`, all that they depend on."""
+    return f"{in_a_name(f'{data.name}-{data.root.resolve().name}')}-{short_digest(facts)}"
+
+
+def in_a_name(text: str) -> str:
+    """A text as a part of a file's name."""
+    return re.sub(r"[^\w.-]+", "-", text)

@@ -5,7 +5,6 @@ What was taken is printed, and kept in the run's `start.json` with the fingerpri
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 from crossreid.data.records import Split
 from crossreid.data.sources import same_identities
 from crossreid.errors import CrossreidError
-from crossreid.files import read_json
+from crossreid.files import read_json, sha256_of
 from crossreid.losses.weighing import is_state_of_losses
 from crossreid.methods import build_method, with_encoder, without_download
 from crossreid.methods.method import Method
@@ -54,14 +53,15 @@ def started_method(recipe: Recipe, split: Split) -> tuple[Method, Started | None
     source = recipe.start_from
     if source is None:
         return fresh_method(recipe, split), None
-    if source.is_file() and not is_checkpoint(source):
+    own = with_start_weights(recipe)
+    if own is not recipe:
         if recipe.start_encoder is not None:
             raise CrossreidError(
                 f"start_encoder is {recipe.start_encoder}, but {source} holds weights of one backbone; leave it out."
             )
-        facts = {"file": str(source), "sha256": hashlib.sha256(source.read_bytes()).hexdigest()}
+        facts = {"file": str(source), "sha256": sha256_of(source)}
         started = Started(f"starts from {source}: the weights of its backbone, everything else is drawn anew", facts)
-        return fresh_method(with_start_weights(recipe), split), started
+        return fresh_method(own, split), started
     method = fresh_method(recipe.model_copy(update={"method": without_download(recipe.method)}), split)
     return method, start_from_run(method, recipe, source)
 

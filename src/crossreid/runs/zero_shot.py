@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +19,7 @@ from crossreid.evaluation.sets import SetSetting, image_counts
 from crossreid.files import write_json
 from crossreid.runs.evaluate import save_features, score_network
 from crossreid.runs.named_network import NOT_TRAINED, PretrainedNetwork
-from crossreid.runs.other_data import SECTIONS
+from crossreid.runs.other_data import SECTIONS, in_a_name, place_of
 from crossreid.runs.pretrained import named_pretrained, network_recipe
 from crossreid.runs.recipe import Recipe
 from crossreid.runs.run import is_official, open_split
@@ -90,9 +87,4 @@ def _write(
 def _folder_of(network: PretrainedNetwork, recipe: Recipe) -> Path:
     """pretrained/NAME/DATA-DIGEST: another network, copy of the data or way of testing has another."""
     facts: dict[str, Any] = network.facts | recipe.model_dump(mode="json", include={"data", "evaluation"})
-    digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:8]
-    name, place = (
-        re.sub(r"[^\w.-]+", "-", text)
-        for text in (network.name, f"{recipe.data.name}-{recipe.data.root.resolve().name}")
-    )
-    return Path("pretrained") / name / f"{place}-{digest}"
+    return Path("pretrained") / in_a_name(network.name) / place_of(recipe.data, facts)

@@ -5,8 +5,6 @@ Its figures are those of every seed, as nothing is drawn. Where others have v an
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,7 @@ from typing import Any
 from crossreid.evaluation.protocols import PROTOCOLS
 from crossreid.evaluation.reranking import KReciprocal
 from crossreid.evaluation.scores import Score
-from crossreid.files import read_json, write_json
+from crossreid.files import read_json, short_digest, write_json
 from crossreid.runs.floors import pretrained_of
 from crossreid.runs.named_network import NOT_TRAINED
 from crossreid.runs.pretrained import Pretrained, untouched
@@ -93,7 +91,7 @@ def _digest(recipe: Recipe) -> str:
         ),
         "evaluation": recipe.evaluation.model_dump(mode="json"),
     }
-    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:8]
+    return short_digest(facts)
 
 
 def _scores(network: Pretrained, recipe: Recipe) -> dict[str, Score]:

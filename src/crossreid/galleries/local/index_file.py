@@ -5,14 +5,13 @@ It is written under another name, synchronised and renamed; the database keeps i
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from pathlib import Path
 from typing import Any
 
 from crossreid.errors import CrossreidError
-from crossreid.files import replacing
+from crossreid.files import replacing, sha256_of
 from crossreid.galleries.index_options import IndexOptions
 from crossreid.galleries.local.faiss_index import ServedIndex
 
@@ -26,7 +25,7 @@ def write(served: ServedIndex, folder: Path, name: str) -> dict[str, Any]:
         with replacing(path, durable=True) as temporary:
             faiss.write_index(served.index, str(temporary))
             about = {
-                "file": name, "bytes": temporary.stat().st_size, "sha256": _digest(temporary), "entries": len(served),
+                "file": name, "bytes": temporary.stat().st_size, "sha256": sha256_of(temporary), "entries": len(served),
                 "through": served.through, "options": served.options.to_json(),
             }  # fmt: skip
     except RuntimeError as error:
@@ -55,7 +54,7 @@ def read(folder: Path, about: dict[str, Any], dimension: int) -> ServedIndex:
     path = folder / about["file"]
     if not path.is_file():
         raise CrossreidError(f"{path.name} is missing")
-    if path.stat().st_size != about["bytes"] or _digest(path) != about["sha256"]:
+    if path.stat().st_size != about["bytes"] or sha256_of(path) != about["sha256"]:
         raise CrossreidError(f"{path.name} is damaged")
     index = faiss.read_index(str(path))
     if index.d != dimension or index.ntotal != about["entries"]:
@@ -68,8 +67,3 @@ def remove_others(folder: Path, served: ServedIndex | None) -> None:
     for path in (*folder.glob("index-*.faiss"), *folder.glob(".index-*.faiss.*")):
         if served is None or path.name != served.about["file"]:
             path.unlink(missing_ok=True)
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

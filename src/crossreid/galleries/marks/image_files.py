@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
 from crossreid.data.records import DataError
+from crossreid.files import sha256_of
 from crossreid.galleries.fragments import file_of, path_and_box
 from crossreid.galleries.marks.exported import ENTRY, Mark
 
@@ -62,8 +62,7 @@ class ImageFiles:
 
     def _digest(self, path: Path) -> str:
         if path not in self._digests:
-            with path.open("rb") as stream:
-                self._digests[path] = hashlib.file_digest(stream, "sha256").hexdigest()
+            self._digests[path] = sha256_of(path)
         return self._digests[path]
 
     def _entry_file(self, id: str, source: Path, needed: bool) -> Path:
