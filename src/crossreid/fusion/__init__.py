@@ -1,0 +1,1 @@
+"""Several scores of the same pairs made one, by what each is worth."""

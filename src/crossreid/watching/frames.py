@@ -1,0 +1,24 @@
+"""A frame of a camera, decoded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from crossreid.data.records import Modality
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Frame:
+    """One frame.
+
+    camera: the camera's name; index: its position in its source, from 0, dropped frames counted; time: seconds since
+    1970 UTC (of a file without a start, seconds since its first frame), offset included; image `(H, W, 3)` uint8 RGB.
+    """
+
+    camera: str
+    index: int
+    time: float
+    image: np.ndarray
+    modality: Modality
