@@ -16,6 +16,9 @@ ROOMS = {
     "service": "a gallery over HTTP, and its page",
     "analysis": "numbers of trained runs",
     "studies": "many runs, one table",
+    "watching": "films in, identities out",
+    "clustering": "who is who, unlabelled",
+    "fusion": "several scores as one",
     "galleries": "embeddings kept, filtered, searched",
     "inference": "a network made ready to embed, exported",
     "runs": "a recipe, trained into a folder, opened, scored",
@@ -32,7 +35,10 @@ ROOMS = {
     "errors": "what is meant for people",
 }
 # Above `runs` there are two arms that do not know each other: what is learned of runs, and what is served of them.
-ARMS = (("reporting", "studies", "analysis"), ("service", "galleries", "inference"))
+ARMS = (
+    ("reporting", "studies", "analysis"),
+    ("service", "watching", "clustering", "fusion", "galleries", "inference"),
+)
 WIDTH, HEIGHT, GAP, LEFT = 920, 44, 16, 28
 
 
