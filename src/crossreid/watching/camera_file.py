@@ -1,13 +1,13 @@
 """Cameras as people give them: on a command line, and in a file `cameras.yaml` with the options of each.
 
-    cameras:
-      - source: gate.mp4            # paths count from the file's folder
-      - name: yard
-        source: rtsp://10.0.0.7/stream1
-        modality: infrared          # visible, infrared or auto
-        offset: -1.5                # seconds added to its clock
-        start: 2026-11-21T08:30:00Z # when its first frame was taken; also seconds since 1970
-        frame_rate: 12.5            # of a folder of frames
+cameras:
+  - source: gate.mp4            # paths count from the file's folder
+  - name: yard
+    source: rtsp://10.0.0.7/stream1
+    modality: infrared          # visible, infrared or auto
+    offset: -1.5                # seconds added to its clock
+    start: 2026-11-21T08:30:00Z # when its first frame was taken; also seconds since 1970
+    frame_rate: 12.5            # of a folder of frames
 """
 
 from __future__ import annotations
@@ -105,7 +105,9 @@ def cameras_of(sources: Sequence[str], camera_file: Path | None = None) -> tuple
         given = {**options, "source": source, **({} if name is None else {"name": name})}
         fields.append(_checked(CameraOptions, given, f"source {shown_source(source)!r}").fields())
     if not fields:
-        raise DataError("no camera: expected sources (video files, folders of frames, addresses of streams) or a file of cameras.")
+        raise DataError(
+            "no camera: expected sources (video files, folders of frames, addresses of streams) or a file of cameras."
+        )
     return numbered(fields)
 
 

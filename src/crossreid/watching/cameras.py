@@ -119,7 +119,9 @@ def check_source(source: str, camera: str) -> None:
                 f"camera {camera!r}: {source} not found. Expected a video file, a folder of frames or the address of a stream."
             )
     elif address["scheme"].lower() not in SCHEMES:
-        raise DataError(f"camera {camera!r}: expected an address of {', '.join(SCHEMES)}; found {shown_source(source)}.")
+        raise DataError(
+            f"camera {camera!r}: expected an address of {', '.join(SCHEMES)}; found {shown_source(source)}."
+        )
 
 
 def numbered(cameras: Iterable[Mapping[str, Any]]) -> tuple[Camera, ...]:
