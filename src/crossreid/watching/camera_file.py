@@ -111,7 +111,7 @@ def cameras_of(sources: Sequence[str], camera_file: Path | None = None) -> tuple
     return numbered(fields)
 
 
-def read_cameras(path: Path) -> tuple[Camera, ...]:
+def cameras_in(path: Path) -> tuple[Camera, ...]:
     """The cameras of a cameras.yaml, numbered from 1. Raises `DataError` as `cameras_of`."""
     return cameras_of((), path)
 

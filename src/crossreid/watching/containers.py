@@ -11,9 +11,9 @@ import numpy as np
 
 from crossreid.data.images import MAX_PIXELS
 from crossreid.data.records import DataError
-from crossreid.errors import CrossreidError
 from crossreid.watching.cameras import Camera, is_address, shown_source
-from crossreid.watching.source_options import SourceCounts
+from crossreid.watching.reading_options import FrameCounts
+from crossreid.watching.video_extra import needed
 
 USUAL_RATE = 25.0  # frames a second of what does not say it
 CLOCKLESS = ("mpjpeg", "mjpeg", "h264", "hevc", "m4v", "mpegvideo")  # formats without times: FFmpeg makes them up
@@ -36,11 +36,7 @@ class Decoded:
 
 def av_library() -> Any:
     """PyAV. Raises `CrossreidError` where it is not installed."""
-    try:
-        import av
-    except ImportError as error:
-        raise CrossreidError("films and streams are read by PyAV: pip install 'crossreid[video]'.") from error
-    return av
+    return needed("av", "reading films and streams")
 
 
 def opened(camera: Camera, timeout: float | None = None) -> tuple[Any, Any]:
@@ -113,7 +109,7 @@ def seconds_of(pts: int | None, container: Any, stream: Any) -> float | None:
 
 
 def decoded_frames(
-    container: Any, stream: Any, counts: SourceCounts, seen: Callable[[Any], None] | None = None
+    container: Any, stream: Any, counts: FrameCounts, seen: Callable[[Any], None] | None = None
 ) -> Iterator[Any]:
     """PyAV's frames of a stream, each packet `seen` before; damaged ones are counted, and what is left of them is given.
 

@@ -13,13 +13,13 @@ from crossreid.watching.frame_folders import folder_frames
 from crossreid.watching.frames import Frame
 from crossreid.watching.light import DWELL, Light
 from crossreid.watching.live_streams import stream_frames
-from crossreid.watching.source_options import SourceCounts, SourceOptions
+from crossreid.watching.reading_options import FrameCounts, ReadingOptions
 
 
 def frames_of(
     camera: Camera,
-    options: SourceOptions,
-    counts: SourceCounts,
+    options: ReadingOptions,
+    counts: FrameCounts,
     first: int = 0,
     modality: Modality | None = None,
     *,
@@ -66,8 +66,8 @@ def frames_of(
 
 def _source(
     camera: Camera,
-    options: SourceOptions,
-    counts: SourceCounts,
+    options: ReadingOptions,
+    counts: FrameCounts,
     first: int,
     ahead: float,
     live: Callable[[bool], None],
@@ -84,7 +84,7 @@ def _source(
 class _Choice:
     """Which frames are wanted: each so many-th by its position, or of each 1/fps of a second the first."""
 
-    def __init__(self, options: SourceOptions) -> None:
+    def __init__(self, options: ReadingOptions) -> None:
         self.every, self.fps = options.every, options.fps
         self.last: int | None = None
 

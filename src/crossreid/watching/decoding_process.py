@@ -22,7 +22,7 @@ from crossreid.watching.cameras import Camera
 from crossreid.watching.decoding import frames_of
 from crossreid.watching.frame_memory import FrameMemory
 from crossreid.watching.frames import Frame
-from crossreid.watching.source_options import SourceCounts, SourceOptions
+from crossreid.watching.reading_options import FrameCounts, ReadingOptions
 
 SLOTS = 2  # one that the other side copies from, and one that is filled meanwhile
 
@@ -31,7 +31,7 @@ def decode(
     connection: Connection,
     other: int,
     camera: Camera,
-    options: SourceOptions,
+    options: ReadingOptions,
     first: int,
     modality: Modality | None,
 ) -> None:
@@ -59,9 +59,9 @@ def decode(
 class _Waiting:
     """The frames that are decoded and wait for their turn."""
 
-    def __init__(self, options: SourceOptions) -> None:
+    def __init__(self, options: ReadingOptions) -> None:
         self.options = options
-        self.counts = SourceCounts()
+        self.counts = FrameCounts()
         self.frames: deque[Frame] = deque()
         self.changed = threading.Condition()
         self.drops = options.real_time

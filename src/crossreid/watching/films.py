@@ -27,13 +27,13 @@ from crossreid.watching.containers import (
     start_of,
 )
 from crossreid.watching.frame_times import FrameTimes
-from crossreid.watching.source_options import SourceCounts
+from crossreid.watching.reading_options import FrameCounts
 
 REORDERED = 128  # packets by which one may lie behind its position in time; codecs allow 16
 
 
 def film_frames(
-    camera: Camera, counts: SourceCounts, first: int = 0, before: float = 0.0, timeout: float | None = None
+    camera: Camera, counts: FrameCounts, first: int = 0, before: float = 0.0, timeout: float | None = None
 ) -> Iterator[Decoded]:
     """The frames of a film from position `first` on, and before them those of the `before` seconds ahead, one at least.
 
@@ -88,7 +88,7 @@ class _Positions:
 
 
 def _frames(
-    camera: Camera, counts: SourceCounts, timeout: float | None, table: _Table | None = None, entry: int | None = None
+    camera: Camera, counts: FrameCounts, timeout: float | None, table: _Table | None = None, entry: int | None = None
 ) -> Iterator[Decoded]:
     """The frames of a film, from the key frame of decoding time `entry`, or from its beginning."""
     av = av_library()

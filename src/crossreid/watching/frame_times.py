@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from crossreid.watching.source_options import SourceCounts
+from crossreid.watching.reading_options import FrameCounts
 
 STEP = 1e-3  # seconds after the frame before, of one that claims to be older
 NEW_CLOCK = 10.0  # seconds back, from which on a clock was set anew, and goes on from here
@@ -21,7 +21,7 @@ class FrameTimes:
         rate: frames a second, for times that are missing.
     """
 
-    def __init__(self, rate: float, counts: SourceCounts) -> None:
+    def __init__(self, rate: float, counts: FrameCounts) -> None:
         self.length = 1 / rate
         self.counts = counts
         self.shift = 0.0

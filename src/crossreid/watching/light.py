@@ -6,6 +6,7 @@ import numpy as np
 
 from crossreid.data.records import Modality
 from crossreid.watching.cameras import CameraLight
+from crossreid.watching.video_extra import needed
 
 GREY, COLOURED = 1.2, 2.4  # chroma below which a picture is grey, and from which on it is coloured
 DWELL = 2.0  # seconds that all pictures must speak for the other light, until it is believed
@@ -18,8 +19,7 @@ _CHROMA = np.array([[-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]], d
 
 def chroma(image: np.ndarray) -> float:
     """The mean of |Cb| and |Cr| of a picture `(H, W, 3)` uint8 RGB, made small by means of its pixels; 0 of a grey one."""
-    import cv2
-
+    cv2 = needed("cv2", "telling infrared pictures from others")
     height, width = image.shape[:2]
     size = (min(_ACROSS, width), max(1, min(height, round(height * min(_ACROSS, width) / width))))
     small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)

@@ -21,15 +21,15 @@ from crossreid.watching.containers import (
 )
 from crossreid.watching.films import film_frames
 from crossreid.watching.frame_times import FrameTimes
-from crossreid.watching.source_options import SourceCounts, SourceOptions
+from crossreid.watching.reading_options import FrameCounts, ReadingOptions
 
 DRIFT = 3.0  # seconds by which a stream's clock may differ from ours before it is set again
 
 
 def stream_frames(
     camera: Camera,
-    options: SourceOptions,
-    counts: SourceCounts,
+    options: ReadingOptions,
+    counts: FrameCounts,
     first: int = 0,
     before: float = 0.0,
     *,
@@ -98,7 +98,7 @@ def stream_frames(
 class _Connection:
     """When a stream that was lost is tried again, and whether."""
 
-    def __init__(self, options: SourceOptions) -> None:
+    def __init__(self, options: ReadingOptions) -> None:
         self.options = options
         self.delay = options.retry
         self.last = time.monotonic()  # when there was a frame
@@ -122,7 +122,7 @@ class _Connection:
 class _Clock:
     """The times of a live stream: its own clock, set by ours when it is connected and whenever it has gone astray."""
 
-    def __init__(self, camera: Camera, counts: SourceCounts) -> None:
+    def __init__(self, camera: Camera, counts: FrameCounts) -> None:
         shift = 0.0 if camera.start is None else camera.start - time.time()
         self.shift = shift + camera.offset
         self.begun = time.time()
@@ -144,7 +144,7 @@ class _Clock:
         return self.times.of(self.zero + said)
 
 
-def _connected(container: Any, stream: Any, counts: SourceCounts, following: int, clock: _Clock) -> Iterator[Decoded]:
+def _connected(container: Any, stream: Any, counts: FrameCounts, following: int, clock: _Clock) -> Iterator[Decoded]:
     clock.connected()
     for index, frame in enumerate(decoded_frames(container, stream, counts), start=following):
         moment = clock.of(seconds_of(frame.pts, container, stream))

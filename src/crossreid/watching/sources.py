@@ -1,7 +1,7 @@
 """Sources of frames: each camera is read and decoded in a process of its own, which hands on a frame when one is asked for.
 
 What is dropped when frames are not taken fast enough: of a file nothing, it is read no faster than its frames are taken. Of a
-live stream, and of a file in real time, `SourceOptions.queue` frames wait; when one more comes, the oldest is dropped and
+live stream, and of a file in real time, `ReadingOptions.queue` frames wait; when one more comes, the oldest is dropped and
 counted. Of those that wait two are in the shared memory already, and are given in any case.
 """
 
@@ -19,14 +19,14 @@ from crossreid.watching.cameras import Camera, shown_source
 from crossreid.watching.decoding_process import SLOTS, decode
 from crossreid.watching.frame_memory import FrameMemory
 from crossreid.watching.frames import Frame
-from crossreid.watching.source_options import SourceCounts, SourceOptions
+from crossreid.watching.reading_options import FrameCounts, ReadingOptions
 
-_DEFAULTS = SourceOptions()
+_DEFAULTS = ReadingOptions()
 
 
 def open_source(
     camera: Camera,
-    options: SourceOptions = _DEFAULTS,
+    options: ReadingOptions = _DEFAULTS,
     *,
     start_index: int = 0,
     modality: Modality | None = None,
@@ -55,9 +55,9 @@ class FrameSource(Iterator[Frame]):
         RuntimeError: its process died.
     """
 
-    def __init__(self, camera: Camera, options: SourceOptions, start_index: int, modality: Modality | None) -> None:
+    def __init__(self, camera: Camera, options: ReadingOptions, start_index: int, modality: Modality | None) -> None:
         self.camera, self.options = camera, options
-        self.counts = SourceCounts()
+        self.counts = FrameCounts()
         self.lost = ""
         self.ended = False
         self._memory: FrameMemory | None = None
@@ -129,7 +129,7 @@ class FrameSource(Iterator[Frame]):
                 self._memory.close()
             self._memory = FrameMemory.received(slots, size, self._connection)
             return None
-        self.counts = SourceCounts(**told.pop())
+        self.counts = FrameCounts(**told.pop())
         if kind == "frame" and self._memory is not None:
             slot, index, time, shape, modality = told
             image = self._memory.read(slot, shape)

@@ -13,21 +13,21 @@ from typing import Any
 
 import numpy as np
 
-from crossreid.errors import CrossreidError
 from crossreid.watching.cameras import Camera
 from crossreid.watching.detections import Detections
 from crossreid.watching.detector_registry import DetectorSettings, register_detector
 from crossreid.watching.frames import Frame
 from crossreid.watching.known_detections import NONE
+from crossreid.watching.video_extra import needed
 
 ROWS = 360  # of the picture that is looked at; larger frames are made smaller
 HISTORY = 300  # frames that the background is learned over
-FAR = 25.0  # squared distance from a Gaussian, in its variances, of what is foreground
+FAR = 16.0  # squared distance from a Gaussian, in its variances, of what is foreground
 WARM_UP = 2.0  # seconds in which nothing is found, and at least so many frames:
 WARM_UP_FRAMES = 12
 CHANGED = 0.6  # share of foreground in a picture that has changed as a whole
 SMALLEST = (1 / 15, 1 / 40)  # (height, width) of the least box, of the frame's height
-APART = 1 / 24  # of the picture's height, between fragments that are one body
+APART = 1 / 9  # of the picture's height, between fragments that are one body
 
 
 @register_detector("background")
@@ -39,11 +39,7 @@ class Background:
     """
 
     def __init__(self, settings: DetectorSettings, camera: Camera) -> None:
-        try:
-            import cv2
-        except ImportError as error:
-            raise CrossreidError("detector 'background' needs OpenCV: pip install 'crossreid[video]'.") from error
-        self.cv2: Any = cv2
+        self.cv2: Any = needed("cv2", "detector 'background'")
         self.minimum_size = settings.minimum_size
         self.seen: tuple[Any, ...] | None = None  # size and modality that the background is of
         self.restart()
@@ -109,7 +105,7 @@ def merged(parts: np.ndarray, apart: float) -> np.ndarray:
     """Fragments `(N, 5)` of left, top, right, bottom and area, those of one body as one, as often as there are such.
 
     Two are of one body when they lie above each other, the narrower one by more than half of its width over or under the wider
-    one, with a gap of less than `apart`, or when they overlap.
+    one, with a gap of less than `apart` and than half of the taller one's height, or when they overlap.
     """
     parts = parts.copy()
     while len(parts) > 1:
@@ -117,7 +113,8 @@ def merged(parts: np.ndarray, apart: float) -> np.ndarray:
         shared = np.minimum(right[:, None], right) - np.maximum(left[:, None], left)
         gap = np.maximum(top[:, None], top) - np.minimum(bottom[:, None], bottom)
         narrower = np.minimum(right[:, None] - left[:, None], right - left)
-        joined = ((shared > narrower / 2) & (gap < apart)) | ((shared > 0) & (gap < 0))
+        taller = np.maximum(bottom[:, None] - top[:, None], bottom - top)
+        joined = ((shared > narrower / 2) & (gap < np.minimum(apart, taller / 2))) | ((shared > 0) & (gap < 0))
         np.fill_diagonal(joined, False)
         if not joined.any():
             break

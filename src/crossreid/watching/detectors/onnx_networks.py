@@ -28,6 +28,7 @@ from crossreid.watching.cameras import Camera
 from crossreid.watching.detections import Detections
 from crossreid.watching.detector_registry import DetectorSettings, register_detector, wanted_numbers
 from crossreid.watching.frames import Frame
+from crossreid.watching.video_extra import needed
 
 GREY = 114 / 255
 
@@ -86,15 +87,12 @@ class _Facts:
     def __init__(self, session: Any, path: Path) -> None:
         inputs, outputs = session.get_inputs(), [output.name for output in session.get_outputs()]
         shape = list(inputs[0].shape) if len(inputs) == 1 else []
-        right = len(shape) == 4 and inputs[0].type == "tensor(float)" and shape[1] in (3, "3") and shape[0] in (1, None)
-        right = right or (
-            len(shape) == 4 and inputs[0].type == "tensor(float)" and isinstance(shape[0], str) and shape[1] == 3
-        )
-        if not right or not {"boxes", "scores"} <= set(outputs):
+        picture = len(shape) == 4 and inputs[0].type == "tensor(float)" and shape[1] == 3 and not _is_many(shape[0])
+        if not picture or not {"boxes", "scores"} <= set(outputs):
             found = ", ".join(f"{one.name} {one.type} {one.shape}" for one in inputs)
             raise DataError(
-                f"detector {path}: expected one input, float (1, 3, H, W), and outputs boxes and scores (and labels); found {found or 'none'} "
-                f"and {', '.join(outputs) or 'none'}. docs/video.md has the signature."
+                f"detector {path}: expected one input, float (1, 3, H, W), and outputs boxes and scores (and labels); found "
+                f"{found or 'none'} and {', '.join(outputs) or 'none'}. docs/video.md has the signature."
             )
         self.input, self.path = inputs[0].name, path
         self.outputs = [name for name in ("boxes", "scores", "labels") if name in outputs]
@@ -114,8 +112,7 @@ class _Facts:
         scale = 1.0
         pixels = image
         if self.size is not None:
-            import cv2
-
+            cv2 = needed("cv2", "fitting frames to a network")
             height, width = image.shape[:2]
             scale = min(self.size[0] / height, self.size[1] / width)
             fitted = (max(1, min(self.size[1], round(width * scale))), max(1, min(self.size[0], round(height * scale))))
@@ -159,6 +156,10 @@ class _Facts:
             raise DataError(
                 f"detector {self.path}: its metadata 'names' is {told['names'][:80]!r}, expected {{0: 'person'}}."
             ) from error
+
+
+def _is_many(side: Any) -> bool:
+    return isinstance(side, int) and side != 1
 
 
 @lru_cache(4)

@@ -35,9 +35,14 @@ NAMES = (
     "ssd300_vgg16",
     "ssdlite320_mobilenet_v3_large",
 )
+COCO = 91  # classes, the background among them
 # Where the last layer's rows are those of the classes, once or for each anchor.
-_CLASSIFIERS = ("box_predictor.cls_score.weight", "cls_logits.weight", "classification_head.module_list.0.weight",
-                "classification_head.module_list.0.1.weight")  # fmt: skip
+_CLASSIFIERS = (
+    "box_predictor.cls_score.weight",
+    "cls_logits.weight",
+    "classification_head.module_list.0.weight",
+    "classification_head.module_list.0.1.weight",
+)
 
 
 class TorchvisionDetector:
@@ -50,13 +55,11 @@ class TorchvisionDetector:
     def __init__(self, name: str, settings: DetectorSettings, camera: Camera) -> None:
         if settings.weights is None:
             raise CrossreidError(
-                f"detector {name!r} needs its weights: --weights FILE, a state dict as torchvision publishes it; nothing is downloaded. "
-                "The detector `background` needs none."
+                f"detector {name!r} needs its weights: --weights FILE, a state dict as torchvision publishes it; nothing is "
+                "downloaded. The detector `background` needs none."
             )
         self.network, names, self.device = _network(name, settings.weights, settings.device)
         self.numbers = wanted_numbers(settings.classes, names, ("person",), f"detector {name!r}")
-        if not names and not settings.classes:
-            self.numbers = None
         self.minimum_score = settings.minimum_score
 
     def detect(self, frame: Frame) -> Detections:
@@ -83,52 +86,46 @@ def _network(name: str, weights: Path, device_name: str | None) -> tuple[Any, di
     from crossreid.models.weight_files import read_state
 
     build = partial(torchvision.models.get_model, name, weights=None, weights_backbone=None)
-    given = read_state(weights)
-    network, state = _fitting(build, given, f"detector {name!r}: {weights}")
+    network, state, classes = _fitting(build, read_state(weights), f"detector {name!r}: {weights}")
     network.load_state_dict(state)
     device = device_of(device_name)
     categories = torchvision.models.get_model_weights(name).DEFAULT.meta["categories"]
-    classes = _rows(state)[1] // max(1, _rows(build(num_classes=1).state_dict())[1])
     names = {number: text for number, text in enumerate(categories) if text not in ("__background__", "N/A")}
     return network.eval().to(device), names if classes == len(categories) else {}, device
 
 
-def _fitting(build: Callable[..., Any], given: dict[str, Any], who: str) -> tuple[Any, dict[str, Any]]:
-    """The network for as many classes as a state dict has, and that state by the network's own names."""
-    network = build(num_classes=91)
+def _fitting(build: Callable[..., Any], given: dict[str, Any], who: str) -> tuple[Any, dict[str, Any], int]:
+    """The network for as many classes as a state dict has, that state by the network's own names, and how many those are."""
+    network = build(num_classes=COCO)
     own = network.state_dict()
     known = next(iter(own))
     prefix = next((key.removesuffix(known) for key in given if key.endswith(known)), "")
-    state = {
-        key.removeprefix(prefix): value
-        for key, value in given.items()
-        if key.startswith(prefix) and key.removeprefix(prefix) in own
-    }
+    bare = {key.removeprefix(prefix): value for key, value in given.items() if key.startswith(prefix)}
+    state = {key: value for key, value in bare.items() if key in own}
     lacking = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
     if lacking:
         raise DataError(
-            f"{who} holds other weights: {len(lacking)} of {len(own)} are missing, {lacking[0]} for example. Expected the state dict of "
-            "this network."
+            f"{who} holds other weights: {len(lacking)} of {len(own)} are missing, {lacking[0]} for example. Expected the state "
+            "dict of this network."
         )
-    key, rows = _rows(own)
-    if len(state[key]) != rows:
-        network = build(num_classes=round(len(state[key]) * 91 / rows))
+    last = next(key for key in own if key.endswith(_CLASSIFIERS) and not key.startswith("rpn."))
+    classes = round(len(state[last]) * COCO / len(own[last]))
+    if classes != COCO:
+        network = build(num_classes=classes)
         own = network.state_dict()
     wrong = [key for key, value in state.items() if value.shape != own[key].shape]
     if wrong:
-        raise DataError(
-            f"{who}: {wrong[0]} is {tuple(state[wrong[0]].shape)}, expected {tuple(own[wrong[0]].shape)}. Is it of another network?"
-        )
-    return network, {**own, **state}
+        found, expected = tuple(state[wrong[0]].shape), tuple(own[wrong[0]].shape)
+        raise DataError(f"{who}: {wrong[0]} is {found}, expected {expected}. Is it of another network?")
+    return network, {**own, **state}, classes
 
 
-def _rows(state: dict[str, Any]) -> tuple[str, int]:
-    """The name of the weights of the last layer of classes, and how many rows they have."""
-    key = next(key for key in state if key.endswith(_CLASSIFIERS))
-    return key, len(state[key])
+def _maker(name: str) -> Callable[[DetectorSettings, Camera], TorchvisionDetector]:
+    def made(settings: DetectorSettings, camera: Camera) -> TorchvisionDetector:
+        return TorchvisionDetector(name, settings, camera)
+
+    return made
 
 
 for _name in NAMES:
-    register_detector(_name, takes=("weights", "classes", "device"), minimum_score=0.1)(
-        partial(TorchvisionDetector, _name)
-    )
+    register_detector(_name, takes=("weights", "classes", "device"), minimum_score=0.1)(_maker(_name))

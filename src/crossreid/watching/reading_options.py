@@ -11,7 +11,7 @@ from crossreid.errors import CrossreidError
 from crossreid.options import Options
 
 
-class SourceOptions(Options):
+class ReadingOptions(Options):
     """How sources are read. Of frames that come too fast a stream drops the oldest that wait; a file waits itself."""
 
     every: int = Field(1, ge=1, description="Each so many-th frame, by its index.")
@@ -41,7 +41,7 @@ class SourceOptions(Options):
 
 
 @dataclass(slots=True)
-class SourceCounts:
+class FrameCounts:
     """What happened to a source's frames so far.
 
     decoded: frames that came out of it; given: those of them that were handed on; skipped: those that `every` or `fps` left
