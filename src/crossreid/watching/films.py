@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -89,7 +89,7 @@ class _Positions:
 
 def _frames(
     camera: Camera, counts: FrameCounts, timeout: float | None, table: _Table | None = None, entry: int | None = None
-) -> Iterator[Decoded]:
+) -> Generator[Decoded, None, None]:
     """The frames of a film, from the key frame of decoding time `entry`, or from its beginning."""
     av = av_library()
     container, stream = opened(camera, timeout)

@@ -104,10 +104,8 @@ class FrameSource(Iterator[Frame]):
         self.ended = True
         if not self._connection.closed:
             self._connection.close()
-            self._process.join(2)
-            if self._process.is_alive():
-                self._process.kill()
-                self._process.join()
+            self._process.kill()  # it only reads, and may be waiting for a stream
+            self._process.join()
             self._process.close()
         if self._memory is not None:
             self._memory.close()
@@ -159,5 +157,5 @@ class FrameSource(Iterator[Frame]):
 
 def sources_with_news(sources: Sequence[FrameSource], seconds: float | None = None) -> list[FrameSource]:
     """Those sources of which something came or comes within so many seconds: a frame, news of a connection, or the end."""
-    going = [source for source in sources if not source.ended]
-    return [source for source in wait(going, seconds) if isinstance(source, FrameSource)] if going else []
+    going = {source.fileno(): source for source in sources if not source.ended}
+    return [going[ready] for ready in wait(list(going), seconds) if isinstance(ready, int)] if going else []

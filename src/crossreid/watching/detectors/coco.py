@@ -75,10 +75,11 @@ def _of_annotations(content: dict[str, Any], path: Path) -> DetectionRows:
 def _frames(images: list[dict[str, Any]], path: Path) -> dict[Any, int]:
     """The frame of each image of a camera, by the image's id."""
     for key in ("frame", "frame_id"):
-        said = [image.get(key) for image in images]
-        if all(isinstance(value, int) and not isinstance(value, bool) and value >= 0 for value in said):
-            first = 1 if key == "frame_id" and min(said, default=0) == 1 else 0
-            return {image.get("id"): int(image[key]) - first for image in images}
+        said = {image.get("id"): image.get(key) for image in images}
+        numbers = {name: value for name, value in said.items() if isinstance(value, int) and value >= 0}
+        if len(numbers) == len(said):
+            first = 1 if key == "frame_id" and min(numbers.values(), default=0) == 1 else 0
+            return {name: number - first for name, number in numbers.items()}
     if not all(isinstance(image.get("file_name"), str) for image in images):
         raise DataError(f"{path}: expected a `frame`, a `frame_id` or a `file_name` of each image.")
     ordered = sorted(images, key=lambda image: _in_order(image["file_name"]))
@@ -90,8 +91,10 @@ def _camera(image: dict[str, Any], videos: dict[Any, str]) -> str | None:
         return PurePosixPath(videos[image["video_id"]]).stem
     if image.get("camera") is not None:
         return str(image["camera"])
-    folder = PurePosixPath(str(image.get("file_name", ""))).parent.name
-    return folder or None
+    folder = PurePosixPath(str(image.get("file_name", ""))).parent
+    return (
+        folder.parent if folder.name == "img1" else folder
+    ).name or None  # the MOT Challenge's CAMERA/img1/000001.jpg
 
 
 def _in_order(name: str) -> list[tuple[int, int, str]]:
@@ -101,11 +104,11 @@ def _in_order(name: str) -> list[tuple[int, int, str]]:
 def _box(row: dict[str, Any], path: Path, number: int) -> tuple[float, float, float, float]:
     box = row.get("bbox")
     try:
-        left, top, width, height = (float(value) for value in box) if isinstance(box, list) else ()
+        left, top, width, height = map(float, box if isinstance(box, list) else ())
+        finite = all(map(math.isfinite, (left, top, width, height)))
     except (TypeError, ValueError):
-        left = width = math.nan
-        top = height = math.nan
-    if not all(map(math.isfinite, (left, top, width, height))):
+        finite = False
+    if not finite:
         raise DataError(f"{path}, row {number}: expected bbox [left, top, width, height], found {box!r}.")
     return left, top, left + width, top + height
 

@@ -118,7 +118,7 @@ class _Facts:
             fitted = (max(1, min(self.size[1], round(width * scale))), max(1, min(self.size[0], round(height * scale))))
             how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
             pixels = cv2.resize(image, fitted, interpolation=how) if fitted != (width, height) else image
-        values = pixels.astype(np.float32) / 255
+        values: np.ndarray = pixels.astype(np.float32) / 255
         if self.size is not None and values.shape[:2] != self.size:
             whole = np.full((*self.size, 3), GREY, dtype=np.float32)
             whole[: values.shape[0], : values.shape[1]] = values
