@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from crossreid.watching.frames import Frame
 from crossreid.watching.light import DWELL, Light
 from crossreid.watching.live_streams import stream_frames
 from crossreid.watching.reading_options import FrameCounts, ReadingOptions
+
+_ROUNDED = 1e-3  # seconds by which the times of films may be off, as those that are written in milliseconds
 
 
 def frames_of(
@@ -91,7 +94,7 @@ class _Choice:
     def takes(self, frame: Decoded) -> bool:
         if self.fps is None:
             return frame.index % self.every == 0
-        interval = round(frame.seconds * self.fps)  # to the nearest: times are often rounded to milliseconds
+        interval = math.floor((frame.seconds + _ROUNDED) * self.fps)
         new = interval != self.last
         self.last = interval
         return new
