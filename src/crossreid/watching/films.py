@@ -98,7 +98,10 @@ def _frames(
         rate = rate_of(stream)
         times, positions = FrameTimes(rate, counts), _Positions(table)
         if entry is not None:
-            container.seek(entry, stream=stream, backward=True)
+            try:
+                container.seek(entry, stream=stream, backward=True)
+            except (av.error.FFmpegError, OSError):  # over a network it may not be possible
+                return
         keyed = entry is None
         try:
             for frame in decoded_frames(container, stream, counts, positions.seen):
