@@ -1,0 +1,125 @@
+"""The detector `background`: what moves before a still background, by OpenCV's mixture of Gaussians (MOG2).
+
+It needs no weights, and is for fixed cameras. A pixel's colours are learned as a mixture of Gaussians (Zivkovic, ICPR 2004;
+Zivkovic and van der Heijden, PRL 2006); pixels that fit none are foreground. Specks are opened away, gaps closed, fragments of
+one body merged, and boxes that are too small left out. Shadows are not told from what casts them. It finds whatever moves, and
+not what stands still for long. While it learns at first, or after light or picture have changed as a whole, it finds nothing.
+A box's score is from 0.5 to 1, with how much of the box is foreground.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from crossreid.watching.cameras import Camera
+from crossreid.watching.detections import Detections
+from crossreid.watching.detector_registry import DetectorSettings, register_detector
+from crossreid.watching.frames import Frame
+from crossreid.watching.known_detections import NONE
+from crossreid.watching.video_extra import needed
+
+ROWS = 360  # of the picture that is looked at; larger frames are made smaller
+HISTORY = 300  # frames that the background is learned over
+FAR = 16.0  # squared distance from a Gaussian, in its variances, of what is foreground
+WARM_UP = 2.0  # seconds in which nothing is found, and at least so many frames:
+WARM_UP_FRAMES = 12
+CHANGED = 0.6  # share of foreground in a picture that has changed as a whole
+SMALLEST = (1 / 15, 1 / 40)  # (height, width) of the least box, of the frame's height
+APART = 1 / 9  # of the picture's height, between fragments that are one body
+
+
+@register_detector("background")
+class Background:
+    """Finds what moves in a camera's frames, which come in order.
+
+    Raises:
+        CrossreidError: OpenCV is not installed.
+    """
+
+    def __init__(self, settings: DetectorSettings, camera: Camera) -> None:
+        self.cv2: Any = needed("cv2", "detector 'background'")
+        self.minimum_size = settings.minimum_size
+        self.seen: tuple[Any, ...] | None = None  # size and modality that the background is of
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget the background."""
+        self.model = self.cv2.createBackgroundSubtractorMOG2(HISTORY, FAR, False)
+        self.frames = 0
+        self.begun: float | None = None
+
+    def detect(self, frame: Frame) -> Detections:
+        seen = (frame.image.shape, frame.modality)
+        if seen != self.seen:
+            self.seen = seen
+            self.restart()
+        if self.begun is None:
+            self.begun = frame.time
+        foreground, scale = self._foreground(frame.image)
+        self.frames += 1
+        if self.frames <= WARM_UP_FRAMES or frame.time - self.begun < WARM_UP:
+            return NONE
+        if np.count_nonzero(foreground) > CHANGED * foreground.size:
+            self.restart()
+            return NONE
+        return self._boxes(foreground, scale, frame.image.shape[0])
+
+    def _foreground(self, image: np.ndarray) -> tuple[np.ndarray, float]:
+        """The foreground of a picture as 0 and 255, and by how much it is smaller than the frame."""
+        cv2 = self.cv2
+        height, width = image.shape[:2]
+        scale = min(1.0, ROWS / height)
+        if scale < 1:
+            image = cv2.resize(
+                image, (max(1, round(width * scale)), round(height * scale)), interpolation=cv2.INTER_AREA
+            )
+        mask = self.model.apply(image)
+        rows = mask.shape[0]
+        speck = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3))
+        gap = max(3, round(rows / 60) | 1)
+        mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, speck)
+        mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (gap, 2 * gap + 1)))
+        return mask, scale
+
+    def _boxes(self, foreground: np.ndarray, scale: float, height: int) -> Detections:
+        _, _, stats, _ = self.cv2.connectedComponentsWithStats(foreground, connectivity=8)
+        cv2 = self.cv2
+        left, top = stats[1:, cv2.CC_STAT_LEFT], stats[1:, cv2.CC_STAT_TOP]
+        right, bottom = left + stats[1:, cv2.CC_STAT_WIDTH], top + stats[1:, cv2.CC_STAT_HEIGHT]
+        parts = np.stack([left, top, right, bottom, stats[1:, cv2.CC_STAT_AREA]], axis=1).astype(np.float64)
+        parts = parts[parts[:, 4] >= 9]
+        bodies = merged(parts, APART * foreground.shape[0])
+        if not len(bodies):
+            return NONE
+        boxes, areas = bodies[:, :4], bodies[:, 4]
+        filled = areas / ((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]))
+        boxes = boxes / scale
+        low, narrow = self.minimum_size or (SMALLEST[0] * height, SMALLEST[1] * height)
+        keep = (boxes[:, 3] - boxes[:, 1] >= low) & (boxes[:, 2] - boxes[:, 0] >= narrow)
+        return Detections(boxes[keep], (0.5 + 0.5 * np.clip(filled, 0, 1))[keep])
+
+
+def merged(parts: np.ndarray, apart: float) -> np.ndarray:
+    """Fragments `(N, 5)` of left, top, right, bottom and area, those of one body as one, as often as there are such.
+
+    Two are of one body when they lie above each other, the narrower one by more than half of its width over or under the wider
+    one, with a gap of less than `apart` and than half of the taller one's height, or when they overlap.
+    """
+    parts = parts.copy()
+    while len(parts) > 1:
+        left, top, right, bottom = parts[:, :4].T
+        shared = np.minimum(right[:, None], right) - np.maximum(left[:, None], left)
+        gap = np.maximum(top[:, None], top) - np.minimum(bottom[:, None], bottom)
+        narrower = np.minimum(right[:, None] - left[:, None], right - left)
+        taller = np.maximum(bottom[:, None] - top[:, None], bottom - top)
+        joined = ((shared > narrower / 2) & (gap < np.minimum(apart, taller / 2))) | ((shared > 0) & (gap < 0))
+        np.fill_diagonal(joined, False)
+        if not joined.any():
+            break
+        one, other = np.argwhere(joined)[0]
+        both = parts[[one, other]]
+        body = [*both[:, :2].min(0), *both[:, 2:4].max(0), both[:, 4].sum()]
+        parts = np.vstack([np.delete(parts, [one, other], axis=0), body])
+    return parts
