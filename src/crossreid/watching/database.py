@@ -37,6 +37,7 @@ CREATE TABLE tracks (
 );
 CREATE INDEX track_of_identity ON tracks (identity);
 CREATE INDEX track_of_presence ON tracks (presence);
+CREATE INDEX track_of_camera ON tracks (camera, last);
 CREATE INDEX track_last ON tracks (last);
 CREATE TABLE used_tracks (camera TEXT PRIMARY KEY, track INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE boxes (

@@ -202,6 +202,10 @@ class Readings:
         rows = self.database.read("SELECT content FROM events WHERE number > ? ORDER BY number LIMIT ?", (after, limit))
         return [Event.from_json(text) for (text,) in rows]
 
+    def last_event(self) -> int:
+        """The number of the last event; 0 where there was none."""
+        return int(self.database.read("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'events'")[0][0])
+
     def undelivered(self, sink: str, limit: int = 1000) -> list[Event]:
         """The committed events that a sink has not got yet, in order."""
         return self.events(self.cursor(sink), limit)

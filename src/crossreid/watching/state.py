@@ -101,8 +101,7 @@ class State(Readings):
 
     def add_event(self, kind: EventKind, time: float, identity: int, *, other: int | None = None, **told: Any) -> Event:
         """Write an event with the next number; `told` are further fields of `Event`. Within a step."""
-        [(last,)] = self.database.read("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'events'")
-        number = last + 1
+        number = self.last_event() + 1
         event = Event(
             f"{self.watch}-{number}", number, kind, time, id_of(identity), None if other is None else id_of(other),
             **{"name": self.name_of(identity), **told},

@@ -107,6 +107,10 @@ class Topology(Options):
                 ways.add(way)
         return self
 
+    def may_overlap(self, one: str, other: str) -> bool:
+        """Whether somebody may be in the views of both cameras at once; of one camera: True."""
+        return one == other or any(link.overlap and one in link.ends and other in link.ends for link in self.links)
+
     def check_cameras(self, names: Sequence[str]) -> None:
         """Raise `CrossreidError` for a camera of the topology that is not watched: most likely a name is misspelt."""
         told = self.cameras or tuple(dict.fromkeys(name for link in self.links for name in link.ends))
@@ -183,10 +187,6 @@ class Limits:
                     self._overlap[way] = link.overlap
         np.fill_diagonal(self._least, topology.returns[0])
         np.fill_diagonal(self._most, _most(topology.returns))
-
-    def may_overlap(self, one: int, other: int) -> bool:
-        """Whether somebody may be in both views at once; of one view: True."""
-        return bool(self._overlap[one, other])
 
     def possible(self, seen: Presences, count: int, camera: int, start: float, end: float) -> np.ndarray:
         """Which of `count` groups can be in a camera's view from `start` to `end`, after and before all of their presences.
