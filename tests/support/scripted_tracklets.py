@@ -42,6 +42,7 @@ def tracklet(camera, track, start, end, embedding, *, finished=True, modality=Mo
     if images:
         shade = np.full((20, 8, 3), track * 7 % 256, np.uint8)
         keys = tuple(
-            KeyFrame(int(indexes[row]), float(times[row]), boxes[row], shade, 1.0 - 0.1 * row) for row in {0, len(indexes) - 1}
+            KeyFrame(int(indexes[row]), float(times[row]), boxes[row], shade, 1.0 - 0.1 * row)
+            for row in {0, len(indexes) - 1}
         )
     return Tracklet(camera, track, modality, indexes, times, boxes, keys, np.asarray(embedding, np.float32), finished)

@@ -73,9 +73,10 @@ class Candidates:
         if time <= self.clock:
             return False
         self.clock = time
-        old = self._vectors.live & (self._vectors["last"] < self.horizon)
-        for identity in np.unique(self._vectors["identity"][old]).tolist():
-            self.refresh(identity)
+        for table in (self._vectors, self._presences):
+            old = table.live & (table["last"] < self.horizon)
+            for identity in np.unique(table["identity"][old]).tolist():
+                self.refresh(identity)
         return True
 
     def refresh(self, identity: int) -> None:
@@ -128,7 +129,7 @@ class Candidates:
         self, embedding: np.ndarray, modality: Modality, calibration: Calibration, ignored: Collection[int]
     ) -> Evidence:
         """The likeliest identities for an embedding `(D,)`, by tracklets that are not `ignored` (numbers of rows)."""
-        rows = np.flatnonzero(self._vectors.live & (self._vectors["last"] >= self.horizon))
+        rows = np.flatnonzero(self._vectors.live)
         if ignored and len(rows):
             rows = rows[~np.isin(self._vectors["track"][rows], list(ignored))]
         if not len(rows):
@@ -192,14 +193,17 @@ class Candidates:
         return bool(self._limits.possible(seen, 1, code, start, end)[0])
 
     def could_be_one(self, one: int, other: int) -> bool:
-        """Whether the presences of two identities can be those of one."""
-        fewer = min((one, other), key=lambda identity: len(self._of[identity][1]))
-        every = np.array(self._of[one][1] + self._of[other][1], dtype=np.int64)
-        columns = [self._presences[name] for name in ("camera", "first", "last")]
-        for position in self._of[fewer][1]:
-            rest = every[every != position]
-            seen = Presences(*(column[rest] for column in columns), np.zeros(len(rest), dtype=np.int64))
-            camera, first, last = (column[position] for column in columns)
-            if not self._limits.possible(seen, 1, int(camera), float(first), float(last))[0]:
+        """Whether all presences of two identities, those that are forgotten here too, can be those of one."""
+        rows = self._database.read(
+            "SELECT identity, camera, first, last FROM presences WHERE identity IN (?, ?) ORDER BY row", (one, other)
+        )
+        identities = np.array([row[0] for row in rows])
+        cameras = np.array([self.code(row[1]) for row in rows])
+        first, last = np.array([row[2:] for row in rows]).reshape(-1, 2).T
+        fewer = one if (identities == one).sum() <= (identities == other).sum() else other
+        for at in np.flatnonzero(identities == fewer):
+            rest = np.arange(len(rows)) != at
+            seen = Presences(cameras[rest], first[rest], last[rest], np.zeros(len(rows) - 1, dtype=np.int64))
+            if not self._limits.possible(seen, 1, int(cameras[at]), float(first[at]), float(last[at]))[0]:
                 return False
         return True
