@@ -6,7 +6,7 @@ from crossreid.data.records import Modality
 from scripted_tracklets import looks, tracklet
 
 
-def observations(seed, people=5, cameras=("a", "b", "c"), visits=5, noise=(0.3, 1.6)):
+def observations(seed, people=5, cameras=("a", "b", "c"), visits=5, noise=(0.3, 1.6), images=False):
     """[(time, tracklet)] in order: several versions of each track, the embedding better from one to the next; now and then a track is
     broken in two, and a person is in the view of two cameras within seconds."""
     rng = np.random.default_rng(seed)
@@ -30,5 +30,6 @@ def observations(seed, people=5, cameras=("a", "b", "c"), visits=5, noise=(0.3, 
             embedding = looks(who, roughness / (1 + step), seed=numbers[camera])
             made.append((float(until), tracklet(
                 camera, numbers[camera], start, float(until), embedding, finished=step == len(ends) - 1, modality=Modality(light),
+                images=images,
             )))  # fmt: skip
     return sorted(made, key=lambda one: (one[0], one[1].camera, one[1].track))

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from crossreid.errors import CrossreidError
+from crossreid.files import remove_leftovers_in, replacing
 
 FILE = "state.db"
 FORMAT = "1"
@@ -105,16 +106,15 @@ class Database:
 
     def _write_empty(self, watch: str) -> None:
         """All tables or no file under this name: a process may die here."""
+        remove_leftovers_in(self.path.parent, own=(FILE,))
         try:
-            connection = sqlite3.connect(self.path, isolation_level=None)
-            connection.execute("PRAGMA journal_mode=WAL")
-            connection.execute("PRAGMA synchronous=FULL")
-            made = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-            if not made:
+            with replacing(self.path, durable=True) as temporary:
+                connection = sqlite3.connect(temporary, isolation_level=None)
                 connection.executescript(f"BEGIN; {_SCHEMA}")
                 connection.executemany("INSERT INTO meta VALUES (?, ?)", [("format", FORMAT), ("watch", watch)])
                 connection.execute("COMMIT")
-            connection.close()
+                connection.execute("PRAGMA journal_mode=WAL")
+                connection.close()
         except sqlite3.Error as error:
             raise StateError(f"{self.path} could not be written ({error}).") from error
 
