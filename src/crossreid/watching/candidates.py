@@ -131,7 +131,7 @@ class Candidates:
         """The likeliest identities for an embedding `(D,)`, by tracklets that are not `ignored` (numbers of rows)."""
         rows = np.flatnonzero(self._vectors.live)
         if ignored and len(rows):
-            rows = rows[~np.isin(self._vectors["track"][rows], list(ignored))]
+            rows = rows[_none_of(self._vectors["track"][rows], ignored)]
         if not len(rows):
             return Evidence(np.empty(0, np.int64), np.empty(0), np.empty(0, np.int64))
         if embedding.shape != self._matrix.shape[1:]:
@@ -144,7 +144,9 @@ class Candidates:
         nearest = np.full(len(known), -np.inf)
         np.maximum.at(nearest, group, scores)
         chosen = np.sort(np.lexsort((known, -nearest, -best))[: self._options.candidates])
-        inside = np.isin(group, chosen)
+        compete = np.zeros(len(known), dtype=bool)
+        compete[chosen] = True
+        inside = compete[group]
         rows, group = rows[inside], np.searchsorted(chosen, group[inside])
         exact = np.einsum("nd,d->n", self._matrix[rows].astype(np.float64), embedding.astype(np.float64))
         best = self._best(np.round(exact, _DIGITS), rows, group, len(chosen), modality, calibration)
@@ -180,7 +182,7 @@ class Candidates:
             return set()
         rows = np.flatnonzero(self._presences.live)
         if ignored:
-            rows = rows[~np.isin(self._presences["row"][rows], list(ignored))]
+            rows = rows[_none_of(self._presences["row"][rows], ignored)]
         groups = np.searchsorted(everybody, self._presences["identity"][rows])
         seen = Presences(*(self._presences[name][rows] for name in ("camera", "first", "last")), groups)
         return set(everybody[~self._limits.possible(seen, len(everybody), code, start, end)].tolist())
@@ -207,3 +209,11 @@ class Candidates:
             if not self._limits.possible(seen, 1, int(cameras[at]), float(first[at]), float(last[at]))[0]:
                 return False
         return True
+
+
+def _none_of(values: np.ndarray, few: Collection[int]) -> np.ndarray:
+    """Whether each value is none of a few."""
+    kept = np.ones(len(values), dtype=bool)
+    for one in few:
+        kept &= values != one
+    return kept

@@ -51,7 +51,7 @@ def find(database: Database, camera: str, track: int) -> TrackRow | None:
 
 
 def select(database: Database, where: str, *values: object) -> list[TrackRow]:
-    """Rows that meet a condition of SQL, in order of their numbers."""
+    """Rows that meet a condition of SQL, in order of their numbers (found by the condition's index, and sorted then: `+`)."""
     return [
         TrackRow(
             row,
@@ -68,7 +68,7 @@ def select(database: Database, where: str, *values: object) -> list[TrackRow]:
             bool(pinned),
         )
         for row, camera, track, first, last, frame, modality, finished, identity, presence, p, pinned in database.read(
-            f"SELECT {_COLUMNS} FROM tracks WHERE {where} ORDER BY row", values
+            f"SELECT {_COLUMNS} FROM tracks WHERE {where} ORDER BY +row", values
         )
     ]
 
