@@ -1,0 +1,70 @@
+"""Who a tracklet shows: probabilities over all who it could be and nobody known, from calibrated probabilities of pairs.
+
+A calibration gives p, the probability that two images show one identity, where a share c of the pairs that it was fitted on did. So
+the likelihood ratio of a pair is
+
+    r = p / (1 - p) * (1 - c) / c                       (bounded to [1/R, R]: what a calibration can say is finite)
+
+With N identities that could be there, each with the prior (1 - v) / N, and v the prior that it is none of them, Bayes' rule over
+these N + 1 exclusive hypotheses gives
+
+    P(i) = (1 - v) / N * r_i / (v + sum_j (1 - v) / N * r_j),     P(none) = v / (v + sum_j (1 - v) / N * r_j)
+
+the softmax of log-odds with a prior. Of an identity's images the one with the largest p counts ("noisy max"), not the product of
+all odds: the images of one person are no independent witnesses.
+
+Of several tracklets that cannot be one identity, the likeliest assignment is the one with the largest product of these weights,
+each identity taken once at most and "none of them" as often as need be: a linear assignment (scipy).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from crossreid.evaluation.calibration import Calibration, Curve
+
+_NEVER = 1e9  # cost of what cannot be; beside it, logarithms of weights are small
+
+
+def log_ratios(probabilities: np.ndarray, share: float, largest: float) -> np.ndarray:
+    """Logarithms of likelihood ratios, of the same shape as `probabilities` of pairs that were calibrated where a `share` of them
+    shows one identity; within [-log largest, log largest]."""
+    with np.errstate(divide="ignore"):
+        odds = np.log(probabilities) - np.log1p(-np.asarray(probabilities, np.float64))
+    bound = math.log(largest)
+    return np.clip(odds - math.log(share / (1 - share)), -bound, bound)
+
+
+def log_weights(ratios: np.ndarray, count: int, new: float) -> np.ndarray:
+    """Logarithms of prior times likelihood ratio: `ratios` are logarithms, `count` is N, `new` is v."""
+    return ratios + math.log((1 - new) / max(count, 1))
+
+
+def posterior(weights: np.ndarray, new: float) -> np.ndarray:
+    """Probabilities `(n + 1,)` of n hypotheses by `log_weights`, and of none of them, last."""
+    every = np.append(weights, math.log(new))
+    shares = np.exp(every - every.max())
+    return shares / shares.sum()
+
+
+def assigned(weights: np.ndarray, new: float) -> np.ndarray:
+    """`(T,)` the column that each of T tracklets gets, -1 for none of them, so that the sum of `weights` `(T, I)` is largest;
+    minus infinity is never chosen."""
+    from scipy.optimize import linear_sum_assignment
+
+    tracklets, identities = weights.shape
+    cost = np.full((tracklets, identities + tracklets), _NEVER)
+    cost[:, :identities] = np.where(np.isneginf(weights), _NEVER, -weights)
+    cost[np.arange(tracklets), identities + np.arange(tracklets)] = -math.log(new)
+    _, columns = linear_sum_assignment(cost)
+    return np.where(columns < identities, columns, -1)
+
+
+def by_threshold(threshold: float, width: float = 0.02) -> Calibration:
+    """What stands in for a calibration where there is none: a pair is one identity from this cosine on, with nothing between yes
+    and no but a slope of `width`."""
+    curve = Curve(np.array([threshold - width / 2, threshold + width / 2]), np.array([0.0, 1.0]))
+    names = ("visible", "infrared")
+    return Calibration({f"{query}-{gallery}": curve for query in names for gallery in names}, {})

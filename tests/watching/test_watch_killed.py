@@ -1,0 +1,41 @@
+"""A process that watches is killed again and again: what it has kept in the end is what it would have kept unharmed."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+import watch_until_killed
+from checked_watch import check
+from crossreid.watching.state import open_state
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_killed_watches_end_as_one_that_lived(tmp_path, seed):
+    kills = int(os.environ.get("CROSSREID_KILLS", "40"))
+    (tmp_path / "killed").mkdir()
+    (tmp_path / "whole").mkdir()
+    done = subprocess.run(
+        [sys.executable, watch_until_killed.__file__, str(tmp_path / "killed"), str(seed), str(kills)],
+        capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    killed, status = map(int, done.stdout.split())
+    assert status == 0, done.stderr
+    assert killed >= 10
+    watch_until_killed.watch(tmp_path / "whole", seed)
+    assert watch_until_killed.content(tmp_path / "killed") == watch_until_killed.content(tmp_path / "whole")
+    with open_state(tmp_path / "killed", read_only=True) as state:
+        check(state, watch_until_killed.TOPOLOGY)
+        events = {event.id: event for event in state.events(0, 100_000)}
+        assert len(events) > 20
+        assert {event.kind for event in events.values()} >= {"seen", "left", "merged"}
+        last = state.cursor("file")
+    sent = watch_until_killed.sent(tmp_path / "killed")
+    assert {one["id"] for one in sent} == {event.id for event in events.values() if event.number <= last}
+    for one in sent:  # what was sent twice is the same
+        assert events[one["id"]].number == one["number"]
+        assert events[one["id"]].identity == one["identity"]
+    numbers = [one["number"] for one in sent]
+    assert all(after in (before, before + 1) for before, after in zip(numbers, numbers[1:], strict=False))
