@@ -48,9 +48,7 @@ class Curve:
             return self
         kept = [0, len(self.scores) - 1]
         while len(kept) < most:
-            away = np.abs(
-                np.interp(self.scores, self.scores[kept], self.probabilities[kept]) - self.probabilities
-            )
+            away = np.abs(np.interp(self.scores, self.scores[kept], self.probabilities[kept]) - self.probabilities)
             farthest = int(away.argmax())
             if away[farthest] == 0:
                 break

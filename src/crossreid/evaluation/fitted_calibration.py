@@ -29,7 +29,7 @@ _Directed = tuple[Modality, Modality]
 def share_of_same(sides: Sides, *, seed: int = 0) -> float:
     """The share of all pairs of images that show one identity: the prior that is taken where none is given."""
     together = pooled(list(_undirected(sides, seed).values()))
-    refuse_few(together, "all images")
+    refuse_few(together, "images")
     return float(np.mean(together.same))
 
 
@@ -41,6 +41,7 @@ def calibration_of(
     rates: Sequence[float] = RATES,
     open_set: bool = False,
     seed: int = 0,
+    what: str = "images",
     say: Callable[[str], object] = lambda text: None,
 ) -> Calibration:
     """The calibration of what `sides` compares.
@@ -49,8 +50,9 @@ def calibration_of(
         prior: the share of pairs that show one identity, for which the probabilities are meant.
         method: isotonic or platt.
         rates: false-accept rates, each of which gets its thresholds.
-        open_set: whether queries without a match, where there are any, set the thresholds of the nearest entry; else every
-            query does, against the gallery without its identity.
+        open_set: whether queries that have no match in the gallery set the thresholds of the nearest entry, where there are
+            any; else every image does, compared with all images of other identities.
+        what: what is compared, for messages.
         seed: of the folds of identities, and of images that are drawn where there are very many pairs.
         say: called with a line for each pair of modalities that takes the curve of all.
 
@@ -64,7 +66,7 @@ def calibration_of(
     rates = sorted(set(rates))
     by_pair = _undirected(sides, seed)
     together = pooled(list(by_pair.values()))
-    refuse_few(together, "all images")
+    refuse_few(together, what)
     fit = partial(fit_curve, prior=prior, method=method)
     fitted: dict[_Directed | None, tuple[Curve, ScoredPairs, np.ndarray]] = {}
     curves, thresholds, nearest, measured = {}, {}, {}, {}
@@ -80,7 +82,7 @@ def calibration_of(
                 unseen = cross_fitted(own.scores, own.same, own.first, own.second, fit, seed=seed)
                 fitted[key] = fit(own.scores, own.same), own, unseen
             curve, pairs, predicted = fitted[key]
-            name, rows = pair_name(query, gallery), sides.nearest(query, gallery)
+            name, rows = pair_name(query, gallery), sides.nearest(query, gallery, by_role=open_set)
             if few:
                 say(f"{name}: {few}; takes the curve of all pairs together.")
             impostors = _impostors(rows, open_set)
@@ -97,7 +99,7 @@ def refuse_few(pairs: ScoredPairs, what: str) -> None:
     """Raise `DataError` where pairs are too few for a curve."""
     if few := _few(pairs):
         raise DataError(
-            f"too few pairs to calibrate with, of {what}: {few}. Expected {FEW} pairs of images or more of one identity by "
+            f"too few pairs of {what} to calibrate with: {few}. Expected {FEW} pairs or more of one identity by "
             f"different cameras (or by unknown ones), of {FEW_IDENTITIES} identities or more, and {FEW} of two identities."
         )
 
@@ -106,7 +108,9 @@ def _few(pairs: ScoredPairs) -> str:
     """What there is too little of for a curve; empty where there is enough."""
     same = int(np.count_nonzero(pairs.same))
     if same < FEW or pairs.identities < FEW_IDENTITIES or len(pairs) - same < FEW:
-        return f"{same} pairs of one identity ({pairs.identities} identities) and {len(pairs) - same} of two are too few"
+        return (
+            f"{same} pairs of one identity ({pairs.identities} identities) and {len(pairs) - same} of two are too few"
+        )
     return ""
 
 

@@ -31,9 +31,7 @@ def diagram(
     return mean, share, mass[kept] / mass.sum()
 
 
-def expected_calibration_error(
-    predicted: np.ndarray, same: np.ndarray, weights: np.ndarray, bins: int = BINS
-) -> float:
+def expected_calibration_error(predicted: np.ndarray, same: np.ndarray, weights: np.ndarray, bins: int = BINS) -> float:
     """The mean distance between prediction and share over bins of equal mass, each by its mass."""
     mean, share, mass = diagram(predicted, same, weights, bins_of_equal_mass(predicted, weights, bins))
     return float(np.sum(mass * np.abs(mean - share)))

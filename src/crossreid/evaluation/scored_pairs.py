@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from crossreid.data.records import Modality
-from crossreid.evaluation.exclusion import Exclusion
+from crossreid.evaluation.exclusion import NO_EXCLUSION, SAME_IDENTITY_AND_CAMERA, Exclusion
 from crossreid.evaluation.features import Features
 
 MOST = 4_000_000  # pairs of a pair of modalities; beyond that, images are drawn
@@ -54,7 +54,9 @@ def calibrated_exclusion(exclusion: Exclusion) -> Exclusion:
     """A protocol's rule, and where it keeps an identity's images of one camera, without those."""
     if exclusion.identity_and_camera or exclusion.camera:
         return exclusion
-    return replace(exclusion, identity_and_camera=True)
+    own = SAME_IDENTITY_AND_CAMERA.description
+    said = own if exclusion == NO_EXCLUSION else f"{exclusion.description}; {own}"
+    return replace(exclusion, identity_and_camera=True, description=said)
 
 
 class Sides:
@@ -101,11 +103,12 @@ class Sides:
             found.append((scores[at, to], same[at, to], left.identity[block[at]], right.identity[columns[to]]))
         return ScoredPairs(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
 
-    def nearest(self, query: Modality, gallery: Modality) -> Nearest:
-        """Of each query of one modality the nearest entries of the other's, among those that have these roles."""
+    def nearest(self, query: Modality, gallery: Modality, *, by_role: bool = False) -> Nearest:
+        """Of each image of one modality the nearest one of the other; `by_role`: of queries, among gallery images."""
         left, right = self._sides
         rows, columns = left.rows(query), right.rows(gallery)
-        rows, columns = rows[left.asks[rows]], columns[right.answers[columns]]
+        if by_role:
+            rows, columns = rows[left.asks[rows]], columns[right.answers[columns]]
         parts: list[tuple[np.ndarray, ...]] = []
         for block in _blocks(rows) if len(columns) else ():
             scores, kept, same = self._compared(block, columns)

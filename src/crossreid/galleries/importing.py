@@ -10,12 +10,15 @@ import numpy as np
 
 from crossreid.data.records import DataError
 from crossreid.errors import CrossreidError
+from crossreid.evaluation.calibration import Calibration
+from crossreid.evaluation.calibration_files import FILE, from_short_text
 from crossreid.evaluation.embedding_files import AGAIN, EMBEDDINGS, Embeddings, read_about, read_embeddings
 from crossreid.galleries.entries import Entries
 from crossreid.galleries.errors import GalleryError, ModelMismatch, existing
 from crossreid.galleries.fragments import source_of
 from crossreid.galleries.gallery import Advance, Gallery
 from crossreid.galleries.model_card import ModelCard
+from crossreid.runs.named_network import pretrained_at
 
 if TYPE_CHECKING:
     from crossreid.evaluation.features import Features
@@ -114,6 +117,20 @@ def card_of(path: Path) -> ModelCard | None:
     return ModelCard(unfinished(run) or None, seen)
 
 
+def calibration_of(path: Path) -> Calibration | None:
+    """The calibration of the model that embedded what `read_entries` reads, as far as it or the run beside it says."""
+    if path.is_dir():
+        about = read_about(path)
+        if "calibration" in about:
+            return from_short_text(about["calibration"], path / EMBEDDINGS)
+    run = run_of(path)
+    if run is None or pretrained_at(run) is not None or not (run / FILE).is_file():
+        return None
+    from crossreid.runs.calibrating import read_calibration  # here, as it knows of torch
+
+    return read_calibration(run / FILE)
+
+
 def run_of(path: Path) -> Path | None:
     """Where the run or exported file lay that embedded what `read_entries` reads, as far as it says."""
     if path.is_dir():
@@ -148,16 +165,23 @@ def add_folder(gallery: Gallery, folder: Path, *, replace: bool = False, advance
     count = add_entries(
         gallery, entries_of_embeddings(found), model=found.fingerprint, replace=replace, advance=advance
     )
-    note_model(gallery, run_of(folder), card)
+    note_model(gallery, run_of(folder), card, calibration_of(folder))
     return count
 
 
-def note_model(gallery: Gallery, run: Path | None, card: ModelCard | None) -> None:
-    """Let a gallery keep what embeddings that were added to it say of their model, as far as they do."""
+def note_model(
+    gallery: Gallery, run: Path | None, card: ModelCard | None, calibration: Calibration | None = None
+) -> None:
+    """Let a gallery keep what embeddings that were added to it say of their model, as far as they do.
+
+    A calibration of other weights, those of a run that was trained on since, is left aside.
+    """
     if run is not None:
         gallery.note_run(run)
     if card is not None:
         gallery.note_model(card)
+    if calibration is not None and calibration.fingerprint == gallery.model:
+        gallery.note_calibration(calibration)
 
 
 def add_entries(
