@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from crossreid.data.image_names import is_image
+from crossreid.data.records import Modality
 from crossreid.evaluation.embedding_files import EMBEDDINGS, RECORDS
 from crossreid.galleries.entries import Entry
 from crossreid.galleries.fragments import path_and_box, source_of
@@ -17,11 +18,20 @@ from crossreid.inference.image_files import images_below
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Asking:
-    """Queries: their names, embeddings `(Q, D)`, and the image files of each; none where they are not known."""
+    """Queries: their names, embeddings `(Q, D)`, and the image files of each; none where they are not known.
+
+    modalities: of each; None where it is not known, or of images of both. as_set: each is of several images.
+    """
 
     names: list[str]
     embeddings: np.ndarray
     files: list[frozenset[str]]
+    modalities: tuple[Modality | None, ...] = ()
+    as_set: bool = False
+
+    def modality(self, query: int) -> Modality | None:
+        """That of a query, where it is known."""
+        return self.modalities[query] if self.modalities else None
 
     def is_own(self, query: int, entry: Entry) -> bool:
         """Whether an entry is the query itself: of its name, or of a file of it; of a whole picture its parts are too."""

@@ -176,7 +176,7 @@ class Gallery(ABC):
         self._note_changed(card.texts())
 
     def calibration(self) -> Calibration | None:
-        """What makes probabilities of its scores, where `note_calibration` was told it. Raises `GalleryFault` where that is damaged."""
+        """What makes probabilities of its scores, where it was told. Raises `GalleryFault` where that is damaged."""
         text = self._notes().get("calibration")
         if text is None:
             return None

@@ -11,8 +11,9 @@ import numpy as np
 from crossreid.data.records import DataError
 from crossreid.errors import CrossreidError
 from crossreid.evaluation.calibration import Calibration
-from crossreid.evaluation.calibration_files import FILE, from_short_text
+from crossreid.evaluation.calibration_files import FILE, from_json, from_short_text
 from crossreid.evaluation.embedding_files import AGAIN, EMBEDDINGS, Embeddings, read_about, read_embeddings
+from crossreid.files import read_json
 from crossreid.galleries.entries import Entries
 from crossreid.galleries.errors import GalleryError, ModelMismatch, existing
 from crossreid.galleries.fragments import source_of
@@ -118,17 +119,45 @@ def card_of(path: Path) -> ModelCard | None:
 
 
 def calibration_of(path: Path) -> Calibration | None:
-    """The calibration of the model that embedded what `read_entries` reads, as far as it or the run beside it says."""
-    if path.is_dir():
-        about = read_about(path)
-        if "calibration" in about:
-            return from_short_text(about["calibration"], path / EMBEDDINGS)
+    """The calibration of the model that embedded what `read_entries` reads: that in its run now, else what the folder carries."""
     run = run_of(path)
-    if run is None or pretrained_at(run) is not None or not (run / FILE).is_file():
+    if run is not None and pretrained_at(run) is None and (found := calibration_at(run)) is not None:
+        return found
+    if not path.is_dir() or "calibration" not in (about := read_about(path)):
         return None
-    from crossreid.runs.calibrating import read_calibration  # here, as it knows of torch
+    return from_short_text(about["calibration"], path / EMBEDDINGS)
 
-    return read_calibration(run / FILE)
+
+def calibration_for(gallery: Gallery, named: Path | None) -> Calibration | None:
+    """The calibration to judge a gallery's scores by: the named one, else its own, else that in the run it notes.
+
+    Raises:
+        DataError: nothing is there under the name.
+        ModelMismatch: the named one is of another model.
+    """
+    if named is None:
+        found, run = gallery.calibration(), gallery.run()
+        if found is None and run is not None and pretrained_at(run) is None:
+            found = calibration_at(run)
+        return found if found is not None and found.fingerprint == gallery.model else None
+    found = calibration_at(named)
+    if found is None:
+        raise DataError(f"--calibration {named}: expected a run's folder that was calibrated, or a {FILE}.")
+    if found.fingerprint != gallery.model:
+        raise ModelMismatch(
+            f"--calibration {named} is of model {found.fingerprint[:12]}..., and {gallery.location} holds embeddings of "
+            f"{gallery.model[:12]}.... Calibrate the gallery's model."
+        )
+    return found
+
+
+def calibration_at(path: Path) -> Calibration | None:
+    """The calibration in a run's folder, or in a calibration's file; None where there is none. Needs no torch.
+
+    Raises `DataError` where it is damaged.
+    """
+    file = path / FILE if path.is_dir() else path
+    return from_json(read_json(file), file) if file.is_file() and file.suffix == ".json" else None
 
 
 def run_of(path: Path) -> Path | None:
