@@ -51,8 +51,8 @@ def root(
 
 
 for command in (
-    demo.demo, data.synth, data.manifest, data.check, train.train, evaluate.evaluate, evaluate.rank,
-    calibrate.calibrate, compare.compare, report.probe, report.plot, report.report, train.recipe, embed.embed, embed.export, serve.serve,
+    demo.demo, data.synth, data.manifest, data.check, train.train, evaluate.evaluate, evaluate.rank, calibrate.calibrate,
+    compare.compare, report.probe, report.plot, report.report, train.recipe, embed.embed, embed.export, serve.serve,
 ):  # fmt: skip
     app.command()(command)
 for name, commands in (("ablate", ablate.app), ("views", views.app), ("gallery", gallery.app), ("keys", serve.app)):

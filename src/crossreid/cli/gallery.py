@@ -62,8 +62,6 @@ def create(
         if opened is not None:
             gallery.note_run(opened.source)
             gallery.note_model(ModelCard.of(opened))
-            if opened.calibration is not None:
-                gallery.note_calibration(opened.calibration)
         say(f"gallery: {where}")
 
 
@@ -128,12 +126,11 @@ def search(
 ) -> None:  # fmt: skip
     """Find the entries nearest to images, which are embedded with the gallery's own model, to embeddings, or to entries."""
     from crossreid.cli.matches import as_json, say_nothing_found, show
-    from crossreid.data.records import Modality
     from crossreid.galleries import open_gallery, read_entries
-    from crossreid.galleries.asking import Asking, holds_pictures
+    from crossreid.galleries.asking import asking_with_entries, asking_with_ids, holds_pictures
     from crossreid.galleries.filters import filter_of_texts
     from crossreid.galleries.importing import calibration_for
-    from crossreid.galleries.judging import Threshold, judge
+    from crossreid.galleries.judging import Threshold, judge_each
 
     chosen = filter_of_texts(
         identity=identity, cameras=camera, modality=modality, since=since, until=until, source=source,
@@ -163,18 +160,9 @@ def search(
                 say=lambda text: errors.print(printable(text), soft_wrap=True),
             )  # fmt: skip
         else:
-            names = list(id or ()) if entries is None else entries.ids
-            vectors = gallery.embeddings_of(names) if entries is None else entries.embeddings
-            kinds = [Modality(int(kind)) for kind in entries.modalities] if entries is not None else [
-                each.modality for each in gallery.get(names) if each is not None
-            ]  # fmt: skip
-            asking = Asking(names, vectors, [frozenset()] * len(names), tuple(kinds))
+            asking = asking_with_entries(entries) if entries is not None else asking_with_ids(gallery, id or ())
         found = gallery.search(asking.embeddings, k, chosen, exact=exact)
-        judged = None if known is None else [
-            judge(known, matches, asking.modality(query), threshold, as_set=asking.as_set,
-                  own=[asking.is_own(query, entry) for entry in matches.entries])
-            for query, matches in enumerate(found)
-        ]  # fmt: skip
+        judged = judge_each(known, asking, found, threshold)
         show(asking, found, judged, threshold)
         say_nothing_found(
             gallery, asking, found,

@@ -77,7 +77,7 @@ def from_json(told: Any, where: object) -> Calibration:
         common: dict[str, Any] = {
             "prior": prior, "method": str(told["method"]), "fingerprint": str(told["fingerprint"]), "data": dict(told["data"]),
         }  # fmt: skip
-        each = {kind: _read_pairs(told[kind], common) for kind in KINDS if kind in told}
+        each: dict[str, Calibration] = {kind: _read_pairs(told[kind], common) for kind in KINDS if kind in told}
         images = each.pop("images")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(f"{where} is damaged ({type(error).__name__}: {str(error)[:80]}). {AGAIN}") from error

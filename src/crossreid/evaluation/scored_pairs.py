@@ -120,7 +120,8 @@ class Sides:
             parts.append((impostor, kept_scores[each, at], right_one, (same & kept).any(1)))
         if not parts:
             return Nearest(np.empty(0), np.empty(0), np.empty(0, bool), np.empty(0, bool), len(columns))
-        return Nearest(*(np.concatenate(part) for part in zip(*parts, strict=True)), len(columns))
+        impostor, best, right_one, mated = (np.concatenate(part) for part in zip(*parts, strict=True))
+        return Nearest(impostor, best, right_one, mated, len(columns))
 
     def _compared(self, rows: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Scores, whether a pair counts, and whether it shows one identity; each `(rows, columns)`."""

@@ -14,6 +14,7 @@ import numpy as np
 from crossreid.data.records import DataError, Modality
 from crossreid.errors import CrossreidError
 from crossreid.evaluation.calibration import Calibration, pair_name
+from crossreid.galleries.asking import Asking
 from crossreid.galleries.entries import Matches
 
 
@@ -105,3 +106,18 @@ def judge(
         accepted = matches.scores >= least
     itself = np.array(own, dtype=bool) if len(own) else np.zeros(count, bool)
     return Judgement(probabilities, accepted, bool((accepted & ~itself).any()))
+
+
+def judge_each(
+    calibration: Calibration | None, asking: Asking, found: Sequence[Matches], threshold: Threshold
+) -> list[Judgement] | None:
+    """As `judge`, of each query that asks; None without a calibration."""
+    if calibration is None:
+        return None
+    return [
+        judge(
+            calibration, matches, asking.modality(query), threshold, as_set=asking.as_set,
+            own=[asking.is_own(query, entry) for entry in matches.entries],
+        )
+        for query, matches in enumerate(found)
+    ]  # fmt: skip

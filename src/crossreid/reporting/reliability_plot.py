@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -67,7 +68,7 @@ def _alike(calibration: Calibration) -> list[list[str]]:
     return groups
 
 
-def _scores(axes: Axes, curve: Curve, measured: Measured, thresholds: dict[float, float], heading: str) -> None:
+def _scores(axes: Axes, curve: Curve, measured: Measured, thresholds: Mapping[float, float], heading: str) -> None:
     """Histograms of the scores, each to its own maximum, the curve over them, and where the thresholds lie."""
     title(axes, heading)
     low, high = float(measured.edges[0]), float(measured.edges[-1])
