@@ -76,17 +76,17 @@ def add(
 ) -> None:  # fmt: skip
     """Add embeddings; a gallery that is not there is created."""
     from crossreid.galleries import open_gallery
-    from crossreid.galleries.importing import add_entries, card_of, note_model, read_entries, run_of
+    from crossreid.galleries.importing import add_entries, calibration_of, card_of, note_model, read_entries, run_of
 
     entries, own = read_entries(embeddings, model, role)
-    card = card_of(embeddings)
+    card, calibration = card_of(embeddings), calibration_of(embeddings)
     dimension = entries.embeddings.shape[1]
     with (
         open_gallery(where, model=own, dimension=dimension, token=token, collection=collection) as gallery,
         progress_bar() as progress,
     ):
         count = add_entries(gallery, entries, model=own, replace=upsert, advance=advancing(progress, "entries"))
-        note_model(gallery, run_of(embeddings), card)
+        note_model(gallery, run_of(embeddings), card, calibration)
         say(f"{where}: {count} added, {len(gallery)} entries")
     if card is not None and card.trained:
         errors.print(printable(f"WARNING: the model of {embeddings} is {card.trained}."), soft_wrap=True)
@@ -112,14 +112,25 @@ def search(
     device: Annotated[str | None, typer.Option(help="To embed images: cpu, cuda or cuda:N.")] = None,
     backbone: BackboneName = None, weights: Weights = None, size: Size = None, flip: Flip = False,
     exact: Annotated[bool, typer.Option("--exact", help="Compare with every entry, past the index.")] = False,
+    unknown_below: Annotated[
+        float | None, typer.Option(metavar="P", help="A query is unknown where no match has this probability.")
+    ] = None,
+    false_accept_rate: Annotated[
+        float | None, typer.Option(metavar="R", help="Or where none has the score of this false-accept rate.")
+    ] = None,
+    calibration: Annotated[
+        Path | None, typer.Option(help="Where probabilities come from: a run or its calibration.json; the gallery's by default.")
+    ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the matches to this file too.")] = None,
     token: Token = None, collection: Collection = "crossreid",
 ) -> None:  # fmt: skip
     """Find the entries nearest to images, which are embedded with the gallery's own model, to embeddings, or to entries."""
     from crossreid.cli.matches import as_json, say_nothing_found, show
     from crossreid.galleries import open_gallery, read_entries
-    from crossreid.galleries.asking import Asking, holds_pictures
+    from crossreid.galleries.asking import asking_with_entries, asking_with_ids, holds_pictures
     from crossreid.galleries.filters import filter_of_texts
+    from crossreid.galleries.importing import calibration_for
+    from crossreid.galleries.judging import Threshold, judge_each
 
     chosen = filter_of_texts(
         identity=identity, cameras=camera, modality=modality, since=since, until=until, source=source,
@@ -134,10 +145,13 @@ def search(
     pictures = queries is not None and holds_pictures(queries)
     if not pictures and (tracklet or query_modality or run or device):
         raise CrossreidError("--tracklet, --query-modality, --run and --device are for images, and these are none.")
+    threshold = Threshold(unknown_below, false_accept_rate)
     entries = None
     if queries is not None and not pictures:
         entries, model = read_entries(queries, model, "query")
     with open_gallery(where, model=model, create=False, read_only=True, token=token, collection=collection) as gallery:
+        known = calibration_for(gallery, calibration)
+        threshold.refuse_without(known, where)
         if queries is not None and pictures:
             from crossreid.galleries.asking_pictures import asking_with_pictures
 
@@ -146,11 +160,10 @@ def search(
                 say=lambda text: errors.print(printable(text), soft_wrap=True),
             )  # fmt: skip
         else:
-            names = list(id or ()) if entries is None else entries.ids
-            vectors = gallery.embeddings_of(names) if entries is None else entries.embeddings
-            asking = Asking(names, vectors, [frozenset()] * len(names))
+            asking = asking_with_entries(entries) if entries is not None else asking_with_ids(gallery, id or ())
         found = gallery.search(asking.embeddings, k, chosen, exact=exact)
-        show(asking, found)
+        judged = judge_each(known, asking, found, threshold)
+        show(asking, found, judged, threshold)
         say_nothing_found(
             gallery, asking, found,
             {"identity": identity, "camera": camera, "modality": modality, "since": since, "until": until, "source": source,
@@ -159,7 +172,7 @@ def search(
     if json_file is not None:
         from crossreid.files import write_json
 
-        write_json(json_file, as_json(asking, found))
+        write_json(json_file, as_json(asking, found, judged))
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,16 +14,25 @@ if TYPE_CHECKING:
     from crossreid.galleries.asking import Asking
     from crossreid.galleries.entries import Entry, Matches
     from crossreid.galleries.gallery import Gallery
+    from crossreid.galleries.judging import Judgement, Threshold
 
 COLUMNS = ("query", "score", "id", "identity", "camera", "modality", "source", "note")
 _OWN = "the query"
 _CAMERAS = 10  # that are listed where a filter found nothing
 
 
-def show(asking: Asking, found: Sequence[Matches]) -> None:
-    """A list below each query; where another program reads, lines of columns that a tab parts. Nothing is cut or wrapped."""
+def show(
+    asking: Asking,
+    found: Sequence[Matches],
+    judged: Sequence[Judgement] | None = None,
+    threshold: Threshold | None = None,
+) -> None:
+    """A list below each query; where another program reads, lines of columns that a tab parts. Nothing is cut or wrapped.
+
+    With judgements there are two columns more: probability, and of each query whether it is known, where that is asked for.
+    """
     if not console.is_terminal:
-        typer.echo("\t".join(COLUMNS))
+        typer.echo("\t".join((*COLUMNS, *(("probability", "known") if judged is not None else ()))))
     for query, (name, matches) in enumerate(zip(asking.names, found, strict=True)):
         own = [asking.is_own(query, entry) for entry in matches.entries]
         rows = [
@@ -36,17 +46,29 @@ def show(asking: Asking, found: Sequence[Matches]) -> None:
             )
             for score, entry in zip(matches.scores, matches.entries, strict=True)
         ]
+        judgement = None if judged is None else judged[query]
+        chances = None if judgement is None else [_chance(value) for value in judgement.probabilities]
         if console.is_terminal:
-            _list(name, rows, own)
+            _list(name, rows, own, chances)
+            if judgement is not None and judgement.known is False and threshold is not None:
+                say(f"  unknown: none of these reaches {threshold.in_words}")
             continue
-        for row, itself in zip(rows, own, strict=True):
-            typer.echo("\t".join(map(printable, (name, *row, _OWN if itself else ""))))
+        known = "" if judgement is None or judgement.known is None else "known" if judgement.known else "unknown"
+        for place, (row, itself) in enumerate(zip(rows, own, strict=True)):
+            more = () if chances is None else (chances[place], known)
+            typer.echo("\t".join(map(printable, (name, *row, _OWN if itself else "", *more))))
 
 
-def _list(name: str, rows: Sequence[tuple[str, ...]], own: Sequence[bool]) -> None:
+def _chance(probability: float) -> str:
+    return "" if math.isnan(probability) else f"{probability:.4f}"
+
+
+def _list(
+    name: str, rows: Sequence[tuple[str, ...]], own: Sequence[bool], chances: Sequence[str] | None = None
+) -> None:
     """The matches of a query, the longest texts last: a terminal breaks lines where it must, and they are copied whole."""
     say(name)
-    lines = [
+    lines: list[tuple[str, ...]] = [
         (
             score,
             f"identity {identity}" if identity else "identity unknown",
@@ -55,7 +77,12 @@ def _list(name: str, rows: Sequence[tuple[str, ...]], own: Sequence[bool]) -> No
         )
         for score, _, identity, camera, modality, _ in rows
     ]
-    widths = [max((len(printable(line[column])) for line in lines), default=0) for column in range(4)]
+    if chances is not None:
+        lines = [
+            (score, f"probability {chance or 'unknown'}", *rest)
+            for (score, *rest), chance in zip(lines, chances, strict=True)
+        ]
+    widths = [max(len(printable(text)) for text in column) for column in zip(*lines, strict=True)]
     for line, (_, id, _, _, _, source), itself in zip(lines, rows, own, strict=True):
         texts = [printable(text).ljust(width) for text, width in zip(line, widths, strict=True)]
         where = id if source in ("", id) else f"{id}  {source}"
@@ -91,17 +118,29 @@ def _given(filters: Mapping[str, Any]) -> list[tuple[str, Any]]:
     return pairs
 
 
-def as_json(asking: Asking, found: Sequence[Matches]) -> list[dict[str, Any]]:
-    """What `--json` writes: the matches of each query; `is_query` says of one that it is the query itself."""
+def as_json(
+    asking: Asking, found: Sequence[Matches], judged: Sequence[Judgement] | None = None
+) -> list[dict[str, Any]]:
+    """What `--json` writes: the matches of each query; `is_query` says of one that it is the query itself.
 
-    def told(query: int, match: dict[str, Any], entry: Entry) -> dict[str, Any]:
-        return match | {"is_query": asking.is_own(query, entry)}
+    With judgements also `probability` of each, null where no curve is for it, and of each query `known`, null without a
+    threshold.
+    """
+
+    def told(query: int, place: int, match: dict[str, Any], entry: Entry) -> dict[str, Any]:
+        said = match | {"is_query": asking.is_own(query, entry)}
+        if judged is not None:
+            value = float(judged[query].probabilities[place])
+            said["probability"] = None if math.isnan(value) else value
+        return said
 
     return [
         {
             "query": name,
+            **({"known": judged[query].known} if judged is not None else {}),
             "matches": [
-                told(query, match, entry) for match, entry in zip(matches.as_dicts(), matches.entries, strict=True)
+                told(query, place, match, entry)
+                for place, (match, entry) in enumerate(zip(matches.as_dicts(), matches.entries, strict=True))
             ],
         }
         for query, (name, matches) in enumerate(zip(asking.names, found, strict=True))

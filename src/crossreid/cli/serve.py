@@ -37,6 +37,15 @@ def serve(
         float | None, typer.Option(help="Delete entries taken or added longer ago; by default none are.")
     ] = None,
     retain_audit_days: Annotated[int, typer.Option(min=1, max=36_500, help="Delete older days of the audit log.")] = 90,
+    unknown_below: Annotated[
+        float | None, typer.Option(metavar="P", help="A query is unknown where no match has this probability.")
+    ] = None,
+    false_accept_rate: Annotated[
+        float | None, typer.Option(metavar="R", help="Or where none has the score of this false-accept rate.")
+    ] = None,
+    calibration: Annotated[
+        Path | None, typer.Option(help="A run or its calibration.json, where the model carries none.")
+    ] = None,
     runtime: Annotated[str | None, typer.Option(help="torch, or onnx: RUN/model.onnx.")] = None,
     checkpoint: Annotated[str, typer.Option(help="best or last.")] = "best",
     precision: Annotated[str, typer.Option(help="float32 (the reference) or bf16.")] = "float32",
@@ -71,10 +80,11 @@ def serve(
     options = service_options(
         gallery, override or (), state=state, images=images or (), keep_images=keep_images, retain_days=retain_days,
         retain_audit_days=retain_audit_days, rate=rate, batch=batch, max_bytes=max_bytes, max_pixels=max_pixels, seconds=seconds,
+        unknown_below=unknown_below, false_accept_rate=false_accept_rate,
     )  # fmt: skip
     serve_gallery(
         run, gallery, endpoint, options, keys=keys, insecure=insecure, runtime=runtime, checkpoint=checkpoint,
-        precision=precision, device=device, token=token, collection=collection, say=say,
+        precision=precision, device=device, token=token, collection=collection, calibration=calibration, say=say,
     )  # fmt: skip
 
 

@@ -36,10 +36,19 @@ def true_accept_rate(nearest: np.ndarray, right: np.ndarray, mated: np.ndarray, 
     if mated.all() or not mated.any():
         kind = "without a match, which are" if mated.all() else "with a match, which are"
         raise DataError(f"open-set: expected queries {kind} needed to set a threshold and to be found; found none.")
-    impostors = np.sort(nearest[~mated])
+    return float(np.mean(right[mated] & (nearest[mated] < distance_threshold(nearest[~mated], rate))))
+
+
+def distance_threshold(impostors: np.ndarray, rate: float) -> float:
+    """The largest distance below which at most the share `rate` of distances `(n,)` lies; infinite where all may."""
     allowed = int(np.floor(rate * len(impostors) + 1e-9))
-    threshold = impostors[allowed] if allowed < len(impostors) else np.inf
-    return float(np.mean(right[mated] & (nearest[mated] < threshold)))
+    return float(np.partition(impostors, allowed)[allowed]) if allowed < len(impostors) else float(np.inf)
+
+
+def score_threshold(impostors: np.ndarray, rate: float) -> float:
+    """The least score that at most the share `rate` of scores `(n,)` reaches: the same threshold for scores, of which one
+    that is reached is accepted."""
+    return float(np.nextafter(-distance_threshold(-impostors, rate), np.inf))
 
 
 def open_set_rates(ranking: Ranking, rates: Sequence[float] = FALSE_ACCEPT_RATES) -> dict[str, float]:

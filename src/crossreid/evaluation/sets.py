@@ -8,7 +8,7 @@ is one frame. The image of a filmed query is its tracklet's first frame, as MARS
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -110,6 +110,23 @@ def set_features(
         name: _features(asking, answering, embeddings[[unique[entry] for entry in (*asking, *answering)]])
         for name, (asking, answering) in plans.items()
     }
+
+
+def features_of_tracklets(
+    method: Any,
+    tracklets: Sequence[Tracklet],
+    roles: Sequence[str],
+    *,
+    frames: int,
+    place: Place = "middle",
+    skip: bool = False,
+    advance: Callable[..., object] | None = None,
+    **reading: Any,
+) -> Features:
+    """Features of videos in their order, each with its role; the rest as `set_features` takes it."""
+    seen = [_seen(tracklet, frames, place) for tracklet in tracklets]
+    embeddings = embed_sets(method, [each.frames for each in seen], skip=skip, advance=advance, **reading)
+    return replace(_features(seen, [], embeddings), roles=np.array(roles))
 
 
 def _directions(

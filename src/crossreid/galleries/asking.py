@@ -3,25 +3,40 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from crossreid.data.image_names import is_image
+from crossreid.data.records import Modality
 from crossreid.evaluation.embedding_files import EMBEDDINGS, RECORDS
-from crossreid.galleries.entries import Entry
+from crossreid.galleries.entries import Entries, Entry
 from crossreid.galleries.fragments import path_and_box, source_of
 from crossreid.inference.image_files import images_below
+
+if TYPE_CHECKING:
+    from crossreid.galleries.gallery import Gallery
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Asking:
-    """Queries: their names, embeddings `(Q, D)`, and the image files of each; none where they are not known."""
+    """Queries: their names, embeddings `(Q, D)`, and the image files of each; none where they are not known.
+
+    modalities: of each; None where it is not known, or of images of both. as_set: each is of several images.
+    """
 
     names: list[str]
     embeddings: np.ndarray
     files: list[frozenset[str]]
+    modalities: tuple[Modality | None, ...] = ()
+    as_set: bool = False
+
+    def modality(self, query: int) -> Modality | None:
+        """That of a query, where it is known."""
+        return self.modalities[query] if self.modalities else None
 
     def is_own(self, query: int, entry: Entry) -> bool:
         """Whether an entry is the query itself: of its name, or of a file of it; of a whole picture its parts are too."""
@@ -29,6 +44,19 @@ class Asking:
         picture = path_and_box(entry.source)[0]
         known = {entry.source, place_of(entry.source), picture, place_of(picture)} if entry.source else set()
         return entry.id in own or not own.isdisjoint(known)
+
+
+def asking_with_entries(entries: Entries) -> Asking:
+    """Entries that ask, each a query; their files are not known, as who embedded them may have had others."""
+    kinds = tuple(Modality(int(kind)) for kind in entries.modalities)
+    return Asking(entries.ids, entries.embeddings, [frozenset()] * len(entries), kinds)
+
+
+def asking_with_ids(gallery: Gallery, ids: Sequence[str]) -> Asking:
+    """Entries of the gallery that ask it. Raises `GalleryError` naming the first that is not there."""
+    vectors = gallery.embeddings_of(ids)
+    kinds = tuple(entry.modality if entry is not None else None for entry in gallery.get(ids))
+    return Asking(list(ids), vectors, [frozenset()] * len(ids), kinds)
 
 
 def holds_pictures(path: Path) -> bool:

@@ -62,10 +62,13 @@ def asking_with_pictures(
     rows = torch.cat(features)
     names = [source_of(record.path.as_posix(), record.box) for record in records]
     files = [frozenset((name, place_of(name))) for name in names]
+    kinds = [record.modality for record in records]
     if not tracklet:
-        return Asking(names, rows.numpy(), files)
+        return Asking(names, rows.numpy(), files, tuple(kinds))
     together: frozenset[str] = frozenset().union(*files)
-    return Asking([path.as_posix()], unit_rows(rows.mean(0, keepdim=True).numpy(), path.as_posix()), [together])
+    row = unit_rows(rows.mean(0, keepdim=True).numpy(), path.as_posix())
+    kind = kinds[0] if len(set(kinds)) == 1 else None
+    return Asking([path.as_posix()], row, [together], (kind,), len(records) > 1)
 
 
 def _manifest(path: Path) -> Path:

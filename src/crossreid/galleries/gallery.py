@@ -21,6 +21,8 @@ import numpy as np
 
 from crossreid.data.records import Modality
 from crossreid.errors import CrossreidError
+from crossreid.evaluation.calibration import Calibration
+from crossreid.evaluation.calibration_files import from_short_text, short_text
 from crossreid.galleries.entries import Entries, Entry, Matches, stacked
 from crossreid.galleries.errors import GalleryError, ModelMismatch, damaged
 from crossreid.galleries.filters import Filter
@@ -32,7 +34,7 @@ from crossreid.runs.named_network import lasting
 
 Advance = Callable[..., None]
 _LONGEST_RUN = 1024  # bytes of its path
-_NOTES = ("run", "trained", "preprocessing")
+_NOTES = ("run", "trained", "preprocessing", "calibration")
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +175,28 @@ class Gallery(ABC):
         """Keep what is known of its model: what is told last holds."""
         self._note_changed(card.texts())
 
+    def calibration(self) -> Calibration | None:
+        """What makes probabilities of its scores, where it was told. Raises `GalleryFault` where that is damaged."""
+        text = self._notes().get("calibration")
+        if text is None:
+            return None
+        try:
+            return from_short_text(text, self.location)
+        except CrossreidError as error:
+            raise damaged(self.location, error) from error
+
+    def note_calibration(self, calibration: Calibration) -> None:
+        """Keep the calibration of its model, with curves of fewer points: what is told last holds.
+
+        Raises `ModelMismatch` where it is another model's.
+        """
+        if calibration.fingerprint != self.model:
+            raise ModelMismatch(
+                f"the calibration is of model {calibration.fingerprint or 'unknown'}, and {self.location} holds embeddings of "
+                f"{self.model}. Calibrate the gallery's model: crossreid calibrate RUN."
+            )
+        self._note_changed({"calibration": short_text(calibration)})
+
     def note_as(self, other: Gallery) -> None:
         """Keep of its model what another gallery of it does."""
         notes = other._notes()
@@ -260,7 +284,7 @@ class Gallery(ABC):
 
     @abstractmethod
     def _notes(self) -> Mapping[str, str]:
-        """What is kept under `run`, `trained` and `preprocessing`, where it is."""
+        """What is kept under `run`, `trained`, `preprocessing` and `calibration`, where it is."""
 
     @abstractmethod
     def _note(self, values: Mapping[str, str | None]) -> None:

@@ -14,6 +14,7 @@ from crossreid.data.images import load_image
 from crossreid.data.records import Record
 from crossreid.data.transforms import EvalTransform
 from crossreid.errors import CrossreidError
+from crossreid.evaluation.calibration import Calibration
 from crossreid.runs.preprocessing import Preprocessing
 from crossreid.training.bf16 import refuse_broken_bf16
 
@@ -33,6 +34,7 @@ class EmbeddingModel(ABC):
         runtime: torch or onnx.
         precision: float32, the reference, or bf16.
         trained: how much of its training it has had, where that is not all of it; else empty.
+        calibration: what `crossreid calibrate` made of it, by which scores are probabilities; None where nothing did.
     """
 
     source: Path
@@ -45,6 +47,7 @@ class EmbeddingModel(ABC):
     precision: Precision
     device: torch.device
     trained: str = ""
+    calibration: Calibration | None = None
 
     @property
     def transform(self) -> EvalTransform:

@@ -14,6 +14,7 @@ from torch import Tensor
 import crossreid
 from crossreid.data.records import Modality
 from crossreid.errors import CrossreidError
+from crossreid.evaluation.calibration_files import to_json
 from crossreid.files import remove_leftovers, replacing
 from crossreid.inference.agreement import largest_difference, sample_images
 from crossreid.inference.exported_file import FORMAT, INPUTS, KEY, OUTPUTS, facts_digest, graph_digest, is_exported
@@ -117,6 +118,7 @@ def _write(model: TorchModel, path: Path, log: Path) -> None:
         "version": crossreid.__version__,
         "graph": graph_digest(graph),
         **({"trained": model.trained} if model.trained else {}),
+        **({"calibration": to_json(model.calibration, measures=False)} if model.calibration else {}),
         **({"start": start_in_words(start)} if (start := read_start(weights_folder(model.source))) else {}),
     }
     facts["facts"] = facts_digest(facts)

@@ -2,7 +2,7 @@
 
 The metadata's entry `crossreid` is JSON: format, fingerprint, method, dimension, flip, preprocessing, version,
 graph, the digest of all else in the file; `trained`, how far the run was, where it was not finished; `start`, the run or file
-that it started from, where `start_from` named one; and facts, the digest of the entry itself.
+that it started from, where `start_from` named one; `calibration`, where the run has one; and facts, the digest of the entry itself.
 """
 
 from __future__ import annotations

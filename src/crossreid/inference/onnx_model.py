@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from crossreid.errors import CrossreidError
+from crossreid.evaluation.calibration_files import from_json
 from crossreid.inference.embedding_model import EmbeddingModel
 from crossreid.inference.exported_file import INPUTS, KEY, OUTPUTS, facts_digest, graph_digest, read_facts
 from crossreid.runs.preprocessing import Preprocessing
@@ -48,6 +49,8 @@ class OnnxModel(EmbeddingModel):
             raise CrossreidError(
                 f"{path} is damaged or was changed: what its metadata say is not what was exported. Export it again."
             )
+        if "calibration" in facts:
+            self.calibration = from_json(facts["calibration"], path)
 
     def embed(self, images: Tensor, modalities: Tensor) -> Tensor:
         return self._run("embeddings", images, modalities)

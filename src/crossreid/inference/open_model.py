@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import torch
 
+from crossreid.evaluation.calibration import Calibration
+from crossreid.evaluation.calibration_files import FILE
 from crossreid.inference.devices import device_of
 from crossreid.inference.embedding_model import EmbeddingModel, Precision
 from crossreid.inference.exported_file import is_exported
@@ -13,9 +16,9 @@ from crossreid.inference.fusing import fused
 from crossreid.inference.onnx_model import OnnxModel
 from crossreid.inference.torch_model import TorchModel
 from crossreid.models.lora import merged
-from crossreid.runs.fingerprint import fingerprint_of
+from crossreid.runs.calibrating import read_calibration
 from crossreid.runs.named_network import NOT_TRAINED, PretrainedNetwork, pretrained_at
-from crossreid.runs.pretrained import named_pretrained, network_recipe
+from crossreid.runs.pretrained import named_pretrained, network_recipe, pretrained_fingerprint
 from crossreid.runs.progress import unfinished
 from crossreid.runs.stored_run import network_of, preprocessing_of, read_run
 
@@ -53,21 +56,28 @@ def open_model(
     name, flip = run.recipe.method.name, run.recipe.evaluation.flip
     model = TorchModel(run.folder, network, name, seen, run.fingerprint, flip, where)
     model.trained = unfinished(run.folder)
+    model.calibration = calibration_of_run(run.folder, run.fingerprint)
     return model.with_precision(precision)
+
+
+def calibration_of_run(folder: Path, fingerprint: str) -> Calibration | None:
+    """The calibration in a run's folder, where it is of the weights of this fingerprint; a warning where it is of others."""
+    found = read_calibration(folder)
+    if found is not None and found.fingerprint != fingerprint:
+        warnings.warn(
+            f"{folder / FILE} is of other weights than those that are opened, and is left aside. Calibrate these: crossreid "
+            f"calibrate {folder}.",
+            stacklevel=3,
+        )
+        return None
+    return found
 
 
 def _pretrained(named: PretrainedNetwork, device: torch.device, *, fuse: bool) -> TorchModel:
     recipe = network_recipe(named)
     network, seen = named_pretrained(named, recipe), preprocessing_of(recipe)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    fingerprint = fingerprint_of(
-        network.state_dict(),
-        {
-            "method": {"name": "pretrained", "backbone": {"name": named.name.partition(".")[0]}},
-            "preprocessing": seen.to_json(),
-            "flip": named.flip,
-        },
-    )
+    fingerprint = pretrained_fingerprint(named, network, seen)
     if fuse:
         network = fused(network, seen.height, seen.width)
     model = TorchModel(named.path, network, "pretrained", seen, fingerprint, named.flip, device)

@@ -24,7 +24,9 @@ from crossreid.models.lora import LoraOptions
 from crossreid.models.mixstyle import MixStyleOptions
 from crossreid.models.transformer_options import TransformerOptions
 from crossreid.models.weights import WeightsError
+from crossreid.runs.fingerprint import fingerprint_of
 from crossreid.runs.named_network import PretrainedNetwork
+from crossreid.runs.preprocessing import Preprocessing
 from crossreid.runs.recipe import Recipe, RecipeError, make_recipe
 
 
@@ -117,6 +119,16 @@ def pretrained_network(options: BackboneOptions) -> Pretrained:
     """The network of these options in evaluation mode; the random numbers of who calls stay as they were."""
     with torch.random.fork_rng(devices=[]):
         return Pretrained(options).eval()
+
+
+def pretrained_fingerprint(named: PretrainedNetwork, network: Pretrained, seen: Preprocessing) -> str:
+    """The fingerprint of a named network that takes images in as `seen` says."""
+    facts = {
+        "method": {"name": "pretrained", "backbone": {"name": named.name.partition(".")[0]}},
+        "preprocessing": seen.to_json(),
+        "flip": named.flip,
+    }
+    return fingerprint_of(network.state_dict(), facts)
 
 
 def untouched(options: BackboneOptions) -> BackboneOptions:

@@ -64,7 +64,7 @@ def evaluate_pretrained(
         made, split, recipe, metric=metric, rerank=make_reranking(rerank) if isinstance(rerank, str) else rerank,
         settings=settings, advance=advance,
     )  # fmt: skip
-    folder = Path(out) if out is not None else _folder_of(network, recipe)
+    folder = Path(out) if out is not None else pretrained_folder(network, recipe)
     file = "" if settings else str(folder / "scores.json")
     scores = [replace(score, trained=NOT_TRAINED, official=is_official(split), file=file) for score in scores]
     if not settings:
@@ -84,7 +84,7 @@ def _write(
     write_json(folder / "network.json", network.facts | {"protocol": split.protocol} | sections)
 
 
-def _folder_of(network: PretrainedNetwork, recipe: Recipe) -> Path:
+def pretrained_folder(network: PretrainedNetwork, recipe: Recipe) -> Path:
     """pretrained/NAME/DATA-DIGEST: another network, copy of the data or way of testing has another."""
     facts: dict[str, Any] = network.facts | recipe.model_dump(mode="json", include={"data", "evaluation"})
     return Path("pretrained") / in_a_name(network.name) / place_of(recipe.data, facts)

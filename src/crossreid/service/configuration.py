@@ -39,6 +39,12 @@ class ServiceOptions(Options):
     in_flight: int = Field(128, ge=1, description="Requests at a time; more are told to come back.")
     seconds: float = Field(10, gt=0, description="For a client to send its request's head, and again its body.")
     answer_seconds: float = Field(60, gt=0, description="For an answer, until the client has taken it.")
+    unknown_below: float | None = Field(
+        None, gt=0, lt=1, description="A query is unknown where no match has this probability."
+    )
+    false_accept_rate: float | None = Field(
+        None, gt=0, lt=1, description="Or where no match has the score of this false-accept rate."
+    )
     batch: int = Field(32, ge=1, description="Images of a forward pass, of whatever requests.")
     batch_wait: float = Field(0.002, ge=0, description="Seconds that an idle network waits for company.")
     workers: int = Field(os.cpu_count() or 1, ge=1, description="Images decoded at a time, each in a process.")

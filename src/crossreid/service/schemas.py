@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from crossreid.errors import CrossreidError
 from crossreid.galleries.entries import Entry
 from crossreid.galleries.filters import Filter
+from crossreid.galleries.judging import Threshold
 from crossreid.service.refusals import Refusal
 
 ModalityName = Literal["visible", "infrared"]
@@ -33,13 +34,17 @@ class EntryOut(BaseModel):
 class Match(BaseModel):
     """`score` is the cosine similarity of query and entry, -1 to 1; `rank` counts from 1.
 
-    `is_query`: the entry is of a file of the query, as far as its file can be read.
+    `is_query`: the entry is of a file of the query, as far as its file can be read. `probability`: that query and entry show
+    one identity, null where the model is not calibrated for their modalities; `accepted`: whether it reaches the operator's
+    threshold, null where there is none.
     """
 
     rank: int
     score: float
     entry: EntryOut
     is_query: bool = False
+    probability: float | None = None
+    accepted: bool | None = None
 
 
 class QueryOut(BaseModel):
@@ -49,13 +54,27 @@ class QueryOut(BaseModel):
     ids: list[str]
 
 
+class ThresholdOut(BaseModel):
+    """The operator's threshold: one of the two is a number."""
+
+    unknown_below: float | None
+    false_accept_rate: float | None
+    words: str
+
+
 class Result(BaseModel):
-    """What a search found, best first, equal scores by id."""
+    """What a search found, best first, equal scores by id.
+
+    `known`: whether a match that is not the query itself is accepted. False is "unknown: none of these"; null says that
+    there is no threshold, or no calibration for the modalities.
+    """
 
     request: str
     model: str
     query: QueryOut
     matches: list[Match]
+    known: bool | None = None
+    threshold: ThresholdOut | None = None
 
 
 class SampledEntries(BaseModel):
@@ -140,6 +159,15 @@ class DeleteIn(BaseModel):
     model_config = ConfigDict(extra="forbid")
     ids: Annotated[list[str], Field(min_length=1, max_length=10_000)] | None = None
     filter: FilterIn | None = None
+
+
+def threshold_out(threshold: Threshold) -> ThresholdOut | None:
+    """A threshold in the words of the interface; None where none is set."""
+    if not threshold.is_set:
+        return None
+    return ThresholdOut(
+        unknown_below=threshold.unknown_below, false_accept_rate=threshold.false_accept_rate, words=threshold.in_words
+    )
 
 
 def time_text(time: float | None) -> str | None:

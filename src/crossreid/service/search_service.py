@@ -22,6 +22,7 @@ from crossreid.galleries.entries import Entry, Matches
 from crossreid.galleries.errors import GalleryError, GalleryLocked
 from crossreid.galleries.filters import Filter
 from crossreid.galleries.gallery import Gallery
+from crossreid.galleries.judging import Threshold
 from crossreid.inference.embedding_model import EmbeddingModel
 from crossreid.service.audit import Audit
 from crossreid.service.batched_queries import EmbeddingQuery, ImageQuery, embed_queries, search_queries
@@ -44,7 +45,8 @@ Found = TypeVar("Found")
 class SearchService:
     """One model, one gallery that it has open for writing, one audit log. `running` starts what works beside requests.
 
-    Raises `CrossreidError` where the folder of its state is another service's, or cannot be written; the gallery is closed then.
+    Raises `CrossreidError` where the folder of its state is another service's, or cannot be written, or a threshold has no
+    calibration; the gallery is closed then.
     """
 
     def __init__(
@@ -56,6 +58,10 @@ class SearchService:
         self._lock: int | None = None
         copies = options.state / "images.sqlite"
         try:
+            own = model.calibration
+            self.calibration = own if own is not None else gallery.calibration()
+            self.threshold = Threshold(options.unknown_below, options.false_accept_rate)
+            self.threshold.refuse_without(self.calibration, gallery.location)
             self._lock = _lock(options.state)
             self.audit = Audit(options.state / "audit")
             # What an earlier service kept is shown and deleted also where no more is kept.

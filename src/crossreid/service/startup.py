@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from crossreid.errors import CrossreidError
+from crossreid.galleries.importing import calibration_for
 from crossreid.galleries.model_card import ModelCard
 from crossreid.galleries.opening import open_gallery
 from crossreid.inference.embedding_model import EmbeddingModel
@@ -85,9 +86,10 @@ def serve(
     device: str | None = None,
     token: str | None = None,
     collection: str = "crossreid",
+    calibration: Path | None = None,
     say: Callable[[str], Any] = print,
 ) -> None:
-    """Serve until told to stop.
+    """Serve until told to stop. `calibration`: a run or a file that has it, where the model and the gallery do not.
 
     Raises:
         CrossreidError: no model, no gallery, another model's, one that is in use, no keys, an address that is taken.
@@ -117,6 +119,14 @@ def serve(
     if opened.run() is None:
         opened.note_run(model.source)
     opened.note_model(ModelCard.of(model))
+    try:
+        if calibration is not None:
+            model.calibration = calibration_for(opened, calibration)
+        if model.calibration is not None:
+            opened.note_calibration(model.calibration)
+    except BaseException:
+        opened.close()
+        raise
     service = SearchService(model, opened, options, explainer)
     try:
         running = server(create_app(service, known), endpoint, options)
@@ -124,6 +134,8 @@ def serve(
             f"{model.source} ({model.method}, {model.runtime}, {model.precision}), gallery {gallery}: {len(opened)} entries, "
             f"{'no keys' if known is None else f'keys of {keys}'}, audit log in {options.state / 'audit'}"
         )
+        if service.calibration is not None and service.threshold.is_set:
+            say(f"a query is unknown where no match reaches {service.threshold.in_words}")
         if model.trained:
             say(f"WARNING: the model is {model.trained}")
         if known is not None and endpoint.certificate is None and not is_loopback(endpoint.host):

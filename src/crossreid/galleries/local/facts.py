@@ -67,8 +67,10 @@ class Facts:
             writer.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", rows)
 
     def notes(self) -> dict[str, str]:
-        """What is kept of the model whose network embeds, as far as it was told: `run`, `trained` and `preprocessing`."""
-        found = self._database.read("SELECT key, value FROM meta WHERE key IN ('run', 'trained', 'preprocessing')")
+        """What is kept of the model whose network embeds, as far as it was told: `run`, `trained`, `preprocessing`, `calibration`."""
+        found = self._database.read(
+            "SELECT key, value FROM meta WHERE key IN ('run', 'trained', 'preprocessing', 'calibration')"
+        )
         return {key: str(value) for key, value in found}
 
     def note(self, values: Mapping[str, str | None]) -> None:

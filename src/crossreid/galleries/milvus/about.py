@@ -37,18 +37,39 @@ class About:
 
     def read(self) -> dict[str, Any] | None:
         """What the row says, None where there is none. Raises `GalleryFault` where it is damaged."""
+        text = self._row("about")
+        if text is None:
+            return None
+        try:
+            return dict(json.loads(text))
+        except (TypeError, ValueError) as error:
+            raise self._damaged(error) from error
+
+    def calibration(self) -> str | None:
+        """The text of the calibration, which has a row of its own beside the other."""
+        return self._row("calibration")
+
+    def write_calibration(self, text: str | None) -> None:
+        """Write that row; None takes it away."""
+        if text is not None:
+            self._write_row("calibration", text)
+            return
+        with self._connection.faults():
+            self._connection.client.delete(self._name, ids=["calibration"])
+
+    def _row(self, key: str) -> str | None:
         client = self._connection.client
         with self._connection.faults():
             if not client.has_collection(self._name):
                 return None
             client.load_collection(self._name)
-            found = client.query(self._name, filter='key == "about"', output_fields=["text"])
-        if not found:
-            return None
-        try:
-            return dict(json.loads(found[0]["text"]))
-        except (TypeError, ValueError) as error:
-            raise self._damaged(error) from error
+            found = client.query(self._name, filter=f'key == "{key}"', output_fields=["text"])
+        return None if not found else str(found[0]["text"])
+
+    def _write_row(self, key: str, text: str) -> None:
+        with self._connection.faults():
+            row = {"key": key, "text": text, "unused": [0.0, 1.0]}
+            self._connection.client.upsert(self._name, [row])
 
     def description(self) -> Description | None:
         """As `read`, checked. Raises `GalleryError` for another format."""
@@ -85,10 +106,8 @@ class About:
 
     def write(self, about: Any) -> None:
         """Write the row as it is given."""
-        with self._connection.faults():
-            # The row holds 4096 bytes: of a path in any script no more are written than it has.
-            row = {"key": "about", "text": json.dumps(about, ensure_ascii=False), "unused": [0.0, 1.0]}
-            self._connection.client.upsert(self._name, [row])
+        # The row holds 4096 bytes: of a path in any script no more are written than it has.
+        self._write_row("about", json.dumps(about, ensure_ascii=False))
 
     def change(self, **values: str | None) -> None:
         """Change some of what the row says; None takes it away."""

@@ -114,13 +114,18 @@ class MilvusGallery(Gallery):
 
     def _notes(self) -> Mapping[str, str]:
         with self._lock:
-            found = self._about.read() or {}
-        return {name: str(found[name]) for name in ("run", "trained", "preprocessing") if found.get(name) is not None}
+            found = {**(self._about.read() or {}), "calibration": self._about.calibration()}
+        names = ("run", "trained", "preprocessing", "calibration")
+        return {name: str(found[name]) for name in names if found.get(name) is not None}
 
     def _note(self, values: Mapping[str, str | None]) -> None:
         self._writable()
+        values = dict(values)
         with self._lock:
-            self._about.change(**values)
+            if "calibration" in values:
+                self._about.write_calibration(values.pop("calibration"))
+            if values:
+                self._about.change(**values)
 
     def _drop_leftovers(self) -> None:
         """Collections of entries that a process left that died while it wrote them anew."""

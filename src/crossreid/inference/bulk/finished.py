@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 
 from crossreid.data.records import DataError, Record
+from crossreid.evaluation.calibration import Calibration
+from crossreid.evaluation.calibration_files import short_text
 from crossreid.evaluation.embedding_files import (
     BAD_IMAGES,
     EMBEDDINGS,
@@ -56,12 +58,13 @@ def is_finished(out: Path, pins: Mapping[str, Any], records: Sequence[Record]) -
 
 def join(
     records: Sequence[Record], out: Path, plan: Plan, *, run: Path, on_bad_image: str,
-    left_out: Sequence[tuple[str, str]], trained: str = "",
+    left_out: Sequence[tuple[str, str]], trained: str = "", calibration: Calibration | None = None,
 ) -> tuple[int, int]:  # fmt: skip
     """Write the three files of the finished job, the embeddings last, and take the chunks away.
 
     Args:
         trained: how much of its training the model has had, where that is not all of it; kept with the embeddings.
+        calibration: of the model, where it has one; likewise.
 
     Returns:
         The number of rows and that of images that were left out, with those of `left_out`.
@@ -84,6 +87,7 @@ def join(
     facts = asdict(plan) | {
         "format": FORMAT, "run": readable(lasting(run)), "records": digest, "rows": len(kept), "bad": len(listed),
         "files": digest_of_states(chunk.states for chunk in chunks), **({"trained": trained} if trained else {}),
+        **({"calibration": short_text(calibration)} if calibration else {}),
     }  # fmt: skip
     rows = (_rows(parts, number, plan) for number in numbers)  # one chunk at a time: all need not fit in memory
     write_rows(out / EMBEDDINGS, rows, (len(kept), plan.dimension), as_metadata(facts))

@@ -154,7 +154,7 @@ def _take_part(job: _Job) -> Embedded:
     report(0, now=True)
     rows, bad = join(
         job.records, job.out, plan, run=job.model.source, on_bad_image=job.on_bad_image, left_out=job.left_out,
-        trained=job.model.trained,
+        trained=job.model.trained, calibration=job.model.calibration,
     )  # fmt: skip
     return Embedded(job.out, rows, sum(there.values()), bad)
 

@@ -7,7 +7,7 @@ import { entryPicture, filePicture, release } from "./pictures.js";
 import { factList, markButtons, markByKey, pressed } from "./results.js";
 import { attention as askAttention, events } from "./service.js";
 import { pause } from "./waiting.js";
-import { entryWords, score } from "./words.js";
+import { chance, entryWords, score } from "./words.js";
 
 const SIZE = 1024;
 const REST = 0.2; // seconds on a match before its map is asked for: who passes by does not look
@@ -156,11 +156,12 @@ function drawQuery() {
 
 function draw() {
   const { matches, place } = shown;
-  const { rank, score: value, entry } = matches[place];
+  const { rank, score: value, entry, probability } = matches[place];
   const side = sides().match;
   const frame = entryPicture(entry, SIZE, `Match ${rank}: ${entryWords(entry)}`, { now: true, onload: sized(side) });
   stage(side, frame, `Match ${rank}`, factList(entry, true));
-  by("compare-title").textContent = `Match ${rank} of ${matches.length}, score ${score(value)}`;
+  const likely = probability === null ? "" : `, probability ${chance(probability)}`;
+  by("compare-title").textContent = `Match ${rank} of ${matches.length}, score ${score(value)}${likely}`;
   by("previous").disabled = place === 0;
   by("next").disabled = place === matches.length - 1;
   pressed(by("compare-marks"), present());

@@ -33,6 +33,9 @@ async function begin() {
     const about = await service.about();
     attention = about.attention;
     mapKinds = about.maps;
+    by("chances").hidden = about.calibration === null;
+    by("no-chances").hidden = about.calibration !== null;
+    if (about.calibration !== null) by("prior").textContent = `${Number(about.calibration.prior.toPrecision(2))}`;
     begun = true;
     startQuery({ limits: about.limits });
     limitMatches(about.limits.k);
@@ -174,8 +177,8 @@ async function search() {
   }
   if (running !== control) return false;
   running = null;
-  const { model, matches, query: { sha256 } } = found;
-  shown = { query: { ...asked, sha256 }, matches, model, signature: JSON.stringify([asked.key, asked.modality, wanted]) };
+  const { model, matches, known, threshold, query: { sha256 } } = found;
+  shown = { query: { ...asked, sha256 }, matches, model, unknown: known === false ? threshold.words : null, signature: JSON.stringify([asked.key, asked.modality, wanted]) };
   keepFocus(() => {
     busy(false);
     showResults(wanted.filter);
@@ -258,11 +261,14 @@ function showResults(filter) {
   const none = set ? " Nothing meets the filters: widen or reset them." : ` The gallery holds no ${asked.entry === null ? "" : "other "}entry.`;
   by("results").hidden = false;
   by("results-of").textContent = `${counted(matches.length, "match", "matches")} for ${said.join(", ")}; ${set || "whole gallery"}.${matches.length ? "" : none}`;
+  by("unknown").hidden = shown.unknown === null || matches.length === 0;
+  by("unknown").textContent = `Unknown: none of these reaches ${shown.unknown}. The gallery may not hold who or what is looked for.`;
   showMatches(by("matches"), matches, manner(shown));
   drawMarks();
   const heading = by("results-title");
   if (heading.getBoundingClientRect().top > innerHeight) heading.scrollIntoView(); // on a narrow screen it is below the form
-  announce(matches.length ? `${counted(matches.length, "match", "matches")}, best score ${score(matches[0].score, 2)}` : "No matches.");
+  const spoken = matches.length ? `${counted(matches.length, "match", "matches")}, best score ${score(matches[0].score, 2)}` : "No matches.";
+  announce(by("unknown").hidden ? spoken : `Unknown. ${spoken}`);
 }
 
 // --- marks ---------------------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 import { by, command, element } from "./dom.js";
 import { entryPicture, release } from "./pictures.js";
-import { entryWords, facts, score } from "./words.js";
+import { chance, entryWords, facts, score } from "./words.js";
 
 const SIGNS = { right: "\u2713", wrong: "\u2717" };
 const KEYS = { r: "right", w: "wrong", u: null };
@@ -43,15 +43,17 @@ export function showMatches(list, matches, act) {
   matches.forEach((_, place) => showMark(list, place, act.markOf(place)));
 }
 
-function item({ rank, score: value, entry, is_query: own }, place, act) {
+function item({ rank, score: value, entry, is_query: own, probability, accepted }, place, act) {
   const name = `match ${rank}, ${entryWords(entry)}`;
-  return element("li", { class: "card match" },
+  return element("li", { class: accepted === false ? "card match below" : "card match" },
     element("button", { type: "button", class: "open", "aria-haspopup": "dialog", "aria-label": `Compare ${name}, score ${score(value)}`, onclick: () => act.compare(place) },
       entryPicture(entry, 384, "")),
     element("p", { class: "line" },
       element("span", { class: "rank" }, element("span", { class: "spoken" }, "Rank "), String(rank)),
       element("span", { class: "score", title: "cosine similarity" }, element("span", { class: "spoken" }, "score "), score(value)),
+      probability === null ? null : element("span", { class: "chance", title: "probability that both show one identity" }, element("span", { class: "spoken" }, "probability "), element("span", { "aria-hidden": "true" }, "p "), chance(probability)),
       element("span", { class: "verdict" })),
+    accepted === false ? element("p", { class: "under" }, "below the threshold") : null,
     own ? element("p", { class: "own" }, "the query\u2019s own file") : null,
     factList(entry),
     element("div", { class: "act" },

@@ -8,6 +8,9 @@ export const cameraName = (camera) => (camera ? `camera ${camera}` : "camera unk
 
 export const score = (value, digits = 3) => value.toFixed(digits).replace("-", "\u2212");
 
+// A probability, never as certain as 0 or 1.
+export const chance = (value) => (value < 0.001 ? "under 0.001" : value > 0.999 ? "over 0.999" : value.toFixed(3));
+
 // In the zone of this computer, which `zone` names.
 export function time(iso) {
   const at = new Date(iso);

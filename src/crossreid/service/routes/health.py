@@ -8,6 +8,7 @@ from fastapi import Request, Response
 
 import crossreid
 from crossreid.service.routes.dependencies import ANY_KEY, CurrentService, needs, router_of_refusals
+from crossreid.service.schemas import threshold_out
 from crossreid.service.uploads import FORMATS
 
 router = router_of_refusals()
@@ -21,7 +22,8 @@ async def health() -> dict[Literal["status"], Literal["ok"]]:
 
 @router.get("/v1/about", tags=["service"], dependencies=ANY_KEY)
 async def about(request: Request, service: CurrentService) -> dict[str, Any]:
-    """Who the key is and what it may; the model; the limits."""
+    """Who the key is and what it may; the model and its calibration; the operator's threshold; the limits."""
+    made, threshold = service.calibration, threshold_out(service.threshold)
     key, model, options = request.state.key, service.model, service.options
     size = model.preprocessing
     return {
@@ -31,6 +33,8 @@ async def about(request: Request, service: CurrentService) -> dict[str, Any]:
             "height": size.height, "width": size.width, "runtime": model.runtime, "precision": model.precision,
             "preprocessing": size.to_json(), "trained": model.trained or None,
         },
+        "calibration": None if made is None else {"method": made.method, "prior": made.prior, "pairs": list(made.curves)},
+        "threshold": None if threshold is None else threshold.model_dump(),
         "attention": service.explainer is not None,
         "maps": [] if service.explainer is None else service.explainer.kinds, "retention_days": options.retain_days,
         "limits": {

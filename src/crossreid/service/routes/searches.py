@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -9,11 +10,12 @@ import numpy as np
 from fastapi import Depends, Form, Request
 
 from crossreid.galleries.entries import Matches, modality_of, stacked
+from crossreid.galleries.judging import Judgement, judge
 from crossreid.service.batched_queries import best
 from crossreid.service.forms import Files, FormModality, checked_ids, filter_fields
 from crossreid.service.refusals import Refusal
 from crossreid.service.routes.dependencies import CurrentService, needs, router_of_refusals
-from crossreid.service.schemas import FilterIn, Match, QueryOut, Result, SearchIds, entry_out
+from crossreid.service.schemas import FilterIn, Match, QueryOut, Result, SearchIds, entry_out, threshold_out
 from crossreid.service.search_service import SearchService
 from crossreid.service.uploads import Uploads
 
@@ -40,7 +42,10 @@ async def search_images(
         shown=list(found.ids),
     )  # fmt: skip
     own = await service.in_thread(service.pictures.of_files, found.entries, sent.contents)
-    return await _result(request, service, found, QueryOut(sha256=sent.digests, ids=[]), own)
+    judgement = judge(
+        service.calibration, found, modality_of(modality), service.threshold, as_set=len(images) > 1, own=own
+    )
+    return await _result(request, service, found, QueryOut(sha256=sent.digests, ids=[]), own, judgement)
 
 
 @router.post("/v1/search/ids", tags=["search"], dependencies=needs("search"))
@@ -49,7 +54,8 @@ async def search_ids(request: Request, service: CurrentService, asked: SearchIds
     _refuse_k(asked.k, service)
     ids = checked_ids(list(dict.fromkeys(asked.ids)))
     chosen = asked.filter.to_filter()
-    embedding = stacked(await service.entries(ids)).mean(axis=0)
+    entries = await service.entries(ids)
+    embedding = stacked(entries).mean(axis=0)
     if not np.linalg.norm(embedding) > 1e-6:
         raise Refusal(422, "the entries' embeddings cancel out; they are hardly of one identity. Ask with fewer.")
     without = [] if asked.include_queried else ids
@@ -57,7 +63,17 @@ async def search_ids(request: Request, service: CurrentService, asked: SearchIds
     service.record(
         request, "search", ids=ids, k=asked.k, filter=asked.filter.conditions(), shown=list(found.ids)
     )  # fmt: skip
-    return await _result(request, service, found, QueryOut(sha256=[], ids=ids), [id in ids for id in found.ids])
+    own = [id in ids for id in found.ids]
+    kinds = {entry.modality for entry in entries}
+    judgement = judge(
+        service.calibration,
+        found,
+        kinds.pop() if len(kinds) == 1 else None,
+        service.threshold,
+        as_set=len(ids) > 1,
+        own=own,
+    )
+    return await _result(request, service, found, QueryOut(sha256=[], ids=ids), own, judgement)
 
 
 def _refuse_k(k: int, service: SearchService) -> None:
@@ -66,12 +82,19 @@ def _refuse_k(k: int, service: SearchService) -> None:
 
 
 async def _result(
-    request: Request, service: SearchService, found: Matches, query: QueryOut, own: Sequence[bool]
+    request: Request, service: SearchService, found: Matches, query: QueryOut, own: Sequence[bool], judgement: Judgement
 ) -> Result:
     known = await service.in_thread(service.pictures.known, found.entries)
-    rows = zip(found.scores, found.entries, known, own, strict=True)
+    accepted = [None] * len(found.ids) if judgement.accepted is None else judgement.accepted.tolist()
+    rows = zip(found.scores, found.entries, known, own, judgement.probabilities.tolist(), accepted, strict=True)
     matches = [
-        Match(rank=position + 1, score=float(score), entry=entry_out(entry, image), is_query=itself)
-        for position, (score, entry, image, itself) in enumerate(rows)
-    ]
-    return Result(request=request.state.request, model=service.model.fingerprint, query=query, matches=matches)
+        Match(
+            rank=position + 1, score=float(score), entry=entry_out(entry, image), is_query=itself,
+            probability=None if math.isnan(chance) else chance, accepted=good,
+        )
+        for position, (score, entry, image, itself, chance, good) in enumerate(rows)
+    ]  # fmt: skip
+    return Result(
+        request=request.state.request, model=service.model.fingerprint, query=query, matches=matches,
+        known=judgement.known, threshold=threshold_out(service.threshold),
+    )  # fmt: skip

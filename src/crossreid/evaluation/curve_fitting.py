@@ -1,0 +1,116 @@
+"""Curves from scores to probabilities, fitted to pairs that are known to show one identity or two.
+
+Isotonic regression (Zadrozny and Elkan, KDD 2002) takes nothing for granted but that a higher score is no less likely to
+be a match; Platt's sigmoid (Platt, "Probabilistic outputs for support vector machines", 1999, with his smoothed targets)
+needs fewer pairs. Either is fitted to pairs weighed so that those of one identity are the share `prior` of all. The
+blocks of isotonic regression do not depend on the weights of the classes (Brümmer and du Preez, "The PAV algorithm
+optimizes binary proper scoring rules", 2013), so its curve at one prior is that of any other with its odds moved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, get_args
+
+import numpy as np
+
+from crossreid.data.records import DataError
+from crossreid.evaluation.calibration import Curve, check_prior
+
+FitMethod = Literal["isotonic", "platt"]
+_POINTS = 257  # of a curve that is kept
+_LOGITS = np.arange(-14.0, 14.05, 0.1)  # where a sigmoid is followed; between them a straight line is 2e-4 off
+
+
+def class_weights(same: np.ndarray, prior: float) -> np.ndarray:
+    """`(n,)` weights that sum to 1, of which pairs of one identity have the share `prior`; either kind must be there."""
+    check_prior(prior)
+    count = np.count_nonzero(same)
+    if not 0 < count < len(same):
+        raise DataError("expected pairs of one identity and pairs of two, found only one of these kinds.")
+    return np.where(same, prior / count, (1 - prior) / (len(same) - count))
+
+
+def fit_curve(scores: np.ndarray, same: np.ndarray, prior: float, method: str = "isotonic") -> Curve:
+    """The curve of scores `(n,)` and of whether each pair shows one identity `(n,)` bool, at most 257 points.
+
+    No point is more certain than one more pair to the contrary would allow.
+
+    Raises:
+        DataError: an unknown method, a prior that is none, or pairs of one kind only.
+    """
+    if method not in get_args(FitMethod):
+        raise DataError(f"method {method!r}: expected {' or '.join(get_args(FitMethod))}.")
+    same = np.asarray(same, dtype=bool)
+    weights = class_weights(same, prior)
+    scores = np.asarray(scores, dtype=np.float64)
+    return (_isotonic if method == "isotonic" else _platt)(scores, same, weights).thinned(_POINTS)
+
+
+def _isotonic(scores: np.ndarray, same: np.ndarray, weights: np.ndarray) -> Curve:
+    from sklearn.isotonic import IsotonicRegression
+
+    fitted = IsotonicRegression(out_of_bounds="clip").fit(scores, same.astype(np.float64), sample_weight=weights)
+    knots, values = fitted.X_thresholds_, fitted.y_thresholds_
+    # Weights of one pair of either kind, and how many pairs there are in the first and the last block.
+    of_same, of_different = weights[same][0], weights[~same][0]
+    lowest, highest = scores <= knots[values == values[0]].max(), scores >= knots[values == values[-1]].min()
+    different, agreeing = of_different * np.count_nonzero(lowest & ~same), of_same * np.count_nonzero(highest & same)
+    least, most = of_same / (of_same + different), agreeing / (agreeing + of_different)
+    return Curve(knots, np.clip(values, min(least, most), max(least, most)))
+
+
+def _platt(scores: np.ndarray, same: np.ndarray, weights: np.ndarray) -> Curve:
+    from sklearn.linear_model import LogisticRegression
+
+    count = np.count_nonzero(same)
+    target = np.where(same, (count + 1) / (count + 2), 1 / (len(same) - count + 2))
+    # Scores that agree in four decimals are one; of millions of pairs thousands are left.
+    cells, cell_of = np.unique(np.round(scores, 4), return_inverse=True)
+    right = np.bincount(cell_of, weights=weights * target)
+    wrong = np.bincount(cell_of, weights=weights * (1 - target))
+    centre, spread = float(cells.mean()), float(cells.std()) or 1.0
+    column = ((cells - centre) / spread)[:, None]
+    # A target between 0 and 1 is both labels with its share of the weight; weights add up to n, for the solver's tolerance.
+    fitted = LogisticRegression(C=np.inf, tol=1e-8, max_iter=1000).fit(
+        np.concatenate([column, column]),
+        np.repeat([1, 0], len(cells)),
+        sample_weight=np.concatenate([right, wrong]) * len(scores),
+    )
+    slope, shift = float(fitted.coef_[0, 0]) / spread, float(fitted.intercept_[0])
+    if slope <= 0:  # scores that do not rise with likeness say nothing
+        prior = float(weights[same].sum())
+        return Curve(np.array([-1.0, 1.0]), np.array([prior, prior]))
+    shift -= slope * centre
+    knots = np.concatenate([[-1.0, 1.0], (_LOGITS - shift) / slope])
+    knots = np.unique(knots[(knots >= -1) & (knots <= 1)])
+    return Curve(knots, 1 / (1 + np.exp(-(slope * knots + shift))))
+
+
+def cross_fitted(
+    scores: np.ndarray,
+    same: np.ndarray,
+    first: np.ndarray,
+    second: np.ndarray,
+    fit: Callable[[np.ndarray, np.ndarray], Curve],
+    *,
+    folds: int = 5,
+    seed: int = 0,
+) -> np.ndarray:
+    """Probabilities `(n,)`, each by a curve that has seen no pair with the query's identity; NaN where none can be fitted.
+
+    Args:
+        first, second: `(n,)` the identity of either side, numbers from 0.
+        fit: a curve of scores and labels.
+        folds: identities are drawn into so many parts, each predicted by the pairs of the others.
+    """
+    identities = int(max(first.max(), second.max())) + 1
+    of_identity = np.random.default_rng(seed).permutation(identities) % min(folds, identities)
+    of_first, of_second = of_identity[first], of_identity[second]
+    predicted = np.full(len(scores), np.nan)
+    for fold in range(min(folds, identities)):
+        asked, seen = of_first == fold, (of_first != fold) & (of_second != fold)
+        known = same[seen]
+        if asked.any() and known.any() and not known.all():
+            predicted[asked] = fit(scores[seen], known)(scores[asked])
+    return predicted

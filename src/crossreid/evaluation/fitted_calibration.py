@@ -1,0 +1,158 @@
+"""From compared embeddings to a calibration: a curve, its measures and its thresholds for every pair of modalities.
+
+A pair of modalities with too few pairs of images takes the curve and the thresholds of all pairs together, and says so.
+Probabilities are measured on pairs whose query identity the curve has not seen (`cross_fitted`); the curve that is kept
+is fitted to all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import numpy as np
+
+from crossreid.data.records import DataError, Modality
+from crossreid.errors import CrossreidError
+from crossreid.evaluation.calibration import Calibration, Curve, Measured, pair_name
+from crossreid.evaluation.curve_fitting import class_weights, cross_fitted, fit_curve
+from crossreid.evaluation.open_set import score_threshold
+from crossreid.evaluation.reliability import bins_of_equal_mass, brier_score, diagram, expected_calibration_error
+from crossreid.evaluation.scored_pairs import Nearest, ScoredPairs, Sides, pooled
+
+RATES = (0.001, 0.01, 0.05, 0.1)
+FEW, FEW_IDENTITIES = 30, 5  # pairs of either kind, and identities with pairs, that a curve needs
+_HISTOGRAM = 40  # bins of the scores
+_Directed = tuple[Modality, Modality]
+
+
+def share_of_same(sides: Sides, *, seed: int = 0) -> float:
+    """The share of all pairs of images that show one identity: the prior that is taken where none is given."""
+    together = pooled(list(_undirected(sides, seed).values()))
+    refuse_few(together, "images")
+    return float(np.mean(together.same))
+
+
+def calibration_of(
+    sides: Sides,
+    *,
+    prior: float,
+    method: str = "isotonic",
+    rates: Sequence[float] = RATES,
+    open_set: bool = False,
+    seed: int = 0,
+    what: str = "images",
+    say: Callable[[str], object] = lambda text: None,
+) -> Calibration:
+    """The calibration of what `sides` compares.
+
+    Args:
+        prior: the share of pairs that show one identity, for which the probabilities are meant.
+        method: isotonic or platt.
+        rates: false-accept rates, each of which gets its thresholds.
+        open_set: whether queries that have no match in the gallery set the thresholds of the nearest entry, where there are
+            any; else every image does, compared with all images of other identities.
+        what: what is compared, for messages.
+        seed: of the folds of identities, and of images that are drawn where there are very many pairs.
+        say: called with a line for each pair of modalities that takes the curve of all.
+
+    Raises:
+        DataError: too few pairs, an unknown method or a prior that is none.
+        CrossreidError: a rate that is none.
+    """
+    for rate in rates:
+        if not 0 < rate < 1:
+            raise CrossreidError(f"false-accept rate {rate:g}: expected one between 0 and 1.")
+    rates = sorted(set(rates))
+    by_pair = _undirected(sides, seed)
+    together = pooled(list(by_pair.values()))
+    refuse_few(together, what)
+    fit = partial(fit_curve, prior=prior, method=method)
+    fitted: dict[_Directed | None, tuple[Curve, ScoredPairs, np.ndarray]] = {}
+    curves, thresholds, nearest, measured = {}, {}, {}, {}
+    for query in Modality:
+        for gallery in Modality:
+            pair = min(query, gallery), max(query, gallery)
+            few = _few(by_pair[pair])
+            if few and not len(by_pair[pair]):
+                continue  # the data have nothing of this pair, and say nothing of it
+            key = None if few else pair
+            if key not in fitted:
+                own = together if few else by_pair[pair]
+                unseen = cross_fitted(own.scores, own.same, own.first, own.second, fit, seed=seed)
+                fitted[key] = fit(own.scores, own.same), own, unseen
+            curve, pairs, predicted = fitted[key]
+            name, rows = pair_name(query, gallery), sides.nearest(query, gallery, by_role=open_set)
+            if few:
+                say(f"{name}: {few}; takes the curve of all pairs together.")
+            impostors = _impostors(rows, open_set)
+            curves[name] = curve
+            thresholds[name] = {rate: _threshold(pairs.scores[~pairs.same], rate) for rate in rates}
+            nearest[name] = {rate: _threshold(impostors, rate) for rate in rates if len(impostors)}
+            measured[name] = _measured(
+                pairs, predicted, prior, thresholds[name], rows, len(impostors), nearest[name], few
+            )
+    return Calibration(curves, thresholds, nearest, prior, method, measured=measured)
+
+
+def refuse_few(pairs: ScoredPairs, what: str) -> None:
+    """Raise `DataError` where pairs are too few for a curve."""
+    if few := _few(pairs):
+        raise DataError(
+            f"too few pairs of {what} to calibrate with: {few}. Expected {FEW} pairs or more of one identity by "
+            f"different cameras (or by unknown ones), of {FEW_IDENTITIES} identities or more, and {FEW} of two identities."
+        )
+
+
+def _few(pairs: ScoredPairs) -> str:
+    """What there is too little of for a curve; empty where there is enough."""
+    same = int(np.count_nonzero(pairs.same))
+    if same < FEW or pairs.identities < FEW_IDENTITIES or len(pairs) - same < FEW:
+        return (
+            f"{same} pairs of one identity ({pairs.identities} identities) and {len(pairs) - same} of two are too few"
+        )
+    return ""
+
+
+def _undirected(sides: Sides, seed: int) -> dict[_Directed, ScoredPairs]:
+    kinds = list(Modality)
+    return {(one, other): sides.pairs(one, other, seed=seed) for one in kinds for other in kinds if one <= other}
+
+
+def _impostors(rows: Nearest, open_set: bool) -> np.ndarray:
+    """The nearest scores that a threshold has to keep out."""
+    without = ~rows.mated
+    scores = rows.best[without] if open_set and without.any() and rows.mated.any() else rows.impostor
+    return scores[np.isfinite(scores)]
+
+
+def _threshold(impostors: np.ndarray, rate: float) -> float:
+    return max(-1.0, score_threshold(impostors, rate))
+
+
+def _measured(
+    pairs: ScoredPairs, predicted: np.ndarray, prior: float, thresholds: dict[float, float], rows: Nearest, impostors: int,
+    nearest: dict[float, float], few: str,
+) -> Measured:  # fmt: skip
+    there = np.isfinite(predicted)
+    predicted, same = predicted[there], pairs.same[there]
+    weights, even = class_weights(same, prior), class_weights(same, 0.5)
+    at_half = Curve(np.empty(0), predicted).at_prior(0.5, prior).probabilities
+    shown = diagram(predicted, same, weights, bins_of_equal_mass(at_half, even))
+    edges = np.linspace(pairs.scores.min(), max(pairs.scores.max(), pairs.scores.min() + 1e-6), _HISTOGRAM + 1)
+    mated = rows.mated
+    return Measured(
+        pairs=len(pairs), same=int(np.count_nonzero(pairs.same)), identities=pairs.identities,
+        ece=expected_calibration_error(predicted, same, weights),
+        balanced_ece=expected_calibration_error(at_half, same, even),
+        brier=brier_score(predicted, same, weights), brier_of_prior=prior * (1 - prior),
+        predicted=shown[0], observed=shown[1], mass=shown[2], edges=edges,
+        same_density=np.histogram(pairs.scores[pairs.same], edges, density=True)[0],
+        different_density=np.histogram(pairs.scores[~pairs.same], edges, density=True)[0],
+        queries=impostors, entries=rows.entries,
+        accepted={rate: float(np.mean(pairs.scores[pairs.same] >= least)) for rate, least in thresholds.items()},
+        found={
+            rate: float(np.mean((rows.right & (rows.best >= least))[mated])) for rate, least in nearest.items() if mated.any()
+        },
+        pooled=few,
+    )  # fmt: skip
