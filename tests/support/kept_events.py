@@ -23,17 +23,20 @@ class KeptEvents:
     """Events from 1 on, and how far each sink has come; safe to use from any thread."""
 
     def __init__(self, count=0):
-        self.events = [event(number) for number in range(1, count + 1)]
+        self.all = [event(number) for number in range(1, count + 1)]
         self.cursors = {}
         self._lock = threading.Lock()
 
     def add(self, count=1, **fields):
         with self._lock:
-            self.events += [event(len(self.events) + 1 + more, **fields) for more in range(count)]
+            self.all += [event(len(self.all) + 1 + more, **fields) for more in range(count)]
 
-    def undelivered(self, sink, limit):
+    def events(self, after=0, limit=1000):
         with self._lock:
-            return [one for one in self.events if one.number > self.cursors.get(sink, 0)][:limit]
+            return self.all[after : after + limit]
+
+    def undelivered(self, sink, limit=1000):
+        return self.events(self.cursors.get(sink, 0), limit)
 
     def delivered(self, sink, number):
         with self._lock:

@@ -93,7 +93,7 @@ def test_each_event_is_a_message_of_its_kind_and_camera():
 def test_a_broker_that_restarts_gets_every_event():
     port, outbox = free_port(), KeptEvents(3)
     delivery = Delivery(
-        Mqtt(f"mqtt://127.0.0.1:{port}", seconds=1, environment={}), lambda: outbox, poll=0.02, pauses=(0.05, 0.2)
+        Mqtt(f"mqtt://127.0.0.1:{port}", seconds=1, environment={}), outbox, poll=0.02, pauses=(0.05, 0.2)
     )
     delivery.start()
     assert within(lambda: delivery.faults >= 1)  # nobody is there yet

@@ -23,7 +23,7 @@ def figures(port):
 def test_files_are_written_at_once_and_what_is_outside_is_counted_and_left_to_the_next(tmp_path):
     outbox, metrics, nobody = KeptEvents(3), WatchMetrics(), free_port()
     port = metrics.serve(0)
-    outlets = Outlets(tmp_path, outbox, lambda: outbox, webhooks=[f"http://127.0.0.1:{nobody}/"] * 2, metrics=metrics)
+    outlets = Outlets(tmp_path, outbox, webhooks=[f"http://127.0.0.1:{nobody}/"] * 2, metrics=metrics)
     outlets.flush()
     outbox.add(kind="merged", other="g1")
     outlets.flush()
@@ -43,7 +43,7 @@ def test_files_are_written_at_once_and_what_is_outside_is_counted_and_left_to_th
     assert outlets.close(5) == [sink]
     with pytest.raises(httpx.TransportError):
         figures(port)
-    again = Outlets(tmp_path, outbox, lambda: outbox)
+    again = Outlets(tmp_path, outbox)
     again.flush()
     assert again.close() == []
     assert len(json_rows(tmp_path / "events.jsonl")) == 4

@@ -118,7 +118,7 @@ def test_a_receiver_that_fails_is_slow_goes_down_and_comes_back_gets_every_event
     with receiving(script=[500, 0.4, 204, 503]) as receiver:
         port = receiver.server_port
         delivery = Delivery(
-            Webhook(receiver.url, seconds=0.2, environment={}), lambda: outbox, limit=2, poll=0.01, pauses=(0.02, 0.1)
+            Webhook(receiver.url, seconds=0.2, environment={}), outbox, limit=2, poll=0.01, pauses=(0.02, 0.1)
         )
         delivery.start()
         assert within(lambda: list(outbox.cursors.values()) == [5])

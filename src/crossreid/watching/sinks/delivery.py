@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import random
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 
 from crossreid.watching.events import Event
 from crossreid.watching.sinks.line_files import LineFile
@@ -18,10 +18,8 @@ from crossreid.watching.sinks.sink import Outbox, Sink, SinkFault
 _log = logging.getLogger("crossreid.watching")
 
 
-def deliver(
-    sink: Sink, outbox: Outbox, limit: int = 500, *, observe: Callable[[Sequence[Event]], None] = lambda events: None
-) -> int:
-    """Give a sink the events that it lacks, `limit` at a time; how many. `observe` is told of those that it has taken.
+def deliver(sink: Sink, outbox: Outbox, limit: int = 500) -> int:
+    """Give a sink the events that it lacks, `limit` at a time; how many.
 
     Raises:
         SinkFault: it took none or only some of the last ones, which stay undelivered.
@@ -30,14 +28,19 @@ def deliver(
     while events := outbox.undelivered(sink.name, limit):
         sink.send(events)
         outbox.delivered(sink.name, events[-1].number)
-        observe(events)
         count += len(events)
     return count
 
 
-def align(file: LineFile, outbox: Outbox) -> None:
-    """Go on where a file ends: what it has lost, and what it had taken before a kill, is not what the state remembers of it."""
-    outbox.delivered(file.name, file.last)
+def catch_up(file: LineFile, outbox: Outbox, limit: int = 500) -> Iterator[list[Event]]:
+    """Append the events that a file lacks, by what is in it, whatever was said to be delivered; what was appended each time.
+
+    Raises:
+        SinkFault: the disk did not take the last ones.
+    """
+    while events := outbox.events(file.last, limit):
+        file.send(events)
+        yield events
 
 
 class Delivery:
@@ -45,7 +48,7 @@ class Delivery:
 
     Args:
         sink: where they go; it is used by the thread alone.
-        open_outbox: opens what the thread reads, and closes by `close`, if it has one: a connection of its own.
+        outbox: where they are kept.
         limit: events at a time.
         poll: seconds between two looks for events that nobody announced by `wake`.
         pauses: seconds after the first fault, doubled with each until the longest, and up to a half more by chance, so that many
@@ -56,7 +59,7 @@ class Delivery:
     def __init__(
         self,
         sink: Sink,
-        open_outbox: Callable[[], Outbox],
+        outbox: Outbox,
         *,
         limit: int = 100,
         poll: float = 1.0,
@@ -64,16 +67,10 @@ class Delivery:
         observe: Callable[[bool], None] = lambda fault: None,
     ) -> None:
         self.sink, self.faults = sink, 0
-        self._open_outbox, self._limit, self._poll, self._pauses, self._observe = (
-            open_outbox,
-            limit,
-            poll,
-            pauses,
-            observe,
-        )
+        self._outbox, self._limit, self._poll, self._pauses = outbox, limit, poll, pauses
+        self._observe = observe
         self._wake, self._over = threading.Event(), threading.Event()
         self._chance = random.Random()
-        self._outbox: Outbox | None = None
         self._thread = threading.Thread(target=self._run, name=f"to {sink.name}", daemon=True)
 
     def start(self) -> None:
@@ -107,13 +104,10 @@ class Delivery:
                     self._over.wait(pause)
         finally:
             self.sink.close()
-            getattr(self._outbox, "close", lambda: None)()
 
     def _try(self) -> float | None:
         """Deliver what there is; seconds to wait after a fault, None where there was none."""
         try:
-            if self._outbox is None:
-                self._outbox = self._open_outbox()
             deliver(self.sink, self._outbox, self._limit)
         except (
             Exception

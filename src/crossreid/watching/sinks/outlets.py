@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 from crossreid.watching.sinks.csv_lines import CsvLines
-from crossreid.watching.sinks.delivery import Delivery, align, deliver
+from crossreid.watching.sinks.delivery import Delivery, catch_up
 from crossreid.watching.sinks.json_lines import JsonLines
 from crossreid.watching.sinks.metrics import WatchMetrics
 from crossreid.watching.sinks.mqtt import Mqtt
@@ -21,8 +21,7 @@ class Outlets:
 
     Args:
         folder: of the watch.
-        outbox: the state of the watch, for the thread that calls `flush`.
-        open_outbox: opens the same state for another thread.
+        outbox: the state of the watch, open for writing.
         webhooks, brokers: addresses, as `Webhook` and `Mqtt` take them.
         metrics: where events and faults of sinks are counted, if anywhere.
 
@@ -34,7 +33,6 @@ class Outlets:
         self,
         folder: Path,
         outbox: Outbox,
-        open_outbox: Callable[[], Outbox],
         *,
         webhooks: Sequence[str] = (),
         brokers: Sequence[str] = (),
@@ -43,12 +41,10 @@ class Outlets:
         self._outbox, self.metrics = outbox, metrics
         outside: list[Sink] = [*map(Webhook, dict.fromkeys(webhooks)), *map(Mqtt, dict.fromkeys(brokers))]
         self._files = [JsonLines(folder / "events.jsonl"), CsvLines(folder / "events.csv")]
-        for file in self._files:
-            align(file, outbox)
         self._deliveries = [
             Delivery(
                 sink,
-                open_outbox,
+                outbox,
                 observe=(lambda _: None) if metrics is None else partial(metrics.note_delivery, sink.name),
             )
             for sink in outside
@@ -62,12 +58,10 @@ class Outlets:
         Raises:
             SinkFault: a file could not be written. What it lacks is written by the next call.
         """
-        lines, table = self._files
-        if self.metrics is None:
-            deliver(lines, self._outbox)
-        else:
-            deliver(lines, self._outbox, observe=self.metrics.note_events)
-        deliver(table, self._outbox)
+        for place, file in enumerate(self._files):
+            for events in catch_up(file, self._outbox):
+                if self.metrics is not None and place == 0:
+                    self.metrics.note_events(events)
         for delivery in self._deliveries:
             delivery.wake()
 

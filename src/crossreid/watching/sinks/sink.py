@@ -32,10 +32,13 @@ class Sink(Protocol):
 
 
 class Outbox(Protocol):
-    """The events that are kept, and how far each sink has come."""
+    """The events that are kept, and how far each sink has come: the state of a watch. Safe to use from any thread."""
 
-    def undelivered(self, sink: str, limit: int) -> list[Event]:
-        """The first `limit` events with greater numbers than the last that was delivered, in order."""
+    def events(self, after: int = 0, limit: int = 1000) -> list[Event]:
+        """The first `limit` events with a number above `after`, in order."""
+
+    def undelivered(self, sink: str, limit: int = 1000) -> list[Event]:
+        """The first `limit` events with a number above the last that the sink has, in order."""
 
     def delivered(self, sink: str, number: int) -> None:
-        """Keep that a sink has all events up to `number`; a smaller one than before has them sent again."""
+        """Keep that a sink has all events up to this number."""
