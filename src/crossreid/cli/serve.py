@@ -37,6 +37,9 @@ def serve(
         float | None, typer.Option(help="Delete entries taken or added longer ago; by default none are.")
     ] = None,
     retain_audit_days: Annotated[int, typer.Option(min=1, max=36_500, help="Delete older days of the audit log.")] = 90,
+    watch: Annotated[
+        Path | None, typer.Option(help="Folder of `crossreid watch`, shown as a timeline to keys of the role watch.")
+    ] = None,
     runtime: Annotated[str | None, typer.Option(help="torch, or onnx: RUN/model.onnx.")] = None,
     checkpoint: Annotated[str, typer.Option(help="best or last.")] = "best",
     precision: Annotated[str, typer.Option(help="float32 (the reference) or bf16.")] = "float32",
@@ -74,7 +77,7 @@ def serve(
     )  # fmt: skip
     serve_gallery(
         run, gallery, endpoint, options, keys=keys, insecure=insecure, runtime=runtime, checkpoint=checkpoint,
-        precision=precision, device=device, token=token, collection=collection, say=say,
+        precision=precision, device=device, token=token, collection=collection, watch=watch, say=say,
     )  # fmt: skip
 
 
@@ -82,7 +85,9 @@ def serve(
 def add(
     name: Annotated[str, typer.Argument(help="Whose key it is; the audit log names it.")],
     file: File,
-    role: Annotated[list[str], typer.Option(help="search, enrol or admin, which may all; several times.")],
+    role: Annotated[
+        list[str], typer.Option(help="search, enrol, watch, merge, or admin, which may all; several times.")
+    ],
     days: Annotated[float | None, typer.Option(min=0, help="Until it expires.")] = None,
 ) -> None:
     """Make a key and print it: once, as the file keeps its digest only."""

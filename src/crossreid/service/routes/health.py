@@ -31,7 +31,7 @@ async def about(request: Request, service: CurrentService) -> dict[str, Any]:
             "height": size.height, "width": size.width, "runtime": model.runtime, "precision": model.precision,
             "preprocessing": size.to_json(), "trained": model.trained or None,
         },
-        "attention": service.explainer is not None,
+        "attention": service.explainer is not None, "watch": service.watch is not None,
         "maps": [] if service.explainer is None else service.explainer.kinds, "retention_days": options.retain_days,
         "limits": {
             "images": options.max_images, "bytes": options.max_bytes, "pixels": options.max_pixels,
