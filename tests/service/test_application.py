@@ -52,6 +52,8 @@ def test_the_document_describes_every_route_and_its_refusals(client):
     assert {
         "/v1/health", "/v1/about", "/v1/stats", "/v1/sample", "/v1/entry", "/v1/image", "/v1/search/images",
         "/v1/search/ids", "/v1/attention", "/v1/entries", "/v1/entries/delete", "/v1/compact", "/metrics",
+        "/v1/watch/timeline", "/v1/watch/events", "/v1/watch/identities", "/v1/watch/identities/{id}", "/v1/watch/crops/{track}",
+        "/v1/watch/merge", "/v1/watch/split", "/v1/watch/requests/{number}",
     } == set(document["paths"])  # fmt: skip
     for path, operations in document["paths"].items():
         for operation in operations.values():

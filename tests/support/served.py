@@ -73,12 +73,12 @@ def make_place(folder, method="variational_distillation"):
 
 
 @contextmanager
-def served(place, state, *, keys=None, model=None, explain=True, **options):
+def served(place, state, *, keys=None, model=None, explain=True, watch=None, **options):
     """The service of a place, with what its operator decides in `options`, until the block ends."""
     given = ServiceOptions(**{"images": (place.world,), "state": state, "rate": 0, "workers": 2, **options})
     model = model or open_model(place.run)
     gallery = open_gallery(place.gallery, model=model.fingerprint)
-    service = SearchService(model, gallery, given, Explainer(place.run, "best", None) if explain else None)
+    service = SearchService(model, gallery, given, Explainer(place.run, "best", None) if explain else None, watch)
     try:
         with on_a_port(create_app(service, None if keys is None else Keys(keys)), given) as url:
             yield Served(url, service, place)

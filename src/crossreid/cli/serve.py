@@ -46,6 +46,9 @@ def serve(
     calibration: Annotated[
         Path | None, typer.Option(help="A run or its calibration.json, where the model carries none.")
     ] = None,
+    watch: Annotated[
+        Path | None, typer.Option(help="Folder of `crossreid watch`, shown as a timeline to keys of the role watch.")
+    ] = None,
     runtime: Annotated[str | None, typer.Option(help="torch, or onnx: RUN/model.onnx.")] = None,
     checkpoint: Annotated[str, typer.Option(help="best or last.")] = "best",
     precision: Annotated[str, typer.Option(help="float32 (the reference) or bf16.")] = "float32",
@@ -84,7 +87,7 @@ def serve(
     )  # fmt: skip
     serve_gallery(
         run, gallery, endpoint, options, keys=keys, insecure=insecure, runtime=runtime, checkpoint=checkpoint,
-        precision=precision, device=device, token=token, collection=collection, calibration=calibration, say=say,
+        precision=precision, device=device, token=token, collection=collection, calibration=calibration, watch=watch, say=say,
     )  # fmt: skip
 
 
@@ -92,7 +95,9 @@ def serve(
 def add(
     name: Annotated[str, typer.Argument(help="Whose key it is; the audit log names it.")],
     file: File,
-    role: Annotated[list[str], typer.Option(help="search, enrol or admin, which may all; several times.")],
+    role: Annotated[
+        list[str], typer.Option(help="search, enrol, watch, merge, or admin, which may all; several times.")
+    ],
     days: Annotated[float | None, typer.Option(min=0, help="Until it expires.")] = None,
 ) -> None:
     """Make a key and print it: once, as the file keeps its digest only."""

@@ -49,6 +49,10 @@ def create_app(service: SearchService, keys: Keys | None) -> Guard:
     async def page() -> FileResponse:
         return FileResponse(PAGE / "index.html")
 
+    @app.api_route("/watch", methods=["GET", "HEAD"], include_in_schema=False)
+    async def watch_page() -> FileResponse:
+        return FileResponse(PAGE / "watch.html")
+
     app.mount("/page", StaticFiles(directory=PAGE, check_dir=False), name="page")
     return Guard(app, service.options, keys, service.audit, service.metrics)
 

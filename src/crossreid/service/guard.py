@@ -34,7 +34,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 _log = logging.getLogger("crossreid.service")
 
 ANYONE = Key("insecure", ROLES, "", "")
-_OPEN = ("/", "/openapi.json", "/v1/health")
+_OPEN = ("/", "/watch", "/openapi.json", "/v1/health")
 _LINGER = 2.0  # seconds in which what a refused client still sends is thrown away, so that it reads the refusal
 _WRONG_KEYS = (0.2, 10)  # a second, at once: of an address
 _HEADERS = (

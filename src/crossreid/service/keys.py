@@ -27,7 +27,7 @@ from crossreid.files import write_durably
 _log = logging.getLogger("crossreid.service")
 _PREFIX = "crossreid_"
 
-Role = Literal["search", "enrol", "admin"]
+Role = Literal["search", "enrol", "watch", "merge", "admin"]
 ROLES: tuple[Role, ...] = get_args(Role)
 
 

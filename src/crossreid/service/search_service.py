@@ -36,6 +36,7 @@ from crossreid.service.metrics import Metrics
 from crossreid.service.pictures import Pictures
 from crossreid.service.refusals import Refusal
 from crossreid.service.turns import Turns, asker
+from crossreid.service.watch_folder import WatchFolder
 
 _SEARCHES = 64  # compared at once
 _READERS = 8  # threads that wait for the gallery
@@ -50,9 +51,15 @@ class SearchService:
     """
 
     def __init__(
-        self, model: EmbeddingModel, gallery: Gallery, options: ServiceOptions, explainer: Explainer | None = None
+        self,
+        model: EmbeddingModel,
+        gallery: Gallery,
+        options: ServiceOptions,
+        explainer: Explainer | None = None,
+        watch: WatchFolder | None = None,
     ) -> None:
         self.model, self.gallery, self.options, self.explainer = model, gallery, options, explainer
+        self.watch = watch
         self.metrics = Metrics()
         self.metrics.entries.set_function(self._count)
         self._lock: int | None = None
@@ -109,6 +116,8 @@ class SearchService:
         self.decoders.close()
         if self.kept is not None:
             self.kept.close()
+        if self.watch is not None:
+            self.watch.close()
         self.audit.close()
         self.gallery.close()
         self._unlock()

@@ -87,12 +87,14 @@ def serve(
     token: str | None = None,
     collection: str = "crossreid",
     calibration: Path | None = None,
+    watch: Path | None = None,
     say: Callable[[str], Any] = print,
 ) -> None:
     """Serve until told to stop. `calibration`: a run or a file that has it, where the model and the gallery do not.
 
     Raises:
-        CrossreidError: no model, no gallery, another model's, one that is in use, no keys, an address that is taken.
+        CrossreidError: no model, no gallery, another model's, one that is in use, no keys, an address that is taken, a folder that
+            nothing was watched into.
     """
     try:
         from crossreid.service.application import create_app
@@ -104,11 +106,13 @@ def serve(
     from crossreid.service.explainer import Explainer
     from crossreid.service.keys import Keys
     from crossreid.service.search_service import SearchService
+    from crossreid.service.watch_folder import WatchFolder
 
     warnings.filterwarnings("ignore", module="PIL")  # what decoders say of hostile images, up to thousands of times
     refuse_open_door(endpoint, keys, insecure)
     known = None if keys is None else Keys(keys)
     refuse_taken(endpoint)
+    watched = None if watch is None else WatchFolder(watch)
     model = open_for_service(run, runtime, checkpoint=checkpoint, precision=precision, device=device)
     explainer = None
     if isinstance(model, TorchModel):
@@ -127,7 +131,7 @@ def serve(
     except BaseException:
         opened.close()
         raise
-    service = SearchService(model, opened, options, explainer)
+    service = SearchService(model, opened, options, explainer, watched)
     try:
         running = server(create_app(service, known), endpoint, options)
         say(
@@ -136,6 +140,8 @@ def serve(
         )
         if service.calibration is not None and service.threshold.is_set:
             say(f"a query is unknown where no match reaches {service.threshold.in_words}")
+        if watch is not None:
+            say(f"who was where, of {watch}: {endpoint.url}/watch, for keys of the roles watch and merge")
         if model.trained:
             say(f"WARNING: the model is {model.trained}")
         if known is not None and endpoint.certificate is None and not is_loopback(endpoint.host):

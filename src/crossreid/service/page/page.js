@@ -8,6 +8,7 @@ import { clearMarks, countMarks, markOf, marksCsv, noteExport, refresh, setMark,
 import { addFiles, clearQuery, hasQuery, oneModality, query, setQuery, startQuery } from "./query.js";
 import { focusMatch, showMark, showMatches, showSamples } from "./results.js";
 import * as service from "./service.js";
+import { startUnlock } from "./unlock.js";
 import { counted, score } from "./words.js";
 
 const SAMPLES = 12;
@@ -36,6 +37,7 @@ async function begin() {
     by("chances").hidden = about.calibration === null;
     by("no-chances").hidden = about.calibration !== null;
     if (about.calibration !== null) by("prior").textContent = `${Number(about.calibration.prior.toPrecision(2))}`;
+    by("to-watch").hidden = !(about.watch && about.roles.some((role) => role === "watch" || role === "admin"));
     begun = true;
     startQuery({ limits: about.limits });
     limitMatches(about.limits.k);
@@ -93,34 +95,6 @@ async function drawSamples() {
   } catch (error) {
     if (drawn === seed) fault("start-fault", error);
   }
-}
-
-function askForKey(message) {
-  const dialog = by("unlock");
-  by("unlock-fault").textContent = message;
-  by("key").value = "";
-  const lost = document.activeElement === document.body; // to which the focus would come back
-  let given = null;
-  return new Promise((done) => {
-    by("unlock-form").onsubmit = (event) => {
-      event.preventDefault();
-      const key = by("key").value.trim();
-      if (!/^[\x21-\x7e]+$/.test(key)) {
-        by("unlock-fault").textContent = "A key is a word of plain letters, digits and signs.";
-        return;
-      }
-      given = key;
-      dialog.close();
-    };
-    by("unlock-cancel").onclick = () => dialog.close();
-    dialog.addEventListener("close", () => {
-      by("key").value = "";
-      if (given === null) by("enter-key").hidden = false;
-      if (lost) by(given === null ? "enter-key" : "files").focus();
-      done(given);
-    }, { once: true });
-    dialog.showModal();
-  });
 }
 
 // --- searching -----------------------------------------------------------------------------------------------------
@@ -385,7 +359,7 @@ function takeDrops(open) {
   });
 }
 
-service.onLocked(askForKey);
+startUnlock("files");
 service.events.addEventListener("key", () => { if (service.hasKey()) start(); }); // with the key's name and roles
 startQuery({
   onchange() {

@@ -8,7 +8,7 @@ const SOON = 4; // seconds until what failed is asked for again; twice as many e
 const LATEST = 64;
 const PROMPT = 3; // so often it is also asked for as soon as the service answers anything
 const kept = keeping(60);
-const wanted = new WeakMap(); // frame -> { alt, onload, entry, size, failures, control, timer }
+const wanted = new WeakMap(); // frame -> { alt, onload, entry, size, get, failures, control, timer }
 const failed = new Set(); // frames of what is asked for again
 
 const watcher = new IntersectionObserver(
@@ -24,12 +24,12 @@ const watcher = new IntersectionObserver(
 
 async function load(frame) {
   const want = wanted.get(frame);
-  const { entry, size, alt } = want;
+  const { entry, size, alt, get } = want;
   const name = JSON.stringify([entry.id, size]);
   want.control = new AbortController();
   try {
     let blob = kept.get(name);
-    if (blob === undefined) kept.set(name, (blob = await image(entry.id, size, want.control.signal)));
+    if (blob === undefined) kept.set(name, (blob = await get(want.control.signal)));
     show(frame, want, blob);
   } catch (error) {
     if (error.name === "AbortError") return;
@@ -78,12 +78,13 @@ function stand(frame, why, alt) {
   frame.replaceChildren(element("span", { role: "img", "aria-label": `${alt} (${why})` }, why));
 }
 
-// A frame with the image of an entry, `size` pixels at its longest side; `now`: not only once it is near the screen.
-export function entryPicture(entry, size, alt, { now = false, onload = null } = {}) {
+// A frame with the image of an entry, `size` pixels at its longest side; `now`: not only once it is near the screen; `get` fetches it
+// where it is no entry of the gallery: { id, image } then stands for one.
+export function entryPicture(entry, size, alt, { now = false, onload = null, get = (signal) => image(entry.id, size, signal) } = {}) {
   const frame = element("span", { class: "picture" });
   if (!entry.image) stand(frame, "no image", alt);
   else {
-    wanted.set(frame, { alt, onload, entry, size, failures: 0, control: null, timer: null });
+    wanted.set(frame, { alt, onload, entry, size, get, failures: 0, control: null, timer: null });
     if (now) load(frame);
     else watcher.observe(frame);
   }

@@ -105,7 +105,7 @@ async function ask(path, options = {}, quiet = false) {
 }
 
 // What nobody waits for with a hand on the button: where the service puts it off (429), it is asked again when the service says.
-async function patiently(path, options, quiet = false) {
+export async function patiently(path, options, quiet = false) {
   for (let left = TRIES; ; left -= 1) {
     try {
       return await ask(path, options, quiet);
@@ -116,7 +116,7 @@ async function patiently(path, options, quiet = false) {
   }
 }
 
-const json = async (path, options, quiet) => (await ask(path, options, quiet)).json();
+export const json = async (path, options, quiet) => (await ask(path, options, quiet)).json();
 
 export const about = () => json("v1/about");
 export const stats = () => json("v1/stats", {}, true);

@@ -4,6 +4,8 @@ Each route says in its decorator which role it needs, checks what came, asks the
 only then answers, with a class of `service.schemas`.
 """
 
-from crossreid.service.routes import deleting, enrolling, health, maps, searches, showing
+from crossreid.service.routes import deleting, enrolling, health, maps, searches, showing, watching
 
-ROUTERS = (health.router, showing.router, searches.router, maps.router, enrolling.router, deleting.router)
+ROUTERS = (
+    health.router, showing.router, searches.router, maps.router, enrolling.router, deleting.router, watching.router,
+)  # fmt: skip

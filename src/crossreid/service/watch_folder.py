@@ -1,0 +1,185 @@
+"""The folder of a watch as the service asks it: who was where, read while `crossreid watch` writes, and what people correct."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+from crossreid.errors import CrossreidError
+from crossreid.galleries.errors import GalleryFault
+from crossreid.service import watch_schemas as schemas
+from crossreid.service.refusals import Refusal
+from crossreid.watching.events import Event
+
+
+@dataclass(frozen=True, slots=True)
+class Crop:
+    """A key frame's image, and whose it is."""
+
+    jpeg: bytes
+    index: int
+    identity: str
+
+
+class WatchFolder:
+    """What routes ask of a watch. Safe to call from any thread. Raises `CrossreidError` where nothing was watched into the folder."""
+
+    def __init__(self, folder: Path) -> None:
+        from crossreid.watching.state import open_state  # here, as most services show no watch
+
+        self.folder = folder
+        self._correcting = threading.Lock()
+        self._state = open_state(folder, read_only=True)
+
+    def timeline(
+        self, since: float | None, until: float | None, *, cameras: Sequence[str] | None, limit: int
+    ) -> schemas.Timeline:
+        """Presences of a time and of some cameras. Raises `Refusal` (404) for a camera that there is not."""
+        with _answering():
+            known = self._state.cameras()
+            for name in cameras or ():
+                if name not in known:
+                    raise Refusal(404, f"there is no camera {name[:100]!r}, only {', '.join(known) or 'none yet'}.")
+            latest = self._state.last_event()  # before what is shown, so that nothing between the two is missed
+            found = self._state.timeline(since, until, cameras=cameras, limit=limit + 1)
+        return schemas.Timeline(
+            cameras=[schemas.WatchedCamera(name=name, number=number) for name, number in known.items()],
+            presences=[
+                schemas.PresenceOut(
+                    number=one.number, identity=one.identity, name=one.name, camera=one.camera, first=one.first, last=one.last,
+                    open=one.open, modality=one.modality.name.lower(), tracks=one.tracks, probability=one.probability,  # type: ignore[arg-type]
+                )
+                for one in found[:limit]
+            ],
+            more=len(found) > limit, latest=latest,
+        )  # fmt: skip
+
+    def events(self, after: int, limit: int) -> schemas.Events:
+        """Events with a number above `after`."""
+        with _answering():
+            found = self._state.events(after, limit)
+        return schemas.Events(events=[asdict(event) for event in found], latest=found[-1].number if found else after)
+
+    def identities(self) -> schemas.Identities:
+        """Everyone who was seen."""
+        with _answering():
+            found = self._state.identities()
+        return schemas.Identities(
+            identities=[
+                schemas.IdentityOut(
+                    identity=one.identity, name=one.name, first=one.first, last=one.last, tracks=one.tracks, images=one.images,
+                    cameras=list(one.cameras),
+                )
+                for one in found
+            ],
+            first=min((one.first for one in found), default=None), last=max((one.last for one in found), default=None),
+        )  # fmt: skip
+
+    def identity(self, id: str) -> schemas.IdentityTracks:
+        """An identity with its tracks. Raises `Refusal` (404) where there is none."""
+        present = self._present(id)
+        with _answering():
+            tracks = self._state.tracks_of(present)
+        return schemas.IdentityTracks(
+            identity=present, name=tracks[0].name if tracks else None,
+            tracks=[
+                schemas.TrackOut(
+                    number=track.number, camera=track.camera, first=track.first, last=track.last,
+                    modality=track.modality.name.lower(), finished=track.finished, probability=track.probability,  # type: ignore[arg-type]
+                    pinned=track.pinned,
+                    crops=[
+                        schemas.CropOut(index=image.index, time=image.time, image=bool(image.path)) for image in track.images
+                    ],
+                )
+                for track in tracks
+            ],
+        )  # fmt: skip
+
+    def crop(self, track: int, index: int | None) -> Crop:
+        """A key frame of a track, its best one where no index is given. Raises `Refusal` (404) where no image was kept."""
+        with _answering():
+            found = self._state.track_by_number(track)
+        if found is None:
+            raise Refusal(404, f"there is no track {track}; it may have been forgotten.")
+        images = [image for image in found.images if image.path and index in (None, image.index)]
+        for image in sorted(images, key=lambda image: -image.quality):
+            path = (self.folder / image.path).resolve()
+            if not path.is_relative_to(self.folder.resolve()):
+                continue
+            try:
+                return Crop(path.read_bytes(), image.index, found.identity)
+            except FileNotFoundError:  # forgotten meanwhile
+                continue
+            except OSError as error:
+                raise GalleryFault(f"{path} cannot be read ({error.strerror}).") from error
+        raise Refusal(404, f"no image of track {track} is kept that can be shown.")
+
+    def merge(self, into: str, other: str, by: str) -> schemas.RequestOut:
+        """Two identities are one. Raises `Refusal`: 409 where that cannot be, 404 where one of them is not there."""
+        from crossreid.watching.decisions import ask_merge
+
+        for identity in (into, other):
+            self._present(identity)
+        return self._correct("merge", by, partial(ask_merge, self.folder, into, other, by))
+
+    def split(self, identity: str, tracks: Sequence[int], by: str) -> schemas.RequestOut:
+        """Tracks are not of their identity. Raises `Refusal`: 409 where that cannot be, 404 where it is not there."""
+        from crossreid.watching.decisions import ask_split
+
+        self._present(identity)
+        return self._correct("split", by, partial(ask_split, self.folder, identity, tracks, by))
+
+    def asked(self, number: int) -> schemas.RequestOut:
+        """What has become of what the process that watches was asked for. Raises `Refusal` (404) where nothing was."""
+        with _answering():
+            rows = self._state.database.read("SELECT event, refused FROM requests WHERE number = ?", (number,))
+        if not rows:
+            raise Refusal(404, f"nothing was asked for under the number {number}.")
+        ((event, refused),) = rows
+        state: Literal["asked", "done", "refused"] = "done" if event is not None else "refused" if refused else "asked"
+        return schemas.RequestOut(request=number, state=state, event=event, refused=refused)
+
+    def close(self) -> None:
+        self._state.close()
+
+    def _correct(self, kind: str, by: str, ask: Callable[[], Event | None]) -> schemas.RequestOut:
+        from crossreid.watching.decisions import IdentityConflict
+
+        with self._correcting, _answering():  # one at a time, as each takes the folder's lock where nobody watches
+            try:
+                event = ask()
+            except IdentityConflict as error:
+                raise Refusal(409, str(error)) from error
+            if event is not None:
+                return schemas.RequestOut(request=0, state="done", event=event.number)
+            ((number,),) = self._state.database.read(
+                "SELECT max(number) FROM requests WHERE kind = ? AND by = ?", (kind, by)
+            )
+        return schemas.RequestOut(request=number, state="asked")
+
+    def _present(self, identity: str) -> str:
+        """The identity, or the one that it was merged into. Raises `Refusal` (404) where there is none."""
+        with _answering():
+            try:
+                return self._state.resolve(identity)
+            except CrossreidError as error:
+                if isinstance(error.__cause__, sqlite3.Error):
+                    raise
+                raise Refusal(404, str(error)) from error
+
+
+@contextmanager
+def _answering() -> Iterator[None]:
+    """A database that fails is nothing that a client can mend."""
+    try:
+        yield
+    except CrossreidError as error:
+        if isinstance(error.__cause__, sqlite3.Error):
+            raise GalleryFault(str(error)) from error
+        raise

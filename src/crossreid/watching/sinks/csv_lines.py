@@ -1,0 +1,51 @@
+"""`events.csv`: each event as a row, for spreadsheets; an empty cell is what JSON calls null.
+
+A cell that a spreadsheet would take for a formula has an apostrophe before it (OWASP, "CSV injection"), and what would break a line is
+a space. `events.jsonl` has the texts as they are.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from dataclasses import astuple, fields
+from pathlib import Path
+from typing import Any
+
+from crossreid.watching.events import Event
+from crossreid.watching.sinks.line_files import LineFile
+
+COLUMNS = tuple(field.name for field in fields(Event))
+_NUMBER = COLUMNS.index("number")
+_FORMULA = re.compile(r"'*[=+\-@\t\uff1d\uff0b\uff0d\uff20]")  # as the page's marks.js has it
+_BREAKS = re.compile(r"[\r\n\v\f\x1c-\x1e\x85\u2028\u2029\0]+")
+
+
+class CsvLines(LineFile):
+    """Raises what `LineFile` raises."""
+
+    name = "csv"
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, _row, _number, ",".join(COLUMNS))
+
+
+def _row(event: Event) -> str:
+    stream = io.StringIO()
+    csv.writer(stream, lineterminator="").writerow([_cell(value) for value in astuple(event)])
+    return stream.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    text = _BREAKS.sub(" ", value)
+    return f"'{text}" if _FORMULA.match(text) else text
+
+
+def _number(line: str) -> int:
+    (row,) = csv.reader([line])
+    if len(row) != len(COLUMNS):
+        raise ValueError(f"expected {len(COLUMNS)} cells, found {len(row)}")
+    return int(row[_NUMBER])

@@ -1,0 +1,114 @@
+"""A file of events that grows by a line each: each event is in it exactly once, whatever was killed while it was written.
+
+The numbers in the file itself say how far it has come. What a killed process or a power cut left of a last line is cut off before
+more is appended, and events that the file has are passed over.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from crossreid.errors import CrossreidError
+from crossreid.watching.events import Event
+from crossreid.watching.sinks.sink import SinkFault
+
+_BLOCK = 65_536  # bytes that are read at a time, from the end
+
+
+class LineFile:
+    """Appends events to a file, made where it is missing. One process at a time writes it: who holds the lock of the watch.
+
+    `last` is the number of the last event that it has.
+
+    Args:
+        path: the file.
+        line_of: the line of an event, without its end; it holds no line feed.
+        number_of: the number of the event of a line. Raises `ValueError` for a line of anything else.
+        heading: the first line, if the form has one.
+
+    Raises:
+        CrossreidError: the file's last whole line is no event; it is left as it is.
+        OSError: it cannot be read or written.
+    """
+
+    name = "lines"
+
+    def __init__(
+        self,
+        path: Path,
+        line_of: Callable[[Event], str],
+        number_of: Callable[[str], int],
+        heading: str | None = None,
+    ) -> None:
+        self.path, self._line_of = path, line_of
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        try:
+            self.last = self._mend(number_of, heading)
+        except BaseException:
+            self.close()
+            raise
+
+    def send(self, events: Sequence[Event]) -> None:
+        """Append the events that the file does not have. Raises `SinkFault` where the disk does not take them all."""
+        new = [event for event in events if event.number > self.last]
+        if new:
+            self._append("".join(f"{self._line_of(event)}\n" for event in new))
+            self.last = new[-1].number
+
+    def close(self) -> None:
+        if self._file >= 0:
+            os.close(self._file)
+        self._file = -1
+
+    def _append(self, text: str) -> None:
+        content = text.encode()
+        before = os.fstat(self._file).st_size
+        try:
+            written = os.write(self._file, content)
+        except OSError as error:
+            raise SinkFault(f"{self.path} cannot be written: {error.strerror}.") from error
+        if written != len(content):
+            os.ftruncate(self._file, before)  # the next try begins where this one did
+            raise SinkFault(f"{self.path}: the disk took {written} of {len(content)} bytes; free its space.")
+
+    def _mend(self, number_of: Callable[[str], int], heading: str | None) -> int:
+        """Cut off a torn end; the number of the last event, 0 where there is none."""
+        size = before = os.fstat(self._file).st_size
+        last = b""
+        while size:
+            start, last = _last_line(self._file, size)
+            if last.endswith(b"\n") and b"\0" not in last:
+                break
+            size = start
+        if size != before:
+            os.ftruncate(self._file, size)
+        if not size:
+            if heading is not None:
+                self._append(f"{heading}\n")
+            return 0
+        line = last.decode(errors="replace").removesuffix("\n")
+        if line == heading:
+            return 0
+        try:
+            return number_of(line)
+        except (ValueError, KeyError, TypeError, IndexError) as error:
+            raise CrossreidError(
+                f"{self.path} is no file of events: its last line is {line[:80]!r}. Move it away; it is written anew from the "
+                "state of the watch."
+            ) from error
+
+
+def _last_line(file: int, size: int) -> tuple[int, bytes]:
+    """Where the last line of the first `size` bytes begins, and the line with its end, if it has one."""
+    tail, start = b"", size
+    while start:
+        begin = max(0, start - _BLOCK)
+        tail = os.pread(file, start - begin, begin) + tail
+        start = begin
+        found = tail.rfind(b"\n", 0, len(tail) - 1)
+        if found >= 0:
+            return start + found + 1, tail[found + 1 :]
+    return 0, tail

@@ -1,0 +1,78 @@
+"""The sinks of a watch together: files in its folder, and what else was asked for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from crossreid.watching.sinks.csv_lines import CsvLines
+from crossreid.watching.sinks.delivery import Delivery, catch_up
+from crossreid.watching.sinks.json_lines import JsonLines
+from crossreid.watching.sinks.metrics import WatchMetrics
+from crossreid.watching.sinks.mqtt import Mqtt
+from crossreid.watching.sinks.sink import Outbox, Sink
+from crossreid.watching.sinks.webhook import Webhook
+
+
+class Outlets:
+    """`events.jsonl` and `events.csv` of a watch folder, written by `flush`, and sinks outside, each in a thread of its own.
+
+    Args:
+        folder: of the watch.
+        outbox: the state of the watch, open for writing.
+        webhooks, brokers: addresses, as `Webhook` and `Mqtt` take them.
+        metrics: where events and faults of sinks are counted, if anywhere.
+
+    Raises:
+        CrossreidError: an address that is none, a library that is not installed, or a file that is no file of events.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        outbox: Outbox,
+        *,
+        webhooks: Sequence[str] = (),
+        brokers: Sequence[str] = (),
+        metrics: WatchMetrics | None = None,
+    ) -> None:
+        self._outbox, self.metrics = outbox, metrics
+        outside: list[Sink] = [*map(Webhook, dict.fromkeys(webhooks)), *map(Mqtt, dict.fromkeys(brokers))]
+        self._files = [JsonLines(folder / "events.jsonl"), CsvLines(folder / "events.csv")]
+        self._deliveries = [
+            Delivery(
+                sink,
+                outbox,
+                observe=(lambda _: None) if metrics is None else partial(metrics.note_delivery, sink.name),
+            )
+            for sink in outside
+        ]
+        for delivery in self._deliveries:
+            delivery.start()
+
+    def flush(self) -> None:
+        """Write what is new into the files, count it, and wake the rest. To be called after each step that was kept.
+
+        Raises:
+            SinkFault: a file could not be written. What it lacks is written by the next call.
+        """
+        for place, file in enumerate(self._files):
+            for events in catch_up(file, self._outbox):
+                if self.metrics is not None and place == 0:
+                    self.metrics.note_events(events)
+        for delivery in self._deliveries:
+            delivery.wake()
+
+    def close(self, seconds: float = 10.0) -> list[str]:
+        """End; the names of sinks outside that do not have everything. The next watch of the folder gives it to them."""
+        until = time.monotonic() + seconds
+        for delivery in self._deliveries:
+            delivery.end()
+        late = [each.sink.name for each in self._deliveries if not each.ended(max(0.0, until - time.monotonic()))]
+        for file in self._files:
+            file.close()
+        if self.metrics is not None:
+            self.metrics.close()
+        return late
