@@ -21,7 +21,7 @@ from scipy.optimize import linear_sum_assignment
 
 from crossreid.data.records import Modality
 from crossreid.evaluation.calibration import Calibration, pair_name
-from crossreid.watching.key_frames import Candidate
+from crossreid.watching.key_frames import Candidate, embedding_of
 from crossreid.watching.track import Track, middle
 from crossreid.watching.tracking import CameraTracker, Meeting, overlap
 from crossreid.watching.tracking_options import TrackingOptions
@@ -70,12 +70,6 @@ def ready(track: Track, tracker: CameraTracker, *, now: bool = False) -> bool:
     return lasted >= (
         min(tracker.options.shortest, tracker.options.first_after) if over else tracker.options.first_after
     )
-
-
-def embedding_of(candidates: Sequence[Candidate]) -> np.ndarray:
-    """Of images as a set, `(D,)` float32 of length 1: the mean of their features, as `EmbeddingModel.embed_sets` has it."""
-    mean = np.mean([candidate.feature for candidate in candidates], axis=0, dtype=np.float32)
-    return mean / max(float(np.linalg.norm(mean)), 1e-12)
 
 
 def _cosine(one: Sequence[Candidate], other: Sequence[Candidate]) -> float:

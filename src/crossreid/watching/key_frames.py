@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -125,6 +125,12 @@ class KeyFrames:
             held = self._slots.get(slot)
             if held is None or candidate.quality > held.quality:
                 self._slots[slot] = candidate
+
+
+def embedding_of(candidates: Sequence[Candidate]) -> np.ndarray:
+    """Of images as a set, `(D,)` float32 of length 1: the mean of their features, as `EmbeddingModel.embed_sets` has it."""
+    mean = np.mean([candidate.feature for candidate in candidates], axis=0, dtype=np.float32)
+    return mean / max(float(np.linalg.norm(mean)), 1e-12)
 
 
 def within(box: np.ndarray, image: np.ndarray) -> tuple[int, int, int, int]:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 import numpy as np
 
-from crossreid.data.records import Modality
 from crossreid.watching.key_frames import KeyFrames
-from crossreid.watching.tracklets import Tracklet
 
 
 @dataclass(eq=False, slots=True)
@@ -18,7 +16,8 @@ class Track:
 
     library: what the tracker calls it, None when it is no longer the tracker's. number: as the world knows it, None until it is known
     whether it continues another. cut_from: the track whose end was taken off to make this one, which it can't continue.
-    reported: until which time it was reported last, None for never.
+    reported: until which time it was reported last, None for never. joined: whether it went on as another since then; holds: the frame
+    up to which what was reported still holds, None where all of it does.
     """
 
     camera: str
@@ -30,7 +29,8 @@ class Track:
     number: int | None = None
     cut_from: Track | None = None
     reported: float | None = None
-    revised: bool = False
+    joined: bool = False
+    holds: int | None = None
 
     @property
     def start(self) -> float:
@@ -55,7 +55,7 @@ class Track:
         tail.key_frames.replace(candidate for candidate in every if candidate.index >= index)
         self.key_frames.replace(candidate for candidate in every if candidate.index < index)
         self.indexes, self.times, self.boxes = self.indexes[:at], self.times[:at], self.boxes[:at]
-        self.library, self.revised = None, True
+        self.library, self.holds = None, min(self.indexes[-1], self.indexes[-1] if self.holds is None else self.holds)
         return tail
 
     def append(self, other: Track) -> None:
@@ -64,7 +64,7 @@ class Track:
         self.times += other.times
         self.boxes += other.boxes
         self.key_frames.replace(self.key_frames.all + other.key_frames.all)
-        self.library, self.revised = other.library, True
+        self.library, self.joined = other.library, True
 
     def velocity(self, seconds: float = 0.6) -> np.ndarray:
         """Of the box's middle over its last moments, pixels a second `(2,)`; zero where too little is known."""
@@ -74,19 +74,15 @@ class Track:
         passed = self.end - self.times[first]
         return np.zeros(2) if passed <= 0 else (middle(self.boxes[-1]) - middle(self.boxes[first])) / passed
 
-    def modality(self) -> Modality:
-        """That of most of its images; of as many of each, the latest."""
-        seen = [candidate.modality for candidate in self.key_frames.all]
-        counts = Counter(seen)
-        return max(counts, key=lambda modality: (counts[modality], modality == seen[-1]))
+    def __getstate__(self) -> dict[str, Any]:
+        state = {name.name: getattr(self, name.name) for name in fields(self)}
+        arrays = {"indexes": np.array(self.indexes), "times": np.array(self.times), "boxes": np.stack(self.boxes)}
+        return state | arrays  # thousands of boxes are written at each commit: as arrays, that is quick
 
-    def tracklet(self, embedding: np.ndarray, *, finished: bool) -> Tracklet:
-        """What is known of it. It must have a number and an image."""
-        assert self.number is not None
-        return Tracklet(
-            self.camera, self.number, self.modality(), np.array(self.indexes, dtype=np.int64), np.array(self.times),
-            np.stack(self.boxes), tuple(candidate.key_frame() for candidate in self.key_frames.all), embedding, finished,
-        )  # fmt: skip
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        lists = {name: list(state[name]) for name in ("boxes",)} | {n: state[n].tolist() for n in ("indexes", "times")}
+        for name, value in (state | lists).items():
+            setattr(self, name, value)
 
 
 def middle(box: np.ndarray) -> np.ndarray:
