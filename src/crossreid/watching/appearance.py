@@ -12,6 +12,7 @@ probabilities, else they are compared as they are.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -23,7 +24,7 @@ from crossreid.data.records import Modality
 from crossreid.evaluation.calibration import Calibration, pair_name
 from crossreid.watching.key_frames import Candidate, embedding_of
 from crossreid.watching.track import Track, middle
-from crossreid.watching.tracking import CameraTracker, Meeting, overlap
+from crossreid.watching.tracking import MET, CameraTracker, Meeting, overlap
 from crossreid.watching.tracking_options import TrackingOptions
 
 _IMAGES = 3  # of either side of a meeting, the best ones: those in which the other person is not seen
@@ -147,8 +148,10 @@ def _cut_breaks(tracker: CameraTracker, likeness: Likeness) -> None:
         images = _embedded(track)
         if len(images) < 4 or any(meeting.of(track) for meeting in tracker.meetings):
             continue
-        at = min(range(2, len(images) - 1), key=lambda at: _cosine(images[:at], images[at:]))
+        at = min(range(1, len(images)), key=lambda at: _cosine(images[:at], images[at:]))
         left, right = images[:at], images[at:]
+        if min(len(left), len(right)) < 2:  # one image proves nothing, and another may follow
+            continue
         between = _cosine(left, right)
         whole = min(_coherence(left), _coherence(right))
         if whole > between + likeness.options.swap_margin and likeness.breaks(
@@ -167,19 +170,25 @@ def _moment(tracker: CameraTracker, track: Track, after: int, until: int) -> int
     """The frame after one and not after another from which a track shows another person.
 
     That is the first after the longest time in which it was not seen; where it was always seen, the one in which it was closest to
-    any other; where it never was, the middle.
+    another; where it never was close, the one at which its way bends most.
     """
-    own = {index: box for index, box in zip(track.indexes, track.boxes, strict=True) if after < index <= until}
-    within = sorted(own)
-    steps = np.diff([after, *within])
-    if steps.max() > 2 * np.median(np.diff(track.indexes)):
-        return within[int(steps.argmax())]
-    closest, moment = 0.0, within[len(within) // 2]
-    for other in tracker.tracks:
-        for index, box in zip(other.indexes, other.boxes, strict=True):
-            if other is not track and index in own and (shared := overlap(own[index], box)) > closest:
-                closest, moment = shared, index
-    return moment
+    at = range(bisect_right(track.indexes, after), bisect_right(track.indexes, until))
+    gaps = [track.indexes[position] - track.indexes[position - 1] for position in at]
+    if max(gaps) > 2 * np.median(np.diff(track.indexes)):
+        return track.indexes[at[int(np.argmax(gaps))]]
+    own = {track.indexes[position]: track.boxes[position] for position in at}
+    shared = [
+        (overlap(own[index], box), -index)
+        for other in tracker.tracks
+        if other is not track
+        for index, box in zip(other.indexes, other.boxes, strict=True)
+        if index in own
+    ]
+    if shared and max(shared)[0] >= MET:
+        return -max(shared)[1]
+    ways = [middle(box) for box in track.boxes[max(0, at[0] - 2) : at[-1] + 1]]
+    bends = [float(np.linalg.norm(c - 2 * b + a)) for a, b, c in zip(ways, ways[1:], ways[2:], strict=False)]
+    return track.indexes[at[-1] - (len(bends) - 1 - int(np.argmax(bends)))] if bends else track.indexes[at[0]]
 
 
 def _rejoin(tracker: CameraTracker, likeness: Likeness, now: bool) -> None:

@@ -15,7 +15,8 @@ from crossreid.watching.tracking import CameraTracker
 
 _FORM = 1
 _PLAIN = {
-    ("numpy", "ndarray"), ("numpy", "dtype"), ("numpy._core.multiarray", "_reconstruct"),
+    ("numpy", "ndarray"), ("numpy", "dtype"), ("numpy._core.numeric", "_frombuffer"), ("numpy.core.numeric", "_frombuffer"),
+    ("numpy._core.multiarray", "_reconstruct"),
     ("numpy._core.multiarray", "scalar"), ("numpy.core.multiarray", "_reconstruct"), ("numpy.core.multiarray", "scalar"),
     ("crossreid.data.records", "Modality"), ("crossreid.watching.track", "Track"),
     ("crossreid.watching.tracking", "Meeting"), ("crossreid.watching.key_frames", "KeyFrames"),

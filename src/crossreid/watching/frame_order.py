@@ -63,7 +63,7 @@ def by_arrival(cameras: Sequence[Iterator[Frame]], step: float) -> Iterator[Item
 
     Each camera has a frame on hold at most, so what is dropped is dropped by its source. The last item is a pause.
     """
-    arrived: queue.Queue[tuple[int, Frame | None | BaseException]] = queue.Queue()
+    arrived: queue.Queue[tuple[int, Frame | BaseException | None]] = queue.Queue()
     turns = [threading.Semaphore(1) for _ in cameras]
     stopped = threading.Event()
 

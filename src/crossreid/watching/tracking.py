@@ -22,7 +22,7 @@ from crossreid.watching.tracking_options import TrackingOptions
 from crossreid.watching.video_extra import needed
 
 _LIBRARY = {"bytetrack": "ByteTrackTracker", "ocsort": "OCSORTTracker", "botsort": "BoTSORTTracker"}
-_MET, _APART = (
+MET, APART = (
     0.15,
     0.05,
 )  # intersection over union from which two tracks have met, and below which they are apart again
@@ -158,14 +158,14 @@ class CameraTracker:
             shared = overlap(one.box, other.box)
             meeting = known.get(frozenset((id(one.track), id(other.track))))
             if meeting is None or meeting.over is not None:
-                if shared >= _MET:
+                if shared >= MET:
                     self._begin(Meeting(one.track, other.track, frame.index, frame.index, frame.time, shared), meeting)
             elif shared > meeting.closest:
                 meeting.index, meeting.time, meeting.closest = frame.index, frame.time, shared
         for meeting in self.meetings:
             one_box, other_box = boxes.get(id(meeting.one)), boxes.get(id(meeting.other))
             if meeting.over is None and one_box is not None and other_box is not None:
-                meeting.over = frame.index if overlap(one_box, other_box) < _APART else None
+                meeting.over = frame.index if overlap(one_box, other_box) < APART else None
 
     def _begin(self, meeting: Meeting, before: Meeting | None) -> None:
         if before is not None:

@@ -73,12 +73,14 @@ class CameraInHand:
         self.done, self.fresh = (frame.index, frame.time), True
         self.frames += 1
 
-    def resume(self, state: WatchState, checkpoints: Checkpoints) -> None:
-        """Go on from what is kept, if anything is; where the tracker's memory can't be used, with the next free number."""
+    def resume(self, state: WatchState, checkpoints: Checkpoints) -> bool:
+        """Go on from what is kept, if anything is; False where the tracker's memory can't be used, and it starts anew."""
         self.done = state.progress(self.name)
         kept = checkpoints.read(self.name)
-        if kept is None or not checkpoint.restore(self.tracker, kept):
-            self.tracker.next_number = max(self.tracker.next_number, state.next_track(self.name))
+        if kept is not None and checkpoint.restore(self.tracker, kept):
+            return True
+        self.tracker.next_number = max(self.tracker.next_number, state.next_track(self.name))
+        return kept is None
 
 
 class WatchLoop:
