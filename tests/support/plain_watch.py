@@ -13,7 +13,7 @@ from crossreid.watching.kept_trackers import KeptTrackers
 from crossreid.watching.tracking import CameraTracker
 from crossreid.watching.tracking_options import TrackingOptions
 from crossreid.watching.watch_loop import CameraInHand, WatchLoop
-from walking_people import RATE, ColourModel, detections_of
+from walking_people import ColourModel, detections_of
 
 
 class PlainState:
@@ -56,6 +56,9 @@ class PlainState:
     def next_track(self, camera):
         return 1 + self.read("SELECT coalesce(max(track), 0) FROM tracks WHERE camera = ?", (camera,))[0][0]
 
+    def observe_all(self, tracklets):
+        return [event for tracklet in tracklets for event in self.observe(tracklet)]
+
     def observe(self, tracklet):
         self.versions.append(tracklet)
         key = (tracklet.camera, tracklet.track)
@@ -81,7 +84,10 @@ class PlainState:
     def advance(self, camera, time):
         return []
 
-    def end(self, camera):
+    def ended(self, camera):
+        return []
+
+    def answer_requests(self):
         return []
 
     def events(self):
@@ -114,9 +120,9 @@ def loop_of(films, state, *, model=None, options=None, before=0, **settings):
         checkpoints.make()
     cameras, sources = [], []
     for name, (frames, truth) in films.items():
-        camera = CameraInHand(name, Truth(truth), CameraTracker(name, options, frame_rate=RATE))
+        camera = CameraInHand(name, Truth(truth), CameraTracker(name, options))
         camera.resume(state, checkpoints)
-        first = 0 if camera.done is None else camera.done[0] + 1
+        first = camera.shown_until + 1
         cameras.append(camera)
         sources.append(iter(frames[max(0, first - before) :]))
     loop = WatchLoop(

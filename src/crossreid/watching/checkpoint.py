@@ -30,7 +30,7 @@ def kept(tracker: CameraTracker) -> bytes:
     return pickle.dumps(
         {
             "form": _made_by(), "library": tracker.library, "tracks": tracker.tracks, "meetings": tracker.meetings,
-            "next": tracker.next_number, "time": tracker.time,
+            "next": tracker.next_number, "done": tracker.done, "modality": tracker.modality,
         },
         protocol=5,
     )  # fmt: skip
@@ -42,10 +42,10 @@ def restore(tracker: CameraTracker, content: bytes) -> bool:
         found = _Reader(io.BytesIO(content)).load()
         if found["form"] != _made_by():
             return False
-        fields = (found["library"], found["tracks"], found["meetings"], found["next"], found["time"])
+        fields = (found["library"], found["tracks"], found["meetings"], found["next"], found["done"], found["modality"])
     except (pickle.UnpicklingError, EOFError, AttributeError, ImportError, IndexError, KeyError, TypeError, ValueError):
         return False
-    tracker.library, tracker.tracks, tracker.meetings, tracker.next_number, tracker.time = fields
+    tracker.library, tracker.tracks, tracker.meetings, tracker.next_number, tracker.done, tracker.modality = fields
     return True
 
 

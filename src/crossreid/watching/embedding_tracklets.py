@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -46,21 +47,32 @@ class TrackletEmbedder:
         self.count += len(candidates)
 
 
-def due_tracklets(tracker: CameraTracker, *, over: bool = False) -> list[Tracklet]:
+@dataclass(frozen=True, slots=True)
+class Due:
+    """Tracklets to report, each track at most once in either.
+
+    cut: of tracks of which a part that was reported has changed hands, what still holds, to be reported first: who keeps tracks takes
+    off what is not in it. tracklets: as they are now.
+    """
+
+    cut: tuple[Tracklet, ...]
+    tracklets: tuple[Tracklet, ...]
+
+
+def due_tracklets(tracker: CameraTracker, *, over: bool = False) -> Due:
     """What is to be reported of a camera's tracks now, whose images are embedded; with `over` there are no more frames.
 
-    A track is reported when it has lasted for a moment, while it lasts, when it changed, and when it is finished. Where a part that
-    was reported has changed hands, what still holds is reported first: who keeps tracks takes off what is not in it.
+    A track is reported when it has lasted for a moment, while it lasts, when it changed, and when it is finished.
     """
     tracks = [track for track in tracker.tracks if track.number is not None]
     ended = {id(track) for track in tracker.ended(now=over)}
     due = [track for track in tracks if id(track) in ended or _is_due(track, tracker)]
     due.sort(key=lambda track: track.number or 0)
-    told = [_version(track, finished=False, until=track.holds) for track in due if _was_more(track)]
+    cut = [_version(track, finished=False, until=track.holds) for track in due if _was_more(track)]
+    now = [_version(track, finished=id(track) in ended) for track in due]
     for track in due:
-        told.append(_version(track, finished=id(track) in ended))
         track.reported, track.joined, track.holds = track.end, False, None
-    return [one for one in told if one is not None]
+    return Due(tuple(one for one in cut if one is not None), tuple(one for one in now if one is not None))
 
 
 def _is_due(track: Track, tracker: CameraTracker) -> bool:

@@ -7,11 +7,10 @@ neither on how fast anything is nor on where an earlier process was killed. Of s
 from __future__ import annotations
 
 import math
-import queue
-import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 from crossreid.watching.frames import Frame
 
@@ -58,52 +57,39 @@ def by_time(cameras: Sequence[Iterator[Frame]], step: float) -> Iterator[Item]:
     yield Pause(tuple(over))
 
 
-def by_arrival(cameras: Sequence[Iterator[Frame]], step: float) -> Iterator[Item]:
+class LiveSource(Protocol):
+    """A camera whose frames arrive: the next one if it is there within so many seconds, else None, and None after the end."""
+
+    @property
+    def ended(self) -> bool: ...
+    def poll(self, seconds: float | None = 0.0) -> Frame | None: ...
+
+
+S = TypeVar("S", bound=LiveSource)
+
+
+def by_arrival(cameras: Sequence[S], step: float, news: Callable[[Sequence[S], float], Sequence[S]]) -> Iterator[Item]:
     """Frames with the position of their camera as they arrive; a pause each `step` seconds, also where none arrives.
 
-    Each camera has a frame on hold at most, so what is dropped is dropped by its source. The last item is a pause.
+    No camera gets ahead of another: of each that has a frame one is taken, then of each the next. The last item is a pause.
+
+    Args:
+        news: those of some cameras of which something comes within so many seconds, a frame or their end.
     """
-    arrived: queue.Queue[tuple[int, Frame | BaseException | None]] = queue.Queue()
-    turns = [threading.Semaphore(1) for _ in cameras]
-    stopped = threading.Event()
-
-    def wait_for(position: int) -> None:
-        try:
-            while turns[position].acquire() and not stopped.is_set():
-                frame = next(cameras[position], None)
-                arrived.put((position, frame))
-                if frame is None:
-                    return
-        except BaseException as error:  # raised again where the frames are taken
-            arrived.put((position, error))
-
-    for position in range(len(cameras)):
-        threading.Thread(target=wait_for, args=(position,), name=f"frames of {position}", daemon=True).start()
-    left, over = set(range(len(cameras))), list[int]()
+    left, over = list(range(len(cameras))), list[int]()
     due = time.monotonic() + step
-    try:
-        while left:
-            try:
-                position, frame = arrived.get(timeout=max(0.0, due - time.monotonic()))
-            except queue.Empty:
-                yield Pause(tuple(over))
-                over.clear()
-                due = time.monotonic() + step
-                continue
-            if isinstance(frame, BaseException):
-                raise frame
-            if frame is None:
-                left.discard(position)
+    while left:
+        waiting = [cameras[position] for position in left]
+        found = {id(camera) for camera in news(waiting, max(0.0, due - time.monotonic()))}
+        for position in list(left):
+            frame = cameras[position].poll(0.0) if id(cameras[position]) in found else None
+            if frame is not None:
+                yield position, frame
+            if frame is None and cameras[position].ended:
+                left.remove(position)
                 over.append(position)
-                continue
-            yield position, frame
-            turns[position].release()
-            if time.monotonic() >= due:
-                yield Pause(tuple(over))
-                over.clear()
-                due = time.monotonic() + step
-        yield Pause(tuple(over))
-    finally:
-        stopped.set()
-        for turn in turns:
-            turn.release()
+        if time.monotonic() >= due:
+            yield Pause(tuple(over))
+            over.clear()
+            due = time.monotonic() + step
+    yield Pause(tuple(over))

@@ -6,6 +6,7 @@ What appearance adds is in `appearance`: it looks at a camera's tracks between f
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from crossreid.data.records import Modality
 from crossreid.watching.detections import Detections
 from crossreid.watching.frames import Frame
 from crossreid.watching.key_frames import KeyFrames, candidate_of, within
@@ -22,6 +24,7 @@ from crossreid.watching.tracking_options import TrackingOptions
 from crossreid.watching.video_extra import needed
 
 _LIBRARY = {"bytetrack": "ByteTrackTracker", "ocsort": "OCSORTTracker", "botsort": "BoTSORTTracker"}
+_USUAL, _FASTEST = 25.0, 240.0  # frames a second
 MET, APART = (
     0.15,
     0.05,
@@ -61,26 +64,52 @@ class CameraTracker:
         tracks: those that are seen, or were not long ago; `ended` takes out those of which nothing more can come.
         meetings: those that may have swapped two tracks.
         next_number: of the next track that becomes known, from 1.
+        done: the last frame that was tracked, by index and time, None before the first.
+        modality: of that frame.
     """
 
     def __init__(
-        self, camera: str, options: TrackingOptions | None = None, *, frame_rate: float, next_number: int = 1
+        self,
+        camera: str,
+        options: TrackingOptions | None = None,
+        *,
+        frame_rate: float | None = None,
+        next_number: int = 1,
     ) -> None:
-        """`frame_rate`: frames a second that are seen, of which the tracker's patience and its motion model are made."""
+        """`frame_rate`: frames a second that are seen, by which the tracker's motion model counts; by default as the first two
+        frames have it, until the second of which the first is held back."""
         self.camera, self.options, self.next_number = camera, options or TrackingOptions(), next_number
-        self.library = _library(self.options, frame_rate)
+        self.library = None if frame_rate is None else _library(self.options, frame_rate)
         self.tracks: list[Track] = []
         self.meetings: list[Meeting] = []
-        self.time = -np.inf
+        self.done: tuple[int, float] | None = None
+        self.modality: Modality | None = None
+        self._held: tuple[Frame, Detections] | None = None
+
+    @property
+    def time(self) -> float:
+        """Of the last frame that was tracked."""
+        return -math.inf if self.done is None else self.done[1]
 
     def update(self, frame: Frame, detections: Detections) -> list[TrackedBox]:
         """Join a frame's boxes to tracks; those that belong to none (too short so far) are left out.
 
         A frame that is not later than the one before is passed over.
         """
+        if self.library is None:
+            if self._held is None:
+                self._held = (frame, detections)
+                return []
+            passed = frame.time - self._held[0].time
+            self.library = _library(self.options, min(_FASTEST, 1 / passed) if passed > 0 else _USUAL)
+            self._track_frame(*self._held)
+            self._held = None
+        return self._track_frame(frame, detections)
+
+    def _track_frame(self, frame: Frame, detections: Detections) -> list[TrackedBox]:
         if frame.time <= self.time:
             return []
-        self.time = frame.time
+        self.done, self.modality = (frame.index, frame.time), frame.modality
         tracked = [TrackedBox(self._track(name), box, score) for name, box, score in self._joined(frame, detections)]
         for one in tracked:
             one.track.grow(frame.index, frame.time, one.box)

@@ -16,7 +16,7 @@ from typing import Protocol
 from crossreid.watching import checkpoint
 from crossreid.watching.appearance import Likeness, revise
 from crossreid.watching.detections import Detector
-from crossreid.watching.embedding_tracklets import TrackletEmbedder, due_tracklets
+from crossreid.watching.embedding_tracklets import Due, TrackletEmbedder, due_tracklets
 from crossreid.watching.events import Event
 from crossreid.watching.frame_order import Item, Pause
 from crossreid.watching.frames import Frame
@@ -43,23 +43,20 @@ class Checkpoints(Protocol):
 class WatchIdentities(Protocol):
     """What the loop needs of identities (`crossreid.watching.identities`)."""
 
-    def observe(self, tracklet: Tracklet) -> list[Event]: ...
+    def observe_all(self, tracklets: Sequence[Tracklet]) -> list[Event]: ...
     def advance(self, camera: str, time: float) -> list[Event]: ...
-    def end(self, camera: str) -> list[Event]: ...
+    def ended(self, camera: str) -> list[Event]: ...
+    def answer_requests(self) -> list[Event]: ...
 
 
 @dataclass(eq=False, slots=True)
 class CameraInHand:
-    """A camera while it is watched.
-
-    tracker: of it alone, as is the detector. done: the last frame whose outcome is kept or will be at the next pause, by index and time.
-    frames, tracks: counted by this process.
-    """
+    """A camera while it is watched. Detector and tracker are its own; frames and tracks are counted by this process."""
 
     name: str
     detector: Detector
     tracker: CameraTracker
-    done: tuple[int, float] | None = None
+    shown_until: int = -1
     frames: int = 0
     tracks: set[int] = field(default_factory=set)
     fresh: bool = False
@@ -67,15 +64,15 @@ class CameraInHand:
     def take(self, frame: Frame) -> None:
         """Detect and track. A frame that was done before is only shown to the detector, which may have to see it again."""
         detections = self.detector.detect(frame)
-        if self.done is not None and frame.index <= self.done[0]:
-            return
-        self.tracker.update(frame, detections)
-        self.done, self.fresh = (frame.index, frame.time), True
-        self.frames += 1
+        if frame.index > self.shown_until:
+            self.tracker.update(frame, detections)
+            self.frames += 1
+            self.fresh = True
 
     def resume(self, state: WatchState, checkpoints: Checkpoints) -> bool:
         """Go on from what is kept, if anything is; False where the tracker's memory can't be used, and it starts anew."""
-        self.done = state.progress(self.name)
+        done = state.progress(self.name)
+        self.shown_until = -1 if done is None else done[0]
         kept = checkpoints.read(self.name)
         if kept is not None and checkpoint.restore(self.tracker, kept):
             return True
@@ -134,23 +131,29 @@ class WatchLoop:
         if not todo:
             return
         self.embedder.embed([camera.tracker for camera in todo])
-        events: list[Event] = []
-        tracklets: list[Tracklet] = []
+        due: list[Due] = []
         for camera in todo:
-            now = id(camera) in over
-            revise(camera.tracker, self.likeness, now=now)
-            tracklets += due_tracklets(camera.tracker, over=now)
+            revise(camera.tracker, self.likeness, now=id(camera) in over)
+            due.append(due_tracklets(camera.tracker, over=id(camera) in over))
+        tracklets = [tracklet for one in due for tracklet in one.tracklets]
         with self.state.step():
-            for tracklet in tracklets:
-                events += self.identities.observe(tracklet)
+            events = self.identities.answer_requests()
+            for together in ([tracklet for one in due for tracklet in one.cut], tracklets):
+                events += self.identities.observe_all(together) if together else []
             for camera in todo:
-                if camera.done is not None:
-                    events += self.identities.advance(camera.name, camera.done[1])
-                    self.state.note_progress(camera.name, *camera.done)
-                if id(camera) in over:
-                    events += self.identities.end(camera.name)
+                events += self._ended(camera) if id(camera) in over else self._came_to(camera)
                 self.checkpoints.write(camera.name, checkpoint.kept(camera.tracker))
         for camera in todo:
             camera.fresh = False
             camera.tracks |= {one.track for one in tracklets if one.camera == camera.name}
         self.kept(events)
+
+    def _came_to(self, camera: CameraInHand) -> list[Event]:
+        done = camera.tracker.done
+        if done is None:
+            return []
+        self.state.note_progress(camera.name, *done)
+        return self.identities.advance(camera.name, done[1])
+
+    def _ended(self, camera: CameraInHand) -> list[Event]:
+        return self._came_to(camera) + self.identities.ended(camera.name)
