@@ -1,0 +1,33 @@
+"""What trackers remember, kept in a table of the watch's own state, so that it is written in the same steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+
+class Tables(Protocol):
+    """The database of a watch's state: reading, and writing within a step."""
+
+    def read(self, statement: str, values: Sequence[Any] = ()) -> list[Any]: ...
+    def write(self, statement: str, values: Sequence[Any] = ()) -> int: ...
+
+
+class KeptTrackers:
+    """The bytes of each camera's tracker. The table is made within the step that `make` is called in."""
+
+    def __init__(self, database: Tables) -> None:
+        self.database = database
+
+    def make(self) -> None:
+        self.database.write("CREATE TABLE IF NOT EXISTS trackers (camera TEXT PRIMARY KEY, content BLOB NOT NULL)")
+
+    def read(self, camera: str) -> bytes | None:
+        found = self.database.read("SELECT content FROM trackers WHERE camera = ?", (camera,))
+        return bytes(found[0][0]) if found else None
+
+    def write(self, camera: str, content: bytes) -> None:
+        self.database.write(
+            "INSERT INTO trackers VALUES (?, ?) ON CONFLICT (camera) DO UPDATE SET content = excluded.content",
+            (camera, content),
+        )

@@ -1,0 +1,34 @@
+"""`WATCH/tracks/CAMERA.txt`: where each identity was in each frame, in the form of the MOT Challenge.
+
+A row is `frame, id, left, top, width, height, score, -1, -1, -1`; frames count from 1, and the id is the number of the global
+identity after all merges, so that the files of several cameras can be joined. Trackers give no score: it is 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from crossreid.files import replacing
+
+FOLDER = "tracks"
+
+
+class KeepsBoxes(Protocol):
+    """Gives, of each box of a camera, the frame from 0, the number of its identity and `(4,)` left, top, right, bottom."""
+
+    def mot_rows(self, camera: str) -> Iterator[tuple[int, int, np.ndarray]]: ...
+
+
+def write_mot_files(folder: Path, state: KeepsBoxes, cameras: Sequence[str]) -> None:
+    """Write a file per camera, in order of frames and identities, whole or not at all."""
+    for camera in cameras:
+        with replacing(folder / FOLDER / f"{camera}.txt") as temporary, temporary.open("w", encoding="ascii") as stream:
+            for frame, identity, box in state.mot_rows(camera):
+                left, top, right, bottom = (float(side) for side in box)
+                stream.write(
+                    f"{frame + 1},{identity},{left:.2f},{top:.2f},{right - left:.2f},{bottom - top:.2f},1,-1,-1,-1\n"
+                )

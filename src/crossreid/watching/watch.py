@@ -1,0 +1,194 @@
+"""`crossreid.watch`: from films and streams to who was where, kept in a folder.
+
+    sources -> detector -> tracker -> tracklets -> identities -> events, files, sinks
+
+`open_watch` puts it together from what is given here; `watch_loop` is what runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from crossreid.errors import CrossreidError
+from crossreid.evaluation.calibration import Calibration
+from crossreid.files import short_digest
+from crossreid.galleries.opening import open_gallery
+from crossreid.inference.open_model import open_model
+from crossreid.runs.named_network import PretrainedNetwork
+from crossreid.watching import watch_file
+from crossreid.watching.annotated import annotate as annotate_films
+from crossreid.watching.annotated import check_can_annotate
+from crossreid.watching.open_watch import CameraCounts, OpenWatch, Report
+from crossreid.watching.sinks.metrics import WatchMetrics
+from crossreid.watching.sinks.outlets import Outlets
+from crossreid.watching.sources import open_source
+from crossreid.watching.state import State, open_state
+from crossreid.watching.watch_settings import WatchPlan, WatchSettings
+
+__all__ = ["CameraCounts", "Watched", "watch"]
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What a watch has come to: its folder, counts of each camera, identities and events in all, and whether the films are at
+    their end. late: sinks that do not have all events yet; the next watch of the folder gives them to these."""
+
+    folder: Path
+    cameras: tuple[CameraCounts, ...]
+    identities: int
+    events: int
+    complete: bool
+    late: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Outside:
+    """Where a watch speaks to beside its folder: none of it decides what is seen, so the next call may have others."""
+
+    webhooks: tuple[str, ...]
+    brokers: tuple[str, ...]
+    metrics: int | None
+
+
+def watch(
+    sources: Sequence[Path | str] | Path | str,
+    out: Path | str,
+    *,
+    model: Path | str | PretrainedNetwork,
+    gallery: Path | str | None = None,
+    cameras: Path | str | None = None,
+    topology: Path | str | None = None,
+    detector: str = "background",
+    weights: Path | str | None = None,
+    classes: Sequence[str] = (),
+    minimum_score: float | None = None,
+    minimum_size: tuple[int, int] | None = None,
+    tracking: Mapping[str, Any] | None = None,
+    matching: Mapping[str, Any] | None = None,
+    reading: Mapping[str, Any] | None = None,
+    keep_images: bool = True,
+    annotate: bool = False,
+    webhooks: Sequence[str] = (),
+    brokers: Sequence[str] = (),
+    metrics: int | None = None,
+    until: float | None = None,
+    device: str | None = None,
+    report: Callable[[Sequence[CameraCounts], int], object] = lambda counts, identities: None,
+    say: Callable[[str], object] = lambda text: None,
+) -> Watched:
+    """Watch films or streams into the folder `out`: tracks, identities across cameras, and events. The same call goes on.
+
+    A script that calls this needs `if __name__ == "__main__":` around it, as each camera is read by a process of its own.
+
+    Args:
+        sources: films, folders of frames, addresses of streams, each `[NAME=]SOURCE[#KEY=VALUE,...]`; may be empty with `cameras`.
+        out: the folder of the watch, new or one that this call made before.
+        model: a run's folder, an exported .onnx file, or a network that was not trained here.
+        gallery: of that model, for names; without one all identities are new.
+        cameras: a cameras.yaml with further cameras.
+        topology: a topology.yaml, which cameras people can walk between and how fast.
+        detector: background (the default), a file or folder of detections, an .onnx file, or a registered name with `weights`.
+        classes: what the detector is to find, names or numbers; people by default, where it tells apart.
+        minimum_score: detections with less are left out.
+        minimum_size: (height, width) in pixels of the frame; smaller detections are left out.
+        tracking: options of `TrackingOptions` by key, `{"tracker": "ocsort"}` for example.
+        matching: likewise of `MatchingOptions`.
+        reading: likewise of `SourceOptions`, `{"fps": 5}` for example.
+        keep_images: whether key frames are kept as images; without, none is written anywhere.
+        annotate: whether films with boxes and identities are written at the end.
+        webhooks: addresses to which events are posted.
+        brokers: addresses of MQTT brokers.
+        metrics: a port for Prometheus.
+        until: seconds after the first frame of the watch from which on nothing is watched.
+        device: cpu, cuda or cuda:N; by default a GPU where there is one.
+        report: called with the cameras' counts and the number of identities after each step.
+        say: called with one line about what was decided.
+
+    Raises:
+        CrossreidError: something given that cannot be used, or a folder that holds another watch.
+        Interrupted: SIGINT or SIGTERM; all that was seen until then is kept.
+    """
+    settings = WatchSettings(
+        (str(sources),) if isinstance(sources, str | Path) else tuple(map(str, sources)),
+        model if isinstance(model, PretrainedNetwork) else Path(model),
+        None if cameras is None else Path(cameras), None if gallery is None else str(gallery),
+        None if topology is None else Path(topology), detector, None if weights is None else Path(weights),
+        tuple(classes), minimum_score, minimum_size, dict(tracking or {}), dict(matching or {}), dict(reading or {}),
+        keep_images,
+    )  # fmt: skip
+    if until is not None and until <= 0:
+        raise CrossreidError(f"until {until:g}: expected seconds above 0.")
+    plan = WatchPlan.of(settings)
+    if annotate:
+        check_can_annotate(plan.cameras, keep_images=keep_images)
+    outside = _Outside(tuple(webhooks), tuple(brokers), metrics)
+    return _watch(plan, Path(out), outside, annotate=annotate, until=until, device=device, report=report, say=say)
+
+
+def _watch(
+    plan: WatchPlan, folder: Path, outside: _Outside, *, annotate: bool, until: float | None, device: str | None, report: Report,
+    say: Callable[[str], object],
+) -> Watched:  # fmt: skip
+    for detector in plan.detectors:
+        for note in getattr(detector, "notes", ()):
+            say(note)
+    model = open_model(plan.settings.model, device=device)  # type: ignore[arg-type]
+    if model.trained:
+        say(f"WARNING: {plan.settings.model} is {model.trained}.")
+    calibration = model.calibration
+    if calibration is None:
+        say("the model is not calibrated (crossreid calibrate): cosines are compared with a fixed threshold.")
+    _refuse_other_folder(folder)
+    with ExitStack() as held:
+        gallery = None
+        if plan.settings.gallery is not None:
+            gallery = held.enter_context(
+                open_gallery(plan.settings.gallery, model=model.fingerprint, dimension=model.dimension, read_only=True)
+            )
+        state = held.enter_context(open_state(folder, keep_images=plan.settings.keep_images))
+        watch_file.make_or_keep(folder, plan.facts(model.fingerprint, _digest(calibration)))
+        state.note_cameras(plan.cameras)
+        outlets = _outlets(state, outside, say)
+        late: list[str] = []
+        try:
+            opened = OpenWatch(plan, model, calibration, gallery, state, outlets, held, report=report, say=say)
+            complete = opened.run(until)
+            if annotate and complete:
+                annotate_films(folder, state, plan.cameras, lambda camera: open_source(camera, plan.reading))
+        finally:
+            late += outlets.close()
+        if annotate and not complete:
+            say("the films are not at their end: they are annotated when they are.")
+        return Watched(folder, opened.counts(), opened.identity_count(), state.last_event(), complete, tuple(late))
+
+
+def _outlets(state: State, outside: _Outside, say: Callable[[str], object]) -> Outlets:
+    metrics = None if outside.metrics is None else WatchMetrics()
+    outlets = Outlets(state.folder, state, webhooks=outside.webhooks, brokers=outside.brokers, metrics=metrics)
+    if metrics is not None and outside.metrics is not None:
+        say(f"figures: http://127.0.0.1:{metrics.serve(outside.metrics)}/metrics")
+    return outlets
+
+
+def _refuse_other_folder(folder: Path) -> None:
+    """Raise `CrossreidError` for a folder with something else in it than a watch."""
+    if not folder.exists() or (folder / watch_file.FILE).is_file():
+        return
+    if not folder.is_dir():
+        raise CrossreidError(f"--out {folder} is a file; expected a folder for the watch, or a name for a new one.")
+    strange = sorted(one.name for one in folder.iterdir() if not one.name.startswith(("state.", ".")))
+    if strange:
+        raise CrossreidError(
+            f"--out {folder} holds something else than a watch ({strange[0]}). Choose another folder, or a name for a new one."
+        )
+
+
+def _digest(calibration: Calibration | None) -> str | None:
+    if calibration is None:
+        return None
+    curves = {name: [curve.scores.tolist(), curve.probabilities.tolist()] for name, curve in calibration.curves.items()}
+    return short_digest(curves)

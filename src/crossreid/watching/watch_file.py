@@ -1,0 +1,63 @@
+"""`WATCH/watch.json`: what a watch is of. A watch goes on only where all of that is the same; what differs is named."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import crossreid
+from crossreid.data.records import DataError
+from crossreid.files import read_json, sha256_of, short_digest, write_json
+from crossreid.options import dotted
+
+FILE = "watch.json"
+
+
+def make_or_keep(folder: Path, facts: Mapping[str, Any]) -> None:
+    """Write the file of a new watch; raise `DataError` where the folder has that of another one.
+
+    Args:
+        facts: cameras by name and settings by key, as JSON holds them.
+    """
+    path = folder / FILE
+    if not path.is_file():
+        write_json(path, {"version": crossreid.__version__, **facts, "fingerprint": short_digest(facts)})
+        return
+    there = {key: value for key, value in read_json(path).items() if key in facts}
+    if differ := differences(there, facts):
+        raise DataError(
+            f"{folder} belongs to another watch: {'; '.join(differ)}. Choose another --out, or delete that folder."
+        )
+
+
+def differences(there: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What is another, by its dotted key, or whether it is gone or new."""
+    before, after = dotted(there), dotted(now)
+    return [
+        f"{key} was {_shown(before.get(key))}, is {_shown(after.get(key))}"
+        for key in dict.fromkeys((*before, *after))
+        if before.get(key) != after.get(key)
+    ]
+
+
+def content_of(path: Path | None) -> str | None:
+    """A file by its content, a folder by what is in it and how large; None for None. What is no path stands for itself."""
+    if path is None:
+        return None
+    if path.is_file():
+        return f"{path.name} {sha256_of(path)[:12]}"
+    if path.is_dir():
+        names = [(str(one.relative_to(path)), one.stat().st_size) for one in sorted(path.rglob("*")) if one.is_file()]
+        return f"{path.name}{os.sep} {short_digest(names)}"
+    return str(path)
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "not given"
+    if isinstance(value, float) and math.isfinite(value):
+        return f"{value:g}"
+    return f"{value[:12]}..." if isinstance(value, str) and len(value) > 48 else str(value)
