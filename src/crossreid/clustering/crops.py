@@ -116,7 +116,9 @@ def _order(ids: Sequence[str]) -> np.ndarray:
     order = np.array(sorted(range(len(ids)), key=ids.__getitem__))
     for one, other in zip(order[:-1].tolist(), order[1:].tolist(), strict=True):
         if ids[one] == ids[other]:
-            raise DataError(f"{ids[one]} is embedded twice; expected each image once. Embed a list without repetitions.")
+            raise DataError(
+                f"{ids[one]} is embedded twice; expected each image once. Embed a list without repetitions."
+            )
     return order
 
 

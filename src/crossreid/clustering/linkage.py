@@ -44,7 +44,9 @@ def agglomerated(
             found = _dense(rows[own], modalities[own], table, _within(foes.get(number, apart[:0]), own), linkage)
         else:
             inside = np.flatnonzero(component[links.first] == number)
-            found = _along_links(rows[own], _of(links.taken(inside), own), float(table[np.isfinite(table)].max()), linkage)
+            found = _along_links(
+                rows[own], _of(links.taken(inside), own), float(table[np.isfinite(table)].max()), linkage
+            )
         labels[own] = own[np.unique(found, return_index=True)[1][found]]
     return parted(numbered(labels), rows, modalities, table, links, apart)
 
@@ -55,7 +57,8 @@ def parted(
     """The same clusters, but those that join what must stay apart taken to pieces.
 
     The nodes of such a cluster are joined anew, the most alike first, as `merged` does it; of up to `DENSE` nodes by all
-    cosines between them, of more by `links` and the nearest of each. `table` as in `agglomerated`; where it is infinite, cosines count as they are.
+    cosines between them, of more by `links` and the nearest of each. `table` as in `agglomerated`; where it is infinite,
+    cosines count as they are.
     """
     if not len(apart):
         return labels

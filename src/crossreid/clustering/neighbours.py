@@ -22,6 +22,7 @@ SEED = 0
 _CELLS = 1 << 24  # cosines that are held at once, of pairs from a threshold on
 _ASKED = 16_384  # rows that ask an index at once
 _PROBED = 16  # lists of an index that are compared with
+_ROUNDING = 1e-6  # of a cosine that was computed twice
 
 Advance = Callable[[int], object]
 # Of rows (Q, D) and k: the k nearest (Q, k) int64, -1 where there are no more, and their cosines (Q, k) float32.
@@ -66,7 +67,7 @@ def links(
     """The pairs of unit rows `(M, D)` whose cosine is at least the threshold of their modalities.
 
     Args:
-        nearest: only pairs of which each is among the so many nearest of the other, of those of its modality; None for all.
+        nearest: only pairs that are no less alike than the `nearest`-th nearest of each, of the other's modality; None for all.
         searches: by modality, what finds the nearest among the rows of it, as positions among all; in place of `searching`.
         advance: called with counts of rows that have been compared; of all pairs of modalities together.
 
@@ -120,7 +121,7 @@ def searching(rows: np.ndarray, names: np.ndarray, exact: bool | None = None) ->
 def nearest_of(rows: np.ndarray, k: int, *, search: Search | None = None, advance: Advance | None = None) -> Pairs:
     """The pairs of which one is among the k nearest of the other, whatever their cosine."""
     every = np.arange(len(rows))
-    keys, cosines = _directed(rows, every, every, k, -math.inf, search, advance)
+    keys, cosines, _ = _directed(rows, every, every, k, -math.inf, search, advance)
     one, other = np.divmod(keys, len(rows))
     return _once(one, other, cosines, len(rows))
 
@@ -156,36 +157,44 @@ def _mutual(
     rows: np.ndarray, left: np.ndarray, right: np.ndarray, least: float, nearest: int,
     searches: Sequence[Search | None], advance: Advance | None,
 ) -> Pairs:  # fmt: skip
-    there, cosines = _directed(rows, left, right, nearest, least, searches[1], advance)
-    one, other = np.divmod(there, len(rows))
-    if np.array_equal(left, right):
-        back = other * len(rows) + one
-    else:
-        found, _ = _directed(rows, right, left, nearest, least, searches[0], None)
-        back = (found % len(rows)) * len(rows) + found // len(rows)
-    both = np.isin(there, back)
+    """Pairs no less alike than the last of the nearest of either; that an index finds one from one side is enough."""
+    keys, cosines, last = _directed(rows, left, right, nearest, least, searches[1], advance)
+    one, other = np.divmod(keys, len(rows))
+    last_of_other = last
+    if not np.array_equal(left, right):
+        back, more, last_of_other = _directed(rows, right, left, nearest, least, searches[0], advance)
+        ends = np.divmod(back, len(rows))
+        one, other, cosines = (np.concatenate(each) for each in ((one, ends[1]), (other, ends[0]), (cosines, more)))
+    both = (cosines >= last[one] - _ROUNDING) & (cosines >= last_of_other[other] - _ROUNDING)
     return _once(one[both], other[both], cosines[both], len(rows))
 
 
 def _directed(
     rows: np.ndarray, asking: np.ndarray, answering: np.ndarray, k: int, least: float, search: Search | None,
     advance: Advance | None,
-) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-    """Keys (asking * M + answering) and cosines of the k nearest of each, itself left out, from a cosine on."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
+    """Keys (asking * M + answering) and cosines of the k nearest of each, itself left out, from a cosine on.
+
+    And `(M,)` float32 of each that asks the cosine of its k-th nearest, negative infinity where there are fewer.
+    """
     find = search or searching(rows if len(answering) == len(rows) else rows[answering], answering)
     keys: list[np.ndarray] = [np.empty(0, np.int64)]
     cosines: list[np.ndarray] = [np.empty(0, np.float32)]
+    last = np.full(len(rows), -np.inf, np.float32)
     for start in range(0, len(asking), _ASKED):
         part = asking[start : start + _ASKED]
         found, values = find(rows[part], min(k + 1, len(answering)))
-        kept = (found >= 0) & (found != part[:, None]) & (values >= np.float32(least))
+        kept = (found >= 0) & (found != part[:, None])
         kept &= np.cumsum(kept, axis=1) <= k  # of a row that finds copies before itself, one too many
+        full = kept.sum(axis=1) == k
+        last[part[full]] = np.where(kept, values, np.inf).min(axis=1)[full]
+        kept &= values >= np.float32(least)
         at, column = np.nonzero(kept)
         keys.append(part[at] * len(rows) + found[at, column])
         cosines.append(np.clip(values[at, column], -1, 1).astype(np.float32))
         if advance is not None:
             advance(len(part))
-    return np.concatenate(keys), np.concatenate(cosines)
+    return np.concatenate(keys), np.concatenate(cosines), last
 
 
 def _once(one: np.ndarray, other: np.ndarray, cosines: np.ndarray, count: int) -> Pairs:

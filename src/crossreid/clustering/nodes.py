@@ -51,10 +51,8 @@ def nodes_of(crops: Crops, *, tracklets: bool = True, frames: bool = True) -> No
     numbers: dict[Hashable, int] = {}
     of_crops = np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.int64)
     first = np.unique(of_crops, return_index=True)[1]
-    if len(numbers) == len(crops):
-        embeddings = crops.embeddings
-    else:
-        embeddings = _means(crops.embeddings, of_crops, len(numbers))
+    single = len(numbers) == len(crops)
+    embeddings = crops.embeddings if single else _means(crops.embeddings, of_crops, len(numbers))
     apart = _apart(crops, of_crops) if frames else np.empty((0, 2), np.int64)
     return Nodes(embeddings, of_crops, crops.modalities[first], apart)
 

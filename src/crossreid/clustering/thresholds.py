@@ -96,7 +96,9 @@ def thresholds_of(
         elif calibration is not None and by_calibration:
             found[pair] = _calibrated(calibration, pair, probability, false_accepts)
         else:
-            raise CrossreidError(f"no threshold of {pair_name(*pair)}: state --threshold {pair_name(*pair)}=COSINE too.")
+            raise CrossreidError(
+                f"no threshold of {pair_name(*pair)}: state --threshold {pair_name(*pair)}=COSINE too."
+            )
     words = []
     if by_calibration and any(pair not in explicit for pair in pairs):
         words.append(f"probability {probability}" if probability is not None else f"false-accept rate {false_accepts}")
@@ -117,9 +119,7 @@ def score_of(curve: Curve, probability: float) -> float:
     return float(curve.scores[after - 1] + share * (curve.scores[after] - curve.scores[after - 1]))
 
 
-def _calibrated(
-    calibration: Calibration, pair: Pair, probability: float | None, false_accepts: float | None
-) -> float:
+def _calibrated(calibration: Calibration, pair: Pair, probability: float | None, false_accepts: float | None) -> float:
     """Of both directions of a pair, where both are calibrated, the stricter."""
     names = dict.fromkeys((pair_name(*pair), pair_name(*pair[::-1])))
     values = []
