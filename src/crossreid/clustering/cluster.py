@@ -93,7 +93,7 @@ def cluster(
     Args:
         thresholds: from which cosine on crops are linked, as `thresholds_of` makes them; HDBSCAN takes none.
         searches: by modality, what finds the nearest crops of it, such as a gallery's index; else they are compared here.
-        advance: called with counts of nodes whose pairs were looked for.
+        advance: called with (0, total) and with counts of nodes whose pairs were looked for.
 
     Raises:
         CrossreidError: thresholds are missing or have no meaning; crops contradict one another; more pairs than are held.

@@ -24,7 +24,7 @@ _ASKED = 16_384  # rows that ask an index at once
 _PROBED = 16  # lists of an index that are compared with
 _ROUNDING = 1e-6  # of a cosine that was computed twice
 
-Advance = Callable[[int], object]
+Advance = Callable[..., object]
 # Of rows (Q, D) and k: the k nearest (Q, k) int64, -1 where there are no more, and their cosines (Q, k) float32.
 Search = Callable[[np.ndarray, int], tuple[np.ndarray, np.ndarray]]
 
@@ -69,15 +69,18 @@ def links(
     Args:
         nearest: only pairs that are no less alike than the `nearest`-th nearest of each, of the other's modality; None for all.
         searches: by modality, what finds the nearest among the rows of it, as positions among all; in place of `searching`.
-        advance: called with counts of rows that have been compared; of all pairs of modalities together.
+        advance: called with (0, total) and with counts of rows that have been compared, for each pair of modalities.
 
     Raises:
         CrossreidError: more pairs than are held.
     """
     parts: list[Pairs] = []
-    for (one, other), least in thresholds.cosines.items():
-        if not math.isfinite(least):
-            continue
+    counts = np.bincount(modalities, minlength=2)
+    wanted = {pair: least for pair, least in thresholds.cosines.items() if math.isfinite(least)}
+    if advance is not None:
+        both = [counts[one] + counts[other] if nearest and one != other else counts[one] for one, other in wanted]
+        advance(0, int(sum(both)))
+    for (one, other), least in wanted.items():
         left, right = np.flatnonzero(modalities == int(one)), np.flatnonzero(modalities == int(other))
         if nearest is None:
             found = _all_pairs(rows, left, right, least, sum(map(len, parts)), advance)
@@ -138,7 +141,7 @@ def _all_pairs(
         ones, seconds = np.nonzero(cosines >= np.float32(least))
         values = cosines[ones, seconds]
         ones, seconds = asking[ones], right[seconds]
-        kept = ones < seconds if left is right or np.array_equal(left, right) else np.ones(len(ones), bool)
+        kept = ones < seconds if np.array_equal(left, right) else np.ones(len(ones), bool)
         parts.append(
             Pairs(np.minimum(ones, seconds)[kept], np.maximum(ones, seconds)[kept], np.clip(values, -1, 1)[kept])
         )
