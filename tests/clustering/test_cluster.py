@@ -65,9 +65,7 @@ def scenes(draw):
         boxes.append(None if alone else (10 * row, 0, 10 * row + 8, 16))
         if not alone and tracklets[row] is not None:
             seen.add((picture, tracklets[row]))
-    ids = [
-        path if box is None else f"{path}#xywh={box[0]},0,8,16" for path, box in zip(paths, boxes, strict=True)
-    ]
+    ids = [path if box is None else f"{path}#xywh={box[0]},0,8,16" for path, box in zip(paths, boxes, strict=True)]
     order = np.array(sorted(range(count), key=ids.__getitem__))
 
     def taken(values):
@@ -84,7 +82,9 @@ def shows_two_in_one(crops: Crops, labels):
         (one, other)
         for one in range(len(crops))
         for other in range(one)
-        if crops.paths[one] == crops.paths[other] and crops.boxes[one] != crops.boxes[other] and labels[one] == labels[other]
+        if crops.paths[one] == crops.paths[other]
+        and crops.boxes[one] != crops.boxes[other]
+        and labels[one] == labels[other]
     ]
 
 
@@ -252,7 +252,7 @@ def test_complete_linkage_knows_from_the_beginning_what_must_stay_apart():
 
 def test_more_pairs_than_are_held_is_an_error_that_names_the_way_out(monkeypatch):
     monkeypatch.setattr(neighbours, "MOST_PAIRS", 10)
-    with pytest.raises(CrossreidError, match="more than 10 pairs.*--nearest"):
+    with pytest.raises(CrossreidError, match=r"more than 10 pairs.*--nearest"):
         found(crops_of(np.ones((6, 3))), ClusterOptions())
 
 

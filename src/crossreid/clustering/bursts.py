@@ -19,7 +19,7 @@ def bursts(crops: Crops, labels: np.ndarray, seconds: float = SECONDS) -> np.nda
     count = len(crops)
     timed, framed = ~np.isnan(crops.times), crops.frames >= 0
     moment = np.where(timed, crops.times, np.where(framed, crops.frames, 0).astype(np.float64))
-    kind = np.where(timed, 0, 1)
+    kind = np.where(timed, 0, np.where(framed, 1, 2))  # those of neither stand behind, between none
     order = np.lexsort((np.arange(count), moment, kind, crops.cameras, labels))
     known = (crops.cameras > 0) & (timed | framed)
     before, after = order[:-1], order[1:]
