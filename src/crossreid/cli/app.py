@@ -13,7 +13,21 @@ from typing import Annotated
 import typer
 
 from crossreid import __version__
-from crossreid.cli import ablate, calibrate, compare, data, demo, embed, evaluate, gallery, report, serve, train, views
+from crossreid.cli import (
+    ablate,
+    calibrate,
+    cluster,
+    compare,
+    data,
+    demo,
+    embed,
+    evaluate,
+    gallery,
+    report,
+    serve,
+    train,
+    views,
+)
 from crossreid.cli.parsing import show_help_if_bare
 from crossreid.errors import CrossreidError
 from crossreid.registry import use_plugin
@@ -51,8 +65,9 @@ def root(
 
 
 for command in (
-    demo.demo, data.synth, data.manifest, data.check, train.train, evaluate.evaluate, evaluate.rank, calibrate.calibrate,
-    compare.compare, report.probe, report.plot, report.report, train.recipe, embed.embed, embed.export, serve.serve,
+    demo.demo, data.synth, data.manifest, data.check, train.train, evaluate.evaluate, evaluate.rank,
+    calibrate.calibrate, compare.compare, report.probe, report.plot, report.report, train.recipe, embed.embed,
+    embed.export, cluster.cluster, serve.serve,
 ):  # fmt: skip
     app.command()(command)
 for name, commands in (("ablate", ablate.app), ("views", views.app), ("gallery", gallery.app), ("keys", serve.app)):

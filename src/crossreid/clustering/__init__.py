@@ -1,1 +1,1 @@
-"""Identities of an unlabelled gallery: clusters of embeddings, their scores, and duplicates found on the way."""
+"""Identities in an unlabelled gallery: crops joined into clusters under what films and frames say of them, scored and written."""

@@ -1,0 +1,46 @@
+"""Bursts: crops of one cluster that one camera took within seconds. They show one moment, and say less than their number."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from crossreid.clustering.crops import Crops
+
+SECONDS = 5.0
+FRAMES = 25  # where times are unknown and frames are known
+
+
+def bursts(crops: Crops, labels: np.ndarray, seconds: float = SECONDS) -> np.ndarray:
+    """`(N,)` int64, the burst of each crop, numbered by their first crops; a crop of none is one by itself.
+
+    Crops of one cluster and one known camera, in the order of time, are of one burst as long as each follows within
+    `seconds`; where no time is known, within 25 frames.
+    """
+    count = len(crops)
+    timed, framed = ~np.isnan(crops.times), crops.frames >= 0
+    moment = np.where(timed, crops.times, np.where(framed, crops.frames, 0).astype(np.float64))
+    kind = np.where(timed, 0, np.where(framed, 1, 2))  # those of neither stand behind, between none
+    order = np.lexsort((np.arange(count), moment, kind, crops.cameras, labels))
+    known = (crops.cameras > 0) & (timed | framed)
+    before, after = order[:-1], order[1:]
+    gap = np.where(kind[after] == 0, seconds, float(FRAMES))
+    follows = (
+        (labels[before] == labels[after]) & (crops.cameras[before] == crops.cameras[after]) & (kind[before] == kind[after])
+        & known[before] & known[after] & (moment[after] - moment[before] <= gap)
+    )  # fmt: skip
+    numbers = np.empty(count, np.int64)
+    numbers[order] = np.concatenate([[0], np.cumsum(~follows)])
+    _, first, inverse = np.unique(numbers, return_index=True, return_inverse=True)
+    rank = np.empty(len(first), np.int64)
+    rank[np.argsort(first)] = np.arange(len(first))
+    return rank[inverse.reshape(-1)]
+
+
+def one_of_each(crops: Crops, numbers: np.ndarray) -> np.ndarray:
+    """`(N,)` bool: of each burst the crop that is most alike to the burst's mean, the first of equals."""
+    kept = np.zeros(len(crops), bool)
+    order = np.argsort(numbers, kind="stable")
+    for own in np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1):
+        mean = crops.embeddings[own].mean(axis=0)
+        kept[own[int(np.argmax(crops.embeddings[own] @ mean))]] = True
+    return kept

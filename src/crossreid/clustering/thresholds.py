@@ -1,0 +1,157 @@
+"""From which cosine on two crops are linked: stated, or read of a calibration by a probability or a false-accept rate.
+
+There is one threshold a pair of modalities, as crops of day and night are less alike than crops of one light.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations_with_replacement
+
+import numpy as np
+
+from crossreid.data.records import Modality
+from crossreid.errors import CrossreidError
+from crossreid.evaluation.calibration import Calibration, Curve, pair_name
+from crossreid.files import key_value
+
+Pair = tuple[Modality, Modality]
+# What links in clustering have no direction of: visible-visible, visible-infrared, infrared-infrared.
+PAIRS: tuple[Pair, ...] = tuple(combinations_with_replacement(Modality, 2))
+NAMES = {pair_name(*pair): tuple(sorted(pair)) for one in PAIRS for pair in (one, one[::-1])}
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """The least cosine of a link by pair of modalities; infinite of a pair that is never linked.
+
+    `source` says in words where they are from.
+    """
+
+    cosines: Mapping[Pair, float]
+    source: str
+
+    def table(self) -> np.ndarray:
+        """`(2, 2)` float64, the threshold of two values of `Modality`; infinite of pairs that there are none of."""
+        table = np.full((len(Modality), len(Modality)), np.inf)
+        for (one, other), value in self.cosines.items():
+            table[one, other] = table[other, one] = value
+        return table
+
+    def to_json(self) -> dict[str, float | None]:
+        """By the names of pairs, None of a pair that is never linked."""
+        return {pair_name(*pair): value if math.isfinite(value) else None for pair, value in self.cosines.items()}
+
+
+def pairs_of(modalities: np.ndarray) -> list[Pair]:
+    """The pairs of modalities that there are among `modalities` `(N,)`."""
+    known = set(np.unique(modalities).tolist())
+    return [pair for pair in PAIRS if {int(one) for one in pair} <= known]
+
+
+def stated(texts: Iterable[str]) -> dict[Pair, float]:
+    """Thresholds as `--threshold` takes them: a cosine for all pairs, or `PAIR=COSINE` for one. Raises `CrossreidError`."""
+    values: dict[Pair, float] = {}
+    for text in texts:
+        name, number = key_value(text, "--threshold") if "=" in text else ("", text)
+        if name and name not in NAMES:
+            raise CrossreidError(f"--threshold {text!r}: expected a pair of {', '.join(NAMES)}.")
+        value = _cosine(number, text)
+        chosen = (NAMES[name],) if name else PAIRS
+        values |= {pair: value for pair in chosen if name or pair not in values}  # type: ignore[misc]
+    return values
+
+
+def thresholds_of(
+    pairs: Sequence[Pair],
+    explicit: Mapping[Pair, float],
+    calibration: Calibration | None = None,
+    *,
+    probability: float | None = None,
+    false_accepts: float | None = None,
+) -> Thresholds:
+    """The thresholds of the pairs that there are: the explicit one, else by the calibration.
+
+    Raises:
+        CrossreidError: nothing or both a probability and a rate are stated, or there is no threshold of a pair.
+    """
+    by_calibration = (probability is not None) + (false_accepts is not None)
+    if by_calibration > 1:
+        raise CrossreidError(f"--probability {probability} and --false-accepts {false_accepts}: expected one of them.")
+    if by_calibration and calibration is None:
+        raise CrossreidError(
+            "--probability and --false-accepts need a calibration, and none was found. Run `crossreid calibrate RUN` and name "
+            "the run with --run, or state the cosine with --threshold."
+        )
+    if not by_calibration and not explicit:
+        raise CrossreidError(
+            "expected a threshold: --threshold COSINE, or of a calibrated run --probability P or --false-accepts RATE."
+        )
+    found: dict[Pair, float] = {}
+    for pair in pairs:
+        if pair in explicit:
+            found[pair] = explicit[pair]
+        elif calibration is not None and by_calibration:
+            found[pair] = _calibrated(calibration, pair, probability, false_accepts)
+        else:
+            raise CrossreidError(
+                f"no threshold of {pair_name(*pair)}: state --threshold {pair_name(*pair)}=COSINE too."
+            )
+    words = []
+    if by_calibration and any(pair not in explicit for pair in pairs):
+        words.append(f"probability {probability}" if probability is not None else f"false-accept rate {false_accepts}")
+    if any(pair in explicit for pair in pairs):
+        words.append("stated")
+    return Thresholds(found, ", ".join(words))
+
+
+def score_of(curve: Curve, probability: float) -> float:
+    """The least cosine whose calibrated probability is at least that; infinite where the curve never gets there."""
+    if not len(curve.scores) or curve.probabilities[-1] < probability:
+        return math.inf
+    after = int(np.searchsorted(curve.probabilities, probability))  # the first that is at least that
+    if after == 0:
+        return -1.0
+    low, high = curve.probabilities[after - 1], curve.probabilities[after]
+    share = (probability - low) / (high - low)
+    return float(curve.scores[after - 1] + share * (curve.scores[after] - curve.scores[after - 1]))
+
+
+def _calibrated(calibration: Calibration, pair: Pair, probability: float | None, false_accepts: float | None) -> float:
+    """Of both directions of a pair, where both are calibrated, the stricter."""
+    names = dict.fromkeys((pair_name(*pair), pair_name(*pair[::-1])))
+    values = []
+    if probability is not None:
+        if not 0 < probability <= 1:
+            raise CrossreidError(f"--probability {probability}: expected more than 0 and at most 1.")
+        values = [score_of(calibration.curves[name], probability) for name in names if name in calibration.curves]
+        known: Iterable[str] = calibration.curves
+    else:
+        held = [calibration.thresholds[name] for name in names if name in calibration.thresholds]
+        for rates in held:
+            near = [value for rate, value in rates.items() if math.isclose(rate, false_accepts or 0.0, rel_tol=1e-6)]
+            if not near:
+                raise CrossreidError(
+                    f"--false-accepts {false_accepts}: the calibration has thresholds of {', '.join(map(str, sorted(rates)))}. "
+                    "State one of them, or calibrate with that rate."
+                )
+            values += near
+        known = calibration.thresholds
+    if not values:
+        raise CrossreidError(
+            f"the calibration knows no {pair_name(*pair)}, only {', '.join(known) or 'nothing'}. State --threshold "
+            f"{pair_name(*pair)}=COSINE for it."
+        )
+    return max(values)
+
+
+def _cosine(text: str, given: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not -1 <= value <= 1:
+        raise CrossreidError(f"--threshold {given!r}: expected a cosine from -1 to 1, or PAIR=COSINE.")
+    return value
