@@ -107,7 +107,7 @@ def _joints(pen: ImageDraw.ImageDraw, camera: CityCamera, over: tuple[int, int],
     for step in range(2, int(camera.back) + 1):
         y = row(0, step, over)
         pen.line((0, y, over[1], y), fill=fill, width=2)
-    for across in np.arange(-12, 13):
+    for across in range(-12, 13):
         near, far = 1.5, camera.back
         pen.line(
             (column(across, near, over), row(0, near, over), column(across, far, over), row(0, far, over)), fill, 2

@@ -71,7 +71,7 @@ def frame(
     canvas = backdrop(camera, infrared, size).copy()
     owner = np.zeros(size, dtype=np.int16)
     figures = [figure for visit in visits if (figure := _figure(camera, visit, time, size)) is not None]
-    layers: list[tuple[float, int | None]] = [(figure.away, position) for position, figure in enumerate(figures)]
+    layers: list[tuple[float, int]] = [(figure.away, position) for position, figure in enumerate(figures)]
     furniture = props(camera, infrared, size)
     layers += [(prop.away, -1 - position) for position, prop in enumerate(furniture)]
     drawn: dict[int, tuple[tuple[int, int, int, int], int]] = {}
