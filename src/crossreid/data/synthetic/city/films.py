@@ -50,7 +50,9 @@ def _stream(av: ModuleType, film, rate: Fraction, shape: tuple[int, ...], qualit
     stream.height, stream.width, stream.pix_fmt = shape[0], shape[1], "yuv420p"
     stream.codec_context.thread_count = 1
     if name == "libx264":
-        stream.options = {"crf": str(quality), "preset": "veryfast", "g": "50"}
+        # Without it the encoder's decisions hang on the processor, and on where its memory happens to lie.
+        same_everywhere = "cpu-independent=1"
+        stream.options = {"crf": str(quality), "preset": "veryfast", "g": "50", "x264-params": same_everywhere}
     else:
         stream.codec_context.qmin, stream.codec_context.qmax = 3, 5
     return stream
