@@ -23,26 +23,53 @@ def synth(
     layout: Annotated[
         str,
         typer.Option(
-            help="sysu-mm01, regdb, llcm, manifest; market-1501, msmt17; films: mars, duke-video, tracklets; veri-776, atrw."
+            help="sysu-mm01, regdb, llcm, manifest; market-1501, msmt17; films: mars, duke-video, tracklets; veri-776, atrw; "
+            "city: video files of six cameras (docs/city.md)."
         ),
     ] = "sysu-mm01",
-    identities: Annotated[int, typer.Option(min=1, help="How many people, vehicles or animals.")] = 60,
+    identities: Annotated[
+        int | None, typer.Option(min=1, help="How many people, vehicles or animals; by default 60, of a city 24.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")] = 0,
     images: Annotated[int, typer.Option(min=1, help="Images of an identity and camera; of films, frames.")] = 10,
-    size: Annotated[str, typer.Option(metavar="HxW", help="Height and width of the images, pixels.")] = "256x128",
-    sheet: Annotated[Path | None, typer.Option(help="Also write a contact sheet, PNG.")] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HxW", help="Height and width, pixels: of images, by default 256x128; of a city's frames, 180x320."
+        ),
+    ] = None,
+    sheet: Annotated[Path | None, typer.Option(help="Also write a contact sheet, PNG; not of a city.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Of a city: length of the films; by default 3.")] = None,
+    frame_rate: Annotated[float | None, typer.Option(help="Of a city: frames a second; by default 12.5.")] = None,
+    others: Annotated[
+        int | None, typer.Option(help="Of a city: people to train on, who are not in the films; by default 60.")
+    ] = None,
 ) -> None:
-    """Render a synthetic world of people, filmed people, vehicles or animals, in the layout of a public data set."""
-    from crossreid.data.synthetic import contact_sheet, synthesise
+    """Render a synthetic world of people, filmed people, vehicles or animals, in the layout of a public data set; or film a city."""
+    from crossreid.data.synthetic import contact_sheet, synthesise, synthesise_city
 
-    height, cross, width = size.partition("x")
-    if not cross or not height.isdecimal() or not width.isdecimal() or min(int(height), int(width)) < 16:
-        raise CrossreidError(f"--size {size!r}: expected HEIGHTxWIDTH of 16 pixels or more, for example 256x128.")
-    synthesise(out, layout, identities, seed, images_per_camera=images, size=(int(height), int(width)), progress=True)
+    of_city = {"minutes": minutes, "rate": frame_rate, "others": others}
+    pixels = _frame_size(size or ("180x320" if layout == "city" else "256x128"))
+    if layout == "city":
+        if sheet is not None:
+            raise CrossreidError("--sheet is of layouts of images; a city's films can be looked at as they are.")
+        given = {name: value for name, value in of_city.items() if value is not None}
+        synthesise_city(out, identities or 24, seed, images=images, size=pixels, progress=True, **given)  # type: ignore[arg-type]
+    elif any(value is not None for value in of_city.values()):
+        raise CrossreidError(f"--minutes, --frame-rate and --others are of --layout city, not of {layout}.")
+    else:
+        synthesise(out, layout, identities or 60, seed, images_per_camera=images, size=pixels, progress=True)
     console.print(f"wrote {out}", soft_wrap=True)
     if sheet is not None:
         contact_sheet(out, sheet)
         console.print(f"contact sheet: {sheet}", soft_wrap=True)
+
+
+def _frame_size(size: str) -> tuple[int, int]:
+    height, cross, width = size.partition("x")
+    if not cross or not height.isdecimal() or not width.isdecimal() or min(int(height), int(width)) < 16:
+        raise CrossreidError(f"--size {size!r}: expected HEIGHTxWIDTH of 16 pixels or more, for example 256x128.")
+    return int(height), int(width)
 
 
 def manifest(

@@ -4,9 +4,11 @@ It stands in for data sets that cannot be passed on: small, complete copies that
 of every image beside them. Of each kind of subject one module says who they are (`people`, `vehicles`, `animals`), others
 draw them (`..._body`, `vehicle_faces`) and make an image of them (`..._images`, `walks`); `cameras`, `scenes`, `canvas` and
 `solids` are what these share. The `..._layouts` say which images a copy has and write its lists; `world` puts all together.
+`city` films people who walk through the views of six cameras.
 """
 
+from crossreid.data.synthetic.city import synthesise_city
 from crossreid.data.synthetic.sheet import contact_sheet
 from crossreid.data.synthetic.world import LAYOUTS, synthesise
 
-__all__ = ["LAYOUTS", "contact_sheet", "synthesise"]
+__all__ = ["LAYOUTS", "contact_sheet", "synthesise", "synthesise_city"]

@@ -14,7 +14,7 @@ from crossreid.data.synthetic.people import Person
 from crossreid.data.synthetic.people_body import draw_body
 from crossreid.data.synthetic.scenes import OVER, backdrop, expose, occlude
 
-_SKIN_INFRARED = 0.82
+SKIN_INFRARED = 0.82
 
 
 def render(
@@ -34,7 +34,7 @@ def render(
     def colour(part: str) -> Colour:
         if not infrared:
             return getattr(person.visible, part)
-        level = _SKIN_INFRARED if part == "skin" else getattr(person.infrared, part)
+        level = SKIN_INFRARED if part == "skin" else getattr(person.infrared, part)
         return (int(255 * level),) * 3
 
     draw_body(canvas, person.shared, view, seen.phase, seen.stride, colour)

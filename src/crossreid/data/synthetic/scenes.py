@@ -93,7 +93,7 @@ def occlude(canvas: Image.Image, seen: Exposure, camera: Camera) -> None:
 
 
 @functools.lru_cache(maxsize=8)
-def _lamp(height: int, width: int, infrared: bool) -> np.ndarray:
+def lamp(height: int, width: int, infrared: bool) -> np.ndarray:
     """Light over the frame: an infrared lamp is bright in the middle and falls off, room light comes from above."""
     y, x = np.ogrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
     if infrared:
@@ -102,7 +102,8 @@ def _lamp(height: int, width: int, infrared: bool) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=4)
-def _noise_bank() -> np.ndarray:
+def noise_bank() -> np.ndarray:
+    """A million numbers of standard deviation 1, always the same: noise is cut out of them."""
     return np.random.default_rng(0).standard_normal(1 << 20, dtype=np.float32)
 
 
@@ -117,7 +118,7 @@ def expose(image: Image.Image, camera: Camera, seen: Exposure, draw: np.random.G
     channels = 1 if infrared else 3
     count = height * width * channels
     start = int(draw.integers(0, (1 << 20) - count)) if count < 1 << 20 else 0
-    bank = _noise_bank()
+    bank = noise_bank()
     noise = np.resize(bank, count) if count >= 1 << 20 else bank[start : start + count]
-    values = values * (gain * _lamp(height, width, infrared)) + camera.noise * noise.reshape(height, width, channels)
+    values = values * (gain * lamp(height, width, infrared)) + camera.noise * noise.reshape(height, width, channels)
     return np.clip(values, 0, 255).astype(np.uint8)
