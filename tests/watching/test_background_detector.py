@@ -6,6 +6,7 @@ import pytest
 from crossreid.data.records import INFRARED, VISIBLE
 from crossreid.watching.cameras import Camera
 from crossreid.watching.detector_registry import detector_of
+from crossreid.watching.detectors import background
 from crossreid.watching.detectors.background import WARM_UP_FRAMES, merged
 from crossreid.watching.frames import Frame
 from small_films import overlaps, scene, walking_people
@@ -44,6 +45,22 @@ def test_nothing_is_found_while_it_learns_and_after_all_has_changed():
     found_in(images, detector=detector)
     after = found_in(brighter[:10], detector=detector)  # somebody switches the light on
     assert sum(map(len, after)) == 0
+
+
+def test_it_can_be_gone_on_with_from_the_frames_that_it_remembers(monkeypatch):
+    monkeypatch.setattr(background, "PERIOD", 30)
+    monkeypatch.setattr(background, "OVERLAP", 22)
+    images, _ = walking_people(100, (96, 128))
+    images[45] = np.full_like(images[45], 255)  # all is learned anew
+    whole = found_in(images)
+    remembers = detector_of("background")(CAMERA).remembers
+    assert remembers == 52
+    for last in (55, 59, 60, 75, 89, 90, 99):
+        detector = detector_of("background")(CAMERA)
+        for number in range(last - remembers, last + 1):
+            found = detector.detect(Frame("c", number, number / 10, images[number], VISIBLE))
+        assert found.boxes.tolist() == whole[last].boxes.tolist()
+    assert sum(map(len, whole[90:])) > 5
 
 
 def test_another_size_or_light_is_another_background():
