@@ -14,6 +14,16 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
 PYTHON = re.findall(r"^```python\n(.*?)^```", PAGE, flags=re.M | re.S)
+# What a user of the page's detector does.
+DETECTOR = """
+from crossreid.data.records import VISIBLE
+from crossreid.watching.detector_registry import detector_of
+
+picture = np.zeros((40, 60, 3), np.uint8)
+picture[5:20, 30:45] = 255
+found = detector_of("brightest", minimum_size=(10, 10))(Camera("c", 1, "c.mp4")).detect(Frame("c", 0, 0.0, picture, VISIBLE))
+assert found.boxes.tolist() == [[30, 5, 45, 20]]
+"""
 
 
 @pytest.mark.slow
@@ -26,7 +36,10 @@ def test_the_blocks_run_in_order(tmp_path):
                 pixels = draw.integers(0, 255, (64, 32, 3), dtype=np.uint8)
                 Image.fromarray(pixels).save(tmp_path / "data" / "flat" / f"p{identity}_{camera}_{image}.jpg")
     (recipe,) = re.findall(r"^```yaml\n(.*?)^```", PAGE, flags=re.M | re.S)
-    more = f"\ncrossreid.make_recipe({{'data': {{'name': 'flat', 'root': 'x'}}, **{yaml.safe_load(recipe)!r}}})\n"
+    more = (
+        DETECTOR
+        + f"\ncrossreid.make_recipe({{'data': {{'name': 'flat', 'root': 'x'}}, **{yaml.safe_load(recipe)!r}}})\n"
+    )
     (tmp_path / "page.py").write_text("\n".join(PYTHON) + more, encoding="utf-8")
     done = subprocess.run(
         [sys.executable, "page.py"],
@@ -44,5 +57,5 @@ def test_the_blocks_run_in_order(tmp_path):
 
 
 def test_what_a_user_writes_is_short():
-    assert len(PYTHON) == 6
+    assert len(PYTHON) == 7
     assert all(len(block.splitlines()) < 80 for block in PYTHON)

@@ -101,6 +101,7 @@ if TYPE_CHECKING:
     from crossreid.training.loop import FitResult as FitResult
     from crossreid.training.loop import fit as fit
     from crossreid.training.options import TrainingOptions as TrainingOptions
+    from crossreid.watching.detector_registry import register_detector as register_detector
 
 try:
     __version__ = version("crossreid")
@@ -166,6 +167,7 @@ _HOMES = {
     "read_embeddings": "evaluation.embedding_files",
     "register_backbone": "models.backbone_registry",
     "register_dataset": "data.catalogue",
+    "register_detector": "watching.detector_registry",
     "register_loss": "losses.weighing",
     "register_method": "methods.method",
     "report": "reporting.report",
@@ -234,6 +236,7 @@ __all__ = [
     "read_embeddings",
     "register_backbone",
     "register_dataset",
+    "register_detector",
     "register_loss",
     "register_method",
     "report",

@@ -11,6 +11,7 @@ from crossreid.data.records import DataError
 from crossreid.watching.cameras import Camera
 from crossreid.watching.decoding import frames_of
 from crossreid.watching.reading_options import FrameCounts, ReadingOptions
+from rtsp_server import serving_rtsp
 from small_films import walking_people, write_film
 
 QUICK = {"timeout": 0.6, "retry": 0.05, "longest_retry": 0.2}
@@ -104,6 +105,21 @@ def test_a_picture_that_is_damaged_is_counted(pictures):
         read = Read(address, 8)
     assert read.counts.corrupt >= 1
     assert len(read.frames) == 8
+
+
+def test_a_camera_by_rtsp_breaks_off_and_stalls_and_is_connected_anew(pictures):
+    with serving_rtsp([pictures[:8], pictures], step=0.1) as (address, requests):
+        read = Read(address, 21)
+    assert read.live == [True]
+    assert [line.split()[0] for line in requests[:4]] == ["OPTIONS", "DESCRIBE", "SETUP", "PLAY"]
+    assert read.indexes == list(range(21))  # 8, then 12 and silence, then 12 again
+    assert (read.counts.reconnects, read.counts.stalls) == (2, 1)
+    assert read.notes[1:] == ["", "no data in time", ""]
+    steps = np.diff([frame.time for frame in read.frames])
+    assert min(steps) > 0
+    for first in (1, 9):  # the frames' own times, though they are sent five times as fast
+        assert steps[first : first + 6] == pytest.approx(0.1, abs=1e-5)
+    assert np.abs(read.frames[5].image.astype(int) - pictures[5]).mean() < 6
 
 
 def test_a_first_connection_that_fails_is_an_error_without_the_password():

@@ -22,7 +22,6 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from crossreid.data.records import DataError, iso_seconds
 from crossreid.errors import CrossreidError
 from crossreid.options import Options
-from crossreid.runs.faults import explained
 from crossreid.runs.yaml_text import YamlError, read_yaml
 from crossreid.watching.cameras import (
     Camera,
@@ -144,4 +143,6 @@ def _checked(section: type[Section], given: Mapping[str, Any], where: str) -> Se
     try:
         return section.model_validate(given)
     except ValidationError as error:
+        from crossreid.runs.faults import explained  # which imports torch: the processes that read cameras need none
+
         raise DataError(f"{where}: {' '.join(explained(error, dict(given), section))}") from error

@@ -1,7 +1,8 @@
 """Detectors by name or by file, ours and other people's, and what is asked of each: classes, scores, sizes.
 
 A detector registers itself with `register_detector`. It is made once for each camera, whose frames come in order, so that it may
-remember the past; a network that several cameras share is best kept by the function that makes it (`functools.lru_cache`).
+remember the past; it then says how much of it, `remembers` frames, which it is shown again when a watch is gone on with. A
+network that several cameras share is best kept by the function that makes it (`functools.lru_cache`).
 """
 
 from __future__ import annotations
@@ -127,11 +128,13 @@ class _Limited:
     """A detector whose boxes lie in the frame, are not too small, and have the score that is asked for.
 
     notes: what the detector has to say of itself, one line each, where it has.
+    remembers: how many frames of the source, before the one that is looked at, bear on what it finds; 0 where it says nothing.
     """
 
     def __init__(self, detector: Detector, settings: DetectorSettings) -> None:
         self.detector, self.settings = detector, settings
         self.notes: tuple[str, ...] = tuple(getattr(detector, "notes", ()))
+        self.remembers: int = getattr(detector, "remembers", 0)
 
     def detect(self, frame: Frame) -> Detections:
         found = self.detector.detect(frame)

@@ -13,6 +13,7 @@ DWELL = 2.0  # seconds that all pictures must speak for the other light, until i
 _ACROSS = (
     64  # pixels of the small picture that is looked at: means, in which the noise of a sensor's colours goes under
 )
+_A_MEAN = 4  # pixels across that each of its own is the mean of, at least where there are so many; all would take milliseconds
 # ITU-R BT.601, full range: what red, green and blue contribute to blue and red chroma.
 _CHROMA = np.array([[-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]], dtype=np.float32)
 
@@ -20,6 +21,8 @@ _CHROMA = np.array([[-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]], d
 def chroma(image: np.ndarray) -> float:
     """The mean of |Cb| and |Cr| of a picture `(H, W, 3)` uint8 RGB, made small by means of its pixels; 0 of a grey one."""
     cv2 = needed("cv2", "telling infrared pictures from others")
+    step = max(1, image.shape[1] // (_A_MEAN * _ACROSS))
+    image = np.ascontiguousarray(image[::step, ::step]) if step > 1 else image
     height, width = image.shape[:2]
     size = (min(_ACROSS, width), max(1, min(height, round(height * min(_ACROSS, width) / width))))
     small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)

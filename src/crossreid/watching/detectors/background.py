@@ -22,6 +22,11 @@ from crossreid.watching.video_extra import needed
 
 ROWS = 360  # of the picture that is looked at; larger frames are made smaller
 HISTORY = 300  # frames that the background is learned over
+PERIOD, OVERLAP = (
+    1500,
+    HISTORY,
+)  # frames after which a background is replaced, and those that the new one is learned over
+SPECK = 9  # pixels of the least fragment
 FAR = 16.0  # squared distance from a Gaussian, in its variances, of what is foreground
 WARM_UP = 2.0  # seconds in which nothing is found, and at least so many frames:
 WARM_UP_FRAMES = 12
@@ -34,40 +39,64 @@ APART = 1 / 9  # of the picture's height, between fragments that are one body
 class Background:
     """Finds what moves in a camera's frames, which come in order.
 
+    What it finds depends on the last `remembers` frames of the source alone: every `PERIOD` frames a background that has been
+    learned over the `OVERLAP` frames before takes the place of the one in use.
+
     Raises:
         CrossreidError: OpenCV is not installed.
     """
 
     def __init__(self, settings: DetectorSettings, camera: Camera) -> None:
-        self.cv2: Any = needed("cv2", "detector 'background'")
+        needed("cv2", "detector 'background'")
         self.minimum_size = settings.minimum_size
-        self.seen: tuple[Any, ...] | None = None  # size and modality that the background is of
-        self.restart()
+        self.remembers = PERIOD + OVERLAP
+        self.period: int | None = None
+        self.learned = _Learned()
+        self.following: _Learned | None = None
 
-    def restart(self) -> None:
-        """Forget the background."""
+    def detect(self, frame: Frame) -> Detections:
+        period, within = divmod(frame.index, PERIOD)
+        if period != self.period:
+            self.learned, self.following = self.following or self.learned, None
+            self.period = period
+        if within >= PERIOD - OVERLAP:
+            self.following = self.following or _Learned()
+            self.following.foreground(frame)
+        foreground = self.learned.foreground(frame)
+        return NONE if foreground is None else _boxes(foreground, frame.image.shape[0], self.minimum_size)
+
+
+class _Learned:
+    """A background, as it is learned from frame to frame."""
+
+    def __init__(self) -> None:
+        self.cv2: Any = needed("cv2", "detector 'background'")
+        self.seen: tuple[Any, ...] | None = None  # size and modality that the background is of
+        self._restart()
+
+    def foreground(self, frame: Frame) -> np.ndarray | None:
+        """What moves in the next frame, as 0 and 255, at most `ROWS` rows; None while too little is known of the background."""
+        seen = (frame.image.shape, frame.modality)
+        if seen != self.seen:
+            self.seen = seen
+            self._restart()
+        if self.begun is None:
+            self.begun = frame.time
+        foreground = self._foreground(frame.image)
+        self.frames += 1
+        if self.frames <= WARM_UP_FRAMES or frame.time - self.begun < WARM_UP:
+            return None
+        if np.count_nonzero(foreground) > CHANGED * foreground.size:
+            self._restart()
+            return None
+        return foreground
+
+    def _restart(self) -> None:
         self.model = self.cv2.createBackgroundSubtractorMOG2(HISTORY, FAR, False)
         self.frames = 0
         self.begun: float | None = None
 
-    def detect(self, frame: Frame) -> Detections:
-        seen = (frame.image.shape, frame.modality)
-        if seen != self.seen:
-            self.seen = seen
-            self.restart()
-        if self.begun is None:
-            self.begun = frame.time
-        foreground, scale = self._foreground(frame.image)
-        self.frames += 1
-        if self.frames <= WARM_UP_FRAMES or frame.time - self.begun < WARM_UP:
-            return NONE
-        if np.count_nonzero(foreground) > CHANGED * foreground.size:
-            self.restart()
-            return NONE
-        return self._boxes(foreground, scale, frame.image.shape[0])
-
-    def _foreground(self, image: np.ndarray) -> tuple[np.ndarray, float]:
-        """The foreground of a picture as 0 and 255, and by how much it is smaller than the frame."""
+    def _foreground(self, image: np.ndarray) -> np.ndarray:
         cv2 = self.cv2
         height, width = image.shape[:2]
         scale = min(1.0, ROWS / height)
@@ -81,24 +110,25 @@ class Background:
         gap = max(3, round(rows / 60) | 1)
         mask = cv2.morphologyEx(mask, cv2.MORPH_OPEN, speck)
         mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (gap, 2 * gap + 1)))
-        return mask, scale
+        return mask
 
-    def _boxes(self, foreground: np.ndarray, scale: float, height: int) -> Detections:
-        _, _, stats, _ = self.cv2.connectedComponentsWithStats(foreground, connectivity=8)
-        cv2 = self.cv2
-        left, top = stats[1:, cv2.CC_STAT_LEFT], stats[1:, cv2.CC_STAT_TOP]
-        right, bottom = left + stats[1:, cv2.CC_STAT_WIDTH], top + stats[1:, cv2.CC_STAT_HEIGHT]
-        parts = np.stack([left, top, right, bottom, stats[1:, cv2.CC_STAT_AREA]], axis=1).astype(np.float64)
-        parts = parts[parts[:, 4] >= 9]
-        bodies = merged(parts, APART * foreground.shape[0])
-        if not len(bodies):
-            return NONE
-        boxes, areas = bodies[:, :4], bodies[:, 4]
-        filled = areas / ((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]))
-        boxes = boxes / scale
-        low, narrow = self.minimum_size or (SMALLEST[0] * height, SMALLEST[1] * height)
-        keep = (boxes[:, 3] - boxes[:, 1] >= low) & (boxes[:, 2] - boxes[:, 0] >= narrow)
-        return Detections(boxes[keep], (0.5 + 0.5 * np.clip(filled, 0, 1))[keep])
+
+def _boxes(foreground: np.ndarray, height: int, minimum_size: tuple[int, int] | None) -> Detections:
+    """The bodies in a foreground, in pixels of the frame, which is `height` high."""
+    cv2 = needed("cv2", "detector 'background'")
+    _, _, stats, _ = cv2.connectedComponentsWithStats(foreground, connectivity=8)
+    left, top = stats[1:, cv2.CC_STAT_LEFT], stats[1:, cv2.CC_STAT_TOP]
+    right, bottom = left + stats[1:, cv2.CC_STAT_WIDTH], top + stats[1:, cv2.CC_STAT_HEIGHT]
+    parts = np.stack([left, top, right, bottom, stats[1:, cv2.CC_STAT_AREA]], axis=1).astype(np.float64)
+    bodies = merged(parts[parts[:, 4] >= SPECK], APART * len(foreground))
+    if not len(bodies):
+        return NONE
+    boxes, areas = bodies[:, :4], bodies[:, 4]
+    filled = areas / ((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]))
+    boxes = boxes * (height / len(foreground))
+    low, narrow = minimum_size or (SMALLEST[0] * height, SMALLEST[1] * height)
+    keep = (boxes[:, 3] - boxes[:, 1] >= low) & (boxes[:, 2] - boxes[:, 0] >= narrow)
+    return Detections(boxes[keep], (0.5 + 0.5 * np.clip(filled, 0, 1))[keep])
 
 
 def merged(parts: np.ndarray, apart: float) -> np.ndarray:

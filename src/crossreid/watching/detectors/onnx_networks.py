@@ -4,9 +4,11 @@ Its signature:
 
 * one input, `(1, 3, H, W)` float32, RGB from 0 to 1. Where H and W are fixed, a frame is made smaller or larger to fit, with its
   aspect, at the top left; the rest is grey. Where they are free, it is given as it is.
-* an output `boxes`, `(N, 4)` or `(1, N, 4)`: left, top, right, bottom in pixels of the input.
-* an output `scores`, `(N,)` or `(1, N)`, from 0 to 1; or `(N, C)`, `(1, N, C)`, a score for each class.
-* an output `labels`, `(N,)` or `(1, N)`, numbers of classes, where there are such.
+* an output `boxes` `(N, 4)`: left, top, right, bottom in pixels of the input.
+* an output `scores`, `(N,)` from 0 to 1, or `(N, C)`, a score for each class.
+* an output `labels` `(N,)`, numbers of classes, where there are such.
+
+All outputs may have a dimension of 1 in front.
 
 The file's metadata may say otherwise: `scale` (255 for pixels from 0 to 255), `mean` and `std` (three numbers with commas, taken
 off and divided by after that), `channels` (`bgr`), `names` (of classes, `{0: 'person'}`) and `nms` (the overlap from which on only
@@ -16,6 +18,7 @@ the better of two boxes stays, for networks that do not see to that themselves).
 from __future__ import annotations
 
 import ast
+import math
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -47,11 +50,11 @@ class OnnxDetector:
         self.path = settings.weights
         self.session = _session(settings.weights, settings.device)
         self.facts = _Facts(self.session, settings.weights)
-        self.numbers = wanted_numbers(settings.classes, self.facts.names, ("person",), f"detector {settings.weights}")
         if settings.classes and not self.facts.labelled:
             raise CrossreidError(
                 f"detector {self.path} tells no classes apart: --class {settings.classes[0]} has no use."
             )
+        self.numbers = wanted_numbers(settings.classes, self.facts.names, ("person",), f"detector {settings.weights}")
         self.minimum_score = settings.minimum_score
 
     def detect(self, frame: Frame) -> Detections:
@@ -59,13 +62,8 @@ class OnnxDetector:
         told = dict(
             zip(self.facts.outputs, self.session.run(self.facts.outputs, {self.facts.input: given}), strict=True)
         )
-        boxes = np.asarray(told["boxes"], dtype=np.float32).reshape(-1, 4) / scale
-        scores = np.asarray(told["scores"], dtype=np.float32)
-        scores = scores[0] if scores.ndim > 1 and scores.shape[0] == 1 and len(boxes) != 1 else scores
-        scores = scores.reshape(len(boxes), -1) if len(boxes) else scores.reshape(0, 1)
-        labels = scores.argmax(1) if scores.shape[1] > 1 else None
-        if "labels" in told:
-            labels = np.asarray(told["labels"]).reshape(-1)
+        boxes, scores, labels = self._of_one_picture(told)
+        boxes = boxes / scale
         best = scores.max(1) if len(boxes) else np.zeros(0, np.float32)
         if len(best) and not (np.isfinite(best).all() and best.min() >= 0 and best.max() <= 1):
             raise DataError(
@@ -79,6 +77,24 @@ class OnnxDetector:
             chosen = _best_of(boxes, best, self.facts.nms)
             boxes, best = boxes[chosen], best[chosen]
         return Detections(boxes, best)
+
+    def _of_one_picture(self, told: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """Boxes `(N, 4)`, scores `(N, C)` and labels `(N,)`, without the dimension of a batch of one."""
+        batched = np.ndim(told["boxes"]) == 3
+        boxes, scores, *others = (np.asarray(value[0] if batched else value) for value in told.values())
+        count = len(boxes)
+        if (
+            boxes.shape != (count, 4)
+            or scores.shape[:1] != (count,)
+            or any(other.shape != (count,) for other in others)
+        ):
+            shapes = ", ".join(f"{name} {np.shape(value)}" for name, value in told.items())
+            raise DataError(
+                f"detector {self.path}: expected boxes (N, 4) and a score for each of them, found {shapes}."
+            )
+        scores = scores.astype(np.float32).reshape(count, math.prod(scores.shape[1:]))
+        labels = others[0] if others else scores.argmax(1) if scores.shape[1] > 1 else None
+        return boxes.astype(np.float32), scores, labels
 
 
 class _Facts:
@@ -104,8 +120,8 @@ class _Facts:
         self.mean, self.std = self._three(told, "mean", 0.0), self._three(told, "std", 1.0)
         self.bgr = str(told.get("channels", "rgb")).strip().lower() == "bgr"
         self.names = self._names(told)
-        scores = next(output for output in session.get_outputs() if output.name == "scores")
-        self.labelled = "labels" in outputs or len(scores.shape or ()) == 3 or bool(self.names)
+        ranks = {output.name: len(output.shape or ()) for output in session.get_outputs()}
+        self.labelled = "labels" in outputs or ranks["scores"] == ranks["boxes"]
 
     def prepared(self, image: np.ndarray) -> tuple[np.ndarray, float]:
         """A frame as the network takes it, `(1, 3, H, W)`, and by how much it is larger there."""
