@@ -13,7 +13,7 @@ class MatchingOptions(Options):
     match_at: float = Field(
         0.5, gt=0, le=1, description="A tracklet is an identity from this probability on; else a new one."
     )
-    merge_at: float = Field(0.95, gt=0, le=1, description="Two identities are joined from this probability on.")
+    merge_at: float = Field(0.95, gt=0, lt=1, description="Two identities are joined from this probability on.")
     leave_at: float = Field(
         0.1, ge=0, lt=1, description="A tracklet leaves the identity it was given once that is less likely than this."
     )

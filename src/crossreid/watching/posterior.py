@@ -51,7 +51,7 @@ def posterior(weights: np.ndarray, new: float) -> np.ndarray:
 
 def assigned(weights: np.ndarray, new: float) -> np.ndarray:
     """`(T,)` the column that each of T tracklets gets, -1 for none of them, so that the sum of `weights` `(T, I)` is largest;
-    minus infinity is never chosen."""
+    minus infinity is never chosen. `new` is v, times m / (1 - m) where an identity is to be as probable as m beside none."""
     from scipy.optimize import linear_sum_assignment
 
     tracklets, identities = weights.shape
