@@ -184,7 +184,8 @@ class Candidates:
         if ignored:
             rows = rows[_none_of(self._presences["row"][rows], ignored)]
         groups = np.searchsorted(everybody, self._presences["identity"][rows])
-        seen = Presences(*(self._presences[name][rows] for name in ("camera", "first", "last")), groups)
+        cameras, first, last = (self._presences[name][rows] for name in ("camera", "first", "last"))
+        seen = Presences(cameras, first, last, groups)
         return set(everybody[~self._limits.possible(seen, len(everybody), code, start, end)].tolist())
 
     def possible_after(self, moments: Sequence[tuple[str, float]], camera: str, start: float, end: float) -> bool:

@@ -21,6 +21,11 @@ class Named:
     probability: float = -np.inf
     moments: list[tuple[int, float]] = field(default_factory=list)
 
+    @property
+    def compared(self) -> bool:
+        """Whether any entry could be compared."""
+        return bool(np.isfinite(self.probability))
+
 
 class KnownPeople:
     """The identities of an open gallery; `count` of them, counted once. Entries without an identity are nobody's."""

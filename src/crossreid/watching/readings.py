@@ -110,8 +110,8 @@ class Readings:
     ) -> list[Presence]:
         """Presences that reach into the time from `since` to `until`, earliest first, of these cameras and identity alone where
         they are given. An identity that was merged stands for the one that it was merged into."""
-        where, values = ["p.last >= ?", "p.first <= ?"], [since if since is not None else _OLDEST]
-        values.append(until if until is not None else _LATEST)
+        where = ["p.last >= ?", "p.first <= ?"]
+        values: list[float | str] = [since if since is not None else _OLDEST, until if until is not None else _LATEST]
         if cameras is not None:
             where.append(f"p.camera IN ({','.join('?' * len(cameras))})")
             values += cameras
