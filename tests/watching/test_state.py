@@ -1,6 +1,8 @@
 """The state: steps, one writer and many readers, boxes and crops, sinks' cursors, and what is deleted."""
 
 import sqlite3
+import threading
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -212,3 +214,33 @@ def test_others_read_whole_steps_while_one_writes(folder):
         assert state.last_event() == count
         for number, reader in enumerate(readers):
             assert reader.wait() == 0, (folder / f"log-{number}").read_text()
+
+
+def test_what_waits_for_a_step_is_not_done_by_another_threads(folder):
+    with open_state(folder) as state:
+        waiting = threading.Barrier(2)
+        done = []
+
+        def deliver():
+            waiting.wait()
+            for number in range(1, 200):
+                state.delivered("sink", number)
+
+        thread = threading.Thread(target=deliver)
+        thread.start()
+        waiting.wait()
+        for number in range(100):
+            try:
+                with state.step():
+                    state.note("number", str(number))
+                    state.when_kept(lambda number=number: done.append(number))
+                    time.sleep(0.0005)
+                    if number % 2:
+                        raise KeyError
+            except KeyError:
+                assert number not in done
+            else:
+                assert done[-1] == number
+        thread.join()
+        assert done == list(range(0, 100, 2))
+        assert state.cursor("sink") == 199

@@ -268,7 +268,9 @@ class Identities:
         """Whether its identity has no name, and no other track but those `without`."""
         if self._state.name_of(track.identity) is not None:
             return False
-        rows = self._database.read("SELECT row FROM tracks WHERE identity = ?", (track.identity,))
+        rows = self._database.read(
+            "SELECT row FROM tracks WHERE identity = ? LIMIT ?", (track.identity, len(without) + 2)
+        )
         return {row for (row,) in rows} <= {track.row, *without}
 
     def _as_it_is(self, one: Sighting) -> TrackRow | None:
