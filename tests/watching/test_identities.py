@@ -1,12 +1,17 @@
 """Identities across cameras: what holds whatever is seen, and the rules one by one."""
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from checked_watch import check
+from crossreid.data.records import Modality
+from crossreid.watching import posterior
 from crossreid.watching.identities import Identities
+from crossreid.watching.known_people import KnownPeople
 from crossreid.watching.matching_options import MatchingOptions
 from crossreid.watching.state import open_state
 from crossreid.watching.topology import Topology
@@ -324,3 +329,46 @@ def test_a_calibration_says_at_which_prior_and_for_sets(state, gallery):
     assert (seen.identity, seen.name) == ("g1", "anna")
     assert seen.probability == pytest.approx(0.9998, abs=2e-4)
     assert set(asked) == {(True, True), (True, False)}
+
+
+def test_the_probability_of_an_event_is_the_pages_formula_worked_out(state, gallery):
+    """Four who it could be: two that were seen, one of them in three tracklets; two of the gallery. Written out by hand."""
+    identities = watching(state, gallery=gallery, largest_ratio=50.0, tracks_per_identity=2, new_identity=0.3)
+    shown = {"g1": [looks(7, 0.7, seed=row) for row in range(3)], "g2": [looks(8, 0.7)]}
+    start = 0
+    for who, embeddings in shown.items():
+        for embedding in embeddings:
+            identities.observe(tracklet("a", start + 1, 10 * start, 10 * start + 5, embedding))
+            assert state.track("a", start + 1).identity == who
+            start += 1
+    asked = looks(7, 0.9, seed=9)
+    [event] = [one for one in identities.observe(tracklet("b", 1, 100, 105, asked)) if one.kind == "seen"]
+    shown["g1"] = shown["g1"][-2:]  # the latest
+    entries = [entry for part in gallery.batches() for entry in zip(part.identities, part.embeddings, strict=True)]
+    for name in ("anna", "ben"):
+        shown[name] = [embedding for identity, embedding in entries if identity == name]
+    curve, weights = calibration().curves["visible-visible"], {}
+    for who, embeddings in shown.items():
+        total = 0.0
+        for embedding in embeddings:
+            p = float(
+                np.interp(float(asked.astype(float) @ embedding.astype(float)), curve.scores, curve.probabilities)
+            )
+            total += math.log(min(max(p / (1 - p), 1 / 50), 50))
+        weights[who] = 0.7 / 4 * math.exp(total / math.sqrt(len(embeddings)))
+    assert event.identity == "g1"
+    assert event.probability == pytest.approx(weights["g1"] / (0.3 + sum(weights.values())), abs=1e-6)
+    assert 0.5 < event.probability < 0.999
+
+
+def test_an_entry_that_was_not_among_the_nearest_counts_as_the_farthest_that_was(gallery):
+    known = KnownPeople(gallery, MatchingOptions(gallery_entries=2))
+    assert known.count == 2
+    asked = unit(looks(1, seed=50) + 0.6 * looks(2, seed=52))
+    scores = sorted((float(asked @ entry) for part in gallery.batches() for entry in part.embeddings), reverse=True)
+    found = known.find(asked, Modality.VISIBLE, calibration())
+    ratios = posterior.pair_ratios(np.array(scores[:2]), Modality.VISIBLE, Modality.VISIBLE, calibration(), 1e4)
+    assert list(found) == ["anna"]
+    assert found["anna"].total == pytest.approx(ratios.sum())
+    one = KnownPeople(gallery, MatchingOptions(gallery_entries=1)).find(asked, Modality.VISIBLE, calibration())
+    assert (one["anna"].count, one["anna"].total) == (2, pytest.approx(2 * ratios[0]))

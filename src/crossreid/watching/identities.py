@@ -54,7 +54,7 @@ class Identities:
     ) -> None:
         self._state, self._database = state, state.database
         self._options, self._topology = options or MatchingOptions(), topology or Topology()
-        self._known = None if gallery is None else KnownPeople(gallery, self._options.gallery_entries)
+        self._known = None if gallery is None else KnownPeople(gallery, self._options)
         decisions.note_rules(state, self._topology, self._options.absent_after)
         self._candidates = Candidates(self._database, self._options, self._topology)
         self._changes = Changes(state, self._topology, self._options.absent_after)

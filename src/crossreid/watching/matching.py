@@ -102,26 +102,26 @@ class Matching:
         """Logarithms of the weights of those who it may be, as if the `ignored` tracks were not there; nor does it count itself."""
         without = {track.row for track in ignored} | {sighting.row}
         evidence = self._candidates.evidence(sighting.embedding, sighting.modality, self._of_tracklets, without)
-        ratios = self._ratios(evidence.probabilities, self._of_tracklets)
-        best: dict[Who, float] = dict(zip(evidence.identities.tolist(), ratios.tolist(), strict=True))
+        told: dict[Who, tuple[float, float]] = {
+            number: (total, count)
+            for number, total, count in zip(
+                evidence.identities.tolist(), evidence.totals.tolist(), evidence.counts.tolist(), strict=True
+            )
+        }
         barred = self._barred(sighting, ignored, without)
-        count = self._count(evidence.remembered, barred)
         for name, named in self._named(sighting).items():
             who = self._who(name)
             if named.moments and not self._can_have_been(named, sighting):
-                best.pop(who, None)
-            elif named.compared:
-                [ratio] = self._ratios(np.array([named.probability]), self._of_entries).tolist()
-                best[who] = max(ratio, best.get(who, -np.inf))
-        chosen = [who for who in best if who not in barred]
-        weights = posterior.log_weights(
-            np.array([best[who] for who in chosen]), max(count, len(chosen)), self._options.new_identity
-        )
+                told.pop(who, None)
+            else:
+                total, compared = told.get(who, (0.0, 0.0))
+                told[who] = total + named.total, compared + named.count
+        chosen = [who for who in told if who not in barred]
+        pairs = np.array([told[who] for who in chosen]).reshape(-1, 2)
+        ratios = posterior.pooled(pairs[:, 0], pairs[:, 1])
+        count = max(self._count(evidence.remembered, barred), len(chosen))
+        weights = posterior.log_weights(ratios, count, self._options.new_identity)
         return dict(zip(chosen, weights.tolist(), strict=True))
-
-    def _ratios(self, probabilities: np.ndarray, calibration: Calibration) -> np.ndarray:
-        share = getattr(calibration, "prior", None) or 0.5
-        return posterior.log_ratios(probabilities, share, self._options.largest_ratio)
 
     def _count(self, remembered: np.ndarray, barred: set[int]) -> int:
         """How many it could be: who was seen and can be there, and who else is in the gallery."""

@@ -35,7 +35,9 @@ class MatchingOptions(Options):
         24.0, gt=0, description="Hours after which an identity that is not seen is matched no more."
     )
     tracks_per_identity: int = Field(
-        4, ge=1, description="Tracklets of an identity that are compared, per modality: the latest ones."
+        4,
+        ge=1,
+        description="Tracklets of an identity that are compared, per modality: the latest ones; entries of a gallery: the nearest.",
     )
     candidates: int = Field(32, ge=2, description="Identities that compete for a tracklet: the likeliest ones.")
     gallery_entries: int = Field(50, ge=1, description="Nearest entries of the gallery that are asked for.")
