@@ -2,9 +2,9 @@
 
     python watch_until_killed.py FOLDER SEED KILLS
 
-Each child opens the state, goes on after the last observation that was kept, and sends events to a file that is never taken back. It is
-killed by SIGKILL: by its parent after a drawn time, or by itself after a drawn number of the database's instructions. How many were
-killed is told on standard output.
+Each child opens the state, goes on after the last observation that was kept, and sends events to a file that is never taken back.
+It is killed by SIGKILL: by its parent after a drawn time, or by itself after a drawn number of the database's instructions. How
+many were killed is printed.
 """
 
 import json

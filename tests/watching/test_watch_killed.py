@@ -1,5 +1,6 @@
 """A process that watches is killed again and again: what it has kept in the end is what it would have kept unharmed."""
 
+import itertools
 import os
 import subprocess
 import sys
@@ -38,4 +39,4 @@ def test_killed_watches_end_as_one_that_lived(tmp_path, seed):
         assert events[one["id"]].number == one["number"]
         assert events[one["id"]].identity == one["identity"]
     numbers = [one["number"] for one in sent]
-    assert all(after in (before, before + 1) for before, after in zip(numbers, numbers[1:], strict=False))
+    assert all(after in (before, before + 1) for before, after in itertools.pairwise(numbers))

@@ -15,6 +15,7 @@ import numpy as np
 
 from crossreid.data.records import DataError, Modality
 from crossreid.evaluation.calibration import Calibration, pair_name
+from crossreid.watching import posterior
 from crossreid.watching.columns import Columns
 from crossreid.watching.database import Database
 from crossreid.watching.matching_options import MatchingOptions
@@ -26,11 +27,12 @@ _DIGITS = 9  # of a cosine: the order in which a processor adds numbers is not t
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Evidence:
-    """Identities `(n,)` ascending, and the probability `(n,)` of the most similar image of each; `remembered` `(N,)`: all who
-    have an image."""
+    """Identities `(n,)` ascending, the sum `(n,)` of the logarithms of their images' likelihood ratios, and how many `(n,)` images
+    were compared, 1 or more; `remembered` `(N,)`: all who have an image."""
 
     identities: np.ndarray
-    probabilities: np.ndarray
+    totals: np.ndarray
+    counts: np.ndarray
     remembered: np.ndarray
 
 
@@ -133,27 +135,32 @@ class Candidates:
         if ignored and len(rows):
             rows = rows[_none_of(self._vectors["track"][rows], ignored)]
         if not len(rows):
-            return Evidence(np.empty(0, np.int64), np.empty(0), np.empty(0, np.int64))
+            return Evidence(np.empty(0, np.int64), np.empty(0), np.empty(0), np.empty(0, np.int64))
         if embedding.shape != self._matrix.shape[1:]:
             raise DataError(
                 f"expected an embedding of {self._matrix.shape[1]} dimensions, found shape {embedding.shape}."
             )
         scores = (self._matrix[: self._vectors.used] @ embedding.astype(np.float32))[rows]
         known, group = np.unique(self._vectors["identity"][rows], return_inverse=True)
-        best = self._best(scores, rows, group, len(known), modality, calibration)
+        totals, counts = self._totals(scores, rows, group, len(known), modality, calibration)
         nearest = np.full(len(known), -np.inf)
         np.maximum.at(nearest, group, scores)
-        chosen = np.sort(np.lexsort((known, -nearest, -best))[: self._options.candidates])
+        likeliest = np.lexsort((known, -nearest, -posterior.pooled(totals, np.maximum(counts, 1))))
+        chosen = np.sort(likeliest[: self._options.candidates])
         compete = np.zeros(len(known), dtype=bool)
         compete[chosen] = True
         inside = compete[group]
         rows, group = rows[inside], np.searchsorted(chosen, group[inside])
+        order = np.lexsort(
+            (self._vectors["track"][rows], group)
+        )  # wherever they lie, the same numbers are added in order
+        rows, group = rows[order], group[order]
         exact = np.einsum("nd,d->n", self._matrix[rows].astype(np.float64), embedding.astype(np.float64))
-        best = self._best(np.round(exact, _DIGITS), rows, group, len(chosen), modality, calibration)
-        compared = np.isfinite(best)
-        return Evidence(known[chosen][compared], best[compared], known)
+        totals, counts = self._totals(np.round(exact, _DIGITS), rows, group, len(chosen), modality, calibration)
+        compared = counts > 0
+        return Evidence(known[chosen][compared], totals[compared], counts[compared], known)
 
-    def _best(
+    def _totals(
         self,
         scores: np.ndarray,
         rows: np.ndarray,
@@ -161,9 +168,9 @@ class Candidates:
         count: int,
         modality: Modality,
         calibration: Calibration,
-    ) -> np.ndarray:
-        """The largest probability of each group; minus infinity where nothing of it can be compared."""
-        best = np.full(count, -np.inf)
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The sum of log-ratios of each group, and how many were compared."""
+        ratios, compared = np.zeros(len(rows)), np.zeros(len(rows), dtype=bool)
         for other in Modality:
             which = self._vectors["modality"][rows] == int(other)
             if not which.any():
@@ -171,8 +178,14 @@ class Candidates:
             if pair_name(modality, other) not in calibration.curves:
                 self.uncompared.add(pair_name(modality, other))
                 continue
-            np.maximum.at(best, group[which], calibration.probability(scores[which], modality, other))
-        return best
+            ratios[which] = posterior.pair_ratios(
+                scores[which], modality, other, calibration, self._options.largest_ratio
+            )
+            compared |= which
+        return (
+            np.bincount(group, weights=ratios, minlength=count),
+            np.bincount(group, weights=compared, minlength=count),
+        )
 
     def impossible(self, camera: str, start: float, end: float, ignored: Collection[int]) -> set[int]:
         """The remembered identities that topology and time keep from being seen there then; `ignored` are presences."""
@@ -184,7 +197,8 @@ class Candidates:
         if ignored:
             rows = rows[_none_of(self._presences["row"][rows], ignored)]
         groups = np.searchsorted(everybody, self._presences["identity"][rows])
-        seen = Presences(*(self._presences[name][rows] for name in ("camera", "first", "last")), groups)
+        cameras, first, last = (self._presences[name][rows] for name in ("camera", "first", "last"))
+        seen = Presences(cameras, first, last, groups)
         return set(everybody[~self._limits.possible(seen, len(everybody), code, start, end)].tolist())
 
     def possible_after(self, moments: Sequence[tuple[str, float]], camera: str, start: float, end: float) -> bool:

@@ -145,7 +145,8 @@ class Changes:
         self._leave_elsewhere(identity, camera, first)
         slack = self._absent_after
         for row, _, start, end, is_open in self._database.read(
-            f"SELECT {_COLUMNS} FROM presences WHERE identity = ? AND camera = ? ORDER BY row DESC", (identity, camera)
+            f"SELECT {_COLUMNS} FROM presences WHERE identity = ? AND camera = ? AND last >= ? ORDER BY +row DESC",
+            (identity, camera, first - slack),
         ):
             if is_open and start - slack <= last and first <= end + slack:
                 return row, False

@@ -30,13 +30,14 @@ CREATE TABLE presences (
 );
 CREATE INDEX presence_of_identity ON presences (identity, camera);
 CREATE INDEX presence_open ON presences (camera) WHERE open;
+CREATE INDEX presence_open_of_identity ON presences (identity) WHERE open;
 CREATE INDEX presence_last ON presences (last);
 CREATE TABLE tracks (
   row INTEGER PRIMARY KEY AUTOINCREMENT, camera TEXT NOT NULL, track INTEGER NOT NULL, first REAL NOT NULL, last REAL NOT NULL,
   last_frame INTEGER NOT NULL, modality INTEGER NOT NULL, finished INTEGER NOT NULL, embedding BLOB NOT NULL,
   identity INTEGER NOT NULL, presence INTEGER NOT NULL, probability REAL, pinned INTEGER NOT NULL DEFAULT 0, UNIQUE (camera, track)
 );
-CREATE INDEX track_of_identity ON tracks (identity);
+CREATE INDEX track_of_identity ON tracks (identity, modality, first);
 CREATE INDEX track_of_presence ON tracks (presence);
 CREATE INDEX track_of_camera ON tracks (camera, last);
 CREATE INDEX track_last ON tracks (last);
@@ -71,7 +72,7 @@ class StateError(CrossreidError):
 
 
 class Database:
-    """An open `state.db`. One thread at a time is in a step; reading has a connection and a lock of its own.
+    """An open `state.db`. One thread at a time is in a step, and holds `stepping`; reading has a connection and a lock of its own.
 
     Raises `StateError` where there is none (and `create` is not set), one of another format, or a damaged one.
     """
@@ -83,7 +84,7 @@ class Database:
                 raise StateError(f"{folder} holds no state of a watch: {FILE} not found. `crossreid watch` makes one.")
             folder.mkdir(parents=True, exist_ok=True)
             self._write_empty(watch or uuid.uuid4().hex[:12])
-        self._reading, self._stepping = threading.RLock(), threading.RLock()
+        self._reading, self.stepping = threading.RLock(), threading.RLock()
         self._depth = 0
         self._reader = self._writer = None
         try:
@@ -155,7 +156,7 @@ class Database:
     @contextmanager
     def step(self) -> Iterator[None]:
         """All that is written within, or nothing of it. A step within a step of this thread is part of it."""
-        with self._stepping:
+        with self.stepping:
             writer = self._writable()
             if self._depth:
                 yield
@@ -180,9 +181,9 @@ class Database:
     @property
     def in_step(self) -> bool:
         """Whether this thread is in a step."""
-        if not self._depth or not self._stepping.acquire(blocking=False):
+        if not self._depth or not self.stepping.acquire(blocking=False):
             return False
-        self._stepping.release()
+        self.stepping.release()
         return bool(self._depth)
 
     @property
@@ -196,7 +197,7 @@ class Database:
 
     def fold_log(self) -> None:
         """Fold the write-ahead log into the database, so that nothing of what was deleted is left there; as far as readers let."""
-        with self._stepping:
+        with self.stepping:
             self._rows(self._writable(), "PRAGMA wal_checkpoint(TRUNCATE)", ())
 
     def close(self) -> None:

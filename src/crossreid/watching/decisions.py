@@ -83,6 +83,10 @@ def split(state: State, identity: str, tracks: Sequence[int], by: str) -> Event:
         rest = _pictured(state, old, without=tracks)
         state.database.write("UPDATE tracks SET pinned = 1 WHERE identity = ?", (old,))
         new, event = _changes(state).split([own[number] for number in sorted(set(tracks))], _now(state), by)
+        moved = ",".join(map(str, sorted(set(tracks))))
+        state.database.write(
+            f"UPDATE links SET holds = 0 WHERE kind = 'must' AND (track IN ({moved})) != (other_track IN ({moved}))"
+        )
         for number in sorted(set(tracks)):
             _link(state, "cannot", new, old, number, rest, by)
         return event

@@ -54,7 +54,7 @@ class Identities:
     ) -> None:
         self._state, self._database = state, state.database
         self._options, self._topology = options or MatchingOptions(), topology or Topology()
-        self._known = None if gallery is None else KnownPeople(gallery, self._options.gallery_entries)
+        self._known = None if gallery is None else KnownPeople(gallery, self._options)
         decisions.note_rules(state, self._topology, self._options.absent_after)
         self._candidates = Candidates(self._database, self._options, self._topology)
         self._changes = Changes(state, self._topology, self._options.absent_after)
@@ -210,15 +210,20 @@ class Identities:
         table = np.array([[weights.get(who, -np.inf) for who in everybody] for weights in weighed]).reshape(
             len(group), -1
         )
-        chosen = posterior.assigned(table, self._options.new_identity)
-        decided = []
-        for one, weights, column in zip(group, weighed, chosen.tolist(), strict=True):
-            taken = {everybody[other] for other in chosen if other >= 0 and other != column}
-            left = {who: weight for who, weight in weights.items() if who not in taken}
+        enough = self._options.match_at / (1 - self._options.match_at)
+        chosen = posterior.assigned(table, enough * self._options.new_identity)
+        decided: list[tuple[Sighting, Who | None, dict[Who, float], dict[Who, float]]] = []
+        claimed: set[Who] = set()
+        for row in sorted(range(len(group)), key=lambda row: group[row].row or math.inf):  # who came first stays
+            taken = {everybody[other] for other in np.delete(chosen, row) if other >= 0}
+            left = {who: weight for who, weight in weighed[row].items() if who not in taken}
             shares = posterior.posterior(np.array(list(left.values())), self._options.new_identity)
             odds = dict(zip(left, shares.tolist(), strict=False))
-            who = everybody[column] if column >= 0 else None
-            decided.append((one, self._target(one, who, odds, taken), odds, left))
+            who = everybody[chosen[row]] if chosen[row] >= 0 else None
+            target = self._target(group[row], who, odds, taken | claimed, [one.row for one in group])
+            if target is not None:
+                claimed.add(target)
+            decided.append((group[row], target, odds, left))
         decided.sort(key=lambda told: not self._goes(told[0], told[1]))  # who goes makes room for who comes
         for one, target, odds, left in decided:
             track = self._apply(one, target, odds)
@@ -243,24 +248,30 @@ class Identities:
             wanted |= {who for who, share in zip(weights, shares, strict=False) if share >= self._options.match_at}
         return [sighting_of_track(self._state, other) for other in rivals.values() if other.identity in wanted]
 
-    def _target(self, one: Sighting, who: Who | None, odds: dict[Who, float], taken: set[Who]) -> Who | None:
-        """The identity that a sighting gets; None for a new one."""
-        if who is not None and odds[who] >= self._options.match_at:
+    def _target(
+        self, one: Sighting, who: Who | None, odds: dict[Who, float], taken: set[Who], group: Sequence[int]
+    ) -> Who | None:
+        """The identity that a sighting gets; None for a new one. `taken`: those of others of its group, whose rows are `group`."""
+        if who is not None and odds[who] >= self._options.match_at and who not in taken:
             return who
         if one.track is None:
             return None
         current = one.track.identity
-        if current in taken or any(other.identity == current for other in self._overlapping(one)):
+        others = [other for other in self._overlapping(one) if other.row not in group]
+        if current in taken or any(other.identity == current for other in others):
             return None
-        if self._is_alone(one.track) or odds.get(current, 0.0) >= self._options.leave_at:
+        if self._is_alone(one.track, group) or odds.get(current, 0.0) >= self._options.leave_at:
             return current
         return None
 
-    def _is_alone(self, track: TrackRow) -> bool:
-        """Whether its identity has this track alone, and no name."""
-        return self._state.name_of(track.identity) is None and not self._database.read(
-            "SELECT 1 FROM tracks WHERE identity = ? AND row != ? LIMIT 1", (track.identity, track.row)
+    def _is_alone(self, track: TrackRow, without: Sequence[int] = ()) -> bool:
+        """Whether its identity has no name, and no other track but those `without`."""
+        if self._state.name_of(track.identity) is not None:
+            return False
+        rows = self._database.read(
+            "SELECT row FROM tracks WHERE identity = ? LIMIT ?", (track.identity, len(without) + 2)
         )
+        return {row for (row,) in rows} <= {track.row, *without}
 
     def _as_it_is(self, one: Sighting) -> TrackRow | None:
         """The track of a sighting, read anew."""

@@ -75,6 +75,13 @@ def _times(track: Sighting | TrackRow) -> tuple[float, float]:
     return (track.start, track.end) if isinstance(track, Sighting) else (track.first, track.last)
 
 
+def of_sets(calibration: Calibration, gallery: bool) -> Calibration:
+    """Of comparisons of tracklets with a `gallery` of tracklets, or with one of single images; of images where a calibration knows
+    no sets."""
+    chosen = getattr(calibration, "of_sets", None)
+    return calibration if chosen is None else chosen(gallery=gallery)
+
+
 class Matching:
     """Weighs who a sighting may be, by all that was seen and by a gallery."""
 
@@ -87,31 +94,34 @@ class Matching:
         known: KnownPeople | None,
     ) -> None:
         self._state, self._candidates, self._known = state, candidates, known
-        self._calibration, self._options = calibration, options
-        self._share = float(getattr(calibration, "prior", 0.5))
+        self._options = options
+        # Tracklets are compared as sets with each other, and as sets with single images of a gallery.
+        self._of_tracklets, self._of_entries = of_sets(calibration, True), of_sets(calibration, False)
 
     def weights(self, sighting: Sighting, ignored: Collection[TrackRow]) -> dict[Who, float]:
         """Logarithms of the weights of those who it may be, as if the `ignored` tracks were not there; nor does it count itself."""
         without = {track.row for track in ignored} | {sighting.row}
-        evidence = self._candidates.evidence(sighting.embedding, sighting.modality, self._calibration, without)
-        best: dict[Who, float] = dict(zip(evidence.identities.tolist(), evidence.probabilities.tolist(), strict=True))
+        evidence = self._candidates.evidence(sighting.embedding, sighting.modality, self._of_tracklets, without)
+        told: dict[Who, tuple[float, float]] = {
+            number: (total, count)
+            for number, total, count in zip(
+                evidence.identities.tolist(), evidence.totals.tolist(), evidence.counts.tolist(), strict=True
+            )
+        }
         barred = self._barred(sighting, ignored, without)
-        count = self._count(evidence.remembered, barred)
         for name, named in self._named(sighting).items():
             who = self._who(name)
             if named.moments and not self._can_have_been(named, sighting):
-                best.pop(who, None)
-            elif named.probability > best.get(who, -np.inf):
-                best[who] = named.probability
-        chosen = [who for who in best if who not in barred]
-        ratios = posterior.log_ratios(np.array([best[who] for who in chosen]), self._share, self._options.largest_ratio)
-        return dict(
-            zip(
-                chosen,
-                posterior.log_weights(ratios, max(count, len(chosen)), self._options.new_identity).tolist(),
-                strict=True,
-            )
-        )
+                told.pop(who, None)
+            else:
+                total, compared = told.get(who, (0.0, 0.0))
+                told[who] = total + named.total, compared + named.count
+        chosen = [who for who in told if who not in barred]
+        pairs = np.array([told[who] for who in chosen]).reshape(-1, 2)
+        ratios = posterior.pooled(pairs[:, 0], pairs[:, 1])
+        count = max(self._count(evidence.remembered, barred), len(chosen))
+        weights = posterior.log_weights(ratios, count, self._options.new_identity)
+        return dict(zip(chosen, weights.tolist(), strict=True))
 
     def _count(self, remembered: np.ndarray, barred: set[int]) -> int:
         """How many it could be: who was seen and can be there, and who else is in the gallery."""
@@ -137,7 +147,7 @@ class Matching:
         if self._known is None:
             return {}
         if sighting.named is None:
-            sighting.named = self._known.find(sighting.embedding, sighting.modality, self._calibration)
+            sighting.named = self._known.find(sighting.embedding, sighting.modality, self._of_entries)
         return sighting.named
 
     def _who(self, name: str) -> Who:

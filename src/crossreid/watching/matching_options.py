@@ -13,7 +13,7 @@ class MatchingOptions(Options):
     match_at: float = Field(
         0.5, gt=0, le=1, description="A tracklet is an identity from this probability on; else a new one."
     )
-    merge_at: float = Field(0.95, gt=0, le=1, description="Two identities are joined from this probability on.")
+    merge_at: float = Field(0.95, gt=0, lt=1, description="Two identities are joined from this probability on.")
     leave_at: float = Field(
         0.1, ge=0, lt=1, description="A tracklet leaves the identity it was given once that is less likely than this."
     )
@@ -35,7 +35,9 @@ class MatchingOptions(Options):
         24.0, gt=0, description="Hours after which an identity that is not seen is matched no more."
     )
     tracks_per_identity: int = Field(
-        4, ge=1, description="Tracklets of an identity that are compared, per modality: the latest ones."
+        4,
+        ge=1,
+        description="Tracklets of an identity that are compared, per modality: the latest ones; entries of a gallery: the nearest.",
     )
     candidates: int = Field(32, ge=2, description="Identities that compete for a tracklet: the likeliest ones.")
     gallery_entries: int = Field(50, ge=1, description="Nearest entries of the gallery that are asked for.")

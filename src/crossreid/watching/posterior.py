@@ -5,16 +5,19 @@ the likelihood ratio of a pair is
 
     r = p / (1 - p) * (1 - c) / c                       (bounded to [1/R, R]: what a calibration can say is finite)
 
+Of an identity of which m images are compared, all of them count, but not as m independent witnesses, as images of one person are
+alike in more than the person: as the square root of m of them,
+
+    log r_i = sum of log r of the pairs / sqrt(m)
+
 With N identities that could be there, each with the prior (1 - v) / N, and v the prior that it is none of them, Bayes' rule over
 these N + 1 exclusive hypotheses gives
 
     P(i) = (1 - v) / N * r_i / (v + sum_j (1 - v) / N * r_j),     P(none) = v / (v + sum_j (1 - v) / N * r_j)
 
-the softmax of log-odds with a prior. Of an identity's images the one with the largest p counts ("noisy max"), not the product of
-all odds: the images of one person are no independent witnesses.
-
-Of several tracklets that cannot be one identity, the likeliest assignment is the one with the largest product of these weights,
-each identity taken once at most and "none of them" as often as need be: a linear assignment (scipy).
+the softmax of log-odds with a prior. Of several tracklets that cannot be one identity, the likeliest assignment is the one with the
+largest product of these weights, each identity taken once at most and "none of them" as often as need be: a linear assignment
+(scipy).
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ import math
 
 import numpy as np
 
+from crossreid.data.records import Modality
 from crossreid.evaluation.calibration import Calibration, Curve
 
 _NEVER = 1e9  # cost of what cannot be; beside it, logarithms of weights are small
@@ -35,6 +39,19 @@ def log_ratios(probabilities: np.ndarray, share: float, largest: float) -> np.nd
         odds = np.log(probabilities) - np.log1p(-np.asarray(probabilities, np.float64))
     bound = math.log(largest)
     return np.clip(odds - math.log(share / (1 - share)), -bound, bound)
+
+
+def pair_ratios(
+    scores: np.ndarray, query: Modality, gallery: Modality, calibration: Calibration, largest: float
+) -> np.ndarray:
+    """`log_ratios` of cosines, by the calibration's curve of these modalities and its own share of pairs of one identity."""
+    share = getattr(calibration, "prior", None) or 0.5
+    return log_ratios(calibration.probability(scores, query, gallery), share, largest)
+
+
+def pooled(totals: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Logarithms of an identity's likelihood ratio, from the sum of those of its pairs and how many there are, 1 or more."""
+    return totals / np.sqrt(counts)
 
 
 def log_weights(ratios: np.ndarray, count: int, new: float) -> np.ndarray:
@@ -51,7 +68,7 @@ def posterior(weights: np.ndarray, new: float) -> np.ndarray:
 
 def assigned(weights: np.ndarray, new: float) -> np.ndarray:
     """`(T,)` the column that each of T tracklets gets, -1 for none of them, so that the sum of `weights` `(T, I)` is largest;
-    minus infinity is never chosen."""
+    minus infinity is never chosen. `new` is v, times m / (1 - m) where an identity is to be as probable as m beside none."""
     from scipy.optimize import linear_sum_assignment
 
     tracklets, identities = weights.shape

@@ -19,7 +19,7 @@ _OLDEST, _LATEST = -1e300, 1e300
 
 @dataclass(frozen=True, slots=True)
 class IdentitySeen:
-    """An identity that was seen: `first` and `last` time, how many tracks and key frames it has, and the cameras by name."""
+    """An identity that was seen: `first` and `last` time, how many tracks and kept images it has, and the cameras by name."""
 
     identity: str
     name: str | None
@@ -91,7 +91,7 @@ class Readings:
         """All identities that have tracks, the one that was seen last first."""
         rows = self.database.read(
             "SELECT t.identity, i.name, min(t.first), max(t.last), count(*), group_concat(DISTINCT t.camera), "
-            "(SELECT count(*) FROM key_frames k JOIN tracks u ON u.row = k.track WHERE u.identity = t.identity) "
+            "(SELECT count(*) FROM key_frames k JOIN tracks u ON u.row = k.track WHERE u.identity = t.identity AND k.path != '') "
             "FROM tracks t JOIN identities i ON i.number = t.identity GROUP BY t.identity ORDER BY max(t.last) DESC, t.identity"
         )
         return [
@@ -110,8 +110,8 @@ class Readings:
     ) -> list[Presence]:
         """Presences that reach into the time from `since` to `until`, earliest first, of these cameras and identity alone where
         they are given. An identity that was merged stands for the one that it was merged into."""
-        where, values = ["p.last >= ?", "p.first <= ?"], [since if since is not None else _OLDEST]
-        values.append(until if until is not None else _LATEST)
+        where = ["p.last >= ?", "p.first <= ?"]
+        values: list[float | str] = [since if since is not None else _OLDEST, until if until is not None else _LATEST]
         if cameras is not None:
             where.append(f"p.camera IN ({','.join('?' * len(cameras))})")
             values += cameras

@@ -81,19 +81,20 @@ class State(Readings):
 
         Raises `StateError` where it could not be kept.
         """
-        inner = self.database.in_step
-        try:
-            with self.database.step():
-                yield
-        except BaseException:
+        with self.database.stepping:  # until all is done that waits for this step, and not for another thread's
+            inner = self.database.in_step
+            try:
+                with self.database.step():
+                    yield
+            except BaseException:
+                if not inner:
+                    self.failed_steps += 1
+                    self._when_kept.clear()
+                raise
             if not inner:
-                self.failed_steps += 1
-                self._when_kept.clear()
-            raise
-        if not inner:
-            done, self._when_kept = self._when_kept, []
-            for call in done:
-                call()
+                done, self._when_kept = self._when_kept, []
+                for call in done:
+                    call()
 
     def when_kept(self, call: Callable[[], object]) -> None:
         """Call this once the step is kept; not where it fails, nor where the process dies first."""
