@@ -114,7 +114,7 @@ def calibrate(
     sides = Sides(features, features, images.exclusion, images.junk)
     prior = share_of_same(sides, seed=seed) if prior is None else prior
     made = calibration_of(sides, prior=prior, open_set=images.open_set, **options)
-    others: dict[Kind, Calibration] = {}
+    others: dict[str, Calibration] = {}
     if tracklets:
         others = _of_sets(network, recipe, images, features, prior, options, notes)
     facts = {**images.facts, "exclusion": calibrated_exclusion(images.exclusion).description}
@@ -180,7 +180,7 @@ def _image_features(network: nn.Module, recipe: Recipe, images: CalibrationImage
 def _of_sets(
     network: nn.Module, recipe: Recipe, images: CalibrationImages, features: Features, prior: float, options: dict[str, Any],
     notes: list[str],
-) -> dict[Kind, Calibration]:  # fmt: skip
+) -> dict[str, Calibration]:  # fmt: skip
     """The calibrations of tracklets with tracklets, and of tracklets with images of others."""
     records = images.records
     filmed = [record for record in records if record.tracklet is not None]
@@ -198,7 +198,7 @@ def _of_sets(
     )  # fmt: skip
     owners = [tracklet_name(members[record]) if record in members else "" for record in records]
     single = replace(features, tracklets=np.array(owners, dtype=np.str_))
-    made: dict[Kind, Calibration] = {}
+    made: dict[str, Calibration] = {}
     kinds: tuple[tuple[Kind, Features, str], ...] = (
         ("sets", sets, "tracklets"),
         ("set-image", single, "tracklets with images"),
