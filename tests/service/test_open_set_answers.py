@@ -82,7 +82,7 @@ def test_by_the_thresholds_of_a_false_accept_rate(place, model, tmp_path):
             match["score"] >= least for match in found["matches"]
         ]
     with (
-        pytest.raises(CrossreidError, match="--far 0.3"),
+        pytest.raises(CrossreidError, match=r"--far 0\.3"),
         served(place, tmp_path, model=model, false_accept_rate=0.3),
     ):
         pass

@@ -109,7 +109,7 @@ def calibrate(
         images = calibration_images(recipe, str(run), wanted, on_test)
         network = network_of(stored).eval()
     network = _WithoutCameras(network.cuda() if torch.cuda.is_available() else network)
-    features = _image_features(network, recipe, images, advance)
+    features = image_features(network, recipe, images, advance)
     options: dict[str, Any] = {"method": method, "rates": rates, "seed": seed, "say": notes.append}
     sides = Sides(features, features, images.exclusion, images.junk)
     prior = share_of_same(sides, seed=seed) if prior is None else prior
@@ -169,7 +169,8 @@ def _reading(recipe: Recipe) -> dict[str, Any]:
     return {**reading(recipe), "options": recipe.evaluation.model_copy(update={"unit_length": True})}
 
 
-def _image_features(network: nn.Module, recipe: Recipe, images: CalibrationImages, advance: Advance | None) -> Features:
+def image_features(network: nn.Module, recipe: Recipe, images: CalibrationImages, advance: Advance | None) -> Features:
+    """Features of images to calibrate on, by a network in evaluation mode."""
     records = images.records
     if advance is not None:
         advance(0, len(records))
