@@ -5,7 +5,17 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = ["extending", "fine_tuning", "losses", "networks", "results", "several_data_sets", "transformers", "video"]
+PAGES = [
+    "extending",
+    "fine_tuning",
+    "losses",
+    "networks",
+    "open_set",
+    "results",
+    "several_data_sets",
+    "transformers",
+    "video",
+]
 
 
 def prose(text: str) -> list[str]:

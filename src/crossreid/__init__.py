@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from crossreid.data.synthetic.world import synthesise as synthesise
     from crossreid.demo.demonstration import demo_recipe as demo_recipe
     from crossreid.errors import CrossreidError as CrossreidError
+    from crossreid.evaluation.calibration import Calibration as Calibration
     from crossreid.evaluation.embedding_files import read_embeddings as read_embeddings
     from crossreid.evaluation.external import evaluate_features as evaluate_features
     from crossreid.evaluation.external import rank as rank
@@ -87,6 +88,8 @@ if TYPE_CHECKING:
     from crossreid.registry import use_plugin as use_plugin
     from crossreid.reporting.plotting import plot as plot
     from crossreid.reporting.report import report as report
+    from crossreid.runs.calibrating import calibrate as calibrate
+    from crossreid.runs.calibrating import read_calibration as read_calibration
     from crossreid.runs.compare import Comparison as Comparison
     from crossreid.runs.compare import compare as compare
     from crossreid.runs.evaluate import evaluate as evaluate
@@ -112,6 +115,7 @@ except PackageNotFoundError:  # run from a plain checkout
 _HOMES = {
     "BACKBONES": "models.backbone_registry",
     "Batch": "data.batch",
+    "Calibration": "evaluation.calibration",
     "Comparison": "runs.compare",
     "CrossreidError": "errors",
     "DATASETS": "data.catalogue",
@@ -140,6 +144,7 @@ _HOMES = {
     "Split": "data.records",
     "TrainingOptions": "training.options",
     "build_method": "methods.building",
+    "calibrate": "runs.calibrating",
     "check": "data.checking",
     "class_alignment": "losses.alignment",
     "compare": "runs.compare",
@@ -164,6 +169,7 @@ _HOMES = {
     "open_run": "runs.run",
     "plot": "reporting.plotting",
     "rank": "evaluation.external",
+    "read_calibration": "runs.calibrating",
     "read_embeddings": "evaluation.embedding_files",
     "register_backbone": "models.backbone_registry",
     "register_dataset": "data.catalogue",
@@ -184,6 +190,7 @@ __all__ = [
     "METHODS",
     "PROTOCOLS",
     "Batch",
+    "Calibration",
     "Comparison",
     "CrossreidError",
     "DataError",
@@ -209,6 +216,7 @@ __all__ = [
     "TrainingOptions",
     "__version__",
     "build_method",
+    "calibrate",
     "check",
     "class_alignment",
     "compare",
@@ -233,6 +241,7 @@ __all__ = [
     "open_run",
     "plot",
     "rank",
+    "read_calibration",
     "read_embeddings",
     "register_backbone",
     "register_dataset",

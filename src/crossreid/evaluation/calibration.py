@@ -23,7 +23,14 @@ def pair_name(query: Modality, gallery: Modality) -> str:
     return f"{query.name.lower()}-{gallery.name.lower()}"
 
 
+_MANY, _BETWEEN = 1000, 18  # points of a curve; and for one that has fewer, points of each of its lines
 PAIRS = tuple(pair_name(query, gallery) for query in Modality for gallery in Modality)
+
+
+def moved_to(prior: float, probabilities: np.ndarray, before: float) -> np.ndarray:
+    """Probabilities at the prior `before` as they are at another one."""
+    factor = prior / (1 - prior) * (1 - before) / before
+    return factor * probabilities / (factor * probabilities + 1 - probabilities)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -37,10 +44,14 @@ class Curve:
         return np.interp(scores, self.scores, self.probabilities)
 
     def at_prior(self, prior: float, before: float) -> Curve:
-        """The curve at another prior than `before`: the odds of each point times the quotient of the priors' odds."""
-        factor = prior / (1 - prior) * (1 - before) / before
-        p = self.probabilities
-        return Curve(self.scores, factor * p / (factor * p + 1 - p))
+        """The curve at another prior than `before`: the odds of each point times the quotient of the priors' odds.
+
+        Lines between points become bent: of few points more are made.
+        """
+        scores = self.scores
+        if len(scores) < _MANY:
+            scores = np.unique(np.concatenate([scores, *np.linspace(scores[:-1], scores[1:], _BETWEEN)[1:-1]]))
+        return Curve(scores, moved_to(prior, self(scores), before))
 
     def thinned(self, most: int) -> Curve:
         """At most so many of its points (2 or more), chosen one by one where the curve is farthest from those before."""

@@ -126,7 +126,8 @@ def _read_measured(told: Mapping[str, Any]) -> Measured:
 def short_text(calibration: Calibration) -> str:
     """A calibration in at most 3900 bytes: pairs with one curve share it, and curves have 65 points, or as many as fit.
 
-    Scores keep four decimals, and five where they are thresholds, which are rounded up; probabilities keep five.
+    Scores keep six decimals, thresholds rounded up, as networks differ in how close to 1 all of their scores lie;
+    probabilities keep five.
 
     Raises:
         DataError: it cannot be made short enough.
@@ -145,14 +146,14 @@ def _short(calibration: Calibration, most: int) -> dict[str, Any]:
         kinds[kind] = {}
         for name, curve in one.curves.items():
             thin = curve.thinned(most)
-            knots, first = np.unique(np.round(thin.scores * 10**4).astype(int), return_index=True)
+            knots, first = np.unique(np.round(thin.scores * 10**6).astype(int), return_index=True)
             values = np.clip(np.round(thin.probabilities[first] * 10**5), 1, 10**5 - 1).astype(int)
             points = [knots.tolist(), values.tolist()]
             if points not in curves:
                 curves.append(points)
             kinds[kind][name] = [
                 curves.index(points), *(
-                    {f"{rate:g}": float(np.ceil(value * 10**5)) / 10**5 for rate, value in kept.get(name, {}).items()}
+                    {f"{rate:g}": float(np.ceil(value * 10**6)) / 10**6 for rate, value in kept.get(name, {}).items()}
                     for kept in (one.thresholds, one.nearest)
                 ),
             ]  # fmt: skip
@@ -170,7 +171,7 @@ def from_short_text(text: str, where: object) -> Calibration:
         for kind, pairs in told["kinds"].items():
             whole[kind] = {
                 name: {
-                    "scores": [score / 10**4 for score in told["curves"][place][0]],
+                    "scores": [score / 10**6 for score in told["curves"][place][0]],
                     "probabilities": [value / 10**5 for value in told["curves"][place][1]],
                     "thresholds": thresholds,
                     "nearest": nearest,

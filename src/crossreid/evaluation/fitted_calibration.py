@@ -14,7 +14,7 @@ import numpy as np
 
 from crossreid.data.records import DataError, Modality
 from crossreid.errors import CrossreidError
-from crossreid.evaluation.calibration import Calibration, Curve, Measured, pair_name
+from crossreid.evaluation.calibration import Calibration, Curve, Measured, moved_to, pair_name
 from crossreid.evaluation.curve_fitting import class_weights, cross_fitted, fit_curve
 from crossreid.evaluation.open_set import score_threshold
 from crossreid.evaluation.reliability import bins_of_equal_mass, brier_score, diagram, expected_calibration_error
@@ -137,7 +137,7 @@ def _measured(
     there = np.isfinite(predicted)
     predicted, same = predicted[there], pairs.same[there]
     weights, even = class_weights(same, prior), class_weights(same, 0.5)
-    at_half = Curve(np.empty(0), predicted).at_prior(0.5, prior).probabilities
+    at_half = moved_to(0.5, predicted, prior)
     shown = diagram(predicted, same, weights, bins_of_equal_mass(at_half, even))
     edges = np.linspace(pairs.scores.min(), max(pairs.scores.max(), pairs.scores.min() + 1e-6), _HISTOGRAM + 1)
     mated = rows.mated

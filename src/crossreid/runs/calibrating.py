@@ -109,12 +109,12 @@ def calibrate(
         images = calibration_images(recipe, str(run), wanted, on_test)
         network = network_of(stored).eval()
     network = _WithoutCameras(network.cuda() if torch.cuda.is_available() else network)
-    features = _image_features(network, recipe, images, advance)
+    features = image_features(network, recipe, images, advance)
     options: dict[str, Any] = {"method": method, "rates": rates, "seed": seed, "say": notes.append}
     sides = Sides(features, features, images.exclusion, images.junk)
     prior = share_of_same(sides, seed=seed) if prior is None else prior
     made = calibration_of(sides, prior=prior, open_set=images.open_set, **options)
-    others: dict[Kind, Calibration] = {}
+    others: dict[str, Calibration] = {}
     if tracklets:
         others = _of_sets(network, recipe, images, features, prior, options, notes)
     facts = {**images.facts, "exclusion": calibrated_exclusion(images.exclusion).description}
@@ -169,7 +169,8 @@ def _reading(recipe: Recipe) -> dict[str, Any]:
     return {**reading(recipe), "options": recipe.evaluation.model_copy(update={"unit_length": True})}
 
 
-def _image_features(network: nn.Module, recipe: Recipe, images: CalibrationImages, advance: Advance | None) -> Features:
+def image_features(network: nn.Module, recipe: Recipe, images: CalibrationImages, advance: Advance | None) -> Features:
+    """Features of images to calibrate on, by a network in evaluation mode."""
     records = images.records
     if advance is not None:
         advance(0, len(records))
@@ -180,7 +181,7 @@ def _image_features(network: nn.Module, recipe: Recipe, images: CalibrationImage
 def _of_sets(
     network: nn.Module, recipe: Recipe, images: CalibrationImages, features: Features, prior: float, options: dict[str, Any],
     notes: list[str],
-) -> dict[Kind, Calibration]:  # fmt: skip
+) -> dict[str, Calibration]:  # fmt: skip
     """The calibrations of tracklets with tracklets, and of tracklets with images of others."""
     records = images.records
     filmed = [record for record in records if record.tracklet is not None]
@@ -198,7 +199,7 @@ def _of_sets(
     )  # fmt: skip
     owners = [tracklet_name(members[record]) if record in members else "" for record in records]
     single = replace(features, tracklets=np.array(owners, dtype=np.str_))
-    made: dict[Kind, Calibration] = {}
+    made: dict[str, Calibration] = {}
     kinds: tuple[tuple[Kind, Features, str], ...] = (
         ("sets", sets, "tracklets"),
         ("set-image", single, "tracklets with images"),

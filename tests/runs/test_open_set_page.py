@@ -1,0 +1,86 @@
+"""docs/open_set.md: its commands and its Python run, and its figures are those that were measured."""
+
+import json
+import re
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from benchmark_modules import benchmark
+from crossreid.cli.app import app
+from crossreid.data.synthetic import synthesise
+from crossreid.evaluation.fitted_calibration import FEW, FEW_IDENTITIES, RATES
+from crossreid.runs.recipe import make_recipe
+from small_model import recipe_of, write_run
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs" / "open_set.md").read_text(encoding="utf-8")
+RESULT = ROOT / "benchmarks" / "results" / "calibration_demo_cpu.json"
+
+
+def blocks(language):
+    return re.findall(rf"^```{language}\n(.*?)^```", PAGE, flags=re.M | re.S)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder as the page's reader has it: a run, crops, a manifest of others, a photo."""
+    folder = tmp_path_factory.mktemp("reader")
+    world = synthesise(folder / "world", "sysu-mm01", 40, 0, images_per_camera=2, size=(48, 24), workers=1)
+    given = recipe_of("baseline").model_dump(mode="json")
+    given["data"]["root"] = str(world)
+    write_run(folder / "runs" / "vd", make_recipe(given), classes=22)
+    mine = synthesise(folder / "data" / "mine", "manifest", 14, 1, images_per_camera=2, size=(48, 24), workers=1)
+    rows = [row.split(",") for row in (mine / "manifest.csv").read_text().splitlines()]
+    (mine / "manifest.csv").write_text("".join(f"{','.join(row[:4])}\n" for row in rows))
+    (folder / "data" / "crops").mkdir()
+    for picture in sorted(mine.glob("images/*/c1_*.jpg")):
+        shutil.copy(picture, folder / "data" / "crops" / f"{picture.parent.name}-{picture.name}")
+    shutil.copy(picture, folder / "photo.jpg")
+    return folder
+
+
+def test_commands_and_python_run(place, monkeypatch, capsys):
+    monkeypatch.chdir(place)
+    for line in "".join(blocks("bash")).splitlines():
+        words = shlex.split(line)
+        assert words[0] == "crossreid"
+        result = CliRunner().invoke(app, words[1:])
+        assert result.exit_code == 0, f"{line}\n{result.output}\n{result.exception!r}"
+    (code,) = blocks("python")
+    exec(code, {})
+    assert len(capsys.readouterr().out.splitlines()) == 2
+
+
+def test_what_it_says_of_few_pairs_is_so():
+    assert (
+        f"fewer than {FEW} pairs of images of one identity, or of two, or of fewer than {FEW_IDENTITIES} identities"
+        in " ".join(PAGE.split())
+    )
+    assert f"({', '.join(f'{rate:g}' for rate in RATES[:-1])} and {RATES[-1]:g})" in PAGE
+
+
+def test_figures_are_those_that_were_measured(monkeypatch):
+    measured = json.loads(RESULT.read_text(encoding="utf-8"))
+    with benchmark(monkeypatch, "calibration_elsewhere") as script:
+        assert script.markdown(measured) in PAGE, (
+            "put into docs/open_set.md what benchmarks/calibration_elsewhere.py prints"
+        )
+
+
+def test_the_benchmark_runs(place, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(place)
+    assert CliRunner().invoke(app, ["calibrate", "runs/vd", "--seed", "1"]).exit_code == 0
+    monkeypatch.setattr(sys, "argv", ["calibration_elsewhere.py", "runs/vd", "--json", str(tmp_path / "result.json")])
+    with benchmark(monkeypatch, "calibration_elsewhere") as script:
+        script.main()
+    rows = json.loads((tmp_path / "result.json").read_text())["rows"]
+    assert [row["query-gallery"] for row in rows][:2] == ["visible-visible", "visible-infrared"]
+    for row in rows:
+        assert row["images of"] == "its own test"
+        assert all(0 <= row[name] <= 1 for name in ("ECE", "Brier", "accepted", "found", "FAR 0.01 is, nearest"))
+    assert "| its own test | visible-visible |" in capsys.readouterr().out

@@ -1,0 +1,105 @@
+"""Probabilities and "unknown" over HTTP."""
+
+import pytest
+
+from calibrated import known_calibration
+from crossreid.data.records import INFRARED, VISIBLE
+from crossreid.errors import CrossreidError
+from crossreid.galleries import open_gallery
+from crossreid.inference.open_model import open_model
+from served import files, make_place, served
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A place of its own: what is noted in its gallery is not in others' way."""
+    return make_place(tmp_path_factory.mktemp("open-set"), "baseline")
+
+
+@pytest.fixture(scope="module")
+def model(place):
+    opened = open_model(place.run)
+    opened.calibration = known_calibration(opened.fingerprint, low=0.9, high=1.2)
+    return opened
+
+
+def asked(running, place, **data):
+    picture = place.images[0]
+    kind = "infrared" if "c3" in picture.name or "c6" in picture.name else "visible"
+    with running.client() as client:
+        answer = client.post("/v1/search/images", files=files([picture]), data={"modality": kind, "k": 100, **data})
+        assert answer.status_code == 200, answer.text
+        return kind, answer.json()
+
+
+def test_each_match_has_the_probability_of_its_pair(place, model, tmp_path):
+    with served(place, tmp_path, model=model, unknown_below=0.999) as running:
+        kind, found = asked(running, place)
+        query = INFRARED if kind == "infrared" else VISIBLE
+        assert {match["entry"]["modality"] for match in found["matches"]} == {"visible", "infrared"}
+        for match in found["matches"]:
+            other = INFRARED if match["entry"]["modality"] == "infrared" else VISIBLE
+            assert match["probability"] == pytest.approx(
+                float(model.calibration.probability(match["score"], query, other))
+            )
+            assert match["accepted"] is False
+        assert found["known"] is False
+        assert found["threshold"] == {"unknown_below": 0.999, "false_accept_rate": None, "words": "probability 0.999"}
+        with running.client() as client:
+            about = client.get("/v1/about").json()
+            assert about["calibration"] == {
+                "method": "isotonic",
+                "prior": 0.05,
+                "pairs": list(model.calibration.curves),
+            }
+            assert about["threshold"]["unknown_below"] == 0.999
+            document = client.get("/openapi.json").json()["components"]["schemas"]
+        assert {"probability", "accepted"} <= document["Match"]["properties"].keys()
+        assert {"known", "threshold"} <= document["Result"]["properties"].keys()
+
+
+def test_somebody_is_known_by_another_image_not_by_the_query_itself(place, model, tmp_path):
+    with served(place, tmp_path, model=model, unknown_below=0.02) as running:
+        _, found = asked(running, place)
+        assert found["known"] is True
+        assert found["matches"][0]["is_query"]
+        own = found["matches"][0]["entry"]["id"]
+        with running.client() as client:
+            ids = client.post("/v1/search/ids", json={"ids": [own], "k": 1, "include_queried": True}).json()
+            assert ids["matches"][0]["accepted"] is True
+            assert ids["known"] is False
+            kinds = {match["entry"]["modality"]: match["entry"]["id"] for match in found["matches"]}
+            both = client.post("/v1/search/ids", json={"ids": list(kinds.values())}).json()
+        assert both["known"] is None, "no curve is of a query of both modalities"
+        assert {match["probability"] for match in both["matches"]} == {None}
+
+
+def test_by_the_thresholds_of_a_false_accept_rate(place, model, tmp_path):
+    with served(place, tmp_path, model=model, false_accept_rate=0.01) as running:
+        kind, found = asked(running, place)
+        least = model.calibration.nearest[f"{kind}-visible"][0.01]
+        assert [match["accepted"] for match in found["matches"]] == [
+            match["score"] >= least for match in found["matches"]
+        ]
+    with (
+        pytest.raises(CrossreidError, match=r"--far 0\.3"),
+        served(place, tmp_path, model=model, false_accept_rate=0.3),
+    ):
+        pass
+
+
+def test_without_a_calibration_answers_are_as_before(place, tmp_path):
+    with served(place, tmp_path) as running:
+        _, found = asked(running, place)
+        assert {match["probability"] for match in found["matches"]} == {None}
+        assert (found["known"], found["threshold"]) == (None, None)
+        with running.client() as client:
+            about = client.get("/v1/about").json()
+        assert (about["calibration"], about["threshold"]) == (None, None)
+    with pytest.raises(CrossreidError, match="has no calibration"), served(place, tmp_path, unknown_below=0.5):
+        pass
+    with open_gallery(place.gallery) as gallery:  # which the failed start gave back
+        gallery.note_calibration(known_calibration(gallery.model))
+    with served(place, tmp_path, unknown_below=0.5) as running:
+        _, found = asked(running, place)
+        assert found["known"] is True, "the gallery carries what the model does not"

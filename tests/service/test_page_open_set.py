@@ -1,0 +1,56 @@
+"""The page where the model is calibrated: probabilities beside scores, and the word that nobody is known."""
+
+import pytest
+from playwright.sync_api import expect
+
+from calibrated import known_calibration
+from crossreid.galleries.judging import Threshold
+from page_actions import search_files
+
+pytest_plugins = ("served_page",)
+
+
+@pytest.fixture
+def calibrated(served):
+    service = served.service
+    service.calibration = known_calibration(service.model.fingerprint, low=-1.0, high=1.4)
+    yield service
+    service.calibration, service.threshold = None, Threshold()
+
+
+def test_probabilities_and_unknown_are_shown(opened, served, calibrated):
+    calibrated.threshold = Threshold(0.99)
+    page = opened()
+    search_files(page, [served.files[5]], "visible")
+    banner = page.locator("#unknown")
+    expect(banner).to_be_visible()
+    expect(banner).to_have_text(
+        "Unknown: none of these reaches probability 0.99. The gallery may not hold who or what is looked for."
+    )
+    expect(page.get_by_role("status").first).to_contain_text("Unknown. 20 matches")
+    first = page.locator("#matches li").first
+    score = float(first.locator(".score").evaluate("e => e.lastChild.textContent.replace('\\u2212', '-')"))
+    expected = 0.01 + 0.98 * (score + 1) / 2.4
+    shown = first.locator(".chance").evaluate("e => Number(e.lastChild.textContent)")
+    assert shown == pytest.approx(expected, abs=2e-3)
+    expect(first).to_contain_text("below the threshold")
+    text = page.inner_text("#results")
+    assert "0.05 of all pairs" in text
+    assert "no probabilities" not in text
+    assert "never proof" in text
+    first.locator(".open").click()
+    expect(page.locator("#compare-title")).to_contain_text(f", probability {shown:.3f}")
+    page.keyboard.press("Escape")
+    calibrated.threshold = Threshold(0.6)
+    page.get_by_role("button", name="Search", exact=True).click()
+    expect(banner).to_be_hidden()
+    expect(page.locator("#matches li.below").first).to_be_visible()
+    expect(page.locator("#matches li").first).not_to_contain_text("below the threshold")
+
+
+def test_where_nothing_is_calibrated_nothing_is_said_of_it(opened, served):
+    page = opened()
+    search_files(page, [served.files[5]], "visible")
+    expect(page.locator("#unknown")).to_be_hidden()
+    expect(page.locator(".chance")).to_have_count(0)
+    assert "no probabilities" in page.inner_text("#results")
