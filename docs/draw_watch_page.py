@@ -1,7 +1,7 @@
 """Takes docs/figures/watch_page.png: the timeline of a service that runs, with an identity chosen.
 
-    crossreid serve RUN GALLERY --watch WATCH --insecure
-    python docs/draw_watch_page.py g1
+crossreid serve RUN GALLERY --watch WATCH --insecure
+python docs/draw_watch_page.py g1
 """
 
 import argparse
