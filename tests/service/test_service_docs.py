@@ -24,6 +24,7 @@ from crossreid.service.uploads import FORMATS
 from forked import Forked, command, text_of
 from served import make_place
 from served_command import answered, certificate, free_port  # noqa: F401
+from watched import make_watch
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "service.md").read_text(encoding="utf-8")
@@ -58,6 +59,8 @@ def test_every_command_of_the_page_runs(desk, monkeypatch):
         words = shlex.split(line)
         if words[0] == "pip":
             assert words == ["pip", "install", "crossreid[serve]"]
+        elif "--watch" in words or words[3:4] in (["guard"], ["reviewer"]):
+            continue  # below
         elif words[:3] == ["crossreid", "keys", "add"]:
             keys[words[3]] = CliRunner().invoke(app, words[1:]).output.strip()
         elif words[:2] == ["crossreid", "serve"]:
@@ -81,6 +84,34 @@ def test_every_command_of_the_page_runs(desk, monkeypatch):
     removed = ["keys", "remove", "desk", "--file", "keys.json"]
     assert shlex.join(["crossreid", *removed]) in PAGE
     assert CliRunner().invoke(app, removed).exit_code == 0
+
+
+def test_the_commands_of_a_watch_serve_it_to_those_who_may(desk, monkeypatch):
+    pytest.importorskip("crossreid.watching.identities")
+    monkeypatch.chdir(desk)
+    make_watch(desk / "night", desk / "data")
+    lines = [shlex.split(line) for line in LINES if line.startswith("crossreid")]
+    keys = {
+        words[3]: CliRunner().invoke(app, words[1:]).output.strip()
+        for words in lines
+        if words[3] in ("guard", "reviewer")
+    }
+    (serve,) = [words for words in lines if "--watch" in words]
+    port = free_port()
+    running = Forked(command, *serve[1:], "--port", port)
+    try:
+        answered(f"http://127.0.0.1:{port}/v1/health")
+        assert httpx.get(f"http://127.0.0.1:{port}/watch").status_code == 200
+        for name, (looks, merges, searches) in {"guard": (200, 403, 403), "reviewer": (200, 409, 403)}.items():
+            with httpx.Client(
+                base_url=f"http://127.0.0.1:{port}", headers={"Authorization": f"Bearer {keys[name]}"}
+            ) as client:
+                assert client.get("/v1/watch/timeline").status_code == looks
+                assert client.post("/v1/watch/merge", json={"into": "g1", "other": "g1"}).status_code == merges
+                assert client.get("/v1/sample").status_code == searches
+    finally:
+        running.send_signal(signal.SIGINT)
+        assert running.wait() == 130
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="no curl")

@@ -12,12 +12,17 @@ from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import response_schema_conformance
 
+from crossreid.service.watch_folder import WatchFolder
 from served import make_place, served
+from watched import make_watch
 
 OPERATIONS = [
     ("GET", "/v1/health"), ("GET", "/v1/about"), ("GET", "/v1/stats"), ("GET", "/v1/sample"), ("GET", "/v1/entry"),
     ("GET", "/v1/image"), ("POST", "/v1/search/images"), ("POST", "/v1/search/ids"), ("POST", "/v1/attention"),
     ("POST", "/v1/entries"), ("POST", "/v1/entries/delete"), ("POST", "/v1/compact"), ("GET", "/metrics"),
+    ("GET", "/v1/watch/timeline"), ("GET", "/v1/watch/events"), ("GET", "/v1/watch/identities"),
+    ("GET", "/v1/watch/identities/{id}"), ("GET", "/v1/watch/crops/{track}"), ("POST", "/v1/watch/merge"),
+    ("POST", "/v1/watch/split"), ("GET", "/v1/watch/requests/{number}"),
 ]  # fmt: skip
 EXAMPLES = int(os.environ.get("CROSSREID_FUZZ", "8"))  # of an endpoint, allowed ones and as many that are not
 
@@ -25,7 +30,8 @@ EXAMPLES = int(os.environ.get("CROSSREID_FUZZ", "8"))  # of an endpoint, allowed
 @pytest.fixture(scope="module")
 def running(tmp_path_factory):
     place = make_place(tmp_path_factory.mktemp("place"), "baseline")
-    with served(place, tmp_path_factory.mktemp("state"), keep_images=True) as found:
+    folder = make_watch(tmp_path_factory.mktemp("watched") / "watch", place.world)
+    with served(place, tmp_path_factory.mktemp("state"), keep_images=True, watch=WatchFolder(folder)) as found:
         yield found
 
 

@@ -11,7 +11,8 @@ A request passes, in this order:
 Images are decoded by `decoders`, in processes of their own (`decoder_process`) that can be ended, for the keys by `turns`.
 `batching` gathers what many requests ask for at the same time, `batched_queries` computes it; `explainer` makes maps,
 `pictures` finds the image of an entry, also among the `kept_images`. Beside requests, `housekeeping` deletes what has had its
-time. `audit` writes down who was shown what, `metrics` counts. An operator decides by `configuration`, `endpoint` and `keys`;
+time. `watch_folder` is the folder of a watch, who was where, which `watch_schemas` put into words.
+`audit` writes down who was shown what, `metrics` counts. An operator decides by `configuration`, `endpoint` and `keys`;
 `startup` puts everything together.
 page/ is what people see, and asks the same routes as any other client.
 """

@@ -41,7 +41,7 @@ def test_every_event_is_there_once_wherever_the_last_line_was_torn(tmp_path, nam
     whole = path.read_bytes()
     assert numbers(path) == list(range(1, 21))
     ends = [at + 1 for at, byte in enumerate(whole) if byte == ord("\n")]
-    for size in [*range(ends[-3], len(whole) + 1), 0, 1, ends[0] - 1, ends[0]]:
+    for size in [*range(ends[-2] - 3, len(whole) + 1), 0, 1, ends[0] - 1, ends[0]]:
         path.write_bytes(whole[:size])
         caught_up(kind, path, outbox)
         assert path.read_bytes() == whole, size

@@ -17,7 +17,7 @@ from crossreid.watching.sinks.webhook import Webhook
 
 
 class Outlets:
-    """`events.jsonl` and `events.csv` of a watch folder, written by `flush`, and sinks outside, each in a thread of its own.
+    """`events.jsonl` and `events.csv` of a watch folder, written at once and by `flush`; sinks outside, each in a thread of its own.
 
     Args:
         folder: of the watch.
@@ -49,6 +49,7 @@ class Outlets:
             )
             for sink in outside
         ]
+        self.flush()  # what a killed watch had kept, and not written
         for delivery in self._deliveries:
             delivery.start()
 
@@ -66,8 +67,18 @@ class Outlets:
             delivery.wake()
 
     def close(self, seconds: float = 10.0) -> list[str]:
-        """End; the names of sinks outside that do not have everything. The next watch of the folder gives it to them."""
-        until = time.monotonic() + seconds
+        """Write what is new, and end; the names of sinks outside that do not have everything, which the next watch gives them.
+
+        Raises:
+            SinkFault: as `flush`; everything is closed all the same.
+        """
+        try:
+            self.flush()
+        finally:
+            late = self._end(time.monotonic() + seconds)
+        return late
+
+    def _end(self, until: float) -> list[str]:
         for delivery in self._deliveries:
             delivery.end()
         late = [each.sink.name for each in self._deliveries if not each.ended(max(0.0, until - time.monotonic()))]
