@@ -13,7 +13,6 @@ from crossreid.watching.tracking import CameraTracker
 from crossreid.watching.tracking_options import TrackingOptions
 from walking_people import RATE, ColourModel, Walker, along, detections_of, film
 
-
 rendered = functools.lru_cache(film)
 
 
@@ -50,7 +49,9 @@ def tracked(walkers, seconds, *, appearance=True, pillar=False, calibration=None
         if frame.index % 10 == 9:
             look(False)
     look(True)
-    rows = sorted((index, track.number, box) for track in tracks for index, box in zip(track.indexes, track.boxes, strict=True))
+    rows = sorted(
+        (index, track.number, box) for track in tracks for index, box in zip(track.indexes, track.boxes, strict=True)
+    )
     found = {}
     for index, number, box in rows:
         nearest = min(truth[index], key=lambda one: np.abs(one.box - box).sum())

@@ -13,7 +13,9 @@ NOBODY = np.zeros((0, 4), dtype=np.float32)
 
 
 def candidate(index, quality, time=None):
-    return Candidate(index, index / 10 if time is None else time, np.array([0, 0, 1, 1]), quality, Modality.VISIBLE, None)
+    return Candidate(
+        index, index / 10 if time is None else time, np.array([0, 0, 1, 1]), quality, Modality.VISIBLE, None
+    )
 
 
 def frame(image, index=0):
@@ -61,7 +63,7 @@ def test_what_was_kept_when_two_met_stays_apart_until_both_are_joined():
     for index in range(20, 24):
         kept.offer(candidate(index, 0.9))
     assert kept.before == before
-    assert [one.index for one in kept.after][0] == 20
+    assert next(one.index for one in kept.after) == 20
     kept.join()
     assert len(kept.all) <= 4
     assert kept.before == []
