@@ -105,6 +105,7 @@ if TYPE_CHECKING:
     from crossreid.training.loop import fit as fit
     from crossreid.training.options import TrainingOptions as TrainingOptions
     from crossreid.watching.detector_registry import register_detector as register_detector
+    from crossreid.watching.watch import watch as watch
 
 try:
     __version__ = version("crossreid")
@@ -181,6 +182,7 @@ _HOMES = {
     "train": "runs.train",
     "triplet_loss": "losses.metric",
     "use_plugin": "registry",
+    "watch": "watching.watch",
     "weighted_triplet_loss": "losses.metric",
 }
 __all__ = [
@@ -253,6 +255,7 @@ __all__ = [
     "train",
     "triplet_loss",
     "use_plugin",
+    "watch",
     "weighted_triplet_loss",
 ]
 

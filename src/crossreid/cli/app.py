@@ -28,6 +28,7 @@ from crossreid.cli import (
     tracks,
     train,
     views,
+    watch,
 )
 from crossreid.cli.parsing import show_help_if_bare
 from crossreid.errors import CrossreidError
@@ -68,7 +69,7 @@ def root(
 for command in (
     demo.demo, data.synth, data.manifest, data.check, train.train, evaluate.evaluate, evaluate.rank,
     calibrate.calibrate, compare.compare, report.probe, report.plot, report.report, train.recipe, embed.embed,
-    embed.export, cluster.cluster, tracks.score_tracks, serve.serve,
+    embed.export, cluster.cluster, watch.watch, tracks.score_tracks, serve.serve,
 ):  # fmt: skip
     app.command()(command)
 for name, commands in (("ablate", ablate.app), ("views", views.app), ("gallery", gallery.app), ("keys", serve.app)):
