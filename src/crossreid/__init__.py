@@ -35,6 +35,11 @@ if TYPE_CHECKING:
     from crossreid.evaluation.reranking import KReciprocal as KReciprocal
     from crossreid.evaluation.reranking import QueryExpansion as QueryExpansion
     from crossreid.evaluation.scores import Score as Score
+    from crossreid.fusion.calibrated import CalibratedFusion as CalibratedFusion
+    from crossreid.fusion.fuse import Fused as Fused
+    from crossreid.fusion.fuse import fuse as fuse
+    from crossreid.fusion.local_matching import LocalMatcher as LocalMatcher
+    from crossreid.fusion.local_matching import register_matcher as register_matcher
     from crossreid.galleries.entries import Entries as Entries
     from crossreid.galleries.entries import Entry as Entry
     from crossreid.galleries.filters import Filter as Filter
@@ -111,6 +116,7 @@ except PackageNotFoundError:  # run from a plain checkout
 _HOMES = {
     "BACKBONES": "models.backbone_registry",
     "Batch": "data.batch",
+    "CalibratedFusion": "fusion.calibrated",
     "Comparison": "runs.compare",
     "CrossreidError": "errors",
     "DATASETS": "data.catalogue",
@@ -121,9 +127,11 @@ _HOMES = {
     "Features": "evaluation.features",
     "Filter": "galleries.filters",
     "FitResult": "training.loop",
+    "Fused": "fusion.fuse",
     "Gallery": "galleries.gallery",
     "KReciprocal": "evaluation.reranking",
     "LOSSES": "losses.weighing",
+    "LocalMatcher": "fusion.local_matching",
     "METHODS": "methods.method",
     "Method": "methods.method",
     "MethodOptions": "methods.method",
@@ -151,6 +159,7 @@ _HOMES = {
     "evaluate_pretrained": "runs.zero_shot",
     "export_onnx": "inference.export",
     "fit": "training.loop",
+    "fuse": "fusion.fuse",
     "graph_alignment": "losses.alignment",
     "js_divergence": "losses.distillation",
     "kl_divergence": "losses.distillation",
@@ -168,6 +177,7 @@ _HOMES = {
     "register_dataset": "data.catalogue",
     "register_loss": "losses.weighing",
     "register_method": "methods.method",
+    "register_matcher": "fusion.local_matching",
     "report": "reporting.report",
     "synthesise": "data.synthetic.world",
     "train": "runs.train",
@@ -182,6 +192,7 @@ __all__ = [
     "METHODS",
     "PROTOCOLS",
     "Batch",
+    "CalibratedFusion",
     "Comparison",
     "CrossreidError",
     "DataError",
@@ -191,8 +202,10 @@ __all__ = [
     "Features",
     "Filter",
     "FitResult",
+    "Fused",
     "Gallery",
     "KReciprocal",
+    "LocalMatcher",
     "Method",
     "MethodOptions",
     "Modality",
@@ -219,6 +232,7 @@ __all__ = [
     "evaluate_pretrained",
     "export_onnx",
     "fit",
+    "fuse",
     "graph_alignment",
     "js_divergence",
     "kl_divergence",
@@ -235,6 +249,7 @@ __all__ = [
     "register_backbone",
     "register_dataset",
     "register_loss",
+    "register_matcher",
     "register_method",
     "report",
     "synthesise",

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from crossreid import __version__
-from crossreid.cli import ablate, compare, data, demo, embed, evaluate, gallery, report, serve, train, views
+from crossreid.cli import ablate, compare, data, demo, embed, evaluate, fuse, gallery, report, serve, train, views
 from crossreid.cli.parsing import show_help_if_bare
 from crossreid.errors import CrossreidError
 from crossreid.registry import use_plugin
@@ -51,7 +51,7 @@ def root(
 
 
 for command in (
-    demo.demo, data.synth, data.manifest, data.check, train.train, evaluate.evaluate, evaluate.rank, compare.compare,
+    demo.demo, data.synth, data.manifest, data.check, train.train, evaluate.evaluate, evaluate.rank, fuse.fuse, compare.compare,
     report.probe, report.plot,
     report.report, train.recipe, embed.embed, embed.export, serve.serve,
 ):  # fmt: skip
