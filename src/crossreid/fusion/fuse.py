@@ -12,6 +12,7 @@ from typing import Any
 
 from crossreid.errors import CrossreidError
 from crossreid.evaluation.draws import load_permutations
+from crossreid.evaluation.embedding_files import read_about
 from crossreid.evaluation.joining import Say
 from crossreid.evaluation.procedure import evaluate
 from crossreid.evaluation.protocols import PROTOCOLS, Protocol, Setting
@@ -111,7 +112,7 @@ def fuse(
     start = time.perf_counter()
     tested = read_aligned(files, [Path(one) for one in galleries], protocol, say=say)
     known = read_aligned(calibration_files, [Path(one) for one in calibration_galleries], protocol, say=say)
-    _check_dimensions(files, tested, known)
+    _check_networks(files, calibration_files, tested, known)
     if line := check_identities(tested.features, known.features):
         say(line)
     names = list(titles_of(files).values())
@@ -212,10 +213,13 @@ def _settings(protocol: str, names: Sequence[str] | None) -> tuple[Protocol, lis
     return plan, [setting for setting in plan.settings if not names or setting.name in names]
 
 
-def _check_dimensions(files: Sequence[Path], tested: Aligned, known: Aligned) -> None:
-    for path, ours, theirs in zip(files, tested.embeddings, known.embeddings, strict=True):
+def _check_networks(files: Sequence[Path], calibration: Sequence[Path], tested: Aligned, known: Aligned) -> None:
+    """Raise `CrossreidError` where embeddings and what they are calibrated on are not of one network, as far as files say."""
+    order = "expected --calibrate-on in the order of the embeddings, by the same networks."
+    for path, other, ours, theirs in zip(files, calibration, tested.embeddings, known.embeddings, strict=True):
         if ours.shape[1] != theirs.shape[1]:
             raise CrossreidError(
-                f"{path} has {ours.shape[1]} dimensions and what it is calibrated on {theirs.shape[1]}: expected "
-                "--calibrate-on in the order of the embeddings, by the same networks."
+                f"{path} has {ours.shape[1]} dimensions and {other}, to calibrate on, {theirs.shape[1]}: {order}"
             )
+        if path.is_dir() and other.is_dir() and read_about(path)["model"] != read_about(other)["model"]:
+            raise CrossreidError(f"{path} and {other}, to calibrate on, were embedded by different networks: {order}")
