@@ -5,11 +5,12 @@ cows are left out altogether) and on NYALA (each flank of an animal is an identi
 pseudo-infrared copies against the photographs). The animals are halved at random: one half is calibrated on, the other
 tested, and then the other way round; that is done for each split.
 
-    python benchmarks/fusion.py IMAGES WEIGHTS OUT [--data cattle|nyala] [--splits N] [--shortlist B] [--json FILE]
+    python benchmarks/fusion.py IMAGES WEIGHTS OUT [--data NAME] [--splits N] [--shortlist B] [--json FILE]
     python benchmarks/fusion.py --write
 
-IMAGES is the folder of CATTLE or NYALA, as --data says; WEIGHTS a folder of NAME.safetensors. What is measured anew replaces
-what --json says of that data; --write puts the table into docs/fusion.md.
+NAME is cattle, nyala or nyala-infrared, IMAGES the folder of CATTLE or of NYALA, WEIGHTS a folder of the networks' files
+(NETWORK.safetensors). What is measured anew replaces what --json says of that data; --write puts the table into
+docs/fusion.md.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from PIL import Image
 
 from crossreid.data.images import load_image
 from crossreid.data.pseudo_infrared import pseudo_infrared
-from crossreid.evaluation.embedding_files import Embeddings, read_embeddings
+from crossreid.evaluation.embedding_files import EMBEDDINGS, Embeddings, read_embeddings
 from crossreid.evaluation.features import Features, positions_of, save
 from crossreid.files import replacing, write_json, write_text
 from crossreid.fusion.fuse import fuse
@@ -41,7 +42,7 @@ from machine import machine
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS, PAGE = ROOT / "benchmarks" / "results" / "fusion_cpu.json", ROOT / "docs" / "fusion.md"
 NETWORKS = ("tf_efficientnet_lite0", "mobilenetv2_100")
-SIZES = {"cattle": (136, 80), "nyala": (128, 160)}
+SIZES = {"cattle": (136, 80), "nyala": (128, 160), "nyala-infrared": (128, 160)}
 KEYS = ("rank-1", "mAP", "mINP")
 TITLES = {
     "cattle": "cattle, night to day",
@@ -206,20 +207,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     if given.out is None:
         parser.error("expected IMAGES WEIGHTS OUT")
-    out = given.out / given.data
+    out = given.out / given.data.partition("-")[0]
     out.mkdir(parents=True, exist_ok=True)
     manifest = manifest_of(given.data, given.images, out)
     found = []
     for name in NETWORKS:
         network = PretrainedNetwork(name, str(given.weights / f"{name}.safetensors"), *SIZES[given.data])
-        if not (out / name).is_dir():
+        if not (out / name / EMBEDDINGS).is_file():
             embed(network, manifest, out / name, precision="float32", workers=0)
         found.append(read_embeddings(out / name))
-    titles = ["cattle"] if given.data == "cattle" else ["nyala", "nyala-infrared"]
-    rows = [row for title in titles for row in measure(title, found, out, given.splits, given.shortlist)]
+    rows = measure(given.data, found, out, given.splits, given.shortlist)
     if given.json is not None:
         kept = json.loads(given.json.read_text(encoding="utf-8"))["rows"] if given.json.is_file() else []
-        rows = [row for row in kept if row["data"] not in titles] + rows
+        rows = [row for row in kept if row["data"] != given.data] + rows
         rows.sort(key=lambda row: list(TITLES).index(row["data"]))
         write_json(
             given.json, {"machine": machine(), "splits": given.splits, "shortlist": given.shortlist, "rows": rows}

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = ["extending", "fine_tuning", "losses", "networks", "results", "several_data_sets", "transformers"]
+PAGES = ["extending", "fine_tuning", "fusion", "losses", "networks", "results", "several_data_sets", "transformers"]
 
 
 def prose(text: str) -> list[str]:
