@@ -167,9 +167,27 @@ def _networks(held: Mapping[str, Any]) -> tuple[str, str]:
     return "\n".join([*lines, "", f"By cosine distance, not re-ranked. Rank-1 by chance: {about}.", ""]), "none"
 
 
+def _fusion(held: Mapping[str, Any]) -> tuple[str, str]:
+    """Ways of ranking by several scores, on halves of the animals: mean of both directions, spread over splits."""
+    keys = ("rank-1", "mAP", "mINP")
+    lines = [f"| photographs | ranked by | {' | '.join(keys)} |", f"|---|---|{'---:|' * len(keys)}"]
+    found: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for row in held["rows"]:
+        found.setdefault((row["data"], row["way"]), []).append(row)
+    for (data, way), rows in found.items():
+        splits = sorted({row["split"] for row in rows})
+        figures = [
+            _spread([float(np.mean([row[key] for row in rows if row["split"] == split])) for split in splits])
+            for key in keys
+        ]
+        lines.append(f"| {data} | {way} | {' | '.join(figures)} |")
+    about = f"Not re-ranked; shortlist of {held['shortlist']}; seeds are of the halves."
+    return "\n".join([*lines, "", about, ""]), _seeds(row["split"] for row in held["rows"])
+
+
 READERS = {
     "study": _study, "cattle": _cattle, "variants": _variants, "scores": _scores, "sets": _sets, "starts": _starts,
-    "networks": _networks,
+    "networks": _networks, "fusion": _fusion,
 }  # fmt: skip
 
 

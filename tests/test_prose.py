@@ -8,6 +8,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = [
     "extending",
     "fine_tuning",
+    "fusion",
     "losses",
     "networks",
     "open_set",

@@ -36,6 +36,11 @@ if TYPE_CHECKING:
     from crossreid.evaluation.reranking import KReciprocal as KReciprocal
     from crossreid.evaluation.reranking import QueryExpansion as QueryExpansion
     from crossreid.evaluation.scores import Score as Score
+    from crossreid.fusion.calibrated import CalibratedFusion as CalibratedFusion
+    from crossreid.fusion.fuse import Fused as Fused
+    from crossreid.fusion.fuse import fuse as fuse
+    from crossreid.fusion.local_matching import LocalMatcher as LocalMatcher
+    from crossreid.fusion.local_matching import register_matcher as register_matcher
     from crossreid.galleries.entries import Entries as Entries
     from crossreid.galleries.entries import Entry as Entry
     from crossreid.galleries.filters import Filter as Filter
@@ -117,6 +122,7 @@ _HOMES = {
     "BACKBONES": "models.backbone_registry",
     "Batch": "data.batch",
     "Calibration": "evaluation.calibration",
+    "CalibratedFusion": "fusion.calibrated",
     "Comparison": "runs.compare",
     "CrossreidError": "errors",
     "DATASETS": "data.catalogue",
@@ -127,9 +133,11 @@ _HOMES = {
     "Features": "evaluation.features",
     "Filter": "galleries.filters",
     "FitResult": "training.loop",
+    "Fused": "fusion.fuse",
     "Gallery": "galleries.gallery",
     "KReciprocal": "evaluation.reranking",
     "LOSSES": "losses.weighing",
+    "LocalMatcher": "fusion.local_matching",
     "METHODS": "methods.method",
     "Method": "methods.method",
     "MethodOptions": "methods.method",
@@ -158,6 +166,7 @@ _HOMES = {
     "evaluate_pretrained": "runs.zero_shot",
     "export_onnx": "inference.export",
     "fit": "training.loop",
+    "fuse": "fusion.fuse",
     "graph_alignment": "losses.alignment",
     "js_divergence": "losses.distillation",
     "kl_divergence": "losses.distillation",
@@ -177,6 +186,7 @@ _HOMES = {
     "register_detector": "watching.detector_registry",
     "register_loss": "losses.weighing",
     "register_method": "methods.method",
+    "register_matcher": "fusion.local_matching",
     "report": "reporting.report",
     "synthesise": "data.synthetic.world",
     "train": "runs.train",
@@ -193,6 +203,7 @@ __all__ = [
     "PROTOCOLS",
     "Batch",
     "Calibration",
+    "CalibratedFusion",
     "Comparison",
     "CrossreidError",
     "DataError",
@@ -202,8 +213,10 @@ __all__ = [
     "Features",
     "Filter",
     "FitResult",
+    "Fused",
     "Gallery",
     "KReciprocal",
+    "LocalMatcher",
     "Method",
     "MethodOptions",
     "Modality",
@@ -231,6 +244,7 @@ __all__ = [
     "evaluate_pretrained",
     "export_onnx",
     "fit",
+    "fuse",
     "graph_alignment",
     "js_divergence",
     "kl_divergence",
@@ -249,6 +263,7 @@ __all__ = [
     "register_dataset",
     "register_detector",
     "register_loss",
+    "register_matcher",
     "register_method",
     "report",
     "synthesise",

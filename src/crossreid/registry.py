@@ -2,8 +2,8 @@
 
 A registry knows the modules of this package that register into it, and imports them when it is first asked. Installed
 packages add to it through an entry point of its group (`crossreid.methods`, `crossreid.datasets`, `crossreid.backbones`,
-`crossreid.losses`, `crossreid.detectors`) that names a module; modules named by `--plugin` or in CROSSREID_PLUGINS (with
-commas) may add to any.
+`crossreid.losses`, `crossreid.detectors`, `crossreid.matchers`) that names a module; modules named by `--plugin` or in
+CROSSREID_PLUGINS (with commas) may add to any.
 """
 
 from __future__ import annotations

@@ -5,12 +5,26 @@ import inspect
 import pytest
 
 import crossreid
-from crossreid.cli import compare, data, evaluate, report
+from crossreid.cli import compare, data, evaluate, fuse, report
 
 # What a command calls otherwise, and what it has that the function has not.
 OTHER_NAMES = {"setting": "settings", "option": "options", "query_images": "query_images", "untrained": "untrained"}
 PAIRS = [
     (evaluate.rank, crossreid.rank, {"queries", "gallery", "protocol", "json_file", "per_query", "per_identity"}),
+    (
+        fuse.fuse,
+        crossreid.fuse,
+        {
+            "embeddings",
+            "protocol",
+            "calibrate_on",
+            "gallery",
+            "calibration_gallery",
+            "json_file",
+            "per_query",
+            "per_identity",
+        },
+    ),
     (data.check, crossreid.check, {"dataset", "root", "recipe", "overrides"}),
     (compare.compare, crossreid.compare, {"runs", "out", "option"}),
     (report.report, crossreid.report, {"runs"}),

@@ -32,6 +32,8 @@ def search(run: Path, folder: Path) -> None:
     scores, seconds = crossreid.rank(folder / "q.npz", folder / "g.npz", "regdb")
     assert_type(scores, list[crossreid.Score])
     assert_type(seconds, dict[str, float])
+    fused = crossreid.fuse([folder / "a", folder / "b"], "regdb", [folder / "c", folder / "d"])
+    assert_type(fused.fusions["calibrated"], crossreid.CalibratedFusion)
 
 
 def doors() -> None:

@@ -22,6 +22,7 @@ from crossreid.cli import (
     demo,
     embed,
     evaluate,
+    fuse,
     gallery,
     report,
     serve,
@@ -67,7 +68,7 @@ def root(
 
 
 for command in (
-    demo.demo, data.synth, data.manifest, data.check, train.train, evaluate.evaluate, evaluate.rank,
+    demo.demo, data.synth, data.manifest, data.check, train.train, evaluate.evaluate, evaluate.rank, fuse.fuse,
     calibrate.calibrate, compare.compare, report.probe, report.plot, report.report, train.recipe, embed.embed,
     embed.export, cluster.cluster, watch.watch, tracks.score_tracks, serve.serve,
 ):  # fmt: skip

@@ -90,12 +90,12 @@ def evaluate(
         )
     if option and rerank is None:
         raise CrossreidError("--option is of a re-ranking; name one with --rerank.")
-    _need_json(json_file, per_query, per_identity)
+    need_json(json_file, per_query, per_identity)
     if features is not None:
         score = evaluate_features(features, protocol, splits, mode=mode, shots=shots, metric=metric or "euclidean")
         console.print(table([score]))
         if json_file is not None:
-            write_json(json_file, _json(score, per_query, per_identity))
+            write_json(json_file, score_as_json(score, per_query, per_identity))
         return
     chosen = make_reranking(rerank, key_values(option, "--option")) if rerank else None
     with progress_bar() as progress:
@@ -111,7 +111,7 @@ def evaluate(
     names = [f"{score.protocol}, {titles[run]}" for run, found in each.items() for score in found]
     console.print(table(scores, names=names if len(each) > 1 else None))
     if json_file is not None:
-        write_json(json_file, [_json(score, per_query, per_identity) for score in scores])
+        write_json(json_file, [score_as_json(score, per_query, per_identity) for score in scores])
     if query_images:
         return
     for run, numbers in mean_over_sources(each).items():
@@ -153,12 +153,12 @@ def _of_network(
     return {Path(network.name): evaluate_pretrained(network, data, root, out, **options)}
 
 
-def _need_json(json_file: Path | None, per_query: bool, per_identity: bool) -> None:
+def need_json(json_file: Path | None, per_query: bool, per_identity: bool) -> None:
     if json_file is None and (per_query or per_identity):
         raise CrossreidError("--per-query and --per-identity are written with the scores: name a file with --json.")
 
 
-def _json(score: Score, per_query: bool, per_identity: bool) -> dict[str, Any]:
+def score_as_json(score: Score, per_query: bool, per_identity: bool) -> dict[str, Any]:
     from crossreid.evaluation.query_scores import detailed
 
     return detailed(score.to_json(), score.each, queries=per_query, identities=per_identity)
@@ -195,7 +195,7 @@ def rank(
     from crossreid.files import write_json
 
     notes: list[str] = []
-    _need_json(json_file, per_query, per_identity)
+    need_json(json_file, per_query, per_identity)
 
     def note(line: str) -> None:
         notes.append(line)
@@ -208,7 +208,7 @@ def rank(
     )  # fmt: skip
     console.print(table(scores, published=False))
     if json_file is not None:
-        every = [_json(score, per_query, per_identity) for score in scores]
+        every = [score_as_json(score, per_query, per_identity) for score in scores]
         write_json(
             json_file,
             {**every[0], "seconds": seconds, "notes": notes, **({"settings": every} if len(every) > 1 else {})},

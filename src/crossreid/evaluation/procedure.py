@@ -6,7 +6,7 @@ draw, and the scores of the trials together.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -26,6 +26,8 @@ from crossreid.evaluation.scores import Score, TrialScore, trial_score
 from crossreid.evaluation.sides import sides_of
 
 Trials = dict[int, np.ndarray]  # number of a trial to the rows of its gallery
+# What takes the place of a metric: rows of features that query and rows of a gallery, to blocks of their distances.
+Compare = Callable[[np.ndarray, np.ndarray], Blocks]
 
 Named = TypeVar("Named")
 
@@ -47,6 +49,7 @@ def evaluate(
     normalise: Normalise | None = None,
     device: str | torch.device = "cpu",
     dtype: torch.dtype = torch.float64,
+    compare: Compare | None = None,
 ) -> list[Score]:
     """Scores of features by a protocol of `PROTOCOLS`, one a setting (or of the named `settings`, in their order
     there).
@@ -57,12 +60,17 @@ def evaluate(
     the number of the one trial that the features are of (RegDB; 1 where not given). Any subset of the identities will
     do. Distances are taken in `dtype`, on `device`, once for each pair of images however many trials and settings share
     it. `rerank` and `normalise` (by 'camera' or 'modality') are those of `crossreid.evaluation.reranking`, each trial's
-    gallery on its own; both are off unless given, and printed with the score.
+    gallery on its own; both are off unless given, and printed with the score. `compare` gives distances that no metric of
+    the embeddings gives, of fused scores for example: it is called with rows that query and rows of a gallery (all that
+    any trial draws) and yields `(rows of these queries, distances (rows, G))`, smaller is nearer. `metric` is then no more
+    than what the scores call it.
     Raises `CrossreidError` for an unknown name, `DataError` where the features cannot answer: no query or gallery image
     of a setting, permutations that do not fit, no query with a match.
     """
     plan, chosen = _chosen(protocol, settings)
-    _check_names(metric, draw, trials)
+    _check_names(metric if compare is None else METRICS[0], draw, trials)
+    if compare is not None and rerank is not None:
+        raise CrossreidError("re-ranking compares embeddings; distances from elsewhere have none. Leave it out.")
     draw = draw_of(plan, draw, permutations)
     if draw == "official" and permutations is not None:
         cameras = {c for s in chosen for c in (*(s.query_cameras or ()), *(s.gallery_cameras or ()))}
@@ -92,9 +100,9 @@ def evaluate(
                 "same_gallery": _all_alike(galleries[setting.name]),
             }
         if rerank is None and normalise is None:
-            rankings |= _rank(features, tensor, queries, galleries, plan, metric)
+            rankings |= _rank(features, tensor, queries, galleries, plan, metric, compare)
         else:
-            rankings |= _rank_adjusted(features, tensor, queries, galleries, plan, metric, rerank, normalise)
+            rankings |= _rank_adjusted(features, tensor, queries, galleries, plan, metric, compare, rerank, normalise)
     drawn = draw_name(draw, seed) if plan.draw is not None and draw is not None else "every image"
     return [
         Score(
@@ -170,21 +178,22 @@ def _rank(
     galleries: dict[str, Trials],
     plan: Protocol,
     metric: str,
+    compare: Compare | None,
 ) -> dict[str, dict[int, Ranking]]:
     """Rankings by setting and trial of the same queries against several galleries."""
     pool = np.unique(np.concatenate([rows for drawn in galleries.values() for rows in drawn.values()]))
     prepared = {
         (name, number): (
-            _ranker(features, queries, rows, plan, tensor.device),
+            ranker_of(features, queries, rows, plan, tensor.device),
             None if np.array_equal(rows, pool) else np.searchsorted(pool, rows),
         )
         for name, drawn in galleries.items()
         for number, rows in drawn.items()
     }
     parts: dict[tuple[str, int], list[Ranking]] = {key: [] for key in prepared}
-    for at, matrix in distance_blocks(
-        tensor[queries], tensor[pool], metric, rows=max(16, min(256, _BLOCK // len(pool)))
-    ):
+    step = max(16, min(256, _BLOCK // len(pool)))
+    blocks = compare(queries, pool) if compare else distance_blocks(tensor[queries], tensor[pool], metric, rows=step)
+    for at, matrix in blocks:
         for key, (ranker, columns) in prepared.items():
             parts[key].append(ranker.rank(at, matrix, columns=columns, nearest=plan.open_set))
     return {name: {number: concatenate(parts[name, number]) for number in drawn} for name, drawn in galleries.items()}
@@ -197,6 +206,7 @@ def _rank_adjusted(
     galleries: dict[str, Trials],
     plan: Protocol,
     metric: str,
+    compare: Compare | None,
     rerank: Reranking | None,
     normalise: Normalise | None,
 ) -> dict[str, dict[int, Ranking]]:
@@ -204,6 +214,8 @@ def _rank_adjusted(
 
     def ranking(rows: np.ndarray) -> Ranking:
         def blocks() -> Blocks:
+            if compare is not None:
+                return compare(queries, rows)
             if rerank is None:
                 return distance_blocks(tensor[queries], tensor[rows], metric)
             return reranked_blocks(tensor[queries], tensor[rows], rerank, metric)
@@ -212,13 +224,15 @@ def _rank_adjusted(
         if normalise is not None:
             groups = features.cameras if normalise == "camera" else features.modalities
             given = normalised_blocks(blocks, groups[queries], groups[rows])
-        ranker = _ranker(features, queries, rows, plan, tensor.device)
+        ranker = ranker_of(features, queries, rows, plan, tensor.device)
         return concatenate(ranker.rank(at, block, nearest=plan.open_set) for at, block in given)
 
     return {name: {number: ranking(rows) for number, rows in drawn.items()} for name, drawn in galleries.items()}
 
 
-def _ranker(features: Features, queries: np.ndarray, rows: np.ndarray, plan: Protocol, device: torch.device) -> Ranker:
+def ranker_of(
+    features: Features, queries: np.ndarray, rows: np.ndarray, plan: Protocol, device: torch.device | str = "cpu"
+) -> Ranker:
     """What ranks some rows for the queries of others; none finds itself, nor the tracklet that it is of."""
     frames, tracklets = features.frames, features.tracklets
     assert frames is not None
