@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from crossreid import __version__
-from crossreid.cli import ablate, compare, data, demo, embed, evaluate, gallery, report, serve, train, views
+from crossreid.cli import ablate, compare, data, demo, embed, evaluate, gallery, report, serve, train, views, watched
 from crossreid.cli.parsing import show_help_if_bare
 from crossreid.errors import CrossreidError
 from crossreid.registry import use_plugin
@@ -56,7 +56,13 @@ for command in (
     report.report, train.recipe, embed.embed, embed.export, serve.serve,
 ):  # fmt: skip
     app.command()(command)
-for name, commands in (("ablate", ablate.app), ("views", views.app), ("gallery", gallery.app), ("keys", serve.app)):
+for name, commands in (
+    ("ablate", ablate.app),
+    ("views", views.app),
+    ("gallery", gallery.app),
+    ("keys", serve.app),
+    ("watched", watched.app),
+):
     app.add_typer(commands, name=name)
 
 
