@@ -24,7 +24,8 @@ def check(state, topology, identities=None):
     tracks = state.database.read("SELECT row, camera, first, last, identity, presence, pinned FROM tracks ORDER BY row")
     for one, other in itertools.combinations(tracks, 2):
         if one[1] == other[1] and one[2] <= other[3] and other[2] <= one[3]:
-            assert one[4] != other[4] or (one[6] and other[6]), (one, other)  # where people decided, and a track grew later
+            by_people = one[6] and other[6]  # they put both there, and one grew later
+            assert one[4] != other[4] or by_people, (one, other)
     presences = state.database.read("SELECT row, identity, camera, first, last, open FROM presences ORDER BY row")
     by_row = {row[0]: row for row in presences}
     people = {identity for _, _, _, _, identity, _, pinned in tracks if pinned}

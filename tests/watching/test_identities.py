@@ -30,7 +30,7 @@ TOPOLOGIES = [
 
 
 @given(seed=st.integers(0, 10_000), topology=st.sampled_from(TOPOLOGIES), noise=st.sampled_from([0.6, 1.6, 3.0]))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_what_holds_whatever_is_seen(tmp_path_factory, seed, topology, noise):
     rng = np.random.default_rng(seed)
     with open_state(tmp_path_factory.mktemp("watch"), watch="w") as state:

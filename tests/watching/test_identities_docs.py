@@ -1,8 +1,12 @@
 """docs/identities.md says what is so: its topology is read, its Python runs, its table is that of the options."""
 
 import re
+import shlex
 from pathlib import Path
 
+from typer.testing import CliRunner
+
+from crossreid.cli.app import app
 from crossreid.watching.identities import Identities
 from crossreid.watching.matching_options import MatchingOptions
 from crossreid.watching.state import open_state
@@ -31,6 +35,23 @@ def test_the_python_runs(tmp_path, capsys):
     [code] = blocks("python")
     exec(code, {"folder": tmp_path})
     assert capsys.readouterr().out == "g1 unknown ('gate',) 1\ng1 0.0 5.0\n"
+
+
+def test_the_commands_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with open_state(tmp_path / "watch") as state:
+        identities = Identities(state, calibration())
+        for track, start, who in [(1, 0, 1), (2, 30, 1), (3, 60, 2), (4, 90, 3)]:
+            identities.observe(tracklet("gate", track, start, start + 5, looks(who, seed=track), images=True))
+    [shown] = blocks("bash")
+    for line in shown.splitlines():
+        command = shlex.split(line, comments=True)
+        assert command[0] == "crossreid"
+        result = CliRunner().invoke(app, command[1:])
+        assert result.exit_code == 0, f"{line}\n{result.output}\n{result.exception!r}"
+    assert len((tmp_path / "marked.csv").read_text().splitlines()) == 5
+    with open_state(tmp_path / "watch", read_only=True) as state:
+        assert state.identities() == []
 
 
 def test_the_table_is_that_of_the_options():

@@ -97,7 +97,7 @@ seen_before = st.lists(
     times=st.tuples(TIMES, TIMES),
     slack=st.integers(0, 3),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_as_the_rules_read_slowly(topology, seen, camera, times, slack):
     if seen:
         assert one(topology, seen, camera, min(times), max(times), slack) == slowly(

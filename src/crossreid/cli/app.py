@@ -30,6 +30,7 @@ from crossreid.cli import (
     train,
     views,
     watch,
+    watched,
 )
 from crossreid.cli.parsing import show_help_if_bare
 from crossreid.errors import CrossreidError
@@ -73,7 +74,13 @@ for command in (
     embed.export, cluster.cluster, watch.watch, tracks.score_tracks, serve.serve,
 ):  # fmt: skip
     app.command()(command)
-for name, commands in (("ablate", ablate.app), ("views", views.app), ("gallery", gallery.app), ("keys", serve.app)):
+for name, commands in (
+    ("ablate", ablate.app),
+    ("views", views.app),
+    ("gallery", gallery.app),
+    ("keys", serve.app),
+    ("watched", watched.app),
+):
     app.add_typer(commands, name=name)
 
 

@@ -60,7 +60,7 @@ CREATE TABLE links (
 );
 CREATE TABLE cursors (sink TEXT PRIMARY KEY, number INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE requests (
-  number INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL CHECK (kind IN ('merge', 'split')), content TEXT NOT NULL,
+  number INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL CHECK (kind IN ('merge', 'split', 'forget')), content TEXT NOT NULL,
   by TEXT NOT NULL,
   asked REAL NOT NULL, event INTEGER, refused TEXT
 );

@@ -18,6 +18,7 @@ from crossreid.watching import track_rows
 from crossreid.watching.changes import Changes
 from crossreid.watching.database import FILE, StateError
 from crossreid.watching.events import Event
+from crossreid.watching.forgetting import forget
 from crossreid.watching.identity_ids import id_of, number_of
 from crossreid.watching.state import State, WatchLocked, open_state
 from crossreid.watching.topology import Topology
@@ -155,6 +156,16 @@ def ask_split(folder: Path, identity: str, tracks: Sequence[int], by: str) -> Ev
     return _ask(folder, "split", {"identity": identity, "tracks": list(tracks)}, by)
 
 
+def ask_forget(folder: Path, before: float, by: str) -> int | None:
+    """As `ask_merge`, for `forget`: how many tracks were deleted, None where the watcher is asked."""
+    try:
+        with open_state(folder, create=False) as state:
+            return forget(state, before)
+    except WatchLocked:
+        _request(folder, "forget", {"before": before}, by)
+        return None
+
+
 def _ask(folder: Path, kind: str, content: dict, by: str) -> Event | None:
     try:
         with open_state(folder, create=False) as state:
@@ -162,16 +173,20 @@ def _ask(folder: Path, kind: str, content: dict, by: str) -> Event | None:
     except WatchLocked:
         with open_state(folder, read_only=True) as state:
             _check(state, kind, content)
-        try:
-            with closing(sqlite3.connect(Path(folder) / FILE, isolation_level=None, timeout=30)) as connection:
-                connection.execute("PRAGMA synchronous=FULL")
-                connection.execute(
-                    "INSERT INTO requests (kind, content, by, asked) VALUES (?, ?, ?, ?)",
-                    (kind, json.dumps(content), by, time.time()),
-                )
-        except sqlite3.Error as error:
-            raise StateError(f"{folder} could not be asked ({error}); try again.") from error
+        _request(folder, kind, content, by)
         return None
+
+
+def _request(folder: Path, kind: str, content: dict, by: str) -> None:
+    try:
+        with closing(sqlite3.connect(Path(folder) / FILE, isolation_level=None, timeout=30)) as connection:
+            connection.execute("PRAGMA synchronous=FULL")
+            connection.execute(
+                "INSERT INTO requests (kind, content, by, asked) VALUES (?, ?, ?, ?)",
+                (kind, json.dumps(content), by, time.time()),
+            )
+    except sqlite3.Error as error:
+        raise StateError(f"{folder} could not be asked ({error}); try again.") from error
 
 
 def _check(state: State, kind: str, content: dict) -> None:
@@ -200,13 +215,17 @@ def waiting(state: State) -> bool:
 
 
 def answer(state: State) -> None:
-    """Do what was asked for, in order; the request keeps the number of its event, or why it was refused."""
+    """Do what was asked for, in order; the request keeps the number of its event (0 of `forget`), or why it was refused."""
     with state.step():
         for number, kind, content, by in state.database.read(
             "SELECT number, kind, content, by FROM requests WHERE event IS NULL AND refused IS NULL ORDER BY number"
         ):
             try:
-                event = _do(state, kind, json.loads(content), by)
-                state.database.write("UPDATE requests SET event = ? WHERE number = ?", (event.number, number))
+                if kind == "forget":
+                    forget(state, json.loads(content)["before"])
+                    done = 0
+                else:
+                    done = _do(state, kind, json.loads(content), by).number
+                state.database.write("UPDATE requests SET event = ? WHERE number = ?", (done, number))
             except CrossreidError as error:
                 state.database.write("UPDATE requests SET refused = ? WHERE number = ?", (str(error), number))

@@ -15,6 +15,7 @@ def forget(state: State, before: float) -> int:
     """
     with state.step():
         database = state.database
+        state.when_kept(database.fold_log)  # where deleted content is left
         rows = [row for (row,) in database.read("SELECT row FROM tracks WHERE last < ?", (before,))]
         for row in rows:
             for (path,) in database.read("SELECT path FROM key_frames WHERE track = ? AND path != ''", (row,)):

@@ -146,7 +146,6 @@ class Identities:
         with self._step():
             count = forget(self._state, before)
             self._candidates.reload()
-        self._database.fold_log()
         return count
 
     @contextmanager

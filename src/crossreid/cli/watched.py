@@ -1,0 +1,94 @@
+"""`crossreid watched`: what a watch has kept, by who was seen; decisions, marks of them, and retention."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from crossreid.cli.parsing import group
+from crossreid.errors import CrossreidError
+from crossreid.terminal import printable, say
+
+app = group("What a watch has kept: identities, people's decisions about them, and what is to be forgotten.")
+
+Folder = Annotated[Path, typer.Argument(metavar="WATCH", help="The folder that `crossreid watch` writes.")]
+By = Annotated[str, typer.Option(help="Who decides; kept with the decision.")]
+
+
+@app.command()
+def identities(folder: Folder) -> None:
+    """Say who was seen, the latest first: name, times, cameras."""
+    from crossreid.watching.state import open_state
+
+    with open_state(folder, read_only=True) as state:
+        for one in state.identities():
+            say(
+                f"{one.identity}: {printable(one.name or 'unknown')}, {one.tracks} tracks in {', '.join(one.cameras)}, "
+                f"{one.first:.1f} to {one.last:.1f}"
+            )
+
+
+@app.command()
+def merge(
+    folder: Folder,
+    into: Annotated[str, typer.Argument(help="The identity that stays, g1 for example.")],
+    other: Annotated[str, typer.Argument(help="The identity that is the same one.")],
+    by: By,
+) -> None:
+    """Say that two identities are one; where a process watches, it is asked and does so."""
+    from crossreid.watching.decisions import ask_merge
+
+    event = ask_merge(folder, into, other, by)
+    say("asked; who watches does it next." if event is None else f"{other} is {event.identity} from now on.")
+
+
+@app.command()
+def split(
+    folder: Folder,
+    identity: Annotated[str, typer.Argument(help="The identity, g1 for example.")],
+    track: Annotated[list[str], typer.Option(help="CAMERA:NUMBER of a track that is somebody else; several times.")],
+    by: By,
+) -> None:
+    """Say that some tracks of an identity are somebody else; where a process watches, it is asked and does so."""
+    from crossreid.watching.decisions import ask_split
+    from crossreid.watching.state import open_state
+
+    with open_state(folder, read_only=True) as state:
+        own = {f"{one.camera}:{one.track}": one.number for one in state.tracks_of(identity)}
+    for name in track:
+        if name not in own:
+            raise CrossreidError(f"--track {name}: {identity} has the tracks {', '.join(own) or 'none'}.")
+    event = ask_split(folder, identity, [own[name] for name in track], by)
+    say("asked; who watches does it next." if event is None else f"these tracks are {event.identity} from now on.")
+
+
+@app.command()
+def marks(folder: Folder, out: Annotated[Path, typer.Option(help="The file of marks to write.")]) -> None:
+    """Write what people decided as marks, for `crossreid gallery marks`."""
+    from crossreid.watching.state import open_state
+    from crossreid.watching.training_marks import write_marks
+
+    with open_state(folder, read_only=True) as state:
+        right, wrong = write_marks(state, out)
+    say(f"{out}: {right} right, {wrong} wrong. A manifest: crossreid gallery marks {out} --images {folder} --out FILE")
+
+
+@app.command()
+def forget(
+    folder: Folder,
+    before: Annotated[str | None, typer.Option(help="What ended before this time: ISO 8601, or seconds.")] = None,
+    older_than: Annotated[float | None, typer.Option(min=0, help="What ended more than so many days ago.")] = None,
+    by: By = "retention",
+) -> None:
+    """Delete tracks, embeddings and crops for good; where a process watches, it is asked and does so."""
+    from crossreid.galleries.values import utc_seconds
+    from crossreid.watching.decisions import ask_forget
+
+    if (before is None) == (older_than is None):
+        raise CrossreidError("expected either --before TIME or --older-than DAYS.")
+    until = utc_seconds(before) if before is not None else time.time() - 86_400 * (older_than or 0)
+    count = ask_forget(folder, until, by)
+    say("asked; who watches does it next." if count is None else f"{count} tracks are deleted.")

@@ -1,0 +1,67 @@
+"""`crossreid watched`, as a person types it, with and without a process that watches."""
+
+import pytest
+from typer.testing import CliRunner
+
+from crossreid.cli.app import app, main
+from crossreid.watching.identities import Identities
+from crossreid.watching.state import open_state
+from scripted_tracklets import calibration, looks, tracklet
+
+
+@pytest.fixture
+def folder(tmp_path):
+    with open_state(tmp_path / "watch") as state:
+        identities = Identities(state, calibration())
+        for camera, track, start, who in [("a", 1, 0, 1), ("a", 2, 3, 2), ("b", 1, 30, 1), ("b", 2, 60, 3)]:
+            identities.observe(tracklet(camera, track, start, start + 5, looks(who, seed=track), images=True))
+    return tmp_path / "watch"
+
+
+def ran(*arguments):
+    result = CliRunner().invoke(app, ["watched", *map(str, arguments)])
+    assert result.exit_code == 0, f"{result.output}\n{result.exception!r}"
+    return " ".join(result.output.split())
+
+
+@pytest.fixture
+def told(capsys):
+    def run(*arguments):
+        with pytest.raises(SystemExit) as ended:
+            main(["watched", *map(str, arguments)])
+        assert ended.value.code == 2
+        return " ".join(capsys.readouterr().err.split())
+
+    return run
+
+
+def test_from_who_was_seen_to_marks_and_oblivion(folder, tmp_path):
+    assert ran("identities", folder) == (
+        "g3: unknown, 1 tracks in b, 60.0 to 65.0 g1: unknown, 2 tracks in a, b, 0.0 to 35.0 g2: unknown, 1 tracks in a, 3.0 to 8.0"
+    )
+    assert ran("merge", folder, "g2", "g3", "--by", "ana") == "g3 is g2 from now on."
+    assert ran("split", folder, "g1", "--track", "b:1", "--by", "ana") == "these tracks are g4 from now on."
+    assert "3 right, 1 wrong." in ran("marks", folder, "--out", tmp_path / "marks.csv")
+    assert ran("forget", folder, "--before", "20.5") == "2 tracks are deleted."
+    assert ran("forget", folder, "--older-than", "1") == "2 tracks are deleted."
+    assert ran("identities", folder) == ""
+    assert list((folder / "crops").iterdir()) == []
+
+
+def test_who_watches_is_asked(folder):
+    with open_state(folder) as state:
+        identities = Identities(state, calibration())
+        for arguments in (("merge", folder, "g2", "g3", "--by", "ana"), ("forget", folder, "--before", "40.5")):
+            assert ran(*arguments) == "asked; who watches does it next."
+        assert [event.kind for event in identities.answer_requests()][:1] == ["merged"]
+        assert [(one.identity, one.tracks) for one in state.identities()] == [("g2", 1)]
+        assert identities._candidates.size == 1
+
+
+def test_what_cannot_be_is_one_line(folder, told, tmp_path):
+    assert "camera a saw both at once" in told("merge", folder, "g1", "g2", "--by", "ana")
+    assert told("split", folder, "g1", "--track", "b:7", "--by", "ana").endswith(
+        "--track b:7: g1 has the tracks a:1, b:1."
+    )
+    assert "expected either --before TIME or --older-than DAYS" in told("forget", folder)
+    assert "holds no state of a watch" in told("identities", tmp_path)
