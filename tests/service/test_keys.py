@@ -28,10 +28,9 @@ def test_a_key_is_found_by_its_text_alone_and_the_file_does_not_hold_it(tmp_path
 def test_roles_are_what_they_say_and_admin_is_all():
     from crossreid.service.keys import Key
 
-    may = {role: [asked for asked in ("search", "enrol", "admin") if Key("x", (role,), "", "").may(asked)] for role in (
-        "search", "enrol", "admin",
-    )}  # fmt: skip
-    assert may == {"search": ["search"], "enrol": ["enrol"], "admin": ["search", "enrol", "admin"]}
+    roles = ("search", "enrol", "watch", "merge", "admin")
+    may = {role: [asked for asked in roles if Key("x", (role,), "", "").may(asked)] for role in roles}
+    assert may == {**{role: [role] for role in roles}, "admin": list(roles)}
 
 
 def test_a_key_ends_when_it_expires(tmp_path):

@@ -56,8 +56,8 @@ def test_boxes_lie_where_they_are_said_to_in_the_frames_they_are_said_of(tmp_pat
     assert np.ptp(shown[3][1][36:49, 52:70].astype(int)) > 100  # letters on their ground
 
 
-def test_without_a_gallery_every_identity_has_its_colour(tmp_path):
-    write_annotated(tmp_path / "a.mp4", film(2), [(0, 2, box(20, 50, 60, 110))], NAMES.get, gallery=False)
+def test_where_nobody_is_known_every_identity_has_its_colour(tmp_path):
+    write_annotated(tmp_path / "a.mp4", film(2), [(0, 2, box(20, 50, 60, 110))], NAMES.get, known=False)
     assert near(decoded(tmp_path / "a.mp4")[0][1], 109, 40, colour_of(2))
 
 

@@ -1,14 +1,14 @@
 """Annotated films, `WATCH/annotated/CAMERA.mp4`: boxes with the identities that were decided in the end, also in early frames.
 
 That takes a second look at each source, once everything is decided, so that only films and folders of frames can be annotated: a
-stream is gone. With a gallery, whom it does not know has a grey box, with the identity's colour beside its number.
+stream is gone. Where somebody is known by name, who is not has a grey box, with the identity's colour beside its number.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -24,12 +24,28 @@ _TICKS = 1000  # of a second, in which frames have their times
 Box = tuple[int, int, np.ndarray]  # frame from 0, number of the identity, left, top, right, bottom `(4,)`
 
 
+class Identified(Protocol):
+    """An identity, with its name where the gallery has one."""
+
+    @property
+    def name(self) -> str | None: ...
+
+
 class Decided(Protocol):
     """What the state of a watch knows of boxes and names."""
 
     def mot_rows(self, camera: str) -> Iterator[Box]: ...
 
     def name_of(self, number: int) -> str | None: ...
+
+    def identities(self) -> Sequence[Identified]: ...
+
+
+@runtime_checkable
+class Closing(Protocol):
+    """Frames that hold something which is given back."""
+
+    def close(self) -> None: ...
 
 
 def check_can_annotate(cameras: Sequence[Camera], *, keep_images: bool) -> None:
@@ -52,7 +68,6 @@ def annotate(
     cameras: Sequence[Camera],
     open_frames: Callable[[Camera], Iterable[Frame]],
     *,
-    gallery: bool = True,
     report: Callable[[str, int], object] = lambda camera, frames: None,
 ) -> list[Path]:
     """Write an annotated film of each camera of a finished watch; their paths.
@@ -61,19 +76,22 @@ def annotate(
         folder: of the watch.
         state: of the watch, after all merges.
         open_frames: the frames of a source from its first, at the positions that boxes name.
-        gallery: whether the watch had one; without, nobody is known, and boxes have the colours of identities.
         report: told the camera and how many frames are written, now and then.
 
     Raises:
         CrossreidError: the source of a camera is a stream, or PyAV is not installed.
     """
     check_can_annotate(cameras, keep_images=True)
+    known = any(one.name is not None for one in state.identities())
     paths = []
     for camera in cameras:
         path = folder / FOLDER / f"{camera.name}.mp4"
-        write_annotated(
-            path, open_frames(camera), state.mot_rows(camera.name), state.name_of, gallery=gallery, report=report
-        )
+        frames = open_frames(camera)
+        try:
+            write_annotated(path, frames, state.mot_rows(camera.name), state.name_of, known=known, report=report)
+        finally:
+            if isinstance(frames, Closing):  # they come from a process
+                frames.close()
         paths.append(path)
     return paths
 
@@ -84,7 +102,7 @@ def write_annotated(
     boxes: Iterable[Box],
     name_of: Callable[[int], str | None],
     *,
-    gallery: bool = True,
+    known: bool = True,
     report: Callable[[str, int], object] = lambda camera, frames: None,
 ) -> None:
     """Draw boxes into frames, with camera and time, and write them as H.264, or MPEG-4 where this PyAV cannot, at their own times.
@@ -94,7 +112,7 @@ def write_annotated(
         frames: in order. One of another size than the first is fitted into it.
         boxes: in order of their frames; those of frames that do not come are passed over.
         name_of: an identity's name, None where the gallery does not know it.
-        gallery: whether there is one, so that whom it does not know has a grey box.
+        known: whether anybody has a name, so that who has none gets a grey box.
 
     Raises:
         CrossreidError: PyAV is not installed.
@@ -105,7 +123,7 @@ def write_annotated(
     except ImportError as error:
         raise CrossreidError("an annotated film needs PyAV: pip install 'crossreid[video]'.") from error
     drawing: Drawing | None = None
-    names = _Names(name_of, gallery)
+    names = _Names(name_of, known)
     waiting = _Waiting(boxes)
     with replacing(path) as temporary, av.open(str(temporary), "w", options={"movflags": "faststart"}) as film:
         stream: Any = None
@@ -132,8 +150,8 @@ def write_annotated(
 class _Names:
     """The label of an identity, its colour, and the colour of its box."""
 
-    def __init__(self, name_of: Callable[[int], str | None], gallery: bool) -> None:
-        self._name_of, self._unknown = name_of, gallery
+    def __init__(self, name_of: Callable[[int], str | None], known: bool) -> None:
+        self._name_of, self._unknown = name_of, known
         self._known: dict[int, str | None] = {}
 
     def of(self, number: int) -> tuple[str, tuple[int, int, int], tuple[int, int, int]]:

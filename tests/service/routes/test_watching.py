@@ -1,5 +1,6 @@
 """Who was where, over HTTP, of a real watch; also while a process watches."""
 
+import contextlib
 import io
 import json
 import shutil
@@ -8,9 +9,13 @@ import sqlite3
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
+from crossreid.cli.app import app
+from crossreid.errors import CrossreidError
 from crossreid.service.keys import ROLES, add_key
 from served import refusal, served
+from served_command import free_port
 from watched import CAMERAS, NAMED, START, faces, make_watch, tracklet
 
 pytest.importorskip("crossreid.watching.identities")
@@ -227,6 +232,24 @@ def test_a_database_that_fails_is_not_the_clients_fault(shown):
         answer = asking.get("/v1/watch/timeline")
         assert answer.status_code == 503
         assert str(folder) not in json.dumps(answer.json())
+
+
+def test_a_folder_that_nothing_was_watched_into_is_not_served(place, tmp_path):
+    command = [
+        "serve",
+        str(place.run),
+        str(tmp_path / "gallery"),
+        "--port",
+        str(free_port()),
+        "--insecure",
+        "--watch",
+        ".",
+    ]
+    with contextlib.chdir(tmp_path):
+        result = CliRunner().invoke(app, command)
+    assert isinstance(result.exception, CrossreidError)
+    assert "holds no state of a watch" in str(result.exception)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_service_without_a_watch_says_so(client):

@@ -66,6 +66,23 @@ def test_a_file_gets_what_it_lacks(tmp_path, name, kind):
 
 
 @pytest.mark.parametrize(("name", "kind"), FORMS)
+def test_a_file_that_is_renamed_is_followed_by_one_with_what_comes_then(tmp_path, name, kind):
+    path, outbox = tmp_path / name, KeptEvents(3)
+    file = kind(path)
+    for _ in catch_up(file, outbox):
+        pass
+    path.rename(tmp_path / f"old-{name}")
+    outbox.add(2)
+    for _ in catch_up(file, outbox):
+        pass
+    file.close()
+    assert numbers(tmp_path / f"old-{name}") == [1, 2, 3]
+    assert numbers(path) == [4, 5]
+    outbox.add()
+    assert caught_up(kind, path, outbox) == [6]
+
+
+@pytest.mark.parametrize(("name", "kind"), FORMS)
 def test_another_file_is_left_as_it_is(tmp_path, name, kind):
     path = tmp_path / name
     for content in (b"name,age\nx,3\n", b'{"a": 1}\n', b"\xff\xfe\n"):

@@ -11,6 +11,7 @@ import random
 import threading
 from collections.abc import Callable, Iterator
 
+from crossreid.errors import CrossreidError
 from crossreid.watching.events import Event
 from crossreid.watching.sinks.line_files import LineFile
 from crossreid.watching.sinks.sink import Outbox, Sink, SinkFault
@@ -118,8 +119,10 @@ class Delivery:
             pause = min(longest, first * 2 ** min(self.faults - 1, 30)) * (1 + self._chance.random() / 2)
             if isinstance(error, SinkFault) and error.wait is not None:
                 pause = min(longest, max(first, error.wait))
-            if self.faults == 1:
-                expected = isinstance(error, SinkFault)
+            if (
+                self.faults == 1 and not self._over.is_set()
+            ):  # else the state may be closed, and who ends it is told by `ended`
+                expected = isinstance(error, CrossreidError)
                 _log.warning("%s: %s Events wait for it.", self.sink.name, error, exc_info=None if expected else error)
             return pause
         if self.faults:

@@ -1,11 +1,13 @@
 """A file of events that grows by a line each: each event is in it exactly once, whatever was killed while it was written.
 
 The numbers in the file itself say how far it has come. What a killed process or a power cut left of a last line is cut off before
-more is appended, and events that the file has are passed over.
+more is appended, and events that the file has are passed over. A file that is renamed meanwhile, as logs are, is followed by a new
+one.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -42,11 +44,11 @@ class LineFile:
         number_of: Callable[[str], int],
         heading: str | None = None,
     ) -> None:
-        self.path, self._line_of = path, line_of
+        self.path, self._line_of, self._heading = path, line_of, heading
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self._file = _opened(path)
         try:
-            self.last = self._mend(number_of, heading)
+            self.last = self._mend(number_of)
         except BaseException:
             self.close()
             raise
@@ -55,6 +57,7 @@ class LineFile:
         """Append the events that the file does not have. Raises `SinkFault` where the disk does not take them all."""
         new = [event for event in events if event.number > self.last]
         if new:
+            self._follow()
             self._append("".join(f"{self._line_of(event)}\n" for event in new))
             self.last = new[-1].number
 
@@ -74,7 +77,21 @@ class LineFile:
             os.ftruncate(self._file, before)  # the next try begins where this one did
             raise SinkFault(f"{self.path}: the disk took {written} of {len(content)} bytes; free its space.")
 
-    def _mend(self, number_of: Callable[[str], int], heading: str | None) -> int:
+    def _follow(self) -> None:
+        """Open the path anew where it is not this file any more."""
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.stat(self.path), os.fstat(self._file)):
+                return
+        self.close()
+        self._file = _opened(self.path)
+        self._begin()
+
+    def _begin(self) -> None:
+        """The heading of an empty file."""
+        if self._heading is not None and not os.fstat(self._file).st_size:
+            self._append(f"{self._heading}\n")
+
+    def _mend(self, number_of: Callable[[str], int]) -> int:
         """Cut off a torn end; the number of the last event, 0 where there is none."""
         size = before = os.fstat(self._file).st_size
         last = b""
@@ -86,11 +103,10 @@ class LineFile:
         if size != before:
             os.ftruncate(self._file, size)
         if not size:
-            if heading is not None:
-                self._append(f"{heading}\n")
+            self._begin()
             return 0
         line = last.decode(errors="replace").removesuffix("\n")
-        if line == heading:
+        if line == self._heading:
             return 0
         try:
             return number_of(line)
@@ -99,6 +115,10 @@ class LineFile:
                 f"{self.path} is no file of events: its last line is {line[:80]!r}. Move it away; it is written anew from the "
                 "state of the watch."
             ) from error
+
+
+def _opened(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
 
 
 def _last_line(file: int, size: int) -> tuple[int, bytes]:
