@@ -52,8 +52,10 @@ def test_it_can_be_gone_on_with_from_the_frames_that_it_remembers(monkeypatch):
     monkeypatch.setattr(background, "OVERLAP", 22)
     images, _ = walking_people(100, (96, 128))
     images[45] = np.full_like(images[45], 255)  # all is learned anew
-    whole = found_in(images)
-    remembers = detector_of("background")(CAMERA).remembers
+    first = detector_of("background")(CAMERA)
+    whole = found_in(images, detector=first)
+    assert first.detector.learned.frames == 100 - (90 - 22)  # learned since 22 frames before the last period
+    remembers = first.remembers
     assert remembers == 52
     for last in (55, 59, 60, 75, 89, 90, 99):
         detector = detector_of("background")(CAMERA)
