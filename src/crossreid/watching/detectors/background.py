@@ -74,6 +74,8 @@ class _Learned:
     def __init__(self) -> None:
         self.cv2: Any = needed("cv2", "detector 'background'")
         self.seen: tuple[Any, ...] | None = None  # size and modality that the background is of
+        self.begun: float | None = None  # time of its first frame
+        self.reference: np.ndarray | None = None  # pixels of that frame, from a grid over it
         self._restart()
 
     def foreground(self, frame: Frame) -> np.ndarray | None:
@@ -96,8 +98,7 @@ class _Learned:
     def _restart(self) -> None:
         self.model = self.cv2.createBackgroundSubtractorMOG2(HISTORY, FAR, False)
         self.frames = 0
-        self.begun: float | None = None
-        self.reference: np.ndarray | None = None  # pixels of the first frame, from a grid over it
+        self.begun = self.reference = None
 
     def _exposed(self, image: np.ndarray) -> np.ndarray:
         """A picture as bright as the first one was: dusk, clouds and a camera's own exposure are nothing that moves."""
