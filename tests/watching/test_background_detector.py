@@ -47,13 +47,24 @@ def test_nothing_is_found_while_it_learns_and_after_all_has_changed():
     assert sum(map(len, after)) == 0
 
 
+def test_dusk_is_nothing_that_moves():
+    images, truth = walking_people(90, (120, 160), still=60)
+    darker = [(image * (1 - 0.6 * min(1, number / 60))).astype(np.uint8) for number, image in enumerate(images)]
+    found = found_in(darker)
+    assert sum(map(len, found[:60])) == 0
+    seen = [overlaps(one.boxes, boxes).max(0, initial=0) for one, boxes in zip(found[60:], truth[60:], strict=True)]
+    assert np.mean([best > 0.5 for each in seen for best in each]) > 0.8
+
+
 def test_it_can_be_gone_on_with_from_the_frames_that_it_remembers(monkeypatch):
     monkeypatch.setattr(background, "PERIOD", 30)
     monkeypatch.setattr(background, "OVERLAP", 22)
     images, _ = walking_people(100, (96, 128))
     images[45] = np.full_like(images[45], 255)  # all is learned anew
-    whole = found_in(images)
-    remembers = detector_of("background")(CAMERA).remembers
+    first = detector_of("background")(CAMERA)
+    whole = found_in(images, detector=first)
+    assert first.detector.learned.frames == 100 - (90 - 22)  # learned since 22 frames before the last period
+    remembers = first.remembers
     assert remembers == 52
     for last in (55, 59, 60, 75, 89, 90, 99):
         detector = detector_of("background")(CAMERA)

@@ -171,6 +171,10 @@ def test_classes_are_chosen_by_their_names(tmp_path):
         ("a.json", '{"images": [{"id": 1, "frame": 0}], "annotations": [{"image_id": 2}]}', "none of the images"),
         ("a.csv", "frame,x,y\n0,1,1\n", "expected a header"),
         ("a.csv", CORNERS + "x,1,1,5,5,1\n", "line 5"),
+        ("a.csv", CORNERS + "3,1,1,5,5,1,7\n", "line 5: expected 6 columns"),
+        ("a.csv", CORNERS + "3,1,nan,5,5,1\n", "finite"),
+        ("a.txt", "1e300,-1,1,1,5,5,1\n", "positions of frames"),
+        ("a.json", '{"images": [{"id": [1], "frame": 0}], "annotations": [{"image_id": {}}]}', "none of the images"),
         ("a.csv", CORNERS + "-1,1,1,5,5,1\n", "line 5"),
         ("a.xml", "<a/>", "expected detections as .txt"),
     ],
@@ -222,6 +226,8 @@ def test_detections_of_fiftyone():
     assert ours.boxes == pytest.approx(np.array(BOXES[0], dtype=float))
     assert ours.scores.tolist() == pytest.approx([0.9, 1.0])
     assert from_fiftyone(held, (80, 100), classes=["dog"]).scores.tolist() == [1]
+    one = Sample({"detections": held}, detections=held)  # a frame, whose fields are attributes too
+    assert len(from_fiftyone(one, (80, 100))) == 2
     with pytest.raises(DataError, match="size"):
         from_fiftyone(held)
     with pytest.raises(DataError, match="no field 'detections'"):

@@ -1,5 +1,6 @@
 """Frames of real films, written here by PyAV: pixels, times, positions, and films that are damaged or entered in the middle."""
 
+import itertools
 import struct
 
 import av
@@ -199,3 +200,24 @@ def test_a_local_file_cannot_name_others(tmp_path, folder):
     )
     with pytest.raises(DataError, match="cannot be opened"):
         read(tmp_path / "list.m3u8")
+
+
+@pytest.mark.parametrize("name", ["first.mp4", "plain.ts", "plain.mkv", "plain.avi", "raw.h264"])
+def test_a_film_with_any_bytes_changed_is_read_in_order_or_refused(tmp_path, folder, name):
+    draw = np.random.default_rng(0)
+    whole = np.frombuffer((folder / name).read_bytes(), np.uint8)
+    given = 0
+    for changes in (1, 10, 100, 400, 400, 400):
+        content = whole.copy()
+        content[draw.integers(0, len(content), changes)] = draw.integers(0, 256, changes)
+        path = tmp_path / f"{changes}{name}"
+        path.write_bytes(content[: draw.integers(len(content) // 3, len(content))].tobytes())
+        for first in (0, 20):
+            try:
+                frames, _ = read(path, first)
+            except DataError:
+                continue
+            given += len(frames)
+            assert all(one.index < next.index and one.time < next.time for one, next in itertools.pairwise(frames))
+            assert all(frame.index >= first for frame in frames)
+    assert given > 20

@@ -129,7 +129,7 @@ def test_what_goes_wrong_there_is_raised_here(tmp_path, film):
     with open_source(camera(film)) as source:
         next(source)
         source._process.kill()
-        with pytest.raises(RuntimeError, match="ended unexpectedly"):
+        with pytest.raises(DataError, match="ended unexpectedly"):
             list(source)
     assert next(source, None) is None
 

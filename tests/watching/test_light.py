@@ -72,7 +72,7 @@ def test_a_film_of_day_and_night_and_where_it_is_entered(tmp_path):
     day, _ = walking_people(60, (48, 64))
     night, _ = walking_people(60, (48, 64), grey=True)
     dusk = [image // 3 for image in day]
-    film = write_film(tmp_path / "dusk.mp4", [*day[:30], *dusk[30:60], *night], gop=10)
+    film = write_film(tmp_path / "dusk.mp4", [*day[:30], *dusk[30:60], *night], gop=2)  # entered just before
     camera = Camera("dusk", 1, str(film))
     seen = {frame.index: frame.modality for frame in frames_of(camera, ReadingOptions(), FrameCounts())}
     switched = 60 + round(DWELL * 10)

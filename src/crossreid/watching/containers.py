@@ -109,6 +109,16 @@ def seconds_of(pts: int | None, container: Any, stream: Any) -> float | None:
     return float((pts - (stream.start_time or 0)) * stream.time_base)
 
 
+def packets_of(container: Any, stream: Any) -> Iterator[Any]:
+    """The packets of a stream. Raises as `decoded_frames`."""
+    while True:
+        try:
+            yield from container.demux(stream)
+            return
+        except IndexError:  # PyAV, of a packet of a stream that was not there at the beginning
+            continue
+
+
 def decoded_frames(
     container: Any, stream: Any, counts: FrameCounts, seen: Callable[[Any], None] | None = None
 ) -> Iterator[Any]:
@@ -118,7 +128,7 @@ def decoded_frames(
         av.error.FFmpegError, OSError: the source cannot be read further.
     """
     av = av_library()
-    for packet in container.demux(stream):
+    for packet in packets_of(container, stream):
         if seen is not None:
             seen(packet)
         try:
@@ -131,9 +141,12 @@ def decoded_frames(
 
 
 def pixels_of(frame: Any) -> np.ndarray:
-    """A frame of PyAV as `(H, W, 3)` uint8 RGB, upright. Raises `DataError` where it is too large."""
+    """A frame of PyAV as `(H, W, 3)` uint8 RGB, upright. Raises `DataError` where it is too large, or no picture can be made."""
     if frame.width * frame.height > MAX_PIXELS:
         raise DataError(f"a frame has {frame.width} x {frame.height} pixels; expected at most {MAX_PIXELS:,}.")
-    image = frame.to_ndarray(format="rgb24")
+    try:
+        image = frame.to_ndarray(format="rgb24")
+    except (av_library().error.FFmpegError, ValueError) as error:
+        raise DataError(f"a frame cannot be turned into RGB ({reason_of(error)}).") from error
     turns = round(frame.rotation / 90) % 4  # counterclockwise: telephones say so how they were held
     return np.ascontiguousarray(np.rot90(image, turns)) if turns else image

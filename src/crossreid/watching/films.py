@@ -21,6 +21,7 @@ from crossreid.watching.containers import (
     av_library,
     decoded_frames,
     opened,
+    packets_of,
     pixels_of,
     rate_of,
     seconds_of,
@@ -164,7 +165,7 @@ def _table_of(camera: Camera, first: int, timeout: float | None) -> _Table | Non
     before: int | None = None
     with container:
         try:
-            for packet in container.demux(stream):
+            for packet in packets_of(container, stream):
                 if packet.size == 0 or packet.is_discard:
                     continue
                 if packet.pts is None or packet.dts is None or (before is not None and packet.dts < before):

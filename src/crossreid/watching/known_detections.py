@@ -15,6 +15,7 @@ from crossreid.data.records import DataError
 from crossreid.watching.detections import Detections
 from crossreid.watching.frames import Frame
 
+LAST = 1 << 53  # of frames
 NONE = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32))
 
 
@@ -79,6 +80,8 @@ class KnownDetections:
         ]
         boxes = np.array([rows.boxes[number] for number in keep], dtype=np.float32).reshape(-1, 4)
         scores = np.array([rows.scores[number] for number in keep], dtype=np.float32)
+        if max(rows.frames, default=0) > LAST:
+            raise DataError(f"a frame is number {max(rows.frames)}; expected positions of frames.")
         frames = np.array([rows.frames[number] for number in keep], dtype=np.int64)
         flat = ~((boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])) & np.isfinite(boxes).all(1)
         notes = list(rows.notes)
@@ -131,7 +134,7 @@ def from_fiftyone(
     Raises:
         DataError: the size is not known, or there is no such field.
     """
-    held = found if hasattr(found, "detections") and not hasattr(found, "filepath") else _field(found, field)
+    held = found if isinstance(getattr(found, "detections", None), list) else _field(found, field)
     if size is None:
         metadata = getattr(found, "metadata", None)
         if metadata is None or getattr(metadata, "width", None) is None:

@@ -51,8 +51,7 @@ class FrameSource(Iterator[Frame]):
     ended: whether all frames have been given; a stream that was given up is at its end, and `lost` says why.
 
     Iterating raises:
-        DataError: the source cannot be opened.
-        RuntimeError: its process died.
+        DataError: the source cannot be opened, or its process died, as FFmpeg may of a hostile file.
     """
 
     def __init__(self, camera: Camera, options: ReadingOptions, start_index: int, modality: Modality | None) -> None:
@@ -145,11 +144,11 @@ class FrameSource(Iterator[Frame]):
         self.lost = said
         return None
 
-    def _died(self) -> RuntimeError:
+    def _died(self) -> DataError:
         self._process.join(2)
         code = self._process.exitcode
         self.close()
-        return RuntimeError(
+        return DataError(
             f"the process that reads camera {self.camera.name!r} ({shown_source(self.camera.source)}) ended unexpectedly (exit "
             f"status {code}). In a script, what opens sources must be below `if __name__ == '__main__':`."
         )

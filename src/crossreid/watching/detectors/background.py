@@ -1,10 +1,10 @@
 """The detector `background`: what moves before a still background, by OpenCV's mixture of Gaussians (MOG2).
 
 It needs no weights, and is for fixed cameras. A pixel's colours are learned as a mixture of Gaussians (Zivkovic, ICPR 2004;
-Zivkovic and van der Heijden, PRL 2006); pixels that fit none are foreground. Specks are opened away, gaps closed, fragments of
-one body merged, and boxes that are too small left out. Shadows are not told from what casts them. It finds whatever moves, and
-not what stands still for long. While it learns at first, or after light or picture have changed as a whole, it finds nothing.
-A box's score is from 0.5 to 1, with how much of the box is foreground.
+Zivkovic and van der Heijden, PRL 2006); pixels that fit none are foreground. Each picture is first made as bright as the
+background is. Specks are opened away, gaps closed, fragments of one body merged, and boxes that are too small left out. Shadows
+are not told from what casts them. It finds whatever moves, and not what stands still for long. While it learns at first, or after
+the picture has changed as a whole, it finds nothing. A box's score is from 0.5 to 1, with how much of the box is foreground.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ PERIOD, OVERLAP = (
     HISTORY,
 )  # frames after which a background is replaced, and those that the new one is learned over
 SPECK = 9  # pixels of the least fragment
+GRID = 4  # pixels from one that the brightness is told by to the next
+MOST_GAIN = 3.0  # by which a picture is made brighter or darker
 FAR = 16.0  # squared distance from a Gaussian, in its variances, of what is foreground
 WARM_UP = 2.0  # seconds in which nothing is found, and at least so many frames:
 WARM_UP_FRAMES = 12
@@ -72,6 +74,8 @@ class _Learned:
     def __init__(self) -> None:
         self.cv2: Any = needed("cv2", "detector 'background'")
         self.seen: tuple[Any, ...] | None = None  # size and modality that the background is of
+        self.begun: float | None = None  # time of its first frame
+        self.reference: np.ndarray | None = None  # pixels of that frame, from a grid over it
         self._restart()
 
     def foreground(self, frame: Frame) -> np.ndarray | None:
@@ -94,7 +98,16 @@ class _Learned:
     def _restart(self) -> None:
         self.model = self.cv2.createBackgroundSubtractorMOG2(HISTORY, FAR, False)
         self.frames = 0
-        self.begun: float | None = None
+        self.begun = self.reference = None
+
+    def _exposed(self, image: np.ndarray) -> np.ndarray:
+        """A picture as bright as the first one was: dusk, clouds and a camera's own exposure are nothing that moves."""
+        grid = image[::GRID, ::GRID].astype(np.float32) + 1
+        if self.reference is None:
+            self.reference = grid
+        gains = np.clip(np.median(self.reference / grid, axis=(0, 1)), 1 / MOST_GAIN, MOST_GAIN)
+        table = np.clip(np.arange(256)[:, None] * gains, 0, 255).round().astype(np.uint8)
+        return self.cv2.LUT(image, table[None])
 
     def _foreground(self, image: np.ndarray) -> np.ndarray:
         cv2 = self.cv2
@@ -104,7 +117,7 @@ class _Learned:
             image = cv2.resize(
                 image, (max(1, round(width * scale)), round(height * scale)), interpolation=cv2.INTER_AREA
             )
-        mask = self.model.apply(image)
+        mask = self.model.apply(self._exposed(image))
         rows = mask.shape[0]
         speck = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3))
         gap = max(3, round(rows / 60) | 1)

@@ -53,17 +53,17 @@ def _of_results(results: list[Any], path: Path) -> DetectionRows:
 def _of_annotations(content: dict[str, Any], path: Path) -> DetectionRows:
     images = [image for image in content["images"] if isinstance(image, dict)]
     videos = {
-        video.get("id"): str(video.get("name")) for video in content.get("videos") or [] if isinstance(video, dict)
+        str(video.get("id")): str(video.get("name")) for video in content.get("videos") or [] if isinstance(video, dict)
     }
-    names = {c.get("id"): str(c.get("name")) for c in content.get("categories") or [] if isinstance(c, dict)}
-    cameras = {image.get("id"): _camera(image, videos) for image in images}
-    frames: dict[Any, int] = {}
+    names = {str(c.get("id")): str(c.get("name")) for c in content.get("categories") or [] if isinstance(c, dict)}
+    cameras = {str(image.get("id")): _camera(image, videos) for image in images}
+    frames: dict[str, int] = {}
     for camera in dict.fromkeys(cameras.values()):
-        frames |= _frames([image for image in images if cameras[image.get("id")] == camera], path)
+        frames |= _frames([image for image in images if cameras[str(image.get("id"))] == camera], path)
     several = len(set(cameras.values())) > 1 or bool(videos)
     rows = DetectionRows()
     for number, annotation in enumerate(content["annotations"], start=1):
-        image = annotation.get("image_id") if isinstance(annotation, dict) else None
+        image = str(annotation.get("image_id")) if isinstance(annotation, dict) else ""
         if image not in frames:
             raise DataError(f"{path}, annotation {number}: image_id {image!r} is none of the images.")
         score = _score(annotation, path, number)
@@ -72,10 +72,10 @@ def _of_annotations(content: dict[str, Any], path: Path) -> DetectionRows:
     return rows
 
 
-def _frames(images: list[dict[str, Any]], path: Path) -> dict[Any, int]:
+def _frames(images: list[dict[str, Any]], path: Path) -> dict[str, int]:
     """The frame of each image of a camera, by the image's id."""
     for key in ("frame", "frame_id"):
-        said = {image.get("id"): image.get(key) for image in images}
+        said = {str(image.get("id")): image.get(key) for image in images}
         numbers = {name: value for name, value in said.items() if isinstance(value, int) and value >= 0}
         if len(numbers) == len(said):
             first = 1 if key == "frame_id" and min(numbers.values(), default=0) == 1 else 0
@@ -83,12 +83,12 @@ def _frames(images: list[dict[str, Any]], path: Path) -> dict[Any, int]:
     if not all(isinstance(image.get("file_name"), str) for image in images):
         raise DataError(f"{path}: expected a `frame`, a `frame_id` or a `file_name` of each image.")
     ordered = sorted(images, key=lambda image: _in_order(image["file_name"]))
-    return {image.get("id"): position for position, image in enumerate(ordered)}
+    return {str(image.get("id")): position for position, image in enumerate(ordered)}
 
 
-def _camera(image: dict[str, Any], videos: dict[Any, str]) -> str | None:
-    if image.get("video_id") in videos:
-        return PurePosixPath(videos[image["video_id"]]).stem
+def _camera(image: dict[str, Any], videos: dict[str, str]) -> str | None:
+    if str(image.get("video_id")) in videos:
+        return PurePosixPath(videos[str(image["video_id"])]).stem
     if image.get("camera") is not None:
         return str(image["camera"])
     folder = PurePosixPath(str(image.get("file_name", ""))).parent
@@ -120,6 +120,6 @@ def _score(row: dict[str, Any], path: Path, number: int) -> float:
     return float(score)
 
 
-def _label(row: dict[str, Any], names: dict[Any, str]) -> str | None:
+def _label(row: dict[str, Any], names: dict[str, str]) -> str | None:
     category = row.get("category_id")
-    return None if category is None else names.get(category, str(category))
+    return None if category is None else names.get(str(category), str(category))

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterator
 from pathlib import Path
 
 from crossreid.data.records import DataError
@@ -28,7 +29,7 @@ def read_table(path: Path) -> DetectionRows:
                 f"{path}: expected a header with frame, left, top, and right, bottom or width, height; score, label and camera "
                 f"may follow. Found {', '.join(header) or 'none'}."
             )
-        for row in table:
+        for row in _rows(table, path):
             try:
                 frame, score = int(row["frame"]), float(row.get("score") or 1.0)
                 left, top, *others = (float(row[key]) for key in ("left", "top", *(SIZES if sized else CORNERS)))
@@ -41,3 +42,15 @@ def read_table(path: Path) -> DetectionRows:
             right, bottom = (left + others[0], top + others[1]) if sized else (others[0], others[1])
             rows.add(frame, (left, top, right, bottom), score, row.get("label") or None, row.get("camera") or None)
     return rows
+
+
+def _rows(table: csv.DictReader, path: Path) -> Iterator[dict[str, str]]:
+    try:
+        for row in table:
+            if None in row:
+                raise DataError(
+                    f"{path}, line {table.line_num}: expected {len(table.fieldnames or ())} columns, found more."
+                )
+            yield row
+    except csv.Error as error:
+        raise DataError(f"{path}, line {table.line_num}: {error}.") from error

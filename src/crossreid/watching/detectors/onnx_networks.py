@@ -59,9 +59,12 @@ class OnnxDetector:
 
     def detect(self, frame: Frame) -> Detections:
         given, scale = self.facts.prepared(frame.image)
-        told = dict(
-            zip(self.facts.outputs, self.session.run(self.facts.outputs, {self.facts.input: given}), strict=True)
-        )
+        try:
+            values = self.session.run(self.facts.outputs, {self.facts.input: given})
+        except Exception as error:  # ONNX Runtime's own classes share no other base
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            raise DataError(f"detector {self.path} cannot compute on {given.shape} ({reason}).") from error
+        told = dict(zip(self.facts.outputs, values, strict=True))
         boxes, scores, labels = self._of_one_picture(told)
         boxes = boxes / scale
         best = scores.max(1) if len(boxes) else np.zeros(0, np.float32)
