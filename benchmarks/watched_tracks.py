@@ -78,12 +78,12 @@ def joined_by_cosine(tracks: Sequence[Track], threshold: float) -> list[int]:
     labels: list[int] = []
     members: list[list[int]] = []
     for number, track in enumerate(tracks):
-        best, nearest = None, threshold
+        best, nearest = None, -1.0
         for identity, own in enumerate(members):
             if any(_at_once(tracks[other], track) for other in own):
                 continue
             cosine = max(float(tracks[other].embedding @ track.embedding) for other in own)
-            if cosine >= nearest:
+            if cosine >= threshold and cosine > nearest:
                 best, nearest = identity, cosine
         if best is None:
             best = len(members)

@@ -190,6 +190,10 @@ def serve_briefly(arguments):
 # Options in place of the shown ones, and what is added: a page's world, study and probes in a minute.
 SHRUNK = {
     "synth": ({"--identities": "12", "--images": "2", "--size": "32x16"}, []),
+    "synth city": (
+        {},
+        ["--identities", "4", "--minutes", "0.1", "--frame-rate", "5", "--others", "4", "--images", "1"],
+    ),
     "ablate vd": ({"--seeds": "0"}, ["--only", "all-vd", "--only", "all-ib"]),
     "ablate vkd": ({"--seeds": "0"}, ["--only", "student"]),
     "ablate cross-distillation": ({"--seeds": "0", "--networks": "test_resnet"}, ["--only", "teacher-test_resnet"]),
@@ -209,6 +213,7 @@ SHRUNK = {
 def shrunk(arguments):
     """The command on less: fewer people, seeds and cells, and runs of those cells only."""
     name = " ".join(arguments[:2]) if arguments[0] == "ablate" else arguments[0]
+    name = "synth city" if name == "synth" and "city" in arguments else name
     options, added = SHRUNK[name]
     small = list(arguments)
     if arguments[0] == "synth" and {"data/probes", "data/films"} & set(arguments):
