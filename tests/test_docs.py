@@ -31,8 +31,9 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 RUN_ELSEWHERE = {
     "service",
+    "watching",
     "transformers",
-}  # tests/service/test_service_docs.py, tests/analysis/test_transformers_docs.py
+}  # tests/service/test_service_docs.py, tests/analysis/test_transformers_docs.py, tests/watching/test_watching_docs.py
 DATA = {"data/SYSU-MM01": "sysu-mm01", "data/RegDB": "regdb", "data/LLCM": "llcm", "data/mine": "manifest"}
 # What makes the shown commands small enough for a test: the same commands, a small network and few steps.
 SMALL = [
