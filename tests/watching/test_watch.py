@@ -1,7 +1,10 @@
 """Whole watches of two films: what is written, gone on with, killed, and refused."""
 
+import http.server
 import json
 import signal
+import threading
+import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -78,10 +81,14 @@ def test_tracks_lie_where_the_detections_are(whole, two_films):
 def test_a_finished_watch_is_left_as_it_is(whole, two_films, monkeypatch):
     monkeypatch.chdir(two_films)
     before = events_of("whole"), rows_of("whole")
+    for place in ("watch.json", "tracks/gate.txt"):  # of a watch that was killed as it wrote; no process has this number
+        path = Path("whole", place)
+        path.with_name(f".{path.name}.999999999.tmp{path.suffix}").touch()
     again = watched("whole")
     assert again.complete
     assert all(one.frames == 0 for one in again.cameras)
     assert (events_of("whole"), rows_of("whole")) == before
+    assert not [path for path in Path("whole").rglob(".*.tmp.*")]
 
 
 @pytest.mark.slow
@@ -119,6 +126,43 @@ def test_another_setting_is_refused_by_name(whole, two_films, monkeypatch):
     with pytest.raises(CrossreidError, match="keep_images was True, is False"):
         watched("whole", keep_images=False)
     assert (whole[0] / "watch.json").read_bytes() == before
+
+
+class Receiver(http.server.BaseHTTPRequestHandler):
+    """Takes events, as a webhook does."""
+
+    def do_POST(self):
+        self.server.events += json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.send_response(204)
+        self.end_headers()
+
+    def log_message(self, *told):
+        pass
+
+
+def test_events_are_posted_and_counted(two_films, monkeypatch):
+    monkeypatch.chdir(two_films)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
+    server.events = []
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    figures, said = [], []
+
+    def report(counts, identities):
+        (line,) = [one for one in said if one.startswith("figures: ")]
+        with urllib.request.urlopen(line.removeprefix("figures: ")) as answer:
+            figures.append(answer.read().decode())
+
+    try:
+        address = f"http://127.0.0.1:{server.server_port}/events"
+        done = watched("posted", webhooks=[address], metrics=0, until=2.0, report=report, say=said.append)
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert done.late == ()
+    assert server.events == events_of("posted")
+    assert 'crossreid_watch_tracks_total{camera="gate"} 2.0' in figures[-1]
+    assert 'crossreid_watch_frames_decoded_total{camera="yard"}' in figures[-1]
+    assert f"crossreid_watch_identities {float(done.identities)}" in figures[-1]
 
 
 REFUSED = [
