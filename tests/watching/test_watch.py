@@ -88,7 +88,7 @@ def test_a_finished_watch_is_left_as_it_is(whole, two_films, monkeypatch):
     assert again.complete
     assert all(one.frames == 0 for one in again.cameras)
     assert (events_of("whole"), rows_of("whole")) == before
-    assert not [path for path in Path("whole").rglob(".*.tmp.*")]
+    assert not list(Path("whole").rglob(".*.tmp.*"))
 
 
 @pytest.mark.slow
