@@ -29,13 +29,13 @@ from weight_files import write_weights
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-RUN_ELSEWHERE = {
-    "identities",
-    "open_set",
-    "service",
-    "transformers",
-}  # tests/watching/test_identities_docs.py, tests/runs/test_open_set_page.py, tests/service/test_service_docs.py,
-# tests/analysis/test_transformers_docs.py
+RUN_ELSEWHERE = {  # by these tests
+    "identities": "tests/watching/test_identities_docs.py",
+    "open_set": "tests/runs/test_open_set_page.py",
+    "service": "tests/service/test_service_docs.py",
+    "transformers": "tests/analysis/test_transformers_docs.py",
+    "watching": "tests/watching/test_watching_docs.py",
+}
 DATA = {"data/SYSU-MM01": "sysu-mm01", "data/RegDB": "regdb", "data/LLCM": "llcm", "data/mine": "manifest"}
 # What makes the shown commands small enough for a test: the same commands, a small network and few steps.
 SMALL = [

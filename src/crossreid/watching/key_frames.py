@@ -129,8 +129,10 @@ class KeyFrames:
 
 def embedding_of(candidates: Sequence[Candidate]) -> np.ndarray:
     """Of images as a set, `(D,)` float32 of length 1: the mean of their features, as `EmbeddingModel.embed_sets` has it."""
-    mean = np.mean([candidate.feature for candidate in candidates], axis=0, dtype=np.float32)
-    return mean / max(float(np.linalg.norm(mean)), 1e-12)
+    features = np.stack([candidate.feature for candidate in candidates if candidate.feature is not None])
+    mean = features.mean(axis=0, dtype=np.float32)
+    unit: np.ndarray = mean / max(float(np.linalg.norm(mean)), 1e-12)
+    return unit
 
 
 def within(box: np.ndarray, image: np.ndarray) -> tuple[int, int, int, int]:

@@ -31,8 +31,6 @@ from crossreid.watching.watch_loop import CameraInHand, WatchLoop
 from crossreid.watching.watch_settings import WatchPlan
 
 STEP = 1.0  # seconds, of film or of time, between two steps that are kept
-# Frames that a detector is shown again where a watch goes on, of those that do not say so themselves (`remembers`).
-_REMEMBERS = {"background": 1500}
 _FIRST = "first frame"  # the note of the state with the time of the watch's first frame
 
 
@@ -106,6 +104,7 @@ class OpenWatch:
         )  # fmt: skip
         self.begun = time.monotonic()
         self._counted: dict[tuple[int, str], int] = {}  # what the figures have been told
+        self._lost: dict[str, str] = {}  # what was said of each camera's connection
 
     def run(self, until: float | None = None) -> bool:
         """Watch to the end of the films, or `until` so many seconds after the watch's first frame; whether they are at their end.
@@ -140,8 +139,7 @@ class OpenWatch:
         hand, camera = self.in_hand[position], self.plan.cameras[position]
         first = hand.shown_until + 1
         if not self.plan.live:
-            remembers = getattr(hand.detector, "remembers", _REMEMBERS.get(self.plan.settings.detector, 0))
-            first = max(0, first - remembers)
+            first = max(0, first - getattr(hand.detector, "remembers", 0))
         # What a film's light was is decided by the frames that are shown again, or else by what it was.
         known = hand.tracker.modality if first == hand.shown_until + 1 or first > 0 else None
         return open_source(camera, self.plan.reading, start_index=first, modality=known)
@@ -168,6 +166,10 @@ class OpenWatch:
 
     def _kept(self, events: Sequence[Event]) -> None:
         self.outlets.flush()
+        for source in self.sources:
+            if source.lost != self._lost.get(source.camera.name, ""):
+                self._lost[source.camera.name] = source.lost
+                self.say(f"{source.camera.name}: {source.lost or 'is there again.'}")
         counts = self.counts()
         identities = self.identity_count()
         if self.outlets.metrics is not None:

@@ -79,7 +79,7 @@ class CameraTracker:
         """`frame_rate`: frames a second that are seen, by which the tracker's motion model counts; by default as the first two
         frames have it, until the second of which the first is held back."""
         self.camera, self.options, self.next_number = camera, options or TrackingOptions(), next_number
-        self.library = None if frame_rate is None else _library(self.options, frame_rate)
+        self.library: Any = None if frame_rate is None else _library(self.options, frame_rate)
         self.tracks: list[Track] = []
         self.meetings: list[Meeting] = []
         self.done: tuple[int, float] | None = None

@@ -15,13 +15,11 @@ from typing import Any
 
 from crossreid.errors import CrossreidError
 from crossreid.evaluation.calibration import Calibration
-from crossreid.files import short_digest
+from crossreid.files import remove_leftovers_in, short_digest
 from crossreid.galleries.opening import open_gallery
 from crossreid.inference.open_model import open_model
 from crossreid.runs.named_network import PretrainedNetwork
-from crossreid.watching import watch_file
-from crossreid.watching.annotated import annotate as annotate_films
-from crossreid.watching.annotated import check_can_annotate
+from crossreid.watching import annotated, mot_files, watch_file
 from crossreid.watching.open_watch import CameraCounts, OpenWatch, Report
 from crossreid.watching.sinks.metrics import WatchMetrics
 from crossreid.watching.sinks.outlets import Outlets
@@ -124,7 +122,7 @@ def watch(
         raise CrossreidError(f"until {until:g}: expected seconds above 0.")
     plan = WatchPlan.of(settings)
     if annotate:
-        check_can_annotate(plan.cameras, keep_images=keep_images)
+        annotated.check_can_annotate(plan.cameras, keep_images=keep_images)
     outside = _Outside(tuple(webhooks), tuple(brokers), metrics)
     return _watch(plan, Path(out), outside, annotate=annotate, until=until, device=device, report=report, say=say)
 
@@ -150,6 +148,9 @@ def _watch(
                 open_gallery(plan.settings.gallery, model=model.fingerprint, dimension=model.dimension, read_only=True)
             )
         state = held.enter_context(open_state(folder, keep_images=plan.settings.keep_images))
+        for place in (folder, folder / mot_files.FOLDER, folder / annotated.FOLDER):
+            if place.is_dir():
+                remove_leftovers_in(place)  # of a watch that was killed as it wrote
         watch_file.make_or_keep(folder, plan.facts(model.fingerprint, _digest(calibration)))
         state.note_cameras(plan.cameras)
         outlets = _outlets(state, outside, say)
@@ -158,7 +159,7 @@ def _watch(
             opened = OpenWatch(plan, model, calibration, gallery, state, outlets, held, report=report, say=say)
             complete = opened.run(until)
             if annotate and complete:
-                annotate_films(folder, state, plan.cameras, lambda camera: open_source(camera, plan.reading))
+                annotated.annotate(folder, state, plan.cameras, lambda camera: open_source(camera, plan.reading))
         finally:
             late += outlets.close()
         if annotate and not complete:
