@@ -35,7 +35,8 @@ async function begin() {
     mapKinds = about.maps;
     by("chances").hidden = about.calibration === null;
     by("no-chances").hidden = about.calibration !== null;
-    if (about.calibration !== null) by("prior").textContent = `${Number(about.calibration.prior.toPrecision(2))}`;
+    const prior = about.calibration?.prior ?? null;
+    by("prior").textContent = prior === null ? "an unknown share" : String(Number(prior.toPrecision(2)));
     begun = true;
     startQuery({ limits: about.limits });
     limitMatches(about.limits.k);
