@@ -113,7 +113,7 @@ def test_the_command_prints_a_table_and_draws(place, tmp_path, monkeypatch):
     told = json.loads((tmp_path / "calibration.json").read_text())
     assert (told["method"], told["prior"]) == ("platt", 0.2)
     assert set(told["images"]["visible-infrared"]["thresholds"]) == {"0.02", "0.2"}
-    for word in ("FAR 0.02", "ECE", "Brier", "infrared-visible", "at the prior 0.2", "identities"):
+    for word in ("FAR", "0.02", "ECE", "Brier", "infrared-visible", "at the prior 0.2", "identities"):
         assert word in done.output, word
     threshold = told["images"]["visible-visible"]["thresholds"]["0.2"]
     assert f"{threshold:.3f}" in done.output

@@ -1,13 +1,20 @@
 """Probabilities and "unknown" over HTTP."""
 
+import signal
+
+import httpx
 import pytest
 
 from calibrated import known_calibration
 from crossreid.data.records import INFRARED, VISIBLE
 from crossreid.errors import CrossreidError
+from crossreid.evaluation.calibration_files import to_json
+from crossreid.files import write_json
 from crossreid.galleries import open_gallery
 from crossreid.inference.open_model import open_model
+from forked import Forked, command
 from served import files, make_place, served
+from served_command import answered, free_port
 
 
 @pytest.fixture(scope="module")
@@ -103,3 +110,27 @@ def test_without_a_calibration_answers_are_as_before(place, tmp_path):
     with served(place, tmp_path, unknown_below=0.5) as running:
         _, found = asked(running, place)
         assert found["known"] is True, "the gallery carries what the model does not"
+
+
+def test_the_command_takes_a_calibration_and_a_threshold(place, tmp_path):
+    fingerprint = open_model(place.run).fingerprint
+    write_json(tmp_path / "calibration.json", to_json(known_calibration(fingerprint, low=0.9, high=1.2)))
+    port, log = free_port(), tmp_path / "log"
+    running = Forked(
+        command, "serve", place.run, place.gallery, "--insecure", "--port", port, "--state", tmp_path / "state",
+        "--calibration", tmp_path / "calibration.json", "--unknown-below", "0.999", log=log,
+    )  # fmt: skip
+    try:
+        answered(f"http://127.0.0.1:{port}/v1/health")
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+            about = client.get("/v1/about").json()
+            found = client.post("/v1/search/images", files=files(place.images[:1]), data={"k": 5}).json()
+    finally:
+        running.send_signal(signal.SIGINT)
+        assert running.wait() == 130, log.read_text()
+    assert about["calibration"]["prior"] == 0.05
+    assert about["threshold"]["unknown_below"] == 0.999
+    assert found["known"] is False
+    assert "a query is unknown where no match reaches probability 0.999" in log.read_text()
+    with open_gallery(place.gallery, read_only=True) as gallery:
+        assert gallery.calibration().thresholds == known_calibration().thresholds, "and the gallery keeps it"

@@ -120,18 +120,20 @@ def _nearest(kind: str, calibration: Calibration) -> Table:
 def _table(
     heading: str, columns: list[str], thresholds: Mapping[str, Mapping[float, float]], rows: list[list[str]]
 ) -> Table:
-    table = Table(title=heading)
-    for column in (*columns, *(f"FAR {rate:g}" for rate in next(iter(thresholds.values())))):
-        table.add_column(column, justify="left" if column == columns[0] else "right")
+    table = Table(
+        title=heading, title_justify="left", box=None, padding=(0, 1, 0, 0)
+    )  # fits 80 columns, and cuts nothing
+    for column in (*columns, *(f"FAR\n{rate:g}" for rate in next(iter(thresholds.values())))):
+        table.add_column(column, justify="left" if column == columns[0] else "right", overflow="fold")
     for row in rows:
         table.add_row(*row)
     return table
 
 
 def _thresholds(thresholds: Mapping[float, float], right: Mapping[float, float], impostors: int) -> list[str]:
-    """`0.676 (50%)`: the threshold, and the share of what is right that it accepts."""
+    """`0.676` and, on a line of its own, `(50%)`: the threshold, and the share of what is right that it accepts."""
     cells = []
     for rate, threshold in thresholds.items():
         number = f"{threshold:.3f}" if rate * impostors >= 1 else f"[{threshold:.3f}]"
-        cells.append(f"{number} ({100 * right[rate]:.0f}%)" if rate in right else number)
+        cells.append(f"{number}\n({100 * right[rate]:.0f}%)" if rate in right else number)
     return cells

@@ -36,7 +36,8 @@ async function begin() {
     mapKinds = about.maps;
     by("chances").hidden = about.calibration === null;
     by("no-chances").hidden = about.calibration !== null;
-    if (about.calibration !== null) by("prior").textContent = `${Number(about.calibration.prior.toPrecision(2))}`;
+    const prior = about.calibration?.prior ?? null;
+    by("prior").textContent = prior === null ? "an unknown share" : String(Number(prior.toPrecision(2)));
     by("to-watch").hidden = !(about.watch && about.roles.some((role) => role === "watch" || role === "admin"));
     begun = true;
     startQuery({ limits: about.limits });

@@ -1,6 +1,6 @@
 """What a calibration is worth on people that it was not made from: probabilities and thresholds, applied to other images.
 
-    python benchmarks/open_set.py RUN --on NAME:ROOT --json FILE
+    python benchmarks/calibration_elsewhere.py RUN --on NAME:ROOT --json FILE
 
 The run was calibrated (`crossreid calibrate RUN`). Its curves and thresholds are applied to its own test images and to the
 data of each --on, and what comes of them is counted: the error of the probabilities at the share of matches that they are
