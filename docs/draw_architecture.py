@@ -16,6 +16,7 @@ ROOMS = {
     "service": "a gallery over HTTP, and its page",
     "analysis": "numbers of trained runs",
     "studies": "many runs, one table",
+    "clustering": "identities that nobody labelled",
     "galleries": "embeddings kept, filtered, searched",
     "inference": "a network made ready to embed, exported",
     "runs": "a recipe, trained into a folder, opened, scored",
