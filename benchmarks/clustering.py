@@ -46,7 +46,7 @@ WAYS = {
     "HDBSCAN": ClusterOptions(method="hdbscan"),
 }
 SAMPLES = (1, 2, 3, 5, 8)
-STEPS = 30  # thresholds that are tried
+STEPS = 20  # thresholds that are tried
 
 
 def drawn(count: int) -> Embeddings:
