@@ -138,6 +138,10 @@ def test_the_threshold_of_the_runs_calibration(place, tmp_path, monkeypatch, tol
             ["{embedded}", "--out", "{out}", "--threshold", "0.9", "--method", "dbscan"],
             "components, agglomerative, hdbscan",
         ),
+        (
+            ["{embedded}", "--out", "{out}", "--threshold", "0.9", "--no-pictures", "--images", "{world}"],
+            "Leave one out",
+        ),
         (["{embedded}", "--out", "{embedded}", "--threshold", "0.9"], "is there already"),
         (["{embedded}", "--out", "{out}", "--threshold", "0.9", "--images", "{out}"], "expected a folder of images"),
         (["{world}", "--out", "{out}", "--threshold", "0.9"], "crossreid embed"),

@@ -20,7 +20,7 @@ from crossreid.files import key_value
 Pair = tuple[Modality, Modality]
 # What links in clustering have no direction of: visible-visible, visible-infrared, infrared-infrared.
 PAIRS: tuple[Pair, ...] = tuple(combinations_with_replacement(Modality, 2))
-NAMES = {pair_name(*pair): tuple(sorted(pair)) for one in PAIRS for pair in (one, one[::-1])}
+NAMES: dict[str, Pair] = {pair_name(*pair): one for one in PAIRS for pair in (one, one[::-1])}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +51,25 @@ def pairs_of(modalities: np.ndarray) -> list[Pair]:
     return [pair for pair in PAIRS if {int(one) for one in pair} <= known]
 
 
-def stated(texts: Iterable[str]) -> dict[Pair, float]:
-    """Thresholds as `--threshold` takes them: a cosine for all pairs, or `PAIR=COSINE` for one. Raises `CrossreidError`."""
+def stated(texts: Iterable[str], pairs: Sequence[Pair] = PAIRS) -> dict[Pair, float]:
+    """Thresholds as `--threshold` takes them: a cosine for all of `pairs`, or `PAIR=COSINE` for one.
+
+    Raises `CrossreidError` for what is none, and for a pair that is not of `pairs`, those that there are crops of.
+    """
     values: dict[Pair, float] = {}
+    single: dict[Pair, float] = {}
     for text in texts:
         name, number = key_value(text, "--threshold") if "=" in text else ("", text)
-        if name and name not in NAMES:
-            raise CrossreidError(f"--threshold {text!r}: expected a pair of {', '.join(NAMES)}.")
+        if name and NAMES.get(name) not in pairs:
+            raise CrossreidError(
+                f"--threshold {text!r}: expected a pair of modalities that there are: {', '.join(pair_name(*one) for one in pairs)}."
+            )
         value = _cosine(number, text)
-        chosen = (NAMES[name],) if name else PAIRS
-        values |= {pair: value for pair in chosen if name or pair not in values}  # type: ignore[misc]
-    return values
+        if name:
+            single[NAMES[name]] = value
+        else:
+            values = dict.fromkeys(pairs, value)
+    return values | single
 
 
 def thresholds_of(
@@ -84,6 +92,11 @@ def thresholds_of(
         raise CrossreidError(
             "--probability and --false-accepts need a calibration, and none was found. Run `crossreid calibrate RUN` and name "
             "the run with --run, or state the cosine with --threshold."
+        )
+    if by_calibration and all(pair in explicit for pair in pairs):
+        raise CrossreidError(
+            "--threshold leaves no pair of modalities to the calibration. Leave --probability and --false-accepts out, or state the "
+            "threshold of single pairs only, PAIR=COSINE."
         )
     if not by_calibration and not explicit:
         raise CrossreidError(
