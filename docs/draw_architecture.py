@@ -17,6 +17,7 @@ ROOMS = {
     "analysis": "numbers of trained runs",
     "studies": "many runs, one table",
     "galleries": "embeddings kept, filtered, searched",
+    "fusion": "several scores made one",
     "inference": "a network made ready to embed, exported",
     "runs": "a recipe, trained into a folder, opened, scored",
     "evaluation": "arrays in, scores out",

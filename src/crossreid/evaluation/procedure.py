@@ -245,7 +245,7 @@ def ranker_of(
     return Ranker.of(
         len(queries),
         len(rows),
-        device,
+        torch.device(device),
         features.identities[queries],
         features.identities[rows],
         features.cameras[queries],
