@@ -59,9 +59,8 @@ def evaluate(
     the number of the one trial that the features are of (RegDB; 1 where not given). Any subset of the identities will
     do. Distances are taken in `dtype`, on `device`, once for each pair of images however many trials and settings share
     it. `rerank` and `normalise` (by 'camera' or 'modality') are those of `crossreid.evaluation.reranking`, each trial's
-    gallery on its own; both are off unless given, and printed with the score. `compare` takes the place of a metric:
-    called with rows that query and rows of a gallery (all that any trial draws), it yields `(rows of these queries, distances
-    (rows, G))`; `metric` is then only what the scores call it.
+    gallery on its own; both are off unless given, and printed with the score. `compare` takes the place of the metric
+    that scores then name: of rows that query and rows of all galleries it yields `(queries, distances (rows, G))`.
     Raises `CrossreidError` for an unknown name, `DataError` where the features cannot answer: no query or gallery image
     of a setting, permutations that do not fit, no query with a match.
     """

@@ -119,10 +119,8 @@ def fuse(
     _check_networks(files, known_files, tested, known)
     if line := check_identities(tested.features, known.features):
         say(line)
-    names = list(titles_of(files).values())
+    names = [*titles_of(files).values(), *([] if matcher is None else [local if isinstance(local, str) else "local"])]
     loaded = time.perf_counter()
-    if matcher is not None:
-        names.append(local if isinstance(local, str) else "local")
     roots = ((tested, images), (known, calibration_images or images))
     locals_ = None if matcher is None else [_local_scores(*each, matcher, cache, workers, advance) for each in roots]
     fusions, ways = _ways(names, tested, known, plan, chosen, locals_, shortlist, seed, learn_weights)
