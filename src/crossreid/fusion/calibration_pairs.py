@@ -65,7 +65,7 @@ def check_identities(tested: Features, calibrated: Features) -> str | None:
         DataError: they are the very same images.
     """
     alike = sorted(tested.names.tolist()) == sorted(calibrated.names.tolist())
-    if alike and np.array_equal(*(np.sort(side.embeddings, axis=0) for side in (tested, calibrated))):
+    if alike and np.array_equal(np.sort(tested.embeddings, axis=0), np.sort(calibrated.embeddings, axis=0)):
         raise DataError(
             "the calibration is on the images that are tested, whose scores would then be no test. Expected --calibrate-on "
             "embeddings of images of other identities."
