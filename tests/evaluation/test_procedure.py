@@ -12,6 +12,7 @@ from scipy.io import loadmat
 from scipy.spatial.distance import cdist
 
 from crossreid.data.records import DataError
+from crossreid.errors import CrossreidError
 from crossreid.evaluation.draws import Permutations, load_permutations
 from crossreid.evaluation.features import Features, positions_of
 from crossreid.evaluation.procedure import evaluate
@@ -503,3 +504,26 @@ def test_single_precision_is_near_double():
     features = tracklets(3)
     double, single = evaluate(features, "mars")[0], evaluate(features, "mars", dtype=torch.float32)[0]
     assert single.mAP == pytest.approx(double.mAP, abs=1e-6)
+
+
+def test_distances_from_elsewhere_are_ranked_normalised_and_drawn_as_those_of_a_metric():
+    rng = np.random.default_rng(3)
+    images = [
+        (f"p{i}", camera, 1 if camera in (3, 6) else 0, "both") for i in range(6) for camera in (1, 2, 3, 4, 5, 6)
+    ]
+    features = make([image for image in images for _ in range(2)], dimensions=3, seed=4)
+    blank = replace(features, embeddings=rng.normal(size=features.embeddings.shape))  # not looked at
+
+    def compare(queries, gallery):
+        whole = torch.from_numpy(cdist(features.embeddings[queries], features.embeddings[gallery], "sqeuclidean"))
+        for start in range(0, len(queries), 5):
+            yield slice(start, min(start + 5, len(queries))), whole[start : start + 5].sqrt()
+
+    for options in ({}, {"normalise": "camera"}, {"trials": 2, "settings": ["indoor, multi-shot"]}):
+        ours = evaluate(blank, "sysu-mm01", compare=compare, metric="fused", **options)
+        theirs = evaluate(features, "sysu-mm01", **options)
+        for one, other in zip(ours, theirs, strict=True):
+            assert one.metric == "fused"
+            assert [trial.to_json() for trial in one.trials] == [trial.to_json() for trial in other.trials]
+    with pytest.raises(CrossreidError, match="re-ranking compares embeddings"):
+        evaluate(blank, "sysu-mm01", compare=compare, rerank=KReciprocal())

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from crossreid.cli.evaluate import JsonFile, PerIdentity, PerQuery, need_json, score_as_json
 from crossreid.files import key_values
 from crossreid.terminal import advancing, console, errors, progress_bar
+
+if TYPE_CHECKING:
+    from crossreid.fusion.fuse import Fused
 
 
 def fuse(
@@ -77,20 +80,17 @@ def fuse(
         for line in fusion.described():
             console.print(f"{way}: {line}", soft_wrap=True, highlight=False)
     if json_file is not None:
-        scores = {
-            way: [score_as_json(score, per_query, per_identity) for score in scores]
-            for way, scores in found.scores.items()
-        }
-        fusions = {way: fusion.to_json() for way, fusion in found.fusions.items()}
-        write_json(
-            json_file,
-            {
-                "scores": scores,
-                "fusions": fusions,
-                "compared": found.compared,
-                "seconds": found.seconds,
-                "notes": notes,
-            },
-        )
+        write_json(json_file, _as_json(found, per_query, per_identity) | {"notes": notes})
     seconds = ", ".join(f"{name} {value:.2f}" for name, value in found.seconds.items())
     console.print(f"seconds: {seconds}", highlight=False)
+
+
+def _as_json(found: Fused, per_query: bool, per_identity: bool) -> dict[str, Any]:
+    return {
+        "scores": {
+            way: [score_as_json(one, per_query, per_identity) for one in each] for way, each in found.scores.items()
+        },
+        "fusions": {way: fusion.to_json() for way, fusion in found.fusions.items()},
+        "compared": found.compared,
+        "seconds": found.seconds,
+    }

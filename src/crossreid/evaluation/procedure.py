@@ -51,8 +51,7 @@ def evaluate(
     dtype: torch.dtype = torch.float64,
     compare: Compare | None = None,
 ) -> list[Score]:
-    """Scores of features by a protocol of `PROTOCOLS`, one a setting (or of the named `settings`, in their order
-    there).
+    """Scores of features by a protocol of `PROTOCOLS`, one a setting (or of the named `settings`, in their order there).
 
     `permutations` are SYSU-MM01's; where given, the gallery is drawn by them, else by the protocol's own draw with
     `seed` (SYSU-MM01: 'seeded', LLCM: 'random-choice'); that is 'official', the default of `draw`, which may be
@@ -60,17 +59,13 @@ def evaluate(
     the number of the one trial that the features are of (RegDB; 1 where not given). Any subset of the identities will
     do. Distances are taken in `dtype`, on `device`, once for each pair of images however many trials and settings share
     it. `rerank` and `normalise` (by 'camera' or 'modality') are those of `crossreid.evaluation.reranking`, each trial's
-    gallery on its own; both are off unless given, and printed with the score. `compare` gives distances that no metric of
-    the embeddings gives, of fused scores for example: it is called with rows that query and rows of a gallery (all that
-    any trial draws) and yields `(rows of these queries, distances (rows, G))`, smaller is nearer. `metric` is then no more
-    than what the scores call it.
+    gallery on its own; both are off unless given, and printed with the score. `compare` takes the place of the metric
+    that scores then name: of rows that query and rows of all galleries it yields `(queries, distances (rows, G))`.
     Raises `CrossreidError` for an unknown name, `DataError` where the features cannot answer: no query or gallery image
     of a setting, permutations that do not fit, no query with a match.
     """
     plan, chosen = _chosen(protocol, settings)
-    _check_names(metric if compare is None else METRICS[0], draw, trials)
-    if compare is not None and rerank is not None:
-        raise CrossreidError("re-ranking compares embeddings; distances from elsewhere have none. Leave it out.")
+    _check_names(metric if compare is None else METRICS[0], draw, trials, rerank if compare is not None else None)
     draw = draw_of(plan, draw, permutations)
     if draw == "official" and permutations is not None:
         cameras = {c for s in chosen for c in (*(s.query_cameras or ()), *(s.gallery_cameras or ()))}
@@ -135,7 +130,9 @@ def _all_alike(galleries: Trials) -> bool:
     return bool(others) and all(np.array_equal(first, rows) for rows in others)
 
 
-def _check_names(metric: str, draw: str | None, trials: int) -> None:
+def _check_names(metric: str, draw: str | None, trials: int, impossible: Reranking | None) -> None:
+    if impossible is not None:
+        raise CrossreidError("re-ranking compares embeddings; distances from elsewhere have none. Leave it out.")
     if metric not in METRICS:
         raise CrossreidError(f"unknown metric '{metric}'; choose one of: {', '.join(METRICS)}.")
     if draw is not None and draw not in DRAWS:
@@ -245,7 +242,7 @@ def ranker_of(
     return Ranker.of(
         len(queries),
         len(rows),
-        device,
+        torch.device(device),
         features.identities[queries],
         features.identities[rows],
         features.cameras[queries],

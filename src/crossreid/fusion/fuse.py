@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from crossreid.errors import CrossreidError
 from crossreid.evaluation.draws import load_permutations
 from crossreid.evaluation.embedding_files import read_about
@@ -105,47 +107,47 @@ def fuse(
         DataError: files that are not of the same images, that the protocol cannot score or that cannot calibrate.
     """
     say = say or (lambda line: warnings.warn(line, stacklevel=3))
-    files, calibration_files = [Path(one) for one in embeddings], [Path(one) for one in calibrate_on]
-    _check(files, calibration_files, local, local_options, shortlist)
+    files, known_files, *sides = (
+        [Path(one) for one in paths] for paths in (embeddings, calibrate_on, galleries, calibration_galleries)
+    )
+    _check(files, known_files, local, local_options, shortlist)
     plan, chosen = _settings(protocol, settings)
     matcher = make_matcher(local, local_options) if isinstance(local, str) else local
     start = time.perf_counter()
-    tested = read_aligned(files, [Path(one) for one in galleries], protocol, say=say)
-    known = read_aligned(calibration_files, [Path(one) for one in calibration_galleries], protocol, say=say)
-    _check_networks(files, calibration_files, tested, known)
+    tested = read_aligned(files, sides[0], protocol, say=say)
+    known = read_aligned(known_files, sides[1], protocol, say=say)
+    _check_networks(files, known_files, tested, known)
     if line := check_identities(tested.features, known.features):
         say(line)
-    names = list(titles_of(files).values())
+    names = [*titles_of(files).values(), *([] if matcher is None else [local if isinstance(local, str) else "local"])]
     loaded = time.perf_counter()
-    locals_ = None
-    if matcher is not None:
-        names.append(local if isinstance(local, str) else "local")
-        roots = [None if one is None else Path(one) for one in (images, calibration_images or images)]
-        about: dict[str, Any] = {
-            "cache": None if cache is None else Path(cache),
-            "workers": workers or os.cpu_count() or 1,
-            "advance": advance,
-        }
-        locals_ = [
-            LocalScores(one, matcher, root=root, **about) for one, root in zip((tested, known), roots, strict=True)
-        ]
+    roots = ((tested, images), (known, calibration_images or images))
+    locals_ = None if matcher is None else [_local_scores(*each, matcher, cache, workers, advance) for each in roots]
     fusions, ways = _ways(names, tested, known, plan, chosen, locals_, shortlist, seed, learn_weights)
     calibrated_at = time.perf_counter()
     permutations = load_permutations(Path(splits) / "rand_perm_cam.mat") if splits is not None else None
-    metrics = {way: "cosine" if way in names else "fused" for way in ways}
     scores = {
         way: evaluate(
-            tested.features, protocol, metric=metrics[way], permutations=permutations, draw=draw, trials=trials,
+            tested.features, protocol, metric=_metric(way, names), permutations=permutations, draw=draw, trials=trials,
             seed=seed, settings=settings, compare=compare_by(tested.features, tested.embeddings, plan, combine),
         )
         for way, combine in ways.items()
     }  # fmt: skip
-    seconds = {
-        "loading": loaded - start,
-        "calibrating": calibrated_at - loaded,
-        "ranking": time.perf_counter() - calibrated_at,
-    }
+    moments = (start, loaded, calibrated_at, time.perf_counter())
+    seconds = dict(zip(("loading", "calibrating", "ranking"), np.diff(moments).tolist(), strict=True))
     return Fused(scores, fusions, sum(one.compared for one in locals_ or ()), seconds)
+
+
+def _metric(way: str, names: Sequence[str]) -> str:
+    return "cosine" if way in names else "fused"
+
+
+def _local_scores(
+    aligned: Aligned, root: Path | str | None, matcher: LocalMatcher, cache: Path | str | None, workers: int | None,
+    advance: Callable[[int, int], object],
+) -> LocalScores:  # fmt: skip
+    folders = {"root": None if root is None else Path(root), "cache": None if cache is None else Path(cache)}
+    return LocalScores(aligned, matcher, **folders, workers=workers or os.cpu_count() or 1, advance=advance)
 
 
 def _ways(
