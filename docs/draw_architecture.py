@@ -20,7 +20,6 @@ ROOMS = {
     "clustering": "who is who, unlabelled",
     "fusion": "several scores as one",
     "galleries": "embeddings kept, filtered, searched",
-    "fusion": "several scores made one",
     "inference": "a network made ready to embed, exported",
     "runs": "a recipe, trained into a folder, opened, scored",
     "evaluation": "arrays in, scores out",

@@ -81,7 +81,10 @@ def test_tracks_lie_where_the_detections_are(whole, two_films):
 def test_a_finished_watch_is_left_as_it_is(whole, two_films, monkeypatch):
     monkeypatch.chdir(two_films)
     before = events_of("whole"), rows_of("whole")
-    for place in ("watch.json", "tracks/gate.txt"):  # of a watch that was killed as it wrote; no process has this number
+    for place in (
+        "watch.json",
+        "tracks/gate.txt",
+    ):  # of a watch that was killed as it wrote; no process has this number
         path = Path("whole", place)
         path.with_name(f".{path.name}.999999999.tmp{path.suffix}").touch()
     again = watched("whole")
