@@ -117,10 +117,9 @@ def test_what_cannot_be_annotated_is_said_before_it_is_watched(tmp_path):
 
 def test_early_frames_have_the_identity_that_was_decided_in_the_end(tmp_path):
     pytest.importorskip("crossreid.watching.identities")
+    from crossreid.data.synthetic import synthesise
     from crossreid.watching.decisions import merge
     from crossreid.watching.state import open_state
-
-    from crossreid.data.synthetic import synthesise
 
     world = synthesise(tmp_path / "world", "manifest", 4, 0, images_per_camera=1, size=(64, 32), workers=1)
     folder = make_watch(tmp_path / "watch", world)

@@ -120,6 +120,21 @@ class State(Readings):
                 (sink, number),
             )
 
+    def keep_cursors(self, sinks: Sequence[str]) -> list[str]:
+        """Keep events for these sinks alone, for new ones from the first event on; which others there were.
+
+        `forget` deletes no event that one of them lacks, so that a sink which is gone would keep them for good.
+        """
+        with self.step():
+            gone = [
+                sink for (sink,) in self.database.read("SELECT sink FROM cursors ORDER BY sink") if sink not in sinks
+            ]
+            for sink in gone:
+                self.database.write("DELETE FROM cursors WHERE sink = ?", (sink,))
+            for sink in sinks:
+                self.database.write("INSERT OR IGNORE INTO cursors VALUES (?, 0)", (sink,))
+        return gone
+
     def note_cameras(self, cameras: Sequence[Camera]) -> None:
         """Keep the cameras' names and numbers; progress that is known of them stays."""
         with self.step():
