@@ -110,10 +110,10 @@ def detector_of(
             raise CrossreidError(f"detector {spec} is a file itself: --weights {weights} has no use. Leave it out.")
         name, weights = ("onnx" if path.suffix.lower() == ".onnx" else "file"), path
     entry = DETECTORS.find(name)
-    given = {"weights": weights, "classes": tuple(classes) or None}
+    given = {"weights": weights, "classes": ", ".join(classes) or None}
     for key, value in given.items():
         if value is not None and key not in entry.takes:
-            raise CrossreidError(f"detector {name!r} takes no {key}: {value!s} has no use. Leave it out.")
+            raise CrossreidError(f"detector {name!r} takes no {key}: {value} has no use. Leave it out.")
     if weights is not None and not Path(weights).exists():
         raise DataError(f"detector {name!r}: {weights} not found.")
     score = entry.minimum_score if minimum_score is None else minimum_score

@@ -74,10 +74,10 @@ class OpenWatch:
     ) -> None:
         self.plan, self.state, self.outlets, self.report, self.say = plan, state, outlets, report, say
         checkpoints = KeptTrackers(state.database)
-        with state.step():
-            checkpoints.make()
         self.in_hand = [
-            CameraInHand(camera.name, detector, CameraTracker(camera.name, plan.tracking))
+            CameraInHand(
+                camera.name, detector, CameraTracker(camera.name, plan.tracking, keep_images=plan.settings.keep_images)
+            )
             for camera, detector in zip(plan.cameras, plan.detectors, strict=True)
         ]
         for hand in self.in_hand:

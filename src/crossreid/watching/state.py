@@ -64,7 +64,7 @@ class State(Readings):
         self._when_kept: list[Callable[[], object]] = []
         if not read_only:
             if create:
-                folder.mkdir(parents=True, exist_ok=True)
+                _make(folder)
             self._lock = _lock(folder)
         try:
             self.database = Database(folder, read_only=read_only, create=create, watch=watch)
@@ -136,8 +136,9 @@ class State(Readings):
         return gone
 
     def note_cameras(self, cameras: Sequence[Camera]) -> None:
-        """Keep the cameras' names and numbers; progress that is known of them stays."""
+        """Keep the cameras' names and numbers; progress that is known of them stays, and others that have none go."""
         with self.step():
+            self.database.write("DELETE FROM cameras WHERE frame IS NULL")
             for camera in cameras:
                 self.database.write(
                     "INSERT INTO cameras (name, number) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET number = excluded.number",
@@ -177,6 +178,14 @@ class State(Readings):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _make(folder: Path) -> None:
+    """A new folder is its owner's alone: where people were is nobody else's business."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise StateError(f"{folder} cannot be made ({error.strerror}). Expected a folder to watch into.") from error
 
 
 def _lock(folder: Path) -> int:

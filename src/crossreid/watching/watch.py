@@ -155,7 +155,8 @@ def _watch(
         if calibration is None:
             say("the model is not calibrated (crossreid calibrate): cosines are compared with a fixed threshold.")
         state = held.enter_context(open_state(folder, keep_images=plan.settings.keep_images))
-        watch_file.make_or_keep(folder, plan.facts(model.fingerprint, _digest(calibration)))
+        facts = plan.facts(model.fingerprint, _digest(calibration))
+        watch_file.make_or_keep(folder, facts, begun=state.has_begun())
         state.note_cameras(plan.cameras)
         state.note("model", model.fingerprint)
         outlets = _outlets(state, outside, say)
@@ -163,13 +164,16 @@ def _watch(
         try:
             opened = OpenWatch(plan, model, calibration, gallery, state, outlets, held, report=report, say=say)
             complete = opened.run(until)
+            counts = opened.counts()
             if annotate and complete:
-                annotate_films(folder, state, plan.cameras, lambda camera: open_source(camera, plan.reading))
+                say(f"annotating {len(plan.cameras)} films")
+                reading = plan.reading.model_copy(update={"real_time": False})  # every frame that was watched, at once
+                annotate_films(folder, state, plan.cameras, lambda camera: open_source(camera, reading))
         finally:
             late += outlets.close()
         if annotate and not complete:
             say("the films are not at their end: they are annotated when they are.")
-        return Watched(folder, opened.counts(), opened.identity_count(), state.last_event(), complete, tuple(late))
+        return Watched(folder, counts, opened.identity_count(), state.last_event(), complete, tuple(late))
 
 
 def _outlets(state: State, outside: _Outside, say: Callable[[str], object]) -> Outlets:
@@ -207,5 +211,9 @@ def _refuse_other_folder(folder: Path) -> None:
 def _digest(calibration: Calibration | None) -> str | None:
     if calibration is None:
         return None
-    curves = {name: [curve.scores.tolist(), curve.probabilities.tolist()] for name, curve in calibration.curves.items()}
-    return short_digest(curves)
+    every = {"images": calibration, **calibration.others}
+    return short_digest({kind: [one.prior, _points(one)] for kind, one in every.items()})
+
+
+def _points(calibration: Calibration) -> dict[str, Any]:
+    return {name: [curve.scores.tolist(), curve.probabilities.tolist()] for name, curve in calibration.curves.items()}

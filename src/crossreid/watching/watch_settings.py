@@ -100,7 +100,10 @@ class WatchPlan:
         settings = self.settings
         return {
             "cameras": {
-                camera.name: {"source": shown_source(camera.source), "light": camera.light, "offset": camera.offset}
+                camera.name: {
+                    "source": shown_source(camera.source), "light": camera.light, "offset": camera.offset,
+                    "start": camera.start, "frame_rate": camera.frame_rate,
+                }
                 for camera in self.cameras
             },
             "settings": {
