@@ -122,6 +122,8 @@ def test_a_watch_that_came_to_nothing_can_be_corrected_and_others_are_refused_by
     assert f"gate: {COUNT} frames" in ran("gate.mp4", *out)
     said = told("yard=gate.mp4", *out, "--detector", "gate.txt")
     assert "belongs to another watch: camera gate is gone; camera yard is new. Choose another --out" in said
+    said = told("gate.mp4#start=100", *out, "--detector", "gate.txt")
+    assert "cameras.gate.start was not given, is 100. Choose another --out" in said
     with open_state(tmp_path / "watch", read_only=True) as state:
         assert list(state.cameras()) == ["gate"]
 
