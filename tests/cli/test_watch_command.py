@@ -82,7 +82,7 @@ def test_a_network_that_was_not_trained_here_watches(ran, told, tmp_path):
     assert "not calibrated" in said
     assert (tmp_path / "watch" / "tracks" / "gate.txt").stat().st_size > 1000
     for wrong, why in [
-        ((*named, "--run", "run"), "expected one of --run RUN, --model FILE.onnx and --backbone NAME."),
+        ((*named, "--run", "run"), "expected either --run RUN or --model FILE.onnx, or --backbone NAME."),
         (("--run", "run", "--backbone-weights", "x"), "--backbone-weights: of --backbone NAME, which is not given"),
         ((*named[:2], "--backbone-weights", "none.pth"), "none.pth not found"),
     ]:

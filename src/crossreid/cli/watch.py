@@ -89,7 +89,7 @@ def watch(
     network = named_network(backbone, backbone_weights, size, flip, weights_option="--backbone-weights")
     given = [one for one in (run, model, network) if one is not None]
     if len(given) != 1:
-        raise CrossreidError("expected one of --run RUN, --model FILE.onnx and --backbone NAME.")
+        raise CrossreidError("expected either --run RUN or --model FILE.onnx, or --backbone NAME.")
     if not sources and cameras is None:
         raise CrossreidError("expected a SOURCE or more, or --cameras FILE. See `crossreid watch --help`.")
     options = _sections(override or (), tracker=tracker, fps=fps, real_time=real_time)
