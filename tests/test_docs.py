@@ -25,6 +25,7 @@ from crossreid.runs.key_table import keys_as_markdown
 from few_fits import quick_estimates, quick_maps, quick_probes
 from forked import Forked, fork_runs, ran_together
 from forked import command as command_of_a_process
+from small_films import walking_people, write_film
 from weight_files import write_weights
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -95,6 +96,8 @@ def workplace(tmp_path_factory):
             embeddings=rng.normal(size=(count, 8)), identities=np.arange(count) % 5, cameras=np.arange(count) % 4 + 1,
         )  # fmt: skip
     write_features(place / "features.npz")
+    for seed, name in enumerate(("gate", "yard")):  # of which two seconds are still: `background` learns
+        write_film(place / f"{name}.mp4", walking_people(35, (96, 160), seed=seed, still=20)[0])
     (place / "weights").mkdir()
     write_weights(place / "weights" / "mobilenetv2_100.safetensors", "mobilenetv2_100")  # docs/networks.md
     return place

@@ -16,6 +16,7 @@ PAGES = [
     "several_data_sets",
     "transformers",
     "video",
+    "watching",
 ]
 
 

@@ -37,7 +37,8 @@ def told(capsys):
 
 def test_from_who_was_seen_to_marks_and_oblivion(folder, tmp_path):
     assert ran("identities", folder) == (
-        "g3: unknown, 1 tracks in b, 60.0 to 65.0 g1: unknown, 2 tracks in a, b, 0.0 to 35.0 g2: unknown, 1 tracks in a, 3.0 to 8.0"
+        "g3: unknown, 1 tracks in b, 0:01:00 to 0:01:05 g1: unknown, 2 tracks in a, b, 0:00:00 to 0:00:35 g2: unknown, 1 tracks "
+        "in a, 0:00:03 to 0:00:08"
     )
     assert ran("merge", folder, "g2", "g3", "--by", "ana") == "g3 is g2 from now on."
     assert ran("split", folder, "g1", "--track", "b:1", "--by", "ana") == "these tracks are g4 from now on."

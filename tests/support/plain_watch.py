@@ -28,6 +28,7 @@ class PlainState:
                 "tracks (number INTEGER PRIMARY KEY, camera TEXT, track INTEGER, embedding BLOB, UNIQUE (camera, track))",
                 "boxes (camera TEXT, track INTEGER, frame INTEGER, box BLOB, PRIMARY KEY (camera, track, frame))",
                 "events (number INTEGER PRIMARY KEY, content TEXT)",
+                "trackers (camera TEXT PRIMARY KEY, content BLOB)",
             ):
                 self.write(f"CREATE TABLE IF NOT EXISTS {table}")
 
@@ -116,8 +117,6 @@ def loop_of(films, state, *, model=None, options=None, before=0, **settings):
     """A loop over films (name to frames and truth) and its items, from where the state stands; `before` frames are shown again."""
     options = options or TrackingOptions()
     checkpoints = KeptTrackers(state)
-    with state.step():
-        checkpoints.make()
     cameras, sources = [], []
     for name, (frames, truth) in films.items():
         camera = CameraInHand(name, Truth(truth), CameraTracker(name, options))

@@ -66,7 +66,6 @@ def test_least_sizes_and_scores():
         ({"spec": "model.onnx"}, "no such file"),
         ({"spec": "background", "weights": Path(__file__)}, "takes no weights"),
         ({"spec": "background", "classes": ["person"]}, "takes no classes"),
-        ({"spec": "background", "device": "cpu"}, "takes no device"),
         ({"spec": "background", "minimum_score": 5}, "from 0 to 1"),
         ({"spec": "background", "minimum_size": (-1, 4)}, "a height and a width"),
         ({"spec": __file__, "weights": Path("w.pth")}, "is a file itself"),

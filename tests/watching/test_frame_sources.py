@@ -66,14 +66,17 @@ def test_in_real_time_the_frames_that_wait_longest_are_dropped(tmp_path, picture
         seen = []
         begun = time.monotonic()
         for frame in source:
-            seen.append(frame.index)
+            seen.append((frame.index, source.counts.waiting))
             time.sleep(0.2)
+    seen, waiting = zip(*seen, strict=True)
+    assert max(waiting) == 2  # of 3, one was just given
+    assert waiting[-1] == 0
     assert time.monotonic() - begun > 1.9
     assert source.counts.dropped > 0
     assert source.counts.given == len(seen)
     assert source.counts.given + source.counts.dropped == source.counts.decoded == COUNT
     assert seen[-1] == COUNT - 1
-    assert seen[-3:] == [COUNT - 3, COUNT - 2, COUNT - 1]  # what waits at the end is still given
+    assert seen[-3:] == (COUNT - 3, COUNT - 2, COUNT - 1)  # what waits at the end is still given
 
 
 def test_of_a_stream_the_frames_that_wait_longest_are_dropped(pictures):

@@ -308,27 +308,18 @@ def test_pairs_of_modalities_without_a_curve_are_named_and_say_nothing(state):
 
 def test_a_calibration_says_at_which_prior_and_for_sets(state, gallery):
     """The same likelihood ratios, told at another share of pairs of one identity, and for sets alone, decide the same."""
-    from types import SimpleNamespace
-
     from crossreid.evaluation.calibration import Calibration, Curve
 
-    class OfSets(SimpleNamespace):
-        def of_sets(self, *, query=True, gallery=True):
-            asked.append((query, gallery))
-            return self.sets
-
-    asked, share = [], 0.01
-    curves = {}
+    share, curves = 0.01, {}
     for name, curve in calibration().curves.items():
         odds = curve.probabilities / (1 - curve.probabilities) * share / (1 - share)
         curves[name] = Curve(curve.scores, odds / (1 + odds))
-    sets = SimpleNamespace(curves=curves, prior=share, probability=Calibration(curves, {}).probability)
-    identities = Identities(state, OfSets(curves={}, sets=sets), gallery=gallery)
+    sets = Calibration(curves, {}, prior=share)
+    identities = Identities(state, Calibration({}, {}, others={"sets": sets, "set-image": sets}), gallery=gallery)
     identities.observe(tracklet("a", 1, 0, 5, looks(1)))
     seen = identities.observe(tracklet("b", 1, 60, 65, looks(1, seed=1)))[-1]
     assert (seen.identity, seen.name) == ("g1", "anna")
     assert seen.probability == pytest.approx(0.9998, abs=2e-4)
-    assert set(asked) == {(True, True), (True, False)}
 
 
 def test_the_probability_of_an_event_is_the_pages_formula_worked_out(state, gallery):

@@ -36,7 +36,7 @@ def test_the_same_watch_goes_on(tmp_path):
         (changed(fps=5), "settings.fps was not given, is 5"),
         (
             {**FACTS, "cameras": {**FACTS["cameras"], "yard": {"source": "yard.mp4"}}},
-            "cameras.yard.source was not given, is yard.mp4",
+            "another watch: camera yard is new. ",
         ),
         ({**FACTS, "cameras": {"gate": {"source": "gate.mp4", "light": "auto", "offset": 2.0}}}, "offset was 0, is 2"),
     ],

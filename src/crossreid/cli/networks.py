@@ -22,15 +22,20 @@ Flip = Annotated[bool, typer.Option("--flip", help="Of --backbone: embed an imag
 
 
 def named_network(
-    backbone: str | None, weights: str | None, size: str | None, flip: bool = False
+    backbone: str | None,
+    weights: str | None,
+    size: str | None,
+    flip: bool = False,
+    *,
+    weights_option: str = "--weights",
 ) -> PretrainedNetwork | None:
-    """The network that the options name; None without --backbone.
+    """The network that the options name; None without --backbone. `weights_option` is what the command calls `weights`.
 
     Raises:
         CrossreidError: an option of a network without its name, or one that no network can have.
     """
     if backbone is None:
-        given = {"--weights": weights is not None, "--size": size is not None, "--flip": flip}
+        given = {weights_option: weights is not None, "--size": size is not None, "--flip": flip}
         if alone := [name for name, is_given in given.items() if is_given]:
             raise CrossreidError(f"{', '.join(alone)}: of --backbone NAME, which is not given; a run has its own.")
         return None

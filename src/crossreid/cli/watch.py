@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from crossreid.cli.networks import BackboneName, Flip, Size, named_network
 from crossreid.errors import CrossreidError
 from crossreid.terminal import advancing, console, errors, progress_bar
 
@@ -29,6 +30,15 @@ def watch(
     # who is known
     run: Annotated[Path | None, typer.Option(help="The run that embeds.")] = None,
     model: Annotated[Path | None, typer.Option(help="In place of --run: an exported .onnx file.")] = None,
+    backbone: BackboneName = None,
+    backbone_weights: Annotated[
+        str | None, typer.Option(help="Of --backbone: imagenet (the default, by timm), or a file.")
+    ] = None,
+    size: Size = None,
+    flip: Flip = False,
+    calibration: Annotated[
+        Path | None, typer.Option(help="A run or its calibration.json, where model and gallery carry none.")
+    ] = None,
     gallery: Annotated[str | None, typer.Option(help="Of that model, for names; without one all are new.")] = None,
     # what the cameras are
     cameras: Annotated[
@@ -76,21 +86,22 @@ def watch(
     """Watch films or streams: track who is seen, say who they are across cameras, and emit events. docs/watching.md."""
     if out is None:
         raise CrossreidError("expected --out FOLDER, where the watch is kept.")
-    if (run is None) == (model is None):
-        raise CrossreidError("expected either --run RUN or --model FILE.onnx.")
+    network = named_network(backbone, backbone_weights, size, flip, weights_option="--backbone-weights")
+    given = [one for one in (run, model, network) if one is not None]
+    if len(given) != 1:
+        raise CrossreidError("expected either --run RUN or --model FILE.onnx, or --backbone NAME.")
     if not sources and cameras is None:
         raise CrossreidError("expected a SOURCE or more, or --cameras FILE. See `crossreid watch --help`.")
-    embeds = run or model
-    assert embeds is not None
     options = _sections(override or (), tracker=tracker, fps=fps, real_time=real_time)
     from crossreid.watching.watch import watch as watch_cameras
 
     with ExitStack() as shown:
         done = watch_cameras(
-            sources or (), out, model=embeds, gallery=gallery, cameras=cameras, topology=topology, detector=detector, weights=weights,
-            classes=classes or (), minimum_score=minimum_score, minimum_size=_size(minimum_size), **options,
-            keep_images=keep_images, annotate=annotate, webhooks=webhook or (), brokers=mqtt or (), metrics=metrics, until=until,
-            device=device, report=_reporting(shown), say=lambda text: errors.print(text, soft_wrap=True, highlight=False),
+            sources or (), out, model=given[0], gallery=gallery, calibration=calibration, cameras=cameras, topology=topology,
+            detector=detector, weights=weights, classes=classes or (), minimum_score=minimum_score,
+            minimum_size=_size(minimum_size), **options, keep_images=keep_images, annotate=annotate, webhooks=webhook or (),
+            brokers=mqtt or (), metrics=metrics, until=until, device=device,
+            report=_reporting(shown), say=lambda text: errors.print(text, soft_wrap=True, highlight=False),
         )  # fmt: skip
     for one in done.cameras:
         dropped = f", {one.dropped} dropped" if one.dropped else ""

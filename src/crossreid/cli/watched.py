@@ -21,13 +21,14 @@ By = Annotated[str, typer.Option(help="Who decides; kept with the decision.")]
 @app.command()
 def identities(folder: Folder) -> None:
     """Say who was seen, the latest first: name, times, cameras."""
+    from crossreid.watching.moments import moment
     from crossreid.watching.state import open_state
 
     with open_state(folder, read_only=True) as state:
         for one in state.identities():
             say(
                 f"{one.identity}: {printable(one.name or 'unknown')}, {one.tracks} tracks in {', '.join(one.cameras)}, "
-                f"{one.first:.1f} to {one.last:.1f}"
+                f"{moment(one.first)} to {moment(one.last)}"
             )
 
 

@@ -140,13 +140,23 @@ def calibration_for(gallery: Gallery, named: Path | None) -> Calibration | None:
         if found is None and run is not None and pretrained_at(run) is None:
             found = calibration_at(run)
         return found if found is not None and found.fingerprint == gallery.model else None
+    return named_calibration(named, gallery.model, f"{gallery.location} holds embeddings")
+
+
+def named_calibration(named: Path, model: str, holds: str) -> Calibration:
+    """The calibration of a run's folder or a file, which is to be of the `model` of this fingerprint.
+
+    Raises:
+        DataError: nothing is there under the name.
+        ModelMismatch: it is of another model; `holds` says what is of `model`.
+    """
     found = calibration_at(named)
     if found is None:
         raise DataError(f"--calibration {named}: expected a run's folder that was calibrated, or a {FILE}.")
-    if found.fingerprint != gallery.model:
+    if found.fingerprint != model:
         raise ModelMismatch(
-            f"--calibration {named} is of model {found.fingerprint[:12]}..., and {gallery.location} holds embeddings of "
-            f"{gallery.model[:12]}.... Calibrate the gallery's model."
+            f"--calibration {named} is of model {found.fingerprint[:12]}..., and {holds} of {model[:12]}.... Calibrate that "
+            "model."
         )
     return found
 

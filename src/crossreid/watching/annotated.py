@@ -18,27 +18,12 @@ from crossreid.watching.box_drawing import Drawing
 from crossreid.watching.cameras import Camera
 from crossreid.watching.frames import Frame
 from crossreid.watching.identity_colours import GREY, colour_of
+from crossreid.watching.readings import Readings
+from crossreid.watching.video_extra import needed
 
 FOLDER = "annotated"
 _TICKS = 1000  # of a second, in which frames have their times
 Box = tuple[int, int, np.ndarray]  # frame from 0, number of the identity, left, top, right, bottom `(4,)`
-
-
-class Identified(Protocol):
-    """An identity, with its name where the gallery has one."""
-
-    @property
-    def name(self) -> str | None: ...
-
-
-class Decided(Protocol):
-    """What the state of a watch knows of boxes and names."""
-
-    def mot_rows(self, camera: str) -> Iterator[Box]: ...
-
-    def name_of(self, number: int) -> str | None: ...
-
-    def identities(self) -> Sequence[Identified]: ...
 
 
 @runtime_checkable
@@ -64,7 +49,7 @@ def check_can_annotate(cameras: Sequence[Camera], *, keep_images: bool) -> None:
 
 def annotate(
     folder: Path,
-    state: Decided,
+    state: Readings,
     cameras: Sequence[Camera],
     open_frames: Callable[[Camera], Iterable[Frame]],
     *,
@@ -118,10 +103,7 @@ def write_annotated(
         CrossreidError: PyAV is not installed.
         NoSpace: the disk is full.
     """
-    try:
-        import av
-    except ImportError as error:
-        raise CrossreidError("an annotated film needs PyAV: pip install 'crossreid[video]'.") from error
+    av = needed("av", "an annotated film")
     drawing: Drawing | None = None
     names = _Names(name_of, known)
     waiting = _Waiting(boxes)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from crossreid.watching.moments import moment
+
 Colour = tuple[int, int, int]
-_FILM = 1e8  # seconds: an earlier time is one of a film that does not say when it was taken
 _LABEL = 40  # characters
 
 
@@ -61,7 +61,7 @@ class Drawing:
 
     def caption(self, canvas: np.ndarray, camera: str, time: float) -> None:
         """The camera's name and the time, at the top left."""
-        text = _text(f"{camera}   {_moment(time)}", self._letters)
+        text = _text(f"{camera}   {moment(time)}", self._letters)
         area = canvas[: text.shape[0], : text.shape[1]]
         area //= 3
         _write(canvas, 0, 0, text, (255, 255, 255))
@@ -101,10 +101,3 @@ def _readable(ground: Colour) -> Colour:
     """Black or white, whichever is read better there (Rec. 601 luma)."""
     red, green, blue = ground
     return (0, 0, 0) if 0.299 * red + 0.587 * green + 0.114 * blue > 120 else (255, 255, 255)
-
-
-def _moment(time: float) -> str:
-    if time >= _FILM:
-        return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    seconds = int(time)
-    return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"

@@ -113,6 +113,7 @@ class _Waiting:
             if self.frames:
                 frame = self.frames.popleft()
                 self.counts.given += 1
+                self.counts.waiting = len(self.frames)
                 self.changed.notify_all()
                 return frame
             assert self.ended is not None

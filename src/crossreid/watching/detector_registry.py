@@ -60,7 +60,7 @@ def register_detector(name: str, *, takes: Sequence[str] = (), minimum_score: fl
     """Register the class or function below as the detector `name`: called with `(settings, camera)` it returns a `Detector`.
 
     Args:
-        takes: those of `weights`, `classes` and `device` that it makes use of; others are refused where a user gives them.
+        takes: those of `weights` and `classes` that it makes use of; others are refused where a user gives them.
         minimum_score: of its detections, where a user gives none.
 
     Raises:
@@ -92,6 +92,7 @@ def detector_of(
         classes: names or numbers of what is wanted; by default people, where the detector knows such.
         minimum_score: detections with less are left out; by default as the detector's kind has it.
         minimum_size: (height, width) in pixels of the frame; smaller ones are left out.
+        device: what a network computes on; a GPU where there is one. Of no meaning to a detector that is none.
 
     Raises:
         CrossreidError: an unknown name, a file that is not there, or something given that the detector has no use for.
@@ -109,10 +110,10 @@ def detector_of(
             raise CrossreidError(f"detector {spec} is a file itself: --weights {weights} has no use. Leave it out.")
         name, weights = ("onnx" if path.suffix.lower() == ".onnx" else "file"), path
     entry = DETECTORS.find(name)
-    given = {"weights": weights, "classes": tuple(classes) or None, "device": device}
+    given = {"weights": weights, "classes": ", ".join(classes) or None}
     for key, value in given.items():
         if value is not None and key not in entry.takes:
-            raise CrossreidError(f"detector {name!r} takes no {key}: {value!s} has no use. Leave it out.")
+            raise CrossreidError(f"detector {name!r} takes no {key}: {value} has no use. Leave it out.")
     if weights is not None and not Path(weights).exists():
         raise DataError(f"detector {name!r}: {weights} not found.")
     score = entry.minimum_score if minimum_score is None else minimum_score

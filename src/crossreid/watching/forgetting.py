@@ -10,8 +10,9 @@ from crossreid.watching.state import State
 def forget(state: State, before: float) -> int:
     """Delete the tracks that ended before this time, with boxes, embeddings, key frames and crops; how many.
 
-    Identities and presences of which no track is left go with them, events up to then that every sink has, and people's decisions
-    about what is gone. `Identities.forget` does it where a process watches.
+    Identities and presences of which no track is left go with them, events up to then that every sink has, people's decisions about
+    what is gone, and what the trackers of cameras remember that have not come further. `Identities.forget` does it where a process
+    watches.
     """
     with state.step():
         database = state.database
@@ -36,6 +37,7 @@ def forget(state: State, before: float) -> int:
             "AND number NOT IN (SELECT merged_into FROM identities WHERE merged_into IS NOT NULL)",
             (before,),
         )
+        database.write("DELETE FROM trackers WHERE camera IN (SELECT name FROM cameras WHERE time < ?)", (before,))
         database.write(
             "DELETE FROM events WHERE time < ? AND number <= (SELECT coalesce(min(number), 9e18) FROM cursors)",
             (before,),

@@ -14,13 +14,10 @@ class Tables(Protocol):
 
 
 class KeptTrackers:
-    """The bytes of each camera's tracker. The table is made within the step that `make` is called in."""
+    """The bytes of each camera's tracker."""
 
     def __init__(self, database: Tables) -> None:
         self.database = database
-
-    def make(self) -> None:
-        self.database.write("CREATE TABLE IF NOT EXISTS trackers (camera TEXT PRIMARY KEY, content BLOB NOT NULL)")
 
     def read(self, camera: str) -> bytes | None:
         found = self.database.read("SELECT content FROM trackers WHERE camera = ?", (camera,))

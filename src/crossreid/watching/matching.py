@@ -75,13 +75,6 @@ def _times(track: Sighting | TrackRow) -> tuple[float, float]:
     return (track.start, track.end) if isinstance(track, Sighting) else (track.first, track.last)
 
 
-def of_sets(calibration: Calibration, gallery: bool) -> Calibration:
-    """Of comparisons of tracklets with a `gallery` of tracklets, or with one of single images; of images where a calibration knows
-    no sets."""
-    chosen = getattr(calibration, "of_sets", None)
-    return calibration if chosen is None else chosen(gallery=gallery)
-
-
 class Matching:
     """Weighs who a sighting may be, by all that was seen and by a gallery."""
 
@@ -96,7 +89,7 @@ class Matching:
         self._state, self._candidates, self._known = state, candidates, known
         self._options = options
         # Tracklets are compared as sets with each other, and as sets with single images of a gallery.
-        self._of_tracklets, self._of_entries = of_sets(calibration, True), of_sets(calibration, False)
+        self._of_tracklets, self._of_entries = calibration.of_sets(), calibration.of_sets(gallery=False)
 
     def weights(self, sighting: Sighting, ignored: Collection[TrackRow]) -> dict[Who, float]:
         """Logarithms of the weights of those who it may be, as if the `ignored` tracks were not there; nor does it count itself."""

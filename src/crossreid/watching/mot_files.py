@@ -6,24 +6,16 @@ identity after all merges, so that the files of several cameras can be joined. T
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
-
-import numpy as np
 
 from crossreid.files import replacing
+from crossreid.watching.readings import Readings
 
 FOLDER = "tracks"
 
 
-class KeepsBoxes(Protocol):
-    """Gives, of each box of a camera, the frame from 0, the number of its identity and `(4,)` left, top, right, bottom."""
-
-    def mot_rows(self, camera: str) -> Iterator[tuple[int, int, np.ndarray]]: ...
-
-
-def write_mot_files(folder: Path, state: KeepsBoxes, cameras: Sequence[str]) -> None:
+def write_mot_files(folder: Path, state: Readings, cameras: Sequence[str]) -> None:
     """Write a file per camera, in order of frames and identities, whole or not at all."""
     for camera in cameras:
         with replacing(folder / FOLDER / f"{camera}.txt") as temporary, temporary.open("w", encoding="ascii") as stream:

@@ -8,13 +8,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 
 from crossreid.evaluation.calibration import Calibration
 from crossreid.galleries.gallery import Gallery
 from crossreid.inference.embedding_model import EmbeddingModel
 from crossreid.training.signals import Interrupted, stop_signals
 from crossreid.watching.appearance import Likeness
+from crossreid.watching.cameras import is_address
 from crossreid.watching.embedding_tracklets import TrackletEmbedder
 from crossreid.watching.events import Event
 from crossreid.watching.frame_order import Item, by_arrival, by_time
@@ -45,19 +45,6 @@ class CameraCounts:
     rate: float
 
 
-@dataclass(frozen=True, slots=True)
-class Watched:
-    """What a watch has come to: its folder, counts of each camera, identities and events in all, and whether the films are at
-    their end. late: sinks that do not have all events yet."""
-
-    folder: Path
-    cameras: tuple[CameraCounts, ...]
-    identities: int
-    events: int
-    complete: bool
-    late: tuple[str, ...] = ()
-
-
 Report = Callable[[Sequence[CameraCounts], int], object]
 
 
@@ -85,10 +72,10 @@ class OpenWatch:
     ) -> None:
         self.plan, self.state, self.outlets, self.report, self.say = plan, state, outlets, report, say
         checkpoints = KeptTrackers(state.database)
-        with state.step():
-            checkpoints.make()
         self.in_hand = [
-            CameraInHand(camera.name, detector, CameraTracker(camera.name, plan.tracking))
+            CameraInHand(
+                camera.name, detector, CameraTracker(camera.name, plan.tracking, keep_images=plan.settings.keep_images)
+            )
             for camera, detector in zip(plan.cameras, plan.detectors, strict=True)
         ]
         for hand in self.in_hand:
@@ -97,6 +84,7 @@ class OpenWatch:
         self.sources = [held.enter_context(self._source(position)) for position in range(len(self.in_hand))]
         known = calibration or by_threshold(plan.tracking.rejoin_cosine)
         self.identities = Identities(state, known, plan.matching, plan.topology, gallery)
+        self._uncompared: set[str] = set()  # pairs of modalities that were named
         self.loop = WatchLoop(
             self.in_hand, TrackletEmbedder(model, keep_images=plan.settings.keep_images),
             Likeness(plan.tracking, None if calibration is None else calibration.of_sets()), self.identities, state,
@@ -174,6 +162,11 @@ class OpenWatch:
         identities = self.identity_count()
         if self.outlets.metrics is not None:
             self._measure(self.outlets.metrics, identities)
+        for pair in sorted(self.identities.uncompared - self._uncompared):
+            self._uncompared.add(pair)
+            self.say(
+                f"{pair}: the calibration has no curve of these, and they are not compared. Calibrate on images of both."
+            )
         self.report(counts, identities)
 
     def _measure(self, metrics: WatchMetrics, identities: int) -> None:
@@ -185,5 +178,6 @@ class OpenWatch:
                 one = figure.labels(hand.name)
                 one.inc(max(0, now - self._counted.get((id(figure), hand.name), 0)))
                 self._counted[id(figure), hand.name] = now
-            if self.plan.live and hand.tracker.done is not None:
+            metrics.queued.labels(hand.name).set(source.counts.waiting)
+            if is_address(source.camera.source) and hand.tracker.done is not None:
                 metrics.behind.labels(hand.name).set(max(0.0, time.time() - hand.tracker.done[1]))

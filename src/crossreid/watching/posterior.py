@@ -45,7 +45,7 @@ def pair_ratios(
     scores: np.ndarray, query: Modality, gallery: Modality, calibration: Calibration, largest: float
 ) -> np.ndarray:
     """`log_ratios` of cosines, by the calibration's curve of these modalities and its own share of pairs of one identity."""
-    share = getattr(calibration, "prior", None) or 0.5
+    share = 0.5 if calibration.prior is None else calibration.prior
     return log_ratios(calibration.probability(scores, query, gallery), share, largest)
 
 

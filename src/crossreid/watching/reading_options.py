@@ -49,6 +49,7 @@ class FrameCounts:
     stalls: times without data for `timeout` seconds; reconnects: times that it was connected anew.
     resized: changes of the frames' size; corrupt: packets and frames that are damaged or cut off, pictures that cannot be read;
     missing: frames that a file says it has, and that did not come; mistimed: frames whose time was missing or went back.
+    waiting: frames that wait now, decoded and not handed on.
     """
 
     decoded: int = 0
@@ -61,3 +62,4 @@ class FrameCounts:
     corrupt: int = 0
     missing: int = 0
     mistimed: int = 0
+    waiting: int = 0

@@ -225,6 +225,10 @@ class Readings:
         rows = self.database.read("SELECT name, number FROM cameras ORDER BY coalesce(number, 0), name")
         return {name: int(number or 0) for name, number in rows}
 
+    def has_begun(self) -> bool:
+        """Whether any frame was watched."""
+        return bool(self.database.read("SELECT 1 FROM cameras WHERE frame IS NOT NULL LIMIT 1"))
+
     def noted(self, key: str) -> str | None:
         """A fact of the watch that `note` kept."""
         found = self.database.read("SELECT value FROM meta WHERE key = ?", (key,))

@@ -64,7 +64,7 @@ class State(Readings):
         self._when_kept: list[Callable[[], object]] = []
         if not read_only:
             if create:
-                folder.mkdir(parents=True, exist_ok=True)
+                _make(folder)
             self._lock = _lock(folder)
         try:
             self.database = Database(folder, read_only=read_only, create=create, watch=watch)
@@ -120,9 +120,25 @@ class State(Readings):
                 (sink, number),
             )
 
-    def note_cameras(self, cameras: Sequence[Camera]) -> None:
-        """Keep the cameras' names and numbers; progress that is known of them stays."""
+    def keep_cursors(self, sinks: Sequence[str]) -> list[str]:
+        """Keep events for these sinks alone, for new ones from the first event on; which others there were.
+
+        `forget` deletes no event that one of them lacks, so that a sink which is gone would keep them for good.
+        """
         with self.step():
+            gone = [
+                sink for (sink,) in self.database.read("SELECT sink FROM cursors ORDER BY sink") if sink not in sinks
+            ]
+            for sink in gone:
+                self.database.write("DELETE FROM cursors WHERE sink = ?", (sink,))
+            for sink in sinks:
+                self.database.write("INSERT OR IGNORE INTO cursors VALUES (?, 0)", (sink,))
+        return gone
+
+    def note_cameras(self, cameras: Sequence[Camera]) -> None:
+        """Keep the cameras' names and numbers; progress that is known of them stays, and others that have none go."""
+        with self.step():
+            self.database.write("DELETE FROM cameras WHERE frame IS NULL")
             for camera in cameras:
                 self.database.write(
                     "INSERT INTO cameras (name, number) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET number = excluded.number",
@@ -162,6 +178,14 @@ class State(Readings):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _make(folder: Path) -> None:
+    """A new folder is its owner's alone: where people were is nobody else's business."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise StateError(f"{folder} cannot be made ({error.strerror}). Expected a folder to watch into.") from error
 
 
 def _lock(folder: Path) -> int:

@@ -75,9 +75,11 @@ class CameraTracker:
         *,
         frame_rate: float | None = None,
         next_number: int = 1,
+        keep_images: bool = True,
     ) -> None:
         """`frame_rate`: frames a second that are seen, by which the tracker's motion model counts; by default as the first two
-        frames have it, until the second of which the first is held back."""
+        frames have it, until the second of which the first is held back. keep_images: whether it may remember a frame; without,
+        BoT-SORT does not even out how the camera moves."""
         self.camera, self.options, self.next_number = camera, options or TrackingOptions(), next_number
         self.library: Any = None if frame_rate is None else _library(self.options, frame_rate)
         self.tracks: list[Track] = []
@@ -85,6 +87,7 @@ class CameraTracker:
         self.done: tuple[int, float] | None = None
         self.modality: Modality | None = None
         self._held: tuple[Frame, Detections] | None = None
+        self._shows_pictures = keep_images and self.options.tracker == "botsort"
 
     @property
     def time(self) -> float:
@@ -169,7 +172,7 @@ class CameraTracker:
         """The library's name of the track of each box that has one, in the order of names."""
         supervision = needed("supervision", "tracking")
         given = supervision.Detections(xyxy=detections.boxes, confidence=detections.scores)
-        picture = frame.image[:, :, ::-1] if self.options.tracker == "botsort" else None
+        picture = frame.image[:, :, ::-1] if self._shows_pictures else None
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of empty frames and of clocks that stand still; neither is an error here
             found = self.library.update(given, picture, timestamp=frame.time)

@@ -16,7 +16,10 @@ from typing import Any
 from crossreid.errors import CrossreidError
 from crossreid.evaluation.calibration import Calibration
 from crossreid.files import remove_leftovers_in, short_digest
+from crossreid.galleries.gallery import Gallery
+from crossreid.galleries.importing import calibration_for, named_calibration
 from crossreid.galleries.opening import open_gallery
+from crossreid.inference.embedding_model import EmbeddingModel
 from crossreid.inference.open_model import open_model
 from crossreid.runs.named_network import PretrainedNetwork
 from crossreid.watching import annotated, mot_files, watch_file
@@ -58,6 +61,7 @@ def watch(
     *,
     model: Path | str | PretrainedNetwork,
     gallery: Path | str | None = None,
+    calibration: Path | str | None = None,
     cameras: Path | str | None = None,
     topology: Path | str | None = None,
     detector: str = "background",
@@ -87,6 +91,7 @@ def watch(
         out: the folder of the watch, new or one that this call made before.
         model: a run's folder, an exported .onnx file, or a network that was not trained here.
         gallery: of that model, for names; without one all identities are new.
+        calibration: a run or its calibration.json, in place of the one that model or gallery carry.
         cameras: a cameras.yaml with further cameras.
         topology: a topology.yaml, which cameras people can walk between and how fast.
         detector: background (the default), a file or folder of detections, an .onnx file, or a registered name with `weights`.
@@ -95,7 +100,7 @@ def watch(
         minimum_size: (height, width) in pixels of the frame; smaller detections are left out.
         tracking: options of `TrackingOptions` by key, `{"tracker": "ocsort"}` for example.
         matching: likewise of `MatchingOptions`.
-        reading: likewise of `SourceOptions`, `{"fps": 5}` for example.
+        reading: likewise of `ReadingOptions`, `{"fps": 5}` for example.
         keep_images: whether key frames are kept as images; without, none is written anywhere.
         annotate: whether films with boxes and identities are written at the end.
         webhooks: addresses to which events are posted.
@@ -116,7 +121,7 @@ def watch(
         None if cameras is None else Path(cameras), None if gallery is None else str(gallery),
         None if topology is None else Path(topology), detector, None if weights is None else Path(weights),
         tuple(classes), minimum_score, minimum_size, dict(tracking or {}), dict(matching or {}), dict(reading or {}),
-        keep_images,
+        keep_images, device, None if calibration is None else Path(calibration),
     )  # fmt: skip
     if until is not None and until <= 0:
         raise CrossreidError(f"until {until:g}: expected seconds above 0.")
@@ -124,22 +129,19 @@ def watch(
     if annotate:
         annotated.check_can_annotate(plan.cameras, keep_images=keep_images)
     outside = _Outside(tuple(webhooks), tuple(brokers), metrics)
-    return _watch(plan, Path(out), outside, annotate=annotate, until=until, device=device, report=report, say=say)
+    return _watch(plan, Path(out), outside, annotate=annotate, until=until, report=report, say=say)
 
 
 def _watch(
-    plan: WatchPlan, folder: Path, outside: _Outside, *, annotate: bool, until: float | None, device: str | None, report: Report,
+    plan: WatchPlan, folder: Path, outside: _Outside, *, annotate: bool, until: float | None, report: Report,
     say: Callable[[str], object],
 ) -> Watched:  # fmt: skip
     for detector in plan.detectors:
         for note in getattr(detector, "notes", ()):
             say(note)
-    model = open_model(plan.settings.model, device=device)  # type: ignore[arg-type]
+    model = open_model(plan.settings.model, device=plan.settings.device)  # type: ignore[arg-type]
     if model.trained:
         say(f"WARNING: {plan.settings.model} is {model.trained}.")
-    calibration = model.calibration
-    if calibration is None:
-        say("the model is not calibrated (crossreid calibrate): cosines are compared with a fixed threshold.")
     _refuse_other_folder(folder)
     with ExitStack() as held:
         gallery = None
@@ -147,32 +149,51 @@ def _watch(
             gallery = held.enter_context(
                 open_gallery(plan.settings.gallery, model=model.fingerprint, dimension=model.dimension, read_only=True)
             )
+        calibration = _calibration(plan.settings.calibration, model, gallery)
+        if calibration is None:
+            say("the model is not calibrated (crossreid calibrate): cosines are compared with a fixed threshold.")
         state = held.enter_context(open_state(folder, keep_images=plan.settings.keep_images))
         for place in (folder, folder / mot_files.FOLDER, folder / annotated.FOLDER):
             if place.is_dir():
                 remove_leftovers_in(place)  # of a watch that was killed as it wrote
-        watch_file.make_or_keep(folder, plan.facts(model.fingerprint, _digest(calibration)))
+        facts = plan.facts(model.fingerprint, _digest(calibration))
+        watch_file.make_or_keep(folder, facts, begun=state.has_begun())
         state.note_cameras(plan.cameras)
+        state.note("model", model.fingerprint)
         outlets = _outlets(state, outside, say)
         late: list[str] = []
         try:
             opened = OpenWatch(plan, model, calibration, gallery, state, outlets, held, report=report, say=say)
             complete = opened.run(until)
+            counts = opened.counts()
             if annotate and complete:
-                annotated.annotate(folder, state, plan.cameras, lambda camera: open_source(camera, plan.reading))
+                say(f"annotating {len(plan.cameras)} films")
+                reading = plan.reading.model_copy(update={"real_time": False})  # every frame that was watched, at once
+                annotated.annotate(folder, state, plan.cameras, lambda camera: open_source(camera, reading))
         finally:
             late += outlets.close()
         if annotate and not complete:
             say("the films are not at their end: they are annotated when they are.")
-        return Watched(folder, opened.counts(), opened.identity_count(), state.last_event(), complete, tuple(late))
+        return Watched(folder, counts, opened.identity_count(), state.last_event(), complete, tuple(late))
 
 
 def _outlets(state: State, outside: _Outside, say: Callable[[str], object]) -> Outlets:
     metrics = None if outside.metrics is None else WatchMetrics()
     outlets = Outlets(state.folder, state, webhooks=outside.webhooks, brokers=outside.brokers, metrics=metrics)
+    for sink in state.keep_cursors(outlets.names):
+        say(f"{sink}: not given any more, so that events are not kept for it.")
     if metrics is not None and outside.metrics is not None:
         say(f"figures: http://127.0.0.1:{metrics.serve(outside.metrics)}/metrics")
     return outlets
+
+
+def _calibration(named: Path | None, model: EmbeddingModel, gallery: Gallery | None) -> Calibration | None:
+    """The named calibration, else the model's own, else the gallery's."""
+    if named is not None:
+        return named_calibration(named, model.fingerprint, "the model is")
+    if model.calibration is not None or gallery is None:
+        return model.calibration
+    return calibration_for(gallery, None)
 
 
 def _refuse_other_folder(folder: Path) -> None:
@@ -191,5 +212,9 @@ def _refuse_other_folder(folder: Path) -> None:
 def _digest(calibration: Calibration | None) -> str | None:
     if calibration is None:
         return None
-    curves = {name: [curve.scores.tolist(), curve.probabilities.tolist()] for name, curve in calibration.curves.items()}
-    return short_digest(curves)
+    every = {"images": calibration, **calibration.others}
+    return short_digest({kind: [one.prior, _points(one)] for kind, one in every.items()})
+
+
+def _points(calibration: Calibration) -> dict[str, Any]:
+    return {name: [curve.scores.tolist(), curve.probabilities.tolist()] for name, curve in calibration.curves.items()}

@@ -16,14 +16,15 @@ from crossreid.options import dotted
 FILE = "watch.json"
 
 
-def make_or_keep(folder: Path, facts: Mapping[str, Any]) -> None:
+def make_or_keep(folder: Path, facts: Mapping[str, Any], *, begun: bool = True) -> None:
     """Write the file of a new watch; raise `DataError` where the folder has that of another one.
 
     Args:
         facts: cameras by name and settings by key, as JSON holds them.
+        begun: whether anything was watched; a watch that came to nothing makes room for another one.
     """
     path = folder / FILE
-    if not path.is_file():
+    if not (begun and path.is_file()):
         write_json(path, {"version": crossreid.__version__, **facts, "fingerprint": short_digest(facts)})
         return
     there = {key: value for key, value in read_json(path).items() if key in facts}
@@ -34,9 +35,20 @@ def make_or_keep(folder: Path, facts: Mapping[str, Any]) -> None:
 
 
 def differences(there: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What is another, by its dotted key, or whether it is gone or new."""
-    before, after = dotted(there), dotted(now)
-    return [
+    """What is another: cameras that are gone or new, and what else by its dotted key."""
+    old, new = there.get("cameras", {}), now.get("cameras", {})
+    names = [f"camera {name} is gone" for name in old if name not in new]
+    names += [f"camera {name} is new" for name in new if name not in old]
+    before, after = (
+        dotted(
+            {
+                **facts,
+                "cameras": {name: one for name, one in facts.get("cameras", {}).items() if name in old and name in new},
+            }
+        )
+        for facts in (there, now)
+    )
+    return names + [
         f"{key} was {_shown(before.get(key))}, is {_shown(after.get(key))}"
         for key in dict.fromkeys((*before, *after))
         if before.get(key) != after.get(key)

@@ -34,7 +34,8 @@ class WatchSettings:
     sources: films, folders of frames and addresses, each `[NAME=]SOURCE[#KEY=VALUE,...]`; camera_file: a cameras.yaml with more.
     model: a run, an exported file, or a network that was not trained here. gallery: of that model; without one nobody is known.
     detector: as `detector_of` takes it, with its weights, classes, least score and size (height, width).
-    tracking, matching, reading: options by key.
+    tracking, matching, reading: options by key. device: what all networks compute on.
+    calibration: a run or a file with one, in place of that of the model or the gallery.
     """
 
     sources: tuple[str, ...]
@@ -51,7 +52,8 @@ class WatchSettings:
     matching: Mapping[str, Any] = field(default_factory=dict)
     reading: Mapping[str, Any] = field(default_factory=dict)
     keep_images: bool = True
-    detector_device: str | None = None
+    device: str | None = None
+    calibration: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,7 @@ class WatchPlan:
         topology.check_cameras([camera.name for camera in cameras])
         made = detector_of(
             settings.detector, weights=settings.weights, classes=settings.classes,
-            minimum_score=settings.minimum_score, minimum_size=settings.minimum_size, device=settings.detector_device,
+            minimum_score=settings.minimum_score, minimum_size=settings.minimum_size, device=settings.device,
         )  # fmt: skip
         live = reading.real_time or any(is_address(camera.source) for camera in cameras)
         detectors = tuple(made(camera) for camera in cameras)
@@ -98,7 +100,10 @@ class WatchPlan:
         settings = self.settings
         return {
             "cameras": {
-                camera.name: {"source": shown_source(camera.source), "light": camera.light, "offset": camera.offset}
+                camera.name: {
+                    "source": shown_source(camera.source), "light": camera.light, "offset": camera.offset,
+                    "start": camera.start, "frame_rate": camera.frame_rate,
+                }
                 for camera in self.cameras
             },
             "settings": {

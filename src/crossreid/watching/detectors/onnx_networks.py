@@ -36,7 +36,7 @@ from crossreid.watching.video_extra import needed
 GREY = 114 / 255
 
 
-@register_detector("onnx", takes=("weights", "classes", "device"), minimum_score=0.1)
+@register_detector("onnx", takes=("weights", "classes"), minimum_score=0.1)
 class OnnxDetector:
     """A detector in ONNX Runtime; cameras with the same file share it.
 

@@ -128,4 +128,4 @@ def _maker(name: str) -> Callable[[DetectorSettings, Camera], TorchvisionDetecto
 
 
 for _name in NAMES:
-    register_detector(_name, takes=("weights", "classes", "device"), minimum_score=0.1)(_maker(_name))
+    register_detector(_name, takes=("weights", "classes"), minimum_score=0.1)(_maker(_name))

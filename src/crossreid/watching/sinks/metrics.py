@@ -34,9 +34,7 @@ class WatchMetrics:
         self.events = counter("events", "Events.", "kind")
         self.identities = gauge("identities", "Identities there are, merged ones counted once.")
         self.queued = gauge("queued_frames", "Frames that wait.", "camera")
-        self.behind = gauge(
-            "behind_seconds", "How old the frame in hand is; of a file, how far from its end.", "camera"
-        )
+        self.behind = gauge("behind_seconds", "How old the frame in hand is, of a stream.", "camera")
         self.faults = counter("sink_faults", "Tries to give events to a sink that failed.", "sink")
         self.failing = gauge("sink_failing", "1 while a sink takes no events.", "sink")
         self._server: Any = None

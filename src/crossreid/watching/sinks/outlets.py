@@ -53,6 +53,11 @@ class Outlets:
         for delivery in self._deliveries:
             delivery.start()
 
+    @property
+    def names(self) -> list[str]:
+        """Of the sinks outside, by which the state knows how far each has come."""
+        return [delivery.sink.name for delivery in self._deliveries]
+
     def flush(self) -> None:
         """Write what is new into the files, count it, and wake the rest. To be called after each step that was kept.
 
