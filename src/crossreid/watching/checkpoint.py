@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import io
 import pickle
-from importlib.metadata import version
+from functools import cache
+from importlib import metadata
 from typing import Any
 
 from crossreid.watching.tracking import CameraTracker
 
+version = cache(metadata.version)  # which parses a library's metadata: as much time as all else of a step
 _FORM = 1
 _PLAIN = {
     ("numpy", "ndarray"), ("numpy", "dtype"), ("numpy._core.numeric", "_frombuffer"), ("numpy.core.numeric", "_frombuffer"),

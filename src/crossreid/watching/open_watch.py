@@ -15,7 +15,7 @@ from crossreid.galleries.gallery import Gallery
 from crossreid.inference.embedding_model import EmbeddingModel
 from crossreid.training.signals import Interrupted, stop_signals
 from crossreid.watching.appearance import Likeness
-from crossreid.watching.embedding_tracklets import TrackletEmbedder
+from crossreid.watching.embedding_tracklets import TrackletEmbedder, spare_processors
 from crossreid.watching.events import Event
 from crossreid.watching.frame_order import Item, by_arrival, by_time
 from crossreid.watching.identities import Identities
@@ -97,8 +97,11 @@ class OpenWatch:
         self.sources = [held.enter_context(self._source(position)) for position in range(len(self.in_hand))]
         known = calibration or by_threshold(plan.tracking.rejoin_cosine)
         self.identities = Identities(state, known, plan.matching, plan.topology, gallery)
+        embedder = TrackletEmbedder(
+            model, keep_images=plan.settings.keep_images, threads=spare_processors(len(self.in_hand))
+        )
         self.loop = WatchLoop(
-            self.in_hand, TrackletEmbedder(model, keep_images=plan.settings.keep_images),
+            self.in_hand, embedder,
             Likeness(plan.tracking, None if calibration is None else calibration.of_sets()), self.identities, state,
             checkpoints, live=plan.live, kept=self._kept,
         )  # fmt: skip
