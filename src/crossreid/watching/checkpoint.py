@@ -51,6 +51,15 @@ def restore(tracker: CameraTracker, content: bytes) -> bool:
     return True
 
 
+def without(content: bytes, camera: str, before: float) -> bytes | None:
+    """What `kept` gave, without the tracks that were last seen before this time; None where nothing is left that can be used."""
+    tracker = CameraTracker(camera)
+    if not restore(tracker, content) or tracker.time < before:
+        return None
+    tracker.forget(before)
+    return kept(tracker)
+
+
 def _made_by() -> list[Any]:
     return [_FORM, version("trackers"), version("numpy")]
 

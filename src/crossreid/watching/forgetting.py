@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from functools import partial
 
+from crossreid.watching.kept_trackers import KeptTrackers
 from crossreid.watching.state import State
 
 
 def forget(state: State, before: float) -> int:
-    """Delete the tracks that ended before this time, with boxes, embeddings, key frames and crops; how many.
+    """Delete the tracks that ended before this time, with boxes, embeddings, key frames and crops, and what trackers keep of such; how
+    many.
 
     Identities and presences of which no track is left go with them, events up to then that every sink has, and people's decisions
     about what is gone. `Identities.forget` does it where a process watches.
     """
     with state.step():
         database = state.database
+        KeptTrackers(database).forget(before)
         state.when_kept(database.fold_log)  # where deleted content is left
         rows = [row for (row,) in database.read("SELECT row FROM tracks WHERE last < ?", (before,))]
         for row in rows:

@@ -23,6 +23,18 @@ class KeepsBoxes(Protocol):
     def mot_rows(self, camera: str) -> Iterator[tuple[int, int, np.ndarray]]: ...
 
 
+class KeepsCameras(KeepsBoxes, Protocol):
+    """Knows the cameras, too, by name."""
+
+    def cameras(self) -> dict[str, int]: ...
+
+
+def write_anew(folder: Path, state: KeepsCameras) -> None:
+    """Write the files of all cameras as the state is now, where there are such."""
+    if (Path(folder) / FOLDER).is_dir():
+        write_mot_files(Path(folder), state, list(state.cameras()))
+
+
 def write_mot_files(folder: Path, state: KeepsBoxes, cameras: Sequence[str]) -> None:
     """Write a file per camera, in order of frames and identities, whole or not at all."""
     for camera in cameras:

@@ -31,6 +31,10 @@ from crossreid.watching.watch_loop import CameraInHand, WatchLoop
 from crossreid.watching.watch_settings import WatchPlan
 
 STEP = 1.0  # seconds, of film or of time, between two steps that are kept
+TRACKS_EACH = (
+    60.0  # seconds between two writings of the files of tracks, which are written anew from the first frame on: they
+)
+_SHARE = 30  # take no more than one second in so many, however long it is watched
 _FIRST = "first frame"  # the note of the state with the time of the watch's first frame
 
 
@@ -88,7 +92,9 @@ class OpenWatch:
         with state.step():
             checkpoints.make()
         self.in_hand = [
-            CameraInHand(camera.name, detector, CameraTracker(camera.name, plan.tracking))
+            CameraInHand(
+                camera.name, detector, CameraTracker(camera.name, plan.tracking, keep_images=plan.settings.keep_images)
+            )
             for camera, detector in zip(plan.cameras, plan.detectors, strict=True)
         ]
         for hand in self.in_hand:
@@ -106,6 +112,7 @@ class OpenWatch:
             checkpoints, live=plan.live, kept=self._kept,
         )  # fmt: skip
         self.begun = time.monotonic()
+        self._tracks_due = self.begun + TRACKS_EACH
         self._counted: dict[tuple[int, str], int] = {}  # what the figures have been told
         self._lost: dict[str, str] = {}  # what was said of each camera's connection
 
@@ -121,7 +128,7 @@ class OpenWatch:
                 items = self._limited(items, until)
             complete = self.loop.run(items, stop=lambda: bool(received) or self._too_late(until))
             self.outlets.flush()
-            write_mot_files(self.state.folder, self.state, [camera.name for camera in self.plan.cameras])
+            self._write_tracks()
         if received:
             raise Interrupted(received[0])
         return complete
@@ -167,8 +174,16 @@ class OpenWatch:
         """Of streams, which may stand still, by the clock of this process."""
         return self.plan.live and time.monotonic() - self.begun >= (math.inf if until is None else until)
 
+    def _write_tracks(self) -> None:
+        begun = time.monotonic()
+        write_mot_files(self.state.folder, self.state, [camera.name for camera in self.plan.cameras])
+        ended = time.monotonic()
+        self._tracks_due = ended + max(TRACKS_EACH, _SHARE * (ended - begun))
+
     def _kept(self, events: Sequence[Event]) -> None:
         self.outlets.flush()
+        if time.monotonic() >= self._tracks_due or any(event.by is not None for event in events):
+            self._write_tracks()
         for source in self.sources:
             if source.lost != self._lost.get(source.camera.name, ""):
                 self._lost[source.camera.name] = source.lost

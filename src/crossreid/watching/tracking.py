@@ -74,11 +74,14 @@ class CameraTracker:
         *,
         frame_rate: float | None = None,
         next_number: int = 1,
+        keep_images: bool = True,
     ) -> None:
         """`frame_rate`: frames a second that are seen, by which the tracker's motion model counts; by default as the first two
-        frames have it, until the second of which the first is held back."""
+        frames have it, until the second of which the first is held back. `keep_images`: without, BoT-SORT does not compensate a
+        camera's motion, for which it keeps the last picture."""
         self.camera, self.options, self.next_number = camera, options or TrackingOptions(), next_number
-        self.library: Any = None if frame_rate is None else _library(self.options, frame_rate)
+        self.keep_images = keep_images
+        self.library: Any = None if frame_rate is None else self._new_library(frame_rate)
         self.tracks: list[Track] = []
         self.meetings: list[Meeting] = []
         self.done: tuple[int, float] | None = None
@@ -100,7 +103,7 @@ class CameraTracker:
                 self._held = (frame, detections)
                 return []
             passed = frame.time - self._held[0].time
-            self.library = _library(self.options, min(_FASTEST, 1 / passed) if passed > 0 else _USUAL)
+            self.library = self._new_library(min(_FASTEST, 1 / passed) if passed > 0 else _USUAL)
             self._track_frame(*self._held)
             self._held = None
         return self._track_frame(frame, detections)
@@ -122,6 +125,9 @@ class CameraTracker:
                 one.track.key_frames.offer(candidate)
         return tracked
 
+    def _new_library(self, frame_rate: float) -> Any:
+        return _library(self.options, frame_rate, self.keep_images)
+
     def seen(self, track: Track) -> bool:
         """Whether it was seen in the last frame."""
         return track.end >= self.time
@@ -135,6 +141,14 @@ class CameraTracker:
         self.tracks = [track for track in self.tracks if track not in over]
         self.meetings = [meeting for meeting in self.meetings if not (meeting.one in over or meeting.other in over)]
         return over
+
+    def forget(self, before: float) -> None:
+        """Let go of the tracks that were last seen before this time, with their images."""
+        gone = [track for track in self.tracks if track.end < before]
+        self.tracks = [track for track in self.tracks if track not in gone]
+        self.meetings = [meeting for meeting in self.meetings if not (meeting.one in gone or meeting.other in gone)]
+        for track in self.tracks:
+            track.cut_from = None if track.cut_from in gone else track.cut_from
 
     def number(self, track: Track) -> None:
         """Give a track that continues no other the next number."""
@@ -170,7 +184,7 @@ class CameraTracker:
         """The library's name of the track of each box that has one, in the order of names."""
         supervision = needed("supervision", "tracking")
         given = supervision.Detections(xyxy=detections.boxes, confidence=detections.scores)
-        picture = frame.image[:, :, ::-1] if self.options.tracker == "botsort" else None
+        picture = frame.image[:, :, ::-1] if self.options.tracker == "botsort" and self.keep_images else None
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of empty frames and of clocks that stand still; neither is an error here
             found = self.library.update(given, picture, timestamp=frame.time)
@@ -220,7 +234,7 @@ def overlap(one: np.ndarray, other: np.ndarray) -> float:
     return float(overlaps(boxes, areas_in_common(boxes))[0, 1])
 
 
-def _library(options: TrackingOptions, frame_rate: float) -> Any:
+def _library(options: TrackingOptions, frame_rate: float, keep_images: bool) -> Any:
     """The library's tracker. Its buffer counts frames of 30 a second; its patience is never less than two frames of ours."""
     trackers = needed("trackers", "tracking")
     settings: dict[str, Any] = {
@@ -232,4 +246,6 @@ def _library(options: TrackingOptions, frame_rate: float) -> Any:
     }  # fmt: skip
     if options.tracker != "ocsort":
         settings["track_activation_threshold"] = options.new_track_score
+    if options.tracker == "botsort":
+        settings["enable_cmc"] = keep_images
     return getattr(trackers, _LIBRARY[options.tracker])(**settings)
