@@ -91,6 +91,9 @@ class PlainState:
     def answer_requests(self):
         return []
 
+    def take_forgotten(self):
+        return None
+
     def events(self):
         return [text for (text,) in self.read("SELECT content FROM events ORDER BY number")]
 

@@ -149,3 +149,18 @@ def test_of_a_track_that_changed_hands_what_still_holds_is_reported_first():
         assert end < before
         assert not finished
     assert all(one.finished and one.end > 4.5 for one in last.values())
+
+
+def test_no_more_threads_than_there_is_room_for_and_the_others_get_theirs_back(shot, monkeypatch):
+    used, before = [], torch.get_num_threads()
+    model = ColourModel()
+    embed = model.features
+    monkeypatch.setattr(model, "features", lambda *given: used.append(torch.get_num_threads()) or embed(*given))
+    try:
+        torch.set_num_threads(2)
+        for threads in (1, None, 5):
+            TrackletEmbedder(model, threads=threads).embed([track(shot)])
+        assert used == [1, 2, 2]
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)

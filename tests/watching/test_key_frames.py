@@ -7,9 +7,7 @@ from hypothesis import strategies as st
 
 from crossreid.data.records import Modality
 from crossreid.watching.frames import Frame
-from crossreid.watching.key_frames import Candidate, KeyFrames, candidate_of, hidden, sharpness
-
-NOBODY = np.zeros((0, 4), dtype=np.float32)
+from crossreid.watching.key_frames import Candidate, KeyFrames, areas_in_common, candidate_of, hidden, sharpness
 
 
 def candidate(index, quality, time=None):
@@ -74,25 +72,25 @@ def test_sharp_large_whole_and_unhidden_images_are_better(noise):
     import cv2
 
     box = np.array([100, 40, 140, 140], dtype=np.float32)
-    best = candidate_of(frame(noise), box, NOBODY)
+    best = candidate_of(frame(noise), box)
     blurred = cv2.GaussianBlur(noise, (0, 0), 5)
     worse = {
-        "blurred": candidate_of(frame(blurred), box, NOBODY),
-        "small": candidate_of(frame(noise), np.array([100, 40, 116, 80], dtype=np.float32), NOBODY),
-        "cut off": candidate_of(frame(noise), np.array([-5, 40, 35, 140], dtype=np.float32), NOBODY),
-        "hidden": candidate_of(frame(noise), box, np.array([[120, 0, 200, 200]], dtype=np.float32)),
+        "blurred": candidate_of(frame(blurred), box),
+        "small": candidate_of(frame(noise), np.array([100, 40, 116, 80], dtype=np.float32)),
+        "cut off": candidate_of(frame(noise), np.array([-5, 40, 35, 140], dtype=np.float32)),
+        "hidden": candidate_of(frame(noise), box, 0.5),
     }
     for what, other in worse.items():
         assert other.quality < 0.7 * best.quality, what
-    assert candidate_of(frame(noise), box, NOBODY, least=best.quality) is None
+    assert candidate_of(frame(noise), box, least=best.quality) is None
     assert 0 <= sharpness(blurred) < sharpness(noise) < 1
 
 
 def test_a_crop_ends_where_the_frame_ends_and_is_a_copy(noise):
-    found = candidate_of(frame(noise), np.array([280.4, -3, 320, 50.2], dtype=np.float32), NOBODY)
+    found = candidate_of(frame(noise), np.array([280.4, -3, 320, 50.2], dtype=np.float32))
     assert np.array_equal(found.crop, noise[0:51, 280:300])
     assert not np.shares_memory(found.crop, noise)
-    assert candidate_of(frame(noise), np.array([299, 10, 320, 50], dtype=np.float32), NOBODY) is None
+    assert candidate_of(frame(noise), np.array([299, 10, 320, 50], dtype=np.float32)) is None
 
 
 def test_sharpness_does_not_depend_on_the_size_that_a_person_is_seen_at():
@@ -103,18 +101,20 @@ def test_sharpness_does_not_depend_on_the_size_that_a_person_is_seen_at():
     assert sharpness(large) == pytest.approx(sharpness(fine), rel=1e-3)
 
 
-def test_how_much_of_a_box_is_hidden():
-    box = np.array([0, 0, 10, 10], dtype=np.float32)
-    others = np.array([[5, 0, 20, 10], [0, 8, 10, 20]], dtype=np.float32)
-    assert hidden(box, others) == pytest.approx(0.5)
-    assert hidden(box, NOBODY) == 0
+def test_how_much_of_each_box_is_hidden():
+    boxes = np.array([[0, 0, 10, 10], [5, 0, 20, 10], [0, 8, 10, 20], [40, 40, 50, 50]], dtype=np.float32)
+    common = areas_in_common(boxes)
+    assert common[0].tolist() == [100, 50, 20, 0]
+    assert hidden(boxes, common).tolist() == pytest.approx([0.5, 1 / 3, 1 / 6, 0])
+    for few in (boxes[:1], boxes[:0]):
+        assert hidden(few, areas_in_common(few)).tolist() == [0.0] * len(few)
 
 
 @pytest.mark.parametrize("keep", [True, False])
 def test_an_embedded_image_lets_go_of_its_pixels(keep):
     down, across = np.mgrid[0:200, 0:300]
     smooth = np.stack([down, across * 0.8, 0 * down + 40], axis=2).astype(np.uint8)
-    one = candidate_of(frame(smooth), np.array([10, 10, 60, 120], dtype=np.float32), NOBODY)
+    one = candidate_of(frame(smooth), np.array([10, 10, 60, 120], dtype=np.float32))
     crop = one.crop
     assert np.array_equal(one.key_frame().crop, crop)
     one.embedded(np.ones(3, dtype=np.float32), keep_image=keep)

@@ -51,10 +51,14 @@ def is_first_process() -> bool:
     return group.world == 1 or group.rank == 0
 
 
+def processors() -> int:
+    """How many processors this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def loader_workers(device: torch.device, world: int) -> int:
     """Loader processes that suit this machine: its cores less those that compute, at most 8 a GPU, 4 without one."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    spare = cores // world - 1
+    spare = processors() // world - 1
     return max(1, min(8, spare)) if device.type == "cuda" else max(0, min(4, spare))
 
 

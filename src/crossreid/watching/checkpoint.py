@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import io
 import pickle
-from importlib.metadata import version
+from functools import cache
+from importlib import metadata
 from typing import Any
 
 from crossreid.watching.tracking import CameraTracker
 
+version = cache(metadata.version)  # which parses a library's metadata: as much time as all else of a step
 _FORM = 1
 _PLAIN = {
     ("numpy", "ndarray"), ("numpy", "dtype"), ("numpy._core.numeric", "_frombuffer"), ("numpy.core.numeric", "_frombuffer"),
@@ -47,6 +49,15 @@ def restore(tracker: CameraTracker, content: bytes) -> bool:
         return False
     tracker.library, tracker.tracks, tracker.meetings, tracker.next_number, tracker.done, tracker.modality = fields
     return True
+
+
+def without(content: bytes, camera: str, before: float) -> bytes | None:
+    """What `kept` gave, without the tracks that were last seen before this time; None where nothing is left that can be used."""
+    tracker = CameraTracker(camera)
+    if not restore(tracker, content) or tracker.time < before:
+        return None
+    tracker.forget(before)
+    return kept(tracker)
 
 
 def _made_by() -> list[Any]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from crossreid.errors import CrossreidError
-from crossreid.watching import track_rows
+from crossreid.watching import mot_files, track_rows
 from crossreid.watching.changes import Changes
 from crossreid.watching.database import FILE, StateError
 from crossreid.watching.events import Event
@@ -160,7 +160,9 @@ def ask_forget(folder: Path, before: float, by: str) -> int | None:
     """As `ask_merge`, for `forget`: how many tracks were deleted, None where the watcher is asked."""
     try:
         with open_state(folder, create=False) as state:
-            return forget(state, before)
+            count = forget(state, before)
+            mot_files.write_anew(folder, state)
+            return count
     except WatchLocked:
         _request(folder, "forget", {"before": before}, by)
         return None
@@ -169,7 +171,9 @@ def ask_forget(folder: Path, before: float, by: str) -> int | None:
 def _ask(folder: Path, kind: str, content: dict, by: str) -> Event | None:
     try:
         with open_state(folder, create=False) as state:
-            return _do(state, kind, content, by)
+            event = _do(state, kind, content, by)
+            mot_files.write_anew(folder, state)
+            return event
     except WatchLocked:
         with open_state(folder, read_only=True) as state:
             _check(state, kind, content)
@@ -214,18 +218,24 @@ def waiting(state: State) -> bool:
     return bool(state.database.read("SELECT 1 FROM requests WHERE event IS NULL AND refused IS NULL LIMIT 1"))
 
 
-def answer(state: State) -> None:
-    """Do what was asked for, in order; the request keeps the number of its event (0 of `forget`), or why it was refused."""
+def answer(state: State) -> float | None:
+    """Do what was asked for, in order; the request keeps the number of its event (0 of `forget`), or why it was refused.
+
+    Returns the latest time until which something was forgotten, None where nothing was.
+    """
+    forgotten: list[float] = []
     with state.step():
         for number, kind, content, by in state.database.read(
             "SELECT number, kind, content, by FROM requests WHERE event IS NULL AND refused IS NULL ORDER BY number"
         ):
             try:
                 if kind == "forget":
-                    forget(state, json.loads(content)["before"])
+                    forgotten.append(float(json.loads(content)["before"]))
+                    forget(state, forgotten[-1])
                     done = 0
                 else:
                     done = _do(state, kind, json.loads(content), by).number
                 state.database.write("UPDATE requests SET event = ? WHERE number = ?", (done, number))
             except CrossreidError as error:
                 state.database.write("UPDATE requests SET refused = ? WHERE number = ?", (str(error), number))
+    return max(forgotten, default=None)

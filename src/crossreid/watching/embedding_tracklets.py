@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 
 from crossreid.data.records import Modality
 from crossreid.inference.embedding_model import EmbeddingModel
+from crossreid.inference.processes import processors
 from crossreid.watching.key_frames import Candidate, embedding_of
 from crossreid.watching.track import Track
 from crossreid.watching.tracking import CameraTracker
@@ -20,10 +22,16 @@ BATCH = 64
 
 
 class TrackletEmbedder:
-    """Embeds the images that stand for tracks. `count` is how many it has embedded."""
+    """Embeds the images that stand for tracks. `count` is how many it has embedded.
 
-    def __init__(self, model: EmbeddingModel, *, keep_images: bool = True, batch: int = BATCH) -> None:
+    threads: that a processor's part of it may take, None for as many as are usual.
+    """
+
+    def __init__(
+        self, model: EmbeddingModel, *, keep_images: bool = True, batch: int = BATCH, threads: int | None = None
+    ) -> None:
         self.model, self.keep_images, self.batch, self.count = model, keep_images, batch, 0
+        self.threads = threads
 
     def embed(self, trackers: Sequence[CameraTracker]) -> None:
         """Embed what is new among the images of all cameras' tracks; afterwards no pixels are held."""
@@ -34,8 +42,9 @@ class TrackletEmbedder:
             for candidate in track.key_frames.all
             if candidate.feature is None
         ]
-        for first in range(0, len(new), self.batch):
-            self._pass(new[first : first + self.batch])
+        with _on_threads(self.threads) if new else nullcontext():
+            for first in range(0, len(new), self.batch):
+                self._pass(new[first : first + self.batch])
 
     def _pass(self, candidates: Sequence[Candidate]) -> None:
         # As `crossreid.inference.embedding_model.prepared` does it with files: the same pixels give the same numbers.
@@ -45,6 +54,25 @@ class TrackletEmbedder:
         for candidate, feature in zip(candidates, features, strict=True):
             candidate.embedded(feature.copy(), keep_image=self.keep_images)
         self.count += len(candidates)
+
+
+def spare_processors(cameras: int) -> int:
+    """How many processors are left beside those that read so many cameras; one at least.
+
+    A thread too many costs more than it brings: torch's threads wait for each other by spinning, several times in each layer, and
+    where one of them has to wait for its processor, so do all.
+    """
+    return max(1, processors() - cameras)
+
+
+@contextmanager
+def _on_threads(count: int | None) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(min(before, count or before))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from functools import partial
 
+from crossreid.watching.kept_trackers import KeptTrackers
 from crossreid.watching.state import State
 
 
 def forget(state: State, before: float) -> int:
-    """Delete the tracks that ended before this time, with boxes, embeddings, key frames and crops; how many.
+    """Delete the tracks that ended before this time, with boxes, embeddings, key frames and crops, and what trackers keep of such; how
+    many.
 
-    Identities and presences of which no track is left go with them, events up to then that every sink has, people's decisions about
-    what is gone, and what the trackers of cameras remember that have not come further. `Identities.forget` does it where a process
+    Identities and presences of which no track is left go with them, events up to then that every sink has, and people's decisions about
+    what is gone. `Identities.forget` does it where a process
     watches.
     """
     with state.step():
         database = state.database
+        KeptTrackers(database).forget(before)
         state.when_kept(database.fold_log)  # where deleted content is left
         rows = [row for (row,) in database.read("SELECT row FROM tracks WHERE last < ?", (before,))]
         for row in rows:
@@ -37,7 +40,6 @@ def forget(state: State, before: float) -> int:
             "AND number NOT IN (SELECT merged_into FROM identities WHERE merged_into IS NOT NULL)",
             (before,),
         )
-        database.write("DELETE FROM trackers WHERE camera IN (SELECT name FROM cameras WHERE time < ?)", (before,))
         database.write(
             "DELETE FROM events WHERE time < ? AND number <= (SELECT coalesce(min(number), 9e18) FROM cursors)",
             (before,),

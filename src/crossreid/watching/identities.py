@@ -60,6 +60,7 @@ class Identities:
         self._changes = Changes(state, self._topology, self._options.absent_after)
         self._matching = Matching(state, self._candidates, calibration, self._options, self._known)
         self._failed = state.failed_steps
+        self._forgotten: float | None = None
 
     @property
     def uncompared(self) -> set[str]:
@@ -137,7 +138,7 @@ class Identities:
             return []
         before = self._state.last_event()
         with self._step():
-            decisions.answer(self._state)
+            self._note_forgotten(decisions.answer(self._state))
             self._candidates.reload()
         return self._state.events(before)
 
@@ -145,8 +146,18 @@ class Identities:
         """Delete what was seen last before this time: tracks, embeddings, crops, events that all sinks have; how many tracks."""
         with self._step():
             count = forget(self._state, before)
+            self._note_forgotten(before)
             self._candidates.reload()
         return count
+
+    def take_forgotten(self) -> float | None:
+        """Until which time was forgotten since the last call, None where nothing was: trackers are to let go of the same."""
+        before, self._forgotten = self._forgotten, None
+        return before
+
+    def _note_forgotten(self, before: float | None) -> None:
+        if before is not None:
+            self._forgotten = max(before, -math.inf if self._forgotten is None else self._forgotten)
 
     @contextmanager
     def _step(self) -> Iterator[None]:

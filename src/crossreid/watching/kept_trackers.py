@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from crossreid.watching import checkpoint
+
 
 class Tables(Protocol):
     """The database of a watch's state: reading, and writing within a step."""
@@ -22,6 +24,15 @@ class KeptTrackers:
     def read(self, camera: str) -> bytes | None:
         found = self.database.read("SELECT content FROM trackers WHERE camera = ?", (camera,))
         return bytes(found[0][0]) if found else None
+
+    def forget(self, before: float) -> None:
+        """Take out what was seen last before this time, with its images. A tracker of which nothing is left begins anew."""
+        for camera, content in self.database.read("SELECT camera, content FROM trackers"):
+            left = checkpoint.without(bytes(content), camera, before)
+            if left is None:
+                self.database.write("DELETE FROM trackers WHERE camera = ?", (camera,))
+            else:
+                self.write(camera, left)
 
     def write(self, camera: str, content: bytes) -> None:
         self.database.write(

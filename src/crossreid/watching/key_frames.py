@@ -43,19 +43,13 @@ class Candidate:
         """Note the feature and let go of the pixels: of a day's tracks they would not fit into memory."""
         cv2 = needed("cv2", "watching")
         if keep_image and self.crop is not None:
-            self.jpeg = cv2.imencode(".jpg", self.crop[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes()
+            self.jpeg = cv2.imencode(".jpg", self.crop[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes()
         self.feature, self.crop = feature, None
 
     def key_frame(self) -> KeyFrame:
         """As it is handed on; its crop is `(0, 0, 3)` where no images are kept."""
-        crop = self.crop
-        if crop is None and self.jpeg:
-            cv2 = needed("cv2", "watching")
-            decoded = cv2.imdecode(np.frombuffer(self.jpeg, dtype=np.uint8), cv2.IMREAD_COLOR)
-            crop = np.ascontiguousarray(decoded[:, :, ::-1])
-        if crop is None:
-            crop = np.zeros((0, 0, 3), dtype=np.uint8)
-        return KeyFrame(self.index, self.time, self.box, crop, self.quality)
+        kept = self.jpeg or np.zeros((0, 0, 3), dtype=np.uint8)
+        return KeyFrame(self.index, self.time, self.box, kept if self.crop is None else self.crop, self.quality)
 
 
 class KeyFrames:
@@ -142,16 +136,16 @@ def within(box: np.ndarray, image: np.ndarray) -> tuple[int, int, int, int]:
     return left, top, min(width, int(np.ceil(box[2]))), min(height, int(np.ceil(box[3])))
 
 
-def candidate_of(frame: Frame, box: np.ndarray, others: np.ndarray, least: float = -1.0) -> Candidate | None:
+def candidate_of(frame: Frame, box: np.ndarray, covered: float = 0.0, least: float = -1.0) -> Candidate | None:
     """The image of a box, where its quality exceeds `least`; None too for a box of less than 2 pixels on a side.
 
-    Quality, in [0, 1], is sharpness times size times a factor for being cut off by the border and one for being hidden by
-    `others` `(N, 4)`, the frame's other boxes. The crop ends at the frame's border; nothing is added beyond it.
+    Quality, in [0, 1], is sharpness times size times a factor for being cut off by the border and one for the share that is
+    `covered` by another box (`hidden`). The crop ends at the frame's border; nothing is added beyond it.
     """
     left, top, right, bottom = within(box, frame.image)
     if right - left < 2 or bottom - top < 2:
         return None
-    worth = min(1.0, (bottom - top) / _FULL_HEIGHT) * _whole(box, frame.image) * (1 - hidden(box, others)) ** 2
+    worth = min(1.0, (bottom - top) / _FULL_HEIGHT) * _whole(box, frame.image) * (1 - covered) ** 2
     if worth <= least:
         return None
     crop = frame.image[top:bottom, left:right]
@@ -173,16 +167,21 @@ def sharpness(crop: np.ndarray) -> float:
     cv2 = needed("cv2", "watching")
     grey = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)
     small = cv2.resize(grey, _MEASURED[::-1], interpolation=cv2.INTER_AREA)
-    variance = float(cv2.Laplacian(small, cv2.CV_32F).var())
+    variance = float(cv2.meanStdDev(cv2.Laplacian(small, cv2.CV_16S))[1][0, 0]) ** 2
     return variance / (variance + _HALF_SHARP)
 
 
-def hidden(box: np.ndarray, others: np.ndarray) -> float:
-    """The largest share of a box that one of the others `(N, 4)` covers."""
-    if len(others) == 0:
-        return 0.0
-    shared = np.clip(np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2]), 0, None).prod(axis=1)
-    return float(shared.max() / max(np.prod(box[2:] - box[:2]), 1e-9))
+def areas_in_common(boxes: np.ndarray) -> np.ndarray:
+    """The area `(n, n)` that each two of boxes `(n, 4)` share, in square pixels."""
+    low = np.maximum(boxes[:, None, :2], boxes[None, :, :2])
+    high = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
+    return np.clip(high - low, 0, None).prod(axis=2)
+
+
+def hidden(boxes: np.ndarray, common: np.ndarray) -> np.ndarray:
+    """The largest share `(n,)` of each of boxes `(n, 4)` that one of the others covers; `common`: their `areas_in_common`."""
+    areas = np.maximum(np.prod(boxes[:, 2:] - boxes[:, :2], axis=1), 1e-9)
+    return np.where(np.eye(len(boxes), dtype=bool), 0, common).max(axis=1, initial=0) / areas
 
 
 def _whole(box: np.ndarray, image: np.ndarray) -> float:

@@ -15,6 +15,12 @@ from crossreid.watching.readings import Readings
 FOLDER = "tracks"
 
 
+def write_anew(folder: Path, state: Readings) -> None:
+    """Write the files of all cameras as the state is now, where there are such."""
+    if (Path(folder) / FOLDER).is_dir():
+        write_mot_files(Path(folder), state, list(state.cameras()))
+
+
 def write_mot_files(folder: Path, state: Readings, cameras: Sequence[str]) -> None:
     """Write a file per camera, in order of frames and identities, whole or not at all."""
     for camera in cameras:

@@ -15,7 +15,7 @@ from crossreid.inference.embedding_model import EmbeddingModel
 from crossreid.training.signals import Interrupted, stop_signals
 from crossreid.watching.appearance import Likeness
 from crossreid.watching.cameras import is_address
-from crossreid.watching.embedding_tracklets import TrackletEmbedder
+from crossreid.watching.embedding_tracklets import TrackletEmbedder, spare_processors
 from crossreid.watching.events import Event
 from crossreid.watching.frame_order import Item, by_arrival, by_time
 from crossreid.watching.identities import Identities
@@ -31,6 +31,10 @@ from crossreid.watching.watch_loop import CameraInHand, WatchLoop
 from crossreid.watching.watch_settings import WatchPlan
 
 STEP = 1.0  # seconds, of film or of time, between two steps that are kept
+TRACKS_EACH = (
+    60.0  # seconds between two writings of the files of tracks, which are written anew from the first frame on: they
+)
+_SHARE = 30  # take no more than one second in so many, however long it is watched
 _FIRST = "first frame"  # the note of the state with the time of the watch's first frame
 
 
@@ -85,12 +89,16 @@ class OpenWatch:
         known = calibration or by_threshold(plan.tracking.rejoin_cosine)
         self.identities = Identities(state, known, plan.matching, plan.topology, gallery)
         self._uncompared: set[str] = set()  # pairs of modalities that were named
+        embedder = TrackletEmbedder(
+            model, keep_images=plan.settings.keep_images, threads=spare_processors(len(self.in_hand))
+        )
         self.loop = WatchLoop(
-            self.in_hand, TrackletEmbedder(model, keep_images=plan.settings.keep_images),
+            self.in_hand, embedder,
             Likeness(plan.tracking, None if calibration is None else calibration.of_sets()), self.identities, state,
             checkpoints, live=plan.live, kept=self._kept,
         )  # fmt: skip
         self.begun = time.monotonic()
+        self._tracks_due = self.begun + TRACKS_EACH
         self._counted: dict[tuple[int, str], int] = {}  # what the figures have been told
         self._lost: dict[str, str] = {}  # what was said of each camera's connection
 
@@ -106,7 +114,7 @@ class OpenWatch:
                 items = self._limited(items, until)
             complete = self.loop.run(items, stop=lambda: bool(received) or self._too_late(until))
             self.outlets.flush()
-            write_mot_files(self.state.folder, self.state, [camera.name for camera in self.plan.cameras])
+            self._write_tracks()
         if received:
             raise Interrupted(received[0])
         return complete
@@ -152,8 +160,16 @@ class OpenWatch:
         """Of streams, which may stand still, by the clock of this process."""
         return self.plan.live and time.monotonic() - self.begun >= (math.inf if until is None else until)
 
+    def _write_tracks(self) -> None:
+        begun = time.monotonic()
+        write_mot_files(self.state.folder, self.state, [camera.name for camera in self.plan.cameras])
+        ended = time.monotonic()
+        self._tracks_due = ended + max(TRACKS_EACH, _SHARE * (ended - begun))
+
     def _kept(self, events: Sequence[Event]) -> None:
         self.outlets.flush()
+        if time.monotonic() >= self._tracks_due or any(event.by is not None for event in events):
+            self._write_tracks()
         for source in self.sources:
             if source.lost != self._lost.get(source.camera.name, ""):
                 self._lost[source.camera.name] = source.lost

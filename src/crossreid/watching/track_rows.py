@@ -212,11 +212,14 @@ def _keep_key_frames(state: State, row: int, tracklet: Tracklet) -> None:
 
 
 def _write_crop(state: State, tracklet: Tracklet, one: KeyFrame) -> str:
-    from PIL import Image
-
     path = f"{CROPS}/{tracklet.camera}-{tracklet.track:06d}-{one.index:08d}.jpg"
     with replacing(state.folder / path) as temporary:
-        Image.fromarray(one.crop).save(temporary, quality=92)
+        if isinstance(one.image, bytes):
+            temporary.write_bytes(one.image)
+        else:
+            from PIL import Image
+
+            Image.fromarray(one.image).save(temporary, quality=92)
     return path
 
 

@@ -10,7 +10,6 @@ import math
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ import numpy as np
 from crossreid.data.records import Modality
 from crossreid.watching.detections import Detections
 from crossreid.watching.frames import Frame
-from crossreid.watching.key_frames import KeyFrames, candidate_of, within
+from crossreid.watching.key_frames import KeyFrames, areas_in_common, candidate_of, hidden, within
 from crossreid.watching.track import Track
 from crossreid.watching.tracking_options import TrackingOptions
 from crossreid.watching.video_extra import needed
@@ -78,16 +77,16 @@ class CameraTracker:
         keep_images: bool = True,
     ) -> None:
         """`frame_rate`: frames a second that are seen, by which the tracker's motion model counts; by default as the first two
-        frames have it, until the second of which the first is held back. keep_images: whether it may remember a frame; without,
-        BoT-SORT does not even out how the camera moves."""
+        frames have it, until the second of which the first is held back. `keep_images`: without, BoT-SORT does not compensate a
+        camera's motion, for which it keeps the last picture."""
         self.camera, self.options, self.next_number = camera, options or TrackingOptions(), next_number
-        self.library: Any = None if frame_rate is None else _library(self.options, frame_rate)
+        self.keep_images = keep_images
+        self.library: Any = None if frame_rate is None else self._new_library(frame_rate)
         self.tracks: list[Track] = []
         self.meetings: list[Meeting] = []
         self.done: tuple[int, float] | None = None
         self.modality: Modality | None = None
         self._held: tuple[Frame, Detections] | None = None
-        self._shows_pictures = keep_images and self.options.tracker == "botsort"
 
     @property
     def time(self) -> float:
@@ -104,7 +103,7 @@ class CameraTracker:
                 self._held = (frame, detections)
                 return []
             passed = frame.time - self._held[0].time
-            self.library = _library(self.options, min(_FASTEST, 1 / passed) if passed > 0 else _USUAL)
+            self.library = self._new_library(min(_FASTEST, 1 / passed) if passed > 0 else _USUAL)
             self._track_frame(*self._held)
             self._held = None
         return self._track_frame(frame, detections)
@@ -116,13 +115,18 @@ class CameraTracker:
         tracked = [TrackedBox(self._track(name), box, score) for name, box, score in self._joined(frame, detections)]
         for one in tracked:
             one.track.grow(frame.index, frame.time, one.box)
-        self._meet(frame, tracked)
-        for position, one in enumerate(tracked):
-            others = np.array([other.box for other in tracked[:position] + tracked[position + 1 :]]).reshape(-1, 4)
-            candidate = candidate_of(frame, one.box, others, one.track.key_frames.least_quality(frame.time))
+        boxes = np.array([one.box for one in tracked]).reshape(-1, 4)
+        common = areas_in_common(boxes)
+        self._meet(frame, tracked, overlaps(boxes, common))
+        covered = hidden(boxes, common)
+        for one, share in zip(tracked, covered.tolist(), strict=True):
+            candidate = candidate_of(frame, one.box, share, one.track.key_frames.least_quality(frame.time))
             if candidate is not None:
                 one.track.key_frames.offer(candidate)
         return tracked
+
+    def _new_library(self, frame_rate: float) -> Any:
+        return _library(self.options, frame_rate, self.keep_images)
 
     def seen(self, track: Track) -> bool:
         """Whether it was seen in the last frame."""
@@ -137,6 +141,14 @@ class CameraTracker:
         self.tracks = [track for track in self.tracks if track not in over]
         self.meetings = [meeting for meeting in self.meetings if not (meeting.one in over or meeting.other in over)]
         return over
+
+    def forget(self, before: float) -> None:
+        """Let go of the tracks that were last seen before this time, with their images."""
+        gone = [track for track in self.tracks if track.end < before]
+        self.tracks = [track for track in self.tracks if track not in gone]
+        self.meetings = [meeting for meeting in self.meetings if not (meeting.one in gone or meeting.other in gone)]
+        for track in self.tracks:
+            track.cut_from = None if track.cut_from in gone else track.cut_from
 
     def number(self, track: Track) -> None:
         """Give a track that continues no other the next number."""
@@ -172,7 +184,7 @@ class CameraTracker:
         """The library's name of the track of each box that has one, in the order of names."""
         supervision = needed("supervision", "tracking")
         given = supervision.Detections(xyxy=detections.boxes, confidence=detections.scores)
-        picture = frame.image[:, :, ::-1] if self._shows_pictures else None
+        picture = frame.image[:, :, ::-1] if self.options.tracker == "botsort" and self.keep_images else None
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of empty frames and of clocks that stand still; neither is an error here
             found = self.library.update(given, picture, timestamp=frame.time)
@@ -182,22 +194,22 @@ class CameraTracker:
             if found.tracker_id[position] >= 0 and right > left and bottom > top:
                 yield int(found.tracker_id[position]), found.xyxy[position], float(found.confidence[position])
 
-    def _meet(self, frame: Frame, tracked: list[TrackedBox]) -> None:
-        """Note which tracks come over each other, and which are apart again."""
-        boxes = {id(one.track): one.box for one in tracked}
+    def _meet(self, frame: Frame, tracked: list[TrackedBox], shared: np.ndarray) -> None:
+        """Note which tracks come over each other, and which are apart again; `shared` `(n, n)`: the boxes' overlaps."""
+        rows = {id(one.track): row for row, one in enumerate(tracked)}
         known = {frozenset((id(meeting.one), id(meeting.other))): meeting for meeting in self.meetings}
-        for one, other in combinations(tracked, 2):
-            shared = overlap(one.box, other.box)
-            meeting = known.get(frozenset((id(one.track), id(other.track))))
+        for row, column in zip(*(side.tolist() for side in np.nonzero(np.triu(shared > 0, 1))), strict=True):
+            one, other, closeness = tracked[row].track, tracked[column].track, float(shared[row, column])
+            meeting = known.get(frozenset((id(one), id(other))))
             if meeting is None or meeting.over is not None:
-                if shared >= MET:
-                    self._begin(Meeting(one.track, other.track, frame.index, frame.index, frame.time, shared), meeting)
-            elif shared > meeting.closest:
-                meeting.index, meeting.time, meeting.closest = frame.index, frame.time, shared
+                if closeness >= MET:
+                    self._begin(Meeting(one, other, frame.index, frame.index, frame.time, closeness), meeting)
+            elif closeness > meeting.closest:
+                meeting.index, meeting.time, meeting.closest = frame.index, frame.time, closeness
         for meeting in self.meetings:
-            one_box, other_box = boxes.get(id(meeting.one)), boxes.get(id(meeting.other))
-            if meeting.over is None and one_box is not None and other_box is not None:
-                meeting.over = frame.index if overlap(one_box, other_box) < APART else None
+            one_row, other_row = rows.get(id(meeting.one)), rows.get(id(meeting.other))
+            if meeting.over is None and one_row is not None and other_row is not None:
+                meeting.over = frame.index if shared[one_row, other_row] < APART else None
 
     def _begin(self, meeting: Meeting, before: Meeting | None) -> None:
         if before is not None:
@@ -207,15 +219,22 @@ class CameraTracker:
             track.key_frames.part()
 
 
+def overlaps(boxes: np.ndarray, common: np.ndarray) -> np.ndarray:
+    """Intersection over union `(n, n)` float64 of boxes `(n, 4)`; `common`: their `areas_in_common`."""
+    areas = np.prod(boxes[:, 2:] - boxes[:, :2], axis=1)
+    shared = common.astype(np.float64)
+    every = (areas[:, None] + areas[None]).astype(np.float64) - shared
+    found: np.ndarray = np.divide(shared, every, out=np.zeros_like(shared), where=every > 0)
+    return found
+
+
 def overlap(one: np.ndarray, other: np.ndarray) -> float:
     """Intersection over union of two boxes."""
-    sides = np.clip(np.minimum(one[2:], other[2:]) - np.maximum(one[:2], other[:2]), 0, None)
-    shared = float(np.prod(sides))
-    every = float(np.prod(one[2:] - one[:2]) + np.prod(other[2:] - other[:2])) - shared
-    return shared / every if every > 0 else 0.0
+    boxes = np.stack([one, other])
+    return float(overlaps(boxes, areas_in_common(boxes))[0, 1])
 
 
-def _library(options: TrackingOptions, frame_rate: float) -> Any:
+def _library(options: TrackingOptions, frame_rate: float, keep_images: bool) -> Any:
     """The library's tracker. Its buffer counts frames of 30 a second; its patience is never less than two frames of ours."""
     trackers = needed("trackers", "tracking")
     settings: dict[str, Any] = {
@@ -227,4 +246,6 @@ def _library(options: TrackingOptions, frame_rate: float) -> Any:
     }  # fmt: skip
     if options.tracker != "ocsort":
         settings["track_activation_threshold"] = options.new_track_score
+    if options.tracker == "botsort":
+        settings["enable_cmc"] = keep_images
     return getattr(trackers, _LIBRARY[options.tracker])(**settings)

@@ -7,17 +7,31 @@ from dataclasses import dataclass
 import numpy as np
 
 from crossreid.data.records import Modality
+from crossreid.watching.video_extra import needed
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class KeyFrame:
-    """An image that was chosen to stand for a track: crop `(h, w, 3)` uint8 RGB; box as in `Detections`, of frame `index`."""
+    """An image that was chosen to stand for a track; box as in `Detections`, of frame `index`.
+
+    image: `(h, w, 3)` uint8 RGB, `(0, 0, 3)` where no images are kept; or a JPEG of it, which is written as it is and decoded by
+    `crop` alone: a track is handed on many times, and few look at its pixels.
+    """
 
     index: int
     time: float
     box: np.ndarray
-    crop: np.ndarray
+    image: np.ndarray | bytes
     quality: float
+
+    @property
+    def crop(self) -> np.ndarray:
+        """The pixels, as `image` has them."""
+        if isinstance(self.image, np.ndarray):
+            return self.image
+        cv2 = needed("cv2", "watching")
+        decoded = cv2.imdecode(np.frombuffer(self.image, dtype=np.uint8), cv2.IMREAD_COLOR)
+        return np.ascontiguousarray(decoded[:, :, ::-1])
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -47,6 +47,7 @@ class WatchIdentities(Protocol):
     def advance(self, camera: str, time: float) -> list[Event]: ...
     def ended(self, camera: str) -> list[Event]: ...
     def answer_requests(self) -> list[Event]: ...
+    def take_forgotten(self) -> float | None: ...
 
 
 @dataclass(eq=False, slots=True)
@@ -136,9 +137,14 @@ class WatchLoop:
             revise(camera.tracker, self.likeness, now=id(camera) in over)
             due.append(due_tracklets(camera.tracker, over=id(camera) in over))
         tracklets = [tracklet for one in due for tracklet in one.tracklets]
+        cut = [tracklet for one in due for tracklet in one.cut]
         with self.state.step():
             events = self.identities.answer_requests()
-            for together in ([tracklet for one in due for tracklet in one.cut], tracklets):
+            before = self.identities.take_forgotten()
+            if before is not None:
+                tracklets, cut = ([one for one in every if one.end >= before] for every in (tracklets, cut))
+                self._forget(before, todo)
+            for together in (cut, tracklets):
                 events += self.identities.observe_all(together) if together else []
             for camera in todo:
                 events += self._ended(camera) if id(camera) in over else self._came_to(camera)
@@ -147,6 +153,13 @@ class WatchLoop:
             camera.fresh = False
             camera.tracks |= {one.track for one in tracklets if one.camera == camera.name}
         self.kept(events)
+
+    def _forget(self, before: float, kept_later: Sequence[CameraInHand]) -> None:
+        """Let go of what trackers remember of the time before."""
+        for camera in self.cameras:
+            camera.tracker.forget(before)
+            if camera not in kept_later and camera.tracker.done is not None:
+                self.checkpoints.write(camera.name, checkpoint.kept(camera.tracker))
 
     def _came_to(self, camera: CameraInHand) -> list[Event]:
         done = camera.tracker.done
