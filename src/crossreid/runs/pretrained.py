@@ -108,7 +108,9 @@ def named_pretrained(named: PretrainedNetwork, recipe: Recipe) -> Pretrained:
     try:
         return pretrained_network(recipe.method.encoder)
     except WeightsError as error:  # which speaks of recipes
-        said = str(error).replace("`method.backbone.weights=FILE`", "--weights FILE (of `crossreid watch`: --backbone-weights)")
+        said = str(error).replace(
+            "`method.backbone.weights=FILE`", "--weights FILE (of `crossreid watch`: --backbone-weights)"
+        )
         said = said.replace(", or `none` to start from random weights", "").replace(
             "`imagenet`, `none`, or", "`imagenet`, or"
         )
