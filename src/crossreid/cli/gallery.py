@@ -76,7 +76,8 @@ def add(
 ) -> None:  # fmt: skip
     """Add embeddings; a gallery that is not there is created."""
     from crossreid.galleries import open_gallery
-    from crossreid.galleries.importing import add_entries, calibration_of, card_of, note_model, read_entries, run_of
+    from crossreid.galleries.calibrations import calibration_of, run_of
+    from crossreid.galleries.importing import add_entries, card_of, note_model, read_entries
 
     entries, own = read_entries(embeddings, model, role)
     card, calibration = card_of(embeddings), calibration_of(embeddings)
@@ -128,8 +129,8 @@ def search(
     from crossreid.cli.matches import as_json, say_nothing_found, show
     from crossreid.galleries import open_gallery, read_entries
     from crossreid.galleries.asking import asking_with_entries, asking_with_ids, holds_pictures
+    from crossreid.galleries.calibrations import calibration_for
     from crossreid.galleries.filters import filter_of_texts
-    from crossreid.galleries.importing import calibration_for
     from crossreid.galleries.judging import Threshold, judge_each
 
     chosen = filter_of_texts(
