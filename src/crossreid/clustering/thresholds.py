@@ -16,7 +16,7 @@ import numpy as np
 
 from crossreid.data.records import Modality
 from crossreid.errors import CrossreidError
-from crossreid.evaluation.calibration import Calibration, Curve, Kind, pair_name
+from crossreid.evaluation.calibration import Calibration, Curve, pair_name
 from crossreid.files import key_value
 
 Pair = tuple[Modality, Modality]
@@ -35,7 +35,7 @@ class Thresholds:
 
     cosines: Mapping[Pair, float]
     source: str
-    of_sets: Mapping[Kind, Mapping[Pair, float]] = field(default_factory=dict)
+    of_sets: Mapping[str, Mapping[Pair, float]] = field(default_factory=dict)
 
     def table(self) -> np.ndarray:
         """`(4, 4)` float64, the threshold of two `Nodes.kinds`; infinite of pairs that there are none of."""
@@ -125,7 +125,7 @@ def thresholds_of(
             "expected a threshold: --threshold COSINE, or of a calibrated run --probability P or --false-accept-rate RATE."
         )
     found: dict[Pair, float] = {}
-    of_sets: dict[Kind, dict[Pair, float]] = {}
+    of_sets: dict[str, dict[Pair, float]] = {}
     for pair in pairs:
         if pair in explicit:
             found[pair] = explicit[pair]
