@@ -168,26 +168,17 @@ def _calibrated(
     calibration: Calibration, pair: Pair, probability: float | None, false_accept_rate: float | None
 ) -> float:
     """Of both directions of a pair, where both are calibrated, the stricter."""
-    names = dict.fromkeys((pair_name(*pair), pair_name(*pair[::-1])))
-    values = []
+    directed = dict.fromkeys((pair, pair[::-1]))
+    known: Iterable[str] = calibration.curves
     if probability is not None:
         if not 0 < probability <= 1:
             raise CrossreidError(f"--probability {probability}: expected more than 0 and at most 1.")
-        values = [score_of(calibration.curves[name], probability) for name in names if name in calibration.curves]
-        known: Iterable[str] = calibration.curves
+        curves = [calibration.curves.get(pair_name(*each)) for each in directed]
+        values = [score_of(curve, probability) for curve in curves if curve is not None]
     else:
-        held = [calibration.thresholds[name] for name in names if name in calibration.thresholds]
-        for rates in held:
-            near = [
-                value for rate, value in rates.items() if math.isclose(rate, false_accept_rate or 0.0, rel_tol=1e-6)
-            ]
-            if not near:
-                raise CrossreidError(
-                    f"--false-accept-rate {false_accept_rate}: the calibration has thresholds of "
-                    f"{', '.join(map(str, sorted(rates)))}. State one of them, or calibrate with that rate."
-                )
-            values += near
+        assert false_accept_rate is not None
         known = calibration.thresholds
+        values = [calibration.threshold(false_accept_rate, *each) for each in directed if pair_name(*each) in known]
     if not values:
         raise CrossreidError(
             f"the calibration knows no {pair_name(*pair)}, only {', '.join(known) or 'nothing'}. State --threshold "
