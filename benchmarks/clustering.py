@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from crossreid.clustering.cluster import Clustering, ClusterOptions, cluster
+from crossreid.clustering.cluster_crops import Clustering, ClusterOptions, cluster_crops
 from crossreid.clustering.crops import Crops, crops_of_embeddings, crops_of_folder
 from crossreid.clustering.thresholds import pairs_of, stated, thresholds_of
 from crossreid.clustering.written import WriteOptions, write_clustering
@@ -82,7 +82,7 @@ def measure(count: int, way: str) -> dict[str, Any]:
     thresholds = None
     if options.method != "hdbscan":
         thresholds = thresholds_of(pairs_of(crops.modalities), stated([str(THRESHOLD)]))
-    clustering = cluster(crops, thresholds, options)
+    clustering = cluster_crops(crops, thresholds, options)
     moments.append((time.perf_counter(), time.process_time()))
     with tempfile.TemporaryDirectory() as folder:
         write_clustering(Path(folder) / "out", crops, clustering, WriteOptions(pictures=False))
@@ -119,8 +119,8 @@ def part_of(crops: Crops, rows: np.ndarray) -> Crops:
 def clustered(crops: Crops, options: ClusterOptions, value: float) -> Clustering:
     """By that threshold, or by that `min_samples` of HDBSCAN."""
     if options.method == "hdbscan":
-        return cluster(crops, None, replace(options, min_samples=int(value)))
-    return cluster(crops, thresholds_of(pairs_of(crops.modalities), stated([str(value)])), options)
+        return cluster_crops(crops, None, replace(options, min_samples=int(value)))
+    return cluster_crops(crops, thresholds_of(pairs_of(crops.modalities), stated([str(value)])), options)
 
 
 def tried(crops: Crops, options: ClusterOptions) -> list[float]:

@@ -8,6 +8,8 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from crossreid.clustering.cluster import Clustered as Clustered
+    from crossreid.clustering.cluster import cluster as cluster
     from crossreid.data.batch import Batch as Batch
     from crossreid.data.catalogue import (
         DATASETS as DATASETS,
@@ -123,6 +125,7 @@ _HOMES = {
     "Batch": "data.batch",
     "Calibration": "evaluation.calibration",
     "CalibratedFusion": "fusion.calibrated",
+    "Clustered": "clustering.cluster",
     "Comparison": "runs.compare",
     "CrossreidError": "errors",
     "DATASETS": "data.catalogue",
@@ -156,6 +159,7 @@ _HOMES = {
     "calibrate": "runs.calibrating",
     "check": "data.checking",
     "class_alignment": "losses.alignment",
+    "cluster": "clustering.cluster",
     "compare": "runs.compare",
     "demo_recipe": "demo.demonstration",
     "distance_preservation": "losses.distillation",
@@ -204,6 +208,7 @@ __all__ = [
     "Batch",
     "CalibratedFusion",
     "Calibration",
+    "Clustered",
     "Comparison",
     "CrossreidError",
     "DataError",
@@ -234,6 +239,7 @@ __all__ = [
     "calibrate",
     "check",
     "class_alignment",
+    "cluster",
     "compare",
     "demo_recipe",
     "distance_preservation",

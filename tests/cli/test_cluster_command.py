@@ -2,18 +2,19 @@
 
 import csv
 import json
-import sys
-import types
 
-import numpy as np
 import pyarrow.parquet as parquet
 import pytest
 from typer.testing import CliRunner
 
+import crossreid
+from calibrated import known_calibration
 from crossreid.cli.app import app, main
 from crossreid.data.synthetic import synthesise
-from crossreid.evaluation.calibration import Calibration, Curve
+from crossreid.evaluation.calibration_files import to_json
+from crossreid.files import write_json
 from crossreid.galleries import open_gallery
+from crossreid.inference.open_model import open_model
 from small_model import recipe_of, write_run
 
 
@@ -96,30 +97,69 @@ def test_a_gallery_is_clustered_by_its_index_and_named(place, tmp_path):
     assert json.loads((tmp_path / "out" / "summary.json").read_text())["nearest"] == 32
 
 
-def test_the_threshold_of_the_runs_calibration(place, tmp_path, monkeypatch, told):
-    """The run that the embeddings name is asked, or the one that is named."""
-    curve = Curve(np.array([-1.0, 1.0]), np.array([0.0, 1.0]))
-    pairs = ("visible-visible", "infrared-visible", "infrared-infrared")
-    calibration = Calibration(dict.fromkeys(pairs, curve), {name: {0.001: 0.95} for name in pairs})
-    asked = []
+@pytest.fixture
+def calibrated(place, tmp_path):
+    """The calibration of the run that embedded, in the run for the time of a test; and the file of another model's."""
+    made = known_calibration(open_model(place / "run").fingerprint)
+    write_json(place / "run" / "calibration.json", to_json(made))
+    write_json(tmp_path / "other.json", to_json(known_calibration("0" * 64)))
+    yield made
+    (place / "run" / "calibration.json").unlink()
 
-    def read_calibration(run):
-        asked.append(run.name)
-        return None if run.name == "embedded" else calibration
 
-    stand_in = types.ModuleType("crossreid.runs.calibrating")
-    stand_in.read_calibration = read_calibration
-    monkeypatch.setitem(sys.modules, "crossreid.runs.calibrating", stand_in)
+def test_the_threshold_of_the_runs_calibration(place, tmp_path, calibrated):
+    """The run that the embeddings name is asked; a gallery keeps its own, or asks the run."""
     ran(place / "embedded", "--out", tmp_path / "p", "--probability", "0.9")
-    ran(place / "embedded", "--out", tmp_path / "r", "--false-accepts", "0.001", "--run", place / "world")
-    assert asked == ["run", "world"]
-    by_probability, by_rate = (json.loads((tmp_path / name / "summary.json").read_text()) for name in ("p", "r"))
-    assert list(by_probability["thresholds"].values()) == pytest.approx([0.8] * 3)
-    assert by_probability["thresholds_by"] == "probability 0.9"
-    assert set(by_rate["thresholds"].values()) == {0.95}
-    arguments = (place / "embedded", "--out", tmp_path / "n", "--probability", "0.9", "--run", place / "embedded")
-    assert "crossreid calibrate" in told(*arguments)
+    ran("--gallery", place / "gallery", "--out", tmp_path / "g", "--probability", "0.9")
+    ran(place / "embedded", "--out", tmp_path / "r", "--false-accept-rate", "0.01", "--calibration", place / "run")
+    found = [json.loads((tmp_path / name / "summary.json").read_text()) for name in ("p", "g", "r")]
+    within = (0.9 - 0.01) / 0.98
+    for by_probability in found[:2]:
+        assert by_probability["thresholds_by"] == "probability 0.9"
+        assert by_probability["thresholds"] == pytest.approx(
+            {"visible-visible": within, "visible-infrared": within + 0.2, "infrared-infrared": within}
+        )
+    assert set(found[2]["thresholds"].values()) == {0.88}
+
+
+def test_a_calibration_of_another_model_is_refused(place, tmp_path, calibrated, told):
+    for source in ((place / "embedded",), ("--gallery", place / "gallery")):
+        said = told(*source, "--out", tmp_path / "n", "--probability", "0.9", "--calibration", tmp_path / "other.json")
+        assert f"--calibration {tmp_path / 'other.json'} is of model 000000000000..., and" in said
+    (place / "run" / "calibration.json").write_bytes((tmp_path / "other.json").read_bytes())
+    said = told(place / "embedded", "--out", tmp_path / "n", "--probability", "0.9")
+    assert "the calibration in the run is of model 000000000000..., and" in said
+    said = told(place / "embedded", "--out", tmp_path / "n", "--probability", "0.9", "--calibration", tmp_path)
+    assert "expected a run's folder that was calibrated, or a calibration.json" in said
     assert not (tmp_path / "n").exists()
+
+
+def test_without_a_calibration_the_way_to_one_is_said(place, tmp_path, told):
+    said = told(place / "embedded", "--out", tmp_path / "n", "--false-accept-rate", "0.01")
+    assert "Run `crossreid calibrate RUN` and name the run with --calibration" in said
+
+
+def test_in_python(place, tmp_path):
+    """As the command does it, without a folder too; of what is named and of what was opened."""
+    by_pair = {"visible-visible": 0.995, "visible-infrared": 0.99, "infrared-infrared": 0.995}
+    ran(
+        place / "embedded",
+        "--out",
+        tmp_path / "out",
+        *(f"--threshold={pair}={value}" for pair, value in by_pair.items()),
+    )
+    written = parquet.read_table(tmp_path / "out" / "clusters.parquet").to_pydict()
+    found = crossreid.cluster(place / "embedded", threshold=by_pair)
+    assert (found.summary, found.named) == (None, None)
+    assert found.clustering.labels.tolist() == written["cluster"]
+    calibration = known_calibration(found.crops.model)
+    with open_gallery(place / "gallery", read_only=True) as gallery:
+        again = crossreid.cluster(gallery, false_accept_rate=0.01, calibration=calibration, method="agglomerative")
+        assert again.clustering.thresholds.source == "false-accept rate 0.01"
+        with pytest.raises(crossreid.CrossreidError, match="the calibration is of model unknown, and"):
+            crossreid.cluster(gallery, false_accept_rate=0.01, calibration=known_calibration())
+    everywhere = crossreid.cluster(place / "embedded", threshold=0.9).clustering.thresholds
+    assert set(everywhere.cosines.values()) == {0.9}
 
 
 @pytest.mark.parametrize(
@@ -133,7 +173,10 @@ def test_the_threshold_of_the_runs_calibration(place, tmp_path, monkeypatch, tol
         (["{embedded}", "--out", "{out}", "--threshold", "0.9", "--min-samples", "3"], "--method hdbscan"),
         (["{embedded}", "--out", "{out}", "--threshold", "0.9", "--method", "hdbscan"], "takes no threshold"),
         (["{embedded}", "--out", "{out}", "--nearest", "5", "--method", "hdbscan"], "Leave it out"),
-        (["{embedded}", "--out", "{out}", "--threshold", "0.9", "--run", "x"], "--probability or --false-accepts"),
+        (
+            ["{embedded}", "--out", "{out}", "--threshold", "0.9", "--calibration", "x"],
+            "--probability or --false-accept-rate",
+        ),
         (
             ["{embedded}", "--out", "{out}", "--threshold", "0.9", "--method", "dbscan"],
             "components, agglomerative, hdbscan",

@@ -5,7 +5,7 @@ import inspect
 import pytest
 
 import crossreid
-from crossreid.cli import compare, data, evaluate, fuse, report
+from crossreid.cli import calibrate, cluster, compare, data, evaluate, fuse, report
 
 # What a command calls otherwise, and what it has that the function has not.
 OTHER_NAMES = {"setting": "settings", "option": "options", "query_images": "query_images", "untrained": "untrained"}
@@ -24,6 +24,16 @@ PAIRS = [
             "per_query",
             "per_identity",
         },
+    ),
+    (
+        calibrate.calibrate,
+        crossreid.calibrate,
+        {"run", "false_accept_rate", "gallery", "token", "collection", "backbone", "weights", "size", "flip"},
+    ),
+    (
+        cluster.cluster,
+        crossreid.cluster,
+        {"embeddings", "gallery", "images", "no_tracklets", "no_frames", "no_pictures", "token", "collection"},
     ),
     (data.check, crossreid.check, {"dataset", "root", "recipe", "overrides"}),
     (compare.compare, crossreid.compare, {"runs", "out", "option"}),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from crossreid.clustering.by_gallery import searches_of, write_identities
-from crossreid.clustering.cluster import ClusterOptions, cluster
+from crossreid.clustering.cluster_crops import ClusterOptions, cluster_crops
 from crossreid.clustering.crops import crops_of_gallery
 from crossreid.errors import CrossreidError
 from crossreid.galleries import Entries, open_gallery
@@ -32,18 +32,18 @@ def test_the_index_of_a_gallery_finds_what_comparing_with_all_finds(tmp_path, mo
         gallery.build_index()
         crops = crops_of_gallery(gallery)
         searches = searches_of(gallery, crops)
-        by_index = cluster(crops, at(0.6, crops), ClusterOptions(frames=False), searches=searches)
-        compared = cluster(crops, at(0.6, crops), ClusterOptions(frames=False, nearest=32))
+        by_index = cluster_crops(crops, at(0.6, crops), ClusterOptions(frames=False), searches=searches)
+        compared = cluster_crops(crops, at(0.6, crops), ClusterOptions(frames=False, nearest=32))
         assert by_index.nearest == 32
         assert by_index.links == compared.links
         assert same_partition(by_index.labels, compared.labels)
         assert same_partition(by_index.labels, [who[name] for name in crops.ids])
         hdbscan = ClusterOptions(method="hdbscan", min_cluster=5, frames=False)
         if modalities == 1:
-            assert same_partition(cluster(crops, None, hdbscan, searches=searches).labels, by_index.labels)
+            assert same_partition(cluster_crops(crops, None, hdbscan, searches=searches).labels, by_index.labels)
         else:
             with pytest.raises(CrossreidError, match="of one modality"):
-                cluster(crops, None, hdbscan, searches=searches)
+                cluster_crops(crops, None, hdbscan, searches=searches)
 
 
 def test_boxes_of_one_picture_are_apart_in_a_gallery_too(tmp_path):
@@ -51,14 +51,14 @@ def test_boxes_of_one_picture_are_apart_in_a_gallery_too(tmp_path):
     with gallery:
         crops = crops_of_gallery(gallery)
         assert crops.boxes[crops.ids.index("007")] == (1, 0, 5, 8)
-        assert len(cluster(crops, at(0.6, crops)).sizes) == 300
+        assert len(cluster_crops(crops, at(0.6, crops)).sizes) == 300
 
 
 def test_names_are_written_to_entries_without_one_and_nothing_else_is_changed(tmp_path):
     gallery, who = opened(tmp_path / "gallery", index="exact")
     with gallery:
         crops = crops_of_gallery(gallery)
-        found = cluster(crops, at(0.6, crops), ClusterOptions(frames=False))
+        found = cluster_crops(crops, at(0.6, crops), ClusterOptions(frames=False))
         before = dict(zip(crops.ids, gallery.get(crops.ids), strict=True))
         gone, named = next(name for name, person in who.items() if person == 6), "050"
         gallery.delete([gone])

@@ -1,6 +1,7 @@
 """Thresholds: stated, by pair, and read of a calibration."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -51,12 +52,29 @@ def test_thresholds_by_probability_and_by_rate():
     by_probability = thresholds_of([DAY, ACROSS], {}, calibration(), probability=0.7)
     assert by_probability.to_json() == {"visible-visible": pytest.approx(0.7), "visible-infrared": None}
     assert by_probability.source == "probability 0.7"
-    by_rate = thresholds_of([DAY, ACROSS], {}, calibration(), false_accepts=0.001)
+    by_rate = thresholds_of([DAY, ACROSS], {}, calibration(), false_accept_rate=0.001)
     assert by_rate.to_json() == {"visible-visible": 0.7, "visible-infrared": 0.45}  # the stricter direction
-    assert by_rate.table().tolist() == [[0.7, 0.45], [0.45, math.inf]]
-    mixed = thresholds_of([DAY, NIGHT], stated(["infrared-infrared=0.3"]), calibration(), false_accepts=0.001)
+    assert by_rate.table().tolist() == [[0.7, 0.45] * 2, [0.45, math.inf] * 2] * 2
+    mixed = thresholds_of([DAY, NIGHT], stated(["infrared-infrared=0.3"]), calibration(), false_accept_rate=0.001)
     assert mixed.cosines == {DAY: 0.7, NIGHT: 0.3}
     assert mixed.source == "false-accept rate 0.001, stated"
+
+
+def test_tracklets_have_thresholds_of_their_own():
+    images = calibration()
+    of_two = {"visible-visible": images.curves["infrared-visible"]}
+    sets = Calibration(of_two, {"visible-visible": {1e-3: 0.3}})
+    mixed = Calibration(of_two, {"visible-visible": {1e-3: 0.6}})
+    known = replace(images, others={"sets": sets, "set-image": mixed})
+    found = thresholds_of([DAY, ACROSS], {}, known, false_accept_rate=0.001, tracklets=True)
+    assert found.table().tolist() == [
+        [0.7, 0.45, 0.6, 0.45], [0.45, math.inf, 0.45, math.inf], [0.6, 0.45, 0.3, 0.45], [0.45, math.inf, 0.45, math.inf],
+    ], "a pair that is not known of tracklets has that of crops"  # fmt: skip
+    assert found.least() == {DAY: 0.3, ACROSS: 0.45}
+    assert found.to_json()["sets"] == {"visible-visible": 0.3, "visible-infrared": 0.45}
+    assert thresholds_of([DAY], {}, known, false_accept_rate=0.001).of_sets == {}
+    by_hand = thresholds_of([DAY, ACROSS], {DAY: 0.9}, known, false_accept_rate=0.001, tracklets=True)
+    assert set(by_hand.table()[::2, ::2].ravel().tolist()) == {0.9}, "what is stated is of all"
 
 
 def test_one_pair_stated_takes_precedence_wherever_it_stands():
@@ -74,11 +92,11 @@ def test_one_pair_stated_takes_precedence_wherever_it_stands():
     [
         ({}, "expected a threshold"),
         ({"probability": 0.9}, "crossreid calibrate RUN"),
-        ({"probability": 0.9, "false_accepts": 0.1}, "expected one of them"),
+        ({"probability": 0.9, "false_accept_rate": 0.1}, "expected one of them"),
         ({"calibration": calibration(), "probability": 1.5}, "at most 1"),
-        ({"calibration": calibration(), "false_accepts": 0.05}, "0.001, 0.01"),
+        ({"calibration": calibration(), "false_accept_rate": 0.05}, "0.001, 0.01"),
         ({"calibration": calibration(), "probability": 0.5, "pairs": [NIGHT]}, "--threshold infrared-infrared=COSINE"),
-        ({"calibration": calibration(), "false_accepts": 0.001, "pairs": [NIGHT]}, "--threshold infrared-infrared=COSINE"),
+        ({"calibration": calibration(), "false_accept_rate": 0.001, "pairs": [NIGHT]}, "--threshold infrared-infrared=COSINE"),
         ({"explicit": {DAY: 0.5}, "calibration": calibration(), "probability": 0.5}, "leaves no pair of modalities"),
         ({"explicit": {DAY: 0.5}, "pairs": [DAY, NIGHT]}, "no threshold of infrared-infrared"),
     ],

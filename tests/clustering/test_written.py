@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from crossreid.clustering import sheets, written
-from crossreid.clustering.cluster import cluster
+from crossreid.clustering.cluster_crops import cluster_crops
 from crossreid.clustering.written import WriteOptions, write_clustering
 from crossreid.data.checking import check
 from crossreid.data.readers.manifest_rows import read_rows
@@ -52,7 +52,7 @@ def seven(where, **more):
 
 def test_everything_that_is_written(place):
     crops = seven(f"{place}/pictures/")
-    summary = write_clustering(place / "out", crops, cluster(crops, at(0.9, crops)), source="seven")
+    summary = write_clustering(place / "out", crops, cluster_crops(crops, at(0.9, crops)), source="seven")
     names = {path.name for path in (place / "out").iterdir()}
     assert names == {"clusters.parquet", "manifest.csv", "duplicates.csv", "bursts.csv", "summary.json", "sheets"}
     assert json.loads((place / "out" / "summary.json").read_text()) == summary
@@ -89,7 +89,7 @@ def test_everything_that_is_written(place):
 def test_the_manifest_leaves_out_what_it_is_asked_to_and_what_is_not_there(place):
     (place / "pictures" / "4.jpg").unlink()
     crops = seven(f"{place}/pictures/")
-    found = cluster(crops, at(0.9, crops))
+    found = cluster_crops(crops, at(0.9, crops))
     summary = write_clustering(place / "out", crops, found, WriteOptions(min_size=3, one_per_burst=True, sheets=0))
     counts = {"images": 2, "identities": 1, "small": 2, "burst": 2, "missing": 1, "repeated": 0}
     assert summary["manifest"] == counts
@@ -99,7 +99,7 @@ def test_the_manifest_leaves_out_what_it_is_asked_to_and_what_is_not_there(place
 
 def test_pictures_are_found_below_a_folder_or_done_without(place):
     crops = seven("elsewhere/")
-    found = cluster(crops, at(0.9, crops))
+    found = cluster_crops(crops, at(0.9, crops))
     summary = write_clustering(place / "none", crops, found)
     assert summary["manifest"] is None
     assert set(summary["duplicates"]) == {"embedding"}
@@ -112,21 +112,21 @@ def test_pictures_are_found_below_a_folder_or_done_without(place):
 
 def test_a_picture_under_two_ids_is_in_the_manifest_once(place):
     crops = seven(f"{place}/pictures/", paths=[f"{place}/pictures/{row}.jpg" for row in (0, 0, 2, 3, 4, 5, 6)])
-    summary = write_clustering(place / "out", crops, cluster(crops, at(0.9, crops)))
+    summary = write_clustering(place / "out", crops, cluster_crops(crops, at(0.9, crops)))
     assert (summary["manifest"]["images"], summary["manifest"]["repeated"]) == (6, 1)
 
 
 def test_pages_hold_the_largest_clusters_and_there_are_no_more_than_asked_for(place, monkeypatch):
     monkeypatch.setattr(sheets, "ROWS", 1)
     crops = seven(f"{place}/pictures/")
-    found = cluster(crops, at(0.9, crops))
+    found = cluster_crops(crops, at(0.9, crops))
     assert write_clustering(place / "two", crops, found)["sheets"] == 2
     assert write_clustering(place / "one", crops, found, WriteOptions(sheets=1))["sheets"] == 1
 
 
 def test_a_folder_is_written_whole_or_not_at_all(place, monkeypatch):
     crops = seven(f"{place}/pictures/")
-    found = cluster(crops, at(0.9, crops))
+    found = cluster_crops(crops, at(0.9, crops))
 
     def full(*_):
         raise OSError(28, "No space left on device")

@@ -37,7 +37,7 @@ def test_thresholds_are_found_and_those_that_are_not_are_named():
     made = known_calibration()
     assert made.threshold(0.1, VISIBLE, INFRARED) == pytest.approx(0.7)
     assert made.threshold(0.1, VISIBLE, INFRARED, nearest=True) == pytest.approx(0.75)
-    with pytest.raises(DataError, match=r"has thresholds of 0.01, 0.1. Calibrate with --far 0.2"):
+    with pytest.raises(DataError, match=r"has thresholds of 0.01, 0.1. Calibrate with --false-accept-rate 0.2"):
         made.threshold(0.2, VISIBLE, VISIBLE)
     with pytest.raises(DataError, match="no thresholds of visible-visible, only of no pair"):
         Calibration({}, {}).threshold(0.1, VISIBLE, VISIBLE)

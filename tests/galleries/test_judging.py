@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,7 @@ from crossreid.errors import CrossreidError
 from crossreid.galleries import GalleryError, ModelMismatch, open_gallery, restore
 from crossreid.galleries.entries import Entry, Matches
 from crossreid.galleries.errors import GalleryFault
-from crossreid.galleries.judging import Threshold, judge
+from crossreid.galleries.judging import Threshold, at_prior, judge
 from opened_gallery import MODEL
 
 CURVES = known_calibration(MODEL)
@@ -67,6 +69,34 @@ def test_sets_are_judged_by_their_own():
     assert judge(both, FOUND, VISIBLE, Threshold()).probabilities[0] == pytest.approx(0.01 + 0.98 * 0.9)
 
 
+SIZES = replace(CURVES, entries={"visible-visible": 60, "visible-infrared": 40, "infrared-visible": 1000})
+
+
+@pytest.mark.parametrize(
+    ("entries", "words"),
+    [(400, "more strangers is nearer"), (25, "fewer strangers is farther"), (399, None), (26, None), (0, None)],
+)
+def test_a_gallery_of_another_size_than_the_thresholds_is_said(entries, words):
+    found = judge(SIZES, FOUND, VISIBLE, Threshold(false_accept_rate=0.1), entries=entries)
+    assert found.known is True
+    if words is None:
+        assert found.warning is None
+    else:
+        assert f"was measured with 100 entries, and the gallery has {entries}: the nearest of {words}" in found.warning
+    assert judge(SIZES, FOUND, VISIBLE, Threshold(0.5), entries=entries).warning is None, "a probability is of one pair"
+    assert judge(CURVES, FOUND, VISIBLE, Threshold(false_accept_rate=0.1), entries=entries).warning is None
+
+
+def test_a_prior_needs_a_calibration():
+    assert at_prior(CURVES, None, "here") is CURVES
+    assert at_prior(CURVES, 0.5, "here").probability(0.5, VISIBLE, VISIBLE) == pytest.approx(0.95, abs=1e-3)
+    assert at_prior(None, None, "here") is None
+    with pytest.raises(CrossreidError, match=r"^here has no calibration"):
+        at_prior(None, 0.5, "here")
+    with pytest.raises(CrossreidError, match="prior 1: expected the share of pairs"):
+        at_prior(CURVES, 1, "here")
+
+
 def test_thresholds_that_cannot_be():
     with pytest.raises(CrossreidError, match="expected one of them"):
         Threshold(0.5, 0.1)
@@ -75,7 +105,7 @@ def test_thresholds_that_cannot_be():
     Threshold().refuse_without(None, "here")
     with pytest.raises(CrossreidError, match=r"^here has no calibration"):
         Threshold(0.5).refuse_without(None, "here")
-    with pytest.raises(CrossreidError, match=r"has thresholds of 0.01, 0.1\. Calibrate with --far 0.5"):
+    with pytest.raises(CrossreidError, match=r"has thresholds of 0.01, 0.1\. Calibrate with --false-accept-rate 0.5"):
         Threshold(false_accept_rate=0.5).refuse_without(CURVES, "here")
     assert Threshold(0.25).in_words == "probability 0.25"
     assert Threshold(false_accept_rate=0.01).in_words == "the score of false-accept rate 0.01"
@@ -84,13 +114,16 @@ def test_thresholds_that_cannot_be():
 def test_every_backend_keeps_a_calibration_through_copies(opened, tmp_path):
     gallery = opened()
     assert gallery.calibration() is None
-    gallery.note_calibration(CURVES)
-    gallery.note_calibration(CURVES)
+    assert gallery.stats().calibration is None
+    gallery.note_calibration(SIZES)
+    gallery.note_calibration(SIZES)
+    assert gallery.stats().calibration == {"method": "isotonic", "prior": 0.05, "pairs": list(CURVES.curves)}
     for again in range(2):
         told = opened(read_only=True, model=None, dimension=None) if again else gallery
         found = told.calibration()
         assert (found.prior, found.method, found.fingerprint) == (0.05, "isotonic", MODEL)
         assert found.thresholds == CURVES.thresholds
+        assert found.entries == SIZES.entries
         assert found.curves["visible-infrared"](0.7) == pytest.approx(0.5)
     with pytest.raises(GalleryError, match="read-only"):
         told.note_calibration(known_calibration(MODEL, low=0.1))

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from crossreid.evaluation.scores import Score, TrialScore
-from crossreid.reporting.curves import Curve, cmc_chart, history_of, history_panel
+from crossreid.reporting.curves import History, cmc_chart, history_of, history_panel
 
 
 def parsed(chart):
@@ -99,7 +99,7 @@ def test_history_reads_losses_totals_and_validation_and_nothing_else():
 @settings(max_examples=25)
 def test_a_long_curve_is_drawn_with_few_points_that_stay_on_a_straight_line(count, seed):
     steps = np.cumsum(np.random.default_rng(seed).integers(1, 5, count)).astype(np.float64)
-    chart = history_panel("id", [(0, "a", Curve(steps, 3.0 - 2e-3 * steps))], "h")
+    chart = history_panel("id", [(0, "a", History(steps, 3.0 - 2e-3 * steps))], "h")
     drawn = line(chart, "s1")
     assert len(drawn) <= 160
     assert len(drawn) == count or count > 2
@@ -111,22 +111,22 @@ def test_a_long_curve_is_drawn_with_few_points_that_stay_on_a_straight_line(coun
 
 def test_scale_is_logarithmic_where_values_span_orders_of_magnitude():
     steps = np.arange(1.0, 50.0)
-    wide = history_panel("vsd", [(2, "a", Curve(steps, 10.0 ** (-steps / 10)))], "h")
+    wide = history_panel("vsd", [(2, "a", History(steps, 10.0 ** (-steps / 10)))], "h")
     assert "logarithmic scale" in wide
     drawn = line(wide, "s3")
     slope, offset = np.polyfit(drawn[:, 0], drawn[:, 1], 1)
     np.testing.assert_allclose(drawn[:, 1], slope * drawn[:, 0] + offset, atol=0.01)
-    assert "logarithmic" not in history_panel("id", [(0, "a", Curve(steps, 50.0 - steps))], "h")
-    assert "logarithmic" not in history_panel("x", [(0, "a", Curve(steps, steps - 25.0))], "h")
+    assert "logarithmic" not in history_panel("id", [(0, "a", History(steps, 50.0 - steps))], "h")
+    assert "logarithmic" not in history_panel("x", [(0, "a", History(steps, steps - 25.0))], "h")
 
 
 def test_validation_is_told_in_percent():
-    chart = history_panel("mAP", [(0, "a", Curve(np.array([1.0, 2.0]), np.array([0.125, 0.5])))], "v", fraction=True)
+    chart = history_panel("mAP", [(0, "a", History(np.array([1.0, 2.0]), np.array([0.125, 0.5])))], "v", fraction=True)
     assert "a from 12.5% to 50.0%" in chart
 
 
 def test_a_curve_of_one_point_is_drawn():
-    chart = history_panel("id", [(0, "a", Curve(np.array([4.0]), np.array([2.0])))], "h")
+    chart = history_panel("id", [(0, "a", History(np.array([4.0]), np.array([2.0])))], "h")
     assert chart.count("<use ") >= 1
     assert "from 2 to 2" in chart
 

@@ -108,7 +108,18 @@ def test_it_is_kept_and_read_again(place, made):
 def test_the_command_prints_a_table_and_draws(place, tmp_path, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     done = ran(
-        "calibrate", place / "run", "--method", "platt", "--prior", 0.2, "--far", 0.02, "--far", 0.2, "--out", tmp_path
+        "calibrate",
+        place / "run",
+        "--method",
+        "platt",
+        "--prior",
+        0.2,
+        "--false-accept-rate",
+        0.02,
+        "--false-accept-rate",
+        0.2,
+        "--out",
+        tmp_path,
     )
     told = json.loads((tmp_path / "calibration.json").read_text())
     assert (told["method"], told["prior"]) == ("platt", 0.2)
@@ -146,7 +157,7 @@ def test_without_validation_it_says_what_to_do(place, tmp_path, capsys):
         (["--on", "x.csv", "--on-test"], "expected one of them"),
         (["--prior", "1.5"], "prior 1.5: expected the share"),
         (["--method", "beta"], "expected isotonic or platt"),
-        (["--far", "0"], "false-accept rate 0: expected one between"),
+        (["--false-accept-rate", "0"], "false-accept rate 0: expected one between"),
         (["--checkpoint", "newest"], "expected best or last"),
         (["--backbone", "mobilenetv2_100"], "expected either a RUN or --backbone"),
     ],
@@ -252,7 +263,24 @@ def test_a_gallery_takes_it_and_its_searches_show_it(place, made, tmp_path, caps
         for match in told["matches"]
     ]
     assert told["known"] == any(reached)
+    ran("gallery", "search", where, "--id", asks.id, "--prior", 0.5, "--json", found)
+    (at_half,) = json.loads(found.read_text())
+    for match in at_half["matches"]:
+        pair = asks.modality, INFRARED if match["modality"] == "infrared" else VISIBLE
+        assert match["probability"] == pytest.approx(float(kept.at_prior(0.5).probability(match["score"], *pair)))
+    assert (
+        f"calibration: isotonic, at the prior {kept.prior:.4g}, of visible-visible"
+        in ran("gallery", "stats", where).stdout
+    )
     asked = ["gallery", "search", where, "--id", asks.id]
+    assert "prior 0: expected the share of pairs" in refused(capsys, *asked, "--prior", 0)
+    with open_gallery(where) as gallery:
+        gallery.note_calibration(replace(kept, entries=dict.fromkeys(kept.curves, 5000)))
+    done = ran(*asked, "--false-accept-rate", 0.1)
+    assert "WARNING: the threshold of false-accept rate 0.1 was measured with 10,000 entries" in done.stderr
+    with open_gallery(where) as gallery:
+        gallery.note_calibration(kept)
+    assert kept.entries == {name: each.entries for name, each in made.calibration.measured.items()}
     assert "has thresholds of 0.001, 0.01, 0.05, 0.1" in refused(capsys, *asked, "--false-accept-rate", 0.3)
     assert "expected one of them" in refused(capsys, *asked, "--false-accept-rate", 0.1, "--unknown-below", 0.5)
     assert "--unknown-below 2: expected" in refused(capsys, *asked, "--unknown-below", 2)
@@ -270,6 +298,8 @@ def test_a_gallery_of_before_learns_it_later(place, made, tmp_path, capsys):
     asked = ["gallery", "search", where, "--id", "a"]
     assert ran(*asked).stdout.splitlines()[0].endswith("\tnote"), "no column more"
     assert "has no calibration" in refused(capsys, *asked, "--unknown-below", 0.5)
+    assert "has no calibration" in refused(capsys, *asked, "--prior", 0.5)
+    assert "calibration: none\n" in ran("gallery", "stats", where).stdout
     assert ran(*asked, "--calibration", place / "run").stdout.splitlines()[0].endswith("\tprobability\tknown")
     ran("calibrate", place / "run", "--out", tmp_path, "--gallery", where)
     with open_gallery(where, read_only=True) as gallery:

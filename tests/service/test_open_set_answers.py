@@ -1,6 +1,7 @@
 """Probabilities and "unknown" over HTTP."""
 
 import signal
+from dataclasses import replace
 
 import httpx
 import pytest
@@ -89,10 +90,50 @@ def test_by_the_thresholds_of_a_false_accept_rate(place, model, tmp_path):
             match["score"] >= least for match in found["matches"]
         ]
     with (
-        pytest.raises(CrossreidError, match=r"--far 0\.3"),
+        pytest.raises(CrossreidError, match=r"--false-accept-rate 0\.3"),
         served(place, tmp_path, model=model, false_accept_rate=0.3),
     ):
         pass
+
+
+def test_a_request_states_its_prior(place, model, tmp_path):
+    with served(place, tmp_path, model=model, false_accept_rate=0.01) as running:
+        _, before = asked(running, place)
+        _, found = asked(running, place, prior=0.3)
+        assert (before["prior"], found["prior"]) == (0.05, 0.3)
+        moved = model.calibration.at_prior(0.3)
+        query = INFRARED if "c3" in place.images[0].name or "c6" in place.images[0].name else VISIBLE
+        for match, as_before in zip(found["matches"], before["matches"], strict=True):
+            other = INFRARED if match["entry"]["modality"] == "infrared" else VISIBLE
+            assert match["probability"] == pytest.approx(float(moved.probability(match["score"], query, other)))
+            assert match["probability"] > as_before["probability"]
+            assert match["accepted"] == as_before["accepted"], "thresholds of a rate do not depend on it"
+        own = found["matches"][0]["entry"]["id"]
+        with running.client() as client:
+            ids = client.post("/v1/search/ids", json={"ids": [own], "prior": 0.3}).json()
+            assert ids["prior"] == 0.3
+            for wrong in (0, 1, -1, "much"):
+                assert client.post("/v1/search/ids", json={"ids": [own], "prior": wrong}).status_code == 422
+                form = {"modality": "visible", "prior": wrong}
+                answer = client.post("/v1/search/images", files=files(place.images[:1]), data=form)
+                assert answer.status_code == 422
+
+
+def test_a_prior_without_a_calibration_is_refused(place, tmp_path):
+    with served(place, tmp_path) as running, running.client() as client:
+        answer = client.post("/v1/search/images", files=files(place.images[:1]), data={"prior": 0.5})
+        assert answer.status_code == 422
+        assert "has no calibration" in answer.json()["error"]["message"]
+
+
+def test_a_gallery_of_another_size_is_said(place, model, tmp_path):
+    measured = dict.fromkeys(model.calibration.curves, 100_000)
+    another = open_model(place.run)
+    another.calibration = replace(model.calibration, entries=measured)
+    with served(place, tmp_path, model=another, false_accept_rate=0.01) as running:
+        assert "was measured with 200,000 entries" in asked(running, place)[1]["warning"]
+    with served(place, tmp_path, model=model, false_accept_rate=0.01) as running:
+        assert asked(running, place)[1]["warning"] is None, "how many it was measured with is not known"
 
 
 def test_without_a_calibration_answers_are_as_before(place, tmp_path):

@@ -34,6 +34,9 @@ def search(run: Path, folder: Path) -> None:
     assert_type(seconds, dict[str, float])
     fused = crossreid.fuse([folder / "a", folder / "b"], "regdb", [folder / "c", folder / "d"])
     assert_type(fused.fusions["calibrated"], crossreid.CalibratedFusion)
+    with crossreid.open_gallery(folder) as gallery:
+        assert_type(crossreid.cluster(gallery, folder / "out", threshold=0.8), crossreid.Clustered)
+    assert_type(crossreid.cluster(folder, threshold={"visible-visible": 0.8}).named, tuple[int, int] | None)
 
 
 def doors() -> None:

@@ -28,9 +28,9 @@ def calibrate(
     prior: Annotated[
         float | None, typer.Option(help="Share of pairs that show one identity; that of the images by default.")
     ] = None,
-    far: Annotated[
+    false_accept_rate: Annotated[
         list[float] | None,
-        typer.Option("--far", help="A false-accept rate to have thresholds for; several times. 0.001 0.01 0.05 0.1."),
+        typer.Option(metavar="R", help="One to have thresholds for; several times. 0.001 0.01 0.05 0.1 by default."),
     ] = None,
     tracklets: Annotated[
         bool, typer.Option("--tracklets", help="Also for tracklets, and tracklets with images.")
@@ -62,7 +62,7 @@ def calibrate(
     with progress_bar() as progress:
         made = calibrate_run(
             network or run,  # type: ignore[arg-type]
-            on=on, on_test=on_test, method=method, prior=prior, rates=far or RATES, tracklets=tracklets,
+            on=on, on_test=on_test, method=method, prior=prior, false_accept_rates=false_accept_rate or RATES, tracklets=tracklets,
             checkpoint=checkpoint, out=out, seed=seed, advance=advancing(progress, "images"),
         )  # fmt: skip
     for note in made.notes:

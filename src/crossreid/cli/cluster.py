@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,16 +13,7 @@ from crossreid.errors import CrossreidError
 from crossreid.terminal import advancing, progress_bar, say
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
-
-    from crossreid.clustering.cluster import ClusterOptions
-    from crossreid.clustering.crops import Crops
-    from crossreid.clustering.thresholds import Thresholds
-    from crossreid.clustering.written import WriteOptions
     from crossreid.galleries import Gallery
-
-    Calibrated = tuple[Path | None, float | None, float | None]  # run, probability, false-accept rate
-
 
 Embedded = Annotated[
     Path | None, typer.Argument(help="A folder that `crossreid embed` wrote; with --gallery left out.")
@@ -31,6 +22,13 @@ Cosines = Annotated[
     list[str] | None,
     typer.Option(
         metavar="COSINE", help="Least cosine of a link, or PAIR=COSINE of a pair of modalities; several times."
+    ),
+]
+FalseAcceptRate = Annotated[float | None, typer.Option(metavar="R", help="Or of this false-accept rate of pairs.")]
+CalibrationOf = Annotated[
+    Path | None,
+    typer.Option(
+        help="Of --probability and --false-accept-rate: a run or its calibration.json; the embeddings' own by default."
     ),
 ]
 Nearest = Annotated[
@@ -54,9 +52,11 @@ def cluster(
     gallery: Annotated[str | None, typer.Option(help="In place of EMBEDDINGS: a gallery.")] = None,
     method: Annotated[str, typer.Option(help="components, agglomerative or hdbscan.")] = "components",
     threshold: Cosines = None,
-    probability: Annotated[float | None, typer.Option(help="In its place: calibrated, of one identity.")] = None,
-    false_accepts: Annotated[float | None, typer.Option(help="Or a calibrated false-accept rate of pairs.")] = None,
-    run: Annotated[Path | None, typer.Option(help="The calibrated run, where it lies no more as it did.")] = None,
+    probability: Annotated[
+        float | None, typer.Option(metavar="P", help="In its place: of this probability of one identity.")
+    ] = None,
+    false_accept_rate: FalseAcceptRate = None,
+    calibration: CalibrationOf = None,
     nearest: Nearest = None,
     linkage: Annotated[str, typer.Option(help="Of agglomerative: average or complete.")] = "average",
     min_cluster: Annotated[int, typer.Option(min=2, help="Of hdbscan: crops of the smallest cluster.")] = 2,
@@ -76,105 +76,34 @@ def cluster(
     collection: Annotated[str, typer.Option(help="Of a Milvus cluster.")] = "crossreid",
 ) -> None:
     """Find identities: join crops into clusters, and write them as a table, a manifest to train on and contact sheets."""
-    from crossreid.clustering.cluster import ClusterOptions
-    from crossreid.clustering.written import WriteOptions, refuse_present
+    from crossreid.clustering.cluster import cluster as find_identities
 
     if (embeddings is None) == (gallery is None):
         raise CrossreidError("expected either EMBEDDINGS or --gallery. See `crossreid cluster --help`.")
     if out is None:
         raise CrossreidError("--out DIR is needed: the folder for clusters.parquet, manifest.csv and the rest.")
-    if gallery is None and (by_index or write_identities):
-        raise CrossreidError("--by-index and --write-identities are of --gallery, which is not given.")
-    if no_pictures and images:
-        raise CrossreidError("--images says where pictures lie, and --no-pictures that none are wanted. Leave one out.")
-    options = ClusterOptions(
-        method, nearest, linkage, min_cluster, min_samples, not no_tracklets, not no_frames  # type: ignore[arg-type]
-    )  # fmt: skip
-    writing = WriteOptions(min_size, one_per_burst, burst_seconds, duplicate, sheets, not no_pictures)
-    calibrated = (run, probability, false_accepts)
-    _refuse_without_meaning(options, threshold or (), *calibrated)
-    refuse_present(out)
     with ExitStack() as stack:
         progress = stack.enter_context(progress_bar())
-        opened = None
+        source: Path | Gallery | None = embeddings
         if gallery is not None:
             from crossreid.galleries import open_gallery
 
-            opened = stack.enter_context(
+            source = stack.enter_context(
                 open_gallery(gallery, create=False, read_only=not write_identities, token=token, collection=collection)
             )
-        named = _cluster(
-            embeddings, opened, out, options, writing, threshold or (), calibrated, images or (), by_index,
-            write_identities, progress,
+        assert source is not None
+        found = find_identities(
+            source, out, threshold=threshold, probability=probability, false_accept_rate=false_accept_rate,
+            calibration=calibration, method=method, nearest=nearest, linkage=linkage,  # type: ignore[arg-type]
+            min_cluster=min_cluster, min_samples=min_samples, tracklets=not no_tracklets, frames=not no_frames,
+            min_size=min_size, one_per_burst=one_per_burst, burst_seconds=burst_seconds, duplicate=duplicate,
+            images=images or (), pictures=not no_pictures, sheets=sheets, by_index=by_index,
+            write_identities=write_identities, advances=partial(advancing, progress),
         )  # fmt: skip
-    if named is not None:
-        say(f"{gallery}: {named[0]:,} entries of {named[1]:,} clusters have an identity now")
-
-
-def _cluster(
-    embeddings: Path | None, gallery: Gallery | None, out: Path, options: ClusterOptions, writing: WriteOptions,
-    cosines: Sequence[str], calibrated: Calibrated, images: Sequence[Path], by_index: bool, write_identities: bool,
-    progress: Progress,
-) -> tuple[int, int] | None:  # fmt: skip
-    """Cluster and write; how many entries of how many clusters were named, None where none were to be."""
-    from crossreid.clustering import by_gallery
-    from crossreid.clustering.cluster import cluster as find_clusters
-    from crossreid.clustering.crops import crops_of_folder, crops_of_gallery
-    from crossreid.clustering.written import write_clustering
-
-    if gallery is not None:
-        crops = crops_of_gallery(gallery, advancing(progress, "entries"))
-    else:
-        assert embeddings is not None
-        crops = crops_of_folder(embeddings)
-    thresholds = None if options.method == "hdbscan" else _thresholds(crops, cosines, *calibrated)
-    searches = by_gallery.searches_of(gallery, crops) if gallery is not None and by_index else None
-    found = find_clusters(crops, thresholds, options, searches=searches, advance=advancing(progress, "compared"))
-    source = str(embeddings) if gallery is None else gallery.location
-    summary = write_clustering(out, crops, found, writing, source=source, images=images, searches=searches)
-    _report(out, summary)
-    if gallery is None or not write_identities:
-        return None
-    return by_gallery.write_identities(gallery, crops, found.labels, writing.min_size, advancing(progress, "named"))
-
-
-def _refuse_without_meaning(
-    options: ClusterOptions, cosines: Sequence[str], run: Path | None, probability: float | None,
-    false_accepts: float | None,
-) -> None:  # fmt: skip
-    method = options.method
-    if method != "agglomerative" and options.linkage != "average":
-        raise CrossreidError(f"--linkage is of --method agglomerative, not of {method}. Leave it out.")
-    if method != "hdbscan" and (options.min_cluster != 2 or options.min_samples is not None):
-        raise CrossreidError(
-            f"--min-cluster and --min-samples are of --method hdbscan, not of {method}. Leave them out."
-        )
-    if method == "hdbscan" and options.nearest is not None:
-        raise CrossreidError("--nearest is of links, which --method hdbscan has none of. Leave it out.")
-    if method == "hdbscan" and (cosines or probability is not None or false_accepts is not None):
-        raise CrossreidError(
-            "--method hdbscan takes no threshold: it asks where crops are dense. Leave --threshold, --probability and "
-            "--false-accepts out."
-        )
-    if run is not None and probability is None and false_accepts is None:
-        raise CrossreidError(f"--run {run}: say what of its calibration is wanted, --probability or --false-accepts.")
-
-
-def _thresholds(
-    crops: Crops, cosines: Sequence[str], run: Path | None, probability: float | None, false_accepts: float | None
-) -> Thresholds:
-    from crossreid.clustering.thresholds import pairs_of, stated, thresholds_of
-
-    calibration = None
-    where = run or crops.run
-    if where is not None and (probability is not None or false_accepts is not None):
-        from crossreid.runs.calibrating import read_calibration  # type: ignore[import-not-found, unused-ignore]
-
-        calibration = read_calibration(where)
-    pairs = pairs_of(crops.modalities)
-    return thresholds_of(
-        pairs, stated(cosines, pairs), calibration, probability=probability, false_accepts=false_accepts
-    )
+        assert found.summary is not None
+        _report(out, found.summary)
+    if found.named is not None:
+        say(f"{gallery}: {found.named[0]:,} entries of {found.named[1]:,} clusters have an identity now")
 
 
 def _report(out: Path, summary: dict[str, Any]) -> None:

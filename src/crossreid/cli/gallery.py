@@ -76,7 +76,8 @@ def add(
 ) -> None:  # fmt: skip
     """Add embeddings; a gallery that is not there is created."""
     from crossreid.galleries import open_gallery
-    from crossreid.galleries.importing import add_entries, calibration_of, card_of, note_model, read_entries, run_of
+    from crossreid.galleries.calibrations import calibration_of, run_of
+    from crossreid.galleries.importing import add_entries, card_of, note_model, read_entries
 
     entries, own = read_entries(embeddings, model, role)
     card, calibration = card_of(embeddings), calibration_of(embeddings)
@@ -121,16 +122,19 @@ def search(
     calibration: Annotated[
         Path | None, typer.Option(help="Where probabilities come from: a run or its calibration.json; the gallery's by default.")
     ] = None,
+    prior: Annotated[
+        float | None, typer.Option(metavar="P", help="Probabilities for this share of pairs of one identity; 1/N for N people.")
+    ] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the matches to this file too.")] = None,
     token: Token = None, collection: Collection = "crossreid",
 ) -> None:  # fmt: skip
     """Find the entries nearest to images, which are embedded with the gallery's own model, to embeddings, or to entries."""
-    from crossreid.cli.matches import as_json, say_nothing_found, show
+    from crossreid.cli.matches import as_json, say_nothing_found, say_warnings, show
     from crossreid.galleries import open_gallery, read_entries
     from crossreid.galleries.asking import asking_with_entries, asking_with_ids, holds_pictures
+    from crossreid.galleries.calibrations import calibration_for
     from crossreid.galleries.filters import filter_of_texts
-    from crossreid.galleries.importing import calibration_for
-    from crossreid.galleries.judging import Threshold, judge_each
+    from crossreid.galleries.judging import Threshold, at_prior, judge_each
 
     chosen = filter_of_texts(
         identity=identity, cameras=camera, modality=modality, since=since, until=until, source=source,
@@ -150,7 +154,7 @@ def search(
     if queries is not None and not pictures:
         entries, model = read_entries(queries, model, "query")
     with open_gallery(where, model=model, create=False, read_only=True, token=token, collection=collection) as gallery:
-        known = calibration_for(gallery, calibration)
+        known = at_prior(calibration_for(gallery, calibration), prior, where)
         threshold.refuse_without(known, where)
         if queries is not None and pictures:
             from crossreid.galleries.asking_pictures import asking_with_pictures
@@ -162,8 +166,9 @@ def search(
         else:
             asking = asking_with_entries(entries) if entries is not None else asking_with_ids(gallery, id or ())
         found = gallery.search(asking.embeddings, k, chosen, exact=exact)
-        judged = judge_each(known, asking, found, threshold)
+        judged = judge_each(known, asking, found, threshold, len(gallery))
         show(asking, found, judged, threshold)
+        say_warnings(judged or ())
         say_nothing_found(
             gallery, asking, found,
             {"identity": identity, "camera": camera, "modality": modality, "since": since, "until": until, "source": source,
@@ -194,6 +199,11 @@ def stats(
         return
     if told["preprocessing"] is not None:
         told["preprocessing"] = in_words(told["preprocessing"])
+    if (kept := told["calibration"]) is None:
+        told["calibration"] = "none"
+    else:
+        prior = "unknown" if kept["prior"] is None else f"{kept['prior']:.4g}"
+        told["calibration"] = f"{kept['method']}, at the prior {prior}, of {', '.join(kept['pairs'])}"
     for name, value in told.items():
         if value is not None or name not in (
             "trained",

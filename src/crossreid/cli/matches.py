@@ -89,6 +89,13 @@ def _list(
         say(f"  {'  '.join(texts)}  {where}{f'  <- {_OWN}' if itself else ''}")
 
 
+def say_warnings(judged: Sequence[Judgement]) -> None:
+    """What judgements warn of, each once, on standard error."""
+    for text in dict.fromkeys(each.warning for each in judged):
+        if text is not None:
+            errors.print(printable(f"WARNING: {text}"), soft_wrap=True, highlight=False)
+
+
 def say_nothing_found(gallery: Gallery, asking: Asking, found: Sequence[Matches], filters: Mapping[str, Any]) -> None:
     """One line on standard error where queries found nothing, that says why: the gallery is empty, or what no entry meets."""
     without = [name for name, matches in zip(asking.names, found, strict=True) if not matches.ids]

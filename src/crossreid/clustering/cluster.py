@@ -1,154 +1,169 @@
-"""Crops into clusters: which method, by which thresholds, over which pairs."""
+"""Identities in what was embedded: crops are read, thresholds are found, clusters are made, written, and named in a gallery."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from pathlib import Path
+from typing import Any
 
-import numpy as np
-
-from crossreid.clustering.crops import Crops
-from crossreid.clustering.density import dense_clusters
-from crossreid.clustering.label_scores import LabelScores, label_scores
-from crossreid.clustering.linkage import Linkage, agglomerated, parted
-from crossreid.clustering.merging import merged
-from crossreid.clustering.neighbours import Pairs, Search, joined, links
-from crossreid.clustering.nodes import Nodes, nodes_of
-from crossreid.clustering.thresholds import Thresholds
+from crossreid.clustering.bursts import SECONDS
+from crossreid.clustering.by_gallery import searches_of
+from crossreid.clustering.by_gallery import write_identities as write_names
+from crossreid.clustering.cluster_crops import NO_THRESHOLD, Clustering, ClusterOptions, Method, cluster_crops
+from crossreid.clustering.crops import Crops, crops_of_folder, crops_of_gallery
+from crossreid.clustering.duplicates import COSINE
+from crossreid.clustering.linkage import Linkage
+from crossreid.clustering.thresholds import Thresholds, pairs_of, stated, thresholds_of
+from crossreid.clustering.written import WriteOptions, refuse_present, write_clustering
 from crossreid.errors import CrossreidError
+from crossreid.evaluation.calibration import Calibration
+from crossreid.galleries.calibrations import calibration_for, calibration_for_folder, checked
+from crossreid.galleries.gallery import Gallery
 
-Method = Literal["components", "agglomerative", "hdbscan"]
-METHODS: tuple[str, ...] = get_args(Method)
-ALL_PAIRS = 20_000  # nodes up to which all pairs from the threshold on are links
-NEAREST = 32  # of more nodes
-
-
-@dataclass(frozen=True, slots=True)
-class ClusterOptions:
-    """How crops are clustered.
-
-    `nearest` keeps only links between nodes of which each is among the so many nearest of the other: 0 keeps all, None all of up
-    to 20,000 nodes and 32 of more. `linkage` is of agglomerative, `min_cluster` and `min_samples` of hdbscan. Without
-    `tracklets` and `frames` nothing is known of crops but how alike they are.
-    Raises `CrossreidError` that names the option.
-    """
-
-    method: Method = "components"
-    nearest: int | None = None
-    linkage: Linkage = "average"
-    min_cluster: int = 2
-    min_samples: int | None = None
-    tracklets: bool = True
-    frames: bool = True
-
-    def __post_init__(self) -> None:
-        if self.method not in METHODS:
-            raise CrossreidError(f"--method {self.method!r}: expected one of {', '.join(METHODS)}.")
-        if self.linkage not in get_args(Linkage):
-            raise CrossreidError(f"--linkage {self.linkage!r}: expected average or complete.")
-        if self.nearest is not None and self.nearest < 0:
-            raise CrossreidError(f"--nearest {self.nearest}: expected 1 or more, or 0 for all.")
-        if self.min_cluster < 2 or (self.min_samples is not None and self.min_samples < 1):
-            raise CrossreidError(
-                f"--min-cluster {self.min_cluster}, --min-samples {self.min_samples}: expected 2 or more, and 1 or more."
-            )
+Threshold = float | str | Sequence[str] | Mapping[str, float]
+# Called with what is counted (entries, compared, named): something that is called with (0, total) and with counts.
+Advances = Callable[[str], Callable[..., object]]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class Clustering:
-    """What was found: labels `(N,)` int64, the cluster of each crop, from 0, the largest first, equal ones by their first crops.
+class Clustered:
+    """The crops, what was found of them, and what `summary.json` says, None where nothing was written.
 
-    A crop that hangs together with none is a cluster by itself; so is each that HDBSCAN takes for noise, `noise` of them, and
-    a tracklet counts as one. `apart` pairs of nodes had to stay apart; `refused` links would have joined such (of components).
-    `nearest` is how many nearest were kept, None for all.
+    `named` is how many entries of how many clusters got an identity, None where none was to.
     """
 
-    labels: np.ndarray
-    options: ClusterOptions
-    thresholds: Thresholds | None
-    nodes: Nodes
-    links: int
-    nearest: int | None
-    refused: int = 0
-    noise: int = 0
-    scores: LabelScores | None = None
-
-    @property
-    def sizes(self) -> np.ndarray:
-        """`(C,)` int64, crops of each cluster, in descending order."""
-        return np.bincount(self.labels)
+    crops: Crops
+    clustering: Clustering
+    summary: dict[str, Any] | None
+    named: tuple[int, int] | None = None
 
 
 def cluster(
-    crops: Crops,
-    thresholds: Thresholds | None = None,
-    options: ClusterOptions | None = None,
+    embeddings: Path | str | Gallery,
+    out: Path | str | None = None,
     *,
-    searches: Mapping[int, Search] | None = None,
-    advance: Callable[..., object] | None = None,
-) -> Clustering:
-    """The clusters of crops; the same whatever order the crops were given in.
+    threshold: Threshold | None = None,
+    probability: float | None = None,
+    false_accept_rate: float | None = None,
+    calibration: Path | str | Calibration | None = None,
+    method: Method = "components",
+    nearest: int | None = None,
+    linkage: Linkage = "average",
+    min_cluster: int = 2,
+    min_samples: int | None = None,
+    tracklets: bool = True,
+    frames: bool = True,
+    min_size: int = 2,
+    one_per_burst: bool = False,
+    burst_seconds: float = SECONDS,
+    duplicate: float = COSINE,
+    images: Sequence[Path] = (),
+    pictures: bool = True,
+    sheets: int = 10,
+    by_index: bool = False,
+    write_identities: bool = False,
+    advances: Advances = lambda what: lambda *counts: None,
+) -> Clustered:
+    """Join crops into clusters, one an identity as far as can be seen: `crossreid cluster`.
 
     Args:
-        thresholds: from which cosine on crops are linked, as `thresholds_of` makes them; HDBSCAN takes none.
-        searches: by modality, what finds the nearest crops of it, such as a gallery's index; else they are compared here.
-        advance: called with (0, total) and with counts of nodes whose pairs were looked for.
+        embeddings: a folder that `crossreid embed` wrote, or an open gallery.
+        out: the folder to write, which must not be there; nothing is written without.
+        threshold: the least cosine of a link, or one by pair of modalities, `{"visible-infrared": 0.4}`; texts as
+            `--threshold` takes them do as well.
+        probability: in its place, the cosine from which on two crops are of one identity with that calibrated probability;
+            `false_accept_rate`: or the one that this share of pairs of two identities reaches.
+        calibration: a run's folder, a calibration's file, or one that was read; by default that of the embeddings' run, of
+            the embeddings, or of the gallery. Tracklets are joined by its thresholds of tracklets, where it has them.
+        method, nearest, linkage, min_cluster, min_samples, tracklets, frames: as in `ClusterOptions`.
+        min_size, one_per_burst, burst_seconds, duplicate, pictures, sheets: as in `WriteOptions`.
+        images: folders below which pictures lie whose paths lead nowhere from here.
+        by_index: let the gallery's own index find the nearest.
+        write_identities: name the gallery's entries of clusters of `min_size` or more in which none has an identity.
+        advances: makes, of `entries`, `compared` and `named`, what is called with (0, total) and with counts.
 
     Raises:
-        CrossreidError: thresholds are missing or have no meaning; crops contradict one another; more pairs than are held.
+        CrossreidError: options without meaning together, no threshold, a calibration of another model, crops that contradict
+            one another, or a folder that is there already.
     """
-    options = options or ClusterOptions()
-    if (thresholds is None) != (options.method == "hdbscan"):
-        raise CrossreidError(
-            "--method hdbscan takes no threshold: it asks where crops are dense. Leave --threshold, --probability and "
-            "--false-accepts out."
-            if thresholds is not None
-            else f"--method {options.method} needs a threshold."
-        )
-    nodes = nodes_of(crops, tracklets=options.tracklets, frames=options.frames)
-    if searches is not None and len(nodes) != len(crops):
-        raise CrossreidError("an index of crops cannot find tracklets. Give --no-tracklets, or leave the index out.")
-    nearest = options.nearest
-    if nearest is None:
-        nearest = NEAREST if len(nodes) > ALL_PAIRS or searches is not None else 0
-    pairs, refused, noise = joined([]), 0, 0
-    if thresholds is None:
-        found = dense_clusters(nodes.embeddings, options.min_cluster, options.min_samples, search=_only(searches))
-        noise = int((found < 0).sum())
-        found = np.where(found < 0, len(nodes) + np.arange(len(nodes)), found)
-        found = parted(
-            np.unique(found, return_inverse=True)[1].reshape(-1), nodes.embeddings, nodes.modalities,
-            np.zeros((2, 2)), pairs, nodes.apart,
-        )  # fmt: skip
+    options = ClusterOptions(method, nearest, linkage, min_cluster, min_samples, tracklets, frames)
+    writing = WriteOptions(min_size, one_per_burst, burst_seconds, duplicate, sheets, pictures)
+    gallery = embeddings if isinstance(embeddings, Gallery) else None
+    cosines = _texts(threshold)
+    _refuse_without_meaning(options, cosines, calibration, probability, false_accept_rate)
+    if gallery is None and (by_index or write_identities):
+        raise CrossreidError("--by-index and --write-identities are of --gallery, which is not given.")
+    if not pictures and images:
+        raise CrossreidError("--images says where pictures lie, and --no-pictures that none are wanted. Leave one out.")
+    if out is not None:
+        refuse_present(Path(out))
+    if isinstance(embeddings, Gallery):
+        crops, source = crops_of_gallery(embeddings, advances("entries")), embeddings.location
     else:
-        pairs = links(
-            nodes.embeddings, nodes.modalities, thresholds, nearest or None, searches=searches, advance=advance
+        crops, source = crops_of_folder(Path(embeddings)), str(embeddings)
+    thresholds = None
+    if method != "hdbscan":
+        known = None
+        if probability is not None or false_accept_rate is not None:
+            known = _calibration(embeddings, crops, calibration)
+        thresholds = _thresholds(crops, cosines, known, probability, false_accept_rate, tracklets)
+    searches = searches_of(gallery, crops) if gallery is not None and by_index else None
+    found = cluster_crops(crops, thresholds, options, searches=searches, advance=advances("compared"))
+    summary = named = None
+    if out is not None:
+        summary = write_clustering(Path(out), crops, found, writing, source=source, images=images, searches=searches)
+    if gallery is not None and write_identities:
+        named = write_names(gallery, crops, found.labels, min_size, advances("named"))
+    return Clustered(crops, found, summary, named)
+
+
+def _texts(threshold: Threshold | None) -> list[str]:
+    """Thresholds as `--threshold` takes them."""
+    if threshold is None:
+        return []
+    if isinstance(threshold, Mapping):
+        return [f"{pair}={value}" for pair, value in threshold.items()]
+    return list(threshold) if isinstance(threshold, Iterable) and not isinstance(threshold, str) else [str(threshold)]
+
+
+def _refuse_without_meaning(
+    options: ClusterOptions, cosines: Sequence[str], calibration: object, probability: float | None,
+    false_accept_rate: float | None,
+) -> None:  # fmt: skip
+    method, by_calibration = options.method, probability is not None or false_accept_rate is not None
+    if method != "agglomerative" and options.linkage != "average":
+        raise CrossreidError(f"--linkage is of --method agglomerative, not of {method}. Leave it out.")
+    if method != "hdbscan" and (options.min_cluster != 2 or options.min_samples is not None):
+        raise CrossreidError(
+            f"--min-cluster and --min-samples are of --method hdbscan, not of {method}. Leave them out."
         )
-        found, refused = _by_links(nodes, pairs, thresholds.table(), options)
-    labels = _by_size(found[nodes.of_crops])
-    return Clustering(
-        labels, options, thresholds, nodes, len(pairs), nearest or None if thresholds else None, refused, noise,
-        label_scores(labels, crops.identities),
+    if method == "hdbscan" and options.nearest is not None:
+        raise CrossreidError("--nearest is of links, which --method hdbscan has none of. Leave it out.")
+    if method == "hdbscan" and (cosines or by_calibration):
+        raise CrossreidError(NO_THRESHOLD)
+    if calibration is not None and not by_calibration:
+        raise CrossreidError("--calibration: say what of it is wanted, --probability or --false-accept-rate.")
+
+
+def _calibration(
+    embeddings: Path | str | Gallery, crops: Crops, named: Path | str | Calibration | None
+) -> Calibration | None:
+    where = embeddings.location if isinstance(embeddings, Gallery) else str(embeddings)
+    if isinstance(named, Calibration):
+        return checked(named, crops.model, "the calibration", where)
+    path = None if named is None else Path(named)
+    if isinstance(embeddings, Gallery):
+        return calibration_for(embeddings, path)
+    return calibration_for_folder(Path(embeddings), crops.model, path)
+
+
+def _thresholds(
+    crops: Crops, cosines: Sequence[str], calibration: Calibration | None, probability: float | None,
+    false_accept_rate: float | None, tracklets: bool,
+) -> Thresholds:  # fmt: skip
+    pairs = pairs_of(crops.modalities)
+    return thresholds_of(
+        pairs, stated(cosines, pairs), calibration, probability=probability, false_accept_rate=false_accept_rate,
+        tracklets=tracklets and any(name is not None for name in crops.tracklets),
     )  # fmt: skip
-
-
-def _by_links(nodes: Nodes, pairs: Pairs, table: np.ndarray, options: ClusterOptions) -> tuple[np.ndarray, int]:
-    if options.method == "agglomerative":
-        return agglomerated(nodes.embeddings, nodes.modalities, pairs, table, nodes.apart, options.linkage), 0
-    likeness = pairs.cosines - table[nodes.modalities[pairs.first], nodes.modalities[pairs.second]]
-    return merged(len(nodes), pairs.first, pairs.second, likeness, nodes.apart)
-
-
-def _only(searches: Mapping[int, Search] | None) -> Search | None:
-    if searches is not None and len(searches) > 1:
-        raise CrossreidError("--method hdbscan by an index is for crops of one modality. Leave the index out.")
-    return None if searches is None else next(iter(searches.values()))
-
-
-def _by_size(labels: np.ndarray) -> np.ndarray:
-    """The same clusters numbered by size, the largest first, and by their first crops."""
-    _, first, inverse, counts = np.unique(labels, return_index=True, return_inverse=True, return_counts=True)
-    rank = np.empty(len(first), np.int64)
-    rank[np.lexsort((first, -counts))] = np.arange(len(first))
-    return rank[inverse.reshape(-1)]

@@ -25,11 +25,11 @@ _BEYOND = 1e-6  # rounding of cosines in float32
 
 
 def agglomerated(
-    rows: np.ndarray, modalities: np.ndarray, links: Pairs, table: np.ndarray, apart: np.ndarray, linkage: Linkage
+    rows: np.ndarray, kinds: np.ndarray, links: Pairs, table: np.ndarray, apart: np.ndarray, linkage: Linkage
 ) -> np.ndarray:
     """Clusters `(M,)` int64 of unit rows `(M, D)` by links, the pairs from the threshold on.
 
-    `table` `(2, 2)` holds the thresholds by modality; `apart` `(P, 2)` the pairs that no cluster may join.
+    `table` holds the thresholds by `kinds` `(M,)` of two nodes; `apart` `(P, 2)` the pairs that no cluster may join.
     Raises `CrossreidError` where a component is too large to be clustered so.
     """
     count = len(rows)
@@ -38,21 +38,22 @@ def agglomerated(
     bounds = np.searchsorted(component[order], np.arange(component.max() + 2))
     labels = np.arange(count)  # those of one node
     foes = _by_component(apart, component)
+    present = table[np.ix_(np.unique(kinds), np.unique(kinds))]
     for number in np.flatnonzero(np.diff(bounds) > 1).tolist():
         own = order[bounds[number] : bounds[number + 1]]
         if len(own) <= DENSE:
-            found = _dense(rows[own], modalities[own], table, _within(foes.get(number, apart[:0]), own), linkage)
+            found = _dense(rows[own], kinds[own], table, _within(foes.get(number, apart[:0]), own), linkage)
         else:
             inside = np.flatnonzero(component[links.first] == number)
             found = _along_links(
-                rows[own], _of(links.taken(inside), own), float(table[np.isfinite(table)].max()), linkage
+                rows[own], _of(links.taken(inside), own), float(present[np.isfinite(present)].max()), linkage
             )
         labels[own] = own[np.unique(found, return_index=True)[1][found]]
-    return parted(numbered(labels), rows, modalities, table, links, apart)
+    return parted(numbered(labels), rows, kinds, table, links, apart)
 
 
 def parted(
-    labels: np.ndarray, rows: np.ndarray, modalities: np.ndarray, table: np.ndarray, links: Pairs, apart: np.ndarray
+    labels: np.ndarray, rows: np.ndarray, kinds: np.ndarray, table: np.ndarray, links: Pairs, apart: np.ndarray
 ) -> np.ndarray:
     """The same clusters, but those that join what must stay apart taken to pieces.
 
@@ -76,21 +77,19 @@ def parted(
             inside = _of(links.taken((labels[links.first] == number) & (labels[links.second] == number)), own)
             inside = joined([inside, nearest_of(rows[own], _NEAREST)])
             one, other, cosines = inside.first, inside.second, inside.cosines
-        likeness = cosines - offsets[modalities[own[one]], modalities[own[other]]]
+        likeness = cosines - offsets[kinds[own[one]], kinds[own[other]]]
         pieces, _ = merged(len(own), one, other, likeness, _within(foes[number], own))
         result[own] = fresh + pieces
         fresh += int(pieces.max()) + 1
     return numbered(result)
 
 
-def _dense(
-    rows: np.ndarray, modalities: np.ndarray, table: np.ndarray, apart: np.ndarray, linkage: Linkage
-) -> np.ndarray:
+def _dense(rows: np.ndarray, kinds: np.ndarray, table: np.ndarray, apart: np.ndarray, linkage: Linkage) -> np.ndarray:
     from sklearn.cluster import AgglomerativeClustering
 
     # As far below the threshold as 2 is above it. What must stay apart is so far that no average with it comes near.
     never = 4.0 * len(rows) ** 2
-    margins = (rows @ rows.T).astype(np.float64) - table[modalities[:, None], modalities]
+    margins = (rows @ rows.T).astype(np.float64) - table[kinds[:, None], kinds]
     distances = np.where(np.isfinite(margins), 2.0 - margins, never)
     distances[apart[:, 0], apart[:, 1]] = distances[apart[:, 1], apart[:, 0]] = never
     np.fill_diagonal(distances, 0.0)

@@ -64,7 +64,7 @@ def links(
     searches: Mapping[int, Search] | None = None,
     advance: Advance | None = None,
 ) -> Pairs:
-    """The pairs of unit rows `(M, D)` whose cosine is at least the threshold of their modalities.
+    """The pairs of unit rows `(M, D)` whose cosine is at least the lowest threshold of their modalities.
 
     Args:
         nearest: only pairs that are no less alike than the `nearest`-th nearest of each, of the other's modality; None for all.
@@ -76,7 +76,7 @@ def links(
     """
     parts: list[Pairs] = []
     counts = np.bincount(modalities, minlength=2)
-    wanted = {pair: least for pair, least in thresholds.cosines.items() if math.isfinite(least)}
+    wanted = {pair: least for pair, least in thresholds.least().items() if math.isfinite(least)}
     if advance is not None:
         both = [counts[one] + counts[other] if nearest and one != other else counts[one] for one, other in wanted]
         advance(0, int(sum(both)))

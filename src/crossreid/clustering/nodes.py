@@ -16,7 +16,7 @@ from itertools import combinations
 import numpy as np
 
 from crossreid.clustering.crops import Crops
-from crossreid.data.records import DataError
+from crossreid.data.records import DataError, Modality
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -24,12 +24,14 @@ class Nodes:
     """M nodes, in the order of their first crops.
 
     embeddings `(M, D)` float32 of length 1; of_crops `(N,)` int64, the node of each crop; modalities `(M,)` int64, of a
-    node's first crop; apart `(P, 2)` int64, the pairs of nodes that no cluster may join, first < second, each once.
+    node's first crop; kinds `(M,)` int64, the same, and 2 more of a node of several crops; apart `(P, 2)` int64, the pairs of
+    nodes that no cluster may join, first < second, each once.
     """
 
     embeddings: np.ndarray
     of_crops: np.ndarray
     modalities: np.ndarray
+    kinds: np.ndarray
     apart: np.ndarray
 
     def __len__(self) -> int:
@@ -54,7 +56,9 @@ def nodes_of(crops: Crops, *, tracklets: bool = True, frames: bool = True) -> No
     single = len(numbers) == len(crops)
     embeddings = crops.embeddings if single else _means(crops.embeddings, of_crops, len(numbers))
     apart = _apart(crops, of_crops) if frames else np.empty((0, 2), np.int64)
-    return Nodes(embeddings, of_crops, crops.modalities[first], apart)
+    modalities = crops.modalities[first]
+    kinds = modalities + len(Modality) * (np.bincount(of_crops) > 1)
+    return Nodes(embeddings, of_crops, modalities, kinds, apart)
 
 
 def _means(rows: np.ndarray, of_rows: np.ndarray, count: int) -> np.ndarray:

@@ -1,14 +1,16 @@
 """From which cosine on two crops are linked: stated, or read of a calibration by a probability or a false-accept rate.
 
-There is one threshold a pair of modalities, as crops of day and night are less alike than crops of one light.
+There is one threshold a pair of modalities, as crops of day and night are less alike than crops of one light; and others of
+tracklets, which are less noisy than single crops, where the calibration has them.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import combinations_with_replacement
+from typing import Any
 
 import numpy as np
 
@@ -27,22 +29,37 @@ NAMES: dict[str, Pair] = {pair_name(*pair): one for one in PAIRS for pair in (on
 class Thresholds:
     """The least cosine of a link by pair of modalities; infinite of a pair that is never linked.
 
-    `source` says in words where they are from.
+    `source` says in words where they are from. `of_sets` are those of a tracklet with a tracklet (sets) and with a single crop
+    (set-image), where they are others than those of two crops.
     """
 
     cosines: Mapping[Pair, float]
     source: str
+    of_sets: Mapping[str, Mapping[Pair, float]] = field(default_factory=dict)
 
     def table(self) -> np.ndarray:
-        """`(2, 2)` float64, the threshold of two values of `Modality`; infinite of pairs that there are none of."""
-        table = np.full((len(Modality), len(Modality)), np.inf)
+        """`(4, 4)` float64, the threshold of two `Nodes.kinds`; infinite of pairs that there are none of."""
+        count = len(Modality)
+        table = np.full((2 * count, 2 * count), np.inf)
         for (one, other), value in self.cosines.items():
+            mixed, both = (self.of_sets.get(kind, self.cosines)[one, other] for kind in ("set-image", "sets"))
             table[one, other] = table[other, one] = value
+            table[one + count, other] = table[other, one + count] = mixed
+            table[other + count, one] = table[one, other + count] = mixed
+            table[one + count, other + count] = table[other + count, one + count] = both
         return table
 
-    def to_json(self) -> dict[str, float | None]:
-        """By the names of pairs, None of a pair that is never linked."""
-        return {pair_name(*pair): value if math.isfinite(value) else None for pair, value in self.cosines.items()}
+    def least(self) -> dict[Pair, float]:
+        """The lowest of each pair of modalities, whatever it is of."""
+        return {pair: min(each[pair] for each in (self.cosines, *self.of_sets.values())) for pair in self.cosines}
+
+    def to_json(self) -> dict[str, Any]:
+        """By the names of pairs, None of a pair that is never linked; those of sets below their kind."""
+        return _plain(self.cosines) | {kind: _plain(cosines) for kind, cosines in self.of_sets.items()}
+
+
+def _plain(cosines: Mapping[Pair, float]) -> dict[str, float | None]:
+    return {pair_name(*pair): value if math.isfinite(value) else None for pair, value in cosines.items()}
 
 
 def pairs_of(modalities: np.ndarray) -> list[Pair]:
@@ -78,46 +95,57 @@ def thresholds_of(
     calibration: Calibration | None = None,
     *,
     probability: float | None = None,
-    false_accepts: float | None = None,
+    false_accept_rate: float | None = None,
+    tracklets: bool = False,
 ) -> Thresholds:
     """The thresholds of the pairs that there are: the explicit one, else by the calibration.
+
+    With `tracklets` those of tracklets too, where it has them (`Calibration.of_sets`).
 
     Raises:
         CrossreidError: nothing or both a probability and a rate are stated, or there is no threshold of a pair.
     """
-    by_calibration = (probability is not None) + (false_accepts is not None)
+    by_calibration = (probability is not None) + (false_accept_rate is not None)
     if by_calibration > 1:
-        raise CrossreidError(f"--probability {probability} and --false-accepts {false_accepts}: expected one of them.")
+        raise CrossreidError(
+            f"--probability {probability} and --false-accept-rate {false_accept_rate}: expected one of them."
+        )
     if by_calibration and calibration is None:
         raise CrossreidError(
-            "--probability and --false-accepts need a calibration, and none was found. Run `crossreid calibrate RUN` and name "
-            "the run with --run, or state the cosine with --threshold."
+            "--probability and --false-accept-rate need a calibration, and none was found. Run `crossreid calibrate RUN` and "
+            "name the run with --calibration, or state the cosine with --threshold."
         )
     if by_calibration and all(pair in explicit for pair in pairs):
         raise CrossreidError(
-            "--threshold leaves no pair of modalities to the calibration. Leave --probability and --false-accepts out, or state the "
-            "threshold of single pairs only, PAIR=COSINE."
+            "--threshold leaves no pair of modalities to the calibration. Leave --probability and --false-accept-rate out, or "
+            "state the threshold of single pairs only, PAIR=COSINE."
         )
     if not by_calibration and not explicit:
         raise CrossreidError(
-            "expected a threshold: --threshold COSINE, or of a calibrated run --probability P or --false-accepts RATE."
+            "expected a threshold: --threshold COSINE, or of a calibrated run --probability P or --false-accept-rate RATE."
         )
     found: dict[Pair, float] = {}
+    of_sets: dict[str, dict[Pair, float]] = {}
     for pair in pairs:
         if pair in explicit:
             found[pair] = explicit[pair]
         elif calibration is not None and by_calibration:
-            found[pair] = _calibrated(calibration, pair, probability, false_accepts)
+            found[pair] = _calibrated(calibration, pair, probability, false_accept_rate)
+            for kind, other in calibration.others.items() if tracklets else ():
+                known = other if _knows(other, pair) else calibration
+                of_sets.setdefault(kind, {})[pair] = _calibrated(known, pair, probability, false_accept_rate)
         else:
             raise CrossreidError(
                 f"no threshold of {pair_name(*pair)}: state --threshold {pair_name(*pair)}=COSINE too."
             )
     words = []
     if by_calibration and any(pair not in explicit for pair in pairs):
-        words.append(f"probability {probability}" if probability is not None else f"false-accept rate {false_accepts}")
+        words.append(
+            f"probability {probability}" if probability is not None else f"false-accept rate {false_accept_rate}"
+        )
     if any(pair in explicit for pair in pairs):
         words.append("stated")
-    return Thresholds(found, ", ".join(words))
+    return Thresholds(found, ", ".join(words), {kind: found | own for kind, own in of_sets.items()})
 
 
 def score_of(curve: Curve, probability: float) -> float:
@@ -132,26 +160,25 @@ def score_of(curve: Curve, probability: float) -> float:
     return float(curve.scores[after - 1] + share * (curve.scores[after] - curve.scores[after - 1]))
 
 
-def _calibrated(calibration: Calibration, pair: Pair, probability: float | None, false_accepts: float | None) -> float:
+def _knows(calibration: Calibration, pair: Pair) -> bool:
+    return any(pair_name(*each) in calibration.curves for each in (pair, pair[::-1]))
+
+
+def _calibrated(
+    calibration: Calibration, pair: Pair, probability: float | None, false_accept_rate: float | None
+) -> float:
     """Of both directions of a pair, where both are calibrated, the stricter."""
-    names = dict.fromkeys((pair_name(*pair), pair_name(*pair[::-1])))
-    values = []
+    directed = dict.fromkeys((pair, pair[::-1]))
+    known: Iterable[str] = calibration.curves
     if probability is not None:
         if not 0 < probability <= 1:
             raise CrossreidError(f"--probability {probability}: expected more than 0 and at most 1.")
-        values = [score_of(calibration.curves[name], probability) for name in names if name in calibration.curves]
-        known: Iterable[str] = calibration.curves
+        curves = [calibration.curves.get(pair_name(*each)) for each in directed]
+        values = [score_of(curve, probability) for curve in curves if curve is not None]
     else:
-        held = [calibration.thresholds[name] for name in names if name in calibration.thresholds]
-        for rates in held:
-            near = [value for rate, value in rates.items() if math.isclose(rate, false_accepts or 0.0, rel_tol=1e-6)]
-            if not near:
-                raise CrossreidError(
-                    f"--false-accepts {false_accepts}: the calibration has thresholds of {', '.join(map(str, sorted(rates)))}. "
-                    "State one of them, or calibrate with that rate."
-                )
-            values += near
+        assert false_accept_rate is not None
         known = calibration.thresholds
+        values = [calibration.threshold(false_accept_rate, *each) for each in directed if pair_name(*each) in known]
     if not values:
         raise CrossreidError(
             f"the calibration knows no {pair_name(*pair)}, only {', '.join(known) or 'nothing'}. State --threshold "

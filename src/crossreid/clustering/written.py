@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from crossreid.clustering.bursts import SECONDS, bursts, one_of_each
-from crossreid.clustering.cluster import Clustering
+from crossreid.clustering.cluster_crops import Clustering
 from crossreid.clustering.crops import Crops
 from crossreid.clustering.duplicates import COSINE, Duplicate, duplicates
 from crossreid.clustering.files_of_crops import FilesOfCrops

@@ -110,7 +110,7 @@ class Calibration:
     that rate is accepted. `nearest` are of the nearest entry of a gallery: of queries without a match at most that share
     is accepted. The rest says where they come from: `prior`, `method` (isotonic or platt), the model's `fingerprint`,
     `data` (what the pairs are of), and `measured` by pair. `others` are the calibrations of comparisons with sets
-    (tracklets), by their `Kind`.
+    (tracklets), by their `Kind`. `entries` by pair says how many gallery entries `nearest` was measured with.
     """
 
     curves: Mapping[str, Curve]
@@ -122,6 +122,7 @@ class Calibration:
     data: Mapping[str, Any] = field(default_factory=dict)
     measured: Mapping[str, Measured] = field(default_factory=dict)
     others: Mapping[str, Calibration] = field(default_factory=dict)
+    entries: Mapping[str, int] = field(default_factory=dict)
 
     def probability(self, scores: np.ndarray, query: Modality, gallery: Modality) -> np.ndarray:
         """Probabilities of cosine similarities, of the same shape. Raises `DataError` for a pair without a curve."""
@@ -145,7 +146,7 @@ class Calibration:
         if rate not in kept[name]:
             known = ", ".join(f"{each:g}" for each in sorted(kept[name])) or "none"
             raise DataError(
-                f"false-accept rate {rate:g}: the calibration has thresholds of {known}. Calibrate with --far {rate:g}."
+                f"false-accept rate {rate:g}: the calibration has thresholds of {known}. Calibrate with --false-accept-rate {rate:g}."
             )
         return kept[name][rate]
 
@@ -170,6 +171,13 @@ class Calibration:
             curves={name: curve.at_prior(prior, before) for name, curve in self.curves.items()},
             others={kind: other.at_prior(prior) for kind, other in self.others.items()},
         )
+
+
+def about(calibration: Calibration | None) -> dict[str, Any] | None:
+    """`method`, `prior` and `pairs` of a calibration, as services and galleries say what they have; None without one."""
+    if calibration is None:
+        return None
+    return {"method": calibration.method, "prior": calibration.prior, "pairs": list(calibration.curves)}
 
 
 def check_prior(prior: float) -> None:

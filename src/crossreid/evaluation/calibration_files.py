@@ -1,8 +1,8 @@
 """Calibrations as JSON: whole in a run's folder, and short where a gallery or a file of embeddings carries them.
 
 `calibration.json` has the format, the model's fingerprint, method, prior and data, and by kind (images, sets, set-image) and pair of
-modalities the curve's scores and probabilities, `thresholds`, `nearest`, and what was measured. The short text has no
-measures, and curves of fewer points.
+modalities the curve's scores and probabilities, `thresholds`, `nearest` with the number of gallery `entries` that they were
+measured with, and what else was measured. The short text has no measures, and curves of fewer points.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ def _pairs(calibration: Calibration, measures: bool) -> dict[str, Any]:
             "probabilities": curve.probabilities.tolist(),
             "thresholds": _rates(calibration.thresholds.get(name, {})),
             "nearest": _rates(calibration.nearest.get(name, {})),
+            **({"entries": calibration.entries[name]} if name in calibration.entries else {}),
             **({"measured": _plain(calibration.measured[name])} if measures and name in calibration.measured else {}),
         }
         for name, curve in calibration.curves.items()
@@ -82,12 +83,14 @@ def from_json(told: Any, where: object) -> Calibration:
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(f"{where} is damaged ({type(error).__name__}: {str(error)[:80]}). {AGAIN}") from error
     return Calibration(
-        images.curves, images.thresholds, images.nearest, measured=images.measured, others=each, **common
+        images.curves, images.thresholds, images.nearest, measured=images.measured, entries=images.entries, others=each,
+        **common,
     )  # fmt: skip
 
 
 def _read_pairs(told: Mapping[str, Any], common: Mapping[str, Any]) -> Calibration:
     curves, thresholds, nearest, measured = {}, {}, {}, {}
+    entries: dict[str, int] = {}
     for name, pair in told.items():
         if name not in PAIRS:
             raise ValueError(f"no pair of modalities: {name}")
@@ -95,7 +98,10 @@ def _read_pairs(told: Mapping[str, Any], common: Mapping[str, Any]) -> Calibrati
         thresholds[name], nearest[name] = _read_rates(pair["thresholds"]), _read_rates(pair["nearest"])
         if "measured" in pair:
             measured[name] = _read_measured(pair["measured"])
-    return Calibration(curves, thresholds, nearest, measured=measured, **common)
+            entries[name] = int(measured[name].entries)
+        if "entries" in pair:
+            entries[name] = int(pair["entries"])
+    return Calibration(curves, thresholds, nearest, measured=measured, entries=entries, **common)
 
 
 def _curve(scores: Any, probabilities: Any) -> Curve:
@@ -136,7 +142,7 @@ def short_text(calibration: Calibration) -> str:
         text = json.dumps(_short(calibration, most), separators=(",", ":"))
         if len(text) <= _LONGEST:
             return text
-    raise DataError("the calibration has too many thresholds to be carried. Calibrate with fewer --far.")
+    raise DataError("the calibration has too many thresholds to be carried. Calibrate with fewer --false-accept-rate.")
 
 
 def _short(calibration: Calibration, most: int) -> dict[str, Any]:
@@ -155,7 +161,7 @@ def _short(calibration: Calibration, most: int) -> dict[str, Any]:
                 curves.index(points), *(
                     {f"{rate:g}": float(np.ceil(value * 10**6)) / 10**6 for rate, value in kept.get(name, {}).items()}
                     for kept in (one.thresholds, one.nearest)
-                ),
+                ), *((one.entries[name],) if name in one.entries else ()),
             ]  # fmt: skip
     return {
         "format": FORMAT, "fingerprint": calibration.fingerprint, "method": calibration.method, "prior": calibration.prior,
@@ -175,8 +181,9 @@ def from_short_text(text: str, where: object) -> Calibration:
                     "probabilities": [value / 10**5 for value in told["curves"][place][1]],
                     "thresholds": thresholds,
                     "nearest": nearest,
+                    **({"entries": entries[0]} if entries else {}),
                 }
-                for name, (place, thresholds, nearest) in pairs.items()
+                for name, (place, thresholds, nearest, *entries) in pairs.items()
             }
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, RecursionError) as error:
         raise DataError(f"{where}: its calibration is damaged ({type(error).__name__}). {AGAIN}") from error

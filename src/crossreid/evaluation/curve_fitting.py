@@ -10,6 +10,7 @@ optimizes binary proper scoring rules", 2013), so its curve at one prior is that
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
@@ -47,15 +48,41 @@ def fit_curve(scores: np.ndarray, same: np.ndarray, prior: float, method: str = 
     return (_isotonic if method == "isotonic" else _platt)(scores, same, weights).thinned(_POINTS)
 
 
-def _isotonic(scores: np.ndarray, same: np.ndarray, weights: np.ndarray) -> Curve:
+@dataclass(frozen=True, eq=False, slots=True)
+class Steps:
+    """The steps of isotonic regression, from the lowest scores on: arrays `(steps,)` of each one's lowest, highest and mean score,
+    its value, and how many of its pairs show two identities and one."""
+
+    lowest: np.ndarray
+    highest: np.ndarray
+    centres: np.ndarray
+    values: np.ndarray
+    different: np.ndarray
+    same: np.ndarray
+
+
+def isotonic_steps(scores: np.ndarray, same: np.ndarray, weights: np.ndarray | None = None) -> Steps:
+    """Isotonic regression of whether pairs show one identity `(n,)` bool on their scores `(n,)`, all of one weight by default."""
     from sklearn.isotonic import IsotonicRegression
 
-    fitted = IsotonicRegression(out_of_bounds="clip").fit(scores, same.astype(np.float64), sample_weight=weights)
-    knots, values = fitted.X_thresholds_, fitted.y_thresholds_
-    # Weights of one pair of either kind, and how many pairs there are in the first and the last block.
-    of_same, of_different = weights[same][0], weights[~same][0]
-    lowest, highest = scores <= knots[values == values[0]].max(), scores >= knots[values == values[-1]].min()
-    different, agreeing = of_different * np.count_nonzero(lowest & ~same), of_same * np.count_nonzero(highest & same)
+    order = np.argsort(scores, kind="stable")
+    ordered, labels = scores[order], same[order]
+    fitted = IsotonicRegression().fit_transform(
+        ordered, labels.astype(np.float64), sample_weight=None if weights is None else weights[order]
+    )
+    starts = np.flatnonzero(np.concatenate(([True], np.diff(fitted) > 0)))
+    ends = np.concatenate((starts[1:], [len(ordered)]))
+    matches = np.add.reduceat(labels.astype(np.int64), starts)
+    centres = np.add.reduceat(ordered, starts) / (ends - starts)
+    return Steps(ordered[starts], ordered[ends - 1], centres, fitted[starts], ends - starts - matches, matches)
+
+
+def _isotonic(scores: np.ndarray, same: np.ndarray, weights: np.ndarray) -> Curve:
+    steps = isotonic_steps(scores, same, weights)
+    knots, first = np.unique(np.concatenate([steps.lowest, steps.highest]), return_index=True)
+    values = np.tile(steps.values, 2)[first]
+    of_same, of_different = weights[same][0], weights[~same][0]  # weights of one pair of either kind
+    different, agreeing = of_different * steps.different[0], of_same * steps.same[-1]
     least, most = of_same / (of_same + different), agreeing / (agreeing + of_different)
     return Curve(knots, np.clip(values, min(least, most), max(least, most)))
 

@@ -92,7 +92,8 @@ def calibration_of(
             measured[name] = _measured(
                 pairs, predicted, prior, thresholds[name], rows, len(impostors), nearest[name], few
             )
-    return Calibration(curves, thresholds, nearest, prior, method, measured=measured)
+    entries = {name: each.entries for name, each in measured.items()}
+    return Calibration(curves, thresholds, nearest, prior, method, measured=measured, entries=entries)
 
 
 def refuse_few(pairs: ScoredPairs, what: str) -> None:

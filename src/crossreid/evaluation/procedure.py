@@ -72,22 +72,14 @@ def evaluate(
         check_against(permutations, features, sorted(cameras))
     tensor = torch.from_numpy(features.embeddings).to(device, dtype)
 
-    def galleries_of(setting: Setting, rows: np.ndarray) -> Trials:
-        if setting.shots is None or draw is None:
-            return {trial or 1: rows}
-        groups, shots, seen_by = groups_of(features, rows), setting.shots, setting.gallery_cameras
-        return {
-            number + 1: draw_gallery(
-                groups, draw, shots, number, seed=seed, cameras=seen_by, permutations=permutations
-            )
-            for number in range(trials)
-        }  # fmt: skip
-
     rankings: dict[str, dict[int, Ranking]] = {}
     asking: dict[str, np.ndarray] = {}
     about: dict[str, dict[str, Any]] = {}
     for queries, together in _by_queries({setting: sides_of(features, setting, plan) for setting in chosen}):
-        galleries = {setting.name: galleries_of(setting, rows) for setting, rows in together.items()}
+        galleries = {
+            setting.name: _galleries(features, setting, rows, draw, trials, seed, permutations, trial)
+            for setting, rows in together.items()
+        }
         for setting, rows in together.items():
             asking[setting.name] = queries
             about[setting.name] = {
@@ -115,6 +107,20 @@ def evaluate(
         )
         for setting in chosen
     ]
+
+
+def _galleries(
+    features: Features, setting: Setting, rows: np.ndarray, draw: str | None, trials: int, seed: int,
+    permutations: Permutations | None, trial: int | None,
+) -> Trials:  # fmt: skip
+    """The galleries of each trial, drawn from `rows`; where the setting draws none, those of the one trial that there is."""
+    if setting.shots is None or draw is None:
+        return {trial or 1: rows}
+    groups, shots, seen_by = groups_of(features, rows), setting.shots, setting.gallery_cameras
+    return {
+        number + 1: draw_gallery(groups, draw, shots, number, seed=seed, cameras=seen_by, permutations=permutations)
+        for number in range(trials)
+    }
 
 
 def _trial_scores(rankings: Mapping[int, Ranking], plan: Protocol) -> tuple[TrialScore, ...]:

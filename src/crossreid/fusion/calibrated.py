@@ -17,7 +17,7 @@ from sklearn.linear_model import LogisticRegression
 from crossreid.data.records import DataError, Modality
 from crossreid.errors import CrossreidError
 from crossreid.evaluation.calibration import pair_name
-from crossreid.fusion.curves import RisingCurve, fit_curve
+from crossreid.fusion.curves import RisingCurve, fit_rising_curve
 
 _CERTAIN = 1 - 1e-15
 
@@ -83,7 +83,7 @@ class CalibratedFusion:
             own = kinds == kind
             labels = np.asarray(same, dtype=bool)[own]
             curves[kind] = tuple(
-                fit_curve(np.asarray(values)[own], labels, f"calibration of {name}, {kind_name(kind)}")
+                fit_rising_curve(np.asarray(values)[own], labels, f"calibration of {name}, {kind_name(kind)}")
                 for name, values in zip(names, scores, strict=True)
             )
             pairs[kind] = (len(labels), int(np.count_nonzero(labels)))

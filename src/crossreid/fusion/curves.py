@@ -10,10 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.isotonic import IsotonicRegression
 
 from crossreid.data.records import DataError
 from crossreid.evaluation.calibration import Curve
+from crossreid.evaluation.curve_fitting import isotonic_steps
 
 RISE = 1e-6  # the share of what rises everywhere: no probability moves by more
 
@@ -39,7 +39,7 @@ class RisingCurve:
         return {"scores": self.curve.scores.tolist(), "probabilities": self.curve.probabilities.tolist()}
 
 
-def fit_curve(scores: np.ndarray, same: np.ndarray, what: str = "calibration") -> RisingCurve:
+def fit_rising_curve(scores: np.ndarray, same: np.ndarray, what: str = "calibration") -> RisingCurve:
     """The curve of labelled pairs: their scores `(n,)`, and whether each pair shows one identity `(n,)` bool.
 
     A score that is the same for all pairs becomes the share of pairs of one identity.
@@ -57,11 +57,9 @@ def fit_curve(scores: np.ndarray, same: np.ndarray, what: str = "calibration") -
     if not np.isfinite(scores).all():
         raise DataError(f"{what}: scores must be finite, found {scores[~np.isfinite(scores)][0]}.")
     low = 1 / (len(same) + 1)  # no pair is certain because so many were seen
-    order = np.argsort(scores, kind="stable")
-    ordered = scores[order]
-    fitted = IsotonicRegression(y_min=low, y_max=1 - low).fit_transform(ordered, same[order].astype(np.float64))
-    starts = np.flatnonzero(np.concatenate(([True], np.diff(fitted) > 0)))
-    sizes = np.diff(np.concatenate((starts, [len(ordered)])))
-    centres = np.add.reduceat(ordered, starts) / sizes
-    spread = float(ordered.std())
-    return RisingCurve(Curve(centres, fitted[starts]), float(np.median(ordered)), spread if spread > 0 else 1.0)
+    steps = isotonic_steps(scores, same)
+    spread = float(
+        np.sort(scores).std()
+    )  # in an order of its own, so that sums round alike whatever order pairs came in
+    curve = Curve(steps.centres, np.clip(steps.values, low, 1 - low))
+    return RisingCurve(curve, float(np.median(scores)), spread if spread > 0 else 1.0)

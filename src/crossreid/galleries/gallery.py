@@ -44,7 +44,8 @@ class Stats:
     `index` says what answers searches, `uncovered` how many entries it does not cover yet and that are compared one by
     one; `deleted` counts the deleted entries whose traces `compact` is still to remove (None where the backend does not
     say); `cameras` and `modalities` count entries (None where counting would read the whole of a cluster's collection);
-    `bytes` on this machine's disk, None for a cluster. `trained` and `preprocessing` are of its `ModelCard`.
+    `bytes` on this machine's disk, None for a cluster. `trained` and `preprocessing` are of its `ModelCard`; `calibration`
+    has the `method`, `prior` and `pairs` of the one that is kept, None where none is.
     """
 
     backend: str
@@ -59,6 +60,7 @@ class Stats:
     bytes: int | None
     trained: str | None = None
     preprocessing: Mapping[str, Any] | None = None
+    calibration: Mapping[str, Any] | None = None
 
 
 class Gallery(ABC):

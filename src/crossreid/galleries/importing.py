@@ -11,15 +11,13 @@ import numpy as np
 from crossreid.data.records import DataError
 from crossreid.errors import CrossreidError
 from crossreid.evaluation.calibration import Calibration
-from crossreid.evaluation.calibration_files import FILE, from_json, from_short_text
 from crossreid.evaluation.embedding_files import AGAIN, EMBEDDINGS, Embeddings, read_about, read_embeddings
-from crossreid.files import read_json
+from crossreid.galleries.calibrations import calibration_of, run_of
 from crossreid.galleries.entries import Entries
 from crossreid.galleries.errors import GalleryError, ModelMismatch, existing
 from crossreid.galleries.fragments import source_of
 from crossreid.galleries.gallery import Advance, Gallery
 from crossreid.galleries.model_card import ModelCard
-from crossreid.runs.named_network import pretrained_at
 
 if TYPE_CHECKING:
     from crossreid.evaluation.features import Features
@@ -116,66 +114,6 @@ def card_of(path: Path) -> ModelCard | None:
     except CrossreidError:  # nothing is embedded here, and what was embedded can be added all the same
         return None
     return ModelCard(unfinished(run) or None, seen)
-
-
-def calibration_of(path: Path) -> Calibration | None:
-    """The calibration of the model that embedded what `read_entries` reads: that in its run now, else what the folder carries."""
-    run = run_of(path)
-    if run is not None and pretrained_at(run) is None and (found := calibration_at(run)) is not None:
-        return found
-    if not path.is_dir() or "calibration" not in (about := read_about(path)):
-        return None
-    return from_short_text(about["calibration"], path / EMBEDDINGS)
-
-
-def calibration_for(gallery: Gallery, named: Path | None) -> Calibration | None:
-    """The calibration to judge a gallery's scores by: the named one, else its own, else that in the run it notes.
-
-    Raises:
-        DataError: nothing is there under the name.
-        ModelMismatch: the named one is of another model.
-    """
-    if named is None:
-        found, run = gallery.calibration(), gallery.run()
-        if found is None and run is not None and pretrained_at(run) is None:
-            found = calibration_at(run)
-        return found if found is not None and found.fingerprint == gallery.model else None
-    return named_calibration(named, gallery.model, f"{gallery.location} holds embeddings")
-
-
-def named_calibration(named: Path, model: str, holds: str) -> Calibration:
-    """The calibration of a run's folder or a file, which is to be of the `model` of this fingerprint.
-
-    Raises:
-        DataError: nothing is there under the name.
-        ModelMismatch: it is of another model; `holds` says what is of `model`.
-    """
-    found = calibration_at(named)
-    if found is None:
-        raise DataError(f"--calibration {named}: expected a run's folder that was calibrated, or a {FILE}.")
-    if found.fingerprint != model:
-        raise ModelMismatch(
-            f"--calibration {named} is of model {found.fingerprint[:12]}..., and {holds} of {model[:12]}.... Calibrate that "
-            "model."
-        )
-    return found
-
-
-def calibration_at(path: Path) -> Calibration | None:
-    """The calibration in a run's folder, or in a calibration's file; None where there is none. Needs no torch.
-
-    Raises `DataError` where it is damaged.
-    """
-    file = path / FILE if path.is_dir() else path
-    return from_json(read_json(file), file) if file.is_file() and file.suffix == ".json" else None
-
-
-def run_of(path: Path) -> Path | None:
-    """Where the run or exported file lay that embedded what `read_entries` reads, as far as it says."""
-    if path.is_dir():
-        told = read_about(path).get("run")
-        return Path(told) if told else None
-    return path.absolute().parent if path.with_name("recipe.yaml").is_file() else None
 
 
 def add_features(

@@ -21,7 +21,7 @@ _NOT_LOSSES = frozenset({"step", "epoch", "lr", "images_per_second"})
 
 
 @dataclass(frozen=True)
-class Curve:
+class History:
     """One quantity over a run: steps and values `(N,)`, steps ascending, values finite."""
 
     steps: np.ndarray
@@ -63,7 +63,7 @@ def draw_cmc(axes: Axes, scores: Sequence[tuple[int, str, Score]]) -> str:
     return f"{'; '.join(spoken)}; chance {_percent(chance)} at rank 1"
 
 
-def history_of(rows: Iterable[Mapping[str, Any]]) -> tuple[dict[str, Curve], dict[str, Curve]]:
+def history_of(rows: Iterable[Mapping[str, Any]]) -> tuple[dict[str, History], dict[str, History]]:
     """Loss terms, and validation figures, of the rows of a run's `metrics.jsonl`.
 
     Losses are what a row has under 'losses' and any further number of its own, such as 'total'; validation figures are
@@ -87,7 +87,7 @@ def history_of(rows: Iterable[Mapping[str, Any]]) -> tuple[dict[str, Curve], dic
 
 
 def history_panel(
-    name: str, curves: Sequence[tuple[int, str, Curve]], prefix: str, *, fraction: bool = False, file: str = ""
+    name: str, curves: Sequence[tuple[int, str, History]], prefix: str, *, fraction: bool = False, file: str = ""
 ) -> str:
     """One quantity of several runs over the steps, as SVG; `curves` holds (place of the method, its name, the curve).
 
@@ -98,7 +98,7 @@ def history_panel(
     return svg(drawn, draw_history(axes, name, curves, fraction=fraction), prefix, file)
 
 
-def draw_history(axes: Axes, name: str, curves: Sequence[tuple[int, str, Curve]], *, fraction: bool = False) -> str:
+def draw_history(axes: Axes, name: str, curves: Sequence[tuple[int, str, History]], *, fraction: bool = False) -> str:
     """Draw one quantity over the steps into `axes`, and say it in words."""
     axes.margins(x=0.02)
     shown = [(place, title, _thinned(curve)) for place, title, curve in curves]
@@ -136,21 +136,23 @@ def _scale(axes: Axes, logarithmic: bool, fraction: bool) -> None:
         )
 
 
-def _curves(found: Mapping[str, Mapping[float, float]]) -> dict[str, Curve]:
+def _curves(found: Mapping[str, Mapping[float, float]]) -> dict[str, History]:
     curves = {}
     for name, points in found.items():
         steps = sorted(points)
-        curves[name] = Curve(np.array(steps, dtype=np.float64), np.array([points[s] for s in steps], dtype=np.float64))
+        curves[name] = History(
+            np.array(steps, dtype=np.float64), np.array([points[s] for s in steps], dtype=np.float64)
+        )
     return curves
 
 
-def _thinned(curve: Curve) -> Curve:
+def _thinned(curve: History) -> History:
     """At most `_POINTS` points, each the mean of an equal span of rows."""
     if len(curve.steps) <= _POINTS:
         return curve
     starts = np.linspace(0, len(curve.steps), _POINTS, endpoint=False).astype(np.int64)
     counts = np.diff(np.append(starts, len(curve.steps)))
-    return Curve(np.add.reduceat(curve.steps, starts) / counts, np.add.reduceat(curve.values, starts) / counts)
+    return History(np.add.reduceat(curve.steps, starts) / counts, np.add.reduceat(curve.values, starts) / counts)
 
 
 def _is_number(value: object) -> TypeGuard[float]:

@@ -20,7 +20,7 @@ from crossreid.data.records import INFRARED
 from crossreid.errors import CrossreidError
 from crossreid.evaluation.features import Features
 from crossreid.files import write_text
-from crossreid.reporting.curves import Curve, cmc_chart, history_of, history_panel
+from crossreid.reporting.curves import History, cmc_chart, history_of, history_panel
 from crossreid.reporting.drawing import legend, palette_css, series
 from crossreid.reporting.embedding_map import map_chart, map_embeddings, rows_to_map
 from crossreid.reporting.loss_terms import explained
@@ -222,8 +222,8 @@ def _maps(report: Report) -> str:
 
 def _training(report: Report) -> str:
     places = {entry.name: place for place, entry in enumerate(report.entries)}
-    losses: dict[str, list[tuple[int, str, Curve]]] = {}
-    checks: dict[str, list[tuple[int, str, Curve]]] = {}
+    losses: dict[str, list[tuple[int, str, History]]] = {}
+    checks: dict[str, list[tuple[int, str, History]]] = {}
     runs = []
     for name, rows in report.history.items():
         found = history_of(rows)
@@ -263,7 +263,7 @@ def _facts(facts: Mapping[str, str]) -> str:
     return f'<dl class="conditions">{rows}</dl>' if rows else ""
 
 
-def _total_first(panels: dict[str, list[tuple[int, str, Curve]]]) -> dict[str, list[tuple[int, str, Curve]]]:
+def _total_first(panels: dict[str, list[tuple[int, str, History]]]) -> dict[str, list[tuple[int, str, History]]]:
     return dict(sorted(panels.items(), key=lambda item: item[0] != "total"))
 
 

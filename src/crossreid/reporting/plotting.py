@@ -16,7 +16,7 @@ from crossreid.evaluation.procedure import evaluate
 from crossreid.evaluation.protocols import PROTOCOLS
 from crossreid.evaluation.scores import Score
 from crossreid.models.heads import concatenate_normalised
-from crossreid.reporting.curves import Curve, draw_cmc, draw_history, history_of
+from crossreid.reporting.curves import History, draw_cmc, draw_history, history_of
 from crossreid.reporting.drawing import figure, name_lines, panels, save, title
 from crossreid.reporting.embedding_map import Map, draw_maps, map_embeddings, rows_to_map
 from crossreid.reporting.report import read_history
@@ -161,7 +161,7 @@ def _cmc(scores: Mapping[str, Sequence[Score]]) -> Figure:
     return drawn
 
 
-def _histories(curves: Mapping[str, Mapping[str, Curve]], *, fraction: bool) -> Figure | None:
+def _histories(curves: Mapping[str, Mapping[str, History]], *, fraction: bool) -> Figure | None:
     terms = list(dict.fromkeys(term for own in curves.values() for term in own))
     if not terms:
         return None

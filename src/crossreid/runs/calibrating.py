@@ -67,7 +67,7 @@ def calibrate(
     on_test: bool = False,
     method: str = "isotonic",
     prior: float | None = None,
-    rates: Sequence[float] = RATES,
+    false_accept_rates: Sequence[float] = RATES,
     tracklets: bool = False,
     checkpoint: str = "best",
     out: Path | str | None = None,
@@ -84,7 +84,7 @@ def calibrate(
         on_test: calibrate on the run's own test images.
         method: isotonic or platt.
         prior: the share of pairs that show one identity, for which probabilities are meant; by default that of the pairs.
-        rates: false-accept rates, each of which gets its thresholds.
+        false_accept_rates: each of which gets its thresholds.
         tracklets: also of tracklets with each other and with single images. Of data without tracklets an identity's images by
             one camera stand for one.
         checkpoint: best or last.
@@ -110,7 +110,7 @@ def calibrate(
         network = network_of(stored).eval()
     network = _WithoutCameras(network.cuda() if torch.cuda.is_available() else network)
     features = image_features(network, recipe, images, advance)
-    options: dict[str, Any] = {"method": method, "rates": rates, "seed": seed, "say": notes.append}
+    options: dict[str, Any] = {"method": method, "rates": false_accept_rates, "seed": seed, "say": notes.append}
     sides = Sides(features, features, images.exclusion, images.junk)
     prior = share_of_same(sides, seed=seed) if prior is None else prior
     made = calibration_of(sides, prior=prior, open_set=images.open_set, **options)

@@ -66,7 +66,9 @@ class Result(BaseModel):
     """What a search found, best first, equal scores by id.
 
     `known`: whether a match that is not the query itself is accepted. False is "unknown: none of these"; null says that
-    there is no threshold, or no calibration for the modalities.
+    there is no threshold, or no calibration for the modalities. `prior`: the share of pairs of one identity that the
+    probabilities are for, that of the request or of the calibration. `warning`: where the gallery is of quite another size
+    than the threshold of a false-accept rate was measured with.
     """
 
     request: str
@@ -75,6 +77,8 @@ class Result(BaseModel):
     matches: list[Match]
     known: bool | None = None
     threshold: ThresholdOut | None = None
+    prior: float | None = None
+    warning: str | None = None
 
 
 class SampledEntries(BaseModel):
@@ -144,13 +148,17 @@ class FilterIn(BaseModel):
 
 
 class SearchIds(BaseModel):
-    """Several ids are taken for images of one identity; they are left out of the matches unless `include_queried`."""
+    """Several ids are taken for images of one identity; they are left out of the matches unless `include_queried`.
+
+    `prior`: the share of pairs of one identity that probabilities are meant for; the calibration's own without it.
+    """
 
     model_config = ConfigDict(extra="forbid")
     ids: Annotated[list[str], Field(min_length=1, max_length=_IDS)]
     k: Annotated[int, Field(ge=1)] = 10
     filter: FilterIn = FilterIn()
     include_queried: bool = False
+    prior: Annotated[float | None, Field(gt=0, lt=1)] = None
 
 
 class DeleteIn(BaseModel):

@@ -7,7 +7,7 @@ import math
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,12 +17,13 @@ from fastapi import Request
 from torch import Tensor
 
 from crossreid.errors import CrossreidError
+from crossreid.evaluation.calibration import Calibration
 from crossreid.galleries import locking
 from crossreid.galleries.entries import Entry, Matches
 from crossreid.galleries.errors import GalleryError, GalleryLocked
 from crossreid.galleries.filters import Filter
 from crossreid.galleries.gallery import Gallery
-from crossreid.galleries.judging import Threshold
+from crossreid.galleries.judging import Threshold, at_prior
 from crossreid.inference.embedding_model import EmbeddingModel
 from crossreid.service.audit import Audit
 from crossreid.service.batched_queries import EmbeddingQuery, ImageQuery, embed_queries, search_queries
@@ -39,6 +40,7 @@ from crossreid.service.turns import Turns, asker
 from crossreid.service.watch_folder import WatchFolder
 
 _SEARCHES = 64  # compared at once
+_PRIORS = 64  # that requests ask for, whose curves are kept
 _READERS = 8  # threads that wait for the gallery
 Found = TypeVar("Found")
 
@@ -67,6 +69,7 @@ class SearchService:
         try:
             own = model.calibration
             self.calibration = own if own is not None else gallery.calibration()
+            self._at_prior = lru_cache(_PRIORS)(partial(at_prior, self.calibration, where="the service"))
             self.threshold = Threshold(options.unknown_below, options.false_accept_rate)
             self.threshold.refuse_without(self.calibration, gallery.location)
             self._lock = _lock(options.state)
@@ -94,6 +97,17 @@ class SearchService:
             partial(search_queries, gallery), most=_SEARCHES, wait=0.0, observe=self.metrics.searches.observe,
             name="search",
         )  # fmt: skip
+
+    def calibration_at(self, prior: float | None) -> Calibration | None:
+        """The calibration at the prior that a request states, or as it is. Raises `Refusal` (422) where that cannot be."""
+        try:
+            return self._at_prior(prior)
+        except CrossreidError as error:
+            raise Refusal(422, f"prior: {error}") from error
+
+    async def size_to_judge(self) -> int:
+        """How many entries the gallery has, where a threshold depends on it; else 0."""
+        return await self.in_thread(len, self.gallery) if self.threshold.false_accept_rate is not None else 0
 
     @asynccontextmanager
     async def running(self, _app: Any = None) -> AsyncIterator[None]:

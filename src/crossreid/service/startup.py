@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from crossreid.errors import CrossreidError
-from crossreid.galleries.importing import calibration_for
+from crossreid.galleries.calibrations import calibration_for
 from crossreid.galleries.model_card import ModelCard
 from crossreid.galleries.opening import open_gallery
 from crossreid.inference.embedding_model import EmbeddingModel

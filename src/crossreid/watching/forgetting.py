@@ -12,8 +12,8 @@ def forget(state: State, before: float) -> int:
     """Delete the tracks that ended before this time, with boxes, embeddings, key frames and crops, and what trackers keep of such; how
     many.
 
-    Identities and presences of which no track is left go with them, events up to then that every sink has, and people's decisions about
-    what is gone. `Identities.forget` does it where a process
+    Identities and presences of which no track is left go with them, events up to then that every sink has, and people's
+    decisions about what is gone. `Identities.forget` does it where a process
     watches.
     """
     with state.step():

@@ -16,8 +16,8 @@ from typing import Any
 from crossreid.errors import CrossreidError
 from crossreid.evaluation.calibration import Calibration
 from crossreid.files import remove_leftovers_in, short_digest
+from crossreid.galleries.calibrations import calibration_for, checked, named_calibration
 from crossreid.galleries.gallery import Gallery
-from crossreid.galleries.importing import calibration_for, named_calibration
 from crossreid.galleries.opening import open_gallery
 from crossreid.inference.embedding_model import EmbeddingModel
 from crossreid.inference.open_model import open_model
@@ -190,7 +190,7 @@ def _outlets(state: State, outside: _Outside, say: Callable[[str], object]) -> O
 def _calibration(named: Path | None, model: EmbeddingModel, gallery: Gallery | None) -> Calibration | None:
     """The named calibration, else the model's own, else the gallery's."""
     if named is not None:
-        return named_calibration(named, model.fingerprint, "the model is")
+        return checked(named_calibration(named), model.fingerprint, f"--calibration {named}", str(model.source))
     if model.calibration is not None or gallery is None:
         return model.calibration
     return calibration_for(gallery, None)

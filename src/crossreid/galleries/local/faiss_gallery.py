@@ -24,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
+from crossreid.evaluation.calibration import about
 from crossreid.galleries import locking, unfinished_folders
 from crossreid.galleries.entries import Entries, Entry, Matches
 from crossreid.galleries.errors import GalleryError, another_model, opened_read_only
@@ -335,5 +336,5 @@ class FaissGallery(Gallery):
         card = self.model_card()
         return Stats(
             self.backend, self.model, self.dimension, table.alive_count, told, uncovered, self._store.facts.deleted(),
-            cameras, modalities, bytes_in(self.folder), card.trained, card.preprocessing,
+            cameras, modalities, bytes_in(self.folder), card.trained, card.preprocessing, about(self.calibration()),
         )  # fmt: skip

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from crossreid.evaluation.calibration import about
 from crossreid.galleries import unfinished_folders
 from crossreid.galleries.entries import Entries, Entry, Matches
 from crossreid.galleries.errors import GalleryError, another_model, existing, opened_read_only
@@ -230,7 +231,7 @@ class MilvusGallery(Gallery):
             card = self.model_card()
             return Stats(
                 self.backend, self.model, self.dimension, len(self), self.options.kind, 0, None, cameras, modalities, size,
-                card.trained, card.preprocessing,
+                card.trained, card.preprocessing, about(self.calibration()),
             )  # fmt: skip
 
     # Searching.

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from fastapi import Request, Response
 
 import crossreid
+from crossreid.evaluation.calibration import about as calibration_about
 from crossreid.service.routes.dependencies import ANY_KEY, CurrentService, needs, router_of_refusals
 from crossreid.service.schemas import threshold_out
 from crossreid.service.uploads import FORMATS
@@ -23,7 +24,7 @@ async def health() -> dict[Literal["status"], Literal["ok"]]:
 @router.get("/v1/about", tags=["service"], dependencies=ANY_KEY)
 async def about(request: Request, service: CurrentService) -> dict[str, Any]:
     """Who the key is and what it may; the model and its calibration; the operator's threshold; the limits."""
-    made, threshold = service.calibration, threshold_out(service.threshold)
+    threshold = threshold_out(service.threshold)
     key, model, options = request.state.key, service.model, service.options
     size = model.preprocessing
     return {
@@ -33,7 +34,7 @@ async def about(request: Request, service: CurrentService) -> dict[str, Any]:
             "height": size.height, "width": size.width, "runtime": model.runtime, "precision": model.precision,
             "preprocessing": size.to_json(), "trained": model.trained or None,
         },
-        "calibration": None if made is None else {"method": made.method, "prior": made.prior, "pairs": list(made.curves)},
+        "calibration": calibration_about(service.calibration),
         "threshold": None if threshold is None else threshold.model_dump(),
         "attention": service.explainer is not None, "watch": service.watch is not None,
         "maps": [] if service.explainer is None else service.explainer.kinds, "retention_days": options.retain_days,

@@ -9,6 +9,7 @@ from typing import Annotated
 import numpy as np
 from fastapi import Depends, Form, Request
 
+from crossreid.evaluation.calibration import Calibration
 from crossreid.galleries.entries import Matches, modality_of, stacked
 from crossreid.galleries.judging import Judgement, judge
 from crossreid.service.batched_queries import best
@@ -30,28 +31,35 @@ async def search_images(
     filter: Annotated[FilterIn, Depends(filter_fields)],
     modality: FormModality = "visible",
     k: Annotated[int, Form(ge=1)] = 10,
+    prior: Annotated[float | None, Form(gt=0, lt=1)] = None,
 ) -> Result:
-    """The entries nearest to an image, or to several of one identity (a tracklet), which are averaged."""
+    """The entries nearest to an image, or to several of one identity (a tracklet), which are averaged.
+
+    `prior`: the share of pairs of one identity that probabilities are meant for; the calibration's own without it.
+    """
     _refuse_k(k, service)
+    calibration = service.calibration_at(prior)
     chosen = filter.to_filter()
     sent = await Uploads.read(service, images)
     (embedding,) = await service.embed(await sent.inputs(), int(modality_of(modality)), as_set=True)
     found = await service.search(embedding, k, chosen)
     service.record(
         request, "search", sha256=sent.digests, modality=modality, k=k, filter=filter.conditions(),
-        shown=list(found.ids),
+        shown=list(found.ids), **_stated(prior),
     )  # fmt: skip
     own = await service.in_thread(service.pictures.of_files, found.entries, sent.contents)
     judgement = judge(
-        service.calibration, found, modality_of(modality), service.threshold, as_set=len(images) > 1, own=own
-    )
-    return await _result(request, service, found, QueryOut(sha256=sent.digests, ids=[]), own, judgement)
+        calibration, found, modality_of(modality), service.threshold, as_set=len(images) > 1, own=own,
+        entries=await service.size_to_judge(),
+    )  # fmt: skip
+    return await _result(request, service, found, QueryOut(sha256=sent.digests, ids=[]), own, judgement, calibration)
 
 
 @router.post("/v1/search/ids", tags=["search"], dependencies=needs("search"))
 async def search_ids(request: Request, service: CurrentService, asked: SearchIds) -> Result:
     """The entries nearest to one of the gallery, or to several of one identity, which are averaged."""
     _refuse_k(asked.k, service)
+    calibration = service.calibration_at(asked.prior)
     ids = checked_ids(list(dict.fromkeys(asked.ids)))
     chosen = asked.filter.to_filter()
     entries = await service.entries(ids)
@@ -61,19 +69,21 @@ async def search_ids(request: Request, service: CurrentService, asked: SearchIds
     without = [] if asked.include_queried else ids
     found = best(await service.search(embedding, asked.k + len(without), chosen), asked.k, without)
     service.record(
-        request, "search", ids=ids, k=asked.k, filter=asked.filter.conditions(), shown=list(found.ids)
+        request, "search", ids=ids, k=asked.k, filter=asked.filter.conditions(), shown=list(found.ids),
+        **_stated(asked.prior),
     )  # fmt: skip
     own = [id in ids for id in found.ids]
     kinds = {entry.modality for entry in entries}
     judgement = judge(
-        service.calibration,
-        found,
-        kinds.pop() if len(kinds) == 1 else None,
-        service.threshold,
-        as_set=len(ids) > 1,
-        own=own,
-    )
-    return await _result(request, service, found, QueryOut(sha256=[], ids=ids), own, judgement)
+        calibration, found, kinds.pop() if len(kinds) == 1 else None, service.threshold, as_set=len(ids) > 1, own=own,
+        entries=await service.size_to_judge(),
+    )  # fmt: skip
+    return await _result(request, service, found, QueryOut(sha256=[], ids=ids), own, judgement, calibration)
+
+
+def _stated(prior: float | None) -> dict[str, float]:
+    """What the audit log has of it: nothing where none was stated."""
+    return {} if prior is None else {"prior": prior}
 
 
 def _refuse_k(k: int, service: SearchService) -> None:
@@ -82,8 +92,9 @@ def _refuse_k(k: int, service: SearchService) -> None:
 
 
 async def _result(
-    request: Request, service: SearchService, found: Matches, query: QueryOut, own: Sequence[bool], judgement: Judgement
-) -> Result:
+    request: Request, service: SearchService, found: Matches, query: QueryOut, own: Sequence[bool], judgement: Judgement,
+    calibration: Calibration | None,
+) -> Result:  # fmt: skip
     known = await service.in_thread(service.pictures.known, found.entries)
     accepted = [None] * len(found.ids) if judgement.accepted is None else judgement.accepted.tolist()
     rows = zip(found.scores, found.entries, known, own, judgement.probabilities.tolist(), accepted, strict=True)
@@ -97,4 +108,5 @@ async def _result(
     return Result(
         request=request.state.request, model=service.model.fingerprint, query=query, matches=matches,
         known=judgement.known, threshold=threshold_out(service.threshold),
+        prior=None if calibration is None else calibration.prior, warning=judgement.warning,
     )  # fmt: skip

@@ -1,5 +1,6 @@
 """Clusters keep what films and frames say, whatever the method, and without that are what libraries make of the cosines."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -13,7 +14,7 @@ from sklearn.cluster import HDBSCAN
 
 from crossreid.clustering import linkage as linkage_of_crops
 from crossreid.clustering import neighbours
-from crossreid.clustering.cluster import ClusterOptions, cluster
+from crossreid.clustering.cluster_crops import ClusterOptions, cluster_crops
 from crossreid.clustering.crops import Crops
 from crossreid.errors import CrossreidError
 from drawn_crops import at, crops_of, people, same_partition
@@ -26,7 +27,7 @@ NAMES = ["components", "nearest", "average", "complete", "hdbscan"]
 
 
 def found(crops, options, threshold=0.5):
-    return cluster(crops, None if options.method == "hdbscan" else at(threshold, crops), options)
+    return cluster_crops(crops, None if options.method == "hdbscan" else at(threshold, crops), options)
 
 
 def shuffled(crops, seed):
@@ -203,7 +204,7 @@ def test_each_pair_of_modalities_has_its_threshold():
     by_pair = thresholds_of(pairs_of(crops.modalities), stated(["0.9", "infrared-visible=0.29"]))
     assert by_pair.to_json() == {"visible-visible": 0.9, "visible-infrared": 0.29, "infrared-infrared": 0.9}
     for options in (ClusterOptions(), ClusterOptions(nearest=3), ClusterOptions(method="agglomerative")):
-        assert cluster(crops, by_pair, options).labels.tolist() == [0, 0, 0, 1]
+        assert cluster_crops(crops, by_pair, options).labels.tolist() == [0, 0, 0, 1]
         assert found(crops, options, 0.9).labels.tolist() == [0, 0, 1, 2]
 
 
@@ -271,6 +272,18 @@ def test_options_that_are_none_are_named(options, words):
 def test_thresholds_and_methods_must_fit():
     crops = crops_of(np.eye(3))
     with pytest.raises(CrossreidError, match="takes no threshold"):
-        cluster(crops, at(0.5, crops), ClusterOptions(method="hdbscan"))
+        cluster_crops(crops, at(0.5, crops), ClusterOptions(method="hdbscan"))
     with pytest.raises(CrossreidError, match="needs a threshold"):
-        cluster(crops)
+        cluster_crops(crops)
+
+
+@pytest.mark.parametrize("options", [option for option in WAYS if option.method != "hdbscan"], ids=NAMES[:4])
+def test_tracklets_are_joined_by_their_own_thresholds(options):
+    """Cosines of 0.8 throughout: enough for two tracklets, not for a tracklet and a crop, nor for two crops."""
+    rows = np.sqrt(0.2) * np.eye(8)[[0, 0, 1, 1, 2, 3]] + np.sqrt(0.8) * np.eye(8)[7]
+    crops = crops_of(rows, tracklets=["a", "a", "b", "b", None, None], cameras=[1, 1, 2, 2, 3, 4])
+    by_kind = replace(at(0.9, crops), of_sets={"sets": at(0.7, crops).cosines, "set-image": at(0.85, crops).cosines})
+    assert cluster_crops(crops, by_kind, options).labels.tolist() == [0, 0, 0, 0, 1, 2]
+    assert cluster_crops(crops, at(0.9, crops), options).labels.tolist() == [0, 0, 1, 1, 2, 3]
+    lower = replace(by_kind, of_sets={**by_kind.of_sets, "set-image": at(0.75, crops).cosines})
+    assert cluster_crops(crops, lower, options).sizes.tolist() != [4, 1, 1]

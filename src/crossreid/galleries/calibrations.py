@@ -1,0 +1,112 @@
+"""Which calibration judges what was embedded: the one that is named, the run's as it is now, or the one that was carried along.
+
+A calibration is of the weights that it was made with; one of other weights judges nothing.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from crossreid.data.records import DataError
+from crossreid.evaluation.calibration import Calibration
+from crossreid.evaluation.calibration_files import FILE, from_json, from_short_text
+from crossreid.evaluation.embedding_files import EMBEDDINGS, read_about
+from crossreid.files import read_json
+from crossreid.galleries.errors import ModelMismatch
+from crossreid.galleries.gallery import Gallery
+from crossreid.runs.named_network import pretrained_at
+
+
+def calibration_of(path: Path) -> Calibration | None:
+    """The calibration of the model that embedded what `read_entries` reads: that in its run now, else what the folder carries."""
+    return next(iter(_of_embeddings(path)), None)
+
+
+def calibration_for(gallery: Gallery, named: Path | None) -> Calibration | None:
+    """The calibration to judge a gallery's scores by: the named one, else its own, else that in the run it notes.
+
+    Raises:
+        DataError: nothing is there under the name.
+        ModelMismatch: the named one is of another model.
+    """
+    if named is not None:
+        return checked(named_calibration(named), gallery.model, f"--calibration {named}", gallery.location)
+    found, run = gallery.calibration(), gallery.run()
+    if found is None and run is not None and pretrained_at(run) is None:
+        found = calibration_at(run)
+    return found if found is not None and found.fingerprint == gallery.model else None
+
+
+def calibration_for_folder(folder: Path, model: str, named: Path | None = None) -> Calibration | None:
+    """The calibration to judge the embeddings of a folder by, which are of `model`: the named one, else its own.
+
+    Of its own, that in the run goes before the one that the folder carries, which the run's weights may have left behind.
+
+    Raises:
+        DataError: nothing is there under the name.
+        ModelMismatch: the named one is of another model, or each that the folder leads to.
+    """
+    if named is not None:
+        return checked(named_calibration(named), model, f"--calibration {named}", str(folder))
+    own = _of_embeddings(folder)
+    for found in own:
+        if found.fingerprint == model:
+            return found
+    return checked(own[0], model, "the calibration in the run", str(folder)) if own else None
+
+
+def named_calibration(named: Path) -> Calibration:
+    """The calibration in a run's folder, of a folder of stages in the last student's, or in a file.
+
+    Raises `DataError` where there is none, or it is damaged.
+    """
+    found = calibration_at(named)
+    if found is None and named.is_dir():
+        from crossreid.runs.stored_run import run_folder  # here, as this knows of torch, which takes seconds
+
+        found = calibration_at(run_folder(named))
+    if found is None:
+        raise DataError(f"--calibration {named}: expected a run's folder that was calibrated, or a {FILE}.")
+    return found
+
+
+def checked(calibration: Calibration, model: str, what: str, where: str) -> Calibration:
+    """The calibration. Raises `ModelMismatch`, which says `what` it is, where it is not of the `model` of `where`."""
+    if calibration.fingerprint != model:
+        raise ModelMismatch(
+            f"{what} is of model {_short(calibration.fingerprint)}, and {where} is of {_short(model)}. "
+            "Calibrate the model that embedded: crossreid calibrate RUN."
+        )
+    return calibration
+
+
+def calibration_at(path: Path) -> Calibration | None:
+    """The calibration in a run's folder, or in a calibration's file; None where there is none. Needs no torch.
+
+    Raises `DataError` where it is damaged.
+    """
+    file = path / FILE if path.is_dir() else path
+    return from_json(read_json(file), file) if file.is_file() and file.suffix == ".json" else None
+
+
+def _of_embeddings(path: Path) -> list[Calibration]:
+    """Those that embeddings lead to, first that in their run."""
+    found = []
+    run = run_of(path)
+    if run is not None and pretrained_at(run) is None and (now := calibration_at(run)) is not None:
+        found.append(now)
+    if path.is_dir() and "calibration" in (about := read_about(path)):
+        found.append(from_short_text(about["calibration"], path / EMBEDDINGS))
+    return found
+
+
+def _short(fingerprint: str) -> str:
+    return f"{fingerprint[:12]}..." if fingerprint else "unknown"
+
+
+def run_of(path: Path) -> Path | None:
+    """Where the run or exported file lay that embedded what `read_entries` reads, as far as it says."""
+    if path.is_dir():
+        told = read_about(path).get("run")
+        return Path(told) if told else None
+    return path.absolute().parent if path.with_name("recipe.yaml").is_file() else None
