@@ -10,6 +10,10 @@ import typer.main
 import typer.testing
 from hypothesis import settings
 
+# Where it is set, all tests are rewritten and compiled anew by each process that collects them, and libraries by each that starts.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 # bf16 without AMX: the same bits on every machine, also where AMX is announced and cannot be used.
 os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_BF16")
 

@@ -22,7 +22,7 @@ from torch.distributed.run import parse_args as torchrun_arguments
 from typer.testing import CliRunner
 
 from crossreid.runs.key_table import keys_as_markdown
-from few_fits import quick_estimates, quick_maps, quick_probes
+from few_fits import quick_drawings, quick_estimates, quick_maps, quick_probes
 from forked import Forked, fork_runs, ran_together
 from forked import command as command_of_a_process
 from small_films import walking_people, write_film
@@ -127,6 +127,7 @@ def test_commands_run(page, workplace, monkeypatch):
     quick_probes(monkeypatch)
     quick_maps(monkeypatch)
     quick_estimates(monkeypatch)
+    quick_drawings(monkeypatch)
     fork_runs(monkeypatch)
     for command in commands(page):
         if command[0] in ("make", "source"):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from agw_cases import CASES, official, ours
-from parity_numbers import TOLERANCE, about, difference, numbers
+from parity_numbers import TOLERANCE, about, difference, numbers, unfilled
 
 from crossreid.losses.metric import weighted_triplet_loss
 from crossreid.losses.released_triplets import (
@@ -35,7 +35,7 @@ def test_value_and_gradient_are_the_releases(case):
 
 def test_the_state_is_the_releases():
     """A stem for each modality, layers 1 to 4 once, five blocks of width 1, nothing of the pooling, neck and classifier."""
-    with torch.device("meta"):
+    with unfilled():
         method = official(backbone={"name": "resnet50", "non_local": (0, 2, 3, 0)}, classes=395)
     state = {name: tuple(t.shape) for name, t in method.state_dict().items() if "num_batches" not in name}
     blocks = {name.rpartition(".theta")[0] for name in state if ".theta." in name}

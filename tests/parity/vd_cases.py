@@ -13,7 +13,7 @@ from functools import cache, partial
 from pathlib import Path
 
 import torch
-from parity_numbers import Deviation, Row, printed
+from parity_numbers import Deviation, Row, printed, unfilled
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -219,9 +219,9 @@ def drawn(seed: str, like: Tensor) -> Tensor:
 
 def network_by_rule(seed: int, classes: int) -> VariationalDistillation:
     """Three ResNet-50 branches in float64, all their tensors by the rule."""
-    with torch.device("meta"):  # no time for an initialisation that nothing would be left of
-        method = official(backbone={"name": "resnet50", "weights": "none"}, classes=classes).double()
-    method = method.to_empty(device="cpu")
+    with unfilled():  # no time for an initialisation that nothing would be left of
+        method = official(backbone={"name": "resnet50", "weights": "none"}, classes=classes)
+    method.double()
     for name, tensor in method.state_dict().items():
         if tensor.is_floating_point():
             tensor.copy_(weight_by_rule(released_key(name), tensor, seed))
@@ -230,9 +230,28 @@ def network_by_rule(seed: int, classes: int) -> VariationalDistillation:
     return method
 
 
+def convolved_at_once(layer: nn.Conv2d, maps: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """A convolution of a whole batch as one product of matrices, for float64.
+
+    torch's own, which has no kernel for float64, reads the weights anew for each image, of maps that are far smaller.
+    """
+    assert (layer.groups, layer.dilation, layer.padding_mode, bias) == (1, (1, 1), "zeros", None)
+    size = [
+        (side + 2 * pad - kernel) // stride + 1
+        for side, pad, kernel, stride in zip(
+            maps.shape[2:], layer.padding, layer.kernel_size, layer.stride, strict=True
+        )
+    ]
+    columns = F.unfold(maps, layer.kernel_size, padding=layer.padding, stride=layer.stride).transpose(0, 1).flatten(1)
+    return (weight.flatten(1) @ columns).view(-1, len(maps), *size).transpose(0, 1).contiguous()
+
+
 def network(given: dict[str, Tensor], hyper: dict) -> dict[str, Tensor]:
     """The whole network in float64, its losses in float32."""
     method = network_by_rule(hyper["seed"], hyper["classes"])
+    for layer in method.modules():
+        if isinstance(layer, nn.Conv2d):
+            layer._conv_forward = partial(convolved_at_once, layer)
     images = given["images"].double()
     found = evaluated(method, images[:4], given["modalities"][:4])
     without_dropout(method.train())

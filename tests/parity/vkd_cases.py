@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-from parity_numbers import TOLERANCE, Deviation, Row, about, compared, fill, made, numbers, printed
+from parity_numbers import TOLERANCE, Deviation, Row, about, compared, fill, made, numbers, printed, unfilled
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -95,7 +95,7 @@ def losses() -> dict[str, Tensor]:
     features, logits = leaf(given["student_features"]), leaf(given["student_logits"])
     sets, size = given["teacher_features"].shape[:2]
     own = about("vkd/losses")["numbers"]["student images"]
-    with torch.device("meta"):
+    with unfilled():
         student = official(images=own)
     # A set's images are numbered as the teacher's rows are; of the student's rows there are two a set.
     padded = [F.pad(t, (0, 0, 0, size - own)) for t in (features, logits)]

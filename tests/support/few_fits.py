@@ -5,12 +5,15 @@ tests/studies/test_estimators.py fit them as users do.
 """
 
 import functools
+import itertools
 
 
 def quick_probes(monkeypatch):
-    """One strength of regularisation in place of several to choose from; MLPs of two epochs."""
+    """One strength of regularisation in place of several to choose from; MLPs of two epochs; one name of each group of factors."""
     from crossreid.analysis import probes
 
+    names_of = probes.names_of
+    monkeypatch.setattr(probes, "names_of", lambda *given: dict(itertools.islice(names_of(*given).items(), 1)))
     monkeypatch.setattr(probes, "_EPOCHS", 2)
     monkeypatch.setattr(probes, "_RIDGE", (1e2,))
     monkeypatch.setattr(probes, "_DECAY", probes._DECAY[:1])
@@ -29,3 +32,10 @@ def quick_estimates(monkeypatch):
     from crossreid.studies import estimators
 
     monkeypatch.setitem(estimators.estimate.__kwdefaults__, "tests", 2)
+
+
+def quick_drawings(monkeypatch):
+    """Figures as SVG alone; tests/reporting/test_plotting.py saves both files."""
+    from crossreid.reporting import drawing
+
+    monkeypatch.setattr(drawing, "_FILES", drawing._FILES[:1])

@@ -21,14 +21,21 @@ from crossreid.models.stages import feature_rows, last_stage_paths, map_size, st
 
 ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.SiLU, nn.GELU, nn.Hardswish, nn.LeakyReLU, nn.ELU, nn.PReLU)
 
+_TAKEN_OUT: set[tuple[type, str, object]] = set()  # timm's networks, as printed, whose stride was taken out before
+
 
 def stride_one(network: nn.Module, name: str) -> None:
     """Give every strided layer that follows the last stage but one a stride of one, in place.
 
+    Two small images show that it worked, unless they did of a network of timm that is built the same: the branches of a method
+    are many of one kind, and so are the runs that a process opens.
+
     Raises:
         CrossreidError: that does not double the height and the width of the network's feature map.
     """
-    before = map_size(network)
+    alike = type(network), repr(network), getattr(network, "built_for", None)
+    known = alike in _TAKEN_OUT
+    before = None if known else map_size(network)
     for path in last_stage_paths(network, name):
         layer = network.get_submodule(path)
         if getattr(layer, "stride", 1) in (1, (1, 1)):
@@ -40,6 +47,8 @@ def stride_one(network: nn.Module, name: str) -> None:
         elif isinstance(layer, nn.AvgPool2d | nn.MaxPool2d | BlurPool2d):
             parent, _, key = path.rpartition(".")
             setattr(network.get_submodule(parent), key, nn.Identity())
+    if known:
+        return
     with warnings.catch_warnings():
         # Torch says once a process what that padding costs, which is as it is meant.
         warnings.filterwarnings("ignore", message="Using padding='same' with even kernel")
@@ -49,6 +58,8 @@ def stride_one(network: nn.Module, name: str) -> None:
             f"backbone {name!r}: the stride of its last stage cannot be taken out. "
             "Set `method.backbone.last_stride_one=false` for it."
         )
+    if type(network).__module__.startswith("timm."):  # what others are built of need not be printed
+        _TAKEN_OUT.add(alike)
 
 
 def take_last_activation(network: nn.Module, name: str, *, whole_block: bool = False) -> None:

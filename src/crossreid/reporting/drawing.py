@@ -45,6 +45,10 @@ PALETTE: dict[str, tuple[str, str]] = {  # name: (light, dark)
     "s10": ("#6a4fc4", "#ab93ff"),
 }
 
+_FILES: tuple[tuple[str, dict[str, Any]], ...] = (  # what a figure is saved as, with savefig's options
+    (".svg", {"metadata": {"Date": None}}),
+    (".png", {"dpi": 160, "metadata": {"Software": None}}),
+)
 _LABEL = 8.5  # points; the page scales a chart, so this is about 11 px where it is read
 
 
@@ -100,18 +104,16 @@ def title(axes: Axes, text: str) -> None:
 def save(drawn: Figure, out: Path, name: str) -> list[Path]:
     """Write NAME.svg and NAME.png into the folder `out`, on a white ground, each under a temporary name first.
 
-    The same figure gives the same bytes.
+    The same figure gives the same bytes. It is laid out once, for the first of the files.
     """
     drawn.patch.set_visible(True)
     drawn.patch.set_facecolor("white")
     written = []
-    for suffix, options in (
-        (".svg", {"metadata": {"Date": None}}),
-        (".png", {"dpi": 160, "metadata": {"Software": None}}),
-    ):
+    for suffix, options in _FILES:
         path = out / f"{name}{suffix}"
         with replacing(path) as temporary, matplotlib.rc_context({"svg.hashsalt": "crossreid"}):
-            drawn.savefig(temporary, **options)  # type: ignore[arg-type]
+            drawn.savefig(temporary, **options)
+        drawn.set_layout_engine("none")
         written.append(path)
     return written
 
@@ -152,7 +154,9 @@ def svg(drawn: Figure, label: str, prefix: str, name: str = "") -> str:
     With a `name` a link below it saves it under that name.
     """
     if name:
-        return svg(drawn, label, prefix) + download(drawn, name)
+        shown = svg(drawn, label, prefix)
+        drawn.set_layout_engine("none")  # it has its layout
+        return shown + download(drawn, name)
     buffer = io.StringIO()
     settings: dict[Any, str] = {"svg.fonttype": "none", "svg.hashsalt": "crossreid"}
     with matplotlib.rc_context(settings):

@@ -32,6 +32,9 @@ from crossreid.files import replacing
 from crossreid.terminal import tracked
 
 
+PARALLEL = 1000  # images from which on several processes are worth their start
+
+
 @dataclass(frozen=True, slots=True)
 class Subject:
     """Who or what a world shows.
@@ -79,7 +82,7 @@ def synthesise(
         layout: one of `LAYOUTS`.
         images_per_camera: images of each identity and camera (RegDB: of each modality; of films: frames).
         size: (height, width) of the images, pixels.
-        workers: rendering processes, by default one a core.
+        workers: rendering processes, by default one a core, or one alone of a world of few images.
 
     Raises:
         DataError: an unknown layout, too few identities, or a folder that holds something.
@@ -96,7 +99,8 @@ def synthesise(
     with replacing(out) as building:
         for folder in sorted({str(Path(shot.path).parent) for shot in shots}):
             (building / folder).mkdir(parents=True)
-        rows = _render_all(building, plan.subject, shots, seed, size, workers or os.cpu_count() or 1, progress)
+        cores = (os.cpu_count() or 1) if len(shots) >= PARALLEL else 1
+        rows = _render_all(building, plan.subject, shots, seed, size, workers or cores, progress)
         with (building / "factors.csv").open("w", newline="", encoding="utf-8") as stream:
             writer = csv.DictWriter(stream, fieldnames=list(rows[0]))
             writer.writeheader()
