@@ -39,8 +39,11 @@ def features(queries=25, entries=120, dimension=24, people=10):
     )
 
 
-def write_folder(folder, count=20, dimension=6, model=MODEL, *, box=None, table=None):
-    """As `crossreid embed` writes: its own writers, other contents. `table` changes the records before they are written."""
+def write_folder(folder, count=20, dimension=6, model=MODEL, *, box=None, table=None, **about):
+    """As `crossreid embed` writes: its own writers, other contents. `table` changes the records before they are written.
+
+    `about` is more that the metadata say.
+    """
     folder.mkdir()
     rows = np.random.default_rng(1).standard_normal((count, dimension)).astype(np.float32)
     records = [
@@ -52,6 +55,6 @@ def write_folder(folder, count=20, dimension=6, model=MODEL, *, box=None, table=
     ]  # fmt: skip
     written = table_of(records)
     digest = write_table(table(written) if table else written, folder / RECORDS)
-    about = {"format": FORMAT, "records": digest, "rows": count} | ({"model": model} if model else {})
+    about |= {"format": FORMAT, "records": digest, "rows": count} | ({"model": model} if model else {})
     write_rows(folder / EMBEDDINGS, [rows[:7], rows[7:]], rows.shape, as_metadata(about))
     return rows
