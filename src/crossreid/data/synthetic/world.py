@@ -31,7 +31,6 @@ from crossreid.data.synthetic.plan import Layout, Shot
 from crossreid.files import replacing
 from crossreid.terminal import tracked
 
-
 PARALLEL = 1000  # images from which on several processes are worth their start
 
 
