@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from crossreid.cli.networks import BackboneName, Flip, Size, Weights, named_network
 from crossreid.cli.parsing import group
 from crossreid.errors import CrossreidError
+from crossreid.files import write_json
 from crossreid.terminal import advancing, errors, printable, progress_bar, say
+
+if TYPE_CHECKING:
+    from crossreid.runs.named_network import PretrainedNetwork
 
 app = group("A gallery of embeddings: a folder, a Milvus Lite file (.db), or the address of a Milvus cluster.")
 
@@ -142,10 +146,7 @@ def search(
     )  # fmt: skip
     if (queries is None) == (not id):
         raise CrossreidError("expected either QUERIES or --id. See `crossreid gallery search --help`.")
-    network = named_network(backbone, weights, size, flip)
-    if network is not None and run is not None:
-        raise CrossreidError(f"--run {run} and --backbone {network.name}: expected one of them.")
-    run = network.path if network is not None else run
+    run = _named_model(named_network(backbone, weights, size, flip), run)
     pictures = queries is not None and holds_pictures(queries)
     if not pictures and (tracklet or query_modality or run or device):
         raise CrossreidError("--tracklet, --query-modality, --run and --device are for images, and these are none.")
@@ -175,9 +176,14 @@ def search(
              "source_prefix": source_prefix, "added_until": added_until},
         )  # fmt: skip
     if json_file is not None:
-        from crossreid.files import write_json
-
         write_json(json_file, as_json(asking, found, judged))
+
+
+def _named_model(network: PretrainedNetwork | None, run: Path | None) -> Path | None:
+    """What pictures are embedded with, where that is named. Raises `CrossreidError` where it is twice."""
+    if network is not None and run is not None:
+        raise CrossreidError(f"--run {run} and --backbone {network.name}: expected one of them.")
+    return network.path if network is not None else run
 
 
 @app.command()
