@@ -36,7 +36,9 @@ def decode(
     modality: Modality | None,
 ) -> None:
     """Read a camera until it ends or nobody listens; what a process runs. `other` is the number of the process that listens."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal; the first one decides
+    # Ctrl-C, and a supervisor's SIGTERM, reach all processes of a group; the first one decides, and this one ends with it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     waiting = _Waiting(options)
     sender = threading.Thread(target=_send, args=(connection, other, waiting), daemon=True)
     sender.start()
