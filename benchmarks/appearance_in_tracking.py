@@ -5,9 +5,9 @@
 
 Each scene shows people who walk, turn round and stand for a while before one camera with a pillar. Detections are the true boxes of
 whoever is seen by half, so that what is lost or swapped is lost by tracking. Each tracker of the library is scored alone and with
-`crossreid.watching.appearance`, by motmetrics against who is seen by half, at an intersection over union of 0.5. The network was
-trained on ImageNet and is not calibrated: the thresholds are the defaults, but `--rejoin-cosine` and `--cut-cosine`, which depend on
-the network.
+`crossreid.watching.tracking.appearance`, by motmetrics against who is seen by half, at an intersection over union of
+0.5. The network was trained on ImageNet and is not calibrated: the thresholds are the defaults, but `--rejoin-cosine` and
+`--cut-cosine`, which depend on the network.
 """
 
 from __future__ import annotations
@@ -57,10 +57,10 @@ def scene(seed: int) -> tuple[list[Any], list[Any]]:
 
 def tracks_of(frames: list[Any], truth: list[Any], model: Any, tracker: str, appearance: bool, **cosines: float) -> Any:
     """`(frame, number, box)` of all tracks, and how many images were embedded."""
-    from crossreid.watching.appearance import Likeness, ready, revise
-    from crossreid.watching.embedding_tracklets import TrackletEmbedder
-    from crossreid.watching.tracking import CameraTracker
-    from crossreid.watching.tracking_options import TrackingOptions
+    from crossreid.watching.tracking.appearance import Likeness, ready, revise
+    from crossreid.watching.tracking.camera_tracker import CameraTracker
+    from crossreid.watching.tracking.embedding_tracklets import TrackletEmbedder
+    from crossreid.watching.tracking.tracking_options import TrackingOptions
     from walking_people import RATE, detections_of
 
     options = TrackingOptions(tracker=tracker, **cosines)  # type: ignore[arg-type]
@@ -84,7 +84,7 @@ def tracks_of(frames: list[Any], truth: list[Any], model: Any, tracker: str, app
 def score(truth: list[Any], rows: list[Any]) -> dict[str, float]:
     import motmetrics
 
-    from crossreid.watching.tracking import overlap
+    from crossreid.watching.tracking.camera_tracker import overlap
 
     events = motmetrics.MOTAccumulator(auto_id=True)
     by_frame: dict[int, list[Any]] = {}

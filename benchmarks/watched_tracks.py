@@ -36,8 +36,8 @@ class Track:
 
 def tracks_of(watch: Path) -> list[Track]:
     """All tracks of a watch's folder, in the order of their first frames."""
-    from crossreid.watching import state as watching_state
-    from crossreid.watching import track_rows
+    from crossreid.watching.identities import state as watching_state
+    from crossreid.watching.identities import track_rows
 
     found = []
     with watching_state.open_state(watch, read_only=True) as state:

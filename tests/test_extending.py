@@ -17,7 +17,7 @@ PYTHON = re.findall(r"^```python\n(.*?)^```", PAGE, flags=re.M | re.S)
 # What a user of the page's detector does.
 DETECTOR = """
 from crossreid.data.records import VISIBLE
-from crossreid.watching.detector_registry import detector_of
+from crossreid.watching.detectors.detector_registry import detector_of
 
 picture = np.zeros((40, 60, 3), np.uint8)
 picture[5:20, 30:45] = 255

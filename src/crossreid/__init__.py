@@ -111,7 +111,7 @@ if TYPE_CHECKING:
     from crossreid.training.loop import FitResult as FitResult
     from crossreid.training.loop import fit as fit
     from crossreid.training.options import TrainingOptions as TrainingOptions
-    from crossreid.watching.detector_registry import register_detector as register_detector
+    from crossreid.watching.detectors.detector_registry import register_detector as register_detector
     from crossreid.watching.watch import watch as watch
 
 try:
@@ -187,7 +187,7 @@ _HOMES = {
     "read_embeddings": "evaluation.embedding_files",
     "register_backbone": "models.backbone_registry",
     "register_dataset": "data.catalogue",
-    "register_detector": "watching.detector_registry",
+    "register_detector": "watching.detectors.detector_registry",
     "register_loss": "losses.weighing",
     "register_method": "methods.method",
     "register_matcher": "fusion.local_matching",

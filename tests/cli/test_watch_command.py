@@ -15,7 +15,7 @@ from crossreid.evaluation.calibration_files import to_json
 from crossreid.galleries.entries import Entries
 from crossreid.galleries.opening import open_gallery
 from crossreid.inference.open_model import open_model
-from crossreid.watching.state import open_state
+from crossreid.watching.identities.state import open_state
 from small_films import walking_people, write_film
 from small_model import recipe_of, write_run
 from weight_files import write_weights

@@ -4,8 +4,8 @@ import pytest
 from typer.testing import CliRunner
 
 from crossreid.cli.app import app, main
-from crossreid.watching.identities import Identities
-from crossreid.watching.state import open_state
+from crossreid.watching.identities.across_cameras import Identities
+from crossreid.watching.identities.state import open_state
 from scripted_tracklets import calibration, looks, tracklet
 
 

@@ -13,7 +13,7 @@ from page_actions import ZONE, until
 from served import served
 from watched import NAMED, START, faces, make_watch, tracklet
 
-pytest.importorskip("crossreid.watching.identities")
+pytest.importorskip("crossreid.watching.identities.across_cameras")
 
 
 @pytest.fixture(scope="module")
@@ -188,9 +188,9 @@ def test_a_person_merges_and_splits(opened):
 
 
 def test_what_happens_is_shown_and_who_watches_is_asked(opened):
-    from crossreid.watching.identities import Identities
-    from crossreid.watching.posterior import by_threshold
-    from crossreid.watching.state import open_state
+    from crossreid.watching.identities.across_cameras import Identities
+    from crossreid.watching.identities.posterior import by_threshold
+    from crossreid.watching.identities.state import open_state
 
     page = opened()
     with open_state(page.folder) as state:

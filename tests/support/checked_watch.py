@@ -2,7 +2,7 @@
 
 import itertools
 
-from crossreid.watching.candidates import Candidates
+from crossreid.watching.identities.candidates import Candidates
 
 
 def played(events):

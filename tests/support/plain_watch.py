@@ -5,13 +5,13 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from crossreid.watching.appearance import Likeness
-from crossreid.watching.embedding_tracklets import TrackletEmbedder
 from crossreid.watching.events import Event
 from crossreid.watching.frame_order import by_time
-from crossreid.watching.kept_trackers import KeptTrackers
-from crossreid.watching.tracking import CameraTracker
-from crossreid.watching.tracking_options import TrackingOptions
+from crossreid.watching.tracking.appearance import Likeness
+from crossreid.watching.tracking.camera_tracker import CameraTracker
+from crossreid.watching.tracking.embedding_tracklets import TrackletEmbedder
+from crossreid.watching.tracking.kept_trackers import KeptTrackers
+from crossreid.watching.tracking.tracking_options import TrackingOptions
 from crossreid.watching.watch_loop import CameraInHand, WatchLoop
 from walking_people import ColourModel, detections_of
 

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
-from crossreid.watching.identities import Identities
-from crossreid.watching.matching_options import MatchingOptions
-from crossreid.watching.state import open_state
-from crossreid.watching.topology import Topology
+from crossreid.watching.identities.across_cameras import Identities
+from crossreid.watching.identities.matching_options import MatchingOptions
+from crossreid.watching.identities.state import open_state
+from crossreid.watching.identities.topology import Topology
 from scripted_tracklets import calibration
 from walks_of_people import observations
 

@@ -56,9 +56,9 @@ def faces(count=4, dimension=16):
 
 def make_watch(folder, world, *, images=True):
     """Watch into a folder. Returns nothing; the state is closed, and so nobody watches any more."""
-    identities = pytest.importorskip("crossreid.watching.identities")
-    from crossreid.watching.posterior import by_threshold
-    from crossreid.watching.state import open_state
+    identities = pytest.importorskip("crossreid.watching.identities.across_cameras")
+    from crossreid.watching.identities.posterior import by_threshold
+    from crossreid.watching.identities.state import open_state
 
     every, pictures = faces(), crops(world)
     gallery = open_gallery(folder.with_name(f"{folder.name}-gallery"), model="m", dimension=16)

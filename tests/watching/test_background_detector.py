@@ -5,9 +5,9 @@ import pytest
 
 from crossreid.data.records import INFRARED, VISIBLE
 from crossreid.watching.cameras import Camera
-from crossreid.watching.detector_registry import detector_of
 from crossreid.watching.detectors import background
 from crossreid.watching.detectors.background import WARM_UP_FRAMES, merged
+from crossreid.watching.detectors.detector_registry import detector_of
 from crossreid.watching.frames import Frame
 from small_films import overlaps, scene, walking_people
 

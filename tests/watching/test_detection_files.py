@@ -9,9 +9,9 @@ import supervision
 
 from crossreid.data.records import VISIBLE, DataError
 from crossreid.watching.cameras import Camera
-from crossreid.watching.detector_registry import detector_of
+from crossreid.watching.detectors.detector_registry import detector_of
+from crossreid.watching.detectors.known_detections import from_fiftyone, from_fiftyone_video, from_supervision
 from crossreid.watching.frames import Frame
-from crossreid.watching.known_detections import from_fiftyone, from_fiftyone_video, from_supervision
 
 GATE, YARD = Camera("gate", 1, "gate.mp4"), Camera("yard", 2, "yard.mp4")
 BOXES = {0: [(10, 20, 30, 60), (50, 10, 70, 50)], 2: [(12, 20, 32, 60)]}

@@ -12,10 +12,10 @@ import pytest
 from camera_servers import Script, serving
 from crossreid.data.records import INFRARED, DataError
 from crossreid.watching.cameras import Camera
-from crossreid.watching.decoding import frames_of
-from crossreid.watching.decoding_process import SLOTS
-from crossreid.watching.reading_options import FrameCounts, ReadingOptions
-from crossreid.watching.sources import open_source, sources_with_news
+from crossreid.watching.video.decoding import frames_of
+from crossreid.watching.video.decoding_process import SLOTS
+from crossreid.watching.video.reading_options import FrameCounts, ReadingOptions
+from crossreid.watching.video.sources import open_source, sources_with_news
 from small_films import walking_people, write_film
 
 ROOT = Path(__file__).parents[2]
@@ -151,8 +151,8 @@ def test_nothing_is_left_behind_when_a_source_is_closed(film):
 SCRIPT = """
 import sys, time
 from crossreid.watching.cameras import Camera
-from crossreid.watching.reading_options import ReadingOptions
-from crossreid.watching.sources import open_source
+from crossreid.watching.video.reading_options import ReadingOptions
+from crossreid.watching.video.sources import open_source
 
 if __name__ == "__main__":
     sources = [open_source(Camera(f"c{n}", n, source, "visible")) for n, source in enumerate(sys.argv[1:], start=1)]

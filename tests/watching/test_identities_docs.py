@@ -7,10 +7,10 @@ from pathlib import Path
 from typer.testing import CliRunner
 
 from crossreid.cli.app import app
-from crossreid.watching.identities import Identities
-from crossreid.watching.matching_options import MatchingOptions
-from crossreid.watching.state import open_state
-from crossreid.watching.topology import read_topology
+from crossreid.watching.identities.across_cameras import Identities
+from crossreid.watching.identities.matching_options import MatchingOptions
+from crossreid.watching.identities.state import open_state
+from crossreid.watching.identities.topology import read_topology
 from scripted_tracklets import calibration, looks, tracklet
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "identities.md").read_text(encoding="utf-8")

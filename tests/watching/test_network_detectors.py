@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from crossreid.data.records import VISIBLE, DataError
 from crossreid.errors import CrossreidError
 from crossreid.watching.cameras import Camera
-from crossreid.watching.detector_registry import DETECTORS, detector_of
+from crossreid.watching.detectors.detector_registry import DETECTORS, detector_of
 from crossreid.watching.detectors.torchvision_networks import NAMES
 from crossreid.watching.frames import Frame
 

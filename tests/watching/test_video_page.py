@@ -8,15 +8,15 @@ from pathlib import Path
 
 from PIL import Image
 
-from crossreid.watching import live_streams
-from crossreid.watching.camera_file import CameraOptions, cameras_in
-from crossreid.watching.decoding_process import SLOTS
-from crossreid.watching.detector_registry import DETECTORS
 from crossreid.watching.detectors import background
+from crossreid.watching.detectors.detector_registry import DETECTORS
 from crossreid.watching.detectors.json_lines import KEYS, read_json_lines
-from crossreid.watching.frame_times import NEW_CLOCK
-from crossreid.watching.light import COLOURED, DWELL, GREY
-from crossreid.watching.reading_options import FrameCounts, ReadingOptions
+from crossreid.watching.video import live_streams
+from crossreid.watching.video.camera_file import CameraOptions, cameras_in
+from crossreid.watching.video.decoding_process import SLOTS
+from crossreid.watching.video.frame_times import NEW_CLOCK
+from crossreid.watching.video.light import COLOURED, DWELL, GREY
+from crossreid.watching.video.reading_options import FrameCounts, ReadingOptions
 from small_films import walking_people, write_film
 
 ROOT = Path(__file__).parents[2]

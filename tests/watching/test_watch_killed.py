@@ -9,7 +9,7 @@ import pytest
 
 import watch_until_killed
 from checked_watch import check
-from crossreid.watching.state import open_state
+from crossreid.watching.identities.state import open_state
 
 
 @pytest.mark.parametrize("seed", [1, 2])

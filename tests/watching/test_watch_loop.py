@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from crossreid.watching.frame_order import Pause
-from crossreid.watching.kept_trackers import KeptTrackers
 from crossreid.watching.mot_files import write_mot_files
+from crossreid.watching.tracking.kept_trackers import KeptTrackers
 from forked import Forked
 from plain_watch import PlainState, loop_of
 from walking_people import ColourModel, Walker, along, film

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from crossreid.data.records import DataError
-from crossreid.watching.camera_file import cameras_in, cameras_of
 from crossreid.watching.cameras import Camera, name_of_source, shown_source
+from crossreid.watching.video.camera_file import cameras_in, cameras_of
 
 
 @pytest.fixture

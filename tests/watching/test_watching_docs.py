@@ -18,7 +18,7 @@ def commands():
 
 @pytest.mark.slow
 def test_the_commands_run(two_films, monkeypatch):
-    pytest.importorskip("crossreid.watching.identities")  # and what else a watch is put together from
+    pytest.importorskip("crossreid.watching.identities.across_cameras")  # and what else a watch is put together from
     from crossreid.cli.app import app
 
     monkeypatch.chdir(two_films)
@@ -39,7 +39,7 @@ def test_the_commands_run(two_films, monkeypatch):
 
 
 def test_each_option_that_the_page_names_is_one():
-    from crossreid.watching.tracking_options import TrackingOptions
+    from crossreid.watching.tracking.tracking_options import TrackingOptions
 
     text = PAGE.read_text(encoding="utf-8")
     named = {part.split("`")[0].split("=")[0] for part in text.split("`tracking.")[1:]}

@@ -21,8 +21,8 @@ By = Annotated[str, typer.Option(help="Who decides; kept with the decision.")]
 @app.command()
 def identities(folder: Folder) -> None:
     """Say who was seen, the latest first: name, times, cameras."""
+    from crossreid.watching.identities.state import open_state
     from crossreid.watching.moments import moment
-    from crossreid.watching.state import open_state
 
     with open_state(folder, read_only=True) as state:
         for one in state.identities():
@@ -40,7 +40,7 @@ def merge(
     by: By,
 ) -> None:
     """Say that two identities are one; where a process watches, it is asked and does so."""
-    from crossreid.watching.decisions import ask_merge
+    from crossreid.watching.identities.decisions import ask_merge
 
     event = ask_merge(folder, into, other, by)
     say("asked; who watches does it next." if event is None else f"{other} is {event.identity} from now on.")
@@ -54,8 +54,8 @@ def split(
     by: By,
 ) -> None:
     """Say that some tracks of an identity are somebody else; where a process watches, it is asked and does so."""
-    from crossreid.watching.decisions import ask_split
-    from crossreid.watching.state import open_state
+    from crossreid.watching.identities.decisions import ask_split
+    from crossreid.watching.identities.state import open_state
 
     with open_state(folder, read_only=True) as state:
         own = {f"{one.camera}:{one.track}": one.number for one in state.tracks_of(identity)}
@@ -69,8 +69,8 @@ def split(
 @app.command()
 def marks(folder: Folder, out: Annotated[Path, typer.Option(help="The file of marks to write.")]) -> None:
     """Write what people decided as marks, for `crossreid gallery marks`."""
-    from crossreid.watching.state import open_state
-    from crossreid.watching.training_marks import write_marks
+    from crossreid.watching.identities.state import open_state
+    from crossreid.watching.identities.training_marks import write_marks
 
     with open_state(folder, read_only=True) as state:
         right, wrong = write_marks(state, out)
@@ -86,7 +86,7 @@ def forget(
 ) -> None:
     """Delete tracks, embeddings and crops for good; where a process watches, it is asked and does so."""
     from crossreid.galleries.values import utc_seconds
-    from crossreid.watching.decisions import ask_forget
+    from crossreid.watching.identities.decisions import ask_forget
 
     if (before is None) == (older_than is None):
         raise CrossreidError("expected either --before TIME or --older-than DAYS.")

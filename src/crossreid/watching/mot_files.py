@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from crossreid.files import replacing
-from crossreid.watching.readings import Readings
+from crossreid.watching.identities.readings import Readings
 
 FOLDER = "tracks"
 

@@ -13,20 +13,20 @@ from crossreid.evaluation.calibration import Calibration
 from crossreid.galleries.gallery import Gallery
 from crossreid.inference.embedding_model import EmbeddingModel
 from crossreid.training.signals import Interrupted, stop_signals
-from crossreid.watching.appearance import Likeness
 from crossreid.watching.cameras import is_address
-from crossreid.watching.embedding_tracklets import TrackletEmbedder, spare_processors
 from crossreid.watching.events import Event
 from crossreid.watching.frame_order import Item, by_arrival, by_time
-from crossreid.watching.identities import Identities
-from crossreid.watching.kept_trackers import KeptTrackers
+from crossreid.watching.identities.across_cameras import Identities
+from crossreid.watching.identities.posterior import by_threshold
+from crossreid.watching.identities.state import State
 from crossreid.watching.mot_files import write_mot_files
-from crossreid.watching.posterior import by_threshold
 from crossreid.watching.sinks.metrics import WatchMetrics
 from crossreid.watching.sinks.outlets import Outlets
-from crossreid.watching.sources import FrameSource, open_source, sources_with_news
-from crossreid.watching.state import State
-from crossreid.watching.tracking import CameraTracker
+from crossreid.watching.tracking.appearance import Likeness
+from crossreid.watching.tracking.camera_tracker import CameraTracker
+from crossreid.watching.tracking.embedding_tracklets import TrackletEmbedder, spare_processors
+from crossreid.watching.tracking.kept_trackers import KeptTrackers
+from crossreid.watching.video.sources import FrameSource, open_source, sources_with_news
 from crossreid.watching.watch_loop import CameraInHand, WatchLoop
 from crossreid.watching.watch_settings import WatchPlan
 

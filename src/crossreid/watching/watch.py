@@ -22,12 +22,13 @@ from crossreid.galleries.opening import open_gallery
 from crossreid.inference.embedding_model import EmbeddingModel
 from crossreid.inference.open_model import open_model
 from crossreid.runs.named_network import PretrainedNetwork
-from crossreid.watching import annotated, mot_files, watch_file
+from crossreid.watching import mot_files, watch_file
+from crossreid.watching.annotation import annotated
+from crossreid.watching.identities.state import State, open_state
 from crossreid.watching.open_watch import CameraCounts, OpenWatch, Report
 from crossreid.watching.sinks.metrics import WatchMetrics
 from crossreid.watching.sinks.outlets import Outlets
-from crossreid.watching.sources import open_source
-from crossreid.watching.state import State, open_state
+from crossreid.watching.video.sources import open_source
 from crossreid.watching.watch_settings import WatchPlan, WatchSettings
 
 __all__ = ["CameraCounts", "Watched", "watch"]

@@ -13,19 +13,19 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from crossreid.watching import checkpoint
-from crossreid.watching.appearance import Likeness, revise
 from crossreid.watching.detections import Detector
-from crossreid.watching.embedding_tracklets import Due, TrackletEmbedder, due_tracklets
 from crossreid.watching.events import Event
 from crossreid.watching.frame_order import Item, Pause
 from crossreid.watching.frames import Frame
-from crossreid.watching.tracking import CameraTracker
+from crossreid.watching.tracking import checkpoint
+from crossreid.watching.tracking.appearance import Likeness, revise
+from crossreid.watching.tracking.camera_tracker import CameraTracker
+from crossreid.watching.tracking.embedding_tracklets import Due, TrackletEmbedder, due_tracklets
 from crossreid.watching.tracklets import Tracklet
 
 
 class WatchState(Protocol):
-    """What the loop needs of a watch's state (`crossreid.watching.state`)."""
+    """What the loop needs of a watch's state (`crossreid.watching.identities.state`)."""
 
     def step(self) -> AbstractContextManager[object]: ...
     def progress(self, camera: str) -> tuple[int, float] | None: ...
@@ -41,7 +41,7 @@ class Checkpoints(Protocol):
 
 
 class WatchIdentities(Protocol):
-    """What the loop needs of identities (`crossreid.watching.identities`)."""
+    """What the loop needs of identities (`crossreid.watching.identities.across_cameras`)."""
 
     def observe_all(self, tracklets: Sequence[Tracklet]) -> list[Event]: ...
     def advance(self, camera: str, time: float) -> list[Event]: ...

@@ -14,14 +14,14 @@ from crossreid.data.records import DataError
 from crossreid.options import Options
 from crossreid.runs.faults import explained
 from crossreid.runs.named_network import PretrainedNetwork
-from crossreid.watching.camera_file import cameras_of
 from crossreid.watching.cameras import Camera, is_address, shown_source
 from crossreid.watching.detections import Detector
-from crossreid.watching.detector_registry import detector_of
-from crossreid.watching.matching_options import MatchingOptions
-from crossreid.watching.reading_options import ReadingOptions
-from crossreid.watching.topology import Topology, read_topology
-from crossreid.watching.tracking_options import TrackingOptions
+from crossreid.watching.detectors.detector_registry import detector_of
+from crossreid.watching.identities.matching_options import MatchingOptions
+from crossreid.watching.identities.topology import Topology, read_topology
+from crossreid.watching.tracking.tracking_options import TrackingOptions
+from crossreid.watching.video.camera_file import cameras_of
+from crossreid.watching.video.reading_options import ReadingOptions
 from crossreid.watching.watch_file import content_of
 
 Section = TypeVar("Section", bound=Options)

@@ -180,7 +180,7 @@ def test_the_topology_is_one_that_a_watcher_reads(city):
     least, most = links[frozenset(("passage", "square"))]["seconds"]
     assert 5 < least < 14
     assert most > least
-    topology = pytest.importorskip("crossreid.watching.topology")
+    topology = pytest.importorskip("crossreid.watching.identities.topology")
     assert len(topology.read_topology(city / "topology.yaml").links) == 15
 
 

@@ -18,7 +18,7 @@ from served import refusal, served
 from served_command import free_port
 from watched import CAMERAS, NAMED, START, faces, make_watch, tracklet
 
-pytest.importorskip("crossreid.watching.identities")
+pytest.importorskip("crossreid.watching.identities.across_cameras")
 
 
 @pytest.fixture(scope="module")
@@ -197,9 +197,9 @@ def test_a_person_merges_and_splits_and_is_named(shown):
 
 
 def test_while_a_process_watches_it_is_asked_and_what_it_did_is_told(shown):
-    from crossreid.watching.identities import Identities
-    from crossreid.watching.posterior import by_threshold
-    from crossreid.watching.state import open_state
+    from crossreid.watching.identities.across_cameras import Identities
+    from crossreid.watching.identities.posterior import by_threshold
+    from crossreid.watching.identities.state import open_state
 
     _, folder, client = shown
     with open_state(folder) as state, client("admin") as asking:

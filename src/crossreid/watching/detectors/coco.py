@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from crossreid.data.records import DataError
-from crossreid.watching.known_detections import DetectionRows
+from crossreid.watching.detectors.known_detections import DetectionRows
 
 
 def read_coco(path: Path) -> DetectionRows:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from crossreid.data.records import DataError
-from crossreid.watching.known_detections import DetectionRows
+from crossreid.watching.detectors.known_detections import DetectionRows
 
 CORNERS, SIZES = ("right", "bottom"), ("width", "height")
 KNOWN = ("frame", "left", "top", *CORNERS, *SIZES, "score", "label", "camera")

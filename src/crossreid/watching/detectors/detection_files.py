@@ -9,12 +9,12 @@ from pathlib import Path
 
 from crossreid.data.records import DataError
 from crossreid.watching.cameras import Camera
-from crossreid.watching.detector_registry import DetectorSettings, register_detector
 from crossreid.watching.detectors.coco import read_coco
 from crossreid.watching.detectors.csv_tables import read_table
+from crossreid.watching.detectors.detector_registry import DetectorSettings, register_detector
 from crossreid.watching.detectors.json_lines import read_json_lines
+from crossreid.watching.detectors.known_detections import DetectionRows, KnownDetections
 from crossreid.watching.detectors.motchallenge import read_mot
-from crossreid.watching.known_detections import DetectionRows, KnownDetections
 
 READERS = {
     ".txt": read_mot,

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from crossreid.data.records import DataError
-from crossreid.watching.known_detections import DetectionRows
+from crossreid.watching.detectors.known_detections import DetectionRows
 
 KEYS = ("frame", "box", "score", "label", "camera")
 

@@ -11,7 +11,7 @@ import math
 from pathlib import Path
 
 from crossreid.data.records import DataError
-from crossreid.watching.known_detections import DetectionRows
+from crossreid.watching.detectors.known_detections import DetectionRows
 
 TRUTH = 9  # columns of a gt.txt; a det.txt has 7 or 10
 

@@ -18,7 +18,7 @@ from crossreid.data.records import DataError
 from crossreid.errors import CrossreidError
 from crossreid.watching.cameras import Camera
 from crossreid.watching.detections import Detections
-from crossreid.watching.detector_registry import DetectorSettings, register_detector, wanted_numbers
+from crossreid.watching.detectors.detector_registry import DetectorSettings, register_detector, wanted_numbers
 from crossreid.watching.frames import Frame
 
 NAMES = (

@@ -1,0 +1,1 @@
+"""Films with boxes and identities drawn in."""

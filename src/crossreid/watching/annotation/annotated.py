@@ -1,0 +1,180 @@
+"""Annotated films, `WATCH/annotated/CAMERA.mp4`: boxes with the identities that were decided in the end, also in early frames.
+
+That takes a second look at each source, once everything is decided, so that only films and folders of frames can be annotated: a
+stream is gone. Where somebody is known by name, who is not has a grey box, with the identity's colour beside its number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from crossreid.errors import CrossreidError
+from crossreid.files import replacing
+from crossreid.watching.annotation.box_drawing import Drawing
+from crossreid.watching.annotation.identity_colours import GREY, colour_of
+from crossreid.watching.cameras import Camera
+from crossreid.watching.frames import Frame
+from crossreid.watching.identities.readings import Readings
+from crossreid.watching.video.video_extra import needed
+
+FOLDER = "annotated"
+_TICKS = 1000  # of a second, in which frames have their times
+Box = tuple[int, int, np.ndarray]  # frame from 0, number of the identity, left, top, right, bottom `(4,)`
+
+
+@runtime_checkable
+class Closing(Protocol):
+    """Frames that hold something which is given back."""
+
+    def close(self) -> None: ...
+
+
+def check_can_annotate(cameras: Sequence[Camera], *, keep_images: bool) -> None:
+    """Raise `CrossreidError` where a watch cannot be annotated: before it begins."""
+    if not keep_images:
+        raise CrossreidError(
+            "--annotate writes films with people in them, and --no-images none; leave one of them out."
+        )
+    for camera in cameras:
+        if not Path(camera.source).exists():
+            raise CrossreidError(
+                f"--annotate: camera {camera.name!r} is no film and no folder of frames. Identities are final at the end, when a "
+                "stream's frames are gone: record it, and watch the film."
+            )
+
+
+def annotate(
+    folder: Path,
+    state: Readings,
+    cameras: Sequence[Camera],
+    open_frames: Callable[[Camera], Iterable[Frame]],
+    *,
+    report: Callable[[str, int], object] = lambda camera, frames: None,
+) -> list[Path]:
+    """Write an annotated film of each camera of a finished watch; their paths.
+
+    Args:
+        folder: of the watch.
+        state: of the watch, after all merges.
+        open_frames: the frames of a source from its first, at the positions that boxes name.
+        report: told the camera and how many frames are written, now and then.
+
+    Raises:
+        CrossreidError: the source of a camera is a stream, or PyAV is not installed.
+    """
+    check_can_annotate(cameras, keep_images=True)
+    known = any(one.name is not None for one in state.identities())
+    paths = []
+    for camera in cameras:
+        path = folder / FOLDER / f"{camera.name}.mp4"
+        frames = open_frames(camera)
+        try:
+            write_annotated(path, frames, state.mot_rows(camera.name), state.name_of, known=known, report=report)
+        finally:
+            if isinstance(frames, Closing):  # they come from a process
+                frames.close()
+        paths.append(path)
+    return paths
+
+
+def write_annotated(
+    path: Path,
+    frames: Iterable[Frame],
+    boxes: Iterable[Box],
+    name_of: Callable[[int], str | None],
+    *,
+    known: bool = True,
+    report: Callable[[str, int], object] = lambda camera, frames: None,
+) -> None:
+    """Draw boxes into frames, with camera and time, and write them as H.264, or MPEG-4 where this PyAV cannot, at their own times.
+
+    Args:
+        path: ends in .mp4; whole or not there.
+        frames: in order. One of another size than the first is fitted into it.
+        boxes: in order of their frames; those of frames that do not come are passed over.
+        name_of: an identity's name, None where the gallery does not know it.
+        known: whether anybody has a name, so that who has none gets a grey box.
+
+    Raises:
+        CrossreidError: PyAV is not installed.
+        NoSpace: the disk is full.
+    """
+    av = needed("av", "an annotated film")
+    drawing: Drawing | None = None
+    names = _Names(name_of, known)
+    waiting = _Waiting(boxes)
+    with replacing(path) as temporary, av.open(str(temporary), "w", options={"movflags": "faststart"}) as film:
+        stream: Any = None
+        first, last = 0.0, -1
+        for count, frame in enumerate(frames, start=1):
+            if drawing is None:
+                drawing = Drawing(*frame.image.shape[:2])
+                stream, first = _stream(film, av, drawing), frame.time
+            canvas, move = drawing.canvas(frame.image)
+            for number, box in waiting.of(frame.index):
+                drawing.box(canvas, move(box), *names.of(number))
+            drawing.caption(canvas, frame.camera, frame.time)
+            last = max(last + 1, round((frame.time - first) * _TICKS))
+            picture = av.VideoFrame.from_ndarray(canvas, format="rgb24")
+            picture.pts, picture.time_base = last, stream.codec_context.time_base
+            film.mux(stream.encode(picture))
+            if count % 100 == 0:
+                report(frame.camera, count)
+        if stream is None:
+            raise CrossreidError(f"{path} cannot be written: its source has no frame.")
+        film.mux(stream.encode(None))
+
+
+class _Names:
+    """The label of an identity, its colour, and the colour of its box."""
+
+    def __init__(self, name_of: Callable[[int], str | None], known: bool) -> None:
+        self._name_of, self._unknown = name_of, known
+        self._known: dict[int, str | None] = {}
+
+    def of(self, number: int) -> tuple[str, tuple[int, int, int], tuple[int, int, int]]:
+        if number not in self._known:
+            self._known[number] = self._name_of(number)
+        name, colour = self._known[number], colour_of(number)
+        if name is not None:
+            return name, colour, colour
+        return f"g{number}", colour, GREY if self._unknown else colour
+
+
+class _Waiting:
+    """Boxes by frame, of a stream of them that is read no further than is needed."""
+
+    def __init__(self, boxes: Iterable[Box]) -> None:
+        self._boxes = iter(boxes)
+        self._next = next(self._boxes, None)
+
+    def of(self, index: int) -> Iterator[tuple[int, np.ndarray]]:
+        while self._next is not None and self._next[0] <= index:
+            frame, number, box = self._next
+            self._next = next(self._boxes, None)
+            if frame == index:
+                yield number, box
+
+
+def _stream(film: Any, av: Any, drawing: Drawing) -> Any:
+    from fractions import Fraction
+
+    codec, options = (
+        ("libx264", {"crf": "23", "preset": "veryfast"}) if _encodes(av, "libx264") else ("mpeg4", {"q": "4"})
+    )
+    stream = film.add_stream(codec, rate=25, options=options)
+    stream.width, stream.height, stream.pix_fmt = drawing.width, drawing.height, "yuv420p"
+    stream.codec_context.time_base = Fraction(1, _TICKS)
+    stream.time_base = Fraction(1, _TICKS)
+    return stream
+
+
+def _encodes(av: Any, name: str) -> bool:
+    try:
+        return bool(av.codec.Codec(name, "w").is_encoder)
+    except ValueError:  # what PyAV raises of a codec that it was built without
+        return False

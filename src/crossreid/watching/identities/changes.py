@@ -1,0 +1,246 @@
+"""Changes of who is where, each with its events: a track gets an identity or another one, identities are joined or taken apart.
+
+A presence is an identity in a camera's view: of tracks with at most `absent_after` seconds between them. `seen` is said when one
+begins, `left` when it ends, at once where the identity is seen in a view that does not overlap. All of it within a step.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+from crossreid.watching.events import Event, EventKind
+from crossreid.watching.identities import track_rows
+from crossreid.watching.identities.state import State
+from crossreid.watching.identities.topology import Topology
+from crossreid.watching.identities.track_rows import TrackRow
+from crossreid.watching.tracklets import Tracklet
+
+_Presence = tuple[int, str, float, float, int]  # row, camera, first, last, open
+_COLUMNS = "row, camera, first, last, open"
+
+
+class Changes:
+    """Writes changes into a state and collects their `events`; `touched` are the identities that changed."""
+
+    def __init__(self, state: State, topology: Topology, absent_after: float) -> None:
+        self._state, self._database = state, state.database
+        self._topology, self._absent_after = topology, absent_after
+        self.events: list[Event] = []
+        self.touched: set[int] = set()
+
+    def take(self) -> list[Event]:
+        """The events so far, which are collected anew from here on."""
+        taken, self.events = self.events, []
+        return taken
+
+    def new_identity(self, name: str | None, time: float) -> int:
+        """A new identity without tracks."""
+        return self._database.write("INSERT INTO identities (name, created) VALUES (?, ?)", (name, time))
+
+    def add(self, tracklet: Tracklet, identity: int, probability: float | None) -> TrackRow:
+        """Keep a new track as one of an identity."""
+        presence, opened = self._presence_for(identity, tracklet.camera, tracklet.start, tracklet.end)
+        row = track_rows.insert(self._state, tracklet, identity, presence, probability)
+        self._measure(presence)
+        self.touched.add(identity)
+        [track] = track_rows.select(self._database, "row = ?", row)
+        if opened:
+            self._seen(track)
+        return track
+
+    def extend(self, known: TrackRow, tracklet: Tracklet) -> TrackRow:
+        """Keep a later version of a track; its identity stays. `confirm` follows, or `move`."""
+        track_rows.update(self._state, known, tracklet)
+        self._measure(known.presence)
+        self.touched.add(known.identity)
+        [track] = track_rows.select(self._database, "row = ?", known.row)
+        return track
+
+    def confirm(self, track: TrackRow) -> None:
+        """`seen` once more of a track whose identity was thought to have left, and has not."""
+        [(is_open,)] = self._database.read("SELECT open FROM presences WHERE row = ?", (track.presence,))
+        if not is_open:
+            self._leave_elsewhere(track.identity, track.camera, track.first)
+            self._database.write("UPDATE presences SET open = 1 WHERE row = ?", (track.presence,))
+            self._close_others(track.identity, track.camera, track.presence)
+            self._seen(track)
+            self.touched.add(track.identity)
+
+    def move(self, track: TrackRow, identity: int, probability: float | None) -> TrackRow:
+        """Take a track from its identity to another one: `split`, and what follows for presences."""
+        self._event("split", track.last, identity, other=track.identity, probability=probability, of=track)
+        return self._reassign(track, identity, probability)
+
+    def _reassign(self, track: TrackRow, identity: int, probability: float | None) -> TrackRow:
+        self.touched |= {track.identity, identity}
+        self._database.write("UPDATE tracks SET presence = 0 WHERE row = ?", (track.row,))
+        self._vacated(track.presence)
+        presence, opened = self._presence_for(identity, track.camera, track.first, track.last)
+        self._database.write(
+            "UPDATE tracks SET identity = ?, presence = ?, probability = ? WHERE row = ?",
+            (identity, presence, probability, track.row),
+        )
+        self._measure(presence)
+        [track] = track_rows.select(self._database, "row = ?", track.row)
+        if opened:
+            self._seen(track)
+        return track
+
+    def merge(self, into: int, other: int, probability: float | None, time: float, by: str | None = None) -> Event:
+        """Join two identities: tracks and presences of `other` become those of `into`, and its name where that has none."""
+        name = self._state.name_of(other)
+        if name is not None and self._state.name_of(into) is None:
+            self._database.write("UPDATE identities SET name = ? WHERE number = ?", (name, into))
+        self._database.write("UPDATE identities SET merged_into = ? WHERE number = ?", (into, other))
+        for table in ("tracks", "presences"):
+            self._database.write(f"UPDATE {table} SET identity = ? WHERE identity = ?", (into, other))
+        for end in ("one", "other"):
+            self._database.write(f"UPDATE links SET {end} = ? WHERE {end} = ?", (into, other))
+        self.touched |= {into, other}
+        self._event("merged", time, into, other=other, probability=probability, by=by)
+        merged = self.events[-1]
+        self._join_presences(into)
+        return merged
+
+    def split(self, tracks: Sequence[TrackRow], time: float, by: str) -> tuple[int, Event]:
+        """Take tracks of one identity out of it, as a new identity: its number, and the event."""
+        identity = self.new_identity(None, time)
+        self._event("split", time, identity, other=tracks[0].identity, by=by)
+        split = self.events[-1]
+        for track in tracks:
+            [(is_open,)] = self._database.read("SELECT open FROM presences WHERE row = ?", (track.presence,))
+            self._reassign_as_it_was(track, identity, bool(is_open))
+        return identity, split
+
+    def _reassign_as_it_was(self, track: TrackRow, identity: int, is_open: bool) -> None:
+        """Of an identity that has left, no `seen` is said now."""
+        if is_open:
+            self._reassign(track, identity, None)
+            return
+        presence = self._database.write(
+            "INSERT INTO presences (identity, camera, first, last, open) VALUES (?, ?, ?, ?, 0)",
+            (identity, track.camera, track.first, track.last),
+        )
+        self._database.write(
+            "UPDATE tracks SET identity = ?, presence = ?, probability = NULL WHERE row = ?",
+            (identity, presence, track.row),
+        )
+        self._vacated(track.presence)
+        self._join_presences(identity)
+        self.touched |= {track.identity, identity}
+
+    def leave(self, camera: str, before: float) -> None:
+        """`left` of all whom a camera saw last before this time."""
+        rows = self._database.read(
+            f"SELECT {_COLUMNS} FROM presences WHERE camera = ? AND open AND last < ? ORDER BY last, row",
+            (camera, before),
+        )
+        for row in rows:
+            self._close(row)
+
+    def _presence_for(self, identity: int, camera: str, first: float, last: float) -> tuple[int, bool]:
+        """The presence that a track becomes part of, and whether it begins now."""
+        self._leave_elsewhere(identity, camera, first)
+        slack = self._absent_after
+        for row, _, start, end, is_open in self._database.read(
+            f"SELECT {_COLUMNS} FROM presences WHERE identity = ? AND camera = ? AND last >= ? ORDER BY +row DESC",
+            (identity, camera, first - slack),
+        ):
+            if is_open and start - slack <= last and first <= end + slack:
+                return row, False
+            if start <= first and last <= end:
+                return row, False
+        row = self._database.write(
+            "INSERT INTO presences (identity, camera, first, last, open) VALUES (?, ?, ?, ?, 1)",
+            (identity, camera, first, last),
+        )
+        self._close_others(identity, camera, row)
+        return row, True
+
+    def _leave_elsewhere(self, identity: int, camera: str, time: float) -> None:
+        for row in self._open(identity):
+            if row[3] < time and not self._topology.may_overlap(row[1], camera):
+                self._close(row)
+
+    def _close_others(self, identity: int, camera: str, row: int) -> None:
+        """Of one camera one presence is open, whose `seen` was said last: nothing is said of those before it."""
+        self._database.write(
+            "UPDATE presences SET open = 0 WHERE identity = ? AND camera = ? AND row != ?", (identity, camera, row)
+        )
+
+    def _open(self, identity: int) -> list[_Presence]:
+        return self._database.read(
+            f"SELECT {_COLUMNS} FROM presences WHERE identity = ? AND open ORDER BY last, row", (identity,)
+        )
+
+    def _close(self, presence: _Presence, *, gone: bool = False) -> None:
+        """`left`, with the last track of the presence; of one that is `gone`, without."""
+        row, camera, _, last, _ = presence
+        [(identity,)] = self._database.read("SELECT identity FROM presences WHERE row = ?", (row,))
+        self._database.write("UPDATE presences SET open = 0 WHERE row = ?", (row,))
+        tracks = track_rows.select(self._database, "presence = ?", row)
+        if gone or not tracks:
+            self.events.append(self._state.add_event("left", last, identity, camera=camera))
+        else:
+            self._event("left", last, identity, of=max(tracks, key=lambda track: (track.last, track.row)))
+        self.touched.add(identity)
+
+    def _vacated(self, row: int) -> None:
+        """Measure a presence that a track was taken from; without tracks it is no more, and nobody is there."""
+        if self._measure(row):
+            return
+        [presence] = self._database.read(f"SELECT {_COLUMNS} FROM presences WHERE row = ?", (row,))
+        if presence[4]:
+            self._close(presence, gone=True)
+        self._database.write("DELETE FROM presences WHERE row = ?", (row,))
+
+    def _measure(self, row: int) -> bool:
+        """Set a presence's times by its tracks; whether it has any."""
+        [(first, last)] = self._database.read("SELECT min(first), max(last) FROM tracks WHERE presence = ?", (row,))
+        if first is not None:
+            self._database.write("UPDATE presences SET first = ?, last = ? WHERE row = ?", (first, last, row))
+        return first is not None
+
+    def _join_presences(self, identity: int) -> None:
+        """Presences in one view that follow each other become one; who is open though seen elsewhere later has left."""
+        cameras: dict[str, list[_Presence]] = defaultdict(list)
+        every = self._database.read(
+            f"SELECT {_COLUMNS} FROM presences WHERE identity = ? ORDER BY first, row", (identity,)
+        )
+        for presence in every:
+            cameras[presence[1]].append(presence)
+        for camera, rows in cameras.items():
+            elsewhere = [one for one in every if not self._topology.may_overlap(one[1], camera)]
+            current = rows[0]
+            for following in rows[1:]:
+                start, end = current[3], following[2]
+                between = any(one[2] < end and start < one[3] for one in elsewhere)
+                if end <= start or (end <= start + self._absent_after and not between):
+                    current = self._joined(current, following)
+                else:
+                    if current[4] and following[4]:
+                        self._database.write("UPDATE presences SET open = 0 WHERE row = ?", (current[0],))
+                    current = following
+        still = self._open(identity)
+        for one in still:
+            if any(other[2] > one[3] and not self._topology.may_overlap(one[1], other[1]) for other in still):
+                self._close(one)
+
+    def _joined(self, one: _Presence, other: _Presence) -> _Presence:
+        self._database.write("UPDATE tracks SET presence = ? WHERE presence = ?", (one[0], other[0]))
+        self._database.write("DELETE FROM presences WHERE row = ?", (other[0],))
+        joined = (one[0], one[1], min(one[2], other[2]), max(one[3], other[3]), max(one[4], other[4]))
+        self._database.write(
+            "UPDATE presences SET first = ?, last = ?, open = ? WHERE row = ?", (*joined[2:], joined[0])
+        )
+        return joined
+
+    def _seen(self, track: TrackRow) -> None:
+        self._event("seen", track.first, track.identity, probability=track.probability, of=track)
+
+    def _event(self, kind: EventKind, time: float, identity: int, *, of: TrackRow | None = None, **told: Any) -> None:
+        if of is not None:
+            told |= {"camera": of.camera, "track": of.track, "modality": of.modality.name.lower()}
+        self.events.append(self._state.add_event(kind, time, identity, **told))

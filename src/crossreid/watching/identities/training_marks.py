@@ -1,0 +1,70 @@
+"""What people decided of identities, as the file of marks that `crossreid gallery marks` turns into a manifest to train on.
+
+Of two tracks that somebody called one identity, the best key frame of each is right for every key frame of the other; of two that
+somebody took apart, the best key frames are wrong for each other. A decision that was overruled later counts no more, nor does one of
+tracks without images.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from pathlib import Path
+
+from crossreid.files import replacing
+from crossreid.galleries.marks.exported import ENTRY, FIELDS
+from crossreid.watching.identities.readings import KeptImage, TrackSeen
+from crossreid.watching.identities.state import State
+
+# What a spreadsheet would take for a formula has an apostrophe before it, which `read_marks` takes away.
+_FORMULA = re.compile("'*[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
+
+
+def write_marks(state: State, path: Path) -> tuple[int, int]:
+    """Write the marks of a watch, which name crops relative to its folder: how many are right, and how many wrong.
+
+    `crossreid gallery marks MARKS --images WATCH --out manifest.csv` reads them.
+    """
+    rows = []
+    cameras, model = state.cameras(), state.noted("model") or ""
+    for kind, one, other in state.database.read(
+        "SELECT kind, track, other_track FROM links WHERE holds AND track IS NOT NULL AND other_track IS NOT NULL ORDER BY row"
+    ):
+        mark = "right" if kind == "must" else "wrong"
+        rows += [
+            {**_columns("query_", asking, cameras), **_columns("", matched, cameras), "mark": mark, "model": model}
+            for asking, matched in _pairs(state.track_by_number(one), state.track_by_number(other), mark)
+        ]
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, FIELDS, restval="")
+        writer.writeheader()
+        for row in rows:
+            writer.writerow({name: f"'{cell}" if _FORMULA.match(cell) else cell for name, cell in row.items()})
+    right = sum(row["mark"] == "right" for row in rows)
+    return right, len(rows) - right
+
+
+_Crop = tuple[TrackSeen, KeptImage]
+
+
+def _pairs(one: TrackSeen | None, other: TrackSeen | None, mark: str) -> list[tuple[_Crop, _Crop]]:
+    crops = [[(track, image) for image in track.images if image.path] if track else [] for track in (one, other)]
+    if not all(crops):
+        return []
+    best = [max(some, key=lambda crop: crop[1].quality) for some in crops]
+    if mark == "wrong":
+        return [(best[0], best[1])]
+    return [(best[0], crop) for crop in crops[1]] + [(best[1], crop) for crop in crops[0] if crop is not best[0]]
+
+
+def _columns(of: str, crop: _Crop, cameras: dict[str, int]) -> dict[str, str]:
+    track, image = crop
+    name = Path(image.path).stem
+    return {
+        (of[:-1] or "id"): ENTRY + name if of else name,
+        f"{of}path": image.path,
+        f"{of}identity": track.name or "",
+        f"{of}camera": str(cameras.get(track.camera, 0)),
+        f"{of}modality": track.modality.name.lower(),
+        f"{of}time": repr(image.time),
+    }

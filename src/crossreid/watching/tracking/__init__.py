@@ -1,0 +1,1 @@
+"""Tracks within a camera, and the key frames and embeddings that stand for them."""

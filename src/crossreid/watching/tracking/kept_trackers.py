@@ -1,0 +1,41 @@
+"""What trackers remember, kept in a table of the watch's own state, so that it is written in the same steps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from crossreid.watching.tracking import checkpoint
+
+
+class Tables(Protocol):
+    """The database of a watch's state: reading, and writing within a step."""
+
+    def read(self, statement: str, values: Sequence[Any] = ()) -> list[Any]: ...
+    def write(self, statement: str, values: Sequence[Any] = ()) -> int: ...
+
+
+class KeptTrackers:
+    """The bytes of each camera's tracker."""
+
+    def __init__(self, database: Tables) -> None:
+        self.database = database
+
+    def read(self, camera: str) -> bytes | None:
+        found = self.database.read("SELECT content FROM trackers WHERE camera = ?", (camera,))
+        return bytes(found[0][0]) if found else None
+
+    def forget(self, before: float) -> None:
+        """Take out what was seen last before this time, with its images. A tracker of which nothing is left begins anew."""
+        for camera, content in self.database.read("SELECT camera, content FROM trackers"):
+            left = checkpoint.without(bytes(content), camera, before)
+            if left is None:
+                self.database.write("DELETE FROM trackers WHERE camera = ?", (camera,))
+            else:
+                self.write(camera, left)
+
+    def write(self, camera: str, content: bytes) -> None:
+        self.database.write(
+            "INSERT INTO trackers VALUES (?, ?) ON CONFLICT (camera) DO UPDATE SET content = excluded.content",
+            (camera, content),
+        )

@@ -1,0 +1,100 @@
+"""The frames of a camera in this process: read from its source, chosen, and given their modality."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from crossreid.data.records import DataError, Modality
+from crossreid.watching.cameras import Camera, is_address
+from crossreid.watching.frames import Frame
+from crossreid.watching.video.containers import Decoded
+from crossreid.watching.video.films import film_frames
+from crossreid.watching.video.frame_folders import folder_frames
+from crossreid.watching.video.light import DWELL, Light
+from crossreid.watching.video.live_streams import stream_frames
+from crossreid.watching.video.reading_options import FrameCounts, ReadingOptions
+
+_ROUNDED = 1e-3  # seconds by which the times of films may be off, as those that are written in milliseconds
+
+
+def frames_of(
+    camera: Camera,
+    options: ReadingOptions,
+    counts: FrameCounts,
+    first: int = 0,
+    modality: Modality | None = None,
+    *,
+    live: Callable[[bool], None] = lambda _: None,
+    noted: Callable[[str], None] = lambda _: None,
+) -> Iterator[Frame]:
+    """The frames of a camera's source from position `first` on, those that the options choose.
+
+    Which are chosen, their times and their modality are as if the source had been read from its beginning: what decides them
+    is looked at before.
+
+    Args:
+        counts: is kept up to date.
+        modality: the one that the camera had just before `first`, where that is known.
+        live: called once, with whether the source is a live stream.
+        noted: called with the reason whenever a stream's connection is lost, and with "" when there is one again.
+
+    Raises:
+        DataError: the source cannot be opened.
+    """
+    light, choice = Light(camera.light, modality), _Choice(options)
+    size: tuple[int, ...] | None = None
+    ahead = 2 * DWELL if light.decides else 0.0
+    for decoded in _source(camera, options, counts, first, ahead, live, noted):
+        chosen = choice.takes(decoded)
+        if decoded.index < first and not (chosen and light.decides):
+            continue
+        counts.decoded += decoded.index >= first
+        if not chosen:
+            counts.skipped += 1
+            continue
+        try:
+            image = decoded.pixels()
+        except DataError:
+            counts.corrupt += decoded.index >= first
+            continue
+        seen = light.of(image, decoded.time)
+        if decoded.index < first:
+            continue
+        counts.resized += size is not None and size != image.shape
+        size = image.shape
+        yield Frame(camera.name, decoded.index, decoded.time, image, seen)
+
+
+def _source(
+    camera: Camera,
+    options: ReadingOptions,
+    counts: FrameCounts,
+    first: int,
+    ahead: float,
+    live: Callable[[bool], None],
+    noted: Callable[[str], None],
+) -> Iterator[Decoded]:
+    if is_address(camera.source):
+        return stream_frames(camera, options, counts, first, ahead, live=live, noted=noted)
+    live(False)
+    if Path(camera.source).is_dir():
+        return folder_frames(camera, first, ahead)
+    return film_frames(camera, counts, first, ahead)
+
+
+class _Choice:
+    """Which frames are wanted: each so many-th by its position, or of each 1/fps of a second the first."""
+
+    def __init__(self, options: ReadingOptions) -> None:
+        self.every, self.fps = options.every, options.fps
+        self.last: int | None = None
+
+    def takes(self, frame: Decoded) -> bool:
+        if self.fps is None:
+            return frame.index % self.every == 0
+        interval = math.floor((frame.seconds + _ROUNDED) * self.fps)
+        new = interval != self.last
+        self.last = interval
+        return new

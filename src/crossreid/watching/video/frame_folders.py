@@ -1,0 +1,34 @@
+"""Frames that lie in a folder as image files, in the order of their names, numbers in them as numbers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from crossreid.data.image_names import images_in
+from crossreid.data.images import load_image
+from crossreid.data.records import DataError
+from crossreid.watching.cameras import Camera
+from crossreid.watching.video.containers import USUAL_RATE, Decoded
+
+
+def folder_frames(camera: Camera, first: int = 0, before: float = 0.0) -> Iterator[Decoded]:
+    """The frames of a folder from position `first` on, and before them those of the `before` seconds ahead, one at least.
+
+    Raises:
+        DataError: there is no image in it.
+    """
+    paths = sorted(images_in(Path(camera.source)), key=_in_order)
+    if not paths:
+        raise DataError(f"camera {camera.name!r}: no image in {camera.source}. Expected frames as .jpg or .png files.")
+    rate = USUAL_RATE if camera.frame_rate is None else camera.frame_rate
+    begun = (camera.start or 0.0) + camera.offset
+    for index in range(max(0, first - max(1, round(before * rate))), len(paths)):
+        yield Decoded(index, index / rate, begun + index / rate, partial(load_image, paths[index]))
+
+
+def _in_order(path: Path) -> tuple[list[tuple[int, int, str]], str]:
+    parts = re.split(r"(\d+)", path.name)
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts], path.name
