@@ -65,8 +65,8 @@ def test_memory_is_told_by_tenths_of_the_time_that_was_watched(watching):
 
 def test_the_estimate_speeds_up_the_network_alone(watching):
     rows = [
-        {"detector": "file", "cameras": 1, "fps": 100.0}, {"detector": "fasterrcnn", "cameras": 1, "fps": 2.0},
-        {"detector": "file", "cameras": 4, "fps": 1.0},
+        {"detector": "file", "cameras": 1, "cpu_ms": 10.0}, {"detector": "fasterrcnn", "cameras": 1, "cpu_ms": 500.0},
+        {"detector": "file", "cameras": 4, "cpu_ms": 1000.0},
     ]  # fmt: skip
     found = watching.gpu_estimate(rows)
     assert found["fasterrcnn"] == pytest.approx(1 / (0.01 + 0.49 / watching.GPU_FACTOR))

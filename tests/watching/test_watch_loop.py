@@ -72,7 +72,7 @@ def test_a_watch_that_is_killed_goes_on_to_the_same_result(films, whole, tmp_pat
 
     while True:
         child = Forked(watch)
-        child._process.join(chance.uniform(0.05, 0.25) if deaths < 8 else 60)
+        child._process.join(chance.uniform(0.02, 0.12) if deaths < 8 else 60)
         if child.poll() is not None:
             assert child.poll() == 0
             break

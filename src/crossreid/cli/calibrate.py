@@ -75,7 +75,7 @@ def calibrate(
         f"{data['images']} images of {data['identities']} identities ({data['name']}, {data['part']}; left out: "
         f"{data['exclusion']}), {method}, at the prior {made.calibration.prior:.4g}"
     )
-    picture = next(path for path in plot_calibration(made.calibration, made.file) if path.suffix == ".png")
+    picture = plot_calibration(made.calibration, made.file)[-1]
     say(f"calibration: {made.file}, {picture}")
     for where in gallery or ():
         from crossreid.galleries import open_gallery

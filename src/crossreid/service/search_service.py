@@ -69,7 +69,7 @@ class SearchService:
         try:
             own = model.calibration
             self.calibration = own if own is not None else gallery.calibration()
-            self._at_prior = lru_cache(_PRIORS)(partial(at_prior, self.calibration, where="the service"))
+            self._at_prior = lru_cache(_PRIORS)(partial(at_prior, where="the service"))
             self.threshold = Threshold(options.unknown_below, options.false_accept_rate)
             self.threshold.refuse_without(self.calibration, gallery.location)
             self._lock = _lock(options.state)
@@ -101,7 +101,7 @@ class SearchService:
     def calibration_at(self, prior: float | None) -> Calibration | None:
         """The calibration at the prior that a request states, or as it is. Raises `Refusal` (422) where that cannot be."""
         try:
-            return self._at_prior(prior)
+            return self._at_prior(self.calibration, prior)
         except CrossreidError as error:
             raise Refusal(422, f"prior: {error}") from error
 
