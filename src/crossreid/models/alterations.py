@@ -9,7 +9,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 
-import torch
 from timm.layers import BlurPool2d
 from torch import Tensor, nn
 
@@ -17,7 +16,8 @@ from crossreid.errors import CrossreidError
 from crossreid.models.attention import BottleneckAttention, NonLocal
 from crossreid.models.channel_affinity import put_affinity_after
 from crossreid.models.product_attention import ProductAttention
-from crossreid.models.stages import feature_rows, last_stage_paths, map_size, stage_paths, trial_image
+from crossreid.models.stages import feature_rows, last_stage_paths, map_size, stage_paths
+from crossreid.models.tokens import forward_small
 
 ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.SiLU, nn.GELU, nn.Hardswish, nn.LeakyReLU, nn.ELU, nn.PReLU)
 
@@ -78,19 +78,14 @@ def take_last_activation(network: nn.Module, name: str, *, whole_block: bool = F
         for path, module in network.named_modules()
         if isinstance(module, ACTIVATIONS)
     ]
-    training = network.training
     try:
-        with torch.no_grad():
-            maps = network.eval().forward_features(trial_image(network))  # type: ignore[operator]
-    except (RuntimeError, AssertionError, AttributeError):
-        calls.clear()
+        shown = forward_small(network)
     finally:
-        network.train(training)
         for hook in hooks:
             hook.remove()
     path = calls[-1][0] if calls else ""
     shared = sum(other == path for other, _ in calls) > 1 and not whole_block
-    if not calls or calls[-1][1] is not maps or shared:
+    if shown is None or not calls or calls[-1][1] is not shown[1] or shared:
         raise CrossreidError(
             f"backbone {name!r}: its feature map does not come out of an activation. "
             "Set `method.backbone.last_activation=true` for it."

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from timm.models import group_parameters
 from torch import Tensor, nn
 
@@ -108,12 +107,6 @@ def refuse_more_stages(count: int, stages: int) -> None:
 def build_for(network: nn.Module, size: tuple[int, int]) -> None:
     """Note on a network the one size `(height, width)` of image that it is built for."""
     network.built_for = size  # type: ignore[assignment]
-
-
-def trial_image(network: nn.Module) -> Tensor:
-    """A black image `(1, 3, H, W)` to pass through a network: small, or of the one size that it is built for."""
-    built_for: Any = getattr(network, "built_for", (96, 96))
-    return torch.zeros(1, 3, *built_for)
 
 
 def map_size(network: nn.Module) -> tuple[int, int] | None:
