@@ -13,7 +13,7 @@ from typing import Any, Literal
 from timm.layers import resize_rel_pos_bias_table
 from torch import Tensor, nn
 
-from crossreid.models.position_tables import Grid, on_grid
+from crossreid.models.position_tables import Grid, grid_of, on_grid
 
 ADAPTED = ".base_layer."  # where peft puts the layer that an adapter is added to
 Origin = Literal["shared", "visible", "infrared"]
@@ -99,9 +99,8 @@ def _are_positions(table: Tensor, expected: Tensor, old: Grid, new: Grid) -> boo
 
 
 def _grid(encoder: nn.Module) -> Grid | None:
-    """Patches a column and a row of the images that an encoder was built for; None where it has none."""
-    sizes = (getattr(module, "grid_size", None) for module in encoder.modules())
-    return next((tuple(size) for size in sizes if isinstance(size, tuple | list) and len(size) == 2), None)  # type: ignore[arg-type]
+    """The grid of the first network in an encoder that has positions, a whole one or a stem; None where none has."""
+    return next((grid for module in encoder.modules() if (grid := grid_of(module)) is not None), None)
 
 
 def _tensors(module: nn.Module) -> itertools.chain[tuple[str, Tensor]]:

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from crossreid.models.domain_norm import MEAN_OF_DOMAINS
 from crossreid.models.encoder_weights import ADAPTED
+from crossreid.models.position_tables import Grid
 
-Grid = tuple[int, int]
 ADAPTERS = (".lora_A.default.weight", ".lora_B.default.weight")
 BY_DOMAIN = ("running_mean", "running_var", "weight", "bias")
 
