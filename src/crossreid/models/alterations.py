@@ -33,7 +33,8 @@ def stride_one(network: nn.Module, name: str) -> None:
     Raises:
         CrossreidError: that does not double the height and the width of the network's feature map.
     """
-    alike = type(network), repr(network), getattr(network, "built_for", None)
+    of_timm = type(network).__module__.startswith("timm.")  # what others are built of need not be printed
+    alike = (type(network), repr(network), getattr(network, "built_for", None)) if of_timm else None
     known = alike in _TAKEN_OUT
     before = None if known else map_size(network)
     for path in last_stage_paths(network, name):
@@ -58,7 +59,7 @@ def stride_one(network: nn.Module, name: str) -> None:
             f"backbone {name!r}: the stride of its last stage cannot be taken out. "
             "Set `method.backbone.last_stride_one=false` for it."
         )
-    if type(network).__module__.startswith("timm."):  # what others are built of need not be printed
+    if alike is not None:
         _TAKEN_OUT.add(alike)
 
 
