@@ -77,8 +77,8 @@ def put_mixstyle_after_stages(network: nn.Module, name: str, options: MixStyleOp
     """
     rows = stage_paths(network, name)
     channels = {row["module"]: row["num_chs"] for row in feature_rows(network)}
+    tokens = has_blocks(network)  # which are no maps, whatever the stage
     for index in options.stages:
-        tokens = has_blocks(network)
         if index >= len(rows) and not tokens:
             raise CrossreidError(
                 f"method.backbone.mixstyle.stages names stage {index}, but backbone {name!r} has stages 0 to {len(rows) - 1}."
