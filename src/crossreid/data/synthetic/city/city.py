@@ -27,8 +27,8 @@ from crossreid.terminal import tracked
 
 # Those to train on are numbered from here; they walk on a day of their own, in groups that never meet.
 FIRST_TO_TRAIN, GROUP, TRAINING_SECONDS = 1001, 20, 900.0
-# Of five walkers, so many are enrolled; six images each, of another day.
-_ENROLLED, _IMAGES = 3, 6
+# Of five walkers, so many are enrolled, each with up to so many images by a camera, of another day.
+_ENROLLED, _IMAGES = 3, 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +152,7 @@ def _enrol(root: Path, camera: CityCamera, known: Sequence[int], seed: int, size
     light = Daylight(TRAINING_SECONDS * 2, 30)
     for who in known:
         visits = _visits([who], seed, TRAINING_SECONDS, camera.site, day=1)
-        found += write_crops(root / "enrolment", camera, visits, {who}, light, seed, size, 2, {Modality.VISIBLE})
+        found += write_crops(root / "enrolment", camera, visits, light, seed, size, _IMAGES, {Modality.VISIBLE})
     return found
 
 
@@ -160,9 +160,7 @@ def _train(
     root: Path, camera: CityCamera, group: Sequence[int], seed: int, size: tuple[int, int], images: int
 ) -> list[Crop]:
     visits = _visits(group, seed, TRAINING_SECONDS, camera.site)
-    return write_crops(
-        root / "training", camera, visits, set(group), daylight(TRAINING_SECONDS), seed, size, images, set(Modality)
-    )
+    return write_crops(root / "training", camera, visits, daylight(TRAINING_SECONDS), seed, size, images, set(Modality))
 
 
 def name_of(number: int) -> str:

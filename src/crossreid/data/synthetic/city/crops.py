@@ -31,16 +31,13 @@ class Crop:
 
 
 def write_crops(
-    folder: Path, camera: CityCamera, visits: Sequence[Visit], whom: Collection[int], light: Daylight, seed: int,
-    size: tuple[int, int], most: int, modalities: Collection[Modality],
+    folder: Path, camera: CityCamera, visits: Sequence[Visit], light: Daylight, seed: int, size: tuple[int, int],
+    most: int, modalities: Collection[Modality],
 ) -> list[Crop]:  # fmt: skip
-    """JPEG files of each of `whom` by one camera, up to `most` of each modality; `visits` are of all who are about."""
-    there = [visit for visit in visits if visit.site == camera.site]
+    """JPEG files of each person by one camera, up to `most` of each modality; `visits` are those of the camera's site."""
     found: list[Crop] = []
     counts: Counter[tuple[int, Modality]] = Counter()
-    for number, visit in enumerate(there):
-        if visit.identity not in whom:
-            continue
+    for number, visit in enumerate(visits):
         draw = np.random.default_rng((seed, visit.identity, camera.number, number, 51))
         times = (
             visit.start + (visit.end - visit.start) * (np.arange(A_VISIT) + draw.uniform(0.2, 0.8, A_VISIT)) / A_VISIT
@@ -49,7 +46,7 @@ def write_crops(
             kind = light.modality(camera, time)
             if kind not in modalities or counts[visit.identity, kind] >= most or not in_view(camera, visit, time, size):
                 continue
-            image, shown = frame(camera, there, float(time), light, seed, size, draw)
+            image, shown = frame(camera, visits, float(time), light, seed, size, draw)
             one = next((one for one in shown if one.identity == visit.identity), None)
             if one is None or one.visibility < LEAST_SEEN:
                 continue
