@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from PIL import ImageDraw
@@ -31,15 +32,21 @@ def render(
     ground = darker(canvas, (int(view.x) % canvas.width, canvas.height - 2), 0.6)
     shade.ellipse((view.x - 0.2 * body, feet - 0.02 * body, view.x + 0.2 * body, feet + 0.03 * body), fill=ground)
 
+    draw_body(canvas, person.shared, view, seen.phase, seen.stride, colours_of(person, infrared))
+    occlude(canvas, seen, camera)
+    return expose(canvas.reduce(OVER), camera, seen, draw)
+
+
+def colours_of(person: Person, infrared: bool) -> Callable[[str], Colour]:
+    """What gives the colour of a part of the body. Infrared light knows no hues: its three channels are equal."""
+
     def colour(part: str) -> Colour:
         if not infrared:
             return getattr(person.visible, part)
         level = SKIN_INFRARED if part == "skin" else getattr(person.infrared, part)
         return (int(255 * level),) * 3
 
-    draw_body(canvas, person.shared, view, seen.phase, seen.stride, colour)
-    occlude(canvas, seen, camera)
-    return expose(canvas.reduce(OVER), camera, seen, draw)
+    return colour
 
 
 def image_of(

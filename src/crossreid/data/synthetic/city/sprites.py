@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from crossreid.data.synthetic.canvas import Colour, View
+from crossreid.data.synthetic.canvas import View
 from crossreid.data.synthetic.people import Person
 from crossreid.data.synthetic.people import person as person_of
 from crossreid.data.synthetic.people_body import draw_body
-from crossreid.data.synthetic.people_images import SKIN_INFRARED
+from crossreid.data.synthetic.people_images import colours_of
 from crossreid.data.synthetic.scenes import OVER
 
 # A body of stature 1 is drawn so tall, pixels; the canvas leaves room for hair, hats, arms and bags.
@@ -49,15 +49,8 @@ def sprite(seed: int, identity: int, infrared: bool, posed: Pose) -> Image.Image
     view = View(
         2 * math.pi * posed.heading / HEADINGS, FEET[0] * OVER, FEET[1] * OVER, BODY * OVER * who.shared.stature
     )
-
-    def colour(part: str) -> Colour:
-        if not infrared:
-            return getattr(who.visible, part)
-        level = SKIN_INFRARED if part == "skin" else getattr(who.infrared, part)
-        return (int(255 * level),) * 3
-
     body, cover = Image.new("RGB", size), Image.new("RGB", size)
-    draw_body(body, who.shared, view, phase, stride, colour)
+    draw_body(body, who.shared, view, phase, stride, colours_of(who, infrared))
     draw_body(cover, who.shared, view, phase, stride, lambda _: (255, 255, 255))
     # What covers is drawn white and paler, never black: where it is not black the body is.
     body.putalpha(cover.convert("L").point(lambda level: 255 if level else 0))
