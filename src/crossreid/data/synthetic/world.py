@@ -27,8 +27,8 @@ from crossreid.data.synthetic import (
     vehicles,
     walks,
 )
+from crossreid.data.synthetic.new_folders import new_folder
 from crossreid.data.synthetic.plan import Layout, Shot
-from crossreid.files import replacing
 from crossreid.terminal import tracked
 
 PARALLEL = 1000  # images from which on several processes are worth their start
@@ -91,11 +91,9 @@ def synthesise(
         raise DataError(f"layout {layout!r} is unknown. Expected one of {', '.join(LAYOUTS)}.")
     if identities < 4:
         raise DataError(f"identities is {identities}, expected 4 or more, so that training and test have two each.")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise DataError(f"{out} exists and is not empty. Choose another folder, or delete it first.")
     plan = LAYOUTS[layout]
     shots = plan.shots(identities, images_per_camera)
-    with replacing(out) as building:
+    with new_folder(out) as building:
         for folder in sorted({str(Path(shot.path).parent) for shot in shots}):
             (building / folder).mkdir(parents=True)
         cores = (os.cpu_count() or 1) if len(shots) >= PARALLEL else 1
@@ -105,8 +103,6 @@ def synthesise(
             writer.writeheader()
             writer.writerows(rows)
         plan.lists(building, shots, identities, seed)
-        if out.exists():
-            out.rmdir()
     return out
 
 

@@ -21,8 +21,9 @@ from crossreid.data.synthetic.city.reach import reaches
 from crossreid.data.synthetic.city.stage import Daylight, frame
 from crossreid.data.synthetic.city.truth import detection_rows, truth_rows
 from crossreid.data.synthetic.city.walking import Visit, visits_of
+from crossreid.data.synthetic.new_folders import new_folder
 from crossreid.data.synthetic.plan import divide
-from crossreid.files import replacing, write_json, write_text
+from crossreid.files import write_json, write_text
 from crossreid.terminal import tracked
 
 # Those to train on are numbered from here; they walk on a day of their own, in groups that never meet.
@@ -78,12 +79,10 @@ def synthesise_city(
         raise DataError(f"frames of {size[0]}x{size[1]}: expected an even height and width of 48 pixels or more.")
     if not 0 < rate <= 60 or not 2 <= minutes * 60 <= 24 * 3600:
         raise DataError(f"{minutes:g} minutes at {rate:g} frames a second: expected 2 seconds to a day, and up to 60.")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise DataError(f"{out} exists and is not empty. Choose another folder, or delete it first.")
     video_library()
     exact = Fraction(rate).limit_denominator(1000)
     frames = round(minutes * 60 * exact)
-    with replacing(out) as building:
+    with new_folder(out) as building:
         for folder in ("films", "gt", "det", "training", "enrolment"):
             (building / folder).mkdir(parents=True)
         root = building.absolute()
@@ -102,8 +101,6 @@ def synthesise_city(
                          divide(others))  # fmt: skip
         _write_people(root, people, known)
         _write_plan(root, seed, people, films[0])
-        if out.exists():
-            out.rmdir()
     return out
 
 
