@@ -168,21 +168,19 @@ def _files(truth: Path, tracks: Path) -> dict[str, tuple[Path, Path | None]]:
 
 
 def _sequence(library: Any, truth: MotRows, tracks: MotRows | None) -> _Sequence:
+    if tracks is None:
+        tracks = truth.chosen(np.zeros(len(truth), dtype=bool))  # no rows
     asked = (truth.flags != 0) & (truth.classes == PEDESTRIAN)
     distracting = np.isin(truth.classes, DISTRACTORS)
-    if tracks is not None and distracting.any():
+    if distracting.any():
         tracks = tracks.chosen(_counted(library, truth, distracting, tracks))
     truth = truth.chosen(asked)
-    numbers = np.unique(np.concatenate([truth.frames, [] if tracks is None else tracks.frames])).astype(np.int64)
-    by_truth = _by_frame(truth, numbers)
-    by_tracks = [np.arange(0)] * len(numbers) if tracks is None else _by_frame(tracks, numbers)
+    numbers = np.unique(np.concatenate([truth.frames, tracks.frames]))
     made = _Sequence([], [], [])
-    for one, other in zip(by_truth, by_tracks, strict=True):
+    for one, other in zip(_by_frame(truth, numbers), _by_frame(tracks, numbers), strict=True):
         made.truth.append(truth.identities[one])
-        made.tracks.append(np.empty(0, np.int64) if tracks is None else tracks.identities[other])
-        made.overlaps.append(
-            _overlaps(library, truth.boxes[one], np.empty((0, 4)) if tracks is None else tracks.boxes[other])
-        )
+        made.tracks.append(tracks.identities[other])
+        made.overlaps.append(_overlaps(library, truth.boxes[one], tracks.boxes[other]))
     return made
 
 
