@@ -40,8 +40,8 @@ MODALITIES = {"visible": 0, "infrared": 1, "0": 0, "1": 1}
 class Side:
     """Queries or gallery: embeddings `(N, D)`, identities `(N,)` str, and what else is known, `(N,)` or None.
 
-    cameras and frames are int64, -1 where unknown; names, roles and tracklets text. `own`: this project wrote the file.
-    `notes` are lines about what was taken for what.
+    cameras and frames are int64, -1 where unknown; names, roles and tracklets text; boxes those of `Embeddings`, of what
+    `crossreid embed` wrote alone. `own`: this project wrote the file. `notes` are lines about what was taken for what.
     """
 
     source: Path
@@ -55,6 +55,7 @@ class Side:
     tracklets: np.ndarray | None = None
     own: bool = False
     notes: tuple[str, ...] = ()
+    boxes: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.embeddings)
@@ -146,6 +147,7 @@ def _read_folder(path: Path) -> Side:
         found.frames,
         found.paths,
         own=True,
+        boxes=found.boxes,
     )
 
 

@@ -98,7 +98,7 @@ def _by_role(side: Side, role: str, say: Say) -> Side:
         say(
             f"{side.source}: {np.count_nonzero(mask)} of {len(side)} rows are taken, those whose role is {role} or both."
         )
-    names = ("cameras", "modalities", "frames", "names", "roles", "tracklets")
+    names = ("cameras", "modalities", "frames", "names", "roles", "tracklets", "boxes")
     kept: dict[str, Any] = {name: None if (values := getattr(side, name)) is None else values[mask] for name in names}
     return replace(side, embeddings=side.embeddings[mask], identities=side.identities[mask], **kept)
 

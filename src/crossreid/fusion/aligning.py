@@ -13,7 +13,6 @@ import numpy as np
 
 from crossreid.data.records import DataError
 from crossreid.evaluation.arrays import Side, read_side
-from crossreid.evaluation.embedding_files import read_embeddings
 from crossreid.evaluation.features import Features
 from crossreid.evaluation.joining import Say, join
 
@@ -83,13 +82,10 @@ def _side(path: Path, boxes: dict[str, tuple[str, Box]]) -> Side:
             f"{path} does not name its images, so that they cannot be found in another file. Expected an array names (of a "
             ".csv a column name); `crossreid embed` writes their paths."
         )
-    if not path.is_dir():
-        return side
-    found = read_embeddings(path).boxes
-    if all(box is None for box in found):
+    if side.boxes is None or all(box is None for box in side.boxes):
         return side
     names = []
-    for name, box in zip(side.names.tolist(), found, strict=True):
+    for name, box in zip(side.names.tolist(), side.boxes, strict=True):
         names.append(name if box is None else f"{name}#{','.join(map(str, box))}")
         if box is not None:
             boxes[names[-1]] = (name, box)
