@@ -64,8 +64,12 @@ def evaluate(
     Raises `CrossreidError` for an unknown name, `DataError` where the features cannot answer: no query or gallery image
     of a setting, permutations that do not fit, no query with a match.
     """
-    plan, chosen = _chosen(protocol, settings)
-    _check_names(metric if compare is None else METRICS[0], draw, trials, rerank if compare is not None else None)
+    plan, chosen = chosen_settings(protocol, settings)
+    if compare is None and metric not in METRICS:
+        raise CrossreidError(f"unknown metric '{metric}'; choose one of: {', '.join(METRICS)}.")
+    if compare is not None and rerank is not None:
+        raise CrossreidError("re-ranking compares embeddings; distances from elsewhere have none. Leave it out.")
+    _check_draw(draw, trials)
     draw = draw_of(plan, draw, permutations)
     if draw == "official" and permutations is not None:
         cameras = {c for s in chosen for c in (*(s.query_cameras or ()), *(s.gallery_cameras or ()))}
@@ -136,11 +140,7 @@ def _all_alike(galleries: Trials) -> bool:
     return bool(others) and all(np.array_equal(first, rows) for rows in others)
 
 
-def _check_names(metric: str, draw: str | None, trials: int, impossible: Reranking | None) -> None:
-    if impossible is not None:
-        raise CrossreidError("re-ranking compares embeddings; distances from elsewhere have none. Leave it out.")
-    if metric not in METRICS:
-        raise CrossreidError(f"unknown metric '{metric}'; choose one of: {', '.join(METRICS)}.")
+def _check_draw(draw: str | None, trials: int) -> None:
     if draw is not None and draw not in DRAWS:
         raise CrossreidError(f"unknown gallery draw '{draw}'; choose one of: {', '.join(DRAWS)}.")
     if trials < 1:
@@ -154,8 +154,12 @@ def draw_of(plan: Protocol, draw: str | None, permutations: Permutations | None)
     return "official" if plan.permuted and permutations is not None else plan.draw
 
 
-def _chosen(protocol: str, settings: Sequence[str] | None) -> tuple[Protocol, list[Setting]]:
-    """The protocol of a name, and its settings of the given names, or all."""
+def chosen_settings(protocol: str, settings: Sequence[str] | None) -> tuple[Protocol, list[Setting]]:
+    """The protocol of a name, and its settings of the given names, in their order, or all.
+
+    Raises:
+        CrossreidError: an unknown name.
+    """
     plan = _named(PROTOCOLS, protocol, "protocol")
     known = {setting.name: setting for setting in plan.settings}
     return plan, [_named(known, name, "setting") for name in settings or known]

@@ -16,8 +16,8 @@ from crossreid.errors import CrossreidError
 from crossreid.evaluation.draws import load_permutations
 from crossreid.evaluation.embedding_files import read_about
 from crossreid.evaluation.joining import Say
-from crossreid.evaluation.procedure import evaluate
-from crossreid.evaluation.protocols import PROTOCOLS, Protocol, Setting
+from crossreid.evaluation.procedure import chosen_settings, evaluate
+from crossreid.evaluation.protocols import Protocol, Setting
 from crossreid.evaluation.scores import Score
 from crossreid.fusion.aligning import Aligned, read_aligned
 from crossreid.fusion.calibrated import CalibratedFusion
@@ -111,7 +111,8 @@ def fuse(
         [Path(one) for one in paths] for paths in (embeddings, calibrate_on, galleries, calibration_galleries)
     )
     _check(files, known_files, local, local_options, shortlist)
-    plan, chosen = _settings(protocol, settings)
+    plan, named = chosen_settings(protocol, settings)
+    chosen = [setting for setting in plan.settings if setting in named]
     matcher = make_matcher(local, local_options) if isinstance(local, str) else local
     start = time.perf_counter()
     tested = read_aligned(files, sides[0], protocol, say=say)
@@ -202,17 +203,6 @@ def _check(
         raise CrossreidError("local_options are of a matcher that is named; this one is made already.")
     if shortlist < 1:
         raise CrossreidError(f"--shortlist {shortlist}: expected at least 1 candidate a query.")
-
-
-def _settings(protocol: str, names: Sequence[str] | None) -> tuple[Protocol, list[Setting]]:
-    if protocol not in PROTOCOLS:
-        raise CrossreidError(f"unknown protocol '{protocol}'; choose one of: {', '.join(PROTOCOLS)}.")
-    plan = PROTOCOLS[protocol]
-    for name in names or ():
-        if name not in {setting.name for setting in plan.settings}:
-            known = ", ".join(repr(setting.name) for setting in plan.settings)
-            raise CrossreidError(f"unknown setting '{name}'; choose one of: {known}.")
-    return plan, [setting for setting in plan.settings if not names or setting.name in names]
 
 
 def _check_networks(files: Sequence[Path], calibration: Sequence[Path], tested: Aligned, known: Aligned) -> None:
