@@ -36,6 +36,7 @@ from crossreid.errors import CrossreidError
 from crossreid.evaluation.mot_rows import MotRows, read_mot_rows
 from crossreid.evaluation.track_scores import TrackScores, score_tracks
 from crossreid.files import write_json
+from crossreid.reporting.study_table import spread
 from crossreid.runs.recipe import Recipe, make_recipe
 from machine import machine
 from watched_tracks import best_cosine, names_given, scored, tracks_of
@@ -171,17 +172,11 @@ def table(results: Sequence[Mapping[str, Any]]) -> Table:
         shown.add_column(heading, justify="right")
     for name, title in ROWS.items():
         each = [result["scores"][name] for result in results]
-        cells = [_spread([one["within"]["idf1"] for one in each])]
-        cells += [_spread([one["across"][key] for one in each]) for key in SHOWN]
+        cells = [spread([one["within"]["idf1"] for one in each])]
+        cells += [spread([one["across"][key] for one in each]) for key in SHOWN]
         counts = [np.mean([one["across"][key] for one in each]) for key in ("identities", "people")]
         shown.add_row(title, *cells, *(f"{count:.1f}" for count in counts))
     return shown
-
-
-def _spread(values: Sequence[float]) -> str:
-    """`61.2 ± 1.4`, in percent."""
-    mean = f"{100 * np.mean(values):.1f}"
-    return mean if len(values) < 2 else f"{mean} ± {100 * np.std(values, ddof=1):.1f}"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -205,7 +200,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         results.append(json.loads(result.read_text(encoding="utf-8")))
     Console(width=140).print(table(results))
     for kind in ("right", "wrong", "none", "false"):
-        print(f"names, {kind}: {_spread([result['names'][kind] for result in results])}")
+        print(f"names, {kind}: {spread([result['names'][kind] for result in results])}")
     if given.json:
         told = {key: getattr(given, key) for key in ("people", "minutes", "others", "size", "epochs")}
         write_json(given.json, {"machine": machine(), **told, "seeds": results})

@@ -36,6 +36,7 @@ from crossreid.files import replacing, write_json, write_text
 from crossreid.fusion.fuse import fuse
 from crossreid.fusion.local_matching import Described, make_matcher
 from crossreid.inference.embed import embed
+from crossreid.reporting.study_table import spread
 from crossreid.runs.named_network import PretrainedNetwork
 from machine import machine
 
@@ -178,14 +179,9 @@ def table(results: Mapping[str, Any]) -> str:
         best = max((ways[name]["rank-1"] for name in NETWORKS), key=np.mean)
         for way, figures in ways.items():
             gain = np.subtract(figures["rank-1"], best)
-            cells = [_spread(figures[key]) for key in KEYS]
-            lines.append(f"| {TITLES[data]} | {way} | {' | '.join(cells)} | {_spread(gain, sign='+')} |")
+            cells = [spread(figures[key]) for key in KEYS]
+            lines.append(f"| {TITLES[data]} | {way} | {' | '.join(cells)} | {spread(gain, sign='+')} |")
     return "\n".join(lines)
-
-
-def _spread(values: Sequence[float] | np.ndarray, sign: str = "") -> str:
-    deviation = f" ± {100 * np.std(values, ddof=1):.1f}" if len(values) > 1 else ""
-    return f"{100 * np.mean(values):{sign}.1f}{deviation}"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

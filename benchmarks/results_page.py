@@ -21,7 +21,7 @@ import yaml
 
 from crossreid.errors import CrossreidError
 from crossreid.files import write_text
-from crossreid.reporting.study_table import markdown_table
+from crossreid.reporting.study_table import markdown_table, spread
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS, RECIPES, PAGE = ROOT / "benchmarks" / "results", ROOT / "recipes", ROOT / "docs" / "results.md"
@@ -108,7 +108,7 @@ def _variants(held: Mapping[str, Any]) -> tuple[str, str]:
         changes = rows[0]["changes"]
         said = changes.items() if isinstance(changes, Mapping) else [change.split("=", 1) for change in changes]
         shown = ", ".join(f"`{key}={value}`" for key, value in said) or "none"
-        figures = [_spread([row[key] for row in rows]) for key in ("rank-1", "mAP", "mINP")]
+        figures = [spread([row[key] for row in rows]) for key in ("rank-1", "mAP", "mINP")]
         lines.append(f"| {name} | {shown} | {len(rows)} | {' | '.join(figures)} |")
     where = f"{held['size']} pixels, {held['epochs']} epochs."
     return "\n".join([*lines, "", where, ""]), _seeds(row["seed"] for row in held["rows"])
@@ -119,7 +119,7 @@ def _scores(held: Mapping[str, Any]) -> tuple[str, str]:
     keys = ("rank-1", "rank-10", "mAP", "mINP")
     lines = [f"| | {' | '.join(keys)} |", f"|---|{'---:|' * len(keys)}"]
     for name, score in held["scores"].items():
-        lines.append(f"| {name.replace('_', ' ')} | {' | '.join(_spread([score[key]]) for key in keys)} |")
+        lines.append(f"| {name.replace('_', ' ')} | {' | '.join(spread([score[key]]) for key in keys)} |")
     one = next(iter(held["scores"].values()))
     chance = f"{100 * one['chance-rank-1']:.1f}"
     about = f"{one['protocol']}, {one['setting']}, not re-ranked; {one['valid_queries']} queries; chance {chance}."
@@ -142,7 +142,7 @@ def _starts(held: Mapping[str, Any]) -> tuple[str, str]:
         "|---|---|---:|---:|---:|---:|",
     ]
     for (images, way), rows in found.items():
-        figures = [_spread([row[key] for row in rows]) for key in ("rank-1", "mAP", "mINP")]
+        figures = [spread([row[key] for row in rows]) for key in ("rank-1", "mAP", "mINP")]
         lines.append(f"| {images} | {way} | {len(rows)} | {' | '.join(figures)} |")
     tested = held["tested"]
     where = f"{held['size']} pixels, {held['steps']} steps; "
@@ -158,7 +158,7 @@ def _networks(held: Mapping[str, Any]) -> tuple[str, str]:
         for name, each in held["scores"].items():
             for row, score in each.get(title, {}).items():
                 if row != "chance":
-                    figures = [_spread([score[key]]) for key in keys]
+                    figures = [spread([score[key]]) for key in keys]
                     lines.append(f"| {title} | {name}, {row.lower()} | {' | '.join(figures)} |")
     chances = {
         title: f"{100 * found['chance']:.1f}" for each in held["scores"].values() for title, found in each.items()
@@ -177,7 +177,7 @@ def _fusion(held: Mapping[str, Any]) -> tuple[str, str]:
     for (data, way), rows in found.items():
         splits = sorted({row["split"] for row in rows})
         figures = [
-            _spread([float(np.mean([row[key] for row in rows if row["split"] == split])) for split in splits])
+            spread([float(np.mean([row[key] for row in rows if row["split"] == split])) for split in splits])
             for key in keys
         ]
         lines.append(f"| {data} | {way} | {' | '.join(figures)} |")
@@ -189,11 +189,6 @@ READERS = {
     "study": _study, "cattle": _cattle, "variants": _variants, "scores": _scores, "sets": _sets, "starts": _starts,
     "networks": _networks, "fusion": _fusion,
 }  # fmt: skip
-
-
-def _spread(values: list[float]) -> str:
-    spread = f" ± {100 * np.std(values, ddof=1):.1f}" if len(values) > 1 else ""
-    return f"{100 * np.mean(values):.1f}{spread}"
 
 
 def _seeds(seeds: Iterable[int]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -136,10 +136,14 @@ def write_markdown(table: Mapping[str, Any], out: Path) -> Path:
     return path
 
 
-def spread(values: list[float]) -> str:
-    """Fractions of several seeds in percent: their mean and, of more than one, their standard deviation."""
+def spread(values: Sequence[float] | np.ndarray, *, sign: str = "") -> str:
+    """Fractions of several seeds in percent: their mean and, of more than one, their standard deviation.
+
+    Args:
+        sign: `+` for differences, whose mean then has a sign whatever it is.
+    """
     each = 100 * np.array(values)
-    return f"{each.mean():.1f} ± {each.std(ddof=1):.1f}" if len(each) > 1 else f"{each[0]:.1f}"
+    return f"{each.mean():{sign}.1f} ± {each.std(ddof=1):.1f}" if len(each) > 1 else f"{each[0]:{sign}.1f}"
 
 
 def _difference(row: Mapping[str, Any], reference: Mapping[str, Any] | None, compared: tuple[str, str]) -> str:
@@ -152,5 +156,4 @@ def _difference(row: Mapping[str, Any], reference: Mapping[str, Any] | None, com
     shared = [own[seed] - other[seed] for seed in own if seed in other]
     if not shared:
         return ""
-    text = spread(shared)
-    return text if text.startswith("-") else f"+{text}"
+    return spread(shared, sign="+")
