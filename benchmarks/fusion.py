@@ -159,14 +159,15 @@ def named(way: str) -> str:
 
 def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, dict[str, list[float]]]]:
     """By data and way, each figure of each split: the mean of both directions."""
-    found: dict[str, dict[str, dict[str, list[float]]]] = {}
+    found: dict[str, dict[str, dict[int, list[Mapping[str, Any]]]]] = {}
     for row in rows:
-        figures = found.setdefault(row["data"], {}).setdefault(row["way"], {key: [] for key in KEYS})
-        for key in KEYS:
-            both = [one[key] for one in rows if all(one[k] == row[k] for k in ("data", "split", "way"))]
-            if row["direction"] == 0:
-                figures[key].append(float(np.mean(both)))
-    return found
+        splits = found.setdefault(row["data"], {}).setdefault(row["way"], {})
+        splits.setdefault(row["split"], []).append(row)
+
+    def figures(splits: Mapping[int, list[Mapping[str, Any]]]) -> dict[str, list[float]]:
+        return {key: [float(np.mean([row[key] for row in both])) for both in splits.values()] for key in KEYS}
+
+    return {data: {way: figures(splits) for way, splits in ways.items()} for data, ways in found.items()}
 
 
 def table(results: Mapping[str, Any]) -> str:

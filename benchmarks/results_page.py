@@ -16,9 +16,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 
+import fusion
 from crossreid.errors import CrossreidError
 from crossreid.files import write_text
 from crossreid.reporting.study_table import markdown_table, spread
@@ -169,18 +169,11 @@ def _networks(held: Mapping[str, Any]) -> tuple[str, str]:
 
 def _fusion(held: Mapping[str, Any]) -> tuple[str, str]:
     """Ways of ranking by several scores, on halves of the animals: mean of both directions, spread over splits."""
-    keys = ("rank-1", "mAP", "mINP")
+    keys = fusion.KEYS
     lines = [f"| photographs | ranked by | {' | '.join(keys)} |", f"|---|---|{'---:|' * len(keys)}"]
-    found: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
-    for row in held["rows"]:
-        found.setdefault((row["data"], row["way"]), []).append(row)
-    for (data, way), rows in found.items():
-        splits = sorted({row["split"] for row in rows})
-        figures = [
-            spread([float(np.mean([row[key] for row in rows if row["split"] == split])) for split in splits])
-            for key in keys
-        ]
-        lines.append(f"| {data} | {way} | {' | '.join(figures)} |")
+    for data, ways in fusion.summary(held["rows"]).items():
+        for way, figures in ways.items():
+            lines.append(f"| {data} | {way} | {' | '.join(spread(figures[key]) for key in keys)} |")
     about = f"Not re-ranked; shortlist of {held['shortlist']}; seeds are of the halves."
     return "\n".join([*lines, "", about, ""]), _seeds(row["split"] for row in held["rows"])
 
