@@ -30,7 +30,7 @@ PEOPLE, SECONDS = 5, 30
 def walk(rng: np.random.Generator) -> Any:
     """A way to and fro across the picture, with turns and stops at random moments: x, feet and height by time."""
     feet, height = float(rng.uniform(94, 112)), float(rng.uniform(52, 64))
-    x, time, corners = float(rng.uniform(20, 220)), 0.0, [(0.0, 0.0)]
+    x, time = float(rng.uniform(20, 220)), 0.0
     corners = [(time, x)]
     while time < SECONDS:
         stay = rng.random() < 0.2
@@ -95,7 +95,7 @@ def score(truth: list[Any], rows: list[Any]) -> dict[str, float]:
         shares = np.array([[overlap(one.box, box) for _, box in found] for one in seen]).reshape(len(seen), len(found))
         away = np.where(shares >= 0.5, 1 - shares, np.nan)
         events.update([one.identity for one in seen], [number for number, _ in found], away)
-    told = motmetrics.metrics.create().compute(events, metrics=["num_switches", "idf1", "num_unique_objects", "mota"])
+    told = motmetrics.metrics.create().compute(events, metrics=["num_switches", "idf1", "mota"])
     return {
         "switches": int(told.num_switches.iloc[0]),
         "idf1": float(told.idf1.iloc[0]),
@@ -116,12 +116,12 @@ def main() -> None:
     from machine import machine
 
     model = open_model(PretrainedNetwork("tf_efficientnet_lite0", given.weights, 128, 64), device="cpu")
+    cosines = {"rejoin_cosine": given.rejoin_cosine, "cut_cosine": given.cut_cosine}
     rows: list[dict[str, Any]] = []
     for seed in range(given.scenes):
         frames, truth = scene(seed)
         for tracker in TRACKERS:
             for appearance in (False, True):
-                cosines = {"rejoin_cosine": given.rejoin_cosine, "cut_cosine": given.cut_cosine}
                 found, embedded = tracks_of(frames, truth, model, tracker, appearance, **cosines)
                 rows.append(
                     {"scene": seed, "tracker": tracker, "appearance": appearance, "embedded": embedded}
@@ -143,7 +143,6 @@ def main() -> None:
             f"{name}: {mean['switches']:.1f} switches a scene, IDF1 {mean['idf1']:.3f}, {mean['embedded']:.0f} images embedded"
         )
     if given.json:
-        cosines = {"rejoin_cosine": given.rejoin_cosine, "cut_cosine": given.cut_cosine}
         told = {"machine": machine(), "people": PEOPLE, "seconds": SECONDS, **cosines, "means": means, "scenes": rows}
         given.json.write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
 
