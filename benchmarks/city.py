@@ -33,13 +33,18 @@ import crossreid
 from crossreid.cli.parsing import numbers
 from crossreid.data.synthetic import synthesise_city
 from crossreid.errors import CrossreidError
-from crossreid.evaluation.mot_rows import MotRows, read_mot_rows
-from crossreid.evaluation.track_scores import TrackScores, score_tracks
+from crossreid.evaluation.mot_rows import read_mot_rows
+from crossreid.evaluation.track_scores import score_tracks
 from crossreid.files import write_json
+from crossreid.galleries import open_gallery
+from crossreid.galleries.importing import read_entries
 from crossreid.reporting.study_table import spread
+from crossreid.runs.calibrating import calibrate
+from crossreid.runs.named_network import size_of
 from crossreid.runs.recipe import Recipe, make_recipe
+from crossreid.watching.watch import watch
 from machine import machine
-from watched_tracks import best_cosine, names_given, scored, tracks_of
+from watched_tracks import best_cosine, names_given, scored, tracks_of, within_and_across
 
 ROWS = {
     "alone": "tracking alone",
@@ -83,13 +88,16 @@ def recipe_of(training: Path, epochs: int, overrides: Sequence[str]) -> Recipe:
 
 def prepared(place: Path, seed: int, given: argparse.Namespace) -> tuple[Path, Path]:
     """The city of a seed and the calibrated run of its training images."""
-    from crossreid.runs.calibrating import calibrate
-
     city, run = place / "city", place / "run"
     if not (city / "city.json").is_file():
-        height, width = map(int, given.size.split("x"))
         synthesise_city(
-            city, given.people, seed, minutes=given.minutes, others=given.others, size=(height, width), progress=True
+            city,
+            given.people,
+            seed,
+            minutes=given.minutes,
+            others=given.others,
+            size=size_of(given.size),
+            progress=True,
         )
     if not (run / "calibration.json").is_file():
         recipe = recipe_of(city / "training", given.epochs, [f"training.seed={seed}", *given.set])
@@ -100,8 +108,6 @@ def prepared(place: Path, seed: int, given: argparse.Namespace) -> tuple[Path, P
 
 def watched(city: Path, run: Path, out: Path, **settings: Any) -> Path:
     """The folder of a watch of the six films; finished already, or made now."""
-    from crossreid.watching.watch import watch
-
     if not (out / "finished.json").is_file():
         found = watch(
             (), out, model=run, cameras=city / "cameras.yaml", detector=str(city / "det"), keep_images=False, **settings
@@ -112,9 +118,6 @@ def watched(city: Path, run: Path, out: Path, **settings: Any) -> Path:
 
 def enrolled_gallery(city: Path, run: Path, place: Path) -> Path:
     """A gallery of the people who are enrolled."""
-    from crossreid.galleries import open_gallery
-    from crossreid.galleries.importing import read_entries
-
     gallery, embedded = place / "gallery", place / "enrolment"
     if not gallery.exists():
         crossreid.embed(run, city / "enrolment", embedded)
@@ -150,18 +153,10 @@ def measured(place: Path, seed: int, given: argparse.Namespace) -> dict[str, Any
         "tracks": len(tracks),
         "threshold": threshold,
         "names": names_given(truth, tracks_of(named), known),
-        "scores": {name: _brief(one) for name, one in scores.items()},
+        "scores": {name: within_and_across(one) for name, one in scores.items()},
         "cameras": {name: asdict(score) for name, score in scores["topology"].cameras.items()},
-        "boxes": _counts(truth),
+        "boxes": {camera: len(rows) for camera, rows in truth.items()},
     }
-
-
-def _brief(scores: TrackScores) -> dict[str, Any]:
-    return {"within": asdict(scores.within), "across": asdict(scores.across)}
-
-
-def _counts(truth: Mapping[str, MotRows]) -> dict[str, int]:
-    return {camera: len(rows) for camera, rows in truth.items()}
 
 
 def table(results: Sequence[Mapping[str, Any]]) -> Table:

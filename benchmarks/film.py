@@ -19,7 +19,7 @@ import csv
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -35,9 +35,11 @@ from crossreid.errors import CrossreidError
 from crossreid.evaluation.mot_rows import read_mot_rows
 from crossreid.evaluation.track_scores import score_tracks
 from crossreid.files import replacing, write_json, write_text
-from crossreid.runs.named_network import PretrainedNetwork
+from crossreid.runs.calibrating import calibrate
+from crossreid.runs.named_network import PretrainedNetwork, size_of
+from crossreid.watching.watch import watch
 from machine import machine
-from watched_tracks import best_cosine, person_of, scored, tracks_of
+from watched_tracks import best_cosine, person_of, scored, tracks_of, within_and_across
 
 SIZE, RATE = (240, 320), Fraction(10)
 PASS, GAP, PICTURES, LANES = 36, 6, 3, 2
@@ -161,25 +163,19 @@ def write_manifest(whom: dict[str, dict[str, list[Path]]], path: Path) -> Path:
 
 def network_of(given: argparse.Namespace, manifest: Path) -> Path | PretrainedNetwork:
     """The network as its weights come, or trained on the other animals and calibrated on the last third of these."""
-    height, width = map(int, given.size.split("x"))
+    size = size_of(given.size)
     if not given.epochs:
-        return PretrainedNetwork(given.weights.stem, str(given.weights), height, width)
-    from crossreid.runs.calibrating import calibrate
-
+        return PretrainedNetwork(given.weights.stem, str(given.weights), *size)
     run = given.out / f"run-{given.epochs}"
     if not (run / "calibration.json").is_file():
         method = {"name": "baseline"}
-        recipe = recipe_of(
-            method, manifest, given.weights, (height, width), given.epochs, given.set, arithmetic="32-true"
-        )
+        recipe = recipe_of(method, manifest, given.weights, size, given.epochs, given.set, arithmetic="32-true")
         crossreid.train(recipe, run)
         calibrate(run)
     return run
 
 
 def measured(given: argparse.Namespace) -> dict[str, Any]:
-    from crossreid.watching.watch import watch
-
     every = animals(given.images)
     names = list(every)
     filmed = {name: every[name] for name in names[0::2][: given.cows]}
@@ -200,13 +196,13 @@ def measured(given: argparse.Namespace) -> dict[str, Any]:
     truth = {camera: read_mot_rows(place / "gt" / f"{camera}.txt") for camera in CAMERAS}
     tracks = tracks_of(folder)
     threshold, joined = best_cosine(truth, tracks)
-    shown = {(person_of(truth[track.camera], track), track.identity) for track in tracks}
-    together = defaultdict(set)
-    for number, identity in shown:
+    shown_in, identities_of = defaultdict(set), defaultdict(set)
+    for track in tracks:
+        number = person_of(truth[track.camera], track)
+        shown_in[track.identity].add(number)
         if number is not None:
-            together[number].add(identity)
-    alone_in = {identity for _, identity in shown if len({one for one, other in shown if other == identity}) == 1}
-    whole = sum(len(identities) == 1 and identities <= alone_in for identities in together.values())
+            identities_of[number].add(track.identity)
+    whole = sum(len(own) == 1 and all(len(shown_in[one]) == 1 for one in own) for own in identities_of.values())
     scores = {
         "alone": scored(truth, tracks, range(1, len(tracks) + 1)),
         "cosine": joined,
@@ -221,7 +217,7 @@ def measured(given: argparse.Namespace) -> dict[str, Any]:
         "whole": whole,
         "threshold": threshold,
         "notes": notes,
-        "scores": {name: {"within": asdict(one.within), "across": asdict(one.across)} for name, one in scores.items()},
+        "scores": {name: within_and_across(one) for name, one in scores.items()},
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,8 @@ import numpy as np
 
 from crossreid.evaluation.mot_rows import PEDESTRIAN, MotRows
 from crossreid.evaluation.track_scores import IOU, TrackScores, scores_of
+from crossreid.watching.identities import track_rows
+from crossreid.watching.identities.state import open_state
 
 # Cosines that are tried as a threshold: the best of them by the truth itself, which nobody has who sets one.
 THRESHOLDS = tuple(round(0.2 + 0.05 * step, 2) for step in range(16))
@@ -36,11 +38,8 @@ class Track:
 
 def tracks_of(watch: Path) -> list[Track]:
     """All tracks of a watch's folder, in the order of their first frames."""
-    from crossreid.watching.identities import state as watching_state
-    from crossreid.watching.identities import track_rows
-
     found = []
-    with watching_state.open_state(watch, read_only=True) as state:
+    with open_state(watch, read_only=True) as state:
         names = {seen.identity: seen.name for seen in state.identities()}
         for camera in state.cameras():
             for row in track_rows.select(state.database, "camera = ?", camera):
@@ -70,6 +69,11 @@ def labelled(tracks: Sequence[Track], labels: Sequence[int]) -> dict[str, MotRow
 def scored(truth: Mapping[str, MotRows], tracks: Sequence[Track], labels: Sequence[int]) -> TrackScores:
     found = labelled(tracks, labels)
     return scores_of({camera: (rows, found.get(camera)) for camera, rows in truth.items()})
+
+
+def within_and_across(scores: TrackScores) -> dict[str, Any]:
+    """What is kept of scores beside those of other ways: of all cameras, each alone and joined."""
+    return {"within": asdict(scores.within), "across": asdict(scores.across)}
 
 
 def joined_by_cosine(tracks: Sequence[Track], threshold: float) -> list[int]:

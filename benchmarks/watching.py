@@ -29,6 +29,7 @@ from typing import Any
 from crossreid.data.synthetic import synthesise_city
 from crossreid.errors import CrossreidError
 from crossreid.files import replacing, write_json, write_text
+from crossreid.runs.named_network import size_of
 from machine import machine
 
 DETECTORS = ("file", "background", "fasterrcnn")
@@ -260,10 +261,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if given.out is None:
         parser.error("expected OUT, a folder")
     given.out.mkdir(parents=True, exist_ok=True)
-    height, width = map(int, given.size.split("x"))
     city = given.out / f"city-{given.minutes:g}-{given.size}"
     if not city.exists():
-        synthesise_city(city, 12, 0, minutes=given.minutes, others=4, images=1, size=(height, width))
+        synthesise_city(city, 12, 0, minutes=given.minutes, others=4, images=1, size=size_of(given.size))
     model = model_in(given.out)
     rows = speeds(given.out, city, model, given.detectors)
     result: dict[str, Any] = {"size": given.size, "rows": rows, "estimate_gpu": gpu_estimate(rows)}
