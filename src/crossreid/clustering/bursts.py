@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from crossreid.clustering.crops import Crops
+from crossreid.clustering.merging import numbered
 
 SECONDS = 5.0
 FRAMES = 25  # where times are unknown and frames are known
@@ -30,10 +31,7 @@ def bursts(crops: Crops, labels: np.ndarray, seconds: float = SECONDS) -> np.nda
     )  # fmt: skip
     numbers = np.empty(count, np.int64)
     numbers[order] = np.concatenate([[0], np.cumsum(~follows)])
-    _, first, inverse = np.unique(numbers, return_index=True, return_inverse=True)
-    rank = np.empty(len(first), np.int64)
-    rank[np.argsort(first)] = np.arange(len(first))
-    return rank[inverse.reshape(-1)]
+    return numbered(numbers)
 
 
 def one_of_each(crops: Crops, numbers: np.ndarray) -> np.ndarray:
