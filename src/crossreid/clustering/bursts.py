@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from crossreid.clustering.crops import Crops
-from crossreid.clustering.merging import numbered
+from crossreid.clustering.merging import members, numbered
 
 SECONDS = 5.0
 FRAMES = 25  # where times are unknown and frames are known
@@ -37,8 +37,7 @@ def bursts(crops: Crops, labels: np.ndarray, seconds: float = SECONDS) -> np.nda
 def one_of_each(crops: Crops, numbers: np.ndarray) -> np.ndarray:
     """`(N,)` bool: of each burst the crop that is most alike to the burst's mean, the first of equals."""
     kept = np.zeros(len(crops), bool)
-    order = np.argsort(numbers, kind="stable")
-    for own in np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1):
+    for own in members(numbers):
         mean = crops.embeddings[own].mean(axis=0)
         kept[own[int(np.argmax(crops.embeddings[own] @ mean))]] = True
     return kept
