@@ -27,7 +27,7 @@ from crossreid.evaluation.fitted_calibration import RATES, calibration_of, share
 from crossreid.evaluation.scored_pairs import Sides, calibrated_exclusion
 from crossreid.evaluation.sets import features_of_tracklets
 from crossreid.files import read_json, write_json
-from crossreid.runs.calibration_images import CalibrationImages, calibration_images
+from crossreid.runs.calibration_images import CalibrationImages, calibration_images, named_data
 from crossreid.runs.named_network import PretrainedNetwork, pretrained_at
 from crossreid.runs.other_data import OtherData
 from crossreid.runs.pretrained import named_pretrained, network_recipe, pretrained_fingerprint
@@ -158,8 +158,7 @@ def _named(
     recipe = network_recipe(named)
     images = calibration_images(recipe, named.name, on, False)
     network = named_pretrained(named, recipe)
-    name, colon, root = on.partition(":")
-    place = OtherData(name, Path(root)) if colon and not Path(on).exists() else OtherData("manifest", Path(on))
+    place = OtherData(*(named_data(on) or ("manifest", Path(on))))
     folder = pretrained_folder(named, place.recipe(recipe))
     return network, recipe, images, pretrained_fingerprint(named, network, preprocessing_of(recipe)), folder
 
