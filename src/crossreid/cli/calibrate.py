@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from crossreid.cli.gallery_options import Collection, Token
 from crossreid.cli.networks import BackboneName, Flip, Size, Weights, named_network
 from crossreid.errors import CrossreidError
 from crossreid.terminal import advancing, console, errors, printable, progress_bar, say
@@ -42,8 +43,8 @@ def calibrate(
     checkpoint: Annotated[str, typer.Option(help="best or last.")] = "best",
     out: Annotated[Path | None, typer.Option(help="Folder to write to, in place of the run's.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the folds of identities it is measured with.")] = 0,
-    token: Annotated[str | None, typer.Option(envvar="MILVUS_TOKEN", help="Of a Milvus cluster.")] = None,
-    collection: Annotated[str, typer.Option(help="Of a Milvus cluster.")] = "crossreid",
+    token: Token = None,
+    collection: Collection = "crossreid",
     backbone: BackboneName = None,
     weights: Weights = None,
     size: Size = None,

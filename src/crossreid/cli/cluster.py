@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from crossreid.cli.gallery_options import Collection, Token
 from crossreid.errors import CrossreidError
 from crossreid.terminal import advancing, progress_bar, say
 
@@ -72,8 +73,8 @@ def cluster(
     sheets: Annotated[int, typer.Option(min=0, help="Most pages of contact sheets.")] = 10,
     by_index: ByIndex = False,
     write_identities: WriteIdentities = False,
-    token: Annotated[str | None, typer.Option(envvar="MILVUS_TOKEN", help="Of a Milvus cluster.")] = None,
-    collection: Annotated[str, typer.Option(help="Of a Milvus cluster.")] = "crossreid",
+    token: Token = None,
+    collection: Collection = "crossreid",
 ) -> None:
     """Find identities: join crops into clusters, and write them as a table, a manifest to train on and contact sheets."""
     from crossreid.clustering.cluster import cluster as find_identities

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from crossreid.cli.gallery_options import FalseAcceptRate, Token, UnknownBelow
 from crossreid.cli.networks import BackboneName, Flip, Size, Weights, named_network
 from crossreid.cli.parsing import group
 from crossreid.errors import CrossreidError
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 app = group("A gallery of embeddings: a folder, a Milvus Lite file (.db), or the address of a Milvus cluster.")
 
 Where = Annotated[str, typer.Argument(help="A folder, a path ending in .db, or http(s)://HOST:PORT.")]
-Token = Annotated[str | None, typer.Option(envvar="MILVUS_TOKEN", help="Of a Milvus cluster.")]
 Collection = Annotated[str, typer.Option(help="Of a Milvus cluster: what its collections' names start with.")]
 Model = Annotated[
     str | None, typer.Option(help="Fingerprint of the model that embedded; a folder of embeddings has its own.")
@@ -117,12 +117,7 @@ def search(
     device: Annotated[str | None, typer.Option(help="To embed images: cpu, cuda or cuda:N.")] = None,
     backbone: BackboneName = None, weights: Weights = None, size: Size = None, flip: Flip = False,
     exact: Annotated[bool, typer.Option("--exact", help="Compare with every entry, past the index.")] = False,
-    unknown_below: Annotated[
-        float | None, typer.Option(metavar="P", help="A query is unknown where no match has this probability.")
-    ] = None,
-    false_accept_rate: Annotated[
-        float | None, typer.Option(metavar="R", help="Or where none has the score of this false-accept rate.")
-    ] = None,
+    unknown_below: UnknownBelow = None, false_accept_rate: FalseAcceptRate = None,
     calibration: Annotated[
         Path | None, typer.Option(help="Where probabilities come from: a run or its calibration.json; the gallery's by default.")
     ] = None,

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from crossreid.cli.gallery_options import Collection, FalseAcceptRate, Token, UnknownBelow
 from crossreid.cli.networks import BackboneName, Flip, Size, Weights, named_network, run_and_rest
 from crossreid.cli.parsing import group
 from crossreid.errors import CrossreidError
@@ -37,12 +38,8 @@ def serve(
         float | None, typer.Option(help="Delete entries taken or added longer ago; by default none are.")
     ] = None,
     retain_audit_days: Annotated[int, typer.Option(min=1, max=36_500, help="Delete older days of the audit log.")] = 90,
-    unknown_below: Annotated[
-        float | None, typer.Option(metavar="P", help="A query is unknown where no match has this probability.")
-    ] = None,
-    false_accept_rate: Annotated[
-        float | None, typer.Option(metavar="R", help="Or where none has the score of this false-accept rate.")
-    ] = None,
+    unknown_below: UnknownBelow = None,
+    false_accept_rate: FalseAcceptRate = None,
     calibration: Annotated[
         Path | None, typer.Option(help="A run or its calibration.json, where the model carries none.")
     ] = None,
@@ -64,8 +61,8 @@ def serve(
     tls_certificate: Annotated[Path | None, typer.Option(help="PEM, for HTTPS.")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="PEM, for HTTPS.")] = None,
     proxy: Annotated[str | None, typer.Option(help="Address of a proxy that tells who its clients are.")] = None,
-    token: Annotated[str | None, typer.Option(envvar="MILVUS_TOKEN", help="Of a Milvus cluster.")] = None,
-    collection: Annotated[str, typer.Option(help="Of a Milvus cluster.")] = "crossreid",
+    token: Token = None,
+    collection: Collection = "crossreid",
     backbone: BackboneName = None,
     weights: Weights = None,
     size: Size = None,

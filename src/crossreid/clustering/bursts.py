@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from crossreid.clustering.crops import Crops
+from crossreid.clustering.merging import members, numbered
 
 SECONDS = 5.0
 FRAMES = 25  # where times are unknown and frames are known
@@ -30,17 +31,13 @@ def bursts(crops: Crops, labels: np.ndarray, seconds: float = SECONDS) -> np.nda
     )  # fmt: skip
     numbers = np.empty(count, np.int64)
     numbers[order] = np.concatenate([[0], np.cumsum(~follows)])
-    _, first, inverse = np.unique(numbers, return_index=True, return_inverse=True)
-    rank = np.empty(len(first), np.int64)
-    rank[np.argsort(first)] = np.arange(len(first))
-    return rank[inverse.reshape(-1)]
+    return numbered(numbers)
 
 
 def one_of_each(crops: Crops, numbers: np.ndarray) -> np.ndarray:
     """`(N,)` bool: of each burst the crop that is most alike to the burst's mean, the first of equals."""
     kept = np.zeros(len(crops), bool)
-    order = np.argsort(numbers, kind="stable")
-    for own in np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1):
+    for own in members(numbers):
         mean = crops.embeddings[own].mean(axis=0)
         kept[own[int(np.argmax(crops.embeddings[own] @ mean))]] = True
     return kept

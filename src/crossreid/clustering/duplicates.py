@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -65,8 +65,8 @@ class _Looks:
 
     def __init__(self, files: FilesOfCrops | None) -> None:
         self._files = files
-        self._digests: dict[Path, str] = {}
-        self._looks: dict[int, Look | None] = {}
+        self._digest = cache(sha256_of)
+        self._look = cache(self._look_at)
 
     def compared(self, one: int, other: int, crops: Crops) -> tuple[float | None, Kind]:
         paths = (None, None) if self._files is None else (self._files.of(one), self._files.of(other))
@@ -84,14 +84,7 @@ class _Looks:
         correlation = float(looks[0].thumbnail @ looks[1].thumbnail)
         return correlation, "look" if correlation >= ALIKE else "embedding"
 
-    def _digest(self, path: Path) -> str:
-        if path not in self._digests:
-            self._digests[path] = sha256_of(path)
-        return self._digests[path]
-
-    def _look(self, row: int) -> Look | None:
-        if row not in self._looks:
-            record = None if self._files is None else self._files.record(row)
-            look = None if record is None else look_at(record)
-            self._looks[row] = look if isinstance(look, Look) else None
-        return self._looks[row]
+    def _look_at(self, row: int) -> Look | None:
+        record = None if self._files is None else self._files.record(row)
+        look = None if record is None else look_at(record)
+        return look if isinstance(look, Look) else None

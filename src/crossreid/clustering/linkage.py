@@ -63,12 +63,10 @@ def parted(
     """
     if not len(apart):
         return labels
-    together = labels[apart[:, 0]] == labels[apart[:, 1]]
     result = labels.copy()
     fresh = int(labels.max()) + 1
     offsets = np.where(np.isfinite(table), table, 0.0)
-    foes = _by_component(apart[together], labels)
-    for number in np.unique(labels[apart[together, 0]]).tolist():
+    for number, foes in _by_component(apart, labels).items():
         own = np.flatnonzero(labels == number)
         if len(own) <= DENSE:
             one, other = np.triu_indices(len(own), 1)
@@ -78,7 +76,7 @@ def parted(
             inside = joined([inside, nearest_of(rows[own], _NEAREST)])
             one, other, cosines = inside.first, inside.second, inside.cosines
         likeness = cosines - offsets[kinds[own[one]], kinds[own[other]]]
-        pieces, _ = merged(len(own), one, other, likeness, _within(foes[number], own))
+        pieces, _ = merged(len(own), one, other, likeness, _within(foes, own))
         result[own] = fresh + pieces
         fresh += int(pieces.max()) + 1
     return numbered(result)

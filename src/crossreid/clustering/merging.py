@@ -54,6 +54,12 @@ def numbered(labels: np.ndarray) -> np.ndarray:
     return rank[inverse.reshape(-1)]
 
 
+def members(labels: np.ndarray) -> list[np.ndarray]:
+    """The positions in each cluster, ascending, by the numbers of the clusters."""
+    order = np.argsort(labels, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(labels[order])) + 1)
+
+
 class _Forest:
     """Disjoint sets of nodes, each with the roots of the sets that it must never be joined with."""
 

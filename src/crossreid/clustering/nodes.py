@@ -16,6 +16,7 @@ from itertools import combinations
 import numpy as np
 
 from crossreid.clustering.crops import Crops
+from crossreid.clustering.merging import members
 from crossreid.data.records import DataError, Modality
 
 
@@ -54,20 +55,19 @@ def nodes_of(crops: Crops, *, tracklets: bool = True, frames: bool = True) -> No
     of_crops = np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.int64)
     first = np.unique(of_crops, return_index=True)[1]
     single = len(numbers) == len(crops)
-    embeddings = crops.embeddings if single else _means(crops.embeddings, of_crops, len(numbers))
+    embeddings = crops.embeddings if single else _means(crops.embeddings, of_crops)
     apart = _apart(crops, of_crops) if frames else np.empty((0, 2), np.int64)
     modalities = crops.modalities[first]
     kinds = modalities + len(Modality) * (np.bincount(of_crops) > 1)
     return Nodes(embeddings, of_crops, modalities, kinds, apart)
 
 
-def _means(rows: np.ndarray, of_rows: np.ndarray, count: int) -> np.ndarray:
-    """`(count, D)` means of unit rows, of length 1; of rows that cancel out, the first."""
-    order = np.argsort(of_rows, kind="stable")
-    starts = np.searchsorted(of_rows[order], np.arange(count))
-    means = np.empty((count, rows.shape[1]), np.float32)
-    for number, (start, stop) in enumerate(zip(starts, [*starts[1:], len(rows)], strict=True)):
-        own = rows[order[start:stop]]
+def _means(rows: np.ndarray, of_rows: np.ndarray) -> np.ndarray:
+    """`(M, D)` means of unit rows by their node, of length 1; of rows that cancel out, the first."""
+    groups = members(of_rows)
+    means = np.empty((len(groups), rows.shape[1]), np.float32)
+    for number, group in enumerate(groups):
+        own = rows[group]
         mean = own.mean(axis=0, dtype=np.float64)
         length = np.linalg.norm(mean)
         means[number] = mean / length if length > 1e-6 else own[0]

@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from crossreid.clustering.crops import Crops
 from crossreid.clustering.files_of_crops import FilesOfCrops
+from crossreid.clustering.merging import members
 from crossreid.data.images import load_image
 from crossreid.data.records import DataError, Modality
 
@@ -33,10 +34,9 @@ def write_sheets(
     Crops are chosen from all over a cluster. Where identities are known, one that is not the cluster's most frequent is framed
     in red. Clusters none of whose chosen pictures can be read have no row.
     """
-    order = np.argsort(labels, kind="stable")
     written: list[Path] = []
     rows: list[_Row] = []
-    for own in np.split(order, np.flatnonzero(np.diff(labels[order])) + 1):
+    for own in members(labels):
         if len(own) < min_size or len(written) >= pages:
             break  # clusters are numbered by size
         row = _row(crops, int(labels[own[0]]), own, files)

@@ -10,12 +10,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from crossreid.data.records import DataError
+from crossreid.errors import CrossreidError
 from crossreid.evaluation.calibration import KINDS, PAIRS, Calibration, Curve, Measured
+from crossreid.files import read_json
 
 FORMAT = "crossreid-calibration-1"
 FILE = "calibration.json"
@@ -60,6 +63,15 @@ def _plain(measured: Measured) -> dict[str, Any]:
         else value
         for name, value in asdict(measured).items()
     }
+
+
+def read_file(file: Path) -> Calibration:
+    """The calibration in a file. Raises `DataError` where it is damaged or of another version."""
+    try:
+        told = read_json(file)
+    except CrossreidError as error:
+        raise DataError(str(error)) from error
+    return from_json(told, file)
 
 
 def from_json(told: Any, where: object) -> Calibration:

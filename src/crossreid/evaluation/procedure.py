@@ -65,11 +65,7 @@ def evaluate(
     of a setting, permutations that do not fit, no query with a match.
     """
     plan, chosen = chosen_settings(protocol, settings)
-    if compare is None and metric not in METRICS:
-        raise CrossreidError(f"unknown metric '{metric}'; choose one of: {', '.join(METRICS)}.")
-    if compare is not None and rerank is not None:
-        raise CrossreidError("re-ranking compares embeddings; distances from elsewhere have none. Leave it out.")
-    _check_draw(draw, trials)
+    _check_names(metric, draw, trials, compare, rerank)
     draw = draw_of(plan, draw, permutations)
     if draw == "official" and permutations is not None:
         cameras = {c for s in chosen for c in (*(s.query_cameras or ()), *(s.gallery_cameras or ()))}
@@ -140,7 +136,11 @@ def _all_alike(galleries: Trials) -> bool:
     return bool(others) and all(np.array_equal(first, rows) for rows in others)
 
 
-def _check_draw(draw: str | None, trials: int) -> None:
+def _check_names(metric: str, draw: str | None, trials: int, compare: Compare | None, rerank: Reranking | None) -> None:
+    if compare is not None and rerank is not None:
+        raise CrossreidError("re-ranking compares embeddings; distances from elsewhere have none. Leave it out.")
+    if compare is None and metric not in METRICS:
+        raise CrossreidError(f"unknown metric '{metric}'; choose one of: {', '.join(METRICS)}.")
     if draw is not None and draw not in DRAWS:
         raise CrossreidError(f"unknown gallery draw '{draw}'; choose one of: {', '.join(DRAWS)}.")
     if trials < 1:

@@ -9,9 +9,8 @@ from pathlib import Path
 
 from crossreid.data.records import DataError
 from crossreid.evaluation.calibration import Calibration
-from crossreid.evaluation.calibration_files import FILE, from_json, from_short_text
+from crossreid.evaluation.calibration_files import FILE, from_short_text, read_file
 from crossreid.evaluation.embedding_files import EMBEDDINGS, read_about
-from crossreid.files import read_json
 from crossreid.galleries.errors import ModelMismatch
 from crossreid.galleries.gallery import Gallery
 from crossreid.runs.named_network import pretrained_at
@@ -86,7 +85,7 @@ def calibration_at(path: Path) -> Calibration | None:
     Raises `DataError` where it is damaged.
     """
     file = path / FILE if path.is_dir() else path
-    return from_json(read_json(file), file) if file.is_file() and file.suffix == ".json" else None
+    return read_file(file) if file.is_file() and file.suffix == ".json" else None
 
 
 def _of_embeddings(path: Path) -> list[Calibration]:

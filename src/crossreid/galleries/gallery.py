@@ -34,7 +34,7 @@ from crossreid.runs.named_network import lasting
 
 Advance = Callable[..., None]
 _LONGEST_RUN = 1024  # bytes of its path
-_NOTES = ("run", "trained", "preprocessing", "calibration")
+NOTES = ("run", "trained", "preprocessing", "calibration")  # what a gallery may keep of its model
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +202,7 @@ class Gallery(ABC):
     def note_as(self, other: Gallery) -> None:
         """Keep of its model what another gallery of it does."""
         notes = other._notes()
-        self._note_changed({name: notes.get(name) for name in _NOTES})
+        self._note_changed({name: notes.get(name) for name in NOTES})
 
     def _note_changed(self, values: Mapping[str, str | None]) -> None:
         kept = self._notes()
@@ -286,7 +286,7 @@ class Gallery(ABC):
 
     @abstractmethod
     def _notes(self) -> Mapping[str, str]:
-        """What is kept under `run`, `trained`, `preprocessing` and `calibration`, where it is."""
+        """What is kept under the names of `NOTES`, where it is."""
 
     @abstractmethod
     def _note(self, values: Mapping[str, str | None]) -> None:

@@ -16,18 +16,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from crossreid.data.records import DataError
 from crossreid.data.tracklets import tracklet_name, tracklets_of
 from crossreid.errors import CrossreidError
 from crossreid.evaluation.calibration import Calibration, Kind, check_prior
-from crossreid.evaluation.calibration_files import FILE, from_json, to_json
+from crossreid.evaluation.calibration_files import FILE, read_file, to_json
 from crossreid.evaluation.embedding import embed
 from crossreid.evaluation.features import Features, features_of
 from crossreid.evaluation.fitted_calibration import RATES, calibration_of, share_of_same
 from crossreid.evaluation.scored_pairs import Sides, calibrated_exclusion
 from crossreid.evaluation.sets import features_of_tracklets
-from crossreid.files import read_json, write_json
-from crossreid.runs.calibration_images import CalibrationImages, calibration_images
+from crossreid.files import write_json
+from crossreid.runs.calibration_images import CalibrationImages, calibration_images, named_data
 from crossreid.runs.named_network import PretrainedNetwork, pretrained_at
 from crossreid.runs.other_data import OtherData
 from crossreid.runs.pretrained import named_pretrained, network_recipe, pretrained_fingerprint
@@ -137,13 +136,7 @@ def read_calibration(path: Path | str) -> Calibration | None:
     """
     path = Path(path)
     file = path if path.is_file() else run_folder(path) / FILE
-    if not file.is_file():
-        return None
-    try:
-        told = read_json(file)
-    except CrossreidError as error:
-        raise DataError(str(error)) from error
-    return from_json(told, file)
+    return read_file(file) if file.is_file() else None
 
 
 def _named(
@@ -158,8 +151,7 @@ def _named(
     recipe = network_recipe(named)
     images = calibration_images(recipe, named.name, on, False)
     network = named_pretrained(named, recipe)
-    name, colon, root = on.partition(":")
-    place = OtherData(name, Path(root)) if colon and not Path(on).exists() else OtherData("manifest", Path(on))
+    place = OtherData(*(named_data(on) or ("manifest", Path(on))))
     folder = pretrained_folder(named, place.recipe(recipe))
     return network, recipe, images, pretrained_fingerprint(named, network, preprocessing_of(recipe)), folder
 

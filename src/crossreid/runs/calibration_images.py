@@ -72,12 +72,17 @@ def calibration_images(recipe: Recipe, run: str, on: str | None, on_test: bool) 
         if not split.validation:
             raise DataError(NO_VALIDATION.format(run=run))
         return _of_split(split, split.validation, split.validation, "validation")
+    named = named_data(on)
+    return _of_manifest(recipe, Path(on)) if named is None else _of_data_set(recipe, *named)
+
+
+def named_data(on: str) -> tuple[str, Path] | None:
+    """The data set and its folder of NAME:ROOT; None where `on` is a path. Raises `DataError` for an unknown name."""
     name, colon, root = on.partition(":")
-    if colon and not Path(on).exists():
-        describe(name)  # names what is near to an unknown one
-    if colon and name in DATASETS and not Path(on).exists():
-        return _of_data_set(recipe, name, Path(root))
-    return _of_manifest(recipe, Path(on))
+    if not colon or Path(on).exists():
+        return None
+    describe(name)  # names what is near to an unknown one
+    return name, Path(root)
 
 
 def _of_data_set(recipe: Recipe, name: str, root: Path) -> CalibrationImages:

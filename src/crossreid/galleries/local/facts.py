@@ -10,6 +10,7 @@ from typing import Any
 
 from crossreid.errors import CrossreidError
 from crossreid.galleries.errors import damaged
+from crossreid.galleries.gallery import NOTES
 from crossreid.galleries.index_options import IndexOptions
 from crossreid.galleries.local.database import Database
 from crossreid.galleries.local.index_file import about_of
@@ -67,10 +68,9 @@ class Facts:
             writer.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", rows)
 
     def notes(self) -> dict[str, str]:
-        """What is kept of the model whose network embeds, as far as it was told: `run`, `trained`, `preprocessing`, `calibration`."""
-        found = self._database.read(
-            "SELECT key, value FROM meta WHERE key IN ('run', 'trained', 'preprocessing', 'calibration')"
-        )
+        """What is kept of the model whose network embeds, as far as it was told, by the names of `NOTES`."""
+        marks = ", ".join("?" * len(NOTES))
+        found = self._database.read(f"SELECT key, value FROM meta WHERE key IN ({marks})", NOTES)
         return {key: str(value) for key, value in found}
 
     def note(self, values: Mapping[str, str | None]) -> None:

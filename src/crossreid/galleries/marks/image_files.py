@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 from crossreid.data.records import DataError
@@ -30,7 +31,7 @@ class ImageFiles:
         for path in sorted(queries.rglob("*")) if queries is not None else ():
             if path.is_file():
                 self._files[path.name].append(path.resolve())
-        self._digests: dict[Path, str] = {}
+        self._digest = cache(sha256_of)
         self.missing: dict[Path, str] = {}
 
     def of(self, mark: Mark) -> tuple[Path, Path]:
@@ -59,11 +60,6 @@ class ImageFiles:
                 return path
         changed = f" ({named[0]} is another image)" if named else ""
         return self._lacking(f"the query {mark.query!r}{changed}", mark.sha256, mark.right)
-
-    def _digest(self, path: Path) -> str:
-        if path not in self._digests:
-            self._digests[path] = sha256_of(path)
-        return self._digests[path]
 
     def _entry_file(self, id: str, source: Path, needed: bool) -> Path:
         what = f"the entry {id!r}" + ("" if str(source) in (id, ".") else f" ({source})")

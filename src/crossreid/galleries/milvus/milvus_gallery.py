@@ -25,7 +25,7 @@ from crossreid.galleries import unfinished_folders
 from crossreid.galleries.entries import Entries, Entry, Matches
 from crossreid.galleries.errors import GalleryError, another_model, existing, opened_read_only
 from crossreid.galleries.filters import Filter
-from crossreid.galleries.gallery import Advance, Gallery, Stats, bytes_in, counted
+from crossreid.galleries.gallery import NOTES, Advance, Gallery, Stats, bytes_in, counted
 from crossreid.galleries.index_options import IndexOptions
 from crossreid.galleries.local.database import as_one_file
 from crossreid.galleries.local.faiss_gallery import FaissGallery
@@ -116,8 +116,7 @@ class MilvusGallery(Gallery):
     def _notes(self) -> Mapping[str, str]:
         with self._lock:
             found = {**(self._about.read() or {}), "calibration": self._about.calibration()}
-        names = ("run", "trained", "preprocessing", "calibration")
-        return {name: str(found[name]) for name in names if found.get(name) is not None}
+        return {name: str(found[name]) for name in NOTES if found.get(name) is not None}
 
     def _note(self, values: Mapping[str, str | None]) -> None:
         self._writable()
