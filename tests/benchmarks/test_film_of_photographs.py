@@ -81,7 +81,6 @@ def test_the_truth_says_where_the_pictures_are(film, images, tmp_path):
 
 @pytest.mark.slow
 def test_the_films_go_through_the_whole_chain(film, images, tmp_path, capsys):
-    pytest.importorskip("crossreid.watching.watch")
     weights = tmp_path / "test_resnet.safetensors"
     write_weights(weights, "test_resnet")
     told = tmp_path / "told.json"

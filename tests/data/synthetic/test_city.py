@@ -23,6 +23,7 @@ from crossreid.data.synthetic.city.sprites import PHASES, STANDING, Pose, sprite
 from crossreid.data.synthetic.city.stage import Daylight, Shown, frame, in_view
 from crossreid.data.synthetic.city.truth import detection_rows, truth_rows
 from crossreid.data.synthetic.city.walking import STEPS, Visit, visits_of
+from crossreid.watching.identities.topology import read_topology
 
 SIZE = (64, 96)
 HALL, STREET = CAMERAS[0], CAMERAS[4]
@@ -180,8 +181,7 @@ def test_the_topology_is_one_that_a_watcher_reads(city):
     least, most = links[frozenset(("passage", "square"))]["seconds"]
     assert 5 < least < 14
     assert most > least
-    topology = pytest.importorskip("crossreid.watching.identities.topology")
-    assert len(topology.read_topology(city / "topology.yaml").links) == 15
+    assert len(read_topology(city / "topology.yaml").links) == 15
 
 
 def test_detections_are_truth_that_is_off_and_lacks_some_and_invents_some():
