@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import expect
 
-from browsing import browser  # noqa: F401
+from browsing import amiss, browser, page_of  # noqa: F401
 from crossreid.service.keys import add_key
 from crossreid.service.watch_folder import WatchFolder
 from crossreid.watching.identities.across_cameras import Identities
@@ -34,12 +34,8 @@ def opened(browser, made, place, tmp_path):  # noqa: F811
         for name, roles in (("desk", ["watch", "merge", "search"]), ("viewer", ["watch"]), ("door", ["enrol"]))
     }
     context = browser.new_context(viewport={"width": 1280, "height": 900}, timezone_id=ZONE, reduced_motion="reduce")
-    context.set_default_timeout(15_000)
-    page = context.new_page()
-    page.asked, page.said, page.refused, page.folder = [], [], [], folder
-    page.on("request", lambda request: page.asked.append(request.url))
-    page.on("console", lambda message: page.said.append(message.text))
-    page.on("pageerror", lambda error: page.said.append(str(error)))
+    page = page_of(context)
+    page.folder = folder
     with served(
         place, tmp_path / "state", keys=tmp_path / "keys.json", explain=False, watch=WatchFolder(folder)
     ) as running:
@@ -54,12 +50,9 @@ def opened(browser, made, place, tmp_path):  # noqa: F811
             return page
 
         yield at
-        said = [text for text in page.said if not any(f"status of {each} " in text for each in page.refused)]
-        elsewhere = [
-            url for url in page.asked if not url.startswith((running.url + "/", f"blob:{running.url}/", "data:"))
-        ]
+        found = amiss(page, running.url)
         context.close()
-    assert (said, elsewhere) == ([], [])
+    assert found == ([], [])
 
 
 def bars(page):

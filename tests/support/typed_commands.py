@@ -1,4 +1,4 @@
-"""Commands as a person types them: what they print where they succeed, and their one line where they must fail cleanly."""
+"""Commands as a person types them: what they print where they succeed, and their one line where they must fail."""
 
 import pytest
 from typer.testing import CliRunner
