@@ -3,6 +3,7 @@
 import json
 import signal
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,13 @@ import pytest
 from scipy.io import loadmat, savemat
 from typer.testing import CliRunner
 
-from crossreid.cli.app import app, main
+from crossreid.cli.app import app
 from crossreid.data.synthetic import synthesise
 from crossreid.runs.recipe import make_recipe
 from crossreid.runs.train import train
 from few_fits import quick_maps
 from forked import Forked, command, text_of
+from typed_commands import refused
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -44,13 +46,7 @@ def place(tmp_path_factory):
 def told(capsys):
     """What the command says on standard error, as one line, where it must fail cleanly."""
 
-    def run(*arguments):
-        with pytest.raises(SystemExit) as ended:
-            main([str(argument) for argument in arguments])
-        assert ended.value.code == 2
-        return " ".join(capsys.readouterr().err.split())
-
-    return run
+    return partial(refused, capsys)
 
 
 def ran(*arguments):

@@ -2,14 +2,16 @@
 
 import csv
 import json
+from functools import partial
 
 import pyarrow.parquet as parquet
 import pytest
 from typer.testing import CliRunner
 
 import crossreid
+import typed_commands
 from calibrated import known_calibration
-from crossreid.cli.app import app, main
+from crossreid.cli.app import app
 from crossreid.data.synthetic import synthesise
 from crossreid.evaluation.calibration_files import to_json
 from crossreid.files import write_json
@@ -17,24 +19,13 @@ from crossreid.galleries import open_gallery
 from crossreid.inference.open_model import open_model
 from small_model import recipe_of, write_run
 
-
-def ran(*arguments):
-    result = CliRunner().invoke(app, ["cluster", *map(str, arguments)])
-    assert result.exit_code == 0, f"{result.output}\n{result.exception!r}"
-    return " ".join(result.output.split())
+ran = partial(typed_commands.ran, "cluster")
 
 
 @pytest.fixture
 def told(capsys):
     """What the command says where it must fail cleanly."""
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as ended:
-            main(["cluster", *map(str, arguments)])
-        assert ended.value.code == 2
-        return " ".join(capsys.readouterr().err.split())
-
-    return run
+    return partial(typed_commands.refused, capsys, "cluster")
 
 
 @pytest.fixture(scope="module")
@@ -43,12 +34,8 @@ def place(tmp_path_factory):
     place = tmp_path_factory.mktemp("place")
     synthesise(place / "world", "manifest", 6, 0, images_per_camera=2, size=(48, 32), workers=1)
     write_run(place / "run", recipe_of("baseline"))
-    embedded = CliRunner().invoke(
-        app, ["embed", str(place / "run"), str(place / "world"), "--out", str(place / "embedded"), "--workers", "0"]
-    )
-    assert embedded.exit_code == 0, embedded.output
-    added = CliRunner().invoke(app, ["gallery", "add", str(place / "gallery"), str(place / "embedded")])
-    assert added.exit_code == 0, added.output
+    typed_commands.ran("embed", place / "run", place / "world", "--out", place / "embedded", "--workers", 0)
+    typed_commands.ran("gallery", "add", place / "gallery", place / "embedded")
     return place
 
 

@@ -6,34 +6,25 @@ import pty
 import subprocess
 import sys
 import time
+from functools import partial
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from crossreid.cli.app import app, main
+import typed_commands
+from crossreid.cli.app import app
 from crossreid.evaluation.features import save
 from crossreid.galleries import Entries, open_gallery
 from embedded import MODEL, features, write_folder
 
-
-def ran(*arguments):
-    result = CliRunner().invoke(app, ["gallery", *map(str, arguments)])
-    assert result.exit_code == 0, f"{result.output}\n{result.exception!r}"
-    return " ".join(result.output.split())
+ran = partial(typed_commands.ran, "gallery")
 
 
 @pytest.fixture
 def told(capsys):
-    """What the command says on standard error where it must fail cleanly."""
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as ended:
-            main(["gallery", *map(str, arguments)])
-        assert ended.value.code == 2
-        return " ".join(capsys.readouterr().err.split())
-
-    return run
+    """What the command says where it must fail cleanly."""
+    return partial(typed_commands.refused, capsys, "gallery")
 
 
 def test_a_gallery_from_creation_to_restoring(tmp_path, monkeypatch):

@@ -3,14 +3,16 @@
 import json
 import sqlite3
 from dataclasses import replace
+from functools import partial
 
 import av
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+import typed_commands
 from calibrated import known_calibration
-from crossreid.cli.app import app, main
+from crossreid.cli.app import app
 from crossreid.evaluation.calibration_files import to_json
 from crossreid.galleries.entries import Entries
 from crossreid.galleries.opening import open_gallery
@@ -55,9 +57,7 @@ def ran(place, monkeypatch):
     monkeypatch.chdir(place)
 
     def run(*arguments, detector="gate.txt"):
-        result = CliRunner().invoke(app, ["watch", "--device", "cpu", "--detector", detector, *map(str, arguments)])
-        assert result.exit_code == 0, f"{result.output}\n{result.exception!r}"
-        return " ".join(result.output.split())
+        return typed_commands.ran("watch", "--device", "cpu", "--detector", detector, *arguments)
 
     return run
 
@@ -65,14 +65,7 @@ def ran(place, monkeypatch):
 @pytest.fixture
 def told(place, monkeypatch, capsys):
     monkeypatch.chdir(place)
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as ended:
-            main(["watch", "--device", "cpu", *map(str, arguments)])
-        assert ended.value.code == 2
-        return " ".join(capsys.readouterr().err.split())
-
-    return run
+    return partial(typed_commands.refused, capsys, "watch", "--device", "cpu")
 
 
 def test_a_network_that_was_not_trained_here_watches(ran, told, tmp_path):

@@ -1,9 +1,10 @@
 """`crossreid watched`, as a person types it, with and without a process that watches."""
 
-import pytest
-from typer.testing import CliRunner
+from functools import partial
 
-from crossreid.cli.app import app, main
+import pytest
+
+import typed_commands
 from crossreid.watching.identities.across_cameras import Identities
 from crossreid.watching.identities.state import open_state
 from scripted_tracklets import calibration, looks, tracklet
@@ -18,21 +19,13 @@ def folder(tmp_path):
     return tmp_path / "watch"
 
 
-def ran(*arguments):
-    result = CliRunner().invoke(app, ["watched", *map(str, arguments)])
-    assert result.exit_code == 0, f"{result.output}\n{result.exception!r}"
-    return " ".join(result.output.split())
+ran = partial(typed_commands.ran, "watched")
 
 
 @pytest.fixture
 def told(capsys):
-    def run(*arguments):
-        with pytest.raises(SystemExit) as ended:
-            main(["watched", *map(str, arguments)])
-        assert ended.value.code == 2
-        return " ".join(capsys.readouterr().err.split())
-
-    return run
+    """What the command says where it must fail cleanly."""
+    return partial(typed_commands.refused, capsys, "watched")
 
 
 def test_from_who_was_seen_to_marks_and_oblivion(folder, tmp_path):

@@ -17,14 +17,10 @@ from crossreid.runs.recipe import make_recipe
 from embedding_jobs import COUNT, contents
 from forked import command, ran_together
 from small_model import recipe_of, write_run
+from typed_commands import ran
 
 
 def test_the_command_embeds_a_folder_and_says_what_it_did(tmp_path, place, model, capsys):
-    def ran(*arguments):
-        result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-        assert result.exit_code == 0, f"{result.output}\n{result.exception!r}"
-        return " ".join(result.output.split())
-
     out = tmp_path / "out"
     command = (
         "embed",

@@ -10,9 +10,8 @@ import onnxruntime
 import pytest
 import torch
 from torch import nn
-from typer.testing import CliRunner
 
-from crossreid.cli.app import app, main
+from crossreid.cli.app import main
 from crossreid.data.images import load_image
 from crossreid.data.records import INFRARED, VISIBLE
 from crossreid.data.synthetic import synthesise
@@ -28,6 +27,7 @@ from crossreid.service.startup import open_for_service
 from crossreid.training.checkpoint import load_checkpoint, save_checkpoint
 from small_model import EVERY_METHOD, recipe_of, write_run
 from small_transformers import small_transformers  # noqa: F401
+from typed_commands import ran
 
 
 @pytest.fixture(scope="module")
@@ -136,12 +136,6 @@ def run(tmp_path_factory):
     write_run(folder, recipe_of("variational_distillation"))
     assert "differs from torch by at most" in ran("export", folder, "--to", "onnx")
     return folder
-
-
-def ran(*arguments):
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    assert result.exit_code == 0, f"{result.output}\n{result.exception!r}"
-    return " ".join(result.output.split())
 
 
 def test_the_file_alone_tells_another_program_all_that_it_needs(run, records):

@@ -10,7 +10,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import crossreid
-from crossreid.cli.app import app, main
+from crossreid.cli.app import app
 from crossreid.data.records import INFRARED, VISIBLE, DataError
 from crossreid.data.synthetic import synthesise
 from crossreid.evaluation.calibration_files import to_json
@@ -26,6 +26,7 @@ from crossreid.runs.named_network import PretrainedNetwork
 from crossreid.runs.recipe import make_recipe
 from crossreid.runs.run import open_split
 from small_model import recipe_of, write_run
+from typed_commands import refused
 from weight_files import write_weights
 
 
@@ -54,13 +55,6 @@ def ran(*arguments):
     result = CliRunner().invoke(app, [*map(str, arguments)])
     assert result.exit_code == 0, f"{result.output}\n{result.exception!r}"
     return result
-
-
-def refused(capsys, *arguments):
-    with pytest.raises(SystemExit) as ended:
-        main([*map(str, arguments)])
-    assert ended.value.code == 2
-    return " ".join(capsys.readouterr().err.split())
 
 
 def test_it_is_of_the_validation_pairs_as_galleries_compare_them(place, made):

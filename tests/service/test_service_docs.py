@@ -87,7 +87,6 @@ def test_every_command_of_the_page_runs(desk, monkeypatch):
 
 
 def test_the_commands_of_a_watch_serve_it_to_those_who_may(desk, monkeypatch):
-    pytest.importorskip("crossreid.watching.identities.across_cameras")
     monkeypatch.chdir(desk)
     make_watch(desk / "night", desk / "data")
     lines = [shlex.split(line) for line in LINES if line.startswith("crossreid")]

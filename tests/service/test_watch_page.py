@@ -2,18 +2,21 @@
 
 import json
 import shutil
+import sqlite3
 
 import numpy as np
 import pytest
 from playwright.sync_api import expect
 
-from browsing import browser  # noqa: F401
+from browsing import amiss, browser, page_of  # noqa: F401
 from crossreid.service.keys import add_key
+from crossreid.service.watch_folder import WatchFolder
+from crossreid.watching.identities.across_cameras import Identities
+from crossreid.watching.identities.posterior import by_threshold
+from crossreid.watching.identities.state import open_state
 from page_actions import ZONE, until
 from served import served
 from watched import NAMED, START, faces, make_watch, tracklet
-
-pytest.importorskip("crossreid.watching.identities.across_cameras")
 
 
 @pytest.fixture(scope="module")
@@ -24,8 +27,6 @@ def made(tmp_path_factory, place):
 @pytest.fixture
 def opened(browser, made, place, tmp_path):  # noqa: F811
     """The page with a key of some roles; afterwards it asked no other host, and complained of nothing but what `refused` names."""
-    from crossreid.service.watch_folder import WatchFolder
-
     folder = tmp_path / "watch"
     shutil.copytree(made, folder)
     keys = {
@@ -33,12 +34,8 @@ def opened(browser, made, place, tmp_path):  # noqa: F811
         for name, roles in (("desk", ["watch", "merge", "search"]), ("viewer", ["watch"]), ("door", ["enrol"]))
     }
     context = browser.new_context(viewport={"width": 1280, "height": 900}, timezone_id=ZONE, reduced_motion="reduce")
-    context.set_default_timeout(15_000)
-    page = context.new_page()
-    page.asked, page.said, page.refused, page.folder = [], [], [], folder
-    page.on("request", lambda request: page.asked.append(request.url))
-    page.on("console", lambda message: page.said.append(message.text))
-    page.on("pageerror", lambda error: page.said.append(str(error)))
+    page = page_of(context)
+    page.folder = folder
     with served(
         place, tmp_path / "state", keys=tmp_path / "keys.json", explain=False, watch=WatchFolder(folder)
     ) as running:
@@ -53,12 +50,9 @@ def opened(browser, made, place, tmp_path):  # noqa: F811
             return page
 
         yield at
-        said = [text for text in page.said if not any(f"status of {each} " in text for each in page.refused)]
-        elsewhere = [
-            url for url in page.asked if not url.startswith((running.url + "/", f"blob:{running.url}/", "data:"))
-        ]
+        found = amiss(page, running.url)
         context.close()
-    assert (said, elsewhere) == ([], [])
+    assert found == ([], [])
 
 
 def bars(page):
@@ -188,10 +182,6 @@ def test_a_person_merges_and_splits(opened):
 
 
 def test_what_happens_is_shown_and_who_watches_is_asked(opened):
-    from crossreid.watching.identities.across_cameras import Identities
-    from crossreid.watching.identities.posterior import by_threshold
-    from crossreid.watching.identities.state import open_state
-
     page = opened()
     with open_state(page.folder) as state:
         watching = Identities(state, by_threshold(0.5))
@@ -240,8 +230,6 @@ def test_it_fits_a_narrow_screen_and_bars_can_be_hit(opened, width):
 
 
 def test_times_of_a_film_count_from_its_beginning(opened):
-    import sqlite3
-
     page = opened("viewer", wait=False)
     with sqlite3.connect(page.folder / "state.db") as database:
         for table in ("tracks", "presences"):

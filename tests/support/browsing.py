@@ -20,3 +20,22 @@ def browser():
         opened = playwright.chromium.launch(executable_path=BROWSER, args=ARGUMENTS)
         yield opened
         opened.close()
+
+
+def page_of(context):
+    """A new page, which notes what it asks for and complains of; a test names in `refused` what it may complain of."""
+    context.set_default_timeout(15_000)
+    page = context.new_page()
+    page.asked, page.said, page.refused = [], [], []
+    page.on("request", lambda request: page.asked.append(request.url))
+    page.on("console", lambda message: page.said.append(message.text))
+    page.on("pageerror", lambda error: page.said.append(str(error)))
+    return page
+
+
+def amiss(page, url):
+    """What a page of the service at `url` complained of, but for what `refused` names (statuses, or the browser's own
+    words), and what it asked of other hosts."""
+    refused = [each if isinstance(each, str) else f"status of {each} " for each in page.refused]
+    said = [text for text in page.said if not any(each in text for each in refused)]
+    return said, [asked for asked in page.asked if not asked.startswith((f"{url}/", f"blob:{url}/", "data:"))]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from browsing import browser  # noqa: F401
+from browsing import amiss, browser, page_of  # noqa: F401
 from crossreid.data.records import INFRARED, VISIBLE, Record
 from crossreid.data.synthetic import synthesise
 from crossreid.galleries import open_gallery
@@ -94,29 +94,19 @@ def opened(browser, served):  # noqa: F811
         context = browser.new_context(
             viewport={"width": width, "height": height}, color_scheme=scheme, timezone_id=ZONE, reduced_motion="reduce"
         )
-        context.set_default_timeout(15_000)
-        page = context.new_page()
+        page = page_of(context)
         if key is not None:
             page.add_init_script(
                 f"if (location.protocol === 'http:') sessionStorage.setItem('crossreid.key', {json.dumps(key)})"
             )
         if script is not None:
             page.add_init_script(script)
-        page.asked, page.said, page.refused = [], [], []
-        page.on("request", lambda request: page.asked.append(request.url))
-        page.on("console", lambda message: page.said.append(message.text))
-        page.on("pageerror", lambda error: page.said.append(str(error)))
         pages.append(page)
         page.goto(served.url)
         return page
 
     yield at
     for page in pages:
-        refused = [each if isinstance(each, str) else f"status of {each} " for each in page.refused]
-        said = [text for text in page.said if not any(each in text for each in refused)]
-        elsewhere = [
-            url for url in page.asked if not url.startswith((served.url + "/", f"blob:{served.url}/", "data:"))
-        ]
-        title = page.title()
+        found, title = amiss(page, served.url), page.title()
         page.context.close()
-        assert (said, elsewhere, title) == ([], [], "crossreid search")
+        assert (*found, title) == ([], [], "crossreid search")

@@ -12,10 +12,8 @@ import pytest
 from typer.testing import CliRunner
 
 from crossreid.errors import CrossreidError
-from forked import Forked
-
-pytest.importorskip("crossreid.watching.identities.across_cameras")  # and what else a watch is put together from
 from crossreid.watching.watch import watch
+from forked import Forked
 
 FILMS = ["gate.mp4#modality=visible", "yard.mp4#modality=visible"]
 

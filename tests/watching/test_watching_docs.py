@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from crossreid.cli.app import app
+from crossreid.watching.tracking.tracking_options import TrackingOptions
+
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "watching.md"
 
 
@@ -18,9 +21,6 @@ def commands():
 
 @pytest.mark.slow
 def test_the_commands_run(two_films, monkeypatch):
-    pytest.importorskip("crossreid.watching.identities.across_cameras")  # and what else a watch is put together from
-    from crossreid.cli.app import app
-
     monkeypatch.chdir(two_films)
     assert len(commands()) == 3
     for command in commands():
@@ -39,8 +39,6 @@ def test_the_commands_run(two_films, monkeypatch):
 
 
 def test_each_option_that_the_page_names_is_one():
-    from crossreid.watching.tracking.tracking_options import TrackingOptions
-
     text = PAGE.read_text(encoding="utf-8")
     named = {part.split("`")[0].split("=")[0] for part in text.split("`tracking.")[1:]}
     assert len(named) >= 8

@@ -16,6 +16,8 @@ from crossreid.galleries.errors import GalleryFault
 from crossreid.service import watch_schemas as schemas
 from crossreid.service.refusals import Refusal
 from crossreid.watching.events import Event
+from crossreid.watching.identities.decisions import IdentityConflict, ask_merge, ask_split
+from crossreid.watching.identities.state import open_state
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +33,6 @@ class WatchFolder:
     """What routes ask of a watch. Safe to call from any thread. Raises `CrossreidError` where nothing was watched into the folder."""
 
     def __init__(self, folder: Path) -> None:
-        from crossreid.watching.identities.state import open_state  # here, as most services show no watch
-
         self.folder = folder
         self._correcting = threading.Lock()
         self._state = open_state(folder, read_only=True)
@@ -122,16 +122,12 @@ class WatchFolder:
 
     def merge(self, into: str, other: str, by: str) -> schemas.RequestOut:
         """Two identities are one. Raises `Refusal`: 409 where that cannot be, 404 where one of them is not there."""
-        from crossreid.watching.identities.decisions import ask_merge
-
         for identity in (into, other):
             self._present(identity)
         return self._correct("merge", by, partial(ask_merge, self.folder, into, other, by))
 
     def split(self, identity: str, tracks: Sequence[int], by: str) -> schemas.RequestOut:
         """Tracks are not of their identity. Raises `Refusal`: 409 where that cannot be, 404 where it is not there."""
-        from crossreid.watching.identities.decisions import ask_split
-
         self._present(identity)
         return self._correct("split", by, partial(ask_split, self.folder, identity, tracks, by))
 
@@ -149,8 +145,6 @@ class WatchFolder:
         self._state.close()
 
     def _correct(self, kind: str, by: str, ask: Callable[[], Event | None]) -> schemas.RequestOut:
-        from crossreid.watching.identities.decisions import IdentityConflict
-
         with self._correcting, _answering():  # one at a time, as each takes the folder's lock where nobody watches
             try:
                 event = ask()

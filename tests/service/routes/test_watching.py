@@ -14,11 +14,13 @@ from typer.testing import CliRunner
 from crossreid.cli.app import app
 from crossreid.errors import CrossreidError
 from crossreid.service.keys import ROLES, add_key
+from crossreid.service.watch_folder import WatchFolder
+from crossreid.watching.identities.across_cameras import Identities
+from crossreid.watching.identities.posterior import by_threshold
+from crossreid.watching.identities.state import open_state
 from served import refusal, served
 from served_command import free_port
 from watched import CAMERAS, NAMED, START, faces, make_watch, tracklet
-
-pytest.importorskip("crossreid.watching.identities.across_cameras")
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +37,6 @@ def keys(tmp_path_factory):
 @pytest.fixture
 def shown(made, place, keys, tmp_path):
     """A service of a copy of the watch, and a client for a role."""
-    from crossreid.service.watch_folder import WatchFolder
-
     shutil.copytree(made, tmp_path / "watch")
     path, texts = keys
     with served(place, tmp_path / "state", keys=path, explain=False, watch=WatchFolder(tmp_path / "watch")) as running:
@@ -146,8 +146,6 @@ def test_an_identity_shows_its_tracks_and_their_images_and_no_other_file(shown, 
 
 
 def test_where_no_images_are_kept_none_is_shown(place, tmp_path):
-    from crossreid.service.watch_folder import WatchFolder
-
     folder = make_watch(tmp_path / "watch", place.world, images=False)
     assert list(folder.rglob("*.jpg")) == []
     with (
@@ -197,10 +195,6 @@ def test_a_person_merges_and_splits_and_is_named(shown):
 
 
 def test_while_a_process_watches_it_is_asked_and_what_it_did_is_told(shown):
-    from crossreid.watching.identities.across_cameras import Identities
-    from crossreid.watching.identities.posterior import by_threshold
-    from crossreid.watching.identities.state import open_state
-
     _, folder, client = shown
     with open_state(folder) as state, client("admin") as asking:
         watching = Identities(state, by_threshold(0.5))

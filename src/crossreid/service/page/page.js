@@ -1,6 +1,7 @@
 // The page of the search service: what happens in which order. What is shown, and how, is in the modules beside it.
 
 import { measureBars } from "./bars.js";
+import { choose } from "./choose.js";
 import { compare, startCompare } from "./compare.js";
 import { announce, by, command, element, fault, keepFocus } from "./dom.js";
 import { cameras, describe, filters, limitMatches, resetFilters, startFilters, words } from "./filters.js";
@@ -8,7 +9,7 @@ import { clearMarks, countMarks, markOf, marksCsv, noteExport, refresh, setMark,
 import { addFiles, clearQuery, hasQuery, oneModality, query, setQuery, startQuery } from "./query.js";
 import { focusMatch, showMark, showMatches, showSamples } from "./results.js";
 import * as service from "./service.js";
-import { startUnlock } from "./unlock.js";
+import { may, refuseWithout, showAbout, startPage } from "./start.js";
 import { counted, score } from "./words.js";
 
 const SAMPLES = 12;
@@ -18,71 +19,41 @@ let shown = null; // { query, matches, model, signature } of the list
 let former = []; // queries before this one
 let running = null; // AbortController of the search under way
 let seed = 0;
-let starting = null; // a promise, while the service is asked about itself
 let begun = false; // whether the service has told about itself
 
 // --- the service ---------------------------------------------------------------------------------------------------
 
-function start() {
-  starting ??= begin().finally(() => { starting = null; });
-  return starting;
-}
-
 async function begin() {
-  fault("about-fault", null);
-  try {
-    const about = await service.about();
-    attention = about.attention;
-    mapKinds = about.maps;
-    by("chances").hidden = about.calibration === null;
-    by("no-chances").hidden = about.calibration !== null;
-    const prior = about.calibration?.prior ?? null;
-    by("prior").textContent = prior === null ? "an unknown share" : String(Number(prior.toPrecision(2)));
-    by("to-watch").hidden = !(about.watch && about.roles.some((role) => role === "watch" || role === "admin"));
-    begun = true;
-    startQuery({ limits: about.limits });
-    limitMatches(about.limits.k);
-    showAbout(about, null);
-    if (!about.roles.some((role) => role === "search" || role === "admin")) {
-      throw new service.Refusal(`The key "${about.name}" may not search, only ${about.roles.join(", ") || "nothing"}. Forget it, and enter another.`, 403);
-    }
-    const stats = await service.stats();
-    showAbout(about, stats);
-    cameras(stats.cameras);
-    const kinds = Object.keys(stats.modalities ?? {});
-    oneModality(kinds.length === 1 ? kinds[0] : null);
-    by("filter-modality").hidden = kinds.length === 1;
-  } catch (error) {
-    fault("about-fault", error);
-    offerToStart(error.status === 401, error.status !== 401 && error.status !== 403);
-    return;
-  } finally {
-    by("forget-key").hidden = !service.hasKey();
-  }
-  offerToStart(false, false);
-  await drawSamples();
+  const about = await service.about();
+  attention = about.attention;
+  mapKinds = about.maps;
+  by("chances").hidden = about.calibration === null;
+  by("no-chances").hidden = about.calibration !== null;
+  const prior = about.calibration?.prior ?? null;
+  by("prior").textContent = prior === null ? "an unknown share" : String(Number(prior.toPrecision(2)));
+  by("to-watch").hidden = !(about.watch && may(about, "watch"));
+  begun = true;
+  startQuery({ limits: about.limits });
+  limitMatches(about.limits.k);
+  showService(about, null);
+  refuseWithout(about, "search");
+  const stats = await service.stats();
+  showService(about, stats);
+  cameras(stats.cameras);
+  const kinds = Object.keys(stats.modalities ?? {});
+  oneModality(kinds.length === 1 ? kinds[0] : null);
+  by("filter-modality").hidden = kinds.length === 1;
 }
 
-function offerToStart(withKey, again) {
-  keepFocus(() => {
-    by("enter-key").hidden = !withKey;
-    by("again").hidden = !again;
-  }, "enter-key", "again", "files");
-}
-
-function showAbout(about, stats) {
+function showService(about, stats) {
   const { model } = about;
-  const told = [
-    ["Key", about.name === "insecure" ? "none needed" : about.name, about.roles.join(", ")],
+  showAbout(about, [
     ["Model", model.method, `${model.fingerprint.slice(0, 12)}, ${model.height} \u00d7 ${model.width} pixels`,
       `Fingerprint ${model.fingerprint}. Images are resized to ${model.height} pixels in height and ${model.width} in width.`],
     ...(model.trained === null ? [] : [["Training", model.trained, ""]]),
     ["Entries", stats === null ? "\u2026" : stats.entries.toLocaleString("en"),
       about.retention_days === null ? "kept until deleted" : `kept ${counted(about.retention_days, "day")}`],
-  ];
-  by("about").replaceChildren(...told.map(([name, value, more, title]) => element("div", {},
-    element("dt", {}, name),
-    element("dd", { class: "data", title }, value, more ? element("small", {}, ` ${more}`) : null))));
+  ]);
 }
 
 async function drawSamples() {
@@ -265,19 +236,6 @@ function exportMarks() {
   announce("Marks exported.");
 }
 
-// Ask which of some `answers`, [label, what it does] each, is meant; to close the question is none. The first is the main one
-// where `main` says so, and else the last has the focus.
-function choose(title, text, answers, main) {
-  by("confirm-title").textContent = title;
-  by("confirm-text").textContent = text;
-  const buttons = answers.map(([label, act], place) => element("button", {
-    type: "button", class: main && place === 0 ? "main" : null, onclick: () => { by("confirm").close(); act?.(); },
-  }, label));
-  by("confirm-answers").replaceChildren(...buttons);
-  by("confirm").showModal();
-  buttons.at(main ? 0 : -1).focus();
-}
-
 function marksInTab() {
   const { right, wrong } = countMarks();
   return right + wrong;
@@ -285,7 +243,7 @@ function marksInTab() {
 
 function confirmClear() {
   choose("Clear all marks?", `${counted(marksInTab(), "mark")} of this tab will be gone. Export them first to keep them.`,
-    [["Clear them", clearAll], ["Keep them"]], false);
+    [["Clear them", clearAll], ["Keep them"]]);
 }
 
 function forgetKey() {
@@ -322,7 +280,6 @@ function listen() {
   by("others").onclick = () => { seed += 1; drawSamples(); };
   by("export").onclick = exportMarks;
   by("clear-marks").onclick = confirmClear;
-  by("again").onclick = by("enter-key").onclick = start;
   by("forget-key").onclick = forgetKey;
   by("show-keys").onclick = () => by("keys").showModal();
   by("keys-close").onclick = () => by("keys").close();
@@ -360,8 +317,6 @@ function takeDrops(open) {
   });
 }
 
-startUnlock("files");
-service.events.addEventListener("key", () => { if (service.hasKey()) start(); }); // with the key's name and roles
 startQuery({
   onchange() {
     fault("ask-fault", null); // it is told of a query that is no more
@@ -374,4 +329,4 @@ listen();
 measureBars("go", "marks", "steps");
 drawMarks();
 changed();
-start();
+const start = startPage({ begin, after: drawSamples, focus: "files" });

@@ -1,13 +1,14 @@
 // The page of a watch: who was where. What happens in which order; what is shown, and how, is in the modules beside it.
 
+import { choose } from "./choose.js";
 import { fieldSeconds, fieldText, isFilm, moment } from "./clock.js";
-import { announce, by, command, element, fault, keepFocus } from "./dom.js";
+import { announce, by, command, element, fault } from "./dom.js";
 import { nameOf } from "./people.js";
 import { order, showPerson } from "./person.js";
 import { release } from "./pictures.js";
 import * as service from "./service.js";
+import { may, refuseWithout, showAbout, startPage } from "./start.js";
 import { focusBar, markSelected, showTimeline } from "./timeline.js";
-import { startUnlock } from "./unlock.js";
 import { pause } from "./waiting.js";
 import * as watch from "./watch_service.js";
 import { counted, zone } from "./words.js";
@@ -18,7 +19,7 @@ const GROWING = 5; // polls after which a view that follows is drawn anew, thoug
 const DAY = 86_400;
 const PATIENCE = 60; // questions, a second apart, until a correction that the watching process was asked for is given up
 
-let roles = [];
+let about = null; // what the service says of itself and of the key
 let everyone = { identities: [], first: null, last: null };
 let view = null; // { from, to } seconds
 let follow = false;
@@ -29,60 +30,30 @@ let chosenFrom = null; // number of the presence by which it was chosen
 let loading = null; // AbortController
 let opening = null;
 let polling = 0;
-let starting = null;
 
-const may = (role) => roles.includes(role) || roles.includes("admin");
 const film = () => everyone.first !== null && isFilm(everyone.first);
 
 // --- the service ---------------------------------------------------------------------------------------------------
 
-function start() {
-  starting ??= begin().finally(() => { starting = null; });
-  return starting;
-}
-
 async function begin() {
-  fault("about-fault", null);
-  try {
-    const about = await service.about();
-    roles = about.roles;
-    by("to-search").hidden = !may("search");
-    if (!about.watch) throw new service.Refusal("This service shows no watch; whoever runs it starts it with --watch WATCH.", 404);
-    if (!may("watch")) {
-      throw new service.Refusal(`The key "${about.name}" may not watch, only ${roles.join(", ") || "nothing"}. Forget it, and enter another.`, 403);
-    }
-    everyone = await watch.identities();
-    showAbout(about);
-    if (view === null) showAll();
-    await load();
-    poll();
-  } catch (error) {
-    fault("about-fault", error);
-    offerToStart(error.status === 401, error.status !== 401 && error.status !== 403 && error.status !== 404);
-    return;
-  } finally {
-    by("forget-key").hidden = !service.hasKey();
-  }
-  offerToStart(false, false);
+  about = await service.about();
+  by("to-search").hidden = !may(about, "search");
+  if (!about.watch) throw new service.Refusal("This service shows no watch; whoever runs it starts it with --watch WATCH.", 404);
+  refuseWithout(about, "watch");
+  everyone = await watch.identities();
+  showSeen();
+  if (view === null) showAll();
+  await load();
+  poll();
 }
 
-function offerToStart(withKey, again) {
-  keepFocus(() => {
-    by("enter-key").hidden = !withKey;
-    by("again").hidden = !again;
-  }, "enter-key", "again", "lanes");
-}
-
-function showAbout(about) {
+function showSeen() {
   const { identities } = everyone;
   const known = identities.filter(({ name }) => name !== null).length;
-  const told = [
-    ["Key", about.name === "insecure" ? "none needed" : about.name, roles.join(", ")],
+  showAbout(about, [
     ["Identities", identities.length.toLocaleString("en"), `${known.toLocaleString("en")} of the gallery`],
     ["Seen last", everyone.last === null ? "nobody yet" : moment(everyone.last), ""],
-  ];
-  by("about").replaceChildren(...told.map(([name, value, more]) => element("div", {},
-    element("dt", {}, name), element("dd", { class: "data" }, value, more ? element("small", {}, ` ${more}`) : null))));
+  ]);
 }
 
 // --- the view ------------------------------------------------------------------------------------------------------
@@ -147,7 +118,7 @@ function draw() {
   const count = new Set(shown.presences.map(({ identity }) => identity)).size;
   const said = shown.presences.length === 0 ? "Nobody was seen here at this time." : `${counted(count, "identity", "identities")}, ${counted(shown.presences.length, "presence")}.`;
   by("timeline-of").textContent = `${moment(view.from)} \u2013 ${moment(view.to)}. ${said}${shown.more ? " There are more than are shown: zoom in." : ""}`;
-  showTimeline(by("lanes"), by("axis"), { cameras: rows, presences: shown.presences, view, selected: chosen }, choose);
+  showTimeline(by("lanes"), by("axis"), { cameras: rows, presences: shown.presences, view, selected: chosen }, pick);
 }
 
 function changeView(from, to, keep = false) {
@@ -229,7 +200,7 @@ async function refresh() {
 
 // --- one identity --------------------------------------------------------------------------------------------------
 
-function choose({ identity, number }) {
+function pick({ identity, number }) {
   chosenFrom = number;
   open(identity, true);
 }
@@ -250,8 +221,8 @@ async function open(identity, withFocus) {
     draw();
     showPerson(found, everyone.identities, {
       go: show,
-      merge: may("merge") ? (other) => confirmMerge(found, other) : null,
-      split: may("merge") ? (tracks) => confirmSplit(found, tracks) : null,
+      merge: may(about, "merge") ? (other) => confirmMerge(found, other) : null,
+      split: may(about, "merge") ? (tracks) => confirmSplit(found, tracks) : null,
     });
     if (withFocus) by("person-title").focus();
   } catch (error) {
@@ -290,24 +261,15 @@ function closePerson() {
   if (!focusBar(by("lanes"), chosenFrom)) by("timeline-title").focus();
 }
 
-function confirmed(title, text, label, act) {
-  by("confirm-title").textContent = title;
-  by("confirm-text").textContent = text;
-  const buttons = [[label, act], ["Cancel", null]].map(([name, does]) => element("button", { type: "button", onclick: () => { by("confirm").close(); does?.(); } }, name));
-  by("confirm-answers").replaceChildren(...buttons);
-  by("confirm").showModal();
-  buttons[1].focus();
-}
-
 function confirmMerge(found, other) {
   const [into, gone] = order(found, other);
-  confirmed(`Are ${nameOf(found)} and ${nameOf(other)} one?`, `All tracks of ${nameOf(gone)} become those of ${nameOf(into)}, also what is seen of either from now on. You can split them again.`,
-    "Merge them", () => correct(() => watch.merge(into.identity, gone.identity), into.identity));
+  choose(`Are ${nameOf(found)} and ${nameOf(other)} one?`, `All tracks of ${nameOf(gone)} become those of ${nameOf(into)}, also what is seen of either from now on. You can split them again.`,
+    [["Merge them", () => correct(() => watch.merge(into.identity, gone.identity), into.identity)], ["Cancel"]]);
 }
 
 function confirmSplit(found, tracks) {
-  confirmed(`Is this not ${nameOf(found)}?`, `${counted(tracks.length, "track")} will be of another identity, and never again be taken for ${nameOf(found)} by the machine.`,
-    "Split them off", () => correct(() => watch.split(found.identity, tracks), found.identity));
+  choose(`Is this not ${nameOf(found)}?`, `${counted(tracks.length, "track")} will be of another identity, and never again be taken for ${nameOf(found)} by the machine.`,
+    [["Split them off", () => correct(() => watch.split(found.identity, tracks), found.identity)], ["Cancel"]]);
 }
 
 async function correct(ask, identity) {
@@ -343,7 +305,6 @@ function listen() {
   by("all").onclick = () => { showAll(); changeView(view.from, view.to); };
   by("follow").onclick = () => { setFollow(!follow); if (follow) toLatest(); };
   by("person-close").onclick = closePerson;
-  by("again").onclick = by("enter-key").onclick = start;
   by("forget-key").onclick = () => { service.forgetKey(); location.reload(); };
   by("show-keys").onclick = () => by("keys").showModal();
   by("keys-close").onclick = () => by("keys").close();
@@ -358,7 +319,5 @@ function listen() {
   }).observe(by("axis"));
 }
 
-startUnlock("lanes");
-service.events.addEventListener("key", () => { if (service.hasKey()) start(); });
 listen();
-start();
+startPage({ begin, focus: "lanes", final: [404] });
