@@ -116,7 +116,6 @@ def test_what_cannot_be_annotated_is_said_before_it_is_watched(tmp_path):
 
 
 def test_early_frames_have_the_identity_that_was_decided_in_the_end(tmp_path):
-    pytest.importorskip("crossreid.watching.identities.across_cameras")
     from crossreid.data.synthetic import synthesise
     from crossreid.watching.identities.decisions import merge
     from crossreid.watching.identities.state import open_state

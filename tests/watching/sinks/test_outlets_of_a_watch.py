@@ -6,7 +6,6 @@ import signal
 import time
 from functools import partial
 
-import pytest
 from test_webhook import events_of, receiving
 
 from crossreid.watching.sinks.outlets import Outlets
@@ -14,7 +13,6 @@ from forked import Forked
 from served import within
 from watched import CAMERAS, faces, tracklet
 
-pytest.importorskip("crossreid.watching.identities.across_cameras")
 TRACKS = 40
 
 
