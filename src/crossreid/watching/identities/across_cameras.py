@@ -286,7 +286,7 @@ class Identities:
     def _as_it_is(self, one: Sighting) -> TrackRow | None:
         """The track of a sighting, read anew."""
         if one.track is not None:
-            [one.track] = track_rows.select(self._database, "row = ?", one.track.row)
+            one.track = track_rows.by_row(self._database, one.track.row)
         return one.track
 
     def _goes(self, one: Sighting, target: Who | None) -> bool:
@@ -314,7 +314,7 @@ class Identities:
         if target is not None and self._is_alone(track) and not decisions.kept_apart(self._state, current, number):
             self._changes.merge(*self._in_order(number, current), probability, one.end)
             self._database.write("UPDATE tracks SET probability = ? WHERE row = ?", (probability, track.row))
-            [track] = track_rows.select(self._database, "row = ?", track.row)
+            track = track_rows.by_row(self._database, track.row)
             self._changes.confirm(track)
             return track
         return self._changes.move(track, number, probability)

@@ -45,7 +45,7 @@ class Changes:
         row = track_rows.insert(self._state, tracklet, identity, presence, probability)
         self._measure(presence)
         self.touched.add(identity)
-        [track] = track_rows.select(self._database, "row = ?", row)
+        track = track_rows.by_row(self._database, row)
         if opened:
             self._seen(track)
         return track
@@ -55,8 +55,7 @@ class Changes:
         track_rows.update(self._state, known, tracklet)
         self._measure(known.presence)
         self.touched.add(known.identity)
-        [track] = track_rows.select(self._database, "row = ?", known.row)
-        return track
+        return track_rows.by_row(self._database, known.row)
 
     def confirm(self, track: TrackRow) -> None:
         """`seen` once more of a track whose identity was thought to have left, and has not."""
@@ -83,7 +82,7 @@ class Changes:
             (identity, presence, probability, track.row),
         )
         self._measure(presence)
-        [track] = track_rows.select(self._database, "row = ?", track.row)
+        track = track_rows.by_row(self._database, track.row)
         if opened:
             self._seen(track)
         return track
