@@ -3,13 +3,15 @@
 import csv
 
 import numpy as np
-import pytest
 
 from crossreid.data.images import load_image
 from crossreid.data.records import INFRARED, VISIBLE
 from crossreid.galleries import open_gallery
 from crossreid.galleries.entries import Entries
 from crossreid.watching.cameras import Camera
+from crossreid.watching.identities.across_cameras import Identities
+from crossreid.watching.identities.posterior import by_threshold
+from crossreid.watching.identities.state import open_state
 from crossreid.watching.tracklets import KeyFrame, Tracklet
 
 CAMERAS = ("gate", "yard", "hall-2")
@@ -56,10 +58,6 @@ def faces(count=4, dimension=16):
 
 def make_watch(folder, world, *, images=True):
     """Watch into a folder. Returns nothing; the state is closed, and so nobody watches any more."""
-    identities = pytest.importorskip("crossreid.watching.identities.across_cameras")
-    from crossreid.watching.identities.posterior import by_threshold
-    from crossreid.watching.identities.state import open_state
-
     every, pictures = faces(), crops(world)
     gallery = open_gallery(folder.with_name(f"{folder.name}-gallery"), model="m", dimension=16)
     gallery.add(Entries(every[list(NAMED)], ids=["a", "b"], identities=list(NAMED.values()), modalities=[0, 0]))
@@ -68,7 +66,7 @@ def make_watch(folder, world, *, images=True):
     )
     with open_state(folder, keep_images=images) as state, gallery:
         state.note_cameras([Camera(name, number, f"{name}.mp4") for number, name in enumerate(CAMERAS, 1)])
-        watching = identities.Identities(state, by_threshold(0.5), gallery=gallery)
+        watching = Identities(state, by_threshold(0.5), gallery=gallery)
         for first, who, camera, seconds, night in tracks:
             for name in CAMERAS:
                 watching.advance(name, START + first)

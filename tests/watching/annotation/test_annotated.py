@@ -8,12 +8,15 @@ import pytest
 
 import crossreid
 from crossreid.data.records import VISIBLE
+from crossreid.data.synthetic import synthesise
 from crossreid.errors import CrossreidError
 from crossreid.watching.annotation import annotated
 from crossreid.watching.annotation.annotated import annotate, check_can_annotate, write_annotated
 from crossreid.watching.annotation.identity_colours import GOLDEN_ANGLE, GREY, colour_of
 from crossreid.watching.cameras import Camera
 from crossreid.watching.frames import Frame
+from crossreid.watching.identities.decisions import merge
+from crossreid.watching.identities.state import open_state
 from watched import START, make_watch
 
 NAMES = {1: "Zoë", 2: None}
@@ -116,10 +119,6 @@ def test_what_cannot_be_annotated_is_said_before_it_is_watched(tmp_path):
 
 
 def test_early_frames_have_the_identity_that_was_decided_in_the_end(tmp_path):
-    from crossreid.data.synthetic import synthesise
-    from crossreid.watching.identities.decisions import merge
-    from crossreid.watching.identities.state import open_state
-
     world = synthesise(tmp_path / "world", "manifest", 4, 0, images_per_camera=1, size=(64, 32), workers=1)
     folder = make_watch(tmp_path / "watch", world)
     (tmp_path / "hall-2").mkdir()

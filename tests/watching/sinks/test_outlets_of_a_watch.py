@@ -6,22 +6,20 @@ import signal
 import time
 from functools import partial
 
-from test_webhook import events_of, receiving
-
+from crossreid.watching.identities.across_cameras import Identities
+from crossreid.watching.identities.posterior import by_threshold
+from crossreid.watching.identities.state import open_state
 from crossreid.watching.sinks.outlets import Outlets
 from forked import Forked
 from served import within
 from watched import CAMERAS, faces, tracklet
+from webhook_receiver import events_of, receiving
 
 TRACKS = 40
 
 
 def watch(folder, url):
     """Observe tracks of four people, as far as the state does not have them; go on where a killed one ended."""
-    from crossreid.watching.identities.across_cameras import Identities
-    from crossreid.watching.identities.posterior import by_threshold
-    from crossreid.watching.identities.state import open_state
-
     with open_state(folder, watch="w", keep_images=False) as state:
         outlets = Outlets(folder, state, webhooks=[url])
         watching = Identities(state, by_threshold(0.5))
@@ -36,8 +34,6 @@ def watch(folder, url):
 
 
 def test_killed_again_and_again_every_event_is_in_the_files_once_and_reaches_the_webhook(tmp_path):
-    from crossreid.watching.identities.state import open_state
-
     folder = tmp_path / "watch"
     with receiving(script=[204, 500, 204, 503] * 3) as receiver:
         kills, lines = 0, folder / "events.jsonl"
