@@ -301,9 +301,8 @@ class Identities:
         track = self._as_it_is(one)
         if isinstance(target, int):
             target = self._state.resolved(target)
-            if any(
-                other.identity == target for other in self._overlapping(one)
-            ):  # it was joined with a rival's just now
+            # Where it was joined with a rival's just now:
+            if any(other.identity == target for other in self._overlapping(one)):
                 target = track.identity if track is not None and self._is_alone(track) else None
         if track is not None and track.identity == target:
             if probability is not None:

@@ -150,9 +150,8 @@ class Candidates:
         compete[chosen] = True
         inside = compete[group]
         rows, group = rows[inside], np.searchsorted(chosen, group[inside])
-        order = np.lexsort(
-            (self._vectors["track"][rows], group)
-        )  # wherever they lie, the same numbers are added in order
+        # Wherever they lie, the same numbers are added in the same order.
+        order = np.lexsort((self._vectors["track"][rows], group))
         rows, group = rows[order], group[order]
         exact = np.einsum("nd,d->n", self._matrix[rows].astype(np.float64), embedding.astype(np.float64))
         totals, counts = self._totals(np.round(exact, _DIGITS), rows, group, len(chosen), modality, calibration)

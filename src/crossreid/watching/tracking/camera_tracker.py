@@ -24,10 +24,7 @@ from crossreid.watching.video.video_extra import needed
 
 _LIBRARY = {"bytetrack": "ByteTrackTracker", "ocsort": "OCSORTTracker", "botsort": "BoTSORTTracker"}
 _USUAL, _FASTEST = 25.0, 240.0  # frames a second
-MET, APART = (
-    0.15,
-    0.05,
-)  # intersection over union from which two tracks have met, and below which they are apart again
+MET, APART = 0.15, 0.05  # intersection over union from which two tracks have met; below which they are apart again
 
 
 @dataclass(frozen=True, eq=False, slots=True)
