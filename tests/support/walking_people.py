@@ -50,6 +50,11 @@ def along(start, end, seconds, *, feet=100.0, height=60.0, begins=0.0):
     return place
 
 
+def turning(start, way, feet=102):
+    """Walks 50 pixels, turns round where somebody else does, and goes back."""
+    return lambda time: (start + way * (20 * time if time < 2.5 else 100 - 20 * time), feet + way, 60)
+
+
 def film(walkers, seconds, *, pillar=False, camera="gate", rate=RATE, modality=Modality.VISIBLE, seed=1):
     """The frames, and of each who is shown."""
     rng = np.random.default_rng(seed)

@@ -26,7 +26,7 @@ from crossreid.watching import mot_files, watch_file
 from crossreid.watching.annotation import annotated
 from crossreid.watching.identities.state import State, open_state
 from crossreid.watching.open_watch import CameraCounts, OpenWatch, Report
-from crossreid.watching.sinks.metrics import WatchMetrics
+from crossreid.watching.sinks.metrics import HOST, WatchMetrics
 from crossreid.watching.sinks.outlets import Outlets
 from crossreid.watching.video.sources import open_source
 from crossreid.watching.watch_settings import WatchPlan, WatchSettings
@@ -184,7 +184,7 @@ def _outlets(state: State, outside: _Outside, say: Callable[[str], object]) -> O
     for sink in state.keep_cursors(outlets.names):
         say(f"{sink}: not given any more, so that events are not kept for it.")
     if metrics is not None and outside.metrics is not None:
-        say(f"figures: http://127.0.0.1:{metrics.serve(outside.metrics)}/metrics")
+        say(f"figures: http://{HOST}:{metrics.serve(outside.metrics)}/metrics")
     return outlets
 
 

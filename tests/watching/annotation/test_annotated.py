@@ -125,7 +125,7 @@ def test_early_frames_have_the_identity_that_was_decided_in_the_end(tmp_path):
     with open_state(folder) as state:
         merge(state, "g1", "g3", "a person")
         cameras = [Camera("hall-2", 3, str(tmp_path / "hall-2"))]
-        frames = film(70, size=(120, 240), first=60)  # the frames in which g3 was seen
+        frames = (frame for frame in film(70, size=(120, 240), first=60))  # the frames in which g3 was seen
         (path,) = annotate(folder, state, cameras, lambda camera: frames)
     assert path == folder / "annotated" / "hall-2.mp4"
     _, early = decoded(path)[10]

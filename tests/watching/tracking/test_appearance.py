@@ -11,14 +11,9 @@ from crossreid.watching.tracking.appearance import Likeness, ready, revise
 from crossreid.watching.tracking.camera_tracker import CameraTracker
 from crossreid.watching.tracking.embedding_tracklets import TrackletEmbedder
 from crossreid.watching.tracking.tracking_options import TrackingOptions
-from walking_people import RATE, ColourModel, Walker, along, detections_of, film
+from walking_people import RATE, ColourModel, Walker, along, detections_of, film, turning
 
 rendered = functools.lru_cache(film)
-
-
-def turning(start, way, feet=102):
-    """Walks 50 pixels, turns round where somebody else does, and goes back."""
-    return lambda time: (start + way * (20 * time if time < 2.5 else 100 - 20 * time), feet + way, 60)
 
 
 def passing(start, end, seconds, away=(5.0, 7.0)):

@@ -16,7 +16,7 @@ from crossreid.watching.tracking.camera_tracker import CameraTracker
 from crossreid.watching.tracking.embedding_tracklets import TrackletEmbedder, due_tracklets
 from crossreid.watching.tracking.tracking_options import TrackingOptions
 from small_model import recipe_of, write_run
-from walking_people import RATE, ColourModel, Walker, along, detections_of, film
+from walking_people import RATE, ColourModel, Walker, along, detections_of, film, turning
 
 
 def track(shot, options=None, camera="gate"):
@@ -129,9 +129,6 @@ def test_a_flicker_is_no_track():
 
 
 def test_of_a_track_that_changed_hands_what_still_holds_is_reported_first():
-    def turning(start, way):
-        return lambda time: (start + way * (20 * time if time < 2.5 else 100 - 20 * time), 102 + way, 60)
-
     frames, truth = film([Walker(1, turning(70, 1)), Walker(3, turning(170, -1), 270)], 5)
     tracker, embedder = CameraTracker("gate", frame_rate=RATE), TrackletEmbedder(ColourModel())
     cut, last = [], {}

@@ -17,8 +17,8 @@ FIELDS = (
     "mark", "score", "rank", "id", "path", "identity", "camera", "modality", "time", "model",
 )  # fmt: skip
 ENTRY = "id:"  # what a query's name starts with where an entry asked
-# The page sets an apostrophe before what a spreadsheet would take for a formula, and before apostrophes followed by that.
-_GUARDED = re.compile("'+[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
+# What a spreadsheet would take for a formula (OWASP, "CSV injection"), as the page's marks.js has it.
+_FORMULA = "[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,5 +87,10 @@ def _record(cells: dict[str, str], of: str, where: str) -> Record:
     return Record(Path(cells[f"{of}path"]), cells[f"{of}identity"].strip(), int(camera), seen, time=taken)
 
 
+def guarded(cell: str) -> str:
+    """A cell that no spreadsheet takes for a formula: such a one, and apostrophes before it, have an apostrophe more."""
+    return f"'{cell}" if re.match(f"'*{_FORMULA}", cell) else cell
+
+
 def _unguarded(cell: str) -> str:
-    return cell[1:] if _GUARDED.match(cell) else cell
+    return cell[1:] if re.match(f"'+{_FORMULA}", cell) else cell

@@ -6,9 +6,10 @@ stream is gone. Where somebody is known by name, who is not has a grey box, with
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 
@@ -19,18 +20,12 @@ from crossreid.watching.annotation.identity_colours import GREY, colour_of
 from crossreid.watching.cameras import Camera
 from crossreid.watching.frames import Frame
 from crossreid.watching.identities.readings import Readings
+from crossreid.watching.video.sources import FrameSource
 from crossreid.watching.video.video_extra import needed
 
 FOLDER = "annotated"
 _TICKS = 1000  # of a second, in which frames have their times
 Box = tuple[int, int, np.ndarray]  # frame from 0, number of the identity, left, top, right, bottom `(4,)`
-
-
-@runtime_checkable
-class Closing(Protocol):
-    """Frames that hold something which is given back."""
-
-    def close(self) -> None: ...
 
 
 def check_can_annotate(cameras: Sequence[Camera], *, keep_images: bool) -> None:
@@ -51,9 +46,7 @@ def annotate(
     folder: Path,
     state: Readings,
     cameras: Sequence[Camera],
-    open_frames: Callable[[Camera], Iterable[Frame]],
-    *,
-    report: Callable[[str, int], object] = lambda camera, frames: None,
+    open_frames: Callable[[Camera], FrameSource | Generator[Frame]],
 ) -> list[Path]:
     """Write an annotated film of each camera of a finished watch; their paths.
 
@@ -61,7 +54,6 @@ def annotate(
         folder: of the watch.
         state: of the watch, after all merges.
         open_frames: the frames of a source from its first, at the positions that boxes name.
-        report: told the camera and how many frames are written, now and then.
 
     Raises:
         CrossreidError: the source of a camera is a stream, or PyAV is not installed.
@@ -71,12 +63,8 @@ def annotate(
     paths = []
     for camera in cameras:
         path = folder / FOLDER / f"{camera.name}.mp4"
-        frames = open_frames(camera)
-        try:
-            write_annotated(path, frames, state.mot_rows(camera.name), state.name_of, known=known, report=report)
-        finally:
-            if isinstance(frames, Closing):  # they come from a process
-                frames.close()
+        with closing(open_frames(camera)) as frames:
+            write_annotated(path, frames, state.mot_rows(camera.name), state.name_of, known=known)
         paths.append(path)
     return paths
 
@@ -88,7 +76,6 @@ def write_annotated(
     name_of: Callable[[int], str | None],
     *,
     known: bool = True,
-    report: Callable[[str, int], object] = lambda camera, frames: None,
 ) -> None:
     """Draw boxes into frames, with camera and time, and write them as H.264, or MPEG-4 where this PyAV cannot, at their own times.
 
@@ -110,7 +97,7 @@ def write_annotated(
     with replacing(path) as temporary, av.open(str(temporary), "w", options={"movflags": "faststart"}) as film:
         stream: Any = None
         first, last = 0.0, -1
-        for count, frame in enumerate(frames, start=1):
+        for frame in frames:
             if drawing is None:
                 drawing = Drawing(*frame.image.shape[:2])
                 stream, first = _stream(film, av, drawing), frame.time
@@ -122,8 +109,6 @@ def write_annotated(
             picture = av.VideoFrame.from_ndarray(canvas, format="rgb24")
             picture.pts, picture.time_base = last, stream.codec_context.time_base
             film.mux(stream.encode(picture))
-            if count % 100 == 0:
-                report(frame.camera, count)
         if stream is None:
             raise CrossreidError(f"{path} cannot be written: its source has no frame.")
         film.mux(stream.encode(None))

@@ -227,8 +227,7 @@ class Identities:
         for row in sorted(range(len(group)), key=lambda row: group[row].row or math.inf):  # who came first stays
             taken = {everybody[other] for other in np.delete(chosen, row) if other >= 0}
             left = {who: weight for who, weight in weighed[row].items() if who not in taken}
-            shares = posterior.posterior(np.array(list(left.values())), self._options.new_identity)
-            odds = dict(zip(left, shares.tolist(), strict=False))
+            odds = self._probabilities(left)
             who = everybody[chosen[row]] if chosen[row] >= 0 else None
             target = self._target(group[row], who, odds, taken | claimed, [one.row for one in group])
             if target is not None:
@@ -239,6 +238,11 @@ class Identities:
             track = self._apply(one, target, odds)
             self._refresh()
             self._join_others(track, left)
+
+    def _probabilities(self, weights: dict[Who, float]) -> dict[Who, float]:
+        """Of each that a sighting may be, by the logarithms of their weights; what is left to 1 is that it is nobody of them."""
+        shares = posterior.posterior(np.array(list(weights.values())), self._options.new_identity)
+        return dict(zip(weights, shares.tolist(), strict=False))
 
     def _contenders(self, group: Sequence[Sighting]) -> list[Sighting]:
         """Tracks that last, and hold an identity which a new sighting would be were they not there."""
@@ -254,8 +258,8 @@ class Identities:
         wanted: set[Who] = set()
         for one in group:
             weights = self._matching.weights(one, ignored)
-            shares = posterior.posterior(np.array(list(weights.values())), self._options.new_identity)
-            wanted |= {who for who, share in zip(weights, shares, strict=False) if share >= self._options.match_at}
+            odds = self._probabilities(weights)
+            wanted |= {who for who, share in odds.items() if share >= self._options.match_at}
         return [sighting_of_track(self._state, other) for other in rivals.values() if other.identity in wanted]
 
     def _target(
@@ -286,7 +290,7 @@ class Identities:
     def _as_it_is(self, one: Sighting) -> TrackRow | None:
         """The track of a sighting, read anew."""
         if one.track is not None:
-            [one.track] = track_rows.select(self._database, "row = ?", one.track.row)
+            one.track = track_rows.by_row(self._database, one.track.row)
         return one.track
 
     def _goes(self, one: Sighting, target: Who | None) -> bool:
@@ -297,9 +301,8 @@ class Identities:
         track = self._as_it_is(one)
         if isinstance(target, int):
             target = self._state.resolved(target)
-            if any(
-                other.identity == target for other in self._overlapping(one)
-            ):  # it was joined with a rival's just now
+            # Where it was joined with a rival's just now:
+            if any(other.identity == target for other in self._overlapping(one)):
                 target = track.identity if track is not None and self._is_alone(track) else None
         if track is not None and track.identity == target:
             if probability is not None:
@@ -314,7 +317,7 @@ class Identities:
         if target is not None and self._is_alone(track) and not decisions.kept_apart(self._state, current, number):
             self._changes.merge(*self._in_order(number, current), probability, one.end)
             self._database.write("UPDATE tracks SET probability = ? WHERE row = ?", (probability, track.row))
-            [track] = track_rows.select(self._database, "row = ?", track.row)
+            track = track_rows.by_row(self._database, track.row)
             self._changes.confirm(track)
             return track
         return self._changes.move(track, number, probability)

@@ -132,8 +132,7 @@ class Candidates:
     ) -> Evidence:
         """The likeliest identities for an embedding `(D,)`, by tracklets that are not `ignored` (numbers of rows)."""
         rows = np.flatnonzero(self._vectors.live)
-        if ignored and len(rows):
-            rows = rows[_none_of(self._vectors["track"][rows], ignored)]
+        rows = rows[np.isin(self._vectors["track"][rows], list(ignored), invert=True)]
         if not len(rows):
             return Evidence(np.empty(0, np.int64), np.empty(0), np.empty(0), np.empty(0, np.int64))
         if embedding.shape != self._matrix.shape[1:]:
@@ -151,9 +150,8 @@ class Candidates:
         compete[chosen] = True
         inside = compete[group]
         rows, group = rows[inside], np.searchsorted(chosen, group[inside])
-        order = np.lexsort(
-            (self._vectors["track"][rows], group)
-        )  # wherever they lie, the same numbers are added in order
+        # Wherever they lie, the same numbers are added in the same order.
+        order = np.lexsort((self._vectors["track"][rows], group))
         rows, group = rows[order], group[order]
         exact = np.einsum("nd,d->n", self._matrix[rows].astype(np.float64), embedding.astype(np.float64))
         totals, counts = self._totals(np.round(exact, _DIGITS), rows, group, len(chosen), modality, calibration)
@@ -194,8 +192,7 @@ class Candidates:
         if not len(everybody):
             return set()
         rows = np.flatnonzero(self._presences.live)
-        if ignored:
-            rows = rows[_none_of(self._presences["row"][rows], ignored)]
+        rows = rows[np.isin(self._presences["row"][rows], list(ignored), invert=True)]
         groups = np.searchsorted(everybody, self._presences["identity"][rows])
         cameras, first, last = (self._presences[name][rows] for name in ("camera", "first", "last"))
         seen = Presences(cameras, first, last, groups)
@@ -223,11 +220,3 @@ class Candidates:
             if not self._limits.possible(seen, 1, int(cameras[at]), float(first[at]), float(last[at]))[0]:
                 return False
         return True
-
-
-def _none_of(values: np.ndarray, few: Collection[int]) -> np.ndarray:
-    """Whether each value is none of a few."""
-    kept = np.ones(len(values), dtype=bool)
-    for one in few:
-        kept &= values != one
-    return kept

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from crossreid.watching.events import Event, EventKind
 from crossreid.watching.identities import track_rows
@@ -17,8 +17,16 @@ from crossreid.watching.identities.topology import Topology
 from crossreid.watching.identities.track_rows import TrackRow
 from crossreid.watching.tracklets import Tracklet
 
-_Presence = tuple[int, str, float, float, int]  # row, camera, first, last, open
-_COLUMNS = "row, camera, first, last, open"
+
+class _Presence(NamedTuple):
+    """A row of the presences; `open` is 1 while the identity has not left."""
+
+    row: int
+    identity: int
+    camera: str
+    first: float
+    last: float
+    open: int
 
 
 class Changes:
@@ -45,7 +53,7 @@ class Changes:
         row = track_rows.insert(self._state, tracklet, identity, presence, probability)
         self._measure(presence)
         self.touched.add(identity)
-        [track] = track_rows.select(self._database, "row = ?", row)
+        track = track_rows.by_row(self._database, row)
         if opened:
             self._seen(track)
         return track
@@ -55,8 +63,7 @@ class Changes:
         track_rows.update(self._state, known, tracklet)
         self._measure(known.presence)
         self.touched.add(known.identity)
-        [track] = track_rows.select(self._database, "row = ?", known.row)
-        return track
+        return track_rows.by_row(self._database, known.row)
 
     def confirm(self, track: TrackRow) -> None:
         """`seen` once more of a track whose identity was thought to have left, and has not."""
@@ -83,7 +90,7 @@ class Changes:
             (identity, presence, probability, track.row),
         )
         self._measure(presence)
-        [track] = track_rows.select(self._database, "row = ?", track.row)
+        track = track_rows.by_row(self._database, track.row)
         if opened:
             self._seen(track)
         return track
@@ -133,25 +140,25 @@ class Changes:
 
     def leave(self, camera: str, before: float) -> None:
         """`left` of all whom a camera saw last before this time."""
-        rows = self._database.read(
-            f"SELECT {_COLUMNS} FROM presences WHERE camera = ? AND open AND last < ? ORDER BY last, row",
-            (camera, before),
-        )
-        for row in rows:
-            self._close(row)
+        for presence in self._presences("camera = ? AND open AND last < ? ORDER BY last, row", camera, before):
+            self._close(presence)
+
+    def _presences(self, where: str, *values: object) -> list[_Presence]:
+        """Those that meet a condition of SQL."""
+        rows = self._database.read(f"SELECT {', '.join(_Presence._fields)} FROM presences WHERE {where}", values)
+        return [_Presence(*row) for row in rows]
 
     def _presence_for(self, identity: int, camera: str, first: float, last: float) -> tuple[int, bool]:
         """The presence that a track becomes part of, and whether it begins now."""
         self._leave_elsewhere(identity, camera, first)
         slack = self._absent_after
-        for row, _, start, end, is_open in self._database.read(
-            f"SELECT {_COLUMNS} FROM presences WHERE identity = ? AND camera = ? AND last >= ? ORDER BY +row DESC",
-            (identity, camera, first - slack),
+        for one in self._presences(
+            "identity = ? AND camera = ? AND last >= ? ORDER BY +row DESC", identity, camera, first - slack
         ):
-            if is_open and start - slack <= last and first <= end + slack:
-                return row, False
-            if start <= first and last <= end:
-                return row, False
+            if one.open and one.first - slack <= last and first <= one.last + slack:
+                return one.row, False
+            if one.first <= first and last <= one.last:
+                return one.row, False
         row = self._database.write(
             "INSERT INTO presences (identity, camera, first, last, open) VALUES (?, ?, ?, ?, 1)",
             (identity, camera, first, last),
@@ -160,9 +167,9 @@ class Changes:
         return row, True
 
     def _leave_elsewhere(self, identity: int, camera: str, time: float) -> None:
-        for row in self._open(identity):
-            if row[3] < time and not self._topology.may_overlap(row[1], camera):
-                self._close(row)
+        for one in self._open(identity):
+            if one.last < time and not self._topology.may_overlap(one.camera, camera):
+                self._close(one)
 
     def _close_others(self, identity: int, camera: str, row: int) -> None:
         """Of one camera one presence is open, whose `seen` was said last: nothing is said of those before it."""
@@ -171,28 +178,25 @@ class Changes:
         )
 
     def _open(self, identity: int) -> list[_Presence]:
-        return self._database.read(
-            f"SELECT {_COLUMNS} FROM presences WHERE identity = ? AND open ORDER BY last, row", (identity,)
-        )
+        return self._presences("identity = ? AND open ORDER BY last, row", identity)
 
     def _close(self, presence: _Presence, *, gone: bool = False) -> None:
         """`left`, with the last track of the presence; of one that is `gone`, without."""
-        row, camera, _, last, _ = presence
-        [(identity,)] = self._database.read("SELECT identity FROM presences WHERE row = ?", (row,))
-        self._database.write("UPDATE presences SET open = 0 WHERE row = ?", (row,))
-        tracks = track_rows.select(self._database, "presence = ?", row)
+        self._database.write("UPDATE presences SET open = 0 WHERE row = ?", (presence.row,))
+        tracks = track_rows.select(self._database, "presence = ?", presence.row)
         if gone or not tracks:
-            self.events.append(self._state.add_event("left", last, identity, camera=camera))
+            self._event("left", presence.last, presence.identity, camera=presence.camera)
         else:
-            self._event("left", last, identity, of=max(tracks, key=lambda track: (track.last, track.row)))
-        self.touched.add(identity)
+            latest = max(tracks, key=lambda track: (track.last, track.row))
+            self._event("left", presence.last, presence.identity, of=latest)
+        self.touched.add(presence.identity)
 
     def _vacated(self, row: int) -> None:
         """Measure a presence that a track was taken from; without tracks it is no more, and nobody is there."""
         if self._measure(row):
             return
-        [presence] = self._database.read(f"SELECT {_COLUMNS} FROM presences WHERE row = ?", (row,))
-        if presence[4]:
+        [presence] = self._presences("row = ?", row)
+        if presence.open:
             self._close(presence, gone=True)
         self._database.write("DELETE FROM presences WHERE row = ?", (row,))
 
@@ -206,36 +210,36 @@ class Changes:
     def _join_presences(self, identity: int) -> None:
         """Presences in one view that follow each other become one; who is open though seen elsewhere later has left."""
         cameras: dict[str, list[_Presence]] = defaultdict(list)
-        every = self._database.read(
-            f"SELECT {_COLUMNS} FROM presences WHERE identity = ? ORDER BY first, row", (identity,)
-        )
+        every = self._presences("identity = ? ORDER BY first, row", identity)
         for presence in every:
-            cameras[presence[1]].append(presence)
+            cameras[presence.camera].append(presence)
         for camera, rows in cameras.items():
-            elsewhere = [one for one in every if not self._topology.may_overlap(one[1], camera)]
+            elsewhere = [one for one in every if not self._topology.may_overlap(one.camera, camera)]
             current = rows[0]
             for following in rows[1:]:
-                start, end = current[3], following[2]
-                between = any(one[2] < end and start < one[3] for one in elsewhere)
+                start, end = current.last, following.first
+                between = any(one.first < end and start < one.last for one in elsewhere)
                 if end <= start or (end <= start + self._absent_after and not between):
                     current = self._joined(current, following)
                 else:
-                    if current[4] and following[4]:
-                        self._database.write("UPDATE presences SET open = 0 WHERE row = ?", (current[0],))
+                    if current.open and following.open:
+                        self._database.write("UPDATE presences SET open = 0 WHERE row = ?", (current.row,))
                     current = following
         still = self._open(identity)
         for one in still:
-            if any(other[2] > one[3] and not self._topology.may_overlap(one[1], other[1]) for other in still):
+            if any(
+                other.first > one.last and not self._topology.may_overlap(one.camera, other.camera) for other in still
+            ):
                 self._close(one)
 
     def _joined(self, one: _Presence, other: _Presence) -> _Presence:
-        self._database.write("UPDATE tracks SET presence = ? WHERE presence = ?", (one[0], other[0]))
-        self._database.write("DELETE FROM presences WHERE row = ?", (other[0],))
-        joined = (one[0], one[1], min(one[2], other[2]), max(one[3], other[3]), max(one[4], other[4]))
+        self._database.write("UPDATE tracks SET presence = ? WHERE presence = ?", (one.row, other.row))
+        self._database.write("DELETE FROM presences WHERE row = ?", (other.row,))
+        first, last, is_open = min(one.first, other.first), max(one.last, other.last), max(one.open, other.open)
         self._database.write(
-            "UPDATE presences SET first = ?, last = ?, open = ? WHERE row = ?", (*joined[2:], joined[0])
+            "UPDATE presences SET first = ?, last = ?, open = ? WHERE row = ?", (first, last, is_open, one.row)
         )
-        return joined
+        return one._replace(first=first, last=last, open=is_open)
 
     def _seen(self, track: TrackRow) -> None:
         self._event("seen", track.first, track.identity, probability=track.probability, of=track)

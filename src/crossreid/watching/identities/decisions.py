@@ -48,24 +48,29 @@ def merge(state: State, into: str, other: str, by: str) -> Event:
     such identity.
     """
     with state.step():
-        one, two = state.resolved(number_of(into)), state.resolved(number_of(other))
-        if one == two:
-            raise IdentityConflict(f"{into} and {other} are one identity already: {id_of(one)}.")
-        if at_once := seen_at_once(state, one, two):
-            camera, first, second = at_once
-            raise IdentityConflict(
-                f"{into} and {other} cannot be one identity: camera {camera} saw both at once, as tracks {first} and {second}. Split "
-                "off the wrong track first."
-            )
-        changes = _changes(state)
+        one, two = _mergeable(state, into, other)
         state.database.write(
             "UPDATE links SET holds = 0 WHERE kind = 'cannot' AND ((one = ? AND other = ?) OR (one = ? AND other = ?))",
             (one, two, two, one),
         )
         _link(state, "must", one, two, _pictured(state, one), _pictured(state, two), by)
-        event = changes.merge(one, two, None, _now(state), by)
+        event = _changes(state).merge(one, two, None, _now(state), by)
         state.database.write("UPDATE tracks SET pinned = 1 WHERE identity = ?", (one,))
         return event
+
+
+def _mergeable(state: State, into: str, other: str) -> tuple[int, int]:
+    """The numbers of two identities that can be one. Raises as `merge`."""
+    one, two = state.resolved(number_of(into)), state.resolved(number_of(other))
+    if one == two:
+        raise IdentityConflict(f"{into} and {other} are one identity already: {id_of(one)}.")
+    if at_once := seen_at_once(state, one, two):
+        camera, first, second = at_once
+        raise IdentityConflict(
+            f"{into} and {other} cannot be one identity: camera {camera} saw both at once, as tracks {first} and {second}. Split "
+            "off the wrong track first."
+        )
+    return one, two
 
 
 def split(state: State, identity: str, tracks: Sequence[int], by: str) -> Event:
@@ -197,9 +202,7 @@ def _request(folder: Path, kind: str, content: dict, by: str) -> None:
 def _check(state: State, kind: str, content: dict) -> None:
     """Refuse at once what is at odds with the state already."""
     if kind == "merge":
-        one, two = (state.resolved(number_of(content[name])) for name in ("into", "other"))
-        if one == two or seen_at_once(state, one, two):
-            raise IdentityConflict(f"{content['into']} and {content['other']} are one already, or were seen at once.")
+        _mergeable(state, content["into"], content["other"])
         return
     own = {track.number for track in state.tracks_of(content["identity"])}
     if not set(content["tracks"]) < own or not content["tracks"]:

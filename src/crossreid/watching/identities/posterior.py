@@ -27,7 +27,7 @@ import math
 import numpy as np
 
 from crossreid.data.records import Modality
-from crossreid.evaluation.calibration import Calibration, Curve
+from crossreid.evaluation.calibration import PAIRS, Calibration, Curve
 
 _NEVER = 1e9  # cost of what cannot be; beside it, logarithms of weights are small
 
@@ -83,5 +83,4 @@ def by_threshold(threshold: float, width: float = 0.02) -> Calibration:
     """What stands in for a calibration where there is none: a pair is one identity from this cosine on, with nothing between yes
     and no but a slope of `width`."""
     curve = Curve(np.array([threshold - width / 2, threshold + width / 2]), np.array([0.0, 1.0]))
-    names = ("visible", "infrared")
-    return Calibration({f"{query}-{gallery}": curve for query in names for gallery in names}, {})
+    return Calibration(dict.fromkeys(PAIRS, curve), {})

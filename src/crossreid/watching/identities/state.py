@@ -57,9 +57,8 @@ class State(Readings):
     ) -> None:
         self.folder = folder
         self.keep_images = keep_images
-        self.failed_steps = (
-            0  # whoever keeps what a step has written in memory, too, reads it again where this has changed
-        )
+        # Whoever keeps what a step has written in memory, too, reads it again where this has changed.
+        self.failed_steps = 0
         self._lock: int | None = None
         self._when_kept: list[Callable[[], object]] = []
         if not read_only:

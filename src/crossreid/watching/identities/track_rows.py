@@ -45,6 +45,12 @@ class TrackRow:
 _COLUMNS = "row, camera, track, first, last, last_frame, modality, finished, identity, presence, probability, pinned"
 
 
+def by_row(database: Database, row: int) -> TrackRow:
+    """The track of a row that there is."""
+    [track] = select(database, "row = ?", row)
+    return track
+
+
 def find(database: Database, camera: str, track: int) -> TrackRow | None:
     """The row of a track, None where it is new."""
     return next(iter(select(database, "camera = ? AND track = ?", camera, track)), None)

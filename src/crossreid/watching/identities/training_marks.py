@@ -8,16 +8,12 @@ tracks without images.
 from __future__ import annotations
 
 import csv
-import re
 from pathlib import Path
 
 from crossreid.files import replacing
-from crossreid.galleries.marks.exported import ENTRY, FIELDS
+from crossreid.galleries.marks.exported import ENTRY, FIELDS, guarded
 from crossreid.watching.identities.readings import KeptImage, TrackSeen
 from crossreid.watching.identities.state import State
-
-# What a spreadsheet would take for a formula has an apostrophe before it, which `read_marks` takes away.
-_FORMULA = re.compile("'*[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
 
 
 def write_marks(state: State, path: Path) -> tuple[int, int]:
@@ -39,7 +35,7 @@ def write_marks(state: State, path: Path) -> tuple[int, int]:
         writer = csv.DictWriter(stream, FIELDS, restval="")
         writer.writeheader()
         for row in rows:
-            writer.writerow({name: f"'{cell}" if _FORMULA.match(cell) else cell for name, cell in row.items()})
+            writer.writerow({name: guarded(cell) for name, cell in row.items()})
     right = sum(row["mark"] == "right" for row in rows)
     return right, len(rows) - right
 

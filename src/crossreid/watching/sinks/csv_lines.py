@@ -13,12 +13,12 @@ from dataclasses import astuple, fields
 from pathlib import Path
 from typing import Any
 
+from crossreid.galleries.marks.exported import guarded
 from crossreid.watching.events import Event
 from crossreid.watching.sinks.line_files import LineFile
 
 COLUMNS = tuple(field.name for field in fields(Event))
 _NUMBER = COLUMNS.index("number")
-_FORMULA = re.compile(r"'*[=+\-@\t\uff1d\uff0b\uff0d\uff20]")  # as the page's marks.js has it
 _BREAKS = re.compile(r"[\r\n\v\f\x1c-\x1e\x85\u2028\u2029\0]+")
 
 
@@ -40,8 +40,7 @@ def _row(event: Event) -> str:
 def _cell(value: Any) -> Any:
     if not isinstance(value, str):
         return value
-    text = _BREAKS.sub(" ", value)
-    return f"'{text}" if _FORMULA.match(text) else text
+    return guarded(_BREAKS.sub(" ", value))
 
 
 def _number(line: str) -> int:

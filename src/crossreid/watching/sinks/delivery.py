@@ -110,18 +110,16 @@ class Delivery:
         """Deliver what there is; seconds to wait after a fault, None where there was none."""
         try:
             deliver(self.sink, self._outbox, self._limit)
-        except (
-            Exception
-        ) as error:  # also a bug of a sink or a locked database: events are kept, and the next try may do
+        except Exception as error:
+            # Also a bug of a sink, or a locked database: events are kept, and the next try may do.
             self.faults += 1
             self._observe(True)
             first, longest = self._pauses
             pause = min(longest, first * 2 ** min(self.faults - 1, 30)) * (1 + self._chance.random() / 2)
             if isinstance(error, SinkFault) and error.wait is not None:
                 pause = min(longest, max(first, error.wait))
-            if (
-                self.faults == 1 and not self._over.is_set()
-            ):  # else the state may be closed, and who ends it is told by `ended`
+            # At the end the state may be closed, and who ends it is told by `ended`.
+            if self.faults == 1 and not self._over.is_set():
                 expected = isinstance(error, CrossreidError)
                 _log.warning("%s: %s Events wait for it.", self.sink.name, error, exc_info=None if expected else error)
             return pause

@@ -8,6 +8,8 @@ from typing import Any
 from crossreid.errors import CrossreidError
 from crossreid.watching.events import Event
 
+HOST = "127.0.0.1"
+
 
 class WatchMetrics:
     """The figures of one watch, in a registry of its own, counted from the beginning of the process.
@@ -50,8 +52,8 @@ class WatchMetrics:
             self.faults.labels(sink).inc()
         self.failing.labels(sink).set(fault)
 
-    def serve(self, port: int, host: str = "127.0.0.1") -> int:
-        """Answer `GET /metrics` until `close`; the port, which is any free one for 0.
+    def serve(self, port: int) -> int:
+        """Answer `GET /metrics` to this machine until `close`; the port, which is any free one for 0.
 
         Raises:
             CrossreidError: it cannot be listened at.
@@ -59,10 +61,10 @@ class WatchMetrics:
         from prometheus_client import start_http_server
 
         try:
-            self._server, _ = start_http_server(port, host, self.registry)
+            self._server, _ = start_http_server(port, HOST, self.registry)
         except OSError as error:
             raise CrossreidError(
-                f"--metrics {port}: {host}:{port} cannot be listened at ({error.strerror})."
+                f"--metrics {port}: {HOST}:{port} cannot be listened at ({error.strerror})."
             ) from error
         return int(self._server.server_port)
 

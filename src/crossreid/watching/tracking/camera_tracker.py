@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,10 +24,7 @@ from crossreid.watching.video.video_extra import needed
 
 _LIBRARY = {"bytetrack": "ByteTrackTracker", "ocsort": "OCSORTTracker", "botsort": "BoTSORTTracker"}
 _USUAL, _FASTEST = 25.0, 240.0  # frames a second
-MET, APART = (
-    0.15,
-    0.05,
-)  # intersection over union from which two tracks have met, and below which they are apart again
+MET, APART = 0.15, 0.05  # intersection over union from which two tracks have met; below which they are apart again
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -138,17 +135,20 @@ class CameraTracker:
         over = [track for track in self.tracks if now or self.time - track.end > patience or self._too_long(track)]
         for track in over:
             track.library = None
-        self.tracks = [track for track in self.tracks if track not in over]
-        self.meetings = [meeting for meeting in self.meetings if not (meeting.one in over or meeting.other in over)]
+        self._take_out(over)
         return over
 
     def forget(self, before: float) -> None:
         """Let go of the tracks that were last seen before this time, with their images."""
         gone = [track for track in self.tracks if track.end < before]
-        self.tracks = [track for track in self.tracks if track not in gone]
-        self.meetings = [meeting for meeting in self.meetings if not (meeting.one in gone or meeting.other in gone)]
+        self._take_out(gone)
         for track in self.tracks:
             track.cut_from = None if track.cut_from in gone else track.cut_from
+
+    def _take_out(self, gone: Sequence[Track]) -> None:
+        """Tracks, and the meetings that they had."""
+        self.tracks = [track for track in self.tracks if track not in gone]
+        self.meetings = [meeting for meeting in self.meetings if not (meeting.one in gone or meeting.other in gone)]
 
     def number(self, track: Track) -> None:
         """Give a track that continues no other the next number."""

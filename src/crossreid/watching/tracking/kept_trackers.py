@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol
-
+from crossreid.watching.identities.database import Database
 from crossreid.watching.tracking import checkpoint
-
-
-class Tables(Protocol):
-    """The database of a watch's state: reading, and writing within a step."""
-
-    def read(self, statement: str, values: Sequence[Any] = ()) -> list[Any]: ...
-    def write(self, statement: str, values: Sequence[Any] = ()) -> int: ...
 
 
 class KeptTrackers:
     """The bytes of each camera's tracker."""
 
-    def __init__(self, database: Tables) -> None:
+    def __init__(self, database: Database) -> None:
         self.database = database
 
     def read(self, camera: str) -> bytes | None:

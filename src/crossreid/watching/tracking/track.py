@@ -75,14 +75,14 @@ class Track:
         return np.zeros(2) if passed <= 0 else (middle(self.boxes[-1]) - middle(self.boxes[first])) / passed
 
     def __getstate__(self) -> dict[str, Any]:
-        state = {name.name: getattr(self, name.name) for name in fields(self)}
+        state = {each.name: getattr(self, each.name) for each in fields(self)}
         arrays = {"indexes": np.array(self.indexes), "times": np.array(self.times), "boxes": np.stack(self.boxes)}
         return state | arrays  # thousands of boxes are written at each commit: as arrays, that is quick
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        lists = {name: list(state[name]) for name in ("boxes",)} | {n: state[n].tolist() for n in ("indexes", "times")}
-        for name, value in (state | lists).items():
+        for name, value in state.items():
             setattr(self, name, value)
+        self.indexes, self.times, self.boxes = state["indexes"].tolist(), state["times"].tolist(), list(state["boxes"])
 
 
 def middle(box: np.ndarray) -> np.ndarray:
