@@ -16,6 +16,7 @@ from crossreid.clustering.duplicates import COSINE
 from crossreid.clustering.linkage import Linkage
 from crossreid.clustering.thresholds import Thresholds, pairs_of, stated, thresholds_of
 from crossreid.clustering.written import WriteOptions, refuse_present, write_clustering
+from crossreid.data.addresses import place_of
 from crossreid.errors import CrossreidError
 from crossreid.evaluation.calibration import Calibration
 from crossreid.galleries.calibrations import calibration_for, calibration_for_folder, checked
@@ -101,7 +102,7 @@ def cluster(
     if isinstance(embeddings, Gallery):
         crops, source = crops_of_gallery(embeddings, advances("entries")), embeddings.location
     else:
-        crops, source = crops_of_folder(Path(embeddings)), str(embeddings)
+        crops, source = crops_of_folder(place_of(embeddings)), str(embeddings)
     thresholds = None
     if method != "hdbscan":
         known = None
@@ -155,7 +156,7 @@ def _calibration(
     path = None if named is None else Path(named)
     if isinstance(embeddings, Gallery):
         return calibration_for(embeddings, path)
-    return calibration_for_folder(Path(embeddings), crops.model, path)
+    return calibration_for_folder(place_of(embeddings), crops.model, path)
 
 
 def _thresholds(

@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from crossreid.data.addresses import Place
 from crossreid.data.records import DataError, Modality, Record
 from crossreid.evaluation.embedding_files import Embeddings, read_embeddings
 from crossreid.galleries.fragments import Box, path_and_box, source_of
@@ -59,8 +60,8 @@ class Crops:
         )  # fmt: skip
 
 
-def crops_of_folder(folder: Path) -> Crops:
-    """What `crossreid embed` wrote into a folder. Raises as `read_embeddings` and `crops_of_embeddings`."""
+def crops_of_folder(folder: Place) -> Crops:
+    """What `crossreid embed` wrote into a folder or below an address. Raises as `read_embeddings` and `crops_of_embeddings`."""
     return crops_of_embeddings(read_embeddings(folder))
 
 

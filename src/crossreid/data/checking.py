@@ -141,7 +141,7 @@ def check(
     notes += unlisted(root, records)
     if levels == "full":
         notes += narrow_ranges(seen, records)
-    sizes = {record.path: one.size for one, record in zip(seen, records, strict=True)}
+    sizes = {record.file: one.size for one, record in zip(seen, records, strict=True)}
     return CheckReport(name, tuple(rows), tuple(problems), tuple(notes), splits[0], sizes)
 
 
@@ -219,7 +219,7 @@ def looked_at(
                 progress(1)
 
     # Absolute: a worker that is used again may have started in another folder.
-    placed = [replace(record, path=record.path.absolute()) for record in records]
+    placed = [replace(record, path=record.file.absolute()) for record in records]
     if deep and workers != 1 and len(records) > 200:
         take(Parallel(workers or -1, return_as="generator", batch_size=64)(delayed(look)(record) for record in placed))
     else:
@@ -237,7 +237,7 @@ def narrow_ranges(seen: Sequence[_Seen], records: Sequence[Record]) -> list[str]
     for (low, high), record in narrow:
         least, most = ranges.get(record.camera, (low, high))
         ranges[record.camera] = min(low, least), max(high, most)
-    return [narrow_note(ranges, narrow[0][1].path)]
+    return [narrow_note(ranges, narrow[0][1].file)]
 
 
 def twins(digests: Sequence[tuple[str, Record]]) -> list[str]:
@@ -271,7 +271,7 @@ def limited(lines: list[str]) -> list[str]:
 
 
 def _header(record: Record) -> _Seen:
-    path = record.path
+    path = record.file
     try:
         if path.stat().st_size == 0:
             return _Seen(f"{path} is empty (0 bytes).")
@@ -311,5 +311,5 @@ def _decoded(record: Record) -> _Seen:
     except DataError as error:
         return replace(seen, fault=str(error))
     # Of several boxes in one picture each is an image of its own.
-    content = record.path.read_bytes() if record.box is None else pixels.tobytes()
+    content = record.file.read_bytes() if record.box is None else pixels.tobytes()
     return replace(seen, digest=hashlib.blake2b(content, digest_size=16).hexdigest(), look=look_of(pixels))

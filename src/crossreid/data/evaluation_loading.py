@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from typing import Any, NamedTuple
 
 import torch
@@ -12,22 +13,33 @@ from torch.utils.data import DataLoader, Dataset
 from crossreid.data.images import load_image
 from crossreid.data.loader_processes import leave_signals, raising
 from crossreid.data.normalisation import IMAGENET, Normalisation
+from crossreid.data.reading_ahead import ReadingAhead
 from crossreid.data.records import DataError, Record
 from crossreid.data.transforms import EvalTransform, Interpolation
 
 
 class _TestImages(Dataset):
-    def __init__(self, records: Sequence[Record], transform: EvalTransform, skip: bool) -> None:
+    def __init__(
+        self, records: Sequence[Record], transform: EvalTransform, skip: bool, plan: Sequence[Sequence[int]] = ()
+    ) -> None:
         self.records, self.size, self.skip = tuple(records), (transform.height, transform.width), skip
-        self.transform = transform
+        self.transform, self.reading = transform, ReadingAhead(self.records, plan)
 
     def __len__(self) -> int:
         return len(self.records)
 
     def __getitem__(self, index: int) -> tuple[Tensor, int, int] | DataError | _Unreadable:
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: list[int]) -> list[tuple[Tensor, int, int] | DataError | _Unreadable]:
+        contents = self.reading.batch(indices)
+        return [self._loaded(index, content) for index, content in zip(indices, contents, strict=True)]
+
+    def _loaded(self, index: int, content: Future[bytes] | None) -> tuple[Tensor, int, int] | DataError | _Unreadable:
         record = self.records[index]
         try:
-            return self.transform(load_image(record, at_least=self.size)), int(record.modality), index
+            read = None if content is None else content.result()
+            return self.transform(load_image(record, at_least=self.size, content=read)), int(record.modality), index
         except DataError as error:
             return _Unreadable(index, str(error)) if self.skip else error
 
@@ -115,7 +127,7 @@ def planned_batches(
     With `skip` an image that cannot be read is left out of its batch and listed in `bad`; else it raises `DataError`, which names it.
     """
     loader: DataLoader = DataLoader(
-        _TestImages(records, EvalTransform(height, width, interpolation, normalisation), skip),
+        _TestImages(records, EvalTransform(height, width, interpolation, normalisation), skip, plan),
         batch_sampler=[list(positions) for positions in plan],
         num_workers=workers,
         collate_fn=_collate,

@@ -5,6 +5,7 @@ Extensions count in any case: `.JPG` is `.jpg`.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
@@ -28,6 +29,11 @@ def images_in(folder: Path, suffixes: tuple[str, ...] = SUFFIXES) -> list[Path]:
     return sorted(
         path for path in folder.iterdir() if path.name.lower().endswith(suffixes) and not path.name.startswith(".")
     )
+
+
+def numbers_in_order(name: str) -> list[tuple[int, int, str]]:
+    """A key that sorts names with the numbers in them as numbers: `frame9.jpg` before `frame10.jpg`."""
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name)]
 
 
 def reason_left_out(name: str) -> str:

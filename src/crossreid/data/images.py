@@ -12,6 +12,8 @@ from typing import BinaryIO, NotRequired, Protocol, TypedDict, Unpack
 import numpy as np
 from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError
 
+from crossreid.data import object_storage
+from crossreid.data.addresses import Address, Place
 from crossreid.data.costly_files import costly
 from crossreid.data.deadline import Overrun, deadline
 from crossreid.data.levels import as_bytes
@@ -80,8 +82,9 @@ def decode_in_time(content: bytes, name: str, **wanted: Unpack[Wanted]) -> np.nd
 
 
 def load_image(
-    source: Record | Path, *, at_least: tuple[int, int] | None = None, decoding: Decode = decode_in_time
-) -> np.ndarray:
+    source: Record | Path, *, at_least: tuple[int, int] | None = None, decoding: Decode = decode_in_time,
+    content: bytes | None = None,
+) -> np.ndarray:  # fmt: skip
     """An image file as `(H, W, 3)` uint8 RGB, decoded as `decode` does it.
 
     A record marked `pseudo_infrared` is turned into it, by a generator of its file's name: the same image each time. Of a
@@ -91,16 +94,17 @@ def load_image(
         at_least: (height, width) that suffice; a larger JPEG is then decoded at a fraction of its size, which is faster.
             With a box the picture is decoded whole, for the box counts its pixels.
         decoding: what decodes the file's bytes; in this process by default.
+        content: the file's bytes, where `content_of` has read them already.
 
     Raises:
         DataError: the file is missing, empty, truncated, no image, of more than 64 million pixels, decoded for longer than 20
             seconds, or smaller than the box; it is named.
         CannotBeRead: the system does not give it out.
     """
-    path = source.path if isinstance(source, Record) else Path(source)
+    path = source.path if isinstance(source, Record) else source
     box, levels = (source.box, source.levels) if isinstance(source, Record) else (None, None)
     # Read as a whole first: what is raised from then on is the image's fault.
-    content = _content(path)
+    content = content_of(path) if content is None else content
     pixels = decoding(
         content, str(path), at_least=None if box else at_least, most=MAX_PIXELS, formats=FORMATS, levels=levels
     )
@@ -113,8 +117,31 @@ def load_image(
     return pixels
 
 
-def _content(path: Path) -> bytes:
-    """A file's bytes; raises as `load_image`."""
+def content_of(path: Place) -> bytes:
+    """The bytes of an image's file or object; raises as `load_image`."""
+    content = _object_content(path) if isinstance(path, Address) else _file_content(Path(path))
+    if not content:
+        raise DataError(f"{path} is empty (0 bytes). Copy it again, or remove it from the data set.")
+    return content
+
+
+def _object_content(address: Address) -> bytes:
+    if address.state[0] > MAX_BYTES:
+        raise _too_many_bytes(address, address.state[0])
+    try:
+        content = object_storage.read(address.text, 0, MAX_BYTES + 1) if address.state[0] < 0 else address.read_bytes()
+    except object_storage.StorageError as error:
+        raise CannotBeRead(str(error)) from error
+    if len(content) > MAX_BYTES:
+        raise _too_many_bytes(address, len(content))
+    return content
+
+
+def _too_many_bytes(path: Place, size: int) -> ImageTooLarge:
+    return ImageTooLarge(f"{path} has {size:,} bytes; expected at most {MAX_BYTES:,}. Is it an image?")
+
+
+def _file_content(path: Path) -> bytes:
     try:
         about = path.stat()
         regular, size = stat.S_ISREG(about.st_mode), about.st_size
@@ -133,9 +160,7 @@ def _content(path: Path) -> bytes:
         kind = "a folder" if stat.S_ISDIR(about.st_mode) else "a device or a pipe"
         raise DataError(f"{path} is {kind}, expected an image file. Check the lists of the data set.")
     if size > MAX_BYTES:
-        raise ImageTooLarge(f"{path} has {size:,} bytes; expected at most {MAX_BYTES:,}. Is it an image?")
-    if not content:
-        raise DataError(f"{path} is empty (0 bytes). Copy it again, or remove it from the data set.")
+        raise _too_many_bytes(path, size)
     return content
 
 
@@ -218,7 +243,7 @@ def _refuse_large(image: ImageFile.ImageFile, name: str, most: int) -> None:
         )
 
 
-def check_box(path: Path, box: tuple[int, int, int, int], width: int, height: int) -> None:
+def check_box(path: Place, box: tuple[int, int, int, int], width: int, height: int) -> None:
     """Raises `DataError` where a box is empty or lies outside a picture of this size, pixels."""
     left, top, right, bottom = box
     if not (0 <= left < right <= width and 0 <= top < bottom <= height):

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 
+from crossreid.data.addresses import Place
 from crossreid.data.looks import SIDE, Look
 from crossreid.data.records import Record, Split
 
@@ -20,7 +20,7 @@ BURST = 60.0  # seconds
 MOST = 50_000  # images that are compared, all with all
 _BLOCK = 1024
 
-Key = tuple[Path, tuple[int, int, int, int] | None]
+Key = tuple[Place, tuple[int, int, int, int] | None]
 
 
 def key_of(record: Record) -> Key:

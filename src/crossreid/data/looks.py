@@ -58,7 +58,7 @@ def look_at(record: Record) -> Look | str:
         look = look_of(load_image(replace(record, pseudo_infrared=False), at_least=_SCALE), whole=False)
     except (DataError, OSError) as error:
         return str(error)
-    time, device, size = said_by_exif(record.path)
+    time, device, size = said_by_exif(record.file)
     if record.box is not None:
         size = record.box[2] - record.box[0], record.box[3] - record.box[1]
     return replace(look, time=time, device=device, width=size[0], height=size[1])
@@ -70,7 +70,7 @@ def looks_at(
     """The look of each image, in `workers` processes where there are many (by default one a core)."""
     if progress is not None:
         progress(0, len(records))
-    placed = [replace(record, path=record.path.absolute()) for record in records]
+    placed = [replace(record, path=record.file.absolute()) for record in records]
     results: Iterable[Look | str] = map(look_at, placed)
     if workers != 1 and len(records) > _PARALLEL:
         results = Parallel(workers or -1, return_as="generator", batch_size=64)(

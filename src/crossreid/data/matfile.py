@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.io import loadmat
 
 from crossreid.data.mat_elements import HEADER, variables
 from crossreid.data.records import DataError
@@ -48,12 +47,19 @@ def _of_version_5(content: bytes) -> dict[str, Callable[[], np.ndarray]]:
 
     def reading(variable: Any) -> Callable[[], np.ndarray]:
         # Of it alone, as nothing else in the file has been checked.
-        return lambda: loadmat(io.BytesIO(content[:HEADER] + variable.content()))[variable.name]
+        return lambda: _loadmat(io.BytesIO(content[:HEADER] + variable.content()))[variable.name]
 
     return {variable.name: reading(variable) for variable in variables(content) if variable.name}
 
 
 def _of_version_4(content: bytes) -> dict[str, Callable[[], np.ndarray]]:
     """As `_of_version_5`, of version 4, for which SciPy's reader is plain Python."""
-    found = loadmat(io.BytesIO(content))
+    found = _loadmat(io.BytesIO(content))
     return {name: lambda name=name: found[name] for name in found if not name.startswith("__")}  # type: ignore[misc]
+
+
+def _loadmat(stream: io.BytesIO) -> dict[str, Any]:
+    from scipy.io import loadmat  # here: half a second, which most commands need not wait for
+
+    found: dict[str, Any] = loadmat(stream)
+    return found

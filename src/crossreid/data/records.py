@@ -7,9 +7,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import IntEnum
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from crossreid.errors import CrossreidError
+
+if TYPE_CHECKING:
+    from crossreid.data.addresses import Place
 
 
 class DataError(CrossreidError):
@@ -32,6 +35,7 @@ PictureLevels = tuple[int, int] | Literal["picture"] | None
 class Record:
     """One image: where it is and what is known of it.
 
+    `path` is a file's, or the address of an object in a store (`crossreid.data.addresses`).
     `identity` is the data set's own name for who or what is seen; `camera` is 0 where cameras are unknown.
     `pseudo_infrared` marks a visible photograph that is to be turned into an infrared-like one when it is read;
     its `modality` is then INFRARED. `tracklet` names the film that the image is of, among those of its identity and
@@ -41,7 +45,7 @@ class Record:
     how a picture of 16 bits becomes 8 (`crossreid.data.levels`). `source` names the data set it is of, where there are several.
     """
 
-    path: Path
+    path: Place
     identity: str
     camera: int = 0
     modality: Modality = VISIBLE
@@ -53,6 +57,13 @@ class Record:
     time: float | None = None
     levels: PictureLevels = None
     source: str = ""
+
+    @property
+    def file(self) -> Path:
+        """The path, where the picture is a file. Raises `DataError` where it is an object in a store."""
+        if isinstance(self.path, Path):
+            return self.path
+        raise DataError(f"{self.path} is no file; only `crossreid embed` reads object storage. Copy it here first.")
 
     @property
     def name(self) -> str:

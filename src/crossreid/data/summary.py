@@ -56,7 +56,7 @@ def _size(record: Record, sizes: Sizes) -> tuple[int, int]:
     if record.box is not None:
         left, top, right, bottom = record.box
         return right - left, bottom - top
-    return sizes.get(record.path, (0, 0))
+    return sizes.get(record.file, (0, 0))
 
 
 def _range(values: Sequence[int]) -> str:

@@ -12,17 +12,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import zip_longest
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as parquet
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 
+from crossreid.data.addresses import Place, place_of, write_whole
 from crossreid.data.records import DataError, Modality, Record
 from crossreid.errors import CrossreidError
-from crossreid.files import write_durably
+from crossreid.evaluation.stored_tensors import read_stored
 
 EMBEDDINGS, RECORDS, BAD_IMAGES = "embeddings.safetensors", "records.parquet", "bad_images.csv"
 AGAIN = f"Move {EMBEDDINGS} and {RECORDS} away and embed again."
@@ -69,18 +69,17 @@ class Embeddings:
         return len(self.embeddings)
 
 
-def read_embeddings(folder: Path) -> Embeddings:
-    """What `crossreid embed` wrote into a folder, verified.
+def read_embeddings(folder: Place | str) -> Embeddings:
+    """What `crossreid embed` wrote into a folder or below an address, verified.
 
     Raises:
         DataError: a file is missing, damaged, or not of the same writing as the other; it is named.
     """
-    folder = Path(folder)
+    folder = place_of(folder)
     about = read_about(folder)
     content = _records_content(folder, about)
     try:
-        with safe_open(folder / EMBEDDINGS, framework="np") as stored:
-            rows = stored.get_tensor("embeddings")
+        rows = read_stored(folder / EMBEDDINGS, ["embeddings"]).tensors["embeddings"]
         table = parquet.read_table(pa.BufferReader(content))
     except (SafetensorError, pa.ArrowException) as error:
         raise DataError(f"{folder}: {error}. Expected {EMBEDDINGS} and {RECORDS}. {AGAIN}") from error
@@ -119,7 +118,7 @@ def read_embeddings(folder: Path) -> Embeddings:
     )
 
 
-def check_folder(folder: Path) -> dict[str, str]:
+def check_folder(folder: Place) -> dict[str, str]:
     """The metadata of a folder's embeddings, after both files were found to be there and of one another; no row is read.
 
     Raises:
@@ -128,8 +127,7 @@ def check_folder(folder: Path) -> dict[str, str]:
     about = read_about(folder)
     content = _records_content(folder, about)
     try:
-        with safe_open(folder / EMBEDDINGS, framework="np") as stored:
-            shape = stored.get_slice("embeddings").get_shape()
+        shape = read_stored(folder / EMBEDDINGS).shapes["embeddings"]
         counts = {int(about["rows"]), shape[0], parquet.read_metadata(pa.BufferReader(content)).num_rows}
         if len(shape) != 2 or len(counts) != 1 or int(about["bad"]) < 0:
             raise CrossreidError(f"found rows {shape}, and {counts} of them")
@@ -138,7 +136,7 @@ def check_folder(folder: Path) -> dict[str, str]:
     return about
 
 
-def _records_content(folder: Path, about: Mapping[str, str]) -> bytes:
+def _records_content(folder: Place, about: Mapping[str, str]) -> bytes:
     """The bytes of records.parquet, which the embeddings' metadata vouch for."""
     path = folder / RECORDS
     if not path.is_file():
@@ -149,7 +147,7 @@ def _records_content(folder: Path, about: Mapping[str, str]) -> bytes:
     return content
 
 
-def read_about(folder: Path) -> dict[str, str]:
+def read_about(folder: Place) -> dict[str, str]:
     """The metadata of a folder's embeddings.
 
     Raises:
@@ -158,17 +156,15 @@ def read_about(folder: Path) -> dict[str, str]:
     path = folder / EMBEDDINGS
     if not path.is_file():
         raise DataError(f"{path} not found. Expected a folder that `crossreid embed` wrote and finished.")
-    path.open("rb").close()  # safe_open says "no such file" of one that may not be read
     try:
-        with safe_open(path, framework="np") as stored:
-            about = stored.metadata() or {}
+        about = read_stored(path).about
     except SafetensorError as error:
         raise DataError(f"{path} is damaged ({error}). {AGAIN}") from error
     if about.get("format") != FORMAT:
         raise DataError(
             f"{path} was not written by `crossreid embed` (format {about.get('format')!r}). Name another folder, or move it away."
         )
-    return dict(about)
+    return about
 
 
 def table_of(records: Sequence[Record]) -> pa.Table:
@@ -186,16 +182,16 @@ def table_of(records: Sequence[Record]) -> pa.Table:
     return pa.table(columns, schema=SCHEMA)
 
 
-def write_table(table: pa.Table, path: Path) -> str:
+def write_table(table: pa.Table, path: Place) -> str:
     """Write a Parquet file, whole or not at all; the digest of its bytes."""
     sink = pa.BufferOutputStream()
     parquet.write_table(table, sink, compression="zstd")
     content = sink.getvalue().to_pybytes()
-    write_durably(path, [content])
+    write_whole(path, [content])
     return hashlib.sha256(content).hexdigest()
 
 
-def write_rows(path: Path, parts: Iterable[np.ndarray], shape: tuple[int, int], about: Mapping[str, str]) -> None:
+def write_rows(path: Place, parts: Iterable[np.ndarray], shape: tuple[int, int], about: Mapping[str, str]) -> None:
     """Write a safetensors file of one tensor, `embeddings` `(N, D)` float32, part by part: it need not fit in memory."""
     entry = {"dtype": "F32", "shape": list(shape), "data_offsets": [0, 4 * shape[0] * shape[1]]}
     header = json.dumps({"__metadata__": dict(about), "embeddings": entry}, separators=(",", ":")).encode()
@@ -211,7 +207,7 @@ def write_rows(path: Path, parts: Iterable[np.ndarray], shape: tuple[int, int], 
         if count != shape[0]:
             raise DataError(f"{path}: expected {shape[0]} rows, found {count}.")
 
-    write_durably(path, pieces())
+    write_whole(path, pieces())
 
 
 def as_metadata(facts: Mapping[str, Any]) -> dict[str, str]:

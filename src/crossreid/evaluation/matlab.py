@@ -12,7 +12,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-from scipy.io import savemat
 
 from crossreid.data.matfile import read_variable
 from crossreid.data.records import INFRARED, VISIBLE, DataError
@@ -147,6 +146,8 @@ def write_sysu_features(features: Features, directory: Path, name: str = "featur
                 )
             cells[number - 1, 0] = features.embeddings[rows]
         contents[camera] = cells
+    from scipy.io import savemat  # here, as `matfile` does
+
     directory.mkdir(parents=True, exist_ok=True)
     paths = []
     for camera, cells in contents.items():

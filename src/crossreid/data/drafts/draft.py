@@ -100,7 +100,7 @@ def draft(
     return Draft(
         folder=folder, rows=tuple(found.rows), guesses=tuple(guesses), left_out=tuple(found.left_out.lines()),
         notes=tuple(found.notes), split=split, problem=problem, leaks=tuple(said),
-        sizes={record.path: (look.width, look.height) for (record, _), look in zip(found.rows, looks, strict=True)},
+        sizes={record.file: (look.width, look.height) for (record, _), look in zip(found.rows, looks, strict=True)},
     )  # fmt: skip
 
 
@@ -122,7 +122,7 @@ def write(made: Draft, out: Path, *, replace: bool = False) -> None:
                 values = dict(zip(COLUMNS, row_of(record, folder, split), strict=True))
                 lines.writerow([values[column] for column in COLUMNS if column in used])
         for (read, _), (record, _) in zip(read_rows(temporary), made.rows, strict=True):
-            if (read.path, read.identity) != (record.path.absolute(), record.identity):
+            if (read.path, read.identity) != (record.file.absolute(), record.identity):
                 raise DataError(
                     f"{record.path}: a manifest cannot name it so (line breaks, or spaces at an end of its name or of its identity). "
                     "Rename it."

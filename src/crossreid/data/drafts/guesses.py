@@ -119,7 +119,7 @@ def _camera_names(found: Found, looks: Sequence[Look], folder: Path) -> list[tup
     inner = [_inner(record, folder) for record, _ in found.rows]
     for pattern in _CAMERAS:
         by_folder = [next((m[1] for part in reversed(parts) if (m := pattern.search(part))), None) for parts in inner]
-        by_name = [m[1] if (m := pattern.search(record.path.stem)) else None for record, _ in found.rows]
+        by_name = [m[1] if (m := pattern.search(record.file.stem)) else None for record, _ in found.rows]
         ways += [("the names of folders", _plain(by_folder)), ("the names of images", _plain(by_name))]
     if (below := _shared_folders(found, inner)) is not None:
         ways.append(("the folders below the identities'", below))
@@ -133,7 +133,7 @@ def _plain(names: list[str | None]) -> list[str | None]:
 
 def _inner(record: Record, folder: Path) -> tuple[str, ...]:
     """The folders that an image lies in, below `folder`."""
-    return record.path.relative_to(folder).parts[:-1] if record.path.is_relative_to(folder) else ()
+    return record.file.relative_to(folder).parts[:-1] if record.file.is_relative_to(folder) else ()
 
 
 def _shared_folders(found: Found, inner: Sequence[tuple[str, ...]]) -> list[str | None] | None:

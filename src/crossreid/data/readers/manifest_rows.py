@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 from unicodedata import normalize
 
+from crossreid.data.addresses import Address, Place, is_address, place_of
 from crossreid.data.records import DataError, Modality, Record, iso_seconds
 
 JUNK, DISTRACTOR = "junk", "distractor"
@@ -69,7 +70,12 @@ class Notes:
 
 
 def read_rows(
-    path: Path, *, anonymous: bool = False, outside: Outside = "absolute", notes: Notes | None = None
+    path: Place,
+    *,
+    anonymous: bool = False,
+    outside: Outside = "absolute",
+    notes: Notes | None = None,
+    addresses: bool = False,
 ) -> list[tuple[Record, str]]:
     """The (record, split) of each line; split is '' where not given. Commas, semicolons and tabs separate, a BOM is passed over.
 
@@ -80,6 +86,7 @@ def read_rows(
         anonymous: identities may be missing; they are '' then. Those of junk and distractors may be missing in any case.
         outside: which paths may lead out of the manifest's folder: `absolute` ones, which say so, but none that climbs by
             `..`; `allow` both; `refuse` both. Links in the folder are its owner's, and followed.
+        addresses: paths may be addresses of objects, and count as absolute ones.
         notes: where given, what was read otherwise than written, or not read, is put there.
 
     Raises:
@@ -91,7 +98,9 @@ def read_rows(
     reader = csv.DictReader(io.StringIO(text), delimiter=separator, skipinitialspace=True, strict=True)
     rows: list[tuple[Record, str]] = []
     seen: dict[tuple[str, str, object], int] = {}
-    real = cache(os.path.realpath)  # of folders, which are few; the same one may be spelled in several ways
+    real = cache(
+        lambda folder: os.path.realpath(folder) if isinstance(folder, Path) else folder.text
+    )  # of folders, which are few; the same one may be spelled in several ways
     needed = ("path",) if anonymous else ("path", "identity")
     notes = Notes() if notes is None else notes
     if outside not in get_args(Outside):
@@ -108,7 +117,7 @@ def read_rows(
         modality = values["modality"].lower() or "visible"
         if modality not in _MODALITIES:
             raise DataError(f"{where}: modality is {modality!r}, expected visible or infrared.")
-        image = _image(path.parent, values["path"], outside, where, notes)
+        image = _place(path.parent, values["path"], outside, where, notes, addresses)
         box = _box(values["box"], where)
         place = real(image.parent), image.name, box
         if place in seen:
@@ -126,7 +135,7 @@ def read_rows(
 
 def row_of(record: Record, folder: Path, split: str = "") -> tuple[object, ...]:
     """The values of a record in the order of `COLUMNS`; its path relative to `folder` where it lies below, else absolute."""
-    image = Path(os.path.abspath(record.path))
+    image = Path(os.path.abspath(record.file))
     below = image.is_relative_to(folder)
     time = "" if record.time is None else datetime.fromtimestamp(record.time, UTC).isoformat()
     box = ""
@@ -173,20 +182,20 @@ def columns_of(path: Path) -> list[str]:
     return [column.strip() for column in (lines[0] if lines else [])]
 
 
-def _text(path: Path) -> str:
+def _text(path: Place) -> str:
     if not path.is_file():
         raise DataError(
             f"manifest {path} not found. Expected a CSV file with the columns path,identity (docs/datasets.md#manifest); "
             "`crossreid manifest FOLDER` writes one."
         )
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 (byte {error.start}). Save it as UTF-8.") from error
 
 
 def _lines(
-    reader: csv.DictReader[str], path: Path, needed: Sequence[str], notes: Notes
+    reader: csv.DictReader[str], path: Place, needed: Sequence[str], notes: Notes
 ) -> Iterator[tuple[int, dict[Any, Any]]]:
     """(number of its last line, values by column) of each row; raises `DataError` for what is no CSV, and for its columns."""
     try:
@@ -230,6 +239,29 @@ def _refuse_characters(values: dict[str, str], row: dict[Any, Any], where: str, 
         raise DataError(
             f"{where}: more values than the first line has columns. Put a value that holds {separator!r} in quotation marks."
         )
+
+
+def _place(folder: Place, text: str, outside: Outside, where: str, notes: Notes, addresses: bool) -> Place:
+    """The file or object that a path means."""
+    if is_address(text):
+        if not addresses:
+            raise DataError(
+                f"{where}: {text} is an address; only `crossreid embed` reads object storage. Copy it here first."
+            )
+        place = place_of(text)
+        below = isinstance(folder, Address) and place.as_posix().startswith(folder.text + "/")
+        if outside == "refuse" and not below:
+            raise DataError(
+                f"{where}: {text} leads out of the manifest's folder, which the option outside=refuse forbids."
+            )
+        return place
+    if isinstance(folder, Path):
+        return _image(folder, text, outside, where, notes)
+    if text.startswith("/") or ".." in text.split("/"):
+        raise DataError(
+            f"{where}: {text} is no path below {folder}. Expected such paths, or addresses: SCHEME://BUCKET/KEY."
+        )
+    return folder / text.removeprefix("./")
 
 
 def _image(folder: Path, text: str, outside: Outside, where: str, notes: Notes) -> Path:
