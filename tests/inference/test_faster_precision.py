@@ -12,6 +12,7 @@ def test_auto_takes_the_precision_that_was_faster_and_alike(model, records):
 
     class Slow:
         runtime, device, preprocessing = "torch", torch.device("cpu"), model.preprocessing
+        precisions = model.precisions
 
         def __init__(self, sleeps_in, wrong=False):
             self.sleeps_in, self.wrong, self.precision = sleeps_in, wrong, "float32"

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from crossreid.errors import CrossreidError
-from crossreid.inference.export import export_onnx
+from crossreid.inference.exporting.export import export_onnx
 from crossreid.inference.open_model import open_model
 from crossreid.runs.named_network import PretrainedNetwork
 from weight_files import write_weights

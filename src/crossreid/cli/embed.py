@@ -1,4 +1,4 @@
-"""`crossreid embed` and `crossreid export`: a model as embeddings of any images, and as a file of its own."""
+"""`crossreid embed`: a model as embeddings of any images."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
+from crossreid.cli.engines import Engine
 from crossreid.cli.networks import BackboneName, Flip, Size, Weights, named_network, run_and_rest
-from crossreid.errors import CrossreidError
 from crossreid.terminal import advancing, console, errors, progress_bar
 
 Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; a GPU where there is one.")]
@@ -19,14 +19,18 @@ Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; a GPU whe
 def embed(
     context: typer.Context,
     run: Annotated[
-        Path | None, typer.Argument(help="A run, or with SOURCE also an exported .onnx file; with --backbone left out.")
+        Path | None, typer.Argument(help="A run, or with SOURCE also an exported file; with --backbone left out.")
     ] = None,
     source: Annotated[
-        str | None, typer.Argument(help="A folder of images, a manifest (.csv), or NAME:ROOT of a data set.")
+        str | None,
+        typer.Argument(help="A folder of images, a manifest (.csv), an address of either, or NAME:ROOT of a data set."),
     ] = None,
     out: Annotated[
-        Path | None,
-        typer.Option(help="With SOURCE a folder; else file or, for sysu-mat, folder, RUN/features by default."),
+        str | None,
+        typer.Option(
+            metavar="DIR",
+            help="With SOURCE a folder or an address (s3://...); else file or, for sysu-mat, folder, RUN/features by default.",
+        ),
     ] = None,
     format: Annotated[str | None, typer.Option(help="Without SOURCE: npz (the default) or sysu-mat.")] = None,
     checkpoint: Annotated[str, typer.Option(help="best or last.")] = "best",
@@ -38,7 +42,9 @@ def embed(
     option: Annotated[
         list[str] | None, typer.Option("--option", metavar="KEY=VALUE", help="Of a data set: an option of its reader.")
     ] = None,
-    precision: Annotated[str, typer.Option(help="auto (measured), float32 (the reference) or bf16.")] = "auto",
+    precision: Annotated[
+        str, typer.Option(help="auto (measured), float32 (the reference) or bf16; an exported file's own.")
+    ] = "auto",
     on_bad_image: Annotated[str, typer.Option(help="stop, or skip and list in bad_images.csv.")] = "stop",
     batch: Annotated[int, typer.Option(min=1, help="Images a forward pass.")] = 64,
     chunk: Annotated[int, typer.Option(min=1, help="Images of a chunk, what a kill can cost.")] = 1024,
@@ -46,6 +52,11 @@ def embed(
         int | None, typer.Option(min=0, help="Loader processes; by default by the number of cores.")
     ] = None,
     device: Device = None,
+    engine: Engine = None,
+    ray_address: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Of --engine ray: a cluster's; by default one is started here."),
+    ] = None,
     backbone: BackboneName = None,
     weights: Weights = None,
     size: Size = None,
@@ -64,6 +75,7 @@ def embed(
         "source": source, "out": out, "format": format, "checkpoint": checkpoint, "modality": modality,
         "camera": camera, "part": part, "options": reader_options(option) if option else None, "precision": precision,
         "on_bad_image": on_bad_image, "batch": batch, "chunk": chunk, "workers": workers, "device": device,
+        "engine": engine, "ray_address": ray_address,
     }  # fmt: skip
     given = {name: value for name, value in chosen.items() if name in ("options", "source") or _is_given(context, name)}
     with ExitStack() as shown:
@@ -98,33 +110,3 @@ def _advancing(shown: ExitStack) -> Callable[..., None]:
 def _is_given(context: typer.Context, name: str) -> bool:
     source = context.get_parameter_source(name)
     return source is not None and source.name not in ("DEFAULT", "DEFAULT_MAP")
-
-
-def export(
-    run: Annotated[Path | None, typer.Argument(help="A run; with --backbone left out.")] = None,
-    to: Annotated[str, typer.Option(help="Format: onnx.")] = "onnx",
-    out: Annotated[
-        Path | None, typer.Option(help="A file that ends in .onnx; RUN/model.onnx or NAME.onnx by default.")
-    ] = None,
-    checkpoint: Annotated[str, typer.Option(help="best or last.")] = "best",
-    tolerance: Annotated[float, typer.Option(min=0, help="Largest difference from torch that is let through.")] = 1e-4,
-    backbone: BackboneName = None,
-    weights: Weights = None,
-    size: Size = None,
-    flip: Flip = False,
-) -> None:
-    """Write a network as one file that says how its images are prepared, checked against torch on images."""
-    if to != "onnx":
-        raise CrossreidError(f"--to {to!r}: expected onnx.")
-    from crossreid.inference.export import export_onnx
-
-    run, rest = run_and_rest(named_network(backbone, weights, size, flip), run, None, "export")
-    if rest is not None:
-        raise CrossreidError(f"{rest} and --backbone {backbone}: expected either a RUN or --backbone.")
-    written = export_onnx(run, out, checkpoint=checkpoint, tolerance=tolerance)
-    console.print(
-        f"{written.path}: {written.dimension} dimensions, differs from torch by at most {written.difference:.1e} on "
-        f"{written.images} images", soft_wrap=True, highlight=False,
-    )  # fmt: skip
-    if written.trained:
-        errors.print(f"WARNING: {backbone or run} is {written.trained}; the file says so too.", soft_wrap=True)

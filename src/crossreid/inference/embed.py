@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, get_args, overload
 
+from crossreid.data.addresses import Address, Place, place_of
 from crossreid.data.levels import with_levels
 from crossreid.errors import CrossreidError
+from crossreid.inference.bulk.embedded_chunks import embedded_chunks
 from crossreid.inference.bulk.job import BATCH, CHUNK, Embedded, embed_records
-from crossreid.inference.exported_file import is_exported
-from crossreid.inference.open_model import open_model
+from crossreid.inference.bulk.ray_pipeline import Cluster
+from crossreid.inference.embedding_model import EmbeddingModel, Precision
+from crossreid.inference.engines.names import Engine, parse_distributed
+from crossreid.inference.exporting.exported_file import is_exported
+from crossreid.inference.open_by_engine import open_by_engine
 from crossreid.inference.processes import loader_workers, process_group
 from crossreid.inference.sources import source_records
 from crossreid.runs.evaluate import write_features
@@ -19,9 +25,10 @@ from crossreid.runs.named_network import PretrainedNetwork, pretrained_at
 # What is not given, as in the command; None is decided later, by the source or the machine.
 _DEFAULTS: dict[str, Any] = {
     "checkpoint": "best", "modality": None, "camera": None, "part": "all", "option": None, "precision": "auto",
-    "on_bad_image": "stop", "batch": BATCH, "chunk": CHUNK, "workers": None, "device": None,
+    "on_bad_image": "stop", "batch": BATCH, "chunk": CHUNK, "workers": None, "device": None, "engine": None,
+    "ray_address": None,
 }  # fmt: skip
-_CHOICES = {"precision": ("auto", "float32", "bf16"), "on_bad_image": ("stop", "skip")}
+_CHOICES = {"precision": ("auto", *get_args(Precision)), "on_bad_image": ("stop", "skip")}
 
 
 @overload
@@ -53,6 +60,8 @@ def embed(
     chunk: int | None = None,
     workers: int | None = None,
     device: str | None = None,
+    engine: str | None = None,
+    ray_address: str | None = None,
     advance: Callable[..., object] | None = None,
     say: Callable[[str], object] = ...,
 ) -> Embedded: ...
@@ -75,6 +84,8 @@ def embed(
     chunk: int | None = None,
     workers: int | None = None,
     device: str | None = None,
+    engine: str | None = None,
+    ray_address: str | None = None,
     advance: Callable[..., object] | None = None,
     say: Callable[[str], object] = lambda text: None,
 ) -> Embedded | Path:
@@ -84,9 +95,10 @@ def embed(
     interrupted. Processes that torchrun started share the job; the first of them returns its counts.
 
     Args:
-        run: a run's folder, or with `source` also an exported .onnx file or a network that was not trained here.
-        source: a folder of images, a manifest (.csv), or NAME:ROOT of a data set.
-        out: with `source` a folder; else a file or, for sysu-mat, a folder, RUN/features.npz or RUN/features by default.
+        run: a run's folder, or with `source` also an exported file or a network that was not trained here.
+        source: a folder of images, a manifest (.csv), an address of either in object storage, or NAME:ROOT of a data set.
+        out: with `source` a folder or an address of object storage; else a file or, for sysu-mat, a folder, RUN/features.npz or
+            RUN/features by default.
         format: without `source`: npz (the default) or sysu-mat, as `crossreid.runs.run.write_features` writes them.
         checkpoint: of a run, best (the default) or last.
         modality: of a folder of images, visible (the default) or infrared.
@@ -99,6 +111,9 @@ def embed(
         chunk: images of a chunk, what a kill can cost: 1024 by default, and never less than a batch.
         workers: loader processes; by default by the number of cores.
         device: cpu, cuda or cuda:N; by default a GPU where there is one.
+        engine: torch (the default of a run), onnx, openvino or torch-export: RUN/model.onnx, .xml or .pt2, which `crossreid.export`
+            wrote of these weights. ray, or ray:ENGINE, has a Ray cluster do it.
+        ray_address: of engine ray, the cluster's (`auto` for the one that this machine is of); by default one is started here.
         advance: called with (0, images) once and with images as they are done.
         say: called with one line about what was decided.
 
@@ -112,35 +127,47 @@ def embed(
     given = {
         "checkpoint": checkpoint, "modality": modality, "camera": camera, "part": part, "option": options,
         "precision": precision, "on_bad_image": on_bad_image, "batch": batch, "chunk": chunk, "workers": workers,
-        "device": device,
+        "device": device, "engine": engine, "ray_address": ray_address,
     }  # fmt: skip
     given = {name: value for name, value in given.items() if value is not None}
-    run, out = run.path if isinstance(run, PretrainedNetwork) else Path(run), None if out is None else Path(out)
-    _refuse_without_meaning(run, source, out, format, given)
+    run = run.path if isinstance(run, PretrainedNetwork) else Path(run)
+    to = None if out is None else place_of(out)
+    _refuse_without_meaning(run, source, to, format, given)
     chosen = _DEFAULTS | given
-    if source is None or out is None:
-        return write_features(run, out, format=format or "npz", checkpoint=chosen["checkpoint"], advance=advance)
-    return _embed_source(run, str(source), out, chosen, advance, say)
+    if source is None or to is None:
+        if isinstance(to, Address):
+            raise CrossreidError(
+                f"--out {to}: a run's own test features are written to a file. Name one here, or a SOURCE."
+            )
+        return write_features(run, to, format=format or "npz", checkpoint=chosen["checkpoint"], advance=advance)
+    return _embed_source(run, str(source), to, chosen, advance, say)
 
 
 def _embed_source(
-    run: Path, source: str, out: Path, chosen: Mapping[str, Any], advance: Callable[..., object] | None,
+    run: Path, source: str, out: Place, chosen: Mapping[str, Any], advance: Callable[..., object] | None,
     say: Callable[[str], object],
 ) -> Embedded:  # fmt: skip
     batch, chunk, workers = chosen["batch"], chosen["chunk"], chosen["workers"]
+    ray, engine = (False, None) if chosen["engine"] is None else parse_distributed(chosen["engine"])
+    if chosen["ray_address"] is not None and not ray:
+        raise CrossreidError("--ray-address is of --engine ray, which is not given.")
     if min(batch, chunk) < 1 or (workers or 0) < 0:
         raise CrossreidError(
             f"batch {batch}, chunk {chunk}, workers {workers or 0}: expected 1 image or more in a batch and in a chunk, and 0 "
             "loader processes or more."
         )
     with process_group() as group:
+        if ray and group.world > 1:
+            raise CrossreidError("--engine ray distributes by itself; run it without torchrun.")
         left_out: list[tuple[str, str]] = []
         records = source_records(
             source, modality=chosen["modality"], camera=chosen["camera"], part=chosen["part"], options=chosen["option"],
             left_out=left_out if chosen["on_bad_image"] == "skip" else None,
             say=say if group.rank == 0 else lambda text: None,
         )  # fmt: skip
-        model = open_model(run, checkpoint=chosen["checkpoint"], device=chosen["device"] or group.device)
+        opened = partial(_opened, run.absolute() if run.exists() else run, engine, chosen["checkpoint"])
+        model = opened(chosen["device"] or group.device)
+        embedding = Cluster(opened, chosen["ray_address"], chosen["device"]).chunks if ray else embedded_chunks
         records = with_levels(records, model.preprocessing.levels)
         if model.trained and group.rank == 0:
             named = pretrained_at(run)
@@ -150,7 +177,7 @@ def _embed_source(
         try:
             return embed_records(
                 model, records, out, precision=chosen["precision"], batch=batch, chunk=max(batch, chunk), workers=workers,
-                on_bad_image=chosen["on_bad_image"], left_out=left_out, group=group, advance=advance, say=say,
+                on_bad_image=chosen["on_bad_image"], left_out=left_out, group=group, embedding=embedding, advance=advance, say=say,
             )  # fmt: skip
         except KeyboardInterrupt:
             if group.rank == 0:
@@ -158,8 +185,12 @@ def _embed_source(
             raise
 
 
+def _opened(run: Path, engine: Engine | None, checkpoint: str, device: str | None) -> EmbeddingModel:
+    return open_by_engine(run, engine, checkpoint=checkpoint, device=device)
+
+
 def _refuse_without_meaning(
-    run: Path, source: Path | str | None, out: Path | None, format: str | None, given: Mapping[str, Any]
+    run: Path, source: Path | str | None, out: Place | None, format: str | None, given: Mapping[str, Any]
 ) -> None:
     """Raise `CrossreidError` for what has no meaning with this run and source; arguments are called as the command's options."""
     exported = is_exported(run)

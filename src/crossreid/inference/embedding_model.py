@@ -15,10 +15,11 @@ from crossreid.data.records import Record
 from crossreid.data.transforms import EvalTransform
 from crossreid.errors import CrossreidError
 from crossreid.evaluation.calibration import Calibration
+from crossreid.inference.engines.names import Engine
 from crossreid.runs.preprocessing import Preprocessing
 from crossreid.training.bf16 import refuse_broken_bf16
 
-Precision = Literal["float32", "bf16"]
+Precision = Literal["float32", "bf16", "fp16", "int8"]
 
 
 class EmbeddingModel(ABC):
@@ -31,8 +32,9 @@ class EmbeddingModel(ABC):
         dimension: D of its embeddings.
         fingerprint: 64 hexadecimal digits; equal if and only if embeddings may be compared.
         flip: whether an image's mirror image is embedded with it, as the recipe's evaluation does.
-        runtime: torch or onnx.
-        precision: float32, the reference, or bf16.
+        runtime: the engine that computes: torch, onnx, openvino or torch-export.
+        precision: float32, the reference, bf16, or that of an exported file: fp16 or int8.
+        precisions: those that it can compute in, the one that it begins with first.
         trained: how much of its training it has had, where that is not all of it; else empty.
         calibration: what `crossreid calibrate` made of it, by which scores are probabilities; None where nothing did.
     """
@@ -43,8 +45,9 @@ class EmbeddingModel(ABC):
     dimension: int
     fingerprint: str
     flip: bool
-    runtime: Literal["torch", "onnx"]
+    runtime: Engine
     precision: Precision
+    precisions: tuple[Precision, ...] = ("float32",)
     device: torch.device
     trained: str = ""
     calibration: Calibration | None = None
@@ -75,22 +78,27 @@ class EmbeddingModel(ABC):
         return nn.functional.normalize(means, dim=1)
 
     def with_precision(self, precision: Precision) -> EmbeddingModel:
-        """Embed in float32 or bf16 from now on; returns the model itself.
+        """Embed in one of `precisions` from now on; returns the model itself.
 
         Raises:
-            CrossreidError: an unknown precision, or one that this runtime or processor has not.
+            CrossreidError: an unknown precision, or one that this model, runtime or processor has not.
         """
         if precision not in get_args(Precision):
-            raise CrossreidError(f"precision {precision!r}: expected float32 or bf16.")
-        if precision == "bf16":
-            if self.runtime == "onnx":
-                raise CrossreidError(
-                    f"{self.source}: an exported file computes in float32. Use precision float32 with it."
-                )
-            if self.device.type == "cpu":
-                refuse_broken_bf16()
+            raise CrossreidError(f"precision {precision!r}: expected {' or '.join(get_args(Precision))}.")
+        if precision not in self.precisions:
+            raise CrossreidError(
+                f"{self.source}: {self._what} computes in {' or '.join(self.precisions)}, not in {precision}. Use precision "
+                f"{self.precisions[0]} with it."
+            )
+        if precision == "bf16" and self.device.type == "cpu":
+            refuse_broken_bf16()
         self.precision = precision
         return self
+
+    @property
+    def _what(self) -> str:
+        """What computes, for messages."""
+        return "a network of torch" if self.runtime == "torch" else f"this exported file in {self.runtime}"
 
 
 def prepared(model: EmbeddingModel, records: Sequence[Record]) -> tuple[Tensor, Tensor]:

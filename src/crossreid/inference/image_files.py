@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
+from crossreid.data.addresses import Address, Place, objects_below
 from crossreid.data.image_names import LeftOut, is_image, reason_left_out
 
 # What the system says of one folder, and not of a disk, a network or a limit.
@@ -59,6 +60,23 @@ def images_below(
     return sorted(found, key=lambda path: path.as_posix())
 
 
+def image_objects_below(prefix: Address, passed_over: LeftOut) -> list[Address]:
+    """Objects that are called images, at any depth below an address, in order; what is hidden, and what is none, is counted.
+
+    Raises `StorageError` or `DataError` where the store cannot be listed.
+    """
+    found = []
+    start = len(prefix.text.rstrip("/")) + 1
+    for address in objects_below(prefix):
+        if any(part.startswith(".") for part in address.text[start:].split("/")):
+            passed_over.add(address.text, "hidden")
+        elif is_image(address.name):
+            found.append(address)
+        else:
+            passed_over.add(address.text, reason_left_out(address.name))
+    return sorted(found, key=Address.as_posix)
+
+
 def _may_be_folder(link: Path, is_image: bool) -> bool:
     """Whether a link leads to a folder, or to nothing that can be seen and is not called an image."""
     try:
@@ -69,7 +87,7 @@ def _may_be_folder(link: Path, is_image: bool) -> bool:
         return not is_image
 
 
-def is_utf8(path: Path) -> bool:
+def is_utf8(path: Place) -> bool:
     """Whether a path can be written into a table."""
     try:
         str(path).encode()
@@ -78,6 +96,6 @@ def is_utf8(path: Path) -> bool:
     return True
 
 
-def readable(path: Path) -> str:
+def readable(path: Place) -> str:
     """A path for people and for tables; what is no UTF-8 in it as \\x.. ."""
     return path.as_posix().encode(errors="surrogateescape").decode(errors="backslashreplace")

@@ -1,4 +1,4 @@
-"""Opening a model, whichever runtime is to compute it: a run or a named network by torch, an exported file by ONNX Runtime."""
+"""Opening a model: a run or a named network by torch, an exported file by the engine that it was written for."""
 
 from __future__ import annotations
 
@@ -7,14 +7,18 @@ from pathlib import Path
 
 import torch
 
+from crossreid.errors import CrossreidError
 from crossreid.evaluation.calibration import Calibration
 from crossreid.evaluation.calibration_files import FILE
 from crossreid.inference.devices import device_of
 from crossreid.inference.embedding_model import EmbeddingModel, Precision
-from crossreid.inference.exported_file import is_exported
+from crossreid.inference.engines.exported_model import ExportedModel
+from crossreid.inference.engines.exported_program import ExportedProgramModel
+from crossreid.inference.engines.onnx_model import OnnxModel
+from crossreid.inference.engines.openvino_model import OpenVinoModel
+from crossreid.inference.engines.torch_model import TorchModel
+from crossreid.inference.exporting.exported_file import is_exported, target_of
 from crossreid.inference.fusing import fused
-from crossreid.inference.onnx_model import OnnxModel
-from crossreid.inference.torch_model import TorchModel
 from crossreid.models.lora import merged
 from crossreid.runs.calibrating import read_calibration
 from crossreid.runs.named_network import NOT_TRAINED, PretrainedNetwork, pretrained_at
@@ -24,15 +28,16 @@ from crossreid.runs.stored_run import network_of, preprocessing_of, read_run
 
 
 def open_model(
-    path: Path | PretrainedNetwork, *, checkpoint: str = "best", precision: Precision = "float32", device: str | None = None,
-    fuse: bool = True,
+    path: Path | PretrainedNetwork, *, checkpoint: str = "best", precision: Precision | None = None,
+    device: str | None = None, fuse: bool = True,
 ) -> EmbeddingModel:  # fmt: skip
-    """Open a run's folder, of stages the last student's, an exported .onnx file, or a network that was not trained here.
+    """Open a run's folder, of stages the last student's, an exported file, or a network that was not trained here.
 
     A run and a file need no data set and no download.
 
     Args:
         checkpoint: of a run, `best` or `last`.
+        precision: float32 or bf16; by default float32, of an exported file its own.
         device: `cpu`, `cuda`, or one GPU of several, `cuda:1`; by default a GPU where there is one.
         fuse: fold batch norms into the convolutions before them, and adapters into their layers, which is faster and changes no more
             than rounding; a network for analyses is better opened without.
@@ -43,10 +48,13 @@ def open_model(
     where = device_of(device)
     named = path if isinstance(path, PretrainedNetwork) else pretrained_at(path)
     if named is not None:
-        return _pretrained(named, where, fuse=fuse).with_precision(precision)
+        return _pretrained(named, where, fuse=fuse).with_precision(precision or "float32")
     path = Path(path)  # type: ignore[arg-type]
     if is_exported(path):
-        return OnnxModel(path, where).with_precision(precision)
+        if target_of(path) == "openvino" and device is not None and where.type != "cpu":
+            raise CrossreidError(f"{path}: OpenVINO computes on the CPU here, not on {device}. Leave --device out.")
+        exported = open_exported(path, where)
+        return exported if precision is None else exported.with_precision(precision)
     run = read_run(path, checkpoint)
     network = network_of(run)
     network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -57,7 +65,15 @@ def open_model(
     model = TorchModel(run.folder, network, name, seen, run.fingerprint, flip, where)
     model.trained = unfinished(run.folder)
     model.calibration = calibration_of_run(run.folder, run.fingerprint)
-    return model.with_precision(precision)
+    return model.with_precision(precision or "float32")
+
+
+def open_exported(path: Path, device: torch.device) -> ExportedModel:
+    """Open an exported file, which its name tells from others. Raises as `open_model` does."""
+    target = target_of(path)
+    if target == "openvino":
+        return OpenVinoModel(path)
+    return ExportedProgramModel(path, device) if target == "torch-export" else OnnxModel(path, device)
 
 
 def calibration_of_run(folder: Path, fingerprint: str) -> Calibration | None:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from crossreid.data.addresses import Address, Place, is_address, place_of, with_states
 from crossreid.data.catalogue import DATASETS, describe, load, recognised
 from crossreid.data.image_names import SUFFIXES, LeftOut
 from crossreid.data.readers.manifest_rows import MOST, Notes, Outside, read_rows
 from crossreid.data.records import DataError, Modality, Record, Split, in_order
 from crossreid.evaluation.protocols import PROTOCOLS
-from crossreid.inference.image_files import images_below, is_utf8, readable
+from crossreid.inference.image_files import image_objects_below, images_below, is_utf8, readable
 
+MANIFESTS = (".csv", ".tsv", ".txt")
 PARTS = ("all", "train", "validation", "query", "gallery", "test")
 
 
@@ -29,7 +32,8 @@ def source_records(
     """The images that `source` names.
 
     A folder without a manifest.csv: all images in it and below, by path, of no known identity. A folder with one, or a
-    .csv file: the manifest's rows, in its order; identities may be missing. `NAME:ROOT`: a data set of the catalogue.
+    .csv file: the manifest's rows, in its order; identities may be missing. `NAME:ROOT`: a data set of the catalogue. A folder or
+    a manifest may be an address of object storage, and a manifest may list addresses.
     Tables hold paths as UTF-8, so that one that is not is as good as unreadable.
 
     Args:
@@ -48,7 +52,7 @@ def source_records(
     if not source:
         raise DataError("SOURCE is empty. Expected a folder of images, a manifest, or NAME:ROOT of a data set.")
 
-    def leave_out(path: Path, reason: str) -> None:
+    def leave_out(path: Place, reason: str) -> None:
         if left_out is None:
             raise DataError(f"{readable(path)}: {reason} Or leave it out: --on-bad-image skip.")
         left_out.append((readable(path), reason))
@@ -68,9 +72,14 @@ def source_records(
 
 def _records(
     source: str, modality: str | None, camera: int | None, part: str, options: dict[str, Any] | None,
-    leave_out: Callable[[Path, str], None], say: Callable[[str], object],
+    leave_out: Callable[[Place, str], None], say: Callable[[str], object],
 ) -> list[Record]:  # fmt: skip
     name, colon, root = source.partition(":")
+    if is_address(source) and name not in DATASETS:
+        place = place_of(source)
+        if isinstance(place, Address):
+            return _objects(place, modality, camera, part, options, say)
+        source, name, colon, root = str(place), "", "", ""
     path = Path(source)
     if colon and not path.exists():
         describe(name)  # names what is near to an unknown one
@@ -87,26 +96,67 @@ def _records(
     if part != "all" or others:
         raise DataError(f"{source}: --part and --option are for a data set, NAME:ROOT ({', '.join(DATASETS)}).")
     if manifest.is_file():
-        _refuse(source, "a manifest", modality=modality, camera=camera)
-        if manifest.suffix.lower() not in (".csv", ".tsv", ".txt"):
-            raise DataError(f"{source}: expected a folder of images, a manifest (.csv), or NAME:ROOT of a data set.")
-        outside: Outside = (options or {}).get("outside", "absolute")
-        notes = Notes()
-        rows = read_rows(manifest, anonymous=True, outside=outside, notes=notes)
-        for note in notes.lines():
-            say(f"note: {note}")
-        return [record for record, _ in rows]
-    if modality not in (None, "visible", "infrared"):
-        raise DataError(f"modality {modality!r}: expected visible or infrared.")
-    if not 0 <= (camera or 0) <= MOST:
-        raise DataError(f"camera {camera}: expected a whole number from 0 to {MOST}.")
+        return _listed(source, manifest, modality, camera, options, say)
+    kind = _kind(modality, camera)
     _heed_layout(path, modality, say)
-    kind = Modality.INFRARED if modality == "infrared" else Modality.VISIBLE
     passed_over = LeftOut()
     images = images_below(path, leave_out, passed_over)
     for line in passed_over.lines():
         say(line)
     return [Record(image, "", camera or 0, kind) for image in images]
+
+
+def _objects(
+    source: Address, modality: str | None, camera: int | None, part: str, options: dict[str, Any] | None,
+    say: Callable[[str], object],
+) -> list[Record]:  # fmt: skip
+    """The images below an address, or of the manifest that it is or that lies there."""
+    named = source.suffix.lower() in MANIFESTS
+    manifest = source if named else source / "manifest.csv"
+    listed = named or manifest.is_file()
+    others = {key: value for key, value in (options or {}).items() if key != "outside" or not listed}
+    if part != "all" or others:
+        raise DataError(f"{source}: --part and --option are for a data set, NAME:ROOT ({', '.join(DATASETS)}).")
+    if listed:
+        return _listed(source.text, manifest, modality, camera, options, say)
+    kind = _kind(modality, camera)
+    passed_over = LeftOut()
+    images = image_objects_below(source, passed_over)
+    for line in passed_over.lines():
+        say(line)
+    return [Record(image, "", camera or 0, kind) for image in images]
+
+
+def _listed(
+    source: str, manifest: Place, modality: str | None, camera: int | None, options: dict[str, Any] | None,
+    say: Callable[[str], object],
+) -> list[Record]:  # fmt: skip
+    """The rows of a manifest, its objects with the states that their store says."""
+    _refuse(source, "a manifest", modality=modality, camera=camera)
+    if manifest.suffix.lower() not in MANIFESTS:
+        raise DataError(f"{source}: expected a folder of images, a manifest (.csv), or NAME:ROOT of a data set.")
+    outside: Outside = (options or {}).get("outside", "absolute")
+    notes = Notes()
+    rows = read_rows(manifest, anonymous=True, outside=outside, notes=notes, addresses=True)
+    for note in notes.lines():
+        say(f"note: {note}")
+    records = [record for record, _ in rows]
+    objects = [record.path for record in records if isinstance(record.path, Address)]
+    if not objects:
+        return records
+    placed, why = with_states(objects)
+    if why:
+        say(f"note: images that change between two calls are not noticed. {why}")
+    there = dict(zip(objects, placed, strict=True))
+    return [replace(record, path=there.get(record.path, record.path)) for record in records]  # type: ignore[arg-type]
+
+
+def _kind(modality: str | None, camera: int | None) -> Modality:
+    if modality not in (None, "visible", "infrared"):
+        raise DataError(f"modality {modality!r}: expected visible or infrared.")
+    if not 0 <= (camera or 0) <= MOST:
+        raise DataError(f"camera {camera}: expected a whole number from 0 to {MOST}.")
+    return Modality.INFRARED if modality == "infrared" else Modality.VISIBLE
 
 
 def _heed_layout(folder: Path, modality: str | None, say: Callable[[str], object]) -> None:

@@ -8,11 +8,11 @@ def test_progress_does_not_list_the_folder_again_and_again(tmp_path, model, reco
     """Alone not once; among several every 2 seconds, and the others' chunks are reported once each."""
     listed = []
 
-    def counting(path):
-        listed.append(path)
+    def counting(folder):
+        listed.append(folder)
         return [f"chunk-{number:08d}.safetensors" for number in range(4)] + ["plan.json", "chunk-00000099.safetensors"]
 
-    monkeypatch.setattr(progress.os, "listdir", counting)
+    monkeypatch.setattr(progress, "names_in", counting)
     reported = []
     chunks = [range(8 * number, 8 * number + 8) for number in range(5)]
     alone = shared_progress(lambda done: reported.append(done), tmp_path, chunks, {0}, 1)

@@ -15,12 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.numpy import save
 
+from crossreid.data.addresses import Address, Place, write_whole
+from crossreid.data.object_storage import NotThere
 from crossreid.data.records import Record
 from crossreid.evaluation.embedding_files import as_metadata
-from crossreid.files import write_durably
+from crossreid.evaluation.stored_tensors import read_stored
 from crossreid.inference.bulk.folder import chunk_path
 from crossreid.inference.bulk.plan import Plan
 
@@ -40,9 +42,15 @@ class Chunk:
 
 
 def states_of(records: Sequence[Record]) -> np.ndarray:
-    """`(N, 2)` int64: size in bytes and time of the last change in nanoseconds of each record's file, -1 where there is none."""
+    """`(N, 2)` int64: size in bytes and time of the last change in nanoseconds of each record's file, -1 where there is none.
+
+    Of an object, what the listing said that it was found by.
+    """
     found = np.full((len(records), 2), -1, dtype=np.int64)
     for position, record in enumerate(records):
+        if isinstance(record.path, Address):
+            found[position] = record.path.state
+            continue
         with suppress(OSError, ValueError):
             about = os.stat(record.path)
             found[position] = about.st_size, about.st_mtime_ns
@@ -57,29 +65,27 @@ def digest_of_states(states: Iterable[np.ndarray]) -> str:
     return digest.hexdigest()
 
 
-def write_chunk(parts: Path, number: int, plan: Plan, chunk: Chunk) -> None:
+def write_chunk(parts: Place, number: int, plan: Plan, chunk: Chunk) -> None:
     """Write a finished chunk, whole or not at all."""
     assert chunk.embeddings is not None
     facts = {"job": plan.digest, "chunk": number, "bad": chunk.bad, "process": os.getpid()}
     tensors = {"embeddings": chunk.embeddings, "places": chunk.positions, "files": chunk.states}
-    write_durably(chunk_path(parts, number), [save(tensors, as_metadata(facts))])
+    write_whole(chunk_path(parts, number, plan.digest), [save(tensors, as_metadata(facts))])
 
 
-def read_chunk(parts: Path, number: int, plan: Plan, *, rows: bool = False) -> Chunk | None:
+def read_chunk(parts: Place, number: int, plan: Plan, *, rows: bool = False) -> Chunk | None:
     """A finished chunk, with `rows` its embeddings too; None where it is missing, damaged or of another plan."""
-    path = chunk_path(parts, number)
-    if not path.is_file():
+    path = chunk_path(parts, number, plan.digest)
+    if isinstance(path, Path) and not path.is_file():
         return None
-    path.open("rb").close()  # safe_open says "no such file" of one that may not be read
     try:
-        with safe_open(path, framework="np") as stored:
-            facts = stored.metadata() or {}
-            if facts.get("job") != plan.digest:
-                return None
-            bad = [(int(position), str(reason)) for position, reason in json.loads(facts["bad"])]
-            embeddings = stored.get_tensor("embeddings") if rows else None
-            found = Chunk(stored.get_tensor("places"), bad, stored.get_tensor("files"), embeddings)
-    except (SafetensorError, KeyError, TypeError, ValueError):
+        facts, _, tensors = read_stored(path, ["places", "files", *(["embeddings"] if rows else [])])
+        if facts.get("job") != plan.digest:
+            return None
+        bad = [(int(position), str(reason)) for position, reason in json.loads(facts["bad"])]
+        embeddings = tensors.get("embeddings")
+        found = Chunk(tensors["places"], bad, tensors["files"], embeddings)
+    except (SafetensorError, NotThere, KeyError, TypeError, ValueError):
         return None
     images = min(plan.chunk, plan.images - number * plan.chunk)
     whole = found.states.shape == (images, 2) and len(found.positions) + len(bad) == images

@@ -6,11 +6,14 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from crossreid.data.addresses import Address, Place, write_whole
+from crossreid.data.object_storage import ahead
 from crossreid.data.records import DataError, Record
 from crossreid.evaluation.calibration import Calibration
 from crossreid.evaluation.calibration_files import short_text
@@ -25,7 +28,6 @@ from crossreid.evaluation.embedding_files import (
     write_rows,
     write_table,
 )
-from crossreid.files import write_durably
 from crossreid.inference.bulk.chunks import Chunk, digest_of_states, read_chunk, states_of
 from crossreid.inference.bulk.folder import BAD_COLUMNS, PARTS, chunk_path, clear, is_our_list
 from crossreid.inference.bulk.plan import PINNED, Plan, refuse_another
@@ -33,7 +35,7 @@ from crossreid.inference.image_files import readable
 from crossreid.runs.named_network import lasting
 
 
-def is_finished(out: Path, pins: Mapping[str, Any], records: Sequence[Record]) -> bool:
+def is_finished(out: Place, pins: Mapping[str, Any], records: Sequence[Record]) -> bool:
     """Whether this job is done; what a kill between its last two steps left is then cleared away.
 
     Raises:
@@ -46,8 +48,11 @@ def is_finished(out: Path, pins: Mapping[str, Any], records: Sequence[Record]) -
     refuse_another(out, {key: about.get(key) for key in PINNED}, as_metadata(pins), way_out)
     states = states_of(records)
     if about.get("files") not in (None, digest_of_states([states])):  # earlier versions did not write them down
-        late = states[:, 1] > (out / EMBEDDINGS).stat().st_mtime_ns
-        one = f", {records[int(late.argmax())].path} for example" if late.any() else ""
+        one = ""
+        if isinstance(out, Path):
+            files = np.array([isinstance(record.path, Path) for record in records])
+            late = files & (states[:, 1] > (out / EMBEDDINGS).stat().st_mtime_ns)
+            one = f", {records[int(late.argmax())].path} for example" if late.any() else ""
         raise DataError(
             f"{out}: images were changed since they were embedded{one}: sizes or times are not what they were. To embed them as "
             f"they are now, {way_out} and run the same command again, or choose another --out."
@@ -57,7 +62,7 @@ def is_finished(out: Path, pins: Mapping[str, Any], records: Sequence[Record]) -
 
 
 def join(
-    records: Sequence[Record], out: Path, plan: Plan, *, run: Path, on_bad_image: str,
+    records: Sequence[Record], out: Place, plan: Plan, *, run: Path, on_bad_image: str,
     left_out: Sequence[tuple[str, str]], trained: str = "", calibration: Calibration | None = None,
 ) -> tuple[int, int]:  # fmt: skip
     """Write the three files of the finished job, the embeddings last, and take the chunks away.
@@ -74,7 +79,8 @@ def join(
     """
     parts = out / PARTS
     numbers = range(len(plan.chunks()))
-    chunks = [_existing(parts, number, plan) for number in numbers]
+    existing = partial(_existing, parts, plan=plan)
+    chunks = list(ahead(existing, numbers)) if isinstance(parts, Address) else [existing(number) for number in numbers]
     kept = [position for chunk in chunks for position in chunk.positions.tolist()]
     bad = [image for chunk in chunks for image in chunk.bad]
     if bad and on_bad_image == "stop":
@@ -89,31 +95,35 @@ def join(
         "files": digest_of_states(chunk.states for chunk in chunks), **({"trained": trained} if trained else {}),
         **({"calibration": short_text(calibration)} if calibration else {}),
     }  # fmt: skip
-    rows = (_rows(parts, number, plan) for number in numbers)  # one chunk at a time: all need not fit in memory
+    # One chunk at a time, of a store a few: all need not fit in memory.
+    embeddings = partial(_rows, parts, plan=plan)
+    rows = ahead(embeddings, numbers, threads=4) if isinstance(parts, Address) else map(embeddings, numbers)
     write_rows(out / EMBEDDINGS, rows, (len(kept), plan.dimension), as_metadata(facts))
     clear(parts)
     return len(kept), len(listed)
 
 
-def _existing(parts: Path, number: int, plan: Plan, *, rows: bool = False) -> Chunk:
+def _existing(parts: Place, number: int, plan: Plan, *, rows: bool = False) -> Chunk:
     found = read_chunk(parts, number, plan, rows=rows)
     if found is None:
-        raise DataError(f"{chunk_path(parts, number)} is missing or damaged. The same command again embeds it again.")
+        raise DataError(
+            f"{chunk_path(parts, number, plan.digest)} is missing or damaged. The same command again embeds it again."
+        )
     return found
 
 
-def _rows(parts: Path, number: int, plan: Plan) -> np.ndarray:
+def _rows(parts: Place, number: int, plan: Plan) -> np.ndarray:
     embeddings = _existing(parts, number, plan, rows=True).embeddings
     assert embeddings is not None
     return embeddings
 
 
-def _write_bad_images(path: Path, listed: Sequence[tuple[str, str]]) -> None:
+def _write_bad_images(path: Place, listed: Sequence[tuple[str, str]]) -> None:
     if listed:
         text = io.StringIO()
         lines = csv.writer(text)
         lines.writerow(BAD_COLUMNS)
         lines.writerows(listed)
-        write_durably(path, [text.getvalue().encode()])
+        write_whole(path, [text.getvalue().encode()])
     elif path.is_file() and is_our_list(path):
         path.unlink()  # of an earlier job, whose rows went away

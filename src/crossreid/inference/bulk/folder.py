@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
+from crossreid.data.addresses import Address, Place, names_in
+from crossreid.data.object_storage import in_threads
 from crossreid.data.records import DataError
 from crossreid.evaluation.embedding_files import BAD_IMAGES, EMBEDDINGS, RECORDS, SCHEMA
 
@@ -18,16 +21,20 @@ PARTS = "crossreid-parts"
 PLAN = "plan.json"
 FILES = (BAD_IMAGES, RECORDS, EMBEDDINGS)
 BAD_COLUMNS = ("path", "reason")
-_CHUNK = re.compile(r"chunk-(\d{8,})\.safetensors")
+_CHUNK = re.compile(r"chunk-(\d{8,})(?:-[0-9a-f]{16})?\.safetensors")
 _WRITTEN = rf"{re.escape(PLAN)}|{re.escape(RECORDS)}|{_CHUNK.pattern}"
 # The temporary names of crossreid.files, and those of earlier versions, which ended in .tmp.
 _TEMPORARY = re.compile(rf"\.(?:{_WRITTEN}|{'|'.join(map(re.escape, FILES))})\.\d+\.tmp(?:\.\w+)?")
 _OURS = re.compile(rf"lock-\d+|{_WRITTEN}|{_TEMPORARY.pattern}")
 
 
-def chunk_path(parts: Path, number: int) -> Path:
-    """The file of a chunk."""
-    return parts / f"chunk-{number:08d}.safetensors"
+def chunk_path(parts: Place, number: int, plan: str) -> Place:
+    """The file of a chunk; in a store, which has no locks, its name says the digest of the plan: no other job's chunk has it."""
+    return parts / (
+        f"chunk-{number:08d}-{plan[:16]}.safetensors"
+        if isinstance(parts, Address)
+        else f"chunk-{number:08d}.safetensors"
+    )
 
 
 def chunk_number(name: str) -> int | None:
@@ -36,10 +43,14 @@ def chunk_number(name: str) -> int | None:
     return int(found[1]) if found else None
 
 
-def refuse_foreign(out: Path) -> None:
+def refuse_foreign(out: Place) -> None:
     """Raise `DataError` where something is in the way that this program did not write; it is named."""
     parts = out / PARTS
     way_out = "Move it away, or choose another --out."
+    if isinstance(out, Address):
+        _refuse_foreign_objects(out, way_out)
+        return
+    assert isinstance(parts, Path)
     for folder in (out, parts):
         if (folder.exists() and not folder.is_dir()) or (folder == parts and folder.is_symlink()):
             raise DataError(f"{folder} is there and is no folder. {way_out}")
@@ -51,35 +62,60 @@ def refuse_foreign(out: Path) -> None:
             raise DataError(f"{out / name} is a folder. {way_out}")
     if (out / EMBEDDINGS).exists():
         return  # whose they are is seen when it is asked whether the job is done; nothing is written over them
-    if (out / RECORDS).exists() and not _is_our_table(out / RECORDS):
+    _refuse_other_files(out, [name for name in (RECORDS, BAD_IMAGES) if (out / name).exists()], way_out)
+
+
+def _refuse_foreign_objects(out: Address, way_out: str) -> None:
+    there = out.names()
+    parts = out / PARTS
+    for name in parts.names() if PARTS in there else ():
+        if not _OURS.fullmatch(name):
+            raise DataError(f"{parts / name} is not of this program, which keeps its unfinished work there. {way_out}")
+    if EMBEDDINGS in there:
+        return
+    _refuse_other_files(out, there, way_out)
+
+
+def _refuse_other_files(out: Place, there: Collection[str], way_out: str) -> None:
+    if RECORDS in there and not _is_our_table(out / RECORDS):
         raise DataError(f"{out / RECORDS} is no table that `crossreid embed` wrote, or it is damaged. {way_out}")
-    if (out / BAD_IMAGES).exists() and not is_our_list(out / BAD_IMAGES):
+    if BAD_IMAGES in there and not is_our_list(out / BAD_IMAGES):
         raise DataError(f"{out / BAD_IMAGES} is no list that `crossreid embed` wrote. {way_out}")
 
 
-def is_our_list(path: Path) -> bool:
+def is_our_list(path: Place) -> bool:
     """Whether a file is a list of bad images that a job wrote."""
-    with path.open("rb") as stream:
-        return stream.readline().rstrip() == ",".join(BAD_COLUMNS).encode()
+    return path.read_bytes().split(b"\n", 1)[0].rstrip() == ",".join(BAD_COLUMNS).encode()
 
 
-def remove_temporary_files(out: Path) -> None:
-    """Remove what killed processes left half written. Only who holds the lock of the folder may do it."""
+def remove_temporary_files(out: Place) -> None:
+    """Remove what killed processes left half written. Only who holds the lock of the folder may do it.
+
+    In a store nothing is ever half written.
+    """
+    if isinstance(out, Address):
+        return
     candidates = [*(out / PARTS).glob(".*.tmp*"), *(path for name in FILES for path in out.glob(f".{name}.*.tmp*"))]
     for path in candidates:
         if _TEMPORARY.fullmatch(path.name):
             path.unlink()
 
 
-def remove_chunks(parts: Path) -> None:
+def remove_chunks(parts: Place) -> None:
     """Remove chunks that no plan is of."""
-    for path in parts.iterdir():
-        if chunk_number(path.name) is not None:
-            path.unlink()
+    for name in names_in(parts):
+        if chunk_number(name) is not None:
+            (parts / name).unlink(missing_ok=True)
 
 
-def clear(parts: Path) -> None:
+def clear(parts: Place) -> None:
     """Remove the files that this program wrote there, and the folder if that was all."""
+    if isinstance(parts, Address):
+        names = [name for name in parts.names() if _OURS.fullmatch(name)]
+        in_threads(lambda name: (parts / name).unlink(missing_ok=True), [name for name in names if name != PLAN])
+        for name in {PLAN} & {*names}:  # last: without it the rest would be of no job
+            (parts / name).unlink(missing_ok=True)
+        return
     for path in sorted(parts.iterdir(), key=lambda path: path.name.startswith("lock-")):  # locks last
         if _OURS.fullmatch(path.name):
             os.unlink(path)
@@ -87,12 +123,11 @@ def clear(parts: Path) -> None:
         os.rmdir(parts)
 
 
-def _is_our_table(path: Path) -> bool:
+def _is_our_table(path: Place) -> bool:
     import pyarrow as pa
     import pyarrow.parquet as parquet
 
-    with path.open("rb") as stream:
-        try:
-            return bool(parquet.read_schema(stream) == SCHEMA)
-        except pa.ArrowException:
-            return False
+    try:
+        return bool(parquet.read_schema(pa.BufferReader(path.read_bytes())) == SCHEMA)
+    except pa.ArrowException:
+        return False

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from crossreid.data.evaluation_loading import planned_batches
+from crossreid.data.addresses import Address, Place, names_in, place_of
+from crossreid.data.object_storage import ahead
 from crossreid.data.records import DataError, Record
 from crossreid.errors import CrossreidError
 from crossreid.evaluation.embedding_files import read_about
 from crossreid.inference.bulk.chunks import Chunk, read_chunk, states_of, write_chunk
+from crossreid.inference.bulk.embedded_chunks import EmbedChunks, Work, embedded_chunks
 from crossreid.inference.bulk.finished import is_finished, join
 from crossreid.inference.bulk.folder import PARTS, PLAN, chunk_path, clear, refuse_foreign, remove_temporary_files
 from crossreid.inference.bulk.lock import locked
 from crossreid.inference.bulk.plan import Plan, make_or_keep_plan, pins_of, read_plan, refuse_another
 from crossreid.inference.bulk.progress import shared_progress
-from crossreid.inference.embedding_model import EmbeddingModel
+from crossreid.inference.embedding_model import EmbeddingModel, Precision
 from crossreid.inference.processes import Group
 
 BATCH, CHUNK = 64, 1024
@@ -33,7 +35,7 @@ class Embedded:
     Of another process than the first the counts are 0, unless the job was done before.
     """
 
-    folder: Path
+    folder: Place
     rows: int
     before: int
     bad: int
@@ -42,28 +44,30 @@ class Embedded:
 def embed_records(
     model: EmbeddingModel,
     records: Sequence[Record],
-    out: Path,
+    out: Place | str,
     *,
-    precision: Literal["auto", "float32", "bf16"] = "float32",
+    precision: Literal["auto"] | Precision = "float32",
     batch: int = BATCH,
     chunk: int = CHUNK,
     workers: int = 0,
     on_bad_image: Literal["stop", "skip"] = "stop",
     left_out: Sequence[tuple[str, str]] = (),
     group: Group | None = None,
+    embedding: EmbedChunks = embedded_chunks,
     advance: Callable[..., object] | None = None,
     say: Callable[[str], object] = lambda text: None,
 ) -> Embedded:
-    """Embed the records into the folder `out`, or go on with the job that is there; rows are in the records' order.
+    """Embed the records to `out`, a folder or address, or go on with the job there; rows are in the records' order.
 
     Args:
-        precision: `auto` measures which is faster here, and says so; a job that goes on keeps its own.
+        precision: one of the model's, or `auto`: measures which is faster here, and says so; a job that goes on keeps its own.
         batch: images of a forward pass.
         chunk: images of a chunk, what a kill can cost each process at most.
         workers: loader processes.
         on_bad_image: `skip` leaves an image that cannot be read out, and lists it in bad_images.csv.
         left_out: (path, reason) of what was left out of the records already, listed with the rest.
         group: the processes that do this together; each calls it with the same arguments.
+        embedding: what embeds the chunks that are left to this process; by default the process itself.
         advance: of the first process, called with (0, images) once and with images as they are done.
         say: called with one line about what was decided.
 
@@ -79,12 +83,14 @@ def embed_records(
         )
     if not records:
         raise DataError("there is no image to embed.")
+    if precision != "auto":
+        model.with_precision(precision)  # refused before it is pinned
     pins = pins_of(model, records, precision=precision, batch=batch, chunk=chunk)
-    job = _Job(model, records, Path(out), pins, workers, on_bad_image, left_out, group, advance, say)
+    job = _Job(model, records, place_of(out), pins, workers, on_bad_image, left_out, group, embedding, advance, say)
     if group.rank == 0:
         return _lead(job)
     group.wait()  # for the plan
-    with locked(job.parts, group.rank) if job.parts.is_dir() else nullcontext():
+    with locked(job.parts, group.rank) if isinstance(job.parts, Address) or job.parts.is_dir() else nullcontext():
         return _take_part(job)
 
 
@@ -94,25 +100,27 @@ class _Job:
 
     model: EmbeddingModel
     records: Sequence[Record]
-    out: Path
+    out: Place
     pins: Mapping[str, Any]
     workers: int
     on_bad_image: str
     left_out: Sequence[tuple[str, str]]
     group: Group
+    embedding: EmbedChunks
     advance: Callable[..., object] | None
     say: Callable[[str], object]
 
     @property
-    def parts(self) -> Path:
+    def parts(self) -> Place:
         return self.out / PARTS
 
 
 def _lead(job: _Job) -> Embedded:
     """The first process: sees that the folder is free, plans, and then does its share."""
     refuse_foreign(job.out)
-    fresh = not job.parts.exists()
-    job.parts.mkdir(parents=True, exist_ok=True)
+    fresh = isinstance(job.parts, Path) and not job.parts.exists()
+    if isinstance(job.parts, Path):
+        job.parts.mkdir(parents=True, exist_ok=True)
     with locked(job.parts, job.group.rank):
         try:
             finished = is_finished(job.out, job.pins, job.records)
@@ -127,13 +135,17 @@ def _lead(job: _Job) -> Embedded:
         return _take_part(job)
 
 
+def _done_before(job: _Job) -> Embedded:
+    about = read_about(job.out)
+    rows = int(about["rows"])
+    return Embedded(job.out, rows, rows, int(about["bad"]))
+
+
 def _take_part(job: _Job) -> Embedded:
     """This process's chunks; of the first process also the joining of all."""
     group, parts = job.group, job.parts
     if not (parts / PLAN).is_file():
-        about = read_about(job.out)
-        rows = int(about["rows"])
-        return Embedded(job.out, rows, rows, int(about["bad"]))
+        return _done_before(job)
     plan = read_plan(parts)
     pins = {key: job.pins[key] for key in ("model", "list")}
     refuse_another(parts, asdict(plan), pins, "delete that folder", job.records)
@@ -146,16 +158,25 @@ def _take_part(job: _Job) -> Embedded:
         advance(sum(len(chunks[number]) for number in there))
     report = shared_progress(advance, parts, chunks, {*there, *mine}, group.world)
     group.wait()  # all have seen the same chunks before one is added
-    for number, chunk in _embedded_chunks(job, plan, chunks, mine, report):
-        write_chunk(parts, number, plan, chunk)
+    work = Work(job.model, job.records, plan, mine, job.workers, job.on_bad_image == "skip")
+    if mine:
+        with closing(job.embedding(work, report)) as embedded:  # a cluster is left at once, whatever happens here
+            for number, chunk in embedded:
+                write_chunk(parts, number, plan, chunk)
     group.wait()
     if group.rank != 0:
         return Embedded(job.out, 0, 0, 0)
     report(0, now=True)
-    rows, bad = join(
-        job.records, job.out, plan, run=job.model.source, on_bad_image=job.on_bad_image, left_out=job.left_out,
-        trained=job.model.trained, calibration=job.model.calibration,
-    )  # fmt: skip
+    try:
+        rows, bad = join(
+            job.records, job.out, plan, run=job.model.source, on_bad_image=job.on_bad_image, left_out=job.left_out,
+            trained=job.model.trained, calibration=job.model.calibration,
+        )  # fmt: skip
+    except DataError:
+        # In a store another may have done the same job meanwhile, and have taken its chunks away.
+        if isinstance(job.out, Address) and is_finished(job.out, job.pins, job.records):
+            return _done_before(job)
+        raise
     return Embedded(job.out, rows, sum(there.values()), bad)
 
 
@@ -167,10 +188,14 @@ def _shared_out(job: _Job, plan: Plan, chunks: Sequence[range]) -> tuple[dict[in
     """
     there: dict[int, int] = {}
     mine: dict[int, np.ndarray] = {}
-    changed: list[Path] = []
+    changed: list[Place] = []
+    stored = _chunks_in_store(job, plan, len(chunks)) if isinstance(job.parts, Address) else None
     for number, positions in enumerate(chunks):
         own = number % job.group.world == job.group.rank
-        found = read_chunk(job.parts, number, plan) if own or job.group.rank == 0 else None
+        if stored is not None:
+            found = stored.get(number)
+        else:
+            found = read_chunk(job.parts, number, plan) if own or job.group.rank == 0 else None
         if not own and found is None:
             continue
         states = states_of([job.records[position] for position in positions])
@@ -182,47 +207,20 @@ def _shared_out(job: _Job, plan: Plan, chunks: Sequence[range]) -> tuple[dict[in
             changed.append(job.records[positions[int(differ.argmax())]].path)
         if own:
             mine[number] = states
-            chunk_path(job.parts, number).unlink(missing_ok=True)  # not to be counted as done
+            chunk_path(job.parts, number, plan.digest).unlink(missing_ok=True)  # not to be counted as done
     if changed and job.group.rank == 0:
         job.say(f"images were changed, {changed[0]} for example; {len(changed)} chunks are embedded again")
     return there, mine
 
 
-def _embedded_chunks(
-    job: _Job, plan: Plan, chunks: Sequence[range], mine: Mapping[int, np.ndarray], report: Callable[[int], None]
-) -> Iterator[tuple[int, Chunk]]:
-    """The chunks of this process one after the other, by their number; all batches by the same loader processes."""
-    batches = [
-        (number, chunks[number][first : first + plan.batch])
-        for number in mine
-        for first in range(0, len(chunks[number]), plan.batch)
+def _chunks_in_store(job: _Job, plan: Plan, count: int) -> dict[int, Chunk]:
+    """Finished chunks by their number, of the names that one listing gives, many at once: a store takes long to answer."""
+    names = set(names_in(job.parts))
+    numbers = [
+        number
+        for number in range(count)
+        if (job.group.rank == 0 or number % job.group.world == job.group.rank)
+        and chunk_path(job.parts, number, plan.digest).name in names
     ]
-    seen = job.model.preprocessing
-    loaded = planned_batches(
-        job.records, [positions for _, positions in batches], height=seen.height, width=seen.width,
-        workers=job.workers, interpolation=seen.interpolation, normalisation=seen.normalisation,
-        skip=job.on_bad_image == "skip",
-    )  # fmt: skip
-    rows: list[np.ndarray] = []
-    kept: list[int] = []
-    bad: list[tuple[int, str]] = []
-    for (number, planned), (images, modalities, positions, unreadable) in zip(batches, loaded, strict=True):
-        if len(positions):
-            rows.append(job.model.embed(images, modalities).numpy())
-            kept += positions.tolist()
-        bad += unreadable
-        if planned[-1] == chunks[number][-1]:
-            embeddings = np.concatenate(rows) if rows else np.empty((0, plan.dimension), np.float32)
-            _refuse_not_finite(embeddings, job.records, kept)
-            yield number, Chunk(np.array(kept, dtype=np.int64), bad, mine[number], embeddings)
-            rows, kept, bad = [], [], []
-        report(len(planned))
-
-
-def _refuse_not_finite(embeddings: np.ndarray, records: Sequence[Record], positions: Sequence[int]) -> None:
-    wrong = ~np.isfinite(embeddings).all(1)
-    if wrong.any():
-        raise DataError(
-            f"{records[positions[int(wrong.argmax())]].path}: its embedding is not finite. "
-            "Embed with --precision float32, or look at the model."
-        )
+    found = zip(numbers, ahead(lambda number: read_chunk(job.parts, number, plan), numbers), strict=True)
+    return {number: chunk for number, chunk in found if chunk is not None}

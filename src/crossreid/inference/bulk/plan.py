@@ -10,14 +10,14 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import crossreid
+from crossreid.data.addresses import Address, Place, write_whole
+from crossreid.data.object_storage import NotThere
 from crossreid.data.records import DataError, Record
 from crossreid.errors import CrossreidError
 from crossreid.evaluation.embedding_files import RECORDS, table_of, write_table
-from crossreid.files import write_durably
 from crossreid.inference.bulk.folder import PLAN, remove_chunks
 from crossreid.inference.embedding_model import EmbeddingModel, Precision
 from crossreid.inference.faster_precision import faster_precision
@@ -78,7 +78,11 @@ def digest_of(records: Sequence[Record]) -> str:
 
 
 def make_or_keep_plan(
-    parts: Path, model: EmbeddingModel, records: Sequence[Record], pins: Mapping[str, Any], say: Callable[[str], object]
+    parts: Place,
+    model: EmbeddingModel,
+    records: Sequence[Record],
+    pins: Mapping[str, Any],
+    say: Callable[[str], object],
 ) -> None:
     """Read the plan of the job that is there and refuse another, or write one. The first process does it alone."""
     if (parts / PLAN).is_file():
@@ -88,17 +92,25 @@ def make_or_keep_plan(
     if precision is None:
         precision, why = faster_precision(model, records, batch=pins["batch"])
         say(f"precision: {precision} ({why})")
-    remove_chunks(parts)  # of a job whose plan is gone
+    if not isinstance(parts, Address):  # in a store, chunks of another job have other names
+        remove_chunks(parts)  # of a job whose plan is gone
     write_table(table_of(records), parts / RECORDS)
     plan = Plan(
         model=pins["model"], runtime=pins["runtime"], batch=pins["batch"], chunk=pins["chunk"], list=pins["list"],
         precision=precision, images=len(records), dimension=model.dimension, method=model.method,
         preprocessing=model.preprocessing.to_json(), flip=model.flip, version=crossreid.__version__,
     )  # fmt: skip
-    write_durably(parts / PLAN, [json.dumps(asdict(plan), indent=2).encode()])
+    content = [json.dumps(asdict(plan), indent=2).encode()]
+    if isinstance(parts, Address):
+        try:
+            (parts / PLAN).write_bytes(content, new=True)
+        except FileExistsError:  # of another job, that began at the same time
+            refuse_another(parts, asdict(read_plan(parts)), pins, "delete what is below it", records)
+    else:
+        write_whole(parts / PLAN, content)
 
 
-def read_plan(parts: Path) -> Plan:
+def read_plan(parts: Place) -> Plan:
     """The plan of the job that is there.
 
     Raises:
@@ -106,12 +118,12 @@ def read_plan(parts: Path) -> Plan:
     """
     path = parts / PLAN
     try:
-        plan = json.loads(path.read_text(encoding="utf-8"))
+        plan = json.loads(path.read_bytes().decode())
         if not isinstance(plan, dict):
             raise CrossreidError("it is no object")
         if wrong := [key for key, kind in _KINDS.items() if type(plan.get(key)) is not kind]:
             raise CrossreidError(f"{wrong[0]} is {_short(plan.get(wrong[0], 'missing'))}")
-        if not 1 <= plan["batch"] <= plan["chunk"] or plan["precision"] not in ("float32", "bf16"):
+        if not 1 <= plan["batch"] <= plan["chunk"] or plan["precision"] not in get_args(Precision):
             raise CrossreidError(f"batch {plan['batch']}, chunk {plan['chunk']}, precision {_short(plan['precision'])}")
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is damaged ({error}). Delete {parts} and embed again.") from error
@@ -119,7 +131,7 @@ def read_plan(parts: Path) -> Plan:
 
 
 def refuse_another(
-    where: Path, there: Mapping[str, Any], pins: Mapping[str, Any], way_out: str, records: Sequence[Record] = ()
+    where: Place, there: Mapping[str, Any], pins: Mapping[str, Any], way_out: str, records: Sequence[Record] = ()
 ) -> None:
     """Raise `DataError` where `pins` are not what is pinned `there`; what differs is named, of `records` the first that does."""
     differ = [key for key in PINNED if key in pins and there.get(key) != pins[key]]
@@ -134,7 +146,7 @@ def refuse_another(
     raise DataError(f"{where} belongs to another job: {'; '.join(reasons)}. Choose another --out, or {way_out}.")
 
 
-def _first_difference(parts: Path, records: Sequence[Record]) -> str:
+def _first_difference(parts: Place, records: Sequence[Record]) -> str:
     """How the list of images is another than the one that was written with the plan."""
     import pyarrow as pa
     import pyarrow.parquet as parquet
@@ -144,7 +156,7 @@ def _first_difference(parts: Path, records: Sequence[Record]) -> str:
         return unknown
     try:
         before = parquet.read_table(pa.BufferReader((parts / RECORDS).read_bytes())).to_pylist()
-    except (OSError, pa.ArrowException):
+    except (OSError, NotThere, pa.ArrowException):
         return unknown
     now = table_of(records).to_pylist()
     for position, (old, new) in enumerate(zip(before, now, strict=False)):

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 
+from crossreid.data.addresses import Place, names_in
 from crossreid.inference.bulk.folder import chunk_number
 
 LOOK_EVERY = 2.0  # seconds, at other processes' chunks: listing a folder of many takes time
 
 
 def shared_progress(
-    advance: Callable[..., object] | None, parts: Path, chunks: Sequence[range], seen: Iterable[int], processes: int
+    advance: Callable[..., object] | None, parts: Place, chunks: Sequence[range], seen: Iterable[int], processes: int
 ) -> Callable[..., None]:
     """A callable `report(images, now=False)` that calls `advance` with this process's images and what others have finished.
 
@@ -31,7 +30,7 @@ def shared_progress(
         others: set[int] = set()
         if processes > 1 and (now or time.monotonic() - looked >= LOOK_EVERY):
             looked = time.monotonic()
-            found = {number for name in os.listdir(parts) if (number := chunk_number(name)) is not None}
+            found = {number for name in names_in(parts) if (number := chunk_number(name)) is not None}
             others = found - known
             known.update(others)
         advance(images + sum(len(chunks[number]) for number in others if number < len(chunks)))

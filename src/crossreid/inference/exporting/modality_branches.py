@@ -18,6 +18,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from crossreid.data.records import Modality
+from crossreid.models.two_stream import only_of
 
 
 def exportable(network: nn.Module, images: Tensor, modalities: Tensor, *, flip: bool) -> nn.Module:
@@ -42,6 +43,10 @@ class OneModality(nn.Module):
 
     def forward(self, images: Tensor, modalities: Tensor) -> tuple[Tensor, Tensor]:
         kinds = modalities if self.modality is None else torch.full_like(modalities, int(self.modality))
+        with only_of(self.modality):
+            return self._of(images, kinds)
+
+    def _of(self, images: Tensor, kinds: Tensor) -> tuple[Tensor, Tensor]:
         features = self.network.features(images, kinds)  # type: ignore[operator]
         if not self.flip:
             return normalize(features, dim=1), features

@@ -18,6 +18,7 @@ class TorchModel(EmbeddingModel):
     """A run's network, or one that was not trained here. `network` is the method itself, in evaluation mode."""
 
     runtime = "torch"
+    precisions = ("float32", "bf16")
 
     def __init__(
         self, source: Path, network: Network, method: str, preprocessing: Preprocessing, fingerprint: str, flip: bool,

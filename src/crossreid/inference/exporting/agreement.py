@@ -1,17 +1,56 @@
-"""Whether two models embed alike: the largest difference between them on rendered people of both modalities."""
+"""Whether two models embed alike: the largest difference between them on images of both modalities."""
 
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
+from crossreid.data.levels import with_levels
+from crossreid.data.records import Modality, Record, in_order
 from crossreid.data.synthetic import synthesise
+from crossreid.errors import CrossreidError
 from crossreid.inference.embedding_model import EmbeddingModel, prepared
 from crossreid.inference.sources import source_records
+from crossreid.runs.recipe import recipe_of_run
+from crossreid.runs.run import open_split
 
 BATCHES = (1, 3, 8)
+OF_EACH = 12
+
+
+def images_to_compare(model: EmbeddingModel) -> tuple[Tensor, Tensor, str]:
+    """Images `(B, 3, H, W)` to compare another engine on, their modalities `(B,)`, and what they are.
+
+    Of a run whose data set is at hand they are of its test images, at most 12 of each modality, evenly spaced. Else they are rendered
+    people.
+    """
+    try:
+        records = with_levels(_test_images(model.source), model.preprocessing.levels)
+        images, modalities = prepared(model, records)
+    except (CrossreidError, OSError):
+        return *sample_images(model), "rendered people"
+    return images, modalities, "its test set"
+
+
+def _test_images(folder: Path) -> list[Record]:
+    split = open_split(recipe_of_run(folder))
+    chosen: list[Record] = []
+    for modality in Modality:
+        records = in_order({record for record in split.test if record.modality == modality})
+        chosen += _spread(records, OF_EACH)
+    if not chosen:
+        raise CrossreidError(f"{folder}: its data set has no test images.")
+    return chosen
+
+
+def _spread(records: Sequence[Record], count: int) -> list[Record]:
+    """`count` of the records, evenly spaced, or all where there are no more."""
+    positions = torch.linspace(0, len(records) - 1, min(count, len(records))).long().tolist() if records else []
+    return [records[position] for position in positions]
 
 
 def sample_images(model: EmbeddingModel) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,1 @@
+"""What computes a network's embeddings, one file per engine: torch, ONNX Runtime."""

@@ -1,0 +1,30 @@
+"""What computes embeddings, by name: the engines of `--engine`."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+from crossreid.errors import CrossreidError
+
+Engine = Literal["torch", "onnx", "openvino", "torch-export"]
+ENGINES: tuple[Engine, ...] = get_args(Engine)
+
+
+def parse_distributed(text: str) -> tuple[bool, Engine | None]:
+    """Whether Ray distributes, and the engine: of `ray`, `ray:ENGINE` or ENGINE. Raises as `parse_engine`."""
+    ray, _, engine = text.partition(":")
+    if ray != "ray":
+        return False, parse_engine(text)
+    return True, parse_engine(engine) if engine or text.endswith(":") else None
+
+
+def parse_engine(text: str) -> Engine:
+    """The engine of a name.
+
+    Raises:
+        CrossreidError: there is none of that name.
+    """
+    for engine in ENGINES:
+        if text == engine:
+            return engine
+    raise CrossreidError(f"--engine {text!r}: expected {', '.join(ENGINES[:-1])} or {ENGINES[-1]}.")

@@ -1,0 +1,1 @@
+"""What other people's servers and pipelines want beside an exported file: DeepStream, Triton, TensorRT."""

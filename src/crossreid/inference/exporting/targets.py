@@ -1,0 +1,79 @@
+"""What can be exported to: of each target how a network is written, how facts are stated, and what must be installed."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from crossreid.errors import CrossreidError
+from crossreid.inference.engines.torch_model import TorchModel
+from crossreid.inference.exporting import onnx_file, openvino_file, program_file
+from crossreid.inference.exporting.exported import Target
+from crossreid.inference.exporting.exported_file import SUFFIXES
+from crossreid.inference.exporting.onnx_graph import write_onnx
+from crossreid.inference.exporting.openvino_graph import write_openvino
+from crossreid.inference.exporting.program_graph import write_program
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """How a target is written.
+
+    Attributes:
+        title: what people call it.
+        write: `(model, path, batch)`, the network in float32 without facts.
+        state_facts: `(path, facts)`, puts the facts into a file in place of those that it has.
+        companions: suffixes of the files that belong to that of its name.
+        modules, extra: what must be installed, and by which extra.
+        fused: whether batch norms are folded before, which runtimes of other targets do themselves.
+    """
+
+    title: str
+    write: Callable[[TorchModel, Path, int | None], None]
+    state_facts: Callable[[Path, Mapping[str, Any]], None]
+    companions: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
+    extra: str = ""
+    fused: bool = False
+
+
+TARGETS: dict[Target, Format] = {
+    "onnx": Format(
+        "ONNX", write_onnx, onnx_file.state_facts, modules=("onnx", "onnxruntime"), extra="export"
+    ),
+    "openvino": Format(
+        "OpenVINO", write_openvino, openvino_file.state_facts, companions=(".bin",), modules=("openvino",), extra="openvino"
+    ),
+    "torch-export": Format("a program of torch.export", write_program, program_file.state_facts, fused=True),
+}  # fmt: skip
+
+
+def format_of(target: str) -> Format:
+    """The format of a target.
+
+    Raises:
+        CrossreidError: there is no such target, or what it needs is not installed.
+    """
+    if target not in TARGETS:
+        raise CrossreidError(f"--to {target!r}: expected {', '.join(TARGETS)}.")
+    found = TARGETS[target]
+    if missing := [name for name in found.modules if importlib.util.find_spec(name) is None]:
+        raise CrossreidError(
+            f"exporting to {target} needs {' and '.join(found.modules)}; {missing[0]} is not installed: pip install "
+            f"'crossreid[{found.extra}]'."
+        )
+    return found
+
+
+def refuse_name(out: Path, target: Target) -> None:
+    """Raise `CrossreidError` for a file that could not be opened under its name, or one that cannot be written."""
+    suffix = SUFFIXES[target]
+    if out.is_dir():
+        raise CrossreidError(f"{out} is a folder. Expected the name of a file, {out / f'model{suffix}'} for example.")
+    if out.suffix.lower() != suffix:
+        raise CrossreidError(
+            f"{out} does not end in {suffix}, by which an exported file is told from a run. Expected {out.name}{suffix}, for example."
+        )
