@@ -118,7 +118,7 @@ def test_shares_of_places():
     def take(name, **options):
         count = 0
         while shares.has_room(name, **options):
-            held.enter_context(shares.place(name))
+            assert held.enter_context(shares.place(name, **options))
             count += 1
         return count
 

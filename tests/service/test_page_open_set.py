@@ -1,5 +1,7 @@
 """The page where the model is calibrated: probabilities beside scores, and the word that nobody is known."""
 
+from dataclasses import replace
+
 import pytest
 from playwright.sync_api import expect
 
@@ -46,6 +48,20 @@ def test_probabilities_and_unknown_are_shown(opened, served, calibrated):
     expect(banner).to_be_hidden()
     expect(page.locator("#matches li.below").first).to_be_visible()
     expect(page.locator("#matches li").first).not_to_contain_text("below the threshold")
+
+
+def test_a_gallery_of_another_size_is_said_on_the_page(opened, served, calibrated):
+    measured = dict.fromkeys(calibrated.calibration.curves, 100_000)
+    calibrated.calibration = replace(calibrated.calibration, entries=measured)
+    calibrated.threshold = Threshold(false_accept_rate=0.01)
+    page = opened()
+    search_files(page, [served.files[5]], "visible")
+    expect(page.locator("#warning")).to_contain_text(
+        "Warning: the threshold of false-accept rate 0.01 was measured with 200,000"
+    )
+    calibrated.threshold = Threshold(0.6)
+    page.get_by_role("button", name="Search", exact=True).click()
+    expect(page.locator("#warning")).to_be_hidden()
 
 
 def test_where_nothing_is_calibrated_nothing_is_said_of_it(opened, served):

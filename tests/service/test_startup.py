@@ -2,15 +2,15 @@
 
 import pytest
 
-from crossreid.inference.export import export_onnx
+from crossreid.inference.exporting.export import export_onnx
+from crossreid.inference.open_by_engine import open_by_engine
 from crossreid.inference.open_model import open_model
-from crossreid.service.startup import open_for_service
 from served import files, served
 
 
 def test_an_exported_file_answers_like_the_run_and_has_no_maps(place, tmp_path, running):
     export_onnx(place.run, place.run / "model.onnx")
-    model = open_for_service(place.run, "onnx")
+    model = open_by_engine(place.run, "onnx")
     assert model.runtime == "onnx"
     assert model.fingerprint == open_model(place.run).fingerprint
     own = place.__class__(place.run, place.world, tmp_path / "gallery")

@@ -75,7 +75,7 @@ def make_place(folder, method="variational_distillation"):
 @contextmanager
 def served(place, state, *, keys=None, model=None, explain=True, watch=None, **options):
     """The service of a place, with what its operator decides in `options`, until the block ends."""
-    given = ServiceOptions(**{"images": (place.world,), "state": state, "rate": 0, "workers": 2, **options})
+    given = ServiceOptions(**{"images": (place.world,), "state": state, "rate": 0, "decoders": 2, **options})
     model = model or open_model(place.run)
     gallery = open_gallery(place.gallery, model=model.fingerprint)
     service = SearchService(model, gallery, given, Explainer(place.run, "best", None) if explain else None, watch)

@@ -72,26 +72,28 @@ def create(
 @app.command()
 def add(
     where: Where,
-    embeddings: Annotated[Path, typer.Argument(help="features.npz of a run, or a folder of embeddings.")],
+    embeddings: Annotated[str, typer.Argument(help="features.npz of a run, or a folder or address of embeddings.")],
     model: Model = None,
     role: Annotated[str, typer.Option(help="Of features.npz: gallery, query or all.")] = "gallery",
     upsert: Annotated[bool, typer.Option("--upsert", help="Replace entries that are there already.")] = False,
     token: Token = None, collection: Collection = "crossreid",
 ) -> None:  # fmt: skip
     """Add embeddings; a gallery that is not there is created."""
+    from crossreid.data.addresses import place_of
     from crossreid.galleries import open_gallery
     from crossreid.galleries.calibrations import calibration_of, run_of
     from crossreid.galleries.importing import add_entries, card_of, note_model, read_entries
 
-    entries, own = read_entries(embeddings, model, role)
-    card, calibration = card_of(embeddings), calibration_of(embeddings)
+    place = place_of(embeddings)
+    entries, own = read_entries(place, model, role)
+    card, calibration = card_of(place), calibration_of(place)
     dimension = entries.embeddings.shape[1]
     with (
         open_gallery(where, model=own, dimension=dimension, token=token, collection=collection) as gallery,
         progress_bar() as progress,
     ):
         count = add_entries(gallery, entries, model=own, replace=upsert, advance=advancing(progress, "entries"))
-        note_model(gallery, run_of(embeddings), card, calibration)
+        note_model(gallery, run_of(place), card, calibration)
         say(f"{where}: {count} added, {len(gallery)} entries")
     if card is not None and card.trained:
         errors.print(printable(f"WARNING: the model of {embeddings} is {card.trained}."), soft_wrap=True)
@@ -234,6 +236,22 @@ def delete(
     with open_gallery(where, create=False, token=token, collection=collection) as gallery:
         count = gallery.delete(id) if id else gallery.delete(filter=chosen)
         say(f"{where}: {count} deleted, {len(gallery)} entries")
+
+
+@app.command()
+def expire(
+    where: Where,
+    days: Annotated[float, typer.Option(help="That an entry may be kept, since it was taken or added.")],
+    token: Token = None, collection: Collection = "crossreid",
+) -> None:  # fmt: skip
+    """Delete entries taken or added more than --days ago, whichever is first, as `crossreid serve --retain-days` does; for cron."""
+    from crossreid.galleries import open_gallery
+    from crossreid.galleries.expiring import check_days, expire
+
+    check_days(days)
+    with open_gallery(where, create=False, token=token, collection=collection) as gallery:
+        count = expire(gallery, days)
+        say(f"{where}: {count} expired, {len(gallery)} entries")
 
 
 @app.command()

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from crossreid.cli.engines import Engine, engine_of
 from crossreid.cli.gallery_options import Collection, FalseAcceptRate, Token, UnknownBelow
 from crossreid.cli.networks import BackboneName, Flip, Size, Weights, named_network, run_and_rest
 from crossreid.cli.parsing import group
@@ -20,7 +21,7 @@ File = Annotated[Path, typer.Option(help="The file that `serve --keys` reads; it
 
 def serve(
     run: Annotated[
-        Path | None, typer.Argument(help="A run's folder, or an exported .onnx file; with --backbone left out.")
+        Path | None, typer.Argument(help="A run's folder, or an exported file; with --backbone left out.")
     ] = None,
     gallery: Annotated[str | None, typer.Argument(help="A gallery of this model; made where there is none.")] = None,
     host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
@@ -46,10 +47,19 @@ def serve(
     watch: Annotated[
         Path | None, typer.Option(help="Folder of `crossreid watch`, shown as a timeline to keys of the role watch.")
     ] = None,
-    runtime: Annotated[str | None, typer.Option(help="torch, or onnx: RUN/model.onnx.")] = None,
+    engine: Engine = None,
+    runtime: Annotated[str | None, typer.Option(hidden=True, help="The earlier name of --engine.")] = None,
     checkpoint: Annotated[str, typer.Option(help="best or last.")] = "best",
-    precision: Annotated[str, typer.Option(help="float32 (the reference) or bf16.")] = "float32",
+    precision: Annotated[
+        str | None, typer.Option(help="float32 (the reference) or bf16; an exported file's own by default.")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; a GPU where there is one.")] = None,
+    workers: Annotated[
+        int, typer.Option(help="Processes that serve; several for a gallery in a Milvus cluster only.")
+    ] = 1,
+    consistency: Annotated[
+        str, typer.Option(help="Of searches in a cluster: strong, bounded or eventually, docs/search.md.")
+    ] = "strong",
     rate: Annotated[float, typer.Option(min=0, help="Searches a second of a key, reads ten times that; 0: any.")] = 20,
     batch: Annotated[int, typer.Option(min=1, help="Images of a forward pass, of whatever requests.")] = 32,
     max_bytes: Annotated[int, typer.Option(min=1000, help="Of a request.")] = 16_000_000,
@@ -71,21 +81,29 @@ def serve(
     """Serve a gallery to programs and, as a page, to people: docs/service.md."""
     from crossreid.service.configuration import service_options
     from crossreid.service.endpoint import Endpoint
-    from crossreid.service.startup import serve as serve_gallery
+    from crossreid.service.startup import Serving
+    from crossreid.service.startup import serve as serve_alone
+    from crossreid.service.workers import refuse_several, serve_by_workers
 
     run, gallery = run_and_rest(named_network(backbone, weights, size, flip), run, gallery, "serve")
     if gallery is None:
         raise CrossreidError("expected a GALLERY: a folder, a path ending in .db, or http(s)://HOST:PORT.")
+    refuse_several(gallery, workers)
     endpoint = Endpoint(host, port, tls_certificate, tls_key, proxy)
     options = service_options(
         gallery, override or (), state=state, images=images or (), keep_images=keep_images, retain_days=retain_days,
         retain_audit_days=retain_audit_days, rate=rate, batch=batch, max_bytes=max_bytes, max_pixels=max_pixels, seconds=seconds,
         unknown_below=unknown_below, false_accept_rate=false_accept_rate,
     )  # fmt: skip
-    serve_gallery(
-        run, gallery, endpoint, options, keys=keys, insecure=insecure, runtime=runtime, checkpoint=checkpoint,
-        precision=precision, device=device, token=token, collection=collection, calibration=calibration, watch=watch, say=say,
+    serving = Serving(
+        run, gallery, endpoint, options, keys=keys, insecure=insecure, engine=engine_of(engine, runtime),
+        checkpoint=checkpoint, precision=precision, device=device, token=token, collection=collection,  # type: ignore[arg-type]
+        calibration=calibration, watch=watch, consistency=consistency,
     )  # fmt: skip
+    if workers == 1:
+        serve_alone(serving, say)
+    else:
+        serve_by_workers(serving, workers, say)
 
 
 @app.command()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from crossreid.data.addresses import Place
 from crossreid.data.records import DataError
 from crossreid.evaluation.calibration import Calibration
 from crossreid.evaluation.calibration_files import FILE, from_short_text, read_file
@@ -16,7 +17,7 @@ from crossreid.galleries.gallery import Gallery
 from crossreid.runs.named_network import pretrained_at
 
 
-def calibration_of(path: Path) -> Calibration | None:
+def calibration_of(path: Place) -> Calibration | None:
     """The calibration of the model that embedded what `read_entries` reads: that in its run now, else what the folder carries."""
     return next(iter(_of_embeddings(path)), None)
 
@@ -36,7 +37,7 @@ def calibration_for(gallery: Gallery, named: Path | None) -> Calibration | None:
     return found if found is not None and found.fingerprint == gallery.model else None
 
 
-def calibration_for_folder(folder: Path, model: str, named: Path | None = None) -> Calibration | None:
+def calibration_for_folder(folder: Place, model: str, named: Path | None = None) -> Calibration | None:
     """The calibration to judge the embeddings of a folder by, which are of `model`: the named one, else its own.
 
     Of its own, that in the run goes before the one that the folder carries, which the run's weights may have left behind.
@@ -88,7 +89,7 @@ def calibration_at(path: Path) -> Calibration | None:
     return read_file(file) if file.is_file() and file.suffix == ".json" else None
 
 
-def _of_embeddings(path: Path) -> list[Calibration]:
+def _of_embeddings(path: Place) -> list[Calibration]:
     """Those that embeddings lead to, first that in their run."""
     found = []
     run = run_of(path)
@@ -103,9 +104,11 @@ def _short(fingerprint: str) -> str:
     return f"{fingerprint[:12]}..." if fingerprint else "unknown"
 
 
-def run_of(path: Path) -> Path | None:
+def run_of(path: Place) -> Path | None:
     """Where the run or exported file lay that embedded what `read_entries` reads, as far as it says."""
     if path.is_dir():
         told = read_about(path).get("run")
         return Path(told) if told else None
+    if not isinstance(path, Path):
+        return None
     return path.absolute().parent if path.with_name("recipe.yaml").is_file() else None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from crossreid.data.addresses import Place
 from crossreid.data.records import DataError
 from crossreid.errors import CrossreidError
 from crossreid.evaluation.calibration import Calibration
@@ -63,11 +64,11 @@ def entries_of_features(features: Features, roles: Collection[str] = GALLERY_ROL
     )
 
 
-def read_entries(path: Path, model: str | None = None, role: str = "gallery") -> tuple[Entries, str]:
+def read_entries(path: Place, model: str | None = None, role: str = "gallery") -> tuple[Entries, str]:
     """The entries of what was embedded, and the fingerprint of the model that did.
 
     Args:
-        path: a folder that `crossreid embed` wrote, or features.npz of an evaluated run.
+        path: a folder or address that `crossreid embed` wrote, or features.npz of an evaluated run.
         model: the fingerprint; features.npz does not say it, and a folder's own is compared with it.
         role: of features.npz: the images that are "gallery" or "query", or "all".
 
@@ -86,10 +87,17 @@ def read_entries(path: Path, model: str | None = None, role: str = "gallery") ->
         raise CrossreidError(f"--role {role!r}: expected gallery, query or all.")
     from crossreid.evaluation.features import load
 
-    return entries_of_features(load(path), ROLES[role]), model
+    return entries_of_features(load(file_of_features(path)), ROLES[role]), model
 
 
-def card_of(path: Path) -> ModelCard | None:
+def file_of_features(path: Place) -> Path:
+    """A path that must be a file's; raises `DataError` for an address below which there are no embeddings."""
+    if isinstance(path, Path):
+        return path
+    raise DataError(f"{path}: nothing is below it. Expected an address that `crossreid embed` wrote to and finished.")
+
+
+def card_of(path: Place) -> ModelCard | None:
     """What is said of the model that embedded what `read_entries` reads; None where nothing is.
 
     Raises `DataError` where a folder's metadata give a preprocessing that is none.
@@ -133,7 +141,7 @@ def add_features(
     return add_entries(gallery, entries_of_features(features, roles), model=model, replace=replace, advance=advance)
 
 
-def add_folder(gallery: Gallery, folder: Path, *, replace: bool = False, advance: Advance | None = None) -> int:
+def add_folder(gallery: Gallery, folder: Place, *, replace: bool = False, advance: Advance | None = None) -> int:
     """Add what `crossreid embed` wrote; how many there were.
 
     Raises `ModelMismatch` where the folder is of another model, and as `read_embeddings` and `entries_of_embeddings`.

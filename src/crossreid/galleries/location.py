@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal, get_args
 
 from crossreid.galleries.errors import GalleryError
 
 CLUSTER = ("http://", "https://", "tcp://")
+Consistency = Literal["strong", "bounded", "eventually"]
 
 
 def location_of(given: str | Path) -> str:
@@ -47,3 +49,18 @@ def check_presence(location: str, there: bool, create: bool | None, model: str |
         raise GalleryError("a new gallery needs the fingerprint of its model and the dimension of its embeddings.")
     if len(model.encode()) > 1024 or not model.isprintable():
         raise GalleryError("the fingerprint of a model is printable text of at most 1024 bytes.")
+
+
+def is_cluster(location: str) -> bool:
+    """Whether a location is the address of a Milvus cluster, which several processes may open for writing."""
+    return location.startswith(CLUSTER)
+
+
+def check_consistency(location: str, consistency: str) -> None:
+    """Raise `GalleryError` for a level of consistency that there is not, or that this location does not have."""
+    if consistency not in get_args(Consistency):
+        raise GalleryError(f"consistency {consistency!r}: expected {', '.join(get_args(Consistency))}.")
+    if consistency != "strong" and not is_cluster(location):
+        raise GalleryError(
+            f"consistency {consistency}: {location} is in this process, and strong; only a cluster has others."
+        )

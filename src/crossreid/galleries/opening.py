@@ -7,7 +7,7 @@ from pathlib import Path
 from crossreid.galleries.errors import GalleryError
 from crossreid.galleries.gallery import Advance, Gallery
 from crossreid.galleries.index_options import IndexOptions
-from crossreid.galleries.location import is_milvus, location_of
+from crossreid.galleries.location import Consistency, check_consistency, is_milvus, location_of
 
 
 def open_gallery(
@@ -20,6 +20,7 @@ def open_gallery(
     read_only: bool = False,
     token: str | None = None,
     collection: str = "crossreid",
+    consistency: Consistency = "strong",
 ) -> Gallery:
     """Open a gallery, or create it.
 
@@ -27,7 +28,8 @@ def open_gallery(
     https:// or tcp:// (a Milvus cluster, with its `token`, in `collection`). `model` is the fingerprint of the model that
     embeds, and `dimension` how many numbers it gives: both are needed to create, and compared otherwise. `create`: True
     for a new gallery only, False for one that is there only (as with `read_only`), None for either. `index` is of a new
-    gallery; that of an old one is changed by `build_index`.
+    gallery; that of an old one is changed by `build_index`. `consistency` of searches in a cluster: "strong" finds whatever any
+    process was told is kept; "bounded" may miss the last seconds of that, "eventually" promises nothing, and both answer sooner.
     Raises `GalleryError` where it is there or is not, `ModelMismatch` for another fingerprint, `GalleryLocked` where it is
     open for writing elsewhere.
     """
@@ -36,6 +38,7 @@ def open_gallery(
         raise GalleryError(f"expected a dimension of at least 1, found {dimension}.")
     create = False if read_only else create
     location = location_of(location)
+    check_consistency(location, consistency)
     gallery: Gallery
     # Imported here: either backend needs a library of its own.
     if is_milvus(location):
@@ -43,7 +46,7 @@ def open_gallery(
 
         gallery = MilvusGallery(
             location, model=model, dimension=dimension, options=options, create=create, token=token,
-            collection=collection, read_only=read_only,
+            collection=collection, read_only=read_only, consistency=consistency,
         )  # fmt: skip
     else:
         from crossreid.galleries.local.faiss_gallery import FaissGallery

@@ -13,6 +13,8 @@ Images are decoded by `decoders`, in processes of their own (`decoder_process`) 
 `pictures` finds the image of an entry, also among the `kept_images`. Beside requests, `housekeeping` deletes what has had its
 time. `watch_folder` is the folder of a watch, who was where, which `watch_schemas` put into words.
 `audit` writes down who was shown what, `metrics` counts. An operator decides by `configuration`, `endpoint` and `keys`;
-`startup` puts everything together.
+`startup` puts everything together, in one process or, for a gallery in a cluster, in several: `workers` starts each as a
+`worker`, which shares with its `siblings` what must not depend on who answers: limits (`shared_memory`), what changes left
+(`leftovers`), housekeeping.
 page/ is what people see, and asks the same routes as any other client.
 """

@@ -54,7 +54,7 @@ def create_app(service: SearchService, keys: Keys | None) -> Guard:
         return FileResponse(PAGE / "watch.html")
 
     app.mount("/page", StaticFiles(directory=PAGE, check_dir=False), name="page")
-    return Guard(app, service.options, keys, service.audit, service.metrics)
+    return Guard(app, service.options, keys, service.audit, service.metrics, service.siblings)
 
 
 async def _refused(_: Request, error: Any) -> Response:

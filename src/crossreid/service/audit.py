@@ -1,11 +1,13 @@
 """The audit log: who searched for what, and what they were shown. One JSON object a line, one file a day (UTC).
 
 A line is written before its answer is sent; where it cannot be written there is no answer. It survives the death of the
-process, not a power failure of the last moments.
+process, not a power failure of the last moments. Several processes may write: each line is whole and by itself, as the file is
+locked for its writing, and a line that a killed process began is ended before the next.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import threading
@@ -34,10 +36,20 @@ class Audit:
         with self._lock:
             if now.date() != self._day or self._is_elsewhere():
                 self._open(now.date())
-            written = os.write(self._file, content)
-            if written != len(content):
-                os.ftruncate(self._file, os.fstat(self._file).st_size - written)  # the next line is one of its own
-                raise OSError(f"the audit log in {self.folder} took {written} of {len(content)} bytes; free its disk.")
+            fcntl.flock(self._file, fcntl.LOCK_EX)
+            try:
+                self._append(content)
+            finally:
+                fcntl.flock(self._file, fcntl.LOCK_UN)
+
+    def _append(self, content: bytes) -> None:
+        size = os.fstat(self._file).st_size
+        if size and os.pread(self._file, 1, size - 1) != b"\n":
+            content = b"\n" + content
+        written = os.write(self._file, content)
+        if written != len(content):
+            os.ftruncate(self._file, size)  # the next line is one of its own
+            raise OSError(f"the audit log in {self.folder} took {written} of {len(content)} bytes; free its disk.")
 
     def forget(self, days: int) -> int:
         """Delete the files of days that ended longer ago than `days`; how many."""
@@ -71,5 +83,5 @@ class Audit:
             os.close(self._file)
             self._file, self._day = -1, None
         path = self._path = self.folder / f"audit-{day.isoformat()}.jsonl"
-        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         self._day = day

@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError
 
 from crossreid.errors import CrossreidError
 from crossreid.files import key_value
-from crossreid.galleries.location import CLUSTER
+from crossreid.galleries.location import is_cluster
 from crossreid.options import Options
 from crossreid.runs.yaml_text import YamlError, read_yaml
 
@@ -47,7 +47,7 @@ class ServiceOptions(Options):
     )
     batch: int = Field(32, ge=1, description="Images of a forward pass, of whatever requests.")
     batch_wait: float = Field(0.002, ge=0, description="Seconds that an idle network waits for company.")
-    workers: int = Field(os.cpu_count() or 1, ge=1, description="Images decoded at a time, each in a process.")
+    decoders: int = Field(os.cpu_count() or 1, ge=1, description="Images decoded at a time, each in a process.")
     decode_seconds: float = Field(
         5, gt=0, le=600, description="Of computing that decoding an image may take; three times as many on the clock."
     )
@@ -71,7 +71,7 @@ def service_options(
             value that cannot be; it is named.
     """
     if state is None:
-        if gallery.startswith(CLUSTER):
+        if is_cluster(gallery):
             raise CrossreidError("with a gallery in a cluster, --state DIR is needed: the folder of the audit log.")
         state = Path(f"{gallery.rstrip('/')}.service")
     for folder in images:

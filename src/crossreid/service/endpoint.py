@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import socket
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,3 +49,21 @@ def refuse_taken(endpoint: Endpoint) -> None:
         ) from error
     except (TypeError, ValueError) as error:  # no name of a host: a part of it is empty or too long, or holds a NUL
         raise CrossreidError(f"--host {endpoint.host!r}: expected an address or a name of this machine.") from error
+
+
+@contextlib.contextmanager
+def listening_at(endpoint: Endpoint) -> Iterator[socket.socket]:
+    """A socket that is bound to the address, for several processes. Raises as `refuse_taken`."""
+    refuse_taken(endpoint)
+    family = socket.AF_INET6 if ":" in endpoint.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family is socket.AF_INET6:
+            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # as asyncio listens
+        try:
+            listening.bind((endpoint.host, endpoint.port))
+        except OSError as error:  # taken just now
+            raise CrossreidError(
+                f"{endpoint.host}:{endpoint.port} cannot be listened at ({error.strerror}); take another --port."
+            ) from error
+        yield listening

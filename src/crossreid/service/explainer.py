@@ -9,8 +9,8 @@ import numpy as np
 from crossreid.analysis.grad_cam import encoder_title
 from crossreid.analysis.rollout import attention_maps
 from crossreid.errors import CrossreidError
+from crossreid.inference.engines.torch_model import TorchModel
 from crossreid.inference.open_model import open_model
-from crossreid.inference.torch_model import TorchModel
 from crossreid.service.schemas import Heat, MapKind, Maps
 
 

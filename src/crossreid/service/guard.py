@@ -22,10 +22,9 @@ from crossreid.service.configuration import ServiceOptions
 from crossreid.service.endpoint import is_loopback
 from crossreid.service.keys import ROLES, Key, Keys
 from crossreid.service.metrics import Metrics
-from crossreid.service.rate_limits import TokenBuckets
 from crossreid.service.refusals import FAULT, Refusal, answer
 from crossreid.service.request_body import IncomingBody, Receive, replayed
-from crossreid.service.shares import Shares
+from crossreid.service.siblings import Siblings
 from crossreid.service.turns import asker
 
 Scope = MutableMapping[str, Any]
@@ -53,10 +52,11 @@ _HEADERS = (
 class Guard:
     """The application behind its gate. `keys` None serves anyone, who then must come from this machine's own pages."""
 
-    def __init__(self, app: Any, options: ServiceOptions, keys: Keys | None, audit: Audit, metrics: Metrics) -> None:
+    def __init__(
+        self, app: Any, options: ServiceOptions, keys: Keys | None, audit: Audit, metrics: Metrics, siblings: Siblings
+    ) -> None:
         self.app, self.options, self.keys, self.audit, self.metrics = app, options, keys, audit, metrics
-        self._buckets = TokenBuckets()
-        self._shares = Shares(options.in_flight)
+        self._buckets, self._shares = siblings.buckets, siblings.shares
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -102,19 +102,15 @@ class Guard:
     @contextlib.contextmanager
     def _slot(self, key: Key) -> Iterator[None]:
         """One of the requests that are served at a time. Raises `Refusal` where there are enough, or enough of this key."""
-        shares = self._shares
-        if not shares.has_room(key.name, administers="admin" in key.roles, alone=self.keys is None):
-            raise Refusal(
-                429,
-                "the service is busy with requests, or with this key's; ask again in a second.",
-                {"Retry-After": "1"},
-            )
-        try:
-            with shares.place(key.name):
-                self.metrics.in_flight.set(shares.taken)
+        with self._shares.place(key.name, administers="admin" in key.roles, alone=self.keys is None) as found:
+            if not found:
+                raise Refusal(
+                    429,
+                    "the service is busy with requests, or with this key's; ask again in a second.",
+                    {"Retry-After": "1"},
+                )
+            with self.metrics.in_flight.track_inprogress():
                 yield
-        finally:
-            self.metrics.in_flight.set(shares.taken)
 
     def _is_open(self, scope: Scope) -> bool:
         """Whether a path needs no key. Raises `Refusal` where even that is not for who asks."""

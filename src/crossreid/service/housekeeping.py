@@ -1,6 +1,7 @@
 """What a service does unasked: entries and days of the audit log that have had their time go, and so does what they left.
 
-A thread of its own, once a minute. An entry's time is over `retain_days` after it was taken or was added, whichever is
+A thread of its own, once a minute, of one of the workers on a machine.
+An entry's time is over `retain_days` after it was taken or was added, whichever is
 first; then it is found no more, its kept image is deleted, and within `compact_hours` its bytes are out of the files.
 """
 
@@ -9,17 +10,19 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from crossreid.galleries.filters import Filter
+from crossreid.galleries.expiring import expire
 from crossreid.galleries.gallery import Gallery
+from crossreid.galleries.location import is_cluster
 from crossreid.service.audit import Audit
 from crossreid.service.configuration import ServiceOptions
 from crossreid.service.kept_images import KeptImages
 from crossreid.service.metrics import Metrics
+from crossreid.service.siblings import Siblings
 
-_DAY = 86_400
+_TAKEN_OVER = 5.0  # seconds in which another worker's death is noticed
 _UNCOVERED, _MANY = 0.25, 50_000  # of the entries, and entries: where both are passed the index is built anew
 _log = logging.getLogger("crossreid.service")
 
@@ -35,12 +38,13 @@ class Housekeeping:
         options: ServiceOptions,
         metrics: Metrics,
         every: float = 60,
+        siblings: Siblings | None = None,
     ) -> None:
         self.gallery, self.kept, self.audit, self.options, self.metrics = gallery, kept, audit, options, metrics
         self._every = every
+        self._siblings = siblings or Siblings(options.in_flight)
+        self._left = self._siblings.leftovers
         self._compacted = 0.0  # when; the first round removes what an earlier service left
-        self._deleted = True  # there may be traces of entries, where the gallery does not say
-        self._orphans = True  # there may be images without an entry: the process may have died between the two
         self._working = threading.Lock()
         self._changing = threading.Lock()
         self._over = threading.Event()
@@ -72,16 +76,14 @@ class Housekeeping:
             raise ExceptionGroup("housekeeping", failed)
 
     @contextmanager
-    def changing(self, *, deletes: bool) -> Iterator[None]:
-        """Entries are about to be changed, and their kept images with them: nobody else changes either meanwhile.
+    def changing(self, *, deletes: bool, ids: Sequence[str] = ()) -> Iterator[None]:
+        """Entries are about to be changed, and their kept images with them: nobody else here changes either meanwhile, and no other
+        worker those of these ids.
 
         Where it ends in an error, the next round looks for what was left.
         """
-        with self._changing:
-            before = self._orphans, self._deleted
-            self._orphans = self._deleted = True
+        with self._changing, self._siblings.changing(ids), self._left.of_change(deletes=deletes):
             yield
-            self._orphans, self._deleted = before[0], before[1] or deletes
 
     def forget_images(self) -> None:
         """Delete the kept images whose entries are gone, within `changing`."""
@@ -96,14 +98,10 @@ class Housekeeping:
     def _expire(self, now: float) -> None:
         if self.options.retain_days is None:
             return
-        over = now - self.options.retain_days * _DAY
-        count = 0
-        for chosen in (Filter(until=over), Filter(added_until=over)):
-            with self.changing(deletes=False):
-                count += self.gallery.delete(filter=chosen)
+        with self.changing(deletes=False):
+            count = expire(self.gallery, self.options.retain_days, now)
         if count:
-            with self._changing:
-                self._orphans = self._deleted = True
+            self._left.images = self._left.traces = True
             self.metrics.expired.inc(count)
             self.audit.write("expired", {"entries": count, "days": self.options.retain_days})
 
@@ -112,17 +110,15 @@ class Housekeeping:
             self.audit.forget(self.options.retain_audit_days)
 
     def _forget_images(self, _now: float) -> None:
-        if not self._orphans or self.kept is None:
+        if not self._left.images or self.kept is None:
             return
-        with self._changing:
-            self._orphans = False  # what goes wrong from here on counts again
+        self._left.images = False  # what goes wrong from here on counts again
         try:
             for ids in self.kept.ids():
-                with self._changing:
+                with self._changing, self._siblings.sorting_out():
                     self._forget(ids)
         except BaseException:
-            with self._changing:
-                self._orphans = True
+            self._left.images = True
             raise
 
     def _forget(self, ids: list[str]) -> None:
@@ -134,9 +130,13 @@ class Housekeeping:
     def _tidy(self, now: float) -> None:
         if 0 <= now - self._compacted < self.options.compact_hours * 3600:
             return  # not where the clock was set back: better once too often
+        if is_cluster(self.gallery.location):
+            self._left.images = True  # for the next round, as others delete entries too
         deleted = self.gallery.stats().deleted
         self._compact(
-            now, self._deleted if deleted is None else deleted > 0, images=self.kept is not None and self.kept.traces
+            now,
+            self._left.traces if deleted is None else deleted > 0,
+            images=self.kept is not None and self.kept.traces,
         )
 
     def _index(self, _now: float) -> None:
@@ -148,13 +148,11 @@ class Housekeeping:
         if images and self.kept is not None:
             self.kept.compact()
         if entries:
-            with self._changing:
-                self._deleted = False  # what is deleted from here on counts again
+            self._left.traces = False  # what is deleted from here on counts again
             try:
                 self.gallery.compact()
             except BaseException:
-                with self._changing:
-                    self._deleted = True
+                self._left.traces = True
                 raise
         if entries or images:
             self._compacted = now
@@ -162,10 +160,12 @@ class Housekeeping:
 
     def _repeat(self) -> None:
         while True:
+            ours = False
             try:
-                self.round()
+                if ours := self._siblings.keeps_house():
+                    self.round()
             except Exception:  # the next round may do better; operators see that this one did not
                 self.metrics.housekeeping_failures.inc()
                 _log.exception("housekeeping: what was due may not have been deleted; it is tried again")
-            if self._over.wait(self._every):
+            if self._over.wait(self._every if ours else min(self._every, _TAKEN_OVER)):
                 return

@@ -13,6 +13,7 @@ import asyncio
 import socket
 import ssl
 import struct
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
@@ -26,17 +27,33 @@ from crossreid.service.endpoint import Endpoint
 from crossreid.service.refusals import answer
 from crossreid.service.strict_http import StrictConnection
 
+GRACE = 10  # seconds for requests in hand, when the service ends
+_WAITING = 2048  # connections that nobody has accepted yet
 _FLUSH = 5.0  # seconds that a connection that is to be closed has for what it was still sent
 
 
-def server(app: Any, endpoint: Endpoint, options: ServiceOptions) -> uvicorn.Server:
-    """uvicorn, ready to run. Raises `CrossreidError` where the certificate or its key cannot be read."""
-    protocol = with_deadline(options.seconds, options.answer_seconds, connections=8 * options.in_flight)
+def server(
+    app: Any,
+    endpoint: Endpoint,
+    options: ServiceOptions,
+    *,
+    workers: int = 1,
+    started: Callable[[], object] = lambda: None,
+) -> uvicorn.Server:
+    """uvicorn, ready to run. Raises `CrossreidError` where the certificate or its key cannot be read.
+
+    Args:
+        workers: processes that accept connections at one socket, each of which has its part of the connections that there may be.
+        started: called when connections are accepted.
+    """
+    protocol = with_deadline(options.seconds, options.answer_seconds, connections=-(-8 * options.in_flight // workers))
     config = uvicorn.Config(
         app, host=endpoint.host, port=endpoint.port, http=protocol, ws="none", lifespan="on", log_level="error", access_log=False,
         server_header=False, timeout_keep_alive=int(max(1, options.seconds)), proxy_headers=endpoint.proxy is not None,
         forwarded_allow_ips=endpoint.proxy, h11_max_incomplete_event_size=32_768,
-        ssl_certfile=endpoint.certificate, ssl_keyfile=endpoint.certificate_key, timeout_graceful_shutdown=10,
+        ssl_certfile=endpoint.certificate, ssl_keyfile=endpoint.certificate_key, timeout_graceful_shutdown=GRACE,
+        # Of connections that come together a process accepts one, and then looks what else there is: others take the next.
+        backlog=1 if workers > 1 else _WAITING,
     )  # fmt: skip
     try:
         config.load()
@@ -44,7 +61,22 @@ def server(app: Any, endpoint: Endpoint, options: ServiceOptions) -> uvicorn.Ser
         raise CrossreidError(
             f"{endpoint.certificate}, {endpoint.certificate_key}: no certificate and key ({error})."
         ) from error
-    return uvicorn.Server(config)
+    return _Server(config, started)
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, which tells when it accepts connections."""
+
+    def __init__(self, config: uvicorn.Config, started: Callable[[], object]) -> None:
+        super().__init__(config)
+        self._on_start = started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        for each in sockets or ():
+            each.listen(_WAITING)  # which uvicorn has set to its backlog
+        if self.started:
+            self._on_start()
 
 
 def with_deadline(seconds: float, answer_seconds: float, connections: int) -> type[H11Protocol]:

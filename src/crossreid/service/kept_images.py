@@ -1,4 +1,8 @@
-"""Small copies of enrolled images, kept for people to look at where the sources cannot be shown."""
+"""Small copies of enrolled images, kept for people to look at where the sources cannot be shown.
+
+Workers of one service have the file open together; each waits for a minute for another that writes. That deleted images may have
+left traces is kept in the file (`user_version`), so that whichever of them compacts it knows.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,7 @@ from crossreid.errors import CrossreidError
 
 KEPT_SIDE = 512  # pixels, the longer side of a copy
 _MANY = 500  # ids at a time
+_WAIT = 60.0  # seconds
 
 
 class KeptImages:
@@ -22,14 +27,14 @@ class KeptImages:
     """
 
     def __init__(self, path: Path, gallery: str) -> None:
-        self.traces = True  # whether the file may hold traces of deleted ones
         self._lock = threading.Lock()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             os.close(os.open(path, os.O_CREAT | os.O_CLOEXEC, 0o600))
-            self._database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+            self._database = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=_WAIT)
             for pragma in ("secure_delete=ON", "journal_mode=WAL", "synchronous=FULL"):
                 self._database.execute(f"PRAGMA {pragma}")
+            self.traces = True  # of an earlier service's
             self._database.execute("CREATE TABLE IF NOT EXISTS images (id TEXT PRIMARY KEY, jpeg BLOB NOT NULL)")
             self._database.execute("CREATE TABLE IF NOT EXISTS kept_for (gallery TEXT PRIMARY KEY)")
             self._database.execute(
@@ -45,6 +50,17 @@ class KeptImages:
             raise CrossreidError(
                 f"{path} keeps images of another gallery. Name another --state, or remove the file if that gallery is gone."
             )
+
+    @property
+    def traces(self) -> bool:
+        """Whether the file may hold traces of deleted ones."""
+        with self._lock:
+            return bool(self._database.execute("PRAGMA user_version").fetchone()[0])
+
+    @traces.setter
+    def traces(self, there: bool) -> None:
+        with self._lock:
+            self._database.execute(f"PRAGMA user_version = {int(there)}")
 
     def put(self, images: Sequence[tuple[str, bytes]]) -> None:
         """Keep `(id, JPEG)` each, in place of what was kept of the same id."""
@@ -84,14 +100,24 @@ class KeptImages:
         with self._lock, self._database:
             self._database.execute("BEGIN IMMEDIATE")
             gone = self._database.executemany("DELETE FROM images WHERE id = ?", [(id,) for id in ids]).rowcount
-            self.traces = self.traces or gone > 0
+            if gone:
+                self._database.execute("PRAGMA user_version = 1")
 
     def compact(self) -> None:
-        """Leave nothing of deleted images in the file nor in its log."""
-        with self._lock:
-            self._database.execute("VACUUM")
-            self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            self.traces = False
+        """Leave nothing of deleted images in the file nor in its log.
+
+        Raises `sqlite3.Error` where another process had it open for too long; there may be traces then as before.
+        """
+        self.traces = False  # what is deleted from here on counts again
+        try:
+            with self._lock:
+                self._database.execute("VACUUM")
+                ((busy, _, _),) = self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            if busy:
+                raise sqlite3.OperationalError("the log of kept images is read by another process all the time")
+        except BaseException:
+            self.traces = True
+            raise
 
     def close(self) -> None:
         with self._lock:

@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import lru_cache, partial
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -16,11 +15,11 @@ import torch
 from fastapi import Request
 from torch import Tensor
 
+from crossreid import files
 from crossreid.errors import CrossreidError
 from crossreid.evaluation.calibration import Calibration
-from crossreid.galleries import locking
 from crossreid.galleries.entries import Entry, Matches
-from crossreid.galleries.errors import GalleryError, GalleryLocked
+from crossreid.galleries.errors import GalleryError
 from crossreid.galleries.filters import Filter
 from crossreid.galleries.gallery import Gallery
 from crossreid.galleries.judging import Threshold, at_prior
@@ -36,6 +35,7 @@ from crossreid.service.kept_images import KeptImages
 from crossreid.service.metrics import Metrics
 from crossreid.service.pictures import Pictures
 from crossreid.service.refusals import Refusal
+from crossreid.service.siblings import Siblings, lock_state
 from crossreid.service.turns import Turns, asker
 from crossreid.service.watch_folder import WatchFolder
 
@@ -47,6 +47,7 @@ Found = TypeVar("Found")
 
 class SearchService:
     """One model, one gallery that it has open for writing, one audit log. `running` starts what works beside requests.
+    `siblings`: where it is one worker of several.
 
     Raises `CrossreidError` where the folder of its state is another service's, or cannot be written, or a threshold has no
     calibration; the gallery is closed then.
@@ -59,11 +60,12 @@ class SearchService:
         options: ServiceOptions,
         explainer: Explainer | None = None,
         watch: WatchFolder | None = None,
+        siblings: Siblings | None = None,
     ) -> None:
         self.model, self.gallery, self.options, self.explainer = model, gallery, options, explainer
         self.watch = watch
-        self.metrics = Metrics()
-        self.metrics.entries.set_function(self._count)
+        self.siblings = siblings or Siblings(options.in_flight)
+        self.metrics = Metrics(self._count, self.siblings.metrics)
         self._lock: int | None = None
         copies = options.state / "images.sqlite"
         try:
@@ -72,7 +74,7 @@ class SearchService:
             self._at_prior = lru_cache(_PRIORS)(partial(at_prior, where="the service"))
             self.threshold = Threshold(options.unknown_below, options.false_accept_rate)
             self.threshold.refuse_without(self.calibration, gallery.location)
-            self._lock = _lock(options.state)
+            self._lock = lock_state(options.state) if siblings is None else None  # else the parent of all has it
             self.audit = Audit(options.state / "audit")
             # What an earlier service kept is shown and deleted also where no more is kept.
             self.kept = KeptImages(copies, gallery.uuid) if options.keep_images or copies.is_file() else None
@@ -82,9 +84,9 @@ class SearchService:
             raise
         self.decoders = Decoders(options.decode_seconds)
         self.pictures = Pictures(options.images, self.kept, self.decoders.decode, model.preprocessing.levels)
-        self.housekeeping = Housekeeping(gallery, self.kept, self.audit, options, self.metrics)
-        self._decoding = ThreadPoolExecutor(options.workers, thread_name_prefix="decode")
-        self._turns = Turns(options.workers)
+        self.housekeeping = Housekeeping(gallery, self.kept, self.audit, options, self.metrics, siblings=self.siblings)
+        self._decoding = ThreadPoolExecutor(options.decoders, thread_name_prefix="decode")
+        self._turns = Turns(options.decoders)
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="gallery")
         # Apart from them, as writing waits for compaction, and reading does not.
         self._writers = ThreadPoolExecutor(1, thread_name_prefix="writing")
@@ -134,10 +136,11 @@ class SearchService:
             self.watch.close()
         self.audit.close()
         self.gallery.close()
+        self.siblings.close()
         self._unlock()
 
     async def decode(self, convert: Callable[..., Found], *arguments: Any) -> Found:
-        """Run something that decodes images, as many at a time as there are workers, for the keys by turns."""
+        """Run something that decodes images, as many at a time as there are decoders, for the keys by turns."""
         async with self._turns.turn(asker.get()):
             return await asyncio.get_running_loop().run_in_executor(self._decoding, convert, *arguments)
 
@@ -145,11 +148,11 @@ class SearchService:
         """Run something that waits for a disk or a database."""
         return await asyncio.get_running_loop().run_in_executor(self._readers, function, *arguments)
 
-    async def write(self, change: Callable[[], Found], *, deletes: bool) -> Found:
-        """Run what changes entries and their kept images, one at a time."""
+    async def write(self, change: Callable[[], Found], *, deletes: bool, ids: Sequence[str] = ()) -> Found:
+        """Run what changes entries and their kept images, one at a time; those of `ids` so among all workers of a machine."""
 
         def alone() -> Found:
-            with self.housekeeping.changing(deletes=deletes):
+            with self.housekeeping.changing(deletes=deletes, ids=ids):
                 return change()
 
         return await asyncio.get_running_loop().run_in_executor(self._writers, alone)
@@ -195,16 +198,5 @@ class SearchService:
 
     def _unlock(self) -> None:
         if self._lock is not None:
-            locking.unlock(self._lock)
+            files.unlock(self._lock)
             self._lock = None
-
-
-def _lock(state: Path) -> int:
-    """The lock of a service's folder. Raises `CrossreidError` where it cannot be had."""
-    try:
-        state.mkdir(parents=True, exist_ok=True)
-        return locking.lock(state / "lock")
-    except GalleryLocked as error:
-        raise CrossreidError(f"another service keeps its state in {state}; name another --state.") from error
-    except (OSError, GalleryError) as error:
-        raise CrossreidError(f"{state} cannot be made or written; name another --state.") from error

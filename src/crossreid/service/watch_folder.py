@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -32,9 +33,11 @@ class Crop:
 class WatchFolder:
     """What routes ask of a watch. Safe to call from any thread. Raises `CrossreidError` where nothing was watched into the folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self, folder: Path, correcting: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext
+    ) -> None:
         self.folder = folder
-        self._correcting = threading.Lock()
+        self._correcting, self._alone = threading.Lock(), correcting  # among the threads here, and among processes
         self._state = open_state(folder, read_only=True)
 
     def timeline(
@@ -124,12 +127,12 @@ class WatchFolder:
         """Two identities are one. Raises `Refusal`: 409 where that cannot be, 404 where one of them is not there."""
         for identity in (into, other):
             self._present(identity)
-        return self._correct("merge", by, partial(ask_merge, self.folder, into, other, by))
+        return self._correct(partial(ask_merge, self.folder, into, other, by))
 
     def split(self, identity: str, tracks: Sequence[int], by: str) -> schemas.RequestOut:
         """Tracks are not of their identity. Raises `Refusal`: 409 where that cannot be, 404 where it is not there."""
         self._present(identity)
-        return self._correct("split", by, partial(ask_split, self.folder, identity, tracks, by))
+        return self._correct(partial(ask_split, self.folder, identity, tracks, by))
 
     def asked(self, number: int) -> schemas.RequestOut:
         """What has become of what the process that watches was asked for. Raises `Refusal` (404) where nothing was."""
@@ -144,18 +147,16 @@ class WatchFolder:
     def close(self) -> None:
         self._state.close()
 
-    def _correct(self, kind: str, by: str, ask: Callable[[], Event | None]) -> schemas.RequestOut:
-        with self._correcting, _answering():  # one at a time, as each takes the folder's lock where nobody watches
+    def _correct(self, ask: Callable[[], Event | int]) -> schemas.RequestOut:
+        # One at a time, as each takes the folder's lock where nobody watches.
+        with self._correcting, self._alone(), _answering():
             try:
-                event = ask()
+                done = ask()
             except IdentityConflict as error:
                 raise Refusal(409, str(error)) from error
-            if event is not None:
-                return schemas.RequestOut(request=0, state="done", event=event.number)
-            ((number,),) = self._state.database.read(
-                "SELECT max(number) FROM requests WHERE kind = ? AND by = ?", (kind, by)
-            )
-        return schemas.RequestOut(request=number, state="asked")
+        if isinstance(done, int):
+            return schemas.RequestOut(request=done, state="asked")
+        return schemas.RequestOut(request=0, state="done", event=done.number)
 
     def _present(self, identity: str) -> str:
         """The identity, or the one that it was merged into. Raises `Refusal` (404) where there is none."""

@@ -63,7 +63,7 @@ def test_an_image_that_is_enrolled_while_others_are_forgotten_stays(running, cli
     with ThreadPoolExecutor(2) as threads:
         enrolled = threads.submit(client.post, "/v1/entries", files=files([path]), data={"id": "late", "replace": True})
         assert begun.wait(30)
-        running.service.housekeeping._orphans = True
+        running.service.siblings.leftovers.images = True
         round_ = threads.submit(running.service.housekeeping.round)
         assert not within(round_.done, 0.2)
         go_on.set()

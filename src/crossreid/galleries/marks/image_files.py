@@ -39,8 +39,8 @@ class ImageFiles:
         if mark.sha256:
             query = self._query_file(mark)
         else:
-            query = self._entry_file(mark.query.removeprefix(ENTRY), mark.asking.path, mark.right)
-        return query, self._entry_file(mark.id, mark.entry.path, mark.right)
+            query = self._entry_file(mark.query.removeprefix(ENTRY), mark.asking.file, mark.right)
+        return query, self._entry_file(mark.id, mark.entry.file, mark.right)
 
     def refuse_missing(self) -> None:
         """Raise `DataError` where anything is missing."""

@@ -100,7 +100,7 @@ def _write(out: Path, records: Sequence[Record]) -> None:
             for record in records:
                 writer.writerow(row_of(record, folder))
         for (read, _), record in zip(read_rows(temporary), records, strict=True):
-            if replace(read, path=read.path.resolve()) != record:
+            if replace(read, path=read.file.resolve()) != record:
                 raise DataError(
                     f"{record.path}: a manifest cannot name it so (line breaks, or spaces at an end). Rename it."
                 )

@@ -2,11 +2,19 @@
 
 It lies in a collection of its own, NAME_about, and is written last: a gallery that was created or rewritten halfway is not
 seen. It says of one that is being restored that it is not whole.
+
+Processes that find no gallery and would create it claim the right to: each writes a row of its own (`only_one`), and goes on where
+it then reads no other's. Of two at once the later one reads the other's, as the collection is read with strong consistency.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
+import random
+import time
+import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +23,8 @@ from crossreid.galleries.index_options import IndexOptions
 from crossreid.galleries.milvus.connection import Connection
 
 FORMAT = 2
+_GONE = 60.0  # seconds for which another process's claim is waited for; it has died then, and its claim goes
+_LOADS = 40  # times that a collection is loaded which another process may just be creating, over ten seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +45,9 @@ class About:
     def __init__(self, connection: Connection, name: str) -> None:
         self._connection, self._gallery, self._name = connection, name, f"{name}_about"
 
-    def read(self) -> dict[str, Any] | None:
+    def read(self, consistency: str = "Strong") -> dict[str, Any] | None:
         """What the row says, None where there is none. Raises `GalleryFault` where it is damaged."""
-        text = self._row("about")
+        text = self._row("about", consistency)
         if text is None:
             return None
         try:
@@ -54,17 +64,91 @@ class About:
         if text is not None:
             self._write_row("calibration", text)
             return
-        with self._connection.faults():
-            self._connection.client.delete(self._name, ids=["calibration"])
+        self._remove(["calibration"])
 
-    def _row(self, key: str) -> str | None:
+    def index(self) -> IndexOptions | None:
+        """What the row says of the index, perhaps not yet of its last seconds, at a fraction of the time."""
+        found = self.read("Bounded") or {}
+        return IndexOptions.from_json(found["index"]) if "index" in found else None
+
+    def _row(self, key: str, consistency: str = "Strong") -> str | None:
         client = self._connection.client
         with self._connection.faults():
             if not client.has_collection(self._name):
                 return None
-            client.load_collection(self._name)
-            found = client.query(self._name, filter=f'key == "{key}"', output_fields=["text"])
+            self._load()
+            found = client.query(
+                self._name, filter=f'key == "{key}"', output_fields=["text"], consistency_level=consistency
+            )
         return None if not found else str(found[0]["text"])
+
+    def _load(self) -> None:
+        """Make the collection ready, also where another process is just creating it, or has died over that."""
+        from pymilvus.exceptions import MilvusException
+
+        client = self._connection.client
+        for attempt in range(_LOADS):
+            try:
+                client.load_collection(self._name)
+                return
+            except MilvusException:
+                if attempt == _LOADS - 1:
+                    raise
+                if attempt == _LOADS // 2 and not client.list_indexes(self._name):
+                    client.create_index(self._name, _index(client))
+                time.sleep(0.25)
+
+    @contextlib.contextmanager
+    def only_one(self) -> Iterator[None]:
+        """Be the only process that is within this block for the gallery of this name; others wait until it ends.
+
+        What a process left that died within it holds the others up for a minute.
+        """
+        own, seen = f"claim {uuid.uuid4().hex[:24]}", dict[str, float]()
+        self._make()
+        while True:
+            self._write_row(own, "")
+            others = [key for key in self._claims() if key != own]
+            if not others:
+                break
+            self._remove([own])
+            now = time.monotonic()
+            self._remove([key for key in others if now - seen.setdefault(key, now) > _GONE])
+            time.sleep(random.uniform(0.05, 0.5))  # so that two do not go on meeting
+        try:
+            yield
+        finally:
+            self._remove([own])
+
+    def _claims(self) -> list[str]:
+        with self._connection.faults():
+            self._load()
+            rows = self._connection.client.query(
+                self._name, filter='key like "claim %"', output_fields=["key"], consistency_level="Strong"
+            )
+        return [str(row["key"]) for row in rows]
+
+    def _remove(self, keys: list[str]) -> None:
+        if keys:
+            with self._connection.faults():
+                self._connection.client.delete(self._name, ids=keys)
+
+    def _make(self) -> None:
+        """The collection, where there is none yet; of two processes that make it one may be refused."""
+        from pymilvus.exceptions import MilvusException
+
+        client = self._connection.client
+        with self._connection.faults():
+            if client.has_collection(self._name):
+                return
+            try:
+                _create(client, self._name)
+            except MilvusException:
+                for _ in range(_LOADS):  # until the other's is there
+                    if client.has_collection(self._name):
+                        return
+                    time.sleep(0.25)
+                raise
 
     def _write_row(self, key: str, text: str) -> None:
         with self._connection.faults():
@@ -94,10 +178,7 @@ class About:
 
     def write_new(self, description: Description) -> None:
         """Write the row of a gallery that is created, and its collection where there is none yet."""
-        client = self._connection.client
-        with self._connection.faults():
-            if not client.has_collection(self._name):
-                _create(client, self._name)
+        self._make()
         about = {
             "format": FORMAT, "gallery": description.uuid, "model": description.model, "dimension": description.dimension,
             "index": description.options.to_json(), "entries": description.entries,
@@ -130,6 +211,10 @@ def _create(client: Any, name: str) -> None:
     schema.add_field("key", DataType.VARCHAR, is_primary=True, max_length=32)
     schema.add_field("text", DataType.VARCHAR, max_length=4096)
     schema.add_field("unused", DataType.FLOAT_VECTOR, dim=2)
+    client.create_collection(name, schema=schema, index_params=_index(client), consistency_level="Strong")
+
+
+def _index(client: Any) -> Any:
     params = client.prepare_index_params()
     params.add_index("unused", index_type="FLAT", metric_type="IP")
-    client.create_collection(name, schema=schema, index_params=params, consistency_level="Strong")
+    return params

@@ -15,6 +15,7 @@ import numpy as np
 from crossreid.galleries.entries import Entries
 from crossreid.galleries.filters import Filter
 from crossreid.galleries.index_options import IndexOptions
+from crossreid.galleries.location import Consistency
 from crossreid.galleries.milvus.connection import Connection
 from crossreid.galleries.milvus.fields import FIELDS, expression, rows_of
 from crossreid.galleries.values import LIMITS
@@ -28,8 +29,8 @@ _KINDS = {"FLAT": "exact", "HNSW": "hnsw", "IVF_PQ": "ivf-pq"}
 class Collection:
     """The collection of a name, of embeddings of `dimension` numbers. Its methods raise `GalleryFault` where Milvus does."""
 
-    def __init__(self, connection: Connection, name: str, dimension: int) -> None:
-        self._connection, self.name, self.dimension = connection, name, dimension
+    def __init__(self, connection: Connection, name: str, dimension: int, consistency: Consistency = "strong") -> None:
+        self._connection, self.name, self.dimension, self.consistency = connection, name, dimension, consistency
 
     @property
     def at_once(self) -> int:
@@ -118,10 +119,14 @@ class Collection:
         return int(found[0]["count(*)"])
 
     def insert(self, entries: Entries, *, replace: bool = False) -> None:
-        """Write entries in one message, of which there are no more than `at_once`."""
+        """Write entries in one message, of which there are no more than `at_once`.
+
+        To a cluster in place of what is there, whatever was asked for: two processes that insert one key at the same time leave
+        two rows of it, and searches that find both fail.
+        """
         client = self._connection.client
         with self._connection.faults():
-            (client.upsert if replace else client.insert)(self.name, rows_of(entries))
+            (client.upsert if replace or not self._connection.lite else client.insert)(self.name, rows_of(entries))
 
     def remove(self, keys: Sequence[str]) -> None:
         """Delete the rows of keys."""
@@ -132,11 +137,15 @@ class Collection:
     # The index.
 
     def hits(self, queries: np.ndarray, limit: int, filter: Filter | None, params: dict[str, int]) -> Any:
-        """What Milvus returns of each query: no more than `limit` rows, by the index, with `params` of its search."""
+        """What Milvus returns of each query: no more than `limit` rows, by the index, with `params` of its search.
+
+        `consistency` says which writes it has seen: all that were acknowledged before, whoever wrote them, where it is strong.
+        """
         with self._connection.faults():
             return self._connection.client.search(
                 self.name, data=list(queries), limit=limit, filter=expression(filter), anns_field="embedding",
                 output_fields=list(FIELDS), search_params={"metric_type": "IP", "params": params},
+                consistency_level=self.consistency.capitalize(),
             )  # fmt: skip
 
     def has_index(self) -> bool:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import re
 import threading
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -29,13 +30,14 @@ from crossreid.galleries.gallery import NOTES, Advance, Gallery, Stats, bytes_in
 from crossreid.galleries.index_options import IndexOptions
 from crossreid.galleries.local.database import as_one_file
 from crossreid.galleries.local.faiss_gallery import FaissGallery
-from crossreid.galleries.location import check_presence, is_lite
+from crossreid.galleries.location import Consistency, check_presence, is_lite
 from crossreid.galleries.milvus import connection, searching
 from crossreid.galleries.milvus.about import About, Description
 from crossreid.galleries.milvus.collection import MOST, Collection
 from crossreid.galleries.milvus.connection import Connection
 from crossreid.galleries.milvus.fields import FIELDS, entry_of, expression, key_of
 
+_LEARN = 5.0  # seconds after which another process's index is known
 _FEW = 10_000  # entries that a filter may leave to be compared one by one, in Milvus Lite
 
 
@@ -60,6 +62,7 @@ class MilvusGallery(Gallery):
         collection: str,
         read_only: bool,
         restoring: bool = False,
+        consistency: Consistency = "strong",
     ) -> None:
         if not (collection.isascii() and collection.isidentifier()) or len(collection) > 200:
             raise GalleryError(f"collection {collection!r}: expected letters, digits and _, at most 200.")
@@ -74,20 +77,18 @@ class MilvusGallery(Gallery):
         self._connection = Connection(location, token)
         try:
             self._about = About(self._connection, collection)
-            description = self._about.description()
-            if description is not None and description.restoring:
-                if not restoring:
-                    raise GalleryError(
-                        f"{location} holds a part of a gallery: restoring a snapshot to it has not ended. Where nobody is at it, "
-                        "restore the snapshot again."
-                    )
-                description = None
+            description = self._described(restoring)
             check_presence(location, description is not None, create, model, dimension)
             if description is None:
-                description = self._created(str(model), int(dimension or 0), options, restoring)
+                with contextlib.nullcontext() if self.lite else self._about.only_one():
+                    description = self._described(
+                        restoring
+                    )  # of two processes that found none, the other may have made it
+                    check_presence(location, description is not None, create, model, dimension)
+                    description = description or self._created(str(model), int(dimension or 0), options, restoring)
             self.model, self.uuid, self.dimension = description.model, description.uuid, description.dimension
-            self.options = description.options
-            self._entries = Collection(self._connection, description.entries, self.dimension)
+            self.options, self._asked = description.options, time.monotonic()
+            self._entries = Collection(self._connection, description.entries, self.dimension, consistency)
             if model is not None and model != self.model:
                 raise another_model(location, self.model, model)
             if self.lite and not read_only:
@@ -99,6 +100,18 @@ class MilvusGallery(Gallery):
         except BaseException:
             self.close()
             raise
+
+    def _described(self, restoring: bool) -> Description | None:
+        """What is there. Raises `GalleryError` for a part of a gallery, unless that is to be `restoring`."""
+        description = self._about.description()
+        if description is None or not description.restoring:
+            return description
+        if not restoring:
+            raise GalleryError(
+                f"{self.location} holds a part of a gallery: restoring a snapshot to it has not ended. Where nobody is at it, "
+                "restore the snapshot again."
+            )
+        return None
 
     def _created(self, model: str, dimension: int, options: IndexOptions, restoring: bool) -> Description:
         _refuse_impossible(self.lite, dimension, options)
@@ -237,9 +250,18 @@ class MilvusGallery(Gallery):
 
     def _search(self, queries: np.ndarray, k: int, filter: Filter | None, exact: bool) -> list[Matches]:
         with self._alone():
+            self._learn_index()
             if self.options.kind != "exact" and (exact or self._leaves_few(filter)):
                 return searching.scanned(self._entries, queries, k, filter)
             return searching.nearest(self._entries, self.options, queries, k, filter)
+
+    def _learn_index(self) -> None:
+        """Know which index answers: in a cluster another process may have built another."""
+        if self.lite or time.monotonic() - self._asked < _LEARN:
+            return
+        self._asked = time.monotonic()
+        with contextlib.suppress(GalleryError):  # the search itself will say what is wrong
+            self.options = self._about.index() or self.options
 
     def _leaves_few(self, filter: Filter | None) -> bool:
         """Whether to compare one by one what a filter leaves. In a cluster Milvus decides that by itself."""

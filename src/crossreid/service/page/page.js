@@ -123,8 +123,8 @@ async function search() {
   }
   if (running !== control) return false;
   running = null;
-  const { model, matches, known, threshold, query: { sha256 } } = found;
-  shown = { query: { ...asked, sha256 }, matches, model, unknown: known === false ? threshold.words : null, signature: JSON.stringify([asked.key, asked.modality, wanted]) };
+  const { model, matches, known, threshold, warning, query: { sha256 } } = found;
+  shown = { query: { ...asked, sha256 }, matches, model, unknown: known === false ? threshold.words : null, warning, signature: JSON.stringify([asked.key, asked.modality, wanted]) };
   keepFocus(() => {
     busy(false);
     showResults(wanted.filter);
@@ -209,6 +209,8 @@ function showResults(filter) {
   by("results-of").textContent = `${counted(matches.length, "match", "matches")} for ${said.join(", ")}; ${set || "whole gallery"}.${matches.length ? "" : none}`;
   by("unknown").hidden = shown.unknown === null || matches.length === 0;
   by("unknown").textContent = `Unknown: none of these reaches ${shown.unknown}. The gallery may not hold who or what is looked for.`;
+  by("warning").hidden = shown.warning === null;
+  by("warning").textContent = `Warning: ${shown.warning}`;
   showMatches(by("matches"), matches, manner(shown));
   drawMarks();
   const heading = by("results-title");

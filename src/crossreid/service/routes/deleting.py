@@ -21,7 +21,9 @@ async def delete(request: Request, service: CurrentService, which: DeleteIn) -> 
     chosen = None if which.filter is None else which.filter.to_filter()
     conditions = None if which.filter is None else which.filter.conditions()
     service.record(request, "delete", ids=which.ids, filter=conditions)
-    return Deleted(deleted=await service.write(partial(_remove, service, which.ids, chosen), deletes=True))
+    return Deleted(
+        deleted=await service.write(partial(_remove, service, which.ids, chosen), deletes=True, ids=which.ids or ())
+    )
 
 
 @router.post("/v1/compact", tags=["gallery"], dependencies=needs("admin"))

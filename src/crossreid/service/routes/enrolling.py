@@ -51,12 +51,20 @@ async def enrol(
         times=None if taken is None else [taken] * count, sources=[source] * count,
     )  # fmt: skip
     service.record(request, "enrol", ids=entries.ids, sha256=sent.digests, identity=identity, replace=replace)
-    return Ids(ids=await service.write(partial(_keep, service, entries, copies, replace), deletes=replace))
+    # Ids that were made here are nobody else's, so that nobody looks for them, which in a cluster takes longer than adding them.
+    given = any(id or ())
+    keep = partial(_keep, service, entries, copies, replace, given=given)
+    return Ids(ids=await service.write(keep, deletes=replace, ids=entries.ids if given else ()))
 
 
-def _keep(service: SearchService, entries: Entries, copies: list[bytes], replace: bool) -> list[str]:
-    """Add the entries, then their images' copies; the ids."""
+def _keep(service: SearchService, entries: Entries, copies: list[bytes], replace: bool, *, given: bool) -> list[str]:
+    """Add the entries, then their images' copies; the ids, which others may have too where they were `given`."""
     gallery, kept = service.gallery, service.kept
+    if not given:
+        added = gallery.upsert(entries, model=service.model.fingerprint)
+        if kept is not None:
+            kept.put(list(zip(added, copies, strict=False)))
+        return added
     # First, as an entry without an image is better than one with another's.
     if kept is not None and (replace or not gallery.known(entries.ids)):
         kept.delete(entries.ids)

@@ -36,7 +36,7 @@ async def about(request: Request, service: CurrentService) -> dict[str, Any]:
         },
         "calibration": calibration_about(service.calibration),
         "threshold": None if threshold is None else threshold.model_dump(),
-        "attention": service.explainer is not None, "watch": service.watch is not None,
+        "workers": service.siblings.count, "attention": service.explainer is not None, "watch": service.watch is not None,
         "maps": [] if service.explainer is None else service.explainer.kinds, "retention_days": options.retain_days,
         "limits": {
             "images": options.max_images, "bytes": options.max_bytes, "pixels": options.max_pixels,

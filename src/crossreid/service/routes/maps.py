@@ -46,7 +46,10 @@ async def attention(
     """
     explainer = service.explainer
     if explainer is None:
-        raise Refusal(409, "this service has no gradients (runtime onnx), and so no maps. Serve the run with torch.")
+        raise Refusal(
+            409,
+            f"this service has no gradients (engine {service.model.runtime}), and so no maps. Serve the run with torch.",
+        )
     if (image is None) == (query_id is None):
         raise Refusal(422, "expected either image or query_id.")
     match, *others = await _stored(service, checked_ids([id] if query_id is None else [id, query_id]))

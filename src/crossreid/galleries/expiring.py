@@ -1,0 +1,28 @@
+"""Entries whose time is over: kept for so many days since they were taken or were added, whichever is first, and no longer."""
+
+from __future__ import annotations
+
+import time
+
+from crossreid.errors import CrossreidError
+from crossreid.galleries.filters import Filter
+from crossreid.galleries.gallery import Gallery
+
+DAY = 86_400
+MOST_DAYS = 36_500
+
+
+def check_days(days: float) -> None:
+    """Raises `CrossreidError` for days that are not above 0, or more than 36,500."""
+    if not 0 < days <= MOST_DAYS:
+        raise CrossreidError(f"days {days:g}: expected more than 0 and at most {MOST_DAYS}.")
+
+
+def expire(gallery: Gallery, days: float, now: float | None = None) -> int:
+    """Delete the entries that were taken, or added, more than `days` days before `now` (seconds since 1970 UTC); how many.
+
+    Raises as `check_days`.
+    """
+    check_days(days)
+    over = (time.time() if now is None else now) - days * DAY
+    return sum(gallery.delete(filter=chosen) for chosen in (Filter(until=over), Filter(added_until=over)))
