@@ -19,7 +19,7 @@ from crossreid.evaluation.exclusion import SAME_IDENTITY_AND_CAMERA
 from crossreid.files import write_json
 from crossreid.galleries import ModelMismatch, open_gallery
 from crossreid.inference.embedding_model import prepared
-from crossreid.inference.exported_file import KEY
+from crossreid.inference.exporting.exported_file import KEY
 from crossreid.inference.open_model import open_model
 from crossreid.runs.calibrating import calibrate, read_calibration
 from crossreid.runs.named_network import PretrainedNetwork

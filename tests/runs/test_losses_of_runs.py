@@ -9,7 +9,7 @@ import crossreid
 import loss_run
 from crossreid.data.synthetic import synthesise
 from crossreid.errors import CrossreidError
-from crossreid.inference.export import export_onnx
+from crossreid.inference.exporting.export import export_onnx
 from crossreid.inference.open_model import open_model
 from crossreid.methods.baseline import Baseline
 from crossreid.runs.recipe import make_recipe

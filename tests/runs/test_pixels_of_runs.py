@@ -13,7 +13,7 @@ from crossreid.data.synthetic import synthesise
 from crossreid.errors import CrossreidError
 from crossreid.evaluation.embedding import embed
 from crossreid.inference.embed import embed as embed_with
-from crossreid.inference.export import export_onnx
+from crossreid.inference.exporting.export import export_onnx
 from crossreid.inference.open_model import open_model
 from crossreid.models.backbone_registry import BACKBONES, register_backbone
 from crossreid.runs.evaluate import evaluate

@@ -87,7 +87,7 @@ def gallery(*arguments):
 
 def test_the_exported_file_says_it(stopped, tmp_path):
     pytest.importorskip("onnxruntime")
-    from crossreid.inference.export import export_onnx
+    from crossreid.inference.exporting.export import export_onnx
 
     written = export_onnx(stopped, tmp_path / "model.onnx")
     assert written.trained == open_model(written.path, device="cpu").trained == unfinished(stopped)

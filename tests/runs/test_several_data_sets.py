@@ -15,7 +15,7 @@ from crossreid.data.synthetic import synthesise
 from crossreid.errors import CrossreidError
 from crossreid.evaluation.features import load
 from crossreid.files import json_rows, write_json
-from crossreid.inference.export import export_onnx
+from crossreid.inference.exporting.export import export_onnx
 from crossreid.inference.open_model import open_model
 from crossreid.models.domain_norm import DomainNorm
 from crossreid.reporting.report import report
@@ -27,7 +27,9 @@ from crossreid.runs.run import open_run, open_split
 from crossreid.runs.source_runs import mean_over_sources
 from crossreid.runs.train import train, train_run
 from crossreid.training.checkpoint import load_checkpoint
+from crossreid.training.framework import Framework
 from crossreid.training.signals import Interrupted
+from crossreid.training.step import train_step
 from forked import ran_together
 
 COMMON = {
@@ -151,24 +153,19 @@ def test_the_page_has_a_block_of_each_set_and_each_set_a_page_of_its_own(run, mo
     assert all((run / "sources" / name / "report.html").is_file() for name in ("day", "own"))
 
 
-def test_an_epoch_that_was_cut_short_goes_on_to_the_same_bits(worlds, tmp_path, monkeypatch):
+def test_an_epoch_that_was_cut_short_goes_on_to_the_same_bits(worlds, tmp_path):
     recipe = recipe_for(worlds, "training.checkpoint_steps=2", norm="statistics", mixing="alternate")
     train_run(recipe, tmp_path / "whole")
 
-    import crossreid.training.loop as loop
-
     steps = iter(range(10))
-    real = loop.train_step
 
     def cut(*arguments, **options):
         if next(steps) == 3:
             raise Interrupted(15)
-        return real(*arguments, **options)
+        return train_step(*arguments, **options)
 
-    monkeypatch.setattr(loop, "train_step", cut)
     with pytest.raises(Interrupted):
-        train_run(recipe, tmp_path / "cut")
-    monkeypatch.setattr(loop, "train_step", real)
+        train_run(recipe, tmp_path / "cut", framework=lambda recipe, method: Framework(train_step=cut))
     train_run(recipe, tmp_path / "cut")
     one, other = (load_checkpoint(tmp_path / name / "last.safetensors").tensors["model"] for name in ("whole", "cut"))
     assert all(torch.equal(one[name], other[name]) for name in one)

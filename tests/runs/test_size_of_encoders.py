@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from crossreid.data.synthetic import synthesise
-from crossreid.inference.export import export_onnx
+from crossreid.inference.exporting.export import export_onnx
 from crossreid.methods import build_method
 from crossreid.models.backbone_options import BackboneOptions
 from crossreid.models.backbone_registry import BACKBONES, register_backbone

@@ -12,7 +12,7 @@ from crossreid.data.synthetic import synthesise
 from crossreid.errors import CrossreidError
 from crossreid.evaluation.embedding import embed
 from crossreid.inference.embedding_model import prepared
-from crossreid.inference.export import export_onnx
+from crossreid.inference.exporting.export import export_onnx
 from crossreid.inference.open_model import open_model
 from crossreid.methods import build_method
 from crossreid.runs.recipe import load_recipe, make_recipe

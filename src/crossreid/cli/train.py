@@ -34,10 +34,12 @@ def train(
             help="Go on from the run's last checkpoint with another training.optimiser.lr, schedule, clip or precision.",
         ),
     ] = None,
+    framework: Annotated[
+        str | None, typer.Option(help="What computes: torch or mindspore; the recipe's, which is torch, by default.")
+    ] = None,
 ) -> None:
     """Train by a recipe. The same command again goes on where a killed run stopped."""
     from crossreid.runs.recipe import load_recipe, recipe_of_run
-    from crossreid.runs.train import train as train_all
 
     def report(folder: Path, result: FitResult) -> None:
         if os.environ.get("RANK", "0") != "0":
@@ -47,8 +49,16 @@ def train(
         ended = "was finished already" if result.steps == result.steps_before else "finished"
         console.print(f"{folder} {ended}: {result.steps} steps{best}", soft_wrap=True, highlight=False)
 
+    if framework not in (None, "torch", "mindspore"):
+        raise CrossreidError(f"--framework {framework!r}: expected torch or mindspore.")
+    chosen = [f"training.framework={framework}"] if framework else []
+    resolved = load_recipe(recipe, [*(override or ()), *chosen])
+    if resolved.training.framework == "mindspore":
+        from crossreid.mindspore.training import train as train_all
+    else:
+        from crossreid.runs.train import train as train_all
     train_all(
-        load_recipe(recipe, override or ()), out or Path("runs") / recipe.stem,
+        resolved, out or Path("runs") / recipe.stem,
         trials=numbers(trials) if trials is not None else (), stage=stage, continue_with=continue_with or (), done=report,
     )  # fmt: skip
 

@@ -154,6 +154,10 @@ def checkpoint_of(folder: Path, checkpoint: str = "best") -> Path:
     """
     if checkpoint not in ("best", "last"):
         raise CrossreidError(f"checkpoint {checkpoint!r}: expected best or last.")
+    if folder.suffix == ".ckpt":
+        raise CrossreidError(
+            f"{folder} is a MindSpore checkpoint. Make a run of it: `crossreid import {folder} --out RUN`."
+        )
     if not (folder / "recipe.yaml").is_file():
         if trials := sorted_trials(folder):
             raise CrossreidError(

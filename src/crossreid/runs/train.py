@@ -26,8 +26,11 @@ from crossreid.runs.starting import START, Started, started_method
 from crossreid.runs.teacher_student import prepare_student, stage_recipes
 from crossreid.training.changes import OPTION, present_names, refuse_request
 from crossreid.training.folder import LAST
+from crossreid.training.framework import TORCH, Framework
 from crossreid.training.loop import FitResult, fit
 from crossreid.training.processes import make_fabric
+
+InFramework = Callable[[Recipe, Method], Framework]
 
 
 def train(
@@ -38,6 +41,7 @@ def train(
     stage: str | None = None,
     continue_with: Sequence[str] = (),
     done: Callable[[Path, FitResult], object] | None = None,
+    framework: InFramework | None = None,
 ) -> FitResult:
     """Train all that `recipe` stands for into the folder `out`, or go on with what is there.
 
@@ -53,6 +57,7 @@ def train(
         continue_with: `key=value` overrides of the recipe that a run in progress goes on with from its last checkpoint, though the
             steps to come depend on them: the learning rate, its schedule, clipping, precision, what is frozen.
         done: called with each run's folder and result as it ends.
+        framework: what computes each run, of its recipe and its method as it starts; torch where None.
 
     Returns:
         The result of the last run.
@@ -78,13 +83,15 @@ def train(
         jobs = [(_of_trial(recipe, trial), folder / f"trial-{trial}") for trial in trials]
     planned = [run for own, place in jobs for run in stage_recipes(own, place, stage)]
     for place, own in planned:
-        result = train_run(own, place, continue_with=asked)
+        result = train_run(own, place, continue_with=asked, framework=framework)
         if done is not None:
             done(place, result)
     return result
 
 
-def train_run(recipe: Recipe, out: Path, *, continue_with: Collection[str] = ()) -> FitResult:
+def train_run(
+    recipe: Recipe, out: Path, *, continue_with: Collection[str] = (), framework: InFramework | None = None
+) -> FitResult:
     """Train one run by `recipe`, whose teacher is trained already, into the folder `out`, or go on with it.
 
     Validation is by the data set's protocol on its validation identities, where it has any; the best checkpoint is
@@ -93,19 +100,28 @@ def train_run(recipe: Recipe, out: Path, *, continue_with: Collection[str] = ())
 
     Args:
         continue_with: keys that may differ from those of the run that is there though the steps to come depend on them.
+        framework: as of `train`.
 
     Raises:
-        CrossreidError: the recipe has a `teacher` section, which is a run of its own.
+        CrossreidError: the recipe has a `teacher` section, which is a run of its own; or it asks for another framework than
+            is handed over.
     """
     if recipe.teacher is not None:
         raise CrossreidError(
             "train_run: the recipe has a `teacher` section, which stands for several runs. Use train()."
         )
+    if framework is None and recipe.training.framework != "torch":
+        raise CrossreidError(
+            f"training.framework is {recipe.training.framework!r}, which this call does not train in; expected torch. Use `crossreid "
+            "train`, or crossreid.mindspore.training.train from Python."
+        )
     split = open_split(recipe)
     recipe = with_cameras(recipe, split)
     if split.validation:
         _refuse_unknown_monitor(recipe.training.monitor, monitored(split, VALIDATED))
-    fabric = make_fabric(recipe.training)
+    # Another framework has devices of its own: what torch keeps of the run lies on the CPU.
+    where = {} if framework is None else {"accelerator": "cpu"}
+    fabric = make_fabric(recipe.training.model_copy(update=where))
     loader = TrainLoader(
         split.train, recipe.data, seed=recipe.training.seed, rank=fabric.global_rank, world=fabric.world_size
     )
@@ -142,6 +158,7 @@ def train_run(recipe: Recipe, out: Path, *, continue_with: Collection[str] = ())
         count_images=lambda batch: batch.images.shape[:-3].numel(),  # all images of a set
         continue_with=continue_with,
         completed=_completed,
+        framework=TORCH if framework is None else framework(recipe, method),
     )
     if loader.bad_images and fabric.is_global_zero:
         print(f"{len(loader.bad_images)} unreadable training images were skipped; see the warnings above.")

@@ -19,7 +19,7 @@ from lightning_fabric import Fabric
 
 from crossreid.errors import CrossreidError
 from crossreid.files import Held, lock, remove_leftovers_in, unlock, write_json
-from crossreid.training.checkpoint import UNFINISHED, save_checkpoint
+from crossreid.training.checkpoint import UNFINISHED, Checkpoint, save_checkpoint
 from crossreid.training.optimisation import full_rate
 from crossreid.training.state import TrainingState
 from crossreid.training.tracking import Tracker
@@ -89,6 +89,7 @@ class RunFolder:
         recipe: kept in each checkpoint.
         count_images: images of a batch, for the speed.
         on_start: called by the first process before it writes anything.
+        save: writes a checkpoint to a path; `save_checkpoint` by default.
     """
 
     def __init__(
@@ -99,8 +100,10 @@ class RunFolder:
         *,
         count_images: Callable[[Any], int],
         on_start: Callable[[], None] | None = None,
+        save: Callable[[Path, Checkpoint], None] | None = None,
     ) -> None:
         self.folder, self.state, self.recipe, self.count_images = folder, state, recipe, count_images
+        self._save = save
         self._tracker: Tracker | None = None
         self._clock = 0.0
         if not state.fabric.is_global_zero:
@@ -143,7 +146,7 @@ class RunFolder:
         checkpoint = self.state.to_checkpoint(self.recipe)
         if self._tracker is not None:
             self._tracker.flush()
-            save_checkpoint(self.folder / name, checkpoint)
+            (self._save or save_checkpoint)(self.folder / name, checkpoint)
 
     def close(self) -> None:
         if self._tracker is not None:

@@ -21,12 +21,12 @@ from crossreid.errors import CrossreidError
 from crossreid.terminal import advancing, errors, progress_bar
 from crossreid.training.changes import Change
 from crossreid.training.folder import BEST, LAST, RunFolder, locked
+from crossreid.training.framework import TORCH, Framework
 from crossreid.training.generators import preserved_generators
 from crossreid.training.options import TrainingOptions
 from crossreid.training.processes import agreed_signal, make_fabric
 from crossreid.training.signals import Interrupted, stop_signals
-from crossreid.training.state import TrainingState, initial_state
-from crossreid.training.step import train_step
+from crossreid.training.state import TrainingState
 
 Batches = Callable[[int, int], Iterable[Any]]
 Validate = Callable[[nn.Module], dict[str, float]]
@@ -61,6 +61,7 @@ def fit(
     count_images: Callable[[Any], int] = first_length,
     continue_with: Collection[str] = (),
     completed: Callable[[dict[str, Any]], dict[str, Any]] = dict,
+    framework: Framework = TORCH,
 ) -> FitResult:
     """Train `method` into the folder `out`, or go on with the run that is there; a finished one is left as it is.
 
@@ -77,6 +78,7 @@ def fit(
         count_images: images of a batch, for the speed that is logged.
         continue_with: dotted keys of the recipe that may differ from the checkpoint's though the steps to come depend on them.
         completed: a stored recipe with the defaults of keys that it was written without.
+        framework: what computes.
 
     Raises:
         NonFiniteLoss, CheckpointError, RunLocked, NoSpace, Interrupted.
@@ -85,14 +87,17 @@ def fit(
     if recipe is None:
         recipe, completed = {"training": options.model_dump(mode="json")}, _completed
     with locked(out, fabric):
-        state = initial_state(method, options, fabric)
+        state = framework.initial_state(method, options, fabric)
         if (out / LAST).is_file():
             changes = state.restore(out / LAST, recipe, requested=continue_with, completed=completed)
             _take_up(out, state, changes, finished=state.epoch >= options.epochs)
         before = state.step
         if state.epoch < options.epochs:
-            folder = RunFolder(out, state, recipe, count_images=count_images, on_start=on_start)
-            _epochs(state, batches, options, folder, steps_per_epoch=steps_per_epoch, validate=validate)
+            folder = RunFolder(
+                out, state, recipe, count_images=count_images, on_start=on_start, save=framework.save_checkpoint
+            )
+            own: dict[str, Any] = {"validate": validate, "train_step": framework.train_step}
+            _epochs(state, batches, options, folder, steps_per_epoch=steps_per_epoch, **own)
             fabric.barrier()  # none leaves before the first process has written the last checkpoint
         return FitResult(state.step, before, state.best, state.losses)
 
@@ -105,12 +110,13 @@ def _epochs(
     *,
     steps_per_epoch: int | Callable[[int], int],
     validate: Validate | None,
+    train_step: Callable[..., bool],
 ) -> None:
     """The epochs that are left, each followed by its validation and its checkpoint."""
     with stop_signals() as received, contextlib.closing(folder):
         while state.epoch < options.epochs:
             steps = steps_per_epoch(state.epoch) if callable(steps_per_epoch) else steps_per_epoch
-            train_epoch(state, batches, options, folder, received, steps_per_epoch=steps)
+            train_epoch(state, batches, options, folder, received, steps_per_epoch=steps, train_step=train_step)
             due = state.epoch % options.validate_every == 0 or state.epoch == options.epochs
             if validate is not None and due:
                 numbers = validation(state, validate)
@@ -147,6 +153,7 @@ def train_epoch(
     received: list[int],
     *,
     steps_per_epoch: int,
+    train_step: Callable[..., bool] = TORCH.train_step,
 ) -> None:
     """Train on the batches of an epoch, or on the rest of them, with checkpoints in between where they are due.
 

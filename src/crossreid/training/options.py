@@ -13,6 +13,7 @@ from crossreid.training.optimisation import OptimiserOptions, ScheduleOptions
 
 class TrainingOptions(Options):
     seed: int = Field(0, ge=0, description="The seed that all randomness of the run is derived from.")
+    framework: Literal["torch", "mindspore"] = Field("torch", description="What computes: PyTorch or MindSpore.")
     epochs: int = Field(120, ge=1, description="Epochs; what one pass is, data.sampler.epoch says.")
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = Field("32-true", description="Arithmetic of the network.")
     accumulate: int = Field(1, ge=1, description="Batches an optimiser step.")

@@ -17,7 +17,7 @@ from crossreid.errors import CrossreidError
 from crossreid.models.domain_norm import DomainNorm
 from crossreid.training.activations import checkpoint_activations
 from crossreid.training.changes import MEASURED, Change, changes_between, is_among, refuse_another_recipe
-from crossreid.training.checkpoint import Checkpoint, damaged, fit_weights, load_checkpoint, require
+from crossreid.training.checkpoint import Checkpoint, CheckpointError, damaged, fit_weights, load_checkpoint, require
 from crossreid.training.freezing import Freezing, freezing_of
 from crossreid.training.generators import seed_generators
 from crossreid.training.optimisation import (
@@ -148,6 +148,11 @@ class TrainingState:
         """
         stored = load_checkpoint(path)
         tensors, facts = stored.tensors, stored.facts
+        if "imported" in facts:
+            raise CheckpointError(
+                f"{path} was imported from {facts['imported']}: it holds weights alone, and no training goes on from there. Train "
+                f"into another --out, with --set start_from={path.parent}."
+            )
         require(path, stored, kinds=("model", "generator"), facts=FACTS)
         changes = changes_between(completed(facts["recipe"]), recipe)
         refuse_another_recipe(path, changes, requested)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -71,10 +72,15 @@ def _update(state: TrainingState, options: TrainingOptions) -> None:
 def _finite(terms: dict[str, Tensor], step: int) -> dict[str, float]:
     """The terms as numbers, read in one transfer."""
     values = dict(zip(terms, torch.stack([term.detach().float() for term in terms.values()]).tolist(), strict=True))
+    refuse_non_finite(values, step)
+    return values
+
+
+def refuse_non_finite(values: Mapping[str, float], step: int) -> None:
+    """Raise `NonFiniteLoss` where a loss of `step` is infinite or NaN."""
     bad = [name for name, value in values.items() if value - value != 0]
     if bad:
         raise NonFiniteLoss(
             f"loss {', '.join(bad)} is not finite at step {step} ({values}). Lower training.optimiser.lr, set "
             "training.clip, or use training.precision=32-true; the last checkpoint is untouched."
         )
-    return values
