@@ -50,7 +50,8 @@ if TYPE_CHECKING:
     from crossreid.galleries.opening import open_gallery as open_gallery
     from crossreid.inference.embed import embed as embed
     from crossreid.inference.embedding_model import EmbeddingModel as EmbeddingModel
-    from crossreid.inference.export import export_onnx as export_onnx
+    from crossreid.inference.exporting.export import export as export
+    from crossreid.inference.exporting.export import export_onnx as export_onnx
     from crossreid.inference.open_model import open_model as open_model
     from crossreid.losses.alignment import class_alignment as class_alignment
     from crossreid.losses.alignment import graph_alignment as graph_alignment
@@ -168,7 +169,8 @@ _HOMES = {
     "evaluate": "runs.evaluate",
     "evaluate_features": "evaluation.external",
     "evaluate_pretrained": "runs.zero_shot",
-    "export_onnx": "inference.export",
+    "export": "inference.exporting.export",
+    "export_onnx": "inference.exporting.export",
     "fit": "training.loop",
     "fuse": "fusion.fuse",
     "graph_alignment": "losses.alignment",
@@ -248,6 +250,7 @@ __all__ = [
     "evaluate",
     "evaluate_features",
     "evaluate_pretrained",
+    "export",
     "export_onnx",
     "fit",
     "fuse",

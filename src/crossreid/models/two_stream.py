@@ -10,7 +10,9 @@ re-identification", CVPR 2024).
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import torch
 from pydantic import Field
@@ -130,10 +132,25 @@ class TwoStream(nn.Module):
         return through(stem, images, given)  # type: ignore[arg-type]
 
 
+_ONLY: ContextVar[Modality | None] = ContextVar("only", default=None)
+
+
+@contextmanager
+def only_of(modality: Modality | None) -> Iterator[None]:
+    """In the block, all rows are taken to be of this modality, whatever is said of each: no shape then depends on data."""
+    token = _ONLY.set(modality)
+    try:
+        yield
+    finally:
+        _ONLY.reset(token)
+
+
 def by_modality(
     rows: Tensor, modalities: Tensor, through: Callable[[Modality, Tensor], tuple[Tensor, ...]]
 ) -> tuple[Tensor, ...]:
     """What `through(modality, its rows)` gives, the visible rows first, put back into the order of `rows`."""
+    if (only := _ONLY.get()) is not None:
+        return through(only, rows)
     kinds = (Modality.VISIBLE, Modality.INFRARED)
     places = [(kind, (modalities == kind).nonzero().flatten()) for kind in kinds]
     passed = []

@@ -1,0 +1,61 @@
+"""timm comes without torch's compiler, which works when it is asked for all the same."""
+
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+
+def said_by(code):
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+def test_what_opens_and_scores_runs_imports_no_compiler():
+    assert said_by(
+        """
+        import sys, crossreid
+        for name in ("open_model", "evaluate", "embed"):
+            getattr(crossreid, name)
+        print(*(name for name in ("timm", "torchvision", "torch._dynamo", "sympy", "scipy.io") if name in sys.modules))
+        """
+    ) == ["timm", "torchvision"]
+
+
+@pytest.mark.slow
+def test_what_was_put_off_is_there_when_it_is_asked_for():
+    """Slow: it imports the compiler. A compiled network, torchvision's operator, a method that timm keeps from compiling."""
+    assert said_by(
+        """
+        import torch
+        disable = torch.compiler.disable
+        import crossreid.models.backbones
+        assert torch.compiler.disable is disable
+        import timm
+        from timm.models.naflexvit import NaFlexRopeIterator
+        from torchvision.ops import roi_align
+
+        network = timm.create_model("test_resnet", num_classes=3).eval()
+        images = torch.randn(2, 3, 32, 32)
+        with torch.no_grad():
+            assert torch.allclose(torch.compile(network, backend="eager")(images), network(images), atol=1e-5)
+        print(*roi_align(images, [torch.tensor([[0.0, 0.0, 8.0, 8.0]])] * 2, output_size=2).shape)
+
+        import torch._dynamo.utils
+        print(torch._dynamo.utils.is_compile_supported("cpu"), hasattr(torch._dynamo.utils, "counters"))
+        print(NaFlexRopeIterator.__next__.__name__)
+        """
+    ) == ["2", "3", "2", "2", "True", "True", "__next__"]
+
+
+def test_one_that_is_imported_already_is_left_as_it_is():
+    assert said_by(
+        """
+        import sys, timm, torch
+        found = sys.modules["torch._dynamo.utils"]
+        import crossreid.models.backbones
+        print(sys.modules["torch._dynamo.utils"] is found)
+        """
+    ) == ["True"]
