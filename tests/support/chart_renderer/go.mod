@@ -1,0 +1,3 @@
+module chartrenderer
+
+go 1.19
