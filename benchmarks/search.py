@@ -224,6 +224,12 @@ def main() -> None:
     parser.add_argument(
         "--runtime", action="append", help="of the service: torch, 'torch, one at a time', onnx; all by default"
     )
+    parser.add_argument("--milvus", help="address that the service's gallery is made at; in process by default")
+    parser.add_argument(
+        "--workers",
+        default="1",
+        help="of the service, side by side: 1,2; several with --milvus only; its JSON has them",
+    )
     parser.add_argument("--clients", type=int, default=32)
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--singles", type=int, default=200, help="single queries")
@@ -250,7 +256,8 @@ def main() -> None:
             result = service_load.benchmark(
                 folder, networks=given.network or list(service_load.NETWORKS),
                 runtimes=given.runtime or list(service_load.RUNTIMES), entries=given.entries or 10_000,
-                clients=given.clients, seconds=given.seconds,
+                clients=given.clients, seconds=given.seconds, milvus=given.milvus,
+                workers=tuple(map(int, given.workers.split(","))),
             )  # fmt: skip
             print(service_load.markdown(result))
             keep(result)

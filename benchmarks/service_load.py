@@ -94,16 +94,25 @@ def resident(pid: int) -> float:
     return int(line.split()[1]) / 2**20
 
 
+def resident_of(pid: int, workers: int) -> float:
+    """GiB of the process that serves; of several, each worker's on average."""
+    if workers == 1:
+        return resident(pid)
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    serving = [int(each) for each in children if b"spawn_main" in Path(f"/proc/{each}/cmdline").read_bytes()]
+    return sum(map(resident, serving)) / len(serving)
+
+
 def bare(run: Path, seconds: float, runtime: str) -> float:
     """Images a second of the network alone in the service's runtime, on a batch in memory, with all threads."""
     import torch
 
-    from crossreid.service.startup import open_for_service
+    from crossreid.inference.open_by_engine import open_by_engine
 
     threads = torch.get_num_threads()
     torch.set_num_threads(os.cpu_count() or 1)  # ONNX Runtime is opened with as many
     try:
-        model = open_for_service(run, runtime)
+        model = open_by_engine(run, runtime)
         images = torch.randn(BATCH, 3, model.preprocessing.height, model.preprocessing.width)
         modalities = torch.zeros(BATCH, dtype=torch.int64)
         for _ in range(2):
@@ -123,8 +132,13 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def fill(folder: Path, run: Path, entries: int) -> list[Path]:
-    """Images, a gallery of them and of random others; the images."""
+def collection_of(folder: Path) -> str:
+    """A name that nobody has in a Milvus yet."""
+    return f"load_{folder.parent.name}_{folder.name}"
+
+
+def fill(folder: Path, run: Path, entries: int, milvus: str | None = None) -> list[Path]:
+    """Images, a gallery of them and of random others, in `folder` or in a Milvus; the images."""
     import torch
 
     from crossreid.data.images import load_image
@@ -139,7 +153,12 @@ def fill(folder: Path, run: Path, entries: int) -> list[Path]:
     size = (model.preprocessing.height, model.preprocessing.width)
     tensors = torch.stack([model.transform(load_image(path, at_least=size)) for path in paths])
     rows = np.concatenate([model.embed(part, torch.zeros(len(part))).numpy() for part in tensors.split(BATCH)])
-    with open_gallery(folder / "gallery", model=model.fingerprint, dimension=model.dimension) as gallery:
+    with open_gallery(
+        milvus or folder / "gallery",
+        model=model.fingerprint,
+        dimension=model.dimension,
+        collection=collection_of(folder),
+    ) as gallery:
         gallery.add(Entries(rows, ids=[str(path) for path in paths]))
         generator = np.random.default_rng(0)
         for start in range(len(paths), entries, 16_384):
@@ -150,14 +169,24 @@ def fill(folder: Path, run: Path, entries: int) -> list[Path]:
 
 
 def served(
-    folder: Path, run: Path, paths: list[Path], batch: int, clients: int, seconds: float, runtime: str
+    folder: Path,
+    run: Path,
+    paths: list[Path],
+    batch: int,
+    clients: int,
+    seconds: float,
+    runtime: str,
+    milvus: str | None = None,
+    workers: int = 1,
 ) -> dict[str, Any]:
-    """One load on a fresh service."""
+    """One load on a fresh service, of so many workers where the gallery is in a Milvus."""
     port = free_port()
     with open(folder / "serve.log", "w") as log:
         service = subprocess.Popen(
-            [sys.executable, "-m", "crossreid", "serve", str(run), str(folder / "gallery"), "--insecure", "--rate", "0",
-             "--port", str(port), "--batch", str(batch), "--runtime", runtime],
+            [sys.executable, "-m", "crossreid", "serve", str(run), milvus or str(folder / "gallery"), "--insecure", "--rate", "0",
+             "--port", str(port), "--batch", str(batch), "--runtime", runtime, "--workers", str(workers),
+             "--collection", collection_of(folder),
+             "--state", str(folder / f"state {batch} {runtime} {workers}")],
             stdout=log, stderr=log, cwd=folder,
         )  # fmt: skip
     try:
@@ -165,27 +194,30 @@ def served(
         while True:
             try:
                 socket.create_connection(("127.0.0.1", port), timeout=1).close()
-                break
+                if workers == 1 or f"by {workers} workers" in (folder / "serve.log").read_text():
+                    break
+                raise OSError
             except OSError:
-                if service.poll() is not None or time.perf_counter() - began > 120:
+                if service.poll() is not None or time.perf_counter() - began > 600:
                     raise RuntimeError((folder / "serve.log").read_text()) from None
                 time.sleep(0.1)
         context = multiprocessing.get_context("fork")  # it has what it needs, and uses no thread of ours
         out = context.Queue()
         run_load(context, port, paths, clients, min(3.0, seconds), out)  # buffers, thread pools, the allocator
-        before = resident(service.pid)
+        before = resident_of(service.pid, workers)
         took, found = run_load(context, port, paths, clients, seconds, out)
-        after = resident(service.pid)
+        after, first = resident_of(service.pid, workers), resident(service.pid)
     finally:
         service.send_signal(signal.SIGINT)
         service.wait(60)
     times = 1e3 * np.array([each[2] for each in found])
     return {
-        "batch": batch, "clients": clients, "seconds": took, "requests": len(found), "runtime": runtime,
+        "batch": batch, "workers": workers, "clients": clients, "seconds": took, "requests": len(found), "runtime": runtime,
         "errors": sum(each[1] != 200 for each in found),
         "wrong": sum(each[1] == 200 and each[3] != str(paths[each[0]]) for each in found),
         "requests a second": len(found) / took, "p50 ms": float(np.quantile(times, 0.5)),
         "p99 ms": float(np.quantile(times, 0.99)), "GiB before": before, "GiB after": after,
+        "GiB of the process that was started": first,
     }  # fmt: skip
 
 
@@ -198,7 +230,15 @@ def run_load(context: Any, port: int, paths: list[Path], clients: int, seconds: 
 
 
 def benchmark(
-    folder: Path, *, networks: list[str], runtimes: list[str], entries: int, clients: int, seconds: float
+    folder: Path,
+    *,
+    networks: list[str],
+    runtimes: list[str],
+    entries: int,
+    clients: int,
+    seconds: float,
+    milvus: str | None = None,
+    workers: tuple[int, ...] = (1,),
 ) -> dict[str, Any]:
     rows = []
     for name in networks:
@@ -207,14 +247,14 @@ def benchmark(
         method, network, size = NETWORKS[name]
         make_run(place / "run", method, network, size)
         if "onnx" in runtimes:
-            from crossreid.inference.export import export_onnx
+            from crossreid.inference.exporting.export import export_onnx
 
             export_onnx(place / "run")
-        paths = fill(place, place / "run", entries)
-        for runtime in runtimes:
+        paths = fill(place, place / "run", entries, milvus)
+        for runtime, count in [(runtime, count) for runtime in runtimes for count in workers]:
             batch, kind = 1 if runtime == "torch, one at a time" else BATCH, runtime.partition(",")[0]
             alone = [bare(place / "run", seconds / 6, kind)]
-            row = served(place, place / "run", paths, batch, clients, seconds, kind)
+            row = served(place, place / "run", paths, batch, clients, seconds, kind, milvus, count)
             alone.append(bare(place / "run", seconds / 6, kind))
             row = {"network": name, "input": list(size), **row, "bare images a second": alone}
             row["of the bare network"] = row["requests a second"] / float(np.mean(alone))
@@ -234,8 +274,9 @@ def markdown(result: dict[str, Any]) -> str:
     ]
     for row in result["rows"]:
         height, width = row["input"]
+        workers = f", {row['workers']} workers" if row.get("workers", 1) > 1 else ""
         cells = [
-            f"{row['network']}, {height} x {width}", f"{row['runtime']}, {row['batch']}",
+            f"{row['network']}, {height} x {width}", f"{row['runtime']}, {row['batch']}{workers}",
             f"{row['requests a second']:.0f}", f"{row['p50 ms']:.0f}", f"{row['p99 ms']:.0f}",
             f"{row['errors'] + row['wrong']} of {row['requests']:,}", f"{100 * row['of the bare network']:.0f} %",
             f"{row['GiB after']:.2f}",
