@@ -31,7 +31,10 @@ from weight_files import write_weights
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 RUN_ELSEWHERE = {  # by these tests
+    "deploying": "tests/deploy/test_deploying_docs.py",
+    "embedding_at_scale": "tests/inference/storage/test_scale_docs.py",
     "identities": "tests/watching/test_identities_docs.py",
+    "mindspore": "tests/mindspore/test_mindspore_page.py",
     "open_set": "tests/runs/test_open_set_page.py",
     "service": "tests/service/test_service_docs.py",
     "transformers": "tests/analysis/test_transformers_docs.py",
@@ -170,7 +173,13 @@ def test_commands_run(page, workplace, monkeypatch):
     for code in blocks(page, "python"):
         if any(
             name in code
-            for name in ("read_embeddings", "PretrainedNetwork", "import Modality, fuse", "crossreid.cluster(")
+            for name in (
+                "read_embeddings",
+                "PretrainedNetwork",
+                "import Modality, fuse",
+                "crossreid.cluster(",
+                "crossreid.export(",
+            )
         ):
             exec(code, {})  # reads what the commands before it wrote
 

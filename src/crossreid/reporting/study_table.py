@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -126,7 +127,7 @@ def markdown_table(table: Mapping[str, Any]) -> str:
     for group, rows in rows_of(table):
         lines.append(f"| **{group}** |{' |' * (len(head_of(table)) - 1)}")
         lines += [f"| {' | '.join(cells)} |" for cells in rows]
-    return "\n".join([*lines, "", note_of(table), ""])
+    return "\n".join([*lines, "", *textwrap.wrap(note_of(table), 120, break_on_hyphens=False), ""])
 
 
 def write_markdown(table: Mapping[str, Any], out: Path) -> Path:
