@@ -1,10 +1,11 @@
-# make demo: from nothing to a report.  make test: the whole check.
+# make demo: from nothing to a report.  make test: the whole check.  make test-mindspore: that of MindSpore, by itself.
 PYTHON ?= python3
 BIN := .venv/bin
+MINDSPORE := .venv-mindspore/bin
 # Where it is set, every process compiles all of torch anew: ten seconds each.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup demo test lock clean
+.PHONY: setup setup-mindspore demo test test-mindspore lock clean
 
 demo: setup
 	$(BIN)/crossreid demo --out demo
@@ -30,13 +31,35 @@ setup: .venv/.installed
 	  $$UV pip install --quiet --python $(BIN)/python --no-deps --editable .
 	@touch $@
 
+# MindSpore needs an older NumPy than the rest, so its tests have an environment of their own.
+test-mindspore: setup-mindspore
+	CUDA_VISIBLE_DEVICES= OMP_NUM_THREADS=1 $(MINDSPORE)/pytest -n 2 --dist loadfile tests/mindspore
+
+setup-mindspore: .venv-mindspore/.installed
+
+.venv-mindspore/.installed: requirements-mindspore.lock requirements-uv.lock pyproject.toml
+	@command -v uv >/dev/null 2>&1 || $(PYTHON) -m uv --version >/dev/null 2>&1 \
+	  || $(PYTHON) -m pip install --quiet --user --require-hashes -r requirements-uv.lock \
+	  || $(PYTHON) -m pip install --quiet --require-hashes -r requirements-uv.lock
+	@UV=$$(command -v uv || echo "$(PYTHON) -m uv"); set -e; \
+	  test -x $(MINDSPORE)/python || $$UV venv --quiet --python $(PYTHON) .venv-mindspore; \
+	  $$UV pip install --quiet --python $(MINDSPORE)/python --require-hashes -r requirements-mindspore.lock; \
+	  $$UV pip install --quiet --python $(MINDSPORE)/python --no-deps --editable .
+	@touch $@
+
 # The locks hold names, versions and hashes, for every platform; never an address.
 lock:
 	@UV=$$(command -v uv || echo "$(PYTHON) -m uv"); \
 	  $$UV pip compile --quiet --universal --python-version 3.11 --extra dev --generate-hashes pyproject.toml -o requirements.lock; \
+	  $$UV pip compile --quiet --universal --python-version 3.11 --extra mindspore-dev --generate-hashes pyproject.toml \
+	    -o requirements-mindspore.lock; \
+	  { echo "# What the container images hold: what serving, Milvus and exporting need of requirements.lock; written by \`make lock\`."; \
+	    $$UV pip compile --quiet --universal --python-version 3.11 --extra serve --extra milvus --extra export \
+	      --constraint requirements.lock --generate-hashes --no-header pyproject.toml; \
+	  } > requirements-serve.lock; \
 	  { echo "# What installs everything else, where it is not there yet; written by \`make lock\`."; \
 	    echo uv | $$UV pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -; \
 	  } > requirements-uv.lock
 
 clean:
-	rm -rf .venv demo runs
+	rm -rf .venv .venv-mindspore demo runs

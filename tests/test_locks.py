@@ -8,7 +8,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 
-@pytest.mark.parametrize("lock", ["requirements.lock", "requirements-uv.lock"])
+@pytest.mark.parametrize(
+    "lock", ["requirements.lock", "requirements-mindspore.lock", "requirements-serve.lock", "requirements-uv.lock"]
+)
 def test_every_package_is_pinned_by_hash_and_none_by_an_address(lock):
     text = (ROOT / lock).read_text(encoding="utf-8")
     lines = re.sub(r"(?m)^ *#.*$", "", text.replace("\\\n", " ")).splitlines()
@@ -21,8 +23,22 @@ def test_every_package_is_pinned_by_hash_and_none_by_an_address(lock):
 
 def test_uv_is_installed_from_its_lock_alone():
     commands = re.findall(r"pip install [^\n\\]*", (ROOT / "Makefile").read_text(encoding="utf-8"))
-    assert len(commands) == 4
+    assert len(commands) == 8
     assert all(
         "--require-hashes -r requirements" in command or "--no-deps --editable ." in command for command in commands
     )
     assert (ROOT / "requirements-uv.lock").read_text(encoding="utf-8").count("==") == 1
+
+
+def test_what_the_images_hold_are_the_versions_that_were_tested():
+    versions = {
+        lock: set(re.findall(r"(?m)^([\w.-]+==[^\s;\\]+)", (ROOT / lock).read_text(encoding="utf-8")))
+        for lock in ("requirements-serve.lock", "requirements.lock")
+    }
+    assert versions["requirements-serve.lock"] < versions["requirements.lock"]
+    assert {name.split("==")[0] for name in versions["requirements-serve.lock"]} >= {
+        "torch",
+        "uvicorn",
+        "pymilvus",
+        "onnxruntime",
+    }

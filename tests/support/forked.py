@@ -3,6 +3,7 @@
 What runs in them is the real thing, and so are the signals that they get.
 """
 
+import logging
 import multiprocessing
 import os
 import socket
@@ -19,6 +20,8 @@ class Forked:
     """`function(*arguments)` in a process of its own; `log` takes what it writes to both outputs."""
 
     def __init__(self, function, *arguments, log=None):
+        if log is not None:
+            open(log, "w").close()  # whoever reads it may be sooner than the process
         context = multiprocessing.get_context("fork")
         self._process = context.Process(target=_main, args=(function, arguments, log))
         self._process.start()
@@ -42,6 +45,7 @@ def _main(function, arguments, log):
     torch.set_num_threads(1)  # threads that this process had are not there in a fork
     with open(log or os.devnull, "w", encoding="utf-8", buffering=1) as stream:
         sys.stdout = sys.stderr = stream
+        logging.getLogger().handlers.clear()  # pytest's, which would keep to itself what this process says
         try:
             function(*arguments)
         except Exception:  # here, while the log is open, and as the interpreter would

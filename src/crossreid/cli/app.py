@@ -22,8 +22,10 @@ from crossreid.cli import (
     demo,
     embed,
     evaluate,
+    export,
     fuse,
     gallery,
+    mindspore_import,
     report,
     serve,
     tracks,
@@ -71,9 +73,10 @@ def root(
 for command in (
     demo.demo, data.synth, data.manifest, data.check, train.train, evaluate.evaluate, evaluate.rank, fuse.fuse,
     calibrate.calibrate, compare.compare, report.probe, report.plot, report.report, train.recipe, embed.embed,
-    embed.export, cluster.cluster, watch.watch, tracks.score_tracks, serve.serve,
+    export.export, cluster.cluster, watch.watch, tracks.score_tracks, serve.serve,
 ):  # fmt: skip
     app.command()(command)
+app.command("import")(mindspore_import.import_)
 for name, commands in (
     ("ablate", ablate.app),
     ("views", views.app),

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from crossreid.galleries import Gallery
 
 Embedded = Annotated[
-    Path | None, typer.Argument(help="A folder that `crossreid embed` wrote; with --gallery left out.")
+    str | None, typer.Argument(help="A folder or address that `crossreid embed` wrote to; with --gallery left out.")
 ]
 Cosines = Annotated[
     list[str] | None,
@@ -85,7 +85,7 @@ def cluster(
         raise CrossreidError("--out DIR is needed: the folder for clusters.parquet, manifest.csv and the rest.")
     with ExitStack() as stack:
         progress = stack.enter_context(progress_bar())
-        source: Path | Gallery | None = embeddings
+        source: str | Gallery | None = embeddings
         if gallery is not None:
             from crossreid.galleries import open_gallery
 

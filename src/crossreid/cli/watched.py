@@ -42,8 +42,8 @@ def merge(
     """Say that two identities are one; where a process watches, it is asked and does so."""
     from crossreid.watching.identities.decisions import ask_merge
 
-    event = ask_merge(folder, into, other, by)
-    say("asked; who watches does it next." if event is None else f"{other} is {event.identity} from now on.")
+    done = ask_merge(folder, into, other, by)
+    say("asked; who watches does it next." if isinstance(done, int) else f"{other} is {done.identity} from now on.")
 
 
 @app.command()
@@ -62,8 +62,12 @@ def split(
     for name in track:
         if name not in own:
             raise CrossreidError(f"--track {name}: {identity} has the tracks {', '.join(own) or 'none'}.")
-    event = ask_split(folder, identity, [own[name] for name in track], by)
-    say("asked; who watches does it next." if event is None else f"these tracks are {event.identity} from now on.")
+    done = ask_split(folder, identity, [own[name] for name in track], by)
+    say(
+        "asked; who watches does it next."
+        if isinstance(done, int)
+        else f"these tracks are {done.identity} from now on."
+    )
 
 
 @app.command()

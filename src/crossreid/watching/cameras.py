@@ -6,7 +6,7 @@ A command names a camera by a text, `[NAME=]SOURCE[#KEY=VALUE,...]`; `camera_fil
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -144,11 +144,6 @@ def numbered(cameras: Iterable[Mapping[str, Any]]) -> tuple[Camera, ...]:
         taken[camera.name.lower()] = camera
         made.append(camera)
     return tuple(made)
-
-
-def names_of(cameras: Sequence[Camera]) -> str:
-    """Their names, for messages."""
-    return ", ".join(camera.name for camera in cameras)
 
 
 def _exists(path: str) -> bool:

@@ -135,7 +135,7 @@ class OpenWatch:
         hand, camera = self.in_hand[position], self.plan.cameras[position]
         first = hand.shown_until + 1
         if not self.plan.live:
-            first = max(0, first - getattr(hand.detector, "remembers", 0))
+            first = max(0, first - self.plan.detectors[position].remembers)
         # What a film's light was is decided by the frames that are shown again, or else by what it was.
         known = hand.tracker.modality if first == hand.shown_until + 1 or first > 0 else None
         return open_source(camera, self.plan.reading, start_index=first, modality=known)

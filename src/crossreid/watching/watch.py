@@ -138,9 +138,9 @@ def _watch(
     say: Callable[[str], object],
 ) -> Watched:  # fmt: skip
     for detector in plan.detectors:
-        for note in getattr(detector, "notes", ()):
+        for note in detector.notes:
             say(note)
-    model = open_model(plan.settings.model, device=plan.settings.device)  # type: ignore[arg-type]
+    model = open_model(plan.settings.model, device=plan.settings.device)
     if model.trained:
         say(f"WARNING: {plan.settings.model} is {model.trained}.")
     _refuse_other_folder(folder)

@@ -15,8 +15,7 @@ from crossreid.options import Options
 from crossreid.runs.faults import explained
 from crossreid.runs.named_network import PretrainedNetwork
 from crossreid.watching.cameras import Camera, is_address, shown_source
-from crossreid.watching.detections import Detector
-from crossreid.watching.detectors.detector_registry import detector_of
+from crossreid.watching.detectors.detector_registry import LimitedDetector, detector_of
 from crossreid.watching.identities.matching_options import MatchingOptions
 from crossreid.watching.identities.topology import Topology, read_topology
 from crossreid.watching.tracking.tracking_options import TrackingOptions
@@ -62,7 +61,7 @@ class WatchPlan:
 
     settings: WatchSettings
     cameras: tuple[Camera, ...]
-    detectors: tuple[Detector, ...]
+    detectors: tuple[LimitedDetector, ...]
     topology: Topology
     tracking: TrackingOptions
     matching: MatchingOptions

@@ -99,8 +99,8 @@ def test_split_from_who_is_in_view_says_who_is_there(folder):
 
 
 def ask(folder):
-    assert ask_merge(folder, "g2", "g3", by="ana") is None
-    assert ask_split(folder, "g1", [3], by="ana") is None
+    assert ask_merge(folder, "g2", "g3", by="ana") == 1
+    assert ask_split(folder, "g1", [3], by="ana") == 2
     with pytest.raises(IdentityConflict):
         ask_merge(folder, "g1", "g2", by="ana")
     with pytest.raises(CrossreidError, match="no identity g9"):
@@ -128,8 +128,8 @@ def test_who_watches_is_asked_and_answers(folder):
 def test_what_cannot_be_done_any_more_is_refused_with_the_reason(folder):
     with open_state(folder) as state:
         identities = watched(state)
-        for _ in range(2):
-            assert ask_merge(folder, "g2", "g3", by="ana") is None
+        for number in (1, 2):
+            assert ask_merge(folder, "g2", "g3", by="ana") == number
         assert len([event for event in identities.answer_requests() if event.kind == "merged"]) == 1
         [(first, nothing), (none, refused)] = state.database.read("SELECT event, refused FROM requests ORDER BY number")
         assert state.events(first - 1, 1)[0].kind == "merged"

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from crossreid.data.image_names import numbers_in_order
 from crossreid.data.records import DataError
 from crossreid.watching.detectors.known_detections import DetectionRows
 
@@ -82,7 +82,7 @@ def _frames(images: list[dict[str, Any]], path: Path) -> dict[str, int]:
             return {name: number - first for name, number in numbers.items()}
     if not all(isinstance(image.get("file_name"), str) for image in images):
         raise DataError(f"{path}: expected a `frame`, a `frame_id` or a `file_name` of each image.")
-    ordered = sorted(images, key=lambda image: _in_order(image["file_name"]))
+    ordered = sorted(images, key=lambda image: numbers_in_order(image["file_name"]))
     return {str(image.get("id")): position for position, image in enumerate(ordered)}
 
 
@@ -95,10 +95,6 @@ def _camera(image: dict[str, Any], videos: dict[str, str]) -> str | None:
     return (
         folder.parent if folder.name == "img1" else folder
     ).name or None  # the MOT Challenge's CAMERA/img1/000001.jpg
-
-
-def _in_order(name: str) -> list[tuple[int, int, str]]:
-    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name)]
 
 
 def _box(row: dict[str, Any], path: Path, number: int) -> tuple[float, float, float, float]:

@@ -82,7 +82,7 @@ def detector_of(
     minimum_score: float | None = None,
     minimum_size: tuple[int, int] | None = None,
     device: str | None = None,
-) -> Callable[[Camera], Detector]:
+) -> Callable[[Camera], LimitedDetector]:
     """What makes the detector of each camera.
 
     Args:
@@ -122,10 +122,10 @@ def detector_of(
     if minimum_size is not None and min(minimum_size) < 0:
         raise CrossreidError(f"minimum size {minimum_size}: expected a height and a width in pixels.")
     settings = DetectorSettings(None if weights is None else Path(weights), tuple(classes), score, minimum_size, device)
-    return lambda camera: _Limited(entry.owner(settings, camera), settings)
+    return lambda camera: LimitedDetector(entry.owner(settings, camera), settings)
 
 
-class _Limited:
+class LimitedDetector:
     """A detector whose boxes lie in the frame, are not too small, and have the score that is asked for.
 
     notes: what the detector has to say of itself, one line each, where it has.

@@ -62,8 +62,9 @@ class OnnxDetector:
         try:
             values = self.session.run(self.facts.outputs, {self.facts.input: given})
         except Exception as error:  # ONNX Runtime's own classes share no other base
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise DataError(f"detector {self.path} cannot compute on {given.shape} ({reason}).") from error
+            from crossreid.inference.engines.onnx_session import first_line
+
+            raise DataError(f"detector {self.path} cannot compute on {given.shape} ({first_line(error)}).") from error
         told = dict(zip(self.facts.outputs, values, strict=True))
         boxes, scores, labels = self._of_one_picture(told)
         boxes = boxes / scale
@@ -183,26 +184,15 @@ def _is_many(side: Any) -> bool:
 
 @lru_cache(4)
 def _session(path: Path, device_name: str | None) -> Any:
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise CrossreidError(
-            f"{path}: ONNX Runtime is not installed. Install it: pip install 'crossreid[export]'."
-        ) from error
-    import torch
-
     from crossreid.inference.devices import device_of
-    from crossreid.inference.onnx_model import providers_for
+    from crossreid.inference.engines.onnx_session import session_of
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    options.log_severity_level = 3
-    providers = providers_for(device_of(device_name), onnxruntime.get_available_providers())
-    try:
-        return onnxruntime.InferenceSession(str(path), options, providers=providers)
-    except Exception as error:  # ONNX Runtime's own classes share no other base
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise DataError(f"detector {path} cannot be opened by ONNX Runtime ({reason}).") from error
+    return session_of(
+        str(path),
+        path,
+        device_of(device_name),
+        lambda reason: DataError(f"detector {path} cannot be opened by ONNX Runtime ({reason})."),
+    )
 
 
 def _best_of(boxes: np.ndarray, scores: np.ndarray, overlap: float) -> np.ndarray:

@@ -149,15 +149,18 @@ def seen_at_once(state: State, one: int, other: int) -> tuple[str, int, int] | N
     return found[0] if found else None
 
 
-def ask_merge(folder: Path, into: str, other: str, by: str) -> Event | None:
-    """Merge in a watch's folder from another process: the event where nobody watches into it, else None: the watcher is asked.
+def ask_merge(folder: Path, into: str, other: str, by: str) -> Event | int:
+    """Merge in a watch's folder from another process.
+
+    Returns:
+        The event where nobody watches into it, else the number of the request to the watcher.
 
     Raises as `merge`; of what is asked only that there are such identities is known at once, and that they are not at odds.
     """
     return _ask(folder, "merge", {"into": into, "other": other}, by)
 
 
-def ask_split(folder: Path, identity: str, tracks: Sequence[int], by: str) -> Event | None:
+def ask_split(folder: Path, identity: str, tracks: Sequence[int], by: str) -> Event | int:
     """As `ask_merge`, for `split`."""
     return _ask(folder, "split", {"identity": identity, "tracks": list(tracks)}, by)
 
@@ -174,7 +177,7 @@ def ask_forget(folder: Path, before: float, by: str) -> int | None:
         return None
 
 
-def _ask(folder: Path, kind: str, content: dict, by: str) -> Event | None:
+def _ask(folder: Path, kind: str, content: dict, by: str) -> Event | int:
     try:
         with open_state(folder, create=False) as state:
             event = _do(state, kind, content, by)
@@ -183,18 +186,19 @@ def _ask(folder: Path, kind: str, content: dict, by: str) -> Event | None:
     except WatchLocked:
         with open_state(folder, read_only=True) as state:
             _check(state, kind, content)
-        _request(folder, kind, content, by)
-        return None
+        return _request(folder, kind, content, by)
 
 
-def _request(folder: Path, kind: str, content: dict, by: str) -> None:
+def _request(folder: Path, kind: str, content: dict, by: str) -> int:
+    """The number under which the watcher is asked."""
     try:
         with closing(sqlite3.connect(Path(folder) / FILE, isolation_level=None, timeout=30)) as connection:
             connection.execute("PRAGMA synchronous=FULL")
-            connection.execute(
+            asked = connection.execute(
                 "INSERT INTO requests (kind, content, by, asked) VALUES (?, ?, ?, ?)",
                 (kind, json.dumps(content), by, time.time()),
             )
+            return int(asked.lastrowid or 0)
     except sqlite3.Error as error:
         raise StateError(f"{folder} could not be asked ({error}); try again.") from error
 

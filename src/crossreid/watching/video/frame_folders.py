@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from crossreid.data.image_names import images_in
+from crossreid.data.image_names import images_in, numbers_in_order
 from crossreid.data.images import load_image
 from crossreid.data.records import DataError
 from crossreid.watching.cameras import Camera
@@ -20,15 +19,10 @@ def folder_frames(camera: Camera, first: int = 0, before: float = 0.0) -> Iterat
     Raises:
         DataError: there is no image in it.
     """
-    paths = sorted(images_in(Path(camera.source)), key=_in_order)
+    paths = sorted(images_in(Path(camera.source)), key=lambda path: (numbers_in_order(path.name), path.name))
     if not paths:
         raise DataError(f"camera {camera.name!r}: no image in {camera.source}. Expected frames as .jpg or .png files.")
     rate = USUAL_RATE if camera.frame_rate is None else camera.frame_rate
     begun = (camera.start or 0.0) + camera.offset
     for index in range(max(0, first - max(1, round(before * rate))), len(paths)):
         yield Decoded(index, index / rate, begun + index / rate, partial(load_image, paths[index]))
-
-
-def _in_order(path: Path) -> tuple[list[tuple[int, int, str]], str]:
-    parts = re.split(r"(\d+)", path.name)
-    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts], path.name
