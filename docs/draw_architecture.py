@@ -30,6 +30,7 @@ ROOMS = {
     "data": "from files to batches; readers; the rendered world",
     "options": "the base of every typed section",
     "terminal": "progress bars, what is printed",
+    "quiet": "advice of other tools, left out",
     "registry": "doors for other people's work",
     "files": "whole or not there",
     "errors": "what is meant for people",

@@ -2,6 +2,7 @@
 
 import functools
 import gc
+import logging
 import os
 import sys
 
@@ -49,3 +50,13 @@ def same_threads():
     torch = sys.modules.get("torch")
     if torch is not None and torch.get_num_threads() != THREADS:
         torch.set_num_threads(THREADS)
+
+
+@pytest.fixture(autouse=True)
+def same_logging():
+    """A test, or a fixture of several, that leaves warnings of ours shut off fails itself, and not a later one that reads them."""
+    yield
+    log = logging.getLogger("crossreid.watching")
+    levels = {handler.level for handler in logging.root.handlers if type(handler).__name__ == "LogCaptureHandler"}
+    assert log.isEnabledFor(logging.WARNING)
+    assert levels <= {logging.NOTSET}

@@ -8,7 +8,6 @@ names, what is known of other libraries' is tried: timm's conversions of the net
 from __future__ import annotations
 
 import inspect
-import logging
 import re
 import sys
 from collections import Counter, defaultdict
@@ -22,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from crossreid.models.position_tables import TABLES, Grid, resampled
+from crossreid.quiet import without_warnings
 
 State = dict[str, Tensor]
 # Of two backbones in a file the averaged one, or the teacher's, is what its authors evaluate.
@@ -236,10 +236,5 @@ def _as_it_is_built(network: nn.Module) -> Iterator[None]:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without the lines that timm logs and prints while it converts; what was done is said in one of ours."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with redirect_stdout(StringIO()):
-            yield
-    finally:
-        logging.disable(before)
+    with redirect_stdout(StringIO()), without_warnings():
+        yield

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from crossreid.inference.exporting.precision.onnx_ranges import tensor_ranges
-from crossreid.inference.exporting.precision.quiet import without_warnings
 from crossreid.inference.exporting.precision.range_images import RangeImages
+from crossreid.quiet import without_warnings
 
 OPERATORS = ("Conv", "MatMul", "Gemm", "Add", "Relu", "MaxPool", "AveragePool", "GlobalAveragePool")
 PERCENTILE = 99.99

@@ -7,7 +7,6 @@ correction of biases, and with weights of 7 bits, for the reason that `onnx_int8
 from __future__ import annotations
 
 import io
-import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -17,8 +16,8 @@ import numpy as np
 
 from crossreid.errors import CrossreidError
 from crossreid.inference.engines.openvino_runtime import leave_telemetry_out
-from crossreid.inference.exporting.precision.quiet import without_warnings
 from crossreid.inference.exporting.precision.range_images import RangeImages
+from crossreid.quiet import without_warnings
 
 ATTENTION = ("Softmax", "ScaledDotProductAttention")
 
@@ -54,7 +53,6 @@ def openvino_in_int8(
     network = openvino.Core().read_model(float32)
     attends = any(each.get_type_name() in ATTENTION for each in network.get_ops())
     batches = list(images.batches())
-    nncf.set_log_level(logging.ERROR)
     with redirect_stdout(io.StringIO()), without_warnings():  # its bars, in place of which ours moves on
         made = nncf.quantize(
             network, nncf.Dataset(_Passes(batches, advance)), subset_size=len(batches),
