@@ -1,0 +1,110 @@
+"""What a piece of work asks of a machine, what the machine gives, and so which of the two bounds how long it takes.
+
+The work is counted by what torch is asked to do: multiplications and additions of matrix products and convolutions, bytes that
+its operations read and write, operations. The machine is measured: a large product, a large copy, many empty operations. Each
+quotient is a time below which the work cannot go as it is written; the largest of them is its limit.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
+
+DTYPES = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What one call asks: floating-point operations of products, bytes read and written, operations started."""
+
+    flops: float
+    bytes: float
+    operations: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """What a machine gives: floating-point operations a second, bytes a second, seconds to start an operation."""
+
+    flops: float
+    bytes: float
+    start: float
+
+    def bounds(self, work: Work) -> dict[str, float]:
+        """Seconds that each resource takes for `work` by itself."""
+        return {
+            "product": work.flops / self.flops,
+            "memory": work.bytes / self.bytes,
+            "launches": work.operations * self.start,
+        }
+
+
+class _Traffic(TorchDispatchMode):
+    """Counts operations that compute anything, and the bytes of what they read and write; views move nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes, self.operations = 0, 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        read = {id(part): part for part in tree_leaves((args, kwargs)) if isinstance(part, Tensor)}
+        written = [part for part in tree_leaves(result) if isinstance(part, Tensor)]
+        memory = {_memory(part) for part in read.values()}
+        if func._schema.is_mutable or not any(_memory(part) in memory for part in written):
+            self.bytes += sum(part.nbytes for part in (*read.values(), *written))
+            self.operations += 1
+        return result
+
+
+def _memory(tensor: Tensor) -> int:
+    return tensor.untyped_storage().data_ptr()
+
+
+def work_of(call: Callable[[], Any]) -> Work:
+    """What `call` asks of torch, forward and backward. An upper bound of the traffic: kernels that fuse operations move less."""
+    with FlopCounterMode(display=False) as products, _Traffic() as traffic:
+        call()
+    return Work(float(products.get_total_flops()), float(traffic.bytes), traffic.operations)
+
+
+def rates_of(device: torch.device, precision: str = "32-true", *, size: int = 8192, repeats: int = 5) -> Rates:
+    """What the machine gives in a precision of `training.precision`, the best of `repeats`.
+
+    Args:
+        size: rows and columns of the product; the copy is of four times as many values in float32.
+    """
+    left, right = (torch.randn(size, size, device=device, dtype=DTYPES[precision]) for _ in range(2))
+    source = torch.empty(4 * size * size, device=device)
+    target, small = torch.empty_like(source), torch.zeros(1, device=device)
+    product = _best(lambda: left @ right, device, repeats)
+    copy = _best(lambda: target.copy_(source), device, repeats)
+    start = _best(lambda: [small.add_(1) for _ in range(1000)], device, repeats) / 1000
+    return Rates(2 * size**3 / product, 2 * source.nbytes / copy, start)
+
+
+def _best(call: Callable[[], Any], device: torch.device, repeats: int) -> float:
+    call()
+    return min(seconds(call, device) for _ in range(repeats))
+
+
+def seconds(call: Callable[[], Any], device: torch.device) -> float:
+    """How long `call` takes until the device has done it."""
+    _wait(device)
+    start = time.perf_counter()
+    call()
+    _wait(device)
+    return time.perf_counter() - start
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

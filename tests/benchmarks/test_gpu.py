@@ -1,0 +1,48 @@
+"""The script that measures a GPU goes through all of its cases on a CPU, at sizes that say nothing about speed."""
+
+import json
+import sys
+
+import pytest
+
+from benchmark_modules import benchmark
+
+
+def run(script, monkeypatch, out, *arguments):
+    given = ["gpu.py", "--out", str(out), "--device", "cpu", "--small", "--steps", "1", "--minutes", "60", *arguments]
+    monkeypatch.setattr(sys, "argv", given)
+    script.main()
+    return json.loads((out / "gpu.json").read_text(encoding="utf-8"))["rows"], (out / "gpu.md").read_text(
+        encoding="utf-8"
+    )
+
+
+def test_a_step_of_every_recipe_is_measured_beside_its_encoders_and_its_limit(monkeypatch, tmp_path):
+    with benchmark(monkeypatch, "gpu") as script:
+        rows, page = run(script, monkeypatch, tmp_path, "--sections", "steps")
+        assert [row["what"] for row in rows] == [title for title, *_ in script.STEPS]
+    assert not [row for row in rows if "left_out" in row]
+    for row in rows:
+        assert min(row["step_seconds"], row["encoder_seconds"]) > 0
+        assert row["bounds_seconds"][row["limit"]] == max(row["bounds_seconds"].values())
+        assert f"| {row['what']} | {1e3 * row['step_seconds']:.1f} |" in page
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_runs_and_switches_have_rows_of_their_own(monkeypatch, tmp_path):
+    with benchmark(monkeypatch, "gpu") as script:
+        monkeypatch.setattr(script, "SWITCHES", {"averaged": ("training.ema=0.99",)})  # compiling takes a minute
+        rows, page = run(script, monkeypatch, tmp_path, "--sections", "switches", "runs", "--only", "baseline")
+    assert not [row for row in rows if "left_out" in row]
+    assert "baseline, bf16, averaged" in [row["what"] for row in rows]
+    (whole,) = [row for row in rows if "waiting_percent" in row]
+    assert 0 <= whole["waiting_percent"] <= 100
+    assert whole["loader_images_per_second"] > 0
+    assert f"| {whole['what']} |" in page
+
+
+def test_what_does_not_fit_the_time_is_named(monkeypatch, tmp_path):
+    with benchmark(monkeypatch, "gpu") as script:
+        rows, page = run(script, monkeypatch, tmp_path, "--sections", "steps", "--minutes", "0", "--only", "baseline")
+    assert [row["left_out"] for row in rows] == ["the time was over"]
+    assert "* baseline, bf16: the time was over" in page
