@@ -14,8 +14,9 @@ from crossreid.inference.bulk.embedded_chunks import embedded_chunks
 from crossreid.inference.bulk.job import BATCH, CHUNK, Embedded, embed_records
 from crossreid.inference.bulk.ray_pipeline import Cluster
 from crossreid.inference.embedding_model import EmbeddingModel, Precision
-from crossreid.inference.engines.names import Engine, parse_distributed
+from crossreid.inference.engines.names import FASTEST, Engine, parse_distributed
 from crossreid.inference.exporting.exported_file import is_exported
+from crossreid.inference.fastest_engine import engine_of_job, fastest_engine
 from crossreid.inference.open_by_engine import open_by_engine
 from crossreid.inference.processes import loader_workers, process_group
 from crossreid.inference.sources import source_records
@@ -112,7 +113,7 @@ def embed(
         workers: loader processes; by default by the number of cores.
         device: cpu, cuda or cuda:N; by default a GPU where there is one.
         engine: torch (the default of a run), onnx, openvino or torch-export: RUN/model.onnx, .xml or .pt2, which `crossreid.export`
-            wrote of these weights. ray, or ray:ENGINE, has a Ray cluster do it.
+            wrote of these weights. ray, or ray:ENGINE, has a Ray cluster do it; fastest measures those that there are.
         ray_address: of engine ray, the cluster's (`auto` for the one that this machine is of); by default one is started here.
         advance: called with (0, images) once and with images as they are done.
         say: called with one line about what was decided.
@@ -148,7 +149,8 @@ def _embed_source(
     say: Callable[[str], object],
 ) -> Embedded:  # fmt: skip
     batch, chunk, workers = chosen["batch"], chosen["chunk"], chosen["workers"]
-    ray, engine = (False, None) if chosen["engine"] is None else parse_distributed(chosen["engine"])
+    measured = chosen["engine"] == FASTEST
+    ray, engine = (False, None) if chosen["engine"] is None or measured else parse_distributed(chosen["engine"])
     if chosen["ray_address"] is not None and not ray:
         raise CrossreidError("--ray-address is of --engine ray, which is not given.")
     if min(batch, chunk) < 1 or (workers or 0) < 0:
@@ -165,6 +167,8 @@ def _embed_source(
             left_out=left_out if chosen["on_bad_image"] == "skip" else None,
             say=say if group.rank == 0 else lambda text: None,
         )  # fmt: skip
+        if measured:
+            engine = group.shared(lambda: _measured(run, out, chosen, say))
         opened = partial(_opened, run.absolute() if run.exists() else run, engine, chosen["checkpoint"])
         model = opened(chosen["device"] or group.device)
         embedding = Cluster(opened, chosen["ray_address"], chosen["device"]).chunks if ray else embedded_chunks
@@ -183,6 +187,15 @@ def _embed_source(
             if group.rank == 0:
                 say("interrupted; the same command again goes on from the last chunk.")
             raise
+
+
+def _measured(run: Path, out: Place, chosen: Mapping[str, Any], say: Callable[[str], object]) -> Engine:
+    """The engine of the job that is there, or the fastest."""
+    if (kept := engine_of_job(out)) is not None:
+        return kept
+    engine, why = fastest_engine(run, checkpoint=chosen["checkpoint"], device=chosen["device"], batch=chosen["batch"])
+    say(f"engine: {engine} ({why})")
+    return engine
 
 
 def _opened(run: Path, engine: Engine | None, checkpoint: str, device: str | None) -> EmbeddingModel:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any, TypeVar
 
 import torch
+
+from crossreid.errors import CrossreidError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +34,21 @@ class Group:
         """Until all are here."""
         if self.world > 1:
             torch.distributed.barrier()
+
+    def shared(self, call: Callable[[], T]) -> T:
+        """What `call` returns in the first process, or the `CrossreidError` that it raises there, in all of them."""
+        if self.world == 1:
+            return call()
+        outcome: list[Any] = [None, None]
+        if self.rank == 0:
+            try:
+                outcome[0] = call()
+            except CrossreidError as error:
+                outcome[1] = error
+        torch.distributed.broadcast_object_list(outcome)
+        if outcome[1] is not None:
+            raise outcome[1]
+        return outcome[0]  # type: ignore[no-any-return]
 
 
 @contextmanager

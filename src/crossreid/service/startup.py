@@ -14,7 +14,7 @@ from crossreid.errors import CrossreidError
 from crossreid.galleries.calibrations import calibration_for
 from crossreid.galleries.model_card import ModelCard
 from crossreid.galleries.opening import open_gallery
-from crossreid.inference.engines.names import Engine
+from crossreid.inference.engines.names import FASTEST, Asked
 from crossreid.service.configuration import ServiceOptions
 from crossreid.service.endpoint import Endpoint, is_loopback, refuse_taken
 from crossreid.service.keys import Keys
@@ -53,7 +53,7 @@ class Serving:
     options: ServiceOptions
     keys: Path | None
     insecure: bool
-    engine: Engine | None = None
+    engine: Asked | None = None
     checkpoint: str = "best"
     precision: Precision | None = None
     device: str | None = None
@@ -111,6 +111,7 @@ def opened_service(serving: Serving, siblings: Siblings | None = None) -> Search
     # Here, as these know of torch, which the parent of several workers has no use for.
     from crossreid.analysis.rollout import has_rollout
     from crossreid.inference.engines.torch_model import TorchModel
+    from crossreid.inference.fastest_engine import fastest_engine
     from crossreid.inference.open_by_engine import open_by_engine
     from crossreid.service.explainer import Explainer
     from crossreid.service.search_service import SearchService
@@ -119,8 +120,13 @@ def opened_service(serving: Serving, siblings: Siblings | None = None) -> Search
     warnings.filterwarnings("ignore", module="PIL")  # what decoders say of hostile images, up to thousands of times
     correcting = contextlib.nullcontext if siblings is None else siblings.correcting
     watched = None if serving.watch is None else WatchFolder(serving.watch, correcting)
+    engine = serving.engine
+    if engine == FASTEST:
+        engine, _ = fastest_engine(
+            serving.run, checkpoint=serving.checkpoint, device=serving.device, batch=serving.options.batch
+        )
     model = open_by_engine(
-        serving.run, serving.engine, checkpoint=serving.checkpoint, precision=serving.precision, device=serving.device
+        serving.run, engine, checkpoint=serving.checkpoint, precision=serving.precision, device=serving.device
     )
     explainer = None
     if isinstance(model, TorchModel):

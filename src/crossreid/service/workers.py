@@ -23,6 +23,7 @@ from typing import Any
 from crossreid import files
 from crossreid.errors import CrossreidError
 from crossreid.galleries.location import is_cluster
+from crossreid.inference.engines.names import FASTEST
 from crossreid.service.endpoint import listening_at
 from crossreid.service.shared_memory import MOST_WORKERS, SharedMemory
 from crossreid.service.siblings import lock_state, prepare
@@ -49,6 +50,11 @@ def refuse_several(gallery: str, count: int) -> None:
 def serve_by_workers(serving: Serving, count: int, say: Callable[[str], Any] = print) -> None:
     """Serve by `count` processes until told to stop. Raises `CrossreidError` as `startup.serve`, and as `refuse_several`."""
     refuse_several(serving.gallery, count)
+    if count > 1 and serving.engine == FASTEST:
+        raise CrossreidError(
+            f"--engine {FASTEST} --workers {count}: each worker would measure beside the others. Name the engine that one worker "
+            "chooses."
+        )
     refuse_without_extra()
     refuse_open_door(serving.endpoint, serving.keys, serving.insecure)
     known_keys(serving)

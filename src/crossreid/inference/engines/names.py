@@ -8,6 +8,9 @@ from crossreid.errors import CrossreidError
 
 Engine = Literal["torch", "onnx", "openvino", "torch-export"]
 ENGINES: tuple[Engine, ...] = get_args(Engine)
+# What may be asked for: an engine, or the one that is measured to be the fastest.
+FASTEST: Literal["fastest"] = "fastest"
+Asked = Engine | Literal["fastest"]
 
 
 def parse_distributed(text: str) -> tuple[bool, Engine | None]:
@@ -16,6 +19,11 @@ def parse_distributed(text: str) -> tuple[bool, Engine | None]:
     if ray != "ray":
         return False, parse_engine(text)
     return True, parse_engine(engine) if engine or text.endswith(":") else None
+
+
+def parse_asked(text: str) -> Asked:
+    """The engine of a name, or `fastest`. Raises as `parse_engine`."""
+    return FASTEST if text == FASTEST else parse_engine(text)
 
 
 def parse_engine(text: str) -> Engine:
@@ -27,4 +35,6 @@ def parse_engine(text: str) -> Engine:
     for engine in ENGINES:
         if text == engine:
             return engine
-    raise CrossreidError(f"--engine {text!r}: expected {', '.join(ENGINES[:-1])} or {ENGINES[-1]}.")
+    raise CrossreidError(
+        f"--engine {text!r}: expected {', '.join(ENGINES[:-1])} or {ENGINES[-1]}, or {FASTEST} for what is measured to be so."
+    )
