@@ -1,11 +1,13 @@
 """Every figure of speed on one GPU: steps at the shapes of the recipes, what compiling brings, whole runs, ranking.
 
     python benchmarks/gpu.py --out benchmarks/results/gpu
+    python benchmarks/gpu.py --out benchmarks/results/gpu_estimate --estimate H200     # no GPU: by arithmetic
 
 Needs torch, timm, Lightning Fabric, pydantic and this checkout (with PYTHONPATH=src, no installation), no data set and no
 network. Writes OUT/gpu.json after each row and OUT/gpu.md at the end: a table with what bounds each step (`limits.py`) and
 how far it is from there. A case that does not fit the card, or that is not begun after --minutes, is named with the reason.
-`--small --device cpu` goes through all of it in a minute or two, with sizes that say nothing about speed.
+`--estimate` counts the same steps without computing any (torch's fake tensors) and divides by what the card's data sheet says;
+what it writes is named so. `--small --device cpu` goes through all of it in a minute or two, with sizes that say nothing about speed.
 """
 
 from __future__ import annotations
@@ -17,12 +19,14 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from crossreid.data.batch import Batch
 from crossreid.data.synthetic.world import synthesise
@@ -57,6 +61,11 @@ STEPS: tuple[tuple[str, str, str | None, tuple[str, ...]], ...] = (
     ("VKD official, teacher, float32", "vkd_mars_official", "teacher", ()),
     ("VKD official, student, float32", "vkd_mars_official", "student", ()),
 )
+# Of data sheets: dense products a second, bytes a second; and a few microseconds to start an operation, as measured on others.
+CARDS = {
+    "H100": {"32-true": Rates(495e12, 3.35e12, 4e-6), "bf16-mixed": Rates(989e12, 3.35e12, 4e-6)},
+    "H200": {"32-true": Rates(495e12, 4.8e12, 4e-6), "bf16-mixed": Rates(989e12, 4.8e12, 4e-6)},
+}
 # What is switched on by itself, for two of these.
 SWITCHED = ("VD, bf16", "baseline, bf16")
 SWITCHES: dict[str, tuple[str, ...]] = {"compiled": ("training.compile=true",)}
@@ -123,8 +132,12 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=10, help=f"steps of a round, of which there are {ROUNDS}")
     parser.add_argument("--minutes", type=float, default=8, help="after which no case is begun")
     parser.add_argument("--only", default="", help="cases whose title has this in it")
+    parser.add_argument("--estimate", choices=tuple(CARDS), help="by arithmetic, for a card that is not here")
     parser.add_argument("--small", action="store_true", help="tiny networks and images, to try the script itself")
     given = parser.parse_args()
+    if given.estimate:
+        estimate(given.estimate, given.out, given.only)
+        return
     if given.device == "cuda" and not torch.cuda.is_available():
         sys.exit("torch finds no CUDA device here. Expected one, or --device cpu --small to try the script.")
     given.out.mkdir(parents=True, exist_ok=True)
@@ -140,6 +153,39 @@ def main() -> None:
         SECTIONS[name](bench)
     bench.keep()
     write_text(given.out / "gpu.md", markdown(bench))
+
+
+def estimate(card: str, out: Path, only: str) -> None:
+    """The steps' work at their real sizes, and the seconds that a card's data sheet allows: nothing is computed or measured."""
+    out.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for title, name, stage, changes in STEPS:
+        if only not in title:
+            continue
+        recipe = stage_recipes(load_recipe(RECIPES / f"{name}.yaml", changes), Path("run"), stage)[0][1]
+        precision, batch = recipe.training.precision, noise(recipe)
+        with FakeTensorMode():
+            method, imagined = (
+                network_of(recipe),
+                Batch(*(torch.empty(part.shape, dtype=part.dtype) for part in batch[:4])),
+            )
+            work = step_work(
+                method, imagined, partial(torch.autocast, "cpu", torch.bfloat16, enabled=precision != "32-true")
+            )
+        rates, images = CARDS[card][precision], batch.images.shape[:-3].numel()
+        bounds = rates.bounds(work)
+        rows.append(
+            {
+                "what": title, "images": images, "tflop": work.flops / 1e12, "gib_moved": work.bytes / 2**30,
+                "operations": work.operations, "bounds_seconds": bounds, "limit": max(bounds, key=lambda key: bounds[key]),
+                "in_turn_seconds": rates.in_turn(work), "images_per_second_at_most": images / rates.in_turn(work),
+            }
+        )  # fmt: skip
+        Console(width=150).print(
+            f"{title}: at most {rows[-1]['images_per_second_at_most']:,.0f} images/s, {rows[-1]['limit']}"
+        )
+    held = {"estimated_for": card, "by": "arithmetic; nothing was measured", "machine": machine(), "rows": rows}
+    write_json(out / "gpu_estimate.json", held)
 
 
 def steps(bench: Bench) -> None:
@@ -258,7 +304,7 @@ def step(bench: Bench, recipe: Recipe) -> dict[str, Any]:
         fit(method, batches, steps_per_epoch=count, options=options, out=Path(out), fabric=fabric, recipe={})
     peak = torch.cuda.max_memory_allocated() / 2**30 if bench.device.type == "cuda" else None
     rates = bench.rates_in(options.precision)
-    work = step_work(rehearsal, batch, fabric)
+    work = step_work(rehearsal, batch, fabric.autocast)
     bounds = rates.bounds(work)
     took, images = min(whole), batch.images.shape[:-3].numel()
     return {
@@ -276,11 +322,11 @@ def step(bench: Bench, recipe: Recipe) -> dict[str, Any]:
     }
 
 
-def step_work(method: Method, batch: Batch, fabric: Any) -> Work:
+def step_work(method: Method, batch: Batch, autocast: Callable[[], Any]) -> Work:
     """What losses and backward ask of the machine."""
 
     def once() -> None:
-        with fabric.autocast():
+        with autocast():
             terms: list[Tensor] = list(method.losses(batch).values())
         torch.stack(terms).sum().backward()
 

@@ -2,7 +2,8 @@
 
 The work is counted by what torch is asked to do: multiplications and additions of matrix products and convolutions, bytes that
 its operations read and write, operations. The machine is measured: a large product, a large copy, many empty operations. Each
-quotient is a time below which the work cannot go as it is written; the largest of them is its limit.
+quotient is a time below which the work cannot go as it is written; the largest of them is its limit. What each operation takes
+of its own scarcest resource, added up, is the time of a device that does one after the other and wastes nothing.
 """
 
 from __future__ import annotations
@@ -16,18 +17,28 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import flop_registry
 
 DTYPES = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What one call asks: floating-point operations of products, bytes read and written, operations started."""
+    """What one call asks of each operation that it starts: `(floating-point operations of products, bytes read and written)`."""
 
-    flops: float
-    bytes: float
-    operations: int
+    each: tuple[tuple[float, float], ...]
+
+    @property
+    def flops(self) -> float:
+        return sum(flops for flops, _ in self.each)
+
+    @property
+    def bytes(self) -> float:
+        return sum(moved for _, moved in self.each)
+
+    @property
+    def operations(self) -> int:
+        return len(self.each)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,34 +57,39 @@ class Rates:
             "launches": work.operations * self.start,
         }
 
+    def in_turn(self, work: Work) -> float:
+        """Seconds of one operation after the other, each bound by what it needs most of."""
+        return sum(max(flops / self.flops, moved / self.bytes, self.start) for flops, moved in work.each)
+
 
 class _Traffic(TorchDispatchMode):
-    """Counts operations that compute anything, and the bytes of what they read and write; views move nothing."""
+    """Operations that compute anything: what products multiply and add, the bytes of what is read and written. Views move nothing."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.bytes, self.operations = 0, 0
+        self.each: list[tuple[float, float]] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         read = {id(part): part for part in tree_leaves((args, kwargs)) if isinstance(part, Tensor)}
         written = [part for part in tree_leaves(result) if isinstance(part, Tensor)]
         memory = {_memory(part) for part in read.values()}
-        if func._schema.is_mutable or not any(_memory(part) in memory for part in written):
-            self.bytes += sum(part.nbytes for part in (*read.values(), *written))
-            self.operations += 1
+        if written and (func._schema.is_mutable or not any(_memory(part) in memory for part in written)):
+            count = flop_registry.get(func._overloadpacket)
+            flops = 0 if count is None else count(*args, **(kwargs or {}), out_val=result)
+            self.each.append((float(flops), float(sum(part.nbytes for part in (*read.values(), *written)))))
         return result
 
 
 def _memory(tensor: Tensor) -> int:
-    return tensor.untyped_storage().data_ptr()
+    return tensor.untyped_storage()._cdata
 
 
 def work_of(call: Callable[[], Any]) -> Work:
     """What `call` asks of torch, forward and backward. An upper bound of the traffic: kernels that fuse operations move less."""
-    with FlopCounterMode(display=False) as products, _Traffic() as traffic:
+    with _Traffic() as traffic:
         call()
-    return Work(float(products.get_total_flops()), float(traffic.bytes), traffic.operations)
+    return Work(tuple(traffic.each))
 
 
 def rates_of(device: torch.device, precision: str = "32-true", *, size: int = 8192, repeats: int = 5) -> Rates:

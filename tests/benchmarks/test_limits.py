@@ -1,4 +1,7 @@
+import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.flop_counter import FlopCounterMode
 
 from benchmark_modules import benchmark
 
@@ -17,10 +20,32 @@ def test_work_is_that_of_the_definition(monkeypatch):
     assert (in_place.operations, in_place.bytes) == (1, 4 * 2 * 5 * 6)
 
 
+def convolved():
+    network = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 8, 3, padding=1), torch.nn.BatchNorm2d(8), torch.nn.Conv2d(8, 4, 1)
+    )
+    images = torch.randn(2, 3, 8, 6)
+    return lambda: network(images).sum().backward()
+
+
+def test_convolutions_count_as_torch_counts_them_also_where_nothing_is_computed(monkeypatch):
+    with FlopCounterMode(display=False) as expected:
+        convolved()()
+    with benchmark(monkeypatch, "limits") as limits:
+        found = limits.work_of(convolved())
+        with FakeTensorMode():
+            imagined = limits.work_of(convolved())
+    assert found.flops == expected.get_total_flops() > 0
+    assert [one for one in imagined.each if one[0]] == [one for one in found.each if one[0]]
+    assert imagined.bytes == pytest.approx(found.bytes, rel=0.02)
+
+
 def test_the_slowest_resource_is_the_bound(monkeypatch):
     with benchmark(monkeypatch, "limits") as limits:
         rates = limits.Rates(flops=100.0, bytes=10.0, start=0.5)
-        bounds = rates.bounds(limits.Work(flops=300.0, bytes=20.0, operations=8))
+        work = limits.Work(((200.0, 0.0), (100.0, 15.0), *[(0.0, 1.0)] * 5, (0.0, 0.0)))
+        bounds, in_turn = rates.bounds(work), rates.in_turn(work)
         measured = limits.rates_of(torch.device("cpu"), size=64, repeats=2)
     assert bounds == {"product": 3.0, "memory": 2.0, "launches": 4.0}
+    assert in_turn == 2.0 + 1.5 + 6 * 0.5
     assert min(measured.flops, measured.bytes, measured.start) > 0
