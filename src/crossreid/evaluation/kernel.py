@@ -100,11 +100,7 @@ def rank_rows(
                     ahead[j] -= 1
         running = 0.0
         for j in range(count):
-            rank = ahead[j] + 1
-            value = (j + 1) / rank
-            if trapezoid:
-                value = (value + (j / (rank - 1) if rank > 1 else 1.0)) / 2
-            running += value
+            running += _precision(j, ahead[j] + 1, trapezoid)
         precision[q] = running / count
         penalty[q] = count / (ahead[count - 1] + 1)
         if first_only:
@@ -112,6 +108,33 @@ def rank_rows(
         else:
             first[q] = ahead[0] + 1
     return -1
+
+
+@njit(nogil=True, cache=True)
+def measure_rows(ranks, trapezoid, first, precision, penalty, matches):
+    """Fill the last four, each `(R,)`, from the ranks `(R, M)` of matches, ascending in each row with zeros among them."""
+    for q in range(len(ranks)):
+        running, count, last = 0.0, 0, 0
+        first[q] = 0
+        for rank in ranks[q]:
+            if rank > 0:
+                if count == 0:
+                    first[q] = rank
+                running += _precision(count, rank, trapezoid)
+                count += 1
+                last = rank
+        matches[q] = count
+        precision[q] = running / count if count > 0 else np.nan
+        penalty[q] = count / last if count > 0 else np.nan
+
+
+@njit(nogil=True, cache=True)
+def _precision(before, rank, trapezoid):
+    """What a match at a rank adds to average precision, with so many matches before it."""
+    value = (before + 1) / rank
+    if trapezoid:
+        value = (value + (before / (rank - 1) if rank > 1 else 1.0)) / 2
+    return value
 
 
 @njit(nogil=True, cache=True)

@@ -13,10 +13,11 @@ import numpy as np
 import torch
 
 from crossreid.errors import CrossreidError
+from crossreid.evaluation.device_ranking import Started
 from crossreid.evaluation.distances import METRICS, distance_blocks
 from crossreid.evaluation.draws import DRAWS, Permutations, check_against, draw_gallery, draw_name, groups_of
 from crossreid.evaluation.features import Features
-from crossreid.evaluation.measures import Ranking, concatenate
+from crossreid.evaluation.measures import Ranking
 from crossreid.evaluation.open_set import open_set_rates
 from crossreid.evaluation.protocols import PROTOCOLS, Protocol, Setting
 from crossreid.evaluation.query_scores import query_scores
@@ -197,13 +198,16 @@ def _rank(
         for name, drawn in galleries.items()
         for number, rows in drawn.items()
     }
-    parts: dict[tuple[str, int], list[Ranking]] = {key: [] for key in prepared}
+    parts: dict[tuple[str, int], list[Ranking | Started]] = {key: [] for key in prepared}
     step = max(16, min(256, _BLOCK // len(pool)))
     blocks = compare(queries, pool) if compare else distance_blocks(tensor[queries], tensor[pool], metric, rows=step)
     for at, matrix in blocks:
         for key, (ranker, columns) in prepared.items():
-            parts[key].append(ranker.rank(at, matrix, columns=columns, nearest=plan.open_set))
-    return {name: {number: concatenate(parts[name, number]) for number in drawn} for name, drawn in galleries.items()}
+            parts[key].append(ranker.start(at, matrix, columns=columns, nearest=plan.open_set))
+    return {
+        name: {number: prepared[name, number][0].finish(parts[name, number]) for number in drawn}
+        for name, drawn in galleries.items()
+    }
 
 
 def _rank_adjusted(
@@ -232,7 +236,7 @@ def _rank_adjusted(
             groups = features.cameras if normalise == "camera" else features.modalities
             given = normalised_blocks(blocks, groups[queries], groups[rows])
         ranker = ranker_of(features, queries, rows, plan, tensor.device)
-        return concatenate(ranker.rank(at, block, nearest=plan.open_set) for at, block in given)
+        return ranker.finish([ranker.start(at, block, nearest=plan.open_set) for at, block in given])
 
     return {name: {number: ranking(rows) for number, rows in drawn.items()} for name, drawn in galleries.items()}
 
