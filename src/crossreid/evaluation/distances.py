@@ -76,15 +76,12 @@ def distance_blocks(
     """
     left, right = prepared(query, gallery, metric)
     copies, originals = repeated_rows(right)
-    right_squares = squared_lengths(right)
+    others = right.new_ones(len(right)) if metric == "cosine" else squared_lengths(right)
     for at, block in _blocks_of(left, len(right), rows):
         with full_precision():
-            products = block @ right.T
-        if metric == "cosine":
-            found = products.neg_().add_(1.0)
-        else:
-            squares = block.square().sum(dim=1, keepdim=True)
-            found = products.mul_(-2.0).add_(squares).add_(right_squares).clamp_(min=0.0).sqrt_()
+            found = torch.addmm(others, block, right.T, alpha=-1 if metric == "cosine" else -2)
+        if metric == "euclidean":
+            found.add_(block.square().sum(dim=1, keepdim=True)).clamp_(min=0.0).sqrt_()
         if len(copies):
             found[:, copies] = found[:, originals]
         yield at, found

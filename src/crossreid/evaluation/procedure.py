@@ -33,6 +33,7 @@ Compare = Callable[[np.ndarray, np.ndarray], Blocks]
 Named = TypeVar("Named")
 
 _BLOCK = 1 << 24  # distances to all candidates that are held at a time
+_DEVICE_BLOCK = 1 << 27  # on a device, where each block has the price of its launches, and of all galleries'
 
 
 def evaluate(
@@ -71,7 +72,7 @@ def evaluate(
     if draw == "official" and permutations is not None:
         cameras = {c for s in chosen for c in (*(s.query_cameras or ()), *(s.gallery_cameras or ()))}
         check_against(permutations, features, sorted(cameras))
-    tensor = torch.from_numpy(features.embeddings).to(device, dtype)
+    tensor = torch.from_numpy(features.embeddings).to(device).to(dtype)  # what is narrower is carried faster
 
     rankings: dict[str, dict[int, Ranking]] = {}
     asking: dict[str, np.ndarray] = {}
@@ -199,7 +200,7 @@ def _rank(
         for number, rows in drawn.items()
     }
     parts: dict[tuple[str, int], list[Ranking | Started]] = {key: [] for key in prepared}
-    step = max(16, min(256, _BLOCK // len(pool)))
+    step = max(16, min(256, _BLOCK // len(pool)) if tensor.device.type == "cpu" else _DEVICE_BLOCK // len(pool))
     blocks = compare(queries, pool) if compare else distance_blocks(tensor[queries], tensor[pool], metric, rows=step)
     for at, matrix in blocks:
         for key, (ranker, columns) in prepared.items():
