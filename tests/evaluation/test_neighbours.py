@@ -103,3 +103,12 @@ def test_another_product_within_the_bound_changes_no_neighbour(monkeypatch):
     np.testing.assert_array_equal(found, expected)
     error = (plain(rows, slice(0, 300)) - torch.from_numpy(cdist(*[rows.given.double()] * 2, "sqeuclidean"))).abs()
     assert (error < 0.1 * rows.error[:, None]).all()  # what this processor rounds is far within it
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+def test_devices_without_the_compiled_sum_decide_the_same(metric, monkeypatch):
+    query, gallery = (torch.from_numpy(side) for side in alike(7, 70, 150))
+    options = KReciprocal(k1=9, k2=3)
+    expected = reranked(query, gallery, options, metric)
+    monkeypatch.setattr(Rows, "_compiled", Rows._by_differences)
+    np.testing.assert_allclose(reranked(query, gallery, options, metric), expected, rtol=0, atol=1e-7)

@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from crossreid.evaluation.distances import full_precision, prepared, squared_lengths
+from crossreid.evaluation.pair_kernel import squared_distances
+from crossreid.evaluation.threads import in_threads
 
 _MORE = 12  # entries that are looked at beyond the nearest k at first
 
@@ -50,12 +53,24 @@ class Rows:
     def exact(self, left: Tensor, right: Tensor) -> Tensor:
         """Squared distances `(n,)` float64 of the listed pairs of rows."""
         found = torch.empty(len(left), dtype=torch.float64, device=self.given.device)
-        step = max(1, (1 << (18 if self.given.device.type == "cpu" else 26)) // self.given.shape[1])
+        (self._compiled if self.given.device.type == "cpu" else self._by_differences)(left, right, found)
+        return found.div_(self.grain).round_().mul_(self.grain)
+
+    def _compiled(self, left: Tensor, right: Tensor, found: Tensor) -> None:
+        rows, one, other, out = (part.numpy() for part in (self.given, left.contiguous(), right.contiguous(), found))
+        scale = np.zeros(0) if self.scale is None else self.scale.numpy()[:, 0]
+
+        def part(at: slice) -> None:
+            squared_distances(rows, scale, one[at], other[at], out[at])
+
+        in_threads(part, len(left), work=len(left) * rows.shape[1])
+
+    def _by_differences(self, left: Tensor, right: Tensor, found: Tensor) -> None:
+        step = max(1, (1 << 26) // self.given.shape[1])
         for start in range(0, len(left), step):
             part = slice(start, start + step)
             apart = self._doubles(left[part]).sub_(self._doubles(right[part]))
             found[part] = apart.square_().sum(dim=1)
-        return found.div_(self.grain).round_().mul_(self.grain)
 
     def _doubles(self, rows: Tensor) -> Tensor:
         found = self.given[rows].double()

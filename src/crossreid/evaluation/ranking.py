@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,6 +20,7 @@ from crossreid.evaluation.distances import as_rows, order_blocks, refuse_non_fin
 from crossreid.evaluation.exclusion import COUNTINGS, NO_EXCLUSION, Exclusion, kept_masks
 from crossreid.evaluation.kernel import rank_rows
 from crossreid.evaluation.measures import Ranking, concatenate
+from crossreid.evaluation.threads import in_threads
 
 
 def rank_distances(
@@ -215,7 +215,8 @@ class Ranker:
         precision, penalty = np.zeros(rows), np.zeros(rows)
         limit = distances.dtype.type(np.finfo(distances.dtype).max / 4)
 
-        def part(start: int, stop: int) -> None:
+        def part(here: slice) -> None:
+            start, stop = here.start, here.stop
             own = slice(at.start + start, at.start + stop)
             bad = rank_rows(
                 distances[start:stop], columns, self.query[own], self.query_cameras[own], self.masks, self.mask_of[own],
@@ -230,12 +231,7 @@ class Ranker:
                 entry = int(np.argmin(np.abs(row) < limit))
                 raise refused(own.start + bad, entry, bool(np.isnan(row[entry])))
 
-        threads = torch.get_num_threads() if rows * len(self.codes) > 1 << 16 else 1
-        if threads == 1:
-            part(0, rows)
-        else:
-            step = -(-rows // (2 * threads))  # two parts a thread: rows differ in work
-            list(_pool(threads).map(lambda start: part(start, min(start + step, rows)), range(0, rows, step)))
+        in_threads(part, rows, work=rows * len(self.codes))
         return Ranking(self.positions, first, precision, penalty, matches, kept)
 
     def _tensor(self, values: np.ndarray) -> Tensor:
@@ -288,12 +284,6 @@ def _check(
         raise CrossreidError(f"the exclusion rule '{exclusion.description}' needs the frames of query and gallery.")
     if len({values.dtype.kind in "US" for values in identities}) > 1:
         raise CrossreidError("query and gallery identities must both be text or both be numbers.")
-
-
-@functools.cache
-def _pool(threads: int) -> ThreadPoolExecutor:
-    """Threads that stay: starting them takes as long as ranking a small gallery."""
-    return ThreadPoolExecutor(threads, thread_name_prefix="rank")
 
 
 class NonFinite(CrossreidError):
