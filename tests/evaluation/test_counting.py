@@ -8,19 +8,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from no_waiting import NoWaiting
 
 from crossreid.evaluation.counting import NOTHING, Block, count
 from crossreid.evaluation.distances import order_blocks
 from crossreid.evaluation.exclusion import SAME_IDENTITY_AND_CAMERA, same_camera_within, same_place
 from crossreid.evaluation.ranking import Ranker, rank_embeddings
+from no_waiting import NoWaiting
 
 FIRST = "first image of each identity"
 
 
 def by_definition(distances, columns, places, candidates, kept, codes, own, best):
     """Every count by a walk over the gallery: nearer entries, and equally near ones before."""
-    ahead, others, refused = np.zeros(places.shape, int), np.zeros(len(distances), int), np.full(len(distances), NOTHING)
+    ahead, others, refused = (
+        np.zeros(places.shape, int),
+        np.zeros(len(distances), int),
+        np.full(len(distances), NOTHING),
+    )
     for q, row in enumerate(distances[:, columns]):
         bad = [2 * g + np.isnan(d) for g, d in enumerate(row) if not abs(d) < np.finfo(row.dtype).max / 4]
         refused[q] = bad[0] if bad else NOTHING
@@ -114,7 +118,9 @@ def test_the_kernel_compiles_for_a_gpu_without_spilling(kind, tmp_path, monkeypa
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     kernel = fused_counting.count_ahead
     kinds = {"refused": "i32", "ahead": "i32", "seen": "i8", "masks": "u8", "places": "i32", "best_place": "i32"}
-    kinds |= dict.fromkeys(("distances", "bounds", "best"), kind) | dict.fromkeys(("columns", "mask_of", "codes", "own"), "i64")
+    kinds |= dict.fromkeys(("distances", "bounds", "best"), kind) | dict.fromkeys(
+        ("columns", "mask_of", "codes", "own"), "i64"
+    )
     numbers = dict.fromkeys(("stride", "entries", "most", "identities"), "i32")
     fixed = {"PICKED": True, "MASKED": True, "SEEN": True, "LIMIT": 1e37, "NONE": NOTHING}
     fixed |= {name: getattr(fused_counting, name) for name in ("TILE", "STEP", "WIDTH", "PART")}
@@ -137,7 +143,10 @@ RULES = {
 
 
 def ranker_of(rng, queries, entries, rules, junk=None):
-    sides = [rng.integers(0, 9, size) for size in (queries, entries)], [rng.integers(0, 4, s) for s in (queries, entries)]
+    sides = (
+        [rng.integers(0, 9, size) for size in (queries, entries)],
+        [rng.integers(0, 4, s) for s in (queries, entries)],
+    )
     frames = [rng.integers(0, 20, size) for size in (queries, entries)]
     return Ranker.of(queries, entries, torch.device("cpu"), *sides[0], *sides[1], *frames, junk=junk, **rules)
 
@@ -152,7 +161,9 @@ def test_no_block_waits_for_the_device(rules, junk):
     first = ranker._start_counting(slice(0, 6), away[:6], columns, False)  # carries the arrays to the device
     calls = []
     with NoWaiting() as operations:
-        parts = [ranker._start_counting(at, away[at], columns, False) for at in (slice(6, 9), slice(9, 19), slice(19, 20))]
+        parts = [
+            ranker._start_counting(at, away[at], columns, False) for at in (slice(6, 9), slice(9, 19), slice(19, 20))
+        ]
         calls = sum(operations.calls.values())
     found = ranker.finish([first, *parts])
     expected = ranker.rank(slice(0, 20), away, columns=columns)

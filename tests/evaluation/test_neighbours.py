@@ -7,7 +7,7 @@ from scipy.spatial.distance import cdist
 from test_reranking import dense, reranked
 
 from crossreid.evaluation.neighbours import Rows, nearest_neighbours
-from crossreid.evaluation.reranking import KReciprocal
+from crossreid.evaluation.reranking_options import KReciprocal
 
 
 def people(seed, queries, entries, names, dimensions=2048, noise=2.0):
@@ -47,7 +47,9 @@ def test_equal_rows_are_neighbours_by_place(copies):
     """More doubles than are looked at first, so that all rows are looked at again."""
     base = people(1, 3, 1, 2, dimensions=64)[0]
     rows = np.tile(base, (copies, 1))
-    found, _ = nearest_neighbours(Rows(torch.from_numpy(rows[:1]), torch.from_numpy(rows[1:]), "euclidean"), copies, len(rows))
+    found, _ = nearest_neighbours(
+        Rows(torch.from_numpy(rows[:1]), torch.from_numpy(rows[1:]), "euclidean"), copies, len(rows)
+    )
     for row in range(len(rows)):
         assert found[row].tolist() == list(range(row % 3, len(rows), 3))
 

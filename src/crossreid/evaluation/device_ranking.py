@@ -40,7 +40,7 @@ class Started:
 class DeviceRanker:
     """The arrays of a `Ranker` on a device, carried there once."""
 
-    def __init__(self, ranker: Ranker, device: torch.device) -> None:
+    def __init__(self, ranker: Ranker, device: torch.device | str) -> None:
         self.ranker, self.device = ranker, device
         there = np.maximum(ranker.query, 0)
         size = np.where(ranker.query >= 0, ranker.starts[there + 1] - ranker.starts[there], 0)
@@ -61,12 +61,13 @@ class DeviceRanker:
         return torch.from_numpy(masks).to(self.device, non_blocking=True)
 
     def start(
-        self, at: slice, distances: Tensor, columns: Tensor | None, nearest: bool, fused: bool | None = None
+        self, at: slice, distances: Tensor, picked: np.ndarray | None, nearest: bool, fused: bool | None = None
     ) -> Started:
         """Have the queries `at` counted, from distances `(R, P)`; nothing is waited for.
 
-        `columns` `(G,)` int64, on the device too, are those of the gallery, None for all in order.
+        `picked` `(G,)` int64 are the columns of the gallery, None for all in order.
         """
+        columns = None if picked is None else torch.from_numpy(picked).to(self.device, non_blocking=True)
         arrays, ranker = self.arrays, self.ranker
         slots = torch.arange(self.most, device=self.device)
         inside = slots < arrays["size"][at, None]
@@ -105,7 +106,8 @@ class DeviceRanker:
 
     def _nearest(self, at: slice, distances: Tensor, columns: Tensor | None) -> Tensor:
         own = distances if columns is None else distances.index_select(1, columns)
-        excluded = self.ranker.excluded(at)
+        left_out = self.ranker.excluded(at)
+        excluded = None if left_out is None else torch.from_numpy(left_out).to(self.device, non_blocking=True)
         return (own if excluded is None else own.masked_fill(excluded, torch.inf)).amin(dim=1).double()
 
     def finish(self, parts: Sequence[Started]) -> Ranking:

@@ -113,9 +113,7 @@ def prepared(query: np.ndarray | Tensor, gallery: np.ndarray | Tensor, metric: s
     """Both sides checked, in one precision and on one device, of unit length under cosine."""
     if metric not in METRICS:
         raise CrossreidError(f"unknown metric '{metric}'; choose one of: {', '.join(METRICS)}.")
-    return _of_one_kind(
-        as_embeddings(query, "query embeddings"), as_embeddings(gallery, "gallery embeddings"), metric
-    )
+    return _of_one_kind(as_embeddings(query, "query embeddings"), as_embeddings(gallery, "gallery embeddings"), metric)
 
 
 def _of_one_kind(left: Tensor, right: Tensor, metric: str) -> tuple[Tensor, Tensor]:
@@ -187,7 +185,8 @@ def squared_lengths(rows: Tensor) -> Tensor:
 def full_precision() -> Iterator[None]:
     """Matrix products in the precision of their inputs: training may have switched on cheaper ones, or autocast, which are not
     meant for scores."""
-    products = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)  # a CPU has cheaper ones too
+    # A CPU has cheaper ones too.
+    products = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)  # type: ignore[attr-defined]
     before = [product.fp32_precision for product in products]
     for product in products:
         product.fp32_precision = "ieee"

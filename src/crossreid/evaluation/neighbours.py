@@ -93,7 +93,9 @@ def nearest_neighbours(rows: Rows, k: int, shown: int) -> tuple[Tensor, Tensor]:
         nearest.append(_nearest_of(rows, own, squares[:, :shown], sought))
     found = torch.cat(nearest)
     if sought < k:
-        found = torch.cat([found, torch.arange(shown, shown + k - sought, device=found.device).expand(len(found), -1)], dim=1)
+        found = torch.cat(
+            [found, torch.arange(shown, shown + k - sought, device=found.device).expand(len(found), -1)], dim=1
+        )
     return found, torch.cat(largest).clamp(min=torch.finfo(torch.float32).tiny)
 
 

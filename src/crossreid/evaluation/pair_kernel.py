@@ -4,11 +4,11 @@ from __future__ import annotations
 
 # mypy: disable-error-code="no-untyped-def"
 # (numba infers the types of each call; annotations would be read by nobody)
-from numba import njit
+from crossreid.evaluation.compiled import compiled
 
 
 # Sums may be taken in any order, which is how several are taken an instruction; it is the same one for every pair.
-@njit(nogil=True, cache=True, fastmath={"reassoc", "contract"})
+@compiled(fastmath={"reassoc", "contract"})
 def squared_distances(rows, scale, left, right, found):
     """Fill `found` `(n,)` float64 with |s_l x_l - s_r x_r|^2 of rows `(N, D)` and scale `(N,)`, or (0,) where all are 1."""
     for pair in range(len(left)):

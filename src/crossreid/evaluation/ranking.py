@@ -9,18 +9,21 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from crossreid.errors import CrossreidError
-from crossreid.evaluation.device_ranking import DeviceRanker, Started
-from crossreid.evaluation.distances import as_rows, order_blocks, refuse_non_finite
 from crossreid.evaluation.exclusion import COUNTINGS, NO_EXCLUSION, Exclusion, kept_masks
-from crossreid.evaluation.kernel import rank_rows
 from crossreid.evaluation.measures import Ranking, concatenate
+from crossreid.evaluation.tensors import is_tensor
 from crossreid.evaluation.threads import in_threads
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from crossreid.evaluation.device_ranking import DeviceRanker, Started
 
 
 def rank_distances(
@@ -42,14 +45,17 @@ def rank_distances(
     besides. Raises `CrossreidError` that names what does not fit: lengths, empty sets, NaN or infinite distances, missing
     cameras.
     """
-    matrix = torch.from_numpy(np.asarray(distances)) if not isinstance(distances, Tensor) else distances.detach()
+    matrix = distances.detach() if is_tensor(distances) else np.asarray(distances)
     if matrix.ndim != 2:
         raise CrossreidError(f"distances: expected an array (Q, G), found shape {tuple(matrix.shape)}.")
-    if matrix.dtype not in (torch.float32, torch.float64):
-        matrix = matrix.to(torch.float32 if matrix.is_floating_point() else torch.float64)
+    if is_tensor(matrix):
+        if str(matrix.dtype) not in ("torch.float32", "torch.float64"):
+            matrix = matrix.float() if matrix.is_floating_point() else matrix.double()
+    elif matrix.dtype not in (np.float32, np.float64):
+        matrix = matrix.astype(np.float32 if matrix.dtype == np.float16 else np.float64)
     ranker = Ranker.of(
-        matrix.shape[0], matrix.shape[1], matrix.device, query_identities, gallery_identities, query_cameras,
-        gallery_cameras, exclusion=exclusion, junk=junk, counting=counting, trapezoid=trapezoid,
+        matrix.shape[0], matrix.shape[1], matrix.device if is_tensor(matrix) else "cpu",
+        query_identities, gallery_identities, query_cameras, gallery_cameras, exclusion=exclusion, junk=junk, counting=counting, trapezoid=trapezoid,
     )  # fmt: skip
     return ranker.rank(slice(0, len(matrix)), matrix)
 
@@ -69,6 +75,8 @@ def rank_embeddings(
     trapezoid: bool = False,
 ) -> Ranking:
     """`rank_distances` from embeddings `(Q, D)` and `(G, D)`, whose distances are never held all at once."""
+    from crossreid.evaluation.distances import as_rows, order_blocks, refuse_non_finite
+
     left, right = as_rows(query, "query embeddings"), as_rows(gallery, "gallery embeddings")
     ranker = Ranker.of(
         len(left), len(right), left.device, query_identities, gallery_identities, query_cameras, gallery_cameras,
@@ -106,14 +114,14 @@ class Ranker:
     first_only: bool
     trapezoid: bool
     positions: int
-    device: torch.device
+    device: torch.device | str
 
     @classmethod
     def of(
         cls,
         queries: int,
         entries: int,
-        device: torch.device,
+        device: torch.device | str,
         query_identities: np.ndarray,
         gallery_identities: np.ndarray,
         query_cameras: np.ndarray | None,
@@ -159,7 +167,7 @@ class Ranker:
         )
 
     def rank(
-        self, at: slice, distances: Tensor, *, columns: np.ndarray | None = None, nearest: bool = False
+        self, at: slice, distances: np.ndarray | Tensor, *, columns: np.ndarray | None = None, nearest: bool = False
     ) -> Ranking:
         """The ranking of the queries `at`, from their distances `(R, G)`, or any numbers in the same order.
 
@@ -171,44 +179,46 @@ class Ranker:
         return self.finish([self.start(at, distances, columns=columns, nearest=nearest)])
 
     def start(
-        self, at: slice, distances: Tensor, *, columns: np.ndarray | None = None, nearest: bool = False
+        self, at: slice, distances: np.ndarray | Tensor, *, columns: np.ndarray | None = None, nearest: bool = False
     ) -> Ranking | Started:
         """As `rank`, of a block among others: a device is given its work and not waited for until `finish`."""
-        if distances.device.type == "cpu":
-            return self._rank_compiled(at, distances, columns, nearest)
-        return self._start_counting(at, distances, columns, nearest)
+        if is_tensor(distances):
+            if distances.device.type != "cpu":
+                return self._start_counting(at, distances, columns, nearest)
+            distances = distances.numpy()
+        return self._rank_compiled(at, distances, columns, nearest)
 
     def finish(self, parts: Sequence[Ranking | Started]) -> Ranking:
         """The ranking of all queries that were started, in that order."""
-        started = [part for part in parts if isinstance(part, Started)]
-        if started:
-            return self._on_device.finish(started)
-        return concatenate([part for part in parts if isinstance(part, Ranking)])
+        ranked = [part for part in parts if isinstance(part, Ranking)]
+        started = [part for part in parts if not isinstance(part, Ranking)]
+        return self._on_device.finish(started) if started else concatenate(ranked)
 
     @functools.cached_property
     def _on_device(self) -> DeviceRanker:
+        from crossreid.evaluation.device_ranking import DeviceRanker
+
         return DeviceRanker(self, self.device)
 
     def _start_counting(
         self, at: slice, distances: Tensor, columns: np.ndarray | None, nearest: bool, fused: bool | None = None
     ) -> Started:
-        picked = None if columns is None else torch.from_numpy(columns).to(distances.device, non_blocking=True)
-        return self._on_device.start(at, distances, picked, nearest, fused)
+        return self._on_device.start(at, distances, columns, nearest, fused)
 
     def _rank_counted(self, at: slice, distances: Tensor, columns: np.ndarray | None = None, nearest: bool = False,
                       fused: bool | None = None) -> Ranking:  # fmt: skip
         """As on a device, wherever the distances are."""
         return self.finish([self._start_counting(at, distances, columns, nearest, fused)])
 
-    def _rank_compiled(self, at: slice, block: Tensor, picked: np.ndarray | None, nearest: bool) -> Ranking:
+    def _rank_compiled(self, at: slice, block: np.ndarray, picked: np.ndarray | None, nearest: bool) -> Ranking:
+        from crossreid.evaluation.kernel import rank_rows
+
         if nearest:
             excluded = self.excluded(at)
             own = block if picked is None else block[:, picked]
-            kept_only = own if excluded is None else own.masked_fill(excluded, torch.inf)
-            return replace(
-                self._rank_compiled(at, own, None, False), nearest=kept_only.amin(dim=1).double().numpy()
-            )
-        distances = block.contiguous().numpy()
+            kept_only = own if excluded is None else np.where(excluded, np.inf, own)
+            return replace(self._rank_compiled(at, own, None, False), nearest=kept_only.min(axis=1).astype(np.float64))
+        distances = np.ascontiguousarray(block)
         columns = np.zeros(0, np.int64) if picked is None else picked
         rows = len(distances)
         first, matches, kept = (np.zeros(rows, np.int64) for _ in range(3))
@@ -234,23 +244,18 @@ class Ranker:
         in_threads(part, rows, work=rows * len(self.codes))
         return Ranking(self.positions, first, precision, penalty, matches, kept)
 
-    def _tensor(self, values: np.ndarray) -> Tensor:
-        return torch.from_numpy(values.astype(np.int32)).to(self.device)
-
-    def excluded(self, at: slice) -> Tensor | None:
+    def excluded(self, at: slice) -> np.ndarray | None:
         """`(rows, G)` bool, or None where nothing is left out."""
-        excluded = None
+        excluded: np.ndarray | None = None
         if len(self.masks):
-            chosen = torch.from_numpy(self.mask_of[at]).to(self.device)
-            masks = torch.from_numpy(self.masks[self.mask_of[at]]).to(self.device) == 0
-            excluded = masks & (chosen >= 0)[:, None]
+            chosen = self.mask_of[at]
+            excluded = (self.masks[chosen] == 0) & (chosen >= 0)[:, None]
         if len(self.gallery_cameras):
-            cameras = self._tensor(self.query_cameras[at])[:, None]
-            same = (cameras == self._tensor(self.gallery_cameras)) & (cameras > 0)
-            same &= self._tensor(self.query[at])[:, None] == self._tensor(self.codes)
+            cameras = self.query_cameras[at, None]
+            same = (cameras == self.gallery_cameras) & (cameras > 0)
+            same &= self.query[at, None] == self.codes
             if self.gap >= 0:
-                ours, theirs = self._tensor(self.query_frames[at]), self._tensor(self.gallery_frames)
-                same &= (ours[:, None] - theirs).abs() <= self.gap
+                same &= np.abs(self.query_frames[at, None] - self.gallery_frames) <= self.gap
             excluded = same if excluded is None else excluded | same
         return excluded
 
