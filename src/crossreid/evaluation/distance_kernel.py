@@ -12,12 +12,12 @@ from crossreid.evaluation.compiled import compiled
 @compiled()
 def finish_euclidean(found, ours, theirs):
     """q.g `(R, G)` becomes |q - g|, from the squared lengths `(R,)` and `(G,)`."""
+    two, nothing = found.dtype.type(2), found.dtype.type(0)
     for i in range(len(found)):
         own = ours[i]
         row = found[i]
         for j in range(len(theirs)):
-            square = theirs[j] - 2 * row[j] + own
-            row[j] = math.sqrt(max(square, found.dtype.type(0)))
+            row[j] = math.sqrt(max(theirs[j] - two * row[j] + own, nothing))
 
 
 @compiled()

@@ -46,18 +46,17 @@ def finite_rows(embeddings: np.ndarray, what: str = "embeddings") -> np.ndarray:
 
 
 def host_distance_blocks(
-    query: np.ndarray, gallery: np.ndarray, metric: str = "euclidean", *, rows: int | None = None
+    query: np.ndarray, gallery: np.ndarray, metric: str = "euclidean", *, rows: int | None = None, few: bool = False
 ) -> Iterator[tuple[slice, np.ndarray]]:
     """Yield `(rows of the query, their distances (rows, G))` of finite query `(Q, D)` and gallery `(G, D)` of one precision.
 
-    A block holds until the next is asked for. Raises `CrossreidError` for an unknown metric and zero rows under cosine.
+    A block holds until the next is asked for. With `few`, no compiled code is loaded for them. Raises `CrossreidError` for an unknown metric and zero rows under cosine.
     """
     if metric not in METRICS:
         raise CrossreidError(f"unknown metric '{metric}'; choose one of: {', '.join(METRICS)}.")
     if metric == "cosine":
         query, gallery = _unit(query, "query embeddings"), _unit(gallery, "gallery embeddings")
-    from crossreid.evaluation.distance_kernel import finish_cosine, finish_euclidean
-
+    finish_rows = _finish if few else _finish_compiled
     copies, originals = repeated_rows(gallery)
     ours, theirs = squared_lengths(query), squared_lengths(gallery)
     step = rows or max(64, (1 << 24) // len(gallery))
@@ -68,16 +67,34 @@ def host_distance_blocks(
         np.matmul(block, gallery.T, out=found)
         at = slice(start, start + len(block))
 
-        def finish(part: slice, found: np.ndarray = found, at: slice = at) -> None:
-            if metric == "cosine":
-                finish_cosine(found[part])
-            else:
-                finish_euclidean(found[part], ours[at][part], theirs)
-
-        in_threads(finish, len(block), work=found.size)
+        finish_rows(found, None if metric == "cosine" else ours[at], theirs)
         if len(copies):
             found[:, copies] = found[:, originals]
         yield at, found
+
+
+def _finish_compiled(found: np.ndarray, ours: np.ndarray | None, theirs: np.ndarray) -> None:
+    from crossreid.evaluation.distance_kernel import finish_cosine, finish_euclidean
+
+    def finish(part: slice) -> None:
+        if ours is None:
+            finish_cosine(found[part])
+        else:
+            finish_euclidean(found[part], ours[part], theirs)
+
+    in_threads(finish, len(found), work=found.size)
+
+
+def _finish(found: np.ndarray, ours: np.ndarray | None, theirs: np.ndarray) -> None:
+    """The same, with the same rounding."""
+    if ours is None:
+        np.subtract(1, found, out=found)
+        return
+    found *= -2
+    found += theirs
+    found += ours[:, None]
+    np.maximum(found, 0, out=found)
+    np.sqrt(found, out=found)
 
 
 def squared_lengths(rows: np.ndarray) -> np.ndarray:

@@ -23,6 +23,7 @@ from crossreid.evaluation.ranking import Ranker
 from crossreid.evaluation.reranking_options import Normalise, Reranking
 from crossreid.evaluation.scores import Score, TrialScore, trial_score
 from crossreid.evaluation.sides import sides_of
+from crossreid.evaluation.sorted_ranking import ENOUGH
 from crossreid.evaluation.tensors import is_tensor
 
 if TYPE_CHECKING:
@@ -206,16 +207,18 @@ def _rank(
     """Rankings by setting and trial of the same queries against several galleries."""
     device = vectors.device if is_tensor(vectors) else "cpu"
     pool = np.unique(np.concatenate([rows for drawn in galleries.values() for rows in drawn.values()]))
+    pairs = len(queries) * sum(len(rows) for drawn in galleries.values() for rows in drawn.values())
+    few = compare is None and pairs <= ENOUGH
     prepared = {
         (name, number): (
-            ranker_of(features, queries, rows, plan, device),
+            ranker_of(features, queries, rows, plan, device, few),
             None if np.array_equal(rows, pool) else np.searchsorted(pool, rows),
         )
         for name, drawn in galleries.items()
         for number, rows in drawn.items()
     }
     parts: dict[tuple[str, int], list[Ranking | Started]] = {key: [] for key in prepared}
-    blocks = compare(queries, pool) if compare else _blocks(vectors, queries, pool, metric)
+    blocks = compare(queries, pool) if compare else _blocks(vectors, queries, pool, metric, few)
     for at, matrix in blocks:
         for key, (ranker, columns) in prepared.items():
             parts[key].append(ranker.start(at, matrix, columns=columns, nearest=plan.open_set))
@@ -226,12 +229,12 @@ def _rank(
 
 
 def _blocks(
-    vectors: np.ndarray | torch.Tensor, queries: np.ndarray, pool: np.ndarray, metric: str
+    vectors: np.ndarray | torch.Tensor, queries: np.ndarray, pool: np.ndarray, metric: str, few: bool
 ) -> Iterator[tuple[slice, np.ndarray]] | Blocks:
     """Distances of rows that query to rows that any of the galleries hold."""
     if not is_tensor(vectors):
         step = max(16, min(256, _BLOCK // len(pool)))
-        return host_distance_blocks(vectors[queries], vectors[pool], metric, rows=step)
+        return host_distance_blocks(vectors[queries], vectors[pool], metric, rows=step, few=few)
     from crossreid.evaluation.distances import distance_blocks
 
     return distance_blocks(vectors[queries], vectors[pool], metric, rows=max(16, _DEVICE_BLOCK // len(pool)))
@@ -276,7 +279,12 @@ def _rank_adjusted(
 
 
 def ranker_of(
-    features: Features, queries: np.ndarray, rows: np.ndarray, plan: Protocol, device: torch.device | str = "cpu"
+    features: Features,
+    queries: np.ndarray,
+    rows: np.ndarray,
+    plan: Protocol,
+    device: torch.device | str = "cpu",
+    few: bool = False,
 ) -> Ranker:
     """What ranks some rows for the queries of others; none finds itself, nor the tracklet that it is of."""
     frames, tracklets = features.frames, features.tracklets
@@ -301,6 +309,7 @@ def ranker_of(
         junk=itself,
         counting=plan.counting,
         trapezoid=plan.trapezoid,
+        few=few,
     )
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from crossreid.errors import CrossreidError
 from crossreid.evaluation.exclusion import COUNTINGS, NO_EXCLUSION, Exclusion, kept_masks
 from crossreid.evaluation.measures import Ranking, concatenate
+from crossreid.evaluation.sorted_ranking import rank_by_sorting
 from crossreid.evaluation.tensors import is_tensor
 from crossreid.evaluation.threads import in_threads
 
@@ -96,7 +97,7 @@ class Ranker:
 
     Codes number the gallery's identities; -1 is a query's that the gallery lacks. `masks` are the `(M, G)` sets of kept
     entries that occur, of which `mask_of` `(Q,)` names each query's, -1 where all are kept. `members` lists the entries
-    by code, those of code c from `starts[c]` on.
+    by code, those of code c from `starts[c]` on. `few`: there is so little to rank on a CPU that it is sorted.
     """
 
     query: np.ndarray
@@ -115,6 +116,7 @@ class Ranker:
     trapezoid: bool
     positions: int
     device: torch.device | str
+    few: bool = False
 
     @classmethod
     def of(
@@ -133,6 +135,7 @@ class Ranker:
         junk: np.ndarray | Tensor | None = None,
         counting: str = "every image",
         trapezoid: bool = False,
+        few: bool = False,
     ) -> Ranker:
         left, right = np.asarray(query_identities), np.asarray(gallery_identities)
         cameras, frames = (query_cameras, gallery_cameras), (query_frames, gallery_frames)
@@ -164,6 +167,7 @@ class Ranker:
             trapezoid=trapezoid,
             positions=len(names) if first_only else entries,
             device=device,
+            few=few,
         )
 
     def rank(
@@ -211,19 +215,23 @@ class Ranker:
         return self.finish([self._start_counting(at, distances, columns, nearest, fused)])
 
     def _rank_compiled(self, at: slice, block: np.ndarray, picked: np.ndarray | None, nearest: bool) -> Ranking:
-        from crossreid.evaluation.kernel import rank_rows
-
         if nearest:
             excluded = self.excluded(at)
             own = block if picked is None else block[:, picked]
             kept_only = own if excluded is None else np.where(excluded, np.inf, own)
             return replace(self._rank_compiled(at, own, None, False), nearest=kept_only.min(axis=1).astype(np.float64))
+        limit = block.dtype.type(np.finfo(block.dtype).max / 4)
+        if self.few:
+            own = block if picked is None else block[:, picked]
+            if (np.abs(own) < limit).all():
+                return rank_by_sorting(self, at, own)
+        from crossreid.evaluation.kernel import rank_rows
+
         distances = np.ascontiguousarray(block)
         columns = np.zeros(0, np.int64) if picked is None else picked
         rows = len(distances)
         first, matches, kept = (np.zeros(rows, np.int64) for _ in range(3))
         precision, penalty = np.zeros(rows), np.zeros(rows)
-        limit = distances.dtype.type(np.finfo(distances.dtype).max / 4)
 
         def part(here: slice) -> None:
             start, stop = here.start, here.stop
