@@ -14,7 +14,7 @@ from crossreid.evaluation.exclusion import SAME_IDENTITY_AND_CAMERA
 from crossreid.evaluation.features import Features, positions_of
 from crossreid.evaluation.procedure import evaluate
 from crossreid.evaluation.ranking import rank_embeddings
-from crossreid.evaluation.reranking import KReciprocal
+from crossreid.evaluation.reranking_options import KReciprocal
 
 PEOPLE, DIMENSIONS = 100, 96
 

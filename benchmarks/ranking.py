@@ -29,7 +29,8 @@ from crossreid.evaluation.exclusion import SAME_IDENTITY_AND_CAMERA
 from crossreid.evaluation.features import Features, positions_of
 from crossreid.evaluation.procedure import evaluate
 from crossreid.evaluation.ranking import rank_distances, rank_embeddings
-from crossreid.evaluation.reranking import KReciprocal, reranked_blocks
+from crossreid.evaluation.reranking import reranked_blocks
+from crossreid.evaluation.reranking_options import KReciprocal
 
 
 def loop(distances, query, gallery, query_cameras, gallery_cameras):

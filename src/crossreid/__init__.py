@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from crossreid.evaluation.features import Features as Features
     from crossreid.evaluation.protocols import PROTOCOLS as PROTOCOLS
     from crossreid.evaluation.protocols import Protocol as Protocol
-    from crossreid.evaluation.reranking import KReciprocal as KReciprocal
-    from crossreid.evaluation.reranking import QueryExpansion as QueryExpansion
+    from crossreid.evaluation.reranking_options import KReciprocal as KReciprocal
+    from crossreid.evaluation.reranking_options import QueryExpansion as QueryExpansion
     from crossreid.evaluation.scores import Score as Score
     from crossreid.fusion.calibrated import CalibratedFusion as CalibratedFusion
     from crossreid.fusion.fuse import Fused as Fused
@@ -139,7 +139,7 @@ _HOMES = {
     "FitResult": "training.loop",
     "Fused": "fusion.fuse",
     "Gallery": "galleries.gallery",
-    "KReciprocal": "evaluation.reranking",
+    "KReciprocal": "evaluation.reranking_options",
     "LOSSES": "losses.weighing",
     "LocalMatcher": "fusion.local_matching",
     "METHODS": "methods.method",
@@ -149,7 +149,7 @@ _HOMES = {
     "PROTOCOLS": "evaluation.protocols",
     "PretrainedNetwork": "runs.named_network",
     "Protocol": "evaluation.protocols",
-    "QueryExpansion": "evaluation.reranking",
+    "QueryExpansion": "evaluation.reranking_options",
     "Recipe": "runs.recipe",
     "Record": "data.records",
     "Run": "runs.run",

@@ -10,7 +10,7 @@ from crossreid.cli.evaluate import rank as command
 from crossreid.errors import CrossreidError
 from crossreid.evaluation.external import evaluate_features, rank
 from crossreid.evaluation.procedure import evaluate
-from crossreid.evaluation.reranking import KReciprocal
+from crossreid.evaluation.reranking_options import KReciprocal
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from crossreid.evaluation.ranking import rank_embeddings
-from crossreid.evaluation.reranking import QueryExpansion, expand_queries
+from crossreid.evaluation.reranking import expand_queries
+from crossreid.evaluation.reranking_options import QueryExpansion
 
 
 def sets(seed=0, people=20, queries=60, entries=300, dimensions=16):

@@ -18,7 +18,8 @@ from crossreid.evaluation.features import Features, positions_of
 from crossreid.evaluation.procedure import evaluate
 from crossreid.evaluation.protocols import PROTOCOLS
 from crossreid.evaluation.ranking import rank_distances
-from crossreid.evaluation.reranking import KReciprocal, reranked_blocks
+from crossreid.evaluation.reranking import reranked_blocks
+from crossreid.evaluation.reranking_options import KReciprocal
 from crossreid.evaluation.scores import KEYS, combine
 
 SHARED = Path(__file__).resolve().parents[2] / ".." / "shared" / "protocols"

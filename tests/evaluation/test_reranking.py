@@ -8,14 +8,8 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 
 from crossreid.evaluation.ranking import rank_distances
-from crossreid.evaluation.reranking import (
-    KReciprocal,
-    QueryExpansion,
-    expand_queries,
-    make_reranking,
-    normalised_blocks,
-    reranked_blocks,
-)
+from crossreid.evaluation.reranking import expand_queries, normalised_blocks, reranked_blocks
+from crossreid.evaluation.reranking_options import KReciprocal, QueryExpansion, make_reranking
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"))]
 

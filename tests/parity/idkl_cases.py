@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from crossreid.data.batch import Batch
-from crossreid.evaluation.reranking import KReciprocal, reranked_blocks
+from crossreid.evaluation.reranking import reranked_blocks
+from crossreid.evaluation.reranking_options import KReciprocal
 from crossreid.losses import released_knowledge as released
 from crossreid.losses.alignment import class_alignment, entropies, without_diagonal
 from crossreid.losses.metric import euclidean_distances, triplet_loss

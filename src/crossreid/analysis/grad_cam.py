@@ -19,7 +19,6 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from captum.attr import LayerGradCam
 from torch import Tensor
 
 from crossreid.data.records import DataError
@@ -50,6 +49,8 @@ def grad_cam(method: Network, image: Tensor, modality: int, direction: np.ndarra
     Raises:
         DataError: an encoder gives tokens and no map of the image.
     """
+    from captum.attr import LayerGradCam  # here: it brings matplotlib along, which a service need not wait for
+
     device = next(method.parameters()).device
     names = {module: name for name, module in method.named_modules()}
     training = method.training

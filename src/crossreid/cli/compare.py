@@ -30,7 +30,7 @@ def compare(
 ) -> None:
     """Compare runs on one test: scores, spreads, and differences with paired bootstrap intervals over queries."""
     from crossreid.errors import CrossreidError
-    from crossreid.evaluation.reranking import make_reranking
+    from crossreid.evaluation.reranking_options import make_reranking
     from crossreid.reporting.comparison_table import check_ending, terminal_comparison, write_comparison
     from crossreid.runs.compare import compare as compare_runs
 

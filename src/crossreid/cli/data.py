@@ -144,14 +144,17 @@ def check(
     """Verify a copy of a data set: counts, files, images, identities. Ends with status 1 on trouble."""
     from crossreid.data.summary import summary_table
     from crossreid.runs.overrides import reader_options
-    from crossreid.runs.recipe import load_recipe
     from crossreid.runs.suitability import copies_of, left_out, trainable, trainable_in_all
 
     if recipe is None and overrides:
         raise CrossreidError("--set is of a recipe: give --recipe too, or --option for an option of the reader.")
     if (dataset is None) != (root is None) or (dataset is None and recipe is None):
         raise CrossreidError("expected DATASET and ROOT, or --recipe FILE alone for all that it names.")
-    chosen = None if recipe is None else load_recipe(recipe, overrides or [])
+    chosen = None
+    if recipe is not None:
+        from crossreid.runs.recipe import load_recipe  # here: it loads torch, which a copy of a data set is checked without
+
+        chosen = load_recipe(recipe, overrides or [])
     copies = copies_of(chosen, dataset, root)
     trouble = False
     for copy in copies:

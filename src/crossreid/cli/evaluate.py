@@ -66,7 +66,7 @@ def evaluate(
     Several runs stand side by side.
     """
     from crossreid.evaluation.external import evaluate_features
-    from crossreid.evaluation.reranking import make_reranking
+    from crossreid.evaluation.reranking_options import make_reranking
     from crossreid.evaluation.scores import table
     from crossreid.files import write_json
     from crossreid.runs.evaluate import evaluate_each

@@ -26,8 +26,8 @@ from safetensors import SafetensorError, safe_open
 
 from crossreid.data.records import DataError
 from crossreid.evaluation.array_names import ARRAYS, listed, own_name, resolve
-from crossreid.evaluation.distances import as_embeddings
 from crossreid.evaluation.features import ROLES
+from crossreid.evaluation.host_distances import finite_rows
 
 UNKNOWN = -1  # a camera, here; and a frame, everywhere
 _NEEDED = ("embeddings", "identities", "cameras")
@@ -101,7 +101,7 @@ def read_side(path: Path) -> Side:
         if name not in given:
             raise DataError(f"{path}: expected {name}; found {listed(read.found)}.")
     try:
-        embeddings = as_embeddings(np.asarray(given["embeddings"]), f"{path}: embeddings").numpy()
+        embeddings = finite_rows(np.asarray(given["embeddings"]), f"{path}: embeddings")
     except TypeError as error:
         raise DataError(f"{path}: embeddings are no numbers ({error}).") from error
     except ValueError as error:

@@ -1,79 +1,137 @@
-"""Ranks by counting, for blocks of queries at once.
+"""Ranks by counting, for blocks of queries at once, on any device and without waiting for it.
 
-No gallery is sorted. The rank of a match is 1 plus the number of kept entries ahead of it, so each entry only has to be
-put among the query's few sorted matches; a histogram of these positions, summed up, gives all ranks. An even grid over
-the matches' distances settles the position of nearly every entry by one look-up, and a binary search that compares
-(distance, position in the gallery) settles those that share a grid cell with a match, ties among them. The grid is
-monotone in the distance, rounding included, so the result is exact.
+The rank of a match is 1 plus the number of kept entries ahead of it, nearer ones and equally near ones earlier in the gallery,
+so that one pass over the distances counts for all matches of a query at once and nothing is sorted. On CUDA the pass is one
+kernel where Triton is there (`crossreid.evaluation.fused_counting`); elsewhere it is comparisons of whole blocks, with the same
+result. Nothing here asks the device for a number: how many matches there may be is known on the host beforehand.
 """
 
 from __future__ import annotations
 
+import functools
+import importlib.util
+import warnings
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
+NOTHING = 2**31 - 1  # of a row without a distance that is refused
+_HELD = 1 << 26  # comparisons that are held at a time
 
-def positions_among_matches(distances: Tensor, rows: Tensor, columns: Tensor, counts: Tensor) -> Tensor:
-    """`(rows, G)` int64: the number of the query's matches that are ahead of each entry, ties by gallery order.
 
-    `rows`, `columns` list the matches in row-major order, `counts` says how many each row has.
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Distances of some queries, and what is looked for in them; every tensor on one device.
+
+    distances `(R, P)`, of which `columns` `(G,)` are the gallery's, None for all in order. `bounds` `(R, M)` are the distances
+    of candidates, -inf where there are fewer than M, and `places` `(R, M)` where in the gallery they are. `masks` `(K, G)` uint8
+    hold 1 for entries that are kept, and `mask_of` `(R,)` says which is each query's; None where all are. With `codes` `(G,)`
+    of the identities, of which there are `identities`, and `own` `(R,)` of the queries, those other identities are counted too
+    that have a kept entry ahead of `best` `(R,)`, at `best_place` `(R,)`.
     """
-    queries, entries = distances.shape
-    most = int(counts.max())
-    slot = torch.arange(len(rows), device=rows.device) - (counts.cumsum(0) - counts)[rows]
-    near = distances.new_full((queries, most), torch.inf)
-    near[rows, slot] = distances[rows, columns]
-    where = torch.full((queries, most), entries, device=rows.device)
-    where[rows, slot] = columns
-    # The matches were filled in gallery order, so a stable sort orders equal ones by position.
-    near, order = near.sort(dim=1, stable=True)
-    where = where.gather(1, order)
 
-    low = torch.where(counts > 0, near[:, 0], 0.0)
-    high = torch.where(counts > 0, near.gather(1, (counts - 1).clamp(min=0)[:, None])[:, 0], 0.0)
-    cells = min(max(64, 32 * most), 8192)
-    scale = cells / (high - low)
-    scale = torch.where(torch.isfinite(scale), scale, 1.0)
-    # Cell 0 lies below the nearest match and the last cell beyond the farthest.
-    cell = ((distances - low[:, None]) * scale[:, None]).add_(1.0).clamp_(0, cells + 2).long()
-    cell += torch.arange(queries, device=rows.device)[:, None] * (cells + 3)
-    held = torch.bincount(cell[rows, columns], minlength=queries * (cells + 3)).view(queries, -1)
-    before = held.cumsum(dim=1) - held
-    table = (before * 2 + (held > 0)).view(-1)
-    positions = table[cell]
-    row, column = (positions & 1).nonzero(as_tuple=True)
-    positions >>= 1
+    distances: Tensor
+    columns: Tensor | None
+    bounds: Tensor
+    places: Tensor
+    masks: Tensor | None = None
+    mask_of: Tensor | None = None
+    codes: Tensor | None = None
+    identities: int = 0
+    own: Tensor | None = None
+    best: Tensor | None = None
+    best_place: Tensor | None = None
 
-    ours = distances[row, column]
-    left = positions[row, column]
-    right = left + held.view(-1)[cell[row, column]]
-    for _ in range(int(held.max()).bit_length()):
-        middle = (left + right) // 2
-        probe = middle.clamp(max=most - 1)
-        theirs = near[row, probe]
-        ahead = (theirs < ours) | ((theirs == ours) & (where[row, probe] < column))
-        ahead &= left < right
-        left = torch.where(ahead, middle + 1, left)
-        right = torch.where(ahead, right, middle)
-    positions[row, column] = left
-    return positions
+    @property
+    def entries(self) -> int:
+        return self.distances.shape[1] if self.columns is None else len(self.columns)
 
 
-def ranks_of_matches(positions: Tensor, most: int) -> Tensor:
-    """`(rows, most)`: the 1-based rank of each match, from how many matches are ahead of each entry."""
-    offsets = torch.arange(len(positions), device=positions.device)[:, None] * (most + 1)
-    histogram = torch.bincount((positions + offsets).view(-1), minlength=len(positions) * (most + 1))
-    return histogram.view(len(positions), most + 1).cumsum(dim=1)[:, :most]
+@dataclass(frozen=True, eq=False)
+class Counts:
+    """`ahead` `(R, M)`: the kept entries ahead of each candidate, 0 where there is none; `identities` `(R,)`, where asked for: the
+    other identities ahead. `refused` `(R,)`: twice the first entry whose distance is not finite, plus 1 where it is NaN."""
+
+    ahead: Tensor
+    refused: Tensor
+    identities: Tensor | None = None
 
 
-def average_precision(ranks: Tensor, counts: Tensor, trapezoid: bool) -> Tensor:
-    """`(rows,)` float64, by steps or by trapezoids; NaN where `counts` is 0."""
-    number = torch.arange(1, ranks.shape[1] + 1, device=ranks.device, dtype=torch.float64)
-    precision = number / ranks
-    if trapezoid:
-        before = torch.where(ranks > 1, (number - 1) / (ranks - 1), 1.0)
-        precision = (precision + before) / 2
-    precision = torch.where(number <= counts[:, None], precision, 0.0)
-    # A running sum adds in one order however wide the block is, so results do not depend on the blocks.
-    total = precision.cumsum(dim=1).gather(1, (counts - 1).clamp(min=0)[:, None])[:, 0]
-    return total / counts  # 0 / 0 is the NaN of a skipped query
+def count(block: Block, fused: bool | None = None) -> Counts:
+    """Count in one fused pass where there is one for the device (or as `fused` says), else by comparisons."""
+    if block.distances.is_cuda if fused is None else fused:
+        run = fused_pass()
+        if run is not None:
+            return run(block)
+    return compared(block)
+
+
+@functools.cache
+def fused_pass():  # type: ignore[no-untyped-def]
+    """The fused pass, or None where Triton is not there or cannot build it, which is said once."""
+    if importlib.util.find_spec("triton") is None:
+        return None
+    from crossreid.evaluation import fused_counting
+
+    try:
+        fused_counting.prove()
+    except Exception as error:  # whatever a compiler that is not there raises
+        warnings.warn(
+            f"ranking: Triton cannot build its kernel ({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}); "
+            "ranks are counted by PyTorch alone, with the same result but slower.",
+            stacklevel=2,
+        )
+        return None
+    return fused_counting.count_fused
+
+
+def compared(block: Block) -> Counts:
+    """The same by comparisons of PyTorch, a few candidates and rows at a time."""
+    distances = block.distances if block.columns is None else block.distances.index_select(1, block.columns)
+    rows, entries = distances.shape
+    step = max(1, _HELD // entries)
+    parts = [_compared_rows(block, distances, slice(start, min(start + step, rows))) for start in range(0, rows, step)]
+    ahead, refused, identities = zip(*parts, strict=True)
+    return Counts(torch.cat(ahead), torch.cat(refused), torch.cat(identities) if block.codes is not None else None)
+
+
+def _compared_rows(block: Block, distances: Tensor, at: slice) -> tuple[Tensor, Tensor, Tensor]:
+    own, bounds, places = distances[at], block.bounds[at], block.places[at]
+    entry = torch.arange(own.shape[1], device=own.device)
+    kept = None
+    if block.masks is not None and block.mask_of is not None:
+        kept = block.masks[block.mask_of[at]] != 0
+    step = max(1, _HELD // own.numel())
+    ahead = torch.cat(
+        [
+            _ahead(own[:, None], entry, bounds[:, start : start + step, None], places[:, start : start + step, None],
+                   None if kept is None else kept[:, None]).sum(dim=2, dtype=torch.int32)
+            for start in range(0, bounds.shape[1], step)
+        ],
+        dim=1,
+    )  # fmt: skip
+    bad = ~(own.abs() < limit_of(own.dtype))  # NaN is not below anything
+    first = bad.to(torch.uint8).argmax(dim=1, keepdim=True)
+    found = own.gather(1, first)
+    refused = torch.where(bad.gather(1, first), 2 * first + found.isnan(), NOTHING)[:, 0].to(torch.int32)
+    if block.codes is None:
+        return ahead, refused, refused
+    assert block.own is not None
+    assert block.best is not None
+    assert block.best_place is not None
+    nearer = _ahead(own, entry, block.best[at, None], block.best_place[at, None], kept)
+    nearer &= block.codes != block.own[at, None]
+    seen = torch.zeros(len(own), block.identities, dtype=torch.int32, device=own.device)
+    seen.scatter_add_(1, block.codes.expand(len(own), -1), nearer.to(torch.int32))
+    return ahead, refused, (seen > 0).sum(dim=1, dtype=torch.int32)
+
+
+def _ahead(distances: Tensor, entry: Tensor, bounds: Tensor, places: Tensor, kept: Tensor | None) -> Tensor:
+    found = torch.where(entry < places, distances <= bounds, distances < bounds)
+    return found if kept is None else found & kept
+
+
+def limit_of(dtype: torch.dtype) -> float:
+    """Distances from which on they are refused, as differences of them may overflow."""
+    return torch.finfo(dtype).max / 4

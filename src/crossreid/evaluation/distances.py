@@ -21,12 +21,23 @@ Metric = Literal["euclidean", "cosine"]
 METRICS: tuple[str, ...] = get_args(Metric)
 
 
+_BLOCK = 1 << 24  # distances of a block by default; an accelerator's are larger, as each has the price of its launches
+_DEVICE_BLOCK = 1 << 28
+
+
 def as_embeddings(embeddings: np.ndarray | Tensor, what: str = "embeddings") -> Tensor:
     """`(N, D)` finite float32 or float64 tensor on the device it came on; half precision and integers are widened.
 
     Raises `CrossreidError` that names `what` and the first bad row: wrong number of axes, no rows, no columns, NaN,
     infinity.
     """
+    tensor = as_rows(embeddings, what)
+    refuse_non_finite(tensor, what)
+    return tensor
+
+
+def as_rows(embeddings: np.ndarray | Tensor, what: str) -> Tensor:
+    """The same, whose values nobody has looked at."""
     tensor = torch.from_numpy(np.ascontiguousarray(embeddings)) if isinstance(embeddings, np.ndarray) else embeddings
     tensor = tensor.detach()
     if tensor.ndim != 2:
@@ -35,6 +46,11 @@ def as_embeddings(embeddings: np.ndarray | Tensor, what: str = "embeddings") -> 
         raise CrossreidError(f"{what}: expected at least one row and one column, found shape {tuple(tensor.shape)}.")
     if tensor.dtype not in (torch.float32, torch.float64):
         tensor = tensor.to(torch.float32 if tensor.is_floating_point() else torch.float64)
+    return tensor
+
+
+def refuse_non_finite(tensor: Tensor, what: str) -> None:
+    """Raise `CrossreidError` that names `what` and the first row with NaN or infinity."""
     low, high = tensor.aminmax(dim=1)  # NaN spreads; no mask of the size of the embeddings is made
     bad = ~(low.isfinite() & high.isfinite())
     if bool(bad.any()):
@@ -43,7 +59,6 @@ def as_embeddings(embeddings: np.ndarray | Tensor, what: str = "embeddings") -> 
         raise CrossreidError(
             f"{what}: {kind} in row {row} ({int(bad.sum())} such rows of {len(tensor)}); embed it again."
         )
-    return tensor
 
 
 def distance_blocks(
@@ -60,16 +75,13 @@ def distance_blocks(
     Raises `CrossreidError` for an unknown metric, different D, NaN, empty sets, and zero rows under cosine.
     """
     left, right = prepared(query, gallery, metric)
-    copies, originals = _repeated_rows(right)
-    right_squares = right.square().sum(dim=1)
+    copies, originals = repeated_rows(right)
+    others = right.new_ones(len(right)) if metric == "cosine" else squared_lengths(right)
     for at, block in _blocks_of(left, len(right), rows):
-        with _full_precision():
-            products = block @ right.T
-        if metric == "cosine":
-            found = products.neg_().add_(1.0)
-        else:
-            squares = block.square().sum(dim=1, keepdim=True)
-            found = products.mul_(-2.0).add_(squares).add_(right_squares).clamp_(min=0.0).sqrt_()
+        with full_precision():
+            found = torch.addmm(others, block, right.T, alpha=-1 if metric == "cosine" else -2)
+        if metric == "euclidean":
+            found.add_(block.square().sum(dim=1, keepdim=True)).clamp_(min=0.0).sqrt_()
         if len(copies):
             found[:, copies] = found[:, originals]
         yield at, found
@@ -80,17 +92,18 @@ def order_blocks(
 ) -> Iterator[tuple[slice, Tensor]]:
     """As `distance_blocks`, but with numbers that only order the gallery of each query as its distances do.
 
-    They are -q.g of unit vectors under cosine and |g|^2 / 2 - q.g otherwise, which one matrix product gives.
+    They are -q.g of unit vectors under cosine and |g|^2 / 2 - q.g otherwise, which one matrix product gives. A row with NaN or
+    infinity is not refused: all its numbers are NaN or infinite too. On a CPU a block holds until the next is asked for.
     """
-    left, right = prepared(query, gallery, metric)
-    copies, originals = _repeated_rows(right)
-    if metric == "euclidean":
-        right = torch.cat([right, right.square().sum(dim=1, keepdim=True) / 2], dim=1)
-    turned = right.T
+    left, right = _of_one_kind(as_rows(query, "query embeddings"), as_rows(gallery, "gallery embeddings"), metric)
+    copies, originals = repeated_rows(right)
+    halves = right.new_zeros(len(right)) if metric == "cosine" else squared_lengths(right).div_(2)
+    room = None  # memory that is asked for anew is cleared anew, which takes a good part of a product's time
     for at, block in _blocks_of(left, len(right), rows):
-        negated = -block if metric == "cosine" else torch.cat([-block, block.new_ones(len(block), 1)], dim=1)
-        with _full_precision():
-            found = negated @ turned
+        if left.device.type == "cpu" and room is None:
+            room = left.new_empty(len(block), len(right))
+        with full_precision():
+            found = torch.addmm(halves, block, right.T, alpha=-1, out=None if room is None else room[: len(block)])
         if len(copies):
             found[:, copies] = found[:, originals]
         yield at, found
@@ -100,7 +113,12 @@ def prepared(query: np.ndarray | Tensor, gallery: np.ndarray | Tensor, metric: s
     """Both sides checked, in one precision and on one device, of unit length under cosine."""
     if metric not in METRICS:
         raise CrossreidError(f"unknown metric '{metric}'; choose one of: {', '.join(METRICS)}.")
-    left, right = as_embeddings(query, "query embeddings"), as_embeddings(gallery, "gallery embeddings")
+    return _of_one_kind(as_embeddings(query, "query embeddings"), as_embeddings(gallery, "gallery embeddings"), metric)
+
+
+def _of_one_kind(left: Tensor, right: Tensor, metric: str) -> tuple[Tensor, Tensor]:
+    if metric not in METRICS:
+        raise CrossreidError(f"unknown metric '{metric}'; choose one of: {', '.join(METRICS)}.")
     if left.shape[1] != right.shape[1]:
         raise CrossreidError(
             f"query embeddings have {left.shape[1]} dimensions and gallery embeddings {right.shape[1]}; "
@@ -115,7 +133,7 @@ def prepared(query: np.ndarray | Tensor, gallery: np.ndarray | Tensor, metric: s
 
 def _blocks_of(left: Tensor, entries: int, rows: int | None) -> Iterator[tuple[slice, Tensor]]:
     # At least 64 rows, or the gallery is read more often than it is multiplied.
-    step = rows or max(64, (1 << 24) // entries)
+    step = rows or max(64, (_BLOCK if left.device.type == "cpu" else _DEVICE_BLOCK) // entries)
     for start in range(0, len(left), step):
         block = left[start : start + step]
         yield slice(start, start + len(block)), block
@@ -128,13 +146,13 @@ def distances(query: np.ndarray | Tensor, gallery: np.ndarray | Tensor, metric: 
 
 def _unit(rows: Tensor, what: str) -> Tensor:
     lengths = rows.norm(dim=1, keepdim=True)
-    if not bool((lengths > 0).all()):
+    if bool((lengths == 0).any()):
         row = int((lengths[:, 0] == 0).nonzero()[0])
         raise CrossreidError(f"{what}: row {row} is all zeros, and has no cosine distance; use the euclidean metric.")
     return rows / lengths
 
 
-def _repeated_rows(rows: Tensor) -> tuple[Tensor, Tensor]:
+def repeated_rows(rows: Tensor) -> tuple[Tensor, Tensor]:
     """Indices of rows that equal an earlier row, and of the first row that each equals."""
     suspects = torch.arange(len(rows), device=rows.device)
     columns = torch.linspace(0, rows.shape[1] - 1, min(8, rows.shape[1]), device=rows.device).long()
@@ -155,13 +173,26 @@ def _repeated_rows(rows: Tensor) -> tuple[Tensor, Tensor]:
     return suspects[again], first[again]
 
 
+def squared_lengths(rows: Tensor) -> Tensor:
+    """`(N,)`: the squared length of each row."""
+    if rows.device.type != "cpu":
+        return rows.square().sum(dim=1)
+    step = max(1, (1 << 19) // rows.shape[1])  # squares that stay in the processor's cache
+    return torch.cat([rows[start : start + step].square().sum(dim=1) for start in range(0, len(rows), step)])
+
+
 @contextmanager
-def _full_precision() -> Iterator[None]:
-    # Training may have switched on reduced-precision products or autocast, which are not meant for scores.
-    allowed = torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = False
+def full_precision() -> Iterator[None]:
+    """Matrix products in the precision of their inputs: training may have switched on cheaper ones, or autocast, which are not
+    meant for scores."""
+    # A CPU has cheaper ones too.
+    products = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)  # type: ignore[attr-defined]
+    before = [product.fp32_precision for product in products]
+    for product in products:
+        product.fp32_precision = "ieee"
     try:
         with torch.autocast("cuda", enabled=False), torch.autocast("cpu", enabled=False):
             yield
     finally:
-        torch.backends.cuda.matmul.allow_tf32 = allowed
+        for product, precision in zip(products, before, strict=True):
+            product.fp32_precision = precision

@@ -6,6 +6,7 @@ camera on the gallery side, in canonical path order. The names of the draws are 
 
 from __future__ import annotations
 
+import functools
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -102,11 +103,14 @@ def draw_name(draw: str, seed: int) -> str:
 
 def groups_of(features: Features, rows: np.ndarray) -> dict[tuple[str, int], np.ndarray]:
     """(identity, camera) -> the rows of it, by position; identities in canonical order, then cameras ascending."""
-    groups: dict[tuple[str, int], list[int]] = {}
-    for row in rows:
-        groups.setdefault((str(features.identities[row]), int(features.cameras[row])), []).append(int(row))
+    if not len(rows):
+        return {}
+    names, cameras = features.identities[rows], features.cameras[rows]
+    order = np.lexsort((features.positions[rows], cameras, names))
+    new = np.flatnonzero((names[order][1:] != names[order][:-1]) | (cameras[order][1:] != cameras[order][:-1])) + 1
+    groups = {(str(names[part[0]]), int(cameras[part[0]])): rows[part] for part in np.split(order, new)}
     ranked = sorted(groups, key=lambda group: (*identity_order(group[0]), group[1]))
-    return {group: np.array(sorted(groups[group], key=lambda row: features.positions[row])) for group in ranked}
+    return {group: groups[group] for group in ranked}
 
 
 def identity_order(identity: str) -> tuple[int, int, str]:
@@ -153,7 +157,12 @@ def draw_gallery(
         if permutations is not None and draw == "official":
             order = permutations.order(camera, identity, trial, len(rows))
         else:
-            key = [seed, trial, camera, *identity.encode()]
-            order = np.random.default_rng(key).permutation(len(rows))
+            order = _seeded_order(seed, trial, camera, identity, len(rows))
         drawn.append(rows[order[:shots]])
     return np.concatenate(drawn) if drawn else np.empty(0, dtype=np.int64)
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def _seeded_order(seed: int, trial: int, camera: int, identity: str, images: int) -> np.ndarray:
+    """Kept, as settings of a protocol draw from the same group and trial, and a generator takes long to be made."""
+    return np.random.default_rng([seed, trial, camera, *identity.encode()]).permutation(images)

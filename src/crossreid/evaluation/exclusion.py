@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
-from torch import Tensor
 
 from crossreid.errors import CrossreidError
+from crossreid.evaluation.tensors import is_tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Counting = Literal["every image", "first image of each identity"]
 COUNTINGS: tuple[str, ...] = get_args(Counting)
@@ -95,7 +98,7 @@ def kept_masks(
             masks.append(~np.isin(np.asarray(gallery_cameras), skipped))
     if junk is None:
         return (np.stack(masks) if masks else np.ones((0, entries), bool)).astype(np.uint8), mask_of
-    out = junk.detach().cpu().numpy() if isinstance(junk, Tensor) else np.asarray(junk)
+    out = junk.detach().cpu().numpy() if is_tensor(junk) else np.asarray(junk)
     if out.shape not in {(entries,), (queries, entries)}:
         raise CrossreidError(f"junk: expected a mask ({entries},) or ({queries}, {entries}), found {tuple(out.shape)}.")
     masks.append(np.ones(entries, bool))  # of the queries that no place rule concerns

@@ -9,8 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from crossreid.data.catalogue import describe
 from crossreid.errors import CrossreidError
 from crossreid.evaluation.arrays import read_side
@@ -18,7 +16,7 @@ from crossreid.evaluation.draws import load_permutations
 from crossreid.evaluation.joining import Say, join
 from crossreid.evaluation.matlab import evaluate_sysu_features
 from crossreid.evaluation.procedure import evaluate
-from crossreid.evaluation.reranking import Reranking, make_reranking
+from crossreid.evaluation.reranking_options import Reranking, make_reranking
 from crossreid.evaluation.scores import Score
 
 
@@ -71,8 +69,11 @@ def rank(
         raise CrossreidError(f"--normalise {normalise!r}: expected camera or modality.")
     if precision not in ("float32", "float64"):
         raise CrossreidError(f"precision '{precision}': expected float32 or float64.")
-    if device != "cpu" and not torch.cuda.is_available():
-        raise CrossreidError(f"device '{device}': there is no GPU that this PyTorch can use; choose cpu.")
+    if device != "cpu":
+        import torch
+
+        if not torch.cuda.is_available():
+            raise CrossreidError(f"device '{device}': there is no GPU that this PyTorch can use; choose cpu.")
     start = time.perf_counter()
     features = join(
         read_side(Path(queries)), read_side(Path(gallery)), protocol, leave_self_out=leave_self_out, say=say or _warn
@@ -91,7 +92,7 @@ def rank(
         rerank=rerank,
         normalise=normalise,  # type: ignore[arg-type]
         device=device,
-        dtype=getattr(torch, precision),
+        dtype=precision,
     )
     if leave_self_out:
         itself = ("" if score.exclusion == "none" else f"{score.exclusion}; " for score in scores)

@@ -9,14 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from crossreid.data.records import DataError, Modality, Record, in_order
 from crossreid.data.tracklets import tracklet_name
-from crossreid.evaluation.distances import as_embeddings
+from crossreid.evaluation.host_distances import finite_rows
+from crossreid.evaluation.tensors import is_tensor
 from crossreid.files import replacing
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 ROLES = ("query", "gallery", "both")
 _FIELDS = ("embeddings", "identities", "cameras", "modalities", "positions", "names", "roles", "frames", "tracklets")
@@ -47,7 +51,7 @@ class Features:
 
     def __post_init__(self) -> None:
         try:
-            embeddings = as_embeddings(np.asarray(self.embeddings)).numpy()
+            embeddings = finite_rows(np.asarray(self.embeddings))
         except (ValueError, TypeError) as error:
             raise DataError(f"features: {error}") from error
         object.__setattr__(self, "embeddings", embeddings)
@@ -90,7 +94,7 @@ class Features:
 def features_of(
     query: Iterable[Record],
     gallery: Iterable[Record],
-    embeddings: np.ndarray | torch.Tensor | Mapping[Record, np.ndarray],
+    embeddings: np.ndarray | Tensor | Mapping[Record, np.ndarray],
 ) -> Features:
     """Features of the images of a query and a gallery, each image once.
 
@@ -109,9 +113,9 @@ def features_of(
                 f"features: no embedding for {missing[0].path} ({len(missing)} of {len(records)} images missing)."
             )
         embeddings = np.stack([np.asarray(embeddings[record]) for record in records])
-    elif isinstance(embeddings, torch.Tensor):
-        widened = embeddings.detach().float() if embeddings.dtype == torch.bfloat16 else embeddings.detach()
-        embeddings = widened.cpu().numpy()
+    elif is_tensor(embeddings):
+        given = embeddings.detach()
+        embeddings = (given.float() if str(given.dtype) == "torch.bfloat16" else given).cpu().numpy()
     if len(embeddings) != len(records):
         raise DataError(f"features: expected {len(records)} embeddings, one an image, found {len(embeddings)}.")
     return Features(

@@ -12,7 +12,8 @@ from __future__ import annotations
 # mypy: disable-error-code="no-untyped-def"
 # (numba infers the types of each call; annotations would be read by nobody)
 import numpy as np
-from numba import njit
+
+from crossreid.evaluation.compiled import compiled
 
 CHUNK = 512  # entries counted at a time: a key that is shared has so many looked through
 SEARCH = 256  # matches from which on each entry is looked up among them instead
@@ -22,7 +23,7 @@ NOWHERE = -32768  # key that nothing is at or below
 
 # One function for all of a query: what is excluded, found, counted and measured follow one another on arrays that the
 # steps share, and each step taken apart would be a compiled function with as many arguments again.
-@njit(nogil=True, cache=True)
+@compiled()
 def rank_rows(
     distances,  # (R, P) float32 or float64, C order
     columns,  # (G,) the columns that are the gallery, or (0,) where all are, in order
@@ -100,11 +101,7 @@ def rank_rows(
                     ahead[j] -= 1
         running = 0.0
         for j in range(count):
-            rank = ahead[j] + 1
-            value = (j + 1) / rank
-            if trapezoid:
-                value = (value + (j / (rank - 1) if rank > 1 else 1.0)) / 2
-            running += value
+            running += _precision(j, ahead[j] + 1, trapezoid)
         precision[q] = running / count
         penalty[q] = count / (ahead[count - 1] + 1)
         if first_only:
@@ -114,7 +111,34 @@ def rank_rows(
     return -1
 
 
-@njit(nogil=True, cache=True)
+@compiled()
+def measure_rows(ranks, trapezoid, first, precision, penalty, matches):
+    """Fill the last four, each `(R,)`, from the ranks `(R, M)` of matches, ascending in each row with zeros among them."""
+    for q in range(len(ranks)):
+        running, count, last = 0.0, 0, 0
+        first[q] = 0
+        for rank in ranks[q]:
+            if rank > 0:
+                if count == 0:
+                    first[q] = rank
+                running += _precision(count, rank, trapezoid)
+                count += 1
+                last = rank
+        matches[q] = count
+        precision[q] = running / count if count > 0 else np.nan
+        penalty[q] = count / last if count > 0 else np.nan
+
+
+@compiled()
+def _precision(before, rank, trapezoid):
+    """What a match at a rank adds to average precision, with so many matches before it."""
+    value = (before + 1) / rank
+    if trapezoid:
+        value = (value + (before / (rank - 1) if rank > 1 else 1.0)) / 2
+    return value
+
+
+@compiled()
 def _sort(where, row):
     """Sort ascending entries by distance in place; equal ones stay in gallery order."""
     if len(where) > 64:
@@ -130,7 +154,7 @@ def _sort(where, row):
         where[j + 1] = entry
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _beyond(row, limit):
     bad = np.int64(0)
     for i in range(row.size):
@@ -138,7 +162,7 @@ def _beyond(row, limit):
     return bad
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _below(row, bound):
     count = np.int32(0)
     for i in range(row.size):
@@ -146,7 +170,7 @@ def _below(row, bound):
     return count
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _kept_below(row, mask, bound):
     count = np.int32(0)
     for i in range(row.size):
@@ -154,7 +178,7 @@ def _kept_below(row, mask, bound):
     return count
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _compared(row, mask, masked, near, where):
     """`(m,)`: kept entries ahead of each match, for few matches: by plain comparisons."""
     ahead = np.empty(len(near), dtype=np.int64)
@@ -168,7 +192,7 @@ def _compared(row, mask, masked, near, where):
     return ahead
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _fill_keys(row, mask, masked, low, scale, keys):
     # One key below the nearest match's for all that is nearer still, one above the farthest's for all that is farther.
     bottom, top, half = row.dtype.type(-1), row.dtype.type(65533), np.int32(32766)
@@ -179,7 +203,7 @@ def _fill_keys(row, mask, masked, low, scale, keys):
             keys[i] = keys[i] if mask[i] else np.int16(BEYOND)
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _lower(keys, a, b, c, d):
     """Numbers of keys below each of four, and of keys equal to any of them."""
     first, second, third, fourth, equal = np.int16(0), np.int16(0), np.int16(0), np.int16(0), np.int16(0)
@@ -193,7 +217,7 @@ def _lower(keys, a, b, c, d):
     return first, second, third, fourth, equal
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _equal(keys, key):
     count = np.int16(0)
     for i in range(keys.size):
@@ -201,7 +225,7 @@ def _equal(keys, key):
     return count
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _settled(keys, key, here, row, start, bound, at):
     """How many of the entries that share a match's key are ahead of it; `keys` are those from entry `start` on."""
     left = np.int64(_equal(keys, key))
@@ -218,7 +242,7 @@ def _settled(keys, key, here, row, start, bound, at):
     return ahead
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _counted(row, mask, masked, near, where, keys):
     """The same by keys, for several matches that are not all equally near."""
     count = len(near)
@@ -254,7 +278,7 @@ def _counted(row, mask, masked, near, where, keys):
     return ahead[:count]
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _searched(row, mask, masked, near, where):
     """The same for many matches: each entry is put among the sorted matches, and the positions are summed up."""
     count = len(near)
@@ -280,7 +304,7 @@ def _searched(row, mask, masked, near, where):
     return ahead
 
 
-@njit(nogil=True, cache=True)
+@compiled()
 def _identities_ahead(row, mask, masked, bound, at, codes, own, seen, stamp):
     """Number of other identities with a kept entry ahead of (`bound`, `at`); `seen` is marked with `stamp`."""
     identities = 0

@@ -7,31 +7,39 @@ draw, and the scores of the trials together.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-import torch
 
 from crossreid.errors import CrossreidError
-from crossreid.evaluation.distances import METRICS, distance_blocks
 from crossreid.evaluation.draws import DRAWS, Permutations, check_against, draw_gallery, draw_name, groups_of
 from crossreid.evaluation.features import Features
-from crossreid.evaluation.measures import Ranking, concatenate
+from crossreid.evaluation.host_distances import METRICS, host_distance_blocks
+from crossreid.evaluation.measures import Ranking
 from crossreid.evaluation.open_set import open_set_rates
 from crossreid.evaluation.protocols import PROTOCOLS, Protocol, Setting
 from crossreid.evaluation.query_scores import query_scores
 from crossreid.evaluation.ranking import Ranker
-from crossreid.evaluation.reranking import Blocks, Normalise, Reranking, normalised_blocks, reranked_blocks
+from crossreid.evaluation.reranking_options import Normalise, Reranking
 from crossreid.evaluation.scores import Score, TrialScore, trial_score
 from crossreid.evaluation.sides import sides_of
+from crossreid.evaluation.sorted_ranking import ENOUGH
+from crossreid.evaluation.tensors import is_tensor
+
+if TYPE_CHECKING:
+    import torch
+
+    from crossreid.evaluation.device_ranking import Started
+    from crossreid.evaluation.reranking import Blocks
 
 Trials = dict[int, np.ndarray]  # number of a trial to the rows of its gallery
 # What takes the place of a metric: rows of features that query and rows of a gallery, to blocks of their distances.
-Compare = Callable[[np.ndarray, np.ndarray], Blocks]
+Compare = Callable[[np.ndarray, np.ndarray], "Blocks"]
 
 Named = TypeVar("Named")
 
 _BLOCK = 1 << 24  # distances to all candidates that are held at a time
+_DEVICE_BLOCK = 1 << 27  # on a device, where each block has the price of its launches, and of all galleries'
 
 
 def evaluate(
@@ -48,7 +56,7 @@ def evaluate(
     rerank: Reranking | None = None,
     normalise: Normalise | None = None,
     device: str | torch.device = "cpu",
-    dtype: torch.dtype = torch.float64,
+    dtype: torch.dtype | str = "float64",
     compare: Compare | None = None,
 ) -> list[Score]:
     """Scores of features by a protocol of `PROTOCOLS`, one a setting (or of the named `settings`, in their order there).
@@ -61,6 +69,7 @@ def evaluate(
     it. `rerank` and `normalise` (by 'camera' or 'modality') are those of `crossreid.evaluation.reranking`, each trial's
     gallery on its own; both are off unless given, and printed with the score. `compare` takes the place of the metric
     that scores then name: of rows that query and rows of all galleries it yields `(queries, distances (rows, G))`.
+    On the CPU nothing but re-ranking and normalisation loads torch.
     Raises `CrossreidError` for an unknown name, `DataError` where the features cannot answer: no query or gallery image
     of a setting, permutations that do not fit, no query with a match.
     """
@@ -70,7 +79,15 @@ def evaluate(
     if draw == "official" and permutations is not None:
         cameras = {c for s in chosen for c in (*(s.query_cameras or ()), *(s.gallery_cameras or ()))}
         check_against(permutations, features, sorted(cameras))
-    tensor = torch.from_numpy(features.embeddings).to(device, dtype)
+    kind = np.dtype(str(dtype).removeprefix("torch."))
+    vectors: np.ndarray | torch.Tensor
+    if str(device) == "cpu" and rerank is None and normalise is None:
+        vectors = features.embeddings.astype(kind, copy=False)
+    else:
+        import torch
+
+        vectors = torch.from_numpy(features.embeddings).to(device)  # what is narrower is carried faster
+        vectors = vectors.to(getattr(torch, kind.name))
 
     rankings: dict[str, dict[int, Ranking]] = {}
     asking: dict[str, np.ndarray] = {}
@@ -87,9 +104,9 @@ def evaluate(
                 "same_gallery": _all_alike(galleries[setting.name]),
             }
         if rerank is None and normalise is None:
-            rankings |= _rank(features, tensor, queries, galleries, plan, metric, compare)
+            rankings |= _rank(features, vectors, queries, galleries, plan, metric, compare)
         else:
-            rankings |= _rank_adjusted(features, tensor, queries, galleries, plan, metric, compare, rerank, normalise)
+            rankings |= _rank_adjusted(features, vectors, queries, galleries, plan, metric, compare, rerank, normalise)
     drawn = draw_name(draw, seed) if plan.draw is not None and draw is not None else "every image"
     return [
         Score(
@@ -180,7 +197,7 @@ def _by_queries(
 
 def _rank(
     features: Features,
-    tensor: torch.Tensor,
+    vectors: np.ndarray | torch.Tensor,
     queries: np.ndarray,
     galleries: dict[str, Trials],
     plan: Protocol,
@@ -188,27 +205,44 @@ def _rank(
     compare: Compare | None,
 ) -> dict[str, dict[int, Ranking]]:
     """Rankings by setting and trial of the same queries against several galleries."""
+    device = vectors.device if is_tensor(vectors) else "cpu"
     pool = np.unique(np.concatenate([rows for drawn in galleries.values() for rows in drawn.values()]))
+    pairs = len(queries) * sum(len(rows) for drawn in galleries.values() for rows in drawn.values())
+    few = compare is None and pairs <= ENOUGH
     prepared = {
         (name, number): (
-            ranker_of(features, queries, rows, plan, tensor.device),
+            ranker_of(features, queries, rows, plan, device, few),
             None if np.array_equal(rows, pool) else np.searchsorted(pool, rows),
         )
         for name, drawn in galleries.items()
         for number, rows in drawn.items()
     }
-    parts: dict[tuple[str, int], list[Ranking]] = {key: [] for key in prepared}
-    step = max(16, min(256, _BLOCK // len(pool)))
-    blocks = compare(queries, pool) if compare else distance_blocks(tensor[queries], tensor[pool], metric, rows=step)
+    parts: dict[tuple[str, int], list[Ranking | Started]] = {key: [] for key in prepared}
+    blocks = compare(queries, pool) if compare else _blocks(vectors, queries, pool, metric, few)
     for at, matrix in blocks:
         for key, (ranker, columns) in prepared.items():
-            parts[key].append(ranker.rank(at, matrix, columns=columns, nearest=plan.open_set))
-    return {name: {number: concatenate(parts[name, number]) for number in drawn} for name, drawn in galleries.items()}
+            parts[key].append(ranker.start(at, matrix, columns=columns, nearest=plan.open_set))
+    return {
+        name: {number: prepared[name, number][0].finish(parts[name, number]) for number in drawn}
+        for name, drawn in galleries.items()
+    }
+
+
+def _blocks(
+    vectors: np.ndarray | torch.Tensor, queries: np.ndarray, pool: np.ndarray, metric: str, few: bool
+) -> Iterator[tuple[slice, np.ndarray]] | Blocks:
+    """Distances of rows that query to rows that any of the galleries hold."""
+    if not is_tensor(vectors):
+        step = max(16, min(256, _BLOCK // len(pool)))
+        return host_distance_blocks(vectors[queries], vectors[pool], metric, rows=step, few=few)
+    from crossreid.evaluation.distances import distance_blocks
+
+    return distance_blocks(vectors[queries], vectors[pool], metric, rows=max(16, _DEVICE_BLOCK // len(pool)))
 
 
 def _rank_adjusted(
     features: Features,
-    tensor: torch.Tensor,
+    vectors: np.ndarray | torch.Tensor,
     queries: np.ndarray,
     galleries: dict[str, Trials],
     plan: Protocol,
@@ -218,6 +252,13 @@ def _rank_adjusted(
     normalise: Normalise | None,
 ) -> dict[str, dict[int, Ranking]]:
     """The same where what a gallery holds changes its distances: each gallery by itself."""
+
+    import torch
+
+    from crossreid.evaluation.distances import distance_blocks
+    from crossreid.evaluation.reranking import normalised_blocks, reranked_blocks
+
+    tensor = torch.as_tensor(vectors)
 
     def ranking(rows: np.ndarray) -> Ranking:
         def blocks() -> Blocks:
@@ -232,13 +273,18 @@ def _rank_adjusted(
             groups = features.cameras if normalise == "camera" else features.modalities
             given = normalised_blocks(blocks, groups[queries], groups[rows])
         ranker = ranker_of(features, queries, rows, plan, tensor.device)
-        return concatenate(ranker.rank(at, block, nearest=plan.open_set) for at, block in given)
+        return ranker.finish([ranker.start(at, block, nearest=plan.open_set) for at, block in given])
 
     return {name: {number: ranking(rows) for number, rows in drawn.items()} for name, drawn in galleries.items()}
 
 
 def ranker_of(
-    features: Features, queries: np.ndarray, rows: np.ndarray, plan: Protocol, device: torch.device | str = "cpu"
+    features: Features,
+    queries: np.ndarray,
+    rows: np.ndarray,
+    plan: Protocol,
+    device: torch.device | str = "cpu",
+    few: bool = False,
 ) -> Ranker:
     """What ranks some rows for the queries of others; none finds itself, nor the tracklet that it is of."""
     frames, tracklets = features.frames, features.tracklets
@@ -252,7 +298,7 @@ def ranker_of(
     return Ranker.of(
         len(queries),
         len(rows),
-        torch.device(device),
+        device,
         features.identities[queries],
         features.identities[rows],
         features.cameras[queries],
@@ -263,6 +309,7 @@ def ranker_of(
         junk=itself,
         counting=plan.counting,
         trapezoid=plan.trapezoid,
+        few=few,
     )
 
 

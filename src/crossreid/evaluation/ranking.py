@@ -1,25 +1,30 @@
 """The one ranking core: for each query the ranks of its matches, as `crossreid.evaluation.measures` defines them.
 
-No gallery is sorted: ranks are counted, by `crossreid.evaluation.kernel` on CPUs and by `crossreid.evaluation.counting`
+No gallery is sorted: ranks are counted, by `crossreid.evaluation.kernel` on CPUs and by `crossreid.evaluation.device_ranking`
 on other devices, with the same results.
 """
 
 from __future__ import annotations
 
 import functools
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from crossreid.errors import CrossreidError
-from crossreid.evaluation.counting import average_precision, positions_among_matches, ranks_of_matches
-from crossreid.evaluation.distances import as_embeddings, order_blocks
 from crossreid.evaluation.exclusion import COUNTINGS, NO_EXCLUSION, Exclusion, kept_masks
-from crossreid.evaluation.kernel import rank_rows
 from crossreid.evaluation.measures import Ranking, concatenate
+from crossreid.evaluation.sorted_ranking import rank_by_sorting
+from crossreid.evaluation.tensors import is_tensor
+from crossreid.evaluation.threads import in_threads
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from crossreid.evaluation.device_ranking import DeviceRanker, Started
 
 
 def rank_distances(
@@ -41,14 +46,17 @@ def rank_distances(
     besides. Raises `CrossreidError` that names what does not fit: lengths, empty sets, NaN or infinite distances, missing
     cameras.
     """
-    matrix = torch.from_numpy(np.asarray(distances)) if not isinstance(distances, Tensor) else distances.detach()
+    matrix = distances.detach() if is_tensor(distances) else np.asarray(distances)
     if matrix.ndim != 2:
         raise CrossreidError(f"distances: expected an array (Q, G), found shape {tuple(matrix.shape)}.")
-    if matrix.dtype not in (torch.float32, torch.float64):
-        matrix = matrix.to(torch.float32 if matrix.is_floating_point() else torch.float64)
+    if is_tensor(matrix):
+        if str(matrix.dtype) not in ("torch.float32", "torch.float64"):
+            matrix = matrix.float() if matrix.is_floating_point() else matrix.double()
+    elif matrix.dtype not in (np.float32, np.float64):
+        matrix = matrix.astype(np.float32 if matrix.dtype == np.float16 else np.float64)
     ranker = Ranker.of(
-        matrix.shape[0], matrix.shape[1], matrix.device, query_identities, gallery_identities, query_cameras,
-        gallery_cameras, exclusion=exclusion, junk=junk, counting=counting, trapezoid=trapezoid,
+        matrix.shape[0], matrix.shape[1], matrix.device if is_tensor(matrix) else "cpu",
+        query_identities, gallery_identities, query_cameras, gallery_cameras, exclusion=exclusion, junk=junk, counting=counting, trapezoid=trapezoid,
     )  # fmt: skip
     return ranker.rank(slice(0, len(matrix)), matrix)
 
@@ -68,12 +76,19 @@ def rank_embeddings(
     trapezoid: bool = False,
 ) -> Ranking:
     """`rank_distances` from embeddings `(Q, D)` and `(G, D)`, whose distances are never held all at once."""
-    left, right = as_embeddings(query, "query embeddings"), as_embeddings(gallery, "gallery embeddings")
+    from crossreid.evaluation.distances import as_rows, order_blocks, refuse_non_finite
+
+    left, right = as_rows(query, "query embeddings"), as_rows(gallery, "gallery embeddings")
     ranker = Ranker.of(
         len(left), len(right), left.device, query_identities, gallery_identities, query_cameras, gallery_cameras,
         exclusion=exclusion, junk=junk, counting=counting, trapezoid=trapezoid,
     )  # fmt: skip
-    return concatenate(ranker.rank(at, block) for at, block in order_blocks(left, right, metric))
+    try:
+        return ranker.finish([ranker.start(at, block) for at, block in order_blocks(left, right, metric)])
+    except NonFinite:
+        refuse_non_finite(left, "query embeddings")
+        refuse_non_finite(right, "gallery embeddings")
+        raise
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +97,7 @@ class Ranker:
 
     Codes number the gallery's identities; -1 is a query's that the gallery lacks. `masks` are the `(M, G)` sets of kept
     entries that occur, of which `mask_of` `(Q,)` names each query's, -1 where all are kept. `members` lists the entries
-    by code, those of code c from `starts[c]` on.
+    by code, those of code c from `starts[c]` on. `few`: there is so little to rank on a CPU that it is sorted.
     """
 
     query: np.ndarray
@@ -100,14 +115,15 @@ class Ranker:
     first_only: bool
     trapezoid: bool
     positions: int
-    device: torch.device
+    device: torch.device | str
+    few: bool = False
 
     @classmethod
     def of(
         cls,
         queries: int,
         entries: int,
-        device: torch.device,
+        device: torch.device | str,
         query_identities: np.ndarray,
         gallery_identities: np.ndarray,
         query_cameras: np.ndarray | None,
@@ -119,6 +135,7 @@ class Ranker:
         junk: np.ndarray | Tensor | None = None,
         counting: str = "every image",
         trapezoid: bool = False,
+        few: bool = False,
     ) -> Ranker:
         left, right = np.asarray(query_identities), np.asarray(gallery_identities)
         cameras, frames = (query_cameras, gallery_cameras), (query_frames, gallery_frames)
@@ -150,10 +167,11 @@ class Ranker:
             trapezoid=trapezoid,
             positions=len(names) if first_only else entries,
             device=device,
+            few=few,
         )
 
     def rank(
-        self, at: slice, distances: Tensor, *, columns: np.ndarray | None = None, nearest: bool = False
+        self, at: slice, distances: np.ndarray | Tensor, *, columns: np.ndarray | None = None, nearest: bool = False
     ) -> Ranking:
         """The ranking of the queries `at`, from their distances `(R, G)`, or any numbers in the same order.
 
@@ -162,31 +180,61 @@ class Ranker:
         Raises:
             CrossreidError: naming the first distance that is not finite.
         """
+        return self.finish([self.start(at, distances, columns=columns, nearest=nearest)])
+
+    def start(
+        self, at: slice, distances: np.ndarray | Tensor, *, columns: np.ndarray | None = None, nearest: bool = False
+    ) -> Ranking | Started:
+        """As `rank`, of a block among others: a device is given its work and not waited for until `finish`."""
+        if is_tensor(distances):
+            if distances.device.type != "cpu":
+                return self._start_counting(at, distances, columns, nearest)
+            distances = distances.numpy()
+        return self._rank_compiled(at, distances, columns, nearest)
+
+    def finish(self, parts: Sequence[Ranking | Started]) -> Ranking:
+        """The ranking of all queries that were started, in that order."""
+        ranked = [part for part in parts if isinstance(part, Ranking)]
+        started = [part for part in parts if not isinstance(part, Ranking)]
+        return self._on_device.finish(started) if started else concatenate(ranked)
+
+    @functools.cached_property
+    def _on_device(self) -> DeviceRanker:
+        from crossreid.evaluation.device_ranking import DeviceRanker
+
+        return DeviceRanker(self, self.device)
+
+    def _start_counting(
+        self, at: slice, distances: Tensor, columns: np.ndarray | None, nearest: bool, fused: bool | None = None
+    ) -> Started:
+        return self._on_device.start(at, distances, columns, nearest, fused)
+
+    def _rank_counted(self, at: slice, distances: Tensor, columns: np.ndarray | None = None, nearest: bool = False,
+                      fused: bool | None = None) -> Ranking:  # fmt: skip
+        """As on a device, wherever the distances are."""
+        return self.finish([self._start_counting(at, distances, columns, nearest, fused)])
+
+    def _rank_compiled(self, at: slice, block: np.ndarray, picked: np.ndarray | None, nearest: bool) -> Ranking:
         if nearest:
             excluded = self.excluded(at)
-            own = distances if columns is None else distances[:, columns]
-            kept = own if excluded is None else own.masked_fill(excluded, torch.inf)
-            return replace(self.rank(at, own), nearest=kept.amin(dim=1).double().cpu().numpy())
-        if distances.device.type == "cpu":
-            picked = np.zeros(0, np.int64) if columns is None else columns
-            return self._rank_compiled(at, distances.contiguous().numpy(), picked)
-        if columns is not None:
-            distances = distances.index_select(1, torch.from_numpy(columns).to(distances.device))
-        # An accelerator wants much at a time, but not everything.
-        step = max(1, (1 << 25) // distances.shape[1])
-        return concatenate(
-            self._rank_counted(slice(at.start + start, at.start + start + len(piece)), piece)
-            for start in range(0, len(distances), step)
-            for piece in [distances[start : start + step]]
-        )
+            own = block if picked is None else block[:, picked]
+            kept_only = own if excluded is None else np.where(excluded, np.inf, own)
+            return replace(self._rank_compiled(at, own, None, False), nearest=kept_only.min(axis=1).astype(np.float64))
+        limit = block.dtype.type(np.finfo(block.dtype).max / 4)
+        if self.few:
+            own = block if picked is None else block[:, picked]
+            if (np.abs(own) < limit).all():
+                return rank_by_sorting(self, at, own)
+        from crossreid.evaluation.kernel import rank_rows
 
-    def _rank_compiled(self, at: slice, distances: np.ndarray, columns: np.ndarray) -> Ranking:
+        distances = np.ascontiguousarray(block)
+        columns = np.zeros(0, np.int64) if picked is None else picked
         rows = len(distances)
         first, matches, kept = (np.zeros(rows, np.int64) for _ in range(3))
         precision, penalty = np.zeros(rows), np.zeros(rows)
-        limit = distances.dtype.type(np.finfo(distances.dtype).max / 4)
 
-        def part(start: int, stop: int) -> None:
+        def part(here: slice) -> None:
+            start, stop = here.start, here.stop
             own = slice(at.start + start, at.start + stop)
             bad = rank_rows(
                 distances[start:stop], columns, self.query[own], self.query_cameras[own], self.masks, self.mask_of[own],
@@ -196,72 +244,28 @@ class Ranker:
                 kept[start:stop],
             )  # fmt: skip
             if bad >= 0:
-                row = distances[start + bad : start + bad + 1]
-                _refuse_non_finite(torch.from_numpy(row[:, columns] if len(columns) else row), own.start + bad)
+                row = distances[start + bad]
+                row = row[columns] if len(columns) else row
+                entry = int(np.argmin(np.abs(row) < limit))
+                raise refused(own.start + bad, entry, bool(np.isnan(row[entry])))
 
-        threads = torch.get_num_threads() if rows * len(self.codes) > 1 << 16 else 1
-        if threads == 1:
-            part(0, rows)
-        else:
-            step = -(-rows // (2 * threads))  # two parts a thread: rows differ in work
-            list(_pool(threads).map(lambda start: part(start, min(start + step, rows)), range(0, rows, step)))
+        in_threads(part, rows, work=rows * len(self.codes))
         return Ranking(self.positions, first, precision, penalty, matches, kept)
 
-    def _rank_counted(self, at: slice, distances: Tensor) -> Ranking:
-        distances = distances.contiguous()
-        _refuse_non_finite(distances, at.start)
-        excluded = self.excluded(at)
-        # Codes fit 32 bits, and half the bytes is half the time of the (R, G) comparisons.
-        match = self._tensor(self.query[at])[:, None] == self._tensor(self.codes)
-        if excluded is None:
-            kept = torch.full((len(distances),), distances.shape[1], device=distances.device)
-        else:
-            match &= ~excluded
-            kept = distances.shape[1] - excluded.sum(dim=1)
-        rows, columns = match.nonzero(as_tuple=True)
-        counts = torch.bincount(rows, minlength=len(distances))
-        first = torch.zeros_like(counts)
-        precision = torch.full(counts.shape, torch.nan, dtype=torch.float64, device=counts.device)
-        penalty = precision.clone()
-        if len(rows):
-            positions = positions_among_matches(distances, rows, columns, counts)
-            if excluded is not None:
-                positions.masked_fill_(excluded, int(counts.max()))
-            ranks = ranks_of_matches(positions, int(counts.max()))
-            valid = counts > 0
-            first = torch.where(valid, self._identities_ahead(positions) if self.first_only else ranks[:, 0], 0)
-            precision = average_precision(ranks, counts, self.trapezoid)
-            last = ranks.gather(1, (counts - 1).clamp(min=0)[:, None])[:, 0]
-            penalty = torch.where(valid, counts.double() / last, torch.nan)
-        arrays = (part.cpu().numpy() for part in (first, precision, penalty, counts, kept))
-        return Ranking(self.positions, *arrays)
-
-    def _tensor(self, values: np.ndarray) -> Tensor:
-        return torch.from_numpy(values.astype(np.int32)).to(self.device)
-
-    def excluded(self, at: slice) -> Tensor | None:
+    def excluded(self, at: slice) -> np.ndarray | None:
         """`(rows, G)` bool, or None where nothing is left out."""
-        excluded = None
+        excluded: np.ndarray | None = None
         if len(self.masks):
-            chosen = torch.from_numpy(self.mask_of[at]).to(self.device)
-            masks = torch.from_numpy(self.masks[self.mask_of[at]]).to(self.device) == 0
-            excluded = masks & (chosen >= 0)[:, None]
+            chosen = self.mask_of[at]
+            excluded = (self.masks[chosen] == 0) & (chosen >= 0)[:, None]
         if len(self.gallery_cameras):
-            cameras = self._tensor(self.query_cameras[at])[:, None]
-            same = (cameras == self._tensor(self.gallery_cameras)) & (cameras > 0)
-            same &= self._tensor(self.query[at])[:, None] == self._tensor(self.codes)
+            cameras = self.query_cameras[at, None]
+            same = (cameras == self.gallery_cameras) & (cameras > 0)
+            same &= self.query[at, None] == self.codes
             if self.gap >= 0:
-                ours, theirs = self._tensor(self.query_frames[at]), self._tensor(self.gallery_frames)
-                same &= (ours[:, None] - theirs).abs() <= self.gap
+                same &= np.abs(self.query_frames[at, None] - self.gallery_frames) <= self.gap
             excluded = same if excluded is None else excluded | same
         return excluded
-
-    def _identities_ahead(self, positions: Tensor) -> Tensor:
-        """`(rows,)`: the number of identities at or ahead of the best match, its own counted through that match."""
-        seen = torch.zeros(len(positions), self.positions, dtype=torch.bool, device=positions.device)
-        rows, columns = (positions == 0).nonzero(as_tuple=True)
-        seen[rows, self._tensor(self.codes)[columns].long()] = True
-        return seen.sum(dim=1)
 
 
 Sides = tuple[np.ndarray | None, np.ndarray | None]  # of the queries, of the gallery
@@ -295,20 +299,13 @@ def _check(
         raise CrossreidError("query and gallery identities must both be text or both be numbers.")
 
 
-@functools.cache
-def _pool(threads: int) -> ThreadPoolExecutor:
-    """Threads that stay: starting them takes as long as ranking a small gallery."""
-    return ThreadPoolExecutor(threads, thread_name_prefix="rank")
+class NonFinite(CrossreidError):
+    """A distance that is NaN or infinite."""
 
 
-def _refuse_non_finite(distances: Tensor, start: int) -> None:
-    low, high = distances.aminmax()
-    limit = torch.finfo(distances.dtype).max / 4
-    if bool((low > -limit) & (high < limit)):
-        return
-    bad = distances.isnan() | (distances.abs() >= limit)
-    row, column = (int(i) for i in bad.nonzero()[0])
-    kind = "NaN" if bool(distances[row, column].isnan()) else "not finite"
-    raise CrossreidError(
-        f"the distance of query {start + row} to gallery entry {column} is {kind}; leave entries out by the junk mask."
+def refused(query: int, entry: int, nan: bool) -> NonFinite:
+    """The error of a distance that is not finite."""
+    kind = "NaN" if nan else "not finite"
+    return NonFinite(
+        f"the distance of query {query} to gallery entry {entry} is {kind}; leave entries out by the junk mask."
     )

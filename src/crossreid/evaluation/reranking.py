@@ -22,48 +22,16 @@ neighbours are kept, distances are made a block of rows at a time, and nothing o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Literal
 
 import numpy as np
 import torch
-from pydantic import Field, ValidationError
 from torch import Tensor
 
-from crossreid.errors import CrossreidError
-from crossreid.evaluation.distances import distance_blocks, prepared
-from crossreid.options import Options
+from crossreid.evaluation.distances import as_embeddings, distance_blocks, prepared
+from crossreid.evaluation.neighbours import Rows, nearest_neighbours
+from crossreid.evaluation.reranking_options import KReciprocal, QueryExpansion, Reranking
 
 Blocks = Iterator[tuple[slice, Tensor]]
-
-
-class KReciprocal(Options):
-    k1: int = Field(20, ge=1, description="Neighbours that may be reciprocal.")
-    k2: int = Field(6, ge=1, description="Neighbours whose encodings are averaged; 1 for none.")
-    weight: float = Field(0.3, ge=0, le=1, description="lambda, the share of the original distance.")
-    gallery: Literal["seen", "hidden"] = Field(
-        "seen",
-        description="`hidden`: neighbours are sought among the queries alone, as IDKL's release does on SYSU-MM01.",
-    )
-
-    def __str__(self) -> str:
-        hidden = ", gallery hidden from the neighbour search" if self.gallery == "hidden" else ""
-        return f"k-reciprocal (k1 {self.k1}, k2 {self.k2}, lambda {self.weight:g}{hidden})"
-
-
-class QueryExpansion(Options):
-    neighbours: int = Field(10, ge=1, description="Gallery entries that a query is joined with.")
-    alpha: float = Field(3.0, ge=0, description="Power of their similarities.")
-
-    def __str__(self) -> str:
-        return f"alpha query expansion (n {self.neighbours}, alpha {self.alpha:g})"
-
-
-Reranking = KReciprocal | QueryExpansion
-RERANKINGS: dict[str, type[KReciprocal] | type[QueryExpansion]] = {
-    "k-reciprocal": KReciprocal,
-    "query-expansion": QueryExpansion,
-}
-Normalise = Literal["camera", "modality"]
 
 
 def reranked_blocks(
@@ -82,8 +50,8 @@ def reranked_blocks(
     if isinstance(options, QueryExpansion):
         yield from distance_blocks(expand_queries(query, gallery, options), gallery, "cosine", rows=rows)
         return
-    left, right = prepared(query, gallery, metric)
-    yield from _k_reciprocal(left, right, options, rows)
+    left, right = as_embeddings(query, "query embeddings"), as_embeddings(gallery, "gallery embeddings")
+    yield from _k_reciprocal(Rows(left, right, metric), len(left), options, rows)
 
 
 def expand_queries(query: np.ndarray | Tensor, gallery: np.ndarray | Tensor, options: QueryExpansion) -> Tensor:
@@ -126,64 +94,39 @@ def normalised_blocks(blocks: Callable[[], Blocks], query_groups: np.ndarray, ga
         yield at, (block - means) / spreads
 
 
-def _k_reciprocal(left: Tensor, right: Tensor, options: KReciprocal, rows: int | None) -> Blocks:
-    everyone = torch.cat([left, right])
-    count = len(everyone)
+def _k_reciprocal(everyone: Rows, queries: int, options: KReciprocal, rows: int | None) -> Blocks:
+    count, entries = len(everyone), len(everyone) - queries
     k1 = min(options.k1, count - 1)
     k2 = min(options.k2, count)
     half = min(round(options.k1 / 2), count - 1)  # Python rounds half to even too
-    shown = len(left) if options.gallery == "hidden" else count
-    neighbours, largest = _neighbours(everyone, max(k1 + 1, half + 1, k2), shown)
+    shown = queries if options.gallery == "hidden" else count
+    neighbours, largest = nearest_neighbours(everyone, max(k1 + 1, half + 1, k2), shown)
     members, owners = _expanded_sets(neighbours[:, : k1 + 1], neighbours[:, : half + 1])
-    weights = torch.exp(-_distances_at(everyone, owners, members) / largest[owners])
-    weights = (
-        weights / torch.zeros(count, dtype=weights.dtype, device=weights.device).index_add(0, owners, weights)[owners]
-    )
+    weights = torch.exp(-everyone.exact(owners, members) / largest[owners])
+    weights /= weights.new_zeros(count).index_add(0, owners, weights)[owners]
     if k2 > 1:
         owners, members, weights = _averaged(owners, members, weights, neighbours[:, :k2])
+    weights, largest = weights.to(everyone.given.dtype), largest.to(everyone.given.dtype)
     # 1, or less where a neighbour has no reciprocal neighbours, not even itself among its doubles.
-    amount = torch.zeros(count, dtype=weights.dtype, device=weights.device).index_add(0, owners, weights)
+    amount = weights.new_zeros(count).index_add(0, owners, weights)
     starts = _starts(owners, count)
     # The gallery's part, by column: which entries have something there, and how much.
-    of_gallery = owners >= len(left)
+    of_gallery = owners >= queries
     order = torch.argsort(members[of_gallery], stable=True)
-    columns, entries = members[of_gallery][order], owners[of_gallery][order] - len(left)
+    columns, named = members[of_gallery][order], owners[of_gallery][order] - queries
     amounts = weights[of_gallery][order]
     column_starts = _starts(columns, count)
-    step = rows or max(64, (1 << 24) // len(right))
-    for first in range(0, len(left), step):
-        last = min(first + step, len(left))
+    step = rows or max(64, (1 << 24) // entries)
+    for first in range(0, queries, step):
+        last = min(first + step, queries)
         own = slice(int(starts[first]), int(starts[last]))
-        shared = left.new_zeros(last - first, len(right))
-        _add_shared(shared, owners[own] - first, members[own], weights[own], column_starts, entries, amounts)
+        shared = amount.new_zeros(last - first, entries)
+        _add_shared(shared, owners[own] - first, members[own], weights[own], column_starts, named, amounts)
         # sum max = sum + sum - sum min; where there is nothing to share, nothing is shared.
-        union = amount[first:last, None] + amount[None, len(left) :] - shared
+        union = amount[first:last, None] + amount[None, queries:] - shared
         jaccard = 1 - shared / union.clamp(min=torch.finfo(union.dtype).tiny)
-        original = _squared(left[first:last], right) / largest[first:last, None]
+        original = everyone.approximate(slice(first, last), slice(queries, None)) / largest[first:last, None]
         yield slice(first, last), (1 - options.weight) * jaccard + options.weight * original
-
-
-def _squared(block: Tensor, others: Tensor) -> Tensor:
-    """Squared Euclidean distances `(R, N)`."""
-    squares = torch.addmm(others.square().sum(dim=1), block, others.T, alpha=-2)
-    return squares.add_(block.square().sum(dim=1, keepdim=True)).clamp_(min=0)
-
-
-def _neighbours(everyone: Tensor, k: int, shown: int) -> tuple[Tensor, Tensor]:
-    """The k nearest of each `(N, k)`, itself among them, and the largest squared distance of each row `(N,)`.
-
-    Those from position `shown` on are nobody's neighbours, unless there are fewer than k others.
-    """
-    nearest, largest = [], []
-    step = max(64, (1 << 24) // len(everyone))
-    for start in range(0, len(everyone), step):
-        squares = _squared(everyone[start : start + step], everyone)
-        squares[torch.arange(len(squares)), torch.arange(start, start + len(squares))] = 0
-        largest.append(squares.amax(dim=1))
-        squares[:, shown:] = torch.inf
-        nearest.append(_nearest(squares, k)[1])
-    tiny = torch.finfo(everyone.dtype).tiny
-    return torch.cat(nearest), torch.cat(largest).clamp(min=tiny)
 
 
 def _nearest(distances: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -231,19 +174,6 @@ def _expanded_sets(full: Tensor, half: Tensor) -> tuple[Tensor, Tensor]:
         owners.append(row + start)
         members.append(together[row, column])
     return torch.cat(members), torch.cat(owners)
-
-
-def _distances_at(everyone: Tensor, owners: Tensor, members: Tensor) -> Tensor:
-    """Squared Euclidean distances of the listed pairs, taken from the same products as all others."""
-    found = everyone.new_empty(len(owners))
-    starts = _starts(owners, len(everyone))
-    step = max(64, (1 << 24) // len(everyone))
-    for start in range(0, len(everyone), step):
-        stop = min(start + step, len(everyone))
-        own = slice(int(starts[start]), int(starts[stop]))
-        found[own] = _squared(everyone[start:stop], everyone)[owners[own] - start, members[own]]
-    found[owners == members] = 0
-    return found
 
 
 def _averaged(owners: Tensor, members: Tensor, weights: Tensor, near: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -294,22 +224,3 @@ def _spread(starts: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
     source = torch.repeat_interleave(torch.arange(len(values), device=values.device), sizes)
     offset = torch.arange(len(source), device=values.device) - (sizes.cumsum(0) - sizes)[source]
     return source, starts[values][source] + offset
-
-
-def make_reranking(name: str, options: dict[str, str] | None = None) -> Reranking:
-    """A re-ranking by its name in `RERANKINGS`, with options as text.
-
-    Raises:
-        CrossreidError: naming the option or method that is not known, or the value that is not possible.
-    """
-    if name not in RERANKINGS:
-        raise CrossreidError(f"unknown re-ranking '{name}'; choose one of: {', '.join(RERANKINGS)}.")
-    kind = RERANKINGS[name]
-    try:
-        return kind.model_validate(options or {})
-    except ValidationError as error:
-        first = error.errors()[0]
-        known = ", ".join(kind.model_fields)
-        raise CrossreidError(
-            f"re-ranking {name}: {'.'.join(map(str, first['loc']))}: {first['msg']}. Options: {known}."
-        ) from error

@@ -69,7 +69,7 @@ def blocks_of(
             queries[at],
             gallery,
             [(1 - distances).numpy() for _, distances in found],
-            np.zeros(kinds.shape, dtype=bool) if left_out is None else left_out.numpy(),
+            np.zeros(kinds.shape, dtype=bool) if left_out is None else left_out,
             kinds,
         )
 

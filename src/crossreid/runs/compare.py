@@ -12,7 +12,7 @@ import numpy as np
 from crossreid.errors import CrossreidError
 from crossreid.evaluation.features import Features, load
 from crossreid.evaluation.paired import RESAMPLES, Difference, paired_differences
-from crossreid.evaluation.reranking import Reranking, make_reranking
+from crossreid.evaluation.reranking_options import Reranking, make_reranking
 from crossreid.evaluation.scores import KEYS, Score, combine
 from crossreid.runs.alike import rules_differ, test_key, tested_on, what_differs
 from crossreid.runs.evaluate import Advance, evaluated, features_file

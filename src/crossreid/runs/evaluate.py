@@ -14,7 +14,7 @@ from crossreid.errors import CrossreidError
 from crossreid.evaluation.features import Features, load, save
 from crossreid.evaluation.matlab import write_sysu_features
 from crossreid.evaluation.protocols import PROTOCOLS
-from crossreid.evaluation.reranking import Reranking, make_reranking
+from crossreid.evaluation.reranking_options import Reranking, make_reranking
 from crossreid.evaluation.scores import Score, combine
 from crossreid.evaluation.sets import SetSetting, image_counts
 from crossreid.files import read_json, write_json, write_text

@@ -8,8 +8,6 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from crossreid.errors import CrossreidError
-from crossreid.methods.building import UNKNOWN_METHOD
-from crossreid.runs.sections import keys_at
 
 LONGEST = 2000  # characters of a value in a message
 
@@ -20,6 +18,9 @@ class RecipeError(CrossreidError):
 
 def explained(error: ValidationError, given: dict[str, Any], recipe: type[BaseModel]) -> list[str]:
     """One line a fault of `given`, which is no valid `recipe`: the dotted key, what was expected and what was found."""
+    from crossreid.methods.building import UNKNOWN_METHOD  # here: methods load torch, which an option's fault is told without
+    from crossreid.runs.sections import keys_at
+
     lines = []
     for fault in error.errors(include_url=False):
         place = [str(part) for part in fault["loc"]]

@@ -16,7 +16,7 @@ from crossreid.evaluation.embedding import embed, observe
 from crossreid.evaluation.features import Features, features_of
 from crossreid.evaluation.procedure import evaluate as evaluate_protocol
 from crossreid.evaluation.protocols import PROTOCOLS
-from crossreid.evaluation.reranking import Reranking
+from crossreid.evaluation.reranking_options import Reranking
 from crossreid.evaluation.scores import Score
 from crossreid.evaluation.sets import SetSetting, set_features, settings_of
 from crossreid.models.heads import concatenate_normalised

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from crossreid.data.levels import Levels
 from crossreid.data.records import Modality, Split
 from crossreid.errors import CrossreidError
 from crossreid.evaluation.protocols import PROTOCOLS
 from crossreid.evaluation.unmatched import unmatched_queries
-from crossreid.runs.plan import plan
-from crossreid.runs.recipe import Recipe
-from crossreid.runs.run import open_split
+
+if TYPE_CHECKING:
+    from crossreid.runs.recipe import Recipe
 
 
 def left_out(split: Split) -> list[str]:
@@ -68,6 +68,8 @@ def copies_of(recipe: Recipe | None, name: str | None = None, root: Path | None 
 
 def trainable_in_all(recipe: Recipe) -> tuple[bool, str]:
     """As `trainable`, on all data sets that `recipe` itself names, wherever they lie."""
+    from crossreid.runs.run import open_split  # here: what is asked of a recipe loads torch, what of a copy does not
+
     try:
         return trainable(open_split(recipe), recipe)
     except CrossreidError as error:
@@ -76,6 +78,8 @@ def trainable_in_all(recipe: Recipe) -> tuple[bool, str]:
 
 def trainable(split: Split, recipe: Recipe) -> tuple[bool, str]:
     """Whether `recipe` can train on `split`, and in words how: its plan in steps, or why not."""
+    from crossreid.runs.plan import plan
+
     try:
         return True, str(plan(recipe, split))
     except CrossreidError as error:

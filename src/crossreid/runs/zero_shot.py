@@ -13,7 +13,7 @@ from crossreid.data.data_options import PIXELS
 from crossreid.data.records import Split
 from crossreid.errors import CrossreidError
 from crossreid.evaluation.features import Features
-from crossreid.evaluation.reranking import Reranking, make_reranking
+from crossreid.evaluation.reranking_options import Reranking, make_reranking
 from crossreid.evaluation.scores import Score
 from crossreid.evaluation.sets import SetSetting, image_counts
 from crossreid.files import write_json

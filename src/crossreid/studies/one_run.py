@@ -18,7 +18,7 @@ from pathlib import Path
 from crossreid.data.data_options import DataOptions
 from crossreid.evaluation.features import Features
 from crossreid.evaluation.protocols import PROTOCOLS
-from crossreid.evaluation.reranking import KReciprocal, Reranking
+from crossreid.evaluation.reranking_options import KReciprocal, Reranking
 from crossreid.evaluation.scores import Score
 from crossreid.files import write_json
 from crossreid.runs.folders import runs_in

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from crossreid.evaluation.protocols import PROTOCOLS
-from crossreid.evaluation.reranking import KReciprocal
+from crossreid.evaluation.reranking_options import KReciprocal
 from crossreid.evaluation.scores import Score
 from crossreid.files import read_json, short_digest, write_json
 from crossreid.runs.floors import pretrained_of

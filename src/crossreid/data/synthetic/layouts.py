@@ -6,7 +6,6 @@ import csv
 from pathlib import Path
 
 import numpy as np
-from scipy.io import savemat
 
 from crossreid.data.records import Modality
 from crossreid.data.synthetic.cameras import CAMERAS
@@ -43,6 +42,8 @@ def _sysu_lists(root: Path, shots: list[Shot], identities: int, seed: int) -> No
 
 def save_mat(path: Path, content: dict[str, object]) -> None:
     """A MATLAB file without the date that its header would carry: same content, same bytes."""
+    from scipy.io import savemat  # here, as `matfile` does
+
     savemat(path, content, do_compression=True)
     with path.open("r+b") as stream:
         stream.write(b"MATLAB 5.0 MAT-file, written by crossreid".ljust(116))

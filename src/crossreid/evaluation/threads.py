@@ -1,0 +1,36 @@
+"""Compiled work on rows, shared among as many threads as torch uses."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+
+def in_threads(part: Callable[[slice], None], rows: int, work: int) -> None:
+    """Call `part` with slices that together are all rows; of little `work`, operations in all, with one slice here."""
+    threads = _threads() if work > 1 << 16 else 1
+    if threads == 1:
+        part(slice(0, rows))
+        return
+    step = -(-rows // (2 * threads))  # two parts a thread: rows differ in work
+    list(_pool(threads).map(part, (slice(start, min(start + step, rows)) for start in range(0, rows, step))))
+
+
+def _threads() -> int:
+    """Those of torch where it is loaded, else as many as it would take."""
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        return int(torch.get_num_threads())
+    asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+    if asked.isdecimal() and int(asked) > 0:
+        return int(asked)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@functools.cache
+def _pool(threads: int) -> ThreadPoolExecutor:
+    """Threads that stay: starting them takes as long as ranking a small gallery."""
+    return ThreadPoolExecutor(threads, thread_name_prefix="rank")
