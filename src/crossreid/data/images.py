@@ -127,7 +127,11 @@ def load_image(
 
 def content_of(path: Place) -> bytes:
     """The bytes of an image's file or object; raises as `load_image`."""
-    content = _object_content(path) if isinstance(path, Address) else _file_content(Path(path))
+    content = (
+        _object_content(path)
+        if isinstance(path, Address)
+        else _file_content(path if isinstance(path, Path) else Path(path))
+    )
     if not content:
         raise DataError(f"{path} is empty (0 bytes). Copy it again, or remove it from the data set.")
     return content

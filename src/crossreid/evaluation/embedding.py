@@ -81,11 +81,11 @@ def embed(
     """
     options = options or EvaluationOptions()
     rows: list[Tensor] = []
-    batches = evaluation_batches(
-        records, height=height, width=width, batch=options.batch, workers=workers, interpolation=interpolation,
-        normalisation=normalisation
-    )  # fmt: skip
     with _evaluating(method) as device:
+        batches = evaluation_batches(
+            records, height=height, width=width, batch=options.batch, workers=workers, interpolation=interpolation,
+            normalisation=normalisation, device=device,
+        )  # fmt: skip
         for images, modalities in batches:
             images, modalities = images.to(device), modalities.to(device)
             cameras = _cameras(records[len(rows) * options.batch :][: len(images)]).to(device)
@@ -140,11 +140,11 @@ def embed_sets(
     sums: Tensor | None = None
     counts = torch.zeros(len(sets))
     read = np.zeros(len(images_of), dtype=bool)
-    batches = readable_batches(
-        images_of, height=height, width=width, batch=options.batch, workers=workers,
-        interpolation=interpolation, normalisation=normalisation, skip=skip
-    )  # fmt: skip
     with _evaluating(method) as device:
+        batches = readable_batches(
+            images_of, height=height, width=width, batch=options.batch, workers=workers,
+            interpolation=interpolation, normalisation=normalisation, skip=skip, device=device,
+        )  # fmt: skip
         for images, modalities, places in batches:
             if len(images):
                 images, modalities = images.to(device), modalities.to(device)
@@ -248,11 +248,11 @@ def observe(
         )
     look = method.test_features if tested else method.observe
     found: dict[str, list[tuple[Tensor, Tensor]]] = {}
-    batches = evaluation_batches(
-        records, height=height, width=width, batch=options.batch, workers=workers, interpolation=interpolation,
-        normalisation=normalisation
-    )  # fmt: skip
     with _evaluating(method) as device, torch.random.fork_rng():
+        batches = evaluation_batches(
+            records, height=height, width=width, batch=options.batch, workers=workers, interpolation=interpolation,
+            normalisation=normalisation, device=device,
+        )  # fmt: skip
         torch.manual_seed(0)  # a random z is the same each time
         for images, modalities in batches:
             for name, (v, z) in look(images.to(device), modalities.to(device)).items():  # type: ignore[operator]

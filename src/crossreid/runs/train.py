@@ -123,7 +123,12 @@ def train_run(
     where = {} if framework is None else {"accelerator": "cpu"}
     fabric = make_fabric(recipe.training.model_copy(update=where))
     loader = TrainLoader(
-        split.train, recipe.data, seed=recipe.training.seed, rank=fabric.global_rank, world=fabric.world_size
+        split.train,
+        recipe.data,
+        seed=recipe.training.seed,
+        rank=fabric.global_rank,
+        world=fabric.world_size,
+        device=fabric.device,
     )
     if fabric.is_global_zero:
         for note in split.notes:
