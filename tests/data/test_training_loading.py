@@ -173,3 +173,30 @@ def test_channels_of_batches_are_drawn_by_seed_epoch_and_step_alone(records, tmp
     assert_same(whole, epoch_of(of(2, **everything), 1))
     assert_same(whole[2:], epoch_of(of(**everything), 1, 2))
     assert not torch.equal(whole[0].images, epoch_of(of(seed=4, **everything), 1)[0].images)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("cache", ["disk", "memory"])
+def test_a_cache_gives_the_same_batches_bad_images_included(records, tmp_path, cache, workers):
+    spoil(records, identity="id2", kind=INFRARED, count=1)
+    plain = TrainLoader(records, options_of(tmp_path, on_bad_image="skip"), seed=3)
+    folder = tmp_path / "cache"
+    kept = TrainLoader(
+        records, options_of(tmp_path, workers, on_bad_image="skip", cache=cache, cache_folder=folder), seed=3
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert_same(epochs_of(kept, 2), epochs_of(plain, 2))
+        assert kept.bad_images == plain.bad_images != set()
+        assert_same(epoch_of(kept, 1, 1), epoch_of(plain, 1)[1:])
+    assert folder.is_dir() == (cache == "disk")
+
+
+def test_what_is_cached_is_not_read_again(records, tmp_path):
+    loader = TrainLoader(records, options_of(tmp_path, cache="memory"), seed=3)
+    first = epoch_of(loader, 0)
+    for record in records:
+        record.path.unlink()
+    assert_same(epoch_of(loader, 0), first)
+    spoiled = TrainLoader(records, options_of(tmp_path), seed=3)
+    assert "not found" in refusal_of(lambda: epoch_of(spoiled, 0))

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from crossreid.data.images import load_image
 from crossreid.data.loader_processes import Place, SharedBatches, begin, raising
 from crossreid.data.normalisation import IMAGENET, Normalisation
+from crossreid.data.pixel_cache import CacheChoice, Look, PixelCache, cache_of
 from crossreid.data.reading_ahead import ReadingAhead
 from crossreid.data.records import DataError, Record
 from crossreid.data.sending import CPU, all_sent, sent_ahead
@@ -23,10 +24,16 @@ from crossreid.data.transforms import EvalTransform, Interpolation, as_planes
 
 class _TestImages(Dataset):
     def __init__(
-        self, records: Sequence[Record], transform: EvalTransform, skip: bool, plan: Sequence[Sequence[int]] = ()
+        self,
+        records: Sequence[Record],
+        transform: EvalTransform,
+        skip: bool,
+        plan: Sequence[Sequence[int]] = (),
+        cache: PixelCache | None = None,
     ) -> None:
         self.records, self.size, self.skip = tuple(records), (transform.height, transform.width), skip
         self.transform, self.reading = transform, ReadingAhead(self.records, plan)
+        self.cache, self.places = cache, () if cache is None else cache.places_of(self.records)
 
     def __len__(self) -> int:
         return len(self.records)
@@ -42,6 +49,9 @@ class _TestImages(Dataset):
         self, index: int, content: Future[bytes] | None
     ) -> tuple[np.ndarray, int, int] | DataError | _Unreadable:
         record = self.records[index]
+        kept = None if self.cache is None else self.cache.at(self.places[index])
+        if kept is not None:
+            return as_planes(kept), int(record.modality), index
         try:
             read = None if content is None else content.result()
             pixels = load_image(record, at_least=self.size, content=read)
@@ -98,11 +108,12 @@ def evaluation_batches(
     interpolation: Interpolation = "bilinear",
     normalisation: Normalisation = IMAGENET,
     device: torch.device = CPU,
+    cache: CacheChoice | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches (images `(B, 3, H, W)`, modalities `(B,)`) of the records in their order; a bad image stops it, named."""
     loaded = readable_batches(
         records, height=height, width=width, batch=batch, workers=workers, interpolation=interpolation,
-        normalisation=normalisation, skip=False, device=device
+        normalisation=normalisation, skip=False, device=device, cache=cache,
     )  # fmt: skip
     return ((images, modalities) for images, modalities, _ in loaded)
 
@@ -118,12 +129,13 @@ def readable_batches(
     normalisation: Normalisation = IMAGENET,
     skip: bool = True,
     device: torch.device = CPU,
+    cache: CacheChoice | None = None,
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Batches (images, modalities, positions among the records), with `skip` without those that cannot be read."""
     plan = [range(first, min(first + batch, len(records))) for first in range(0, len(records), batch)]
     loaded = planned_batches(
         records, plan, height=height, width=width, workers=workers, interpolation=interpolation,
-        normalisation=normalisation, skip=skip, device=device
+        normalisation=normalisation, skip=skip, device=device, cache=cache,
     )  # fmt: skip
     return ((batch.images, batch.modalities, batch.positions) for batch in loaded)
 
@@ -139,17 +151,21 @@ def planned_batches(
     normalisation: Normalisation = IMAGENET,
     skip: bool = False,
     device: torch.device = CPU,
+    cache: CacheChoice | None = None,
 ) -> Iterator[EvaluationBatch]:
     """The batches of positions among the records that `plan` lists, in its order, all by the same workers.
 
     Bytes are handed over, and normalised where the network is: of a GPU as `device`, on which images and modalities then lie.
     With `skip` an image that cannot be read is left out of its batch and listed in `bad`; else it raises `DataError`, which names it.
     """
+    look = Look(height, width, interpolation)
+    wanted = (records[position] for position in sorted({position for positions in plan for position in positions}))
+    kept = cache_of(wanted, cache, look)
     where = device if device.type == "cuda" else CPU
     shared = SharedBatches(workers, max(map(len, plan), default=0), (3, height, width))
     shared.lay_out()
     loader: DataLoader = DataLoader(
-        _TestImages(records, EvalTransform(height, width, interpolation, normalisation), skip, plan),
+        _TestImages(records, EvalTransform(height, width, interpolation, normalisation), skip, plan, kept),
         batch_sampler=[list(positions) for positions in plan],
         num_workers=workers,
         collate_fn=partial(_collate, shared),

@@ -25,6 +25,7 @@ from crossreid.data.images import load_image
 from crossreid.data.joint_channels import joint_channels
 from crossreid.data.loader_processes import Place, SharedBatches, begin, raising
 from crossreid.data.network_input import NetworkInput, Table, table_of
+from crossreid.data.pixel_cache import PixelCache, cache_of
 from crossreid.data.records import DataError, Modality, Record, labels_of
 from crossreid.data.sampling import IdentitySampler
 from crossreid.data.sending import CPU, all_sent, sent_ahead
@@ -55,7 +56,7 @@ class TrainLoader:
         device: torch.device = CPU,
     ) -> None:
         self._device = device if device.type == "cuda" else CPU  # to another the loop sends what was made here
-        images = _TrainImages(records, options, seed, on_host=self._device == CPU)
+        self._images = images = _TrainImages(records, options, seed, on_host=self._device == CPU)
         size, both = (options.height, options.width), 2 if options.augment.channels.joint else 1
         self._shared = SharedBatches(
             options.workers,
@@ -101,6 +102,14 @@ class TrainLoader:
         """Batches of `epoch`."""
         return self.sampler.steps_in(epoch)
 
+    def prepare(self, *, shown: bool = True) -> None:
+        """Make or complete the cache that the recipe asks for, with a bar if `shown`; once, and before anything is loaded.
+
+        Raises as `pixel_cache.cache_of`.
+        """
+        self._images.open_cache(shown=shown)
+        self._shared.lay_out()
+
     def __call__(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
         """This process's batches of `epoch`, from step `first_step` on."""
         plan = []
@@ -113,7 +122,7 @@ class TrainLoader:
                 samples += [(epoch, after + at, index) for _, at, index in samples if self._visible[index]]
             plan.append(samples)
         self._plan.batches = plan[first_step:]
-        self._shared.lay_out()
+        self.prepare(shown=False)
         steps = itertools.count(first_step)
 
         def made(loaded: _Loaded) -> Batch:
@@ -174,7 +183,9 @@ class _TrainImages(Dataset):
         self.on_host = on_host  # whether what was drawn is done here; else on the device
         self.records, self.seed, self.sets = tuple(records), seed, options.sets
         self.skip = options.on_bad_image == "skip"
-        self.size = (options.height, options.width)
+        self.size, self.look, self.choice = (options.height, options.width), options.look, options.cached
+        self.cache: PixelCache | None = None
+        self.places: Sequence[tuple[int, int] | None] = ()
         self.domains = {source.called: place for place, source in enumerate(options.sources)}
         each = {name: options.of_source(name) for name in self.domains} or {"": options}
         self.transforms = {name: _train_transform(own) for name, own in each.items()}
@@ -192,6 +203,16 @@ class _TrainImages(Dataset):
         self.alike: dict[tuple[str, int], list[int]] = defaultdict(list)
         for index, record in enumerate(self.records):
             self.alike[record.identity, int(record.modality)].append(index)
+
+    def open_cache(self, *, shown: bool) -> None:
+        """Before processes are started that are to see it."""
+        if self.cache is None and self.choice is not None:
+            self.cache = cache_of(self.records, self.choice, self.look, shown=shown)
+            self.places = [] if self.cache is None else self.cache.places_of(self.records)
+
+    def _loaded(self, index: int) -> np.ndarray:
+        kept = None if self.cache is None else self.cache.at(self.places[index])
+        return load_image(self.records[index], at_least=self.size) if kept is None else kept
 
     def __getitem__(self, key: tuple[int, int, int]) -> _Sample | DataError:
         epoch, position, item = key
@@ -241,7 +262,7 @@ class _TrainImages(Dataset):
         """An image, or where it cannot be read and that is allowed, the next of its tracklet, then of its identity."""
         record = self.records[index]
         try:
-            return load_image(record, at_least=self.size), record, []
+            return self._loaded(index), record, []
         except DataError:
             if not self.skip:
                 raise
@@ -254,7 +275,7 @@ class _TrainImages(Dataset):
         bad = [str(record.path)]
         for other in others:
             try:
-                return load_image(self.records[other], at_least=self.size), self.records[other], bad
+                return self._loaded(other), self.records[other], bad
             except DataError:
                 bad.append(str(self.records[other].path))
         raise DataError(
