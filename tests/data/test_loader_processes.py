@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from crossreid.data.loader_processes import Place, SharedBatches, begin
+from crossreid.data.loader_processes import Place, SharedBatches, as_arrays, as_tensors, begin
 
 
 class Numbered(Dataset):
@@ -69,3 +69,16 @@ class Handlers(Dataset):
 def test_a_process_leaves_ctrl_c_to_its_parent():
     assert next(iter(DataLoader(Handlers(), batch_size=None, num_workers=1, worker_init_fn=begin)))
     assert signal.getsignal(signal.SIGINT) != signal.SIG_IGN
+
+
+def test_tensors_are_handed_over_as_arrays_and_all_else_as_it_is():
+    given = (Place(0, 1, 2), (torch.ones(2, 3), None), ["x"], torch.arange(2))
+    sent = as_arrays(given)
+    assert isinstance(sent[0], Place)
+    assert isinstance(sent[1][0], np.ndarray)
+    assert sent[2] is given[2]
+    back = as_tensors(sent)
+    assert torch.equal(back[1][0], given[1][0])
+    assert torch.equal(back[3], given[3])
+    assert back[:1] == given[:1]
+    assert back[1][1] is None

@@ -217,3 +217,11 @@ def test_another_process_may_replace_what_one_reads(records, choice):
     afresh = pixel_cache.PixelCache(LOOK, cache.files, cache.places)  # as in a process that maps it only now
     assert afresh.at((0, 3)) is None
     assert afresh.places_of(records) == [None] * len(records)
+
+
+def test_a_folder_that_may_only_be_read_is_only_read(records, choice, monkeypatch):
+    cache_of(records[:10], choice, LOOK)
+    monkeypatch.setattr(pixel_cache.os, "access", lambda path, mode: mode != os.W_OK)
+    cache = cache_of(records, choice, LOOK)
+    assert len(cache) == 10
+    assert_right(cache, records[:10])

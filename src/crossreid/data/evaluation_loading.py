@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from crossreid.data.images import load_image
-from crossreid.data.loader_processes import Place, SharedBatches, begin, raising
+from crossreid.data.loader_processes import Place, SharedBatches, as_arrays, begin, raising
 from crossreid.data.normalisation import IMAGENET, Normalisation
 from crossreid.data.pixel_cache import CacheChoice, Look, PixelCache, cache_of
 from crossreid.data.reading_ahead import ReadingAhead
@@ -86,7 +86,8 @@ class _Loaded(NamedTuple):
     bad: list[tuple[int, str]]
 
 
-def _collate(shared: SharedBatches, samples: list[Any]) -> _Loaded | DataError:
+def _collate(shared: SharedBatches, samples: list[Any]) -> Any:
+    """A `_Loaded` as arrays, or the first error."""
     for sample in samples:
         if isinstance(sample, DataError):
             return sample
@@ -95,7 +96,7 @@ def _collate(shared: SharedBatches, samples: list[Any]) -> _Loaded | DataError:
     if not kept:
         return _Loaded(None, torch.empty(0, dtype=torch.long), torch.empty(0, dtype=torch.long), bad)
     images, modalities, positions = zip(*kept, strict=True)
-    return _Loaded(shared.put(images), torch.tensor(modalities), torch.tensor(positions), bad)
+    return as_arrays(_Loaded(shared.put(images), torch.tensor(modalities), torch.tensor(positions), bad))
 
 
 def evaluation_batches(

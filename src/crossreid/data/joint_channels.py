@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from crossreid.data.normalisation import channel_values
+from crossreid.data.normalisation import of_channels
 from crossreid.data.sending import sent
 
 LUMA = (0.2989, 0.5870, 0.1140)
@@ -47,7 +47,7 @@ def joint_channels(
 
 def luma_of_normalised(images: Tensor) -> Tensor:
     """`(B, 3, H, W)`, normalised, to the luma of these very values in all three channels, not normalised again."""
-    return (images * channel_values(LUMA, images)).sum(1, keepdim=True).expand_as(images)
+    return (images * of_channels(LUMA, images)).sum(1, keepdim=True).expand_as(images)
 
 
 def erased_by_constants(images: Tensor, probability: float, generator: np.random.Generator) -> Tensor:
@@ -62,7 +62,7 @@ def erased_by_constants(images: Tensor, probability: float, generator: np.random
         if box is not None:
             top, left, height, width = box
             inside[row, :, top : top + height, left : left + width] = True
-    return torch.where(sent(inside, images.device), channel_values(ERASED, images), images)
+    return torch.where(sent(inside, images.device), of_channels(ERASED, images), images)
 
 
 def rectangle(height: int, width: int, generator: np.random.Generator) -> tuple[int, int, int, int] | None:

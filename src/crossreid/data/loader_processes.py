@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import signal
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -37,13 +37,32 @@ def begin(worker: int) -> None:
     mallopt(_TRIM, 256 << 20)
 
 
+def as_arrays(value: Any) -> Any:
+    """A tuple with arrays in place of its tensors, in it and in tuples of it: torch hands each tensor over as a file of its own."""
+    return _each(value, Tensor, lambda tensor: tensor.numpy())
+
+
+def as_tensors(value: Any) -> Any:
+    """The other way round."""
+    return _each(value, np.ndarray, torch.from_numpy)
+
+
+def _each(value: Any, kind: type, made: Callable[[Any], Any]) -> Any:
+    if isinstance(value, kind):
+        return made(value)
+    if not isinstance(value, tuple):
+        return value
+    parts = [_each(part, kind, made) for part in value]
+    return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
+
+
 def raising(loader: Iterable[Any]) -> Iterator[Any]:
-    """What a loader gives; an error that a worker handed on is raised here, without that worker's traceback in it."""
+    """What a loader gives, arrays in it as tensors; an error that a worker handed on is raised here, without its traceback in it."""
     for loaded in loader:
         if isinstance(loaded, DataError):
             # A new one: raising `loaded` itself ties this frame, and the workers it holds, into a cycle that ends late.
             raise DataError(*loaded.args)
-        yield loaded
+        yield as_tensors(loaded)
 
 
 class Place(NamedTuple):

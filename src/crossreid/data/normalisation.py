@@ -37,9 +37,7 @@ class Normalisation:
     def of_batch(self, images: Tensor) -> Tensor:
         """`(B, 3, H, W)` uint8, normalised, float32, on the device that they lie on."""
         if images.device.type != "cpu":
-            scale, shift = (
-                channel_values(values.flatten().tolist(), images.float()) for values in self.scale_and_shift
-            )
+            scale, shift = (of_channels(values.flatten().tolist(), images.float()) for values in self.scale_and_shift)
             return images.float() * scale - shift
         normalised = roomy(images.shape)
         for planes, out in zip(images.numpy(), normalised.numpy(), strict=True):
@@ -86,9 +84,9 @@ def roomy(shape: Sequence[int]) -> Tensor:
 
 
 def _as_tensors(normalisation: Normalisation, like: Tensor) -> tuple[Tensor, Tensor]:
-    return channel_values(normalisation.mean, like), channel_values(normalisation.std, like)
+    return of_channels(normalisation.mean, like), of_channels(normalisation.std, like)
 
 
-def channel_values(values: Sequence[float], like: Tensor) -> Tensor:
-    """One value a channel, `(C, 1, 1)`, beside images `like`: filled in on their device, as sending them there would wait for it."""
-    return torch.stack([like.new_full((1, 1), value) for value in values])
+def of_channels(numbers: Sequence[float], like: Tensor) -> Tensor:
+    """A number for each channel as `(3, 1, 1)`, filled in on the device of `like`: for a copy from the host it would be waited for."""
+    return torch.cat([like.new_full((1, 1, 1), number) for number in numbers])

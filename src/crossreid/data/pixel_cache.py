@@ -150,12 +150,17 @@ def cache_of(
     if choice.kind == "memory":
         return _in_memory(wanted, choice, look, shown) if choice.complete else _live(wanted, look)
     folder = choice.folder / str(look)
-    if not choice.complete:
+    if not choice.complete or _is_kept_from_us(folder):
         return _on_disk(wanted, [pack for pack in map(read_pack, _files(folder)) if pack], look, check=True)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     with _alone(folder):
         return _on_disk(wanted, _completed(wanted, folder, choice, look, shown), look)
+
+
+def _is_kept_from_us(folder: Path) -> bool:
+    """Whether a folder is there and may be read and not written: somebody's, who fills it for others."""
+    return folder.is_dir() and os.access(folder, os.R_OK) and not os.access(folder, os.W_OK)
 
 
 def _on_disk(wanted: Mapping[str, Record], packs: Sequence[Pack], look: Look, *, check: bool = False) -> PixelCache:

@@ -23,7 +23,7 @@ from crossreid.data.channels import channel_transforms
 from crossreid.data.data_options import DataOptions
 from crossreid.data.images import load_image
 from crossreid.data.joint_channels import joint_channels
-from crossreid.data.loader_processes import Place, SharedBatches, begin, raising
+from crossreid.data.loader_processes import Place, SharedBatches, as_arrays, begin, raising
 from crossreid.data.network_input import NetworkInput, Table, table_of
 from crossreid.data.pixel_cache import PixelCache, cache_of
 from crossreid.data.records import DataError, Modality, Record, labels_of
@@ -316,7 +316,8 @@ class _Loaded(NamedTuple):
     bad: list[str]
 
 
-def _collate(shared: SharedBatches, samples: list[Any]) -> _Loaded | DataError:
+def _collate(shared: SharedBatches, samples: list[Any]) -> Any:
+    """A `_Loaded` as arrays, or the first error."""
     for sample in samples:
         if isinstance(sample, DataError):
             return sample
@@ -327,4 +328,4 @@ def _collate(shared: SharedBatches, samples: list[Any]) -> _Loaded | DataError:
     of_images = [domain for domain, each in zip(domains, drawn, strict=True) for _ in each]
     table = table_of([one for each in drawn for one in each], of_images)
     place = shared.put([image for each in images for image in each])
-    return _Loaded(batch, table, place, [path for paths in bad for path in paths])
+    return as_arrays(_Loaded(batch, table, place, [path for paths in bad for path in paths]))

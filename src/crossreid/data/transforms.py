@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from crossreid.data.erasing import NOWHERE, Box, RectangleOptions, box_to_erase
-from crossreid.data.normalisation import IMAGENET, Normalisation, channel_values
+from crossreid.data.normalisation import IMAGENET, Normalisation, of_channels
 from crossreid.data.pseudo_infrared import pseudo_infrared as make_pseudo_infrared
 from crossreid.data.records import Modality
 
@@ -71,7 +71,7 @@ class TrainTransform:
         pixels, drawn = self.drawn(image, generator, modality)
         tensor = self.normalisation.of_planes(self.as_drawn(pixels, drawn))
         top, left, bottom, right = drawn.erase
-        tensor[:, top:bottom, left:right] = channel_values(self.fill, tensor)
+        tensor[:, top:bottom, left:right] = of_channels(self.fill, tensor)
         return tensor
 
     def drawn(self, image: np.ndarray, generator: np.random.Generator, modality: Modality) -> tuple[np.ndarray, Drawn]:
@@ -170,7 +170,7 @@ def resized(image: np.ndarray, height: int, width: int, interpolation: Interpola
 
 def grey_version(images: Tensor, normalisation: Normalisation = IMAGENET) -> Tensor:
     """Normalised `(B, 3, H, W)` to its luma in all three channels, normalised the same way."""
-    luma = channel_values(LUMA, images)
+    luma = of_channels(LUMA, images)
     return normalisation.of_raw((normalisation.raw(images) * luma).sum(1, keepdim=True))
 
 
@@ -191,5 +191,5 @@ def grey_of_normalised(images: Tensor) -> Tensor:
     It is what a release makes that takes a tensor's luma after normalising: three equal channels, of another range than `grey_version`
     has, as the deviations of the colours differ. Constant to the gradient.
     """
-    luma = channel_values(NORMALISED_LUMA, images)
+    luma = of_channels(NORMALISED_LUMA, images)
     return (images.detach() * luma).sum(1, keepdim=True).expand_as(images)
