@@ -1,3 +1,4 @@
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import numpy as np
@@ -34,3 +35,25 @@ def test_on_a_cpu_each_is_made_as_it_is_asked_for():
     assert next(batches) == 0
     assert asked == [0]
     assert list(batches) == [10, 20]
+
+
+def test_on_a_gpu_one_is_made_ahead_and_none_is_used_before_it_is_there(monkeypatch):
+    """Without a GPU: the order of things, of streams that only take notes."""
+    told = []
+
+    class Stream:
+        def wait_stream(self, other):
+            told.append("waited for")
+
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: Stream())
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: nullcontext())
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: Stream())
+
+    def make(number):
+        told.append(f"made {number}")
+        return (number,)
+
+    for (number,) in sent_ahead(range(3), make, torch.device("cuda")):
+        told.append(f"used {number}")
+    ready = "waited for"
+    assert told == ["made 0", ready, "made 1", "used 0", ready, "made 2", "used 1", ready, "used 2"]
