@@ -1,25 +1,34 @@
 """Images a second of the training loader beside bare decoding of the same files in as many processes.
 
-    python benchmarks/loading.py --workers 2 [--root FOLDER]
+    python benchmarks/loading.py --workers 2 [--root FOLDER] [--json FILE]
 
 Bare decoding opens each file with Pillow and converts it to an array of RGB values; the loader also shrinks, augments,
-normalises, joins and hands over to the training process. Both go over the same files in the same order, in turn, in
-one run; the medians are compared. So is what the guards against hostile files take of loading an image in one process
-(`data.costly_files`, `data.deadline`). Without --root, photograph-like JPEGs are made for the occasion.
+normalises, joins and hands over to the training process. It reads files (`none`), a cache on disk and one in memory
+(`data.cache`). All go over the same files in the same order, in turn, in one run; the medians are compared. Likewise:
+
+* decoders one beside the other in one process: Pillow, `crossreid`'s own way, and those that are installed of simplejpeg,
+  torchvision's and OpenCV's, with the largest difference of a pixel;
+* what the guards against hostile files take of loading an image (`data.costly_files`, `data.deadline`);
+* what part of a training's time goes by waiting for data, with each kind of cache: a step of a small network on the same
+  batches, or of none of the loader's at all but always the same batch, which is the network alone.
+
+Without --root, photograph-like JPEGs are made for the occasion.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import multiprocessing
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image, ImageFilter
 from rich.console import Console
 from rich.table import Table
@@ -28,10 +37,15 @@ from crossreid.data.costly_files import costly
 from crossreid.data.data_options import DataOptions
 from crossreid.data.deadline import deadline
 from crossreid.data.images import MAX_PIXELS, SECONDS, load_image
+from crossreid.data.quick_jpeg import ordinary
 from crossreid.data.records import INFRARED, VISIBLE, Record
 from crossreid.data.training_loading import TrainLoader
 from crossreid.files import write_json
+from crossreid.methods.baseline import BaselineOptions
+from crossreid.methods.building import build_method
+from machine import machine
 
+CACHES = ("none", "disk", "memory")
 EACH = 8
 
 
@@ -66,8 +80,9 @@ def guards_percent(paths: Sequence[Path], repeats: int) -> float:
         start = time.perf_counter()
         for content in contents:
             costly(content, MAX_PIXELS)
-            with deadline(SECONDS):
-                pass
+            if ordinary(content) is None:  # else it is bounded by its size
+                with deadline(SECONDS):
+                    pass
         guarded = time.perf_counter() - start
         start = time.perf_counter()
         for path in paths:
@@ -76,37 +91,163 @@ def guards_percent(paths: Sequence[Path], repeats: int) -> float:
     return median(shares)
 
 
-def measure(paths: Sequence[Path], arguments: argparse.Namespace) -> dict[str, Any]:
+def decoders() -> dict[str, Callable[[bytes], np.ndarray]]:
+    """What decodes the bytes of a JPEG to `(H, W, 3)`, by its name: those that are installed."""
+    found: dict[str, Callable[[bytes], np.ndarray]] = {"pillow": by_pillow}
+    try:
+        import simplejpeg
+
+        found["simplejpeg"] = lambda content: simplejpeg.decode_jpeg(content, "RGB")
+    except ImportError:
+        pass
+    try:
+        from torchvision.io import decode_jpeg
+
+        found["torchvision"] = lambda content: (
+            decode_jpeg(torch.frombuffer(bytearray(content), dtype=torch.uint8)).permute(1, 2, 0).numpy()
+        )
+    except ImportError:
+        pass
+    try:
+        import cv2
+
+        found["opencv"] = lambda content: cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR_RGB)
+    except ImportError:
+        pass
+    return found
+
+
+def by_pillow(content: bytes) -> np.ndarray:
+    with Image.open(io.BytesIO(content)) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def decoders_compared(paths: Sequence[Path], repeats: int) -> dict[str, dict[str, float]]:
+    """Of each decoder the images a second in one process, times Pillow's, and the largest difference to its pixels."""
+    contents = [path.read_bytes() for path in paths if path.suffix.lower() in (".jpg", ".jpeg")][:200]
+    if not contents:
+        return {}
+    ways: dict[str, Callable[[Any], np.ndarray]] = dict(decoders())
+    loading = {"pillow, of files": decode_array, "crossreid, of files": load_image}
+    files = [path for path in paths if path.suffix.lower() in (".jpg", ".jpeg")][:200]
+    seconds: dict[str, list[float]] = {name: [] for name in (*ways, *loading)}
+    for _ in range(repeats):
+        for name, way in {**ways, **loading}.items():
+            given = files if name in loading else contents
+            start = time.process_time()
+            for one in given:
+                way(one)
+            seconds[name].append(time.process_time() - start)
+    expected = [by_pillow(content).astype(int) for content in contents[:50]]
+    rows = {}
+    for name in seconds:
+        way, given = ({**ways, **loading}[name], files if name in loading else contents)
+        off = max(int(np.abs(way(one) - right).max()) for one, right in zip(given[:50], expected, strict=False))
+        base = "pillow, of files" if name in loading else "pillow"
+        rows[name] = {
+            "images_per_second": len(given) / median(seconds[name]),
+            "times_pillow": median(seconds[base]) / median(seconds[name]),
+            "largest_difference": off,
+        }
+    return rows
+
+
+def decode_array(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def measure(paths: Sequence[Path], arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     kinds = (VISIBLE, INFRARED)
     records = [Record(path, str(i // EACH), 1, kinds[i % 2]) for i, path in enumerate(paths)]
-    options = DataOptions(
-        name="manifest",
-        root=paths[0].parent,
-        height=arguments.height,
-        width=arguments.width,
-        workers=arguments.workers,
-        augment={"flip": 0.5, "pad": 10, "erasing": 0.5},
-        sampler={"identities": 8, "images": 8},
-    )
-    loader = TrainLoader(records, options, seed=0)
-    order = [str(paths[i]) for batch in loader.sampler.epoch(0) for i in batch]
-    loaded, decoded = [], []
+
+    def options_of(cache: str) -> DataOptions:
+        return DataOptions(
+            name="manifest",
+            root=paths[0].parent,
+            height=arguments.height,
+            width=arguments.width,
+            workers=arguments.workers,
+            cache=cache,
+            cache_folder=folder / "cache",
+            augment={"flip": 0.5, "pad": 10, "erasing": 0.5},
+            sampler={"identities": 8, "images": 8},
+        )
+
+    loaders = {cache: TrainLoader(records, options_of(cache), seed=0) for cache in CACHES}
+    building = {}
+    for cache, loader in loaders.items():
+        start = time.perf_counter()
+        loader.prepare()
+        building[cache] = time.perf_counter() - start
+    order = [str(paths[i]) for batch in loaders["none"].sampler.epoch(0) for i in batch]
+    loaded: dict[str, list[float]] = {cache: [] for cache in CACHES}
+    decoded: list[float] = []
     with multiprocessing.Pool(arguments.workers) if arguments.workers else _Here() as pool:
         for repeat in range(arguments.repeats + 1):  # the first, which starts the workers, is not counted
-            start = time.perf_counter()
-            count = sum(len(batch.labels) for batch in loader(0))
+            for cache, loader in loaders.items():
+                start = time.perf_counter()
+                count = sum(len(batch.labels) for batch in loader(0))
+                if repeat:
+                    loaded[cache].append(count / (time.perf_counter() - start))
+            seconds = decode_all(order, pool)
             if repeat:
-                loaded.append(count / (time.perf_counter() - start))
-                decoded.append(count / decode_all(order, pool))
-            else:
-                decode_all(order, pool)
+                decoded.append(len(order) / seconds)
+    bare = median(decoded)
     return {
-        "loader_images_per_second": median(loaded),
-        "decoding_images_per_second": median(decoded),
-        "loader_percent_of_decoding": 100 * median(loaded) / median(decoded),
+        "decoding_images_per_second": bare,
+        "loader_images_per_second": median(loaded["none"]),
+        "loader_percent_of_decoding": 100 * median(loaded["none"]) / bare,
+        "caches": {
+            cache: {
+                "images_per_second": median(loaded[cache]),
+                "percent_of_decoding": 100 * median(loaded[cache]) / bare,
+                "times_none": median(loaded[cache]) / median(loaded["none"]),
+                "seconds_to_build": building[cache],
+            }
+            for cache in CACHES
+        },
+        "training": training_by_cache(loaders, arguments),
+        "decoders": decoders_compared(paths, arguments.repeats),
         "guards_percent_of_loading": guards_percent(paths, arguments.repeats),
         "images": len(order),
         "settings": {key: str(value) for key, value in vars(arguments).items() if key != "json"},
+        "machine": machine(),
+    }
+
+
+def training_by_cache(loaders: dict[str, TrainLoader], arguments: argparse.Namespace) -> dict[str, dict[str, float]]:
+    """Of a small training: images a second, and what part of the time the loop waited for a batch, percent."""
+    torch.set_num_threads(arguments.threads)
+    options = BaselineOptions(name="baseline", backbone={"name": arguments.network, "weights": "none"})
+    method = build_method(options, loaders["none"].classes)
+    optimiser = torch.optim.SGD(method.parameters(), lr=1e-3)
+    found: dict[str, dict[str, list[float]]] = {name: {"rate": [], "waited": []} for name in ("network alone", *CACHES)}
+    one = next(loaders["none"](0))
+    for _ in range(arguments.rounds):
+        for name, rows in found.items():
+            steps = min(arguments.steps, len(loaders["none"]))
+            batches = iter([one] * steps) if name == "network alone" else loaders[name](1)
+            begun, waited, images = time.perf_counter(), 0.0, 0
+            for _ in range(steps):
+                start = time.perf_counter()
+                batch = next(batches)
+                waited += time.perf_counter() - start
+                sum(method.losses(batch).values()).backward()
+                optimiser.step()
+                optimiser.zero_grad()
+                images += len(batch.labels)
+            taken = time.perf_counter() - begun
+            rows["rate"].append(images / taken)
+            rows["waited"].append(100 * waited / taken)
+    alone = median(found["network alone"]["rate"])
+    return {
+        name: {
+            "images_per_second": median(rows["rate"]),
+            "percent_of_network_alone": 100 * median(rows["rate"]) / alone,
+            "percent_waiting": median(rows["waited"]),
+        }
+        for name, rows in found.items()
     }
 
 
@@ -130,25 +271,56 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=128, help="width of network input")
     parser.add_argument("--workers", type=int, default=2, help="processes of either side; 0 for this one alone")
     parser.add_argument("--repeats", type=int, default=5, help="timed passes over the images")
+    parser.add_argument("--rounds", type=int, default=3, help="epochs of the small training with each kind of cache")
+    parser.add_argument("--steps", type=int, default=4, help="steps of such an epoch, at most")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="threads that the network has")
+    parser.add_argument("--network", default="test_resnet", help="backbone of the small training")
     parser.add_argument("--json", type=Path, help="also write the numbers here, for example under benchmarks/results/")
     arguments = parser.parse_args()
-    if arguments.root:
-        found = sorted(path for path in arguments.root.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
-        result = measure(found[: arguments.count], arguments)
-    else:
-        with tempfile.TemporaryDirectory() as folder:
-            paths = make_images(Path(folder), arguments.count, arguments.file_height, arguments.file_width)
-            result = measure(paths, arguments)
-    table = Table("", "images a second", title=f"{result['images']} images, {arguments.workers} processes")
-    table.add_row("training loader", f"{result['loader_images_per_second']:.0f}")
-    table.add_row("bare decoding", f"{result['decoding_images_per_second']:.0f}")
-    table.add_row("loader, in percent of decoding", f"{result['loader_percent_of_decoding']:.0f} %")
-    table.add_row(
-        "guards against hostile files, in percent of loading an image", f"{result['guards_percent_of_loading']:.1f} %"
-    )
-    Console().print(table)
+    with tempfile.TemporaryDirectory() as made:
+        folder = Path(made)
+        if arguments.root:
+            found = sorted(
+                path for path in arguments.root.rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png")
+            )
+            paths = found[: arguments.count]
+        else:
+            paths = make_images(folder, arguments.count, arguments.file_height, arguments.file_width)
+        result = measure(paths, arguments, folder)
+    for table in tables(result, arguments.workers):
+        Console().print(table)
     if arguments.json:
         write_json(arguments.json, result)
+
+
+def tables(result: dict[str, Any], workers: int) -> list[Table]:
+    loading = Table(
+        "", "images a second", "of bare decoding", "built in", title=f"{result['images']} images, {workers} processes"
+    )
+    loading.add_row("bare decoding", f"{result['decoding_images_per_second']:.0f}", "", "")
+    for cache, row in result["caches"].items():
+        built = f"{row['seconds_to_build']:.1f} s" if cache != "none" else ""
+        loading.add_row(
+            f"training loader, cache {cache}",
+            f"{row['images_per_second']:.0f}",
+            f"{row['percent_of_decoding']:.0f} %",
+            built,
+        )
+    training = Table("a small training", "images a second", "of the network alone", "waiting for data")
+    for name, row in result["training"].items():
+        training.add_row(
+            name,
+            f"{row['images_per_second']:.0f}",
+            f"{row['percent_of_network_alone']:.0f} %",
+            f"{row['percent_waiting']:.1f} %",
+        )
+    decoding = Table("one process", "images a second", "times Pillow", "largest difference")
+    for name, row in result["decoders"].items():
+        decoding.add_row(
+            name, f"{row['images_per_second']:.0f}", f"{row['times_pillow']:.2f}", f"{row['largest_difference']}"
+        )
+    decoding.caption = f"guards against hostile files: {result['guards_percent_of_loading']:.1f} % of loading an image"
+    return [loading, training, decoding]
 
 
 if __name__ == "__main__":

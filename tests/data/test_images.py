@@ -253,10 +253,11 @@ def test_names_that_lead_to_no_image_are_named(tmp_path):
 def test_whatever_a_decoder_raises_is_said_of_the_file(kind, tmp_path, monkeypatch):
     (tmp_path / "x.jpg").write_bytes(as_jpeg())
 
-    def stumble(self):
+    def stumble(*arguments, **options):
         raise kind
 
     monkeypatch.setattr(ImageFile.ImageFile, "load", stumble)
+    monkeypatch.setattr("simplejpeg.decode_jpeg", stumble)
     with pytest.raises(DataError, match=rf"x\.jpg cannot be decoded: {kind.__name__}"):
         load_image(tmp_path / "x.jpg")
 

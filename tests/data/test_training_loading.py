@@ -1,13 +1,15 @@
 """The loader on real image files: the same batches for any number of workers, restarts, bad files."""
 
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
+from crossreid.data import training_loading
 from crossreid.data.channels import ChannelOptions
-from crossreid.data.data_options import DataOptions
+from crossreid.data.data_options import AugmentOptions, DataOptions
 from crossreid.data.evaluation_loading import evaluation_batches
 from crossreid.data.normalisation import IMAGENET
 from crossreid.data.records import INFRARED, DataError
@@ -173,3 +175,62 @@ def test_channels_of_batches_are_drawn_by_seed_epoch_and_step_alone(records, tmp
     assert_same(whole, epoch_of(of(2, **everything), 1))
     assert_same(whole[2:], epoch_of(of(**everything), 1, 2))
     assert not torch.equal(whole[0].images, epoch_of(of(seed=4, **everything), 1)[0].images)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("cache", ["disk", "memory"])
+def test_a_cache_gives_the_same_batches_bad_images_included(records, tmp_path, cache, workers):
+    spoil(records, identity="id2", kind=INFRARED, count=1)
+    plain = TrainLoader(records, options_of(tmp_path, on_bad_image="skip"), seed=3)
+    folder = tmp_path / "cache"
+    kept = TrainLoader(
+        records, options_of(tmp_path, workers, on_bad_image="skip", cache=cache, cache_folder=folder), seed=3
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert_same(epochs_of(kept, 2), epochs_of(plain, 2))
+        assert kept.bad_images == plain.bad_images != set()
+        assert_same(epoch_of(kept, 1, 1), epoch_of(plain, 1)[1:])
+    assert folder.is_dir() == (cache == "disk")
+
+
+def test_what_is_cached_is_not_read_again(records, tmp_path):
+    loader = TrainLoader(records, options_of(tmp_path, cache="memory"), seed=3)
+    first = epoch_of(loader, 0)
+    for record in records:
+        record.path.unlink()
+    assert_same(epoch_of(loader, 0), first)
+    spoiled = TrainLoader(records, options_of(tmp_path), seed=3)
+    assert "not found" in refusal_of(lambda: epoch_of(spoiled, 0))
+
+
+@pytest.fixture
+def on_device(monkeypatch):
+    """A loader whose batches are finished as on a GPU, though by the CPU: what is sent stays where it is."""
+    monkeypatch.setattr(training_loading, "all_sent", lambda value, device: value)
+    monkeypatch.setattr(training_loading, "sent_ahead", lambda loaded, make, device: map(make, loaded))
+    return partial(TrainLoader, device=torch.device("cuda"))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("given", [{}, {"sets": {"size": 3, "source": "identity"}}, {"cache": "memory"}])
+def test_a_device_gives_the_batches_that_the_host_gives(records, tmp_path, workers, given, on_device):
+    exact = {"flip": 0.5, "pad": 4, "pad_value": 9, "erasing": 0.5, "pseudo_infrared": 0.3}
+    exact["channels"] = {"exchange": 0.5, "grey": 0.3, "erasing": 0.5}
+    options = options_of(tmp_path, workers, **given)
+    options = options.model_copy(update={"augment": AugmentOptions(**exact)})
+    host, device = epoch_of(TrainLoader(records, options, seed=3), 1), epoch_of(on_device(records, options, seed=3), 1)
+    for one, other in zip(host, device, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(one[1:], other[1:], strict=True))
+        assert one.images.shape == other.images.shape
+        torch.testing.assert_close(other.images, one.images, atol=2e-6, rtol=0)  # sums of another order in memory
+
+
+def test_a_device_gives_both_versions_of_joint_channels(records, tmp_path, on_device):
+    options = options_of(tmp_path)
+    augment = AugmentOptions(flip=0.5, pad=4, channels={"joint": True, "erasing": 0.5})
+    options = options.model_copy(update={"augment": augment})
+    host, device = epoch_of(TrainLoader(records, options, seed=3), 0), epoch_of(on_device(records, options, seed=3), 0)
+    for one, other in zip(host, device, strict=True):
+        assert len(one.images) == 12
+        torch.testing.assert_close(other.images, one.images, atol=2e-6, rtol=0)

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from crossreid.data.normalisation import IMAGENET, Normalisation
 from crossreid.data.records import Modality
+from crossreid.data.sending import sent
 from crossreid.data.transforms import grey_version
 from crossreid.errors import CrossreidError
 from crossreid.options import Options
@@ -59,7 +60,7 @@ class ChannelExchange:
     normalisation: Normalisation = IMAGENET
 
     def __call__(self, images: Tensor, modalities: Tensor, generator: np.random.Generator) -> Tensor:
-        chosen = torch.from_numpy(generator.integers(0, 3, size=len(images))).to(images.device)
+        chosen = sent(generator.integers(0, 3, size=len(images)), images.device)
         rows = _drawn(len(images), self.probability, generator, images.device) & (modalities == Modality.VISIBLE)
         one = self.normalisation.raw(images)[torch.arange(len(images), device=images.device), chosen][:, None]
         return torch.where(rows[:, None, None, None], self.normalisation.of_raw(one.expand(-1, 3, -1, -1)), images)
@@ -97,8 +98,8 @@ class ChannelErasing:
             position = np.arange(length)
             within = (position >= first[:, None]) & (position < (first + size)[:, None])
             shape = (count, 1, length, 1) if axis == 2 else (count, 1, 1, length)
-            inside = inside & torch.from_numpy(within).to(images.device).view(shape)
-        values = torch.from_numpy(generator.random((count, 3, 1, 1), dtype=np.float32)).to(images)
+            inside = inside & sent(within, images.device).view(shape)
+        values = sent(generator.random((count, 3, 1, 1), dtype=np.float32), images.device).to(images.dtype)
         return torch.where(inside, self.normalisation.of_raw(values), images)
 
 
@@ -121,4 +122,4 @@ def channel_transforms(options: ChannelOptions, normalisation: Normalisation = I
 
 
 def _drawn(count: int, probability: float, generator: np.random.Generator, device: torch.device) -> Tensor:
-    return torch.from_numpy(generator.random(count) < probability).to(device)
+    return sent(generator.random(count) < probability, device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -11,6 +12,7 @@ from crossreid.data.channels import ChannelOptions
 from crossreid.data.erasing import RectangleOptions
 from crossreid.data.levels import Levels
 from crossreid.data.normalisation import IMAGENET, Normalisation
+from crossreid.data.pixel_cache import CacheChoice, Look, user_folder
 from crossreid.data.sampling import SamplerOptions
 from crossreid.data.sources import NormaliseOptions, SourceOptions, with_names
 from crossreid.data.tracklets import SetOptions
@@ -56,6 +58,14 @@ class DataOptions(Options):
         "[LOW, HIGH], of each camera {1: [7300, 8199]}; thermal cameras need one.",
     )
     workers: int = Field(4, ge=0, le=256, description="Loader processes; 0 loads in the training process.")
+    cache: Literal["none", "memory", "disk"] = Field(
+        "none",
+        description="Where images are kept once they are decoded and resized: on `disk` for all runs, in `memory` of this one.",
+    )
+    cache_folder: Path | None = Field(
+        None,
+        description="Folder of a cache on disk, which runs may share; null: crossreid/images in the user's cache folder.",
+    )
     on_bad_image: Literal["stop", "skip"] = Field(
         "stop",
         description="`skip` replaces an unreadable training image by another of its tracklet or identity, leaves an "
@@ -129,6 +139,23 @@ class DataOptions(Options):
                 "sources": (),
             }
         )
+
+    @property
+    def cached(self) -> CacheChoice | None:
+        """Where images are kept; None where they are not."""
+        if self.cache == "none":
+            return None
+        return CacheChoice(self.cache, self.cache_folder or user_folder(), self.workers)
+
+    @property
+    def cached_for_testing(self) -> CacheChoice | None:
+        """Likewise, of images that are tested on: in memory those that training keeps there alone, as others are read once."""
+        return None if self.cached is None else replace(self.cached, complete=self.cache == "disk")
+
+    @property
+    def look(self) -> Look:
+        """What images are brought to before anything is drawn for them."""
+        return Look(self.height, self.width, self.resizing)
 
     @property
     def resizing(self) -> Interpolation:

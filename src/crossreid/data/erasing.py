@@ -59,13 +59,23 @@ def erased(
     """
     rectangle = rectangle or RectangleOptions()
     _, height, width = tensor.shape
+    top, left, bottom, right = box_to_erase(height, width, generator, rectangle)
+    tensor[:, top:bottom, left:right] = tensor.new_tensor(fill or rectangle.value)[:, None, None]
+    return tensor
+
+
+Box = tuple[int, int, int, int]
+NOWHERE: Box = (0, 0, 0, 0)
+
+
+def box_to_erase(height: int, width: int, generator: np.random.Generator, rectangle: RectangleOptions) -> Box:
+    """Top, left, bottom and right of the rectangle of an image; `NOWHERE` where none of the tries fits."""
     sides = _sides(height, width, generator, rectangle)
     if sides is None:
-        return tensor
+        return NOWHERE
     h, w = sides
-    y, x = generator.integers(0, height - h + 1), generator.integers(0, width - w + 1)
-    tensor[:, y : y + h, x : x + w] = tensor.new_tensor(fill or rectangle.value)[:, None, None]
-    return tensor
+    y, x = int(generator.integers(0, height - h + 1)), int(generator.integers(0, width - w + 1))
+    return y, x, y + h, x + w
 
 
 def _sides(

@@ -4,42 +4,58 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
+from functools import partial
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from crossreid.data.images import load_image
-from crossreid.data.loader_processes import leave_signals, raising
+from crossreid.data.loader_processes import Place, SharedBatches, as_arrays, begin, raising
 from crossreid.data.normalisation import IMAGENET, Normalisation
+from crossreid.data.pixel_cache import CacheChoice, Look, PixelCache, cache_of
 from crossreid.data.reading_ahead import ReadingAhead
 from crossreid.data.records import DataError, Record
-from crossreid.data.transforms import EvalTransform, Interpolation
+from crossreid.data.sending import CPU, all_sent, sent_ahead
+from crossreid.data.transforms import EvalTransform, Interpolation, as_planes
 
 
 class _TestImages(Dataset):
     def __init__(
-        self, records: Sequence[Record], transform: EvalTransform, skip: bool, plan: Sequence[Sequence[int]] = ()
+        self,
+        records: Sequence[Record],
+        transform: EvalTransform,
+        skip: bool,
+        plan: Sequence[Sequence[int]] = (),
+        cache: PixelCache | None = None,
     ) -> None:
         self.records, self.size, self.skip = tuple(records), (transform.height, transform.width), skip
         self.transform, self.reading = transform, ReadingAhead(self.records, plan)
+        self.cache, self.places = cache, () if cache is None else cache.places_of(self.records)
 
     def __len__(self) -> int:
         return len(self.records)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, int, int] | DataError | _Unreadable:
+    def __getitem__(self, index: int) -> tuple[np.ndarray, int, int] | DataError | _Unreadable:
         return self.__getitems__([index])[0]
 
-    def __getitems__(self, indices: list[int]) -> list[tuple[Tensor, int, int] | DataError | _Unreadable]:
+    def __getitems__(self, indices: list[int]) -> list[tuple[np.ndarray, int, int] | DataError | _Unreadable]:
         contents = self.reading.batch(indices)
         return [self._loaded(index, content) for index, content in zip(indices, contents, strict=True)]
 
-    def _loaded(self, index: int, content: Future[bytes] | None) -> tuple[Tensor, int, int] | DataError | _Unreadable:
+    def _loaded(
+        self, index: int, content: Future[bytes] | None
+    ) -> tuple[np.ndarray, int, int] | DataError | _Unreadable:
         record = self.records[index]
+        kept = None if self.cache is None else self.cache.at(self.places[index])
+        if kept is not None:
+            return as_planes(kept), int(record.modality), index
         try:
             read = None if content is None else content.result()
-            return self.transform(load_image(record, at_least=self.size, content=read)), int(record.modality), index
+            pixels = load_image(record, at_least=self.size, content=read)
+            return as_planes(self.transform.resized(pixels)), int(record.modality), index
         except DataError as error:
             return _Unreadable(index, str(error)) if self.skip else error
 
@@ -61,16 +77,26 @@ class EvaluationBatch(NamedTuple):
     bad: list[tuple[int, str]]
 
 
-def _collate(samples: list[Any]) -> EvaluationBatch | DataError:
+class _Loaded(NamedTuple):
+    """A batch whose images lie as bytes at a place; None where there are none."""
+
+    place: Place | Tensor | None
+    modalities: Tensor
+    positions: Tensor
+    bad: list[tuple[int, str]]
+
+
+def _collate(shared: SharedBatches, samples: list[Any]) -> Any:
+    """A `_Loaded` as arrays, or the first error."""
     for sample in samples:
         if isinstance(sample, DataError):
             return sample
     bad = [(sample.position, sample.reason) for sample in samples if isinstance(sample, _Unreadable)]
     kept = [sample for sample in samples if not isinstance(sample, _Unreadable)]
     if not kept:
-        return EvaluationBatch(torch.empty(0), torch.empty(0, dtype=torch.long), torch.empty(0, dtype=torch.long), bad)
+        return _Loaded(None, torch.empty(0, dtype=torch.long), torch.empty(0, dtype=torch.long), bad)
     images, modalities, positions = zip(*kept, strict=True)
-    return EvaluationBatch(torch.stack(images), torch.tensor(modalities), torch.tensor(positions), bad)
+    return as_arrays(_Loaded(shared.put(images), torch.tensor(modalities), torch.tensor(positions), bad))
 
 
 def evaluation_batches(
@@ -82,11 +108,13 @@ def evaluation_batches(
     workers: int = 0,
     interpolation: Interpolation = "bilinear",
     normalisation: Normalisation = IMAGENET,
+    device: torch.device = CPU,
+    cache: CacheChoice | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches (images `(B, 3, H, W)`, modalities `(B,)`) of the records in their order; a bad image stops it, named."""
     loaded = readable_batches(
         records, height=height, width=width, batch=batch, workers=workers, interpolation=interpolation,
-        normalisation=normalisation, skip=False
+        normalisation=normalisation, skip=False, device=device, cache=cache,
     )  # fmt: skip
     return ((images, modalities) for images, modalities, _ in loaded)
 
@@ -101,12 +129,14 @@ def readable_batches(
     interpolation: Interpolation = "bilinear",
     normalisation: Normalisation = IMAGENET,
     skip: bool = True,
+    device: torch.device = CPU,
+    cache: CacheChoice | None = None,
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Batches (images, modalities, positions among the records), with `skip` without those that cannot be read."""
     plan = [range(first, min(first + batch, len(records))) for first in range(0, len(records), batch)]
     loaded = planned_batches(
         records, plan, height=height, width=width, workers=workers, interpolation=interpolation,
-        normalisation=normalisation, skip=skip
+        normalisation=normalisation, skip=skip, device=device, cache=cache,
     )  # fmt: skip
     return ((batch.images, batch.modalities, batch.positions) for batch in loaded)
 
@@ -121,18 +151,34 @@ def planned_batches(
     interpolation: Interpolation = "bilinear",
     normalisation: Normalisation = IMAGENET,
     skip: bool = False,
+    device: torch.device = CPU,
+    cache: CacheChoice | None = None,
 ) -> Iterator[EvaluationBatch]:
     """The batches of positions among the records that `plan` lists, in its order, all by the same workers.
 
+    Bytes are handed over, and normalised where the network is: of a GPU as `device`, on which images and modalities then lie.
     With `skip` an image that cannot be read is left out of its batch and listed in `bad`; else it raises `DataError`, which names it.
     """
+    look = Look(height, width, interpolation)
+    wanted = (records[position] for position in sorted({position for positions in plan for position in positions}))
+    kept = cache_of(wanted, cache, look)
+    where = device if device.type == "cuda" else CPU
+    shared = SharedBatches(workers, max(map(len, plan), default=0), (3, height, width))
+    shared.lay_out()
     loader: DataLoader = DataLoader(
-        _TestImages(records, EvalTransform(height, width, interpolation, normalisation), skip, plan),
+        _TestImages(records, EvalTransform(height, width, interpolation, normalisation), skip, plan, kept),
         batch_sampler=[list(positions) for positions in plan],
         num_workers=workers,
-        collate_fn=_collate,
-        worker_init_fn=leave_signals,
-        pin_memory=torch.cuda.is_available(),
+        collate_fn=partial(_collate, shared),
+        worker_init_fn=begin,
         generator=torch.Generator(),
     )
-    return raising(loader)
+
+    def made(loaded: _Loaded) -> EvaluationBatch:
+        place, modalities, positions, bad = loaded
+        if place is None:
+            return EvaluationBatch(torch.empty(0), modalities, positions, bad)
+        images, modalities = all_sent((shared.get(place), modalities), where)
+        return EvaluationBatch(normalisation.of_batch(images), modalities, positions, bad)
+
+    return sent_ahead(raising(loader), made, where)

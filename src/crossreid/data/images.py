@@ -18,6 +18,7 @@ from crossreid.data.costly_files import costly
 from crossreid.data.deadline import Overrun, deadline
 from crossreid.data.levels import as_bytes
 from crossreid.data.pseudo_infrared import pseudo_infrared
+from crossreid.data.quick_jpeg import quick
 from crossreid.data.records import DataError, PictureLevels, Record
 from crossreid.errors import CrossreidError
 
@@ -71,7 +72,14 @@ class Decode(Protocol):
 
 
 def decode_in_time(content: bytes, name: str, **wanted: Unpack[Wanted]) -> np.ndarray:
-    """As `decode`, of bytes, in this process. Raises `ImageTooLarge` too for what takes more than 20 seconds of computing."""
+    """As `decode`, of bytes, in this process, by `quick_jpeg` where that gives the same.
+
+    Raises `ImageTooLarge` too for what takes more than 20 seconds of computing.
+    """
+    if "JPEG" in wanted["formats"]:
+        pixels = quick(content, at_least=wanted["at_least"], most=wanted["most"])
+        if pixels is not None:
+            return pixels
     try:
         with deadline(SECONDS):
             return decode(io.BytesIO(content), name, **wanted)
@@ -119,7 +127,11 @@ def load_image(
 
 def content_of(path: Place) -> bytes:
     """The bytes of an image's file or object; raises as `load_image`."""
-    content = _object_content(path) if isinstance(path, Address) else _file_content(Path(path))
+    content = (
+        _object_content(path)
+        if isinstance(path, Address)
+        else _file_content(path if isinstance(path, Path) else Path(path))
+    )
     if not content:
         raise DataError(f"{path} is empty (0 bytes). Copy it again, or remove it from the data set.")
     return content
@@ -201,7 +213,8 @@ def decode(
                 height, width = at_least[::-1] if turned else at_least
                 image.draft(None, (width, height))
             _mend_transparency(image)
-            return np.asarray(_as_rgb(ImageOps.exif_transpose(image), levels))
+            ImageOps.exif_transpose(image, in_place=True)
+            return np.asarray(_as_rgb(image, levels))
     except DataError:
         raise
     except Image.DecompressionBombError as error:
@@ -276,4 +289,4 @@ def _as_rgb(image: Image.Image, levels: PictureLevels = None) -> Image.Image:
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")

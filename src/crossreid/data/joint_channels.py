@@ -13,6 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from crossreid.data.normalisation import of_channels
+from crossreid.data.sending import sent
+
 LUMA = (0.2989, 0.5870, 0.1140)
 ERASED = (0.4914, 0.4822, 0.4465)
 AREA, RATIO, TRIES = (0.02, 0.4), (0.3, 1 / 0.3), 100
@@ -30,20 +33,21 @@ def joint_channels(
     count = len(images)
     drawn, half = generator.integers(0, 4, size=count), generator.random(count)
     second = np.arange(count) >= count - copies
-    infrared = modalities.cpu().numpy() == 1
     # A second version always shows a channel: its draw is of three, not of four.
     channel = np.where(second, generator.integers(0, 3, size=count), drawn)
-    exchanged = second | (infrared & (channel < 3))
-    grey = ~second & infrared & (channel == 3) & (half <= 0.5)
+    # What becomes of an image if it is infrared, which the host is not asked for: it may not know yet.
+    if_infrared = np.stack([channel < 3, (channel == 3) & (half <= 0.5)]) & ~second
+    infrared = (modalities == 1) & sent(if_infrared, images.device)
+    exchanged, grey = sent(second, images.device) | infrared[0], infrared[1]
     rows = torch.arange(count, device=images.device)
-    one = images[rows, torch.from_numpy(np.minimum(channel, 2)).to(images.device)][:, None].expand_as(images)
-    images = torch.where(_mask(exchanged, images), one, images)
-    return torch.where(_mask(grey, images), luma_of_normalised(images), images)
+    one = images[rows, sent(np.minimum(channel, 2), images.device)][:, None].expand_as(images)
+    images = torch.where(_mask(exchanged), one, images)
+    return torch.where(_mask(grey), luma_of_normalised(images), images)
 
 
 def luma_of_normalised(images: Tensor) -> Tensor:
     """`(B, 3, H, W)`, normalised, to the luma of these very values in all three channels, not normalised again."""
-    return (images * images.new_tensor(LUMA)[:, None, None]).sum(1, keepdim=True).expand_as(images)
+    return (images * of_channels(LUMA, images)).sum(1, keepdim=True).expand_as(images)
 
 
 def erased_by_constants(images: Tensor, probability: float, generator: np.random.Generator) -> Tensor:
@@ -58,8 +62,7 @@ def erased_by_constants(images: Tensor, probability: float, generator: np.random
         if box is not None:
             top, left, height, width = box
             inside[row, :, top : top + height, left : left + width] = True
-    values = images.new_tensor(ERASED)[:, None, None]
-    return torch.where(torch.from_numpy(inside).to(images.device), values, images)
+    return torch.where(sent(inside, images.device), of_channels(ERASED, images), images)
 
 
 def rectangle(height: int, width: int, generator: np.random.Generator) -> tuple[int, int, int, int] | None:
@@ -79,5 +82,5 @@ def sides_of(share: float, ratio: float, height: int, width: int) -> tuple[int, 
     return round((area * ratio) ** 0.5), round((area / ratio) ** 0.5)
 
 
-def _mask(rows: np.ndarray, images: Tensor) -> Tensor:
-    return torch.from_numpy(rows).to(images.device)[:, None, None, None]
+def _mask(rows: Tensor) -> Tensor:
+    return rows[:, None, None, None]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -24,11 +26,23 @@ class Normalisation:
 
     def of_bytes(self, image: np.ndarray) -> Tensor:
         """`(H, W, 3)` uint8 to normalised `(3, H, W)` float32."""
-        channels = np.ascontiguousarray(image.transpose(2, 0, 1)).astype(np.float32)  # bytes are moved, not floats
-        scale, shift = self._scale_and_shift
-        channels *= scale
-        channels -= shift
-        return torch.from_numpy(channels)
+        return self.of_planes(np.ascontiguousarray(image.transpose(2, 0, 1)))  # bytes are moved, not floats
+
+    def of_planes(self, planes: np.ndarray) -> Tensor:
+        """`(3, H, W)` uint8 to normalised `(3, H, W)` float32."""
+        normalised = np.empty(planes.shape, dtype=np.float32)
+        normalise(planes, *self.scale_and_shift, out=normalised)
+        return torch.from_numpy(normalised)
+
+    def of_batch(self, images: Tensor) -> Tensor:
+        """`(B, 3, H, W)` uint8, normalised, float32, on the device that they lie on."""
+        if images.device.type != "cpu":
+            scale, shift = (of_channels(values.flatten().tolist(), images.float()) for values in self.scale_and_shift)
+            return images.float() * scale - shift
+        normalised = roomy(images.shape)
+        for planes, out in zip(images.numpy(), normalised.numpy(), strict=True):
+            normalise(planes, *self.scale_and_shift, out=out)
+        return normalised
 
     def of_raw(self, raw: Tensor) -> Tensor:
         """Values from 0 to 1, `(..., 3, H, W)`, normalised."""
@@ -41,7 +55,8 @@ class Normalisation:
         return images * std + mean
 
     @cached_property
-    def _scale_and_shift(self) -> tuple[np.ndarray, np.ndarray]:
+    def scale_and_shift(self) -> tuple[np.ndarray, np.ndarray]:
+        """What bytes are multiplied by, and what is then taken from them, `(3, 1, 1)` float32 each."""
         mean, std = np.array(self.mean), np.array(self.std)
         return (1 / (255 * std)).astype(np.float32)[:, None, None], (mean / std).astype(np.float32)[:, None, None]
 
@@ -53,5 +68,25 @@ class Normalisation:
 IMAGENET = Normalisation()
 
 
+def normalise(planes: np.ndarray, scale: np.ndarray, shift: np.ndarray, *, out: np.ndarray) -> None:
+    """`(3, H, W)` uint8 times `scale`, less `shift`, into `out`: three passes over one image, which stays in the cache."""
+    np.copyto(out, planes)
+    out *= scale
+    out -= shift
+
+
+def roomy(shape: Sequence[int]) -> Tensor:
+    """Room for float32 values, aligned as torch's own is. By NumPy, which takes large pages for much of it: torch takes small ones."""
+    count = 4 * math.prod(shape)
+    room = np.empty(count + 64, dtype=np.uint8)
+    first = -room.ctypes.data % 64
+    return torch.from_numpy(room[first : first + count].view(np.float32)).view(tuple(shape))
+
+
 def _as_tensors(normalisation: Normalisation, like: Tensor) -> tuple[Tensor, Tensor]:
-    return like.new_tensor(normalisation.mean)[:, None, None], like.new_tensor(normalisation.std)[:, None, None]
+    return of_channels(normalisation.mean, like), of_channels(normalisation.std, like)
+
+
+def of_channels(numbers: Sequence[float], like: Tensor) -> Tensor:
+    """A number for each channel as `(3, 1, 1)`, filled in on the device of `like`: for a copy from the host it would be waited for."""
+    return torch.cat([like.new_full((1, 1, 1), number) for number in numbers])

@@ -6,9 +6,11 @@ workers nor a restart in the middle of an epoch changes a batch.
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,9 +23,12 @@ from crossreid.data.channels import channel_transforms
 from crossreid.data.data_options import DataOptions
 from crossreid.data.images import load_image
 from crossreid.data.joint_channels import joint_channels
-from crossreid.data.loader_processes import leave_signals, raising
+from crossreid.data.loader_processes import Place, SharedBatches, as_arrays, begin, raising
+from crossreid.data.network_input import NetworkInput, Table, table_of
+from crossreid.data.pixel_cache import PixelCache, cache_of
 from crossreid.data.records import DataError, Modality, Record, labels_of
 from crossreid.data.sampling import IdentitySampler
+from crossreid.data.sending import CPU, all_sent, sent_ahead
 from crossreid.data.source_sampling import SourceSampler
 from crossreid.data.tracklets import (
     across_cameras,
@@ -34,16 +39,30 @@ from crossreid.data.tracklets import (
     tracklet_name,
     tracklets_of,
 )
-from crossreid.data.transforms import TrainTransform
+from crossreid.data.transforms import Drawn, TrainTransform
 
 
 class TrainLoader:
     """Batches of an epoch, by (epoch, first step); `bad_images` collects the files that were skipped."""
 
     def __init__(
-        self, records: Sequence[Record], options: DataOptions, *, seed: int, rank: int = 0, world: int = 1
+        self,
+        records: Sequence[Record],
+        options: DataOptions,
+        *,
+        seed: int,
+        rank: int = 0,
+        world: int = 1,
+        device: torch.device = CPU,
     ) -> None:
-        images = _TrainImages(records, options, seed)
+        self._device = device if device.type == "cuda" else CPU  # to another the loop sends what was made here
+        self._images = images = _TrainImages(records, options, seed, on_host=self._device == CPU)
+        size, both = (options.height, options.width), 2 if options.augment.channels.joint else 1
+        self._shared = SharedBatches(
+            options.workers,
+            both * options.sets.size * options.sampler.identities * options.sampler.images // world,
+            (3, *size) if self._device == CPU else (*size, 3),
+        )
         shared: dict[str, Any] = {"seed": seed, "rank": rank, "world": world}
         self.sampler: IdentitySampler | SourceSampler = (
             SourceSampler(images.items, options.sampler, options.sources, mixing=options.mixing, **shared)
@@ -60,13 +79,13 @@ class TrainLoader:
             batch_sampler=self._plan,
             num_workers=options.workers,
             persistent_workers=options.workers > 0,
-            collate_fn=_collate,
-            worker_init_fn=leave_signals,
-            pin_memory=torch.cuda.is_available(),
+            collate_fn=partial(_collate, self._shared),
+            worker_init_fn=begin,
             generator=torch.Generator(),  # of its own: loading must not advance the one that training draws from
         )
         self._share, self._world = share, world
         self._seed, self._rank = seed, rank
+        self._input = NetworkInput(list(images.transforms.values()))
         self._channels = channel_transforms(options.augment.channels, options.normalisation)
         self._joint = options.augment.channels if options.augment.channels.joint else None
         if self._joint is not None and options.sets.size > 1:
@@ -83,6 +102,14 @@ class TrainLoader:
         """Batches of `epoch`."""
         return self.sampler.steps_in(epoch)
 
+    def prepare(self, *, shown: bool = True) -> None:
+        """Make or complete the cache that the recipe asks for, with a bar if `shown`; once, and before anything is loaded.
+
+        Raises as `pixel_cache.cache_of`.
+        """
+        self._images.open_cache(shown=shown)
+        self._shared.lay_out()
+
     def __call__(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
         """This process's batches of `epoch`, from step `first_step` on."""
         plan = []
@@ -95,12 +122,32 @@ class TrainLoader:
                 samples += [(epoch, after + at, index) for _, at, index in samples if self._visible[index]]
             plan.append(samples)
         self._plan.batches = plan[first_step:]
-        for step, (batch, bad) in enumerate(raising(self._loader), start=first_step):
-            for path in bad:
+        self.prepare(shown=False)
+        steps = itertools.count(first_step)
+
+        def made(loaded: _Loaded) -> Batch:
+            return self._with_channels(self._as_input(loaded), epoch, next(steps))
+
+        yield from sent_ahead(self._warned(raising(self._loader)), made, self._device)
+
+    def _warned(self, batches: Iterable[_Loaded]) -> Iterator[_Loaded]:
+        """The batches; of each file that was skipped for the first time a warning."""
+        for loaded in batches:
+            for path in loaded.bad:
                 if path not in self.bad_images:
                     self.bad_images.add(path)
                     warnings.warn(f"skipped unreadable image: {path}", stacklevel=2)
-            yield self._with_channels(batch, epoch, step)
+            yield loaded
+
+    def _as_input(self, loaded: _Loaded) -> Batch:
+        """A batch of bytes as one of network input, on the device."""
+        batch, table, pixels = loaded.batch, loaded.table, self._shared.get(loaded.place)
+        if self._device == CPU:
+            images = self._input.on_host(pixels, table)
+        else:
+            batch, table, pixels = all_sent((batch, table, pixels), self._device)
+            images = self._input.on_device(pixels, table)
+        return batch._replace(images=images.unflatten(0, batch.modalities.shape))
 
     def _with_channels(self, batch: Batch, epoch: int, step: int) -> Batch:
         """The batch after what is done to its channels, by a draw of (seed, epoch, step, rank) alone."""
@@ -113,7 +160,7 @@ class TrainLoader:
             return batch._replace(images=images)
         flat = batch.images.flatten(0, -4)
         images = self._channels(flat, batch.modalities.flatten(), generator)
-        return batch._replace(images=images.view_as(batch.images))
+        return batch._replace(images=images.unflatten(0, batch.images.shape[:-3]))
 
 
 class _Plan:
@@ -132,10 +179,13 @@ class _Plan:
 class _TrainImages(Dataset):
     """Training samples by (epoch, position, item). An item is an image, or the tracklet that a set is drawn for."""
 
-    def __init__(self, records: Sequence[Record], options: DataOptions, seed: int) -> None:
+    def __init__(self, records: Sequence[Record], options: DataOptions, seed: int, *, on_host: bool = True) -> None:
+        self.on_host = on_host  # whether what was drawn is done here; else on the device
         self.records, self.seed, self.sets = tuple(records), seed, options.sets
         self.skip = options.on_bad_image == "skip"
-        self.size = (options.height, options.width)
+        self.size, self.look, self.choice = (options.height, options.width), options.look, options.cached
+        self.cache: PixelCache | None = None
+        self.places: Sequence[tuple[int, int] | None] = ()
         self.domains = {source.called: place for place, source in enumerate(options.sources)}
         each = {name: options.of_source(name) for name in self.domains} or {"": options}
         self.transforms = {name: _train_transform(own) for name, own in each.items()}
@@ -154,26 +204,36 @@ class _TrainImages(Dataset):
         for index, record in enumerate(self.records):
             self.alike[record.identity, int(record.modality)].append(index)
 
+    def open_cache(self, *, shown: bool) -> None:
+        """Before processes are started that are to see it."""
+        if self.cache is None and self.choice is not None:
+            self.cache = cache_of(self.records, self.choice, self.look, shown=shown)
+            self.places = [] if self.cache is None else self.cache.places_of(self.records)
+
+    def _loaded(self, index: int) -> np.ndarray:
+        kept = None if self.cache is None else self.cache.at(self.places[index])
+        return load_image(self.records[index], at_least=self.size) if kept is None else kept
+
     def __getitem__(self, key: tuple[int, int, int]) -> _Sample | DataError:
         epoch, position, item = key
         # From 1 on: a trailing 0 would give the generator that the sampler planned the epoch with.
         generator = np.random.default_rng((self.seed, epoch, position + 1))
-        images, seen, bad = [], [], []
+        images, drawn, seen, bad = [], [], [], []
         try:
             for index in self._drawn(item, generator):
                 image, record, unreadable = self._readable(int(index))
-                images.append(self.transforms[record.source](image, generator, record.modality))
+                transform = self.transforms[record.source]
+                pixels, what = transform.drawn(image, generator, record.modality)
+                images.append(transform.as_drawn(pixels, what) if self.on_host else pixels)
+                drawn.append(what)
                 seen.append(record)
                 bad += unreadable
         except DataError as error:
             return error
-        modalities = torch.tensor([int(record.modality) for record in seen])
-        cameras = torch.tensor([record.camera for record in seen])
+        modalities, cameras = [int(record.modality) for record in seen], [record.camera for record in seen]
         of = self.items[item]
         label, domain = self.labels[of.identity], self.domains.get(of.source, 0)
-        if self.sets.size == 1:
-            return _Sample(images[0], label, modalities[0], cameras[0], domain, bad)
-        return _Sample(torch.stack(images), label, modalities, cameras, domain, bad)
+        return _Sample(images, drawn, label, modalities, cameras, domain, bad)
 
     def _drawn(self, item: int, generator: np.random.Generator) -> np.ndarray:
         """The records of one sample, of a set in random order."""
@@ -202,7 +262,7 @@ class _TrainImages(Dataset):
         """An image, or where it cannot be read and that is allowed, the next of its tracklet, then of its identity."""
         record = self.records[index]
         try:
-            return load_image(record, at_least=self.size), record, []
+            return self._loaded(index), record, []
         except DataError:
             if not self.skip:
                 raise
@@ -215,7 +275,7 @@ class _TrainImages(Dataset):
         bad = [str(record.path)]
         for other in others:
             try:
-                return load_image(self.records[other], at_least=self.size), self.records[other], bad
+                return self._loaded(other), self.records[other], bad
             except DataError:
                 bad.append(str(self.records[other].path))
         raise DataError(
@@ -236,20 +296,36 @@ def _train_transform(options: DataOptions) -> TrainTransform:
 
 
 class _Sample(NamedTuple):
-    images: Tensor
+    """The images of a sample, bytes, `(3, H, W)` each or before what was drawn for them is done `(H, W, 3)`."""
+
+    images: list[np.ndarray]
+    drawn: list[Drawn]
     label: int
-    modalities: Tensor
-    cameras: Tensor
+    modalities: list[int]
+    cameras: list[int]
     domain: int
     bad: list[str]
 
 
-def _collate(samples: list[Any]) -> tuple[Batch, list[str]] | DataError:
+class _Loaded(NamedTuple):
+    """A batch without its images, which lie as bytes at a place, what was drawn for each of them, and files that were skipped."""
+
+    batch: Batch
+    table: Table
+    place: Place | Tensor
+    bad: list[str]
+
+
+def _collate(shared: SharedBatches, samples: list[Any]) -> Any:
+    """A `_Loaded` as arrays, or the first error."""
     for sample in samples:
         if isinstance(sample, DataError):
             return sample
-    images, labels, modalities, cameras, domains, bad = zip(*samples, strict=True)
-    batch = Batch(
-        torch.stack(images), torch.tensor(labels), torch.stack(modalities), torch.stack(cameras), torch.tensor(domains)
-    )
-    return batch, [path for paths in bad for path in paths]
+    images, drawn, labels, modalities, cameras, domains, bad = zip(*samples, strict=True)
+    sets = (len(samples), len(images[0])) if len(images[0]) > 1 else (len(samples),)
+    kinds, places = torch.tensor(modalities).view(sets), torch.tensor(cameras).view(sets)
+    batch = Batch(torch.empty(0), torch.tensor(labels), kinds, places, torch.tensor(domains))
+    of_images = [domain for domain, each in zip(domains, drawn, strict=True) for _ in each]
+    table = table_of([one for each in drawn for one in each], of_images)
+    place = shared.put([image for each in images for image in each])
+    return as_arrays(_Loaded(batch, table, place, [path for paths in bad for path in paths]))

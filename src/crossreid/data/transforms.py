@@ -1,20 +1,22 @@
 """From a decoded image to network input; each transform is a pure function of the image and a generator.
 
-What is done to whole batches on the device is in `channels`, but for `grey_version`, which evaluation needs too.
+What is drawn for an image and what is done to it are apart: `TrainTransform.drawn` makes every draw where the image is decoded, and
+what was drawn is done to single images here, or to whole batches on a device in `network_input`. What is done to the channels of
+whole batches is in `channels`, but for `grey_version`, which evaluation needs too.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from crossreid.data.erasing import RectangleOptions, erased
-from crossreid.data.normalisation import IMAGENET, Normalisation
+from crossreid.data.erasing import NOWHERE, Box, RectangleOptions, box_to_erase
+from crossreid.data.normalisation import IMAGENET, Normalisation, of_channels
 from crossreid.data.pseudo_infrared import pseudo_infrared as make_pseudo_infrared
 from crossreid.data.records import Modality
 
@@ -36,7 +38,11 @@ class EvalTransform:
     normalisation: Normalisation = IMAGENET
 
     def __call__(self, image: np.ndarray) -> Tensor:
-        return self.normalisation.of_bytes(resized(image, self.height, self.width, self.interpolation))
+        return self.normalisation.of_bytes(self.resized(image))
+
+    def resized(self, image: np.ndarray) -> np.ndarray:
+        """`(H, W, 3)` uint8 to `(height, width, 3)` uint8."""
+        return resized(image, self.height, self.width, self.interpolation)
 
 
 @dataclass(frozen=True)
@@ -62,33 +68,97 @@ class TrainTransform:
     normalisation: Normalisation = IMAGENET
 
     def __call__(self, image: np.ndarray, generator: np.random.Generator, modality: Modality) -> Tensor:
+        pixels, drawn = self.drawn(image, generator, modality)
+        tensor = self.normalisation.of_planes(self.as_drawn(pixels, drawn))
+        top, left, bottom, right = drawn.erase
+        tensor[:, top:bottom, left:right] = of_channels(self.fill, tensor)
+        return tensor
+
+    def drawn(self, image: np.ndarray, generator: np.random.Generator, modality: Modality) -> tuple[np.ndarray, Drawn]:
+        """The image resized, `(height, width, 3)` uint8, and what is to be done to it.
+
+        Pseudo-infrared is done at once, and what comes before it: it takes a random number for every pixel.
+        """
         image = resized(image, self.height, self.width, self.interpolation)
         # Every draw is made whatever the options, so that changing one augmentation leaves the others' draws alone.
         flip, erase, grey, pseudo = generator.random(4)
-        shift = generator.integers(0, 2 * self.pad + 1, size=2)
+        top, left = generator.integers(0, 2 * self.pad + 1, size=2)
         scales = 1 + self.jitter * generator.uniform(-1, 1, size=3)
-        if flip < self.flip:
-            image = image[:, ::-1]
-        if self.pad:
-            padded = np.pad(image, ((self.pad, self.pad), (self.pad, self.pad), (0, 0)), constant_values=self.pad_value)
-            image = padded[shift[0] : shift[0] + self.height, shift[1] : shift[1] + self.width]
         visible = modality == Modality.VISIBLE
+        drawn = Drawn(
+            flip=bool(flip < self.flip), top=int(top), left=int(left), grey=bool(visible and grey < self.grey),
+            scales=tuple(scales), saturation=bool(visible),
+        )  # fmt: skip
         if visible and pseudo < self.pseudo_infrared:
-            image, visible = make_pseudo_infrared(image, generator), False
-        elif visible and grey < self.grey:
+            image = make_pseudo_infrared(as_pixels(moved(image, drawn, self.pad, self.pad_value)), generator)
+            drawn = Drawn(flip=False, top=self.pad, left=self.pad, grey=False, scales=drawn.scales, saturation=False)
+        if erase < self.erasing:
+            drawn = drawn._replace(erase=box_to_erase(self.height, self.width, generator, self.rectangle))
+        return image, drawn
+
+    def as_drawn(self, image: np.ndarray, drawn: Drawn) -> np.ndarray:
+        """`(3, height, width)` uint8 after all that was drawn for it but erasing, which is done to what is normalised."""
+        planes = moved(image, drawn, self.pad, self.pad_value)
+        if not drawn.grey and not self.jitter:
+            return planes
+        image = as_pixels(planes)
+        if drawn.grey:
             image = np.repeat((image @ _LUMA).astype(np.uint8)[:, :, None], 3, axis=2)
         if self.jitter:
-            image = jittered(image, scales, saturation=visible)
-        tensor = self.normalisation.of_bytes(image)
-        return erased(tensor, generator, self.rectangle, fill=self._fill()) if erase < self.erasing else tensor
+            image = jittered(image, np.array(drawn.scales), saturation=drawn.saturation)
+        return as_planes(image)
 
-    def _fill(self) -> tuple[float, ...]:
+    @property
+    def fill(self) -> tuple[float, ...]:
         """What erasing fills each channel with, as the network sees it."""
         value = self.rectangle.value
         if self.rectangle.space == "normalised":
             return value
         of = self.normalisation
         return tuple((v - mean) / std for v, mean, std in zip(value, of.mean, of.std, strict=True))
+
+
+class Drawn(NamedTuple):
+    """What is to be done to one image, in this order: flipped, cropped out of its padding, made grey, jittered, erased.
+
+    `top` and `left` are of the crop in the padded image, pixels, and `pad` where it stays in its place; `scales` of brightness,
+    contrast and, with `saturation`, of that; `erase` is a box (top, left, bottom, right).
+    """
+
+    flip: bool
+    top: int
+    left: int
+    grey: bool
+    scales: tuple[float, ...]
+    saturation: bool
+    erase: Box = NOWHERE
+
+
+def moved(image: np.ndarray, drawn: Drawn, pad: int, level: int) -> np.ndarray:
+    """`(H, W, 3)` flipped, and cropped at the place that was drawn from `pad` pixels of `level` around it: `(3, H, W)`.
+
+    Flipped last, at the mirrored place, as planes: NumPy turns pixels of three bytes around one by one.
+    """
+    y, x = drawn.top - pad, (pad - drawn.left if drawn.flip else drawn.left - pad)
+    if y or x:
+        height, width = image.shape[:2]
+        crop = np.full_like(image, level) if level else np.zeros_like(image)
+        crop[max(0, -y) : height - max(0, y), max(0, -x) : width - max(0, x)] = image[
+            max(0, y) : height - max(0, -y), max(0, x) : width - max(0, -x)
+        ]
+        image = crop
+    planes = as_planes(image)
+    return torch.from_numpy(planes).flip(2).numpy() if drawn.flip else planes
+
+
+def as_planes(image: np.ndarray) -> np.ndarray:
+    """`(H, W, 3)` as `(3, H, W)`, one channel after the other in memory too."""
+    return np.ascontiguousarray(image.transpose(2, 0, 1))
+
+
+def as_pixels(planes: np.ndarray) -> np.ndarray:
+    """`(3, H, W)` as `(H, W, 3)`."""
+    return np.ascontiguousarray(planes.transpose(1, 2, 0))
 
 
 def resized(image: np.ndarray, height: int, width: int, interpolation: Interpolation = "bilinear") -> np.ndarray:
@@ -100,7 +170,7 @@ def resized(image: np.ndarray, height: int, width: int, interpolation: Interpola
 
 def grey_version(images: Tensor, normalisation: Normalisation = IMAGENET) -> Tensor:
     """Normalised `(B, 3, H, W)` to its luma in all three channels, normalised the same way."""
-    luma = images.new_tensor(LUMA)[:, None, None]
+    luma = of_channels(LUMA, images)
     return normalisation.of_raw((normalisation.raw(images) * luma).sum(1, keepdim=True))
 
 
@@ -121,5 +191,5 @@ def grey_of_normalised(images: Tensor) -> Tensor:
     It is what a release makes that takes a tensor's luma after normalising: three equal channels, of another range than `grey_version`
     has, as the deviations of the colours differ. Constant to the gradient.
     """
-    luma = torch.tensor(NORMALISED_LUMA, device=images.device, dtype=images.dtype).view(1, 3, 1, 1)
+    luma = of_channels(NORMALISED_LUMA, images)
     return (images.detach() * luma).sum(1, keepdim=True).expand_as(images)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from crossreid.data.evaluation_loading import evaluation_batches, readable_batches
 from crossreid.data.images import load_image
 from crossreid.data.normalisation import IMAGENET, Normalisation
+from crossreid.data.pixel_cache import CacheChoice
 from crossreid.data.records import DataError, Record
 from crossreid.data.tracklets import Place
 from crossreid.data.transforms import EvalTransform, Interpolation
@@ -66,6 +67,7 @@ def embed(
     normalisation: Normalisation = IMAGENET,
     options: EvaluationOptions | None = None,
     workers: int = 0,
+    cache: CacheChoice | None = None,
     autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
     advance: Callable[[int], object] | None = None,
 ) -> np.ndarray:
@@ -81,11 +83,11 @@ def embed(
     """
     options = options or EvaluationOptions()
     rows: list[Tensor] = []
-    batches = evaluation_batches(
-        records, height=height, width=width, batch=options.batch, workers=workers, interpolation=interpolation,
-        normalisation=normalisation
-    )  # fmt: skip
     with _evaluating(method) as device:
+        batches = evaluation_batches(
+            records, height=height, width=width, batch=options.batch, workers=workers, interpolation=interpolation,
+            normalisation=normalisation, device=device, cache=cache,
+        )  # fmt: skip
         for images, modalities in batches:
             images, modalities = images.to(device), modalities.to(device)
             cameras = _cameras(records[len(rows) * options.batch :][: len(images)]).to(device)
@@ -109,6 +111,7 @@ def embed_sets(
     normalisation: Normalisation = IMAGENET,
     options: EvaluationOptions | None = None,
     workers: int = 0,
+    cache: CacheChoice | None = None,
     skip: bool = False,
     advance: Callable[..., object] | None = None,
 ) -> np.ndarray:
@@ -140,11 +143,11 @@ def embed_sets(
     sums: Tensor | None = None
     counts = torch.zeros(len(sets))
     read = np.zeros(len(images_of), dtype=bool)
-    batches = readable_batches(
-        images_of, height=height, width=width, batch=options.batch, workers=workers,
-        interpolation=interpolation, normalisation=normalisation, skip=skip
-    )  # fmt: skip
     with _evaluating(method) as device:
+        batches = readable_batches(
+            images_of, height=height, width=width, batch=options.batch, workers=workers,
+            interpolation=interpolation, normalisation=normalisation, skip=skip, device=device, cache=cache,
+        )  # fmt: skip
         for images, modalities, places in batches:
             if len(images):
                 images, modalities = images.to(device), modalities.to(device)
@@ -233,6 +236,7 @@ def observe(
     normalisation: Normalisation = IMAGENET,
     options: EvaluationOptions | None = None,
     workers: int = 0,
+    cache: CacheChoice | None = None,
     tested: bool = False,
     advance: Callable[[int], object] | None = None,
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -248,11 +252,11 @@ def observe(
         )
     look = method.test_features if tested else method.observe
     found: dict[str, list[tuple[Tensor, Tensor]]] = {}
-    batches = evaluation_batches(
-        records, height=height, width=width, batch=options.batch, workers=workers, interpolation=interpolation,
-        normalisation=normalisation
-    )  # fmt: skip
     with _evaluating(method) as device, torch.random.fork_rng():
+        batches = evaluation_batches(
+            records, height=height, width=width, batch=options.batch, workers=workers, interpolation=interpolation,
+            normalisation=normalisation, device=device, cache=cache,
+        )  # fmt: skip
         torch.manual_seed(0)  # a random z is the same each time
         for images, modalities in batches:
             for name, (v, z) in look(images.to(device), modalities.to(device)).items():  # type: ignore[operator]

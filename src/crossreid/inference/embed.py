@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, get_args, overload
 
 from crossreid.data.addresses import Address, Place, place_of
 from crossreid.data.levels import with_levels
+from crossreid.data.pixel_cache import CacheChoice
 from crossreid.errors import CrossreidError
 from crossreid.inference.bulk.embedded_chunks import embedded_chunks
 from crossreid.inference.bulk.job import BATCH, CHUNK, Embedded, embed_records
@@ -22,6 +24,7 @@ from crossreid.inference.processes import loader_workers, process_group
 from crossreid.inference.sources import source_records
 from crossreid.runs.evaluate import write_features
 from crossreid.runs.named_network import PretrainedNetwork, pretrained_at
+from crossreid.runs.recipe import recipe_of_run
 
 # What is not given, as in the command; None is decided later, by the source or the machine.
 _DEFAULTS: dict[str, Any] = {
@@ -181,6 +184,7 @@ def _embed_source(
         try:
             return embed_records(
                 model, records, out, precision=chosen["precision"], batch=batch, chunk=max(batch, chunk), workers=workers,
+                cache=_kept(model),
                 on_bad_image=chosen["on_bad_image"], left_out=left_out, group=group, embedding=embedding, advance=advance, say=say,
             )  # fmt: skip
         except KeyboardInterrupt:
@@ -196,6 +200,15 @@ def _measured(run: Path, out: Place, chosen: Mapping[str, Any], say: Callable[[s
     engine, why = fastest_engine(run, checkpoint=chosen["checkpoint"], device=chosen["device"], batch=chosen["batch"])
     say(f"engine: {engine} ({why})")
     return engine
+
+
+def _kept(model: EmbeddingModel) -> CacheChoice | None:
+    """Where a run has its images lie decoded on disk; what is there is read, and nothing added."""
+    folder = Path(model.source)
+    if model.runtime != "torch" or not (folder / "recipe.yaml").is_file():
+        return None
+    data = recipe_of_run(folder).data
+    return replace(data.cached, complete=False) if data.cache == "disk" and data.cached else None
 
 
 def _opened(run: Path, engine: Engine | None, checkpoint: str, device: str | None) -> EmbeddingModel:

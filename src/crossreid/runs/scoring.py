@@ -107,6 +107,7 @@ def reading(recipe: Recipe) -> dict[str, Any]:
         "normalisation": recipe.data.normalisation,
         "options": recipe.evaluation,
         "workers": min(recipe.data.workers, 8),
+        "cache": recipe.data.cached_for_testing,
     }
 
 

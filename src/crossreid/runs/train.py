@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
+from crossreid.data.pixel_cache import cache_of
 from crossreid.data.records import Split
 from crossreid.data.training_loading import TrainLoader
 from crossreid.errors import CrossreidError
@@ -123,8 +124,16 @@ def train_run(
     where = {} if framework is None else {"accelerator": "cpu"}
     fabric = make_fabric(recipe.training.model_copy(update=where))
     loader = TrainLoader(
-        split.train, recipe.data, seed=recipe.training.seed, rank=fabric.global_rank, world=fabric.world_size
+        split.train,
+        recipe.data,
+        seed=recipe.training.seed,
+        rank=fabric.global_rank,
+        world=fabric.world_size,
+        device=fabric.device,
     )
+    loader.prepare(shown=fabric.is_global_zero)
+    # Held while it trains: in memory they are there for who looks for them, and no longer.
+    validation = cache_of(split.validation, recipe.data.cached, recipe.data.look, shown=fabric.is_global_zero)
     if fabric.is_global_zero:
         for note in split.notes:
             print(f"note: {note}", flush=True)
@@ -160,6 +169,7 @@ def train_run(
         completed=_completed,
         framework=TORCH if framework is None else framework(recipe, method),
     )
+    del validation
     if loader.bad_images and fabric.is_global_zero:
         print(f"{len(loader.bad_images)} unreadable training images were skipped; see the warnings above.")
     return result

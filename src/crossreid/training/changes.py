@@ -19,6 +19,7 @@ FREE = (
     "training.epochs", "training.validate_every", "training.monitor", "training.checkpoint_steps", "training.compile",
     "training.checkpoint_activations",
     "training.accelerator", "training.devices", "training.nodes", "data.root", "data.workers", "data.on_bad_image",
+    "data.cache", "data.cache_folder",
     "evaluation.",
 )  # fmt: skip
 # Those that change the steps to come and nothing before them.

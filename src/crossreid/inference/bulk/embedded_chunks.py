@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from crossreid.data.evaluation_loading import planned_batches
+from crossreid.data.pixel_cache import CacheChoice
 from crossreid.data.records import DataError, Record
+from crossreid.data.sending import CPU
 from crossreid.inference.bulk.chunks import Chunk
 from crossreid.inference.bulk.plan import Plan
 from crossreid.inference.embedding_model import EmbeddingModel
@@ -26,6 +28,7 @@ class Work:
     mine: Mapping[int, np.ndarray]
     workers: int
     skip: bool
+    cache: CacheChoice | None = None
 
     def batches(self) -> list[tuple[int, range]]:
         """(number of its chunk, positions of its images) of each batch, in their order."""
@@ -47,6 +50,7 @@ def embedded_chunks(work: Work, report: Report) -> Generator[tuple[int, Chunk], 
     loaded = planned_batches(
         work.records, [positions for _, positions in batches], height=seen.height, width=seen.width,
         workers=work.workers, interpolation=seen.interpolation, normalisation=seen.normalisation, skip=work.skip,
+        device=work.model.device if work.model.runtime == "torch" else CPU, cache=work.cache,
     )  # fmt: skip
     rows: list[np.ndarray] = []
     kept: list[int] = []

@@ -12,6 +12,7 @@ import numpy as np
 
 from crossreid.data.addresses import Address, Place, names_in, place_of
 from crossreid.data.object_storage import ahead
+from crossreid.data.pixel_cache import CacheChoice
 from crossreid.data.records import DataError, Record
 from crossreid.errors import CrossreidError
 from crossreid.evaluation.embedding_files import read_about
@@ -50,6 +51,7 @@ def embed_records(
     batch: int = BATCH,
     chunk: int = CHUNK,
     workers: int = 0,
+    cache: CacheChoice | None = None,
     on_bad_image: Literal["stop", "skip"] = "stop",
     left_out: Sequence[tuple[str, str]] = (),
     group: Group | None = None,
@@ -64,6 +66,7 @@ def embed_records(
         batch: images of a forward pass.
         chunk: images of a chunk, what a kill can cost each process at most.
         workers: loader processes.
+        cache: where images lie decoded already, so that they need not be.
         on_bad_image: `skip` leaves an image that cannot be read out, and lists it in bad_images.csv.
         left_out: (path, reason) of what was left out of the records already, listed with the rest.
         group: the processes that do this together; each calls it with the same arguments.
@@ -86,7 +89,9 @@ def embed_records(
     if precision != "auto":
         model.with_precision(precision)  # refused before it is pinned
     pins = pins_of(model, records, precision=precision, batch=batch, chunk=chunk)
-    job = _Job(model, records, place_of(out), pins, workers, on_bad_image, left_out, group, embedding, advance, say)
+    job = _Job(
+        model, records, place_of(out), pins, workers, cache, on_bad_image, left_out, group, embedding, advance, say
+    )
     if group.rank == 0:
         return _lead(job)
     group.wait()  # for the plan
@@ -103,6 +108,7 @@ class _Job:
     out: Place
     pins: Mapping[str, Any]
     workers: int
+    cache: CacheChoice | None
     on_bad_image: str
     left_out: Sequence[tuple[str, str]]
     group: Group
@@ -158,7 +164,7 @@ def _take_part(job: _Job) -> Embedded:
         advance(sum(len(chunks[number]) for number in there))
     report = shared_progress(advance, parts, chunks, {*there, *mine}, group.world)
     group.wait()  # all have seen the same chunks before one is added
-    work = Work(job.model, job.records, plan, mine, job.workers, job.on_bad_image == "skip")
+    work = Work(job.model, job.records, plan, mine, job.workers, job.on_bad_image == "skip", job.cache)
     if mine:
         with closing(job.embedding(work, report)) as embedded:  # a cluster is left at once, whatever happens here
             for number, chunk in embedded:

@@ -1,0 +1,158 @@
+"""The file of a cache of pixels: images of one size as bytes, one after the other, and behind them a table of what they are of.
+
+Space is taken before anything is written, as a full disk ends a process that writes through a map; a file has its name only once it
+is whole and on the disk. What is killed before leaves a temporary file that the next one removes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import PIL
+
+from crossreid.errors import CrossreidError
+from crossreid.files import replacing
+
+SUFFIX = ".images"
+_MAGIC = b"crossreid pixels 1\n"
+# Another version's pixels may differ: it resizes, and the number is ours, for what we do before that.
+MADE_BY = f"1, Pillow {PIL.__version__}"
+
+
+class State(NamedTuple):
+    """A file's size, bytes, and the time of its last change, nanoseconds; -1 of both where there is none."""
+
+    size: int
+    changed: int
+
+
+NO_FILE = State(-1, -1)
+
+
+class Row(NamedTuple):
+    """What one image of a cache is of: `what` names the picture and how it is read, `path` is its file.
+
+    `readable`: whether it has pixels; else it could not be decoded.
+    """
+
+    what: str
+    path: str
+    state: State
+    readable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Pack:
+    """A cache's file: `rows[i]` are the pixels `i` of `(N, height, width, 3)`."""
+
+    path: Path
+    height: int
+    width: int
+    rows: tuple[Row, ...]
+
+    def pixels(self) -> np.ndarray:
+        """`(N, height, width, 3)` uint8, mapped, not read."""
+        return mapped(self.path, len(self.rows), self.height, self.width)
+
+
+def state_of(path: str) -> State:
+    """The state of a file now."""
+    try:
+        about = os.stat(path)
+    except (OSError, ValueError):
+        return NO_FILE
+    return State(about.st_size, about.st_mtime_ns)
+
+
+def mapped(path: Path | str, count: int, height: int, width: int, *, writable: bool = False) -> np.ndarray:
+    """The pixels at the beginning of a file, `(count, height, width, 3)` uint8."""
+    return np.memmap(path, dtype=np.uint8, mode="r+" if writable else "r", shape=(count, height, width, 3))
+
+
+def take_space(path: Path | str, size: int) -> None:
+    """Make a file as long as it is to be, with all of its space. Raises `OSError` where there is not so much."""
+    with open(path, "ab") as stream:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(stream.fileno(), 0, size)
+        else:
+            os.truncate(stream.fileno(), size)
+
+
+def write_pack(path: Path, count: int, height: int, width: int, fill: Callable[[Path], Sequence[Row]]) -> Pack:
+    """A cache's file, whole or not at all.
+
+    Args:
+        fill: writes pixels into the file that it is called with, and returns what they are of.
+
+    Raises:
+        NoSpace: the disk has no room for it.
+    """
+    with replacing(path, durable=True) as temporary:
+        take_space(temporary, count * height * width * 3)
+        rows = tuple(fill(temporary))
+        about = {
+            "made_by": MADE_BY, "height": height, "width": width, "what": [row.what for row in rows],
+            "paths": [row.path for row in rows], "sizes": [row.state.size for row in rows],
+            "changed": [row.state.changed for row in rows], "readable": [int(row.readable) for row in rows],
+        }  # fmt: skip
+        table = json.dumps(about).encode()
+        with temporary.open("ab") as stream:
+            stream.write(table + len(table).to_bytes(8, "little") + _MAGIC)
+    return Pack(path, height, width, rows)
+
+
+def read_pack(path: Path) -> Pack | None:
+    """What `write_pack` wrote; None of a file that is cut, damaged, or of another version."""
+    end = 8 + len(_MAGIC)
+    try:
+        with path.open("rb") as stream:
+            whole = stream.seek(0, os.SEEK_END)
+            stream.seek(max(0, whole - end))
+            length = int.from_bytes(stream.read(8), "little")
+            if stream.read() != _MAGIC or length + end > whole:
+                return None
+            stream.seek(whole - end - length)
+            about = json.loads(stream.read(length))
+        if about["made_by"] != MADE_BY:
+            return None
+        states = map(State, about["sizes"], about["changed"])
+        rows = tuple(map(Row, about["what"], about["paths"], states, map(bool, about["readable"])))
+        height, width = int(about["height"]), int(about["width"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return Pack(path, height, width, rows) if whole == len(rows) * height * width * 3 + length + end else None
+
+
+def gigabytes(count: int, height: int, width: int) -> str:
+    """How much so many images of that size take, in words."""
+    size = count * height * width * 3
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{max(1, round(size / 1e6)):,} MB"
+
+
+def memory_left() -> int | None:
+    """Bytes of memory that may be taken; None where the system does not say."""
+    try:
+        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except (OSError, ValueError, IndexError):
+        pass
+    return None
+
+
+def refuse_too_much(count: int, height: int, width: int) -> None:
+    """Raise `CrossreidError` where memory has no room for so many images, or this system shares none."""
+    size, left = count * height * width * 3, memory_left()
+    if not hasattr(os, "memfd_create"):
+        raise CrossreidError("data.cache=memory needs Linux, which shares memory among processes. Use data.cache=disk.")
+    if left is not None and size > left:
+        raise CrossreidError(
+            f"data.cache=memory: {count:,} images of {height} x {width} take {gigabytes(count, height, width)}, and "
+            f"{left / 1e9:.1f} GB of memory are free. Use data.cache=disk."
+        )

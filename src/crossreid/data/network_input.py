@@ -1,0 +1,129 @@
+"""From the bytes of a batch, and what was drawn for each of its images, to the float32 that a network takes in.
+
+Bytes are a quarter of what floats are, so loader processes hand over bytes and a table of what was drawn. On a CPU they have done to
+each image what was drawn for it, so that normalising and erasing are left; on a GPU all of it is done there, to all images at once
+and without waiting for the host. What is drawn does not depend on which; pixels differ by at most one grey level in 255 where grey
+or jitter round, and are the same elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from crossreid.data.normalisation import normalise, roomy
+from crossreid.data.sending import sent
+from crossreid.data.transforms import LUMA, Drawn, TrainTransform
+
+_THOUSANDTHS = tuple(round(1000 * weight) for weight in LUMA)
+
+
+class Table(NamedTuple):
+    """What was drawn for N images: whole numbers `(N, 10)` int64 as `table_of` orders them, scales of jitter `(N, 3)` float32."""
+
+    whole: Tensor
+    scales: Tensor
+
+
+def table_of(drawn: Sequence[Drawn], domains: Sequence[int]) -> Table:
+    """The table of what was drawn for images of the sources at these positions."""
+    whole = [
+        (domain, one.flip, one.top, one.left, one.grey, one.saturation, *one.erase)
+        for one, domain in zip(drawn, domains, strict=True)
+    ]
+    scales = torch.tensor([one.scales for one in drawn], dtype=torch.float32)
+    return Table(torch.tensor(whole, dtype=torch.int64).view(-1, 10), scales.view(-1, 3))
+
+
+class NetworkInput:
+    """Makes network input `(N, 3, H, W)` float32 of bytes and a table.
+
+    Args:
+        transforms: of each source; they differ in what they normalise by, and in nothing else that is done here.
+    """
+
+    def __init__(self, transforms: Sequence[TrainTransform]) -> None:
+        self.of = transforms[0]
+        scales, shifts = zip(*(transform.normalisation.scale_and_shift for transform in transforms), strict=True)
+        self.scale, self.shift = np.stack(scales), np.stack(shifts)
+        self.fill = np.array([transform.fill for transform in transforms], dtype=np.float32)
+        self._constants: dict[torch.device, tuple[Tensor, Tensor, Tensor]] = {}
+
+    def on_host(self, pixels: Tensor, table: Table) -> Tensor:
+        """Of bytes `(N, 3, H, W)` that have been moved, made grey and jittered already. On the CPU, image by image."""
+        result = roomy(pixels.shape)
+        of_images = zip(pixels.numpy(), result.numpy(), table.whole.tolist(), strict=True)
+        for planes, out, (domain, *_, top, left, bottom, right) in of_images:
+            normalise(planes, self.scale[domain], self.shift[domain], out=out)
+            out[:, top:bottom, left:right] = self.fill[domain][:, None, None]
+        return result
+
+    def on_device(self, pixels: Tensor, table: Table) -> Tensor:
+        """Of bytes `(N, H, W, 3)` as they were decoded; both lie on the device. In memory channels come last."""
+        domain, flip, top, left, grey, saturation, *box = table.whole.unbind(1)
+        images = self._moved(pixels, flip == 1, top, left)
+        if self.of.grey:
+            images = torch.where(_each(grey == 1), _luma(images), images)
+        values = images.float()
+        if self.of.jitter:
+            values = self._jittered(values, table.scales, saturation == 1)
+        scale, shift, fill = (constant.index_select(0, domain) for constant in self._constants_on(pixels.device))
+        values = values * scale - shift
+        if self.of.erasing:
+            values = torch.where(_inside(box, *pixels.shape[1:3])[..., None], fill, values)
+        return values.permute(0, 3, 1, 2)
+
+    def _moved(self, pixels: Tensor, flip: Tensor, top: Tensor, left: Tensor) -> Tensor:
+        """Flipped, padded and cropped: of each pixel of the result the one that it shows."""
+        count, height, width, _ = pixels.shape
+        pad = self.of.pad
+        y = torch.arange(height, device=pixels.device) + (top - pad)[:, None]
+        x = torch.arange(width, device=pixels.device) + (left - pad)[:, None]
+        seen = ((y >= 0) & (y < height))[:, :, None] & ((x >= 0) & (x < width))[:, None, :]
+        x = torch.where(flip[:, None], width - 1 - x, x)
+        row = torch.arange(count, device=pixels.device)[:, None, None]
+        shown = pixels[row, y.clamp(0, height - 1)[:, :, None], x.clamp(0, width - 1)[:, None, :]]
+        return torch.where(seen[..., None], shown, self.of.pad_value) if pad else shown
+
+    @staticmethod
+    def _jittered(values: Tensor, scales: Tensor, saturation: Tensor) -> Tensor:
+        brightness, contrast, colour = (_each(scale) for scale in scales.unbind(1))
+        values = values * brightness
+        mean = values.mean((1, 2, 3), keepdim=True)
+        values = mean + (values - mean) * contrast
+        red, green, blue = values.unbind(3)
+        grey = (red * LUMA[0] + green * LUMA[1] + blue * LUMA[2])[..., None]
+        values = torch.where(_each(saturation), grey + (values - grey) * colour, values)
+        return values.clamp(0, 255).floor()
+
+    def _constants_on(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+        """Scale, shift and fill `(K, 1, 1, 3)` of K sources, sent once."""
+        if device not in self._constants:
+            scale, shift, fill = (
+                sent(constant.reshape(-1, 1, 1, 3), device) for constant in (self.scale, self.shift, self.fill)
+            )
+            self._constants[device] = scale, shift, fill
+        return self._constants[device]
+
+
+def _luma(images: Tensor) -> Tensor:
+    """The luma of bytes `(N, H, W, 3)`, cut to whole levels, in all three channels; exact, as it is counted in thousandths."""
+    red, green, blue = (channel.int() * weight for channel, weight in zip(images.unbind(3), _THOUSANDTHS, strict=True))
+    grey = ((red + green + blue) // 1000).to(torch.uint8)
+    return grey[..., None].expand_as(images)
+
+
+def _inside(box: Sequence[Tensor], height: int, width: int) -> Tensor:
+    """Of boxes (top, left, bottom, right), each `(N,)`, which pixels lie in them, `(N, H, W)`."""
+    top, left, bottom, right = (side[:, None] for side in box)
+    y, x = (torch.arange(length, device=top.device) for length in (height, width))
+    return ((y >= top) & (y < bottom))[:, :, None] & ((x >= left) & (x < right))[:, None, :]
+
+
+def _each(values: Tensor) -> Tensor:
+    """One value an image `(N,)` beside pixels `(N, H, W, 3)`."""
+    return values[:, None, None, None]
