@@ -11,6 +11,7 @@ from crossreid.training.options import TrainingOptions
 from crossreid.training.processes import make_fabric
 from crossreid.training.state import initial_state
 from crossreid.training.step import train_step
+from on_images import OnImages
 from small_run import Small, batches
 
 
@@ -84,3 +85,36 @@ def test_a_method_keeps_the_contract():
     assert method.gather(3) == 3
     method.train_with(lambda tensor: [tensor, tensor])
     assert method.gather(3) == [3, 3]
+
+
+def of_images(step):
+    generator = torch.Generator().manual_seed(step)
+    return torch.randn(6, 3, 32, 16, generator=generator), torch.arange(6) % 3
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
+def test_a_network_of_images_goes_on_to_the_same_bits(tmp_path, fabric, name):
+    """Weights lie with channels last, files do not: what an optimiser keeps has to lie as its weights do."""
+    options = TrainingOptions(accelerator="cpu", ema=0.9, optimiser={"name": name, "lr": 1e-2})
+    whole, halves = initial_state(OnImages(), options, fabric), initial_state(OnImages(), options, fabric)
+    for step in range(4):
+        train_step(whole, of_images(step), options, steps_per_epoch=8)
+    for step in range(4):
+        if step == 2:
+            save_checkpoint(tmp_path / "last", halves.to_checkpoint({}))
+            halves = initial_state(OnImages(), options, fabric)
+            halves.restore(tmp_path / "last", {})
+        train_step(halves, of_images(step), options, steps_per_epoch=8)
+    one, other = whole.to_checkpoint({}), halves.to_checkpoint({})
+    for kind in ("model", "ema", "optimiser"):
+        assert one.tensors[kind].keys() == other.tensors[kind].keys() != set()
+        different = [
+            key for key, tensor in one.tensors[kind].items() if not torch.equal(tensor, other.tensors[kind][key])
+        ]
+        assert not different, kind
+    filters = [parameter for parameter in halves.method.parameters() if parameter.ndim == 4 and parameter.shape[1] > 1]
+    assert all(parameter.is_contiguous(memory_format=torch.channels_last) for parameter in filters)
+    for parameter in filters:
+        kept = [value for value in halves.optimiser.state[parameter].values() if value is not None and value.ndim == 4]
+        assert kept
+        assert all(value.is_contiguous(memory_format=torch.channels_last) for value in kept)

@@ -18,6 +18,7 @@ from torch import Tensor
 from crossreid.errors import CrossreidError
 from crossreid.training.bf16 import refuse_broken_bf16
 from crossreid.training.generators import generator_states, restore_generators
+from crossreid.training.host_copy import HostCopy
 from crossreid.training.options import TrainingOptions
 
 
@@ -67,12 +68,55 @@ def gathered(fabric: Fabric, tensor: Tensor) -> Tensor:
 
 def agreed_signal(fabric: Fabric, received: list[int]) -> int:
     """The signal that any of the processes received, or 0: they stop at the same step or not at all."""
-    number = received[0] if received else 0
+    number = _first(received)
     if fabric.world_size == 1:
         return number
-    largest = torch.tensor(number, device=fabric.device)
+    return int(_largest(fabric, number).read())
+
+
+class StopAgreement:
+    """Whether any of the processes was asked to stop; they come to know it at the same step, or none does.
+
+    On CUDA several processes ask each other once in `EVERY` calls, and read the answer that many calls later, so that none
+    waits; elsewhere at every call.
+
+    Args:
+        received: the signals of this process, which grow.
+    """
+
+    EVERY = 4
+
+    def __init__(self, fabric: Fabric, received: list[int], *, every: int | None = None) -> None:
+        self.fabric, self.received = fabric, received
+        waits = fabric.world_size > 1 and fabric.device.type == "cuda"
+        self.every = every or (self.EVERY if waits else 1)
+        self._calls = 0
+        self._asked: HostCopy | None = None
+
+    def now(self) -> int:
+        """The signal that any process received, or 0; the processes wait for each other."""
+        return agreed_signal(self.fabric, self.received)
+
+    def reached(self) -> int:
+        """The signal that any process is known to have received, or 0; to be called by all after the same steps."""
+        if self.every == 1:
+            return self.now()
+        self._calls += 1
+        if self._calls % self.every:
+            return 0
+        answered, self._asked = self._asked, _largest(self.fabric, _first(self.received))
+        return 0 if answered is None else int(answered.read())
+
+
+def _first(received: list[int]) -> int:
+    return received[0] if received else 0
+
+
+def _largest(fabric: Fabric, number: int) -> HostCopy:
+    """The largest number of any process, on its way to the host."""
+    largest = torch.full((), number, device=fabric.device)
     torch.distributed.all_reduce(largest, op=torch.distributed.ReduceOp.MAX)
-    return int(largest)
+    return HostCopy(largest)
 
 
 def gathered_generators(fabric: Fabric) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:
