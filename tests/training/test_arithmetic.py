@@ -50,6 +50,12 @@ def test_left_open_all_is_as_torch_has_it_and_convolutions_are_tried_out_on_cuda
     assert present() == before
 
 
+def test_convolutions_are_not_tried_out_where_torch_is_to_be_deterministic(monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
+    with arithmetic_of(TrainingOptions(), CUDA):
+        assert not torch.backends.cudnn.benchmark
+
+
 def test_channels_last_gives_the_same_losses_and_gradients_to_rounding():
     one = OnImages().train()
     other = copy.deepcopy(one)

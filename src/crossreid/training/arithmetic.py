@@ -21,10 +21,14 @@ _OF_ONEDNN = {"highest": "ieee", "high": "tf32", "medium": "bf16"}
 
 @contextlib.contextmanager
 def arithmetic_of(options: TrainingOptions, device: torch.device) -> Iterator[None]:
-    """In the block, compute as the options say, and on CUDA by those convolutions that are fastest for the shapes at hand."""
+    """In the block, compute as the options say, and on CUDA by those convolutions that are fastest for the shapes at hand.
+
+    They are tried out, so another run may choose others; not where torch was told to be deterministic.
+    """
     settings: list[tuple[Any, str, Any]] = []
     products = torch.get_float32_matmul_precision()
-    if device.type == "cuda":  # a run's batches are all of one shape
+    same_bits = torch.backends.cudnn.deterministic or torch.are_deterministic_algorithms_enabled()
+    if device.type == "cuda" and not same_bits:  # a run's batches are all of one shape
         settings.append((torch.backends.cudnn, "benchmark", True))
     if (wanted := options.matmul_precision) is not None:
         backends = torch.backends
