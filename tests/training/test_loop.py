@@ -19,7 +19,7 @@ from crossreid.training.loop import fit
 from crossreid.training.options import TrainingOptions
 from crossreid.training.signals import Interrupted
 from crossreid.training.step import NonFiniteLoss
-from forked import Forked, ran_together
+from forked import Forked, fork_together, ran_together, text_of
 from small_run import STEPS, Small, run
 
 
@@ -236,6 +236,19 @@ def test_a_run_asked_to_stop_writes_a_checkpoint_and_goes_on_to_the_same_bits(tm
     assert len([row for row in rows(tmp_path / "stopped") if "losses" in row]) == facts["step"]
     assert start("stoppable", tmp_path / "stopped").wait(120) == 0
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "stopped"))
+
+
+@pytest.mark.slow
+def test_processes_of_which_one_is_asked_to_stop_stop_together(tmp_path):
+    running, logs = fork_together(2, small_run.one_of, "stoppable", tmp_path / "run", folder=tmp_path)
+    while not (tmp_path / "run" / "tensorboard").is_dir():
+        time.sleep(0.005)
+    time.sleep(0.2)
+    running[1].send_signal(signal.SIGTERM)
+    assert [process.wait(60) for process in running] == [143, 143], "\n".join(map(text_of, logs))
+    step = load_checkpoint(tmp_path / "run" / "last.safetensors").facts["step"]
+    assert 0 < step < 3 * STEPS
+    assert [row["step"] for row in rows(tmp_path / "run") if "losses" in row] == list(range(1, step + 1))
 
 
 @pytest.mark.slow

@@ -118,3 +118,21 @@ def test_a_network_of_images_goes_on_to_the_same_bits(tmp_path, fabric, name):
         kept = [value for value in halves.optimiser.state[parameter].values() if value is not None and value.ndim == 4]
         assert kept
         assert all(value.is_contiguous(memory_format=torch.channels_last) for value in kept)
+
+
+@pytest.mark.parametrize(
+    ("precision", "clip", "fused"),
+    [("32-true", 1.0, True), ("bf16-mixed", 1.0, True), ("16-mixed", None, True), ("16-mixed", 1.0, False)],
+)
+def test_one_pass_moves_all_weights_unless_fp16_gradients_are_clipped(fabric, precision, clip, fused):
+    options = TrainingOptions(accelerator="cpu", precision=precision, clip=clip)
+    assert initial_state(Small(), options, fabric).optimiser.defaults["fused"] is fused
+
+
+def test_an_optimiser_goes_on_as_it_computes_itself_and_not_as_the_stored_one_did(tmp_path, fabric):
+    """fp16 gradients that are clipped from here on cannot be unscaled in the pass that moves the weights."""
+    save_checkpoint(tmp_path / "last", trained(fabric, TrainingOptions(accelerator="cpu")).to_checkpoint({}))
+    fresh = initial_state(Small(), TrainingOptions(accelerator="cpu", precision="16-mixed", clip=1.0), fabric)
+    fresh.restore(tmp_path / "last", {})
+    assert {group["fused"] for group in fresh.optimiser.param_groups} == {False}
+    assert all(float(kept["step"]) == 3 for kept in fresh.optimiser.state.values())
