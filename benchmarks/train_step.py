@@ -4,22 +4,29 @@
 
 A step is one of `crossreid.training.loop.fit`, from being handed a batch in main memory to asking for the next. The
 bare encoders are copies of the method's own, run forward and backward on the very tensors that the method gives them,
-in the same precision. Both are timed in turn in one run; the medians are compared.
+in the same precision and memory layout. Both are timed in turn in one run; the medians are compared. Processor seconds of all threads
+stand beside, as other programs of a busy machine disturb them less.
+
+`--ways` times the same step in other ways in the same turns: in bf16, and with images and weights whose channels come
+first, as before training laid them out last.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import copy
 import json
 import os
 import platform
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
+from unittest import mock
 
 import torch
 from rich.console import Console
@@ -80,10 +87,53 @@ def forward_backward(
     torch.stack(terms).sum().backward()
 
 
-def clock(device: torch.device) -> float:
+class Moment(NamedTuple):
+    """Seconds by the clock, and those of this process on all processors."""
+
+    seconds: float
+    processor: float
+
+    def since(self, start: Moment) -> Moment:
+        return Moment(self.seconds - start.seconds, self.processor - start.processor)
+
+
+def clock(device: torch.device) -> Moment:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-    return time.perf_counter()
+    return Moment(time.perf_counter(), time.process_time())
+
+
+# Other ways to take the same step: precision, and whether channels come last.
+WAYS = {
+    "channels-first": ("32-true", False),
+    "bf16": ("bf16-mixed", True),
+    "bf16-channels-first": ("bf16-mixed", False),
+}
+
+
+class Way:
+    """The step of a method in another way, `steps` of them in a row in one epoch."""
+
+    def __init__(self, name: str, method: Method, accelerator: str, steps: int) -> None:
+        from crossreid.training.state import initial_state
+
+        precision, self.channels_last = WAYS[name]
+        self.options = TrainingOptions(epochs=1, precision=precision, accelerator=accelerator)
+        self.steps, self.taken = steps, list[Moment]()
+        self.state = initial_state(method, self.options, make_fabric(self.options))
+        if not self.channels_last:
+            self.state.method.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+        self.state.training_mode(self.options)
+
+    def step(self, batch: Batch) -> None:
+        """Take one step, and keep how long it took."""
+        from crossreid.training import step
+
+        as_it_is = contextlib.nullcontext() if self.channels_last else mock.patch.object(step, "laid_out", lambda b: b)
+        start = clock(self.state.fabric.device)
+        with as_it_is:
+            step.train_step(self.state, self.state.fabric.to_device(batch), self.options, steps_per_epoch=self.steps)
+        self.taken.append(clock(self.state.fabric.device).since(start))
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -103,40 +153,61 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         method.teach(build_method(METHODS[arguments.method].options(**given), arguments.classes))
     batch = random_batch(arguments.identities, arguments.images, arguments.height, arguments.width, arguments.set_size)
     rehearsal = copy.deepcopy(method).to(fabric.device)
+    steps = arguments.warmup + arguments.steps
+    others = {name: Way(name, copy.deepcopy(method), arguments.device, steps) for name in arguments.ways}
     with fabric.autocast():
         passes = encoder_inputs(rehearsal, fabric.to_device(batch))
-    whole: list[float] = []
-    bare: list[float] = []
+    if hasattr(fit_module(), "arithmetic_of"):  # of this state of the program, whose steps have channels last
+        rehearsal.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        passes = [(i, tuple(x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x for x in given))
+                  for i, given in passes]  # fmt: skip
+    whole: list[Moment] = []
+    bare: list[Moment] = []
 
     def batches(epoch: int, first: int) -> Iterator[Batch]:
-        for _ in range(arguments.warmup + arguments.steps):
+        for _ in range(steps):
             start = clock(fabric.device)
             yield batch
-            whole.append(clock(fabric.device) - start)
+            whole.append(clock(fabric.device).since(start))
             rehearsal.zero_grad(set_to_none=True)
             start = clock(fabric.device)
             forward_backward(all_encoders(rehearsal), passes, len(rehearsal.encoders), fabric.autocast)
-            bare.append(clock(fabric.device) - start)
+            bare.append(clock(fabric.device).since(start))
+            for way in others.values():
+                way.step(batch)
 
     with tempfile.TemporaryDirectory() as out:
-        steps = arguments.warmup + arguments.steps
         fit(method, batches, steps_per_epoch=steps, options=options, out=Path(out), fabric=fabric, recipe={})
-    step, encoders = median(whole[arguments.warmup :]), median(bare[arguments.warmup :])
+    step, encoders = medians(whole[arguments.warmup :]), medians(bare[arguments.warmup :])
+    ways = {name: medians(way.taken[arguments.warmup :]) for name, way in others.items()}
     on_gpu = fabric.device.type == "cuda"
     return {
-        "step_seconds": step,
-        "encoder_seconds": encoders,
-        "rest_percent": 100 * (step / encoders - 1),
-        "images_per_second": len(batch.images.flatten(0, -4)) / step,
+        "step_seconds": step.seconds,
+        "encoder_seconds": encoders.seconds,
+        "rest_percent": 100 * (step.seconds / encoders.seconds - 1),
+        "images_per_second": len(batch.images.flatten(0, -4)) / step.seconds,
+        "step_processor_seconds": step.processor,
+        "encoder_processor_seconds": encoders.processor,
+        "rest_percent_of_processor": 100 * (step.processor / encoders.processor - 1),
+        "ways": {name: way._asdict() for name, way in ways.items()},
         "encoder_passes": sum(len(given[0]) for _, given in passes) / len(batch.labels),
         "peak_memory_gib": torch.cuda.max_memory_allocated(fabric.device) / 2**30 if on_gpu else None,
         "device": torch.cuda.get_device_name(fabric.device) if on_gpu else f"{platform.machine()} CPU",
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "settings": vars(arguments) | {"json": None},
-        "all_step_seconds": whole[arguments.warmup :],
-        "all_encoder_seconds": bare[arguments.warmup :],
+        "all_step_seconds": [moment.seconds for moment in whole[arguments.warmup :]],
+        "all_encoder_seconds": [moment.seconds for moment in bare[arguments.warmup :]],
     }
+
+
+def medians(taken: list[Moment]) -> Moment:
+    return Moment(median(moment.seconds for moment in taken), median(moment.processor for moment in taken))
+
+
+def fit_module() -> Any:
+    """The module of `fit`."""
+    return sys.modules[fit.__module__]
 
 
 def main() -> None:
@@ -158,13 +229,21 @@ def main() -> None:
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.add_argument("--steps", type=int, default=20, help="timed steps")
     parser.add_argument("--warmup", type=int, default=3, help="steps before those, not timed")
+    parser.add_argument(
+        "--ways", nargs="*", choices=WAYS, default=[], help="other ways to take the step, timed in turn"
+    )
     parser.add_argument("--json", type=Path, help="also write the numbers here, for example under benchmarks/results/")
     arguments = parser.parse_args()
     result = measure(arguments)
-    table = Table("", "median ms", title=f"{result['device']}, torch {result['torch']}, {arguments.precision}")
-    table.add_row("whole step", f"{1e3 * result['step_seconds']:.1f}")
-    table.add_row("bare encoders, forward and backward", f"{1e3 * result['encoder_seconds']:.1f}")
-    table.add_row("the rest, in percent of the encoders", f"{result['rest_percent']:.1f} %")
+    table = Table(
+        "", "median ms", "of the processor", title=f"{result['device']}, torch {result['torch']}, {arguments.precision}"
+    )
+    for name, key in (("whole step", "step"), ("bare encoders, forward and backward", "encoder")):
+        table.add_row(name, f"{1e3 * result[f'{key}_seconds']:.1f}", f"{1e3 * result[f'{key}_processor_seconds']:.1f}")
+    rest = "the rest, in percent of the encoders"
+    table.add_row(rest, f"{result['rest_percent']:.1f} %", f"{result['rest_percent_of_processor']:.1f} %")
+    for name, way in result["ways"].items():
+        table.add_row(f"whole step, {name}", f"{1e3 * way['seconds']:.1f}", f"{1e3 * way['processor']:.1f}")
     table.add_row("images a second", f"{result['images_per_second']:.1f}")
     Console().print(table)
     if arguments.json:

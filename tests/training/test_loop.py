@@ -13,12 +13,13 @@ from torch import nn
 import small_run
 from crossreid.data.batch import Batch
 from crossreid.methods.method import Method
-from crossreid.training import folder
+from crossreid.training import folder, state
 from crossreid.training.checkpoint import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
 from crossreid.training.loop import fit
 from crossreid.training.options import TrainingOptions
+from crossreid.training.signals import Interrupted
 from crossreid.training.step import NonFiniteLoss
-from forked import Forked, ran_together
+from forked import Forked, fork_together, ran_together, text_of
 from small_run import STEPS, Small, run
 
 
@@ -235,6 +236,19 @@ def test_a_run_asked_to_stop_writes_a_checkpoint_and_goes_on_to_the_same_bits(tm
     assert len([row for row in rows(tmp_path / "stopped") if "losses" in row]) == facts["step"]
     assert start("stoppable", tmp_path / "stopped").wait(120) == 0
     assert same(weights(tmp_path / "whole"), weights(tmp_path / "stopped"))
+
+
+@pytest.mark.slow
+def test_processes_of_which_one_is_asked_to_stop_stop_together(tmp_path):
+    running, logs = fork_together(2, small_run.one_of, "stoppable", tmp_path / "run", folder=tmp_path)
+    while not (tmp_path / "run" / "tensorboard").is_dir():
+        time.sleep(0.005)
+    time.sleep(0.2)
+    running[1].send_signal(signal.SIGTERM)
+    assert [process.wait(60) for process in running] == [143, 143], "\n".join(map(text_of, logs))
+    step = load_checkpoint(tmp_path / "run" / "last.safetensors").facts["step"]
+    assert 0 < step < 3 * STEPS
+    assert [row["step"] for row in rows(tmp_path / "run") if "losses" in row] == list(range(1, step + 1))
 
 
 @pytest.mark.slow
@@ -481,3 +495,108 @@ def test_a_run_goes_on_in_another_precision_and_with_frozen_layers_on_request(tm
         name for name in before if name.startswith("encoder.")
     }
     assert not torch.equal(before["classifier.weight"], after["classifier.weight"])
+
+
+@pytest.fixture
+def ahead(monkeypatch):
+    """A function that lets runs be so many steps ahead of the losses that they read, as on a GPU."""
+    return lambda steps: monkeypatch.setattr(state, "ahead_on", lambda device: steps)
+
+
+def without_speed(out):
+    return [{key: value for key, value in row.items() if key != "images_per_second"} for row in rows(out)]
+
+
+@pytest.mark.parametrize("steps", [1, 3, 50])
+def test_losses_read_later_are_logged_as_if_they_were_read_at_once(tmp_path, ahead, steps):
+    options = {"epochs": 2, "checkpoint_steps": 3, "clip": 1.0, "ema": 0.9, "validate": lambda method: {"rank-1": 0.5}}
+    at_once = run(tmp_path / "at once", **options)
+    ahead(steps)
+    later = run(tmp_path / "later", **options)
+    assert later == at_once
+    assert without_speed(tmp_path / "later") == without_speed(tmp_path / "at once")
+    assert all(row["images_per_second"] > 0 for row in rows(tmp_path / "later") if "losses" in row)
+    for kind in ("model", "ema", "optimiser"):
+        assert same(weights(tmp_path / "later", kind), weights(tmp_path / "at once", kind))
+    facts = [load_checkpoint(tmp_path / name / "last.safetensors").facts["losses"] for name in ("later", "at once")]
+    assert facts[0] == facts[1] == rows(tmp_path / "later")[-2]["losses"]
+
+
+class Spoilt(Small):
+    """Gives a term that is not a number at step `at`, or an error at step `fails`."""
+
+    def __init__(self, at, fails=None):
+        super().__init__()
+        self.at, self.fails, self.count = at, fails, 0
+
+    def losses(self, batch):
+        terms = super().losses(batch)
+        self.count += 1
+        if self.count - 1 == self.fails:
+            raise KeyError("no such thing")
+        return {**terms, "ranking": terms["ranking"] * (float("nan") if self.count - 1 == self.at else 1)}
+
+
+@pytest.mark.parametrize("steps", [0, 1, 3, 50])
+@pytest.mark.parametrize(
+    ("at", "every", "kept"), [(10, None, 8), (11, 4, 8), (15, 4, 12), (23, None, 16), (2, None, None)]
+)
+def test_a_loss_that_is_not_finite_stops_the_run_by_its_own_step_and_is_in_no_checkpoint(
+    tmp_path, ahead, steps, at, every, kept
+):
+    """Also where it is the last before a checkpoint is due, or the last of all."""
+    ahead(steps)
+    with pytest.raises(NonFiniteLoss, match=f"loss ranking is not finite at step {at} "):
+        run(tmp_path, method=Spoilt(at), checkpoint_steps=every)
+    last = tmp_path / "last.safetensors"
+    if kept is None:
+        assert not last.is_file()
+    else:
+        facts, stored = load_checkpoint(last).facts, load_checkpoint(last).tensors["model"]
+        assert facts["step"] == kept
+        assert all(tensor.isfinite().all() for tensor in stored.values())
+    assert [row["step"] for row in rows(tmp_path)] == list(range(1, at + 1)), "all steps before it are logged"
+
+
+def test_an_error_that_a_loss_before_it_explains_is_told_by_that(tmp_path, ahead):
+    ahead(3)
+    with pytest.raises(NonFiniteLoss, match="not finite at step 4") as caught:
+        run(tmp_path / "explained", method=Spoilt(4, fails=6))
+    assert isinstance(caught.value.__cause__, KeyError)
+    with pytest.raises(KeyError, match="no such thing"):
+        run(tmp_path / "unexplained", method=Spoilt(None, fails=6))
+    assert [row["step"] for row in rows(tmp_path / "unexplained")] == list(range(1, 7))
+
+
+def test_a_run_that_is_interrupted_loses_no_loss_that_was_not_read_yet(tmp_path, ahead):
+    class Interrupting(Small):
+        def losses(self, batch):
+            self.count = getattr(self, "count", 0) + 1
+            if self.count == 5:
+                signal.raise_signal(signal.SIGTERM)
+            return super().losses(batch)
+
+    ahead(3)
+    with pytest.raises(Interrupted):
+        run(tmp_path, method=Interrupting())
+    assert load_checkpoint(tmp_path / "last.safetensors").facts["step"] == 5
+    assert [row["step"] for row in rows(tmp_path)] == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("steps", [0, 3])
+def test_a_gradient_that_is_not_finite_stops_a_run_that_clips_it(tmp_path, ahead, steps):
+    """The square root has no gradient at 0, though its value is finite."""
+
+    class Rooted(Small):
+        def losses(self, batch):
+            terms = super().losses(batch)
+            self.count = getattr(self, "count", 0) + 1
+            zero = (self.classifier.weight * (0.0 if self.count == 11 else 1.0)).square().sum()
+            return {**terms, "rooted": 1e-3 * zero.sqrt()}
+
+    ahead(steps)
+    with pytest.raises(NonFiniteLoss, match=r"^the gradient's norm is not finite at step 10 "):
+        run(tmp_path, method=Rooted(), clip=1.0)
+    facts = load_checkpoint(tmp_path / "last.safetensors")
+    assert facts.facts["step"] == STEPS
+    assert all(tensor.isfinite().all() for tensor in facts.tensors["model"].values())

@@ -11,6 +11,7 @@ from crossreid.training.options import TrainingOptions
 from crossreid.training.processes import make_fabric
 from crossreid.training.state import initial_state
 from crossreid.training.step import train_step
+from on_images import OnImages
 from small_run import Small, batches
 
 
@@ -84,3 +85,54 @@ def test_a_method_keeps_the_contract():
     assert method.gather(3) == 3
     method.train_with(lambda tensor: [tensor, tensor])
     assert method.gather(3) == [3, 3]
+
+
+def of_images(step):
+    generator = torch.Generator().manual_seed(step)
+    return torch.randn(6, 3, 32, 16, generator=generator), torch.arange(6) % 3
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
+def test_a_network_of_images_goes_on_to_the_same_bits(tmp_path, fabric, name):
+    """Weights lie with channels last, files do not: what an optimiser keeps has to lie as its weights do."""
+    options = TrainingOptions(accelerator="cpu", ema=0.9, optimiser={"name": name, "lr": 1e-2})
+    whole, halves = initial_state(OnImages(), options, fabric), initial_state(OnImages(), options, fabric)
+    for step in range(4):
+        train_step(whole, of_images(step), options, steps_per_epoch=8)
+    for step in range(4):
+        if step == 2:
+            save_checkpoint(tmp_path / "last", halves.to_checkpoint({}))
+            halves = initial_state(OnImages(), options, fabric)
+            halves.restore(tmp_path / "last", {})
+        train_step(halves, of_images(step), options, steps_per_epoch=8)
+    one, other = whole.to_checkpoint({}), halves.to_checkpoint({})
+    for kind in ("model", "ema", "optimiser"):
+        assert one.tensors[kind].keys() == other.tensors[kind].keys() != set()
+        different = [
+            key for key, tensor in one.tensors[kind].items() if not torch.equal(tensor, other.tensors[kind][key])
+        ]
+        assert not different, kind
+    filters = [parameter for parameter in halves.method.parameters() if parameter.ndim == 4 and parameter.shape[1] > 1]
+    assert all(parameter.is_contiguous(memory_format=torch.channels_last) for parameter in filters)
+    for parameter in filters:
+        kept = [value for value in halves.optimiser.state[parameter].values() if value is not None and value.ndim == 4]
+        assert kept
+        assert all(value.is_contiguous(memory_format=torch.channels_last) for value in kept)
+
+
+@pytest.mark.parametrize(
+    ("precision", "clip", "fused"),
+    [("32-true", 1.0, True), ("bf16-mixed", 1.0, True), ("16-mixed", None, True), ("16-mixed", 1.0, False)],
+)
+def test_one_pass_moves_all_weights_unless_fp16_gradients_are_clipped(fabric, precision, clip, fused):
+    options = TrainingOptions(accelerator="cpu", precision=precision, clip=clip)
+    assert initial_state(Small(), options, fabric).optimiser.defaults["fused"] is fused
+
+
+def test_an_optimiser_goes_on_as_it_computes_itself_and_not_as_the_stored_one_did(tmp_path, fabric):
+    """fp16 gradients that are clipped from here on cannot be unscaled in the pass that moves the weights."""
+    save_checkpoint(tmp_path / "last", trained(fabric, TrainingOptions(accelerator="cpu")).to_checkpoint({}))
+    fresh = initial_state(Small(), TrainingOptions(accelerator="cpu", precision="16-mixed", clip=1.0), fabric)
+    fresh.restore(tmp_path / "last", {})
+    assert {group["fused"] for group in fresh.optimiser.param_groups} == {False}
+    assert all(float(kept["step"]) == 3 for kept in fresh.optimiser.state.values())

@@ -1,14 +1,16 @@
 import pytest
 import torch
-from torch import nn
 
+from crossreid.data.batch import Batch
 from crossreid.errors import CrossreidError
-from crossreid.models.backbone_options import BackboneOptions
-from crossreid.models.backbones import Backbone
+from crossreid.methods.baseline import Baseline, BaselineOptions
 from crossreid.training.options import TrainingOptions
 from crossreid.training.processes import make_fabric
 from crossreid.training.state import initial_state
 from crossreid.training.step import NonFiniteLoss, train_step
+from crossreid.training.unread_losses import UnreadLosses
+from no_synchronisation import cuda_without_synchronisation, no_synchronisation
+from on_images import OnImages
 from small_run import Small, batches
 
 
@@ -76,21 +78,6 @@ def test_frozen_encoders_keep_weights_and_statistics_while_the_rest_learns():
     train_step(state, one, options, steps_per_epoch=1)
     assert state.method.encoder[1].training
     assert moved(before, state.method) == before.keys()
-
-
-class OnImages(nn.Module):
-    """A network of images and its classifier."""
-
-    def __init__(self):
-        super().__init__()
-        torch.manual_seed(0)
-        self.backbone = Backbone(BackboneOptions(name="test_resnet", weights="none"))
-        self.classifier = nn.Linear(self.backbone.width, 3)
-        self.encoders = [self.backbone]
-
-    def losses(self, batch):
-        logits = self.classifier(self.backbone(batch[0]).mean((2, 3)))
-        return {"identity": nn.functional.cross_entropy(logits, batch[1])}
 
 
 def images():
@@ -167,3 +154,55 @@ def test_parts_that_are_not_there_are_refused():
     headless.classifier.requires_grad_(False)
     with pytest.raises(CrossreidError, match="nothing is left to learn in OnImages"):
         start(TrainingOptions(freeze=["backbone"], accelerator="cpu"), headless)
+
+
+def baseline_batch(step):
+    generator = torch.Generator().manual_seed(step)
+    labels, modalities = torch.arange(8) // 2, torch.arange(8) % 2
+    return Batch(torch.randn(8, 3, 32, 16, generator=generator), labels, modalities, torch.zeros_like(labels))
+
+
+def steps_of_the_baseline(device, steps, **options):
+    """A state of the baseline on a device, and a function that trains it so many steps, with all that a step may have."""
+    options = TrainingOptions(
+        accelerator=device, clip=1.0, ema=0.9, accumulate=2, freeze=["stem"], unfreeze_after=0.5,
+        schedule={"kind": "cosine", "warmup_steps": 2}, **options,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    method = Baseline(BaselineOptions(backbone={"name": "test_resnet", "weights": "none"}), 4)
+    state = start(options, method)
+    state.unread = UnreadLosses(ahead=steps)
+    state.training_mode(options)
+    given = [state.fabric.to_device(baseline_batch(step)) for step in range(steps)]
+
+    def train(batches):
+        for batch in batches:
+            train_step(state, batch, options, steps_per_epoch=steps)
+
+    return state, train, given
+
+
+def test_no_step_waits_for_the_device():
+    state, train, given = steps_of_the_baseline("cpu", 6)
+    with no_synchronisation():
+        train(given)
+    assert state.losses == {}
+    state.unread.flush()
+    at_once, train, given = steps_of_the_baseline("cpu", 6)
+    at_once.unread = UnreadLosses()
+    train(given)
+    assert state.unread.take() == at_once.unread.take()
+    assert all(torch.equal(one, other) for one, other in zip(
+        state.method.state_dict().values(), at_once.method.state_dict().values(), strict=True
+    ))  # fmt: skip
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_no_step_on_a_gpu_waits_for_it(precision):
+    state, train, given = steps_of_the_baseline("cuda", 8, precision=precision)
+    train(given[:4])  # what is set up in the first steps may wait
+    with cuda_without_synchronisation():
+        train(given[4:])
+    state.unread.flush()
+    assert len(state.unread.take()) == 8

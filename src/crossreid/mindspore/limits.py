@@ -17,6 +17,7 @@ _LEFT_OUT = ("attention", "non_local", "mixstyle", "transformer", "lora", "domai
 # Keys of `training` that this framework knows one value of.
 _ONLY: dict[str, Any] = {
     "precision": "32-true",
+    "matmul_precision": None,
     "accumulate": 1,
     "ema": None,
     "compile": False,

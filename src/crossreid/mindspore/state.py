@@ -23,7 +23,6 @@ from crossreid.training.checkpoint import Checkpoint
 from crossreid.training.optimisation import rate_factor, set_rates
 from crossreid.training.options import TrainingOptions
 from crossreid.training.state import TrainingState, initial_state
-from crossreid.training.step import refuse_non_finite
 
 
 @dataclass
@@ -106,8 +105,7 @@ def train_step(state: MindSporeState, batch: Batch, options: TrainingOptions, *,
     # What is drawn in a step depends on the seed and the step alone, so that a resumed run draws it again.
     state.cell.draw_with(np.random.default_rng((options.seed, state.step)).random)
     values, gradients = state.gradients(batch)
-    refuse_non_finite(values, state.step)
-    state.losses = values
+    state.unread.add(state.step, tuple(values), torch.tensor(list(values.values())))
     if options.clip is not None:
         gradients = clipped(gradients, options.clip)
     state.mover.step(gradients)

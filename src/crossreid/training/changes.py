@@ -26,6 +26,7 @@ FREE = (
 ON_REQUEST = (
     "training.optimiser.lr", "training.optimiser.weight_decay", "training.optimiser.momentum", "training.optimiser.nesterov",
     "training.optimiser.rates", "training.schedule.", "training.clip", "training.precision",
+    "training.matmul_precision",
     "training.freeze_batch_statistics", "training.freeze", "training.unfreeze_after",
 )  # fmt: skip
 # Those after which the numbers of validation are others, so that a best one before says nothing.

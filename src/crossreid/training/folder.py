@@ -11,6 +11,7 @@ import errno
 import os
 import time
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,7 @@ class RunFolder:
         self._save = save
         self._tracker: Tracker | None = None
         self._clock = 0.0
+        self._unlogged: deque[dict[str, Any]] = deque()  # what rows of steps hold besides losses, which are unread
         if not state.fabric.is_global_zero:
             return
         folder.mkdir(parents=True, exist_ok=True)
@@ -120,21 +122,46 @@ class RunFolder:
         self._clock = time.perf_counter()
 
     def step_done(self, batch: Any) -> None:
-        """Add the row of a training step."""
-        if self._tracker is None:
+        """Add the row of a training step, and write those whose losses were read."""
+        if self._tracker is not None:
+            self._unlogged.append(
+                {
+                    "step": self.state.step,
+                    "epoch": self.state.epoch,
+                    "lr": full_rate(self.state.optimiser),
+                    "images": self.count_images(batch) * self.state.fabric.world_size,
+                }
+            )
+        self._log()
+
+    def read_losses(self) -> None:
+        """Wait for the losses of all steps so far, and add their rows; to be called by all processes.
+
+        Raises:
+            NonFiniteLoss: one of them is infinite or NaN.
+        """
+        self.state.unread.flush()
+        self._log()
+
+    def _log(self) -> None:
+        """Add the rows of the steps whose losses were read; of several at once each took the same time."""
+        read = self.state.unread.take()[: len(self._unlogged)]  # a step that failed midway has no row
+        if not read or self._tracker is None:
             return
         before, self._clock = self._clock, time.perf_counter()
-        images = self.count_images(batch) * self.state.fabric.world_size
-        self._tracker.train(
-            {
-                "step": self.state.step,
-                "epoch": self.state.epoch,
-                "losses": self.state.losses,
-                "total": sum(self.state.losses.values()),
-                "lr": full_rate(self.state.optimiser),
-                "images_per_second": round(images / (self._clock - before), 1),
-            }
-        )
+        seconds = (self._clock - before) / len(read)
+        for losses in read:
+            row = self._unlogged.popleft()
+            self._tracker.train(
+                {
+                    "step": row["step"],
+                    "epoch": row["epoch"],
+                    "losses": losses.values,
+                    "total": sum(losses.values.values()),
+                    "lr": row["lr"],
+                    "images_per_second": round(row["images"] / seconds, 1),
+                }
+            )
 
     def validated(self, numbers: dict[str, float]) -> None:
         """Add the row of a validation."""
@@ -142,12 +169,21 @@ class RunFolder:
             self._tracker.validation({"step": self.state.step, "epoch": self.state.epoch, "validation": numbers})
 
     def save(self, name: str) -> None:
-        """Write a checkpoint of the state, after the rows that lead to it; to be called by all processes."""
+        """Write a checkpoint of the state, after the rows that lead to it; to be called by all processes.
+
+        Raises:
+            NonFiniteLoss: a loss of a step that led here is infinite or NaN; what was written before stays as it is.
+        """
+        self.read_losses()
         checkpoint = self.state.to_checkpoint(self.recipe)
         if self._tracker is not None:
             self._tracker.flush()
             (self._save or save_checkpoint)(self.folder / name, checkpoint)
 
     def close(self) -> None:
+        """Write the rows of the steps whose losses were read."""
         if self._tracker is not None:
-            self._tracker.close()
+            try:
+                self._log()
+            finally:
+                self._tracker.close()

@@ -8,7 +8,7 @@ same bits; SIGINT and SIGTERM lose nothing, as a checkpoint is written first.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,14 +19,16 @@ from torch import nn
 
 from crossreid.errors import CrossreidError
 from crossreid.terminal import advancing, errors, progress_bar
+from crossreid.training.arithmetic import arithmetic_of
 from crossreid.training.changes import Change
 from crossreid.training.folder import BEST, LAST, RunFolder, locked
 from crossreid.training.framework import TORCH, Framework
 from crossreid.training.generators import preserved_generators
 from crossreid.training.options import TrainingOptions
-from crossreid.training.processes import agreed_signal, make_fabric
+from crossreid.training.processes import StopAgreement, make_fabric
 from crossreid.training.signals import Interrupted, stop_signals
 from crossreid.training.state import TrainingState
+from crossreid.training.unread_losses import NonFiniteLoss
 
 Batches = Callable[[int, int], Iterable[Any]]
 Validate = Callable[[nn.Module], dict[str, float]]
@@ -86,7 +88,7 @@ def fit(
     fabric = fabric or make_fabric(options)
     if recipe is None:
         recipe, completed = {"training": options.model_dump(mode="json")}, _completed
-    with locked(out, fabric):
+    with locked(out, fabric), arithmetic_of(options, fabric.device):
         state = framework.initial_state(method, options, fabric)
         if (out / LAST).is_file():
             changes = state.restore(out / LAST, recipe, requested=continue_with, completed=completed)
@@ -113,10 +115,11 @@ def _epochs(
     train_step: Callable[..., bool],
 ) -> None:
     """The epochs that are left, each followed by its validation and its checkpoint."""
-    with stop_signals() as received, contextlib.closing(folder):
+    with stop_signals() as received, contextlib.closing(folder), _losses_first(folder):
+        agreement = StopAgreement(state.fabric, received)
         while state.epoch < options.epochs:
             steps = steps_per_epoch(state.epoch) if callable(steps_per_epoch) else steps_per_epoch
-            train_epoch(state, batches, options, folder, received, steps_per_epoch=steps, train_step=train_step)
+            train_epoch(state, batches, options, folder, agreement, steps_per_epoch=steps, train_step=train_step)
             due = state.epoch % options.validate_every == 0 or state.epoch == options.epochs
             if validate is not None and due:
                 numbers = validation(state, validate)
@@ -124,8 +127,25 @@ def _epochs(
                 if improves(state, numbers, options.monitor):
                     folder.save(BEST)
             folder.save(LAST)
-            if (stop := agreed_signal(state.fabric, received)) and state.epoch < options.epochs:
+            if (stop := agreement.now()) and state.epoch < options.epochs:
                 raise Interrupted(stop)
+
+
+@contextlib.contextmanager
+def _losses_first(folder: RunFolder) -> Iterator[None]:
+    """Where a step fails, read the losses of those before it: one that is not finite is why."""
+    try:
+        yield
+    except NonFiniteLoss:
+        raise
+    except Exception as error:
+        try:
+            folder.read_losses()
+        except NonFiniteLoss as cause:
+            raise cause from error
+        except RuntimeError:  # the device is lost, and `error` says so
+            pass
+        raise
 
 
 def _take_up(out: Path, state: TrainingState, changes: list[Change], *, finished: bool) -> None:
@@ -150,7 +170,7 @@ def train_epoch(
     batches: Batches,
     options: TrainingOptions,
     folder: RunFolder,
-    received: list[int],
+    agreement: StopAgreement,
     *,
     steps_per_epoch: int,
     train_step: Callable[..., bool] = TORCH.train_step,
@@ -158,7 +178,8 @@ def train_epoch(
     """Train on the batches of an epoch, or on the rest of them, with checkpoints in between where they are due.
 
     Raises:
-        Interrupted: a signal was `received` by any of the processes; a checkpoint is written.
+        Interrupted: a signal was received by any of the processes; a checkpoint is written.
+        NonFiniteLoss: a loss, of the last step or of one before, is infinite or NaN.
     """
     state.training_mode(options)
     with progress_bar(shown=state.fabric.is_global_zero) as bar:
@@ -176,12 +197,13 @@ def train_epoch(
             # A checkpoint holds no half-summed gradient; at an epoch's end it waits for the validation.
             if not updated or state.step_in_epoch == steps_per_epoch:
                 continue
-            stop = agreed_signal(state.fabric, received)
+            stop = agreement.reached()
             if due or stop:
                 folder.save(LAST)
                 due = False
             if stop:
                 raise Interrupted(stop)
+        folder.read_losses()
     state.epoch, state.step_in_epoch = state.epoch + 1, 0
 
 

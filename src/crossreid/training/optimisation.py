@@ -75,6 +75,10 @@ class ScheduleOptions(Options):
         return self
 
 
+# Settings of an optimiser's group that say how it computes, not what.
+COMPUTING = ("fused", "foreach", "capturable")
+
+
 def make_optimiser(method: nn.Module, options: OptimiserOptions, *, fused: bool = True) -> torch.optim.Optimizer:
     """The optimiser over the parameters of `method` that learn, its parts at rates of their own.
 
@@ -82,7 +86,7 @@ def make_optimiser(method: nn.Module, options: OptimiserOptions, *, fused: bool 
     `positions` of its parameters among all of the optimiser's, those inside the encoders first: so its state is found again in
     other groups.
 
-    `fused` must be off where gradients are both scaled (fp16) and clipped, which the fused kernels do in one pass.
+    `fused` must be off where gradients are both scaled (fp16) and clipped: the fused kernels unscale them as they step.
     """
     groups = parameter_groups(
         method,
@@ -136,14 +140,17 @@ def restore_optimiser(
             raise ValueError(
                 f"{key}: expected {expected.dtype} {tuple(expected.shape)}, found {tensor.dtype} {tuple(tensor.shape)}"
             )
-        state.setdefault(index, {})[name] = tensor
+        # The fused kernels take all tensors of a parameter to lie in memory as it does, as with channels last.
+        laid = tensor if name == "step" else torch.empty_like(expected).copy_(tensor)
+        state.setdefault(index, {})[name] = laid
     for stored, own in zip(groups, settings_of(optimiser), strict=True):
         for name, value in own.items():
             if isinstance(value, float) and not isinstance(stored.get(name, value), int | float):
                 raise TypeError(f"{name}: expected a number, found {stored[name]!r}")
     own_groups = optimiser.state_dict()["param_groups"]
+    kept = ("factor", "positions", *COMPUTING)
     groups = [
-        {**stored, "params": own["params"], **{key: own[key] for key in ("factor", "positions") if key in own}}
+        {**stored, "params": own["params"], **{key: own[key] for key in kept if key in own}}
         for stored, own in zip(groups, own_groups, strict=True)
     ]
     optimiser.load_state_dict({"state": state, "param_groups": groups})
@@ -193,9 +200,11 @@ def rate_factor(
 
 
 def set_rates(optimiser: torch.optim.Optimizer, factor: float) -> None:
-    """Set every group's learning rate to its first one times `factor`."""
+    """Set every group's learning rate to its first one times `factor`, where it is another than before."""
     for group in optimiser.param_groups:
-        group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
+        rate = group.setdefault("initial_lr", group["lr"]) * factor
+        if group["lr"] != rate:
+            group["lr"] = rate
 
 
 def full_rate(optimiser: torch.optim.Optimizer) -> float:

@@ -16,6 +16,11 @@ class TrainingOptions(Options):
     framework: Literal["torch", "mindspore"] = Field("torch", description="What computes: PyTorch or MindSpore.")
     epochs: int = Field(120, ge=1, description="Epochs; what one pass is, data.sampler.epoch says.")
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = Field("32-true", description="Arithmetic of the network.")
+    matmul_precision: Literal["highest", "high", "medium"] | None = Field(
+        None,
+        description="Arithmetic of products and convolutions of float32 numbers: `highest` in float32, `high` in TF32 and `medium` "
+        "in bf16 where the device has them; null for PyTorch's own, which on GPUs is TF32 in convolutions alone.",
+    )
     accumulate: int = Field(1, ge=1, description="Batches an optimiser step.")
     clip: float | None = Field(None, gt=0, description="Clip the gradient's norm to this; null for not at all.")
     ema: float | None = Field(None, gt=0, lt=1, description="Decay of averaged weights; null for none.")

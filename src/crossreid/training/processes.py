@@ -18,6 +18,7 @@ from torch import Tensor
 from crossreid.errors import CrossreidError
 from crossreid.training.bf16 import refuse_broken_bf16
 from crossreid.training.generators import generator_states, restore_generators
+from crossreid.training.host_copy import HostCopy
 from crossreid.training.options import TrainingOptions
 
 
@@ -38,7 +39,9 @@ def make_fabric(options: TrainingOptions) -> Fabric:
             "training.precision=bf16-mixed or 32-true, with --continue-with for a run that began on a GPU."
         )
     several = options.devices * options.nodes > 1
-    strategy: Any = DDPStrategy(find_unused_parameters=False) if several else "auto"
+    # Gradients are sent while earlier layers' are computed, out of the memory that they are computed into. The graph is not
+    # static: terms may begin later than others, as that of a memory of batches does.
+    strategy: Any = DDPStrategy(find_unused_parameters=False, gradient_as_bucket_view=True) if several else "auto"
     fabric = Fabric(
         accelerator=options.accelerator,
         devices=options.devices,
@@ -60,19 +63,85 @@ def _disconnect() -> None:
 
 def gathered(fabric: Fabric, tensor: Tensor) -> Tensor:
     """`(B, ...)` of each process to `(world * B, ...)`, in process order, with gradient."""
-    everyones = fabric.all_gather(tensor, sync_grads=tensor.is_floating_point())
-    assert isinstance(everyones, Tensor)
-    return everyones.flatten(0, 1)
+    everyones: Tensor = _Gathered.apply(tensor, fabric.world_size)  # type: ignore[no-untyped-call]
+    return everyones
+
+
+class _Gathered(torch.autograd.Function):
+    """One collective each way: rows gathered into one tensor, and of its gradient the sum over the processes scattered."""
+
+    @staticmethod
+    def forward(context: Any, tensor: Tensor, world: int) -> Tensor:
+        context.rows = len(tensor)
+        everyones = tensor.new_empty((world * len(tensor), *tensor.shape[1:]))
+        torch.distributed.all_gather_into_tensor(everyones, tensor.contiguous())
+        return everyones
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        rows = context.rows
+        if torch.distributed.get_backend() == "nccl":
+            own = gradient.new_empty((rows, *gradient.shape[1:]))
+            torch.distributed.reduce_scatter_tensor(own, gradient.contiguous())
+            return own, None
+        # Gloo scatters sums by way of copies to each process; reducing the whole takes a third of the time.
+        total = gradient.clone(memory_format=torch.contiguous_format)
+        torch.distributed.all_reduce(total)
+        first = torch.distributed.get_rank() * rows
+        return total[first : first + rows], None
 
 
 def agreed_signal(fabric: Fabric, received: list[int]) -> int:
     """The signal that any of the processes received, or 0: they stop at the same step or not at all."""
-    number = received[0] if received else 0
+    number = _first(received)
     if fabric.world_size == 1:
         return number
-    largest = torch.tensor(number, device=fabric.device)
+    return int(_largest(fabric, number).read())
+
+
+class StopAgreement:
+    """Whether any of the processes was asked to stop; they come to know it at the same step, or none does.
+
+    On CUDA several processes ask each other once in `EVERY` calls, and read the answer that many calls later, so that none
+    waits; elsewhere at every call.
+
+    Args:
+        received: the signals of this process, which grow.
+    """
+
+    EVERY = 4
+
+    def __init__(self, fabric: Fabric, received: list[int], *, every: int | None = None) -> None:
+        self.fabric, self.received = fabric, received
+        waits = fabric.world_size > 1 and fabric.device.type == "cuda"
+        self.every = every or (self.EVERY if waits else 1)
+        self._calls = 0
+        self._asked: HostCopy | None = None
+
+    def now(self) -> int:
+        """The signal that any process received, or 0; the processes wait for each other."""
+        return agreed_signal(self.fabric, self.received)
+
+    def reached(self) -> int:
+        """The signal that any process is known to have received, or 0; to be called by all after the same steps."""
+        if self.every == 1:
+            return self.now()
+        self._calls += 1
+        if self._calls % self.every:
+            return 0
+        answered, self._asked = self._asked, _largest(self.fabric, _first(self.received))
+        return 0 if answered is None else int(answered.read())
+
+
+def _first(received: list[int]) -> int:
+    return received[0] if received else 0
+
+
+def _largest(fabric: Fabric, number: int) -> HostCopy:
+    """The largest number of any process, on its way to the host."""
+    largest = torch.full((), number, device=fabric.device)
     torch.distributed.all_reduce(largest, op=torch.distributed.ReduceOp.MAX)
-    return int(largest)
+    return HostCopy(largest)
 
 
 def gathered_generators(fabric: Fabric) -> tuple[dict[str, Tensor], list[dict[str, Any]]]:

@@ -11,11 +11,12 @@ from typing import Any, Protocol, cast
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from crossreid.errors import CrossreidError
 from crossreid.models.domain_norm import DomainNorm
 from crossreid.training.activations import checkpoint_activations
+from crossreid.training.arithmetic import lay_out
+from crossreid.training.averaging import AveragedWeights
 from crossreid.training.changes import MEASURED, Change, changes_between, is_among, refuse_another_recipe
 from crossreid.training.checkpoint import Checkpoint, CheckpointError, damaged, fit_weights, load_checkpoint, require
 from crossreid.training.freezing import Freezing, freezing_of
@@ -29,6 +30,7 @@ from crossreid.training.optimisation import (
 )
 from crossreid.training.options import TrainingOptions
 from crossreid.training.processes import gathered, gathered_generators, restore_gathered_generators
+from crossreid.training.unread_losses import UnreadLosses, ahead_on
 
 # What a run needs of a checkpoint to go on.
 FACTS = ("epoch", "step_in_epoch", "step", "best", "losses", "groups", "generators", "recipe", "averaged")
@@ -64,14 +66,15 @@ class TrainingState:
     fabric: Fabric
     method: nn.Module
     optimiser: Optimizer
-    average: AveragedModel | None
+    average: AveragedWeights | None
     wrapped_method: Any  # what Fabric makes of these two: precision, and gradients averaged over the processes
     wrapped_optimiser: Any
     epoch: int = 0
     step_in_epoch: int = 0
     step: int = 0
     best: float | None = None
-    losses: dict[str, float] = field(default_factory=dict)
+    unread: UnreadLosses = field(default_factory=UnreadLosses)
+    """Losses of the last steps, on their way to the host."""
     changes: list[dict[str, Any]] = field(default_factory=list)
     """What changed in the recipe since the first start: `step` and `epoch` from which on, `key`, `was` and `now`."""
     freezing: Freezing = field(default_factory=lambda: Freezing([]))
@@ -81,6 +84,11 @@ class TrainingState:
     def trainable(self) -> Trainable:
         """The method by its contract."""
         return cast(Trainable, self.method)
+
+    @property
+    def losses(self) -> dict[str, float]:
+        """The losses of the newest step whose losses were read."""
+        return self.unread.newest
 
     @property
     def evaluated(self) -> nn.Module:
@@ -108,7 +116,12 @@ class TrainingState:
                 module.eval()
 
     def to_checkpoint(self, recipe: dict[str, Any]) -> Checkpoint:
-        """All of it, of all processes, and the recipe that it belongs to."""
+        """All of it, of all processes, and the recipe that it belongs to.
+
+        Raises:
+            NonFiniteLoss: a loss of a step that led here is infinite or NaN.
+        """
+        self.unread.flush()
         generators, generator_facts = gathered_generators(self.fabric)
         optimiser, groups = optimiser_tensors(self.optimiser)
         kinds = {"model": dict(self.method.state_dict()), "optimiser": optimiser, "generator": generators}
@@ -124,7 +137,7 @@ class TrainingState:
             "generators": generator_facts,
             "recipe": recipe,
             "scaler": self.scaler.state_dict() if self.scaler is not None else None,
-            "averaged": int(self.average.n_averaged) if self.average is not None else 0,
+            "averaged": self.average.updates if self.average is not None else 0,
             "changes": self.changes,
         }
         return Checkpoint(kinds, facts)
@@ -172,9 +185,9 @@ class TrainingState:
             raise damaged(path, f"{type(error).__name__} in its optimiser or generators: {reason}") from error
         if self.average is not None:
             fit_weights(self.average.module, tensors.get("ema", {}), path)
-            self.average.n_averaged.fill_(facts["averaged"])
+            self.average.updates = facts["averaged"]
         self.epoch, self.step_in_epoch, self.step = facts["epoch"], facts["step_in_epoch"], facts["step"]
-        self.best, self.losses, self.changes = facts["best"], facts["losses"], facts.get("changes", [])
+        self.best, self.unread.newest, self.changes = facts["best"], facts["losses"], facts.get("changes", [])
         return changes
 
     def take_up(self, changes: Sequence[Change]) -> None:
@@ -199,19 +212,22 @@ def initial_state(method: nn.Module, options: TrainingOptions, fabric: Fabric) -
         )
     if several and fabric.device.type == "cuda" and not options.freeze_batch_statistics:
         method = nn.SyncBatchNorm.convert_sync_batchnorm(method)
+    lay_out(method)
     if options.compile:
         for encoder in cast(Trainable, method).encoders:
             encoder.compile()
     if options.checkpoint_activations:
         checkpoint_activations(method)
-    optimiser = make_optimiser(method, options.optimiser, fused=options.precision != "16-mixed")
-    average = AveragedModel(method, multi_avg_fn=get_ema_multi_avg_fn(options.ema)) if options.ema else None
+    # The fused kernels unscale fp16 gradients as they step, which is too late to clip them.
+    scaled_and_clipped = options.precision == "16-mixed" and options.clip is not None
+    optimiser = make_optimiser(method, options.optimiser, fused=not scaled_and_clipped)
+    average = AveragedWeights(method, options.ema) if options.ema else None
     freezing = freezing_of(method, options.freeze, options.unfreeze_after, several=several)
     state = TrainingState(fabric, method, optimiser, average, *fabric.setup(method, optimiser))
-    state.freezing = freezing
+    state.freezing, state.unread = freezing, UnreadLosses(ahead_on(fabric.device))
     state.wrapped_method.mark_forward_method("losses")
     if average is not None:
-        average.to(fabric.device)
+        average.module.to(fabric.device)
     if several:
         state.trainable.train_with(functools.partial(gathered, fabric))
     seed_generators(options.seed * 7919 + fabric.global_rank)

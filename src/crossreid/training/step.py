@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from crossreid.errors import CrossreidError
 from crossreid.models.domain_norm import batch_of
+from crossreid.training.arithmetic import laid_out
 from crossreid.training.optimisation import rate_factor, set_rates
 from crossreid.training.options import TrainingOptions
 from crossreid.training.state import TrainingState
+from crossreid.training.unread_losses import NonFiniteLoss as NonFiniteLoss
 
-
-class NonFiniteLoss(CrossreidError):
-    """A loss term became infinite or NaN; the message names it and the step."""
+GRADIENT = "the gradient's norm"
 
 
 def train_step(state: TrainingState, batch: Any, options: TrainingOptions, *, steps_per_epoch: int) -> bool:
     """Train on one batch; returns whether the weights were updated, which happens once in `accumulate` batches.
 
+    The host does not wait for the device: losses go to `state.unread`, which reads them some steps later.
+
     Args:
         steps_per_epoch: batches of the present epoch. What is given in epochs is counted as if all were as long.
 
     Raises:
-        NonFiniteLoss: a loss term is infinite or NaN; weights and counters are as they were.
+        NonFiniteLoss: a loss term is infinite or NaN, or the norm of a gradient that is clipped. Where losses are read
+            at once, weights are as they were, and for a loss counters too; else it is that of a step before, which is named.
     """
     epochs, step = options.epochs, state.epoch * steps_per_epoch + state.step_in_epoch
     set_rates(
@@ -38,9 +38,10 @@ def train_step(state: TrainingState, batch: Any, options: TrainingOptions, *, st
     state.unfreeze(options, state.epoch + first / steps_per_epoch)
     with state.fabric.no_backward_sync(state.wrapped_method, enabled=not complete and state.fabric.world_size > 1):
         with batch_of(getattr(batch, "domains", None)):
-            terms = state.wrapped_method.losses(batch)
-        state.losses = _finite(terms, state.step)
-        state.fabric.backward(torch.stack(list(terms.values())).sum() / size)
+            terms = state.wrapped_method.losses(laid_out(batch))
+        values = torch.stack(list(terms.values()))
+        state.unread.add(state.step, tuple(terms), values)
+        state.fabric.backward(values.sum() / size)
     state.step += 1
     state.step_in_epoch += 1
     if complete:
@@ -62,25 +63,13 @@ def _update(state: TrainingState, options: TrainingOptions) -> None:
     """Move the weights along the gradient that has been summed up, and their average after them."""
     state.freezing.drop_gradients()
     if options.clip is not None:
-        state.fabric.clip_gradients(state.wrapped_method, state.wrapped_optimiser, max_norm=options.clip)
+        # That of fp16 is infinite now and then, which its scaler answers by leaving a step out.
+        norm = state.fabric.clip_gradients(
+            state.wrapped_method, state.wrapped_optimiser, max_norm=options.clip, error_if_nonfinite=False
+        )
+        if state.scaler is None and norm is not None:
+            state.unread.add(state.step - 1, (GRADIENT,), norm[None], logged=False)
     state.wrapped_optimiser.step()
     state.wrapped_optimiser.zero_grad()
     if state.average is not None:
-        state.average.update_parameters(state.method)
-
-
-def _finite(terms: dict[str, Tensor], step: int) -> dict[str, float]:
-    """The terms as numbers, read in one transfer."""
-    values = dict(zip(terms, torch.stack([term.detach().float() for term in terms.values()]).tolist(), strict=True))
-    refuse_non_finite(values, step)
-    return values
-
-
-def refuse_non_finite(values: Mapping[str, float], step: int) -> None:
-    """Raise `NonFiniteLoss` where a loss of `step` is infinite or NaN."""
-    bad = [name for name, value in values.items() if value - value != 0]
-    if bad:
-        raise NonFiniteLoss(
-            f"loss {', '.join(bad)} is not finite at step {step} ({values}). Lower training.optimiser.lr, set "
-            "training.clip, or use training.precision=32-true; the last checkpoint is untouched."
-        )
+        state.average.update(state.method)

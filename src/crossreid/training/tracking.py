@@ -13,6 +13,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from tensorboard.compat.proto.summary_pb2 import Summary
 from torch.utils.tensorboard import SummaryWriter
 
 from crossreid.files import json_rows, write_text, writing
@@ -73,9 +74,11 @@ class Tracker:
                 threading.excepthook = self._hook
 
     def _scalars(self, step: int, numbers: dict[str, float]) -> None:
+        """Add all numbers of a step as one event, which takes a fraction of the time of one each."""
+        values = [Summary.Value(tag=name, simple_value=value) for name, value in numbers.items()]
+        writer: Any = self._events.file_writer
         with writing(self.events):
-            for name, value in numbers.items():
-                self._events.add_scalar(name, value, step)
+            writer.add_summary(Summary(value=values), step)
 
     def _from_thread(self, arguments: Any) -> None:
         """TensorBoard's thread shows what the system refuses, which the next event raises here and is reported once."""
