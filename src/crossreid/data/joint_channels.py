@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from crossreid.data.normalisation import of_channels
+
 LUMA = (0.2989, 0.5870, 0.1140)
 ERASED = (0.4914, 0.4822, 0.4465)
 AREA, RATIO, TRIES = (0.02, 0.4), (0.3, 1 / 0.3), 100
@@ -43,7 +45,7 @@ def joint_channels(
 
 def luma_of_normalised(images: Tensor) -> Tensor:
     """`(B, 3, H, W)`, normalised, to the luma of these very values in all three channels, not normalised again."""
-    return (images * images.new_tensor(LUMA)[:, None, None]).sum(1, keepdim=True).expand_as(images)
+    return (images * of_channels(LUMA, images)).sum(1, keepdim=True).expand_as(images)
 
 
 def erased_by_constants(images: Tensor, probability: float, generator: np.random.Generator) -> Tensor:

@@ -54,4 +54,9 @@ IMAGENET = Normalisation()
 
 
 def _as_tensors(normalisation: Normalisation, like: Tensor) -> tuple[Tensor, Tensor]:
-    return like.new_tensor(normalisation.mean)[:, None, None], like.new_tensor(normalisation.std)[:, None, None]
+    return of_channels(normalisation.mean, like), of_channels(normalisation.std, like)
+
+
+def of_channels(numbers: Triple, like: Tensor) -> Tensor:
+    """A number for each channel as `(3, 1, 1)`, filled in on the device of `like`: for a copy from the host it would be waited for."""
+    return torch.cat([like.new_full((1, 1, 1), number) for number in numbers])

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from crossreid.data.batch import Batch
 from crossreid.data.channels import channel_transforms
+from crossreid.data.composition import composition_of_sets
 from crossreid.data.data_options import DataOptions
 from crossreid.data.images import load_image
 from crossreid.data.joint_channels import joint_channels
@@ -252,4 +253,5 @@ def _collate(samples: list[Any]) -> tuple[Batch, list[str]] | DataError:
     batch = Batch(
         torch.stack(images), torch.tensor(labels), torch.stack(modalities), torch.stack(cameras), torch.tensor(domains)
     )
+    batch = batch._replace(composition=composition_of_sets(batch.labels, batch.modalities))
     return batch, [path for paths in bad for path in paths]

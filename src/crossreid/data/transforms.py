@@ -9,12 +9,11 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
 
 from crossreid.data.erasing import RectangleOptions, erased
-from crossreid.data.normalisation import IMAGENET, Normalisation
+from crossreid.data.normalisation import IMAGENET, Normalisation, of_channels
 from crossreid.data.pseudo_infrared import pseudo_infrared as make_pseudo_infrared
 from crossreid.data.records import Modality
 
@@ -100,8 +99,7 @@ def resized(image: np.ndarray, height: int, width: int, interpolation: Interpola
 
 def grey_version(images: Tensor, normalisation: Normalisation = IMAGENET) -> Tensor:
     """Normalised `(B, 3, H, W)` to its luma in all three channels, normalised the same way."""
-    luma = images.new_tensor(LUMA)[:, None, None]
-    return normalisation.of_raw((normalisation.raw(images) * luma).sum(1, keepdim=True))
+    return normalisation.of_raw((normalisation.raw(images) * of_channels(LUMA, images)).sum(1, keepdim=True))
 
 
 def jittered(image: np.ndarray, scales: np.ndarray, *, saturation: bool) -> np.ndarray:
@@ -121,5 +119,5 @@ def grey_of_normalised(images: Tensor) -> Tensor:
     It is what a release makes that takes a tensor's luma after normalising: three equal channels, of another range than `grey_version`
     has, as the deviations of the colours differ. Constant to the gradient.
     """
-    luma = torch.tensor(NORMALISED_LUMA, device=images.device, dtype=images.dtype).view(1, 3, 1, 1)
+    luma = of_channels(NORMALISED_LUMA, images)
     return (images.detach() * luma).sum(1, keepdim=True).expand_as(images)
