@@ -9,3 +9,9 @@ from __future__ import annotations
 
 class CrossreidError(ValueError):
     """Something that a user gave cannot be used as it is. Rooms raise it, or a class of their own derived from it."""
+
+
+NO_PAIRS = (
+    "a batch has no identity in both modalities. Expected P x K batches with K split between them: "
+    "check the training records or use the cross-modal sampler."
+)

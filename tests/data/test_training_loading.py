@@ -9,6 +9,7 @@ import torch
 
 from crossreid.data import training_loading
 from crossreid.data.channels import ChannelOptions
+from crossreid.data.composition import composition_of
 from crossreid.data.data_options import AugmentOptions, DataOptions
 from crossreid.data.evaluation_loading import evaluation_batches
 from crossreid.data.normalisation import IMAGENET
@@ -43,11 +44,20 @@ def epochs_of(loader, count):
     return [batch for epoch in range(count) for batch in loader(epoch)]
 
 
+def parts_of(batch):
+    return [part for given in batch for part in ([given] if isinstance(given, torch.Tensor) else given)]
+
+
 def assert_same(some, others):
     assert len(some) == len(others)
     for one, other in zip(some, others, strict=True):
-        for a, b in zip(one, other, strict=True):
+        for a, b in zip(parts_of(one), parts_of(other), strict=True):
             assert torch.equal(a, b)
+
+
+def without_composition(batches):
+    """What batches of two processes, one after another, have in common with those of one."""
+    return [batch[:5] for batch in batches]
 
 
 def test_a_batch_is_typed_and_shaped_as_promised(records, tmp_path):
@@ -58,7 +68,8 @@ def test_a_batch_is_typed_and_shaped_as_promised(records, tmp_path):
     for batch in batches:
         assert batch.images.shape == (8, 3, 32, 16)
         assert batch.images.dtype == torch.float32
-        assert {part.dtype for part in batch[1:]} == {torch.int64}
+        assert {part.dtype for part in parts_of(batch)[1:]} == {torch.int64}
+        assert_same([batch.composition], [composition_of(batch.labels, batch.modalities)])
         assert batch.labels.tolist() == [label for label in dict.fromkeys(batch.labels.tolist()) for _ in range(4)]
         assert batch.modalities.tolist() == [0, 0, 1, 1] * 2
         assert batch.cameras.tolist() == [1, 1, 3, 3] * 2
@@ -87,8 +98,9 @@ def test_a_restart_within_an_epoch_gives_its_tail(records, tmp_path, workers):
 def test_two_processes_load_what_one_loads(records, tmp_path):
     alone = epoch_of(TrainLoader(records, options_of(tmp_path), seed=5), 2)
     parts = [epoch_of(TrainLoader(records, options_of(tmp_path), seed=5, rank=r, world=2), 2) for r in range(2)]
+    parts = [without_composition(part) for part in parts]
     joined = [[torch.cat(pair) for pair in zip(*batches, strict=True)] for batches in zip(*parts, strict=True)]
-    assert_same(joined, alone)
+    assert_same(joined, without_composition(alone))
 
 
 @pytest.mark.parametrize("epoch", ["identities", "pairs", 3])
@@ -100,8 +112,9 @@ def test_every_kind_of_epoch_is_the_same_with_workers_after_a_restart_and_in_two
     assert_same(epoch_of(TrainLoader(records, options_of(tmp_path, 2, epoch), seed=5), 1), alone)
     assert_same(epoch_of(loader, 1, 1), alone[1:])
     parts = [epoch_of(TrainLoader(records, options, seed=5, rank=r, world=2), 1) for r in range(2)]
+    parts = [without_composition(part) for part in parts]
     joined = [[torch.cat(pair) for pair in zip(*batches, strict=True)] for batches in zip(*parts, strict=True)]
-    assert_same(joined, alone)
+    assert_same(joined, without_composition(alone))
 
 
 def test_epochs_positions_and_seeds_are_augmented_differently(records, tmp_path):

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from crossreid.data.composition import paired_rows
 from crossreid.losses.alignment import (
     centre_distances,
     centre_reduction,
@@ -16,7 +17,6 @@ from crossreid.losses.alignment import (
     entropy_reduction,
     graph_alignment,
     graph_divergence,
-    paired_rows,
     pseudo_modalities,
     relation_graph,
 )

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import entropy
 
+from crossreid.data.composition import cross_modal_pairs
 from crossreid.losses.distillation import (
-    cross_modal_pairs,
     distance_preservation,
     distilled_knowledge,
     js_divergence,

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from crossreid.data.composition import paired_as_drawn, slot_rows
 from crossreid.losses import released_knowledge as released
 
 LABELS = torch.tensor([4, 4, 4, 4, 1, 1, 1, 1, 7, 7, 7, 7])
@@ -79,15 +80,15 @@ def test_an_order_is_every_row_once(batch):
 
 
 def test_rows_are_paired_in_the_order_of_the_batch():
-    visible, infrared = released.paired_as_drawn(LABELS, TURNS)
+    visible, infrared = paired_as_drawn(LABELS, TURNS)
     assert visible.tolist() == [1, 3, 5, 7, 9, 11]
     assert infrared.tolist() == [0, 2, 4, 6, 8, 10]
-    assert released.slot_rows(LABELS, TURNS)[2] == 2
+    assert slot_rows(LABELS, TURNS)[2] == 2
 
 
 def test_slots_are_cut_to_what_every_identity_has():
     labels, modalities = torch.tensor([0, 0, 0, 1, 1, 1, 1, 2]), torch.tensor([0, 0, 1, 0, 1, 1, 1, 0])
-    visible, infrared, k = released.slot_rows(labels, modalities)
+    visible, infrared, k = slot_rows(labels, modalities)
     assert (visible.tolist(), infrared.tolist(), k) == ([0, 1, 3, 3], [2, 2, 4, 5], 2)
 
 

@@ -99,3 +99,29 @@ def test_sinkhorn_of_equal_points_has_finite_gradients():
     value.backward()
     assert value.item() == 0
     assert torch.isfinite(points.grad).all()
+
+
+def released_by_autograd(a, b, eps=0.01, most=100, stop=0.1, floor=1e-6, added=1e-8):
+    """The rounds as they are defined, in float64, for autograd to go back through."""
+    cost = torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist").pow(2)
+    u, v = torch.zeros(len(a)).double(), torch.zeros(len(b)).double()
+    for _ in range(most):
+        before = u
+        rows = ((u[:, None] + v - cost) / eps).exp().sum(1) + floor
+        u = eps * (math.log(1 / len(a) + added) - rows.log()) + u
+        columns = ((u[:, None] + v - cost) / eps).exp().sum(0) + floor
+        v = eps * (math.log(1 / len(b) + added) - columns.log()) + v
+        if (u - before).abs().sum() < stop:
+            break
+    return (((u[:, None] + v - cost) / eps).exp() * cost).sum()
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 2**31), st.integers(1, 7), st.integers(1, 7), st.sampled_from([0.1, 1.0, 4.0]))
+def test_the_gradient_is_that_of_the_rounds(seed, n, m, scale):
+    generator = torch.Generator().manual_seed(seed)
+    a, b = ((scale * torch.randn(rows, 4, generator=generator).double()).requires_grad_() for rows in (n, m))
+    found, expected = sinkhorn_distance(a.softmax(1), b.softmax(1)), released_by_autograd(a.softmax(1), b.softmax(1))
+    assert found.item() == pytest.approx(expected.item(), rel=1e-6, abs=1e-12)
+    for one, other in zip(torch.autograd.grad(found, (a, b)), torch.autograd.grad(expected, (a, b)), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-12, rtol=1e-7)

@@ -5,6 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from crossreid.data.batch import Batch
+from crossreid.data.composition import paired_as_drawn, paired_rows, slot_rows
 from crossreid.losses import alignment
 from crossreid.losses import released_knowledge as released
 from crossreid.losses.metric import triplet_loss
@@ -57,7 +58,7 @@ def test_terms_are_the_equations_of_what_the_streams_give(setting, features):
     ]
     kept = generalised_mean(maps.kept, 3.0)
     kept = (kept - kept.mean(0)) / (kept.var(0, correction=0) + method.specific_neck.eps).sqrt()
-    one, two = alignment.paired_rows(labels, kinds)
+    one, two = paired_rows(labels, kinds)
     a, b = (F.normalize(f, dim=1) if setting == "crossreid" else f for f in (sh, pure))  # what graphs are of
     expected = {
         "identity": reid[0][0] + reid[1][0],
@@ -104,9 +105,9 @@ def test_official_terms_are_what_the_release_makes_of_what_the_streams_give(puri
         maps = method.purifier(specific_map)
         pure, classifier = generalised_mean(maps.purified, 3.0), method.purified_classifier
     z_pure = scale * pure @ classifier.weight.T
-    one, two = released.paired_as_drawn(labels, kinds)
+    one, two = paired_as_drawn(labels, kinds)
     rows = [(kinds == kind).nonzero().flatten() for kind in (0, 1)]
-    first, second, k = released.slot_rows(labels, kinds)
+    first, second, k = slot_rows(labels, kinds)
     expected = {
         "identity": F.cross_entropy(z_sh, labels) + F.cross_entropy(z_pure, labels),
         "triplet": sum(triplet_loss(f, labels, margin=1.3, own_positive=True) for f in (sh, pure)),

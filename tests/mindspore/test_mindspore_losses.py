@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mindspore import Tensor
 
+from crossreid.data.composition import cross_modal_pairs
 from crossreid.errors import CrossreidError
 from crossreid.losses import distillation, metric, released_ranking, transport
 from crossreid.mindspore import losses
@@ -168,7 +169,7 @@ def test_modality_aware_ranking(n: int, seed: int) -> None:
 
 def test_pairs_across_modalities_are_torchs() -> None:
     labels, modalities = np.array([0, 0, 1, 1, 0, 2]), np.array([0, 1, 0, 1, 1, 0])
-    wanted = distillation.cross_modal_pairs(torch.from_numpy(labels), torch.from_numpy(modalities))
+    wanted = cross_modal_pairs(torch.from_numpy(labels), torch.from_numpy(modalities))
     found = losses.cross_modal_pairs(labels, modalities)
     assert [part.tolist() for part in found] == [part.tolist() for part in wanted] == [[0, 0, 2], [1, 4, 3]]
     with pytest.raises(CrossreidError, match="no identity in both modalities"):

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from crossreid.data.batch import Batch
+from crossreid.data.composition import slot_rows
 from crossreid.evaluation.reranking import reranked_blocks
 from crossreid.evaluation.reranking_options import KReciprocal
 from crossreid.losses import released_knowledge as released
@@ -148,7 +149,7 @@ def without_dropout(module: nn.Module) -> nn.Module:
 
 def terms(given: Mapping[str, Tensor]) -> dict[str, Tensor]:
     labels, modalities, margin = given["labels"], given["modalities"], about("terms")["numbers"]["margin"]
-    visible, infrared, k = released.slot_rows(labels, modalities)
+    visible, infrared, k = slot_rows(labels, modalities)
     shared = given["shared"]
     distances = euclidean_distances(shared[modalities == 0], shared[modalities == 0], floor=1e-6)
     found = {
@@ -261,7 +262,7 @@ def total(given: Mapping[str, Tensor], **options: Any) -> dict[str, Tensor]:
 
 def parts_of(method: ImplicitKnowledge, sides: Any, labels: Tensor, modalities: Tensor) -> dict[str, Tensor]:
     """The single terms that `losses` adds up."""
-    visible, infrared, k = released.slot_rows(labels, modalities)
+    visible, infrared, k = slot_rows(labels, modalities)
     half = len(visible) // 2
     mixed = torch.cat([visible[:half], infrared[:half]])
     (s, _, s_logits), (t, _, t_logits) = sides.shared, sides.taught

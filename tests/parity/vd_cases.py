@@ -108,7 +108,7 @@ def distillation(given: dict[str, Tensor], hyper: dict) -> dict[str, Tensor]:
     named = {"infrared": "infrared", "visible": "visible", "shared_grey": "grey", "shared": "image"}
     nothing = torch.zeros(8, 1)
     streams = {name: Stream(nothing, nothing, leaves[f"{n}_v"], leaves[f"{n}_z"]) for name, n in named.items()}
-    terms = method.objective(method._views(streams, nothing, nothing))
+    terms = method.objective(method._views(streams, None, nothing, nothing))
     divergence = release_divergence(leaves["infrared_v"], leaves["infrared_z"])
     found = {"divergence_infrared": divergence.detach()}
     for term, weight in (("vsd", method.options.self_weight), ("vcd", method.options.cross_weight)):

@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from crossreid.data.batch import Batch
 from crossreid.data.channels import channel_transforms
+from crossreid.data.composition import composition_of_sets
 from crossreid.data.data_options import DataOptions
 from crossreid.data.images import load_image
 from crossreid.data.joint_channels import joint_channels
@@ -325,6 +326,7 @@ def _collate(shared: SharedBatches, samples: list[Any]) -> Any:
     sets = (len(samples), len(images[0])) if len(images[0]) > 1 else (len(samples),)
     kinds, places = torch.tensor(modalities).view(sets), torch.tensor(cameras).view(sets)
     batch = Batch(torch.empty(0), torch.tensor(labels), kinds, places, torch.tensor(domains))
+    batch = batch._replace(composition=composition_of_sets(batch.labels, kinds))
     of_images = [domain for domain, each in zip(domains, drawn, strict=True) for _ in each]
     table = table_of([one for each in drawn for one in each], of_images)
     place = shared.put([image for each in images for image in each])

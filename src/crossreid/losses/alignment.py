@@ -3,7 +3,7 @@
 Source: Ren and Zhang, "Implicit discriminative knowledge learning for visible-infrared person re-identification",
 CVPR 2024. A graph is `(N, M)` log-probabilities: each row of Euclidean distances, a softmax of them.
 Far samples weigh most in it, as published. Rows of graphs that are compared must be of the same samples, or of pairs of one
-identity: `paired_rows` makes these of any batch.
+identity: `data.composition.paired_rows` makes these of any batch.
 """
 
 from __future__ import annotations
@@ -12,35 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from crossreid.errors import CrossreidError
-from crossreid.losses.distillation import NO_PAIRS
+from crossreid.errors import NO_PAIRS, CrossreidError
 from crossreid.losses.metric import euclidean_distances
-
-
-def paired_rows(labels: Tensor, modalities: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows `(n,)` of the visible and of the infrared images, in step: the i-th of both are of one identity.
-
-    Sorted by identity. An identity with fewer images of one modality has these in turn until there are as many; one
-    that is there in one modality only is left out. With K of each the rows are every image once.
-
-    Raises:
-        CrossreidError: no identity of the batch is there in both modalities.
-    """
-    device, classes = labels.device, int(labels.max()) + 1
-    rows = [(modalities == kind).nonzero().flatten() for kind in (0, 1)]
-    rows = [index[labels[index].argsort(stable=True)] for index in rows]
-    counts = [torch.bincount(labels[index], minlength=classes) for index in rows]
-    both = (counts[0] > 0) & (counts[1] > 0)
-    sizes = torch.maximum(counts[0], counts[1]) * both
-    if not bool(both.any()):
-        raise CrossreidError(NO_PAIRS)
-    owners = torch.repeat_interleave(torch.arange(classes, device=device), sizes)
-    places = torch.arange(len(owners), device=device) - (sizes.cumsum(0) - sizes)[owners]
-    visible, infrared = (
-        index[(count.cumsum(0) - count)[owners] + places % count[owners]]
-        for index, count in zip(rows, counts, strict=True)
-    )
-    return visible, infrared
 
 
 def relation_graph(a: Tensor, b: Tensor, *, diagonal: bool = True) -> Tensor:
@@ -106,43 +79,68 @@ def entropy_reduction(kept: Tensor, whole: Tensor, *, stop_gradient: bool = Fals
     return F.softplus(entropies(kept) - reference).mean()
 
 
-def centre_distances(features: Tensor, labels: Tensor, modalities: Tensor) -> Tensor:
+def labels_in_both(labels: Tensor, modalities: Tensor) -> Tensor:
+    """The labels `(I,)` that are there in both modalities, ascending; how many, the device is asked for.
+
+    Raises:
+        CrossreidError: there is none.
+    """
+    kinds = [labels[modalities == kind] for kind in (0, 1)]
+    both = kinds[0][torch.isin(kinds[0], kinds[1])].unique()
+    if not len(both):
+        raise CrossreidError(NO_PAIRS)
+    return both
+
+
+def centre_distances(features: Tensor, labels: Tensor, modalities: Tensor, identities: Tensor | None = None) -> Tensor:
     """Euclidean distance `(I,)` between the visible and the infrared mean of each identity that is there in both.
 
     Args:
         features: `(B, D)`; labels, modalities: `(B,)`.
+        identities: the labels `(I,)` that are there in both; None finds them (`labels_in_both`), for which the device is waited for.
     """
-    squared = centre_differences(features, labels, modalities).square().sum(1)
+    squared = centre_differences(features, labels, modalities, identities).square().sum(1)
     return squared.clamp_min(1e-12).sqrt()
 
 
-def centre_differences(features: Tensor, labels: Tensor, modalities: Tensor) -> Tensor:
-    """The visible less the infrared mean of each identity that is there in both, `(I, D)`, identities by label."""
+def centre_differences(
+    features: Tensor, labels: Tensor, modalities: Tensor, identities: Tensor | None = None
+) -> Tensor:
+    """The visible less the infrared mean of each identity that is there in both, `(I, D)`, in the order of `identities`."""
     features = features.float()
-    classes = int(labels.max()) + 1
-    key = 2 * labels + modalities
-    sums = features.new_zeros(2 * classes, features.shape[1]).index_add(0, key, features)
-    counts = torch.bincount(key, minlength=2 * classes)
-    centres = (sums / counts.clamp_min(1)[:, None]).view(classes, 2, -1)
-    both = (counts.view(classes, 2) > 0).all(1)
-    return centres[both, 0] - centres[both, 1]
+    if identities is None:
+        identities = labels_in_both(labels, modalities)
+    own, count = labels[:, None] == identities, len(identities)
+    # Rows of other identities are summed up behind all those that count.
+    key = 2 * torch.where(own.any(1), own.to(torch.uint8).argmax(1), count) + modalities
+    sums = features.new_zeros(2 * count + 2, features.shape[1]).index_add(0, key, features)
+    counts = features.new_zeros(2 * count + 2).index_add(0, key, torch.ones_like(features[:, 0]))
+    centres = (sums / counts.clamp_min(1)[:, None])[: 2 * count].view(count, 2, -1)
+    return centres[:, 0] - centres[:, 1]
 
 
 def centre_reduction(
-    reduced: Tensor, normalised: Tensor, labels: Tensor, modalities: Tensor, *, stop_gradient: bool = False
+    reduced: Tensor,
+    normalised: Tensor,
+    labels: Tensor,
+    modalities: Tensor,
+    *,
+    stop_gradient: bool = False,
+    identities: Tensor | None = None,
 ) -> Tensor:
     """L_r = softplus(d(reduced) - d(normalised)), d the distance of an identity's modality centres, averaged over identities.
 
     Args:
         reduced, normalised: `(B, D)`, f^- and f^. stop_gradient: let none into `normalised`.
+        identities: as `centre_distances` takes them.
 
     Raises:
         CrossreidError: no identity of the batch is there in both modalities.
     """
-    reference = centre_distances(normalised.detach() if stop_gradient else normalised, labels, modalities)
-    if not len(reference):
-        raise CrossreidError(NO_PAIRS)
-    return F.softplus(centre_distances(reduced, labels, modalities) - reference).mean()
+    if identities is None:
+        identities = labels_in_both(labels, modalities)
+    reference = centre_distances(normalised.detach() if stop_gradient else normalised, labels, modalities, identities)
+    return F.softplus(centre_distances(reduced, labels, modalities, identities) - reference).mean()
 
 
 def pseudo_modalities(modalities: Tensor) -> Tensor:

@@ -18,11 +18,6 @@ from crossreid.errors import CrossreidError
 
 Reduction = Literal["pairs", "sum", "matrix"]
 
-NO_PAIRS = (
-    "a batch has no identity in both modalities. Expected P x K batches with K split between them: "
-    "check the training records or use the cross-modal sampler."
-)
-
 
 def kl_divergence(p_logits: Tensor, q_logits: Tensor, *, temperature: float = 1.0) -> Tensor:
     """D_KL(P || Q), rows of `(N, C)` logits, averaged over rows; at least 0."""
@@ -51,19 +46,6 @@ def release_divergence(p_logits: Tensor, q_logits: Tensor, *, temperature: float
     p = F.softmax(p_logits.detach().float() / temperature, dim=1)
     log_q = F.log_softmax(q_logits.float() / temperature, dim=1)
     return (log_q.exp() * (log_q - p)).mean()
-
-
-def cross_modal_pairs(labels: Tensor, modalities: Tensor) -> tuple[Tensor, Tensor]:
-    """Row indices (visible, infrared), each `(n,)`, of all pairs of one identity across the two modalities.
-
-    Raises:
-        CrossreidError: no identity of the batch is there in both modalities.
-    """
-    pairs = (labels[:, None] == labels[None, :]) & (modalities[:, None] == 0) & (modalities[None, :] == 1)
-    visible, infrared = pairs.nonzero(as_tuple=True)
-    if len(visible) == 0:
-        raise CrossreidError(NO_PAIRS)
-    return visible, infrared
 
 
 def mutual_learning(a_logits: Tensor, b_logits: Tensor, *, temperature: float = 1.0) -> Tensor:

@@ -104,7 +104,7 @@ class MutualInformation(nn.Module):
                 fresh = log_mean + math.log1p(-self.decay)
                 known = torch.isfinite(self.log_average)
                 self.log_average.copy_(torch.where(known, torch.logaddexp(kept, fresh), log_mean))
-        denominator = self.log_average if torch.isfinite(self.log_average) else log_mean.detach()
+        denominator = torch.where(torch.isfinite(self.log_average), self.log_average, log_mean.detach())
         corrected = torch.exp(log_mean - denominator)
         nats = (scores.diagonal().mean() - log_mean).detach()
         objective = scores.diagonal().mean() - corrected

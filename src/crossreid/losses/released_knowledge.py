@@ -12,16 +12,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from crossreid.errors import CrossreidError
 from crossreid.losses.alignment import (
     centre_differences,
     entropies,
     graph_divergence,
-    paired_rows,
+    labels_in_both,
     pseudo_modalities,
     without_diagonal,
 )
-from crossreid.losses.distillation import NO_PAIRS
 from crossreid.losses.metric import euclidean_distances
 
 
@@ -52,34 +50,6 @@ def mixed_graph_alignment(visible: Tensor, infrared: Tensor) -> Tensor:
     return torch.stack([released_graph_alignment(a, b) for a, b in pairs]).sum()
 
 
-def paired_as_drawn(labels: Tensor, modalities: Tensor) -> tuple[Tensor, Tensor]:
-    """As `paired_rows`, identities in the order in which the batch first has them.
-
-    Raises:
-        CrossreidError: no identity of the batch is there in both modalities.
-    """
-    known, position = labels.unique(return_inverse=True)
-    count = torch.arange(len(labels), device=labels.device)
-    first = count.new_full((len(known),), len(labels)).scatter_reduce(0, position, count, "amin")
-    return paired_rows(first.argsort().argsort()[position], modalities)
-
-
-def slot_rows(labels: Tensor, modalities: Tensor) -> tuple[Tensor, Tensor, int]:
-    """Visible rows `(I k,)`, infrared rows `(I k,)` and k: the first k pairs of each identity that is there in both.
-
-    k is what all of them have; of batches of P x 2k, all rows.
-
-    Raises:
-        CrossreidError: no identity of the batch is there in both modalities.
-    """
-    visible, infrared = paired_as_drawn(labels, modalities)
-    _, sizes = labels[visible].unique_consecutive(return_counts=True)
-    k = int(sizes.min())
-    starts = sizes.cumsum(0) - sizes
-    rows = (starts[:, None] + torch.arange(k, device=labels.device)).flatten()
-    return visible[rows], infrared[rows], k
-
-
 def slot_alignment(a: Tensor, b: Tensor, k: int) -> Tensor:
     """The divergence of slots, both ways, averaged over the k of them.
 
@@ -101,21 +71,30 @@ def released_entropy_reduction(kept: Tensor, whole: Tensor) -> Tensor:
     return (torch.exp((entropies(kept) - entropies(whole)).clamp_min(0)) - 1).mean()
 
 
-def released_centre_distances(features: Tensor, labels: Tensor, modalities: Tensor) -> Tensor:
-    """Distances `(I,)` of an identity's modality means, 1e-6 added to each coordinate of the difference, by label."""
-    return (centre_differences(features, labels, modalities) + 1e-6).norm(dim=1)
+def released_centre_distances(
+    features: Tensor, labels: Tensor, modalities: Tensor, identities: Tensor | None = None
+) -> Tensor:
+    """Distances `(I,)` of an identity's modality means, 1e-6 added to each coordinate of the difference.
+
+    Args: as `losses.alignment.centre_distances`.
+    """
+    return (centre_differences(features, labels, modalities, identities) + 1e-6).norm(dim=1)
 
 
-def released_centre_reduction(reduced: Tensor, normalised: Tensor, labels: Tensor, modalities: Tensor) -> Tensor:
+def released_centre_reduction(
+    reduced: Tensor, normalised: Tensor, labels: Tensor, modalities: Tensor, identities: Tensor | None = None
+) -> Tensor:
     """L_r as released, of `(B, D)`: max(0, d(reduced) - d(normalised)), averaged over identities.
+
+    Args: as `losses.alignment.centre_reduction`.
 
     Raises:
         CrossreidError: no identity of the batch is there in both modalities.
     """
-    reference = released_centre_distances(normalised, labels, modalities)
-    if not len(reference):
-        raise CrossreidError(NO_PAIRS)
-    return (released_centre_distances(reduced, labels, modalities) - reference).clamp_min(0).mean()
+    if identities is None:
+        identities = labels_in_both(labels, modalities)
+    reference = released_centre_distances(normalised, labels, modalities, identities)
+    return (released_centre_distances(reduced, labels, modalities, identities) - reference).clamp_min(0).mean()
 
 
 def released_order(labels: Tensor, modalities: Tensor) -> Tensor:

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from difflib import get_close_matches
-from typing import Annotated, Any, TypeGuard, TypeVar, cast
+from typing import Annotated, Any, NamedTuple, TypeGuard, TypeVar, cast
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, create_model
 from torch import Tensor, nn
@@ -106,20 +106,43 @@ def weighted_losses(
     Raises:
         CrossreidError: a loss is a module, and is not among `modules`.
     """
-    terms = {}
+    for name in weights:
+        if _is_module(LOSSES[name]) and (modules is None or name not in modules):
+            raise CrossreidError(
+                f"loss {name!r} has a state of its own, which this method does not keep. Expected a method that holds "
+                "`AddedLosses(options.losses, width, classes)` and calls it in place of `weighted_losses`."
+            )
+    return _terms(_looked_up(weights), modules or {}, (features, labels, modalities), taken)
+
+
+class _Added(NamedTuple):
+    """A loss that a recipe adds; `loss` is None where it is a module. What is looked up once need not be traced by a compiler."""
+
+    name: str
+    weight: float
+    loss: Callable[..., Tensor] | None
+    options: dict[str, Any]
+    inputs: int
+
+
+def _looked_up(weights: Mapping[str, Any]) -> list[_Added]:
+    added = []
     for name, value in weights.items():
-        loss = LOSSES[name]
-        weight, options = _weight_and_options(value)
-        given = (features, labels, modalities) if _takes_modalities(loss) else (features, labels)
-        if _is_module(loss):
-            if modules is None or name not in modules:
-                raise CrossreidError(
-                    f"loss {name!r} has a state of its own, which this method does not keep. Expected a method that holds "
-                    "`AddedLosses(options.losses, width, classes)` and calls it in place of `weighted_losses`."
-                )
-            term = modules[name](*given)
-        else:
-            term = loss(*given, **options)
+        loss, (weight, options) = LOSSES[name], _weight_and_options(value)
+        function = None if _is_module(loss) else cast(Callable[..., Tensor], loss)
+        added.append(_Added(name, weight, function, options, 3 if _takes_modalities(loss) else 2))
+    return added
+
+
+def _terms(
+    losses: Iterable[_Added],
+    modules: Mapping[str, nn.Module],
+    given: tuple[Tensor, Tensor, Tensor | None],
+    taken: Collection[str],
+) -> dict[str, Tensor]:
+    terms = {}
+    for name, weight, loss, options, inputs in losses:
+        term = modules[name](*given[:inputs]) if loss is None else loss(*given[:inputs], **options)
         terms[f"losses.{name}" if name in taken else name] = weight * term
     return terms
 
@@ -152,12 +175,13 @@ class AddedLosses(nn.ModuleDict):
             made[name] = loss(width, classes, **_weight_and_options(value)[1])
         super().__init__(made)
         self.weights = dict(weights)
+        self._losses = _looked_up(weights)
 
     def forward(
         self, features: Tensor, labels: Tensor, modalities: Tensor | None = None, *, taken: Collection[str] = ()
     ) -> dict[str, Tensor]:
         """`weighted_losses` of the features `(B, D)` of all processes, gathered."""
-        return weighted_losses(self.weights, features, labels, modalities, taken=taken, modules=dict(self.items()))
+        return _terms(self._losses, self._modules, (features, labels, modalities), taken)  # type: ignore[arg-type]
 
 
 def is_state_of_losses(name: str) -> bool:

@@ -27,7 +27,7 @@ from crossreid.models.heads import MetricFeatures, bn_neck, metric_features
 from crossreid.models.margin_heads import HeadOptions, logits_of, make_classifier
 from crossreid.models.pooling import GeneralisedMean, ReleasedGeneralisedMean
 from crossreid.models.timm_shapes import timm_shape
-from crossreid.models.two_stream import StageOptions, TwoStream
+from crossreid.models.two_stream import StageOptions, TwoStream, known_rows
 from crossreid.options import PublishedSettingOptions
 
 # The published one; a recipe that names another backbone keeps these blocks in it.
@@ -131,7 +131,8 @@ class AGW(Method):
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Terms `identity` and `triplet`, and the losses that the options add."""
-        pooled = self.pool(batch.images, batch.modalities)
+        with known_rows(batch.composition and batch.composition.by_modality):
+            pooled = self.pool(batch.images, batch.modalities)
         normed = self.neck(pooled)
         logits = logits_of(self.classifier, normed, batch.labels)
         compared = self.gather(metric_features(self.options.triplet_features, pooled, normed))

@@ -29,25 +29,23 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from crossreid.data.batch import Batch
+from crossreid.data.composition import Composition
 from crossreid.errors import CrossreidError
 from crossreid.losses.alignment import (
     centre_reduction,
     class_alignment,
     entropy_reduction,
     graph_alignment,
-    paired_rows,
     pseudo_modalities,
 )
 from crossreid.losses.metric import triplet_loss
 from crossreid.losses.released_knowledge import (
     mixed_graph_alignment,
-    paired_as_drawn,
     released_centre_reduction,
     released_entropy_reduction,
     released_graph_alignment,
     released_pseudo_modalities,
     slot_alignment,
-    slot_rows,
 )
 from crossreid.losses.weighing import AddedLosses, LossWeights
 from crossreid.methods.implicit_knowledge_settings import SETTINGS
@@ -65,7 +63,7 @@ from crossreid.models.pooling import GeneralisedMean, generalised_mean
 from crossreid.models.purifier import Purified, Purifier
 from crossreid.models.reversal import Schedule, reversal_strength, reverse_gradient
 from crossreid.models.timm_shapes import timm_shape
-from crossreid.models.two_stream import StageOptions, TwoStream
+from crossreid.models.two_stream import StageOptions, TwoStream, known_rows
 from crossreid.options import PublishedSettingOptions
 
 
@@ -174,6 +172,8 @@ class Sides:
     recipes="idkl_*.yaml",
 )
 class ImplicitKnowledge(Method):
+    strength: Tensor
+
     def __init__(self, options: ImplicitKnowledgeOptions, classes: int) -> None:
         super().__init__()
         if options.stages.split is None:
@@ -198,6 +198,13 @@ class ImplicitKnowledge(Method):
             if self._released:
                 self.purified_classifier = self._classifier(width, classes)
         self.added_losses = AddedLosses(options.losses, width, classes)
+        self.register_buffer("strength", torch.zeros(()), persistent=False)
+        self.progressed()
+
+    def progressed(self) -> None:
+        """Set the strength of the reversal."""
+        options = self.options
+        self.strength.fill_(reversal_strength(options.reversal_schedule, self.progress, largest=options.reversal))
 
     def _classifier(self, width: int, classes: int) -> nn.Linear:
         small = self.options.classifier_start == "small"
@@ -218,8 +225,10 @@ class ImplicitKnowledge(Method):
             CrossreidError: a term compares modalities, and no identity of the batch is there in both.
         """
         options = self.options
-        sides = self._sides(batch.images, batch.modalities)
+        with known_rows(batch.composition and batch.composition.by_modality):
+            sides = self._sides(batch.images, batch.modalities)
         labels, modalities = self.gather(batch.labels), self.gather(batch.modalities)
+        composition = self.composition(batch, labels, modalities)
         shared, specific, taught = (
             tuple(self.gather(part) for part in side) for side in (sides.shared, sides.specific, sides.taught)
         )
@@ -231,24 +240,24 @@ class ImplicitKnowledge(Method):
         if options.discriminator_weight:
             terms |= self._modality_terms(sides, batch.modalities, labels, modalities)
         if sides.maps is not None and options.purifier_weight:
-            terms["purifier"] = options.purifier_weight * self._purifier(sides, labels, modalities)
+            terms["purifier"] = options.purifier_weight * self._purifier(sides, labels, modalities, composition)
             if not self._released:
                 reid = self._identity(taught, labels) + self._triplet(taught, labels)
                 terms["purified"] = options.purifier_weight * reid
         handed_on = self._released_knowledge if self._released else self._knowledge
-        terms |= handed_on(shared, taught, labels, modalities)
+        terms |= handed_on(shared, taught, composition)
         if options.slots_weight:
-            terms["slots"] = options.slots_weight * self._slots(shared[2], taught[2], labels, modalities)
+            terms["slots"] = options.slots_weight * self._slots(shared[2], taught[2], composition)
         return terms | self.added_losses(shared[0], labels, modalities, taken=terms)
 
     def _knowledge(
-        self, shared: Sequence[Tensor], taught: Sequence[Tensor], labels: Tensor, modalities: Tensor
+        self, shared: Sequence[Tensor], taught: Sequence[Tensor], composition: Composition
     ) -> dict[str, Tensor]:
         """L_TGSA, L_CSA and L_MDR of the paper's equations, as the options have them."""
         options = self.options
         terms = {}
         how = {"symmetric": options.symmetric, "stop_gradient": options.stop_gradient}
-        kinds = [(modalities == kind).nonzero().flatten() for kind in (0, 1)]
+        kinds = composition.by_modality
         nodes = [side[0] if options.graphs == "pooled" else F.normalize(side[0], dim=1) for side in (shared, taught)]
         if options.relation_weight:
             each = [
@@ -261,7 +270,8 @@ class ImplicitKnowledge(Method):
             classes = [class_alignment(taught[2][rows], shared[2][rows], **how) for rows in kinds if len(rows)]
             terms["class"] = options.class_weight * torch.stack(classes).sum()
         if options.discrepancy_weight:
-            one, two = paired_rows(labels, modalities)
+            composition.refuse_unpaired()
+            one, two = composition.matched
             apart = class_alignment(shared[2][one], shared[2][two], symmetric=options.symmetric)
             if options.discrepancy_graphs:
                 graphs = graph_alignment(
@@ -272,12 +282,12 @@ class ImplicitKnowledge(Method):
         return terms
 
     def _released_knowledge(
-        self, shared: Sequence[Tensor], taught: Sequence[Tensor], labels: Tensor, modalities: Tensor
+        self, shared: Sequence[Tensor], taught: Sequence[Tensor], composition: Composition
     ) -> dict[str, Tensor]:
         """The same terms of the release's objective."""
         options = self.options
         terms = {}
-        kinds = [(modalities == kind).nonzero().flatten() for kind in (0, 1)]
+        kinds = composition.by_modality
         if options.relation_weight:
             each = [released_graph_alignment(shared[0][rows], taught[0][rows]) for rows in kinds]
             terms["relation"] = options.relation_weight * torch.stack(each).sum()
@@ -285,16 +295,19 @@ class ImplicitKnowledge(Method):
             classes = [class_alignment(shared[2][r], taught[2][r], symmetric=True) for r in kinds if len(r)]
             terms["class"] = options.class_weight * torch.stack(classes).sum()
         if options.discrepancy_weight:
-            one, two = paired_as_drawn(labels, modalities)
+            composition.refuse_unpaired()
+            one, two = composition.matched
             apart = class_alignment(shared[2][one], shared[2][two], symmetric=True)
             if options.discrepancy_graphs:
                 apart = apart + mixed_graph_alignment(shared[0][one], shared[0][two])
             terms["discrepancy"] = options.discrepancy_weight * apart
         return terms
 
-    def _slots(self, shared: Tensor, taught: Tensor, labels: Tensor, modalities: Tensor) -> Tensor:
+    def _slots(self, shared: Tensor, taught: Tensor, composition: Composition) -> Tensor:
         """Slots of the shared logits across modalities, and of both streams' within each."""
-        visible, infrared, k = slot_rows(labels, modalities)
+        composition.refuse_unpaired()
+        k = composition.slots.shape[2]
+        visible, infrared = composition.slots.flatten(1)
         within = [slot_alignment(shared[rows], taught[rows], k) for rows in (visible, infrared)]
         across = slot_alignment(shared[visible], shared[infrared], k)
         return across + self.options.class_weight * torch.stack(within).sum()
@@ -353,8 +366,7 @@ class ImplicitKnowledge(Method):
             return terms
         feature, wanted = sides.shared[1], modalities
         if options.confuser == "reversal":
-            strength = reversal_strength(options.reversal_schedule, self.progress, largest=options.reversal)
-            feature = reverse_gradient(feature, strength)
+            feature = reverse_gradient(feature, self.strength)
         elif self._released:
             wanted = released_pseudo_modalities(labels, modalities)
         else:
@@ -362,9 +374,11 @@ class ImplicitKnowledge(Method):
         told = self.gather(self.confuser(feature))
         return terms | {"confusion": options.discriminator_weight * F.cross_entropy(told.float(), wanted)}
 
-    def _purifier(self, sides: Sides, labels: Tensor, modalities: Tensor) -> Tensor:
+    def _purifier(self, sides: Sides, labels: Tensor, modalities: Tensor, composition: Composition) -> Tensor:
         """L_e + L_r."""
         assert sides.maps is not None
+        composition.refuse_unpaired()
+        identities = labels.index_select(0, composition.slots[0, :, 0])
         stop, power = self.options.stop_gradient, self.specific_pooling.p
         kept = self.specific_pooling(sides.maps.kept)
         reduced, normalised = (
@@ -373,9 +387,11 @@ class ImplicitKnowledge(Method):
         whole = self.gather(sides.specific[2])
         if self._released:
             surer = released_entropy_reduction(self.gather(self.specific_classifier(kept)), whole)
-            return surer + released_centre_reduction(reduced, normalised, labels, modalities)
+            return surer + released_centre_reduction(reduced, normalised, labels, modalities, identities)
         # f_sp+ is normalised by its own batch, as f_sp is, and leaves the neck's running statistics to f_sp.
         neck = self.specific_neck
         kept = F.batch_norm(kept, None, None, neck.weight, neck.bias, training=True, eps=neck.eps)
         surer = entropy_reduction(self.gather(self.specific_classifier(kept)), whole, stop_gradient=stop)
-        return surer + centre_reduction(reduced, normalised, labels, modalities, stop_gradient=stop)
+        return surer + centre_reduction(
+            reduced, normalised, labels, modalities, stop_gradient=stop, identities=identities
+        )

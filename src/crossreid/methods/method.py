@@ -12,6 +12,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from crossreid.data.batch import Batch
+from crossreid.data.composition import Composition, composition_of
 from crossreid.data.data_options import DataOptions
 from crossreid.data.normalisation import IMAGENET, Normalisation
 from crossreid.errors import CrossreidError
@@ -140,18 +141,43 @@ class Method(Network):
     process order, with gradient, so that losses that compare samples always see the whole batch. It is the identity until
     the training loop calls `train_with`. `progress` is the share of training that is done; the loop sets it before each step.
     `normalisation` is that of the images it is given; `build_method` sets it.
+
+    A step waits for no device where `losses` neither asks a tensor for a value nor lets one decide on a shape, and is compiled
+    as a whole where no number of Python's that `losses` reads changes from step to step: `progressed` puts those into tensors.
     """
 
     normalisation: Normalisation = IMAGENET
 
     def __init__(self) -> None:
         super().__init__()
-        self.progress = 0.0
+        self._progress = 0.0
         self.gather: Callable[[Tensor], Tensor] = lambda tensor: tensor
+
+    @property
+    def progress(self) -> float:
+        """The share of training that is done, 0 at the first step."""
+        return self._progress
+
+    @progress.setter
+    def progress(self, share: float) -> None:
+        self._progress = share
+        self.progressed()
+
+    def progressed(self) -> None:
+        """Called whenever `progress` is set: for what follows it to be put into tensors, by `fill_`, which nothing waits for."""
 
     def train_with(self, gather: Callable[[Tensor], Tensor]) -> None:
         """Use `gather` from now on; the training loop calls this where there are several processes."""
         self.gather = gather
+
+    def composition(self, batch: Batch, labels: Tensor, modalities: Tensor) -> Composition:
+        """The composition of the images of all processes, whose gathered labels and modalities `(world * B,)` are given.
+
+        That of the batch where there is one process and the batch has it; else it is found, for which the device is waited for.
+        """
+        if batch.composition is not None and len(labels) == len(batch.labels):
+            return batch.composition
+        return composition_of(labels, modalities)
 
     @abstractmethod
     def losses(self, batch: Batch) -> dict[str, Tensor]:

@@ -28,7 +28,7 @@ from crossreid.data.joint_channels import luma_of_normalised
 from crossreid.data.records import Modality
 from crossreid.data.transforms import grey_version
 from crossreid.errors import CrossreidError
-from crossreid.losses.distillation import cross_modal_pairs, mutual_learning
+from crossreid.losses.distillation import mutual_learning
 from crossreid.losses.metric import modality_aware_ranking_loss, ranking_loss
 from crossreid.losses.released_ranking import released_ranking_loss
 from crossreid.losses.transport import sinkhorn_distance
@@ -44,7 +44,7 @@ from crossreid.models.heads import (
     hidden_classifier,
     linear_classifier,
 )
-from crossreid.models.two_stream import StageOptions, TwoStream, by_modality
+from crossreid.models.two_stream import StageOptions, TwoStream, by_modality, known_rows, rows_by_modality
 from crossreid.options import PublishedSettingOptions
 
 # The order in which the release concatenates its streams: what takes the grey version, then what takes the image.
@@ -136,13 +136,13 @@ class Stream:
         return Stream(*(None if part is None else function(part) for part in self._parts()))  # type: ignore[arg-type]
 
     def __getitem__(self, rows: Tensor) -> Stream:
-        return self.map(lambda part: part[rows])
+        return self.map(lambda part: part.index_select(0, rows))
 
     def predictions(self, rows: Tensor | None = None) -> Predictions:
         """Those of the given rows, or of all: v and z themselves are not copied."""
         if rows is None:
             return Predictions(self.v_logits, self.z_logits)
-        return Predictions(self.v_logits[rows], self.z_logits[rows])
+        return Predictions(self.v_logits.index_select(0, rows), self.z_logits.index_select(0, rows))
 
     def joined(self, other: Stream) -> Stream:
         """The rows of both."""
@@ -241,10 +241,11 @@ class ThreeBranch(Method):
             CrossreidError: routed by modality, and no identity of the batch is there in both modalities.
         """
         options = self.options
-        passes = self._pass(batch.images, batch.modalities, Branch.__call__)
+        with known_rows(batch.composition and batch.composition.by_modality):
+            passes = self._pass(batch.images, batch.modalities, Branch.__call__)
         streams = {name: Stream(*parts).map(self.gather) for name, parts in passes.items()}
         labels, modalities = self.gather(batch.labels), self.gather(batch.modalities)
-        views = self._views(streams, labels, modalities)
+        views = self._views(streams, batch, labels, modalities)
         terms = {
             "identity": options.identity_weight * self._identity(streams, labels),
             "ranking": options.ranking_weight * self._ranking(streams, labels, modalities),
@@ -303,8 +304,7 @@ class ThreeBranch(Method):
         return passes
 
     def _pass_by_modality(self, rows: Tensor, modalities: Tensor, through: Any) -> tuple[Tensor, ...]:
-        counts = torch.bincount(modalities, minlength=2)
-        if self.training and bool((counts == 1).any()):
+        if self.training and 1 in (len(own) for own in rows_by_modality(modalities)):
             raise CrossreidError(
                 "one image of a modality in a process's batch: batch norm needs two to train its branch. Raise "
                 "data.sampler.identities or data.sampler.images, or use fewer processes."
@@ -312,7 +312,7 @@ class ThreeBranch(Method):
         branches = {Modality.VISIBLE: self.visible, Modality.INFRARED: self.infrared}
         return by_modality(rows, modalities, lambda kind, own: through(branches[kind], own))
 
-    def _views(self, streams: dict[str, Stream], labels: Tensor, modalities: Tensor) -> Views:
+    def _views(self, streams: dict[str, Stream], batch: Batch, labels: Tensor, modalities: Tensor) -> Views:
         by_branch: dict[str, Stream] = {}
         across: dict[str, tuple[Predictions, Predictions]] = {}
         if self.options.routing == "all":
@@ -323,10 +323,12 @@ class ThreeBranch(Method):
                 by_branch["shared"] = streams["shared_grey"].joined(streams["shared"])
                 across["shared"] = streams["shared_grey"].predictions(), streams["shared"].predictions()
             return Views(by_branch, across)
-        one, two = cross_modal_pairs(labels, modalities)
+        composition = self.composition(batch, labels, modalities)
+        composition.refuse_unpaired()
+        one, two = composition.pairs
         if "specific" in streams:
-            infrared, specific = modalities == Modality.INFRARED, streams["specific"]
-            by_branch |= {"infrared": specific[infrared], "visible": specific[~infrared]}
+            specific = streams["specific"]
+            by_branch |= {"infrared": specific[composition.infrared], "visible": specific[composition.visible]}
         if "shared" in streams:
             by_branch["shared"] = streams["shared"]
         across = {name: (stream.predictions(one), stream.predictions(two)) for name, stream in streams.items()}

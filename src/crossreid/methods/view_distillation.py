@@ -37,6 +37,7 @@ from crossreid.models.backbones import Backbone
 from crossreid.models.domain_norm import DomainNorm
 from crossreid.models.heads import Encoder, linear_classifier
 from crossreid.models.resets import Extent, reset_paths
+from crossreid.models.two_stream import known_rows
 from crossreid.options import PublishedSettingOptions
 
 
@@ -229,7 +230,8 @@ class ViewDistillation(Method):
                 f"method.images is {own}, but a set has {images.shape[1]}. Expected the student's among the teacher's: "
                 "raise data.sets.size or lower method.images."
             )
-        features, logits = over_sets(self.predict, *self._own_images(batch, images, modalities, own))
+        with known_rows(batch.composition and batch.composition.over_sets(own)):
+            features, logits = over_sets(self.predict, *self._own_images(batch, images, modalities, own))
         features, logits, labels = self.gather(features), self.gather(logits), self.gather(batch.labels)
         terms = {
             "identity": options.identity_weight
@@ -239,7 +241,7 @@ class ViewDistillation(Method):
         terms |= self.added_losses(features, labels, taken=(*terms, "knowledge", "distance"))
         if self.teacher is None:
             return terms
-        with torch.no_grad():
+        with torch.no_grad(), known_rows(batch.composition and batch.composition.over_sets(images.shape[1])):
             shown, told = over_sets(self.teacher.predict, images, modalities)
         shown, told = self.gather(shown), self.gather(told)
         return terms | {

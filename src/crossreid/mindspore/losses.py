@@ -13,8 +13,7 @@ import mindspore
 import numpy as np
 from mindspore import Tensor, ops
 
-from crossreid.errors import CrossreidError
-from crossreid.losses.distillation import NO_PAIRS
+from crossreid.errors import NO_PAIRS, CrossreidError
 
 RankedLoss = Callable[..., Tensor]
 _TINY = float(np.finfo(np.float32).tiny)

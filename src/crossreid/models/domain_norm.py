@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
 from typing import Literal
 
 import torch
@@ -21,28 +20,26 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from crossreid.errors import CrossreidError
+from crossreid.models.said import Said
 
 DomainNormKind = Literal["shared", "statistics", "all"]
 MEAN_OF_DOMAINS = "mean"
 
-_DOMAINS: ContextVar[Tensor | None] = ContextVar("domains of the batch", default=None)
+_DOMAINS: Said[Tensor] = Said("domains of the batch")
 
 
 @contextmanager
 def batch_of(domains: Tensor | None) -> Iterator[None]:
     """Within, images passed through a network are of these domains, `(B,)` int64; None where nobody knows."""
-    before = _DOMAINS.set(domains)
-    try:
+    with _DOMAINS.saying(domains):
         yield
-    finally:
-        _DOMAINS.reset(before)
 
 
 @contextmanager
 def rows_of(index: Tensor, total: int) -> Iterator[None]:
     """Within, only the rows `index` of the `total` of the batch are passed on."""
     domains = _DOMAINS.get()
-    with batch_of(None if domains is None else _per_row(domains, total)[index]):
+    with batch_of(None if domains is None else _per_row(domains, total).index_select(0, index)):
         yield
 
 
@@ -89,7 +86,8 @@ class DomainNorm(nn.Module):
                 )
             normed = self._by(values, *self._settled())
         else:
-            of = torch.nn.functional.one_hot(_per_row(domains, len(x)), self.domains).to(values.dtype)
+            own = _per_row(domains, len(x))[:, None]
+            of = (own == torch.arange(self.domains, device=own.device)).to(values.dtype)
             mean, var = self._measured(values, of) if self.training else (self.running_mean, self.running_var)
             scale, shift = (
                 (None if part is None else part.expand(self.domains, -1)) for part in (self.weight, self.bias)

@@ -30,12 +30,11 @@ from crossreid.models.tokens import patch_grid
 from crossreid.models.vision_transformer import embedded_tokens, refuse_other_than_transformers, through_blocks
 
 
-def jigsaw_order(patches: int, *, shift: int, groups: int) -> Tensor:
+def jigsaw_order(patches: int, *, shift: int, groups: int, device: torch.device | None = None) -> Tensor:
     """The order `(patches,)` in which shifted and shuffled patches come, as their numbers from 0."""
-    shifted = torch.arange(patches).roll(-shift, 0)
-    length = -(-patches // groups)
-    places = torch.arange(groups * length).view(groups, length).T.flatten()
-    return shifted[places[places < patches]]
+    places, length = torch.arange(patches, device=device), -(-patches // groups)
+    shuffled = (places % length * groups + places // length).argsort()
+    return (shuffled + shift) % patches
 
 
 class PatchMap(nn.Module):
@@ -114,12 +113,17 @@ class JigsawBackbone(nn.Module):
 
     def _places(self, patches: int, device: torch.device) -> tuple[Tensor, ...]:
         """The patches of each part; kept on the device, so that a step does not wait for a copy."""
+        if torch.compiler.is_dynamo_compiling():  # which follows no dictionary of what was made before
+            return self._parted(patches, device)
         if (patches, device) not in self._kept:
-            self._refuse_few(patches)
             with torch.inference_mode(False):  # what was made in that mode could not be trained with later
-                order = jigsaw_order(patches, shift=self.shift, groups=self.shuffle_groups)
-                self._kept[patches, device] = order.to(device).tensor_split(self.parts)
+                self._kept[patches, device] = self._parted(patches, device)
         return self._kept[patches, device]
+
+    def _parted(self, patches: int, device: torch.device) -> tuple[Tensor, ...]:
+        self._refuse_few(patches)
+        order = jigsaw_order(patches, shift=self.shift, groups=self.shuffle_groups, device=device)
+        return order.tensor_split(self.parts)
 
     def _refuse_few(self, patches: int) -> None:
         """A part without patches would be the mean of nothing, or of the class token alone."""

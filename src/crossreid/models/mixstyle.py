@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from contextvars import ContextVar
 from typing import Annotated, Any
 
 import torch
@@ -18,11 +17,12 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from crossreid.errors import CrossreidError
+from crossreid.models.said import Said
 from crossreid.models.stages import feature_rows, has_blocks, stage_paths
 from crossreid.models.tokens import forward_small
 from crossreid.options import Options
 
-_modalities: ContextVar[Tensor | None] = ContextVar("modalities of the images in the encoder", default=None)
+_MODALITIES: Said[Tensor] = Said("modalities of the images in the encoder")
 
 
 class MixStyleOptions(Options):
@@ -98,18 +98,15 @@ def put_mixstyle_after_stages(network: nn.Module, name: str, options: MixStyleOp
 @contextlib.contextmanager
 def images_of(modalities: Tensor | None) -> Iterator[None]:
     """In the block, the images that encoders are given are of these modalities `(B,)`."""
-    token = _modalities.set(modalities)
-    try:
+    with _MODALITIES.saying(modalities):
         yield
-    finally:
-        _modalities.reset(token)
 
 
 def _mix(stage: nn.Module, _inputs: Any, output: Tensor) -> Tensor | None:
     options: Any = stage.mixstyle
     if not stage.training:
         return None
-    modalities = _modalities.get() if options.across else None
+    modalities = _MODALITIES.get() if options.across else None
     if options.across and (modalities is None or len(modalities) != len(output)):
         raise CrossreidError(
             "method.backbone.mixstyle.across: this method gives the encoder no modalities at this stage. Choose across=false, "
@@ -118,7 +115,7 @@ def _mix(stage: nn.Module, _inputs: Any, output: Tensor) -> Tensor | None:
     count, device = len(output), output.device
     partners = draw_partners(count, modalities, device)
     # Not validated, as a device would wait for that; the options have been.
-    alpha = torch.tensor(options.alpha, device=device)
+    alpha = torch.full((), options.alpha, device=device)
     shares = torch.distributions.Beta(alpha, alpha, validate_args=False).sample((count,))
     shares = torch.where(torch.rand((), device=device) < options.probability, shares, 1.0)
     axes: Any = stage.mixstyle_axes

@@ -14,17 +14,26 @@ from torch import Tensor
 
 class _Reversal(torch.autograd.Function):
     @staticmethod
-    def forward(context: Any, values: Tensor, strength: float) -> Tensor:
-        context.strength = strength
+    def forward(context: Any, values: Tensor, strength: Tensor) -> Tensor:
+        context.save_for_backward(strength)
         return values.view_as(values)
 
     @staticmethod
     def backward(context: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        return -context.strength * gradients[0], None
+        (strength,) = context.saved_tensors
+        gradient = gradients[0]
+        wide = gradient.to(torch.promote_types(gradient.dtype, strength.dtype))
+        return (-strength * wide).to(gradient.dtype), None
 
 
-def reverse_gradient(values: Tensor, strength: float = 1.0) -> Tensor:
-    """`values` as they are; backward, the gradient times -strength."""
+def reverse_gradient(values: Tensor, strength: float | Tensor = 1.0) -> Tensor:
+    """`values` as they are; backward, the gradient times -strength.
+
+    A strength that changes from step to step comes as a scalar tensor on the device, so that a compiled step need not be
+    compiled anew.
+    """
+    if not isinstance(strength, Tensor):
+        strength = torch.full((), strength, dtype=torch.float32, device=values.device)
     reversed_: Tensor = _Reversal.apply(values, strength)
     return reversed_
 

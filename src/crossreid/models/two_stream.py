@@ -12,7 +12,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 
 import torch
 from pydantic import Field
@@ -26,6 +25,7 @@ from crossreid.models.cutting import cut, through
 from crossreid.models.domain_norm import rows_of
 from crossreid.models.encoder_weights import keys_in_whole
 from crossreid.models.mixstyle import images_of
+from crossreid.models.said import Said
 from crossreid.models.stages import layers_behind, refuse_more_stages
 from crossreid.models.token_stages import Given, TokenStage
 from crossreid.options import Options
@@ -132,17 +132,31 @@ class TwoStream(nn.Module):
         return through(stem, images, given)  # type: ignore[arg-type]
 
 
-_ONLY: ContextVar[Modality | None] = ContextVar("only", default=None)
+_ONLY: Said[Modality] = Said("only")
+_ROWS: Said[tuple[Tensor, Tensor]] = Said("rows of each modality")
 
 
 @contextmanager
 def only_of(modality: Modality | None) -> Iterator[None]:
     """In the block, all rows are taken to be of this modality, whatever is said of each: no shape then depends on data."""
-    token = _ONLY.set(modality)
-    try:
+    with _ONLY.saying(modality):
         yield
-    finally:
-        _ONLY.reset(token)
+
+
+@contextmanager
+def known_rows(rows: tuple[Tensor, Tensor] | None) -> Iterator[None]:
+    """In the block, the visible and the infrared rows of a whole batch are these, so that no device is asked; None: not known."""
+    with _ROWS.saying(rows):
+        yield
+
+
+def rows_by_modality(modalities: Tensor) -> tuple[Tensor, Tensor]:
+    """The visible and the infrared rows, as many as there are of modalities `(B,)`; those that are known, or found here."""
+    known = _ROWS.get()
+    if known is not None and len(known[0]) + len(known[1]) == len(modalities):
+        return known
+    visible, infrared = ((modalities == kind).nonzero().flatten() for kind in (Modality.VISIBLE, Modality.INFRARED))
+    return visible, infrared
 
 
 def by_modality(
@@ -151,12 +165,13 @@ def by_modality(
     """What `through(modality, its rows)` gives, the visible rows first, put back into the order of `rows`."""
     if (only := _ONLY.get()) is not None:
         return through(only, rows)
-    kinds = (Modality.VISIBLE, Modality.INFRARED)
-    places = [(kind, (modalities == kind).nonzero().flatten()) for kind in kinds]
     passed = []
-    for kind, index in places:
+    for kind, index in zip((Modality.VISIBLE, Modality.INFRARED), rows_by_modality(modalities), strict=True):
         if len(index):
             with rows_of(index, len(rows)):
-                passed.append((index, through(kind, rows[index])))
-    order = torch.argsort(torch.cat([index for index, _ in passed]))
-    return tuple(torch.cat(outputs)[order] for outputs in zip(*(parts for _, parts in passed), strict=True))
+                passed.append((index, through(kind, rows.index_select(0, index))))
+    places = torch.cat([index for index, _ in passed])
+    order = torch.empty_like(places).scatter(0, places, torch.arange(len(places), device=places.device))
+    return tuple(
+        torch.cat(outputs).index_select(0, order) for outputs in zip(*(parts for _, parts in passed), strict=True)
+    )
