@@ -26,9 +26,11 @@ from typing import Any
 import torch
 from rich.console import Console
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.utils._pytree import tree_map_only
 
 from crossreid.data.batch import Batch
+from crossreid.data.composition import composition_of_sets
 from crossreid.data.synthetic.world import synthesise
 from crossreid.data.training_loading import TrainLoader
 from crossreid.errors import CrossreidError
@@ -164,11 +166,9 @@ def estimate(card: str, out: Path, only: str) -> None:
             continue
         recipe = stage_recipes(load_recipe(RECIPES / f"{name}.yaml", changes), Path("run"), stage)[0][1]
         precision, batch = recipe.training.precision, noise(recipe)
-        with FakeTensorMode():
-            method, imagined = (
-                network_of(recipe),
-                Batch(*(torch.empty(part.shape, dtype=part.dtype) for part in batch[:4])),
-            )
+        method = network_of(recipe)
+        with FakeTensorMode() as fake:
+            method, imagined = without_values(method, fake), tree_map_only(Tensor, fake.from_tensor, batch)
             work = step_work(
                 method, imagined, partial(torch.autocast, "cpu", torch.bfloat16, enabled=precision != "32-true")
             )
@@ -186,6 +186,16 @@ def estimate(card: str, out: Path, only: str) -> None:
         )
     held = {"estimated_for": card, "by": "arithmetic; nothing was measured", "machine": machine(), "rows": rows}
     write_json(out / "gpu_estimate.json", held)
+
+
+def without_values(method: Method, fake: FakeTensorMode) -> Method:
+    """A method whose weights have shapes only."""
+    before = torch.__future__.get_overwrite_module_params_on_conversion()
+    torch.__future__.set_overwrite_module_params_on_conversion(True)
+    try:
+        return method._apply(lambda one: one if isinstance(one, FakeTensor) else fake.from_tensor(one))
+    finally:
+        torch.__future__.set_overwrite_module_params_on_conversion(before)
 
 
 def steps(bench: Bench) -> None:
@@ -267,7 +277,8 @@ def noise(recipe: Recipe) -> Batch:
     if (size := recipe.data.sets.size) > 1:
         modalities, shape = modalities[:, None].repeat(1, size), (len(labels), size, *shape[1:])
     images = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    return Batch(images, labels, modalities, torch.zeros_like(modalities))
+    batch = Batch(images, labels, modalities, torch.zeros_like(modalities))
+    return batch._replace(composition=composition_of_sets(labels, modalities))
 
 
 def step(bench: Bench, recipe: Recipe) -> dict[str, Any]:
