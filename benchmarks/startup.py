@@ -45,7 +45,12 @@ def commands(folder: Path) -> dict[str, list[str]]:
     rng = np.random.default_rng(0)
     for name, count in (("queries", 300), ("gallery", 600)):
         ids = rng.integers(0, 60, count)
-        np.savez(folder / f"{name}.npz", embeddings=rng.normal(size=(count, 128)), identities=ids, cameras=rng.integers(1, 7, count))
+        np.savez(
+            folder / f"{name}.npz",
+            embeddings=rng.normal(size=(count, 128)),
+            identities=ids,
+            cameras=rng.integers(1, 7, count),
+        )
     world = synthesise(folder / "world", "sysu-mm01", 6, 0, images_per_camera=2, size=(64, 32))
     rank = ["rank", "--queries", f"{folder}/queries.npz", "--gallery", f"{folder}/gallery.npz", "--protocol"]
     whole = {
