@@ -9,11 +9,18 @@ import pytest
 from crossreid.data.synthetic.world import synthesise
 
 HEAVY = ("torch", "torchvision", "timm", "scipy", "sklearn", "numba", "matplotlib", "pyarrow", "lightning_fabric")
-COMMAND = "import sys, atexit\natexit.register(lambda: print('LOADED', *sys.modules))\nfrom crossreid.cli import main\nmain(sys.argv[1:])"
+COMMAND = """
+import atexit, sys
+atexit.register(lambda: print("LOADED", *sys.modules))
+from crossreid.cli import main
+main(sys.argv[1:])
+"""
 
 
 def loaded(code, *arguments):
-    done = subprocess.run([sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout.rpartition("LOADED ")[2].split()
 

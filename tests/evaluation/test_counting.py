@@ -12,6 +12,8 @@ import torch
 from crossreid.evaluation.counting import NOTHING, Block, count
 from crossreid.evaluation.distances import order_blocks
 from crossreid.evaluation.exclusion import SAME_IDENTITY_AND_CAMERA, same_camera_within, same_place
+from crossreid.evaluation.features import Features, positions_of
+from crossreid.evaluation.procedure import evaluate
 from crossreid.evaluation.ranking import Ranker, rank_embeddings
 from no_waiting import NoWaiting
 
@@ -215,3 +217,31 @@ def test_a_bad_embedding_is_named_by_its_row(metric, side):
     sides[side][3, 2] = np.inf
     with pytest.raises(ValueError, match=f"{side} embeddings: an infinite value in row 3"):
         rank_embeddings(*sides.values(), np.zeros(9, int), np.zeros(12, int), metric=metric)
+
+
+def people(rng, count=260):
+    """Some junk, some of one camera alone, and some that the gallery lacks."""
+    identities = rng.choice(["-1", "0", "3", "7", "12", "20", "30", "99"], count)
+    cameras = np.where(identities == "30", 1, rng.integers(1, 7, count))
+    roles = np.where(identities == "99", "query", rng.choice(["query", "gallery", "both"], count))
+    return Features(
+        rng.integers(-2, 3, (count, 6)).astype(float), identities, cameras, np.isin(cameras, (3, 6)).astype(int),
+        positions_of(list(zip(identities.tolist(), cameras.tolist(), strict=True))), np.full(count, ""), roles,
+        frames=rng.integers(0, 40, count),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("protocol", ["sysu-mm01", "llcm", "market-1501", "atrw-plain", "open-set", "cross-camera"])
+def test_every_protocol_scores_the_same_on_a_device(protocol, monkeypatch):
+    """All settings and trials from one computation of distances, with many ties."""
+    features = people(np.random.default_rng(9))
+    expected = [score.to_json() for score in evaluate(features, protocol)]
+    blocks = []
+
+    def start(self, at, distances, *, columns=None, nearest=False):
+        blocks.append(at)
+        return self._start_counting(at, torch.from_numpy(distances.copy()), columns, nearest)
+
+    monkeypatch.setattr(Ranker, "start", start)
+    assert [score.to_json() for score in evaluate(features, protocol)] == expected
+    assert blocks

@@ -152,7 +152,9 @@ def check(
         raise CrossreidError("expected DATASET and ROOT, or --recipe FILE alone for all that it names.")
     chosen = None
     if recipe is not None:
-        from crossreid.runs.recipe import load_recipe  # here: it loads torch, which a copy of a data set is checked without
+        from crossreid.runs.recipe import (
+            load_recipe,  # here: it loads torch, which a copy of a data set is checked without
+        )
 
         chosen = load_recipe(recipe, overrides or [])
     copies = copies_of(chosen, dataset, root)

@@ -21,6 +21,14 @@ def finish_euclidean(found, ours, theirs):
 
 
 @compiled()
+def finish_order(found, halves):
+    """q.g `(R, G)` becomes |g|^2 / 2 - q.g, in the order of |q - g|; `halves` `(G,)`."""
+    for row in found:
+        for j in range(len(halves)):
+            row[j] = halves[j] - row[j]
+
+
+@compiled()
 def finish_cosine(found):
     """q.g `(R, G)` of unit vectors becomes 1 - q.g."""
     for row in found:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from crossreid.errors import CrossreidError
+from crossreid.evaluation.host_distances import squared_lengths as lengths_on_host
 
 Metric = Literal["euclidean", "cosine"]
 METRICS: tuple[str, ...] = get_args(Metric)
@@ -93,17 +94,14 @@ def order_blocks(
     """As `distance_blocks`, but with numbers that only order the gallery of each query as its distances do.
 
     They are -q.g of unit vectors under cosine and |g|^2 / 2 - q.g otherwise, which one matrix product gives. A row with NaN or
-    infinity is not refused: all its numbers are NaN or infinite too. On a CPU a block holds until the next is asked for.
+    infinity is not refused: all its numbers are NaN or infinite too.
     """
     left, right = _of_one_kind(as_rows(query, "query embeddings"), as_rows(gallery, "gallery embeddings"), metric)
     copies, originals = repeated_rows(right)
     halves = right.new_zeros(len(right)) if metric == "cosine" else squared_lengths(right).div_(2)
-    room = None  # memory that is asked for anew is cleared anew, which takes a good part of a product's time
     for at, block in _blocks_of(left, len(right), rows):
-        if left.device.type == "cpu" and room is None:
-            room = left.new_empty(len(block), len(right))
         with full_precision():
-            found = torch.addmm(halves, block, right.T, alpha=-1, out=None if room is None else room[: len(block)])
+            found = torch.addmm(halves, block, right.T, alpha=-1)
         if len(copies):
             found[:, copies] = found[:, originals]
         yield at, found
@@ -175,10 +173,9 @@ def repeated_rows(rows: Tensor) -> tuple[Tensor, Tensor]:
 
 def squared_lengths(rows: Tensor) -> Tensor:
     """`(N,)`: the squared length of each row."""
-    if rows.device.type != "cpu":
-        return rows.square().sum(dim=1)
-    step = max(1, (1 << 19) // rows.shape[1])  # squares that stay in the processor's cache
-    return torch.cat([rows[start : start + step].square().sum(dim=1) for start in range(0, len(rows), step)])
+    if rows.device.type == "cpu":
+        return torch.from_numpy(lengths_on_host(rows.numpy()))  # without squares that are as large as the rows
+    return rows.square().sum(dim=1)
 
 
 @contextmanager

@@ -4,7 +4,7 @@ than a small gallery to rank. Embeddings that are equal get equal distances here
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -20,6 +20,13 @@ def finite_rows(embeddings: np.ndarray, what: str = "embeddings") -> np.ndarray:
     Raises `CrossreidError` that names `what` and the first bad row: wrong number of axes, no rows, no columns, NaN,
     infinity.
     """
+    rows = number_rows(embeddings, what)
+    refuse_non_finite_rows(rows, what)
+    return rows
+
+
+def number_rows(embeddings: np.ndarray, what: str) -> np.ndarray:
+    """The same, whose values nobody has looked at."""
     rows = np.ascontiguousarray(embeddings)
     if np.ndim(embeddings) != 2:
         raise CrossreidError(f"{what}: expected an array (N, D), found shape {np.shape(embeddings)}.")
@@ -31,6 +38,11 @@ def finite_rows(embeddings: np.ndarray, what: str = "embeddings") -> np.ndarray:
         rows = rows.astype(np.float32 if rows.dtype == np.float16 else np.float64)
     if rows.dtype.byteorder not in ("=", "|"):
         rows = rows.astype(rows.dtype.newbyteorder("="))
+    return rows
+
+
+def refuse_non_finite_rows(rows: np.ndarray, what: str) -> None:
+    """Raise `CrossreidError` that names `what` and the first row with NaN or infinity."""
     with np.errstate(invalid="ignore", over="ignore"):
         bad = ~np.isfinite(
             rows.min(axis=1) - rows.max(axis=1)
@@ -42,7 +54,6 @@ def finite_rows(embeddings: np.ndarray, what: str = "embeddings") -> np.ndarray:
         raise CrossreidError(
             f"{what}: {kind} in row {row} ({int(bad.sum())} such rows of {len(rows)}); embed it again."
         )
-    return rows
 
 
 def host_distance_blocks(
@@ -50,44 +61,82 @@ def host_distance_blocks(
 ) -> Iterator[tuple[slice, np.ndarray]]:
     """Yield `(rows of the query, their distances (rows, G))` of finite query `(Q, D)` and gallery `(G, D)` of one precision.
 
-    A block holds until the next is asked for. With `few`, no compiled code is loaded for them. Raises `CrossreidError` for an unknown metric and zero rows under cosine.
+    A block holds until the next is asked for. With `few`, no compiled code is loaded for them.
+    Raises `CrossreidError` for an unknown metric and zero rows under cosine.
     """
+    query, gallery = _compared(query, gallery, metric)
+    ours, theirs = squared_lengths(query), squared_lengths(gallery)
+    finish = _finish if few else _finish_compiled
+    yield from _products(query, gallery, rows, lambda at, found: finish(found, metric, ours[at], theirs))
+
+
+def host_order_blocks(
+    query: np.ndarray, gallery: np.ndarray, metric: str = "euclidean"
+) -> Iterator[tuple[slice, np.ndarray]]:
+    """As `host_distance_blocks`, with numbers that only order the gallery of each query as its distances do.
+
+    They are -q.g of unit vectors under cosine and |g|^2 / 2 - q.g otherwise. Rows need not be finite: of one that is not, all
+    numbers are NaN or infinite.
+    """
+    from crossreid.evaluation.distance_kernel import finish_order
+
+    query, gallery = _compared(query, gallery, metric)
+    halves = np.zeros(len(gallery), gallery.dtype) if metric == "cosine" else squared_lengths(gallery) / 2
+
+    def finish(at: slice, found: np.ndarray) -> None:
+        in_threads(lambda rows: finish_order(found[rows], halves), len(found), work=found.size)
+
+    yield from _products(query, gallery, None, finish)
+
+
+def _compared(query: np.ndarray, gallery: np.ndarray, metric: str) -> tuple[np.ndarray, np.ndarray]:
     if metric not in METRICS:
         raise CrossreidError(f"unknown metric '{metric}'; choose one of: {', '.join(METRICS)}.")
+    if query.shape[1] != gallery.shape[1]:
+        raise CrossreidError(
+            f"query embeddings have {query.shape[1]} dimensions and gallery embeddings {gallery.shape[1]}; "
+            "embed both with the same model."
+        )
+    dtype = np.promote_types(query.dtype, gallery.dtype)
+    query, gallery = query.astype(dtype, copy=False), gallery.astype(dtype, copy=False)
     if metric == "cosine":
-        query, gallery = _unit(query, "query embeddings"), _unit(gallery, "gallery embeddings")
-    finish_rows = _finish if few else _finish_compiled
-    copies, originals = repeated_rows(gallery)
-    ours, theirs = squared_lengths(query), squared_lengths(gallery)
-    step = rows or max(64, (1 << 24) // len(gallery))
-    room = np.empty((min(step, len(query)), len(gallery)), query.dtype)
-    for start in range(0, len(query), step):
-        block = query[start : start + step]
-        found = room[: len(block)]
-        np.matmul(block, gallery.T, out=found)
-        at = slice(start, start + len(block))
+        return _unit(query, "query embeddings"), _unit(gallery, "gallery embeddings")
+    return query, gallery
 
-        finish_rows(found, None if metric == "cosine" else ours[at], theirs)
+
+def _products(
+    query: np.ndarray, gallery: np.ndarray, rows: int | None, finish: Callable[[slice, np.ndarray], None]
+) -> Iterator[tuple[slice, np.ndarray]]:
+    """Blocks of q.g, finished in place; equal rows of the gallery get equal columns."""
+    copies, originals = repeated_rows(gallery)
+    # At least 64 rows, or the gallery is read more often than it is multiplied.
+    step = min(len(query), rows or max(64, (1 << 24) // len(gallery)))
+    room = np.empty((step, len(gallery)), query.dtype)  # memory that is asked for anew is cleared anew
+    for start in range(0, len(query), step):
+        at = slice(start, min(start + step, len(query)))
+        found = room[: at.stop - start]
+        np.matmul(query[at], gallery.T, out=found)
+        finish(at, found)
         if len(copies):
             found[:, copies] = found[:, originals]
         yield at, found
 
 
-def _finish_compiled(found: np.ndarray, ours: np.ndarray | None, theirs: np.ndarray) -> None:
+def _finish_compiled(found: np.ndarray, metric: str, ours: np.ndarray, theirs: np.ndarray) -> None:
     from crossreid.evaluation.distance_kernel import finish_cosine, finish_euclidean
 
-    def finish(part: slice) -> None:
-        if ours is None:
-            finish_cosine(found[part])
+    def part(rows: slice) -> None:
+        if metric == "cosine":
+            finish_cosine(found[rows])
         else:
-            finish_euclidean(found[part], ours[part], theirs)
+            finish_euclidean(found[rows], ours[rows], theirs)
 
-    in_threads(finish, len(found), work=found.size)
+    in_threads(part, len(found), work=found.size)
 
 
-def _finish(found: np.ndarray, ours: np.ndarray | None, theirs: np.ndarray) -> None:
+def _finish(found: np.ndarray, metric: str, ours: np.ndarray, theirs: np.ndarray) -> None:
     """The same, with the same rounding."""
-    if ours is None:
+    if metric == "cosine":
         np.subtract(1, found, out=found)
         return
     found *= -2
@@ -107,7 +156,8 @@ def _unit(rows: np.ndarray, what: str) -> np.ndarray:
     if (lengths == 0).any():
         row = int(np.argmin(lengths))
         raise CrossreidError(f"{what}: row {row} is all zeros, and has no cosine distance; use the euclidean metric.")
-    return np.asarray(rows / lengths)
+    with np.errstate(invalid="ignore"):  # of rows that are not finite
+        return np.asarray(rows / lengths)
 
 
 def repeated_rows(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

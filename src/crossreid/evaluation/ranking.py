@@ -9,12 +9,13 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from crossreid.errors import CrossreidError
 from crossreid.evaluation.exclusion import COUNTINGS, NO_EXCLUSION, Exclusion, kept_masks
+from crossreid.evaluation.host_distances import host_order_blocks, number_rows, refuse_non_finite_rows
 from crossreid.evaluation.measures import Ranking, concatenate
 from crossreid.evaluation.sorted_ranking import rank_by_sorting
 from crossreid.evaluation.tensors import is_tensor
@@ -54,9 +55,10 @@ def rank_distances(
             matrix = matrix.float() if matrix.is_floating_point() else matrix.double()
     elif matrix.dtype not in (np.float32, np.float64):
         matrix = matrix.astype(np.float32 if matrix.dtype == np.float16 else np.float64)
+    device = matrix.device if is_tensor(matrix) else "cpu"
     ranker = Ranker.of(
-        matrix.shape[0], matrix.shape[1], matrix.device if is_tensor(matrix) else "cpu",
-        query_identities, gallery_identities, query_cameras, gallery_cameras, exclusion=exclusion, junk=junk, counting=counting, trapezoid=trapezoid,
+        *(matrix.shape[0], matrix.shape[1], device), query_identities, gallery_identities, query_cameras, gallery_cameras,
+        exclusion=exclusion, junk=junk, counting=counting, trapezoid=trapezoid,
     )  # fmt: skip
     return ranker.rank(slice(0, len(matrix)), matrix)
 
@@ -76,19 +78,35 @@ def rank_embeddings(
     trapezoid: bool = False,
 ) -> Ranking:
     """`rank_distances` from embeddings `(Q, D)` and `(G, D)`, whose distances are never held all at once."""
-    from crossreid.evaluation.distances import as_rows, order_blocks, refuse_non_finite
+    left, right = _rows_of(query, "query embeddings"), _rows_of(gallery, "gallery embeddings")
+    if is_tensor(left) or is_tensor(right):
+        from crossreid.evaluation import distances as there
 
-    left, right = as_rows(query, "query embeddings"), as_rows(gallery, "gallery embeddings")
+        left, right = there.as_rows(left, "query embeddings"), there.as_rows(right, "gallery embeddings")
+        blocks: Any = there.order_blocks(left, right, metric)
+        refuse: Any = there.refuse_non_finite
+    else:
+        blocks, refuse = host_order_blocks(left, right, metric), refuse_non_finite_rows
     ranker = Ranker.of(
-        len(left), len(right), left.device, query_identities, gallery_identities, query_cameras, gallery_cameras,
-        exclusion=exclusion, junk=junk, counting=counting, trapezoid=trapezoid,
+        len(left), len(right), left.device if is_tensor(left) else "cpu", query_identities, gallery_identities,
+        query_cameras, gallery_cameras, exclusion=exclusion, junk=junk, counting=counting, trapezoid=trapezoid,
     )  # fmt: skip
     try:
-        return ranker.finish([ranker.start(at, block) for at, block in order_blocks(left, right, metric)])
+        return ranker.finish([ranker.start(at, block) for at, block in blocks])
     except NonFinite:
-        refuse_non_finite(left, "query embeddings")
-        refuse_non_finite(right, "gallery embeddings")
+        refuse(left, "query embeddings")
+        refuse(right, "gallery embeddings")
         raise
+
+
+def _rows_of(embeddings: np.ndarray | Tensor, what: str) -> np.ndarray | Tensor:
+    """Rows that are on the CPU as an array, whatever they came as."""
+    if not is_tensor(embeddings):
+        return number_rows(embeddings, what)
+    given = embeddings.detach()
+    if given.device.type != "cpu":
+        return given
+    return number_rows((given.float() if str(given.dtype) == "torch.bfloat16" else given).numpy(), what)
 
 
 @dataclass(frozen=True, eq=False)

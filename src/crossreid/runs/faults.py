@@ -18,7 +18,9 @@ class RecipeError(CrossreidError):
 
 def explained(error: ValidationError, given: dict[str, Any], recipe: type[BaseModel]) -> list[str]:
     """One line a fault of `given`, which is no valid `recipe`: the dotted key, what was expected and what was found."""
-    from crossreid.methods.building import UNKNOWN_METHOD  # here: methods load torch, which an option's fault is told without
+    from crossreid.methods.building import (
+        UNKNOWN_METHOD,  # here: methods load torch, which an option's fault is told without
+    )
     from crossreid.runs.sections import keys_at
 
     lines = []
