@@ -91,7 +91,7 @@ def _sides(
             aspect = generator.uniform(low, high)
         h, w = np.sqrt(area * aspect), np.sqrt(area / aspect)
         if not rectangle.tries:
-            return int(np.clip(h, 1, height)), int(np.clip(w, 1, width))
+            return int(min(max(h, 1), height)), int(min(max(w, 1), width))
         h, w = round(h), round(w)  # halves to even, as in the releases
         if 0 < h < height and 0 < w < width:
             return h, w

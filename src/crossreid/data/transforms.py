@@ -81,13 +81,13 @@ class TrainTransform:
         """
         image = resized(image, self.height, self.width, self.interpolation)
         # Every draw is made whatever the options, so that changing one augmentation leaves the others' draws alone.
-        flip, erase, grey, pseudo = generator.random(4)
-        top, left = generator.integers(0, 2 * self.pad + 1, size=2)
-        scales = 1 + self.jitter * generator.uniform(-1, 1, size=3)
+        flip, erase, grey, pseudo = generator.random(4).tolist()
+        top, left = generator.integers(0, 2 * self.pad + 1, size=2).tolist()
+        scales = [1 + self.jitter * value for value in generator.uniform(-1, 1, size=3).tolist()]
         visible = modality == Modality.VISIBLE
         drawn = Drawn(
-            flip=bool(flip < self.flip), top=int(top), left=int(left), grey=bool(visible and grey < self.grey),
-            scales=tuple(scales), saturation=bool(visible),
+            flip=flip < self.flip, top=top, left=left, grey=visible and grey < self.grey, scales=tuple(scales),
+            saturation=visible,
         )  # fmt: skip
         if visible and pseudo < self.pseudo_infrared:
             image = make_pseudo_infrared(as_pixels(moved(image, drawn, self.pad, self.pad_value)), generator)
