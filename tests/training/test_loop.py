@@ -610,7 +610,7 @@ def test_a_run_computes_products_as_it_is_told_and_may_change_that_on_request(tm
 
     before, found = torch.get_float32_matmul_precision(), []
     run(tmp_path, epochs=1, method=Asked(), matmul_precision="highest")
-    with pytest.raises(CheckpointError, match="--continue-with training.matmul_precision=high"):
+    with pytest.raises(CheckpointError, match=r"--continue-with training\.matmul_precision=high"):
         run(tmp_path, epochs=2, method=Asked(), matmul_precision="high")
     run(tmp_path, epochs=2, method=Asked(), matmul_precision="high", continue_with=["training.matmul_precision"])
     assert found == [("highest", "ieee")] * STEPS + [("high", "tf32")] * STEPS
