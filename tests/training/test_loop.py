@@ -600,3 +600,21 @@ def test_a_gradient_that_is_not_finite_stops_a_run_that_clips_it(tmp_path, ahead
     facts = load_checkpoint(tmp_path / "last.safetensors")
     assert facts.facts["step"] == STEPS
     assert all(tensor.isfinite().all() for tensor in facts.tensors["model"].values())
+
+
+def test_a_run_computes_products_as_it_is_told_and_may_change_that_on_request(tmp_path):
+    class Asked(Small):
+        def losses(self, batch):
+            found.append((torch.get_float32_matmul_precision(), torch.backends.cudnn.conv.fp32_precision))
+            return super().losses(batch)
+
+    before, found = torch.get_float32_matmul_precision(), []
+    run(tmp_path, epochs=1, method=Asked(), matmul_precision="highest")
+    with pytest.raises(CheckpointError, match=r"--continue-with training\.matmul_precision=high"):
+        run(tmp_path, epochs=2, method=Asked(), matmul_precision="high")
+    run(tmp_path, epochs=2, method=Asked(), matmul_precision="high", continue_with=["training.matmul_precision"])
+    assert found == [("highest", "ieee")] * STEPS + [("high", "tf32")] * STEPS
+    assert torch.get_float32_matmul_precision() == before
+    facts = load_checkpoint(tmp_path / "last.safetensors").facts
+    assert facts["recipe"]["training"]["matmul_precision"] == "high"
+    assert "training.matmul_precision" in {change["key"] for change in facts["changes"]}

@@ -156,6 +156,29 @@ def test_parts_that_are_not_there_are_refused():
         start(TrainingOptions(freeze=["backbone"], accelerator="cpu"), headless)
 
 
+@pytest.mark.parametrize(("precision", "expected"), [("32-true", torch.float32), ("bf16-mixed", torch.bfloat16)])
+def test_the_network_computes_in_the_precision_that_is_asked_for(precision, expected):
+    options = TrainingOptions(accelerator="cpu", precision=precision)
+    state = start(options, OnImages())
+    found = {}
+
+    def note(name):
+        def hook(module, given, output):
+            found[name] = output.dtype
+
+        return hook
+
+    for name in ("backbone.network.conv1.0", "backbone.network.layer2.0.conv1", "classifier"):
+        state.method.get_submodule(name).register_forward_hook(note(name))
+    train_step(state, images(), options, steps_per_epoch=8)
+    assert set(found.values()) == {expected}
+    assert len(found) == 3
+    assert {parameter.dtype for parameter in state.method.parameters()} == {torch.float32}
+    exact = OnImages().double().train()
+    expected_loss = exact.losses((images()[0].double(), images()[1]))["identity"].item()
+    assert state.losses["identity"] == pytest.approx(expected_loss, rel=1e-5 if precision == "32-true" else 2e-2)
+
+
 def baseline_batch(step):
     generator = torch.Generator().manual_seed(step)
     labels, modalities = torch.arange(8) // 2, torch.arange(8) % 2

@@ -53,11 +53,15 @@ def refuse_broken_bf16() -> None:
 
 
 def _seconds(bf16: bool) -> float:
-    """The shortest of several steps of two convolutions and a product, of which a slow processor takes fewer."""
+    """The shortest of several steps of two convolutions and a product, of which a slow processor takes fewer.
+
+    Channels come last, as in training.
+    """
     network = nn.Sequential(
         nn.Conv2d(16, 64, 3, padding=1), nn.ReLU(), nn.Conv2d(64, 64, 3, padding=1), nn.Flatten(), nn.Linear(16384, 512)
     )
-    images = torch.randn(32, 16, 16, 16)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    images = torch.randn(32, 16, 16, 16).contiguous(memory_format=torch.channels_last)
     best = float("inf")
     begun = time.perf_counter()
     for _ in range(5):

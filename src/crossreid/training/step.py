@@ -37,9 +37,10 @@ def train_step(state: TrainingState, batch: Any, options: TrainingOptions, *, st
     size, complete, first = _group(state.step_in_epoch, options.accumulate, steps_per_epoch)
     state.unfreeze(options, state.epoch + first / steps_per_epoch)
     with state.fabric.no_backward_sync(state.wrapped_method, enabled=not complete and state.fabric.world_size > 1):
-        with batch_of(getattr(batch, "domains", None)):
+        # Fabric sends `losses` through its own `forward`, which sets the precision, in several processes only.
+        with state.fabric.autocast(), batch_of(getattr(batch, "domains", None)):
             terms = state.wrapped_method.losses(laid_out(batch))
-        values = torch.stack(list(terms.values()))
+        values = torch.stack(list(terms.values())).float()
         state.unread.add(state.step, tuple(terms), values)
         state.fabric.backward(values.sum() / size)
     state.step += 1
