@@ -37,7 +37,8 @@ def train_step(state: TrainingState, batch: Any, options: TrainingOptions, *, st
     size, complete, first = _group(state.step_in_epoch, options.accumulate, steps_per_epoch)
     state.unfreeze(options, state.epoch + first / steps_per_epoch)
     with state.fabric.no_backward_sync(state.wrapped_method, enabled=not complete and state.fabric.world_size > 1):
-        with batch_of(getattr(batch, "domains", None)):
+        # Fabric casts what passes its wrapper, which in one process `losses` does not.
+        with batch_of(getattr(batch, "domains", None)), state.fabric.autocast():
             terms = state.wrapped_method.losses(batch)
         state.losses = _finite(terms, state.step)
         state.fabric.backward(torch.stack(list(terms.values())).sum() / size)
