@@ -167,3 +167,18 @@ def test_parts_that_are_not_there_are_refused():
     headless.classifier.requires_grad_(False)
     with pytest.raises(CrossreidError, match="nothing is left to learn in OnImages"):
         start(TrainingOptions(freeze=["backbone"], accelerator="cpu"), headless)
+
+
+@pytest.mark.parametrize(("precision", "kind"), [("32-true", torch.float32), ("bf16-mixed", torch.bfloat16)])
+def test_one_process_computes_in_the_precision_of_the_run(precision, kind):
+    """Fabric hands on to the method itself what is no `forward`, as if there were no precision."""
+    found = []
+
+    class Watched(Small):
+        def losses(self, batch):
+            found.append(self.encoder(batch[0]).dtype)
+            return super().losses(batch)
+
+    options = TrainingOptions(precision=precision, accelerator="cpu")
+    train_step(start(options, Watched(0.0)), next(batches()(0, 0)), options, steps_per_epoch=1)
+    assert found == [kind]
