@@ -8,6 +8,7 @@ from crossreid.methods import METHODS, build_method
 
 CLASSES = 3
 SMALL = {"name": "test_resnet", "weights": "none"}
+TINY = {"name": "tiny_net", "weights": "none"}
 HEADS = {"bottleneck": {"hidden": (16, 12), "width": 8}}
 THREE = ("variational_distillation", "information_bottleneck", "variational_information_bottleneck")
 ADDED = {
@@ -60,12 +61,14 @@ CASES = {
 }
 
 
-def method_of(case, *, seed=0, **changes):
-    """The method of a case, in training mode."""
+def method_of(case, *, seed=0, small=SMALL, **changes):
+    """The method of a case on a small backbone, in training mode."""
     name, given = CASES[case]
     given = {**given, **changes}
     taught = given.pop("taught", False)
-    backbone = TRANSFORMER if name == "transreid" else {**SMALL, **given.pop("backbone", {})}
+    backbone = TRANSFORMER if name == "transreid" else {**small, **given.pop("backbone", {})}
+    if "network" in given:
+        given["network"] = {**given["network"], "backbone": {**given["network"]["backbone"], **small}}
     if name == "agw":
         backbone["non_local"] = (0, 0, 0, 0)
     if name in THREE:

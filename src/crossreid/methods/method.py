@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from crossreid.data.batch import Batch
-from crossreid.data.composition import Composition, composition_of
+from crossreid.data.composition import Composition, composition_of, composition_of_sets
 from crossreid.data.data_options import DataOptions
 from crossreid.data.normalisation import IMAGENET, Normalisation
 from crossreid.errors import CrossreidError
@@ -178,6 +178,12 @@ class Method(Network):
         if batch.composition is not None and len(labels) == len(batch.labels):
             return batch.composition
         return composition_of(labels, modalities)
+
+    def composed(self, batch: Batch) -> Batch:
+        """The batch with its composition, found here where it has none: what `losses` is compiled for."""
+        if batch.composition is not None:
+            return batch
+        return batch._replace(composition=composition_of_sets(batch.labels, batch.modalities))
 
     @abstractmethod
     def losses(self, batch: Batch) -> dict[str, Tensor]:

@@ -24,7 +24,10 @@ class TrainingOptions(Options):
     accumulate: int = Field(1, ge=1, description="Batches an optimiser step.")
     clip: float | None = Field(None, gt=0, description="Clip the gradient's norm to this; null for not at all.")
     ema: float | None = Field(None, gt=0, lt=1, description="Decay of averaged weights; null for none.")
-    compile: bool = Field(False, description="Compile the encoders with torch.compile.")
+    compile: bool = Field(
+        False,
+        description="Compile losses and gradient as a whole with torch.compile, or else the encoders.",
+    )
     checkpoint_activations: bool = Field(
         False,
         description="Compute activations of the encoders' blocks again in the backward pass, rather than keep them.",

@@ -14,11 +14,13 @@ from torch.optim import Optimizer
 
 from crossreid.errors import CrossreidError
 from crossreid.models.domain_norm import DomainNorm
+from crossreid.terminal import errors
 from crossreid.training.activations import checkpoint_activations
 from crossreid.training.arithmetic import lay_out
 from crossreid.training.averaging import AveragedWeights
 from crossreid.training.changes import MEASURED, Change, changes_between, is_among, refuse_another_recipe
 from crossreid.training.checkpoint import Checkpoint, CheckpointError, damaged, fit_weights, load_checkpoint, require
+from crossreid.training.compiling import compile_losses
 from crossreid.training.freezing import Freezing, freezing_of
 from crossreid.training.generators import seed_generators
 from crossreid.training.optimisation import (
@@ -213,9 +215,6 @@ def initial_state(method: nn.Module, options: TrainingOptions, fabric: Fabric) -
     if several and fabric.device.type == "cuda" and not options.freeze_batch_statistics:
         method = nn.SyncBatchNorm.convert_sync_batchnorm(method)
     lay_out(method)
-    if options.compile:
-        for encoder in cast(Trainable, method).encoders:
-            encoder.compile()
     if options.checkpoint_activations:
         checkpoint_activations(method)
     # The fused kernels unscale fp16 gradients as they step, which is too late to clip them.
@@ -226,9 +225,21 @@ def initial_state(method: nn.Module, options: TrainingOptions, fabric: Fabric) -
     state = TrainingState(fabric, method, optimiser, average, *fabric.setup(method, optimiser))
     state.freezing, state.unread = freezing, UnreadLosses(ahead_on(fabric.device))
     state.wrapped_method.mark_forward_method("losses")
+    if options.compile:
+        compiled = compile_losses(
+            state.trainable, options, fabric.device, processes=fabric.world_size, say=functools.partial(_say, fabric)
+        )
+        if not several:
+            # Not in the method itself, which is copied and saved as it is.
+            state.wrapped_method.__dict__["losses"] = compiled
     if average is not None:
         average.module.to(fabric.device)
     if several:
         state.trainable.train_with(functools.partial(gathered, fabric))
     seed_generators(options.seed * 7919 + fabric.global_rank)
     return state
+
+
+def _say(fabric: Fabric, line: str) -> None:
+    if fabric.is_global_zero:
+        errors.print(line, soft_wrap=True)
