@@ -61,6 +61,7 @@ def demo_recipe(
                 "height": 80,
                 "width": 40,
                 "workers": 0,
+                "cache": "memory",  # three epochs and a validation after each see the same images
                 "augment": {"flip": 0.5, "pad": 4, "jitter": 0.3, "grey": 0.3},
                 "sampler": {"identities": 12, "images": 4},
             },
