@@ -9,6 +9,7 @@ import torch
 
 from crossreid.data.data_options import DataOptions
 from crossreid.data.records import VISIBLE, DataError
+from crossreid.data.sending import tensors_in
 from crossreid.data.source_sampling import SourceSampler, turns_by_share
 from crossreid.data.training_loading import TrainLoader
 from noise_records import noise_records
@@ -121,7 +122,7 @@ def test_batches_say_their_domains_for_any_worker_and_from_any_step(records, fol
         assert 0 < int(own.sum()) < len(own)
     later = [*TrainLoader(records, options_of(folder), seed=0)(0, 4)]
     for one, other in zip(batches[4:], later, strict=True):
-        assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+        assert all(torch.equal(a, b) for a, b in zip(tensors_in(one), tensors_in(other), strict=True))
 
 
 def test_a_source_has_its_own_normalisation(records, folder):

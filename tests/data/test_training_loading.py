@@ -13,6 +13,7 @@ from crossreid.data.data_options import AugmentOptions, DataOptions
 from crossreid.data.evaluation_loading import evaluation_batches
 from crossreid.data.normalisation import IMAGENET
 from crossreid.data.records import INFRARED, DataError
+from crossreid.data.sending import tensors_in
 from crossreid.data.training_loading import TrainLoader
 from noise_records import EACH, IDENTITIES, noise_records, refusal_of, spoil
 
@@ -221,7 +222,7 @@ def test_a_device_gives_the_batches_that_the_host_gives(records, tmp_path, worke
     options = options.model_copy(update={"augment": AugmentOptions(**exact)})
     host, device = epoch_of(TrainLoader(records, options, seed=3), 1), epoch_of(on_device(records, options, seed=3), 1)
     for one, other in zip(host, device, strict=True):
-        assert all(torch.equal(a, b) for a, b in zip(one[1:], other[1:], strict=True))
+        assert all(torch.equal(a, b) for a, b in zip(tensors_in(one)[1:], tensors_in(other)[1:], strict=True))
         assert one.images.shape == other.images.shape
         torch.testing.assert_close(other.images, one.images, atol=2e-6, rtol=0)  # sums of another order in memory
 
