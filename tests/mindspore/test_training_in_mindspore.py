@@ -87,23 +87,38 @@ SGD = [
 ]
 
 
+def difference(some, others, names):
+    """The length of what lies between two sets of tensors, and that of the second."""
+    apart = [float((some[name].double() - others[name].double()).norm()) for name in names]
+    return np.linalg.norm(apart), np.linalg.norm([float(others[name].double().norm()) for name in names])
+
+
 @pytest.mark.parametrize(("options", "steps"), [(ADAM, 10), (SGD, 3)], ids=["adam", "sgd"])
 def test_weights_after_steps_are_torchs(world, options, steps):
-    """All weights together: a bias whose gradient is 0 but for rounding moves by rounding, and so does torch's own."""
+    """All weights together: a bias whose gradient is 0 but for rounding moves by rounding, and so does torch's own.
+
+    Running variances of six images magnify rounding, of which torch by two threads, whose sums are of another order, is the measure;
+    a variance that is biased, or of another momentum, lies fifty times further off.
+    """
     recipe = tiny_recipe(world, *options, "data.sampler.identities=3", "data.sampler.images=2")
     split = open_split(recipe)
     before, theirs, losses = after_steps(recipe, split, lambda recipe, method: TORCH, steps)
+    torch.set_num_threads(1 if torch.get_num_threads() > 1 else 2)
+    _, rounded, _ = after_steps(recipe, split, lambda recipe, method: TORCH, steps)
     again, ours, found = after_steps(recipe, split, framework_of, steps)
     assert all(torch.equal(before[name], again[name]) for name in before)
     assert ours.keys() == theirs.keys()
     for one, other in zip(found, losses, strict=True):
         assert one == pytest.approx(other, rel=1e-3, abs=1e-4)
-    apart = {name: float((ours[name].double() - weights.double()).norm()) for name, weights in theirs.items()}
-    norms = {name: float(weights.double().norm()) for name, weights in theirs.items()}
-    moved = np.linalg.norm([float((theirs[name].double() - before[name].double()).norm()) for name in theirs])
     assert all(ours[name].dtype == weights.dtype for name, weights in theirs.items())
-    assert np.linalg.norm(list(apart.values())) <= 1e-3 * np.linalg.norm(list(norms.values()))
-    assert np.linalg.norm(list(apart.values())) <= 0.1 * moved
+    statistics = [name for name in theirs if "running_" in name]
+    weights = [name for name in theirs if name not in statistics]
+    apart, length = difference(ours, theirs, weights)
+    assert apart <= 1e-3 * length
+    assert apart <= 0.1 * difference(theirs, before, weights)[0]
+    apart, length = difference(ours, theirs, statistics)
+    assert apart <= max(1e-3 * length, 5 * difference(rounded, theirs, statistics)[0])
+    assert apart <= 0.1 * difference(theirs, before, statistics)[0]
 
 
 @pytest.mark.parametrize(
