@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from crossreid.evaluation.counting import NOTHING, Block, count
+from crossreid.evaluation.counting import NOTHING, Block, count, fused_pass
 from crossreid.evaluation.distances import order_blocks
 from crossreid.evaluation.exclusion import SAME_IDENTITY_AND_CAMERA, same_camera_within, same_place
 from crossreid.evaluation.features import Features, positions_of
@@ -108,6 +108,17 @@ def test_the_kernel_counts_what_the_definition_says():
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "counted" in done.stdout
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="Triton can build it here")
+def test_where_triton_cannot_run_it_says_so_once_and_compares():
+    pytest.importorskip("triton")
+    block = block_of(*problem(0, np.float32, 60, 3, 5))
+    fused_pass.cache_clear()
+    with pytest.warns(UserWarning, match="Triton cannot build its kernel .* counted by PyTorch alone"):
+        found = count(block, fused=True)
+    torch.testing.assert_close(found.ahead, count(block, fused=False).ahead)
+    fused_pass.cache_clear()
 
 
 @pytest.mark.parametrize("kind", ["fp32", "fp64"])

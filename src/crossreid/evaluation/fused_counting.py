@@ -82,13 +82,14 @@ def count_fused(block: Block) -> Counts:
     several = block.codes is not None
     seen = torch.zeros(rows if several else 1, max(1, block.identities), dtype=torch.int8, device=device)
     grid = (rows, triton.cdiv(block.entries, PART), triton.cdiv(most, WIDTH))
-    count_ahead[grid](
-        distances, *(_there(part, distances) for part in (
-            block.columns, block.bounds, block.places, block.masks, block.mask_of, block.codes, block.own, block.best,
-            block.best_place)), ahead, refused, seen, distances.stride(0), block.entries, most, block.identities,
-        PICKED=block.columns is not None, MASKED=block.masks is not None, SEEN=several,
-        LIMIT=limit_of(distances.dtype), NONE=NOTHING, TILE=TILE, STEP=STEP, WIDTH=WIDTH, PART=PART,
-    )  # fmt: skip
+    with torch.cuda.device_of(distances):  # Triton launches on the current device, which may be another
+        count_ahead[grid](
+            distances, *(_there(part, distances) for part in (
+                block.columns, block.bounds, block.places, block.masks, block.mask_of, block.codes, block.own, block.best,
+                block.best_place)), ahead, refused, seen, distances.stride(0), block.entries, most, block.identities,
+            PICKED=block.columns is not None, MASKED=block.masks is not None, SEEN=several,
+            LIMIT=limit_of(distances.dtype), NONE=NOTHING, TILE=TILE, STEP=STEP, WIDTH=WIDTH, PART=PART,
+        )  # fmt: skip
     return Counts(ahead, refused, seen.sum(dim=1, dtype=torch.int32) if several else None)
 
 
