@@ -32,8 +32,10 @@ import torch
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
+from torch.utils.data._utils.pin_memory import pin_memory
 
 from crossreid.data.batch import Batch
+from crossreid.data.composition import composition_of_sets
 from crossreid.methods import METHODS, build_method
 from crossreid.methods.method import Method
 from crossreid.methods.view_distillation import ViewDistillation
@@ -49,8 +51,9 @@ def random_batch(identities: int, images: int, height: int, width: int, size: in
     shape: tuple[int, ...] = (len(labels), 3, height, width)
     if size > 1:
         modalities, shape = modalities[:, None].repeat(1, size), (len(labels), size, 3, height, width)
-    batch = Batch(torch.randn(shape), labels, modalities, torch.zeros_like(modalities))
-    return Batch(*(part.pin_memory() for part in batch)) if torch.cuda.is_available() else batch
+    composition = composition_of_sets(labels, modalities)  # as the loader makes it
+    batch = Batch(torch.randn(shape), labels, modalities, torch.zeros_like(modalities), composition=composition)
+    return pin_memory(batch) if torch.cuda.is_available() else batch
 
 
 def encoder_inputs(method: Method, batch: Batch) -> list[tuple[int, tuple[Tensor, ...]]]:

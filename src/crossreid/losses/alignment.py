@@ -34,8 +34,9 @@ def without_diagonal(square: Tensor) -> Tensor:
 
 def graph_divergence(p: Tensor, q: Tensor, *, symmetric: bool = False) -> Tensor:
     """D_KL(P || Q) of log-probabilities `(N, M)`, averaged over rows; plus D_KL(Q || P) where `symmetric`."""
-    forward = F.kl_div(q, p, reduction="batchmean", log_target=True)
-    return forward + F.kl_div(p, q, reduction="batchmean", log_target=True) if symmetric else forward
+    if symmetric:
+        return ((p.exp() - q.exp()) * (p - q)).sum() / len(p)
+    return F.kl_div(q, p, reduction="batchmean", log_target=True)
 
 
 def graph_alignment(

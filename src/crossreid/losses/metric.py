@@ -7,7 +7,7 @@ modality and once over pairs across modalities, each with a boundary and margin 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -24,13 +24,17 @@ def euclidean_distances(a: Tensor, b: Tensor, *, floor: float = 1e-12) -> Tensor
     """
     # Autocast would take the product in half precision, where near distances vanish in the difference of large numbers.
     with torch.autocast(a.device.type, enabled=False):
-        a, b = a.float(), b.float()
-        squared = a.pow(2).sum(1, keepdim=True) + b.pow(2).sum(1) - 2 * a @ b.T
-        return squared.clamp_min(floor).sqrt()
+        alone = a is b
+        a = a.float()
+        b = a if alone else b.float()
+        of_a = a.square().sum(1)
+        of_b = of_a if alone else b.square().sum(1)
+        # Sums and product in one kernel: on a GPU what is launched costs, not what it computes.
+        return torch.addmm(of_a[:, None] + of_b, a, b.T, alpha=-2).clamp_min(floor).sqrt()
 
 
 def ranking_loss(distances: Tensor, positives: Tensor, negatives: Tensor, *, boundary: float, margin: float) -> Tensor:
-    """The ranked list loss of `(N, M)` distances, averaged over the N anchors.
+    """The ranked list loss of `(..., N, M)` distances, averaged over the N anchors: `(...)`.
 
     A negative should lie beyond `boundary`, a positive within `boundary - margin`. For an anchor i,
 
@@ -40,18 +44,18 @@ def ranking_loss(distances: Tensor, positives: Tensor, negatives: Tensor, *, bou
     The weights are constants to the gradient. An anchor without a violating pair of a kind adds 0 for that kind.
 
     Args:
-        distances: `(N, M)`.
+        distances: `(..., N, M)`.
         positives, negatives: `(N, M)` bool masks of the pairs that count.
     """
     if margin <= 0 or boundary <= margin:
         raise CrossreidError(f"expected 0 < margin < boundary, found margin {margin} and boundary {boundary}.")
     far = (distances - (boundary - margin)).clamp_min(0) * positives
     near = (boundary - distances).clamp_min(0) * negatives
-    count = ((far > 0).sum(1)).clamp_min(1)
+    count = ((far > 0).sum(-1)).clamp_min(1)
     weights = torch.exp((boundary - distances).detach()) * (near > 0)
-    pull = far.sum(1) / count
-    push = (weights * near).sum(1) / weights.sum(1).clamp_min(torch.finfo(distances.dtype).tiny)
-    return (pull + push).mean()
+    pull = far.sum(-1) / count
+    push = (weights * near).sum(-1) / weights.sum(-1).clamp_min(torch.finfo(distances.dtype).tiny)
+    return (pull + push).mean(-1)
 
 
 @register_loss("modality_aware_ranking")
@@ -72,15 +76,29 @@ def modality_aware_ranking_loss(
         same, across: (boundary, margin) of either kind; distances are in [0, 2].
         ranked: what the distances of either kind give: `ranking_loss`, or another of its form.
     """
-    normalised = F.normalize(features.float(), dim=1)
-    distances = euclidean_distances(normalised, normalised)
+    return modality_aware_rankings([features], labels, modalities, same=same, across=across, ranked=ranked)[0]
+
+
+def modality_aware_rankings(
+    several: Sequence[Tensor],
+    labels: Tensor,
+    modalities: Tensor,
+    *,
+    same: tuple[float, float],
+    across: tuple[float, float],
+    ranked: Callable[..., Tensor] = ranking_loss,
+) -> Tensor:
+    """`modality_aware_ranking_loss` of each of `several` features `(B, D)`, whose widths may differ, at once: `(len(several),)`."""
+    units = [F.normalize(features.float(), dim=1) for features in several]
+    distances = torch.stack([euclidean_distances(unit, unit) for unit in units])
     same_label = labels[:, None] == labels[None, :]
     same_modality = modalities[:, None] == modalities[None, :]
     other = ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
-    loss = features.new_zeros((), dtype=torch.float32)
-    for pairs, (boundary, margin) in ((same_modality & other, same), (~same_modality, across)):
-        loss = loss + ranked(distances, pairs & same_label, pairs & ~same_label, boundary=boundary, margin=margin)
-    return loss
+    of_kinds = [
+        ranked(distances, pairs & same_label, pairs & ~same_label, boundary=boundary, margin=margin)
+        for pairs, (boundary, margin) in ((same_modality & other, same), (~same_modality, across))
+    ]
+    return of_kinds[0] + of_kinds[1]
 
 
 @register_loss("triplet")

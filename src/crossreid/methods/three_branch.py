@@ -29,7 +29,7 @@ from crossreid.data.records import Modality
 from crossreid.data.transforms import grey_version
 from crossreid.errors import CrossreidError
 from crossreid.losses.distillation import mutual_learning
-from crossreid.losses.metric import modality_aware_ranking_loss, ranking_loss
+from crossreid.losses.metric import modality_aware_rankings, ranking_loss
 from crossreid.losses.released_ranking import released_ranking_loss
 from crossreid.losses.transport import sinkhorn_distance
 from crossreid.methods.method import Encoding, Method, MethodOptions
@@ -351,12 +351,10 @@ class ThreeBranch(Method):
     def _ranking(self, streams: dict[str, Stream], labels: Tensor, modalities: Tensor) -> Tensor:
         same, across = self.options.ranking_same, self.options.ranking_across
         ranked = ranking_loss if self.options.ranking == "ranked_list" else released_ranking_loss
-        return sum_of(
-            self._weight(name)
-            * modality_aware_ranking_loss(features, labels, modalities, same=same, across=across, ranked=ranked)
-            for name, stream in streams.items()
-            for features in (stream.v, stream.z)
-        )
+        compared = [features for stream in streams.values() for features in (stream.v, stream.z)]
+        each = modality_aware_rankings(compared, labels, modalities, same=same, across=across, ranked=ranked)
+        weights = [self._weight(name) for name in streams for _ in range(2)]
+        return sum_of(weight * term for weight, term in zip(weights, each, strict=True))
 
     def _mutual(self, one: Predictions, two: Predictions) -> Tensor:
         if self.options.mutual_of == "observation":
