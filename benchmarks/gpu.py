@@ -1,7 +1,7 @@
 """Every figure of speed on one GPU: steps at the shapes of the recipes, what compiling brings, whole runs, ranking.
 
     python benchmarks/gpu.py --out benchmarks/results/gpu
-    python benchmarks/gpu.py --out benchmarks/results/gpu_estimate --estimate H200     # no GPU: by arithmetic
+    python benchmarks/gpu.py --out benchmarks/results --estimate H200     # no GPU: by arithmetic
 
 Needs torch, timm, Lightning Fabric, pydantic and this checkout (with PYTHONPATH=src, no installation), no data set and no
 network. Writes OUT/gpu.json after each row and OUT/gpu.md at the end: a table with what bounds each step (`limits.py`) and
@@ -68,6 +68,8 @@ CARDS = {
     "H100": {"32-true": Rates(495e12, 3.35e12, 4e-6), "bf16-mixed": Rates(989e12, 3.35e12, 4e-6)},
     "H200": {"32-true": Rates(495e12, 4.8e12, 4e-6), "bf16-mixed": Rates(989e12, 4.8e12, 4e-6)},
 }
+# Images a second on one H200, 2026-11-27, of the code as it was; of the last two the best arrangement of bare losses and step.
+BEFORE = {"VD official, float32": 573, "VD, bf16": 1346, "baseline, bf16": 4005}
 # What is switched on by itself, for two of these.
 SWITCHED = ("VD, bf16", "baseline, bf16")
 SWITCHES: dict[str, tuple[str, ...]] = {"compiled": ("training.compile=true",)}
@@ -185,7 +187,21 @@ def estimate(card: str, out: Path, only: str) -> None:
             f"{title}: at most {rows[-1]['images_per_second_at_most']:,.0f} images/s, {rows[-1]['limit']}"
         )
     held = {"estimated_for": card, "by": "arithmetic; nothing was measured", "machine": machine(), "rows": rows}
-    write_json(out / "gpu_estimate.json", held)
+    write_json(out / f"gpu_estimate_{card.lower()}.json", held)
+
+
+def estimate_table(rows: Iterable[dict[str, Any]]) -> str:
+    """The rows of an estimate for `benchmarks/README.md`, with what was measured before the code was changed for speed."""
+    lines = [
+        "| step | product, ms | memory, ms | launches, ms | in turn, ms | images/s at most | before the change |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for row in rows:
+        bounds = " | ".join(f"{1e3 * row['bounds_seconds'][name]:.0f}" for name in ("product", "memory", "launches"))
+        most, before = row["images_per_second_at_most"], BEFORE.get(row["what"])
+        share = "" if before is None else f"{before:,} ({100 * before / most:.0f} %)"
+        lines.append(f"| {row['what']} | {bounds} | {1e3 * row['in_turn_seconds']:.0f} | {most:,.0f} | {share} |")
+    return "\n".join(lines)
 
 
 def without_values(method: Method, fake: FakeTensorMode) -> Method:

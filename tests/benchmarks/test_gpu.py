@@ -5,7 +5,9 @@ import sys
 
 import pytest
 
-from benchmark_modules import benchmark
+from benchmark_modules import BENCHMARKS, benchmark
+
+RESULTS = BENCHMARKS / "results"
 
 
 def run(script, monkeypatch, out, *arguments):
@@ -39,6 +41,20 @@ def test_runs_and_switches_have_rows_of_their_own(monkeypatch, tmp_path):
     assert 0 <= whole["waiting_percent"] <= 100
     assert whole["loader_images_per_second"] > 0
     assert f"| {whole['what']} |" in page
+
+
+def test_an_estimate_counts_a_step_at_its_real_size_without_computing_it(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "argv", ["gpu.py", "--out", str(tmp_path), "--estimate", "H200", "--only", "baseline"])
+    with benchmark(monkeypatch, "gpu") as script:
+        script.main()
+        (row,) = json.loads((tmp_path / "gpu_estimate_h200.json").read_text(encoding="utf-8"))["rows"]
+        kept = json.loads((RESULTS / "gpu_estimate_h200.json").read_text(encoding="utf-8"))["rows"]
+        assert script.estimate_table(kept) in (RESULTS.parent / "README.md").read_text(encoding="utf-8")
+    # ResNet-50: 4.1 GMAC at 224 x 224, of which the last stage's 0.8 are four times as many without its stride; forward, twice backward.
+    assert row["tflop"] == pytest.approx(128 * 3 * 2 * (4.1 + 3 * 0.8) * 1e-3 * (256 * 128) / 224**2, rel=0.1)
+    assert row["images_per_second_at_most"] == pytest.approx(128 / row["in_turn_seconds"])
+    (own,) = [one for one in kept if one["what"] == row["what"]]
+    assert row["tflop"] == pytest.approx(own["tflop"], rel=1e-3)
 
 
 def test_what_does_not_fit_the_time_is_named(monkeypatch, tmp_path):
