@@ -50,7 +50,7 @@ def test_an_estimate_counts_a_step_at_its_real_size_without_computing_it(monkeyp
         (row,) = json.loads((tmp_path / "gpu_estimate_h200.json").read_text(encoding="utf-8"))["rows"]
         kept = json.loads((RESULTS / "gpu_estimate_h200.json").read_text(encoding="utf-8"))["rows"]
         assert script.estimate_table(kept) in (RESULTS.parent / "README.md").read_text(encoding="utf-8")
-    # ResNet-50: 4.1 GMAC at 224 x 224, of which the last stage's 0.8 are four times as many without its stride; forward, twice backward.
+    # ResNet-50: 4.1 GMAC at 224 x 224; without its stride the last stage has four times its 0.8. Forward once, backward twice.
     assert row["tflop"] == pytest.approx(128 * 3 * 2 * (4.1 + 3 * 0.8) * 1e-3 * (256 * 128) / 224**2, rel=0.1)
     assert row["images_per_second_at_most"] == pytest.approx(128 / row["in_turn_seconds"])
     (own,) = [one for one in kept if one["what"] == row["what"]]
