@@ -8,6 +8,7 @@ that are files) must lie at the same place on every machine; that the weights ar
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import pickle
@@ -218,7 +219,8 @@ def _connected(address: str | None) -> Iterator[Any]:
             yield ray
         finally:
             if started:
-                ray.shutdown()
+                with redirect_stdout(io.StringIO()):  # lines that Ray held back as repeated it prints from this thread
+                    ray.shutdown()
                 # Ray has put a handler of its own there, where it could.
                 if at_sigterm is not None and threading.current_thread() is threading.main_thread():
                     signal.signal(signal.SIGTERM, at_sigterm)
