@@ -87,7 +87,7 @@ def precision(begun: Sequence[Path] = ()) -> str:
             return recipe_of_run(run).training.precision
     if torch.cuda.is_available():
         return "bf16-mixed" if torch.cuda.is_bf16_supported() else "32-true"
-    return "bf16-mixed" if (bf16_gain() or 0.0) > 1.2 else "32-true"
+    return "bf16-mixed" if (bf16_gain() or 0.0) > 1.1 else "32-true"
 
 
 def run_demo(
