@@ -8,7 +8,7 @@ from lightning_fabric import Fabric
 
 from crossreid.losses import transport
 from method_cases import CASES, batch_of, method_of, total
-from synchronisations import Synchronised, without_synchronisation
+from no_synchronisation import Synchronised, no_synchronisation
 
 DEVICES = [
     "cpu",
@@ -23,7 +23,7 @@ def test_losses_and_their_gradient_wait_for_nothing(case, device):
     method, batch = method_of(case).to(device), fabric.to_device(batch_of(case))
     if device == "cuda":
         total(method.losses(batch)).backward()  # libraries choose their algorithms once
-    with without_synchronisation(device):
+    with no_synchronisation(device, moves=False):
         method.progress = 0.5
         total(method.losses(batch)).backward()
 
@@ -60,7 +60,7 @@ def test_a_batch_without_its_composition_gives_the_same(case):
 def test_what_would_wait_is_seen(ask):
     values = torch.rand(4) + 0.5
     ask(values)
-    with pytest.raises(Synchronised), without_synchronisation():
+    with pytest.raises(Synchronised), no_synchronisation(moves=False):
         ask(values)
 
 
@@ -70,7 +70,7 @@ def test_transport_on_a_device_computes_all_rounds_and_asks_for_none(stop):
     torch.manual_seed(0)
     cost = torch.cdist(*torch.randn(2, 6, 5).double().softmax(2).unbind()).square()
     early = transport._forward(cost, 0.01, 100, stop, 1e-6, 1e-8, True)
-    with without_synchronisation():
+    with no_synchronisation(moves=False):
         late = transport._forward(cost, 0.01, 100, stop, 1e-6, 1e-8, False)
         gradient = transport._backward(torch.ones(()).double(), cost, *late[1:], 0.01, False)
     for one, other in zip(early, late, strict=True):

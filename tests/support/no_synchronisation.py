@@ -11,9 +11,20 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 # Numbers and truth values for Python: `item()`, `float(t)`, `bool(t)`, `if t:`, `equal`.
-READS = ("aten::_local_scalar_dense", "aten::is_nonzero", "aten::equal", "aten::allclose")
+READS = (
+    "aten::_local_scalar_dense",
+    "aten::item",
+    "aten::is_nonzero",
+    "aten::equal",
+    "aten::allclose",
+    "aten::_assert_async",
+)
+# Tensors made of numbers of the host, as by `torch.tensor`.
+FROM_THE_HOST = ("aten::lift", "aten::lift_fresh")
+COPIES = ("aten::_to_copy", "aten::copy_", "aten::_copy_from")
 # Shapes that depend on data.
 SHAPES = (
     "aten::nonzero", "aten::argwhere", "aten::masked_select", "aten::_unique", "aten::_unique2", "aten::unique_dim",
@@ -30,9 +41,13 @@ class Synchronised(AssertionError):
 
 
 @contextlib.contextmanager
-def no_synchronisation():
-    """In the block, what makes the host wait raises `Synchronised`, in forward and backward passes alike."""
-    with _NoValues(), _NoOperators():
+def no_synchronisation(device="cpu", *, moves=True):
+    """In the block, what makes the host wait raises `Synchronised`, in forward and backward passes alike; on a GPU by torch too.
+
+    moves: whether tensors may come from another device, or be made of the host's numbers, as none need to within `losses`.
+    """
+    on_gpu = torch.device(device).type == "cuda"
+    with _NoValues(), _NoOperators(moves), cuda_without_synchronisation() if on_gpu else contextlib.nullcontext():
         yield
 
 
@@ -44,6 +59,10 @@ class _NoValues(TorchFunctionMode):
 
 
 class _NoOperators(TorchDispatchMode):
+    def __init__(self, moves):
+        super().__init__()
+        self.moves = moves
+
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         name = function._schema.name
@@ -53,7 +72,14 @@ class _NoOperators(TorchDispatchMode):
             raise Synchronised(f"{name} by a mask makes the host wait for the device")
         if _to_host(name, args, kwargs):
             raise Synchronised(f"{name} to the host waits for the device")
-        return function(*args, **kwargs)
+        if not self.moves and name in FROM_THE_HOST:
+            raise Synchronised(f"{name} takes numbers of the host to the device")
+        result = function(*args, **kwargs)
+        if not self.moves and name in COPIES:
+            tensors = [part for part in tree_leaves((args, kwargs, result)) if isinstance(part, Tensor)]
+            if len({part.device.type for part in tensors}) > 1:
+                raise Synchronised(f"{name} copies between devices")
+        return result
 
 
 @contextlib.contextmanager
