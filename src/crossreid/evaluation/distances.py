@@ -9,18 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from crossreid.errors import CrossreidError
+from crossreid.evaluation.host_distances import Metric as Metric
+from crossreid.evaluation.host_distances import refuse_other_dimensions, refuse_unknown
 from crossreid.evaluation.host_distances import squared_lengths as lengths_on_host
-
-Metric = Literal["euclidean", "cosine"]
-METRICS: tuple[str, ...] = get_args(Metric)
-
 
 _BLOCK = 1 << 24  # distances of a block by default; an accelerator's are larger, as each has the price of its launches
 _DEVICE_BLOCK = 1 << 28
@@ -109,19 +106,13 @@ def order_blocks(
 
 def prepared(query: np.ndarray | Tensor, gallery: np.ndarray | Tensor, metric: str) -> tuple[Tensor, Tensor]:
     """Both sides checked, in one precision and on one device, of unit length under cosine."""
-    if metric not in METRICS:
-        raise CrossreidError(f"unknown metric '{metric}'; choose one of: {', '.join(METRICS)}.")
+    refuse_unknown(metric)
     return _of_one_kind(as_embeddings(query, "query embeddings"), as_embeddings(gallery, "gallery embeddings"), metric)
 
 
 def _of_one_kind(left: Tensor, right: Tensor, metric: str) -> tuple[Tensor, Tensor]:
-    if metric not in METRICS:
-        raise CrossreidError(f"unknown metric '{metric}'; choose one of: {', '.join(METRICS)}.")
-    if left.shape[1] != right.shape[1]:
-        raise CrossreidError(
-            f"query embeddings have {left.shape[1]} dimensions and gallery embeddings {right.shape[1]}; "
-            "embed both with the same model."
-        )
+    refuse_unknown(metric)
+    refuse_other_dimensions(left.shape[1], right.shape[1])
     dtype = torch.promote_types(left.dtype, right.dtype)
     left, right = left.to(dtype), right.to(left.device, dtype)
     if metric == "cosine":

@@ -5,13 +5,15 @@ than a small gallery to rank. Embeddings that are equal get equal distances here
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Literal, get_args
 
 import numpy as np
 
 from crossreid.errors import CrossreidError
 from crossreid.evaluation.threads import in_threads
 
-METRICS = ("euclidean", "cosine")
+Metric = Literal["euclidean", "cosine"]
+METRICS: tuple[str, ...] = get_args(Metric)
 
 
 def finite_rows(embeddings: np.ndarray, what: str = "embeddings") -> np.ndarray:
@@ -89,14 +91,23 @@ def host_order_blocks(
     yield from _products(query, gallery, None, finish)
 
 
-def _compared(query: np.ndarray, gallery: np.ndarray, metric: str) -> tuple[np.ndarray, np.ndarray]:
+def refuse_unknown(metric: str) -> None:
+    """Raise `CrossreidError` for a metric that there is not."""
     if metric not in METRICS:
         raise CrossreidError(f"unknown metric '{metric}'; choose one of: {', '.join(METRICS)}.")
-    if query.shape[1] != gallery.shape[1]:
+
+
+def refuse_other_dimensions(query: int, gallery: int) -> None:
+    """Raise `CrossreidError` where the two sides have not as many dimensions."""
+    if query != gallery:
         raise CrossreidError(
-            f"query embeddings have {query.shape[1]} dimensions and gallery embeddings {gallery.shape[1]}; "
-            "embed both with the same model."
+            f"query embeddings have {query} dimensions and gallery embeddings {gallery}; embed both with the same model."
         )
+
+
+def _compared(query: np.ndarray, gallery: np.ndarray, metric: str) -> tuple[np.ndarray, np.ndarray]:
+    refuse_unknown(metric)
+    refuse_other_dimensions(query.shape[1], gallery.shape[1])
     dtype = np.promote_types(query.dtype, gallery.dtype)
     query, gallery = query.astype(dtype, copy=False), gallery.astype(dtype, copy=False)
     if metric == "cosine":

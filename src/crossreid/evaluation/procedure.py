@@ -14,7 +14,7 @@ import numpy as np
 from crossreid.errors import CrossreidError
 from crossreid.evaluation.draws import DRAWS, Permutations, check_against, draw_gallery, draw_name, groups_of
 from crossreid.evaluation.features import Features
-from crossreid.evaluation.host_distances import METRICS, host_distance_blocks
+from crossreid.evaluation.host_distances import host_distance_blocks, refuse_unknown
 from crossreid.evaluation.measures import Ranking
 from crossreid.evaluation.open_set import open_set_rates
 from crossreid.evaluation.protocols import PROTOCOLS, Protocol, Setting
@@ -156,8 +156,8 @@ def _all_alike(galleries: Trials) -> bool:
 def _check_names(metric: str, draw: str | None, trials: int, compare: Compare | None, rerank: Reranking | None) -> None:
     if compare is not None and rerank is not None:
         raise CrossreidError("re-ranking compares embeddings; distances from elsewhere have none. Leave it out.")
-    if compare is None and metric not in METRICS:
-        raise CrossreidError(f"unknown metric '{metric}'; choose one of: {', '.join(METRICS)}.")
+    if compare is None:
+        refuse_unknown(metric)
     if draw is not None and draw not in DRAWS:
         raise CrossreidError(f"unknown gallery draw '{draw}'; choose one of: {', '.join(DRAWS)}.")
     if trials < 1:
