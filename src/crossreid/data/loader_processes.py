@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import signal
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils.data import get_worker_info
 
 from crossreid.data.records import DataError
+from crossreid.data.sending import with_each
 
 _TRIM, _MMAP = -1, -3  # glibc's names of the sizes from which on freed memory is given back, by `mallopt`
 _TURNS = 3  # batches of a process under way: one is read, one lies ready, one is written (torch's default of two ahead)
@@ -39,21 +40,12 @@ def begin(worker: int) -> None:
 
 def as_arrays(value: Any) -> Any:
     """A tuple with arrays in place of its tensors, in it and in tuples of it: torch hands each tensor over as a file of its own."""
-    return _each(value, Tensor, lambda tensor: tensor.numpy())
+    return with_each(value, Tensor, lambda tensor: tensor.numpy())
 
 
 def as_tensors(value: Any) -> Any:
     """The other way round."""
-    return _each(value, np.ndarray, torch.from_numpy)
-
-
-def _each(value: Any, kind: type, made: Callable[[Any], Any]) -> Any:
-    if isinstance(value, kind):
-        return made(value)
-    if not isinstance(value, tuple):
-        return value
-    parts = [_each(part, kind, made) for part in value]
-    return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
+    return with_each(value, np.ndarray, torch.from_numpy)
 
 
 def raising(loader: Iterable[Any]) -> Iterator[Any]:

@@ -30,12 +30,17 @@ def tensors_in(value: Any) -> list[Tensor]:
 
 def all_sent(value: Made, device: torch.device) -> Made:
     """A tuple with its tensors on the device, sent as `sent` does it; what is no tensor stays."""
-    if isinstance(value, Tensor):
-        return sent(value, device)  # type: ignore[return-value]
+    return with_each(value, Tensor, lambda tensor: sent(tensor, device))  # type: ignore[no-any-return]
+
+
+def with_each(value: Any, kind: type, made: Callable[[Any], Any]) -> Any:
+    """A tuple with what `made` makes of each part of a kind in its place, in it and in tuples of it."""
+    if isinstance(value, kind):
+        return made(value)
     if not isinstance(value, tuple):
         return value
-    parts = [all_sent(part, device) for part in value]
-    return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)  # type: ignore[return-value]
+    parts = [with_each(part, kind, made) for part in value]
+    return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
 
 
 def sent_ahead(loaded: Iterable[Any], make: Callable[[Any], Made], device: torch.device) -> Iterator[Made]:
