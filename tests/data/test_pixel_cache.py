@@ -144,6 +144,12 @@ def test_in_memory_it_lasts_as_long_as_somebody_holds_it(records, choice):
     assert cache_of(records[:3], looking, LOOK) is None
 
 
+@pytest.mark.parametrize("kind", ["disk", "memory"])
+def test_of_no_images_nothing_is_kept(choice, kind):
+    """As of a data set without validation images: memory of no bytes cannot be taken."""
+    assert cache_of([], replace(choice, kind=kind), LOOK) is None
+
+
 def test_a_damaged_file_is_replaced(records, choice):
     cache_of(records, choice, LOOK)
     (path,) = folder_of(choice).glob("*.images")

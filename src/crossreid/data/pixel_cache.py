@@ -132,7 +132,7 @@ def what_of(record: Record) -> str:
 def cache_of(
     records: Iterable[Record], choice: CacheChoice | None, look: Look, *, shown: bool = False
 ) -> PixelCache | None:
-    """The cache of these records' images, made or completed first; None where nothing is to be kept.
+    """The cache of these records' images, made or completed first; None where nothing is to be kept, or there are none.
 
     Objects of a store are not kept.
 
@@ -147,6 +147,8 @@ def cache_of(
     if choice is None:
         return None
     wanted = {what_of(record): record for record in records if isinstance(record.path, Path)}
+    if not wanted:  # a data set without validation images, or in a store: a file of no bytes takes no space
+        return None
     if choice.kind == "memory":
         return _in_memory(wanted, choice, look, shown) if choice.complete else _live(wanted, look)
     folder = choice.folder / str(look)
