@@ -9,6 +9,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from crossreid.data.channels import ChannelOptions
+from crossreid.data.distortions import DistortionOptions
 from crossreid.data.erasing import RectangleOptions
 from crossreid.data.levels import Levels
 from crossreid.data.normalisation import IMAGENET, Normalisation
@@ -33,6 +34,9 @@ class AugmentOptions(Options):
     jitter: float = Field(0.0, ge=0, le=1, description="Strength of brightness, contrast and saturation jitter.")
     pseudo_infrared: float = Field(
         0.0, ge=0, le=1, description="Probability of turning a visible image into pseudo-infrared."
+    )
+    distortions: DistortionOptions = Field(
+        DistortionOptions(), description="What is done to place and light of whole batches, before their channels."
     )
     channels: ChannelOptions = Field(ChannelOptions(), description="What is done to the channels of whole batches.")
 
@@ -97,13 +101,15 @@ class DataOptions(Options):
             raise CrossreidError(
                 "sampler.epoch is pairs, which is of one data set; of several expected images, identities or a number"
             )
-        channels = self.augment.channels
-        if any(source.normalise for source in self.sources) and (
-            channels.exchange or channels.grey or channels.erasing or channels.joint
-        ):
+        channels, distorted = self.augment.channels, self.augment.distortions
+        of_batches = {
+            "augment.channels": channels.exchange or channels.grey or channels.erasing or channels.joint,
+            "augment.distortions": distorted.affine or distorted.light or distorted.haze,
+        }
+        if any(source.normalise for source in self.sources) and any(of_batches.values()):
             raise CrossreidError(
-                "a source has a `normalise` of its own, but augment.channels works on whole batches that are normalised alike; "
-                "set one of them back"
+                f"a source has a `normalise` of its own, but {next(key for key in of_batches if of_batches[key])} works on whole "
+                "batches that are normalised alike; set one of them back"
             )
         return self
 

@@ -22,6 +22,7 @@ from crossreid.data.batch import Batch
 from crossreid.data.channels import channel_transforms
 from crossreid.data.composition import composition_of_sets
 from crossreid.data.data_options import DataOptions
+from crossreid.data.distortions import distortions
 from crossreid.data.images import load_image
 from crossreid.data.joint_channels import joint_channels
 from crossreid.data.loader_processes import Place, SharedBatches, as_arrays, begin, raising
@@ -88,6 +89,7 @@ class TrainLoader:
         self._seed, self._rank = seed, rank
         self._input = NetworkInput(list(images.transforms.values()))
         self._channels = channel_transforms(options.augment.channels, options.normalisation)
+        self._distortions = distortions(options.augment.distortions, options.normalisation)
         self._joint = options.augment.channels if options.augment.channels.joint else None
         if self._joint is not None and options.sets.size > 1:
             raise DataError(
@@ -127,7 +129,8 @@ class TrainLoader:
         steps = itertools.count(first_step)
 
         def made(loaded: _Loaded) -> Batch:
-            return self._with_channels(self._as_input(loaded), epoch, next(steps))
+            step = next(steps)
+            return self._with_channels(self._distorted(self._as_input(loaded), epoch, step), epoch, step)
 
         yield from sent_ahead(self._warned(raising(self._loader)), made, self._device)
 
@@ -149,6 +152,14 @@ class TrainLoader:
             batch, table, pixels = all_sent((batch, table, pixels), self._device)
             images = self._input.on_device(pixels, table)
         return batch._replace(images=images.unflatten(0, batch.modalities.shape))
+
+    def _distorted(self, batch: Batch, epoch: int, step: int) -> Batch:
+        """The batch after its distortions, by a draw of (seed, epoch, step, rank) alone."""
+        if not self._distortions.transforms:
+            return batch
+        generator = np.random.default_rng((self._seed, epoch, step, self._rank, 2))
+        images = self._distortions(batch.images.flatten(0, -4), batch.modalities.flatten(), generator)
+        return batch._replace(images=images.unflatten(0, batch.images.shape[:-3]))
 
     def _with_channels(self, batch: Batch, epoch: int, step: int) -> Batch:
         """The batch after what is done to its channels, by a draw of (seed, epoch, step, rank) alone."""
@@ -286,7 +297,9 @@ class _TrainImages(Dataset):
 
 
 def _train_transform(options: DataOptions) -> TrainTransform:
-    augmented = options.augment.model_dump(exclude={"channels"}) | {"rectangle": options.augment.rectangle}
+    augmented = options.augment.model_dump(exclude={"channels", "distortions"}) | {
+        "rectangle": options.augment.rectangle
+    }
     return TrainTransform(
         options.height,
         options.width,
