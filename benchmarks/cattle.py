@@ -21,7 +21,7 @@ import csv
 import re
 import sys
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,8 @@ from machine import machine
 
 VD, IDKL = {"name": "variational_distillation"}, {"name": "implicit_knowledge"}
 PAPER = VD | {"setting": "paper"}
+# Mutual learning, and what is tested, as in the paper.
+MUTUAL = {"test_features": "observation", "mutual_weight": 8.0, "mutual_of": "observation"}
 # Losses that are added compare what the triplet loss does, the feature behind the neck.
 LOSSES: dict[str, Any] = {"name": "baseline", "losses_features": "neck"}
 # What each changes of the method's defaults; all have the same backbone.
@@ -60,6 +62,9 @@ METHODS: dict[str, dict[str, Any]] = {
     "vd": VD,
     "vd-random": VD | {"backbone": {"weights": "none"}},
     "vd-weight-2": VD | {"self_weight": 2.0, "cross_weight": 2.0, "consistency_weight": 2.0},
+    "vd-observation": VD | {"test_features": "observation"},
+    "vd-mutual": VD | MUTUAL,
+    "vd-mutual-2": VD | MUTUAL | {"self_weight": 2.0, "cross_weight": 2.0, "consistency_weight": 2.0},
     "vd-paper": PAPER,
     "vd-paper-shared": PAPER | {"branches": "shared"},
     "vd-paper-no-mutual": PAPER | {"mutual_weight": 0.0},
@@ -149,23 +154,48 @@ def recipe_of(
     )
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("images", type=Path)
+def add_arguments(parser: argparse.ArgumentParser, *, size: str, epochs: int) -> None:
+    """What every comparison of these methods is asked for."""
     parser.add_argument("weights", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--seeds", type=numbers, default=[0, 1, 2])
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), metavar="NAME")
-    parser.add_argument("--size", default="136x80", metavar="HxW")
-    parser.add_argument("--epochs", type=int, default=24)
-    parser.add_argument("--validation", action="store_true")
+    parser.add_argument("--size", default=size, metavar="HxW")
+    parser.add_argument("--epochs", type=int, default=epochs)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--jobs", type=int)
     parser.add_argument("--json", type=Path)
-    given = parser.parse_args(arguments)
+
+
+def size_of(parser: argparse.ArgumentParser, given: argparse.Namespace) -> tuple[int, int]:
+    """Height and width; ends the program where they, or the methods, cannot be used."""
     if re.fullmatch(r"\d+x\d+", given.size) is None or len(given.methods) < 2:
         parser.error("expected --size HEIGHTxWIDTH and two --methods or more")
     height, width = map(int, given.size.split("x"))
+    return height, width
+
+
+def compare(recipes: Mapping[str, Recipe], folder: Path, given: argparse.Namespace, told: Mapping[str, Any]) -> None:
+    """Train and score every recipe with every seed, print the table, and write it with what else is to be `told` of it."""
+    study = recipes_study(dict(recipes))
+    table = run_study(recipes[given.methods[0]], study, folder, seeds=given.seeds, jobs=given.jobs)
+    write_markdown(table, folder)
+    if asked := told.get("held_out"):
+        print(f"{len(asked)} validation cows of the training cows: {', '.join(asked)}")
+    Console().print(terminal_table(table))
+    if given.json:
+        about = {"size": given.size, "epochs": given.epochs, "overrides": given.set, **told}
+        device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+        write_json(given.json, {"machine": machine() | {"device": device}, **about, "table": table})
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("images", type=Path)
+    add_arguments(parser, size="136x80", epochs=24)
+    parser.add_argument("--validation", action="store_true")
+    given = parser.parse_args(arguments)
+    height, width = size_of(parser, given)
     manifest, asked = write_manifest(given.images, given.out, (height, width), validation=given.validation)
     folder = given.out / f"{'validation' if given.validation else 'test'}-{given.size}-{given.epochs}"
     arithmetic = precision(sorted(folder.glob("*/seed-*")))
@@ -175,15 +205,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
         for name in given.methods
     }
-    table = run_study(recipes[given.methods[0]], recipes_study(recipes), folder, seeds=given.seeds, jobs=given.jobs)
-    write_markdown(table, folder)
-    if asked:
-        print(f"{len(asked)} validation cows of the training cows: {', '.join(asked)}")
-    Console().print(terminal_table(table))
-    if given.json:
-        told = {"size": given.size, "epochs": given.epochs, "overrides": given.set, "held_out": asked}
-        device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
-        write_json(given.json, {"machine": machine() | {"device": device}, **told, "table": table})
+    compare(recipes, folder, given, {"held_out": asked})
 
 
 if __name__ == "__main__":

@@ -61,14 +61,14 @@ def real(cows: Path, antelopes: Path, out: Path) -> list[dict[str, Any]]:
     manifest, held_out = cattle.write_manifest(cows, out / "cattle", SIZE, validation=True)
     print(f"{len(held_out)} validation cows of the training cows: {', '.join(held_out)}")
     own = {"pseudo_infrared": "query", "leave_out": "same camera"}
-    shrunk = _shrunk(nyala.write_manifest(antelopes, out / "nyala-whole"), out / "nyala")
+    manifest_of_nyala = shrunk(nyala.write_manifest(antelopes, out / "nyala-whole"), out / "nyala")
     return [
         {"called": "cattle", "name": "manifest", "root": str(manifest)},
-        {"called": "nyala", "name": "manifest", "root": str(shrunk), "options": own},
+        {"called": "nyala", "name": "manifest", "root": str(manifest_of_nyala), "options": own},
     ]
 
 
-def _shrunk(manifest: Path, out: Path) -> Path:
+def shrunk(manifest: Path, out: Path, size: tuple[int, int] = SIZE) -> Path:
     """The manifest of copies of its pictures in the size of the network's input."""
     with manifest.open(newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
@@ -77,7 +77,7 @@ def _shrunk(manifest: Path, out: Path) -> Path:
         copy = out / f"{place:05d}.png"
         if not copy.is_file():
             with replacing(copy) as temporary:
-                Image.fromarray(resized(load_image(Path(row["path"]), at_least=SIZE), *SIZE)).save(
+                Image.fromarray(resized(load_image(Path(row["path"]), at_least=size), *size)).save(
                     temporary, format="png"
                 )
         row["path"] = copy.name
