@@ -47,6 +47,7 @@ PAPER = VD | {"setting": "paper"}
 MUTUAL = {"test_features": "observation", "mutual_weight": 8.0, "mutual_of": "observation"}
 # Losses that are added compare what the triplet loss does, the feature behind the neck.
 LOSSES: dict[str, Any] = {"name": "baseline", "losses_features": "neck"}
+BEST = {"name": "strong_baseline"}
 # What each changes of the method's defaults; all have the same backbone.
 METHODS: dict[str, dict[str, Any]] = {
     "baseline": {"name": "baseline"},
@@ -79,7 +80,35 @@ METHODS: dict[str, dict[str, Any]] = {
     "xbm": LOSSES | {"losses": {"cross_batch_memory": {"size": 1024, "start": 50, "over": "pairs"}}},
     "mixstyle": {"name": "baseline", "backbone": {"mixstyle": {"stages": [1, 2]}}},
     "mixstyle-across": {"name": "baseline", "backbone": {"mixstyle": {"stages": [1, 2], "across": True}}},
+    "best": BEST,
+    "best-shared-neck": BEST | {"neck": "shared"},
+    "best-no-triplets": BEST | {"triplet_weight": 0.0},
+    "best-no-distortions": BEST,
+    "best-no-affine": BEST,
+    "best-no-light": BEST,
+    "best-slow": BEST,
+    "baseline-distorted": {"name": "baseline"},
+    "agw-distorted": {"name": "agw"},
+    "vd-distorted": VD,
     "reid": PAPER | {"self_weight": 0.0, "cross_weight": 0.0, "consistency_weight": 0.0},
+}
+AFFINE, LIGHT, FAST = (
+    "data.augment.distortions.affine=1",
+    "data.augment.distortions.light=1",
+    "training.optimiser.lr=1e-3",
+)
+# What some change of the common base too: the recipe of the strong baseline, with parts of it left out, or with other methods.
+CHANGES: dict[str, list[str]] = {
+    "best": [AFFINE, LIGHT, FAST],
+    "best-shared-neck": [AFFINE, LIGHT, FAST],
+    "best-no-triplets": [AFFINE, LIGHT, FAST],
+    "best-no-distortions": [FAST],
+    "best-no-affine": [LIGHT, FAST],
+    "best-no-light": [AFFINE, FAST],
+    "best-slow": [AFFINE, LIGHT],
+    "baseline-distorted": [AFFINE, LIGHT, FAST],
+    "agw-distorted": [AFFINE, LIGHT, FAST],
+    "vd-distorted": [AFFINE, LIGHT, FAST],
 }
 
 
@@ -201,7 +230,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     arithmetic = precision(sorted(folder.glob("*/seed-*")))
     recipes = {
         name: recipe_of(
-            METHODS[name], manifest, given.weights, (height, width), given.epochs, given.set, arithmetic=arithmetic
+            METHODS[name],
+            manifest,
+            given.weights,
+            (height, width),
+            given.epochs,
+            [*CHANGES.get(name, []), *given.set],
+            arithmetic=arithmetic,
         )
         for name in given.methods
     }

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cattle import METHODS, add_arguments, compare, size_of
+from cattle import CHANGES, METHODS, add_arguments, compare, size_of
 from crossreid.data.synthetic import synthesise
 from crossreid.errors import CrossreidError
 from crossreid.runs.recipe import Recipe, make_recipe
@@ -48,12 +48,10 @@ def section_of(kind: str, images: Path | None, out: Path, size: tuple[int, int])
     }
 
 
-def recipe_of(
-    method: dict[str, Any], section: dict[str, Any], given: argparse.Namespace, size: tuple[int, int]
-) -> Recipe:
+def recipe_of(name: str, section: dict[str, Any], given: argparse.Namespace, size: tuple[int, int]) -> Recipe:
     """The common base with a method's changes: what `--set` says comes last."""
     height, width = size
-    weights: Path = given.weights
+    method, weights = METHODS[name], given.weights
     backbone = {"name": weights.stem, "weights": str(weights), **method.get("backbone", {})}
     flip = 0.0 if given.kind == "nyala" else 0.5  # the flanks of an animal are two identities
     return make_recipe(
@@ -75,7 +73,7 @@ def recipe_of(
                 "schedule": {"kind": "cosine"},
             },
         },
-        given.set,
+        [*CHANGES.get(name, []), *given.set],
         source=given.kind,
     )
 
@@ -88,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     size = size_of(parser, given)
     section = section_of(given.kind, given.images, given.out, size)
-    recipes = {name: recipe_of(METHODS[name], section, given, size) for name in given.methods}
+    recipes = {name: recipe_of(name, section, given, size) for name in given.methods}
     compare(recipes, given.out / f"{given.kind}-{given.size}-{given.epochs}", given, {"kind": given.kind})
 
 

@@ -32,6 +32,7 @@ CASES = {
     "baseline with losses": ("baseline", {"losses": ADDED}),
     "baseline with sub-centres": ("baseline", {"head": {"name": "subcentre"}}),
     "baseline with styles": ("baseline", {"backbone": {"mixstyle": {"stages": (1,), "across": True}}}),
+    "strong baseline": ("strong_baseline", {}),
     "agw": ("agw", {"setting": "crossreid"}),
     "agw paper": ("agw", {"setting": "paper"}),
     "agw official": ("agw", {"setting": "official"}),

@@ -15,7 +15,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from crossreid.data.channels import Compose
+from crossreid.data.channels import BatchTransform, Compose
 from crossreid.data.normalisation import IMAGENET, Normalisation
 from crossreid.data.sending import sent
 from crossreid.options import Options
@@ -115,7 +115,7 @@ class Haze:
 
 def distortions(options: DistortionOptions, normalisation: Normalisation = IMAGENET) -> Compose:
     """Those that have a strength or a probability, of images normalised so."""
-    chosen = [
+    chosen: list[tuple[float, BatchTransform]] = [
         (options.affine, AffineWarp(options.affine)),
         (options.light, LightShift(options.light, normalisation)),
         (options.haze, Haze(options.haze, normalisation)),

@@ -34,9 +34,9 @@ from crossreid.methods.method import Encoding, Method, MethodOptions, Network, r
 from crossreid.methods.view_distillation_settings import SETTINGS
 from crossreid.models.backbone_options import BackboneOptions
 from crossreid.models.backbones import Backbone
-from crossreid.models.domain_norm import DomainNorm
 from crossreid.models.heads import Encoder, linear_classifier
 from crossreid.models.resets import Extent, reset_paths
+from crossreid.models.running_statistics import KEEPS_STATISTICS
 from crossreid.models.two_stream import known_rows
 from crossreid.options import PublishedSettingOptions
 
@@ -204,7 +204,7 @@ class ViewDistillation(Method):
         """Learn from `teacher`, which is frozen: no gradient, no dropout, the batch's own statistics, no buffer changed."""
         teacher.eval().requires_grad_(False)
         for module in teacher.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm | DomainNorm):
+            if isinstance(module, KEEPS_STATISTICS):
                 module.train()
                 module.track_running_stats = False
         self._teacher = (teacher.to(next(self.parameters()).device),)

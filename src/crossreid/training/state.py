@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from crossreid.errors import CrossreidError
-from crossreid.models.domain_norm import DomainNorm
+from crossreid.models.running_statistics import KEEPS_STATISTICS
 from crossreid.terminal import errors
 from crossreid.training.activations import checkpoint_activations
 from crossreid.training.arithmetic import lay_out
@@ -114,7 +114,7 @@ class TrainingState:
 
     def _keep_statistics(self, modules: Iterable[nn.Module]) -> None:
         for module in modules:
-            if isinstance(module, nn.modules.batchnorm._BatchNorm | DomainNorm):
+            if isinstance(module, KEEPS_STATISTICS):
                 module.eval()
 
     def to_checkpoint(self, recipe: dict[str, Any]) -> Checkpoint:

@@ -1,0 +1,8 @@
+"""The layers that keep running statistics of what passes them."""
+
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from crossreid.models.domain_norm import DomainNorm
+from crossreid.models.modality_neck import ModalityNeck
+
+KEEPS_STATISTICS = (_BatchNorm, DomainNorm, ModalityNeck)

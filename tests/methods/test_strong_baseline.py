@@ -1,0 +1,85 @@
+"""The strong baseline: its terms recomputed from its features, and what its neck makes of the modalities."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from crossreid.data.batch import Batch
+from crossreid.methods.strong_baseline import StrongBaseline, StrongBaselineOptions
+from few_steps import losses_of_steps
+
+CLASSES = 4
+
+
+def method_of(**given):
+    torch.manual_seed(0)
+    options = StrongBaselineOptions(backbone={"name": "test_resnet", "weights": "none"}, **given)
+    method = StrongBaseline(options, CLASSES)
+    torch.nn.init.normal_(method.classifier.weight, std=0.3)
+    return method
+
+
+def batch_of():
+    generator = torch.Generator().manual_seed(1)
+    labels = torch.tensor([0, 0, 1, 1, 2, 2, 2, 3])
+    modalities = torch.tensor([0, 1, 0, 1, 0, 1, 1, 0])
+    return Batch(torch.randn(8, 3, 32, 16, generator=generator), labels, modalities, torch.zeros_like(labels))
+
+
+@pytest.mark.parametrize("neck", ["modality", "shared"])
+def test_terms_are_what_a_loop_over_images_gives(neck):
+    method, batch = method_of(neck=neck, triplet_weight=0.5, label_smoothing=0.2), batch_of()
+    labels = batch.labels.tolist()
+    with torch.no_grad():
+        found = {name: term.item() for name, term in method.losses(batch).items()}
+        pooled = method.encoder.pool(batch.images, batch.modalities).double()
+        groups = [batch.modalities == kind for kind in (0, 1)] if neck == "modality" else [torch.ones(8, dtype=bool)]
+        normed = torch.empty_like(pooled)
+        for rows in groups:
+            part = pooled[rows]
+            normed[rows] = (part - part.mean(0)) / (part.var(0, unbiased=False) + 1e-5).sqrt()
+        logits = normed @ method.classifier.weight.double().T
+        identity = [
+            -(0.8 * row.log_softmax(0)[label] + 0.2 * row.log_softmax(0).mean())
+            for row, label in zip(logits, labels, strict=True)
+        ]
+        unit = [row / row.norm() for row in normed]
+        triplets = []
+        for i, anchor in enumerate(unit):
+            near = torch.tensor([(anchor - b).norm() for j, b in enumerate(unit) if labels[j] == labels[i] and j != i])
+            far = torch.tensor([(anchor - b).norm() for j, b in enumerate(unit) if labels[j] != labels[i]])
+            if len(near):
+                gap = (near.softmax(0) * near).sum() - ((-far).softmax(0) * far).sum()
+                triplets.append(F.softplus(gap))
+    expected = {"identity": torch.stack(identity).mean().item(), "triplet": 0.5 * torch.stack(triplets).mean().item()}
+    assert found == pytest.approx(expected, rel=1e-3)
+
+
+@torch.no_grad()
+def test_embeddings_have_length_one_and_are_centred_by_modality():
+    method, batch = method_of(), batch_of()
+    method.eval()
+    method.encoder.neck.train()
+    for _ in range(150):
+        method.losses(batch)  # the neck's running statistics come to those of the batch
+    method.eval()
+    embeddings = method.embed(batch.images, batch.modalities)
+    assert embeddings.shape == (8, method.encoder.width)
+    torch.testing.assert_close(embeddings.norm(dim=1), torch.ones(8))
+    features = method.features(batch.images, batch.modalities)
+    for kind in (0, 1):
+        centre = features[batch.modalities == kind].mean(0)
+        torch.testing.assert_close(centre, torch.zeros_like(centre), atol=1e-3, rtol=0)
+    assert not torch.allclose(embeddings, method.embed(batch.images, 1 - batch.modalities), atol=1e-3)
+    shared = method_of(neck="shared").eval()
+    assert torch.equal(shared.embed(batch.images, batch.modalities), shared.embed(batch.images, 1 - batch.modalities))
+
+
+def test_a_few_steps_lower_the_loss():
+    course = losses_of_steps(method_of().train(), batch_of())
+    assert sum(course[-3:]) / 3 < course[0] - 0.5
+
+
+def test_losses_of_a_recipe_are_added_behind_the_neck():
+    method, batch = method_of(losses={"hetero_centre": 0.5, "circle": 0.1}), batch_of()
+    assert set(method.losses(batch)) == {"identity", "triplet", "hetero_centre", "circle"}
