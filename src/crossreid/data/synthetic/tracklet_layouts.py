@@ -54,7 +54,8 @@ def _mars_shots(identities: int, images: int) -> list[Shot]:
     return shots
 
 
-def _mars_lists(root: Path, shots: list[Shot], identities: int, seed: int) -> None:
+def mars_lists(root: Path, shots: list[Shot], identities: int = 0, seed: int = 0) -> None:
+    """The lists beside the frames of `shots`, whose names say identity, camera and tracklet."""
     (root / "info").mkdir()
     for part in ("train", "test"):
         names = sorted(Path(shot.path).name for shot in shots if shot.path.startswith(f"bbox_{part}"))
@@ -133,7 +134,7 @@ def _nothing(root: Path, shots: list[Shot], identities: int, seed: int) -> None:
 
 
 LAYOUTS: dict[str, Layout] = {
-    "mars": Layout("walks", _mars_shots, _mars_lists),
+    "mars": Layout("walks", _mars_shots, mars_lists),
     "duke-video": Layout("walks", _duke_shots, _nothing),
     "tracklets": Layout("walks", _tracklet_shots, _tracklet_lists),
 }
