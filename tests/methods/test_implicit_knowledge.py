@@ -1,5 +1,7 @@
 """IDKL: its terms recomputed from what its network gives, who gets which gradient, and batches of any composition."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch.nn import functional as F
@@ -8,7 +10,7 @@ from crossreid.data.batch import Batch
 from crossreid.data.composition import paired_as_drawn, paired_rows, slot_rows
 from crossreid.losses import alignment
 from crossreid.losses import released_knowledge as released
-from crossreid.losses.metric import triplet_loss
+from crossreid.losses.metric import triplet_loss, weighted_triplet_loss
 from crossreid.methods.implicit_knowledge import ImplicitKnowledge, ImplicitKnowledgeOptions
 from crossreid.models.pooling import generalised_mean
 
@@ -38,9 +40,10 @@ def gradients(method, term):
 
 @torch.no_grad()
 @pytest.mark.parametrize("features", ["pooled", "unit", "neck"])
-@pytest.mark.parametrize("setting", ["crossreid", "paper"])
-def test_terms_are_the_equations_of_what_the_streams_give(setting, features):
-    method, batch = method_of(setting=setting, margin=0.3, triplet_features=features), batch_of()
+@pytest.mark.parametrize(("setting", "kind"), [("crossreid", "weighted"), ("crossreid", "hard"), ("paper", "hard")])
+def test_terms_are_the_equations_of_what_the_streams_give(setting, kind, features):
+    method, batch = method_of(setting=setting, triplet=kind, margin=0.3, triplet_features=features), batch_of()
+    triplets = weighted_triplet_loss if kind == "weighted" else partial(triplet_loss, margin=0.3)
     method.progress = 0.3
     o = method.options
     labels, kinds = batch.labels, batch.modalities
@@ -53,7 +56,7 @@ def test_terms_are_the_equations_of_what_the_streams_give(setting, features):
     # After a neck they are longer by one factor: of length 1, the same.
     rows = [f if features == "pooled" else F.normalize(f, dim=1) for f in (sh, sp, pure)]
     reid = [
-        (F.cross_entropy(z, labels), triplet_loss(f, labels, margin=0.3))
+        (F.cross_entropy(z, labels), triplets(f, labels))
         for z, f in zip((z_sh, z_sp), rows[:2], strict=True)
     ]
     kept = generalised_mean(maps.kept, 3.0)
@@ -71,7 +74,7 @@ def test_terms_are_the_equations_of_what_the_streams_give(setting, features):
                 generalised_mean(maps.reduced, 3.0), generalised_mean(maps.normalised, 3.0), labels, kinds
             )
         ),
-        "purified": o.purifier_weight * (F.cross_entropy(z_pure, labels) + triplet_loss(rows[2], labels, margin=0.3)),
+        "purified": o.purifier_weight * (F.cross_entropy(z_pure, labels) + triplets(rows[2], labels)),
         "relation": o.relation_weight * sum(
             alignment.graph_alignment(b[kinds == k], a[kinds == k]) for k in (0, 1)
         ),
@@ -152,10 +155,10 @@ def test_the_release_leaves_no_choice_of_form(key):
         method_of(setting="official", **{key: True})
 
 
-def test_the_own_setting_reverses_little_and_compares_unit_features():
+def test_the_own_setting_reverses_little_and_compares_unit_features_by_weights():
     told = {name: ImplicitKnowledgeOptions(setting=name) for name in SETTINGS}
-    assert {name: (o.reversal, o.triplet_features) for name, o in told.items()} == {
-        "crossreid": (0.1, "neck"), "paper": (1.0, "pooled"), "official": (1.0, "pooled"),
+    assert {name: (o.reversal, o.triplet_features, o.triplet) for name, o in told.items()} == {
+        "crossreid": (0.1, "neck", "weighted"), "paper": (1.0, "pooled", "hard"), "official": (1.0, "pooled", "hard"),
     }  # fmt: skip
 
 

@@ -9,7 +9,8 @@ graphs and predictions hand it on to the shared stream, which is what is tested.
 f~ takes f_sp's place in L_TGSA and L_CSA where there is a purifier. `paper` is that to the letter. `crossreid` lets no
 gradient into the side that is learnt from, has masks that depend on the image (`Purifier`), and graphs and triplets of features of
 length 1: the softmax of raw distances depends on how long features are, and either loss is lowered by shrinking them all. It
-reverses a tenth of the confuser's gradient: all of it is an order larger than the identity loss's in a pretrained backbone.
+reverses a tenth of the confuser's gradient: all of it is an order larger than the identity loss's in a pretrained backbone. Its
+triplets are AGW's weighted ones, which have no margin to choose.
 
 `official` minimises what the authors' release does (`losses.released_knowledge`): f~ takes f_sp's place in everything but
 L_e, which has a classifier of its own; the confuser learns pseudo-labels; all divergences go both ways; graphs have no
@@ -38,7 +39,7 @@ from crossreid.losses.alignment import (
     graph_alignment,
     pseudo_modalities,
 )
-from crossreid.losses.metric import triplet_loss
+from crossreid.losses.metric import triplet_loss, weighted_triplet_loss
 from crossreid.losses.released_knowledge import (
     mixed_graph_alignment,
     released_centre_reduction,
@@ -85,7 +86,11 @@ class ImplicitKnowledgeOptions(MethodOptions, PublishedSettingOptions):
     pooling_power: float = Field(3.0, ge=1, description="p of GeM pooling at the start.")
     learn_pooling: bool = Field(True, description="Let the p of each stream learn.")
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="Label smoothing of the cross-entropies.")
-    margin: float | None = Field(0.3, gt=0, description="Margin of the triplet losses; null for the soft margin.")
+    triplet: Literal["hard", "weighted"] = Field(
+        "hard",
+        description="Triplets of the hardest pairs, or AGW's weighted ones, which have no margin.",
+    )
+    margin: float | None = Field(0.3, gt=0, description="Margin of hard triplets; null for the soft margin.")
     triplet_weight: float = Field(1.0, ge=0, description="Weight of the triplet losses.")
     triplet_features: MetricFeatures = Field(
         "pooled",
@@ -352,6 +357,8 @@ class ImplicitKnowledge(Method):
 
     def _triplet(self, side: Sequence[Tensor], labels: Tensor) -> Tensor:
         compared = metric_features(self.options.triplet_features, side[0], side[1])
+        if self.options.triplet == "weighted":
+            return self.options.triplet_weight * weighted_triplet_loss(compared, labels)
         return self.options.triplet_weight * triplet_loss(
             compared, labels, margin=self.options.margin, own_positive=self._released
         )

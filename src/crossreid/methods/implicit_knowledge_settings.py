@@ -25,6 +25,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "stop_gradient": True,
         "masks": "spatial",
         "graphs": "unit",
+        "triplet": "weighted",
         "triplet_features": "neck",
         "reversal": 0.1,
     },

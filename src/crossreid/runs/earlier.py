@@ -11,7 +11,11 @@ from typing import Any
 from crossreid.data.normalisation import IMAGENET
 
 # Keys of methods that came later, and what was done before.
-_OF_METHODS = {name: {"triplet_features": "pooled"} for name in ("baseline", "agw", "implicit_knowledge")}
+_OF_METHODS = {
+    "baseline": {"triplet_features": "pooled"},
+    "agw": {"triplet_features": "pooled"},
+    "implicit_knowledge": {"triplet_features": "pooled", "triplet": "hard"},
+}
 
 
 def as_it_was(given: Any) -> Any:
