@@ -12,7 +12,6 @@ from crossreid.data.data_options import DataOptions
 from crossreid.data.distortions import (
     AffineWarp,
     DistortionOptions,
-    Haze,
     LightShift,
     affine_matrices,
     distortions,
@@ -79,25 +78,7 @@ def test_light_is_gamma_then_contrast_about_the_mean_then_brightness():
         np.testing.assert_allclose(image.numpy(), expected, atol=1e-5)
 
 
-def test_haze_moves_every_pixel_the_same_share_towards_one_grey_level():
-    found = IMAGENET.raw(Haze(1.0)(IMAGES, KINDS, np.random.default_rng(5))).double().numpy()
-    shares = []
-    for image, was in zip(found, RAW.double().numpy(), strict=True):
-        slope, level = np.polyfit(was.ravel(), image.ravel(), 1)
-        np.testing.assert_allclose(image, slope * was + level, atol=1e-5)
-        shares.append(1 - slope)
-        assert 0 <= level / max(1 - slope, 1e-9) <= 1, "the veil is a grey level"
-    assert 0 <= min(shares) < max(shares) <= 0.7
-
-
-def test_haze_is_as_frequent_as_asked_for():
-    many = IMAGES[:1].expand(4000, -1, -1, -1)
-    found = Haze(0.3)(many, torch.zeros(4000), np.random.default_rng(0))
-    changed = (found != many).flatten(1).any(1).float().mean()
-    assert abs(float(changed) - 0.3) < 0.03
-
-
-ALL = DistortionOptions(affine=1, light=1, haze=0.5)
+ALL = DistortionOptions(affine=1, light=1)
 
 
 def test_a_seed_decides_and_nothing_given_is_changed():

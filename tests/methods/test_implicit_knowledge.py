@@ -55,10 +55,7 @@ def test_terms_are_the_equations_of_what_the_streams_give(setting, kind, feature
     z_sp, z_pure = (scale * f @ method.specific_classifier.weight.T for f in (sp, pure))
     # After a neck they are longer by one factor: of length 1, the same.
     rows = [f if features == "pooled" else F.normalize(f, dim=1) for f in (sh, sp, pure)]
-    reid = [
-        (F.cross_entropy(z, labels), triplets(f, labels))
-        for z, f in zip((z_sh, z_sp), rows[:2], strict=True)
-    ]
+    reid = [(F.cross_entropy(z, labels), triplets(f, labels)) for z, f in zip((z_sh, z_sp), rows[:2], strict=True)]
     kept = generalised_mean(maps.kept, 3.0)
     kept = (kept - kept.mean(0)) / (kept.var(0, correction=0) + method.specific_neck.eps).sqrt()
     one, two = paired_rows(labels, kinds)

@@ -23,6 +23,7 @@ def test_every_method_is_registered_with_its_title_and_options():
         "baseline": "Identity + triplet",
         "implicit_knowledge": "Implicit discriminative knowledge (IDKL)",
         "information_bottleneck": "Information bottleneck",
+        "strong_baseline": "Strong cross-modal baseline",
         "transreid": "TransReID",
         "variational_distillation": "Variational distillation",
         "variational_information_bottleneck": "Variational information bottleneck",

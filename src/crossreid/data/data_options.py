@@ -104,7 +104,7 @@ class DataOptions(Options):
         channels, distorted = self.augment.channels, self.augment.distortions
         of_batches = {
             "augment.channels": channels.exchange or channels.grey or channels.erasing or channels.joint,
-            "augment.distortions": distorted.affine or distorted.light or distorted.haze,
+            "augment.distortions": distorted.affine or distorted.light,
         }
         if any(source.normalise for source in self.sources) and any(of_batches.values()):
             raise CrossreidError(

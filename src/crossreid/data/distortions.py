@@ -24,7 +24,6 @@ from crossreid.options import Options
 _ANGLE, _SIZE, _STRETCH, _SHEAR, _SHIFT = 15.0, 0.25, 0.15, 0.2, 0.1
 # Likewise of the light: logarithms of the exponent, of contrast about the mean, and of brightness.
 _GAMMA, _CONTRAST, _BRIGHTNESS = 0.8, 0.6, 0.4
-_VEIL = 0.7  # the most that haze hides
 _DARKEST = 1e-3  # of values from 0 to 1: a gradient of a power ends there
 
 
@@ -42,9 +41,6 @@ class DistortionOptions(Options):
         le=2,
         description="Strength of a random gamma (1: an exponent from 0.45 to 2.2), contrast (0.55 to 1.8) and brightness (0.67 to "
         "1.5).",
-    )
-    haze: float = Field(
-        0.0, ge=0, le=1, description="Probability that one grey level hides up to 70 % of what is seen, as fog does."
     )
 
 
@@ -99,25 +95,10 @@ class LightShift:
         return self.normalisation.of_raw(values.clamp(0, 1)).to(images.dtype)
 
 
-@dataclass(frozen=True)
-class Haze:
-    """With `probability` an image lies behind a veil: one grey level, blended in by up to 70 %."""
-
-    probability: float = 0.3
-    normalisation: Normalisation = IMAGENET
-
-    def __call__(self, images: Tensor, modalities: Tensor, generator: np.random.Generator) -> Tensor:
-        rows, weight, level = generator.random((3, len(images), 1, 1, 1), dtype=np.float32)
-        share = sent(np.where(rows < self.probability, _VEIL * weight, 0).astype(np.float32), images.device)
-        veil = self.normalisation.of_raw(sent(level, images.device).expand(-1, 3, -1, -1))
-        return (images + share * (veil - images)).to(images.dtype)
-
-
 def distortions(options: DistortionOptions, normalisation: Normalisation = IMAGENET) -> Compose:
-    """Those that have a strength or a probability, of images normalised so."""
+    """Those that have a strength, of images normalised so."""
     chosen: list[tuple[float, BatchTransform]] = [
         (options.affine, AffineWarp(options.affine)),
         (options.light, LightShift(options.light, normalisation)),
-        (options.haze, Haze(options.haze, normalisation)),
     ]
     return Compose([transform for strength, transform in chosen if strength])
