@@ -12,6 +12,7 @@ PAGES = [
     "losses",
     "networks",
     "open_set",
+    "recipes",
     "results",
     "several_data_sets",
     "transformers",

@@ -68,5 +68,5 @@ class PublishedSettingOptions(SettingOptions):
     """Settings of a published method: this project's, the paper's to the letter, its authors' release's."""
 
     setting: Literal["crossreid", "paper", "official"] = Field(
-        "crossreid", description="Which named setting the keys below start from."
+        "crossreid", description="Named setting that all other keys of the method start from."
     )

@@ -39,8 +39,9 @@ class ChannelOptions(Options):
     )
     joint: bool = Field(
         False,
-        description="CAJ's batches as released: each visible image twice, as it is and with a channel exchanged, infrared ones "
-        "exchanged or grey, constants erased, all on normalised values.",
+        description="Make batches as CAJ's release does: each visible image twice, unchanged and with a channel "
+        "exchanged; infrared images exchanged or grey; rectangles erased with constants; all on "
+        "normalised values.",
     )
 
     @model_validator(mode="after")

@@ -48,32 +48,35 @@ class DataOptions(Options):
     )
     root: Path = Field(description="Folder of the data set, relative to where the command runs.")
     options: dict[str, Any] = Field({}, description="Options of that data set's reader (docs/datasets.md).")
-    height: int = Field(256, ge=16, le=2048, description="Height of network input, pixels.")
-    width: int = Field(128, ge=16, le=2048, description="Width of network input, pixels.")
+    height: int = Field(256, ge=16, le=2048, description="Height of the network's input, in pixels.")
+    width: int = Field(128, ge=16, le=2048, description="Width of the network's input, in pixels.")
     interpolation: Interpolation | None = Field(
-        None, description="How images are resized, always antialiased; null: as the backbone's weights want it."
+        None,
+        description="How images are resized, always with antialiasing; null for what the backbone's weights expect.",
     )
     normalise: NormaliseOptions = Field(
         NormaliseOptions(), description="Mean and deviation of the pixels that the network takes in."
     )
     levels: Levels = Field(
         "full",
-        description="Grey pictures of 16 bits become 8 by their upper bits (`full`), each by its own range (`picture`), or by a range "
-        "[LOW, HIGH], of each camera {1: [7300, 8199]}; thermal cameras need one.",
+        description="How 16-bit grey images become 8-bit: by their upper bits (`full`), each by its own range "
+        "(`picture`), by a range [LOW, HIGH], or by a range per camera, {1: [7300, 8199]}. Thermal "
+        "cameras need a range.",
     )
     workers: int = Field(4, ge=0, le=256, description="Loader processes; 0 loads in the training process.")
     cache: Literal["none", "memory", "disk"] = Field(
         "none",
-        description="Where images are kept once they are decoded and resized: on `disk` for all runs, in `memory` of this one.",
+        description="Where decoded and resized images are kept: on `disk` for all runs, or in `memory` for this run.",
     )
     cache_folder: Path | None = Field(
         None,
-        description="Folder of a cache on disk, which runs may share; null: crossreid/images in the user's cache folder.",
+        description="Folder of the cache on disk, which runs may share; null for crossreid/images in the user's cache "
+        "folder.",
     )
     on_bad_image: Literal["stop", "skip"] = Field(
         "stop",
-        description="`skip` replaces an unreadable training image by another of its tracklet or identity, leaves an "
-        "unreadable frame out of a test tracklet, and counts both.",
+        description="`stop` ends the run at an unreadable image. `skip` replaces it by another of its tracklet or "
+        "identity, leaves an unreadable frame out of a test tracklet, and counts both.",
     )
     augment: AugmentOptions = Field(AugmentOptions(), description="What is done to training images.")
     sampler: SamplerOptions = Field(SamplerOptions(), description="How batches are composed.")
@@ -85,7 +88,8 @@ class DataOptions(Options):
     )
     mixing: Literal["within", "alternate"] = Field(
         "within",
-        description="Of several sources: identities of all in each batch, by their weights, or batches of one source each.",
+        description="With several sources: each batch has identities of all of them, by weight (`within`), or of one "
+        "source (`alternate`).",
     )
 
     @model_validator(mode="before")

@@ -18,22 +18,20 @@ from crossreid.options import Options
 
 
 class RectangleOptions(Options):
-    area: tuple[float, float] = Field(
-        (0.02, 0.4), description="Smallest and largest share of the image that is erased."
-    )
+    area: tuple[float, float] = Field((0.02, 0.4), description="Smallest and largest share of the image to erase.")
     aspect: tuple[float, float] = Field((0.3, 1 / 0.3), description="Smallest and largest height / width.")
     aspect_draw: Literal["log", "even"] = Field(
-        "log", description="Height / width is drawn evenly on a logarithmic scale, or on its own."
+        "log", description="Draw height / width uniformly on a logarithmic scale (`log`) or on a linear one (`even`)."
     )
     tries: int = Field(
         0,
         ge=0,
-        description="Draws until a rectangle is smaller than the image on both sides, none of which leaves it whole; "
-        "0: one draw, cut to the image.",
+        description="How often to draw until a rectangle is smaller than the image on both sides; if none is, nothing "
+        "is erased. 0: draw once and clip to the image.",
     )
-    value: tuple[float, float, float] = Field((0.0, 0.0, 0.0), description="What each channel is filled with.")
+    value: tuple[float, float, float] = Field((0.0, 0.0, 0.0), description="Value that each channel is filled with.")
     space: Literal["normalised", "image"] = Field(
-        "normalised", description="What `value` is of: the normalised image, or the image from 0 to 1."
+        "normalised", description="Scale of `value`: that of the normalised image, or of the image in [0, 1]."
     )
 
     @model_validator(mode="after")

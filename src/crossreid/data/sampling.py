@@ -20,20 +20,21 @@ from crossreid.options import Options
 
 
 class SamplerOptions(Options):
-    identities: int = Field(16, ge=2, description="P, identities a batch, over all processes.")
+    identities: int = Field(16, ge=2, description="P, identities per batch, over all processes.")
     images: int = Field(8, ge=2, description="K, images of each identity in a batch.")
     balance: Literal["modality", "none"] = Field(
         "modality", description="`modality`: K/2 visible and K/2 infrared images; `none`: any K images."
     )
     epoch: Literal["images", "identities", "pairs"] | int = Field(
         "images",
-        description="What one pass is: every image about once; every identity once, with K of its images; every pair of a "
-        "visible and an infrared image, as IDKL draws them; or a number of batches.",
+        description="What one epoch is: every image about once (`images`); every identity once, with K of its images "
+        "(`identities`); every pair of a visible and an infrared image, as IDKL draws them (`pairs`); or "
+        "a number of batches.",
     )
     replacement: bool = Field(
         False,
-        description="Draw each batch by itself, P of all identities and images of each that may repeat, as AGW does; for "
-        "`images` and a number of batches.",
+        description="Draw each batch independently: P of all identities, and images of each with replacement, as AGW "
+        "does. For `images` and a number of batches.",
     )
 
     @field_validator("epoch", mode="before")

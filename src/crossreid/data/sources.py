@@ -26,9 +26,12 @@ MEAN = "mean"  # what scores over all sources are called, so that no source may 
 class NormaliseOptions(Options):
     mean: Triple | None = Field(
         None,
-        description="What is taken from red, green and blue, each from 0 to 1; null: as the backbone's weights want it.",
+        description="What is subtracted from red, green and blue, each in [0, 1]; null for what the backbone's "
+        "weights expect.",
     )
-    std: Triple | None = Field(None, description="What they are divided by; null: as the backbone's weights want it.")
+    std: Triple | None = Field(
+        None, description="What they are divided by; null for what the backbone's weights expect."
+    )
 
     @model_validator(mode="after")
     def _both(self) -> Self:
@@ -41,19 +44,20 @@ class NormaliseOptions(Options):
 
 class SourceOptions(Options):
     called: str = Field(
-        description="Of each source: its name in scores and folders; by default its reader's or folder's."
+        description="Name of the source in scores and folders; where it is left out, that of its reader or folder."
     )
-    name: str = Field(description="Its data set, as data.name of a recipe with one.")
-    root: Path = Field(description="Its folder.")
-    options: dict[str, Any] = Field({}, description="Options of its reader.")
-    weight: float = Field(1.0, gt=0, description="Its share of the identities drawn, relative to the other sources'.")
-    levels: Levels | None = Field(None, description="Its grey levels of 16 bits; null: those of data.levels.")
+    name: str = Field(description="Data set of the source, as data.name.")
+    root: Path = Field(description="Folder of the source.")
+    options: dict[str, Any] = Field({}, description="Options of the source's reader.")
+    weight: float = Field(1.0, gt=0, description="Share of the identities drawn, relative to the other sources.")
+    levels: Levels | None = Field(None, description="Grey levels of the source's 16-bit images; null for data.levels.")
     normalise: NormaliseOptions | None = Field(
-        None, description="Its mean and deviation; null: those of data.normalise."
+        None, description="Mean and deviation of the source; null for data.normalise."
     )
     balance: Literal["modality", "none"] | None = Field(
         None,
-        description="`none`: any K images of its identities, for a source of one modality; null: as data.sampler.balance.",
+        description="`none` draws any K images of an identity, for a source of one modality; null for "
+        "data.sampler.balance.",
     )
 
     @field_validator("called")

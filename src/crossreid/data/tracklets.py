@@ -21,7 +21,7 @@ Place = Literal["middle", "first"]
 
 
 class SetOptions(Options):
-    size: int = Field(1, ge=1, le=256, description="N, images a set; 1 trains on single images.")
+    size: int = Field(1, ge=1, le=256, description="N, images per set; 1 trains on single images.")
     source: Literal["tracklet", "tracklets", "cameras", "identity"] = Field(
         "tracklet",
         description="Where a set's images come from: one tracklet, the identity's tracklets in turn, its cameras as evenly as they "
@@ -29,8 +29,9 @@ class SetOptions(Options):
     )
     draw: Literal["chunks", "padded_chunks", "random"] = Field(
         "chunks",
-        description="Of a tracklet: one image from each of N equal chunks, of N chunks of ceil(length / N) that its last image "
-        "fills up, or any N of its images.",
+        description="How N images are drawn from a tracklet: one from each of N equal chunks (`chunks`); one from "
+        "each of N chunks of ceil(length / N), where the last image fills up what is missing "
+        "(`padded_chunks`); or any N (`random`).",
     )
     items: Literal["images", "tracklets"] = Field(
         "images", description="What is drawn for a set of one image: an image, or a tracklet and then any image of it."

@@ -25,26 +25,28 @@ from crossreid.options import Options
 
 class EvaluationOptions(Options):
     metric: Literal["cosine", "euclidean"] = Field("cosine", description="How embeddings are compared.")
-    batch: int = Field(64, ge=1, description="Images a forward pass.")
+    batch: int = Field(64, ge=1, description="Images per forward pass.")
     unit_length: bool = Field(True, description="Bring embeddings to length 1 before they are compared.")
     flip: bool = Field(False, description="Average the embeddings of an image and its mirror image.")
     sets: tuple[Literal["i2i", "i2v", "v2i", "v2v"], ...] = Field(
-        (), description="Who is compared, images or videos (tracklets) on either side; empty: the data set's own."
+        (),
+        description="Which comparisons to score, images (i) or videos (v) as query and as gallery; empty for those of "
+        "the data set.",
     )
     frames: int = Field(
-        8, ge=0, description="Of a video, frames to embed, one from each of so many equal chunks; 0 for all."
+        8, ge=0, description="Frames of a video to embed, one from each of as many equal chunks; 0 for all."
     )
     frame: Place = Field(
         "middle",
-        description="Which of a chunk. `first`: of chunks of ceil(length / frames), the last frame repeated past the end, as VKD's "
-        "release.",
+        description="Which frame of a chunk. `first` takes chunks of ceil(length / frames) and repeats the last frame "
+        "past the end, as VKD's release does.",
     )
     trials: int = Field(10, ge=1, description="Gallery draws to average over, where the protocol draws.")
-    seed: int = Field(0, ge=0, description="Seed of those draws where no official list is found.")
+    seed: int = Field(0, ge=0, description="Seed of these draws where no official list is found.")
     draw: Literal["official", "seeded", "random-choice"] = Field(
         "official",
-        description="SYSU-MM01's gallery: `official` permutations (a seeded draw where the copy lacks them), `seeded`, or "
-        "`random-choice` as in much public code.",
+        description="How SYSU-MM01's gallery is drawn: by the `official` permutations (seeded where the copy lacks "
+        "them), `seeded`, or by `random-choice` as in much public code.",
     )
 
     @model_validator(mode="after")

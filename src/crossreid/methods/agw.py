@@ -65,13 +65,17 @@ class AGWOptions(MethodOptions, PublishedSettingOptions):
     learn_pooling: bool = Field(True, description="Let p learn.")
     pooling: Literal["floored", "release"] = Field(
         "floored",
-        description="GeM with a floor of 1e-6 below each value, or as released: none, 1e-12 added to the mean, p fixed.",
+        description="GeM pooling: `floored` clamps each value at 1e-6; `release` has no floor, adds 1e-12 to the mean "
+        "and fixes p.",
     )
-    neck_deviation: float = Field(0.0, ge=0, description="The neck's scale starts from N(1, this).")
+    neck_deviation: float = Field(
+        0.0, ge=0, description="Deviation of the normal distribution around 1 that the neck's scale starts from."
+    )
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="Label smoothing of the cross-entropy.")
     triplet: Literal["weighted", "release", "squared_difference"] = Field(
         "weighted",
-        description="The weighted regularised triplet loss, as the release computes it, or CAJ's on squared differences.",
+        description="The weighted regularised triplet loss: by its equation (`weighted`), as the release computes it, "
+        "or CAJ's on squared differences.",
     )
     triplet_weight: float = Field(1.0, ge=0, description="Weight of the triplet loss.")
     triplet_features: MetricFeatures = Field(
@@ -82,7 +86,7 @@ class AGWOptions(MethodOptions, PublishedSettingOptions):
     head: HeadOptions = Field(HeadOptions(), description="The classifier behind the neck.")
     losses: LossWeights = Field({})
     losses_features: MetricFeatures = Field(
-        "pooled", description="What the losses that `losses` adds compare, of the same kinds as triplet_features."
+        "pooled", description="What the losses added by `losses` compare; the choices are those of triplet_features."
     )
 
     @classmethod

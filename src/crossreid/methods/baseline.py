@@ -36,7 +36,7 @@ class BaselineOptions(MethodOptions):
     head: HeadOptions = Field(HeadOptions(), description="The classifier behind the neck.")
     losses: LossWeights = Field({})
     losses_features: MetricFeatures = Field(
-        "pooled", description="What the losses that `losses` adds compare, of the same kinds as triplet_features."
+        "pooled", description="What the losses added by `losses` compare; the choices are those of triplet_features."
     )
 
 

@@ -76,7 +76,7 @@ class ImplicitKnowledgeOptions(MethodOptions, PublishedSettingOptions):
     )
     objective: Literal["equations", "release"] = Field(
         "equations",
-        description="Minimise the paper's equations, as the keys below have them, or what the release does.",
+        description="Minimise the paper's equations, as the other keys say, or what the release minimises.",
     )
     backbone: BackboneOptions = Field(BackboneOptions(), description="The network that is cut into two streams.")
     stages: StageOptions = Field(
@@ -84,48 +84,55 @@ class ImplicitKnowledgeOptions(MethodOptions, PublishedSettingOptions):
         description="Where the streams part; of a transformer after half of its blocks unless given.",
     )
     pooling_power: float = Field(3.0, ge=1, description="p of GeM pooling at the start.")
-    learn_pooling: bool = Field(True, description="Let the p of each stream learn.")
-    label_smoothing: float = Field(0.0, ge=0, lt=1, description="Label smoothing of the cross-entropies.")
+    learn_pooling: bool = Field(True, description="Let p learn.")
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="Label smoothing of the cross-entropy.")
     triplet: Literal["hard", "weighted"] = Field(
-        "hard",
-        description="Triplets of the hardest pairs, or AGW's weighted ones, which have no margin.",
+        "hard", description="Triplets of the hardest pairs, or AGW's weighted ones, which have no margin (`weighted`)."
     )
-    margin: float | None = Field(0.3, gt=0, description="Margin of hard triplets; null for the soft margin.")
-    triplet_weight: float = Field(1.0, ge=0, description="Weight of the triplet losses.")
+    margin: float | None = Field(
+        0.3, gt=0, description="Margin of the triplet loss of the hardest pairs; null for the soft margin."
+    )
+    triplet_weight: float = Field(1.0, ge=0, description="Weight of the triplet loss.")
     triplet_features: MetricFeatures = Field(
         "pooled",
-        description="What the triplet losses compare: features before the necks as they are (`pooled`) or of length 1 (`unit`), "
-        "or features after the necks, of length 1.",
+        description="What the triplet loss compares: features before the neck as they are (`pooled`) or of length 1 "
+        "(`unit`), or features after the neck, of length 1.",
     )
     classifier_start: Literal["small", "torch"] = Field(
-        "small", description="Identity classifiers start near zero, so that predictions are uniform, or as PyTorch's."
+        "small",
+        description="Identity classifiers start near zero, so that predictions are uniform (`small`), or as PyTorch "
+        "starts them.",
     )
     confuser: Literal["reversal", "pseudo_labels", "none"] = Field(
         "reversal", description="How the shared stream forgets the modality; `pseudo_labels` as in the release."
     )
     reversal: float = Field(1.0, ge=0, description="Largest strength of the gradient reversal.")
-    reversal_schedule: Schedule = Field("sigmoid", description="Course of that strength over training.")
-    discriminator_weight: float = Field(1.0, ge=0, description="Weight of L_D, and of L_C.")
+    reversal_schedule: Schedule = Field("sigmoid", description="How that strength grows over training.")
+    discriminator_weight: float = Field(1.0, ge=0, description="Weight of L_D and of L_C.")
     purifier: bool = Field(True, description="Purify the specific stream.")
     masks: Literal["pooled", "spatial"] = Field(
-        "spatial", description="The purifier's masks: one an image, or a place."
+        "spatial", description="The purifier's masks: one per image (`pooled`) or one per position (`spatial`)."
     )
-    purifier_weight: float = Field(0.1, ge=0, description="l1, of the purifier's losses.")
-    relation_weight: float = Field(0.6, ge=0, description="l2, of L_TGSA.")
-    class_weight: float = Field(0.8, ge=0, description="l3, of L_CSA.")
+    purifier_weight: float = Field(0.1, ge=0, description="lambda_1, the weight of the purifier's losses.")
+    relation_weight: float = Field(0.6, ge=0, description="lambda_2, the weight of L_TGSA.")
+    class_weight: float = Field(0.8, ge=0, description="lambda_3, the weight of L_CSA.")
     discrepancy_weight: float = Field(1.0, ge=0, description="Weight of L_MDR.")
-    discrepancy_graphs: bool = Field(True, description="L_MDR has graphs; the release's has none on RegDB.")
+    discrepancy_graphs: bool = Field(True, description="Let L_MDR compare graphs too; the release does not on RegDB.")
     slots_weight: float = Field(
-        0.0, ge=0, description="Weight of the release's slots: across modalities, and class_weight times within each."
+        0.0,
+        ge=0,
+        description="Weight of the release's slots across modalities; within a modality it is multiplied by "
+        "class_weight.",
     )
-    symmetric: bool = Field(False, description="Divergences both ways, as in the release.")
+    symmetric: bool = Field(False, description="Take divergences in both directions, as the release does.")
     graphs: Literal["pooled", "unit"] = Field(
-        "pooled", description="Graphs of pooled features as they are, or brought to length 1."
+        "pooled", description="Build graphs from pooled features as they are, or from features of length 1."
     )
     diagonal: bool = Field(True, description="Keep each sample's distance to itself in its graph.")
-    stop_gradient: bool = Field(True, description="Let no gradient into what is learnt from.")
+    stop_gradient: bool = Field(True, description="Stop the gradient into what is learned from.")
     test_features: Literal["shared", "both"] = Field(
-        "shared", description="What `embed` returns: the shared stream's feature, or both streams', concatenated."
+        "shared",
+        description="What `embed` returns: the feature of the shared stream, or those of both streams, concatenated.",
     )
     losses: LossWeights = Field({})
 

@@ -31,7 +31,7 @@ class InformationBottleneckOptions(ThreeBranchOptions):
     weight: float = Field(0.1, ge=0, description="beta, the weight of I(v; z).")
     critic_hidden: int = Field(256, ge=1, description="Width of the critics' two hidden layers.")
     average_decay: float = Field(
-        0.99, ge=0, lt=1, description="MINE: decay of the moving average that corrects its bias."
+        0.99, ge=0, lt=1, description="For `mine`: decay of the moving average that corrects the bias of the gradient."
     )
 
 

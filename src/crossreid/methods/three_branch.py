@@ -57,23 +57,26 @@ class ThreeBranchOptions(MethodOptions, PublishedSettingOptions):
     backbone: BackboneOptions = Field(BackboneOptions(), description="The encoder of each branch.")
     stages: StageOptions | None = Field(
         None,
-        description="One two-stream network in place of an encoder a branch: its specific stream is the modality-specific "
-        "branches', its shared stream the shared branch's. null: three encoders.",
+        description="One two-stream network in place of an encoder per branch: its specific stream serves the "
+        "modality-specific branches, its shared stream the shared branch. null for three encoders.",
     )
     bottleneck: BottleneckOptions = Field(BottleneckOptions(), description="The bottleneck of each branch.")
     branches: Literal["all", "specific", "shared"] = Field(
         "all", description="All three branches, the two modality-specific ones, or the shared one alone."
     )
     routing: Literal["modality", "all"] = Field(
-        "modality", description="`modality`: an image passes its own branch and the shared one; `all`: every branch."
+        "modality",
+        description="`modality`: an image passes the branch of its modality and the shared one; `all`: it passes "
+        "every branch.",
     )
     grey: Literal["image", "normalised"] = Field(
         "image",
-        description="Routing `all`: luma of the image, normalised again, or of the normalised channels, as the release's.",
+        description="For routing `all`: the luma of the image, normalised again (`image`), or of the normalised "
+        "channels, as in the release.",
     )
     hidden_classifier: bool = Field(False, description="Classify z behind a hidden layer with dropout.")
     classifier_bias: bool = Field(False, description="Give linear classifiers a bias; a hidden one always has it.")
-    label_smoothing: float = Field(0.1, ge=0, lt=1, description="Label smoothing of the cross-entropies.")
+    label_smoothing: float = Field(0.1, ge=0, lt=1, description="Label smoothing of the cross-entropy.")
     temperature: float = Field(1.0, gt=0, description="Temperature of every divergence between predictions.")
     identity_weight: float = Field(1.0, ge=0, description="Weight of the classification terms.")
     ranking_weight: float = Field(1.0, ge=0, description="Weight of the ranking terms.")
@@ -81,14 +84,15 @@ class ThreeBranchOptions(MethodOptions, PublishedSettingOptions):
     ranking_across: tuple[float, float] = Field((2.0, 1.0), description="Boundary and margin across modalities.")
     ranking: Literal["ranked_list", "release"] = Field(
         "ranked_list",
-        description="`ranked_list`: pull averaged over violating positives, weights held fixed; `release`: over all, weights learn.",
+        description="`ranked_list`: the pull is averaged over violating positives, and no gradient passes the "
+        "weights; `release`: over all positives, with gradient through the weights.",
     )
     mutual: Literal["kl", "sinkhorn"] = Field(
         "kl", description="Mutual learning by Kullback-Leibler divergence or by the release's Sinkhorn distance."
     )
     mutual_of: Literal["observation", "both"] = Field(
         "both",
-        description="Mutual learning of the predictions of v, or the mean of that and mutual learning of those of z.",
+        description="Mutual learning of the predictions of v, or the mean of that and the same of z.",
     )
     mutual_weight: float = Field(8.0, ge=0, description="alpha, the weight of deep mutual learning.")
     test_features: Literal["observation", "representation", "both"] = Field(
@@ -96,7 +100,8 @@ class ThreeBranchOptions(MethodOptions, PublishedSettingOptions):
     )
     test_order: Literal["branch", "input"] = Field(
         "branch",
-        description="Routing `all`, order of the streams in what `embed` returns: by branch, or grey input first.",
+        description="For routing `all`: order of the streams in what `embed` returns, by branch or with the grey "
+        "input first.",
     )
 
     @model_validator(mode="after")

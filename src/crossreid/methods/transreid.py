@@ -42,28 +42,28 @@ class TransReIDOptions(MethodOptions):
     name: Literal["transreid"] = Field("transreid", description="Global and local features of a vision transformer.")
     backbone: BackboneOptions = Field(PUBLISHED, description="The vision transformer.")
     parts: int = Field(4, ge=0, description="k, local features; 0 for the global one alone.")
-    shift: int = Field(5, ge=0, description="m, patches that are moved to the end before they are shuffled.")
+    shift: int = Field(5, ge=0, description="m, leading patches that are moved to the end before the shuffle.")
     shuffle_groups: int = Field(
-        2, ge=1, description="Groups between which patches are shuffled, 2 as released; 1 for no shuffle."
+        2, ge=1, description="Number of groups for the shuffle, 2 as released; 1 for no shuffle."
     )
-    label_smoothing: float = Field(0.0, ge=0, lt=1, description="Label smoothing of the cross-entropies.")
-    margin: float | None = Field(None, gt=0, description="Margin of the triplet losses; null for the soft margin.")
-    triplet_weight: float = Field(1.0, ge=0, description="Weight of the triplet losses.")
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="Label smoothing of the cross-entropy.")
+    margin: float | None = Field(None, gt=0, description="Margin of the triplet loss; null for the soft margin.")
+    triplet_weight: float = Field(1.0, ge=0, description="Weight of the triplet loss.")
     global_weight: float = Field(1.0, ge=0, description="Weight of the global feature's losses; 0.5 as released.")
     local_weight: float = Field(
         1.0, ge=0, description="Weight of the mean of the local features' losses; 0.5 as released."
     )
     triplet_features: MetricFeatures = Field(
         "pooled",
-        description="What the triplet losses compare: features before the neck as they are (`pooled`) or of length 1 (`unit`), "
-        "or features after the neck, of length 1.",
+        description="What the triplet loss compares: features before the neck as they are (`pooled`) or of length 1 "
+        "(`unit`), or features after the neck, of length 1.",
     )
     test_features: Literal["pooled", "neck"] = Field(
         "pooled",
-        description="What is concatenated and compared in the test: features before the necks, or behind them.",
+        description="What is concatenated and compared in the test: features before the necks, or after them.",
     )
     local_scale: float | None = Field(
-        None, gt=0, description="What local features are multiplied by in the test; null for 1 / parts, as released."
+        None, gt=0, description="Factor of the local features in the test; null for 1 / parts, as released."
     )
     losses: LossWeights = Field({})
 

@@ -50,48 +50,55 @@ class ViewDistillationOptions(MethodOptions, PublishedSettingOptions):
     backbone: BackboneOptions = Field(BackboneOptions(last_activation=False), description="The encoder.")
     network: dict[str, Any] | None = Field(
         None,
-        description="Another method's options, as under `method`, whose network learns here; null: one encoder and its neck.",
+        description="Options of another method, as under `method`, whose network is trained; null for one encoder and "
+        "its neck.",
     )
     teacher: Path | None = Field(None, description="Folder of the teacher's run; null trains without a teacher.")
     start: Literal["weights", "teacher"] | Path = Field(
         "weights",
         union_mode="left_to_right",
-        description="What the network starts as: the backbone's weights, the teacher, or a run of the same network.",
+        description="What the network starts from: the backbone's weights, the teacher, or the folder of a run of the "
+        "same network.",
     )
     reset_last_stage: bool = Field(
-        True, description="Of a start from a run: keep the backbone's own weights in its last stage, and new heads."
+        True,
+        description="When starting from a run: give the last stage the backbone's own weights, and draw the heads "
+        "anew.",
     )
     reset_extent: Extent = Field(
         "stage",
-        description="What is reset: all that follows the last stage but one; `release`: of DenseNets the last dense block "
-        "alone, of MobileNets nothing.",
+        description="What is reset: `stage`, all that follows the last stage but one; `release`, the last dense block "
+        "alone in DenseNets and nothing in MobileNets.",
     )
     generation_factor: float = Field(
-        1.0, gt=0, le=1, description="What the rate of each generation of students after the first is multiplied by."
+        1.0, gt=0, le=1, description="Factor of the learning rate for each generation of students after the first."
     )
     generation_lowest_rate: float = Field(
-        0.0, ge=0, description="The rate that no generation after the first goes below."
+        0.0, ge=0, description="Lowest learning rate of the generations after the first."
     )
-    images: int | None = Field(None, ge=1, description="M, images of each set that the student sees; null for all.")
+    images: int | None = Field(
+        None, ge=1, description="M, images of each set that the student sees; null for all of them."
+    )
     own_images: Literal["any", "cameras"] = Field(
-        "any", description="Which M of a set: any of them, or of as many cameras as the set has."
+        "any", description="Which M images of a set: any of them, or images of as many cameras as possible."
     )
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="Label smoothing of the cross-entropy.")
     margin: float | None = Field(None, gt=0, description="Margin of the triplet loss; null for the soft margin.")
     identity_weight: float = Field(1.0, ge=0, description="Weight of the cross-entropy, L_CE.")
-    triplet_weight: float = Field(1.0, ge=0, description="Weight of the triplet loss, L_TR.")
+    triplet_weight: float = Field(1.0, ge=0, description="Weight of the triplet loss.")
     temperature: float = Field(10.0, gt=0, description="tau, the temperature of the teacher's knowledge.")
     knowledge_weight: float = Field(0.1, ge=0, description="alpha, the weight of the teacher's knowledge, L_KD.")
     distance_weight: float = Field(1e-4, ge=0, description="beta, the weight of the distances' preservation, L_DP.")
     distance: Literal["squared", "euclidean", "cosine"] = Field(
-        "squared", description="Distances that are preserved; `cosine` between networks of different scale."
+        "squared", description="Distances to preserve; `cosine` suits networks of different scale."
     )
     distance_over: Reduction = Field(
         "pairs",
-        description="L_DP: the mean over pairs, their sum as in the paper, or half the mean over the whole matrix as in its release.",
+        description="L_DP is the mean over pairs, the sum over pairs as in the paper, or half the mean over the whole "
+        "matrix as in the release.",
     )
     test_features: Literal["pooled", "neck"] = Field(
-        "pooled", description="What is averaged over a set and compared: features before the neck, or behind it."
+        "pooled", description="What is averaged over a set and compared: features before the neck, or after it."
     )
     losses: LossWeights = Field({})
 

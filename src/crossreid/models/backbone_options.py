@@ -26,41 +26,49 @@ from crossreid.options import Options
 class BackboneOptions(Options):
     name: str = Field(
         "resnet50",
-        description="Name of a timm model (a tag, or `hf-hub:OWNER/NAME`, says which weights), of torchvision's, or of a registered "
-        "backbone.",
+        description="Name of a timm model (a tag, or `hf-hub:OWNER/NAME`, says which weights), a torchvision model or "
+        "a registered backbone.",
     )
     weights: str = Field(
         "imagenet",
-        description="`imagenet` (those of the name, from the internet), `none`, or a local .safetensors / .pth file of any project.",
+        description="`imagenet` (the weights that belong to the name, downloaded), `none`, or a local .safetensors or "
+        ".pth file of any project.",
     )
     last_stride_one: bool = Field(
         True,
-        description="Keep the last stage at the resolution of the one before it; false unless given for networks, most "
-        "transformers and OSNets among them, whose last stage has no stride to take out.",
+        description="Keep the last stage at the resolution of the one before it. Networks whose last stage has no "
+        "stride to remove, such as OSNets and most transformers, have false where a recipe does not name "
+        "the key.",
     )
-    last_activation: bool = Field(True, description="Keep the activation that the feature map comes out of.")
+    last_activation: bool = Field(
+        True, description="Keep the activation at the end of the network, which the feature map comes from."
+    )
     bare_last_block: bool = Field(
         False,
-        description="Without the last activation: without any other of the block that it lies in either, as VKD's release.",
+        description="Without the last activation: leave out the other activations of its block too, as VKD's release "
+        "does.",
     )
     attention: Literal["none", "bam", "bam_product"] = Field(
         "none",
-        description="`bam`: a bottleneck attention module after each of stages 1 to 3; `bam_product`: as VKD's release has it.",
+        description="`bam`: a bottleneck attention module after each of stages 1 to 3; `bam_product`: the same in the "
+        "form of VKD's release.",
     )
     non_local: tuple[Annotated[int, Field(ge=0)], ...] = Field(
-        (), description="How many blocks of each of the last stages a non-local block follows; AGW's is [0, 2, 3, 0]."
+        (),
+        description="How many of the last blocks of each stage are followed by a non-local block, by stage up to the last; "
+        "AGW has [0, 2, 3, 0].",
     )
     non_local_width: int | None = Field(
-        None, ge=1, description="Channels inside a non-local block; null for half of those outside."
+        None, ge=1, description="Channels within a non-local block; null for half of those outside it."
     )
     stage_attention: bool = Field(
-        False, description="Channel attention by affinity, with a learned gain, before each of stages 2 to 4."
+        False, description="Channel attention by affinity, with a learned gain, before stages 2, 3 and 4."
     )
     mixstyle: MixStyleOptions = Field(MixStyleOptions(), description="Mixing of styles between images, in training.")
     input_size: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] | None = Field(
         None,
-        description="[height, width] that a transformer is built for, filled in from `data`; null: of other networks, and of "
-        "runs before this key, whose positions are resampled at each step.",
+        description="[height, width] that a transformer is built for, filled in from `data`. null for other networks, "
+        "and for runs from before this key, whose positions are resampled at each step.",
     )
     transformer: TransformerOptions = Field(
         TransformerOptions(), description="Drop path, patches, tokens, side information."
@@ -68,10 +76,12 @@ class BackboneOptions(Options):
     lora: LoraOptions = Field(LoraOptions(), description="Low-rank adaptation of a frozen network.")
     domain_norm: DomainNormKind = Field(
         "shared",
-        description="Of several data sets: batch norm with statistics of each (`statistics`), with its affine map too (`all`), or of "
-        "all together.",
+        description="With several data sets: batch norm has statistics per data set (`statistics`), an affine map per "
+        "data set too (`all`), or is shared by them.",
     )
-    domains: tuple[str, ...] = Field((), description="With domain_norm: the sources by name; the recipe fills it in.")
+    domains: tuple[str, ...] = Field(
+        (), description="With domain_norm: names of the sources, which the recipe fills in."
+    )
     tested_as: str = Field(
         MEAN_OF_DOMAINS,
         description="With domain_norm: the source whose statistics test images get, or the mean of all.",

@@ -24,11 +24,12 @@ class BottleneckOptions(Options):
     width: int = Field(256, ge=1, description="Width of the representation z.")
     batch_norm: bool = Field(False, description="Batch norm before each ReLU.")
     doubled: bool = Field(
-        False, description="Make z twice `width` wide, as the authors' release does (512 for a `z_dim` of 256)."
+        False, description="Make z twice as wide as `width`, as the authors' release does (512 for a `z_dim` of 256)."
     )
     initialisation: Literal["fan_in", "release"] = Field(
         "fan_in",
-        description="Kaiming normal by `fan_in`; `release`: by fan-out, and scales of batch norm from N(1, 0.02).",
+        description="`fan_in`: Kaiming normal by fan-in; `release`: by fan-out, with the scales of batch norm from "
+        "N(1, 0.02).",
     )
 
     @property

@@ -28,18 +28,19 @@ PUBLISHED_MARGINS = {"arcface": 0.5, "cosface": 0.35, "subcentre": 0.5}
 
 class HeadOptions(Options):
     name: Literal["linear", "arcface", "cosface", "subcentre"] = Field(
-        "linear", description="The classifier: linear, or of cosines with a margin."
+        "linear", description="The classifier: linear, or cosines with a margin."
     )
     scale: float = Field(
-        30.0, gt=0, description="What cosines are multiplied by; 64 is published for faces of thousands of identities."
+        30.0, gt=0, description="Factor of the cosines; the published 64 is for faces of thousands of identities."
     )
     margin: float | None = Field(
         None,
         ge=0,
         lt=math.pi,
-        description="Margin: an angle in radians of `arcface` and `subcentre`, a cosine of `cosface`; null for the published one.",
+        description="Margin: an angle in radians for `arcface` and `subcentre`, a cosine for `cosface`; null for the "
+        "published one.",
     )
-    centres: int = Field(3, ge=1, description="`subcentre`: centres an identity, the nearest of which counts.")
+    centres: int = Field(3, ge=1, description="For `subcentre`: centres per identity, of which the nearest counts.")
 
     @model_validator(mode="after")
     def _used(self) -> HeadOptions:

@@ -28,14 +28,17 @@ _MODALITIES: Said[Tensor] = Said("modalities of the images in the encoder")
 class MixStyleOptions(Options):
     stages: tuple[Annotated[int, Field(ge=0)], ...] = Field(
         (),
-        description="Stages after which styles are mixed, 0 for the stem; the paper's are [1, 2] or [1, 2, 3]; none by default.",
+        description="Stages after which styles are mixed, 0 for the stem. The paper has [1, 2] or [1, 2, 3].",
     )
-    probability: float = Field(0.5, ge=0, le=1, description="How often a stage mixes the styles of a batch.")
+    probability: float = Field(0.5, ge=0, le=1, description="Probability that a stage mixes the styles of a batch.")
     alpha: float = Field(
-        0.1, gt=0, description="Of the Beta(alpha, alpha) that the shares of the two styles are drawn from."
+        0.1,
+        gt=0,
+        description="alpha of the distribution Beta(alpha, alpha) that the shares of the two styles are drawn from.",
     )
     across: bool = Field(
-        False, description="Mix with the style of an image of the other modality, in place of any image of the batch."
+        False,
+        description="Mix with the style of an image of the other modality, rather than with any image of the batch.",
     )
 
 

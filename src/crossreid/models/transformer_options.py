@@ -18,28 +18,34 @@ class TransformerOptions(Options):
     """
 
     drop_path: float = Field(
-        0.0, ge=0, lt=1, description="Chance that the last block is skipped in training; earlier ones in proportion."
+        0.0,
+        ge=0,
+        lt=1,
+        description="Probability that the last block is skipped in training; for earlier blocks it is smaller in "
+        "proportion.",
     )
     patch_stride: int | None = Field(
         None,
         ge=1,
-        description="Pixels from a patch to the next: less than the patch and they overlap; null for the patch.",
+        description="Pixels from one patch to the next; less than a patch makes them overlap. null for the size of a "
+        "patch.",
     )
     tokens: Literal["mean", "class", "gem"] = Field(
         "mean",
-        description="What stands for the image: the map of its patches, which a method averages; the class token; the patches' "
-        "generalised mean. The latter two are a map of one position.",
+        description="What represents the image: the map of its patches, which a method averages (`mean`); the class "
+        "token (`class`); the generalised mean of the patches (`gem`). The last two are a map of one "
+        "position.",
     )
-    gem_power: float = Field(3.0, ge=1, description="`gem`: p at the start.")
-    learn_gem: bool = Field(True, description="`gem`: let p learn.")
+    gem_power: float = Field(3.0, ge=1, description="For `gem`: p at the start.")
+    learn_gem: bool = Field(True, description="For `gem`: let p learn.")
     side_information: SideKind = Field(
-        "none", description="What of an image besides its pixels is embedded and added to its tokens."
+        "none", description="What besides an image's pixels is embedded and added to its tokens."
     )
     side_weight: float = Field(3.0, gt=0, description="Weight of the embedded side information; TransReID's lambda.")
     cameras: tuple[int, ...] | None = Field(
         None,
-        description="Numbers of the cameras that have an embedding; any other takes their mean. null: those of the training images, "
-        "which a run writes into its recipe.",
+        description="Numbers of the cameras that have an embedding; any other takes their mean. null for those of the "
+        "training images, which a run writes into its recipe.",
     )
 
     @property

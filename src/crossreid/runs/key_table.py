@@ -1,48 +1,241 @@
-"""The table of all keys of a recipe: what `crossreid recipe --keys` prints and docs/recipes.md holds."""
+"""All keys of a recipe: what `crossreid recipe --keys` prints and docs/recipes.md holds.
+
+Keys that several methods have in one meaning are shown once; a method's own table follows. A default is the value that
+`crossreid`, the setting that a recipe has where it names none, gives the key, not the one that its field declares.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Any, NamedTuple, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
+from crossreid.data.data_options import DataOptions
+from crossreid.errors import CrossreidError
+from crossreid.methods import METHODS, MethodOptions
+from crossreid.options import dotted
+from crossreid.runs.key_types import type_in_words
 from crossreid.runs.recipe import Recipe
 from crossreid.runs.sections import sections
 
+REQUIRED = "required"
+Owners = tuple[str, ...]  # the names of the methods that have a key
+INTRODUCTION = """\
+Keys are written with dots, as `--set` takes them. The default is what a recipe gets that does not name the key; where
+the method has settings, in the setting `crossreid`. The columns `paper` and `official` say what these settings give
+instead; an empty cell means the same as the default.
 
-def keys(model: type[BaseModel] = Recipe, prefix: str = "") -> Iterator[tuple[str, str, str, str]]:
-    """(key, type, default, description) of every key of a recipe, dotted, in the order of the model."""
+Keys that methods share are listed once, under the first headings on `method`; each method then has a table of its own
+keys, and one of the shared keys to which it gives other values.
+"""
+
+
+class Key(NamedTuple):
+    """A key of a recipe: its dotted name, what it takes, what its field declares as default, and what it means."""
+
+    name: str
+    type: str
+    default: str
+    meaning: str
+
+
+class Values(NamedTuple):
+    """What each setting of a method gives each of its keys, as YAML; of a method without settings by the name ''."""
+
+    default: Mapping[str, str]
+    others: Mapping[str, Mapping[str, str]]
+
+
+def keys(model: type[BaseModel] = Recipe, prefix: str = "") -> Iterator[Key]:
+    """Every key of a recipe in the order of the model, those of each method after another."""
     for name, info in model.model_fields.items():
         key = f"{prefix}{name}"
         inner = sections(info.annotation)
-        if len(inner) == 1:
-            yield from keys(inner[0], f"{key}.")
-        elif inner:
-            for variant in inner:
-                yield (
-                    f"{key}.name",
-                    "",
-                    variant.model_fields["name"].default,
-                    variant.model_fields["name"].description or "",
-                )
-                rest = (row for row in keys(variant, f"{key}.") if row[0] != f"{key}.name")
-                yield from rest
+        if inner:
+            if get_origin(info.annotation) is tuple:
+                yield Key(key, "list of sections", _written(info.default), info.description or "")
+            elif type(None) in get_args(info.annotation):
+                yield Key(key, "null or a section", _written(info.default), info.description or "")
+            for section in inner:
+                yield from keys(section, f"{key}.")
         else:
-            default = "required" if info.is_required() else _written(info.get_default(call_default_factory=True))
-            yield key, _type_name(info.annotation), default, info.description or ""
+            default = REQUIRED if info.is_required() else _written(info.get_default(call_default_factory=True))
+            yield Key(key, type_in_words(info.annotation, info.metadata), default, info.description or "")
 
 
 def keys_as_markdown() -> str:
-    """The table of all keys, for docs/recipes.md."""
-    lines = ["| key | type | default | meaning |", "|---|---|---|---|"]
-    for key, kind, default, description in keys():
-        kind = kind.replace("|", "\\|")
-        lines.append(f"| `{key}` | {kind} | `{default}` | {description} |")
+    """All keys in tables, for docs/recipes.md."""
+    parts = [INTRODUCTION]
+    for name, info in Recipe.model_fields.items():
+        if name == "method":
+            parts += _methods()
+        elif section := sections(info.annotation):
+            parts += [f"### `{name}`\n", info.description or "", _table(keys(section[0], f"{name}."))]
+    rest = [key for key in keys() if "." not in key.name]
+    parts += ["### Outside the sections\n", _table(rest)]
+    return "\n".join(part if part.endswith("\n") else f"{part}\n" for part in parts)
+
+
+def _methods() -> Iterator[str]:
+    """The part on `method`: what all have, what some have, what families have, and each by itself."""
+    everywhere, families, several = _shared()
+    shown: dict[str, dict[str, str]] = {name: {} for name in METHODS}  # the default in a shared table, by method
+
+    yield "### `method`: keys of every method\n"
+    yield _shared_table(everywhere, shown)
+    yield "### `method`: keys of several methods\n"
+    yield _shared_table(several, shown, of=True)
+    told: dict[str, dict[str, list[str]]] = {name: {} for name in METHODS}  # the whole row of a family's table
+    for owners, rows in families.items():
+        yield f"### `method`: keys of {_and(f'`{name}`' for name in owners)}\n"
+        yield _family_table(owners, rows, told)
+    for name in METHODS:
+        yield from _method(name, shown[name], told[name])
+
+
+def _shared() -> tuple[dict[Key, Owners], dict[Owners, dict[Key, Owners]], dict[Key, Owners]]:
+    """The keys of all methods, those that a class of options gives to several, and those that several have besides."""
+    owners: dict[Key, list[str]] = {}
+    for name, method in METHODS.items():
+        for key in keys(method.options, "method."):
+            owners.setdefault(key._replace(default=""), []).append(name)  # defaults may be of one method each
+    everywhere: dict[Key, Owners] = {}
+    families: dict[Owners, dict[Key, Owners]] = {}
+    several: dict[Key, Owners] = {}
+    for key, names in owners.items():
+        of = tuple(names)
+        if of == tuple(METHODS) and len(of) > 1:
+            everywhere[key] = of
+        elif len(of) > 1:
+            (families.setdefault(of, {}) if _are_a_family(of) else several)[key] = of
+    return everywhere, families, several
+
+
+def _are_a_family(names: Owners) -> bool:
+    """Whether exactly these methods have options of one class that is derived from what all methods have."""
+    for base in METHODS[names[0]].options.__mro__:
+        if issubclass(base, MethodOptions) and base is not MethodOptions:
+            heirs = tuple(name for name in METHODS if issubclass(METHODS[name].options, base))
+            if heirs == names:
+                return True
+    return False
+
+
+def _shared_table(rows: Mapping[Key, Owners], shown: dict[str, dict[str, str]], *, of: bool = False) -> str:
+    """A table of keys by the default that most of their methods have; `shown` keeps what was said to whom."""
+    lines = []
+    for key, names in rows.items():
+        every = [_values(name).default[key.name] for name in names]
+        default = Counter(every).most_common(1)[0][0]
+        for name in names:
+            shown[name][key.name] = default
+        cells = [f"`{key.name}`", key.type, f"`{default}`", key.meaning]
+        lines.append([*cells, _of(names)] if of else cells)
+    return _as_table(["key", "type", "default", "meaning", *(["methods"] if of else [])], lines)
+
+
+def _of(names: Owners) -> str:
+    """These methods, by those that are not among them where these are fewer."""
+    others = [name for name in METHODS if name not in names]
+    if len(others) < len(names):
+        return f"all but {_and(f'`{name}`' for name in others)}"
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def _family_table(owners: Owners, rows: Iterable[Key], told: dict[str, dict[str, list[str]]]) -> str:
+    """A table of a family's keys with all settings, as most of its methods have them."""
+    settings = list(_values(owners[0]).others)
+    lines = []
+    for key in rows:
+        cells = Counter(tuple(_cells(_values(name), key.name)) for name in owners).most_common(1)[0][0]
+        for name in owners:
+            told[name][key.name] = list(cells)
+        lines.append([f"`{key.name}`", key.type, *cells, key.meaning])
+    return _as_table(["key", "type", "default", *(f"`{name}`" for name in settings), "meaning"], lines)
+
+
+def _method(name: str, shown: Mapping[str, str], told: Mapping[str, list[str]]) -> Iterator[str]:
+    """A method's own keys, and the shared ones to which it gives other values than their tables say."""
+    method, values = METHODS[name], _values(name)
+    settings = [f"`{setting}`" for setting in values.others]
+    yield f"### `method.name: {name}`\n"
+    about = method.options.model_fields["name"].description or method.title
+    yield f"{about} Recipes: `{method.recipes}`." if method.recipes else about
+    own = [key for key in keys(method.options, "method.") if key.name not in (shown.keys() | told.keys())]
+    lines = [
+        [f"`{key.name}`", key.type, *_cells(values, key.name), key.meaning] for key in own if key.name != "method.name"
+    ]
+    if lines:
+        yield _as_table(["key", "type", "default", *settings, "meaning"], lines)
+    elsewhere = [
+        [f"`{key.name}`", *_cells(values, key.name)]
+        for key in keys(method.options, "method.")
+        if _differs(_cells(values, key.name), shown.get(key.name), told.get(key.name))
+    ]
+    if elsewhere:
+        yield "Shared keys with other values:\n"
+        yield _as_table(["key", "default", *settings], elsewhere)
+
+
+def _differs(cells: list[str], shown: str | None, told: list[str] | None) -> bool:
+    if shown is not None:
+        return cells != [f"`{shown}`", *[""] * (len(cells) - 1)]
+    return told is not None and cells != told
+
+
+def _cells(values: Values, key: str) -> list[str]:
+    """The default of a key, and by each other setting its value where it is another."""
+    default = values.default[key]
+    others = [other[key] for other in values.others.values()]
+    return [f"`{default}`", *("" if other == default else f"`{other}`" for other in others)]
+
+
+@cache
+def _values(name: str) -> Values:
+    """What a method's keys are in each setting, as `make_recipe` has them for images of the default size."""
+    options = METHODS[name].options
+    setting = options.model_fields.get("setting")
+    if setting is None:
+        return Values(_values_of(options, {"name": name}), {})
+    default = str(setting.default)
+    every = {one: _values_of(options, {"name": name, "setting": one}) for one in get_args(setting.annotation)}
+    # `setting` itself is no value of the other settings' to compare.
+    others = {one: {**values, "method.setting": default} for one, values in every.items() if one != default}
+    return Values(every[default], others)
+
+
+def _values_of(options: type[MethodOptions], given: dict[str, Any]) -> dict[str, str]:
+    declared = {key.name: key.default for key in keys(options, "method.")}
+    size = (DataOptions.model_fields["height"].default, DataOptions.model_fields["width"].default)
+    try:
+        section = options.model_validate(given).at_size(size)
+    except (ValidationError, CrossreidError):  # of a plugin with keys that a recipe has to name
+        return declared
+    known = dotted(section.model_dump(mode="json"), "method.")
+    return {key: _written(known[key]) if key in known else default for key, default in declared.items()}
+
+
+def _table(rows: Iterable[Key]) -> str:
+    return _as_table(
+        ["key", "type", "default", "meaning"],
+        [[f"`{key.name}`", key.type, f"`{key.default}`", key.meaning] for key in rows],
+    )
+
+
+def _as_table(head: list[str], rows: Iterable[list[str]]) -> str:
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
     return "\n".join(lines) + "\n"
+
+
+def _and(names: Iterable[str]) -> str:
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _written(value: Any) -> str:
@@ -55,16 +248,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, tuple | list):
         return [_plain(inner) for inner in value]
     return str(value) if isinstance(value, Path) else value
-
-
-def _type_name(annotation: Any) -> str:
-    origin, arguments = get_origin(annotation), get_args(annotation)
-    if origin is None:
-        return "null" if annotation is type(None) else getattr(annotation, "__name__", str(annotation))
-    if str(origin).endswith("Literal"):
-        return " | ".join(map(str, arguments))
-    if origin is Annotated:
-        return _type_name(arguments[0])
-    if origin in (Union, UnionType):
-        return " | ".join(_type_name(argument) for argument in arguments)
-    return f"{origin.__name__}[{', '.join(_type_name(a) for a in arguments if a is not Ellipsis)}]"

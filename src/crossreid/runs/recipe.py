@@ -44,21 +44,21 @@ class Recipe(Options):
     evaluation: EvaluationOptions = Field(EvaluationOptions(), description="How embeddings are made and compared.")
     start_from: Path | None = Field(
         None,
-        description="A run of any method on the same backbone, a checkpoint's file, or a file of the backbone's weights, that "
-        "training starts from; what of the heads does not fit, or is of other identities, is drawn anew.",
+        description="What training starts from: a run of any method on the same backbone, a checkpoint, or a file of "
+        "backbone weights. Heads that do not fit, or are of other identities, are drawn anew.",
     )
     start_encoder: Origin | None = Field(
         None,
-        description="Which of the encoders of start_from's network every encoder takes; null: each that of its own name, where "
-        "both networks have the same, and else the shared one.",
+        description="Which encoder of start_from's network every encoder takes; null for the one of the same name, "
+        "where both networks have the same encoders, else the shared one.",
     )
     teacher: dict[str, Any] | None = Field(
         None,
-        description="What a teacher's run changes of this recipe, by section; with it `crossreid train` trains OUT/teacher, "
-        "then OUT/student. null: one run.",
+        description="What the teacher's run changes in this recipe, by section; `crossreid train` then trains "
+        "OUT/teacher and OUT/student. null for one run.",
     )
     generations: int = Field(
-        1, ge=1, le=20, description="Students, each the teacher of the next, where there is a teacher."
+        1, ge=1, le=20, description="Number of students where there is a teacher; each is the teacher of the next."
     )
 
     @model_validator(mode="before")

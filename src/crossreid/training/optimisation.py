@@ -25,17 +25,18 @@ class OptimiserOptions(Options):
         None,
         gt=0,
         le=1,
-        description="Rate of a layer of the encoders, times that of the layer after it; null for one rate.",
+        description="Learning rate of a layer of the encoders, as a multiple of that of the next layer; null for one "
+        "rate.",
     )
     decay_vectors: bool = Field(
         True,
-        description="Let weight decay take hold of biases, scales of norms, positions and class tokens too; false as transformers are "
-        "mostly trained.",
+        description="Apply weight decay to biases, scales of norms, positions and class tokens too; transformers are "
+        "mostly trained with false.",
     )
     rates: dict[str, float] = Field(
         {},
-        description="What lr is multiplied by, by part: `stem`, `stage1`, `stage2` ... or `backbone` of the encoders, `heads` "
-        "for what lies outside them; 1 for parts that are not there.",
+        description="Factors of lr by part: `stem`, `stage1`, `stage2` ... or `backbone` for the encoders, `heads` "
+        "for all else; 1 for parts that are not named.",
     )
 
     @model_validator(mode="before")
@@ -56,16 +57,24 @@ class OptimiserOptions(Options):
 
 
 class ScheduleOptions(Options):
-    kind: Literal["step", "cosine", "constant"] = Field("step", description="Course of the rate after warm-up.")
+    kind: Literal["step", "cosine", "constant"] = Field(
+        "step", description="Course of the learning rate after warm-up."
+    )
     warmup_epochs: float = Field(0, ge=0, description="Epochs of linear warm-up.")
     warmup_steps: int = Field(0, ge=0, description="Steps of linear warm-up, in place of warmup_epochs.")
-    warmup_start: float = Field(0.01, ge=0, le=1, description="Rate at the start of warm-up, times lr.")
-    advance: Literal["step", "epoch"] = Field(
-        "step", description="`epoch`: the rate is constant within an epoch; in warm-up it is that of the epoch's end."
+    warmup_start: float = Field(
+        0.01, ge=0, le=1, description="Learning rate at the start of warm-up, as a multiple of lr."
     )
-    milestones: tuple[int, ...] = Field((), description="`step`: epochs after which the rate is multiplied by factor.")
-    milestone_steps: tuple[int, ...] = Field((), description="`step`: milestones in steps, in place of milestones.")
-    factor: float = Field(0.1, gt=0, le=1, description="`step`: what the rate is multiplied by.")
+    advance: Literal["step", "epoch"] = Field(
+        "step",
+        description="`step`: the rate follows each step; `epoch`: it is constant within an epoch, in warm-up that of "
+        "the epoch's end.",
+    )
+    milestones: tuple[int, ...] = Field(
+        (), description="For `step`: epochs after which the rate is multiplied by factor."
+    )
+    milestone_steps: tuple[int, ...] = Field((), description="For `step`: the same in steps, in place of milestones.")
+    factor: float = Field(0.1, gt=0, le=1, description="For `step`: what the rate is multiplied by.")
 
     @model_validator(mode="after")
     def _one_unit_each(self) -> ScheduleOptions:

@@ -12,25 +12,33 @@ from crossreid.training.optimisation import OptimiserOptions, ScheduleOptions
 
 
 class TrainingOptions(Options):
-    seed: int = Field(0, ge=0, description="The seed that all randomness of the run is derived from.")
-    framework: Literal["torch", "mindspore"] = Field("torch", description="What computes: PyTorch or MindSpore.")
-    epochs: int = Field(120, ge=1, description="Epochs; what one pass is, data.sampler.epoch says.")
+    seed: int = Field(0, ge=0, description="Seed that all randomness of the run is derived from.")
+    framework: Literal["torch", "mindspore"] = Field(
+        "torch", description="Framework to train with: PyTorch or MindSpore."
+    )
+    epochs: int = Field(120, ge=1, description="Number of epochs; data.sampler.epoch says what one is.")
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = Field("32-true", description="Arithmetic of the network.")
     matmul_precision: Literal["highest", "high", "medium"] | None = Field(
         None,
-        description="Arithmetic of products and convolutions of float32 numbers: `highest` in float32, `high` in TF32 and `medium` "
-        "in bf16 where the device has them; null for PyTorch's own, which on GPUs is TF32 in convolutions alone.",
+        description="Arithmetic of float32 products and convolutions: `highest` is float32, `high` is TF32 and "
+        "`medium` is bf16, where the device has them. null for PyTorch's default, which on GPUs is TF32 "
+        "in convolutions alone.",
     )
-    accumulate: int = Field(1, ge=1, description="Batches an optimiser step.")
-    clip: float | None = Field(None, gt=0, description="Clip the gradient's norm to this; null for not at all.")
-    ema: float | None = Field(None, gt=0, lt=1, description="Decay of averaged weights; null for none.")
+    accumulate: int = Field(1, ge=1, description="Batches per optimiser step.")
+    clip: float | None = Field(
+        None, gt=0, description="Largest norm of the gradient, clipped to it; null for no clipping."
+    )
+    ema: float | None = Field(
+        None, gt=0, lt=1, description="Decay of the moving average of the weights; null for no average."
+    )
     compile: bool = Field(
         False,
-        description="Compile losses and gradient as a whole with torch.compile, or else the encoders.",
+        description="Compile losses and gradient as one graph with torch.compile, or the encoders alone where that is "
+        "impossible.",
     )
     checkpoint_activations: bool = Field(
         False,
-        description="Compute activations of the encoders' blocks again in the backward pass, rather than keep them.",
+        description="Recompute activations of the encoders' blocks in the backward pass rather than keep them.",
     )
     freeze_batch_statistics: bool = Field(False, description="Keep batch norm's running statistics as they are.")
     freeze: tuple[str, ...] = Field(
@@ -40,17 +48,19 @@ class TrainingOptions(Options):
     )
     unfreeze_after: float | dict[str, float | None] | None = Field(
         None,
-        description="Epochs, or fractions of one, after which what is frozen learns too; by part `{stage4: 2, stage3: 4}`, "
-        "where the others never do. null: never.",
+        description="Epochs, or a fraction of one, after which frozen parts learn too; or epochs by part, `{stage4: "
+        "2, stage3: 4}`, where other parts stay frozen. null for never.",
     )
     validate_every: int = Field(1, ge=1, description="Epochs between validations.")
     monitor: str = Field("rank-1", description="Validation number whose highest value makes the best checkpoint.")
     checkpoint_steps: int | None = Field(
-        None, ge=1, description="Steps between checkpoints within an epoch; null for at each epoch's end only."
+        None,
+        ge=1,
+        description="Steps between checkpoints within an epoch; null for a checkpoint at the end of each epoch alone.",
     )
     accelerator: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where to compute.")
-    devices: int = Field(1, ge=1, description="Processes on this machine.")
-    nodes: int = Field(1, ge=1, description="Machines.")
+    devices: int = Field(1, ge=1, description="Number of processes on this machine.")
+    nodes: int = Field(1, ge=1, description="Number of machines.")
     optimiser: OptimiserOptions = Field(OptimiserOptions(), description="The optimiser.")
     schedule: ScheduleOptions = Field(ScheduleOptions(), description="Course of the learning rate.")
 
