@@ -94,6 +94,7 @@ DATASETS: Registry[DataSet] = Registry(
         )
     ),
 )
+"""Every data set that can be read, by its name in recipes."""
 
 
 def register_dataset(

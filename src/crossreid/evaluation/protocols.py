@@ -171,3 +171,4 @@ PROTOCOLS: dict[str, Protocol] = {
         Protocol("cross-camera", _TO_GALLERY, SAME_CAMERA, "every image"),
     )
 }
+"""Every protocol, by the name that scores and commands call it."""

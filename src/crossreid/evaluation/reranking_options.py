@@ -11,6 +11,8 @@ from crossreid.options import Options
 
 
 class KReciprocal(Options):
+    """How k-reciprocal re-ranking changes distances (Zhong et al., CVPR 2017)."""
+
     k1: int = Field(20, ge=1, description="Neighbours that may be reciprocal.")
     k2: int = Field(6, ge=1, description="Neighbours whose encodings are averaged; 1 for none.")
     weight: float = Field(0.3, ge=0, le=1, description="lambda, the share of the original distance.")
@@ -25,6 +27,8 @@ class KReciprocal(Options):
 
 
 class QueryExpansion(Options):
+    """How alpha query expansion changes queries before they are compared (Radenovic et al., TPAMI 2019)."""
+
     neighbours: int = Field(10, ge=1, description="Gallery entries that a query is joined with.")
     alpha: float = Field(3.0, ge=0, description="Power of their similarities.")
 

@@ -29,6 +29,7 @@ F = TypeVar("F", bound=Loss)
 HELD = "added_losses"  # the attribute of a method that holds its `AddedLosses`
 
 LOSSES: Registry[Loss] = Registry("loss", "crossreid.losses", package="crossreid.losses")
+"""Every loss that a recipe can add, by its name in recipes."""
 
 
 def register_loss(name: str) -> Callable[[F], F]:

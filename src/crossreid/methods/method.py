@@ -213,6 +213,7 @@ class RegisteredMethod:
 
 
 METHODS: Registry[RegisteredMethod] = Registry("method", "crossreid.methods", package="crossreid.methods")
+"""Every method, by its name in recipes."""
 
 
 def register_method(name: str, *, options: type[MethodOptions], title: str = "", recipes: str = "") -> Callable[[M], M]:

@@ -34,6 +34,7 @@ class RegisteredBackbone:
 
 OURS = ("crossreid.models.ibn", "crossreid.models.osnet", "crossreid.models.torchvision_backbones")
 BACKBONES: Registry[RegisteredBackbone] = Registry("backbone", "crossreid.backbones", OURS)
+"""Registered backbones, by their names in recipes; those of timm and torchvision need no entry."""
 
 
 def register_backbone(

@@ -83,7 +83,11 @@ def fit(
         framework: what computes.
 
     Raises:
-        NonFiniteLoss, CheckpointError, RunLocked, NoSpace, Interrupted.
+        NonFiniteLoss: a loss is not finite.
+        CheckpointError: the checkpoint in `out` is of another recipe, or damaged.
+        RunLocked: another process is at work in `out`.
+        NoSpace: the disk is full.
+        Interrupted: a signal stopped the run, after a checkpoint was written.
     """
     fabric = fabric or make_fabric(options)
     if recipe is None:

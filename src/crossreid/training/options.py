@@ -12,6 +12,8 @@ from crossreid.training.optimisation import OptimiserOptions, ScheduleOptions
 
 
 class TrainingOptions(Options):
+    """The section `training` of a recipe: the loop, its optimiser and its schedule."""
+
     seed: int = Field(0, ge=0, description="Seed that all randomness of the run is derived from.")
     framework: Literal["torch", "mindspore"] = Field(
         "torch", description="Framework to train with: PyTorch or MindSpore."
