@@ -1,11 +1,13 @@
 # make demo: from nothing to a report.  make test: the whole check.  make test-mindspore: that of MindSpore, by itself.
+# make docs: the site, in site/.
 PYTHON ?= python3
 BIN := .venv/bin
 MINDSPORE := .venv-mindspore/bin
+DOCS := .venv-docs/bin
 # Where it is set, every process compiles all of torch anew: ten seconds each.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup setup-mindspore demo test test-mindspore lock clean
+.PHONY: setup setup-mindspore demo test test-mindspore docs lock clean
 
 demo: setup
 	$(BIN)/crossreid demo --out demo
@@ -47,6 +49,20 @@ setup-mindspore: .venv-mindspore/.installed
 	  $$UV pip install --quiet --python $(MINDSPORE)/python --no-deps --editable .
 	@touch $@
 
+# The site is built strictly, from the sources alone and without a network; then tests read what was built.
+docs: .venv-docs/.installed
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/mkdocs --quiet build --strict
+	$(DOCS)/pytest --confcutdir tests/site tests/site
+
+.venv-docs/.installed: requirements-docs.lock requirements-uv.lock
+	@command -v uv >/dev/null 2>&1 || $(PYTHON) -m uv --version >/dev/null 2>&1 \
+	  || $(PYTHON) -m pip install --quiet --user --require-hashes -r requirements-uv.lock \
+	  || $(PYTHON) -m pip install --quiet --require-hashes -r requirements-uv.lock
+	@UV=$$(command -v uv || echo "$(PYTHON) -m uv"); set -e; \
+	  test -x $(DOCS)/python || $$UV venv --quiet --python $(PYTHON) .venv-docs; \
+	  $$UV pip install --quiet --python $(DOCS)/python --require-hashes -r requirements-docs.lock
+	@touch $@
+
 # The locks hold names, versions and hashes, for every platform; never an address.
 lock:
 	@UV=$$(command -v uv || echo "$(PYTHON) -m uv"); \
@@ -57,9 +73,13 @@ lock:
 	    $$UV pip compile --quiet --universal --python-version 3.11 --extra serve --extra milvus --extra export \
 	      --constraint requirements.lock --generate-hashes --no-header pyproject.toml; \
 	  } > requirements-serve.lock; \
+	  { echo "# What builds the site; written by \`make lock\`."; \
+	    $$UV pip compile --quiet --universal --python-version 3.11 --group docs --constraint requirements.lock \
+	      --generate-hashes --no-header; \
+	  } > requirements-docs.lock; \
 	  { echo "# What installs everything else, where it is not there yet; written by \`make lock\`."; \
 	    echo uv | $$UV pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -; \
 	  } > requirements-uv.lock
 
 clean:
-	rm -rf .venv .venv-mindspore demo runs
+	rm -rf .venv .venv-docs .venv-mindspore demo runs site

@@ -1,20 +1,15 @@
 """What the pages show is run: every command of a shell block, and the README's Python."""
 
-import contextlib
 import json
 import os
 import re
 import runpy
 import shlex
 import shutil
-import signal
-import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
-import httpx
 import numpy as np
 import pytest
 import torch
@@ -22,8 +17,9 @@ from torch.distributed.run import parse_args as torchrun_arguments
 from typer.testing import CliRunner
 
 from few_fits import quick_drawings, quick_estimates, quick_maps, quick_probes
-from forked import Forked, fork_runs, ran_together
 from forked import command as command_of_a_process
+from forked import fork_runs, ran_together
+from served_briefly import serve_briefly
 from small_films import walking_people, write_film
 from weight_files import write_weights
 
@@ -37,6 +33,7 @@ RUN_ELSEWHERE = {  # by these tests
     "open_set": "tests/runs/test_open_set_page.py",
     "service": "tests/service/test_service_docs.py",
     "transformers": "tests/analysis/test_transformers_docs.py",
+    "tutorial": "tests/demo/test_tutorial.py",
     "watching": "tests/watching/test_watching_docs.py",
 }
 DATA = {"data/SYSU-MM01": "sysu-mm01", "data/RegDB": "regdb", "data/LLCM": "llcm", "data/mine": "manifest"}
@@ -181,25 +178,6 @@ def test_commands_run(page, workplace, monkeypatch):
             )
         ):
             exec(code, {})  # reads what the commands before it wrote
-
-
-def serve_briefly(arguments):
-    """Start what serves, see that it answers, and stop it as Ctrl-C does."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    running = Forked(command_of_a_process, *arguments, "--port", port, log="serve.log")
-    try:
-        for _ in range(300):
-            with contextlib.suppress(httpx.TransportError):
-                assert httpx.get(f"http://127.0.0.1:{port}/v1/stats").json()["entries"] > 0
-                break
-            time.sleep(0.1)
-        else:
-            raise AssertionError(Path("serve.log").read_text())
-    finally:
-        running.send_signal(signal.SIGINT)
-        assert running.wait() == 130
 
 
 # Options in place of the shown ones, and what is added: a page's world, study and probes in a minute.

@@ -9,7 +9,14 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.mark.parametrize(
-    "lock", ["requirements.lock", "requirements-mindspore.lock", "requirements-serve.lock", "requirements-uv.lock"]
+    "lock",
+    [
+        "requirements.lock",
+        "requirements-docs.lock",
+        "requirements-mindspore.lock",
+        "requirements-serve.lock",
+        "requirements-uv.lock",
+    ],
 )
 def test_every_package_is_pinned_by_hash_and_none_by_an_address(lock):
     text = (ROOT / lock).read_text(encoding="utf-8")
@@ -23,7 +30,7 @@ def test_every_package_is_pinned_by_hash_and_none_by_an_address(lock):
 
 def test_uv_is_installed_from_its_lock_alone():
     commands = re.findall(r"pip install [^\n\\]*", (ROOT / "Makefile").read_text(encoding="utf-8"))
-    assert len(commands) == 8
+    assert len(commands) == 11
     assert all(
         "--require-hashes -r requirements" in command or "--no-deps --editable ." in command for command in commands
     )

@@ -9,6 +9,7 @@ PAGES = [
     "extending",
     "fine_tuning",
     "fusion",
+    "index",
     "losses",
     "networks",
     "open_set",
@@ -16,6 +17,7 @@ PAGES = [
     "results",
     "several_data_sets",
     "transformers",
+    "tutorial",
     "video",
     "watching",
 ]
