@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from html import unescape
 from pathlib import Path
 from typing import Any
 
+from latex2mathml.converter import convert
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
@@ -15,6 +18,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 import site_links
 import site_loads
 import site_reference
+
+_FORMULA = re.compile(r'<(?P<tag>span|div) class="arithmatex">\\[(\[](?P<latex>.*?)\\[)\]]</(?P=tag)>', flags=re.S)
+WIDE = ("clustering.md", "fidelity.md", "networks.md", "recipes.md")  # whose tables have six columns and more
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
@@ -64,10 +70,31 @@ def places(entries: list[Any]) -> list[str]:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Let the links of a page of docs/ lead where the site has what they name."""
+    """Let the links of a page of docs/ lead where the site has what they name; give the width to those with wide tables.
+
+    A page that is a section by itself has nothing beside it to choose from. A search finds what explains before what lists.
+    """
+    if page.file.src_uri.startswith(f"{site_reference.FOLDER}/"):
+        page.meta["search"] = {"boost": 0.5}
+    if page.parent is None or page.file.src_uri in WIDE:
+        page.meta["hide"] = ["navigation"]
     if page.file.generated_by is not None:
         return markdown
     return site_links.mapped(markdown, f"{site_links.DOCS}/{page.file.src_uri}", page.file.src_uri)
+
+
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Write formulas, `$...$` in a line and `$$...$$` between lines, as MathML, which browsers show by themselves."""
+    return _FORMULA.sub(lambda found: formula(found["latex"], found["tag"] == "div", page.file.src_uri), html)
+
+
+def formula(escaped: str, display: bool, where: str) -> str:
+    """The MathML of a formula in LaTeX."""
+    latex = unescape(escaped).strip()
+    try:
+        return str(convert(latex, display="block" if display else "inline"))
+    except Exception as error:  # of many kinds
+        raise PluginError(f"{where}: expected a formula in LaTeX, found {latex!r} ({type(error).__name__})") from error
 
 
 def on_post_build(config: MkDocsConfig) -> None:

@@ -33,12 +33,14 @@ def target_in_repository(target: str, home: str) -> str | None:
 def place_on_site(path: str) -> str | None:
     """The place in the site's sources of a file or folder of the repository; None for what is not there.
 
-    A page of docs/ is where it is, a picture outside keeps its name, and anything else is a page made of it.
+    A page of docs/ is where it is, a picture outside keeps its name, and anything else is a page made of it: of a folder
+    its README, which would be the index of the whole section under its own name.
     """
     if path.startswith("../") or not (ROOT / path).exists():
         return None
     if path.startswith(f"{DOCS}/"):
         return path.removeprefix(f"{DOCS}/")
+    path = path.removesuffix("/README.md")
     kept = Path(path).suffix in {*PICTURES, ".md"}
     return f"{SOURCE}/{path}" if kept else f"{SOURCE}/{path}.md"
 
@@ -88,13 +90,20 @@ def made(paths: list[str]) -> dict[str, str | Path]:
             found[place] = ROOT / path
             continue
         found[place] = page_of(path)
-        if path.endswith(".md"):
-            waiting += outside((ROOT / path).read_text(encoding="utf-8"), path)
+        text = _with_readme(path)
+        if text.endswith(".md"):
+            waiting += outside((ROOT / text).read_text(encoding="utf-8"), text)
     return found
+
+
+def _with_readme(path: str) -> str:
+    """The README of a folder that has one; any other path as it is."""
+    return f"{path}/README.md" if (ROOT / path / "README.md").is_file() else path
 
 
 def page_of(path: str) -> str:
     """The Markdown of the page that a file or folder of the repository becomes."""
+    path = _with_readme(path)
     file = ROOT / path
     if file.is_dir():
         names = sorted(f"{one.name}/" if one.is_dir() else one.name for one in file.iterdir())
@@ -102,7 +111,7 @@ def page_of(path: str) -> str:
         return f"# `{path}/`\n\n{listed}\n"
     text = file.read_text(encoding="utf-8")
     if file.suffix == ".md":
-        return mapped(text, path, f"{SOURCE}/{path}")
+        return mapped(text, path, str(place_on_site(path)))
     fence = "`" * max(3, 1 + max((len(run) for run in re.findall(r"`{3,}", text)), default=0))
     return f"# `{path}`\n\n{fence}{LANGUAGES.get(file.suffix, 'text')}\n{text.rstrip()}\n{fence}\n"
 

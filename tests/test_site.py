@@ -45,7 +45,9 @@ def test_every_page_is_in_the_navigation_once():
         ("[s](../CONTRIBUTING.md#tests)", "docs/index.md", "index.md", "[s](source/CONTRIBUTING.md#tests)"),
         ("[s](../../recipes/)", "docs/methods/x.md", "methods/x.md", "[s](../source/recipes.md)"),
         ("[s](docs/search.md)", "CONTRIBUTING.md", "source/CONTRIBUTING.md", "[s](../search.md)"),
-        ("[s](../docs/results.md)", "benchmarks/README.md", "source/benchmarks/README.md", "[s](../../results.md)"),
+        ("[s](../docs/results.md)", "benchmarks/README.md", "source/benchmarks.md", "[s](../results.md)"),
+        ("[s](../benchmarks/README.md)", "docs/video.md", "video.md", "[s](source/benchmarks.md)"),
+        ("[s](../benchmarks)", "docs/video.md", "video.md", "[s](source/benchmarks.md)"),
         ("![s](figures/cmc.svg)", "docs/search.md", "search.md", "![s](figures/cmc.svg)"),
         ("[s](search.md#filters)", "docs/service.md", "service.md", "[s](search.md#filters)"),
         ("[s](#filters)", "docs/service.md", "service.md", "[s](#filters)"),
@@ -70,7 +72,8 @@ def test_files_that_pages_link_to_get_pages_of_their_own():
     assert made["source/benchmarks/film.py.md"] == f"# `benchmarks/film.py`\n\n```python\n{program.rstrip()}\n```\n"
     assert "](../architecture.md)" in made["source/CONTRIBUTING.md"]
     assert "* `vd_regdb.yaml`\n" in LINKS.made(["recipes"])["source/recipes.md"]
-    assert LINKS.made(["docs/../README.md"]) != {}
+    assert LINKS.made(["benchmarks"]) == LINKS.made(["benchmarks/README.md"])
+    assert "](../results.md)" in LINKS.made(["benchmarks"])["source/benchmarks.md"]
 
 
 def test_what_files_of_the_navigation_lead_to_is_made_too():

@@ -7,14 +7,23 @@ import subprocess
 from pathlib import Path
 
 import griffe
+import markdown
 import pytest
 import site_docstrings
+import site_hooks
 import site_loads
 import site_reference
+import yaml
+from mkdocs.exceptions import PluginError
 
 ROOT = Path(__file__).resolve().parents[2]
 SITE = ROOT / "site"
 DOCS = ROOT / "docs"
+FORMULAS = next(
+    one
+    for one in yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["markdown_extensions"]
+    if "pymdownx.arithmatex" in one
+)
 
 
 def text_of(page):
@@ -67,6 +76,24 @@ def test_arguments_that_share_a_description_have_an_entry_each():
 
 def test_keys_of_options_say_what_they_mean():
     assert "Number of epochs; data.sampler.epoch says what one is." in text_of("reference/training.html")
+
+
+def test_formulas_become_mathml():
+    text = "A loss $D_{KL}(p \\,\\|\\, q) < 1$ costs `$HOME` nothing.\n\n$$\n\\sum_{i=1}^{N} x_i\n$$\n"
+    made = markdown.markdown(text, extensions=["pymdownx.arithmatex"], extension_configs=FORMULAS)
+    html = site_hooks._FORMULA.sub(
+        lambda found: site_hooks.formula(found["latex"], found["tag"] == "div", "p.md"), made
+    )
+    assert html.count("<math ") == 2
+    assert 'display="block"' in html
+    assert "<code>$HOME</code>" in html
+    assert "arithmatex" not in html
+    assert re.search(r"<msub><mi>D</mi>.*?<mo>&#x0003C;</mo>", html)
+
+
+def test_a_formula_that_is_none_is_named():
+    with pytest.raises(PluginError, match=r"methods/vd\.md: expected a formula in LaTeX, found .x_1_2"):
+        site_hooks.formula("x_1_2", False, "methods/vd.md")
 
 
 @pytest.mark.parametrize(
