@@ -44,7 +44,8 @@ class NormaliseOptions(Options):
 
 class SourceOptions(Options):
     called: str = Field(
-        description="Name of the source in scores and folders; where it is left out, that of its reader or folder."
+        description="Name of the source in scores and folders; where it is left out, that of its reader or folder.",
+        json_schema_extra={"filled_in": True},  # before the recipe is read
     )
     name: str = Field(description="Data set of the source, as data.name.")
     root: Path = Field(description="Folder of the source.")

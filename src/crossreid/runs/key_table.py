@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from crossreid.data.data_options import DataOptions
 from crossreid.errors import CrossreidError
@@ -45,7 +46,7 @@ class Key(NamedTuple):
 
 
 class Values(NamedTuple):
-    """What each setting of a method gives each of its keys, as YAML; of a method without settings by the name ''."""
+    """What the default setting of a method gives each of its keys, as YAML, and what each of the others gives, if any."""
 
     default: Mapping[str, str]
     others: Mapping[str, Mapping[str, str]]
@@ -64,8 +65,14 @@ def keys(model: type[BaseModel] = Recipe, prefix: str = "") -> Iterator[Key]:
             for section in inner:
                 yield from keys(section, f"{key}.")
         else:
-            default = REQUIRED if info.is_required() else _written(info.get_default(call_default_factory=True))
-            yield Key(key, type_in_words(info.annotation, info.metadata), default, info.description or "")
+            yield Key(key, type_in_words(info.annotation, info.metadata), _declared(info), info.description or "")
+
+
+def _declared(info: FieldInfo) -> str:
+    """The default that a field declares, as YAML."""
+    if isinstance(info.json_schema_extra, dict) and info.json_schema_extra.get("filled_in"):
+        return "filled in"
+    return REQUIRED if info.is_required() else _written(info.get_default(call_default_factory=True))
 
 
 def keys_as_markdown() -> str:
