@@ -6,10 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from crossreid.data.records import Modality
 from crossreid.errors import CrossreidError
 from crossreid.models.backbone_options import BackboneOptions
 from crossreid.models.heads import Encoder
-from crossreid.models.modality_neck import ModalityNeck
+from crossreid.models.modality_neck import MODALITIES, ModalityNeck
 from no_synchronisation import no_synchronisation
 
 WIDTH = 5
@@ -58,6 +59,10 @@ def test_each_modality_has_a_batch_norm_of_its_own(visible, infrared, seed):
     kinds = torch.tensor([0, 1, 0, 1, 1, 0])
     expected = reference(tested, kinds, [norm.eval() for norm in norms])
     torch.testing.assert_close(neck(tested, kinds), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_there_is_a_row_for_each_modality():
+    assert MODALITIES == len(Modality) == max(Modality) + 1
 
 
 def test_an_absent_modality_keeps_its_statistics():

@@ -11,9 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from crossreid.data.records import Modality
-
-MODALITIES = len(Modality)
+MODALITIES = 2  # visible and infrared, by their numbers in `data.records.Modality`
 
 
 class ModalityNeck(nn.Module):
