@@ -40,6 +40,7 @@ from crossreid.methods.method import Method
 from crossreid.methods.view_distillation import ViewDistillation
 from crossreid.runs.recipe import Recipe, load_recipe
 from crossreid.runs.run import open_split
+from crossreid.runs.shipped import SHIPPED
 from crossreid.runs.teacher_student import stage_recipes
 from crossreid.training.loop import fit
 from crossreid.training.processes import make_fabric
@@ -47,7 +48,6 @@ from limits import Rates, Work, rates_of, seconds, work_of
 from machine import machine
 from train_step import all_encoders, encoder_inputs, forward_backward
 
-RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 CLASSES, ROUNDS, WARM_UP = 395, 3, 3
 # A step of each recipe: what it is called here, its file, the run of it, and what is changed.
 STEPS: tuple[tuple[str, str, str | None, tuple[str, ...]], ...] = (
@@ -166,7 +166,7 @@ def estimate(card: str, out: Path, only: str) -> None:
     for title, name, stage, changes in STEPS:
         if only not in title:
             continue
-        recipe = stage_recipes(load_recipe(RECIPES / f"{name}.yaml", changes), Path("run"), stage)[0][1]
+        recipe = stage_recipes(load_recipe(SHIPPED / f"{name}.yaml", changes), Path("run"), stage)[0][1]
         precision, batch = recipe.training.precision, noise(recipe)
         method = network_of(recipe)
         with FakeTensorMode() as fake:
@@ -268,7 +268,7 @@ def recipe_of(bench: Bench, name: str, stage: str | None, changes: Iterable[str]
     own = (*changes, *small, f"training.accelerator={bench.device.type}", "training.validate_every=1000")
     if bench.device.type == "cpu":
         own = (*own, "training.precision=32-true")
-    recipe = load_recipe(RECIPES / f"{name}.yaml", own)
+    recipe = load_recipe(SHIPPED / f"{name}.yaml", own)
     return stage_recipes(recipe, Path("run"), stage)[0][1]
 
 

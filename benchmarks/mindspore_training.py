@@ -23,10 +23,11 @@ from crossreid.files import json_rows, write_json
 from crossreid.mindspore.training import train as train_in_mindspore
 from crossreid.runs.evaluate import evaluate
 from crossreid.runs.recipe import Recipe, load_recipe
+from crossreid.runs.shipped import SHIPPED
 from crossreid.runs.train import train as train_in_torch
 from machine import machine
 
-RECIPE = Path(__file__).resolve().parents[1] / "recipes" / "vd_synthetic.yaml"
+RECIPE = SHIPPED / "vd_synthetic.yaml"
 TRAIN = {"torch": train_in_torch, "mindspore": train_in_mindspore}
 
 

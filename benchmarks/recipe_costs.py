@@ -1,7 +1,7 @@
 """What the recipes of public data sets cost: steps, FLOPs and hours, by arithmetic, and the lines of their headers that say so.
 
     python benchmarks/recipe_costs.py                                  # a table of all recipes
-    python benchmarks/recipe_costs.py --write recipes/vkd_mars.yaml    # put the lines into headers, of all or of some
+    python benchmarks/recipe_costs.py --write src/crossreid/runs/recipes/vkd_mars.yaml  # put the lines into headers
     python benchmarks/recipe_costs.py --check                          # complain of headers that say something else
 
 Steps follow from the recipe and from the official counts of its data set. FLOPs are those of forward and backward, a
@@ -32,11 +32,11 @@ from crossreid.methods import build_method, without_download
 from crossreid.methods.view_distillation import ViewDistillation
 from crossreid.runs.plan import Plan, official_steps, plan_of
 from crossreid.runs.recipe import Recipe, load_recipe
+from crossreid.runs.shipped import SHIPPED
 from crossreid.runs.teacher_student import stage_recipes
 
 GPU = "an NVIDIA H100"
 THROUGHPUT = {"bf16-mixed": 100e12, "16-mixed": 100e12, "32-true": 50e12}  # FLOP/s; of float32 its tensor cores' TF32
-RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 # Steps an epoch that the official counts do not say, by data set and kind of epoch, and why these.
 OTHERWISE: dict[tuple[str, object], tuple[int, str]] = {
     ("sysu-mm01", "pairs"): (195, "Steps an epoch as counted in the release."),
@@ -72,7 +72,7 @@ def main() -> None:
     arguments = parser.parse_args()
     table = Table("recipe", "steps an epoch", "steps", "PFLOP", "hours by arithmetic", title=f"On {GPU}")
     wrong = []
-    for path in arguments.recipes or sorted(RECIPES.glob("*.yaml")):
+    for path in arguments.recipes or sorted(SHIPPED.glob("*.yaml")):
         found = costs(load_recipe(path))
         for cost in found:
             row = (f"{cost.plan.epochs[0]:,}", f"{cost.plan.total:,}", f"{cost.flops / 1e15:,.1f}", f"{cost.hours:.2f}")

@@ -22,9 +22,10 @@ import fusion
 from crossreid.errors import CrossreidError
 from crossreid.files import write_text
 from crossreid.reporting.study_table import markdown_table, spread
+from crossreid.runs.shipped import SHIPPED
 
 ROOT = Path(__file__).resolve().parents[1]
-RESULTS, RECIPES, PAGE = ROOT / "benchmarks" / "results", ROOT / "recipes", ROOT / "docs" / "results.md"
+RESULTS, PAGE = ROOT / "benchmarks" / "results", ROOT / "docs" / "results.md"
 HEAD = """# Results
 
 Every table of accuracy that this project has measured, with its images, networks, weights, command, date and machine.
@@ -208,7 +209,7 @@ def _never_run() -> str:
         "| recipe | data set | published |",
         "|---|---|---|",
     ]
-    for path in sorted(RECIPES.glob("*.yaml")):
+    for path in sorted(SHIPPED.glob("*.yaml")):
         text = path.read_text(encoding="utf-8")
         recipe = yaml.safe_load(text)
         data = recipe["data"]

@@ -66,11 +66,10 @@ def commands(page: Path) -> list[list[str]]:
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory):
-    """A folder with the data sets, the recipes and nothing else, as a user would have it."""
+    """A folder with the data sets and nothing else, as a user would have it."""
     from crossreid.data.synthetic import synthesise
 
     place = tmp_path_factory.mktemp("user")
-    (place / "recipes").symlink_to(ROOT / "recipes")
     (place / "data").mkdir()
     for folder, layout in DATA.items():
         synthesise(place / folder, layout, 10, 0, images_per_camera=2, size=(64, 32), workers=1)
@@ -218,7 +217,7 @@ def shrunk(arguments):
             small += [option, value]
     if arguments[0] == "synth":
         shutil.rmtree(arguments[1], ignore_errors=True)  # another page may have rendered it
-    if name.startswith("ablate ") and name != "ablate estimators" and Path(arguments[2]).suffix == ".yaml":
+    if name.startswith("ablate ") and name != "ablate estimators" and not arguments[2].startswith("-"):  # a recipe
         small += sets(arguments[2])
     if "--only" in arguments:
         added = ["--only", small[small.index("--only") + 1]]  # the first cell of those that are named

@@ -14,12 +14,11 @@ from typer.testing import CliRunner
 from crossreid.cli.app import app
 from crossreid.data.synthetic import synthesise
 from crossreid.runs.recipe import make_recipe
+from crossreid.runs.shipped import SHIPPED
 from crossreid.runs.train import train
 from few_fits import quick_maps
 from forked import Forked, command, text_of
 from typed_commands import refused
-
-ROOT = Path(__file__).resolve().parents[2]
 
 SMALL = {
     "data": {"height": 48, "width": 32, "workers": 0, "sampler": {"identities": 2, "images": 2}},
@@ -237,9 +236,7 @@ def test_what_is_wrong_is_told_in_lines(place, tmp_path, told):
     assert "not found" in told("plot", place / "nothing.npz")
     assert "expected NAME=TEXT" in told("plot", place, "--title", "VD")
     assert "not found" in told("ablate", "vd", "no.yaml")
-    assert "expected numbers and ranges" in told(
-        "ablate", "z-size", ROOT / "recipes" / "vd_synthetic.yaml", "--seeds", "one"
-    )
+    assert "expected numbers and ranges" in told("ablate", "z-size", SHIPPED / "vd_synthetic.yaml", "--seeds", "one")
     recipe = small_recipe("sysu-mm01", place / "sysu-mm01").as_yaml()
     (tmp_path / "recipe.yaml").write_text(recipe)
     assert "Did you mean 'training.epochs'" in told("train", tmp_path / "recipe.yaml", "--set", "training.epoch=3")

@@ -2,7 +2,6 @@
 
 import json
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,8 +14,9 @@ from crossreid.data.records import Record
 from crossreid.runs.faults import RecipeError
 from crossreid.runs.preprocessing import Preprocessing
 from crossreid.runs.recipe import load_recipe
+from crossreid.runs.shipped import SHIPPED
 
-RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "baseline_manifest_visible.yaml"
+RECIPE = SHIPPED / "baseline_manifest_visible.yaml"
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import subprocess
 import sys
 from fnmatch import fnmatch
-from pathlib import Path
 from typing import Literal
 
 import pytest
@@ -13,8 +12,7 @@ from pydantic import Field
 from crossreid.methods import METHODS, Method, MethodOptions, build_method, register_method
 from crossreid.options import PublishedSettingOptions, SettingOptions
 from crossreid.registry import PluginError
-
-ROOT = Path(__file__).resolve().parents[2]
+from crossreid.runs.shipped import SHIPPED
 
 
 def test_every_method_is_registered_with_its_title_and_options():
@@ -35,7 +33,7 @@ def test_every_method_is_registered_with_its_title_and_options():
 
 
 def test_every_recipe_is_one_of_its_methods():
-    for path in (ROOT / "recipes").glob("*.yaml"):
+    for path in SHIPPED.glob("*.yaml"):
         name = yaml.safe_load(path.read_text(encoding="utf-8"))["method"]["name"]
         assert fnmatch(path.name, METHODS[name].recipes), path.name
 

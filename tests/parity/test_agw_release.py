@@ -1,7 +1,5 @@
 """Setting `official` of AGW, and the batches and loss of CAJ, against the numbers that the authors' releases gave."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -16,11 +14,11 @@ from crossreid.losses.released_triplets import (
 )
 from crossreid.models.attention import NonLocal
 from crossreid.runs.recipe import load_recipe
+from crossreid.runs.shipped import SHIPPED
 from crossreid.training.optimisation import make_optimiser, rate_factor
 
-RECIPES = Path(__file__).parents[2] / "recipes"
 SCHEDULE = about("agw/schedule")
-OFFICIAL = sorted(RECIPES.glob("agw_*_official.yaml"))
+OFFICIAL = sorted(SHIPPED.glob("agw_*_official.yaml"))
 
 
 @pytest.mark.parametrize("case", CASES)

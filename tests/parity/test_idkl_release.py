@@ -1,7 +1,5 @@
 """IDKL's setting `official` against the numbers that the authors' release gave."""
 
-from pathlib import Path
-
 import idkl_cases
 import pytest
 import torch
@@ -14,9 +12,9 @@ from crossreid.losses import released_knowledge as released
 from crossreid.losses.alignment import class_alignment
 from crossreid.models.pooling import generalised_mean
 from crossreid.runs.recipe import load_recipe
+from crossreid.runs.shipped import SHIPPED
 from crossreid.training.optimisation import make_optimiser, rate_factor
 
-RECIPES = Path(__file__).parents[2] / "recipes"
 NAMES = ("sysu-mm01", "llcm", "regdb")
 # What a fixture holds to compute from, beside parameters; everything else is compared.
 INPUTS = {
@@ -44,7 +42,7 @@ def is_parameter(file, name):
 
 
 def recipe_of(data, setting="official"):
-    return load_recipe(RECIPES / f"idkl_{data}_{setting}.yaml")
+    return load_recipe(SHIPPED / f"idkl_{data}_{setting}.yaml")
 
 
 @pytest.mark.parametrize("file", FILES)

@@ -2,7 +2,6 @@
 
 import math
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 import torch
@@ -14,10 +13,10 @@ from vd_cases import ABOUT, CASES, STREAMS, difference, official, ours, released
 
 from crossreid.losses.distillation import kl_divergence, release_divergence
 from crossreid.runs.recipe import load_recipe
+from crossreid.runs.shipped import SHIPPED
 from crossreid.training.optimisation import make_optimiser, rate_factor
 
-RECIPES = Path(__file__).parents[2] / "recipes"
-RECIPE = RECIPES / "vd_sysu-mm01_official.yaml"
+RECIPE = SHIPPED / "vd_sysu-mm01_official.yaml"
 SMALL = [case for case in CASES if case != "network.one"]
 
 
@@ -123,7 +122,7 @@ def test_the_optimiser_is_the_releases():
         assert found == [2.6e-4, (0.9, 0.999), 1e-8, 5e-4, False]
 
 
-@pytest.mark.parametrize("path", sorted(RECIPES.glob("vd_*_official.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(SHIPPED.glob("vd_*_official.yaml")), ids=lambda path: path.stem)
 def test_every_recipe_of_the_release_says_the_same(path):
     recipe, first = load_recipe(path), load_recipe(RECIPE)
     assert recipe.method == first.method

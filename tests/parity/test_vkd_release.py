@@ -14,10 +14,10 @@ from crossreid.losses.distillation import distance_preservation
 from crossreid.models.attention import BottleneckAttention
 from crossreid.models.product_attention import ProductAttention
 from crossreid.runs.recipe import load_recipe
+from crossreid.runs.shipped import SHIPPED
 from crossreid.runs.teacher_student import stage_recipes
 from crossreid.training.optimisation import make_optimiser, rate_factor
 
-RECIPES = Path(__file__).parents[2] / "recipes"
 SCHEDULE = about("vkd/schedule")
 PEOPLE = ("vkd_mars_official", "vkd_duke-video_official", "vkd_veri-776_official")
 
@@ -92,7 +92,7 @@ def test_the_start_is_the_releases():
 
 @pytest.mark.parametrize("name", PEOPLE)
 def test_batches_rates_and_reductions_are_the_releases(name):
-    recipe = load_recipe(RECIPES / f"{name}.yaml")
+    recipe = load_recipe(SHIPPED / f"{name}.yaml")
     stages = dict(zip(("teacher", "student"), (r for _, r in stage_recipes(recipe, Path("x"))), strict=True))
     identities = SCHEDULE["train identities"][recipe.data.name]
     for stage, of in stages.items():
@@ -131,16 +131,16 @@ def test_weights_of_the_terms_are_the_releases():
 
 
 def test_the_rate_falls_tenfold_a_generation():
-    recipe = load_recipe(RECIPES / "vkd_mars_official.yaml", ["generations=3"])
+    recipe = load_recipe(SHIPPED / "vkd_mars_official.yaml", ["generations=3"])
     rates = [r.training.optimiser.lr for _, r in stage_recipes(recipe, Path("x"))]
     assert rates == pytest.approx([1e-4, *SCHEDULE["lr of generations"]])
-    plain = load_recipe(RECIPES / "vkd_mars.yaml", ["generations=3"])
+    plain = load_recipe(SHIPPED / "vkd_mars.yaml", ["generations=3"])
     assert [r.training.optimiser.lr for _, r in stage_recipes(plain, Path("x"))] == [1e-4] * 4
 
 
-@pytest.mark.parametrize("path", sorted(RECIPES.glob("vkd_*_official.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(SHIPPED.glob("vkd_*_official.yaml")), ids=lambda path: path.stem)
 def test_every_recipe_of_the_release_says_the_same(path):
-    recipe, first = load_recipe(path), load_recipe(RECIPES / "vkd_mars_official.yaml")
+    recipe, first = load_recipe(path), load_recipe(SHIPPED / "vkd_mars_official.yaml")
     assert recipe.method.setting == "official"
     assert recipe.method.backbone.bare_last_block
     assert not recipe.method.backbone.last_activation

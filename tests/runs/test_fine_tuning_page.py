@@ -6,6 +6,7 @@ from pathlib import Path
 import yaml
 
 from crossreid.runs.recipe import load_recipe, make_recipe
+from crossreid.runs.shipped import SHIPPED
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -21,6 +22,6 @@ def test_fragments_of_the_page_are_recipes():
 
 
 def test_the_recipe_learns_its_heads_first():
-    recipe = load_recipe(ROOT / "recipes" / "baseline_finetune_manifest.yaml")
+    recipe = load_recipe(SHIPPED / "baseline_finetune_manifest.yaml")
     assert recipe.start_from is not None
     assert recipe.training.unfreeze_after == {"backbone": 5}

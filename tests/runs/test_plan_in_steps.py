@@ -14,12 +14,13 @@ from crossreid.data.synthetic import synthesise
 from crossreid.runs.plan import official_steps, plan, plan_as_comments, plan_of
 from crossreid.runs.recipe import load_recipe, make_recipe, pixels_as_text
 from crossreid.runs.run import open_split
+from crossreid.runs.shipped import SHIPPED
 from crossreid.runs.train import train_run
 from crossreid.training.optimisation import ScheduleOptions, rate_factor
 from crossreid.training.options import TrainingOptions
 
 ROOT = Path(__file__).resolve().parents[2]
-RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
+RECIPES = sorted(SHIPPED.glob("*.yaml"))
 # Steps an epoch, epochs, and the epochs that the rate falls at, by the releases: of one run, or of teacher and student.
 VD = {"sysu-mm01": 24, "regdb": 25, "llcm": 44}
 IDKL = {"sysu-mm01": 195, "regdb": 68, "llcm": 151}
@@ -94,7 +95,7 @@ def test_headers_say_the_steps_that_the_recipe_takes(path):
 
 @pytest.mark.parametrize("name", ["agw_regdb"])
 def test_headers_say_the_costs_that_the_script_counts(name):
-    costs, path = recipe_costs(), ROOT / "recipes" / f"{name}.yaml"
+    costs, path = recipe_costs(), SHIPPED / f"{name}.yaml"
     recipe = load_recipe(path)
     text = path.read_text(encoding="utf-8")
     assert costs.with_lines(text, costs.header_lines(costs.costs(recipe), each=costs._each(recipe))) == text
@@ -237,7 +238,7 @@ def test_what_cannot_be_read_is_said_and_is_no_error(people, tmp_path):
 
 
 def test_each_stage_of_a_recipe_has_a_line():
-    comments = plan_as_comments(load_recipe(ROOT / "recipes" / "vkd_mars.yaml", ["data.sampler.epoch=identities"]))
+    comments = plan_as_comments(load_recipe(SHIPPED / "vkd_mars.yaml", ["data.sampler.epoch=identities"]))
     teacher, its_pixels, student, pixels = comments.splitlines()
     assert its_pixels.removeprefix("# teacher, ") == pixels.removeprefix("# student, ")
     assert teacher.startswith("# teacher, on a complete copy (")

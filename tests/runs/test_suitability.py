@@ -11,11 +11,12 @@ from crossreid.cli.app import app
 from crossreid.data.catalogue import load
 from crossreid.errors import CrossreidError
 from crossreid.runs.recipe import load_recipe
+from crossreid.runs.shipped import SHIPPED
 from crossreid.runs.suitability import left_out, trainable
 from crossreid.runs.train import train
 from crossreid.training.checkpoint import load_checkpoint, save_checkpoint
 
-RECIPE = str(Path(__file__).resolve().parents[2] / "recipes" / "baseline_manifest_visible.yaml")
+RECIPE = str(SHIPPED / "baseline_manifest_visible.yaml")
 
 
 @pytest.fixture(scope="module")

@@ -13,13 +13,14 @@ from crossreid.data.synthetic import synthesise
 from crossreid.runs.folders import stage_runs
 from crossreid.runs.recipe import RecipeError, load_recipe, make_recipe, teacher_recipe
 from crossreid.runs.run import open_run
+from crossreid.runs.shipped import SHIPPED
 from crossreid.runs.teacher_student import stage_recipes
 from crossreid.runs.train import train
 from crossreid.training.checkpoint import load_checkpoint
 from few_fits import quick_maps
 from forked import Forked, command
 
-RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "vkd_synthetic.yaml"
+RECIPE = SHIPPED / "vkd_synthetic.yaml"
 SMALL = [
     "data.height=32", "data.width=16", "data.options.validation=2", "data.sets.size=3", "training.epochs=1",
     "data.sampler.identities=2", "data.sampler.images=2", "teacher.training.epochs=1",

@@ -1,15 +1,14 @@
 import time
-from pathlib import Path
 
 import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from crossreid.runs.shipped import SHIPPED
 from crossreid.runs.yaml_text import DEPTH, VALUES, YamlError, read_yaml
 from hostile_texts import alias_bomb
 
-ROOT = Path(__file__).resolve().parents[2]
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text("ab:#-[ ", max_size=5),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text("ab", max_size=3), inner, max_size=4),
@@ -23,7 +22,7 @@ def test_it_reads_what_yaml_reads(value):
 
 
 def test_so_with_every_recipe_that_comes_with_the_package():
-    recipes = sorted(ROOT.glob("recipes/*.yaml"))
+    recipes = sorted(SHIPPED.glob("*.yaml"))
     assert len(recipes) > 20
     for path in recipes[::5]:
         assert read_yaml(path.read_text()) == yaml.safe_load(path.read_text())

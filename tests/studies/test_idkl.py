@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from crossreid.runs.recipe import RecipeError, load_recipe
+from crossreid.runs.shipped import SHIPPED
 from crossreid.studies.idkl import idkl_recipe, idkl_study, lambda_study
 
-RECIPES = Path(__file__).resolve().parents[2] / "recipes"
-BASE = load_recipe(RECIPES / "idkl_synthetic.yaml")
+BASE = load_recipe(SHIPPED / "idkl_synthetic.yaml")
 
 
 def method_of(study, key):
@@ -28,7 +28,7 @@ def test_terms_come_one_after_another():
     assert method_of(study, "no-confuser").confuser == "none"
     assert method_of(study, "pseudo-labels") == BASE.method.model_copy(update={"confuser": "pseudo_labels"})
     with pytest.raises(RecipeError, match="Expected implicit_knowledge"):
-        idkl_recipe(load_recipe(RECIPES / "agw_synthetic.yaml"), study.cells[0], 0, Path("out"))
+        idkl_recipe(load_recipe(SHIPPED / "agw_synthetic.yaml"), study.cells[0], 0, Path("out"))
 
 
 def test_each_weight_moves_alone_and_the_reference_is_the_recipe():

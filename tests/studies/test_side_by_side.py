@@ -12,15 +12,15 @@ from crossreid.reporting.study_plot import draw_study
 from crossreid.reporting.study_table import markdown_table
 from crossreid.runs.recipe import RecipeError, load_recipe, make_recipe
 from crossreid.runs.run import open_run
+from crossreid.runs.shipped import SHIPPED
 from crossreid.studies.one_run import score_spaces
 from crossreid.studies.running import run_study
 from crossreid.studies.side_by_side import named, recipes_study
 from crossreid.studies.study import StudyError
 from forked import fork_runs
 
-RECIPES = Path(__file__).resolve().parents[2] / "recipes"
-BASE = load_recipe(RECIPES / "idkl_synthetic.yaml")
-OTHERS = [RECIPES / f"{name}_synthetic.yaml" for name in ("baseline", "agw", "idkl", "vd", "vd_two-stream")]
+BASE = load_recipe(SHIPPED / "idkl_synthetic.yaml")
+OTHERS = [SHIPPED / f"{name}_synthetic.yaml" for name in ("baseline", "agw", "idkl", "vd", "vd_two-stream")]
 
 
 def test_synthetic_recipes_differ_in_their_method_alone():
@@ -81,7 +81,7 @@ def test_of_recipes_with_teachers_the_last_student_is_compared(tmp_path, monkeyp
              "teacher.training.epochs=1", "teacher.training.validate_every=1", "teacher.data.sampler.identities=2",
              "teacher.data.sampler.images=2", "training.schedule.warmup_epochs=0"]  # fmt: skip
     for name, more in (("vkd_a", []), ("vkd_b", ["generations=2"])):
-        recipe = load_recipe(RECIPES / "vkd_tracklets.yaml", [*small, *more])
+        recipe = load_recipe(SHIPPED / "vkd_tracklets.yaml", [*small, *more])
         (tmp_path / f"{name}.yaml").write_text(recipe.as_yaml())
     arguments = ["ablate", "recipes", "vkd_a.yaml", "vkd_b.yaml", "--seeds", "0", "--jobs", "2", "--out", "study"]
     result = CliRunner().invoke(app, arguments)

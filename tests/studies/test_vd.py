@@ -1,14 +1,13 @@
 """What the studies of variational distillation compare, and that a cell changes nothing but what it says."""
 
-from pathlib import Path
-
 import pytest
 
 from crossreid.errors import CrossreidError
 from crossreid.runs.recipe import RecipeError, load_recipe, make_recipe
+from crossreid.runs.shipped import SHIPPED
 from crossreid.studies.vd import RIVALS, VD, rival_keys, vd_recipe, vd_study, weight_study, z_size_study
 
-BASE = load_recipe(Path(__file__).resolve().parents[2] / "recipes" / "vd_synthetic.yaml")
+BASE = load_recipe(SHIPPED / "vd_synthetic.yaml")
 METHODS_MD = {  # rank-1 and mAP of the paper's ablation, percent
     ("specific", VD): (59.62, 57.99), ("specific", RIVALS[0]): (28.69, 32.42),
     ("shared", VD): (49.22, 48.74), ("shared", RIVALS[0]): (24.34, 28.01),

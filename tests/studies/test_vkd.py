@@ -9,12 +9,13 @@ from crossreid.data.synthetic import synthesise
 from crossreid.reporting.study_plot import draw_study
 from crossreid.reporting.study_table import markdown_table, terminal_table
 from crossreid.runs.recipe import RecipeError, load_recipe, make_recipe, teacher_recipe
+from crossreid.runs.shipped import SHIPPED
 from crossreid.studies.running import run_study
 from crossreid.studies.study import StudyError
 from crossreid.studies.vkd import cross_distillation_study, vkd_recipe, vkd_study
 from forked import fork_runs
 
-RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "vkd_synthetic.yaml"
+RECIPE = SHIPPED / "vkd_synthetic.yaml"
 BASE = load_recipe(RECIPE)
 SMALL = [
     "data.height=32", "data.width=16", "data.options.validation=2", "data.sets.size=3", "training.epochs=1",

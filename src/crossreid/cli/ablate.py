@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 app = group("Studies: many runs, one table. The same command again goes on where it stopped.")
 
-RecipeFile = Annotated[Path, typer.Argument(help="A recipe, YAML, of the study's kind of method.")]
+RecipeFile = Annotated[Path, typer.Argument(help="A recipe, a file or a name, of the study's kind of method.")]
 Out = Annotated[Path | None, typer.Option(help="Folder of the study; studies/NAME by default.")]
 Seeds = Annotated[str, typer.Option(help="Seeds, each a run of every cell: 0-2 or 0,1,2.")]
 Jobs = Annotated[int | None, typer.Option(min=1, help="Runs at a time; by default one a GPU, without GPUs one.")]
@@ -102,7 +102,7 @@ def lambdas(
 
 @app.command()
 def recipes(
-    recipe: Annotated[list[Path], typer.Argument(help="Recipes, YAML, of the same data set; the first is the reference.")],
+    recipe: Annotated[list[Path], typer.Argument(help="Recipes, files or names, of the same data set; the first is the reference.")],
     out: Out = None, seeds: Seeds = "0-2", jobs: Jobs = None, override: Set = None, only: Only = None,
 ) -> None:  # fmt: skip
     """Whole recipes side by side, not re-ranked and re-ranked."""
@@ -115,7 +115,7 @@ def recipes(
 
 @app.command()
 def left_out(
-    recipe: Annotated[Path, typer.Argument(help="A recipe, YAML, whose `data` lists several data sets.")],
+    recipe: Annotated[Path, typer.Argument(help="A recipe, a file or a name, whose `data` lists several data sets.")],
     out: Out = None, seeds: Seeds = "0-2", jobs: Jobs = None, override: Set = None, only: Only = None,
 ) -> None:  # fmt: skip
     """Several data sets: trained on all but one and scored on that one, for each, beside training on it alone."""

@@ -26,6 +26,7 @@ from crossreid.cli import (
     fuse,
     gallery,
     mindspore_import,
+    recipes,
     report,
     serve,
     tracks,
@@ -78,6 +79,7 @@ for command in (
     app.command()(command)
 app.command("import")(mindspore_import.import_)
 for name, commands in (
+    ("recipes", recipes.app),
     ("ablate", ablate.app),
     ("views", views.app),
     ("gallery", gallery.app),

@@ -137,7 +137,9 @@ def check(
     ] = None,
     recipe: Annotated[
         Path | None,
-        typer.Option(help="Also say whether this recipe can train on it; its reader's options are taken too."),
+        typer.Option(
+            help="Also say whether this recipe, a file or a name, can train on it; its reader's options are taken too."
+        ),
     ] = None,
     overrides: Set = None,
 ) -> None:

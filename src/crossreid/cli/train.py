@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def train(
-    recipe: Annotated[Path, typer.Argument(help="A recipe, YAML.")],
+    recipe: Annotated[Path, typer.Argument(help="A recipe: a YAML file, or a name of `crossreid recipes list`.")],
     out: Annotated[Path | None, typer.Option(help="Folder of the run; runs/RECIPE by default.")] = None,
     override: Set = None,
     trials: Annotated[
@@ -64,7 +64,7 @@ def train(
 
 
 def recipe(
-    file: Annotated[Path | None, typer.Argument(help="A recipe to resolve and print.")] = None,
+    file: Annotated[Path | None, typer.Argument(help="A recipe to resolve and print, a file or a name.")] = None,
     override: Set = None,
     keys: Annotated[bool, typer.Option("--keys", help="List every key of a recipe instead, as Markdown.")] = False,
 ) -> None:

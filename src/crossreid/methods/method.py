@@ -197,7 +197,7 @@ M = TypeVar("M", bound=type[Method])
 class RegisteredMethod:
     """A method as `METHODS` holds it: its class, the class of its options, and what people read about it.
 
-    `recipes` is the pattern of the names of its recipes in `recipes/`; empty where there are none.
+    `recipes` is the pattern of the names of its recipes in `runs/recipes/`; empty where there are none.
     """
 
     name: str

@@ -5,7 +5,6 @@ Each section is defined beside what it configures, and a method's section by the
 
 from __future__ import annotations
 
-import difflib
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,6 +26,7 @@ from crossreid.options import Options
 from crossreid.runs.earlier import as_it_was, forget_filled_sizes, has_pixels
 from crossreid.runs.faults import RecipeError, explained, shown
 from crossreid.runs.overrides import apply_override, with_numbers
+from crossreid.runs.shipped import recipe_file
 from crossreid.runs.yaml_text import read_yaml
 from crossreid.training.options import TrainingOptions
 
@@ -142,14 +142,15 @@ class Recipe(Options):
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
 
 
-def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
-    """The recipe in a YAML file, with `key.key=value` overrides applied (values are YAML).
+def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe in a YAML file, or of that name among those of the package, with `key.key=value` overrides applied.
+
+    Values of overrides are YAML.
 
     Raises:
         RecipeError: no such file, no YAML mapping, an unknown key or an impossible value, named.
     """
-    path = Path(path)
-    return make_recipe(_read_yaml(path), overrides, source=str(path))
+    return make_recipe(_read_yaml(recipe_file(Path(path))), overrides, source=str(path))
 
 
 def recipe_of_run(folder: Path) -> Recipe:
@@ -190,9 +191,7 @@ def pixels_as_text(recipe: Recipe) -> str:
 
 def _read_yaml(path: Path) -> Any:
     if not path.is_file():
-        near = difflib.get_close_matches(path.name, [p.name for p in Path("recipes").glob("*.yaml")], n=3, cutoff=0.4)
-        hint = f" Near it in recipes/: {', '.join(near)}." if near else ""
-        raise RecipeError(f"recipe {path} not found. Expected a YAML file.{hint}")
+        raise RecipeError(f"recipe {path} not found. Expected a YAML file.")
     try:
         return read_yaml(path.read_text(encoding="utf-8"))
     except ValueError as error:  # YamlError, or no UTF-8

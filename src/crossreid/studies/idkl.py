@@ -60,9 +60,7 @@ def idkl_recipe(base: Recipe, cell: Cell, seed: int, out: Path) -> Recipe:
         RecipeError: the base's method is another.
     """
     if base.method.name != IDKL:
-        raise RecipeError(
-            f"the recipe's method is {base.method.name!r}. Expected {IDKL}, for example recipes/idkl_synthetic.yaml."
-        )
+        raise RecipeError(f"the recipe's method is {base.method.name!r}. Expected {IDKL}, for example idkl_synthetic.")
     given = base.model_dump(mode="json")
     given["training"]["seed"] = seed
     given["method"] |= cell.changes

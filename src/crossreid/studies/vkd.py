@@ -104,9 +104,7 @@ def vkd_recipe(base: Recipe, cell: Cell, seed: int, out: Path) -> Recipe:
         RecipeError: the base has no teacher's stage.
     """
     if base.teacher is None:
-        raise RecipeError(
-            "the recipe has no `teacher` section. Expected one of two stages, for example recipes/vkd_synthetic.yaml."
-        )
+        raise RecipeError("the recipe has no `teacher` section. Expected one of two stages, for example vkd_synthetic.")
     changes = dict(cell.changes)
     first = teacher_recipe(base)
     if changes.pop("stage", None) == "teacher":
