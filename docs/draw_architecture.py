@@ -33,6 +33,7 @@ ROOMS = {
     "quiet": "what is not printed",
     "registry": "doors for others",
     "files": "whole or not there",
+    "extras": "what may be missing",
     "errors": "what is meant for people",
 }
 # Above `runs` there are two arms that do not know each other: what is learned of runs, and what is served of them.

@@ -118,7 +118,7 @@ if TYPE_CHECKING:
 try:
     __version__ = version("crossreid")
 except PackageNotFoundError:  # run from a plain checkout
-    __version__ = "0.1.0"
+    __version__ = "0.2.0"
 
 # Where each public name lives.
 _HOMES = {
@@ -289,8 +289,13 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"crossreid has no public name {name!r}; it has {', '.join(sorted(_HOMES))}.")
     import importlib
 
+    from crossreid.extras import missing_extra
+
     module, _, attribute = _HOMES[name].partition(":")
-    value = getattr(importlib.import_module(f"crossreid.{module}"), attribute or name)
+    try:
+        value = getattr(importlib.import_module(f"crossreid.{module}"), attribute or name)
+    except ImportError as error:
+        raise missing_extra(error, f"crossreid.{name}") or error from error
     globals()[name] = value  # found at once from now on
     return value
 

@@ -83,7 +83,7 @@ def test_without_mindspore_the_extra_is_named(recipe, capsys, tmp_path, monkeypa
         ("export", tmp_path, "--to", "mindspore"),
         ("import", tmp_path / "weights.ckpt", "--out", tmp_path / "run"),
     ):
-        assert "MindSpore is not installed. Install it: pip install" in refused(capsys, *command)
+        assert "mindspore, which is not installed: pip install 'crossreid[mindspore]'" in refused(capsys, *command)
 
 
 def test_torch_does_not_train_what_says_mindspore(tmp_path):

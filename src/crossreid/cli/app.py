@@ -37,6 +37,7 @@ from crossreid.cli import (
 )
 from crossreid.cli.parsing import show_help_if_bare
 from crossreid.errors import CrossreidError
+from crossreid.extras import missing_extra
 from crossreid.registry import use_plugin
 from crossreid.terminal import console, errors
 from crossreid.training.signals import Interrupted
@@ -96,9 +97,10 @@ def main(arguments: list[str] | None = None) -> None:
     except Interrupted as interrupt:
         errors.print("interrupted; the same command again goes on from the checkpoint.")
         sys.exit(128 + interrupt.signal_number)
-    except Exception as error:
+    except Exception as caught:
         if os.environ.get(DEBUG):
             raise
+        error = missing_extra(caught, "this command") or caught
         if not is_for_people(error):
             errors.print(
                 "crossreid: the following is a bug of the program, not of what was given to it; please report it."

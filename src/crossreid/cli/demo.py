@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from crossreid.extras import modules_of, require
 from crossreid.terminal import console
 
 
@@ -18,6 +19,7 @@ def demo(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the world and of the training.")] = 0,
 ) -> None:
     """Render a small world, train two methods on it, evaluate both, write report.html: about 5 minutes on 2 cores."""
+    require("crossreid demo", *modules_of("search"), *modules_of("analysis"))
     from crossreid.demo.demonstration import run_demo
     from crossreid.evaluation.scores import table
 

@@ -12,6 +12,7 @@ from crossreid.cli.gallery_options import Collection, FalseAcceptRate, Token, Un
 from crossreid.cli.networks import BackboneName, Flip, Size, Weights, named_network, run_and_rest
 from crossreid.cli.parsing import group
 from crossreid.errors import CrossreidError
+from crossreid.extras import modules_of, require
 from crossreid.terminal import say
 
 app = group("API keys of `crossreid serve`.")
@@ -79,6 +80,7 @@ def serve(
     flip: Flip = False,
 ) -> None:
     """Serve a gallery to programs and, as a page, to people: docs/service.md."""
+    require("crossreid serve", *modules_of("serve"))
     from crossreid.service.configuration import service_options
     from crossreid.service.endpoint import Endpoint
     from crossreid.service.startup import Serving

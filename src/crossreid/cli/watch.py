@@ -11,6 +11,7 @@ import typer
 
 from crossreid.cli.networks import BackboneName, Flip, Size, named_network
 from crossreid.errors import CrossreidError
+from crossreid.extras import require
 from crossreid.terminal import advancing, console, errors, progress_bar
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ def watch(
     if not sources and cameras is None:
         raise CrossreidError("expected a SOURCE or more, or --cameras FILE. See `crossreid watch --help`.")
     options = _sections(override or (), tracker=tracker, fps=fps, real_time=real_time)
+    require("crossreid watch", "trackers")
     from crossreid.watching.watch import watch as watch_cameras
 
     with ExitStack() as shown:

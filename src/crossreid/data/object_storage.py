@@ -21,6 +21,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from crossreid.data.records import DataError
 from crossreid.errors import CrossreidError
+from crossreid.extras import install
 
 THREADS = 16  # requests at once of a process
 BLOCK = 64 << 20  # bytes of a request of a large object
@@ -31,7 +32,6 @@ _IN_PARTS = ("s3", "s3a", "gs", "gcs")  # whose parts no reader sees before the 
 _PATIENCE: dict[str, dict[str, Any]] = {
     name: {"config_kwargs": {"retries": {"mode": "standard", "total_max_attempts": 3}}} for name in ("s3", "s3a")
 }
-_EXTRA = "Install the extra: pip install 'crossreid[storage]'"
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -239,7 +239,9 @@ def _told(address: str, done: str, error: Exception) -> CrossreidError:
     scheme = address.partition("://")[0]
     reason = " ".join(str(error).split())[:300] or type(error).__name__
     if isinstance(error, ImportError):
-        return StorageError(f"{address}: {scheme}:// needs a package that is not installed ({reason}). {_EXTRA}")
+        return StorageError(
+            f"{address}: {scheme}:// needs a package that is not installed ({reason}): {install('storage')}."
+        )
     if isinstance(error, ValueError) and "protocol not known" in str(error).lower():
         from fsspec.registry import known_implementations
 

@@ -25,6 +25,7 @@ from scipy.optimize import linear_sum_assignment
 
 from crossreid.data.records import DataError
 from crossreid.evaluation.mot_rows import DISTRACTORS, PEDESTRIAN, MotRows, read_mot_rows
+from crossreid.extras import needed
 
 IOU = 0.5
 
@@ -110,7 +111,7 @@ def score_tracks(truth: Path, tracks: Path) -> TrackScores:
 
 def scores_of(cameras: Mapping[str, tuple[MotRows, MotRows | None]]) -> TrackScores:
     """The scores of (truth, tracks) by camera. Raises `DataError` where no row of the truth is to be scored."""
-    library = _library()
+    library = needed("trackers.eval", "scoring tracks")
     sequences = {name: _sequence(library, truth, tracks) for name, (truth, tracks) in cameras.items()}
     if not any(len(ids) for sequence in sequences.values() for ids in sequence.truth):
         raise DataError("the truth has no box to score: every row has flag 0, or a class other than 1.")
@@ -134,16 +135,6 @@ def scores_of(cameras: Mapping[str, tuple[MotRows, MotRows | None]]) -> TrackSco
         _score(within, people, identities),
         _score(_metrics(library, joined), _different(joined.truth), _different(joined.tracks)),
     )
-
-
-def _library() -> Any:
-    try:
-        from trackers import eval as library
-    except ImportError as error:
-        raise DataError(
-            "scoring tracks needs trackers, which is not installed: pip install 'crossreid[video]'."
-        ) from error
-    return library
 
 
 def _files(truth: Path, tracks: Path) -> dict[str, tuple[Path, Path | None]]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from crossreid.errors import CrossreidError
+from crossreid.extras import needed
 from crossreid.fusion.local_matching import Described, register_matcher
 from crossreid.options import Options
 
@@ -32,7 +32,7 @@ class SiftMatcher:
 
     def __init__(self, **options: Any) -> None:
         self.options = SiftOptions.model_validate(options)
-        self._cv2 = _opencv()
+        self._cv2 = needed("cv2", "local matching by SIFT")
         self.settings = f"sift, OpenCV {self._cv2.__version__}, {self.options.size}, {self.options.keypoints}"
 
     def describe(self, image: np.ndarray) -> Described:
@@ -75,11 +75,3 @@ class SiftMatcher:
 
     def match(self, first: np.ndarray, second: np.ndarray) -> float:
         return self.compare(self.describe(first), self.describe(second))
-
-
-def _opencv() -> Any:
-    try:
-        import cv2
-    except ImportError as error:
-        raise CrossreidError("local matching by SIFT needs OpenCV: pip install 'crossreid[video]'.") from error
-    return cv2

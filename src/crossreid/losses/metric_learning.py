@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from crossreid.errors import CrossreidError
+from crossreid.extras import needed
 from crossreid.losses.weighing import register_loss
 
 Name = Literal[
@@ -40,12 +41,7 @@ def metric_learning_loss(features: Tensor, labels: Tensor, *, loss: Name, option
 
 @functools.cache
 def _made(loss: str, options: str) -> Any:
-    try:
-        from pytorch_metric_learning import losses
-    except ImportError as error:
-        raise CrossreidError(
-            "loss 'metric_learning' needs pytorch-metric-learning. Install it: pip install 'crossreid[metric]'."
-        ) from error
+    losses = needed("pytorch_metric_learning.losses", "loss 'metric_learning'")
     try:
         made = getattr(losses, loss)(**json.loads(options))
         with torch.random.fork_rng(devices=[]):  # a wrong option may show only in use

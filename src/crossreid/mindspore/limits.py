@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 from typing import Any
 
 from crossreid.errors import CrossreidError
+from crossreid.extras import require
 from crossreid.methods.variational_distillation import VariationalDistillationOptions
 from crossreid.models.backbone_options import BackboneOptions
 from crossreid.models.backbone_registry import BACKBONES
@@ -32,9 +32,7 @@ _ONLY: dict[str, Any] = {
 
 def require_mindspore() -> None:
     """Raise `CrossreidError` where MindSpore is not installed."""
-    found = importlib.util.find_spec("mindspore")
-    if found is None or found.origin is None:  # none, or no more than a folder of that name
-        raise CrossreidError("MindSpore is not installed. Install it: pip install 'crossreid[mindspore]'.")
+    require("MindSpore's part of crossreid", "mindspore")
 
 
 def refuse_unsupported(recipe: Recipe) -> None:

@@ -7,12 +7,13 @@ layers are those of the package `peft`, which is asked for only where a recipe s
 from __future__ import annotations
 
 import copy
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pydantic import Field
 from torch import nn
 
 from crossreid.errors import CrossreidError
+from crossreid.extras import needed
 from crossreid.options import Options
 
 N = TypeVar("N", bound=nn.Module)
@@ -36,7 +37,7 @@ def add_adapters(network: nn.Module, name: str, options: LoraOptions) -> None:
         CrossreidError: `peft` is not installed, or no layer has such a name, or one of them is of a kind that it cannot
             adapt.
     """
-    peft = _peft()
+    peft = needed("peft", "a run with method.backbone.lora that is no exported file")
     config = peft.LoraConfig(
         r=options.rank, lora_alpha=options.alpha, lora_dropout=options.dropout, target_modules=list(options.targets)
     )
@@ -77,13 +78,3 @@ def has_adapters(network: nn.Module) -> bool:
 def _is_adapted(layer: nn.Module) -> bool:
     # Without `peft` no layer is.
     return hasattr(layer, "lora_A") and hasattr(layer, "get_base_layer")
-
-
-def _peft() -> Any:
-    try:
-        import peft
-    except ImportError as error:
-        raise CrossreidError(
-            "method.backbone.lora needs peft: pip install 'crossreid[lora]'. An exported file of such a run does not."
-        ) from error
-    return peft

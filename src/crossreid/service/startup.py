@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crossreid.errors import CrossreidError
+from crossreid.extras import modules_of, require
 from crossreid.galleries.calibrations import calibration_for
 from crossreid.galleries.model_card import ModelCard
 from crossreid.galleries.opening import open_gallery
@@ -65,12 +65,8 @@ class Serving:
 
 
 def refuse_without_extra() -> None:
-    """Raises `CrossreidError` where what a service needs is not installed."""
-    try:
-        for name in ("fastapi", "prometheus_client", "python_multipart", "uvicorn"):
-            importlib.import_module(name)
-    except ImportError as error:
-        raise CrossreidError(f"{error.name} is not installed. Install it: pip install 'crossreid[serve]'.") from error
+    """Raises `MissingExtra` where what a service needs is not installed."""
+    require("crossreid serve", *modules_of("serve"))
 
 
 def serve(serving: Serving, say: Callable[[str], Any] = print) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from crossreid.data.records import Modality
-from crossreid.watching.video.video_extra import needed
+from crossreid.extras import needed
 
 
 @dataclass(frozen=True, eq=False, slots=True)

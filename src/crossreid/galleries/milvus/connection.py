@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from crossreid.extras import needed
 from crossreid.galleries import locking
 from crossreid.galleries.errors import GalleryError, GalleryFault, closed
 from crossreid.galleries.location import is_lite
@@ -16,14 +17,9 @@ _LOCK = "crossreid.lock"
 
 
 def require_pymilvus(location: str) -> None:
-    """Raise `GalleryError` where what a location needs is not installed."""
-    try:
-        import pymilvus  # noqa: F401
-
-        if is_lite(location):
-            import milvus_lite  # noqa: F401
-    except ImportError as error:
-        raise GalleryError(f"a Milvus gallery needs pymilvus ({error}): pip install crossreid[milvus].") from error
+    """Raise `MissingExtra` where what a location needs is not installed."""
+    for name in ("pymilvus", *(("milvus_lite",) if is_lite(location) else ())):
+        needed(name, "a Milvus gallery")
     for name in ("pymilvus", "milvus_lite"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # what they log is raised as well
 

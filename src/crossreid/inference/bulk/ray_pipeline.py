@@ -28,6 +28,7 @@ from crossreid.data.evaluation_loading import planned_batches
 from crossreid.data.images import CannotBeRead
 from crossreid.data.records import DataError, Record
 from crossreid.errors import CrossreidError
+from crossreid.extras import needed
 from crossreid.inference.bulk.chunks import Chunk
 from crossreid.inference.bulk.embedded_chunks import Report, Work, chunk_of
 from crossreid.inference.embedding_model import EmbeddingModel
@@ -194,13 +195,9 @@ def _connected(address: str | None) -> Iterator[Any]:
     """Ray, at an address or started here for the block, without its reports to its makers; what it tells goes to its own logs."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    try:
-        import ray
-        import ray.data
-    except ImportError as error:
-        raise CrossreidError(
-            f"--engine ray needs a package that is not installed ({error}): pip install 'crossreid[ray]'"
-        ) from error
+    needed("ray.data", "--engine ray")
+    import ray
+
     started, at_sigterm = not ray.is_initialized(), signal.getsignal(signal.SIGTERM)
     if started:
         try:

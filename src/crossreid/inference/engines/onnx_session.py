@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from crossreid.errors import CrossreidError
+from crossreid.extras import needed
 
 
 def session_of(network: bytes | str, path: Path, device: torch.device, refusal: Callable[[str], CrossreidError]) -> Any:
@@ -21,12 +22,7 @@ def session_of(network: bytes | str, path: Path, device: torch.device, refusal: 
     Raises:
         CrossreidError: that one, or ONNX Runtime is not installed.
     """
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise CrossreidError(
-            f"{path}: ONNX Runtime is not installed. Install it: pip install 'crossreid[export]'."
-        ) from error
+    onnxruntime = needed("onnxruntime", str(path))
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from crossreid.errors import CrossreidError
+from crossreid.extras import needed
 from crossreid.inference.embedding_model import EmbeddingModel, Precision
 from crossreid.inference.engines.exported_model import ExportedModel, Signature, arrays
 from crossreid.inference.engines.openvino_runtime import leave_telemetry_out
@@ -34,12 +35,7 @@ class OpenVinoModel(ExportedModel):
 
     def __init__(self, path: Path) -> None:
         leave_telemetry_out()
-        try:
-            import openvino
-        except ImportError as error:
-            raise CrossreidError(
-                f"{path}: OpenVINO is not installed. Install it: pip install 'crossreid[openvino]'."
-            ) from error
+        openvino = needed("openvino", str(path))
         said, graph = read_said(path)
         self.device = torch.device("cpu")
         self._take(path, said, graph)

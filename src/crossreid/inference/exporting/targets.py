@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from crossreid.errors import CrossreidError
+from crossreid.extras import require
 from crossreid.inference.engines.torch_model import TorchModel
 from crossreid.inference.exporting import onnx_file, openvino_file, program_file
 from crossreid.inference.exporting.exported import Target
@@ -27,7 +27,7 @@ class Format:
         write: `(model, path, batch)`, the network in float32 without facts.
         state_facts: `(path, facts)`, puts the facts into a file in place of those that it has.
         companions: suffixes of the files that belong to that of its name.
-        modules, extra: what must be installed, and by which extra.
+        modules: what must be installed.
         fused: whether batch norms are folded before, which runtimes of other targets do themselves.
     """
 
@@ -36,16 +36,15 @@ class Format:
     state_facts: Callable[[Path, Mapping[str, Any]], None]
     companions: tuple[str, ...] = ()
     modules: tuple[str, ...] = ()
-    extra: str = ""
     fused: bool = False
 
 
 TARGETS: dict[Target, Format] = {
     "onnx": Format(
-        "ONNX", write_onnx, onnx_file.state_facts, modules=("onnx", "onnxruntime"), extra="export"
+        "ONNX", write_onnx, onnx_file.state_facts, modules=("onnx", "onnxruntime")
     ),
     "openvino": Format(
-        "OpenVINO", write_openvino, openvino_file.state_facts, companions=(".bin",), modules=("openvino",), extra="openvino"
+        "OpenVINO", write_openvino, openvino_file.state_facts, companions=(".bin",), modules=("openvino",)
     ),
     "torch-export": Format("a program of torch.export", write_program, program_file.state_facts, fused=True),
 }  # fmt: skip
@@ -60,11 +59,7 @@ def format_of(target: str) -> Format:
     if target not in TARGETS:
         raise CrossreidError(f"--to {target!r}: expected {', '.join(TARGETS)}.")
     found = TARGETS[target]
-    if missing := [name for name in found.modules if importlib.util.find_spec(name) is None]:
-        raise CrossreidError(
-            f"exporting to {target} needs {' and '.join(found.modules)}; {missing[0]} is not installed: pip install "
-            f"'crossreid[{found.extra}]'."
-        )
+    require(f"exporting to {target}", *found.modules)
     return found
 
 

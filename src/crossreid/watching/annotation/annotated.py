@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from crossreid.errors import CrossreidError
+from crossreid.extras import needed
 from crossreid.files import replacing
 from crossreid.watching.annotation.box_drawing import Drawing
 from crossreid.watching.annotation.identity_colours import GREY, colour_of
@@ -21,7 +22,6 @@ from crossreid.watching.cameras import Camera
 from crossreid.watching.frames import Frame
 from crossreid.watching.identities.readings import Readings
 from crossreid.watching.video.sources import FrameSource
-from crossreid.watching.video.video_extra import needed
 
 FOLDER = "annotated"
 _TICKS = 1000  # of a second, in which frames have their times

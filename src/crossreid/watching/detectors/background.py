@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from crossreid.extras import needed
 from crossreid.watching.cameras import Camera
 from crossreid.watching.detections import Detections
 from crossreid.watching.detectors.detector_registry import DetectorSettings, register_detector
 from crossreid.watching.detectors.known_detections import NONE
 from crossreid.watching.frames import Frame
-from crossreid.watching.video.video_extra import needed
 
 ROWS = 360  # of the picture that is looked at; larger frames are made smaller
 HISTORY = 300  # frames that the background is learned over

@@ -27,11 +27,11 @@ import numpy as np
 
 from crossreid.data.records import DataError
 from crossreid.errors import CrossreidError
+from crossreid.extras import needed
 from crossreid.watching.cameras import Camera
 from crossreid.watching.detections import Detections
 from crossreid.watching.detectors.detector_registry import DetectorSettings, register_detector, wanted_numbers
 from crossreid.watching.frames import Frame
-from crossreid.watching.video.video_extra import needed
 
 GREY = 114 / 255
 

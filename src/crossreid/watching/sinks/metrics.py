@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from crossreid.errors import CrossreidError
+from crossreid.extras import needed
 from crossreid.watching.events import Event
 
 HOST = "127.0.0.1"
@@ -18,10 +19,8 @@ class WatchMetrics:
     """
 
     def __init__(self) -> None:
-        try:
-            from prometheus_client import CollectorRegistry, Counter, Gauge
-        except ImportError as error:
-            raise CrossreidError("metrics need prometheus-client: pip install 'crossreid[serve]'.") from error
+        needed("prometheus_client", "--metrics")
+        from prometheus_client import CollectorRegistry, Counter, Gauge
 
         def counter(name: str, text: str, *labels: str) -> Any:
             return Counter(f"crossreid_watch_{name}_total", text, labels, registry=self.registry)

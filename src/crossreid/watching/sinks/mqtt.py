@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from crossreid.errors import CrossreidError
+from crossreid.extras import needed
 from crossreid.files import short_digest
 from crossreid.watching.events import Event
 from crossreid.watching.sinks.sink import SinkFault
@@ -36,10 +37,7 @@ class Mqtt:
     """
 
     def __init__(self, url: str, *, seconds: float = 10.0, environment: Mapping[str, str] = os.environ) -> None:
-        try:
-            import paho.mqtt.client  # noqa: F401
-        except ImportError as error:
-            raise CrossreidError("MQTT needs paho-mqtt: pip install 'crossreid[video]'.") from error
+        needed("paho.mqtt.client", "MQTT")
         self._secure, self._host, self._port, self.topic = _parts(url)
         self.name = f"mqtt {short_digest(url)}"
         self._seconds, self._authorities = seconds, environment.get(AUTHORITIES)

@@ -19,6 +19,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from crossreid.errors import CrossreidError
+from crossreid.extras import needed
 from crossreid.files import short_digest
 from crossreid.watching.events import Event
 from crossreid.watching.sinks.sink import SinkFault
@@ -41,10 +42,7 @@ class Webhook:
     """
 
     def __init__(self, url: str, *, seconds: float = 10.0, environment: Mapping[str, str] = os.environ) -> None:
-        try:
-            import httpx
-        except ImportError as error:
-            raise CrossreidError("a webhook needs httpx: pip install 'crossreid[video]'.") from error
+        httpx = needed("httpx", "a webhook")
         self.url = _checked(url)
         self.name = f"webhook {short_digest(url)}"  # another address has events of its own to get
         self._secret = _secret(environment.get(SECRET))

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 
 from crossreid.data.records import Modality
+from crossreid.extras import needed
 from crossreid.watching.detections import Detections
 from crossreid.watching.frames import Frame
 from crossreid.watching.tracking.key_frames import KeyFrames, areas_in_common, candidate_of, hidden, within
 from crossreid.watching.tracking.track import Track
 from crossreid.watching.tracking.tracking_options import TrackingOptions
-from crossreid.watching.video.video_extra import needed
 
 _LIBRARY = {"bytetrack": "ByteTrackTracker", "ocsort": "OCSORTTracker", "botsort": "BoTSORTTracker"}
 _USUAL, _FASTEST = 25.0, 240.0  # frames a second

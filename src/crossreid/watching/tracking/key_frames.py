@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from crossreid.data.records import Modality
+from crossreid.extras import needed
 from crossreid.watching.frames import Frame
 from crossreid.watching.tracklets import KeyFrame
-from crossreid.watching.video.video_extra import needed
 
 # Crops are brought to one size before their sharpness is measured: it would depend on size otherwise. Height, width.
 _MEASURED = (128, 64)

@@ -11,9 +11,9 @@ import numpy as np
 
 from crossreid.data.images import MAX_PIXELS
 from crossreid.data.records import DataError
+from crossreid.extras import needed
 from crossreid.watching.cameras import Camera, is_address, shown_source
 from crossreid.watching.video.reading_options import FrameCounts
-from crossreid.watching.video.video_extra import needed
 
 USUAL_RATE = 25.0  # frames a second of what does not say it
 CLOCKLESS = ("mpjpeg", "mjpeg", "h264", "hevc", "m4v", "mpegvideo")  # formats without times: FFmpeg makes them up

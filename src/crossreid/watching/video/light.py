@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from crossreid.data.records import Modality
+from crossreid.extras import needed
 from crossreid.watching.cameras import CameraLight
-from crossreid.watching.video.video_extra import needed
 
 GREY, COLOURED = 1.2, 2.4  # chroma below which a picture is grey, and from which on it is coloured
 DWELL = 2.0  # seconds that all pictures must speak for the other light, until it is believed

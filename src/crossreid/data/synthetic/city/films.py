@@ -10,15 +10,13 @@ from types import ModuleType
 import numpy as np
 
 from crossreid.data.records import DataError
+from crossreid.extras import needed
 
 
 def video_library() -> ModuleType:
-    """PyAV. Raises `DataError` where it is not installed."""
-    try:
-        import av
-    except ImportError as error:
-        raise DataError("films need PyAV, which is not installed: pip install 'crossreid[video]'.") from error
-    return av
+    """PyAV. Raises `MissingExtra` where it is not installed."""
+    library: ModuleType = needed("av", "writing films")
+    return library
 
 
 def write_film(path: Path, frames: Iterable[np.ndarray], rate: Fraction, *, quality: int = 24) -> int:

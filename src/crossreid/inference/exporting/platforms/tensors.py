@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from crossreid.errors import CrossreidError
+from crossreid.extras import needed
 from crossreid.inference.exporting.exported import Target
 
 
@@ -52,13 +54,10 @@ def _of_onnx(file: Path) -> tuple[list[FileTensor], list[FileTensor]]:
 
 
 def _of_openvino(file: Path) -> tuple[list[FileTensor], list[FileTensor]]:
-    try:
-        import openvino
-    except ImportError as error:
-        raise CrossreidError("reading an OpenVINO model needs openvino: pip install 'crossreid[openvino]'.") from error
+    openvino = needed("openvino", "reading an OpenVINO model")
     model = openvino.Core().read_model(file)
 
-    def read(value: openvino.Output) -> FileTensor:
+    def read(value: Any) -> FileTensor:
         shape = tuple(-1 if each.is_dynamic else each.get_length() for each in value.get_partial_shape())
         return FileTensor(value.get_any_name(), str(value.get_element_type().to_dtype()), shape)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from crossreid.errors import CrossreidError
+from crossreid.extras import needed
 from crossreid.inference.engines.openvino_runtime import leave_telemetry_out
 from crossreid.inference.exporting.precision.range_images import RangeImages
 from crossreid.quiet import without_warnings
@@ -44,12 +44,10 @@ def openvino_in_int8(
     leave_telemetry_out()
     import openvino
 
-    try:
-        with without_warnings():
-            import nncf
-        from nncf.quantization.advanced_parameters import OverflowFix
-    except ImportError as error:
-        raise CrossreidError("int8 for OpenVINO needs nncf: pip install 'crossreid[openvino]'.") from error
+    with without_warnings():
+        nncf = needed("nncf", "int8 for OpenVINO")
+    from nncf.quantization.advanced_parameters import OverflowFix
+
     network = openvino.Core().read_model(float32)
     attends = any(each.get_type_name() in ATTENTION for each in network.get_ops())
     batches = list(images.batches())
