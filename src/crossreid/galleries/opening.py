@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from crossreid.extras import require
 from crossreid.galleries.errors import GalleryError
 from crossreid.galleries.gallery import Advance, Gallery
 from crossreid.galleries.index_options import IndexOptions
@@ -49,6 +50,7 @@ def open_gallery(
             collection=collection, read_only=read_only, consistency=consistency,
         )  # fmt: skip
     else:
+        require("a gallery in a folder", "faiss")  # before anything is written
         from crossreid.galleries.local.faiss_gallery import FaissGallery
 
         gallery = FaissGallery.opened(
