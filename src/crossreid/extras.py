@@ -62,6 +62,7 @@ def needed(module: str, what: str) -> Any:
         MissingExtra: it is not installed, or it is and cannot be imported.
     """
     try:
+        importlib.import_module(module.partition(".")[0])  # also where the part was imported before
         return importlib.import_module(module)
     except ImportError as error:
         raise _explained(error, module, what) from error

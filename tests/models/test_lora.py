@@ -81,6 +81,6 @@ def test_layers_that_are_not_there_and_a_package_that_is_not_are_named(monkeypat
     ):
         method_of(lora={"rank": 2, "targets": ["query"]})
     monkeypatch.setitem(sys.modules, "peft", None)
-    with pytest.raises(CrossreidError, match=r"needs peft: pip install 'crossreid\[lora\]'"):
+    with pytest.raises(CrossreidError, match=r"needs peft, which is not installed: pip install 'crossreid\[lora\]'"):
         method_of(lora=LORA)
     method_of(lora={"rank": 0})

@@ -37,7 +37,7 @@ def add_adapters(network: nn.Module, name: str, options: LoraOptions) -> None:
         CrossreidError: `peft` is not installed, or no layer has such a name, or one of them is of a kind that it cannot
             adapt.
     """
-    peft = needed("peft", "a run with method.backbone.lora that is no exported file")
+    peft = needed("peft", "method.backbone.lora")
     config = peft.LoraConfig(
         r=options.rank, lora_alpha=options.alpha, lora_dropout=options.dropout, target_modules=list(options.targets)
     )
