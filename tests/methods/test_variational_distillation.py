@@ -214,7 +214,7 @@ def test_each_setting_has_its_terms(setting):
     terms = method_of(setting).losses(batch_of())
     assert list(terms) == (common if setting == "official" else [*common, "vml"])
     assert all(term.shape == () and torch.isfinite(term) for term in terms.values())
-    assert method_of(setting).options.mutual_weight == (1.0 if setting == "crossreid" else 8.0)
+    assert method_of(setting).options.mutual_weight == 8.0
 
 
 def test_paper_is_built_as_the_paper_says():
@@ -412,7 +412,13 @@ def test_a_given_section_keeps_the_settings_other_keys(as_model):
 
 def test_an_unnamed_setting_is_crossreids():
     assert VariationalDistillationOptions() == VariationalDistillationOptions(setting="crossreid")
-    assert VariationalDistillationOptions().test_features == SETTINGS["crossreid"]["test_features"]
+    assert VariationalDistillationOptions().bottleneck.batch_norm
+
+
+@pytest.mark.parametrize("key", ["self_weight", "cross_weight", "consistency_weight", "mutual_weight", "test_features"])
+def test_the_own_setting_weighs_and_tests_as_the_paper(key):
+    own, paper = (getattr(VariationalDistillationOptions(setting=name), key) for name in ("crossreid", "paper"))
+    assert own == paper
 
 
 @pytest.mark.parametrize("setting", SETTINGS)

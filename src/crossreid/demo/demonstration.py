@@ -27,7 +27,17 @@ from crossreid.training.bf16 import bf16_gain
 IDENTITIES = 160
 COMPARED = ("variational_distillation", "baseline")
 # The demo starts from random weights; the defaults of these keys are for pretrained ones.
-FROM_RANDOM_WEIGHTS: dict[str, dict[str, Any]] = {"baseline": {"triplet_features": "pooled"}}
+FROM_RANDOM_WEIGHTS: dict[str, dict[str, Any]] = {
+    "baseline": {"triplet_features": "pooled"},
+    "variational_distillation": {
+        "self_weight": 0.5,
+        "cross_weight": 0.5,
+        "consistency_weight": 0.5,
+        "mutual_weight": 1.0,
+        "mutual_of": "both",
+        "test_features": "both",
+    },
+}
 
 
 @dataclass(frozen=True, slots=True)

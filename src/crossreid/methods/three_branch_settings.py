@@ -1,7 +1,8 @@
 """What each named setting says of the three-branch network and of L_ReID; a method adds what concerns its objective.
 
 `official` is the authors' release (Tian et al., CVPR 2021) and equals it to rounding. `crossreid` is this project's
-own. `paper` is the paper's equations; where the paper is silent it takes what the release has:
+own: `paper`'s weights and test feature, but batch norm inside the bottleneck, and classifiers without biases. `paper`
+is the paper's equations; where the paper is silent it takes what the release has:
 
 * P_v alone learns mutually, with weight 8;
 * classifiers have biases; the bottleneck starts by Kaiming's fan-out;
@@ -19,10 +20,10 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "crossreid": {
         "routing": "modality",
         "mutual": "kl",
-        "mutual_weight": 1.0,
+        "mutual_weight": 8.0,
+        "mutual_of": "observation",
         "hidden_classifier": False,
         "bottleneck": {"batch_norm": True},
-        "test_features": "both",
     },
     "paper": {
         "routing": "modality",

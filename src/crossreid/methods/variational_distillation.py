@@ -13,7 +13,8 @@ options:
 * `paper` is the paper's equations. The paper is silent on the temperature and on the weights of VSD, VCD and VML: 1
   and 2 each, as released (there the 2 of VML belongs to VCD alone). What it takes from the release in the network and
   in L_ReID is listed in `crossreid.methods.three_branch_settings`.
-* `crossreid` is this project's own.
+* `crossreid` is this project's own: `paper`, whose weights and test features it has, with no gradient of VSD and VCD into the
+  prediction that is learnt from, and batch norm inside the bottleneck.
 
 Left out: the release's ImageNet classifier, which it keeps and never uses, and its split of a batch over two GPUs.
 """
@@ -36,9 +37,6 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "divergence": "kl",
         "stop_gradient": True,
         "consistency": "divergences",
-        "self_weight": 0.5,
-        "cross_weight": 0.5,
-        "consistency_weight": 0.5,
     },
     "paper": {**NETWORK["paper"], "divergence": "kl", "stop_gradient": False, "consistency": "divergences"},
     "official": {**NETWORK["official"], "divergence": "release", "stop_gradient": True, "consistency": "cross_only"},
