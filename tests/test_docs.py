@@ -25,6 +25,7 @@ from weight_files import write_weights
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+METHOD_PAGES = sorted((ROOT / "docs" / "methods").glob("*.md"))
 RUN_ELSEWHERE = {  # by these tests
     "deploying": "tests/deploy/test_deploying_docs.py",
     "embedding_at_scale": "tests/inference/storage/test_scale_docs.py",
@@ -48,6 +49,10 @@ SMALL_TEACHER = [
 ]  # fmt: skip
 
 
+def title(page: Path) -> str:
+    return f"methods-{page.stem}" if page in METHOD_PAGES else page.stem
+
+
 def blocks(page: Path, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.M | re.S)
 
@@ -59,8 +64,9 @@ def lines(page: Path) -> list[list[str]]:
 
 
 def commands(page: Path) -> list[list[str]]:
-    """What a page shows; of the README's blocks not those all of whose lines another page has, where they are run."""
-    others = {line for other in PAGES[1:] for block in lines(other) for line in block} if page == PAGES[0] else set()
+    """What a page shows; of the README and the methods' pages no block all of whose lines are another page's, where they are run."""
+    elsewhere = {PAGES[0]: PAGES[1:], **dict.fromkeys(METHOD_PAGES, PAGES)}.get(page, [])
+    others = {line for other in elsewhere for block in lines(other) for line in block}
     return [shlex.split(line) for block in lines(page) if not set(block) <= others for line in block]
 
 
@@ -117,7 +123,11 @@ def write_features(path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", [page for page in PAGES if page.stem not in RUN_ELSEWHERE], ids=lambda page: page.stem)
+@pytest.mark.parametrize(
+    "page",
+    [page for page in [*PAGES, *METHOD_PAGES] if page.stem not in RUN_ELSEWHERE or page in METHOD_PAGES],
+    ids=title,
+)
 def test_commands_run(page, workplace, monkeypatch):
     from crossreid.cli.app import app
 
@@ -315,7 +325,7 @@ def test_every_protocol_is_described():
         assert ("first image" in rows[name]) == protocol.counting.startswith("first"), name
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", [*PAGES, *METHOD_PAGES], ids=title)
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
         if not target.startswith(("http:", "https:", "mailto:")):

@@ -11,6 +11,7 @@ PAGES = [
     "fusion",
     "index",
     "losses",
+    *(f"methods/{path.stem}" for path in sorted((ROOT / "docs" / "methods").glob("*.md"))),
     "networks",
     "open_set",
     "recipes",
