@@ -20,14 +20,20 @@ Reduction = Literal["pairs", "sum", "matrix"]
 
 
 def kl_divergence(p_logits: Tensor, q_logits: Tensor, *, temperature: float = 1.0) -> Tensor:
-    """D_KL(P || Q), rows of `(N, C)` logits, averaged over rows; at least 0."""
+    """D_KL(P || Q), rows of `(N, C)` logits, averaged over rows; at least 0.
+
+    VSD and VCD of Tian et al. are this, with P of v and Q of z.
+    """
     log_p = F.log_softmax(p_logits.float() / temperature, dim=1)
     log_q = F.log_softmax(q_logits.float() / temperature, dim=1)
     return F.kl_div(log_q, log_p, reduction="batchmean", log_target=True)
 
 
 def js_divergence(p_logits: Tensor, q_logits: Tensor, *, temperature: float = 1.0) -> Tensor:
-    """D_JS(P || Q), rows of `(N, C)` logits, averaged over rows; in [0, log 2]."""
+    """D_JS(P || Q), rows of `(N, C)` logits, averaged over rows; in [0, log 2].
+
+    VML of Tian et al. is this, of z in two views.
+    """
     log_p = F.log_softmax(p_logits.float() / temperature, dim=1)
     log_q = F.log_softmax(q_logits.float() / temperature, dim=1)
     log_mean = torch.logaddexp(log_p, log_q) - math.log(2)

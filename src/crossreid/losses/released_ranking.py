@@ -1,4 +1,4 @@
-"""The ranking loss as the authors' release of variational distillation computes it."""
+"""The ranking loss as the authors' release of variational distillation (Tian et al., CVPR 2021) computes it."""
 
 from __future__ import annotations
 

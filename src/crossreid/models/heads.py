@@ -160,7 +160,10 @@ def hidden_classifier(width: int, classes: int, *, hidden: int | None = None, dr
 
 
 def modality_classifier(width: int, hidden: int = 100, dropout: float = 0.5) -> nn.Sequential:
-    """`(B, width)` to logits of the two modalities `(B, 2)`: two hidden layers with batch norm, ReLU and dropout."""
+    """`(B, width)` to logits of the two modalities `(B, 2)`: two hidden layers with batch norm, ReLU and dropout.
+
+    Source: the release of Ren and Zhang (IDKL), CVPR 2024, whose discriminator and confuser are this.
+    """
     layers: list[nn.Module] = []
     for inner in (width, hidden):
         layers += [nn.Linear(inner, hidden), nn.BatchNorm1d(hidden), nn.ReLU(), nn.Dropout(dropout)]
