@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cattle import CHANGES, METHODS, add_arguments, compare, size_of
+from cattle import CHANGES, METHODS, add_arguments, compare, compared, size_of
 from crossreid.data.synthetic import synthesise
 from crossreid.errors import CrossreidError
 from crossreid.runs.recipe import Recipe, make_recipe
@@ -86,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     size = size_of(parser, given)
     section = section_of(given.kind, given.images, given.out, size)
-    recipes = {name: recipe_of(name, section, given, size) for name in given.methods}
+    recipes = {name: recipe_of(name, section, given, size) for name in compared(given.methods)}
     compare(recipes, given.out / f"{given.kind}-{given.size}-{given.epochs}", given, {"kind": given.kind})
 
 

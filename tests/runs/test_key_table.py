@@ -102,7 +102,11 @@ def test_the_defaults_of_other_sections_are_those_of_a_recipe(section):
 
 def test_distillation_is_shown_as_the_default_setting_has_it():
     values = shown("variational_distillation", "crossreid")
-    assert [values[f"method.{key}"] for key in ("self_weight", "mutual_weight", "test_features")] == [2.0, 8.0, "observation"]
+    assert [values[f"method.{key}"] for key in ("self_weight", "mutual_weight", "test_features")] == [
+        2.0,
+        8.0,
+        "observation",
+    ]
     assert shown("variational_distillation", "paper")["method.self_weight"] == 2.0
 
 

@@ -1,7 +1,7 @@
 """A strong cross-modal baseline: one encoder, a neck that centres each modality, identity and weighted triplets behind it.
 
-This project's own, put together from what was measured to carry cross-modal retrieval from pretrained weights (docs/strong_baseline.md
-has what each part brings), and nothing else:
+This project's own, put together from what was measured to carry cross-modal retrieval from pretrained weights, and nothing else
+(docs/methods/strong_baseline.md has what each part brings):
 
 * one encoder for both modalities and average pooling (Luo et al., CVPRW 2019), so that a test costs one pass;
 * `models.modality_neck`: each modality has its own mean and deviation behind the encoder, which takes out what sets the modalities
