@@ -7,6 +7,7 @@ import pytest
 
 from benchmark_modules import benchmark
 from crossreid.errors import CrossreidError
+from crossreid.reporting.study_table import markdown_table
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -67,3 +68,18 @@ def test_every_recipe_of_a_public_data_set_is_said_to_be_never_run(writer):
         assert f"| {name} |" in never
     assert "synthetic" not in never
     assert "manifest" not in never
+
+
+@pytest.mark.parametrize(
+    ("page", "file"),
+    [
+        ("methods/strong_baseline.md", "cattle_best_cpu.json"),
+        ("methods/strong_baseline.md", "cattle_best_parts_cpu.json"),
+        ("methods/strong_baseline.md", "pretrained_rendered_cpu.json"),
+        ("variational_distillation.md", "cattle_vd_cpu.json"),
+        ("implicit_knowledge.md", "cattle_order_cpu.json"),
+    ],
+)
+def test_tables_of_other_pages_are_what_was_measured(page, file):
+    measured = json.loads((ROOT / "benchmarks" / "results" / file).read_text(encoding="utf-8"))
+    assert markdown_table(measured["table"]).strip() in (ROOT / "docs" / page).read_text(encoding="utf-8")
