@@ -43,7 +43,7 @@ def test_every_page_is_in_the_navigation_once():
     [
         ("[s](../benchmarks/film.py)", "docs/video.md", "video.md", "[s](source/benchmarks/film.py.md)"),
         ("[s](../CONTRIBUTING.md#tests)", "docs/index.md", "index.md", "[s](source/CONTRIBUTING.md#tests)"),
-        ("[s](../../recipes/)", "docs/methods/x.md", "methods/x.md", "[s](../source/recipes.md)"),
+        ("[s](../../examples/)", "docs/methods/x.md", "methods/x.md", "[s](../source/examples.md)"),
         ("[s](docs/search.md)", "CONTRIBUTING.md", "source/CONTRIBUTING.md", "[s](../search.md)"),
         ("[s](../docs/results.md)", "benchmarks/README.md", "source/benchmarks.md", "[s](../results.md)"),
         ("[s](../benchmarks/README.md)", "docs/video.md", "video.md", "[s](source/benchmarks.md)"),
@@ -71,7 +71,8 @@ def test_files_that_pages_link_to_get_pages_of_their_own():
     program = (ROOT / "benchmarks" / "film.py").read_text(encoding="utf-8")
     assert made["source/benchmarks/film.py.md"] == f"# `benchmarks/film.py`\n\n```python\n{program.rstrip()}\n```\n"
     assert "](../architecture.md)" in made["source/CONTRIBUTING.md"]
-    assert "* `vd_regdb.yaml`\n" in LINKS.made(["recipes"])["source/recipes.md"]
+    recipes = "src/crossreid/runs/recipes"
+    assert "* `vd_regdb.yaml`\n" in LINKS.made([recipes])[f"source/{recipes}.md"]
     assert LINKS.made(["benchmarks"]) == LINKS.made(["benchmarks/README.md"])
     assert "](../results.md)" in LINKS.made(["benchmarks"])["source/benchmarks.md"]
 

@@ -20,7 +20,7 @@ from small_model import recipe_of, write_run
 def place(tmp_path_factory):
     """A run, 45 small images of noise in both modalities, and the manifest that lists them."""
     place = tmp_path_factory.mktemp("bulk")
-    write_run(place / "run", recipe_of("variational_distillation"))
+    write_run(place / "run", recipe_of("variational_distillation", test_features="both"))
     write_run(place / "other", recipe_of("baseline"))
     generator = np.random.default_rng(0)
     (place / "images" / "deep").mkdir(parents=True)

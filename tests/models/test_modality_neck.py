@@ -9,8 +9,8 @@ from torch import nn
 from crossreid.data.records import Modality
 from crossreid.errors import CrossreidError
 from crossreid.models.backbone_options import BackboneOptions
-from crossreid.models.heads import Encoder
-from crossreid.models.modality_neck import MODALITIES, ModalityNeck
+from crossreid.models.heads import Encoder, bn_neck
+from crossreid.models.modality_neck import MODALITIES, ModalityNeck, as_neck_of
 from no_synchronisation import no_synchronisation
 
 WIDTH = 5
@@ -94,3 +94,18 @@ def test_an_encoder_with_such_a_neck_needs_the_modalities():
     encoder(images, torch.tensor([0, 0, 1, 1]))
     with pytest.raises(CrossreidError, match="statistics of each modality"):
         encoder(images)
+
+
+def test_a_neck_takes_the_statistics_of_one_of_the_other_kind():
+    shared, own = bn_neck(WIDTH), ModalityNeck(WIDTH)
+    shared(rows(16, 0))
+    with torch.no_grad():
+        shared.weight.mul_(torch.linspace(0.5, 2, WIDTH))
+    own.load_state_dict(as_neck_of(shared, own))
+    tested, kinds = rows(6, 1), torch.tensor([0, 1, 0, 1, 1, 0])
+    torch.testing.assert_close(own.eval()(tested, kinds), shared.eval()(tested))
+    own.running_mean[1] += 2
+    back = bn_neck(WIDTH)
+    back.load_state_dict(as_neck_of(own, back))
+    torch.testing.assert_close(back.running_mean, shared.running_mean + 1)
+    assert as_neck_of(shared, back).keys() == shared.state_dict().keys()

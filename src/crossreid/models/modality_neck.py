@@ -54,3 +54,16 @@ class ModalityNeck(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{len(self.weight)}, modalities={MODALITIES}"
+
+
+def as_neck_of(given: nn.Module, own: nn.Module) -> dict[str, Tensor]:
+    """The state of the neck `given` for a neck of the kind of `own`: a shared one's statistics are each modality's, and of each
+    modality's a shared one gets the mean."""
+    state = given.state_dict()
+    if isinstance(given, ModalityNeck) == isinstance(own, ModalityNeck):
+        return state
+    if isinstance(own, ModalityNeck):
+        spread = {name: state[name].repeat(MODALITIES, 1) for name in ("running_mean", "running_var")}
+        return {"weight": state["weight"], **spread}
+    means = {name: state[name].mean(0) for name in ("running_mean", "running_var")}
+    return {**own.state_dict(), "weight": state["weight"], **means}

@@ -120,7 +120,7 @@ def test_transformers_at_the_size_they_were_trained_at(method, name, size, given
 def run(tmp_path_factory):
     """A run that the command exported into its folder, for all that follows."""
     folder = tmp_path_factory.mktemp("run") / "run"
-    write_run(folder, recipe_of("variational_distillation"))
+    write_run(folder, recipe_of("variational_distillation", test_features="both"))
     assert "differs from torch by at most" in ran("export", folder, "--to", "onnx")
     return folder
 
