@@ -22,7 +22,7 @@ from pathlib import Path
 from PIL import Image
 from rich.console import Console
 
-from cattle import held_out
+from cattle import held_out, size_of
 from crossreid.cli.parsing import numbers
 from crossreid.data.images import load_image
 from crossreid.data.synthetic.plan import Shot
@@ -118,7 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--jobs", type=int)
     parser.add_argument("--json", type=Path)
     given = parser.parse_args(arguments)
-    height, width = map(int, given.size.split("x"))
+    height, width = size_of(parser, given)
     root = given.out / f"films-{given.size}"
     asked = write_films(given.images, root, (height, width))
     recipe = recipe_of(root, given.weights, (height, width), given.steps, given.set)

@@ -9,9 +9,8 @@ import torch
 from crossreid.data.batch import Batch
 from crossreid.methods import build_method
 from crossreid.methods.baseline import Baseline, BaselineOptions
+from eight_images import CLASSES, batch_of
 from few_steps import losses_of_steps
-
-CLASSES = 4
 
 
 def method_of(**given):
@@ -20,13 +19,6 @@ def method_of(**given):
     method = Baseline(options, CLASSES).eval()
     torch.nn.init.normal_(method.classifier.weight, std=0.3)
     return method
-
-
-def batch_of():
-    generator = torch.Generator().manual_seed(1)
-    labels = torch.tensor([0, 0, 1, 1, 2, 2, 2, 3])
-    modalities = torch.tensor([0, 1, 0, 1, 0, 1, 1, 0])
-    return Batch(torch.randn(8, 3, 32, 16, generator=generator), labels, modalities, torch.zeros_like(labels))
 
 
 @pytest.mark.parametrize("features", ["pooled", "unit", "neck"])

@@ -4,11 +4,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from crossreid.data.batch import Batch
 from crossreid.methods.strong_baseline import StrongBaseline, StrongBaselineOptions
+from eight_images import CLASSES, batch_of
 from few_steps import losses_of_steps
-
-CLASSES = 4
 
 
 def method_of(**given):
@@ -17,13 +15,6 @@ def method_of(**given):
     method = StrongBaseline(options, CLASSES)
     torch.nn.init.normal_(method.classifier.weight, std=0.3)
     return method
-
-
-def batch_of():
-    generator = torch.Generator().manual_seed(1)
-    labels = torch.tensor([0, 0, 1, 1, 2, 2, 2, 3])
-    modalities = torch.tensor([0, 1, 0, 1, 0, 1, 1, 0])
-    return Batch(torch.randn(8, 3, 32, 16, generator=generator), labels, modalities, torch.zeros_like(labels))
 
 
 @pytest.mark.parametrize("neck", ["modality", "shared"])

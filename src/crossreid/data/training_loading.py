@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from crossreid.data.batch import Batch
-from crossreid.data.channels import channel_transforms
+from crossreid.data.channels import BatchTransform, channel_transforms
 from crossreid.data.composition import composition_of_sets
 from crossreid.data.data_options import DataOptions
 from crossreid.data.distortions import distortions
@@ -157,9 +157,7 @@ class TrainLoader:
         """The batch after its distortions, by a draw of (seed, epoch, step, rank) alone."""
         if not self._distortions.transforms:
             return batch
-        generator = np.random.default_rng((self._seed, epoch, step, self._rank, 2))
-        images = self._distortions(batch.images.flatten(0, -4), batch.modalities.flatten(), generator)
-        return batch._replace(images=images.unflatten(0, batch.images.shape[:-3]))
+        return _transformed(batch, self._distortions, np.random.default_rng((self._seed, epoch, step, self._rank, 2)))
 
     def _with_channels(self, batch: Batch, epoch: int, step: int) -> Batch:
         """The batch after what is done to its channels, by a draw of (seed, epoch, step, rank) alone."""
@@ -170,9 +168,13 @@ class TrainLoader:
             copies, erasing = len(batch.images) - self._share, self._joint.erasing
             images = joint_channels(batch.images, batch.modalities, copies, generator, erasing=erasing)
             return batch._replace(images=images)
-        flat = batch.images.flatten(0, -4)
-        images = self._channels(flat, batch.modalities.flatten(), generator)
-        return batch._replace(images=images.unflatten(0, batch.images.shape[:-3]))
+        return _transformed(batch, self._channels, generator)
+
+
+def _transformed(batch: Batch, transform: BatchTransform, generator: np.random.Generator) -> Batch:
+    """The batch with all of its images, also those of sets, passed through a transform of whole batches."""
+    images = transform(batch.images.flatten(0, -4), batch.modalities.flatten(), generator)
+    return batch._replace(images=images.unflatten(0, batch.images.shape[:-3]))
 
 
 class _Plan:

@@ -9,7 +9,7 @@ This project's own, put together from what was measured to carry cross-modal ret
 * identity cross-entropy, and AGW's weighted regularised triplets (Ye et al., TPAMI 2021, equations 12 and 13), which have no margin
   to choose; they compare what is tested, the feature behind the neck, of length 1.
 
-The rest is in the recipe: `data.augment.distortions`, a rate of 1e-3.
+The rest is in the recipe: `data.augment.distortions`, the rate, and the mirror image at test.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -88,7 +88,7 @@ class DomainNorm(nn.Module):
         else:
             own = _per_row(domains, len(x))[:, None]
             of = (own == torch.arange(self.domains, device=own.device)).to(values.dtype)
-            mean, var = self._measured(values, of) if self.training else (self.running_mean, self.running_var)
+            mean, var = measured(self, values, of) if self.training else (self.running_mean, self.running_var)
             scale, shift = (
                 (None if part is None else part.expand(self.domains, -1)) for part in (self.weight, self.bias)
             )
@@ -102,23 +102,6 @@ class DomainNorm(nn.Module):
         factor = (var + self.eps).rsqrt() if scale is None else scale * (var + self.eps).rsqrt()
         offset = -mean * factor if shift is None else shift - mean * factor
         return values * _over(factor, values) + _over(offset, values)
-
-    def _measured(self, values: Tensor, of: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and variance `(S, C)` of each domain's rows in the batch; for an absent domain the running ones."""
-        size = values[0, 0].numel()
-        count = of.sum(0)[:, None] * size
-        there, some = count > 0, count.clamp(min=1)
-        mean = of.T @ values.flatten(2).sum(2) / some if values.ndim > 2 else of.T @ values / some
-        centred = values - _over(of @ mean, values)
-        squares = centred.square()
-        var = of.T @ (squares.flatten(2).sum(2) if values.ndim > 2 else squares) / some
-        if not self.track_running_stats:
-            return mean, var
-        with torch.no_grad():
-            unbiased = var * some / (some - 1).clamp(min=1)
-            for running, now in ((self.running_mean, mean), (self.running_var, unbiased)):
-                running.copy_(torch.where(there, torch.lerp(running, now.detach(), self.momentum), running))
-        return mean, var
 
     def _settled(self) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
         """Mean, variance, scale and shift `(C,)` of the domain that is tested as, or the mean of all."""
@@ -152,6 +135,39 @@ class DomainNorm(nn.Module):
     def extra_repr(self) -> str:
         own = self.weight is not None and len(self.weight) > 1
         return f"{self.channels}, domains={self.domains}, affine={'each' if own else 'shared'}"
+
+
+class GroupStatistics(Protocol):
+    """What keeps running means and variances `(S, C)` of groups of rows."""
+
+    running_mean: Tensor
+    running_var: Tensor
+    momentum: float
+    track_running_stats: bool
+
+
+def measured(kept: GroupStatistics, values: Tensor, of: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance `(S, C)` of each group's rows of `values` `(B, C, ...)`; they move the running ones of `kept`.
+
+    The running ones of a group that is not there stay as they are.
+
+    Args:
+        of: `(B, S)`, 1 where a row is of a group and else 0.
+    """
+    size = values[0, 0].numel()
+    count = of.sum(0)[:, None] * size
+    there, some = count > 0, count.clamp(min=1)
+    mean = of.T @ values.flatten(2).sum(2) / some if values.ndim > 2 else of.T @ values / some
+    centred = values - _over(of @ mean, values)
+    squares = centred.square()
+    var = of.T @ (squares.flatten(2).sum(2) if values.ndim > 2 else squares) / some
+    if not kept.track_running_stats:
+        return mean, var
+    with torch.no_grad():
+        unbiased = var * some / (some - 1).clamp(min=1)
+        for running, now in ((kept.running_mean, mean), (kept.running_var, unbiased)):
+            running.copy_(torch.where(there, torch.lerp(running, now.detach(), kept.momentum), running))
+    return mean, var
 
 
 def put_domain_norm(network: nn.Module, domains: int, kind: DomainNormKind) -> int:

@@ -11,6 +11,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from crossreid.models.domain_norm import measured
+
 MODALITIES = 2  # visible and infrared, by their numbers in `data.records.Modality`
 
 
@@ -36,21 +38,8 @@ class ModalityNeck(nn.Module):
             values = pooled.float()
             kinds = torch.arange(MODALITIES, device=modalities.device)
             of = (modalities[:, None] == kinds).to(values.dtype)
-            mean, var = self._measured(values, of) if self.training else (self.running_mean, self.running_var)
+            mean, var = measured(self, values, of) if self.training else (self.running_mean, self.running_var)
             return (values - of @ mean) * (of @ (var + self.eps).rsqrt()) * self.weight
-
-    def _measured(self, values: Tensor, of: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and variance `(modalities, width)` of the rows of each."""
-        count = of.sum(0)[:, None]
-        some = count.clamp_min(1)
-        mean = of.T @ values / some
-        var = of.T @ (values - of @ mean).square() / some
-        if self.track_running_stats:
-            with torch.no_grad():
-                unbiased = var * some / (some - 1).clamp_min(1)
-                for running, now in ((self.running_mean, mean), (self.running_var, unbiased)):
-                    running.copy_(torch.where(count > 0, torch.lerp(running, now, self.momentum), running))
-        return mean, var
 
     def extra_repr(self) -> str:
         return f"{len(self.weight)}, modalities={MODALITIES}"
