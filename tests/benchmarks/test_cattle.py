@@ -2,19 +2,15 @@
 
 import csv
 import json
-from pathlib import Path
 
-import numpy as np
 import pytest
 import timm
 from PIL import Image
 from safetensors.torch import save_file
 
 from benchmark_modules import benchmark
+from drawn_cows import TRAIN, draw_cows
 from forked import fork_runs
-
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
-TRAIN, TEST = [f"cow{i}" for i in range(6)], ["cow8", "cow9"]
 
 
 @pytest.fixture
@@ -25,20 +21,7 @@ def cattle(monkeypatch):
 
 @pytest.fixture
 def images(tmp_path):
-    rng, folder = np.random.default_rng(0), tmp_path / "images"
-    rows = [("path", "identity", "modality", "split")]
-    for cow in [*TRAIN, *TEST]:
-        (folder / cow).mkdir(parents=True)
-        # One of those to train was never seen by night.
-        for modality in ("visible", "infrared") if cow != TRAIN[1] else ("visible",):
-            role = "train" if cow in TRAIN else "gallery" if modality == "visible" else "query"
-            for i in range(2):
-                path = f"{cow}/{modality}{i}.jpg"
-                Image.fromarray(rng.integers(0, 256, (40, 30, 3), dtype=np.uint8)).save(folder / path)
-                rows.append((path, cow, modality, role))
-    with (folder / "manifest.csv").open("w", newline="", encoding="utf-8") as stream:
-        csv.writer(stream).writerows(rows)
-    return folder
+    return draw_cows(tmp_path / "images")
 
 
 def rows_of(path):
