@@ -107,6 +107,20 @@ def test_without_balance_any_image_of_an_identity_may_come():
     assert Counter(records[i].identity for i in sampler.epoch(0)[0]) == {"0": 3, "1": 3, "2": 3}
 
 
+@pytest.mark.parametrize(
+    ("counts", "as_by"),
+    [([(6, 0)] * 4, "none"), ([(0, 6)] * 4, "none"), ([(3, 3)] * 3 + [(2, 0)], "modality")],
+)
+def test_auto_balances_where_both_modalities_are_there(counts, as_by):
+    records = world(counts)
+    found, expected = (
+        IdentitySampler(records, SamplerOptions(identities=3, images=4, balance=balance), seed=1)
+        for balance in ("auto", as_by)
+    )
+    assert found.left_out == expected.left_out
+    assert np.array_equal(found.epoch(2), expected.epoch(2))
+
+
 def test_too_few_identities_are_refused():
     records = world([(3, 3), (3, 3), (3, 0)])
     with pytest.raises(DataError, match=r"identities is 3, but only 2 .* both modalities \(1 of 3 left out\)"):

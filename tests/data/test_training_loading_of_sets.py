@@ -111,8 +111,9 @@ def test_cameras_share_a_set(films):
         assert len(set(seen)) == 6
 
 
-def test_with_balance_a_set_is_of_one_modality(films):
-    loader = loader_of(films, size=4, source="cameras", balance="modality")
+@pytest.mark.parametrize("balance", ["modality", "auto"])
+def test_with_balance_a_set_is_of_one_modality(films, balance):
+    loader = loader_of(films, size=4, source="cameras", balance=balance)
     for batch in loader(0):
         rows = shown(films, batch)
         assert all(len({r.modality for r in seen}) == 1 for seen in rows)

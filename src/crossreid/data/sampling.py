@@ -22,8 +22,10 @@ from crossreid.options import Options
 class SamplerOptions(Options):
     identities: int = Field(16, ge=2, description="P, identities per batch, over all processes.")
     images: int = Field(8, ge=2, description="K, images of each identity in a batch.")
-    balance: Literal["modality", "none"] = Field(
-        "modality", description="`modality`: K/2 visible and K/2 infrared images; `none`: any K images."
+    balance: Literal["modality", "none", "auto"] = Field(
+        "modality",
+        description="`modality`: K/2 visible and K/2 infrared images; `none`: any K images; `auto`: `none` where all training "
+        "images are of one modality, else `modality`.",
     )
     epoch: Literal["images", "identities", "pairs"] | int = Field(
         "images",
@@ -47,7 +49,7 @@ class SamplerOptions(Options):
 
     @model_validator(mode="after")
     def _fit_together(self) -> SamplerOptions:
-        if self.balance == "modality" and self.images % 2:
+        if self.balance != "none" and self.images % 2:
             raise CrossreidError(f"images is {self.images}, expected an even number to split between the modalities")
         if self.epoch == "pairs" and self.balance != "modality":
             raise CrossreidError("epoch is pairs, of a visible and an infrared image: expected balance modality")
@@ -124,13 +126,19 @@ class IdentitySampler:
         return np.random.default_rng((self.seed, epoch))
 
 
+def by_modality(records: Sequence[Record], balance: str) -> bool:
+    """Whether batches of `records` are half visible and half infrared."""
+    return balance == "modality" or (balance == "auto" and len({record.modality for record in records}) > 1)
+
+
 def balanced_groups(records: Sequence[Record], balance: str) -> tuple[list[list[np.ndarray]], tuple[str, ...], int]:
     """The images of each identity as `crossreid.data.epochs` takes them, who is left out, and the kinds that each must have."""
+    balanced = by_modality(records, balance)
     groups: dict[str, dict[int, list[int]]] = {identity: {} for identity in labels_of(records)}
     for index, record in enumerate(records):
-        group = int(record.modality) if balance == "modality" else 0
+        group = int(record.modality) if balanced else 0
         groups[record.identity].setdefault(group, []).append(index)
-    needed = len(Modality) if balance == "modality" else 1
+    needed = len(Modality) if balanced else 1
     left_out = tuple(identity for identity, parts in groups.items() if len(parts) < needed)
     kept = [[np.array(parts[kind]) for kind in sorted(parts)] for parts in groups.values() if len(parts) == needed]
     return kept, left_out, needed

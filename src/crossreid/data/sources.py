@@ -55,9 +55,9 @@ class SourceOptions(Options):
     normalise: NormaliseOptions | None = Field(
         None, description="Mean and deviation of the source; null for data.normalise."
     )
-    balance: Literal["modality", "none"] | None = Field(
+    balance: Literal["modality", "none", "auto"] | None = Field(
         None,
-        description="`none` draws any K images of an identity, for a source of one modality; null for "
+        description="As data.sampler.balance: `none` suits a source of one modality; null for "
         "data.sampler.balance.",
     )
 

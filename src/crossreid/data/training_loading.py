@@ -29,7 +29,7 @@ from crossreid.data.loader_processes import Place, SharedBatches, as_arrays, beg
 from crossreid.data.network_input import NetworkInput, Table, table_of
 from crossreid.data.pixel_cache import PixelCache, cache_of
 from crossreid.data.records import DataError, Modality, Record, labels_of
-from crossreid.data.sampling import IdentitySampler
+from crossreid.data.sampling import IdentitySampler, by_modality
 from crossreid.data.sending import CPU, all_sent, sent_ahead
 from crossreid.data.source_sampling import SourceSampler
 from crossreid.data.tracklets import (
@@ -203,7 +203,8 @@ class _TrainImages(Dataset):
         self.domains = {source.called: place for place, source in enumerate(options.sources)}
         each = {name: options.of_source(name) for name in self.domains} or {"": options}
         self.transforms = {name: _train_transform(own) for name, own in each.items()}
-        self.unbalanced = {name for name, own in each.items() if own.sampler.balance == "none"}
+        of_each = {name: [record for record in records if not name or record.source == name] for name in each}
+        self.unbalanced = {name for name, own in each.items() if not by_modality(of_each[name], own.sampler.balance)}
         self.labels = labels_of(records)
         self.items, self.members = self.records, [np.array([index]) for index in range(len(self.records))]
         if self.sets.size > 1 or self.sets.items == "tracklets":
