@@ -1,4 +1,4 @@
-"""What the pages show is run: every command of a shell block, and the README's Python."""
+"""What the pages show is run: every command of a shell block, and the Python of the shortest paths."""
 
 import json
 import os
@@ -26,6 +26,7 @@ from weight_files import write_weights
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 METHOD_PAGES = sorted((ROOT / "docs" / "methods").glob("*.md"))
+PATHS = ROOT / "docs" / "shortest_paths.md"
 RUN_ELSEWHERE = {  # by these tests
     "deploying": "tests/deploy/test_deploying_docs.py",
     "embedding_at_scale": "tests/inference/storage/test_scale_docs.py",
@@ -64,8 +65,9 @@ def lines(page: Path) -> list[list[str]]:
 
 
 def commands(page: Path) -> list[list[str]]:
-    """What a page shows; of the README and the methods' pages no block all of whose lines are another page's, where they are run."""
-    elsewhere = {PAGES[0]: PAGES[1:], **dict.fromkeys(METHOD_PAGES, PAGES)}.get(page, [])
+    """What a page shows, without blocks all of whose lines another page has, which runs them: of README, paths and methods."""
+    others = [other for other in PAGES[1:] if other != PATHS]
+    elsewhere = {PAGES[0]: PAGES[1:], PATHS: others, **dict.fromkeys(METHOD_PAGES, PAGES)}.get(page, [])
     others = {line for other in elsewhere for block in lines(other) for line in block}
     return [shlex.split(line) for block in lines(page) if not set(block) <= others for line in block]
 
@@ -79,7 +81,7 @@ def workplace(tmp_path_factory):
     (place / "data").mkdir()
     for folder, layout in DATA.items():
         synthesise(place / folder, layout, 10, 0, images_per_camera=2, size=(64, 32), workers=1)
-    manifest = place / "data" / "mine" / "manifest.csv"  # the README's user has visible photographs, and no split
+    manifest = place / "data" / "mine" / "manifest.csv"  # whose owner has visible photographs, and no split
     rows = [row.split(",") for row in manifest.read_text().splitlines()]
     manifest.write_text("".join(f"{row[0]},{row[1]},{row[2]}\n" for row in rows if row[3] != "infrared"))
     shutil.copytree(place / "data" / "mine" / "images", place / "data" / "crops")
@@ -141,7 +143,7 @@ def test_commands_run(page, workplace, monkeypatch):
         if command[0] in ("make", "source"):
             continue  # `make` is what runs this test
         if command[0] == "torchrun":
-            if "embed" in command:  # torchrun itself starts the README's training
+            if "embed" in command:  # torchrun itself starts the training of the shortest paths
                 asked = torchrun_arguments(command[1:])
                 told = ran_together(
                     int(asked.nproc_per_node), command_of_a_process, *asked.training_script_args, folder="."
@@ -174,7 +176,7 @@ def test_commands_run(page, workplace, monkeypatch):
             arguments = shrunk(arguments)
         result = CliRunner().invoke(app, arguments)
         assert result.exit_code == 0, f"{page.name}: {' '.join(command)}\n{result.output}\n{result.exception!r}"
-        assert page.stem != "README" or "nothing found" not in result.output, " ".join(command)
+        assert page != PATHS or "nothing found" not in result.output, " ".join(command)
     for code in blocks(page, "python"):
         if any(
             name in code
@@ -257,8 +259,8 @@ def sets(recipe=""):
 
 
 @pytest.mark.slow
-def test_readme_python_runs(tmp_path, monkeypatch, capsys):
-    (code,) = blocks(ROOT / "README.md", "python")
+def test_python_of_the_shortest_paths_runs(tmp_path, monkeypatch, capsys):
+    (code,) = blocks(PATHS, "python")
     assert len([line for line in code.splitlines() if line.strip()]) <= 10
     fewer = code.replace("identities=160", "identities=10").replace(
         "size=(128, 64)", "size=(64, 32), images_per_camera=2"
@@ -273,7 +275,7 @@ def test_readme_python_runs(tmp_path, monkeypatch, capsys):
     )
     monkeypatch.chdir(tmp_path)
     quick_maps(monkeypatch)
-    exec(compile(prelude + small, "README.md", "exec"), {})
+    exec(compile(prelude + small, PATHS.name, "exec"), {})
     assert "rank-1" in capsys.readouterr().out
     (page,) = tmp_path.glob("report-*.html")
     assert page.stat().st_size > 50_000

@@ -17,6 +17,7 @@ PAGES = [
     "recipes",
     "results",
     "several_data_sets",
+    "shortest_paths",
     "transformers",
     "tutorial",
     "video",

@@ -56,7 +56,7 @@ def _main(function, arguments, log):
 def fork_together(count, function, *arguments, folder):
     """So many processes of one job, with the environment that torchrun gives them; returns the processes and their logs in `folder`.
 
-    torchrun itself starts them where README.md's commands are run, in tests/test_docs.py.
+    torchrun itself starts them where docs/shortest_paths.md's commands are run, in tests/test_docs.py.
     """
     with socket.socket() as any_port:
         any_port.bind(("127.0.0.1", 0))
