@@ -2,7 +2,7 @@
 
     python benchmarks/fidelity.py --write
 
-The fixtures are the numbers in tests/parity; its modules compute ours and say what stays other than in the releases.
+The fixtures are the numbers in tests/parity; its modules compute ours and list the remaining differences from the releases.
 """
 
 import argparse
@@ -23,17 +23,17 @@ METHODS = {
 }
 HEAD = """# Fidelity
 
-Every setting named `official` is held against numbers that the authors' released functions gave: inputs, outputs and gradients in
-`tests/parity`. A row is a group of them; release and ours are the largest entry of the group's first output, the difference is the
-largest of the group, as a share of the largest entry of its tensor, and allowed is what the tests let through: 1e-5, or what the
-release's own arithmetic leaves uncertain.
+Every setting named `official` is compared with numbers computed by the authors' released functions: inputs, outputs and
+gradients in `tests/parity`. Each row is a group of them. "release" and "ours" are the largest entry of the group's
+first output. The difference is the largest in the group, as a share of the largest entry of its tensor. "allowed" is
+the tolerance of the tests: 1e-5, or the uncertainty of the release's own arithmetic.
 
 Command: `python benchmarks/fidelity.py --write`.
 """
 
 
 def table(module: str) -> list[str]:
-    """The rows of one method's fixtures, those of one case in one line, and what stays otherwise."""
+    """The rows of one method's fixtures, one line per case, and the remaining differences."""
     cases = importlib.import_module(module)
     groups: dict[str, list] = {}
     for row in track(cases.rows(), module, console=Console(stderr=True)):
@@ -52,7 +52,7 @@ def table(module: str) -> list[str]:
         )
     lines += [
         "",
-        "What stays other than in the release:",
+        "Remaining differences from the release:",
         "",
         "| what | release | ours | reason |",
         "|---|---|---|---|",

@@ -68,7 +68,7 @@ def one_model_for_ten_trials() -> list[tuple[str, str, float]]:
     own = [score(half, np.setdiff1d(everyone, half)) for half in halves]
     one = [score(halves[0], np.setdiff1d(everyone, half)) for half in halves]
     return [
-        ("RegDB's ten trials", "a model of its own each (here)", float(np.mean(own))),
+        ("RegDB's ten trials", "its own model for each (here)", float(np.mean(own))),
         ("", "the first trial's model in all ten", float(np.mean(one))),
     ]
 
@@ -78,8 +78,8 @@ def hidden_re_ranking() -> list[tuple[str, str, float]]:
     (plain,) = evaluate(features, "regdb", settings=["thermal to visible"])
     (again,) = evaluate(features, "regdb", settings=["thermal to visible"], rerank=KReciprocal())
     return [
-        ("re-ranking", "none, and said so (here, by default)", plain.mAP),
-        ("", "k-reciprocal, not said", again.mAP),
+        ("re-ranking", "none, and reported (here, by default)", plain.mAP),
+        ("", "k-reciprocal, not reported", again.mAP),
     ]
 
 
@@ -99,7 +99,7 @@ def trapezoids() -> list[tuple[str, str, float]]:
 
 
 def same_camera_left_in() -> list[tuple[str, str, float]]:
-    """Market-1501: what the query's own camera saw of the identity is left out; here its images are nearer."""
+    """Market-1501: the query's identity in the query's own camera is excluded; here those images are nearer."""
     rng = np.random.default_rng(4)
     people, cameras = np.repeat(np.arange(PEOPLE), 8), np.tile(np.repeat([1, 2, 3, 4], 2), PEOPLE)
     centres = (
@@ -112,10 +112,10 @@ def same_camera_left_in() -> list[tuple[str, str, float]]:
     return [
         (
             "same identity, same camera",
-            "left out (here)",
+            "excluded (here)",
             rank_embeddings(*sides, exclusion=SAME_IDENTITY_AND_CAMERA).mAP,
         ),
-        ("", "left in", rank_embeddings(*sides).mAP),
+        ("", "included", rank_embeddings(*sides).mAP),
     ]
 
 

@@ -121,16 +121,16 @@ def rows() -> Iterator[Row]:
 
 DEVIATIONS = (
     Deviation(
-        "the model that is kept",
-        "the best rank-1 on the test set, looked at every second epoch",
+        "the model kept",
+        "the best rank-1 on the test set, checked every second epoch",
         "the last",
-        "choosing on test images flatters the figure",
+        "selecting on test images inflates the figure",
         SETTING,
     ),
     Deviation(
         "the order of a batch",
         "the visible half first, identities in the same order in both",
-        "an identity's visible and infrared images side by side",
+        "an identity's visible and infrared images next to each other",
         "no term and no batch norm depends on the order",
         SETTING,
     ),

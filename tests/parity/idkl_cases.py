@@ -1,7 +1,7 @@
 """What this project computes where the release of IDKL left its numbers, `idkl/*.safetensors`.
 
 `idkl/*.json` say what each tensor is. `ours(file)` gives the same outputs by name, made in float32 from the same inputs by the setting
-`official`; `rows()` compares them for a table, and `DEVIATIONS` are what stays other than in the release.
+`official`; `rows()` compares them for a table, and `DEVIATIONS` are the remaining differences from the release.
 """
 
 from __future__ import annotations
@@ -329,25 +329,25 @@ DEVIATIONS = (
         "arithmetic of training",
         "float16 by apex O1",
         "bf16 in the recipes; float32 by training.precision=32-true",
-        "bf16 needs no scaling of the loss and has the range of float32; apex is not maintained",
+        "bf16 needs no loss scaling and has the range of float32; apex is no longer maintained",
     ),
     deviation(
-        "weights of graphs at another batch than 120",
+        "weights of graphs at batch sizes other than 120",
         "0.1 of (the first MDR pair + TGSA), no further MDR pairs",
-        "the same weights at every size of a batch",
-        "no configuration of the release comes to it",
+        "the same weights at every batch size",
+        "no configuration of the release reaches this case",
     ),
     deviation(
         "LLCM: gallery and cameras",
-        "the whole gallery, cameras unread",
-        "one image of each identity and camera, ten draws; the same camera is left out",
+        "the whole gallery, cameras not read",
+        "one image per identity and camera, ten draws; same identity and camera is excluded",
         "figures must be comparable with LLCM's public protocol",
     ),
     deviation(
         "SYSU-MM01 and LLCM: re-ranking",
         "always",
-        "where asked for, and both scores are printed: --rerank k-reciprocal (SYSU-MM01: --option gallery=hidden)",
-        "a re-ranked figure is not set beside one that is not",
+        "on request, and both scores are printed: --rerank k-reciprocal (SYSU-MM01: --option gallery=hidden)",
+        "a re-ranked figure must not be compared with one that is not",
     ),
     deviation(
         "re-ranking: encodings and Jaccard distances",
@@ -356,27 +356,27 @@ DEVIATIONS = (
         "no gain: ours are sparse",
     ),
     deviation(
-        "RegDB: trial and model that is kept",
-        "trial 1 is written into the reader; of every 5th epoch the best on the test set",
-        "ten trials, a model each; the last epoch",
-        "choosing on test images flatters the figure",
+        "RegDB: trial and the model kept",
+        "trial 1 is hard-coded in the reader; the best of every 5th epoch on the test set",
+        "ten trials, one model each; the last epoch",
+        "selecting on test images inflates the figure",
     ),
     deviation(
         "random numbers",
-        "seed 1 of the libraries of the time",
+        "seed 1, with the libraries of that time",
         "training.seed",
-        "library versions are not pinned there",
+        "the release does not pin library versions",
     ),
     deviation(
         "batches in which identities have different numbers of each modality",
         "rows of different identities are compared, or the step fails",
-        "rows are paired by identity; slots are cut to what all identities have",
-        "the release's sampler makes no such batch; other samplers here may",
+        "rows are paired by identity; slots are cut to the number that all identities have",
+        "the release's sampler never makes such a batch; other samplers here may",
     ),
     deviation(
-        "what embed and gallery store",
+        "what embed and galleries store",
         "RegDB, LLCM: features as they are",
-        "length 1; only evaluation by the recipe compares them as they are",
+        "length 1; only the recipe's evaluation compares them as they are",
         "galleries compare by cosine",
     ),
 )

@@ -78,7 +78,7 @@ class Row(NamedTuple):
 
 
 class Deviation(NamedTuple):
-    """What stays other than in the release, and why."""
+    """A remaining difference from the release, and the reason for it."""
 
     quantity: str
     release: str

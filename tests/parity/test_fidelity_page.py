@@ -1,4 +1,4 @@
-"""docs/fidelity.md has a row for every fixture and for all that stays other than in a release."""
+"""docs/fidelity.md has a row for every fixture and for every remaining difference from a release."""
 
 import importlib
 import sys

@@ -267,23 +267,23 @@ def rows() -> Iterator[Row]:
 DEVIATIONS = (
     Deviation(
         "random numbers of loading",
-        "the draws repeat from epoch to epoch (NumPy seeded anew with each start of the loader's processes)",
-        "of seed, epoch and position",
-        "the release did not mean it, and which draws they were depends on the number of its processes",
+        "the draws repeat every epoch (NumPy is seeded again whenever the loader's processes start)",
+        "drawn from seed, epoch and position",
+        "the release did not intend it, and the draws depend on its number of processes",
         SETTING,
     ),
     Deviation(
         "ImageNet weights of MobileNet-V2",
-        "torchvision's first",
+        "torchvision's first version",
         "timm's `mobilenetv2_100.ra_in1k`, or a local file",
-        "timm, which backbones come from, has no others; ResNets and DenseNet-121 have them (`tv_in1k`)",
+        "backbones come from timm, which has no others; for ResNets and DenseNet-121 it has torchvision's (`tv_in1k`)",
         SETTING,
     ),
     Deviation(
         "items of an identity in a batch",
         "K tracklets without replacement within a batch",
         "without replacement within an epoch, as far as the tracklets last",
-        "the same where each identity comes once an epoch, as it does in the release",
+        "the same if each identity occurs once per epoch, as it does in the release",
         SETTING,
     ),
 )
