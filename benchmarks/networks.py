@@ -1,15 +1,15 @@
-"""Which network costs what, and what it finds without any training here: docs/networks.md.
+"""The cost of each network, and its accuracy without any training here: docs/networks.md.
 
-Each network embeds prepared images in a process of its own, from random weights, as weights cost nothing. With
-`--weights` the networks that files lie there for (NAME.safetensors) are scored on photographs: the validation cows of
-benchmarks/cattle.py (CATTLE; the test cows are left out altogether) and the test flanks of benchmarks/nyala.py (NYALA),
+Each network embeds prepared images in a process of its own, with random weights, as the weights do not affect the cost.
+With `--weights`, the networks with a file in that folder (NAME.safetensors) are scored on photographs: the validation
+cows of benchmarks/cattle.py (CATTLE; the test cows are never used) and the test flanks of benchmarks/nyala.py (NYALA),
 beside the same networks with random weights and raw pixels.
 
     python benchmarks/networks.py [--networks NAME ...] [--rounds N]
         [--weights FOLDER --cattle CATTLE --nyala NYALA --out SCRATCH] [--json benchmarks/results/networks_cpu.json]
     python benchmarks/networks.py --write
 
-What is measured anew replaces what the file says of it; `--write` makes the page of the file.
+New measurements replace those in the file; `--write` makes the page from the file.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ SAME = ("processor", "cores", "torch", "rounds")  # of all rows of one file, as 
 
 
 class Choice(NamedTuple):
-    """What the page says of a network without measuring it: its job, and the licence of its usual weights."""
+    """What the page states about a network without measuring it: its job, and the licence of its usual weights."""
 
     job: str
     licence: str
@@ -48,28 +48,29 @@ NETWORKS = {
     ),
     "resnet50_ibn_a": Choice("people across cameras, data sets and light", "MIT (IBN-Net)"),
     "osnet_x1_0": Choice("people on small machines", "MIT (torchreid)"),
-    "osnet_ain_x1_0": Choice("people of data sets that it was not trained on", "MIT (torchreid)"),
+    "osnet_ain_x1_0": Choice("people in data sets that it was not trained on", "MIT (torchreid)"),
     "mobilenetv2_100": Choice("small machines; first trials on a CPU", "Apache-2.0 (timm)"),
     "tf_efficientnet_lite0": Choice("small machines; pixels of mean and deviation 0.5", "Apache-2.0 (TensorFlow)"),
     "vit_small_patch16_224": Choice("transformers, as TransReID trains them", "Apache-2.0 (`augreg`)"),
-    "vit_small_patch14_dinov2": Choice("pictures of any kind, without labels", "Apache-2.0 (DINOv2)", (252, 126)),
+    "vit_small_patch14_dinov2": Choice(
+        "images of any kind, pretrained without labels", "Apache-2.0 (DINOv2)", (252, 126)
+    ),
     "swin_tiny_patch4_window7_224": Choice(
         "animals: MegaDescriptor-T is this network", "MIT (Swin); MegaDescriptor: CC BY-NC 4.0", (224, 224)
     ),
-    "convnext_tiny": Choice("a convolutional network of today", "MIT (Meta); Apache-2.0 (`in12k`)"),
+    "convnext_tiny": Choice("a modern convolutional network", "MIT (Meta); Apache-2.0 (`in12k`)"),
 }
 
 HEAD = """# Networks
 
-Any network that timm names, and any that is [registered](extending.md#a-backbone), can be the backbone of any method
-(`method.backbone.name`), and can embed without training (`--backbone`). Its weights are `imagenet`, which means those
-that timm has under that name, or a file of yours. Mean, standard deviation and interpolation of the pixels follow the
-weights.
+Any network in timm, and any that is [registered](extending.md#a-backbone), can be the backbone of any method
+(`method.backbone.name`), and can embed without training (`--backbone`). Its weights are `imagenet`, which means timm's
+weights for that name, or a file of yours. Mean, standard deviation and interpolation of the pixels follow the weights.
 
 ## Without training
 
-Training must beat the network with its published weights, and for some jobs those may be enough. Use `--backbone` in
-place of a run:
+Training must beat the network with its published weights, and for some jobs these may be enough. Use `--backbone`
+instead of a run:
 
 ```bash
 crossreid embed --backbone mobilenetv2_100 --weights weights/mobilenetv2_100.safetensors data/crops --out embeddings/untouched
@@ -80,11 +81,11 @@ crossreid export --backbone mobilenetv2_100 --weights weights/mobilenetv2_100.sa
 crossreid serve --backbone mobilenetv2_100 --weights weights/mobilenetv2_100.safetensors galleries/untouched --insecure
 ```
 
-`--size HxW` is the size of the input (256x128 by default); `--flip` embeds the mirror image too. Without `--weights`
-timm downloads them. An embedding has length 1. It is the mean of the last feature map, or the class token where timm's
-network of that name pools in that way (ViT, CLIP, DINO). A gallery accepts only embeddings with the same weights,
-pixels and flip. Galleries, exported files, the service and tables of scores label such a model "pretrained, not trained
-here". In Python:
+`--size HxW` is the size of the input (256x128 by default); `--flip` embeds the mirror image too. Without `--weights`,
+timm downloads the weights. An embedding has length 1. It is the mean of the last feature map, or the class token if
+timm's network of that name pools that way (ViT, CLIP, DINO). A gallery accepts only embeddings made with the same
+weights, pixels and flip. Galleries, exported files, the service and tables of scores label such a model "pretrained,
+not trained here". In Python:
 
 ```python
 from crossreid import PretrainedNetwork, evaluate_pretrained, open_model
@@ -94,13 +95,13 @@ print(open_model(network).fingerprint[:12])
 print(evaluate_pretrained(network, "manifest", "data/mine")[0])
 ```
 
-Where a recipe starts from weights, the run's report has that row too: its own backbone, without what the recipe adds to
-it. So have tables of studies, `crossreid views ... --untrained` and `crossreid probe ... --untrained`.
+If a recipe starts from weights, the run's report has that row too: its own backbone, without what the recipe adds to
+it. So do tables of studies, `crossreid views ... --untrained` and `crossreid probe ... --untrained`.
 """
 
 
 def measure(name: str, rounds: int) -> dict[str, Any]:
-    """Parameters, embedding size, images a second of one core and memory of one network, measured in this process."""
+    """Parameters, embedding size, images per second on one core, and memory of one network, in this process."""
     import torch
 
     from crossreid.inference.fusing import fused
@@ -134,7 +135,7 @@ def measure(name: str, rounds: int) -> dict[str, Any]:
 
 
 def _options(name: str, height: int, width: int) -> Any:
-    """Random weights, for that size of input where the network is built for one."""
+    """Random weights, for that input size if the network is built for one."""
     from crossreid.runs.recipe import make_recipe
 
     given = {"name": name, "weights": "none", "last_stride_one": False}
@@ -157,7 +158,7 @@ def known(name: str) -> bool:
 
 
 def score(weights: Path, given: argparse.Namespace) -> dict[str, Any]:
-    """What one network finds on either set of photographs, beside random weights and raw pixels: rank-1, mAP, mINP."""
+    """Scores of one network on either set of photographs, beside random weights and raw pixels: rank-1, mAP, mINP."""
     import cattle
     import nyala
     from crossreid.runs.floors import floors
@@ -196,7 +197,7 @@ def page(results: dict[str, Any]) -> str:
         HEAD,
         "## Which network for which job",
         "",
-        "| network | job | input | parameters | embedding | images per second and core | memory, MiB | measured | "
+        "| network | job | input | parameters | embedding | images per second per core | memory, MiB | measured | "
         "licence of the usual weights |",
         "|---|---|---|---:|---:|---:|---:|---|---|",
     ]
@@ -215,10 +216,10 @@ def page(results: dict[str, Any]) -> str:
             f"Batches of {BATCH} prepared images in float32, batch norms folded, one thread of {machine['processor']} "
             f"({machine['cores']} cores), PyTorch {machine['torch']}. Images per second of processor time, the fastest "
             f"of {machine['rounds']} rounds, as other work shared the machine; rounds of one network differed by up to "
-            f"{100 * _differ(results):.0f} %. Memory is what the process grew by, above PyTorch itself. Reading images "
-            "is not included. Licences are those that the authors of the weights state, and were not checked here; read "
-            "them before you serve anything. Jobs are what the networks' authors made them for; what was measured here "
-            "is below."
+            f"{100 * _differ(results):.0f} %. Memory is the growth of the process beyond PyTorch itself. Reading images "
+            "is not included. Licences are those stated by the authors of the weights, and were not checked here; read "
+            "them before you serve anything. Jobs are what the authors of the networks made them for; what was measured "
+            "here is below."
         ),
         "",
         "## What they find untrained",
@@ -250,8 +251,8 @@ def page(results: dict[str, Any]) -> str:
         f"| chance, rank-1 | {' | '.join(chances)} |",
         "",
         _filled(
-            "The weights are timm's, trained on ImageNet. On the cows raw pixels have the highest rank-1 and not the "
-            "highest mAP; why was not examined."
+            "The weights are timm's, trained on ImageNet. On the cows, raw pixels have the highest rank-1 but not "
+            "the highest mAP; the reason was not examined."
         ),
         "",
         _filled(
@@ -270,7 +271,7 @@ def _filled(paragraph: str) -> str:
 
 
 def _differ(results: dict[str, Any]) -> float:
-    """By what share the slowest round of a network was slower than its fastest, at most."""
+    """The largest share by which the slowest round of a network was slower than its fastest."""
     return max(1 - min(found["rounds"]) / max(found["rounds"]) for found in results["networks"].values())
 
 
@@ -281,7 +282,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--cattle", type=Path)
     parser.add_argument("--nyala", type=Path)
-    parser.add_argument("--out", type=Path, help="folder for shrunk copies and manifests")
+    parser.add_argument("--out", type=Path, help="folder for downscaled copies and manifests")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--write", action="store_true", help="write docs/networks.md from the results")
     parser.add_argument("--one", choices=NETWORKS, help=argparse.SUPPRESS)
@@ -293,7 +294,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         PAGE.write_text(page(json.loads(RESULTS.read_text(encoding="utf-8"))), encoding="utf-8")
         return
     if (given.cattle or given.nyala) and not (given.weights and given.out):
-        parser.error("photographs are scored with --weights FOLDER, and --out for their copies")
+        parser.error("scoring photographs needs --weights FOLDER, and --out for their copies")
     from machine import machine
 
     kept = json.loads(given.json.read_text(encoding="utf-8")) if given.json and given.json.is_file() else {}
@@ -301,7 +302,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if other := [
         key for key in SAME if key in kept.get("machine", facts) and kept.get("machine", facts)[key] != facts[key]
     ]:
-        parser.error(f"{given.json} was measured with other {', '.join(other)}: name another --json")
+        parser.error(f"{given.json} was measured with a different {', '.join(other)}: pass another --json")
     results = {"machine": facts, "networks": kept.get("networks", {}), "scores": kept.get("scores", {})}
     results["scored"] = facts["date"] if given.weights else kept.get("scored", facts["date"])
     for name in filter(known, given.networks):
@@ -316,7 +317,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def keep(results: dict[str, Any], path: Path | None) -> None:
-    """Write what is there so far."""
+    """Write the results so far."""
     if path is not None:
         with replacing(path) as temporary:
             temporary.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")

@@ -21,8 +21,7 @@ def test_the_commands_of_the_page_run(tmp_path, monkeypatch):
     assert len(commands) == 4
     monkeypatch.chdir(tmp_path)
     recipe = tiny_recipe(tiny_world(tmp_path / "world"), "training.epochs=1")
-    (tmp_path / "recipes").mkdir()
-    (tmp_path / "recipes" / "vd_synthetic.yaml").write_text(recipe.as_yaml())
+    (tmp_path / "vd_synthetic").write_text(recipe.as_yaml())  # a file of that name comes before the package's recipe
     for command in commands:
         assert ran(*shlex.split(command)[1:])
     assert (tmp_path / "runs" / "imported" / "recipe.yaml").is_file()
