@@ -2,8 +2,8 @@
 
     python examples/score_features.py features.npy images.csv --protocol market-1501
 
-features.npy holds an embedding in each row. images.csv says, row by row in the same order, what each is of: columns
-`identity`, `camera` and `role`, which is query or gallery, and `modality`, visible or infrared, where there are two.
+features.npy holds one embedding per row. images.csv describes the images, one row each in the same order, with columns
+`identity`, `camera`, `role` (query or gallery) and, if there are two modalities, `modality` (visible or infrared).
 """
 
 import argparse
@@ -19,7 +19,7 @@ import crossreid
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("features", type=Path, help="embeddings, (N, D), as numpy.save writes them")
-    parser.add_argument("images", type=Path, help="a table of N rows")
+    parser.add_argument("images", type=Path, help="a table with N rows")
     parser.add_argument("--protocol", default="market-1501", choices=sorted(crossreid.PROTOCOLS), metavar="NAME")
     parser.add_argument("--metric", default="cosine", choices=("cosine", "euclidean"))
     given = parser.parse_args()
@@ -28,7 +28,7 @@ def main() -> None:
     with given.images.open(newline="", encoding="utf-8") as table:
         rows = list(csv.DictReader(table))
     if len(rows) != len(embeddings):
-        raise SystemExit(f"{given.images} has {len(rows)} rows, and {given.features} {len(embeddings)}")
+        raise SystemExit(f"{given.images} has {len(rows)} rows, but {given.features} has {len(embeddings)}")
 
     with TemporaryDirectory() as folder:
         sides = {}
@@ -43,7 +43,7 @@ def main() -> None:
                 arrays["modalities"] = np.array([rows[number]["modality"] for number in at])
             sides[role] = Path(folder) / f"{role}.npz"
             np.savez(sides[role], **arrays)
-        # A query without a match in the gallery is skipped, and counted in the line of its score.
+        # A query without a match in the gallery is skipped, and counted beside the score.
         for rerank in (None, crossreid.KReciprocal()):
             scores, _ = crossreid.rank(
                 sides["query"], sides["gallery"], given.protocol, metric=given.metric, rerank=rerank

@@ -1,8 +1,8 @@
-"""Embed a folder of images once, keep it in a gallery, and search that with a photograph.
+"""Embed a folder of images once, store it in a gallery, and search that with a photograph.
 
     python examples/search_folder.py runs/animals data/crops photo.jpg --gallery galleries/crops
 
-The gallery lasts: the next search embeds the photograph alone. Delete its folder to embed the images anew.
+The gallery is kept: the next search embeds only the photograph. Delete its folder to embed the images again.
 """
 
 import argparse
@@ -17,15 +17,15 @@ from crossreid.galleries.importing import entries_of_embeddings
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path, help="a trained run, or a file that `crossreid export` wrote")
+    parser.add_argument("run", type=Path, help="a trained run, or a file written by `crossreid export`")
     parser.add_argument("folder", type=Path, help="the images to search")
-    parser.add_argument("photograph", type=Path, help="who is it?")
-    parser.add_argument("--gallery", type=Path, default=Path("galleries/folder"), help="where embeddings are kept")
-    parser.add_argument("--k", type=int, default=5, help="how many matches are shown")
+    parser.add_argument("photograph", type=Path, help="the query image")
+    parser.add_argument("--gallery", type=Path, default=Path("galleries/folder"), help="where embeddings are stored")
+    parser.add_argument("--k", type=int, default=5, help="how many matches to show")
     given = parser.parse_args()
 
     if not given.gallery.exists():
-        # Resumable: a job that was killed goes on. Each image that cannot be read is listed and left out.
+        # A killed job can be resumed. Images that cannot be read are listed and skipped.
         done = crossreid.embed(given.run, given.folder, given.gallery.with_suffix(".embeddings"), on_bad_image="skip")
         found = crossreid.read_embeddings(done.folder)
         with crossreid.open_gallery(
@@ -37,12 +37,12 @@ def main() -> None:
     image = torch.as_tensor(model.transform(load_image(given.photograph)))
     visible = torch.tensor([int(crossreid.Modality.VISIBLE)])
     query = model.embed(image[None], visible).numpy()
-    # A model with another fingerprint is refused: its embeddings mean something else.
+    # A model with another fingerprint is refused: its embeddings are not comparable.
     with crossreid.open_gallery(given.gallery, model=model.fingerprint, read_only=True) as gallery:
         (matches,) = gallery.search(query, given.k)
     for score, entry in zip(matches.scores, matches.entries, strict=True):
         print(f"{score:.3f}  {entry.source}")
 
 
-if __name__ == "__main__":  # processes that load images import this file
+if __name__ == "__main__":  # loader workers import this file
     main()

@@ -1,9 +1,9 @@
-"""Write a method: a class with its options and a decorator, which recipes and commands then know by name.
+"""Write a method: a class with options and a decorator, which recipes and commands can then use by name.
 
     python examples/write_a_method.py world runs/smoothed
     PYTHONPATH=examples crossreid --plugin write_a_method recipe baseline_synthetic --set "method={name: smoothed}"
 
-This one is a shared encoder whose classifier is taught with smoothed labels; features are drawn to their identity's mean.
+This one is a shared encoder whose classifier learns smoothed labels; features are pulled to their identity's mean.
 """
 
 import argparse
@@ -23,7 +23,7 @@ class SmoothedOptions(MethodOptions):
     """The keys of `method` in a recipe, checked when it is read."""
 
     name: Literal["smoothed"] = Field("smoothed", description="One encoder, smoothed labels, compact identities.")
-    smoothing: float = Field(0.1, ge=0, lt=1, description="Share of the label that all identities have alike.")
+    smoothing: float = Field(0.1, ge=0, lt=1, description="Share of the label spread evenly over all identities.")
     compact_weight: float = Field(0.01, ge=0, description="Weight of the distance from an identity's mean.")
 
 
@@ -39,7 +39,7 @@ class Smoothed(Method):
         return [self.encoder.backbone]
 
     def losses(self, batch: Batch) -> dict[str, torch.Tensor]:
-        """Named terms, weighted already: the loop adds them up and logs each."""
+        """Named terms, already weighted: the loop sums them and logs each."""
         features, logits = map(self.gather, self.predict(batch.images, batch.modalities))
         labels = self.gather(batch.labels)
         same = F.normalize((labels[:, None] == labels).float(), p=1, dim=1)
@@ -52,13 +52,13 @@ class Smoothed(Method):
         return features, self.classifier(features)
 
     def features(self, images: torch.Tensor, modalities: torch.Tensor) -> torch.Tensor:
-        """What retrieval compares, `(B, D)`; it is brought to length 1 behind it."""
+        """What retrieval compares, `(B, D)`; it is normalised to length 1 afterwards."""
         return self.encoder(images).float()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("world", type=Path, help="a folder for rendered people, which is made where it is missing")
+    parser.add_argument("world", type=Path, help="a folder for rendered people, created if missing")
     parser.add_argument("out", type=Path, help="the folder of the run")
     parser.add_argument("--identities", type=int, default=60)
     parser.add_argument("--epochs", type=int, default=6)
@@ -67,7 +67,7 @@ def main() -> None:
     if not given.world.exists():
         crossreid.synthesise(given.world, "sysu-mm01", given.identities, 0, images_per_camera=4, size=(64, 32))
     recipe = crossreid.load_recipe(
-        "baseline_synthetic",  # for its data and training; the method is another
+        "baseline_synthetic",  # for its data and training; the method is replaced
         [f"data.root={given.world}", f"training.epochs={given.epochs}", "data.sampler.identities=4",
          "method={name: smoothed, smoothing: 0.2, backbone: {name: test_resnet, weights: none}}"],
     )  # fmt: skip

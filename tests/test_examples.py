@@ -86,7 +86,7 @@ def test_features_of_another_tool_are_scored(tmp_path, monkeypatch, capsys):
     assert "rank-1 100.00" in reranked
     assert "k-reciprocal" in reranked
     Path("images.csv").write_text("\n".join(["identity,camera,role", *rows[1:]]))
-    with pytest.raises(SystemExit, match=r"39 rows, and features\.npy 40"):
+    with pytest.raises(SystemExit, match=r"39 rows, but features\.npy has 40"):
         run("score_features.py", "features.npy", "images.csv")
 
 

@@ -1,1 +1,1 @@
-"""What the package adds to crossreid: `loss`, `method` and `dataset` register one thing each."""
+"""What the package adds to crossreid: `loss`, `method` and `dataset` each register one thing."""

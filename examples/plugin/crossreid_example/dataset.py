@@ -1,4 +1,4 @@
-"""A data set of one folder per identity, `ROOT/IDENTITY/CAMERA_NAME.jpg`, with the camera's number in front."""
+"""A data set with one folder per identity, `ROOT/IDENTITY/CAMERA_NAME.jpg`; names start with the camera's number."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from crossreid.data.records import DataError, Record, Split, in_order
 
 @register_dataset("folders", title="Folders", protocol="cross-camera")
 def read_folders(root: Path, *, train: float = 0.5) -> Split:
-    """The first identities by name to train, the others to test: their first image by each camera asks for all others.
+    """Trains on the first identities by name and tests on the others: the first image by each camera is a query.
 
     Args:
         train: share of the identities to train on.
 
     Raises:
-        DataError: no image, or a name without a camera.
+        DataError: there is no image, or a name has no camera.
     """
     images = sorted(Path(root).glob("*/*.jpg"))
     if not images:
@@ -40,5 +40,5 @@ def read_folders(root: Path, *, train: float = 0.5) -> Split:
 def camera_of(path: Path) -> int:
     number = path.name.split("_")[0]
     if not number.isdecimal():
-        raise DataError(f"folders: {path}: expected a name CAMERA_NAME.jpg with the camera's number in front.")
+        raise DataError(f"folders: {path}: expected a name CAMERA_NAME.jpg that starts with the camera's number.")
     return int(number)

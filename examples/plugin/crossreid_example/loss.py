@@ -1,4 +1,4 @@
-"""The supervised contrastive loss, as a loss that recipes can add to a method's own."""
+"""The supervised contrastive loss, which recipes can add to a method's own losses."""
 
 from __future__ import annotations
 

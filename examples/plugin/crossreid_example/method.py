@@ -17,7 +17,7 @@ from crossreid.models.heads import Encoder
 
 class CosineOptions(MethodOptions):
     name: Literal["cosine_baseline"] = Field("cosine_baseline", description="One encoder, a cosine classifier.")
-    scale: float = Field(16.0, gt=0, description="What cosines are multiplied by to be logits.")
+    scale: float = Field(16.0, gt=0, description="Factor that turns cosines into logits.")
     losses: LossWeights = Field({})
 
 
@@ -34,7 +34,7 @@ class CosineBaseline(Method):
         return [self.encoder.backbone]
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """Term `identity`, and the losses that the recipe adds."""
+        """The term `identity`, and the losses that the recipe adds."""
         features, logits = map(self.gather, self.predict(batch.images, batch.modalities))
         labels, modalities = self.gather(batch.labels), self.gather(batch.modalities)
         terms = {"identity": F.cross_entropy(logits.float(), labels)}
