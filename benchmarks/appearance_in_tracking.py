@@ -1,13 +1,13 @@
-"""What appearance adds to tracking within a camera: identity switches and IDF1 of rendered people who meet and hide each other.
+"""The gain from appearance in tracking: identity switches and IDF1 of rendered people who occlude each other.
 
     python benchmarks/appearance_in_tracking.py --weights tf_efficientnet_lite0.safetensors \\
         --json benchmarks/results/appearance_in_tracking_cpu.json
 
-Each scene shows people who walk, turn round and stand for a while before one camera with a pillar. Detections are the true boxes of
-whoever is seen by half, so that what is lost or swapped is lost by tracking. Each tracker of the library is scored alone and with
-`crossreid.watching.tracking.appearance`, by motmetrics against who is seen by half, at an intersection over union of
-0.5. The network was trained on ImageNet and is not calibrated: the thresholds are the defaults, but `--rejoin-cosine` and
-`--cut-cosine`, which depend on the network.
+Each scene shows people who walk, turn round and stand for a while in front of one camera with a pillar. Detections are
+the true boxes of everyone who is at least half visible, so that every loss or swap is due to tracking. Each tracker of
+the library is scored alone and with `crossreid.watching.tracking.appearance`, by motmetrics against the people who are at
+least half visible, at an intersection over union of 0.5. The network was trained on ImageNet and is not calibrated: the
+thresholds are the defaults, except `--rejoin-cosine` and `--cut-cosine`, which depend on the network.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def score(truth: list[Any], rows: list[Any]) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--weights", required=True, help="of tf_efficientnet_lite0, a file")
+    parser.add_argument("--weights", required=True, help="file with weights of tf_efficientnet_lite0")
     parser.add_argument("--scenes", type=int, default=10)
     parser.add_argument("--rejoin-cosine", type=float, default=0.7)
     parser.add_argument("--cut-cosine", type=float, default=0.4)

@@ -1,10 +1,10 @@
-"""What a calibration is worth on people that it was not made from: probabilities and thresholds, applied to other images.
+"""How well a calibration holds for people it was not fitted on: probabilities and thresholds, applied to other images.
 
     python benchmarks/calibration_elsewhere.py RUN --on NAME:ROOT --json FILE
 
-The run was calibrated (`crossreid calibrate RUN`). Its curves and thresholds are applied to its own test images and to the
-data of each --on, and what comes of them is counted: the error of the probabilities at the share of matches that they are
-meant for, and the rates of false accepts that thresholds of 0.01 really have.
+The run was calibrated (`crossreid calibrate RUN`). Its curves and thresholds are applied to its own test images and to
+the data of each --on. Reported are the error of the probabilities at the share of matches that they are meant for, and
+the actual false-accept rates of the thresholds for 0.01.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def main() -> None:
     given = parser.parse_args()
     calibration = read_calibration(given.run)
     if calibration is None:
-        parser.error(f"{given.run} has no calibration: crossreid calibrate {given.run}")
+        parser.error(f"{given.run} has no calibration: run crossreid calibrate {given.run}")
     stored = read_run(given.run)
     network = network_of(stored).eval()
     rows = []

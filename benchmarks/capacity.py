@@ -1,11 +1,11 @@
-"""From one laptop to a thousand cameras: how many cores, bytes and processes a number of cameras takes, from measured constants.
+"""From one laptop to a thousand cameras: the cores, bytes and processes needed, from measured constants.
 
     python benchmarks/capacity.py measure RUN --json benchmarks/results/capacity_cpu.json
     python benchmarks/capacity.py plan --cameras 1000 --people-per-hour 120
 
-`measure` fills a gallery in process and, with --milvus ADDRESS, one in a Milvus, and reads what an entry takes, how quickly entries
-come and searches are answered, and what memory a process that has opened a run holds. `plan` counts with that file and with that
-of docs/service.md.
+`measure` fills an in-process gallery and, with --milvus ADDRESS, one in Milvus. It measures the size of an entry, how
+fast entries are added and searches answered, and the memory of a process that has opened a run. `plan` computes with
+that file and with the one of docs/service.md.
 """
 
 from __future__ import annotations
@@ -179,16 +179,18 @@ def main() -> None:
     measuring = parts.add_parser("measure")
     measuring.add_argument("run", type=Path)
     measuring.add_argument("--entries", type=int, default=20_000)
-    measuring.add_argument("--milvus", help="address")
+    measuring.add_argument("--milvus", help="address of a Milvus server")
     measuring.add_argument("--json", type=Path)
     planning = parts.add_parser("plan")
     planning.add_argument(
-        "--cameras", type=int, action="append", help="several times: side by side; 1, 10, 100, 1000 by default"
+        "--cameras", type=int, action="append", help="can be given several times; 1, 10, 100, 1000 by default"
     )
-    planning.add_argument("--people-per-hour", type=float, default=120, help="that pass a camera")
-    planning.add_argument("--images-a-person", type=float, default=4, help="that are enrolled")
-    planning.add_argument("--searches-per-hour", type=float, default=600, help="of all people who ask")
-    planning.add_argument("--days", type=float, default=30, help="that entries are kept")
+    planning.add_argument("--people-per-hour", type=float, default=120, help="people who pass one camera per hour")
+    planning.add_argument("--images-a-person", type=float, default=4, help="images enrolled per person")
+    planning.add_argument(
+        "--searches-per-hour", type=float, default=600, help="searches per hour by all users together"
+    )
+    planning.add_argument("--days", type=float, default=30, help="days that entries are kept")
     given = parser.parse_args()
     if given.part == "measure":
         result = measure(given.run, given.entries, given.milvus)

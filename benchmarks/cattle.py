@@ -1,17 +1,17 @@
 """Every method from ImageNet weights on real photographs of cows: by day, and by night under an infrared lamp.
 
-IMAGES holds `manifest.csv` (path, identity, modality, split) and what it lists; WEIGHTS is a file of timm's keys that is named after
-its network. A night picture of a test cow asks, day pictures of all test cows answer. With `--validation` the test cows are left
-out altogether: every third cow that was photographed by day and by night is held out of the training cows and asked for in their
-place. Choose there; score the test cows once.
+IMAGES contains `manifest.csv` (path, identity, modality, split) and the files it lists; WEIGHTS is a file with timm's
+keys, named after its network. Night pictures of test cows are the queries, day pictures of all test cows the gallery.
+With `--validation` the test cows are not used at all: every third training cow that was photographed by day and by
+night is held out and tested instead. Make all choices there; score the test cows once.
 
     python benchmarks/cattle.py IMAGES WEIGHTS OUT [--seeds 0-2] [--methods NAME ...] [--size 136x80] [--epochs 24]
         [--validation] [--set KEY=VALUE ...] [--jobs N] [--json FILE]
 
-The table ends with the network as its weights come, not trained here.
+The last row of the table is the pretrained network, not trained here.
 
-Every run has a folder in OUT with results.json once it is done; the same command again goes on where it stopped. Images are shrunk
-once, into OUT, as the loader would shrink them each time.
+Every finished run has a folder in OUT with results.json; running the same command again resumes where it stopped.
+Images are downscaled once, into OUT, in the same way as the loader would downscale them each time.
 """
 
 from __future__ import annotations

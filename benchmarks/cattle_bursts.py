@@ -1,13 +1,13 @@
-"""Views knowledge distillation on real bursts: day pictures of a cow in the order of their capture, cut into films.
+"""Views knowledge distillation on real bursts: day pictures of a cow in the order of their capture, cut into tracklets.
 
-Writes the visible pictures of the training cows in MARS' layout, six frames a film, films of a cow by cameras 1 to 6 in turn; the
-validation cows of `cattle.py` are its test. Then a teacher of films, students of two images, and what they are compared with are
-trained from ImageNet weights, as `crossreid ablate vkd` does it.
+Writes the visible pictures of the training cows in MARS' layout, with six frames per tracklet and a cow's tracklets
+assigned to cameras 1 to 6 in turn; the validation cows of `cattle.py` are the test. Then a teacher on tracklets,
+students on two images, and their baselines are trained from ImageNet weights, as in `crossreid ablate vkd`.
 
     python benchmarks/cattle_bursts.py IMAGES WEIGHTS OUT [--seeds 0-2] [--only CELL ...] [--steps 150] [--size 64x40]
         [--set KEY=VALUE ...] [--jobs N] [--json FILE]
 
-Every run has a folder in OUT with results.json once it is done; the same command again goes on where it stopped.
+Every finished run has a folder in OUT with results.json; running the same command again resumes where it stopped.
 """
 
 from __future__ import annotations

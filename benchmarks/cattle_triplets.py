@@ -1,14 +1,15 @@
-"""Why triplets of raw features trail on real cattle: variants of the identity + triplet baseline on validation cows.
+"""Why triplets of raw features perform worse on real cattle: variants of the baseline on validation cows.
 
-A row is one change: what is compared (features before the neck as they are or of length 1, or after it of length 1), which pairs,
-how hard, margin, weight, rate, batch, pooling, necks and batch statistics per modality; or the ranking loss in the triplet's place.
-Beside its accuracy a row keeps what the first and the last batch say: the norm of either loss's gradient in the backbone, the cosine
-between the two, and mean distances of pairs by kind. The cows and the base are those of `cattle.py --validation`.
+Each row is one change: the features that are compared (before the neck, raw or of length 1, or behind it, of length 1),
+the choice of pairs, their hardness, margin, weight, rate, batch, pooling, necks and batch statistics per modality; or
+the ranking loss instead of the triplet loss. Besides its accuracy, a row records for the first and the last batch the
+norm of each loss's gradient in the backbone, the cosine between the two, and mean distances of pairs by kind. The cows
+and the base are those of `cattle.py --validation`.
 
     python benchmarks/cattle_triplets.py IMAGES WEIGHTS OUT [--rows NAME ...] [--seeds 0] [--size 64x40] [--epochs 8] [--json FILE]
 
-One result file a run in OUT, written when it is done; the same command again goes on where it stopped. Float32, and the network's
-memory has channels last, which takes half of the time on a CPU.
+Every finished run has a result file in OUT; running the same command again resumes where it stopped. Training is in
+float32 with channels last, which takes half of the time on a CPU.
 """
 
 from __future__ import annotations

@@ -1,17 +1,18 @@
-"""Identities across the six cameras of the filmed city: what calibrated matching and a topology are worth.
+"""Identities across the six cameras of the filmed city: the benefit of calibrated matching and of a topology.
 
     python benchmarks/city.py OUT [--seeds 0-2] [--people 24] [--minutes 3] [--epochs 12] [--json FILE]
 
-For each seed a city is filmed, a small network is trained on people who are not in the films, its scores are calibrated on its
-validation people, and the six films are watched with the detections that lie beside them. Scored are
+For each seed a city is filmed, a small network is trained on people who are not in the films, its scores are calibrated
+on its validation people, and the six films are watched with the detections stored beside them. The rows are
 
-* `alone`: tracking alone, every track an identity of its own;
-* `cosine`: the same tracks joined across cameras by one fixed cosine, the best of 16 by the truth: optimistic;
+* `alone`: tracking only, every track is its own identity;
+* `cosine`: the same tracks joined across cameras by one fixed cosine, the best of 16 by the ground truth, which is
+  optimistic;
 * `calibrated`: `crossreid watch` with calibrated probabilities;
 * `topology`: the same with topology.yaml;
-* `gallery`: the same with a gallery of the people who are enrolled, and how often names are right.
+* `gallery`: the same with a gallery of the enrolled people, and how often names are right.
 
-Every seed has a folder in OUT; what is there is not made again.
+Every seed has a folder in OUT; existing parts are not made again.
 """
 
 from __future__ import annotations

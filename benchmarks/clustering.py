@@ -1,15 +1,16 @@
-"""What clustering costs, and how well clusters agree with known identities: docs/clustering.md.
+"""The cost of clustering, and how well clusters agree with known identities: docs/clustering.md.
 
     OMP_NUM_THREADS=1 python benchmarks/clustering.py scale --json benchmarks/results/clustering_scale_cpu.json
     OMP_NUM_THREADS=1 python benchmarks/clustering.py accuracy TITLE=EMBEDDINGS ... --json benchmarks/results/clustering_cpu.json
 
-`scale`: drawn people as in benchmarks/search.py, 20 images each, 256 dimensions; each row in a process of its own, from embeddings
-in memory to the folder on disk, without pictures. Seconds of processor time (and of the clock, which other work on the machine
-stretches), of sorting, clustering, and writing with the search for near-duplicates; and the most memory that the process held.
+`scale`: random people as in benchmarks/search.py, 20 images each, 256 dimensions; each row in its own process, from
+embeddings in memory to the folder on disk, without pictures. It reports seconds of processor time (and of the clock,
+which other work on the machine stretches) for sorting, clustering, and writing with the search for near-duplicates; and
+the peak memory of the process.
 
-`accuracy`: of each folder of embeddings every second identity chooses (the threshold, or `min_samples` of HDBSCAN, of the highest
-ARI), and the others, which took no part in that, are clustered by themselves and scored. BCubed F would choose one large
-cluster and many of one crop where embeddings are weak.
+`accuracy`: in each folder of embeddings, every second identity is used to choose the threshold (or `min_samples` of
+HDBSCAN) with the highest ARI. The others, which took no part in that, are clustered by themselves and scored. With weak
+embeddings, BCubed F would choose one large cluster and many of one crop.
 """
 
 from __future__ import annotations
@@ -215,7 +216,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     known.add_argument("embeddings", nargs="+", metavar="TITLE=EMBEDDINGS")
     for each in (large, known):
         each.add_argument("--json", type=Path)
-        each.add_argument("--keep", action="store_true", help="keep the rows of the file that are not measured anew")
+        each.add_argument("--keep", action="store_true", help="keep the rows of the file that are not measured again")
     one = parts.add_parser("one")
     one.add_argument("count", type=int)
     one.add_argument("way", choices=WAYS)

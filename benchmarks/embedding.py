@@ -1,12 +1,13 @@
-"""Images a second of `crossreid embed`, beside one image at a time and beside the bare network, in turn in one run.
+"""Images per second of `crossreid embed`, against one image at a time and against the bare network, in one run.
 
     python benchmarks/embedding.py --json benchmarks/results/embedding_cpu.json
 
-One at a time is how released extractors work: open a file with Pillow, torchvision's transform, a batch of one through the
-network as it was trained, append; with one thread and with all, and the faster of the two counts. Embedding is
-`embed_records` itself, from files to the finished folder: a process a core with one thread each, as torchrun would start
-them. The bare network is the same network in the same arithmetic in the same processes, on batches already in memory. Each
-round takes everything in turn; ratios are of a round, and their median is reported, since other work may share the machine.
+One at a time is how released extractors work: open a file with Pillow, apply torchvision's transform, pass a batch of
+one through the network as it was trained, append; with one thread and with all, and the faster of the two counts.
+Embedding is `embed_records` itself, from files to the finished folder: one process per core with one thread each, as
+torchrun would start them. The bare network is the same network in the same arithmetic in the same processes, on batches
+already in memory. Each round alternates between all of them; ratios are computed per round, and their median is
+reported, since other work may share the machine.
 """
 
 from __future__ import annotations
@@ -211,12 +212,14 @@ def markdown_table(results: dict[str, Any]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--case", action="append", choices=CASES, help="only this one; can be given several times")
-    parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)), help="by default one a core")
-    parser.add_argument("--rounds", type=int, default=5, help="timed rounds")
-    parser.add_argument("--images", type=int, help="images to embed in a round, by default by the case")
-    parser.add_argument("--singles", type=int, default=32, help="images to embed one at a time in a round")
-    parser.add_argument("--json", type=Path, help="also write the numbers here, for example under benchmarks/results/")
+    parser.add_argument("--case", action="append", choices=CASES, help="run only this case; can be given several times")
+    parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)), help="one per core by default")
+    parser.add_argument("--rounds", type=int, default=5, help="number of timed rounds")
+    parser.add_argument("--images", type=int, help="images to embed per round; the default depends on the case")
+    parser.add_argument("--singles", type=int, default=32, help="images to embed one at a time per round")
+    parser.add_argument(
+        "--json", type=Path, help="also write the numbers to this file, for example under benchmarks/results/"
+    )
     arguments = parser.parse_args()
     import torch
 

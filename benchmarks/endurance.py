@@ -1,9 +1,10 @@
-"""What is tried to break crossreid, and how often it held: processes killed, files damaged, requests that are meant to harm.
+"""Attempts to break crossreid, and how often it survived: killed processes, damaged files, hostile requests.
 
     python benchmarks/endurance.py --minutes 3 --json benchmarks/results/endurance_cpu.json
 
-For about so many minutes, whatever the machine does in them: it counts, and says nothing of speed. Draws depend on --seed, when a
-process is killed on the machine too. `endurance_trials.py` beside this says what each trial does and when it is survived.
+Runs for about that many minutes. It counts trials, and does not measure speed. Draws depend on --seed; the moment at
+which a process is killed depends on the machine too. `endurance_trials.py` describes what each trial does and when it
+counts as survived.
 """
 
 from __future__ import annotations
@@ -69,9 +70,11 @@ def run(minutes: float, seed: int, say: Callable[[str], object] = print) -> dict
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--minutes", type=float, default=3, help="in all, shared among the kinds of trials")
-    parser.add_argument("--seed", type=int, default=0, help="of what is drawn")
-    parser.add_argument("--json", type=Path, help="write the counts here too, for example under benchmarks/results/")
+    parser.add_argument("--minutes", type=float, default=3, help="total time, shared among the kinds of trials")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random draws")
+    parser.add_argument(
+        "--json", type=Path, help="also write the counts to this file, for example under benchmarks/results/"
+    )
     arguments = parser.parse_args()
     result = run(arguments.minutes, arguments.seed)
     print(markdown(result))

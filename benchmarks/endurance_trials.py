@@ -1,7 +1,7 @@
-"""The trials of `endurance.py`: what each does, and when it is survived.
+"""The trials of `endurance.py`: what each does, and when it counts as survived.
 
-Processes are forks of this one, which has torch already, and run the real commands. Hostile files, small runs and a service
-with rendered people are those of the tests (`tests/support`).
+Processes are forks of this one, which has already imported torch, and run the real commands. Hostile files, small runs
+and a service with rendered people come from the tests (`tests/support`).
 """
 
 from __future__ import annotations

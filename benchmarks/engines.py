@@ -1,11 +1,11 @@
-"""Images a second of a core, of one run by every engine, in turn in one process, on batches already in memory.
+"""Images per second per core of one run with every engine, alternating in one process, on batches already in memory.
 
     OMP_NUM_THREADS=1 python benchmarks/engines.py --json benchmarks/results/engines_cpu.json
 
-The run is exported as `crossreid export` does it, its files are opened as `crossreid embed --engine` does it. Each round takes all
-engines in turn; ratios to torch in float32 are of a round, and their median is reported. What is counted is the time of the
-processor, of all threads together, since other work may share the machine. The embeddings of all engines in float32 must be those of
-torch to 1e-4, or nothing is reported.
+The run is exported as by `crossreid export`, and its files are opened as by `crossreid embed --engine`. Each round
+alternates between all engines; ratios to torch in float32 are computed per round, and their median is reported. Time is
+processor time of all threads together, since other work may share the machine. The float32 embeddings of all engines
+must equal those of torch to 1e-4, or nothing is reported.
 """
 
 from __future__ import annotations
@@ -73,10 +73,12 @@ def markdown_table(results: dict[str, Any]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--case", action="append", choices=CASES, help="only this one; can be given several times")
-    parser.add_argument("--rounds", type=int, default=5, help="timed rounds")
-    parser.add_argument("--batches", type=int, default=4, help="batches of an engine in a round")
-    parser.add_argument("--json", type=Path, help="also write the numbers here, for example under benchmarks/results/")
+    parser.add_argument("--case", action="append", choices=CASES, help="run only this case; can be given several times")
+    parser.add_argument("--rounds", type=int, default=5, help="number of timed rounds")
+    parser.add_argument("--batches", type=int, default=4, help="batches per engine and round")
+    parser.add_argument(
+        "--json", type=Path, help="also write the numbers to this file, for example under benchmarks/results/"
+    )
     arguments = parser.parse_args()
     results = {case: measure(case, arguments.rounds, arguments.batches) for case in arguments.case or CASES}
     print(markdown_table(results))

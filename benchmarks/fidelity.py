@@ -2,7 +2,8 @@
 
     python benchmarks/fidelity.py --write
 
-The fixtures are the numbers in tests/parity; its modules compute ours and list the remaining differences from the releases.
+The fixtures are the numbers in tests/parity; its modules compute ours and list the remaining differences from the
+releases.
 """
 
 import argparse

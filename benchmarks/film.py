@@ -1,15 +1,16 @@
-"""Real photographs through the whole chain: films are made of them, then decoded, tracked, embedded and matched.
+"""Real photographs through the whole pipeline: films are made from them, then decoded, tracked, embedded and matched.
 
     python benchmarks/film.py IMAGES WEIGHTS OUT [--cows 16] [--epochs 0] [--size 136x80] [--seed 0] [--json FILE]
 
-IMAGES is the folder of cattle photographs (or any with manifest.csv: path, identity, modality, split) and WEIGHTS a file of ImageNet
-weights of timm. Of the training identities that were photographed by day and by night every second one passes three cameras: each
-photograph moves across a plain background, the next one of the same animal takes its place after a second, and so a pass is of three
-pictures. `yard` sees by day, `barn` by night, `gate` turns to night half way. The films are MPEG-4; the other identities are for
-training (--epochs above 0) and for calibration. Test identities are never touched, and nothing of the pictures leaves OUT.
+IMAGES is the folder of cattle photographs (or any with manifest.csv: path, identity, modality, split) and WEIGHTS a
+file of timm's ImageNet weights. Of the training identities that were photographed by day and by night, every second one
+passes three cameras: a photograph moves across a plain background and is replaced by the next one of the same animal
+after a second, so that a pass has three pictures. `yard` films by day, `barn` by night, and `gate` switches to night
+half way. The films are MPEG-4; the other identities are for training (--epochs above 0) and for calibration. Test
+identities are never used, and no pictures leave OUT.
 
-Scored against the truth: how many identities were found, tracks by themselves, joined by the best fixed cosine (chosen by the truth:
-optimistic), and as `crossreid watch` joins them.
+Scored against the ground truth: the number of identities found, tracks by themselves, tracks joined by the best fixed
+cosine (chosen by the ground truth, which is optimistic), and tracks as `crossreid watch` joins them.
 """
 
 from __future__ import annotations

@@ -1,23 +1,22 @@
-"""What a run on other cows is worth: accuracy against images per cow and modality, with its start and without, on real photographs.
+"""Starting from a run on other cows: accuracy against images per cow and modality, with and without the start.
 
-IMAGES and WEIGHTS are those of `cattle.py`; of IMAGES the training cows alone are read. Every other one of them, by name, is
-a source cow: a run learns these from ImageNet weights. The rest are a herd of one's own, of cows that the source run never
-saw. Of each one's pictures the later half by name, of either modality, is tested: a night picture asks, day pictures of all
-cows of the herd answer. From the earlier half K pictures of each cow and modality are drawn to train on, or all of them
-where it has fewer. Three ways:
+IMAGES and WEIGHTS are those of `cattle.py`; only the training cows of IMAGES are read. Every other one of them, by
+name, is a source cow: the source run learns these from ImageNet weights. The rest are the new herd, which the source
+run never saw. The later half by name of each cow's pictures, in each modality, is the test: night pictures are queries,
+day pictures of all cows of the herd the gallery. From the earlier half, K pictures per cow and modality are drawn to
+train on, or all if there are fewer. There are three ways:
 
     imagenet    from ImageNet weights
     started     `start_from` the source run
-    head-first  the same, but what follows the encoder learns alone for the first quarter of the steps (`training.freeze`)
+    head-first  the same, but only the heads learn for the first quarter of the steps (`training.freeze`)
 
-All take the same number of steps, and no step sees an image of the test. K = 0 is a network that was not trained on the
-herd at all.
+All take the same number of steps, and no step sees a test image. K = 0 is a network that was not trained on the herd.
 
     python benchmarks/fine_tuning.py IMAGES WEIGHTS OUT [--images 0 1 2 4 8 all] [--ways NAME ...] [--seeds 0-1]
         [--size 64x40] [--steps 40] [--set KEY=VALUE ...] [--json FILE] [--figure FILE] [--done]
 
-Every run has a result file in OUT once it is scored, and its folder goes; the same command again goes on where it stopped.
-With `--done` nothing is trained: of what was measured so far the table, the file and the figure are written.
+A scored run has a result file in OUT, and its folder is deleted; running the same command again resumes where it
+stopped. With `--done` nothing is trained: the table, the file and the figure are written from what was measured so far.
 """
 
 from __future__ import annotations
@@ -189,7 +188,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--figure", type=Path)
     given = parser.parse_args(arguments)
     if re.fullmatch(r"\d+x\d+", given.size) is None or given.steps % PARTS or given.source_steps % PARTS:
-        parser.error(f"expected --size HEIGHTxWIDTH, and steps that {PARTS} divides")
+        parser.error(f"expected --size HEIGHTxWIDTH, and a number of steps divisible by {PARTS}")
     if not all(count == "all" or count.isdigit() for count in given.images):
         parser.error("expected numbers of images, or `all`")
     return given

@@ -1,15 +1,15 @@
-"""What fusing embeddings and local features brings on photographs of animals: calibrated fusion beside each score alone.
+"""The gain from fusing embeddings and local features of animals: calibrated fusion against each score alone.
 
-Two networks with ImageNet weights, not trained here, and SIFT, on the 41 training cows of CATTLE (night to day; the test
-cows are left out altogether) and on NYALA (each flank of an animal is an identity, other sightings only; and
-pseudo-infrared copies against the photographs). The animals are halved at random: one half is calibrated on, the other
-tested, and then the other way round; that is done for each split.
+Two networks with ImageNet weights, not trained here, and SIFT, on the 41 training cows of CATTLE (night to day; the
+test cows are not used at all) and on NYALA (each flank of an animal is an identity, other sightings only; and
+pseudo-infrared copies against the photographs). For each split, the animals are halved at random: one half is used for
+calibration and the other for testing, and then the other way round.
 
     python benchmarks/fusion.py IMAGES WEIGHTS OUT [--data NAME] [--splits N] [--shortlist B] [--json FILE]
     python benchmarks/fusion.py --write
 
-NAME is cattle, nyala or nyala-infrared, IMAGES the folder of CATTLE or of NYALA, WEIGHTS a folder of the networks' files
-(NETWORK.safetensors). What is measured anew replaces what --json says of that data; --write puts the table into
+NAME is cattle, nyala or nyala-infrared, IMAGES the folder of CATTLE or of NYALA, WEIGHTS a folder of the networks'
+files (NETWORK.safetensors). New measurements replace those of the same data in --json; --write puts the table into
 docs/fusion.md.
 """
 

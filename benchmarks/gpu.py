@@ -1,13 +1,14 @@
-"""Every figure of speed on one GPU: steps at the shapes of the recipes, what compiling brings, whole runs, ranking.
+"""All speed figures on one GPU: steps at the shapes of the recipes, the gain from compiling, whole runs, ranking.
 
     python benchmarks/gpu.py --out benchmarks/results/gpu
     python benchmarks/gpu.py --out benchmarks/results --estimate H200     # no GPU: by arithmetic
 
-Needs torch, timm, Lightning Fabric, pydantic and this checkout (with PYTHONPATH=src, no installation), no data set and no
-network. Writes OUT/gpu.json after each row and OUT/gpu.md at the end: a table with what bounds each step (`limits.py`) and
-how far it is from there. A case that does not fit the card, or that is not begun after --minutes, is named with the reason.
-`--estimate` counts the same steps without computing any (torch's fake tensors) and divides by what the card's data sheet says;
-what it writes is named so. `--small --device cpu` goes through all of it in a minute or two, with sizes that say nothing about speed.
+Needs torch, timm, Lightning Fabric, pydantic and this checkout (with PYTHONPATH=src, no installation), no data set and
+no network. Writes OUT/gpu.json after each row and OUT/gpu.md at the end: a table with the bound of each step
+(`limits.py`) and its distance from that. A case that does not fit the card, or that would start after --minutes, is
+named with the reason. `--estimate` counts the same steps without computing any (torch's fake tensors) and divides by
+the figures of the card's data sheet; its output is labelled as an estimate. `--small --device cpu` runs all of it in a
+minute or two, with sizes that say nothing about speed.
 """
 
 from __future__ import annotations
@@ -133,11 +134,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder for gpu.json and gpu.md")
     parser.add_argument("--sections", nargs="+", choices=tuple(SECTIONS), default=list(SECTIONS))
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
-    parser.add_argument("--steps", type=int, default=10, help=f"steps of a round, of which there are {ROUNDS}")
-    parser.add_argument("--minutes", type=float, default=8, help="after which no case is begun")
-    parser.add_argument("--only", default="", help="cases whose title has this in it")
-    parser.add_argument("--estimate", choices=tuple(CARDS), help="by arithmetic, for a card that is not here")
-    parser.add_argument("--small", action="store_true", help="tiny networks and images, to try the script itself")
+    parser.add_argument("--steps", type=int, default=10, help=f"steps per round; there are {ROUNDS} rounds")
+    parser.add_argument("--minutes", type=float, default=8, help="no case starts after this many minutes")
+    parser.add_argument("--only", default="", help="only cases whose title contains this")
+    parser.add_argument(
+        "--estimate", choices=tuple(CARDS), help="estimate by arithmetic, for a card that is not available"
+    )
+    parser.add_argument("--small", action="store_true", help="tiny networks and images, to test the script itself")
     given = parser.parse_args()
     if given.estimate:
         estimate(given.estimate, given.out, given.only)

@@ -1,9 +1,10 @@
-"""What a piece of work asks of a machine, what the machine gives, and so which of the two bounds how long it takes.
+"""The work of a computation, the capacity of a machine, and the resulting lower bound on the time.
 
-The work is counted by what torch is asked to do: multiplications and additions of matrix products and convolutions, bytes that
-its operations read and write, operations. The machine is measured: a large product, a large copy, many empty operations. Each
-quotient is a time below which the work cannot go as it is written; the largest of them is its limit. What each operation takes
-of its own scarcest resource, added up, is the time of a device that does one after the other and wastes nothing.
+The work is counted from the operations that torch runs: multiplications and additions of matrix products and
+convolutions, bytes read and written, and the number of operations. The machine is measured: a large product, a large
+copy, many empty operations. Each quotient is a lower bound on the time of the work as it is written; the largest of
+them is its limit. The sum over operations of the time on each one's scarcest resource is what a device takes that runs
+one after the other and wastes nothing.
 """
 
 from __future__ import annotations

@@ -1,18 +1,19 @@
-"""Images a second of the training loader beside bare decoding of the same files in as many processes.
+"""Images per second of the training loader, against bare decoding of the same files in as many processes.
 
     python benchmarks/loading.py --workers 2 [--root FOLDER] [--json FILE]
 
-Bare decoding opens each file with Pillow and converts it to an array of RGB values; the loader also shrinks, augments,
-normalises, joins and hands over to the training process. It reads files (`none`), a cache on disk and one in memory
-(`data.cache`). All go over the same files in the same order, in turn, in one run; the medians are compared. Likewise:
+Bare decoding opens each file with Pillow and converts it to an array of RGB values; the loader also resizes, augments,
+normalises, collates and passes batches to the training process. It reads files (`none`), a cache on disk and one in
+memory (`data.cache`). All of them read the same files in the same order, alternating in one run; the medians are
+compared. It also measures:
 
-* decoders one beside the other in one process: Pillow, `crossreid`'s own way, and those that are installed of simplejpeg,
-  torchvision's and OpenCV's, with the largest difference of a pixel;
-* what the guards against hostile files take of loading an image (`data.costly_files`, `data.deadline`);
-* what part of a training's time goes by waiting for data, with each kind of cache: a step of a small network on the same
-  batches, or of none of the loader's at all but always the same batch, which is the network alone.
+* decoders in one process: Pillow, `crossreid`'s own choice, and simplejpeg, torchvision's and OpenCV's if installed,
+  with the largest difference of a pixel;
+* the share of loading an image that the guards against hostile files take (`data.costly_files`, `data.deadline`);
+* the share of training time spent waiting for data, with each kind of cache: a step of a small network on the loader's
+  batches, against one that always gets the same batch, which is the network alone.
 
-Without --root, photograph-like JPEGs are made for the occasion.
+Without --root, photograph-like JPEGs are generated.
 """
 
 from __future__ import annotations
@@ -123,7 +124,7 @@ def by_pillow(content: bytes) -> np.ndarray:
 
 
 def decoders_compared(paths: Sequence[Path], repeats: int) -> dict[str, dict[str, float]]:
-    """Of each decoder the images a second in one process, times Pillow's, and the largest difference to its pixels."""
+    """Images per second of each decoder in one process, relative to Pillow, and the largest difference from its pixels."""
     contents = [path.read_bytes() for path in paths if path.suffix.lower() in (".jpg", ".jpeg")][:200]
     if not contents:
         return {}
@@ -217,7 +218,7 @@ def measure(paths: Sequence[Path], arguments: argparse.Namespace, folder: Path) 
 
 
 def training_by_cache(loaders: dict[str, TrainLoader], arguments: argparse.Namespace) -> dict[str, dict[str, float]]:
-    """Of a small training: images a second, and what part of the time the loop waited for a batch, percent."""
+    """Images per second of a small training, and the percentage of time that the loop waited for a batch."""
     torch.set_num_threads(arguments.threads)
     options = BaselineOptions(name="baseline", backbone={"name": arguments.network, "weights": "none"})
     method = build_method(options, loaders["none"].classes)
@@ -263,19 +264,21 @@ class _Here:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--root", type=Path, help="folder of images to read instead of made ones")
-    parser.add_argument("--count", type=int, default=512, help="images, at most this many of --root")
-    parser.add_argument("--file-height", type=int, default=256, help="height of made images")
-    parser.add_argument("--file-width", type=int, default=128, help="width of made images")
+    parser.add_argument("--root", type=Path, help="folder of images to read instead of generated ones")
+    parser.add_argument("--count", type=int, default=512, help="number of images; with --root, at most this many")
+    parser.add_argument("--file-height", type=int, default=256, help="height of generated images")
+    parser.add_argument("--file-width", type=int, default=128, help="width of generated images")
     parser.add_argument("--height", type=int, default=256, help="height of network input")
     parser.add_argument("--width", type=int, default=128, help="width of network input")
-    parser.add_argument("--workers", type=int, default=2, help="processes of either side; 0 for this one alone")
+    parser.add_argument("--workers", type=int, default=2, help="processes on each side; 0 to use only this one")
     parser.add_argument("--repeats", type=int, default=5, help="timed passes over the images")
     parser.add_argument("--rounds", type=int, default=3, help="epochs of the small training with each kind of cache")
-    parser.add_argument("--steps", type=int, default=4, help="steps of such an epoch, at most")
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="threads that the network has")
+    parser.add_argument("--steps", type=int, default=4, help="maximum number of steps of such an epoch")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="threads of the network")
     parser.add_argument("--network", default="test_resnet", help="backbone of the small training")
-    parser.add_argument("--json", type=Path, help="also write the numbers here, for example under benchmarks/results/")
+    parser.add_argument(
+        "--json", type=Path, help="also write the numbers to this file, for example under benchmarks/results/"
+    )
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
@@ -295,7 +298,7 @@ def main() -> None:
 
 def tables(result: dict[str, Any], workers: int) -> list[Table]:
     loading = Table(
-        "", "images a second", "of bare decoding", "built in", title=f"{result['images']} images, {workers} processes"
+        "", "images per second", "of bare decoding", "built in", title=f"{result['images']} images, {workers} processes"
     )
     loading.add_row("bare decoding", f"{result['decoding_images_per_second']:.0f}", "", "")
     for cache, row in result["caches"].items():
@@ -306,7 +309,7 @@ def tables(result: dict[str, Any], workers: int) -> list[Table]:
             f"{row['percent_of_decoding']:.0f} %",
             built,
         )
-    training = Table("a small training", "images a second", "of the network alone", "waiting for data")
+    training = Table("a small training", "images per second", "of the network alone", "waiting for data")
     for name, row in result["training"].items():
         training.add_row(
             name,
@@ -314,7 +317,7 @@ def tables(result: dict[str, Any], workers: int) -> list[Table]:
             f"{row['percent_of_network_alone']:.0f} %",
             f"{row['percent_waiting']:.1f} %",
         )
-    decoding = Table("one process", "images a second", "times Pillow", "largest difference")
+    decoding = Table("one process", "images per second", "times Pillow", "largest difference")
     for name, row in result["decoders"].items():
         decoding.add_row(
             name, f"{row['images_per_second']:.0f}", f"{row['times_pillow']:.2f}", f"{row['largest_difference']}"

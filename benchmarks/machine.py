@@ -1,4 +1,4 @@
-"""What figures were measured on: written beside them by every benchmark that keeps any."""
+"""The machine that figures were measured on, which every benchmark writes beside its figures."""
 
 from __future__ import annotations
 

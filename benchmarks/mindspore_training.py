@@ -1,11 +1,11 @@
-"""Variational distillation by torch and by MindSpore: scores and images a second, side by side in one run.
+"""Variational distillation by torch and by MindSpore: scores and images per second, alternating in one run.
 
     python benchmarks/mindspore_training.py --identities 32 --epochs 2 --seeds 0-1 \\
         --out benchmarks/results/mindspore_training_cpu.json
 
-Both train on the same rendered world by the same recipe and seeds, so from the same weights on the same batches; they take
-turns. Images a second are the median over the steps after the first epoch, which holds what a framework does once.
-To be run in the environment of `make setup-mindspore`.
+Both train on the same rendered world with the same recipe and seeds, so from the same weights on the same batches; they
+alternate. Images per second are the median over the steps after the first epoch, which includes one-time costs of a
+framework. Run it in the environment of `make setup-mindspore`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ TRAIN = {"torch": train_in_torch, "mindspore": train_in_mindspore}
 
 
 def measured(recipe: Recipe, framework: str, out: Path) -> dict[str, float]:
-    """Rank-1 and mAP of a run, and the images a second of its training."""
+    """Rank-1 and mAP of a run, and the images per second of its training."""
     TRAIN[framework](recipe, out)
     score = evaluate(out)[0]
     steps = [row for row in json_rows(out / "metrics.jsonl") if "losses" in row]

@@ -1,12 +1,12 @@
 """Nyala antelopes: real photographs, scored against raw pixels and the untrained network.
 
-Pseudo-infrared queries by default; with `--views`, visible photographs alone, a teacher of four photographs of a flank from
-different sightings and its student of one, image to image.
+Queries are pseudo-infrared by default. With `--views`, only visible photographs are used: a teacher on four photographs
+of a flank from different sightings and its student on one, evaluated image to image.
 
-The photographs are 1,213 of 179 animals (`manifest.csv`: path, identity, view; names `SIGHTING_FLANKphoto.jpg`). The two flanks
-of an animal carry different patterns, so each flank is an identity; both go to the same half of the division. The sighting
-is the camera, and nothing of the query's own sighting is looked at: the other flank, taken moments apart before the same grass, is
-another identity.
+There are 1,213 photographs of 179 animals (`manifest.csv`: path, identity, view; names `SIGHTING_FLANKphoto.jpg`). The
+two flanks of an animal carry different patterns, so each flank is an identity; both go to the same side of the split.
+The sighting is the camera, and images of the query's own sighting are excluded: the other flank, taken moments apart in
+front of the same grass, is another identity.
 
     python benchmarks/nyala.py PHOTOGRAPHS OUT [--views] [--epochs N] [--set KEY=VALUE ...]
 """

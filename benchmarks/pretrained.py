@@ -1,14 +1,14 @@
-"""The methods of `cattle.py` from ImageNet weights on other kinds of images: rendered people, and antelopes in pseudo-infrared.
+"""The methods of `cattle.py` from ImageNet weights on rendered people, and on antelopes in pseudo-infrared.
 
-WEIGHTS is a file of timm's keys that is named after its network. `rendered` are 60 people by day and night in SYSU-MM01's layout, a
-quarter of them tested by its all search, single-shot; `nyala` takes PHOTOGRAPHS with manifest.csv, whose test flanks are asked for
-in pseudo-infrared (`nyala.py`).
+WEIGHTS is a file with timm's keys, named after its network. `rendered` has 60 people by day and night in SYSU-MM01's
+layout, a quarter of them tested with its all search, single-shot; `nyala` uses PHOTOGRAPHS with manifest.csv, whose
+test flanks are pseudo-infrared queries (`nyala.py`).
 
     python benchmarks/pretrained.py rendered WEIGHTS OUT [--seeds 0-2] [--methods NAME ...] [--size 64x40] [--epochs 8]
         [--set KEY=VALUE ...] [--jobs N] [--json FILE]
     python benchmarks/pretrained.py nyala WEIGHTS OUT --images PHOTOGRAPHS [...]
 
-Every run has a folder in OUT with results.json once it is done; the same command again goes on where it stopped.
+Every finished run has a folder in OUT with results.json; running the same command again resumes where it stopped.
 """
 
 from __future__ import annotations

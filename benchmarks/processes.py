@@ -1,12 +1,13 @@
-"""What two processes train of one, each with half the threads, and what stands in the way of twice as much.
+"""How much more two processes train than one, each with half the threads, and what keeps it below twice as much.
 
     python benchmarks/processes.py --json benchmarks/results/processes_cpu.json
 
-The same steps of the same batch (P x K images) are trained in turn by one process with half the threads of this machine; by
-two such processes, started by torchrun, of half the batch each; by two that do not know each other, of half the batch each,
-which share the machine's memory and caches alone; and by one process with all threads. What two together lack of two apart
-goes to gradients, gathers and waiting; what two apart lack of twice one goes to the machine and to smaller batches.
-Seconds are medians over steps of all rounds; processor seconds, which other programs disturb less, are sums over processes.
+The same steps on the same batch (P x K images) are trained in turn by one process with half the threads of this
+machine; by two such processes, started by torchrun, with half the batch each; by two independent processes with half
+the batch each, which share only the machine's memory and caches; and by one process with all threads. The gap between
+two together and two independent ones is due to gradients, gathers and waiting; the gap between two independent ones and
+twice one is due to the machine and to smaller batches. Seconds are medians over steps of all rounds; processor seconds,
+which other programs disturb less, are sums over processes.
 """
 
 from __future__ import annotations
@@ -137,8 +138,10 @@ def main() -> None:
     ):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="of this machine")
-    parser.add_argument("--json", type=Path, help="also write the numbers here")
+    parser.add_argument(
+        "--threads", type=int, default=len(os.sched_getaffinity(0)), help="threads of this machine to use"
+    )
+    parser.add_argument("--json", type=Path, help="also write the numbers to this file")
     for name in ("parts", "number"):  # of the processes that this one starts
         parser.add_argument(f"--{name}", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument("--into", type=Path, help=argparse.SUPPRESS)

@@ -1,9 +1,9 @@
-"""By how much a score changes when a protocol is not followed, on one worked example each.
+"""How much a score changes if a protocol is not followed, on one worked example each.
 
     python benchmarks/protocol_differences.py
 
-Embeddings are drawn, not learned: an identity's centre plus noise of a fixed seed. The figures show the size and the
-direction of a difference, not what any published method would gain; docs/evaluation.md prints them.
+Embeddings are random, not learned: an identity's centre plus noise with a fixed seed. The figures show the size and the
+direction of a difference, not what any published method would gain; docs/evaluation.md shows them.
 """
 
 from __future__ import annotations

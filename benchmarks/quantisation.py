@@ -1,10 +1,11 @@
-"""fp16 and int8 beside float32: images a second of a core in turn in one run, cosines, scores, int8 queries and float32 galleries.
+"""fp16 and int8 against float32: images per second per core, cosines, scores, int8 queries with float32 galleries.
 
     python benchmarks/quantisation.py RUN [--set data.root=DIR] [--calibration-images 300] [--rounds 5] [--json FILE]
 
-RUN is a run whose data set is at hand, or backbone:NAME,size=HxW,flip=false,weights=FILE with `--set data.name=manifest --set
-data.root=FILE.csv`. Each round gives every engine the same test images in turn; ratios are of a round, and their median is reported.
-What is counted is the time of the processor, of all threads together, since other work may share the machine.
+RUN is a run whose data set is available, or backbone:NAME,size=HxW,flip=false,weights=FILE with `--set
+data.name=manifest --set data.root=FILE.csv`. Each round passes the same test images to every engine in turn; ratios are
+computed per round, and their median is reported. Time is processor time of all threads together, since other work may
+share the machine.
 """
 
 from __future__ import annotations
@@ -106,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--calibration-images", type=int, default=300)
     parser.add_argument("--targets", nargs="+", default=["onnx", "openvino"])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--images", type=int, default=128, help="that are timed in a round")
+    parser.add_argument("--images", type=int, default=128, help="images timed per round")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args(arguments)
     how = Lowering(given.calibration_images, given.set)

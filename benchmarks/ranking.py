@@ -1,10 +1,10 @@
-"""What ranking costs, side by side in one run with the ordinary loop, a sort of everything, and the bare products.
+"""The cost of ranking, in one run with the ordinary loop, a full sort, and the bare matrix products.
 
     python benchmarks/ranking.py --json benchmarks/results/ranking.json
 
-The loop is what released evaluations do: for each query an argsort, boolean masks, a running sum. `sort` is the same for
-all queries at once in torch. Embeddings are clusters with noise, of 2048 dimensions unless said otherwise. Times are the
-best of several rounds taken in turn; memory is the peak of the process beyond what it held before.
+The loop is what released evaluations do: for each query an argsort, boolean masks, a running sum. `sort` is the same
+for all queries at once in torch. Embeddings are clusters with noise, with 2048 dimensions unless stated otherwise.
+Times are the best of several alternating rounds; memory is the peak of the process beyond what it held before.
 """
 
 from __future__ import annotations
@@ -252,7 +252,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cases", nargs="+", choices=tuple(CASES), default=list(CASES))
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--json", type=Path, help="also write the numbers here, for example under benchmarks/results/")
+    parser.add_argument(
+        "--json", type=Path, help="also write the numbers to this file, for example under benchmarks/results/"
+    )
     arguments = parser.parse_args()
     console = Console(width=150)
     processor = platform.processor() or platform.machine()

@@ -1,14 +1,14 @@
-"""What the recipes of public data sets cost: steps, FLOPs and hours, by arithmetic, and the lines of their headers that say so.
+"""The cost of the recipes for public data sets by arithmetic: steps, FLOPs, hours, and the header lines with them.
 
     python benchmarks/recipe_costs.py                                  # a table of all recipes
     python benchmarks/recipe_costs.py --write src/crossreid/runs/recipes/vkd_mars.yaml  # put the lines into headers
-    python benchmarks/recipe_costs.py --check                          # complain of headers that say something else
+    python benchmarks/recipe_costs.py --check                          # report headers that say something else
 
-Steps follow from the recipe and from the official counts of its data set. FLOPs are those of forward and backward, a
-multiplication and an addition as two, counted by `torch.utils.flop_counter` on the recipe's own network and losses with
-random weights at the recipe's own size, on four samples, and multiplied by how many there are; optimiser, loading,
-validation and testing are left out. Hours divide that by a throughput that is assumed, not measured: a tenth of what the
-named GPU does at its best in the recipe's precision.
+Steps follow from the recipe and the official counts of its data set. FLOPs are those of the forward and backward pass,
+with a multiplication and an addition counted as two. `torch.utils.flop_counter` counts them on the recipe's own network
+and losses with random weights at the recipe's image size, on four samples, scaled to the number of samples; optimiser,
+loading, validation and testing are not included. Hours divide that by a throughput that is assumed, not measured: a
+tenth of the peak of the named GPU in the recipe's precision.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipes", type=Path, nargs="*", help="recipes; all of them by default")
     parser.add_argument("--write", action="store_true", help="put the lines into the headers")
-    parser.add_argument("--check", action="store_true", help="end with status 1 where a header says something else")
+    parser.add_argument("--check", action="store_true", help="exit with status 1 if a header says something else")
     arguments = parser.parse_args()
     table = Table("recipe", "steps an epoch", "steps", "PFLOP", "hours by arithmetic", title=f"On {GPU}")
     wrong = []

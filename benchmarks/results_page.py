@@ -1,9 +1,9 @@
-"""Writes docs/results.md: every table of accuracy in benchmarks/results/, where it is from, and what was never run.
+"""Writes docs/results.md: every table of accuracy in benchmarks/results/, its source, and what was never run.
 
     python benchmarks/results_page.py --write
 
-`benchmarks/results/sources.yaml` gives the images, weights and command of each file. A file that it does not name, or
-one that it names and that is missing, is an error.
+`benchmarks/results/sources.yaml` gives the images, weights and command of each file. A file that it does not list, or a
+listed file that is missing, is an error.
 """
 
 from __future__ import annotations
@@ -231,7 +231,7 @@ def _published(text: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--write", action="store_true", help="write docs/results.md rather than print it")
+    parser.add_argument("--write", action="store_true", help="write docs/results.md instead of printing it")
     try:
         text = page()
     except CrossreidError as error:

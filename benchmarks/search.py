@@ -1,12 +1,13 @@
-"""What searching a large gallery costs, side by side in one run with a NumPy scan: latency, recall, memory, size. And, as
-`service`, what the HTTP service bears (service_load.py).
+"""The cost of searching a large gallery, against a NumPy scan in the same run: latency, recall, memory, size. With
+`service`, the load that the HTTP service can take (service_load.py).
 
     OMP_NUM_THREADS=1 python benchmarks/search.py gallery --index hnsw --index ivf-pq --json benchmarks/results/search_gallery_cpu.json
 
-Entries are people with noise: 256-d centres and, around each, images whose cosine similarity to each other is about 0.6, from a fixed
-seed. Queries are further images of the same people. The scan is what one writes first: a matrix product with all vectors
-in memory, and `argpartition`. Searches and scans are taken in turn, query by query. Memory is resident, as the process that
-opened the gallery holds it. Searches and scans have the threads that OMP_NUM_THREADS gives, indexes are built with all.
+Entries are people with noise: 256-d centres and, around each, images whose cosine similarity to each other is about
+0.6, from a fixed seed. Queries are further images of the same people. The scan is the obvious implementation: a matrix
+product with all vectors in memory, and `argpartition`. Searches and scans alternate, query by query. Memory is the
+resident memory of the process that opened the gallery. Searches and scans use OMP_NUM_THREADS threads; indexes are
+built with all threads.
 """
 
 from __future__ import annotations
@@ -219,24 +220,28 @@ def main() -> None:
     LOAD = os.getloadavg()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", choices=["gallery", "service"])
-    parser.add_argument("--entries", type=int, help="1,000,000 of the gallery, 10,000 of the service's by default")
-    parser.add_argument("--network", action="append", help="of the service: demo, resnet18; both by default")
     parser.add_argument(
-        "--runtime", action="append", help="of the service: torch, 'torch, one at a time', onnx; all by default"
+        "--entries", type=int, help="number of entries; 1,000,000 for the gallery, 10,000 for the service by default"
     )
-    parser.add_argument("--milvus", help="address that the service's gallery is made at; in process by default")
+    parser.add_argument("--network", action="append", help="networks of the service: demo, resnet18; both by default")
+    parser.add_argument(
+        "--runtime", action="append", help="engines of the service: torch, 'torch, one at a time', onnx; all by default"
+    )
+    parser.add_argument("--milvus", help="address for the service's gallery; in process by default")
     parser.add_argument(
         "--workers",
         default="1",
-        help="of the service, side by side: 1,2; several with --milvus only; its JSON has them",
+        help="numbers of worker processes of the service, for example 1,2; several only with --milvus; its JSON has them",
     )
     parser.add_argument("--clients", type=int, default=32)
     parser.add_argument("--seconds", type=float, default=60.0)
-    parser.add_argument("--singles", type=int, default=200, help="single queries")
-    parser.add_argument("--batches", type=int, default=12, help="batches of 32")
-    parser.add_argument("--index", action="append", choices=["hnsw", "ivf-pq"], help="only these, besides exact")
+    parser.add_argument("--singles", type=int, default=200, help="number of single queries")
+    parser.add_argument("--batches", type=int, default=12, help="number of batches of 32")
+    parser.add_argument(
+        "--index", action="append", choices=["hnsw", "ivf-pq"], help="only these indexes, besides exact"
+    )
     parser.add_argument("--ef-search", type=int, default=128)
-    parser.add_argument("--folder", type=Path, help="where the gallery is written; a temporary folder by default")
+    parser.add_argument("--folder", type=Path, help="folder for the gallery; a temporary one by default")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     every = {

@@ -1,12 +1,12 @@
-"""What `crossreid serve` bears: searches by image of concurrent clients, beside bare forward passes of the same network.
+"""The load that `crossreid serve` can take: image searches by concurrent clients, against bare forward passes.
 
     python benchmarks/search.py service --json benchmarks/results/search_service_cpu.json
 
-The service is the real command in a process of its own; the clients, each with a connection that stays open and one request
-at a time, are another process on the same machine, whose work counts against the service. Every image is sent as its file's bytes,
-decoded, embedded and searched, k = 10, and its answer's first match is compared with the library's own. The bare network is the same
-network in the same runtime and arithmetic with all threads, opened as the service opens it, on a batch that is in memory, before
-and after each load.
+The service is the real command in its own process; the clients, each with a persistent connection and one request at a
+time, are another process on the same machine, whose work counts against the service. Every image is sent as its file's
+bytes, decoded, embedded and searched, k = 10, and the first match of the answer is compared with the library's own. The
+bare network is the same network in the same runtime and arithmetic with all threads, opened as the service opens it, on
+a batch in memory, before and after each load.
 """
 
 from __future__ import annotations

@@ -1,14 +1,14 @@
-"""One data set left out: trained on the others and scored on it, beside training on it alone; rendered worlds, and real photographs.
+"""One data set left out: training on the others against training on it alone; rendered worlds and photographs.
 
-`worlds` renders people by day and night (SYSU-MM01's layout), people by near infrared (LLCM's) and animals (ATRW's, visible alone).
-`real` takes CATTLE and NYALA, folders with manifest.csv: of the cows the training ones alone, of which every third is held out and
-asked for (`cattle.py --validation`); nyalas with pseudo-infrared queries. WEIGHTS is a file of timm's keys that is named after its
-network.
+`worlds` renders people by day and night (SYSU-MM01's layout), people in near infrared (LLCM's) and animals (ATRW's,
+visible only). `real` uses CATTLE and NYALA, folders with manifest.csv: only the training cows, of which every third is
+held out for testing (`cattle.py --validation`), and nyalas with pseudo-infrared queries. WEIGHTS is a file with timm's
+keys, named after its network.
 
     python benchmarks/several_sets.py worlds WEIGHTS OUT [--seeds 0] [--steps 90] [--only CELL ...] [--set KEY=VALUE ...] [--json FILE]
     python benchmarks/several_sets.py real WEIGHTS OUT --cattle CATTLE --nyala NYALA [...]
 
-Every run has a folder in OUT with results.json once it is done; the same command again goes on where it stopped.
+Every finished run has a folder in OUT with results.json; running the same command again resumes where it stopped.
 """
 
 from __future__ import annotations

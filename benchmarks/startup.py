@@ -1,11 +1,11 @@
-"""Seconds from the start of a process until it can open runs: torch alone, this package, and with timm imported as it comes; and of
-whole commands, beside those of an earlier checkout.
+"""Seconds from the start of a process until it can open runs: torch alone, this package, and with timm imported in the
+ordinary way; and seconds of whole commands, against those of an earlier checkout.
 
     python benchmarks/startup.py --json benchmarks/results/startup_cpu.json
     python benchmarks/startup.py --commands --before EARLIER/src --json benchmarks/results/startup_commands_cpu.json
 
-Each round starts a process of each kind in turn; the ratio is of a round, and its median is reported. The first round is not
-counted: it reads files from the disk that the others find in memory, and compiles what is kept.
+Each round starts a process of each kind in turn; ratios are computed per round, and their median is reported. The first
+round is not counted: it reads files from disk that later rounds find in memory, and fills compilation caches.
 """
 
 from __future__ import annotations
@@ -89,9 +89,9 @@ def measured_commands(before: Path, rounds: int) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5, help="rounds that are counted")
+    parser.add_argument("--rounds", type=int, default=5, help="number of counted rounds")
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--commands", action="store_true", help="whole commands, beside those of --before")
+    parser.add_argument("--commands", action="store_true", help="time whole commands, against those of --before")
     parser.add_argument("--before", type=Path, help="src folder of an earlier checkout")
     given = parser.parse_args()
     if given.commands:

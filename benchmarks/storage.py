@@ -1,11 +1,12 @@
-"""Images a second of `crossreid embed` from files, from object storage, and shared out by torchrun and by Ray, in turn in one run.
+"""Images per second of `crossreid embed` from files, from object storage, and with torchrun and Ray, in one run.
 
     python benchmarks/storage.py --json benchmarks/results/storage_cpu.json
 
-The store is a local S3 server (moto, a process of its own on the same cores), as it is and with 20 ms added to each request.
-"One at a time" asks for each object when it is decoded; else what `crossreid embed` does, which asks ahead by 16 threads.
-Each round takes everything in turn; ratios are of a round, and their median is reported, since other work may share the
-machine. torchrun and Ray are whole commands with their start, on the same files.
+The store is a local S3 server (moto, in its own process on the same cores), as it is and with 20 ms added to each
+request. "One at a time" requests each object when it is decoded; the other rows do what `crossreid embed` does, which
+reads ahead with 16 threads. Each round alternates between all of them; ratios are computed per round, and their median
+is reported, since other work may share the machine. torchrun and Ray are whole commands including their start, on the
+same files.
 """
 
 from __future__ import annotations

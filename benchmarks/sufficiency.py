@@ -1,9 +1,10 @@
-"""What the three divergences of variational distillation are worth in trained networks, whether they were trained for or not.
+"""The three divergences of variational distillation in trained networks, whether they were minimised or not.
 
     python benchmarks/sufficiency.py studies/vd/all-vd studies/vd/terms-none [--json FILE]
 
-On the training images (classifiers know no other identities), without augmentation: cross-entropy of P_v and P_z, and
-VSD, VCD, VML in nats, each averaged over the branches and streams that it is defined on, mean and deviation over seeds.
+Measured on the training images (classifiers know no other identities), without augmentation: cross-entropy of P_v and
+P_z, and VSD, VCD, VML in nats, each averaged over the branches and streams on which it is defined; mean and deviation
+over seeds.
 """
 
 from __future__ import annotations

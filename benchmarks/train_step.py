@@ -1,14 +1,14 @@
-"""What a training step costs beside its encoders: losses, optimiser, logging and transfers in percent.
+"""The overhead of a training step over its encoders: losses, optimiser, logging and transfers, in percent.
 
     python benchmarks/train_step.py --backbone resnet50 --height 256 --width 128 --identities 16 --images 8
 
-A step is one of `crossreid.training.loop.fit`, from being handed a batch in main memory to asking for the next. The
-bare encoders are copies of the method's own, run forward and backward on the very tensors that the method gives them,
-in the same precision and memory layout. Both are timed in turn in one run; the medians are compared. Processor seconds of all threads
-stand beside, as other programs of a busy machine disturb them less.
+A step is one of `crossreid.training.loop.fit`, from receiving a batch in main memory to requesting the next. The bare
+encoders are copies of the method's own, run forward and backward on exactly the tensors that the method passes to them,
+in the same precision and memory layout. Both are timed alternately in one run; the medians are compared. Processor
+seconds of all threads are reported too, as other programs on a busy machine disturb them less.
 
-`--ways` times the same step in other ways in the same turns: in bf16, and with images and weights whose channels come
-first, as before training laid them out last.
+`--ways` times the same step in other ways in the same rounds: in bf16, and with images and weights stored channels
+first, as they were before training used channels last.
 """
 
 from __future__ import annotations
@@ -227,15 +227,17 @@ def main() -> None:
         ("set-size", 1),
     ):
         parser.add_argument(f"--{name}", type=int, default=default)
-    parser.add_argument("--student-images", type=int, help="of each set; all by default")
+    parser.add_argument("--student-images", type=int, help="images of each set that the student sees; all by default")
     parser.add_argument("--precision", choices=("32-true", "bf16-mixed", "16-mixed"), default="32-true")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    parser.add_argument("--steps", type=int, default=20, help="timed steps")
-    parser.add_argument("--warmup", type=int, default=3, help="steps before those, not timed")
+    parser.add_argument("--steps", type=int, default=20, help="number of timed steps")
+    parser.add_argument("--warmup", type=int, default=3, help="number of steps before those, not timed")
     parser.add_argument(
-        "--ways", nargs="*", choices=WAYS, default=[], help="other ways to take the step, timed in turn"
+        "--ways", nargs="*", choices=WAYS, default=[], help="other ways to run the step, timed in the same rounds"
     )
-    parser.add_argument("--json", type=Path, help="also write the numbers here, for example under benchmarks/results/")
+    parser.add_argument(
+        "--json", type=Path, help="also write the numbers to this file, for example under benchmarks/results/"
+    )
     arguments = parser.parse_args()
     result = measure(arguments)
     table = Table(

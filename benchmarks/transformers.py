@@ -1,13 +1,13 @@
-"""A training step of transformers and of ResNet-50: milliseconds, images a second, and peak memory.
+"""A training step of transformers and of ResNet-50: milliseconds, images per second, and peak memory.
 
     PYTHONPATH=src python benchmarks/transformers.py --batch 8 --steps 3 --out results.json
     PYTHONPATH=src python benchmarks/transformers.py --device cuda --batch 64 --precision bf16-mixed
 
-A step is losses (identity + triplet, as the baseline has them), gradient and AdamW on random images and weights; each
-network in a process of its own, so that its peak is its own: of the GPU what torch allocated, of the CPU the process's
-resident memory less that before the network. Images are 256 x 128, or the nearest size that a network's patches and
-windows divide. The processor's own time is given too, which other work on the machine leaves as it is: on the CPU with
-one thread it is what a step takes alone. `--checkpoint` adds a row of each network with recomputed activations. Needs
+A step is losses (identity + triplet, as in the baseline), gradient and AdamW on random images and weights. Each network
+runs in its own process, so that its peak memory is its own: on the GPU what torch allocated, on the CPU the process's
+resident memory minus that before the network. Images are 256 x 128, or the nearest size that a network's patches and
+windows divide. Processor time is reported too, which other work on the machine does not change: on the CPU with one
+thread it is what a step takes alone. `--checkpoint` adds a row for each network with recomputed activations. Needs
 torch and timm besides the package; `rows` is for other benchmarks to call.
 """
 

@@ -1,4 +1,4 @@
-"""The tracks of a watch as benchmarks score them: by themselves, joined by a fixed cosine, and as the watch named them."""
+"""The tracks of a watch as benchmarks score them: alone, joined by a fixed cosine, and with the watch's identities."""
 
 from __future__ import annotations
 

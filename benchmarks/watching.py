@@ -1,17 +1,18 @@
-"""How fast films are watched, and whether memory stays flat: frames a second of one camera and of four, with and without a detector.
+"""How fast films are watched, and whether memory stays flat: one and four cameras, with and without a detector.
 
     python benchmarks/watching.py OUT [--minutes 1] [--size 180x320] [--hours 1] [--json benchmarks/results/watching_cpu.json]
 
-The films are those of the city, the network is a small one with random weights (the work is the same). Each case is a process of its
-own that watches; counted are the frames and seconds from its first report on, so that neither imports nor the
-loading of weights count; and beside them the milliseconds of CPU that the watching process took for a frame, and the machine's load,
-as others may work on it. Detectors: `file` reads the boxes that lie beside the films; `background` is the one that
-needs no weights; `fasterrcnn` is torchvision's fasterrcnn_mobilenet_v3_large_fpn with random weights, kept to boxes of any score.
+The films are those of the city; the network is a small one with random weights (the work is the same). Each case
+watches in its own process. Frames and seconds are counted from its first report on, so that imports and loading weights
+are not included. Also reported are the CPU milliseconds of the watching process per frame, and the machine's load, as
+it may be shared. Detectors: `file` reads the boxes stored beside the films; `background` needs no weights; `fasterrcnn`
+is torchvision's fasterrcnn_mobilenet_v3_large_fpn with random weights, accepting boxes of any score.
 
-Memory: one film is repeated until it is --hours long (its packets are copied, not encoded again), watched as fast as it goes, and the
-resident memory of the watching process and of its readers is noted all along.
+Memory: one film is repeated until it is --hours long (its packets are copied, not encoded again) and watched as fast as
+possible, while the resident memory of the watching process and of its readers is recorded.
 
-The figure for a GPU is an estimate, not a measurement: what networks do is taken to be `GPU_FACTOR` times as fast, the rest as here.
+The figure for a GPU is an estimate, not a measurement: it assumes that networks run `GPU_FACTOR` times as fast, and the
+rest as here.
 """
 
 from __future__ import annotations
@@ -250,7 +251,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("out", type=Path, nargs="?")
     parser.add_argument("--minutes", type=float, default=1.0)
     parser.add_argument("--size", default="180x320", metavar="HxW")
-    parser.add_argument("--hours", type=float, default=1.0, help="length of the stream for memory; 0: not measured")
+    parser.add_argument(
+        "--hours", type=float, default=1.0, help="length of the stream for the memory test; 0 to skip it"
+    )
     parser.add_argument("--detectors", nargs="+", choices=DETECTORS, default=list(DETECTORS))
     parser.add_argument("--json", type=Path)
     parser.add_argument("--case", type=Path, help=argparse.SUPPRESS)
@@ -259,7 +262,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(json.dumps(one_case(json.loads(given.case.read_text(encoding="utf-8")))))
         return
     if given.out is None:
-        parser.error("expected OUT, a folder")
+        parser.error("expected OUT, a folder for the results")
     given.out.mkdir(parents=True, exist_ok=True)
     city = given.out / f"city-{given.minutes:g}-{given.size}"
     if not city.exists():
