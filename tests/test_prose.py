@@ -6,11 +6,17 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [
+    "architecture",
+    "datasets",
+    "evaluation",
     "extending",
+    "fidelity",
     "fine_tuning",
     "fusion",
+    "implicit_knowledge",
     "index",
     "losses",
+    "mindspore",
     *(f"methods/{path.stem}" for path in sorted((ROOT / "docs" / "methods").glob("*.md"))),
     "networks",
     "open_set",
