@@ -1,7 +1,8 @@
-"""Ends with 0 where the service in this container answers that it is well, and with 1 otherwise.
+"""Exits with 0 if the service in this container reports that it is healthy, and with 1 otherwise.
 
-CROSSREID_HEALTH is the address to ask, http://127.0.0.1:8000/v1/health by default. The certificate of an https address is not
-checked: it names the service's host, not the loopback, and nothing secret is sent. Of the standard library alone.
+CROSSREID_HEALTH is the address to query, http://127.0.0.1:8000/v1/health by default. The certificate of an https
+address is not checked: it names the service's host, not the loopback, and nothing secret is sent. Uses the standard
+library only.
 """
 
 import os
@@ -13,7 +14,7 @@ ADDRESS = os.environ.get("CROSSREID_HEALTH", "http://127.0.0.1:8000/v1/health")
 
 
 def is_well(address: str) -> bool:
-    """Whether the address answers 200 within four seconds, without asking a proxy for it."""
+    """Whether the address answers 200 within four seconds, without going through a proxy."""
     unchecked = ssl.create_default_context()
     unchecked.check_hostname, unchecked.verify_mode = False, ssl.CERT_NONE
     opener = urllib.request.build_opener(

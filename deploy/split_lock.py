@@ -1,9 +1,9 @@
-"""Split a lock in two: torch and torchvision by version, for an index of one's own, and everything else with its hashes.
+"""Split a lock in two: torch and torchvision by version, for an index of your own, and everything else with its hashes.
 
     python split_lock.py LOCK TORCH REST
 
-CUDA's libraries, which only torch's ordinary wheels for Linux want, are in neither. Used while an image is built, where
-crossreid is not installed yet: of the standard library alone.
+CUDA's libraries, which only torch's ordinary Linux wheels need, are in neither. It runs while an image is built, before
+crossreid is installed, so it uses the standard library only.
 """
 
 import re
@@ -15,7 +15,7 @@ CUDA = re.compile(r"(nvidia|cuda)-|triton$")
 
 
 def split(lock: str) -> tuple[str, str]:
-    """The requirements of torch's own index, and those of the others, of a lock that `uv pip compile` wrote."""
+    """The requirements for torch's own index and all others, from a lock that `uv pip compile` wrote."""
     torch, rest = [], []
     for package in re.split(r"(?m)^(?=[a-z0-9])", lock):
         if not (found := re.match(r"([a-z0-9._-]+)==([^\s;\\]+)", package)):

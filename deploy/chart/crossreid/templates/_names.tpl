@@ -53,7 +53,7 @@ capabilities:
   drop: [ALL]
 {{- end }}
 
-{{- /* What the schema cannot say: what must be given, and what contradicts itself. */ -}}
+{{- /* What the schema cannot express: required values and contradictions. */ -}}
 {{- define "crossreid.check" -}}
 {{- $_ := required "milvus.address: give the address of the cluster, http://HOST:PORT" .Values.milvus.address }}
 {{- $_ := required "keysSecret: name the secret whose keys.json `crossreid keys add` wrote" .Values.keysSecret }}
@@ -68,20 +68,20 @@ capabilities:
 {{- fail "model.initImage.command: give the command that copies the model to /model" }}
 {{- end }}
 {{- if and .Values.retention.enabled (not .Values.retention.days) }}
-{{- fail "retention.days: say after how many days entries are deleted, or retention.enabled=false to keep them for ever" }}
+{{- fail "retention.days: set after how many days entries are deleted, or retention.enabled=false to keep them for ever" }}
 {{- end }}
 {{- range .Values.service.extraArguments }}
 {{- if regexMatch "^--(keep-images|keys|insecure|host|port|state|retain-days|token|collection|tls-.*|images)(=|$)" . }}
-{{- fail (printf "service.extraArguments: %s is the chart's to give, or needs files that replicas do not share" .) }}
+{{- fail (printf "service.extraArguments: %s is set by the chart, or needs files that replicas do not share" .) }}
 {{- end }}
 {{- end }}
 {{- if and .Values.ingress.enabled (not .Values.ingress.host) }}
-{{- fail "ingress.host: give the name under which the service is reached" }}
+{{- fail "ingress.host: give the host name of the service" }}
 {{- end }}
 {{- if and .Values.ingress.enabled (not .Values.ingress.tlsSecret) }}
 {{- fail "ingress.tlsSecret: keys and images do not travel unencrypted; name a TLS secret" }}
 {{- end }}
 {{- if and .Values.serviceMonitor.enabled (not .Values.serviceMonitor.keySecret.name) }}
-{{- fail "serviceMonitor.keySecret.name: /metrics is answered to keys alone; name the secret with Prometheus's" }}
+{{- fail "serviceMonitor.keySecret.name: /metrics requires a key; name the secret with Prometheus's key" }}
 {{- end }}
 {{- end }}

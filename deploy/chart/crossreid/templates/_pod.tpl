@@ -120,7 +120,7 @@ spec:
         periodSeconds: 20
         timeoutSeconds: 10
         failureThreshold: 6
-      # Requests still come for a moment after the pod was told to end.
+      # Requests still arrive for a moment after the pod was told to stop.
       lifecycle:
         preStop:
           exec: {command: [sleep, "5"]}
@@ -145,7 +145,7 @@ spec:
       {{- else }}
       emptyDir: {}
       {{- end }}
-    # A whole folder: a key that is added or removed in the secret reaches a running pod.
+    # The whole folder is mounted, so that keys added to or removed from the secret reach a running pod.
     - name: keys
       secret:
         secretName: {{ .Values.keysSecret | quote }}
