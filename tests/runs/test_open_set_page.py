@@ -57,10 +57,8 @@ def test_commands_and_python_run(place, monkeypatch, capsys):
 
 
 def test_what_it_says_of_few_pairs_is_so():
-    assert (
-        f"fewer than {FEW} pairs of images of one identity, or of two, or of fewer than {FEW_IDENTITIES} identities"
-        in " ".join(PAGE.split())
-    )
+    few = f"fewer than {FEW} same-identity pairs of images, fewer than {FEW} different-identity pairs, or fewer than"
+    assert f"{few} {FEW_IDENTITIES} identities" in " ".join(PAGE.split())
     assert f"({', '.join(f'{rate:g}' for rate in RATES[:-1])} and {RATES[-1]:g})" in PAGE
 
 
