@@ -109,7 +109,7 @@ def test_attention_is_of_the_same_images_for_every_run(place, tmp_path):
         assert row["maps"][0]["encoder"] == "network.encoder.backbone"
         assert row["maps"][0]["kind"] == "grad-cam"
     asked = invoked("attention", place / "vkd", "--count", "1", "--maps", "rollout", "--out", tmp_path / "asked")
-    assert "student: no rollout, as its blocks do not attend to the whole image; Grad-CAM" in asked
+    assert "student: no rollout, because its blocks do not attend to the whole image; Grad-CAM" in asked
 
 
 def test_what_cannot_be_looked_at_is_refused_by_name(place, tmp_path):

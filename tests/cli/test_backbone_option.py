@@ -118,7 +118,7 @@ def test_it_is_served(place, tmp_path):
         ),
         (["evaluate", "--backbone", "resnet18"], "--data NAME --root DIR"),
         (["evaluate", "RUN", "--backbone", "resnet18"], "no RUN"),
-        (["evaluate", "RUN", "--out", "x"], "--out is of --backbone"),
+        (["evaluate", "RUN", "--out", "x"], "--out applies to --backbone"),
         (["serve", "--backbone", "resnet18"], "expected a GALLERY"),
         (["serve", "g", "--backbone", "resnet18", "--insecure", "--runtime", "onnx"], "crossreid export --backbone"),
         (["gallery", "create", "g"], "--model and --dimension, or --backbone"),

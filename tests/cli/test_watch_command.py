@@ -76,7 +76,7 @@ def test_a_network_that_was_not_trained_here_watches(ran, told, tmp_path):
     assert (tmp_path / "watch" / "tracks" / "gate.txt").stat().st_size > 1000
     for wrong, why in [
         ((*named, "--run", "run"), "expected either --run RUN or --model FILE.onnx, or --backbone NAME."),
-        (("--run", "run", "--backbone-weights", "x"), "--backbone-weights: of --backbone NAME, which is not given"),
+        (("--run", "run", "--backbone-weights", "x"), "--backbone-weights: needs --backbone NAME, which is not given"),
         ((*named[:2], "--backbone-weights", "none.pth"), "none.pth not found"),
     ]:
         assert why in told("gate.mp4", *wrong, "--out", tmp_path / "wrong")
@@ -124,7 +124,7 @@ def test_a_watch_that_came_to_nothing_can_be_corrected_and_others_are_refused_by
 def test_sinks_that_are_gone_keep_no_events(ran, tmp_path):
     out = ("gate.mp4", "--run", "run", "--out", tmp_path / "watch")
     said = ran(*out, "--until", "2", "--webhook", "http://127.0.0.1:9/")
-    assert "has not taken all events" in said
+    assert "has not received all events" in said
     with open_state(tmp_path / "watch", read_only=True) as state:
         assert state.last_event() > 0
     assert forgotten(tmp_path / "watch") > 0  # the webhook lacks them

@@ -36,8 +36,8 @@ def test_from_who_was_seen_to_marks_and_oblivion(folder, tmp_path):
     assert ran("merge", folder, "g2", "g3", "--by", "ana") == "g3 is g2 from now on."
     assert ran("split", folder, "g1", "--track", "b:1", "--by", "ana") == "these tracks are g4 from now on."
     assert "3 right, 1 wrong." in ran("marks", folder, "--out", tmp_path / "marks.csv")
-    assert ran("forget", folder, "--before", "20.5") == "2 tracks are deleted."
-    assert ran("forget", folder, "--older-than", "1") == "2 tracks are deleted."
+    assert ran("forget", folder, "--before", "20.5") == "2 tracks deleted."
+    assert ran("forget", folder, "--older-than", "1") == "2 tracks deleted."
     assert ran("identities", folder) == ""
     assert list((folder / "crops").iterdir()) == []
 
@@ -46,7 +46,7 @@ def test_who_watches_is_asked(folder):
     with open_state(folder) as state:
         identities = Identities(state, calibration())
         for arguments in (("merge", folder, "g2", "g3", "--by", "ana"), ("forget", folder, "--before", "40.5")):
-            assert ran(*arguments) == "asked; who watches does it next."
+            assert ran(*arguments) == "requested; the running watch does it next."
         assert [event.kind for event in identities.answer_requests()][:1] == ["merged"]
         assert [(one.identity, one.tracks) for one in state.identities()] == [("g2", 1)]
         assert identities._candidates.size == 1

@@ -176,7 +176,7 @@ def test_what_cannot_ask_is_named(place, tmp_path, capsys):
         ([tmp_path / "empty"], "embeddings.safetensors not found"),
         ([tmp_path / "text.jpg"], "text.jpg is no image that can be decoded"),
         ([place.images[0], "--query-modality", "thermal"], "expected visible or infrared"),
-        (["--id", place.images[0], "--tracklet"], "--tracklet, --query-modality, --run and --device are for images"),
+        (["--id", place.images[0], "--tracklet"], "--tracklet, --query-modality, --run and --device apply to images"),
     ):
         assert told in refused(capsys, place.gallery, *arguments)
     assert not holds_pictures(place.gallery.parent / "embeddings")

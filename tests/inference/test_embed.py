@@ -42,7 +42,7 @@ def test_the_command_embeds_a_folder_and_says_what_it_did(tmp_path, place, model
     assert set(found.modalities.tolist()) == {int(Modality.INFRARED)}
     assert set(found.cameras.tolist()) == {3}
     assert found.identities.tolist() == [None] * COUNT
-    assert "embedded 45 images, all of them before" in ran(*command)
+    assert "embedded 45 images, all of them earlier" in ran(*command)
     for arguments, message in (
         (("embed", place / "run", place / "images"), "with SOURCE, --out DIR is needed"),
         (("embed", place / "run", place / "images", "--out", out, "--format", "npz"), "--format is for a run's own"),
@@ -111,12 +111,12 @@ def test_the_command_leaves_out_names_that_are_no_text_and_counts_rows(place, tm
     )
     assert r"images/caf\xe9.png: its name is no UTF-8" in refused(capsys, *command)
     assert not (tmp_path / "out").exists()
-    for before in ("", ", all of them before"):
+    for before in ("", ", all of them earlier"):
         result = CliRunner().invoke(app, [*map(str, command), "--on-bad-image", "skip"])
         assert result.exit_code == 0, result.output
         told = " ".join(result.output.split())
         assert f"embedded 3 images{before}: " in told
-        assert "left out, unreadable: 2, listed in" in told
+        assert "left out as unreadable: 2, listed in" in told
     listed = (tmp_path / "out" / "bad_images.csv").read_text()
     assert r"images/caf\xe9.png,its name is no UTF-8" in listed
     assert "images/empty.png," in listed

@@ -218,7 +218,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_weights(trained, world, tmp_
     for kind in ("model", "optimiser"):
         assert ours.tensors[kind].keys() == theirs.tensors[kind].keys()
         assert all(torch.equal(ours.tensors[kind][name], tensor) for name, tensor in theirs.tensors[kind].items())
-    assert "was finished already" in ran("train", file, "--framework", "mindspore", "--out", out)
+    assert "was already finished" in ran("train", file, "--framework", "mindspore", "--out", out)
 
 
 def test_torch_does_not_go_on_with_it_nor_it_with_torchs(trained, capsys):

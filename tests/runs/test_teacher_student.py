@@ -100,7 +100,7 @@ def test_teacher_and_students_are_one_job(world, tmp_path, monkeypatch):
     before = (tmp_path / "job" / "teacher" / "last.safetensors").stat().st_mtime_ns
     done = run("--set", "generations=2")
     assert done.exit_code == 0, done.output
-    assert "teacher was finished already" in done.output.replace("\n", "")
+    assert "teacher was already finished" in done.output.replace("\n", "")
     assert [path.name for path in stage_runs(tmp_path / "job")] == ["teacher", "student", "student-2"]
     assert (tmp_path / "job" / "teacher" / "last.safetensors").stat().st_mtime_ns == before
     rows = [json.loads(line) for line in (tmp_path / "job" / "student" / "metrics.jsonl").read_text().splitlines()]

@@ -1,4 +1,4 @@
-"""`crossreid ablate`: studies of many runs, each with one command."""
+"""`crossreid ablate`: studies of many runs, one command per study."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from crossreid.terminal import console
 if TYPE_CHECKING:
     from crossreid.studies.study import Study
 
-app = group("Studies: many runs, one table. The same command again goes on where it stopped.")
+app = group("Studies: many runs, one table. Running the same command again continues where it stopped.")
 
-RecipeFile = Annotated[Path, typer.Argument(help="A recipe, a file or a name, of the study's kind of method.")]
-Out = Annotated[Path | None, typer.Option(help="Folder of the study; studies/NAME by default.")]
-Seeds = Annotated[str, typer.Option(help="Seeds, each a run of every cell: 0-2 or 0,1,2.")]
-Jobs = Annotated[int | None, typer.Option(min=1, help="Runs at a time; by default one a GPU, without GPUs one.")]
+RecipeFile = Annotated[Path, typer.Argument(help="A recipe (file or name) whose method suits the study.")]
+Out = Annotated[Path | None, typer.Option(help="Output folder of the study; studies/NAME by default.")]
+Seeds = Annotated[str, typer.Option(help="Seeds; every cell is run once per seed: 0-2 or 0,1,2.")]
+Jobs = Annotated[int | None, typer.Option(min=1, help="Runs in parallel; by default one per GPU, or one without GPUs.")]
 Rival = Annotated[
     list[str] | None,
     typer.Option("--rival", metavar="METHOD.KEY=VALUE", help="A key of information_bottleneck or of VIB's method."),
 ]
-Only = Annotated[list[str] | None, typer.Option(help="Run this cell only; can be given several times.")]
+Only = Annotated[list[str] | None, typer.Option(help="Run only this cell; repeatable.")]
 
 
 @app.command()
@@ -31,7 +31,7 @@ def vd(
     recipe: RecipeFile, out: Out = None, seeds: Seeds = "0-2", jobs: Jobs = None, override: Set = None,
     rival: Rival = None, only: Only = None,
 ) -> None:  # fmt: skip
-    """Branches x {bottleneck, VIB, VD}, and every subset of VSD, VCD and VML, beside the published rows."""
+    """Branches x {bottleneck, VIB, VD}, and every subset of VSD, VCD and VML, beside the published figures."""
     from crossreid.studies.vd import rival_keys, vd_study
 
     _run(vd_study(rival_keys(rival or ())), recipe, out, seeds, jobs, override, only)
@@ -40,9 +40,9 @@ def vd(
 @app.command()
 def z_size(
     recipe: RecipeFile, out: Out = None, seeds: Seeds = "0-2", jobs: Jobs = None, override: Set = None,
-    sizes: Annotated[str, typer.Option(help="Widths of z, with commas.")] = "8,16,32,64,128,256,512,1024,2048",
+    sizes: Annotated[str, typer.Option(help="Widths of z, comma-separated.")] = "8,16,32,64,128,256,512,1024,2048",
 ) -> None:  # fmt: skip
-    """The width of the representation z: too little to suffice, or more than is needed."""
+    """The width of the representation z: from too narrow to wider than needed."""
     from crossreid.studies.vd import z_size_study
 
     _run(z_size_study(numbers(sizes)), recipe, out, seeds, jobs, override)
@@ -53,7 +53,7 @@ def weight(
     recipe: RecipeFile, out: Out = None, seeds: Seeds = "0-2", jobs: Jobs = None, override: Set = None,
     rival: Rival = None, only: Only = None,
 ) -> None:  # fmt: skip
-    """The weight of each objective: what their order owes to the choice of beta."""
+    """The weight of each objective: how far their ranking depends on the choice of beta."""
     from crossreid.studies.vd import rival_keys, weight_study
 
     _run(weight_study(rival_keys(rival or ())), recipe, out, seeds, jobs, override, only)
@@ -63,7 +63,7 @@ def weight(
 def vkd(
     recipe: RecipeFile, out: Out = None, seeds: Seeds = "0-2", jobs: Jobs = None, override: Set = None, only: Only = None,
 ) -> None:  # fmt: skip
-    """Views knowledge distillation: teacher, students, loss terms, no teacher, no camera labels, views against time."""
+    """Views knowledge distillation: teacher, students, loss terms, no teacher, no camera labels, views versus time."""
     from crossreid.studies.vkd import vkd_study
 
     _run(vkd_study(), recipe, out, seeds, jobs, override, only)
@@ -72,9 +72,9 @@ def vkd(
 @app.command()
 def cross_distillation(
     recipe: RecipeFile, out: Out = None, seeds: Seeds = "0-2", jobs: Jobs = None, override: Set = None, only: Only = None,
-    networks: Annotated[str, typer.Option(help="timm models, with commas: each teaches each.")] = "resnet18,resnet50",
+    networks: Annotated[str, typer.Option(help="timm models, comma-separated: each teaches each.")] = "resnet18,resnet50",
 ) -> None:  # fmt: skip
-    """Cross-distillation: a teacher of each architecture, and a student of each from each."""
+    """Cross-distillation: a teacher of each architecture, and a student for every pair."""
     from crossreid.studies.vkd import cross_distillation_study
 
     _run(cross_distillation_study(networks.split(",")), recipe, out, seeds, jobs, override, only)
@@ -84,7 +84,7 @@ def cross_distillation(
 def idkl(
     recipe: RecipeFile, out: Out = None, seeds: Seeds = "0-2", jobs: Jobs = None, override: Set = None, only: Only = None,
 ) -> None:  # fmt: skip
-    """Implicit knowledge: the base, then the purifier, TGSA, CSA and MDR, one after another; and without the confuser."""
+    """Implicit knowledge: the base, then the purifier, TGSA, CSA and MDR added one by one; and without the confuser."""
     from crossreid.studies.idkl import idkl_study
 
     _run(idkl_study(), recipe, out, seeds, jobs, override, only)
@@ -94,7 +94,7 @@ def idkl(
 def lambdas(
     recipe: RecipeFile, out: Out = None, seeds: Seeds = "0-2", jobs: Jobs = None, override: Set = None, only: Only = None,
 ) -> None:  # fmt: skip
-    """Implicit knowledge: each of its three weights from light to heavy."""
+    """Implicit knowledge: each of its three loss weights from small to large."""
     from crossreid.studies.idkl import lambda_study
 
     _run(lambda_study(), recipe, out, seeds, jobs, override, only)
@@ -102,10 +102,10 @@ def lambdas(
 
 @app.command()
 def recipes(
-    recipe: Annotated[list[Path], typer.Argument(help="Recipes, files or names, of the same data set; the first is the reference.")],
+    recipe: Annotated[list[Path], typer.Argument(help="Recipes (files or names) on one data set; the first is the reference.")],
     out: Out = None, seeds: Seeds = "0-2", jobs: Jobs = None, override: Set = None, only: Only = None,
 ) -> None:  # fmt: skip
-    """Whole recipes side by side, not re-ranked and re-ranked."""
+    """Whole recipes side by side, with and without re-ranking."""
     from crossreid.runs.recipe import load_recipe
     from crossreid.studies.side_by_side import named, recipes_study
 
@@ -115,10 +115,10 @@ def recipes(
 
 @app.command()
 def left_out(
-    recipe: Annotated[Path, typer.Argument(help="A recipe, a file or a name, whose `data` lists several data sets.")],
+    recipe: Annotated[Path, typer.Argument(help="A recipe (file or name) whose `data` lists several data sets.")],
     out: Out = None, seeds: Seeds = "0-2", jobs: Jobs = None, override: Set = None, only: Only = None,
 ) -> None:  # fmt: skip
-    """Several data sets: trained on all but one and scored on that one, for each, beside training on it alone."""
+    """Several data sets: leave each one out of training and test on it, beside training on that one alone."""
     from crossreid.runs.recipe import load_recipe
     from crossreid.studies.left_out import left_out_study
 
@@ -127,12 +127,12 @@ def left_out(
 
 @app.command()
 def estimators(
-    out: Annotated[Path, typer.Option(help="Folder of the study.")] = Path("studies/estimators"),
+    out: Annotated[Path, typer.Option(help="Output folder of the study.")] = Path("studies/estimators"),
     seeds: Seeds = "0-2",
-    jobs: Annotated[int, typer.Option(min=1, help="Critics trained at a time.")] = 1,
-    steps: Annotated[int, typer.Option(min=1, help="Batches that each critic is trained on.")] = 2000,
+    jobs: Annotated[int, typer.Option(min=1, help="Critics trained in parallel.")] = 1,
+    steps: Annotated[int, typer.Option(min=1, help="Training batches per critic.")] = 2000,
 ) -> None:
-    """Mutual-information estimators on correlated Gaussians, where the truth is known."""
+    """Mutual-information estimators on correlated Gaussians, where the true value is known."""
     from crossreid.reporting.plotting import plot
     from crossreid.studies.estimators import run_estimators
 

@@ -1,7 +1,7 @@
-"""The `crossreid` command: its subcommands put together, and what happens to their errors.
+"""The `crossreid` command: its subcommands, and how their errors are handled.
 
-Each subcommand parses, calls one function of the library, and prints. What a person got wrong ends in lines on standard
-error and status 2; a bug of the program keeps its traceback and ends with status 1.
+Each subcommand parses its arguments, calls one function of the library and prints the result. A user's mistake ends in a
+message on standard error and status 2; a bug in the program keeps its traceback and ends with status 1.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ app = typer.Typer(
 @app.callback()
 def root(
     context: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="Print the version and end.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
     plugin: Annotated[
         list[str] | None,
         typer.Option(
@@ -91,20 +91,18 @@ for name, commands in (
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run a command and end the process with its status."""
+    """Run a command and exit with its status."""
     try:
-        status = app(arguments, standalone_mode=False)  # 130 where Ctrl-C ended a command that is not training
+        status = app(arguments, standalone_mode=False)  # 130 where Ctrl-C stopped a command other than training
     except Interrupted as interrupt:
-        errors.print("interrupted; the same command again goes on from the checkpoint.")
+        errors.print("interrupted; run the same command again to continue from the checkpoint.")
         sys.exit(128 + interrupt.signal_number)
     except Exception as caught:
         if os.environ.get(DEBUG):
             raise
         error = missing_extra(caught, "this command") or caught
         if not is_for_people(error):
-            errors.print(
-                "crossreid: the following is a bug of the program, not of what was given to it; please report it."
-            )
+            errors.print("crossreid: the following is a bug in the program, not in your input; please report it.")
             raise
         message = error.format_message() if hasattr(error, "format_message") else str(error)
         errors.print(f"crossreid: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
@@ -113,9 +111,10 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def is_for_people(error: Exception) -> bool:
-    """Whether an error's message is meant for the person at the keyboard.
+    """Return whether an error's message is meant for the user.
 
-    Ours are, and the command line's own of its options. What the operating system refuses (no permission, no space) is no
-    bug either. A library's ValueError is: whoever may cause one is answered by an error of ours before it comes to that.
+    Our own errors are, and those that the command line raises about its options. What the operating system refuses (no
+    permission, no space) is no bug either. A library's ValueError is a bug: code that may cause one must raise an error of
+    ours first.
     """
     return isinstance(error, CrossreidError | OSError) or hasattr(error, "format_message")

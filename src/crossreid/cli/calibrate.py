@@ -1,4 +1,4 @@
-"""`crossreid calibrate`: scores of a run as probabilities, and thresholds for stated false-accept rates."""
+"""`crossreid calibrate`: turn a run's scores into probabilities, and thresholds for given false-accept rates."""
 
 from __future__ import annotations
 
@@ -19,30 +19,32 @@ if TYPE_CHECKING:
 
 
 def calibrate(
-    run: Annotated[Path | None, typer.Argument(help="A run's folder; with --backbone left out.")] = None,
+    run: Annotated[Path | None, typer.Argument(help="A run's folder; omit it with --backbone.")] = None,
     on: Annotated[
         str | None,
-        typer.Option(metavar="DATA", help="Labelled images: a manifest (.csv), or NAME:ROOT; validation by default."),
+        typer.Option(metavar="DATA", help="Labelled images: a manifest (.csv), or NAME:ROOT; default: validation."),
     ] = None,
-    on_test: Annotated[bool, typer.Option("--on-test", help="On the run's own test images: optimistic.")] = False,
+    on_test: Annotated[
+        bool, typer.Option("--on-test", help="Calibrate on the run's own test images: optimistic.")
+    ] = False,
     method: Annotated[str, typer.Option(help="isotonic or platt.")] = "isotonic",
     prior: Annotated[
-        float | None, typer.Option(help="Share of pairs that show one identity; that of the images by default.")
+        float | None, typer.Option(help="Share of pairs of the same identity; by default as in the images.")
     ] = None,
     false_accept_rate: Annotated[
         list[float] | None,
-        typer.Option(metavar="R", help="One to have thresholds for; several times. 0.001 0.01 0.05 0.1 by default."),
+        typer.Option(metavar="R", help="False-accept rate; repeatable. 0.001 0.01 0.05 0.1 by default."),
     ] = None,
     tracklets: Annotated[
-        bool, typer.Option("--tracklets", help="Also for tracklets, and tracklets with images.")
+        bool, typer.Option("--tracklets", help="Also calibrate tracklets, and tracklets against images.")
     ] = False,
     gallery: Annotated[
         list[str] | None,
-        typer.Option(metavar="WHERE", help="A gallery of this model that keeps it too; several times."),
+        typer.Option(metavar="WHERE", help="Also store it in this gallery of the model; repeatable."),
     ] = None,
     checkpoint: Annotated[str, typer.Option(help="best or last.")] = "best",
-    out: Annotated[Path | None, typer.Option(help="Folder to write to, in place of the run's.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the folds of identities it is measured with.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Folder to write to instead of the run's.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the identity folds it is measured on.")] = 0,
     token: Token = None,
     collection: Collection = "crossreid",
     backbone: BackboneName = None,
@@ -50,7 +52,7 @@ def calibrate(
     size: Size = None,
     flip: Flip = False,
 ) -> None:
-    """Make probabilities and thresholds of a run's scores: docs/open_set.md."""
+    """Calibrate a run: turn its scores into probabilities and thresholds. See docs/open_set.md."""
     from crossreid.evaluation.fitted_calibration import RATES
     from crossreid.reporting.reliability_plot import plot_calibration
     from crossreid.runs.calibrating import calibrate as calibrate_run
@@ -59,7 +61,7 @@ def calibrate(
     if (network is None) == (run is None):
         raise CrossreidError("expected either a RUN or --backbone NAME. See `crossreid calibrate --help`.")
     if network is not None and checkpoint != "best":
-        raise CrossreidError(f"--checkpoint is of a run; {network.name} has the weights that --weights names.")
+        raise CrossreidError(f"--checkpoint applies to a run; {network.name} has the weights that --weights names.")
     with progress_bar() as progress:
         made = calibrate_run(
             network or run,  # type: ignore[arg-type]
@@ -74,7 +76,7 @@ def calibrate(
     data = made.calibration.data
     say(
         f"{data['images']} images of {data['identities']} identities ({data['name']}, {data['part']}; left out: "
-        f"{data['exclusion']}), {method}, at the prior {made.calibration.prior:.4g}"
+        f"{data['exclusion']}), {method}, at prior {made.calibration.prior:.4g}"
     )
     picture = plot_calibration(made.calibration, made.file)[-1]
     say(f"calibration: {made.file}, {picture}")
@@ -90,9 +92,9 @@ _WORDS = {"images": "pairs of images", "sets": "pairs of tracklets", "set-image"
 
 
 def _pairs(kind: str, calibration: Calibration) -> Table:
-    """A row for each pair of modalities: how well its curve does, and the thresholds of pairs with the share that they accept.
+    """One row per pair of modalities: how good its curve is, and the pair thresholds with the share that they accept.
 
-    A threshold in brackets is of so few pairs that its rate cannot be told from 0; a star marks the curve of all pairs.
+    A threshold in brackets rests on too few pairs to tell its rate from 0; a star marks the curve of all pairs.
     """
     rows = [
         [
@@ -106,7 +108,7 @@ def _pairs(kind: str, calibration: Calibration) -> Table:
 
 
 def _nearest(kind: str, calibration: Calibration) -> Table:
-    """A row for each pair of modalities: the thresholds of the nearest of so many entries, with the share of queries found."""
+    """One row per pair of modalities: thresholds for the nearest of N entries, with the share of queries found."""
     rows = [
         [
             name, f"{measured.queries:,}", f"{measured.entries:,}",
@@ -132,7 +134,7 @@ def _table(
 
 
 def _thresholds(thresholds: Mapping[float, float], right: Mapping[float, float], impostors: int) -> list[str]:
-    """`0.676` and, on a line of its own, `(50%)`: the threshold, and the share of what is right that it accepts."""
+    """`0.676` and, on a line of its own, `(50%)`: the threshold, and the share of true matches that it accepts."""
     cells = []
     for rate, threshold in thresholds.items():
         number = f"{threshold:.3f}" if rate * impostors >= 1 else f"[{threshold:.3f}]"

@@ -17,72 +17,72 @@ if TYPE_CHECKING:
     from crossreid.galleries import Gallery
 
 Embedded = Annotated[
-    str | None, typer.Argument(help="A folder or address that `crossreid embed` wrote to; with --gallery left out.")
+    str | None, typer.Argument(help="A folder or address that `crossreid embed` wrote; omit with --gallery.")
 ]
 Cosines = Annotated[
     list[str] | None,
     typer.Option(
-        metavar="COSINE", help="Least cosine of a link, or PAIR=COSINE of a pair of modalities; several times."
+        metavar="COSINE", help="Smallest cosine of a link, or PAIR=COSINE for a pair of modalities; repeatable."
     ),
 ]
-FalseAcceptRate = Annotated[float | None, typer.Option(metavar="R", help="Or of this false-accept rate of pairs.")]
+FalseAcceptRate = Annotated[
+    float | None, typer.Option(metavar="R", help="Or: the threshold of this false-accept rate.")
+]
 CalibrationOf = Annotated[
     Path | None,
     typer.Option(
-        help="Of --probability and --false-accept-rate: a run or its calibration.json; the embeddings' own by default."
+        help="For --probability and --false-accept-rate: a run or its calibration.json; the embeddings' own by default."
     ),
 ]
 Nearest = Annotated[
     int | None,
-    typer.Option(min=0, help="Link only those that are each among the so many nearest of the other; 0 links all."),
+    typer.Option(min=0, help="Link only crops that are among each other's N nearest; 0 links all."),
 ]
-Images = Annotated[
-    list[Path] | None, typer.Option(help="Folder below which pictures lie that are not found; several times.")
-]
-NoPictures = Annotated[bool, typer.Option("--no-pictures", help="Look for no picture: no manifest, no sheets.")]
-ByIndex = Annotated[bool, typer.Option("--by-index", help="Let the gallery's own index find the nearest.")]
-OnePerBurst = Annotated[bool, typer.Option("--one-per-burst", help="Of each burst, one crop in the manifest.")]
+Images = Annotated[list[Path] | None, typer.Option(help="Folder to search for images that are not found; repeatable.")]
+NoPictures = Annotated[bool, typer.Option("--no-pictures", help="Do not read images: no manifest, no sheets.")]
+ByIndex = Annotated[bool, typer.Option("--by-index", help="Find neighbours with the gallery's own index.")]
+OnePerBurst = Annotated[bool, typer.Option("--one-per-burst", help="Put one crop per burst into the manifest.")]
 WriteIdentities = Annotated[
-    bool, typer.Option("--write-identities", help="Name the gallery's entries of clusters without any identity.")
+    bool, typer.Option("--write-identities", help="Name gallery entries of clusters that have no identity.")
 ]
 
 
 def cluster(
     embeddings: Embedded = None,
-    out: Annotated[Path | None, typer.Option(help="Folder to write; it must not be there yet.")] = None,
-    gallery: Annotated[str | None, typer.Option(help="In place of EMBEDDINGS: a gallery.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to write; must not exist yet.")] = None,
+    gallery: Annotated[str | None, typer.Option(help="Cluster a gallery instead of EMBEDDINGS.")] = None,
     method: Annotated[str, typer.Option(help="components, agglomerative or hdbscan.")] = "components",
     threshold: Cosines = None,
     probability: Annotated[
-        float | None, typer.Option(metavar="P", help="In its place: of this probability of one identity.")
+        float | None, typer.Option(metavar="P", help="Or: the threshold of this match probability.")
     ] = None,
     false_accept_rate: FalseAcceptRate = None,
     calibration: CalibrationOf = None,
     nearest: Nearest = None,
-    linkage: Annotated[str, typer.Option(help="Of agglomerative: average or complete.")] = "average",
-    min_cluster: Annotated[int, typer.Option(min=2, help="Of hdbscan: crops of the smallest cluster.")] = 2,
-    min_samples: Annotated[int | None, typer.Option(min=1, help="Of hdbscan: crops that make a place dense.")] = None,
-    no_tracklets: Annotated[bool, typer.Option("--no-tracklets", help="Crops of one tracklet may be parted.")] = False,
-    no_frames: Annotated[bool, typer.Option("--no-frames", help="Crops of one frame may be joined.")] = False,
-    min_size: Annotated[int, typer.Option(min=1, help="Crops of the smallest cluster of manifest and sheets.")] = 2,
+    linkage: Annotated[str, typer.Option(help="For agglomerative: average or complete.")] = "average",
+    min_cluster: Annotated[int, typer.Option(min=2, help="For hdbscan: crops in the smallest cluster.")] = 2,
+    min_samples: Annotated[int | None, typer.Option(min=1, help="For hdbscan: crops that make a region dense.")] = None,
+    no_tracklets: Annotated[bool, typer.Option("--no-tracklets", help="Allow splitting a tracklet's crops.")] = False,
+    no_frames: Annotated[bool, typer.Option("--no-frames", help="Allow joining crops of one frame.")] = False,
+    min_size: Annotated[int, typer.Option(min=1, help="Smallest cluster in manifest and sheets, in crops.")] = 2,
     one_per_burst: OnePerBurst = False,
-    burst_seconds: Annotated[float, typer.Option(min=0, help="Pause that ends a burst.")] = 5.0,
-    duplicate: Annotated[float, typer.Option(help="Cosine from which on crops are near-duplicates.")] = 0.99,
+    burst_seconds: Annotated[float, typer.Option(min=0, help="Gap that ends a burst.")] = 5.0,
+    duplicate: Annotated[float, typer.Option(help="Cosine at or above which crops are near-duplicates.")] = 0.99,
     images: Images = None,
     no_pictures: NoPictures = False,
-    sheets: Annotated[int, typer.Option(min=0, help="Most pages of contact sheets.")] = 10,
+    sheets: Annotated[int, typer.Option(min=0, help="Maximum number of contact sheet pages.")] = 10,
     by_index: ByIndex = False,
     write_identities: WriteIdentities = False,
     token: Token = None,
     collection: Collection = "crossreid",
 ) -> None:
-    """Find identities: join crops into clusters, and write them as a table, a manifest to train on and contact sheets."""
+    """Find identities: cluster crops, and write a table, a manifest to train on and contact sheets."""
     from crossreid.clustering.cluster import cluster as find_identities
 
     if (embeddings is None) == (gallery is None):
         raise CrossreidError("expected either EMBEDDINGS or --gallery. See `crossreid cluster --help`.")
     if out is None:
-        raise CrossreidError("--out DIR is needed: the folder for clusters.parquet, manifest.csv and the rest.")
+        raise CrossreidError("--out DIR is required: the folder for clusters.parquet, manifest.csv and the rest.")
     with ExitStack() as stack:
         progress = stack.enter_context(progress_bar())
         source: str | Gallery | None = embeddings
@@ -126,9 +126,7 @@ def _report(out: Path, summary: dict[str, Any]) -> None:
     kinds = ", ".join(f"{count:,} of the same {kind}" for kind, count in summary["duplicates"].items()) or "none"
     say(f"near-duplicates: {kinds}; bursts: {summary['bursts']['bursts']:,} of {summary['bursts']['crops']:,} crops")
     if (manifest := summary["manifest"]) is None:
-        say(
-            "no picture was looked for or found from here: no manifest, no sheets. --images FOLDER says where they lie."
-        )
+        say("no images were found or read: no manifest, no sheets. Give their folder with --images FOLDER.")
     else:
         left_out = ", ".join(
             f"{manifest[name]:,} {why}"

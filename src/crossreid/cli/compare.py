@@ -13,19 +13,20 @@ from crossreid.terminal import advancing, console, progress_bar
 
 def compare(
     runs: Annotated[
-        list[Path], typer.Argument(help="Runs, or folders of seed-*, trial-* or stages; the first is the reference.")
+        list[Path],
+        typer.Argument(help="Runs, or folders of seed-* or trial-* runs or stages; the first is the reference."),
     ],
     out: Annotated[
-        list[Path] | None, typer.Option(help="Write it to this file too: .csv, .tex, .md or .json; several times.")
+        list[Path] | None, typer.Option(help="Also write it to this file: .csv, .tex, .md or .json; repeatable.")
     ] = None,
-    rerank: Annotated[str | None, typer.Option(help="Also re-ranked: k-reciprocal or query-expansion.")] = None,
+    rerank: Annotated[str | None, typer.Option(help="Also re-rank: k-reciprocal or query-expansion.")] = None,
     option: Annotated[list[str] | None, typer.Option("--option", metavar="KEY=VALUE", help="Of re-ranking.")] = None,
     metric: Annotated[str | None, typer.Option(help="euclidean or cosine; each run's own by default.")] = None,
     checkpoint: Annotated[str, typer.Option(help="best or last.")] = "best",
-    confidence: Annotated[float, typer.Option(min=0.5, max=0.999, help="Of the intervals.")] = 0.95,
-    resamples: Annotated[int, typer.Option(min=100, help="Of the queries, for the intervals.")] = 10_000,
+    confidence: Annotated[float, typer.Option(min=0.5, max=0.999, help="Confidence level of the intervals.")] = 0.95,
+    resamples: Annotated[int, typer.Option(min=100, help="Bootstrap resamples of the queries.")] = 10_000,
     title: Annotated[
-        list[str] | None, typer.Option("--title", metavar="NAME=TEXT", help="What a run is called.")
+        list[str] | None, typer.Option("--title", metavar="NAME=TEXT", help="Name of a run in the table.")
     ] = None,
 ) -> None:
     """Compare runs on one test: scores, spreads, and differences with paired bootstrap intervals over queries."""
@@ -37,7 +38,7 @@ def compare(
     for path in out or ():
         check_ending(path)
     if option and rerank is None:
-        raise CrossreidError("--option is of a re-ranking; name one with --rerank.")
+        raise CrossreidError("--option applies to re-ranking; name one with --rerank.")
     chosen = make_reranking(rerank, key_values(option, "--option")) if rerank else None
     with progress_bar() as progress:
         found, notes = compare_runs(

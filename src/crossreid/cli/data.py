@@ -1,4 +1,4 @@
-"""`crossreid synth`, `crossreid manifest` and `crossreid check`: a rendered world, a manifest of one's own images, a copy verified."""
+"""`crossreid synth`, `crossreid manifest` and `crossreid check`: render a world, list your own images, verify a copy."""
 
 from __future__ import annotations
 
@@ -19,44 +19,44 @@ if TYPE_CHECKING:
 
 
 def synth(
-    out: Annotated[Path, typer.Argument(help="Folder to write; must not hold anything yet.")],
+    out: Annotated[Path, typer.Argument(help="Folder to write; must be empty or missing.")],
     layout: Annotated[
         str,
         typer.Option(
-            help="sysu-mm01, regdb, llcm, manifest; market-1501, msmt17; films: mars, duke-video, tracklets; veri-776, atrw; "
+            help="sysu-mm01, regdb, llcm, manifest; market-1501, msmt17; video: mars, duke-video, tracklets; veri-776, atrw;  "
             "city: video files of six cameras (docs/city.md)."
         ),
     ] = "sysu-mm01",
     identities: Annotated[
-        int | None, typer.Option(min=1, help="How many people, vehicles or animals; by default 60, of a city 24.")
+        int | None, typer.Option(min=1, help="How many people, vehicles or animals; 60 by default, 24 for a city.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same bytes.")] = 0,
-    images: Annotated[int, typer.Option(min=1, help="Images of an identity and camera; of films, frames.")] = 10,
+    images: Annotated[int, typer.Option(min=1, help="Images (video: frames) per identity and camera.")] = 10,
     size: Annotated[
         str | None,
         typer.Option(
-            metavar="HxW", help="Height and width, pixels: of images, by default 256x128; of a city's frames, 180x320."
+            metavar="HxW", help="Height and width in pixels: 256x128 by default, 180x320 for a city's frames."
         ),
     ] = None,
-    sheet: Annotated[Path | None, typer.Option(help="Also write a contact sheet, PNG; not of a city.")] = None,
-    minutes: Annotated[float | None, typer.Option(help="Of a city: length of the films; by default 3.")] = None,
-    frame_rate: Annotated[float | None, typer.Option(help="Of a city: frames a second; by default 12.5.")] = None,
+    sheet: Annotated[Path | None, typer.Option(help="Also write a contact sheet (PNG); not for a city.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="City only: length of the videos; 3 by default.")] = None,
+    frame_rate: Annotated[float | None, typer.Option(help="City only: frames per second; 12.5 by default.")] = None,
     others: Annotated[
-        int | None, typer.Option(help="Of a city: people to train on, who are not in the films; by default 60.")
+        int | None, typer.Option(help="City only: people to train on, who are not in the videos; 60 by default.")
     ] = None,
 ) -> None:
-    """Render a synthetic world of people, filmed people, vehicles or animals, in the layout of a public data set; or film a city."""
+    """Render a synthetic world of people, vehicles or animals in the layout of a public data set, or the videos of a city."""
     from crossreid.data.synthetic import contact_sheet, synthesise, synthesise_city
 
     of_city = {"minutes": minutes, "rate": frame_rate, "others": others}
     pixels = _frame_size(size or ("180x320" if layout == "city" else "256x128"))
     if layout == "city":
         if sheet is not None:
-            raise CrossreidError("--sheet is of layouts of images; a city's films can be looked at as they are.")
+            raise CrossreidError("--sheet works for layouts of images; a city's videos can be played as they are.")
         given = {name: value for name, value in of_city.items() if value is not None}
         synthesise_city(out, identities or 24, seed, images=images, size=pixels, progress=True, **given)  # type: ignore[arg-type]
     elif any(value is not None for value in of_city.values()):
-        raise CrossreidError(f"--minutes, --frame-rate and --others are of --layout city, not of {layout}.")
+        raise CrossreidError(f"--minutes, --frame-rate and --others apply to --layout city, not to {layout}.")
     else:
         synthesise(out, layout, identities or 60, seed, images_per_camera=images, size=pixels, progress=True)
     console.print(f"wrote {out}", soft_wrap=True)
@@ -73,29 +73,29 @@ def _frame_size(size: str) -> tuple[int, int]:
 
 
 def manifest(
-    folder: Annotated[Path, typer.Argument(help="Folder of images; with --from csv also the table.")],
+    folder: Annotated[Path, typer.Argument(help="Folder of images; with --from csv also of the table.")],
     source_kind: Annotated[
         str,
-        typer.Option("--from", help="What says who is seen: folders, names, market-1501, msmt17, coco, yolo or csv."),
+        typer.Option(
+            "--from", help="Where identities come from: folders, names, market-1501, msmt17, coco, yolo or csv."
+        ),
     ] = "folders",
-    out: Annotated[Path | None, typer.Option(help="The manifest; FOLDER/manifest.csv by default.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Manifest to write; FOLDER/manifest.csv by default.")] = None,
     source: Annotated[Path | None, typer.Option(help="COCO or CSV file; by default the only one in FOLDER.")] = None,
-    identity_key: Annotated[
-        str | None, typer.Option(help="Of COCO annotations, the key that says the identity.")
-    ] = None,
+    identity_key: Annotated[str | None, typer.Option(help="Key of COCO annotations that holds the identity.")] = None,
     modality: Annotated[
-        str, typer.Option(help="auto (by folders' names, else by colour), or of all: visible or infrared.")
+        str, typer.Option(help="auto (from folder names, else colour), or one for all: visible or infrared.")
     ] = "auto",
     yes: Annotated[bool, typer.Option("--yes", help="Write without asking.")] = False,
-    replace: Annotated[bool, typer.Option("--replace", help="Write over a manifest that is there.")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Overwrite an existing manifest.")] = False,
 ) -> None:
-    """Draft a manifest of images: show what was found and guessed, then write it. Without a terminal it is written with --yes."""
+    """Draft a manifest of images: show what was found and guessed, ask, then write it. Without a terminal, --yes is required."""
     from crossreid.data.drafts import draft, write
     from crossreid.data.summary import summary_table
 
     target = out or (folder.parent if folder.is_file() else folder) / "manifest.csv"
     if target.exists() and not replace:
-        raise CrossreidError(f"{target} is there already. Remove it, choose another --out, or give --replace.")
+        raise CrossreidError(f"{target} exists already. Remove it, choose another --out, or give --replace.")
     with progress_bar() as progress:
         made = draft(
             folder, source_kind, source=source, identity_key=identity_key, modality=modality,
@@ -109,9 +109,9 @@ def manifest(
         for line in (*made.split.notes, *made.leaks):
             say(f"note: {line}")
     if made.problem:
-        say(f"problem: as it is, nothing can be trained on it. {made.problem}")
+        say(f"problem: this manifest cannot be trained on as it is. {made.problem}")
     if not yes and not (sys.stdin.isatty() and typer.confirm(f"write {target}?")):
-        say(f"nothing is written; --yes writes {target}")
+        say(f"nothing written; --yes writes {target}")
         return
     write(made, target, replace=replace)
     root = target.parent if target.name == "manifest.csv" else target
@@ -122,8 +122,8 @@ def check(
     dataset: Annotated[
         str | None,
         typer.Argument(
-            help="sysu-mm01, regdb, llcm, market-1501, msmt17, mars, duke-video, veri-776, atrw or manifest; with --recipe alone "
-            "what that names."
+            help="sysu-mm01, regdb, llcm, market-1501, msmt17, mars, duke-video, veri-776, atrw or manifest; with --recipe alone, "
+            "the recipe's."
         ),
     ] = None,
     root: Annotated[Path | None, typer.Argument(help="Folder of the copy.")] = None,
@@ -133,29 +133,31 @@ def check(
         typer.Option("--option", metavar="KEY=VALUE", help="An option of the reader, docs/datasets.md."),
     ] = None,
     expect: Annotated[
-        str | None, typer.Option(help="`official` counts, or `any`; by default told by the copy.")
+        str | None, typer.Option(help="`official` counts, or `any`; by default judged from the copy.")
     ] = None,
     recipe: Annotated[
         Path | None,
         typer.Option(
-            help="Also say whether this recipe, a file or a name, can train on it; its reader's options are taken too."
+            help="Also check whether this recipe (file or name) can train on it; its reader options are used too."
         ),
     ] = None,
     overrides: Set = None,
 ) -> None:
-    """Verify a copy of a data set: counts, files, images, identities. Ends with status 1 on trouble."""
+    """Verify a copy of a data set: counts, files, images, identities. Exits with status 1 if problems are found."""
     from crossreid.data.summary import summary_table
     from crossreid.runs.overrides import reader_options
     from crossreid.runs.suitability import copies_of, left_out, trainable, trainable_in_all
 
     if recipe is None and overrides:
-        raise CrossreidError("--set is of a recipe: give --recipe too, or --option for an option of the reader.")
+        raise CrossreidError(
+            "--set applies to a recipe: give --recipe too, or use --option for an option of the reader."
+        )
     if (dataset is None) != (root is None) or (dataset is None and recipe is None):
-        raise CrossreidError("expected DATASET and ROOT, or --recipe FILE alone for all that it names.")
+        raise CrossreidError("expected DATASET and ROOT, or --recipe FILE alone to check every data set that it names.")
     chosen = None
     if recipe is not None:
         from crossreid.runs.recipe import (
-            load_recipe,  # here: it loads torch, which a copy of a data set is checked without
+            load_recipe,  # imported here: it loads torch, which checking a copy does not need
         )
 
         chosen = load_recipe(recipe, overrides or [])
@@ -204,5 +206,5 @@ def _say_verdict(what: str, notes: Sequence[str], problems: Sequence[str]) -> No
         console.print(f"note: {note}", soft_wrap=True, markup=False, highlight=False)
     for problem in problems:
         console.print(f"problem: {problem}", soft_wrap=True, markup=False, highlight=False)
-    verdict = "no trouble found" if not problems else f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+    verdict = "no problems found" if not problems else f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
     console.print(f"{what}: {verdict}", soft_wrap=True)

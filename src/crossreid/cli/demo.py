@@ -1,4 +1,4 @@
-"""`crossreid demo`: the whole of it on a rendered world."""
+"""`crossreid demo`: everything on a rendered world."""
 
 from __future__ import annotations
 

@@ -20,14 +20,16 @@ Engine = Annotated[
 
 
 def engine_of(engine: str | None, runtime: str | None = None) -> names.Asked | None:
-    """The engine that is asked for, under this name or the earlier one; None where none is.
+    """Return the requested engine, by this option or by its earlier name; None if neither is given.
 
     Raises:
-        CrossreidError: there is none of that name, or both names say different things.
+        CrossreidError: no engine has that name, or the two options disagree.
     """
     from crossreid.inference.engines.names import parse_asked
 
     if engine is not None and runtime not in (None, engine):
-        raise CrossreidError(f"--engine {engine} and --runtime {runtime}: they are one option; leave --runtime out.")
+        raise CrossreidError(
+            f"--engine {engine} and --runtime {runtime}: both are the same option; leave --runtime out."
+        )
     chosen = engine or runtime
     return None if chosen is None else parse_asked(chosen)

@@ -1,4 +1,4 @@
-"""`crossreid evaluate` and `crossreid rank`: scores by a protocol, of runs and of embeddings of any tool."""
+"""`crossreid evaluate` and `crossreid rank`: score runs, or embeddings of any tool, by a protocol."""
 
 from __future__ import annotations
 
@@ -16,38 +16,38 @@ if TYPE_CHECKING:
     from crossreid.evaluation.scores import Score
     from crossreid.runs.named_network import PretrainedNetwork
 
-JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the scores to this file too.")]
-PerQuery = Annotated[bool, typer.Option("--per-query", help="With --json: also each query's scores.")]
-PerIdentity = Annotated[bool, typer.Option("--per-identity", help="With --json: also each identity's, worst first.")]
+JsonFile = Annotated[Path | None, typer.Option("--json", help="Also write the scores to this file.")]
+PerQuery = Annotated[bool, typer.Option("--per-query", help="With --json: also the scores per query.")]
+PerIdentity = Annotated[
+    bool, typer.Option("--per-identity", help="With --json: also the scores per identity, worst first.")
+]
 
 
 def evaluate(
-    runs: Annotated[list[Path] | None, typer.Argument(help="A run, or one run for each of RegDB's trials.")] = None,
+    runs: Annotated[list[Path] | None, typer.Argument(help="A run, or one run per RegDB trial.")] = None,
     features: Annotated[
         Path | None, typer.Option(help="Features of another tool: NAME_cam1.mat ... NAME_cam6.mat.")
     ] = None,
     protocol: Annotated[str, typer.Option(help="Protocol of those features.")] = "sysu-mm01",
     splits: Annotated[Path | None, typer.Option(help="Folder with test_id and rand_perm_cam.mat.")] = None,
     mode: Annotated[str, typer.Option(help="With --features: all or indoor.")] = "all",
-    shots: Annotated[int, typer.Option(help="With --features: 1 or 10 gallery images an identity and camera.")] = 1,
+    shots: Annotated[int, typer.Option(help="With --features: 1 or 10 gallery images per identity and camera.")] = 1,
     metric: Annotated[str | None, typer.Option(help="euclidean or cosine.")] = None,
     checkpoint: Annotated[str, typer.Option(help="best or last.")] = "best",
-    rerank: Annotated[str | None, typer.Option(help="Also re-ranked: k-reciprocal or query-expansion.")] = None,
+    rerank: Annotated[str | None, typer.Option(help="Also re-rank: k-reciprocal or query-expansion.")] = None,
     option: Annotated[list[str] | None, typer.Option("--option", metavar="KEY=VALUE", help="Of re-ranking.")] = None,
     query_images: Annotated[
         str | None,
-        typer.Option(metavar="N,N,...", help="Queries of so many images of a tracklet, or `all`, against videos."),
+        typer.Option(metavar="N,N,...", help="Use N images of a tracklet, or `all`, as a query against videos."),
     ] = None,
-    data: Annotated[str | None, typer.Option(help="Another data set to test the run on; with --root.")] = None,
-    root: Annotated[
-        Path | None, typer.Option(help="Folder of that data set, or of another copy of the run's own.")
-    ] = None,
+    data: Annotated[str | None, typer.Option(help="Test the run on another data set; with --root.")] = None,
+    root: Annotated[Path | None, typer.Option(help="Folder of that data set, or of another copy of the run's.")] = None,
     override: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Test with another key of data or evaluation."),
+        typer.Option("--set", metavar="KEY=VALUE", help="Override a key of data or evaluation for this test."),
     ] = None,
     source: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Of runs on several data sets: test on this one alone.")
+        str | None, typer.Option(metavar="NAME", help="For runs on several data sets: test on this one only.")
     ] = None,
     json_file: JsonFile = None,
     per_query: PerQuery = False,
@@ -58,12 +58,12 @@ def evaluate(
     flip: Flip = False,
     out: Annotated[
         Path | None,
-        typer.Option(help="Of --backbone: folder for its scores and features; pretrained/NAME/DATA by default."),
+        typer.Option(help="With --backbone: folder for scores and features; pretrained/NAME/DATA by default."),
     ] = None,
 ) -> None:
-    """Evaluate a run, a network that was not trained here, or features from elsewhere, by the data set's protocol.
+    """Evaluate a run, a network that was not trained here, or another tool's features, by the data set's protocol.
 
-    Several runs stand side by side.
+    Several runs are shown side by side.
     """
     from crossreid.evaluation.external import evaluate_features
     from crossreid.evaluation.reranking_options import make_reranking
@@ -75,7 +75,7 @@ def evaluate(
 
     network = named_network(backbone, weights, size, flip)
     if network is None and out is not None:
-        raise CrossreidError("--out is of --backbone; a run's scores go into its own folder.")
+        raise CrossreidError("--out applies to --backbone; a run's scores go into its own folder.")
     if network is not None:
         _refuse_beside(network, runs, features, checkpoint, data, root)
     elif (features is None) == (not runs):
@@ -83,13 +83,11 @@ def evaluate(
             "expected either a RUN or --features DIR, or --backbone NAME. See `crossreid evaluate --help`."
         )
     if features is not None and rerank is not None:
-        raise CrossreidError("--rerank is for runs; for features of another tool use `crossreid rank --rerank`.")
+        raise CrossreidError("--rerank is for runs; for another tool's features use `crossreid rank --rerank`.")
     if features is not None and (data is not None or root is not None or override or source is not None):
-        raise CrossreidError(
-            "--data, --root, --source and --set are for runs; features say themselves what they are of."
-        )
+        raise CrossreidError("--data, --root, --source and --set are for runs; features know what they were made from.")
     if option and rerank is None:
-        raise CrossreidError("--option is of a re-ranking; name one with --rerank.")
+        raise CrossreidError("--option applies to re-ranking; name one with --rerank.")
     need_json(json_file, per_query, per_identity)
     if features is not None:
         score = evaluate_features(features, protocol, splits, mode=mode, shots=shots, metric=metric or "euclidean")
@@ -122,23 +120,23 @@ def evaluate(
     alike = len({score.protocol for score in scores}) == 1 and data is None and root is None and not override
     if runs and len(each) > 1 and len(runs) > 1 and alike:
         words = " ".join(map(str, runs))
-        console.print(f"differences and their intervals: crossreid compare {words}", soft_wrap=True)
+        console.print(f"for differences and their intervals: crossreid compare {words}", soft_wrap=True)
 
 
 def _refuse_beside(
     network: PretrainedNetwork, runs: list[Path] | None, features: Path | None, checkpoint: str, data: str | None,
     root: Path | None,
 ) -> None:  # fmt: skip
-    """Raise `CrossreidError` for what has no meaning with a network that was not trained here, or lacks for it."""
+    """Raise `CrossreidError` for options that do not apply to a network that was not trained here, or are missing for it."""
     if runs or features is not None:
         raise CrossreidError(f"--backbone {network.name}: expected no RUN and no --features beside it.")
     if checkpoint != "best":
         raise CrossreidError(
-            f"--checkpoint is of a run; {network.name} has the weights that --weights names. Leave it out."
+            f"--checkpoint applies to a run; {network.name} has the weights that --weights names. Leave it out."
         )
     if data is None or root is None:
         raise CrossreidError(
-            f"--backbone {network.name}: what is it to be tested on? Expected --data NAME --root DIR, or --data manifest --root "
+            f"--backbone {network.name}: test data missing. Expected --data NAME --root DIR, or --data manifest --root "
             "FILE.csv."
         )
 
@@ -155,7 +153,7 @@ def _of_network(
 
 def need_json(json_file: Path | None, per_query: bool, per_identity: bool) -> None:
     if json_file is None and (per_query or per_identity):
-        raise CrossreidError("--per-query and --per-identity are written with the scores: name a file with --json.")
+        raise CrossreidError("--per-query and --per-identity are written to the file of --json: name one.")
 
 
 def score_as_json(score: Score, per_query: bool, per_identity: bool) -> dict[str, Any]:
@@ -166,11 +164,11 @@ def score_as_json(score: Score, per_query: bool, per_identity: bool) -> dict[str
 
 def rank(
     queries: Annotated[
-        Path, typer.Option(help="Query embeddings: .npz, .npy with .csv, .safetensors, or embed's folder.")
+        Path, typer.Option(help="Query embeddings: .npz, .npy with .csv, .safetensors, or a folder written by embed.")
     ],
-    gallery: Annotated[Path, typer.Option(help="Gallery embeddings, likewise.")],
-    protocol: Annotated[str, typer.Option(help="Protocol to score by, docs/evaluation.md.")],
-    setting: Annotated[list[str] | None, typer.Option(help="Only this setting of the protocol.")] = None,
+    gallery: Annotated[Path, typer.Option(help="Gallery embeddings, in the same formats.")],
+    protocol: Annotated[str, typer.Option(help="Protocol to score by; see docs/evaluation.md.")],
+    setting: Annotated[list[str] | None, typer.Option(help="Only this setting of the protocol; repeatable.")] = None,
     metric: Annotated[str, typer.Option(help="euclidean or cosine.")] = "euclidean",
     splits: Annotated[Path | None, typer.Option(help="SYSU-MM01: folder with rand_perm_cam.mat.")] = None,
     draw: Annotated[str | None, typer.Option(help="Gallery draw: official, seeded or random-choice.")] = None,
@@ -183,13 +181,15 @@ def rank(
     precision: Annotated[str, typer.Option(help="float64, or float32 for half the memory.")] = "float64",
     leave_self_out: Annotated[
         bool,
-        typer.Option("--leave-self-out", help="A query does not find an entry of its identity and its very embedding."),
+        typer.Option(
+            "--leave-self-out", help="Ignore gallery entries with the query's identity and identical embedding."
+        ),
     ] = False,
     json_file: JsonFile = None,
     per_query: PerQuery = False,
     per_identity: PerIdentity = False,
 ) -> None:
-    """Rank a gallery by embeddings of any tool, and score it by a protocol."""
+    """Rank a gallery by any tool's embeddings, and score it by a protocol."""
     from crossreid.evaluation.external import rank as rank_files
     from crossreid.evaluation.scores import table
     from crossreid.files import write_json

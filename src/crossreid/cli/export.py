@@ -1,4 +1,4 @@
-"""`crossreid export`: a network as a file of its own."""
+"""`crossreid export`: a network as a single file."""
 
 from __future__ import annotations
 
@@ -20,50 +20,54 @@ if TYPE_CHECKING:
 
 
 def export(
-    run: Annotated[Path | None, typer.Argument(help="A run; with --backbone left out.")] = None,
+    run: Annotated[Path | None, typer.Argument(help="A run; omit it with --backbone.")] = None,
     to: Annotated[str, typer.Option(help="onnx, openvino, torch-export or mindspore.")] = "onnx",
     out: Annotated[
         Path | None,
         typer.Option(
-            help="A file that ends in .onnx, .xml, .pt2 or .ckpt; RUN/model or NAME with that ending by default."
+            help="A file ending in .onnx, .xml, .pt2 or .ckpt; by default RUN/model or NAME with that suffix."
         ),
     ] = None,
     precision: Annotated[str, typer.Option(help="float32, fp16 or int8.")] = "float32",
-    batch: Annotated[str, typer.Option(help="dynamic, or the one number of images that the file takes.")] = "dynamic",
+    batch: Annotated[str, typer.Option(help="dynamic, or the fixed batch size of the file.")] = "dynamic",
     calibration_images: Annotated[
-        int | None, typer.Option(min=1, help="Of int8: training images that give it its ranges; 300 by default.")
+        int | None, typer.Option(min=1, help="For int8: training images to calibrate its ranges on; 300 by default.")
     ] = None,
     measure_scores: Annotated[
         bool,
-        typer.Option("--measure-scores/--no-measure-scores", help="Of fp16 and int8: mAP and rank-1 beside float32's."),
+        typer.Option(
+            "--measure-scores/--no-measure-scores", help="For fp16 and int8: compare mAP and rank-1 with float32's."
+        ),
     ] = True,
     override: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Of fp16 and int8: where the run's images are, data.root=DIR."),
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="For fp16 and int8: where the run's images are, data.root=DIR."
+        ),
     ] = None,
     checkpoint: Annotated[str, typer.Option(help="best or last.")] = "best",
-    tolerance: Annotated[float, typer.Option(min=0, help="Largest difference from torch that is let through.")] = 1e-4,
+    tolerance: Annotated[float, typer.Option(min=0, help="Largest accepted difference from torch.")] = 1e-4,
     platforms: Annotated[
         list[str] | None,
         typer.Option(
             "--for",
             metavar="NAME",
-            help="Also what deepstream, triton or tensorrt want, beside the file; several times.",
+            help="Also write what deepstream, triton or tensorrt need; repeatable.",
         ),
     ] = None,
     modality: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Of --for deepstream: visible or infrared, what its images are.")
+        str | None, typer.Option(metavar="NAME", help="For deepstream: modality of its images, visible or infrared.")
     ] = None,
     max_batch: Annotated[
         int | None,
-        typer.Option(metavar="N", help="Of --for: the largest batch that platforms are told of; 32 by default."),
+        typer.Option(metavar="N", help="With --for: largest batch to configure; 32 by default."),
     ] = None,
     backbone: BackboneName = None,
     weights: Weights = None,
     size: Size = None,
     flip: Flip = False,
 ) -> None:
-    """Write a network as one file that says how its images are prepared, checked against torch on images."""
+    """Write a network as one file that states its preprocessing, checked against torch on images."""
     if to == "mindspore":
         others = [
             backbone, weights, size, flip, platforms, modality, max_batch, override, calibration_images,
@@ -99,7 +103,7 @@ def export(
     if written.fidelity is not None:
         console.print(_costs(written.precision, written.fidelity))
     if written.log:
-        console.print(f"what the exporter printed: {written.log}", soft_wrap=True, highlight=False)
+        console.print(f"output of the exporter: {written.log}", soft_wrap=True, highlight=False)
     for each in write_platforms(written, run, wanted, modality=modality, batch=max_batch, checkpoint=checkpoint):
         differs = "" if each.difference is None else f", differs from torch by at most {each.difference:.1e}"
         console.print(f"{each.folder}: for {each.platform}, not run here{differs}", soft_wrap=True, highlight=False)
@@ -111,14 +115,14 @@ def _refuse_without_meaning(
     precision: str, calibration_images: int | None, measure_scores: bool, override: list[str] | None
 ) -> None:
     if precision != "int8" and calibration_images is not None:
-        raise CrossreidError(f"--calibration-images is of --precision int8; {precision} needs none.")
+        raise CrossreidError(f"--calibration-images applies to --precision int8; {precision} needs none.")
     if precision == "float32" and (override or not measure_scores):
         option = "--set" if override else "--no-measure-scores"
-        raise CrossreidError(f"{option} is of --precision fp16 and int8, whose costs are measured.")
+        raise CrossreidError(f"{option} applies to --precision fp16 and int8, whose loss in accuracy is measured.")
 
 
 def _advancing(shown: ExitStack) -> Callable[[str], Callable[..., None]]:
-    """Bars of the steps of a lower precision, drawn from the first one on."""
+    """Return progress bars for the steps of a lower precision, drawn when the first one starts."""
     bars: list[Progress] = []
 
     def of_step(words: str) -> Callable[..., None]:
@@ -130,7 +134,7 @@ def _advancing(shown: ExitStack) -> Callable[[str], Callable[..., None]]:
 
 
 def _costs(precision: str, fidelity: Fidelity) -> FigureTable:
-    """float32 and the file side by side: cosines, and scores where they were measured."""
+    """float32 and the file side by side: cosines, and scores if they were measured."""
     calibrated = f", ranges of {fidelity.calibrated_on} training images" if fidelity.calibrated_on else ""
     table = FigureTable(
         "", ["", *fidelity.scores, "mean cosine", "least cosine"],

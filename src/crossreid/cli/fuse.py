@@ -18,18 +18,20 @@ if TYPE_CHECKING:
 def fuse(
     embeddings: Annotated[
         list[Path],
-        typer.Argument(help="Embeddings of the same images, one a network: .npz, .npy with .csv, or embed's folder."),
+        typer.Argument(
+            help="Embeddings of the same images, one per network: .npz, .npy with .csv, or a folder of embed."
+        ),
     ],
-    protocol: Annotated[str, typer.Option(help="Protocol to score by, docs/evaluation.md.")],
+    protocol: Annotated[str, typer.Option(help="Protocol to score by; see docs/evaluation.md.")],
     calibrate_on: Annotated[
         list[Path],
-        typer.Option(help="Embeddings of images of other identities, one for each EMBEDDINGS, in the same order."),
+        typer.Option(help="Embeddings of images of other identities, one per EMBEDDINGS, in the same order."),
     ],
     gallery: Annotated[
-        list[Path] | None, typer.Option(help="The gallery, where EMBEDDINGS are queries alone; one for each.")
+        list[Path] | None, typer.Option(help="The gallery, if EMBEDDINGS hold only queries; one per EMBEDDINGS.")
     ] = None,
-    calibration_gallery: Annotated[list[Path] | None, typer.Option(help="The same of --calibrate-on.")] = None,
-    setting: Annotated[list[str] | None, typer.Option(help="Only this setting of the protocol.")] = None,
+    calibration_gallery: Annotated[list[Path] | None, typer.Option(help="The same for --calibrate-on.")] = None,
+    setting: Annotated[list[str] | None, typer.Option(help="Only this setting of the protocol; repeatable.")] = None,
     learn_weights: Annotated[
         bool, typer.Option("--learn-weights", help="Also fuse with weights learned on the calibration pairs.")
     ] = False,
@@ -38,21 +40,19 @@ def fuse(
         list[str] | None, typer.Option("--local-option", metavar="KEY=VALUE", help="Of --local.")
     ] = None,
     images: Annotated[Path | None, typer.Option(help="With --local: folder that the paths are relative to.")] = None,
-    calibration_images: Annotated[Path | None, typer.Option(help="The same of --calibrate-on, if another.")] = None,
-    shortlist: Annotated[
-        int, typer.Option(min=1, help="With --local: candidates of each query that are compared by it.")
-    ] = 100,
-    cache: Annotated[Path | None, typer.Option(help="With --local: folder to keep local features in.")] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="With --local: threads; one a core by default.")] = None,
+    calibration_images: Annotated[Path | None, typer.Option(help="The same for --calibrate-on, if different.")] = None,
+    shortlist: Annotated[int, typer.Option(min=1, help="With --local: candidates per query to compare with it.")] = 100,
+    cache: Annotated[Path | None, typer.Option(help="With --local: folder to cache local features in.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="With --local: threads; one per core by default.")] = None,
     splits: Annotated[Path | None, typer.Option(help="SYSU-MM01: folder with rand_perm_cam.mat.")] = None,
     draw: Annotated[str | None, typer.Option(help="Gallery draw: official, seeded or random-choice.")] = None,
     trials: Annotated[int, typer.Option(min=1, help="Gallery draws to average over.")] = 10,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of a seeded draw, and of calibration pairs.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of a seeded draw and of the calibration pairs.")] = 0,
     json_file: JsonFile = None,
     per_query: PerQuery = False,
     per_identity: PerIdentity = False,
 ) -> None:
-    """Fuse embeddings of the same images, and local features, by calibrated scores; each alone stands beside it."""
+    """Fuse embeddings of the same images, and local features, by calibrated scores; each is also scored alone."""
     from crossreid.evaluation.scores import table
     from crossreid.files import write_json
     from crossreid.fusion.fuse import fuse as fuse_files

@@ -1,4 +1,4 @@
-"""`crossreid gallery`: what embeddings are kept in, searched, and deleted from."""
+"""`crossreid gallery`: store, search and delete embeddings."""
 
 from __future__ import annotations
 
@@ -21,33 +21,34 @@ if TYPE_CHECKING:
 app = group("A gallery of embeddings: a folder, a Milvus Lite file (.db), or the address of a Milvus cluster.")
 
 Where = Annotated[str, typer.Argument(help="A folder, a path ending in .db, or http(s)://HOST:PORT.")]
-Collection = Annotated[str, typer.Option(help="Of a Milvus cluster: what its collections' names start with.")]
+Collection = Annotated[str, typer.Option(help="Milvus cluster: prefix of its collections' names.")]
 Model = Annotated[
-    str | None, typer.Option(help="Fingerprint of the model that embedded; a folder of embeddings has its own.")
+    str | None, typer.Option(help="Fingerprint of the embedding model; a folder of embeddings has its own.")
 ]
 Kind = Annotated[str, typer.Option(help="exact, hnsw or ivf-pq.")]
 Option = Annotated[
-    list[str] | None, typer.Option("--option", metavar="KEY=VALUE", help="Of the index, docs/search.md#indexes.")
+    list[str] | None,
+    typer.Option("--option", metavar="KEY=VALUE", help="Option of the index, see docs/search.md#indexes."),
 ]
-Cameras = Annotated[list[int] | None, typer.Option("--camera", help="Only of this camera; can be given several times.")]
+Cameras = Annotated[list[int] | None, typer.Option("--camera", help="Only this camera; repeatable.")]
 ModalityName = Annotated[str | None, typer.Option("--modality", help="Only visible, or only infrared.")]
-Since = Annotated[str | None, typer.Option(help="Only from this time on: ISO 8601, UTC unless it names a zone.")]
+Since = Annotated[str | None, typer.Option(help="Only from this time on: ISO 8601, UTC unless it names a time zone.")]
 Until = Annotated[str | None, typer.Option(help="Only before this time.")]
-Identity = Annotated[str | None, typer.Option(help="Only of this identity.")]
-Source = Annotated[str | None, typer.Option(help="Only of this source, the whole path or address.")]
-AddedUntil = Annotated[str | None, typer.Option(help="Only what was added to the gallery before this time.")]
-SourcePrefix = Annotated[str | None, typer.Option(help="Only of sources that start so.")]
+Identity = Annotated[str | None, typer.Option(help="Only this identity.")]
+Source = Annotated[str | None, typer.Option(help="Only this source: the whole path or address.")]
+AddedUntil = Annotated[str | None, typer.Option(help="Only entries added to the gallery before this time.")]
+SourcePrefix = Annotated[str | None, typer.Option(help="Only sources that start with this.")]
 
 
 @app.command()
 def create(
     where: Where,
-    model: Annotated[str | None, typer.Option(help="Fingerprint of the model that embeds.")] = None,
-    dimension: Annotated[int | None, typer.Option(min=1, help="How many numbers an embedding has.")] = None,
+    model: Annotated[str | None, typer.Option(help="Fingerprint of the embedding model.")] = None,
+    dimension: Annotated[int | None, typer.Option(min=1, help="Dimension of the embeddings.")] = None,
     index: Kind = "exact", option: Option = None, token: Token = None, collection: Collection = "crossreid",
     backbone: BackboneName = None, weights: Weights = None, size: Size = None, flip: Flip = False,
 ) -> None:  # fmt: skip
-    """Create an empty gallery of one model's embeddings: of --model and --dimension, or of --backbone."""
+    """Create an empty gallery for one model's embeddings, given by --model and --dimension or by --backbone."""
     from crossreid.galleries import IndexOptions, open_gallery
     from crossreid.galleries.model_card import ModelCard
 
@@ -74,11 +75,11 @@ def add(
     where: Where,
     embeddings: Annotated[str, typer.Argument(help="features.npz of a run, or a folder or address of embeddings.")],
     model: Model = None,
-    role: Annotated[str, typer.Option(help="Of features.npz: gallery, query or all.")] = "gallery",
-    upsert: Annotated[bool, typer.Option("--upsert", help="Replace entries that are there already.")] = False,
+    role: Annotated[str, typer.Option(help="For features.npz: gallery, query or all.")] = "gallery",
+    upsert: Annotated[bool, typer.Option("--upsert", help="Replace existing entries.")] = False,
     token: Token = None, collection: Collection = "crossreid",
 ) -> None:  # fmt: skip
-    """Add embeddings; a gallery that is not there is created."""
+    """Add embeddings; a missing gallery is created."""
     from crossreid.data.addresses import place_of
     from crossreid.galleries import open_gallery
     from crossreid.galleries.calibrations import calibration_of, run_of
@@ -106,30 +107,30 @@ def search(
         Path | None,
         typer.Argument(help="An image, a folder of images, features.npz (its queries), or a folder of embeddings."),
     ] = None,
-    id: Annotated[list[str] | None, typer.Option("--id", help="An entry of the gallery that asks; several times.")] = None,
+    id: Annotated[list[str] | None, typer.Option("--id", help="Entry of the gallery to use as a query; repeatable.")] = None,
     model: Model = None,
-    k: Annotated[int, typer.Option(min=1, help="Matches of a query.")] = 10,
+    k: Annotated[int, typer.Option(min=1, help="Matches per query.")] = 10,
     identity: Identity = None, camera: Cameras = None, modality: ModalityName = None, since: Since = None,
     until: Until = None, source: Source = None, source_prefix: SourcePrefix = None, added_until: AddedUntil = None,
-    tracklet: Annotated[bool, typer.Option("--tracklet", help="All images of the folder are one query.")] = False,
-    query_modality: Annotated[str | None, typer.Option(help="Of images: visible (the default) or infrared.")] = None,
+    tracklet: Annotated[bool, typer.Option("--tracklet", help="Treat all images of the folder as one query.")] = False,
+    query_modality: Annotated[str | None, typer.Option(help="For images: visible (the default) or infrared.")] = None,
     run: Annotated[
-        Path | None, typer.Option(help="To embed images: the run of the gallery's model, where it lies no more as it did.")
+        Path | None, typer.Option(help="To embed images: the run of the gallery's model, if it was moved or changed.")
     ] = None,
     device: Annotated[str | None, typer.Option(help="To embed images: cpu, cuda or cuda:N.")] = None,
     backbone: BackboneName = None, weights: Weights = None, size: Size = None, flip: Flip = False,
-    exact: Annotated[bool, typer.Option("--exact", help="Compare with every entry, past the index.")] = False,
+    exact: Annotated[bool, typer.Option("--exact", help="Compare with every entry, bypassing the index.")] = False,
     unknown_below: UnknownBelow = None, false_accept_rate: FalseAcceptRate = None,
     calibration: Annotated[
-        Path | None, typer.Option(help="Where probabilities come from: a run or its calibration.json; the gallery's by default.")
+        Path | None, typer.Option(help="Source of probabilities: a run or its calibration.json; the gallery's by default.")
     ] = None,
     prior: Annotated[
-        float | None, typer.Option(metavar="P", help="Probabilities for this share of pairs of one identity; 1/N for N people.")
+        float | None, typer.Option(metavar="P", help="Share of same-identity pairs to assume for probabilities; 1/N for N people.")
     ] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the matches to this file too.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Also write the matches to this file.")] = None,
     token: Token = None, collection: Collection = "crossreid",
 ) -> None:  # fmt: skip
-    """Find the entries nearest to images, which are embedded with the gallery's own model, to embeddings, or to entries."""
+    """Find the entries nearest to images (embedded with the gallery's own model), to embeddings, or to entries."""
     from crossreid.cli.matches import as_json, say_nothing_found, say_warnings, show
     from crossreid.galleries import open_gallery, read_entries
     from crossreid.galleries.asking import asking_with_entries, asking_with_ids, holds_pictures
@@ -146,7 +147,9 @@ def search(
     run = _named_model(named_network(backbone, weights, size, flip), run)
     pictures = queries is not None and holds_pictures(queries)
     if not pictures and (tracklet or query_modality or run or device):
-        raise CrossreidError("--tracklet, --query-modality, --run and --device are for images, and these are none.")
+        raise CrossreidError(
+            "--tracklet, --query-modality, --run and --device apply to images, and the queries are not images."
+        )
     threshold = Threshold(unknown_below, false_accept_rate)
     entries = None
     if queries is not None and not pictures:
@@ -177,7 +180,7 @@ def search(
 
 
 def _named_model(network: PretrainedNetwork | None, run: Path | None) -> Path | None:
-    """What pictures are embedded with, where that is named. Raises `CrossreidError` where it is twice."""
+    """Return what images are embedded with, if it is named. Raises `CrossreidError` if it is named twice."""
     if network is not None and run is not None:
         raise CrossreidError(f"--run {run} and --backbone {network.name}: expected one of them.")
     return network.path if network is not None else run
@@ -189,7 +192,7 @@ def stats(
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
     token: Token = None, collection: Collection = "crossreid",
 ) -> None:  # fmt: skip
-    """Say what a gallery holds."""
+    """Show what a gallery holds."""
     from dataclasses import asdict
 
     from crossreid.galleries import open_gallery
@@ -206,24 +209,24 @@ def stats(
         told["calibration"] = "none"
     else:
         prior = "unknown" if kept["prior"] is None else f"{kept['prior']:.4g}"
-        told["calibration"] = f"{kept['method']}, at the prior {prior}, of {', '.join(kept['pairs'])}"
+        told["calibration"] = f"{kept['method']}, at prior {prior}, for {', '.join(kept['pairs'])}"
     for name, value in told.items():
         if value is not None or name not in (
             "trained",
             "preprocessing",
-        ):  # of what older galleries do not keep, nothing
+        ):  # nothing for what older galleries do not store
             say(f"{name}: {value}")
 
 
 @app.command()
 def delete(
     where: Where,
-    id: Annotated[list[str] | None, typer.Option("--id", help="This entry; can be given several times.")] = None,
+    id: Annotated[list[str] | None, typer.Option("--id", help="Delete this entry; repeatable.")] = None,
     identity: Identity = None, camera: Cameras = None, modality: ModalityName = None, since: Since = None,
     until: Until = None, source: Source = None, source_prefix: SourcePrefix = None, added_until: AddedUntil = None,
     token: Token = None, collection: Collection = "crossreid",
 ) -> None:  # fmt: skip
-    """Delete entries by id, or all that meet a filter; `compact` removes what is left of them in the files."""
+    """Delete entries by id, or all that match a filter; `compact` removes their remains from the files."""
     from crossreid.galleries import open_gallery
     from crossreid.galleries.filters import filter_of_texts
 
@@ -241,10 +244,10 @@ def delete(
 @app.command()
 def expire(
     where: Where,
-    days: Annotated[float, typer.Option(help="That an entry may be kept, since it was taken or added.")],
+    days: Annotated[float, typer.Option(help="Maximum age of an entry since it was taken or added.")],
     token: Token = None, collection: Collection = "crossreid",
 ) -> None:  # fmt: skip
-    """Delete entries taken or added more than --days ago, whichever is first, as `crossreid serve --retain-days` does; for cron."""
+    """Delete entries taken or added more than --days ago, whichever comes first, as `crossreid serve --retain-days` does; for cron."""
     from crossreid.galleries import open_gallery
     from crossreid.galleries.expiring import check_days, expire
 
@@ -260,7 +263,7 @@ def index(
     kind: Annotated[str, typer.Argument(help="exact, hnsw or ivf-pq.")],
     option: Option = None, token: Token = None, collection: Collection = "crossreid",
 ) -> None:  # fmt: skip
-    """Build the index anew, of this kind; it is what searches use from then on."""
+    """Rebuild the index as this kind; searches use it from then on."""
     from crossreid.galleries import IndexOptions, open_gallery
 
     options = IndexOptions.of_texts(kind, option or ())
@@ -272,12 +275,12 @@ def index(
 @app.command()
 def recall(
     where: Where,
-    k: Annotated[int, typer.Option(min=1, help="Nearest entries that should be found.")] = 10,
-    queries: Annotated[int, typer.Option(min=1, help="Entries drawn to ask.")] = 1000,
-    seed: Annotated[int, typer.Option(min=0, help="Of that draw.")] = 0,
+    k: Annotated[int, typer.Option(min=1, help="Number of nearest entries to find.")] = 10,
+    queries: Annotated[int, typer.Option(min=1, help="Entries drawn as queries.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of that draw.")] = 0,
     token: Token = None, collection: Collection = "crossreid",
 ) -> None:  # fmt: skip
-    """Measure what share of the true nearest entries the index finds, and how long either takes."""
+    """Measure the share of the true nearest entries that the index finds, and the time of both searches."""
     from crossreid.galleries import measure_recall, open_gallery
 
     with (
@@ -287,14 +290,14 @@ def recall(
         found = measure_recall(gallery, k=k, count=queries, seed=seed, advance=advancing(progress, "queries"))
         kind = gallery.stats().index
     say(
-        f"{kind}: recall@{found.k} {found.mean:.4f} over {found.queries} queries, worst {found.worst:.2f}; ms a query: "
+        f"{kind}: recall@{found.k} {found.mean:.4f} over {found.queries} queries, worst {found.worst:.2f}; ms per query: "
         f"{1000 * found.index_seconds:.2f}, exact {1000 * found.exact_seconds:.2f}",
     )
 
 
 @app.command()
 def compact(where: Where, token: Token = None, collection: Collection = "crossreid") -> None:
-    """Remove from the files all that is left of deleted and replaced entries."""
+    """Remove all remains of deleted and replaced entries from the files."""
     from crossreid.galleries import open_gallery
 
     with open_gallery(where, create=False, token=token, collection=collection) as gallery, progress_bar() as progress:
@@ -306,10 +309,10 @@ def compact(where: Where, token: Token = None, collection: Collection = "crossre
 @app.command()
 def snapshot(
     where: Where,
-    out: Annotated[Path, typer.Argument(help="Folder to write; it must not be there yet.")],
+    out: Annotated[Path, typer.Argument(help="Folder to write; must not exist yet.")],
     token: Token = None, collection: Collection = "crossreid",
 ) -> None:  # fmt: skip
-    """Write a consistent copy, a gallery of its own."""
+    """Write a consistent copy, which is a gallery itself."""
     from crossreid.galleries import open_gallery
 
     with open_gallery(where, create=False, read_only=True, token=token, collection=collection) as gallery:
@@ -322,7 +325,7 @@ def restore(
     snapshot: Annotated[Path, typer.Argument(help="A snapshot.")],
     where: Where, token: Token = None, collection: Collection = "crossreid",
 ) -> None:  # fmt: skip
-    """Copy a snapshot to where there is no gallery yet, of either backend."""
+    """Copy a snapshot to a place without a gallery, in either backend."""
     from crossreid.galleries import restore as restore_to
 
     with progress_bar() as progress:
@@ -332,17 +335,17 @@ def restore(
 
 @app.command(name="marks")
 def manifest_of_marks(
-    marks: Annotated[Path, typer.Argument(help="Marks that the page of `crossreid serve` exported.")],
-    images: Annotated[list[Path], typer.Option(help="Folder below which the entries' images lie; several times.")],
-    out: Annotated[Path, typer.Option(help="The manifest to write; it must not be there yet.")],
+    marks: Annotated[Path, typer.Argument(help="Marks exported by the page of `crossreid serve`.")],
+    images: Annotated[list[Path], typer.Option(help="Folder that holds the entries' images; repeatable.")],
+    out: Annotated[Path, typer.Option(help="The manifest to write; must not exist yet.")],
     queries: Annotated[
-        Path | None, typer.Option(help="Folder below which the files lie that were searched with.")
+        Path | None, typer.Option(help="Folder that holds the query files.")
     ] = None,
     skip_missing: Annotated[
-        bool, typer.Option("--skip-missing", help="Leave out images that are not found, and say which.")
+        bool, typer.Option("--skip-missing", help="Leave out images that are not found, and list them.")
     ] = False,
 ) -> None:  # fmt: skip
-    """Turn right and wrong marks of matches into a manifest to train on."""
+    """Turn matches marked right or wrong into a manifest to train on."""
     from crossreid.galleries.marks import read_marks, write_manifest
 
     told = write_manifest(read_marks(marks), out, images=images, queries=queries, skip_missing=skip_missing)

@@ -1,4 +1,4 @@
-"""Options of commands that open a gallery: where a cluster keeps it, and from where on a match is accepted."""
+"""Options of commands that open a gallery: its place in a cluster, and the threshold for a match."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
-Token = Annotated[str | None, typer.Option(envvar="MILVUS_TOKEN", help="Of a Milvus cluster.")]
-Collection = Annotated[str, typer.Option(help="Of a Milvus cluster.")]
+Token = Annotated[str | None, typer.Option(envvar="MILVUS_TOKEN", help="Token of a Milvus cluster.")]
+Collection = Annotated[str, typer.Option(help="Collection of a Milvus cluster.")]
 UnknownBelow = Annotated[
-    float | None, typer.Option(metavar="P", help="A query is unknown where no match has this probability.")
+    float | None, typer.Option(metavar="P", help="A query is unknown if no match reaches this probability.")
 ]
 FalseAcceptRate = Annotated[
-    float | None, typer.Option(metavar="R", help="Or where none has the score of this false-accept rate.")
+    float | None, typer.Option(metavar="R", help="Or: if none reaches the score of this false-accept rate.")
 ]

@@ -1,4 +1,4 @@
-"""How the matches of `crossreid gallery search` are shown: to people with nothing wrapped, to programs as columns."""
+"""How `crossreid gallery search` shows matches: unwrapped lists to people, columns to programs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 COLUMNS = ("query", "score", "id", "identity", "camera", "modality", "source", "note")
 _OWN = "the query"
-_CAMERAS = 10  # that are listed where a filter found nothing
+_CAMERAS = 10  # listed when a filter found nothing
 
 
 def show(
@@ -27,9 +27,9 @@ def show(
     judged: Sequence[Judgement] | None = None,
     threshold: Threshold | None = None,
 ) -> None:
-    """A list below each query; where another program reads, lines of columns that a tab parts. Nothing is cut or wrapped.
+    """Print a list below each query, or tab-separated columns when another program reads. Nothing is cut or wrapped.
 
-    With judgements there are two columns more: probability, and of each query whether it is known, where that is asked for.
+    With judgements there are two more columns: the probability and, with a threshold, whether the query is known.
     """
     if not console.is_terminal:
         typer.echo("\t".join((*COLUMNS, *(("probability", "known") if judged is not None else ()))))
@@ -66,7 +66,7 @@ def _chance(probability: float) -> str:
 def _list(
     name: str, rows: Sequence[tuple[str, ...]], own: Sequence[bool], chances: Sequence[str] | None = None
 ) -> None:
-    """The matches of a query, the longest texts last: a terminal breaks lines where it must, and they are copied whole."""
+    """Print the matches of a query, longest texts last: the terminal breaks lines, so that they are copied whole."""
     say(name)
     lines: list[tuple[str, ...]] = [
         (
@@ -90,14 +90,14 @@ def _list(
 
 
 def say_warnings(judged: Sequence[Judgement]) -> None:
-    """What judgements warn of, each once, on standard error."""
+    """Print each warning of the judgements once, on standard error."""
     for text in dict.fromkeys(each.warning for each in judged):
         if text is not None:
             errors.print(printable(f"WARNING: {text}"), soft_wrap=True, highlight=False)
 
 
 def say_nothing_found(gallery: Gallery, asking: Asking, found: Sequence[Matches], filters: Mapping[str, Any]) -> None:
-    """One line on standard error where queries found nothing, that says why: the gallery is empty, or what no entry meets."""
+    """Print one line on standard error if queries found nothing, and why: an empty gallery, or conditions no entry meets."""
     without = [name for name, matches in zip(asking.names, found, strict=True) if not matches.ids]
     if not without:
         return
@@ -118,7 +118,7 @@ def say_nothing_found(gallery: Gallery, asking: Asking, found: Sequence[Matches]
 
 
 def _given(filters: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """The conditions one by one, several cameras as such."""
+    """Return the conditions one by one, one for each of several cameras."""
     pairs = []
     for name, value in filters.items():
         pairs += [(name, one) for one in (value if isinstance(value, list) else [value]) if one is not None]
@@ -128,9 +128,9 @@ def _given(filters: Mapping[str, Any]) -> list[tuple[str, Any]]:
 def as_json(
     asking: Asking, found: Sequence[Matches], judged: Sequence[Judgement] | None = None
 ) -> list[dict[str, Any]]:
-    """What `--json` writes: the matches of each query; `is_query` says of one that it is the query itself.
+    """Return what `--json` writes: the matches of each query; `is_query` marks the query itself.
 
-    With judgements also `probability` of each, null where no curve is for it, and of each query `known`, null without a
+    With judgements also `probability` of each match, null if no curve covers it, and `known` of each query, null without a
     threshold.
     """
 

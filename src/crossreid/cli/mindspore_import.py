@@ -1,4 +1,4 @@
-"""`crossreid import`: a MindSpore checkpoint as a run."""
+"""`crossreid import`: turn a MindSpore checkpoint into a run."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from crossreid.terminal import say
 
 def import_(
     file: Annotated[Path, typer.Argument(help="A MindSpore checkpoint, .ckpt.")],
-    out: Annotated[Path, typer.Option(help="Folder of the run that is made of it.")],
+    out: Annotated[Path, typer.Option(help="Folder of the run to write.")],
     recipe: Annotated[
-        Path | None, typer.Option(help="The recipe that it was trained by, where the file does not say.")
+        Path | None, typer.Option(help="The recipe that it was trained with, if the file does not say.")
     ] = None,
 ) -> None:
-    """Make a run of a MindSpore checkpoint, which everything else then opens without MindSpore."""
+    """Turn a MindSpore checkpoint into a run that every other command opens without MindSpore."""
     from crossreid.mindspore.importing import import_checkpoint
 
-    say(f"{import_checkpoint(file, out, recipe=recipe)}: made of {file}")
+    say(f"{import_checkpoint(file, out, recipe=recipe)}: made from {file}")

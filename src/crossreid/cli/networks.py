@@ -1,4 +1,4 @@
-"""`--backbone` and what goes with it: a network that was not trained here, in the place of a command's RUN."""
+"""`--backbone` and what goes with it: a network that was not trained here instead of a command's RUN."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 BackboneName = Annotated[
     str | None,
-    typer.Option("--backbone", help="In place of RUN: a network that was not trained here, docs/networks.md."),
+    typer.Option("--backbone", help="Instead of RUN: a network not trained here, see docs/networks.md."),
 ]
-Weights = Annotated[str | None, typer.Option(help="Of --backbone: imagenet (the default, by timm), or a file.")]
-Size = Annotated[str | None, typer.Option(metavar="HxW", help="Of --backbone: of its input, 256x128 by default.")]
-Flip = Annotated[bool, typer.Option("--flip", help="Of --backbone: embed an image's mirror image with it.")]
+Weights = Annotated[str | None, typer.Option(help="With --backbone: imagenet (the default, from timm), or a file.")]
+Size = Annotated[str | None, typer.Option(metavar="HxW", help="With --backbone: input size, 256x128 by default.")]
+Flip = Annotated[bool, typer.Option("--flip", help="With --backbone: also embed the mirrored image.")]
 
 
 def named_network(
@@ -29,15 +29,15 @@ def named_network(
     *,
     weights_option: str = "--weights",
 ) -> PretrainedNetwork | None:
-    """The network that the options name; None without --backbone. `weights_option` is what the command calls `weights`.
+    """Return the network that the options name; None without --backbone. `weights_option` is the command's name of `weights`.
 
     Raises:
-        CrossreidError: an option of a network without its name, or one that no network can have.
+        CrossreidError: a network option without --backbone, or one that no network can have.
     """
     if backbone is None:
         given = {weights_option: weights is not None, "--size": size is not None, "--flip": flip}
         if alone := [name for name, is_given in given.items() if is_given]:
-            raise CrossreidError(f"{', '.join(alone)}: of --backbone NAME, which is not given; a run has its own.")
+            raise CrossreidError(f"{', '.join(alone)}: needs --backbone NAME, which is not given; a run has its own.")
         return None
     from crossreid.runs.named_network import HEIGHT, WIDTH, PretrainedNetwork, size_of
 
@@ -48,10 +48,10 @@ def named_network(
 def run_and_rest(
     network: PretrainedNetwork | None, first: Path | None, second: str | None, command: str
 ) -> tuple[Path, str | None]:
-    """What embeds, and the next argument: RUN and the second one, or a named network's path and the first one.
+    """Return what embeds, and the next argument: RUN and the second one, or the named network's path and the first one.
 
     Raises:
-        CrossreidError: neither a run nor a network, or an argument more than there is room for.
+        CrossreidError: neither a run nor a network, or one argument too many.
     """
     if network is None:
         if first is None:

@@ -1,4 +1,4 @@
-"""What several commands take: overrides of a recipe, numbers and ranges; and groups of commands that explain themselves."""
+"""What several commands share: overrides of a recipe, numbers and ranges, and command groups that print their help."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", hel
 
 
 def numbers(text: str) -> list[int]:
-    """`1-3,7` to [1, 2, 3, 7].
+    """Parse `1-3,7` into [1, 2, 3, 7].
 
     Raises:
         CrossreidError: anything else.
@@ -27,7 +27,7 @@ def numbers(text: str) -> list[int]:
 
 
 def group(help: str) -> typer.Typer:
-    """A group of commands; called without one it prints its help and ends well."""
+    """Return a group of commands that prints its help and exits with status 0 if called without one."""
     app = typer.Typer(add_completion=False, rich_markup_mode=None, help=help, invoke_without_command=True)
 
     @app.callback()
@@ -38,7 +38,7 @@ def group(help: str) -> typer.Typer:
 
 
 def show_help_if_bare(context: typer.Context) -> None:
-    """Print the help of a group that was called without a command, on standard output, and end with status 0."""
+    """Print a group's help on standard output and exit with status 0 if it was called without a command."""
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
         raise typer.Exit

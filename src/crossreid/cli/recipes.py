@@ -14,20 +14,20 @@ from crossreid.errors import CrossreidError
 from crossreid.files import write_text
 from crossreid.terminal import console, say
 
-app = group("The recipes that come with crossreid. A command that takes a recipe's file takes such a name as well.")
+app = group("The recipes that come with crossreid. Commands that take a recipe file also take such a name.")
 
-Name = Annotated[str, typer.Argument(help="As `crossreid recipes list` has it, with or without .yaml.")]
+Name = Annotated[str, typer.Argument(help="A name from `crossreid recipes list`, with or without .yaml.")]
 COLUMNS = ("name", "data", "method", "setting", "about")
 
 
 @app.command(name="list")
 def list_(
-    data: Annotated[str | None, typer.Option(help="Only of this data set, for example sysu-mm01.")] = None,
+    data: Annotated[str | None, typer.Option(help="Only recipes for this data set, for example sysu-mm01.")] = None,
     method: Annotated[
-        str | None, typer.Option(help="Only of this method, for example variational_distillation.")
+        str | None, typer.Option(help="Only recipes of this method, for example variational_distillation.")
     ] = None,
 ) -> None:
-    """List their names, data sets, methods and settings, and what each is; where a program reads, a tab parts columns."""
+    """List names, data sets, methods, settings and summaries; tab-separated when a program reads."""
     from crossreid.runs.shipped import shipped_recipes
 
     rows = [
@@ -45,7 +45,7 @@ def list_(
 
 @app.command()
 def show(name: Name) -> None:
-    """Print a recipe as it is written, with its comments; `crossreid recipe NAME` prints it with every default."""
+    """Print a recipe as it was written, with its comments; `crossreid recipe NAME` prints it with every default."""
     from crossreid.runs.shipped import shipped_file
 
     sys.stdout.write(shipped_file(name).read_text(encoding="utf-8"))
@@ -54,10 +54,12 @@ def show(name: Name) -> None:
 @app.command()
 def copy(
     name: Name,
-    destination: Annotated[Path | None, typer.Argument(help="A file or a folder; by default NAME.yaml, here.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    destination: Annotated[
+        Path | None, typer.Argument(help="A file or a folder; by default NAME.yaml in the current folder.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
 ) -> None:
-    """Copy a recipe to a file of your own, to change it there."""
+    """Copy a recipe to a file of your own that you can change."""
     from crossreid.runs.shipped import shipped_file
 
     file = shipped_file(name)
@@ -65,6 +67,6 @@ def copy(
     if target.is_dir():
         target /= file.name
     if os.path.lexists(target) and not force:
-        raise CrossreidError(f"{target} is there already. Name another destination, or replace it with --force.")
+        raise CrossreidError(f"{target} exists already. Name another destination, or overwrite it with --force.")
     write_text(target, file.read_text(encoding="utf-8"))
     say(f"recipe: {target}")

@@ -1,4 +1,4 @@
-"""`crossreid report`, `plot` and `probe`: what people look at of runs."""
+"""`crossreid report`, `plot` and `probe`: reports, figures and probes of runs."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from crossreid.terminal import console
 
 
 def report(
-    runs: Annotated[list[Path], typer.Argument(help="One run, or several that were tested alike.")],
+    runs: Annotated[list[Path], typer.Argument(help="One run, or several with the same test.")],
     out: Annotated[
-        Path | None, typer.Option(help="The page; by default RUN/report.html, of several report-A-B.html.")
+        Path | None, typer.Option(help="The page; by default RUN/report.html, or report-A-B.html for several.")
     ] = None,
 ) -> None:
     """Write a self-contained report.html: scores, curves, ranked lists, t-SNE, losses, the recipe."""
@@ -26,16 +26,18 @@ def report(
 
 def plot(
     what: Annotated[
-        list[Path], typer.Argument(help="Runs, features (.npz), folders of studies, probes.json or estimators.json.")
+        list[Path], typer.Argument(help="Runs, features (.npz), study folders, probes.json or estimators.json.")
     ],
     out: Annotated[Path, typer.Option(help="Folder for the figures.")] = Path("figures"),
     title: Annotated[
-        list[str] | None, typer.Option("--title", metavar="NAME=TEXT", help="What a folder or file is called.")
+        list[str] | None, typer.Option("--title", metavar="NAME=TEXT", help="Name of a folder or file in the figures.")
     ] = None,
-    protocol: Annotated[str | None, typer.Option(help="Of features: the protocol of their CMC.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the maps: whom they show, and where.")] = 0,
+    protocol: Annotated[str | None, typer.Option(help="For features: the protocol of their CMC.")] = None,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Seed of the t-SNE maps: which identities they show, and where.")
+    ] = 0,
 ) -> None:
-    """Draw runs, features, studies and probes: every figure as SVG and PNG."""
+    """Plot runs, features, studies and probes: every figure as SVG and PNG."""
     from crossreid.reporting.plotting import plot as draw
 
     titles = key_values(title, "--title", "NAME=TEXT")
@@ -47,12 +49,14 @@ def probe(
     runs: Annotated[list[Path], typer.Argument(help="Runs, or folders of seed-* runs.")],
     out: Annotated[Path, typer.Option(help="Folder for probes.json and its figure.")] = Path("probes"),
     world: Annotated[
-        Path | None, typer.Option(help="A rendered world with other people; the runs' own by default.")
+        Path | None, typer.Option(help="A rendered world with other people; by default the runs' own.")
     ] = None,
-    untrained: Annotated[bool, typer.Option("--untrained", help="Also the first networks before training.")] = False,
-    jobs: Annotated[int, typer.Option(min=1, help="Networks probed at a time.")] = 1,
+    untrained: Annotated[
+        bool, typer.Option("--untrained", help="Also probe the first run's networks before training.")
+    ] = False,
+    jobs: Annotated[int, typer.Option(min=1, help="Networks probed in parallel.")] = 1,
 ) -> None:
-    """Read identity, clothes, colours, camera, pose and modality off each branch's v and z, on people never seen."""
+    """Probe each branch's v and z for identity, clothes, colours, camera, pose and modality, on unseen people."""
     from crossreid.analysis.factors_of_runs import probe_runs
     from crossreid.reporting.plotting import plot as draw
     from crossreid.reporting.probe_table import summary_table

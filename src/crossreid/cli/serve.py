@@ -1,4 +1,4 @@
-"""`crossreid serve` and `crossreid keys`: a gallery that is asked over HTTP, and who may ask."""
+"""`crossreid serve` and `crossreid keys`: a gallery served over HTTP, and who may query it."""
 
 from __future__ import annotations
 
@@ -17,36 +17,34 @@ from crossreid.terminal import say
 
 app = group("API keys of `crossreid serve`.")
 
-File = Annotated[Path, typer.Option(help="The file that `serve --keys` reads; its owner's alone.")]
+File = Annotated[Path, typer.Option(help="The file that `serve --keys` reads; readable by its owner only.")]
 
 
 def serve(
     run: Annotated[
-        Path | None, typer.Argument(help="A run's folder, or an exported file; with --backbone left out.")
+        Path | None, typer.Argument(help="A run's folder, or an exported file; omit it with --backbone.")
     ] = None,
-    gallery: Annotated[str | None, typer.Argument(help="A gallery of this model; made where there is none.")] = None,
-    host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
+    gallery: Annotated[str | None, typer.Argument(help="A gallery of this model; created if missing.")] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
     keys: Annotated[Path | None, typer.Option(help="File of API keys, see `crossreid keys`.")] = None,
-    insecure: Annotated[bool, typer.Option("--insecure", help="No keys: for this machine's user only.")] = False,
-    images: Annotated[
-        list[Path] | None, typer.Option(help="Folder below which entries' sources are shown; several times.")
-    ] = None,
+    insecure: Annotated[bool, typer.Option("--insecure", help="No keys: only for users of this machine.")] = False,
+    images: Annotated[list[Path] | None, typer.Option(help="Folder whose images may be shown; repeatable.")] = None,
     state: Annotated[
-        Path | None, typer.Option(help="Folder of the audit log and of kept images; GALLERY.service by default.")
+        Path | None, typer.Option(help="Folder of the audit log and stored images; GALLERY.service by default.")
     ] = None,
-    keep_images: Annotated[bool, typer.Option("--keep-images", help="Keep a small copy of enrolled images.")] = False,
-    retain_days: Annotated[
-        float | None, typer.Option(help="Delete entries taken or added longer ago; by default none are.")
-    ] = None,
-    retain_audit_days: Annotated[int, typer.Option(min=1, max=36_500, help="Delete older days of the audit log.")] = 90,
+    keep_images: Annotated[bool, typer.Option("--keep-images", help="Store a small copy of enrolled images.")] = False,
+    retain_days: Annotated[float | None, typer.Option(help="Delete entries older than this; by default none.")] = None,
+    retain_audit_days: Annotated[
+        int, typer.Option(min=1, max=36_500, help="Delete audit log days older than this.")
+    ] = 90,
     unknown_below: UnknownBelow = None,
     false_accept_rate: FalseAcceptRate = None,
     calibration: Annotated[
-        Path | None, typer.Option(help="A run or its calibration.json, where the model carries none.")
+        Path | None, typer.Option(help="A run or its calibration.json, if the model has none.")
     ] = None,
     watch: Annotated[
-        Path | None, typer.Option(help="Folder of `crossreid watch`, shown as a timeline to keys of the role watch.")
+        Path | None, typer.Option(help="Folder of `crossreid watch`, shown as a timeline to keys with the role watch.")
     ] = None,
     engine: Engine = None,
     runtime: Annotated[str | None, typer.Option(hidden=True, help="The earlier name of --engine.")] = None,
@@ -54,24 +52,25 @@ def serve(
     precision: Annotated[
         str | None, typer.Option(help="float32 (the reference) or bf16; an exported file's own by default.")
     ] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; a GPU where there is one.")] = None,
-    workers: Annotated[
-        int, typer.Option(help="Processes that serve; several for a gallery in a Milvus cluster only.")
-    ] = 1,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N; by default a GPU if there is one.")] = None,
+    workers: Annotated[int, typer.Option(help="Server processes; several only for a gallery in a Milvus cluster.")] = 1,
     consistency: Annotated[
-        str, typer.Option(help="Of searches in a cluster: strong, bounded or eventually, docs/search.md.")
+        str, typer.Option(help="For searches in a cluster: strong, bounded or eventually; see docs/search.md.")
     ] = "strong",
-    rate: Annotated[float, typer.Option(min=0, help="Searches a second of a key, reads ten times that; 0: any.")] = 20,
-    batch: Annotated[int, typer.Option(min=1, help="Images of a forward pass, of whatever requests.")] = 32,
-    max_bytes: Annotated[int, typer.Option(min=1000, help="Of a request.")] = 16_000_000,
-    max_pixels: Annotated[int, typer.Option(min=1, help="Of an image.")] = 16_000_000,
-    seconds: Annotated[float, typer.Option(min=0.1, help="For a client to send its request.")] = 10,
+    rate: Annotated[
+        float, typer.Option(min=0, help="Searches per second per key, ten times that for reads; 0: no limit.")
+    ] = 20,
+    batch: Annotated[int, typer.Option(min=1, help="Images per forward pass, across requests.")] = 32,
+    max_bytes: Annotated[int, typer.Option(min=1000, help="Maximum size of a request.")] = 16_000_000,
+    max_pixels: Annotated[int, typer.Option(min=1, help="Maximum size of an image.")] = 16_000_000,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Time for a client to send its request.")] = 10,
     override: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A further limit, docs/service.md#limits.")
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A further limit, see docs/service.md#limits."),
     ] = None,
-    tls_certificate: Annotated[Path | None, typer.Option(help="PEM, for HTTPS.")] = None,
-    tls_key: Annotated[Path | None, typer.Option(help="PEM, for HTTPS.")] = None,
-    proxy: Annotated[str | None, typer.Option(help="Address of a proxy that tells who its clients are.")] = None,
+    tls_certificate: Annotated[Path | None, typer.Option(help="Certificate for HTTPS, PEM.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Private key for HTTPS, PEM.")] = None,
+    proxy: Annotated[str | None, typer.Option(help="Address of a trusted proxy that names its clients.")] = None,
     token: Token = None,
     collection: Collection = "crossreid",
     backbone: BackboneName = None,
@@ -79,7 +78,7 @@ def serve(
     size: Size = None,
     flip: Flip = False,
 ) -> None:
-    """Serve a gallery to programs and, as a page, to people: docs/service.md."""
+    """Serve a gallery over HTTP, with a page for people. See docs/service.md."""
     require("crossreid serve", *modules_of("serve"))
     from crossreid.service.configuration import service_options
     from crossreid.service.endpoint import Endpoint
@@ -110,14 +109,14 @@ def serve(
 
 @app.command()
 def add(
-    name: Annotated[str, typer.Argument(help="Whose key it is; the audit log names it.")],
+    name: Annotated[str, typer.Argument(help="The key's owner, as the audit log names it.")],
     file: File,
     role: Annotated[
-        list[str], typer.Option(help="search, enrol, watch, merge, or admin, which may all; several times.")
+        list[str], typer.Option(help="search, enrol, watch, merge, or admin for all of these; repeatable.")
     ],
-    days: Annotated[float | None, typer.Option(min=0, help="Until it expires.")] = None,
+    days: Annotated[float | None, typer.Option(min=0, help="Days until it expires; never by default.")] = None,
 ) -> None:
-    """Make a key and print it: once, as the file keeps its digest only."""
+    """Create a key and print it, this once: the file stores only its digest."""
     from crossreid.service.keys import add_key
 
     typer.echo(add_key(file, name, role, days))
@@ -125,7 +124,7 @@ def add(
 
 @app.command(name="list")
 def list_keys(file: File) -> None:
-    """Say whose keys there are, what they may, and until when."""
+    """List the keys' owners, roles and expiry."""
     from crossreid.service.keys import read_keys
 
     for key in read_keys(file):
@@ -134,8 +133,8 @@ def list_keys(file: File) -> None:
 
 
 @app.command()
-def remove(name: Annotated[str, typer.Argument(help="Whose key.")], file: File) -> None:
-    """Take a key back; a running service refuses it from then on."""
+def remove(name: Annotated[str, typer.Argument(help="The key's owner.")], file: File) -> None:
+    """Revoke a key; a running service refuses it from then on."""
     from crossreid.service.keys import remove_key
 
     remove_key(file, name)

@@ -1,4 +1,4 @@
-"""`crossreid score-tracks`: tracks of one camera or of several, with global identities, against the truth."""
+"""`crossreid score-tracks`: score tracks of one or several cameras, with global identities, against the ground truth."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from crossreid.terminal import console
 
 
 def score_tracks(
-    truth: Annotated[Path, typer.Argument(help="File of MOT Challenge, or a folder with CAMERA.txt for each camera.")],
-    tracks: Annotated[Path, typer.Argument(help="The same of the tracks: WATCH/tracks, or of any other tool.")],
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the scores to this file too.")] = None,
+    truth: Annotated[Path, typer.Argument(help="MOT Challenge file, or a folder with one CAMERA.txt per camera.")],
+    tracks: Annotated[Path, typer.Argument(help="The tracks, likewise: WATCH/tracks, or any tool's.")],
+    json_file: Annotated[Path | None, typer.Option("--json", help="Also write the scores to this file.")] = None,
 ) -> None:
-    """Score tracks: IDF1, HOTA and MOTA of each camera alone, and of all cameras joined by global identities."""
+    """Score tracks: IDF1, HOTA and MOTA per camera, and over all cameras joined by global identities."""
     from crossreid.evaluation.track_scores import score_tracks as score
     from crossreid.evaluation.track_scores import table
     from crossreid.files import write_json

@@ -1,4 +1,4 @@
-"""`crossreid train` and `crossreid recipe`: training by a recipe, and what a recipe says in full."""
+"""`crossreid train` and `crossreid recipe`: train with a recipe, and print a recipe in full."""
 
 from __future__ import annotations
 
@@ -18,35 +18,36 @@ if TYPE_CHECKING:
 
 
 def train(
-    recipe: Annotated[Path, typer.Argument(help="A recipe: a YAML file, or a name of `crossreid recipes list`.")],
+    recipe: Annotated[Path, typer.Argument(help="A recipe: a YAML file, or a name from `crossreid recipes list`.")],
     out: Annotated[Path | None, typer.Option(help="Folder of the run; runs/RECIPE by default.")] = None,
     override: Set = None,
     trials: Annotated[
         str | None, typer.Option(help="RegDB: train these trials, 1-10 or 1,3,5, one model each.")
     ] = None,
     stage: Annotated[
-        str | None, typer.Option(help="Of a recipe with a teacher: train the teacher or the student alone.")
+        str | None, typer.Option(help="For a recipe with a teacher: train only the teacher or the student.")
     ] = None,
     continue_with: Annotated[
         list[str] | None,
         typer.Option(
             metavar="KEY=VALUE",
-            help="Go on from the run's last checkpoint with another training.optimiser.lr, schedule, clip or precision.",
+            help="Continue from the run's last checkpoint with another training.optimiser.lr, schedule, clip or precision.",
         ),
     ] = None,
     framework: Annotated[
-        str | None, typer.Option(help="What computes: torch or mindspore; the recipe's, which is torch, by default.")
+        str | None,
+        typer.Option(help="torch or mindspore; by default the recipe's, which is torch unless it says otherwise."),
     ] = None,
 ) -> None:
-    """Train by a recipe. The same command again goes on where a killed run stopped."""
+    """Train with a recipe. Running the same command again continues a killed run."""
     from crossreid.runs.recipe import load_recipe, recipe_of_run
 
     def report(folder: Path, result: FitResult) -> None:
         if os.environ.get("RANK", "0") != "0":
-            return  # of several processes the first one reports
+            return  # with several processes, only the first reports
         monitor = recipe_of_run(folder).training.monitor
         best = "" if result.best is None else f", best validation {monitor} {100 * result.best:.2f} %"
-        ended = "was finished already" if result.steps == result.steps_before else "finished"
+        ended = "was already finished" if result.steps == result.steps_before else "finished"
         console.print(f"{folder} {ended}: {result.steps} steps{best}", soft_wrap=True, highlight=False)
 
     if framework not in (None, "torch", "mindspore"):
@@ -64,11 +65,11 @@ def train(
 
 
 def recipe(
-    file: Annotated[Path | None, typer.Argument(help="A recipe to resolve and print, a file or a name.")] = None,
+    file: Annotated[Path | None, typer.Argument(help="A recipe (file or name) to resolve and print.")] = None,
     override: Set = None,
     keys: Annotated[bool, typer.Option("--keys", help="List every key of a recipe instead, as Markdown.")] = False,
 ) -> None:
-    """Print a recipe with every default written out, and as comments how many steps it takes; or list all keys."""
+    """Print a recipe with every default written out and its number of steps as comments; or list all keys."""
     from crossreid.runs.key_table import keys_as_markdown
     from crossreid.runs.plan import plan_as_comments
     from crossreid.runs.recipe import load_recipe

@@ -1,4 +1,4 @@
-"""`crossreid views`: what trained runs make of several views, each analysis with one command."""
+"""`crossreid views`: how trained runs use several views, one command per analysis."""
 
 from __future__ import annotations
 
@@ -15,21 +15,23 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from rich.console import RenderableType
 
-app = group("What trained runs make of views: number of images, camera bias, distances, attention.")
+app = group("How trained runs use views: number of images, camera bias, distances, attention.")
 
 Runs = Annotated[list[Path], typer.Argument(help="Runs, folders of seed-* runs, or folders of stages.")]
 Out = Annotated[Path, typer.Option(help="Folder for the numbers and the figures.")]
-Title = Annotated[list[str] | None, typer.Option("--title", metavar="NAME=TEXT", help="What a run or stage is called.")]
-Images = Annotated[int, typer.Option(min=1, help="Images of each tracklet, at most.")]
-Seed = Annotated[int, typer.Option(min=0, help="Seed of what is drawn.")]
+Title = Annotated[
+    list[str] | None, typer.Option("--title", metavar="NAME=TEXT", help="Name of a run or stage in the results.")
+]
+Images = Annotated[int, typer.Option(min=1, help="Maximum number of images per tracklet.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of random draws.")]
 
 
 @app.command()
 def images(
     runs: Runs, out: Out = Path("views"), title: Title = None,
-    counts: Annotated[str, typer.Option(help="Numbers of images, with commas; all: a whole tracklet.")] = "1,2,4,8,all",
+    counts: Annotated[str, typer.Option(help="Numbers of images, comma-separated; all: a whole tracklet.")] = "1,2,4,8,all",
 ) -> None:  # fmt: skip
-    """Accuracy by the number of images of each gallery tracklet, and of each query."""
+    """Accuracy by the number of images per gallery tracklet and per query."""
     from crossreid.analysis.views_of_runs import by_images
     from crossreid.evaluation.sets import image_counts
     from crossreid.reporting.views_plot import draw_images
@@ -50,10 +52,10 @@ def images(
 @app.command()
 def cameras(
     runs: Runs, out: Out = Path("views"), title: Title = None, images: Images = 4,
-    divisions: Annotated[int, typer.Option(min=1, help="Times that the identities are divided.")] = 5,
-    untrained: Annotated[bool, typer.Option("--untrained", help="Also the first network before training.")] = False,
+    divisions: Annotated[int, typer.Option(min=1, help="Number of random splits of the identities.")] = 5,
+    untrained: Annotated[bool, typer.Option("--untrained", help="Also analyse the first run's network before training.")] = False,
 ) -> None:  # fmt: skip
-    """Camera bias: how well a linear probe reads the camera off single images of identities that it never saw."""
+    """Camera bias: how well a linear probe predicts the camera from single images of unseen identities."""
     from crossreid.analysis.views_of_runs import by_camera
     from crossreid.reporting.views_plot import draw_cameras
     from crossreid.reporting.views_table import cameras_table
@@ -69,12 +71,12 @@ def cameras(
 @app.command()
 def distances(
     runs: Runs, out: Out = Path("views"), title: Title = None, images: Images = 4, seed: Seed = 0,
-    limit: Annotated[int, typer.Option(min=4, help="Images, about; of more, some identities are drawn.")] = 4000,
+    limit: Annotated[int, typer.Option(min=4, help="Approximate number of images; beyond it, identities are sampled.")] = 4000,
     metric: Annotated[str, typer.Option(help="cosine or euclidean.")] = "cosine",
     across: Annotated[str, typer.Option(help="cameras or modalities.")] = "cameras",
-    untrained: Annotated[bool, typer.Option("--untrained", help="Also the first network before training.")] = False,
+    untrained: Annotated[bool, typer.Option("--untrained", help="Also analyse the first run's network before training.")] = False,
 ) -> None:  # fmt: skip
-    """Distances of pairs of images: one identity by one camera, one identity across cameras, two identities."""
+    """Distances of pairs of images: same identity and camera, same identity across cameras, different identities."""
     from crossreid.analysis.views_of_runs import by_pair
     from crossreid.reporting.views_plot import draw_distances
     from crossreid.reporting.views_table import distances_table
@@ -90,10 +92,10 @@ def distances(
 @app.command()
 def attention(
     runs: Runs, out: Out = Path("views"), title: Title = None, images: Images = 4, seed: Seed = 0,
-    count: Annotated[int, typer.Option(min=1, help="Images to show at most, each of another identity.")] = 6,
-    maps: Annotated[str, typer.Option(help="grad-cam, rollout (of transformers) or both.")] = "grad-cam",
+    count: Annotated[int, typer.Option(min=1, help="Maximum number of images, each of a different identity.")] = 6,
+    maps: Annotated[str, typer.Option(help="grad-cam, rollout (transformers only) or both.")] = "grad-cam",
 ) -> None:  # fmt: skip
-    """Where in an image its similarity to its identity comes from (Grad-CAM), or a transformer looks (rollout), a column a run."""
+    """Where an image's similarity to its identity comes from (Grad-CAM), or where a transformer looks (rollout), per run."""
     from crossreid.analysis.rollout import map_kinds
     from crossreid.analysis.views_of_runs import by_attention
     from crossreid.data.images import load_image
@@ -106,7 +108,9 @@ def attention(
             bars=lambda what: advancing(progress, what),
         )  # fmt: skip
     for name in table["without_rollout"]:
-        console.print(f"{name}: no rollout, as its blocks do not attend to the whole image; Grad-CAM", soft_wrap=True)
+        console.print(
+            f"{name}: no rollout, because its blocks do not attend to the whole image; Grad-CAM", soft_wrap=True
+        )
     pictures = {record.name: load_image(record) for record in table["records"]}
     _show(out, "attention", attention_table(table), draw_attention(table, pictures))
 

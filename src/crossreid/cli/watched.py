@@ -1,4 +1,4 @@
-"""`crossreid watched`: what a watch has kept, by who was seen; decisions, marks of them, and retention."""
+"""`crossreid watched`: what a watch stored, by identity; decisions, marks and retention."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from crossreid.cli.parsing import group
 from crossreid.errors import CrossreidError
 from crossreid.terminal import printable, say
 
-app = group("What a watch has kept: identities, people's decisions about them, and what is to be forgotten.")
+app = group("What a watch has stored: identities, decisions about them, and what to delete.")
 
 Folder = Annotated[Path, typer.Argument(metavar="WATCH", help="The folder that `crossreid watch` writes.")]
-By = Annotated[str, typer.Option(help="Who decides; kept with the decision.")]
+By = Annotated[str, typer.Option(help="Who decides; stored with the decision.")]
 
 
 @app.command()
 def identities(folder: Folder) -> None:
-    """Say who was seen, the latest first: name, times, cameras."""
+    """List who was seen, latest first: name, times, cameras."""
     from crossreid.watching.identities.state import open_state
     from crossreid.watching.moments import moment
 
@@ -36,24 +36,28 @@ def identities(folder: Folder) -> None:
 def merge(
     folder: Folder,
     into: Annotated[str, typer.Argument(help="The identity that stays, g1 for example.")],
-    other: Annotated[str, typer.Argument(help="The identity that is the same one.")],
+    other: Annotated[str, typer.Argument(help="The identity to merge into it.")],
     by: By,
 ) -> None:
-    """Say that two identities are one; where a process watches, it is asked and does so."""
+    """Merge two identities into one; a running watch is asked to do it."""
     from crossreid.watching.identities.decisions import ask_merge
 
     done = ask_merge(folder, into, other, by)
-    say("asked; who watches does it next." if isinstance(done, int) else f"{other} is {done.identity} from now on.")
+    say(
+        "requested; the running watch does it next."
+        if isinstance(done, int)
+        else f"{other} is {done.identity} from now on."
+    )
 
 
 @app.command()
 def split(
     folder: Folder,
     identity: Annotated[str, typer.Argument(help="The identity, g1 for example.")],
-    track: Annotated[list[str], typer.Option(help="CAMERA:NUMBER of a track that is somebody else; several times.")],
+    track: Annotated[list[str], typer.Option(help="CAMERA:NUMBER of a track that shows somebody else; repeatable.")],
     by: By,
 ) -> None:
-    """Say that some tracks of an identity are somebody else; where a process watches, it is asked and does so."""
+    """Split off tracks that show somebody else; a running watch is asked to do it."""
     from crossreid.watching.identities.decisions import ask_split
     from crossreid.watching.identities.state import open_state
 
@@ -64,7 +68,7 @@ def split(
             raise CrossreidError(f"--track {name}: {identity} has the tracks {', '.join(own) or 'none'}.")
     done = ask_split(folder, identity, [own[name] for name in track], by)
     say(
-        "asked; who watches does it next."
+        "requested; the running watch does it next."
         if isinstance(done, int)
         else f"these tracks are {done.identity} from now on."
     )
@@ -72,7 +76,7 @@ def split(
 
 @app.command()
 def marks(folder: Folder, out: Annotated[Path, typer.Option(help="The file of marks to write.")]) -> None:
-    """Write what people decided as marks, for `crossreid gallery marks`."""
+    """Write people's decisions as marks, for `crossreid gallery marks`."""
     from crossreid.watching.identities.state import open_state
     from crossreid.watching.identities.training_marks import write_marks
 
@@ -84,11 +88,15 @@ def marks(folder: Folder, out: Annotated[Path, typer.Option(help="The file of ma
 @app.command()
 def forget(
     folder: Folder,
-    before: Annotated[str | None, typer.Option(help="What ended before this time: ISO 8601, or seconds.")] = None,
-    older_than: Annotated[float | None, typer.Option(min=0, help="What ended more than so many days ago.")] = None,
+    before: Annotated[
+        str | None, typer.Option(help="Tracks that ended before this time: ISO 8601, or seconds.")
+    ] = None,
+    older_than: Annotated[
+        float | None, typer.Option(min=0, help="Tracks that ended more than this many days ago.")
+    ] = None,
     by: By = "retention",
 ) -> None:
-    """Delete tracks, embeddings and crops for good; where a process watches, it is asked and does so."""
+    """Delete tracks, embeddings and crops for good; a running watch is asked to do it."""
     from crossreid.galleries.values import utc_seconds
     from crossreid.watching.identities.decisions import ask_forget
 
@@ -96,4 +104,4 @@ def forget(
         raise CrossreidError("expected either --before TIME or --older-than DAYS.")
     until = utc_seconds(before) if before is not None else time.time() - 86_400 * (older_than or 0)
     count = ask_forget(folder, until, by)
-    say("asked; who watches does it next." if count is None else f"{count} tracks are deleted.")
+    say("requested; the running watch does it next." if count is None else f"{count} tracks deleted.")

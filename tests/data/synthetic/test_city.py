@@ -277,8 +277,8 @@ def test_numbers_out_of_range_are_refused(tmp_path, changed, said):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--layout", "mars", "--minutes", "2"], "are of --layout city, not of mars"),
-        (["--layout", "city", "--sheet", "sheet.png"], "--sheet is of layouts of images"),
+        (["--layout", "mars", "--minutes", "2"], "apply to --layout city, not to mars"),
+        (["--layout", "city", "--sheet", "sheet.png"], "--sheet works for layouts of images"),
         (["--layout", "city", "--size", "9x9"], "expected HEIGHTxWIDTH"),
     ],
 )
