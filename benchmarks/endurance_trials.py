@@ -231,7 +231,7 @@ class DamagedFiles(Trials):
             status = running.wait(LONGER)
             told = log.read_text(errors="replace")
             bug = (
-                status not in (0, 1, 2) or "bug of the program" in told
+                status not in (0, 1, 2) or "bug in the program" in told
             )  # 1 is also that of problems that `check` found
             yield f"{words[0]} of a damaged {path.name}: status {status}: {told[-300:]}" if bug else None
         except AssertionError:

@@ -99,7 +99,7 @@ def test_a_plugin_that_cannot_be_imported_is_named(place, door, monkeypatch):
 def test_a_name_that_is_taken_is_refused_by_its_owners(place, door):
     write_plugin(place / "aplugin.py", "alpha")
     assert "alpha" in door
-    with pytest.raises(PluginError, match=r"'alpha' is registered by rooms.alpha already, and aplugin wants"):
+    with pytest.raises(PluginError, match=r"'alpha' is already registered by rooms.alpha, and aplugin uses"):
         use_plugin("aplugin")
 
 

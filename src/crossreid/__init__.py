@@ -1,7 +1,7 @@
-"""crossreid: re-identification across modalities and views. The public names; anything else may change.
+"""crossreid: re-identification across modalities and views. These are the public names; anything else may change.
 
-Each is imported when it is first used, so that what needs no network starts quickly; editors and type checkers see their
-types all the same.
+Each name is imported on first use, so that code that needs no network starts quickly; editors and type checkers still
+see the types.
 """
 
 from importlib.metadata import PackageNotFoundError, version
@@ -120,7 +120,7 @@ try:
 except PackageNotFoundError:  # run from a plain checkout
     __version__ = "0.2.0"
 
-# Where each public name lives.
+# The module of each public name.
 _HOMES = {
     "BACKBONES": "models.backbone_registry",
     "Batch": "data.batch",
@@ -296,7 +296,7 @@ def __getattr__(name: str) -> Any:
         value = getattr(importlib.import_module(f"crossreid.{module}"), attribute or name)
     except ImportError as error:
         raise missing_extra(error, f"crossreid.{name}") or error from error
-    globals()[name] = value  # found at once from now on
+    globals()[name] = value  # found directly from now on
     return value
 
 

@@ -1,14 +1,14 @@
-"""The errors that are meant for the person who runs the program: each says what was expected, what was found, what to do.
+"""Errors meant for the user: each says what was expected, what was found, and what to do.
 
-The command line prints these in lines of their own and ends with status 2. Any other exception is a bug of the program
-and keeps its traceback.
+The command line prints them without a traceback and ends with status 2. Any other exception is a bug in the program and
+keeps its traceback.
 """
 
 from __future__ import annotations
 
 
 class CrossreidError(ValueError):
-    """Something that a user gave cannot be used as it is. Rooms raise it, or a class of their own derived from it."""
+    """A user's input cannot be used as it is. Rooms raise this class, or one of their own derived from it."""
 
 
 NO_PAIRS = (

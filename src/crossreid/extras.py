@@ -1,7 +1,8 @@
-"""Libraries that the package can do without: each comes with an extra, which is named where the library is missing.
+"""Optional libraries: each belongs to an extra, which the error names if the library is missing.
 
-Training and evaluating need none of them. What needs one imports it with `needed` or asks for it with `require`; of modules
-that import theirs at the top, the command line and the public names turn the ImportError into the same words (`missing_extra`).
+Training and evaluation need none of them. Code that needs one imports it with `needed` or checks it with `require`; for
+modules that import theirs at the top, the command line and the public names turn the ImportError into the same message
+(`missing_extra`).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 
 from crossreid.errors import CrossreidError
 
-# Of each module: the package that holds it, and the extra that brings it, in most cases alone.
+# For each module: the package that contains it, and the extra that installs it, in most cases alone.
 LIBRARIES = {
     "faiss": ("faiss-cpu", "search"),
     "pyarrow": ("pyarrow", "search"),
@@ -47,29 +48,29 @@ LIBRARIES = {
 
 
 class MissingExtra(CrossreidError, ImportError):
-    """A library that is not installed; the message names the extra that brings it."""
+    """A library that is not installed; the message names the extra that installs it."""
 
 
 def install(*extras: str) -> str:
-    """The words that say how to install extras."""
+    """Return the command that installs extras."""
     return f"pip install 'crossreid[{','.join(dict.fromkeys(extras))}]'"
 
 
 def needed(module: str, what: str) -> Any:
-    """The module, imported, for `what`, which messages begin with.
+    """Import and return the module; messages begin with `what`, which needs it.
 
     Raises:
-        MissingExtra: it is not installed, or it is and cannot be imported.
+        MissingExtra: it is not installed, or it is but cannot be imported.
     """
     try:
-        importlib.import_module(module.partition(".")[0])  # also where the part was imported before
+        importlib.import_module(module.partition(".")[0])  # even if the submodule was imported before
         return importlib.import_module(module)
     except ImportError as error:
         raise _explained(error, module, what) from error
 
 
 def require(what: str, *modules: str) -> None:
-    """Raise `MissingExtra` where one of the modules is not installed, before `what` begins; imports none of them."""
+    """Raise `MissingExtra` before `what` begins if one of the modules is not installed; imports none of them."""
     missing = [module for module in modules if not is_installed(module)]
     if missing:
         packages, extras = zip(*(LIBRARIES[module] for module in missing), strict=True)
@@ -80,18 +81,18 @@ def require(what: str, *modules: str) -> None:
 
 
 def modules_of(extra: str) -> tuple[str, ...]:
-    """The modules that an extra brings for itself."""
+    """Return the modules that an extra itself installs."""
     return tuple(module for module, (_, own) in LIBRARIES.items() if own == extra)
 
 
 def is_installed(module: str) -> bool:
-    """Whether a module can be found; a folder of that name in the working directory is none."""
+    """Return whether a module can be found; a folder of that name in the working directory does not count."""
     found = importlib.util.find_spec(module)
     return found is not None and found.origin is not None
 
 
 def missing_extra(error: BaseException, what: str = "this") -> MissingExtra | None:
-    """What an ImportError of a library in `LIBRARIES` means, None for any other error."""
+    """Explain the ImportError of a library in `LIBRARIES`; None for any other error."""
     if not isinstance(error, ImportError) or isinstance(error, MissingExtra) or not error.name:
         return None
     return _explained(error, error.name, what) if error.name.partition(".")[0] in LIBRARIES else None

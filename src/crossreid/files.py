@@ -1,4 +1,4 @@
-"""What every room does with files and with KEY=VALUE texts: write whole or not at all, lock, read JSON, take a pair apart."""
+"""Files and KEY=VALUE texts, for every room: atomic writes, locks, JSON, splitting pairs."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from crossreid.errors import CrossreidError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<process>\d+)\.tmp(\.[^.]+)?")
-_LOCKS: set[int] = set()  # descriptors of the locks that this process holds
+_LOCKS: set[int] = set()  # descriptors of locks held by this process
 
 
 class NoSpace(CrossreidError, OSError):
-    """A file that cannot be written whole: the disk, a quota or the largest size of a file is used up."""
+    """A file that cannot be written completely: the disk or a quota is full, or the file size limit is reached."""
 
 
 class Held(CrossreidError):
-    """A lock that another process holds, or this one already; the message is who."""
+    """A lock that another process, or this one already, holds; the message says who."""
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """An error of the system in the block names `path`, which the block writes, and says what to do where space is used up.
+    """Make system errors in the block name `path`, which the block writes, and say what to do if space runs out.
 
     Raises:
-        NoSpace: the disk, a quota or the largest size of a file is used up.
+        NoSpace: the disk or a quota is full, or the file size limit is reached.
     """
     try:
         yield
@@ -50,20 +50,20 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def no_space(path: Path, reason: str | None) -> NoSpace:
-    """The error of a file that the disk has no room for, for a library that reports it in a way of its own."""
+    """Return the error for a file that does not fit on the disk, for libraries that report this in their own way."""
     what = (reason or "no space left on device").lower()
     return NoSpace(
-        f"{path} cannot be written: {what}. What was there before is as it was. Free space there, or write to another place, "
+        f"{path} cannot be written: {what}. The previous content is unchanged. Free some space, or write to another place, "
         "and run the same command again."
     )
 
 
 @contextmanager
 def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
-    """A name beside `path` to write to: renamed to `path` when the block ends well, removed when it does not.
+    """Yield a name beside `path` to write to: renamed to `path` if the block succeeds, removed if it fails.
 
-    The folder is made where it is missing. The temporary name is hidden and keeps the suffix, by which libraries choose
-    a format; `remove_leftovers` removes those of killed processes. With `durable`, content and name survive a power cut once the
+    A missing folder is created. The temporary name is hidden and keeps the suffix, by which libraries choose a format;
+    `remove_leftovers` removes those of killed processes. With `durable`, content and name survive a power cut once the
     block has ended.
     """
     path = Path(path)
@@ -85,12 +85,12 @@ def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
 
 
 def temporary_name(path: Path) -> Path:
-    """`.NAME.PID.tmp` with the suffix of `path` behind it, in the same folder, so that renaming is atomic."""
+    """Return `.NAME.PID.tmp` plus the suffix of `path`, in the same folder, so that renaming is atomic."""
     return path.with_name(f".{path.name}.{os.getpid()}.tmp{path.suffix}")
 
 
 def remove_leftovers(path: Path) -> None:
-    """Remove what processes that are gone left beside `path` of writing it."""
+    """Remove what dead processes left beside `path` while writing it."""
     before, _, after = temporary_name(path).name.rpartition(f".{os.getpid()}.")
     for found in path.parent.iterdir() if path.parent.is_dir() else ():
         number = found.name.removeprefix(f"{before}.").removesuffix(f".{after}")
@@ -99,11 +99,11 @@ def remove_leftovers(path: Path) -> None:
 
 
 def remove_leftovers_in(folder: Path, own: Collection[str] = ()) -> None:
-    """Remove what processes that are gone left in a folder of writing any file there.
+    """Remove what dead processes left in a folder while writing any file there.
 
-    Args:
-        own: names of the files that only the caller can be writing, as it holds their lock: what is left of these goes whatever
-            process is named, as numbers of processes come again.
+    Args: own: names of the files that only the caller can be writing, because it holds their lock: their leftovers are
+        removed
+            whatever process they name, because process ids are reused.
     """
     for found in folder.iterdir():
         match = _TEMPORARY.fullmatch(found.name)
@@ -112,22 +112,22 @@ def remove_leftovers_in(folder: Path, own: Collection[str] = ()) -> None:
 
 
 def lock(path: Path) -> int:
-    """Take the lock of a file, which says who holds it, and return its descriptor, for `unlock`.
+    """Take a lock file, write into it who holds it, and return its descriptor for `unlock`.
 
-    The system drops the lock when the process dies, and its children have no part in it: loader processes may outlive a
+    The system drops the lock when the process dies. Child processes do not inherit it: loader processes may outlive a
     killed parent for seconds.
 
     Raises:
-        Held: another process holds it, or this one already; the message says who.
-        OSError: the file cannot be made, or its file system knows no locks.
+        Held: another process, or this one already, holds it; the message says who.
+        OSError: the file cannot be created, or its file system does not support locks.
     """
-    import fcntl  # here, as not every system that reads and writes files has it
+    import fcntl  # imported here, because not every system has it
 
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if _is_named(descriptor, path):  # else its last holder removed it just now
+            if _is_named(descriptor, path):  # else its last holder has just removed it
                 break
         except BlockingIOError as error:
             holder = _holder(descriptor)
@@ -142,13 +142,13 @@ def lock(path: Path) -> int:
     try:
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()} since {started} UTC".encode(), 0)
-    except OSError:  # a full disk: the lock holds all the same
+    except OSError:  # the disk is full: the lock holds anyway
         pass
     return descriptor
 
 
 def unlock(descriptor: int, *, remove: Path | None = None) -> None:
-    """Give a lock back, and `remove` its file. In a child of the process that took it, nothing happens."""
+    """Release a lock, and `remove` its file. Does nothing in a child of the process that took it."""
     import fcntl
 
     if descriptor not in _LOCKS:
@@ -158,24 +158,24 @@ def unlock(descriptor: int, *, remove: Path | None = None) -> None:
     else:
         os.ftruncate(descriptor, 0)
     _LOCKS.remove(descriptor)
-    fcntl.flock(descriptor, fcntl.LOCK_UN)  # a child that is being born has the descriptor for a moment
+    fcntl.flock(descriptor, fcntl.LOCK_UN)  # a child that is just starting has the descriptor for a moment
     os.close(descriptor)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file, UTF-8."""
+    """Write a UTF-8 text file."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write JSON; NumPy's numbers and arrays are written as numbers and lists."""
+    """Write JSON; NumPy numbers and arrays are written as numbers and lists."""
     write_text(path, json.dumps(value, indent=2, default=_plain) + "\n")
 
 
 def write_durably(path: Path, pieces: Iterable[bytes], *, private: bool = False) -> None:
-    """Write a file of bytes that survives a power cut; a `private` one is its owner's alone from the first byte on."""
-    mode = 0o600 if private else 0o666  # less what the user's mask takes away
+    """Write bytes to a file that survives a power cut; a `private` file is readable by its owner only from the start."""
+    mode = 0o600 if private else 0o666  # before the user's umask
     with (
         replacing(path, durable=True) as temporary,
         open(temporary, "wb", opener=lambda name, flags: os.open(name, flags, mode)) as stream,
@@ -185,15 +185,17 @@ def write_durably(path: Path, pieces: Iterable[bytes], *, private: bool = False)
 
 
 def read_json(path: Path, kind: type[dict] | type[list] = dict) -> Any:
-    """The content of a JSON file that this program wrote.
+    """Read a JSON file that this program wrote.
 
     Raises:
-        CrossreidError: it is no JSON, or of another kind than an object (or what `kind` says).
+        CrossreidError: it is not JSON, or not an object (or not of `kind`).
     """
     try:
         value = json.loads(path.read_bytes())
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise CrossreidError(f"{path} is damaged: it is no JSON ({error}). Delete it, or restore a copy.") from error
+        raise CrossreidError(
+            f"{path} is damaged: it is not valid JSON ({error}). Delete it, or restore a copy."
+        ) from error
     if not isinstance(value, kind):
         expected = "object" if kind is dict else "list"
         raise CrossreidError(
@@ -203,7 +205,7 @@ def read_json(path: Path, kind: type[dict] | type[list] = dict) -> Any:
 
 
 def json_rows(path: Path) -> list[dict[str, Any]]:
-    """The objects of a file of JSON lines; a line that holds none, half a line of a killed process above all, is left out."""
+    """Return the objects of a JSON Lines file; lines without one, such as half a line of a killed process, are skipped."""
     rows = []
     for line in path.read_bytes().splitlines():
         try:
@@ -216,13 +218,13 @@ def json_rows(path: Path) -> list[dict[str, Any]]:
 
 
 def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file's content, 64 hexadecimal digits; read in pieces."""
+    """Return the SHA-256 of a file's content as 64 hexadecimal digits; the file is read in chunks."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def short_digest(facts: Any) -> str:
-    """Eight hexadecimal digits of plain values: equal values have equal ones, in whatever order their keys are."""
+    """Return eight hexadecimal digits for plain values: equal values give equal digits, whatever the order of their keys."""
     return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:8]
 
 
@@ -232,15 +234,15 @@ def fsync_file(path: Path) -> None:
 
 
 def fsync_folder(path: Path) -> None:
-    """Make the names in a folder durable: what was renamed or created there."""
+    """Make renames and new files in a folder durable."""
     _fsync(path, os.O_RDONLY | os.O_DIRECTORY)
 
 
 def key_value(text: str, option: str, example: str = "KEY=VALUE") -> tuple[str, str]:
-    """The two sides of `KEY=VALUE`, as `option` of a command takes it; the value may be empty and may hold `=`.
+    """Split `KEY=VALUE`, as a command's `option` takes it; the value may be empty and may contain `=`.
 
     Raises:
-        CrossreidError: no `=`, or nothing before it.
+        CrossreidError: there is no `=`, or nothing before it.
     """
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
@@ -249,21 +251,21 @@ def key_value(text: str, option: str, example: str = "KEY=VALUE") -> tuple[str, 
 
 
 def key_values(texts: Iterable[str] | None, option: str, example: str = "KEY=VALUE") -> dict[str, str]:
-    """The pairs of an option that may be given several times, none where it is not given; of one key the last counts.
+    """Return the pairs of a repeatable option, none if it is not given; the last value of a key counts.
 
     Raises:
-        CrossreidError: one is no pair.
+        CrossreidError: one is not a pair.
     """
     return dict(key_value(text, option, example) for text in texts or ())
 
 
 def _holder(descriptor: int) -> str:
-    """Who holds a lock: it writes that just after it has taken it."""
+    """Return who holds a lock; the holder writes this right after taking it."""
     for _ in range(50):
         if told := os.pread(descriptor, 400, 0).decode(errors="replace").strip():
             return told
         time.sleep(0.01)
-    return "a process that did not say who it is"
+    return "an unnamed process"
 
 
 def _is_named(descriptor: int, path: Path) -> bool:
@@ -296,13 +298,13 @@ def _runs(process: int) -> bool:
         os.kill(process, 0)
     except (ProcessLookupError, OverflowError):
         return False
-    except PermissionError:  # somebody else's
+    except PermissionError:  # another user's process
         return True
     return True
 
 
 def _plain(value: Any) -> Any:
-    import numpy as np  # here, as every command imports this module, and most write no arrays
+    import numpy as np  # imported here: every command imports this module, and most write no arrays
 
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()

@@ -1,4 +1,4 @@
-"""What every section of a recipe has in common: typed, frozen, and refusing what it does not know."""
+"""The base of every section of a recipe: typed, frozen, and rejecting unknown keys."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 def dotted(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Values at any depth by their dotted keys, tuples as lists; a section without keys is left out. Sections in a list that are
-    each `called` something go by that.
+    """Flatten nested values to dotted keys, with tuples as lists; empty sections are left out. Sections in a list that
+    are each `called` something are keyed by that name.
     """
     flat: dict[str, Any] = {}
     for key, value in values.items():
@@ -28,15 +28,15 @@ def dotted(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 class Options(BaseModel):
-    """A section of a recipe; each section is defined beside what it configures."""
+    """A section of a recipe; each is defined beside what it configures."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
 
 class SettingOptions(Options):
-    """Options that start from a named setting: what `settings` says, where a recipe does not say otherwise.
+    """Options that start from a named setting: keys that a recipe leaves out take the values in `settings`.
 
-    A class gives `setting` the names it has as type, and one of them as default.
+    A class declares the names as the type of `setting`, and one of them as its default.
     """
 
     settings: ClassVar[dict[str, dict[str, Any]]] = {}
@@ -45,7 +45,7 @@ class SettingOptions(Options):
 
     @classmethod
     def starting_values(cls, setting: str, given: Mapping[str, Any]) -> dict[str, Any]:
-        """What options start from in a setting; `given` is what a recipe says."""
+        """Return the starting values of a setting; `given` is the recipe's section."""
         return cls.settings.get(setting, {})
 
     @model_validator(mode="before")
@@ -65,7 +65,7 @@ class SettingOptions(Options):
 
 
 class PublishedSettingOptions(SettingOptions):
-    """Settings of a published method: this project's, the paper's to the letter, its authors' release's."""
+    """Settings of a published method: this project's, exactly the paper's, and that of its authors' release."""
 
     setting: Literal["crossreid", "paper", "official"] = Field(
         "crossreid", description="Named setting that all other keys of the method start from."

@@ -1,4 +1,4 @@
-"""Tools that log advice about their own steps, which the user has no hand in: it is left out."""
+"""Silence tools that log advice about internal steps, which the user cannot act on."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _before = logging.NOTSET
 
 @contextmanager
 def without_warnings() -> Iterator[None]:
-    """Within it nothing below an error is logged, by any thread; the last of several to leave puts back what there was."""
+    """Log nothing below an error in the block, in any thread; the last of several blocks to end restores the old level."""
     global _inside, _before
     with _lock:
         if _inside == 0:

@@ -1,9 +1,9 @@
-"""Registries: the doors through which methods, data sets, backbones, losses and detectors come in, ours and other people's.
+"""Registries of methods, data sets, backbones, losses and detectors, both built-in ones and those of plugins.
 
-A registry knows the modules of this package that register into it, and imports them when it is first asked. Installed
-packages add to it through an entry point of its group (`crossreid.methods`, `crossreid.datasets`, `crossreid.backbones`,
+A registry knows the modules of this package that register into it, and imports them on first use. Installed packages
+add to it through an entry point of its group (`crossreid.methods`, `crossreid.datasets`, `crossreid.backbones`,
 `crossreid.losses`, `crossreid.detectors`, `crossreid.matchers`) that names a module; modules named by `--plugin` or in
-CROSSREID_PLUGINS (with commas) may add to any.
+CROSSREID_PLUGINS (comma-separated) may add to any.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ T = TypeVar("T")
 
 
 class PluginError(CrossreidError):
-    """A plugin that cannot be imported, or a name that two want."""
+    """A plugin that cannot be imported, or a name registered twice."""
 
 
 class Registry(Mapping[str, T]):
-    """Names to what is registered under them: ours in the order of our modules, then those of plugins.
+    """Map names to registered entries: built-in ones in the order of their modules, then those of plugins.
 
     Args:
-        what: what one entry is called in messages, "method" for example.
-        group: the entry point group of packages that add to it.
+        what: what an entry is called in messages, for example "method".
+        group: the entry point group of packages that add to the registry.
         modules: modules of this project that register into it.
-        package: a package of this project, all of whose modules may register into it, by name.
+        package: name of a package of this project, all of whose modules may register into it.
     """
 
     def __init__(self, what: str, group: str, modules: tuple[str, ...] = (), *, package: str | None = None) -> None:
@@ -44,24 +44,24 @@ class Registry(Mapping[str, T]):
         self._state = "new"
 
     def add(self, name: str, entry: T) -> None:
-        """Register `entry` under `name`; again under the same name only what the same module defines anew.
+        """Register `entry` under `name`; only the module that registered a name may register it again.
 
         Raises:
-            PluginError: the name is taken.
+            PluginError: the name is already taken.
         """
         other = self._entries.get(name)
         if other is not None and _home(other) != _home(entry):
             raise PluginError(
-                f"{self.what} {name!r} is registered by {_home(other)} already, and {_home(entry)} wants the same name. "
-                "Choose another."
+                f"{self.what} {name!r} is already registered by {_home(other)}, and {_home(entry)} uses the same name. "
+                "Choose another one."
             )
         self._entries[name] = entry
 
     def register(self, name: str) -> Callable[[T], T]:
-        """A decorator that registers what is below it under `name`, and leaves it as it is.
+        """Return a decorator that registers an object under `name` and returns it unchanged.
 
         Raises:
-            PluginError: the name is taken.
+            PluginError: the name is already taken.
         """
 
         def registered(entry: T) -> T:
@@ -71,10 +71,10 @@ class Registry(Mapping[str, T]):
         return registered
 
     def load(self) -> None:
-        """Import all that registers here; done by itself before the first look."""
+        """Import everything that registers here; called automatically before the first look-up."""
         if self._state != "new":
             return
-        self._state = "loading"  # modules may look while they register
+        self._state = "loading"  # modules may look names up while they register
         try:
             if self.package is not None:
                 self.modules = (*self.modules, *_modules_of(self.package))
@@ -87,7 +87,7 @@ class Registry(Mapping[str, T]):
         except BaseException:
             self._state = "new"
             raise
-        # Who imported one of our modules first must not decide what lists and tables look like.
+        # The order of lists and tables must not depend on which of our modules was imported first.
         order = {module: position for position, module in enumerate(self.modules)}
         ours_first = sorted(self._entries.items(), key=lambda item: order.get(_home(item[1]), len(order)))
         self._entries = dict(ours_first)
@@ -100,17 +100,17 @@ class Registry(Mapping[str, T]):
         return self._entries[name]
 
     def find(self, name: str) -> T:
-        """The entry of a name.
+        """Return the entry of a name.
 
         Raises:
-            CrossreidError: there is none; the nearest name and all of them are given.
+            CrossreidError: the name is unknown; the nearest name and all known ones are given.
         """
         if name in self:
             return self[name]
         near = get_close_matches(name, list(self), n=1, cutoff=0.4)
         guess = f" Did you mean {near[0]!r}?" if near else ""
         raise CrossreidError(
-            f"{self.what} {name!r} is unknown.{guess} Known: {', '.join(self)}. One of a plugin is known once the plugin is "
+            f"{self.what} {name!r} is unknown.{guess} Known: {', '.join(self)}. A plugin's names are known once the plugin is "
             f"named: --plugin MODULE, or {PLUGINS}."
         )
 
@@ -147,17 +147,17 @@ def use_plugin(module: str) -> None:
 
 
 def _modules_of(package: str) -> tuple[str, ...]:
-    """The modules of a package by name, without importing them."""
+    """Return the names of a package's modules, without importing them."""
     path = importlib.import_module(package).__path__
     return tuple(f"{package}.{found.name}" for found in pkgutil.iter_modules(path))
 
 
 def _imported(module: str, by: str) -> None:
     if by == BY_NAME and os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())  # a console script does not look there by itself
+        sys.path.append(os.getcwd())  # console scripts do not search there by default
     try:
         importlib.import_module(module)
-    except CrossreidError:  # says itself what is wrong: a name that is taken, for example
+    except CrossreidError:  # already says what is wrong, for example a name that is taken
         raise
     except Exception as error:
         raise PluginError(

@@ -1,6 +1,6 @@
-"""What the commands write to: results on standard output, progress and errors on standard error.
+"""Output of the commands: results on standard output, progress and errors on standard error.
 
-What is printed are paths, ids and messages: no brackets in them are markup, no colons emoji.
+Markup and emoji are off: paths, ids and messages may contain brackets and colons.
 """
 
 from __future__ import annotations
@@ -34,26 +34,26 @@ errors = Console(stderr=True, markup=False, emoji=False, highlight=False)
 
 
 def printable(text: str) -> str:
-    """Text in one line that a terminal does not act upon: line ends, control characters and broken bytes as escapes."""
+    """Return text as one line that is safe on a terminal: line ends, control characters and broken bytes are escaped."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or category(c) == "Zs" else c.encode("unicode_escape").decode() for c in text)
 
 
 def say(text: str) -> None:
-    """Print a line as it is, however long."""
+    """Print a line as it is, whatever its length."""
     console.print(printable(text), soft_wrap=True)
 
 
 class _Note(ProgressColumn):
-    """A few words behind the bar that change from step to step, such as losses."""
+    """A few words after the bar that change from step to step, such as losses."""
 
     def render(self, task: Task) -> _WholeFigures:
         return _WholeFigures(task.fields.get("note", ""))
 
 
 class _WholeFigures:
-    """Names and figures in a line, as many of them as there is room for: none is cut within."""
+    """As many names and figures as fit in a line; none is truncated."""
 
     def __init__(self, note: str) -> None:
         self.words = note.split(" ")
@@ -64,12 +64,12 @@ class _WholeFigures:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         words = self.words
         while words and len(" ".join(words)) > options.max_width:
-            words = words[: (len(words) - 1) // 2 * 2]  # a name goes with its figure
+            words = words[: (len(words) - 1) // 2 * 2]  # a name stays with its figure
         yield Text(" ".join(words), no_wrap=True)
 
 
 def progress_bar(*, shown: bool = True) -> Progress:
-    """Bars on standard error: what it is, how many of how many, time so far, time to go, a note. None if not `shown`."""
+    """Return bars on standard error: description, count and total, elapsed and remaining time, a note. Hidden if not `shown`."""
     return Progress(
         TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
         TimeRemainingColumn(), _Note(), console=errors, disable=not shown, refresh_per_second=2,
@@ -77,9 +77,9 @@ def progress_bar(*, shown: bool = True) -> Progress:
 
 
 def advancing(progress: Progress, what: str, total: int | None = None, *, completed: int = 0) -> Callable[..., None]:
-    """A callable `advance(done, total=None, note="")` that moves a bar on by `done`.
+    """Return a callable `advance(done, total=None, note="")` that advances a bar by `done`.
 
-    The bar is drawn from the first call on; where `total` is known already, at once, starting at `completed`.
+    The bar is drawn at the first call or, if `total` is already known, at once, starting at `completed`.
     """
     tasks: list[TaskID] = []
 
@@ -99,7 +99,7 @@ def advancing(progress: Progress, what: str, total: int | None = None, *, comple
 
 
 def tracked(results: Iterable[T], what: str, total: int, *, shown: bool = True) -> Iterator[T]:
-    """The `results` one by one, with a bar that counts them."""
+    """Yield the `results` one by one, with a bar that counts them."""
     with progress_bar(shown=shown) as progress:
         advance = advancing(progress, what, total)
         for result in results:
@@ -108,10 +108,10 @@ def tracked(results: Iterable[T], what: str, total: int, *, shown: bool = True) 
 
 
 class FigureTable:
-    """A table of figures for any width, no figure of which is ever cut.
+    """A table of figures for any width that never truncates a figure.
 
-    Names in the first columns fold; headings break between words; columns that do not fit beside the others stand in a further
-    table below, with the names again. `names` says how many columns hold names.
+    Names in the first columns wrap; headings break between words; columns that do not fit go into a further table
+    below, with the names repeated. `names` is the number of columns that hold names.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class FigureTable:
         self.ends: set[int] = set()
 
     def add_row(self, *cells: str, style: str | None = None) -> None:
-        """Add a row, a cell a column."""
+        """Add a row, one cell per column."""
         self.rows.append(([*cells], style))
 
     def add_section(self) -> None:
@@ -150,7 +150,7 @@ class FigureTable:
         return self._part(span, options, None).__rich_measure__(console, wide).maximum
 
     def _part(self, span: Sequence[int], options: ConsoleOptions, title: str | None) -> Table:
-        """The table of the figures' columns from the first to before the second of `span`."""
+        """Return the table of the figure columns `span[0]` to `span[1] - 1`."""
         view = Table(title=title, title_justify=self.justify, box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
         shown = [*range(self.names), *range(*span)]
         for column in shown:
@@ -158,7 +158,7 @@ class FigureTable:
             cells = [line for row, _ in self.rows for line in row[column].split("\n")]
             figure, needed = column >= self.names, [*cells, *heading.split()]
             width = max([1, *(len(text) for text in needed)])
-            if not figure:  # a third of the line for all names together, which fold
+            if not figure:  # a third of the line for all names together, which wrap
                 width = min(max(width, 1), max(12, options.max_width // (3 * max(1, self.names))))
             view.add_column(
                 heading, justify="right" if figure else "left", width=min(width, options.max_width - 2), overflow="fold"

@@ -61,7 +61,7 @@ def test_a_bug_keeps_its_traceback(bug, monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(crossreid.runs.recipe, "load_recipe", broken)
     with pytest.raises(type(bug)):
         main(["recipe", str(tmp_path / "any.yaml")])
-    assert "a bug of the program" in capsys.readouterr().err
+    assert "a bug in the program" in capsys.readouterr().err
 
 
 def test_with_debugging_every_error_keeps_it(monkeypatch, tmp_path):

@@ -162,7 +162,7 @@ def test_a_plugin_is_found_by_its_variable(plugins, zoo, monkeypatch):
 
 def test_a_name_is_given_once(plugins):
     (plugins / "other_mars.py").write_text(ZOO.replace('"zoo"', '"mars"'))
-    with pytest.raises(PluginError, match=r"'mars' is registered by crossreid\.data\.readers\.mars already"):
+    with pytest.raises(PluginError, match=r"'mars' is already registered by crossreid\.data\.readers\.mars"):
         use_plugin("other_mars")
     assert describe("mars").title == "MARS"
 

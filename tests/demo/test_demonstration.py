@@ -75,7 +75,7 @@ def test_a_world_of_somebody_else_is_refused_and_left_as_it_is(kind, tmp_path):
         world.symlink_to("nowhere")
     before = sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*"))
     with pytest.raises(
-        DataError, match=r"world is there and is no rendered world .* Move it away, or choose another --out"
+        DataError, match=r"world exists but is not a rendered world .* Move it away, or choose another --out"
     ):
         run_demo(tmp_path / "demo", identities=10, overrides=SMALL, say=lambda line: None)
     assert sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*")) == before
@@ -110,7 +110,7 @@ def test_a_gallery_of_another_model_is_moved_aside_with_what_was_enrolled(tmp_pa
         said = []
         fill_gallery(run, where, said.append)
         (line,) = said
-        assert "was of another model, cdcdcdcdcdcd: it is " in line
+        assert "belonged to another model, cdcdcdcdcdcd: it was moved to " in line
         with open_gallery(where, model="ab" * 32, read_only=True) as gallery:
             assert len(gallery) == 4
             assert gallery.model_card() == ModelCard("not finished", seen.to_json())

@@ -1,4 +1,4 @@
-"""The demonstration: a small synthetic world, two methods, their floors, one page, and a gallery to search."""
+"""The demonstration: a small synthetic world, two methods, their floors, one report, and a gallery to search."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ FROM_RANDOM_WEIGHTS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class DemoResult:
-    """Where the page is, every score with a printed name, the sentence that compares them, and what can be served.
+    """The report's path, every score with its printed name, the sentence that compares them, and what can be served.
 
-    `serve` are the words of the command that serves the first method's model with its gallery of all test images.
+    `serve` is the command, as words, that serves the first method's model with its gallery of all test images.
     """
 
     report: Path
@@ -61,7 +61,7 @@ def demo_recipe(
     precision: str = "32-true",
     overrides: Sequence[str] = (),
 ) -> Recipe:
-    """The demo's recipe for a world in SYSU-MM01's layout at `root`: sized for two CPU cores and a few minutes."""
+    """Return the demo's recipe for a world in SYSU-MM01's layout at `root`: sized for two CPU cores and a few minutes."""
     backbone = {"name": "resnet10t", "weights": "none"}
     return make_recipe(
         {
@@ -71,7 +71,7 @@ def demo_recipe(
                 "height": 80,
                 "width": 40,
                 "workers": 0,
-                "cache": "memory",  # three epochs and a validation after each see the same images
+                "cache": "memory",  # three epochs and their validations read the same images
                 "augment": {"flip": 0.5, "pad": 4, "jitter": 0.3, "grey": 0.3},
                 "sampler": {"identities": 12, "images": 4},
             },
@@ -91,7 +91,7 @@ def demo_recipe(
 
 
 def precision(begun: Sequence[Path] = ()) -> str:
-    """That of the runs that were begun; else bf16 where this machine trains faster in it, else float32."""
+    """Return the precision of the runs that were begun; else bf16 if this machine trains faster in it, else float32."""
     for run in begun:
         if (run / "recipe.yaml").is_file():
             return recipe_of_run(run).training.precision
@@ -108,9 +108,10 @@ def run_demo(
     overrides: Sequence[str] = (),
     say: Callable[[str], Any] = print,
 ) -> DemoResult:
-    """Render, train, evaluate and report into the folder `out`; what is there already is not done again.
+    """Render, train, evaluate and report into the folder `out`; finished steps are not repeated.
 
-    `overrides` are `key=value` changes to both methods' recipes. Raises `DataError` where `out` holds a `world` of somebody else.
+    `overrides` are `key=value` changes to both methods' recipes. Raises `DataError` if `out` holds a `world` that is
+    not a rendered one.
     """
     world = out / "world"
     _refuse_foreign(world)
@@ -119,7 +120,7 @@ def run_demo(
         say(f"rendering {identities} people seen by six cameras ...")
         synthesise(world, "sysu-mm01", identities, seed, images_per_camera=8, size=(128, 64), progress=True)
     arithmetic = precision([out / method for method in COMPARED])
-    say(f"arithmetic: {arithmetic}, the faster on this machine")
+    say(f"precision: {arithmetic}, the faster on this machine")
     named: list[tuple[str, Score]] = []
     for method in COMPARED:
         title = METHODS[method].title
@@ -144,16 +145,16 @@ def run_demo(
 
 
 def _refuse_foreign(world: Path) -> None:
-    """Raise `DataError` for something at the world's place that is no rendered world: worlds are there as a whole or not."""
+    """Raise `DataError` if `world` exists but is not a rendered world; a world is written completely or not at all."""
     empty = world.is_dir() and not any(world.iterdir())
     if (world.exists() or world.is_symlink()) and not (is_synthetic(world) or empty):
         raise DataError(
-            f"{world} is there and is no rendered world (factors.csv not found in it). Move it away, or choose another --out."
+            f"{world} exists but is not a rendered world (factors.csv not found in it). Move it away, or choose another --out."
         )
 
 
 def fill_gallery(run: Path, where: Path, say: Callable[[str], Any] = print) -> None:
-    """A gallery of the test images that an evaluated run embedded; one of other weights is moved aside, and `say` is told."""
+    """Fill a gallery with the test images of an evaluated run; one of other weights is moved aside, and `say` reports it."""
     from crossreid.evaluation.features import load
     from crossreid.galleries import ModelMismatch, add_features, open_gallery
     from crossreid.galleries.model_card import ModelCard
@@ -171,21 +172,21 @@ def fill_gallery(run: Path, where: Path, say: Callable[[str], Any] = print) -> N
                 gallery.note_model(ModelCard.of(opened))
             return
         except ModelMismatch:
-            with open_gallery(where) as gallery:  # for writing, so that nobody else is at it
+            with open_gallery(where) as gallery:  # for writing, so that nobody else uses it
                 other = re.sub("[^0-9A-Za-z]+", "-", gallery.model)[:12]
             aside = _free_name(where.with_name(f"{where.name}-of-{other}"))
             os.rename(where, aside)
-            say(f"{where} was of another model, {other}: it is {aside} now, with all that was enrolled in it")
+            say(f"{where} belonged to another model, {other}: it was moved to {aside}, with everything enrolled in it")
 
 
 def _free_name(path: Path) -> Path:
-    """The path, or where there is something already, with the first number behind it that makes it free."""
+    """Return the path or, if it is taken, the path with the first number that makes it free."""
     numbered = (path.with_name(f"{path.name}-{number}") for number in count(2))
     return next(name for name in chain([path], numbered) if not os.path.lexists(name))
 
 
 def conclusion(named: list[tuple[str, Score]]) -> str:
-    """One sentence: the first setting's rank-1 of each entry against chance."""
+    """Return one sentence: each entry's rank-1 in the first setting, compared with chance."""
     first = named[0][1].setting
     here = [(title, score) for title, score in named if score.setting == first]
     title, best = here[0]
