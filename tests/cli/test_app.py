@@ -265,7 +265,7 @@ def test_recipe_is_printed_whole(place):
     printed = ran("recipe", place / "r.yaml", "--set", "training.optimiser.lr=1e-4")
     assert "lr: 0.0001" in printed
     steps, pixels = printed.splitlines()[-2:]
-    assert steps.startswith("# in steps: not known before the data is read")
+    assert steps.startswith("# steps: unknown until the data is read")
     assert pixels.startswith("# images of 48 x 32 pixels, bilinear, mean 0.485")
     assert "| `training.optimiser.lr` |" in ran("recipe", "--keys")
 

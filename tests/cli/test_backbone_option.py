@@ -105,7 +105,7 @@ def test_it_is_served(place, tmp_path):
     ("arguments", "message"),
     [
         (["embed"], "expected a RUN, or --backbone NAME"),
-        (["embed", "RUN", "--weights", "w"], "--weights: of --backbone NAME"),
+        (["embed", "RUN", "--weights", "w"], "--weights: needs --backbone NAME"),
         (["embed", "--backbone", "resnet18"], "has no test features of its own"),
         (["embed", "a", "b", "--backbone", "resnet18"], "either a RUN or --backbone"),
         (["embed", "WORLD", "--out", "x", "--backbone", "resnet5O"], "Near it: resnet50"),

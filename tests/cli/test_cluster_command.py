@@ -153,7 +153,7 @@ def test_in_python(place, tmp_path):
     ("arguments", "words"),
     [
         (["--out", "{out}"], "either EMBEDDINGS or --gallery"),
-        (["{embedded}"], "--out DIR is needed"),
+        (["{embedded}"], "--out DIR is required"),
         (["{embedded}", "--out", "{out}"], "expected a threshold: --threshold COSINE"),
         (["{embedded}", "--out", "{out}", "--threshold", "0.9", "--by-index"], "are of --gallery"),
         (["{embedded}", "--out", "{out}", "--threshold", "0.9", "--linkage", "complete"], "--method agglomerative"),

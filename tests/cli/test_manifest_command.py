@@ -49,7 +49,7 @@ def test_it_is_written_with_yes_and_never_over_another(folder, tmp_path):
     before = out.read_bytes()
     code, _, error = invoke("manifest", folder, "--out", out, "--yes")
     assert code != 0
-    assert "is there already" in str(error)
+    assert "exists already" in str(error)
     assert out.read_bytes() == before
     assert invoke("manifest", folder, "--out", out, "--yes", "--replace")[0] == 0
     assert out.read_bytes() != before, "modality is guessed now"

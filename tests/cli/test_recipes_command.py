@@ -43,7 +43,7 @@ def test_copy_never_overwrites_unless_told_to(capsys, tmp_path, monkeypatch):
     assert (tmp_path / "vd_llcm.yaml").read_bytes() == wanted
     (tmp_path / "vd_llcm.yaml").write_text("mine")
     assert ended("recipes", "copy", "vd_llcm.yaml") == 2
-    assert "vd_llcm.yaml is there already. " in capsys.readouterr().err
+    assert "vd_llcm.yaml exists already. " in capsys.readouterr().err
     assert (tmp_path / "vd_llcm.yaml").read_text() == "mine"
     assert ended("recipes", "copy", "vd_llcm", "--force") == 0
     assert (tmp_path / "vd_llcm.yaml").read_bytes() == wanted

@@ -49,7 +49,7 @@ def test_keys_are_made_listed_and_taken_back(tmp_path):
         (["--insecure", "--images", "nowhere"], "expected a folder"),
         (["--insecure", "--tls-key", "key.pem"], "--tls-certificate"),
         (["--insecure", "--engine", "tensorrt"], "expected torch, onnx, openvino or torch-export"),
-        (["--insecure", "--engine", "onnx", "--runtime", "torch"], "they are one option"),
+        (["--insecure", "--engine", "onnx", "--runtime", "torch"], "both are the same option"),
         (["--insecure", "--runtime", "onnx"], "crossreid export"),
         (["--insecure", "--engine", "openvino"], "--to openvino"),
         (["--insecure", "--retain-days", "-1"], "retain_days"),

@@ -68,7 +68,7 @@ def test_a_folder_of_stages_is_its_last_student_and_trials_are_told_apart(tmp_pa
     assert run_folder(tmp_path / "stages").name == "student-2"
     for trial in (1, 2):
         write_run(tmp_path / "trials" / f"trial-{trial}", recipe_of())
-    with pytest.raises(ValueError, match=r"holds 2 trials, each a model of its own. Name one, .*trial-1"):
+    with pytest.raises(ValueError, match=r"holds 2 trials, each a separate model. Name one, .*trial-1"):
         open_model(tmp_path / "trials")
     with pytest.raises(ValueError, match=r"holds no run: recipe.yaml not found"):
         open_model(tmp_path)

@@ -79,7 +79,7 @@ def test_it_is_of_the_validation_pairs_as_galleries_compare_them(place, made):
 
 def test_tracklets_have_curves_of_their_own(made):
     assert list(made.calibration.others) == ["sets", "set-image"]
-    assert made.notes[0] == "the data name no tracklets: an identity's images by one camera stand for one."
+    assert made.notes[0] == "the data have no tracklets: an identity's images by one camera count as one."
     images, sets, mixed = made.calibration, *made.calibration.others.values()
     people = 2 * 8  # of two images of each of 8 people by a camera
     assert sets.measured["visible-visible"].entries == images.measured["visible-visible"].entries / 2

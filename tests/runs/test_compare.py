@@ -64,7 +64,7 @@ def test_what_was_tested_otherwise_is_left_apart_and_said(runs):
     assert "a and m: different test images" in notes[0]
     with pytest.raises(CrossreidError, match=r"no two of the runs were tested alike.*data\.options\.seed 0 / 1"):
         compare([runs / "m", runs / "n"])
-    with pytest.raises(CrossreidError, match="two runs or more"):
+    with pytest.raises(CrossreidError, match="two or more runs"):
         compare([runs / "a"])
 
 

@@ -23,7 +23,7 @@ def test_seeds_are_in_the_order_of_their_numbers(tmp_path):
     seeds = [run(tmp_path / f"seed-{seed}") for seed in (10, 9)]
     assert seeds_of(tmp_path) == seeds[::-1]
     assert seeds_of(seeds[0]) == [seeds[0]]
-    with pytest.raises(CrossreidError, match=r"holds no run: expected .* or one of seed-\* runs"):
+    with pytest.raises(CrossreidError, match=r"holds no run: expected .* or one with seed-\* runs"):
         seeds_of(tmp_path / "seed-9" / "none")
 
 
@@ -39,11 +39,9 @@ def test_runs_seeds_and_stages_are_told_apart(tmp_path):
         run(staged / f"seed-{seed}" / "teacher")
         run(staged / f"seed-{seed}" / "student")
     assert {name: len(runs) for name, runs in named_runs([staged]).items()} == {"teacher": 2, "student": 2}
-    with pytest.raises(
-        CrossreidError, match="'pupil': there is nothing of this name; expected one of: teacher, student"
-    ):
+    with pytest.raises(CrossreidError, match="'pupil': nothing has this name; expected one of: teacher, student"):
         named_runs([vkd], {"pupil": "P"})
-    with pytest.raises(CrossreidError, match="two of teacher, student are called the same"):
+    with pytest.raises(CrossreidError, match="two of teacher, student have the same name"):
         named_runs([vkd], {"teacher": "student"})
     with pytest.raises(CrossreidError, match="holds no run"):
         named_runs([tmp_path])

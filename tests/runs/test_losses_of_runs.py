@@ -115,7 +115,7 @@ def test_a_run_starts_from_another_without_what_its_losses_remember(worlds, whol
         assert "starts from" in said
         kept = len([name for name in source if not name.startswith("added_losses.")])
         assert f"{kept - (world == 'other')} tensors taken" in said
-        assert ("1 drawn anew" in said) is (world == "other")
+        assert ("1 newly initialised" in said) is (world == "other")
     assert tensors(tmp_path / "other")["model"]["added_losses.cross_batch_memory.steps"] == len(
         terms(tmp_path / "other")
     )

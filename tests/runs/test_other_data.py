@@ -81,7 +81,9 @@ def test_whatever_changes_the_pixels_is_kept_apart(run, override):
 
 def test_a_folder_of_seeds_is_said_to_be_one(run, tmp_path):
     run.rename(tmp_path / "seed-0")
-    with pytest.raises(CrossreidError, match=r"holds 1 runs of different seeds. Name them .*seed-0.*crossreid compare"):
+    with pytest.raises(
+        CrossreidError, match=r"holds 1 runs of different seeds. Name one of them.*seed-0.*crossreid compare"
+    ):
         evaluate(tmp_path)
 
 

@@ -23,7 +23,7 @@ def test_readers_take_the_same_pairs():
 
 @pytest.mark.parametrize(
     ("override", "told"),
-    [("nonsense", "KEY=VALUE"), ("=3", "KEY=VALUE"), ("a.b=1", "no keys of its own"), ("b=[", "no valid YAML")],
+    [("nonsense", "KEY=VALUE"), ("=3", "KEY=VALUE"), ("a.b=1", "no keys of its own"), ("b=[", "not valid YAML")],
 )
 def test_what_is_no_override_is_refused(override, told):
     with pytest.raises(RecipeError, match=told):

@@ -170,7 +170,7 @@ def test_a_teacher_of_other_pixels_is_refused(run, world, weights, tmp_path):
 def test_so_is_one_of_other_levels(run, world, weights, tmp_path):
     network = {"name": "baseline", "backbone": {"name": "halved", "weights": str(weights)}}
     student = {"name": "view_distillation", "network": network, "teacher": str(run), "images": 1, "distance": "cosine"}
-    with pytest.raises(CrossreidError, match=r"trained with data\.levels 'full', the student is to be with 'picture'"):
+    with pytest.raises(CrossreidError, match=r"trained with data\.levels 'full', the student would use 'picture'"):
         train(recipe(world, weights, "data.levels=picture", method=student), tmp_path / "student")
 
 

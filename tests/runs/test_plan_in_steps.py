@@ -51,7 +51,7 @@ def recipe_costs():
 
 
 def steps_of(**given):
-    """The plan of four steps an epoch."""
+    """The plan of four steps per epoch."""
     training = TrainingOptions(schedule=ScheduleOptions(**given), epochs=6)
     return plan_of(make_recipe(SMALL).data, training, lambda _: 4)
 
@@ -159,7 +159,7 @@ def test_a_plan_says_what_the_rate_does(given):
             assert rates[start:end] == pytest.approx([factor] * (end - start))
     assert all(rate < 1 for rate in rates[:below])
     assert found.total == 24
-    assert str(found).startswith("4 steps an epoch of 4 images each, 24 steps in 6 epochs")
+    assert str(found).startswith("4 steps per epoch of 4 images each, 24 steps in 6 epochs")
     assert ("cosine" in str(found)) == (options.kind == "cosine")
 
 
@@ -168,7 +168,7 @@ def test_epochs_that_differ_are_summed():
     found = plan_of(make_recipe(SMALL).data, training, [3, 5, 2].__getitem__)
     assert (found.epochs, found.total, found.warmup) == ((3, 5, 2), 10, 6)
     assert found.falls == ((6, 0.1), (8, pytest.approx(0.01)))
-    assert str(found).startswith("2 to 5 steps an epoch")
+    assert str(found).startswith("2 to 5 steps per epoch")
 
 
 @pytest.mark.parametrize(
@@ -227,8 +227,11 @@ def test_the_data_at_hand_is_read_and_a_run_takes_the_steps_that_it_says(people,
 def test_what_cannot_be_read_is_said_and_is_no_error(people, tmp_path):
     (tmp_path / "empty").mkdir()
     for recipe, said in (
-        (small_recipe("nowhere"), "# in steps: not known before the data is read (nowhere is not there).\n"),
-        (small_recipe("nowhere", epoch=9), "# on a complete copy (nowhere is not there): 9 steps an epoch of 8 images"),
+        (small_recipe("nowhere"), "# steps: unknown until the data is read (nowhere does not exist).\n"),
+        (
+            small_recipe("nowhere", epoch=9),
+            "# on a complete copy (nowhere does not exist): 9 steps per epoch of 8 images",
+        ),
         (small_recipe(tmp_path / "empty", epoch=9), "# on a complete copy ("),
         (small_recipe(people, identities=16), "# sampler.identities is 16, but only"),
     ):
@@ -242,6 +245,6 @@ def test_each_stage_of_a_recipe_has_a_line():
     teacher, its_pixels, student, pixels = comments.splitlines()
     assert its_pixels.removeprefix("# teacher, ") == pixels.removeprefix("# student, ")
     assert teacher.startswith("# teacher, on a complete copy (")
-    assert "78 steps an epoch of 256 images each, 23,400 steps in 300 epochs" in teacher
+    assert "78 steps per epoch of 256 images each, 23,400 steps in 300 epochs" in teacher
     assert student.startswith("# student, on a complete copy (")
-    assert "52 steps an epoch of 384 images each, 26,000 steps in 500 epochs" in student
+    assert "52 steps per epoch of 384 images each, 26,000 steps in 500 epochs" in student

@@ -11,7 +11,7 @@ def test_preprocessing_that_this_version_does_not_do_is_refused(tmp_path):
     halves = {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}
     assert Preprocessing.from_json({**good, **halves}, tmp_path).normalisation.mean == (0.5, 0.5, 0.5)
     for change, told in (
-        ({"std": [0.5, 0.0, 0.5]}, "deviations over 0"),
+        ({"std": [0.5, 0.0, 0.5]}, "deviations above 0"),
         ({"mean": [0.5, float("nan"), 0.5]}, "three finite numbers"),
         ({"mean": [0.5, 0.5]}, "incomplete"),
         ({"colours": "BGR"}, "BGR"),

@@ -38,7 +38,7 @@ def test_missing_sections_and_files_are_named(tmp_path):
     with pytest.raises(RecipeError, match="not found"):
         load_recipe(tmp_path / "none.yaml")
     (tmp_path / "broken.yaml").write_text("data: [1")
-    with pytest.raises(RecipeError, match="no valid YAML"):
+    with pytest.raises(RecipeError, match="not valid YAML"):
         load_recipe(tmp_path / "broken.yaml")
 
 

@@ -95,7 +95,7 @@ def test_each_set_is_tested_by_its_own_protocol_and_only_that_one_if_named(run, 
     assert evaluate(run / "sources" / "own")[0].to_json() == own[0].to_json()
     with pytest.raises(CrossreidError, match=r"expected one of day, own\. Did you mean 'day'"):
         evaluate(run, source="dya")
-    with pytest.raises(CrossreidError, match="say of which with --source"):
+    with pytest.raises(CrossreidError, match="name one of them with --source"):
         evaluate(run, root=worlds / "own")
     assert evaluate(run, source="own", overrides=["evaluation.flip=true"])[0].mAP != own[0].mAP
     assert evaluate(run, data="manifest", root=worlds / "own")[0].protocol == "cross-modal"  # as of no known set
@@ -175,10 +175,10 @@ def test_weights_of_one_set_start_a_run_on_both_with_classifiers_of_its_own(worl
     train(recipe_for(worlds, norm="shared"), tmp_path / "first")
     again = recipe_for(worlds, f"start_from={tmp_path / 'first'}", norm="shared")
     train(again, tmp_path / "again")
-    assert "drawn anew" not in capsys.readouterr().out  # the same sets, the same identities
+    assert "newly initialised" not in capsys.readouterr().out  # the same sets, the same identities
     other = recipe_for(worlds, f"start_from={tmp_path / 'first'}", "data.sources.own.options.seed=1", norm="shared")
     train(other, tmp_path / "other")
-    assert "1 drawn anew, for identities of its own (classifier.weight)" in capsys.readouterr().out
+    assert "1 newly initialised, for its own identities (classifier.weight)" in capsys.readouterr().out
 
 
 def test_teacher_and_students_on_several_sets_are_each_tested_on_each(run, tmp_path):
@@ -212,7 +212,7 @@ def test_two_processes_train_on_several_sets_as_one_does(worlds, tmp_path):
     train_run(recipe_for(worlds, *changes, norm="shared"), tmp_path / "one")
     both = recipe_for(worlds, *changes, "training.devices=2", norm="shared")
     logs = ran_together(2, train_run, both, tmp_path / "two", folder=tmp_path)
-    assert "4 steps an epoch of 8 images each" in logs[0]
+    assert "4 steps per epoch of 8 images each" in logs[0]
     one, two = (load_checkpoint(tmp_path / name / "last.safetensors").tensors["model"] for name in ("one", "two"))
     for name in one:
         torch.testing.assert_close(one[name], two[name], rtol=1e-4, atol=1e-6)
@@ -233,7 +233,7 @@ def test_the_commands_know_several_data_sets(run, worlds, tmp_path):
     file.write_text(recipe_of_run(run).as_yaml())
     runner = CliRunner()
     resolved = runner.invoke(app, ["recipe", str(file)]).output
-    assert f"# on {worlds / 'day'}, {worlds / 'own'}: 4 steps an epoch of 8 images each" in resolved
+    assert f"# on {worlds / 'day'}, {worlds / 'own'}: 4 steps per epoch of 8 images each" in resolved
     checked = runner.invoke(app, ["check", "--recipe", str(file)])
     assert checked.exit_code == 0, checked.output
     assert "can train on all of them: 4 steps" in checked.output

@@ -42,7 +42,7 @@ def test_a_run_on_other_identities_starts_from_all_but_their_classifier(worlds, 
     source = weights(worlds / "run")
     for name, tensor in method.state_dict().items():
         assert torch.equal(tensor, before[name] if name.startswith(HEADS) else source[name]), name
-    assert "1 drawn anew, for identities of its own (classifier.weight)" in said
+    assert "1 newly initialised, for its own identities (classifier.weight)" in said
 
 
 def test_other_data_with_as_many_identities_has_a_classifier_of_its_own_too(worlds):
@@ -62,8 +62,8 @@ def test_pixels_that_the_weights_did_not_see_are_said(worlds):
     seen = recipe.data.model_copy(update={"interpolation": "bicubic", "levels": "picture"})
     other = recipe.model_copy(update={"data": seen.model_copy(update={"root": worlds / "other"})})
     said = start_from_run(trained_method(other, 2), other, worlds / "run").text
-    assert "; they saw images of full, and see them of picture now (data.levels)" in said
-    assert "; they saw images of bilinear, and see them of bicubic now (data.interpolation)" in said
+    assert "; trained with images of full, now they are picture (data.levels)" in said
+    assert "; trained with images of bilinear, now they are bicubic (data.interpolation)" in said
 
 
 def test_another_network_is_refused_with_what_differs(worlds, tmp_path):

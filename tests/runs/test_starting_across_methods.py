@@ -66,7 +66,7 @@ def test_every_encoder_takes_the_weights_of_the_sources_shared_one(runs, name):
             for stream in range(streams):
                 for modality in (0, 1):
                     torch.testing.assert_close(maps(encoder, modality, stream), expected, msg=f"{source} to {name}")
-        assert ("of its encoders the shared one" in started.text) is (source != "baseline")
+        assert ("its shared encoder copied" in started.text) is (source != "baseline")
         assert started.facts["fingerprint"] == run_fingerprint(folder)
         assert set(started.facts["drawn_anew"]) <= set(method.state_dict())
 
@@ -82,7 +82,7 @@ def test_methods_of_one_family_pair_their_encoders_and_keep_what_means_the_same(
         assert torch.equal(own["bottleneck.0.weight"], other["bottleneck.0.weight"])
         assert own["v_classifier.weight"].shape != other["v_classifier.weight"].shape
     assert "encoders the" not in started.text
-    assert "drawn anew, for identities of its own" in started.text
+    assert "newly initialised, for its own identities" in started.text
 
 
 def test_a_neck_goes_with_its_encoder_and_other_heads_are_drawn_anew(runs):
@@ -109,7 +109,7 @@ def test_one_encoder_of_several_may_be_named(runs, origin):
             stream = 1 if origin != "shared" and source == "implicit_knowledge" else 0
             expected = maps(theirs.network, 1 if origin == "infrared" else 0, stream)
         torch.testing.assert_close(maps(method.encoder.backbone, 0), expected)
-        assert f"of its encoders the {origin} one for every encoder" in started.text
+        assert f"its {origin} encoder copied to every encoder" in started.text
 
 
 def test_modules_that_options_add_are_drawn_anew_and_those_of_the_source_left_aside(runs, tmp_path):
@@ -141,7 +141,7 @@ def test_a_checkpoint_that_does_not_say_what_it_is_of_is_refused_where_it_has_to
     alone.write_bytes((runs["baseline"][0] / "last.safetensors").read_bytes())
     method = fresh("baseline")
     assert start_from_run(method, recipe_for("baseline"), alone).facts["fingerprint"] is None
-    with pytest.raises(CrossreidError, match="does not say what it is of"):
+    with pytest.raises(CrossreidError, match="does not say which method it belongs to"):
         start_from_run(fresh("agw"), recipe_for("agw"), alone)
 
 

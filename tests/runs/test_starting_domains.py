@@ -62,7 +62,7 @@ def test_norms_take_the_statistics_of_the_set_of_their_name_or_the_mean(tmp_path
         given, taken = getattr(theirs, name), getattr(first_norm(target), name)
         assert torch.equal(taken[0], given[1]), name
         assert torch.allclose(taken[1], given.mean(0)), name
-    assert "statistics of batch norms: own those of own, night those of the mean of day, own" in started.text
+    assert "batch norm statistics: own those of own, night those of the mean of day, own" in started.text
     assert started.facts["domains"]
 
 
@@ -76,7 +76,7 @@ def test_one_set_takes_the_mean_of_several_or_the_statistics_of_the_one_that_is_
         given = getattr(theirs, name)
         assert torch.allclose(getattr(first_norm(target), name), given.mean(0) if row is None else given[row]), name
     assert "left aside" not in started.text
-    assert "which it does not have" not in started.text
+    assert "not in the source" not in started.text
 
 
 @pytest.mark.parametrize("norm", ["statistics", "all"])

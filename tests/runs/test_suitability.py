@@ -40,7 +40,7 @@ def visible(tmp_path_factory):
 
 def test_what_is_left_out_is_said(visible):
     training, test = left_out(load("manifest", visible))
-    assert training.startswith("training: 1 of 9 identities have one image")
+    assert training.startswith("training: 1 of 9 identities have only one image")
     assert test.startswith("test: 4 of 16 queries have no match")
 
 
@@ -48,7 +48,7 @@ def test_a_recipe_for_visible_photographs_trains_on_them_and_others_name_the_key
     split = load("manifest", visible)
     suits, words = trainable(split, load_recipe(RECIPE))
     assert suits
-    assert "steps an epoch of 32 images" in words
+    assert "steps per epoch of 32 images" in words
     suits, words = trainable(split, load_recipe(RECIPE, ["data.sampler.balance=modality"]))
     assert not suits
     assert "set data.sampler.balance=none, or of a manifest data.options.pseudo_infrared=query" in words

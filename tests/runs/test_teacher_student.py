@@ -74,7 +74,7 @@ def test_a_teachers_recipe_is_the_recipe_with_its_changes(world):
         ("method.teacher=x", r"`teacher` and method\.teacher: expected one of them"),
         ("method.network={name: nothing}", r"method\.network\.name: expected one of .*'nothing'"),
         ("method.network={name: baseline, margin: -1}", r"method\.network\.margin: .*greater than 0"),
-        ("method={name: baseline}", "view_distillation, the method is baseline|baseline learns from single images"),
+        ("method={name: baseline}", "view_distillation, but the method is baseline|baseline learns from single images"),
     ],
 )
 def test_what_cannot_be_trained_is_refused_before_anything_is(world, override, told):

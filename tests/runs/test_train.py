@@ -107,7 +107,7 @@ def test_a_number_that_validation_does_not_give_is_refused_before_anything_is_do
 
 
 def test_nothing_to_evaluate():
-    with pytest.raises(CrossreidError, match="expected a run or more"):
+    with pytest.raises(CrossreidError, match="expected one or more runs"):
         crossreid.evaluate([])
 
 

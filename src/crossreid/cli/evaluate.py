@@ -153,7 +153,7 @@ def _of_network(
 
 def need_json(json_file: Path | None, per_query: bool, per_identity: bool) -> None:
     if json_file is None and (per_query or per_identity):
-        raise CrossreidError("--per-query and --per-identity are written to the file of --json: name one.")
+        raise CrossreidError("--per-query and --per-identity go into the file of scores: name a file with --json.")
 
 
 def score_as_json(score: Score, per_query: bool, per_identity: bool) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""Runs: what a recipe says, trained into a folder, opened, evaluated. Data, methods, training and evaluation meet here."""
+"""Runs: train by a recipe into a folder, open it, evaluate it. Data, methods, training and evaluation meet here."""

@@ -1,4 +1,4 @@
-"""Which runs were tested alike, on the same images by the same rules, so that their scores may stand side by side; else, why not."""
+"""Which runs have the same test (same images, same rules), so that their scores may be compared; if not, why."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from crossreid.evaluation.features import Features
 from crossreid.evaluation.scores import Score
 from crossreid.runs.run import Run
 
-# What two scores of one setting must agree in. How embeddings are compared and re-ranked belongs to what is compared.
+# What two scores of one setting must agree in. The metric and the re-ranking are part of what is compared.
 RULES = {
     "exclusion": "exclusion",
     "counting": "CMC counts",
@@ -21,7 +21,7 @@ RULES = {
 
 
 def test_key(run: Run, features: Features) -> str:
-    """Equal for runs that were tested on the same images in the same roles, wherever their copies of the data set lie."""
+    """Return a key that is equal for runs tested on the same images in the same roles, wherever their copies are stored."""
     digest = hashlib.sha256(run.split.protocol.encode())
     root = f"{run.split.root.as_posix().rstrip('/')}/"
     names = np.array([name.removeprefix(root) for name in features.names.tolist()], dtype=np.str_)
@@ -32,7 +32,7 @@ def test_key(run: Run, features: Features) -> str:
 
 
 def tested_on(run: Run, features: Features) -> str:
-    """What a run was tested on, in words."""
+    """Describe what a run was tested on."""
     query, gallery = (np.isin(features.roles, (side, "both")).sum() for side in ("query", "gallery"))
     people = len(np.unique(features.identities))
     return (
@@ -44,7 +44,7 @@ def tested_on(run: Run, features: Features) -> str:
 def what_differs(
     first: tuple[Run, Features, Sequence[Score]], other: tuple[Run, Features, Sequence[Score]]
 ) -> list[str]:
-    """In what the tests of two runs differ: lines, none where they were tested alike."""
+    """Return lines on how the tests of two runs differ; none if they were tested alike."""
     (one, own, scores), (two, theirs, others) = first, other
     if test_key(one, own) != test_key(two, theirs):
         lines = [f"{run.folder} on {tested_on(run, found)}" for run, found in ((one, own), (two, theirs))]
@@ -62,7 +62,7 @@ def what_differs(
 
 
 def rules_differ(one: Score, two: Score) -> list[str]:
-    """The rules that two scores of one setting differ in, each with both values."""
+    """Return the rules in which two scores of one setting differ, each with both values."""
     found = {said: (getattr(one, name), getattr(two, name)) for name, said in RULES.items()}
     found["trials"] = (len(one.trials), len(two.trials))
     return [f"{one.setting}: {said} {mine} / {yours}" for said, (mine, yours) in found.items() if mine != yours]

@@ -1,7 +1,7 @@
-"""From a run to a calibration: images embedded as the run's model embeds them for galleries, curves fitted, and kept in the run.
+"""From a run to a calibration: embed images as for a gallery, fit the curves, store them in the run.
 
-The images are embedded without side information of their cameras, as a gallery's model does not know them, and compared by
-cosine similarity, as galleries do, whatever metric the run is scored by.
+The images are embedded without camera side information, because a gallery's model does not know cameras, and compared
+by cosine similarity, as galleries do, whatever metric the run is scored with.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from crossreid.runs.zero_shot import pretrained_folder
 
 
 class _WithoutCameras(nn.Module):
-    """A network that is not told the cameras of images, as a gallery's model is not."""
+    """A network without the cameras of images, like a gallery's model."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class _WithoutCameras(nn.Module):
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Calibrated:
-    """A calibration, the file that it was written to, and lines about what was decided on the way."""
+    """A calibration, the file that it was written to, and notes on what was decided."""
 
     calibration: Calibration
     file: Path
@@ -75,24 +75,22 @@ def calibrate(
 ) -> Calibrated:
     """Turn a run's scores into probabilities and thresholds, from pairs of images that it was not trained on.
 
-    RUN/calibration.json is written; of a folder of stages the last student's, of a network that was not trained here
+    Writes RUN/calibration.json; for a folder of stages that of the last student, for a network not trained here
     pretrained/NAME/DATA/calibration.json.
 
-    Args:
-        on: labelled images other than the run's validation identities: a manifest, or NAME:ROOT of a data set.
-        on_test: calibrate on the run's own test images.
-        method: isotonic or platt.
-        prior: the share of pairs that show one identity, for which probabilities are meant; by default that of the pairs.
-        false_accept_rates: each of which gets its thresholds.
-        tracklets: also of tracklets with each other and with single images. Of data without tracklets an identity's images by
-            one camera stand for one.
+    Args: on: labelled images instead of the run's validation identities: a manifest, or a data set as NAME:ROOT.
+        on_test: calibrate on the run's own test images. method: isotonic or platt. prior: the share of same-identity
+        pairs that probabilities assume; by default that of the pairs. false_accept_rates: rates to compute thresholds
+        for. tracklets: also calibrate tracklets against each other and against single images. In data without
+        tracklets, an identity's
+            images by one camera count as one.
         checkpoint: best or last.
         out: another folder to write to.
-        seed: of the folds of identities that probabilities are measured with.
-        advance: called with (0, images) and then with images as they are embedded.
+        seed: of the identity folds on which probabilities are measured.
+        advance: called with (0, images) and then with the number of images as they are embedded.
 
     Raises:
-        CrossreidError: no run, no images to calibrate on or too few, or an argument that cannot be.
+        CrossreidError: no run, no images to calibrate on or too few, or an invalid argument.
     """
     if prior is not None:
         check_prior(prior)
@@ -122,13 +120,13 @@ def calibrate(
     write_json(file, to_json(calibration))
     if on_test:
         notes.append(
-            "WARNING: calibrated on the run's test images; scored on them, the thresholds look better than they are."
+            "WARNING: calibrated on the run's test images; on these images the thresholds look better than they are."
         )
     return Calibrated(calibration, file, tuple(notes))
 
 
 def read_calibration(path: Path | str) -> Calibration | None:
-    """The calibration in a run's folder, of a folder of stages in the last student's, or in a file; None where there is none.
+    """Read the calibration in a run's folder (for stages, the last student's) or in a file; None if there is none.
 
     Raises:
         DataError: the file is damaged or of another version.
@@ -142,7 +140,7 @@ def read_calibration(path: Path | str) -> Calibration | None:
 def _named(
     named: PretrainedNetwork, on: str | None, on_test: bool
 ) -> tuple[nn.Module, Recipe, CalibrationImages, str, Path]:
-    """A network that was not trained here: it, its recipe, images, its fingerprint and the folder for its results."""
+    """Return a network that was not trained here, its recipe, the images, its fingerprint and its results folder."""
     if on is None or on_test:
         raise CrossreidError(
             f"{named.name} was not trained here and has no validation identities. Name labelled images: --on NAME:ROOT, or --on "
@@ -157,12 +155,12 @@ def _named(
 
 
 def _reading(recipe: Recipe) -> dict[str, Any]:
-    """How images are read and embedded: as a gallery's model does it."""
+    """Return how images are read and embedded: as a gallery's model does."""
     return {**reading(recipe), "options": recipe.evaluation.model_copy(update={"unit_length": True})}
 
 
 def image_features(network: nn.Module, recipe: Recipe, images: CalibrationImages, advance: Advance | None) -> Features:
-    """Features of images to calibrate on, by a network in evaluation mode."""
+    """Return the features of calibration images, from a network in evaluation mode."""
     records = images.records
     if advance is not None:
         advance(0, len(records))
@@ -174,12 +172,12 @@ def _of_sets(
     network: nn.Module, recipe: Recipe, images: CalibrationImages, features: Features, prior: float, options: dict[str, Any],
     notes: list[str],
 ) -> dict[str, Calibration]:  # fmt: skip
-    """The calibrations of tracklets with tracklets, and of tracklets with images of others."""
+    """Return the calibrations of tracklets against tracklets, and of tracklets against images of others."""
     records = images.records
     filmed = [record for record in records if record.tracklet is not None]
-    members = {record: record for record in filmed}  # each image as the one of a tracklet that it is
+    members = {record: record for record in filmed}  # each image mapped to its record in a tracklet
     if not filmed:
-        notes.append("the data name no tracklets: an identity's images by one camera stand for one.")
+        notes.append("the data have no tracklets: an identity's images by one camera count as one.")
         members = {record: replace(record, tracklet="of its camera") for record in records}
     role_of = images.roles()
     roles = {member: role_of[record] for record, member in members.items()}
@@ -208,5 +206,5 @@ def _note_of(notes: list[str], what: str, line: str) -> None:
 
 
 def _common(roles: set[str]) -> str:
-    """The role of a tracklet of images of these roles."""
+    """Return the role of a tracklet whose images have these roles."""
     return roles.pop() if len(roles) == 1 else "both"

@@ -1,4 +1,4 @@
-"""Which images a run is calibrated on: its validation identities, others' labelled images, or, asked for in words, its test."""
+"""The images a run is calibrated on: its validation identities, other labelled images or, on explicit request, its test set."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from crossreid.runs.recipe import Recipe
 from crossreid.runs.run import open_split
 
 NO_VALIDATION = (
-    "{run} has no validation identities, and pairs that it was trained on would say that it is always sure. Name labelled "
-    "images that it has not seen: --on NAME:ROOT, or --on FILE.csv. Or calibrate on its test images with --on-test: the "
-    "scores of that test then no longer say what the thresholds are worth elsewhere. A new run keeps identities apart with "
+    "{run} has no validation identities, and calibrating on training pairs would make it look always certain. Name labelled "
+    "images that were not used for training: --on NAME:ROOT, or --on FILE.csv. Or calibrate on its test images with --on-test: the "
+    "scores of that test then no longer show how good the thresholds are on other data. A new run holds identities out with "
     "data.options.validation."
 )
 
 
 @dataclass(frozen=True, slots=True)
 class CalibrationImages:
-    """Images that ask and images that answer, what a query does not look at, identities of nobody, and what all of that is."""
+    """Query and gallery images, the exclusion rule, identities of distractors, and facts about all of them."""
 
     query: tuple[Record, ...]
     gallery: tuple[Record, ...]
@@ -43,7 +43,7 @@ class CalibrationImages:
         return in_order({*self.query, *self.gallery})
 
     def roles(self) -> dict[Record, str]:
-        """Of each image whether it is asked with, answers or both."""
+        """Map each image to its role: query, gallery or both."""
         asks, answers = set(self.query), set(self.gallery)
         return {
             record: "both" if record in asks and record in answers else "query" if record in asks else "gallery"
@@ -52,16 +52,15 @@ class CalibrationImages:
 
 
 def calibration_images(recipe: Recipe, run: str, on: str | None, on_test: bool) -> CalibrationImages:
-    """The images to calibrate a run of `recipe` on.
+    """Return the images to calibrate a run of `recipe` on.
 
-    Args:
-        run: its name, for messages.
-        on: a manifest or a folder that holds one, of which rows of `train`, `junk` and `distractor` are left out; or
-            NAME:ROOT of a data set, of which all but its training images are taken.
-        on_test: its own test images.
+    Args: run: the run's name, for messages. on: a manifest or a folder with one, without its rows of `train`, `junk`
+        and `distractor`; or a data set as NAME:ROOT,
+            without its training images.
+        on_test: use its own test images.
 
     Raises:
-        CrossreidError: both, no validation identities, or data that cannot be read.
+        CrossreidError: both are given, there are no validation identities, or the data cannot be read.
     """
     if on is not None and on_test:
         raise CrossreidError(f"--on {on} and --on-test: expected one of them.")
@@ -77,11 +76,11 @@ def calibration_images(recipe: Recipe, run: str, on: str | None, on_test: bool) 
 
 
 def named_data(on: str) -> tuple[str, Path] | None:
-    """The data set and its folder of NAME:ROOT; None where `on` is a path. Raises `DataError` for an unknown name."""
+    """Return data set and folder of NAME:ROOT; None if `on` is a path. Raises `DataError` for an unknown name."""
     name, colon, root = on.partition(":")
     if not colon or Path(on).exists():
         return None
-    describe(name)  # names what is near to an unknown one
+    describe(name)  # raises, with the nearest known names
     return name, Path(root)
 
 
@@ -89,7 +88,7 @@ def _of_data_set(recipe: Recipe, name: str, root: Path) -> CalibrationImages:
     if name == recipe.data.name and root.resolve() == recipe.data.root.resolve():
         raise CrossreidError(
             f"--on {name}:{root} is what the run was trained on. Leave it out to calibrate on its validation identities, or "
-            "say --on-test."
+            "give --on-test."
         )
     split = open_split(OtherData(name, root).recipe(recipe))
     return _of_split(split, (*split.query, *split.validation), (*split.gallery, *split.validation), "all but training")
@@ -113,7 +112,7 @@ def _of_manifest(recipe: Recipe, path: Path) -> CalibrationImages:
         )
     rows = [record for record, split in read_rows(file) if split not in ("train", JUNK, DISTRACTOR)]
     if not rows:
-        raise DataError(f"{file}: no row is left without those of train, junk and distractor.")
+        raise DataError(f"{file}: no rows are left after removing train, junk and distractor.")
     records = tuple(with_levels(rows, recipe.data.levels))
     return CalibrationImages(
         records, records, SAME_IDENTITY_AND_CAMERA, (), False, _facts("manifest", "all but training", records)
@@ -121,7 +120,7 @@ def _of_manifest(recipe: Recipe, path: Path) -> CalibrationImages:
 
 
 def _facts(name: str, part: str, records: Sequence[Record]) -> dict[str, Any]:
-    """What is kept of the images: not where they lie, but a digest by which the same ones are known."""
+    """Return what is stored about the images: not their paths, but a digest that identifies them."""
     images = in_order(set(records))
     each = [(image.path.name, image.identity, image.camera, image.modality.name) for image in images]
     return {

@@ -1,4 +1,4 @@
-"""Runs side by side: their scores by one protocol on one test, and how much of a difference other queries would leave."""
+"""Compare runs: their scores by one protocol on one test, and confidence intervals of differences over queries."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ COMPARED = ("rank-1", "mAP", "mINP")
 
 @dataclass(frozen=True, eq=False)
 class Compared:
-    """One of what is compared, in one setting: `scores` of its runs, a run a seed, or of all its trials together.
+    """One entrant in one setting: `scores` of its runs, one per seed, or of all its trials together.
 
-    `shares` `(Q, K)` are each query's, of the figures `COMPARED`, mean over seeds.
+    `shares` `(Q, K)` are the values of the figures `COMPARED` per query, averaged over seeds.
     """
 
     name: str
@@ -35,11 +35,11 @@ class Compared:
     shares: np.ndarray
 
     def value(self, key: str) -> float:
-        """Mean over the seeds."""
+        """Return the mean over the seeds."""
         return float(np.mean([score.value(key) for score in self.scores]))
 
     def spread(self, key: str) -> float | None:
-        """Standard deviation over the seeds, or of one run over its trials; None where there is but one."""
+        """Return the standard deviation over seeds, or over the trials of one run; None if there is only one."""
         if len(self.scores) > 1:
             return float(np.std([score.value(key) for score in self.scores], ddof=1))
         return self.scores[0].spread(key) if len(self.scores[0].trials) > 1 else None
@@ -53,9 +53,10 @@ class Compared:
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """All that were tested alike, in one setting: `rows` in the order given, and each later one's differences to the first.
+    """All entrants with the same test, in one setting: `rows` in the order given, and the differences of later ones to
+    the first.
 
-    `test` says what they were tested on, `differences` has `COMPARED`'s keys by name.
+    `test` describes what they were tested on; `differences` maps names to `COMPARED`'s keys.
     """
 
     test: str
@@ -69,11 +70,11 @@ class Comparison:
 
     @property
     def queries(self) -> int:
-        """Queries with a match, of all trials that have models of their own."""
+        """Return the number of queries with a match, over all trials that have their own models."""
         return int(np.count_nonzero(~np.isnan(self.rows[0].shares[:, 0])))
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for `json.dump`; fractions."""
+        """Return plain values for `json.dump`; scores are fractions."""
         first = self.rows[0].scores[0]
         return {
             "protocol": self.protocol, "setting": self.setting, "re-ranked": self.re_ranked, "test": self.test,
@@ -94,7 +95,7 @@ class Comparison:
 @dataclass(frozen=True, eq=False)
 class _Entrant:
     name: str
-    tests: tuple[tuple[Run, Features, list[Score]], ...]  # a run a seed, or a trial
+    tests: tuple[tuple[Run, Features, list[Score]], ...]  # one run per seed or per trial
     trials: bool
 
     @property
@@ -103,7 +104,7 @@ class _Entrant:
         return keys if self.trials else keys[:1]
 
     def compared(self, setting: str, re_ranked: str) -> Compared | None:
-        """It in one setting; None where it was not scored in it."""
+        """Return its scores in one setting; None if it was not scored in it."""
         scores = [s for *_, each in self.tests for s in each if (s.setting, s.re_ranked) == (setting, re_ranked)]
         if len(scores) != len(self.tests):
             return None
@@ -124,21 +125,21 @@ def compare(
     titles: Mapping[str, str] | None = None,
     advance: Advance | None = None,
 ) -> tuple[list[Comparison], list[str]]:
-    """Runs side by side. What is evaluated already is read, not embedded again.
+    """Compare runs. Runs that are already evaluated are read, not embedded again.
 
-    Args:
-        runs: runs, folders of seed-* runs, of trial-* runs or of stages; each is a row, and the first is what others are held
-            against.
-        rerank: `k-reciprocal`, `query-expansion` or one of their options objects: also compared re-ranked.
-        metric, checkpoint: as `evaluate` takes them.
-        confidence, resamples: of the intervals, as `paired_differences` takes them.
-        titles: what to call some of them instead of their folders' names.
+    Args: runs: runs, folders of seed-* runs, of trial-* runs or of stages; each is a row, and the first is the
+        reference for the
+            others.
+        rerank: `k-reciprocal`, `query-expansion` or one of their options objects: also compare re-ranked scores.
+        metric, checkpoint: as in `evaluate`.
+        confidence, resamples: for the intervals, as in `paired_differences`.
+        titles: names for some of them instead of their folders' names.
 
     Returns:
-        A comparison a setting for each group that was tested alike, and lines on what was not comparable.
+        One comparison per setting and group of runs with the same test, and notes on what was not comparable.
 
     Raises:
-        CrossreidError: no two of them were tested alike; the message says what differs.
+        CrossreidError: no two runs were tested alike; the message says what differs.
     """
     chosen = make_reranking(rerank) if isinstance(rerank, str) else rerank
     entrants = [
@@ -146,7 +147,7 @@ def compare(
         for name, members, trials in _members([Path(run) for run in runs], titles)
     ]
     if len(entrants) < 2:
-        raise CrossreidError("compare: expected two runs or more. `crossreid evaluate RUN` scores one.")
+        raise CrossreidError("compare: expected two or more runs. `crossreid evaluate RUN` scores one.")
     groups: dict[tuple[str, ...], list[_Entrant]] = {}
     for entrant in entrants:
         groups.setdefault(entrant.key, []).append(entrant)
@@ -165,7 +166,7 @@ def compare(
 
 
 def _members(paths: Sequence[Path], titles: Mapping[str, str] | None) -> list[tuple[str, list[Path], bool]]:
-    """Name, runs, and whether they are trials, of each thing that is compared."""
+    """Return the name, the runs, and whether they are trials, of each entrant."""
     trials = {path: found for path in paths if (found := sorted_trials(path))}
     others = named_runs([path for path in paths if path not in trials]) if len(trials) < len(paths) else {}
     names = titles_of(paths)
@@ -199,7 +200,7 @@ def _entrant(
 def scored_again(
     run: Run, features: Features, stored: Sequence[Score], metric: str | None, rerank: Reranking | None
 ) -> list[Score]:
-    """The scores of a run's stored features, with the queries one by one."""
+    """Return the scores of a run's stored features, per query."""
     options: dict[str, Any] = {"metric": metric, "rerank": rerank}
     names = list(dict.fromkeys(score.setting for score in stored))
     if comparisons(run.split, run.recipe):

@@ -1,7 +1,7 @@
-"""Recipes that earlier versions stored, completed with what their runs did where a default is another now.
+"""Recipes stored by earlier versions, completed with the old defaults where a default has changed since.
 
-A run stores every key, so one that is not there is of an earlier version. Most keys that came later do nothing by default; those
-here do, and to go on by their defaults would train on something else without a word.
+A run stores every key, so a missing key means an earlier version. Most later keys do nothing by default; those listed
+here do, and resuming with their new defaults would silently change the training.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 
 from crossreid.data.normalisation import IMAGENET
 
-# Keys of methods that came later, and what was done before.
+# Keys of methods that were added later, and the earlier behaviour.
 _OF_METHODS = {
     "baseline": {"triplet_features": "pooled"},
     "agw": {"triplet_features": "pooled"},
@@ -19,7 +19,7 @@ _OF_METHODS = {
 
 
 def as_it_was(given: Any) -> Any:
-    """A stored recipe with the pixels and the losses that it meant; what is no recipe is returned as it is."""
+    """Return a stored recipe with the pixels and losses that it implied; anything else is returned unchanged."""
     if not isinstance(given, dict):
         return given
     completed = dict(given)
@@ -36,23 +36,24 @@ def _method_as_it_was(method: Any) -> Any:
     if not isinstance(method, dict):
         return method
     completed = {**_OF_METHODS.get(str(method.get("name")), {}), **method}
-    if isinstance(method.get("backbone"), dict):  # which was built for no size
+    if isinstance(method.get("backbone"), dict):  # which was not built for a size
         completed["backbone"] = {"input_size": None, **method["backbone"]}
-    if isinstance(method.get("network"), dict):  # of another method, inside views knowledge distillation
+    if isinstance(method.get("network"), dict):  # another method inside views knowledge distillation
         completed["network"] = _method_as_it_was(method["network"])
     return completed
 
 
 def has_pixels(given: Any) -> bool:
-    """Whether a stored recipe says how its images were normalised."""
+    """Return whether a stored recipe states how its images were normalised."""
     data = given.get("data") if isinstance(given, dict) else None
     return isinstance(data, dict) and "normalise" in data
 
 
 def forget_filled_sizes(given: dict[str, Any]) -> None:
-    """Take the size that encoders are built for out of a recipe, in place: a change of it fills in what follows from it anew.
+    """Remove, in place, the size that encoders are built for, so that a change of it is filled in again by what follows
+    from it.
 
-    One that says null keeps it.
+    An explicit null is kept.
     """
     method = given.get("method")
     while isinstance(method, dict):

@@ -1,4 +1,4 @@
-"""Evaluating runs by their data set's protocol, and validating them while they train."""
+"""Evaluate runs by their data set's protocol, and validate them during training."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from crossreid.runs.scoring import (
 )
 from crossreid.runs.source_runs import refuse_several, view_of, views_or_itself
 
-VALIDATED = ("rank-1", "mAP", "mINP")  # what `validation_scores` gives
+VALIDATED = ("rank-1", "mAP", "mINP")  # what `validation_scores` returns
 
 
 def evaluate(
@@ -49,24 +49,27 @@ def evaluate(
     source: str | None = None,
     advance: Advance | None = None,
 ) -> list[Score]:
-    """Scores of runs by their data set's protocol, one for each setting: what `evaluate_each` returns, in one list.
+    """Return the scores of runs by their data set's protocol, one per setting: the results of `evaluate_each` in one
+    list.
 
     Args:
         runs: a run; a folder of a two-stage recipe, whose teacher and students are scored one after another; a folder of
-            trial-* runs, or several runs of different trials, which are averaged as RegDB's are; several other runs, each by itself.
+            trial-* runs, or several runs of different trials, which are averaged as RegDB's are; or several other runs,
+            each scored by itself.
         metric: `euclidean` or `cosine`; the recipe's by default.
         checkpoint: `best` or `last`.
         rerank: `k-reciprocal`, `query-expansion` or one of their options objects: each setting's score is followed by the
             re-ranked one.
-        query_images: numbers of images with commas, or `all`: queries of so many images of a tracklet against videos.
+        query_images: comma-separated numbers of images, or `all`: use this many images of a tracklet as a query against
+        videos.
         data, root: another data set to test on, or another copy of the run's own; its scores and features are written to
-            RUN/evaluations/NAME and leave the run's own as they are.
-        overrides: `data.KEY=VALUE` and `evaluation.KEY=VALUE` to test by, likewise kept apart.
-        source: of runs on several data sets, the one to test on; each by itself where None.
-        advance: called with (0, images) and then with images as they are embedded.
+            RUN/evaluations/NAME, and the run's own are left unchanged.
+        overrides: `data.KEY=VALUE` and `evaluation.KEY=VALUE` for the test, likewise stored separately.
+        source: for runs on several data sets, the one to test on; None tests on each by itself.
+        advance: called with (0, images) and then with the number of images as they are embedded.
 
     Raises:
-        CrossreidError: no run, or what cannot be scored as asked.
+        CrossreidError: there is no run, or it cannot be scored as requested.
     """
     each = evaluate_each(
         runs, metric=metric, checkpoint=checkpoint, rerank=rerank, query_images=query_images, data=data, root=root,
@@ -88,15 +91,15 @@ def evaluate_each(
     source: str | None = None,
     advance: Advance | None = None,
 ) -> dict[Path, list[Score]]:
-    """As `evaluate`, by run: scores of trials together by the first one's folder, of all others by their own. A run on several data
-    sets is there by the folders of its sources.
+    """As `evaluate`, by run: scores of trials together under the first one's folder, all others under their own. A run
+    on several data sets is listed by the folders of its sources.
 
-    Writes scores.json and features.npz beside each checkpoint, or for other data into a folder of their own, unless `query_images`
-    asks for comparisons of their own.
+    Writes scores.json and features.npz beside each checkpoint, or for other data into a separate folder, unless
+    `query_images` requests comparisons of its own.
     """
     folders = [Path(runs)] if isinstance(runs, Path | str) else [Path(run) for run in runs]
     if not folders:
-        raise CrossreidError("evaluate: expected a run or more.")
+        raise CrossreidError("evaluate: expected one or more runs.")
     options: dict[str, Any] = {
         "metric": metric,
         "rerank": make_reranking(rerank) if isinstance(rerank, str) else rerank,
@@ -114,7 +117,7 @@ def evaluate_each(
         folders = [view_of(folder, source) for folder in folders]
     if data is None:
         if root is not None and any(source_views(folder) for folder in folders):
-            raise CrossreidError("--root of a run on several data sets: say of which with --source NAME.")
+            raise CrossreidError("--root with a run on several data sets: name one of them with --source NAME.")
         folders = [view for folder in folders for view in views_or_itself(folder)]
     if staged:
         return {run: evaluate_run(open_run(run, **opening), **options)[1] for run in folders}
@@ -133,12 +136,12 @@ def evaluate_each(
 def _averaged(
     folder: Path, found: Sequence[tuple[Path, Run, list[Score]]], members: Sequence[Path], options: Mapping[str, Any]
 ) -> list[Score]:
-    """The scores of the trials `members` together, written into `folder`; of one run its own."""
+    """Return the scores of the trials `members` together, written into `folder`; for one run its own."""
     own = [(run, scores) for _, run, scores in found if run.folder in members]
     if len(own) == 1:
         return own[0][1]
     together = [combine(list(parts)) for parts in zip(*(scores for _, scores in own), strict=True)]
-    if not options["settings"] and folder not in members:  # a run's own file holds its own scores
+    if not options["settings"] and folder not in members:  # a run's own file holds only its own scores
         elsewhere = own[0][0].elsewhere
         into = folder if elsewhere is None else folder / "evaluations" / elsewhere.name
         write_json(into / "scores.json", [score.to_json() for score in together])
@@ -154,10 +157,11 @@ def evaluate_run(
     settings: Sequence[SetSetting] | None = None,
     advance: Advance | None = None,
 ) -> tuple[Features, list[Score]]:
-    """Features and scores of one run, written to features.npz and scores.json in its folder, or in that of the other data.
+    """Return features and scores of one run, written to features.npz and scores.json in its folder or that of the other
+    data.
 
-    Of comparisons of images and videos the features are the first one's; the others' are beside it. Where `settings` ask
-    for some of their own, nothing is written.
+    With comparisons of images and videos, the features are those of the first; the others' are stored beside it. If
+    `settings` request comparisons of their own, nothing is written.
     """
     compared, scores = score_network(
         run.method, run.split, run.recipe, metric=metric, rerank=rerank, settings=settings, advance=advance
@@ -189,7 +193,7 @@ def score_network(
     settings: Sequence[SetSetting] | None = None,
     advance: Advance | None = None,
 ) -> tuple[dict[str, Features], list[Score]]:
-    """Features of a network by comparison of images and videos, of single images under "", and the scores; nothing is written."""
+    """Return a network's features per comparison of images and videos (single images under "") and its scores; writes nothing."""
     compared: dict[str, Features] = {}
     if settings or comparisons(split, recipe):
         compared = embed_compared(network, split, recipe, settings=settings, advance=advance)
@@ -207,19 +211,19 @@ def score_network(
 
 
 def save_features(folder: Path, compared: Mapping[str, Features]) -> None:
-    """Write what `score_network` gave into a folder: the first to features.npz, the others beside it."""
+    """Write the features of `score_network` into a folder: the first to features.npz, the others beside it."""
     first = next(iter(compared))
     for name, features in compared.items():
         save(features, features_file(folder, name, first=name == first))
 
 
 def features_file(folder: Path, comparison: str = "", *, first: bool = True) -> Path:
-    """The file of a run's features: of the first comparison of images and videos features.npz, of each other one its own."""
+    """Return the file of a run's features: features.npz for the first comparison of images and videos, else one per comparison."""
     return folder / ("features.npz" if first else f"features-{comparison.replace(', ', '-').replace(' ', '-')}.npz")
 
 
 def evaluated(run: Run, *, advance: Advance | None = None) -> tuple[Features, list[Score]]:
-    """A run's features and scores: those in its folder where they are newer than its weights, else made now."""
+    """Return a run's features and scores: those in its folder if newer than its weights, else computed now."""
     scores, features = run.results / "scores.json", features_file(run.results)
     newest = max(path.stat().st_mtime for path in weights_folder(run.folder).glob("*.safetensors"))
     if all(path.is_file() and path.stat().st_mtime >= newest for path in (scores, features)):
@@ -230,21 +234,21 @@ def evaluated(run: Run, *, advance: Advance | None = None) -> tuple[Features, li
 
 
 def _checkpoint(run: Run) -> str:
-    """The file of a run's weights, where it is another than that of the best."""
+    """Return which checkpoint a run's weights come from."""
     best = (weights_folder(run.folder) / "best.safetensors").is_file()
     return run.weights.name if best and run.weights.name != "best.safetensors" else ""
 
 
 def read_scores(path: Path) -> list[Score]:
-    """The scores in a file that `evaluate` wrote. Raises `CrossreidError` that says what to do where it is none."""
+    """Read the scores in a file that `evaluate` wrote. Raises `CrossreidError`, saying what to do, if it is not one."""
     try:
         return [Score.from_json(row) for row in read_json(path, list)]
     except CrossreidError as error:
-        raise CrossreidError(f"{path}: {error} `crossreid evaluate` writes it anew.") from error
+        raise CrossreidError(f"{path}: {error} `crossreid evaluate` writes it again.") from error
 
 
 def validation_scores(method: nn.Module, split: Split, recipe: Recipe) -> dict[str, float]:
-    """Rank-1, mAP and mINP on the validation identities by the protocol's first setting or comparison."""
+    """Return rank-1, mAP and mINP on the validation identities by the protocol's first setting or comparison."""
     if comparisons(split, recipe):
         score = score_sets(embed_compared(method, split, recipe, validation=True, first=True), split, recipe)[0]
     else:
@@ -262,13 +266,13 @@ def write_features(
     checkpoint: str = "best",
     advance: Advance | None = None,
 ) -> Path:
-    """Write a run's test features as .npz or, for SYSU-MM01, in the official MATLAB arrangement."""
+    """Write a run's test features as .npz or, for SYSU-MM01, in the official MATLAB layout."""
     if format not in ("npz", "sysu-mat"):
         raise CrossreidError(f"--format {format!r}: expected npz or sysu-mat.")
     run = open_run(folder, checkpoint)
     refuse_several(run.split)
     if format == "sysu-mat" and run.split.protocol != "sysu-mm01":
-        raise CrossreidError(f"--format sysu-mat: the run is on {run.split.name}; the arrangement is SYSU-MM01's.")
+        raise CrossreidError(f"--format sysu-mat: the run is on {run.split.name}; this layout is for SYSU-MM01 only.")
     if comparisons(run.split, run.recipe):
         features = next(iter(embed_compared(run.method, run.split, run.recipe, first=True, advance=advance).values()))
     else:

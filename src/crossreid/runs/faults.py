@@ -1,4 +1,4 @@
-"""What pydantic finds wrong in a recipe, one line a fault, with the nearest valid key or value."""
+"""Explain pydantic's errors in a recipe, one line per error, with the nearest valid key or value."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ LONGEST = 2000  # characters of a value in a message
 
 
 class RecipeError(CrossreidError):
-    """A recipe that cannot be used; one line a fault."""
+    """A recipe that cannot be used; one line per error."""
 
 
 def explained(error: ValidationError, given: dict[str, Any], recipe: type[BaseModel]) -> list[str]:
-    """One line a fault of `given`, which is no valid `recipe`: the dotted key, what was expected and what was found."""
+    """Return one line per error in `given`, an invalid `recipe`: the dotted key, what was expected and what was found."""
     from crossreid.methods.building import (
-        UNKNOWN_METHOD,  # here: methods load torch, which an option's fault is told without
+        UNKNOWN_METHOD,  # imported here: methods load torch, which errors in options do not need
     )
     from crossreid.runs.sections import keys_at
 
@@ -37,7 +37,7 @@ def explained(error: ValidationError, given: dict[str, Any], recipe: type[BaseMo
             lines.append(f"key {key!r} is required and missing.")
         elif fault["type"] == UNKNOWN_METHOD:
             lines.append(f"key {key + '.name'!r}: {fault['msg']}.")
-        elif fault["type"] == "value_error":  # of our own validators, whose words say what was found
+        elif fault["type"] == "value_error":  # from our own validators, whose messages say what was found
             said = fault["msg"].removeprefix("Value error, ").removesuffix(".")
             lines.append(f"key {key!r}: {said}." if key else f"{said}.")
         else:
@@ -46,7 +46,7 @@ def explained(error: ValidationError, given: dict[str, Any], recipe: type[BaseMo
 
 
 def shown(value: Any) -> str:
-    """A value as a message shows it: long ones by their beginning."""
+    """Return a value as messages show it: long ones truncated."""
     text = repr(value)
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 

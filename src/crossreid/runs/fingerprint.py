@@ -1,4 +1,4 @@
-"""The fingerprint of a model: equal if and only if embeddings of two models may be compared."""
+"""The fingerprint of a model: equal if and only if the embeddings of two models may be compared."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-# Keys of a method that say where things were found when it was trained, not what it computes.
+# Keys of a method that say where files were found during training, not what it computes.
 _WHEREABOUTS = ("weights", "teacher", "start", "reset_last_stage")
 
 
 def fingerprint_of(weights: Mapping[str, Tensor], facts: Mapping[str, Any]) -> str:
-    """SHA-256, hexadecimal, of `facts` and of the names, types, shapes and bytes of the weights."""
+    """Return the hexadecimal SHA-256 of `facts` and of the names, types, shapes and bytes of the weights."""
     stable = _without_whereabouts(facts)
     digest = hashlib.sha256(b"crossreid-model-1\n" + json.dumps(stable, sort_keys=True, default=str).encode())
     for name in sorted(weights):

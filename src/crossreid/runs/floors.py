@@ -1,4 +1,4 @@
-"""What training must beat: the backbone pretrained and not trained here, the network untrained, and raw pixels."""
+"""What training must beat: the pretrained backbone without training here, the untrained network, and raw pixels."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from crossreid.runs.starting import with_start_weights
 def floors(
     split: Split, recipe: Recipe, *, say: Callable[[str], object] = lambda text: None
 ) -> dict[str, tuple[Features, list[Score]]]:
-    """Features and scores of the recipe's backbone with the weights that it comes with and nothing learned here, where
-    there are weights; of the same network with random weights; and of raw pixels.
+    """Return features and scores of the recipe's backbone with its pretrained weights, if it has any, and no training
+    here; of the same network with random weights; and of raw pixels.
 
-    `say` gets a line where the weights can no longer be had, and the first is left out.
+    `say` gets a line if the weights are no longer available and the first one is left out.
     """
     networks: dict[str, nn.Module] = {}
     if (own := pretrained_of(recipe, say)) is not None:
@@ -46,10 +46,10 @@ def floors(
 
 
 def pretrained_of(recipe: Recipe, say: Callable[[str], object] = lambda text: None) -> Pretrained | None:
-    """The recipe's backbone with the weights that it comes with; None where these are random, or can no longer be had.
+    """Return the recipe's backbone with its pretrained weights; None if it has none, or they are no longer available.
 
-    They are those of `method.backbone.weights`, or of `start_from` where that is a file of a backbone's weights. A run
-    to start from was trained here, and is not meant.
+    These are the weights of `method.backbone.weights`, or of `start_from` if that is a file of backbone weights. A run
+    in `start_from` was trained here and does not count.
     """
     encoder = untouched(with_start_weights(recipe).method.encoder)
     if encoder.weights == "none":
@@ -62,5 +62,5 @@ def pretrained_of(recipe: Recipe, say: Callable[[str], object] = lambda text: No
 
 
 def untrained_of(recipe: Recipe, split: Split) -> nn.Module:
-    """The recipe's network with random weights, even where training starts from others; repeatable by the seed."""
+    """Return the recipe's network with random weights, even if training starts from others; reproducible by the seed."""
     return fresh_method(recipe.model_copy(update={"method": without_download(recipe.method)}), split).eval()

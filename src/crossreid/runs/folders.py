@@ -1,4 +1,4 @@
-"""Finding runs in folders: RegDB's trials, seeds of a study, teacher and students; and what each is called in tables."""
+"""Find runs in folders: RegDB's trials, seeds of a study, teacher and students; and name them in tables."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from pathlib import Path
 
 from crossreid.errors import CrossreidError
 
-SOURCES = "sources"  # of a run on several data sets: a folder of each
+SOURCES = "sources"  # holds one folder per data set of a run on several
 
 
 def sorted_trials(folder: Path) -> list[Path]:
-    """The trial-* runs in a folder, by number."""
+    """Return the trial-* runs in a folder, by number."""
     return numbered_runs(folder, "trial-")
 
 
 def numbered_runs(folder: Path, prefix: str) -> list[Path]:
-    """The runs in a folder that are called `prefix` and a number, by number."""
+    """Return the runs in a folder named `prefix` plus a number, by number."""
     found = {path.parent: path.parent.name.removeprefix(prefix) for path in folder.glob(f"{prefix}*/recipe.yaml")}
     return sorted((path for path, number in found.items() if number.isdecimal()), key=lambda path: int(found[path]))
 
 
 def stage_runs(folder: Path) -> list[Path]:
-    """The teacher's and the students' runs in a folder of stages, in order; none in an ordinary run."""
+    """Return the teacher's and students' runs in a folder of stages, in order; none for an ordinary run."""
     if (folder / "recipe.yaml").is_file():
         return []
     students = sorted(folder.glob("student*/recipe.yaml"), key=lambda path: (len(path.parent.name), path.parent.name))
@@ -31,37 +31,37 @@ def stage_runs(folder: Path) -> list[Path]:
 
 
 def source_views(folder: Path) -> list[Path]:
-    """Of a run on several data sets the folders of its sources, each of which opens as the same run on that one alone."""
+    """Return the source folders of a run on several data sets; each opens as the same run on that source alone."""
     return sorted(path.parent for path in folder.glob(f"{SOURCES}/*/recipe.yaml"))
 
 
 def weights_folder(folder: Path) -> Path:
-    """The folder that holds a run's checkpoints and log: its own, or of the folder of a source the run's that it is of."""
+    """Return the folder with a run's checkpoints and log: its own or, for a source's folder, that of its run."""
     if folder.parent.name == SOURCES and (folder.parent.parent / "recipe.yaml").is_file():
         return folder.parent.parent
     return folder
 
 
 def runs_in(folder: Path) -> list[Path]:
-    """The runs that a folder stands for, in order: its trials, its stages, or itself."""
+    """Return the runs that a folder stands for, in order: its trials, its stages, or itself."""
     return sorted_trials(folder) or stage_runs(folder) or [folder]
 
 
 def seeds_of(folder: Path) -> list[Path]:
-    """A run, or the seed-* runs in a folder by number."""
+    """Return a run, or the seed-* runs in a folder by number."""
     if (folder / "recipe.yaml").is_file():
         return [folder]
     found = numbered_runs(folder, "seed-")
     if not found:
         raise CrossreidError(
-            f"{folder} holds no run: expected a folder that `crossreid train` wrote, or one of seed-* runs that "
+            f"{folder} holds no run: expected a folder that `crossreid train` wrote, or one with seed-* runs that "
             "`crossreid ablate` wrote."
         )
     return found
 
 
 def titles_of(paths: Sequence[Path]) -> dict[Path, str]:
-    """What each is called in tables and figures: its own name or, where two have the same, its folder's too."""
+    """Return the names in tables and figures: each one's own or, if two are the same, with its parent folder's."""
     names = [path.resolve().name for path in paths]
     return {
         path: name if names.count(name) == 1 else f"{_holder(path.resolve()).name}/{name}"
@@ -70,16 +70,16 @@ def titles_of(paths: Sequence[Path]) -> dict[Path, str]:
 
 
 def named_runs(paths: Sequence[Path], titles: Mapping[str, str] | None = None) -> dict[str, list[Path]]:
-    """The runs of each line, bar or panel by its name: one, or one for each seed.
+    """Return the runs of each line, bar or panel by name: one, or one per seed.
 
-    A path is a run, a folder of seed-* runs, a folder of stages, of its teacher and its students by themselves, or a
-    folder of seed-* folders of stages. A run on several data sets is itself on each of them.
+    A path is a run, a folder of seed-* runs, a folder of stages (teacher and students are listed separately), or a
+    folder of seed-* folders of stages. A run on several data sets is listed once per data set.
 
     Args:
-        titles: what to call some of them instead.
+        titles: names for some of them instead.
 
     Raises:
-        CrossreidError: a folder without runs, two things of one name, or a title of something else.
+        CrossreidError: a folder has no runs, two entries have one name, or a title matches none of them.
     """
     found: list[tuple[str, list[Path]]] = []
     for path, name in titles_of(list(dict.fromkeys(paths))).items():
@@ -91,17 +91,15 @@ def named_runs(paths: Sequence[Path], titles: Mapping[str, str] | None = None) -
     known = [name for name, _ in found]
     wrong = [name for name in titles or {} if name not in known]
     if wrong:
-        raise CrossreidError(
-            f"--title {wrong[0]!r}: there is nothing of this name; expected one of: {', '.join(known)}."
-        )
+        raise CrossreidError(f"--title {wrong[0]!r}: nothing has this name; expected one of: {', '.join(known)}.")
     named = {(titles or {}).get(name, name): runs for name, runs in found}
     if len(named) < len(found):
-        raise CrossreidError(f"two of {', '.join(known)} are called the same. Give them different names with --title.")
+        raise CrossreidError(f"two of {', '.join(known)} have the same name. Give them different names with --title.")
     return named
 
 
 def _members(folder: Path) -> dict[str, Path]:
-    """The stages of a folder and the sources of a run, or of each stage, by what tells them apart in it; none of another run."""
+    """Return a folder's stages and the sources of the run or of each stage, by distinguishing name; none for other runs."""
     found: dict[str, Path] = {}
     for run in stage_runs(folder) or [folder]:
         stage = () if run == folder else (run.name,)
@@ -110,5 +108,5 @@ def _members(folder: Path) -> dict[str, Path]:
 
 
 def _holder(path: Path) -> Path:
-    """The folder whose name tells one from others that are called the same: of a source the run's."""
+    """Return the folder whose name distinguishes equal names: for a source, that of its run."""
     return weights_folder(path) if weights_folder(path) != path else path.parent

@@ -1,7 +1,7 @@
 """All keys of a recipe: what `crossreid recipe --keys` prints and docs/recipes.md holds.
 
-Keys that several methods have in one meaning are shown once; a method's own table follows. A default is the value that
-`crossreid`, the setting that a recipe has where it names none, gives the key, not the one that its field declares.
+Keys that several methods have with the same meaning are shown once; a table per method follows. A default is the value
+that the key gets in the setting `crossreid`, which a recipe has if it names none, not the one that its field declares.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from crossreid.runs.recipe import Recipe
 from crossreid.runs.sections import sections
 
 REQUIRED = "required"
-Owners = tuple[str, ...]  # the names of the methods that have a key
+Owners = tuple[str, ...]  # names of the methods that have a key
 INTRODUCTION = """\
-Keys are written with dots, as `--set` takes them. The default is what a recipe gets that does not name the key; where
-the method has settings, in the setting `crossreid`. The columns `paper` and `official` say what these settings give
-instead; an empty cell means the same as the default.
+Keys are written with dots, as in `--set`. The default is the value of a key that a recipe does not name; for methods with
+settings, it is that of the setting `crossreid`. The columns `paper` and `official` give the values of these settings; an
+empty cell means the default.
 
 Keys that methods share are listed once, under the first headings on `method`; each method then has a table of its own
-keys, and one of the shared keys to which it gives other values.
+keys, and one of the shared keys that it gives other values.
 """
 
 
 class Key(NamedTuple):
-    """A key of a recipe: its dotted name, what it takes, what its field declares as default, and what it means."""
+    """A key of a recipe: its dotted name, its type, the default that its field declares, and its meaning."""
 
     name: str
     type: str
@@ -46,14 +46,14 @@ class Key(NamedTuple):
 
 
 class Values(NamedTuple):
-    """What the default setting of a method gives each of its keys, as YAML, and what each of the others gives, if any."""
+    """The value of each key in a method's default setting, as YAML, and in its other settings, if any."""
 
     default: Mapping[str, str]
     others: Mapping[str, Mapping[str, str]]
 
 
 def keys(model: type[BaseModel] = Recipe, prefix: str = "") -> Iterator[Key]:
-    """Every key of a recipe in the order of the model, those of each method after another."""
+    """Yield every key of a recipe in the order of the model, one method after another."""
     for name, info in model.model_fields.items():
         key = f"{prefix}{name}"
         inner = sections(info.annotation)
@@ -69,14 +69,14 @@ def keys(model: type[BaseModel] = Recipe, prefix: str = "") -> Iterator[Key]:
 
 
 def _declared(info: FieldInfo) -> str:
-    """The default that a field declares, as YAML."""
+    """Return the default that a field declares, as YAML."""
     if isinstance(info.json_schema_extra, dict) and info.json_schema_extra.get("filled_in"):
         return "filled in"
     return REQUIRED if info.is_required() else _written(info.get_default(call_default_factory=True))
 
 
 def keys_as_markdown() -> str:
-    """All keys in tables, for docs/recipes.md."""
+    """Return all keys in tables, for docs/recipes.md."""
     parts = [INTRODUCTION]
     for name, info in Recipe.model_fields.items():
         if name == "method":
@@ -89,15 +89,15 @@ def keys_as_markdown() -> str:
 
 
 def _methods() -> Iterator[str]:
-    """The part on `method`: what all have, what some have, what families have, and each by itself."""
+    """Yield the part on `method`: keys of all methods, of some, of families, and of each one."""
     everywhere, families, several = _shared()
-    shown: dict[str, dict[str, str]] = {name: {} for name in METHODS}  # the default in a shared table, by method
+    shown: dict[str, dict[str, str]] = {name: {} for name in METHODS}  # the default shown in a shared table, by method
 
     yield "### `method`: keys of every method\n"
     yield _shared_table(everywhere, shown)
     yield "### `method`: keys of several methods\n"
     yield _shared_table(several, shown, of=True)
-    told: dict[str, dict[str, list[str]]] = {name: {} for name in METHODS}  # the whole row of a family's table
+    told: dict[str, dict[str, list[str]]] = {name: {} for name in METHODS}  # the whole row in a family's table
     for owners, rows in families.items():
         yield f"### `method`: keys of {_and(f'`{name}`' for name in owners)}\n"
         yield _family_table(owners, rows, told)
@@ -106,11 +106,11 @@ def _methods() -> Iterator[str]:
 
 
 def _shared() -> tuple[dict[Key, Owners], dict[Owners, dict[Key, Owners]], dict[Key, Owners]]:
-    """The keys of all methods, those that a class of options gives to several, and those that several have besides."""
+    """Return the keys of all methods, those that an options class gives to several, and other keys that several have."""
     owners: dict[Key, list[str]] = {}
     for name, method in METHODS.items():
         for key in keys(method.options, "method."):
-            owners.setdefault(key._replace(default=""), []).append(name)  # defaults may be of one method each
+            owners.setdefault(key._replace(default=""), []).append(name)  # defaults may differ by method
     everywhere: dict[Key, Owners] = {}
     families: dict[Owners, dict[Key, Owners]] = {}
     several: dict[Key, Owners] = {}
@@ -124,7 +124,7 @@ def _shared() -> tuple[dict[Key, Owners], dict[Owners, dict[Key, Owners]], dict[
 
 
 def _are_a_family(names: Owners) -> bool:
-    """Whether exactly these methods have options of one class that is derived from what all methods have."""
+    """Return whether exactly these methods share an options class derived from that of all methods."""
     for base in METHODS[names[0]].options.__mro__:
         if issubclass(base, MethodOptions) and base is not MethodOptions:
             heirs = tuple(name for name in METHODS if issubclass(METHODS[name].options, base))
@@ -134,7 +134,7 @@ def _are_a_family(names: Owners) -> bool:
 
 
 def _shared_table(rows: Mapping[Key, Owners], shown: dict[str, dict[str, str]], *, of: bool = False) -> str:
-    """A table of keys by the default that most of their methods have; `shown` keeps what was said to whom."""
+    """Return a table of keys with the default of most of their methods; `shown` records what was shown for which method."""
     lines = []
     for key, names in rows.items():
         every = [_values(name).default[key.name] for name in names]
@@ -147,7 +147,7 @@ def _shared_table(rows: Mapping[Key, Owners], shown: dict[str, dict[str, str]], 
 
 
 def _of(names: Owners) -> str:
-    """These methods, by those that are not among them where these are fewer."""
+    """Name these methods, or the ones not among them if those are fewer."""
     others = [name for name in METHODS if name not in names]
     if len(others) < len(names):
         return f"all but {_and(f'`{name}`' for name in others)}"
@@ -155,7 +155,7 @@ def _of(names: Owners) -> str:
 
 
 def _family_table(owners: Owners, rows: Iterable[Key], told: dict[str, dict[str, list[str]]]) -> str:
-    """A table of a family's keys with all settings, as most of its methods have them."""
+    """Return a table of a family's keys with all settings, as most of its methods have them."""
     settings = list(_values(owners[0]).others)
     lines = []
     for key in rows:
@@ -167,7 +167,7 @@ def _family_table(owners: Owners, rows: Iterable[Key], told: dict[str, dict[str,
 
 
 def _method(name: str, shown: Mapping[str, str], told: Mapping[str, list[str]]) -> Iterator[str]:
-    """A method's own keys, and the shared ones to which it gives other values than their tables say."""
+    """Yield a method's own keys, and shared ones with other values than in their tables."""
     method, values = METHODS[name], _values(name)
     settings = [f"`{setting}`" for setting in values.others]
     yield f"### `method.name: {name}`\n"
@@ -196,7 +196,7 @@ def _differs(cells: list[str], shown: str | None, told: list[str] | None) -> boo
 
 
 def _cells(values: Values, key: str) -> list[str]:
-    """The default of a key, and by each other setting its value where it is another."""
+    """Return the default of a key, and its value in each other setting if it differs."""
     default = values.default[key]
     others = [other[key] for other in values.others.values()]
     return [f"`{default}`", *("" if other == default else f"`{other}`" for other in others)]
@@ -204,14 +204,14 @@ def _cells(values: Values, key: str) -> list[str]:
 
 @cache
 def _values(name: str) -> Values:
-    """What a method's keys are in each setting, as `make_recipe` has them for images of the default size."""
+    """Return the values of a method's keys in each setting, as `make_recipe` sets them for images of the default size."""
     options = METHODS[name].options
     setting = options.model_fields.get("setting")
     if setting is None:
         return Values(_values_of(options, {"name": name}), {})
     default = str(setting.default)
     every = {one: _values_of(options, {"name": name, "setting": one}) for one in get_args(setting.annotation)}
-    # `setting` itself is no value of the other settings' to compare.
+    # `setting` itself is not compared between settings.
     others = {one: {**values, "method.setting": default} for one, values in every.items() if one != default}
     return Values(every[default], others)
 
@@ -221,7 +221,7 @@ def _values_of(options: type[MethodOptions], given: dict[str, Any]) -> dict[str,
     size = (DataOptions.model_fields["height"].default, DataOptions.model_fields["width"].default)
     try:
         section = options.model_validate(given).at_size(size)
-    except (ValidationError, CrossreidError):  # of a plugin with keys that a recipe has to name
+    except (ValidationError, CrossreidError):  # a plugin whose keys a recipe has to name
         return declared
     known = dotted(section.model_dump(mode="json"), "method.")
     return {key: _written(known[key]) if key in known else default for key, default in declared.items()}

@@ -1,4 +1,4 @@
-"""What may be written under a key of a recipe, in plain words: `number in [0, 1)`, `one of a, b, c`, `list of 2 integers`."""
+"""The type of a recipe's key in plain words: `number in [0, 1)`, `one of a, b, c`, `list of 2 integers`."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ NOUNS: dict[Any, str] = {
     dict: "mapping",
     type(None): "null",
 }
-UNKNOWN = "value"  # of a plugin's own types
+UNKNOWN = "value"  # for a plugin's own types
 
 
 def type_in_words(annotation: Any, metadata: Iterable[Any] = ()) -> str:
-    """What values a key takes whose field has this annotation; `metadata` are the bounds that pydantic keeps beside it."""
+    """Describe the values of a key whose field has this annotation; `metadata` are the bounds that pydantic stores beside it."""
     bounds = _bounds(metadata)
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return type_in_words(arguments[0], [*arguments[1:], *bounds])
     if origin in (Union, UnionType):
-        # Bounds on a choice are on its numbers; null comes first, as it is what the field says by default.
+        # Bounds on a choice apply to its numbers; null comes first, because it is the usual default.
         every = sorted(arguments, key=lambda one: one is not type(None))
         return _either([type_in_words(one, bounds) for one in every])
     if origin is Literal:
@@ -46,7 +46,7 @@ def type_in_words(annotation: Any, metadata: Iterable[Any] = ()) -> str:
 
 
 def _bounds(metadata: Iterable[Any]) -> list[Any]:
-    """The bounds among what is beside an annotation, also where a `Field` holds them."""
+    """Return the bounds in an annotation's metadata, including those inside a `Field`."""
     found = [inner for one in metadata for inner in (one.metadata if isinstance(one, FieldInfo) else [one])]
     return [one for one in found if isinstance(one, Ge | Gt | Le | Lt | MinLen)]
 
@@ -90,7 +90,7 @@ def _mapping(key: Any = str, value: Any = Any) -> str:
 
 
 def _either(kinds: list[str]) -> str:
-    """One of several kinds; what follows one with commas or alternatives of its own stands apart."""
+    """Join alternatives; one that contains commas or alternatives itself is set apart from the next."""
     said = kinds[0]
     for before, kind in pairwise(kinds):
         said += f"{'; or ' if ', ' in before or ' or ' in said else ' or '}{kind}"
@@ -98,6 +98,6 @@ def _either(kinds: list[str]) -> str:
 
 
 def _plural(kind: str) -> str:
-    """The plural of a kind: of `number in [0, 1)` it is `numbers in [0, 1)`."""
+    """Return the plural of a kind: `number in [0, 1)` becomes `numbers in [0, 1)`."""
     kind = re.sub(r"^one of ", "any of ", kind)
     return re.sub(r"(^|\bor )(integer|number|path|mapping|list|value)\b", r"\1\2s", kind)

@@ -1,6 +1,6 @@
-"""Names of networks that were not trained here: by backbone, weights and size of the input, without a run's folder.
+"""Names of networks that were not trained here: backbone, weights and input size instead of a run's folder.
 
-Wherever a run's folder is expected, `backbone:NAME,size=HxW,flip=false,weights=FILE` stands for such a network.
+Where a run's folder is expected, `backbone:NAME,size=HxW,flip=false,weights=FILE` names such a network.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ HEIGHT, WIDTH = 256, 128
 
 _PREFIX = "backbone:"
 _FORM = re.compile(r"backbone:(?P<name>[^,]+),size=(?P<size>\d+x\d+),flip=(?P<flip>true|false),weights=(?P<weights>.+)")
-_SHOWN = 12  # hexadecimal digits of a digest that tell two files apart
+_SHOWN = 12  # hexadecimal digits shown of a file's digest
 
 
 @dataclass(frozen=True, slots=True)
 class PretrainedNetwork:
-    """A network by name. `weights` are `imagenet`, those that timm brings for the name, or a file; height and width are
-    of its input, in pixels; `flip`: an image's mirror image is embedded with it.
+    """A network by name. `weights` is `imagenet`, which means timm's weights for the name, or a file; height and width
+    are those of its input, in pixels; `flip`: also embed an image's mirror image.
 
     Raises:
-        CrossreidError: a name that cannot be one, no weights, or an impossible size.
+        CrossreidError: an invalid name, no weights, or an impossible size.
     """
 
     name: str
@@ -42,20 +42,20 @@ class PretrainedNetwork:
             raise CrossreidError(f"backbone {self.name!r}: expected the name of one network, for example resnet50.")
         if self.weights in ("none", ""):
             raise CrossreidError(
-                f"weights {self.weights or 'none'!r}: an untrained network is of no use here. Expected imagenet, or a file of weights."
+                f"weights {self.weights or 'none'!r}: an untrained network is useless here. Expected imagenet, or a file of weights."
             )
         if self.weights != "imagenet":
             object.__setattr__(self, "weights", str(Path(self.weights).absolute()))
 
     @property
     def path(self) -> Path:
-        """What stands for it where a run's folder is expected."""
+        """Return its name for use where a run's folder is expected."""
         flip = str(self.flip).lower()
         return Path(f"{_PREFIX}{self.name},size={self.height}x{self.width},flip={flip},weights={self.weights}")
 
     @property
     def facts(self) -> dict[str, Any]:
-        """What is known of it: name, weights, the SHA-256 of a file of weights, size of the input, flip."""
+        """Return name, weights, the SHA-256 of a weights file, input size and flip."""
         digest = {"sha256": self._digest()} if self.weights != "imagenet" else {}
         return {
             "backbone": self.name, "weights": Path(self.weights).name, **digest, "height": self.height,
@@ -63,7 +63,7 @@ class PretrainedNetwork:
         }  # fmt: skip
 
     def __str__(self) -> str:
-        """`NAME, weights imagenet`, or with a file's name and the beginning of its SHA-256."""
+        """Return `NAME, weights imagenet`, or the same with a file's name and the beginning of its SHA-256."""
         if self.weights == "imagenet":
             return f"{self.name}, weights imagenet"
         return f"{self.name}, weights {Path(self.weights).name}, SHA-256 {self._digest()[:_SHOWN]}"
@@ -76,10 +76,10 @@ class PretrainedNetwork:
 
 
 def pretrained_at(path: Path | str) -> PretrainedNetwork | None:
-    """The network that stands in the place of a run's folder; None for a path.
+    """Return the network named instead of a run's folder; None for a path.
 
     Raises:
-        CrossreidError: it begins as such a name and is none.
+        CrossreidError: it starts like such a name but is not one.
     """
     text = str(path)
     if not text.startswith(_PREFIX):
@@ -96,7 +96,7 @@ def pretrained_at(path: Path | str) -> PretrainedNetwork | None:
 
 
 def size_of(text: str) -> tuple[int, int]:
-    """`256x128` to (256, 128). Raises `CrossreidError` for anything else."""
+    """Parse `256x128` into (256, 128). Raises `CrossreidError` for anything else."""
     if re.fullmatch(r"\d{1,5}x\d{1,5}", text) is None:
         raise CrossreidError(f"size {text!r}: expected HEIGHTxWIDTH in pixels, for example 256x128.")
     height, width = map(int, text.split("x"))
@@ -104,5 +104,5 @@ def size_of(text: str) -> tuple[int, int]:
 
 
 def lasting(run: Path) -> Path:
-    """The absolute path of a run or an exported file; a named network as it is."""
+    """Return the absolute path of a run or an exported file; a named network unchanged."""
     return run if pretrained_at(run) is not None else run.absolute()

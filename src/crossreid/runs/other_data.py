@@ -1,4 +1,4 @@
-"""Testing a run on other data than it was trained with, or by other options, and what is kept of that apart from its own."""
+"""Test a run on other data than it was trained on, or with other options, and store the results separately."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ SECTIONS = ("data", "evaluation")
 
 @dataclass(frozen=True, slots=True)
 class OtherData:
-    """What to test on: a data set's `name` and `root`, each the run's own where None, and `overrides` as `--set` takes them.
+    """What to test on: `name` and `root` of a data set, the run's own if None, and `overrides` as in `--set`.
 
     Another data set starts with its reader's own options; a copy of the same one at another root keeps the run's. `section` is a
-    whole data section in place of all of that, of images as the run takes them in.
+    whole data section that replaces all of these, with images as the run's network takes them.
     """
 
     name: str | None = None
@@ -30,16 +30,16 @@ class OtherData:
     section: DataOptions | None = None
 
     def recipe(self, trained: Recipe) -> Recipe:
-        """The recipe of a run with what is tested on in its place.
+        """Return the run's recipe with the test data in place of its own.
 
         Raises:
-            CrossreidError: another data set without its root, or an override of what was trained.
+            CrossreidError: another data set without its root, or an override of a training key.
         """
         for override in self.overrides:
             section = override.partition("=")[0].partition(".")[0].strip()
             if section not in SECTIONS:
                 raise CrossreidError(
-                    f"--set {override!r}: a run is tested with other keys of data and evaluation; what it was trained with stays. "
+                    f"--set {override!r}: a test may override only keys of data and evaluation; training keys are fixed. "
                     "For example --set data.options.trial=2."
                 )
         if self.section is not None:
@@ -57,7 +57,7 @@ class OtherData:
         return make_recipe(given, self.overrides, source="evaluate")
 
     def label(self, recipe: Recipe) -> str:
-        """The name of the folder for its results: the data set, its folder, and a digest of all that they depend on."""
+        """Return the name of the results folder: data set, its folder, and a digest of everything the results depend on."""
         facts = {
             "name": recipe.data.name,
             "root": str(recipe.data.root.resolve()),
@@ -69,10 +69,10 @@ class OtherData:
 
 
 def place_of(data: DataOptions, facts: Mapping[str, Any]) -> str:
-    """The name of a folder for results: the data set, its folder, and a digest of `facts`, all that they depend on."""
+    """Return the name of a results folder: data set, its folder, and a digest of `facts`, everything they depend on."""
     return f"{in_a_name(f'{data.name}-{data.root.resolve().name}')}-{short_digest(facts)}"
 
 
 def in_a_name(text: str) -> str:
-    """A text as a part of a file's name."""
+    """Return a text made safe as part of a file name."""
     return re.sub(r"[^\w.-]+", "-", text)

@@ -1,6 +1,6 @@
-"""How long a recipe trains and when its rate changes, in steps: of the data at hand, or of a complete copy.
+"""How long a recipe trains and when its learning rate changes, in steps: on the data at hand, or on a complete copy.
 
-A step is a batch. What an epoch is, `data.sampler.epoch` says; how many steps that makes depends on the data.
+A step is a batch. `data.sampler.epoch` defines an epoch; how many steps that is depends on the data.
 """
 
 from __future__ import annotations
@@ -25,13 +25,11 @@ from crossreid.training.options import TrainingOptions
 class Plan:
     """A run in steps.
 
-    Attributes:
-        epochs: the steps of each epoch.
-        images: images a step, of all processes; of sets all that are read.
-        warmup: steps before the rate is the full one; 0 without a warm-up.
-        falls: the first step of each lower rate, and what the full one is multiplied by there; of a rate that falls in
-            steps only.
-        cosine: whether the rate falls from the end of the warm-up to the end of training.
+    Attributes: epochs: the steps of each epoch. images: images per step over all processes; for sets, all images read.
+        warmup: steps until the full rate is reached; 0 without warm-up. falls: the first step of each lower rate, and
+        the factor of the full rate from there on; only for a rate that falls in
+            steps.
+        cosine: whether the rate decays along a cosine from the end of the warm-up to the end of training.
     """
 
     epochs: tuple[int, ...]
@@ -42,36 +40,36 @@ class Plan:
 
     @property
     def total(self) -> int:
-        """Steps in all."""
+        """Return the total number of steps."""
         return sum(self.epochs)
 
     def __str__(self) -> str:
         least, most = min(self.epochs), max(self.epochs)
         each = f"{least:,}" if least == most else f"{least:,} to {most:,}"
         spans = "1 epoch" if len(self.epochs) == 1 else f"{len(self.epochs):,} epochs"
-        parts = [f"{each} steps an epoch of {self.images:,} images each, {self.total:,} steps in {spans}"]
+        parts = [f"{each} steps per epoch of {self.images:,} images each, {self.total:,} steps in {spans}"]
         if self.warmup:
             parts.append(f"the rate warms up over the first {self.warmup:,}")
         if self.falls:
             falls = (f"{factor:.3g} of lr from step {step:,}" for step, factor in self.falls)
             parts.append(f"the rate is {', '.join(falls)}")
         elif self.cosine:
-            parts.append("the rate falls along a cosine to the end")
+            parts.append("the rate decays along a cosine to the end")
         return "; ".join(parts)
 
 
 def plan(recipe: Recipe, split: Split) -> Plan:
-    """The plan of one run by `recipe` on the data set `split`.
+    """Return the plan of one run by `recipe` on the data set `split`.
 
     Raises:
-        DataError: its training part cannot be put into batches as the recipe says.
+        DataError: its training images cannot be batched as the recipe says.
     """
     loader = TrainLoader(split.train, recipe.data, seed=recipe.training.seed)
     return plan_of(recipe.data, recipe.training, loader.steps_in)
 
 
 def plan_of(data: DataOptions, training: TrainingOptions, steps_in: Callable[[int], int]) -> Plan:
-    """The plan of a run whose epoch `e` has `steps_in(e)` steps."""
+    """Return the plan of a run whose epoch `e` has `steps_in(e)` steps."""
     schedule = training.schedule
     epochs = tuple(steps_in(epoch) for epoch in range(training.epochs))
     starts = [0, *itertools.accumulate(epochs)]
@@ -79,7 +77,7 @@ def plan_of(data: DataOptions, training: TrainingOptions, steps_in: Callable[[in
     falls: list[tuple[int, float]] = []
     if schedule.kind == "step":
         given = [starts[min(max(m, 0), len(epochs))] for m in schedule.milestones] + list(schedule.milestone_steps)
-        if schedule.advance == "epoch":  # a rate that has to wait for the next epoch
+        if schedule.advance == "epoch":  # the rate changes only at the next epoch
             given = [next((start for start in starts if start >= step), starts[-1]) for step in given]
         for passed, step in enumerate(sorted(given), start=1):
             if step < starts[-1]:
@@ -90,9 +88,9 @@ def plan_of(data: DataOptions, training: TrainingOptions, steps_in: Callable[[in
 
 
 def official_steps(data: DataOptions) -> int | None:
-    """Steps an epoch on a complete copy of the data set, by its official counts; None where they do not say.
+    """Return the steps per epoch on a complete copy of the data set, by its official counts; None if these do not tell.
 
-    They do not where identities are held out of images, nor for epochs of pairs, which depend on each identity.
+    They do not if identities are held out, nor for epochs of pairs, which depend on each identity.
     """
     if data.sources:
         return None
@@ -114,13 +112,13 @@ def official_steps(data: DataOptions) -> int | None:
 
 
 def plan_as_comments(recipe: Recipe) -> str:
-    """YAML comments that say each run of `recipe` in steps: for the data at hand, else for a complete copy.
+    """Return YAML comments with the steps of each run of `recipe`: on the data at hand, else on a complete copy.
 
-    Data that cannot be read is said, and is no error.
+    Unreadable data is noted there and is not an error.
     """
     lines: list[str] = []
     missing = [root for root in _roots(recipe.data) if not root.exists()]
-    split, why = None, f"{missing[0] if missing else ''} is not there"
+    split, why = None, f"{missing[0] if missing else ''} does not exist"
     if not missing:
         try:
             split, why = open_split(recipe), ""
@@ -141,17 +139,17 @@ def _said(recipe: Recipe, split: Split | None, why: str) -> str:
         return f"on {', '.join(map(str, _roots(recipe.data)))}: {plan(recipe, split)}"
     steps = official_steps(recipe.data)
     if steps is None:
-        return f"in steps: not known before the data is read ({why})"
+        return f"steps: unknown until the data is read ({why})"
     return f"on a complete copy ({why}): {plan_of(recipe.data, recipe.training, lambda _: steps)}"
 
 
 def _roots(data: DataOptions) -> list[Path]:
-    """The folders that are read."""
+    """Return the folders that are read."""
     return [source.root for source in data.sources] or [data.root]
 
 
 def _within(epochs: float, starts: list[int]) -> int:
-    """The steps before so many epochs, which need not be whole, are over."""
+    """Return the number of steps in the first `epochs` epochs, which may be fractional."""
     whole = min(int(epochs), len(starts) - 1)
     after = starts[min(whole + 1, len(starts) - 1)] - starts[whole]
     return starts[whole] + math.ceil((epochs - whole) * after)

@@ -1,4 +1,4 @@
-"""What is done to a decoded image before a network sees it, as a run's recipe or an exported file says it."""
+"""Preprocessing of a decoded image before the network, as a run's recipe or an exported file defines it."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from crossreid.errors import CrossreidError
 
 @dataclass(frozen=True, slots=True)
 class Preprocessing:
-    """Resizing (antialiased) to `height` by `width` pixels, values 0 to 1 less `mean` by `std`, channels as `colours` names.
+    """Antialiased resizing to `height` by `width` pixels, values in [0, 1] minus `mean`, divided by `std`, channels as
+    `colours`.
 
-    `levels` say how 16 bits become 8; they are written where they are others than `full`, so that all other models keep their
-    fingerprints.
+    `levels` says how 16-bit values become 8-bit; it is written only if it is not `full`, so that all other models keep
+    their fingerprints.
     """
 
     height: int
@@ -36,7 +37,7 @@ class Preprocessing:
 
     @property
     def transform(self) -> EvalTransform:
-        """`(H, W, 3)` uint8 RGB to `(3, height, width)` float32."""
+        """Return the transform of `(H, W, 3)` uint8 RGB to `(3, height, width)` float32."""
         return EvalTransform(self.height, self.width, self.interpolation, self.normalisation)
 
     def to_json(self) -> dict[str, Any]:
@@ -48,10 +49,10 @@ class Preprocessing:
 
     @classmethod
     def from_json(cls, given: Mapping[str, Any], where: Path) -> Preprocessing:
-        """What `to_json` wrote.
+        """Read what `to_json` returned.
 
         Raises:
-            CrossreidError: a key is missing, or this version does not do that preprocessing; `where` is named.
+            CrossreidError: a key is missing, or this version does not support that preprocessing; `where` is named.
         """
         try:
             read = cls(
@@ -63,7 +64,7 @@ class Preprocessing:
         known = read.colours == "RGB" and read.interpolation in get_args(Interpolation)
         if not known or min(read.height, read.width) < 1 or min(read.std) <= 0:
             raise CrossreidError(
-                f"{where}: expected RGB images of a pixel or more, deviations over 0, resized by "
+                f"{where}: expected RGB images of at least one pixel, deviations above 0, resized by "
                 f"{' or '.join(get_args(Interpolation))}; the file says {read}. Export it again with this version."
             )
         return read

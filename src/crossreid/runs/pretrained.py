@@ -1,7 +1,7 @@
-"""A network as its weights come, not trained here: a backbone, and what its weights' authors pool.
+"""A network as its weights come, without training here: a backbone, with the pooling of its weights' authors.
 
-That is the class token where timm's network of that name does so, else the mean of the last feature map, and what norm
-follows in its head. Its strides are those that the weights were trained with, unless a recipe says otherwise.
+This is the class token if timm's network of that name uses it, else the mean of the last feature map, followed by the
+norm in its head, if any. Strides are those that the weights were trained with, unless a recipe says otherwise.
 """
 
 from __future__ import annotations
@@ -33,9 +33,10 @@ from crossreid.runs.recipe import Recipe, RecipeError, make_recipe
 def network_recipe(
     named: PretrainedNetwork, data: dict[str, Any] | None = None, overrides: Sequence[str] = ()
 ) -> Recipe:
-    """A recipe of a named network's backbone and pixels, on the data set that `data` (keys `name`, `root`) names.
+    """Return a recipe with a named network's backbone and pixels, on the data set that `data` (keys `name`, `root`)
+    names.
 
-    Its method is a stand-in, and never built.
+    Its method is a placeholder and is never built.
 
     Raises:
         CrossreidError: an impossible size, or an override that does not fit.
@@ -58,16 +59,16 @@ def network_recipe(
     source = f"backbone {named.name}"
     try:
         return make_recipe(given, overrides, source=source)
-    except RecipeError as error:  # which speaks of recipes
+    except RecipeError as error:  # its message is about recipes
         said = str(error).replace(f"{source}: backbone ", "backbone ", 1)
         raise RecipeError(said.replace("(data.height x data.width)", "(--size)")) from error
 
 
 class Pretrained(Network):
-    """A backbone with its weights and nothing else: `(B, 3, H, W)` to its pooled features `(B, width)`.
+    """A backbone with its weights and nothing else: maps `(B, 3, H, W)` to pooled features `(B, width)`.
 
     Raises:
-        WeightsError: the weights are not there or do not fit.
+        WeightsError: the weights are missing or do not fit.
         CrossreidError: no such backbone.
     """
 
@@ -93,21 +94,21 @@ class Pretrained(Network):
         return pooled.flatten(1).float()
 
     def predict(self, images: Tensor, modalities: Tensor) -> tuple[Tensor, Tensor]:
-        """Its features, and no logits: it knows no training identities."""
+        """Return its features, and empty logits: it has no training identities."""
         features = self.features(images, modalities)
         return features, features.new_zeros(len(features), 0)
 
 
 def named_pretrained(named: PretrainedNetwork, recipe: Recipe) -> Pretrained:
-    """The network of `network_recipe`.
+    """Return the network of `network_recipe`.
 
     Raises:
-        WeightsError: its weights are not there or do not fit.
+        WeightsError: its weights are missing or do not fit.
         CrossreidError: no such backbone.
     """
     try:
         return pretrained_network(recipe.method.encoder)
-    except WeightsError as error:  # which speaks of recipes
+    except WeightsError as error:  # its message is about recipes
         said = str(error).replace(
             "`method.backbone.weights=FILE`", "--weights FILE (of `crossreid watch`: --backbone-weights)"
         )
@@ -118,13 +119,13 @@ def named_pretrained(named: PretrainedNetwork, recipe: Recipe) -> Pretrained:
 
 
 def pretrained_network(options: BackboneOptions) -> Pretrained:
-    """The network of these options in evaluation mode; the random numbers of who calls stay as they were."""
+    """Return the network of these options in evaluation mode; the caller's random state is unchanged."""
     with torch.random.fork_rng(devices=[]):
         return Pretrained(options).eval()
 
 
 def pretrained_fingerprint(named: PretrainedNetwork, network: Pretrained, seen: Preprocessing) -> str:
-    """The fingerprint of a named network that takes images in as `seen` says."""
+    """Return the fingerprint of a named network whose images are preprocessed as in `seen`."""
     facts = {
         "method": {"name": "pretrained", "backbone": {"name": named.name.partition(".")[0]}},
         "preprocessing": seen.to_json(),
@@ -134,10 +135,10 @@ def pretrained_fingerprint(named: PretrainedNetwork, network: Pretrained, seen: 
 
 
 def untouched(options: BackboneOptions) -> BackboneOptions:
-    """The options less what a recipe adds to the backbone, which no weights are there for.
+    """Return the options without what a recipe adds to the backbone and the weights do not cover.
 
-    That is what lies between the stages, mixing of styles, side information, adapters, and norms by data set.
-    Overlapping patches stay, as strides do.
+    These are modules between the stages, style mixing, side information, adapters, and norms by data set. Overlapping
+    patches stay, as do strides.
     """
     return options.model_copy(
         update={
@@ -155,11 +156,11 @@ def untouched(options: BackboneOptions) -> BackboneOptions:
 
 
 def _pools_class_token(name: str, network: nn.Module) -> bool:
-    """Whether timm's network of that name embeds by its class token; ours is built without timm's pooling."""
+    """Return whether timm's network of that name pools its class token; ours is built without timm's pooling."""
     if name in BACKBONES or not getattr(network, "num_prefix_tokens", 0) or getattr(network, "cls_token", None) is None:
         return False
     try:
         as_released = timm.create_model(name, pretrained=False, num_classes=0)
-    except Exception:  # a name that only the hub knows, which cannot be reached
+    except Exception:  # a name known only to the hub, which cannot be reached
         return True
     return getattr(as_released, "global_pool", "token") == "token"

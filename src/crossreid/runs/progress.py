@@ -1,4 +1,4 @@
-"""How much of its training a run has had, where that is not all of it: said wherever its scores or its weights go."""
+"""How far the training of an unfinished run is: shown wherever its scores or weights are used."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from crossreid.runs.recipe import recipe_of_run
 
 
 def unfinished(folder: Path, split: Split | None = None) -> str:
-    """`not finished: 6 of 144 steps, 0 of 24 epochs`, or nothing where the run is finished or nothing says how far it is.
+    """Return `not finished: 6 of 144 steps, 0 of 24 epochs`, or "" if the run is finished or its progress is unknown.
 
     Args:
-        split: the data that it is trained on, by which its steps are known.
+        split: its training data, from which the number of steps is known.
     """
     facts = _facts(weights_folder(folder) / "last.safetensors")
     try:
@@ -37,7 +37,7 @@ def unfinished(folder: Path, split: Split | None = None) -> str:
 
 
 def _facts(path: Path) -> dict[str, Any]:
-    """What a checkpoint says of itself, without its tensors; nothing where it cannot be read."""
+    """Return a checkpoint's metadata without its tensors; empty if it cannot be read."""
     try:
         with safe_open(path, framework="np") as stored:
             facts = json.loads((stored.metadata() or {}).get("facts", "{}"))

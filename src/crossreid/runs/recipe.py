@@ -1,4 +1,4 @@
-"""The recipe: everything a run depends on, as validated YAML.
+"""The recipe: everything that a run depends on, as validated YAML.
 
 Each section is defined beside what it configures, and a method's section by the method; this module composes them.
 """
@@ -30,35 +30,35 @@ from crossreid.runs.shipped import recipe_file
 from crossreid.runs.yaml_text import read_yaml
 from crossreid.training.options import TrainingOptions
 
-SIZING = ("data.height", "data.width", "method.")  # overrides that may change which size an encoder is built for
+SIZING = ("data.height", "data.width", "method.")  # overrides that may change the size that an encoder is built for
 
 
 class Recipe(Options):
-    """What to train, on what, how, and how it is scored."""
+    """What to train, on which data, how, and how it is scored."""
 
-    data: DataOptions = Field(description="The data set and how it is read.")
+    data: DataOptions = Field(description="The data set, and how it is read.")
     method: Annotated[SerializeAsAny[MethodOptions], BeforeValidator(method_options)] = Field(
         description="The method and its network."
     )
     training: TrainingOptions = Field(TrainingOptions(), description="The loop, its optimiser and its schedule.")
-    evaluation: EvaluationOptions = Field(EvaluationOptions(), description="How embeddings are made and compared.")
+    evaluation: EvaluationOptions = Field(EvaluationOptions(), description="How embeddings are computed and compared.")
     start_from: Path | None = Field(
         None,
-        description="What training starts from: a run of any method on the same backbone, a checkpoint, or a file of "
-        "backbone weights. Heads that do not fit, or are of other identities, are drawn anew.",
+        description="Where training starts from: a run of any method on the same backbone, a checkpoint, or a file of "
+        "backbone weights. Heads that do not fit, or belong to other identities, are re-initialised.",
     )
     start_encoder: Origin | None = Field(
         None,
-        description="Which encoder of start_from's network every encoder takes; null for the one of the same name, "
-        "where both networks have the same encoders, else the shared one.",
+        description="The encoder of start_from's network that every encoder copies; null for the one of the same name, "
+        "if both networks have the same encoders, else the shared one.",
     )
     teacher: dict[str, Any] | None = Field(
         None,
-        description="What the teacher's run changes in this recipe, by section; `crossreid train` then trains "
+        description="Changes to this recipe for the teacher's run, by section; `crossreid train` then trains "
         "OUT/teacher and OUT/student. null for one run.",
     )
     generations: int = Field(
-        1, ge=1, le=20, description="Number of students where there is a teacher; each is the teacher of the next."
+        1, ge=1, le=20, description="Number of students trained in turn if there is a teacher; each teaches the next."
     )
 
     @model_validator(mode="before")
@@ -69,7 +69,7 @@ class Recipe(Options):
     @model_validator(mode="before")
     @classmethod
     def _start_from_of_training(cls, given: Any) -> Any:
-        """`training.start_from`, where many look for it, is `start_from`."""
+        """Accept `training.start_from`, where many expect the key, as `start_from`."""
         training = given.get("training") if isinstance(given, dict) else None
         if not isinstance(training, dict) or "start_from" not in training:
             return given
@@ -80,16 +80,16 @@ class Recipe(Options):
 
     @model_validator(mode="after")
     def _encoders_follow_size(self) -> Recipe:
-        """Write into `method` the size of image that its encoders are built for, where one depends on it."""
+        """Write into `method` the image size that its encoders are built for, if one depends on it."""
         method = self.method.at_size((self.data.height, self.data.width))
-        object.__setattr__(self, "method", method)  # frozen to all but its own validation
+        object.__setattr__(self, "method", method)  # frozen except during validation
         return self
 
     @model_validator(mode="after")
     def _pixels_follow_weights(self) -> Recipe:
-        """Write into `data` how images are resized and normalised, where it leaves that to the backbone's weights.
+        """Write into `data` how images are resized and normalised, if it leaves that to the backbone's weights.
 
-        So a recipe that is kept says it in numbers, whatever a later version of a backbone's description says.
+        So a stored recipe has the numbers, whatever later versions say about the backbone.
         """
         data = self.data
         normalise = data.normalise
@@ -99,12 +99,12 @@ class Recipe(Options):
         if normalise.mean is None:
             normalise = NormaliseOptions(mean=wanted.normalisation.mean, std=wanted.normalisation.std)
         seen = {"interpolation": data.interpolation or wanted.interpolation, "normalise": normalise}
-        object.__setattr__(self, "data", data.model_copy(update=seen))  # frozen to all but its own validation
+        object.__setattr__(self, "data", data.model_copy(update=seen))  # frozen except during validation
         return self
 
     @model_validator(mode="after")
     def _domains_are_sources(self) -> Recipe:
-        """Write into the backbone's section which domains its batch norms are of, as what tests it may name other data."""
+        """Write the domains of the batch norms into the backbone's section, because a test may name other data."""
         encoder, sources = self.method.encoder, tuple(source.called for source in self.data.sources)
         if encoder.domain_norm != "shared" and sources and encoder.domains != sources:
             if encoder.domains:
@@ -115,8 +115,8 @@ class Recipe(Options):
             object.__setattr__(self, "method", with_encoder(self.method, domains=sources))
         if encoder.domain_norm != "shared" and self.training.compile:
             raise CrossreidError(
-                f"training.compile does not know batch norm by domain, but method.backbone.domain_norm is {encoder.domain_norm}. "
-                "Set one of them back"
+                f"training.compile does not support batch norm by domain, but method.backbone.domain_norm is {encoder.domain_norm}. "
+                "Reset one of them"
             )
         return self
 
@@ -126,41 +126,39 @@ class Recipe(Options):
         if self.start_from and isinstance(self.method, ViewDistillationOptions) and self.method.start != "weights":
             raise CrossreidError(f"start_from, and method.start is {str(self.method.start)!r}: expected one of them")
         if self.start_encoder and self.start_from is None:
-            raise CrossreidError(
-                f"start_encoder is {self.start_encoder}, but start_from names no run that it would be of"
-            )
+            raise CrossreidError(f"start_encoder is {self.start_encoder}, but start_from names no run")
         if self.teacher is not None:
             if not isinstance(self.method, ViewDistillationOptions):
-                raise CrossreidError(f"`teacher` is for view_distillation, the method is {self.method.name}")
+                raise CrossreidError(f"`teacher` is for view_distillation, but the method is {self.method.name}")
             if self.method.teacher is not None:
                 raise CrossreidError("`teacher` and method.teacher: expected one of them")
             teacher_recipe(self)
         return self
 
     def as_yaml(self) -> str:
-        """The whole recipe, every default written out."""
+        """Return the whole recipe with every default written out."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
 
 
 def load_recipe(path: Path | str, overrides: Sequence[str] = ()) -> Recipe:
-    """The recipe in a YAML file, or of that name among those of the package, with `key.key=value` overrides applied.
+    """Load the recipe in a YAML file, or the package's recipe of that name, with `key.key=value` overrides applied.
 
     Values of overrides are YAML.
 
     Raises:
-        RecipeError: no such file, no YAML mapping, an unknown key or an impossible value, named.
+        RecipeError: the file is missing or no YAML mapping, or a key is unknown or its value invalid; it is named.
     """
     return make_recipe(_read_yaml(recipe_file(Path(path))), overrides, source=str(path))
 
 
 def recipe_of_run(folder: Path) -> Recipe:
-    """The recipe that a run's folder keeps: what it was trained by.
+    """Return the recipe stored in a run's folder, by which it was trained.
 
-    Runs from before `data.normalise` saw ImageNet's mean and deviation whatever their weights wanted, and keep them; that
-    is warned of where it was not what they wanted.
+    Runs from before `data.normalise` used ImageNet's mean and deviation whatever their weights expected, and keep them;
+    a warning says so if the weights expected others.
 
     Raises:
-        RecipeError: the folder keeps none, or one that is damaged.
+        RecipeError: the folder has no recipe, or a damaged one.
     """
     path = folder / "recipe.yaml"
     given = _read_yaml(path)
@@ -170,15 +168,15 @@ def recipe_of_run(folder: Path) -> Recipe:
     wanted = pixels_of(recipe.method.encoder).normalisation
     if wanted != IMAGENET:
         warnings.warn(
-            f"{folder} was trained with {IMAGENET}, as all runs were at the time, and is used so; the weights of "
-            f"{recipe.method.encoder.name} were trained with {wanted}. A new run will follow them.",
+            f"{folder} was trained with {IMAGENET}, as all runs were then, and is used that way; the weights of "
+            f"{recipe.method.encoder.name} were trained with {wanted}. New runs follow the weights.",
             stacklevel=2,
         )
     return recipe
 
 
 def pixels_as_text(recipe: Recipe) -> str:
-    """One line: how images are resized and normalised, and whether the backbone's weights were trained with such."""
+    """Return a line on how images are resized and normalised, and whether the backbone's weights were trained that way."""
     data, encoder = recipe.data, recipe.method.encoder
     wanted = pixels_of(encoder)
     seen = f"images of {data.height} x {data.width} pixels, {data.resizing}, {data.normalisation}"
@@ -194,19 +192,19 @@ def _read_yaml(path: Path) -> Any:
         raise RecipeError(f"recipe {path} not found. Expected a YAML file.")
     try:
         return read_yaml(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # YamlError, or no UTF-8
-        raise RecipeError(f"recipe {path} is no valid YAML: {error}.") from error
+    except ValueError as error:  # YamlError, or not UTF-8
+        raise RecipeError(f"recipe {path} is not valid YAML: {error}.") from error
 
 
 def make_recipe(given: Any, overrides: Sequence[str] = (), *, source: str = "recipe") -> Recipe:
-    """A recipe from a mapping, with overrides; errors name `source`."""
+    """Make a recipe from a mapping, with overrides; errors name `source`."""
     if not isinstance(given, dict):
         raise RecipeError(
             f"{source}: expected a mapping of sections ({', '.join(Recipe.model_fields)}), found {shown(given)}."
         )
     merged = with_numbers(given)
     try:
-        if "data" in merged:  # before the overrides, which name keys of one section
+        if "data" in merged:  # before the overrides, which name keys of a single section
             merged["data"] = with_names(one_section(merged["data"]))
     except CrossreidError as error:
         raise RecipeError(f"{source}: {error}") from error
@@ -221,10 +219,11 @@ def make_recipe(given: Any, overrides: Sequence[str] = (), *, source: str = "rec
 
 
 def teacher_recipe(recipe: Recipe) -> Recipe:
-    """The recipe of the teacher's run: `recipe` with the changes of its `teacher` section, without a teacher of its own.
+    """Return the recipe of the teacher's run: `recipe` with the changes in its `teacher` section, and no teacher
+    itself.
 
-    A teacher sees all images of a set, and starts from its backbone's weights, unless that section says otherwise. What students
-    start from is theirs alone.
+    A teacher sees all images of a set and starts from its backbone's weights, unless that section says otherwise. Where
+    the students start from is theirs alone.
     """
     given = recipe.model_dump(mode="json")
     forget_filled_sizes(given)

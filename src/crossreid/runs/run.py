@@ -1,4 +1,4 @@
-"""A run: a folder that was trained by a recipe, and what opens it.
+"""A run: a folder trained by a recipe, and how to open it.
 
 A run's folder holds recipe.yaml, last.safetensors, best.safetensors, metrics.jsonl, TensorBoard events and, once
 evaluated, scores.json and features.npz; those of other data are in evaluations/NAME.
@@ -34,8 +34,8 @@ from crossreid.training.checkpoint import Checkpoint, CheckpointError, fit_weigh
 class Run:
     """An opened run: its recipe, its data set and its trained method, in evaluation mode.
 
-    `weights` is the file that they come from; `elsewhere` the folder for its scores and features where they are of other data
-    than the run's own, None where they belong into the run's folder.
+    `weights` is the file of the weights; `elsewhere` is the folder for scores and features if they are on other data
+    than the run's own, None if they belong in the run's folder.
     """
 
     folder: Path
@@ -47,15 +47,15 @@ class Run:
 
     @property
     def results(self) -> Path:
-        """The folder of its scores and features."""
+        """Return the folder of its scores and features."""
         return self.elsewhere or self.folder
 
 
 def open_split(recipe: Recipe) -> Split:
-    """The data set that a recipe names, or its sources joined.
+    """Read the data set that a recipe names, or its sources joined.
 
     Raises:
-        CrossreidError: what its reader finds wrong, or a reader that names a protocol that there is not.
+        CrossreidError: the reader finds an error, or names an unknown protocol.
     """
     data = recipe.data
     if data.sources:
@@ -75,18 +75,18 @@ def _read(data: DataOptions) -> Split:
 
 
 def with_cameras(recipe: Recipe, split: Split) -> Recipe:
-    """The recipe with the numbers of the training cameras, where its network embeds cameras and it leaves them open."""
+    """Return the recipe with the training cameras filled in, if its network embeds cameras and the recipe does not name them."""
     method = recipe.method.with_cameras(record.camera for record in split.train)
     return recipe if method is recipe.method else recipe.model_copy(update={"method": method})
 
 
 def split_trained_on(run: Run) -> Split | None:
-    """The split that a run was trained on, where it is opened on that; not on other data, nor on one data set of several."""
+    """Return a run's training split if it is opened on that; None on other data or on one of several data sets."""
     return run.split if run.elsewhere is None and weights_folder(run.folder) == run.folder else None
 
 
 def fresh_method(recipe: Recipe, split: Split) -> Method:
-    """The recipe's method as training starts from it: the same weights for the same seed."""
+    """Return the recipe's method as training starts from it: the same weights for the same seed."""
     recipe = with_cameras(recipe, split)
     with torch.random.fork_rng():
         torch.manual_seed(recipe.training.seed)
@@ -97,11 +97,11 @@ def open_run(folder: Path, checkpoint: str = "best", *, split: Split | None = No
     """Open a trained run.
 
     Args:
-        split: its data set, where that is read already.
-        on: other data, or other options, to test it on than those it was trained with.
+        split: its data set, if it has been read already.
+        on: other data or options to test it on instead of its own.
 
     Raises:
-        CrossreidError: `folder` holds no run, or not the checkpoint asked for.
+        CrossreidError: `folder` holds no run, or not the requested checkpoint.
     """
     weights = checkpoint_of(folder, checkpoint)
     recipe = recipe_of_run(folder)
@@ -117,7 +117,7 @@ def open_run(folder: Path, checkpoint: str = "best", *, split: Split | None = No
             without_download(recipe.method), len(labels_of(split.train)), normalisation=recipe.data.normalisation
         )
         fit_weights(method, stored.weights, weights)
-    else:  # whose training identities are others
+    else:  # its training identities are different
         method = method_of_weights(recipe, stored.weights, weights)
     if torch.cuda.is_available():
         method = method.cuda()
@@ -125,10 +125,10 @@ def open_run(folder: Path, checkpoint: str = "best", *, split: Split | None = No
 
 
 def method_of_weights(recipe: Recipe, weights: Mapping[str, Tensor], file: Path) -> Method:
-    """The recipe's method with these weights; the number of training identities is read off the shapes that depend on it.
+    """Return the recipe's method with these weights; the number of training identities follows from their shapes.
 
     Raises:
-        CheckpointError: the weights are not those of the method that the recipe describes.
+        CheckpointError: the weights do not belong to the method that the recipe describes.
     """
     options, seen = without_download(recipe.method), recipe.data.normalisation
     with torch.random.fork_rng(devices=[]):
@@ -142,21 +142,21 @@ def method_of_weights(recipe: Recipe, weights: Mapping[str, Tensor], file: Path)
         }
         if len(differ) == 1:
             method = build_method(options, differ.pop(), normalisation=seen)
-    fit_weights(method, dict(weights), file)  # strict, so that a wrong number is refused
+    fit_weights(method, dict(weights), file)  # strict, so that a wrong number is an error
     return method
 
 
 def checkpoint_of(folder: Path, checkpoint: str = "best") -> Path:
-    """The file of a run's best or last checkpoint; where nothing was validated, the last stands for the best.
+    """Return the file of a run's best or last checkpoint; without validation, the last counts as the best.
 
     Raises:
-        CrossreidError: `folder` holds no run, or not the checkpoint asked for.
+        CrossreidError: `folder` holds no run, or not the requested checkpoint.
     """
     if checkpoint not in ("best", "last"):
         raise CrossreidError(f"checkpoint {checkpoint!r}: expected best or last.")
     if folder.suffix == ".ckpt":
         raise CrossreidError(
-            f"{folder} is a MindSpore checkpoint. Make a run of it: `crossreid import {folder} --out RUN`."
+            f"{folder} is a MindSpore checkpoint. Turn it into a run: `crossreid import {folder} --out RUN`."
         )
     if not (folder / "recipe.yaml").is_file():
         if trials := sorted_trials(folder):
@@ -165,8 +165,8 @@ def checkpoint_of(folder: Path, checkpoint: str = "best") -> Path:
             )
         if seeds := numbered_runs(folder, "seed-"):
             raise CrossreidError(
-                f"{folder} holds {len(seeds)} runs of different seeds. Name them one by one, for example {seeds[0]}, or set folders "
-                "of seeds side by side: `crossreid compare`."
+                f"{folder} holds {len(seeds)} runs of different seeds. Name one of them, for example {seeds[0]}, or compare folders "
+                "of seeds with `crossreid compare`."
             )
         raise CrossreidError(
             f"{folder} holds no run: recipe.yaml not found. Expected a folder that `crossreid train` wrote."
@@ -181,10 +181,10 @@ def checkpoint_of(folder: Path, checkpoint: str = "best") -> Path:
 
 
 def refuse_other_pixels(recipe: Recipe, path: Path, checkpoint: Checkpoint) -> None:
-    """Raise where a run's recipe.yaml has other pixels than the checkpoint in `path` was trained on.
+    """Raise if a run's recipe.yaml prepares images differently from how the checkpoint in `path` was trained.
 
     Raises:
-        CheckpointError: it has; what differs is named.
+        CheckpointError: they differ; the difference is named.
     """
     kept = as_it_was(checkpoint.facts.get("recipe"))
     trained = kept.get("data") if isinstance(kept, dict) else None
@@ -194,24 +194,24 @@ def refuse_other_pixels(recipe: Recipe, path: Path, checkpoint: Checkpoint) -> N
     for key, value in now.items():
         if not isinstance(trained, dict):
             continue
-        # Of a run on several data sets, what one of them has of its own.
+        # For a run on several data sets, the keys of each one.
         listed = trained.get("sources")
         sources = listed if isinstance(listed, list) else []
         of_sources = [source.get(key) for source in sources if isinstance(source, dict)]
         if trained.get(key, value) != value and value not in [one for one in of_sources if one is not None]:
             raise CheckpointError(
-                f"{path} was trained with data.{key} {trained[key]}, its recipe.yaml says {value}. Put the old value back; for "
-                "another one, train anew."
+                f"{path} was trained with data.{key} {trained[key]}, but its recipe.yaml says {value}. Restore the old value; to use "
+                "another one, train a new run."
             )
 
 
 def is_synthetic(root: Path) -> bool:
-    """Whether the data set at `root` is a rendered world, on which published figures say nothing."""
+    """Return whether the data set at `root` is a rendered world, for which published figures mean nothing."""
     return (root / "factors.csv").is_file()
 
 
 def is_official(split: Split) -> bool:
-    """Whether what is tested on is the published test set: its own protocol, and as many images as it is known to have."""
+    """Return whether the test is the published one: its own protocol, and the known number of images."""
     known = describe(split.name)
     if is_synthetic(split.root) or known.protocol != split.protocol:
         return False

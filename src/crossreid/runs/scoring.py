@@ -1,4 +1,4 @@
-"""From a network and a split to features and scores, as a recipe says: single images, or sets of them."""
+"""From a network and a split to features and scores, as a recipe says: for single images, or sets of them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Advance = Callable[..., object]
 def embed_features(
     method: nn.Module, split: Split, recipe: Recipe, *, validation: bool = False, advance: Advance | None = None
 ) -> Features:
-    """Features by `method` of the test images of `split`, or of its validation images (infrared ones the queries)."""
+    """Return features by `method` of the test images of `split`, or of its validation images (infrared ones are queries)."""
     query, gallery = roles(split, validation=validation)
     records = in_order({*query, *gallery})
     if advance is not None:
@@ -38,10 +38,10 @@ def embed_features(
 
 
 def comparisons(split: Split, recipe: Recipe) -> list[SetSetting]:
-    """The comparisons of images and videos that a recipe is scored by; none where single images are compared.
+    """Return the comparisons of images and videos that a recipe is scored by; none if single images are compared.
 
     Raises:
-        CrossreidError: videos are asked for, and the data set's protocol is of single images.
+        CrossreidError: videos are requested, but the data set's protocol compares single images.
     """
     refuse_several(split)
     plan = PROTOCOLS[split.protocol]
@@ -66,9 +66,9 @@ def embed_compared(
     first_frame: bool | None = None,
     advance: Advance | None = None,
 ) -> dict[str, Features]:
-    """Features of each comparison of images and videos, by its name; of the first one only, if `first`.
+    """Return features of each comparison of images and videos, by name; only of the first one, if `first`.
 
-    `first_frame`: whether the image of a tracklet is its first frame alone; None as the protocol has it.
+    `first_frame`: whether the image of a tracklet is only its first frame; None follows the protocol.
     """
     query, gallery = roles(split, validation=validation)
     chosen = comparisons(split, recipe) if settings is None else settings
@@ -81,7 +81,7 @@ def embed_compared(
         frames=recipe.evaluation.frames,
         first_frame=plan.first_frame if first_frame is None else first_frame,
         place=recipe.evaluation.frame,
-        # Each image that validates is a query picture and in the gallery: it asks with its tracklet once, not once an image.
+        # Each validation image is a query and in the gallery: it is queried once per tracklet, not once per image.
         pictures_query=plan.pictures_query and not validation,
         skip=recipe.data.on_bad_image == "skip",
         advance=advance,
@@ -90,7 +90,7 @@ def embed_compared(
 
 
 def score_sets(compared: Mapping[str, Features], split: Split, recipe: Recipe, **options: Any) -> list[Score]:
-    """The score of each comparison, its name as the setting; `options` as `score_features` takes them."""
+    """Return the score of each comparison, with its name as the setting; `options` as in `score_features`."""
     return [
         replace(score, setting=name)
         for name, features in compared.items()
@@ -99,7 +99,7 @@ def score_sets(compared: Mapping[str, Features], split: Split, recipe: Recipe, *
 
 
 def reading(recipe: Recipe) -> dict[str, Any]:
-    """How `embed` and `observe` read test images by a recipe."""
+    """Return how `embed` and `observe` read test images for a recipe."""
     return {
         "height": recipe.data.height,
         "width": recipe.data.width,
@@ -112,7 +112,7 @@ def reading(recipe: Recipe) -> dict[str, Any]:
 
 
 def space_features(method: nn.Module, split: Split, recipe: Recipe) -> dict[str, Features]:
-    """Test features by v, by z and by both, each over all streams: what `test_features` chooses among."""
+    """Return test features of v, of z and of both, each over all streams: what `test_features` chooses from."""
     streams = stream_features(method, split, recipe, tested=True)
     v, z = (
         concatenate_normalised([torch.from_numpy(parts[place].embeddings) for parts in streams.values()])
@@ -125,16 +125,16 @@ def space_features(method: nn.Module, split: Split, recipe: Recipe) -> dict[str,
 def stream_features(
     method: nn.Module, split: Split, recipe: Recipe, *, tested: bool = False
 ) -> dict[str, tuple[Features, Features]]:
-    """v and z, not normalised, of the test images by each stream of a three-branch method."""
+    """Return v and z of the test images, not normalised, for each stream of a three-branch method."""
     query, gallery = roles(split)
     streams = observe(method, in_order({*query, *gallery}), tested=tested, **reading(recipe))
     return {name: (features_of(query, gallery, v), features_of(query, gallery, z)) for name, (v, z) in streams.items()}
 
 
 def roles(split: Split, *, validation: bool = False) -> tuple[list[Record], list[Record]]:
-    """The query and the gallery images of a split's test half or of its validation identities.
+    """Return the query and gallery images of a split's test half or of its validation identities.
 
-    In validation the infrared images ask the visible ones; of one modality, each image asks all others.
+    In validation, infrared images query visible ones; with one modality, each image queries all others.
     """
     refuse_several(split)
     if not validation:
@@ -153,7 +153,7 @@ def score_features(
     settings: Sequence[str] | None = None,
     rerank: Reranking | None = None,
 ) -> list[Score]:
-    """The scores of features by the data set's protocol, one a setting (or of the named `settings`)."""
+    """Return the scores of features by the data set's protocol, one per setting (or of the named `settings`)."""
     return evaluate_protocol(
         features,
         split.protocol,
@@ -167,7 +167,7 @@ def score_features(
 
 
 def gallery_draw(split: Split, recipe: Recipe) -> dict[str, Any]:
-    """How a run's gallery is drawn where its protocol draws it: `draw`, `permutations` and `seed`, as `evaluate` takes them."""
+    """Return how a run's gallery is drawn, if its protocol draws it: `draw`, `permutations` and `seed`, as in `evaluate`."""
     options = recipe.evaluation
     draw = None if options.draw == "official" else options.draw
     listed = split.root / "exp" / "rand_perm_cam.mat"

@@ -1,4 +1,4 @@
-"""The sections of a recipe as its options classes declare them: which classes a key may hold, and which keys a place has."""
+"""The sections of a recipe as its options classes declare them: classes that a key may hold, and keys of a section."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from crossreid.methods import METHODS, MethodOptions
 
 
 def sections(annotation: Any) -> list[type[BaseModel]]:
-    """The options classes in an annotation: one for a section, several for a choice; of a method all that are registered."""
+    """Return the options classes in an annotation: one for a section, several for a choice, all registered ones for a method."""
     if annotation is MethodOptions:
         return [method.options for method in METHODS.values()]
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
@@ -21,11 +21,11 @@ def sections(annotation: Any) -> list[type[BaseModel]]:
 
 
 def keys_at(place: list[str], given: dict[str, Any], recipe: type[BaseModel]) -> list[str]:
-    """The valid keys at a dotted place of `given`, which names the method that is meant."""
+    """Return the valid keys at a dotted position of `given`, which names the method."""
     models = [recipe]
     here: Any = given
     for name in place:
-        if isinstance(here, list) and name.isdecimal():  # a section of several
+        if isinstance(here, list) and name.isdecimal():  # one section of a list
             here = here[int(name)] if int(name) < len(here) else {}
             continue
         fields = [model.model_fields[name] for model in models if name in model.model_fields]

@@ -1,6 +1,6 @@
-"""The recipes that come with the package, in `recipes/` beside this file: listed, and found by their names alone.
+"""The recipes that come with the package, in `recipes/` beside this file: list them, and find them by name.
 
-A name stands for a recipe wherever a command or `load_recipe` takes a file; a file that is there is always taken before it.
+Commands and `load_recipe` take a name in place of a file; an existing file always comes first.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from crossreid.runs.faults import RecipeError
 from crossreid.runs.yaml_text import read_yaml
 
 SHIPPED = Path(__file__).parent / "recipes"
-NO_SETTING = "default"  # the recipe names none: that of its method
+NO_SETTING = "default"  # the recipe names none: its method's default
 
 
 @dataclass(frozen=True, slots=True)
 class ShippedRecipe:
-    """What a list shows of a recipe: data sets, method and setting as its keys have them, and the first line of its comment."""
+    """A recipe as lists show it: data sets, method and setting from its keys, and the first line of its comment."""
 
     name: str
     dataset: str
@@ -30,30 +30,30 @@ class ShippedRecipe:
 
 
 def shipped_names() -> list[str]:
-    """The names of all recipes of the package, in alphabetical order."""
+    """Return the names of all recipes of the package, in alphabetical order."""
     return sorted(path.stem for path in SHIPPED.glob("*.yaml"))
 
 
 def shipped_recipes(dataset: str | None = None, method: str | None = None) -> list[ShippedRecipe]:
-    """The recipes of the package; with `dataset` or `method` only those of it.
+    """Return the recipes of the package, with `dataset` or `method` only those for it.
 
     Raises:
-        RecipeError: no recipe is of that data set, or of that method.
+        RecipeError: no recipe is for that data set or method.
     """
     found = [_described(SHIPPED / f"{name}.yaml") for name in shipped_names()]
     for asked, what, key in ((dataset, "data set", "dataset"), (method, "method", "method")):
         known = sorted({part for recipe in found for part in getattr(recipe, key).split("+")})
         if asked is not None and asked not in known:
-            raise RecipeError(f"no recipe here is of the {what} {asked!r}. Expected one of {', '.join(known)}.")
+            raise RecipeError(f"no recipe is for the {what} {asked!r}. Expected one of {', '.join(known)}.")
         found = [recipe for recipe in found if asked in (None, *getattr(recipe, key).split("+"))]
     return found
 
 
 def shipped_file(name: str) -> Path:
-    """The file of the recipe of that name, with or without `.yaml`.
+    """Return the file of the recipe of that name, with or without `.yaml`.
 
     Raises:
-        RecipeError: the package has none of that name; the nearest ones are named.
+        RecipeError: the package has no recipe of that name; the nearest ones are named.
     """
     path = _shipped(Path(name))
     if path is None:
@@ -62,9 +62,9 @@ def shipped_file(name: str) -> Path:
 
 
 def recipe_file(given: Path) -> Path:
-    """The file that `given` means: itself where it is one, and else the recipe of the package of that name.
+    """Return the file that `given` means: itself if it exists, else the package's recipe of that name.
 
-    `recipes/NAME.yaml` means NAME, too: so recipes were called where they lay in a folder of their own.
+    `recipes/NAME.yaml` also means NAME: recipes used to be in a separate folder of that name.
 
     Raises:
         RecipeError: there is no such file and no such recipe; the nearest ones are named.
@@ -83,7 +83,7 @@ def recipe_file(given: Path) -> Path:
 
 def _shipped(given: Path) -> Path | None:
     name = given.name.removesuffix(".yaml")
-    if len(given.parts) != 1 or name not in shipped_names():  # a name, never a way out of the folder
+    if len(given.parts) != 1 or name not in shipped_names():  # a name, never a path out of the folder
         return None
     return SHIPPED / f"{name}.yaml"
 
@@ -91,7 +91,7 @@ def _shipped(given: Path) -> Path | None:
 def _nearest(given: str, known: Sequence[str]) -> str:
     near = difflib.get_close_matches(given.removesuffix(".yaml"), known, n=3, cutoff=0.4)
     hint = f" Nearest: {', '.join(near)}." if near else ""
-    return f"{hint} `crossreid recipes list` names all."
+    return f"{hint} `crossreid recipes list` lists all."
 
 
 def _described(path: Path) -> ShippedRecipe:

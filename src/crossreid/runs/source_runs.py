@@ -1,8 +1,8 @@
-"""A run on several data sets, and what it is on each of them alone: a recipe of one data set, a validation, a folder.
+"""A run on several data sets as seen on each one alone: a recipe of one data set, its validation, a folder.
 
-RUN/sources/NAME holds the recipe of the run on its source NAME, and its scores and features once they are made. Opened,
-it is the run with its weights, tested on that source by its protocol and options; so whatever takes a run takes it on
-one source.
+RUN/sources/NAME holds the run's recipe for its source NAME and, once computed, its scores and features. Opened, it is
+the run with its weights, tested on that source by its protocol and options; so everything that takes a run also takes a
+run on one source.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Validate = Callable[[nn.Module, Split, Recipe], dict[str, float]]
 
 
 def recipe_on(recipe: Recipe, name: str) -> Recipe:
-    """The recipe with the source `name` as its only data set; batch norms by domain are that source's."""
+    """Return the recipe with the source `name` as its only data set; batch norms by domain use that source's."""
     method = recipe.method
     if method.encoder.domain_norm != "shared":
         method = with_encoder(method, tested_as=name)
@@ -49,7 +49,7 @@ def write_views(recipe: Recipe, out: Path) -> None:
 
 
 def view_of(run: Path, name: str) -> Path:
-    """The folder of a run on its source `name`.
+    """Return the folder of a run on its source `name`.
 
     Raises:
         CrossreidError: it has no such source.
@@ -64,12 +64,12 @@ def view_of(run: Path, name: str) -> Path:
 
 
 def views_or_itself(run: Path) -> list[Path]:
-    """A run on several data sets as its folders of each; any other as it is."""
+    """Return a run on several data sets as one folder per data set; any other run as it is."""
     return source_views(run) or [run]
 
 
 def monitored(split: Split, figures: Sequence[str]) -> list[str]:
-    """What validation returns: `figures`, for several sources their means, also as mean/FIGURE and SOURCE/FIGURE.
+    """Return the names of validation figures: `figures`, and for several sources also mean/FIGURE and SOURCE/FIGURE.
 
     Sources without validation images are left out.
     """
@@ -80,7 +80,7 @@ def monitored(split: Split, figures: Sequence[str]) -> list[str]:
 
 
 def validated(method: nn.Module, split: Split, recipe: Recipe, validate: Validate) -> dict[str, float]:
-    """Figures to monitor: what `validate` returns on each source, by its protocol and statistics, and their mean."""
+    """Return the figures to monitor: those of `validate` on each source, by its protocol and statistics, and their mean."""
     if not split.sources:
         return validate(method, split, recipe)
     each: dict[str, dict[str, float]] = {}
@@ -95,7 +95,7 @@ def validated(method: nn.Module, split: Split, recipe: Recipe, validate: Validat
 
 
 def mean_over_sources(each: Mapping[Path, Sequence[Score]]) -> dict[Path, dict[str, float]]:
-    """For each run with all its sources in `each`, the mean over them of the figures of their first settings."""
+    """Return, for each run with all its sources in `each`, the mean over them of the figures of their first settings."""
     found: dict[Path, dict[Path, Score]] = {}
     for view, scores in each.items():
         if weights_folder(view) != view:
@@ -111,10 +111,10 @@ def mean_over_sources(each: Mapping[Path, Sequence[Score]]) -> dict[Path, dict[s
 
 
 def refuse_several(split: Split) -> None:
-    """Raise `CrossreidError` where a split is of several data sets, and one is to be tested on."""
+    """Raise `CrossreidError` if a split covers several data sets, but a test needs one."""
     if split.sources:
         names = [name for name, _ in split.sources]
         raise CrossreidError(
-            f"the run is on several data sets ({', '.join(names)}), each of which is tested by itself. Name one: "
+            f"the run is on several data sets ({', '.join(names)}), and each is tested by itself. Name one: "
             f"RUN/{SOURCES}/{names[0]}, or --source {names[0]}."
         )

@@ -1,9 +1,10 @@
-"""Which weights a network takes from one that is built differently: the encoders', and others of the same meaning.
+"""Which weights a network takes from one that is built differently: its encoders', and others with the same meaning.
 
-Encoders are compared as whole backbones, so that a network of streams and one of a whole encoder have weights in
-common. Of what lies outside them, a neck behind an encoder goes with it; else names and shapes must agree, and both
-networks be of one family: methods of one class, or of classes that are derived from one below `Method`. What depends on
-the identities is taken on the same data alone.
+Encoders are compared as whole backbones, so that a network of streams and one with a whole encoder have weights in
+common. Outside the encoders, a neck goes with the encoder before it; for everything else, names and shapes must agree
+and both networks
+belong to one family: methods of one class, or of classes derived from one class below `Method`. What depends on the
+    identities is taken only on the same data.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ ORIGINS = ("shared", "visible", "infrared")
 
 @dataclass
 class Taken:
-    """Tensors by their names in the network that takes them, and what is to be said of them.
+    """Tensors by their names in the network that takes them, and facts to report about them.
 
-    `used` are names of the source's; `encoder` says which of several encoders of it every encoder takes.
+    `used` are names in the source; `encoder` is the one of its several encoders that every encoder copies.
     """
 
     weights: dict[str, Tensor] = field(default_factory=dict)
@@ -40,16 +41,16 @@ class Taken:
 
 
 def encoders_by_path(method: Method) -> dict[str, nn.Module]:
-    """The encoders of a method by the paths of their modules."""
+    """Return the encoders of a method by module path."""
     paths = {id(module): path for path, module in method.named_modules()}
     return {paths[id(encoder)]: encoder for encoder in method.encoders if id(encoder) in paths}
 
 
 def taken_from(source: Method, method: Method, *, origin: Origin | None, left: Collection[str]) -> Taken:
-    """What `method` takes of `source`, which may be another method; `left` are tensors that it keeps in any case.
+    """Return what `method` takes from `source`, which may be another method; `left` are tensors that it always keeps.
 
     Raises:
-        CrossreidError: the encoders are of different networks, or `source` has no such encoder as `origin`.
+        CrossreidError: the encoders are of different networks, or `source` has no encoder `origin`.
     """
     theirs, own = encoders_by_path(source), encoders_by_path(method)
     taken = Taken()
@@ -74,7 +75,7 @@ def taken_from(source: Method, method: Method, *, origin: Origin | None, left: C
 
 
 def _chosen(encoders: dict[str, nn.Module], origin: Origin | None) -> tuple[str, str | None]:
-    """The path of the encoder that all take, and what to call it where there are several to choose from."""
+    """Return the path of the encoder that all copy, and its name if there are several to choose from."""
     named = {name: path for name in ORIGINS for path in encoders if name in path.split(".")}
     cut = next((encoder for encoder in encoders.values() if is_cut(encoder)), None)
     if len(encoders) == 1:
@@ -85,7 +86,7 @@ def _chosen(encoders: dict[str, nn.Module], origin: Origin | None) -> tuple[str,
             )
         return next(iter(encoders)), (origin or "shared") if several else None
     if not encoders or (origin is not None and origin not in named):
-        found = ", ".join(named) or "none that have these names"
+        found = ", ".join(named) or "none with these names"
         raise CrossreidError(
             f"start_encoder is {origin or 'shared'}, but the network to start from has encoders: {found}."
         )
@@ -94,7 +95,7 @@ def _chosen(encoders: dict[str, nn.Module], origin: Origin | None) -> tuple[str,
 
 
 def _cut_alike(one: nn.Module, other: nn.Module) -> bool:
-    """Whether both are whole backbones, or have the same tensors in the same stems and streams."""
+    """Return whether both are whole backbones, or have the same tensors in the same stems and streams."""
     if not is_cut(one) and not is_cut(other):
         return True
     return is_cut(one) and is_cut(other) and one.state_dict().keys() == other.state_dict().keys()
@@ -103,7 +104,7 @@ def _cut_alike(one: nn.Module, other: nn.Module) -> bool:
 def _take_encoder(
     taken: Taken, source: tuple[str, nn.Module], target: tuple[str, nn.Module], origin: Origin, *, paired: bool
 ) -> None:
-    """Add what an encoder takes of another one: all, where they are cut alike, or the weights of one whole backbone."""
+    """Add what an encoder takes from another one: everything if they are cut alike, else the weights of one whole backbone."""
     (from_path, theirs), (path, encoder) = source, target
     given, own = theirs.state_dict(), encoder.state_dict()
     if paired and given.keys() == own.keys():
@@ -120,7 +121,7 @@ def _take_encoder(
 
 
 def _take_neck(taken: Taken, source: tuple[Method, str], target: tuple[Method, str]) -> None:
-    """Add the neck behind an encoder where both networks hold encoder and neck in one `Encoder`."""
+    """Add the neck after an encoder if both networks hold encoder and neck in one `Encoder`."""
     parents = [
         (method.get_submodule(path.rpartition(".")[0]), path.rpartition(".")[0]) for method, path in (source, target)
     ]
@@ -132,16 +133,16 @@ def _take_neck(taken: Taken, source: tuple[Method, str], target: tuple[Method, s
 
 
 def _one_family(one: Method, other: Method) -> bool:
-    """Whether both are of one class, or of classes derived from one below `Method`."""
+    """Return whether both are of one class, or of classes derived from one class below `Method`."""
     return bool(set(type(one).__mro__) & set(type(other).__mro__) - set(Method.__mro__))
 
 
 def refuse_another_backbone(
     taken: Taken, method: Method, own: BackboneOptions, theirs: BackboneOptions, file: Path
 ) -> None:
-    """Raise `CrossreidError` where an encoder lacks a tensor that its bare backbone has: the networks are not the same.
+    """Raise `CrossreidError` if an encoder lacks a tensor of its bare backbone: the networks differ.
 
-    What options put into a backbone, attention and the like, may be drawn anew.
+    What options add to a backbone, such as attention, may be re-initialised.
     """
     with torch.random.fork_rng(devices=[]):
         needed = set(Backbone(BackboneOptions(name=own.name, weights="none", last_stride_one=False)).state_dict())
@@ -153,12 +154,12 @@ def refuse_another_backbone(
     ]
     if lacking:
         raise CrossreidError(
-            f"start_from: {file} has no weights for {in_short(lacking)} of the network that is to learn. Its backbone is "
+            f"start_from: {file} has no weights for {in_short(lacking)} of the network to train. Its backbone is "
             f"{theirs.name}, the recipe's {own.name}; expected a run on the same one."
         )
 
 
 def in_short(names: Iterable[str]) -> str:
-    """The first three of some names, and how many more there are."""
+    """Return the first three of some names, and how many more there are."""
     ordered = sorted(names)
     return ", ".join(ordered[:3]) + (f" and {len(ordered) - 3} more" if len(ordered) > 3 else "")

@@ -1,6 +1,6 @@
-"""Fine-tuning: a run that starts from the weights of another one, of any method on the same backbone, or from a file of weights.
+"""Fine-tuning: start a run from the weights of another one, of any method on the same backbone, or from a weights file.
 
-What was taken is printed, and kept in the run's `start.json` with the fingerprint of the model that it started from.
+What was taken is printed, and stored in the run's `start.json` with the fingerprint of the model that it started from.
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ START, RECIPE = "start.json", "recipe.yaml"
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """What a run started from: a line for people, and what its start.json keeps."""
+    """What a run started from: a line to print, and the content of its start.json."""
 
     text: str
     facts: dict[str, Any] = field(default_factory=dict)
 
 
 def started_method(recipe: Recipe, split: Split) -> tuple[Method, Started | None]:
-    """The recipe's method as training starts from it, with the weights of `start_from`, where it names any.
+    """Return the recipe's method as training starts from it, with the weights of `start_from`, if it names any.
 
     Raises:
-        CrossreidError: no such run or file, or one of another network; what does not fit is named.
+        CrossreidError: there is no such run or file, or it is of another network; what does not fit is named.
     """
     source = recipe.start_from
     if source is None:
@@ -60,14 +60,16 @@ def started_method(recipe: Recipe, split: Split) -> tuple[Method, Started | None
                 f"start_encoder is {recipe.start_encoder}, but {source} holds weights of one backbone; leave it out."
             )
         facts = {"file": str(source), "sha256": sha256_of(source)}
-        started = Started(f"starts from {source}: the weights of its backbone, everything else is drawn anew", facts)
+        started = Started(
+            f"starts from {source}: the weights of its backbone, everything else is newly initialised", facts
+        )
         return fresh_method(own, split), started
     method = fresh_method(recipe.model_copy(update={"method": without_download(recipe.method)}), split)
     return method, start_from_run(method, recipe, source)
 
 
 def with_start_weights(recipe: Recipe) -> Recipe:
-    """The recipe with the weights of `start_from` as its backbone's, where that is a file of one; else the recipe as it is."""
+    """Return the recipe with the weights of `start_from` as its backbone's, if that is a weights file; else the recipe as it is."""
     source = recipe.start_from
     if source is None or not source.is_file() or is_checkpoint(source):
         return recipe
@@ -75,7 +77,7 @@ def with_start_weights(recipe: Recipe) -> Recipe:
 
 
 def is_checkpoint(path: Path) -> bool:
-    """Whether a file is a checkpoint of this program, and no bare weights; one that cannot be read is, and is reported as one."""
+    """Return whether a file is a checkpoint of this program, not bare weights; an unreadable one counts, and is reported as one."""
     if path.suffix != ".safetensors":
         return False
     try:
@@ -88,14 +90,15 @@ def is_checkpoint(path: Path) -> bool:
 def start_from_run(method: Method, recipe: Recipe, source: Path) -> Started:
     """Give `method`, which `recipe` describes, the weights of a run's best checkpoint, or those in a checkpoint's file.
 
-    Averaged weights come before others, as in a test. Of a folder of stages the last student's are taken. What depends on the
-    identities, classifiers above all, is taken from a run on the same data alone; else it stays freshly drawn. From another
-    method come the encoders, and what means the same (`start_weights`). Batch norms by domain take the statistics of the data set
-    that is called the same, of others the mean of all, or those of the source NAME of RUN/sources/NAME; a camera's side
-    information is taken from a run on the same data and cameras. Adapters that are not there alike are merged into the weights.
+    Averaged weights take precedence, as in a test. For a folder of stages, the last student's are used. What depends on
+    the identities, such as classifiers, is taken from a run on the same data only; else it stays freshly initialised.
+    From another method, the encoders and what has the same meaning are taken (`start_weights`). Batch norms by domain
+    take the statistics of the data set of the same name, for others the mean of all, or those of the source NAME of
+    RUN/sources/NAME; camera side information is taken from a run on the same data and cameras. Adapters that differ are
+    merged into the weights.
 
     Raises:
-        CrossreidError: no such run, or one of another network; what does not fit is named.
+        CrossreidError: there is no such run, or it is of another network; what does not fit is named.
     """
     if not source.exists():
         raise CrossreidError(
@@ -113,7 +116,7 @@ def start_from_run(method: Method, recipe: Recipe, source: Path) -> Started:
     identities, cameras = _of_identities(recipe, own), _of_cameras(own, theirs, recipe, kept)
     left = (set() if _same_data(kept, recipe) else identities & given.keys()) | cameras
     left |= {name for name in identities & given.keys() if given[name].shape != own[name].shape}
-    # What losses remember is of the run that it was of: it starts as any run's does, and is not spoken of.
+    # State kept by losses belongs to its own run: it starts as in any run, and is not reported.
     remembered = {name for name in own.keys() | given.keys() if is_state_of_losses(name)}
     left |= remembered & own.keys() & given.keys()
     means_the_same = theirs is None or (
@@ -125,19 +128,19 @@ def start_from_run(method: Method, recipe: Recipe, source: Path) -> Started:
     else:
         if kept is None:
             raise CrossreidError(
-                f"start_from: {file} does not fit the method, and does not say what it is of. Expected a run on the same backbone, "
-                "or a checkpoint in its folder."
+                f"start_from: {file} does not fit the method, and does not say which method it belongs to. Expected a run on the "
+                "same backbone, or a checkpoint in its folder."
             )
         theirs = theirs or _recipe_of(kept, file, view)
         network = method_of_weights(theirs, given, file)
         if not _adapted_alike(theirs.method.encoder, encoder):
-            network = merged(network)  # what the adapters learnt would be lost
+            network = merged(network)  # else what the adapters learnt would be lost
         _follow_domains(network, theirs.method.encoder, encoder)
         given = network.state_dict()
         taken = taken_from(network, method, origin=recipe.start_encoder, left=left)
         if not taken.weights:
             raise CrossreidError(
-                f"start_from: nothing of {file} fits {type(method).__name__}. Expected a run on the same backbone."
+                f"start_from: nothing in {file} fits {type(method).__name__}. Expected a run on the same backbone."
             )
         refuse_another_backbone(taken, method, encoder, theirs.method.encoder, file)
     fit_weights(method, {**own, **taken.weights}, file)
@@ -163,13 +166,13 @@ def start_from_run(method: Method, recipe: Recipe, source: Path) -> Started:
 
 
 def read_start(folder: Path) -> dict[str, Any] | None:
-    """What a run's start.json keeps; None for a run that started from its backbone's weights."""
+    """Return the content of a run's start.json; None for a run that started from its backbone's weights."""
     path = folder / START
     return read_json(path, dict) if path.is_file() else None
 
 
 def start_in_words(facts: Mapping[str, Any]) -> str:
-    """In a few words what a run started from, its name without folders, and its fingerprint or that of the file."""
+    """Say briefly what a run started from: its name without folders, and the fingerprint of it or of the file."""
     name = Path(str(facts.get("run") or facts.get("file"))).name
     if facts.get("fingerprint"):
         return f"{name} ({facts.get('method') or 'a run'}), fingerprint {facts['fingerprint'][:12]}"
@@ -177,7 +180,7 @@ def start_in_words(facts: Mapping[str, Any]) -> str:
 
 
 def _recipe_of(kept: dict[str, Any], file: Path, view: Recipe | None) -> Recipe:
-    """The recipe of the weights; of a run on several data sets as on the one of `view`, where that is given."""
+    """Return the recipe of the weights; for a run on several data sets, that of `view`, if given."""
     theirs = make_recipe(as_it_was(kept), source=str(file))
     if view is None or view.method.encoder.domain_norm == "shared":
         return theirs
@@ -186,13 +189,13 @@ def _recipe_of(kept: dict[str, Any], file: Path, view: Recipe | None) -> Recipe:
 
 
 def _adapted_alike(theirs: BackboneOptions, own: BackboneOptions) -> bool:
-    """Whether adapters of the one do the same in the other."""
+    """Return whether the adapters of both mean the same."""
     keys = {"rank", "alpha", "targets"}
     return theirs.lora.model_dump(include=keys) == own.lora.model_dump(include=keys)
 
 
 def _follow_domains(network: Method, theirs: BackboneOptions, own: BackboneOptions) -> None:
-    """Make the batch norms of `network` ones of the domains that its weights are to be of."""
+    """Convert the batch norms of `network` to the domains that its weights are wanted for."""
     if theirs.domains == own.domains and theirs.domain_norm == own.domain_norm:
         return
     same = [theirs.domains.index(name) if name in theirs.domains else None for name in own.domains]
@@ -200,18 +203,18 @@ def _follow_domains(network: Method, theirs: BackboneOptions, own: BackboneOptio
 
 
 def _domains_in_words(theirs: BackboneOptions, own: BackboneOptions) -> str:
-    """Whose statistics batch norms take; nothing where both networks have them of the same domains, or of none."""
+    """Say whose statistics batch norms take; "" if both networks have the same domains, or none."""
     if not theirs.domains or theirs.domains == own.domains:
         return ""
     rest = theirs.tested_as if theirs.tested_as != MEAN_OF_DOMAINS else f"the mean of {', '.join(theirs.domains)}"
     each = [f"{name} those of {name if name in theirs.domains else rest}" for name in own.domains]
-    return f"statistics of batch norms: {', '.join(each) or f'those of {rest}'}"
+    return f"batch norm statistics: {', '.join(each) or f'those of {rest}'}"
 
 
 def _of_cameras(
     own: Mapping[str, Tensor], theirs: Recipe | None, recipe: Recipe, kept: dict[str, Any] | None
 ) -> set[str]:
-    """The tensors that are of the cameras, unless a source is of the same ones: other data has others of the same numbers."""
+    """Return the tensors of the cameras, unless a source has the same ones: other data reuses their numbers."""
     numbers = recipe.method.encoder.transformer.cameras
     if theirs is not None and theirs.method.encoder.transformer.cameras == numbers and _same_data(kept, recipe):
         return set()
@@ -221,27 +224,27 @@ def _of_cameras(
 def _in_words(taken: Taken, left: set[str], anew: set[str], aside: set[str]) -> str:
     parts = [f"{len(taken.weights)} tensors taken"]
     if taken.encoder:
-        parts[0] += f", of its encoders the {taken.encoder} one for every encoder"
+        parts[0] += f", its {taken.encoder} encoder copied to every encoder"
     if taken.resampled:
         parts.append(f"{len(taken.resampled)} of them resampled ({in_short(taken.resampled)})")
     if left:
         cameras = {name for name in left if name.endswith(CAMERAS)}
         kinds = [kind for kind, there in (("identities", left - cameras), ("cameras", cameras)) if there]
-        parts.append(f"{len(left)} drawn anew, for {' and '.join(kinds)} of its own ({in_short(left)})")
+        parts.append(f"{len(left)} newly initialised, for its own {' and '.join(kinds)} ({in_short(left)})")
     if anew:
-        parts.append(f"{len(anew)} drawn anew, which it does not have ({in_short(anew)})")
+        parts.append(f"{len(anew)} newly initialised, not in the source ({in_short(anew)})")
     if aside:
-        parts.append(f"{len(aside)} left aside ({in_short(aside)})")
+        parts.append(f"{len(aside)} not used ({in_short(aside)})")
     return ", ".join(parts)
 
 
 def _is_alike(given: Mapping[str, Tensor], own: Mapping[str, Tensor], left: set[str]) -> bool:
-    """Whether both have the same tensors, those that are `left` of any shape."""
+    """Return whether both have the same tensors; those in `left` may have any shape."""
     return given.keys() == own.keys() and all(given[name].shape == own[name].shape for name in own.keys() - left)
 
 
 def _may_be_resampled(kept: dict[str, Any] | None, recipe: Recipe, own: Mapping[str, Tensor]) -> bool:
-    """Whether there are positions, and the weights saw images of another size, which tables of the same length do not say."""
+    """Return whether there are position embeddings trained on another image size, which equal lengths do not show."""
     there = (kept or {}).get("data")
     if not isinstance(there, dict) or not any(name.endswith("pos_embed") for name in own):
         return False
@@ -249,7 +252,7 @@ def _may_be_resampled(kept: dict[str, Any] | None, recipe: Recipe, own: Mapping[
 
 
 def _kept_recipe(stored: Checkpoint, file: Path) -> dict[str, Any] | None:
-    """The recipe that a checkpoint was trained by: its own, or that of the run whose folder it lies in; None where neither is."""
+    """Return the recipe of a checkpoint: its own, or that of the run whose folder it is in; None if there is neither."""
     given = stored.facts.get("recipe")
     if not given and (file.parent / RECIPE).is_file():
         given = recipe_of_run(file.parent).model_dump(mode="json")
@@ -262,25 +265,25 @@ def _method_of(kept: dict[str, Any] | None) -> str | None:
 
 
 def _other_pixels(kept: dict[str, Any] | None, recipe: Recipe) -> str:
-    """What to say where the weights saw images otherwise resized, scaled or spread than the recipe has them; else nothing."""
+    """Say so if the weights were trained with other resizing, normalisation or levels than the recipe's; else ""."""
     there = as_it_was(kept).get("data") if isinstance(kept, dict) else None
     if not isinstance(there, dict):
         return ""
     here = recipe.data.model_dump(mode="json", include={"normalise", "interpolation", "levels"})
     there = {"levels": "full", **there}
-    differ = [f"{there[key]}, and see them of {here[key]} now (data.{key})" for key in sorted(here, reverse=True)
+    differ = [f"{there[key]}, now they are {here[key]} (data.{key})" for key in sorted(here, reverse=True)
               if there.get(key) not in (None, here[key])]  # fmt: skip
-    return "".join(f"; they saw images of {one}" for one in differ)
+    return "".join(f"; trained with images of {one}" for one in differ)
 
 
 def _of_identities(recipe: Recipe, own: dict[str, torch.Tensor]) -> set[str]:
-    """The tensors whose shape depends on how many training identities there are."""
+    """Return the tensors whose shape depends on the number of training identities."""
     with torch.random.fork_rng(devices=[]):
         fewer, more = (build_method(without_download(recipe.method), count).state_dict() for count in (2, 3))
     return {name for name in own if fewer[name].shape != more[name].shape}
 
 
 def _same_data(stored: Any, recipe: Recipe) -> bool:
-    """Whether the data section of a stored recipe names the same identities as that of `recipe`."""
+    """Return whether the data section of a stored recipe names the same identities as that of `recipe`."""
     there = stored.get("data") if isinstance(stored, dict) else None
     return same_identities(there, recipe.data.model_dump(mode="json"))

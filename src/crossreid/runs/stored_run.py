@@ -1,4 +1,4 @@
-"""What a run's folder says of its model: recipe, weights and fingerprint. Needs no data set and no download."""
+"""A run's model as its folder stores it: recipe, weights and fingerprint. Needs no data set and no download."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from crossreid.training.checkpoint import Checkpoint, read_weights
 
 @dataclass(frozen=True, slots=True)
 class StoredRun:
-    """A run's folder, the file of one of its checkpoints, and the weights that count there: averaged ones, if there are any."""
+    """A run's folder, one of its checkpoint files, and the weights to use: averaged ones, if there are any."""
 
     folder: Path
     file: Path
@@ -45,17 +45,17 @@ class StoredRun:
 
 
 def preprocessing_of(recipe: Recipe) -> Preprocessing:
-    """What a run of a recipe does to a decoded image."""
+    """Return how a run of a recipe preprocesses a decoded image."""
     data = recipe.data
     scale = data.normalisation
     return Preprocessing(data.height, data.width, data.resizing, scale.mean, scale.std, levels=data.levels)
 
 
 def read_run(path: Path, checkpoint: str = "best") -> StoredRun:
-    """A run, of a folder of stages the last student's, without its network.
+    """Read a run (for a folder of stages the last student's) without its network.
 
     Raises:
-        CrossreidError: `path` holds no run, several trials, or not the checkpoint asked for.
+        CrossreidError: `path` holds no run, several trials, or not the requested checkpoint.
     """
     folder = run_folder(path)
     file = checkpoint_of(folder, checkpoint)
@@ -66,43 +66,43 @@ def read_run(path: Path, checkpoint: str = "best") -> StoredRun:
 
 
 def run_folder(path: Path) -> Path:
-    """The run to embed with: `path`, or of a folder of stages its last student's.
+    """Return the run to embed with: `path`, or for a folder of stages its last student's.
 
     Raises:
-        CrossreidError: trials, each a model of its own.
+        CrossreidError: `path` holds trials, each a separate model.
     """
     if trials := sorted_trials(path):
         raise CrossreidError(
-            f"{path} holds {len(trials)} trials, each a model of its own. Name one, {trials[0]} for example."
+            f"{path} holds {len(trials)} trials, each a separate model. Name one, for example {trials[0]}."
         )
     staged = stage_runs(path)
     return staged[-1] if staged else path
 
 
 def run_fingerprint(path: Path, checkpoint: str = "best") -> str:
-    """The fingerprint that `open_model` gives to a run, from its recipe and its checkpoint alone. Raises as it does."""
+    """Return the fingerprint that `open_model` gives a run, from its recipe and checkpoint alone. Raises as it does."""
     return read_run(path, checkpoint).fingerprint
 
 
 def fingerprint_of_file(file: Path, stored: Checkpoint) -> str | None:
-    """The fingerprint of a checkpoint that was read already; None where no recipe lies beside it."""
+    """Return the fingerprint of a checkpoint that was already read; None if there is no recipe beside it."""
     if not (file.parent / "recipe.yaml").is_file():
         return None
     return StoredRun(file.parent, file, recipe_of_run(file.parent), stored.weights).fingerprint
 
 
 def network_of(run: StoredRun) -> Method:
-    """The method with the run's weights; the number of training identities is read off the shapes that depend on it.
+    """Return the method with the run's weights; the number of training identities follows from their shapes.
 
     Raises:
-        CheckpointError: the weights are not those of the method that the recipe describes.
+        CheckpointError: the weights do not belong to the method that the recipe describes.
     """
     method = method_of_weights(run.recipe, run.weights, run.file)
-    settle(method)  # norms by domain do here what ordinary ones do, and those can be fused and exported
+    settle(method)  # norms by domain become ordinary ones, which can be fused and exported
     return method
 
 
 def _as_written(folder: Path) -> dict[str, Any]:
-    """The recipe as the run keeps it: keys that later versions add leave an old run's fingerprint as it was."""
+    """Return the recipe as stored: keys added by later versions must not change an old run's fingerprint."""
     given: dict[str, Any] = read_yaml((folder / "recipe.yaml").read_text(encoding="utf-8"))
     return given

@@ -1,4 +1,4 @@
-"""Whether a data set suits: what of it is left out of training and of the test, and whether a recipe can train on it at all."""
+"""Whether a data set is suitable: what training and the test leave out, and whether a recipe can train on it at all."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def left_out(split: Split) -> list[str]:
-    """A line for each kind of image that training or the test has no use for."""
+    """Return a line for each kind of image that training or the test does not use."""
     lines = []
     counts = Counter(record.identity for record in split.train)
     kinds: dict[str, set[Modality]] = {}
@@ -27,13 +27,13 @@ def left_out(split: Split) -> list[str]:
     single = sum(count == 1 for count in counts.values())
     if single:
         lines.append(
-            f"training: {single:,} of {len(counts):,} identities have one image, which gives no pair to learn from"
+            f"training: {single:,} of {len(counts):,} identities have only one image, so no pair to learn from"
         )
     if len({kind for found in kinds.values() for kind in found}) > 1:
         lacking = sum(len(found) == 1 for found in kinds.values())
         if lacking:
             lines.append(
-                f"training: {lacking:,} of {len(kinds):,} identities lack a modality; batches that are balanced by modality "
+                f"training: {lacking:,} of {len(kinds):,} identities lack a modality; batches balanced by modality "
                 "(data.sampler.balance) leave them out"
             )
     if split.protocol in PROTOCOLS and (unmatched := unmatched_queries(split)):
@@ -43,7 +43,7 @@ def left_out(split: Split) -> list[str]:
 
 
 class Copy(NamedTuple):
-    """A copy of a data set as it is to be read: the data set's name, its folder, its reader's options and the levels of 16 bits."""
+    """A copy of a data set and how to read it: name, folder, options of the reader, and levels of 16-bit images."""
 
     name: str
     root: Path
@@ -52,7 +52,7 @@ class Copy(NamedTuple):
 
 
 def copies_of(recipe: Recipe | None, name: str | None = None, root: Path | None = None) -> list[Copy]:
-    """The copies to be read: that at `root`, with the recipe's options of the same data set, or without a name all of the recipe's."""
+    """Return the copies to read: the one at `root`, with the recipe's options for that data set, or all of the recipe's if unnamed."""
     named: list[Copy] = []
     if recipe is not None:
         data = recipe.data
@@ -67,8 +67,8 @@ def copies_of(recipe: Recipe | None, name: str | None = None, root: Path | None 
 
 
 def trainable_in_all(recipe: Recipe) -> tuple[bool, str]:
-    """As `trainable`, on all data sets that `recipe` itself names, wherever they lie."""
-    from crossreid.runs.run import open_split  # here: what is asked of a recipe loads torch, what of a copy does not
+    """As `trainable`, on all data sets that `recipe` itself names."""
+    from crossreid.runs.run import open_split  # imported here: checking a recipe loads torch, checking a copy does not
 
     try:
         return trainable(open_split(recipe), recipe)
@@ -77,7 +77,7 @@ def trainable_in_all(recipe: Recipe) -> tuple[bool, str]:
 
 
 def trainable(split: Split, recipe: Recipe) -> tuple[bool, str]:
-    """Whether `recipe` can train on `split`, and in words how: its plan in steps, or why not."""
+    """Return whether `recipe` can train on `split`, and its plan in steps, or why not."""
     from crossreid.runs.plan import plan
 
     try:

@@ -1,6 +1,6 @@
-"""A recipe of two stages: the teacher's run, then the student's, then the students that it teaches in turn.
+"""A two-stage recipe: the teacher's run, then the student's, then those of the students that it teaches in turn.
 
-A recipe's `teacher` section says what its teacher's run changes of it. The runs lie in OUT/teacher, OUT/student and, of
+A recipe's `teacher` section holds the changes for the teacher's run. The runs are OUT/teacher, OUT/student and, for
 later generations, OUT/student-2 ...; each is an ordinary run, resumed like any other.
 """
 
@@ -19,13 +19,13 @@ STAGES = ("teacher", "student")
 
 
 def stage_recipes(recipe: Recipe, out: Path, stage: str | None = None) -> list[tuple[Path, Recipe]]:
-    """The folder and the recipe of each run that `recipe` stands for, in order; itself, where it has one stage.
+    """Return folder and recipe of each run that `recipe` stands for, in order; the recipe itself if it has one stage.
 
     Args:
-        stage: `teacher` or `student`, for the runs of that stage alone.
+        stage: `teacher` or `student`, for the runs of that stage only.
 
     Raises:
-        CrossreidError: a stage that the recipe does not have.
+        CrossreidError: the recipe does not have that stage.
     """
     runs = [(out, recipe)]
     if recipe.teacher is not None:
@@ -45,7 +45,7 @@ def stage_recipes(recipe: Recipe, out: Path, stage: str | None = None) -> list[t
 
 
 def _slower(recipe: Recipe, method: ViewDistillationOptions, times: int) -> Recipe:
-    """`recipe` with the rate of the generation that follows the first one after so many others."""
+    """Return `recipe` with the learning rate of the generation `times` after the first."""
     training = recipe.training
     rate = max(training.optimiser.lr * method.generation_factor**times, method.generation_lowest_rate)
     optimiser = training.optimiser.model_copy(update={"lr": rate})
@@ -57,10 +57,10 @@ def student_name(generation: int) -> str:
 
 
 def prepare_student(student: ViewDistillation, recipe: Recipe, split: Split) -> None:
-    """Give the network its start and its teacher, as the recipe names them.
+    """Give the network its initial weights and its teacher, as the recipe names them.
 
     Raises:
-        CrossreidError: no such run, a teacher of other identities, or a start of another architecture.
+        CrossreidError: there is no such run, the teacher has other identities, or the start another architecture.
     """
     options = student.options
     if options.start == "teacher" and options.teacher is None:
@@ -79,19 +79,19 @@ def prepare_student(student: ViewDistillation, recipe: Recipe, split: Split) -> 
     seen, taught = recipe.data.normalisation, teacher.recipe.data.normalisation
     if seen != taught:
         raise CrossreidError(
-            f"the teacher {options.teacher} sees images of {taught}, the student is to see them of {seen}, and both get the "
-            f"same. Set data.normalise.mean={list(taught.mean)} and data.normalise.std={list(taught.std)}."
+            f"the teacher {options.teacher} was trained with images of {taught}, the student would use {seen}, but both get the "
+            f"same images. Set data.normalise.mean={list(taught.mean)} and data.normalise.std={list(taught.std)}."
         )
     if recipe.data.levels != teacher.recipe.data.levels:
         raise CrossreidError(
-            f"the teacher {options.teacher} was trained with data.levels {teacher.recipe.data.levels!r}, the student is to be with "
-            f"{recipe.data.levels!r}, and both get the same images. Set data.levels as the teacher has it."
+            f"the teacher {options.teacher} was trained with data.levels {teacher.recipe.data.levels!r}, the student would use "
+            f"{recipe.data.levels!r}, but both get the same images. Set data.levels to the teacher's value."
         )
     own, other = labels_of(split.train), labels_of(teacher.split.train)
     if own != other:
         raise CrossreidError(
-            f"the teacher {options.teacher} was trained on {len(other)} identities, the student is to be on {len(own)}, and "
-            "they are not the same. Train both on the same training identities."
+            f"the teacher {options.teacher} was trained on {len(other)} identities, the student would be on {len(own)}, and "
+            "these are not the same. Train both on the same training identities."
         )
     student.teach(teacher.method)
 

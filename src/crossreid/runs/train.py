@@ -1,4 +1,4 @@
-"""Training by a recipe: one run, or all that the recipe stands for. Data, method and training loop meet here."""
+"""Train by a recipe: one run, or all runs that the recipe stands for. Data, method and training loop meet here."""
 
 from __future__ import annotations
 
@@ -44,27 +44,24 @@ def train(
     done: Callable[[Path, FitResult], object] | None = None,
     framework: InFramework | None = None,
 ) -> FitResult:
-    """Train all that `recipe` stands for into the folder `out`, or go on with what is there.
+    """Train all runs that `recipe` stands for into the folder `out`, or resume what is there.
 
-    An ordinary recipe is one run, in `out` itself. One with a `teacher` section is a run for the teacher and one for each
-    generation of students, in OUT/teacher, OUT/student, OUT/student-2 ... With `trials` it is a run for each of RegDB's
-    trials, in OUT/trial-1 ...
+    An ordinary recipe is one run, in `out` itself. One with a `teacher` section is one run for the teacher and one per
+    generation of students, in OUT/teacher, OUT/student, OUT/student-2 ... With `trials` it is one run per RegDB trial,
+    in OUT/trial-1 ...
 
-    Args:
-        recipe: a recipe, or the path of its YAML file.
-        out: runs/NAME by default, for a file of that name.
-        trials: numbers of trials, 1 to 10.
-        stage: `teacher` or `student`, to train that stage alone.
-        continue_with: `key=value` overrides of the recipe that a run in progress goes on with from its last checkpoint, though the
-            steps to come depend on them: the learning rate, its schedule, clipping, precision, what is frozen.
-        done: called with each run's folder and result as it ends.
-        framework: what computes each run, of its recipe and its method as it starts; torch where None.
+    Args: recipe: a recipe, or the path of its YAML file. out: runs/NAME by default, for a recipe file of that name.
+        trials: numbers of trials, 1 to 10. stage: `teacher` or `student`, to train only that stage. continue_with:
+        `key=value` overrides with which a run in progress continues from its last checkpoint, although they change the
+            steps to come: the learning rate, its schedule, clipping, precision, what is frozen.
+        done: called with each run's folder and result when it ends.
+        framework: makes what computes a run from its recipe and its initial method; torch if None.
 
     Returns:
         The result of the last run.
 
     Raises:
-        CrossreidError: a recipe, data set, teacher or run that cannot be used as it is; the message says why.
+        CrossreidError: a recipe, data set, teacher or run cannot be used as it is; the message says why.
         Interrupted: the process was asked to stop, and a checkpoint was written.
     """
     if not isinstance(recipe, Recipe):
@@ -72,7 +69,7 @@ def train(
         recipe = load_recipe(Path(recipe))
     if out is None:
         raise CrossreidError(
-            "train: expected `out`, the folder of the run, as the recipe has no file to be named after."
+            "train: expected `out`, the folder of the run, because the recipe has no file to name it after."
         )
     asked = present_names(key.removeprefix("teacher.") for key in key_values(continue_with, OPTION))
     refuse_request(asked)
@@ -93,19 +90,19 @@ def train(
 def train_run(
     recipe: Recipe, out: Path, *, continue_with: Collection[str] = (), framework: InFramework | None = None
 ) -> FitResult:
-    """Train one run by `recipe`, whose teacher is trained already, into the folder `out`, or go on with it.
+    """Train one run by `recipe`, whose teacher is already trained, into the folder `out`, or resume it.
 
-    Validation is by the data set's protocol on its validation identities, where it has any; the best checkpoint is
-    that of the highest `training.monitor`, and the last where there is nothing to validate on. Of several data sets each is
-    validated by itself, and the mean over them goes by the figure's name alone.
+    Validation uses the data set's protocol on its validation identities, if it has any; the best checkpoint is the one
+    with the highest `training.monitor`, or the last if there is nothing to validate on. Several data sets are validated
+    one by one, and the mean over them is reported under the figure's plain name.
 
     Args:
-        continue_with: keys that may differ from those of the run that is there though the steps to come depend on them.
-        framework: as of `train`.
+        continue_with: keys that may differ from those of the existing run although they change the steps to come.
+        framework: as in `train`.
 
-    Raises:
-        CrossreidError: the recipe has a `teacher` section, which is a run of its own; or it asks for another framework than
-            is handed over.
+    Raises: CrossreidError: the recipe has a `teacher` section, which stands for several runs, or names another
+        framework than the one
+            passed in.
     """
     if recipe.teacher is not None:
         raise CrossreidError(
@@ -113,14 +110,14 @@ def train_run(
         )
     if framework is None and recipe.training.framework != "torch":
         raise CrossreidError(
-            f"training.framework is {recipe.training.framework!r}, which this call does not train in; expected torch. Use `crossreid "
+            f"training.framework is {recipe.training.framework!r}, which this call does not support; expected torch. Use `crossreid "
             "train`, or crossreid.mindspore.training.train from Python."
         )
     split = open_split(recipe)
     recipe = with_cameras(recipe, split)
     if split.validation:
         _refuse_unknown_monitor(recipe.training.monitor, monitored(split, VALIDATED))
-    # Another framework has devices of its own: what torch keeps of the run lies on the CPU.
+    # Another framework has its own devices: torch keeps its part of the run on the CPU.
     where = {} if framework is None else {"accelerator": "cpu"}
     fabric = make_fabric(recipe.training.model_copy(update=where))
     loader = TrainLoader(
@@ -132,7 +129,7 @@ def train_run(
         device=fabric.device,
     )
     loader.prepare(shown=fabric.is_global_zero)
-    # Held while it trains: in memory they are there for who looks for them, and no longer.
+    # Held during training: it keeps decoded images in memory exactly that long.
     validation = cache_of(split.validation, recipe.data.cached, recipe.data.look, shown=fabric.is_global_zero)
     if fabric.is_global_zero:
         for note in split.notes:
@@ -180,19 +177,19 @@ def _refuse_unknown_monitor(monitor: str, known: Sequence[str]) -> None:
         near = difflib.get_close_matches(monitor, known, n=1, cutoff=0.5)
         guess = f" Did you mean {near[0]!r}?" if near else ""
         raise CrossreidError(
-            f"training.monitor is {monitor!r}, expected one of {', '.join(known)}, which validation gives.{guess}"
+            f"training.monitor is {monitor!r}, expected one of {', '.join(known)}, the figures of validation.{guess}"
         )
 
 
 def _method(recipe: Recipe, split: Split, *, begun: bool) -> tuple[Method, Started | None]:
-    """The method as it starts, and from what; of a run that has begun already, whose checkpoint has the weights, as drawn."""
+    """Return the initial method and what it starts from; for a run already begun, the method without start weights."""
     if begun and recipe.start_from is not None:
         return fresh_method(recipe.model_copy(update={"method": without_download(recipe.method)}), split), None
     return started_method(recipe, split)
 
 
 def _completed(stored: dict[str, Any]) -> dict[str, Any]:
-    """A stored recipe with the defaults of keys that an earlier version did not have; as it is, where it is none any more."""
+    """Return a stored recipe with defaults for keys that are newer than it; unchanged if it is no longer valid."""
     try:
         return make_recipe(as_it_was(stored)).model_dump(mode="json")
     except RecipeError:
@@ -202,10 +199,10 @@ def _completed(stored: dict[str, Any]) -> dict[str, Any]:
 def _of_trial(recipe: Recipe, trial: int) -> Recipe:
     if recipe.data.sources:
         raise CrossreidError(
-            "--trials are of one data set, the recipe is of several. Say the trial in each source's options."
+            "--trials applies to one data set, but the recipe has several. Set the trial in each source's options."
         )
     data = recipe.data.model_copy(update={"options": {**recipe.data.options, "trial": trial}})
     start = recipe.start_from
     if start is not None and (start / f"trial-{trial}").is_dir():
-        start = start / f"trial-{trial}"  # each trial from its own
+        start = start / f"trial-{trial}"  # each trial starts from its own
     return recipe.model_copy(update={"data": data, "start_from": start})

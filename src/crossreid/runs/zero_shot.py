@@ -1,4 +1,4 @@
-"""Networks that were not trained here, scored by a data set's protocol: by themselves, and beside a run's scores."""
+"""Networks that were not trained here, scored by a data set's protocol, alone or beside a run's scores."""
 
 from __future__ import annotations
 
@@ -38,22 +38,22 @@ def evaluate_pretrained(
     overrides: Sequence[str] = (),
     advance: Advance | None = None,
 ) -> list[Score]:
-    """Scores of a network by a data set's protocol, one for each setting.
+    """Return the scores of a network by a data set's protocol, one per setting.
 
-    scores.json, features.npz and network.json (what embedded them, and from what pixels) are written into `out`, by
-    default pretrained/NAME/DATA, unless `query_images` asks for comparisons of their own.
+    scores.json, features.npz and network.json (what embedded them, and from which pixels) are written into `out`, by
+    default pretrained/NAME/DATA, unless `query_images` requests comparisons of its own.
 
     Args:
         data, root: the data set and its folder, or `manifest` and its file.
-        metric, rerank, query_images, advance: as `crossreid.evaluate` takes them.
+        metric, rerank, query_images, advance: as in `crossreid.evaluate`.
         overrides: `data.KEY=VALUE` and `evaluation.KEY=VALUE`.
 
-    Raises:
-        CrossreidError: no such network, its weights are not there, or the data set cannot be read or scored as asked.
+    Raises: CrossreidError: the network is unknown, its weights are missing, or the data set cannot be read or scored as
+        requested.
     """
     for override in overrides:
         if override.partition("=")[0].partition(".")[0].strip() not in SECTIONS:
-            raise CrossreidError(f"--set {override!r}: with --backbone expected a key of data or evaluation.")
+            raise CrossreidError(f"--set {override!r}: with --backbone, expected a key of data or evaluation.")
     recipe = network_recipe(network, {"name": data, "root": str(root)}, overrides)
     split = open_split(recipe)
     made = named_pretrained(network, recipe)
@@ -85,6 +85,6 @@ def _write(
 
 
 def pretrained_folder(network: PretrainedNetwork, recipe: Recipe) -> Path:
-    """pretrained/NAME/DATA-DIGEST: another network, copy of the data or way of testing has another."""
+    """Return pretrained/NAME/DATA-DIGEST, different for each network, copy of the data and way of testing."""
     facts: dict[str, Any] = network.facts | recipe.model_dump(mode="json", include={"data", "evaluation"})
     return Path("pretrained") / in_a_name(network.name) / place_of(recipe.data, facts)
