@@ -39,11 +39,11 @@ GPU = "an NVIDIA H100"
 THROUGHPUT = {"bf16-mixed": 100e12, "16-mixed": 100e12, "32-true": 50e12}  # FLOP/s; of float32 its tensor cores' TF32
 # Steps an epoch that the official counts do not say, by data set and kind of epoch, and why these.
 OTHERWISE: dict[tuple[str, object], tuple[int, str]] = {
-    ("sysu-mm01", "pairs"): (195, "Steps an epoch as counted in the release."),
-    ("llcm", "pairs"): (151, "Steps an epoch by the official lists: 150 to 152, seldom one more, by the draw."),
+    ("sysu-mm01", "pairs"): (195, "Steps per epoch as counted in the release."),
+    ("llcm", "pairs"): (151, "Steps per epoch by the official lists: 150 to 152, rarely one more, depending on the draw."),
     ("regdb", "pairs"): (68, "Two chunks of each of 206 identities."),
-    ("veri-776", "images"): (107, "A tracklet is a vehicle before a camera."),
-    ("atrw", "images"): (39, "Every image is a tracklet by itself."),
+    ("veri-776", "images"): (107, "A tracklet is one vehicle seen by one camera."),
+    ("atrw", "images"): (39, "Every image is its own tracklet."),
 }
 CLASSES = 400  # what a classifier costs is nothing beside its network
 _SAMPLES = (2, 2)  # identities, and images of each: the fewest that every loss has pairs in
@@ -166,7 +166,7 @@ def header_lines(found: Sequence[Cost], *, each: str = "") -> list[str]:
     """The lines `# Steps:` and `# Cost:` of a header.
 
     Args:
-        each: what the costs are of, where it is not the recipe: ` a trial`.
+        each: what the costs are for, if not the whole recipe: ` per trial`.
     """
     lines = []
     for kind in ("Steps", "Cost"):
@@ -186,7 +186,7 @@ def _cost(cost: Cost, each: str) -> str:
 
 
 def _each(recipe: Recipe) -> str:
-    return " a trial" if recipe.data.name == "regdb" else ""
+    return " per trial" if recipe.data.name == "regdb" else ""
 
 
 def with_lines(text: str, lines: Sequence[str]) -> str:
