@@ -109,7 +109,7 @@ def test_view_specific_factors_count_where_they_can_be_seen(place):
 def test_what_has_no_branches_is_refused(place, tmp_path):
     train(make_recipe({**recipe_for(place / "world").model_dump(mode="json"), "method": {"name": "baseline",
           "backbone": METHOD["backbone"]}}), tmp_path / "plain")  # fmt: skip
-    with pytest.raises(ValueError, match="has no branches to look into"):
+    with pytest.raises(ValueError, match="has no branches to observe"):
         readings_of(tmp_path / "plain", place / "others")
 
 

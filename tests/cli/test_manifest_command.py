@@ -35,7 +35,7 @@ def test_nothing_is_written_before_it_was_looked_at(folder, tmp_path):
     assert code == 0
     assert not out.exists()
     for told in (
-        "found 24 images of 6 identities", "modality: 18 visible, 6 infrared", "camera: 2 by the names of images",
+        "found 24 images of 6 identities", "modality: 18 visible, 6 infrared", "camera: 2 by image names",
         ".heic is not read", "what is in it", "nothing written; --yes writes",
     ):  # fmt: skip
         assert told in text
@@ -63,7 +63,7 @@ def test_what_cannot_be_is_said(folder, tmp_path):
         ((tmp_path / "nowhere",), "is no folder"),
         ((folder, "--from", "coco"), "expected one file ending in .json"),
         ((folder, "--from", "market-1501"), "`bounding_box_train/` not found"),
-        ((tmp_path,), "holds no folder with images"),
+        ((tmp_path,), "has no folder with images"),
     ):
         code, _, error = invoke("manifest", *arguments)
         assert code != 0

@@ -25,7 +25,7 @@ def test_rank_says_what_it_took_for_what_and_writes_it_down(tmp_path):
     files = ["--queries", tmp_path / "q.npz", "--gallery", tmp_path / "g.npz", "--protocol", "market-1501"]
     result = ran("rank", *files, "--json", tmp_path / "s.json", "--per-query", "--per-identity")
     written = json.loads((tmp_path / "s.json").read_text())
-    assert "camera 0 stands beside 1, 2, 3" in result.stderr
+    assert "camera 0 occurs with 1, 2, 3" in result.stderr
     assert any("camids is taken for cameras" in line for line in written["notes"])
     assert len(written["per-query"]) == 12
     assert {row["identity"] for row in written["per-identity"]} == {"0", "1", "2"}

@@ -82,7 +82,7 @@ def test_sizes_are_said_in_words(monkeypatch):
     assert gigabytes(100, 256, 128) == "10 MB"
     monkeypatch.setattr(cache_files, "memory_left", lambda: 1_000_000)
     with pytest.raises(
-        CrossreidError, match=r"12,936 images of 256 x 128 take 1\.3 GB, and 0\.0 GB .* Use data\.cache=disk"
+        CrossreidError, match=r"12,936 images of 256 x 128 take 1\.3 GB, but only 0\.0 GB .* Use data\.cache=disk"
     ):
         refuse_too_much(12_936, 256, 128)
     refuse_too_much(10, 100, 100)

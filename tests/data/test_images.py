@@ -318,7 +318,7 @@ def test_what_the_system_does_not_give_out_is_not_an_image_that_is_left_out(work
     tmp_path.chmod(0o700)
     told = told_by_a_child(without_rights)
     assert told == (
-        f"CannotBeRead: {tmp_path / 'x.jpg'} cannot be read: Permission denied. Mend that, and run the same command again."
+        f"CannotBeRead: {tmp_path / 'x.jpg'} cannot be read: Permission denied. Fix that, and run the same command again."
     )
     with pytest.raises(CannotBeRead, match=r"^of a loader's$"):
         raise CannotBeRead(

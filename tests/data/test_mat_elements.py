@@ -40,7 +40,7 @@ def test_what_is_whole_is_read_as_scipy_reads_it(tmp_path, compressed):
     np.testing.assert_array_equal(found[0, 0][1, 2], [[0, 1, 2]])
     assert read_variable(written(tmp_path, compressed, only=np.eye(2))).shape == (2, 2)
     assert read_variable(written(tmp_path, compressed, words="text")) == ["text"]
-    with pytest.raises(DataError, match="holds a structure, expected numbers, text or cells of such"):
+    with pytest.raises(DataError, match="holds a structure, expected numbers, text or cells of these"):
         read_variable(written(tmp_path, compressed, x={"a": 1}), "x")
 
 

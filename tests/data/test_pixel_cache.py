@@ -160,7 +160,7 @@ def test_a_damaged_file_is_replaced(records, choice):
 
 def test_a_full_disk_is_one_line_and_leaves_nothing(records, choice, monkeypatch, capsys):
     monkeypatch.setattr(pixel_cache.shutil, "disk_usage", lambda folder: SimpleNamespace(free=10))
-    with pytest.raises(NoSpace, match=r"has 0\.0 GB left, and the cache takes 1 MB"):
+    with pytest.raises(NoSpace, match=r"has 0\.0 GB left, but the cache takes 1 MB"):
         cache_of(records, choice, LOOK)
     assert packs_in(choice) == []
     assert "28 images of 20 x 12 take 1 MB in" in capsys.readouterr().err

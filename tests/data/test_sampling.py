@@ -322,8 +322,8 @@ def test_epochs_on_the_official_lists_are_as_long_as_the_releases(tmp_path):
 @pytest.mark.parametrize(
     ("wrong", "told"),
     [
-        ({"epoch": 0}, "or a number of batches, 1 or more"),
-        ({"epoch": True}, "or a number of batches, 1 or more"),
+        ({"epoch": 0}, "or a number of batches from 1"),
+        ({"epoch": True}, "or a number of batches from 1"),
         ({"epoch": "tracklets"}, "expected images, identities, pairs"),
         ({"epoch": "pairs", "balance": "none"}, "expected balance modality"),
         ({"epoch": "pairs", "replacement": True}, "takes each once"),

@@ -53,7 +53,7 @@ def test_a_recipe_of_one_data_set_is_kept_without_a_word_of_sources():
         ({"height": 64, "sources": [3]}, "data.sources.0"),
         ({"height": 64, "sources": [{**NIGHT, "wieght": 3}]}, "Did you mean 'data.sources.0.weight'"),
         ([3], "expected a section with name and root"),
-        ([{**DAY, "sampler": {"epoch": "pairs"}}, NIGHT], "pairs, which is of one data set"),
+        ([{**DAY, "sampler": {"epoch": "pairs"}}, NIGHT], "pairs, which works with one data set"),
         ([{**DAY, "augment": {"channels": {"grey": 0.5}}}, {**NIGHT, "normalise": {"mean": [0, 0, 0], "std": [1, 1, 1]}}],
          "normalised alike"),
     ],

@@ -131,7 +131,7 @@ def test_which_camera_gives_one_more_is_drawn():
 @pytest.mark.parametrize("draw", [one_of_each_chunk, lambda n, k: at_random(n, k, np.random.default_rng(0))])
 def test_there_is_nothing_to_draw_of_nothing(draw):
     for length, count in ((0, 1), (1, 0)):
-        with pytest.raises(ValueError, match="one image or more to draw from"):
+        with pytest.raises(ValueError, match="at least one image to draw from"):
             draw(length, count)
 
 
@@ -235,9 +235,9 @@ def edited(root, **changes):
     [
         (lambda root: edited(root, last=0), "tracklet 2 is empty"),
         (lambda root: edited(root, last=10**6), "lists"),
-        (lambda root: edited(root, identity=77), "is of identity 77, but image"),
+        (lambda root: edited(root, identity=77), "has identity 77, but image"),
         (lambda root: edited(root, camera=0), "camera is 0"),
-        (lambda root: savemat(root / "info" / "query_IDX.mat", {"query_IDX": [[999]]}), "expected numbers of 1 to"),
+        (lambda root: savemat(root / "info" / "query_IDX.mat", {"query_IDX": [[999]]}), "expected tracklet numbers from 1 to"),
         (lambda root: (root / "info" / "query_IDX.mat").write_bytes(b"x"), "no matrix query_IDX"),
         (lambda root: (root / "info" / "train_name.txt").unlink(), "`info/train_name.txt` not found"),
     ],

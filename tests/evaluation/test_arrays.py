@@ -76,20 +76,20 @@ def test_identities_as_floating_point_are_the_whole_numbers_that_they_are(tmp_pa
     [
         ({"embeddings": None}, "expected embeddings; found cameras, frames, identities, modalities"),
         ({"identities": None}, "expected identities"),
-        ({"identities": np.arange(5)}, r"one of identities for each of 6 embeddings, found shape \(5,\)"),
+        ({"identities": np.arange(5)}, r"one identities value per embedding \(6\), found shape \(5,\)"),
         ({"identities": np.arange(6) + 0.5}, "expected identities as text or whole numbers, found 0.5"),
         ({"identities": np.full(6, np.nan)}, "expected identities as text or whole numbers, found nan"),
         ({"cameras": np.array(list("abcdef"))}, "expected cameras as whole numbers, found"),
         ({"cameras": np.arange(6) + 0.5}, "expected cameras as whole numbers"),
         (
             {"modalities": np.array(["thermal"] * 6)},
-            "expected modalities of visible / infrared or 0 / 1, found 'thermal'",
+            "expected modalities visible / infrared or 0 / 1, found 'thermal'",
         ),
         ({"embeddings": np.full((6, 2), np.nan)}, "NaN in row 0"),
         ({"embeddings": np.zeros((0, 2)), "identities": np.zeros(0)}, "at least one row"),
         ({"embeddings": np.zeros(6)}, r"expected an array \(N, D\), found shape \(6,\)"),
-        ({"embeddings": np.array([["x"]] * 6)}, "embeddings are no numbers"),
-        ({"identities": np.array(["a", 1, None, 2, 3, 4], dtype=object)}, "text must be of a fixed width"),
+        ({"embeddings": np.array([["x"]] * 6)}, "embeddings are not numbers"),
+        ({"identities": np.array(["a", 1, None, 2, 3, 4], dtype=object)}, "text must have a fixed width"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_file(tmp_path, change, message):

@@ -39,7 +39,7 @@ def test_thresholds_are_found_and_those_that_are_not_are_named():
     assert made.threshold(0.1, VISIBLE, INFRARED, nearest=True) == pytest.approx(0.75)
     with pytest.raises(DataError, match=r"has thresholds of 0.01, 0.1. Calibrate with --false-accept-rate 0.2"):
         made.threshold(0.2, VISIBLE, VISIBLE)
-    with pytest.raises(DataError, match="no thresholds of visible-visible, only of no pair"):
+    with pytest.raises(DataError, match="no thresholds for visible-visible, only for no pair"):
         Calibration({}, {}).threshold(0.1, VISIBLE, VISIBLE)
 
 
@@ -66,7 +66,7 @@ def test_another_prior_moves_the_odds_and_back(curve, before, prior):
 def test_a_prior_must_be_one_and_be_known():
     with pytest.raises(DataError, match="prior 1: expected the share"):
         known_calibration().at_prior(1)
-    with pytest.raises(DataError, match="does not say at which prior"):
+    with pytest.raises(DataError, match="does not state the prior"):
         Calibration({}, {}).at_prior(0.5)
     moved = replace(known_calibration(), others={"sets": known_calibration()}).at_prior(0.5)
     assert moved.prior == moved.others["sets"].prior == 0.5

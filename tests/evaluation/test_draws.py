@@ -97,7 +97,7 @@ def test_unknown_draws_are_refused():
     ("content", "message"),
     [
         ({"other": np.ones(3)}, "expected the variable 'rand_perm_cam', found: other"),
-        ({"rand_perm_cam": np.ones((6, 3))}, "as a cell a camera"),
+        ({"rand_perm_cam": np.ones((6, 3))}, "with one cell per camera"),
         ({"rand_perm_cam": cell([cell([np.array([[1, 2, 2]])])])}, "camera 1, identity 1: expected trials x images"),
         ({"rand_perm_cam": cell([cell([np.array([[0, 1]])])])}, "camera 1, identity 1: expected trials x images"),
     ],

@@ -67,7 +67,7 @@ def test_spaces_are_the_test_features_that_a_recipe_chooses_among(split, name, f
 
 
 def test_a_method_without_branches_is_refused(split):
-    with pytest.raises(ValueError, match="has no branches to look into; expected variational_distillation"):
+    with pytest.raises(ValueError, match="has no branches to observe; expected variational_distillation"):
         observe(method_of("baseline"), split.test, **SIZE)
 
 

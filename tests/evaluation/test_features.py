@@ -51,7 +51,7 @@ def test_rows_may_come_as_one_tensor_in_that_order(dtype):
 def test_records_without_embeddings_are_refused():
     with pytest.raises(DataError, match=r"no embedding for a/2.jpg \(1 of 2"):
         features_of(RECORDS[2:], [], {RECORDS[2]: np.ones(2)})
-    with pytest.raises(DataError, match="expected 2 embeddings, one an image, found 3"):
+    with pytest.raises(DataError, match="expected 2 embeddings, one per image, found 3"):
         features_of(RECORDS[2:], [], np.ones((3, 2)))
     with pytest.raises(DataError, match="both empty"):
         features_of([], [], np.ones((0, 2)))
@@ -63,7 +63,7 @@ def test_records_without_embeddings_are_refused():
         ({"embeddings": np.array([[1.0], [np.nan], [2.0]])}, "NaN in row 1"),
         ({"embeddings": np.ones(3)}, r"expected an array \(N, D\)"),
         ({"embeddings": np.array([["a"], ["b"], ["c"]])}, "features: "),
-        ({"cameras": np.zeros(2, dtype=int)}, r"one of cameras for each of 3 embeddings, found shape \(2,\)"),
+        ({"cameras": np.zeros(2, dtype=int)}, r"one cameras value per embedding \(3\), found shape \(2,\)"),
         ({"cameras": np.zeros(3)}, "expected cameras as whole numbers, found float64"),
         ({"cameras": np.array([-1, 0, 0])}, "must not be negative"),
         ({"identities": np.arange(3)}, "expected identities as text"),

@@ -39,7 +39,7 @@ def ranked(files, protocol="market-1501", **options):
 def test_cameras_that_count_from_0_are_all_cameras(written):
     score, said = ranked(written(QUERY, GALLERY))
     assert score.rank(1) == 0
-    assert "camera 0 stands beside 1 and is taken for a camera, not for unknown." in said
+    assert "camera 0 occurs with 1 and is taken as a camera, not as unknown." in said
     assert score.exclusion == "same identity and same camera"
     moved = [{**side, "cameras": np.array(side["cameras"]) + 1} for side in (QUERY, GALLERY)]
     counted, said = ranked(written(*moved))
@@ -101,14 +101,14 @@ def test_a_run_s_features_on_both_sides_score_as_the_run_does(tmp_path):
     save(features, file)
     score, said = ranked((file, file), "cross-modal")
     assert score.to_json() == evaluate(features, "cross-modal")[0].to_json()
-    assert "its roles say who queries" in said
+    assert "its roles say which rows are queries" in said
     assert read_side(file).cameras.min() == -1, "camera 0 of this project's own files is unknown"
     copy = tmp_path / "copy.npz"
     copy.write_bytes(file.read_bytes())
     other, said = ranked((file, copy), "cross-modal")
     assert other.mAP == score.mAP
     assert "6 of 12 rows are taken" in said
-    assert "2 of 6 queries stand in the gallery too and do not find themselves" in said
+    assert "2 of 6 queries are also in the gallery and do not find themselves" in said
 
 
 def test_a_file_of_the_other_role_is_refused(tmp_path):
@@ -125,7 +125,7 @@ def test_the_same_vectors_on_both_sides_are_warned_of_and_left_out_if_asked(writ
     files = written(same, same)
     score, said = ranked(files, "cross-modal")
     assert score.rank(1) == 1
-    assert "WARNING: 30 of 30 queries have the very embedding of a gallery entry" in said
+    assert "WARNING: 30 of 30 queries have the same embedding as a gallery entry" in said
     honest, said = ranked(files, "cross-modal", leave_self_out=True)
     assert honest.rank(1) < 1
     assert "WARNING" not in said
@@ -157,5 +157,5 @@ def test_folders_that_embed_wrote_are_read(tmp_path):
     assert side.cameras.tolist() == [camera or -1 for camera in np.arange(20) % 5]
     np.testing.assert_array_equal(side.embeddings, rows)
     score, said = ranked((tmp_path / "all", tmp_path / "all"), "cross-modal")
-    assert "20 of 20 queries stand in the gallery too and do not find themselves" in said
+    assert "20 of 20 queries are also in the gallery and do not find themselves" in said
     assert score.rank(1) < 1

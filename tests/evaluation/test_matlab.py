@@ -191,7 +191,7 @@ def test_truncated_files_are_refused(arrangement):
 
 def test_places_that_are_not_there(arrangement, tmp_path):
     folder, splits, _ = arrangement
-    with pytest.raises(DataError, match="is no directory"):
+    with pytest.raises(DataError, match="is not a directory"):
         read_sysu_features(tmp_path / "absent", splits)
     with pytest.raises(DataError, match=r"neither test_id\.mat nor test_id\.txt"):
         read_sysu_features(folder, tmp_path / "absent")

@@ -33,7 +33,7 @@ def test_a_file_without_rows_is_a_camera_that_saw_nobody(tmp_path):
         ("1,1,0,0,5,5\n0,1,0,0,5,5", "line 2: expected a frame from 1"),
         ("1.5,1,0,0,5,5", "line 1: expected a frame from 1"),
         ("1,1,0,0,0,5", "line 1: expected a width"),
-        ("1,1,0,0,5,5\n2,3,0,0,5,5\n2,3,9,9,5,5", "line 2: identity 3 is there 2 times in frame 2"),
+        ("1,1,0,0,5,5\n2,3,0,0,5,5\n2,3,9,9,5,5", "line 2: identity 3 occurs 2 times in frame 2"),
     ],
 )
 def test_what_is_no_row_is_named(tmp_path, text, said):

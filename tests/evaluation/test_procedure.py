@@ -526,5 +526,5 @@ def test_distances_from_elsewhere_are_ranked_normalised_and_drawn_as_those_of_a_
         for one, other in zip(ours, theirs, strict=True):
             assert one.metric == "fused"
             assert [trial.to_json() for trial in one.trials] == [trial.to_json() for trial in other.trials]
-    with pytest.raises(CrossreidError, match="re-ranking compares embeddings"):
+    with pytest.raises(CrossreidError, match="re-ranking needs embeddings"):
         evaluate(blank, "sysu-mm01", compare=compare, rerank=KReciprocal())

@@ -62,5 +62,5 @@ def test_draws_are_alike_only_where_there_is_no_choice():
     assert not single.same_gallery
     assert multi.same_gallery
     assert multi.spread("mAP") == pytest.approx(0)
-    assert "alike, as each draw takes all images there are" in str(multi)
+    assert "identical, because each draw takes all images" in str(multi)
     assert [row["query"] for row in single.each[0].rows()] == [str(row) for row in np.flatnonzero(cameras == 3)]

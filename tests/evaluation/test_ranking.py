@@ -263,7 +263,7 @@ def test_nan_in_embeddings_is_named_with_its_side_and_row():
 def test_rankings_of_different_galleries_are_not_joined():
     one, two = (rank_distances(np.zeros((1, n)), np.array([1]), np.ones(n, dtype=int)) for n in (1, 2))
     assert isinstance(one, Ranking)
-    with pytest.raises(ValueError, match="of one gallery"):
+    with pytest.raises(ValueError, match="use one gallery"):
         concatenate([one, two])
 
 

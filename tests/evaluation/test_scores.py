@@ -44,7 +44,7 @@ def test_means_and_spreads_by_hand():
 
 @pytest.mark.parametrize("key", ["rank-0", "rank", "rank-x", "map"])
 def test_unknown_figures_are_refused(key):
-    with pytest.raises(ValueError, match=r"ranks count from 1|unknown figure"):
+    with pytest.raises(ValueError, match=r"ranks start at 1|unknown figure"):
         score().value(key)
 
 

@@ -197,7 +197,7 @@ def test_what_does_not_fit_together_is_refused(folders, tmp_path):
     (tmp_path / "other" / "c.txt").write_text("1,1,0,0,5,5\n")
     (tmp_path / "empty").mkdir()
     for given_truth, given_tracks, said in (
-        (truth, tmp_path / "other", "c not in the truth, which has a, b"),
+        (truth, tmp_path / "other", "c not in the ground truth, which has a, b"),
         (truth, tmp_path / "empty", "found none of them"),
         (tmp_path / "empty", tracks, "found no .txt file"),
         (truth, tracks / "a.txt", "expected two files, or two folders"),

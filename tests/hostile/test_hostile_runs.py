@@ -201,7 +201,7 @@ def test_a_full_disk_is_a_line_and_the_same_command_goes_on_from_there(tmp_path,
         before = (disk / "run" / "last.safetensors").read_bytes()
         fill(disk / "filler")
         with pytest.raises(
-            NoSpace, match=r"run/.* cannot be written: no space left on device\. .*Free space there"
+            NoSpace, match=r"run/.* cannot be written: no space left on device\. .*Free some space"
         ) as found:
             run(disk / "run", epochs=3)
         assert isinstance(found.value, CrossreidError)

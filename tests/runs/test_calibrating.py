@@ -151,7 +151,7 @@ def test_without_validation_it_says_what_to_do(place, tmp_path, capsys):
         (["--on", "x.csv", "--on-test"], "expected one of them"),
         (["--prior", "1.5"], "prior 1.5: expected the share"),
         (["--method", "beta"], "expected isotonic or platt"),
-        (["--false-accept-rate", "0"], "false-accept rate 0: expected one between"),
+        (["--false-accept-rate", "0"], "false-accept rate 0: expected a rate between"),
         (["--checkpoint", "newest"], "expected best or last"),
         (["--backbone", "mobilenetv2_100"], "expected either a RUN or --backbone"),
     ],

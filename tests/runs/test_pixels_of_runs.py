@@ -93,7 +93,7 @@ def test_a_recipe_may_say_otherwise_in_full(world, weights):
     assert "deviation 1, 1, 2, though the weights of halved were trained with mean 0.5" in pixels_as_text(found)
     for wrong, told in (
         ([mean], "expected mean and std, or neither"),
-        ([mean, "data.normalise.std=[1, 0, 1]"], "three numbers over 0"),
+        ([mean, "data.normalise.std=[1, 0, 1]"], "three numbers above 0"),
         ([mean, "data.normalise.std=[1, 1]"], "std"),
     ):
         with pytest.raises(RecipeError, match=told):

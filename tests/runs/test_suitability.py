@@ -62,12 +62,12 @@ def test_check_says_it_all(visible):
     assert "problem: column 'modalty' is not read. Did you mean 'modality'? Rename it." in text
     assert f"note: {RECIPE} can train on it" in text
     assert ".heic is not read" in text
-    assert "1 images are nearly the same as one of another identity" in text
+    assert "1 images are near-duplicates of one of another identity" in text
     assert "4 of 16 queries have no match" in text
-    assert "three numbers are the least, the median and the most" in text
+    assert "three numbers are minimum, median and maximum" in text
     assert "…" not in result.output, "no figure is cut"
     shallow = CliRunner().invoke(app, [argument for argument in arguments if argument != "--deep"])
-    assert "1 images are nearly the same as one of another identity" in " ".join(shallow.output.split())
+    assert "1 images are near-duplicates of one of another identity" in " ".join(shallow.output.split())
 
 
 def test_training_says_what_of_the_manifest_it_does_not_read_and_goes_on_after_the_key_levels(

@@ -1,8 +1,9 @@
-"""Addresses: objects of stores (S3, GCS and what else fsspec knows) in the place of paths of files.
+"""Addresses: objects in stores (S3, GCS and others that fsspec knows) instead of file paths.
 
-A path and an address are told apart here and nowhere else: `place_of` makes either of a text. `pathlib` would collapse the
-slashes of `s3://bucket/key` and read `..` out of keys, so an address is a class of its own. It answers to the words of a path
-that records need, and to nothing that would ask the local file system: what only works with files asks for `Record.file`.
+Paths and addresses are told apart only here: `place_of` makes either from a text. `pathlib` would collapse the slashes
+    of `s3://bucket/key` and interpret `..` in keys, so an address is a separate class. It has the methods of a path
+    that records need,
+and none that would access the local file system: code that works only with files uses `Record.file`.
 """
 
 from __future__ import annotations
@@ -17,15 +18,15 @@ from crossreid.data import object_storage
 from crossreid.data.records import DataError
 from crossreid.files import write_durably
 
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # two letters or more: one is a drive
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # two letters or more: one letter is a drive
 UNKNOWN = (-1, -1)
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """An object in a store, or a prefix of objects: SCHEME://BUCKET/KEY, as it is written.
+    """An object in a store, or a prefix of objects: SCHEME://BUCKET/KEY, as written.
 
-    `state` is (size in bytes, a number of its version), as a listing said them; (-1, -1) where none did.
+    `state` is (size in bytes, a version number), from a listing; (-1, -1) if there was none.
     """
 
     text: str
@@ -35,27 +36,27 @@ class Address:
         return self.text
 
     def as_posix(self) -> str:
-        """The address itself."""
+        """Return the address itself."""
         return self.text
 
     @property
     def name(self) -> str:
-        """What stands behind the last slash."""
+        """Return the part after the last slash."""
         return self.text.rstrip("/").rpartition("/")[2]
 
     @property
     def stem(self) -> str:
-        """The name without its suffix."""
+        """Return the name without its suffix."""
         return PurePosixPath(self.name).stem
 
     @property
     def suffix(self) -> str:
-        """From the name's last point on."""
+        """Return the name from its last dot on."""
         return PurePosixPath(self.name).suffix
 
     @property
     def parent(self) -> Address:
-        """The prefix that it lies below; of a bucket itself."""
+        """Return the prefix that contains it; for a bucket, itself."""
         above = self.text.rstrip("/").rpartition("/")[0]
         return Address(above) if _SCHEME.match(above + "/") and not above.endswith("/") else self
 
@@ -63,31 +64,31 @@ class Address:
         return Address(f"{self.text.rstrip('/')}/{name}")
 
     def absolute(self) -> Address:
-        """The address itself: there are no relative ones."""
+        """Return the address itself: there are no relative addresses."""
         return self
 
     def is_file(self) -> bool:
-        """Whether there is an object of this name."""
+        """Return whether there is an object of this name."""
         return object_storage.is_object(self.text)
 
     def exists(self) -> bool:
-        """Whether there is an object of this name, or one below it."""
+        """Return whether there is an object of this name, or one below it."""
         return self.is_file() or self.is_dir()
 
     def is_dir(self) -> bool:
-        """Whether there is an object below it."""
+        """Return whether there is an object below it."""
         return bool(self.names())
 
     def names(self) -> list[str]:
-        """Names of the objects and prefixes directly below it, in their order."""
+        """Return the names of the objects and prefixes directly below it, in order."""
         return sorted(found.name for found in object_storage.listed(self.text))
 
     def read_bytes(self) -> bytes:
-        """The whole object."""
+        """Return the whole object."""
         return object_storage.read(self.text)
 
     def write_bytes(self, pieces: Iterable[bytes], *, new: bool = False) -> None:
-        """Write the object, whole or not at all; with `new` raise FileExistsError where there is one."""
+        """Write the object, whole or not at all; with `new`, raise FileExistsError if it exists."""
         object_storage.write(self.text, pieces, new=new)
 
     def unlink(self, missing_ok: bool = False) -> None:
@@ -99,12 +100,12 @@ Place = Path | Address
 
 
 def is_address(text: str) -> bool:
-    """Whether a text is an address and no path: SCHEME:// at its beginning, of two letters or more."""
+    """Return whether a text is an address, not a path: it starts with SCHEME:// of two letters or more."""
     return _SCHEME.match(text) is not None
 
 
 def place_of(given: str | Place) -> Place:
-    """What a text means: an address where it has a scheme, else a path; `file://` is a path too.
+    """Interpret a text: an address if it has a scheme, else a path; `file://` is a path too.
 
     Raises:
         DataError: an address without a bucket, several addresses chained, or a `file://` of another machine.
@@ -115,11 +116,11 @@ def place_of(given: str | Place) -> Place:
         return Path(given)
     scheme, _, rest = given.partition("://")
     if "::" in given:
-        raise DataError(f"{given}: addresses chained by :: are not read. Expected SCHEME://BUCKET/KEY.")
+        raise DataError(f"{given}: addresses chained with :: are not supported. Expected SCHEME://BUCKET/KEY.")
     if scheme.lower() == "file":
         parts = urlsplit(given.replace("?", "%3F").replace("#", "%23"))
         if parts.netloc not in ("", "localhost") or not parts.path:
-            raise DataError(f"{given}: expected file:///PATH, of this machine.")
+            raise DataError(f"{given}: expected file:///PATH on this machine.")
         return Path(unquote(parts.path))
     if not rest.strip("/"):
         raise DataError(f"{given}: expected {scheme}://BUCKET/PREFIX, found no bucket.")
@@ -135,22 +136,22 @@ def write_whole(place: Place, pieces: Iterable[bytes]) -> None:
 
 
 def names_in(place: Place) -> list[str]:
-    """The names in a folder or directly below an address, in their order; none where there is nothing."""
+    """Return the names in a folder or directly below an address, in order; none if there is nothing."""
     if isinstance(place, Address):
         return place.names()
     return sorted(path.name for path in place.iterdir()) if place.is_dir() else []
 
 
 def objects_below(place: Address) -> Iterator[Address]:
-    """All objects below an address, at any depth, each with its state, in no order."""
+    """Yield all objects below an address, at any depth, each with its state, in no particular order."""
     for found in object_storage.listed(place.text, deep=True):
         yield Address(f"{place.text.rstrip('/')}/{found.name}", found.state)
 
 
 def with_states(places: Iterable[Address]) -> tuple[list[Address], str]:
-    """Addresses with the states that listings of the prefixes they lie in say; why some have none, '' where all were listed.
+    """Return addresses with states from listings of their prefixes, and why some have none, '' if all were listed.
 
-    Each prefix is listed once. Where a store does not let it be listed, states stay unknown.
+    Each prefix is listed once. If a store does not allow that, states stay unknown.
     """
     places = list(places)
     states: dict[str, tuple[int, int]] = {}

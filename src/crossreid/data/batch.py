@@ -1,4 +1,4 @@
-"""A training batch: what a loader gives and a method takes. Light, so that a method need not import the loader."""
+"""A training batch: what a loader returns and a method takes. Lightweight, so that a method need not import the loader."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from crossreid.data.composition import Composition
 class Batch(NamedTuple):
     """A training batch: images `(B, 3, H, W)` float32; labels, modalities, cameras `(B,)` int64.
 
-    Of sets of N images: images `(B, N, 3, H, W)`, modalities and cameras `(B, N)`. The images of a set are in random
-    order, so that its first M are a uniform draw of M. `domains` `(B,)` are the positions of the data sets that the samples are of
-    among the recipe's sources, 0 where there is one data set; None where nobody says.
+    For sets of N images: images `(B, N, 3, H, W)`, modalities and cameras `(B, N)`. The images of a set are in random
+        order, so its first M are a uniform draw of M. `domains` `(B,)` are the indices of the samples' data sets among
+        the recipe's sources, 0 with one data set; None if unknown.
 
-    `composition` says which of the B rows are of which kind; of sets it is that of the sets, None where one has images of both
-    modalities. Whoever takes rows of a batch or changes their order leaves it out: a method then finds it itself, for which the
-    device is waited for.
+    `composition` says which of the B rows are of which kind; for sets it is that of the sets, None if a set has images
+    of both modalities. Code that takes some rows of a batch or reorders them drops it: a method then computes it
+    itself, which waits for the device.
     """
 
     images: Tensor

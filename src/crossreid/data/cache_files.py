@@ -1,7 +1,9 @@
-"""The file of a cache of pixels: images of one size as bytes, one after the other, and behind them a table of what they are of.
+"""The file of a cache of pixels: images of one size as bytes, one after the other, followed by a table that identifies
+them.
 
-Space is taken before anything is written, as a full disk ends a process that writes through a map; a file has its name only once it
-is whole and on the disk. What is killed before leaves a temporary file that the next one removes.
+Space is allocated before anything is written, because a full disk kills a process that writes through a memory map; a
+file gets its name only once it is complete and on disk. A killed process leaves a temporary file that the next one
+removes.
 """
 
 from __future__ import annotations
@@ -21,12 +23,12 @@ from crossreid.files import replacing
 
 SUFFIX = ".images"
 _MAGIC = b"crossreid pixels 1\n"
-# Another version's pixels may differ: it resizes, and the number is ours, for what we do before that.
+# Another version's pixels may differ: torch resizes, and the number is ours, for the steps before that.
 MADE_BY = f"1, Pillow {PIL.__version__}"
 
 
 class State(NamedTuple):
-    """A file's size, bytes, and the time of its last change, nanoseconds; -1 of both where there is none."""
+    """A file's size in bytes and its modification time in nanoseconds; both -1 if there is none."""
 
     size: int
     changed: int
@@ -36,9 +38,9 @@ NO_FILE = State(-1, -1)
 
 
 class Row(NamedTuple):
-    """What one image of a cache is of: `what` names the picture and how it is read, `path` is its file.
+    """One image of a cache: `what` names the picture and how it is read, `path` is its file.
 
-    `readable`: whether it has pixels; else it could not be decoded.
+    `readable`: whether it has pixels; if not, it could not be decoded.
     """
 
     what: str
@@ -57,12 +59,12 @@ class Pack:
     rows: tuple[Row, ...]
 
     def pixels(self) -> np.ndarray:
-        """`(N, height, width, 3)` uint8, mapped, not read."""
+        """Return `(N, height, width, 3)` uint8, memory-mapped."""
         return mapped(self.path, len(self.rows), self.height, self.width)
 
 
 def state_of(path: str) -> State:
-    """The state of a file now."""
+    """Return the current state of a file."""
     try:
         about = os.stat(path)
     except (OSError, ValueError):
@@ -71,12 +73,12 @@ def state_of(path: str) -> State:
 
 
 def mapped(path: Path | str, count: int, height: int, width: int, *, writable: bool = False) -> np.ndarray:
-    """The pixels at the beginning of a file, `(count, height, width, 3)` uint8."""
+    """Return the pixels at the beginning of a file, `(count, height, width, 3)` uint8, memory-mapped."""
     return np.memmap(path, dtype=np.uint8, mode="r+" if writable else "r", shape=(count, height, width, 3))
 
 
 def take_space(path: Path | str, size: int) -> None:
-    """Make a file as long as it is to be, with all of its space. Raises `OSError` where there is not so much."""
+    """Give a file its final length, with all space allocated. Raises `OSError` if there is not enough."""
     with open(path, "ab") as stream:
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(stream.fileno(), 0, size)
@@ -85,13 +87,13 @@ def take_space(path: Path | str, size: int) -> None:
 
 
 def write_pack(path: Path, count: int, height: int, width: int, fill: Callable[[Path], Sequence[Row]]) -> Pack:
-    """A cache's file, whole or not at all.
+    """Write a cache's file, whole or not at all.
 
     Args:
-        fill: writes pixels into the file that it is called with, and returns what they are of.
+        fill: writes pixels into the given file, and returns their rows.
 
     Raises:
-        NoSpace: the disk has no room for it.
+        NoSpace: the disk has no space for it.
     """
     with replacing(path, durable=True) as temporary:
         take_space(temporary, count * height * width * 3)
@@ -108,7 +110,7 @@ def write_pack(path: Path, count: int, height: int, width: int, fill: Callable[[
 
 
 def read_pack(path: Path) -> Pack | None:
-    """What `write_pack` wrote; None of a file that is cut, damaged, or of another version."""
+    """Read what `write_pack` wrote; None if the file is truncated, damaged, or of another version."""
     end = 8 + len(_MAGIC)
     try:
         with path.open("rb") as stream:
@@ -130,13 +132,13 @@ def read_pack(path: Path) -> Pack | None:
 
 
 def gigabytes(count: int, height: int, width: int) -> str:
-    """How much so many images of that size take, in words."""
+    """Say how much space `count` images of that size take."""
     size = count * height * width * 3
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{max(1, round(size / 1e6)):,} MB"
 
 
 def memory_left() -> int | None:
-    """Bytes of memory that may be taken; None where the system does not say."""
+    """Return the bytes of free memory; None if the system does not say."""
     try:
         for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
             if line.startswith("MemAvailable:"):
@@ -147,12 +149,12 @@ def memory_left() -> int | None:
 
 
 def refuse_too_much(count: int, height: int, width: int) -> None:
-    """Raise `CrossreidError` where memory has no room for so many images, or this system shares none."""
+    """Raise `CrossreidError` if the images do not fit in memory, or this system cannot share memory."""
     size, left = count * height * width * 3, memory_left()
     if not hasattr(os, "memfd_create"):
-        raise CrossreidError("data.cache=memory needs Linux, which shares memory among processes. Use data.cache=disk.")
+        raise CrossreidError("data.cache=memory needs Linux, to share memory among processes. Use data.cache=disk.")
     if left is not None and size > left:
         raise CrossreidError(
-            f"data.cache=memory: {count:,} images of {height} x {width} take {gigabytes(count, height, width)}, and "
-            f"{left / 1e9:.1f} GB of memory are free. Use data.cache=disk."
+            f"data.cache=memory: {count:,} images of {height} x {width} take {gigabytes(count, height, width)}, but "
+            f"only {left / 1e9:.1f} GB of memory are free. Use data.cache=disk."
         )

@@ -1,12 +1,12 @@
 """The catalogue of data sets: each is registered beside its reader, and found here by name.
 
-A data set of one's own is a function that reads a copy of it into a `Split`, and the decorator:
+To add a data set, write a function that reads a copy of it into a `Split`, and decorate it:
 
     @register_dataset("zoo", title="The zoo", protocol="cross-camera")
     def read(root: Path, *, validation: int = 0) -> Split: ...
 
-`crossreid check zoo ROOT`, `data.name: zoo` in a recipe and everything after work once its module is an entry point of
-the group `crossreid.datasets`, or named by `--plugin` or CROSSREID_PLUGINS.
+`crossreid check zoo ROOT`, `data.name: zoo` in a recipe and everything after that work once its module is an entry
+point of the group `crossreid.datasets`, or is named by `--plugin` or CROSSREID_PLUGINS.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Reader = TypeVar("Reader", bound=Callable[..., Split])
 
 
 class Citation(NamedTuple):
-    """The publication that introduces a data set; `title` is empty where it is not given."""
+    """The publication that introduces a data set; `title` is empty if not given."""
 
     authors: str
     title: str
@@ -40,22 +40,21 @@ class Citation(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class DataSet:
-    """What is known of a data set.
+    """The description of a data set.
 
-    Attributes:
-        parse: reads a copy: `parse(root, **options)`.
-        title: its name in print.
-        protocol: the name of the protocol that it is scored by (`crossreid.evaluation.protocols.PROTOCOLS`); an option of
-            the reader may choose another.
-        official: counts of a complete copy, by the names that `checking.counted` gives them; besides these, of what an
-            option `train_on` has trained on, with its value in place of `train`.
-        licence: the terms of use, and from whom it is to be had.
+    Attributes: parse: reads a copy: `parse(root, **options)`. title: its printed name. protocol: the name of its
+        evaluation protocol (`crossreid.evaluation.protocols.PROTOCOLS`); an option of the reader may
+            choose another.
+        official: counts of a complete copy, with the names used by `checking.counted`; also those of other values of an
+            option `train_on`, with the value in place of `train`.
+        licence: the terms of use, and where to get the data.
         citation: the publication to cite.
-        page: where the layout is described, a page and its heading or an address.
+        page: where the layout is described: a page and heading, or an address.
         variants: options of the reader; `check` reads the copy once with each of them.
-        list_problems: what is wrong with the lists of a copy beyond what its reader needs: a line a problem, of a root and
-            whether the copy is held against the official set.
-        layout: files and folders, below the root, that every copy holds and no other data set does: by them a folder is recognised.
+        list_problems: returns problems with the lists of a copy beyond what its reader needs, one line each, given a
+            root and whether the copy is compared with the official set.
+        layout: files and folders below the root that every copy has and no other data set does, by which a folder is
+            recognised.
     """
 
     parse: Callable[..., Split]
@@ -71,7 +70,7 @@ class DataSet:
 
     @property
     def owner(self) -> Callable[..., Split]:
-        """Whose module the registry names where two want the same name."""
+        """Return the function whose module the registry names if two use the same name."""
         return self.parse
 
 
@@ -110,12 +109,12 @@ def register_dataset(
     list_problems: Callable[[Path, bool], list[str]] | None = None,
     layout: tuple[str, ...] = (),
 ) -> Callable[[Reader], Reader]:
-    """Register the decorated reader as the data set `name`; the rest as in `DataSet`.
+    """Register the decorated reader as the data set `name`; other arguments as in `DataSet`.
 
-    The reader takes the root of a copy and keyword options, returns a `Split`, and raises `DataError` for what is wrong.
+    The reader takes the root of a copy and keyword options, returns a `Split`, and raises `DataError` for errors in it.
 
     Raises:
-        PluginError: another module has registered that name.
+        PluginError: another module has already registered that name.
     """
 
     def register(parse: Reader) -> Reader:
@@ -132,7 +131,7 @@ def load(name: str, root: Path, **options: Any) -> Split:
     """Read the data set `name` at `root`, with its reader's options.
 
     Raises:
-        DataError: an unknown name or option, a missing root, or what the reader finds wrong.
+        DataError: an unknown name or option, a missing root, or an error found by the reader.
     """
     parse = describe(name).parse
     _, *known = inspect.signature(parse).parameters
@@ -145,7 +144,7 @@ def load(name: str, root: Path, **options: Any) -> Split:
 
 
 def describe(name: str) -> DataSet:
-    """What is known of the data set `name`, or `DataError` with the nearest name."""
+    """Return the description of the data set `name`. Raises `DataError` with the nearest name."""
     try:
         return DATASETS.find(name)
     except PluginError:
@@ -155,7 +154,7 @@ def describe(name: str) -> DataSet:
 
 
 def recognised(folder: Path) -> str | None:
-    """The data set of whose layout a folder is, or None."""
+    """Return the data set whose layout a folder has, or None."""
     for name in DATASETS:
         if (layout := DATASETS[name].layout) and all((folder / part).exists() for part in layout):
             return name
@@ -163,7 +162,7 @@ def recognised(folder: Path) -> str | None:
 
 
 def existing(name: str, root: Path) -> Path:
-    """The root of a copy of the data set `name`, or `DataError` where there is none."""
+    """Return the root of a copy of the data set `name`. Raises `DataError` if it does not exist."""
     root = Path(root)
     if not root.exists():
         page = describe(name).page

@@ -1,8 +1,8 @@
-"""Augmentations of whole batches that make colour unreliable, so that what infrared shows too is what is learnt.
+"""Batch augmentations that make colour unreliable, so that the model learns what infrared shows too.
 
-Source: Ye et al., "Channel augmented joint learning for visible-infrared recognition", ICCV 2021, section 3.1. Each is a
-pure function of normalised images `(B, 3, H, W)`, their modalities `(B,)` and a generator; each image is drawn for
-by itself, and what is drawn depends on the size of the batch and on nothing in it.
+Source: Ye et al., "Channel augmented joint learning for visible-infrared recognition", ICCV 2021, section 3.1. Each is
+    a pure function of normalised images `(B, 3, H, W)`, their modalities `(B,)` and a generator; each image has its own
+    draw, and what is drawn depends only on the batch size.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ from crossreid.options import Options
 
 class BatchTransform(Protocol):
     def __call__(self, images: Tensor, modalities: Tensor, generator: np.random.Generator) -> Tensor:
-        """Images `(B, 3, H, W)` for images `(B, 3, H, W)`; those given stay as they are."""
+        """Transform images `(B, 3, H, W)` into images `(B, 3, H, W)`; the input is not modified."""
 
 
 class ChannelOptions(Options):
     exchange: float = Field(
-        0.0, ge=0, le=1, description="Probability that a visible image shows one of its channels three times."
+        0.0, ge=0, le=1, description="Probability that one channel of a visible image replaces all three."
     )
-    grey: float = Field(0.0, ge=0, le=1, description="Probability that a visible image turns grey.")
+    grey: float = Field(0.0, ge=0, le=1, description="Probability of turning a visible image grey.")
     erasing: float = Field(
-        0.0, ge=0, le=1, description="Probability of a rectangle in which each channel is one random value."
+        0.0, ge=0, le=1, description="Probability of erasing a rectangle with one random value per channel."
     )
     joint: bool = Field(
         False,
-        description="Make batches as CAJ's release does: each visible image twice, unchanged and with a channel "
+        description="Make batches as in CAJ's release: each visible image twice, unchanged and with a channel "
         "exchanged; infrared images exchanged or grey; rectangles erased with constants; all on "
         "normalised values.",
     )
@@ -48,14 +48,14 @@ class ChannelOptions(Options):
     def _alone(self) -> ChannelOptions:
         if self.joint and (self.exchange or self.grey):
             raise CrossreidError(
-                "joint exchanges channels and makes grey by itself. Leave exchange and grey at 0 with it."
+                "joint already exchanges channels and makes images grey. Leave exchange and grey at 0 with it."
             )
         return self
 
 
 @dataclass(frozen=True)
 class ChannelExchange:
-    """With `probability` a visible image has one of its channels, each as likely, in place of all three."""
+    """With `probability`, replace all channels of a visible image with one of them, each equally likely."""
 
     probability: float = 0.5
     normalisation: Normalisation = IMAGENET
@@ -69,7 +69,7 @@ class ChannelExchange:
 
 @dataclass(frozen=True)
 class RandomGrey:
-    """With `probability` a visible image turns into its luma, in all three channels."""
+    """With `probability`, replace a visible image by its luma, in all three channels."""
 
     probability: float = 0.5
     normalisation: Normalisation = IMAGENET
@@ -117,7 +117,7 @@ class Compose:
 
 
 def channel_transforms(options: ChannelOptions, normalisation: Normalisation = IMAGENET) -> Compose:
-    """Those that have a probability: exchange, grey, erasing, of images normalised so."""
+    """Return the transforms with a probability above 0 (exchange, grey, erasing), for images normalised this way."""
     of = ((ChannelExchange, options.exchange), (RandomGrey, options.grey), (ChannelErasing, options.erasing))
     return Compose([kind(probability, normalisation) for kind, probability in of if probability])
 

@@ -1,4 +1,4 @@
-"""Verifying a copy of a data set: what is there, held against what should be."""
+"""Verify a copy of a data set: compare what is there with what should be."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from crossreid.data.records import DataError, Modality, Record, Split
 from crossreid.data.tracklets import tracklet_name
 
 SMALLEST, LARGEST = 16, 10_000
-LOOKED_AT = 2_000  # images of a manifest up to which nearly the same ones are looked for in any case: a few seconds
-_HEADER_SECONDS = 2  # of computing: an ordinary image is opened in a thousandth of that
+LOOKED_AT = 2_000  # manifests up to this size are always searched for near-duplicates: a few seconds
+_HEADER_SECONDS = 2  # of computing: an ordinary image opens in a thousandth of that
 _SHOWN = 20
 
 
 @dataclass(frozen=True)
 class CheckReport:
-    """What was found: rows of (what, expected or '', found), problems that make the copy unfit, and notes.
+    """The result: rows of (what, expected or '', found), problems that make the copy unusable, and notes.
 
-    `split` is the copy as it was read, None where it could not be; `sizes` the (width, height) of its pictures, upright.
+    `split` is the copy as read, None if it could not be read; `sizes` are the upright (width, height) of its pictures.
     """
 
     name: str
@@ -70,27 +70,28 @@ def check(
 ) -> CheckReport:
     """Verify the copy of `name` at `root`.
 
-    Counts against the official ones, every listed file present, readable and of sane size (by its header), identities
-    disjoint between training, validation and test. What keeps the data set from being read at all is a problem too.
+    Checks counts against the official ones; every listed file exists, is readable and of sane size (by its header);
+    identities are disjoint between training, validation and test. An error that keeps the data set from being read is a
+    problem too.
 
-    Args:
-        deep: decode every image, in `workers` processes, and compare contents: one file under two identities is a problem; images
-            that are nearly the same on both sides of the division are noted.
-        expect: `official` counts, or `any`; by default `any` for synthetic worlds (they have factors.csv) and where no official
-            counts are known.
-        progress: called with (done, total) as images are looked at.
-        options: of the data set's reader, as in a recipe's `data.options`.
-        levels: how pictures of 16 bits are read, as in a recipe's `data.levels`; where it is `full`, narrow ranges are noted.
+    Args: deep: decode every image, in `workers` processes, and compare contents: one file under two identities is a
+        problem;
+            near-duplicates on both sides of the split are noted.
+        expect: `official` counts, or `any`; by default `any` for synthetic worlds (they have factors.csv) and without
+            known official counts.
+        progress: called with (done, total) as images are examined.
+        options: options of the data set's reader, as in a recipe's `data.options`.
+        levels: how 16-bit pictures are read, as in a recipe's `data.levels`; with `full`, narrow ranges are noted.
 
     Raises:
-        DataError: an unknown name, or no such root.
+        DataError: an unknown name, or a missing root.
     """
     known, root = describe(name), existing(name, root)
     if expect not in (None, "official", "any"):
         raise DataError(f"--expect {expect!r}: expected official or any.")
     synthetic = (root / "factors.csv").is_file()
     against = expect or ("any" if synthetic or not known.official else "official")
-    notes = ["a synthetic world: counts are its own"] if synthetic and against == "any" else []
+    notes = ["a synthetic world: counts are not compared"] if synthetic and against == "any" else []
     try:
         splits = [
             split_with_levels(load(name, root, **{**(options or {}), **variant}), levels) for variant in known.variants
@@ -98,7 +99,7 @@ def check(
     except DataError as error:
         problems = [str(error)]
         if known.list_problems is not None:
-            with suppress(DataError):  # of lists that are not there or cannot be read: the error says so
+            with suppress(DataError):  # missing or unreadable lists: the error below says so
                 problems += limited(known.list_problems(root, against == "official"))
         return CheckReport(name, (), tuple(problems), tuple(notes))
     counts = counted(splits[0])
@@ -129,12 +130,12 @@ def check(
         looks = {key_of(record): one.look for one, record in zip(seen, records, strict=True) if one.look is not None}
         notes += leaks(splits[0], looks)
         if len(records) > COMPARED:
-            notes.append(f"near-duplicates are looked for among up to {COMPARED:,} images; these are {len(records):,}.")
+            notes.append(f"near-duplicates are searched among up to {COMPARED:,} images; there are {len(records):,}.")
     elif name == "manifest" and len(records) <= LOOKED_AT:
         looked = zip(records, looks_at(records, workers=workers), strict=True)
         notes += leaks(splits[0], {key_of(record): look for record, look in looked if isinstance(look, Look)})
     elif name == "manifest":
-        notes.append("images that are nearly the same across the division are looked for with --deep")
+        notes.append("near-duplicates across the split are searched with --deep")
     rows.append(
         ("images decoded" if deep else "image headers read", f"{len(records):,}", f"{len(records) - len(faults):,}")
     )
@@ -146,10 +147,10 @@ def check(
 
 
 def counted(split: Split) -> dict[str, int]:
-    """Identities and images of each part, how many values each attribute has, and the tracklets of a filmed set.
+    """Count identities and images of each part, values of each attribute, and the tracklets of a video data set.
 
-    Images are counted by modality where there are both; where there is one, those of the test by role, unless each asks
-    and answers.
+    Images are counted by modality if there are both; otherwise, test images are counted by role, unless each one is
+    query and gallery.
     """
     counts: dict[str, int] = {}
     both = len({record.modality for record in (*split.train, *split.validation, *split.test)}) > 1
@@ -176,7 +177,7 @@ def counted(split: Split) -> dict[str, int]:
 
 
 def overlaps(split: Split) -> list[str]:
-    """A line for each pair of parts that share identities."""
+    """Return a line for each pair of parts that share identities."""
     parts = {"train": split.train, "validation": split.validation, "test": split.test}
     names = {part: {record.identity for record in records} for part, records in parts.items()}
     trial = f" (trial {split.trial})" if split.trial else ""
@@ -192,9 +193,9 @@ def overlaps(split: Split) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """Of one image: what is wrong with it, its size (width, height) upright, and of a decoded one its digest and its look.
+    """One image: its error, its upright size (width, height), and if decoded, its digest and look.
 
-    `values` are the lowest and the highest value of a picture of 16 bits.
+    `values` are the lowest and highest value of a 16-bit picture.
     """
 
     fault: str | None = None
@@ -207,18 +208,18 @@ class _Seen:
 def looked_at(
     records: Sequence[Record], *, deep: bool, workers: int | None, progress: Callable[..., object] | None
 ) -> list[_Seen]:
-    """What is found of each image."""
+    """Examine each image."""
     look = _decoded if deep else _header
     seen: list[_Seen] = []
 
     def take(results: Iterable[_Seen]) -> None:
         for one in results:
-            # A look is a kilobyte: of more images than are compared none is kept.
+            # A look is a kilobyte: none is kept if there are more images than are compared.
             seen.append(one if len(records) <= COMPARED else replace(one, look=None))
             if progress is not None:
                 progress(1)
 
-    # Absolute: a worker that is used again may have started in another folder.
+    # Absolute: a reused worker may have started in another folder.
     placed = [replace(record, path=record.file.absolute()) for record in records]
     if deep and workers != 1 and len(records) > 200:
         take(Parallel(workers or -1, return_as="generator", batch_size=64)(delayed(look)(record) for record in placed))
@@ -228,7 +229,7 @@ def looked_at(
 
 
 def narrow_ranges(seen: Sequence[_Seen], records: Sequence[Record]) -> list[str]:
-    """A note where most pictures of 16 bits use few of their values, with the range of each camera."""
+    """Return a note if most 16-bit pictures use few of their values, with the range of each camera."""
     wide = [(one.values, record) for one, record in zip(seen, records, strict=True) if one.values is not None]
     narrow = [(values, record) for values, record in wide if 0 < values[1] - values[0] < NARROW]
     if 2 * len(narrow) <= len(wide):
@@ -241,7 +242,7 @@ def narrow_ranges(seen: Sequence[_Seen], records: Sequence[Record]) -> list[str]
 
 
 def twins(digests: Sequence[tuple[str, Record]]) -> list[str]:
-    """A line for each content that is there under two identities."""
+    """Return a line for each file content that occurs under two identities."""
     first: dict[str, Record] = {}
     lines = []
     for digest, record in digests:
@@ -252,7 +253,7 @@ def twins(digests: Sequence[tuple[str, Record]]) -> list[str]:
 
 
 def unlisted(root: Path, records: Sequence[Record]) -> list[str]:
-    """Notes on files that nothing refers to, where the root is a folder: images of no split, and pictures of formats not read."""
+    """Return notes on unused files if the root is a folder: images in no split, and pictures of unsupported formats."""
     known = {record.path for record in records}
     extra: list[Path] = []
     passed_over = LeftOut()
@@ -266,7 +267,7 @@ def unlisted(root: Path, records: Sequence[Record]) -> list[str]:
 
 
 def limited(lines: list[str]) -> list[str]:
-    """The first lines, and how many more there are."""
+    """Return the first lines, and how many more there are."""
     return lines if len(lines) <= _SHOWN else [*lines[:_SHOWN], f"... and {len(lines) - _SHOWN:,} more of this kind"]
 
 
@@ -285,12 +286,12 @@ def _header(record: Record) -> _Seen:
                 width, height = height, width
     except Overrun:
         return _Seen(
-            f"{path} takes more than {_HEADER_SECONDS} seconds to open; write it again as an ordinary JPEG or PNG."
+            f"{path} takes more than {_HEADER_SECONDS} seconds to open; save it again as an ordinary JPEG or PNG."
         )
     except FileNotFoundError:
         return _Seen(f"{path} not found.")
-    except Exception as error:  # Pillow raises many classes for damaged headers
-        return _Seen(f"{path} is no readable image ({type(error).__name__}).")
+    except Exception as error:  # Pillow raises many exception classes for damaged headers
+        return _Seen(f"{path} is not a readable image ({type(error).__name__}).")
     size = width, height
     if not (min(size) >= SMALLEST and max(size) <= LARGEST):
         return _Seen(f"{path} has {width} x {height} pixels, expected sides of {SMALLEST} to {LARGEST:,}.", size)
@@ -310,6 +311,6 @@ def _decoded(record: Record) -> _Seen:
         pixels = load_image(replace(record, pseudo_infrared=False))
     except DataError as error:
         return replace(seen, fault=str(error))
-    # Of several boxes in one picture each is an image of its own.
+    # Each of several boxes in one picture is a separate image.
     content = record.file.read_bytes() if record.box is None else pixels.tobytes()
     return replace(seen, digest=hashlib.blake2b(content, digest_size=16).hexdigest(), look=look_of(pixels))

@@ -1,7 +1,7 @@
-"""Which rows of a training batch are of which kind: what losses pick out, found once, where the batch is made.
+"""Which rows of a training batch are of which kind: the selections of losses, computed once when the batch is made.
 
-How many rows there are of a kind decides shapes. Found on the host, while the batch is collated, no step waits for the device to
-learn them, and they are compiled with the step.
+The number of rows of a kind determines shapes. Because it is found on the host while the batch is collated, no step
+waits for the device to learn it, and steps can be compiled with it.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from crossreid.errors import NO_PAIRS, CrossreidError
 
 
 class Composition(NamedTuple):
-    """Rows of a batch, int64, in shapes that say how many there are.
+    """Row indices of a batch, int64, in shapes that say how many there are.
 
     Attributes:
-        visible, infrared: `(V,)`, `(I,)`, those of each modality.
-        pairs: `(2, n)`, a visible and an infrared row of each pair of one identity across the modalities; n is 0 where there is none.
-        matched: `(2, m)`, the same, every image of such an identity once, or in turn (`paired_as_drawn`).
-        slots: `(2, identities, k)`, of each identity that is there in both modalities the first k of `matched` (`slot_rows`).
+        visible, infrared: `(V,)`, `(I,)`, the rows of each modality.
+        pairs: `(2, n)`, the visible and infrared row of each cross-modal pair of one identity; n is 0 if there is none.
+        matched: `(2, m)`, the same, with every image of such an identity once, or in turn (`paired_as_drawn`).
+        slots: `(2, identities, k)`, for each identity in both modalities, the first k of `matched` (`slot_rows`).
     """
 
     visible: Tensor
@@ -32,23 +32,23 @@ class Composition(NamedTuple):
 
     @property
     def by_modality(self) -> tuple[Tensor, Tensor]:
-        """The rows of each modality, the visible ones first."""
+        """Return the rows of each modality, visible ones first."""
         return self.visible, self.infrared
 
     def refuse_unpaired(self) -> None:
-        """Raise `CrossreidError` where no identity is there in both modalities."""
+        """Raise `CrossreidError` if no identity occurs in both modalities."""
         if not self.pairs.shape[1]:
             raise CrossreidError(NO_PAIRS)
 
     def over_sets(self, size: int) -> tuple[Tensor, Tensor]:
-        """The rows of each modality among the images of sets of so many, one set after another."""
+        """Return the rows of each modality among the images of sets of `size`, one set after another."""
         own = torch.arange(size, device=self.visible.device)
         visible, infrared = ((rows[:, None] * size + own).flatten() for rows in self.by_modality)
         return visible, infrared
 
 
 def composition_of(labels: Tensor, modalities: Tensor) -> Composition:
-    """The composition of labels `(B,)` and modalities `(B,)`, on their device, which is waited for."""
+    """Return the composition of labels `(B,)` and modalities `(B,)`, on their device, waiting for it."""
     visible, infrared = ((modalities == kind).nonzero().flatten() for kind in (0, 1))
     pairs = torch.stack(_pairs(labels, modalities))
     if not pairs.shape[1]:
@@ -58,7 +58,7 @@ def composition_of(labels: Tensor, modalities: Tensor) -> Composition:
 
 
 def composition_of_sets(labels: Tensor, modalities: Tensor) -> Composition | None:
-    """The composition of sets `(B, N)` of images by their sets, and of images `(B,)`; None where a set has both modalities."""
+    """Return the composition of sets `(B, N)` by set, or of images `(B,)`; None if a set has both modalities."""
     if modalities.ndim == 1:
         return composition_of(labels, modalities)
     own = modalities[:, 0]
@@ -66,10 +66,10 @@ def composition_of_sets(labels: Tensor, modalities: Tensor) -> Composition | Non
 
 
 def cross_modal_pairs(labels: Tensor, modalities: Tensor) -> tuple[Tensor, Tensor]:
-    """Row indices (visible, infrared), each `(n,)`, of all pairs of one identity across the two modalities.
+    """Return row indices (visible, infrared), each `(n,)`, of all cross-modal pairs of one identity.
 
     Raises:
-        CrossreidError: no identity of the batch is there in both modalities.
+        CrossreidError: no identity of the batch occurs in both modalities.
     """
     visible, infrared = _pairs(labels, modalities)
     if not len(visible):
@@ -84,19 +84,19 @@ def _pairs(labels: Tensor, modalities: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def paired_rows(labels: Tensor, modalities: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows `(n,)` of the visible and of the infrared images, in step: the i-th of both are of one identity.
+    """Return rows `(n,)` of the visible and of the infrared images; the i-th of both are of one identity.
 
-    Sorted by identity. An identity with fewer images of one modality has these in turn until there are as many; one
-    that is there in one modality only is left out. With K of each the rows are every image once.
+    Sorted by identity. An identity with fewer images in one modality repeats these in turn until both have as many; one
+    that occurs in only one modality is left out. With K of each, the rows are every image once.
 
     Raises:
-        CrossreidError: no identity of the batch is there in both modalities.
+        CrossreidError: no identity of the batch occurs in both modalities.
     """
     return _paired(labels, modalities)[0]
 
 
 def _paired(labels: Tensor, modalities: Tensor) -> tuple[tuple[Tensor, Tensor], Tensor]:
-    """`paired_rows`, and how many pairs each identity that has some has, by label."""
+    """Return `paired_rows`, and the number of pairs per identity that has any, by label."""
     device, classes = labels.device, int(labels.max()) + 1
     rows = [(modalities == kind).nonzero().flatten() for kind in (0, 1)]
     rows = [index[labels[index].argsort(stable=True)] for index in rows]
@@ -115,10 +115,10 @@ def _paired(labels: Tensor, modalities: Tensor) -> tuple[tuple[Tensor, Tensor], 
 
 
 def paired_as_drawn(labels: Tensor, modalities: Tensor) -> tuple[Tensor, Tensor]:
-    """As `paired_rows`, identities in the order in which the batch first has them.
+    """As `paired_rows`, with identities in the order of their first occurrence in the batch.
 
     Raises:
-        CrossreidError: no identity of the batch is there in both modalities.
+        CrossreidError: no identity of the batch occurs in both modalities.
     """
     return _as_drawn(labels, modalities)[0]
 
@@ -131,19 +131,20 @@ def _as_drawn(labels: Tensor, modalities: Tensor) -> tuple[tuple[Tensor, Tensor]
 
 
 def slot_rows(labels: Tensor, modalities: Tensor) -> tuple[Tensor, Tensor, int]:
-    """Visible rows `(I k,)`, infrared rows `(I k,)` and k: the first k pairs of each identity that is there in both.
+    """Return visible rows `(I k,)`, infrared rows `(I k,)` and k: the first k pairs of each identity in both
+    modalities.
 
-    k is what all of them have; of batches of P x 2k, all rows.
+    k is the number that all of them have; in batches of P x 2k these are all rows.
 
     Raises:
-        CrossreidError: no identity of the batch is there in both modalities.
+        CrossreidError: no identity of the batch occurs in both modalities.
     """
     visible, infrared = _slots(*_as_drawn(labels, modalities))
     return visible.flatten(), infrared.flatten(), visible.shape[1]
 
 
 def _slots(matched: tuple[Tensor, Tensor], sizes: Tensor) -> tuple[Tensor, Tensor]:
-    """The same as `(I, k)`, of pairs that are in step and how many of them each identity has."""
+    """Return the same as `(I, k)`, from matched pairs and the number per identity."""
     starts = sizes.cumsum(0) - sizes
     rows = starts[:, None] + torch.arange(int(sizes.min()), device=starts.device)
     return matched[0][rows], matched[1][rows]

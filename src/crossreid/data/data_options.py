@@ -1,4 +1,4 @@
-"""The `data` section of a recipe: which data set, how its images are read, augmented and put together into batches."""
+"""The `data` section of a recipe: which data set, and how its images are read, augmented and batched."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from crossreid.data.transforms import Interpolation
 from crossreid.errors import CrossreidError
 from crossreid.options import Options
 
-PIXELS = ("height", "width", "interpolation", "normalise", "levels")  # the keys that say what pixels a network takes in
+PIXELS = ("height", "width", "interpolation", "normalise", "levels")  # the keys that define a network's input pixels
 
 
 class AugmentOptions(Options):
@@ -29,16 +29,17 @@ class AugmentOptions(Options):
     pad: int = Field(10, ge=0, description="Pixels of padding before a random crop; 0 for none.")
     pad_value: int = Field(0, ge=0, le=255, description="Grey level of that padding: 0 is black.")
     erasing: float = Field(0.0, ge=0, le=1, description="Probability of erasing a random rectangle.")
-    rectangle: RectangleOptions = Field(RectangleOptions(), description="What erasing cuts out, and fills it with.")
+    rectangle: RectangleOptions = Field(RectangleOptions(), description="The rectangle to erase, and its fill.")
     grey: float = Field(0.0, ge=0, le=1, description="Probability of turning a visible image grey.")
     jitter: float = Field(0.0, ge=0, le=1, description="Strength of brightness, contrast and saturation jitter.")
     pseudo_infrared: float = Field(
         0.0, ge=0, le=1, description="Probability of turning a visible image into pseudo-infrared."
     )
     distortions: DistortionOptions = Field(
-        DistortionOptions(), description="What is done to place and light of whole batches, before their channels."
+        DistortionOptions(),
+        description="Distortions of position and light of whole batches, applied before those of channels.",
     )
-    channels: ChannelOptions = Field(ChannelOptions(), description="What is done to the channels of whole batches.")
+    channels: ChannelOptions = Field(ChannelOptions(), description="Augmentation of the channels of whole batches.")
 
 
 class DataOptions(Options):
@@ -55,7 +56,7 @@ class DataOptions(Options):
         description="How images are resized, always with antialiasing; null for what the backbone's weights expect.",
     )
     normalise: NormaliseOptions = Field(
-        NormaliseOptions(), description="Mean and deviation of the pixels that the network takes in."
+        NormaliseOptions(), description="Mean and deviation for normalising the network's input pixels."
     )
     levels: Levels = Field(
         "full",
@@ -66,29 +67,29 @@ class DataOptions(Options):
     workers: int = Field(4, ge=0, le=256, description="Loader processes; 0 loads in the training process.")
     cache: Literal["none", "memory", "disk"] = Field(
         "none",
-        description="Where decoded and resized images are kept: on `disk` for all runs, or in `memory` for this run.",
+        description="Cache of decoded and resized images: on `disk` for all runs, or in `memory` for this run.",
     )
     cache_folder: Path | None = Field(
         None,
-        description="Folder of the cache on disk, which runs may share; null for crossreid/images in the user's cache "
+        description="Folder of the disk cache, which runs may share; null for crossreid/images in the user's cache "
         "folder.",
     )
     on_bad_image: Literal["stop", "skip"] = Field(
         "stop",
-        description="`stop` ends the run at an unreadable image. `skip` replaces it by another of its tracklet or "
+        description="`stop` ends the run at an unreadable image. `skip` replaces it with another of its tracklet or "
         "identity, leaves an unreadable frame out of a test tracklet, and counts both.",
     )
-    augment: AugmentOptions = Field(AugmentOptions(), description="What is done to training images.")
+    augment: AugmentOptions = Field(AugmentOptions(), description="Augmentation of training images.")
     sampler: SamplerOptions = Field(SamplerOptions(), description="How batches are composed.")
     sets: SetOptions = Field(SetOptions(), description="Sets of images as training samples.")
 
     sources: tuple[SourceOptions, ...] = Field(
         (),
-        description="Several data sets at once, in place of name, root and options; `data` may also be a list of sections.",
+        description="Several data sets at once, instead of name, root and options; `data` may also be a list of sections.",
     )
     mixing: Literal["within", "alternate"] = Field(
         "within",
-        description="With several sources: each batch has identities of all of them, by weight (`within`), or of one "
+        description="With several sources: each batch has identities from all of them, by weight (`within`), or from one "
         "source (`alternate`).",
     )
 
@@ -103,7 +104,7 @@ class DataOptions(Options):
             return self
         if self.sampler.epoch == "pairs":
             raise CrossreidError(
-                "sampler.epoch is pairs, which is of one data set; of several expected images, identities or a number"
+                "sampler.epoch is pairs, which works with one data set only; with several, expected images, identities or a number"
             )
         channels, distorted = self.augment.channels, self.augment.distortions
         of_batches = {
@@ -112,28 +113,28 @@ class DataOptions(Options):
         }
         if any(source.normalise for source in self.sources) and any(of_batches.values()):
             raise CrossreidError(
-                f"a source has a `normalise` of its own, but {next(key for key in of_batches if of_batches[key])} works on whole "
-                "batches that are normalised alike; set one of them back"
+                f"a source has its own `normalise`, but {next(key for key in of_batches if of_batches[key])} works on whole "
+                "batches with one normalisation; reset one of them"
             )
         return self
 
     @model_serializer(mode="wrap")
     def _as_kept(self, written: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """One data set is kept as ever; of several, what stands for the one is left out."""
+        """Store one data set as before; with several, leave out the keys for a single one."""
         kept: dict[str, Any] = written(self)
         for key in ("name", "root", "options") if self.sources else ("sources", "mixing"):
             kept.pop(key, None)
         return kept
 
     def of_source(self, name: str) -> DataOptions:
-        """The section of the source called `name` alone, with what is common to all.
+        """Return the section of only the source called `name`, with the keys common to all.
 
         Raises:
-            CrossreidError: there is none of that name; those that there are are named.
+            CrossreidError: there is no source of that name; the existing ones are named.
         """
         source = next((source for source in self.sources if source.called == name), None)
         if source is None:
-            known = ", ".join(source.called for source in self.sources) or "none, it is of one data set"
+            known = ", ".join(source.called for source in self.sources) or "none, there is only one data set"
             raise CrossreidError(f"source {name!r} is unknown. Sources: {known}.")
         sampler = (
             self.sampler if source.balance is None else self.sampler.model_copy(update={"balance": source.balance})
@@ -152,28 +153,28 @@ class DataOptions(Options):
 
     @property
     def cached(self) -> CacheChoice | None:
-        """Where images are kept; None where they are not."""
+        """Return where images are cached; None if they are not."""
         if self.cache == "none":
             return None
         return CacheChoice(self.cache, self.cache_folder or user_folder(), self.workers)
 
     @property
     def cached_for_testing(self) -> CacheChoice | None:
-        """Likewise, of images that are tested on: in memory those that training keeps there alone, as others are read once."""
+        """The same for test images: in memory only those that training keeps there, because others are read once."""
         return None if self.cached is None else replace(self.cached, complete=self.cache == "disk")
 
     @property
     def look(self) -> Look:
-        """What images are brought to before anything is drawn for them."""
+        """Return the size and resizing of images before augmentation."""
         return Look(self.height, self.width, self.resizing)
 
     @property
     def resizing(self) -> Interpolation:
-        """`interpolation`; bilinear where nothing says otherwise."""
+        """Return `interpolation`; bilinear by default."""
         return self.interpolation or "bilinear"
 
     @property
     def normalisation(self) -> Normalisation:
-        """`normalise`; ImageNet's where nothing says otherwise."""
+        """Return `normalise`; ImageNet's by default."""
         mean, std = self.normalise.mean, self.normalise.std
         return IMAGENET if mean is None or std is None else Normalisation(mean, std)

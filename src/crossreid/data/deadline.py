@@ -1,9 +1,9 @@
-"""A deadline for work in this process: after so many seconds of its own computing it is broken off.
+"""A deadline for work in this process: it is aborted after a number of seconds of its own computing.
 
-By a timer of the system that counts what the process computes, and not the time that others take from it: a busy machine
-changes nothing about what is decoded. Setting it costs microseconds. It ends work between two steps of Python, and so
-whatever decoders do in loops of Python or in pieces; what one of them does in one call of C is bounded by `costly_files`
-and the limits of `images`. Where files are strangers', the search service decodes in processes that can be ended.
+It uses a system timer that counts this process's computing time, not time taken by others: a busy machine does not
+change what is decoded. Setting it costs microseconds. It interrupts between two Python steps, and so whatever decoders
+do in Python loops or in pieces; what a decoder does in one C call is bounded by `costly_files` and the limits of
+`images`. If files come from strangers, the search service decodes in processes that can be killed.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from collections.abc import Iterator
 
 
 class Overrun(BaseException):
-    """The time is over. No `Exception`: decoders catch those, and would go on."""
+    """The time is up. Not an `Exception`: decoders catch those and would continue."""
 
 
 @contextlib.contextmanager
 def deadline(seconds: float) -> Iterator[None]:
-    """Raises `Overrun` within the block once it has computed for so many seconds.
+    """Raise `Overrun` within the block once it has computed for `seconds`.
 
-    Without effect in threads other than the first, where a deadline is set already or the timer is another's.
+    Has no effect in threads other than the main one, within another deadline, or if the timer is in use.
     """
     if not _can_be_set():
         yield
@@ -39,7 +39,7 @@ def deadline(seconds: float) -> Iterator[None]:
 def _can_be_set() -> bool:
     if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
         return False
-    # A handler that was not set by Python is None, and could not be put back.
+    # A handler that was not set by Python is None, and could not be restored.
     return signal.getsignal(signal.SIGVTALRM) in (signal.SIG_DFL, signal.SIG_IGN)
 
 

@@ -1,7 +1,7 @@
-"""Distortions of whole batches: another place, angle and size, another light. What an identity is known by outlasts them.
+"""Distortions of whole batches in position, angle, size and light, which leave the identity recognisable.
 
-Each is a pure function of normalised images `(B, 3, H, W)`, their modalities `(B,)` and a generator, as those in `channels`; each
-image is drawn for by itself, and what is drawn depends on the size of the batch and on nothing in it. Visible and infrared images
+Each is a pure function of normalised images `(B, 3, H, W)`, their modalities `(B,)` and a generator, like those in
+`channels`; each image has its own draw, and what is drawn depends only on the batch size. Visible and infrared images
 are treated alike.
 """
 
@@ -22,9 +22,9 @@ from crossreid.options import Options
 
 # What a strength of 1 means: degrees; logarithms of size and of width over height; shear; shift as a share of the image's sides.
 _ANGLE, _SIZE, _STRETCH, _SHEAR, _SHIFT = 15.0, 0.25, 0.15, 0.2, 0.1
-# Likewise of the light: logarithms of the exponent, of contrast about the mean, and of brightness.
+# Likewise for light: logarithms of the exponent, of contrast about the mean, and of brightness.
 _GAMMA, _CONTRAST, _BRIGHTNESS = 0.8, 0.6, 0.4
-_DARKEST = 1e-3  # of values from 0 to 1: a gradient of a power ends there
+_DARKEST = 1e-3  # for values in [0, 1]: keeps the gradient of a power finite
 
 
 class DistortionOptions(Options):
@@ -46,7 +46,7 @@ class DistortionOptions(Options):
 
 @dataclass(frozen=True)
 class AffineWarp:
-    """Each image rotated, scaled, stretched, sheared and shifted at random, bilinear; `strength` 1 is what the constants say."""
+    """Rotate, scale, stretch, shear and shift each image at random, bilinearly; `strength` 1 means the constants above."""
 
     strength: float = 1.0
 
@@ -58,16 +58,16 @@ class AffineWarp:
 
 
 def affine_matrices(drawn: np.ndarray, size: tuple[int, int] | torch.Size) -> np.ndarray:
-    """Of draws `(B, 6)` the maps from places of the result to places of the image, `(B, 2, 3)` float32.
+    """Return the maps from positions in the result to positions in the image for draws `(B, 6)`, `(B, 2, 3)` float32.
 
-    Places are in [-1, 1] on both axes, as `affine_grid` takes them. Columns: angle, size, stretch, shear, shift in x and in y, each
-    -1 to 1 at strength 1; zeros change nothing. Angles keep their size in pixels, whatever the image's sides.
+    Positions are in [-1, 1] on both axes, as in `affine_grid`. Columns: angle, size, stretch, shear, shift in x and in
+    y, each -1 to 1 at strength 1; zeros change nothing. Angles are preserved in pixels, whatever the image's sides.
     """
     height, width = size
     angle = np.deg2rad(_ANGLE) * drawn[:, 0]
     scale, stretch = np.exp(_SIZE * drawn[:, 1]), np.exp(_STRETCH * drawn[:, 2])
     cosine, sine, shear = np.cos(angle), np.sin(angle), _SHEAR * drawn[:, 3]
-    # Rotation times shear times diagonal, of places in pixels; then each axis in halves of its side.
+    # Rotation times shear times diagonal, for positions in pixels; then each axis in units of half its side.
     inner = np.stack(
         [cosine * scale * stretch, (cosine * shear - sine) * scale / stretch, sine * scale * stretch,
          (sine * shear + cosine) * scale / stretch],
@@ -80,7 +80,7 @@ def affine_matrices(drawn: np.ndarray, size: tuple[int, int] | torch.Size) -> np
 
 @dataclass(frozen=True)
 class LightShift:
-    """Each image's gamma, contrast about its mean, and brightness changed at random; `strength` 1 is what the constants say."""
+    """Change gamma, contrast about the mean, and brightness of each image at random; `strength` 1 means the constants above."""
 
     strength: float = 1.0
     normalisation: Normalisation = IMAGENET
@@ -96,7 +96,7 @@ class LightShift:
 
 
 def distortions(options: DistortionOptions, normalisation: Normalisation = IMAGENET) -> Compose:
-    """Those that have a strength, of images normalised so."""
+    """Return the distortions with a strength above 0, for images normalised this way."""
     chosen: list[tuple[float, BatchTransform]] = [
         (options.affine, AffineWarp(options.affine)),
         (options.light, LightShift(options.light, normalisation)),

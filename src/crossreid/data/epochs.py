@@ -1,7 +1,7 @@
-"""What one pass over the training set is: which images make up each batch of an epoch.
+"""Kinds of epochs: which images make up each batch.
 
-Each function takes the images of the identities as `groups` (of each identity one array of indices a modality, or one
-array of all), P identities and K images of each a batch, and returns indices `(steps, P, K)`.
+Each function takes the images of the identities as `groups` (for each identity one array of indices per modality, or a
+single array), P identities and K images of each per batch, and returns indices `(steps, P, K)`.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ Groups = Sequence[Sequence[np.ndarray]]
 
 
 def every_image(groups: Groups, p: int, k: int, steps: int, generator: np.random.Generator) -> np.ndarray:
-    """Identities in turn, and of each its images in turn: none comes again before all of its group have come.
+    """Take identities in turn, and the images of each in turn: none is repeated before all of its group were used.
 
-    Of an identity the visible images of a batch come first, then the infrared ones.
+    Within an identity, the visible images of a batch come first, then the infrared ones.
     """
     cycles = [[_cycle(part, generator) for part in parts] for parts in groups]
     identities = _identities(len(groups), p, generator)
@@ -29,10 +29,10 @@ def every_image(groups: Groups, p: int, k: int, steps: int, generator: np.random
 
 
 def every_identity(groups: Groups, p: int, k: int, generator: np.random.Generator) -> np.ndarray:
-    """Every identity once, in random order, but for those of an incomplete last batch; K of its images, at random.
+    """Take every identity once, in random order, except those of an incomplete last batch, with K random images.
 
-    Images are drawn without replacement, where there are too few of them with it; modalities take turns, visible first.
-    Variational distillation and views knowledge distillation were released so.
+    Images are drawn without replacement, or with it if there are too few; modalities alternate, visible first. The
+    releases of variational distillation and views knowledge distillation do this.
     """
     order = generator.permutation(len(groups))[: len(groups) // p * p]
     drawn = [_in_turn([_some(part, k // len(groups[i]), generator) for part in groups[i]]) for i in order]
@@ -40,16 +40,16 @@ def every_identity(groups: Groups, p: int, k: int, generator: np.random.Generato
 
 
 def pair_chunks(groups: Groups, k: int) -> np.ndarray:
-    """How many times K images, K/2 of either modality, an epoch of pairs takes of each identity.
+    """Return how many chunks of K images, K/2 of each modality, an epoch of pairs takes per identity.
 
-    As often as the smaller modality allows without repeating an image; once, if both have fewer than K/2.
+    As many as the smaller modality allows without repeating an image; one if both have fewer than K/2.
     """
     sizes = np.array([[len(part) for part in parts] for parts in groups])
     return np.where(sizes.max(1) < k // 2, 1, sizes.min(1) // (k // 2))
 
 
 def pair_turns(chunks: np.ndarray, p: int, generator: np.random.Generator) -> np.ndarray:
-    """The identities of each batch `(steps, P)`: P at random among those with a chunk left, until fewer than P have one."""
+    """Return the identities of each batch `(steps, P)`: P random ones with a chunk left, until fewer than P have one."""
     left, turns = chunks.copy(), []
     while len(available := np.flatnonzero(left)) >= p:
         turns.append(generator.choice(available, p, replace=False))
@@ -58,11 +58,11 @@ def pair_turns(chunks: np.ndarray, p: int, generator: np.random.Generator) -> np
 
 
 def every_pair(groups: Groups, p: int, k: int, generator: np.random.Generator) -> np.ndarray:
-    """Pairs of an infrared and a visible image, in turn; of each identity as many as its smaller modality has images.
+    """Take pairs of an infrared and a visible image, in turn; per identity, as many as its smaller modality has images.
 
-    Both modalities are shuffled, and the larger one is cut. An identity whose modalities both have fewer than K/2 images
-    gives K/2 pairs, drawn with replacement. K/2 pairs are a chunk, the rest is dropped; `pair_turns` says whose turn it
-    is. IDKL was released so.
+    Both modalities are shuffled, and the larger one is truncated. An identity with fewer than K/2 images in both
+    modalities gives K/2 pairs, drawn with replacement. K/2 pairs are a chunk, the rest is dropped; `pair_turns` orders
+    the chunks. IDKL's release does this.
     """
     chunks = pair_chunks(groups, k)
     turns = pair_turns(chunks, p, generator)
@@ -78,7 +78,7 @@ def every_pair(groups: Groups, p: int, k: int, generator: np.random.Generator) -
 
 
 def each_batch_afresh(groups: Groups, p: int, k: int, steps: int, generator: np.random.Generator) -> np.ndarray:
-    """Each batch by itself: P of all identities without replacement, K images of each with it. AGW was released so."""
+    """Draw each batch independently: P identities without replacement, K images of each with it, as in AGW's release."""
     batches = np.empty((steps, p, k), dtype=np.int64)
     for step in range(steps):
         chosen = generator.choice(len(groups), p, replace=False)
@@ -94,7 +94,7 @@ def _cycle(indices: np.ndarray, generator: np.random.Generator) -> Iterator[int]
 
 
 def _identities(count: int, p: int, generator: np.random.Generator) -> Iterator[int]:
-    """Permutations of the identities, one after the other; a batch never holds one identity twice."""
+    """Yield permutations of the identities, one after the other; a batch never has one identity twice."""
     pending: list[int] = []
     while True:
         batch = pending[:p]
@@ -114,5 +114,5 @@ def _some(part: np.ndarray, count: int, generator: np.random.Generator) -> np.nd
 
 
 def _in_turn(parts: Sequence[np.ndarray]) -> np.ndarray:
-    """The first of each part, the second of each, and so on; parts are equally long."""
+    """Return the first of each part, the second of each, and so on; parts are equally long."""
     return np.stack(parts, axis=1).reshape(-1)

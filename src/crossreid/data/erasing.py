@@ -1,7 +1,7 @@
-"""Random erasing: a rectangle of a training image loses what it shows (Zhong et al., "Random erasing", AAAI 2020).
+"""Random erasing: a rectangle of a training image is overwritten (Zhong et al., "Random erasing", AAAI 2020).
 
-Releases differ in how large the rectangle is, how its shape is drawn, what happens where it does not fit, and what it
-is filled with: `RectangleOptions` has each of these.
+Releases differ in the rectangle's size, how its shape is drawn, what happens if it does not fit, and its fill:
+`RectangleOptions` covers each of these.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class RectangleOptions(Options):
     tries: int = Field(
         0,
         ge=0,
-        description="How often to draw until a rectangle is smaller than the image on both sides; if none is, nothing "
+        description="Number of draws until a rectangle is smaller than the image on both sides; if none is, nothing "
         "is erased. 0: draw once and clip to the image.",
     )
     value: tuple[float, float, float] = Field((0.0, 0.0, 0.0), description="Value that each channel is filled with.")
@@ -37,9 +37,9 @@ class RectangleOptions(Options):
     @model_validator(mode="after")
     def _ranges(self) -> Self:
         if not 0 < self.area[0] <= self.area[1] <= 1:
-            raise CrossreidError(f"area is {list(self.area)}, expected two shares of the image, the smaller one first")
+            raise CrossreidError(f"area is {list(self.area)}, expected two shares of the image, smaller one first")
         if not 0 < self.aspect[0] <= self.aspect[1]:
-            raise CrossreidError(f"aspect is {list(self.aspect)}, expected two numbers over 0, the smaller one first")
+            raise CrossreidError(f"aspect is {list(self.aspect)}, expected two numbers above 0, smaller one first")
         return self
 
 
@@ -50,10 +50,10 @@ def erased(
     *,
     fill: Sequence[float] | None = None,
 ) -> Tensor:
-    """`(C, H, W)` with one rectangle filled, in place; by default 2 to 40% of the area with 0, the mean colour.
+    """Fill one rectangle of `(C, H, W)` in place; by default 2 to 40% of the area with 0, the mean colour.
 
     Args:
-        fill: one value a channel, in the values that `tensor` has; by default the rectangle's own `value`.
+        fill: one value per channel, on the scale of `tensor`; by default the rectangle's own `value`.
     """
     rectangle = rectangle or RectangleOptions()
     _, height, width = tensor.shape
@@ -67,7 +67,7 @@ NOWHERE: Box = (0, 0, 0, 0)
 
 
 def box_to_erase(height: int, width: int, generator: np.random.Generator, rectangle: RectangleOptions) -> Box:
-    """Top, left, bottom and right of the rectangle of an image; `NOWHERE` where none of the tries fits."""
+    """Return top, left, bottom and right of the rectangle to erase; `NOWHERE` if none of the tries fits."""
     sides = _sides(height, width, generator, rectangle)
     if sides is None:
         return NOWHERE
@@ -79,7 +79,7 @@ def box_to_erase(height: int, width: int, generator: np.random.Generator, rectan
 def _sides(
     height: int, width: int, generator: np.random.Generator, rectangle: RectangleOptions
 ) -> tuple[int, int] | None:
-    """Height and width of the rectangle; None where none of the tries fits."""
+    """Return height and width of the rectangle; None if none of the tries fits."""
     for _ in range(rectangle.tries or 1):
         area = generator.uniform(*rectangle.area) * height * width
         low, high = rectangle.aspect
@@ -90,7 +90,7 @@ def _sides(
         h, w = np.sqrt(area * aspect), np.sqrt(area / aspect)
         if not rectangle.tries:
             return int(min(max(h, 1), height)), int(min(max(w, 1), width))
-        h, w = round(h), round(w)  # halves to even, as in the releases
+        h, w = round(h), round(w)  # rounded half to even, as in the releases
         if 0 < h < height and 0 < w < width:
             return h, w
     return None

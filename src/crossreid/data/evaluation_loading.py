@@ -1,4 +1,4 @@
-"""From records to batches for testing and embedding: each image as it is, in the order that is asked for."""
+"""From records to batches for testing and embedding: each image unaugmented, in the requested order."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class _Unreadable(NamedTuple):
 class EvaluationBatch(NamedTuple):
     """Images `(B, 3, H, W)`, their modalities and positions among the records `(B,)`.
 
-    `bad` are (position, reason) of those that cannot be read.
+    `bad` are (position, reason) of unreadable images.
     """
 
     images: Tensor
@@ -78,7 +78,7 @@ class EvaluationBatch(NamedTuple):
 
 
 class _Loaded(NamedTuple):
-    """A batch whose images lie as bytes at a place; None where there are none."""
+    """A batch whose images are bytes at a place in shared memory; None if there are none."""
 
     place: Place | Tensor | None
     modalities: Tensor
@@ -87,7 +87,7 @@ class _Loaded(NamedTuple):
 
 
 def _collate(shared: SharedBatches, samples: list[Any]) -> Any:
-    """A `_Loaded` as arrays, or the first error."""
+    """Return a `_Loaded` as arrays, or the first error."""
     for sample in samples:
         if isinstance(sample, DataError):
             return sample
@@ -111,7 +111,7 @@ def evaluation_batches(
     device: torch.device = CPU,
     cache: CacheChoice | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Batches (images `(B, 3, H, W)`, modalities `(B,)`) of the records in their order; a bad image stops it, named."""
+    """Yield batches (images `(B, 3, H, W)`, modalities `(B,)`) of the records in order; a bad image is an error that names it."""
     loaded = readable_batches(
         records, height=height, width=width, batch=batch, workers=workers, interpolation=interpolation,
         normalisation=normalisation, skip=False, device=device, cache=cache,
@@ -132,7 +132,7 @@ def readable_batches(
     device: torch.device = CPU,
     cache: CacheChoice | None = None,
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Batches (images, modalities, positions among the records), with `skip` without those that cannot be read."""
+    """Yield batches (images, modalities, positions among the records), with `skip` leaving out unreadable images."""
     plan = [range(first, min(first + batch, len(records))) for first in range(0, len(records), batch)]
     loaded = planned_batches(
         records, plan, height=height, width=width, workers=workers, interpolation=interpolation,
@@ -154,10 +154,11 @@ def planned_batches(
     device: torch.device = CPU,
     cache: CacheChoice | None = None,
 ) -> Iterator[EvaluationBatch]:
-    """The batches of positions among the records that `plan` lists, in its order, all by the same workers.
+    """Yield the batches of positions among the records that `plan` lists, in its order, all from the same workers.
 
-    Bytes are handed over, and normalised where the network is: of a GPU as `device`, on which images and modalities then lie.
-    With `skip` an image that cannot be read is left out of its batch and listed in `bad`; else it raises `DataError`, which names it.
+    Workers pass bytes, which are normalised where the network is: on a GPU given as `device`, images and modalities are
+        then there. With `skip`, an unreadable image is left out of its batch and listed in `bad`; otherwise it raises a
+        `DataError` that names it.
     """
     look = Look(height, width, interpolation)
     wanted = (records[position] for position in sorted({position for positions in plan for position in positions}))

@@ -1,6 +1,6 @@
-"""Which files are images, by their names: what is read, and what pictures are that are not read.
+"""Which files are images, by their names: those that are read, and pictures that are not supported.
 
-Extensions count in any case: `.JPG` is `.jpg`.
+Extensions are case-insensitive: `.JPG` is `.jpg`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from pathlib import Path
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm")
 JPEG = (".jpg", ".jpeg")
-# Pictures and films of formats that are not decoded: who has them should hear that they were passed over.
+# Picture and video formats that are not decoded: users should be told that they were skipped.
 NOT_READ = (
     ".heic", ".heif", ".avif", ".jxl", ".jp2", ".svg", ".psd", ".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2",
     ".raf", ".seq", ".mp4", ".mov", ".avi", ".mkv", ".m4v", ".webm",
@@ -18,12 +18,12 @@ NOT_READ = (
 
 
 def is_image(name: str) -> bool:
-    """Whether a file is called as an image that is read."""
+    """Return whether a file name is that of a supported image."""
     return name.lower().endswith(SUFFIXES)
 
 
 def images_in(folder: Path, suffixes: tuple[str, ...] = SUFFIXES) -> list[Path]:
-    """The files in a folder that end in one of `suffixes`, in any case, sorted; none where there is no folder."""
+    """Return the files in a folder that end in one of `suffixes`, case-insensitive, sorted; none if there is no folder."""
     if not folder.is_dir():
         return []
     return sorted(
@@ -32,22 +32,22 @@ def images_in(folder: Path, suffixes: tuple[str, ...] = SUFFIXES) -> list[Path]:
 
 
 def numbers_in_order(name: str) -> list[tuple[int, int, str]]:
-    """A key that sorts names with the numbers in them as numbers: `frame9.jpg` before `frame10.jpg`."""
+    """Return a key that sorts numbers in names numerically: `frame9.jpg` before `frame10.jpg`."""
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name)]
 
 
 def reason_left_out(name: str) -> str:
-    """Why a file is not among the images, in words that can be counted."""
+    """Say why a file is not among the images, in a form that can be counted."""
     if name.startswith("."):
         return "hidden"
     suffix = Path(name).suffix.lower()
     if suffix in NOT_READ:
-        return f"{suffix} is not read; convert such pictures to JPEG or PNG, films to pictures"
-    return "not called an image"
+        return f"{suffix} is not read; convert such pictures to JPEG or PNG, and videos to frames"
+    return "not named like an image"
 
 
 class LeftOut:
-    """Files that were passed over: how many for each reason, and the first of each."""
+    """Skipped files: how many for each reason, and the first of each."""
 
     def __init__(self) -> None:
         self.counts: dict[str, int] = {}
@@ -58,14 +58,14 @@ class LeftOut:
         self.first.setdefault(reason, name)
 
     def take(self, other: LeftOut, *, but: str) -> None:
-        """Add what another counted, without one reason."""
+        """Add the counts of another one, without one reason."""
         for reason, count in other.counts.items():
             if reason != but:
                 self.counts[reason] = self.counts.get(reason, 0) + count
                 self.first.setdefault(reason, other.first[reason])
 
     def lines(self) -> list[str]:
-        """A line a reason, the most frequent first."""
+        """Return a line per reason, most frequent first."""
         return [
             f"left out, {count:,}: {reason} (for example {self.first[reason]})"
             for reason, count in sorted(self.counts.items(), key=lambda pair: (-pair[1], pair[0]))

@@ -1,4 +1,4 @@
-"""Safe decoding: an image file becomes RGB, decoded right, or is refused by name."""
+"""Safe decoding: an image file becomes correctly decoded RGB, or an error names it."""
 
 from __future__ import annotations
 
@@ -22,42 +22,42 @@ from crossreid.data.quick_jpeg import quick
 from crossreid.data.records import DataError, PictureLevels, Record
 from crossreid.errors import CrossreidError
 
-# Pillow's names of what is read; its JPEG also opens what it then calls MPO (several JPEGs in a file, as telephones write).
+# Pillow's names of supported formats; its JPEG also opens what it then calls MPO (several JPEGs in a file, as phones write).
 # It knows more formats, and runs other programs for some: Ghostscript for EPS.
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM")
 MAX_PIXELS, MAX_BYTES = 64_000_000, 1 << 30
-# Bytes that decoding may take for each of the pixels that there may be: Pillow holds 4, and 8 for a pointer to each row, which
-# in an image of one column are most of them; what TIFF has of 16 bits a channel lies beside them as a whole.
+# Bytes that decoding may take per allowed pixel: Pillow holds 4, plus 8 for a pointer to each row, which dominate in an image
+# with one column; for TIFF with 16 bits per channel, the whole data are held as well.
 MAX_DEPTH, _POINTER = 5, 8
-SECONDS = 20  # of computing, after which a file is given up
-# What the system says of a name that leads to no file, and not of a disk, a network or a limit.
+SECONDS = 20  # of computing, after which decoding is aborted
+# System errors about a name that leads to no file, rather than about a disk, a network or a limit.
 _NO_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EISDIR, errno.ENAMETOOLONG)
 TURNED = (5, 6, 7, 8)  # EXIF orientations that swap height and width
-# What Pillow calls images of one 16- or 32-bit channel; their full scale is that of the type, never the file's own range.
+# Pillow's modes for one 16- or 32-bit channel; their full scale is that of the type, never the file's own range.
 WIDE = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 
 
 class ImageTooLarge(DataError):
-    """More than is decoded: of pixels, of bytes, or of the time that it takes."""
+    """Over a limit of decoding: pixels, bytes, or time."""
 
 
 class NotAnImage(DataError):
-    """Bytes that begin like none of the formats that are read."""
+    """Bytes that do not begin like any supported format."""
 
 
 class CannotBeRead(OSError):
-    """The system does not give a file out: no permission, a failing disk, too many open files. The image is not at fault.
+    """The system cannot read a file: no permission, a failing disk, too many open files. The image is not at fault.
 
-    Not a `DataError`: what leaves bad images out must stop here, or it would leave out a whole disk.
+    Not a `DataError`: code that skips bad images must stop here, or it would skip a whole disk.
     """
 
     def __init__(self, told: str) -> None:
-        # torch hands the error of a loader's process on as its class and the text of a traceback: that ends with ours.
+        # torch passes on a loader process's error as its class and a traceback text, which ends with our message.
         super().__init__(told.rpartition(f"{type(self).__name__}: ")[2].rstrip())
 
 
 class Wanted(TypedDict):
-    """What is wanted of a file's pixels, as `decode` takes it."""
+    """Options for a file's pixels, as in `decode`."""
 
     at_least: tuple[int, int] | None
     most: int
@@ -66,15 +66,15 @@ class Wanted(TypedDict):
 
 
 class Decode(Protocol):
-    """What decodes the bytes of a file that is called `name`, as `decode` does it."""
+    """Decodes the bytes of a file called `name`, as `decode` does."""
 
     def __call__(self, content: bytes, name: str, **wanted: Unpack[Wanted]) -> np.ndarray: ...
 
 
 def decode_in_time(content: bytes, name: str, **wanted: Unpack[Wanted]) -> np.ndarray:
-    """As `decode`, of bytes, in this process, by `quick_jpeg` where that gives the same.
+    """As `decode`, for bytes, in this process, by `quick_jpeg` if that gives the same result.
 
-    Raises `ImageTooLarge` too for what takes more than 20 seconds of computing.
+    Also raises `ImageTooLarge` if decoding takes more than 20 seconds of computing.
     """
     if "JPEG" in wanted["formats"]:
         pixels = quick(content, at_least=wanted["at_least"], most=wanted["most"])
@@ -85,7 +85,7 @@ def decode_in_time(content: bytes, name: str, **wanted: Unpack[Wanted]) -> np.nd
             return decode(io.BytesIO(content), name, **wanted)
     except Overrun as error:
         raise ImageTooLarge(
-            f"{name} takes more than {SECONDS} seconds to decode; write it again as an ordinary JPEG or PNG."
+            f"{name} takes more than {SECONDS} seconds to decode; save it again as an ordinary JPEG or PNG."
         ) from error
 
 
@@ -93,25 +93,25 @@ def load_image(
     source: Record | Path, *, at_least: tuple[int, int] | None = None, decoding: Decode = decode_in_time,
     content: bytes | None = None,
 ) -> np.ndarray:  # fmt: skip
-    """An image file as `(H, W, 3)` uint8 RGB, decoded as `decode` does it.
+    """Load an image file as `(H, W, 3)` uint8 RGB, decoded as in `decode`.
 
-    A record marked `pseudo_infrared` is turned into it, by a generator of its file's name: the same image each time. Of a
-    record with a `box` that part is returned, in coordinates of the upright picture.
+    A record marked `pseudo_infrared` is converted, with a generator seeded by its file's name: the same image every
+    time. For a record with a `box`, that part is returned, in coordinates of the upright picture.
 
     Args:
         at_least: (height, width) that suffice; a larger JPEG is then decoded at a fraction of its size, which is faster.
-            With a box the picture is decoded whole, for the box counts its pixels.
-        decoding: what decodes the file's bytes; in this process by default.
-        content: the file's bytes, where `content_of` has read them already.
+            With a box the whole picture is decoded, because the box counts its pixels.
+        decoding: decodes the file's bytes; in this process by default.
+        content: the file's bytes, if `content_of` has already read them.
 
-    Raises:
-        DataError: the file is missing, empty, truncated, no image, of more than 64 million pixels, decoded for longer than 20
+    Raises: DataError: the file is missing, empty, truncated, not an image, larger than 64 million pixels, decoded for
+        longer than 20
             seconds, or smaller than the box; it is named.
-        CannotBeRead: the system does not give it out.
+        CannotBeRead: the system cannot read it.
     """
     path = source.path if isinstance(source, Record) else source
     box, levels = (source.box, source.levels) if isinstance(source, Record) else (None, None)
-    # Read as a whole first: what is raised from then on is the image's fault.
+    # Read completely first: errors after that are the image's fault.
     content = content_of(path) if content is None else content
     pixels = decoding(
         content, str(path), at_least=None if box else at_least, most=MAX_PIXELS, formats=FORMATS, levels=levels
@@ -126,7 +126,7 @@ def load_image(
 
 
 def content_of(path: Place) -> bytes:
-    """The bytes of an image's file or object; raises as `load_image`."""
+    """Return the bytes of an image's file or object; raises as `load_image`."""
     content = (
         _object_content(path)
         if isinstance(path, Address)
@@ -162,12 +162,14 @@ def _file_content(path: Path) -> bytes:
         if error.errno in (errno.ENOENT, errno.ENOTDIR):
             raise DataError(f"{path} not found. Check the root and the lists of the data set.") from error
         if error.errno in _NO_FILE:
-            raise DataError(f"{path} is no file: {error.strerror}. Check the lists of the data set.") from error
+            raise DataError(f"{path} is not a file: {error.strerror}. Check the lists of the data set.") from error
         raise CannotBeRead(
-            f"{path} cannot be read: {error.strerror}. Mend that, and run the same command again."
+            f"{path} cannot be read: {error.strerror}. Fix that, and run the same command again."
         ) from error
     except ValueError as error:
-        raise DataError(f"{str(path)!r} is no name of a file ({error}). Check the lists of the data set.") from error
+        raise DataError(
+            f"{str(path)!r} is not a valid file name ({error}). Check the lists of the data set."
+        ) from error
     if not regular:
         kind = "a folder" if stat.S_ISDIR(about.st_mode) else "a device or a pipe"
         raise DataError(f"{path} is {kind}, expected an image file. Check the lists of the data set.")
@@ -185,24 +187,24 @@ def decode(
     formats: tuple[str, ...] = FORMATS,
     levels: PictureLevels = None,
 ) -> np.ndarray:
-    """An open file as `(H, W, 3)` uint8 RGB.
+    """Decode an open file into `(H, W, 3)` uint8 RGB.
 
-    Grey is repeated over the channels, 16-bit values keep their upper 8 bits or are scaled by `levels`, CMYK is converted,
-    transparency is laid on white (but for a transparent colour of 16 bits a channel, which 8 bits do not tell from others), the
-    EXIF orientation is applied, of an animation the first frame is taken.
+    Grey is repeated over the channels, 16-bit values keep their upper 8 bits or are scaled by `levels`, CMYK is
+    converted, transparency is composited on white (except a transparent colour with 16 bits per channel, which 8 bits
+    cannot represent), the EXIF orientation is applied, and the first frame of an animation is used.
 
     Args:
-        name: what errors call the file.
-        at_least: (height, width) that suffice of an upright JPEG.
-        most: pixels; the size is read before anything is decoded. An image may have five times as many bytes.
-        formats: Pillow's names of those that are read.
+        name: the file's name in errors.
+        at_least: (height, width) that suffice for an upright JPEG.
+        most: the most pixels; the size is read before anything is decoded. An image may have five times as many bytes.
+        formats: Pillow's names of the allowed formats.
         levels: the values of a grey 16-bit picture that become black and white, or `picture` for its own range.
 
-    Raises:
-        ImageTooLarge: of more than `most` pixels or the bytes that they have, or more scans, segments, fill, chunks or strips
-            than an image has.
-        NotAnImage: of none of `formats`.
-        DataError: truncated or damaged.
+    Raises: ImageTooLarge: it has more than `most` pixels or their bytes, or more scans, segments, fill, chunks or
+        strips than any
+            ordinary image.
+        NotAnImage: it has none of the `formats`.
+        DataError: it is truncated or damaged.
     """
     _refuse_costly(file, name, most)
     try:
@@ -218,20 +220,20 @@ def decode(
     except DataError:
         raise
     except Image.DecompressionBombError as error:
-        raise ImageTooLarge(
-            f"{name} has more pixels than any image that is decoded (DecompressionBombError)."
-        ) from error
+        raise ImageTooLarge(f"{name} has more pixels than are ever decoded (DecompressionBombError).") from error
     except UnidentifiedImageError as error:
-        raise NotAnImage(f"{name} is no image that can be decoded. Expected one of {', '.join(formats)}.") from error
-    except Exception as error:  # of damaged files Pillow raises what it comes across, MemoryError for a wrong length
+        raise NotAnImage(
+            f"{name} is not an image that can be decoded. Expected one of {', '.join(formats)}."
+        ) from error
+    except Exception as error:  # for damaged files Pillow raises any class, such as MemoryError for a wrong length
         reason = str(error) or type(error).__name__
         raise DataError(f"{name} cannot be decoded: {reason}. It is truncated or damaged; copy it again.") from error
 
 
 def _refuse_costly(file: BinaryIO, name: str, most: int) -> None:
-    """Raises `ImageTooLarge` for a file that says the same pixels over and over, or nothing many times.
+    """Raise `ImageTooLarge` for a file that repeats the same pixels over and over, or has many empty parts.
 
-    Before Pillow sees it, which reads all that precedes the pixels when it opens a file.
+    This comes before Pillow, which reads everything before the pixels when it opens a file.
     """
     position = file.tell()
     reason = costly(file.read(), most)
@@ -241,7 +243,7 @@ def _refuse_costly(file: BinaryIO, name: str, most: int) -> None:
 
 
 def _refuse_large(image: ImageFile.ImageFile, name: str, most: int) -> None:
-    """Raises `ImageTooLarge` for more pixels, or more bytes when decoded, than are decoded."""
+    """Raise `ImageTooLarge` if the pixels, or their decoded bytes, exceed the limit."""
     width, height = image.size
     if width * height > most:
         raise ImageTooLarge(
@@ -257,17 +259,17 @@ def _refuse_large(image: ImageFile.ImageFile, name: str, most: int) -> None:
 
 
 def check_box(path: Place, box: tuple[int, int, int, int], width: int, height: int) -> None:
-    """Raises `DataError` where a box is empty or lies outside a picture of this size, pixels."""
+    """Raise `DataError` if a box is empty or lies outside a picture of this size, in pixels."""
     left, top, right, bottom = box
     if not (0 <= left < right <= width and 0 <= top < bottom <= height):
         raise DataError(
-            f"{path}: the box (left {left}, top {top}, right {right}, bottom {bottom}) does not lie in the picture of "
-            f"{width} x {height} pixels. Check the list that gives it."
+            f"{path}: the box (left {left}, top {top}, right {right}, bottom {bottom}) does not lie within the picture of "
+            f"{width} x {height} pixels. Check the list that it comes from."
         )
 
 
 def _mend_transparency(image: ImageFile.ImageFile) -> None:
-    """A PNG's transparent colour as Pillow's pixels say it: it scales grey of 2 and 4 bits, and cuts 16 bits to 8."""
+    """Convert a PNG's transparent colour to Pillow's pixel values: it scales 2- and 4-bit grey, and cuts 16 bits to 8."""
     if image.format != "PNG" or "transparency" not in image.info or not image.tile:
         return
     raw = image.tile[0].args
@@ -285,7 +287,7 @@ def _as_rgb(image: Image.Image, levels: PictureLevels = None) -> Image.Image:
             grey[values == image.info["transparency"]] = 255
         return Image.fromarray(grey).convert("RGB")
     if image.mode == "F":
-        raise CrossreidError("floating-point pixels have no defined range; expected 8 or 16 bits a channel")
+        raise CrossreidError("floating-point pixels have no defined range; expected 8 or 16 bits per channel")
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")

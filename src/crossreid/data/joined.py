@@ -1,4 +1,4 @@
-"""Several data sets as one to train on, with identities and cameras kept apart; each is still tested by itself."""
+"""Join several data sets for training, with identities and cameras kept apart; each is still tested by itself."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from crossreid.data.sources import SEVERAL
 
 
 def joined(splits: Mapping[str, Split], root: Path) -> Split:
-    """The splits of several sources, by their names, as one; `sources` of the result holds them as they were.
+    """Join the splits of several sources, given by name; `sources` of the result holds them unchanged.
 
-    An identity is called SOURCE:IDENTITY, so that two sources' identity 7 are two; cameras are counted on from source
-    to source, and an unknown one, 0, stays unknown. What is tested is each source by itself, by its own protocol.
+    An identity is named SOURCE:IDENTITY, so that identity 7 of two sources are two identities; camera numbers continue
+    from source to source, and an unknown camera, 0, stays unknown. Tests run on each source by itself, by its own
+    protocol.
     """
     first_camera = 0
-    parts: dict[str, list[Record]] = {"train": [], "query": [], "gallery": [], "validation": []}  # as `Split` has them
+    parts: dict[str, list[Record]] = {"train": [], "query": [], "gallery": [], "validation": []}  # as in `Split`
     for name, split in splits.items():
         highest = 0
         for part, kept in parts.items():

@@ -1,10 +1,10 @@
-"""Channel augmented joint learning as its authors released it: each visible image twice, and all of it on normalised values.
+"""Channel augmented joint learning as its authors released it: each visible image twice, all on normalised values.
 
-Source: the release of Ye et al., "Channel augmented joint learning for visible-infrared recognition", ICCV 2021. Of every
-visible image a batch holds two versions, each padded, cropped, flipped and erased by itself; the second then shows one of its
-channels three times. An infrared image does so three times in four, else it is made grey or left as it is, as likely. The
-values that change places have been normalised already, so a channel keeps the mean and deviation that it had; a rectangle
-is erased with constants that belong to images in [0, 1].
+Source: the release of Ye et al., "Channel augmented joint learning for visible-infrared recognition", ICCV 2021. A
+    batch has two versions of every visible image, each padded, cropped, flipped and erased independently; in the
+    second, one channel replaces all three. An infrared image has this in three of four cases; otherwise it is made grey
+    or left as it is, with equal probability. The channel values were normalised before the exchange, so a channel keeps
+    its own mean and deviation; a rectangle is erased with constants that belong to images in [0, 1].
 """
 
 from __future__ import annotations
@@ -24,18 +24,19 @@ AREA, RATIO, TRIES = (0.02, 0.4), (0.3, 1 / 0.3), 100
 def joint_channels(
     images: Tensor, modalities: Tensor, copies: int, generator: np.random.Generator, *, erasing: float
 ) -> Tensor:
-    """Normalised images `(B, 3, H, W)` of modalities `(B,)`, the last `copies` of them the second versions, augmented.
+    """Augment normalised images `(B, 3, H, W)` of modalities `(B,)`, of which the last `copies` are the second
+    versions.
 
     Args:
-        erasing: probability of a rectangle, before anything else.
+        erasing: probability of erasing a rectangle, before everything else.
     """
     images = erased_by_constants(images, erasing, generator)
     count = len(images)
     drawn, half = generator.integers(0, 4, size=count), generator.random(count)
     second = np.arange(count) >= count - copies
-    # A second version always shows a channel: its draw is of three, not of four.
+    # A second version always shows one channel: its draw has three outcomes, not four.
     channel = np.where(second, generator.integers(0, 3, size=count), drawn)
-    # What becomes of an image if it is infrared, which the host is not asked for: it may not know yet.
+    # The outcome if an image is infrared, which the host may not know yet and is not asked for.
     if_infrared = np.stack([channel < 3, (channel == 3) & (half <= 0.5)]) & ~second
     infrared = (modalities == 1) & sent(if_infrared, images.device)
     exchanged, grey = sent(second, images.device) | infrared[0], infrared[1]
@@ -46,15 +47,15 @@ def joint_channels(
 
 
 def luma_of_normalised(images: Tensor) -> Tensor:
-    """`(B, 3, H, W)`, normalised, to the luma of these very values in all three channels, not normalised again."""
+    """Convert normalised `(B, 3, H, W)` to the luma of these values in all three channels, without normalising again."""
     return (images * of_channels(LUMA, images)).sum(1, keepdim=True).expand_as(images)
 
 
 def erased_by_constants(images: Tensor, probability: float, generator: np.random.Generator) -> Tensor:
-    """With `probability` a rectangle of an image holds `ERASED` in each channel; those given stay as they are.
+    """With `probability`, fill a rectangle of an image with `ERASED` per channel; the input is not modified.
 
-    Its area and its ratio of height to width are uniform in `AREA` and `RATIO`, its sides rounded; one that is not smaller than
-    the image is drawn again, at most `TRIES` times.
+    Its area and its height-to-width ratio are uniform in `AREA` and `RATIO`, its sides rounded; one that is not smaller
+    than the image is drawn again, at most `TRIES` times.
     """
     inside = np.zeros((len(images), 1, *images.shape[2:]), dtype=bool)
     for row in np.flatnonzero(generator.random(len(images)) < probability):
@@ -66,7 +67,7 @@ def erased_by_constants(images: Tensor, probability: float, generator: np.random
 
 
 def rectangle(height: int, width: int, generator: np.random.Generator) -> tuple[int, int, int, int] | None:
-    """Top, left, height and width of a rectangle to erase; None where none that was drawn is smaller than the image."""
+    """Return top, left, height and width of a rectangle to erase; None if no drawn one is smaller than the image."""
     for _ in range(TRIES):
         sides = sides_of(generator.uniform(*AREA), generator.uniform(*RATIO), height, width)
         if sides[0] < height and sides[1] < width:
@@ -77,7 +78,7 @@ def rectangle(height: int, width: int, generator: np.random.Generator) -> tuple[
 
 
 def sides_of(share: float, ratio: float, height: int, width: int) -> tuple[int, int]:
-    """Height and width, rounded, of a rectangle of that share of an image's area and that ratio of height to width."""
+    """Return the rounded height and width of a rectangle with that share of an image's area and that height-to-width ratio."""
     area = share * height * width
     return round((area * ratio) ** 0.5), round((area / ratio) ** 0.5)
 

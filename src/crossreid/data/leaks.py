@@ -1,7 +1,7 @@
-"""Leaks: images that are nearly the same, or taken in one burst, on both sides of a division.
+"""Leaks: near-duplicates, or images of one burst, on both sides of a split.
 
-Nearly the same in training and in test makes the test easy, under two identities makes one of them wrong, and in queries and
-gallery of one identity lets a query find its own moment instead of its individual.
+Near-duplicates in training and test make the test easy; under two identities, one of them is wrong; in query and
+gallery of one identity, a query finds its own moment instead of its individual.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ from crossreid.data.addresses import Place
 from crossreid.data.looks import SIDE, Look
 from crossreid.data.records import Record, Split
 
-ALIKE = 0.97  # correlation of two thumbnails from which on images count as nearly the same
+ALIKE = 0.97  # thumbnail correlation from which images count as near-duplicates
 BURST = 60.0  # seconds
-MOST = 50_000  # images that are compared, all with all
+MOST = 50_000  # the most images to compare, all with all
 _BLOCK = 1024
 
 Key = tuple[Place, tuple[int, int, int, int] | None]
 
 
 def key_of(record: Record) -> Key:
-    """What tells images from one another: a picture, and the part of it."""
+    """Return what identifies an image: a picture, and the part of it."""
     return record.path, record.box
 
 
 def leaks(split: Split, looks: Mapping[Key, Look]) -> list[str]:
-    """A line for each kind of leak that there is, with how many images it concerns and the first of them."""
+    """Return a line for each kind of leak, with the number of images and the first of them."""
     return near_duplicates(split, looks) + bursts(split)
 
 
 def near_duplicates(split: Split, looks: Mapping[Key, Look]) -> list[str]:
-    """Lines about images that are nearly the same across parts, across identities, and between query and gallery."""
+    """Return lines about near-duplicates across parts, across identities, and between query and gallery."""
     parts = {"training": split.train, "validation": split.validation, "test": split.test}
     placed: dict[Key, tuple[int, Record]] = {}
     for number, part_of_split in enumerate(parts.values()):
@@ -68,9 +68,9 @@ def near_duplicates(split: Split, looks: Mapping[Key, Look]) -> list[str]:
             if kind not in first and mask.any():
                 first[kind] = int(ones[mask][0]), int(others[mask][0])
     said = {
-        "parts": "images are nearly the same as one of another part of the division, training, validation or test",
-        "identities": "images are nearly the same as one of another identity",
-        "test": "queries find an image of their identity in the gallery that is nearly the same, and that no camera leaves out",
+        "parts": "images are near-duplicates of one in another part of the split: training, validation or test",
+        "identities": "images are near-duplicates of one of another identity",
+        "test": "queries have a near-duplicate of their identity in the gallery that is not excluded by camera",
     }
     return [
         f"{len(concerned[kind]):,} {text} (first: {records[first[kind][0]].path} and {records[first[kind][1]].path})."
@@ -80,7 +80,7 @@ def near_duplicates(split: Split, looks: Mapping[Key, Look]) -> list[str]:
 
 
 def bursts(split: Split) -> list[str]:
-    """A line about queries whose identity was photographed for the gallery within a minute, where no camera leaves that out."""
+    """Return a line about queries whose identity has a gallery image within a minute that is not excluded by camera."""
     gallery: dict[str, list[Record]] = defaultdict(list)
     for record in split.gallery:
         if record.time is not None:
@@ -90,8 +90,8 @@ def bursts(split: Split) -> list[str]:
         return []
     query, near = pairs[0]
     return [
-        f"{len(pairs):,} of {len(split.query):,} queries find an image of their identity that was taken within {BURST:.0f} s, and "
-        f"that no camera leaves out (first: {query.path} and {near.path}). Give each sighting a number of its own as camera, and set "
+        f"{len(pairs):,} of {len(split.query):,} queries have a gallery image of their identity within {BURST:.0f} s  "
+        f"that is not excluded by camera (first: {query.path} and {near.path}). Give each sighting its own camera number, and set "
         "leave_out to 'same camera'."
     ]
 

@@ -1,7 +1,8 @@
-"""How pictures of 16 bits a channel become 8: which of their values is black, and which is white.
+"""How 16-bit pictures become 8-bit: which of their values is black, and which is white.
 
-Thermal cameras write 16 bits and use few of them, 7300 to 8199 for example: of the upper 8 bits five grey levels are left. A range
-is given for all pictures, for each camera, or taken from each picture itself; pictures of 8 bits are left as they are.
+Thermal cameras write 16 bits and use few of the values, for example 7300 to 8199: the upper 8 bits leave five grey
+    levels. A range is given for all pictures or per camera, or taken from each picture itself; 8-bit pictures are left
+    unchanged.
 """
 
 from __future__ import annotations
@@ -19,19 +20,19 @@ from crossreid.data.records import DataError, PictureLevels, Record, Split
 from crossreid.errors import CrossreidError
 
 NARROW = 4096  # values; fewer come out as less than 16 of 256 grey levels
-TAIL = 0.5  # percent of a picture's values at either end that its own range leaves out
+TAIL = 0.5  # percent of a picture's values cut off at each end of its own range
 _SAY = (
     "16-bit pictures whose values span less than a sixteenth of the full range come out almost black or uniform: set data.levels "
-    "(picture, [LOW, HIGH], or a range for each camera); `crossreid check` says the ranges."
+    "(picture, [LOW, HIGH], or a range for each camera); `crossreid check` shows the ranges."
 )
 
 
 class UnknownRange(DataError):
-    """A picture of 16 bits whose camera has no range."""
+    """A 16-bit picture whose camera has no range."""
 
 
 def _as_levels(given: Any) -> Any:
-    """What YAML holds, as a name, a pair, or pairs by camera; errors say what is expected."""
+    """Return a YAML value as a name, a pair, or pairs by camera; errors say what is expected."""
 
     def pair(value: Any) -> tuple[int, int]:
         whole = isinstance(value, list | tuple) and len(value) == 2 and all(type(v) is int for v in value)
@@ -43,11 +44,11 @@ def _as_levels(given: Any) -> Any:
         return given
     if isinstance(given, Mapping):
         if not given or not all(str(camera).isdecimal() for camera in given):
-            raise CrossreidError(f"expected [LOW, HIGH] for each camera's number, found {dict(given)!r}")
+            raise CrossreidError(f"expected [LOW, HIGH] per camera number, found {dict(given)!r}")
         return {int(camera): pair(value) for camera, value in given.items()}
     if isinstance(given, list | tuple):
         return pair(given)
-    raise CrossreidError(f"expected full, picture, [LOW, HIGH], or a range for each camera, found {given!r}")
+    raise CrossreidError(f"expected full, picture, [LOW, HIGH], or a range per camera, found {given!r}")
 
 
 Levels = Annotated[
@@ -56,16 +57,16 @@ Levels = Annotated[
 
 
 def checked(given: Any) -> Levels:
-    """Levels that a file says; raises `CrossreidError` for what is none."""
+    """Check the levels in a file; raises `CrossreidError` if they are invalid."""
     levels: Levels = _as_levels(given)
     return levels
 
 
 def with_levels(records: Sequence[Record], levels: Levels) -> list[Record]:
-    """The records with the range that their pictures are read by.
+    """Return the records with the range that their pictures are read by.
 
     Raises:
-        UnknownRange: a camera without a range, where each camera has its own.
+        UnknownRange: a camera has no range, although ranges are given per camera.
     """
     return (
         [replace(record, levels=_of_camera(levels, record)) for record in records]
@@ -75,7 +76,7 @@ def with_levels(records: Sequence[Record], levels: Levels) -> list[Record]:
 
 
 def split_with_levels(split: Split, levels: Levels) -> Split:
-    """The split with the range that its pictures are read by; raises as `with_levels`."""
+    """Return the split with the range that its pictures are read by; raises as `with_levels`."""
     if levels == "full":
         return split
     train, validation, query, gallery = (
@@ -85,14 +86,14 @@ def split_with_levels(split: Split, levels: Levels) -> Split:
 
 
 def query_levels(levels: Levels) -> PictureLevels:
-    """The range for a picture whose camera is unknown: the given one, or where each camera has its own the picture's own."""
+    """Return the range for a picture of an unknown camera: the given one, or with ranges per camera, the picture's own."""
     if levels == "full":
         return None
     return "picture" if isinstance(levels, dict) else levels
 
 
 def queries_with_levels(records: Sequence[Record], levels: Levels) -> list[Record]:
-    """As `with_levels`; of a camera that is unknown, or has no range, a picture's own where each camera has one."""
+    """As `with_levels`; with ranges per camera, an unknown camera or one without a range uses the picture's own."""
     if not isinstance(levels, dict):
         return with_levels(records, levels)
     return [replace(record, levels=levels.get(record.camera, "picture")) for record in records]
@@ -110,7 +111,7 @@ def _of_camera(levels: Levels, record: Record) -> PictureLevels:
 
 
 def as_bytes(values: np.ndarray, levels: PictureLevels) -> np.ndarray:
-    """16-bit values `(H, W)` as uint8: by default their upper 8 bits; else low and below is 0, high and above 255."""
+    """Convert 16-bit values `(H, W)` to uint8: by default their upper 8 bits; else low and below to 0, high and above to 255."""
     values = np.clip(values, 0, 65535)
     if levels is None:
         if values.size and 0 < int(values.max()) - int(values.min()) < NARROW:
@@ -122,7 +123,7 @@ def as_bytes(values: np.ndarray, levels: PictureLevels) -> np.ndarray:
 
 
 def narrow_note(ranges: Mapping[int, tuple[int, int]], example: Path) -> str:
-    """What to say of cameras whose 16-bit pictures use few of their values: (lowest, highest) by camera."""
+    """Return a note on cameras whose 16-bit pictures use few of their values: (lowest, highest) by camera."""
     given = ", ".join(f"{camera}: [{low}, {high}]" for camera, (low, high) in sorted(ranges.items()))
     one = next(iter(ranges.values()))
     low, high = min(low for low, _ in ranges.values()), max(high for _, high in ranges.values())

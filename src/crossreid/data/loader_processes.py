@@ -1,7 +1,7 @@
-"""What the processes of a loader and the one that they load for have agreed on: signals, errors handed on, memory that both see.
+"""Conventions between loader processes and the process that they load for: signals, passing errors, shared memory.
 
-Memory is what loading is made of: a page that is touched for the first time takes the system a microsecond or more, and an image of
-256 x 128 has 24 of them. So both sides use theirs again.
+Loading is dominated by memory: touching a page for the first time costs the system a microsecond or more, and a 256 x
+    128 image has 24 pages. So both sides reuse theirs.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from torch.utils.data import get_worker_info
 from crossreid.data.records import DataError
 from crossreid.data.sending import with_each
 
-_TRIM, _MMAP = -1, -3  # glibc's names of the sizes from which on freed memory is given back, by `mallopt`
-_TURNS = 3  # batches of a process under way: one is read, one lies ready, one is written (torch's default of two ahead)
+_TRIM, _MMAP = -1, -3  # glibc's `mallopt` parameters for the size from which freed memory is returned
+_TURNS = 3  # batches in flight per process: one read, one ready, one written (torch's default of two ahead)
 
 
 def begin(worker: int) -> None:
-    """What a loader's process does first.
+    """Set up a loader process.
 
-    Ctrl-C reaches every process of a terminal; the main one decides, and needs the batches under way. And memory that an image took is
-    kept for the next one, where the C library can be told so.
+    Ctrl-C reaches every process of a terminal; the main one decides, and needs the batches in flight. And memory used
+    by an image is kept for the next one, if the C library supports it.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
@@ -39,26 +39,26 @@ def begin(worker: int) -> None:
 
 
 def as_arrays(value: Any) -> Any:
-    """A tuple with arrays in place of its tensors, in it and in tuples of it: torch hands each tensor over as a file of its own."""
+    """Replace tensors in nested tuples with arrays, because torch passes each tensor as a separate file."""
     return with_each(value, Tensor, lambda tensor: tensor.numpy())
 
 
 def as_tensors(value: Any) -> Any:
-    """The other way round."""
+    """Undo `as_arrays`."""
     return with_each(value, np.ndarray, torch.from_numpy)
 
 
 def raising(loader: Iterable[Any]) -> Iterator[Any]:
-    """What a loader gives, arrays in it as tensors; an error that a worker handed on is raised here, without its traceback in it."""
+    """Yield a loader's items with arrays as tensors; raise errors passed on by a worker, without its traceback."""
     for loaded in loader:
         if isinstance(loaded, DataError):
-            # A new one: raising `loaded` itself ties this frame, and the workers it holds, into a cycle that ends late.
+            # A new error: raising `loaded` itself would tie this frame and its workers into a reference cycle that is freed late.
             raise DataError(*loaded.args)
         yield as_tensors(loaded)
 
 
 class Place(NamedTuple):
-    """Where a process has laid a batch of so many images."""
+    """Where a process has put a batch, and its number of images."""
 
     worker: int
     turn: int
@@ -66,14 +66,14 @@ class Place(NamedTuple):
 
 
 class SharedBatches:
-    """Memory for batches of bytes that is there once and used in turn, instead of some for each batch.
+    """Memory for batches of bytes that is allocated once and reused in turn, instead of per batch.
 
-    A process has three places. It is asked for its fourth batch after its second has been taken, and that after the first has been
-    done with: what `get` returned is to be used up before the loader is asked for the next batch.
+    Each process has three places. Its fourth batch is requested after its second was taken, and that after the first
+    was used up: what `get` returned must be used up before the loader is asked for the next batch.
 
     Args:
-        workers: processes; with 0 there is nothing to share.
-        most: images of a batch at most.
+        workers: number of processes; with 0 there is nothing to share.
+        most: the most images per batch.
         shape: of an image.
     """
 
@@ -83,12 +83,12 @@ class SharedBatches:
         self._turn = 0
 
     def lay_out(self) -> None:
-        """Take the memory, once, before processes are started that are to see it."""
+        """Allocate the memory, once, before the processes that share it are started."""
         if self._memory is None:
             self._memory = torch.empty(self._shape, dtype=torch.uint8).share_memory_()
 
     def put(self, images: Sequence[np.ndarray]) -> Place | Tensor:
-        """Lay the images of a batch in a place; where there is no process but one, they are it."""
+        """Put the images of a batch in a place; with a single process, return them directly."""
         worker = get_worker_info()
         if worker is None:
             return torch.from_numpy(np.stack(images))
@@ -98,7 +98,7 @@ class SharedBatches:
         return place
 
     def get(self, place: Place | Tensor) -> Tensor:
-        """The images at a place, `(N, ...)` uint8."""
+        """Return the images at a place, `(N, ...)` uint8."""
         if isinstance(place, Tensor):
             return place
         assert self._memory is not None

@@ -1,6 +1,6 @@
-"""A small look at an image: its size, a thumbnail to compare by, how much colour it has, and what its EXIF says of it.
+"""A small look at an image: its size, a thumbnail for comparison, how much colour it has, and its EXIF data.
 
-Enough to find pictures that are nearly the same, and to guess modality, time and camera where nobody said them.
+Enough to find near-duplicates, and to guess modality, time and camera if they are not given.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from crossreid.data.images import TURNED, load_image
 from crossreid.data.records import DataError, Record
 
 SIDE = 16  # of a thumbnail, pixels
-_SCALE = (4 * SIDE, 4 * SIDE)  # to which a large JPEG is decoded
-_PARALLEL = 400  # images from which on several processes are worth their start
+_SCALE = (4 * SIDE, 4 * SIDE)  # size at which a large JPEG is decoded
+_PARALLEL = 400  # number of images from which several processes are worth starting
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What an image looks like.
+    """The look of an image.
 
-    `width` and `height` are of the decoded image or its box, 0 where only a smaller version was decoded; `thumbnail` `(256,)`
-    float32 of its grey levels, of mean 0 and length 1 (all 0 of an image without contrast); `chroma` the mean distance between
-    its strongest and its weakest channel, grey levels; `time` seconds since 1970 UTC and `device` by EXIF, None and '' where
-    it says nothing.
+    `width` and `height` are of the decoded image or its box, 0 if only a smaller version was decoded; `thumbnail`
+    `(256,)` float32 are its grey levels, with mean 0 and length 1 (all 0 for an image without contrast); `chroma` is
+    the mean distance between its strongest and weakest channel, in grey levels; `time` in seconds since 1970 UTC and
+    `device` come from EXIF, None and '' if missing.
     """
 
     thumbnail: np.ndarray
@@ -41,7 +41,7 @@ class Look:
 
 
 def look_of(pixels: np.ndarray, *, whole: bool = True) -> Look:
-    """The look of `(H, W, 3)` uint8 pixels, without what EXIF says."""
+    """Return the look of `(H, W, 3)` uint8 pixels, without EXIF data."""
     small = Image.fromarray(pixels).resize((SIDE, SIDE), Image.Resampling.BOX)
     values = np.asarray(small, dtype=np.float32)
     grey = values.mean(axis=2).ravel()
@@ -53,7 +53,7 @@ def look_of(pixels: np.ndarray, *, whole: bool = True) -> Look:
 
 
 def look_at(record: Record) -> Look | str:
-    """The look of an image, or why it cannot be read."""
+    """Return the look of an image, or why it cannot be read."""
     try:
         look = look_of(load_image(replace(record, pseudo_infrared=False), at_least=_SCALE), whole=False)
     except (DataError, OSError) as error:
@@ -67,7 +67,7 @@ def look_at(record: Record) -> Look | str:
 def looks_at(
     records: Sequence[Record], *, workers: int | None = None, progress: Callable[..., object] | None = None
 ) -> list[Look | str]:
-    """The look of each image, in `workers` processes where there are many (by default one a core)."""
+    """Return the look of each image, in `workers` processes if there are many (by default one per core)."""
     if progress is not None:
         progress(0, len(records))
     placed = [replace(record, path=record.file.absolute()) for record in records]
@@ -85,13 +85,13 @@ def looks_at(
 
 
 def said_by_exif(path: Path) -> tuple[float | None, str, tuple[int, int]]:
-    """Time (seconds since 1970 UTC) and device by EXIF, and the size (width, height) of the upright picture, pixels."""
+    """Return time (seconds since 1970 UTC) and device from EXIF, and the size (width, height) of the upright picture in pixels."""
     try:
         with Image.open(path) as image:
             width, height = image.size
             exif = image.getexif()
             inner = exif.get_ifd(ExifTags.IFD.Exif)
-    except Exception:  # of damaged headers Pillow raises many classes; the image itself has been read
+    except Exception:  # Pillow raises many classes for damaged headers; the image itself has been read
         return None, "", (0, 0)
     if exif.get(ExifTags.Base.Orientation) in TURNED:
         width, height = height, width
@@ -102,7 +102,7 @@ def said_by_exif(path: Path) -> tuple[float | None, str, tuple[int, int]]:
 
 
 def exif_seconds(taken: object, offset: object = None) -> float | None:
-    """Seconds since 1970 UTC of `2026:11:21 08:30:00`, in UTC where there is no offset `+02:00`; None of anything else."""
+    """Parse `2026:11:21 08:30:00`, in UTC without an offset such as `+02:00`, into seconds since 1970 UTC; else None."""
     try:
         moment = datetime.strptime(str(taken).strip("\0 "), "%Y:%m:%d %H:%M:%S").replace(tzinfo=UTC)
     except ValueError:

@@ -1,7 +1,8 @@
 """The elements of a MATLAB file of version 5 to 7, followed and checked before SciPy reads any.
 
-SciPy's reader takes the type and the length of an element as indices and sizes in C: a damaged file can end the process without a
-message. So what is to be read is walked over here first: tags, types, dimensions and lengths must fit each other.
+SciPy's reader uses the type and the length of an element as indices and sizes in C: a damaged file can kill the process
+without a message. So the elements are first walked through here: tags, types, dimensions and lengths must be
+consistent.
 Format: MathWorks, "MAT-File Format", level 5.
 """
 
@@ -14,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-HEADER = 128  # bytes, of which the last four are the version and the order of bytes
+HEADER = 128  # bytes, of which the last four are the version and the byte order
 DEPTH = 20  # cells within cells; SYSU-MM01's lists have two
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 2, 5: 4, 6: 4, 7: 4, 9: 8, 12: 8, 13: 8}  # bytes of a number, by its type in the file
 _INT8, _INT32, _UINT32, _MATRIX, _COMPRESSED, _UTF8 = 1, 5, 6, 14, 15, 16
@@ -27,7 +28,7 @@ Order = Literal["<", ">"]
 
 @dataclass(frozen=True)
 class Variable:
-    """A variable as it lies in the file: its name, and what a file of it alone has behind the header."""
+    """A variable as stored in the file: its name, and the bytes after the header of a file with only this variable."""
 
     name: str
     order: Order
@@ -35,7 +36,7 @@ class Variable:
     compressed: bool
 
     def content(self) -> bytes:
-        """Its element, uncompressed and checked: numbers, text, or cells of such.
+        """Return its element, uncompressed and checked: numbers, text, or cells of these.
 
         Raises:
             ValueError: it is damaged, or of another kind.
@@ -45,15 +46,15 @@ class Variable:
         walk = _Walk(memoryview(whole), self.order)
         walk.matrix(0)
         if walk.position < len(whole):
-            raise ValueError("a variable is longer than what it holds")
+            raise ValueError("a variable is longer than its content")
         return whole
 
 
 def variables(content: bytes) -> Iterator[Variable]:
-    """The variables of a file of version 5 to 7, in its order.
+    """Yield the variables of a file of version 5 to 7, in file order.
 
     Raises:
-        ValueError: it is of no such version, or damaged.
+        ValueError: it has another version, or is damaged.
         zlib.error: it is damaged.
     """
     order = order_of(content)
@@ -71,23 +72,23 @@ def variables(content: bytes) -> Iterator[Variable]:
 
 
 def order_of(content: bytes) -> Order:
-    """The order of bytes that a file's header gives. Raises `ValueError` where it is not of version 5 to 7."""
+    """Return the byte order in a file's header. Raises `ValueError` if it is not of version 5 to 7."""
     mark = content[124:HEADER]
     if mark == b"\x00\x01IM":
         return "<"
     if mark == b"\x01\x00MI":
         return ">"
-    raise ValueError("its header is of no known version")
+    raise ValueError("its header has an unknown version")
 
 
 class _Walk:
-    """A position in an element, which goes on as SciPy's does."""
+    """A position in an element, which advances as SciPy's does."""
 
     def __init__(self, content: memoryview, order: Order) -> None:
         self.content, self.order, self.position = content, order, 0
 
     def name(self) -> str:
-        """The name of the variable that begins here."""
+        """Return the name of the variable that starts here."""
         self._begin()
         kind, _ = self._flags()
         if kind != _OPAQUE:
@@ -95,12 +96,12 @@ class _Walk:
         return self._name()
 
     def matrix(self, depth: int) -> None:
-        """Pass a matrix of numbers, text or cells; raises `ValueError` where it is none, or damaged."""
+        """Skip a matrix of numbers, text or cells; raises `ValueError` if it is something else, or damaged."""
         end = self._begin()
         if self.position == end:
             return
         if depth > DEPTH:
-            raise ValueError(f"cells are nested more than {DEPTH} deep")
+            raise ValueError(f"cells are nested more than {DEPTH} levels deep")
         kind, complex_ = self._flags()
         count = math.prod(self._dimensions()) if kind != _OPAQUE else 0
         self._name()
@@ -117,20 +118,22 @@ class _Walk:
             if coded not in _OF_TEXT or len(content) < count:
                 raise ValueError(f"{len(content):,} bytes of type {coded} for {count:,} characters")
         else:
-            raise ValueError(f"it holds {_KINDS.get(kind, f'a class {kind}')}, expected numbers, text or cells of such")
+            raise ValueError(
+                f"it holds {_KINDS.get(kind, f'a class {kind}')}, expected numbers, text or cells of these"
+            )
         if self.position != end:
-            raise ValueError("what a matrix holds is not as long as it says")
+            raise ValueError("a matrix does not have the length that it states")
 
     def _begin(self) -> int:
-        """Pass the tag of a matrix; returns where it ends."""
+        """Skip the tag of a matrix, and return where the matrix ends."""
         kind, size = _tag(self.content, self.position, self.order)
         self.position += 8
         if kind != _MATRIX:
-            raise ValueError(f"type {kind} where a matrix is expected")
+            raise ValueError(f"type {kind} instead of a matrix")
         return self.position + size
 
     def _flags(self) -> tuple[int, bool]:
-        """Class, and whether the numbers are complex."""
+        """Return the class, and whether the numbers are complex."""
         kind, content = self._element()
         if kind != _UINT32 or len(content) != 8:
             raise ValueError("the flags of a matrix are damaged")
@@ -158,7 +161,7 @@ class _Walk:
             raise ValueError(f"{len(content):,} bytes of type {kind} for {count:,} numbers")
 
     def _element(self) -> tuple[int, memoryview]:
-        """Pass an element that is no matrix; returns its type and its content. Four bytes or fewer may lie in the tag."""
+        """Skip an element other than a matrix; return its type and content. Up to four bytes may be in the tag."""
         kind, size = _tag(self.content, self.position, self.order)
         start, small = self.position + 8, kind >> 16
         if small:
@@ -173,7 +176,7 @@ class _Walk:
 
 
 def _tag(content: memoryview, position: int, order: Order) -> tuple[int, int]:
-    """Type and length of the element at `position`."""
+    """Return type and length of the element at `position`."""
     if position + 8 > len(content):
         raise ValueError("an element goes beyond the end")
     kind, size = struct.unpack_from(f"{order}II", content, position)
@@ -181,11 +184,11 @@ def _tag(content: memoryview, position: int, order: Order) -> tuple[int, int]:
 
 
 def _inflated(element: memoryview, order: Order) -> bytes:
-    """What a compressed element holds: one matrix, of the length that it says and no more."""
+    """Decompress an element: one matrix, of exactly the length that it states."""
     inflater = zlib.decompressobj()
     tag = inflater.decompress(element, 8)
     _, size = _tag(memoryview(tag), 0, order)
     content = tag + inflater.decompress(inflater.unconsumed_tail, max(size, 1))
     if inflater.decompress(inflater.unconsumed_tail, 1) or not inflater.eof or len(content) != 8 + size:
-        raise ValueError("a compressed variable is not as long as it says")
+        raise ValueError("a compressed variable does not have the length that it states")
     return content

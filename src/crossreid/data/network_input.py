@@ -1,9 +1,9 @@
-"""From the bytes of a batch, and what was drawn for each of its images, to the float32 that a network takes in.
+"""From the bytes of a batch, and the random draws for each image, to the float32 input of a network.
 
-Bytes are a quarter of what floats are, so loader processes hand over bytes and a table of what was drawn. On a CPU they have done to
-each image what was drawn for it, so that normalising and erasing are left; on a GPU all of it is done there, to all images at once
-and without waiting for the host. What is drawn does not depend on which; pixels differ by at most one grey level in 255 where grey
-or jitter round, and are the same elsewhere.
+Bytes are a quarter of the size of floats, so loader processes pass bytes and a table of draws. On a CPU they have
+already applied the draws to each image, except normalising and erasing; on a GPU everything is done there, for all
+images at once and without waiting for the host. The draws are the same either way; pixels differ by at most one grey
+level in 255 where grey or jitter round, and are equal elsewhere.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ _THOUSANDTHS = tuple(round(1000 * weight) for weight in LUMA)
 
 
 class Table(NamedTuple):
-    """What was drawn for N images: whole numbers `(N, 10)` int64 as `table_of` orders them, scales of jitter `(N, 3)` float32."""
+    """The draws for N images: whole numbers `(N, 10)` int64 in the order of `table_of`, jitter scales `(N, 3)` float32."""
 
     whole: Tensor
     scales: Tensor
 
 
 def table_of(drawn: Sequence[Drawn], domains: Sequence[int]) -> Table:
-    """The table of what was drawn for images of the sources at these positions."""
+    """Return the table of draws for images of the sources with these indices."""
     whole = [
         (domain, one.flip, one.top, one.left, one.grey, one.saturation, *one.erase)
         for one, domain in zip(drawn, domains, strict=True)
@@ -40,10 +40,10 @@ def table_of(drawn: Sequence[Drawn], domains: Sequence[int]) -> Table:
 
 
 class NetworkInput:
-    """Makes network input `(N, 3, H, W)` float32 of bytes and a table.
+    """Turns bytes and a table into network input `(N, 3, H, W)` float32.
 
     Args:
-        transforms: of each source; they differ in what they normalise by, and in nothing else that is done here.
+        transforms: one per source; for what is done here, they differ only in normalisation.
     """
 
     def __init__(self, transforms: Sequence[TrainTransform]) -> None:
@@ -54,7 +54,7 @@ class NetworkInput:
         self._constants: dict[torch.device, tuple[Tensor, Tensor, Tensor]] = {}
 
     def on_host(self, pixels: Tensor, table: Table) -> Tensor:
-        """Of bytes `(N, 3, H, W)` that have been moved, made grey and jittered already. On the CPU, image by image."""
+        """Convert bytes `(N, 3, H, W)` that are already shifted, grey and jittered. On the CPU, image by image."""
         result = roomy(pixels.shape)
         of_images = zip(pixels.numpy(), result.numpy(), table.whole.tolist(), strict=True)
         for planes, out, (domain, *_, top, left, bottom, right) in of_images:
@@ -63,7 +63,7 @@ class NetworkInput:
         return result
 
     def on_device(self, pixels: Tensor, table: Table) -> Tensor:
-        """Of bytes `(N, H, W, 3)` as they were decoded; both lie on the device. In memory channels come last."""
+        """Convert bytes `(N, H, W, 3)` as decoded, with both arguments on the device. In memory, channels come last."""
         domain, flip, top, left, grey, saturation, *box = table.whole.unbind(1)
         images = self._moved(pixels, flip == 1, top, left)
         if self.of.grey:
@@ -78,7 +78,7 @@ class NetworkInput:
         return values.permute(0, 3, 1, 2)
 
     def _moved(self, pixels: Tensor, flip: Tensor, top: Tensor, left: Tensor) -> Tensor:
-        """Flipped, padded and cropped: of each pixel of the result the one that it shows."""
+        """Flip, pad and crop: gather the source pixel of each pixel of the result."""
         count, height, width, _ = pixels.shape
         pad = self.of.pad
         y = torch.arange(height, device=pixels.device) + (top - pad)[:, None]
@@ -101,7 +101,7 @@ class NetworkInput:
         return values.clamp(0, 255).floor()
 
     def _constants_on(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-        """Scale, shift and fill `(K, 1, 1, 3)` of K sources, sent once."""
+        """Return scale, shift and fill `(K, 1, 1, 3)` of K sources, copied to the device once."""
         if device not in self._constants:
             scale, shift, fill = (
                 sent(constant.reshape(-1, 1, 1, 3), device) for constant in (self.scale, self.shift, self.fill)
@@ -111,19 +111,19 @@ class NetworkInput:
 
 
 def _luma(images: Tensor) -> Tensor:
-    """The luma of bytes `(N, H, W, 3)`, cut to whole levels, in all three channels; exact, as it is counted in thousandths."""
+    """Return the luma of bytes `(N, H, W, 3)`, truncated to whole levels, in all three channels; exact, computed in thousandths."""
     red, green, blue = (channel.int() * weight for channel, weight in zip(images.unbind(3), _THOUSANDTHS, strict=True))
     grey = ((red + green + blue) // 1000).to(torch.uint8)
     return grey[..., None].expand_as(images)
 
 
 def _inside(box: Sequence[Tensor], height: int, width: int) -> Tensor:
-    """Of boxes (top, left, bottom, right), each `(N,)`, which pixels lie in them, `(N, H, W)`."""
+    """Return which pixels lie in boxes (top, left, bottom, right), each `(N,)`, as `(N, H, W)`."""
     top, left, bottom, right = (side[:, None] for side in box)
     y, x = (torch.arange(length, device=top.device) for length in (height, width))
     return ((y >= top) & (y < bottom))[:, :, None] & ((x >= left) & (x < right))[:, None, :]
 
 
 def _each(values: Tensor) -> Tensor:
-    """One value an image `(N,)` beside pixels `(N, H, W, 3)`."""
+    """Reshape one value per image, `(N,)`, to broadcast with pixels `(N, H, W, 3)`."""
     return values[:, None, None, None]

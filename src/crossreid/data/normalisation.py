@@ -1,4 +1,4 @@
-"""The scale that a network sees pixels on: mean and deviation of each channel, those its weights were trained with."""
+"""Pixel normalisation: mean and deviation of each channel, as the network's weights were trained with."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Triple = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Normalisation:
-    """Values from 0 to 1 less `mean`, divided by `std`, one number of each for red, green and blue.
+    """Values in [0, 1] minus `mean`, divided by `std`, one number each for red, green and blue.
 
     The default is ImageNet's, which most pretrained backbones were trained with.
     """
@@ -25,17 +25,17 @@ class Normalisation:
     std: Triple = (0.229, 0.224, 0.225)
 
     def of_bytes(self, image: np.ndarray) -> Tensor:
-        """`(H, W, 3)` uint8 to normalised `(3, H, W)` float32."""
-        return self.of_planes(np.ascontiguousarray(image.transpose(2, 0, 1)))  # bytes are moved, not floats
+        """Convert `(H, W, 3)` uint8 to normalised `(3, H, W)` float32."""
+        return self.of_planes(np.ascontiguousarray(image.transpose(2, 0, 1)))  # transposes bytes, not floats
 
     def of_planes(self, planes: np.ndarray) -> Tensor:
-        """`(3, H, W)` uint8 to normalised `(3, H, W)` float32."""
+        """Convert `(3, H, W)` uint8 to normalised `(3, H, W)` float32."""
         normalised = np.empty(planes.shape, dtype=np.float32)
         normalise(planes, *self.scale_and_shift, out=normalised)
         return torch.from_numpy(normalised)
 
     def of_batch(self, images: Tensor) -> Tensor:
-        """`(B, 3, H, W)` uint8, normalised, float32, on the device that they lie on."""
+        """Normalise `(B, 3, H, W)` uint8 to float32, on their own device."""
         if images.device.type != "cpu":
             scale, shift = (of_channels(values.flatten().tolist(), images.float()) for values in self.scale_and_shift)
             return images.float() * scale - shift
@@ -45,18 +45,18 @@ class Normalisation:
         return normalised
 
     def of_raw(self, raw: Tensor) -> Tensor:
-        """Values from 0 to 1, `(..., 3, H, W)`, normalised."""
+        """Normalise values in [0, 1], `(..., 3, H, W)`."""
         mean, std = _as_tensors(self, raw)
         return (raw - mean) / std
 
     def raw(self, images: Tensor) -> Tensor:
-        """Normalised images `(..., 3, H, W)` as values from 0 to 1."""
+        """Convert normalised images `(..., 3, H, W)` back to values in [0, 1]."""
         mean, std = _as_tensors(self, images)
         return images * std + mean
 
     @cached_property
     def scale_and_shift(self) -> tuple[np.ndarray, np.ndarray]:
-        """What bytes are multiplied by, and what is then taken from them, `(3, 1, 1)` float32 each."""
+        """Return the factor for bytes, and what is then subtracted, `(3, 1, 1)` float32 each."""
         mean, std = np.array(self.mean), np.array(self.std)
         return (1 / (255 * std)).astype(np.float32)[:, None, None], (mean / std).astype(np.float32)[:, None, None]
 
@@ -69,14 +69,14 @@ IMAGENET = Normalisation()
 
 
 def normalise(planes: np.ndarray, scale: np.ndarray, shift: np.ndarray, *, out: np.ndarray) -> None:
-    """`(3, H, W)` uint8 times `scale`, less `shift`, into `out`: three passes over one image, which stays in the cache."""
+    """Write `(3, H, W)` uint8 times `scale` minus `shift` into `out`: three passes over one image, which stays in cache."""
     np.copyto(out, planes)
     out *= scale
     out -= shift
 
 
 def roomy(shape: Sequence[int]) -> Tensor:
-    """Room for float32 values, aligned as torch's own is. By NumPy, which takes large pages for much of it: torch takes small ones."""
+    """Allocate float32 values, aligned like torch's. By NumPy, which uses huge pages for large arrays; torch uses small ones."""
     count = 4 * math.prod(shape)
     room = np.empty(count + 64, dtype=np.uint8)
     first = -room.ctypes.data % 64
@@ -88,5 +88,5 @@ def _as_tensors(normalisation: Normalisation, like: Tensor) -> tuple[Tensor, Ten
 
 
 def of_channels(numbers: Sequence[float], like: Tensor) -> Tensor:
-    """A number for each channel as `(3, 1, 1)`, filled in on the device of `like`: for a copy from the host it would be waited for."""
+    """Return a number per channel as `(3, 1, 1)`, filled on the device of `like`: a copy from the host would wait for it."""
     return torch.cat([like.new_full((1, 1, 1), number) for number in numbers])

@@ -1,10 +1,10 @@
-"""Objects in stores, by fsspec: listed, read and written; what goes wrong is said in one line.
+"""List, read and write objects in stores with fsspec; errors are one line.
 
 Keys, endpoints and profiles are fsspec's own configuration (FSSPEC_S3_ENDPOINT_URL, ~/.config/fsspec, the stores' own
-variables) and never pass through here. fsspec is imported by the first address that is asked for.
+variables) and never pass through here. fsspec is imported at the first access to an address.
 
-A store replaces an object as a whole, so that a write needs no temporary name: what a process that was killed had not finished is
-not there. Of a write in parts, parts that no reader sees may be left in the store; its lifecycle rules remove them.
+A store replaces an object as a whole, so writes need no temporary name: what a killed process had not finished does not
+    exist. A multipart write may leave parts in the store that no reader sees; its lifecycle rules remove them.
 """
 
 from __future__ import annotations
@@ -23,12 +23,17 @@ from crossreid.data.records import DataError
 from crossreid.errors import CrossreidError
 from crossreid.extras import install
 
-THREADS = 16  # requests at once of a process
-BLOCK = 64 << 20  # bytes of a request of a large object
-_SMALL = 8 << 20  # bytes up to which an object is written by one request
-_IN_PARTS = ("s3", "s3a", "gs", "gcs")  # whose parts no reader sees before the last; elsewhere one request writes all
-# Where the user's configuration says nothing of it: a store that is not there is said within seconds. s3fs tries what a store
-# that has too much to do refuses five times more.
+THREADS = 16  # concurrent requests per process
+BLOCK = 64 << 20  # bytes per request for a large object
+_SMALL = 8 << 20  # bytes up to which an object is written in one request
+_IN_PARTS = (
+    "s3",
+    "s3a",
+    "gs",
+    "gcs",
+)  # whose parts are invisible until the last; elsewhere one request writes everything
+# Without user configuration, a missing store is reported within seconds. s3fs retries five more times what a busy store
+# refuses.
 _PATIENCE: dict[str, dict[str, Any]] = {
     name: {"config_kwargs": {"retries": {"mode": "standard", "total_max_attempts": 3}}} for name in ("s3", "s3a")
 }
@@ -37,19 +42,19 @@ R = TypeVar("R")
 
 
 class StorageError(CrossreidError):
-    """A store that does not do what it is asked; the message says which address, why, and what to do."""
+    """A failed request to a store; the message gives the address, the reason, and what to do."""
 
 
 class Denied(StorageError):
-    """A store that forbids what it is asked for."""
+    """A request that a store forbids."""
 
 
 class NotThere(DataError):
-    """No object or bucket of that name."""
+    """There is no object or bucket of that name."""
 
 
 class Listed(NamedTuple):
-    """An object, or a prefix, by its name below what was listed; `state` is (size in bytes, a number of its version)."""
+    """An object, or a prefix, by its name below what was listed; `state` is (size in bytes, a version number)."""
 
     name: str
     state: tuple[int, int]
@@ -57,15 +62,15 @@ class Listed(NamedTuple):
 
 
 def listed(address: str, *, deep: bool = False) -> Iterator[Listed]:
-    """What lies directly below an address, or with `deep` all objects at any depth; nothing where nothing does.
+    """Yield what is directly below an address, or with `deep` all objects at any depth; nothing if there is nothing.
 
     Raises:
         NotThere: there is no such bucket.
-        StorageError: the store cannot be asked, or forbids it.
+        StorageError: the store cannot be reached, or forbids it.
     """
     with _asking(address, "listed"):
         files, path = _files(address)
-        files.invalidate_cache()  # others write there too
+        files.invalidate_cache()  # others also write there
         try:
             found = files.find(path, detail=True).values() if deep else files.ls(path, detail=True)
         except NotADirectoryError:
@@ -82,7 +87,7 @@ def listed(address: str, *, deep: bool = False) -> Iterator[Listed]:
 
 
 def is_object(address: str) -> bool:
-    """Whether there is an object of this name. Raises `StorageError` where the store cannot be asked."""
+    """Return whether there is an object of this name. Raises `StorageError` if the store cannot be reached."""
     with _asking(address, "found"):
         files, path = _files(address)
         files.invalidate_cache()
@@ -93,11 +98,11 @@ def is_object(address: str) -> bool:
 
 
 def read(address: str, start: int | None = None, end: int | None = None) -> bytes:
-    """An object's bytes, or those from `start` to before `end`, fewer where it ends before.
+    """Return an object's bytes, or those from `start` to before `end`, fewer if it is shorter.
 
     Raises:
         NotThere: there is no such object.
-        StorageError: the store does not give it out.
+        StorageError: the store does not return it.
     """
     with _asking(address, "read"):
         files, path = _files(address)
@@ -105,14 +110,15 @@ def read(address: str, start: int | None = None, end: int | None = None) -> byte
 
 
 def write(address: str, pieces: Iterable[bytes], *, new: bool = False) -> None:
-    """Write an object, whole or not at all: small ones by one request, others in parts that become an object at the end.
+    """Write an object, whole or not at all: small ones in one request, others in parts that become an object at the
+    end.
 
-    Args:
-        new: only where there is none of this name; stores that know conditions (S3, GCS) see to it at once, others before.
+    Args: new: only if there is none of this name; checked atomically by stores with conditions (S3, GCS), beforehand by
+        others.
 
     Raises:
-        FileExistsError: with `new`, there is one.
-        StorageError: the store does not take it.
+        FileExistsError: with `new`, it exists.
+        StorageError: the store does not accept it.
     """
     pieces = iter(pieces)
     first = bytearray()
@@ -139,12 +145,12 @@ def write(address: str, pieces: Iterable[bytes], *, new: bool = False) -> None:
     except BaseException:
         with suppress(Exception):
             stream.discard()
-        stream.closed = True  # or what is left is sent when the stream is forgotten
+        stream.closed = True  # else the rest is sent when the stream is garbage-collected
         raise
 
 
 def delete(address: str, *, missing_ok: bool = False) -> None:
-    """Delete an object. Raises `NotThere`, but with `missing_ok`, and `StorageError`."""
+    """Delete an object. Raises `NotThere`, unless `missing_ok`, and `StorageError`."""
     with _asking(address, "deleted"):
         files, path = _files(address)
         try:
@@ -155,7 +161,7 @@ def delete(address: str, *, missing_ok: bool = False) -> None:
 
 
 def ahead(function: Callable[[T], R], items: Iterable[T], *, threads: int = THREADS) -> Iterator[R]:
-    """`function` of each item, in their order; so many are under way at once, and none further ahead."""
+    """Yield `function` of each item, in order, with at most `threads` in flight."""
     items = iter(items)
     with ThreadPoolExecutor(threads, thread_name_prefix="ahead") as pool:
         waiting: list[Future[R]] = [pool.submit(function, item) for item in islice(items, threads)]
@@ -169,19 +175,20 @@ def ahead(function: Callable[[T], R], items: Iterable[T], *, threads: int = THRE
 
 
 def in_threads(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
-    """`function` of each item, in their order, by several threads at once."""
+    """Return `function` of each item, in order, computed by several threads."""
     return list(ahead(function, items)) if items else []
 
 
-# The file systems of this process: fsspec makes one a thread, each with connections and credentials of its own.
+# The file systems of this process: fsspec makes one per thread, each with its own connections and credentials.
 _OPEN: dict[tuple[int, str], Any] = {}
 _OPENING = threading.Lock()
 
 
 def _after_fork() -> None:
-    """In a child: a lock that a thread of the parent held would be held for ever; the parent's file systems stay untouched.
+    """In a child, a lock held by a thread of the parent would be held for ever; the parent's file systems stay
+    untouched.
 
-    They are kept, as to close one would take its sockets out of the loop that parent and child share.
+    They are kept, because closing one would remove its sockets from the loop that parent and child share.
     """
     global _OPENING
     _OPENING = threading.Lock()
@@ -193,7 +200,7 @@ os.register_at_fork(after_in_child=_after_fork)
 
 
 def _files(address: str) -> tuple[Any, str]:
-    """fsspec's file system of an address, and what it calls the address."""
+    """Return fsspec's file system for an address, and its name for the address."""
     scheme = address.partition("://")[0]
     with _OPENING:
         files = _OPEN.get((os.getpid(), scheme))
@@ -215,7 +222,7 @@ def _key(files: Any, name: str) -> str:
 
 
 def _state(about: dict[str, Any]) -> tuple[int, int]:
-    """(size, version): of the tag that the store gives to each content, or else of the time of its last change."""
+    """Return (size, version): from the store's tag of the content, else from its modification time."""
     size = about.get("size")
     tag = about.get("ETag") or about.get("etag") or about.get("md5Hash")
     changed = tag or about.get("LastModified") or about.get("mtime") or about.get("updated") or about.get("created")
@@ -225,7 +232,7 @@ def _state(about: dict[str, Any]) -> tuple[int, int]:
 
 @contextmanager
 def _asking(address: str, done: str) -> Iterator[None]:
-    """What a store or fsspec raises in the block, as an error of ours that names the address."""
+    """Turn errors of a store or fsspec in the block into ours, which name the address."""
     try:
         yield
     except (CrossreidError, FileExistsError):
@@ -246,20 +253,22 @@ def _told(address: str, done: str, error: Exception) -> CrossreidError:
         from fsspec.registry import known_implementations
 
         usual = ", ".join(_usual(known_implementations))
-        return StorageError(f"{address}: {scheme}:// is not known. Expected a path, or one of {usual}.")
+        return StorageError(f"{address}: {scheme}:// is unknown. Expected a path, or one of {usual}.")
     if isinstance(error, FileNotFoundError):
         what = "there is no such bucket" if "bucket" in str(error).lower() else "not found"
-        return NotThere(f"{address}: {what}. Check the address, and the endpoint that fsspec is configured with.")
+        return NotThere(f"{address}: {what}. Check the address, and the endpoint configured for fsspec.")
     if kinds & {"NoCredentialsError", "PartialCredentialsError", "DefaultCredentialsError", "ProfileNotFound"}:
         return Denied(
-            f"{address} cannot be {done}: no credentials ({reason}). Give them as the store's own tools take them, for example by "
+            f"{address} cannot be {done}: no credentials ({reason}). Set them as for the store's own tools, for example with "
             "AWS_PROFILE; docs/embedding_at_scale.md."
         )
     if isinstance(error, PermissionError):
-        return Denied(f"{address} cannot be {done}: permission denied ({reason}). Check what the credentials may do.")
+        return Denied(
+            f"{address} cannot be {done}: permission denied ({reason}). Check the permissions of the credentials."
+        )
     if isinstance(error, NotImplementedError):
         return StorageError(
-            f"{address} cannot be {done}: {scheme}:// does not do that. Use another store, or copy it here first."
+            f"{address} cannot be {done}: {scheme}:// does not support that. Use another store, or copy it here first."
         )
     if isinstance(error, ConnectionError | TimeoutError) or kinds & {
         "EndpointConnectionError", "ConnectTimeoutError", "ReadTimeoutError", "ClientConnectorError", "HTTPClientError",

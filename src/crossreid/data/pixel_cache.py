@@ -1,8 +1,9 @@
-"""Images once decoded and resized, kept as bytes: on disk for all runs, or in memory for one.
+"""A cache of decoded and resized images as bytes: on disk for all runs, or in memory for one.
 
-An image is known by its file's path, size and time of change, by what of it is read (box, levels, pseudo-infrared) and by the size
-and interpolation that it is brought to. What is given out is what decoding would give, bit for bit. A file that changed is decoded
-anew; images whose files have changed or gone are removed from the folder whenever one opens it, whoever put them there.
+An image is identified by its file's path, size and modification time, by which part is read and how (box, levels,
+pseudo-infrared), and by its target size and interpolation. The cache returns exactly what decoding would, bit for bit.
+A changed file is decoded again; images whose files have changed or gone are removed whenever a process opens the
+folder, whoever added them.
 """
 
 from __future__ import annotations
@@ -42,14 +43,14 @@ from crossreid.files import Held, NoSpace, lock, unlock, writing
 from crossreid.terminal import errors, tracked
 
 _LOCK = "lock"
-_PAUSE = 0.2  # seconds between two looks at a lock that another holds
+_PAUSE = 0.2  # seconds between two checks of a lock held by another
 
 
 @dataclass(frozen=True, slots=True)
 class CacheChoice:
-    """Where images are kept, on disk or in this process's memory, and by how many processes they are put there.
+    """Where images are cached, on disk or in this process's memory, and by how many processes.
 
-    `complete`: whether what is missing is decoded and added; else what is there is used.
+    `complete`: whether missing images are decoded and added; else only existing ones are used.
     """
 
     kind: Literal["memory", "disk"]
@@ -60,14 +61,14 @@ class CacheChoice:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What images are brought to: height and width, pixels, and how."""
+    """The target of resizing: height and width in pixels, and interpolation."""
 
     height: int
     width: int
     interpolation: Interpolation
 
     def of(self, record: Record) -> np.ndarray:
-        """`(height, width, 3)` uint8 of an image's file; raises as `load_image`."""
+        """Return `(height, width, 3)` uint8 of an image's file; raises as `load_image`."""
         pixels = load_image(record, at_least=(self.height, self.width))
         return resized(pixels, self.height, self.width, self.interpolation)
 
@@ -76,16 +77,16 @@ class Look:
 
 
 def user_folder() -> Path:
-    """Where images are kept on disk where nothing else is said: in the user's folder for caches."""
+    """Return the default folder of the disk cache: in the user's cache folder."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "crossreid" / "images"
 
 
 class PixelCache:
-    """Images of some records, by their places; it may be handed to other processes, which map the same memory.
+    """Images of some records, by place; it can be passed to other processes, which map the same memory.
 
     Attributes:
-        places: of what each record names, where its pixels lie: (file, row); no image that cannot be decoded.
-        seen: what was to be kept, those that cannot be decoded with it.
+        places: for each record, where its pixels are: (file, row); without images that cannot be decoded.
+        seen: what was to be cached, including images that cannot be decoded.
     """
 
     def __init__(
@@ -102,17 +103,17 @@ class PixelCache:
         return len(self.places)
 
     def places_of(self, records: Sequence[Record]) -> list[tuple[int, int] | None]:
-        """Where the pixels of each record lie; None where it has to be decoded."""
+        """Return where the pixels of each record are; None if it has to be decoded."""
         return [self.places.get(what_of(record)) for record in records]
 
     def at(self, place: tuple[int, int] | None) -> np.ndarray | None:
-        """`(height, width, 3)` uint8 of an image, not to be written to; None where it has to be decoded."""
+        """Return `(height, width, 3)` uint8 of an image, read-only; None if it has to be decoded."""
         if place is None:
             return None
         if self._maps is None:
             try:
                 self._maps = [mapped(path, count, self.look.height, self.look.width) for path, count in self.files]
-            except OSError:  # another process has replaced a file before this one has mapped it
+            except OSError:  # another process replaced a file before this one mapped it
                 self.places, self._maps = {}, []
         return np.asarray(self._maps[place[0]][place[1]]) if self._maps else None
 
@@ -120,11 +121,11 @@ class PixelCache:
         return self.__dict__ | {"_maps": None}
 
 
-_IN_MEMORY: weakref.WeakSet[PixelCache] = weakref.WeakSet()  # those of this process that somebody holds
+_IN_MEMORY: weakref.WeakSet[PixelCache] = weakref.WeakSet()  # caches of this process that are in use
 
 
 def what_of(record: Record) -> str:
-    """The name of a record's picture, and of how it is read."""
+    """Return a name for a record's picture and how it is read."""
     parts = (str(record.path.absolute()), record.box, record.levels, record.pseudo_infrared)  # type: ignore[union-attr]
     return "\0".join(map(str, parts))
 
@@ -132,22 +133,22 @@ def what_of(record: Record) -> str:
 def cache_of(
     records: Iterable[Record], choice: CacheChoice | None, look: Look, *, shown: bool = False
 ) -> PixelCache | None:
-    """The cache of these records' images, made or completed first; None where nothing is to be kept, or there are none.
+    """Return the cache of these records' images, created or completed first; None if nothing is to be cached.
 
-    Objects of a store are not kept.
+    Objects in a store are not cached.
 
     Args:
-        shown: whether a bar shows how far that is.
+        shown: whether to show a progress bar.
 
     Raises:
-        NoSpace: the disk has no room for the images.
-        CrossreidError: memory has none.
-        CannotBeRead: the system does not give a file out.
+        NoSpace: the disk has no space for the images.
+        CrossreidError: memory has no space for them.
+        CannotBeRead: the system cannot read a file.
     """
     if choice is None:
         return None
     wanted = {what_of(record): record for record in records if isinstance(record.path, Path)}
-    if not wanted:  # a data set without validation images, or in a store: a file of no bytes takes no space
+    if not wanted:  # a data set without validation images, or in a store: an empty file cannot be mapped
         return None
     if choice.kind == "memory":
         return _in_memory(wanted, choice, look, shown) if choice.complete else _live(wanted, look)
@@ -161,7 +162,7 @@ def cache_of(
 
 
 def _is_kept_from_us(folder: Path) -> bool:
-    """Whether a folder is there and may be read and not written: somebody's, who fills it for others."""
+    """Return whether a folder exists and is read-only for us: somebody else fills it for others."""
     return folder.is_dir() and os.access(folder, os.R_OK) and not os.access(folder, os.W_OK)
 
 
@@ -174,16 +175,16 @@ def _on_disk(wanted: Mapping[str, Record], packs: Sequence[Pack], look: Look, *,
     }
     cache = PixelCache(look, [(str(pack.path), len(pack.rows)) for pack in packs], places)
     if cache.places:
-        cache.at(next(iter(places.values())))  # mapped while it is there: another may replace the file
+        cache.at(next(iter(places.values())))  # mapped while it exists: another process may replace the file
     return cache
 
 
 def _completed(wanted: Mapping[str, Record], folder: Path, choice: CacheChoice, look: Look, shown: bool) -> list[Pack]:
-    """The files of a folder after what is missing was added, and what is of changed files removed. Its lock is held."""
-    for left in folder.glob(f".*.tmp{SUFFIX}"):  # of processes that were killed: whoever writes here holds the lock
+    """Add missing images to a folder, remove those of changed files, and return its files. Its lock is held."""
+    for left in folder.glob(f".*.tmp{SUFFIX}"):  # of killed processes: only the lock's holder writes here
         left.unlink(missing_ok=True)
     fresh: list[Pack] = []
-    stale: list[tuple[Pack, list[int]]] = []  # with the rows that are as they were
+    stale: list[tuple[Pack, list[int]]] = []  # with the rows that are still valid
     for path in _files(folder):
         pack = read_pack(path)
         if pack is None:
@@ -209,9 +210,9 @@ def _added(
     missing: Mapping[str, Record], kept: Sequence[tuple[Pack, int]], folder: Path, choice: CacheChoice, look: Look,
     shown: bool,
 ) -> Pack:  # fmt: skip
-    """A new file of what is decoded now, and of what others held."""
+    """Write a new file with newly decoded images and those of other files."""
     count = len(missing) + len(kept)
-    states = {what: state_of(str(record.path)) for what, record in missing.items()}  # before it is read
+    states = {what: state_of(str(record.path)) for what, record in missing.items()}  # taken before reading
     digest = hashlib.sha256(repr((sorted(states.items()), [pack.rows[place] for pack, place in kept])).encode())
     path = folder / f"{digest.hexdigest()[:16]}{SUFFIX}"
     size = count * look.height * look.width * 3
@@ -221,8 +222,8 @@ def _added(
     )
     if (free := shutil.disk_usage(folder).free) < size:
         raise NoSpace(
-            f"{folder} has {free / 1e9:.1f} GB left, and the cache takes {gigabytes(count, look.height, look.width)}. Free "
-            "space there, name another data.cache_folder, or leave data.cache at none."
+            f"{folder} has {free / 1e9:.1f} GB left, but the cache takes {gigabytes(count, look.height, look.width)}. Free "
+            "some space, name another data.cache_folder, or leave data.cache at none."
         )
 
     def fill(temporary: Path) -> list[Row]:
@@ -244,7 +245,7 @@ def _decoded(
     records: Mapping[str, Record], states: Mapping[str, State], path: Path | str, count: int, workers: int, look: Look,
     shown: bool,
 ) -> list[Row]:  # fmt: skip
-    """The first rows of a file of `count` images, their pixels written by several processes."""
+    """Write the pixels of a file's first rows with several processes, and return the rows."""
     filling = _Filling(tuple(records.values()), str(path), count, look)
     loader: DataLoader = DataLoader(filling, batch_size=32, num_workers=workers, collate_fn=list, worker_init_fn=begin)
     readable = list(tracked(_flat(raising(loader)), "cache", len(records), shown=shown))
@@ -255,7 +256,7 @@ def _decoded(
 
 
 class _Filling(Dataset):
-    """Writes the image of each position into a file; says whether it can be decoded."""
+    """Writes the image of each index into a file, and returns whether it can be decoded."""
 
     def __init__(self, records: Sequence[Record], path: str, count: int, look: Look) -> None:
         self.records, self.path, self.count, self.look = records, path, count, look
@@ -309,7 +310,7 @@ def _in_memory(wanted: Mapping[str, Record], choice: CacheChoice, look: Look, sh
 
 
 def _live(wanted: Mapping[str, Record], look: Look) -> PixelCache | None:
-    """A cache of this process that somebody holds and that has any of these images."""
+    """Return a cache in use in this process that has any of these images."""
     for cache in _IN_MEMORY:
         if cache.look == look and any(what in cache.places for what in wanted):
             return cache
@@ -323,7 +324,7 @@ def _files(folder: Path) -> list[Path]:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Holds the lock of a folder; where another process does, waits for it, and says so once."""
+    """Hold the lock of a folder; if another process has it, wait for it, and say so once."""
     told = False
     while True:
         try:
@@ -332,7 +333,7 @@ def _alone(folder: Path) -> Iterator[None]:
             break
         except Held as holder:
             if not told:
-                errors.print(f"cache: waiting for {holder}, which is at {folder}", soft_wrap=True)
+                errors.print(f"cache: waiting for {holder}, which is using {folder}", soft_wrap=True)
                 told = True
             time.sleep(_PAUSE)
     try:

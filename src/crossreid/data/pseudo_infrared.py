@@ -1,8 +1,8 @@
-"""Pseudo-infrared: a visible photograph made to look as if taken in near-infrared light.
+"""Pseudo-infrared: make a visible photograph look as if taken in near-infrared light.
 
-Channels are mixed at random with red leading, a tone curve and uneven lamp light are laid on, and sensor noise is added.
-It takes hue away and changes contrasts, which is what makes matching across modalities hard; it cannot know how bright
-a dye really is in near-infrared light, so results on it are no substitute for an infrared camera's images.
+Channels are mixed at random with red dominant, a tone curve and uneven lamp light are applied, and sensor noise is
+added. This removes hue and changes contrasts, which is what makes cross-modal matching hard; it cannot know how bright
+a dye really is in near-infrared light, so results on it do not replace those on images of an infrared camera.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import numpy as np
 
 
 def pseudo_infrared(image: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """`(H, W, 3)` uint8 RGB to `(H, W, 3)` uint8 with three equal channels.
+    """Convert `(H, W, 3)` uint8 RGB to `(H, W, 3)` uint8 with three equal channels.
 
-    The mix is a Dirichlet draw that favours red, with up to a fifth of the blue channel taken away; gamma is drawn from
-    [0.6, 1.5], the lamp's fall-off towards the corners from [0, 0.4], noise from a deviation of 1 to 6 grey levels.
+    The mix is a Dirichlet draw that favours red, minus up to a fifth of the blue channel; gamma is drawn from [0.6,
+    1.5], the lamp's fall-off towards the corners from [0, 0.4], noise from a deviation of 1 to 6 grey levels.
     """
     height, width = image.shape[:2]
     mix = generator.dirichlet((5.0, 3.0, 1.5)).astype(np.float32)

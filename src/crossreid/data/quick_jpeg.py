@@ -1,7 +1,8 @@
-"""Ordinary JPEGs by simplejpeg, where it is installed: the pixels that Pillow gives, in less than half its time.
+"""Ordinary JPEGs by simplejpeg, if it is installed: the same pixels as from Pillow, in less than half the time.
 
-Both decode by libjpeg-turbo and do the same arithmetic; what Pillow adds are copies. Whatever is not plainly ordinary (EXIF, several
-pictures in a file, CMYK, damage, great size) is left to Pillow, with all that `images` does about it.
+Both decode with libjpeg-turbo and do the same arithmetic; Pillow only adds copies. Anything that is not clearly
+ordinary (EXIF, several pictures in a file, CMYK, damage, large size) is left to Pillow, with all of the checks in
+`images`.
 """
 
 from __future__ import annotations
@@ -17,29 +18,29 @@ try:
 except ImportError:  # an extra: `pip install 'crossreid[jpeg]'`
     simplejpeg = None
 
-# It cannot be broken off: with the most scans that are decoded, so many pixels take less than `images.SECONDS`.
+# It cannot be interrupted: with the largest allowed number of scans, this many pixels take less than `images.SECONDS`.
 MOST = 16_000_000
 _START, _JFIF, _MULTIPLE = b"\xff\xd8", b"JFIF\0", b"MPF\0"
 _APP0, _APP2, _SCAN = 0xE0, 0xE2, 0xDA
 _BASELINE, _PROGRESSIVE = 0xC0, 0xC2
-# Segments that say nothing of how pixels are meant: tables, restarts, comments, other programs'. Not among them are EXIF and XMP
-# (0xE1), and Adobe's (0xEE), which says what the colours are.
+# Segments that do not change the meaning of pixels: tables, restarts, comments, other programs'. They exclude EXIF and XMP (0xE1),
+# and Adobe's (0xEE), which defines the colours.
 _PASSED_OVER = frozenset((0xDB, 0xC4, 0xDD, 0xFE, _APP0, _APP2, *range(0xE3, 0xEE), 0xEF))
 
 
 class Header(NamedTuple):
-    """Of an ordinary JPEG: height and width, pixels."""
+    """The height and width of an ordinary JPEG, in pixels."""
 
     height: int
     width: int
 
 
 def quick(content: bytes, *, at_least: tuple[int, int] | None, most: int) -> np.ndarray | None:
-    """`(H, W, 3)` uint8 RGB of an ordinary JPEG; None of anything else, which Pillow decodes or names.
+    """Decode an ordinary JPEG into `(H, W, 3)` uint8 RGB; None for anything else, which Pillow decodes or rejects.
 
     Args:
-        at_least: (height, width) that suffice, as of `images.decode`.
-        most: pixels that are decoded.
+        at_least: (height, width) that suffice, as in `images.decode`.
+        most: the most pixels to decode.
     """
     header = None if simplejpeg is None else ordinary(content)
     if header is None or header.height * header.width > min(most, MOST) or costly(content, most) is not None:
@@ -49,19 +50,19 @@ def quick(content: bytes, *, at_least: tuple[int, int] | None, most: int) -> np.
     least = {} if shrunk == 1 else {"min_height": size[0], "min_width": size[1]}
     try:
         pixels: np.ndarray = simplejpeg.decode_jpeg(content, "RGB", strict=True, **least)
-    except Exception:  # damaged, or what it warns of: Pillow tries too, and what it raises is said of the file
+    except Exception:  # damaged, or with a warning: Pillow tries too, and its error is reported
         return None
     return pixels if pixels.shape[:2] == size else None
 
 
 def shrinking(header: Header, at_least: tuple[int, int]) -> int:
-    """By how much a picture is decoded smaller, as Pillow's `draft` chooses it: 8, 4, 2 or not at all."""
+    """Return the factor by which a picture is decoded smaller, as Pillow's `draft` chooses it: 8, 4, 2 or 1."""
     whole = min(header.height // at_least[0], header.width // at_least[1])
     return next((factor for factor in (8, 4, 2) if whole >= factor), 1)
 
 
 def ordinary(content: bytes) -> Header | None:
-    """The header of a JPEG of 8 bits, grey or JFIF's colours, without EXIF or further pictures; None of another."""
+    """Return the header of an 8-bit JPEG, grey or in JFIF colours, without EXIF or further pictures; else None."""
     if not content.startswith(_START):
         return None
     position, jfif, found = len(_START), False, None

@@ -1,7 +1,8 @@
-"""The bytes of a batch's images, asked for before they are needed: how long a store takes to answer is then not waited for.
+"""Read the bytes of a batch's images before they are needed, so that loading does not wait for a store's latency.
 
-A loader's process knows which batches come to it, so that while it decodes one, threads read the rest of it and the next.
-Files are read when they are decoded: the system reads ahead by itself.
+A loader process knows which batches it gets, so while it decodes one, threads read the rest of it and the next. Files
+are read when
+they are decoded: the system reads ahead by itself.
 """
 
 from __future__ import annotations
@@ -17,17 +18,17 @@ from crossreid.data.images import content_of
 from crossreid.data.object_storage import THREADS
 from crossreid.data.records import Record
 
-MOST = 256 << 20  # bytes of a process that may lie ready or be under way; the batch that is due may have more
-_GUESS = 1 << 20  # of an image whose size no listing said
+MOST = 256 << 20  # bytes per process that may be ready or in flight; the current batch may have more
+_GUESS = 1 << 20  # for an image whose size was not listed
 
 
 class ReadingAhead:
-    """Reads the objects of the batches of a plan ahead, as its batches are asked for in their order.
+    """Reads objects ahead for the batches of a plan, which are requested in order.
 
     Args:
-        records: of all positions in `plan`.
-        plan: the positions of each batch. Of W loader processes number w gets the batches w, w + W and so on.
-        ahead: batches to read ahead of the one that is due; with 0 only that.
+        records: the records that `plan` indexes.
+        plan: the record indices of each batch. With W loader processes, number w gets batches w, w + W and so on.
+        ahead: batches to read ahead of the current one; with 0 only that one.
     """
 
     def __init__(self, records: Sequence[Record], plan: Sequence[Sequence[int]], ahead: int = 1) -> None:
@@ -38,11 +39,11 @@ class ReadingAhead:
         self._under_way: dict[str, Future[bytes]] = {}
 
     def batch(self, positions: Sequence[int]) -> list[Future[bytes] | None]:
-        """Of each image of a batch that is due its bytes to come, None of a file; raises nothing, the results do."""
+        """Return a future of the bytes of each image in the current batch, None for a file; only the results raise."""
         wanted = [self.records[position].path for position in positions]
         if not any(isinstance(path, Address) for path in wanted):
             return [None] * len(wanted)
-        if self._process != os.getpid():  # threads do not come along into a loader's process
+        if self._process != os.getpid():  # threads are not inherited by a loader process
             self._pool, self._process, self._under_way = ThreadPoolExecutor(THREADS), os.getpid(), {}
         due = {path.text: path for path in wanted if isinstance(path, Address)}
         asked = {text: self._ask(address) for text, address in due.items()}

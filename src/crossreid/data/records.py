@@ -1,4 +1,4 @@
-"""Records: what an image is of, and how a data set is divided. Readers return them; loaders and protocols take them."""
+"""Records: what an image shows, and how a data set is split. Readers return them; loaders and protocols take them."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ if TYPE_CHECKING:
 
 
 class DataError(CrossreidError):
-    """A data set, list or image that cannot be used as it is; the message says what to do about it."""
+    """A data set, list or image that cannot be used as it is; the message says what to do."""
 
 
 class Modality(IntEnum):
-    """The kind of light an image was taken in; in tensors an int64 `(B,)`."""
+    """The kind of light in which an image was taken; in tensors an int64 `(B,)`."""
 
     VISIBLE = 0
     INFRARED = 1
 
 
 VISIBLE, INFRARED = Modality.VISIBLE, Modality.INFRARED
-# The values of a 16-bit picture that become black and white; None for its upper 8 bits, whatever they hold.
+# The values of a 16-bit picture that become black and white; None for its upper 8 bits.
 PictureLevels = tuple[int, int] | Literal["picture"] | None
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One image: where it is and what is known of it.
+    """One image: where it is and what is known about it.
 
-    `path` is a file's, or the address of an object in a store (`crossreid.data.addresses`).
-    `identity` is the data set's own name for who or what is seen; `camera` is 0 where cameras are unknown.
-    `pseudo_infrared` marks a visible photograph that is to be turned into an infrared-like one when it is read;
-    its `modality` is then INFRARED. `tracklet` names the film that the image is of, among those of its identity and
-    camera; `frame` is its position in that camera's time, -1 where unknown; `attributes` are what the data set says of the
-    identity beyond its name, as pairs (colour, red). `box` (left, top, right, bottom, pixels) is the part of the picture
-    that is the image; without it, the whole. `time` is when it was taken, seconds since 1970 UTC, None where unknown. `levels` say
-    how a picture of 16 bits becomes 8 (`crossreid.data.levels`). `source` names the data set it is of, where there are several.
+    `path` is a file's, or the address of an object in a store (`crossreid.data.addresses`). `identity` is the data
+    set's own name for who or what is seen; `camera` is 0 if unknown. `pseudo_infrared` marks a visible photograph to be
+    converted to an infrared-like one when it is read; its `modality` is then INFRARED. `tracklet` names the image's
+    tracklet among those of its identity and camera; `frame` is its position in that camera's time, -1 if unknown;
+    `attributes` are other facts about the identity, as pairs (colour, red). `box` (left, top, right, bottom, pixels) is
+    the part of the picture that is the image; without it, the whole. `time` is when it was taken, in seconds since 1970
+    UTC, None if unknown. `levels` says how a 16-bit picture becomes 8-bit (`crossreid.data.levels`). `source` names its
+    data set, if there are several.
     """
 
     path: Place
@@ -60,14 +60,14 @@ class Record:
 
     @property
     def file(self) -> Path:
-        """The path, where the picture is a file. Raises `DataError` where it is an object in a store."""
+        """Return the path if the picture is a file. Raises `DataError` if it is an object in a store."""
         if isinstance(self.path, Path):
             return self.path
-        raise DataError(f"{self.path} is no file; only `crossreid embed` reads object storage. Copy it here first.")
+        raise DataError(f"{self.path} is not a file; only `crossreid embed` reads object storage. Copy it here first.")
 
     @property
     def name(self) -> str:
-        """The picture's path; of a part of it with the box as a media fragment, `PATH#xywh=LEFT,TOP,WIDTH,HEIGHT`."""
+        """Return the picture's path; for a part of it with the box as a media fragment, `PATH#xywh=LEFT,TOP,WIDTH,HEIGHT`."""
         if self.box is None:
             return self.path.as_posix()
         left, top, right, bottom = self.box
@@ -76,11 +76,13 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """A data set, divided: identities of `train`, `validation` and the test (`query`, `gallery`) are disjoint.
+    """A data set split into parts: the identities of `train`, `validation` and the test (`query`, `gallery`) are
+    disjoint.
 
     `validation` holds images of both roles; the protocol named by `protocol` (see
-    `crossreid.evaluation.protocols.PROTOCOLS`) tells query from gallery. Each is sorted by (identity, camera, path).
-    `sources` are the data sets that it joins, by name, each as it is tested by itself; none of an ordinary one.
+    `crossreid.evaluation.protocols.PROTOCOLS`) distinguishes query from gallery. Each part is sorted by (identity,
+    camera, path). `sources` are the data sets that it joins, by name, each as it is tested by itself; empty for an
+    ordinary one.
     """
 
     name: str
@@ -96,14 +98,15 @@ class Split:
 
     @property
     def test(self) -> tuple[Record, ...]:
-        """Query and gallery images together, each once, in the canonical order."""
+        """Return query and gallery images together, each once, in the canonical order."""
         return tuple(in_order({*self.query, *self.gallery}))
 
 
 def in_order(records: Iterable[Record]) -> list[Record]:
-    """Records sorted by (identity, camera, path, box): the order by which ties are broken and permutations count.
+    """Return records sorted by (identity, camera, path, box): the order in which ties are broken and permutations
+    count.
 
-    Identities that are whole numbers sort as numbers, before all others.
+    Identities that are whole numbers sort numerically, before all others.
     """
 
     def key(record: Record) -> tuple[int, int, str, int, str, tuple[int, ...]]:
@@ -121,12 +124,12 @@ def in_order(records: Iterable[Record]) -> list[Record]:
 
 
 def labels_of(records: Sequence[Record]) -> dict[str, int]:
-    """Identity to training label, 0-based and contiguous, in the canonical order of identities."""
+    """Map identities to training labels, 0-based and contiguous, in the canonical order of identities."""
     return {identity: label for label, identity in enumerate(dict.fromkeys(r.identity for r in in_order(records)))}
 
 
 def iso_seconds(time: str | datetime) -> float:
-    """Seconds since 1970 UTC of ISO 8601 text or of a datetime; without a zone they are UTC. Raises `CrossreidError`."""
+    """Return ISO 8601 text or a datetime, UTC if without a zone, as seconds since 1970 UTC. Raises `CrossreidError`."""
     try:
         moment = datetime.fromisoformat(time) if isinstance(time, str) else time
     except ValueError as error:

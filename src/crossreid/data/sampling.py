@@ -1,8 +1,8 @@
-"""P x K sampling: P identities a batch, K images of each, half of them of either modality.
+"""P x K sampling: P identities per batch, K images of each, half of them of each modality.
 
-An epoch's plan depends on (seed, epoch) alone. Every process makes the same plan and takes its own identities of each
-batch, so the batches of several processes, joined in process order, are those of one. What one pass over the training set
-is, `epoch` says; `crossreid.data.epochs` has them.
+An epoch's plan depends only on (seed, epoch). Every process makes the same plan and takes its own identities of each
+batch, so the batches of several processes, joined in process order, are those of one. `epoch` says what one pass over
+the training set is; `crossreid.data.epochs` implements the kinds.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class SamplerOptions(Options):
     def _kind_or_number(cls, given: Any) -> Any:
         number = isinstance(given, int) and not isinstance(given, bool) and given >= 1
         if not number and given not in ("images", "identities", "pairs"):
-            raise CrossreidError("expected images, identities, pairs, or a number of batches, 1 or more")
+            raise CrossreidError("expected images, identities, pairs, or a number of batches from 1")
         return given
 
     @model_validator(mode="after")
@@ -52,7 +52,7 @@ class SamplerOptions(Options):
         if self.balance != "none" and self.images % 2:
             raise CrossreidError(f"images is {self.images}, expected an even number to split between the modalities")
         if self.epoch == "pairs" and self.balance != "modality":
-            raise CrossreidError("epoch is pairs, of a visible and an infrared image: expected balance modality")
+            raise CrossreidError("epoch is pairs of a visible and an infrared image: expected balance modality")
         if self.replacement and self.epoch in ("identities", "pairs"):
             raise CrossreidError(
                 f"replacement: an epoch of {self.epoch} takes each once. Expected epoch images or a number of batches"
@@ -63,10 +63,10 @@ class SamplerOptions(Options):
 class IdentitySampler:
     """Plans batches of record indices for `records`.
 
-    An identity that lacks a modality cannot be balanced and is left out: `left_out` names those.
+    Identities that lack a modality cannot be balanced and are left out: `left_out` names them.
 
     Raises:
-        DataError: fewer usable identities than P, or P that the processes cannot share evenly.
+        DataError: fewer usable identities than P, or P is not divisible by the number of processes.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class IdentitySampler:
                 )
 
     def steps_in(self, epoch: int) -> int:
-        """How many batches an epoch has; the same of every epoch, but for epochs of pairs."""
+        """Return the number of batches in an epoch; the same for every epoch, except for epochs of pairs."""
         options = self.options
         if options.epoch == "identities":
             return len(self.groups) // options.identities
@@ -107,7 +107,7 @@ class IdentitySampler:
         return options.epoch
 
     def epoch(self, epoch: int) -> list[np.ndarray]:
-        """This process's batches of an epoch: `steps_in(epoch)` arrays of record indices, identity by identity."""
+        """Return this process's batches of an epoch: `steps_in(epoch)` arrays of record indices, identity by identity."""
         p, k = self.options.identities, self.options.images
         generator = self._generator(epoch)
         if self.options.epoch == "identities":
@@ -127,12 +127,12 @@ class IdentitySampler:
 
 
 def by_modality(records: Sequence[Record], balance: str) -> bool:
-    """Whether batches of `records` are half visible and half infrared."""
+    """Return whether batches of `records` are half visible and half infrared."""
     return balance == "modality" or (balance == "auto" and len({record.modality for record in records}) > 1)
 
 
 def balanced_groups(records: Sequence[Record], balance: str) -> tuple[list[list[np.ndarray]], tuple[str, ...], int]:
-    """The images of each identity as `crossreid.data.epochs` takes them, who is left out, and the kinds that each must have."""
+    """Return the images of each identity as in `crossreid.data.epochs`, who is left out, and the kinds that each must have."""
     balanced = by_modality(records, balance)
     groups: dict[str, dict[int, list[int]]] = {identity: {} for identity in labels_of(records)}
     for index, record in enumerate(records):
@@ -145,10 +145,10 @@ def balanced_groups(records: Sequence[Record], balance: str) -> tuple[list[list[
 
 
 def _way_out(records: Sequence[Record], options: SamplerOptions) -> str:
-    """The keys that help where too few identities can be put into a batch."""
+    """Name the keys to change if too few identities can be put into a batch."""
     kinds = {record.modality for record in records}
     if options.balance == "modality" and len(kinds) == 1:
         kind = kinds.pop().name.lower()
-        pseudo = ", or of a manifest data.options.pseudo_infrared=query" if kind == "visible" else ""
+        pseudo = ", or for a manifest data.options.pseudo_infrared=query" if kind == "visible" else ""
         return f"All training images are {kind}: set data.sampler.balance=none{pseudo}."
     return "Lower data.sampler.identities, or add images."

@@ -1,4 +1,4 @@
-"""From the host to a device without waiting for it, and the next batch while the present one is trained on."""
+"""Copy from the host to a device without waiting, and the next batch while the current one is trained on."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CPU = torch.device("cpu")
 
 
 def sent(values: np.ndarray | Tensor, device: torch.device) -> Tensor:
-    """An array of the host as a tensor of the device; a GPU takes it when it comes to it, and nothing waits."""
+    """Return a host array as a tensor on the device; a GPU copies it asynchronously."""
     tensor = torch.from_numpy(values) if isinstance(values, np.ndarray) else values
     if device.type != "cuda" or tensor.device.type != "cpu":
         return tensor.to(device)
@@ -22,19 +22,19 @@ def sent(values: np.ndarray | Tensor, device: torch.device) -> Tensor:
 
 
 def tensors_in(value: Any) -> list[Tensor]:
-    """The tensors of a tuple, in it and in tuples of it."""
+    """Return the tensors in a tuple and its nested tuples."""
     if isinstance(value, Tensor):
         return [value]
     return [tensor for part in value for tensor in tensors_in(part)] if isinstance(value, tuple) else []
 
 
 def all_sent(value: Made, device: torch.device) -> Made:
-    """A tuple with its tensors on the device, sent as `sent` does it; what is no tensor stays."""
+    """Return a tuple with its tensors sent to the device as in `sent`; everything else is unchanged."""
     return with_each(value, Tensor, lambda tensor: sent(tensor, device))  # type: ignore[no-any-return]
 
 
 def with_each(value: Any, kind: type, made: Callable[[Any], Any]) -> Any:
-    """A tuple with what `made` makes of each part of a kind in its place, in it and in tuples of it."""
+    """Return a nested tuple with each part of a kind replaced by what `made` returns for it."""
     if isinstance(value, kind):
         return made(value)
     if not isinstance(value, tuple):
@@ -44,7 +44,7 @@ def with_each(value: Any, kind: type, made: Callable[[Any], Any]) -> Any:
 
 
 def sent_ahead(loaded: Iterable[Any], make: Callable[[Any], Made], device: torch.device) -> Iterator[Made]:
-    """What `make` makes of each that was loaded, on a GPU one ahead and on a stream of its own, else as it is asked for."""
+    """Yield `make` of each loaded item, on a GPU one ahead on a separate stream, else on demand."""
     if device.type != "cuda":
         yield from map(make, loaded)
         return
@@ -61,7 +61,7 @@ def sent_ahead(loaded: Iterable[Any], make: Callable[[Any], Made], device: torch
 
 
 def _handed_over(made: Made, stream: torch.cuda.Stream, device: torch.device) -> Made:
-    """The present stream waits for what the other one makes, and its memory for the present one to be done with it."""
+    """Make the current stream wait for the other one's result, and keep its memory until the current one is done with it."""
     present = torch.cuda.current_stream(device)
     present.wait_stream(stream)
     for tensor in tensors_in(made):

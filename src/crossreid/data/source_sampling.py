@@ -1,8 +1,8 @@
 """P x K sampling from several data sets by weight: identities of all in each batch, or each batch from one.
 
-As in `crossreid.data.sampling` an epoch's plan depends on (seed, epoch) alone, every process makes the same plan and
-takes its own identities of each batch. Of a weight the exact share comes out over the batches, not of each: what is
-left over of one counts for the next.
+As in `crossreid.data.sampling`, an epoch's plan depends only on (seed, epoch), and every process makes the same plan
+and takes its own identities of each batch. The exact share of a weight is reached over the batches, not in each one:
+remainders carry over to the next.
 """
 
 from __future__ import annotations
@@ -20,11 +20,10 @@ from crossreid.data.sources import SourceOptions
 class SourceSampler:
     """Plans batches of record indices for `records`, each of which names its source.
 
-    An identity that cannot be balanced by modality is left out: `left_out` names those.
+    Identities that cannot be balanced by modality are left out: `left_out` names them.
 
-    Raises:
-        DataError: a source without identities enough for its part of a batch, or P that the processes cannot share
-            evenly.
+    Raises: DataError: a source without enough identities for its part of a batch, or P is not divisible by the number
+        of processes.
     """
 
     def __init__(
@@ -70,8 +69,8 @@ class SourceSampler:
         way_out = f"Lower {'its weight or ' if self.mixing == 'within' else ''}data.sampler.identities{other}."
         if needed == 2 and len(kinds) == 1:
             way_out = (
-                f"All its training images are {kinds.pop()}: give this source `balance: none`, by which any K of its images are "
-                "drawn of an identity, or leave it out."
+                f"All its training images are {kinds.pop()}: give this source `balance: none`, which draws any K images  "
+                "of an identity, or leave it out."
             )
         raise DataError(
             f"source {source.called!r}: batches take up to {wanted} of its identities (data.sampler.identities is "
@@ -80,12 +79,12 @@ class SourceSampler:
         )
 
     def _most(self, index: int) -> int:
-        """The most identities of a source in one batch."""
+        """Return the most identities of a source in one batch."""
         p = self.options.identities
         return p if self.mixing == "alternate" else math.ceil(round(float(p * self.shares[index]), 9))
 
     def steps_in(self, epoch: int) -> int:
-        """How many batches an epoch has: as many as hold all images, or all identities, of all sources once."""
+        """Return the number of batches in an epoch: enough for all images, or all identities, of all sources once."""
         options = self.options
         if isinstance(options.epoch, int):
             return options.epoch
@@ -95,11 +94,11 @@ class SourceSampler:
         return max(1, usable // (options.identities * options.images))
 
     def epoch(self, epoch: int) -> list[np.ndarray]:
-        """This process's batches of an epoch: `steps_in(epoch)` arrays of record indices, identity by identity."""
+        """Return this process's batches of an epoch: `steps_in(epoch)` arrays of record indices, identity by identity."""
         p, k = self.options.identities, self.options.images
         generator = np.random.default_rng((self.seed, epoch))
         streams = [_Stream(groups, k, self.options, generator) for groups in self.groups]
-        each = p if self.mixing == "alternate" else 1  # identities that come together
+        each = p if self.mixing == "alternate" else 1  # identities drawn together
         turns = turns_by_share(self.shares, p // each, self.steps_in(epoch), generator) * each
         share = p // self.world
         batches = []
@@ -112,9 +111,9 @@ class SourceSampler:
 
 
 def turns_by_share(shares: np.ndarray, count: int, steps: int, generator: np.random.Generator) -> np.ndarray:
-    """How many of `count` each source has at each step, `(steps, S)`: whole numbers whose mean is its share.
+    """Return how many of `count` each source has per step, `(steps, S)`: whole numbers whose mean is its share.
 
-    What a share is short of at one step it has in advance at the next; where that begins is drawn.
+    A share's shortfall at one step is made up at the next; the starting point is random.
     """
     most = np.ceil(np.round(count * shares, 9))
     owed = generator.random(len(shares))
@@ -136,7 +135,7 @@ def turns_by_share(shares: np.ndarray, count: int, steps: int, generator: np.ran
 
 
 class _Stream:
-    """The identities of one source, one after another, and K images of each, drawn as the sampler's options have it."""
+    """The identities of one source, one after another, and K images of each, drawn according to the sampler's options."""
 
     def __init__(
         self, groups: Sequence[Sequence[np.ndarray]], k: int, options: SamplerOptions, generator: np.random.Generator
@@ -146,7 +145,7 @@ class _Stream:
         self.pending: list[int] = []
 
     def take(self, count: int) -> list[np.ndarray]:
-        """K image indices of each of the next `count` identities, no identity twice."""
+        """Return K image indices of each of the next `count` identities, no identity twice."""
         if count == 0:
             return []
         if self.options.replacement:
@@ -156,7 +155,7 @@ class _Stream:
         return [self._images(identity) for identity in chosen]
 
     def _next(self, count: int) -> list[int]:
-        """The next identities in turn: none comes again before all have come, but that no batch holds one twice."""
+        """Return the next identities in turn: none is repeated before all were used, and no batch has one twice."""
         chosen = self.pending[:count]
         self.pending = self.pending[count:]
         if len(chosen) < count:

@@ -1,6 +1,6 @@
-"""Several data sets at once: what a recipe says of each source, and one `data` section made of several.
+"""Several data sets at once: what a recipe says about each source, and one `data` section made from several.
 
-A recipe may write `data` as a list of sections, or as one section with `sources`; what is kept is the latter.
+A recipe may write `data` as a list of sections, or as one section with `sources`; the latter is stored.
 """
 
 from __future__ import annotations
@@ -19,32 +19,30 @@ from crossreid.data.normalisation import Triple
 from crossreid.errors import CrossreidError
 from crossreid.options import Options
 
-SEVERAL = "several"  # what stands for the data set's name where there are several sources
-MEAN = "mean"  # what scores over all sources are called, so that no source may be
+SEVERAL = "several"  # stands for the data set's name if there are several sources
+MEAN = "mean"  # the name of scores over all sources, so no source may have it
 
 
 class NormaliseOptions(Options):
     mean: Triple | None = Field(
         None,
-        description="What is subtracted from red, green and blue, each in [0, 1]; null for what the backbone's "
+        description="Mean subtracted from red, green and blue, each in [0, 1]; null for what the backbone's "
         "weights expect.",
     )
-    std: Triple | None = Field(
-        None, description="What they are divided by; null for what the backbone's weights expect."
-    )
+    std: Triple | None = Field(None, description="Deviation to divide by; null for what the backbone's weights expect.")
 
     @model_validator(mode="after")
     def _both(self) -> Self:
         if (self.mean is None) != (self.std is None):
             raise CrossreidError("expected mean and std, or neither of them; found one")
         if self.std is not None and min(self.std) <= 0:
-            raise CrossreidError(f"std is {list(self.std)}, expected three numbers over 0")
+            raise CrossreidError(f"std is {list(self.std)}, expected three numbers above 0")
         return self
 
 
 class SourceOptions(Options):
     called: str = Field(
-        description="Name of the source in scores and folders; where it is left out, that of its reader or folder.",
+        description="Name of the source in scores and folders; by default that of its reader or folder.",
         json_schema_extra={"filled_in": True},  # before the recipe is read
     )
     name: str = Field(description="Data set of the source, as data.name.")
@@ -73,18 +71,17 @@ OF_A_SOURCE = tuple(SourceOptions.model_fields)
 
 
 def one_section(given: Any) -> Any:
-    """A `data` that lists several sections as one section with `sources`; anything else as it is.
+    """Turn a `data` that lists several sections into one section with `sources`; return anything else unchanged.
 
-    What concerns the batch, its size, augmentation and sampler, may be said in any of the sections, and in several
-    where they agree.
+    Keys of the batch, its size, augmentation and sampler, may be in any of the sections, and in several if they agree.
 
     Raises:
-        CrossreidError: an empty list, an element that is no section, or sections that disagree.
+        CrossreidError: an empty list, an element that is not a section, or sections that disagree.
     """
     if not isinstance(given, list | tuple):
         return given
     if not given:
-        raise CrossreidError("data is an empty list, expected a section for each data set")
+        raise CrossreidError("data is an empty list, expected one section per data set")
     common: dict[str, Any] = {}
     sources = []
     for position, section in enumerate(given):
@@ -101,27 +98,27 @@ def _join(common: dict[str, Any], own: Mapping[str, Any], place: str) -> None:
             _join(common[key], value, f"{place}.{key}")
         elif key in common and common[key] != value:
             raise CrossreidError(
-                f"{place}.{key} is {common[key]!r} of one data set and {value!r} of another; a batch holds images of all, so say it "
-                f"once. Of each data set are {', '.join(OF_A_SOURCE)}"
+                f"{place}.{key} is {common[key]!r} for one data set and {value!r} for another; a batch has images of all, so give it "
+                f"once. Only {', '.join(OF_A_SOURCE)} are per data set"
             )
         else:
             common[key] = dict(value) if isinstance(value, Mapping) else value
 
 
 def with_names(given: Any) -> Any:
-    """A `data` section with `sources` completed: a name for each, and what stands for the data set's name and root.
+    """Complete a `data` section with `sources`: a name for each, and placeholders for the data set's name and root.
 
     Raises:
-        CrossreidError: two sources of one name, or a data set beside the sources.
+        CrossreidError: two sources have one name, or a data set is given beside the sources.
     """
     if not isinstance(given, Mapping) or not given.get("sources") or not isinstance(given["sources"], list | tuple):
         return given
     listed = [source.model_dump() if isinstance(source, SourceOptions) else source for source in given["sources"]]
     if not all(isinstance(source, Mapping) for source in listed):
-        return given  # which is said by the type that is expected
+        return given  # reported by the check of the type
     if given.get("name", SEVERAL) != SEVERAL or given.get("options"):
         raise CrossreidError(
-            "`sources` beside name, root or options of one data set; expected the sources alone, each with its own"
+            "`sources` beside name, root or options of one data set; expected only sources, each with its own"
         )
     readers = Counter(str(source.get("name")) for source in listed)
     sources = []
@@ -133,21 +130,21 @@ def with_names(given: Any) -> Any:
         )
     names = [str(source["called"]) for source in sources]
     if twice := [name for name, count in Counter(names).items() if count > 1]:
-        raise CrossreidError(f"two sources are called {twice[0]!r}; tell them apart with `called`")
+        raise CrossreidError(f"two sources are called {twice[0]!r}; distinguish them with `called`")
     roots = [str(source["root"]) for source in sources if source.get("root") is not None]
     return {**given, "name": SEVERAL, "options": {}, "root": common_root(roots), "sources": sources}
 
 
 def common_root(roots: Sequence[str]) -> str:
-    """The folder that all lie in; the present one where they have none in common."""
+    """Return the folder that contains all; the current one if they have none in common."""
     try:
         return os.path.commonpath(roots) or "."
-    except ValueError:  # none, or relative and absolute ones
+    except ValueError:  # no roots, or relative and absolute ones
         return "."
 
 
 def same_identities(one: Any, other: Any) -> bool:
-    """Whether two `data` sections, as they are kept, name the same data sets read alike, and so the same identities."""
+    """Return whether two stored `data` sections name the same data sets, read alike, and so the same identities."""
     keys = ("name", "root", "options")
     if not isinstance(one, Mapping) or not isinstance(other, Mapping):
         return False
@@ -157,7 +154,7 @@ def same_identities(one: Any, other: Any) -> bool:
 
 
 def _sources_kept(data: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What tells the sources of a section apart; of a damaged one what can be made out."""
+    """Return what distinguishes the sources of a section; for a damaged one, as far as possible."""
     listed = data.get("sources")
     sources = [one for one in listed if isinstance(one, Mapping)] if isinstance(listed, list | tuple) else []
     return [{key: source.get(key) for key in ("called", "name", "root", "options")} for source in sources]

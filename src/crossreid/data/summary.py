@@ -1,4 +1,4 @@
-"""What a divided data set holds, part by part: identities, images, modalities, cameras, images an identity, sizes."""
+"""Summary of a split data set, part by part: identities, images, modalities, cameras, images per identity, sizes."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ Sizes = Mapping[Path, tuple[int, int]]
 
 
 def summary_table(split: Split, sizes: Sizes | None = None) -> Table:
-    """A row for each fact, a column for each part; sizes (width, height) where they are known, of pictures or boxes."""
+    """Return a row per fact and a column per part; sizes (width, height) of pictures or boxes, if known."""
     parts = {"train": split.train, "validation": split.validation, "query": split.query, "gallery": split.gallery}
     shown = {name: records for name, records in parts.items() if records}
-    table = Table(title="what is in it", caption="three numbers are the least, the median and the most")
+    table = Table(title="what is in it", caption="three numbers are minimum, median and maximum")
     table.add_column("", no_wrap=True)
     for name in shown:
         table.add_column(name, justify="right")
@@ -32,7 +32,7 @@ def summary_table(split: Split, sizes: Sizes | None = None) -> Table:
 
 
 def facts(records: Sequence[Record], sizes: Sizes) -> dict[str, str]:
-    """What there is to say of some images, by its name; '' where it cannot be said."""
+    """Return facts about some images, by name; '' if unknown."""
     counts = Counter(record.identity for record in records)
     cameras = {record.camera for record in records}
     unknown = sum(record.camera == 0 for record in records)

@@ -1,7 +1,7 @@
 """Tracklets, and how the images of a set are drawn from them.
 
-A tracklet is what one camera films of one identity at a stretch. Every draw here is uniform and, as long as there are
-images enough, without replacement; where there are not, each is taken as often as any other, give or take one.
+A tracklet is one continuous recording of one identity by one camera. Every draw here is uniform and, if there are
+enough images, without replacement; if not, images are used equally often, give or take one.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ class SetOptions(Options):
     draw: Literal["chunks", "padded_chunks", "random"] = Field(
         "chunks",
         description="How N images are drawn from a tracklet: one from each of N equal chunks (`chunks`); one from "
-        "each of N chunks of ceil(length / N), where the last image fills up what is missing "
+        "each of N chunks of ceil(length / N), with the last image repeated as padding "
         "(`padded_chunks`); or any N (`random`).",
     )
     items: Literal["images", "tracklets"] = Field(
-        "images", description="What is drawn for a set of one image: an image, or a tracklet and then any image of it."
+        "images", description="What to draw for a set of one image: an image, or a tracklet and then any image of it."
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Tracklet:
-    """The images of one identity, camera and modality in the order of time; at least one.
+    """The images of one identity, camera and modality in temporal order; at least one.
 
     `name` is unique among the tracklets of a data set.
     """
@@ -50,7 +50,7 @@ class Tracklet:
 
     def __post_init__(self) -> None:
         if not self.frames:
-            raise DataError(f"tracklet {self.name!r} is empty. Expected one frame or more; remove it from the lists.")
+            raise DataError(f"tracklet {self.name!r} is empty. Expected at least one frame; remove it from the lists.")
 
     @property
     def identity(self) -> str:
@@ -66,14 +66,14 @@ class Tracklet:
 
 
 def tracklet_name(record: Record) -> str:
-    """The tracklet that an image is of, unique in its data set; of an image of no tracklet, the image itself."""
+    """Return an image's tracklet, unique in its data set; for an image without one, the image itself."""
     if record.tracklet is None:
         return f"{record.name}#{record.modality.name}"
     return f"{record.identity}/{record.camera}/{record.modality.name}/{record.tracklet}"
 
 
 def tracklets_of(records: Iterable[Record]) -> list[Tracklet]:
-    """The tracklets of records, in the canonical order of their first images; an image of no tracklet is one by itself."""
+    """Return the tracklets of records, in the canonical order of their first images; an image without one is its own."""
     groups: dict[str, list[Record]] = {}
     for record in in_order(records):
         groups.setdefault(tracklet_name(record), []).append(record)
@@ -84,26 +84,27 @@ def tracklets_of(records: Iterable[Record]) -> list[Tracklet]:
 
 
 def one_of_each_chunk(length: int, count: int, generator: np.random.Generator | None = None) -> np.ndarray:
-    """Positions `(count,)`, ascending, one in each of `count` equal chunks of 0 ... length - 1.
+    """Return positions `(count,)`, ascending, one in each of `count` equal chunks of 0 ... length - 1.
 
-    With a generator any position of its chunk, else the middle one. Of fewer positions than chunks, each is taken about
-    equally often.
+    With a generator, a random position of each chunk, else the middle one. With fewer positions than chunks, each is
+    used about equally often.
     """
     _refuse_nothing(length, count)
     edges = np.arange(count + 1) * length / count
     if length < count or generator is None:
         return ((edges[:-1] + edges[1:]) / 2).astype(np.int64)
-    # Whole positions belong to the chunk that they begin in, so that chunks are as equal as whole numbers allow.
+    # A position belongs to the chunk that it starts in, so chunks are as equal as whole numbers allow.
     whole = np.ceil(edges - 1e-9).astype(np.int64)
     return whole[:-1] + (generator.random(count) * np.diff(whole)).astype(np.int64)
 
 
 def first_of_each_chunk(length: int, count: int, generator: np.random.Generator | None = None) -> np.ndarray:
-    """Positions `(count,)`, ascending, one in each of `count` chunks of ceil(length / count), past the end the last one again.
+    """Return positions `(count,)`, ascending, one in each of `count` chunks of ceil(length / count), the last one past
+    the end.
 
-    The first position of each chunk, or with a generator any of the chunk. Of fewer positions than chunks: each once, and the
-    last one for the rest. So does the release of views knowledge distillation (Porrello et al., ECCV 2020): long
-    tracklets may end early or in repeats.
+    Takes the first position of each chunk, or with a generator a random one. With fewer positions than chunks: each
+    once, and the last one for the rest. The release of views knowledge distillation does this (Porrello et al., ECCV
+    2020): long tracklets may end early or in repeats.
     """
     _refuse_nothing(length, count)
     size = -(-length // count)
@@ -112,9 +113,10 @@ def first_of_each_chunk(length: int, count: int, generator: np.random.Generator 
 
 
 def spread_over(length: int, count: int, place: Place = "middle") -> np.ndarray:
-    """Positions of at most `count` images of a tracklet for testing: all of a short one, else one of each equal chunk.
+    """Return positions of at most `count` images of a tracklet for testing: all of a short one, else one per equal
+    chunk.
 
-    With place `first` always `count` positions, those of `first_of_each_chunk`.
+    With place `first`, always `count` positions, as in `first_of_each_chunk`.
     """
     if place == "first":
         return first_of_each_chunk(length, count)
@@ -122,7 +124,7 @@ def spread_over(length: int, count: int, place: Place = "middle") -> np.ndarray:
 
 
 def at_random(length: int, count: int, generator: np.random.Generator) -> np.ndarray:
-    """`count` of the positions 0 ... length - 1 in random order."""
+    """Return `count` of the positions 0 ... length - 1 in random order."""
     _refuse_nothing(length, count)
     rounds = [generator.permutation(length) for _ in range(-(-count // length))]
     rounds[-1] = rounds[-1][: count - length * (len(rounds) - 1)]
@@ -130,9 +132,10 @@ def at_random(length: int, count: int, generator: np.random.Generator) -> np.nda
 
 
 def across_cameras(groups: Sequence[np.ndarray], count: int, generator: np.random.Generator) -> np.ndarray:
-    """`count` members of `groups`, one group a camera, in random order.
+    """Return `count` members of `groups`, one group per camera, in random order.
 
-    Cameras give as equally many as their sizes allow, which give one more is drawn; within a camera any are as likely.
+    Cameras contribute as evenly as their sizes allow, a random choice of them one more; within a camera all are equally
+    likely.
     """
     sizes = np.array([len(group) for group in groups])
     _refuse_nothing(int(sizes.sum()), count)
@@ -149,9 +152,10 @@ def across_cameras(groups: Sequence[np.ndarray], count: int, generator: np.rando
 
 
 def across_tracklets(groups: Sequence[np.ndarray], count: int, generator: np.random.Generator) -> np.ndarray:
-    """`count` members of `groups`, one group a tracklet, in random order: any one of each in turn, round and round.
+    """Return `count` members of `groups`, one group per tracklet, in random order: a random one of each in turn,
+    cyclically.
 
-    The tracklets' order is drawn once; a member may come again. So does the release of views knowledge distillation.
+    The tracklets' order is drawn once; members may repeat, as in the release of views knowledge distillation.
     """
     _refuse_nothing(sum(len(group) for group in groups), count)
     turns = np.resize(generator.permutation(len(groups)), count).tolist()
@@ -162,5 +166,5 @@ def across_tracklets(groups: Sequence[np.ndarray], count: int, generator: np.ran
 def _refuse_nothing(length: int, count: int) -> None:
     if length < 1 or count < 1:
         raise CrossreidError(
-            f"expected one image or more to draw from, and one or more to draw; found {length} and {count}."
+            f"expected at least one image to draw from, and at least one to draw; found {length} and {count}."
         )

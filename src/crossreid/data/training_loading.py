@@ -1,6 +1,6 @@
-"""From records to training batches, with several workers, the same for any number of them.
+"""From records to training batches, identical for any number of workers.
 
-What is done to the sample at a position of an epoch depends on (seed, epoch, position) alone, so neither the number of
+What happens to the sample at a position of an epoch depends only on (seed, epoch, position), so neither the number of
 workers nor a restart in the middle of an epoch changes a batch.
 """
 
@@ -45,7 +45,7 @@ from crossreid.data.transforms import Drawn, TrainTransform
 
 
 class TrainLoader:
-    """Batches of an epoch, by (epoch, first step); `bad_images` collects the files that were skipped."""
+    """Yields the batches of an epoch from a first step on; `bad_images` collects the skipped files."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class TrainLoader:
         world: int = 1,
         device: torch.device = CPU,
     ) -> None:
-        self._device = device if device.type == "cuda" else CPU  # to another the loop sends what was made here
+        self._device = device if device.type == "cuda" else CPU  # to other devices, the loop sends what was made here
         self._images = images = _TrainImages(records, options, seed, on_host=self._device == CPU)
         size, both = (options.height, options.width), 2 if options.augment.channels.joint else 1
         self._shared = SharedBatches(
@@ -83,7 +83,7 @@ class TrainLoader:
             persistent_workers=options.workers > 0,
             collate_fn=partial(_collate, self._shared),
             worker_init_fn=begin,
-            generator=torch.Generator(),  # of its own: loading must not advance the one that training draws from
+            generator=torch.Generator(),  # a separate one: loading must not advance the generator of training
         )
         self._share, self._world = share, world
         self._seed, self._rank = seed, rank
@@ -93,20 +93,20 @@ class TrainLoader:
         self._joint = options.augment.channels if options.augment.channels.joint else None
         if self._joint is not None and options.sets.size > 1:
             raise DataError(
-                f"data.augment.channels.joint shows single images twice, but data.sets.size is {options.sets.size}. Set it to 1."
+                f"data.augment.channels.joint uses single images twice, but data.sets.size is {options.sets.size}. Set it to 1."
             )
         self._visible = [record.modality == Modality.VISIBLE for record in images.items]
 
     def __len__(self) -> int:
-        """Batches of an epoch; of the first one, where epochs differ."""
+        """Return the number of batches in an epoch; in the first one, if epochs differ."""
         return self.steps_in(0)
 
     def steps_in(self, epoch: int) -> int:
-        """Batches of `epoch`."""
+        """Return the number of batches in `epoch`."""
         return self.sampler.steps_in(epoch)
 
     def prepare(self, *, shown: bool = True) -> None:
-        """Make or complete the cache that the recipe asks for, with a bar if `shown`; once, and before anything is loaded.
+        """Create or complete the recipe's cache, with a progress bar if `shown`; once, before anything is loaded.
 
         Raises as `pixel_cache.cache_of`.
         """
@@ -114,13 +114,13 @@ class TrainLoader:
         self._shared.lay_out()
 
     def __call__(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
-        """This process's batches of `epoch`, from step `first_step` on."""
+        """Yield this process's batches of `epoch`, from step `first_step` on."""
         plan = []
         for step, indices in enumerate(self.sampler.epoch(epoch)):
             first = step * self._share * self._world + self._first_position
             samples = [(epoch, first + i, int(index)) for i, index in enumerate(indices)]
             if self._joint is not None:
-                # The second versions, at positions that no first version has, so that they are draws of their own.
+                # The second versions, at positions that no first version has, so that they have their own draws.
                 after = self.steps_in(epoch) * self._share * self._world
                 samples += [(epoch, after + at, index) for _, at, index in samples if self._visible[index]]
             plan.append(samples)
@@ -135,7 +135,7 @@ class TrainLoader:
         yield from sent_ahead(self._warned(raising(self._loader)), made, self._device)
 
     def _warned(self, batches: Iterable[_Loaded]) -> Iterator[_Loaded]:
-        """The batches; of each file that was skipped for the first time a warning."""
+        """Yield the batches, with a warning the first time that a file is skipped."""
         for loaded in batches:
             for path in loaded.bad:
                 if path not in self.bad_images:
@@ -144,7 +144,7 @@ class TrainLoader:
             yield loaded
 
     def _as_input(self, loaded: _Loaded) -> Batch:
-        """A batch of bytes as one of network input, on the device."""
+        """Turn a batch of bytes into one of network input, on the device."""
         batch, table, pixels = loaded.batch, loaded.table, self._shared.get(loaded.place)
         if self._device == CPU:
             images = self._input.on_host(pixels, table)
@@ -154,13 +154,13 @@ class TrainLoader:
         return batch._replace(images=images.unflatten(0, batch.modalities.shape))
 
     def _distorted(self, batch: Batch, epoch: int, step: int) -> Batch:
-        """The batch after its distortions, by a draw of (seed, epoch, step, rank) alone."""
+        """Return the distorted batch, by a draw that depends only on (seed, epoch, step, rank)."""
         if not self._distortions.transforms:
             return batch
         return _transformed(batch, self._distortions, np.random.default_rng((self._seed, epoch, step, self._rank, 2)))
 
     def _with_channels(self, batch: Batch, epoch: int, step: int) -> Batch:
-        """The batch after what is done to its channels, by a draw of (seed, epoch, step, rank) alone."""
+        """Return the batch with augmented channels, by a draw that depends only on (seed, epoch, step, rank)."""
         if not self._channels.transforms and self._joint is None:
             return batch
         generator = np.random.default_rng((self._seed, epoch, step, self._rank, 1))
@@ -172,13 +172,13 @@ class TrainLoader:
 
 
 def _transformed(batch: Batch, transform: BatchTransform, generator: np.random.Generator) -> Batch:
-    """The batch with all of its images, also those of sets, passed through a transform of whole batches."""
+    """Return the batch with all images, also those of sets, passed through a transform of whole batches."""
     images = transform(batch.images.flatten(0, -4), batch.modalities.flatten(), generator)
     return batch._replace(images=images.unflatten(0, batch.images.shape[:-3]))
 
 
 class _Plan:
-    """The batch sampler of the loader: what `batches` holds when an epoch starts."""
+    """The batch sampler of the loader: yields the `batches` set when an epoch starts."""
 
     def __init__(self) -> None:
         self.batches: list[list[tuple[int, int, int]]] = []
@@ -194,7 +194,7 @@ class _TrainImages(Dataset):
     """Training samples by (epoch, position, item). An item is an image, or the tracklet that a set is drawn for."""
 
     def __init__(self, records: Sequence[Record], options: DataOptions, seed: int, *, on_host: bool = True) -> None:
-        self.on_host = on_host  # whether what was drawn is done here; else on the device
+        self.on_host = on_host  # whether draws are applied here, or on the device
         self.records, self.seed, self.sets = tuple(records), seed, options.sets
         self.skip = options.on_bad_image == "skip"
         self.size, self.look, self.choice = (options.height, options.width), options.look, options.cached
@@ -220,7 +220,7 @@ class _TrainImages(Dataset):
             self.alike[record.identity, int(record.modality)].append(index)
 
     def open_cache(self, *, shown: bool) -> None:
-        """Before processes are started that are to see it."""
+        """Open the cache before starting the processes that use it."""
         if self.cache is None and self.choice is not None:
             self.cache = cache_of(self.records, self.choice, self.look, shown=shown)
             self.places = [] if self.cache is None else self.cache.places_of(self.records)
@@ -231,7 +231,7 @@ class _TrainImages(Dataset):
 
     def __getitem__(self, key: tuple[int, int, int]) -> _Sample | DataError:
         epoch, position, item = key
-        # From 1 on: a trailing 0 would give the generator that the sampler planned the epoch with.
+        # From 1: a trailing 0 would give the generator with which the sampler planned the epoch.
         generator = np.random.default_rng((self.seed, epoch, position + 1))
         images, drawn, seen, bad = [], [], [], []
         try:
@@ -251,7 +251,7 @@ class _TrainImages(Dataset):
         return _Sample(images, drawn, label, modalities, cameras, domain, bad)
 
     def _drawn(self, item: int, generator: np.random.Generator) -> np.ndarray:
-        """The records of one sample, of a set in random order."""
+        """Return the records of one sample, in random order for a set."""
         count, members = self.sets.size, self.members[item]
         if count == 1:
             return members if len(members) == 1 else members[generator.integers(len(members), size=1)]
@@ -274,7 +274,7 @@ class _TrainImages(Dataset):
         return across_cameras([np.array(cameras[camera]) for camera in sorted(cameras)], count, generator)
 
     def _readable(self, index: int) -> tuple[np.ndarray, Record, list[str]]:
-        """An image, or where it cannot be read and that is allowed, the next of its tracklet, then of its identity."""
+        """Return an image or, if it cannot be read and that is allowed, the next of its tracklet, then of its identity."""
         record = self.records[index]
         try:
             return self._loaded(index), record, []
@@ -313,7 +313,7 @@ def _train_transform(options: DataOptions) -> TrainTransform:
 
 
 class _Sample(NamedTuple):
-    """The images of a sample, bytes, `(3, H, W)` each or before what was drawn for them is done `(H, W, 3)`."""
+    """The images of a sample as bytes, `(3, H, W)` each, or `(H, W, 3)` before their draws are applied."""
 
     images: list[np.ndarray]
     drawn: list[Drawn]
@@ -325,7 +325,7 @@ class _Sample(NamedTuple):
 
 
 class _Loaded(NamedTuple):
-    """A batch without its images, which lie as bytes at a place, what was drawn for each of them, and files that were skipped."""
+    """A batch without its images, which are bytes in shared memory; the draws of each image; and skipped files."""
 
     batch: Batch
     table: Table
@@ -334,7 +334,7 @@ class _Loaded(NamedTuple):
 
 
 def _collate(shared: SharedBatches, samples: list[Any]) -> Any:
-    """A `_Loaded` as arrays, or the first error."""
+    """Return a `_Loaded` as arrays, or the first error."""
     for sample in samples:
         if isinstance(sample, DataError):
             return sample

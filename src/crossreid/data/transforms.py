@@ -1,8 +1,8 @@
 """From a decoded image to network input; each transform is a pure function of the image and a generator.
 
-What is drawn for an image and what is done to it are apart: `TrainTransform.drawn` makes every draw where the image is decoded, and
-what was drawn is done to single images here, or to whole batches on a device in `network_input`. What is done to the channels of
-whole batches is in `channels`, but for `grey_version`, which evaluation needs too.
+Drawing and applying are separate: `TrainTransform.drawn` makes every draw where the image is decoded, and the draws are
+    applied to single images here, or to whole batches on a device in `network_input`. Transforms of the channels of
+    whole batches are in `channels`, except `grey_version`, which evaluation needs too.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from crossreid.data.pseudo_infrared import pseudo_infrared as make_pseudo_infrar
 from crossreid.data.records import Modality
 
 Interpolation = Literal["bilinear", "bicubic", "lanczos"]
-# As the releases write the luma: of four digits, and taken of normalised channels.
+# The luma as in the releases: with four digits, from normalised channels.
 NORMALISED_LUMA = (0.2989, 0.5870, 0.1140)
 # Rec. 601 luma, as in Pillow's and OpenCV's conversion to grey.
 LUMA = (0.299, 0.587, 0.114)
@@ -30,7 +30,7 @@ _LUMA = np.array(LUMA, dtype=np.float32)
 
 @dataclass(frozen=True)
 class EvalTransform:
-    """`(H, W, 3)` uint8 to `(3, height, width)` float32: resized and normalised."""
+    """Transforms `(H, W, 3)` uint8 to `(3, height, width)` float32: resized and normalised."""
 
     height: int
     width: int
@@ -41,17 +41,17 @@ class EvalTransform:
         return self.normalisation.of_bytes(self.resized(image))
 
     def resized(self, image: np.ndarray) -> np.ndarray:
-        """`(H, W, 3)` uint8 to `(height, width, 3)` uint8."""
+        """Resize `(H, W, 3)` uint8 to `(height, width, 3)` uint8."""
         return resized(image, self.height, self.width, self.interpolation)
 
 
 @dataclass(frozen=True)
 class TrainTransform:
-    """`(H, W, 3)` uint8 to `(3, height, width)` float32, augmented by a generator that is passed in.
+    """Transforms `(H, W, 3)` uint8 to `(3, height, width)` float32, augmented with a generator that is passed in.
 
-    flip, erasing, grey, pseudo_infrared are probabilities, the last two of visible images only; pad is in pixels of
-    network input, and filled with the grey level pad_value, 0 to 255; jitter j scales brightness, contrast and (visible
-    images) saturation by up to 1 +- j; `rectangle` is what erasing cuts out.
+    flip, erasing, grey, pseudo_infrared are probabilities, the last two for visible images only; pad is in pixels of
+    network input, filled with the grey level pad_value, 0 to 255; jitter j scales brightness, contrast and (visible
+    images) saturation by up to 1 +- j; `rectangle` defines what is erased.
     """
 
     height: int
@@ -75,12 +75,12 @@ class TrainTransform:
         return tensor
 
     def drawn(self, image: np.ndarray, generator: np.random.Generator, modality: Modality) -> tuple[np.ndarray, Drawn]:
-        """The image resized, `(height, width, 3)` uint8, and what is to be done to it.
+        """Return the resized image, `(height, width, 3)` uint8, and its draws.
 
-        Pseudo-infrared is done at once, and what comes before it: it takes a random number for every pixel.
+        Pseudo-infrared, and the steps before it, are applied at once: they take a random number per pixel.
         """
         image = resized(image, self.height, self.width, self.interpolation)
-        # Every draw is made whatever the options, so that changing one augmentation leaves the others' draws alone.
+        # Every draw is made whatever the options, so that changing one augmentation does not change the draws of others.
         flip, erase, grey, pseudo = generator.random(4).tolist()
         top, left = generator.integers(0, 2 * self.pad + 1, size=2).tolist()
         scales = [1 + self.jitter * value for value in generator.uniform(-1, 1, size=3).tolist()]
@@ -97,7 +97,7 @@ class TrainTransform:
         return image, drawn
 
     def as_drawn(self, image: np.ndarray, drawn: Drawn) -> np.ndarray:
-        """`(3, height, width)` uint8 after all that was drawn for it but erasing, which is done to what is normalised."""
+        """Return `(3, height, width)` uint8 with all draws applied except erasing, which is done after normalising."""
         planes = moved(image, drawn, self.pad, self.pad_value)
         if not drawn.grey and not self.jitter:
             return planes
@@ -110,7 +110,7 @@ class TrainTransform:
 
     @property
     def fill(self) -> tuple[float, ...]:
-        """What erasing fills each channel with, as the network sees it."""
+        """Return the erasing fill of each channel, on the network's scale."""
         value = self.rectangle.value
         if self.rectangle.space == "normalised":
             return value
@@ -119,10 +119,10 @@ class TrainTransform:
 
 
 class Drawn(NamedTuple):
-    """What is to be done to one image, in this order: flipped, cropped out of its padding, made grey, jittered, erased.
+    """The draws for one image, in this order: flip, crop out of its padding, grey, jitter, erase.
 
-    `top` and `left` are of the crop in the padded image, pixels, and `pad` where it stays in its place; `scales` of brightness,
-    contrast and, with `saturation`, of that; `erase` is a box (top, left, bottom, right).
+    `top` and `left` are those of the crop in the padded image, in pixels, and `pad` if it is not shifted; `scales` are
+    for brightness, contrast and, with `saturation`, saturation; `erase` is a box (top, left, bottom, right).
     """
 
     flip: bool
@@ -135,9 +135,9 @@ class Drawn(NamedTuple):
 
 
 def moved(image: np.ndarray, drawn: Drawn, pad: int, level: int) -> np.ndarray:
-    """`(H, W, 3)` flipped, and cropped at the place that was drawn from `pad` pixels of `level` around it: `(3, H, W)`.
+    """Return `(H, W, 3)` flipped, padded by `pad` pixels of `level`, and cropped at the drawn position: `(3, H, W)`.
 
-    Flipped last, at the mirrored place, as planes: NumPy turns pixels of three bytes around one by one.
+    It is flipped last, at the mirrored position, as planes: NumPy reverses three-byte pixels one by one.
     """
     y, x = drawn.top - pad, (pad - drawn.left if drawn.flip else drawn.left - pad)
     if y or x:
@@ -152,30 +152,30 @@ def moved(image: np.ndarray, drawn: Drawn, pad: int, level: int) -> np.ndarray:
 
 
 def as_planes(image: np.ndarray) -> np.ndarray:
-    """`(H, W, 3)` as `(3, H, W)`, one channel after the other in memory too."""
+    """Return `(H, W, 3)` as `(3, H, W)`, contiguous by channel."""
     return np.ascontiguousarray(image.transpose(2, 0, 1))
 
 
 def as_pixels(planes: np.ndarray) -> np.ndarray:
-    """`(3, H, W)` as `(H, W, 3)`."""
+    """Return `(3, H, W)` as `(H, W, 3)`."""
     return np.ascontiguousarray(planes.transpose(1, 2, 0))
 
 
 def resized(image: np.ndarray, height: int, width: int, interpolation: Interpolation = "bilinear") -> np.ndarray:
-    """`(H, W, 3)` uint8 to `(height, width, 3)` uint8, antialiased."""
+    """Resize `(H, W, 3)` uint8 to `(height, width, 3)` uint8, antialiased."""
     if image.shape[:2] == (height, width):
         return image
     return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling[interpolation.upper()]))
 
 
 def grey_version(images: Tensor, normalisation: Normalisation = IMAGENET) -> Tensor:
-    """Normalised `(B, 3, H, W)` to its luma in all three channels, normalised the same way."""
+    """Convert normalised `(B, 3, H, W)` to its luma in all three channels, normalised the same way."""
     luma = of_channels(LUMA, images)
     return normalisation.of_raw((normalisation.raw(images) * luma).sum(1, keepdim=True))
 
 
 def jittered(image: np.ndarray, scales: np.ndarray, *, saturation: bool) -> np.ndarray:
-    """Brightness, contrast and saturation of a uint8 image scaled by the three `scales`."""
+    """Scale brightness, contrast and saturation of a uint8 image by the three `scales`."""
     values = image.astype(np.float32) * np.float32(scales[0])
     mean = values.mean()
     values = mean + (values - mean) * np.float32(scales[1])
@@ -186,10 +186,11 @@ def jittered(image: np.ndarray, scales: np.ndarray, *, saturation: bool) -> np.n
 
 
 def grey_of_normalised(images: Tensor) -> Tensor:
-    """`(B, 3, H, W)` normalised to the luma of the normalised channels, three times, not normalised again.
+    """Convert normalised `(B, 3, H, W)` to the luma of the normalised channels, three times, without normalising again.
 
-    It is what a release makes that takes a tensor's luma after normalising: three equal channels, of another range than `grey_version`
-    has, as the deviations of the colours differ. Constant to the gradient.
+    This is what a release computes that takes the luma of a tensor after normalising: three equal channels, with
+        another range than `grey_version` has, because the deviations of the colours differ. It is constant for the
+        gradient.
     """
     luma = of_channels(NORMALISED_LUMA, images)
     return (images.detach() * luma).sum(1, keepdim=True).expand_as(images)

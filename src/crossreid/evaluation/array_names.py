@@ -1,7 +1,8 @@
-"""Which array of a file is what: the names that tools give to embeddings, identities, cameras and the rest.
+"""Recognise the arrays of a file: the names that tools use for embeddings, identities, cameras and so on.
 
-A name counts whatever its case, separators and a `query` or `gallery` before it. What a file calls by the project's own
-name is that; what only another name can mean is that too, and is said; two that could be the same are refused.
+Case, separators and a prefix `query` or `gallery` do not matter. An array with this project's own name is taken as
+that; one that another name identifies uniquely is taken as that and reported; two candidates for one array are an
+error.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from difflib import get_close_matches
 
 from crossreid.data.records import DataError
 
-# Each array by its own name: its name as a column, then the other names by which it goes.
+# For each array: its name as a column, then the other names that it may have.
 ARRAYS: dict[str, tuple[str, ...]] = {
     "embeddings": (
         "embedding", "embs", "emb", "features", "feature", "feats", "feat", "qf", "gf", "queryf", "galleryf", "vectors",
@@ -33,24 +34,24 @@ ARRAYS: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 _MEANT = {other: name for name, others in ARRAYS.items() for other in (name, *others)}
 _SIDE = re.compile(r"^(?:(?:query|gallery)[\W_]*|[qg][\W_]+)(?=.)")
-_ALSO_OURS = ("positions",)  # of a run's features; it follows from the rest
+_ALSO_OURS = ("positions",)  # in a run's features; it follows from the other arrays
 
 
 def meant_by(name: str) -> str | None:
-    """The array that a name stands for, None where it is no name of any."""
+    """Return the array that a name stands for; None if it stands for none."""
     plain = re.sub(r"[\W_]+", "", name.lower())
     return _MEANT.get(plain) or _MEANT.get(re.sub(r"[\W_]+", "", _SIDE.sub("", name.lower())))
 
 
 def resolve(found: Iterable[str], source: object, *, columns: bool = False) -> tuple[dict[str, str], list[str]]:
-    """The name in the file of each array that is there, and lines about what was mapped and what is not used.
+    """Return each array's name in the file, and lines on what was mapped and what is not used.
 
     Args:
         source: the file, for messages.
-        columns: the names are a table's columns, whose own names are in the singular.
+        columns: the names are columns of a table, which are in the singular.
 
     Raises:
-        DataError: two could be the same array, or one is named nearly like an array that is not there.
+        DataError: two names could be the same array, or a name is close to that of a missing array.
     """
     found = list(found)
     own = {(others[0] if columns else name): name for name, others in ARRAYS.items()}
@@ -65,11 +66,11 @@ def resolve(found: Iterable[str], source: object, *, columns: bool = False) -> t
             unused += names
         elif len(names) > 1:
             raise DataError(
-                f"{source}: {' and '.join(names)} could each be {array}. Call the right one {own_name(array, columns)}."
+                f"{source}: {' and '.join(names)} could each be {array}. Rename the right one to {own_name(array, columns)}."
             )
         else:
             chosen[array] = names[0]
-            said.append(f"{source}: {names[0]} is taken for {array}.")
+            said.append(f"{source}: {names[0]} is taken as {array}.")
     for name in unused:
         near = nearest(name)
         if near is not None and near not in chosen:
@@ -82,18 +83,18 @@ def resolve(found: Iterable[str], source: object, *, columns: bool = False) -> t
 
 
 def own_name(array: str, columns: bool) -> str:
-    """What this project calls an array, or its column in a table."""
+    """Return this project's name of an array, or of its column in a table."""
     return ARRAYS[array][0] if columns else array
 
 
 def nearest(name: str) -> str | None:
-    """The array whose name is nearest to one that is none."""
+    """Return the array whose name is nearest to an unknown one."""
     close = get_close_matches(re.sub(r"[\W_]+", "", name.lower()), list(_MEANT), n=1, cutoff=0.75)
     return _MEANT[close[0]] if close else None
 
 
 def listed(found: Sequence[str]) -> str:
-    """Names in a message, each with the array that it stands for or is nearest to, where that is another name."""
+    """List names for a message, each with the array that it stands for or is nearest to, if named differently."""
     return ", ".join(map(_with_nearest, sorted(found))) or "nothing"
 
 

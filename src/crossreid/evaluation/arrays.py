@@ -1,15 +1,16 @@
-"""Embeddings from any tool: a file of queries and a file of gallery entries, in one of four arrangements.
+"""Embeddings from any tool: a file of queries and a file of gallery entries, in one of four formats.
 
-* `.npz` with the arrays `embeddings (N, D)` and `identities (N,)`, and where known `cameras`, `modalities`, `frames`, `names`,
+* `.npz` with the arrays `embeddings (N, D)` and `identities (N,)`, and, if known, `cameras`, `modalities`, `frames`,
+`names`,
   `roles`, `tracklets`; a run's features.npz is one of these;
-* `.npy` of the embeddings, with a `.csv` of the same name beside it: a row an embedding, columns `identity` and, where
+* `.npy` of the embeddings, with a `.csv` of the same name beside it: one row per embedding, columns `identity` and, if
   known, `camera`, `modality`, `frame`, `name`;
-* `.safetensors` with tensors of the names of the `.npz`; identities that are text are a JSON list in its metadata;
+* `.safetensors` with the same names as in the `.npz`; identities that are text are a JSON list in its metadata;
 * a folder that `crossreid embed` wrote.
 
-Identities are text or whole numbers, cameras and frames whole numbers, modalities `visible` / `infrared` or 0 / 1. Other names
-of the arrays are understood as `crossreid.evaluation.array_names` says. A camera is unknown where there is no array, the cell
-is empty, or the number negative; only in what this project itself wrote is 0 unknown too.
+Identities are text or whole numbers, cameras and frames whole numbers, modalities `visible` / `infrared` or 0 / 1.
+Other array names are accepted as in `crossreid.evaluation.array_names`. A camera is unknown if there is no array, the
+cell is empty, or the number is negative; 0 also means unknown, but only in files that this project wrote.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from crossreid.evaluation.array_names import ARRAYS, listed, own_name, resolve
 from crossreid.evaluation.features import ROLES
 from crossreid.evaluation.host_distances import finite_rows
 
-UNKNOWN = -1  # a camera, here; and a frame, everywhere
+UNKNOWN = -1  # for a camera, here; for a frame, everywhere
 _NEEDED = ("embeddings", "identities", "cameras")
 _EMPTY = ("", "nan", "none")
 _OWN_ALONE = {"embeddings", "identities", "cameras", "modalities", "positions", "names", "roles"}
@@ -38,10 +39,10 @@ MODALITIES = {"visible": 0, "infrared": 1, "0": 0, "1": 1}
 
 @dataclass(frozen=True, eq=False)
 class Side:
-    """Queries or gallery: embeddings `(N, D)`, identities `(N,)` str, and what else is known, `(N,)` or None.
+    """Queries or gallery: embeddings `(N, D)`, identities `(N,)` str, and the other arrays, `(N,)` or None.
 
-    cameras and frames are int64, -1 where unknown; names, roles and tracklets text; boxes those of `Embeddings`, of what
-    `crossreid embed` wrote alone. `own`: this project wrote the file. `notes` are lines about what was taken for what.
+    cameras and frames are int64, -1 if unknown; names, roles and tracklets text; boxes as in `Embeddings`, only from
+    folders of `crossreid embed`. `own`: this project wrote the file. `notes` are lines on how names were interpreted.
     """
 
     source: Path
@@ -63,7 +64,7 @@ class Side:
 
 @dataclass(frozen=True)
 class _Given:
-    """A file's arrays by this project's names, those it holds by its own, and what there is to say of them."""
+    """A file's arrays by this project's names, the names in the file, and notes on them."""
 
     arrays: dict[str, Any]
     found: tuple[str, ...]
@@ -74,14 +75,14 @@ def read_side(path: Path) -> Side:
     """Read one file, or a folder that `crossreid embed` wrote.
 
     Raises:
-        DataError: a line that names the file, what was expected and what was found.
+        DataError: one line naming the file, what was expected and what was found.
     """
     path = Path(path)
     if path.is_dir():
         return _read_folder(path)
     if path.suffix not in READERS:
         raise DataError(
-            f"{path}: expected a file that ends in {', '.join(READERS)}, or a folder that `crossreid embed` wrote."
+            f"{path}: expected a file ending in {', '.join(READERS)}, or a folder that `crossreid embed` wrote."
         )
     if not path.is_file():
         raise DataError(f"{path} not found.")
@@ -90,9 +91,9 @@ def read_side(path: Path) -> Side:
     except DataError:
         raise
     except (ValueError, OSError, EOFError, KeyError, SafetensorError) as error:
-        hint = " (text must be of a fixed width, not of objects)" if "pickle" in str(error) else ""
+        hint = " (text must have a fixed width, not be objects)" if "pickle" in str(error) else ""
         raise DataError(f"{path} cannot be read: {error}{hint}.") from error
-    except Exception as error:  # zipfile and zlib raise classes of their own
+    except Exception as error:  # zipfile and zlib raise their own exception classes
         raise DataError(f"{path} is damaged: {error}.") from error
     given = read.arrays
     for name in _useless(read, path):
@@ -103,13 +104,13 @@ def read_side(path: Path) -> Side:
     try:
         embeddings = finite_rows(np.asarray(given["embeddings"]), f"{path}: embeddings")
     except TypeError as error:
-        raise DataError(f"{path}: embeddings are no numbers ({error}).") from error
+        raise DataError(f"{path}: embeddings are not numbers ({error}).") from error
     except ValueError as error:
         raise DataError(str(error)) from error
     for name, values in given.items():
         if name != "embeddings" and np.shape(values) != (len(embeddings),):
             raise DataError(
-                f"{path}: expected one of {name} for each of {len(embeddings)} embeddings, found shape {np.shape(values)}."
+                f"{path}: expected one {name} value per embedding ({len(embeddings)}), found shape {np.shape(values)}."
             )
     own = set(read.found) >= _OWN_ALONE
     cameras = _whole(path, "cameras", given.get("cameras"))
@@ -135,8 +136,8 @@ def _read_folder(path: Path) -> Side:
     nameless = [row for row, identity in enumerate(found.identities) if identity is None]
     if nameless:
         raise DataError(
-            f"{path}: {len(nameless)} of {len(found)} images have no identity, {found.paths[nameless[0]]} for example; what is "
-            "to be scored needs one of each. Embed a manifest (.csv) with a column identity, or a data set."
+            f"{path}: {len(nameless)} of {len(found)} images have no identity, for example {found.paths[nameless[0]]}; scoring  "
+            "needs the identity of every image. Embed a manifest (.csv) with a column identity, or a data set."
         )
     return Side(
         path,
@@ -158,7 +159,7 @@ def _chosen(found: Iterable[str], path: Path, value: Callable[[str], Any], *, co
     for array in (name for name in ARRAYS if name in chosen):
         try:
             arrays[array] = value(chosen[array])
-        except ValueError:  # of objects, which would need unpickling
+        except ValueError:  # objects, which would need unpickling
             if array in _NEEDED or chosen[array] == own_name(array, columns):
                 raise
             notes.append(f"{path}: not used: {chosen[array]}, an array of objects.")
@@ -166,14 +167,16 @@ def _chosen(found: Iterable[str], path: Path, value: Callable[[str], Any], *, co
 
 
 def _useless(read: _Given, path: Path) -> list[str]:
-    """What only a guess by its name took for an array that can be done without, and that has another shape."""
+    """Return optional arrays that were only guessed by name and have the wrong shape."""
     rows = np.shape(read.arrays.get("embeddings", ()))[:1]
     found = [
         name
         for name, values in read.arrays.items()
         if name not in (*_NEEDED, *read.found) and ARRAYS[name][0] not in read.found and np.shape(values) != rows
     ]
-    read.notes.extend(f"{path}: no {name} after all, as its shape is {np.shape(read.arrays[name])}." for name in found)
+    read.notes.extend(
+        f"{path}: {name} is not used, because its shape is {np.shape(read.arrays[name])}." for name in found
+    )
     return found
 
 
@@ -185,7 +188,7 @@ def _read_npz(path: Path) -> _Given:
 def _read_npy(path: Path) -> _Given:
     table = path.with_suffix(".csv")
     if not table.is_file():
-        raise DataError(f"{table} not found; {path.name} needs it beside it, with a column identity.")
+        raise DataError(f"{table} not found; {path.name} needs it in the same folder, with a column identity.")
     embeddings = np.load(path, allow_pickle=False)
     with open(table, newline="", encoding="utf-8-sig") as stream:
         rows = list(csv.DictReader(stream))
@@ -225,7 +228,7 @@ READERS: dict[str, Callable[[Path], _Given]] = {
 
 
 def _whole(path: Path, name: str, values: Any) -> np.ndarray | None:
-    """Whole numbers, -1 where they are negative, no number or an empty cell: unknown."""
+    """Return whole numbers, -1 (unknown) for negative ones, non-numbers and empty cells."""
     if values is None:
         return None
     given = np.asarray(values)
@@ -251,14 +254,14 @@ def _whole(path: Path, name: str, values: Any) -> np.ndarray | None:
 
 
 def _identities(path: Path, values: Any) -> np.ndarray:
-    """Identities as text; whole numbers kept as floating point are what they are as integers, so that 7.0 is 7 on the other side."""
+    """Return identities as text; whole numbers in floating point become integers, so that 7.0 matches 7 on the other side."""
     given = np.asarray(values)
     if given.dtype.kind == "f":
         wrong = ~np.isfinite(given) | (given != np.floor(given))
         if wrong.any():
             raise DataError(
-                f"{path}: expected identities as text or whole numbers, found {given[wrong][0]}. Write -1 for junk where the protocol "
-                "has it, and leave out who is unknown."
+                f"{path}: expected identities as text or whole numbers, found {given[wrong][0]}. Write -1 for junk if the protocol "
+                "has it, and leave unknown people out."
             )
         given = given.astype(np.int64)
     return given.astype(np.str_)
@@ -271,7 +274,7 @@ def _text(values: Any) -> np.ndarray | None:
 def _roles(path: Path, values: Any) -> np.ndarray | None:
     roles = _text(values)
     if roles is not None and (wrong := ~np.isin(roles, ROLES)).any():
-        raise DataError(f"{path}: expected roles of {', '.join(ROLES)}, found {roles[wrong][0]!r}.")
+        raise DataError(f"{path}: expected the roles {', '.join(ROLES)}, found {roles[wrong][0]!r}.")
     return roles
 
 
@@ -281,5 +284,5 @@ def _modalities(path: Path, values: Any) -> np.ndarray | None:
     given = [str(value).strip().lower() for value in np.asarray(values).tolist()]
     wrong = next((value for value in given if value not in MODALITIES), None)
     if wrong is not None:
-        raise DataError(f"{path}: expected modalities of visible / infrared or 0 / 1, found {wrong!r}.")
+        raise DataError(f"{path}: expected modalities visible / infrared or 0 / 1, found {wrong!r}.")
     return np.array([MODALITIES[value] for value in given], dtype=np.int64)

@@ -1,8 +1,9 @@
-"""Calibrations as JSON: whole in a run's folder, and short where a gallery or a file of embeddings carries them.
+"""Calibrations as JSON: complete in a run's folder, short in a gallery or a file of embeddings.
 
-`calibration.json` has the format, the model's fingerprint, method, prior and data, and by kind (images, sets, set-image) and pair of
-modalities the curve's scores and probabilities, `thresholds`, `nearest` with the number of gallery `entries` that they were
-measured with, and what else was measured. The short text has no measures, and curves of fewer points.
+`calibration.json` has the format, the model's fingerprint, method, prior and data and, by kind (images, sets,
+set-image) and pair of modalities, the curve's scores and probabilities, `thresholds`, `nearest` with the number of
+gallery `entries` they were measured with, and the other measures. The short text has no measures, and curves with fewer
+points.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ FORMAT = "crossreid-calibration-1"
 FILE = "calibration.json"
 AGAIN = "Calibrate again: crossreid calibrate."
 _LONGEST = 3900  # bytes of a short text; a row of Milvus holds 4096
-_KNOTS = (65, 49, 33, 25, 17, 13, 9, 6)  # points of a curve in a short text, as many as fit
+_KNOTS = (65, 49, 33, 25, 17, 13, 9, 6)  # points of a curve in a short text: the most that fit
 
 
 def to_json(calibration: Calibration, *, measures: bool = True) -> dict[str, Any]:
-    """What a calibration says, as plain values; without `measures` what is needed to use it."""
+    """Return a calibration as plain values; without `measures`, only what is needed to use it."""
     said: dict[str, Any] = {
         "format": FORMAT, "fingerprint": calibration.fingerprint, "method": calibration.method, "prior": calibration.prior,
         "data": dict(calibration.data), "images": _pairs(calibration, measures),
@@ -66,7 +67,7 @@ def _plain(measured: Measured) -> dict[str, Any]:
 
 
 def read_file(file: Path) -> Calibration:
-    """The calibration in a file. Raises `DataError` where it is damaged or of another version."""
+    """Read the calibration in a file. Raises `DataError` if it is damaged or of another version."""
     try:
         told = read_json(file)
     except CrossreidError as error:
@@ -75,14 +76,14 @@ def read_file(file: Path) -> Calibration:
 
 
 def from_json(told: Any, where: object) -> Calibration:
-    """What `to_json` gave, checked.
+    """Read and check what `to_json` returned.
 
     Raises:
-        DataError: another format, something missing, or a curve that is none; `where` is named.
+        DataError: another format, a missing part, or an invalid curve; `where` is named.
     """
     if not isinstance(told, Mapping) or told.get("format") != FORMAT:
         found = told.get("format") if isinstance(told, Mapping) else type(told).__name__
-        raise DataError(f"{where} is no calibration of this version ({found!r}, expected {FORMAT!r}). {AGAIN}")
+        raise DataError(f"{where} is not a calibration of this version ({found!r}, expected {FORMAT!r}). {AGAIN}")
     try:
         prior = None if told["prior"] is None else float(told["prior"])
         if prior is not None and not 0 < prior < 1:
@@ -105,7 +106,7 @@ def _read_pairs(told: Mapping[str, Any], common: Mapping[str, Any]) -> Calibrati
     entries: dict[str, int] = {}
     for name, pair in told.items():
         if name not in PAIRS:
-            raise ValueError(f"no pair of modalities: {name}")
+            raise ValueError(f"not a pair of modalities: {name}")
         curves[name] = _curve(pair["scores"], pair["probabilities"])
         thresholds[name], nearest[name] = _read_rates(pair["thresholds"]), _read_rates(pair["nearest"])
         if "measured" in pair:
@@ -119,11 +120,11 @@ def _read_pairs(told: Mapping[str, Any], common: Mapping[str, Any]) -> Calibrati
 def _curve(scores: Any, probabilities: Any) -> Curve:
     knots, values = np.asarray(scores, dtype=np.float64), np.asarray(probabilities, dtype=np.float64)
     if knots.ndim != 1 or not len(knots) or knots.shape != values.shape:
-        raise ValueError("a curve without points, or with more of one than of the other")
+        raise ValueError("a curve without points, or with different numbers of scores and probabilities")
     if not (np.diff(knots) > 0).all() or not (np.diff(values) >= 0).all():
-        raise ValueError("a curve that does not rise")
+        raise ValueError("a curve that is not increasing")
     if not (np.isfinite(knots).all() and values[0] >= 0 and values[-1] <= 1):
-        raise ValueError("a curve of no probabilities")
+        raise ValueError("a curve whose values are not probabilities")
     return Curve(knots, values)
 
 
@@ -142,19 +143,21 @@ def _read_measured(told: Mapping[str, Any]) -> Measured:
 
 
 def short_text(calibration: Calibration) -> str:
-    """A calibration in at most 3900 bytes: pairs with one curve share it, and curves have 65 points, or as many as fit.
+    """Return a calibration in at most 3900 bytes: pairs share a common curve, and curves have up to 65 points, as fits.
 
-    Scores keep six decimals, thresholds rounded up, as networks differ in how close to 1 all of their scores lie;
-    probabilities keep five.
+    Scores keep six decimals and thresholds are rounded up, because some networks have all scores very close to 1;
+    probabilities keep five decimals.
 
     Raises:
-        DataError: it cannot be made short enough.
+        DataError: it does not fit.
     """
     for most in _KNOTS:
         text = json.dumps(_short(calibration, most), separators=(",", ":"))
         if len(text) <= _LONGEST:
             return text
-    raise DataError("the calibration has too many thresholds to be carried. Calibrate with fewer --false-accept-rate.")
+    raise DataError(
+        "the calibration has too many thresholds to be stored there. Calibrate with fewer --false-accept-rate."
+    )
 
 
 def _short(calibration: Calibration, most: int) -> dict[str, Any]:
@@ -182,7 +185,7 @@ def _short(calibration: Calibration, most: int) -> dict[str, Any]:
 
 
 def from_short_text(text: str, where: object) -> Calibration:
-    """What `short_text` wrote. Raises `DataError` naming `where` it is damaged."""
+    """Read what `short_text` wrote. Raises `DataError`, naming `where`, if it is damaged."""
     try:
         told = json.loads(text)
         whole = {key: told[key] for key in ("format", "fingerprint", "method", "prior")} | {"data": {}}

@@ -1,7 +1,7 @@
-"""Functions compiled by numba, and kept on disk from one process to the next where there is a place for it.
+"""Functions compiled by numba and cached on disk across processes, if there is a place for the cache.
 
-The place is beside the source or, where that is read-only, in the user's cache folder (or NUMBA_CACHE_DIR); files are replaced
-whole, so that several processes may start at once. Where there is none, each process compiles for itself.
+The cache is beside the source or, if that is read-only, in the user's cache folder (or NUMBA_CACHE_DIR); files are
+replaced as a whole, so that several processes may start at once. Without a cache, each process compiles for itself.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ def compiled(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any
     def compile_later(function: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return njit(nogil=True, cache=True, **options)(function)
-        except RuntimeError:  # nowhere to keep it
+        except RuntimeError:  # no place for a cache
             return njit(nogil=True, **options)(function)
 
     return compile_later

@@ -1,9 +1,10 @@
-"""Ranks by counting, for blocks of queries at once, on any device and without waiting for it.
+"""Compute ranks by counting, for blocks of queries at once, on any device and without waiting for it.
 
-The rank of a match is 1 plus the number of kept entries ahead of it, nearer ones and equally near ones earlier in the gallery,
-so that one pass over the distances counts for all matches of a query at once and nothing is sorted. On CUDA the pass is one
-kernel where Triton is there (`crossreid.evaluation.fused_counting`); elsewhere it is comparisons of whole blocks, with the same
-result. Nothing here asks the device for a number: how many matches there may be is known on the host beforehand.
+The rank of a match is 1 plus the number of kept entries ahead of it: nearer ones, and equally near ones earlier in the
+    gallery. So one pass over the distances counts for all matches of a query at once, and nothing is sorted. On CUDA
+    the pass is one kernel if Triton is available (`crossreid.evaluation.fused_counting`); elsewhere whole blocks are
+    compared, with the same result.
+Nothing here reads a value from the device: the largest number of matches is known on the host beforehand.
 """
 
 from __future__ import annotations
@@ -16,19 +17,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-NOTHING = 2**31 - 1  # of a row without a distance that is refused
-_HELD = 1 << 26  # comparisons that are held at a time
+NOTHING = 2**31 - 1  # for a row without refused distances
+_HELD = 1 << 26  # comparisons held at a time
 
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """Distances of some queries, and what is looked for in them; every tensor on one device.
+    """Distances of some queries, and the entries to rank in them; all tensors on one device.
 
-    distances `(R, P)`, of which `columns` `(G,)` are the gallery's, None for all in order. `bounds` `(R, M)` are the distances
-    of candidates, -inf where there are fewer than M, and `places` `(R, M)` where in the gallery they are. `masks` `(K, G)` uint8
-    hold 1 for entries that are kept, and `mask_of` `(R,)` says which is each query's; None where all are. With `codes` `(G,)`
-    of the identities, of which there are `identities`, and `own` `(R,)` of the queries, those other identities are counted too
-    that have a kept entry ahead of `best` `(R,)`, at `best_place` `(R,)`.
+    distances `(R, P)`, of which `columns` `(G,)` are the gallery's, None for all in order. `bounds` `(R, M)` are the
+    distances of candidates, -inf if there are fewer than M, and `places` `(R, M)` their gallery indices. `masks` `(K,
+    G)` uint8 hold 1 for kept entries, and `mask_of` `(R,)` is each query's mask; None if all are kept. With identity
+    `codes` `(G,)` of the entries, of which there are `identities`, and `own` `(R,)` of the queries, the other
+    identities are also counted that have a kept entry ahead of `best` `(R,)`, at `best_place` `(R,)`.
     """
 
     distances: Tensor
@@ -50,8 +51,9 @@ class Block:
 
 @dataclass(frozen=True, eq=False)
 class Counts:
-    """`ahead` `(R, M)`: the kept entries ahead of each candidate, 0 where there is none; `identities` `(R,)`, where asked for: the
-    other identities ahead. `refused` `(R,)`: twice the first entry whose distance is not finite, plus 1 where it is NaN."""
+    """`ahead` `(R, M)`: the kept entries ahead of each candidate, 0 if there is none; `identities` `(R,)`, if
+    requested: the other identities ahead. `refused` `(R,)`: twice the first entry whose distance is not finite, plus 1
+    if it is NaN."""
 
     ahead: Tensor
     refused: Tensor
@@ -59,7 +61,7 @@ class Counts:
 
 
 def count(block: Block, fused: bool | None = None) -> Counts:
-    """Count in one fused pass where there is one for the device (or as `fused` says), else by comparisons."""
+    """Count in one fused pass if there is one for the device (or as `fused` says), else by comparisons."""
     if block.distances.is_cuda if fused is None else fused:
         run = fused_pass()
         if run is not None:
@@ -69,14 +71,14 @@ def count(block: Block, fused: bool | None = None) -> Counts:
 
 @functools.cache
 def fused_pass():  # type: ignore[no-untyped-def]
-    """The fused pass, or None where Triton is not there or cannot build it, which is said once."""
+    """Return the fused pass, or None if Triton is missing or cannot build it, which is reported once."""
     if importlib.util.find_spec("triton") is None:
         return None
     from crossreid.evaluation import fused_counting
 
     try:
         fused_counting.prove()
-    except Exception as error:  # whatever a compiler that is not there raises
+    except Exception as error:  # whatever a missing compiler raises
         warnings.warn(
             f"ranking: Triton cannot build its kernel ({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}); "
             "ranks are counted by PyTorch alone, with the same result but slower.",
@@ -87,7 +89,7 @@ def fused_pass():  # type: ignore[no-untyped-def]
 
 
 def compared(block: Block) -> Counts:
-    """The same by comparisons of PyTorch, a few candidates and rows at a time."""
+    """Count by comparisons in PyTorch, a few candidates and rows at a time."""
     distances = block.distances if block.columns is None else block.distances.index_select(1, block.columns)
     rows, entries = distances.shape
     step = max(1, _HELD // entries)
@@ -111,7 +113,7 @@ def _compared_rows(block: Block, distances: Tensor, at: slice) -> tuple[Tensor, 
         ],
         dim=1,
     )  # fmt: skip
-    bad = ~(own.abs() < limit_of(own.dtype))  # NaN is not below anything
+    bad = ~(own.abs() < limit_of(own.dtype))  # NaN compares as false
     first = bad.to(torch.uint8).argmax(dim=1, keepdim=True)
     found = own.gather(1, first)
     refused = torch.where(bad.gather(1, first), 2 * first + found.isnan(), NOTHING)[:, 0].to(torch.int32)
@@ -133,5 +135,5 @@ def _ahead(distances: Tensor, entry: Tensor, bounds: Tensor, places: Tensor, kep
 
 
 def limit_of(dtype: torch.dtype) -> float:
-    """Distances from which on they are refused, as differences of them may overflow."""
+    """Return the limit at which distances are refused, because their differences may overflow."""
     return torch.finfo(dtype).max / 4

@@ -1,10 +1,10 @@
-"""Curves from scores to probabilities, fitted to pairs that are known to show one identity or two.
+"""Curves from scores to probabilities, fitted to pairs known to show one identity or two.
 
-Isotonic regression (Zadrozny and Elkan, KDD 2002) takes nothing for granted but that a higher score is no less likely to
-be a match; Platt's sigmoid (Platt, "Probabilistic outputs for support vector machines", 1999, with his smoothed targets)
-needs fewer pairs. Either is fitted to pairs weighed so that those of one identity are the share `prior` of all. The
-blocks of isotonic regression do not depend on the weights of the classes (Brümmer and du Preez, "The PAV algorithm
-optimizes binary proper scoring rules", 2013), so its curve at one prior is that of any other with its odds moved.
+Isotonic regression (Zadrozny and Elkan, KDD 2002) assumes only that a higher score is no less likely to be a match;
+Platt's sigmoid (Platt, "Probabilistic outputs for support vector machines", 1999, with his smoothed targets) needs
+fewer pairs. Both are fitted to weighted pairs, so that those of one identity have the share `prior`. The blocks of
+isotonic regression do not depend on the class weights (Brümmer and du Preez, "The PAV algorithm optimizes binary proper
+scoring rules", 2013), so its curve at one prior is that at any other with shifted odds.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from crossreid.data.records import DataError
 from crossreid.evaluation.calibration import Curve, check_prior
 
 FitMethod = Literal["isotonic", "platt"]
-_POINTS = 257  # of a curve that is kept
-_LOGITS = np.arange(-14.0, 14.05, 0.1)  # where a sigmoid is followed; between them a straight line is 2e-4 off
+_POINTS = 257  # of a stored curve
+_LOGITS = np.arange(-14.0, 14.05, 0.1)  # where a sigmoid is sampled; linear interpolation is at most 2e-4 off
 
 
 def class_weights(same: np.ndarray, prior: float) -> np.ndarray:
-    """`(n,)` weights that sum to 1, of which pairs of one identity have the share `prior`; either kind must be there."""
+    """Return weights `(n,)` that sum to 1, with the share `prior` for pairs of one identity; both kinds must occur."""
     check_prior(prior)
     count = np.count_nonzero(same)
     if not 0 < count < len(same):
@@ -33,12 +33,12 @@ def class_weights(same: np.ndarray, prior: float) -> np.ndarray:
 
 
 def fit_curve(scores: np.ndarray, same: np.ndarray, prior: float, method: str = "isotonic") -> Curve:
-    """The curve of scores `(n,)` and of whether each pair shows one identity `(n,)` bool, at most 257 points.
+    """Fit the curve of scores `(n,)` to whether each pair shows one identity `(n,)` bool, with at most 257 points.
 
-    No point is more certain than one more pair to the contrary would allow.
+    No point is more certain than one additional contrary pair would allow.
 
     Raises:
-        DataError: an unknown method, a prior that is none, or pairs of one kind only.
+        DataError: an unknown method, an invalid prior, or pairs of one kind only.
     """
     if method not in get_args(FitMethod):
         raise DataError(f"method {method!r}: expected {' or '.join(get_args(FitMethod))}.")
@@ -50,8 +50,8 @@ def fit_curve(scores: np.ndarray, same: np.ndarray, prior: float, method: str = 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Steps:
-    """The steps of isotonic regression, from the lowest scores on: arrays `(steps,)` of each one's lowest, highest and mean score,
-    its value, and how many of its pairs show two identities and one."""
+    """The steps of isotonic regression, lowest scores first: arrays `(steps,)` of each one's lowest, highest and mean
+    score, its value, and its numbers of pairs of two identities and of one."""
 
     lowest: np.ndarray
     highest: np.ndarray
@@ -62,7 +62,7 @@ class Steps:
 
 
 def isotonic_steps(scores: np.ndarray, same: np.ndarray, weights: np.ndarray | None = None) -> Steps:
-    """Isotonic regression of whether pairs show one identity `(n,)` bool on their scores `(n,)`, all of one weight by default."""
+    """Regress whether pairs show one identity `(n,)` bool isotonically on their scores `(n,)`, equally weighted by default."""
     from sklearn.isotonic import IsotonicRegression
 
     order = np.argsort(scores, kind="stable")
@@ -92,20 +92,20 @@ def _platt(scores: np.ndarray, same: np.ndarray, weights: np.ndarray) -> Curve:
 
     count = np.count_nonzero(same)
     target = np.where(same, (count + 1) / (count + 2), 1 / (len(same) - count + 2))
-    # Scores that agree in four decimals are one; of millions of pairs thousands are left.
+    # Scores that agree in four decimals are merged, which leaves thousands out of millions of pairs.
     cells, cell_of = np.unique(np.round(scores, 4), return_inverse=True)
     right = np.bincount(cell_of, weights=weights * target)
     wrong = np.bincount(cell_of, weights=weights * (1 - target))
     centre, spread = float(cells.mean()), float(cells.std()) or 1.0
     column = ((cells - centre) / spread)[:, None]
-    # A target between 0 and 1 is both labels with its share of the weight; weights add up to n, for the solver's tolerance.
+    # A target between 0 and 1 means both labels with shares of the weight; weights sum to n, for the solver's tolerance.
     fitted = LogisticRegression(C=np.inf, tol=1e-8, max_iter=1000).fit(
         np.concatenate([column, column]),
         np.repeat([1, 0], len(cells)),
         sample_weight=np.concatenate([right, wrong]) * len(scores),
     )
     slope, shift = float(fitted.coef_[0, 0]) / spread, float(fitted.intercept_[0])
-    if slope <= 0:  # scores that do not rise with likeness say nothing
+    if slope <= 0:  # scores that do not rise with similarity are useless
         prior = float(weights[same].sum())
         return Curve(np.array([-1.0, 1.0]), np.array([prior, prior]))
     shift -= slope * centre
@@ -124,12 +124,12 @@ def cross_fitted(
     folds: int = 5,
     seed: int = 0,
 ) -> np.ndarray:
-    """Probabilities `(n,)`, each by a curve that has seen no pair with the query's identity; NaN where none can be fitted.
+    """Return probabilities `(n,)`, each by a curve fitted without the query's identity; NaN if none can be fitted.
 
     Args:
-        first, second: `(n,)` the identity of either side, numbers from 0.
-        fit: a curve of scores and labels.
-        folds: identities are drawn into so many parts, each predicted by the pairs of the others.
+        first, second: `(n,)` the identities of both sides, numbered from 0.
+        fit: returns a curve for scores and labels.
+        folds: number of parts of the identities, each predicted from the pairs of the others.
     """
     identities = int(max(first.max(), second.max())) + 1
     of_identity = np.random.default_rng(seed).permutation(identities) % min(folds, identities)

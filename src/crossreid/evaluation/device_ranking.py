@@ -1,7 +1,7 @@
-"""Ranking on an accelerator: blocks are counted one after the other, and the host waits for all of them together.
+"""Ranking on an accelerator: blocks are counted one after the other, and the host waits once for all of them.
 
-What a query looks for is its identity's entries of the gallery, matches and those that the camera rule leaves out. All of them
-are counted for; then the rank of a match is the count of its own less those left out that are ahead of it.
+For a query, all gallery entries of its identity are counted, matches and those that the camera rule leaves out; the
+rank of a match is then its count minus the number of left-out entries ahead of it.
 """
 
 from __future__ import annotations
@@ -29,8 +29,9 @@ _ARRAYS = (
 
 @dataclass(frozen=True, eq=False)
 class Started:
-    """What a device is to find of some queries: `(R, M + 3)` int32, the rank of each match in order with zeros among them, then
-    the number of entries left out by camera, of identities ahead, and what is refused, as `Counts` has it; `nearest` `(R,)`."""
+    """What a device computes for some queries: `(R, M + 3)` int32, the rank of each match in order with zeros in
+    between, then the number of entries left out by camera, of identities ahead, and the refused entry, as in `Counts`;
+    `nearest` `(R,)`."""
 
     at: slice
     table: Tensor
@@ -38,7 +39,7 @@ class Started:
 
 
 class DeviceRanker:
-    """The arrays of a `Ranker` on a device, carried there once."""
+    """The arrays of a `Ranker` on a device, copied there once."""
 
     def __init__(self, ranker: Ranker, device: torch.device | str) -> None:
         self.ranker, self.device = ranker, device
@@ -48,7 +49,9 @@ class DeviceRanker:
         mask_of = np.where(ranker.mask_of < 0, len(ranker.masks), ranker.mask_of)  # the row that keeps all
         arrays = {**vars(ranker), "begin": ranker.starts[there], "size": size, "mask_of": mask_of}
         parts = [np.asarray(arrays[name]).astype(np.int64, copy=False) for name in _ARRAYS]
-        together = torch.from_numpy(np.concatenate(parts)).to(device, non_blocking=True)  # one copy: each has its price
+        together = torch.from_numpy(np.concatenate(parts)).to(
+            device, non_blocking=True
+        )  # one copy: each one costs time
         self.arrays = dict(zip(_ARRAYS, together.split([len(part) for part in parts]), strict=True))
 
     @cached_property
@@ -63,9 +66,9 @@ class DeviceRanker:
     def start(
         self, at: slice, distances: Tensor, picked: np.ndarray | None, nearest: bool, fused: bool | None = None
     ) -> Started:
-        """Have the queries `at` counted, from distances `(R, P)`; nothing is waited for.
+        """Start counting for the queries `at`, from distances `(R, P)`, without waiting.
 
-        `picked` `(G,)` int64 are the columns of the gallery, None for all in order.
+        `picked` `(G,)` int64 are the gallery's columns, None for all in order.
         """
         columns = None if picked is None else torch.from_numpy(picked).to(self.device, non_blocking=True)
         arrays, ranker = self.arrays, self.ranker
@@ -96,7 +99,7 @@ class DeviceRanker:
                 arrays["query"][at], best, there,
             )  # fmt: skip
         counts = count(block, fused)
-        # No two entries have as many ahead of them, so that counts are sorted as distances with their ties would be.
+        # No two entries have the same count, so counts sort like distances with ties broken by position.
         ahead, order = counts.ahead.masked_fill_(~inside, NOTHING).sort(dim=1)
         left_out = dropped.gather(1, order).cumsum(dim=1, dtype=torch.int32)
         ranks = (ahead - left_out + 1).masked_fill_(~match.gather(1, order), 0)
@@ -111,7 +114,7 @@ class DeviceRanker:
         return (own if excluded is None else own.masked_fill(excluded, torch.inf)).amin(dim=1).double()
 
     def finish(self, parts: Sequence[Started]) -> Ranking:
-        """The ranking of the queries of all parts, in their order.
+        """Return the ranking of the queries of all parts, in order.
 
         Raises:
             CrossreidError: naming the first distance that is not finite.

@@ -1,9 +1,9 @@
-"""Products of embeddings made distances in place, compiled: one pass over memory in place of one for each operation."""
+"""Turn products of embeddings into distances in place, compiled: one pass over memory instead of one per operation."""
 
 from __future__ import annotations
 
 # mypy: disable-error-code="no-untyped-def"
-# (numba infers the types of each call; annotations would be read by nobody)
+# (numba infers the types of each call; annotations would not be used)
 import math
 
 from crossreid.evaluation.compiled import compiled

@@ -1,8 +1,8 @@
-"""Distances between embeddings, a block of queries at a time, so that the whole matrix need not exist at once.
+"""Distances between embeddings, one block of queries at a time, so that the whole matrix never exists at once.
 
-Euclidean distance is |q - g|, taken through |q|^2 + |g|^2 - 2 q.g in the precision of the inputs; cosine distance is
-1 - q.g / (|q| |g|). Neither normalises anything else. Embeddings that are equal get equal distances, bit for bit: a
-matrix product may round two equal columns differently, and a tie must stay a tie to be broken by gallery order.
+Euclidean distance is |q - g|, computed as |q|^2 + |g|^2 - 2 q.g in the precision of the inputs; cosine distance is 1 -
+q.g / (|q| |g|). Nothing else is normalised. Equal embeddings get equal distances, bit for bit: a matrix product may
+round two equal columns differently, and a tie must stay a tie, to be broken by gallery order.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from crossreid.evaluation.host_distances import Metric as Metric
 from crossreid.evaluation.host_distances import refuse_other_dimensions, refuse_unknown
 from crossreid.evaluation.host_distances import squared_lengths as lengths_on_host
 
-_BLOCK = 1 << 24  # distances of a block by default; an accelerator's are larger, as each has the price of its launches
+_BLOCK = 1 << 24  # distances per block by default; larger on accelerators, where each block costs launches
 _DEVICE_BLOCK = 1 << 28
 
 
 def as_embeddings(embeddings: np.ndarray | Tensor, what: str = "embeddings") -> Tensor:
-    """`(N, D)` finite float32 or float64 tensor on the device it came on; half precision and integers are widened.
+    """Return an `(N, D)` finite float32 or float64 tensor on its own device; half precision and integers are widened.
 
-    Raises `CrossreidError` that names `what` and the first bad row: wrong number of axes, no rows, no columns, NaN,
+    Raises `CrossreidError` naming `what` and the first bad row: wrong number of axes, no rows, no columns, NaN,
     infinity.
     """
     tensor = as_rows(embeddings, what)
@@ -35,7 +35,7 @@ def as_embeddings(embeddings: np.ndarray | Tensor, what: str = "embeddings") -> 
 
 
 def as_rows(embeddings: np.ndarray | Tensor, what: str) -> Tensor:
-    """The same, whose values nobody has looked at."""
+    """The same, without checking the values."""
     tensor = torch.from_numpy(np.ascontiguousarray(embeddings)) if isinstance(embeddings, np.ndarray) else embeddings
     tensor = tensor.detach()
     if tensor.ndim != 2:
@@ -48,14 +48,14 @@ def as_rows(embeddings: np.ndarray | Tensor, what: str) -> Tensor:
 
 
 def refuse_non_finite(tensor: Tensor, what: str) -> None:
-    """Raise `CrossreidError` that names `what` and the first row with NaN or infinity."""
-    low, high = tensor.aminmax(dim=1)  # NaN spreads; no mask of the size of the embeddings is made
+    """Raise `CrossreidError` naming `what` and the first row with NaN or infinity."""
+    low, high = tensor.aminmax(dim=1)  # NaN propagates; this needs no mask of the embeddings' size
     bad = ~(low.isfinite() & high.isfinite())
     if bool(bad.any()):
         row = int(bad.nonzero()[0])
         kind = "NaN" if bool(tensor[row].isnan().any()) else "an infinite value"
         raise CrossreidError(
-            f"{what}: {kind} in row {row} ({int(bad.sum())} such rows of {len(tensor)}); embed it again."
+            f"{what}: {kind} in row {row} ({int(bad.sum())} of {len(tensor)} rows are affected); embed it again."
         )
 
 
@@ -66,10 +66,10 @@ def distance_blocks(
     *,
     rows: int | None = None,
 ) -> Iterator[tuple[slice, Tensor]]:
-    """Yield `(rows of the query, their distances)`, the latter `(rows, G)` on the device of the inputs.
+    """Yield `(rows of the query, their distances)`, the latter `(rows, G)` on the inputs' device.
 
     query `(Q, D)`, gallery `(G, D)`: both float32 or both float64, else both are widened. `rows` is the number of
-    queries in a block; by default as many as keep a block near 16 million distances, and at least 64.
+    queries per block; by default blocks have about 16 million distances, and at least 64 queries.
     Raises `CrossreidError` for an unknown metric, different D, NaN, empty sets, and zero rows under cosine.
     """
     left, right = prepared(query, gallery, metric)
@@ -88,10 +88,11 @@ def distance_blocks(
 def order_blocks(
     query: np.ndarray | Tensor, gallery: np.ndarray | Tensor, metric: str = "euclidean", *, rows: int | None = None
 ) -> Iterator[tuple[slice, Tensor]]:
-    """As `distance_blocks`, but with numbers that only order the gallery of each query as its distances do.
+    """As `distance_blocks`, but with numbers that merely order the gallery of each query as its distances do.
 
-    They are -q.g of unit vectors under cosine and |g|^2 / 2 - q.g otherwise, which one matrix product gives. A row with NaN or
-    infinity is not refused: all its numbers are NaN or infinite too.
+    They are -q.g of unit vectors under cosine and |g|^2 / 2 - q.g otherwise, from one matrix product. A row with NaN or
+    infinity is
+    not an error: all its numbers are NaN or infinite too.
     """
     left, right = _of_one_kind(as_rows(query, "query embeddings"), as_rows(gallery, "gallery embeddings"), metric)
     copies, originals = repeated_rows(right)
@@ -105,7 +106,7 @@ def order_blocks(
 
 
 def prepared(query: np.ndarray | Tensor, gallery: np.ndarray | Tensor, metric: str) -> tuple[Tensor, Tensor]:
-    """Both sides checked, in one precision and on one device, of unit length under cosine."""
+    """Return both sides checked, in one precision and on one device, with unit length under cosine."""
     refuse_unknown(metric)
     return _of_one_kind(as_embeddings(query, "query embeddings"), as_embeddings(gallery, "gallery embeddings"), metric)
 
@@ -121,7 +122,7 @@ def _of_one_kind(left: Tensor, right: Tensor, metric: str) -> tuple[Tensor, Tens
 
 
 def _blocks_of(left: Tensor, entries: int, rows: int | None) -> Iterator[tuple[slice, Tensor]]:
-    # At least 64 rows, or the gallery is read more often than it is multiplied.
+    # At least 64 rows, else reading the gallery costs more than multiplying.
     step = rows or max(64, (_BLOCK if left.device.type == "cpu" else _DEVICE_BLOCK) // entries)
     for start in range(0, len(left), step):
         block = left[start : start + step]
@@ -129,7 +130,7 @@ def _blocks_of(left: Tensor, entries: int, rows: int | None) -> Iterator[tuple[s
 
 
 def distances(query: np.ndarray | Tensor, gallery: np.ndarray | Tensor, metric: str = "euclidean") -> Tensor:
-    """The whole `(Q, G)` matrix of `distance_blocks`, for sets that are small enough."""
+    """Return the whole `(Q, G)` matrix of `distance_blocks`, for small sets."""
     return torch.cat([block for _, block in distance_blocks(query, gallery, metric)])
 
 
@@ -137,15 +138,15 @@ def _unit(rows: Tensor, what: str) -> Tensor:
     lengths = rows.norm(dim=1, keepdim=True)
     if bool((lengths == 0).any()):
         row = int((lengths[:, 0] == 0).nonzero()[0])
-        raise CrossreidError(f"{what}: row {row} is all zeros, and has no cosine distance; use the euclidean metric.")
+        raise CrossreidError(f"{what}: row {row} is all zeros and has no cosine distance; use the euclidean metric.")
     return rows / lengths
 
 
 def repeated_rows(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Indices of rows that equal an earlier row, and of the first row that each equals."""
+    """Return the indices of rows that equal an earlier row, and of the first row that each equals."""
     suspects = torch.arange(len(rows), device=rows.device)
     columns = torch.linspace(0, rows.shape[1] - 1, min(8, rows.shape[1]), device=rows.device).long()
-    for chosen in (rows[:, columns], rows):  # a few numbers tell nearly all apart; all numbers those that they do not
+    for chosen in (rows[:, columns], rows):  # a few columns distinguish nearly all rows; all columns the rest
         if not len(suspects):
             return suspects, suspects
         # An integer sum wraps but does not round, so equal rows have equal sums whatever the order of summation.
@@ -163,17 +164,17 @@ def repeated_rows(rows: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def squared_lengths(rows: Tensor) -> Tensor:
-    """`(N,)`: the squared length of each row."""
+    """Return the squared length of each row, `(N,)`."""
     if rows.device.type == "cpu":
-        return torch.from_numpy(lengths_on_host(rows.numpy()))  # without squares that are as large as the rows
+        return torch.from_numpy(lengths_on_host(rows.numpy()))  # without an array of squares of the rows' size
     return rows.square().sum(dim=1)
 
 
 @contextmanager
 def full_precision() -> Iterator[None]:
-    """Matrix products in the precision of their inputs: training may have switched on cheaper ones, or autocast, which are not
-    meant for scores."""
-    # A CPU has cheaper ones too.
+    """Compute matrix products in the precision of their inputs: training may have enabled cheaper ones or autocast,
+    which are not meant for scores."""
+    # CPUs have cheaper ones too.
     products = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)  # type: ignore[attr-defined]
     before = [product.fp32_precision for product in products]
     for product in products:

@@ -1,7 +1,7 @@
-"""How a protocol draws its gallery: official permutations, a seeded draw, or the one that much public code uses.
+"""How a protocol draws its gallery: official permutations, a seeded draw, or the draw of much public code.
 
 A draw picks a few images of each (identity, camera) group; a group is the rows of `Features` of that identity and
-camera on the gallery side, in canonical path order. The names of the draws are printed with every score.
+camera on the gallery side, in canonical path order. The name of the draw is printed with every score.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class Permutations:
     source: str = "rand_perm_cam.mat"
 
     def order(self, camera: int, identity: str, trial: int, images: int) -> np.ndarray:
-        """`(images,)` 0-based order of the images of one identity and camera in one trial (0-based).
+        """Return the 0-based order `(images,)` of the images of one identity and camera in one trial (0-based).
 
-        Raises `DataError` where the identity is not a number, the permutation is of another number of images, or there
+        Raises `DataError` if the identity is not a number, the permutation is for another number of images, or there
         are fewer trials.
         """
         number = int(identity) if identity.isdecimal() else -1
@@ -43,29 +43,31 @@ class Permutations:
         listed = 0 if known is None else known.shape[1]
         if listed != images:
             raise DataError(
-                f"{self.source}: the permutation of camera {camera}, identity {identity} is of {listed} images, but "
-                f"{images} are here; the images must be the official ones, or draw the gallery with a seed instead."
+                f"{self.source}: the permutation of camera {camera}, identity {identity} is for {listed} images, but "
+                f"there are {images}; use the official images, or draw the gallery with a seed instead."
             )
         if known is None or images == 0:
             return np.empty(0, dtype=np.int64)
         if trial >= len(known):
-            raise DataError(f"{self.source} holds {len(known)} trials; trial {trial + 1} was asked for.")
+            raise DataError(f"{self.source} holds {len(known)} trials; trial {trial + 1} was requested.")
         return known[trial] - 1
 
 
 def load_permutations(path: Path) -> Permutations:
-    """Read `rand_perm_cam.mat`: a cell a camera, in it a cell an identity, in it trials x images.
+    """Read `rand_perm_cam.mat`: one cell per camera, in it one cell per identity, in it trials x images.
 
-    Raises `DataError` naming the file, camera and identity where a row is not a permutation of 1..n.
+    Raises `DataError` naming the file, camera and identity if a row is not a permutation of 1..n.
     """
     path = Path(path)
     cameras = read_variable(path, "rand_perm_cam")
     if cameras.dtype != object:
-        raise DataError(f"{path}: expected rand_perm_cam as a cell a camera, found {cameras.dtype} {cameras.shape}.")
+        raise DataError(
+            f"{path}: expected rand_perm_cam with one cell per camera, found {cameras.dtype} {cameras.shape}."
+        )
     orders = {}
     for camera, cells in enumerate(cameras.ravel(), start=1):
         if not isinstance(cells, np.ndarray) or cells.dtype != object:
-            raise DataError(f"{path}: expected camera {camera} as a cell an identity; found something else.")
+            raise DataError(f"{path}: expected camera {camera} with one cell per identity; found something else.")
         for identity, order in enumerate(cells.ravel(), start=1):
             order = np.asarray(order)
             if order.size == 0:
@@ -74,7 +76,7 @@ def load_permutations(path: Path) -> Permutations:
             if order.ndim != 2 or not (np.sort(order, axis=1) == counted).all():
                 raise DataError(
                     f"{path}: camera {camera}, identity {identity}: expected trials x images, each row a permutation "
-                    f"of 1 to {order.shape[-1]}; fetch the official file again."
+                    f"of 1 to {order.shape[-1]}; download the official file again."
                 )
             orders[camera, identity] = order.astype(np.int64)
     return Permutations(orders, str(path.name))
@@ -83,7 +85,7 @@ def load_permutations(path: Path) -> Permutations:
 def check_against(permutations: Permutations, features: Features, cameras: Sequence[int]) -> None:
     """Raise `DataError` unless each identity of the features has as many images in each camera as its permutation.
 
-    A camera that the file says nothing about is not checked.
+    A camera that is not in the file is not checked.
     """
     listed = {camera for camera, _ in permutations.orders}
     groups = groups_of(features, np.flatnonzero(np.isin(features.cameras, list(cameras))))
@@ -93,7 +95,7 @@ def check_against(permutations: Permutations, features: Features, cameras: Seque
 
 
 def draw_name(draw: str, seed: int) -> str:
-    """The text that a score carries."""
+    """Return the text that is stored with a score."""
     return {
         "official": "official permutations",
         "seeded": f"seeded draw (seed {seed})",
@@ -102,7 +104,7 @@ def draw_name(draw: str, seed: int) -> str:
 
 
 def groups_of(features: Features, rows: np.ndarray) -> dict[tuple[str, int], np.ndarray]:
-    """(identity, camera) -> the rows of it, by position; identities in canonical order, then cameras ascending."""
+    """Map (identity, camera) to its rows, by position; identities in canonical order, then cameras ascending."""
     if not len(rows):
         return {}
     names, cameras = features.identities[rows], features.cameras[rows]
@@ -114,7 +116,7 @@ def groups_of(features: Features, rows: np.ndarray) -> dict[tuple[str, int], np.
 
 
 def identity_order(identity: str) -> tuple[int, int, str]:
-    """Sorting key: whole numbers as numbers, before all other identities."""
+    """Return a sorting key: whole numbers as numbers, before all other identities."""
     return (0, int(identity), identity) if identity.isdecimal() else (1, -1, identity)
 
 
@@ -128,16 +130,16 @@ def draw_gallery(
     cameras: Sequence[int] | None = None,
     permutations: Permutations | None = None,
 ) -> np.ndarray:
-    """Rows of one trial's gallery: up to `shots` images of each group of the given cameras (all, where None).
+    """Return the rows of one trial's gallery: up to `shots` images per group of the given cameras (None: all).
 
-    * 'official': the first of the trial's permutation; cameras ascending, in each the identities ascending, in each the
-      permutation's order, as in SYSU-MM01's evaluation.
-    * 'seeded': the first of a permutation drawn from (seed, trial, camera, identity) alone, so that one group's draw
-      does not depend on the others; the same order.
+    * 'official': the first ones of the trial's permutation; ordered by camera, then identity, then
+      permutation, as in SYSU-MM01's evaluation.
+    * 'seeded': the first ones of a permutation drawn from (seed, trial, camera, identity) only, so that a group's draw
+      does not depend on other groups; the same order.
     * 'random-choice': Python's `random.seed(trial)`, then one `random.choice` (for several shots `random.sample`, which
-      that code leaves to an unseeded generator) a group, by identity and within it by camera, which is the order too.
+      that code takes from an unseeded generator) per group, by identity and then camera, which is also the order.
 
-    Raises `CrossreidError` for an unknown draw, `DataError` where the permutations are missing or do not fit.
+    Raises `CrossreidError` for an unknown draw, `DataError` if the permutations are missing or do not fit.
     """
     if draw not in DRAWS:
         raise CrossreidError(f"unknown gallery draw '{draw}'; choose one of: {', '.join(DRAWS)}.")
@@ -164,5 +166,5 @@ def draw_gallery(
 
 @functools.lru_cache(maxsize=1 << 16)
 def _seeded_order(seed: int, trial: int, camera: int, identity: str, images: int) -> np.ndarray:
-    """Kept, as settings of a protocol draw from the same group and trial, and a generator takes long to be made."""
+    """Cached, because settings of a protocol draw from the same group and trial, and creating a generator is slow."""
     return np.random.default_rng([seed, trial, camera, *identity.encode()]).permutation(images)

@@ -1,4 +1,4 @@
-"""From images to embeddings: by a method's network, or straight from the pixels for comparison."""
+"""From images to embeddings: by a method's network, or directly from pixels for comparison."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ from crossreid.options import Options
 
 
 class EvaluationOptions(Options):
-    metric: Literal["cosine", "euclidean"] = Field("cosine", description="How embeddings are compared.")
+    metric: Literal["cosine", "euclidean"] = Field("cosine", description="Metric for comparing embeddings.")
     batch: int = Field(64, ge=1, description="Images per forward pass.")
-    unit_length: bool = Field(True, description="Bring embeddings to length 1 before they are compared.")
+    unit_length: bool = Field(True, description="Normalise embeddings to length 1 before comparing them.")
     flip: bool = Field(False, description="Average the embeddings of an image and its mirror image.")
     sets: tuple[Literal["i2i", "i2v", "v2i", "v2v"], ...] = Field(
         (),
-        description="Which comparisons to score, images (i) or videos (v) as query and as gallery; empty for those of "
+        description="Comparisons to score, images (i) or videos (v) as query and as gallery; empty for those of "
         "the data set.",
     )
     frames: int = Field(
-        8, ge=0, description="Frames of a video to embed, one from each of as many equal chunks; 0 for all."
+        8, ge=0, description="Frames to embed per video, one from each of this many equal chunks; 0 for all."
     )
     frame: Place = Field(
         "middle",
-        description="Which frame of a chunk. `first` takes chunks of ceil(length / frames) and repeats the last frame "
-        "past the end, as VKD's release does.",
+        description="The frame to take from a chunk. `first` takes chunks of ceil(length / frames) and repeats the last frame "
+        "past the end, as in VKD's release.",
     )
-    trials: int = Field(10, ge=1, description="Gallery draws to average over, where the protocol draws.")
-    seed: int = Field(0, ge=0, description="Seed of these draws where no official list is found.")
+    trials: int = Field(10, ge=1, description="Gallery draws to average over, if the protocol draws.")
+    seed: int = Field(0, ge=0, description="Seed of these draws if no official list is found.")
     draw: Literal["official", "seeded", "random-choice"] = Field(
         "official",
-        description="How SYSU-MM01's gallery is drawn: by the `official` permutations (seeded where the copy lacks "
+        description="How SYSU-MM01's gallery is drawn: by the `official` permutations (seeded if the copy lacks "
         "them), `seeded`, or by `random-choice` as in much public code.",
     )
 
@@ -53,7 +53,7 @@ class EvaluationOptions(Options):
     def _length_counts(self) -> Self:
         if self.metric == "cosine" and not self.unit_length:
             raise CrossreidError(
-                "unit_length=false: cosine distance does not see how long embeddings are; expected euclidean"
+                "unit_length=false: cosine distance does not depend on the length of embeddings; expected euclidean"
             )
         return self
 
@@ -73,15 +73,15 @@ def embed(
     autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
     advance: Callable[[int], object] | None = None,
 ) -> np.ndarray:
-    """Embeddings `(N, D)` float32 of the records, in their order, by `method.embed` in evaluation mode.
+    """Return embeddings `(N, D)` float32 of the records, in their order, by `method.embed` in evaluation mode.
 
-    Where the options ask for no unit length it is by `method.features`.
+    With `unit_length` off, `method.features` is used.
 
-    Args:
-        method: anything with `embed(images, modalities)`; it is left in the mode it was in. One that takes side information is given
-            the cameras of the records too.
-        autocast: makes the context of each forward pass, for reduced precision.
-        advance: called with the number of images done after each batch.
+    Args: method: anything with `embed(images, modalities)`; its mode is restored afterwards. One that takes side
+        information also gets
+            the cameras of the records.
+        autocast: creates the context of each forward pass, for reduced precision.
+        advance: called with the number of embedded images after each batch.
     """
     options = options or EvaluationOptions()
     rows: list[Tensor] = []
@@ -117,17 +117,17 @@ def embed_sets(
     skip: bool = False,
     advance: Callable[..., object] | None = None,
 ) -> np.ndarray:
-    """Embeddings `(N, D)` float32 of N sets of images, of any sizes: the mean of their `method.features`.
+    """Return embeddings `(N, D)` float32 of N sets of images, of any size: the mean of their `method.features`.
 
-    It is brought to length 1, unless the options say otherwise.
+    They are normalised to length 1, unless the options say otherwise.
 
-    An image of several sets passes the network once; nothing is padded.
+    An image in several sets passes the network once; nothing is padded.
 
-    Args:
-        method: anything with `features(images, modalities)`; it is left in the mode it was in. One that takes side information is
-            given the cameras of the records too.
-        skip: leave an image that cannot be read out of its sets, with a warning; else it stops this, named.
-        advance: called with (0, images) once and with the number of images done after each batch.
+    Args: method: anything with `features(images, modalities)`; its mode is restored afterwards. One that takes side
+        information also
+            gets the cameras of the records.
+        skip: leave an unreadable image out of its sets, with a warning; else it is an error that names the image.
+        advance: called once with (0, images), then with the number of embedded images after each batch.
 
     Raises:
         DataError: a set is empty, or none of its images can be read.
@@ -136,7 +136,7 @@ def embed_sets(
     owners: dict[Record, list[int]] = {}
     for place, records in enumerate(sets):
         if not records:
-            raise DataError(f"set {place} of {len(sets)} is empty; expected an image or more.")
+            raise DataError(f"set {place} of {len(sets)} is empty; expected at least one image.")
         for record in records:
             owners.setdefault(record, []).append(place)
     images_of = list(owners)
@@ -181,9 +181,9 @@ def embed_sets(
 def embeddings_of(
     method: nn.Module, images: Tensor, modalities: Tensor, cameras: Tensor | None = None, *, flip: bool
 ) -> Tensor:
-    """Embeddings `(B, D)` float32, L2-normalised; with `flip` of the sum of an image's and its mirror image's.
+    """Return embeddings `(B, D)` float32, L2-normalised; with `flip`, of the sum of the image's and its mirror image's.
 
-    Cameras `(B,)` are for a method that takes side information; None where they are not known.
+    Cameras `(B,)` are for a method that takes side information; None if they are unknown.
     """
     given = {"cameras": cameras} if _takes_cameras(method) else {}
     embeddings = method.embed(images, modalities, **given)  # type: ignore[operator]
@@ -195,9 +195,10 @@ def embeddings_of(
 def features_of_images(
     method: nn.Module, images: Tensor, modalities: Tensor, cameras: Tensor | None = None, *, flip: bool
 ) -> Tensor:
-    """Features `(B, D)` float32, what is averaged over a set; with `flip` the mean of an image's and its mirror image's.
+    """Return features `(B, D)` float32, to be averaged over a set; with `flip`, the mean of the image's and its mirror
+    image's.
 
-    Cameras as `embeddings_of` takes them.
+    Cameras as in `embeddings_of`.
     """
     features_of, given = method.features, [modalities]
     if _takes_cameras(method):
@@ -218,7 +219,7 @@ def _cameras(records: Sequence[Record]) -> Tensor:
 
 @contextmanager
 def _evaluating(method: nn.Module) -> Iterator[torch.device]:
-    """The method in evaluation mode, on its device; afterwards in the mode that it was in."""
+    """Yield the method's device, with the method in evaluation mode; its mode is restored afterwards."""
     was_training = method.training
     method.eval()
     try:
@@ -242,14 +243,15 @@ def observe(
     tested: bool = False,
     advance: Callable[[int], object] | None = None,
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """v `(N, W)` and z `(N, Z)`, float32, of the records by each stream of a three-branch `method`, not normalised.
+    """Return v `(N, W)` and z `(N, Z)`, float32, of the records for each stream of a three-branch `method`, not
+    normalised.
 
-    `tested` gives what test features are made of; it differs from what the network computes where z is random.
+    `tested` returns what test features are made of, which differs from the network's output if z is random.
     """
     options = options or EvaluationOptions()
     if not hasattr(method, "observe"):
         raise CrossreidError(
-            "the method has no branches to look into; expected variational_distillation, information_bottleneck or "
+            "the method has no branches to observe; expected variational_distillation, information_bottleneck or "
             "variational_information_bottleneck."
         )
     look = method.test_features if tested else method.observe
@@ -259,7 +261,7 @@ def observe(
             records, height=height, width=width, batch=options.batch, workers=workers, interpolation=interpolation,
             normalisation=normalisation, device=device, cache=cache,
         )  # fmt: skip
-        torch.manual_seed(0)  # a random z is the same each time
+        torch.manual_seed(0)  # a random z is the same every time
         for images, modalities in batches:
             for name, (v, z) in look(images.to(device), modalities.to(device)).items():  # type: ignore[operator]
                 found.setdefault(name, []).append((v.float().cpu(), z.float().cpu()))
@@ -272,7 +274,7 @@ def observe(
 
 
 class Pixels(nn.Module):
-    """Raw pixels in place of a network's features: `(B, 3, H, W)` to `(B, H * W)`, as `pixels` gives them."""
+    """Raw pixels instead of a network's features: maps `(B, 3, H, W)` to `(B, H * W)`, as `pixels` does."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -284,7 +286,7 @@ class Pixels(nn.Module):
 
 
 def pixels(records: Sequence[Record], *, height: int = 32, width: int = 16) -> np.ndarray:
-    """Raw pixels as embeddings `(N, height * width)`: the grey image, small, with its mean and contrast taken out."""
+    """Return raw pixels as embeddings `(N, height * width)`: the small grey image, with mean and contrast removed."""
     transform = EvalTransform(height, width)
     rows = []
     for record in records:

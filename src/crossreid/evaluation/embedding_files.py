@@ -1,7 +1,7 @@
-"""Embeddings on disk: `embeddings.safetensors` and, row by row with it, `records.parquet`.
+"""Embeddings on disk: `embeddings.safetensors` and, row by row, `records.parquet`.
 
-The tensor `embeddings` `(N, D)` float32 has in its metadata what made it and the digest of the records beside it, so that
-rows of two writings are never taken for one another.
+The metadata of the tensor `embeddings` `(N, D)` float32 say what made it and give the digest of the records beside it,
+so that rows of two different jobs are never combined.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Embeddings:
-    """N embeddings and what is known of their images.
+    """N embeddings and what is known about their images.
 
-    embeddings `(N, D)` float32; paths `(N,)` str, as the source gave them; identities and tracklets `(N,)` object, None
-    where unknown; cameras `(N,)` int64, 0 where unknown; modalities `(N,)` int64, values of `Modality`; times `(N,)`
-    float64, seconds since 1970 UTC, NaN where unknown; frames `(N,)` int64, -1 where unknown; boxes `(N,)` object, the
-    (left, top, right, bottom) in pixels of an image that is a part of its picture, None where it is the whole.
-    `fingerprint` is the model's, `about` all of the file's metadata.
+    embeddings `(N, D)` float32; paths `(N,)` str, as in the source; identities and tracklets `(N,)` object, None if
+    unknown; cameras `(N,)` int64, 0 if unknown; modalities `(N,)` int64, values of `Modality`; times `(N,)` float64,
+    seconds since 1970 UTC, NaN if unknown; frames `(N,)` int64, -1 if unknown; boxes `(N,)` object, (left, top, right,
+    bottom) in pixels if the image is a crop, None if it is the whole picture. `fingerprint` is the model's, `about` the
+    file's metadata.
     """
 
     embeddings: np.ndarray
@@ -70,10 +70,10 @@ class Embeddings:
 
 
 def read_embeddings(folder: Place | str) -> Embeddings:
-    """What `crossreid embed` wrote into a folder or below an address, verified.
+    """Read and verify what `crossreid embed` wrote into a folder or below an address.
 
     Raises:
-        DataError: a file is missing, damaged, or not of the same writing as the other; it is named.
+        DataError: a file is missing or damaged, or the two were not written together; it is named.
     """
     folder = place_of(folder)
     about = read_about(folder)
@@ -91,7 +91,7 @@ def read_embeddings(folder: Place | str) -> Embeddings:
         raise DataError(f"{folder / RECORDS}: expected {expected}, found {found}. {AGAIN}")
     if rows.dtype != np.float32 or rows.ndim != 2 or len(rows) != table.num_rows:
         raise DataError(
-            f"{folder}: expected float32 rows, one for each of {table.num_rows} records; found {rows.dtype} {rows.shape}."
+            f"{folder}: expected float32 rows, one per record ({table.num_rows}); found {rows.dtype} {rows.shape}."
         )
     if not np.isfinite(rows).all():
         raise DataError(f"{folder / EMBEDDINGS} holds values that are not finite. {AGAIN}")
@@ -99,7 +99,7 @@ def read_embeddings(folder: Place | str) -> Embeddings:
     for row, (modality, box) in enumerate(zip(columns["modality"], columns["box"], strict=True)):
         if modality not in _MODALITIES or (box is not None and (len(box) != 4 or None in box)):
             raise DataError(
-                f"{folder / RECORDS}, row {row}: expected a modality of {', '.join(_MODALITIES)} and a box of four numbers or "
+                f"{folder / RECORDS}, row {row}: expected a modality ({', '.join(_MODALITIES)}) and a box of four numbers or "
                 f"none, found {modality!r} and {box}. {AGAIN}"
             )
     times = [np.nan if time is None else time.timestamp() for time in columns["time"]]
@@ -119,10 +119,11 @@ def read_embeddings(folder: Place | str) -> Embeddings:
 
 
 def check_folder(folder: Place) -> dict[str, str]:
-    """The metadata of a folder's embeddings, after both files were found to be there and of one another; no row is read.
+    """Return the metadata of a folder's embeddings, after checking that both files exist and belong together; reads no
+    rows.
 
     Raises:
-        DataError: a file is missing, damaged, or not of the same writing as the other; it is named.
+        DataError: a file is missing or damaged, or the two were not written together; it is named.
     """
     about = read_about(folder)
     content = _records_content(folder, about)
@@ -132,30 +133,30 @@ def check_folder(folder: Place) -> dict[str, str]:
         if len(shape) != 2 or len(counts) != 1 or int(about["bad"]) < 0:
             raise CrossreidError(f"found rows {shape}, and {counts} of them")
     except (SafetensorError, pa.ArrowException, KeyError, IndexError, ValueError) as error:
-        raise DataError(f"{folder}: {EMBEDDINGS} is not as it was written ({error}). {AGAIN}") from error
+        raise DataError(f"{folder}: {EMBEDDINGS} was changed after writing ({error}). {AGAIN}") from error
     return about
 
 
 def _records_content(folder: Place, about: Mapping[str, str]) -> bytes:
-    """The bytes of records.parquet, which the embeddings' metadata vouch for."""
+    """Return the bytes of records.parquet, checked against the embeddings' metadata."""
     path = folder / RECORDS
     if not path.is_file():
-        raise DataError(f"{path} not found. {EMBEDDINGS} does without it not say what its rows are of. {AGAIN}")
+        raise DataError(f"{path} not found. Without it, the rows of {EMBEDDINGS} cannot be identified. {AGAIN}")
     content = path.read_bytes()
     if hashlib.sha256(content).hexdigest() != about.get("records"):
-        raise DataError(f"{folder}: {RECORDS} is not the one that {EMBEDDINGS} was written with. {AGAIN}")
+        raise DataError(f"{folder}: {RECORDS} is not the one written with {EMBEDDINGS}. {AGAIN}")
     return content
 
 
 def read_about(folder: Place) -> dict[str, str]:
-    """The metadata of a folder's embeddings.
+    """Return the metadata of a folder's embeddings.
 
     Raises:
-        DataError: they are missing, damaged, or another program's.
+        DataError: they are missing, damaged, or written by another program.
     """
     path = folder / EMBEDDINGS
     if not path.is_file():
-        raise DataError(f"{path} not found. Expected a folder that `crossreid embed` wrote and finished.")
+        raise DataError(f"{path} not found. Expected a folder that `crossreid embed` wrote completely.")
     try:
         about = read_stored(path).about
     except SafetensorError as error:
@@ -168,7 +169,7 @@ def read_about(folder: Place) -> dict[str, str]:
 
 
 def table_of(records: Sequence[Record]) -> pa.Table:
-    """The rows of records.parquet."""
+    """Return the rows of records.parquet."""
     columns = {
         "path": [record.path.as_posix() for record in records],
         "identity": [record.identity or None for record in records],
@@ -183,7 +184,7 @@ def table_of(records: Sequence[Record]) -> pa.Table:
 
 
 def write_table(table: pa.Table, path: Place) -> str:
-    """Write a Parquet file, whole or not at all; the digest of its bytes."""
+    """Write a Parquet file, whole or not at all, and return the digest of its bytes."""
     sink = pa.BufferOutputStream()
     parquet.write_table(table, sink, compression="zstd")
     content = sink.getvalue().to_pybytes()
@@ -192,7 +193,7 @@ def write_table(table: pa.Table, path: Place) -> str:
 
 
 def write_rows(path: Place, parts: Iterable[np.ndarray], shape: tuple[int, int], about: Mapping[str, str]) -> None:
-    """Write a safetensors file of one tensor, `embeddings` `(N, D)` float32, part by part: it need not fit in memory."""
+    """Write a safetensors file of one tensor, `embeddings` `(N, D)` float32, part by part, so that it need not fit in memory."""
     entry = {"dtype": "F32", "shape": list(shape), "data_offsets": [0, 4 * shape[0] * shape[1]]}
     header = json.dumps({"__metadata__": dict(about), "embeddings": entry}, separators=(",", ":")).encode()
     header += b" " * (-len(header) % 8)
@@ -211,5 +212,5 @@ def write_rows(path: Place, parts: Iterable[np.ndarray], shape: tuple[int, int],
 
 
 def as_metadata(facts: Mapping[str, Any]) -> dict[str, str]:
-    """Facts as safetensors keeps them: text, or JSON."""
+    """Return facts as safetensors metadata: text, or JSON."""
     return {key: value if isinstance(value, str) else json.dumps(value, sort_keys=True) for key, value in facts.items()}

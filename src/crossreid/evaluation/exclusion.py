@@ -1,4 +1,4 @@
-"""The rules of a ranking: what a query does not look at, and what counts as a rank in it."""
+"""The rules of a ranking: which entries a query ignores, and what counts as a rank."""
 
 from __future__ import annotations
 
@@ -20,13 +20,12 @@ COUNTINGS: tuple[str, ...] = get_args(Counting)
 
 @dataclass(frozen=True)
 class Exclusion:
-    """What a query does not look at. `description` is printed beside every score.
+    """Which gallery entries a query ignores. `description` is printed with every score.
 
-    `identity_and_camera`: gallery entries of the query's identity from the query's camera, where that camera is known
-    (greater than 0); with `frames`, those of them only that are at most so many frames away.
-    `camera`: all entries from the query's camera, where that is known, whoever they show.
-    `places`: pairs (query camera, gallery camera) that look at the same place; all entries of that
-    gallery camera are left out, whoever they show.
+    `identity_and_camera`: entries of the query's identity from the query's camera, if that camera is known (greater
+    than 0); with `frames`, only those at most that many frames away. `camera`: all entries from the query's camera, if
+    that is known, whoever they show. `places`: pairs (query camera, gallery camera) at the same place; all entries of
+    that gallery camera are left out, whoever they show.
     """
 
     description: str
@@ -40,7 +39,7 @@ class Exclusion:
         return self.identity_and_camera or self.camera or bool(self.places)
 
     def applied(self, query_cameras: np.ndarray, gallery_cameras: np.ndarray) -> str:
-        """What is printed beside a score: the rule as far as the cameras, 0 where unknown, let it be applied."""
+        """Return the text printed with a score: the rule as far as the known cameras (0 is unknown) allow it."""
         known, others = np.asarray(query_cameras) > 0, np.asarray(gallery_cameras) > 0
         if not (self.identity_and_camera or self.camera) or known.all():
             return self.description
@@ -50,7 +49,7 @@ class Exclusion:
         return f"{self.description}, where known ({unknown} of {len(known)} queries have no camera)"
 
     def among(self, cameras: Iterable[int]) -> Exclusion:
-        """The same rule with `camera` spelt out as places, for queries of these cameras."""
+        """The same rule with `camera` written as places, for queries of these cameras."""
         if not self.camera:
             return self
         same = tuple((camera, camera) for camera in sorted({int(camera) for camera in cameras} - {0}))
@@ -63,12 +62,12 @@ SAME_CAMERA = Exclusion("same camera, whoever it shows", camera=True)
 
 
 def same_camera_within(frames: int) -> Exclusion:
-    """The rule of films: an identity's images from the query's camera, at most `frames` away, are the query again."""
+    """The rule for videos: an identity's images from the query's camera at most `frames` away count as the query itself."""
     return Exclusion(f"same identity and camera within {frames} frames", identity_and_camera=True, frames=frames)
 
 
 def same_place(*pairs: tuple[int, int]) -> Exclusion:
-    """The rule that the queries of the first camera of each pair skip the gallery of the second."""
+    """The rule that queries of the first camera of each pair skip the gallery of the second."""
     text = ", ".join(f"queries of camera {query} skip camera {gallery}" for query, gallery in pairs)
     return Exclusion(f"same place ({text})", places=tuple(pairs))
 
@@ -81,12 +80,13 @@ def kept_masks(
     exclusion: Exclusion,
     junk: np.ndarray | Tensor | None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The `(M, G)` uint8 sets of entries that are kept by place and by junk mask, and `(Q,)` each query's row of them.
+    """Return `(M, G)` uint8 masks of entries kept by place and junk mask, and each query's row in them, `(Q,)`.
 
-    -1 of a query that keeps all entries. junk `(G,)` or `(Q, G)` bool, NumPy or torch, entries to leave out besides.
+    The row is -1 for a query that keeps all entries. junk `(G,)` or `(Q, G)` bool, NumPy or torch: more entries to
+    leave out.
 
     Raises:
-        CrossreidError: junk of another shape.
+        CrossreidError: junk has another shape.
     """
     mask_of = np.full(queries, -1, dtype=np.int64)
     masks: list[np.ndarray] = []
@@ -101,7 +101,7 @@ def kept_masks(
     out = junk.detach().cpu().numpy() if is_tensor(junk) else np.asarray(junk)
     if out.shape not in {(entries,), (queries, entries)}:
         raise CrossreidError(f"junk: expected a mask ({entries},) or ({queries}, {entries}), found {tuple(out.shape)}.")
-    masks.append(np.ones(entries, bool))  # of the queries that no place rule concerns
+    masks.append(np.ones(entries, bool))  # for queries without a place rule
     mask_of[mask_of < 0] = len(masks) - 1
     if out.ndim == 1:
         return (np.stack(masks) & ~out.astype(bool)).astype(np.uint8), mask_of

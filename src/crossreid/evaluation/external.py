@@ -1,4 +1,4 @@
-"""Scores of embeddings that other tools made: files of queries and of gallery, or SYSU-MM01's MATLAB arrangement."""
+"""Score embeddings of other tools: files of queries and gallery, or SYSU-MM01's MATLAB layout."""
 
 from __future__ import annotations
 
@@ -39,30 +39,30 @@ def rank(
     leave_self_out: bool = False,
     say: Say | None = None,
 ) -> tuple[list[Score], dict[str, float]]:
-    """Rank a gallery by embeddings of any tool, and score it by a protocol: what `crossreid rank` does.
+    """Rank a gallery by any tool's embeddings, and score it by a protocol, as `crossreid rank` does.
 
-    Args:
-        queries: file of the query embeddings, as `crossreid.evaluation.arrays` describes them, or a folder that
-            `crossreid embed` wrote; `gallery` likewise.
-        settings: those of the protocol to score by; all by default.
-        metric: `euclidean`, of the embeddings as they are, or `cosine`.
+    Args: queries: file of the query embeddings, as described in `crossreid.evaluation.arrays`, or a folder that
+        `crossreid embed`
+            wrote; `gallery` likewise.
+        settings: settings of the protocol to score by; all by default.
+        metric: `euclidean`, on the embeddings as they are, or `cosine`.
         splits: folder with SYSU-MM01's rand_perm_cam.mat.
-        draw, trials, seed: of the gallery, where the protocol draws it, as `crossreid.evaluation.procedure` takes them.
-        rerank: `k-reciprocal` or `query-expansion`, with `options` by name; or a re-ranking made already.
+        draw, trials, seed: for the gallery, if the protocol draws it, as in `crossreid.evaluation.procedure`.
+        rerank: `k-reciprocal` or `query-expansion`, with `options` by name; or a re-ranking object.
         normalise: standardise distances by `camera` or `modality`.
-        precision: of the distances, float64, or float32 for half the memory.
-        leave_self_out: a query does not find a gallery entry of its identity and its very embedding.
-        say: called with lines about what was taken for what; by default they are warnings.
+        precision: of the distances: float64, or float32 for half the memory.
+        leave_self_out: ignore gallery entries with the query's identity and identical embedding.
+        say: called with lines on how the input was interpreted; by default they are warnings.
 
     Returns:
         The scores, one per setting, and the seconds of `loading` and `ranking`.
 
     Raises:
-        CrossreidError: a name that is not known, or a device that is not there.
-        DataError: a file that cannot be read, or embeddings that the protocol cannot score.
+        CrossreidError: an unknown name, or a missing device.
+        DataError: a file cannot be read, or the protocol cannot score the embeddings.
     """
     if options and not isinstance(rerank, str):
-        raise CrossreidError("--option is of a re-ranking; name one with --rerank.")
+        raise CrossreidError("--option applies to re-ranking; name one with --rerank.")
     if isinstance(rerank, str):
         rerank = make_reranking(rerank, dict(options or {}))
     if normalise not in (None, "camera", "modality"):
@@ -73,7 +73,7 @@ def rank(
         import torch
 
         if not torch.cuda.is_available():
-            raise CrossreidError(f"device '{device}': there is no GPU that this PyTorch can use; choose cpu.")
+            raise CrossreidError(f"device '{device}': this PyTorch can use no GPU; choose cpu.")
     start = time.perf_counter()
     features = join(
         read_side(Path(queries)), read_side(Path(gallery)), protocol, leave_self_out=leave_self_out, say=say or _warn
@@ -107,7 +107,7 @@ def _warn(line: str) -> None:
 def evaluate_features(
     features: Path, protocol: str, splits: Path | None, *, mode: str = "all", shots: int = 1, metric: str = "euclidean"
 ) -> Score:
-    """The score of features that another tool wrote in SYSU-MM01's official MATLAB arrangement.
+    """Score features that another tool wrote in SYSU-MM01's official MATLAB layout.
 
     Args:
         features: folder of NAME_cam1.mat ... NAME_cam6.mat.
@@ -116,10 +116,10 @@ def evaluate_features(
 
     Raises:
         CrossreidError: another protocol, mode or number of shots, or no `splits`.
-        DataError: files that cannot be read or do not fit.
+        DataError: files cannot be read or do not fit.
     """
     if protocol != "sysu-mm01":
-        raise CrossreidError(f"--protocol {protocol!r}: features in the MATLAB arrangement exist for sysu-mm01 only.")
+        raise CrossreidError(f"--protocol {protocol!r}: features in the MATLAB layout exist only for sysu-mm01.")
     if splits is None:
         raise CrossreidError(
             "--features needs --splits DIR, the folder that holds test_id.txt or .mat and rand_perm_cam.mat."

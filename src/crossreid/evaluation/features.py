@@ -1,7 +1,7 @@
-"""Embeddings with all that a protocol needs to know of their images: what models hand to evaluation.
+"""Embeddings with everything that a protocol needs to know about their images: the input of evaluation.
 
-Rows are in the canonical order of `crossreid.data.records.in_order` (identity, camera, path), which is the order that
-ties are broken by and that SYSU-MM01's permutations count in.
+Rows are in the canonical order of `crossreid.data.records.in_order` (identity, camera, path), by which
+ties are broken and SYSU-MM01's permutations count.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ _OPTIONAL = ("frames", "tracklets")
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """N embeddings, row by row with their images.
+    """N embeddings with their images, row by row.
 
-    embeddings `(N, D)` float32 or float64, finite; identities `(N,)` str; cameras `(N,)` int64, 0 where unknown;
-    modalities `(N,)` int64, values of `Modality`; positions `(N,)` int64, 0-based place of the image among those of its
-    identity and camera; names `(N,)` str, a path or ''; roles `(N,)` str of 'query', 'gallery', 'both'; frames `(N,)`
-    int64, place in the camera's film, -1 where unknown (all, if not given); tracklets `(N,)` str, the film that an image is
-    of, '' where unknown (all, if not given).
-    Raises `DataError` that names the field where lengths, types or values do not fit.
+    embeddings `(N, D)` float32 or float64, finite; identities `(N,)` str; cameras `(N,)` int64, 0 if unknown;
+    modalities `(N,)` int64, values of `Modality`; positions `(N,)` int64, 0-based index of the image among those of its
+    identity and camera; names `(N,)` str, a path or ''; roles `(N,)` str: 'query', 'gallery' or 'both'; frames `(N,)`
+    int64, index in the camera's video, -1 if unknown (all, if not given); tracklets `(N,)` str, the tracklet of an
+    image, '' if unknown (all, if not given). Raises `DataError` naming the field if lengths, types or values do not
+    fit.
     """
 
     embeddings: np.ndarray
@@ -63,7 +63,7 @@ class Features:
             values = np.asarray(getattr(self, name))
             if values.shape != (len(embeddings),):
                 raise DataError(
-                    f"features: expected one of {name} for each of {len(embeddings)} embeddings, "
+                    f"features: expected one {name} value per embedding ({len(embeddings)}), "
                     f"found shape {values.shape}."
                 )
             if name in ("identities", "names", "roles", "tracklets"):
@@ -79,15 +79,15 @@ class Features:
             values = getattr(self, name)
             wrong = ~np.isin(values, allowed)
             if wrong.any():
-                raise DataError(f"features: {name} must be of {allowed}, found {values[wrong][0]!r}.")
+                raise DataError(f"features: {name} must be {allowed}, found {values[wrong][0]!r}.")
         if (self.cameras < 0).any() or (self.positions < 0).any():
-            raise DataError("features: cameras and positions must not be negative; use camera 0 where it is unknown.")
+            raise DataError("features: cameras and positions must not be negative; use camera 0 if it is unknown.")
 
     def __len__(self) -> int:
         return len(self.embeddings)
 
     def take(self, rows: np.ndarray) -> Features:
-        """The given rows (indices or a mask), positions as they are."""
+        """Return the given rows (indices or a mask), with positions unchanged."""
         return Features(*(getattr(self, name)[rows] for name in _FIELDS))
 
 
@@ -96,11 +96,11 @@ def features_of(
     gallery: Iterable[Record],
     embeddings: np.ndarray | Tensor | Mapping[Record, np.ndarray],
 ) -> Features:
-    """Features of the images of a query and a gallery, each image once.
+    """Return features of the images of a query and a gallery, each image once.
 
     `embeddings` is either `(N, D)`, row i belonging to `in_order({*query, *gallery})[i]` (for a `Split`: `split.test`),
     or a mapping from each record to its `(D,)` vector. A record on both sides has the role 'both'.
-    Raises `DataError` where there is no record, a record has no embedding, or the numbers differ.
+    Raises `DataError` if there is no record, a record has no embedding, or the numbers differ.
     """
     queries, others = set(query), set(gallery)
     records = in_order(queries | others)
@@ -110,14 +110,14 @@ def features_of(
         missing = [record for record in records if record not in embeddings]
         if missing:
             raise DataError(
-                f"features: no embedding for {missing[0].path} ({len(missing)} of {len(records)} images missing)."
+                f"features: no embedding for {missing[0].path} (missing for {len(missing)} of {len(records)} images)."
             )
         embeddings = np.stack([np.asarray(embeddings[record]) for record in records])
     elif is_tensor(embeddings):
         given = embeddings.detach()
         embeddings = (given.float() if str(given.dtype) == "torch.bfloat16" else given).cpu().numpy()
     if len(embeddings) != len(records):
-        raise DataError(f"features: expected {len(records)} embeddings, one an image, found {len(embeddings)}.")
+        raise DataError(f"features: expected {len(records)} embeddings, one per image, found {len(embeddings)}.")
     return Features(
         embeddings=embeddings,
         identities=np.array([record.identity for record in records], dtype=np.str_),
@@ -136,7 +136,7 @@ def features_of(
 
 
 def positions_of(groups: Sequence[tuple[str, int]]) -> np.ndarray:
-    """`(N,)` int64: how many earlier rows have the same (identity, camera)."""
+    """Return `(N,)` int64: the number of earlier rows with the same (identity, camera)."""
     seen: dict[tuple[str, int], int] = {}
     positions = np.empty(len(groups), dtype=np.int64)
     for row, group in enumerate(groups):
@@ -146,13 +146,13 @@ def positions_of(groups: Sequence[tuple[str, int]]) -> np.ndarray:
 
 
 def save(features: Features, path: Path) -> None:
-    """Write an `.npz` file, under a temporary name first; nothing in it needs unpickling."""
+    """Write an `.npz` file atomically; nothing in it needs unpickling."""
     with replacing(path) as temporary, open(temporary, "wb") as stream:
         np.savez(stream, **{name: getattr(features, name) for name in _FIELDS})
 
 
 def load(path: Path) -> Features:
-    """Read what `save` wrote. Raises `DataError` naming the file where it is missing, damaged or incomplete."""
+    """Read what `save` wrote. Raises `DataError` naming the file if it is missing, damaged or incomplete."""
     path = Path(path)
     if not path.is_file():
         raise DataError(f"{path} not found; expected features written by `crossreid embed`.")
@@ -162,7 +162,7 @@ def load(path: Path) -> Features:
             arrays = {} if missing else {name: archive[name] for name in _FIELDS if name in archive}
     except (ValueError, OSError, EOFError, KeyError, AttributeError, TypeError) as error:
         raise DataError(f"{path} cannot be read as .npz features ({error}); write it again.") from error
-    except Exception as error:  # zipfile and zlib raise classes of their own
+    except Exception as error:  # zipfile and zlib raise their own exception classes
         raise DataError(f"{path} is damaged ({error}); write it again.") from error
     if missing:
         raise DataError(

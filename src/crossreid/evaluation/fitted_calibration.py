@@ -1,8 +1,8 @@
-"""From compared embeddings to a calibration: a curve, its measures and its thresholds for every pair of modalities.
+"""From compared embeddings to a calibration: curve, measures and thresholds for every pair of modalities.
 
-A pair of modalities with too few pairs of images takes the curve and the thresholds of all pairs together, and says so.
-Probabilities are measured on pairs whose query identity the curve has not seen (`cross_fitted`); the curve that is kept
-is fitted to all of them.
+A pair of modalities with too few pairs of images uses the curve and the thresholds of all pairs together, and says so.
+Probabilities are measured on pairs whose query identity the curve has not seen (`cross_fitted`); the stored curve is
+fitted to all of them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _Directed = tuple[Modality, Modality]
 
 
 def share_of_same(sides: Sides, *, seed: int = 0) -> float:
-    """The share of all pairs of images that show one identity: the prior that is taken where none is given."""
+    """Return the share of all pairs of images that show one identity: the default prior."""
     together = pooled(list(_undirected(sides, seed).values()))
     refuse_few(together, "images")
     return float(np.mean(together.same))
@@ -44,25 +44,23 @@ def calibration_of(
     what: str = "images",
     say: Callable[[str], object] = lambda text: None,
 ) -> Calibration:
-    """The calibration of what `sides` compares.
+    """Return the calibration for the comparisons of `sides`.
 
-    Args:
-        prior: the share of pairs that show one identity, for which the probabilities are meant.
-        method: isotonic or platt.
-        rates: false-accept rates, each of which gets its thresholds.
-        open_set: whether queries that have no match in the gallery set the thresholds of the nearest entry, where there are
-            any; else every image does, compared with all images of other identities.
+    Args: prior: the share of pairs that show one identity, that the probabilities refer to. method: isotonic or platt.
+        rates: false-accept rates to compute thresholds for. open_set: whether queries without a match in the gallery
+        set the thresholds of the nearest entry, if there are any; else
+            every image does, compared with all images of other identities.
         what: what is compared, for messages.
-        seed: of the folds of identities, and of images that are drawn where there are very many pairs.
-        say: called with a line for each pair of modalities that takes the curve of all.
+        seed: of the identity folds, and of drawing images if there are very many pairs.
+        say: called with a line for each pair of modalities that uses the common curve.
 
     Raises:
-        DataError: too few pairs, an unknown method or a prior that is none.
-        CrossreidError: a rate that is none.
+        DataError: too few pairs, an unknown method or an invalid prior.
+        CrossreidError: an invalid rate.
     """
     for rate in rates:
         if not 0 < rate < 1:
-            raise CrossreidError(f"false-accept rate {rate:g}: expected one between 0 and 1.")
+            raise CrossreidError(f"false-accept rate {rate:g}: expected a rate between 0 and 1.")
     rates = sorted(set(rates))
     by_pair = _undirected(sides, seed)
     together = pooled(list(by_pair.values()))
@@ -75,7 +73,7 @@ def calibration_of(
             pair = min(query, gallery), max(query, gallery)
             few = _few(by_pair[pair])
             if few and not len(by_pair[pair]):
-                continue  # the data have nothing of this pair, and say nothing of it
+                continue  # the data have no such pairs
             key = None if few else pair
             if key not in fitted:
                 own = together if few else by_pair[pair]
@@ -84,7 +82,7 @@ def calibration_of(
             curve, pairs, predicted = fitted[key]
             name, rows = pair_name(query, gallery), sides.nearest(query, gallery, by_role=open_set)
             if few:
-                say(f"{name}: {few}; takes the curve of all pairs together.")
+                say(f"{name}: {few}; uses the curve of all pairs together.")
             impostors = _impostors(rows, open_set)
             curves[name] = curve
             thresholds[name] = {rate: _threshold(pairs.scores[~pairs.same], rate) for rate in rates}
@@ -97,16 +95,16 @@ def calibration_of(
 
 
 def refuse_few(pairs: ScoredPairs, what: str) -> None:
-    """Raise `DataError` where pairs are too few for a curve."""
+    """Raise `DataError` if there are too few pairs for a curve."""
     if few := _few(pairs):
         raise DataError(
-            f"too few pairs of {what} to calibrate with: {few}. Expected {FEW} pairs or more of one identity by "
-            f"different cameras (or by unknown ones), of {FEW_IDENTITIES} identities or more, and {FEW} of two identities."
+            f"too few pairs of {what} to calibrate with: {few}. Expected at least {FEW} pairs of one identity by "
+            f"different cameras (or unknown ones), of at least {FEW_IDENTITIES} identities, and {FEW} of two identities."
         )
 
 
 def _few(pairs: ScoredPairs) -> str:
-    """What there is too little of for a curve; empty where there is enough."""
+    """Say what there is too little of for a curve; "" if there is enough."""
     same = int(np.count_nonzero(pairs.same))
     if same < FEW or pairs.identities < FEW_IDENTITIES or len(pairs) - same < FEW:
         return (
@@ -121,7 +119,7 @@ def _undirected(sides: Sides, seed: int) -> dict[_Directed, ScoredPairs]:
 
 
 def _impostors(rows: Nearest, open_set: bool) -> np.ndarray:
-    """The nearest scores that a threshold has to keep out."""
+    """Return the nearest scores that a threshold has to reject."""
     without = ~rows.mated
     scores = rows.best[without] if open_set and without.any() and rows.mated.any() else rows.impostor
     return scores[np.isfinite(scores)]

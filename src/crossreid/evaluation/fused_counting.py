@@ -1,7 +1,8 @@
-"""The counting of `crossreid.evaluation.counting` as one Triton kernel: each distance is read once for all of a query's matches.
+"""The counting of `crossreid.evaluation.counting` as one Triton kernel: each distance is read once for all matches of a
+query.
 
-A program takes one query, some of its candidates and a part of the gallery. Most parts of a gallery lie beyond all of the
-candidates; a tile of distances is compared with each of them only where its nearest is not.
+A program handles one query, some of its candidates and a part of the gallery. Most parts of a gallery are farther than
+all candidates; a tile of distances is compared with each candidate only if its nearest distance is not.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ import triton.language as tl
 
 from crossreid.evaluation.counting import NOTHING, Block, Counts, limit_of
 
-TILE = 1024  # distances that are read at a time
-STEP = 128  # of those, compared at a time: STEP x WIDTH counters are held by the threads of a program
-WIDTH = 32  # candidates of a program
-PART = 16 * TILE  # distances of a program
+TILE = 1024  # distances read at a time
+STEP = 128  # of those, compared at a time: the threads of a program hold STEP x WIDTH counters
+WIDTH = 32  # candidates per program
+PART = 16 * TILE  # distances per program
 
 
-# Names of pointers are those of the fields of `Block`; all are of contiguous tensors.
+# Pointers are named after the fields of `Block`; all tensors are contiguous.
 @triton.jit
 def count_ahead(  # type: ignore[no-untyped-def]
     distances, columns, bounds, places, masks, mask_of, codes, own, best, best_place, ahead, refused, seen,
@@ -73,7 +74,7 @@ def count_ahead(  # type: ignore[no-untyped-def]
 
 
 def count_fused(block: Block) -> Counts:
-    """The counts of a block by the kernel; its distances on CUDA, or anywhere where Triton interprets."""
+    """Return the counts of a block by the kernel, with distances on CUDA, or anywhere if Triton interprets."""
     distances = block.distances if block.distances.stride(1) == 1 else block.distances.contiguous()
     rows, most = block.bounds.shape
     device = distances.device
@@ -94,12 +95,12 @@ def count_fused(block: Block) -> Counts:
 
 
 def _there(part: torch.Tensor | None, instead: torch.Tensor) -> torch.Tensor:
-    """A tensor for a pointer that is not followed where there is nothing."""
+    """Return a tensor for a pointer, or `instead` for one that is not followed."""
     return instead if part is None else part.contiguous()
 
 
 def prove() -> None:
-    """Run the kernel on two distances, so that what cannot be built fails before anything depends on it."""
+    """Run the kernel on two distances, so that a failing build shows before anything depends on it."""
     device = "cpu" if os.environ.get("TRITON_INTERPRET") == "1" else "cuda"
     distances = torch.tensor([[1.0, 2.0]], device=device)
     count_fused(Block(distances, None, distances[:, 1:], torch.ones(1, 1, dtype=torch.int64, device=device)))

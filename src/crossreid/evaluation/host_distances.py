@@ -1,5 +1,5 @@
-"""Distances between embeddings on the CPU by NumPy: what `crossreid.evaluation.distances` does in torch, which takes longer to load
-than a small gallery to rank. Embeddings that are equal get equal distances here too, bit for bit.
+"""Distances between embeddings on the CPU by NumPy, as `crossreid.evaluation.distances` in torch, which takes longer to
+load than a small gallery takes to rank. Equal embeddings get equal distances here too, bit for bit.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ METRICS: tuple[str, ...] = get_args(Metric)
 
 
 def finite_rows(embeddings: np.ndarray, what: str = "embeddings") -> np.ndarray:
-    """`(N, D)` finite float32 or float64; half precision and integers are widened.
+    """Return `(N, D)` finite float32 or float64; half precision and integers are widened.
 
-    Raises `CrossreidError` that names `what` and the first bad row: wrong number of axes, no rows, no columns, NaN,
+    Raises `CrossreidError` naming `what` and the first bad row: wrong number of axes, no rows, no columns, NaN,
     infinity.
     """
     rows = number_rows(embeddings, what)
@@ -28,7 +28,7 @@ def finite_rows(embeddings: np.ndarray, what: str = "embeddings") -> np.ndarray:
 
 
 def number_rows(embeddings: np.ndarray, what: str) -> np.ndarray:
-    """The same, whose values nobody has looked at."""
+    """The same, without checking the values."""
     rows = np.ascontiguousarray(embeddings)
     if np.ndim(embeddings) != 2:
         raise CrossreidError(f"{what}: expected an array (N, D), found shape {np.shape(embeddings)}.")
@@ -44,17 +44,17 @@ def number_rows(embeddings: np.ndarray, what: str) -> np.ndarray:
 
 
 def refuse_non_finite_rows(rows: np.ndarray, what: str) -> None:
-    """Raise `CrossreidError` that names `what` and the first row with NaN or infinity."""
+    """Raise `CrossreidError` naming `what` and the first row with NaN or infinity."""
     with np.errstate(invalid="ignore", over="ignore"):
         bad = ~np.isfinite(
             rows.min(axis=1) - rows.max(axis=1)
-        )  # NaN spreads; no mask of the size of the embeddings is made
+        )  # NaN propagates; this needs no mask of the embeddings' size
     bad[bad] = ~np.isfinite(rows[bad]).all(axis=1)
     if bad.any():
         row = int(bad.argmax())
         kind = "NaN" if np.isnan(rows[row]).any() else "an infinite value"
         raise CrossreidError(
-            f"{what}: {kind} in row {row} ({int(bad.sum())} such rows of {len(rows)}); embed it again."
+            f"{what}: {kind} in row {row} ({int(bad.sum())} of {len(rows)} rows are affected); embed it again."
         )
 
 
@@ -63,7 +63,7 @@ def host_distance_blocks(
 ) -> Iterator[tuple[slice, np.ndarray]]:
     """Yield `(rows of the query, their distances (rows, G))` of finite query `(Q, D)` and gallery `(G, D)` of one precision.
 
-    A block holds until the next is asked for. With `few`, no compiled code is loaded for them.
+    A block is valid until the next one is requested. With `few`, no compiled code is loaded.
     Raises `CrossreidError` for an unknown metric and zero rows under cosine.
     """
     query, gallery = _compared(query, gallery, metric)
@@ -75,10 +75,10 @@ def host_distance_blocks(
 def host_order_blocks(
     query: np.ndarray, gallery: np.ndarray, metric: str = "euclidean"
 ) -> Iterator[tuple[slice, np.ndarray]]:
-    """As `host_distance_blocks`, with numbers that only order the gallery of each query as its distances do.
+    """As `host_distance_blocks`, with numbers that merely order the gallery of each query as its distances do.
 
-    They are -q.g of unit vectors under cosine and |g|^2 / 2 - q.g otherwise. Rows need not be finite: of one that is not, all
-    numbers are NaN or infinite.
+    They are -q.g of unit vectors under cosine and |g|^2 / 2 - q.g otherwise. Rows need not be finite: all numbers of
+    one that is not are NaN or infinite.
     """
     from crossreid.evaluation.distance_kernel import finish_order
 
@@ -92,13 +92,13 @@ def host_order_blocks(
 
 
 def refuse_unknown(metric: str) -> None:
-    """Raise `CrossreidError` for a metric that there is not."""
+    """Raise `CrossreidError` for an unknown metric."""
     if metric not in METRICS:
         raise CrossreidError(f"unknown metric '{metric}'; choose one of: {', '.join(METRICS)}.")
 
 
 def refuse_other_dimensions(query: int, gallery: int) -> None:
-    """Raise `CrossreidError` where the two sides have not as many dimensions."""
+    """Raise `CrossreidError` if the two sides have different dimensions."""
     if query != gallery:
         raise CrossreidError(
             f"query embeddings have {query} dimensions and gallery embeddings {gallery}; embed both with the same model."
@@ -120,9 +120,9 @@ def _products(
 ) -> Iterator[tuple[slice, np.ndarray]]:
     """Blocks of q.g, finished in place; equal rows of the gallery get equal columns."""
     copies, originals = repeated_rows(gallery)
-    # At least 64 rows, or the gallery is read more often than it is multiplied.
+    # At least 64 rows, else reading the gallery costs more than multiplying.
     step = min(len(query), rows or max(64, (1 << 24) // len(gallery)))
-    room = np.empty((step, len(gallery)), query.dtype)  # memory that is asked for anew is cleared anew
+    room = np.empty((step, len(gallery)), query.dtype)  # reused, because new memory has to be cleared
     for start in range(0, len(query), step):
         at = slice(start, min(start + step, len(query)))
         found = room[: at.stop - start]
@@ -146,7 +146,7 @@ def _finish_compiled(found: np.ndarray, metric: str, ours: np.ndarray, theirs: n
 
 
 def _finish(found: np.ndarray, metric: str, ours: np.ndarray, theirs: np.ndarray) -> None:
-    """The same, with the same rounding."""
+    """The same in NumPy, with the same rounding."""
     if metric == "cosine":
         np.subtract(1, found, out=found)
         return
@@ -158,7 +158,7 @@ def _finish(found: np.ndarray, metric: str, ours: np.ndarray, theirs: np.ndarray
 
 
 def squared_lengths(rows: np.ndarray) -> np.ndarray:
-    """`(N,)`: the squared length of each row."""
+    """Return the squared length of each row, `(N,)`."""
     return np.einsum("nd,nd->n", rows, rows)
 
 
@@ -166,16 +166,16 @@ def _unit(rows: np.ndarray, what: str) -> np.ndarray:
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     if (lengths == 0).any():
         row = int(np.argmin(lengths))
-        raise CrossreidError(f"{what}: row {row} is all zeros, and has no cosine distance; use the euclidean metric.")
-    with np.errstate(invalid="ignore"):  # of rows that are not finite
+        raise CrossreidError(f"{what}: row {row} is all zeros and has no cosine distance; use the euclidean metric.")
+    with np.errstate(invalid="ignore"):  # for rows that are not finite
         return np.asarray(rows / lengths)
 
 
 def repeated_rows(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of rows that equal an earlier row, and of the first row that each equals."""
+    """Return the indices of rows that equal an earlier row, and of the first row that each equals."""
     suspects = np.arange(len(rows))
     columns = np.linspace(0, rows.shape[1] - 1, min(8, rows.shape[1])).astype(np.int64)
-    for chosen in (columns, slice(None)):  # a few numbers tell nearly all apart; all numbers those that they do not
+    for chosen in (columns, slice(None)):  # a few columns distinguish nearly all rows; all columns the rest
         if not len(suspects):
             return suspects, suspects
         # An integer sum wraps but does not round, so equal rows have equal sums whatever the order of summation.

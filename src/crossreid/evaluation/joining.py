@@ -1,4 +1,4 @@
-"""Two files as one: who queries and who answers, which numbers are cameras, and which queries stand in the gallery too."""
+"""Join two files: who is query and who gallery, which numbers are cameras, and which queries are also in the gallery."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from crossreid.evaluation.protocols import PROTOCOLS, Protocol
 from crossreid.evaluation.sides import rows_by_role
 
 Say = Callable[[str], object]
-_HASHED = 1 << 22  # numbers of embeddings that are hashed at a time
+_HASHED = 1 << 22  # embedding values hashed at a time
 
 
 def join(
     query: Side, gallery: Side, protocol: str, *, leave_self_out: bool = False, say: Say = lambda line: None
 ) -> Features:
-    """Features of both sides, queries first, each side in its file's order, by which ties are broken.
+    """Return the features of both sides, queries first, each side in its file's order, by which ties are broken.
 
-    Where a file says who queries, only those query, and likewise for the gallery. An image that stands on both sides under one
-    name does not find itself. Where modalities are not given, the sides are of those that the protocol's first setting
+    If a file names its queries, only those query, and likewise for the gallery. An image that is on both sides under
+    one name does not find itself. If modalities are not given, the sides get those that the protocol's first setting
     names, or visible.
 
     Args:
-        leave_self_out: a query does not find a gallery entry of its identity and its very embedding either.
-        say: called with lines about what was taken for what, and what makes scores worth less.
+        leave_self_out: also ignore gallery entries with the query's identity and identical embedding.
+        say: called with lines on how the input was interpreted, and on what makes scores less reliable.
 
     Raises:
-        DataError: dimensions differ, or the protocol needs what a file does not hold.
+        DataError: dimensions differ, or a file lacks what the protocol needs.
     """
     if protocol not in PROTOCOLS:
         raise DataError(f"unknown protocol '{protocol}'; choose one of: {', '.join(PROTOCOLS)}.")
@@ -46,7 +46,7 @@ def join(
         )
     one = query.roles is not None and query.source.resolve() == gallery.source.resolve()
     if one:
-        say(f"{query.source} is both sides; its roles say who queries.")
+        say(f"{query.source} is used for both sides; its roles say which rows are queries.")
         sides: tuple[Side, ...] = _numbered((query,), plan, say)
     else:
         sides = _numbered((_by_role(query, "query", say), _by_role(gallery, "gallery", say)), plan, say)
@@ -57,7 +57,7 @@ def join(
     if first.query is not None and any(side.modalities is None for side in sides):
         taken = f"queries are taken as {assumed[0].name.lower()}, the gallery as {assumed[1].name.lower()}"
         if one:
-            raise DataError(f"{query.source}: {protocol} needs modalities, which the file does not hold.")
+            raise DataError(f"{query.source}: {protocol} needs modalities, which the file does not have.")
         say(f"modalities are not given: {taken}.")
     identities = np.concatenate([side.identities for side in sides])
     cameras = _together(sides, "cameras", (UNKNOWN, UNKNOWN))
@@ -85,18 +85,18 @@ def _together(sides: Sequence[Side], name: str, missing: tuple[int, int] | tuple
 
 
 def _by_role(side: Side, role: str, say: Say) -> Side:
-    """The rows that a file's own roles put on this side; all where it has none."""
+    """Return the rows that a file's roles put on this side; all rows if it has no roles."""
     if side.roles is None:
         return side
     modalities = np.zeros(len(side)) if side.modalities is None else side.modalities
     mask = rows_by_role(side.roles, modalities)[role == "gallery"]
     if not mask.any():
         raise DataError(
-            f"{side.source}: none of its {len(side)} rows has the role {role} or both; it is no file for the {role} side."
+            f"{side.source}: none of its {len(side)} rows has the role {role} or both; it cannot be the {role} side."
         )
     if not mask.all():
         say(
-            f"{side.source}: {np.count_nonzero(mask)} of {len(side)} rows are taken, those whose role is {role} or both."
+            f"{side.source}: {np.count_nonzero(mask)} of {len(side)} rows are used, those with the role {role} or both."
         )
     names = ("cameras", "modalities", "frames", "names", "roles", "tracklets", "boxes")
     kept: dict[str, Any] = {name: None if (values := getattr(side, name)) is None else values[mask] for name in names}
@@ -104,24 +104,24 @@ def _by_role(side: Side, role: str, say: Say) -> Side:
 
 
 def _numbered(sides: tuple[Side, ...], plan: Protocol, say: Say) -> tuple[Side, ...]:
-    """The sides with cameras that count from 1 on, as everywhere here: 0 is a camera where other numbers stand beside it."""
+    """Return the sides with cameras counted from 1, as everywhere here: 0 is a camera if other numbers occur with it."""
     known = [np.unique(s.cameras[s.cameras != UNKNOWN]) if s.cameras is not None else np.zeros(0, int) for s in sides]
     numbers = np.unique(np.concatenate(known))
     if not len(numbers) or numbers[0] != 0:
         return sides
     files = " and ".join(dict.fromkeys(str(s.source) for s, own in zip(sides, known, strict=True) if 0 in own))
     if len(numbers) == 1:
-        say(f"{files}: every camera is 0, which tells none apart: cameras are taken as unknown.")
+        say(f"{files}: every camera is 0, so cameras are taken as unknown.")
         return tuple(replace(s, cameras=None) for s in sides)
     numbered = plan.camera_numbers
     if numbered and numbers[-1] >= numbered[-1]:
         raise DataError(
-            f"{files}: cameras are {_some(numbers)}, where {plan.name} has {_some(np.array(numbered))}. If 0 means unknown, leave "
+            f"{files}: cameras are {_some(numbers)}, but {plan.name} has {_some(np.array(numbered))}. If 0 means unknown, leave "
             f"the cell empty or write -1; if cameras count from 0, {numbers[-1]} is one too many."
         )
     counted = " Camera 0 is the protocol's camera 1, and so on." if numbered else ""
     say(
-        f"{files}: camera 0 stands beside {_some(numbers[1:])} and is taken for a camera, not for unknown.{counted} Where a camera "
+        f"{files}: camera 0 occurs with {_some(numbers[1:])} and is taken as a camera, not as unknown.{counted} If a camera "
         "is unknown, leave the cell empty or write -1."
     )
     return tuple(
@@ -139,18 +139,18 @@ def _require(side: Side, plan: Protocol, say: Say) -> None:
     for name in plan.needs:
         values = getattr(side, name)
         if values is None or (values == UNKNOWN).all():
-            why = "which the file does not hold" if values is None else "of which it knows none"
-            other = " `cross-modal` does without." if name == "cameras" else ""
+            why = "which the file does not have" if values is None else "which are all unknown"
+            other = " `cross-modal` does not need them." if name == "cameras" else ""
             raise DataError(f"{side.source}: {plan.name} needs {name}, {why}.{other}")
         missing = np.count_nonzero(values == UNKNOWN)
         if missing:
             say(
-                f"{side.source}: {missing} of {len(side)} {name} are unknown; the exclusion rule leaves out nothing by them."
+                f"{side.source}: {missing} of {len(side)} {name} are unknown; the exclusion rule does not apply to them."
             )
 
 
 def _without_selves(features: Features, plan: Protocol, leave_self_out: bool, say: Say) -> Features:
-    """Features in which a query that is in the gallery too is of one film with itself there, so that it is left out."""
+    """Return features in which a query shares a tracklet with its own copy in the gallery, so that the copy is left out."""
     assert features.tracklets is not None
     codes, queries = _codes(features), features.roles == "query"
     equal: dict[int, list[int]] = {}
@@ -171,17 +171,17 @@ def _without_selves(features: Features, plan: Protocol, leave_self_out: bool, sa
         rest = [entry for entry in entries if entry not in itself]
         finding += any(films[entry] != film and not _excluded(features, plan, asking, entry) for entry in rest)
     if left:
-        say(f"{left} of {np.count_nonzero(queries)} queries stand in the gallery too and do not find themselves.")
+        say(f"{left} of {np.count_nonzero(queries)} queries are also in the gallery and do not find themselves.")
     if finding:
         say(
-            f"WARNING: {finding} of {np.count_nonzero(queries)} queries have the very embedding of a gallery entry of their "
-            "identity and find themselves, which any model does. --leave-self-out leaves them out."
+            f"WARNING: {finding} of {np.count_nonzero(queries)} queries have the same embedding as a gallery entry of their "
+            "identity and find themselves, as with any model. --leave-self-out ignores such entries."
         )
     return replace(features, tracklets=films.astype(np.str_)) if left else features
 
 
 def _excluded(features: Features, plan: Protocol, query: int, entry: int) -> bool:
-    """Whether the protocol leaves out, for a query, a gallery entry of its identity anyway."""
+    """Return whether the protocol leaves out a gallery entry of the query's identity anyway."""
     rule, cameras, frames = plan.exclusion, features.cameras, features.frames
     assert frames is not None
     near = rule.frames is None or abs(int(frames[query]) - int(frames[entry])) <= rule.frames
@@ -190,7 +190,7 @@ def _excluded(features: Features, plan: Protocol, query: int, entry: int) -> boo
 
 
 def _codes(features: Features) -> np.ndarray:
-    """`(N,)` uint64, equal where identity and embedding are equal to the last bit, and else all but certainly not."""
+    """Return `(N,)` uint64, equal if identity and embedding are equal to the last bit, else almost certainly different."""
     values = np.ascontiguousarray(features.embeddings)
     words = values.view(np.uint32 if values.dtype == np.float32 else np.uint64)
     weights = np.random.default_rng(0).integers(1, 1 << 62, words.shape[1] + 1, dtype=np.uint64) | np.uint64(1)

@@ -1,42 +1,42 @@
-"""Ranks by counting on CPUs, compiled: what `crossreid.evaluation.counting` does on other devices.
+"""Compute ranks by counting on CPUs, compiled: `crossreid.evaluation.counting` does this on other devices.
 
 The rank of a match is 1 plus the number of kept entries ahead of it, so each match needs one pass of comparisons over
 the gallery and nothing is sorted. An entry is ahead of a match if it is nearer, or as near and earlier in the gallery.
-To compare many entries an instruction, the distances of a query become 16-bit keys that grow with them, rounding
-included: an entry of a lower key is nearer, one of a higher key farther, and the few that share a match's key are
+To compare many entries per instruction, the distances of a query become 16-bit keys that increase with them, rounding
+included: an entry with a lower key is nearer, one with a higher key farther, and the few that share a match's key are
 compared by distance and position. The result is exact.
 """
 
 from __future__ import annotations
 
 # mypy: disable-error-code="no-untyped-def"
-# (numba infers the types of each call; annotations would be read by nobody)
+# (numba infers the types of each call; annotations would not be used)
 import numpy as np
 
 from crossreid.evaluation.compiled import compiled
 
-CHUNK = 512  # entries counted at a time: a key that is shared has so many looked through
-SEARCH = 256  # matches from which on each entry is looked up among them instead
-BEYOND = 32767  # key of what is behind every match, or left out
-NOWHERE = -32768  # key that nothing is at or below
+CHUNK = 512  # entries counted at a time, and looked through if they share a key
+SEARCH = 256  # number of matches from which each entry is looked up among them instead
+BEYOND = 32767  # key of entries behind every match, or left out
+NOWHERE = -32768  # key below all others
 
 
-# One function for all of a query: what is excluded, found, counted and measured follow one another on arrays that the
-# steps share, and each step taken apart would be a compiled function with as many arguments again.
+# One function does everything for a query: exclusion, search, counting and measures work on arrays that the
+# steps share, and each step as its own compiled function would need the same arguments again.
 @compiled()
 def rank_rows(
     distances,  # (R, P) float32 or float64, C order
-    columns,  # (G,) the columns that are the gallery, or (0,) where all are, in order
-    queries,  # (R,) code of each query's identity, -1 where the gallery has none of it
-    cameras,  # (R,) camera of each query, 0 or less for none to exclude by
-    masks,  # (M, G) uint8, 1 for entries that are kept
+    columns,  # (G,) the gallery's columns, or (0,) for all in order
+    queries,  # (R,) code of each query's identity, -1 if the gallery does not have it
+    cameras,  # (R,) camera of each query, 0 or less for no exclusion by camera
+    masks,  # (M, G) uint8, 1 for kept entries
     mask_of,  # (R,) row of `masks`, -1 for all kept
     kept_by,  # (M,) number of entries that each mask keeps
     starts,  # (C + 1,) where each identity's entries start in `members`
     members,  # (G,) entries grouped by identity, ascending in each group
     codes,  # (G,) code of each entry's identity
-    gallery_cameras,  # (G,) or (0,) where no rule looks at them
-    frames,  # (R,) and (G,) positions in a camera's film, looked at where `gap` is 0 or more
+    gallery_cameras,  # (G,) or (0,) if no rule uses them
+    frames,  # (R,) and (G,) positions in a camera's video, used if `gap` is 0 or more
     gallery_frames,
     gap,
     first_only,  # CMC counts the first image of each identity
@@ -48,7 +48,7 @@ def rank_rows(
     matches,
     kept,
 ):
-    """Fill the last five, each `(R,)`, as `Ranking` has them; the first row with a distance that is not finite, or -1."""
+    """Fill the last five, each `(R,)`, as in `Ranking`; return the first row with a non-finite distance, or -1."""
     entries = len(columns) if len(columns) > 0 else distances.shape[1]
     picked = np.empty(len(columns), dtype=distances.dtype)
     seen = np.full(len(starts) - 1 if first_only else 0, -1, dtype=np.int64)
@@ -113,7 +113,7 @@ def rank_rows(
 
 @compiled()
 def measure_rows(ranks, trapezoid, first, precision, penalty, matches):
-    """Fill the last four, each `(R,)`, from the ranks `(R, M)` of matches, ascending in each row with zeros among them."""
+    """Fill the last four, each `(R,)`, from the ranks `(R, M)` of matches, ascending in each row with zeros in between."""
     for q in range(len(ranks)):
         running, count, last = 0.0, 0, 0
         first[q] = 0
@@ -131,7 +131,7 @@ def measure_rows(ranks, trapezoid, first, precision, penalty, matches):
 
 @compiled()
 def _precision(before, rank, trapezoid):
-    """What a match at a rank adds to average precision, with so many matches before it."""
+    """Return what a match at a rank adds to average precision, with `before` matches ahead of it."""
     value = (before + 1) / rank
     if trapezoid:
         value = (value + (before / (rank - 1) if rank > 1 else 1.0)) / 2
@@ -158,7 +158,7 @@ def _sort(where, row):
 def _beyond(row, limit):
     bad = np.int64(0)
     for i in range(row.size):
-        bad += not (abs(row[i]) < limit)  # NaN is not below anything
+        bad += not (abs(row[i]) < limit)  # NaN compares as false
     return bad
 
 
@@ -180,9 +180,9 @@ def _kept_below(row, mask, bound):
 
 @compiled()
 def _compared(row, mask, masked, near, where):
-    """`(m,)`: kept entries ahead of each match, for few matches: by plain comparisons."""
+    """Return the kept entries ahead of each match, `(m,)`, by plain comparisons, for few matches."""
     ahead = np.empty(len(near), dtype=np.int64)
-    raised = np.nextafter(near, np.full_like(near, np.inf))  # below it is at or below the bound
+    raised = np.nextafter(near, np.full_like(near, np.inf))  # below this means at or below the bound
     for j in range(len(near)):
         at = where[j]
         if masked:
@@ -194,7 +194,7 @@ def _compared(row, mask, masked, near, where):
 
 @compiled()
 def _fill_keys(row, mask, masked, low, scale, keys):
-    # One key below the nearest match's for all that is nearer still, one above the farthest's for all that is farther.
+    # One key below the nearest match's for all nearer entries, one above the farthest's for all farther ones.
     bottom, top, half = row.dtype.type(-1), row.dtype.type(65533), np.int32(32766)
     for i in range(row.size):
         keys[i] = np.int16(np.int32(min(max((row[i] - low) * scale, bottom), top)) - half)
@@ -205,7 +205,7 @@ def _fill_keys(row, mask, masked, low, scale, keys):
 
 @compiled()
 def _lower(keys, a, b, c, d):
-    """Numbers of keys below each of four, and of keys equal to any of them."""
+    """Return the numbers of keys below each of four, and of keys equal to any of them."""
     first, second, third, fourth, equal = np.int16(0), np.int16(0), np.int16(0), np.int16(0), np.int16(0)
     for i in range(keys.size):
         key = keys[i]
@@ -227,7 +227,7 @@ def _equal(keys, key):
 
 @compiled()
 def _settled(keys, key, here, row, start, bound, at):
-    """How many of the entries that share a match's key are ahead of it; `keys` are those from entry `start` on."""
+    """Return how many entries that share a match's key are ahead of it; `keys` are those from entry `start` on."""
     left = np.int64(_equal(keys, key))
     if left == here:
         return 0
@@ -267,7 +267,7 @@ def _counted(row, mask, masked, near, where, keys):
             ahead[j + 2] += c
             ahead[j + 3] += d
             last = min(j + 4, count)
-            own = 0  # matches that lie here: they have their keys, and are not ahead of themselves
+            own = 0  # matches in this chunk: they share their keys, but are not ahead of themselves
             for k in range(j, last):
                 own += start <= where[k] < start + piece.size
             if equal == own and distinct:
@@ -280,7 +280,7 @@ def _counted(row, mask, masked, near, where, keys):
 
 @compiled()
 def _searched(row, mask, masked, near, where):
-    """The same for many matches: each entry is put among the sorted matches, and the positions are summed up."""
+    """The same for many matches: each entry is located among the sorted matches, and the positions are summed up."""
     count = len(near)
     positions = np.zeros(count + 1, dtype=np.int64)
     for i in range(row.size):
@@ -300,13 +300,13 @@ def _searched(row, mask, masked, near, where):
     for j in range(count):
         running += positions[j]
         ahead[j] = running
-    # A match counts itself ahead of those behind it only: its own position is one beyond itself.
+    # A match counts itself only ahead of those behind it: its own position is one past itself.
     return ahead
 
 
 @compiled()
 def _identities_ahead(row, mask, masked, bound, at, codes, own, seen, stamp):
-    """Number of other identities with a kept entry ahead of (`bound`, `at`); `seen` is marked with `stamp`."""
+    """Return the number of other identities with a kept entry ahead of (`bound`, `at`); marks `seen` with `stamp`."""
     identities = 0
     raised = np.nextafter(bound, row.dtype.type(np.inf))
     for start in range(0, row.size, 256):

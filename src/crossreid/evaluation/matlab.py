@@ -1,8 +1,8 @@
-"""SYSU-MM01's official arrangement of features, read and written, so that either side can be the authors' own code.
+"""Read and write SYSU-MM01's official layout of features, to exchange them with the authors' own code.
 
-One file a camera, `NAME_camK.mat`, K = 1..6; in it the variable `feature` (some releases: `feature_test`), a cell an
-identity, whose number is the cell's place counted from 1; in a cell a row an image, in the order of the file names;
-empty where the identity was not seen.
+There is one file per camera, `NAME_camK.mat`, K = 1..6, with the variable `feature` (some releases: `feature_test`):
+one cell per identity, whose number is the cell's index counted from 1; each cell has one row per image, in the order of
+the file names, and is empty if the identity was not seen.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ def evaluate_sysu_features(
     seed: int = 0,
     name: str | None = None,
 ) -> Score:
-    """Score of features in the official arrangement, in `mode` 'all' or 'indoor' with `shots` 1 or 10.
+    """Return the score of features in the official layout, in `mode` 'all' or 'indoor' with `shots` 1 or 10.
 
     `splits_dir` holds `test_id.mat` or `test_id.txt`, and `rand_perm_cam.mat`; without the latter the gallery is drawn
-    with `seed`, and the score says so. Features are compared as they are given. Errors as in `read_sysu_features`.
+    with `seed`, and the score says so. Features are compared as they are. Errors as in `read_sysu_features`.
     """
     if mode not in ("all", "indoor"):
         raise CrossreidError(f"unknown search mode '{mode}'; choose one of: all, indoor.")
@@ -60,11 +60,11 @@ def evaluate_sysu_features(
 def read_sysu_features(
     directory: Path, splits: Path, *, cameras: Iterable[int] = (1, 2, 3, 4, 5, 6), name: str | None = None
 ) -> Features:
-    """Features of the test identities of `splits` (`test_id.mat` or `.txt`) in the given cameras.
+    """Return features of the test identities of `splits` (`test_id.mat` or `.txt`) in the given cameras.
 
-    float64 where any file is, else float32. `name` picks one NAME where the directory holds several.
+    float64 if any file is, else float32. `name` picks one NAME if the directory holds several.
     Raises `DataError`, one line, for: no such directory, no or several NAMEs, a missing camera, a file of version 7.3,
-    a missing variable, cells that are no matrices, different dimensions, NaN, no image of a test identity.
+    a missing variable, cells that are not matrices, different dimensions, NaN, no image of a test identity.
     """
     directory = Path(directory)
     identities = read_identities(splits, "test_id")
@@ -77,7 +77,7 @@ def read_sysu_features(
         cells = read_variable(path, "feature", "feature_test")
         if cells.dtype != object or cells.size != max(cells.shape, default=0):
             raise DataError(
-                f"{path}: expected a row or column of cells, one an identity, found {cells.dtype} {cells.shape}."
+                f"{path}: expected a row or column of cells, one per identity, found {cells.dtype} {cells.shape}."
             )
         for identity in identities:
             cell = np.asarray(cells.ravel()[identity - 1]) if identity <= cells.size else np.empty((0, 0))
@@ -85,11 +85,11 @@ def read_sysu_features(
                 continue
             where = f"{path}: identity {identity}"
             if cell.ndim != 2 or cell.dtype.kind not in "fiu":
-                raise DataError(f"{where}: expected a matrix, a row an image, found {cell.dtype} {cell.shape}.")
+                raise DataError(f"{where}: expected a matrix with one row per image, found {cell.dtype} {cell.shape}.")
             width = width or (cell.shape[1], where)
             if cell.shape[1] != width[0]:
                 raise DataError(
-                    f"{where}: {cell.shape[1]} dimensions, but {width[0]} in {width[1]}; write all with one model."
+                    f"{where}: {cell.shape[1]} dimensions, but {width[0]} in {width[1]}; write all of them with one model."
                 )
             bad = ~np.isfinite(cell).all(axis=1)
             if bad.any():
@@ -98,7 +98,7 @@ def read_sysu_features(
     if not rows:
         raise DataError(
             f"{directory}: all cells of the {len(identities)} test identities are empty; "
-            "the features must be of the test set."
+            "expected features of the test set."
         )
     rows.sort(key=lambda row: row[:2])
     groups = [(str(identity), camera) for identity, camera, cell in rows for _ in range(len(cell))]
@@ -117,10 +117,10 @@ def read_sysu_features(
 
 
 def write_sysu_features(features: Features, directory: Path, name: str = "feature") -> list[Path]:
-    """Write `NAME_camK.mat` for each camera 1 to 6, values and type as they are; `read_sysu_features` gives them back.
+    """Write `NAME_camK.mat` for each camera 1 to 6, keeping values and type; `read_sysu_features` reads them back.
 
-    Each file is complete under its name or not there. Raises `DataError` where an identity is no number from 1, a
-    camera is not 1 to 6, or images of an identity and camera are missing (positions with a gap).
+    Each file is complete under its name or does not exist. Raises `DataError` if an identity is not a number from 1, a
+    camera is not 1 to 6, or images of an identity and camera are missing (a gap in positions).
     """
     directory = Path(directory)
     numbers = np.array([int(i) if i.isdecimal() else 0 for i in features.identities])
@@ -129,7 +129,7 @@ def write_sysu_features(features: Features, directory: Path, name: str = "featur
         (~np.isin(features.cameras, range(1, 7)), features.cameras, "cameras 1 to 6"),
     ):
         if wrong.any():
-            raise DataError(f"SYSU-MM01's arrangement needs {needed}, found {what[wrong][0]!s}.")
+            raise DataError(f"SYSU-MM01's layout needs {needed}, found {what[wrong][0]!s}.")
     count, width = max(CELLS, int(numbers.max())), features.embeddings.shape[1]
     contents = {}
     for camera in range(1, 7):
@@ -146,7 +146,7 @@ def write_sysu_features(features: Features, directory: Path, name: str = "featur
                 )
             cells[number - 1, 0] = features.embeddings[rows]
         contents[camera] = cells
-    from scipy.io import savemat  # here, as `matfile` does
+    from scipy.io import savemat  # imported here, as in `matfile`
 
     directory.mkdir(parents=True, exist_ok=True)
     paths = []
@@ -159,7 +159,7 @@ def write_sysu_features(features: Features, directory: Path, name: str = "featur
 
 
 def read_identities(splits: Path, stem: str) -> list[int]:
-    """Identity numbers of `STEM.mat` (variable `id`) or `STEM.txt` (comma-separated), ascending."""
+    """Return the identity numbers of `STEM.mat` (variable `id`) or `STEM.txt` (comma-separated), ascending."""
     splits = Path(splits)
     mat, text = splits / f"{stem}.mat", splits / f"{stem}.txt"
     if mat.is_file():
@@ -175,13 +175,13 @@ def read_identities(splits: Path, stem: str) -> list[int]:
             f"{splits}: neither {stem}.mat nor {stem}.txt found; give the directory of the official splits."
         )
     if not numbers or min(numbers) < 1:
-        raise DataError(f"{source}: expected identity numbers from 1; fetch the official file again.")
+        raise DataError(f"{source}: expected identity numbers from 1; download the official file again.")
     return sorted(set(numbers))
 
 
 def _camera_files(directory: Path, cameras: list[int], name: str | None) -> dict[int, Path]:
     if not directory.is_dir():
-        raise DataError(f"{directory} is no directory; expected one with NAME_cam1.mat to NAME_cam6.mat.")
+        raise DataError(f"{directory} is not a directory; expected one with NAME_cam1.mat to NAME_cam6.mat.")
     found: dict[str, dict[int, Path]] = {}
     for path in sorted(directory.iterdir()):
         match = _FILE.fullmatch(path.name)
@@ -189,7 +189,7 @@ def _camera_files(directory: Path, cameras: list[int], name: str | None) -> dict
             found.setdefault(match["name"], {})[int(match["camera"])] = path
     if name is None and len(found) > 1:
         raise DataError(
-            f"{directory} holds features of several names ({', '.join(found)}); give the name, or a directory for each."
+            f"{directory} holds features of several names ({', '.join(found)}); give a name, or use a directory for each."
         )
     if not found or (name is not None and name not in found):
         raise DataError(

@@ -1,16 +1,16 @@
 """The measures of a ranking, per query and over queries: CMC, average precision (AP), inverse negative penalty (INP).
 
-Definitions. Kept entries are the gallery less what the exclusion rule and the junk mask take away; they are ordered by
+Definitions. Kept entries are the gallery minus what the exclusion rule and the junk mask remove; they are ordered by
 distance, and entries at equal distance by their position in the gallery. A query's matches are the kept entries of its
-identity; with ranks r_1 < ... < r_n (1-based) among the kept entries:
+identity, with ranks r_1 < ... < r_n (1-based) among the kept entries:
 
 * AP (step) = mean_i i / r_i, as in SYSU-MM01's evaluation;
-* AP (trapezoid) = mean_i (i / r_i + (i-1) / (r_i - 1)) / 2, the second term 1 where r_i = 1 (Market-1501's, MARS's);
+* AP (trapezoid) = mean_i (i / r_i + (i-1) / (r_i - 1)) / 2, the second term 1 if r_i = 1 (Market-1501's, MARS's);
 * INP = n / r_n (Ye et al., "Deep Learning for Person Re-identification: A Survey and Outlook");
-* the rank that counts for CMC is r_1, or, where only the first image of each identity counts, 1 plus the number of
+* the rank that counts for CMC is r_1 or, if only the first image of each identity counts, 1 plus the number of
   other identities that have an entry ahead of r_1.
 
-A query without a match is skipped: it enters no average and is counted.
+A query without a match is skipped: it is in no average, but is counted.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from crossreid.errors import CrossreidError
 class Ranking:
     """Results of Q queries, each array `(Q,)`.
 
-    `first`: the rank that counts for CMC, 1-based, 0 where skipped; `average_precision` and `inverse_penalty` (INP):
-    float64 in (0, 1], NaN where skipped; `matches` and `kept`: numbers of kept entries of the query's identity and of
-    any; `nearest`, where asked for: the distance of the nearest kept entry, infinite where there is none.
-    `positions`: the number of ranks there are (gallery entries, or gallery identities under the first-image
-    count).
+    `first`: the rank that counts for CMC, 1-based, 0 if skipped; `average_precision` and `inverse_penalty` (INP):
+    float64 in (0, 1], NaN if skipped; `matches` and `kept`: numbers of kept entries of the query's identity and of all;
+    `nearest`, if
+    requested: the distance of the nearest kept entry, infinite if there is none. `positions`: the number of possible
+        ranks (gallery entries, or gallery identities if first images count).
     """
 
     positions: int
@@ -44,7 +44,7 @@ class Ranking:
 
     @property
     def valid(self) -> np.ndarray:
-        """`(Q,)` bool: the queries that have a match."""
+        """Return `(Q,)` bool: the queries that have a match."""
         return self.matches > 0
 
     @property
@@ -53,7 +53,7 @@ class Ranking:
 
     @property
     def cmc(self) -> np.ndarray:
-        """`(positions,)` float64: the share of valid queries found at rank 1, 2, ..., all NaN if none is valid."""
+        """Return `(positions,)` float64: the share of valid queries found at rank 1, 2, ..., all NaN if none is valid."""
         found = np.bincount(self.first[self.valid], minlength=self.positions + 1)[1:]
         with np.errstate(invalid="ignore"):
             return np.cumsum(found) / np.float64(found.sum())
@@ -68,19 +68,19 @@ class Ranking:
 
     @property
     def chance_rank1(self) -> float:
-        """Expected rank-1 of a uniformly random order of the kept entries: the mean of matches / kept.
+        """Return the expected rank-1 of a uniformly random order of the kept entries: the mean of matches / kept.
 
-        It is the same under both counting rules, since the first entry decides in either.
+        It is the same under both counting rules, because the first entry decides in both.
         """
         return _mean(self.matches[self.valid] / self.kept[self.valid])
 
 
 def concatenate(parts: Iterable[Ranking]) -> Ranking:
-    """The rankings of several blocks of queries against one gallery as one."""
+    """Concatenate the rankings of several blocks of queries against one gallery."""
     blocks = list(parts)
     if len({block.positions for block in blocks}) != 1:
         raise CrossreidError(
-            "rankings to be concatenated must be of one gallery; found none, or galleries of other sizes."
+            "rankings to concatenate must use one gallery; found none, or galleries of different sizes."
         )
     names = ("first", "average_precision", "inverse_penalty", "matches", "kept")
     nearest = [b.nearest for b in blocks if b.nearest is not None]

@@ -1,4 +1,4 @@
-"""Rows of MOT Challenge, as truth and as tracks: `frame, id, left, top, width, height[, flag, class, visibility]`."""
+"""Rows of MOT Challenge, for ground truth and tracks: `frame, id, left, top, width, height[, flag, class, visibility]`."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ import numpy as np
 from crossreid.data.records import DataError
 
 PEDESTRIAN = 1
-# Classes of the truth that are neither asked for nor wrong to find: people on vehicles, static people, distractors, reflections.
+# Ground-truth classes that are neither required nor wrong to find: people on vehicles, static people, distractors, reflections.
 DISTRACTORS = (2, 7, 8, 12)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class MotRows:
-    """N rows of a file: `frames (N,)` from 1 and `identities (N,)`, int64; `boxes (N, 4)` float64, left, top, right, bottom in
-    pixels; `flags (N,)`, of truth 0 where a row is to be ignored, else a score; `classes (N,)`, PEDESTRIAN where none is given."""
+    """N rows of a file: `frames (N,)` from 1 and `identities (N,)`, int64; `boxes (N, 4)` float64, left, top, right,
+    bottom in pixels; `flags (N,)`, in the truth 0 if a row is to be ignored, else a score; `classes (N,)`, PEDESTRIAN
+    if not given."""
 
     frames: np.ndarray
     identities: np.ndarray
@@ -33,11 +34,11 @@ class MotRows:
 
 
 def read_mot_rows(path: Path) -> MotRows:
-    """The rows of a file, which may hold none.
+    """Read the rows of a file, which may be empty.
 
-    Raises:
-        DataError: with the line: fewer than six columns, what is no number, a frame below 1, a box without an area, or one
-            identity twice in a frame.
+    Raises: DataError: with the line: fewer than six columns, something that is not a number, a frame below 1, a box
+        without an area, or
+            an identity twice in a frame.
     """
     try:
         lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
@@ -57,7 +58,7 @@ def read_mot_rows(path: Path) -> MotRows:
 
 
 def _numbers(path: Path, number: int, line: str) -> list[float]:
-    """Eight numbers of a line; a class that is not given, or given as -1, is PEDESTRIAN."""
+    """Return the eight numbers of a line; a class that is missing or -1 is PEDESTRIAN."""
     cells = [cell for cell in line.replace(",", " ").replace(";", " ").split() if cell]
     try:
         values = [float(cell) for cell in cells]
@@ -69,7 +70,7 @@ def _numbers(path: Path, number: int, line: str) -> list[float]:
         )
     frame, identity, _, _, width, height = values[:6]
     if frame < 1 or frame != int(frame) or identity != int(identity):
-        raise DataError(f"{path}, line {number}: expected a frame from 1 on and an id, whole numbers, found {line!r}.")
+        raise DataError(f"{path}, line {number}: expected a frame from 1 and an id as whole numbers, found {line!r}.")
     if width <= 0 or height <= 0:
         raise DataError(f"{path}, line {number}: expected a width and a height above 0, found {line!r}.")
     flag = values[6] if len(values) > 6 else 1.0
@@ -83,6 +84,6 @@ def _refuse_twice(path: Path, rows: MotRows, numbers: list[int]) -> None:
     if (counts > 1).any():
         at = int(first[counts > 1][0])
         raise DataError(
-            f"{path}, line {numbers[at]}: identity {rows.identities[at]} is there {counts[counts > 1][0]} times in frame "
-            f"{rows.frames[at]}; expected one box of an identity in a frame. Detections without identities are no tracks."
+            f"{path}, line {numbers[at]}: identity {rows.identities[at]} occurs {counts[counts > 1][0]} times in frame "
+            f"{rows.frames[at]}; expected one box per identity and frame. Detections without identities are not tracks."
         )

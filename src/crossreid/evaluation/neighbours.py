@@ -1,9 +1,9 @@
-"""Who is nearest to whom in one set of embeddings, decided the same on every device.
+"""Nearest neighbours in one set of embeddings, with the same result on every device.
 
-One product of matrices gives all squared distances to within a bound that holds in any order of summation; the few that may be
-nearest by it are computed again in float64, as sums of squared differences, which lose nothing to cancellation and are 0 between
-equal rows. Distances nearer each other than 2^-36 of the largest squared length are ties, so that no decision hangs on how a
-device rounds; the earlier place comes first.
+One matrix product gives all squared distances to within a bound that holds for any order of summation; the few
+candidates for the nearest are computed again in float64, as sums of squared differences, which lose nothing to
+cancellation and are 0 between equal rows. Distances closer to each other than 2^-36 of the largest squared length are
+ties, so that no decision depends on a device's rounding; the earlier index comes first.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from crossreid.evaluation.distances import full_precision, prepared, squared_len
 from crossreid.evaluation.pair_kernel import squared_distances
 from crossreid.evaluation.threads import in_threads
 
-_MORE = 12  # entries that are looked at beyond the nearest k at first
+_MORE = 12  # entries examined beyond the nearest k at first
 
 
 class Rows:
-    """N rows whose squared Euclidean distances are asked for, as they are or each divided by its length (cosine)."""
+    """N rows to compute squared Euclidean distances of, as they are or each divided by its length (cosine)."""
 
     def __init__(self, query: Tensor, gallery: Tensor, metric: str) -> None:
         self.given = torch.cat(prepared(query, gallery, "euclidean"))
@@ -31,7 +31,7 @@ class Rows:
         self.scale = None if metric == "euclidean" else self._inverse_lengths()
         longest = 1.0 if self.scale is not None else float(self.squares.max())
         self.grain = 2.0 ** (math.frexp(1.5 * max(longest, 1e-200))[1] - 36)
-        # (D + 3) u (|a| + |b|)^2 bounds the error of |a|^2 + |b|^2 - 2 a.b; of rows made unit in this precision, twice that.
+        # (D + 3) u (|a| + |b|)^2 bounds the error of |a|^2 + |b|^2 - 2 a.b; twice that for rows normalised in this precision.
         share = (self.given.shape[1] + 16) * torch.finfo(self.given.dtype).eps / (2 if self.scale is None else 1)
         lengths = self.squares.sqrt()
         self.error = (share * (lengths + lengths.max()) ** 2).double() + self.grain
@@ -45,13 +45,13 @@ class Rows:
         return torch.cat(parts).rsqrt()[:, None]
 
     def approximate(self, at: slice, others: slice = slice(None)) -> Tensor:
-        """Squared distances `(R, M)` by a product, in the precision of the rows."""
+        """Return squared distances `(R, M)` by a product, in the precision of the rows."""
         with full_precision():
             found = torch.addmm(self.squares[others], self.products[at], self.products[others].T, alpha=-2)
         return found.add_(self.squares[at, None]).clamp_(min=0)
 
     def exact(self, left: Tensor, right: Tensor) -> Tensor:
-        """Squared distances `(n,)` float64 of the listed pairs of rows."""
+        """Return the squared distances `(n,)` float64 of the listed pairs of rows."""
         found = torch.empty(len(left), dtype=torch.float64, device=self.given.device)
         (self._compiled if self.given.device.type == "cpu" else self._by_differences)(left, right, found)
         return found.div_(self.grain).round_().mul_(self.grain)
@@ -78,9 +78,10 @@ class Rows:
 
 
 def nearest_neighbours(rows: Rows, k: int, shown: int) -> tuple[Tensor, Tensor]:
-    """The k nearest of each row `(N, k)`, itself among them, and the largest squared distance from each `(N,)` float64.
+    """Return the k nearest of each row `(N, k)`, including itself, and the largest squared distance from each `(N,)`
+    float64.
 
-    Those from position `shown` on are nobody's neighbours, unless there are fewer than k others; then they follow by place.
+    Rows from index `shown` on are no neighbours, unless there are fewer than k others; then they follow by index.
     """
     nearest, largest = [], []
     sought = min(k, shown)
@@ -100,13 +101,13 @@ def nearest_neighbours(rows: Rows, k: int, shown: int) -> tuple[Tensor, Tensor]:
 
 
 def _nearest_of(rows: Rows, own: Tensor, squares: Tensor, k: int) -> Tensor:
-    """The places `(R, k)` of the k nearest of the rows `own`, from their approximate squared distances `(R, M)`."""
+    """Return the indices `(R, k)` of the k nearest of the rows `own`, from their approximate squared distances `(R, M)`."""
     error = rows.error[own]
     some = min(k + _MORE, squares.shape[1])
     near, places = squares.topk(some, dim=1, largest=False)
     exact, places = _in_order(rows, own, places)
     found, last = places[:, :k].clone(), exact[:, k - 1]
-    if some < squares.shape[1]:  # all that is as near as the last must have been among those looked at
+    if some < squares.shape[1]:  # all entries as near as the last one must be among those examined
         unsure = (last + error >= near.amax(dim=1)).nonzero()[:, 0]
         if len(unsure):
             reach = (last + error)[unsure, None]
@@ -120,7 +121,7 @@ def _nearest_of(rows: Rows, own: Tensor, squares: Tensor, k: int) -> Tensor:
 
 
 def _in_order(rows: Rows, own: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
-    """Exact squared distances of candidates `(R, n)` and their places, nearest first, ties by place."""
+    """Return exact squared distances of candidates `(R, n)` and their indices, nearest first, ties by index."""
     places = places.sort(dim=1).values
     exact = rows.exact(own.repeat_interleave(places.shape[1]), places.flatten()).view(places.shape)
     exact, order = exact.sort(dim=1, stable=True)

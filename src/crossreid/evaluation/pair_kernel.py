@@ -1,16 +1,16 @@
-"""Squared distances of listed pairs of rows on CPUs, compiled: each row is read where it lies and widened as it is read."""
+"""Squared distances of listed pairs of rows on CPUs, compiled: each row is read in place and widened while reading."""
 
 from __future__ import annotations
 
 # mypy: disable-error-code="no-untyped-def"
-# (numba infers the types of each call; annotations would be read by nobody)
+# (numba infers the types of each call; annotations would not be used)
 from crossreid.evaluation.compiled import compiled
 
 
-# Sums may be taken in any order, which is how several are taken an instruction; it is the same one for every pair.
+# Sums may be taken in any order, to allow several per instruction; the order is the same for every pair.
 @compiled(fastmath={"reassoc", "contract"})
 def squared_distances(rows, scale, left, right, found):
-    """Fill `found` `(n,)` float64 with |s_l x_l - s_r x_r|^2 of rows `(N, D)` and scale `(N,)`, or (0,) where all are 1."""
+    """Fill `found` `(n,)` float64 with |s_l x_l - s_r x_r|^2 of rows `(N, D)` and scale `(N,)`, or (0,) if all are 1."""
     for pair in range(len(left)):
         one, other = rows[left[pair]], rows[right[pair]]
         total = 0.0

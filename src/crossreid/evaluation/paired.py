@@ -1,8 +1,9 @@
 """Is one model better than another on the same queries? Differences with paired bootstrap intervals over the queries.
 
-Queries are drawn with replacement, the same ones for both models, and the mean difference is taken of each draw; the interval
-holds the middle of these means (Efron and Tibshirani, "An Introduction to the Bootstrap", chapter 13). It says what another
-sample of queries would do to the difference, not what another training would: for that, compare several seeds.
+Queries are drawn with replacement, the same ones for both models, and each draw gives a mean difference; the interval
+holds the central share of these means (Efron and Tibshirani, "An Introduction to the Bootstrap", chapter 13). It shows
+what another sample
+of queries would do to the difference, not what another training run would: for that, compare several seeds.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 from crossreid.errors import CrossreidError
 
 RESAMPLES = 10_000
-_DRAWN = 1 << 23  # numbers of queries that are drawn at a time
+_DRAWN = 1 << 23  # query indices drawn at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,18 +28,18 @@ class Difference:
 
     @property
     def clear(self) -> bool:
-        """Whether the interval leaves out no difference at all."""
+        """Return whether the interval excludes zero."""
         return self.low > 0 or self.high < 0
 
 
 def paired_differences(
     own: np.ndarray, others: np.ndarray, *, confidence: float = 0.95, resamples: int = RESAMPLES, seed: int = 0
 ) -> list[Difference]:
-    """The differences `own` less `others` of K figures, with their intervals, all of the same draws.
+    """Return the differences `own` minus `others` of K figures with their intervals, all from the same draws.
 
     Args:
-        own, others: `(Q, K)` each query's share of each figure; a query that is NaN in either is left out.
-        confidence: the share of the draws' means that the interval holds.
+        own, others: `(Q, K)` the value of each figure per query; a query that is NaN in either is left out.
+        confidence: the share of the draws' means in the interval.
         seed: of the draws.
 
     Raises:
@@ -46,7 +47,7 @@ def paired_differences(
     """
     if own.shape != others.shape or own.ndim != 2:
         raise CrossreidError(
-            f"paired differences: expected two arrays (Q, K) alike, found {own.shape} and {others.shape}."
+            f"paired differences: expected two arrays (Q, K) of the same shape, found {own.shape} and {others.shape}."
         )
     each = own - others
     each = each[~np.isnan(each).any(axis=1)]

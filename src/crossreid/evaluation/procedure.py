@@ -1,7 +1,7 @@
-"""The one procedure that carries out every protocol: from features to a score per setting.
+"""The procedure that carries out every protocol: from features to one score per setting.
 
-Of each setting: who queries and who may be in the gallery, the draw of the gallery in each trial, the ranking of each
-draw, and the scores of the trials together.
+For each setting: who queries and who may be in the gallery, the draw of the gallery in each trial, the ranking of each
+    draw, and the scores of the trials together.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
     from crossreid.evaluation.device_ranking import Started
     from crossreid.evaluation.reranking import Blocks
 
-Trials = dict[int, np.ndarray]  # number of a trial to the rows of its gallery
-# What takes the place of a metric: rows of features that query and rows of a gallery, to blocks of their distances.
+Trials = dict[int, np.ndarray]  # trial number to the rows of its gallery
+# Replaces a metric: maps query rows and gallery rows of features to blocks of their distances.
 Compare = Callable[[np.ndarray, np.ndarray], "Blocks"]
 
 Named = TypeVar("Named")
 
-_BLOCK = 1 << 24  # distances to all candidates that are held at a time
-_DEVICE_BLOCK = 1 << 27  # on a device, where each block has the price of its launches, and of all galleries'
+_BLOCK = 1 << 24  # distances to all candidates held at a time
+_DEVICE_BLOCK = 1 << 27  # on a device, where each block costs launches, also of all galleries
 
 
 def evaluate(
@@ -59,19 +59,19 @@ def evaluate(
     dtype: torch.dtype | str = "float64",
     compare: Compare | None = None,
 ) -> list[Score]:
-    """Scores of features by a protocol of `PROTOCOLS`, one a setting (or of the named `settings`, in their order there).
+    """Return the scores of features by a protocol of `PROTOCOLS`, one per setting (or the named `settings`, in protocol
+    order).
 
-    `permutations` are SYSU-MM01's; where given, the gallery is drawn by them, else by the protocol's own draw with
-    `seed` (SYSU-MM01: 'seeded', LLCM: 'random-choice'); that is 'official', the default of `draw`, which may be
-    'seeded' or 'random-choice' instead. Every score names the draw it comes from. `trials` counts the draws. `trial` is
-    the number of the one trial that the features are of (RegDB; 1 where not given). Any subset of the identities will
-    do. Distances are taken in `dtype`, on `device`, once for each pair of images however many trials and settings share
-    it. `rerank` and `normalise` (by 'camera' or 'modality') are those of `crossreid.evaluation.reranking`, each trial's
-    gallery on its own; both are off unless given, and printed with the score. `compare` takes the place of the metric
-    that scores then name: of rows that query and rows of all galleries it yields `(queries, distances (rows, G))`.
-    On the CPU nothing but re-ranking and normalisation loads torch.
-    Raises `CrossreidError` for an unknown name, `DataError` where the features cannot answer: no query or gallery image
-    of a setting, permutations that do not fit, no query with a match.
+    `permutations` are SYSU-MM01's; if given, the gallery is drawn by them, else by the protocol's own draw with `seed`
+    (SYSU-MM01: 'seeded', LLCM: 'random-choice'); this is 'official', the default of `draw`, which may be 'seeded' or
+    'random-choice' instead. Every score names its draw. `trials` is the number of draws. `trial` is the number of the
+    one trial that the features belong to (RegDB; 1 if not given). Any subset of the identities will do. Distances are
+    computed in `dtype`, on `device`, once for each pair of images however many trials and settings share it. `rerank`
+    and `normalise` (by 'camera' or 'modality') are those of `crossreid.evaluation.reranking`, applied to each trial's
+    gallery separately; both are off unless given, and printed with the score. `compare` replaces the metric that scores
+    then name: for query rows and rows of all galleries it yields `(queries, distances (rows, G))`. On the CPU only
+    re-ranking and normalisation load torch. Raises `CrossreidError` for an unknown name, `DataError` if the features do
+    not suffice: no query or gallery image of a setting, permutations that do not fit, no query with a match.
     """
     plan, chosen = chosen_settings(protocol, settings)
     _check_names(metric, draw, trials, compare, rerank)
@@ -86,7 +86,7 @@ def evaluate(
     else:
         import torch
 
-        vectors = torch.from_numpy(features.embeddings).to(device)  # what is narrower is carried faster
+        vectors = torch.from_numpy(features.embeddings).to(device)  # narrower types are copied faster
         vectors = vectors.to(getattr(torch, kind.name))
 
     rankings: dict[str, dict[int, Ranking]] = {}
@@ -130,7 +130,7 @@ def _galleries(
     features: Features, setting: Setting, rows: np.ndarray, draw: str | None, trials: int, seed: int,
     permutations: Permutations | None, trial: int | None,
 ) -> Trials:  # fmt: skip
-    """The galleries of each trial, drawn from `rows`; where the setting draws none, those of the one trial that there is."""
+    """Return the gallery of each trial, drawn from `rows`; if the setting draws none, that of the only trial."""
     if setting.shots is None or draw is None:
         return {trial or 1: rows}
     groups, shots, seen_by = groups_of(features, rows), setting.shots, setting.gallery_cameras
@@ -148,14 +148,14 @@ def _trial_scores(rankings: Mapping[int, Ranking], plan: Protocol) -> tuple[Tria
 
 
 def _all_alike(galleries: Trials) -> bool:
-    """Whether several trials have the same gallery, because there are no more images than are drawn."""
+    """Return whether several trials have the same gallery, because there are no more images than are drawn."""
     first, *others = (np.sort(rows) for rows in galleries.values())
     return bool(others) and all(np.array_equal(first, rows) for rows in others)
 
 
 def _check_names(metric: str, draw: str | None, trials: int, compare: Compare | None, rerank: Reranking | None) -> None:
     if compare is not None and rerank is not None:
-        raise CrossreidError("re-ranking compares embeddings; distances from elsewhere have none. Leave it out.")
+        raise CrossreidError("re-ranking needs embeddings, and given distances have none. Leave it out.")
     if compare is None:
         refuse_unknown(metric)
     if draw is not None and draw not in DRAWS:
@@ -165,14 +165,14 @@ def _check_names(metric: str, draw: str | None, trials: int, compare: Compare | 
 
 
 def draw_of(plan: Protocol, draw: str | None, permutations: Permutations | None) -> str | None:
-    """How the gallery is drawn: as asked for, or as the protocol does; as it was given where the protocol draws none."""
+    """Return how the gallery is drawn: as requested, or as the protocol does; unchanged if the protocol does not draw."""
     if plan.draw is None or draw not in (None, "official"):
         return draw
     return "official" if plan.permuted and permutations is not None else plan.draw
 
 
 def chosen_settings(protocol: str, settings: Sequence[str] | None) -> tuple[Protocol, list[Setting]]:
-    """The protocol of a name, and its settings of the given names, in their order, or all.
+    """Return the protocol of a name, and its settings of the given names, in protocol order, or all.
 
     Raises:
         CrossreidError: an unknown name.
@@ -185,7 +185,7 @@ def chosen_settings(protocol: str, settings: Sequence[str] | None) -> tuple[Prot
 def _by_queries(
     sides: Mapping[Setting, tuple[np.ndarray, np.ndarray]],
 ) -> Iterator[tuple[np.ndarray, dict[Setting, np.ndarray]]]:
-    """Queries, and by setting the rows of their galleries: settings with the same queries share their distances."""
+    """Return queries, and per setting the rows of their galleries: settings with the same queries share distances."""
     pending = dict(sides)
     while pending:
         queries = next(iter(pending.values()))[0]
@@ -204,7 +204,7 @@ def _rank(
     metric: str,
     compare: Compare | None,
 ) -> dict[str, dict[int, Ranking]]:
-    """Rankings by setting and trial of the same queries against several galleries."""
+    """Return rankings by setting and trial of the same queries against several galleries."""
     device = vectors.device if is_tensor(vectors) else "cpu"
     pool = np.unique(np.concatenate([rows for drawn in galleries.values() for rows in drawn.values()]))
     pairs = len(queries) * sum(len(rows) for drawn in galleries.values() for rows in drawn.values())
@@ -231,7 +231,7 @@ def _rank(
 def _blocks(
     vectors: np.ndarray | torch.Tensor, queries: np.ndarray, pool: np.ndarray, metric: str, few: bool
 ) -> Iterator[tuple[slice, np.ndarray]] | Blocks:
-    """Distances of rows that query to rows that any of the galleries hold."""
+    """Yield the distances of query rows to rows that any of the galleries holds."""
     if not is_tensor(vectors):
         step = max(16, min(256, _BLOCK // len(pool)))
         return host_distance_blocks(vectors[queries], vectors[pool], metric, rows=step, few=few)
@@ -251,7 +251,7 @@ def _rank_adjusted(
     rerank: Reranking | None,
     normalise: Normalise | None,
 ) -> dict[str, dict[int, Ranking]]:
-    """The same where what a gallery holds changes its distances: each gallery by itself."""
+    """The same if distances depend on the gallery's content: each gallery separately."""
 
     import torch
 
@@ -286,7 +286,7 @@ def ranker_of(
     device: torch.device | str = "cpu",
     few: bool = False,
 ) -> Ranker:
-    """What ranks some rows for the queries of others; none finds itself, nor the tracklet that it is of."""
+    """Return the ranker of gallery rows for query rows; no query finds itself, or the tracklet that it belongs to."""
     frames, tracklets = features.frames, features.tracklets
     assert frames is not None
     assert tracklets is not None

@@ -1,31 +1,32 @@
-"""The published evaluation protocols, each a description; `crossreid.evaluation.procedure` carries them out.
+"""Descriptions of the published evaluation protocols; `crossreid.evaluation.procedure` carries them out.
 
 * SYSU-MM01 (Wu et al., ICCV 2017, and its MATLAB evaluation): all infrared images query (cameras 3, 6); the gallery is
-  1 or 10 visible images an identity and camera, of cameras 1, 2, 4, 5 (all search) or 1, 2 (indoor); camera 3 skips
-  camera 2, which looks at the same place; CMC counts the first image of each identity, mAP and mINP all; 10 draws.
-* RegDB: the images of either modality query those of the other, nothing excluded; a model and a set of features a
+  1 or 10 visible images per identity and camera, from cameras 1, 2, 4, 5 (all search) or 1, 2 (indoor); camera 3 skips
+  camera 2, which is at the same place; CMC counts the first image of each identity, mAP and mINP all; 10 draws.
+* RegDB: the images of each modality query those of the other, nothing excluded; one model and one set of features per
   trial.
-* LLCM (Zhang and Wang, CVPR 2023, and its public code): all images of a modality query one image of each identity and
+* LLCM (Zhang and Wang, CVPR 2023, and its public code): all images of one modality query one image per identity and
   camera of the other, same identity and camera excluded, CMC counts the first image of each identity; 10 draws.
-* MARS (Zheng et al., ECCV 2016): query tracklets against a gallery that holds them too, same identity and camera
-  excluded, identity -1 is junk, 0 distracts; AP by trapezoids, as in its evaluation. Features are of tracklets.
-* Duke-Video-ReID (Wu et al., CVPR 2018): the same of its lists; the gallery does not hold the queries.
-* VeRi-776 (Liu et al., ECCV 2016): same identity and camera excluded; AP by trapezoids, as in its evaluation. Where videos
-  query, each query picture does with the gallery tracklet of its vehicle and camera, as in the release of views knowledge
-  distillation (Porrello et al., ECCV 2020); two pictures of one tracklet are two queries.
-* Market-1501 (Zheng et al., ICCV 2015): same identity and camera excluded, identity -1 is junk, 0 distracts; AP by
-  trapezoids, as in its MATLAB evaluation. Much public code takes steps instead.
-* MSMT17 (Wei et al., CVPR 2018): same identity and camera excluded; AP by steps, as in the public code that its figures are
-  scored by; its lists hold neither junk nor distractors.
+* MARS (Zheng et al., ECCV 2016): query tracklets against a gallery that also contains them, same identity and camera
+  excluded, identity -1 is junk, 0 are distractors; AP by trapezoids, as in its evaluation. Features are of tracklets.
+* Duke-Video-ReID (Wu et al., CVPR 2018): the same with its lists; the gallery does not contain the queries.
+* VeRi-776 (Liu et al., ECCV 2016): same identity and camera excluded; AP by trapezoids, as in its evaluation. If videos
+  query, each query image stands for the gallery tracklet of its vehicle and camera, as in the release of views
+  knowledge distillation (Porrello et al., ECCV 2020); two images of one tracklet are two queries.
+* Market-1501 (Zheng et al., ICCV 2015): same identity and camera excluded, identity -1 is junk, 0 are distractors; AP
+by
+  trapezoids, as in its MATLAB evaluation. Much public code uses steps instead.
+* MSMT17 (Wei et al., CVPR 2018): same identity and camera excluded; AP by steps, as in the public code that its figures
+  come from; its lists have neither junk nor distractors.
 * ATRW plain (Li et al., ACM MM 2020): each image queries all others; images of the identity from the same camera
-  within 3 frames are left out; identities that one camera saw and those that several saw are scored apart.
-* open-set: as Market-1501 with AP by steps, and queries without a match are attempts to be turned away
+  within 3 frames are left out; identities seen by one camera and by several are scored separately.
+* open-set: as Market-1501 with AP by steps, and queries without a match should be rejected
   (`crossreid.evaluation.open_set`).
-* cross-modal (anybody's images): given queries against a given gallery; images that are both query by modality
-  (infrared against visible), or, where there is one modality only, each against all others.
-* single-modality: the same rules, under the name of what is compared where query and gallery are of one modality.
-* cross-camera: the same, but all entries from the query's camera are left out, whoever they show: where a camera stands for
-  a sighting, whatever else was seen then shares its light and its place with the query.
+* cross-modal (your own images): given queries against a given gallery; images that are both query by modality
+  (infrared against visible), or, if there is only one modality, each against all others.
+* single-modality: the same rules, named for query and gallery of one modality.
+* cross-camera: the same, but all entries from the query's camera are left out, whoever they show: if a camera means
+  a sighting, everything else in it shares light and place with the query.
 """
 
 from __future__ import annotations
@@ -46,8 +47,8 @@ from crossreid.evaluation.exclusion import (
 
 @dataclass(frozen=True)
 class Setting:
-    """Who queries whom. `None` stands for: modality, as the roles say; cameras, any; shots, every image;
-    `several_cameras` (whether queries are of identities that several cameras saw, or one), either."""
+    """Who queries whom. `None` means: modality, by the roles; cameras, any; shots, every image; `several_cameras`
+    (whether queries are of identities seen by several cameras, or by one), either."""
 
     name: str
     query: Modality | None = None
@@ -62,11 +63,11 @@ class Setting:
 class Protocol:
     """A published protocol.
 
-    `draw` is its own draw of the gallery (None: every image), `permuted` says whether there are official permutations to take
-    instead. `sets` are the comparisons of images and videos that it is scored by (`crossreid.evaluation.sets`); `first_frame`
-    says whether the image of a tracklet is its first frame alone, `pictures_query` whether a video that queries is the
-    gallery's tracklet of a listed picture, one query a picture. `without_cameras` says whether it is meant for images without
-    cameras too, of which its exclusion leaves out nothing.
+    `draw` is its own draw of the gallery (None: every image); `permuted` says whether official permutations exist to
+    use instead. `sets` are its comparisons of images and videos (`crossreid.evaluation.sets`); `first_frame` says
+    whether the image of a tracklet is only its first frame, `pictures_query` whether a video query is the gallery
+    tracklet of a listed image, one query per image. `without_cameras` says whether it also applies to images without
+    cameras, for which its exclusion leaves out nothing.
     """
 
     name: str
@@ -85,13 +86,13 @@ class Protocol:
 
     @property
     def camera_numbers(self) -> tuple[int, ...]:
-        """The data set's own numbers of its cameras, where the protocol goes by them."""
+        """Return the data set's own camera numbers, if the protocol uses them."""
         named = {c for s in self.settings for c in (*(s.query_cameras or ()), *(s.gallery_cameras or ()))}
         return tuple(sorted(named | {c for pair in self.exclusion.places for c in pair}))
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """What must be known of images beside their identity; without it, scores would be another protocol's."""
+        """Return what must be known about images besides their identity; without it, scores would be another protocol's."""
         by_camera = self.exclusion.needs_cameras or self.draw is not None
         by_camera = by_camera or any(s.several_cameras is not None for s in self.settings)
         cameras = by_camera and not self.without_cameras
@@ -171,4 +172,4 @@ PROTOCOLS: dict[str, Protocol] = {
         Protocol("cross-camera", _TO_GALLERY, SAME_CAMERA, "every image"),
     )
 }
-"""Every protocol, by the name that scores and commands call it."""
+"""Every protocol, by its name in scores and commands."""

@@ -1,6 +1,6 @@
-"""Published figures to set beside one's own, as fractions, with where each was printed.
+"""Published figures to compare with, as fractions, with the source of each.
 
-Figures are as their papers state them; none is re-ranked as far as the papers say. Protocol and setting are named as in
+Figures are as stated in the papers; none is re-ranked, as far as the papers say. Protocol and setting are named as in
 `crossreid.evaluation.protocols`.
 """
 
@@ -48,7 +48,7 @@ _EARLIER = (
 )
 
 VKD_PAPER = 'Porrello et al., "Robust Re-Identification by Multiple Views Knowledge Distillation", ECCV 2020'
-# MARS, rank-1 and mAP in percent: what of it image to video, what video to video.
+# MARS, rank-1 and mAP in percent: image to video or video to video, as labelled.
 _VIEWS = (
     ("ResVKD-50", "image to video", 83.89, 77.27),
     ("ResVKD-101", "image to video", 85.91, 77.64),
@@ -91,6 +91,6 @@ VD_ABLATION: dict[tuple[str, str], Mapping[str, float]] = {
 
 
 def published_for(protocol: str, setting: str, *, earlier: bool = False) -> list[Published]:
-    """Figures of one setting: of the methods offered here, with `earlier` also the systems they were compared to."""
+    """Return figures of one setting: of the methods offered here, with `earlier` also of the systems they were compared with."""
     rows = [row for row in PUBLISHED if (row.protocol, row.setting) == (protocol, setting)]
     return [row for row in rows if earlier or row.method in OFFERED]

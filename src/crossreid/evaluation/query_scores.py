@@ -1,4 +1,4 @@
-"""Scores query by query and identity by identity: what means hide, and what two models are compared by."""
+"""Scores per query and per identity: what means hide, and how two models are compared."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from crossreid.evaluation.features import Features
 from crossreid.evaluation.measures import Ranking
 
-# A query's share of the figures of a score: whether it is found by rank k, its average precision and its INP.
+# A query's part in a score: whether it is found by rank k, its average precision and its INP.
 _NAMES = {
     "rank-1": "rank-1",
     "rank-5": "rank-5",
@@ -26,8 +26,9 @@ _NAMES = {
 class QueryScores:
     """Q queries of one setting in T trials of one model.
 
-    names `(Q,)` str, a path or the row among the features; identities `(Q,)` str; cameras `(Q,)` int64, 0 where unknown; first
-    `(T, Q)` the rank that counts for CMC, 0 where the query has no match; average_precision and inverse_penalty `(T, Q)`, NaN there.
+    names `(Q,)` str, a path or the row among the features; identities `(Q,)` str; cameras `(Q,)` int64, 0 if unknown;
+    first `(T, Q)` the rank that counts for CMC, 0 if the query has no match; average_precision and inverse_penalty `(T,
+    Q)`, NaN then.
     """
 
     trials: tuple[int, ...]
@@ -42,7 +43,7 @@ class QueryScores:
         return len(self.names)
 
     def values(self, key: str) -> np.ndarray:
-        """`(Q,)` float64: each query's share of the figure `mAP`, `mINP` or `rank-K`, mean over trials; NaN without a match."""
+        """Return `(Q,)` float64: each query's value of `mAP`, `mINP` or `rank-K`, mean over trials; NaN without a match."""
         if key in ("mAP", "mINP"):
             each = self.average_precision if key == "mAP" else self.inverse_penalty
         else:
@@ -53,7 +54,7 @@ class QueryScores:
         return np.where(valid > 0, total / np.maximum(valid, 1), np.nan)
 
     def rows(self) -> list[dict[str, Any]]:
-        """A row a query for JSON: fractions, the ranks of the first right answers of all trials; null without a match."""
+        """Return a row per query for JSON: fractions, and the ranks of the first correct match of all trials; null without a match."""
         columns = {name: self.values(key) for key, name in _NAMES.items()}
         return [
             {
@@ -67,7 +68,7 @@ class QueryScores:
         ]
 
     def identity_rows(self) -> list[dict[str, Any]]:
-        """A row an identity: means over its queries with a match, and how many have none; the worst average precision first."""
+        """Return a row per identity: means over its queries with a match, and how many have none; worst average precision first."""
         columns = {key: self.values(key) for key in _NAMES}
         found = []
         for identity in dict.fromkeys(self.identities.tolist()):
@@ -81,7 +82,7 @@ class QueryScores:
 
 
 def query_scores(features: Features, rows: np.ndarray, rankings: Mapping[int, Ranking]) -> QueryScores:
-    """The scores of the queries `rows` of features, from their rankings by trial."""
+    """Return the scores of the queries `rows` of features, from their rankings by trial."""
     names = features.names[rows]
     return QueryScores(
         tuple(rankings),
@@ -96,7 +97,7 @@ def query_scores(features: Features, rows: np.ndarray, rankings: Mapping[int, Ra
 
 
 def detailed(values: dict[str, Any], each: Sequence[QueryScores], *, queries: bool, identities: bool) -> dict[str, Any]:
-    """A score's JSON with `per-query` or `per-identity` rows, of several models with the trials that they are of."""
+    """Return a score's JSON with `per-query` or `per-identity` rows; for several models with their trials."""
     several = len(each) > 1
     for name, wanted, rows in (
         ("per-query", queries, QueryScores.rows),

@@ -1,4 +1,4 @@
-"""The one ranking core: for each query the ranks of its matches, as `crossreid.evaluation.measures` defines them.
+"""The ranking core: for each query the ranks of its matches, as `crossreid.evaluation.measures` defines them.
 
 No gallery is sorted: ranks are counted, by `crossreid.evaluation.kernel` on CPUs and by `crossreid.evaluation.device_ranking`
 on other devices, with the same results.
@@ -43,9 +43,9 @@ def rank_distances(
     """Rank a gallery by given distances, smaller is nearer.
 
     distances `(Q, G)` float, NumPy or torch, any device; identities `(Q,)`, `(G,)` of int or str; cameras `(Q,)`,
-    `(G,)` int, needed where the exclusion rule looks at them; junk `(G,)` or `(Q, G)` bool, entries to leave out
-    besides. Raises `CrossreidError` that names what does not fit: lengths, empty sets, NaN or infinite distances, missing
-    cameras.
+    `(G,)` int, needed if the exclusion rule uses them; junk `(G,)` or `(Q, G)` bool, more entries to leave out. Raises
+    `CrossreidError`
+    naming what does not fit: lengths, empty sets, NaN or infinite distances, missing cameras.
     """
     matrix = distances.detach() if is_tensor(distances) else np.asarray(distances)
     if matrix.ndim != 2:
@@ -77,7 +77,7 @@ def rank_embeddings(
     counting: str = "every image",
     trapezoid: bool = False,
 ) -> Ranking:
-    """`rank_distances` from embeddings `(Q, D)` and `(G, D)`, whose distances are never held all at once."""
+    """As `rank_distances`, from embeddings `(Q, D)` and `(G, D)`, whose distances are never all in memory."""
     left, right = _rows_of(query, "query embeddings"), _rows_of(gallery, "gallery embeddings")
     if is_tensor(left) or is_tensor(right):
         from crossreid.evaluation import distances as there
@@ -100,7 +100,7 @@ def rank_embeddings(
 
 
 def _rows_of(embeddings: np.ndarray | Tensor, what: str) -> np.ndarray | Tensor:
-    """Rows that are on the CPU as an array, whatever they came as."""
+    """Return rows on the CPU as an array, whatever they were."""
     if not is_tensor(embeddings):
         return number_rows(embeddings, what)
     given = embeddings.detach()
@@ -113,9 +113,9 @@ def _rows_of(embeddings: np.ndarray | Tensor, what: str) -> np.ndarray | Tensor:
 class Ranker:
     """Queries and gallery with the rules of their ranking, checked and prepared once; `rank` takes blocks of distances.
 
-    Codes number the gallery's identities; -1 is a query's that the gallery lacks. `masks` are the `(M, G)` sets of kept
-    entries that occur, of which `mask_of` `(Q,)` names each query's, -1 where all are kept. `members` lists the entries
-    by code, those of code c from `starts[c]` on. `few`: there is so little to rank on a CPU that it is sorted.
+    Codes number the gallery's identities; -1 is the code of a query that the gallery lacks. `masks` are the distinct
+    `(M, G)` sets of kept entries, and `mask_of` `(Q,)` is each query's set, -1 if all are kept. `members` lists the
+    entries by code, those of code c from `starts[c]` on. `few`: there is so little to rank on a CPU that it is sorted.
     """
 
     query: np.ndarray
@@ -191,9 +191,10 @@ class Ranker:
     def rank(
         self, at: slice, distances: np.ndarray | Tensor, *, columns: np.ndarray | None = None, nearest: bool = False
     ) -> Ranking:
-        """The ranking of the queries `at`, from their distances `(R, G)`, or any numbers in the same order.
+        """Return the ranking of the queries `at`, from their distances `(R, G)`, or any numbers in the same order.
 
-        With `columns` `(G,)` the distances are `(R, P)`, of which these are the gallery's. `nearest` asks for that field.
+        With `columns` `(G,)` the distances are `(R, P)`, of which these are the gallery's. `nearest` requests that
+        field.
 
         Raises:
             CrossreidError: naming the first distance that is not finite.
@@ -203,7 +204,7 @@ class Ranker:
     def start(
         self, at: slice, distances: np.ndarray | Tensor, *, columns: np.ndarray | None = None, nearest: bool = False
     ) -> Ranking | Started:
-        """As `rank`, of a block among others: a device is given its work and not waited for until `finish`."""
+        """As `rank`, for one of several blocks: a device gets its work and is not waited for until `finish`."""
         if is_tensor(distances):
             if distances.device.type != "cpu":
                 return self._start_counting(at, distances, columns, nearest)
@@ -211,7 +212,7 @@ class Ranker:
         return self._rank_compiled(at, distances, columns, nearest)
 
     def finish(self, parts: Sequence[Ranking | Started]) -> Ranking:
-        """The ranking of all queries that were started, in that order."""
+        """Return the ranking of all queries that were started, in that order."""
         ranked = [part for part in parts if isinstance(part, Ranking)]
         started = [part for part in parts if not isinstance(part, Ranking)]
         return self._on_device.finish(started) if started else concatenate(ranked)
@@ -229,7 +230,7 @@ class Ranker:
 
     def _rank_counted(self, at: slice, distances: Tensor, columns: np.ndarray | None = None, nearest: bool = False,
                       fused: bool | None = None) -> Ranking:  # fmt: skip
-        """As on a device, wherever the distances are."""
+        """Rank as on a device, wherever the distances are."""
         return self.finish([self._start_counting(at, distances, columns, nearest, fused)])
 
     def _rank_compiled(self, at: slice, block: np.ndarray, picked: np.ndarray | None, nearest: bool) -> Ranking:
@@ -271,7 +272,7 @@ class Ranker:
         return Ranking(self.positions, first, precision, penalty, matches, kept)
 
     def excluded(self, at: slice) -> np.ndarray | None:
-        """`(rows, G)` bool, or None where nothing is left out."""
+        """Return `(rows, G)` bool, or None if nothing is left out."""
         excluded: np.ndarray | None = None
         if len(self.masks):
             chosen = self.mask_of[at]
@@ -297,7 +298,7 @@ def _check(
     exclusion: Exclusion,
     counting: str,
 ) -> None:
-    """Raise `CrossreidError` that names what does not fit: a rule, a length, or what a rule needs and is not there."""
+    """Raise `CrossreidError` naming what does not fit: a rule, a length, or what a rule needs and is missing."""
     if counting not in COUNTINGS:
         raise CrossreidError(f"unknown counting rule '{counting}'; choose one of: {', '.join(COUNTINGS)}.")
     for side, count in zip(("query", "gallery"), sizes, strict=True):
@@ -307,7 +308,7 @@ def _check(
         for side, count, values in zip(("query", "gallery"), sizes, sides, strict=True):
             if values is not None and np.shape(values) != (count,):
                 raise CrossreidError(
-                    f"{side} {name}: expected {count}, one a row of distances, found shape {np.shape(values)}."
+                    f"{side} {name}: expected {count}, one per row of distances, found shape {np.shape(values)}."
                 )
     if exclusion.needs_cameras and any(values is None for values in cameras):
         raise CrossreidError(f"the exclusion rule '{exclusion.description}' needs the cameras of query and gallery.")
@@ -322,8 +323,8 @@ class NonFinite(CrossreidError):
 
 
 def refused(query: int, entry: int, nan: bool) -> NonFinite:
-    """The error of a distance that is not finite."""
+    """Return the error for a distance that is not finite."""
     kind = "NaN" if nan else "not finite"
     return NonFinite(
-        f"the distance of query {query} to gallery entry {entry} is {kind}; leave entries out by the junk mask."
+        f"the distance of query {query} to gallery entry {entry} is {kind}; leave entries out with the junk mask."
     )

@@ -1,8 +1,8 @@
-"""How well probabilities hold: of what was said to be a match with probability p, is the share p one?
+"""How reliable probabilities are: is the share p of what has match probability p really a match?
 
-Pairs carry weights, so that a measure is taken at a stated share of matches. Bins have equal mass (Nixon et al., "Measuring
-calibration in deep learning", CVPR workshops 2019): bins of equal width would nearly all be empty, as nearly all pairs
-are plainly different. Equal predictions stay in one bin.
+Pairs are weighted, so that a measure refers to a given share of matches. Bins have equal mass (Nixon et al., "Measuring
+calibration in deep learning", CVPR workshops 2019): bins of equal width would nearly all be empty, because nearly all
+pairs are clearly different. Equal predictions stay in one bin.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ BINS = 15
 
 
 def bins_of_equal_mass(predicted: np.ndarray, weights: np.ndarray, bins: int = BINS) -> np.ndarray:
-    """`(n,)` the bin of each prediction, from 0; by the place of the middle of its equals among all of the mass."""
+    """Return the bin of each prediction, `(n,)`, from 0, by the mid-position of its equals in the total mass."""
     _, place = np.unique(predicted, return_inverse=True)
     mass = np.bincount(place, weights=weights)
     middle = (np.cumsum(mass) - mass / 2) / mass.sum()
@@ -23,7 +23,7 @@ def bins_of_equal_mass(predicted: np.ndarray, weights: np.ndarray, bins: int = B
 def diagram(
     predicted: np.ndarray, same: np.ndarray, weights: np.ndarray, bin_of: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean prediction, share of pairs of one identity, and share of the mass, of each bin that is not empty."""
+    """Return mean prediction, share of pairs of one identity, and share of the mass, per non-empty bin."""
     mass = np.bincount(bin_of, weights=weights)
     kept = mass > 0
     mean = np.bincount(bin_of, weights=weights * predicted)[kept] / mass[kept]
@@ -32,11 +32,11 @@ def diagram(
 
 
 def expected_calibration_error(predicted: np.ndarray, same: np.ndarray, weights: np.ndarray, bins: int = BINS) -> float:
-    """The mean distance between prediction and share over bins of equal mass, each by its mass."""
+    """Return the mean distance between prediction and share over bins of equal mass, weighted by mass."""
     mean, share, mass = diagram(predicted, same, weights, bins_of_equal_mass(predicted, weights, bins))
     return float(np.sum(mass * np.abs(mean - share)))
 
 
 def brier_score(predicted: np.ndarray, same: np.ndarray, weights: np.ndarray) -> float:
-    """The mean squared distance between prediction and truth (Brier, Monthly Weather Review, 1950)."""
+    """Return the mean squared distance between prediction and truth (Brier, Monthly Weather Review, 1950)."""
     return float(np.sum(weights * np.square(predicted - same)) / weights.sum())

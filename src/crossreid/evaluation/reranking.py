@@ -1,22 +1,23 @@
-"""Re-ranking: distances corrected by the company that images keep, without labels.
+"""Re-ranking: distances corrected by the neighbours of images, without labels.
 
 * k-reciprocal encoding (Zhong et al., "Re-ranking Person Re-identification with k-reciprocal Encoding", CVPR 2017,
-  equations 2 to 12). With N(i, k) the k + 1 nearest of query and gallery together, the image itself among them, and
-  R(i, k) = {j in N(i, k): i in N(j, k)}, the set R(i, k1) is joined by R(c, k1 / 2) of each of its members c that has
-  more than two thirds of R(c, k1 / 2) in R(i, k1). V_i holds exp(-d_ij) of that set, summing to 1, and is then averaged
+  equations 2 to 12). With N(i, k) the k + 1 nearest of query and gallery together, including the image itself, and
+    R(i, k) = {j in N(i, k): i in N(j, k)}, the set R(i, k1) is extended by R(c, k1 / 2) of each member c that has more
+    than two thirds of R(c, k1 / 2) in R(i, k1). V_i holds exp(-d_ij) of that set, normalised to sum 1, and is averaged
   over the k2 nearest of i. The new distance is (1 - weight) * (1 - sum min(V_i, V_j) / sum max(V_i, V_j)) + weight *
   d_ij. As in the authors' release, d is the squared Euclidean distance (cosine: of unit vectors) divided by the largest
-  in its row, k1 / 2 is rounded half to even, and ties are broken by place, queries before gallery. With `gallery: hidden`
-  only queries are neighbours, as in the release of IDKL for SYSU-MM01: a gallery image then has no reciprocal neighbours, and
-  its encoding is the mean of its k2 nearest queries'.
+  in its row, k1 / 2 is rounded half to even, and ties are broken by index, queries before gallery. With `gallery:
+  hidden` only queries are neighbours, as in the release of IDKL for SYSU-MM01: a gallery image then has no reciprocal
+  neighbours, and its encoding is the mean of its k2 nearest queries'.
 * alpha query expansion (Radenovic et al., "Fine-tuning CNN Image Retrieval with No Human Annotation", TPAMI 2019): a
   query becomes the sum of itself and its n nearest gallery embeddings, each times its cosine similarity to the power
   alpha, negative ones as 0; distances are cosine.
-* normalisation by group: each distance less the mean, over the spread, of all distances between its query's group
+* normalisation by group: each distance minus the mean, divided by the spread, of all distances between its query's
+group
   (camera or modality) and its gallery entry's.
 
-All of them look at the whole test set, which a deployed system may not have. Sparse where the definition is dense: only
-neighbours are kept, distances are made a block of rows at a time, and nothing of size (Q + G) x (Q + G) exists.
+All of them use the whole test set, which a deployed system may not have. Sparse where the definition is dense: only
+neighbours are stored, distances are computed one block of rows at a time, and nothing of size (Q + G) x (Q + G) exists.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ def reranked_blocks(
 
 
 def expand_queries(query: np.ndarray | Tensor, gallery: np.ndarray | Tensor, options: QueryExpansion) -> Tensor:
-    """Query embeddings `(Q, D)`, unit length, joined with their nearest in the gallery."""
+    """Return query embeddings `(Q, D)`, unit length, combined with their nearest in the gallery."""
     left, right = prepared(query, gallery, "cosine")
     expanded = []
     for at, distances in distance_blocks(left, right, "cosine"):
@@ -66,9 +67,9 @@ def expand_queries(query: np.ndarray | Tensor, gallery: np.ndarray | Tensor, opt
 
 
 def normalised_blocks(blocks: Callable[[], Blocks], query_groups: np.ndarray, gallery_groups: np.ndarray) -> Blocks:
-    """The blocks that `blocks()` gives, each distance standardised within its pair of groups.
+    """Yield the blocks of `blocks()`, with each distance standardised within its pair of groups.
 
-    `blocks` is called twice, once for the means and spreads. Groups `(Q,)` and `(G,)` are any values. A pair of groups
+    `blocks` is called twice, first for the means and spreads. Groups `(Q,)` and `(G,)` are any values. A pair of groups
     whose distances are all equal is only centred.
     """
     names, ours = np.unique(query_groups, return_inverse=True)
@@ -78,7 +79,7 @@ def normalised_blocks(blocks: Callable[[], Blocks], query_groups: np.ndarray, ga
     shift = None
     for at, block in blocks():
         member = torch.nn.functional.one_hot(torch.from_numpy(theirs.reshape(-1)), len(others)).to(block)
-        shift = block.double().mean() if shift is None else shift  # a sum of squares far from 0 loses its digits
+        shift = block.double().mean() if shift is None else shift  # a sum of squares far from 0 loses precision
         centred = block - shift.to(block)
         for power in (1, 2):
             sums = (centred**power @ member).double().cpu().numpy()
@@ -107,10 +108,10 @@ def _k_reciprocal(everyone: Rows, queries: int, options: KReciprocal, rows: int 
     if k2 > 1:
         owners, members, weights = _averaged(owners, members, weights, neighbours[:, :k2])
     weights, largest = weights.to(everyone.given.dtype), largest.to(everyone.given.dtype)
-    # 1, or less where a neighbour has no reciprocal neighbours, not even itself among its doubles.
+    # 1, or less if a neighbour has no reciprocal neighbours, not even itself because of its duplicates.
     amount = weights.new_zeros(count).index_add(0, owners, weights)
     starts = _starts(owners, count)
-    # The gallery's part, by column: which entries have something there, and how much.
+    # The gallery's part, by column: which entries are non-zero there, and their values.
     of_gallery = owners >= queries
     order = torch.argsort(members[of_gallery], stable=True)
     columns, named = members[of_gallery][order], owners[of_gallery][order] - queries
@@ -122,7 +123,7 @@ def _k_reciprocal(everyone: Rows, queries: int, options: KReciprocal, rows: int 
         own = slice(int(starts[first]), int(starts[last]))
         shared = amount.new_zeros(last - first, entries)
         _add_shared(shared, owners[own] - first, members[own], weights[own], column_starts, named, amounts)
-        # sum max = sum + sum - sum min; where there is nothing to share, nothing is shared.
+        # sum max = sum + sum - sum min; if there is nothing to share, the sum is 0.
         union = amount[first:last, None] + amount[None, queries:] - shared
         jaccard = 1 - shared / union.clamp(min=torch.finfo(union.dtype).tiny)
         original = everyone.approximate(slice(first, last), slice(queries, None)) / largest[first:last, None]
@@ -130,7 +131,7 @@ def _k_reciprocal(everyone: Rows, queries: int, options: KReciprocal, rows: int 
 
 
 def _nearest(distances: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The k smallest of each row and their places, ties by place."""
+    """Return the k smallest of each row and their indices, ties by index."""
     near, places = distances.topk(k, dim=1, largest=False)
     crossing = ((distances <= near[:, -1:]).sum(dim=1) > k).nonzero()[:, 0]
     if len(crossing):  # more entries share the last value than fit
@@ -141,7 +142,7 @@ def _nearest(distances: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 
 def _reciprocal(neighbours: Tensor) -> Tensor:
-    """`(N, k)` bool: whether each neighbour has the row's image among its own."""
+    """Return `(N, k)` bool: whether each neighbour has the row's image among its own."""
     own = torch.arange(len(neighbours), device=neighbours.device)
     mutual = torch.empty_like(neighbours, dtype=torch.bool)
     step = max(1, (1 << 22) // neighbours.shape[1] ** 2)
@@ -152,7 +153,7 @@ def _reciprocal(neighbours: Tensor) -> Tensor:
 
 
 def _expanded_sets(full: Tensor, half: Tensor) -> tuple[Tensor, Tensor]:
-    """Members and owners of the expanded reciprocal sets, `(nnz,)` each, by owner and then by member."""
+    """Return members and owners of the expanded reciprocal sets, `(nnz,)` each, by owner and then by member."""
     count = len(full)
     nobody = full.new_tensor(count)
     reciprocal = torch.where(_reciprocal(full), full, nobody)
@@ -177,7 +178,7 @@ def _expanded_sets(full: Tensor, half: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _averaged(owners: Tensor, members: Tensor, weights: Tensor, near: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The rows named by `near` `(N, k2)` averaged, as (owners, members, weights) by owner and then by member."""
+    """Return the average of the rows in `near` `(N, k2)` as (owners, members, weights), by owner and then by member."""
     count, k2 = near.shape
     starts = _starts(owners, count)
     parts: list[tuple[Tensor, Tensor, Tensor]] = []
@@ -202,7 +203,7 @@ def _add_shared(
     entries: Tensor,
     amounts: Tensor,
 ) -> None:
-    """Add min(V_row, V_entry) to `shared` `(R, G)` for every column that both have something in."""
+    """Add min(V_row, V_entry) to `shared` `(R, G)` for every column that is non-zero in both."""
     step = 1 << 15
     flat = shared.view(-1)
     for start in range(0, len(rows), step):
@@ -213,13 +214,13 @@ def _add_shared(
 
 
 def _starts(sorted_values: Tensor, count: int) -> Tensor:
-    """`(count + 1,)`: where each value 0 .. count - 1 starts in a sorted list."""
+    """Return `(count + 1,)`: where each value 0 .. count - 1 starts in a sorted list."""
     sizes = torch.bincount(sorted_values, minlength=count)
     return torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
 
 
 def _spread(starts: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-    """For each of `values` all places from its start to the next: (which of the values, place), flat."""
+    """Return, for each of `values`, all indices from its start to the next: (which of the values, index), flat."""
     sizes = starts[values + 1] - starts[values]
     source = torch.repeat_interleave(torch.arange(len(values), device=values.device), sizes)
     offset = torch.arange(len(source), device=values.device) - (sizes.cumsum(0) - sizes)[source]

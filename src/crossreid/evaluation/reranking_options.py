@@ -1,4 +1,4 @@
-"""Which re-rankings there are and their options; `crossreid.evaluation.reranking` says what they do."""
+"""The re-rankings and their options; `crossreid.evaluation.reranking` says what they do."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from crossreid.options import Options
 class KReciprocal(Options):
     """How k-reciprocal re-ranking changes distances (Zhong et al., CVPR 2017)."""
 
-    k1: int = Field(20, ge=1, description="Neighbours that may be reciprocal.")
-    k2: int = Field(6, ge=1, description="Neighbours whose encodings are averaged; 1 for none.")
+    k1: int = Field(20, ge=1, description="Number of neighbours that may be reciprocal.")
+    k2: int = Field(6, ge=1, description="Number of neighbours whose encodings are averaged; 1 for no averaging.")
     weight: float = Field(0.3, ge=0, le=1, description="lambda, the share of the original distance.")
     gallery: Literal["seen", "hidden"] = Field(
         "seen",
-        description="`hidden`: neighbours are sought among the queries alone, as IDKL's release does on SYSU-MM01.",
+        description="`hidden`: neighbours are searched only among the queries, as in IDKL's release on SYSU-MM01.",
     )
 
     def __str__(self) -> str:
@@ -29,8 +29,8 @@ class KReciprocal(Options):
 class QueryExpansion(Options):
     """How alpha query expansion changes queries before they are compared (Radenovic et al., TPAMI 2019)."""
 
-    neighbours: int = Field(10, ge=1, description="Gallery entries that a query is joined with.")
-    alpha: float = Field(3.0, ge=0, description="Power of their similarities.")
+    neighbours: int = Field(10, ge=1, description="Number of gallery entries that a query is combined with.")
+    alpha: float = Field(3.0, ge=0, description="Exponent of their similarities.")
 
     def __str__(self) -> str:
         return f"alpha query expansion (n {self.neighbours}, alpha {self.alpha:g})"
@@ -45,10 +45,10 @@ Normalise = Literal["camera", "modality"]
 
 
 def make_reranking(name: str, options: dict[str, str] | None = None) -> Reranking:
-    """A re-ranking by its name in `RERANKINGS`, with options as text.
+    """Return a re-ranking by its name in `RERANKINGS`, with options as text.
 
     Raises:
-        CrossreidError: naming the option or method that is not known, or the value that is not possible.
+        CrossreidError: an unknown option or method, or an invalid value; it is named.
     """
     if name not in RERANKINGS:
         raise CrossreidError(f"unknown re-ranking '{name}'; choose one of: {', '.join(RERANKINGS)}.")

@@ -1,8 +1,8 @@
-"""Pairs of embeddings with their scores and whether they show one identity: what calibrations are made from.
+"""Pairs of embeddings with their scores and whether they show one identity: the input of calibrations.
 
-Left out are pairs that a protocol leaves out, pairs of one identity by one camera, which are often the same moment twice
-and say nothing of another one, pairs of one tracklet, and pairs of two images that no query is of: whether two
-distractors are one identity is not known.
+Left out are pairs that a protocol leaves out; pairs of one identity by one camera, which often show the same moment and
+say nothing about other moments; pairs of one tracklet; and pairs of two images that are no queries: whether two
+distractors are one identity is unknown.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from crossreid.data.records import Modality
 from crossreid.evaluation.exclusion import NO_EXCLUSION, SAME_IDENTITY_AND_CAMERA, Exclusion
 from crossreid.evaluation.features import Features
 
-MOST = 4_000_000  # pairs of a pair of modalities; beyond that, images are drawn
+MOST = 4_000_000  # pairs per pair of modalities; beyond that, images are sampled
 _BLOCK = 512  # queries at a time
 
 
@@ -34,14 +34,15 @@ class ScoredPairs:
 
     @property
     def identities(self) -> int:
-        """How many identities are in pairs of one."""
+        """Return the number of identities in pairs of one identity."""
         return len(np.unique(self.first[self.same]))
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Nearest:
-    """Of queries, by row: score of the nearest kept entry of another identity and of any, -inf where there is none, whether the
-    latter shows the query's identity, and whether the gallery has an entry of it. `entries`: the size of the gallery."""
+    """For queries, by row: score of the nearest kept entry of another identity and of any, -inf if there is none,
+    whether the latter shows the query's identity, and whether the gallery has an entry of it. `entries`: the size of
+    the gallery."""
 
     impostor: np.ndarray
     best: np.ndarray
@@ -51,7 +52,7 @@ class Nearest:
 
 
 def calibrated_exclusion(exclusion: Exclusion) -> Exclusion:
-    """A protocol's rule, and where it keeps an identity's images of one camera, without those."""
+    """Return a protocol's rule, which also leaves out an identity's images of one camera."""
     if exclusion.identity_and_camera or exclusion.camera:
         return exclusion
     own = SAME_IDENTITY_AND_CAMERA.description
@@ -60,7 +61,7 @@ def calibrated_exclusion(exclusion: Exclusion) -> Exclusion:
 
 
 class Sides:
-    """Two sets of features to be compared, the same one twice or two: rows of each modality, and what of them is left out."""
+    """Two sets of features to compare, or one with itself: rows of each modality, and which pairs are left out."""
 
     def __init__(self, left: Features, right: Features, exclusion: Exclusion, junk: tuple[str, ...] = ()) -> None:
         self._exclusion = calibrated_exclusion(exclusion)
@@ -74,12 +75,12 @@ class Sides:
             side.is_asked = np.isin(side.identity, asked)
 
     def pairs(self, query: Modality, gallery: Modality, *, most: int = MOST, seed: int = 0) -> ScoredPairs:
-        """Pairs of the two modalities, each once whichever side is the query; about `most` of them.
+        """Return pairs of the two modalities, each once whichever side is the query; about `most` of them.
 
-        Of more, images of either side are drawn, so that the share of pairs of one identity stays.
+        If there are more, images of both sides are sampled, which preserves the share of pairs of one identity.
         """
         directions = [(query, gallery)]
-        if not self._one_set and query != gallery:  # a visible set and an infrared image, and the other way round
+        if not self._one_set and query != gallery:  # a visible set and an infrared image, and vice versa
             directions.append((gallery, query))
         parts = [self._directed(*each, most // len(directions), seed) for each in directions]
         return pooled(parts)
@@ -87,7 +88,7 @@ class Sides:
     def _directed(self, query: Modality, gallery: Modality, most: int, seed: int) -> ScoredPairs:
         left, right = self._sides
         rows, columns = left.rows(query), right.rows(gallery)
-        mirrored = self._one_set and query == gallery  # each pair is there twice
+        mirrored = self._one_set and query == gallery  # each pair occurs twice
         total = len(rows) * len(columns) // (2 if mirrored else 1)
         if total > most:
             share, generator = (most / total) ** 0.5, np.random.default_rng(seed)
@@ -104,7 +105,7 @@ class Sides:
         return ScoredPairs(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
 
     def nearest(self, query: Modality, gallery: Modality, *, by_role: bool = False) -> Nearest:
-        """Of each image of one modality the nearest one of the other; `by_role`: of queries, among gallery images."""
+        """Return the nearest image of the other modality for each image of one; `by_role`: for queries, among gallery images."""
         left, right = self._sides
         rows, columns = left.rows(query), right.rows(gallery)
         if by_role:
@@ -124,7 +125,7 @@ class Sides:
         return Nearest(impostor, best, right_one, mated, len(columns))
 
     def _compared(self, rows: np.ndarray, columns: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Scores, whether a pair counts, and whether it shows one identity; each `(rows, columns)`."""
+        """Return scores, whether a pair counts, and whether it shows one identity; each `(rows, columns)`."""
         left, right = self._sides
         scores = np.clip(left.unit[rows] @ right.unit[columns].T, -1.0, 1.0)
         same = left.identity[rows][:, None] == right.identity[columns]
@@ -150,7 +151,7 @@ class Sides:
 
 
 class _Side:
-    """Features as columns of numbers: unit rows in float64, identities and tracklets by their place in names, -1 where unknown."""
+    """Features as numeric columns: unit rows in float64, identities and tracklets by index, -1 if unknown."""
 
     def __init__(self, features: Features, names: np.ndarray, films: np.ndarray, junk: tuple[str, ...]) -> None:
         rows = features.embeddings.astype(np.float64)
@@ -181,5 +182,5 @@ def _blocks(rows: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def pooled(parts: Sequence[ScoredPairs]) -> ScoredPairs:
-    """Pairs of several pairs of modalities together."""
+    """Combine the pairs of several pairs of modalities."""
     return ScoredPairs(*(np.concatenate([getattr(part, name) for part in parts]) for name in ScoredPairs.__slots__))

@@ -1,6 +1,6 @@
-"""Scores: what an evaluation hands to people and to files, never without how they were obtained.
+"""Scores: the output of an evaluation, always with how they were obtained.
 
-Fractions in [0, 1] everywhere but in `table`, which prints percentages.
+Fractions in [0, 1] everywhere except in `table`, which prints percentages.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ class TrialScore:
     open_set: Mapping[str, float] = field(default_factory=dict)
 
     def rank(self, k: int) -> float:
-        """Share of valid queries with a match among the first k; beyond the end of the curve, its last value."""
+        """Return the share of valid queries with a match among the first k; beyond the end of the curve, its last value."""
         if k < 1:
-            raise CrossreidError(f"ranks count from 1, found {k}.")
+            raise CrossreidError(f"ranks start at 1, found {k}.")
         return float(self.cmc[min(k, len(self.cmc)) - 1])
 
     def value(self, key: str) -> float:
-        """The figure named by a key of `KEYS`, or any other 'rank-K'."""
+        """Return the figure named by a key of `KEYS`, or any other 'rank-K'."""
         if key in ("mAP", "mINP"):
             return float(getattr(self, key))
         prefix, _, number = key.partition("-")
@@ -64,7 +64,7 @@ class TrialScore:
 
 
 def trial_score(ranking: Ranking, trial: int, open_set: Mapping[str, float] | None = None) -> TrialScore:
-    """The means of a ranking over its valid queries. Raises `DataError` where no query has a match."""
+    """Return the means of a ranking over its valid queries. Raises `DataError` if no query has a match."""
     valid = int(np.count_nonzero(ranking.valid))
     if not valid:
         raise DataError(
@@ -78,12 +78,13 @@ def trial_score(ranking: Ranking, trial: int, open_set: Mapping[str, float] | No
 
 @dataclass(frozen=True, eq=False)
 class Score:
-    """One setting of one protocol: the trials, and all that a figure must not be quoted without.
+    """One setting of one protocol: the trials, and everything that must be quoted with a figure.
 
-    `same_gallery`: all draws of the gallery are the same images, as there are no more than are drawn, so that trials do not
-    differ. `each` holds the queries one by one, of each model; none where the score was read from a file. Of a run, `checkpoint`
-    names the file of its weights where it is not that of the best; `trained` says how much of its training there was, where that
-    is not all; `official` whether it was tested on the published test set (None: nobody knows); `file` is where it was written.
+    `same_gallery`: all draws of the gallery are the same images, because there are no more than are drawn, so trials do
+    not differ. `each` holds the individual queries of each model; empty if the score was read from a file. For a run,
+    `checkpoint` names the file of its weights if it is not that of the best; `trained` says how far training got, if
+    unfinished; `official` whether it was tested on the published test set (None: unknown); `file` is where it was
+    written.
     """
 
     protocol: str
@@ -108,11 +109,11 @@ class Score:
             raise CrossreidError(f"{self.protocol}, {self.setting}: a score needs at least one trial.")
 
     def value(self, key: str) -> float:
-        """Mean over the trials of 'rank-K', 'mAP' or 'mINP'."""
+        """Return the mean over the trials of 'rank-K', 'mAP' or 'mINP'."""
         return float(np.mean([trial.value(key) for trial in self.trials]))
 
     def spread(self, key: str) -> float:
-        """Standard deviation over the trials (dividing by their number; 0 for one trial)."""
+        """Return the standard deviation over the trials (dividing by their number; 0 for one trial)."""
         return float(np.std([trial.value(key) for trial in self.trials]))
 
     def rank(self, k: int) -> float:
@@ -128,32 +129,32 @@ class Score:
 
     @property
     def cmc(self) -> np.ndarray:
-        """Mean curve over the trials; a shorter one is carried on with its last value."""
+        """Return the mean curve over the trials; a shorter one is extended with its last value."""
         length = max(len(trial.cmc) for trial in self.trials)
         return np.mean([np.pad(t.cmc, (0, length - len(t.cmc)), mode="edge") for t in self.trials], axis=0)
 
     @property
     def valid_queries(self) -> int:
-        """Queries with a match, of one trial; where trials differ, their rounded mean."""
+        """Return the number of queries with a match per trial; if trials differ, the rounded mean."""
         return round(float(np.mean([trial.valid_queries for trial in self.trials])))
 
     @property
     def skipped_queries(self) -> int:
-        """Queries without a match, of one trial; where trials differ, their mean rounded up."""
+        """Return the number of queries without a match per trial; if trials differ, the mean rounded up."""
         return math.ceil(float(np.mean([trial.skipped_queries for trial in self.trials])))
 
     @property
     def chance_rank1(self) -> float:
-        """Expected rank-1 of a random order under the same rules, mean over the trials."""
+        """Return the expected rank-1 of a random order under the same rules, mean over the trials."""
         return float(np.mean([trial.chance_rank1 for trial in self.trials]))
 
     @property
     def open_set(self) -> dict[str, float]:
-        """Means over the trials of what an open-set protocol gives, by name; empty elsewhere."""
+        """Return the means over the trials of open-set figures, by name; empty for other protocols."""
         return {key: float(np.mean([t.open_set[key] for t in self.trials])) for key in self.trials[0].open_set}
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for `json.dump`: fractions averaged over the trials, the trials, and the conditions."""
+        """Return plain values for `json.dump`: fractions averaged over the trials, the trials, and the conditions."""
         return {
             "protocol": self.protocol,
             "setting": self.setting,
@@ -178,7 +179,7 @@ class Score:
 
     @staticmethod
     def from_json(values: dict[str, Any]) -> Score:
-        """What `to_json` gave. Raises `CrossreidError` that names the first missing key."""
+        """Read what `to_json` returned. Raises `CrossreidError` naming the first missing key."""
         try:
             trials = tuple(
                 TrialScore(
@@ -218,12 +219,12 @@ class Score:
 
 
 def conditions(score: Score) -> str:
-    """One line of how a score was obtained: metric, exclusion, counting, draw, trials, skipped, re-ranked or not."""
+    """Return one line on how a score was obtained: metric, exclusion, counting, draw, trials, skipped, re-ranked or not."""
     trials = len(score.trials)
     return (
         f"{score.metric} distance, exclusion: {score.exclusion}, CMC counts {score.counting}, "
         f"gallery: {score.gallery_draw}, {trials} trial{'s' if trials > 1 else ''}"
-        f"{' that are alike, as each draw takes all images there are' if score.same_gallery else ''}, "
+        f"{' that are identical, because each draw takes all images' if score.same_gallery else ''}, "
         f"{score.valid_queries} {'query' if score.valid_queries == 1 else 'queries'} and {score.skipped_queries} skipped (no match), "
         f"chance rank-1 {_percent(score.chance_rank1)}, AP by {score.average_precision}"
         + (f", distances normalised by {score.normalised}" if score.normalised != "no" else "")
@@ -235,9 +236,9 @@ def conditions(score: Score) -> str:
 
 
 def combine(scores: Sequence[Score]) -> Score:
-    """One score over the trials of several, each trial with a model of its own (RegDB).
+    """Combine the trials of several scores into one, each trial with its own model (RegDB).
 
-    Raises `CrossreidError` where they are not of one protocol, setting and procedure, or a trial occurs twice.
+    Raises `CrossreidError` if they differ in protocol, setting or procedure, or a trial occurs twice.
     """
     if not scores:
         raise CrossreidError("no scores to combine.")
@@ -254,12 +255,12 @@ def combine(scores: Sequence[Score]) -> Score:
     ):
         found = list(dict.fromkeys(str(getattr(score, name)) for score in scores))
         if len(found) > 1:
-            raise CrossreidError(f"scores to be combined must agree in {name}; found: {'; '.join(found)}.")
+            raise CrossreidError(f"scores to combine must agree in {name}; found: {'; '.join(found)}.")
     trials = sorted((trial for score in scores for trial in score.trials), key=lambda trial: trial.trial)
     numbers = [trial.trial for trial in trials]
     if len(set(numbers)) < len(numbers):
         twice = next(number for number in numbers if numbers.count(number) > 1)
-        raise CrossreidError(f"trial {twice} occurs more than once among the scores to be combined.")
+        raise CrossreidError(f"trial {twice} occurs more than once among the scores to combine.")
     together: dict[str, Any] = {
         name: "; ".join(dict.fromkeys(str(value) for score in scores if (value := getattr(score, name))))
         for name in ("checkpoint", "trained")
@@ -268,10 +269,10 @@ def combine(scores: Sequence[Score]) -> Score:
 
 
 def table(scores: Iterable[Score], published: bool = True, names: Sequence[str] | None = None) -> FigureTable:
-    """Scores in percent, mean over the spread of the trials, with the published figures of each setting below it.
+    """Return scores in percent, mean with the spread over trials, with the published figures of each setting below.
 
-    It fits any width; `names`, one a score, stand in place of the protocol's name. Published figures are left out of what is
-    known to be another test. Below it stands how each score was obtained and where the published figures come from.
+    It fits any width; `names`, one per score, replace the protocol's name. Published figures are left out if the test
+    is known to differ. How each score was obtained and the sources of published figures are listed below it.
     """
     scores = list(scores)
     titles = [score.protocol for score in scores] if names is None else list(names)

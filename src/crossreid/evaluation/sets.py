@@ -1,8 +1,8 @@
-"""Who is compared when queries or gallery entries are sets of images: image to video, video to video, and between.
+"""Comparisons in which queries or gallery entries are sets of images: image to video, video to video, and in between.
 
-A video is a tracklet, of which some frames are embedded, one from each of so many equal chunks, and averaged; an image
-is one frame. The image of a filmed query is its tracklet's first frame, as MARS and Duke-Video-ReID are scored by
-(Porrello et al., ECCV 2020); where a data set lists images, each of them queries, by itself or with its tracklet.
+A video is a tracklet, of which some frames are embedded, one from each of several equal chunks, and averaged; an image
+is one frame. The image of a tracklet query is its first frame, as MARS and Duke-Video-ReID are scored (Porrello et al.,
+ECCV 2020); if a data set lists images, each of them queries, by itself or with its tracklet.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ KINDS: dict[str, tuple[int | None, int | None]] = {
 
 @dataclass(frozen=True, slots=True)
 class SetSetting:
-    """Images of each query and of each gallery entry: one, so many of a tracklet, all (0), or a video's (None)."""
+    """Images per query and per gallery entry: one, several of a tracklet, all (0), or those of a video (None)."""
 
     query: int | None
     gallery: int | None
@@ -45,18 +45,20 @@ def _counted(images: int | None) -> str:
 
 
 def image_counts(text: str) -> list[int]:
-    """`1,2,8,all` to [1, 2, 8, 0], each once. Raises `CrossreidError` for anything else."""
+    """Parse `1,2,8,all` into [1, 2, 8, 0], without repeats. Raises `CrossreidError` for anything else."""
     parts = [part.strip() for part in text.split(",")]
     if not all(part == "all" or (part.isdecimal() and int(part) > 0) for part in parts):
-        raise CrossreidError(f"{text!r}: expected numbers of images, or `all`, with commas, for example 1,2,4,8,all.")
+        raise CrossreidError(
+            f"{text!r}: expected comma-separated numbers of images, or `all`, for example 1,2,4,8,all."
+        )
     return list(dict.fromkeys(0 if part == "all" else int(part) for part in parts))
 
 
 def settings_of(kinds: Iterable[str]) -> list[SetSetting]:
-    """Those of the names in `KINDS`. Raises `CrossreidError` for another."""
+    """Return the settings of names in `KINDS`. Raises `CrossreidError` for any other name."""
     for kind in (kinds := list(kinds)):
         if kind not in KINDS:
-            raise CrossreidError(f"unknown kind of comparison {kind!r}; choose of: {', '.join(KINDS)}.")
+            raise CrossreidError(f"unknown kind of comparison {kind!r}; choose from: {', '.join(KINDS)}.")
     return [SetSetting(*KINDS[kind]) for kind in kinds]
 
 
@@ -74,21 +76,20 @@ def set_features(
     advance: Callable[..., object] | None = None,
     **reading: Any,
 ) -> dict[str, Features]:
-    """Features by the name of each setting, queries first; each image is embedded once for all settings.
+    """Return features by setting name, queries first; each image is embedded once for all settings.
 
-    Where both modalities are there, each setting is taken in both directions, infrared to visible first.
+    If there are both modalities, each setting is computed in both directions, infrared to visible first.
 
-    Args:
-        frames: of a video, at most so many frames, one from each equal chunk; a shorter tracklet is used whole.
-        first_frame: whether the image of a tracklet is its first frame only; else every image stands for itself.
-        place: the frame of a chunk, as `spread_over` takes it; a frame that it repeats counts as often in the mean.
-        pictures_query: whether a video that queries is one for each picture of `query`: the tracklet of its name in the gallery,
-            to which the picture itself is not added, or where there is none that of the pictures.
-        skip: leave frames that cannot be read out of their set, with a warning; else they stop it, named.
-        reading: as `embed_sets` takes it.
+    Args: frames: the most frames per video, one from each equal chunk; a shorter tracklet is used completely.
+        first_frame: whether the image of a tracklet is only its first frame; else every image counts by itself. place:
+        the frame of a chunk, as in `spread_over`; a repeated frame counts several times in the mean. pictures_query:
+        whether a video query is one per image of `query`: the tracklet of its name in the gallery, to which the
+            image itself is not added, or if there is none, that of the images.
+        skip: leave unreadable frames out of their set, with a warning; else they are an error that names them.
+        reading: as in `embed_sets`.
 
     Raises:
-        DataError: nothing to compare, or a set of which no image can be read.
+        DataError: there is nothing to compare, or no image of a set can be read.
     """
     plans: dict[str, tuple[list[Tracklet], list[Tracklet]]] = {}
     for direction, asking, answering in _directions(query, gallery):
@@ -101,7 +102,7 @@ def set_features(
                 _entries(answering, answering, setting.gallery, frames, first_frame, place),
             )
     if not all(side for plan in plans.values() for side in plan):
-        raise DataError("query or gallery is empty; expected a tracklet or an image on either side.")
+        raise DataError("query or gallery is empty; expected a tracklet or an image on both sides.")
     unique = {
         entry: position for position, entry in enumerate(dict.fromkeys(e for p in plans.values() for s in p for e in s))
     }
@@ -123,7 +124,7 @@ def features_of_tracklets(
     advance: Callable[..., object] | None = None,
     **reading: Any,
 ) -> Features:
-    """Features of videos in their order, each with its role; the rest as `set_features` takes it."""
+    """Return features of videos in their order, each with its role; the other arguments as in `set_features`."""
     seen = [_seen(tracklet, frames, place) for tracklet in tracklets]
     embeddings = embed_sets(method, [each.frames for each in seen], skip=skip, advance=advance, **reading)
     return replace(_features(seen, [], embeddings), roles=np.array(roles))
@@ -150,7 +151,7 @@ def _entries(
     first_frame: bool,
     place: Place,
 ) -> list[Tracklet]:
-    """What stands on one side. A tracklet of which `records` hold an image has all its frames that are in `pool`."""
+    """Return the entries of one side. A tracklet with an image in `records` has all its frames in `pool`."""
     if images == IMAGE and not first_frame:
         return [Tracklet(tracklet_name(record), (record,)) for record in dict.fromkeys(records)]
     names = {tracklet_name(record) for record in records}
@@ -163,7 +164,7 @@ def _entries(
 def _of_pictures(
     pictures: Sequence[Record], answering: Sequence[Record], images: int | None, frames: int, place: Place
 ) -> list[Tracklet]:
-    """The tracklet that each of the pictures asks with: a list as long as that of the pictures, in their order."""
+    """Return the tracklet that each image queries with: one per image, in their order."""
     whole = {tracklet.name: tracklet for pool in (pictures, answering) for tracklet in tracklets_of(pool)}
     return [
         _seen(whole[tracklet_name(picture)], frames if images is None else images, place)
@@ -172,7 +173,7 @@ def _of_pictures(
 
 
 def _seen(tracklet: Tracklet, count: int, place: Place) -> Tracklet:
-    """`tracklet` with the `count` frames of it that are embedded; 0 for all."""
+    """Return `tracklet` with only the `count` frames to embed; 0 for all."""
     if not count:
         return tracklet
     chosen = spread_over(len(tracklet.frames), count, place)

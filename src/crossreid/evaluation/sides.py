@@ -1,4 +1,4 @@
-"""Who queries and who is in the gallery: the rows of features on either side of a setting."""
+"""Who queries and who is in the gallery: the rows of features on each side of a setting."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from crossreid.evaluation.protocols import Protocol, Setting
 
 
 def sides_of(features: Features, setting: Setting, plan: Protocol) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of features that query, and rows that may be drawn into the gallery, in a setting of a protocol.
+    """Return the query rows of features, and the rows that may be drawn into the gallery, in a setting of a protocol.
 
     Raises:
-        DataError: there are none on either side.
+        DataError: one side is empty.
     """
     if setting.query is None or setting.gallery is None:
         query, gallery = sides_by_role(features)
@@ -42,21 +42,21 @@ def sides_of(features: Features, setting: Setting, plan: Protocol) -> tuple[np.n
 
 
 def seen_by_several(features: Features) -> np.ndarray:
-    """`(N,)` bool: whether several cameras saw the identity of an image."""
+    """Return `(N,)` bool: whether several cameras saw the identity of an image."""
     names, codes = np.unique(features.identities, return_inverse=True)
     pairs = np.unique(np.stack([codes.reshape(-1), features.cameras]), axis=1)
     return np.bincount(pairs[0], minlength=len(names))[codes.reshape(-1)] > 1
 
 
 def sides_by_role(features: Features) -> tuple[np.ndarray, np.ndarray]:
-    """What `rows_by_role` says of features."""
+    """Return the result of `rows_by_role` for features."""
     return rows_by_role(features.roles, features.modalities)
 
 
 def rows_by_role(roles: np.ndarray, modalities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """`(N,)` bool each: what queries and what is in the gallery, as the roles say where a setting names no modalities.
+    """Return `(N,)` bool each: what queries and what is in the gallery, by role, for settings that name no modalities.
 
-    What is both queries by modality, infrared against visible, or where there is one modality only, each all others.
+    Images with both roles query by modality, infrared against visible or, if there is one modality, each all others.
     """
     query, gallery, both = (roles == role for role in ("query", "gallery", "both"))
     if len(np.unique(modalities[both])) < 2:

@@ -1,6 +1,6 @@
-"""Ranking by sorting, as the definitions have it: for galleries that are ranked before a compiled kernel is loaded.
+"""Ranking by sorting, as in the definitions: for galleries that are ranked before a compiled kernel is loaded.
 
-`crossreid.evaluation.kernel` gives the same numbers, bit for bit, in a fraction of the time once it is there.
+`crossreid.evaluation.kernel` gives the same numbers, bit for bit, in a fraction of the time once it is loaded.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from crossreid.evaluation.measures import Ranking
 if TYPE_CHECKING:
     from crossreid.evaluation.ranking import Ranker
 
-ENOUGH = 1 << 23  # pairs that are sorted in the time that loading the kernel takes
+ENOUGH = 1 << 23  # pairs sorted in the time of loading the kernel
 
 
 def rank_by_sorting(ranker: Ranker, at: slice, distances: np.ndarray) -> Ranking:
-    """The ranking of the queries `at` from their finite distances `(R, G)`."""
+    """Return the ranking of the queries `at` from their finite distances `(R, G)`."""
     excluded = ranker.excluded(at)
     order = _in_order(distances)
     codes = ranker.codes[order]
@@ -38,7 +38,7 @@ def rank_by_sorting(ranker: Ranker, at: slice, distances: np.ndarray) -> Ranking
             before = np.ones(len(own))
             np.divide(number - 1, own - 1, out=before, where=own > 1)
             values = (values + before) / 2
-        precision[q] = values.cumsum()[-1] / len(own)  # a sum by halves would round otherwise than one in order
+        precision[q] = values.cumsum()[-1] / len(own)  # a pairwise sum would round differently from a sequential one
         penalty[q] = len(own) / own[-1]
         first[q] = own[0]
         if ranker.first_only:
@@ -49,7 +49,7 @@ def rank_by_sorting(ranker: Ranker, at: slice, distances: np.ndarray) -> Ranking
 
 
 def _in_order(distances: np.ndarray) -> np.ndarray:
-    """A stable sort of each row: a fast one, and where entries tie another that keeps their order."""
+    """Sort each row stably: by a fast sort, and with a stable one if entries tie."""
     order = np.argsort(distances, axis=1)
     near = np.take_along_axis(distances, order, axis=1)
     tied = (near[:, 1:] == near[:, :-1]).any(axis=1)

@@ -1,4 +1,4 @@
-"""Whether something is a tensor, without loading torch to find out: who has one has loaded it."""
+"""Check for tensors without loading torch: if there is a tensor, torch is already loaded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Compiled work on rows, shared among as many threads as torch uses."""
+"""Compiled work on rows, divided among as many threads as torch uses."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from concurrent.futures import ThreadPoolExecutor
 
 
 def in_threads(part: Callable[[slice], None], rows: int, work: int) -> None:
-    """Call `part` with slices that together are all rows; of little `work`, operations in all, with one slice here."""
+    """Call `part` with slices that cover all rows; for little `work` (total operations), with one slice in this thread."""
     threads = _threads() if work > 1 << 16 else 1
     if threads == 1:
         part(slice(0, rows))
         return
-    step = -(-rows // (2 * threads))  # two parts a thread: rows differ in work
+    step = -(-rows // (2 * threads))  # two parts per thread: rows differ in work
     list(_pool(threads).map(part, (slice(start, min(start + step, rows)) for start in range(0, rows, step))))
 
 
 def _threads() -> int:
-    """Those of torch where it is loaded, else as many as it would take."""
+    """Return torch's number of threads if it is loaded, else the number that it would use."""
     torch = sys.modules.get("torch")
     if torch is not None:
         return int(torch.get_num_threads())
@@ -32,5 +32,5 @@ def _threads() -> int:
 
 @functools.cache
 def _pool(threads: int) -> ThreadPoolExecutor:
-    """Threads that stay: starting them takes as long as ranking a small gallery."""
+    """Return a permanent pool: starting threads takes as long as ranking a small gallery."""
     return ThreadPoolExecutor(threads, thread_name_prefix="rank")

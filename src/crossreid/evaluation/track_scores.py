@@ -1,15 +1,16 @@
-"""Scores of tracks against the truth: of each camera alone, and of all cameras joined, where identities are global.
+"""Scores of tracks against ground truth: per camera, and over all cameras joined, where identities are global.
 
-IDF1, IDP, IDR (Ristani et al., 2016), HOTA with DetA and AssA (Luiten et al., 2021), and MOTA with its identity switches
-(Bernardin and Stiefelhagen, 2008), as `trackers.eval` computes them, which follows TrackEval. Boxes match from IoU 0.5 on;
-HOTA is the mean over IoU 0.05, 0.10, ... 0.95.
+IDF1, IDP, IDR (Ristani et al., 2016), HOTA with DetA and AssA (Luiten et al., 2021), and MOTA with its identity
+switches (Bernardin and Stiefelhagen, 2008), as `trackers.eval` computes them, which follows TrackEval. Boxes match at
+IoU 0.5 or more; HOTA is the mean over IoU 0.05, 0.10, ... 0.95.
 
-* *within* cameras: each camera by itself, so that who comes into another camera may get another number there.
-* *across* cameras: the frames of the cameras one after another with one set of identities, so that a person is right only
-  where they have one number in all of them. A box is matched within its own camera's frame only.
+* *within* cameras: each camera by itself, so a person may have a different number in another camera.
+* *across* cameras: the frames of the cameras one after another with one set of identities, so a person is correct only
+with
+  the same number in all of them. A box is matched only within its own camera's frame.
 
-Of the truth, rows with flag 0 and classes other than pedestrians are not asked for; what is found where a distractor is
-(`mot_rows.DISTRACTORS`) is not counted as wrong, as MOT Challenge has it.
+Ground-truth rows with flag 0 and classes other than pedestrians are not required; tracks on a distractor
+(`mot_rows.DISTRACTORS`) are not counted as wrong, as in MOT Challenge.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ IOU = 0.5
 
 @dataclass(frozen=True, slots=True)
 class TrackScore:
-    """Fractions, and counts: `switches` of identities, boxes of the `truth`, those `missed` and `false` ones, and how many
-    `people` and `identities` there are in the truth and in the tracks."""
+    """Fractions, and counts: identity `switches`, boxes of the `truth`, `missed` and `false` ones, and how many
+    `people` and `identities` are in the truth and in the tracks."""
 
     idf1: float
     idp: float
@@ -52,7 +53,7 @@ class TrackScore:
 
 @dataclass(frozen=True, slots=True)
 class TrackScores:
-    """By camera; of all cameras, each alone; and of all joined. With one camera the three are the same."""
+    """Scores by camera, over all cameras each alone, and over all joined. With one camera the three are the same."""
 
     cameras: Mapping[str, TrackScore]
     within: TrackScore
@@ -68,8 +69,8 @@ class TrackScores:
 
 
 def table(scores: TrackScores) -> Table:
-    """A row a camera, then all of them within and across: percentages, identity switches (IDSW), and the numbers of people and
-    boxes in the truth and of identities in the tracks."""
+    """Return one row per camera, then all of them within and across: percentages, identity switches (IDSW), and the
+    numbers of people and boxes in the truth and of identities in the tracks."""
     shown = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     shown.add_column("", no_wrap=True)
     for heading in ("IDF1", "IDP", "IDR", "HOTA", "DetA", "AssA", "MOTA", "IDSW", "people", "ids", "boxes"):
@@ -84,7 +85,7 @@ def table(scores: TrackScores) -> Table:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class _Sequence:
-    """What the metrics take, a list item a frame: identities of truth and tracks, and IoU `(truth, tracks)`."""
+    """Input of the metrics, one list item per frame: identities of truth and tracks, and IoU `(truth, tracks)`."""
 
     truth: list[np.ndarray]
     tracks: list[np.ndarray]
@@ -92,12 +93,12 @@ class _Sequence:
 
 
 def score_tracks(truth: Path, tracks: Path) -> TrackScores:
-    """Score files of tracks: two files of one camera, or two folders with CAMERA.txt for each camera.
+    """Score files of tracks: two files of one camera, or two folders with one CAMERA.txt per camera.
 
-    A camera without a file of tracks has found nothing; so do watchers leave it that saw nobody.
+    A camera without a file of tracks found nothing; `crossreid watch` writes no file if nobody was seen.
 
-    Raises:
-        DataError: nothing to score, a file of a camera that the truth does not know, rows that are none (`read_mot_rows`), or
+    Raises: DataError: there is nothing to score, a file is of a camera that is not in the truth, rows are invalid
+        (`read_mot_rows`), or
             the library is not installed.
     """
     found = _files(Path(truth), Path(tracks))
@@ -110,7 +111,7 @@ def score_tracks(truth: Path, tracks: Path) -> TrackScores:
 
 
 def scores_of(cameras: Mapping[str, tuple[MotRows, MotRows | None]]) -> TrackScores:
-    """The scores of (truth, tracks) by camera. Raises `DataError` where no row of the truth is to be scored."""
+    """Return the scores of (truth, tracks) by camera. Raises `DataError` if the truth has no row to score."""
     library = needed("trackers.eval", "scoring tracks")
     sequences = {name: _sequence(library, truth, tracks) for name, (truth, tracks) in cameras.items()}
     if not any(len(ids) for sequence in sequences.values() for ids in sequence.truth):
@@ -141,7 +142,7 @@ def _files(truth: Path, tracks: Path) -> dict[str, tuple[Path, Path | None]]:
     for path in (truth, tracks):
         if not path.exists():
             raise DataError(
-                f"{path} not found. Expected a file of MOT Challenge, or a folder with CAMERA.txt for each camera."
+                f"{path} not found. Expected a MOT Challenge file, or a folder with one CAMERA.txt per camera."
             )
     if truth.is_dir() != tracks.is_dir():
         raise DataError(f"{truth} and {tracks}: expected two files, or two folders.")
@@ -150,11 +151,11 @@ def _files(truth: Path, tracks: Path) -> dict[str, tuple[Path, Path | None]]:
     known = {path.stem: path for path in sorted(truth.glob("*.txt"))}
     found = {path.stem: path for path in sorted(tracks.glob("*.txt"))}
     if not known:
-        raise DataError(f"{truth}: expected CAMERA.txt for each camera, found no .txt file.")
+        raise DataError(f"{truth}: expected one CAMERA.txt per camera, found no .txt file.")
     if strange := sorted(found.keys() - known.keys()):
-        raise DataError(f"{tracks}: {', '.join(strange)} not in the truth, which has {', '.join(known)}.")
+        raise DataError(f"{tracks}: {', '.join(strange)} not in the ground truth, which has {', '.join(known)}.")
     if not found:
-        raise DataError(f"{tracks}: expected CAMERA.txt of the cameras {', '.join(known)}, found none of them.")
+        raise DataError(f"{tracks}: expected CAMERA.txt for the cameras {', '.join(known)}, found none of them.")
     return {name: (path, found.get(name)) for name, path in known.items()}
 
 
@@ -176,7 +177,7 @@ def _sequence(library: Any, truth: MotRows, tracks: MotRows | None) -> _Sequence
 
 
 def _by_frame(rows: MotRows, numbers: np.ndarray) -> list[np.ndarray]:
-    """The positions of the rows of each frame of `numbers`, in the order of the file."""
+    """Return the indices of the rows of each frame in `numbers`, in file order."""
     order = np.argsort(rows.frames, kind="stable")
     starts, ends = (np.searchsorted(rows.frames[order], numbers, side) for side in ("left", "right"))
     return [order[start:end] for start, end in zip(starts, ends, strict=True)]
@@ -189,7 +190,7 @@ def _overlaps(library: Any, one: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 
 def _counted(library: Any, truth: MotRows, distracting: np.ndarray, tracks: MotRows) -> np.ndarray:
-    """Which rows of the tracks count: not those whose best box of the truth, one to one, is a distractor's."""
+    """Return which rows of the tracks count: not those matched one to one with a distractor in the truth."""
     counted = np.ones(len(tracks), dtype=bool)
     numbers = np.unique(truth.frames[distracting])
     for one, other in zip(_by_frame(truth, numbers), _by_frame(tracks, numbers), strict=True):

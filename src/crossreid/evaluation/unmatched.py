@@ -1,4 +1,4 @@
-"""Queries that no gallery image answers: their identity is not there, or only where the protocol does not look."""
+"""Queries without a match: their identity is not in the gallery, or only where the protocol excludes it."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from crossreid.evaluation.protocols import PROTOCOLS
 
 
 def unmatched_queries(split: Split) -> list[Record]:
-    """The query images without a match in the gallery, by the exclusion of the split's protocol; junk is no query.
+    """Return the query images without a match in the gallery, by the exclusion of the split's protocol; junk is no
+    query.
 
-    Images of one identity and camera are left out whatever their frames, and those of a query's own tracklet with it, so that
-    of protocols which look at frames it may be a few too many.
+    Images of the query's identity and camera, and of its tracklet, are left out whatever their frames, so for protocols
+    that use frames there may be a few too many.
     """
     plan = PROTOCOLS[split.protocol]
     exclusion, junk = plan.exclusion, set(plan.junk)

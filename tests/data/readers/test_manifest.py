@@ -81,21 +81,21 @@ def test_what_spreadsheets_write(tmp_path, separator, end, bom):
         ("path,identity,split\na.jpg,x,training\n", "line 2: split is 'training'"),
         ("path,identity,split\na.jpg,x,train\nb.jpg,x,\n", "has no split"),
         ("path,identity,split,modality\na.jpg,x,train,ir\nb.jpg,x,test,ir\n", "identity 'x' is in train and in test"),
-        ("path,identity,split,modality\na.jpg,x,train,ir\nb.jpg,y,query,ir\n", "nothing in gallery"),
-        ("path,identity,split,modality\na.jpg,x,train,ir\nb.jpg,y,gallery,ir\n", "nothing in query"),
-        ("path,identity,split\na.jpg,x,train\n", "nothing in query"),
-        ('path,identity\na.jpg,x\nb.jpg,"y\nc.jpg,z\nd.jpg,w\n', "line 3: the row that begins there is no CSV"),
-        ('path,identity\na.jpg,"x\nb.jpg,y\n"\nc.jpg,z\n', "line 4: identity holds a line break"),
-        ('path,identity\n"a\nb.jpg",y\n', "line 3: path holds a line break"),
-        ('path,identity\na.jpg,"x"y\n', "line 2: the row that begins there is no CSV"),
-        ('path,"identity\na.jpg,x\n', "line 1: the row that begins there is no CSV"),
+        ("path,identity,split,modality\na.jpg,x,train,ir\nb.jpg,y,query,ir\n", "gallery is empty"),
+        ("path,identity,split,modality\na.jpg,x,train,ir\nb.jpg,y,gallery,ir\n", "query is empty"),
+        ("path,identity,split\na.jpg,x,train\n", "query is empty"),
+        ('path,identity\na.jpg,x\nb.jpg,"y\nc.jpg,z\nd.jpg,w\n', "line 3: the row that starts there is not valid CSV"),
+        ('path,identity\na.jpg,"x\nb.jpg,y\n"\nc.jpg,z\n', "line 4: identity contains a line break"),
+        ('path,identity\n"a\nb.jpg",y\n', "line 3: path contains a line break"),
+        ('path,identity\na.jpg,"x"y\n', "line 2: the row that starts there is not valid CSV"),
+        ('path,"identity\na.jpg,x\n', "line 1: the row that starts there is not valid CSV"),
         (
             "path,identity\na.jpg," + 140_000 * "x" + "\n",
-            "line 2: the row that begins there is no CSV (field larger than",
+            "line 2: the row that starts there is not valid CSV (field larger than",
         ),
-        ("path,identity\na\0.jpg,x\n", "line 2: path holds a line break or a NUL"),
-        ("path,identity\na.jpg,Smith, John\n", "line 2: more values than the first line has columns"),
-        ("path,identity,path\na.jpg,x,b.jpg\n", "line 1: column 'path' is there 2 times"),
+        ("path,identity\na\0.jpg,x\n", "line 2: path contains a line break or a NUL"),
+        ("path,identity\na.jpg,Smith, John\n", "line 2: more values than columns in the first line"),
+        ("path,identity,path\na.jpg,x,b.jpg\n", "line 1: column 'path' occurs 2 times"),
         ("path,identity,camera\na.jpg,x,9223372036854775808\n", "line 2: camera is '9223372036854775808'"),
         ("path,identity,camera\na.jpg,x," + 5000 * "9" + "\n", "line 2: camera is '9999"),
         ("path,identity,time\na.jpg,x,0001-01-01T00:00:00+14:00\n", "line 2: time is '0001-01-01"),
@@ -165,11 +165,11 @@ def test_junk_is_left_out_and_distractors_only_answer(tmp_path):
     assert any(note.startswith("3 junk images") for note in split.notes)
     named = rows() + "".join(f"x/{k}.jpg,-1\ny/{k}.jpg,0000\n" for k in range(2))
     plain = parse(written(tmp_path, named))
-    assert any("identity '-1' has 2 images and is taken for one individual" in note for note in plain.notes)
+    assert any("identity '-1' has 2 images and is taken as one individual" in note for note in plain.notes)
     split = parse(written(tmp_path, named), junk=[-1], distractors="0000")
     assert sum(record.identity == "0000" for record in split.gallery) == 2
     assert {"-1", "0000"}.isdisjoint(identities((*split.train, *split.validation, *split.query)))
-    assert not any("taken for one individual" in note for note in split.notes)
+    assert not any("taken as one individual" in note for note in split.notes)
     both = "path,identity,split\na.jpg,x,\nb.jpg,x,distractor\n"
     with pytest.raises(DataError, match="identity 'x' is a distractor in some rows and not in others"):
         parse(written(tmp_path, both))

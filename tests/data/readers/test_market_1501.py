@@ -68,5 +68,5 @@ def test_what_does_not_follow_the_layout_is_named(market):
     with pytest.raises(DataError, match=r"0003\.jpg: expected a name like 0002_c1s1_000451_03\.jpg"):
         load("market-1501", market)
     (market / "query" / "0003.jpg").rename(market / "query" / "-1_c1s1_000001_00.jpg")
-    with pytest.raises(DataError, match="junk and distractors are for the gallery alone"):
+    with pytest.raises(DataError, match="junk and distractors may only be in the gallery"):
         load("market-1501", market)

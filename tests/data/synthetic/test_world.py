@@ -86,7 +86,7 @@ def test_a_contact_sheet_shows_every_camera(tmp_path):
     assert tiles.std() > 30
     with pytest.raises(DataError, match=r"factors\.csv not found"):
         contact_sheet(tmp_path, tmp_path / "none.png")
-    with pytest.raises(DataError, match=r"none\.txt: expected a name that ends in \.png or \.jpg"):
+    with pytest.raises(DataError, match=r"none\.txt: expected a name ending in \.png or \.jpg"):
         contact_sheet(root, tmp_path / "none.txt")
 
 

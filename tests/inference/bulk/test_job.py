@@ -262,4 +262,4 @@ def test_what_the_system_does_not_give_out_stops_a_job_that_leaves_bad_images_ou
         os.close(writing)
         told = os.read(reading, 10_000).decode()
         os.close(reading)
-    assert told == f"{records[0].path} cannot be read: Permission denied. Mend that, and run the same command again."
+    assert told == f"{records[0].path} cannot be read: Permission denied. Fix that, and run the same command again."

@@ -19,7 +19,7 @@ from crossreid.data.readers.manifest_rows import SPLITS
 from crossreid.data.records import DataError, Record, iso_seconds
 from crossreid.errors import CrossreidError
 
-# Where annotations of individuals keep who is seen, the most telling first.
+# Keys under which annotations of individuals store the identity, most specific first.
 IDENTITY_KEYS = ("identity", "individual_id", "individual", "individual_ids", "person_id", "animal_id", "vehicle_id", "pid", "name",
                  "instance_id", "track_id")  # fmt: skip
 _CAMERA_KEYS = ("camera", "camera_id", "location", "location_id", "site")
@@ -27,14 +27,15 @@ _TIME_KEYS = ("datetime", "date_captured", "timestamp", "time")
 
 
 def from_coco(folder: Path, annotations: Path, key: str | None = None) -> Found:
-    """The annotations of a COCO file that have a box: an image each; pictures lie below `folder` or beside the file.
+    """Read the annotations of a COCO file that have a box, one image each; pictures are below `folder` or beside the
+    file.
 
-    Args:
-        key: of annotations, which says the identity; by default the first of `IDENTITY_KEYS` that is there, or, where there are
-            several, the category's name.
+    Args: key: the annotation key that holds the identity; by default the first of `IDENTITY_KEYS` that occurs or, if
+        there are
+            several categories, the category's name.
 
     Raises:
-        DataError: it is no COCO file, or says no identity.
+        DataError: it is not a COCO file, or gives no identity.
     """
     content = _json(annotations)
     pictures = {str(picture.get("id")): picture for picture in _dicts(content, "images", annotations)}
@@ -44,7 +45,7 @@ def from_coco(folder: Path, annotations: Path, key: str | None = None) -> Found:
     key = key or next((k for k in IDENTITY_KEYS if any(_said(a, k) for a in given)), None)
     if key is None and len(categories) < 2:
         raise DataError(
-            f"{annotations}: no annotation says who is seen. Expected one of the keys {', '.join(IDENTITY_KEYS)}, or a category for "
+            f"{annotations}: no annotation gives an identity. Expected one of the keys {', '.join(IDENTITY_KEYS)}, or a category for "
             "each identity; --identity-key names another."
         )
     found = Found(notes=[f"identity: from the annotations' {key!r}" if key else "identity: from the categories' names"])
@@ -60,18 +61,18 @@ def from_coco(folder: Path, annotations: Path, key: str | None = None) -> Found:
         name = f"annotation {annotation.get('id', '?')}"
         identity = _said(annotation, key) if key else categories.get(str(annotation.get("category_id")), "")
         if picture is None or not picture.get("file_name"):
-            found.left_out.add(name, "annotations of no picture")
+            found.left_out.add(name, "annotations without a picture")
             continue
         image = _picture(str(picture["file_name"]), folder, annotations)
         if image is None:
             found.left_out.add(str(picture["file_name"]), "named by the annotations, but not found")
             continue
         if not identity:
-            found.left_out.add(name, "annotations that say no identity")
+            found.left_out.add(name, "annotations without an identity")
             continue
         box = clipped(annotation.get("bbox"), size_of(image))
         if box is None:
-            found.left_out.add(name, "annotations without a box that lies in the picture")
+            found.left_out.add(name, "annotations without a box inside the picture")
             continue
         time = next((t for k in _TIME_KEYS if (t := _seconds(picture.get(k))) is not None), None)
         camera = cameras.get(_said(picture, camera_key), 0)
@@ -89,19 +90,19 @@ def from_coco(folder: Path, annotations: Path, key: str | None = None) -> Found:
 
 
 def from_yolo(folder: Path) -> Found:
-    """A box a line, `class x y width height` in fractions of the picture; a class is an identity.
+    """Read one box per line, `class x y width height` in fractions of the picture; a class is an identity.
 
-    Labels lie beside the pictures, or in `labels/` where the pictures lie in `images/`; names of classes in data.yaml, classes.txt or
-    obj.names.
+    Labels are beside the pictures, or in `labels/` if the pictures are in `images/`; class names are in data.yaml,
+    classes.txt or obj.names.
     """
     found = Found()
     names, passed_over = _class_names(folder, found), LeftOut()
     images = files_below(folder, passed_over)
-    found.left_out.take(passed_over, but="not called an image")  # labels are none
+    found.left_out.take(passed_over, but="not called an image")  # labels are not images
     for image in images:
         label = _label_of(image, folder)
         if label is None:
-            found.left_out.add(str(image), "pictures without a file of labels")
+            found.left_out.add(str(image), "pictures without a label file")
             continue
         width, height = size_of(image)
         split = next(
@@ -123,7 +124,7 @@ def from_yolo(folder: Path) -> Found:
                 ((cx - across / 2) * width, (cy - down / 2) * height, across * width, down * height), (width, height)
             )
             if box is None:
-                found.left_out.add(f"{label}, line {number}", "boxes that do not lie in the picture")
+                found.left_out.add(f"{label}, line {number}", "boxes outside the picture")
                 continue
             found.rows.append((Record(image, identity, box=box), split))
     if any(split for _, split in found.rows):
@@ -131,16 +132,16 @@ def from_yolo(folder: Path) -> Found:
             found.known.add("split")
         else:
             found.rows = [(record, "") for record, _ in found.rows]
-            found.notes.append("split: only some pictures lie in folders that name one; not used")
+            found.notes.append("split: only some pictures are in folders named after one; not used")
     if not found.rows:
         raise DataError(
-            f"{folder} holds no labelled picture. Expected a .txt of `class x y width height` for each picture."
+            f"{folder} has no labelled picture. Expected a .txt file of `class x y width height` per picture."
         )
     return found
 
 
 def clipped(box: Any, size: tuple[int, int]) -> tuple[int, int, int, int] | None:
-    """(left, top, right, bottom) of (x, y, width, height), whole pixels of a picture of `size`; None if none is left."""
+    """Convert (x, y, width, height) to (left, top, right, bottom), whole pixels within a picture of `size`; None if empty."""
     if not isinstance(box, list | tuple):
         return None
     try:
@@ -149,7 +150,7 @@ def clipped(box: Any, size: tuple[int, int]) -> tuple[int, int, int, int] | None
         return None
     if not all(map(math.isfinite, (x, y, width, height))):
         return None
-    # A sixth decimal, as annotations round, makes no pixel of its own.
+    # Rounding in an annotation's sixth decimal must not add a pixel.
     left, top = max(math.floor(x + 1e-3), 0), max(math.floor(y + 1e-3), 0)
     right, bottom = min(math.ceil(x + width - 1e-3), size[0]), min(math.ceil(y + height - 1e-3), size[1])
     return (left, top, right, bottom) if left < right and top < bottom else None
@@ -157,7 +158,7 @@ def clipped(box: Any, size: tuple[int, int]) -> tuple[int, int, int, int] | None
 
 @lru_cache(4096)
 def size_of(image: Path) -> tuple[int, int]:
-    """(width, height) of the upright picture, whose pixels boxes count; (0, 0) of what is no picture."""
+    """Return (width, height) of the upright picture, whose pixels boxes count; (0, 0) if it is not a picture."""
     return said_by_exif(image)[2]
 
 
@@ -165,7 +166,7 @@ def _json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path} is no JSON that can be read: {error}. Expected COCO annotations.") from error
+        raise DataError(f"{path} cannot be read as JSON: {error}. Expected COCO annotations.") from error
     if not isinstance(content, dict):
         raise DataError(f"{path}: expected an object with `images` and `annotations`, found {type(content).__name__}.")
     return content
@@ -181,7 +182,7 @@ def _dicts(content: Mapping[str, Any], key: str, path: Path) -> list[dict[str, A
 
 
 def _said(given: Mapping[str, Any], key: str | None) -> str:
-    """A value as text; of a list with one, that; '' where there is none."""
+    """Return a value as text; for a list with one item, that item; '' if there is none."""
     value = given.get(key) if key else None
     if value is None and key:
         attributes = given.get("attributes")
@@ -230,5 +231,5 @@ def _class_names(folder: Path, found: Found) -> dict[int, str]:
             found.notes.append(f"identity: from the classes in {name}")
             lines = (folder / name).read_text(encoding="utf-8", errors="replace").splitlines()
             return {number: line.strip() for number, line in enumerate(lines) if line.strip()}
-    found.notes.append("identity: the numbers of classes, as no data.yaml, classes.txt or obj.names names them")
+    found.notes.append("identity: the class numbers, because no data.yaml, classes.txt or obj.names gives their names")
     return {}

@@ -1,4 +1,4 @@
-"""A draft of a manifest: found, looked at, guessed; shown before it is written."""
+"""A draft of a manifest: find images, examine them, guess the rest; shown before it is written."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ _FILES = {"coco": (".json",), "csv": (".csv", ".tsv", ".txt")}
 
 @dataclass(frozen=True)
 class Draft:
-    """What a manifest would say.
+    """The content of a manifest to be written.
 
-    `rows` are (record, split); `guesses` are lines about columns that were filled in, `left_out` and `notes` about what was not
-    taken and how things were read. `split` is how the manifest would be divided as it stands, None with `problem` where it
-    cannot be; `leaks` are lines about images that are nearly the same across it.
+    `rows` are (record, split); `guesses` are lines about columns that were filled in, `left_out` and `notes` about what
+    was left out and how things were read. `split` is how the manifest would be split as it stands, None with a
+    `problem` if it cannot be; `leaks` are lines about near-duplicates across the split.
     """
 
     folder: Path
@@ -59,15 +59,15 @@ def draft(
     workers: int | None = None,
     progress: Callable[..., object] | None = None,
 ) -> Draft:
-    """A draft of the manifest of the images in `folder`; nothing is written.
+    """Draft a manifest of the images in `folder`; nothing is written.
 
     Args:
-        kind: one of `KINDS`: what says who is seen.
+        kind: one of `KINDS`: where identities come from.
         source: the COCO or CSV file; by default the only one in `folder`.
-        identity_key: of COCO annotations, which says the identity.
-        modality: auto (by folders' names, else by colour), visible or infrared.
-        workers: processes that look at images; by default one a core.
-        progress: called with (done, total) as images are looked at.
+        identity_key: key of COCO annotations that holds the identity.
+        modality: auto (from folder names, else colour), visible or infrared.
+        workers: processes that examine images; by default one per core.
+        progress: called with (done, total) as images are examined.
 
     Raises:
         DataError: no such folder, kind or modality, nothing found, or annotations that cannot be read.
@@ -80,7 +80,7 @@ def draft(
     if kind == "csv" and folder.is_file() and source is None:
         folder, source = folder.parent, folder
     if not folder.is_dir():
-        raise DataError(f"{folder} is no folder. Expected the folder that holds the images.")
+        raise DataError(f"{folder} is not a folder. Expected the folder that holds the images.")
     found = _found(folder, kind, source, identity_key)
     _leave_out_repeated(found)
     seen = looks_at([record for record, _ in found.rows], workers=workers, progress=progress)
@@ -105,13 +105,13 @@ def draft(
 
 
 def write(made: Draft, out: Path, *, replace: bool = False) -> None:
-    """Write a draft as a manifest, under a temporary name first, and read it again.
+    """Write a draft as a manifest, atomically, and read it back.
 
     Raises:
-        DataError: there is such a file, without `replace`; or a path or an identity that a manifest cannot hold.
+        DataError: the file exists, without `replace`; or a manifest cannot hold a path or an identity.
     """
     if out.exists() and not replace:
-        raise DataError(f"{out} is there already. Remove it, choose another --out, or give --replace.")
+        raise DataError(f"{out} exists already. Remove it, choose another --out, or give --replace.")
     folder = out.parent.resolve()
     with replacing(folder / out.name) as temporary:
         with temporary.open("w", newline="", encoding="utf-8") as stream:
@@ -124,22 +124,22 @@ def write(made: Draft, out: Path, *, replace: bool = False) -> None:
         for (read, _), (record, _) in zip(read_rows(temporary), made.rows, strict=True):
             if (read.path, read.identity) != (record.file.absolute(), record.identity):
                 raise DataError(
-                    f"{record.path}: a manifest cannot name it so (line breaks, or spaces at an end of its name or of its identity). "
+                    f"{record.path}: a manifest cannot hold this name (line breaks, or spaces at an end of its name or its identity). "
                     "Rename it."
                 )
 
 
 def composed(record: Record) -> Record:
-    """The record with its identity in Unicode's composed form, as a manifest is read."""
+    """Return the record with its identity in Unicode's composed form, as manifests are read."""
     return dataclasses.replace(record, identity=normalize("NFC", record.identity.strip()))
 
 
 def _leave_out_repeated(found: Found) -> None:
-    """Keep the first of what names the same picture, or the same part of it."""
+    """Keep the first of several rows for the same picture, or the same part of it."""
     kept, seen = [], set()
     for record, split in found.rows:
         if key_of(record) in seen:
-            found.left_out.add(record.name, "pictures, or parts of them, that are there already")
+            found.left_out.add(record.name, "pictures, or parts of them, that occur twice")
         else:
             seen.add(key_of(record))
             kept.append((record, split))
@@ -164,12 +164,12 @@ def _found(folder: Path, kind: str, source: Path | None, identity_key: str | Non
             )
         source = files[0]
     if not source.is_file():
-        raise DataError(f"{source} not found. Expected the file of annotations.")
+        raise DataError(f"{source} not found. Expected the annotation file.")
     return from_coco(folder, source, identity_key) if kind == "coco" else from_table(folder, source)
 
 
 def _divided(found: Found, looks: list[Look], folder: Path) -> tuple[Split | None, str, list[str]]:
-    """The split that a manifest of these rows gives, or why it gives none, and the leaks in it."""
+    """Return the split that a manifest of these rows gives, or why it gives none, and the leaks in it."""
     try:
         split = split_of(found.rows, folder / "manifest.csv")
     except DataError as error:
@@ -179,7 +179,7 @@ def _divided(found: Found, looks: list[Look], folder: Path) -> tuple[Split | Non
 
 
 def _used(rows: tuple[tuple[Record, str], ...]) -> set[str]:
-    """The columns that some row has something to say in; the first two and the modality in any case."""
+    """Return the columns that are not empty in some row, always including the first two and the modality."""
     used = {"path", "identity", "modality"}
     for column, says in (
         ("camera", any(record.camera for record, _ in rows)),

@@ -1,4 +1,4 @@
-"""Identities from folders or from names: one folder an identity, perhaps below folders that say the split or the modality."""
+"""Identities from folders or names: one folder per identity, possibly below folders for splits or modalities."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from crossreid.data.readers.market_1501 import DISTRACTOR as MARKET_DISTRACTOR
 from crossreid.data.readers.market_1501 import JUNK as MARKET_JUNK
 from crossreid.data.records import DataError, Record, Split
 
-_LEADING = re.compile(r"^([^_\s]+?)[_\s]")  # of a name, what comes before the first underscore or space
+_LEADING = re.compile(r"^([^_\s]+?)[_\s]")  # the part of a name before the first underscore or space
 _SPLIT_WORDS = {**SPLITS, "valid": "validation", "training": "train"}
 
 
 def from_folders(folder: Path) -> Found:
-    """One folder an identity: the first folder of a path that names neither a split nor a modality."""
+    """Take one folder per identity: the first folder in a path that names neither a split nor a modality."""
     found = Found()
     splits = _split_folders(folder)
     for path in files_below(folder, found.left_out):
@@ -25,7 +25,7 @@ def from_folders(folder: Path) -> Found:
         split = _SPLIT_WORDS[parts.pop(0).lower()] if splits and parts else ""
         words = [part for part in parts if modality_word(part) is None]
         if not words or (splits and not split):
-            found.left_out.add(str(path), "in no folder of an identity")
+            found.left_out.add(str(path), "not in the folder of an identity")
             continue
         found.rows.append((Record(path, words[0]), split))
     if splits:
@@ -33,30 +33,30 @@ def from_folders(folder: Path) -> Found:
         found.notes.append(f"split: from the folders {', '.join(splits)}")
     if not found.rows:
         raise DataError(
-            f"{folder} holds no folder with images. Expected one folder an identity; if the names of the images say who is seen "
+            f"{folder} has no folder with images. Expected one folder per identity; if image names contain the identity "
             "(cow7_001.jpg), use --from names."
         )
     return found
 
 
 def from_names(folder: Path) -> Found:
-    """An identity is what a name says before its first underscore or space: cow7 of cow7_001.jpg."""
+    """Take the part of a name before its first underscore or space as the identity: cow7 from cow7_001.jpg."""
     found = Found()
     for path in files_below(folder, found.left_out):
         leading = _LEADING.match(path.name)
         if leading is None:
-            found.left_out.add(str(path), "its name says no identity before an underscore or a space")
+            found.left_out.add(str(path), "its name has no identity before an underscore or a space")
             continue
         found.rows.append((Record(path, leading[1]), ""))
     if not found.rows:
         raise DataError(
-            f"{folder} holds no image with a name such as cow7_001.jpg. With a folder an identity, use --from folders."
+            f"{folder} has no image with a name such as cow7_001.jpg. With one folder per identity, use --from folders."
         )
     return found
 
 
 def from_layout(name: str, folder: Path) -> Found:
-    """The images of a public layout, by its own reader, with junk and distractors marked."""
+    """Read the images of a public layout with its own reader, with junk and distractors marked."""
     split = load(name, folder)
     found = Found(known={"split", "camera", "modality"})
     for role, records in _roles(split).items():
@@ -77,6 +77,6 @@ def _roles(split: Split) -> dict[str, tuple[Record, ...]]:
 
 
 def _split_folders(folder: Path) -> list[str]:
-    """The folders right below, where all of them name a split."""
+    """Return the folders directly below, if all of them name a split."""
     names = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
     return names if names and all(name.lower() in _SPLIT_WORDS for name in names) else []

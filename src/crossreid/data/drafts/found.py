@@ -1,4 +1,4 @@
-"""What a source says of images, before anything is guessed."""
+"""What a source says about images, before anything is guessed."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from crossreid.data.records import Modality, Record
 
 @dataclass
 class Found:
-    """Rows (record, split), which columns of them the source said, what it left out, and lines about how it was read.
+    """Rows (record, split), the columns that the source gave, what it left out, and notes on how it was read.
 
-    The identity of a row is its record's; cameras are 0 and modalities visible where `known` does not name them.
+    A row's identity is its record's; cameras are 0 and modalities visible if `known` does not name them.
     """
 
     rows: list[tuple[Record, str]] = field(default_factory=list)
@@ -24,7 +24,7 @@ class Found:
 
 
 def files_below(folder: Path, left_out: LeftOut) -> list[Path]:
-    """Images in a folder and below it, sorted; what is none is counted in `left_out`."""
+    """Return the images in and below a folder, sorted; other files are counted in `left_out`."""
     found = []
     for path in sorted(folder.rglob("*")):
         if path.is_dir():
@@ -44,7 +44,7 @@ _INFRARED_WORDS = {"infrared", "ir", "nir", "lwir", "thermal", "night"}
 
 
 def modality_word(text: str) -> Modality | None:
-    """The modality that a folder's name or a cell says, None where it says none."""
+    """Return the modality that a folder name or a cell states, None if it states none."""
     word = text.strip().lower()
     if word in _VISIBLE_WORDS:
         return Modality.VISIBLE
@@ -52,7 +52,7 @@ def modality_word(text: str) -> Modality | None:
 
 
 def numbered(names: Iterable[str]) -> dict[str, int]:
-    """Camera numbers for names: their own numbers where all are whole ones of 1 or more, else 1, 2, ... in sorted order."""
+    """Return camera numbers for names: the names themselves if all are whole numbers from 1, else 1, 2, ... in sorted order."""
     distinct = sorted(set(names))
     if all(name.isascii() and name.isdecimal() and 0 < int(name) < 2**63 for name in distinct):
         return {name: int(name) for name in distinct}
@@ -60,7 +60,7 @@ def numbered(names: Iterable[str]) -> dict[str, int]:
 
 
 def as_numbers(names: dict[str, int]) -> str:
-    """`1 = north, 2 = south`, for people; '' where numbers are their own names."""
+    """Return `1 = north, 2 = south`, for printing; '' if the names are numbers."""
     renamed = [(number, name) for name, number in names.items() if name != str(number)]
     shown = ", ".join(f"{number} = {name}" for number, name in sorted(renamed)[:8])
     return shown + (", ..." if len(renamed) > 8 else "")

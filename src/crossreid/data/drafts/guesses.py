@@ -1,4 +1,4 @@
-"""Guesses of cameras, modality and time, from folders, names, EXIF and colour; each says of how many images it holds."""
+"""Guesses of cameras, modality and time, from folders, names, EXIF and colour; each states how many images it covers."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from crossreid.data.drafts.found import Found, as_numbers, modality_word, number
 from crossreid.data.looks import Look
 from crossreid.data.records import Modality, Record
 
-GREY = 1.5  # chroma, grey levels, below which an image has no colour: night pictures have under 1, dull coats over 2
-_ENOUGH = 0.9  # share of the images that a guess must hold of to be taken
+GREY = 1.5  # chroma in grey levels below which an image has no colour: night pictures are below 1, dull coats above 2
+_ENOUGH = 0.9  # share of images that a guess must cover to be used
 
 _CAMERAS = (
     re.compile(r"(?:^|[^a-z])cam(?:era)?[ _-]?(\d+)", re.IGNORECASE),
@@ -29,18 +29,18 @@ _TIME = re.compile(
 
 
 def guess(found: Found, looks: Sequence[Look], folder: Path, modality: str = "auto") -> list[str]:
-    """Fill in what `found` does not know, in its rows; what was guessed, and what was not, a line each.
+    """Fill in missing values in the rows of `found`; return a line on each guess, made or not.
 
     Args:
-        looks: of each row.
-        folder: what the paths' folders are taken below.
+        looks: one per row.
+        folder: the folder relative to which paths are interpreted.
         modality: `auto`, or `visible` or `infrared` for all images.
     """
     said = [] if "time" in found.known else [_times(found, looks)]
     if modality != "auto":
         kind = Modality.INFRARED if modality == "infrared" else Modality.VISIBLE
         found.rows = [(replace(record, modality=kind), split) for record, split in found.rows]
-        said.append(f"modality: all {modality}, as asked for")
+        said.append(f"modality: all {modality}, as requested")
     elif "modality" not in found.known:
         said.append(_modalities(found, looks, folder))
     if "camera" not in found.known:
@@ -49,7 +49,7 @@ def guess(found: Found, looks: Sequence[Look], folder: Path, modality: str = "au
 
 
 def seconds_in(text: str) -> float | None:
-    """Seconds since 1970 UTC of a date and time within a text, such as IMG_20261121_083000; None where there is none."""
+    """Return the date and time in a text, such as IMG_20261121_083000, as seconds since 1970 UTC; None if there is none."""
     if (match := _TIME.search(text)) is None:
         return None
     try:
@@ -70,9 +70,9 @@ def _times(found: Found, looks: Sequence[Look]) -> str:
     found.rows = rows
     sources = [f"{count:,} from {where}" for count, where in ((exif, "EXIF"), (names, "names")) if count]
     return (
-        f"time: {' and '.join(sources)}, of {len(rows):,} images"
+        f"time: {' and '.join(sources)}, for {len(rows):,} images"
         if sources
-        else "time: unknown (neither EXIF nor names say it)"
+        else "time: unknown (not in EXIF or names)"
     )
 
 
@@ -82,11 +82,11 @@ def _modalities(found: Found, looks: Sequence[Look], folder: Path) -> str:
         for record, _ in found.rows
     ]
     if all(word is not None for word in words):
-        kinds, how = [word for word in words if word is not None], "from the names of folders"
+        kinds, how = [word for word in words if word is not None], "from folder names"
     else:
         grey = [look.chroma < GREY for look in looks]
         kinds = [Modality.INFRARED if is_grey else Modality.VISIBLE for is_grey in grey]
-        how = "images without colour are taken for infrared; --modality visible takes all for visible"
+        how = "images without colour are taken as infrared; --modality visible takes all as visible"
     found.rows = [
         (replace(record, modality=kind), split) for (record, split), kind in zip(found.rows, kinds, strict=True)
     ]
@@ -101,7 +101,7 @@ def _cameras(found: Found, looks: Sequence[Look], folder: Path) -> str:
         if known < _ENOUGH * total or len(set(names) - {None}) < 2:
             continue
         if (alone := _seen_by_one(found, names)) is not None:
-            refused.append(f"not by {how}, which gives {alone}")
+            refused.append(f"not by {how}: that gives {alone}")
             continue
         numbers = numbered(name for name in names if name is not None)
         found.rows = [
@@ -109,21 +109,21 @@ def _cameras(found: Found, looks: Sequence[Look], folder: Path) -> str:
             for (record, split), name in zip(found.rows, names, strict=True)
         ]
         text = as_numbers(numbers)
-        return f"camera: {len(numbers)} by {how}, of {known:,} of {total:,} images{f': {text}' if text else ''}"
-    return f"camera: unknown ({'; '.join(refused) or 'neither names nor EXIF say it'})"
+        return f"camera: {len(numbers)} by {how}, for {known:,} of {total:,} images{f': {text}' if text else ''}"
+    return f"camera: unknown ({'; '.join(refused) or 'not in names or EXIF'})"
 
 
 def _camera_names(found: Found, looks: Sequence[Look], folder: Path) -> list[tuple[str, list[str | None]]]:
-    """(how, a name or None of each row) of each way to know cameras, the surest first."""
+    """Return (how, a name or None per row) for each way to determine cameras, most reliable first."""
     ways: list[tuple[str, list[str | None]]] = []
     inner = [_inner(record, folder) for record, _ in found.rows]
     for pattern in _CAMERAS:
         by_folder = [next((m[1] for part in reversed(parts) if (m := pattern.search(part))), None) for parts in inner]
         by_name = [m[1] if (m := pattern.search(record.file.stem)) else None for record, _ in found.rows]
-        ways += [("the names of folders", _plain(by_folder)), ("the names of images", _plain(by_name))]
+        ways += [("folder names", _plain(by_folder)), ("image names", _plain(by_name))]
     if (below := _shared_folders(found, inner)) is not None:
-        ways.append(("the folders below the identities'", below))
-    ways.append(("the devices in EXIF", [look.device or None for look in looks]))
+        ways.append(("the folders below those of identities", below))
+    ways.append(("devices in EXIF", [look.device or None for look in looks]))
     return ways
 
 
@@ -132,12 +132,12 @@ def _plain(names: list[str | None]) -> list[str | None]:
 
 
 def _inner(record: Record, folder: Path) -> tuple[str, ...]:
-    """The folders that an image lies in, below `folder`."""
+    """Return the folders that contain an image, below `folder`."""
     return record.file.relative_to(folder).parts[:-1] if record.file.is_relative_to(folder) else ()
 
 
 def _shared_folders(found: Found, inner: Sequence[tuple[str, ...]]) -> list[str | None] | None:
-    """The folder right below each identity's own, where every identity has such and most share them: cow7/north/1.jpg."""
+    """Return the folder directly below each identity's, if all identities have one and most share them: cow7/north/1.jpg."""
     names: list[str | None] = []
     identities = defaultdict(set)
     for (record, _), parts in zip(found.rows, inner, strict=True):
@@ -153,7 +153,7 @@ def _shared_folders(found: Found, inner: Sequence[tuple[str, ...]]) -> list[str 
 
 
 def _seen_by_one(found: Found, names: Sequence[str | None]) -> str | None:
-    """What speaks against a guess: by it most individuals were seen by one camera, so that no query would find a match."""
+    """Return an objection to a guess: most individuals would be seen by one camera, so no query would have a match."""
     counts: dict[str, int] = defaultdict(int)
     cameras: dict[str, set[str | None]] = defaultdict(set)
     for (record, _), name in zip(found.rows, names, strict=True):
@@ -163,4 +163,4 @@ def _seen_by_one(found: Found, names: Sequence[str | None]) -> str | None:
     alone = sum(len(cameras[identity]) == 1 for identity in several)
     if 2 * alone <= len(several):
         return None
-    return f"{alone:,} of {len(several):,} identities one camera each, so that their queries would have no match"
+    return f"{alone:,} of {len(several):,} identities one camera each, so their queries would have no match"

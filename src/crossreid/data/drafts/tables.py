@@ -1,4 +1,4 @@
-"""A table of other columns' names: found by what they are called elsewhere, cameras of any name numbered."""
+"""A table with other column names: columns recognised by common names, and named cameras numbered."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _CORNERS = (("x1", "y1", "x2", "y2"), ("xmin", "ymin", "xmax", "ymax"), ("left",
 
 
 def from_table(folder: Path, table: Path) -> Found:
-    """The rows of a CSV file whose columns may be called otherwise; paths are relative to the table, or to `folder`."""
+    """Read a CSV file whose columns may have other names; paths are relative to the table, or to `folder`."""
     rows, columns = _rows(table)
     said = _columns(columns, table)
     found = Found(known=set(said) & {"camera", "modality", "split", "time"})
@@ -43,7 +43,7 @@ def from_table(folder: Path, table: Path) -> Found:
         elif not is_image(image.name):
             found.left_out.add(str(image), reason_left_out(image.name))
         elif not value["identity"] and value.get("split", "").lower() not in ("junk", "distractor"):
-            found.left_out.add(str(image), "the table says no identity")
+            found.left_out.add(str(image), "no identity in the table")
         else:
             box = _box(row, value.get("box", ""), sides, corners, where)
             record = Record(
@@ -53,7 +53,7 @@ def from_table(folder: Path, table: Path) -> Found:
             found.rows.append((record, _split(value.get("split", ""), where)))
     if not found.rows:
         raise DataError(
-            f"{table}: none of its {len(rows)} rows names an image that is there. Paths are looked for below {table.parent} and "
+            f"{table}: none of its {len(rows)} rows names an existing image. Paths are searched below {table.parent} and "
             f"below {folder}."
         )
     return found
@@ -71,10 +71,10 @@ def _rows(table: Path) -> tuple[list[dict[str, str]], list[str]]:
             [cell.strip() for cell in row] for row in csv.reader(io.StringIO(text), delimiter=separator, strict=True)
         ]
     except csv.Error as error:
-        raise DataError(f"{table} is no CSV ({error}). Is a quotation mark not closed?") from error
+        raise DataError(f"{table} is not valid CSV ({error}). Is a quotation mark not closed?") from error
     lines = [row for row in lines if any(row)]
     if len(lines) < 2:
-        raise DataError(f"{table} lists nothing. Expected a line of columns, and a line an image.")
+        raise DataError(f"{table} is empty. Expected a header line, and one line per image.")
     columns = lines[0]
     for number, row in enumerate(lines[1:], start=2):
         if len(row) > len(columns) and any(row[len(columns) :]):
@@ -83,7 +83,7 @@ def _rows(table: Path) -> tuple[list[dict[str, str]], list[str]]:
 
 
 def _columns(columns: list[str], table: Path) -> dict[str, str]:
-    """The column of the table for each known one that it has; its own name comes first, then what is nearest."""
+    """Return the table's column for each known one; the exact name comes first, then the nearest."""
     said = {known: column for known in COLUMNS for column in columns if column.lower() == known}
     for column in columns:
         near = nearest_column(column)
@@ -92,8 +92,8 @@ def _columns(columns: list[str], table: Path) -> dict[str, str]:
     for needed in ("path", "identity"):
         if needed not in said:
             raise DataError(
-                f"{table}: no column looks like the {needed}; it has {', '.join(map(repr, columns))}. Rename the one that is it "
-                f"{needed!r}."
+                f"{table}: no column looks like the {needed}; it has {', '.join(map(repr, columns))}. Rename the right one "
+                f"to {needed!r}."
             )
     return said
 

@@ -1,7 +1,8 @@
 """ATRW (Li et al., ACM Multimedia 2020): Amur tigers in the wild; layout in docs/datasets.md.
 
-Assumed, since the lists do not say it: test images are named by their `imgid` in six digits, as in `reid_list_test.csv`;
-wild pictures, which the owners distribute as the test images of detection, by their number in any count of digits.
+Assumed, because the lists do not say it: test images are named by their `imgid` in six digits, as in
+    `reid_list_test.csv`; wild pictures, which the owners distribute as the test images of detection, by their number
+    with any number of digits.
 """
 
 from __future__ import annotations
@@ -44,17 +45,18 @@ _HINT = "Expected the layout in docs/datasets.md#atrw; run `crossreid check atrw
     layout=("reid_list_train.csv",),
 )
 def parse(root: Path, *, validation: int = 0, ground_truth: str = "plain") -> Split:
-    """The official division: 107 entities (flanks of tigers) to train, 75 to test; every test image asks and answers.
+    """The official division: 107 entities (flanks of tigers) to train, 75 to test; every test image is query and
+    gallery.
 
-    A camera is a pair of the ground truth's first two frame numbers, counted from 1 in sorted order; training images
-    have none. Entities that one camera sees are the official single-camera queries, all others the multi-camera ones.
+    A camera is a pair of the ground truth's first two frame numbers, numbered from 1 in sorted order; training images
+    have none. Entities seen by one camera are the official single-camera queries, all others the multi-camera ones.
 
     Args:
-        validation: training identities to hold out, always the same ones for a number.
+        validation: training identities to hold out, always the same ones for a given number.
         ground_truth: `plain` for crops in `test/`, `wild` for boxes in the pictures of `wild/`.
 
     Raises:
-        DataError: a missing or broken list, a line of another form, or an unknown ground truth.
+        DataError: a missing or damaged list, a malformed line, or an unknown ground truth.
     """
     root = Path(root)
     if ground_truth not in GROUND_TRUTHS:
@@ -73,7 +75,7 @@ def parse(root: Path, *, validation: int = 0, ground_truth: str = "plain") -> Sp
 
 
 def training_images(root: Path) -> list[Record]:
-    """The records of `reid_list_train.csv`: columns `file,Class`, or without a header `identity,file`."""
+    """Return the records of `reid_list_train.csv`: columns `file,Class`, or without a header `identity,file`."""
     path = root / "reid_list_train.csv"
     if not path.is_file():
         raise DataError(f"ATRW: `{path.name}` not found under {root}. {_HINT}")
@@ -94,7 +96,7 @@ def training_images(root: Path) -> list[Record]:
 
 
 def plain_images(root: Path) -> list[Record]:
-    """The records of `gt_test_plain.json`: crops in `test/`."""
+    """Return the records of `gt_test_plain.json`: crops in `test/`."""
     path, entries = _ground_truth(root, "plain", list)
     found = [
         (root / "test" / f"{_whole(path, entry, 'imgid'):06d}.jpg", *_who(path, entry, "entityid", "frame"), None)
@@ -104,7 +106,7 @@ def plain_images(root: Path) -> list[Record]:
 
 
 def wild_images(root: Path) -> list[Record]:
-    """The records of `gt_test_wild.json`: boxes in the pictures of `wild/`, several in some."""
+    """Return the records of `gt_test_wild.json`: boxes in the pictures of `wild/`, several in some."""
     path, pictures = _ground_truth(root, "wild", dict)
     folder = root / "wild"
     named = {int(image.stem): image for image in images_in(folder, JPEG) if image.stem.isdecimal()}
@@ -138,7 +140,7 @@ def _ground_truth(root: Path, kind: str, form: type) -> tuple[Path, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
     except ValueError as error:
-        raise DataError(f"ATRW: {path} is no JSON: {error}. Copy it again.") from error
+        raise DataError(f"ATRW: {path} is not valid JSON: {error}. Copy it again.") from error
     if not isinstance(content, form):
         raise DataError(f"ATRW: {path}: expected a JSON {'list' if form is list else 'object'} of images.")
     return path, content

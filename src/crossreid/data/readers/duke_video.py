@@ -33,15 +33,15 @@ _HINT = "Expected the layout in docs/datasets.md#duke-video; run `crossreid chec
     page="docs/datasets.md#duke-video",
 )
 def parse(root: Path, *, validation: int = 0, tracklets: str = "folders") -> Split:
-    """The official division, by folders: 702 identities to train, 702 that query, a gallery of these and 408 others.
+    """The official division, by folders: 702 training identities, 702 query identities, a gallery of these and 408
+    others.
 
-    Args:
-        validation: training identities to hold out, always the same ones for a number.
-        tracklets: `folders`, each a tracklet; `camera`, all of an identity and a camera one, as the release of views knowledge
-            distillation has it (Porrello et al., ECCV 2020).
+    Args: validation: training identities to hold out, always the same ones for a given number. tracklets: `folders`,
+        one tracklet each; `camera`, all images of an identity and camera as one, as in the release of views
+            knowledge distillation (Porrello et al., ECCV 2020).
 
-    Raises:
-        DataError: another word for `tracklets`, a folder is missing, a tracklet is empty, or a name does not follow the layout.
+    Raises: DataError: an unknown value of `tracklets`, a folder is missing, a tracklet is empty, or a name does not
+        follow the layout.
     """
     root = Path(root)
     if tracklets not in TRACKLETS:
@@ -62,10 +62,10 @@ def parse(root: Path, *, validation: int = 0, tracklets: str = "folders") -> Spl
 
 
 def _one_a_camera(records: Iterable[Record], part: str) -> list[Record]:
-    """The records in tracklets of an identity and camera, folder after folder, with frames numbered anew from 0."""
+    """Return the records in one tracklet per identity and camera, folder after folder, with frames renumbered from 0."""
     frames: dict[tuple[str, int], int] = {}
     joined = []
-    for record in records:  # as `tracks` gives them: by folder, and by name within it
+    for record in records:  # in the order of `tracks`: by folder, and by name within it
         key = (record.identity, record.camera)
         frames[key] = frames.get(key, -1) + 1
         joined.append(replace(record, tracklet=part, frame=frames[key]))
@@ -73,7 +73,7 @@ def _one_a_camera(records: Iterable[Record], part: str) -> list[Record]:
 
 
 def tracks(root: Path, part: str) -> list[Record]:
-    """The frames of all tracklets of `train`, `query` or `gallery`: `PART/IDENTITY/TRACKLET/NAME.jpg`."""
+    """Return the frames of all tracklets of `train`, `query` or `gallery`: `PART/IDENTITY/TRACKLET/NAME.jpg`."""
     folder = root / part
     if not folder.is_dir():
         raise DataError(f"Duke-Video-ReID: `{part}/` not found under {root}. {_HINT}")
@@ -91,7 +91,7 @@ def tracks(root: Path, part: str) -> list[Record]:
                 )
             identity, camera, frame = tracklet.parent.name, int(name[2]), int(name[3])
             if not identity.isdecimal() or int(name[1]) != int(identity):
-                raise DataError(f"Duke-Video-ReID: {path} lies in the folder of identity {identity}. {_HINT}")
+                raise DataError(f"Duke-Video-ReID: {path} is in the folder of identity {identity}. {_HINT}")
             cameras.add(camera)
             records.append(Record(path, identity, camera, tracklet=f"{part}/{tracklet.name}", frame=frame))
         if len(cameras) > 1:

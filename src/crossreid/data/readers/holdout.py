@@ -1,4 +1,4 @@
-"""Identities held out of training, where a data set names none for validation."""
+"""Hold identities out of training, if a data set names none for validation."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from crossreid.data.records import DataError, Record, labels_of
 
 
 def hold_out(records: Sequence[Record], count: int, *, seed: int) -> tuple[list[Record], list[Record]]:
-    """Records of all identities but `count`, and of those; which ones depends on `seed` and the identities alone.
+    """Return the records of all identities but `count`, and of those; which ones depends only on `seed` and the
+    identities.
 
     Raises:
-        DataError: no number, or fewer than two identities would be left to train on.
+        DataError: not a number, or fewer than two identities would be left to train on.
     """
     identities = list(labels_of(records))
     if not isinstance(count, int) or count < 0 or (count and len(identities) - count < 2):

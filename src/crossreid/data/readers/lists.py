@@ -8,7 +8,7 @@ from crossreid.data.records import DataError
 
 
 def list_text(path: Path, title: str) -> str:
-    """The text of a list of the data set that is printed as `title`; line ends become newlines, a BOM is passed over.
+    """Return the text of a list of the data set named `title`; line ends become newlines, a BOM is skipped.
 
     Raises:
         DataError: it is not UTF-8.

@@ -17,7 +17,7 @@ _HINT = "Expected the layout in docs/datasets.md#llcm; run `crossreid check llcm
 
 
 def missing_test_images(root: Path, official: bool) -> list[str]:
-    """Test images that the lists name; the reader takes what is in the folders."""
+    """Return missing test images that the lists name; the reader itself takes what is in the folders."""
     try:
         listed = [record for kind in KINDS for record in read_list(root, f"test_{kind}.txt", kind)]
     except DataError as error:
@@ -39,7 +39,7 @@ def missing_test_images(root: Path, official: bool) -> list[str]:
         "test visible images": 8_680,
         "test infrared images": 7_166,
     },
-    licence="for research, by an agreement with the authors at Xiamen University",
+    licence="for research, by agreement with the authors at Xiamen University",
     citation=Citation(
         "Zhang and Wang",
         "Diverse Embedding Expansion Network and Low-Light Cross-Modality Benchmark",
@@ -54,10 +54,10 @@ def parse(root: Path, *, validation: int = 0) -> Split:
     """The official division: 713 identities to train (lists), 351 to test (folders `test_vis/`, `test_nir/`).
 
     Args:
-        validation: training identities to hold out, always the same ones for a number.
+        validation: training identities to hold out, always the same ones for a given number.
 
     Raises:
-        DataError: a list or a folder is missing, or a line or a name that does not follow the layout.
+        DataError: a list or a folder is missing, or a line or a name does not follow the layout.
     """
     root = Path(root)
     listed = [record for kind in KINDS for record in read_list(root, f"train_{kind}.txt", kind)]
@@ -75,7 +75,7 @@ def parse(root: Path, *, validation: int = 0) -> Split:
 
 
 def read_list(root: Path, name: str, kind: str) -> list[Record]:
-    """The records of one list in `idx/`: `vis/ID/ID_cCAMERA_....jpg label`."""
+    """Return the records of one list in `idx/`: `vis/ID/ID_cCAMERA_....jpg label`."""
     path = root / "idx" / name
     if not path.is_file():
         raise DataError(f"LLCM: `idx/{name}` not found under {root}. {_HINT}")
@@ -94,7 +94,7 @@ def read_list(root: Path, name: str, kind: str) -> list[Record]:
 
 
 def test_identities(root: Path) -> list[str]:
-    """The folder names in `idx/test_id.txt`: one line, commas between."""
+    """Return the folder names in `idx/test_id.txt`: one comma-separated line."""
     path = root / "idx" / "test_id.txt"
     if not path.is_file():
         raise DataError(f"LLCM: `idx/test_id.txt` not found under {root}. {_HINT}")
@@ -102,7 +102,7 @@ def test_identities(root: Path) -> list[str]:
 
 
 def test_images(root: Path, kind: str) -> list[Record]:
-    """The test images of one modality, `test_KIND/camK/ID/*.jpg`, of the identities in `test_id.txt`."""
+    """Return the test images of one modality, `test_KIND/camK/ID/*.jpg`, of the identities in `test_id.txt`."""
     folder = root / f"test_{kind}"
     if not folder.is_dir():
         raise DataError(f"LLCM: `test_{kind}/` not found under {root}. {_HINT}")

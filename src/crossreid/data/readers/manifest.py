@@ -1,8 +1,8 @@
-"""A manifest: a CSV file that says what one's own images are of.
+"""A manifest: a CSV file that describes your own images.
 
-Columns `path,identity`, and where known `camera,modality,tracklet,split,time,box` (`manifest_rows` reads the lines). Paths are
-relative to the file. Only the first two are needed: identities may be any text, cameras may be unknown, and identities are
-divided here where no split is given. Images that are only to be embedded need no identity either.
+Columns are `path,identity` and, if known, `camera,modality,tracklet,split,time,box` (`manifest_rows` reads the lines).
+Paths are relative to the file. Only the first two are required: identities may be any text, cameras may be unknown, and
+identities are split here if no split is given. Images that are only to be embedded need no identity.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from crossreid.data.readers.manifest_rows import (
 from crossreid.data.records import DataError, Modality, Record, Split, in_order, labels_of
 
 LEFT_OUT = {"same identity and camera": "cross-modal", "same camera": "cross-camera"}
-# What data sets call images of nobody in particular; as identities of a manifest they would be one person.
+# What data sets call images of nobody in particular; as identities in a manifest they would be one person.
 SUSPICIOUS = (
     "-1",
     "0",
@@ -47,19 +47,19 @@ SUSPICIOUS = (
 
 
 def list_problems(root: Path, official: bool) -> list[str]:
-    """Columns that look misspelled: what they say would be silently left aside."""
+    """Return columns that look misspelled, whose content would otherwise be ignored."""
     return [line for _, line, misspelled in unknown_columns(columns_of(manifest_file(root))) if misspelled]
 
 
 def manifest_file(root: Path) -> Path:
-    """The CSV file that a root means: itself, or the folder's `manifest.csv`."""
+    """Return the CSV file of a root: itself, or the folder's `manifest.csv`."""
     return root / "manifest.csv" if root.is_dir() else root
 
 
 @register_dataset(
     "manifest",
     title="manifest",
-    protocol="cross-modal",  # or single-modality, where the test has one, or cross-camera, by the option `leave_out`
+    protocol="cross-modal",  # or single-modality, if the test has only one, or cross-camera, by the option `leave_out`
     licence="your own images, under your own terms",
     page="docs/datasets.md#manifest",
     list_problems=list_problems,
@@ -77,26 +77,26 @@ def parse(
 ) -> Split:
     """Read a manifest; `root` is the CSV file or the folder that holds `manifest.csv`.
 
-    Without a `split` column whole identities are divided by `fractions` (train, validation, test), drawn with `seed`; both
-    tests of an identity need two images, so identities with one image go to training. Rows of `test` become query where they
-    are infrared and gallery where they are visible; where all are of one modality, each asks all others. Rows of `junk`
-    are nobody's and left out; those of `distractor` are in the gallery alone.
+    Without a `split` column, whole identities are split by `fractions` (train, validation, test), drawn with `seed`;
+    validation and test need two images of an identity, so identities with one image go to training. Rows of `test`
+    become queries if infrared and gallery if visible; if all have one modality, each image queries all others. Rows of
+    `junk` are nobody's and left out; those of `distractor` are only in the gallery.
 
     Args:
-        pseudo_infrared: `query` makes a cross-modal set of a visible one. Each training image is there as it is and as
-            pseudo-infrared; in validation and test, half of the cameras of an identity (half of its images, where
-            cameras are unknown or only one) become pseudo-infrared queries, the rest stays the visible gallery: no
+        pseudo_infrared: `query` makes a cross-modal set from a visible one. Each training image is used as it is and as
+            pseudo-infrared; in validation and test, half of an identity's cameras (half of its images, if cameras are
+            unknown or there is one) become pseudo-infrared queries, and the rest stays the visible gallery: no
             photograph is on both sides.
 
-        leave_out: what a query does not look at: its identity's images from its camera, or all from its camera, for
-            cameras that stand for sightings.
-        junk: identities whose rows are junk whatever their split says, -1 in many data sets.
-        distractors: identities whose rows are distractors, 0 in many data sets.
-        outside: which paths may lead out of the manifest's folder, as `read_rows` takes it.
+        leave_out: what a query ignores: its identity's images from its camera or, for cameras that mean sightings, all
+            images from its camera.
+        junk: identities whose rows are junk, whatever their split; -1 in many data sets.
+        distractors: identities whose rows are distractors; 0 in many data sets.
+        outside: which paths may lead out of the manifest's folder, as in `read_rows`.
 
     Raises:
-        DataError: what is wrong, with the line's number: a missing column, an unknown value, a picture listed twice, an
-            identity in training and in test, nothing to train on or nothing to search.
+        DataError: an error with its line number: a missing column, an unknown value, a picture listed twice, an
+            identity in both training and test, nothing to train on or nothing to search.
     """
     path, notes = manifest_file(Path(root)), Notes()
     rows = read_rows(path, outside=outside, notes=notes)
@@ -118,7 +118,7 @@ def split_of(
     junk: Sequence[str | int] = (),
     distractors: Sequence[str | int] = (),
 ) -> Split:
-    """The rows of the manifest at `path`, divided; arguments and errors as of `parse`."""
+    """Split the rows of the manifest at `path`; arguments and errors as in `parse`."""
     if pseudo_infrared not in ("none", "query"):
         raise DataError(f"manifest: pseudo_infrared is {pseudo_infrared!r}, expected 'none' or 'query'.")
     if leave_out not in LEFT_OUT:
@@ -131,26 +131,26 @@ def split_of(
     query = parts["query"] + [r for r in parts["test"] if r.modality == Modality.INFRARED]
     gallery = parts["gallery"] + [r for r in parts["test"] if r.modality == Modality.VISIBLE]
     if not (parts["query"] or parts["gallery"]) and not (query and gallery):
-        query = gallery = parts["test"]  # one modality: each image asks all others
+        query = gallery = parts["test"]  # one modality: each image queries all others
     refuse_unusable(
         {"train": parts["train"], "validation": parts["validation"], "query": query, "gallery": gallery}, rows, path
     )
     of_nobody, unfit = _fit_distractors(parts[DISTRACTOR], query, gallery)
     gallery = gallery + of_nobody
     if of_nobody:
-        notes.append(f"{len(of_nobody):,} distractors are in the gallery alone")
+        notes.append(f"{len(of_nobody):,} distractors are only in the gallery")
     if unfit:
         notes.append(
-            f"{unfit:,} distractors are left out: they are of the modality of the queries, which ask the other one"
+            f"{unfit:,} distractors are left out: they have the modality of the queries, which search the other one"
         )
     kinds = Counter(record.modality for record in (*query, *gallery))
     both = len(kinds) > 1
     if both and 20 * min(kinds.values()) <= sum(kinds.values()):
         few = min(kinds, key=lambda kind: kinds[kind])
         notes.append(
-            f"of the {sum(kinds.values()):,} images of the test {kinds[few]:,} {'is' if kinds[few] == 1 else 'are'} "
-            f"{few.name.lower()}, so it is scored across modalities, by few queries or few entries. If "
-            f"{'it is' if kinds[few] == 1 else 'they are'} not, write the other modality in the column modality."
+            f"of the {sum(kinds.values()):,} test images, {kinds[few]:,} {'is' if kinds[few] == 1 else 'are'} "
+            f"{few.name.lower()}, so the test is scored across modalities, with few queries or few entries. If "
+            f"{'it is' if kinds[few] == 1 else 'they are'} not, write the other modality into the column modality."
         )
     cross_modal = LEFT_OUT[leave_out] != "cross-modal" or both
     return Split(
@@ -169,10 +169,10 @@ def parted(
     rows: Sequence[tuple[Record, str]], path: Path, fractions: Sequence[float], seed: int, *, junk: Sequence[str],
     distractors: Sequence[str],
 ) -> tuple[dict[str, list[Record]], list[str]]:  # fmt: skip
-    """Records by part, as their rows say or divided, without junk; and what is to be said of them.
+    """Return records by part, as their rows say or split here, without junk; and notes about them.
 
     Raises:
-        DataError: rows without a split among others with one, or an identity that is a distractor in some rows only.
+        DataError: some rows have a split and others do not, or an identity is a distractor in some rows only.
     """
     parts: dict[str, list[Record]] = defaultdict(list)
     named: list[tuple[Record, str]] = []
@@ -186,13 +186,13 @@ def parted(
     both = {record.identity for record in parts[DISTRACTOR]} & {record.identity for record, _ in named}
     if both:
         raise DataError(
-            f"{path}: identity {min(both)!r} is a distractor in some rows and not in others ({len(both)} such). A distractor is "
-            "nobody that is asked for."
+            f"{path}: identity {min(both)!r} is a distractor in some rows and not in others ({len(both)} such). A distractor "
+            "is never searched for."
         )
     if any(role for _, role in named):
         without = [record.path for record, role in named if not role]
         if without:
-            raise DataError(f"{path}: {without[0]} has no split, others have. Expected one of {', '.join(SPLITS)}.")
+            raise DataError(f"{path}: {without[0]} has no split, but others have. Expected one of {', '.join(SPLITS)}.")
         for record, role in named:
             parts[role].append(record)
     else:
@@ -202,7 +202,7 @@ def parted(
         notes.append(f"{len(parts.pop(JUNK)):,} junk images are left out of training, queries and gallery")
     counts = Counter(record.identity for record, _ in named)
     notes += [
-        f"identity {identity!r} has {counts[identity]:,} images and is taken for one individual. If it stands for nobody, "
+        f"identity {identity!r} has {counts[identity]:,} images and is taken as one individual. If it means nobody, "
         f"give its rows the split junk or distractor, or set the option junk or distractors to [{identity!r}]."
         for identity in sorted(counts)
         if identity.lower() in SUSPICIOUS
@@ -220,14 +220,14 @@ def _names(option: str, given: Sequence[str | int] | str | int) -> list[str]:
 def _fit_distractors(
     distractors: Sequence[Record], query: Sequence[Record], gallery: Sequence[Record]
 ) -> tuple[list[Record], int]:
-    """The distractors that the gallery is of the kind of, and how many are not."""
+    """Return the distractors with the gallery's modality, and how many have another one."""
     asking, answering = ({record.modality for record in records} for records in (query, gallery))
     fit = [record for record in distractors if record.modality in answering or record.modality not in asking]
     return fit, len(distractors) - len(fit)
 
 
 def divide(records: Sequence[Record], fractions: Sequence[float], seed: int) -> dict[str, list[Record]]:
-    """Whole identities to train, validation and test by `fractions`."""
+    """Assign whole identities to train, validation and test by `fractions`."""
     if len(fractions) != 3 or any(f < 0 for f in fractions) or abs(sum(fractions) - 1) > 1e-6:
         raise DataError(
             f"manifest: fractions are {tuple(fractions)}, expected three (train, validation, test) that sum to 1."
@@ -250,7 +250,7 @@ def divide(records: Sequence[Record], fractions: Sequence[float], seed: int) -> 
 
 
 def with_pseudo_infrared(parts: dict[str, list[Record]], path: Path) -> dict[str, list[Record]]:
-    """The parts of a visible set as those of a cross-modal one, as `parse` says."""
+    """Turn the parts of a visible set into those of a cross-modal one, as described in `parse`."""
     infrared = [record for records in parts.values() for record in records if record.modality == Modality.INFRARED]
     if infrared:
         raise DataError(
@@ -271,7 +271,7 @@ def as_pseudo_infrared(record: Record) -> Record:
 
 
 def asking(records: Sequence[Record]) -> list[tuple[Record, bool]]:
-    """Each record with whether it asks: every second camera of an identity, or every second image where it has one camera."""
+    """Return each record and whether it is a query: every second camera of an identity, or image if it has one camera."""
     groups: dict[str, list[Record]] = defaultdict(list)
     for record in in_order(records):
         groups[record.identity].append(record)
@@ -285,7 +285,7 @@ def asking(records: Sequence[Record]) -> list[tuple[Record, bool]]:
 
 
 def refuse_unusable(parts: dict[str, list[Record]], rows: Sequence[tuple[Record, str]], path: Path) -> None:
-    """Raise `DataError` where train, validation and test overlap in identities, or a part that is needed is empty."""
+    """Raise `DataError` if train, validation and test share identities, or a required part is empty."""
     names = {
         name: {record.identity for record in records}
         for name, records in (
@@ -301,31 +301,31 @@ def refuse_unusable(parts: dict[str, list[Record]], rows: Sequence[tuple[Record,
                 f"{path}: identity {both[0]!r} is in {one} and in {other} ({len(both)} such). Identities must be disjoint."
             )
     for name, hint in (
-        ("train", "Give rows of split train."),
-        ("query", "Give rows of split test or query."),
-        ("gallery", "Give rows of split test or gallery."),
+        ("train", "Give rows with split train."),
+        ("query", "Give rows with split test or query."),
+        ("gallery", "Give rows with split test or gallery."),
     ):
         if not parts[name]:
-            raise DataError(f"{path}: nothing in {name}. {_why_empty(rows) or hint}")
+            raise DataError(f"{path}: {name} is empty. {_why_empty(rows) or hint}")
 
 
 def _why_empty(rows: Sequence[tuple[Record, str]]) -> str:
-    """What of the images themselves leaves a part empty, where no split was given."""
+    """Say why the images leave a part empty if no split was given."""
     if any(role not in ("", JUNK, DISTRACTOR) for _, role in rows):
         return ""
     counts = Counter(record.identity for record, role in rows if not role)
     if len(counts) < 2:
         return (
-            f"All {counts.total():,} images are of {len(counts)} identity; training and test need different ones, two at least, "
-            "and more to learn from. Is `identity` the column that names who is seen?"
+            f"All {counts.total():,} images show {len(counts)} identity; training and test need different ones, at least two, "
+            "and more to learn from. Does the column `identity` really hold the identities?"
         )
     if max(counts.values()) < 2:
         return (
-            f"Each of the {len(counts):,} identities has one image; a test needs two or more of an identity, one that asks and "
-            "one that answers. Is `identity` the column that names who is seen, and not the picture?"
+            f"Each of the {len(counts):,} identities has one image; a test needs two or more per identity, one in the query and "
+            "one in the gallery. Does the column `identity` hold identities, and not image names?"
         )
     several = sum(count > 1 for count in counts.values())
     return (
-        f"Of {len(counts):,} identities {several:,} have two images or more; `fractions` of them leaves none for this part. Add "
+        f"Of {len(counts):,} identities, {several:,} have two or more images; `fractions` of them leaves none for this part. Add "
         "identities, give a `split` column, or change the option fractions."
     )

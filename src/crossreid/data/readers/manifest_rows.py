@@ -1,7 +1,7 @@
-"""The lines of a manifest, read into records, and records written as lines.
+"""Read the lines of a manifest into records, and write records as lines.
 
-What is read otherwise than it was written (a path with backslashes, a name in another Unicode form), and what is not read at
-all (a column of an unknown name), is said in `notes`.
+What is read differently from how it was written (a path with backslashes, a name in another Unicode form), and what is
+not read at all (a column with an unknown name), is reported in `notes`.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ SPLITS = {
     JUNK: JUNK,
     DISTRACTOR: DISTRACTOR,
 }
-MOST = 2**63 - 1  # what a camera's number can be: tables and tensors keep it in 64 bits
+MOST = 2**63 - 1  # the largest camera number: tables and tensors store it in 64 bits
 COLUMNS = ("path", "identity", "camera", "modality", "tracklet", "split", "time", "box")
-# What a column is called elsewhere.
+# Other names of columns.
 SYNONYMS = {
     "path": ("file", "filename", "file_name", "filepath", "file_path", "image", "image_path", "img", "img_path", "picture"),
     "identity": ("id", "pid", "identity_id", "individual", "individual_id", "label", "class", "name", "person", "person_id",
@@ -55,7 +55,7 @@ _MODALITIES = {"visible": Modality.VISIBLE, "rgb": Modality.VISIBLE, "vis": Moda
 
 @dataclass
 class Notes:
-    """What a reader has to say of a manifest, a line a kind, with how often and the first example."""
+    """Notes of a reader on a manifest, one line per kind, with the count and the first example."""
 
     columns: list[str] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
@@ -77,20 +77,21 @@ def read_rows(
     notes: Notes | None = None,
     addresses: bool = False,
 ) -> list[tuple[Record, str]]:
-    """The (record, split) of each line; split is '' where not given. Commas, semicolons and tabs separate, a BOM is passed over.
+    """Yield the (record, split) of each line; split is '' if not given. Commas, semicolons and tabs separate; a BOM is
+    skipped.
 
-    Identities and tracklets are compared in Unicode's composed form (NFC). A path that is not there as it is written is looked for
-    in the other forms, and with its backslashes as slashes.
+    Identities and tracklets are compared in Unicode's composed form (NFC). A path that does not exist as written is
+    searched in the other forms, and with its backslashes as slashes.
 
-    Args:
-        anonymous: identities may be missing; they are '' then. Those of junk and distractors may be missing in any case.
-        outside: which paths may lead out of the manifest's folder: `absolute` ones, which say so, but none that climbs by
-            `..`; `allow` both; `refuse` both. Links in the folder are its owner's, and followed.
-        addresses: paths may be addresses of objects, and count as absolute ones.
-        notes: where given, what was read otherwise than written, or not read, is put there.
+    Args: anonymous: identities may be missing and are then ''. Those of junk and distractors may always be missing.
+        outside: which paths may lead out of the manifest's folder: `absolute` ones, which do so openly, but none that
+        climbs up by
+            `..`; `allow` both; `refuse` both. Links in the folder are its owner's, and are followed.
+        addresses: paths may be addresses of objects, and count as absolute.
+        notes: if given, collects what was read differently from how it was written, or not read.
 
     Raises:
-        DataError: as `parse`.
+        DataError: as in `parse`.
     """
     text = _text(path)
     first = text.split("\n", 1)[0]
@@ -121,7 +122,7 @@ def read_rows(
         box = _box(values["box"], where)
         place = real(image.parent), image.name, box
         if place in seen:
-            raise DataError(f"{where}: {values['path']} is listed in line {seen[place]} already.")
+            raise DataError(f"{where}: {values['path']} is already listed in line {seen[place]}.")
         seen[place] = line
         record = Record(
             image, _composed(values["identity"], "identity", notes), _camera(values["camera"], where), _MODALITIES[modality],
@@ -129,12 +130,12 @@ def read_rows(
         )  # fmt: skip
         rows.append((record, split))
     if not rows:
-        raise DataError(f"{path} lists no image.")
+        raise DataError(f"{path} lists no images.")
     return rows
 
 
 def row_of(record: Record, folder: Path, split: str = "") -> tuple[object, ...]:
-    """The values of a record in the order of `COLUMNS`; its path relative to `folder` where it lies below, else absolute."""
+    """Return the values of a record in the order of `COLUMNS`; its path relative to `folder` if below it, else absolute."""
     image = Path(os.path.abspath(record.file))
     below = image.is_relative_to(folder)
     time = "" if record.time is None else datetime.fromtimestamp(record.time, UTC).isoformat()
@@ -149,7 +150,7 @@ def row_of(record: Record, folder: Path, split: str = "") -> tuple[object, ...]:
 
 
 def nearest_column(name: str) -> tuple[str, bool] | None:
-    """(known column, whether it is the same word misspelled) that an unknown column may stand for; None where nothing is near."""
+    """Return (known column, whether it is the same word misspelled) that an unknown column may mean; None if nothing is near."""
     word = name.strip().lower().replace(" ", "_").replace("-", "_")
     if word in COLUMNS:
         return word, True
@@ -159,7 +160,7 @@ def nearest_column(name: str) -> tuple[str, bool] | None:
 
 
 def unknown_columns(columns: Sequence[str]) -> list[tuple[str, str, bool]]:
-    """(column, what to do about it, whether it looks misspelled) of those of a manifest that are not read."""
+    """Return (column, what to do about it, whether it looks misspelled) for columns of a manifest that are not read."""
     found = []
     for column in dict.fromkeys(columns):
         if column in COLUMNS:
@@ -176,7 +177,7 @@ def unknown_columns(columns: Sequence[str]) -> list[tuple[str, str, bool]]:
 
 
 def columns_of(path: Path) -> list[str]:
-    """The names in the first line of a manifest, as they are written."""
+    """Return the names in the first line of a manifest, as written."""
     first = _text(path).split("\n", 1)[0]
     lines = list(csv.reader([first], delimiter=max(",;\t", key=first.count), skipinitialspace=True))
     return [column.strip() for column in (lines[0] if lines else [])]
@@ -197,28 +198,28 @@ def _text(path: Place) -> str:
 def _lines(
     reader: csv.DictReader[str], path: Place, needed: Sequence[str], notes: Notes
 ) -> Iterator[tuple[int, dict[Any, Any]]]:
-    """(number of its last line, values by column) of each row; raises `DataError` for what is no CSV, and for its columns."""
+    """Yield (number of its last line, values by column) of each row; raises `DataError` for invalid CSV or columns."""
     try:
         columns = [column.strip() for column in reader.fieldnames or []]
         reader.fieldnames = columns
         for column in COLUMNS:
             if column in needed and column not in columns:
                 near = next((other for other in columns if (nearest_column(other) or ("",))[0] == column), None)
-                hint = f" Is it {near!r}? Rename that." if near is not None else ""
+                hint = f" Is it {near!r}? Rename that column." if near is not None else ""
                 raise DataError(
                     f"{path}, line 1: column {column!r} is missing.{hint} Expected path,identity and any of "
                     f"{', '.join(COLUMNS[2:])}."
                 )
             if columns.count(column) > 1:
                 raise DataError(
-                    f"{path}, line 1: column {column!r} is there {columns.count(column)} times, expected once."
+                    f"{path}, line 1: column {column!r} occurs {columns.count(column)} times, expected once."
                 )
         notes.columns += [line for _, line, _ in unknown_columns(columns)]
         for row in reader:
             yield reader.line_num, row
     except csv.Error as error:
         raise DataError(
-            f"{path}, line {reader.line_num + 1}: the row that begins there is no CSV ({error}). Is a quotation mark not closed?"
+            f"{path}, line {reader.line_num + 1}: the row that starts there is not valid CSV ({error}). Is a quotation mark unclosed?"
         ) from error
 
 
@@ -233,16 +234,16 @@ def _refuse_characters(values: dict[str, str], row: dict[Any, Any], where: str, 
     for column, value in values.items():
         if any(character in value for character in "\n\r\0"):
             raise DataError(
-                f"{where}: {column} holds a line break or a NUL ({value[:40]!r}...). Is a quotation mark not closed?"
+                f"{where}: {column} contains a line break or a NUL ({value[:40]!r}...). Is a quotation mark not closed?"
             )
     if any(row.get(None, ())):
         raise DataError(
-            f"{where}: more values than the first line has columns. Put a value that holds {separator!r} in quotation marks."
+            f"{where}: more values than columns in the first line. Put values that contain {separator!r} in quotation marks."
         )
 
 
 def _place(folder: Place, text: str, outside: Outside, where: str, notes: Notes, addresses: bool) -> Place:
-    """The file or object that a path means."""
+    """Return the file or object that a path means."""
     if is_address(text):
         if not addresses:
             raise DataError(
@@ -259,7 +260,7 @@ def _place(folder: Place, text: str, outside: Outside, where: str, notes: Notes,
         return _image(folder, text, outside, where, notes)
     if text.startswith("/") or ".." in text.split("/"):
         raise DataError(
-            f"{where}: {text} is no path below {folder}. Expected such paths, or addresses: SCHEME://BUCKET/KEY."
+            f"{where}: {text} is not a path below {folder}. Expected such paths, or addresses: SCHEME://BUCKET/KEY."
         )
     return folder / text.removeprefix("./")
 
@@ -320,7 +321,7 @@ def _camera(text: str, where: str) -> int:
 
 
 def _box(text: str, where: str) -> tuple[int, int, int, int] | None:
-    """(left, top, right, bottom), whole pixels that hold all of `x,y,width,height`; None of ''."""
+    """Return (left, top, right, bottom), the whole pixels that contain `x,y,width,height`; None for ''."""
     if not text:
         return None
     parts = [part for part in re.split(r"[\s,;]+", text.strip("[]() ")) if part]
@@ -330,19 +331,21 @@ def _box(text: str, where: str) -> tuple[int, int, int, int] | None:
         x = y = width = height = float("nan")
     if not all(map(isfinite, (x, y, width, height))) or min(x, y) < 0 or min(width, height) <= 0 or x + y > MOST:
         raise DataError(
-            f"{where}: box is {text[:40]!r}, expected x,y,width,height in pixels of the upright picture, from its upper left "
+            f"{where}: box is {text[:40]!r}, expected x,y,width,height in pixels of the upright picture, from its top left "
             'corner, for example "120,40,64,128" in quotation marks.'
         )
     return floor(x), floor(y), ceil(x + width), ceil(y + height)
 
 
 def _seconds(text: str, where: str) -> float | None:
-    """Seconds since 1970 UTC of ISO 8601 text, UTC where it names no zone; None of ''."""
+    """Return ISO 8601 text, in UTC if it names no zone, as seconds since 1970 UTC; None for ''."""
     if not text:
         return None
     try:
         seconds = iso_seconds(text)
-        datetime.fromtimestamp(seconds, UTC)  # of the calendar's first and last hours, a zone's may lie beyond it
+        datetime.fromtimestamp(
+            seconds, UTC
+        )  # in the calendar's first and last hours, another time zone may lie beyond it
         return seconds
     except (ValueError, OverflowError) as error:
         raise DataError(f"{where}: time is {text!r}, expected ISO 8601, for example 2026-11-21T08:30:00Z.") from error

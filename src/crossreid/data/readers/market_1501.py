@@ -33,13 +33,13 @@ _HINT = "Expected the layout in docs/datasets.md#market-1501; run `crossreid che
     layout=("bounding_box_train", "bounding_box_test", "query"),
 )
 def parse(root: Path, *, validation: int = 0) -> Split:
-    """The official division: 751 identities to train, 750 to test; 3,368 images query, 19,732 answer.
+    """The official division: 751 training and 750 test identities; 3,368 query and 19,732 gallery images.
 
-    Identity -1 is junk, which the protocol leaves out of every ranking, identity 0 distracts: both are in the gallery's folder
-    alone and never asked for. An identity is the number in an image's name, without leading zeros.
+    Identity -1 is junk, which the protocol leaves out of every ranking, and identity 0 are distractors: both occur only
+    in the gallery's folder and never as queries. An identity is the number in an image's name, without leading zeros.
 
     Args:
-        validation: training identities to hold out, always the same ones for a number.
+        validation: training identities to hold out, always the same ones for a given number.
 
     Raises:
         DataError: a folder is missing or empty, a name does not follow the layout, or junk or a distractor is in training or
@@ -50,7 +50,7 @@ def parse(root: Path, *, validation: int = 0) -> Split:
     for part in ("train", "query"):
         for record in found[part]:
             if record.identity in (JUNK, DISTRACTOR):
-                raise DataError(f"Market-1501: {record.path}: junk and distractors are for the gallery alone. {_HINT}")
+                raise DataError(f"Market-1501: {record.path}: junk and distractors may only be in the gallery. {_HINT}")
     train, held_out = hold_out(found["train"], validation, seed=0)
     return Split(
         name="market-1501",
@@ -64,7 +64,7 @@ def parse(root: Path, *, validation: int = 0) -> Split:
 
 
 def images(root: Path, folder: str) -> list[Record]:
-    """The records of the images in one folder of the layout."""
+    """Return the records of the images in one folder of the layout."""
     if not (root / folder).is_dir():
         raise DataError(f"Market-1501: `{folder}/` not found under {root}. {_HINT}")
     records = [record_of(path) for path in images_in(root / folder, JPEG)]
@@ -74,7 +74,7 @@ def images(root: Path, folder: str) -> list[Record]:
 
 
 def record_of(path: Path) -> Record:
-    """What the name of an image says: identity, camera, and the frame in the film of its camera's sequence."""
+    """Parse an image's name: identity, camera, and the frame in its camera's sequence."""
     parts = _NAME.fullmatch(path.name)
     if parts is None:
         raise DataError(f"Market-1501: {path}: expected a name like 0002_c1s1_000451_03.jpg. {_HINT}")

@@ -28,21 +28,22 @@ _HINT = "Expected the layout in docs/datasets.md#mars; run `crossreid check mars
         "gallery tracklets": 12_180,
         "query tracklets": 1_980,
     },
-    licence="asked for from the authors, under their terms",
+    licence="on request from the authors, under their terms",
     citation=Citation("Zheng et al.", "MARS: A Video Benchmark for Large-Scale Person Re-Identification", "ECCV", 2016),
     page="docs/datasets.md#mars",
     layout=("bbox_train", "bbox_test", "info"),
 )
 def parse(root: Path, *, validation: int = 0) -> Split:
-    """The official division: 8,298 tracklets of 625 identities to train; 12,180 to test, of which 1,980 query.
+    """The official division: 8,298 training tracklets of 625 identities; 12,180 test tracklets, of which 1,980 are
+    queries.
 
-    The queries are in the gallery too. Identity -1 is junk, which the protocol leaves out; identity 0 distracts.
+    The queries are also in the gallery. Identity -1 is junk, which the protocol leaves out; identity 0 are distractors.
 
     Args:
-        validation: training identities to hold out, always the same ones for a number.
+        validation: training identities to hold out, always the same ones for a given number.
 
     Raises:
-        DataError: a list is missing, or a tracklet is empty, or goes beyond its list, or names another identity.
+        DataError: a list is missing, or a tracklet is empty, exceeds its list, or names another identity.
     """
     root = Path(root)
     train = [record for frames in tracks(root, "train") for record in frames]
@@ -61,7 +62,7 @@ def parse(root: Path, *, validation: int = 0) -> Split:
 
 
 def tracks(root: Path, part: str) -> list[list[Record]]:
-    """The frames of each tracklet of `train` or `test`, in the order of `tracks_PART_info.mat`."""
+    """Return the frames of each tracklet of `train` or `test`, in the order of `tracks_PART_info.mat`."""
     names = image_names(root, part)
     path = root / "info" / f"tracks_{part}_info.mat"
     rows = _matrix(path, f"track_{part}_info")
@@ -80,11 +81,11 @@ def tracks(root: Path, part: str) -> list[list[Record]]:
         if camera < 1:
             raise DataError(f"{where}: camera is {camera}, expected 1 or more. {_HINT}")
         frames = []
-        of_identity = folder / names[first - 1][:4]  # joined once a tracklet: there are a million frames
+        of_identity = folder / names[first - 1][:4]  # joined once per tracklet: there are a million frames
         for position in range(first - 1, last):
             name = names[position]
             if _identity(name) != identity:
-                raise DataError(f"{where} is of identity {identity}, but image {position + 1} is {name}. {_HINT}")
+                raise DataError(f"{where} has identity {identity}, but image {position + 1} is {name}. {_HINT}")
             frames.append(
                 Record(of_identity / name, str(identity), camera, tracklet=f"{part}-{number}", frame=position)
             )
@@ -93,7 +94,7 @@ def tracks(root: Path, part: str) -> list[list[Record]]:
 
 
 def image_names(root: Path, part: str) -> list[str]:
-    """The names in `info/PART_name.txt`, one a line: `0001C1T0001F001.jpg` (identity, camera, tracklet, frame)."""
+    """Return the names in `info/PART_name.txt`, one per line: `0001C1T0001F001.jpg` (identity, camera, tracklet, frame)."""
     path = root / "info" / f"{part}_name.txt"
     if not path.is_file():
         raise DataError(f"MARS: `info/{part}_name.txt` not found under {root}. {_HINT}")
@@ -101,11 +102,11 @@ def image_names(root: Path, part: str) -> list[str]:
 
 
 def query_rows(root: Path, tracklets: int) -> list[int]:
-    """0-based rows of the test tracklets that query."""
+    """Return the 0-based rows of the test tracklets that are queries."""
     path = root / "info" / "query_IDX.mat"
     rows = _matrix(path, "query_IDX").ravel()
     if len(rows) == 0 or rows.min() < 1 or rows.max() > tracklets:
-        raise DataError(f"MARS: {path}: expected numbers of 1 to {tracklets} tracklets, found others or none. {_HINT}")
+        raise DataError(f"MARS: {path}: expected tracklet numbers from 1 to {tracklets}, found others or none. {_HINT}")
     return [int(row) - 1 for row in rows]
 
 
@@ -122,7 +123,7 @@ def _matrix(path: Path, variable: str) -> np.ndarray:
     try:
         values = read_variable(path, variable)
         if values.dtype.kind not in "iuf" or not np.isfinite(values).all():
-            raise DataError("they are no whole numbers")
+            raise DataError("they are not whole numbers")
     except DataError as error:
-        raise DataError(f"MARS: {path} holds no matrix {variable} that can be read ({error}). {_HINT}") from error
+        raise DataError(f"MARS: {path} has no readable matrix {variable} ({error}). {_HINT}") from error
     return values.astype(np.int64)

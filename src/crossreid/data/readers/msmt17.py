@@ -8,7 +8,7 @@ from crossreid.data.catalogue import Citation, register_dataset
 from crossreid.data.readers.lists import list_text
 from crossreid.data.records import DataError, Record, Split, in_order
 
-# Both releases hold the same images; the second one blurs faces, and calls its folders otherwise.
+# Both releases hold the same images; the second one blurs faces, and names its folders differently.
 FOLDERS = {"train": ("train", "mask_train_v2"), "test": ("test", "mask_test_v2")}
 LISTS = {"train": "train", "val": "train", "query": "test", "gallery": "test"}
 CAMERAS = range(1, 16)
@@ -26,7 +26,7 @@ _HINT = "Expected the layout in docs/datasets.md#msmt17; run `crossreid check ms
         "query images": 11_659,
         "gallery images": 82_161,
     },
-    licence="asked for from the authors at Peking University, by a signed agreement",
+    licence="on request from the authors at Peking University, by a signed agreement",
     citation=Citation(
         "Wei et al.", "Person Transfer GAN to Bridge Domain Gap for Person Re-identification", "CVPR", 2018
     ),
@@ -34,13 +34,13 @@ _HINT = "Expected the layout in docs/datasets.md#msmt17; run `crossreid check ms
     layout=("list_train.txt", "list_val.txt", "list_query.txt", "list_gallery.txt"),
 )
 def parse(root: Path, *, train_on: str = "train+val") -> Split:
-    """The official division: 1,041 identities to train, 3,060 to test; 11,659 images query, 82,161 answer.
+    """The official division: 1,041 training and 3,060 test identities; 11,659 query and 82,161 gallery images.
 
-    The lists `list_train` and `list_val` hold images of the same identities, so that the second one can validate nothing that
-    the first one trains; published figures train on both.
+    The lists `list_train` and `list_val` have images of the same identities, so the second one cannot validate what the
+    first one trains; published figures train on both.
 
     Args:
-        train_on: `train+val`, as published figures do, or `train`, the images of `list_train.txt` alone.
+        train_on: `train+val`, as for published figures, or `train`, only the images of `list_train.txt`.
 
     Raises:
         DataError: a list or a folder is missing, a line or a name does not follow the layout, or the option is unknown.
@@ -61,7 +61,7 @@ def parse(root: Path, *, train_on: str = "train+val") -> Split:
 
 
 def images(root: Path, name: str) -> list[Record]:
-    """The records of `list_NAME.txt`: lines `0000/0000_000_01_0303morning_0015_0.jpg 0`, below `train/` or `test/`."""
+    """Return the records of `list_NAME.txt`: lines `0000/0000_000_01_0303morning_0015_0.jpg 0`, below `train/` or `test/`."""
     path = root / f"list_{name}.txt"
     if not path.is_file():
         raise DataError(f"MSMT17: `{path.name}` not found under {root}. {_HINT}")
@@ -80,7 +80,7 @@ def images(root: Path, name: str) -> list[Record]:
                 f"MSMT17: {path}, line {number}: expected `0000/0000_000_01_0303morning_0015_0.jpg 0`, identity, number, camera "
                 f"(1 to 15) and time, and a label; found {line!r}."
             )
-        # Training and test identities are numbered from 0 each: the part is in the name, or they would be taken for one another.
+        # Training and test identities are both numbered from 0: the part is in the name, else they would be confused.
         records.append(Record(folder / image, label if part == "train" else f"test-{label}", camera))
     if not records:
         raise DataError(f"MSMT17: {path} lists no image. {_HINT}")

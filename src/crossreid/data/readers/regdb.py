@@ -1,4 +1,4 @@
-"""RegDB (Nguyen et al., Sensors 2017): 412 people, 10 visible and 10 thermal images each, in 10 trials of halves."""
+"""RegDB (Nguyen et al., Sensors 2017): 412 people with 10 visible and 10 thermal images each, in 10 trials with half of them each."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ _HINT = "Expected the layout in docs/datasets.md#regdb; run `crossreid check reg
         "test visible images": 2060,
         "test infrared images": 2060,
     },
-    licence="for research, by an agreement with the Dongguk Image and Signal Processing lab",
+    licence="for research, by agreement with the Dongguk Image and Signal Processing lab",
     citation=Citation("Nguyen et al.", "", "Sensors", 2017),
     page="docs/datasets.md#regdb",
     layout=("Visible", "Thermal", "idx"),
     variants=tuple({"trial": trial} for trial in TRIALS),
 )
 def parse(root: Path, *, trial: int = 1, validation: int = 0) -> Split:
-    """One of the 10 trials: half of the identities to train, half to test.
+    """Read one of the 10 trials: half of the identities for training, half for testing.
 
-    The lists' labels restart at 0 in each half; here an identity is its folder's name, the same in every trial.
+    The lists' labels restart at 0 in each half; here, an identity is its folder's name, the same in every trial.
 
     Args:
-        trial: 1 to 10. Published figures train one model a trial and average.
+        trial: 1 to 10. Published figures train one model per trial and average.
         validation: training identities to hold out, drawn by the trial's number.
 
     Raises:
-        DataError: no such trial, a missing list, or a line that is no `path label`.
+        DataError: no such trial, a missing list, or a line that is not `path label`.
     """
     if trial not in TRIALS:
         raise DataError(f"RegDB: trial is {trial!r}, expected a number from 1 to 10.")
@@ -65,7 +65,7 @@ def parse(root: Path, *, trial: int = 1, validation: int = 0) -> Split:
 
 
 def read_list(root: Path, name: str, kind: str) -> list[Record]:
-    """The records of one list in `idx/`; lines end in CRLF or LF."""
+    """Return the records of one list in `idx/`; lines end in CRLF or LF."""
     path = root / "idx" / name
     if not path.is_file():
         raise DataError(f"RegDB: `idx/{name}` not found under {root}. {_HINT}")

@@ -19,12 +19,10 @@ _HINT = "Expected the layout in docs/datasets.md#sysu-mm01; run `crossreid check
 
 
 def missing_permutations(root: Path, official: bool) -> list[str]:
-    """The official gallery is drawn by a list that the reader itself does not need."""
+    """Check for the list that draws the official gallery, which the reader itself does not need."""
     if not official or (root / "exp" / "rand_perm_cam.mat").is_file():
         return []
-    return [
-        "exp/rand_perm_cam.mat not found: the official gallery cannot be drawn. Copy it from the data set's owners."
-    ]
+    return ["exp/rand_perm_cam.mat not found: the official gallery cannot be drawn. Get it from the data set's owners."]
 
 
 @register_dataset(
@@ -47,11 +45,11 @@ def missing_permutations(root: Path, official: bool) -> list[str]:
     list_problems=missing_permutations,
 )
 def parse(root: Path, *, train_on: Literal["train", "train+val"] = "train") -> Split:
-    """The official division: 296 identities to train, 99 to validate, 96 to test.
+    """Read the official split: 296 training, 99 validation and 96 test identities.
 
-    Args:
-        train_on: `train` keeps the validation identities for validation; `train+val` trains on both, as published
-            figures do, and leaves nothing to validate on.
+    Args: train_on: `train` keeps the validation identities for validation; `train+val` trains on both, as for published
+        figures, and
+            leaves nothing to validate on.
 
     Raises:
         DataError: a list or a camera's folder is missing, or an option is unknown.
@@ -62,7 +60,7 @@ def parse(root: Path, *, train_on: Literal["train", "train+val"] = "train") -> S
     records = {name: images_of(root, read_identities(root / "exp", f"{name}_id")) for name in ("train", "val", "test")}
     for name, found in records.items():
         if not found:
-            raise DataError(f"SYSU-MM01: no image of any identity in exp/{name}_id under {root}. {_HINT}")
+            raise DataError(f"SYSU-MM01: no images of the identities in exp/{name}_id under {root}. {_HINT}")
     both = train_on == "train+val"
     return Split(
         name="sysu-mm01",
@@ -76,13 +74,13 @@ def parse(root: Path, *, train_on: Literal["train", "train+val"] = "train") -> S
 
 
 def read_identities(folder: Path, stem: str) -> list[int]:
-    """The identity numbers in `stem`.txt (one line, commas between) or, where that is missing, `stem`.mat (variable `id`)."""
+    """Return the identity numbers in `stem`.txt (one comma-separated line) or, if missing, in `stem`.mat (variable `id`)."""
     text, matlab = folder / f"{stem}.txt", folder / f"{stem}.mat"
     if text.is_file():
         parts = list_text(text, "SYSU-MM01").replace("\n", ",").split(",")
         wrong = [part for part in parts if part.strip() and not part.strip().isdecimal()]
         if wrong:
-            raise DataError(f"SYSU-MM01: {text} holds {wrong[0]!r}; expected identity numbers with commas between.")
+            raise DataError(f"SYSU-MM01: {text} holds {wrong[0]!r}; expected comma-separated identity numbers.")
         return [int(part) for part in parts if part.strip()]
     if matlab.is_file():
         try:
@@ -96,7 +94,7 @@ def read_identities(folder: Path, stem: str) -> list[int]:
 
 
 def images_of(root: Path, identities: list[int]) -> list[Record]:
-    """The images of these identities, of all cameras; a camera may lack an identity, but not its folder."""
+    """Return the images of these identities from all cameras; a camera may lack an identity, but not its folder."""
     records: list[Record] = []
     for camera in CAMERAS:
         folder = root / f"cam{camera}"

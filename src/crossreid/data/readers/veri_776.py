@@ -12,7 +12,7 @@ from crossreid.data.readers.holdout import hold_out
 from crossreid.data.readers.lists import list_text
 from crossreid.data.records import DataError, Record, Split, in_order
 
-# In the order of the official numbers, which begin at 1.
+# In the order of the official numbers, which start at 1.
 COLOURS = ("yellow", "orange", "green", "gray", "red", "blue", "white", "golden", "brown", "black")
 TYPES = ("sedan", "suv", "van", "hatchback", "mpv", "pickup", "bus", "truck", "estate")
 
@@ -31,7 +31,7 @@ _HINT = "Expected the layout in docs/datasets.md#veri-776; run `crossreid check 
         "query images": 1_678,
         "gallery images": 11_579,
     },
-    licence="asked for from the authors at Beijing University of Posts and Telecommunications, under their terms",
+    licence="on request from the authors at Beijing University of Posts and Telecommunications, under their terms",
     citation=Citation(
         "Liu et al.",
         "A Deep Learning-Based Approach to Progressive Vehicle Re-identification for Urban Surveillance",
@@ -42,16 +42,16 @@ _HINT = "Expected the layout in docs/datasets.md#veri-776; run `crossreid check 
     layout=("image_train", "image_query", "image_test"),
 )
 def parse(root: Path, *, validation: int = 0) -> Split:
-    """The official division: 576 vehicles to train, 200 to test, of which one image by each camera asks.
+    """Read the official split: 576 training and 200 test vehicles, with one query image per camera.
 
-    The queries are images of the gallery too, as in the official lists; they lie in a folder of their own. A tracklet
-    is all images of one vehicle by one camera. Training images carry their colour and type where `train_label.xml` is.
+    The queries are also images of the gallery, as in the official lists; they are in their own folder. A tracklet is
+    all images of one vehicle by one camera. Training images have their colour and type if there is `train_label.xml`.
 
     Args:
-        validation: training identities to hold out, always the same ones for a number.
+        validation: training identities to hold out, always the same ones for a given number.
 
     Raises:
-        DataError: neither list nor folder, a line or a name that does not follow the layout, or a broken
+        DataError: neither list nor folder exists, a line or a name does not follow the layout, or a damaged
             `train_label.xml`.
     """
     root = Path(root)
@@ -69,7 +69,7 @@ def parse(root: Path, *, validation: int = 0) -> Split:
 
 
 def images(root: Path, part: str, said: dict[str, tuple[tuple[str, str], ...]] | None = None) -> list[Record]:
-    """The records of `name_PART.txt`, or without it of all images in `image_PART/`; `said` gives attributes by name."""
+    """Return the records of `name_PART.txt`, or without it of all images in `image_PART/`; `said` has attributes by name."""
     listed, folder = root / f"name_{part}.txt", root / f"image_{part}"
     if listed.is_file():
         lines = list_text(listed, "VeRi-776").splitlines()
@@ -93,9 +93,9 @@ def images(root: Path, part: str, said: dict[str, tuple[tuple[str, str], ...]] |
 
 
 def attributes(root: Path) -> dict[str, tuple[tuple[str, str], ...]]:
-    """Colour and type of each training image, by its name, from `train_label.xml`; empty where that is not there.
+    """Return colour and type of each training image, by name, from `train_label.xml`; empty if it does not exist.
 
-    A number that the official tables do not have says nothing.
+    A number that is not in the official tables is ignored.
 
     Raises:
         DataError: the file cannot be decoded or parsed, or an item lacks its name or a number; it is named.
@@ -104,7 +104,7 @@ def attributes(root: Path) -> dict[str, tuple[tuple[str, str], ...]]:
     if not path.is_file():
         return {}
     try:
-        # Declared as gb2312, which the XML parser does not know: it is given text, without the declaration.
+        # Declared as gb2312, which the XML parser does not support: it gets text without the declaration.
         text = path.read_bytes().decode("gb18030").lstrip("\ufeff")
         items = ET.fromstring(re.sub(r"^\s*<\?xml.*?\?>", "", text, count=1, flags=re.DOTALL)).iter("Item")
     except (UnicodeDecodeError, ET.ParseError) as error:

@@ -21,12 +21,12 @@ _TRUNK = np.array([
     (0.66, 0.69, 0.14, 0.1),
 ])  # fmt: skip
 _FINE = np.linspace(_TRUNK[0, 0], _TRUNK[-1, 0], 40)
-# limb() draws a radius r as this many times r, for the sake of people's garments.
+# limb() draws a radius r as this many times r, because of people's garments.
 _LIMB = 0.775
 
 
 def draw_animal(canvas: Image.Image, who: Animal, seen: Visit, within: tuple[int, int, int, int]) -> None:
-    """Draw a walking animal so that it fills the part `within` (left, top, right, bottom) of a canvas but for a margin,
+    """Draw a walking animal that fills the part `within` (left, top, right, bottom) of a canvas except for a margin,
     on its shadow."""
     at_left, at_top, at_right, at_bottom = within
     width, height = at_right - at_left, at_bottom - at_top
@@ -73,7 +73,7 @@ class _Body:
         self.stretch = who.build.length
 
     def on_flank(self, along: np.ndarray, around: np.ndarray) -> list[tuple[float, float]]:
-        """The places of points of the flank: `along` the trunk, at the angles `around` (0 back, 1 belly)."""
+        """Return the positions of points of the flank: `along` the trunk, at the angles `around` (0 back, 1 belly)."""
         forward = -0.52 + along * 1.14
         middle, tall, wide = (np.interp(forward, _FINE, values) for values in self.sections)
         angle = math.pi * around
@@ -103,7 +103,7 @@ class _Body:
             self.stripe(stripe)
 
     def stripe(self, stripe: Stripe) -> None:
-        """A lens along a bent line; a forked one has a second tip."""
+        """Draw a lens along a bent line; a forked one has a second tip."""
         t = np.linspace(0, 1, 8)
         around = stripe.start + t * (stripe.end - stripe.start)
         full = 1 - t**2 if stripe.start == 0 else 1 - (2 * t - 1) ** 2
@@ -115,7 +115,7 @@ class _Body:
             self.pen.polygon(outline, fill=self.who.coat.stripe)
 
     def leg(self, side: int, end: int, swing: float, light: float) -> None:
-        """A fore (`end` 1) or hind leg, its thigh or shoulder, and the bands on it."""
+        """Draw a fore (`end` 1) or hind leg, its thigh or shoulder, and the bands on it."""
         build = self.who.build
         lateral = side * 0.085 * build.girth
         forward = (0.36 if end > 0 else -0.38) * self.stretch
@@ -163,7 +163,7 @@ class _Body:
         self.limb(points[-2:], 0.036, 0.03, self.who.coat.stripe)
 
     def head(self, nod: float) -> None:
-        """Head and muzzle, ears, cheeks; the face turns with the body."""
+        """Draw head and muzzle, ears, cheeks; the face turns with the body."""
         build, coat = self.who.build, self.who.coat
         size = 0.135 * build.head
         neck = (0.0, 0.62 * self.stretch, 0.7)

@@ -31,16 +31,17 @@ CAMERAS: dict[int, Camera] = {
         _camera(5, "forest", 270, 40, 0.66, (1.02, 1.00, 0.98), 1.0, 9, 0.18),
     )
 }
-# How often an animal goes along a camera's path the other way, and shows it the other flank.
+# How often an animal walks a camera's path the other way, and shows the other flank.
 _OTHER_WAY = 0.3
 
 
 def image_of(
     who: Animal, seed: int, identity: int, number: int, index: int, size: tuple[int, int]
 ) -> tuple[np.ndarray, Visit]:
-    """Image `index` of an animal by camera `number`, `(height, width, 3)` uint8, and its nuisance factors.
+    """Return image `index` of an animal by camera `number`, `(height, width, 3)` uint8, and its nuisance factors.
 
-    A function of these numbers alone. The animal fills the image as a detector's crop would: square or wide sizes suit it.
+    It depends only on these numbers. The animal fills the image as a detector's crop would: square or wide sizes suit
+    it.
     """
     camera, draw = CAMERAS[number], np.random.default_rng((seed, identity, number, index, 3))
     seen = _visit(camera, draw)
@@ -53,7 +54,7 @@ def image_of(
 def wild_image_of(
     sightings: Sequence[tuple[Animal, int]], seed: int, number: int, index: int, size: tuple[int, int]
 ) -> tuple[np.ndarray, list[tuple[int, int, int, int]]]:
-    """A whole picture `(height, width, 3)` uint8 of camera `number` with animals here and there, side by side.
+    """Return a whole picture `(height, width, 3)` uint8 of camera `number` with several animals side by side.
 
     Args:
         sightings: the animals and their identities, from left to right.

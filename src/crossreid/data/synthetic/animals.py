@@ -1,6 +1,6 @@
 """Who the striped animals are, and what differs between two images of one.
 
-An animal has a pattern of its own on each flank: views of both know more than one.
+An animal has a different pattern on each flank, so views of both flanks hold more information than one.
 """
 
 from __future__ import annotations
@@ -63,9 +63,9 @@ class Animal:
     flanks: dict[str, tuple[Stripe, ...]]
 
     def factors(self) -> dict[str, str | float]:
-        """Every factor by name, prefixed by who would see it: build in any light, coat colours in visible light.
+        """Return every factor by name, prefixed by who would see it: build in any light, coat colours in visible light.
 
-        Of a flank's pattern the places of its stripes along the body, in hundredths.
+        For a flank's pattern these are the positions of its stripes along the body, in hundredths.
         """
         named = named_factors(shared=self.build, visible=self.coat)
         for flank, stripes in self.flanks.items():
@@ -75,7 +75,7 @@ class Animal:
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """What differs between two images of one animal: nothing here says which it is. Angles in degrees; `flank` is seen."""
+    """What differs between two images of one animal, without identity. Angles in degrees; `flank` is the visible one."""
 
     heading: float
     flank: str
@@ -94,7 +94,7 @@ class Visit:
 
 
 def animal(seed: int, identity: int) -> Animal:
-    """The animal `identity` of the world `seed`: the same whatever else is in that world."""
+    """Return the animal `identity` of the world `seed`: the same whatever else is in that world."""
     shape, colour, left, right = (np.random.default_rng((seed, identity, stream)) for stream in (31, 32, 33, 34))
     build = _build(shape)
     return Animal(build, _coat(colour), {LEFT: _stripes(left, build), RIGHT: _stripes(right, build)})

@@ -1,6 +1,6 @@
 """The six cameras, like SYSU-MM01's: 1, 2, 4, 5 visible, 3 and 6 infrared; 1 to 3 indoors, 2 and 3 in one room.
 
-How hard the world is is decided here, and nowhere else.
+The difficulty of the world is set only here.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from crossreid.data.records import Modality
 class Camera:
     """One camera. Angles in degrees, light as a factor, blur in pixels at 256 x 128, noise in grey levels.
 
-    `heading` is the middle of the directions that people walk in as this camera sees them (0 towards it, 180 away) and
-    `spread` how far they stray; `tilt` shortens the body as seen from above.
+    `heading` is the centre of the directions in which people walk, as this camera sees them (0 towards it, 180 away),
+    and `spread` their range; `tilt` shortens the body, as seen from above.
     """
 
     number: int
@@ -49,7 +49,7 @@ CAMERAS: dict[int, Camera] = {
 
 
 class Exposure(Protocol):
-    """What of an image's nuisance factors scene, lens and sensor need, whatever stands before them."""
+    """The nuisance factors that scene, lens and sensor need, for any subject."""
 
     @property
     def light(self) -> float: ...
@@ -65,7 +65,7 @@ class Exposure(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Nuisance:
-    """What differs between two images of one person: nothing here says who it is."""
+    """What differs between two images of one person, without identity."""
 
     heading: float
     phase: float
@@ -81,7 +81,7 @@ class Nuisance:
 
 
 def nuisance(camera: Camera, draw: np.random.Generator) -> Nuisance:
-    """One image's nuisance factors by one camera."""
+    """Draw the nuisance factors of one image by one camera."""
     occlusion = str(draw.choice(("bottom", "left", "right"))) if draw.random() < camera.occlusion else "none"
     return Nuisance(
         heading=round(float(camera.heading + draw.uniform(-camera.spread, camera.spread)) % 360, 1),

@@ -1,4 +1,4 @@
-"""What bodies are drawn with: colours, points in three dimensions, how they fall on a canvas, and limbs."""
+"""Tools for drawing bodies: colours, points in three dimensions, their projection onto a canvas, and limbs."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ class View:
         return point[1] * math.cos(self.heading) - point[0] * math.sin(self.heading)
 
     def half_width(self, lateral: float, forward: float) -> float:
-        """Half the visible width, in pixels, of an ellipse with these half axes."""
+        """Return half the visible width, in pixels, of an ellipse with these half axes."""
         return self.height * math.hypot(lateral * math.cos(self.heading), forward * math.sin(self.heading))
 
 
 def limb(draw: ImageDraw.ImageDraw, view: View, points: list[Point], start: float, end: float, fill: Colour) -> None:
-    """A chain of segments with round joints whose half width goes from `start` to `end` (fractions of the height)."""
+    """Draw a chain of segments with round joints whose half width goes from `start` to `end` (fractions of the height)."""
     places = [view.place(point) for point in points]
     radii = np.linspace(start, end, len(points)) * view.height * 0.5 * 1.55
     for (x0, y0), (x1, y1), r0, r1 in zip(places, places[1:], radii, radii[1:], strict=False):
@@ -54,13 +54,13 @@ def between(a: Point, b: Point, at: float) -> Point:
 
 
 def scaled(colour: Colour, factor: float) -> Colour:
-    """A colour made darker (factor < 1) or lighter: in light pattern parts of dark cloth the step is kept visible."""
+    """Return a colour made darker (factor < 1) or lighter, such that light pattern parts of dark cloth stay visible."""
     if factor > 1:
         return tuple(int(min(255, c * factor + 30)) for c in colour)  # type: ignore[return-value]
     return tuple(int(c * factor) for c in colour)  # type: ignore[return-value]
 
 
 def darker(canvas: Image.Image, spot: tuple[int, int], factor: float) -> Colour:
-    """The colour at a spot of an RGB canvas, scaled."""
+    """Return the colour at a spot of an RGB canvas, scaled."""
     red, green, blue = canvas.getpixel(spot)  # type: ignore[misc]
     return int(red * factor), int(green * factor), int(blue * factor)

@@ -7,7 +7,7 @@ from typing import Any
 
 
 def named_factors(**parts: Any) -> dict[str, str | float]:
-    """The fields of dataclasses by name, each prefixed by its part's; colours (tuples) as `#rrggbb`."""
+    """Return the fields of dataclasses by name, each prefixed by its part's; colours (tuples) as `#rrggbb`."""
     named: dict[str, str | float] = {}
     for prefix, part in parts.items():
         for item in fields(part):

@@ -1,4 +1,4 @@
-"""Writers of the layouts of the cross-modal sets, of people seen by six cameras."""
+"""Writers of the layouts of cross-modal sets, with people seen by six cameras."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def _sysu_lists(root: Path, shots: list[Shot], identities: int, seed: int) -> No
 
 
 def save_mat(path: Path, content: dict[str, object]) -> None:
-    """A MATLAB file without the date that its header would carry: same content, same bytes."""
-    from scipy.io import savemat  # here, as `matfile` does
+    """Write a MATLAB file without the date in its header: same content, same bytes."""
+    from scipy.io import savemat  # imported here, as in `matfile`
 
     savemat(path, content, do_compression=True)
     with path.open("r+b") as stream:
@@ -87,7 +87,7 @@ def _llcm_shots(identities: int, images: int) -> list[Shot]:
     shots = []
     for kind, cameras in _LLCM_CAMERAS.items():
         for i in range(1, identities + 1):
-            # As in the public set, a person is seen by some of the cameras only.
+            # As in the public set, a person is seen only by some cameras.
             here = [c for c in cameras if (c + i) % 3 != 0][:3] if i in training or test else []
             for camera in here:
                 for k in range(images):

@@ -1,4 +1,4 @@
-"""The folder that a rendered world is written into: new or empty, and there only once all of it is."""
+"""The folder of a rendered world: new or empty, and visible only once it is complete."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from crossreid.files import replacing
 
 @contextmanager
 def new_folder(out: Path) -> Iterator[Path]:
-    """A name to make a folder under, which becomes `out` when the block ends well.
+    """Yield a temporary name for a folder, which becomes `out` when the block succeeds.
 
     Raises:
-        DataError: `out` is there and is no empty folder.
+        DataError: `out` exists and is not an empty folder.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DataError(f"{out} exists and is not empty. Choose another folder, or delete it first.")

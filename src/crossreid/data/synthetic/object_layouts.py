@@ -1,4 +1,4 @@
-"""Writers of the layouts of sets of vehicles and of animals, all in visible light."""
+"""Writers of the layouts of vehicle and animal sets, all in visible light."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def _veri_shots(identities: int, images: int) -> list[Shot]:
     train, validate, test = divide(identities)
     training, shots = {*train, *validate}, []
     for i in (*train, *validate, *test):
-        # As in the public set, a vehicle passes some of the cameras only.
+        # As in the public set, a vehicle passes only some cameras.
         for camera in (c for c in vehicle_images.CAMERAS if (c + i) % 4 != 0):
             for k in range(images):
                 name = f"{i:04d}_c{camera:03d}_{800 * i + 60 * camera + 5 * k:08d}_0.jpg"
@@ -50,7 +50,7 @@ def _atrw_shots(identities: int, images: int) -> list[Shot]:
     train, validate, test = divide(identities)
     shots: list[Shot] = []
     for i in (*train, *validate, *test):
-        # As in the public set, some are seen by one camera only: every third of those to test.
+        # As in the public set, some are seen by only one camera: every third test animal.
         alone = i in test and test.index(i) % 3 == 2
         for camera in [1 + i % len(animal_images.CAMERAS)] if alone else animal_images.CAMERAS:
             for k in range(images * 2 if alone else images):
@@ -95,12 +95,12 @@ def _atrw_lists(root: Path, shots: list[Shot], identities: int, seed: int) -> No
 
 
 def _frame(shot: Shot) -> list[int]:
-    """Place, camera of the place, and number of the frame: two cameras hang at each place."""
+    """Return place, camera at the place, and frame number: there are two cameras at each place."""
     return [(shot.camera - 1) // 2, (shot.camera - 1) % 2, 1000 * shot.identity + 25 * shot.index]
 
 
 def _pictures(test: list[Shot]) -> list[list[Shot]]:
-    """Test images that are one wild picture: the first of two animals by a camera together, all others alone."""
+    """Group test images into wild pictures: the first ones of two animals by a camera together, all others alone."""
     groups: list[list[Shot]] = []
     waiting: dict[int, list[Shot]] = {}
     for shot in test:

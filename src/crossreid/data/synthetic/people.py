@@ -1,8 +1,8 @@
-"""Who the synthetic people are: factors of identity that both modalities show, and those that only one of them does.
+"""Who the synthetic people are: factors of identity that both modalities show, and those that only one shows.
 
 `Shared` is what a cross-modal model can match by. `VisibleOnly` (hues) and `InfraredOnly` (how much near-infrared light
-each garment reflects, which dyes decide and hues do not) are drawn from streams of their own, so that neither says
-anything of the other.
+each garment reflects, which depends on dyes and not on hues) are drawn from separate streams, so that neither reveals
+anything about the other.
 """
 
 from __future__ import annotations
@@ -76,12 +76,12 @@ class Person:
     infrared: InfraredOnly
 
     def factors(self) -> dict[str, str | float]:
-        """Every factor by name, prefixed by who sees it; colours as `#rrggbb`."""
+        """Return every factor by name, prefixed by who sees it; colours as `#rrggbb`."""
         return named_factors(shared=self.shared, visible=self.visible, infrared=self.infrared)
 
 
 def person(seed: int, identity: int) -> Person:
-    """The person `identity` of the world `seed`: the same whatever else is in that world."""
+    """Return the person `identity` of the world `seed`: the same whatever else is in that world."""
     shared, visible, infrared = (np.random.default_rng((seed, identity, stream)) for stream in (11, 12, 13))
     return Person(_shared(shared), _visible(visible), _infrared(infrared))
 

@@ -1,7 +1,7 @@
-"""A walking body in three dimensions, drawn part by part, the farthest first.
+"""A walking body in three dimensions, drawn part by part, farthest first.
 
-Joints have coordinates (lateral, forward, height) in fractions of the body's height; turned by the heading they give a
-place on the screen and a depth.
+Joints have coordinates (lateral, forward, height) in fractions of the body's height; rotated by the heading, they give
+a position on the screen and a depth.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def _leg(
                     limb(draw, view, ring, thick * 0.85 * wide, thick * 0.8 * wide, mark)
         limb(draw, view, [foot, toe], thick * 0.62, thick * 0.5, colour("shoes"))
 
-    return view.depth(knee) - 1.0, paint  # what is worn on the torso hangs over both legs
+    return view.depth(knee) - 1.0, paint  # clothes on the torso hang over both legs
 
 
 def _arm(
@@ -208,7 +208,7 @@ def _bag(
 
     if shared.bag == "backpack":
         behind = math.cos(view.heading) > 0
-        # Facing the camera, its straps lie over the chest and the bag shows on either side: the torso hides the rest.
+        # Facing the camera, its straps cross the chest and the bag shows on both sides: the torso hides the rest.
         return (-0.5 if behind and abs(math.sin(view.heading)) < 0.5 else 0.02 if not behind else -0.04), paint
     return view.depth(centre) + 0.03, paint
 
@@ -216,7 +216,7 @@ def _bag(
 def _weave(
     image: Image.Image, outline: list[tuple[float, float]], pattern: str, scale: int, base: Colour, contrast: float
 ) -> None:
-    """Lay a pattern over the polygon `outline`, in coordinates of its bounding box."""
+    """Draw a pattern over the polygon `outline`, in coordinates of its bounding box."""
     left, right = int(min(x for x, _ in outline)), int(max(x for x, _ in outline)) + 1
     top, bottom = int(min(y for _, y in outline)), int(max(y for _, y in outline)) + 1
     width, height = max(right - left, 1), max(bottom - top, 1)

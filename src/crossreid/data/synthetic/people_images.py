@@ -1,4 +1,4 @@
-"""One image of one person by one camera: a scene, a body, then what the sensor makes of them."""
+"""One image of one person by one camera: a scene, a body, then the effect of the sensor."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SKIN_INFRARED = 0.82
 def render(
     person: Person, camera: Camera, seen: Nuisance, draw: np.random.Generator, size: tuple[int, int]
 ) -> np.ndarray:
-    """`(height, width, 3)` uint8. An infrared image is grey, its three channels equal."""
+    """Return `(height, width, 3)` uint8. An infrared image is grey, its three channels equal."""
     height, width = size
     canvas = backdrop(camera, seen.backdrop, (height * OVER, width * OVER))
     infrared = camera.modality == Modality.INFRARED
@@ -38,7 +38,7 @@ def render(
 
 
 def colours_of(person: Person, infrared: bool) -> Callable[[str], Colour]:
-    """What gives the colour of a part of the body. Infrared light knows no hues: its three channels are equal."""
+    """Return a function from body part to colour. Infrared light has no hues: its three channels are equal."""
 
     def colour(part: str) -> Colour:
         if not infrared:
@@ -52,7 +52,7 @@ def colours_of(person: Person, infrared: bool) -> Callable[[str], Colour]:
 def image_of(
     person: Person, seed: int, identity: int, number: int, index: int, size: tuple[int, int]
 ) -> tuple[np.ndarray, Nuisance]:
-    """Image `index` of a person by camera `number`, and its nuisance factors: a function of these numbers alone."""
+    """Return image `index` of a person by camera `number`, and its nuisance factors, which depend only on these numbers."""
     draw = np.random.default_rng((seed, identity, number, index))
     camera = CAMERAS[number]
     seen = nuisance(camera, draw)

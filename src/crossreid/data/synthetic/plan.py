@@ -1,4 +1,4 @@
-"""What a layout of the rendered world is: which images to render, where they lie, and the lists beside them."""
+"""A layout of the rendered world: which images to render, where to write them, and the lists beside them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from crossreid.data.records import Modality
 
 @dataclass(frozen=True, slots=True)
 class Shot:
-    """One image to render: of which identity, by which of the world's cameras, the how manieth, and where it is written.
+    """One image to render: its identity, the world's camera, its index, and the file to write.
 
     `camera` is the camera's number in the layout, which may have other cameras than the world.
     """
@@ -27,7 +27,7 @@ class Shot:
 @dataclass(frozen=True, slots=True)
 class Layout:
     """A public layout: `shots(identities, images)` plans the images, `lists(root, shots, identities, seed)` writes what
-    lies beside them; `subject` is whom it shows, a key of `world.SUBJECTS`."""
+    goes beside them; `subject` is what it shows, a key of `world.SUBJECTS`."""
 
     subject: str
     shots: Callable[[int, int], list[Shot]]
@@ -35,7 +35,7 @@ class Layout:
 
 
 def divide(identities: int) -> tuple[list[int], list[int], list[int]]:
-    """Identities 1 ... n to train, to validate and to test: about 55, 20 and 25 in a hundred, two or more to test."""
+    """Split identities 1 ... n into training, validation and test: about 55, 20 and 25 per cent, two or more for the test."""
     test = max(2, round(identities * 0.25))
     validate = max(1, round(identities * 0.2)) if identities >= 6 else 0
     numbers = list(range(1, identities + 1))

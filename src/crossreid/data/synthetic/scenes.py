@@ -1,4 +1,4 @@
-"""What is behind and before a subject, whoever it is, and what lens, light and sensor make of it."""
+"""What is behind and in front of any subject, and the effects of lens, light and sensor."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from crossreid.data.records import Modality
 from crossreid.data.synthetic.cameras import Camera, Exposure
 from crossreid.data.synthetic.canvas import darker
 
-# Bodies are drawn at twice the size and reduced, which smooths their edges.
+# Bodies are drawn at twice the size and downscaled, which smooths their edges.
 OVER = 2
 
 
 def backdrop(camera: Camera, where: int, size: tuple[int, int]) -> Image.Image:
-    """A crop of the camera's scene, `where` deciding which."""
+    """Return a crop of the camera's scene, chosen by `where`."""
     height, width = size
     scene = _scene(camera.scene, camera.modality == Modality.INFRARED, height, int(width * 2.2))
     left = where % max(1, scene.width - width)
@@ -25,7 +25,7 @@ def backdrop(camera: Camera, where: int, size: tuple[int, int]) -> Image.Image:
 
 @functools.lru_cache(maxsize=32)
 def _scene(name: str, infrared: bool, height: int, width: int) -> Image.Image:
-    """A camera's whole scene; leaves and cloth are bright in near-infrared light, sky and asphalt dark."""
+    """Draw a camera's whole scene; leaves and cloth are bright in near-infrared light, sky and asphalt dark."""
     draw = np.random.default_rng(sum(name.encode()))
     wall, floor, detail, horizon, kind = {
         "corridor": ((196, 188, 172), (132, 122, 108), (150, 104, 66), 0.68, "panels"),
@@ -77,7 +77,7 @@ def _scene(name: str, infrared: bool, height: int, width: int) -> Image.Image:
 
 
 def occlude(canvas: Image.Image, seen: Exposure, camera: Camera) -> None:
-    """Something in front: a counter or hedge below, a post or another wall at a side."""
+    """Draw an occluder in front: a counter or hedge below, a post or another wall at a side."""
     if seen.occlusion == "none":
         return
     width, height = canvas.size
@@ -94,7 +94,7 @@ def occlude(canvas: Image.Image, seen: Exposure, camera: Camera) -> None:
 
 @functools.lru_cache(maxsize=8)
 def lamp(height: int, width: int, infrared: bool) -> np.ndarray:
-    """Light over the frame: an infrared lamp is bright in the middle and falls off, room light comes from above."""
+    """Return the light over the frame: an infrared lamp is bright in the centre and falls off, room light comes from above."""
     y, x = np.ogrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
     if infrared:
         return (1.12 - 0.42 * np.clip(x**2 * 0.7 + y**2 * 0.6, 0, 1))[..., None].astype(np.float32)
@@ -103,12 +103,12 @@ def lamp(height: int, width: int, infrared: bool) -> np.ndarray:
 
 @functools.lru_cache(maxsize=4)
 def noise_bank() -> np.ndarray:
-    """A million numbers of standard deviation 1, always the same: noise is cut out of them."""
+    """Return a million numbers of standard deviation 1, always the same, from which noise is cut."""
     return np.random.default_rng(0).standard_normal(1 << 20, dtype=np.float32)
 
 
 def expose(image: Image.Image, camera: Camera, seen: Exposure, draw: np.random.Generator) -> np.ndarray:
-    """What the sensor makes of an image: blurred, lit and noisy `(height, width, 3)` uint8 (infrared: equal channels)."""
+    """Apply the sensor to an image: blurred, lit and noisy `(height, width, 3)` uint8 (infrared: equal channels)."""
     if seen.blur > 0.3:
         image = image.filter(ImageFilter.GaussianBlur(seen.blur * image.height / 256))
     values = np.asarray(image, dtype=np.float32)

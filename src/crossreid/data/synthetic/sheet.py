@@ -1,4 +1,4 @@
-"""A contact sheet: one row an identity, one column a camera, to be looked at."""
+"""A contact sheet: one row per identity, one column per camera."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def contact_sheet(root: Path, out: Path, *, identities: int = 8, height: int = 1
     if not table.is_file():
         raise DataError(f"{table} not found. Expected a folder that `crossreid synth` wrote.")
     if Path(out).suffix.lower() not in (".png", ".jpg", ".jpeg"):
-        raise DataError(f"{out}: expected a name that ends in .png or .jpg.")
+        raise DataError(f"{out}: expected a name ending in .png or .jpg.")
     cells: dict[tuple[str, str], Path] = {}
     with table.open(newline="", encoding="utf-8") as stream:
         for row in csv.DictReader(stream):

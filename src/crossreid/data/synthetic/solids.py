@@ -1,6 +1,6 @@
-"""Bevelled boxes in parallel projection: turned by a heading, seen from above at a slant, their faces painted flat.
+"""Bevelled boxes in parallel projection: rotated by a heading, seen obliquely from above, with flat-shaded faces.
 
-Points are (lateral, forward, up) in metres; lateral counts towards the thing's left side, heading 0 is towards the camera.
+Points are (lateral, forward, up) in metres; lateral is positive to the object's left, heading 0 is towards the camera.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ Place = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class Stand:
-    """How a thing stands on a canvas: `heading` and `elevation` (of the camera over the ground) in radians, the origin's
-    place (x, y) in pixels, `scale` in pixels a metre, and the direction that light comes from (in the thing's axes)."""
+    """How an object stands on a canvas: `heading` and `elevation` (of the camera over the ground) in radians, the
+    origin's position (x, y) in pixels, `scale` in pixels per metre, and the direction of the light (in the object's
+    axes)."""
 
     heading: float
     elevation: float
@@ -37,7 +38,7 @@ class Stand:
         return self.x + across * self.scale, self.y + down * self.scale
 
     def nearness(self, point: Point) -> float:
-        """How far towards the camera a point lies, metres."""
+        """Return how far towards the camera a point is, in metres."""
         near = point[1] * math.cos(self.heading) - point[0] * math.sin(self.heading)
         return near * math.cos(self.elevation) + point[2] * math.sin(self.elevation)
 
@@ -54,7 +55,7 @@ class Solid:
     half: tuple[float, float]
 
     def face(self, name: str) -> list[Point]:
-        """Four corners: (0, 0), (1, 0), (1, 1), (0, 1) of the face's own coordinates.
+        """Return the four corners: (0, 0), (1, 0), (1, 1), (0, 1) of the face's own coordinates.
 
         On the sides the first coordinate goes from rear to front, on the ends from the right side to the left, on the
         top from right to left, the second from rear to front.
@@ -76,13 +77,13 @@ class Solid:
         ]  # fmt: skip
 
 
-# Whether the corners of a face turn so that their normal points out of the solid (1) or into it (-1).
+# Whether the corner order of a face makes its normal point out of the solid (1) or into it (-1).
 _OUTSIDE = {"front": -1, "rear": 1, "left": 1, "right": -1, "top": 1}
 
 
 @dataclass(frozen=True, slots=True)
 class Facing:
-    """A face that the camera sees: its corners on the canvas and how brightly it is lit."""
+    """A visible face: its corners on the canvas and its brightness."""
 
     pen: ImageDraw.ImageDraw
     corners: tuple[Place, Place, Place, Place]
@@ -100,11 +101,11 @@ class Facing:
         self.patch([(u0, v0), (u1, v0), (u1, v1), (u0, v1)], colour)
 
     def patch(self, points: list[Place], colour: Colour) -> None:
-        """A polygon in the face's own coordinates."""
+        """Draw a polygon in the face's own coordinates."""
         self.pen.polygon([self.at(u, v) for u, v in points], fill=self.lit(colour))
 
     def disc(self, u: float, v: float, across: float, up: float, colour: Colour) -> None:
-        """An ellipse with these half axes, in the face's own coordinates."""
+        """Draw an ellipse with these half axes, in the face's own coordinates."""
         self.patch([(u + across * c, v + up * s) for c, s in _CIRCLE], colour)
 
     def lit(self, colour: Colour) -> Colour:
@@ -116,7 +117,7 @@ _CIRCLE = [(math.cos(a), math.sin(a)) for a in np.linspace(0, 2 * math.pi, 14, e
 
 
 def facing(pen: ImageDraw.ImageDraw, stand: Stand, solid: Solid) -> dict[str, Facing]:
-    """The faces of a solid that the camera sees, by name."""
+    """Return the visible faces of a solid, by name."""
     seen = {}
     for name in FACES:
         points = solid.face(name)
@@ -145,7 +146,7 @@ def wheel(
     colour: Colour,
     parts: list[float] | None = None,
 ) -> None:
-    """A disc that stands upright along the forward axis; with `parts`, only sectors of it that start at these angles."""
+    """Draw an upright disc along the forward axis; with `parts`, only its sectors that start at these angles."""
 
     def rim(angle: float) -> Place:
         return stand.place((centre[0], centre[1] + radius * math.cos(angle), centre[2] + radius * math.sin(angle)))

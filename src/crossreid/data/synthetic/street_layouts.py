@@ -1,4 +1,4 @@
-"""Writers of the layouts of visible sets of single images of people: Market-1501 and MSMT17."""
+"""Writers of the layouts of visible sets with single images of people: Market-1501 and MSMT17."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from crossreid.data.synthetic.walks import index_of
 
 
 def _sightings(identity: int) -> Iterator[tuple[int, int]]:
-    """(camera, rendered by) of the four or five cameras that see an identity."""
+    """Yield (camera, rendered by) for the four or five cameras that see an identity."""
     return ((camera, by) for camera, by in VISIBLE_CAMERAS.items() if (identity + 2 * camera) % 5)
 
 
@@ -26,7 +26,7 @@ def _market_shots(identities: int, images: int) -> list[Shot]:
                 folder = "bounding_box_train" if i in (*train, *validate) else "bounding_box_test"
                 if i in test and k == 0:
                     folder = "query"
-                # All that distract have one name: the frame tells them apart.
+                # All distractors have one name: the frame distinguishes them.
                 file = f"{name}_c{camera}s1_{1000 * i + 25 * k:06d}_00.jpg"
                 shots.append(Shot(i, rendered_by, index_of(0, k), f"{folder}/{file}", camera))
     return shots
@@ -45,7 +45,7 @@ def _msmt_shots(identities: int, images: int) -> list[Shot]:
 
 
 def _msmt_lists(root: Path, shots: list[Shot], identities: int, seed: int) -> None:
-    """Of each identity and camera the last training image is in `list_val`, the first test image in `list_query`."""
+    """Write the lists: per identity and camera, the last training image is in `list_val`, the first test image in `list_query`."""
     lists: dict[str, list[str]] = {"train": [], "val": [], "query": [], "gallery": []}
     last = 1 + max(int(Path(shot.path).name.split("_")[1]) for shot in shots)
     for shot in shots:
@@ -58,7 +58,7 @@ def _msmt_lists(root: Path, shots: list[Shot], identities: int, seed: int) -> No
 
 
 def _nothing(root: Path, shots: list[Shot], identities: int, seed: int) -> None:
-    """Names say it all."""
+    """Write nothing: the names say everything."""
 
 
 LAYOUTS: dict[str, Layout] = {

@@ -1,4 +1,4 @@
-"""Writers of the layouts of filmed sets: MARS, DukeMTMC-VideoReID, and a manifest of visible and infrared tracklets."""
+"""Writers of the layouts of video sets: MARS, DukeMTMC-VideoReID, and a manifest of visible and infrared tracklets."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _MIXED = {number: number for number in range(1, 7)}
 
 
 def _films(identity: int, cameras: dict[int, int], frames: int) -> Iterator[tuple[int, int, int, int]]:
-    """(camera, rendered by, tracklet, frames) of one identity: four or five cameras, one or two tracklets of each, of half to
-    one and a half times `frames`."""
+    """Yield (camera, rendered by, tracklet, frames) of one identity: four or five cameras, one or two tracklets each,
+    of half to one and a half times `frames`."""
     for camera, rendered_by in cameras.items():
         if (identity + 2 * camera) % 5 == 0:
             continue
@@ -30,7 +30,7 @@ def _films(identity: int, cameras: dict[int, int], frames: int) -> Iterator[tupl
 
 
 def others(identities: int) -> tuple[list[int], list[int]]:
-    """Numbers of people beyond those of the world: whom distracting tracklets show, and whom those that are junk."""
+    """Return numbers of people outside the world: those in distractor tracklets, and those in junk tracklets."""
     count = max(2, identities // 8)
     first = identities + 1
     return list(range(first, first + count)), list(range(first + count, first + 2 * count))
@@ -43,7 +43,7 @@ def _mars_shots(identities: int, images: int) -> list[Shot]:
     for identity in range(1, junk[-1] + 1):
         name = "0000" if identity in distracting else "00-1" if identity in junk else f"{identity:04d}"
         folder = f"bbox_{'train' if identity in (*train, *validate) else 'test'}/{name}"
-        # All that distract have one name in MARS: their tracklets are numbered on.
+        # All distractors have one name in MARS, so their tracklets are numbered consecutively.
         before = 10 * (identity - identities) if identity > identities else 0
         for camera, rendered_by, tracklet, frames in _films(identity, VISIBLE_CAMERAS, images):
             start = f"{name}C{camera}T{before + tracklet + 1:04d}"
@@ -55,7 +55,7 @@ def _mars_shots(identities: int, images: int) -> list[Shot]:
 
 
 def mars_lists(root: Path, shots: list[Shot], identities: int = 0, seed: int = 0) -> None:
-    """The lists beside the frames of `shots`, whose names say identity, camera and tracklet."""
+    """Write the lists for the frames of `shots`, whose names state identity, camera and tracklet."""
     (root / "info").mkdir()
     for part in ("train", "test"):
         names = sorted(Path(shot.path).name for shot in shots if shot.path.startswith(f"bbox_{part}"))
@@ -130,7 +130,7 @@ def _tracklet_lists(root: Path, shots: list[Shot], identities: int, seed: int) -
 
 
 def _nothing(root: Path, shots: list[Shot], identities: int, seed: int) -> None:
-    """Folders say it all."""
+    """Write nothing: the folders say everything."""
 
 
 LAYOUTS: dict[str, Layout] = {

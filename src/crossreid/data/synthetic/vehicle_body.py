@@ -1,4 +1,4 @@
-"""Vehicles as bevelled boxes on wheels, the farthest solids first; `vehicle_faces` has what is on their faces."""
+"""Vehicles as bevelled boxes on wheels, drawn farthest first; `vehicle_faces` draws the details of the faces."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _TYRE = (26, 26, 28)
 
 
 def draw_vehicle(canvas: Image.Image, form: Form, paint: Paint, seen: Passing) -> None:
-    """Draw a vehicle so that it fills the canvas but for a margin, on its shadow."""
+    """Draw a vehicle and its shadow so that it fills the canvas except for a margin."""
     shape = _fitted(SHAPES[form.type], form)
     solids = _solids(shape, form)
     heading, elevation = math.radians(seen.heading), math.radians(max(seen.elevation, 2.0))
@@ -83,7 +83,7 @@ def _solids(shape: Shape, form: Form) -> dict[str, Solid]:
 
 
 def _order(kind: str, front_near: bool) -> tuple[str, ...]:
-    """Which solid hides which: the farther end of a truck first; elsewhere what lies lower."""
+    """Return the drawing order: the farther end of a truck first; otherwise lower solids first."""
     if kind != "truck":
         return "sill", "body", "cabin"
     cab, load = ("sill", "body", "cabin"), ("bed", "cargo")
@@ -101,7 +101,7 @@ def _shadow(canvas: Image.Image, pen: ImageDraw.ImageDraw, stand: Stand, shape: 
 
 
 def _undercarriage(pen: ImageDraw.ImageDraw, stand: Stand, shape: Shape, form: Form) -> None:
-    """Tyres as boxes: below the body they show from the ends too."""
+    """Draw tyres as boxes: below the body they also show from the ends."""
     axles = [shape.axles[0], shape.axles[1]]
     if form.type == "truck":
         axles.append(shape.axles[0] + 1.05)
@@ -120,7 +120,7 @@ def _box(radius: float) -> list[tuple[float, float]]:
 
 
 def _hull(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The convex hull, by Andrew's monotone chain."""
+    """Return the convex hull, by Andrew's monotone chain."""
     ordered = sorted(points)
 
     def half(chain: list[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -177,7 +177,7 @@ def _on_roof(pen: ImageDraw.ImageDraw, stand: Stand, shape: Shape, form: Form, p
 
 
 def _beside(stand: Stand, lateral: float) -> Stand:
-    """The same stand, its origin moved sideways."""
+    """Return the same stand with its origin moved sideways."""
     x, y = stand.place((lateral, 0, 0))
     return Stand(stand.heading, stand.elevation, x, y, stand.scale, stand.sun)
 

@@ -18,9 +18,10 @@ _PLATES = {"blue": (36, 68, 168), "yellow": (222, 184, 48), "white": (226, 228, 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """A type's measures, metres, the origin on the ground in its middle: ends and half width of the body, heights of its
-    underside, of its waist at the rear and at the front, and of the roof; ends of the cabin at its bottom and at the
-    roof; half the cabin's width; where the axles are; the wheels' radius; side windows, and whether these are a bus's."""
+    """A type's measures in metres, with the origin on the ground at its centre: ends and half width of the body,
+    heights of its underside, of its waist at the rear and at the front, and of the roof; ends of the cabin at its
+    bottom and at the roof; half the cabin's width; where the axles are; the wheels' radius; side windows, and whether
+    these are a bus's."""
 
     ends: tuple[float, float]
     half: float
@@ -138,7 +139,7 @@ def _tail(face: Facing, form: Form, paint: Paint) -> None:
 
 
 def _side_mark(face: Facing, mark: str, form: Form, paint: Paint, *, below: float = 0.0) -> None:
-    """The mark of one side; what covers the lower part begins at the height `below`, which may lie on the sill."""
+    """Draw the mark of one side; what covers the lower part starts at the height `below`, which may be on the sill."""
     at = form.mark_at
     if mark == "stripe":
         face.quad(0.02, at, 0.98, at + 0.22, paint.mark)
@@ -158,7 +159,7 @@ def _side_mark(face: Facing, mark: str, form: Form, paint: Paint, *, below: floa
 
 
 def _letters(face: Facing, u0: float, v0: float, u1: float, v1: float, count: int, colour: Colour) -> None:
-    """Blocks that read as letters from afar."""
+    """Draw blocks that look like letters from afar."""
     step = (u1 - u0) / count
     for k in range(count):
         u = u0 + k * step

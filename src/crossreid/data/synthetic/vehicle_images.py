@@ -38,9 +38,9 @@ CAMERAS: dict[int, Camera] = {
 def image_of(
     who: Vehicle, seed: int, identity: int, number: int, index: int, size: tuple[int, int]
 ) -> tuple[np.ndarray, Passing]:
-    """Image `index` of a vehicle by camera `number`, `(height, width, 3)` uint8, and its nuisance factors.
+    """Return image `index` of a vehicle by camera `number`, `(height, width, 3)` uint8, and its nuisance factors.
 
-    A function of these numbers alone. The vehicle fills the image as a detector's crop would: square sizes suit it.
+    It depends only on these numbers. The vehicle fills the image as a detector's crop would: square sizes suit it.
     """
     draw = np.random.default_rng((seed, identity, number, index, 2))
     camera = CAMERAS[number]

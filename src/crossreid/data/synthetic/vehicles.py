@@ -1,7 +1,7 @@
 """Who the vehicles are, and what differs between two images of one.
 
-Many details show from some sides only (what is on the roof, on either side, at the rear), so that several views of a
-vehicle know more than one.
+Many details show only from some sides (on the roof, on one side, at the rear), so several views of a vehicle hold more
+information than one.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ REARS = ("plain", "spoiler", "spare wheel", "wiper")
 SPOTS = ("none", "left", "right", "front", "rear")
 PLATES = ("blue", "yellow", "white")
 
-# Hue range, saturation range and brightness range of what is called by a colour's name.
+# Hue range, saturation range and brightness range of each named colour.
 _PAINTS = {
     "yellow": ((0.135, 0.165), (0.7, 0.95), (0.8, 0.95)),
     "orange": ((0.055, 0.085), (0.8, 0.95), (0.8, 0.95)),
@@ -42,7 +42,7 @@ _PAINTS = {
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """What a vehicle is by shape and fittings. `length` and `height` scale its type's; `papers` counts the labels behind
+    """The shape and fittings of a vehicle. `length` and `height` scale its type's; `papers` counts the labels behind
     the windscreen, of which `papers_left` says the side; `mark_at` is how high a side's mark lies; marks differ by side."""
 
     type: str
@@ -69,7 +69,7 @@ class Form:
 
 @dataclass(frozen=True, slots=True)
 class Paint:
-    """Colours: the name that a data set gives, and RGB in [0, 255] of each part."""
+    """Colours: the name in the data set, and RGB in [0, 255] of each part."""
 
     colour: str
     body: tuple[int, int, int]
@@ -87,13 +87,13 @@ class Vehicle:
     paint: Paint
 
     def factors(self) -> dict[str, str | float]:
-        """Every factor by name, prefixed by who would see it: form in any light, paint in visible light."""
+        """Return every factor by name, prefixed by who would see it: form in any light, paint in visible light."""
         return named_factors(shared=self.form, visible=self.paint)
 
 
 @dataclass(frozen=True, slots=True)
 class Passing:
-    """What differs between two images of one vehicle: nothing here says which it is. Angles in degrees."""
+    """What differs between two images of one vehicle, without identity. Angles in degrees."""
 
     heading: float
     elevation: float
@@ -110,14 +110,14 @@ class Passing:
 
 
 def vehicle(seed: int, identity: int) -> Vehicle:
-    """The vehicle `identity` of the world `seed`: the same whatever else is in that world."""
+    """Return the vehicle `identity` of the world `seed`: the same whatever else is in that world."""
     form, paint = (np.random.default_rng((seed, identity, stream)) for stream in (21, 22))
     return Vehicle(_form(form), _paint(paint))
 
 
 def _form(draw: np.random.Generator) -> Form:
     def one(choices: tuple[str, ...], first: float | None = None) -> str:
-        """One of them; `first` is the first's share, where it is not that of each other."""
+        """Draw one of them; `first` is the share of the first one, if it differs from the others'."""
         rest = len(choices) - 1
         shares = None if first is None else (first, *((1 - first) / rest,) * rest)
         return str(draw.choice(choices, p=shares))
@@ -147,7 +147,7 @@ def _form(draw: np.random.Generator) -> Form:
 
 
 def _paint(draw: np.random.Generator) -> Paint:
-    # White, black and gray are frequent on roads: colour alone tells few vehicles apart.
+    # White, black and gray are frequent on roads: colour alone distinguishes few vehicles.
     name = str(draw.choice(COLOURS, p=(0.09, 0.04, 0.06, 0.15, 0.12, 0.12, 0.2, 0.05, 0.05, 0.12)))
     body = _shade(draw, name)
     other = _shade(draw, str(draw.choice([colour for colour in COLOURS if colour != name])))

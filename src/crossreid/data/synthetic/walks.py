@@ -1,7 +1,7 @@
-"""People filmed as they walk: the frames of a tracklet share all but what walking changes.
+"""People filmed as they walk: the frames of a tracklet share everything except what walking changes.
 
 A tracklet has one light, zoom, blur and occluder; from frame to frame the legs swing, the person turns a little and the
-place behind moves on. Cameras 1 to 6 are those of `cameras`; 13 and 16 hang where 3 and 6 do, in visible light.
+background moves on. Cameras 1 to 6 are those of `cameras`; 13 and 16 are in the places of 3 and 6, in visible light.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ MOST_FRAMES = 1000
 
 
 def index_of(tracklet: int, frame: int) -> int:
-    """The number that stands for a frame of a tracklet, both 0-based."""
+    """Return the number for a frame of a tracklet, both 0-based."""
     return tracklet * MOST_FRAMES + frame
 
 
 def frame_of(
     person: Person, seed: int, identity: int, number: int, index: int, size: tuple[int, int]
 ) -> tuple[np.ndarray, Nuisance]:
-    """One frame of a tracklet of a person by camera `number`, and its nuisance factors: a function of these alone."""
+    """Return one frame of a person's tracklet by camera `number`, and its nuisance factors, which depend only on these."""
     tracklet, frame = divmod(index, MOST_FRAMES)
     camera = FILMING[number]
     film = np.random.default_rng((seed, identity, number, tracklet, 21))

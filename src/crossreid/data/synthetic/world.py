@@ -1,4 +1,4 @@
-"""The rendered world: subjects, cameras, and copies of public data sets, small and complete, that the real readers read."""
+"""The rendered world: subjects, cameras, and small, complete copies of public data sets that the real readers read."""
 
 from __future__ import annotations
 
@@ -31,15 +31,16 @@ from crossreid.data.synthetic.new_folders import new_folder
 from crossreid.data.synthetic.plan import Layout, Shot
 from crossreid.terminal import tracked
 
-PARALLEL = 1000  # images from which on several processes are worth their start
+PARALLEL = 1000  # number of images from which several processes are worth starting
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
     """Who or what a world shows.
 
-    `make(seed, identity)` is one of them, with `factors()`; `image(who, seed, identity, camera, index, size)` is an image
-    `(height, width, 3)` uint8 of it and a dataclass of its nuisance factors: functions of these arguments alone.
+    `make(seed, identity)` returns one of them, with `factors()`; `image(who, seed, identity, camera, index, size)`
+    returns an image `(height, width, 3)` uint8 of it and a dataclass of its nuisance factors; both depend only on their
+    arguments.
     """
 
     make: Callable[[int, int], Any]
@@ -71,20 +72,20 @@ def synthesise(
     workers: int | None = None,
     progress: bool = False,
 ) -> Path:
-    """Render a world of `identities` into `out`, in the layout of `layout`; same arguments, same bytes.
+    """Render a world of `identities` into `out`, in the layout `layout`; the same arguments give the same bytes.
 
-    About a fifth of them are for validation and a quarter for testing (RegDB: half for testing). `factors.csv` gives
-    the ground truth of each image. What is written lies under a temporary name until it is complete.
+    About a fifth of them are for validation and a quarter for testing (RegDB: half for testing). `factors.csv` holds
+    the ground truth of each image. Everything is written under a temporary name until it is complete.
 
     Args:
         out: a folder that does not exist yet, or is empty.
         layout: one of `LAYOUTS`.
-        images_per_camera: images of each identity and camera (RegDB: of each modality; of films: frames).
-        size: (height, width) of the images, pixels.
-        workers: rendering processes, by default one a core, or one alone of a world of few images.
+        images_per_camera: images per identity and camera (RegDB: per modality; video: frames).
+        size: (height, width) of the images in pixels.
+        workers: rendering processes, by default one per core, or a single one for few images.
 
     Raises:
-        DataError: an unknown layout, too few identities, or a folder that holds something.
+        DataError: an unknown layout, too few identities, or a folder that is not empty.
     """
     out = Path(out)
     if layout not in LAYOUTS:
@@ -112,7 +113,7 @@ def _render_all(
     groups: dict[int, list[Shot]] = {}
     for shot in shots:
         groups.setdefault(shot.identity, []).append(shot)
-    # Absolute: a worker that is used again may have started in another folder.
+    # Absolute: a reused worker may have started in another folder.
     tasks = [(str(root.absolute()), subject, group, seed, size) for group in groups.values()]
 
     def shown(results: Iterator[list[dict[str, object]]]) -> list[dict[str, object]]:
@@ -120,7 +121,7 @@ def _render_all(
 
     if workers == 1:
         return shown(map(_render_one, tasks))
-    # joblib's processes do not import the caller's script again, so a script needs no `if __name__ == "__main__"`.
+    # joblib's processes do not import the caller's script again, so scripts need no `if __name__ == "__main__"`.
     return shown(Parallel(workers, return_as="generator")(delayed(_render_one)(task) for task in tasks))
 
 

@@ -1,4 +1,4 @@
-"""What is behind and before the people of a camera, the same in every frame: walls, doors, ground and furniture."""
+"""What is behind and in front of the people of a camera, the same in every frame: walls, doors, ground and furniture."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from crossreid.data.synthetic.canvas import Colour
 from crossreid.data.synthetic.city.places import FOCAL, HORIZON, LENS, SITES, CityCamera, Furniture
 from crossreid.data.synthetic.scenes import OVER
 
-# Of each scene by day: wall, ground, detail; then how bright the same are under an infrared lamp.
+# For each scene by day: wall, ground, detail; then their brightness under an infrared lamp.
 _COLOURS: dict[str, tuple[Colour, Colour, Colour]] = {
     "hall": ((176, 182, 190), (118, 124, 132), (208, 206, 196)),
     "passage": ((140, 122, 108), (96, 92, 90), (110, 96, 84)),
@@ -31,12 +31,12 @@ _WOOD, _STONE, _IRON = (118, 90, 64), (150, 148, 144), (74, 76, 80)
 
 
 def column(across: float, away: float, size: tuple[int, int]) -> float:
-    """The column of a place, pixels from the left, in a frame of size (height, width)."""
+    """Return the column of a position, in pixels from the left, in a frame of size (height, width)."""
     return size[1] * (0.5 + FOCAL * across / away)
 
 
 def row(up: float, away: float, size: tuple[int, int]) -> float:
-    """The row of a point `up` metres above the ground, pixels from the top."""
+    """Return the row of a point `up` metres above the ground, in pixels from the top."""
     return size[0] * HORIZON + FOCAL * size[1] * (LENS - up) / away
 
 
@@ -46,7 +46,7 @@ def pixels_a_metre(away: float, size: tuple[int, int]) -> float:
 
 @functools.lru_cache(maxsize=32)
 def backdrop(camera: CityCamera, infrared: bool, size: tuple[int, int]) -> np.ndarray:
-    """`(height, width, 3)` uint8, evenly lit; equal channels in infrared light."""
+    """Return `(height, width, 3)` uint8, evenly lit; equal channels in infrared light."""
     over = (size[0] * OVER, size[1] * OVER)
     draw = np.random.default_rng((camera.number, 41))
     wall, ground, detail = _palette(camera.scene, infrared)
@@ -80,7 +80,7 @@ def _palette(scene: str, infrared: bool) -> tuple[Colour, Colour, Colour]:
 def _wall(
     pen: ImageDraw.ImageDraw, camera: CityCamera, over: tuple[int, int], foot: float, detail: Colour, draw: np.random.Generator
 ) -> None:  # fmt: skip
-    """Panels, windows, shop fronts or trees along the wall, of sizes in metres."""
+    """Draw panels, windows, shop fronts or trees along the wall, sized in metres."""
     metre = pixels_a_metre(camera.back, over)
     x = -0.6 * metre
     while x < over[1]:
@@ -103,7 +103,7 @@ def _wall(
 
 
 def _joints(pen: ImageDraw.ImageDraw, camera: CityCamera, over: tuple[int, int], fill: Colour) -> None:
-    """The joints of slabs of one metre: they give the ground its perspective."""
+    """Draw the joints of one-metre slabs, which give the ground its perspective."""
     for step in range(2, int(camera.back) + 1):
         y = row(0, step, over)
         pen.line((0, y, over[1], y), fill=fill, width=2)
@@ -116,7 +116,7 @@ def _joints(pen: ImageDraw.ImageDraw, camera: CityCamera, over: tuple[int, int],
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Prop:
-    """A piece of furniture as a camera sees it: RGBA `(h, w, 4)` uint8 whose corner lies at (left, top) of the frame."""
+    """A piece of furniture as a camera sees it: RGBA `(h, w, 4)` uint8 with its corner at (left, top) of the frame."""
 
     image: np.ndarray
     left: int
@@ -126,7 +126,7 @@ class Prop:
 
 @functools.lru_cache(maxsize=32)
 def props(camera: CityCamera, infrared: bool, size: tuple[int, int]) -> tuple[Prop, ...]:
-    """What stands in the camera's site, the farthest first."""
+    """Return what stands in the camera's site, farthest first."""
     found = [_prop(camera, piece, infrared, size) for piece in SITES[camera.site].furniture]
     return tuple(sorted((prop for prop in found if prop is not None), key=lambda prop: -prop.away))
 

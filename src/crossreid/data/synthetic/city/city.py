@@ -1,4 +1,4 @@
-"""The city written out: films, their truth, detections, what a watcher must know of the cameras, and images to learn from."""
+"""Write a city: videos, their ground truth, detections, what a watcher must know about the cameras, and training images."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ from crossreid.data.synthetic.plan import divide
 from crossreid.files import write_json, write_text
 from crossreid.terminal import tracked
 
-# Those to train on are numbered from here; they walk on a day of their own, in groups that never meet.
+# People to train on are numbered from here; they walk on a separate day, in groups that never meet.
 FIRST_TO_TRAIN, GROUP, TRAINING_SECONDS = 1001, 20, 900.0
-# Of five walkers, so many are enrolled, each with up to so many images by a camera, of another day.
+# How many of five walkers are enrolled, and the most images of each per camera, from another day.
 _ENROLLED, _IMAGES = 3, 2
 
 
 @dataclass(frozen=True, slots=True)
 class _Film:
-    """What a process needs to make the film of a camera."""
+    """What a process needs to render a camera's video."""
 
     root: Path
     camera: CityCamera
@@ -49,26 +49,26 @@ def synthesise_city(
     out: Path, people: int = 24, seed: int = 0, *, minutes: float = 3.0, others: int = 60, images: int = 10,
     size: tuple[int, int] = (180, 320), rate: float = 12.5, workers: int | None = None, progress: bool = False,
 ) -> Path:  # fmt: skip
-    """Film a city of `people` into `out`; same arguments and libraries, same bytes.
+    """Film a city of `people` into `out`; the same arguments and libraries give the same bytes.
 
-    Written are films/CAMERA.mp4; gt/CAMERA.txt and det/CAMERA.txt, rows of MOT Challenge (`truth`); cameras.yaml,
-    topology.yaml and city.json; training/manifest.csv with images of `others` who are not in the films; and
-    enrolment/manifest.csv with images of three in five of those who are, by day and of another day. people.csv says who
-    has which number in the truth and whether they are enrolled. What is written lies under a temporary name until it is
-    complete.
+    It writes films/CAMERA.mp4; gt/CAMERA.txt and det/CAMERA.txt, rows of MOT Challenge (`truth`); cameras.yaml,
+    topology.yaml and city.json; training/manifest.csv with images of `others` who are not in the videos; and
+    enrolment/manifest.csv with images of three in five of those who are, by day and from another day. people.csv says
+    who has which number in the ground truth and whether they are enrolled. Everything is written under a temporary name
+    until it is complete.
 
     Args:
         out: a folder that does not exist yet, or is empty.
-        people: who walk in the films, 2 to 1,000.
-        minutes: length of each film; it gets dark half way.
+        people: who walk in the videos, 2 to 1,000.
+        minutes: length of each video; it gets dark half way.
         others: identities to train on, 4 or more.
-        images: of each of them by a camera, at most; twice that of a camera that sees by day and by night.
+        images: of each of them per camera, at most; twice that for a camera that sees by day and by night.
         size: (height, width) of the frames, pixels, even, 48 or more.
-        rate: frames a second.
-        workers: rendering processes, by default one a core.
+        rate: frames per second.
+        workers: rendering processes, by default one per core.
 
     Raises:
-        DataError: numbers out of these ranges, a folder that holds something, or PyAV is not installed.
+        DataError: numbers outside these ranges, a folder that is not empty, or PyAV is not installed.
     """
     out = Path(out)
     if not 2 <= people <= 1000 or others < 4 or images < 1:
@@ -76,9 +76,11 @@ def synthesise_city(
             f"a city of {people} people and {others} others, {images} images: expected 2 to 1000, 4 or more, 1 or more."
         )
     if min(size) < 48 or any(side % 2 for side in size):
-        raise DataError(f"frames of {size[0]}x{size[1]}: expected an even height and width of 48 pixels or more.")
+        raise DataError(f"frames of {size[0]}x{size[1]}: expected an even height and width of at least 48 pixels.")
     if not 0 < rate <= 60 or not 2 <= minutes * 60 <= 24 * 3600:
-        raise DataError(f"{minutes:g} minutes at {rate:g} frames a second: expected 2 seconds to a day, and up to 60.")
+        raise DataError(
+            f"{minutes:g} minutes at {rate:g} frames per second: expected 2 seconds to a day, and up to 60."
+        )
     video_library()
     exact = Fraction(rate).limit_denominator(1000)
     frames = round(minutes * 60 * exact)
@@ -105,7 +107,7 @@ def synthesise_city(
 
 
 def daylight(seconds: float) -> Daylight:
-    """Dark from half way on; it takes half a minute to get dark, or a sixth of a shorter film."""
+    """Make it dark from half way on; dusk takes half a minute, or a sixth of a shorter video."""
     return Daylight(seconds / 2, min(30.0, seconds / 6))
 
 
@@ -119,7 +121,7 @@ def _run(tasks: Sequence, workers: int, progress: bool) -> list[list[Crop]]:
 
 
 def _film(film: _Film) -> list[Crop]:
-    """The film of one camera with its truth and detections."""
+    """Write the video of one camera with its ground truth and detections."""
     seconds = float(film.frames / film.rate)
     visits = _visits(range(1, film.people + 1), film.seed, seconds, film.camera.site)
     light, truth, found = daylight(seconds), [], []
@@ -144,7 +146,7 @@ def _visits(whom: Sequence[int], seed: int, seconds: float, site: str, day: int 
 
 
 def _enrol(root: Path, camera: CityCamera, known: Sequence[int], seed: int, size: tuple[int, int]) -> list[Crop]:
-    """Images by day, of another day, in which each of those who are known walks alone."""
+    """Write images of another day, by day, in which each known person walks alone."""
     found: list[Crop] = []
     light = Daylight(TRAINING_SECONDS * 2, 30)
     for who in known:
@@ -161,7 +163,7 @@ def _train(
 
 
 def name_of(number: int) -> str:
-    """A person's name in manifests and galleries, by the number that the truth has."""
+    """Return a person's name in manifests and galleries, from the number in the ground truth."""
     return f"person-{number:04d}"
 
 
@@ -195,7 +197,7 @@ def _write_people(root: Path, people: int, known: Sequence[int]) -> None:
 
 
 def _write_plan(root: Path, seed: int, people: int, film: _Film) -> None:
-    """What is known of the cameras: for a watcher as YAML, for whoever reads the films as JSON."""
+    """Write what is known about the cameras: as YAML for a watcher, as JSON for readers of the videos."""
     cameras = [
         {"name": camera.name, "source": f"films/{camera.name}.mp4", "modality": "infrared" if camera.by_day == Modality.INFRARED else
          "auto" if camera.outdoors else "visible"}
@@ -220,7 +222,7 @@ def _write_plan(root: Path, seed: int, people: int, film: _Film) -> None:
 
 
 def _topology() -> dict[str, object]:
-    """A link of every two cameras: those with others between them have no latest time."""
+    """Return a link for every two cameras: those with others between them have no latest time."""
     links: list[dict[str, object]] = []
     for reach in reaches():
         limits = {"overlap": True} if reach.overlap else {"seconds": [reach.least, reach.most]}

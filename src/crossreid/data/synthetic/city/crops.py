@@ -1,4 +1,4 @@
-"""Images of people that are cut out of frames as a detector would: to train on, and to enrol who is known."""
+"""Images of people cut out of frames as a detector would, for training and for enrolling known people."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from crossreid.data.synthetic.city.places import CityCamera
 from crossreid.data.synthetic.city.stage import Daylight, frame, in_view
 from crossreid.data.synthetic.city.walking import Visit
 
-# Images of one visit at most, and how much of a person must be seen.
+# The most images per visit, and how much of a person must be visible.
 A_VISIT, LEAST_SEEN = 4, 0.6
 
 
 @dataclass(frozen=True, slots=True)
 class Crop:
-    """A row of a manifest; `path` lies within the folder that the images were written to."""
+    """A row of a manifest; `path` is below the folder that the images were written to."""
 
     path: str
     identity: int
@@ -34,7 +34,7 @@ def write_crops(
     folder: Path, camera: CityCamera, visits: Sequence[Visit], light: Daylight, seed: int, size: tuple[int, int],
     most: int, modalities: Collection[Modality],
 ) -> list[Crop]:  # fmt: skip
-    """JPEG files of each person by one camera, up to `most` of each modality; `visits` are those of the camera's site."""
+    """Write JPEG files of each person by one camera, up to `most` per modality; `visits` are those of the camera's site."""
     found: list[Crop] = []
     counts: Counter[tuple[int, Modality]] = Counter()
     for number, visit in enumerate(visits):
@@ -59,7 +59,7 @@ def write_crops(
 
 
 def _cut(image: np.ndarray, box: tuple[int, int, int, int], draw: np.random.Generator) -> np.ndarray:
-    """The box, each edge off by up to a few hundredths of its size as a detector's are."""
+    """Cut out the box, with each edge off by up to a few hundredths of its size, like a detector's."""
     left, top, right, bottom = box
     wide, tall = right - left, bottom - top
     x0, x1 = np.round((left, right) + draw.uniform(-0.05, 0.05, 2) * wide).astype(int)

@@ -1,4 +1,4 @@
-"""Frames as a video file, the same bytes for the same frames."""
+"""Write frames as a video file, with the same bytes for the same frames."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from crossreid.extras import needed
 
 
 def video_library() -> ModuleType:
-    """PyAV. Raises `MissingExtra` where it is not installed."""
+    """Return PyAV. Raises `MissingExtra` if it is not installed."""
     library: ModuleType = needed("av", "writing films")
     return library
 
 
 def write_film(path: Path, frames: Iterable[np.ndarray], rate: Fraction, *, quality: int = 24) -> int:
-    """Write `(H, W, 3)` uint8 RGB frames, H and W even, as mp4, and return how many they were.
+    """Write `(H, W, 3)` uint8 RGB frames, H and W even, as mp4, and return their number.
 
-    The codec is H.264, or MPEG-4 where this PyAV encodes no H.264; `quality` is H.264's CRF, lower is better. One thread
-    encodes, so that the bytes do not depend on the machine's cores.
+    The codec is H.264, or MPEG-4 if this PyAV cannot encode H.264; `quality` is H.264's CRF, lower is better. One
+    thread encodes, so that the bytes do not depend on the machine's cores.
     """
     av = video_library()
     count = 0
@@ -37,7 +37,7 @@ def write_film(path: Path, frames: Iterable[np.ndarray], rate: Fraction, *, qual
             film.mux(stream.encode(picture))
             count += 1
         if stream is None:
-            raise DataError(f"{path}: expected one frame or more, found none.")
+            raise DataError(f"{path}: expected at least one frame, found none.")
         film.mux(stream.encode())
     return count
 
@@ -48,7 +48,7 @@ def _stream(av: ModuleType, film, rate: Fraction, shape: tuple[int, ...], qualit
     stream.height, stream.width, stream.pix_fmt = shape[0], shape[1], "yuv420p"
     stream.codec_context.thread_count = 1
     if name == "libx264":
-        # Without it the encoder's decisions hang on the processor, and on where its memory happens to lie.
+        # Without it the encoder's decisions depend on the processor and on memory addresses.
         same_everywhere = "cpu-independent=1"
         stream.options = {"crf": str(quality), "preset": "veryfast", "g": "50", "x264-params": same_everywhere}
     else:

@@ -1,8 +1,8 @@
 """Where things are in the city: sites with their gates and furniture, the streets between gates, the six cameras.
 
-Lengths are metres. A site has a plane of its own, x to the right and y away from the camera that hangs in the south.
-Cameras 1 and 2 hang in one hall and see the same people at once; 3 hangs in a dark passage and is infrared all along; 4 to 6
-see by day in colours and turn to infrared at dusk.
+Lengths are in metres. A site has its own plane, x to the right and y away from the camera, which hangs in the south.
+Cameras 1 and 2 hang in one hall and see the same people at once; 3 hangs in a dark passage and is always infrared; 4 to
+6 see in colour by day and switch to infrared at dusk.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from crossreid.data.records import Modality
 
 Place = tuple[float, float]
-# The focal length as a share of the frame's width, and the height of lens, metres.
+# The focal length as a share of the frame's width, and the height of the lens, in metres.
 FOCAL, LENS = 0.72, 2.8
 # The horizon as a share of the frame's height: cameras are shifted, not tilted, so that people stand upright.
 HORIZON = 0.12
@@ -24,7 +24,7 @@ HORIZON = 0.12
 
 @dataclass(frozen=True, slots=True)
 class Furniture:
-    """What stands in a site and hides who walks behind it: a `post`, a `planter` or a `pillar`."""
+    """What stands in a site and occludes people behind it: a `post`, a `planter` or a `pillar`."""
 
     kind: Literal["post", "planter", "pillar"]
     x: float
@@ -55,7 +55,7 @@ SITES: dict[str, Site] = {
 
 @dataclass(frozen=True, slots=True)
 class Street:
-    """A way between two gates that no camera sees."""
+    """A path between two gates that no camera sees."""
 
     one: tuple[str, str]
     other: tuple[str, str]
@@ -75,10 +75,10 @@ STREETS: tuple[Street, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class CityCamera:
-    """One camera: where it hangs in its site, and its `yaw` in degrees from y towards x.
+    """One camera: its position in its site, and its `yaw` in degrees from y towards x.
 
-    `back` is the depth of the wall behind everybody, metres; nobody is seen beyond. `light`, `tint` and `noise` are as those
-    of `synthetic.cameras`.
+    `back` is the depth of the wall behind everybody, in metres; nobody is seen beyond. `light`, `tint` and `noise` are
+    as in `synthetic.cameras`.
     """
 
     name: str
@@ -100,7 +100,7 @@ class CityCamera:
         return self.by_day != self.by_night
 
     def seen(self, points: np.ndarray) -> np.ndarray:
-        """Places `(n, 2)` of the site as this camera has them, `(n, 2)`: metres to the right, and metres away."""
+        """Convert positions `(n, 2)` in the site to this camera's, `(n, 2)`: metres to the right, and metres away."""
         turn = math.radians(self.yaw)
         across = (math.cos(turn), -math.sin(turn))
         away = (math.sin(turn), math.cos(turn))

@@ -1,4 +1,4 @@
-"""How soon somebody who left one camera's view can be in another's: the topology that the city's own plan gives."""
+"""How soon somebody who left one camera's view can be in another's: the topology of the city's plan."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from crossreid.data.synthetic.city.places import CAMERAS, STREETS
 from crossreid.data.synthetic.city.walking import HOME, PACES
 
-# Metres that a person walks at least through a site between two of its gates, and at most outside of a view on either side.
+# The fewest metres that a person walks through a site between two gates, and the most outside of a view on either side.
 _THROUGH, _UNSEEN = 6.0, 12.0
 
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """From one camera to another, either way: the same people at once, or seconds between; `most` is None where others lie
-    between, so that nothing limits how long it may take."""
+    """From one camera to another, either way: the same people at once, or seconds between; `most` is None if others are
+    in between, so that nothing limits the time."""
 
     one: str
     other: str
@@ -25,7 +25,7 @@ class Reach:
 
 
 def reaches() -> list[Reach]:
-    """Of every two cameras."""
+    """Return the reach between every two cameras."""
     metres = _shortest()
     found = []
     for one, other in itertools.combinations(CAMERAS, 2):
@@ -40,7 +40,7 @@ def reaches() -> list[Reach]:
 
 
 def _shortest() -> dict[frozenset[str], float]:
-    """Metres from gate to gate of every two sites by the shortest way: Floyd and Warshall's."""
+    """Return the shortest distance in metres between gates of every two sites, by Floyd and Warshall's algorithm."""
     sites = {site for street in STREETS for site, _ in (street.one, street.other)}
     metres = {frozenset(pair): float("inf") for pair in itertools.combinations(sorted(sites), 2)}
     for street in STREETS:

@@ -1,6 +1,6 @@
-"""People cut out: a walking person seen from one side at one moment of a step, drawn once and kept.
+"""Cut-outs of people: a walking person seen from one side at one moment of a step, drawn once and cached.
 
-Headings and phases are rounded to a few, so that a film needs each drawing only once; a frame scales it to the person's distance.
+Headings and phases are rounded to a few values, so a video needs each drawing once; a frame scales it by distance.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from crossreid.data.synthetic.people_body import draw_body
 from crossreid.data.synthetic.people_images import colours_of
 from crossreid.data.synthetic.scenes import OVER
 
-# A body of stature 1 is drawn so tall, pixels; the canvas leaves room for hair, hats, arms and bags.
+# Height in pixels of a body of stature 1; the canvas leaves room for hair, hats, arms and bags.
 BODY = 160
 CANVAS = (round(0.86 * BODY), round(1.16 * BODY))
 FEET = (0.5 * CANVAS[0], 1.10 * BODY)
@@ -28,21 +28,21 @@ STANDING = -1
 
 @dataclass(frozen=True, slots=True)
 class Pose:
-    """A heading in steps of 360 / HEADINGS degrees, and a phase in steps of a step's 1 / PHASES, or `STANDING`."""
+    """A heading in steps of 360 / HEADINGS degrees, and a phase in units of 1 / PHASES of a step, or `STANDING`."""
 
     heading: int
     phase: int
 
 
 def pose(heading: float, walked: float | None) -> Pose:
-    """The nearest pose. `heading` in radians, 0 towards the camera; `walked` in strides, None of who stands."""
+    """Return the nearest pose. `heading` in radians, 0 towards the camera; `walked` in strides, None for a standing person."""
     turned = round(heading / (2 * math.pi) * HEADINGS) % HEADINGS
     return Pose(turned, STANDING if walked is None else math.floor(walked * PHASES) % PHASES)
 
 
 @functools.lru_cache(maxsize=1024)
 def sprite(seed: int, identity: int, infrared: bool, posed: Pose) -> Image.Image:
-    """An RGBA image of `CANVAS` pixels, feet at `FEET`. Infrared light knows no hues: its three channels are equal."""
+    """Return an RGBA image of `CANVAS` pixels, feet at `FEET`. Infrared light has no hues: its three channels are equal."""
     who = _person(seed, identity)
     size = (CANVAS[0] * OVER, CANVAS[1] * OVER)
     stride, phase = (0.12, 0.6) if posed.phase == STANDING else (0.8, 2 * math.pi * posed.phase / PHASES)
@@ -52,9 +52,9 @@ def sprite(seed: int, identity: int, infrared: bool, posed: Pose) -> Image.Image
     body, cover = Image.new("RGB", size), Image.new("RGB", size)
     draw_body(body, who.shared, view, phase, stride, colours_of(who, infrared))
     draw_body(cover, who.shared, view, phase, stride, lambda _: (255, 255, 255))
-    # What covers is drawn white and paler, never black: where it is not black the body is.
+    # Everything is drawn white or paler, never black: where it is not black, there is the body.
     body.putalpha(cover.convert("L").point(lambda level: 255 if level else 0))
-    # Pillow weighs colours by their opacity, so that edges are half transparent and not dark.
+    # Pillow weights colours by opacity, so edges are half transparent and not dark.
     return body.reduce(OVER)
 
 

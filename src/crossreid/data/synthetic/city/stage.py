@@ -1,4 +1,4 @@
-"""What one camera sees at one moment: the people before its backdrop, who hides whom, and the light of the hour."""
+"""What one camera sees at one moment: people in front of its backdrop, occlusions, and the light of the hour."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from crossreid.data.synthetic.city.sprites import BODY, CANVAS, FEET, Pose, pose
 from crossreid.data.synthetic.city.walking import STRIDE, Visit
 from crossreid.data.synthetic.scenes import lamp, noise_bank
 
-# How much brighter an infrared lamp shows things than their reflectance says.
+# How much brighter things are under an infrared lamp than their reflectance.
 _LAMP = 1.15
-# A body of stature 1, metres. People nearer than this are not seen: they pass below the lens.
+# Height of a body of stature 1, in metres. People nearer than this are not seen: they pass below the lens.
 TALL, NEAREST = 1.86, 2.2
 
 
 @dataclass(frozen=True, slots=True)
 class Daylight:
-    """When it gets dark, seconds, and how long that takes before; outdoors a camera turns to infrared then."""
+    """When it is dark, in seconds, and how long dusk takes before; outdoors, cameras then switch to infrared."""
 
     dusk: float
     falling: float
@@ -33,7 +33,7 @@ class Daylight:
         return camera.by_night if time >= self.dusk else camera.by_day
 
     def gain(self, camera: CityCamera, time: float) -> float:
-        """By day 1; at dusk less than half of it is left in the open. An infrared lamp gives its own light."""
+        """Return 1 by day; at dusk less than half of it is left outdoors. An infrared lamp gives its own light."""
         if self.modality(camera, time) == Modality.INFRARED:
             return _LAMP * camera.light
         if not camera.outdoors:
@@ -44,8 +44,8 @@ class Daylight:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A person in a frame: the box that holds all of the body that lies within the frame, left, top, right, bottom in
-    pixels, and the share of the body that is seen: not outside the frame, and not hidden."""
+    """A person in a frame: the box of the body within the frame, left, top, right, bottom in pixels, and the visible
+    share of the body: not outside the frame, and not occluded."""
 
     identity: int
     box: tuple[int, int, int, int]
@@ -66,7 +66,7 @@ def frame(
     camera: CityCamera, visits: Sequence[Visit], time: float, light: Daylight, seed: int, size: tuple[int, int],
     draw: np.random.Generator,
 ) -> tuple[np.ndarray, list[Shown]]:  # fmt: skip
-    """`(height, width, 3)` uint8 RGB, and who is seen, in the order of `visits`. `visits` are those of the camera's site."""
+    """Return `(height, width, 3)` uint8 RGB, and who is seen, in the order of `visits`. `visits` are those of the camera's site."""
     infrared = light.modality(camera, time) == Modality.INFRARED
     canvas = backdrop(camera, infrared, size).copy()
     owner = np.zeros(size, dtype=np.int16)
@@ -98,7 +98,7 @@ def frame(
 
 
 def in_view(camera: CityCamera, visit: Visit, time: float, size: tuple[int, int]) -> bool:
-    """Whether a person's middle lies within the frame, hidden or not."""
+    """Return whether a person's centre is within the frame, occluded or not."""
     figure = _figure(camera, visit, time, size)
     return figure is not None and 0 <= figure.x < size[1]
 
@@ -112,7 +112,7 @@ def _figure(camera: CityCamera, visit: Visit, time: float, size: tuple[int, int]
         return None
     right, forward = ahead_across - across, ahead_away - away
     distance = math.hypot(across, away)
-    # The heading is that against the line of sight, not against the lens: who passes is seen from changing sides.
+    # The heading is relative to the line of sight, not the lens: a passing person is seen from changing sides.
     heading = math.atan2((right * away - forward * across) / distance, -(right * across + forward * away) / distance)
     walked = None if visit.rests(time) else visit.walked(time) / STRIDE
     scale = pixels_a_metre(away, size) * TALL / BODY
@@ -122,8 +122,8 @@ def _figure(camera: CityCamera, visit: Visit, time: float, size: tuple[int, int]
 def _paste(
     canvas: np.ndarray, owner: np.ndarray, image: np.ndarray, left: int, top: int, number: int
 ) -> tuple[tuple[int, int, int, int], int]:
-    """Lay an RGBA image over the canvas; the box within the frame of what is more than half opaque, and how many pixels
-    that is, those outside of the frame too."""
+    """Paste an RGBA image onto the canvas; return the box within the frame of what is more than half opaque, and the
+    number of those pixels, including those outside of the frame."""
     height, width = owner.shape
     solid = image[..., 3] >= 128
     pixels = int(np.count_nonzero(solid))
@@ -145,7 +145,7 @@ def _paste(
 
 
 def _shadow(canvas: np.ndarray, figure: _Figure) -> None:
-    """A dark ellipse on the ground below the feet."""
+    """Draw a dark ellipse on the ground below the feet."""
     half, flat = 0.2 * BODY * figure.scale, 0.05 * BODY * figure.scale
     x0, x1 = max(0, int(figure.x - half)), min(canvas.shape[1], int(figure.x + half) + 1)
     y0, y1 = max(0, int(figure.y - flat)), min(canvas.shape[0], int(figure.y + flat) + 1)

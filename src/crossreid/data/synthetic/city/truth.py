@@ -1,4 +1,4 @@
-"""The truth of a film and what a detector might have found in it, both as rows of MOT Challenge."""
+"""The ground truth of a video and what a detector might find in it, both as rows of MOT Challenge."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import numpy as np
 
 from crossreid.data.synthetic.city.stage import Shown
 
-# Who is seen less than this is no part of the truth: no detector is asked to find an elbow.
+# People less visible than this are not in the ground truth: no detector is expected to find an elbow.
 LEAST_SEEN = 0.25
-# Of a detector: the share of people in full view that it misses, false boxes a frame, and how far its boxes are off.
+# For a detector: the share of fully visible people that it misses, false boxes per frame, and its boxes' errors.
 _MISSES, _FALSE, _JITTER = 0.03, 0.02, 0.03
 
 
 def truth_rows(number: int, shown: Sequence[Shown]) -> list[str]:
-    """`frame, identity, left, top, width, height, 1, 1, visibility` of frame `number`, from 1."""
+    """`frame, identity, left, top, width, height, 1, 1, visibility` for frame `number`, from 1."""
     return [
         f"{number},{one.identity},{_box(one.box)},1,1,{one.visibility:.3f}"
         for one in shown
@@ -24,8 +24,8 @@ def truth_rows(number: int, shown: Sequence[Shown]) -> list[str]:
 
 
 def detection_rows(number: int, shown: Sequence[Shown], size: tuple[int, int], draw: np.random.Generator) -> list[str]:
-    """`frame, -1, left, top, width, height, score, -1, -1, -1`: boxes that are somewhat off, and some that are missing
-    or of nothing. The less of a person is seen, the more often they are missed, and the lower is the score."""
+    """Return `frame, -1, left, top, width, height, score, -1, -1, -1`: boxes that are somewhat off, with some missing
+    and some false. The less of a person is visible, the more often they are missed, and the lower is the score."""
     found = []
     for one in shown:
         if one.visibility < LEAST_SEEN or draw.random() < _MISSES + 0.6 * (1 - one.visibility) ** 2:

@@ -1,7 +1,7 @@
-"""Who is where and when: people walk from gate to gate of the sites and through the streets between them.
+"""Who is where when: people walk from gate to gate of the sites and through the streets between them.
 
-A walk is drawn from (seed, identity, day) alone. In a site a person walks along a curve from one gate to another, at their own
-pace, and stands still for a moment now and then.
+A walk is drawn from (seed, identity, day) alone. In a site, a person walks along a curve from one gate to another, at
+their own pace, and stands still for a moment now and then.
 """
 
 from __future__ import annotations
@@ -13,20 +13,21 @@ import numpy as np
 
 from crossreid.data.synthetic.city.places import SITES, STREETS, Place
 
-# The paces of people, metres a second; a visit's pace lies within a tenth of its person's.
+# People's paces in metres per second; a visit's pace is within a tenth of its person's.
 SLOWEST, FASTEST = 1.0, 1.5
 PACES = (0.9 * SLOWEST, 1.1 * FASTEST)
-# Seconds that people stay at home, in the streets that no camera sees, before they come out again.
+# Seconds that people stay at home, in streets that no camera sees, before they come out again.
 HOME = (20.0, 60.0)
-# Places along the curve that a person walks in a site.
+# Points along the curve that a person walks in a site.
 STEPS = 64
-# Metres that a person walks while the legs swing once to and fro.
+# Metres per stride: the legs swing once to and fro.
 STRIDE = 1.35
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Visit:
-    """A person's way through a site: `places (STEPS, 2)`, reached after `lengths (STEPS,)` metres, from `start` on, seconds.
+    """A person's way through a site: `places (STEPS, 2)`, reached after `lengths (STEPS,)` metres, from `start` in
+    seconds.
 
     After `rest_at` metres the person stands still for `rest` seconds.
     """
@@ -45,7 +46,7 @@ class Visit:
         return self.start + float(self.lengths[-1]) / self.pace + self.rest
 
     def walked(self, time: float) -> float:
-        """Metres from the gate at a time within the visit."""
+        """Return the metres from the gate at a time within the visit."""
         before = (time - self.start) * self.pace
         if before <= self.rest_at:
             return before
@@ -55,7 +56,7 @@ class Visit:
         return self.rest > 0 and 0 < time - self.start - self.rest_at / self.pace < self.rest
 
     def at(self, time: float) -> tuple[np.ndarray, np.ndarray]:
-        """The place `(2,)` at a time, and the direction of walking `(2,)`, of length 1."""
+        """Return the position `(2,)` at a time, and the walking direction `(2,)`, of length 1."""
         walked = self.walked(time)
         place = np.array([np.interp(walked, self.lengths, self.places[:, axis]) for axis in (0, 1)])
         step = min(max(int(np.searchsorted(self.lengths, walked)), 1), STEPS - 1)
@@ -64,7 +65,7 @@ class Visit:
 
 
 def visits_of(seed: int, identity: int, seconds: float, day: int = 0) -> list[Visit]:
-    """All visits of one person on one day that begin before `seconds`, in order."""
+    """Return all visits of one person on one day that begin before `seconds`, in order."""
     return list(_walk(np.random.default_rng((seed, identity, 31, day)), identity, seconds))
 
 
@@ -82,7 +83,7 @@ def _walk(draw: np.random.Generator, identity: int, seconds: float) -> Iterator[
         time = visit.end + street.length / (pace * draw.uniform(0.9, 1.1))
         site, entry = street.other if (site, leaving) == street.one else street.one
         before_home -= 1
-        if not before_home:  # a home in this street, which is left by either end
+        if not before_home:  # a home in this street, which can be left at either end
             time += draw.uniform(*HOME)
             site, entry = street.one if draw.random() < 0.5 else street.other
             before_home = int(draw.integers(3, 9))
@@ -108,12 +109,12 @@ def _visit(
 
 
 def _near(draw: np.random.Generator, x: float, y: float, gate: str) -> Place:
-    """A gate in a wall is narrow; a street that leaves the view at a side is wide."""
+    """Draw a point near a gate: a gate in a wall is narrow, a street that leaves the view at a side is wide."""
     return (x + draw.uniform(-0.4, 0.4), y) if gate == "north" else (x, y + draw.uniform(-1.8, 1.8))
 
 
 def _curve(first: Place, middle: Place, last: Place) -> np.ndarray:
-    """A quadratic Bézier curve that passes `middle` half way."""
+    """Return a quadratic Bézier curve that passes `middle` half way."""
     a, b, c = (np.array(place) for place in (first, middle, last))
     control = 2 * b - (a + c) / 2
     t = np.linspace(0, 1, STEPS)[:, None]
