@@ -51,7 +51,9 @@ def test_each_modality_with_two_cameras_is_read_by_itself():
     assert list(read_cameras(features_of(CAMERAS, modalities), 2)) == ["visible"]  # infrared is one camera's
     everything = read_cameras(features_of(CAMERAS, np.zeros(360, dtype=int)), 2)
     assert [one["division"] for one in everything["visible"]] == [0, 1]
-    with pytest.raises(DataError, match=r"two known cameras or more of one modality, found cameras 0 \(0: unknown\)"):
+    with pytest.raises(
+        DataError, match=r"one modality with images of at least two known cameras, found cameras 0 \(0: unknown\)"
+    ):
         read_cameras(features_of(np.zeros(360, dtype=int), modalities), 2)
 
 

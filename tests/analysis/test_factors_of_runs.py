@@ -59,7 +59,7 @@ def test_people_who_were_trained_on_are_left_out(place):
     left = unseen(read_factors(place / "others"), split)
     assert trained
     assert {int(name) for name in left.identities.tolist()} == set(range(1, 21)) - trained
-    with pytest.raises(DataError, match="everyone in this world was trained on"):
+    with pytest.raises(DataError, match="everyone in this world was used for training"):
         unseen(left.take(np.zeros(len(left.records), dtype=bool)), split)
 
 

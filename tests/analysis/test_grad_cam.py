@@ -141,7 +141,7 @@ def test_tokens_on_no_grid_are_refused(monkeypatch):
     method = method_of("test_vit")
     monkeypatch.setattr(tokens, "patch_grid", lambda *_: None)
     monkeypatch.setattr(tokens, "_even_grid", lambda *_: None)
-    with pytest.raises(DataError, match=r"network\.encoder\.backbone gives .* tokens, and no map"):
+    with pytest.raises(DataError, match=r"network\.encoder\.backbone returns .* tokens, not a map"):
         grad_cam(method, image_of(160, 160), int(VISIBLE), np.ones(method.encoders[0].width))
 
 

@@ -140,7 +140,7 @@ def test_windows_and_convolutions_keep_grad_cam(name):
     method = method_of(name=name)
     direction = np.ones(method.encoders[0].width)
     assert not has_rollout(method)
-    with pytest.raises(DataError, match=r"whole image.* Ask for grad-cam"):
+    with pytest.raises(DataError, match=r"whole image.* Use grad-cam"):
         rollout(method, image_of(), int(VISIBLE), direction)
     (found,) = attention_maps(method, image_of(), int(VISIBLE), direction, "rollout")
     assert found.kind == "grad-cam"

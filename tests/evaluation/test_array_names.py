@@ -25,7 +25,7 @@ def test_what_is_mapped_and_what_is_not_used_is_said():
     chosen, said = resolve(["feats", "pids", "cameras", "timestamps"], "f.npz")
     assert chosen == {"embeddings": "feats", "identities": "pids", "cameras": "cameras"}
     assert said == [
-        "f.npz: feats is taken for embeddings.", "f.npz: pids is taken for identities.", "f.npz: not used: timestamps.",
+        "f.npz: feats is taken as embeddings.", "f.npz: pids is taken as identities.", "f.npz: not used: timestamps.",
     ]  # fmt: skip
     assert resolve(["embeddings", "features"], "f.npz")[1] == ["f.npz: not used: features (nearest: embeddings)."]
 
@@ -56,7 +56,7 @@ def test_what_a_guess_took_for_names_and_is_none_is_left_out(tmp_path):
         assert side.names is None
         assert len(side.notes) == 2
     np.savez(tmp_path / "x.npz", **needed, names="/some/folder")
-    with pytest.raises(DataError, match="expected one of names for each of 2"):
+    with pytest.raises(DataError, match="expected one names value per embedding \(2\)"):
         read_side(tmp_path / "x.npz")
 
 

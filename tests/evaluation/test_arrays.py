@@ -102,7 +102,7 @@ def test_what_is_wrong_is_named_with_its_file(tmp_path, change, message):
 
 
 def test_files_that_are_not_what_their_names_say(tmp_path):
-    with pytest.raises(DataError, match=r"expected a file that ends in \.npz, \.npy, \.safetensors"):
+    with pytest.raises(DataError, match=r"expected a file ending in \.npz, \.npy, \.safetensors"):
         read_side(tmp_path / "x.mat")
     for kind in ("npz", "npy", "safetensors"):
         with pytest.raises(DataError, match="not found"):

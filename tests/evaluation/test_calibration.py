@@ -29,7 +29,7 @@ def test_probabilities_are_those_of_the_pair():
     )
     assert made.probability(np.array(0.7), VISIBLE, INFRARED) == pytest.approx(0.5)
     only = replace(made, curves={"visible-visible": straight(0, 1)})
-    with pytest.raises(DataError, match="no curve of infrared-visible, only of visible-visible"):
+    with pytest.raises(DataError, match="no curve for infrared-visible, only for visible-visible"):
         only.probability(scores, INFRARED, VISIBLE)
 
 
@@ -37,7 +37,7 @@ def test_thresholds_are_found_and_those_that_are_not_are_named():
     made = known_calibration()
     assert made.threshold(0.1, VISIBLE, INFRARED) == pytest.approx(0.7)
     assert made.threshold(0.1, VISIBLE, INFRARED, nearest=True) == pytest.approx(0.75)
-    with pytest.raises(DataError, match=r"has thresholds of 0.01, 0.1. Calibrate with --false-accept-rate 0.2"):
+    with pytest.raises(DataError, match=r"has thresholds for 0.01, 0.1. Calibrate with --false-accept-rate 0.2"):
         made.threshold(0.2, VISIBLE, VISIBLE)
     with pytest.raises(DataError, match="no thresholds for visible-visible, only for no pair"):
         Calibration({}, {}).threshold(0.1, VISIBLE, VISIBLE)
@@ -174,5 +174,5 @@ def test_what_is_damaged_is_named(change):
 def test_a_short_text_that_is_none_is_damage(text):
     with pytest.raises(DataError, match="there"):
         from_short_text(text, "there")
-    with pytest.raises(DataError, match="there is no calibration"):
+    with pytest.raises(DataError, match="there is not a calibration"):
         from_json([], "there")

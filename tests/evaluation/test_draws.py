@@ -52,7 +52,7 @@ def test_official_order_is_camera_then_identity_then_permutation():
 
 def test_official_mismatch_names_camera_identity_and_both_counts():
     permutations = Permutations({(1, 2): np.array([[1, 2]])}, "rand_perm_cam.mat")
-    with pytest.raises(DataError, match="camera 1, identity 2 is of 2 images, but 3 are here"):
+    with pytest.raises(DataError, match="camera 1, identity 2 is for 2 images, but there are 3"):
         draw_gallery(GROUPS, "official", 1, 0, cameras=(1,), permutations=permutations)
     with pytest.raises(DataError, match="camera 1, identity anna is of 0 images, but 4 are here"):
         permutations.order(1, "anna", 0, 4)

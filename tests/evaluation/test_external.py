@@ -61,7 +61,7 @@ def test_what_cannot_be_done_is_refused(files, options, message):
 
 
 def test_matlab_features_need_their_protocol_and_their_splits():
-    with pytest.raises(CrossreidError, match="sysu-mm01 only"):
+    with pytest.raises(CrossreidError, match="only for sysu-mm01"):
         evaluate_features(Path("x"), "regdb", Path("y"))
     with pytest.raises(CrossreidError, match="--splits DIR"):
         evaluate_features(Path("x"), "sysu-mm01", None)

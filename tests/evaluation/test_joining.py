@@ -107,7 +107,7 @@ def test_a_run_s_features_on_both_sides_score_as_the_run_does(tmp_path):
     copy.write_bytes(file.read_bytes())
     other, said = ranked((file, copy), "cross-modal")
     assert other.mAP == score.mAP
-    assert "6 of 12 rows are taken" in said
+    assert "6 of 12 rows are used" in said
     assert "2 of 6 queries are also in the gallery and do not find themselves" in said
 
 
@@ -148,7 +148,7 @@ def test_modalities_that_are_assumed_are_said(written):
 
 def test_folders_that_embed_wrote_are_read(tmp_path):
     write_folder(tmp_path / "some")
-    with pytest.raises(DataError, match=r"some: 5 of 20 images have no identity, images/0\.jpg for example"):
+    with pytest.raises(DataError, match=r"some: 5 of 20 images have no identity, for example images/0\.jpg"):
         read_side(tmp_path / "some")
     names = pa.array([f"p{row % 4}" for row in range(20)])
     rows = write_folder(tmp_path / "all", table=lambda table: table.set_column(1, table.schema.field(1), names))

@@ -139,7 +139,7 @@ def test_permutations_of_other_images_are_refused(arrangement):
     folder, splits, drawn = arrangement
     here = {i: a for (i, c), a in drawn.items() if c == 5} | {9: np.ones((3, 5))}
     savemat(folder / "feat_cam5.mat", {"feature": cells(here)})
-    with pytest.raises(DataError, match="camera 5, identity 9 is of 1 images, but 3 are here"):
+    with pytest.raises(DataError, match="camera 5, identity 9 is for 1 images, but there are 3"):
         evaluate_sysu_features(folder, splits)
 
 

@@ -184,7 +184,7 @@ def test_sysu_images_that_the_permutation_does_not_know_are_refused():
     row = int(np.flatnonzero(features.cameras == 4)[-1])
     fewer = features.take(np.delete(np.arange(len(features)), row))
     count = int(((fewer.identities == features.identities[row]) & (fewer.cameras == 4)).sum())
-    message = f"camera 4, identity {features.identities[row]} is of {count + 1} images, but {count} are here"
+    message = f"camera 4, identity {features.identities[row]} is for {count + 1} images, but there are {count}"
     with pytest.raises(DataError, match=message):
         evaluate(fewer, "sysu-mm01", permutations=permutations)
     assert len(evaluate(fewer, "sysu-mm01", permutations=permutations, draw="seeded")) == 4

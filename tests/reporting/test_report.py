@@ -43,7 +43,7 @@ def test_the_page_of_two_runs_is_neither_s_own(runs, tmp_path, monkeypatch):
     assert "# Identity + triplet (b): the same but for\n# training.seed: 1\n" in text.replace("</code>", "\n")
     for part in (
         "Data",
-        "training images an identity",
+        "training images per identity",
         "cameras",
         "crossreid",
         "written",
@@ -57,7 +57,7 @@ def test_the_page_of_two_runs_is_neither_s_own(runs, tmp_path, monkeypatch):
     assert "; pretrained, not trained here " in text
     assert FLOOR_NOTES[NOT_TRAINED_TITLE] in text
     assert "the first trial&#x27;s draw (official permutations)" in text, "the lists are of the scores' own draw"
-    assert "alike: no identity and camera has more images than are drawn" in text
+    assert "identical: no identity and camera has more images than are drawn" in text
     assert "published:" not in text, "a rendered world is no published test set"
 
 
@@ -68,10 +68,10 @@ def test_pages_of_runs_of_one_name_are_called_by_their_folders():
 
 def test_runs_of_different_tests_are_refused_with_what_differs(runs, tmp_path):
     for names, differing in ((("m", "n"), "data.options.seed 0 / 1"), (("a", "m"), "protocol sysu-mm01")):
-        with pytest.raises(CrossreidError, match="do not belong on one page: different test images") as refusal:
+        with pytest.raises(CrossreidError, match="cannot be on one page: different test images") as refusal:
             report([runs / name for name in names], say=quiet)
         assert differing in str(refusal.value)
-        with pytest.raises(CrossreidError, match="do not belong into one figure: different test images"):
+        with pytest.raises(CrossreidError, match="cannot be in one figure: different test images"):
             plot([runs / name for name in names], tmp_path, say=quiet)
 
 

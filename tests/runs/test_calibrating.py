@@ -118,7 +118,7 @@ def test_the_command_prints_a_table_and_draws(place, tmp_path, monkeypatch):
     told = json.loads((tmp_path / "calibration.json").read_text())
     assert (told["method"], told["prior"]) == ("platt", 0.2)
     assert set(told["images"]["visible-infrared"]["thresholds"]) == {"0.02", "0.2"}
-    for word in ("FAR", "0.02", "ECE", "Brier", "infrared-visible", "at the prior 0.2", "identities"):
+    for word in ("FAR", "0.02", "ECE", "Brier", "infrared-visible", "at prior 0.2", "identities"):
         assert word in done.output, word
     threshold = told["images"]["visible-visible"]["thresholds"]["0.2"]
     assert f"{threshold:.3f}" in done.output
@@ -263,7 +263,7 @@ def test_a_gallery_takes_it_and_its_searches_show_it(place, made, tmp_path, caps
         pair = asks.modality, INFRARED if match["modality"] == "infrared" else VISIBLE
         assert match["probability"] == pytest.approx(float(kept.at_prior(0.5).probability(match["score"], *pair)))
     assert (
-        f"calibration: isotonic, at the prior {kept.prior:.4g}, of visible-visible"
+        f"calibration: isotonic, at prior {kept.prior:.4g}, for visible-visible"
         in ran("gallery", "stats", where).stdout
     )
     asked = ["gallery", "search", where, "--id", asks.id]

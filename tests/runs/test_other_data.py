@@ -91,7 +91,7 @@ def test_a_folder_of_seeds_is_said_to_be_one(run, tmp_path):
     ("options", "message"),
     [
         ({"data": "regdb"}, "--data regdb needs --root"),
-        ({"overrides": ["training.epochs=3"]}, r"other keys of data and evaluation"),
+        ({"overrides": ["training.epochs=3"]}, r"only keys of data and evaluation"),
         ({"overrides": ["evaluation.fllip=true"]}, "flip"),
         ({"data": "regbd", "root": "x"}, "regdb"),
     ],

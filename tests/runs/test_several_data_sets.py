@@ -242,5 +242,5 @@ def test_the_commands_know_several_data_sets(run, worlds, tmp_path):
     scored = runner.invoke(app, ["evaluate", str(run)])
     assert "both, mean over its data sets: rank-1" in scored.output
     file.write_text(recipe_for(worlds, "data.sources.own.root=/gone").as_yaml())
-    assert "/gone is not there" in runner.invoke(app, ["recipe", str(file)]).output
+    assert "/gone does not exist" in runner.invoke(app, ["recipe", str(file)]).output
     assert runner.invoke(app, ["train", str(file), "--trials", "1"]).exit_code != 0

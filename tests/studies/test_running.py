@@ -81,5 +81,5 @@ def test_slots_share_the_machine(monkeypatch):
 def test_unknown_cells_and_no_seeds_are_refused(base, tmp_path):
     with pytest.raises(StudyError, match=r"no cell all-vdd in this study\. Known: .*all-vd"):
         run_study(base, vd_study(), tmp_path, seeds=[0], only=["all-vdd"])
-    with pytest.raises(StudyError, match="one seed or more"):
+    with pytest.raises(StudyError, match="at least one seed"):
         run_study(base, vd_study(), tmp_path, seeds=[])

@@ -39,7 +39,7 @@ def test_other_data_one_recipe_and_equal_names_are_refused():
     elsewhere = make_recipe(BASE.model_dump(mode="json"), ["data.root=elsewhere"])
     with pytest.raises(RecipeError, match=r"b: data\.root is elsewhere"):
         recipes_study({"a": BASE, "b": elsewhere})
-    with pytest.raises(RecipeError, match="two recipes or more"):
+    with pytest.raises(RecipeError, match="two or more recipes"):
         recipes_study({"a": BASE})
     with pytest.raises(RecipeError, match="same name"):
         named([Path("a/x.yaml"), Path("b/x.yaml")])

@@ -112,5 +112,5 @@ def test_a_student_is_not_begun_without_its_teacher(base, tmp_path, monkeypatch)
     (broken / "last.safetensors").write_bytes(b"no checkpoint")
     with pytest.raises(StudyError, match="2 of 2 runs failed") as error:
         run_study(base, vkd_study(), tmp_path, seeds=[0], only=["student"])
-    assert "not begun: a run that it needs has failed" in str(error.value)
+    assert "not started: a run that it needs has failed" in str(error.value)
     assert "damaged" in str(error.value)

@@ -1,4 +1,4 @@
-"""The test images that analyses of runs look at: of whom the protocol asks, thinned out by given numbers and a seed."""
+"""The test images used in analyses of runs: those of query identities, thinned out by given numbers and a seed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from crossreid.evaluation.protocols import PROTOCOLS
 
 
 def asked_records(split: Split, images: int) -> list[Record]:
-    """Test images of the identities that query, so of no junk and no distractors; of a tracklet at most so many, spread."""
+    """Return test images of query identities, without junk and distractors; at most `images` per tracklet, spread out."""
     junk = PROTOCOLS[split.protocol].junk
     asked = {record.identity for record in split.query} - set(junk)
     found = tracklets_of(record for record in split.test if record.identity in asked)
@@ -20,7 +20,7 @@ def asked_records(split: Split, images: int) -> list[Record]:
 
 
 def some_identities(records: Sequence[Record], limit: int, seed: int) -> list[Record]:
-    """All records, or of more than `limit` those of identities drawn until another would be too many; two at least."""
+    """Return all records, or beyond `limit` those of identities drawn until another would be too many; at least two."""
     order = np.random.default_rng(seed).permutation(sorted({record.identity for record in records})).tolist()
     sizes = {name: sum(record.identity == name for record in records) for name in order}
     kept = {
@@ -32,7 +32,7 @@ def some_identities(records: Sequence[Record], limit: int, seed: int) -> list[Re
 
 
 def choose_images(records: Sequence[Record], count: int, seed: int) -> list[Record]:
-    """An image each of at most `count` identities, by one of the cameras that were shown least so far."""
+    """Return one image each of at most `count` identities, from one of the cameras shown least so far."""
     generator = np.random.default_rng(seed)
     known = sorted({record.identity for record in records})
     shown: dict[int, int] = {}

@@ -1,9 +1,9 @@
-"""Camera bias: how well a linear probe reads the camera off embeddings of identities that it was not fitted on.
+"""Camera bias: how well a linear probe predicts the camera from embeddings of identities that it was not fitted on.
 
-Source: Porrello et al., "Robust Re-Identification by Multiple Views Knowledge Distillation", ECCV 2020. What a camera
-leaves in an embedding (light, background, height) brings images of different identities together and draws images of
-one identity apart. The probe is that of `crossreid.analysis.probes`: identities are divided, the regularisation is
-chosen on identities of its own.
+Source: Porrello et al., "Robust Re-Identification by Multiple Views Knowledge Distillation", ECCV 2020. Traces of a
+    camera in an embedding (light, background, height) bring images of different identities together and pull images of
+    one identity apart. The probe is that of `crossreid.analysis.probes`: identities are split, and the regularisation
+    is chosen on separate identities.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ _STRENGTHS = (
     1e-1,
     1e0,
     1e1,
-)  # C; few cameras of many images bear less regularisation than identities
-LEAST = 4  # identities: some to fit on, one to choose the regularisation by, one to ask about
+)  # C; few cameras with many images need less regularisation than identities
+LEAST = 4  # identities: some to fit on, one to choose the regularisation, one to test on
 
 
 def read_camera(embeddings: np.ndarray, identities: np.ndarray, cameras: np.ndarray, seed: int) -> dict[str, float]:
-    """What a logistic regression reads of the cameras `(N,)` off embeddings `(N, D)`, by a division of the identities.
+    """Predict the cameras `(N,)` from embeddings `(N, D)` by logistic regression, with a split of the identities.
 
     Returns:
-        accuracy: share of the images asked about whose camera is read right.
-        prior: accuracy of always naming the camera that is most frequent among the images fitted on.
-        share: share of the camera's entropy that is read, 0 for a guess by frequency.
+        accuracy: share of test images whose camera is predicted correctly.
+        prior: accuracy of always predicting the most frequent camera of the fitted images.
+        share: share of the camera's entropy that is explained, 0 for guessing by frequency.
 
     Raises:
-        DataError: fewer than four identities, or fewer than two cameras among the images fitted on.
+        DataError: fewer than four identities, or fewer than two cameras among the fitted images.
     """
     fit, tune, test = divide(identities, seed, least=LEAST)
     names, codes = np.unique(cameras, return_inverse=True)
     if len(np.unique(codes[fit])) < 2:
         raise DataError(
-            f"expected two cameras or more among the {fit.sum()} images that a probe is fitted on, found camera "
-            f"{names[codes[fit][0]]} alone."
+            f"expected at least two cameras among the {fit.sum()} images that a probe is fitted on, found only camera "
+            f"{names[codes[fit][0]]}."
         )
     scaled = standardised(embeddings, fit | tune)
     share, accuracy = classify("linear", scaled, codes, fit, tune, test, seed, strengths=_STRENGTHS)
@@ -52,7 +52,7 @@ def read_camera(embeddings: np.ndarray, identities: np.ndarray, cameras: np.ndar
 
 
 def read_cameras(features: Features, divisions: int) -> dict[str, list[dict[str, Any]]]:
-    """Of each modality with two known cameras or more, `read_camera` by so many divisions of its identities.
+    """Return `read_camera` for `divisions` splits of the identities, per modality with two or more known cameras.
 
     Raises:
         DataError: there is no such modality.
@@ -68,7 +68,7 @@ def read_cameras(features: Features, divisions: int) -> dict[str, list[dict[str,
             ]
     if not found:
         raise DataError(
-            "there is no camera to read: expected images of two known cameras or more of one modality, found cameras "
+            "there are no cameras to predict: expected one modality with images of at least two known cameras, found cameras "
             f"{', '.join(map(str, np.unique(features.cameras)))} (0: unknown)."
         )
     return found

@@ -1,4 +1,4 @@
-"""The factors of a rendered world's images: what is known of each image, and which of it a matcher should keep."""
+"""The factors of a rendered world's images: what is known about each image, and which factors a matcher should keep."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from crossreid.data.records import DataError, Modality, Record
 
-# What a person reads: a group of factors, and whether a matcher across modalities should keep it.
+# Groups of factors as printed, and whether a cross-modal matcher should keep them.
 GROUPS = {
     "identity": "predictive",
     "identity across": "predictive",
@@ -26,13 +26,13 @@ GROUPS = {
 
 @dataclass(frozen=True, slots=True)
 class Factors:
-    """N images of a rendered world: their records, and by column name what factors.csv says of each, as text."""
+    """N images of a rendered world: their records, and the columns of factors.csv for each, as text."""
 
     records: tuple[Record, ...]
     columns: Mapping[str, np.ndarray]
 
     def take(self, rows: np.ndarray) -> Factors:
-        """Those of a mask or of indices."""
+        """Return those of a mask or of indices."""
         index = np.arange(len(self.records))[rows]
         return Factors(
             tuple(self.records[i] for i in index), {name: values[index] for name, values in self.columns.items()}
@@ -47,7 +47,7 @@ class Factors:
         return np.array([int(record.modality) for record in self.records])
 
     def people(self) -> dict[str, tuple[str, ...]]:
-        """Identity to all that does not change between its images: the same person in another world has the same."""
+        """Map identities to everything constant over their images: the same person in another world has the same."""
         own = [name for name in self.columns if name.split("_")[0] in ("shared", "visible", "infrared")]
         return {
             identity: tuple(str(self.columns[name][row]) for name in own)
@@ -56,16 +56,14 @@ class Factors:
 
 
 def read_factors(world: Path) -> Factors:
-    """The factors of a rendered world. Raises `DataError` where `world` is none."""
+    """Read the factors of a rendered world. Raises `DataError` if `world` is not one."""
     path = Path(world) / "factors.csv"
     if not path.is_file():
-        raise DataError(
-            f"{path} not found: probes need a world whose factors are known; `crossreid synth` renders one."
-        )
+        raise DataError(f"{path} not found: probes need a world with known factors; `crossreid synth` renders one.")
     with path.open(newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
     if not rows or not {"path", "identity", "camera", "modality", "nuisance_heading"} <= set(rows[0]):
-        raise DataError(f"{path} is no table that `crossreid synth` wrote; render the world again.")
+        raise DataError(f"{path} is not a table written by `crossreid synth`; render the world again.")
     records = tuple(
         Record(Path(world) / row["path"], row["identity"], int(row["camera"]), Modality[row["modality"].upper()])
         for row in rows
@@ -74,7 +72,7 @@ def read_factors(world: Path) -> Factors:
 
 
 def numbers_of(factors: Factors, group: str) -> dict[str, np.ndarray]:
-    """Factors of a group that are numbers, `(N, k)` each: a colour's red, green, blue, an angle's sine and cosine."""
+    """Return the numeric factors of a group, `(N, k)` each: red, green, blue of a colour, sine and cosine of an angle."""
     found: dict[str, np.ndarray] = {}
     for name, values in factors.columns.items():
         prefix, _, rest = name.partition("_")
@@ -92,7 +90,7 @@ def numbers_of(factors: Factors, group: str) -> dict[str, np.ndarray]:
 
 
 def names_of(factors: Factors, group: str) -> dict[str, np.ndarray]:
-    """Factors of a group that are names, as codes `(N,)` from 0."""
+    """Return the categorical factors of a group, as codes `(N,)` from 0."""
     if group in ("camera", "modality"):
         return {group: np.unique(factors.columns[group], return_inverse=True)[1]}
     if group != "shared":

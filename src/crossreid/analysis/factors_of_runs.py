@@ -1,4 +1,4 @@
-"""What runs keep of the factors of images: every run probed, on a rendered world that none of them was trained on."""
+"""What runs encode of the factors of images: probe every run on a rendered world that none of them was trained on."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ def probe_runs(
     jobs: int = 1,
     say: Callable[[str], object] = print,
 ) -> dict[str, Any]:
-    """Read every factor off every run, and write the table to `out`/probes.json.
+    """Probe every factor of every run, and write the table to `out`/probes.json.
 
     Args:
-        folders: runs, or folders that hold seed-* runs, whose spread is then the uncertainty.
-        world: a rendered world; that of the runs where None. People that a run was trained on are left out.
-        untrained: also the first networks with random weights and, where training starts from others, with these.
-        jobs: runs at a time. What was read before, off the same weights and world, is not read again.
+        folders: runs, or folders of seed-* runs, whose spread is then the uncertainty.
+        world: a rendered world; that of the runs if None. People that a run was trained on are left out.
+        untrained: also probe the first networks with random weights and, if training starts from others, with these.
+        jobs: runs in parallel. Existing results for the same weights and world are not computed again.
 
     Raises:
-        DataError: no such world, or too few people in it that were never trained on.
-        CrossreidError: a folder without runs, or a run of a method without branches.
+        DataError: no such world, or too few people in it were not trained on.
+        CrossreidError: a folder has no runs, or a run's method has no branches.
     """
     named = {folder: seeds_of(folder) for folder in folders}
     titles = titles_of(folders)
@@ -74,16 +74,16 @@ def probe_runs(
 
 
 def readings_of(folder: Path, world: Path | None, before: str = "") -> list[Reading]:
-    """All readings off one run, or off its network `before` training: `untrained`, with random weights, or `pretrained`, with
-    those that its backbone starts from. Kept beside the run's weights."""
+    """Return all readings of one run, or of its network `before` training: `untrained`, with random weights, or
+    `pretrained`, with those that its backbone starts from. They are stored beside the run's weights."""
     run = open_run(folder)
     world = world or run.split.root
     factors = unseen(read_factors(world), run.split)
     kept = folder / f"probes-{world.resolve().name}{f'-{before}' if before else ''}.json"
     newest = max(path.stat().st_mtime for path in folder.glob("*.safetensors"))
-    content = hashlib.sha256((world / "factors.csv").read_bytes()).hexdigest()  # a world may be rendered anew
+    content = hashlib.sha256((world / "factors.csv").read_bytes()).hexdigest()  # a world may be rendered again
     about: dict[str, Any] = {"images": len(factors.records), "people": len(factors.people()), "factors": content}
-    if before:  # what earlier versions called untrained had the weights that training starts from
+    if before:  # in earlier versions, untrained meant the weights that training starts from
         about["weights"] = run.recipe.method.encoder.weights if before == "pretrained" else "none"
     if kept.is_file() and kept.stat().st_mtime >= newest:
         stored = read_json(kept)
@@ -100,7 +100,7 @@ def readings_of(folder: Path, world: Path | None, before: str = "") -> list[Read
 
 
 def unseen(factors: Factors, split: Split) -> Factors:
-    """The images of people that `split` does not train on, whatever they are called in this world.
+    """Return the images of people that `split` does not train on, whatever their names in this world.
 
     Raises:
         DataError: nobody is left.
@@ -113,15 +113,18 @@ def unseen(factors: Factors, split: Split) -> Factors:
     people = factors.people()
     keep = np.array([people[identity] not in trained for identity in factors.identities.tolist()])
     if not keep.any():
-        raise DataError("everyone in this world was trained on. Render another: `crossreid synth`, another --seed.")
+        raise DataError(
+            "everyone in this world was used for training. Render another: `crossreid synth` with another --seed."
+        )
     return factors.take(keep)
 
 
 def summed(runs: Sequence[Sequence[Reading]]) -> list[dict[str, Any]]:
-    """Of each stream, space, probe and group the mean share over its factors, one a run, and what it was read off.
+    """Return, per stream, space, probe and group, the mean share over its factors, one per run, and what it was read
+    from.
 
-    View-specific factors count where they can be seen; `hidden` is what is read of them where they cannot, which must
-    come out near 0.
+    View-specific factors count where they are visible; `hidden` is what is read of them where they are not, which must
+    be near 0.
     """
     rows: dict[tuple[str, ...], list[list[float]]] = {}
     for run, readings in enumerate(runs):

@@ -1,14 +1,15 @@
-"""Where in an image its similarity to its identity comes from: Grad-CAM of a network that embeds and does not classify.
+"""Where in an image its similarity to its identity comes from: Grad-CAM for a network that embeds instead of
+classifying.
 
-Source: Selvaraju et al., "Grad-CAM", ICCV 2017. Its score is that of a class. In retrieval the identities asked about have
-no class, so what is explained here is the cosine similarity between the image's embedding and a direction, the mean
-embedding of its identity's test images. The layer is the feature map that comes out of a backbone's last stage, before
-it is pooled: with channels A_k, `map = ReLU(sum_k mean_xy(d score / d A_k) A_k)`.
+Source: Selvaraju et al., "Grad-CAM", ICCV 2017. Its score is that of a class. In retrieval, the test identities have no
+    class, so the cosine similarity between the image's embedding and a direction is explained: the mean embedding of
+    its identity's test images. The layer is the feature map of a backbone's last stage, before pooling: with channels
+    A_k, `map = ReLU(sum_k mean_xy(d score / d A_k) A_k)`.
 
-The length of the image's features is held constant in the gradient. Through it, the map of a pooled and normalised
-embedding would add up to 0 whatever the network sees (the gradient of a cosine is at right angles to the features); with
-it held, the map before the ReLU has the similarity itself as its mean, and says where that comes from. A method that
-normalises between its encoders and its features is differentiated through that; its maps may be 0 all over.
+The length of the image's features is held constant in the gradient. Otherwise the map of a pooled and normalised
+embedding would sum to 0 whatever the network sees (the gradient of a cosine is orthogonal to the features); held
+constant, the map before the ReLU has the similarity itself as its mean, and shows where that comes from. A method that
+normalises between its encoders and its features is differentiated through that; its maps may be 0 everywhere.
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ from torch import Tensor
 from crossreid.data.records import DataError
 from crossreid.methods.method import Network
 
-_OUT_OF_SHAPE = 3.0  # times as long as the image: what is no map of it, but a row of tokens
+_OUT_OF_SHAPE = 3.0  # times the aspect ratio of the image: not a map of it, but a row of tokens
 
 
 @dataclass(frozen=True)
 class Attention:
-    """The map `(h, w)`, 0 or more, of the named encoder, the similarity that it explains, and the kind of map."""
+    """The non-negative map `(h, w)` of the named encoder, the similarity that it explains, and the kind of map."""
 
     encoder: str
     heat: np.ndarray
@@ -38,18 +39,18 @@ class Attention:
 
 
 def grad_cam(method: Network, image: Tensor, modality: int, direction: np.ndarray) -> list[Attention]:
-    """Grad-CAM of one image `(3, H, W)` for each encoder that it passes, in the order of `method.map_layers`.
+    """Return Grad-CAM of one image `(3, H, W)` for each encoder that it passes, in the order of `method.map_layers`.
 
-    An encoder that sees the image twice (in colour and in grey) is explained by the second time. The method is left in
-    the mode it was in, with the gradients that it had.
+    An encoder that sees the image twice (in colour and in grey) is explained for the second time. The method's mode and
+    gradients are restored.
 
     Args:
         direction: `(D,)`, of any length.
 
     Raises:
-        DataError: an encoder gives tokens and no map of the image.
+        DataError: an encoder returns tokens instead of a map of the image.
     """
-    from captum.attr import LayerGradCam  # here: it brings matplotlib along, which a service need not wait for
+    from captum.attr import LayerGradCam  # imported here: it imports matplotlib, which a service need not wait for
 
     device = next(method.parameters()).device
     names = {module: name for name, module in method.named_modules()}
@@ -57,7 +58,7 @@ def grad_cam(method: Network, image: Tensor, modality: int, direction: np.ndarra
     method.eval()
     try:
         with torch.inference_mode(False), torch.enable_grad():
-            # Copies, as what was made in inference mode has no gradient; the image asks for one where no weight does.
+            # Copies, because inference tensors have no gradient; the image requires one if no weight does.
             images = image[None].to(device, torch.float32).clone().requires_grad_()
             modalities = torch.full((1,), modality, dtype=torch.long, device=device)
             towards = torch.nn.functional.normalize(torch.tensor(direction, dtype=torch.float32, device=device), dim=0)
@@ -82,7 +83,7 @@ def grad_cam(method: Network, image: Tensor, modality: int, direction: np.ndarra
 def _maps_of(
     method: Network, score: Any, images: Tensor, modalities: Tensor
 ) -> tuple[dict[torch.nn.Module, tuple[int, int]], float]:
-    """The encoders that the image passes with the size of their maps, and its score."""
+    """Return the encoders that the image passes with the size of their maps, and its score."""
     sizes: dict[torch.nn.Module, tuple[int, int]] = {}
     hooks = [
         encoder.register_forward_hook(
@@ -103,13 +104,13 @@ def _refuse_tokens(name: str, size: tuple[int, int], image: tuple[int, int]) -> 
     longer = (size[0] / size[1]) / (image[0] / image[1])
     if not 1 / _OUT_OF_SHAPE < longer < _OUT_OF_SHAPE:
         raise DataError(
-            f"{name} gives {size[0]} x {size[1]} features of an image of {image[0]} x {image[1]} pixels: tokens, and no "
-            "map that could be laid over it. Choose a convolutional backbone."
+            f"{name} returns {size[0]} x {size[1]} features for an image of {image[0]} x {image[1]} pixels: tokens, not a "
+            "map that can be overlaid. Choose a convolutional backbone."
         )
 
 
 def encoder_title(name: str) -> str:
-    """What a person calls an encoder: the branch or stream in its module's name, or `encoder` where there is one only."""
+    """Return the printed name of an encoder: the branch or stream in its module's name, or `encoder` if there is only one."""
     if stream := re.search(r"\bstreams\.(\d)", name):
         return ("shared", "specific")[int(stream.group(1))]
     silent = ("network", "encoder", "backbone", "common")

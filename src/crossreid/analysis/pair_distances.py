@@ -1,8 +1,8 @@
-"""Distances between pairs of images: of one identity by one camera, of one identity across cameras, of two identities.
+"""Distances between pairs of images: same identity and camera, same identity across cameras, different identities.
 
-A retrieval that asks across cameras is right as far as the second kind lies below the third; the first kind, which the
-protocols leave out, says how much nearer an image is to what looks alike without being another view. Modalities can take
-the cameras' place; pairs of two identities are then those across modalities, which are what such a retrieval compares.
+Retrieval across cameras is correct as far as the second kind is below the third; the first kind, which protocols leave
+out, shows how much nearer an image is to one that looks alike without being another view. Modalities can replace
+cameras; pairs of two identities are then those across modalities, which such retrieval compares.
 """
 
 from __future__ import annotations
@@ -18,14 +18,15 @@ from crossreid.evaluation.distances import distance_blocks
 from crossreid.evaluation.features import Features
 
 KINDS = ("same", "across", "different")
-BINS = 400  # of distances 0 to 2, the largest between vectors of length 1
+BINS = 400  # over distances 0 to 2, the largest between unit vectors
 
 
 def place_of(features: Features, across: str = "cameras") -> tuple[str, np.ndarray]:
-    """What sets views apart, and that of each image `(N,)`: `camera` or, where cameras are unknown, `tracklet`; `modality`.
+    """Return what distinguishes views, and its value per image `(N,)`: `camera` or, if unknown, `tracklet`; or
+    `modality`.
 
     Raises:
-        DataError: `across` is neither cameras nor modalities; neither camera nor tracklet is known of all images.
+        DataError: `across` is neither cameras nor modalities; neither camera nor tracklet is known for all images.
     """
     if across == "modalities":
         return "modality", features.modalities
@@ -36,13 +37,13 @@ def place_of(features: Features, across: str = "cameras") -> tuple[str, np.ndarr
         return "camera", features.cameras
     if (features.tracklets != "").all():
         return "tracklet", features.tracklets
-    raise DataError("there are no views to tell apart: expected the camera or the tracklet of every image.")
+    raise DataError("there are no distinct views: expected the camera or the tracklet of every image.")
 
 
 def pair_distances(features: Features, metric: str = "cosine", across: str = "cameras") -> dict[str, np.ndarray]:
-    """Distances of every pair of N images, each pair once, float32 `(pairs,)`, by the name of its kind in `KINDS`.
+    """Return the distances of every pair of N images, each pair once, float32 `(pairs,)`, by kind as in `KINDS`.
 
-    Across modalities the pairs of two identities are those of two modalities.
+    Across modalities, pairs of two identities are those of two modalities.
     """
     place, places = place_of(features, across)
     identities = np.unique(features.identities, return_inverse=True)[1]
@@ -66,18 +67,18 @@ def plural(place: str) -> str:
 
 
 def different(place: str) -> str:
-    """What a person calls the third kind."""
+    """Return the printed name of the third kind."""
     return "different identities, across modalities" if place == "modality" else "different identities"
 
 
 def summarised(pairs: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Of each kind of pairs their count, mean, standard deviation and histogram (counts of `BINS` bins of 0 to 2).
+    """Return count, mean, standard deviation and histogram (counts in `BINS` bins over 0 to 2) of each kind of pair.
 
     `auc` is the probability that a pair of one identity across cameras is nearer than a pair of two identities, ties
-    counted half: 1 where the kinds do not overlap, 0.5 where distance says nothing.
+    counted half: 1 if the kinds do not overlap, 0.5 if distance is uninformative.
 
     Raises:
-        DataError: no identity was seen by two cameras, or all images are of one identity.
+        DataError: no identity was seen by two cameras, or all images show one identity.
     """
     for kind, what in (
         ("across", "one identity across cameras, tracklets or modalities"),

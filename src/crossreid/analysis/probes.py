@@ -1,13 +1,14 @@
-"""Information probes: what can be read off a representation, where the truth is known.
+"""Information probes: what can be read from a representation, where the truth is known.
 
-On a rendered world every image's factors are known (`crossreid.analysis.factors`). A probe is a small model that reads one factor off
-frozen features; it is fitted on some identities and asked about others, all of them unseen in training. What it reads is
-given as a share: of a number's variance (R^2), or of a name's entropy, 1 - cross-entropy / that of guessing by
+On a rendered world, every image's factors are known (`crossreid.analysis.factors`). A probe is a small model that
+predicts one factor from frozen features; it is fitted on some identities and tested on others, all unseen in training.
+The result is a share: of a number's variance (R^2), or of a category's entropy, 1 - cross-entropy / that of guessing by
 frequency. The latter is the usable information of Xu et al. ("A theory of usable information under computational
-constraints", ICLR 2020) for that family of probes: a lower bound of mutual information, which no estimator had to
-find. As that theory asks, a probe may ignore what it sees: where it does no better than guessing on the images that its
-regularisation is chosen by, it guesses, and reads 0. Identity itself has no classes in common between
-identities: its probe is fitted on half of the images of each identity, or on its visible images, and asked about the rest.
+constraints", ICLR 2020) for that family of probes: a lower bound of mutual information that needs no estimator. As that
+theory requires, a probe may ignore its input: if it is no better than guessing on the images for choosing its
+regularisation, it guesses, and reads 0. Identity has no classes in common between
+identities: its probe is fitted on half of the images of each identity, or on its visible images, and tested on the
+    rest.
 """
 
 from __future__ import annotations
@@ -36,9 +37,9 @@ _DECAY = (0.6, 6.0)  # of the MLP's weights
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """How much of a factor one probe reads: `share` of its variance or entropy, and `right`, its R^2 or accuracy.
+    """How much of a factor one probe reads: the `share` of its variance or entropy, and `right`, its R^2 or accuracy.
 
-    `stream`, `space` (v or z) and `modality` say off what; modality is `both` where images of both were used.
+    `stream`, `space` (v or z) and `modality` are what it was read from; modality is `both` if images of both were used.
     """
 
     stream: str
@@ -61,10 +62,10 @@ def read_all(
     probes: Sequence[str] = PROBES,
     seed: int = 0,
 ) -> list[Reading]:
-    """Every factor read off v and z of each stream: `streams` maps its name to v `(N, W)` and z `(N, Z)`.
+    """Read every factor from v and z of each stream: `streams` maps its name to v `(N, W)` and z `(N, Z)`.
 
-    Shared factors, pose and camera are read off the images of one modality at a time; view-specific factors off images
-    that show them, and off those that do not, as a control that must come out at 0.
+    Shared factors, pose and camera are read from the images of one modality at a time; view-specific factors from
+    images that show them, and from those that do not, as a control that must give 0.
     """
     readings: list[Reading] = []
     for stream, spaces in streams.items():
@@ -102,9 +103,9 @@ def _read(
 def _read_identity(
     features: np.ndarray, factors: Factors, where: tuple[str, str, str], probes: Sequence[str], seed: int
 ) -> Iterator[Reading]:
-    """Fitted on every other image of each identity and camera and asked about the rest; across, fitted on the visible
-    images and asked about the infrared ones. The regularisation is chosen on every other image of what is asked about,
-    which then is not asked about.
+    """Fit on every other image of each identity and camera and test on the rest; across modalities, fit on visible
+    images and test on infrared ones. The regularisation is chosen on every other test image, which is then not used for
+    testing.
     """
     codes = np.unique(factors.identities, return_inverse=True)[1]
     if where[2] == "both":
@@ -120,13 +121,14 @@ def _read_identity(
 
 
 def divide(identities: np.ndarray, seed: int, *, least: int = 10) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Masks `(N,)` of images to fit on, to choose the regularisation by, and to ask about: 50, 15 and 35 % of identities.
+    """Return masks `(N,)` of images to fit on, to choose the regularisation on, and to test on: 50, 15 and 35 % of
+    identities.
 
     Raises `DataError` for fewer than `least` identities, which is 4 or more.
     """
     known = np.unique(identities)
     if len(known) < least:
-        raise DataError(f"expected {least} identities or more that were never trained on, found {len(known)}.")
+        raise DataError(f"expected at least {least} identities that were not trained on, found {len(known)}.")
     order = np.random.default_rng(seed).permutation(known)
     first, second = round(0.5 * len(known)), round(0.65 * len(known))
     fit, tune, test = (np.isin(identities, part) for part in (order[:first], order[first:second], order[second:]))
@@ -136,7 +138,7 @@ def divide(identities: np.ndarray, seed: int, *, least: int = 10) -> tuple[np.nd
 def _regress(
     probe: str, x: np.ndarray, y: np.ndarray, fit: np.ndarray, tune: np.ndarray, test: np.ndarray, seed: int
 ) -> np.ndarray:
-    """R^2 `(targets,)` on the images of `test`."""
+    """Return R^2 `(targets,)` on the images of `test`."""
     known = fit | tune
     y = (y - y[known].mean(0)) / (y[known].std(0) + 1e-12)
     models = [Ridge(alpha=strength) for strength in _RIDGE] if probe == "linear" else _mlps(MLPRegressor, seed)
@@ -158,7 +160,7 @@ def classify(
     probe: str, x: np.ndarray, codes: np.ndarray, fit: np.ndarray, tune: np.ndarray, test: np.ndarray, seed: int,
     *, again: bool = True, strengths: Sequence[float] = _LOGISTIC,
 ) -> tuple[float, float]:  # fmt: skip
-    """Share of the entropy that is read, and accuracy, on the images of `test`; `again`: fitted on `tune` too at the end."""
+    """Return the share of entropy read, and accuracy, on the images of `test`; `again`: finally also fit on `tune`."""
     size = int(codes.max()) + 1
     if probe == "linear":
         models = [LogisticRegression(C=strength, max_iter=200, tol=1e-3) for strength in strengths]
@@ -197,26 +199,26 @@ def _mlps(kind: type, seed: int) -> list[Any]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Thirty epochs are part of the regularisation, and identities are many classes of few images: both as intended."""
+    """Silence warnings: thirty epochs are part of the regularisation, and identities are many classes with few images."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         warnings.filterwarnings("ignore", message="The number of unique classes")
-        warnings.filterwarnings("ignore", message="Got `batch_size`")  # fewer images than a batch holds
+        warnings.filterwarnings("ignore", message="Got `batch_size`")  # fewer images than a batch
         yield
 
 
 def _probabilities(model: Any, x: np.ndarray, size: int) -> np.ndarray:
-    """p `(N, size)`, with a little for classes that the model has never seen."""
+    """Return p `(N, size)`, with a small value for classes that the model has never seen."""
     p = np.full((len(x), size), 1e-6)
     p[:, model.classes_] += model.predict_proba(x)
     return p / p.sum(1, keepdims=True)
 
 
 def standardised(features: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """`(N, D)` float64 with the mean and the deviation of the rows in the mask `known`, cut off at 8 deviations."""
+    """Standardise to `(N, D)` float64 by mean and deviation of the rows in the mask `known`, clipped at 8 deviations."""
     mean, spread = features[known].mean(0), features[known].std(0)
     scaled = (features - mean) / np.where(spread > 1e-8, spread, 1)
-    # A coordinate that hardly moved while fitting must not run away with a linear probe when asked.
+    # A coordinate that hardly varied during fitting must not dominate a linear probe in the test.
     clipped: np.ndarray = np.clip(scaled, -_FARTHEST, _FARTHEST).astype(np.float64)
     return clipped
 
@@ -226,7 +228,7 @@ def _split(shares: np.ndarray, numbers: Mapping[str, np.ndarray]) -> list[np.nda
 
 
 def _alternating(codes: np.ndarray, cameras: np.ndarray) -> np.ndarray:
-    """Every other image of each identity and camera, the first of them True."""
+    """Mark every other image of each identity and camera, the first of them True."""
     seen: dict[tuple[int, str], int] = {}
     mask = np.zeros(len(codes), dtype=bool)
     for row, key in enumerate(zip(codes.tolist(), cameras.tolist(), strict=True)):

@@ -1,14 +1,13 @@
-"""Where a transformer's blocks look: attention rollout, the attention of all blocks followed back to the patches.
+"""Where a transformer looks: attention rollout, the attention of all blocks traced back to the patches.
 
 Source: Abnar and Zuidema, "Quantifying attention flow in transformers", ACL 2020. With A_l the attention of block l,
-averaged over its heads, and the residual connection counted as a half, `R_l = (A_l / 2 + I / 2) R_(l-1)`, `R_0 = I`. A
-row of R says how much each token of the input goes into a token of the output. The map is the mean of the rows of those
-tokens that the embedding is made of, the patches, or of the class token where that is all that is kept, over the
-patches.
+    averaged over its heads, and the residual connection counted as a half, `R_l = (A_l / 2 + I / 2) R_(l-1)`, `R_0 =
+    I`. A row of R says how much each input token contributes to an output token. The map is the mean over the patches
+    of the rows of the tokens that form the embedding: the patches, or the class token if only that is used.
 
-It is of images alone: unlike Grad-CAM it does not depend on what the embedding is compared with. It needs blocks that
-attend to the whole image, as those of ViT, DeiT, DINOv2, EVA and BEiT do. Swin's attend within windows that shift, and
-have none.
+It depends only on the image: unlike Grad-CAM, it does not depend on what the embedding is compared with. It needs
+    blocks that attend to the whole image, as in ViT, DeiT, DINOv2, EVA and BEiT. Swin's attend within shifted windows,
+    and have no rollout.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ MAP_KINDS: tuple[MapKind, ...] = get_args(MapKind)
 
 
 def map_kinds(named: str) -> tuple[MapKind, ...]:
-    """The kinds that `grad-cam`, `rollout` or `both` stand for. Raises `DataError` for another word."""
+    """Return the kinds that `grad-cam`, `rollout` or `both` mean. Raises `DataError` for any other word."""
     if named == "both":
         return MAP_KINDS
     for kind in MAP_KINDS:
@@ -47,13 +46,13 @@ def map_kinds(named: str) -> tuple[MapKind, ...]:
 def attention_maps(
     method: Network, image: Tensor, modality: int, direction: np.ndarray, kind: MapKind = "grad-cam"
 ) -> list[Attention]:
-    """The maps of one image `(3, H, W)` of that kind; Grad-CAM where it has no rollout. Each says of which kind it is.
+    """Return the maps of one image `(3, H, W)` of that kind; Grad-CAM if there is no rollout. Each states its kind.
 
     Args:
         direction: `(D,)`, what the image's embedding is compared with.
 
     Raises:
-        DataError: an encoder gives tokens that are on no grid.
+        DataError: an encoder returns tokens that form no grid.
     """
     if kind == "rollout" and has_rollout(method):
         return rollout(method, image, modality, direction)
@@ -61,24 +60,25 @@ def attention_maps(
 
 
 def has_rollout(method: Network) -> bool:
-    """Whether every encoder is a transformer whose blocks attend to the whole image, so that rollout is defined."""
+    """Return whether every encoder is a transformer whose blocks attend to the whole image, so that rollout is defined."""
     encoders = list(method.encoders)
     return bool(encoders) and all(_attends_to_all(encoder) for encoder in encoders)
 
 
 def rollout(method: Network, image: Tensor, modality: int, direction: np.ndarray) -> list[Attention]:
-    """Attention rollout of one image `(3, H, W)` for each encoder that it passes, in the order of `method.map_layers`.
+    """Return the attention rollout of one image `(3, H, W)` for each encoder that it passes, in the order of
+    `method.map_layers`.
 
-    An encoder that sees the image twice (in colour and in grey) is explained by the second time. The method is left in
-    the mode it was in.
+    An encoder that sees the image twice (in colour and in grey) is explained for the second time. The method's mode is
+    restored.
 
     Raises:
         DataError: an encoder's blocks do not attend to the whole image.
     """
     if not has_rollout(method):
         raise DataError(
-            "attention rollout needs transformers whose blocks attend to the whole image, as ViT's do; this network has "
-            "convolutions, or attention within windows. Ask for grad-cam."
+            "attention rollout needs transformers whose blocks attend to the whole image, like ViT's; this network has "
+            "convolutions, or attention within windows. Use grad-cam."
         )
     device = next(method.parameters()).device
     names = {module: name for name, module in method.named_modules()}
@@ -105,7 +105,7 @@ def rollout(method: Network, image: Tensor, modality: int, direction: np.ndarray
 
 
 def rolled_out(attention: Sequence[Tensor]) -> Tensor:
-    """R `(N, N)` of the attention `(heads, N, N)` of each block, first block first."""
+    """Return R `(N, N)` from the attention `(heads, N, N)` of each block, first block first."""
     total = torch.eye(attention[0].shape[-1], dtype=torch.float64)
     for block in attention:
         mean = block.double().mean(0).cpu()
@@ -114,12 +114,12 @@ def rolled_out(attention: Sequence[Tensor]) -> Tensor:
 
 
 class _Chain(NamedTuple):
-    """The attending modules of an encoder or a stream, in order; what they are of, and what makes the embedding."""
+    """The attention modules of an encoder or a stream, in order; what they belong to, and what forms the embedding."""
 
-    layer: nn.Module  # what gives the map
+    layer: nn.Module  # the layer of the map
     modules: list[nn.Module]
-    embedding: Any  # of the patches
-    prefix: int  # tokens that are of no patch
+    embedding: Any  # for the patches
+    prefix: int  # tokens that are not patches
     of_class: bool  # whether the class token is the embedding
 
 
@@ -132,7 +132,7 @@ def _heat(chain: _Chain, attention: Sequence[Tensor], grid: tuple[int, int] | No
         or any(block.shape[-2:] != (tokens, tokens) for block in attention)
     ):
         raise DataError(
-            f"{name}: its blocks do not attend to the same tokens on one grid, and have no rollout. Ask for grad-cam."
+            f"{name}: its blocks do not attend to the same tokens on one grid, so there is no rollout. Use grad-cam."
         )
     total = rolled_out(attention)
     rows = total[:1] if chain.of_class else total[prefix:]
@@ -160,7 +160,7 @@ def _chains(method: Network, attended: dict[nn.Module, Tensor]) -> Iterator[_Cha
 
 
 def _whole(encoder: Backbone | JigsawBackbone) -> Backbone:
-    """The backbone itself; of a jigsaw of patches the one whose last block sees all of them."""
+    """Return the backbone itself; for a jigsaw of patches, the one whose last block sees all of them."""
     return encoder.whole if isinstance(encoder, JigsawBackbone) else encoder
 
 
@@ -174,7 +174,7 @@ def _blocks(network: nn.Module) -> list[nn.Module]:
 
 
 def _attending(block: nn.Module) -> list[nn.Module]:
-    """The modules of a block that compute attention in either of timm's two ways, fused or step by step."""
+    """Return the modules of a block that compute attention in either of timm's two ways, fused or step by step."""
     return [
         module
         for module in block.modules()
@@ -184,7 +184,7 @@ def _attending(block: nn.Module) -> list[nn.Module]:
 
 @contextmanager
 def _attention(method: Network) -> Iterator[dict[nn.Module, Tensor]]:
-    """Within it attention is computed step by step; each module's last `(heads, N, N)` is kept, in order of calls."""
+    """Compute attention step by step in the block; each module's last `(heads, N, N)` is stored, in order of calls."""
     attended: dict[nn.Module, Tensor] = {}
     modules = [module for encoder in method.encoders for module in _attending(encoder)]
     owners = {module.attn_drop: module for module in modules}  # type: ignore[misc]

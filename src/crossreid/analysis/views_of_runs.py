@@ -1,8 +1,8 @@
-"""What trained runs make of views: accuracy by the number of images, camera bias, distances of pairs, attention.
+"""How trained runs use views: accuracy by the number of images, camera bias, distances of pairs, attention.
 
-The analyses of Porrello et al., "Robust Re-Identification by Multiple Views Knowledge Distillation", ECCV 2020, of any
-method's runs; the first of them, and those of
-tracklets, need tracklets, the others cameras. Each writes its numbers as JSON, of every run by itself.
+The analyses of Porrello et al., "Robust Re-Identification by Multiple Views Knowledge Distillation", ECCV 2020, for
+runs of any method; the first one needs tracklets, the others cameras. Each writes its numbers as JSON, for every run
+separately.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ from crossreid.runs.recipe import recipe_of_run
 from crossreid.runs.run import Run, open_run
 from crossreid.runs.scoring import Advance, embed_compared, reading, score_sets
 
-Bars = Callable[[str], Advance]  # makes the progress bar of one network
+Bars = Callable[[str], Advance]  # creates the progress bar of one network
 
 
 def opened(named: Mapping[str, Sequence[Path]], *, firsts: bool = False) -> Iterator[tuple[str, Run]]:
-    """Every run, or the first of each name, opened one after the other; their data set is read once.
+    """Open every run, or the first of each name, one after the other; their data set is read once.
 
     Raises:
         DataError: the runs are on different data sets.
@@ -52,7 +52,7 @@ def opened(named: Mapping[str, Sequence[Path]], *, firsts: bool = False) -> Iter
             data = recipe_of_run(folder).data if (folder / "recipe.yaml").is_file() else None
             key = None if data is None else (data.name, data.root, data.options, data.sources)
             if split is not None and key != first:
-                raise DataError(f"{folder} is on another data set than the runs before it; look at them one by one.")
+                raise DataError(f"{folder} is on another data set than the runs before it; analyse them separately.")
             run = open_run(folder, split=split)
             split, first = run.split, key
             yield name, run
@@ -62,13 +62,13 @@ def by_images(
     paths: Sequence[Path], out: Path, *, counts: Sequence[int] = (1, 2, 4, 8, 0),
     titles: Mapping[str, str] | None = None, bars: Bars | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Rank-1 and mAP by the number of images, written to `out`/images.json.
+    """Write rank-1 and mAP by the number of images to `out`/images.json.
 
-    An image, the first of each tracklet that queries, against n images of each gallery tracklet; and n images of each
-    tracklet that queries against videos, as the recipe has them.
+    Compares one image, the first of each query tracklet, with n images of each gallery tracklet; and n images of each
+    query tracklet with videos, as in the recipe.
 
     Args:
-        counts: of n; 0 for all images of a tracklet.
+        counts: values of n; 0 for all images of a tracklet.
 
     Raises:
         DataError: the data set has no tracklets, or its protocol has several settings.
@@ -102,12 +102,11 @@ def by_camera(
     paths: Sequence[Path], out: Path, *, divisions: int = 5, images: int = 4, untrained: bool = False,
     titles: Mapping[str, str] | None = None, bars: Bars | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """What a linear probe reads of the camera, written to `out`/cameras.json; see `analysis.camera_probe`.
+    """Write how well a linear probe predicts the camera to `out`/cameras.json; see `analysis.camera_probe`.
 
-    Args:
-        divisions: how often the test identities are divided anew into those fitted on and those asked about.
-        images: of each tracklet, at most so many.
-        untrained: also the networks of the first name with random weights, and their backbones pretrained, where they were.
+    Args: divisions: number of random splits of the test identities into those to fit on and those to test on. images:
+        the most images per tracklet. untrained: also the networks of the first name with random weights, and with
+        pretrained backbones, if they had them.
 
     Raises:
         DataError: fewer than two known cameras, or fewer than four identities.
@@ -129,13 +128,12 @@ def by_pair(
     paths: Sequence[Path], out: Path, *, images: int = 4, limit: int = 4000, metric: str = "cosine", seed: int = 0,
     across: str = "cameras", untrained: bool = False, titles: Mapping[str, str] | None = None, bars: Bars | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Distances of pairs of test images by their kind, written to `out`/distances.json; see `analysis.pair_distances`.
+    """Write distances of pairs of test images by kind to `out`/distances.json; see `analysis.pair_distances`.
 
-    Args:
-        images: of each tracklet, at most so many.
-        limit: images; of more, so many identities drawn by `seed` that there are about as many.
-        across: what the pairs of one identity lie across, cameras or modalities.
-        untrained: also the networks of the first name with random weights, and their backbones pretrained, where they were.
+    Args: images: the most images per tracklet. limit: number of images; if there are more, identities are drawn with
+        `seed` to have about as many. across: what pairs of one identity are compared across: cameras or modalities.
+        untrained: also the networks of the first name with random weights, and with pretrained backbones, if they had
+        them.
 
     Raises:
         DataError: neither cameras nor tracklets are known, or no identity was seen by two, or in both modalities.
@@ -159,18 +157,19 @@ def by_attention(
     paths: Sequence[Path], out: Path, *, count: int = 6, images: int = 4, seed: int = 0,
     kinds: Sequence[MapKind] = ("grad-cam",), titles: Mapping[str, str] | None = None, bars: Bars | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Maps of a few test images by each run, written to `out`/attention.json; see `analysis.grad_cam` and `analysis.rollout`.
+    """Write maps of a few test images for each run to `out`/attention.json; see `analysis.grad_cam` and
+    `analysis.rollout`.
 
-    What is explained is the cosine similarity of an image's embedding and the mean embedding of its identity's test
-    images, itself among them. Of several seeds the first is looked at.
+    They explain the cosine similarity between an image's embedding and the mean embedding of its identity's test
+    images, including itself. With several seeds, the first is used.
 
     Args:
-        count: images at most, drawn by `seed`, of as many identities and of as many cameras as there are.
-        images: of each tracklet that go into the means, at most so many.
-        kinds: of maps. A run whose network has no rollout keeps Grad-CAM; `without_rollout` of what is returned names it.
+        count: the most images, drawn with `seed`, of as many identities and cameras as possible.
+        images: the most images per tracklet in the means.
+        kinds: of maps. A run whose network has no rollout uses Grad-CAM; `without_rollout` in the result names it.
 
     Raises:
-        DataError: an encoder gives tokens that are on no grid.
+        DataError: an encoder returns tokens that form no grid.
     """
     chosen: list[Record] = []
     rows: list[dict[str, Any]] = []
@@ -210,18 +209,18 @@ def _pairs(counts: Sequence[int]) -> Iterator[tuple[str, int, tuple[int, int | N
 
 
 def _tracklet_lengths(split: Split) -> list[int]:
-    """Images of each test tracklet. Raises `DataError` where there are none, or the protocol is of other comparisons."""
+    """Return the number of images of each test tracklet. Raises `DataError` if there are none, or the protocol does not use them."""
     lengths = [len(tracklet.frames) for tracklet in tracklets_of(split.test)]
     if max(lengths) < 2 or len(PROTOCOLS[split.protocol].settings) > 1:
         raise DataError(
-            f"{split.name}: the number of images cannot be varied, as no test image is of a tracklet, or the protocol "
-            f"{split.protocol} draws single images. Expected a data set of tracklets, such as mars or veri-776."
+            f"{split.name}: the number of images cannot be varied, because no test image has a tracklet, or the protocol "
+            f"{split.protocol} draws single images. Expected a data set with tracklets, such as mars or veri-776."
         )
     return lengths
 
 
 def _networks(name: str, run: Run, untrained: bool) -> dict[str, torch.nn.Module]:
-    """The run's network by its name; with `untrained` the one of random weights, and where there are any its backbone's own."""
+    """Return the run's network by name; with `untrained` also with random weights and, if any, with its backbone's own."""
     networks: dict[str, torch.nn.Module] = {name: run.method}
     if untrained:
         networks[UNTRAINED] = untrained_of(run.recipe, run.split)
@@ -231,7 +230,7 @@ def _networks(name: str, run: Run, untrained: bool) -> dict[str, torch.nn.Module
 
 
 def _embedded(method: torch.nn.Module, run: Run, records: Sequence[Record], advance: Advance | None) -> Features:
-    """Features of single images, all in the role of queries."""
+    """Return features of single images, all in the role of queries."""
     if advance is not None:
         advance(0, len(records))
     device = next(run.method.parameters()).device

@@ -23,7 +23,7 @@ def synth(
     layout: Annotated[
         str,
         typer.Option(
-            help="sysu-mm01, regdb, llcm, manifest; market-1501, msmt17; video: mars, duke-video, tracklets; veri-776, atrw;  "
+            help="sysu-mm01, regdb, llcm, manifest; market-1501, msmt17; video: mars, duke-video, tracklets; veri-776, atrw; "
             "city: video files of six cameras (docs/city.md)."
         ),
     ] = "sysu-mm01",

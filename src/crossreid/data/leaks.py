@@ -90,7 +90,7 @@ def bursts(split: Split) -> list[str]:
         return []
     query, near = pairs[0]
     return [
-        f"{len(pairs):,} of {len(split.query):,} queries have a gallery image of their identity within {BURST:.0f} s  "
+        f"{len(pairs):,} of {len(split.query):,} queries have a gallery image of their identity within {BURST:.0f} s "
         f"that is not excluded by camera (first: {query.path} and {near.path}). Give each sighting its own camera number, and set "
         "leave_out to 'same camera'."
     ]

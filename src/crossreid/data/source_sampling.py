@@ -69,7 +69,7 @@ class SourceSampler:
         way_out = f"Lower {'its weight or ' if self.mixing == 'within' else ''}data.sampler.identities{other}."
         if needed == 2 and len(kinds) == 1:
             way_out = (
-                f"All its training images are {kinds.pop()}: give this source `balance: none`, which draws any K images  "
+                f"All its training images are {kinds.pop()}: give this source `balance: none`, which draws any K images "
                 "of an identity, or leave it out."
             )
         raise DataError(

@@ -136,7 +136,7 @@ def _read_folder(path: Path) -> Side:
     nameless = [row for row, identity in enumerate(found.identities) if identity is None]
     if nameless:
         raise DataError(
-            f"{path}: {len(nameless)} of {len(found)} images have no identity, for example {found.paths[nameless[0]]}; scoring  "
+            f"{path}: {len(nameless)} of {len(found)} images have no identity, for example {found.paths[nameless[0]]}; scoring "
             "needs the identity of every image. Embed a manifest (.csv) with a column identity, or a data set."
         )
     return Side(

@@ -1,4 +1,4 @@
-"""Runs side by side, for a terminal and as CSV, LaTeX and Markdown, in percent, and as JSON: differences with their intervals."""
+"""Comparisons of runs, for a terminal and as CSV, LaTeX and Markdown in percent, and as JSON: differences with intervals."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from crossreid.terminal import FigureTable
 
 
 def terminal_comparison(found: Sequence[Comparison], notes: Sequence[str] = ()) -> Group:
-    """A table of scores and one of differences for each setting, and what was not comparable."""
+    """Return a table of scores and one of differences per setting, and what was not comparable."""
     views: list[RenderableType] = []
     for one in found:
         scores = FigureTable(_titled(one), ["", *KEYS])
@@ -36,33 +36,33 @@ def terminal_comparison(found: Sequence[Comparison], notes: Sequence[str] = ()) 
 
 
 def note_of(one: Comparison) -> str:
-    """How the figures came about."""
+    """Say how the figures were obtained."""
     shared = conditions(replace(one.rows[0].scores[0], trained=""))
     stopped = "".join(f" {row.name} is {text}." for row in one.rows if (text := _stopped(row)))
     over = dict.fromkeys(row.over for row in one.rows if row.over)
     spread = f" ± is the standard deviation over {', '.join(over)}." if over else ""
     metrics = [f"{row.name} by {row.scores[0].metric} distance" for row in one.rows]
     if len({row.scores[0].metric for row in one.rows}) > 1:
-        spread += f" Compared are {', '.join(metrics)}."
+        spread += f" Metrics: {', '.join(metrics)}."
     return (
         f"{one.test}; {shared}.{spread} Intervals: {one.resamples:,} paired resamples of the {one.queries:,} queries; they say "
-        f"nothing about other trainings.{stopped}"
+        f"nothing about other training runs.{stopped}"
     )
 
 
 def as_markdown(found: Sequence[Comparison]) -> str:
-    """A table a setting: the scores, then the differences to the first row."""
+    """Return one table per setting: the scores, then the differences from the first row."""
     parts = []
     for one in found:
         heads = ["", *KEYS, *(f"Δ {key} [{100 * one.confidence:g}%]" for key in COMPARED)]
         lines = [f"**{_titled(one)}**", "", f"| {' | '.join(heads)} |", f"|---|{'---:|' * (len(heads) - 1)}"]
         lines += [f"| {' | '.join(cells)} |" for cells in _cells(one, " ± ", str)]
-        parts.append("\n".join([*lines, "", f"{note_of(one)} Differences are to {one.rows[0].name}.", ""]))
+        parts.append("\n".join([*lines, "", f"{note_of(one)} Differences are from {one.rows[0].name}.", ""]))
     return "\n".join(parts)
 
 
 def as_latex(found: Sequence[Comparison]) -> str:
-    """A `tabular` a setting, with booktabs' rules, for `\\input`."""
+    """Return one `tabular` per setting, with booktabs' rules, for `\\input`."""
     parts = []
     for one in found:
         heads = ["", *KEYS, *(f"$\\Delta$ {key}" for key in COMPARED)]
@@ -79,7 +79,7 @@ def as_latex(found: Sequence[Comparison]) -> str:
 
 
 def as_csv(found: Sequence[Comparison]) -> str:
-    """A row a run and setting, numbers in percent, so that a spreadsheet can read them."""
+    """Return one row per run and setting, in percent, as a spreadsheet can read them."""
     stream = io.StringIO()
     rows = csv.writer(stream, lineterminator="\n")
     ends = ("difference", "low", "high")
@@ -103,10 +103,10 @@ WRITERS: dict[str, Callable[[Sequence[Comparison]], str]] = {".csv": as_csv, ".t
 
 
 def write_comparison(found: Sequence[Comparison], path: Path) -> Path:
-    """Write a comparison as its file's name says: .csv, .tex, .md or .json.
+    """Write a comparison in the format of its file's suffix: .csv, .tex, .md or .json.
 
     Raises:
-        CrossreidError: another ending.
+        CrossreidError: another suffix.
     """
     path = Path(path)
     if path.suffix == ".json":
@@ -118,9 +118,9 @@ def write_comparison(found: Sequence[Comparison], path: Path) -> Path:
 
 
 def check_ending(path: Path) -> None:
-    """Raise `CrossreidError` for a file that no writer is known for."""
+    """Raise `CrossreidError` for a file without a known writer."""
     if path.suffix not in (*WRITERS, ".json"):
-        raise CrossreidError(f"{path}: expected a file that ends in {', '.join(WRITERS)} or .json.")
+        raise CrossreidError(f"{path}: expected a file ending in {', '.join(WRITERS)} or .json.")
 
 
 def _cells(one: Comparison, plus: str, escaped: Callable[[str], str]) -> list[list[str]]:

@@ -1,4 +1,4 @@
-"""Curves of a page: CMC by setting, losses by term, validation by figure."""
+"""Curves of a report: CMC by setting, losses by term, validation by figure."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from crossreid.evaluation.scores import Score
 from crossreid.reporting.drawing import colour, figure, name_axes, series, svg
 
 RANKS_SHOWN = 20
-_POINTS = 160  # of a loss curve; more could not be told apart at the width of a panel
-# The clockwork of a row, not what is being minimised.
+_POINTS = 160  # of a loss curve; more cannot be distinguished at the width of a panel
+# Bookkeeping of a row, not what is minimised.
 _NOT_LOSSES = frozenset({"step", "epoch", "lr", "images_per_second"})
 
 
@@ -29,9 +29,10 @@ class History:
 
 
 def cmc_chart(scores: Sequence[tuple[int, str, Score]], prefix: str, file: str = "") -> str:
-    """CMC of the methods in one setting as SVG, mean over trials with a band of one standard deviation, and chance.
+    """Return the methods' CMC in one setting as SVG, mean over trials with a band of one standard deviation, and
+    chance.
 
-    `scores` holds (place of the method on the page, its name, its score). Chance is the rank-1 of a random order.
+    `scores` holds (index of the method on the page, its name, its score). Chance is the rank-1 of a random order.
     """
     drawn, axes = figure(4.3, 2.8)
     spoken = draw_cmc(axes, scores)
@@ -39,7 +40,7 @@ def cmc_chart(scores: Sequence[tuple[int, str, Score]], prefix: str, file: str =
 
 
 def draw_cmc(axes: Axes, scores: Sequence[tuple[int, str, Score]]) -> str:
-    """Draw CMC curves into `axes`, and say them in words."""
+    """Draw CMC curves into `axes`, and return a description."""
     axes.margins(x=0)
     last = min(RANKS_SHOWN, max(len(score.cmc) for _, _, score in scores))
     spoken: list[str] = []
@@ -59,16 +60,16 @@ def draw_cmc(axes: Axes, scores: Sequence[tuple[int, str, Score]]) -> str:
     axes.set_xlim(1, max(2, last))
     axes.xaxis.set_major_locator(FixedLocator([k for k in (1, 5, 10, 15, 20) if k <= last]))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    name_axes(axes, "rank k", "queries with a right answer in the first k")
+    name_axes(axes, "rank k", "queries with a correct match in the first k")
     return f"{'; '.join(spoken)}; chance {_percent(chance)} at rank 1"
 
 
 def history_of(rows: Iterable[Mapping[str, Any]]) -> tuple[dict[str, History], dict[str, History]]:
-    """Loss terms, and validation figures, of the rows of a run's `metrics.jsonl`.
+    """Return loss terms and validation figures from the rows of a run's `metrics.jsonl`.
 
-    Losses are what a row has under 'losses' and any further number of its own, such as 'total'; validation figures are
-    what it has under 'validation'. What is no finite number, and rows without a step, are left out; of a step that is
-    there twice the later row counts.
+    Losses are what a row has under 'losses' and any other number, such as 'total'; validation figures are what it has
+    under 'validation'. Values that are not finite numbers, and rows without a step, are left out; for a repeated step
+    the later row counts.
     """
     losses: dict[str, dict[float, float]] = {}
     checks: dict[str, dict[float, float]] = {}
@@ -89,17 +90,18 @@ def history_of(rows: Iterable[Mapping[str, Any]]) -> tuple[dict[str, History], d
 def history_panel(
     name: str, curves: Sequence[tuple[int, str, History]], prefix: str, *, fraction: bool = False, file: str = ""
 ) -> str:
-    """One quantity of several runs over the steps, as SVG; `curves` holds (place of the method, its name, the curve).
+    """Return one quantity of several runs over steps, as SVG; `curves` holds (index of the method, its name, the
+    curve).
 
-    Long curves are averaged over equal spans of steps. The scale is logarithmic where all values are positive and the
-    largest is more than 100 times the smallest; the label says so. `fraction`: values are printed as percentages.
+    Long curves are averaged over equal spans of steps. The scale is logarithmic if all values are positive and the
+    largest is more than 100 times the smallest; the label says so. `fraction`: print values as percentages.
     """
     drawn, axes = figure(3.3, 2.1)
     return svg(drawn, draw_history(axes, name, curves, fraction=fraction), prefix, file)
 
 
 def draw_history(axes: Axes, name: str, curves: Sequence[tuple[int, str, History]], *, fraction: bool = False) -> str:
-    """Draw one quantity over the steps into `axes`, and say it in words."""
+    """Draw one quantity over the steps into `axes`, and return a description."""
     axes.margins(x=0.02)
     shown = [(place, title, _thinned(curve)) for place, title, curve in curves]
     values = np.concatenate([curve.values for _, _, curve in shown])
@@ -147,7 +149,7 @@ def _curves(found: Mapping[str, Mapping[float, float]]) -> dict[str, History]:
 
 
 def _thinned(curve: History) -> History:
-    """At most `_POINTS` points, each the mean of an equal span of rows."""
+    """Return at most `_POINTS` points, each the mean of an equal span of rows."""
     if len(curve.steps) <= _POINTS:
         return curve
     starts = np.linspace(0, len(curve.steps), _POINTS, endpoint=False).astype(np.int64)

@@ -1,8 +1,8 @@
-"""One style for all charts: on a page as inline SVG that follows its fonts and its light or dark colours, or as files.
+"""One style for all charts: inline SVG that follows a page's fonts and light or dark colours, or files.
 
-A chart is drawn in the light palette below; each of its colours then becomes the CSS variable of that name, which the
-page sets for light and for dark. The hues are those of Okabe and Ito ("Color Universal Design", 2008), adjusted in
-lightness where one would vanish on the page's ground, with a wine and a violet where eight do not suffice.
+A chart is drawn in the light palette below; each of its colours is then replaced by the CSS variable of that name,
+which the page sets for light and for dark. The hues are those of Okabe and Ito ("Color Universal Design", 2008),
+adjusted in lightness where one would vanish on the page's background, plus a wine and a violet if eight are not enough.
 """
 
 from __future__ import annotations
@@ -45,30 +45,30 @@ PALETTE: dict[str, tuple[str, str]] = {  # name: (light, dark)
     "s10": ("#6a4fc4", "#ab93ff"),
 }
 
-_FILES: tuple[tuple[str, dict[str, Any]], ...] = (  # what a figure is saved as, with savefig's options
+_FILES: tuple[tuple[str, dict[str, Any]], ...] = (  # file formats of a figure, with savefig's options
     (".svg", {"metadata": {"Date": None}}),
     (".png", {"dpi": 160, "metadata": {"Software": None}}),
 )
-_LABEL = 8.5  # points; the page scales a chart, so this is about 11 px where it is read
+_LABEL = 8.5  # points; the page scales charts, so this is about 11 px on screen
 
 
 def colour(name: str) -> str:
-    """The colour to draw in that the page will replace by its variable of that name."""
+    """Return the colour to draw with, which the page will replace by its variable of that name."""
     return PALETTE[name][0]
 
 
 def series(index: int) -> tuple[str, tuple[float, ...]]:
-    """Name of the colour, and line pattern, of the index-th method of a page."""
+    """Return colour name and line pattern of the index-th method on a page."""
     return SERIES[index % len(SERIES)], DASHES[index % len(DASHES)]
 
 
 def palette_css(dark: bool) -> str:
-    """Declarations of all variables, light or dark."""
+    """Return the declarations of all variables, light or dark."""
     return " ".join(f"--{name}: {values[dark]};" for name, values in PALETTE.items())
 
 
 def figure(width: float, height: float) -> tuple[Figure, Axes]:
-    """An empty chart of that size in inches, framed on the left and below only."""
+    """Return an empty chart of that size in inches, framed only on the left and below."""
     drawn = Figure(figsize=(width, height), layout="constrained")
     drawn.patch.set_visible(False)
     axes = drawn.add_subplot()
@@ -77,7 +77,7 @@ def figure(width: float, height: float) -> tuple[Figure, Axes]:
 
 
 def panels(rows: int, columns: int, width: float, height: float) -> tuple[Figure, list[list[Axes]]]:
-    """Charts side by side, `width` x `height` inches each, by row and column."""
+    """Return charts side by side, `width` x `height` inches each, by row and column."""
     drawn = Figure(figsize=(columns * width, rows * height), layout="constrained")
     drawn.patch.set_visible(False)
     grid = drawn.subplots(rows, columns, squeeze=False)
@@ -87,7 +87,7 @@ def panels(rows: int, columns: int, width: float, height: float) -> tuple[Figure
 
 
 def style(axes: Axes) -> None:
-    """A frame on the left and below only, quiet ticks, lines across."""
+    """Set a frame only on the left and below, subtle ticks, and horizontal lines."""
     axes.patch.set_visible(False)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(colour("rule"))
@@ -97,14 +97,14 @@ def style(axes: Axes) -> None:
 
 
 def title(axes: Axes, text: str) -> None:
-    """What a panel shows, above it on the left."""
+    """Write a panel's title above it on the left."""
     axes.set_title(text, fontsize=_LABEL + 1, color=colour("ink"), loc="left", parse_math=False)
 
 
 def save(drawn: Figure, out: Path, name: str) -> list[Path]:
-    """Write NAME.svg and NAME.png into the folder `out`, on a white ground, each under a temporary name first.
+    """Write NAME.svg and NAME.png into the folder `out`, on white, atomically.
 
-    The same figure gives the same bytes. It is laid out once, for the first of the files.
+    The same figure gives the same bytes. It is laid out once, for the first file.
     """
     drawn.patch.set_visible(True)
     drawn.patch.set_facecolor("white")
@@ -119,13 +119,13 @@ def save(drawn: Figure, out: Path, name: str) -> list[Path]:
 
 
 def name_axes(axes: Axes, across: str, up: str) -> None:
-    """Write what the axes are."""
+    """Label the axes."""
     axes.set_xlabel(across, fontsize=_LABEL, color=colour("muted"), parse_math=False)
     axes.set_ylabel(up, fontsize=_LABEL, color=colour("muted"), parse_math=False)
 
 
 def name_lines(drawn: Figure, names: Sequence[str]) -> None:
-    """Below a figure, what the line of each series of `names` stands for."""
+    """Add a legend below a figure for the series in `names`."""
     handles = []
     for place, name in enumerate(names):
         shade, pattern = series(place)
@@ -134,7 +134,7 @@ def name_lines(drawn: Figure, names: Sequence[str]) -> None:
 
 
 def download(drawn: Figure, name: str) -> str:
-    """A link that saves the chart as NAME.svg, in the light palette on white; the page still asks for nothing."""
+    """Return a link that saves the chart as NAME.svg, in the light palette on white, without any request."""
     buffer = io.StringIO()
     drawn.patch.set_visible(True)
     drawn.patch.set_facecolor("white")
@@ -149,13 +149,13 @@ def download(drawn: Figure, name: str) -> str:
 
 
 def svg(drawn: Figure, label: str, prefix: str, name: str = "") -> str:
-    """The chart as an `<svg>` element; `label` is read out in its place, `prefix` sets its identifiers apart.
+    """Return the chart as an `<svg>` element; `label` is its text alternative, `prefix` makes its identifiers unique.
 
-    With a `name` a link below it saves it under that name.
+    With a `name`, a link below it saves it under that name.
     """
     if name:
         shown = svg(drawn, label, prefix)
-        drawn.set_layout_engine("none")  # it has its layout
+        drawn.set_layout_engine("none")  # it is already laid out
         return shown + download(drawn, name)
     buffer = io.StringIO()
     settings: dict[Any, str] = {"svg.fonttype": "none", "svg.hashsalt": "crossreid"}
@@ -164,7 +164,7 @@ def svg(drawn: Figure, label: str, prefix: str, name: str = "") -> str:
     root, body = re.fullmatch(r".*?(<svg\b[^>]*>)(.*)", buffer.getvalue(), flags=re.DOTALL).groups()  # type: ignore[union-attr]
     body = re.sub(r"<metadata>.*?</metadata>|<style\b.*?</style>|<!--.*?-->", "", body, flags=re.DOTALL)
     body = re.sub(r'(?<=\bid=")|(?<=href="#)|(?<=url\(#)', f"{prefix}-", body)
-    # Each text carries a font list of its own; the page's font replaces it, at the size that was laid out.
+    # Each text has its own font list; the page's font replaces it, at the size that was laid out.
     body = re.sub(r"font: (?:\w+ )*?([\d.]+)px [^;\"]*", r"font-size: \1px", body)
     body = re.sub(r"font-family: [^;\"]*;? ?", "", body)
     for name, (light, _) in PALETTE.items():
@@ -175,7 +175,7 @@ def svg(drawn: Figure, label: str, prefix: str, name: str = "") -> str:
 
 
 def legend(entries: Sequence[tuple[str, str, Sequence[float]]]) -> str:
-    """Names beside a sample of their line: `(name, colour, pattern)` each."""
+    """Return names beside a sample of their line: `(name, colour, pattern)` each."""
     items = []
     for name, shade, pattern in entries:
         dashes = f' stroke-dasharray="{" ".join(f"{length:g}" for length in pattern)}"' if pattern else ""

@@ -1,7 +1,7 @@
 """A joint map of both modalities: t-SNE (van der Maaten and Hinton, JMLR 2008) of a few identities' embeddings.
 
-What a map can say is whether the visible and the infrared images of an identity lie together; distances between
-clusters and their sizes mean little. So each map shows the same images, and a line joins the two centres of an identity.
+A map can show whether the visible and infrared images of an identity are close; distances between clusters and their
+sizes mean little. So each map shows the same images, and a line joins the two centres of an identity.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from crossreid.evaluation.features import Features
 from crossreid.reporting.drawing import SERIES, colour, figure, panels, svg, title
 
 IDENTITIES = len(SERIES)
-_FEWEST = 8  # points that a neighbourhood can be made of
+_FEWEST = 8  # points needed to form neighbourhoods
 
 
 @dataclass(frozen=True)
@@ -36,10 +36,10 @@ class Map:
 
 
 def rows_to_map(features: Features, *, identities: int = IDENTITIES, images: int = 12, seed: int = 0) -> np.ndarray:
-    """Rows of at most `identities` identities drawn with the seed, and of `images` of each in each modality.
+    """Return rows of at most `identities` identities drawn with the seed, with `images` of each per modality.
 
-    Only identities seen in both modalities are drawn, unless there is none. The draw looks at identities and
-    modalities, never at embeddings, so features of one data set by several methods give the same rows.
+    Only identities seen in both modalities are drawn, unless there is none. The draw uses identities and modalities,
+    never embeddings, so features of one data set by several methods give the same rows.
     """
     generator = np.random.default_rng(seed)
     known = sorted(dict.fromkeys(features.identities.tolist()), key=identity_order)
@@ -55,16 +55,17 @@ def rows_to_map(features: Features, *, identities: int = IDENTITIES, images: int
 
 
 def map_embeddings(features: Features, *, metric: str = "euclidean", seed: int = 0) -> Map:
-    """t-SNE of all given rows, started from their principal components; the same seed gives the same map.
+    """Compute the t-SNE of all given rows, initialised with their principal components; the same seed gives the same
+    map.
 
-    Raises `CrossreidError` for fewer than 8 rows, of which no neighbourhoods can be made.
+    Raises `CrossreidError` for fewer than 8 rows, which are too few for neighbourhoods.
     """
     count = len(features)
     if count < _FEWEST:
         raise CrossreidError(
             f"expected at least {_FEWEST} images to map, found {count}; take more identities or images."
         )
-    # Principal components of images that are all alike have no scale to start from.
+    # If all images are equal, their principal components have no scale to start from.
     start = "pca" if min(features.embeddings.shape) > 1 and np.ptp(features.embeddings, axis=0).any() else "random"
     points = TSNE(
         perplexity=min(30.0, (count - 1) / 3),
@@ -81,7 +82,7 @@ def map_embeddings(features: Features, *, metric: str = "euclidean", seed: int =
 
 
 def map_chart(mapped: Map, name: str, prefix: str, file: str = "") -> str:
-    """The map as SVG: colour by identity, discs for visible and open triangles for infrared images."""
+    """Return the map as SVG: colour by identity, discs for visible and open triangles for infrared images."""
     drawn, axes = figure(3.4, 3.4)
     draw_map(axes, mapped)
     spoken = f"Map of {len(mapped.points)} images of {len(mapped.names)} identities as embedded by: {name}."
@@ -122,7 +123,7 @@ def draw_map(axes: Axes, mapped: Map, *, size: float = 26) -> None:
 
 
 def draw_maps(maps: Sequence[Sequence[tuple[str, Map]]]) -> Figure:
-    """Maps with their names, by row and column, and how far each identity's two modalities are apart in each."""
+    """Draw maps with their names, by row and column, and how far apart the two modalities of identities are in each."""
     drawn, grid = panels(len(maps), max(map(len, maps)), 2.6, 2.75)
     for axes_row, row in zip(grid, maps, strict=True):
         for axes, (name, mapped) in zip(axes_row, row, strict=False):
@@ -141,7 +142,7 @@ def draw_maps(maps: Sequence[Sequence[tuple[str, Map]]]) -> Figure:
 
 
 def gap(mapped: Map) -> float:
-    """Mean distance between the visible and the infrared centre of an identity, in widths of the map; 0 if none has both."""
+    """Return the mean distance between visible and infrared centres of identities, in map widths; 0 if none has both."""
     gaps = []
     for place in range(len(mapped.names)):
         own = [mapped.points[(mapped.identity == place) & (mapped.modalities == m)] for m in (VISIBLE, INFRARED)]

@@ -1,6 +1,6 @@
-"""The page of an evaluation: one HTML file that needs nothing else, neither network nor scripts.
+"""The report page of an evaluation: one self-contained HTML file without network access or scripts.
 
-Its content security policy forbids every request, so what it shows is what it holds. All text that is handed in is
+Its content security policy forbids every request, so it shows only its own content. All text passed in is
 escaped.
 """
 
@@ -33,11 +33,11 @@ _CHANCE = ("chance, rank-1 of a random order", "muted", (1, 2))
 
 @dataclass(frozen=True)
 class Report:
-    """What the page shows; what is empty is left out of it.
+    """The content of the page; empty parts are left out.
 
-    `summary` is plain text, a blank line between paragraphs. `features`, `ranked` and `history` are by entry name;
-    `history` holds the rows of `metrics.jsonl`. `published` puts the published figures of a setting below its scores:
-    only where the images are the published test set. `data` is a summary of what was trained and tested on.
+    `summary` is plain text with a blank line between paragraphs. `features`, `ranked` and `history` are by entry name;
+    `history` holds the rows of `metrics.jsonl`. `published` puts the published figures of a setting below its scores,
+    only if the images are the published test set. `data` is a summary of the training and test data.
     """
 
     title: str
@@ -55,7 +55,7 @@ class Report:
     def __post_init__(self) -> None:
         names = [entry.name for entry in self.entries]
         if not names or not any(entry.scores for entry in self.entries):
-            raise CrossreidError("a report needs at least one entry with a score; evaluate something first.")
+            raise CrossreidError("a report needs at least one entry with a score; evaluate a run first.")
         if len(set(names)) < len(names):
             raise CrossreidError(f"entries of a report must have different names; found: {', '.join(names)}.")
         for what in ("features", "ranked", "history"):
@@ -64,13 +64,13 @@ class Report:
 
 
 def write_report(path: Path, report: Report) -> Path:
-    """Write the page to `path`, under a temporary name first, and return the path."""
+    """Write the page to `path` atomically, and return the path."""
     write_text(path, page(report))
     return Path(path)
 
 
 def page(report: Report) -> str:
-    """The page as text; the same report gives the same text."""
+    """Return the page as text; the same report gives the same text."""
     settings = scored_settings(report.entries)
     sections = [
         ("scores", "Scores", _scores(report, settings)),
@@ -99,8 +99,10 @@ def page(report: Report) -> str:
 
 def _scores(report: Report, settings: Sequence[ScoredSetting]) -> str:
     several = any(len(score.trials) > 1 for setting in settings for _, _, score in setting.rows)
-    spread = "Mean and standard deviation over the trials, which the error bars above show. " if several else ""
-    note = f'<p class="note">{spread}The best of each column is in bold; chance is the rank-1 of a random order.</p>'
+    spread = "Mean and standard deviation over the trials, shown by the error bars above. " if several else ""
+    note = (
+        f'<p class="note">{spread}The best value of each column is in bold; chance is the rank-1 of a random order.</p>'
+    )
     return note + "".join(table(setting, report.published) for setting in settings)
 
 
@@ -122,8 +124,8 @@ def _ranked(report: Report) -> str:
         return ""
     first = next(iter(shown.values()))
     note = (
-        f"No query is picked by hand. All {first[0].queries} queries with a match are sorted by the place of their first "
-        f"right answer, then by average precision; cut into {len(first)} equal parts, the middle one of each is shown, "
+        f"Queries are not hand-picked. All {first[0].queries} queries with a match are sorted by the rank of their first "
+        f"correct match, then by average precision, and cut into {len(first)} equal parts; the middle one of each is shown, "
         f"easiest first. Gallery: {first[0].gallery}. Numbers are {first[0].metric} distances."
     )
     key = f'<ul class="legend marks"><li>{_mark(True)} right</li><li>{_mark(False)} wrong, dashed frame</li></ul>'
@@ -144,7 +146,7 @@ def _ranked_row(item: RankedList) -> str:
     asked = item.query
     shown = _image(asked, f"Query: {_who(asked)}")
     return (
-        f'<div class="list"><p><b>First right answer: {item.first_right}</b> of {item.kept} · {item.matches} {many} · '
+        f'<div class="list"><p><b>First correct match: {item.first_right}</b> of {item.kept} · {item.matches} {many} · '
         f'query {item.place} of {item.queries} by ease</p><figure class="query"><span class="frame">{shown}</span>'
         f"<figcaption>{_label(asked)}<span>query</span></figcaption></figure><ol>{hits}</ol></div>"
     )
@@ -152,7 +154,7 @@ def _ranked_row(item: RankedList) -> str:
 
 def _hit(place: int, hit: Hit) -> str:
     verdict = "right" if hit.right else "wrong"
-    spoken = f"Place {place}, {verdict}: {_who(hit.thumbnail)}, distance {hit.distance:.3f}"
+    spoken = f"Rank {place}, {verdict}: {_who(hit.thumbnail)}, distance {hit.distance:.3f}"
     return (
         f'<li class="{verdict}"><span class="frame">{_image(hit.thumbnail, spoken)}{_mark(hit.right)}</span>'
         f"{_label(hit.thumbnail)}<span>{hit.distance:.3f}</span></li>"
@@ -201,14 +203,14 @@ def _maps(report: Report) -> str:
         return ""
     infrared = any((features.modalities == INFRARED).any() for features in report.features.values())
     note = (
-        f"t-SNE of the same {images} images of {identities} identities, drawn by a seed from the test set, as each method "
-        "embeds them. One colour an identity"
+        f"t-SNE of the same {images} images of {identities} identities, drawn with a seed from the test set, as each method "
+        "embeds them. One colour per identity"
         + (
             "; a line joins the centres of its visible and its infrared images, and short lines are good."
             if infrared
             else "."
         )
-        + " Only neighbourhoods mean something: axes, sizes and gaps between clusters do not."
+        + " Only neighbourhoods are meaningful: axes, sizes and gaps between clusters are not."
     )
     shapes = (
         '<ul class="legend"><li><svg class="mark" viewBox="0 0 16 16" aria-hidden="true"><circle cx="8" cy="8" r="5" '
@@ -248,13 +250,13 @@ def _training(report: Report) -> str:
 
 
 def _terms(names: Iterable[str]) -> str:
-    """What the terms are that are known here."""
+    """Explain the terms that are known here."""
     rows = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(text)}</dd></div>" for name, text in explained(names))
     return f'<dl class="terms">{rows}</dl>' if rows else ""
 
 
 def _file(*names: str) -> str:
-    """A name for a figure's file."""
+    """Return a name for a figure's file."""
     return re.sub(r"[^a-z0-9]+", "-", "-".join(names).lower()).strip("-")
 
 
@@ -274,7 +276,7 @@ def _recipe(report: Report) -> str:
         parts.append(f'<h3>Commands</h3><pre tabindex="0"><code>{lines}</code></pre>')
     if report.recipe.strip():
         parts.append(
-            "<details><summary>The recipe, every value</summary>"
+            "<details><summary>The recipe with every value</summary>"
             f'<pre tabindex="0"><code>{escape(report.recipe.strip())}</code></pre></details>'
         )
     if report.environment:

@@ -1,4 +1,4 @@
-"""Figures of what there is: runs, features, studies and probes, each written as SVG and PNG."""
+"""Figures of runs, features, studies and probes, each written as SVG and PNG."""
 
 from __future__ import annotations
 
@@ -40,14 +40,15 @@ def plot(
     seed: int = 0,
     say: Callable[[str], object] = print,
 ) -> list[Path]:
-    """Draw what `paths` are into the folder `out`; the files written.
+    """Plot `paths` into the folder `out`, and return the files written.
 
-    A run, or a folder of seed-* runs (of which the first is drawn), gives t-SNE maps of v and z of each branch and of the
-    joint space, its losses and its CMC; several runs also give their joint spaces side by side. A features file gives its
-    map and, with a `protocol`, its CMC. A study's folder gives its table's figure, and a probes.json or estimators.json theirs.
+    A run, or a folder of seed-* runs (of which the first is plotted), gives t-SNE maps of v and z of each branch and of
+    the joint space, its losses and its CMC; several runs also give their joint spaces side by side. A features file
+    gives its map and, with a `protocol`, its CMC. A study's folder gives the figure of its table, and a probes.json or
+    estimators.json theirs.
 
     Raises:
-        DataError: a path that is none of these.
+        DataError: a path is none of these.
     """
     written: list[Path] = []
     runs: dict[str, Path] = {}
@@ -80,7 +81,9 @@ def _draw_tables(path: Path, out: Path, titles: Mapping[str, str] | None) -> lis
     for file in found:
         table = _read(file)
         if missing := [key for key in ("title", "axis", "reference", "rows") if "study" in table and key not in table]:
-            raise DataError(f"{file} is damaged ({missing[0]} is missing). The study's command makes it again.")
+            raise DataError(
+                f"{file} is damaged ({missing[0]} is missing). Run the study's command again to rebuild it."
+            )
         if "study" in table:
             for figure_name in ("rank-1", "mAP"):
                 written += save(draw_study(table, figure_name), out, f"study-{table['study']}-{figure_name}")
@@ -100,12 +103,12 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         table = json.loads(path.read_text(encoding="utf-8"))
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise DataError(f"{path} is nothing that can be drawn. Expected {expected}.") from error
+        raise DataError(f"{path} cannot be plotted. Expected {expected}.") from error
     return table if isinstance(table, dict) else {}
 
 
 def _branch_maps(folder: Path, seed: int) -> Figure:
-    """Every branch and the joint space: v above, z below. Of a method without branches its test features alone."""
+    """Draw every branch and the joint space: v above, z below. For a method without branches only its test features."""
     run = open_run(folder)
     if not hasattr(run.method, "observe"):
         return draw_maps([[("test features", _mapped(evaluated(run)[0], seed))]])
@@ -115,7 +118,7 @@ def _branch_maps(folder: Path, seed: int) -> Figure:
         row = []
         for name, parts in streams.items():
             found = parts[place]
-            if name == "specific":  # two branches, each of which sees one modality
+            if name == "specific":  # two branches, each for one modality
                 for branch, modality in (("infrared branch", INFRARED), ("visible branch", VISIBLE)):
                     row.append((f"{space}, {branch}", _mapped(found, seed, modality=modality)))
             else:
@@ -137,7 +140,7 @@ def _draw_runs(runs: Mapping[str, Path], out: Path, seed: int) -> list[Path]:
     for other in tested[1:]:
         if differ := what_differs(tested[0], other):
             raise DataError(
-                f"{tested[0][0].folder} and {other[0].folder} do not belong into one figure: {'; '.join(differ)}. Draw each alone."
+                f"{tested[0][0].folder} and {other[0].folder} cannot be in one figure: {'; '.join(differ)}. Plot them separately."
             )
     written = save(_cmc(scores), out, "cmc")
     if len(runs) > 1:
@@ -152,7 +155,7 @@ def _draw_runs(runs: Mapping[str, Path], out: Path, seed: int) -> list[Path]:
 
 
 def _cmc(scores: Mapping[str, Sequence[Score]]) -> Figure:
-    """The first setting's CMC of each."""
+    """Draw the CMC of each in the first setting."""
     drawn, axes = figure(4.6, 3.2)
     shown = [(place, name, each[0]) for place, (name, each) in enumerate(scores.items())]
     draw_cmc(axes, shown)
@@ -194,7 +197,7 @@ def _joint(parts: Sequence[Features]) -> Features:
 
 
 def _mapped(features: Features, seed: int, *, modality: int | None = None) -> Map:
-    """The map of the rows that every map of this data set shows, of one modality or both."""
+    """Return the map of the rows that every map of this data set shows, of one modality or both."""
     rows = rows_to_map(features, seed=seed)
     if modality is not None:
         rows = rows[features.modalities[rows] == modality]

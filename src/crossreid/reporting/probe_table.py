@@ -1,4 +1,4 @@
-"""The table of what probes read, for a terminal."""
+"""The table of probe results, for a terminal."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from crossreid.terminal import FigureTable
 
 
 def summary_table(table: Mapping[str, Any]) -> FigureTable:
-    """Linear probes' shares in percent, a column a method, mean and deviation over its runs."""
+    """Return linear probes' shares in percent, one column per method, mean and deviation over its runs."""
     methods = table["methods"]
     heads = ["off", "factor", *(method["name"] for method in methods)]
-    view = FigureTable("share that a linear probe reads (percent)", heads, names=2, justify="center")
+    view = FigureTable("share read by a linear probe (percent)", heads, names=2, justify="center")
     wanted = [row for row in methods[0]["groups"] if row["probe"] == "linear"]
     order = (*GROUPS, "hidden visible-only", "hidden infrared-only")
     for row in sorted(wanted, key=lambda row: (row["stream"], row["space"], order.index(row["group"]))):

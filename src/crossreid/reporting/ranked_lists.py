@@ -1,4 +1,4 @@
-"""What a query finds: its nearest gallery images, right and wrong, for queries that are chosen by rule and not by hand."""
+"""Ranked lists: the nearest gallery images of queries, correct and wrong, for queries chosen by rule, not by hand."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _QUALITY = 80
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """A small JPEG and what it is of."""
+    """A small JPEG and what it shows."""
 
     jpeg: bytes
     width: int
@@ -50,8 +50,8 @@ class Hit:
 class RankedList:
     """A query and the nearest of the `kept` gallery images, nearest first.
 
-    `row` is the query's row in the features; `first_right` the 1-based rank of its first right answer among those
-    kept, `matches` how many right ones there are. `place` of `queries` says how hard the query is: 1 is the easiest.
+    `row` is the query's row in the features; `first_right` the 1-based rank of its first correct match among those
+    kept, `matches` the number of correct ones. `place` of `queries` says how hard the query is: 1 is the easiest.
     """
 
     query: Thumbnail
@@ -81,29 +81,29 @@ def ranked_lists(
 ) -> tuple[RankedList, ...]:
     """Ranked lists of a few queries, from the easiest to the hardest.
 
-    Query, gallery and exclusion are those of the first setting of the protocol; where it draws its gallery, the lists show the
-    draw of the first trial. All queries with a match are sorted by the rank of their first right answer, then by
+    Query, gallery and exclusion are those of the first setting of the protocol; if it draws its gallery, the lists use
+    the draw of the first trial. All queries with a match are sorted by the rank of their first correct match, then by
     average precision, then by row, cut into `queries` equal parts, and the middle one of each part is shown.
 
     Args:
-        images: from a name in `features.names` to its image `(H, W, 3)` uint8.
-        depth: gallery images a list.
-        draw, permutations, seed: of the gallery, as scores are taken by them (`crossreid.evaluation.procedure.evaluate`).
-        like: lists of another method on the same images; its queries are shown then, so that methods can be compared.
+        images: maps a name in `features.names` to its image `(H, W, 3)` uint8.
+        depth: gallery images per list.
+        draw, permutations, seed: for the gallery, as in scores (`crossreid.evaluation.procedure.evaluate`).
+        like: lists of another method on the same images, whose queries are shown, so that methods can be compared.
 
     Raises:
-        CrossreidError: an unknown protocol, or fewer than one query or place asked for.
+        CrossreidError: an unknown protocol, or fewer than one query or rank requested.
         DataError: the features have no image names, a side is empty, or no query has a match.
     """
     if protocol not in PROTOCOLS:
         raise CrossreidError(f"unknown protocol '{protocol}'; choose one of: {', '.join(PROTOCOLS)}.")
     if queries < 1 or depth < 1:
-        raise CrossreidError(f"expected at least 1 query and 1 place a list, found {queries} and {depth}.")
+        raise CrossreidError(f"expected at least 1 query and 1 rank per list, found {queries} and {depth}.")
     plan = PROTOCOLS[protocol]
     asking, gallery, drawn = _sides(features, plan, draw, permutations, seed)
     nameless = [row for row in (*asking, *gallery) if not features.names[row]]
     if nameless:
-        raise DataError(f"ranked lists need the images: {len(nameless)} of the features have no name of a file.")
+        raise DataError(f"ranked lists need the images: {len(nameless)} of the features have no file name.")
     left_out = _left_out(features, asking, gallery, plan)
     ranking = rank_embeddings(
         features.embeddings[asking],
@@ -150,7 +150,7 @@ def _hits(
     depth: int,
     thumbnail: Callable[[int], Thumbnail],
 ) -> tuple[Hit, ...]:
-    """The `depth` nearest to the query `row` of the gallery rows that are not left out, nearest first."""
+    """Return the `depth` gallery rows nearest to the query `row` that are not left out, nearest first."""
     near = distances(features.embeddings[[row]], features.embeddings[gallery], metric)[0].numpy()
     kept = np.flatnonzero(~left_out)
     nearest = kept[np.argsort(near[kept], kind="stable")]
@@ -162,13 +162,13 @@ def _hits(
 
 
 def _by_difficulty(ranking: Ranking) -> np.ndarray:
-    """Queries with a match, easiest first."""
+    """Return the queries with a match, easiest first."""
     valid = np.flatnonzero(ranking.valid)
     return valid[np.lexsort((valid, -ranking.average_precision[valid], ranking.first[valid]))]
 
 
 def _left_out(features: Features, asking: np.ndarray, gallery: np.ndarray, plan: Protocol) -> np.ndarray:
-    """`(Q, G)` bool: gallery entries that a query does not look at, itself among them."""
+    """Return `(Q, G)` bool: gallery entries that a query ignores, including itself."""
     out = asking[:, None] == gallery
     cameras, others = features.cameras[asking][:, None], features.cameras[gallery]
     if plan.exclusion.identity_and_camera:
@@ -180,7 +180,7 @@ def _left_out(features: Features, asking: np.ndarray, gallery: np.ndarray, plan:
     for ours, theirs in plan.exclusion.among(features.cameras[asking].tolist()).places:
         out |= (cameras == ours) & (others == theirs)
     films = features.tracklets
-    if films is not None:  # nothing finds the film that it is of
+    if films is not None:  # no query finds its own tracklet
         out |= (films[asking][:, None] == films[gallery]) & (films[asking] != "")[:, None]
     return out
 
@@ -188,7 +188,7 @@ def _left_out(features: Features, asking: np.ndarray, gallery: np.ndarray, plan:
 def _sides(
     features: Features, plan: Protocol, draw: str | None, permutations: Permutations | None, seed: int
 ) -> tuple[np.ndarray, np.ndarray, str]:
-    """Rows that query, rows of the gallery, and what the gallery is in words."""
+    """Return the query rows, the gallery rows, and a description of the gallery."""
     setting = plan.settings[0]
     if setting.query is not None and setting.gallery is not None:
         query, gallery = features.modalities == setting.query, features.modalities == setting.gallery
@@ -212,7 +212,7 @@ def _sides(
         permutations=permutations,
     )  # fmt: skip
     many = "one image" if setting.shots == 1 else f"up to {setting.shots} images"
-    how = f"{many} of each identity and camera, the first trial's draw ({draw_name(draw, seed)})"
+    how = f"{many} per identity and camera, the first trial's draw ({draw_name(draw, seed)})"
     return np.flatnonzero(query), rows, f"{len(rows)} images, {how}"
 
 

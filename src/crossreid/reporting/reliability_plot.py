@@ -1,4 +1,4 @@
-"""The picture of a calibration: for every pair of modalities its scores with the curve, and whether the probabilities hold."""
+"""The figure of a calibration: per pair of modalities the scores with the curve, and how reliable probabilities are."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ _SAME, _DIFFERENT, _CURVE = "s1", "s2", "ink"
 
 
 def plot_calibration(calibration: Calibration, file: Path) -> list[Path]:
-    """Write the picture beside a calibration's `file`, under its name, as PNG and SVG.
+    """Write the figure beside a calibration's `file`, under its name, as PNG and SVG.
 
-    Only what was measured is drawn: a calibration that a gallery or an exported file carries has no measures.
+    Only measured calibrations can be drawn: those stored in a gallery or an exported file have no measures.
     """
     return save(draw_calibration(calibration), file.parent, file.stem)
 
 
 def draw_calibration(calibration: Calibration) -> Figure:
-    """A row for each pair of modalities: scores and curve on the left, the reliability diagram on the right.
+    """Draw one row per pair of modalities: scores and curve on the left, the reliability diagram on the right.
 
-    Pairs that have the same curve, as both directions of one have, share a row.
+    Pairs with the same curve, such as both directions of one, share a row.
     """
     rows = [
         (kind, names, one)
@@ -54,7 +54,7 @@ def draw_calibration(calibration: Calibration) -> Figure:
 
 
 def _alike(calibration: Calibration) -> list[list[str]]:
-    """The measured pairs of modalities, those of one curve together."""
+    """Return the measured pairs of modalities, grouped by curve."""
     groups: list[list[str]] = []
     for name in calibration.measured:
         curve = calibration.curves[name]
@@ -69,7 +69,7 @@ def _alike(calibration: Calibration) -> list[list[str]]:
 
 
 def _scores(axes: Axes, curve: Curve, measured: Measured, thresholds: Mapping[float, float], heading: str) -> None:
-    """Histograms of the scores, each to its own maximum, the curve over them, and where the thresholds lie."""
+    """Draw histograms of the scores, each scaled to its maximum, the curve over them, and the thresholds."""
     title(axes, heading)
     low, high = float(measured.edges[0]), float(measured.edges[-1])
     for density, shade in ((measured.different_density, _DIFFERENT), (measured.same_density, _SAME)):
@@ -89,7 +89,7 @@ def _scores(axes: Axes, curve: Curve, measured: Measured, thresholds: Mapping[fl
 
 
 def _reliability(axes: Axes, measured: Measured) -> None:
-    """Share of pairs of one identity against what was predicted, in bins, with the line where the two are equal."""
+    """Draw the share of pairs of one identity against the prediction, in bins, with the diagonal."""
     pooled = "; curve of all pairs together" if measured.pooled else ""
     title(axes, f"calibration error {measured.ece:.4f}, Brier {measured.brier:.4f}{pooled}")
     axes.plot([0, 1], [0, 1], color=colour("rule"), linewidth=1.2)

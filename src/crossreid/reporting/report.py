@@ -1,4 +1,4 @@
-"""The page of a run or of several: what was evaluated, beside what any training must beat."""
+"""The report page of one or several runs: what was evaluated, beside what any training must beat."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ from crossreid.runs.source_runs import views_or_itself
 from crossreid.runs.starting import read_start, start_in_words
 
 FLOOR_NOTES = {
-    NOT_TRAINED_TITLE: "the backbone with its weights as they came, its last feature map or class token",
+    NOT_TRAINED_TITLE: "the backbone with its original weights, its last feature map or class token",
     "Untrained network": "the same network with random weights",
-    "Raw pixels": "grey pixels at 32 x 16, mean and contrast taken out",
+    "Raw pixels": "grey pixels at 32 x 16, mean and contrast removed",
 }
 
 
@@ -59,15 +59,15 @@ def report(
     commands: tuple[str, ...] = (),
     say: Callable[[str], object] = print,
 ) -> Path:
-    """Write the self-contained page of one run, or of several that were tested alike. A run on several data sets has a block of each.
+    """Write the self-contained page of one run, or of several with the same test. A run on several data sets has a
+    block per data set.
 
-    Args:
-        folders: trained runs; what is evaluated already is read, not done again.
-        out: the page; of one run RUN/report.html by default, of several report-A-B.html beside the first, so that none's own
-            is written over.
-        below: `floors`' answer; the untrained network and raw pixels are scored here where it is None.
-        titles: printed names of the runs by folder name; the method's name where absent.
-        commands: what a reader types to get this page; the runs' evaluation where empty.
+    Args: folders: trained runs; existing evaluations are read, not repeated. out: the page; by default RUN/report.html
+        for one run, report-A-B.html beside the first for several, so that no run's own
+            page is overwritten.
+        below: the result of `floors`; if None, the untrained network and raw pixels are scored here.
+        titles: printed names of the runs by folder name; by default the method's name.
+        commands: the commands that produce this page; by default the runs' evaluation.
 
     Raises:
         CrossreidError: the runs were tested on different images or by different rules; the message says what differs.
@@ -79,7 +79,7 @@ def report(
     for folder in folders:
         if several := [run for run in stage_runs(folder) if source_views(run)]:
             raise CrossreidError(
-                f"{folder} holds {len(several)} stages on several data sets, too much for one page. Write a report of each: "
+                f"{folder} holds {len(several)} stages on several data sets, too many for one page. Write a report of each: "
                 f"crossreid report {several[-1]}"
             )
     opened = [open_run(run) for folder in folders for run in stage_runs(folder) or views_or_itself(folder)]
@@ -87,7 +87,7 @@ def report(
     for other in tested[1:]:
         if differ := what_differs(tested[0], other):
             raise CrossreidError(
-                f"{tested[0][0].folder} and {other[0].folder} do not belong on one page: {'; '.join(differ)}. Write a report of each."
+                f"{tested[0][0].folder} and {other[0].folder} cannot be on one page: {'; '.join(differ)}. Write a report of each."
             )
     first, entries = opened[0], []
     features: dict[str, Features] = {}
@@ -122,7 +122,7 @@ def report(
 
 
 def page_of(folders: Sequence[Path]) -> Path:
-    """Where the page goes by default: of one run into its folder; of several beside the first, named after all."""
+    """Return the default path of the page: for one run in its folder, for several beside the first, named after all."""
     if len(folders) == 1:
         return folders[0] / "report.html"
     names = "-".join(name.replace("/", "-") for name in titles_of(folders).values())
@@ -130,7 +130,7 @@ def page_of(folders: Sequence[Path]) -> Path:
 
 
 def _titles(runs: Sequence[Run], titles: Mapping[str, str] | None) -> list[str]:
-    """What each run is called: as given, or by its method, with its folder where that alone would not tell it from others."""
+    """Return each run's name: as given, or its method, with its folder if that alone is ambiguous."""
     given = [(titles or {}).get(run.folder.name) for run in runs]
     methods = [METHODS[run.recipe.method.name].title for run in runs]
     places = titles_of([run.folder for run in runs])
@@ -143,7 +143,7 @@ def _titles(runs: Sequence[Run], titles: Mapping[str, str] | None) -> list[str]:
 
 
 def recipes_as_text(runs: Sequence[Run], names: Sequence[str]) -> str:
-    """The first run's recipe, and what the others' differ in."""
+    """Return the first run's recipe, and the differences of the others."""
     first = dotted(runs[0].recipe.model_dump(mode="json"))
     parts = [runs[0].recipe.as_yaml() if len(runs) == 1 else f"# {names[0]}\n{runs[0].recipe.as_yaml()}"]
     for run, name in zip(runs[1:], names[1:], strict=True):
@@ -153,12 +153,12 @@ def recipes_as_text(runs: Sequence[Run], names: Sequence[str]) -> str:
             for key in dict.fromkeys((*first, *other))
             if first.get(key) != other.get(key)
         ]
-        parts.append("\n".join([f"# {name}: {'the same but for' if differ else 'the same'}", *differ]))
+        parts.append("\n".join([f"# {name}: {'the same except for' if differ else 'the same'}", *differ]))
     return "\n".join(parts)
 
 
 def _lists(opened: Sequence[Run], features: Mapping[str, Features]) -> dict[str, tuple[RankedList, ...]]:
-    """Ranked lists of each run, of the queries of the first; its images are its own data set's."""
+    """Return ranked lists of each run, for the queries of the first; images come from each run's own data set."""
     lists: dict[str, tuple[RankedList, ...]] = {}
     shown: tuple[RankedList, ...] = ()
     for run, (title, found) in zip(opened, features.items(), strict=False):
@@ -175,14 +175,14 @@ def _lists(opened: Sequence[Run], features: Mapping[str, Features]) -> dict[str,
 
 
 def _image_of_row(records: Sequence[Record], row: str) -> np.ndarray:
-    return load_image(records[int(row)])  # of a record: a pseudo-infrared query is shown as one
+    return load_image(records[int(row)])  # from the record, so that a pseudo-infrared query is shown as one
 
 
 def records_of(run: Run, features: Features) -> list[Record]:
-    """The record of each row of a run's features.
+    """Return the record of each row of a run's features.
 
     Raises:
-        CrossreidError: the data set holds other images than when the run was evaluated.
+        CrossreidError: the data set has other images than when the run was evaluated.
     """
     test = run.split.test
     if [record.name for record in test] == features.names.tolist():
@@ -192,27 +192,27 @@ def records_of(run: Run, features: Features) -> list[Record]:
     missing = [name for name, modality in rows if (name, modality) not in known]
     if missing:
         raise CrossreidError(
-            f"{run.results / 'features.npz'} is of other images than {run.split.name} at {run.split.root} now holds: {missing[0]} "
+            f"{run.results / 'features.npz'} has other images than {run.split.name} at {run.split.root} has now: {missing[0]} "
             f"is not in its test part. Evaluate again: crossreid evaluate {run.folder}"
         )
     return [known[row] for row in rows]
 
 
 def place(split: Split) -> str:
-    """What the images are, in words."""
+    """Describe the images."""
     title = describe(split.name).title
     return f"a synthetic world in {title}'s layout" if is_synthetic(split.root) else title
 
 
 def run_note(run: Run) -> str:
-    """What the network is, in a few words."""
+    """Describe the network briefly."""
     setting = getattr(run.recipe.method, "setting", None)
     size = sum(parameter.numel() for parameter in run.method.parameters()) / 1e6
     return f"{run.recipe.method.backbone.name}, {size:.1f} M parameters" + (f", setting {setting}" if setting else "")
 
 
 def summary(entries: Sequence[ScoredMethod], trained: int = 1) -> str:
-    """One sentence: each entry's rank-1 in the first entry's first setting, against chance; and where trained ones' curves cross."""
+    """Return one sentence on each entry's rank-1 in the first entry's first setting, compared with chance, and on crossing curves."""
     first = entries[0].scores[0]
     here = [(entry.name, s) for entry in entries for s in entry.scores if _alike(s, first)]
     others = "; ".join(f"{name.lower()} {100 * score.rank(1):.1f}%" for name, score in here[1:])
@@ -232,7 +232,7 @@ def _alike(one: Score, two: Score) -> bool:
 
 
 def crossings(scores: Sequence[tuple[str, Score]]) -> list[str]:
-    """A line for each pair whose CMC curves cross within the ranks that are shown: neither is better as a whole."""
+    """Return a line for each pair whose CMC curves cross within the ranks shown: neither is better overall."""
     lines = []
     for (one, mine), (two, yours) in itertools.combinations(scores, 2):
         gaps = [mine.rank(k) - yours.rank(k) for k in range(1, RANKS_SHOWN + 1)]
@@ -251,20 +251,20 @@ def crossings(scores: Sequence[tuple[str, Score]]) -> list[str]:
 
 
 def data_facts(split: Split) -> dict[str, str]:
-    """What is trained and tested on, in numbers."""
+    """Return the training and test data in numbers."""
     images = Counter(record.identity for record in split.train)
     cameras = sorted({record.camera for record in (*split.train, *split.test)} - {0})
     facts = {"data set": f"{place(split)}, protocol {split.protocol}"}
     facts |= {what: f"{count:,}" for what, count in counted(split).items()}
     if images:
-        facts["training images an identity"] = f"{min(images.values())} to {max(images.values())}"
+        facts["training images per identity"] = f"{min(images.values())} to {max(images.values())}"
     named = ", ".join(map(str, cameras)) if len(cameras) <= 12 else f"{len(cameras)}"
     facts["cameras"] = named or "unknown"
     return facts | ({"notes": "; ".join(split.notes)} if split.notes else {})
 
 
 def read_history(path: Path) -> list[dict[str, Any]]:
-    """The rows of metrics.jsonl; none where the file is missing."""
+    """Return the rows of metrics.jsonl; none if the file is missing."""
     if not path.is_file():
         return []
     return [row for row in json_rows(path) if isinstance(row.get("step"), int)]
@@ -273,7 +273,7 @@ def read_history(path: Path) -> list[dict[str, Any]]:
 def environment(
     runs: Sequence[Run] = (), history: Mapping[str, Sequence[Mapping[str, Any]]] | None = None
 ) -> dict[str, str]:
-    """Versions, date and machine, without names of hosts or folders, how long each run trained, and from what it started."""
+    """Return versions, date and machine, without host or folder names, each run's training time, and what it started from."""
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, threads: {torch.get_num_threads()}"
     facts = {
         "crossreid": crossreid.__version__,
@@ -294,7 +294,7 @@ def environment(
 
 
 def processor() -> str:
-    """The processor's name, or its architecture where the system does not say."""
+    """Return the processor's name, or its architecture if the system does not say."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
             if line.startswith("model name"):
@@ -303,7 +303,7 @@ def processor() -> str:
 
 
 def training_seconds(recipe: Recipe, rows: Sequence[Mapping[str, Any]]) -> float:
-    """Seconds of all training steps together, by their images and their speed; what lies between steps is not in it."""
+    """Return the seconds of all training steps, from their images and speed, excluding the time between steps."""
     sampler, training = recipe.data.sampler, recipe.training
     images = sampler.identities * sampler.images * recipe.data.sets.size * training.devices * training.nodes
     speeds = [row["images_per_second"] for row in rows if isinstance(row.get("images_per_second"), int | float)]
@@ -311,7 +311,7 @@ def training_seconds(recipe: Recipe, rows: Sequence[Mapping[str, Any]]) -> float
 
 
 def duration(seconds: float) -> str:
-    """Hours and minutes, or less, in words."""
+    """Return hours and minutes, or less, as text."""
     minutes, rest = divmod(round(seconds), 60)
     if minutes >= 60:
         return f"{minutes // 60} h {minutes % 60} min in steps"

@@ -1,4 +1,4 @@
-"""The page of a run on several data sets: scores and curves of each, and each one's own page beside its results."""
+"""The page of a run on several data sets: scores and curves of each, and a page per data set beside its results."""
 
 from __future__ import annotations
 
@@ -26,10 +26,11 @@ def report_of_sources(
     commands: Sequence[str] = (),
     say: Callable[[str], object] = print,
 ) -> Path:
-    """Write RUN/report.html, with a block a data set, and RUN/sources/NAME/report.html with lists and maps of each.
+    """Write RUN/report.html, with a block per data set, and RUN/sources/NAME/report.html with the lists and maps of
+    each.
 
     Returns:
-        The page of all.
+        The page of all data sets.
     """
     views = {view.name: open_run(view) for view in source_views(folder)}
     firsts: dict[Path, list[Score]] = {}
@@ -57,7 +58,7 @@ def report_of_sources(
     notes = {title: run_note(first), **FLOOR_NOTES}
     page = Report(
         title=f"{title} on {' and '.join(views)}",
-        summary=summary + f"Ranked lists and maps of each are on its own page, sources/{next(iter(views))}/report.html for example.",
+        summary=summary + f"Ranked lists and maps of each are on its own page, for example sources/{next(iter(views))}/report.html.",
         entries=tuple(ScoredMethod(entry, notes[entry], tuple(scores)) for entry, scores in rows.items()),
         history=history,
         data=facts,

@@ -1,4 +1,4 @@
-"""Scores as HTML: bars of the first setting, and a table a setting with all that a figure must not be quoted without."""
+"""Scores as HTML: bars of the first setting, and one table per setting with everything that must be quoted with a figure."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from crossreid.evaluation.published import Published, published_for
 from crossreid.evaluation.scores import KEYS, Score
 from crossreid.reporting.drawing import series
 
-# Why several trials may spread by nothing.
-SAME = ", alike: no identity and camera has more images than are drawn, so each draw takes all of them"
+# Why several trials may have no spread.
+SAME = ", identical: no identity and camera has more images than are drawn, so each draw takes all of them"
 
 
 @dataclass(frozen=True)
 class ScoredMethod:
-    """A method on the page: its printed name, what it is in a few words, and its scores, one per setting."""
+    """A method on the page: its printed name, a short description, and its scores, one per setting."""
 
     name: str
     note: str
@@ -40,7 +40,7 @@ class ScoredSetting:
 
 
 def scored_settings(entries: Sequence[ScoredMethod]) -> list[ScoredSetting]:
-    """All settings in the order that they first occur in."""
+    """Return all settings in the order of their first occurrence."""
     rows: dict[tuple[str, str], list[tuple[int, ScoredMethod, Score]]] = {}
     for place, entry in enumerate(entries):
         for score in entry.scores:
@@ -49,7 +49,7 @@ def scored_settings(entries: Sequence[ScoredMethod]) -> list[ScoredSetting]:
 
 
 def bars(setting: ScoredSetting) -> str:
-    """Rank-1 of each method as a bar from zero, with chance as a line across."""
+    """Return the rank-1 of each method as a bar from zero, with chance as a line across."""
     chance = float(np.mean([score.chance_rank1 for _, _, score in setting.rows]))
     values = [score.rank(1) for _, _, score in setting.rows]
     finite = [value for value in (*values, chance) if math.isfinite(value)]
@@ -76,7 +76,7 @@ def bars(setting: ScoredSetting) -> str:
 
 
 def _whisker(score: Score, full: float) -> str:
-    """The error bar: a standard deviation over the trials to either side."""
+    """Return the error bar: one standard deviation over the trials to each side."""
     value, spread = score.rank(1), score.spread("rank-1")
     if len(score.trials) < 2 or not math.isfinite(value) or not spread > 1e-9:
         return ""
@@ -85,7 +85,7 @@ def _whisker(score: Score, full: float) -> str:
 
 
 def table(setting: ScoredSetting, published: bool) -> str:
-    """The table of one setting, its conditions below; `published` adds the published figures, with their source."""
+    """Return the table of one setting, its conditions below; `published` adds the published figures, with their source."""
     best = {
         key: max((v for _, _, s in setting.rows if math.isfinite(v := s.value(key))), default=math.nan) for key in KEYS
     }
@@ -122,7 +122,7 @@ def _published_row(row: Published) -> str:
 
 
 def _conditions(setting: ScoredSetting) -> str:
-    """How the scores were obtained; once if all were alike, else method by method."""
+    """Return how the scores were obtained; once if all are alike, else per method."""
     facts = [(entry.name, _facts(score)) for _, entry, score in setting.rows]
     shared = [
         [(key, value) for key, value in found if all((key, value) in other for _, other in facts)] for _, found in facts

@@ -1,4 +1,4 @@
-"""Figures of studies: the ablation as dots a seed, sweeps as curves, probes as bars, estimators beside the truth."""
+"""Figures of studies: ablations as dots per seed, sweeps as curves, probes as bars, estimators beside the truth."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ GROUP_TITLES = {
 
 
 def draw_study(table: Mapping[str, Any], figure_name: str = "rank-1") -> Figure:
-    """The figure of a table.json: a curve where the study has an axis, else a row a cell."""
+    """Draw the figure of a table.json: a curve if the study has an axis, else one row per cell."""
     return _draw_sweep(table, figure_name) if table["axis"] else _draw_cells(table, figure_name)
 
 
 def spaces_of(table: Mapping[str, Any]) -> dict[str, str]:
-    """What is scored, by name in the table and in words."""
+    """Return what is scored, by name in the table and in words."""
     if "columns" not in table:
         return SPACES
     return {space: space for space, _ in table["columns"]}
 
 
 def _draw_cells(table: Mapping[str, Any], name: str) -> Figure:
-    """A row a cell: every seed of each space as dots, their means as bars, and published figures beside, if there are any."""
+    """Draw one row per cell: every seed of each space as dots, their means as bars, and published figures beside, if any."""
     rows = table["rows"]
     spaces = spaces_of(table)
     shades = dict(zip(spaces, ("s1", "s2", "s3", "s4"), strict=False))
@@ -74,7 +74,7 @@ def _draw_cells(table: Mapping[str, Any], name: str) -> Figure:
             published.barh(place, 100 * row["published"][name], height=0.5, color=colour("s6"))
             published.text(100 * row["published"][name] + 1, place, f"{100 * row['published'][name]:.1f}", va="center",
                            fontsize=7.5, color=colour("muted"))  # fmt: skip
-    for place, row in zip(places, rows, strict=True):  # row by row, clear of the groups' headings between them
+    for place, row in zip(places, rows, strict=True):  # row by row, clear of the group headings in between
         chance = [100 * row.get("chance", table["chance"])] * 2
         measured.plot(chance, [place - 0.42, place + 0.42], color=colour("muted"), lw=1, dashes=(1, 2), zorder=1)
     for axes in axes_row:
@@ -91,14 +91,14 @@ def _draw_cells(table: Mapping[str, Any], name: str) -> Figure:
         measured.text(-0.01, first + 0.62, group, fontsize=7.5, color=colour("muted"), va="center", ha="left",
                       transform=measured.get_yaxis_transform())  # fmt: skip
     name_axes(measured, "", "")
-    # From the right: long row titles leave an axis shorter than its name.
+    # Aligned right: long row titles make the axis shorter than its name.
     measured.set_xlabel(f"{name}, % (dots: seeds, bars: means, dotted: chance)", loc="right")
     _legend(measured, [(spaces[space], shade, ()) for space, shade in shades.items()])
     return drawn
 
 
 def _draw_sweep(table: Mapping[str, Any], name: str) -> Figure:
-    """Curves over the study's axis, a panel a group: mean over the seeds, with a band of one deviation, and the seeds."""
+    """Draw curves over the study's axis, one panel per group: mean over the seeds, with a band of one deviation, and the seeds."""
     on_the_axis = [row for row in table["rows"] if row["place"] is not None]
     groups = list(dict.fromkeys(row["group"] for row in on_the_axis))
     drawn, (row_of_axes,) = panels(1, len(groups), 4.2 if len(groups) == 1 else 3.0, 2.9)
@@ -130,7 +130,7 @@ def _draw_sweep(table: Mapping[str, Any], name: str) -> Figure:
 
 
 def draw_probes(table: Mapping[str, Any], titles: Mapping[str, str] | None = None) -> Figure:
-    """What each objective keeps: a row a stream, v on the left and z on the right; bars linear probes, ticks the MLP's."""
+    """Draw what each objective keeps: one row per stream, v on the left and z on the right; bars are linear probes, ticks MLPs."""
     methods = table["methods"]
     streams = list(dict.fromkeys(row["stream"] for row in methods[0]["groups"]))
     drawn, grid = panels(len(streams), 2, 5.2, 2.5)
@@ -156,14 +156,14 @@ def draw_probes(table: Mapping[str, Any], titles: Mapping[str, str] | None = Non
             axes.axhline(0, color=colour("muted"), lw=0.7)
             axes.set_ylim(-12, 102)
             title(axes, f"{SPACES[space]}, {STREAMS.get(stream, stream)}")
-            name_axes(axes, "", "share that is read, %" if space == "v" else "")
+            name_axes(axes, "", "share read, %" if space == "v" else "")
     names = [(titles or {}).get(method["name"], method["name"]) for method in methods]
     _legend(grid[0][1], [(text, series(index)[0], ()) for index, text in enumerate(names)], bars=True)
     return drawn
 
 
 def draw_estimators(rows: Sequence[Mapping[str, Any]]) -> Figure:
-    """Estimate against truth, a panel an estimator: mean over the seeds, with the spread from batch to batch."""
+    """Draw estimate against truth, one panel per estimator: mean over the seeds, with the spread from batch to batch."""
     kinds = list(dict.fromkeys(row["estimator"] for row in rows))
     sizes = sorted({row["dimension"] for row in rows})
     largest = max(row["truth"] for row in rows)
@@ -202,7 +202,7 @@ def _legend(
 
 
 def deviation(values: np.ndarray) -> float:
-    """Over the seeds; 0 of one."""
+    """Return the standard deviation over the seeds; 0 for one."""
     return float(values.std(ddof=1)) if len(values) > 1 else 0.0
 
 

@@ -1,4 +1,4 @@
-"""The table of a study, for a terminal and as Markdown: means and spreads over seeds, the published row beside each."""
+"""The table of a study, for a terminal and as Markdown: means and spreads over seeds, with the published row beside each."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ SHORT = {
 
 
 def columns_of(table: Mapping[str, Any]) -> tuple[list[tuple[str, str]], tuple[str, str]]:
-    """The (space, figure) of each column, and the one whose differences are given."""
+    """Return the (space, figure) of each column, and the one whose differences are shown."""
     columns = [(str(space), str(figure)) for space, figure in table.get("columns", COLUMNS)]
     return columns, columns[table.get("compared", 2)]
 
 
 def rows_of(table: Mapping[str, Any]) -> list[tuple[str, list[list[str]]]]:
-    """Of each group its rows as text, in percent: title, columns, the difference seed by seed, and published figures, if any."""
+    """Return the rows of each group as text, in percent: title, columns, the difference per seed, and published figures, if any."""
     by_key = {row["key"]: row for row in table["rows"]}
     columns, compared = columns_of(table)
     any_published = _any_published(table)
@@ -61,7 +61,7 @@ def head_of(table: Mapping[str, Any]) -> list[str]:
     named = {row["key"]: f"{row['group']}, {row['title']}" for row in table["rows"]}
     columns, compared = columns_of(table)
     of = "" if compared == COLUMNS[2] else f", {_titled(compared)}"
-    own = {row["title"] for row in table["rows"] if row.get("reference") == row["key"]}  # of a reference a group
+    own = {row["title"] for row in table["rows"] if row.get("reference") == row["key"]}  # with one reference per group
     against = f"against {' or '.join(sorted(own)) or named.get(table['reference'], table['reference'])}{of}"
     return ["", *map(_titled, columns), against, *["published on SYSU-MM01, rank-1 / mAP"] * _any_published(table)]
 
@@ -76,18 +76,18 @@ def _titled(column: tuple[str, str]) -> str:
 
 
 def _short(space: str, separator: str = ", ") -> str:
-    """The space's name with each of its parts abbreviated, `infrared to visible, image to video` for example."""
+    """Return the space's name with its parts abbreviated, for example of `infrared to visible, image to video`."""
     return separator.join(SHORT.get(part, part) for part in space.split(", "))
 
 
 def note_of(table: Mapping[str, Any]) -> str:
-    """How the figures were obtained."""
+    """Say how the figures were obtained."""
     seeds = sorted({seed for row in table["rows"] for seed in row["seeds"]})
     over = "mean ± standard deviation over seeds" if len(seeds) > 1 else "seed"
     spaces = {space for space, _ in columns_of(table)[0]}
     of = "" if "columns" in table and "re-ranked" not in spaces else f", {table['setting']}"
     reranked = "k-reciprocal re-ranking where named" if "re-ranked" in spaces else "not re-ranked"
-    own = {row["tested"]: row for row in table["rows"] if "tested" in row}  # data sets of protocols of their own
+    own = {row["tested"]: row for row in table["rows"] if "tested" in row}  # data sets with their own protocols
     protocols = "; ".join(f"{name} by {row['protocol']}" for name, row in own.items()) or table["protocol"]
     chance = (
         ", ".join(f"{100 * row['chance']:.1f} on {name}" for name, row in own.items()) or f"{100 * table['chance']:.1f}"
@@ -101,7 +101,7 @@ def note_of(table: Mapping[str, Any]) -> str:
 
 
 def terminal_table(table: Mapping[str, Any]) -> Group:
-    """The same for a terminal of any width, a table a group; the published figure is rank-1 alone."""
+    """Return the same for a terminal of any width, one table per group; the published figure is only rank-1."""
     columns, compared = columns_of(table)
     views = []
     for group, rows in rows_of(table):
@@ -131,17 +131,17 @@ def markdown_table(table: Mapping[str, Any]) -> str:
 
 
 def write_markdown(table: Mapping[str, Any], out: Path) -> Path:
-    """Write the table to `out`/table.md; its path."""
+    """Write the table to `out`/table.md, and return its path."""
     path = out / "table.md"
     write_text(path, markdown_table(table))
     return path
 
 
 def spread(values: Sequence[float] | np.ndarray, *, sign: str = "") -> str:
-    """Fractions of several seeds in percent: their mean and, of more than one, their standard deviation.
+    """Return fractions of several seeds in percent: their mean and, for more than one, their standard deviation.
 
     Args:
-        sign: `+` for differences, whose mean then has a sign whatever it is.
+        sign: `+` for differences, whose mean then always has a sign.
     """
     each = 100 * np.array(values)
     return f"{each.mean():{sign}.1f} ± {each.std(ddof=1):.1f}" if len(each) > 1 else f"{each[0]:{sign}.1f}"

@@ -1,4 +1,4 @@
-"""Figures of what trained runs make of views: curves by the number of images, camera bias, distances, attention."""
+"""Figures on how trained runs use views: curves by the number of images, camera bias, distances, attention."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from crossreid.reporting.views_table import COMPARISONS
 
 FIGURES = ("rank-1", "mAP")
 AXES = {"gallery": "images of each gallery tracklet", "query": "images of each query tracklet"}
-HEAT = "inferno"  # its lightness rises evenly, so that it reads without colour
-_READ = "cameras read right, % (dots: runs and divisions of identities,\nbars: means, dotted: the most frequent camera)"
+HEAT = "inferno"  # its lightness rises evenly, so that it works without colour
+_READ = "cameras predicted correctly, % (dots: runs and splits of identities,\nbars: means, dotted: the most frequent camera)"
 _KINDS = {"grad-cam": "Grad-CAM of the similarity", "rollout": "attention rollout"}
 _SHOWN = 256  # pixels: the height at which images are drawn
 
 
 def draw_images(table: Mapping[str, Any]) -> Figure:
-    """Rank-1 and mAP over n of an images.json: a line a name, mean over its runs with a band of one deviation."""
+    """Draw rank-1 and mAP over n of an images.json: one line per name, mean over its runs with a band of one deviation."""
     rows, counts = table["rows"], table["counts"]
     names = list(dict.fromkeys(row["name"] for row in rows))
     kinds = list(dict.fromkeys((row["direction"], row["side"]) for row in rows))
@@ -51,7 +51,7 @@ def draw_images(table: Mapping[str, Any]) -> Figure:
             axes.margins(y=0.12)
             name_axes(axes, f"n, {AXES[side]}", f"{figure_name}, %")
         title(axes_row[0], f"{f'{direction}, ' if direction else ''}{COMPARISONS[side]}")
-    for column in zip(*grid, strict=True):  # one scale a figure, so that both kinds can be compared
+    for column in zip(*grid, strict=True):  # one scale per figure, so that both kinds can be compared
         low, high = min(axes.get_ylim()[0] for axes in column), max(axes.get_ylim()[1] for axes in column)
         for axes in column:
             axes.set_ylim(max(0, low), min(101, high))
@@ -67,7 +67,7 @@ def _line(axes: Axes, index: int, places: Sequence[float], each: Sequence[np.nda
 
 
 def draw_cameras(table: Mapping[str, Any]) -> Figure:
-    """Accuracy of reading the camera, of a cameras.json: a row a name, a dot a run and division, a bar their mean."""
+    """Draw the camera accuracy of a cameras.json: one row per name, one dot per run and split, a bar for their mean."""
     rows = table["rows"]
     names = list(dict.fromkeys(row["name"] for row in rows))
     modalities = list(dict.fromkeys(row["modality"] for row in rows))
@@ -96,7 +96,7 @@ def draw_cameras(table: Mapping[str, Any]) -> Figure:
 
 
 def draw_distances(table: Mapping[str, Any]) -> Figure:
-    """Densities of the distances of each kind of pair, of a distances.json: a panel a name, its runs averaged."""
+    """Draw the distance densities of each kind of pair in a distances.json: one panel per name, averaged over its runs."""
     rows = table["rows"]
     names = list(dict.fromkeys(row["name"] for row in rows))
     columns = min(3, len(names))
@@ -134,17 +134,17 @@ def draw_distances(table: Mapping[str, Any]) -> Figure:
 
 
 def _bin_width(rows: Sequence[Mapping[str, Any]]) -> int:
-    """How many of the stored bins make one that is drawn, so that about 50 span all distances."""
+    """Return the number of stored bins per drawn bin, so that about 50 span all distances."""
     filled = np.sum([row["kinds"][kind]["histogram"] for row in rows for kind in KINDS], axis=0).nonzero()[0]
     wanted = (filled[-1] + 1) / 50
     return max([width for width in (1, 2, 4, 5, 8, 10) if width <= wanted], default=1)
 
 
 def draw_attention(table: Mapping[str, Any], images: Mapping[str, np.ndarray]) -> Figure:
-    """Heat maps over images, of an attention.json: a row an image, after it a column for each run and its encoders.
+    """Draw the heat maps of an attention.json over images: one row per image, then one column per run and encoder.
 
-    Each map is scaled by its own maximum; `(none)` is below one that is nowhere above 0. `images` are `(H, W, 3)` uint8 by
-    their paths.
+    Each map is scaled by its own maximum; `(none)` marks one that is nowhere above 0. `images` are `(H, W, 3)` uint8 by
+    path.
     """
     rows = table["rows"]
     names = list(dict.fromkeys(row["name"] for row in rows))
@@ -187,18 +187,18 @@ def draw_attention(table: Mapping[str, Any], images: Mapping[str, np.ndarray]) -
 
 
 def _kind(one: Mapping[str, Any]) -> str:
-    return str(one.get("kind", "grad-cam"))  # files of before have that kind alone
+    return str(one.get("kind", "grad-cam"))  # older files have only that kind
 
 
 def _words(maps: Sequence[Mapping[str, Any]], place: int) -> list[str]:
-    """What tells a map of a row from its others: encoder and kind, where there are several."""
+    """Return what distinguishes a map in a row from the others: encoder and kind, if there are several."""
     encoders, kinds = {one["encoder"] for one in maps}, {_kind(one) for one in maps}
     words = [encoder_title(maps[place]["encoder"])] if len(encoders) > 1 else []
     return words + ([_kind(maps[place])] if len(kinds) > 1 else [])
 
 
 def overlaid(picture: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """A map `(h, w)` over a picture `(H, W, 3)` uint8, bilinear, 0 to its maximum: `(H, W, 3)` float in 0 ... 1."""
+    """Return a map `(h, w)` over a picture `(H, W, 3)` uint8, bilinear, 0 to its maximum: `(H, W, 3)` float in [0, 1]."""
     field = torch.tensor(heat / max(float(heat.max()), 1e-12), dtype=torch.float32)[None, None]
     smooth = torch.nn.functional.interpolate(field, size=picture.shape[:2], mode="bilinear", align_corners=False)
     shades = matplotlib.colormaps[HEAT](smooth[0, 0].clamp(0, 1).numpy())[..., :3]

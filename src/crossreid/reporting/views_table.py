@@ -1,4 +1,4 @@
-"""Tables of what trained runs make of views, for a terminal: means and deviations over runs, in percent."""
+"""Tables on how trained runs use views, for a terminal: means and deviations over runs, in percent."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ COMPARISONS = {"gallery": "an image to n images", "query": "n images to video"}
 
 
 def images_table(table: Mapping[str, Any]) -> Group:
-    """Rank-1 and mAP of each name, a column a number of images; in 80 columns, a table a kind of comparison."""
+    """Return rank-1 and mAP per name, one column per number of images; in 80 columns, one table per kind of comparison."""
     views = []
     for direction, side in dict.fromkeys((row["direction"], row["side"]) for row in table["rows"]):
         rows = [row for row in table["rows"] if (row["direction"], row["side"]) == (direction, side)]
@@ -36,9 +36,9 @@ def images_table(table: Mapping[str, Any]) -> Group:
 
 
 def cameras_table(table: Mapping[str, Any]) -> FigureTable:
-    """Accuracy of the probe, and of naming the most frequent camera, over all runs and divisions."""
+    """Return the accuracy of the probe, and of always naming the most frequent camera, over all runs and splits."""
     view = FigureTable(
-        f"camera read off single images, %, over runs and {table['divisions']} divisions",
+        f"camera predicted from single images, %, over runs and {table['divisions']} splits",
         ["", "modality", "accuracy", "most frequent", "entropy read"], names=2,
     )  # fmt: skip
     for name, modality in dict.fromkeys((row["name"], row["modality"]) for row in table["rows"]):
@@ -49,7 +49,7 @@ def cameras_table(table: Mapping[str, Any]) -> FigureTable:
 
 
 def distances_table(table: Mapping[str, Any]) -> FigureTable:
-    """Mean and deviation of the distances of each kind of pair, and how well they tell identities apart."""
+    """Return mean and deviation of the distances of each kind of pair, and how well they separate identities."""
     place = table["place"]
     view = FigureTable(
         f"{table['metric']} distances of pairs of images: mean ± deviation over pairs",
@@ -68,7 +68,7 @@ def distances_table(table: Mapping[str, Any]) -> FigureTable:
 
 
 def attention_table(table: Mapping[str, Any]) -> FigureTable:
-    """The similarity that each map explains: a row an image, a column a name."""
+    """Return the similarity that each map explains: one row per image, one column per name."""
     rows = table["rows"]
     names = list(dict.fromkeys(row["name"] for row in rows))
     view = FigureTable("similarity of the image to its identity's mean", ["identity", "camera", *names], names=2)

@@ -1,9 +1,9 @@
-"""The study of estimators of mutual information, where the truth is known: correlated Gaussians.
+"""The study of mutual-information estimators where the truth is known: correlated Gaussians.
 
-Poole et al., "On Variational Bounds of Mutual Information", ICML 2019, section 3. v and z are standard Gaussians of D
-coordinates, correlated pair by pair; I(v; z) = -D/2 log(1 - rho^2). A critic is trained on fresh samples by the
+Poole et al., "On Variational Bounds of Mutual Information", ICML 2019, section 3. v and z are standard Gaussians with D
+coordinates, correlated pair by pair; I(v; z) = -D/2 log(1 - rho^2). A critic is trained on fresh samples with the
 estimator's own objective, then its estimate is averaged over fresh batches. No run is trained: estimators.json holds
-an estimate per critic.
+one estimate per critic.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ DIMENSIONS = (4, 32)
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """One critic trained: the truth and the estimate in nats, and the spread of the estimate from batch to batch."""
+    """One trained critic: the truth and the estimate in nats, and the spread of the estimate from batch to batch."""
 
     estimator: Estimator
     dimension: int
@@ -45,7 +45,7 @@ class Estimate:
 
 
 def gaussian_pairs(count: int, dimension: int, information: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """`count` pairs (v, z), each `(count, D)`, whose mutual information is `information` nats."""
+    """Return `count` pairs (v, z), each `(count, D)`, whose mutual information is `information` nats."""
     correlation = correlation_for(information, dimension)
     v, noise = torch.randn(2, count, dimension, generator=generator)
     return v, correlation * v + (1 - correlation**2) ** 0.5 * noise
@@ -87,7 +87,7 @@ def estimate(
 def grid(
     seeds: Sequence[int], values: Sequence[float] = VALUES, dimensions: Sequence[int] = DIMENSIONS
 ) -> list[tuple[Estimator, int, float, int]]:
-    """Every (estimator, dimension, truth, seed), the first seed of all first."""
+    """Return every (estimator, dimension, truth, seed), with the first seed of all first."""
     return [
         (kind, size, value, seed) for seed in seeds for kind in ESTIMATORS for size in dimensions for value in values
     ]
@@ -96,7 +96,7 @@ def grid(
 def run_estimators(
     out: Path, *, seeds: Sequence[int], jobs: int = 1, steps: int = 2000, values: Sequence[float] = VALUES
 ) -> list[dict[str, Any]]:
-    """Train what is missing of every estimator's critics and write estimators.json after each; its rows."""
+    """Train the missing critics of every estimator, write estimators.json after each, and return its rows."""
     path = out / "estimators.json"
     rows: list[dict[str, Any]] = read_json(path)["estimates"] if path.is_file() else []
     done = {(r["estimator"], r["dimension"], r["truth"], r["seed"]) for r in rows if r["steps"] == steps}
@@ -112,5 +112,5 @@ def run_estimators(
 
 
 def _estimated(kind: Estimator, size: int, value: float, seed: int, steps: int) -> Estimate:
-    torch.set_num_threads(1)  # batches are small: a thread more costs more than it gives
+    torch.set_num_threads(1)  # batches are small: another thread costs more than it saves
     return estimate(kind, size, value, seed=seed, steps=steps)

@@ -1,4 +1,4 @@
-"""The studies of implicit discriminative knowledge learning (IDKL): its terms one after another, and their weights."""
+"""The studies of implicit discriminative knowledge learning (IDKL): its terms added one by one, and their weights."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from crossreid.runs.recipe import Recipe, RecipeError, make_recipe
 from crossreid.studies.study import RERANKED_COLUMNS, Cell, Study
 
 IDKL = "implicit_knowledge"
-# In the order in which the paper adds them, with what is off before it.
+# In the order in which the paper adds them, with what is off before that.
 TERMS: tuple[tuple[str, str, dict[str, Any]], ...] = (
     ("purifier", "+ purifier", {"purifier": False}),
     ("tgsa", "+ TGSA", {"relation_weight": 0.0}),
@@ -24,7 +24,7 @@ WEIGHTS: dict[str, tuple[str, tuple[float, ...]]] = {
 
 
 def idkl_study() -> Study:
-    """The ablation of the paper: L_b alone, then the purifier, TGSA, CSA and MDR, one after another; and without L_C."""
+    """Return the ablation of the paper: L_b alone, then the purifier, TGSA, CSA and MDR added one by one; and without L_C."""
     cells = []
     for count in range(len(TERMS) + 1):
         key, title = ("base", "base: L_b") if count == 0 else TERMS[count - 1][:2]
@@ -41,7 +41,7 @@ def idkl_study() -> Study:
 
 
 def lambda_study() -> Study:
-    """Each of l1, l2 and l3 from light to heavy, the others as they are."""
+    """Return the study of each of l1, l2 and l3 from small to large, with the others unchanged."""
     cells = tuple(
         Cell(f"{key.split('_')[0]}-{weight:g}", f"{title}: {weight:g}", title, IDKL, {key: weight}, place=weight)
         for key, (title, weights) in WEIGHTS.items()
@@ -54,10 +54,10 @@ def lambda_study() -> Study:
 
 
 def idkl_recipe(base: Recipe, cell: Cell, seed: int, out: Path) -> Recipe:
-    """The recipe of a cell's run: `base` with its changed keys of the method.
+    """Return the recipe of a cell's run: `base` with the cell's changed keys of the method.
 
     Raises:
-        RecipeError: the base's method is another.
+        RecipeError: the base has another method.
     """
     if base.method.name != IDKL:
         raise RecipeError(f"the recipe's method is {base.method.name!r}. Expected {IDKL}, for example idkl_synthetic.")

@@ -1,8 +1,7 @@
-"""Leave one data set out: trained on all others and scored on it, beside what training on it alone gives.
+"""Leave one data set out: train on all others and test on it, beside training on it alone.
 
-The first says how far what is learnt carries to a place that was never seen (domain generalisation), the second is the
-upper bound that a training set of the place itself would give. Both are scored on the same test images by the data
-set's own protocol.
+The first shows how well learning transfers to an unseen place (domain generalisation), the second is the upper bound
+from a training set of the place itself. Both are scored on the same test images by the data set's own protocol.
 """
 
 from __future__ import annotations
@@ -15,19 +14,19 @@ from crossreid.studies.study import Cell, Study
 
 
 def left_out_study(base: Recipe) -> Study:
-    """For each source of the recipe's data a run on all others and a run on it alone.
+    """Return, for each source of the recipe's data, a run on all others and a run on it alone.
 
     Raises:
-        RecipeError: the recipe's data has no two sources.
+        RecipeError: the recipe's data has fewer than two sources.
     """
     names = [source.called for source in base.data.sources]
     if len(names) < 2:
         raise RecipeError(
-            "leaving one data set out needs a recipe of two or more: `data` as a list of sections (docs/several_data_sets.md)."
+            "leaving one data set out needs a recipe with two or more: `data` as a list of sections (docs/several_data_sets.md)."
         )
     if base.teacher is not None or base.start_from is not None:
         raise RecipeError(
-            "leaving one data set out: expected a recipe without teacher and start_from, which saw data of their own."
+            "leaving one data set out: expected a recipe without teacher and start_from, which have their own data."
         )
     cells = []
     for name in names:
@@ -52,12 +51,12 @@ def left_out_study(base: Recipe) -> Study:
 
 
 def tested_on(base: Recipe, cell: Cell) -> DataOptions:
-    """The data that a cell's runs are scored on."""
+    """Return the data that a cell's runs are scored on."""
     return base.data.of_source(str(cell.tested))
 
 
 def recipe_of(base: Recipe, cell: Cell, seed: int) -> Recipe:
-    """The recipe of one cell's run: batch norms by domain only where it trains on several data sets."""
+    """Return the recipe of one cell's run: batch norms by domain only if it trains on several data sets."""
     given = base.model_dump(mode="json")
     kept = [
         source

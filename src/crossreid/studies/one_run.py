@@ -1,8 +1,9 @@
-"""One run of a study, a process of its own: `python -m crossreid.studies.one_run RECIPE RUN [DATA]` trains and scores it.
+"""One run of a study, as a separate process: `python -m crossreid.studies.one_run RECIPE RUN [DATA]` trains and scores
+it.
 
-RECIPE is the file of the run's recipe, RUN its folder, which holds results.json once all is done. A recipe with a
-teacher is the runs of its stages in RUN/teacher, RUN/student ...; the last student is scored. DATA is the file of the data section
-that it is scored on, where that is not its recipe's.
+RECIPE is the file of the run's recipe, RUN its folder, which holds results.json once everything is done. A recipe with
+a teacher is the runs of its stages in RUN/teacher, RUN/student ...; the last student is scored. DATA is the file of the
+data section that it is scored on, if not its recipe's.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ from crossreid.training.signals import Interrupted
 
 
 def train_and_score(recipe: Recipe, folder: Path, tested: DataOptions | None = None) -> None:
-    """Train or go on, then write results.json: the scores, and over all stages the steps and the seconds."""
+    """Train or resume, then write results.json: the scores, and the steps and seconds over all stages."""
     start = time.perf_counter()
     results: list[FitResult] = []
     train(recipe, folder, done=lambda _, result: results.append(result))
@@ -57,8 +58,9 @@ def train_and_score(recipe: Recipe, folder: Path, tested: DataOptions | None = N
 
 
 def score_spaces(run: Run) -> dict[str, Score]:
-    """The scores of a run in the protocol's first setting: of its test features, not re-ranked and re-ranked; of a method
-    with branches also of v, of z and of both, all streams of each concatenated. Of sets of images, of each comparison."""
+    """Return a run's scores in the protocol's first setting: of its test features, with and without re-ranking; for a
+    method with branches also of v, of z and of both, with all streams concatenated. For sets of images, scores of each
+    comparison."""
     if comparisons(run.split, run.recipe):
         compared = embed_compared(run.method, run.split, run.recipe)
         return {score.setting: score for score in score_sets(compared, run.split, run.recipe)}
@@ -76,7 +78,7 @@ def score_spaces(run: Run) -> dict[str, Score]:
 
 
 def run_by(arguments: Sequence[str]) -> None:
-    """Train and score by the arguments of the command, as `running.write_recipe` gives them."""
+    """Train and score with the command's arguments, as `running.write_recipe` returns them."""
     recipe, folder, *rest = map(Path, arguments)
     tested = DataOptions.model_validate(read_yaml(rest[0].read_text(encoding="utf-8"))) if rest else None
     train_and_score(load_recipe(recipe), folder, tested)
@@ -91,7 +93,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _stop_with_the_study() -> None:
-    """The study holds the other end of standard input: once it is gone, however it went, this run stops too."""
+    """Stop with the study, which holds the other end of standard input: once it is gone, for any reason, this run stops too."""
     os.read(0, 1)
     os.kill(os.getpid(), signal.SIGTERM)
 

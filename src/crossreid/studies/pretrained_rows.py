@@ -1,6 +1,6 @@
-"""Rows of a study's table without training: each backbone of its recipes with the weights that training starts from.
+"""Rows of a study's table without training: each backbone of its recipes with its initial weights.
 
-Its figures are those of every seed, as nothing is drawn. Where others have v and z, its pooled feature map stands as v.
+The figures are the same for every seed, because nothing is random. If others have v and z, the pooled feature map is v.
 """
 
 from __future__ import annotations
@@ -31,13 +31,14 @@ def pretrained_rows(
     out: Path,
     say: Callable[[str], object] = lambda text: None,
 ) -> list[dict[str, Any]]:
-    """A row per backbone with weights and data to score it on, like `summary`'s for cells; scores are kept in `out`.
+    """Return one row per backbone with weights and data to score it on, like `summary`'s for cells; scores are stored
+    in `out`.
 
-    Where cells are scored on data sets of their own, the row is in the group of its data set.
+    If cells are scored on their own data sets, the row is in the group of its data set.
 
     Args:
-        tests: the cells, each with its recipe, whose data are those that the cell is scored on.
-        say: gets a line where weights can no longer be had, and their row is left out.
+        tests: the cells, each with a recipe whose data are those that the cell is scored on.
+        say: gets a line if weights are no longer available and their row is left out.
     """
     seeds = sorted({seed for row in table["rows"] for seed in row["seeds"]})
     rows: list[dict[str, Any]] = []
@@ -82,7 +83,7 @@ def pretrained_rows(
 
 
 def _digest(recipe: Recipe) -> str:
-    """Of what a row depends on: the backbone, the data and how they are tested."""
+    """Return a digest of what a row depends on: the backbone, the data and how they are tested."""
     facts: dict[str, Any] = {
         "backbone": untouched(recipe.method.encoder).model_dump(mode="json"),
         "data": recipe.data.model_dump(
@@ -95,7 +96,7 @@ def _digest(recipe: Recipe) -> str:
 
 
 def _scores(network: Pretrained, recipe: Recipe) -> dict[str, Score]:
-    """By what runs are scored: comparisons of images and videos, or single images not re-ranked and re-ranked."""
+    """Return the scores, as for runs: of comparisons of images and videos, or of single images with and without re-ranking."""
     split = open_split(recipe)
     if comparisons(split, recipe):
         return {score.setting: score for score in score_sets(embed_compared(network, split, recipe), split, recipe)}

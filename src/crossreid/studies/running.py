@@ -1,7 +1,7 @@
-"""The runner of studies: every cell and seed a run of its own, several at a time where there are devices, resumable.
+"""The runner of studies: one run per cell and seed, several in parallel if there are devices, resumable.
 
 A study's folder holds CELL/seed-K (ordinary runs, with results.json once done), table.json, table.md and the figure.
-The study's process only starts the runs (`crossreid.studies.one_run`), each a process, and sums up.
+The study's process only starts the runs (`crossreid.studies.one_run`), one process each, and summarises them.
 """
 
 from __future__ import annotations
@@ -32,9 +32,10 @@ from crossreid.training.signals import Interrupted, stop_signals
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One cell with one seed, and the folder that it trains into; `needs` are the results of the runs it waits for.
+    """One cell with one seed, and the folder that it trains into; `needs` are the results of the runs that it waits
+    for.
 
-    `tested` is the recipe whose data it is scored on, where that is not its own.
+    `tested` is the recipe whose data it is scored on, if not its own.
     """
 
     cell: Cell
@@ -50,12 +51,12 @@ class Job:
 
     @property
     def log(self) -> Path:
-        """What the run's process printed; beside its folder."""
+        """The output of the run's process; beside its folder."""
         return self.folder.with_name(f"{self.folder.name}.log")
 
     @property
     def recipe_file(self) -> Path:
-        """The recipe that the run's process is to read; beside its folder."""
+        """The recipe for the run's process; beside its folder."""
         return self.folder.with_name(f"{self.folder.name}.yaml")
 
 
@@ -68,17 +69,17 @@ def run_study(
     jobs: int | None = None,
     only: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Run what is not done yet of `study` into `out`, and sum up what is there: the content of table.json.
+    """Run what is missing of `study` into `out`, and summarise what is there: return the content of table.json.
 
-    Backbones that start from weights have a row of their own, as they are before any training.
+    Backbones that start from weights get a row of their own, before any training.
 
     Args:
-        seeds: each is a run of every cell; their spread is the uncertainty that the table gives.
-        jobs: runs at a time: by default one per GPU, without GPUs one.
-        only: keys of the cells to run; all where empty.
+        seeds: every cell is run once per seed; their spread is the uncertainty in the table.
+        jobs: runs in parallel: by default one per GPU, or one without GPUs.
+        only: keys of the cells to run; all if empty.
 
     Raises:
-        StudyError: runs of another recipe are there, an unknown cell is named, or a run failed; the rest was done.
+        StudyError: there are runs of another recipe, a cell is unknown, or a run failed; the other runs were done.
     """
     planned = plan(base, study, out, seeds, only)
     for job in planned:
@@ -92,24 +93,24 @@ def run_study(
     write_json(out / "table.json", summed)
     if failed:
         lines = "\n".join(f"  {job.folder}: {_last_line(job)}" for job in failed)
-        raise StudyError(f"{len(failed)} of {len(pending)} runs failed; the same command does them again.\n{lines}")
+        raise StudyError(f"{len(failed)} of {len(pending)} runs failed; run the same command to repeat them.\n{lines}")
     return summed
 
 
 def plan(base: Recipe, study: Study, out: Path, seeds: Sequence[int], only: Sequence[str] = ()) -> list[Job]:
-    """The jobs of the cells `only`, or of all, and of the cells whose runs these need; the first seed of all first.
+    """Return the jobs of the cells `only`, or of all, and of the cells that these need; the first seed of all first.
 
     Raises:
-        StudyError: an unknown cell is named, or no seed is given.
-        RecipeError: no recipe of a cell can be made from `base`.
+        StudyError: a cell is unknown, or no seed is given.
+        RecipeError: a cell's recipe cannot be made from `base`.
     """
     keys = [cell.key for cell in study.cells]
     if unknown := set(only) - set(keys):
         raise StudyError(f"no cell {', '.join(sorted(unknown))} in this study. Known: {', '.join(keys)}.")
     if not seeds:
-        raise StudyError("expected one seed or more.")
+        raise StudyError("expected at least one seed.")
     wanted = set(only or keys)
-    for cell in reversed(study.cells):  # none needs a later one
+    for cell in reversed(study.cells):  # no cell needs a later one
         if cell.key in wanted:
             wanted |= cell.needs
 
@@ -123,7 +124,7 @@ def plan(base: Recipe, study: Study, out: Path, seeds: Sequence[int], only: Sequ
 
 
 def _refuse_other_recipe(job: Job) -> None:
-    """Raise where the folder holds runs that are not those of the job's recipe, or results without all of them."""
+    """Raise if the folder has runs of another recipe than the job's, or results without all of its runs."""
     planned = dict(stage_recipes(job.recipe, job.folder))
     there = stage_runs(job.folder)
     if (job.folder / "recipe.yaml").is_file():
@@ -136,9 +137,9 @@ def _refuse_other_recipe(job: Job) -> None:
 
 
 def slots(jobs: int | None) -> list[dict[str, str]]:
-    """The environment of each slot that runs one job at a time: a GPU, or a share of the cores.
+    """Return the environment of each slot, which runs one job at a time: a GPU, or a share of the cores.
 
-    OMP_NUM_THREADS, where it is set, is kept; of GPUs only those are used that this process sees.
+    OMP_NUM_THREADS is kept if set; only GPUs visible to this process are used.
     """
     devices = torch.cuda.device_count()
     count = jobs or max(devices, 1)
@@ -151,7 +152,7 @@ def slots(jobs: int | None) -> list[dict[str, str]]:
 
 
 def _run_all(pending: list[Job], jobs: int | None, *, done: int) -> list[Job]:
-    """Run the jobs, each a process of its own; those that failed."""
+    """Run the jobs, each as a separate process, and return those that failed."""
     waiting, failed = list(pending), []
     running: dict[int, tuple[Job, subprocess.Popen[bytes]]] = {}  # by slot
     environments = slots(jobs)
@@ -185,18 +186,18 @@ def _run_all(pending: list[Job], jobs: int | None, *, done: int) -> list[Job]:
 
 
 def start(job: Job, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    """The job's process, with its recipe written to `job.recipe_file` and what it prints to `job.log`."""
+    """Start the job's process, with its recipe written to `job.recipe_file` and its output to `job.log`."""
     arguments = write_recipe(job)
     with open(job.log, "wb") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "crossreid.studies.one_run", *arguments],
             stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, env={**os.environ, **environment},
-            start_new_session=True,  # Ctrl-C reaches the study alone, which passes it on once
+            start_new_session=True,  # Ctrl-C reaches only the study, which passes it on once
         )  # fmt: skip
 
 
 def write_recipe(job: Job) -> list[str]:
-    """Write `job.recipe_file`, and the data that it is tested on where they are others.
+    """Write `job.recipe_file`, and the test data if they differ.
 
     Returns:
         The arguments of `crossreid.studies.one_run`.
@@ -212,6 +213,6 @@ def write_recipe(job: Job) -> list[str]:
 
 def _last_line(job: Job) -> str:
     if not job.log.is_file():
-        return "not begun: a run that it needs has failed"
+        return "not started: a run that it needs has failed"
     lines = [line.strip() for line in job.log.read_text(encoding="utf-8", errors="replace").splitlines()]
-    return next((line for line in reversed(lines) if line), "ended without a word")
+    return next((line for line in reversed(lines) if line), "ended without output")

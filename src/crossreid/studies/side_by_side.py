@@ -1,4 +1,4 @@
-"""The study of whole recipes, of any methods, side by side on the same data."""
+"""The study of whole recipes, with any methods, side by side on the same data."""
 
 from __future__ import annotations
 
@@ -11,21 +11,23 @@ from crossreid.studies.study import Cell, Study
 
 
 def recipes_study(recipes: Mapping[str, Recipe]) -> Study:
-    """Whole recipes, each a row; the first is what the others are compared with.
+    """Return a study of whole recipes, one per row; the first is the reference.
 
-    A recipe with a teacher stands for the runs of all of its stages, of which the last student is scored.
+    A recipe with a teacher means the runs of all its stages, of which the last student is scored.
 
     Raises:
-        RecipeError: one alone, or they are not of the same data set, so that their figures could not be compared.
+        RecipeError: there is only one, or they use different data sets, so their figures cannot be compared.
     """
     first, *others = recipes
     if not others:
-        raise RecipeError("expected two recipes or more to compare.")
+        raise RecipeError("expected two or more recipes to compare.")
     for name in others:
         for key in ("name", "root", "options"):
             own, other = getattr(recipes[name].data, key), getattr(recipes[first].data, key)
             if own != other:
-                raise RecipeError(f"{name}: data.{key} is {own}, that of {first} is {other}. Compare on the same data.")
+                raise RecipeError(
+                    f"{name}: data.{key} is {own}, but that of {first} is {other}. Compare on the same data."
+                )
         if not same_identities(recipes[name].data.model_dump(), recipes[first].data.model_dump()):
             raise RecipeError(f"{name}: data.sources are not those of {first}. Compare on the same data.")
 
@@ -39,12 +41,12 @@ def recipes_study(recipes: Mapping[str, Recipe]) -> Study:
 
 
 def named(paths: Sequence[Path]) -> dict[str, Path]:
-    """Recipe files by their names without the suffix.
+    """Return recipe files by name without the suffix.
 
     Raises:
-        RecipeError: two of the same name.
+        RecipeError: two have the same name.
     """
     found = {path.stem: path for path in paths}
     if len(found) < len(paths):
-        raise RecipeError("two recipe files have the same name; expected names that tell them apart.")
+        raise RecipeError("two recipe files have the same name; expected different names.")
     return found

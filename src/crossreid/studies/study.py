@@ -1,4 +1,4 @@
-"""What a study is: cells, each a recipe made from one base recipe, and the figures that its table compares them by."""
+"""A study: cells, each a recipe made from one base recipe, and the figures that its table compares."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from crossreid.data.data_options import DataOptions
 from crossreid.errors import CrossreidError
 from crossreid.runs.recipe import Recipe
 
-# What a run's embeddings are scored as (`one_run.score_spaces`): its test features, and those of a method with branches.
+# The scored spaces of a run (`one_run.score_spaces`): its test features, and those of a method with branches.
 PLAIN, RERANKED = "not re-ranked", "re-ranked"
 SPACES = ("v", "z", "both")
 
 Columns = tuple[tuple[str, str], ...]
-# A table.json that names no columns has these.
+# The columns of a table.json that names none.
 COLUMNS: Columns = (("v", "rank-1"), ("z", "rank-1"), ("both", "rank-1"), ("both", "mAP"))
 RERANKED_COLUMNS: Columns = ((PLAIN, "rank-1"), (PLAIN, "mAP"), (RERANKED, "rank-1"), (RERANKED, "mAP"))
 
 
 class StudyError(CrossreidError):
-    """A study that cannot be run or summed up; the message names the runs and what to do."""
+    """A study that cannot be run or summarised; the message names the runs and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One row of a study: a folder's name, what a person reads, the method it trains and its changed keys.
+    """One row of a study: a folder's name, a printed title, the method to train and its changed keys.
 
-    `group` is what its rows are listed under, `place` its position on the study's axis where it has one; `teacher` and
-    `start` are the cells whose runs of the same seed teach it and are its start. `reference` is the cell that it is compared with
-    where that is not the study's; `tested` names the data set it is scored on where that is not the one of its recipe.
+    `group` is the heading of its rows, `place` its position on the study's axis, if any; `teacher` and `start` are the
+    cells whose runs with the same seed are its teacher and its start. `reference` is the cell that it is compared with,
+    if not the study's; `tested` names the data set that it is scored on, if not its recipe's.
     """
 
     key: str
@@ -48,7 +48,7 @@ class Cell:
 
     @property
     def needs(self) -> set[str]:
-        """The cells whose runs must be there first."""
+        """Return the cells whose runs must exist first."""
         return {key for key in (self.teacher, self.start) if key is not None}
 
 
@@ -60,9 +60,9 @@ class Study:
     """Cells in the order of the table; `reference` is the cell that others are compared with, seed by seed.
 
     `recipe(base, cell, seed, out)` makes the recipe of a cell's run in the study's folder `out`. `columns` are the
-    figures of the table, each a (space, figure); None: those that all of its runs are scored by. `compared` is the
-    position among them of the one whose differences are given. `tested(base, cell)` gives the data that a cell's runs are scored
-    on, where that is not what they are trained on.
+    figures of the table, each a (space, figure); None means those that all of its runs have. `compared` is the index
+    among them of the one whose differences are shown. `tested(base, cell)` returns the data that a cell's runs are
+    scored on, if not their training data.
     """
 
     name: str

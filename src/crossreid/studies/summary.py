@@ -1,4 +1,4 @@
-"""The table of a study: what its finished runs scored, of each cell and seed, as table.json holds it."""
+"""The table of a study: the scores of its finished runs, per cell and seed, as stored in table.json."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ Results = dict[int, dict[str, Any]]  # seed to results.json of its run, ascendin
 
 
 def summary(study: Study, out: Path) -> dict[str, Any]:
-    """The table of what is done: of each cell and space the figures of each seed, in the order of the study.
+    """Return the table of what is done: the figures of each seed per cell and space, in the order of the study.
 
     Raises:
-        StudyError: a run was not scored by what the study compares.
+        StudyError: a run has no score of what the study compares.
     """
     found = {cell.key: results for cell in study.cells if (results := _results_of(out / cell.key))}
     columns, compared = _columns_of(study, found)
@@ -37,7 +37,7 @@ def summary(study: Study, out: Path) -> dict[str, Any]:
         rows.append(_row(cell, results, scores))
         score = scores[spaces[0]][0]
         about = {"protocol": score.protocol, "setting": score.setting, "chance": score.chance_rank1}
-        if study.tested is not None:  # each row by the data set that it is scored on
+        if study.tested is not None:  # group rows by the data set that they are scored on
             rows[-1] |= {"tested": cell.tested, "reference": cell.reference or study.reference, **about}
     return {
         "study": study.name,
@@ -57,14 +57,14 @@ def _results_of(folder: Path) -> Results:
             found[int(path.parent.name.removeprefix("seed-"))] = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
             raise StudyError(
-                f"{path} is no results.json of a folder seed-NUMBER ({error}). Delete that folder; the study's command "
+                f"{path} is not a valid results.json in a folder seed-NUMBER ({error}). Delete that folder; the study's command "
                 "makes it again."
             ) from error
     return dict(sorted(found.items()))
 
 
 def _columns_of(study: Study, found: Mapping[str, Results]) -> tuple[Columns, int]:
-    """The study's columns and which of them is compared; where it names none, what all of its runs were scored by."""
+    """Return the study's columns and which of them is compared; if it names none, the scores that all of its runs have."""
     if study.columns is not None:
         return study.columns, study.compared
     offered = [list(result["scores"]) for results in found.values() for result in results.values()]
@@ -72,8 +72,8 @@ def _columns_of(study: Study, found: Mapping[str, Results]) -> tuple[Columns, in
     if PLAIN in shared:
         return RERANKED_COLUMNS, 1
     if not shared:
-        raise StudyError(f"{study.title}: its runs have no score in common, so that they cannot be compared.")
-    # Comparisons of images and videos; of more than two, one figure each, or no table would hold them.
+        raise StudyError(f"{study.title}: its runs have no score in common, so they cannot be compared.")
+    # Comparisons of images and videos; with more than two, one figure each, or the table would be too wide.
     figures = ("rank-1", "mAP") if len(shared) <= 2 else ("mAP",)
     return tuple((space, figure) for space in shared for figure in figures), len(figures) - 1
 
@@ -94,5 +94,5 @@ def _row(cell: Cell, results: Results, scores: Mapping[str, list[Score]]) -> dic
 
 
 def figures_of(scores: Sequence[Score]) -> dict[str, list[float]]:
-    """Each figure of a table, one value a score."""
+    """Return each figure of a table, one value per score."""
     return {name: [score.value(name) for score in scores] for name in FIGURES}

@@ -1,6 +1,6 @@
 """The studies of variational distillation (Tian et al., CVPR 2021): objectives and branches, width of z, weights.
 
-Its rivals are trained on the same network: the information bottleneck with an estimator of mutual information (IB), and
+Its rivals are trained on the same network: the information bottleneck with a mutual-information estimator (IB), and
 the variational information bottleneck (VIB).
 """
 
@@ -32,10 +32,10 @@ WEIGHTS: dict[str, tuple[float, ...]] = {
 
 
 def vd_study(rival: Mapping[str, Any] | None = None) -> Study:
-    """Branches x {bottleneck, VIB, VD}, then every subset of VSD, VCD and VML on all three branches.
+    """Return branches x {bottleneck, VIB, VD}, then every subset of VSD, VCD and VML on all three branches.
 
     Args:
-        rival: `METHOD.KEY` to value, for keys that the base recipe's method does not have; see `rival_keys`.
+        rival: maps `METHOD.KEY` to values, for keys that the base recipe's method does not have; see `rival_keys`.
     """
     cells = [
         Cell(
@@ -53,7 +53,7 @@ def vd_study(rival: Mapping[str, Any] | None = None) -> Study:
 
 
 def _terms() -> Iterator[Cell]:
-    """All subsets but the full one, which is all three branches' VD."""
+    """Yield all subsets except the full one, which is VD on all three branches."""
     for kept in range(2 ** len(TERMS) - 1):
         on = [bool(kept >> position & 1) for position in range(len(TERMS))]
         names = [name for name, is_on in zip(TERMS.values(), on, strict=True) if is_on]
@@ -64,7 +64,7 @@ def _terms() -> Iterator[Cell]:
 
 
 def z_size_study(sizes: Sequence[int] = SIZES) -> Study:
-    """The width of z, from too little to more than is needed."""
+    """Return the study of the width of z, from too narrow to wider than needed."""
     cells = tuple(
         Cell(f"z-{size}", str(size), "size of z", VD, {"bottleneck.width": size}, place=float(size)) for size in sizes
     )
@@ -73,10 +73,10 @@ def z_size_study(sizes: Sequence[int] = SIZES) -> Study:
 
 
 def weight_study(rival: Mapping[str, Any] | None = None) -> Study:
-    """How much each objective weighs: what the comparison of objectives owes to the choice of beta.
+    """Return the study of each objective's weight: how far their comparison depends on the choice of beta.
 
     Args:
-        rival: as `vd_study` takes it.
+        rival: as in `vd_study`.
     """
     cells = []
     for method, weights in WEIGHTS.items():
@@ -98,7 +98,7 @@ def _recipes(rival: Mapping[str, Any] | None = None) -> MakeRecipe:
 
 
 def vd_recipe(base: Recipe, cell: Cell, seed: int, rival: Mapping[str, Any] | None = None) -> Recipe:
-    """The recipe of a cell: `base` with the cell's method and changes. `rival` holds `METHOD.KEY` to value.
+    """Return the recipe of a cell: `base` with the cell's method and changes. `rival` maps `METHOD.KEY` to values.
 
     Keys of the base's method that another method does not have are left out; the rest of the network stays.
 
@@ -127,10 +127,10 @@ RIVAL = "METHOD.KEY=VALUE, for example information_bottleneck.weight=1"
 
 
 def rival_keys(given: Sequence[str]) -> dict[str, Any]:
-    """`METHOD.KEY=VALUE` pairs, values YAML, as `vd_study` takes them.
+    """Parse `METHOD.KEY=VALUE` pairs with YAML values, as for `vd_study`.
 
     Raises:
-        CrossreidError: no such pair, method or key.
+        CrossreidError: an invalid pair, or an unknown method or key.
     """
     found: dict[str, Any] = {}
     for text in given:
@@ -139,7 +139,9 @@ def rival_keys(given: Sequence[str]) -> dict[str, Any]:
         if not key:
             raise CrossreidError(f"--rival {text!r}: expected {RIVAL}.")
         if owner not in SHORT:
-            raise RecipeError(f"--rival {text!r}: no method {owner!r} here. Expected one of {', '.join(SHORT)}.")
+            raise RecipeError(
+                f"--rival {text!r}: method {owner!r} is not in this study. Expected one of {', '.join(SHORT)}."
+            )
         if key not in METHODS[owner].options.model_fields:
             known = ", ".join(METHODS[owner].options.model_fields)
             raise RecipeError(f"--rival {text!r}: {owner} has no key {key!r}. It has {known}.")

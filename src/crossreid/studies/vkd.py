@@ -1,4 +1,4 @@
-"""The studies of views knowledge distillation: each cell a teacher or a student, made from one two-stage recipe."""
+"""The studies of views knowledge distillation: each cell is a teacher or a student, made from one two-stage recipe."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TERMS = {"identity_weight": "L_CE", "triplet_weight": "L_TR", "knowledge_weight"
 
 
 def vkd_study() -> Study:
-    """Teacher, student and its own student; loss terms; a student alone; and which views teach it."""
+    """Return teacher, student and its own student; loss terms; a student alone; and which views teach it."""
     cells = [
         Cell("teacher", "teacher", "teacher and students", VKD, {"stage": "teacher"}),
         _student("student", "student: all terms", "teacher and students"),
@@ -32,8 +32,8 @@ def vkd_study() -> Study:
                 (("L_CE",), ("L_CE", "L_TR"), ("L_CE", "L_TR", "L_KD"), ("L_CE", "L_TR", "L_DP"), ("L_KD", "L_DP")),
             )
         ),
-        _student("heavier", "L_KD and L_DP ten times as heavy", "loss terms", heavier=10.0),
-        _student("heavy-kd", "L_KD a hundred times as heavy", "loss terms", **{"method.knowledge_weight": 10.0}),
+        _student("heavier", "L_KD and L_DP times ten", "loss terms", heavier=10.0),
+        _student("heavy-kd", "L_KD times a hundred", "loss terms", **{"method.knowledge_weight": 10.0}),
         *(
             Cell(key, title, "from the backbone's weights", VKD, {"method.start": "weights", **more}, teacher=teacher)
             for key, title, more, teacher in (
@@ -42,7 +42,7 @@ def vkd_study() -> Study:
                 ("taught", "taught by the student's student", {}, "student-2"),
                 (
                     "taught-heavy-kd",
-                    "the same, L_KD a hundred times as heavy",
+                    "the same, L_KD times a hundred",
                     {"method.knowledge_weight": 10.0},
                     "student-2",
                 ),
@@ -64,9 +64,9 @@ def vkd_study() -> Study:
 
 
 def cross_distillation_study(networks: Sequence[str]) -> Study:
-    """Teachers of each architecture, and students of each from each: cross-distillation.
+    """Return cross-distillation: teachers of each architecture, and students of each architecture from each teacher.
 
-    A student starts from the teacher of its own architecture, so that only who guides it differs.
+    A student starts from the teacher of its own architecture, so that only its teacher differs.
     """
     cells = [
         Cell(f"teacher-{name}", name, "teachers", VKD, {"stage": "teacher", "method.backbone.name": name})
@@ -98,13 +98,15 @@ def _terms(on: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def vkd_recipe(base: Recipe, cell: Cell, seed: int, out: Path) -> Recipe:
-    """The recipe of a cell's run with a seed, in the study's folder `out`.
+    """Return the recipe of a cell's run with a seed, in the study's folder `out`.
 
     Raises:
-        RecipeError: the base has no teacher's stage.
+        RecipeError: the base has no teacher stage.
     """
     if base.teacher is None:
-        raise RecipeError("the recipe has no `teacher` section. Expected one of two stages, for example vkd_synthetic.")
+        raise RecipeError(
+            "the recipe has no `teacher` section. Expected a two-stage recipe, for example vkd_synthetic."
+        )
     changes = dict(cell.changes)
     first = teacher_recipe(base)
     if changes.pop("stage", None) == "teacher":
@@ -125,6 +127,6 @@ def vkd_recipe(base: Recipe, cell: Cell, seed: int, out: Path) -> Recipe:
     if cell.teacher is not None:
         given["method"] |= {"teacher": run(cell.teacher), "start": run(cell.start) if cell.start else "teacher"}
         guided = [changes.get(f"method.{key}", given["method"][key]) for key in ("knowledge_weight", "distance_weight")]
-        if not any(guided):  # it starts as its teacher, which then has nothing to say
+        if not any(guided):  # it starts as its teacher, which then has nothing to teach
             given["method"] |= {"teacher": None, "start": run(cell.teacher)}
     return make_recipe(given, [f"{key}={value}" for key, value in changes.items()], source=cell.key)
