@@ -40,7 +40,10 @@ THROUGHPUT = {"bf16-mixed": 100e12, "16-mixed": 100e12, "32-true": 50e12}  # FLO
 # Steps an epoch that the official counts do not say, by data set and kind of epoch, and why these.
 OTHERWISE: dict[tuple[str, object], tuple[int, str]] = {
     ("sysu-mm01", "pairs"): (195, "Steps per epoch as counted in the release."),
-    ("llcm", "pairs"): (151, "Steps per epoch by the official lists: 150 to 152, rarely one more, depending on the draw."),
+    ("llcm", "pairs"): (
+        151,
+        "Steps per epoch by the official lists: 150 to 152, rarely one more, depending on the draw.",
+    ),
     ("regdb", "pairs"): (68, "Two chunks of each of 206 identities."),
     ("veri-776", "images"): (107, "A tracklet is one vehicle seen by one camera."),
     ("atrw", "images"): (39, "Every image is its own tracklet."),

@@ -124,7 +124,9 @@ def test_what_cannot_be_looked_at_is_refused_by_name(place, tmp_path):
     train(recipe_for(tmp_path / "pictures", 0, "sysu-mm01", plain, "modality"), tmp_path / "plain")
     assert "sysu-mm01: the number of images cannot be varied" in refused("images", tmp_path / "plain")
     assert "plain is on another data set" in refused("distances", place / "vkd", tmp_path / "plain")
-    assert "expected numbers of images, or `all`" in refused("images", place / "vkd", "--counts", "1,many")
+    assert "expected comma-separated numbers of images, or `all`" in refused(
+        "images", place / "vkd", "--counts", "1,many"
+    )
     assert "expected NAME=TEXT" in refused("cameras", place / "vkd", "--title", "teacher")
     assert "maps 'all': expected grad-cam, rollout or both" in refused("attention", place / "vkd", "--maps", "all")
     assert "unknown metric" in refused("distances", place / "vkd", "--metric", "angle")

@@ -172,7 +172,7 @@ def test_a_run_that_is_asked_to_stop_says_how_to_go_on(place, tmp_path, number, 
     process.send_signal(number)
     assert process.wait() == status
     told = text_of(tmp_path / "log")
-    assert "interrupted; the same command again goes on from the checkpoint" in told
+    assert "interrupted; run the same command again to continue from the checkpoint" in told
     assert "Traceback" not in told
 
 

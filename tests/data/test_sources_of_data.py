@@ -55,7 +55,7 @@ def test_a_recipe_of_one_data_set_is_kept_without_a_word_of_sources():
         ([3], "expected a section with name and root"),
         ([{**DAY, "sampler": {"epoch": "pairs"}}, NIGHT], "pairs, which works with one data set"),
         ([{**DAY, "augment": {"channels": {"grey": 0.5}}}, {**NIGHT, "normalise": {"mean": [0, 0, 0], "std": [1, 1, 1]}}],
-         "normalised alike"),
+         "with one normalisation"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_meant_is_refused(data, said):

@@ -56,7 +56,7 @@ def test_what_a_guess_took_for_names_and_is_none_is_left_out(tmp_path):
         assert side.names is None
         assert len(side.notes) == 2
     np.savez(tmp_path / "x.npz", **needed, names="/some/folder")
-    with pytest.raises(DataError, match="expected one names value per embedding \(2\)"):
+    with pytest.raises(DataError, match=r"expected one names value per embedding \(2\)"):
         read_side(tmp_path / "x.npz")
 
 

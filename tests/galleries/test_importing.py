@@ -158,7 +158,7 @@ def test_files_that_are_not_as_expected_are_named(tmp_path):
             ("none", "embeddings.safetensors not found"),
             ("anonymous", "expected the fingerprint"),
             ("twice", "id 'images/3.jpg' is given twice"),
-            ("light", "row 0: expected a modality \(visible, infrared\) .* found 'ultraviolet'"),
+            ("light", r"row 0: expected a modality \(visible, infrared\) .* found 'ultraviolet'"),
             ("triangle", r"row 0: .* a box of four numbers or none, .*\[1, 2, 3\]"),
             ("inside out", r"images/0.jpg: expected a box .* found \(5, 2, 3, 9\)"),
             ("poor", "expected .*camera: int64 not null>, found .*modality: string not null>"),

@@ -86,7 +86,7 @@ def test_features_are_drawn_with_and_without_a_protocol(runs, tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "not found. Expected a run's folder"), ("{", "nothing that can be drawn"), ('{"a": 1}', "found other keys"),
+    [(None, "not found. Expected a run's folder"), ("{", "cannot be plotted"), ('{"a": 1}', "found other keys"),
      ("[1]", "found other keys")],
 )  # fmt: skip
 def test_what_cannot_be_drawn_is_refused_in_a_line(content, message, tmp_path):

@@ -86,7 +86,7 @@ def test_images_of_a_run_are_those_of_its_rows(runs, tmp_path):
     assert [r.modality == INFRARED for r in records] == (turned.modalities == int(INFRARED)).tolist()
     moved = replace(features, names=np.char.add(features.names, "x"))
     save(moved, own / "features.npz")
-    with pytest.raises(CrossreidError, match=r"is of other images than sysu-mm01 at .* now holds.*crossreid evaluate"):
+    with pytest.raises(CrossreidError, match=r"has other images than sysu-mm01 at .* has now.*crossreid evaluate"):
         records_of(run, load(own / "features.npz"))
 
 

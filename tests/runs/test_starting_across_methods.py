@@ -81,7 +81,7 @@ def test_methods_of_one_family_pair_their_encoders_and_keep_what_means_the_same(
         own, other = (p.state_dict() for p in pair)
         assert torch.equal(own["bottleneck.0.weight"], other["bottleneck.0.weight"])
         assert own["v_classifier.weight"].shape != other["v_classifier.weight"].shape
-    assert "encoders the" not in started.text
+    assert "encoder copied" not in started.text
     assert "newly initialised, for its own identities" in started.text
 
 

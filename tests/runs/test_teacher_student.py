@@ -184,5 +184,5 @@ def test_any_methods_run_can_teach_and_be_taught_across_modalities(world, tmp_pa
     train(other, tmp_path / "again")  # the same identities: another option of the reader changes nothing here
     elsewhere = [f"data.root={world / 'mars'}", "data.name=mars", "data.sampler.balance=none"]
     fewer = make_recipe({**sets, "method": student}, elsewhere)
-    with pytest.raises(ValueError, match="they are not the same"):
+    with pytest.raises(ValueError, match="these are not the same"):
         train(fewer, tmp_path / "fewer")

@@ -63,5 +63,5 @@ def test_what_cannot_be_compared_is_named(tmp_path):
     with pytest.raises(StudyError, match="no score in common"):
         summary(study_of(), tmp_path)
     (tmp_path / "a" / "seed-0" / "results.json").write_text("{")
-    with pytest.raises(StudyError, match=r"results\.json of a folder seed-NUMBER .*Delete that folder"):
+    with pytest.raises(StudyError, match=r"results\.json in a folder seed-NUMBER .*Delete that folder"):
         summary(study_of(), tmp_path)

@@ -27,7 +27,7 @@ def read_variable(path: Path, *names: str) -> np.ndarray:
     content = path.read_bytes()
     # Version 7.3 is HDF5 after a 512-byte MATLAB header; other writers of HDF5 omit that header.
     if _HDF5 in (content[:8], content[512:520]):
-        raise DataError(f"{path} is a MATLAB 7.3 file (HDF5), which is not supported; save it again with `save -v7`.")
+        raise DataError(f"{path} is of MATLAB version 7.3 (HDF5), which is not read; save it again with `save -v7`.")
     try:
         present = _of_version_4(content) if b"\0" in content[:4] else _of_version_5(content)
         chosen = _first(names, present)

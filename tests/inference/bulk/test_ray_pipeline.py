@@ -85,7 +85,7 @@ def test_bad_images_and_other_models_are_named(place, tmp_path, model, records):
     few = copied(records[:6], tmp_path / "images")
     few[2].path.write_bytes(b"no image")
     cluster = Cluster(partial(opened, place / "run"), device="cpu")
-    with pytest.raises(DataError, match="is no image that can be decoded"):
+    with pytest.raises(DataError, match="is not an image that can be decoded"):
         embed_records(model, few, tmp_path / "stop", **JOB, embedding=cluster.chunks)
     done = embed_records(model, few, tmp_path / "skip", **JOB, embedding=cluster.chunks, on_bad_image="skip")
     assert (done.rows, done.bad) == (5, 1)

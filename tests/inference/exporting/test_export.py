@@ -354,7 +354,7 @@ def test_what_is_printed_where_an_export_succeeds_is_in_the_log_that_the_command
     monkeypatch.setattr(exporting, "open_model", lambda *_, **__: model)
     said = ran("export", tmp_path / "run")
     log = tmp_path / "run" / "model.onnx.log"
-    assert said.endswith(f"what the exporter printed: {log}")
+    assert said.endswith(f"output of the exporter: {log}")
     assert "words of a layer" not in said
     assert "words of a layer" in log.read_text()
 
