@@ -54,7 +54,7 @@ def test_official_mismatch_names_camera_identity_and_both_counts():
     permutations = Permutations({(1, 2): np.array([[1, 2]])}, "rand_perm_cam.mat")
     with pytest.raises(DataError, match="camera 1, identity 2 is for 2 images, but there are 3"):
         draw_gallery(GROUPS, "official", 1, 0, cameras=(1,), permutations=permutations)
-    with pytest.raises(DataError, match="camera 1, identity anna is of 0 images, but 4 are here"):
+    with pytest.raises(DataError, match="camera 1, identity anna is for 0 images, but there are 4"):
         permutations.order(1, "anna", 0, 4)
     with pytest.raises(DataError, match="holds 1 trials; trial 2 was asked for"):
         permutations.order(1, "2", 1, 2)

@@ -75,7 +75,7 @@ def test_what_spreadsheets_write(tmp_path, separator, end, bom):
         ("path,name\na.jpg,x\n", "line 1: column 'identity' is missing"),
         ("path,identity\n", "lists no image"),
         ("path,identity\na.jpg,\n", "line 2: path and identity must not be empty"),
-        ("path,identity\na.jpg,x\na.jpg,x\n", "line 3: a.jpg is listed in line 2"),
+        ("path,identity\na.jpg,x\na.jpg,x\n", "line 3: a.jpg is already listed in line 2"),
         ("path,identity,camera\na.jpg,x,north\n", "line 2: camera is 'north'"),
         ("path,identity,modality\na.jpg,x,radar\n", "line 2: modality is 'radar'"),
         ("path,identity,split\na.jpg,x,training\n", "line 2: split is 'training'"),
@@ -100,8 +100,8 @@ def test_what_spreadsheets_write(tmp_path, separator, end, bom):
         ("path,identity,camera\na.jpg,x," + 5000 * "9" + "\n", "line 2: camera is '9999"),
         ("path,identity,time\na.jpg,x,0001-01-01T00:00:00+14:00\n", "line 2: time is '0001-01-01"),
         ("path,identity,time\na.jpg,x,9999-12-31T23:59:59-14:00\n", "line 2: time is '9999-12-31"),
-        ("path,identity\na.jpg,x\nd/../a.jpg,x\n", "line 3: d/../a.jpg is listed in line 2"),
-        ("path,identity\na.jpg,x\n./b//../a.jpg,x\n", "line 3: ./b//../a.jpg is listed in line 2"),
+        ("path,identity\na.jpg,x\nd/../a.jpg,x\n", "line 3: d/../a.jpg is already listed in line 2"),
+        ("path,identity\na.jpg,x\n./b//../a.jpg,x\n", "line 3: ./b//../a.jpg is already listed in line 2"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_line(tmp_path, text, told):
@@ -138,7 +138,7 @@ def test_a_picture_is_listed_once_however_it_is_spelled(tmp_path):
     (tmp_path / "link").symlink_to("real")
     (tmp_path / "deep").symlink_to("real/below")
     for other in (str(tmp_path / "real" / "a.jpg"), "link/a.jpg", "deep/../a.jpg"):
-        with pytest.raises(DataError, match=r"line 3: .*a\.jpg is listed in line 2 already"):
+        with pytest.raises(DataError, match=r"line 3: .*a\.jpg is already listed in line 2"):
             read_rows(written(tmp_path, f"path,identity\nreal/a.jpg,x\n{other},x\n") / "manifest.csv")
     found = read_rows(written(tmp_path, "path,identity\na.jpg,x\ndeep/../a.jpg,x\n") / "manifest.csv")
     assert len(found) == 2
@@ -207,7 +207,7 @@ def test_boxes_are_parts_of_pictures(tmp_path):
     for box in ("1,2,3", "-1,2,3,4", "1,2,0,4", "a,b,c,d", "nan,0,1,1"):
         with pytest.raises(DataError, match=r"line 2: box is '.*', expected x,y,width,height"):
             read_rows(written(tmp_path, f'path,identity,box\na.jpg,x,"{box}"\n') / "manifest.csv")
-    with pytest.raises(DataError, match=r"line 3: a\.jpg is listed in line 2"):
+    with pytest.raises(DataError, match=r"line 3: a\.jpg is already listed in line 2"):
         read_rows(written(tmp_path, 'path,identity,box\na.jpg,x,"1,2,3,4"\na.jpg,y,"1 2 3 4"\n') / "manifest.csv")
 
 
@@ -242,10 +242,10 @@ def test_columns_that_are_not_read_are_named(tmp_path):
 
 def test_why_there_is_nothing_to_test(tmp_path):
     for text, cause in (
-        ("".join(f"{k}.jpg,x\n" for k in range(5)), "All 5 images are of 1 identity"),
+        ("".join(f"{k}.jpg,x\n" for k in range(5)), "All 5 images show 1 identity"),
         ("".join(f"{k}.jpg,x{k}\n" for k in range(5)), "Each of the 5 identities has one image"),
     ):
-        with pytest.raises(DataError, match=f"nothing in .*{cause}"):
+        with pytest.raises(DataError, match=f" is empty.*{cause}"):
             parse(written(tmp_path, "path,identity\n" + text))
     with pytest.raises(DataError, match=r"camera is 'north', .* for example 3"):
         parse(written(tmp_path, "path,identity,camera\na.jpg,x,north\n"))
@@ -263,4 +263,4 @@ def test_a_test_that_is_hardly_of_two_modalities_is_said(tmp_path):
         split = parse(written(tmp_path, "\n".join(["path,identity,modality,split", *mixed, ""])))
         assert split.protocol == "cross-modal"
         noted = [note for note in split.notes if "scored across modalities" in note]
-        assert noted == [] if said is None else f"of the 40 images of the test {said}" in noted[0]
+        assert noted == [] if said is None else f"of the 40 test images, {said}" in noted[0]
