@@ -56,7 +56,7 @@ def test_official_mismatch_names_camera_identity_and_both_counts():
         draw_gallery(GROUPS, "official", 1, 0, cameras=(1,), permutations=permutations)
     with pytest.raises(DataError, match="camera 1, identity anna is for 0 images, but there are 4"):
         permutations.order(1, "anna", 0, 4)
-    with pytest.raises(DataError, match="holds 1 trials; trial 2 was asked for"):
+    with pytest.raises(DataError, match="holds 1 trials; trial 2 was requested"):
         permutations.order(1, "2", 1, 2)
     with pytest.raises(DataError, match=r"needs rand_perm_cam\.mat"):
         draw_gallery(GROUPS, "official", 1, 0)
