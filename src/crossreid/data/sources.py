@@ -55,8 +55,7 @@ class SourceOptions(Options):
     )
     balance: Literal["modality", "none", "auto"] | None = Field(
         None,
-        description="As data.sampler.balance: `none` suits a source of one modality; null for "
-        "data.sampler.balance.",
+        description="As data.sampler.balance: `none` suits a source of one modality; null for data.sampler.balance.",
     )
 
     @field_validator("called")
