@@ -178,7 +178,7 @@ class DamagedImages(Trials):
             pixels = self.decoders.decode(content, "x", at_least=None, most=16_000_000, formats=FORMATS)
             wrong = None if pixels.ndim == 3 and pixels.shape[2] == 3 else f"pixels of shape {pixels.shape}"
         except DataError as error:
-            wrong = f"{error}" if "ended over it" in str(error) else None
+            wrong = f"{error}" if "crashed on it" in str(error) else None
         took = time.monotonic() - began
         yield wrong if took < SECONDS else f"it took {took:.0f} s"
 

@@ -194,7 +194,7 @@ def served(
         while True:
             try:
                 socket.create_connection(("127.0.0.1", port), timeout=1).close()
-                if workers == 1 or f"by {workers} workers" in (folder / "serve.log").read_text():
+                if workers == 1 or f"with {workers} workers" in (folder / "serve.log").read_text():
                     break
                 raise OSError
             except OSError:

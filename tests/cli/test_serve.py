@@ -55,11 +55,11 @@ def test_keys_are_made_listed_and_taken_back(tmp_path):
         (["--insecure", "--retain-days", "-1"], "retain_days"),
         (["--insecure", "--retain-days", "36501"], "retain_days"),
         (["--insecure", "--set", "retain_audit_days=1000000"], "retain_audit_days"),
-        (["--insecure", "--set", "batch=["], "is no YAML value"),
+        (["--insecure", "--set", "batch=["], "is not a YAML value"),
         (["--insecure", "--set", "max_k=0"], "max_k = 0"),
         (["--insecure", "--set", "colour=red"], "expected KEY=VALUE, of images, state"),
         (["--insecure", "--set", "max_k"], "--set 'max_k': expected KEY=VALUE, of images, state"),
-        (["--insecure", "--set", "max_k=2026-13-45"], "is no YAML value"),
+        (["--insecure", "--set", "max_k=2026-13-45"], "is not a YAML value"),
         (["--keys", "KEYS", "--host", "ö..b"], "expected an address or a name"),
         (["--insecure", "--device", "cuda:99"], "no GPU"),
     ],
@@ -88,7 +88,7 @@ def test_another_models_gallery_and_an_address_that_is_taken_are_refused(place, 
         taken.listen()
         port = str(taken.getsockname()[1])
         result = CliRunner().invoke(app, ["serve", str(place.run), str(place.gallery), "--insecure", "--port", port])
-    assert "take another --port" in str(result.exception)
+    assert "choose another --port" in str(result.exception)
 
 
 @pytest.mark.parametrize(

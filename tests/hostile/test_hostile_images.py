@@ -169,7 +169,7 @@ def test_a_process_that_dies_over_a_file_is_the_files_fault(decoders):
     decoder = decoders._idle[0]
     timer = threading.Timer(0.1, decoder._process.kill)
     timer.start()
-    with pytest.raises(DataError, match="the decoder ended over it"):
+    with pytest.raises(DataError, match="the decoder crashed on it"):
         decoded(decoders, SLOW)
     timer.join()
     assert decoder not in decoders._idle

@@ -78,7 +78,7 @@ def test_a_value_error_of_the_program_is_no_fault_of_the_client(client, running,
         monkeypatch.setattr(type(running.service.model), "embed", bug)
     answer = client.post("/v1/search/images", files=files(running.place.images[:1]))
     assert answer.status_code == 500
-    assert answer.json() == {"error": {"code": "fault", "message": "the service failed; its log says how."}}
+    assert answer.json() == {"error": {"code": "fault", "message": "the service failed; its log says why."}}
     (record,) = [record for record in caplog.records if record.name == "crossreid.service"]
     assert record.levelname == "ERROR"
     assert record.getMessage() == "POST /v1/search/images"

@@ -86,7 +86,7 @@ def test_wrong_names_and_roles_change_nothing(tmp_path, name, roles, message):
 def test_another_file_is_named(tmp_path, content):
     path = tmp_path / "keys.json"
     path.write_text(content, encoding="utf-8")
-    with pytest.raises(ValueError, match=r"keys\.json is no file of keys"):
+    with pytest.raises(ValueError, match=r"keys\.json is not a key file"):
         Keys(path)
     with pytest.raises(ValueError, match="crossreid keys add"):
         Keys(tmp_path / "none.json")

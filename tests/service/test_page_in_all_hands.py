@@ -65,7 +65,7 @@ def test_what_cannot_be_searched_is_told_where_it_was_given(opened, served, monk
     for _ in range(2):
         expect(page.locator("#results")).to_have_attribute("aria-busy", "false")
         search.click()
-    expect(fault).to_contain_text(re.compile(r"ask again in \d+ s"))
+    expect(fault).to_contain_text(re.compile(r"try again in \d+ s"))
     assert fault.inner_text().count(" s.") == 1
 
 

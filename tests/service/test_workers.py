@@ -100,7 +100,7 @@ def test_what_two_workers_serve_is_one_service(place, tmp_path, address):
     words = [here.get(word, word) for word in SERVE]
     running = Forked(command, *words, "--port", port, "--keep-images", "--rate", "2", "--seconds", "60", log=log)
     try:
-        assert within(lambda: "by 2 workers" in text_of(log) or running.poll() is not None, 300), text_of(log)
+        assert within(lambda: "with 2 workers" in text_of(log) or running.poll() is not None, 300), text_of(log)
         assert httpx.get(f"{url}/v1/about", headers=headers).json()["workers"] == 2
         _limits_are_one(port, key)
         _a_worker_may_die(running, url, headers, place, log)
@@ -163,7 +163,7 @@ def _a_worker_may_die(running, url, headers, place, log):
             assert within(lambda: "ended with status -9; another is started" in text_of(log), 60)
             then = len(acknowledged)
             assert within(lambda: len(acknowledged) >= then + 2, 60)
-            assert within(lambda: ") serves" in text_of(log), 300), text_of(log)
+            assert within(lambda: ") is serving" in text_of(log), 300), text_of(log)
         finally:
             over.set()
     for each in enrolling:

@@ -1,4 +1,4 @@
-"""The application: the routes, the page, and one shape for every error, behind the guard."""
+"""The application: the routes, the page, and one format for all errors, behind the guard."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ _log = logging.getLogger("crossreid.service")
 
 
 def create_app(service: SearchService, keys: Keys | None) -> Guard:
-    """The service as an ASGI application. `keys` None: no key is asked for, which is for this machine's user only."""
-    # What is sent stays in memory, which is bounded: images of people have no business in a folder for temporary files.
+    """The service as an ASGI application. With `keys` None no key is needed, and only this machine is served."""
+    # Uploads stay in memory, which is bounded: images of people must not end up in a folder for temporary files.
     MultiPartParser.spool_max_size = max(MultiPartParser.spool_max_size, service.options.max_bytes)
     app = FastAPI(
         title="crossreid", version=crossreid.__version__, docs_url=None, redoc_url=None, lifespan=service.running,
-        description="Find the same identity among images of the other modality and of other cameras.",
+        description="Find the same identity in images of the other modality and from other cameras.",
     )  # fmt: skip
     app.state.service = service
     for router in ROUTERS:
@@ -72,17 +72,17 @@ async def _http(_: Request, error: Any) -> Response:
 
 
 async def _wrong(_: Request, error: Any) -> Response:
-    """What the library refuses in words for users: a conflict with what is there, or a value that cannot be."""
+    """Errors of the library that are written for users: a conflict with existing data, or an invalid value."""
     return answer(409 if isinstance(error, EntryExists) else 422, str(error))
 
 
 async def _unavailable(request: Request, error: Any) -> Response:
-    """A disk or a database that fails is nothing that a client can mend, and its path none of a client's business."""
+    """A client cannot repair a failing disk or database, and must not see its path."""
     _log.error("%s %s: %s", request.method, request.url.path, error)
-    return answer(503, "the gallery cannot be read or written now; the service's log says why. Ask again later.")
+    return answer(503, "the gallery cannot be read or written now; the service's log says why. Try again later.")
 
 
 async def _fault(request: Request, error: Exception) -> Response:
-    """Anything else is a bug or a failure here, a ValueError of another library too; its text is for the log alone."""
+    """Anything else is a bug or a failure of the service, including a ValueError of another library; its text goes to the log only."""
     _log.error("%s %s", request.method, request.url.path, exc_info=error)
     return answer(500, FAULT)

@@ -1,8 +1,8 @@
-"""The audit log: who searched for what, and what they were shown. One JSON object a line, one file a day (UTC).
+"""The audit log: who searched for what, and what they were shown. One JSON object per line, one file per day (UTC).
 
-A line is written before its answer is sent; where it cannot be written there is no answer. It survives the death of the
-process, not a power failure of the last moments. Several processes may write: each line is whole and by itself, as the file is
-locked for its writing, and a line that a killed process began is ended before the next.
+A line is written before its answer is sent; if it cannot be written, there is no answer. It survives the death of the
+process, but not a power failure in the last moments. Several processes may write: the file is locked for each write, so
+lines stay whole, and a line that a killed process left unfinished is ended before the next.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 
 
 class Audit:
-    """Appends to `FOLDER/audit-YYYY-MM-DD.jsonl`, files that only their owner can read. Safe to call from any thread."""
+    """Appends to `FOLDER/audit-YYYY-MM-DD.jsonl`, readable only by their owner. Safe to call from any thread."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -29,7 +29,7 @@ class Audit:
         self._path = folder
 
     def write(self, action: str, facts: Mapping[str, Any]) -> None:
-        """Append a line. Raises `OSError` where the disk does not take it."""
+        """Append a line. Raises `OSError` if the disk does not take it."""
         now = datetime.now(UTC)
         line = json.dumps({"time": now.isoformat(timespec="milliseconds"), "action": action, **facts}) + "\n"
         content = line.encode()
@@ -48,11 +48,13 @@ class Audit:
             content = b"\n" + content
         written = os.write(self._file, content)
         if written != len(content):
-            os.ftruncate(self._file, size)  # the next line is one of its own
-            raise OSError(f"the audit log in {self.folder} took {written} of {len(content)} bytes; free its disk.")
+            os.ftruncate(self._file, size)  # so that the next line starts on its own
+            raise OSError(
+                f"the audit log in {self.folder} took {written} of {len(content)} bytes; free some disk space."
+            )
 
     def forget(self, days: int) -> int:
-        """Delete the files of days that ended longer ago than `days`; how many."""
+        """Delete the files of days that ended more than `days` ago; returns how many."""
         count = 0
         for path in self.folder.glob("audit-*.jsonl"):
             try:

@@ -18,7 +18,7 @@ from crossreid.inference.embedding_model import EmbeddingModel
 
 @dataclass(frozen=True, eq=False, slots=True)
 class ImageQuery:
-    """Images `(n, 3, H, W)`, transformed, of modalities `(n,)`: a set for one embedding, or images for one each."""
+    """Transformed images `(n, 3, H, W)` with modalities `(n,)`: a set with one embedding, or images with one each."""
 
     images: Tensor
     modalities: Tensor
@@ -29,7 +29,7 @@ class ImageQuery:
 
 
 class EmbeddingQuery(NamedTuple):
-    """An embedding `(D,)`, how many matches, among which entries."""
+    """An embedding `(D,)`, the number of matches, and the entries to search."""
 
     embedding: np.ndarray
     k: int
@@ -37,7 +37,7 @@ class EmbeddingQuery(NamedTuple):
 
 
 def embed_queries(model: EmbeddingModel, queries: list[ImageQuery]) -> list[np.ndarray]:
-    """Embeddings of each query, `(n, D)` or of a set `(1, D)`: single images in one pass, sets in another."""
+    """Embeddings per query, `(n, D)`, or `(1, D)` of a set: single images in one pass, sets in another."""
     found: list[np.ndarray] = [np.empty(0)] * len(queries)
     for what in ("images", "set"):
         positions = [position for position, query in enumerate(queries) if query.what == what]
@@ -57,7 +57,7 @@ def embed_queries(model: EmbeddingModel, queries: list[ImageQuery]) -> list[np.n
 
 
 def search_queries(gallery: Gallery, queries: list[EmbeddingQuery]) -> list[Matches]:
-    """Matches of each query; those with one filter are compared together, for the largest k of them."""
+    """Matches per query; queries with the same filter are compared together, for the largest k among them."""
     found: list[Matches | None] = [None] * len(queries)
     for filter in dict.fromkeys(query.filter for query in queries):
         positions = [position for position, query in enumerate(queries) if query.filter == filter]
@@ -69,7 +69,7 @@ def search_queries(gallery: Gallery, queries: list[EmbeddingQuery]) -> list[Matc
 
 
 def best(matches: Matches, k: int, without: Sequence[str] = ()) -> Matches:
-    """The k best, less those of some ids."""
+    """The k best, without those of some ids."""
     kept = [position for position, id in enumerate(matches.ids) if id not in without][:k]
     return Matches(
         tuple(matches.ids[position] for position in kept),

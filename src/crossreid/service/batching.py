@@ -1,7 +1,7 @@
-"""Micro-batching: what many requests ask for at the same time is computed at once.
+"""Micro-batching: what many requests need at the same time is computed in one batch.
 
-The worker takes whatever has come while it was busy. Only an idle worker waits, and for no longer than `wait`: under load
-batches fill themselves, and a lone request is hardly held up.
+The worker takes whatever has arrived while it was busy. Only an idle worker waits, and for no longer than `wait`: under
+load batches fill by themselves, and a single request is hardly delayed.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ Found = TypeVar("Found")
 
 
 class Batcher(Generic[Asked, Found]):
-    """Gathers what is submitted and has it processed in a thread of its own, a batch at a time, in order.
+    """Collects what is submitted and processes it in its own thread, one batch at a time, in order.
 
     Args:
-        process: a batch to its results, one each, in order; an error is everyone's in the batch.
-        most: of the sum of `size` in a batch; one that is larger alone is processed alone.
+        process: maps a batch to its results, one each, in order; an error is raised for everyone in the batch.
+        most: largest sum of `size` in a batch; an item that is larger by itself is processed alone.
         observe: called with the size of each batch.
     """
 
@@ -44,12 +44,12 @@ class Batcher(Generic[Asked, Found]):
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin, in the running event loop."""
+        """Start, in the running event loop."""
         self._come = asyncio.Event()
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     async def stop(self) -> None:
-        """End after the batch in hand; what waits is cancelled."""
+        """Stop after the current batch; what is still waiting is cancelled."""
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -60,7 +60,7 @@ class Batcher(Generic[Asked, Found]):
         self._thread.shutdown(wait=True)
 
     async def submit(self, asked: Asked) -> Found:
-        """The result of one. Raises what `process` raised."""
+        """The result of one item. Raises what `process` raised."""
         assert self._come is not None, "start() first"
         future: asyncio.Future[Found] = asyncio.get_running_loop().create_future()
         self._queue.append((asked, future))
@@ -85,7 +85,7 @@ class Batcher(Generic[Asked, Found]):
                     for _, future in taken:
                         future.cancel()
                     raise
-                except Exception as error:  # it belongs to who asked
+                except Exception as error:  # it is raised for whoever asked
                     for _, future in taken:
                         if not future.done():
                             future.set_exception(error)
@@ -96,7 +96,7 @@ class Batcher(Generic[Asked, Found]):
             self._come.clear()
 
     def _take(self) -> list[tuple[Asked, asyncio.Future[Found]]]:
-        """As many as fit into one batch, in their order; who has gone meanwhile is left out."""
+        """As many as fit into one batch, in order; requests that were abandoned are left out."""
         taken: list[tuple[Asked, asyncio.Future[Found]]] = []
         total = 0
         while self._queue:

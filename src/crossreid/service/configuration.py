@@ -1,4 +1,4 @@
-"""What an operator decides about the service; the defaults are for crops of people on one machine."""
+"""The operator's settings of the service; the defaults suit crops of people on one machine."""
 
 from __future__ import annotations
 
@@ -17,39 +17,50 @@ from crossreid.runs.yaml_text import YamlError, read_yaml
 
 
 class ServiceOptions(Options):
-    """Limits, retention and folders of a service. Raises pydantic's ValidationError for values that cannot be."""
+    """Limits, retention and folders of a service. Raises pydantic's ValidationError for invalid values."""
 
-    images: tuple[Path, ...] = Field((), description="Folders below which sources of entries are shown as images.")
-    state: Path = Field(Path("service"), description="Folder of the audit log and of kept images.")
-    keep_images: bool = Field(False, description="Keep a small copy of each image that is enrolled.")
+    images: tuple[Path, ...] = Field((), description="Folders under which entries' sources may be shown as images.")
+    state: Path = Field(Path("service"), description="Folder of the audit log and the kept images.")
+    keep_images: bool = Field(False, description="Keep a small copy of each enrolled image.")
     retain_days: float | None = Field(
-        None, gt=0, le=36_500, description="Delete entries taken or added longer ago; None keeps them."
+        None,
+        gt=0,
+        le=36_500,
+        description="Delete entries taken or added more than this many days ago; None keeps them.",
     )
     retain_audit_days: int | None = Field(
-        90, ge=1, le=36_500, description="Delete days of the audit log that are older; None keeps them."
+        90,
+        ge=1,
+        le=36_500,
+        description="Delete audit log files that are more than this many days old; None keeps them.",
     )
-    compact_hours: float = Field(1, ge=0, description="Between two removals of what deleted entries left in the files.")
-    max_bytes: int = Field(16_000_000, ge=1_000, description="Of a request.")
-    max_pixels: int = Field(16_000_000, ge=1, description="Of an image.")
-    max_images: int = Field(16, ge=1, description="Of a request.")
-    max_k: int = Field(200, ge=1, description="Matches of a search.")
+    compact_hours: float = Field(
+        1, ge=0, description="Hours between two removals of what deleted entries left in the files."
+    )
+    max_bytes: int = Field(16_000_000, ge=1_000, description="Most bytes of a request.")
+    max_pixels: int = Field(16_000_000, ge=1, description="Most pixels of an image.")
+    max_images: int = Field(16, ge=1, description="Most images of a request.")
+    max_k: int = Field(200, ge=1, description="Most matches of a search.")
     rate: float = Field(
-        20, ge=0, description="Requests a second of a key that compute; ten times as many that read. 0: any."
+        20, ge=0, description="Computing requests per second and key; ten times as many that only read. 0: no limit."
     )
-    in_flight: int = Field(128, ge=1, description="Requests at a time; more are told to come back.")
-    seconds: float = Field(10, gt=0, description="For a client to send its request's head, and again its body.")
-    answer_seconds: float = Field(60, gt=0, description="For an answer, until the client has taken it.")
+    in_flight: int = Field(128, ge=1, description="Requests served at a time; further ones are told to retry.")
+    seconds: float = Field(10, gt=0, description="Seconds a client has to send a request's head, and again its body.")
+    answer_seconds: float = Field(60, gt=0, description="Seconds a client has to receive the answer.")
     unknown_below: float | None = Field(
-        None, gt=0, lt=1, description="A query is unknown where no match has this probability."
+        None, gt=0, lt=1, description="A query is unknown if no match reaches this probability."
     )
     false_accept_rate: float | None = Field(
-        None, gt=0, lt=1, description="Or where no match has the score of this false-accept rate."
+        None, gt=0, lt=1, description="Or if no match reaches the score of this false-accept rate."
     )
-    batch: int = Field(32, ge=1, description="Images of a forward pass, of whatever requests.")
-    batch_wait: float = Field(0.002, ge=0, description="Seconds that an idle network waits for company.")
-    decoders: int = Field(os.cpu_count() or 1, ge=1, description="Images decoded at a time, each in a process.")
+    batch: int = Field(32, ge=1, description="Images per forward pass, across requests.")
+    batch_wait: float = Field(0.002, ge=0, description="Seconds an idle network waits to fill a batch.")
+    decoders: int = Field(os.cpu_count() or 1, ge=1, description="Images decoded at a time, each in its own process.")
     decode_seconds: float = Field(
-        5, gt=0, le=600, description="Of computing that decoding an image may take; three times as many on the clock."
+        5,
+        gt=0,
+        le=600,
+        description="CPU seconds that decoding an image may take; three times as many of wall-clock time.",
     )
 
 
@@ -61,14 +72,14 @@ def service_options(
     images: Sequence[Path] = (),
     **values: object,
 ) -> ServiceOptions:
-    """The options of the service of a gallery, of values and of `KEY=VALUE` texts, whose values are YAML.
+    """The service options of a gallery, from values and from `KEY=VALUE` texts whose values are YAML.
 
     Args:
         gallery: its folder, file or address, beside which `state` lies by default (`GALLERY.service`).
 
     Raises:
-        CrossreidError: no folder of state for a gallery in a cluster, a folder of images that there is not, an unknown key, or a
-            value that cannot be; it is named.
+        CrossreidError: no state folder for a gallery in a cluster, a folder of images that does not exist, an unknown key, or
+            an invalid value; the message names it.
     """
     if state is None:
         if is_cluster(gallery):
@@ -86,9 +97,9 @@ def service_options(
         try:
             given[key] = read_yaml(value)
         except YamlError as error:
-            raise CrossreidError(f"--set {text!r}: {value!r} is no YAML value.") from error
+            raise CrossreidError(f"--set {text!r}: {value!r} is not a YAML value.") from error
     try:
         return ServiceOptions(**given)
     except ValidationError as error:
         wrong = [f"{'.'.join(map(str, each['loc']))} = {each['input']!r}: {each['msg']}" for each in error.errors()]
-        raise CrossreidError(f"the service cannot be set so: {'; '.join(wrong)}.") from error
+        raise CrossreidError(f"invalid service options: {'; '.join(wrong)}.") from error

@@ -1,8 +1,8 @@
-"""A process that decodes what strangers sent, and nothing else: `decoders` starts it, and ends it where it takes too long.
+"""A process that decodes untrusted images and does nothing else: `decoders` starts it, and kills it when it is too slow.
 
-What libraries written in C do with hostile bytes then happens here: to spin, to take memory, to crash, to fill a log with
-what they say of broken files. It knows neither keys nor the gallery. Requests and answers are a line of JSON and bytes, and
-no pickles: nothing that comes from here is believed to be more than pixels.
+Whatever C libraries do with hostile bytes happens here: spin, use up memory, crash, or fill a log with complaints about
+broken files. It knows neither the keys nor the gallery. Requests and answers are a line of JSON plus bytes, never
+pickles: nothing that comes from here is trusted to be more than pixels.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from crossreid.data.images import ImageTooLarge, NotAnImage, decode
 from crossreid.data.records import DataError
 
 READY = b"ready"
-# Beyond what the process has when it starts: for each pixel that may be decoded, what a few copies of it take, and the rest.
+# Memory on top of what the process has when it starts: a few copies of each pixel that may be decoded, and the rest.
 _BYTES_A_PIXEL, _BYTES = 64, 512 << 20
 
 
 def serve(descriptor: int) -> None:
-    """Answer what comes over an open connection until the other side closes it."""
+    """Answer requests on an open connection until the other side closes it."""
     connection = Connection(descriptor)
     taken = _address_space()
     connection.send_bytes(READY)
@@ -49,7 +49,7 @@ def serve(descriptor: int) -> None:
 
 
 def decoded(content: bytes, asked: dict[str, Any]) -> tuple[dict[str, Any], np.ndarray | None]:
-    """What is told of a file, `{"shape"}` or `{"kind", "message"}`, and its pixels `(H, W, 3)`."""
+    """The answer for a file, `{"shape"}` or `{"kind", "message"}`, and its pixels `(H, W, 3)`."""
     name, most, formats = asked["name"], asked["most"], tuple(asked["formats"])
     at_least = None if asked["at_least"] is None else tuple(asked["at_least"])
     levels = tuple(levels) if isinstance(levels := asked.get("levels"), list) else levels
@@ -68,7 +68,7 @@ def decoded(content: bytes, asked: dict[str, Any]) -> tuple[dict[str, Any], np.n
 
 
 def _address_space() -> int | None:
-    """Bytes of this process's address space; None where the system does not say them."""
+    """Bytes of this process's address space; None if the system does not report them."""
     try:
         told = Path("/proc/self/statm").read_text(encoding="ascii")
     except OSError:

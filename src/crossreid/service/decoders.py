@@ -1,7 +1,7 @@
-"""Processes that decode, each given up where a file takes too long: the service goes on, and the next file gets another.
+"""Processes that decode images. One that takes too long over a file is killed, and the next file gets a new one.
 
-A decoder that hangs in C can be ended in no other way. They are started when they are first needed, at most one for each
-thread that asks at a time, and answer one file after another.
+A decoder that hangs in C can be stopped in no other way. Processes are started when first needed, at most one per
+calling thread, and decode one file after another.
 """
 
 from __future__ import annotations
@@ -21,24 +21,31 @@ from crossreid.data.images import ImageTooLarge, NotAnImage, Wanted
 from crossreid.data.records import DataError
 from crossreid.service.decoder_process import READY
 
-_START = 60.0  # seconds for a process to be there
-_PATIENCE = 3  # times the seconds of computing that a file has, on a machine that computes other things too
-_KEPT = ("PATH", "HOME", "LANG", "TMPDIR", "LD_LIBRARY_PATH", "VIRTUAL_ENV")  # of the environment
+_START = 60.0  # seconds for a process to start
+_PATIENCE = 3  # wall-clock seconds per CPU second that a file has, as the machine computes other things too
+_KEPT = (
+    "PATH",
+    "HOME",
+    "LANG",
+    "TMPDIR",
+    "LD_LIBRARY_PATH",
+    "VIRTUAL_ENV",
+)  # variables of the environment that are passed on
 _KINDS = {"large": ImageTooLarge, "none": NotAnImage, "damaged": DataError}
 _SCRIPT = "import sys; sys.path[:] = sys.argv[2:]; from crossreid.service.decoder_process import serve; serve(int(sys.argv[1]))"
 
 
 def _environment() -> dict[str, str]:
-    """What Python needs of the environment, and nothing that a service may have in it, such as the token of a cluster."""
+    """What Python needs of the environment, and none of the service's secrets, such as the token of a cluster."""
     kept = {name: value for name, value in os.environ.items() if name in _KEPT or name.startswith(("PYTHON", "LC_"))}
     return {**kept, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
 class Decoders:
-    """Decodes files in processes of their own. May be asked from several threads.
+    """Decodes files in separate processes. May be called from several threads.
 
     Args:
-        seconds: of computing that a file may take; after three times as many on the clock its process is ended.
+        seconds: CPU seconds that a file may take; after three times as many of wall-clock time its process is killed.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -50,8 +57,8 @@ class Decoders:
         """As `crossreid.data.images.decode` of the bytes of a file, `(H, W, 3)` uint8 RGB, and raises as it does.
 
         Raises:
-            ImageTooLarge: also for a file that takes longer than it may, or more memory.
-            DataError: also for a file of which the process ended.
+            ImageTooLarge: also for a file that takes too long or too much memory.
+            DataError: also for a file that ended the process.
         """
         with self._lock:
             decoder = self._idle.pop() if self._idle else None
@@ -77,7 +84,7 @@ class Decoders:
         decoder.end()
 
     def close(self) -> None:
-        """End the processes."""
+        """Stop the processes."""
         with self._lock:
             self._closed, idle, self._idle = True, self._idle, []
         for decoder in idle:
@@ -90,7 +97,7 @@ class _Decoder:
     def __init__(self) -> None:
         ours, theirs = Pipe()
         with theirs:
-            # A session of its own, so that Ctrl-C is not its to answer; what decoders say of broken files goes nowhere.
+            # Its own session, so that Ctrl-C does not reach it; what decoders print about broken files is discarded.
             self._process = subprocess.Popen(
                 [sys.executable, "-c", _SCRIPT, str(theirs.fileno()), *sys.path], pass_fds=[theirs.fileno()],
                 env=_environment(), start_new_session=True,
@@ -99,7 +106,7 @@ class _Decoder:
         self._connection = ours
         try:
             if not ours.poll(_START) or ours.recv_bytes(len(READY)) != READY:
-                raise RuntimeError("a process that decodes images does not start")
+                raise RuntimeError("a process that decodes images did not start")
         except (EOFError, OSError) as error:
             self.end()
             raise RuntimeError("a process that decodes images ended as it was started") from error
@@ -119,7 +126,7 @@ class _Decoder:
                 return np.frombuffer(self._connection.recv_bytes(), np.uint8).reshape(told["shape"])
         except (EOFError, OSError) as error:
             self.end()
-            raise DataError(f"{asked['name']} cannot be decoded: the decoder ended over it.") from error
+            raise DataError(f"{asked['name']} cannot be decoded: the decoder crashed on it.") from error
         raise _KINDS[told["kind"]](told["message"])
 
     def alive(self) -> bool:

@@ -14,7 +14,7 @@ from crossreid.errors import CrossreidError
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Address and port to listen at; certificate and key for HTTPS; the proxy whose word about addresses is believed."""
+    """Address and port to listen at; certificate and key for HTTPS; the proxy whose forwarded addresses are trusted."""
 
     host: str = "127.0.0.1"
     port: int = 8000
@@ -29,7 +29,7 @@ class Endpoint:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address is reached from this machine only."""
+    """Whether an address can be reached from this machine only."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -37,7 +37,7 @@ def is_loopback(host: str) -> bool:
 
 
 def refuse_taken(endpoint: Endpoint) -> None:
-    """Raises `CrossreidError` where the address cannot be listened at: before a model is read, and in our words."""
+    """Raise `CrossreidError` if the address cannot be listened on: before a model is loaded, with a clear message."""
     family = socket.AF_INET6 if ":" in endpoint.host else socket.AF_INET
     try:
         with socket.socket(family, socket.SOCK_STREAM) as probe:
@@ -45,15 +45,15 @@ def refuse_taken(endpoint: Endpoint) -> None:
             probe.bind((endpoint.host, endpoint.port))
     except OSError as error:
         raise CrossreidError(
-            f"{endpoint.host}:{endpoint.port} cannot be listened at ({error.strerror}); take another --port."
+            f"{endpoint.host}:{endpoint.port} cannot be listened on ({error.strerror}); choose another --port."
         ) from error
-    except (TypeError, ValueError) as error:  # no name of a host: a part of it is empty or too long, or holds a NUL
+    except (TypeError, ValueError) as error:  # not a host name: a part of it is empty or too long, or contains a NUL
         raise CrossreidError(f"--host {endpoint.host!r}: expected an address or a name of this machine.") from error
 
 
 @contextlib.contextmanager
 def listening_at(endpoint: Endpoint) -> Iterator[socket.socket]:
-    """A socket that is bound to the address, for several processes. Raises as `refuse_taken`."""
+    """A socket bound to the address, shared by several processes. Raises as `refuse_taken`."""
     refuse_taken(endpoint)
     family = socket.AF_INET6 if ":" in endpoint.host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as listening:
@@ -64,6 +64,6 @@ def listening_at(endpoint: Endpoint) -> Iterator[socket.socket]:
             listening.bind((endpoint.host, endpoint.port))
         except OSError as error:  # taken just now
             raise CrossreidError(
-                f"{endpoint.host}:{endpoint.port} cannot be listened at ({error.strerror}); take another --port."
+                f"{endpoint.host}:{endpoint.port} cannot be listened on ({error.strerror}); choose another --port."
             ) from error
         yield listening

@@ -1,4 +1,4 @@
-"""Why two images match: where in each of them their similarity comes from (Grad-CAM), or where a transformer looks (rollout)."""
+"""Why two images match: where their similarity comes from in each (Grad-CAM), or where a transformer looks (rollout)."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from crossreid.service.schemas import Heat, MapKind, Maps
 
 
 class Explainer:
-    """A run's network opened once more, unfused, at the first question: explanations need its maps and its gradients.
+    """A run's network, opened a second time and unfused on first use: explanations need its feature maps and gradients.
 
-    One question at a time: gradients are the network's. `kinds` are the kinds of maps that there are.
+    One request at a time, as gradients belong to the network. `kinds` are the available kinds of maps.
     """
 
     def __init__(self, run: Path, checkpoint: str, device: str | None, *, rollout: bool = False) -> None:
@@ -26,12 +26,12 @@ class Explainer:
         self._model: TorchModel | None = None
 
     def maps(self, pixels: np.ndarray, modality: int, towards: np.ndarray, kind: MapKind = "grad-cam") -> Maps:
-        """The maps of an image `(H, W, 3)` uint8, of each encoder it passes, for its similarity to `towards` `(D,)`.
+        """The maps of an image `(H, W, 3)` uint8, per encoder it passes, for its similarity to `towards` `(D,)`.
 
-        Of a network that has no rollout they are Grad-CAM whatever was asked for; each map says its kind.
+        If a network has no rollout, they are Grad-CAM whatever was requested; each map names its kind.
 
         Raises:
-            DataError: the network gives tokens and no maps.
+            DataError: the network returns tokens and no maps.
             RuntimeError: the run can no longer be opened.
         """
         if self._model is None:
@@ -45,7 +45,7 @@ class Explainer:
     def _opened(self) -> TorchModel:
         try:
             opened = open_model(self._run, checkpoint=self._checkpoint, device=self._device, fuse=False)
-        except CrossreidError as error:  # nothing that whoever asks for maps could mend
+        except CrossreidError as error:  # nothing the client could fix
             raise RuntimeError(f"the run cannot be opened a second time: {error}") from error
         assert isinstance(opened, TorchModel)
         return opened

@@ -1,4 +1,4 @@
-"""Fields of forms, which carry images, and checks of what fields hold."""
+"""Form fields, which carry images, and checks of their values."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from crossreid.service.schemas import FilterIn, ModalityName
 
 Files = Annotated[list[UploadFile], File(description="JPEG, PNG, WebP, BMP or TIFF.")]
 OneFile = Annotated[UploadFile | None, File(description="JPEG, PNG, WebP, BMP or TIFF.")]
-FormModality = Annotated[ModalityName, Form(description="Of what was sent.")]
+FormModality = Annotated[ModalityName, Form(description="Modality of the images sent.")]
 
 
 async def filter_fields(
@@ -27,7 +27,7 @@ async def filter_fields(
     filter_source: Annotated[str | None, Form()] = None,
     filter_source_prefix: Annotated[str | None, Form()] = None,
 ) -> FilterIn:
-    """A filter of a form's fields; a field that is sent empty is none."""
+    """The filter in a form's fields; an empty field sets nothing."""
     return FilterIn(
         identity=filter_identity or None,
         cameras=filter_camera or None,
@@ -40,13 +40,13 @@ async def filter_fields(
 
 
 def checked_ids(ids: Sequence[str]) -> list[str]:
-    """Ids that an entry could have. Raises `DataError`."""
+    """Ids that are valid for an entry. Raises `DataError`."""
     check_texts(ids, "id")
     return list(ids)
 
 
 def taken_at(time: str | None) -> float | None:
-    """When an image was taken, seconds since 1970 UTC. Raises `Refusal` (422) for text that is no time of the calendar."""
+    """When an image was taken, seconds since 1970 UTC. Raises `Refusal` (422) for text that is not a valid time."""
     if not time:
         return None
     refusal = Refusal(422, f"time {time[:100]!r}: expected ISO 8601, for example 2026-11-21T08:30:00Z.")

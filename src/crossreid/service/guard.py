@@ -1,7 +1,7 @@
-"""What a request passes before any of it is believed: who asks, how often, how much, how slowly, from which page.
+"""Checks before any of a request is trusted: who sends it, how often, how large, how slowly, and from which page.
 
-Plain ASGI around the application, because the key must be known before a body is read, and a body must have come, whole
-and in time, before anything waits for it.
+Plain ASGI around the application, because the key must be checked before a body is read, and a body must have arrived,
+whole and in time, before anything waits for it.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ _log = logging.getLogger("crossreid.service")
 
 ANYONE = Key("insecure", ROLES, "", "")
 _OPEN = ("/", "/watch", "/openapi.json", "/v1/health")
-_LINGER = 2.0  # seconds in which what a refused client still sends is thrown away, so that it reads the refusal
-_WRONG_KEYS = (0.2, 10)  # a second, at once: of an address
+_LINGER = 2.0  # seconds for which a refused client's remaining bytes are discarded, so that it reads the refusal
+_WRONG_KEYS = (0.2, 10)  # per second, at once: per address
 _HEADERS = (
     (b"cache-control", b"no-store"),
     (b"x-content-type-options", b"nosniff"),
@@ -50,7 +50,7 @@ _HEADERS = (
 
 
 class Guard:
-    """The application behind its gate. `keys` None serves anyone, who then must come from this machine's own pages."""
+    """The application behind its checks. `keys` None serves anyone on this machine's own pages."""
 
     def __init__(
         self, app: Any, options: ServiceOptions, keys: Keys | None, audit: Audit, metrics: Metrics, siblings: Siblings
@@ -79,7 +79,7 @@ class Guard:
         try:
             try:
                 if self._is_open(scope):
-                    await self.app(scope, receive, sending)  # reads no body, and so waits for none
+                    await self.app(scope, receive, sending)  # reads no body, so waits for none
                     return
                 self._admit(scope)
                 with self._slot(scope["state"]["key"]):
@@ -90,7 +90,7 @@ class Guard:
             except Refusal as refusal:
                 await self._refuse(refusal, scope, incoming, sending)
             except Exception as error:
-                # Where an answer has begun, the application has answered 500, and has written why into its log.
+                # Once an answer has begun, the application has answered 500 and logged the reason.
                 if not started:
                     _log.error("%s %s", scope["method"], scope["path"], exc_info=error)
                     await answer(500, FAULT)(scope, incoming.receive, sending)
@@ -101,26 +101,26 @@ class Guard:
 
     @contextlib.contextmanager
     def _slot(self, key: Key) -> Iterator[None]:
-        """One of the requests that are served at a time. Raises `Refusal` where there are enough, or enough of this key."""
+        """One of the requests served at a time. Raises `Refusal` if there are too many, or too many of this key."""
         with self._shares.place(key.name, administers="admin" in key.roles, alone=self.keys is None) as found:
             if not found:
                 raise Refusal(
                     429,
-                    "the service is busy with requests, or with this key's; ask again in a second.",
+                    "the service is busy, or busy with this key's requests; try again in a second.",
                     {"Retry-After": "1"},
                 )
             with self.metrics.in_flight.track_inprogress():
                 yield
 
     def _is_open(self, scope: Scope) -> bool:
-        """Whether a path needs no key. Raises `Refusal` where even that is not for who asks."""
+        """Whether a path needs no key. Raises `Refusal` if the client may not have even that."""
         if self.keys is None:
             self._refuse_other_pages(Headers(scope=scope))
         path = scope["path"]
         return path in _OPEN or path.startswith("/page/")
 
     def _admit(self, scope: Scope) -> None:
-        """Know who asks, as `scope["state"]["key"]`. Raises `Refusal`."""
+        """Identify the client, as `scope["state"]["key"]`. Raises `Refusal`."""
         key = ANYONE if self.keys is None else self._key_of(Headers(scope=scope), scope["state"]["address"])
         scope["state"]["key"] = key
         asker.set(key.name)
@@ -135,20 +135,22 @@ class Guard:
         assert self.keys is not None
         scheme, _, given = headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not given:
-            raise _unknown("expected the header `Authorization: Bearer KEY`. Whoever runs the service gives keys.")
+            raise _unknown(
+                "expected the header `Authorization: Bearer KEY`. Ask the operator of the service for a key."
+            )
         key = self.keys.find(given.strip())
         if key is not None:
             return key
-        # After the right ones, so that whoever shares an address with a guesser is served all the same.
+        # Checked after valid keys, so that clients that share an address with a guesser are still served.
         wait = self._buckets.wait(f"wrong {address}", *_WRONG_KEYS)
         if wait:
             raise _slower(wait, f"{_WRONG_KEYS[1]} wrong keys")
         self.audit.write("unknown key", {"address": address})
-        raise _unknown("the key is unknown, or has expired. Ask whoever runs the service for another.")
+        raise _unknown("the key is unknown, or has expired. Ask the operator of the service for another.")
 
     @staticmethod
     def _refuse_other_pages(headers: Headers) -> None:
-        """Without keys, a page of another site that is open in the same browser must not ask in its user's name."""
+        """Without keys, a page of another site open in the same browser must not act in its user's name."""
         host = headers.get("host", "")
         name = host.rsplit(":", 1)[0] if not host.endswith("]") else host
         if not is_loopback(name.strip("[]").lower()):
@@ -160,7 +162,7 @@ class Guard:
             raise Refusal(403, "without keys the service answers to its own page only; start it with --keys.")
 
     async def _refuse(self, refusal: Refusal, scope: Scope, incoming: IncomingBody, send: Send) -> None:
-        # A client that still sends would otherwise find its connection reset, and never read why.
+        # Otherwise a client that is still sending would see its connection reset and never read the reason.
         with contextlib.suppress(TimeoutError, Refusal):
             async with asyncio.timeout(_LINGER):
                 while not incoming.ended and refusal.status != 408:
@@ -176,7 +178,7 @@ def _unknown(message: str) -> Refusal:
 
 def _slower(wait: float, allowed: str) -> Refusal:
     seconds = max(1, round(wait + 0.5))
-    return Refusal(429, f"more than {allowed}; ask again in {seconds} s.", {"Retry-After": str(seconds)})
+    return Refusal(429, f"more than {allowed}; try again in {seconds} s.", {"Retry-After": str(seconds)})
 
 
 def _known(method: str) -> str:

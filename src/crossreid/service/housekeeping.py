@@ -1,8 +1,8 @@
-"""What a service does unasked: entries and days of the audit log that have had their time go, and so does what they left.
+"""Housekeeping: deletes expired entries and days of the audit log, and what they left in the files.
 
-A thread of its own, once a minute, of one of the workers on a machine.
-An entry's time is over `retain_days` after it was taken or was added, whichever is
-first; then it is found no more, its kept image is deleted, and within `compact_hours` its bytes are out of the files.
+It runs in its own thread, once a minute, in one of the workers on a machine.
+An entry expires `retain_days` after it was taken or added, whichever is
+first; then it is no longer found, its kept image is deleted, and within `compact_hours` its bytes are gone from the files.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from crossreid.service.kept_images import KeptImages
 from crossreid.service.metrics import Metrics
 from crossreid.service.siblings import Siblings
 
-_TAKEN_OVER = 5.0  # seconds in which another worker's death is noticed
-_UNCOVERED, _MANY = 0.25, 50_000  # of the entries, and entries: where both are passed the index is built anew
+_TAKEN_OVER = 5.0  # seconds until another worker's death is noticed
+_UNCOVERED, _MANY = 0.25, 50_000  # share of the entries, and number: if both are exceeded the index is rebuilt
 _log = logging.getLogger("crossreid.service")
 
 
 class Housekeeping:
-    """`round` does all that is due; `start` repeats it every `every` seconds until `stop`."""
+    """`round` does everything that is due; `start` repeats it every `every` seconds until `stop`."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class Housekeeping:
         self._every = every
         self._siblings = siblings or Siblings(options.in_flight)
         self._left = self._siblings.leftovers
-        self._compacted = 0.0  # when; the first round removes what an earlier service left
+        self._compacted = 0.0  # time of the last one; the first round removes what an earlier service left
         self._working = threading.Lock()
         self._changing = threading.Lock()
         self._over = threading.Event()
@@ -54,15 +54,15 @@ class Housekeeping:
         self._thread.start()
 
     def stop(self) -> None:
-        """End after the round in hand."""
+        """Stop after the current round."""
         self._over.set()
         if self._thread.is_alive():
             self._thread.join()
 
     def round(self, now: float | None = None) -> None:
-        """Delete what is over, forget kept images without an entry, compact, and build an index that covers too little.
+        """Delete what has expired and kept images without an entry, compact, and rebuild an index that covers too little.
 
-        Each is tried, whatever became of the others. Raises `ExceptionGroup` of what failed.
+        Each is tried even if others failed. Raises an `ExceptionGroup` of the failures.
         """
         now = time.time() if now is None else now
         failed: list[Exception] = []
@@ -77,10 +77,10 @@ class Housekeeping:
 
     @contextmanager
     def changing(self, *, deletes: bool, ids: Sequence[str] = ()) -> Iterator[None]:
-        """Entries are about to be changed, and their kept images with them: nobody else here changes either meanwhile, and no other
-        worker those of these ids.
+        """Entries and their kept images are about to change: nobody else here changes either meanwhile, and no other worker
+        changes those of these ids.
 
-        Where it ends in an error, the next round looks for what was left.
+        If it ends in an error, the next round looks for what was left.
         """
         with self._changing, self._siblings.changing(ids), self._left.of_change(deletes=deletes):
             yield
@@ -91,7 +91,7 @@ class Housekeeping:
             self._forget(ids)
 
     def compact(self) -> None:
-        """Remove now what deleted entries and images left in the files."""
+        """Remove what deleted entries and images left in the files, now."""
         with self._working:
             self._compact(time.time(), entries=True, images=True)
 
@@ -112,7 +112,7 @@ class Housekeeping:
     def _forget_images(self, _now: float) -> None:
         if not self._left.images or self.kept is None:
             return
-        self._left.images = False  # what goes wrong from here on counts again
+        self._left.images = False  # failures from here on count again
         try:
             for ids in self.kept.ids():
                 with self._changing, self._siblings.sorting_out():
@@ -129,7 +129,7 @@ class Housekeeping:
 
     def _tidy(self, now: float) -> None:
         if 0 <= now - self._compacted < self.options.compact_hours * 3600:
-            return  # not where the clock was set back: better once too often
+            return  # unless the clock was set back: better once too often
         if is_cluster(self.gallery.location):
             self._left.images = True  # for the next round, as others delete entries too
         deleted = self.gallery.stats().deleted
@@ -164,8 +164,8 @@ class Housekeeping:
             try:
                 if ours := self._siblings.keeps_house():
                     self.round()
-            except Exception:  # the next round may do better; operators see that this one did not
+            except Exception:  # the next round may succeed; operators see that this one failed
                 self.metrics.housekeeping_failures.inc()
-                _log.exception("housekeeping: what was due may not have been deleted; it is tried again")
+                _log.exception("housekeeping: what was due may not have been deleted; it will be retried")
             if self._over.wait(self._every if ours else min(self._every, _TAKEN_OVER)):
                 return

@@ -1,10 +1,10 @@
-"""HTTP/1.1 by uvicorn, with an end to its patience: who does not finish the head of a request in time gets 408, who does not
-take an answer is cut off, and more connections than there may be are told to come back.
+"""HTTP/1.1 by uvicorn, with limits on its patience: a client that does not finish a request's head in time gets 408, one that
+does not take an answer is disconnected, and connections beyond the limit are told to retry.
 
-Requests that two programs could read differently are refused (`strict_http`).
+Ambiguous requests, which two programs could read differently, are refused (`strict_http`).
 
-uvicorn waits for the first head of a connection, for a body that nobody reads, and for an answer to be taken, for as long as
-the client likes; and thousands of silent connections cost a client nothing. Its refusals are text, these are JSON.
+uvicorn waits as long as the client likes for the first head of a connection, for a body that nobody reads, and for an answer to
+be taken; and thousands of silent connections cost a client nothing. Its refusals are text, these are JSON.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from crossreid.service.endpoint import Endpoint
 from crossreid.service.refusals import answer
 from crossreid.service.strict_http import StrictConnection
 
-GRACE = 10  # seconds for requests in hand, when the service ends
-_WAITING = 2048  # connections that nobody has accepted yet
-_FLUSH = 5.0  # seconds that a connection that is to be closed has for what it was still sent
+GRACE = 10  # seconds for running requests when the service stops
+_WAITING = 2048  # connections not accepted yet
+_FLUSH = 5.0  # seconds a closing connection has to send what is still buffered
 
 
 def server(
@@ -40,11 +40,11 @@ def server(
     workers: int = 1,
     started: Callable[[], object] = lambda: None,
 ) -> uvicorn.Server:
-    """uvicorn, ready to run. Raises `CrossreidError` where the certificate or its key cannot be read.
+    """uvicorn, ready to run. Raises `CrossreidError` if the certificate or its key cannot be read.
 
     Args:
-        workers: processes that accept connections at one socket, each of which has its part of the connections that there may be.
-        started: called when connections are accepted.
+        workers: processes that accept connections on one socket; each gets its share of the allowed connections.
+        started: called once connections are accepted.
     """
     protocol = with_deadline(options.seconds, options.answer_seconds, connections=-(-8 * options.in_flight // workers))
     config = uvicorn.Config(
@@ -52,20 +52,20 @@ def server(
         server_header=False, timeout_keep_alive=int(max(1, options.seconds)), proxy_headers=endpoint.proxy is not None,
         forwarded_allow_ips=endpoint.proxy, h11_max_incomplete_event_size=32_768,
         ssl_certfile=endpoint.certificate, ssl_keyfile=endpoint.certificate_key, timeout_graceful_shutdown=GRACE,
-        # Of connections that come together a process accepts one, and then looks what else there is: others take the next.
+        # Of connections that arrive together a process accepts one, then does other work: other processes take the next.
         backlog=1 if workers > 1 else _WAITING,
     )  # fmt: skip
     try:
         config.load()
     except (OSError, ssl.SSLError) as error:
         raise CrossreidError(
-            f"{endpoint.certificate}, {endpoint.certificate_key}: no certificate and key ({error})."
+            f"{endpoint.certificate}, {endpoint.certificate_key}: not a certificate and its key ({error})."
         ) from error
     return _Server(config, started)
 
 
 class _Server(uvicorn.Server):
-    """uvicorn, which tells when it accepts connections."""
+    """uvicorn that reports when it accepts connections."""
 
     def __init__(self, config: uvicorn.Config, started: Callable[[], object]) -> None:
         super().__init__(config)
@@ -80,13 +80,13 @@ class _Server(uvicorn.Server):
 
 
 def with_deadline(seconds: float, answer_seconds: float, connections: int) -> type[H11Protocol]:
-    """uvicorn's protocol, for as many connections, whose clients send a head within `seconds`, and within twice that a body, which is
-    the limit of those bodies that the application does not read; and who take within `answer_seconds` what waits for them."""
+    """uvicorn's protocol with limits: at most so many connections; clients send a head within `seconds` and a body, where the
+    application reads none, within twice that; and they take what is sent to them within `answer_seconds`."""
 
     class Deadline(H11Protocol):
         _timer: asyncio.TimerHandle | None = None
         _taking: asyncio.TimerHandle | None = None
-        _watched: Any = None  # what of a request the timer runs for
+        _watched: Any = None  # the part of a request that the timer runs for
 
         def __init__(self, config: uvicorn.Config, *arguments: Any, **named: Any) -> None:
             super().__init__(config, *arguments, **named)
@@ -119,10 +119,10 @@ def with_deadline(seconds: float, answer_seconds: float, connections: int) -> ty
         def on_response_complete(self) -> None:
             super().on_response_complete()
             if self.conn.their_state is h11.IDLE and not self.conn.trailing_data[0]:
-                self._watch(None)  # between two requests it is uvicorn's own timer that runs
+                self._watch(None)  # between two requests uvicorn's own timer runs
 
         def send_400_response(self, msg: str) -> None:
-            self._answer(400, "this is no HTTP/1.1 request.")
+            self._answer(400, "this is not an HTTP/1.1 request.")
 
         def _watch(self, what: Any) -> None:
             if what is self._watched:
@@ -141,7 +141,7 @@ def with_deadline(seconds: float, answer_seconds: float, connections: int) -> ty
                 self._answer(408, f"the head of the request did not come within {seconds:g} seconds.")
 
         def _answer(self, status: int, message: str) -> None:
-            """Refuse what has not become a request, and close; where an answer has begun, only that."""
+            """Refuse what has not become a request and close; if an answer has begun, only close."""
             if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
                 self.transport.close()
                 return
@@ -156,7 +156,7 @@ def with_deadline(seconds: float, answer_seconds: float, connections: int) -> ty
 
 
 class _Ending:
-    """A transport that is gone some seconds after it was closed, whether or not the client has taken what it was sent."""
+    """A transport that ends some seconds after it was closed, whether or not the client has taken everything."""
 
     def __init__(self, transport: Any, loop: asyncio.AbstractEventLoop) -> None:
         self._transport, self._loop = transport, loop
@@ -167,11 +167,11 @@ class _Ending:
             self._loop.call_later(_FLUSH, self.cut)
 
     def cut(self) -> None:
-        """End it now."""
+        """Abort it now."""
         connection = self._transport.get_extra_info("socket")
         if (
             connection is not None and connection.fileno() >= 0
-        ):  # else the system would go on offering what was not taken
+        ):  # otherwise the system would keep offering what was not taken
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._transport.abort()
 
@@ -180,6 +180,6 @@ class _Ending:
 
 
 async def _busy(scope: Any, receive: Any, send: Any) -> None:
-    """In place of the application, on a connection more than there may be."""
+    """Takes the place of the application on connections beyond the limit."""
     headers = {"Retry-After": "1", "Connection": "close"}
-    await answer(429, "too many connections are open; ask again in a second.", headers)(scope, receive, send)
+    await answer(429, "too many connections are open; try again in a second.", headers)(scope, receive, send)

@@ -1,7 +1,7 @@
-"""Small copies of enrolled images, kept for people to look at where the sources cannot be shown.
+"""Small copies of enrolled images, shown where the sources cannot be.
 
-Workers of one service have the file open together; each waits for a minute for another that writes. That deleted images may have
-left traces is kept in the file (`user_version`), so that whichever of them compacts it knows.
+Workers of one service share the open file; each waits up to a minute for another that writes. The file itself records
+(`user_version`) that deleted images may have left traces, so that whichever worker compacts it knows.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ _WAIT = 60.0  # seconds
 
 
 class KeptImages:
-    """Copies of enrolled images of one gallery in one SQLite file, overwritten as they are deleted. Safe to call from any thread.
+    """Copies of enrolled images of one gallery in one SQLite file; deleted ones are overwritten. Safe to call from any thread.
 
-    `gallery` is its uuid. Raises `CrossreidError` where the file is another gallery's, or none.
+    `gallery` is its uuid. Raises `CrossreidError` if the file is another gallery's, or not such a file.
     """
 
     def __init__(self, path: Path, gallery: str) -> None:
@@ -34,7 +34,7 @@ class KeptImages:
             self._database = sqlite3.connect(path, check_same_thread=False, isolation_level=None, timeout=_WAIT)
             for pragma in ("secure_delete=ON", "journal_mode=WAL", "synchronous=FULL"):
                 self._database.execute(f"PRAGMA {pragma}")
-            self.traces = True  # of an earlier service's
+            self.traces = True  # of an earlier service
             self._database.execute("CREATE TABLE IF NOT EXISTS images (id TEXT PRIMARY KEY, jpeg BLOB NOT NULL)")
             self._database.execute("CREATE TABLE IF NOT EXISTS kept_for (gallery TEXT PRIMARY KEY)")
             self._database.execute(
@@ -63,7 +63,7 @@ class KeptImages:
             self._database.execute(f"PRAGMA user_version = {int(there)}")
 
     def put(self, images: Sequence[tuple[str, bytes]]) -> None:
-        """Keep `(id, JPEG)` each, in place of what was kept of the same id."""
+        """Keep each `(id, JPEG)`, replacing what was kept for the same id."""
         with self._lock, self._database:
             self._database.execute("BEGIN IMMEDIATE")
             self._database.executemany("INSERT OR REPLACE INTO images VALUES (?, ?)", images)
@@ -75,7 +75,7 @@ class KeptImages:
         return None if row is None else bytes(row[0])
 
     def has(self, ids: Sequence[str]) -> set[str]:
-        """Those of the ids that have one."""
+        """Those of the ids that have an image."""
         with self._lock:
             rows = self._database.execute(
                 "SELECT id FROM images WHERE id IN (SELECT value FROM json_each(?))", (json.dumps(ids),)
@@ -83,7 +83,7 @@ class KeptImages:
         return {row[0] for row in rows}
 
     def ids(self) -> Iterator[list[str]]:
-        """All ids, in parts."""
+        """All ids, in chunks."""
         last = ""
         while True:
             with self._lock:
@@ -96,7 +96,7 @@ class KeptImages:
             yield [row[0] for row in rows]
 
     def delete(self, ids: Sequence[str]) -> None:
-        """Delete those of some ids; ids without one are passed over."""
+        """Delete the images of some ids; ids without one are skipped."""
         with self._lock, self._database:
             self._database.execute("BEGIN IMMEDIATE")
             gone = self._database.executemany("DELETE FROM images WHERE id = ?", [(id,) for id in ids]).rowcount
@@ -104,9 +104,9 @@ class KeptImages:
                 self._database.execute("PRAGMA user_version = 1")
 
     def compact(self) -> None:
-        """Leave nothing of deleted images in the file nor in its log.
+        """Remove all traces of deleted images from the file and its log.
 
-        Raises `sqlite3.Error` where another process had it open for too long; there may be traces then as before.
+        Raises `sqlite3.Error` if another process had it open for too long; then there may still be traces.
         """
         self.traces = False  # what is deleted from here on counts again
         try:
@@ -114,7 +114,7 @@ class KeptImages:
                 self._database.execute("VACUUM")
                 ((busy, _, _),) = self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             if busy:
-                raise sqlite3.OperationalError("the log of kept images is read by another process all the time")
+                raise sqlite3.OperationalError("the log of kept images is constantly read by another process")
         except BaseException:
             self.traces = True
             raise

@@ -1,7 +1,7 @@
-"""API keys: who asks, and what they may. The file holds digests, so that who reads it has no key.
+"""API keys: who the client is and what it may do. The file holds digests, so reading it reveals no key.
 
-A key is 32 random bytes, which nobody guesses: one round of SHA-256 hides it as well as a slow hash would. Keys are
-compared in constant time with every one there is, so that time tells nothing about any of them.
+A key is 32 random bytes, which cannot be guessed: one round of SHA-256 hides it as well as a slow hash would. A key is
+compared with every known one in constant time, so timing reveals nothing about any of them.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ ROLES: tuple[Role, ...] = get_args(Role)
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """Who holds it, what they may, and until when: times are ISO 8601 UTC, `expires` None for never."""
+    """Who holds it, what they may do, and until when: times are ISO 8601 UTC, `expires` is None for never."""
 
     name: str
     roles: tuple[Role, ...]
@@ -49,10 +49,10 @@ class Key:
 
 
 class Keys:
-    """The keys of a file, read again when it changes: a key that was removed is refused from then on.
+    """The keys of a file, reread when it changes: a removed key is refused from then on.
 
     Raises:
-        CrossreidError: the file is missing, damaged, or without a key; it is named.
+        CrossreidError: the file is missing, damaged, or has no key; the message names it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -61,14 +61,16 @@ class Keys:
         self._stamp = _stamp(path)
         self._keys = read_keys(path)
         if not self._keys:
-            raise CrossreidError(f"{path} holds no key, so that nobody could ask. Add one: `crossreid keys add`.")
+            raise CrossreidError(
+                f"{path} holds no key, so nobody could use the service. Add one: `crossreid keys add`."
+            )
 
     def find(self, given: str) -> Key | None:
         """The key whose text is `given`, if there is one and it has not expired."""
         self._refresh()
         digest = _digest(given)
         found = None
-        for key in self._keys:  # all of them, whichever is right
+        for key in self._keys:  # all of them, even after a match
             if hmac.compare_digest(key.sha256, digest):
                 found = key
         return found if found is not None and found.is_current(datetime.now(UTC)) else None
@@ -85,13 +87,13 @@ class Keys:
             except CrossreidError as error:
                 if self._keys:
                     _log.error("nobody is served from now on: %s", error)
-                self._keys = []  # who cannot be told apart is not served
-                # One that cannot be read may be readable the next time, though nothing about it has changed.
+                self._keys = []  # clients that cannot be identified are not served
+                # A file that cannot be read now may be readable next time without having changed.
                 self._stamp = None if isinstance(error.__cause__, OSError) else stamp
 
 
 def read_keys(path: Path) -> list[Key]:
-    """The keys of a file. Raises `CrossreidError` naming it where it is missing or damaged."""
+    """The keys of a file. Raises `CrossreidError` naming the file if it is missing or damaged."""
     try:
         given = json.loads(path.read_text(encoding="utf-8"))["keys"]
         keys = [Key(**{**key, "roles": tuple(key["roles"])}) for key in given]
@@ -105,25 +107,25 @@ def read_keys(path: Path) -> list[Key]:
             f"{path} not found. Make it: `crossreid keys add NAME --role search --file {path}`."
         ) from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-        raise CrossreidError(f"{path} is no file of keys that `crossreid keys` wrote ({error}).") from error
+        raise CrossreidError(f"{path} is not a key file written by `crossreid keys` ({error}).") from error
     return keys
 
 
 def add_key(path: Path, name: str, roles: Sequence[str], days: float | None = None) -> str:
-    """Make a key, keep its digest in the file, and return its text, which nobody can read again.
+    """Make a key, keep its digest in the file, and return its text, which cannot be recovered later.
 
     Raises:
-        CrossreidError: an unknown role, a name that is taken or no name, a file that is no file of keys.
+        CrossreidError: an unknown role, a name that is taken or invalid, a file that is not a key file.
     """
     _check(name, roles)
     if days is not None and not 0 < days <= 36_500:
         raise CrossreidError(
-            f"days {days:g}: expected more than 0 and at most 36500; leave it out for a key without end."
+            f"days {days:g}: expected more than 0 and at most 36500; leave it out for a key that never expires."
         )
     with _changing(path):
         keys = read_keys(path) if path.exists() else []
         if any(key.name == name for key in keys):
-            raise CrossreidError(f"{path} has a key {name!r} already; remove it first, or take another name.")
+            raise CrossreidError(f"{path} already has a key {name!r}; remove it first, or choose another name.")
         now = datetime.now(UTC).replace(microsecond=0)
         expires = None if days is None else (now + timedelta(days=days)).isoformat()
         text = _PREFIX + secrets.token_urlsafe(32)
@@ -133,8 +135,8 @@ def add_key(path: Path, name: str, roles: Sequence[str], days: float | None = No
 
 
 def remove_key(path: Path, name: str) -> None:
-    """Take a key out of the file. Raises `CrossreidError` where there is none of that name."""
-    read_keys(path)  # where there is no file, none is locked
+    """Remove a key from the file. Raises `CrossreidError` if there is none of that name."""
+    read_keys(path)  # without a file, no lock is made
     with _changing(path):
         keys = read_keys(path)
         if all(key.name != name for key in keys):
@@ -144,7 +146,7 @@ def remove_key(path: Path, name: str) -> None:
 
 @contextmanager
 def _changing(path: Path) -> Iterator[None]:
-    """One process at a time changes the file, as each writes what it has read. The lock is the folder's."""
+    """One process at a time changes the file, as each rewrites what it has read. The lock is on the folder."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -161,7 +163,7 @@ def _check(name: str, roles: Sequence[str]) -> None:
     if not isinstance(name, str) or not name.strip() or not name.isprintable() or len(name) > 100:
         raise CrossreidError(f"name {name[:100]!r}: expected printable text of at most 100 characters.")
     if not roles:
-        raise CrossreidError(f"key {name!r}: expected a role or more, of {', '.join(ROLES)}.")
+        raise CrossreidError(f"key {name!r}: expected one or more roles of {', '.join(ROLES)}.")
     for role in roles:
         if role not in ROLES:
             raise CrossreidError(f"role {role!r}: expected {', '.join(ROLES)}.")
@@ -180,6 +182,6 @@ def _stamp(path: Path) -> tuple[int, ...] | None:
 
 
 def _write(path: Path, keys: Sequence[Key]) -> None:
-    """Write the file, its owner's alone, whole or not at all."""
+    """Write the file atomically, readable by its owner only."""
     text = json.dumps({"keys": [asdict(key) for key in keys]}, indent=2, ensure_ascii=False)
     write_durably(path, [text.encode()], private=True)

@@ -1,6 +1,6 @@
-"""What changes of entries may have left behind: kept images without an entry, traces of deleted entries in files.
+"""What changes to entries may have left behind: kept images without an entry, traces of deleted entries in files.
 
-Housekeeping looks for either where it may be there. A change that ends in an error, or with its process, may have left both.
+Housekeeping looks for either when it may exist. A change that fails, or dies with its process, may have left both.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ _IMAGES, _TRACES = 0, 1
 
 
 class Leftovers:
-    """Whether there may be `images` and `traces`: at first both, as nobody knows how an earlier service ended.
+    """Whether there may be `images` and `traces`: at first both, as it is unknown how an earlier service ended.
 
     Args:
-        memory: what all workers on this machine share, of which this one is `worker`; None for one process alone.
+        memory: what all workers on this machine share, this one being number `worker`; None for a single process.
     """
 
     def __init__(self, memory: SharedMemory | None = None, worker: int = 0) -> None:
@@ -45,7 +45,7 @@ class Leftovers:
 
     @contextlib.contextmanager
     def of_change(self, *, deletes: bool) -> Iterator[None]:
-        """A change, one at a time of each worker: it leaves traces where it `deletes`, and may leave anything where it fails."""
+        """A change, one at a time per worker: it leaves traces if it `deletes`, and may leave anything if it fails."""
         self._changing[self._worker] = 1
         try:
             yield

@@ -1,7 +1,7 @@
-"""What Prometheus reads: how much is asked, how long it takes, what is refused. Nothing that names a person or a key.
+"""Metrics for Prometheus: how many requests, how long they take, what is refused. Nothing names a person or a key.
 
-Workers of one service keep their figures in files of a folder, and whichever is asked adds up all of them, also those of workers
-that are gone. prometheus_client does that in a process whose environment names the folder before it is imported.
+Workers of one service keep their figures in files of a folder; whichever is scraped adds up all of them, including those of
+workers that have ended. prometheus_client does that if the environment names the folder before it is imported.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 
 class Metrics:
-    """The figures of one service, in a registry of their own; with `folder`, added up with those of other workers.
+    """The metrics of one service, in their own registry; with `folder`, added up with those of other workers.
 
     Args:
-        entries: counts the entries of the gallery, when somebody asks.
+        entries: counts the entries of the gallery, at each scrape.
     """
 
     def __init__(self, entries: Callable[[], float] = lambda: 0.0, folder: Path | None = None) -> None:
@@ -33,7 +33,7 @@ class Metrics:
             "crossreid_requests_total", "Answers.", ["method", "route", "status"], registry=self.registry
         )
         self.seconds = Histogram(
-            "crossreid_request_seconds", "From the last byte of a request to its answer.", ["route"],
+            "crossreid_request_seconds", "Seconds from the last byte of a request to its answer.", ["route"],
             buckets=SECONDS, registry=self.registry,
         )  # fmt: skip
         self.in_flight = Gauge(
@@ -41,22 +41,24 @@ class Metrics:
         )  # fmt: skip
         self.batches = Histogram(
             "crossreid_batch_images",
-            "Images of a forward pass.",
+            "Images per forward pass.",
             buckets=(1, 2, 4, 8, 16, 32, 64),
             registry=self.registry,
         )
         self.searches = Histogram(
-            "crossreid_search_queries", "Queries that were compared at once.", buckets=(1, 2, 4, 8, 16, 32, 64),
+            "crossreid_search_queries", "Queries compared per search.", buckets=(1, 2, 4, 8, 16, 32, 64),
             registry=self.registry,
         )  # fmt: skip
-        self.expired = Counter("crossreid_expired_entries_total", "Deleted by retention.", registry=self.registry)
+        self.expired = Counter(
+            "crossreid_expired_entries_total", "Entries deleted by retention.", registry=self.registry
+        )
         self.compacted = Gauge(
             "crossreid_compacted_timestamp_seconds", "When what deleted entries left was last removed.",
             registry=self.registry, multiprocess_mode="max",
         )  # fmt: skip
         self.housekeeping_failures = Counter(
             "crossreid_housekeeping_failures_total",
-            "Rounds of retention that ended in an error.",
+            "Rounds of retention that failed.",
             registry=self.registry,
         )
 
@@ -70,7 +72,7 @@ class Metrics:
 
 
 class _Entries(Collector):
-    """How many entries there are: a figure of the gallery, whichever worker is asked."""
+    """The number of entries: a figure of the gallery, the same at every worker."""
 
     def __init__(self, count: Callable[[], float]) -> None:
         self._count = count

@@ -1,6 +1,6 @@
-"""The image of an entry: a small copy that the service kept, or the file that its source names below a folder allowed.
+"""The image of an entry: a small copy that the service kept, or the file named by its source, under an allowed folder.
 
-Whatever is shown is decoded and written anew as JPEG: nothing of the file's metadata, such as where it was taken, goes out.
+Whatever is shown is decoded and re-encoded as JPEG: none of the file's metadata, such as a location, is sent.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from crossreid.service.kept_images import KeptImages
 
 
 class Pictures:
-    """Where images of entries are found. `roots` are the folders below which files may be shown; `decoding` decodes those, and
-    `levels` make 8 bits of 16, as the model saw them."""
+    """Where images of entries are found. `roots` are the folders under which files may be shown, `decoding` decodes them, and
+    `levels` maps 16 bits to 8 as the model saw them."""
 
     def __init__(
         self,
@@ -35,17 +35,17 @@ class Pictures:
         self.kept, self._decoding, self._levels = kept, decoding, levels
 
     def known(self, entries: Sequence[Entry]) -> list[bool]:
-        """Whether each entry has an image to show."""
+        """Whether an image can be shown, per entry."""
         kept = self.kept.has([entry.id for entry in entries]) if self.kept is not None else set()
         return [entry.id in kept or file_of(entry.source, self.roots) is not None for entry in entries]
 
     def of_files(self, entries: Sequence[Entry], contents: Sequence[bytes]) -> list[bool]:
-        """Whether the file of each entry, where it may be shown, has one of these contents."""
+        """Whether each entry's file, if it may be shown, has one of these contents."""
         sizes = {len(content) for content in contents}
         return [bool(sizes) and self._content(entry, sizes) in contents for entry in entries]
 
     def _content(self, entry: Entry, sizes: set[int]) -> bytes | None:
-        """What the file of an entry holds that is a whole picture of one of these sizes."""
+        """The content of an entry's file if it is a whole image of one of these sizes."""
         found = file_of(entry.source, self.roots)
         try:
             if found is None or found[1] is not None or found[0].stat().st_size not in sizes:
@@ -55,7 +55,7 @@ class Pictures:
             return None
 
     def pixels(self, entry: Entry) -> np.ndarray | None:
-        """`(H, W, 3)` uint8 RGB, of a source with a box that part; None where there is no image or it cannot be read."""
+        """`(H, W, 3)` uint8 RGB, cropped if the source has a box; None if there is no image or it cannot be read."""
         if self.kept is not None and (content := self.kept.get(entry.id)) is not None:
             return np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
         found = file_of(entry.source, self.roots)
@@ -69,7 +69,7 @@ class Pictures:
 
 
 def as_jpeg(pixels: np.ndarray, side: int) -> bytes:
-    """Pixels `(H, W, 3)` uint8 as JPEG, shrunk to `side` pixels where longer."""
+    """Pixels `(H, W, 3)` uint8 as JPEG, shrunk to `side` pixels if larger."""
     image = Image.fromarray(pixels)
     image.thumbnail((side, side), Image.Resampling.LANCZOS)
     stream = io.BytesIO()

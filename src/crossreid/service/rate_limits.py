@@ -1,4 +1,4 @@
-"""How often somebody may ask: token buckets, of one process or of all workers on a machine."""
+"""Rate limits: token buckets, of one process or of all workers on a machine."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _MOST_NAMES = 10_000
 
 
 class TokenBuckets:
-    """Buckets by name: `rate` a second, `burst` at once. The names longest unheard of are forgotten."""
+    """Buckets by name: `rate` per second, `burst` at once. The least recently used names are forgotten."""
 
     def __init__(self) -> None:
         self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def wait(self, name: str, rate: float, burst: float) -> float:
-        """Take a token: 0, or the seconds until there is one, and then none is taken."""
+        """Take a token and return 0, or take none and return the seconds until there is one."""
         now = time.monotonic()
         left, at = self._left.get(name, (burst, now))
         left = min(burst, left + rate * (now - at))
@@ -33,9 +33,9 @@ class TokenBuckets:
 
 
 class SharedTokenBuckets(TokenBuckets):
-    """The same of all workers together: whichever of them is asked, a name has one bucket.
+    """The same for all workers together: a name has one bucket, whichever worker is asked.
 
-    The clock is the system's, which all its processes read alike.
+    The clock is the system's, the same for all processes.
     """
 
     def __init__(self, memory: SharedMemory) -> None:
@@ -55,7 +55,7 @@ class SharedTokenBuckets(TokenBuckets):
                 since = now - float(memory.bucket_at[row, way])
                 left = min(burst, float(memory.bucket_left[row, way]) + rate * since)
             else:
-                way, left = int(np.argmin(memory.bucket_at[row])), burst  # a free one is at 0
+                way, left = int(np.argmin(memory.bucket_at[row])), burst  # a free one has time 0
             if left < 1:
                 return (1 - left) / rate
             names[way], memory.bucket_left[row, way], memory.bucket_at[row, way] = number, left - 1, now

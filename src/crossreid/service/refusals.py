@@ -1,4 +1,4 @@
-"""Refusals: a status, a code for programs, a sentence for people. Every error of the service has this one shape."""
+"""Refusals: a status, a code for programs, a message for people. Every error of the service has this format."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ CODES = {
     400: "bad_request", 401: "unknown_key", 403: "forbidden", 404: "not_found", 405: "method", 408: "too_slow",
     409: "conflict", 413: "too_large", 415: "unsupported_type", 422: "invalid", 429: "too_many",
 }  # fmt: skip
-FAULT = "the service failed; its log says how."
+FAULT = "the service failed; its log says why."
 
 
 class Refusal(Exception):
-    """A request that is not served, for a reason that its sender can mend. `status` is of 4xx."""
+    """A request that is refused for a reason its sender can fix. `status` is 4xx."""
 
     def __init__(self, status: int, message: str, headers: dict[str, str] | None = None) -> None:
         super().__init__(message)

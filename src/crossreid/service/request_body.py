@@ -1,4 +1,4 @@
-"""The body of a request: taken part by part, whole and in time, before anything waits for it."""
+"""The body of a request: read part by part, whole and in time, before anything waits for it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from starlette.datastructures import Headers
 from crossreid.service.refusals import Refusal
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-_MOST_JSON = 262_144  # bytes of a body that holds no images: parsing it holds up everyone
+_MOST_JSON = 262_144  # bytes of a body without images: parsing it delays everyone
 
 
 class IncomingBody:
@@ -29,13 +29,11 @@ class IncomingBody:
         return bytes(message.get("body", b""))
 
     async def all(self, headers: Headers, most: int, seconds: float) -> bytes:
-        """All of it, of at most so many bytes. Raises `Refusal` where it is longer or does not come in time."""
+        """All of it, at most so many bytes. Raises `Refusal` if it is longer or does not arrive in time."""
         too_large = Refusal(413, f"expected a request of at most {most:,} bytes; send fewer or smaller images.")
         if not headers.get("content-type", "").lower().startswith("multipart/form-data"):
             most = min(most, _MOST_JSON)
-            too_large = Refusal(
-                413, f"expected at most {most:,} bytes of a body without images; ask for less at a time."
-            )
+            too_large = Refusal(413, f"expected a body without images of at most {most:,} bytes; send less at a time.")
         length = headers.get("content-length", "0")
         if length.isdecimal() and int(length) > most:
             raise too_large
@@ -54,7 +52,7 @@ class IncomingBody:
 
 
 def replayed(body: bytes, receive: Receive) -> Receive:
-    """A `receive` that gives a body that has come already, and then what the server says."""
+    """A `receive` that returns a body that has already arrived, then the server's messages."""
     given = False
 
     async def again() -> MutableMapping[str, Any]:

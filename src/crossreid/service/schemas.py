@@ -1,4 +1,4 @@
-"""What goes in and out as JSON. The OpenAPI document is made from these; forms have `service.forms`."""
+"""Requests and responses as JSON. The OpenAPI document is made from these; forms are in `service.forms`."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from crossreid.service.refusals import Refusal
 
 ModalityName = Literal["visible", "infrared"]
 MapKind = Literal["grad-cam", "rollout"]
-_IDS = 100  # of a search
+_IDS = 100  # most ids per search
 
 
 class EntryOut(BaseModel):
-    """An entry of the gallery. `camera` 0, `identity` and `time` null: unknown; `image`: whether /v1/image shows it."""
+    """An entry of the gallery. `camera` 0, `identity` null and `time` null mean unknown; `image`: whether /v1/image shows it."""
 
     id: str
     identity: str | None
@@ -34,9 +34,9 @@ class EntryOut(BaseModel):
 class Match(BaseModel):
     """`score` is the cosine similarity of query and entry, -1 to 1; `rank` counts from 1.
 
-    `is_query`: the entry is of a file of the query, as far as its file can be read. `probability`: that query and entry show
-    one identity, null where the model is not calibrated for their modalities; `accepted`: whether it reaches the operator's
-    threshold, null where there is none.
+    `is_query`: the entry is from a file of the query, if its file can be read. `probability`: that query and entry show
+    the same identity, null if the model is not calibrated for their modalities; `accepted`: whether it reaches the operator's
+    threshold, null if there is none.
     """
 
     rank: int
@@ -48,14 +48,14 @@ class Match(BaseModel):
 
 
 class QueryOut(BaseModel):
-    """What asked: the SHA-256 of each image's file, as the audit log has them, or ids of entries."""
+    """The query: the SHA-256 of each image file, as in the audit log, or ids of entries."""
 
     sha256: list[str]
     ids: list[str]
 
 
 class ThresholdOut(BaseModel):
-    """The operator's threshold: one of the two is a number."""
+    """The operator's threshold: one of the two is set."""
 
     unknown_below: float | None
     false_accept_rate: float | None
@@ -63,12 +63,12 @@ class ThresholdOut(BaseModel):
 
 
 class Result(BaseModel):
-    """What a search found, best first, equal scores by id.
+    """The result of a search, best first; equal scores are ordered by id.
 
-    `known`: whether a match that is not the query itself is accepted. False is "unknown: none of these"; null says that
-    there is no threshold, or no calibration for the modalities. `prior`: the share of pairs of one identity that the
-    probabilities are for, that of the request or of the calibration. `warning`: where the gallery is of quite another size
-    than the threshold of a false-accept rate was measured with.
+    `known`: whether a match other than the query itself is accepted. False means "unknown: none of these"; null means there
+    is no threshold, or no calibration for the modalities. `prior`: the share of same-identity pairs that the
+    probabilities assume, from the request or the calibration. `warning`: set if the gallery size differs greatly from the
+    one that the threshold of a false-accept rate was measured with.
     """
 
     request: str
@@ -94,7 +94,7 @@ class Deleted(BaseModel):
 
 
 class Heat(BaseModel):
-    """`heat` (h, w), 0 or more, of the named encoder: lay it smoothly over the whole image, scaled by its largest value."""
+    """`heat` (h, w), 0 or more, of the named encoder: interpolate it over the whole image, scaled by its largest value."""
 
     encoder: str
     kind: MapKind = "grad-cam"
@@ -117,13 +117,13 @@ class ErrorText(BaseModel):
 
 
 class ErrorOut(BaseModel):
-    """Every refusal: a code for programs, a sentence for people."""
+    """Every refusal: a code for programs, a message for people."""
 
     error: ErrorText
 
 
 class FilterIn(BaseModel):
-    """Conditions that all hold of an entry; `cameras`: any of them; `since` <= time < `until`, ISO 8601, UTC unless a zone
+    """Conditions that an entry must all meet; `cameras`: any of them; `since` <= time < `until`, ISO 8601, UTC unless a zone
     is named."""
 
     model_config = ConfigDict(extra="forbid")
@@ -136,7 +136,7 @@ class FilterIn(BaseModel):
     source_prefix: str | None = None
 
     def to_filter(self) -> Filter:
-        """Raises `Refusal` (422) for conditions that nothing could meet."""
+        """Raises `Refusal` (422) for conditions that no entry could meet."""
         try:
             return Filter(**self.model_dump())
         except CrossreidError as error:
@@ -148,9 +148,9 @@ class FilterIn(BaseModel):
 
 
 class SearchIds(BaseModel):
-    """Several ids are taken for images of one identity; they are left out of the matches unless `include_queried`.
+    """Several ids are taken as images of one identity; they are left out of the matches unless `include_queried`.
 
-    `prior`: the share of pairs of one identity that probabilities are meant for; the calibration's own without it.
+    `prior`: the share of same-identity pairs that probabilities assume; by default that of the calibration.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -162,7 +162,7 @@ class SearchIds(BaseModel):
 
 
 class DeleteIn(BaseModel):
-    """Either ids or a filter, which must not be empty."""
+    """Either ids or a filter; neither may be empty."""
 
     model_config = ConfigDict(extra="forbid")
     ids: Annotated[list[str], Field(min_length=1, max_length=10_000)] | None = None
@@ -170,7 +170,7 @@ class DeleteIn(BaseModel):
 
 
 def threshold_out(threshold: Threshold) -> ThresholdOut | None:
-    """A threshold in the words of the interface; None where none is set."""
+    """A threshold as the API shows it; None if none is set."""
     if not threshold.is_set:
         return None
     return ThresholdOut(
@@ -179,7 +179,7 @@ def threshold_out(threshold: Threshold) -> ThresholdOut | None:
 
 
 def time_text(time: float | None) -> str | None:
-    """Seconds since 1970 UTC as ISO 8601, or as they are where no calendar reaches."""
+    """Seconds since 1970 UTC as ISO 8601, or unchanged if outside the calendar."""
     if time is None or math.isnan(time):
         return None
     try:
@@ -189,7 +189,7 @@ def time_text(time: float | None) -> str | None:
 
 
 def entry_out(entry: Entry, image: bool) -> EntryOut:
-    """An entry in the words of the interface; `image`: whether there is one to show."""
+    """An entry as the API shows it; `image`: whether there is one to show."""
     return EntryOut(
         id=entry.id, identity=entry.identity, camera=entry.camera, modality=entry.modality.name.lower(),  # type: ignore[arg-type]
         time=time_text(entry.time), source=entry.source, image=image,

@@ -1,4 +1,4 @@
-"""The search service as an object: a model, a gallery and what stands around them, and what every route asks of it."""
+"""The search service: a model, a gallery and everything around them, and what routes need from it."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ from crossreid.service.siblings import Siblings, lock_state
 from crossreid.service.turns import Turns, asker
 from crossreid.service.watch_folder import WatchFolder
 
-_SEARCHES = 64  # compared at once
-_PRIORS = 64  # that requests ask for, whose curves are kept
-_READERS = 8  # threads that wait for the gallery
+_SEARCHES = 64  # compared at a time
+_PRIORS = 64  # stated by requests, whose curves are cached
+_READERS = 8  # threads that read the gallery
 Found = TypeVar("Found")
 
 
 class SearchService:
-    """One model, one gallery that it has open for writing, one audit log. `running` starts what works beside requests.
-    `siblings`: where it is one worker of several.
+    """One model, one gallery open for writing, one audit log. `running` starts the background work.
+    `siblings`: set if it is one worker of several.
 
-    Raises `CrossreidError` where the folder of its state is another service's, or cannot be written, or a threshold has no
-    calibration; the gallery is closed then.
+    Raises `CrossreidError` if its state folder belongs to another service or cannot be written, or a threshold has no
+    calibration; the gallery is then closed.
     """
 
     def __init__(
@@ -74,9 +74,9 @@ class SearchService:
             self._at_prior = lru_cache(_PRIORS)(partial(at_prior, where="the service"))
             self.threshold = Threshold(options.unknown_below, options.false_accept_rate)
             self.threshold.refuse_without(self.calibration, gallery.location)
-            self._lock = lock_state(options.state) if siblings is None else None  # else the parent of all has it
+            self._lock = lock_state(options.state) if siblings is None else None  # else the parent process has it
             self.audit = Audit(options.state / "audit")
-            # What an earlier service kept is shown and deleted also where no more is kept.
+            # What an earlier service kept is still shown and deleted even if no more is kept.
             self.kept = KeptImages(copies, gallery.uuid) if options.keep_images or copies.is_file() else None
         except BaseException:
             self._unlock()
@@ -88,7 +88,7 @@ class SearchService:
         self._decoding = ThreadPoolExecutor(options.decoders, thread_name_prefix="decode")
         self._turns = Turns(options.decoders)
         self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="gallery")
-        # Apart from them, as writing waits for compaction, and reading does not.
+        # Separate from those, as writing waits for compaction and reading does not.
         self._writers = ThreadPoolExecutor(1, thread_name_prefix="writing")
         self._explaining = asyncio.Lock()
         self._embedder: Batcher[ImageQuery, np.ndarray] = Batcher(
@@ -101,19 +101,19 @@ class SearchService:
         )  # fmt: skip
 
     def calibration_at(self, prior: float | None) -> Calibration | None:
-        """The calibration at the prior that a request states, or as it is. Raises `Refusal` (422) where that cannot be."""
+        """The calibration at the prior of a request, or at its own. Raises `Refusal` (422) if that is impossible."""
         try:
             return self._at_prior(self.calibration, prior)
         except CrossreidError as error:
             raise Refusal(422, f"prior: {error}") from error
 
     async def size_to_judge(self) -> int:
-        """How many entries the gallery has, where a threshold depends on it; else 0."""
+        """The number of entries of the gallery if a threshold depends on it; else 0."""
         return await self.in_thread(len, self.gallery) if self.threshold.false_accept_rate is not None else 0
 
     @asynccontextmanager
     async def running(self, _app: Any = None) -> AsyncIterator[None]:
-        """Serve; at the end wait for what is in hand, and close the gallery."""
+        """Serve; at the end wait for running requests and close the gallery."""
         self._embedder.start()
         self._searcher.start()
         self.housekeeping.start()
@@ -125,7 +125,7 @@ class SearchService:
             await asyncio.to_thread(self.close)
 
     def close(self) -> None:
-        """Give back threads and files, the gallery's too."""
+        """Release threads and files, including the gallery's."""
         self.housekeeping.stop()
         for pool in (self._decoding, self._readers, self._writers):
             pool.shutdown(wait=True)
@@ -140,16 +140,16 @@ class SearchService:
         self._unlock()
 
     async def decode(self, convert: Callable[..., Found], *arguments: Any) -> Found:
-        """Run something that decodes images, as many at a time as there are decoders, for the keys by turns."""
+        """Run a function that decodes images, as many at a time as there are decoders; keys take turns."""
         async with self._turns.turn(asker.get()):
             return await asyncio.get_running_loop().run_in_executor(self._decoding, convert, *arguments)
 
     async def in_thread(self, function: Callable[..., Found], *arguments: Any) -> Found:
-        """Run something that waits for a disk or a database."""
+        """Run a function that waits for a disk or a database."""
         return await asyncio.get_running_loop().run_in_executor(self._readers, function, *arguments)
 
     async def write(self, change: Callable[[], Found], *, deletes: bool, ids: Sequence[str] = ()) -> Found:
-        """Run what changes entries and their kept images, one at a time; those of `ids` so among all workers of a machine."""
+        """Run a change to entries and their kept images, one at a time; for `ids`, among all workers of a machine."""
 
         def alone() -> Found:
             with self.housekeeping.changing(deletes=deletes, ids=ids):
@@ -160,25 +160,25 @@ class SearchService:
     async def explain(self, request: Request, explanation: Callable[[], Found]) -> Found:
         """Run an explanation, one at a time: it is slow, and others need the threads.
 
-        Raises `Refusal` where who asked has gone meanwhile.
+        Raises `Refusal` if the client has disconnected meanwhile.
         """
         async with self._explaining:
             if await request.is_disconnected():
-                raise Refusal(400, "the connection ended before the maps were asked for.")
+                raise Refusal(400, "the connection ended before the maps were computed.")
             return await self.in_thread(explanation)
 
     async def embed(self, images: Sequence[Tensor], modality: int, *, as_set: bool) -> np.ndarray:
-        """Transformed images `(3, H, W)` to embeddings `(n, D)`, or as a set to `(1, D)`, with whoever else asks now."""
+        """Transformed images `(3, H, W)` to embeddings `(n, D)`, or as a set to `(1, D)`, batched with other requests."""
         modalities = torch.full((len(images),), modality, dtype=torch.int64)
         what = "set" if as_set and len(images) > 1 else "images"
         return await self._embedder.submit(ImageQuery(torch.stack(list(images)), modalities, what))  # type: ignore[arg-type]
 
     async def search(self, embedding: np.ndarray, k: int, filter: Filter) -> Matches:
-        """The k entries nearest to an embedding `(D,)` among those of a filter, with whoever else asks now."""
+        """The k entries nearest to an embedding `(D,)` among those of a filter, batched with other requests."""
         return await self._searcher.submit(EmbeddingQuery(embedding, k, filter))
 
     async def entries(self, ids: Sequence[str]) -> list[Entry]:
-        """Entries with their embeddings. Raises `Refusal` (404) naming the first id that there is not."""
+        """Entries with their embeddings. Raises `Refusal` (404) naming the first id that does not exist."""
         found = await self.in_thread(self.gallery.get, ids)
         for id, entry in zip(ids, found, strict=True):
             if entry is None:
@@ -186,7 +186,7 @@ class SearchService:
         return [entry for entry in found if entry is not None]
 
     def record(self, request: Request, action: str, **facts: Any) -> None:
-        """Write into the audit log what a request did; without that it is not answered."""
+        """Write to the audit log what a request did; if that fails it is not answered."""
         state = request.state
         self.audit.write(action, {"request": state.request, "key": state.key.name, "address": state.address, **facts})
 
@@ -194,7 +194,7 @@ class SearchService:
         try:
             return len(self.gallery)
         except GalleryError:
-            return math.nan  # and the other figures are reported all the same
+            return math.nan  # and the other figures are still reported
 
     def _unlock(self) -> None:
         if self._lock is not None:

@@ -1,7 +1,7 @@
-"""Memory that the workers of a service on one machine share: a file in its folder of state that each of them maps.
+"""Memory that the workers of a service on one machine share: a file in its state folder that each of them maps.
 
-Nothing of it outlasts the service. Who changes it holds the lock of the file, which the system drops with the process that dies, so
-that a worker that is killed keeps nobody waiting. What it held is given back by whoever sees that it is gone (`release`).
+Nothing of it outlasts the service. A process holds the file's lock while it changes it; the system releases the lock of a process
+that dies, so a killed worker blocks nobody. Whoever sees that it is gone gives back what it held (`release`).
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from pathlib import Path
 
 import numpy as np
 
-SETS, WAYS = 2048, 8  # of token buckets: where eight names meet in a set, the one longest unheard of is forgotten
-_FLAGS = 64  # bytes before a byte for each worker
+SETS, WAYS = 2048, 8  # of token buckets: if eight names share a set, the least recently used one is forgotten
+_FLAGS = 64  # bytes before the one byte per worker
 MOST_WORKERS = 64
 
 
 class SharedMemory:
-    """The file, mapped. `create` makes it anew, which the process that starts the workers does.
+    """The file, mapped. `create` makes a new one; the process that starts the workers does that.
 
     Attributes:
         left: `(2,)` uint8, whether there may be images without entries, and traces of deleted entries (`leftovers`).
-        changing: `(64,)` uint8, whether each worker is just changing entries.
-        names, owners: `(places,)` uint64 and int32, whose request has each place of those in hand, and at which worker (-1: free).
-        bucket_names, bucket_left, bucket_at: `(2048, 8)`, names of token buckets, tokens that are left, and since when.
+        changing: `(64,)` uint8, whether each worker is changing entries right now.
+        names, owners: `(places,)` uint64 and int32, whose request holds each place, and at which worker (-1: free).
+        bucket_names, bucket_left, bucket_at: `(2048, 8)`, names of token buckets, tokens left, and time of last update.
     """
 
     def __init__(self, path: Path, places: int) -> None:
@@ -53,11 +53,11 @@ class SharedMemory:
 
     @classmethod
     def create(cls, path: Path, places: int) -> SharedMemory:
-        """The file anew: nobody has asked for anything, and nothing is known of what was left before."""
+        """A new file: no requests yet, and nothing known about what was left before."""
         path.unlink(missing_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         try:
-            os.posix_fallocate(descriptor, 0, _size(places))  # a full disk is found now, and not by a signal later
+            os.posix_fallocate(descriptor, 0, _size(places))  # a full disk is noticed now, and not by a signal later
         finally:
             os.close(descriptor)
         made = cls(path, places)
@@ -67,7 +67,7 @@ class SharedMemory:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Alone among the processes. For one thread of each, and for microseconds."""
+        """Exclusive among the processes. For one thread of each, and for microseconds."""
         fcntl.flock(self._file, fcntl.LOCK_EX)
         try:
             yield
@@ -75,7 +75,7 @@ class SharedMemory:
             fcntl.flock(self._file, fcntl.LOCK_UN)
 
     def release(self, worker: int) -> None:
-        """Give back what a worker had that is gone; what it was just changing may have left something."""
+        """Give back what a worker that ended held; what it was changing may have left something behind."""
         with self.locked():
             self.owners[self.owners == worker] = -1
             if self.changing[worker]:
@@ -84,7 +84,7 @@ class SharedMemory:
 
 
 def number_of(name: str) -> int:
-    """A name as 64 bits, none of which are all zero."""
+    """A name as 64 bits, never all zero."""
     return int.from_bytes(hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big") or 1
 
 

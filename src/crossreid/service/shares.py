@@ -1,4 +1,4 @@
-"""How many requests at a time are one key's: no more than the places that are free, so that there is always room for another's."""
+"""How many requests a key may have at a time: no more than there are free places, so others always find room."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import numpy as np
 
 from crossreid.service.shared_memory import SharedMemory, number_of
 
-_KEPT = 16  # of so many places one is kept for administrators
+_KEPT = 16  # one of this many places is reserved for administrators
 
 
 class Shares:
-    """Places for requests. Who is alone has half of them, of two greedy ones each has a third, and as much stays free.
+    """Places for requests. A single key gets half of them, two greedy ones a third each, and as many stay free.
 
     Args:
-        places: how many there are; of each 16 one is for administrators.
+        places: how many there are; one of each 16 is for administrators.
     """
 
     def __init__(self, places: int) -> None:
@@ -26,17 +26,17 @@ class Shares:
 
     @property
     def taken(self) -> int:
-        """Places that are taken."""
+        """The number of places taken."""
         return self._held.total()
 
     def has_room(self, name: str, *, administers: bool = False, alone: bool = False) -> bool:
-        """Whether one more is this one's; `alone`: there is nobody else to keep room for."""
+        """Whether this name gets one more; `alone`: there is nobody else to keep room for."""
         free = self._places - self.taken - (0 if administers or alone else self._kept)
         return free > 0 and (alone or self._of(name) < free)
 
     @contextlib.contextmanager
     def place(self, name: str, *, administers: bool = False, alone: bool = False) -> Iterator[bool]:
-        """A place until the block ends, where there is room for one more; whether there is."""
+        """Take a place until the block ends, if there is room for one more; yields whether there is."""
         if not self.has_room(name, administers=administers, alone=alone):
             yield False
             return
@@ -69,13 +69,13 @@ class SharedShares(Shares):
         memory, at = self._memory, -1
         with memory.locked():
             if self.has_room(name, administers=administers, alone=alone):
-                at = int(np.argmin(memory.owners))  # a free one is -1
+                at = int(np.argmin(memory.owners))  # free ones are -1
                 memory.names[at], memory.owners[at] = number_of(name), self._worker
         try:
             yield at >= 0
         finally:
             if at >= 0:
-                memory.owners[at] = -1  # which needs no lock: nobody else writes here before
+                memory.owners[at] = -1  # needs no lock: nobody else writes here meanwhile
 
     def _of(self, name: str) -> int:
         memory = self._memory

@@ -1,7 +1,7 @@
-"""What a worker of a service has in common with the others on its machine, so that it matters to nobody which of them answers.
+"""What a worker shares with the others on its machine, so that it does not matter which of them answers.
 
-Limits are one for all of them (`shared_memory`). Entries are changed by several at a time, but those of one id by one, and by none
-while kept images without an entry are looked for. One of them does the housekeeping; where it dies, another does.
+Limits are shared by all (`shared_memory`). Several may change entries at a time, but those of one id one after another, and none
+while kept images without an entry are looked for. One of them does the housekeeping; if it dies, another takes over.
 """
 
 from __future__ import annotations
@@ -24,41 +24,41 @@ from crossreid.service.rate_limits import SharedTokenBuckets, TokenBuckets
 from crossreid.service.shared_memory import SharedMemory, number_of
 from crossreid.service.shares import SharedShares, Shares
 
-_STRIPES = 64  # bytes of the file of locks that stand for ids
-_CHANGES, _GATE, _CORRECTIONS = _STRIPES, _STRIPES + 1, _STRIPES + 2  # and further ones
+_STRIPES = 64  # bytes of the lock file that stand for ids
+_CHANGES, _GATE, _CORRECTIONS = _STRIPES, _STRIPES + 1, _STRIPES + 2  # and further bytes
 
 
 class Siblings:
-    """A process that serves a gallery alone: limits of its own, and nobody to wait for."""
+    """A process that serves a gallery alone: its own limits, and nobody to wait for."""
 
     worker, count = 0, 1
-    metrics: Path | None = None  # the folder of figures that are added up
+    metrics: Path | None = None  # the folder of figures to add up
 
     def __init__(self, places: int) -> None:
         self.buckets, self.shares, self.leftovers = TokenBuckets(), Shares(places), Leftovers()
 
     def changing(self, ids: Sequence[str] = ()) -> AbstractContextManager[None]:
-        """Change entries: those of these ids alone."""
+        """Change entries; those of these ids exclusively."""
         return contextlib.nullcontext()
 
     def sorting_out(self) -> AbstractContextManager[None]:
-        """Nobody changes entries meanwhile."""
+        """Nobody else changes entries until the block ends."""
         return contextlib.nullcontext()
 
     def correcting(self) -> AbstractContextManager[None]:
-        """Nobody corrects a watch meanwhile."""
+        """Nobody else corrects a watch until the block ends."""
         return contextlib.nullcontext()
 
     def keeps_house(self) -> bool:
-        """Whether housekeeping is this one's, from now until it ends."""
+        """Whether this one does the housekeeping, from now until it ends."""
         return True
 
     def close(self) -> None:
-        """Leave what is shared to the others."""
+        """Release what is shared to the others."""
 
 
 class SharingSiblings(Siblings):
-    """Worker `worker` of `count`, in the folder of state that `prepare` has made ready."""
+    """Worker `worker` of `count`, in the state folder that `prepare` has set up."""
 
     def __init__(self, state: Path, places: int, worker: int, count: int) -> None:
         memory = SharedMemory(state / "limits", places)
@@ -77,15 +77,13 @@ class SharingSiblings(Siblings):
             changes.__enter__()
         with contextlib.ExitStack() as stack:
             stack.push(changes)
-            for stripe in sorted(
-                {number_of(id) % _STRIPES for id in ids}
-            ):  # in one order, so that nobody waits in a circle
+            for stripe in sorted({number_of(id) % _STRIPES for id in ids}):  # in a fixed order, to avoid deadlocks
                 stack.enter_context(self._locks.held(stripe))
             yield
 
     @contextlib.contextmanager
     def sorting_out(self) -> Iterator[None]:
-        # The gate lets no new change pass, so that they end some time.
+        # The gate admits no new change, so that the running ones finish eventually.
         with self._locks.held(_GATE), self._locks.held(_CHANGES):
             yield
 
@@ -107,7 +105,7 @@ class SharingSiblings(Siblings):
 
 
 class _ByteLocks:
-    """Locks of bytes of a file, which the system drops with the process that holds them. Of a byte, one thread at a time."""
+    """Locks on bytes of a file, which the system releases with the process that holds them. One thread at a time per byte."""
 
     def __init__(self, path: Path) -> None:
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -115,7 +113,7 @@ class _ByteLocks:
 
     @contextlib.contextmanager
     def held(self, byte: int, *, shared: bool = False) -> Iterator[None]:
-        """The lock of a byte, alone or with others who share it, until the block ends."""
+        """The lock on a byte, exclusive or shared, until the block ends."""
         with self._threads[byte]:
             fcntl.lockf(self._file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX, 1, byte)
             try:
@@ -125,24 +123,24 @@ class _ByteLocks:
 
 
 def lock_state(state: Path) -> int:
-    """The lock of a service's folder. Raises `CrossreidError` where it cannot be had."""
+    """The lock on a service's folder. Raises `CrossreidError` if it cannot be taken."""
     try:
         state.mkdir(parents=True, exist_ok=True)
         return locking.lock(state / "lock")
     except GalleryLocked as error:
-        raise CrossreidError(f"another service keeps its state in {state}; name another --state.") from error
+        raise CrossreidError(f"another service keeps its state in {state}; choose another --state.") from error
     except (OSError, GalleryError) as error:
-        raise CrossreidError(f"{state} cannot be made or written; name another --state.") from error
+        raise CrossreidError(f"{state} cannot be created or written; choose another --state.") from error
 
 
 def prepare(state: Path, places: int) -> SharedMemory:
-    """Make a folder of state, whose lock the caller has, ready for workers: limits and figures begin anew.
+    """Set up a state folder, whose lock the caller holds, for workers: limits and figures start anew.
 
-    Raises `CrossreidError` where it cannot be written.
+    Raises `CrossreidError` if it cannot be written.
     """
     try:
         shutil.rmtree(state / "metrics", ignore_errors=True)
         (state / "metrics").mkdir(mode=0o700)
         return SharedMemory.create(state / "limits", places)
     except OSError as error:
-        raise CrossreidError(f"{state} cannot be written ({error.strerror}); name another --state.") from error
+        raise CrossreidError(f"{state} cannot be written ({error.strerror}); choose another --state.") from error

@@ -1,4 +1,4 @@
-"""From a run's folder and a gallery to a server that answers: `crossreid serve`."""
+"""From a run's folder and a gallery to a running server: `crossreid serve`."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ if TYPE_CHECKING:
 
 
 def refuse_open_door(endpoint: Endpoint, keys: Path | None, insecure: bool) -> None:
-    """Raises `CrossreidError` for a service that would serve anyone who reaches it, or that says both."""
+    """Raise `CrossreidError` for a service that anyone who reaches it could use, or that has keys and is insecure."""
     if insecure and keys is not None:
         raise CrossreidError("--keys and --insecure contradict each other; leave one out.")
     if keys is None and not insecure:
         raise CrossreidError(
-            "who may ask? Expected --keys FILE (make one: crossreid keys add NAME --role search --file FILE), or, on this "
+            "who may use the service? Expected --keys FILE (make one: crossreid keys add NAME --role search --file FILE), or, on this "
             "machine only, --insecure."
         )
     if insecure and not is_loopback(endpoint.host):
         raise CrossreidError(
-            f"--insecure at {endpoint.host}: without keys the service answers to this machine only. Use --host 127.0.0.1, or "
+            f"--insecure on {endpoint.host}: without keys the service answers to this machine only. Use --host 127.0.0.1, or "
             "--keys FILE."
         )
     if (endpoint.certificate is None) != (endpoint.certificate_key is None):
@@ -45,7 +45,7 @@ def refuse_open_door(endpoint: Endpoint, keys: Path | None, insecure: bool) -> N
 
 @dataclass(frozen=True)
 class Serving:
-    """What is served, to whom, where and how: all that a process needs to serve it. The fields are those of `crossreid serve`."""
+    """What is served, to whom, where and how: everything a process needs. The fields are those of `crossreid serve`."""
 
     run: Path
     gallery: str
@@ -65,16 +65,16 @@ class Serving:
 
 
 def refuse_without_extra() -> None:
-    """Raises `MissingExtra` where what a service needs is not installed."""
+    """Raise `MissingExtra` if what a service needs is not installed."""
     require("crossreid serve", *modules_of("serve"))
 
 
 def serve(serving: Serving, say: Callable[[str], Any] = print) -> None:
-    """Serve in this process until told to stop.
+    """Serve in this process until stopped.
 
     Raises:
-        CrossreidError: no model, no gallery, another model's, one that is in use, no keys, an address that is taken, a folder that
-            nothing was watched into.
+        CrossreidError: no model, no gallery, a gallery of another model or in use, no keys, an address in use, a folder that
+            holds no watch.
     """
     refuse_without_extra()
     from crossreid.service.application import create_app
@@ -95,16 +95,16 @@ def serve(serving: Serving, say: Callable[[str], Any] = print) -> None:
 
 
 def known_keys(serving: Serving) -> Keys | None:
-    """The keys of the service, None where none are asked for."""
+    """The keys of the service, None if none are needed."""
     return None if serving.keys is None else Keys(serving.keys)
 
 
 def opened_service(serving: Serving, siblings: Siblings | None = None) -> SearchService:
-    """Model, gallery and what stands around them, as one worker of several where there are `siblings`.
+    """Model, gallery and everything around them, as one worker of several if there are `siblings`.
 
     Raises `CrossreidError` as `serve`.
     """
-    # Here, as these know of torch, which the parent of several workers has no use for.
+    # Imported here, as these need torch, which the parent of several workers does not use.
     from crossreid.analysis.rollout import has_rollout
     from crossreid.inference.engines.torch_model import TorchModel
     from crossreid.inference.fastest_engine import fastest_engine
@@ -113,7 +113,9 @@ def opened_service(serving: Serving, siblings: Siblings | None = None) -> Search
     from crossreid.service.search_service import SearchService
     from crossreid.service.watch_folder import WatchFolder
 
-    warnings.filterwarnings("ignore", module="PIL")  # what decoders say of hostile images, up to thousands of times
+    warnings.filterwarnings(
+        "ignore", module="PIL"
+    )  # what decoders print about hostile images, up to thousands of times
     correcting = contextlib.nullcontext if siblings is None else siblings.correcting
     watched = None if serving.watch is None else WatchFolder(serving.watch, correcting)
     engine = serving.engine
@@ -146,7 +148,7 @@ def opened_service(serving: Serving, siblings: Siblings | None = None) -> Search
 
 
 def described(serving: Serving, service: SearchService) -> list[str]:
-    """What is served, in lines for the operator."""
+    """Lines that tell the operator what is served."""
     model, endpoint = service.model, serving.endpoint
     lines = [
         f"{model.source} ({model.method}, {model.runtime}, {model.precision}), gallery {serving.gallery}: "
@@ -154,13 +156,13 @@ def described(serving: Serving, service: SearchService) -> list[str]:
         f"{serving.options.state / 'audit'}"
     ]
     if service.calibration is not None and service.threshold.is_set:
-        lines.append(f"a query is unknown where no match reaches {service.threshold.in_words}")
+        lines.append(f"a query is unknown if no match reaches {service.threshold.in_words}")
     if serving.watch is not None:
         lines.append(f"who was where, of {serving.watch}: {endpoint.url}/watch, for keys of the roles watch and merge")
     if model.trained:
         lines.append(f"WARNING: the model is {model.trained}")
     if serving.keys is not None and endpoint.certificate is None and not is_loopback(endpoint.host):
         lines.append(
-            "keys and images travel unencrypted: give --tls-certificate and --tls-key, or put a proxy with TLS before it."
+            "keys and images travel unencrypted: give --tls-certificate and --tls-key, or put a TLS proxy in front of it."
         )
     return lines

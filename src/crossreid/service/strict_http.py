@@ -1,8 +1,8 @@
-"""HTTP/1.1 without what two programs in a row could read differently: that is how one client's request is smuggled into another's.
+"""HTTP/1.1 without anything that two programs in a chain could read differently, which is how requests are smuggled.
 
-h11 takes, as RFC 9112 allows it to, lines that end in a bare LF, header fields that are folded over several lines, and a length
-beside a transfer coding, of which it believes the coding. A proxy before the service may have believed the other. All of these are
-refused (RFC 9112, sections 2.2, 5.2 and 6.1 allow or ask for it), and so are trailers, which nothing here reads.
+h11 accepts, as RFC 9112 allows, lines that end in a bare LF, header fields folded over several lines, and a length beside a
+transfer coding, of which it trusts the coding. A proxy in front of the service may have trusted the other. All of these are
+refused (RFC 9112, sections 2.2, 5.2 and 6.1 allow or require it), and so are trailers, which nothing here reads.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ _FOLDED = re.compile(rb"\n[ \t]")
 
 
 class StrictConnection(h11.Connection):
-    """A connection whose requests have one meaning. `next_event` raises `h11.RemoteProtocolError` for others."""
+    """A connection that accepts unambiguous requests only. `next_event` raises `h11.RemoteProtocolError` for others."""
 
     def next_event(self) -> Any:
         if self.their_state is h11.IDLE:
             self._refuse_ambiguous()
         event = super().next_event()
         if isinstance(event, h11.EndOfMessage) and event.headers:
-            raise h11.RemoteProtocolError("trailers are not taken")
+            raise h11.RemoteProtocolError("trailers are not accepted")
         return event
 
     def _refuse_ambiguous(self) -> None:
-        """Look at the head of a request before it is taken apart, as soon as all of it is there."""
+        """Check the head of a request before it is parsed, once all of it is there."""
         received, _ = self.trailing_data
-        start = 2 if received.startswith(b"\r\n") else 0  # an empty line before a request is passed over
+        start = 2 if received.startswith(b"\r\n") else 0  # an empty line before a request is skipped
         end = _END.search(received, start)
         head = received[start : end.end()] if end else b""
         if not head:
@@ -44,4 +44,6 @@ class StrictConnection(h11.Connection):
         if coded and (
             b"content-length" in names or names.count(b"transfer-encoding") > 1 or not first.endswith(b"/1.1")
         ):
-            raise h11.RemoteProtocolError("the length of the body is said in two ways, or in one that HTTP/1.0 has not")
+            raise h11.RemoteProtocolError(
+                "the length of the body is given in two ways, or in one that HTTP/1.0 does not have"
+            )

@@ -1,5 +1,5 @@
-"""Whose image is decoded next: the keys take turns, so that nobody waits for more than one image of each of the
-others, and for those in hand."""
+"""Whose image is decoded next: keys take turns, so that nobody waits for more than one image of each other key, and for
+those being decoded."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ asker: ContextVar[str] = ContextVar("asker", default="")
 
 
 class Turns:
-    """So many at a time. Who waits is let in by turns of names, and within a name in order."""
+    """Limits how many run at a time. Names take turns; within a name, first come, first served."""
 
     def __init__(self, places: int) -> None:
         self._free = places
@@ -22,7 +22,7 @@ class Turns:
 
     @contextlib.asynccontextmanager
     async def turn(self, name: str) -> AsyncIterator[None]:
-        """Wait for a place, and have it until the block ends."""
+        """Wait for a place and hold it until the block ends."""
         if self._free:
             self._free -= 1
         else:
@@ -38,7 +38,7 @@ class Turns:
         try:
             await called
         except asyncio.CancelledError:
-            if called.done() and not called.cancelled():  # it was let in, and has gone meanwhile
+            if called.done() and not called.cancelled():  # it was let in, but has been cancelled meanwhile
                 self._pass_on()
             raise
 

@@ -1,4 +1,4 @@
-"""Images that strangers send: known by their first bytes, measured before they are decoded, refused in words."""
+"""Untrusted images: identified by their first bytes, measured before they are decoded, refused with a reason."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Uploads:
 
     @classmethod
     async def read(cls, service: SearchService, files: Sequence[UploadFile]) -> Uploads:
-        """Raises `Refusal` (422) where there is none, or more than a request may hold."""
+        """Raises `Refusal` (422) if there is none, or more than a request may hold."""
         most = service.options.max_images
         if not 1 <= len(files) <= most:
             raise Refusal(422, f"images: expected 1 to {most}, found {len(files)}.")
@@ -48,7 +48,7 @@ class Uploads:
         return await self.decoded(size, model.transform)
 
     async def decoded(self, size: tuple[int, int], make: Callable[[np.ndarray], Made]) -> list[Made]:
-        """What `make` makes of each image, of this height and width at least where it has them."""
+        """`make` applied to each image, decoded at no less than this height and width if it has them."""
 
         def one(content: bytes, name: str) -> Made:
             levels, most = query_levels(self.service.model.preprocessing.levels), self.service.options.max_pixels
@@ -66,10 +66,10 @@ def pixels_of(
     decoding: Decode,
     levels: PictureLevels = None,
 ) -> np.ndarray:
-    """What was sent as `(H, W, 3)` uint8 RGB; see `decode`.
+    """The upload as `(H, W, 3)` uint8 RGB; see `decode`.
 
     Raises:
-        Refusal: 413 of more than `most` pixels or the time that they take, 415 of another type than `FORMATS`, 422 empty or damaged.
+        Refusal: 413 for more than `most` pixels or too much time, 415 for a type not in `FORMATS`, 422 if empty or damaged.
     """
     shown = repr(name[:80]) if name else "the image"
     if not content:
@@ -79,6 +79,6 @@ def pixels_of(
     except ImageTooLarge as error:
         raise Refusal(413, str(error)) from error
     except NotAnImage as error:
-        raise Refusal(415, f"{shown} is none of {', '.join(FORMATS)}; convert it first.") from error
+        raise Refusal(415, f"{shown} is not {', '.join(FORMATS)}; convert it first.") from error
     except DataError as error:
         raise Refusal(422, f"{shown} is truncated or damaged and cannot be decoded; send it again.") from error

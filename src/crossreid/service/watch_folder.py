@@ -1,4 +1,4 @@
-"""The folder of a watch as the service asks it: who was where, read while `crossreid watch` writes, and what people correct."""
+"""The folder of a watch as the service uses it: who was where, read while `crossreid watch` writes, and corrections."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from crossreid.watching.identities.state import open_state
 
 @dataclass(frozen=True, slots=True)
 class Crop:
-    """A key frame's image, and whose it is."""
+    """The image of a key frame, and its identity."""
 
     jpeg: bytes
     index: int
@@ -31,7 +31,7 @@ class Crop:
 
 
 class WatchFolder:
-    """What routes ask of a watch. Safe to call from any thread. Raises `CrossreidError` where nothing was watched into the folder."""
+    """What routes need from a watch. Safe to call from any thread. Raises `CrossreidError` if the folder holds no watch."""
 
     def __init__(
         self, folder: Path, correcting: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext
@@ -43,13 +43,13 @@ class WatchFolder:
     def timeline(
         self, since: float | None, until: float | None, *, cameras: Sequence[str] | None, limit: int
     ) -> schemas.Timeline:
-        """Presences of a time and of some cameras. Raises `Refusal` (404) for a camera that there is not."""
+        """Presences in a time span and in some cameras. Raises `Refusal` (404) for an unknown camera."""
         with _answering():
             known = self._state.cameras()
             for name in cameras or ():
                 if name not in known:
                     raise Refusal(404, f"there is no camera {name[:100]!r}, only {', '.join(known) or 'none yet'}.")
-            latest = self._state.last_event()  # before what is shown, so that nothing between the two is missed
+            latest = self._state.last_event()  # read before the presences, so that nothing in between is missed
             found = self._state.timeline(since, until, cameras=cameras, limit=limit + 1)
         return schemas.Timeline(
             cameras=[schemas.WatchedCamera(name=name, number=number) for name, number in known.items()],
@@ -70,7 +70,7 @@ class WatchFolder:
         return schemas.Events(events=[asdict(event) for event in found], latest=found[-1].number if found else after)
 
     def identities(self) -> schemas.Identities:
-        """Everyone who was seen."""
+        """All identities that were seen."""
         with _answering():
             found = self._state.identities()
         return schemas.Identities(
@@ -85,7 +85,7 @@ class WatchFolder:
         )  # fmt: skip
 
     def identity(self, id: str) -> schemas.IdentityTracks:
-        """An identity with its tracks. Raises `Refusal` (404) where there is none."""
+        """An identity with its tracks. Raises `Refusal` (404) if there is none."""
         present = self._present(id)
         with _answering():
             tracks = self._state.tracks_of(present)
@@ -105,11 +105,11 @@ class WatchFolder:
         )  # fmt: skip
 
     def crop(self, track: int, index: int | None) -> Crop:
-        """A key frame of a track, its best one where no index is given. Raises `Refusal` (404) where no image was kept."""
+        """A key frame of a track, by default its best one. Raises `Refusal` (404) if no image was kept."""
         with _answering():
             found = self._state.track_by_number(track)
         if found is None:
-            raise Refusal(404, f"there is no track {track}; it may have been forgotten.")
+            raise Refusal(404, f"there is no track {track}; it may have been deleted.")
         images = [image for image in found.images if image.path and index in (None, image.index)]
         for image in sorted(images, key=lambda image: -image.quality):
             path = (self.folder / image.path).resolve()
@@ -117,29 +117,29 @@ class WatchFolder:
                 continue
             try:
                 return Crop(path.read_bytes(), image.index, found.identity)
-            except FileNotFoundError:  # forgotten meanwhile
+            except FileNotFoundError:  # deleted meanwhile
                 continue
             except OSError as error:
                 raise GalleryFault(f"{path} cannot be read ({error.strerror}).") from error
-        raise Refusal(404, f"no image of track {track} is kept that can be shown.")
+        raise Refusal(404, f"no image of track {track} was kept that can be shown.")
 
     def merge(self, into: str, other: str, by: str) -> schemas.RequestOut:
-        """Two identities are one. Raises `Refusal`: 409 where that cannot be, 404 where one of them is not there."""
+        """Merge two identities. Raises `Refusal`: 409 if that is impossible, 404 if one of them does not exist."""
         for identity in (into, other):
             self._present(identity)
         return self._correct(partial(ask_merge, self.folder, into, other, by))
 
     def split(self, identity: str, tracks: Sequence[int], by: str) -> schemas.RequestOut:
-        """Tracks are not of their identity. Raises `Refusal`: 409 where that cannot be, 404 where it is not there."""
+        """Split tracks off their identity. Raises `Refusal`: 409 if that is impossible, 404 if it does not exist."""
         self._present(identity)
         return self._correct(partial(ask_split, self.folder, identity, tracks, by))
 
     def asked(self, number: int) -> schemas.RequestOut:
-        """What has become of what the process that watches was asked for. Raises `Refusal` (404) where nothing was."""
+        """The outcome of a request to the watching process. Raises `Refusal` (404) if there was none."""
         with _answering():
             rows = self._state.database.read("SELECT event, refused FROM requests WHERE number = ?", (number,))
         if not rows:
-            raise Refusal(404, f"nothing was asked for under the number {number}.")
+            raise Refusal(404, f"there is no request with the number {number}.")
         ((event, refused),) = rows
         state: Literal["asked", "done", "refused"] = "done" if event is not None else "refused" if refused else "asked"
         return schemas.RequestOut(request=number, state=state, event=event, refused=refused)
@@ -148,7 +148,7 @@ class WatchFolder:
         self._state.close()
 
     def _correct(self, ask: Callable[[], Event | int]) -> schemas.RequestOut:
-        # One at a time, as each takes the folder's lock where nobody watches.
+        # One at a time, as each takes the folder's lock if nobody is watching.
         with self._correcting, self._alone(), _answering():
             try:
                 done = ask()
@@ -159,7 +159,7 @@ class WatchFolder:
         return schemas.RequestOut(request=0, state="done", event=done.number)
 
     def _present(self, identity: str) -> str:
-        """The identity, or the one that it was merged into. Raises `Refusal` (404) where there is none."""
+        """The identity, or the one it was merged into. Raises `Refusal` (404) if there is none."""
         with _answering():
             try:
                 return self._state.resolve(identity)
@@ -171,7 +171,7 @@ class WatchFolder:
 
 @contextmanager
 def _answering() -> Iterator[None]:
-    """A database that fails is nothing that a client can mend."""
+    """A client cannot repair a failing database."""
     try:
         yield
     except CrossreidError as error:

@@ -1,4 +1,4 @@
-"""What goes in and out of the routes of a watch, as JSON. Times are seconds, as events have them: since 1970 UTC, or of the film."""
+"""Requests and responses of a watch's routes, as JSON. Times are seconds, as in events: since 1970 UTC, or of the video."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from crossreid.service.schemas import ModalityName
 
-IdentityId = Annotated[
-    str, Field(pattern=r"^g[1-9][0-9]{0,17}$", description="Of a global identity, as events name it.")
-]
+IdentityId = Annotated[str, Field(pattern=r"^g[1-9][0-9]{0,17}$", description="Id of a global identity, as in events.")]
 
 
 class WatchedCamera(BaseModel):
@@ -19,9 +17,9 @@ class WatchedCamera(BaseModel):
 
 
 class PresenceOut(BaseModel):
-    """An identity in a camera's view; `open`: it has not left. `name` null: the gallery does not know it.
+    """An identity in a camera's view; `open`: it has not left yet. `name` null: unknown to the gallery.
 
-    `probability`: the lowest of its tracks that were matched, null where none was.
+    `probability`: the lowest among its matched tracks, null if none was matched.
     """
 
     number: int
@@ -37,9 +35,9 @@ class PresenceOut(BaseModel):
 
 
 class Timeline(BaseModel):
-    """Presences that reach into the time that was asked for, earliest first; `more`: there are others, beyond the limit.
+    """Presences that overlap the requested time, earliest first; `more`: there are others beyond the limit.
 
-    `latest` is the number of the last event that there was when it was read.
+    `latest` is the number of the last event at the time of reading.
     """
 
     cameras: list[WatchedCamera]
@@ -59,7 +57,7 @@ class IdentityOut(BaseModel):
 
 
 class Identities(BaseModel):
-    """Identities, the one that was seen last first; `first` and `last` of all of them, null where there is none."""
+    """Identities, most recently seen first; `first` and `last` are over all of them, null if there are none."""
 
     identities: list[IdentityOut]
     first: float | None
@@ -67,7 +65,7 @@ class Identities(BaseModel):
 
 
 class CropOut(BaseModel):
-    """A key frame of a track, of frame `index`; `image`: whether its crop can be shown."""
+    """A key frame of a track: frame `index`; `image`: whether its crop can be shown."""
 
     index: int
     time: float
@@ -75,8 +73,8 @@ class CropOut(BaseModel):
 
 
 class TrackOut(BaseModel):
-    """A track; `number` is what `/v1/watch/crops` and splitting take. `probability` null: the first of its identity, or a person
-    decided (`pinned`)."""
+    """A track; `number` is what `/v1/watch/crops` and splitting take. `probability` null: the first track of its identity, or a
+    person decided (`pinned`)."""
 
     number: int
     camera: str
@@ -90,7 +88,7 @@ class TrackOut(BaseModel):
 
 
 class IdentityTracks(BaseModel):
-    """`identity` is the one that was asked for, or the one that it was merged into."""
+    """`identity` is the requested one, or the one it was merged into."""
 
     identity: str
     name: str | None
@@ -98,14 +96,14 @@ class IdentityTracks(BaseModel):
 
 
 class Events(BaseModel):
-    """Events as `events.jsonl` has them."""
+    """Events as in `events.jsonl`."""
 
     events: list[dict[str, Any]]
     latest: int
 
 
 class MergeIn(BaseModel):
-    """`other` is the same as `into`, and is `into` from then on."""
+    """`other` is the same as `into`, and becomes `into`."""
 
     model_config = ConfigDict(extra="forbid")
     into: IdentityId
@@ -113,7 +111,7 @@ class MergeIn(BaseModel):
 
 
 class SplitIn(BaseModel):
-    """Tracks of `identity`, by their numbers, that show another one."""
+    """Tracks of `identity`, by their numbers, that show someone else."""
 
     model_config = ConfigDict(extra="forbid")
     identity: IdentityId
@@ -121,8 +119,8 @@ class SplitIn(BaseModel):
 
 
 class RequestOut(BaseModel):
-    """A merge or split: done, with the number of its event, or asked of the process that watches, which has not come to it yet; then
-    `request` is what `/v1/watch/requests` takes, else 0."""
+    """A merge or split: either done, with the number of its event, or passed on to the watching process, which has not done it
+    yet; then `request` is what `/v1/watch/requests` takes, else 0."""
 
     request: int
     state: Literal["asked", "done", "refused"]

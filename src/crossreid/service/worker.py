@@ -1,4 +1,4 @@
-"""One of several processes that serve a gallery at one port: `workers` starts them, and one that ended anew."""
+"""One of several processes that serve a gallery on one port: `workers` starts them, and restarts those that end."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ READY, FAILED = "ready", "failed"
 
 
 def work(serving: Serving, number: int, count: int, listening: socket.socket, parent: Connection) -> None:
-    """Serve until told to stop, or until the parent is gone. Tells it `(READY, lines)`, or `(FAILED, message)` and ends."""
-    os.setsid()  # Ctrl-C is the parent's, who tells the workers
-    # Before anything imports prometheus_client, which looks at it then.
+    """Serve until stopped, or until the parent is gone. Sends it `(READY, lines)`, or `(FAILED, message)` and exits."""
+    os.setsid()  # the parent handles Ctrl-C and stops the workers
+    # Before anything imports prometheus_client, which reads it then.
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(serving.options.state / "metrics")
     try:
         _serve(_part_of(serving, count), number, count, listening, parent)
     except CrossreidError as error:
         parent.send((FAILED, str(error)))
-        os._exit(2)  # threads of clients that never came to be closed keep nothing that matters
+        os._exit(2)  # client threads that were never closed hold nothing that matters
 
 
 def _part_of(serving: Serving, count: int) -> Serving:
-    """The service with its part of the machine's cores."""
+    """The service with its share of the machine's cores."""
     options = serving.options
     return replace(serving, options=options.model_copy(update={"decoders": -(-options.decoders // count)}))
 
@@ -60,7 +60,7 @@ def _serve(serving: Serving, number: int, count: int, listening: socket.socket, 
 
 
 def _end_with(parent: Connection, running: Any) -> None:
-    """Stop serving when the parent is gone: nobody else would end this process."""
+    """Stop serving when the parent is gone: nobody else would stop this process."""
     try:
         while True:
             parent.recv()

@@ -1,8 +1,8 @@
-"""Several processes that serve one gallery at one port: `crossreid serve --workers N`.
+"""Several processes that serve one gallery on one port: `crossreid serve --workers N`.
 
-The process that was started keeps the folder of state and the socket, and serves nothing itself. It starts the workers, each of which
-opens the model and the gallery (processes that are forked would share torch's threads, which do not survive that); starts one that
-ended anew; and passes on the signal to end. The socket is one for all: connections that nobody has accepted yet outlive a worker.
+The process that was started holds the state folder and the socket, and serves nothing itself. It starts the workers, each of
+which opens the model and the gallery (forked processes would share torch's threads, which do not survive a fork); restarts
+those that end; and passes on the signal to stop. All share one socket: connections not accepted yet outlive a worker.
 """
 
 from __future__ import annotations
@@ -30,29 +30,29 @@ from crossreid.service.siblings import lock_state, prepare
 from crossreid.service.startup import Serving, known_keys, refuse_open_door, refuse_without_extra
 from crossreid.service.worker import FAILED, READY, work
 
-_ENDING = 15.0  # seconds for all workers, which themselves wait ten for requests in hand
-_SOON, _LATEST = 0.5, 30.0  # seconds until one that ended is started anew: twice as many each time that it ends early
+_ENDING = 15.0  # seconds for all workers to stop; they themselves wait ten for running requests
+_SOON, _LATEST = 0.5, 30.0  # seconds until an ended worker is restarted: doubled each time it ends early
 _EARLY = 60.0  # seconds
 _log = logging.getLogger("crossreid.service")
 
 
 def refuse_several(gallery: str, count: int) -> None:
-    """Raises `CrossreidError` where a gallery cannot be open for writing in so many processes."""
+    """Raise `CrossreidError` if a gallery cannot be open for writing in that many processes."""
     if not 1 <= count <= MOST_WORKERS:
         raise CrossreidError(f"--workers {count}: expected 1 to {MOST_WORKERS}.")
     if count > 1 and not is_cluster(gallery):
         raise CrossreidError(
-            f"--workers {count}: {gallery} has one writer, as a gallery in a folder or a .db file has. Copy it to a Milvus cluster "
+            f"--workers {count}: {gallery} has one writer, like every gallery in a folder or .db file. Copy it to a Milvus cluster "
             "(crossreid gallery snapshot, then restore) and name its address, or leave --workers out."
         )
 
 
 def serve_by_workers(serving: Serving, count: int, say: Callable[[str], Any] = print) -> None:
-    """Serve by `count` processes until told to stop. Raises `CrossreidError` as `startup.serve`, and as `refuse_several`."""
+    """Serve with `count` processes until stopped. Raises `CrossreidError` as `startup.serve`, and as `refuse_several`."""
     refuse_several(serving.gallery, count)
     if count > 1 and serving.engine == FASTEST:
         raise CrossreidError(
-            f"--engine {FASTEST} --workers {count}: each worker would measure beside the others. Name the engine that one worker "
+            f"--engine {FASTEST} --workers {count}: the workers' measurements would disturb each other. Name the engine one worker "
             "chooses."
         )
     refuse_without_extra()
@@ -69,7 +69,7 @@ def serve_by_workers(serving: Serving, count: int, say: Callable[[str], Any] = p
 
 @dataclass
 class _Worker:
-    """A process, what it tells, and when it was started; `ready` once it serves."""
+    """A process, its messages, and when it was started; `ready` once it serves."""
 
     process: SpawnProcess
     told: Connection
@@ -86,16 +86,16 @@ class _Workers:
         self._serving, self._count, self._listening, self._memory, self._say = serving, count, listening, memory, say
         self._context = multiprocessing.get_context("spawn")
         self._running: dict[int, _Worker] = {}
-        self._due: dict[int, float] = {}  # when a worker is to be started
+        self._due: dict[int, float] = {}  # when each worker is due to start
         self._delay = dict.fromkeys(range(count), _SOON)
-        self._begun = False  # all have served
+        self._begun = False  # all have been ready once
         self._signals: list[int] = []
 
     def run(self) -> None:
-        """Start the first, the others when it serves, and watch over them. Raises `CrossreidError` where one cannot start at first."""
+        """Start the first, the others once it serves, and supervise them. Raises `CrossreidError` if one cannot start at first."""
         with self._signalled() as woken:
             try:
-                self._due[0] = 0.0  # what cannot be served is found by one, and a gallery made by one
+                self._due[0] = 0.0  # one worker finds out what cannot be served, and creates a new gallery
                 while not self._signals:
                     self._start_due()
                     self._look(woken)
@@ -118,7 +118,7 @@ class _Workers:
             self._running[number] = _Worker(process, told, time.monotonic())
 
     def _look(self, woken: int) -> None:
-        """Wait for what happens next, and act on it."""
+        """Wait for the next event and act on it."""
         due = min(self._due.values(), default=None)
         patience = None if due is None else max(0.0, due - time.monotonic())
         happened = wait([*self._waited_for(), woken], patience)
@@ -142,7 +142,7 @@ class _Workers:
         elif what == READY:
             worker.ready = True
             if self._begun:
-                _log.warning("worker %d (process %s) serves", number, worker.process.pid)
+                _log.warning("worker %d (process %s) is serving", number, worker.process.pid)
                 return
             if number == 0 and len(self._running) == 1:
                 for line in told:
@@ -150,10 +150,10 @@ class _Workers:
                 self._due.update(dict.fromkeys(range(1, self._count), 0.0))
             if sum(each.ready for each in self._running.values()) == self._count:
                 self._begun = True
-                self._say(f"serving {self._serving.endpoint.url} by {self._count} workers until Ctrl-C")
+                self._say(f"serving {self._serving.endpoint.url} with {self._count} workers until Ctrl-C")
 
     def _bury(self, number: int, worker: _Worker) -> None:
-        """See to it that one that ended is started anew, and holds nothing."""
+        """Have a worker that ended restarted, and give back what it held."""
         worker.process.join()
         while (told := _received(worker.told)) is not None:
             self._hear(number, worker, *told)
@@ -177,8 +177,8 @@ class _Workers:
         mark_process_dead(process, str(self._serving.options.state / "metrics"))
 
     def _end(self, woken: int) -> None:
-        """Tell all workers to end, and end those that do not in time, or at once where there is a second signal."""
-        self._listening.close()  # else clients would be kept waiting that nobody accepts any more
+        """Stop all workers; kill those that take too long, or all at once on a second signal."""
+        self._listening.close()  # otherwise clients that nobody accepts any more would be kept waiting
         last, given = time.monotonic() + _ENDING, len(self._signals)
         for worker in self._running.values():
             worker.process.terminate()
@@ -197,7 +197,7 @@ class _Workers:
 
     @contextlib.contextmanager
     def _signalled(self) -> Iterator[int]:
-        """Signals to end are kept in a list within the block; the descriptor that it gives can be read after each."""
+        """Within the block, signals to stop are collected in a list; the yielded descriptor becomes readable after each."""
         reading, writing = os.pipe()
         os.set_blocking(reading, False)
         os.set_blocking(writing, False)
@@ -218,7 +218,7 @@ class _Workers:
 
 
 def _received(connection: Connection) -> tuple[str, Any] | None:
-    """What a worker told, None where it told no more."""
+    """A worker's message, None if there are no more."""
     try:
         return connection.recv() if not connection.closed and connection.poll() else None
     except (EOFError, OSError):

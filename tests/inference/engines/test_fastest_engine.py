@@ -80,5 +80,5 @@ def test_serving_by_several_workers_refuses_to_measure():
     serving = Serving(
         "run", "http://localhost:1", Endpoint("127.0.0.1", 0, None, None, None), None, None, True, engine="fastest"
     )
-    with pytest.raises(CrossreidError, match="each worker would measure beside the others"):
+    with pytest.raises(CrossreidError, match="the workers' measurements would disturb each other"):
         serve_by_workers(serving, 2)

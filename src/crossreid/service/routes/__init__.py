@@ -1,6 +1,6 @@
-"""What can be asked over HTTP: a router for each subject, all of them on one `SearchService`.
+"""The HTTP endpoints: a router per subject, all on one `SearchService`.
 
-Each route says in its decorator which role it needs, checks what came, asks the service, writes into the audit log, and
+Each route states in its decorator which role it needs, checks the input, calls the service, writes to the audit log, and
 only then answers, with a class of `service.schemas`.
 """
 

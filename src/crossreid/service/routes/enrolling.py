@@ -1,4 +1,4 @@
-"""Images that become entries of the gallery."""
+"""Enrolling images as entries of the gallery."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ async def enrol(
     identity: Annotated[str | None, Form()] = None,
     time: Annotated[str | None, Form(description="ISO 8601, UTC unless a zone is named.")] = None,
     source: Annotated[str, Form()] = "",
-    id: Annotated[list[str] | None, Form(description="One an image; generated where none is given.")] = None,
-    replace: Annotated[bool, Form(description="Replace entries of these ids.")] = False,
+    id: Annotated[list[str] | None, Form(description="One per image; generated if none is given.")] = None,
+    replace: Annotated[bool, Form(description="Replace entries with these ids.")] = False,
 ) -> Ids:
-    """Add images to the gallery, an entry each; when this has answered they are kept."""
+    """Add images to the gallery, one entry each; once this has answered they are stored."""
     count = len(images)
     ids = checked_ids(id or [""] * count)
     if len(ids) != count:
@@ -51,24 +51,24 @@ async def enrol(
         times=None if taken is None else [taken] * count, sources=[source] * count,
     )  # fmt: skip
     service.record(request, "enrol", ids=entries.ids, sha256=sent.digests, identity=identity, replace=replace)
-    # Ids that were made here are nobody else's, so that nobody looks for them, which in a cluster takes longer than adding them.
+    # Ids generated here are unique, so no lookup is needed, which in a cluster takes longer than adding them.
     given = any(id or ())
     keep = partial(_keep, service, entries, copies, replace, given=given)
     return Ids(ids=await service.write(keep, deletes=replace, ids=entries.ids if given else ()))
 
 
 def _keep(service: SearchService, entries: Entries, copies: list[bytes], replace: bool, *, given: bool) -> list[str]:
-    """Add the entries, then their images' copies; the ids, which others may have too where they were `given`."""
+    """Add the entries, then their images' copies; returns the ids. `given` ids may be taken already."""
     gallery, kept = service.gallery, service.kept
     if not given:
         added = gallery.upsert(entries, model=service.model.fingerprint)
         if kept is not None:
             kept.put(list(zip(added, copies, strict=False)))
         return added
-    # First, as an entry without an image is better than one with another's.
+    # First, as an entry without an image is better than one with another entry's image.
     if kept is not None and (replace or not gallery.known(entries.ids)):
         kept.delete(entries.ids)
     added = (gallery.upsert if replace else gallery.add)(entries, model=service.model.fingerprint)
     if kept is not None:
-        kept.put(list(zip(added, copies, strict=False)))  # of which there are none where none are kept any more
+        kept.put(list(zip(added, copies, strict=False)))  # there are none if images are no longer kept
     return added

@@ -1,4 +1,4 @@
-"""How the service is: that it answers, what it is and allows, what its gallery holds, its figures for Prometheus."""
+"""State of the service: liveness, what it is and allows, what its gallery holds, its metrics for Prometheus."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ router = router_of_refusals()
 
 @router.get("/v1/health", tags=["service"])
 async def health() -> dict[Literal["status"], Literal["ok"]]:
-    """Answers while the service does. Needs no key."""
+    """Answers while the service is up. Needs no key."""
     return {"status": "ok"}
 
 
 @router.get("/v1/about", tags=["service"], dependencies=ANY_KEY)
 async def about(request: Request, service: CurrentService) -> dict[str, Any]:
-    """Who the key is and what it may; the model and its calibration; the operator's threshold; the limits."""
+    """The key's name and roles; the model and its calibration; the operator's threshold; the limits."""
     threshold = threshold_out(service.threshold)
     key, model, options = request.state.key, service.model, service.options
     size = model.preprocessing
@@ -57,6 +57,6 @@ async def stats(service: CurrentService) -> dict[str, Any]:
     responses={200: {"content": {"text/plain": {}}}},
 )  # fmt: skip
 async def metrics(service: CurrentService) -> Response:
-    """For Prometheus."""
+    """Metrics for Prometheus."""
     text = await service.in_thread(service.metrics.text)
     return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")

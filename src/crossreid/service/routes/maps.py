@@ -39,16 +39,16 @@ async def attention(
     query_id: Annotated[str | None, Form(min_length=1, max_length=512)] = None,
     maps: Annotated[MapKind, Form()] = "grad-cam",
 ) -> AttentionOut:
-    """Where in a query and in an entry their similarity comes from: maps of either towards the other (`grad-cam`).
+    """Where the similarity of a query and an entry comes from: a map of each image towards the other (`grad-cam`).
 
-    With `rollout` where a transformer looks, whatever it is compared with; a network without one keeps Grad-CAM. `kind` of
-    each map says which it is, `/v1/about` which there are.
+    With `rollout`, where a transformer looks, regardless of the other image; a network without rollout falls back to Grad-CAM.
+    `kind` of each map says which it is; `/v1/about` lists the available kinds.
     """
     explainer = service.explainer
     if explainer is None:
         raise Refusal(
             409,
-            f"this service has no gradients (engine {service.model.runtime}), and so no maps. Serve the run with torch.",
+            f"this service has no gradients (engine {service.model.runtime}), so no maps. Serve the run with torch.",
         )
     if (image is None) == (query_id is None):
         raise Refusal(422, "expected either image or query_id.")
@@ -72,18 +72,18 @@ async def attention(
 
 
 async def _stored(service: SearchService, ids: list[str]) -> list[_Side]:
-    """Entries with their images. Raises `Refusal` (404) naming the first that is not there or has none."""
+    """Entries with their images. Raises `Refusal` (404) naming the first that does not exist or has no image."""
     sides: list[_Side] = []
     for id, entry in zip(ids, await service.entries(ids), strict=True):
         pixels = await service.decode(service.pictures.pixels, entry)
         if pixels is None:
-            raise Refusal(404, f"there is no image of {id[:200]!r}, and so no map.")
+            raise Refusal(404, f"there is no image of {id[:200]!r}, so there is no map.")
         sides.append(_Side(pixels, int(entry.modality), np.asarray(entry.embedding)))
     return sides
 
 
 async def _sent(service: SearchService, image: UploadFile, modality: int) -> tuple[_Side, dict[str, Any]]:
-    """An image that was sent, and what the audit log says of it."""
+    """An uploaded image, and its audit log entry."""
     sent = await Uploads.read(service, [image])
     (pixels,) = await sent.decoded((KEPT_SIDE, KEPT_SIDE), lambda pixels: pixels)
     (embedding,) = await service.embed(await sent.inputs(), modality, as_set=False)

@@ -1,4 +1,4 @@
-"""The two searches: by images that are sent, and by entries that the gallery has."""
+"""The two searches: by uploaded images, and by entries of the gallery."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ async def search_images(
     k: Annotated[int, Form(ge=1)] = 10,
     prior: Annotated[float | None, Form(gt=0, lt=1)] = None,
 ) -> Result:
-    """The entries nearest to an image, or to several of one identity (a tracklet), which are averaged.
+    """The entries nearest to an image, or to the average of several images of one identity (a tracklet).
 
-    `prior`: the share of pairs of one identity that probabilities are meant for; the calibration's own without it.
+    `prior`: the share of same-identity pairs that probabilities assume; by default that of the calibration.
     """
     _refuse_k(k, service)
     calibration = service.calibration_at(prior)
@@ -57,7 +57,7 @@ async def search_images(
 
 @router.post("/v1/search/ids", tags=["search"], dependencies=needs("search"))
 async def search_ids(request: Request, service: CurrentService, asked: SearchIds) -> Result:
-    """The entries nearest to one of the gallery, or to several of one identity, which are averaged."""
+    """The entries nearest to one of the gallery, or to the average of several of one identity."""
     _refuse_k(asked.k, service)
     calibration = service.calibration_at(asked.prior)
     ids = checked_ids(list(dict.fromkeys(asked.ids)))
@@ -65,7 +65,7 @@ async def search_ids(request: Request, service: CurrentService, asked: SearchIds
     entries = await service.entries(ids)
     embedding = stacked(entries).mean(axis=0)
     if not np.linalg.norm(embedding) > 1e-6:
-        raise Refusal(422, "the entries' embeddings cancel out; they are hardly of one identity. Ask with fewer.")
+        raise Refusal(422, "the entries' embeddings cancel out; they are hardly of one identity. Use fewer.")
     without = [] if asked.include_queried else ids
     found = best(await service.search(embedding, asked.k + len(without), chosen), asked.k, without)
     service.record(
@@ -82,7 +82,7 @@ async def search_ids(request: Request, service: CurrentService, asked: SearchIds
 
 
 def _stated(prior: float | None) -> dict[str, float]:
-    """What the audit log has of it: nothing where none was stated."""
+    """Its audit log entry: nothing if no prior was stated."""
     return {} if prior is None else {"prior": prior}
 
 

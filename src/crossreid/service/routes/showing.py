@@ -1,4 +1,4 @@
-"""Entries as people look at them: some to start from, what is known of one, its image."""
+"""Showing entries: some to start from, what is known about one, its image."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def sample(
 
 @router.get("/v1/entry", tags=["gallery"], dependencies=needs("search"))
 async def entry(request: Request, service: CurrentService, id: Id) -> schemas.EntryOut:
-    """What is known of an entry."""
+    """What is known about an entry."""
     (found,) = await service.entries(checked_ids([id]))
     service.record(request, "entry", shown=[id])
     (known,) = await service.in_thread(service.pictures.known, [found])
@@ -46,7 +46,7 @@ async def entry(request: Request, service: CurrentService, id: Id) -> schemas.En
 async def image(
     request: Request, service: CurrentService, id: Id, size: Annotated[int, Query(ge=64, le=1024)] = 384
 ) -> Response:
-    """The image of an entry as JPEG, its longer side `size` pixels at most, without what a camera wrote into it."""
+    """The image of an entry as JPEG, its longer side `size` pixels at most, without the camera's metadata."""
     (found,) = await service.entries(checked_ids([id]))
     pixels = await service.decode(service.pictures.pixels, found)
     if pixels is None:

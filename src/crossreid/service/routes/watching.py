@@ -1,7 +1,7 @@
-"""Who was where: the timeline of a watch, its identities with their crops, and what a person corrects.
+"""Who was where: the timeline of a watch, its identities with their crops, and people's corrections.
 
-To look needs the role `watch`, to correct the role `merge`; to search gives neither. Whose presence was shown to whom is in the
-audit log before the answer.
+Viewing needs the role `watch`, correcting the role `merge`; the role `search` includes neither. Whose presence was shown to
+whom is in the audit log before the answer is sent.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from crossreid.service.search_service import SearchService
 from crossreid.service.watch_folder import WatchFolder
 
 router = router_of_refusals()
-Seconds = Annotated[float | None, Query(allow_inf_nan=False, description="Seconds, as events have them.")]
+Seconds = Annotated[float | None, Query(allow_inf_nan=False, description="Seconds, as in events.")]
 Number = Annotated[int, Path(ge=1, lt=2**63)]
 
 
 async def _current_watch(service: CurrentService) -> WatchFolder:
     if service.watch is None:
-        raise Refusal(404, "this service shows no watch; whoever runs it starts it with --watch WATCH.")
+        raise Refusal(404, "this service shows no watch; its operator starts it with --watch WATCH to show one.")
     return service.watch
 
 
@@ -38,10 +38,12 @@ async def timeline(
     watch: CurrentWatch,
     since: Seconds = None,
     until: Seconds = None,
-    camera: Annotated[list[str] | None, Query(max_length=1000, description="Names; all where none is given.")] = None,
+    camera: Annotated[
+        list[str] | None, Query(max_length=1000, description="Names of cameras; all if none is given.")
+    ] = None,
     limit: Annotated[int, Query(ge=1, le=10_000)] = 2000,
 ) -> schemas.Timeline:
-    """Who was in which camera's view, from when to when."""
+    """Who was in view of which camera, from when to when."""
     found = await service.in_thread(partial(watch.timeline, since, until, cameras=camera, limit=limit))
     shown = sorted({presence.identity for presence in found.presences})
     service.record(request, "watch timeline", since=since, until=until, cameras=camera, shown=shown)
@@ -56,7 +58,7 @@ async def events(
     after: Annotated[int, Query(ge=0, lt=2**63)] = 0,
     limit: Annotated[int, Query(ge=1, le=10_000)] = 1000,
 ) -> schemas.Events:
-    """The events with a number above `after`, in order: ask again with `latest` for what has come since."""
+    """The events with a number above `after`, in order: ask again with `latest` for newer ones."""
     found = await service.in_thread(watch.events, after, limit)
     if found.events:
         service.record(
@@ -67,7 +69,7 @@ async def events(
 
 @router.get("/v1/watch/identities", tags=["watch"], dependencies=needs("watch"))
 async def identities(request: Request, service: CurrentService, watch: CurrentWatch) -> schemas.Identities:
-    """Everyone who was seen."""
+    """All identities that were seen."""
     found = await service.in_thread(watch.identities)
     service.record(request, "watch identities", shown=[each.identity for each in found.identities])
     return found
@@ -95,7 +97,9 @@ async def crop(
     service: CurrentService,
     watch: CurrentWatch,
     track: Number,
-    index: Annotated[int | None, Query(ge=0, lt=2**63, description="Of a key frame; the best one by default.")] = None,
+    index: Annotated[
+        int | None, Query(ge=0, lt=2**63, description="Index of a key frame; the best one by default.")
+    ] = None,
 ) -> Response:
     """A key frame of a track as JPEG."""
     found = await service.in_thread(watch.crop, track, index)
@@ -107,7 +111,7 @@ async def crop(
 async def merge(
     request: Request, response: Response, service: CurrentService, watch: CurrentWatch, which: schemas.MergeIn
 ) -> schemas.RequestOut:
-    """Two identities are one; kept as a mark for training, with who said so. 202 where the process that watches has yet to do it."""
+    """Merge two identities; kept as a mark for training, with the key's name. 202 if the watching process has yet to do it."""
     service.record(request, "watch merge", into=which.into, other=which.other)
     return await _corrected(response, service, partial(watch.merge, which.into, which.other, _who(request)))
 
@@ -116,14 +120,14 @@ async def merge(
 async def split(
     request: Request, response: Response, service: CurrentService, watch: CurrentWatch, which: schemas.SplitIn
 ) -> schemas.RequestOut:
-    """Some tracks of an identity show another one; kept and answered as a merge is."""
+    """Split tracks that show someone else off an identity; kept and answered like a merge."""
     service.record(request, "watch split", identity=which.identity, tracks=which.tracks)
     return await _corrected(response, service, partial(watch.split, which.identity, which.tracks, _who(request)))
 
 
 @router.get("/v1/watch/requests/{number}", tags=["watch"], dependencies=needs("merge"))
 async def asked(service: CurrentService, watch: CurrentWatch, number: Number) -> schemas.RequestOut:
-    """What has become of a merge or a split that was answered 202."""
+    """The outcome of a merge or split that was answered 202."""
     return await service.in_thread(watch.asked, number)
 
 
