@@ -42,7 +42,7 @@ def test_keys_are_made_listed_and_taken_back(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "who may ask"),
+        ([], "who may use"),
         (["--insecure", "--host", "0.0.0.0"], "this machine only"),
         (["--insecure", "--keys", "keys.json"], "contradict"),
         (["--keys", "none.json"], "crossreid keys add"),

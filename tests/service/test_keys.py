@@ -65,7 +65,7 @@ def test_a_file_that_changes_is_read_again_and_a_damaged_one_serves_nobody(tmp_p
     ("name", "roles", "message"),
     [
         ("", ["search"], "printable"), ("a\nb", ["search"], "printable"), ("x" * 101, ["search"], "100"),
-        ("desk", ["root"], "role 'root'"), ("desk", [], "a role"), ("taken", ["search"], "already"),
+        ("desk", ["root"], "role 'root'"), ("desk", [], "one or more roles"), ("taken", ["search"], "already"),
     ],
 )  # fmt: skip
 def test_wrong_names_and_roles_change_nothing(tmp_path, name, roles, message):

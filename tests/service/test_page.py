@@ -73,7 +73,7 @@ def test_several_images_are_one_tracklet_and_each_can_be_removed(opened, served)
     expect(page.locator("#stale")).to_be_hidden()
     agree(listed(page), served.ranked(embedded(served, [6, 8]))[:K])
     page.set_input_files("#files", [served.files[6]])
-    expect(page.locator("#query-fault")).to_contain_text("in the query already")
+    expect(page.locator("#query-fault")).to_contain_text("already in the query")
 
 
 def test_an_entry_asks_and_its_matches_ask_on(opened, served):
@@ -102,9 +102,9 @@ def test_an_entry_asks_and_its_matches_ask_on(opened, served):
     page.locator("#matches li").nth(place).get_by_role("button", name="Search with").click()
     expect(page.locator("#results-of")).to_contain_text(f"for entry {follows}, ")
     agree(listed(page), served.ranked(served.embeddings[served.ids.index(follows)], without=[follows])[:K])
-    page.get_by_role("button", name="Back to the former query").click()
+    page.get_by_role("button", name="Back to the previous query").click()
     expect(page.locator("#results-of")).to_contain_text(f"for entry {asked}, ")
-    expect(page.get_by_role("button", name="Back to the former query")).to_be_hidden()
+    expect(page.get_by_role("button", name="Back to the previous query")).to_be_hidden()
 
 
 def test_filters_hold_together_are_told_and_reset(opened, served, monkeypatch):
@@ -160,7 +160,7 @@ def test_filters_hold_together_are_told_and_reset(opened, served, monkeypatch):
     expect(page.locator("#active")).to_have_text(re.compile("^From: the time is not complete"))
     for year in ("12026", "275759"):
         page.get_by_label("From", exact=True).fill(f"{year}-11-21T10:00")
-        expect(page.locator("#active")).to_have_text("From: expected a time of the years 1 to 9999.")
+        expect(page.locator("#active")).to_have_text("From: expected a year from 1 to 9999.")
     page.get_by_role("button", name="Reset filters").click()
     gallery, nobody = served.service.gallery, Filter(identity="nobody")
     found = gallery.search(query[None], 1, nobody)  # as of an empty gallery
@@ -256,7 +256,7 @@ def test_what_was_looked_at_is_not_fetched_again(opened, served):
         page.keyboard.press("ArrowRight")
         page.clock.run_for(150)
     expect(page.get_by_role("heading", name=re.compile(f"Match {to + 1} of 20"))).to_be_visible()
-    expect(page.locator("#attention-note")).to_have_text("Attention is being computed …")
+    expect(page.locator("#attention-note")).to_have_text("Computing attention …")
     assert len(maps) == 2
     page.clock.run_for(100)
     expect(found).to_be_visible()
@@ -324,7 +324,7 @@ def test_matches_are_compared_and_marked_one_after_another(opened, served):
     assert states == ["match", "right", "wrong", "match"]
     assert page.locator("#matches .verdict").nth(1).inner_text() == "✓ right"
     page.locator("#matches .open").nth(place_of(page, "@source")).click()
-    expect(dialog).to_contain_text("no image, and so no attention map")
+    expect(dialog).to_contain_text("no image, so it has no attention map")
     page.keyboard.press("Home")
     expect(page.get_by_role("button", name="Previous")).to_be_disabled()
     page.keyboard.press("End")
@@ -346,7 +346,7 @@ def test_matches_are_compared_and_marked_one_after_another(opened, served):
     page.keyboard.up("r")
     page.keyboard.press("End")
     page.keyboard.press("Shift+R")
-    expect(said).to_have_text("Match 20: right. None after it is without a mark.")
+    expect(said).to_have_text("Match 20: right. All matches after it are marked.")
     # A click that begins in the dialog is none beside it.
     box = dialog.bounding_box()
     page.mouse.move(box["x"] + 30, box["y"] + 30)
@@ -359,10 +359,10 @@ def test_matches_are_compared_and_marked_one_after_another(opened, served):
     page.keyboard.press("Enter")
     page.evaluate("() => { Storage.prototype.setItem = () => { throw new Error('QuotaExceededError'); }; }")
     page.keyboard.press("w")
-    expect(dialog.get_by_text("This tab can keep no more marks")).to_be_visible()
+    expect(dialog.get_by_text("This tab cannot store more marks")).to_be_visible()
     page.keyboard.press("s")
     expect(dialog).to_be_hidden()
-    expect(page.locator("#query-note")).to_contain_text("An entry of the gallery asks")
+    expect(page.locator("#query-note")).to_contain_text("The query is an entry of the gallery")
 
 
 def test_without_attention_and_without_counts_of_cameras(opened, served, monkeypatch):
@@ -370,12 +370,12 @@ def test_without_attention_and_without_counts_of_cameras(opened, served, monkeyp
     monkeypatch.setattr(served.service, "explainer", None)  # as of a run that is served by ONNX Runtime
     monkeypatch.setattr(served.service.gallery, "stats", lambda: uncounted)  # as of a cluster
     page = opened()
-    page.get_by_label("Numbers, with commas").fill("3, 6")
+    page.get_by_label("Numbers, separated by commas").fill("3, 6")
     search_files(page, [served.files[2]])
     agree(listed(page), served.ranked(embedded(served, [2]), np.isin(served.cameras, (3, 6)))[:K])
-    page.get_by_label("Numbers, with commas").fill("3, north")
+    page.get_by_label("Numbers, separated by commas").fill("3, north")
     page.keyboard.press("Enter")
-    expect(page.locator("#ask-fault")).to_have_text("Cameras: expected whole numbers with commas between them.")
+    expect(page.locator("#ask-fault")).to_have_text("Cameras: expected whole numbers separated by commas.")
     page.locator("#matches .open").first.click()
     expect(page.get_by_role("dialog")).to_contain_text("Attention maps are not available")
     expect(page.get_by_label("Opacity")).to_be_hidden()
@@ -460,7 +460,7 @@ def test_marks_are_kept_and_exported(opened, served, tmp_path):
         "✗ wrong",
     ]
     page.get_by_role("button", name="Clear marks").click()
-    expect(page.get_by_role("dialog")).to_contain_text("3 marks of this tab will be gone")
+    expect(page.get_by_role("dialog")).to_contain_text("3 marks in this tab will be lost")
     page.get_by_role("button", name="Keep them").click()
     expect(page.locator("#marks-count")).to_have_text("1 right, 2 wrong in this tab; 3 of 26 here")
     page.get_by_role("button", name="Clear marks").click()

@@ -27,7 +27,7 @@ def test_what_cannot_be_searched_is_told_where_it_was_given(opened, served, monk
     picture = served.files[0].read_bytes()
     give(page, "drop", [("notes.txt", "text/plain", b"hello"), ("a.jpg", "image/jpeg", picture)])
     expect(page.locator("#query-fault")).to_have_text(
-        "notes.txt is no image but text/plain; expected JPEG, PNG, WEBP, BMP, TIFF."
+        "notes.txt is not an image but text/plain; expected JPEG, PNG, WEBP, BMP, TIFF."
     )
     expect(page.locator("#query-images li")).to_have_count(1)
     search.click()
@@ -58,7 +58,7 @@ def test_what_cannot_be_searched_is_told_where_it_was_given(opened, served, monk
     os.utime(changing, (1, 1))  # what the browser goes by
     search.click()
     expect(fault).to_have_text(
-        "changing.jpg was changed or removed since it was chosen. Remove it from the query, and choose it again."
+        "changing.jpg has been changed or removed since it was chosen. Remove it from the query and choose it again."
     )
     page.get_by_role("button", name="Remove changing.jpg").click()
     monkeypatch.setattr(served.guard, "options", served.guard.options.model_copy(update={"rate": 0.05}))
@@ -222,7 +222,7 @@ def test_the_focus_is_never_lost(opened, served):
     expect(page.locator("#results-title")).to_be_focused()
     page.locator("#matches .use").nth(2).dispatch_event("click", {"detail": 2})  # the second comes upon the new list
     assert sum("/v1/search/" in url for url in page.asked[asked:]) == 1
-    back = page.get_by_role("button", name="Back to the former query")
+    back = page.get_by_role("button", name="Back to the previous query")
     back.focus()
     page.keyboard.press("Enter")
     expect(page.locator("#results-of")).to_have_text(before)
@@ -309,7 +309,7 @@ def test_marks_are_not_lost_unasked(opened, served):
     dialog = page.get_by_role("dialog", name="Forget the key and clear the marks?")
     forget = page.get_by_role("button", name="Forget the key")
     forget.click()
-    expect(dialog).to_contain_text("1 mark would be there for whoever uses this tab next.")
+    expect(dialog).to_contain_text("1 mark would remain for whoever uses this tab next.")
     dialog.get_by_role("button", name="Cancel").click()
     assert page.evaluate("sessionStorage.getItem('crossreid.key')") == served.key
     forget.click()
@@ -334,7 +334,7 @@ def test_texts_of_files_and_entries_stay_texts(opened, served):
     page.keyboard.press("Enter")
     expect(page.locator("#results-of")).to_contain_text("0 matches")
     give(page, "drop", [(f"{HOSTILE}.txt", "text/<b>", b"x")])
-    expect(page.locator("#query-fault")).to_contain_text(f"{HOSTILE}.txt is no image but text/<b>")
+    expect(page.locator("#query-fault")).to_contain_text(f"{HOSTILE}.txt is not an image but text/<b>")
     assert page.locator("body img:not(.picture img)").count() == 0
     assert not any(url.endswith("/x") for url in page.asked)
     for script in PAGE.glob("*.js"):  # nowhere is text taken for anything else
@@ -466,14 +466,14 @@ def test_who_has_one_modality_is_not_asked_for_it(opened, served, monkeypatch):
     monkeypatch.setattr(served.service.gallery, "stats", lambda: of_one)
     page = opened()
     expect(page.locator("#one-modality")).to_have_text(
-        re.compile("All entries are visible, and images of the query are taken as visible.")
+        re.compile("All entries are visible, so query images are taken as visible.")
     )
     expect(page.locator("#query-modality")).to_be_hidden()
     expect(page.locator("#filter-modality")).to_be_hidden()
     page.set_input_files("#files", [served.files[0]])
     page.get_by_role("button", name="Search", exact=True).click()
     expect(page.locator("#results-of")).to_contain_text("visible; whole gallery")
-    page.get_by_role("button", name="Say otherwise").click()
+    page.get_by_role("button", name="Change").click()
     expect(page.locator("input[name=modality][value=visible]")).to_be_focused()
     page.locator("input[name=modality][value=infrared]").check()
     page.get_by_role("button", name="Search", exact=True).click()

@@ -150,7 +150,7 @@ def test_time_and_cameras_are_filtered(opened):
     assert sorted(name for _, name, _ in bars(page)) == ["unknown g3", "unknown g4"]
     page.get_by_label("Until").fill("2026-11-21T15:30:00")
     page.get_by_role("button", name="Show", exact=True).click()
-    expect(page.locator("#view-fault")).to_have_text("From is to be before until.")
+    expect(page.locator("#view-fault")).to_have_text("From must be before until.")
     page.get_by_role("button", name="All", exact=True).click()
     until(page, lambda: len(bars(page)) == 12)
 
@@ -195,7 +195,7 @@ def test_what_happens_is_shown_and_who_watches_is_asked(opened):
         page.get_by_role("button", name="Merge…").click()
         page.get_by_role("button", name="Merge them").click()
         expect(page.locator("#person-note")).to_have_text(
-            "Asked of the process that watches; it is done with its next frames."
+            "Passed to the watching process, which does it with its next frames."
         )
         until(page, lambda: bool(watching.answer_requests()))
         expect(page.locator("#person-note")).to_have_text("Done, and kept as a mark for training.")

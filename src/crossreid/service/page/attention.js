@@ -1,4 +1,4 @@
-// A coarse map of heat, laid smoothly over an image in colours whose lightness rises evenly (inferno).
+// A coarse heat map, interpolated over an image in colours of evenly rising lightness (inferno).
 
 const STOPS = [
   "000004", "0b0724", "210c4a", "3d0965", "57106e", "71196e", "8a226a", "a32c61", "bc3754", "d24644", "e45a31", "f1731d",
@@ -7,8 +7,8 @@ const STOPS = [
 
 const LONGEST = 384; // pixels of the canvas; the browser enlarges it further
 
-// Places of the two neighbours of each pixel among `coarse` samples, and the weight of the second; samples lie in the
-// middle of their cells.
+// Indices of the two neighbours of each pixel among `coarse` samples, and the weight of the second; samples lie in the
+// centres of their cells.
 function neighbours(fine, coarse) {
   return Array.from({ length: fine }, (_, place) => {
     const at = Math.min(Math.max(((place + 0.5) * coarse) / fine - 0.5, 0), coarse - 1);
@@ -17,7 +17,7 @@ function neighbours(fine, coarse) {
   });
 }
 
-// Paint `heat` (h, w), 0 or more, bilinear and scaled to its maximum, for an image of this shape. False, and an empty canvas, where it is 0 all over.
+// Paint `heat` (h, w), 0 or more, bilinear and scaled to its maximum, for an image of this shape. False, and an empty canvas, if it is all 0.
 export function paint(canvas, heat, width, height) {
   const scale = LONGEST / Math.max(width, height);
   canvas.width = Math.max(1, Math.round(width * scale));

@@ -1,5 +1,5 @@
-// Bars that stay at an edge cover what scrolls below them. The style sheet gets their heights, `--ID-height`, and keeps clear
-// of them what takes the focus; what has it already is moved where a bar that grows would cover it.
+// Bars fixed at an edge cover what scrolls below them. The style sheet gets their heights, `--ID-height`, and keeps
+// elements that take the focus clear of them; the focused element is moved when a growing bar would cover it.
 
 import { by } from "./dom.js";
 

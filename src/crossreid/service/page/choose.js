@@ -1,9 +1,9 @@
-// The question which of some answers is meant.
+// A dialog with a question and a choice of answers.
 
 import { by, element } from "./dom.js";
 
-// Ask which of some `answers`, [label, what it does] each, is meant; to close the question is none. The first is the main one
-// where `main` says so, and else the last has the focus.
+// Ask for one of `answers`, [label, action] each; closing the dialog chooses none. With `main` the first is the main one,
+// otherwise the last has the focus.
 export function choose(title, text, answers, main = false) {
   by("confirm-title").textContent = title;
   by("confirm-text").textContent = text;

@@ -1,6 +1,6 @@
-// Times of a watch: seconds since 1970 UTC, shown in the zone of this computer, or seconds of a film, shown as they are.
+// Times of a watch: seconds since 1970 UTC, shown in this computer's time zone, or seconds of a video, shown as they are.
 
-const FILM = 1e8; // seconds; a watch that lies before 1973 is a film that does not say when it was taken
+const FILM = 1e8; // seconds; times before 1973 belong to a video without a start time
 const STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400, 172_800, 604_800];
 const two = (number) => String(number).padStart(2, "0");
 
@@ -13,7 +13,7 @@ export function day(seconds) {
   return `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())}`;
 }
 
-// The time of day, or of the film.
+// The time of day, or within the video.
 export function hour(seconds) {
   if (isFilm(seconds)) return seconds < 0 ? `\u2212${clock(-seconds)}` : clock(seconds);
   const at = new Date(1000 * seconds);
@@ -34,7 +34,7 @@ export function lasting(seconds) {
   return seconds < 5400 ? `${Math.round(seconds / 60)} min` : `${(seconds / 3600).toFixed(1)} h`;
 }
 
-// At most so many round times from `from` to `to`: [seconds, text] each.
+// Round times from `from` to `to`, at most so many: [seconds, text] each.
 export function ticks(from, to, most) {
   const step = STEPS.find((one) => (to - from) / one <= most) ?? 604_800 * Math.ceil((to - from) / 604_800 / most);
   const zone = isFilm(from) ? 0 : -60 * new Date(1000 * from).getTimezoneOffset();
@@ -46,7 +46,7 @@ export function ticks(from, to, most) {
   return made;
 }
 
-// What a field shows, and what was entered into it: null where nothing was. Raises for what is no time.
+// The text of a time field, and the time entered into it: null if empty. Raises for an invalid time.
 export function fieldText(seconds, film) {
   return film ? hour(seconds) : `${day(seconds)}T${hour(seconds)}`;
 }
@@ -59,5 +59,5 @@ export function fieldSeconds(text, film) {
   } else if (/^(\d+:)?(\d+:)?\d+(\.\d+)?$/.test(text.trim())) {
     return text.trim().split(":").reduce((sum, part) => 60 * sum + Number(part), 0);
   }
-  throw new Error(film ? "A time of a film is written h:mm:ss." : "A time is incomplete.");
+  throw new Error(film ? "Write a time of a video as h:mm:ss." : "A time is incomplete.");
 }

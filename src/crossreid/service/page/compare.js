@@ -1,4 +1,4 @@
-// A match beside the query, large, with what the network looked at in either laid over.
+// A match beside the query, enlarged, overlaid with what the network looked at in each.
 
 import { paint } from "./attention.js";
 import { announce, by, command, element, fault } from "./dom.js";
@@ -10,19 +10,19 @@ import { pause } from "./waiting.js";
 import { chance, entryWords, score } from "./words.js";
 
 const SIZE = 1024;
-const REST = 0.2; // seconds on a match before its map is asked for: who passes by does not look
+const REST = 0.2; // seconds on a match before its map is requested, so that paging through requests none
 const NOT_HERE = "Attention maps are not available: the service runs an exported model. Serve the run itself to see them.";
 
 let shown = null; // { query, matches, act, attention, place, which }
 let asked = null; // AbortController of the maps under way
-let unanswered = false; // maps were asked for, and the service did not answer
+let unanswered = false; // maps were requested, and the service did not answer
 const kept = keeping(50); // maps, by mapKey
 
 const dialog = () => by("compare");
 const sides = () => ({ query: by("side-query"), match: by("side-match") });
 
-// `act` as in results.js, with leave(place) when the dialog closes; `attention`: whether the service has maps, null: not known;
-// `kinds`: the kinds of maps that it has.
+// `act` as in results.js, with leave(place) when the dialog closes; `attention`: whether the service has maps, null if unknown;
+// `kinds`: the kinds of maps it has.
 export function compare(query, matches, place, attention, kinds, act) {
   shown = { query, matches, act, attention, place, which: 0 };
   by("maps-label").hidden = kinds.length < 2;
@@ -54,7 +54,7 @@ export function startCompare() {
   };
   by("compare-marks").replaceChildren(...markButtons((mark) => setMark(mark === present() ? null : mark)));
   dialog().onkeydown = keys;
-  let began = false; // a click that began inside, at the slider say, is none beside the dialog
+  let began = false; // a click that began inside, say on the slider, does not count as outside the dialog
   dialog().onpointerdown = (event) => { began = beside(event); };
   dialog().onclick = (event) => { if (began && beside(event)) dialog().close(); };
   dialog().onclose = () => {
@@ -85,7 +85,7 @@ function search() {
   act.search(matches[place].entry);
 }
 
-// `first` is said before what the match is.
+// `first` is announced before the match.
 function go(place, first = "") {
   if (place < 0 || place >= shown.matches.length) return;
   shown.place = place;
@@ -94,13 +94,13 @@ function go(place, first = "") {
   announce(`${first}${by("compare-title").textContent}, ${mark === null ? "not marked" : `marked ${mark}`}`);
 }
 
-// Mark, and go to the next match that has no mark.
+// Mark, and go to the next unmarked match.
 function markAndGo(mark) {
   setMark(mark);
   const { matches, place, act } = shown;
   const said = `Match ${matches[place].rank}: ${mark}. `;
   const next = matches.findIndex((_, at) => at > place && act.markOf(at) === null);
-  if (next < 0) announce(`${said}None after it is without a mark.`);
+  if (next < 0) announce(`${said}All matches after it are marked.`);
   else go(next, said);
 }
 
@@ -131,7 +131,7 @@ function stage(side, frame, caption, about) {
   side.querySelector("dl").replaceWith(about);
 }
 
-// Its shape, and with it the canvas, is known once the picture is; by then another may stand there.
+// The picture's shape, and so the canvas's, is known once it has loaded; by then another may be shown.
 const sized = (side) => (picture) => {
   if (shown === null || !side.contains(picture)) return;
   side.querySelector(".stage").style.setProperty("--shape", picture.naturalWidth / picture.naturalHeight);
@@ -186,15 +186,15 @@ async function drawAttention() {
   by("attention").hidden = attention === false;
   lay(null);
   const without = attention === false ? NOT_HERE
-    : !entry.image ? "This match has no image, and so no attention map."
-    : query.entry !== null && !query.entry.image ? "The entry that asks has no image, and so no attention map."
+    : !entry.image ? "This match has no image, so it has no attention map."
+    : query.entry !== null && !query.entry.image ? "The query entry has no image, so it has no attention map."
     : null;
   if (without !== null) by("encoder-label").hidden = true;
   if (without !== null || !by("attention-on").checked) return note(without ?? "");
   const key = mapKey();
   let maps = kept.get(key);
   if (maps === undefined) {
-    note("Attention is being computed \u2026");
+    note("Computing attention \u2026");
     try {
       await pause(REST, control.signal);
       maps = await askAttention(query, which, entry.id, by("maps").value, control.signal);
@@ -212,8 +212,8 @@ async function drawAttention() {
   lay(maps);
 }
 
-// What can be laid over both images: each encoder that both passed, first, and then those of either's own modality beside
-// one another. What was chosen before stays chosen where it is there.
+// The choices of overlay: first each encoder that both images passed, then the encoders of their own modalities in
+// pairs. The previous choice is kept if it is available.
 function pairs({ query, match }) {
   const [ours, theirs] = [query, match].map(({ maps }) => maps.map(({ encoder }) => encoder));
   const own = [ours.filter((name) => !theirs.includes(name)), theirs.filter((name) => !ours.includes(name))];
@@ -230,7 +230,7 @@ function offer(maps) {
   by("encoder-label").hidden = labels.length < 2;
 }
 
-// Lay the maps of the chosen encoders over the pictures, as far as they are there.
+// Overlay the maps of the chosen encoders on the pictures, as far as there are any.
 function lay(maps = kept.get(mapKey())) {
   const on = maps && by("attention-on").checked;
   const empty = [];
@@ -248,7 +248,7 @@ function lay(maps = kept.get(mapKey())) {
     ? `Bright: where the network looks in each image by itself; their similarity is ${score(maps.similarity)}`
     : `Bright: where the similarity of these two images, ${score(maps.similarity)}, comes from`);
   if (on) note(`${said}; each map to its own maximum.${
-    empty.length ? ` Of the ${empty.join(" and of the ")} this encoder gives none.` : ""}`);
+    empty.length ? ` Of the ${empty.join(" and of the ")} this encoder has none.` : ""}`);
 }
 
 function fade() {

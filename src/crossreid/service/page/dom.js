@@ -1,4 +1,4 @@
-// Elements are built here and nowhere else. What is shown comes from files and from the service: it becomes text, never markup.
+// Elements are built here only. Content from files and from the service becomes text, never markup.
 
 export const by = (id) => document.getElementById(id);
 
@@ -14,19 +14,19 @@ export function element(tag, attributes = {}, ...content) {
   return made;
 }
 
-// Say in place what went wrong; an abort is nobody's fault.
+// Show an error where it belongs; an abort is not an error.
 export function fault(id, error) {
   by(id).textContent = error && error.name !== "AbortError" ? error.message : "";
 }
 
-// Read out, and not otherwise shown. While a dialog is open, nothing outside of it is read.
+// For screen readers only. While a dialog is open, nothing outside it is read out.
 export function announce(text) {
   (document.querySelector("dialog[open] .spoken[role=status]") ?? by("status")).textContent = text;
 }
 
 const there = (part) => part.isConnected && part.getClientRects().length > 0;
 
-// Where a change of the page takes away what has the focus, the first of `places` that is there gets it.
+// If a change of the page removes the focused element, the first existing one of `places` gets the focus.
 export function keepFocus(change, ...places) {
   const before = document.activeElement ?? document.body;
   change();
@@ -36,8 +36,8 @@ export function keepFocus(change, ...places) {
 export const isTyping = (target) =>
   target.closest("input:not([type=radio], [type=checkbox], [type=range], [type=file]), select, textarea") !== null;
 
-// A key that was meant as a command: no modifier but Shift, no text field; a letter is a small one, and says once what it says
-// however long it is held.
+// A key meant as a command: no modifier but Shift, not in a text field; letters are lower-cased, and a held key counts
+// once.
 export function command(event) {
   const letter = event.key.length === 1;
   if (event.ctrlKey || event.metaKey || event.altKey || isTyping(event.target) || (letter && event.repeat)) return null;

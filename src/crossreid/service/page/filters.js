@@ -1,4 +1,4 @@
-// Conditions on the matches, how many there are to be, and in words what is set.
+// Filters on the matches, the number of matches, and a summary of what is set.
 
 import { by, element } from "./dom.js";
 import { cameraName, counted, time, zone } from "./words.js";
@@ -7,7 +7,7 @@ const NONE = "No filter: the whole gallery is searched.";
 let most = 200;
 
 export function startFilters() {
-  by("zone").textContent = `Times here and of the entries are in ${zone()}. Entries without a time meet neither.`;
+  by("zone").textContent = `Times here and of the entries are in ${zone()}. Entries without a time match neither limit.`;
   cameras(null);
   describe();
 }
@@ -18,12 +18,12 @@ export function limitMatches(k) {
   if (Number(by("k").value) > k) by("k").value = k;
 }
 
-// Boxes to tick for `counts`, {camera: entries}; a text field where the gallery does not count them.
+// Checkboxes for `counts`, {camera: entries}; a text field if the gallery does not count them.
 export function cameras(counts) {
   const ticked = new Set(camerasSet());
   by("cameras").classList.toggle("listed", counts !== null);
   if (counts === null) {
-    by("cameras").replaceChildren(element("label", {}, "Numbers, with commas ",
+    by("cameras").replaceChildren(element("label", {}, "Numbers, separated by commas ",
       element("input", { type: "text", id: "camera-numbers", inputmode: "numeric", value: [...ticked].join(", ") })));
     return;
   }
@@ -39,7 +39,7 @@ function camerasSet() {
   return numbers.value.split(/[\s,;]+/).filter(Boolean).map(Number);
 }
 
-// {k, filter}; raises where a field holds what cannot be meant.
+// {k, filter}; raises if a field is invalid.
 export function filters() {
   const filter = conditions();
   const k = by("k").valueAsNumber;
@@ -52,7 +52,7 @@ function conditions() {
   const modality = document.querySelector("input[name=filter_modality]:checked").value;
   if (modality) filter.modality = modality;
   const chosen = camerasSet();
-  if (!chosen.every(Number.isSafeInteger)) throw new Error("Cameras: expected whole numbers with commas between them.");
+  if (!chosen.every(Number.isSafeInteger)) throw new Error("Cameras: expected whole numbers separated by commas.");
   if (chosen.length) filter.cameras = chosen;
   for (const [name, label] of [["since", "From"], ["until", "Until"]]) {
     const moment = momentOf(by(name), label);
@@ -70,7 +70,7 @@ function momentOf(field, label) {
   if (!field.value) return null;
   const at = new Date(field.value);
   const year = /^\d{4}-/.test(field.value) ? at.getUTCFullYear() : NaN; // a longer one is not read the same everywhere
-  if (!(year >= 1 && year <= 9999)) throw new Error(`${label}: expected a time of the years 1 to 9999.`);
+  if (!(year >= 1 && year <= 9999)) throw new Error(`${label}: expected a year from 1 to 9999.`);
   return at.toISOString();
 }
 
@@ -85,7 +85,7 @@ export function words(filter) {
   return said;
 }
 
-// Say what is set.
+// Show what is set.
 export function describe() {
   let said;
   try {

@@ -1,9 +1,9 @@
-// What was fetched and may soon be wanted again: the last so many, until the key is another one.
+// A cache of what was fetched last, cleared when the key changes.
 
 import { events } from "./service.js";
 
 export function keeping(most) {
-  const kept = new Map(); // what was used last is last
+  const kept = new Map(); // most recently used last
   events.addEventListener("key", () => kept.clear());
   return {
     get(name) {

@@ -1,4 +1,4 @@
-// Marks: right or wrong, of a match for a query; kept in this tab, and exported for training.
+// Marks of matches as right or wrong for a query; kept in this tab, and exported for training.
 
 const STORE = "crossreid.marks";
 const EXPORTED = "crossreid.marks.exported";
@@ -26,17 +26,17 @@ export function noteExport() {
   exported = true;
   try {
     sessionStorage.setItem(EXPORTED, "yes");
-  } catch { /* full: the page that comes next takes them for not exported */ }
+  } catch { /* full: the next page takes them as not exported */ }
 }
 
-// Raises where the tab's storage is full: the mark is then there until the page is left.
+// Raises if the tab's storage is full: the mark then lasts until the page is left.
 function keep() {
   exported = false;
   sessionStorage.removeItem(EXPORTED);
   try {
     sessionStorage.setItem(STORE, JSON.stringify([...marks]));
   } catch {
-    throw new Error("This tab can keep no more marks: they are lost when it is left. Export them, then clear them.");
+    throw new Error("This tab cannot store more marks: they are lost when you leave it. Export them, then clear them.");
   }
 }
 
@@ -57,7 +57,7 @@ function recordOf(query, { rank, score, entry }, model, mark) {
   return { names: query.names, sha256: query.sha256, queryModality: query.modality, asking, mark, score, rank, entry: known(entry), model };
 }
 
-// Matches that are shown again take their present score, rank and modality of the query.
+// Matches that are shown again take their current score, rank and query modality.
 export function refresh(query, matches, model) {
   let changed = false;
   for (const match of matches) {
@@ -82,21 +82,21 @@ export function countMarks() {
   return { right: all.filter((one) => one.mark === "right").length, wrong: all.filter((one) => one.mark === "wrong").length };
 }
 
-// A spreadsheet takes a cell that begins so for a formula (OWASP, "CSV injection"): an apostrophe goes before it. It also goes
-// before apostrophes that are followed by such a sign, so that taking one away gives back every text.
+// A spreadsheet reads a cell with such a beginning as a formula (OWASP, "CSV injection"), so it gets a leading apostrophe. So do
+// apostrophes followed by such a sign, so that removing one restores every text.
 const text = (value) => {
   const safe = /^'*[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]/.test(value) ? `'${value}` : value;
   return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
 };
 
-// What a line says of an entry; of a file, all of it is unknown.
+// A row's columns about an entry; for a file, all of them are unknown.
 function told(entry) {
   if (entry === null) return { path: "", identity: "", camera: "", time: "" };
   const { source, identity, camera, time } = entry;
   return { path: text(source), identity: text(identity ?? ""), camera: String(camera), time: text(time ?? "") };
 }
 
-// RFC 4180; a row for each image of a query. Spreadsheets take a file for UTF-8 where it begins with the byte order mark.
+// RFC 4180; a row per query image. Spreadsheets read a file as UTF-8 if it begins with a byte order mark.
 export function marksCsv() {
   const rows = [COLUMNS.join(",")];
   for (const { names, sha256, queryModality, asking, mark, score, rank, entry, model } of marks.values()) {

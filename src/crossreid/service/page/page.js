@@ -1,4 +1,4 @@
-// The page of the search service: what happens in which order. What is shown, and how, is in the modules beside it.
+// The page of the search service: the order of events. What is shown, and how, is in the other modules.
 
 import { measureBars } from "./bars.js";
 import { choose } from "./choose.js";
@@ -13,13 +13,13 @@ import { may, refuseWithout, showAbout, startPage } from "./start.js";
 import { counted, score } from "./words.js";
 
 const SAMPLES = 12;
-let mapKinds = []; // the kinds of maps that the service has
-let attention = null; // whether the service has maps; null: not known yet, and then it is asked for them
+let mapKinds = []; // the service's kinds of maps
+let attention = null; // whether the service has maps; null: not known yet, so they are requested
 let shown = null; // { query, matches, model, signature } of the list
 let former = []; // queries before this one
 let running = null; // AbortController of the search under way
 let seed = 0;
-let begun = false; // whether the service has told about itself
+let begun = false; // whether the service has described itself
 
 // --- the service ---------------------------------------------------------------------------------------------------
 
@@ -61,7 +61,7 @@ async function drawSamples() {
   const drawn = seed;
   try {
     const entries = await service.sample(SAMPLES, drawn);
-    if (drawn !== seed) return; // others were asked for meanwhile
+    if (drawn !== seed) return; // others were requested meanwhile
     keepFocus(() => showSamples(entries, searchWith), "others", "found");
     if (entries.length === 0) throw new Error("The gallery is empty: enrol entries first.");
   } catch (error) {
@@ -90,7 +90,7 @@ function changed() {
   by("stale").hidden = shown === null || running !== null || signature() === shown.signature;
 }
 
-// Whether it has come to a list of matches.
+// Whether the search returned a list of matches.
 async function search() {
   fault("ask-fault", null);
   fault("query-fault", null);
@@ -149,14 +149,14 @@ function cancel() {
   announce("The search was cancelled.");
 }
 
-// An entry of the gallery asks; the query before it can be gone back to.
+// Search with an entry of the gallery; the previous query can be restored.
 async function searchWith(entry) {
   try {
     const before = hasQuery() ? query() : null;
     const same = before?.entry?.id === entry.id;
     if (same && running !== null) return;
     if (before !== null && !same) former.push(before);
-  } catch { /* not complete: nothing to go back to */ }
+  } catch { /* incomplete: nothing to restore */ }
   await searchFor({ images: [], entry });
 }
 
@@ -169,10 +169,10 @@ async function searchFor(asking) {
   if ((await under) && document.activeElement === by("found")) by("results-title").focus();
 }
 
-// What can be done with the matches of a result, also while another search is under way or has come in between.
+// Actions on the matches of a result, also while another search is running or has finished meanwhile.
 const manner = (result) => ({
   markOf: (place) => markOf(result.query, result.matches[place].entry),
-  mark(place, mark) { // what went wrong, or null
+  mark(place, mark) { // returns what went wrong, or null
     let trouble = null;
     try {
       setMark(result.query, result.matches[place], result.model, mark);
@@ -204,11 +204,11 @@ function showResults(filter) {
   }
   const said = [asked.entry !== null ? `entry ${asked.entry.id}` : asked.images.length > 1 ? `a tracklet of ${asked.images.length} images` : asked.names[0], asked.modality];
   const set = words(filter).join("; ");
-  const none = set ? " Nothing meets the filters: widen or reset them." : ` The gallery holds no ${asked.entry === null ? "" : "other "}entry.`;
+  const none = set ? " No entry matches the filters: widen or reset them." : ` The gallery holds no ${asked.entry === null ? "" : "other "}entry.`;
   by("results").hidden = false;
   by("results-of").textContent = `${counted(matches.length, "match", "matches")} for ${said.join(", ")}; ${set || "whole gallery"}.${matches.length ? "" : none}`;
   by("unknown").hidden = shown.unknown === null || matches.length === 0;
-  by("unknown").textContent = `Unknown: none of these reaches ${shown.unknown}. The gallery may not hold who or what is looked for.`;
+  by("unknown").textContent = `Unknown: none of these reaches ${shown.unknown}. The gallery may not hold who or what you are looking for.`;
   by("warning").hidden = shown.warning === null;
   by("warning").textContent = `Warning: ${shown.warning}`;
   showMatches(by("matches"), matches, manner(shown));
@@ -225,7 +225,7 @@ function drawMarks() {
   const { right, wrong } = countMarks();
   by("marks").hidden = shown === null && right + wrong === 0;
   const here = shown === null ? 0 : shown.matches.filter(({ entry }) => markOf(shown.query, entry) !== null).length;
-  by("marks-count").textContent = right + wrong === 0 ? "none yet: mark matches as right or wrong, and export the marks for training"
+  by("marks-count").textContent = right + wrong === 0 ? "none yet: mark matches as right or wrong, then export the marks for training"
     : `${right} right, ${wrong} wrong in this tab${shown === null ? "" : `; ${here} of ${shown.matches.length} here`}`;
   by("export").hidden = by("clear-marks").hidden = right + wrong === 0;
 }
@@ -244,18 +244,18 @@ function marksInTab() {
 }
 
 function confirmClear() {
-  choose("Clear all marks?", `${counted(marksInTab(), "mark")} of this tab will be gone. Export them first to keep them.`,
+  choose("Clear all marks?", `${counted(marksInTab(), "mark")} in this tab will be lost. Export them first to keep them.`,
     [["Clear them", clearAll], ["Keep them"]]);
 }
 
 function forgetKey() {
   const forget = () => {
-    onbeforeunload = null; // it was asked for, and what is to be kept is kept in the tab
+    onbeforeunload = null; // the user asked for it, and what must be kept is kept in the tab
     service.forgetKey();
     location.reload();
   };
   if (marksInTab() === 0) return forget();
-  const text = `${counted(marksInTab(), "mark")} would be there for whoever uses this tab next.${unexported() ? " Export them first to keep them." : ""}`;
+  const text = `${counted(marksInTab(), "mark")} would remain for whoever uses this tab next.${unexported() ? " Export them first to keep them." : ""}`;
   choose("Forget the key and clear the marks?", text, [["Clear them", () => { clearMarks(); forget(); }], ["Keep them", forget], ["Cancel"]], true);
 }
 
@@ -273,7 +273,7 @@ function clearAll() {
 function listen() {
   by("ask").onsubmit = (event) => { event.preventDefault(); search(); };
   by("ask").oninput = changed;
-  by("ask").onkeyup = changed; // half a time is no input yet
+  by("ask").onkeyup = changed; // an incomplete time is no input event yet
   by("files").onchange = ({ target }) => { addFiles([...target.files]); target.value = ""; };
   by("clear-query").onclick = () => { clearQuery(); by("files").focus(); };
   by("former-query").onclick = () => searchFor(former.pop());
@@ -298,10 +298,10 @@ function listen() {
   onbeforeunload = (event) => { if (unexported()) event.preventDefault(); };
 }
 
-// Files that are dragged here; other things are the browser's to drop. Beside an open dialog there is nothing to take them, but
-// the browser must not leave the page for them either.
+// Files dragged onto the page; other drops are left to the browser. Beside an open dialog nothing takes them, but the browser
+// must not leave the page for them either.
 function takeDrops(open) {
-  let inside = 0; // enter and leave come for every element that is passed
+  let inside = 0; // enter and leave are fired for every element that is passed
   const files = (event) => event.dataTransfer.types.includes("Files");
   const over = (step) => (event) => {
     if (!files(event)) return;
@@ -321,7 +321,7 @@ function takeDrops(open) {
 
 startQuery({
   onchange() {
-    fault("ask-fault", null); // it is told of a query that is no more
+    fault("ask-fault", null); // it is about a query that is gone
     changed();
   },
 });

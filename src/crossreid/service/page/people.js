@@ -14,7 +14,7 @@ export function coloured(element, identity) {
 
 export const LIGHT = { infrared: "\u263e", visible: "\u2600" }; // moon, sun
 
-// In words: the probability of a match, or why there is none.
+// The probability of a match in words, or why there is none.
 export function probabilityWords(probability, pinned = false) {
   if (pinned) return "decided by a person";
   if (probability === null) return "new, matched to nobody";

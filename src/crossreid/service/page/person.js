@@ -1,4 +1,4 @@
-// One identity: where else it was seen, its crops, and what a person may correct.
+// One identity: where else it was seen, its crops, and the corrections a person may make.
 
 import { by, element } from "./dom.js";
 import { between, lasting, moment } from "./clock.js";
@@ -9,8 +9,8 @@ import { counted } from "./words.js";
 
 const CROPS = 8;
 
-// Show an identity { identity, name, tracks }. `others`: identities that it may be one with. `act` has go(track), merge(other) and
-// split(tracks), the last two null where the key may not.
+// Show an identity { identity, name, tracks }. `others`: identities it may be merged with. `act` has go(track), merge(other) and
+// split(tracks), the last two null if the key may not do that.
 export function showPerson(found, others, act) {
   const { tracks } = found;
   const cameras = new Set(tracks.map(({ camera }) => camera));
@@ -18,7 +18,7 @@ export function showPerson(found, others, act) {
     element("span", { class: "data" }, nameOf(found)), " ", found.name === null ? "" : element("small", {}, found.identity));
   const first = Math.min(...tracks.map((track) => track.first));
   const last = Math.max(...tracks.map((track) => track.last));
-  by("person-facts").textContent = tracks.length === 0 ? "All of its tracks are forgotten."
+  by("person-facts").textContent = tracks.length === 0 ? "All of its tracks have been deleted."
     : `${counted(tracks.length, "track")} in ${counted(cameras.size, "camera")}, ${between(first, last)}.`;
   const list = by("person-tracks");
   release(list);
@@ -37,14 +37,14 @@ function item(track, act) {
       element("button", { type: "button", class: "link go-to", "aria-label": `Show in the timeline: ${name}`, onclick: () => act.go(track) }, element("span", { class: "data" }, camera)),
       element("span", { title: modality }, element("span", { "aria-hidden": "true" }, LIGHT[modality]), element("span", { class: "spoken" }, modality)),
       element("span", {}, between(first, last)), element("small", {}, `${lasting(last - first)}; ${probabilityWords(probability, pinned)}`)),
-    shown.length === 0 ? element("p", { class: "note" }, "No images are kept.") : element("ul", { class: "crops" }, ...shown.map(({ index, time }) =>
+    shown.length === 0 ? element("p", { class: "note" }, "No images were kept.") : element("ul", { class: "crops" }, ...shown.map(({ index, time }) =>
       element("li", {}, entryPicture({ id: `crop ${number} ${index}`, image: true }, 0, `${camera}, ${moment(time)}`, { get: (signal) => crop(number, index, signal) })))));
 }
 
 function offer(found, others, act) {
   const select = by("merge-with");
   const options = others.filter(({ identity }) => identity !== found.identity);
-  select.replaceChildren(element("option", { value: "" }, options.length ? "choose an identity" : "there is no other"),
+  select.replaceChildren(element("option", { value: "" }, options.length ? "choose an identity" : "there are no others"),
     ...options.map((one) => element("option", { value: one.identity }, `${nameOf(one)}${one.name === null ? "" : ` (${one.identity})`}: ${one.cameras.join(", ")}, ${moment(one.last)}`)));
   const ticked = () => [...by("person-tracks").querySelectorAll("input:checked")].map(({ value }) => Number(value));
   const changed = () => {
@@ -60,7 +60,7 @@ function offer(found, others, act) {
   changed();
 }
 
-// Of two identities that are one: [the one that stays, the other]: one with a name, or else the older one.
+// For two identities to merge: [the one that stays, the other]. The one with a name stays, or else the older one.
 export function order(one, other) {
   const named = Number(one.name === null) - Number(other.name === null);
   return named < 0 || (named === 0 && numberOf(one.identity) < numberOf(other.identity)) ? [one, other] : [other, one];

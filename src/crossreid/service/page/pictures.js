@@ -4,12 +4,12 @@ import { element } from "./dom.js";
 import { keeping } from "./kept.js";
 import { events, image } from "./service.js";
 
-const SOON = 4; // seconds until what failed is asked for again; twice as many each time
+const SOON = 4; // seconds until a failed request is retried; doubled each time
 const LATEST = 64;
-const PROMPT = 3; // so often it is also asked for as soon as the service answers anything
+const PROMPT = 3; // that many times it is also retried as soon as the service answers anything
 const kept = keeping(60);
 const wanted = new WeakMap(); // frame -> { alt, onload, entry, size, get, failures, control, timer }
-const failed = new Set(); // frames of what is asked for again
+const failed = new Set(); // frames whose request is retried
 
 const watcher = new IntersectionObserver(
   (seen) => {
@@ -36,7 +36,7 @@ async function load(frame) {
     stand(frame, error.message, alt);
     const { status } = error;
     if (status === 0 || status === 429 || status >= 500) retry(frame, want, true);
-    else if (status === 401) retry(frame, want, false); // it may do with the next key; until then asking is in vain
+    else if (status === 401) retry(frame, want, false); // it may work with the next key; until then retrying is pointless
   }
 }
 
@@ -61,8 +61,8 @@ function show(frame, want, blob) {
   const picture = element("img", { alt: want.alt, decoding: "async", draggable: "false" });
   const url = URL.createObjectURL(blob);
   const ended = (act) => () => {
-    URL.revokeObjectURL(url); // what is decoded stays; the address is needed no more
-    if (wanted.get(frame) === want) act(); // else it was released meanwhile
+    URL.revokeObjectURL(url); // the decoded picture stays; the address is no longer needed
+    if (wanted.get(frame) === want) act(); // otherwise it was released meanwhile
   };
   picture.onload = ended(() => {
     frame.classList.remove("empty");
@@ -91,7 +91,7 @@ export function entryPicture(entry, size, alt, { now = false, onload = null, get
   return frame;
 }
 
-// A frame with an image of this computer.
+// A frame with an image from this computer.
 export function filePicture(file, alt, onload = null) {
   const frame = element("span", { class: "picture" });
   const want = { alt, onload };
@@ -100,7 +100,7 @@ export function filePicture(file, alt, onload = null) {
   return frame;
 }
 
-// Fetch and show no more of what is about to go.
+// Stop fetching and showing what is about to be removed.
 export function release(container) {
   for (const frame of container.querySelectorAll(".picture")) {
     const want = wanted.get(frame);

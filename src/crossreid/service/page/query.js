@@ -1,22 +1,22 @@
-// The query: images of this computer (several are one tracklet), or an entry of the gallery.
+// The query: images from this computer (several form one tracklet), or an entry of the gallery.
 
 import { announce, by, element, fault } from "./dom.js";
 import { entryPicture, filePicture, release } from "./pictures.js";
 import { counted, entryWords, facts } from "./words.js";
 
-// { key, names, images: [{ file, name, print, pasted }], entry, modality }; `key` tells queries apart, whatever modality is said of them.
+// { key, names, images: [{ file, name, print, pasted }], entry, modality }; `key` identifies a query, whatever its stated modality.
 const EMPTY = { images: [], entry: null };
 let current = EMPTY;
 let limits = { images: 16, bytes: 16_000_000, formats: [] };
 let changed = () => {};
 let addresses = []; // of the images that can be saved
-let only = null; // the modality of all entries, where there is one: then nobody is asked for that of the query
-let asksAnyway = false; // but for who says otherwise
+let only = null; // the modality of all entries, if they share one: then the query's modality is not asked for
+let asksAnyway = false; // unless the user wants to choose
 
 export const hasQuery = () => current !== EMPTY;
 const saidModality = () => document.querySelector("input[name=modality]:checked")?.value ?? null;
 
-// The query as it is now; raises where something is missing.
+// The current query; raises if something is missing.
 export function query() {
   const { images, entry } = current;
   if (entry !== null) return { images, entry, key: `id:${entry.id}`, names: [`id:${entry.id}`], modality: entry.modality };
@@ -27,7 +27,7 @@ export function query() {
   return { images, entry, key, names: images.map((one) => one.name), modality };
 }
 
-// What modality all entries have, null where they have both or it is not known.
+// The modality of all entries, null if they have both or it is unknown.
 export function oneModality(modality) {
   only = modality;
   if (only !== null && !asksAnyway && saidModality() === null) document.querySelector(`input[name=modality][value=${only}]`).checked = true;
@@ -39,7 +39,7 @@ function drawModality() {
   const settled = asked && only !== null && !asksAnyway;
   by("query-modality").hidden = !asked || settled;
   by("one-modality").hidden = !settled;
-  by("one-modality").firstElementChild.textContent = `All entries are ${only}, and images of the query are taken as ${saidModality()}.`;
+  by("one-modality").firstElementChild.textContent = `All entries are ${only}, so query images are taken as ${saidModality()}.`;
 }
 
 export function setQuery({ images, entry, modality }) {
@@ -58,7 +58,7 @@ export function startQuery({ limits: told, onchange }) {
   };
 }
 
-// 64 bits of the content (FNV-1a over two lanes): the same file again is the same query, also from another folder.
+// 64 bits of the content (FNV-1a over two lanes): the same file is the same query, also from another folder.
 async function printOf(file) {
   const bytes = new Uint8Array(await file.arrayBuffer());
   let [one, two] = [0x811c9dc5, 0x1b873593];
@@ -69,9 +69,9 @@ async function printOf(file) {
   return `${bytes.length}-${(one >>> 0).toString(16)}${(two >>> 0).toString(16).padStart(8, "0")}`;
 }
 
-function refused(file) { // the service judges the rest
+function refused(file) { // the service checks the rest
   const expected = limits.formats.length ? limits.formats.join(", ") : "an image";
-  if (file.type !== "" && !file.type.startsWith("image/")) return `${file.name} is no image but ${file.type}; expected ${expected}.`;
+  if (file.type !== "" && !file.type.startsWith("image/")) return `${file.name} is not an image but ${file.type}; expected ${expected}.`;
   if (file.size === 0) return `${file.name} is empty.`;
   if (file.size >= limits.bytes) {
     return `${file.name} has ${counted(file.size, "byte")}; expected fewer than ${counted(limits.bytes, "byte")} in a query. Crop or shrink it.`;
@@ -79,7 +79,7 @@ function refused(file) { // the service judges the rest
   return null;
 }
 
-// Take files into the query; those that cannot be are named, the others are taken. `pasted` ones have no name of their own.
+// Add files to the query; unusable ones are named, the others are added. `pasted` ones have no name of their own.
 export async function addFiles(files, pasted = false) {
   fault("query-fault", null);
   const troubles = [];
@@ -99,9 +99,9 @@ export async function addFiles(files, pasted = false) {
     }
     added.push({ file, print, pasted, name: pasted ? `pasted-${print}.${file.type.split("/")[1] ?? "png"}` : file.name });
   }
-  const images = [...current.images]; // only now: other files may have come while these were read
+  const images = [...current.images]; // only now: other files may have been added while these were read
   for (const one of added) {
-    if (images.some((other) => other.print === one.print)) troubles.push(`${one.name} is in the query already.`);
+    if (images.some((other) => other.print === one.print)) troubles.push(`${one.name} is already in the query.`);
     else if (images.length >= limits.images) troubles.push(`${one.name} is left out: a query has at most ${limits.images} images.`);
     else images.push(one);
   }
@@ -123,7 +123,7 @@ export function clearQuery() {
 }
 
 function remove(place) {
-  fault("query-fault", null); // it may name what goes
+  fault("query-fault", null); // it may name what is removed
   const images = current.images.filter((_, other) => other !== place);
   if (images.length === 0) clearQuery();
   else {
@@ -135,7 +135,7 @@ function remove(place) {
   (left[Math.min(place, left.length - 1)] ?? by("files")).focus();
 }
 
-// What was pasted is a file nowhere: saved under the name that its marks give, it can be trained on.
+// A pasted image is not a file: saved under the name used in its marks, it can be trained on.
 function saving(file, name) {
   const href = URL.createObjectURL(file);
   addresses.push(href);
@@ -161,7 +161,7 @@ function draw() {
       element("dt", {}, name),
       element("dd", { class: "data" }, iso ? element("time", { datetime: iso }, value) : value)))),
   ]));
-  by("query-note").textContent = entry !== null ? "An entry of the gallery asks. It is not among its own matches."
+  by("query-note").textContent = entry !== null ? "The query is an entry of the gallery. It is left out of its own matches."
     : images.length > 1 ? `${images.length} images are searched as one tracklet: all of the same person, vehicle or animal, in one modality.` : "";
   drawModality();
   by("clear-query").hidden = !hasQuery();

@@ -7,7 +7,7 @@ import { chance, entryWords, facts, score } from "./words.js";
 const SIGNS = { right: "\u2713", wrong: "\u2717" };
 const KEYS = { r: "right", w: "wrong", u: null };
 
-// Right and wrong as buttons that can be pressed; `set(mark)` with the same mark again takes it away.
+// Toggle buttons for right and wrong; `set(mark)` with the same mark again removes it.
 export function markButtons(set, name = "") {
   return ["right", "wrong"].map((mark) => element("button", {
     type: "button", class: `mark ${mark}`, "data-mark": mark, "aria-pressed": "false", "aria-keyshortcuts": mark[0],
@@ -21,13 +21,13 @@ export function pressed(container, mark) {
   }
 }
 
-// The mark that a key asks for, given the present one; undefined where it asks for none.
+// The mark that a key sets, given the current one; undefined if it sets none.
 export function markByKey(key, present) {
   if (!(key in KEYS)) return undefined;
   return KEYS[key] === present ? null : KEYS[key];
 }
 
-// A second click of a double one would act on what the first has brought there.
+// The second click of a double click would act on what the first has brought there.
 const once = (act) => ({ detail }) => { if (detail < 2) act(); };
 
 export const factList = (entry, all = false) =>
@@ -51,7 +51,7 @@ function item({ rank, score: value, entry, is_query: own, probability, accepted 
     element("p", { class: "line" },
       element("span", { class: "rank" }, element("span", { class: "spoken" }, "Rank "), String(rank)),
       element("span", { class: "score", title: "cosine similarity" }, element("span", { class: "spoken" }, "score "), score(value)),
-      probability === null ? null : element("span", { class: "chance", title: "probability that both show one identity" }, element("span", { class: "spoken" }, "probability "), element("span", { "aria-hidden": "true" }, "p "), chance(probability)),
+      probability === null ? null : element("span", { class: "chance", title: "probability that both show the same identity" }, element("span", { class: "spoken" }, "probability "), element("span", { "aria-hidden": "true" }, "p "), chance(probability)),
       element("span", { class: "verdict" })),
     accepted === false ? element("p", { class: "under" }, "below the threshold") : null,
     own ? element("p", { class: "own" }, "the query\u2019s own file") : null,

@@ -1,4 +1,4 @@
-// What is asked of the service, with the key of this tab.
+// Requests to the service, with the key of this tab.
 
 import { pause } from "./waiting.js";
 
@@ -6,12 +6,12 @@ const KEY = "crossreid.key";
 const TRIES = 4;
 const LONGEST_WAIT = 30;
 
-// "answered": the service has answered, and with no refusal. "key": the key is another one from now on, or there is none.
+// "answered": the service has answered without a refusal. "key": the key has changed or was removed.
 export const events = new EventTarget();
 const tell = (what) => events.dispatchEvent(new Event(what));
 
-// A refusal in the service's own words, begun as a sentence; `status` 0 where it did not answer; `wait` seconds where it said
-// when to come back.
+// A refusal with the service's message, capitalised; `status` 0 if it did not answer; `wait` in seconds if it said when to
+// retry.
 export class Refusal extends Error {
   constructor(message, status = 0, wait = null) {
     const said = message.charAt(0).toUpperCase() + message.slice(1);
@@ -30,9 +30,9 @@ export function forgetKey() {
 
 let askForKey = async () => null;
 let asking = null;
-let declined = false; // a person was asked for a key, and gave none
+let declined = false; // the user was asked for a key and gave none
 
-// `ask(message)` gives a key that a person entered, or null.
+// `ask(message)` returns a key that the user entered, or null.
 export function onLocked(ask) {
   askForKey = ask;
 }
@@ -47,7 +47,7 @@ async function askPerson(message) {
 }
 
 async function unlocked(used, refusal, quiet) {
-  if (sessionStorage.getItem(KEY) !== used) return true; // another request was given one meanwhile
+  if (sessionStorage.getItem(KEY) !== used) return true; // another request got one meanwhile
   if (quiet && declined) return false;
   asking ??= askPerson(used === null ? "" : refusal.message).finally(() => (asking = null));
   return asking;
@@ -67,19 +67,19 @@ async function refusalOf(response) {
   return new Refusal(message, response.status, wait);
 }
 
-// Raises where a file of a form cannot be read any more: the browser then fails as if the service did not answer.
+// Raises if a file of a form can no longer be read: the browser then fails as if the service did not answer.
 async function refuseChanged(form) {
   const files = form instanceof FormData ? [...form.values()].filter((value) => value instanceof File) : [];
   for (const file of files) {
     try {
       await file.slice(0, 1).arrayBuffer();
     } catch {
-      throw new Error(`${file.name} was changed or removed since it was chosen. Remove it from the query, and choose it again.`);
+      throw new Error(`${file.name} has been changed or removed since it was chosen. Remove it from the query and choose it again.`);
     }
   }
 }
 
-// `quiet`: what nobody asked for in so many words does not bring back a dialog that a person has closed.
+// `quiet`: requests the user did not make explicitly do not reopen a dialog that was closed.
 async function ask(path, options = {}, quiet = false) {
   for (;;) {
     const key = sessionStorage.getItem(KEY);
@@ -91,7 +91,7 @@ async function ask(path, options = {}, quiet = false) {
       if (error.name === "AbortError") throw error;
       await refuseChanged(options.body);
       options.signal?.throwIfAborted();
-      throw new Refusal("The service does not answer. See whether it still runs, and try again.");
+      throw new Refusal("The service does not answer. Check that it is still running, and try again.");
     }
     if (response.ok) {
       tell("answered");
@@ -104,7 +104,7 @@ async function ask(path, options = {}, quiet = false) {
   }
 }
 
-// What nobody waits for with a hand on the button: where the service puts it off (429), it is asked again when the service says.
+// For background requests: if the service puts one off (429), it is retried when the service says.
 export async function patiently(path, options, quiet = false) {
   for (let left = TRIES; ; left -= 1) {
     try {

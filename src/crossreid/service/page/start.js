@@ -1,14 +1,14 @@
-// How either page starts: it asks the service about itself, and where that fails it offers to enter a key or to try again.
+// How both pages start: they query the service about itself, and if that fails offer to enter a key or try again.
 
 import { by, element, fault, keepFocus } from "./dom.js";
 import * as service from "./service.js";
 import { startUnlock } from "./unlock.js";
 
-const FINAL = [401, 403]; // refusals that come again however often the same is asked
+const FINAL = [401, 403]; // refusals that retrying does not change
 
-// Start now, and again where a person asks for it or gives a key; what is returned starts it, too, once at a time.
-// `begin` learns what the page needs, or raises; `after` goes on from there. `focus`: what has the focus where a button that had it
-// is gone. `final`: more refusals that come again.
+// Start now, and again when the user retries or enters a key; the returned function starts it too, one run at a time.
+// `begin` fetches what the page needs, or raises; `after` continues from there. `focus`: what gets the focus if a button that had
+// it is gone. `final`: more refusals that retrying does not change.
 export function startPage({ begin, after = null, focus, final = [] }) {
   let starting = null;
   const offer = (withKey, again) => keepFocus(() => {
@@ -39,15 +39,15 @@ export function startPage({ begin, after = null, focus, final = [] }) {
   return start;
 }
 
-// Whether a key that the service told `about` has a role.
+// Whether the key described by `about` has a role.
 export const may = ({ roles }, role) => roles.includes(role) || roles.includes("admin");
 
 export function refuseWithout(about, role) {
   if (may(about, role)) return;
-  throw new service.Refusal(`The key "${about.name}" may not ${role}, only ${about.roles.join(", ") || "nothing"}. Forget it, and enter another.`, 403);
+  throw new service.Refusal(`The key "${about.name}" lacks the role ${role}; it has ${about.roles.join(", ") || "none"}. Forget it and enter another.`, 403);
 }
 
-// Who the key is, and `facts`: [name, value, more, title] each.
+// The key's name and roles, and `facts`: [name, value, more, title] each.
 export function showAbout(about, facts) {
   const all = [["Key", about.name === "insecure" ? "none needed" : about.name, about.roles.join(", ")], ...facts];
   by("about").replaceChildren(...all.map(([name, value, more, title]) => element("div", {},

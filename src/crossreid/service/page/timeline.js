@@ -1,14 +1,14 @@
-// The timeline: a row for each camera, a bar for each time that an identity was in its view.
+// The timeline: a row per camera, a bar for each period in which an identity was in view.
 
 import { command, element } from "./dom.js";
 import { between, lasting, ticks } from "./clock.js";
 import { LIGHT, coloured, nameOf, probabilityWords } from "./people.js";
 import { counted } from "./words.js";
 
-const TICK = 110; // pixels between two at least
+const TICK = 110; // least pixels between two
 const LEAST = 9; // pixels of the shortest bar
 
-// Rows of presences that do not touch: for each presence the number of its row.
+// Assign presences to rows in which they do not touch: the row number of each presence.
 function rowsOf(presences, gap) {
   const ends = [];
   return presences.map(({ first, last }) => {
@@ -88,7 +88,7 @@ const middle = (one) => {
   return (left + right) / 2;
 };
 
-// Arrows go through the bars of a camera, and to the nearest in time of the next camera that has some.
+// Arrows move through the bars of a camera, and to the bar nearest in time of the next camera that has any.
 function keys(event, list) {
   const here = event.target.closest(".bar");
   const key = command(event);

@@ -1,4 +1,4 @@
-// Waiting that can be given up.
+// Cancellable waiting.
 
 export const pause = (seconds, signal) =>
   new Promise((done, abort) => {

@@ -1,4 +1,4 @@
-// The page of a watch: who was where. What happens in which order; what is shown, and how, is in the modules beside it.
+// The page of a watch, who was where: the order of events. What is shown, and how, is in the other modules.
 
 import { choose } from "./choose.js";
 import { fieldSeconds, fieldText, isFilm, moment } from "./clock.js";
@@ -13,20 +13,20 @@ import { pause } from "./waiting.js";
 import * as watch from "./watch_service.js";
 import { counted, zone } from "./words.js";
 
-const POLL = 3; // seconds between two questions for events
-const LONGEST_POLL = 30; // where the service fails
-const GROWING = 5; // polls after which a view that follows is drawn anew, though nothing happened: who is still there stays longer
+const POLL = 3; // seconds between two polls for events
+const LONGEST_POLL = 30; // while the service fails
+const GROWING = 5; // polls after which a following view is redrawn although nothing happened: bars of those still there grow
 const DAY = 86_400;
-const PATIENCE = 60; // questions, a second apart, until a correction that the watching process was asked for is given up
+const PATIENCE = 60; // polls, a second apart, until a correction passed to the watching process is given up
 
-let about = null; // what the service says of itself and of the key
+let about = null; // what the service reports about itself and the key
 let everyone = { identities: [], first: null, last: null };
 let view = null; // { from, to } seconds
 let follow = false;
-let shown = null; // the timeline as it was answered
-let latest = 0; // number of the last event that is known
+let shown = null; // the timeline as returned by the service
+let latest = 0; // number of the last known event
 let chosen = null; // identity whose tracks are shown
-let chosenFrom = null; // number of the presence by which it was chosen
+let chosenFrom = null; // number of the presence it was chosen from
 let loading = null; // AbortController
 let opening = null;
 let polling = 0;
@@ -38,7 +38,7 @@ const film = () => everyone.first !== null && isFilm(everyone.first);
 async function begin() {
   about = await service.about();
   by("to-search").hidden = !may(about, "search");
-  if (!about.watch) throw new service.Refusal("This service shows no watch; whoever runs it starts it with --watch WATCH.", 404);
+  if (!about.watch) throw new service.Refusal("This service shows no watch; its operator starts it with --watch WATCH to show one.", 404);
   refuseWithout(about, "watch");
   everyone = await watch.identities();
   showSeen();
@@ -52,7 +52,7 @@ function showSeen() {
   const known = identities.filter(({ name }) => name !== null).length;
   showAbout(about, [
     ["Identities", identities.length.toLocaleString("en"), `${known.toLocaleString("en")} of the gallery`],
-    ["Seen last", everyone.last === null ? "nobody yet" : moment(everyone.last), ""],
+    ["Last seen", everyone.last === null ? "nobody yet" : moment(everyone.last), ""],
   ]);
 }
 
@@ -73,7 +73,7 @@ function setView(from, to) {
     by(id).type = film() ? "text" : "datetime-local";
     by(id).value = fieldText(film() ? Math.max(0, seconds) : seconds, film());
   }
-  by("zone").textContent = film() ? "Times count from the beginning of the film." : `Times are of this computer's zone, ${zone()}.`;
+  by("zone").textContent = film() ? "Times count from the start of the video." : `Times are in this computer's zone, ${zone()}.`;
 }
 
 const cameras = () => {
@@ -90,7 +90,7 @@ function showCameras(names) {
     element("input", { type: "checkbox", value: name, checked: !off.has(name) }), element("span", { class: "data" }, name))));
 }
 
-// Fetch and draw what the view asks for.
+// Fetch and draw the current view.
 async function load() {
   loading?.abort();
   const control = (loading = new AbortController());
@@ -116,8 +116,8 @@ function draw() {
   const ticked = cameras();
   const rows = shown.cameras.filter(({ name }) => ticked === null || ticked.includes(name));
   const count = new Set(shown.presences.map(({ identity }) => identity)).size;
-  const said = shown.presences.length === 0 ? "Nobody was seen here at this time." : `${counted(count, "identity", "identities")}, ${counted(shown.presences.length, "presence")}.`;
-  by("timeline-of").textContent = `${moment(view.from)} \u2013 ${moment(view.to)}. ${said}${shown.more ? " There are more than are shown: zoom in." : ""}`;
+  const said = shown.presences.length === 0 ? "Nobody was seen in this time span." : `${counted(count, "identity", "identities")}, ${counted(shown.presences.length, "presence")}.`;
+  by("timeline-of").textContent = `${moment(view.from)} \u2013 ${moment(view.to)}. ${said}${shown.more ? " Not all are shown: zoom in." : ""}`;
   showTimeline(by("lanes"), by("axis"), { cameras: rows, presences: shown.presences, view, selected: chosen }, pick);
 }
 
@@ -140,7 +140,7 @@ function setFollow(on) {
   by("follow").setAttribute("aria-pressed", String(on));
 }
 
-// The latest at the right edge, as much time as is in view, but no more than a day.
+// The latest time at the right edge, over the current span, but no more than a day.
 function toLatest() {
   if (everyone.last === null || view === null) return;
   const span = Math.min(DAY, view.to - view.from);
@@ -152,7 +152,7 @@ function submit(event) {
   try {
     const [from, to] = ["since", "until"].map((id) => fieldSeconds(by(id).value, film()));
     const [earliest, last] = [from ?? everyone.first ?? 0, to ?? everyone.last ?? 0];
-    if (!(earliest < last)) throw new Error("From is to be before until.");
+    if (!(earliest < last)) throw new Error("From must be before until.");
     changeView(earliest, last);
   } catch (error) {
     fault("view-fault", error);
@@ -161,7 +161,7 @@ function submit(event) {
 
 // --- what comes ----------------------------------------------------------------------------------------------------
 
-// Ask for events as long as the page is looked at; one that was started later takes over.
+// Poll for events while the page is visible; a later call takes over.
 async function poll() {
   const mine = (polling += 1);
   let wait = POLL;
@@ -232,7 +232,7 @@ async function open(identity, withFocus) {
   }
 }
 
-// A track in the timeline, which moves there where it is not in view.
+// Show a track in the timeline, moving the view to it if needed.
 async function show(track) {
   const on = cameras();
   if (on !== null && !on.includes(track.camera)) {
@@ -263,12 +263,12 @@ function closePerson() {
 
 function confirmMerge(found, other) {
   const [into, gone] = order(found, other);
-  choose(`Are ${nameOf(found)} and ${nameOf(other)} one?`, `All tracks of ${nameOf(gone)} become those of ${nameOf(into)}, also what is seen of either from now on. You can split them again.`,
+  choose(`Are ${nameOf(found)} and ${nameOf(other)} the same?`, `All tracks of ${nameOf(gone)} become those of ${nameOf(into)}, including future ones of either. You can split them again.`,
     [["Merge them", () => correct(() => watch.merge(into.identity, gone.identity), into.identity)], ["Cancel"]]);
 }
 
 function confirmSplit(found, tracks) {
-  choose(`Is this not ${nameOf(found)}?`, `${counted(tracks.length, "track")} will be of another identity, and never again be taken for ${nameOf(found)} by the machine.`,
+  choose(`Is this not ${nameOf(found)}?`, `${counted(tracks.length, "track")} will become another identity, and the machine will never match them to ${nameOf(found)} again.`,
     [["Split them off", () => correct(() => watch.split(found.identity, tracks), found.identity)], ["Cancel"]]);
 }
 
@@ -279,7 +279,7 @@ async function correct(ask, identity) {
   try {
     let done = await ask();
     for (let left = PATIENCE; done.state === "asked" && left > 0; left -= 1) {
-      note("Asked of the process that watches; it is done with its next frames.");
+      note("Passed to the watching process, which does it with its next frames.");
       await pause(1);
       done = await watch.request(done.request);
     }

@@ -1,4 +1,4 @@
-// What the page of a watch asks of the service. Times are seconds, as events have them.
+// The watch page's requests to the service. Times are seconds, as in events.
 
 import { json, patiently } from "./service.js";
 

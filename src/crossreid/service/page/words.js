@@ -1,4 +1,4 @@
-// How things are named to people.
+// How values are shown to people.
 
 const two = (number) => String(number).padStart(2, "0");
 
@@ -11,7 +11,7 @@ export const score = (value, digits = 3) => value.toFixed(digits).replace("-", "
 // A probability, never as certain as 0 or 1.
 export const chance = (value) => (value < 0.001 ? "under 0.001" : value > 0.999 ? "over 0.999" : value.toFixed(3));
 
-// In the zone of this computer, which `zone` names.
+// In this computer's time zone, which `zone` names.
 export function time(iso) {
   const at = new Date(iso);
   if (!/^\d{4}-/.test(iso) || Number.isNaN(at.getTime())) return iso; // beyond the calendar
@@ -33,7 +33,7 @@ export function entryWords(entry) {
   return `${who}, ${entry.modality}, ${cameraName(entry.camera)}`;
 }
 
-// What is known of an entry: [name, value, ISO time] each.
+// What is known about an entry: [name, value, ISO time] each.
 export function facts(entry, all = false) {
   const known = [["identity", entry.identity ?? "unknown identity"], ["seen", `${entry.modality}, ${cameraName(entry.camera)}`]];
   if (entry.time !== null) known.push(["time", time(entry.time), entry.time]);
