@@ -95,11 +95,11 @@ def test_what_cannot_take_side_information_says_so():
         transformer("modality", name="test_resnet")
     backbone = {"name": "test_vit", "weights": "none", "transformer": {"side_information": "modality"}}
     with pytest.raises(
-        CrossreidError, match=r"agw tells its backbone neither camera nor modality.*baseline, transreid"
+        CrossreidError, match=r"agw passes its backbone neither camera nor modality.*baseline, transreid"
     ):
         build_method(METHODS["agw"].options(backbone=backbone), 2)
     student = METHODS["view_distillation"].options(
         network={"name": "baseline", "backbone": {**backbone, "last_stride_one": False}}
     )
-    with pytest.raises(CrossreidError, match="view_distillation tells its backbone neither"):
+    with pytest.raises(CrossreidError, match="view_distillation passes its backbone neither"):
         build_method(student, 2)

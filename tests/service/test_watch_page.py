@@ -215,7 +215,7 @@ def test_a_key_is_asked_for_and_one_that_may_not_watch_is_told_so(opened):
     page.locator(".bar").first.wait_for()
     page.evaluate(f"sessionStorage.setItem('crossreid.key', {json.dumps(page.keys['door'])})")
     page.reload()
-    expect(page.locator("#about-fault")).to_contain_text('The key "door" may not watch, only enrol.')
+    expect(page.locator("#about-fault")).to_contain_text('The key "door" lacks the role watch; it has enrol.')
     assert page.locator(".bar").count() == 0
 
 

@@ -75,7 +75,7 @@ def test_arguments_that_share_a_description_have_an_entry_each():
 
 
 def test_keys_of_options_say_what_they_mean():
-    assert "Number of epochs; data.sampler.epoch says what one is." in text_of("reference/training.html")
+    assert "Number of epochs, as defined by data.sampler.epoch." in text_of("reference/training.html")
 
 
 def test_formulas_become_mathml():

@@ -463,7 +463,7 @@ def test_a_finished_run_says_what_it_does_not_take_up(tmp_path, capsys):
     assert run(tmp_path, epochs=1, checkpoint_steps=4).steps == 2 * STEPS
     assert (tmp_path / "last.safetensors").read_bytes() == before
     shown = " ".join(capsys.readouterr().err.split())
-    assert "is finished, so this is not taken up: training.checkpoint_steps was None, is 4; training.epochs" in shown
+    assert "is finished, so this has no effect: training.checkpoint_steps was None, is 4; training.epochs" in shown
 
 
 def test_a_run_of_before_a_key_was_there_goes_on_with_its_default(tmp_path):

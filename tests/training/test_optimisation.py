@@ -88,7 +88,7 @@ def test_parts_learn_at_rates_of_their_own():
     set_rates(optimiser, 0.5)
     assert rates_of(method, optimiser) == pytest.approx({name: rate / 2 for name, rate in expected.items()})
     assert full_rate(optimiser) == pytest.approx(0.05)
-    with pytest.raises(ValidationError, match="rates: 'neck' is no part of a network; expected stem"):
+    with pytest.raises(ValidationError, match="rates: 'neck' is not a part of a network; expected stem"):
         OptimiserOptions(rates={"neck": 1})
     with pytest.raises(ValidationError, match="rates: stem is 0, expected more than 0"):
         OptimiserOptions(rates={"stem": 0})
@@ -99,7 +99,7 @@ def test_the_factor_of_new_layers_is_the_rate_of_heads():
     assert OptimiserOptions(new_layers_factor=1.0) == OptimiserOptions()
     assert OptimiserOptions(new_layers_factor=10, rates={"stem": 0.1}).rates == {"heads": 10, "stem": 0.1}
     with pytest.raises(
-        ValidationError, match=r"new_layers_factor is the earlier form of rates\.heads, and both are there"
+        ValidationError, match=r"new_layers_factor is the earlier form of rates\.heads, and both are given"
     ):
         OptimiserOptions(new_layers_factor=10, rates={"heads": 1})
 

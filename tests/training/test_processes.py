@@ -42,13 +42,13 @@ def test_another_number_of_processes_is_warned_of_and_keeps_the_generators(fabri
     torch.manual_seed(3)
     first = torch.rand(3)
     torch.manual_seed(3)
-    with pytest.warns(UserWarning, match="written by 2 processes, now there are 1"):
+    with pytest.warns(UserWarning, match="written by 2 processes, but now there are 1"):
         restore_gathered_generators(fabric, tensors, facts * 2)
     assert torch.equal(torch.rand(3), first)
 
 
 def test_fp16_on_a_cpu_is_refused_and_not_replaced(recwarn):
-    with pytest.raises(CrossreidError, match="16-mixed: CPUs train in no fp16, and bf16 in its place"):
+    with pytest.raises(CrossreidError, match="16-mixed: CPUs cannot train in fp16, and bf16 instead"):
         make_fabric(TrainingOptions(accelerator="cpu", precision="16-mixed"))
     assert not list(recwarn)
 

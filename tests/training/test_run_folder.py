@@ -68,7 +68,10 @@ def test_where_nothing_can_be_locked_a_run_goes_on_with_a_warning(tmp_path, fabr
 
     monkeypatch.setattr(folder_module, "lock", refusing)
     number = errno.ENOLCK
-    with pytest.warns(UserWarning, match="cannot be locked .* start no other run there"), locked(tmp_path, fabric):
+    with (
+        pytest.warns(UserWarning, match="cannot be locked .* do not start another run there"),
+        locked(tmp_path, fabric),
+    ):
         pass
     number = errno.EROFS  # what is finished can be opened there, and nothing else can be done
     with locked(tmp_path, fabric):

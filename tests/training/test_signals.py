@@ -12,7 +12,7 @@ def test_a_signal_is_collected_and_the_next_acts_as_before(capsys):
     with stop_signals() as received:
         os.kill(os.getpid(), signal.SIGINT)
         assert received == [signal.SIGINT]
-        assert "stopping after this step; again to stop at once" in capsys.readouterr().err
+        assert "stopping after this step; repeat to stop at once" in capsys.readouterr().err
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is before

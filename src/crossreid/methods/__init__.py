@@ -1,6 +1,6 @@
-"""Methods: one file a method, which registers itself in `METHODS`; files here are found by being here.
+"""Methods: one file per method, which registers itself in `METHODS`; all files here are found automatically.
 
-Importing one method imports no other. `METHODS` imports all of ours, and those of plugins, when it is first looked into.
+Importing one method imports no other. `METHODS` imports all of ours and those of plugins on first access.
 """
 
 from crossreid.methods.building import build_method, method_options, with_encoder, without_download

@@ -2,9 +2,9 @@
 
 Source: Ye et al., "Deep learning for person re-identification: a survey and outlook", TPAMI 2021, sections 4.2 and 4.3.
 Published, the triplet loss compares raw features before the BN neck, and the classifier and the test feature come after it. In
-setting `crossreid` the triplet loss too compares what is behind the neck, of length 1 (`methods.baseline` says why). Setting
-`official` is the authors' release; with `triplet: squared_difference` it is the network and the loss of their CAJ (ICCV 2021),
-whose batches `data.augment.channels.joint` makes.
+setting `crossreid` the triplet loss also compares the L2-normalised features after the neck (`methods.baseline` says why).
+Setting `official` is the authors' release; with `triplet: squared_difference` it is the network and the loss of their CAJ
+(ICCV 2021), whose batches `data.augment.channels.joint` makes.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from crossreid.models.timm_shapes import timm_shape
 from crossreid.models.two_stream import StageOptions, TwoStream, known_rows
 from crossreid.options import PublishedSettingOptions
 
-# The published one; a recipe that names another backbone keeps these blocks in it.
+# The published backbone; a recipe that names another one keeps these blocks in it.
 PUBLISHED: dict[str, Any] = {"backbone": {"non_local": (0, 2, 3, 0)}}
 OWN: dict[str, Any] = {**PUBLISHED, "triplet_features": "neck"}
-# The paper does not say how the neck starts.
+# The paper does not say how the neck is initialised.
 PAPER: dict[str, Any] = {**PUBLISHED, "neck_deviation": 0.01}
 OFFICIAL: dict[str, Any] = {
     "backbone": {"non_local": (0, 2, 3, 0), "non_local_width": 1},
@@ -57,41 +57,43 @@ class AGWOptions(MethodOptions, PublishedSettingOptions):
     )
     backbone: BackboneOptions = Field(
         BackboneOptions(),
-        description="The network; its non-local blocks are AGW's [0, 2, 3, 0] unless it says otherwise; none where "
-        "stages are no sequences of blocks, as in transformers and ConvNeXt.",
+        description="The network; its non-local blocks are AGW's [0, 2, 3, 0] unless it says otherwise; none if the "
+        "stages are not sequences of blocks, as in transformers and ConvNeXt.",
     )
-    stages: StageOptions = Field(StageOptions(stems=1), description="Which stages each modality has for itself.")
-    pooling_power: float = Field(3.0, ge=1, description="p of GeM pooling at the start.")
-    learn_pooling: bool = Field(True, description="Let p learn.")
+    stages: StageOptions = Field(StageOptions(stems=1), description="Stages that each modality has its own copy of.")
+    pooling_power: float = Field(3.0, ge=1, description="Initial p of GeM pooling.")
+    learn_pooling: bool = Field(True, description="Learn p.")
     pooling: Literal["floored", "release"] = Field(
         "floored",
-        description="GeM pooling: `floored` clamps each value at 1e-6; `release` has no floor, adds 1e-12 to the mean "
-        "and fixes p.",
+        description="GeM pooling: `floored` clamps each value at 1e-6; `release` has no floor, adds 1e-12 to the mean, "
+        "and keeps p fixed.",
     )
     neck_deviation: float = Field(
-        0.0, ge=0, description="Deviation of the normal distribution around 1 that the neck's scale starts from."
+        0.0,
+        ge=0,
+        description="Standard deviation of the normal distribution around 1 that the neck's scale is initialised from.",
     )
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="Label smoothing of the cross-entropy.")
     triplet: Literal["weighted", "release", "squared_difference"] = Field(
         "weighted",
-        description="The weighted regularised triplet loss: by its equation (`weighted`), as the release computes it, "
+        description="The weighted regularised triplet loss: as in its equation (`weighted`), as the release computes it, "
         "or CAJ's on squared differences.",
     )
     triplet_weight: float = Field(1.0, ge=0, description="Weight of the triplet loss.")
     triplet_features: MetricFeatures = Field(
         "pooled",
-        description="What the triplet loss compares: features before the neck as they are (`pooled`) or of length 1 (`unit`), "
-        "or features after the neck, of length 1.",
+        description="What the triplet loss compares: features before the neck, as they are (`pooled`) or L2-normalised (`unit`), "
+        "or L2-normalised features after the neck.",
     )
     head: HeadOptions = Field(HeadOptions(), description="The classifier behind the neck.")
     losses: LossWeights = Field({})
     losses_features: MetricFeatures = Field(
-        "pooled", description="What the losses added by `losses` compare; the choices are those of triplet_features."
+        "pooled", description="What the losses added by `losses` compare; same choices as triplet_features."
     )
 
     @classmethod
     def starting_values(cls, setting: str, given: Mapping[str, Any]) -> dict[str, Any]:
-        """The setting's values; without non-local blocks where stages are no sequences of blocks, as in transformers."""
+        """The setting's values; without non-local blocks if stages are not sequences of blocks, as in transformers."""
         start = super().starting_values(setting, given)
         if timm_shape(backbone_name(given)).sequences:
             return start

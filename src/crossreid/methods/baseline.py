@@ -1,9 +1,9 @@
 """The baseline: one encoder that both modalities share, identity cross-entropy and a batch-hard triplet loss.
 
 It follows Luo et al., "Bag of tricks and a strong baseline for deep person re-identification" (CVPRW 2019): the
-classifier and the test feature lie behind a BN neck. Their triplet loss compares raw features before the neck. Where the
-hardest positive is farther than the nearest negative, as across modalities, that loss is lowered by shrinking all features;
-so here it compares what is tested, the feature behind the neck, of length 1 (`triplet_features`). Centre loss is left out.
+classifier and the test feature lie behind a BN neck. Their triplet loss compares raw features before the neck. While the
+hardest positive is farther than the nearest negative, as across modalities, shrinking all features lowers that loss;
+so here it compares the test feature, L2-normalised after the neck (`triplet_features`). Centre loss is left out.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ class BaselineOptions(MethodOptions):
     triplet_weight: float = Field(1.0, ge=0, description="Weight of the triplet loss.")
     triplet_features: MetricFeatures = Field(
         "neck",
-        description="What the triplet loss compares: features before the neck as they are (`pooled`) or of length 1 (`unit`), "
-        "or features after the neck, of length 1.",
+        description="What the triplet loss compares: features before the neck, as they are (`pooled`) or L2-normalised (`unit`), "
+        "or L2-normalised features after the neck.",
     )
     head: HeadOptions = Field(HeadOptions(), description="The classifier behind the neck.")
     losses: LossWeights = Field({})
     losses_features: MetricFeatures = Field(
-        "pooled", description="What the losses added by `losses` compare; the choices are those of triplet_features."
+        "pooled", description="What the losses added by `losses` compare; same choices as triplet_features."
     )
 
 

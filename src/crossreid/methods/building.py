@@ -1,4 +1,4 @@
-"""From what a recipe says under `method` to the method: its name looked up, its options validated, its network built."""
+"""From the `method` section of a recipe to the method: look up its name, validate its options, build its network."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ UNKNOWN_METHOD = "unknown_method"
 
 
 def build_method(options: MethodOptions, classes: int, *, normalisation: Normalisation = IMAGENET) -> Method:
-    """The method that `options` name, for so many training identities, with freshly drawn weights.
+    """The method that `options` name, for this number of training identities, with freshly initialised weights.
 
     Args:
-        normalisation: of the images that it will be given.
+        normalisation: of its input images.
     """
     if classes < 2:
         raise CrossreidError(f"expected at least 2 training identities, found {classes}.")
@@ -27,7 +27,7 @@ def build_method(options: MethodOptions, classes: int, *, normalisation: Normali
     if side != "none" and not registered.owner.takes_side_information:
         takers = ", ".join(name for name, method in METHODS.items() if method.owner.takes_side_information)
         raise CrossreidError(
-            f"the backbone's transformer.side_information is {side}, but {options.name} tells its backbone neither "
+            f"the backbone's transformer.side_information is {side}, but {options.name} passes its backbone neither "
             f"camera nor modality. Set it to none, or choose a method that does: {takers}."
         )
     method = registered.build(options, classes)
@@ -39,7 +39,7 @@ def build_method(options: MethodOptions, classes: int, *, normalisation: Normali
 
 
 def _put_norms_of_domains(method: Method, options: MethodOptions) -> None:
-    """Give the encoders norms by domain, where the backbone's options ask for them and say the domains."""
+    """Give the encoders batch norm per domain if the backbone's options ask for it and name the domains."""
     encoder = options.encoder
     if encoder.domain_norm == "shared":
         return
@@ -49,22 +49,22 @@ def _put_norms_of_domains(method: Method, options: MethodOptions) -> None:
             "to shared."
         )
     swapped = sum(put_domain_norm(part, len(encoder.domains), encoder.domain_norm) for part in method.encoders)
-    # A network inside another method has them already.
+    # A network inside another method already has them.
     if not swapped and not any(isinstance(module, DomainNorm) for module in method.modules()):
         raise CrossreidError(
-            f"backbone {encoder.name!r} has no batch norm, so that method.backbone.domain_norm={encoder.domain_norm} has nothing to "
+            f"backbone {encoder.name!r} has no batch norm, so method.backbone.domain_norm={encoder.domain_norm} has nothing to "
             "do. Set it to shared."
         )
     count_as(method, None if encoder.tested_as == MEAN_OF_DOMAINS else encoder.domains.index(encoder.tested_as))
 
 
 def method_options(given: Any) -> MethodOptions:
-    """The options that a mapping with a method's `name` describes; options as they are.
+    """The options described by a mapping with a method's `name`; options are returned unchanged.
 
     Raises:
-        pydantic_core.PydanticCustomError: of type `unknown_method`, where no method has that name. It, like pydantic's own
-            errors, is for a validator that calls this one.
-        pydantic.ValidationError: what is wrong in the options.
+        pydantic_core.PydanticCustomError: of type `unknown_method`, if no method has that name. Like pydantic's own errors,
+            it is meant for a validator that calls this one.
+        pydantic.ValidationError: invalid options.
     """
     if isinstance(given, MethodOptions):
         return given
@@ -78,7 +78,7 @@ def method_options(given: Any) -> MethodOptions:
 
 
 def with_encoder(options: MethodOptions, **changes: Any) -> MethodOptions:
-    """The same options with other values in the section of the backbone that images go through, checked anew."""
+    """The same options with other values in the section of the image backbone, validated again."""
     given = options.model_dump()
     network = given.get("network")
     section = network if isinstance(network, dict) else given
@@ -87,5 +87,5 @@ def with_encoder(options: MethodOptions, **changes: Any) -> MethodOptions:
 
 
 def without_download(options: MethodOptions) -> MethodOptions:
-    """The same options with random weights in the backbones: for a network that a checkpoint is loaded into."""
+    """The same options with random weights in the backbones: for a network that will be loaded from a checkpoint."""
     return options.without_download()

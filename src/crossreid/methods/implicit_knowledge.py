@@ -1,21 +1,21 @@
 """Implicit discriminative knowledge learning (IDKL): Ren and Zhang, CVPR 2024.
 
-Of two streams the shared one is made to forget the modality (L_C, behind a gradient reversal), the specific one keeps it
-(L_D) and with it what only one modality shows of an identity; the purifier takes the style out of that (L_e, L_r), and
-graphs and predictions hand it on to the shared stream, which is what is tested. Minimised is
+Of two streams, the shared one is made to forget the modality (L_C, behind a gradient reversal); the specific one keeps it
+(L_D), and with it what only one modality shows of an identity. The purifier removes the style from that (L_e, L_r), and
+graphs and predictions transfer it to the shared stream, which is tested. The objective minimised is
 
     L_ReID(f_sh) + L_C + L_ReID(f_sp) + L_D + l1 (L_e + L_r + L_ReID(f~)) + l2 L_TGSA + l3 L_CSA + L_MDR.
 
-f~ takes f_sp's place in L_TGSA and L_CSA where there is a purifier. `paper` is that to the letter. `crossreid` lets no
-gradient into the side that is learnt from, has masks that depend on the image (`Purifier`), and graphs and triplets of features of
-length 1: the softmax of raw distances depends on how long features are, and either loss is lowered by shrinking them all. It
-reverses a tenth of the confuser's gradient: all of it is an order larger than the identity loss's in a pretrained backbone. Its
-triplets are AGW's weighted ones, which have no margin to choose.
+f~ takes f_sp's place in L_TGSA and L_CSA if there is a purifier. `paper` follows this to the letter. `crossreid` stops the
+gradient into the side that is learnt from, has masks that depend on the image (`Purifier`), and builds graphs and triplets from
+L2-normalised features: the softmax of raw distances depends on feature length, and shrinking all features lowers either loss. It
+reverses a tenth of the confuser's gradient, which in a pretrained backbone is otherwise an order of magnitude larger than that of
+the identity loss. Its triplets are AGW's weighted ones, which have no margin to choose.
 
 `official` minimises what the authors' release does (`losses.released_knowledge`): f~ takes f_sp's place in everything but
-L_e, which has a classifier of its own; the confuser learns pseudo-labels; all divergences go both ways; graphs have no
-diagonal, one pair of them makes TGSA, and MDR has mixed ones; slots are a further term. Left out of it: weights that change
-with the size of a batch, which no configuration makes use of.
+L_e, which has its own classifier; the confuser learns pseudo-labels; all divergences are symmetric; graphs have no
+diagonal, one pair of them makes TGSA, and MDR has mixed ones; slots are an additional term. Left out: weights that change
+with the batch size, which no configuration uses.
 """
 
 from __future__ import annotations
@@ -76,15 +76,15 @@ class ImplicitKnowledgeOptions(MethodOptions, PublishedSettingOptions):
     )
     objective: Literal["equations", "release"] = Field(
         "equations",
-        description="Minimise the paper's equations, as the other keys say, or what the release minimises.",
+        description="Minimise the paper's equations, as set by the other keys, or the release's objective.",
     )
     backbone: BackboneOptions = Field(BackboneOptions(), description="The network that is cut into two streams.")
     stages: StageOptions = Field(
         StageOptions(split=2),
-        description="Where the streams part; of a transformer after half of its blocks unless given.",
+        description="Where the streams split; by default after half of the blocks of a transformer.",
     )
-    pooling_power: float = Field(3.0, ge=1, description="p of GeM pooling at the start.")
-    learn_pooling: bool = Field(True, description="Let p learn.")
+    pooling_power: float = Field(3.0, ge=1, description="Initial p of GeM pooling.")
+    learn_pooling: bool = Field(True, description="Learn p.")
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="Label smoothing of the cross-entropy.")
     triplet: Literal["hard", "weighted"] = Field(
         "hard", description="Triplets of the hardest pairs, or AGW's weighted ones, which have no margin (`weighted`)."
@@ -95,16 +95,16 @@ class ImplicitKnowledgeOptions(MethodOptions, PublishedSettingOptions):
     triplet_weight: float = Field(1.0, ge=0, description="Weight of the triplet loss.")
     triplet_features: MetricFeatures = Field(
         "pooled",
-        description="What the triplet loss compares: features before the neck as they are (`pooled`) or of length 1 "
-        "(`unit`), or features after the neck, of length 1.",
+        description="What the triplet loss compares: features before the neck, as they are (`pooled`) or L2-normalised "
+        "(`unit`), or L2-normalised features after the neck.",
     )
     classifier_start: Literal["small", "torch"] = Field(
         "small",
-        description="Identity classifiers start near zero, so that predictions are uniform (`small`), or as PyTorch "
-        "starts them.",
+        description="Initialise identity classifiers near zero, so that predictions are uniform (`small`), or as PyTorch "
+        "does.",
     )
     confuser: Literal["reversal", "pseudo_labels", "none"] = Field(
-        "reversal", description="How the shared stream forgets the modality; `pseudo_labels` as in the release."
+        "reversal", description="How the shared stream forgets the modality; `pseudo_labels`: as in the release."
     )
     reversal: float = Field(1.0, ge=0, description="Largest strength of the gradient reversal.")
     reversal_schedule: Schedule = Field("sigmoid", description="How that strength grows over training.")
@@ -117,7 +117,7 @@ class ImplicitKnowledgeOptions(MethodOptions, PublishedSettingOptions):
     relation_weight: float = Field(0.6, ge=0, description="lambda_2, the weight of L_TGSA.")
     class_weight: float = Field(0.8, ge=0, description="lambda_3, the weight of L_CSA.")
     discrepancy_weight: float = Field(1.0, ge=0, description="Weight of L_MDR.")
-    discrepancy_graphs: bool = Field(True, description="Let L_MDR compare graphs too; the release does not on RegDB.")
+    discrepancy_graphs: bool = Field(True, description="Compare graphs in L_MDR too; the release does not on RegDB.")
     slots_weight: float = Field(
         0.0,
         ge=0,
@@ -126,19 +126,19 @@ class ImplicitKnowledgeOptions(MethodOptions, PublishedSettingOptions):
     )
     symmetric: bool = Field(False, description="Take divergences in both directions, as the release does.")
     graphs: Literal["pooled", "unit"] = Field(
-        "pooled", description="Build graphs from pooled features as they are, or from features of length 1."
+        "pooled", description="Build graphs from pooled features as they are, or L2-normalised."
     )
     diagonal: bool = Field(True, description="Keep each sample's distance to itself in its graph.")
-    stop_gradient: bool = Field(True, description="Stop the gradient into what is learned from.")
+    stop_gradient: bool = Field(True, description="Stop the gradient into the side that is learnt from.")
     test_features: Literal["shared", "both"] = Field(
         "shared",
-        description="What `embed` returns: the feature of the shared stream, or those of both streams, concatenated.",
+        description="What `embed` returns: the feature of the shared stream, or those of both streams concatenated.",
     )
     losses: LossWeights = Field({})
 
     @classmethod
     def starting_values(cls, setting: str, given: Mapping[str, Any]) -> dict[str, Any]:
-        """The setting's values; a transformer's streams part after half of its blocks, as those of a ResNet after stage 2 of 4."""
+        """The setting's values; a transformer's streams split after half of its blocks, like a ResNet's after stage 2 of 4."""
         start = super().starting_values(setting, given)
         blocks = timm_shape(backbone_name(given)).blocks
         return {**start, "stages": {**start.get("stages", {}), "split": blocks // 2}} if blocks else start
@@ -165,9 +165,9 @@ class ImplicitKnowledgeOptions(MethodOptions, PublishedSettingOptions):
 
 @dataclass(frozen=True, slots=True)
 class Sides:
-    """Of B images: pooled features `(B, W)` before the necks, features after them, and logits `(B, C)`, of each stream.
+    """Pooled features `(B, W)` before the necks, features after them, and logits `(B, C)`, per stream, of B images.
 
-    `specific` are of f_sp; `taught` of what the shared stream learns from, f~ where there is a purifier and else f_sp. With
+    `specific` are of f_sp; `taught` of what the shared stream learns from: f~ with a purifier, else f_sp. With
     f~, the release's objective has no neck for f_sp: its feature is the pooled one.
     """
 
@@ -189,7 +189,7 @@ class ImplicitKnowledge(Method):
     def __init__(self, options: ImplicitKnowledgeOptions, classes: int) -> None:
         super().__init__()
         if options.stages.split is None:
-            raise CrossreidError("method.stages.split: implicit_knowledge needs two streams; 2 is the published place.")
+            raise CrossreidError("method.stages.split: implicit_knowledge needs two streams; 2 is the published one.")
         self.options = options
         self.network = TwoStream(options.backbone, options.stages)
         width = self.network.width
@@ -214,7 +214,7 @@ class ImplicitKnowledge(Method):
         self.progressed()
 
     def progressed(self) -> None:
-        """Set the strength of the reversal."""
+        """Set the strength of the gradient reversal."""
         options = self.options
         self.strength.fill_(reversal_strength(options.reversal_schedule, self.progress, largest=options.reversal))
 
@@ -227,14 +227,14 @@ class ImplicitKnowledge(Method):
         return [self.network]
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """Terms by name, those that have a weight.
+        """Terms by name, for those with a weight.
 
         They are `identity`, `triplet` of both streams; `confusion`, `discrimination`; `purifier`, `purified`; `relation`,
         `class`, `discrepancy`, `slots`. In the release's objective identity and triplet of the specific stream are those of
         the purified feature, and there is no `purified`. Losses that the options add are of the shared stream's features.
 
         Raises:
-            CrossreidError: a term compares modalities, and no identity of the batch is there in both.
+            CrossreidError: a term compares modalities, but no identity in the batch has both.
         """
         options = self.options
         with known_rows(batch.composition and batch.composition.by_modality):
@@ -265,7 +265,7 @@ class ImplicitKnowledge(Method):
     def _knowledge(
         self, shared: Sequence[Tensor], taught: Sequence[Tensor], composition: Composition
     ) -> dict[str, Tensor]:
-        """L_TGSA, L_CSA and L_MDR of the paper's equations, as the options have them."""
+        """L_TGSA, L_CSA and L_MDR of the paper's equations, as set by the options."""
         options = self.options
         terms = {}
         how = {"symmetric": options.symmetric, "stop_gradient": options.stop_gradient}
@@ -328,7 +328,7 @@ class ImplicitKnowledge(Method):
         return self.predict(images, modalities)[0].float()
 
     def predict(self, images: Tensor, modalities: Tensor) -> tuple[Tensor, Tensor]:
-        """The features that are tested, and the shared stream's logits."""
+        """The test features, and the shared stream's logits."""
         maps = self.network(images, modalities, 1 if self.options.test_features == "shared" else 2)
         feature = self.shared_neck(self.shared_pooling(maps[0]))
         logits = self.shared_classifier(feature)
@@ -354,7 +354,7 @@ class ImplicitKnowledge(Method):
         return Sides(shared, specific, (pooled, feature, classifier(feature)), maps)
 
     def _taught(self, specific: Tensor) -> Tensor:
-        """The specific stream's feature after its neck, of a map of it, purified where that is done."""
+        """The specific stream's feature after its neck, from its map, purified if there is a purifier."""
         if not self.options.purifier:
             return self.specific_neck(self.specific_pooling(specific))
         return self.purified_neck(self.specific_pooling(self.purifier(specific).purified))
@@ -402,7 +402,7 @@ class ImplicitKnowledge(Method):
         if self._released:
             surer = released_entropy_reduction(self.gather(self.specific_classifier(kept)), whole)
             return surer + released_centre_reduction(reduced, normalised, labels, modalities, identities)
-        # f_sp+ is normalised by its own batch, as f_sp is, and leaves the neck's running statistics to f_sp.
+        # f_sp+ is normalised by its own batch, like f_sp, and does not update the neck's running statistics.
         neck = self.specific_neck
         kept = F.batch_norm(kept, None, None, neck.weight, neck.bias, training=True, eps=neck.eps)
         surer = entropy_reduction(self.gather(self.specific_classifier(kept)), whole, stop_gradient=stop)

@@ -1,19 +1,19 @@
-"""What each named setting says of IDKL.
+"""The named settings of IDKL.
 
-`official` is the authors' release (1KK077/IDKL, commit 8676b62) and equals it to rounding; on RegDB it has weights of its
-own, which the recipe sets: `relation_weight` 0, `discrepancy_graphs` off, `class_weight` 0.3. `crossreid` is this
+`official` is the authors' release (1KK077/IDKL, commit 8676b62) and equals it up to rounding; on RegDB it has its
+own weights, set by the recipe: `relation_weight` 0, `discrepancy_graphs` off, `class_weight` 0.3. `crossreid` is this
 project's own.
-`paper` is the paper's equations; where the paper is silent it takes what the release has:
+`paper` is the paper's equations; where the paper is silent it follows the release:
 
 * the margin of the triplet losses, 1.3, without label smoothing;
 * p of GeM pooling is fixed;
-* linear layers start as PyTorch starts them;
+* linear layers have PyTorch's initialisation;
 * the network starts from torchvision's first ImageNet weights;
-* L_D and L_C weigh 1, L_MDR 1, l1, l2 and l3 what the release gives them on SYSU-MM01 and LLCM, which are the options'
+* L_D and L_C weigh 1, L_MDR 1, l1, l2 and l3 as in the release on SYSU-MM01 and LLCM, which are the options'
   defaults;
 * in the recipes: weight decay, the fill of padding, and the extent of erasing.
 
-Of the paper's own: the course of the reversal's strength, which neither says, is this project's.
+The schedule of the reversal's strength, which neither states, is this project's own.
 """
 
 from __future__ import annotations

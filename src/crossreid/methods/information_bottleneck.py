@@ -1,12 +1,11 @@
 """The conventional information bottleneck (IB): variational distillation's rival that estimates mutual information.
 
 Source: Tishby, Pereira and Bialek, "The information bottleneck method", 1999, with neural estimators (sources in
-`crossreid.losses.information`). On the three-branch network, minimised is
-
+`crossreid.losses.information`). On the three-branch network, the objective minimised is
     L_ReID + beta sum over branches of I^(v; z),
 
-where L_ReID's cross-entropy on z bounds -I(z; y), and I^ is an estimate by a critic of each branch, which is trained in
-the same step to make its bound tight: its inputs' gradients are reversed. Left out: several critic steps a step.
+where L_ReID's cross-entropy on z bounds -I(z; y), and I^ is estimated by a critic per branch, trained in
+the same step to make its bound tight: the gradients of its inputs are reversed. Left out: several critic steps per step.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ class InformationBottleneckOptions(ThreeBranchOptions):
     name: Literal["information_bottleneck"] = Field(
         "information_bottleneck", description="Three branches; estimated I(v; z) is minimised."
     )
-    estimator: Estimator = Field("jensen-shannon", description="What estimates I(v; z).")
+    estimator: Estimator = Field("jensen-shannon", description="Estimator of I(v; z).")
     weight: float = Field(0.1, ge=0, description="beta, the weight of I(v; z).")
     critic_hidden: int = Field(256, ge=1, description="Width of the critics' two hidden layers.")
     average_decay: float = Field(
@@ -62,5 +61,5 @@ class InformationBottleneck(ThreeBranch):
         weight = self.options.weight
         scores = self.critics[name](reverse_gradient(stream.v, weight), reverse_gradient(stream.z, weight))
         bound = self.estimators[name](scores).objective
-        # One backward pass: the critic's gradient lowers -bound, the encoder's is reversed and lowers weight * bound.
+        # One backward pass: the critic's gradient minimises -bound, the encoder's is reversed and minimises weight * bound.
         return -bound + (1 + weight) * bound.detach()

@@ -27,14 +27,14 @@ Encoding = Backbone | TwoStream | JigsawBackbone
 
 
 class MethodOptions(Options):
-    """What a recipe says under `method`. A method derives its own and gives `name` its own name as type and default."""
+    """The `method` section of a recipe. A method derives its own class, with its name as type and default of `name`."""
 
     name: str
     backbone: BackboneOptions = Field(BackboneOptions(), description="The encoder.")
 
     @property
     def encoder(self) -> BackboneOptions:
-        """The backbone that images go through: what `data.normalise` and `data.interpolation` follow."""
+        """The backbone for images: `data.normalise` and `data.interpolation` follow it."""
         return self.backbone
 
     def with_weights(self, weights: str) -> Self:
@@ -42,20 +42,20 @@ class MethodOptions(Options):
         return self.model_copy(update={"backbone": self.backbone.model_copy(update={"weights": weights})})
 
     def without_download(self) -> Self:
-        """The same options with random weights in the backbone: for a network that a checkpoint is loaded into."""
+        """The same options with random weights in the backbone: for a network that will be loaded from a checkpoint."""
         return self.with_weights("none")
 
     def at_size(self, size: tuple[int, int]) -> Self:
-        """The same options for images `(height, width)`: encoders that are built for a size are built for that one.
+        """The same options for images `(height, width)`: encoders built for a fixed size are built for that one.
 
         Raises:
-            CrossreidError: an encoder cannot be.
+            CrossreidError: an encoder cannot be built for it.
         """
         backbone = at_size(self.backbone, size)
         return self if backbone is self.backbone else self.model_copy(update={"backbone": backbone})
 
     def with_cameras(self, cameras: Iterable[int]) -> Self:
-        """The same options with the numbers of the training cameras, where the backbone embeds cameras and leaves them open."""
+        """The same options with the training cameras' numbers, if the backbone embeds cameras and does not name them."""
         given = self.backbone.transformer
         if not given.embeds_cameras or given.cameras is not None:
             return self
@@ -63,19 +63,19 @@ class MethodOptions(Options):
         return self.model_copy(update={"backbone": self.backbone.model_copy(update={"transformer": numbered})})
 
     def check_data(self, data: DataOptions) -> None:
-        """Refuse data that the method cannot learn from; as it stands, sets of images.
+        """Refuse data that the method cannot learn from; by default, sets of images.
 
         Raises:
-            CrossreidError: it cannot.
+            CrossreidError: the data are refused.
         """
         if data.sets.size > 1:
             raise CrossreidError(f"data.sets.size is {data.sets.size}, but {self.name} learns from single images")
 
 
 class Network(nn.Module, ABC):
-    """What embeds images and sets of them, and tells the training identities apart.
+    """A network that embeds images and sets of images, and classifies the training identities.
 
-    `takes_side_information` says that losses and `features_by_camera` pass cameras and modalities on to the backbone, whose options
+    `takes_side_information`: losses and `features_by_camera` pass cameras and modalities on to the backbone, whose options
     may then ask for side information.
     """
 
@@ -84,20 +84,20 @@ class Network(nn.Module, ABC):
     @property
     @abstractmethod
     def encoders(self) -> Sequence[Encoding]:
-        """The networks that take images: where the time goes, and what is worth compiling."""
+        """The networks that take images: they take most of the time and are worth compiling."""
 
     @property
     def map_layers(self) -> list[nn.Module]:
-        """The modules that give the last feature maps `(B, W, h, w)`: one an encoder, or of two streams one a stream."""
+        """The modules that return the last feature maps `(B, W, h, w)`: one per encoder, or one per stream."""
         streams = (encoder.map_layers if isinstance(encoder, TwoStream) else [encoder] for encoder in self.encoders)
         return [layer for layers in streams for layer in layers]
 
     @abstractmethod
     def features(self, images: Tensor, modalities: Tensor) -> Tensor:
-        """`(B, 3, H, W)`, `(B,)` to float32 `(B, D)`: what is averaged over a set, and brought to length 1, to compare."""
+        """`(B, 3, H, W)`, `(B,)` to float32 `(B, D)`: averaged over a set and L2-normalised for comparison."""
 
     def features_by_camera(self, images: Tensor, modalities: Tensor, cameras: Tensor | None) -> Tensor:
-        """`features` of images whose cameras `(B,)` are known; None where they are not. Here they make no difference."""
+        """`features` of images whose cameras `(B,)` are known, or None. By default cameras make no difference."""
         return self.features(images, modalities)
 
     @abstractmethod
@@ -111,12 +111,12 @@ class Network(nn.Module, ABC):
 
         Args:
             images: `(B, 3, H, W)`, or sets of them `(B, T, 3, H, W)`.
-            modalities: `(B,)`; of sets `(B, T)`.
-            present: of sets, `(B, T)` bool, False where a shorter set is padded; all True by default.
-            cameras: `(B,)`; of sets `(B, T)`; None where they are not known.
+            modalities: `(B,)`; for sets `(B, T)`.
+            present: for sets, `(B, T)` bool, False where a shorter set is padded; all True by default.
+            cameras: `(B,)`; for sets `(B, T)`; None if unknown.
 
         Raises:
-            CrossreidError: a set without an image.
+            CrossreidError: a set has no image.
         """
         if images.ndim == 4:
             return nn.functional.normalize(self.features_by_camera(images, modalities, cameras), dim=1)
@@ -125,7 +125,7 @@ class Network(nn.Module, ABC):
         counts = present.sum(1)
         if not bool((counts > 0).all()):
             raise CrossreidError(
-                f"set {int((counts == 0).nonzero()[0])} of {len(images)} is empty; expected an image or more."
+                f"set {int((counts == 0).nonzero()[0])} of {len(images)} is empty; expected at least one image."
             )
         known = None if cameras is None else cameras[present]
         features = self.features_by_camera(images[present], modalities[present], known)
@@ -137,13 +137,13 @@ class Network(nn.Module, ABC):
 class Method(Network):
     """A network and its losses.
 
-    `gather` brings together what the processes of a distributed run hold: outputs `(B, ...)` to `(world * B, ...)`, in
+    `gather` collects what the processes of a distributed run hold: outputs `(B, ...)` to `(world * B, ...)`, in
     process order, with gradient, so that losses that compare samples always see the whole batch. It is the identity until
-    the training loop calls `train_with`. `progress` is the share of training that is done; the loop sets it before each step.
-    `normalisation` is that of the images it is given; `build_method` sets it.
+    the training loop calls `train_with`. `progress` is the fraction of training done; the loop sets it before each step.
+    `normalisation` is that of the input images; `build_method` sets it.
 
-    A step waits for no device where `losses` neither asks a tensor for a value nor lets one decide on a shape, and is compiled
-    as a whole where no number of Python's that `losses` reads changes from step to step: `progressed` puts those into tensors.
+    A step waits for no device if `losses` neither reads a value from a tensor nor derives a shape from one, and is compiled
+    as a whole if no Python number that `losses` reads changes from step to step: `progressed` puts those into tensors.
     """
 
     normalisation: Normalisation = IMAGENET
@@ -155,7 +155,7 @@ class Method(Network):
 
     @property
     def progress(self) -> float:
-        """The share of training that is done, 0 at the first step."""
+        """The fraction of training done, 0 at the first step."""
         return self._progress
 
     @progress.setter
@@ -164,30 +164,30 @@ class Method(Network):
         self.progressed()
 
     def progressed(self) -> None:
-        """Called whenever `progress` is set: for what follows it to be put into tensors, by `fill_`, which nothing waits for."""
+        """Called whenever `progress` is set: to update tensors that depend on it, by `fill_`, which does not synchronise."""
 
     def train_with(self, gather: Callable[[Tensor], Tensor]) -> None:
-        """Use `gather` from now on; the training loop calls this where there are several processes."""
+        """Use `gather` from now on; the training loop calls this if there are several processes."""
         self.gather = gather
 
     def composition(self, batch: Batch, labels: Tensor, modalities: Tensor) -> Composition:
-        """The composition of the images of all processes, whose gathered labels and modalities `(world * B,)` are given.
+        """The composition of the images of all processes, from their gathered labels and modalities `(world * B,)`.
 
-        That of the batch where there is one process and the batch has it; else it is found, for which the device is waited for.
+        With one process it is that of the batch if it has one; otherwise it is computed, for which the device is waited for.
         """
         if batch.composition is not None and len(labels) == len(batch.labels):
             return batch.composition
         return composition_of(labels, modalities)
 
     def composed(self, batch: Batch) -> Batch:
-        """The batch with its composition, found here where it has none: what `losses` is compiled for."""
+        """The batch with its composition, computed here if it has none: what `losses` is compiled for."""
         if batch.composition is not None:
             return batch
         return batch._replace(composition=composition_of_sets(batch.labels, batch.modalities))
 
     @abstractmethod
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """Named scalar terms, already weighted; their sum is what is minimised."""
+        """Named scalar terms, already weighted; their sum is minimised."""
 
 
 M = TypeVar("M", bound=type[Method])
@@ -195,9 +195,9 @@ M = TypeVar("M", bound=type[Method])
 
 @dataclass(frozen=True, slots=True)
 class RegisteredMethod:
-    """A method as `METHODS` holds it: its class, the class of its options, and what people read about it.
+    """An entry of `METHODS`: the method's class, the class of its options, and its title for reports.
 
-    `recipes` is the pattern of the names of its recipes in `runs/recipes/`; empty where there are none.
+    `recipes` is the filename pattern of its recipes in `runs/recipes/`; empty if there are none.
     """
 
     name: str
@@ -207,7 +207,7 @@ class RegisteredMethod:
     recipes: str = ""
 
     def build(self, options: MethodOptions, classes: int) -> Method:
-        """The method for so many training identities, with freshly drawn weights."""
+        """The method for this number of training identities, with freshly initialised weights."""
         make: Callable[[Any, int], Method] = self.owner
         return make(options, classes)
 
@@ -217,14 +217,14 @@ METHODS: Registry[RegisteredMethod] = Registry("method", "crossreid.methods", pa
 
 
 def register_method(name: str, *, options: type[MethodOptions], title: str = "", recipes: str = "") -> Callable[[M], M]:
-    """Register the class below, made of `(options, classes)`, as the method that recipes call `name`.
+    """Register the decorated class, constructed with `(options, classes)`, as the method `name` in recipes.
 
     Args:
-        title: what reports print; the name where it is empty.
-        recipes: a pattern of the names of its recipes.
+        title: printed in reports; the name if empty.
+        recipes: filename pattern of its recipes.
 
     Raises:
-        PluginError: the options' `name` is another, or one of another module has the name.
+        PluginError: the options' `name` differs, or another module has registered the name.
     """
     default = options.model_fields["name"].default
     if default != name:

@@ -1,15 +1,15 @@
 """A strong cross-modal baseline: one encoder, a neck that centres each modality, identity and weighted triplets behind it.
 
-This project's own, put together from what was measured to carry cross-modal retrieval from pretrained weights, and nothing else
-(docs/methods/strong_baseline.md has what each part brings):
+This project's own, put together from parts that were measured to help cross-modal retrieval from pretrained weights, and nothing
+else (docs/methods/strong_baseline.md has what each part contributes):
 
-* one encoder for both modalities and average pooling (Luo et al., CVPRW 2019), so that a test costs one pass;
-* `models.modality_neck`: each modality has its own mean and deviation behind the encoder, which takes out what sets the modalities
-  apart as a whole (domain-specific batch normalisation, Chang et al., CVPR 2019, of one layer);
+* one encoder for both modalities and average pooling (Luo et al., CVPRW 2019), so that inference costs one pass;
+* `models.modality_neck`: each modality has its own mean and deviation after the encoder, which removes the global gap between the
+  modalities (domain-specific batch normalisation, Chang et al., CVPR 2019, of one layer);
 * identity cross-entropy, and AGW's weighted regularised triplets (Ye et al., TPAMI 2021, equations 12 and 13), which have no margin
-  to choose; they compare what is tested, the feature behind the neck, of length 1.
+  to choose; they compare the test feature, L2-normalised after the neck.
 
-The rest is in the recipe: `data.augment.distortions`, the rate, and the mirror image at test.
+The rest is in the recipe: `data.augment.distortions`, the learning rate, and the mirror image at test.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from crossreid.models.margin_heads import HeadOptions, logits_of, make_classifie
 
 class StrongBaselineOptions(MethodOptions):
     name: Literal["strong_baseline"] = Field(
-        "strong_baseline", description="Identity + weighted triplets behind a neck that centres each modality."
+        "strong_baseline", description="Identity + weighted triplets after a neck that centres each modality."
     )
     neck: Literal["modality", "shared"] = Field(
-        "modality", description="Statistics of the neck: of each modality, or of both together."
+        "modality", description="Statistics of the neck: per modality, or of both together."
     )
     label_smoothing: float = Field(0.1, ge=0, lt=1, description="Label smoothing of the cross-entropy.")
     triplet_weight: float = Field(1.0, ge=0, description="Weight of the triplet loss.")
@@ -58,7 +58,7 @@ class StrongBaseline(Method):
         return [self.encoder.backbone]
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """Terms `identity` and `triplet`, and the losses that the options add, of the feature behind the neck, of length 1."""
+        """Terms `identity` and `triplet`, and the added losses, on the L2-normalised feature after the neck."""
         normed = self.encoder(batch.images, batch.modalities)
         logits = self.gather(logits_of(self.classifier, normed, batch.labels))
         compared = self.gather(F.normalize(normed.float(), dim=1))

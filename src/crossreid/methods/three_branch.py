@@ -1,13 +1,13 @@
 """The three-branch network that variational distillation and its rivals share, so that only their objectives differ.
 
 Source: Tian et al., "Farewell to Mutual Information", CVPR 2021. Each branch is an encoder
-(observation v) and a bottleneck (representation z), with a classifier of each. Branches `infrared` and `visible` are
-modality-specific, branch `shared` sees both. Every method here minimises
+(observation v) and a bottleneck (representation z), with a classifier for each. Branches `infrared` and `visible` are
+modality-specific, branch `shared` sees both. Every method on it minimises
 
-    L_cls + L_metric + alpha L_DML + what it adds of its own (`objective`).
+    L_cls + L_metric + alpha L_DML + the method's own terms (`objective`).
 
-Two routings exist. By `modality` (the paper) an image passes its own modality's branch and the shared one: two
-streams. With `all` (the authors' release) every image passes every branch, the infrared branch in grey and the shared
+There are two routings. By `modality` (the paper), an image passes the branch of its modality and the shared one: two
+streams. With `all` (the authors' release), every image passes every branch, the infrared branch in grey and the shared
 branch both as it is and in grey: four streams.
 """
 
@@ -47,7 +47,7 @@ from crossreid.models.heads import (
 from crossreid.models.two_stream import StageOptions, TwoStream, by_modality, known_rows, rows_by_modality
 from crossreid.options import PublishedSettingOptions
 
-# The order in which the release concatenates its streams: what takes the grey version, then what takes the image.
+# The order in which the release concatenates its streams: those with grey input, then those with the image.
 BY_INPUT = ("infrared", "shared_grey", "visible", "shared")
 
 
@@ -57,7 +57,7 @@ class ThreeBranchOptions(MethodOptions, PublishedSettingOptions):
     backbone: BackboneOptions = Field(BackboneOptions(), description="The encoder of each branch.")
     stages: StageOptions | None = Field(
         None,
-        description="One two-stream network in place of an encoder per branch: its specific stream serves the "
+        description="One two-stream network instead of an encoder per branch: its specific stream serves the "
         "modality-specific branches, its shared stream the shared branch. null for three encoders.",
     )
     bottleneck: BottleneckOptions = Field(BottleneckOptions(), description="The bottleneck of each branch.")
@@ -71,11 +71,11 @@ class ThreeBranchOptions(MethodOptions, PublishedSettingOptions):
     )
     grey: Literal["image", "normalised"] = Field(
         "image",
-        description="For routing `all`: the luma of the image, normalised again (`image`), or of the normalised "
+        description="For routing `all`: grey input is the luma of the image, normalised again (`image`), or of the normalised "
         "channels, as in the release.",
     )
     hidden_classifier: bool = Field(False, description="Classify z behind a hidden layer with dropout.")
-    classifier_bias: bool = Field(False, description="Give linear classifiers a bias; a hidden one always has it.")
+    classifier_bias: bool = Field(False, description="Give linear classifiers a bias; a hidden one always has one.")
     label_smoothing: float = Field(0.1, ge=0, lt=1, description="Label smoothing of the cross-entropy.")
     temperature: float = Field(1.0, gt=0, description="Temperature of every divergence between predictions.")
     identity_weight: float = Field(1.0, ge=0, description="Weight of the classification terms.")
@@ -84,7 +84,7 @@ class ThreeBranchOptions(MethodOptions, PublishedSettingOptions):
     ranking_across: tuple[float, float] = Field((2.0, 1.0), description="Boundary and margin across modalities.")
     ranking: Literal["ranked_list", "release"] = Field(
         "ranked_list",
-        description="`ranked_list`: the pull is averaged over violating positives, and no gradient passes the "
+        description="`ranked_list`: the pull is averaged over violating positives, with no gradient through the "
         "weights; `release`: over all positives, with gradient through the weights.",
     )
     mutual: Literal["kl", "sinkhorn"] = Field(
@@ -92,15 +92,15 @@ class ThreeBranchOptions(MethodOptions, PublishedSettingOptions):
     )
     mutual_of: Literal["observation", "both"] = Field(
         "both",
-        description="Mutual learning of the predictions of v, or the mean of that and the same of z.",
+        description="Mutual learning on the predictions of v, or the mean of that on v and on z.",
     )
     mutual_weight: float = Field(8.0, ge=0, description="alpha, the weight of deep mutual learning.")
     test_features: Literal["observation", "representation", "both"] = Field(
-        "observation", description="What `embed` returns: v, z, or both, of all streams, concatenated."
+        "observation", description="What `embed` returns: v, z, or both, concatenated over all streams."
     )
     test_order: Literal["branch", "input"] = Field(
         "branch",
-        description="For routing `all`: order of the streams in what `embed` returns, by branch or with the grey "
+        description="For routing `all`: order of the streams in the output of `embed`, by branch or with the grey "
         "input first.",
     )
 
@@ -125,9 +125,9 @@ class ThreeBranchOptions(MethodOptions, PublishedSettingOptions):
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """What one pass over N images gives: v `(N, W)`, z `(N, Z)` and their logits `(N, C)`.
+    """The outputs of one pass over N images: v `(N, W)`, z `(N, Z)` and their logits `(N, C)`.
 
-    Where the bottleneck draws z from a Gaussian, `mean` and `deviation` `(N, Z)` are that Gaussian's.
+    If the bottleneck samples z from a Gaussian, `mean` and `deviation` `(N, Z)` are its parameters.
     """
 
     v: Tensor
@@ -144,7 +144,7 @@ class Stream:
         return self.map(lambda part: part.index_select(0, rows))
 
     def predictions(self, rows: Tensor | None = None) -> Predictions:
-        """Those of the given rows, or of all: v and z themselves are not copied."""
+        """The predictions of the given rows, or of all; v and z themselves are not copied."""
         if rows is None:
             return Predictions(self.v_logits, self.z_logits)
         return Predictions(self.v_logits.index_select(0, rows), self.z_logits.index_select(0, rows))
@@ -167,11 +167,11 @@ class Predictions(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Views:
-    """A batch as objectives see it.
+    """A batch as passed to objectives.
 
-    `by_branch`: of each branch's name (`infrared`, `visible`, `shared`), all that passed it. `across`: of `specific` and
-    `shared`, the predictions of two views whose rows are pairs of one identity in its two views; by modality a visible and an infrared
-    image of it, with routing `all` the grey version and the image itself.
+    `by_branch`: by branch name (`infrared`, `visible`, `shared`), everything that passed it. `across`: for `specific` and
+    `shared`, the predictions of two views, row by row of the same identity: by modality, a visible and an infrared image of
+    it; with routing `all`, the grey version and the image itself.
     """
 
     by_branch: dict[str, Stream]
@@ -202,7 +202,7 @@ class Branch(nn.Module):
         return v, self.bottleneck(v)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """What a `Stream` holds of the images."""
+        """The `Stream` of the images."""
         v, z = self.encode(images)
         return v, z, self.v_classifier(v), self.z_classifier(z)
 
@@ -229,7 +229,7 @@ class ThreeBranch(Method):
 
     @property
     def branches(self) -> dict[str, Branch]:
-        """Those that there are, by name."""
+        """The existing ones, by name."""
         return {name: child for name, child in self.named_children() if isinstance(child, Branch)}
 
     @property
@@ -240,10 +240,10 @@ class ThreeBranch(Method):
         return [encoder.backbone for encoder in encoders if isinstance(encoder, Encoder)]
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """Terms `identity`, `ranking`, with modality-specific branches `mutual`, and those of `objective`.
+        """Terms `identity`, `ranking`, `mutual` with modality-specific branches, and those of `objective`.
 
         Raises:
-            CrossreidError: routed by modality, and no identity of the batch is there in both modalities.
+            CrossreidError: with routing by modality, no identity in the batch has both modalities.
         """
         options = self.options
         with known_rows(batch.composition and batch.composition.by_modality):
@@ -263,7 +263,7 @@ class ThreeBranch(Method):
         return self._concatenated(self.test_features(images, modalities))
 
     def predict(self, images: Tensor, modalities: Tensor) -> tuple[Tensor, Tensor]:
-        """Features as they are compared, and the mean of all streams' logits of v and of z."""
+        """Features as compared, and the mean of all streams' logits of v and of z."""
         passes = self._pass(images, modalities, Branch.__call__)
         logits = torch.stack([logits for parts in passes.values() for logits in parts[2:4]]).mean(0)
         return self._concatenated({name: (parts[0], parts[1]) for name, parts in passes.items()}), logits
@@ -278,16 +278,16 @@ class ThreeBranch(Method):
         return concatenate_normalised([concatenate_normalised(v), concatenate_normalised(z)])
 
     def test_features(self, images: Tensor, modalities: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
-        """v and z of each stream that `embed` concatenates."""
+        """v and z per stream, as concatenated by `embed`."""
         return self.observe(images, modalities)
 
     def observe(self, images: Tensor, modalities: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
-        """v `(B, W)` and z `(B, Z)` of each stream by name, not normalised: what analyses look at."""
+        """v `(B, W)` and z `(B, Z)` by stream name, not normalised: for analyses."""
         passes = self._pass(images, modalities, lambda branch, rows: branch.encode(rows))
         return {name: (parts[0], parts[1]) for name, parts in passes.items()}
 
     def _pass(self, images: Tensor, modalities: Tensor, through: Any) -> dict[str, tuple[Tensor, ...]]:
-        """Each stream's outputs, rows in the order of `images`; `through(branch, images)` gives the outputs."""
+        """Outputs per stream, rows in the order of `images`; `through(branch, images)` returns them."""
         specific, shared = self.options.branches != "shared", self.options.branches != "specific"
         if self.options.routing == "all":
             normalised = self.options.grey != "image"
@@ -311,7 +311,7 @@ class ThreeBranch(Method):
     def _pass_by_modality(self, rows: Tensor, modalities: Tensor, through: Any) -> tuple[Tensor, ...]:
         if self.training and 1 in (len(own) for own in rows_by_modality(modalities)):
             raise CrossreidError(
-                "one image of a modality in a process's batch: batch norm needs two to train its branch. Raise "
+                "a process's batch has one image of a modality, but batch norm needs two to train its branch. Raise "
                 "data.sampler.identities or data.sampler.images, or use fewer processes."
             )
         branches = {Modality.VISIBLE: self.visible, Modality.INFRARED: self.infrared}
@@ -340,7 +340,7 @@ class ThreeBranch(Method):
         return Views(by_branch, across)
 
     def _weight(self, name: str) -> float:
-        """A stream's share of L_cls and L_metric, of each of v and z: every branch weighs the same."""
+        """A stream's share of L_cls and L_metric, for v and z each: all branches have equal weight."""
         if name.startswith("shared"):
             return 0.5 if self.options.routing == "modality" else 0.25
         return 1.0 if name == "specific" else 0.5
@@ -368,7 +368,7 @@ class ThreeBranch(Method):
         return 0.5 * sum_of(self._apart(a, b) for a, b in pairs)
 
     def _apart(self, a: Tensor, b: Tensor) -> Tensor:
-        """How far predictions of two branches, logits `(N, C)`, are apart."""
+        """The divergence between the predictions of two branches, logits `(N, C)`."""
         if self.options.mutual == "sinkhorn":
             return sinkhorn_distance(a.float().softmax(1), b.float().softmax(1))
         return mutual_learning(a, b, temperature=self.options.temperature)

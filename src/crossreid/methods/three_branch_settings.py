@@ -1,13 +1,13 @@
-"""What each named setting says of the three-branch network and of L_ReID; a method adds what concerns its objective.
+"""The named settings of the three-branch network and L_ReID; a method adds those of its objective.
 
-`official` is the authors' release (Tian et al., CVPR 2021) and equals it to rounding. `crossreid` is this project's
+`official` is the authors' release (Tian et al., CVPR 2021) and equals it up to rounding. `crossreid` is this project's
 own: `paper`'s weights and test feature, but batch norm inside the bottleneck, and classifiers without biases. `paper`
-is the paper's equations; where the paper is silent it takes what the release has:
+is the paper's equations; where the paper is silent it follows the release:
 
-* P_v alone learns mutually, with weight 8;
-* classifiers have biases; the bottleneck starts by Kaiming's fan-out;
+* mutual learning on P_v only, with weight 8;
+* classifiers have biases; the bottleneck is initialised by Kaiming's fan-out;
 * boundaries, margins, label smoothing, temperature and all weights, which are the options' defaults;
-* in L_cls and L_metric every branch weighs the same;
+* in L_cls and L_metric all branches have equal weight;
 * the test feature is v of every stream;
 * the encoder starts from torchvision's first ImageNet weights.
 """

@@ -4,10 +4,10 @@ Source: He et al., "TransReID: Transformer-based object re-identification", ICCV
 f_1 ... f_k the local ones (`models.jigsaw`) and a BN neck and a classifier for each,
 
     L = L_ID(f_g) + L_T(f_g) + 1/k sum_j (L_ID(f_j) + L_T(f_j))                                            (equation 6)
-    f = [f_g, f_1, ..., f_k] in the test.
+    f = [f_g, f_1, ..., f_k] at test.
 
 L_ID is the cross-entropy behind the neck, L_T the batch-hard triplet loss with a soft margin before it. The released
-code halves all of it (`global_weight`, `local_weight`), and divides the local features by k in the test
+code halves all of it (`global_weight`, `local_weight`), and divides the local features by k at test
 (`local_scale`). Side information (section 3.3) and overlapping patches are options of the backbone,
 `method.backbone.transformer`. The viewpoints of vehicles are left out.
 """
@@ -41,8 +41,8 @@ PUBLISHED = BackboneOptions(
 class TransReIDOptions(MethodOptions):
     name: Literal["transreid"] = Field("transreid", description="Global and local features of a vision transformer.")
     backbone: BackboneOptions = Field(PUBLISHED, description="The vision transformer.")
-    parts: int = Field(4, ge=0, description="k, local features; 0 for the global one alone.")
-    shift: int = Field(5, ge=0, description="m, leading patches that are moved to the end before the shuffle.")
+    parts: int = Field(4, ge=0, description="k, the number of local features; 0 for the global one only.")
+    shift: int = Field(5, ge=0, description="m, the number of leading patches moved to the end before the shuffle.")
     shuffle_groups: int = Field(
         2, ge=1, description="Number of groups for the shuffle, 2 as released; 1 for no shuffle."
     )
@@ -55,22 +55,22 @@ class TransReIDOptions(MethodOptions):
     )
     triplet_features: MetricFeatures = Field(
         "pooled",
-        description="What the triplet loss compares: features before the neck as they are (`pooled`) or of length 1 "
-        "(`unit`), or features after the neck, of length 1.",
+        description="What the triplet loss compares: features before the neck, as they are (`pooled`) or L2-normalised "
+        "(`unit`), or L2-normalised features after the neck.",
     )
     test_features: Literal["pooled", "neck"] = Field(
         "pooled",
-        description="What is concatenated and compared in the test: features before the necks, or after them.",
+        description="What is concatenated and compared at test: features before the necks, or after them.",
     )
     local_scale: float | None = Field(
-        None, gt=0, description="Factor of the local features in the test; null for 1 / parts, as released."
+        None, gt=0, description="Factor of the local features at test; null for 1 / parts, as released."
     )
     losses: LossWeights = Field({})
 
     @model_validator(mode="before")
     @classmethod
     def _without_last_stride(cls, given: Any) -> Any:
-        """A transformer has no last stride, so that a recipe need not take it out."""
+        """A transformer has no last stride, so a recipe need not remove it."""
         backbone = given.get("backbone") if isinstance(given, dict) else None
         return {**given, "backbone": {"last_stride_one": False, **backbone}} if isinstance(backbone, dict) else given
 
@@ -96,13 +96,13 @@ class TransReID(Method):
 
     @property
     def map_layers(self) -> list[nn.Module]:
-        """The patches before the last block: those after it have no part in a class token."""
+        """The patches before the last block: those after it do not contribute to the class token."""
         return [self.network.patch_map]
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Terms `identity`, `triplet`, for local features `local_identity`, `local_triplet`, and the added losses.
 
-        The latter are of the global feature before its neck.
+        The added losses use the global feature before its neck.
         """
         options = self.options
         pooled = self.network(batch.images, batch.modalities, batch.cameras)
@@ -124,7 +124,7 @@ class TransReID(Method):
         return terms | self.added_losses(whole, labels, modalities, taken=terms)
 
     def predict(self, images: Tensor, modalities: Tensor) -> tuple[Tensor, Tensor]:
-        """The features of the test and the logits of the global one."""
+        """The test features and the logits of the global one."""
         pooled = self.network(images, modalities)
         normed = [neck(features) for features, neck in zip(pooled, self.necks, strict=True)]
         return self._concatenated(pooled, normed), self.classifiers[0](normed[0])

@@ -1,20 +1,20 @@
 """Variational distillation (VD): Tian et al., "Farewell to Mutual Information", CVPR 2021.
 
-On the three-branch network, minimised is
+On the three-branch network, the objective minimised is
 
     L_ReID + beta (L_VSD + L_VCD + L_VML).
 
 VSD acts on the modality-specific branches, VCD and VML on the shared one. `SETTINGS` names three combinations of
 options:
 
-* `official` equals the authors' release, also where that cannot have been meant: its divergence is negative, its VCD
-  pairs an image with its own grey version, and it has no VML. `tests/parity/test_vd_release.py` holds it to the release's
-  numbers.
+* `official` equals the authors' release, even where that cannot have been intended: its divergence is negative, its VCD
+  pairs an image with its own grey version, and it has no VML. `tests/parity/test_vd_release.py` checks it against the
+  release's numbers.
 * `paper` is the paper's equations. The paper is silent on the temperature and on the weights of VSD, VCD and VML: 1
-  and 2 each, as released (there the 2 of VML belongs to VCD alone). What it takes from the release in the network and
+  and 2 each, as released (there the 2 of VML belongs to VCD only). What it takes from the release in the network and
   in L_ReID is listed in `crossreid.methods.three_branch_settings`.
-* `crossreid` is this project's own: `paper`, whose weights and test features it has, with no gradient of VSD and VCD into the
-  prediction that is learnt from, and batch norm inside the bottleneck.
+* `crossreid` is this project's own: `paper` with its weights and test features, but with no gradient of VSD and VCD into the
+  prediction that is learnt from, and with batch norm inside the bottleneck.
 
 Left out: the release's ImageNet classifier, which it keeps and never uses, and its split of a batch over two GPUs.
 """
@@ -47,14 +47,14 @@ class VariationalDistillationOptions(ThreeBranchOptions):
     settings: ClassVar[dict[str, dict[str, Any]]] = SETTINGS
 
     name: Literal["variational_distillation"] = Field(
-        "variational_distillation", description="Three branches; predictions of z distilled from those of v."
+        "variational_distillation", description="Three branches; the predictions of z are distilled from those of v."
     )
     divergence: Literal["kl", "release"] = Field(
-        "kl", description="`kl`, or what the release computes in its place (`release_divergence`)."
+        "kl", description="`kl`, or what the release computes instead (`release_divergence`)."
     )
-    stop_gradient: bool = Field(True, description="In VSD and VCD let no gradient into the prediction of v.")
+    stop_gradient: bool = Field(True, description="Stop the gradient into the prediction of v in VSD and VCD.")
     consistency: Literal["divergences", "cross_only"] = Field(
-        "divergences", description="`divergences`: VCD and VML; `cross_only`: VCD alone, as in the release."
+        "divergences", description="`divergences`: VCD and VML; `cross_only`: VCD only, as in the release."
     )
     self_weight: float = Field(2.0, ge=0, description="beta of VSD.")
     cross_weight: float = Field(2.0, ge=0, description="beta of VCD.")
@@ -71,7 +71,7 @@ class VariationalDistillation(ThreeBranch):
     options: VariationalDistillationOptions
 
     def objective(self, views: Views) -> dict[str, Tensor]:
-        """Terms `vsd` of the modality-specific branches; `vcd` and, where it is wanted, `vml` of the shared one."""
+        """Terms `vsd` of the modality-specific branches, `vcd` and optionally `vml` of the shared one."""
         options = self.options
         terms: dict[str, Tensor] = {}
         if "specific" in views.across:
@@ -80,7 +80,7 @@ class VariationalDistillation(ThreeBranch):
         if "shared" in views.across:
             one, two = views.across["shared"]
             cross = self._divergence(two.v_logits, one.z_logits), self._divergence(one.v_logits, two.z_logits)
-            # With routing `all` a branch passes twice as many images as by modality; each then weighs half.
+            # With routing `all` a branch passes twice as many images as by modality; each then has half the weight.
             share = 1.0 if options.routing == "modality" else 0.5
             terms["vcd"] = options.cross_weight * share * sum_of(cross)
             if options.consistency == "divergences":

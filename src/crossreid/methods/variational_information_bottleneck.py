@@ -1,12 +1,12 @@
 """The variational information bottleneck (VIB): variational distillation's rival that bounds mutual information.
 
-Source: Alemi et al., "Deep Variational Information Bottleneck", ICLR 2017. z is drawn from a Gaussian that the
-bottleneck gives the mean and deviation of; on the three-branch network, minimised is
+Source: Alemi et al., "Deep Variational Information Bottleneck", ICLR 2017. z is sampled from a Gaussian whose
+mean and deviation the bottleneck predicts; on the three-branch network, the objective minimised is
 
     L_ReID + beta sum over branches of D_KL( p(z|v) || N(0, 1) ),
 
-an upper bound of I(z; v) of unknown tightness. Training draws one sample of z an image. At test z is drawn several
-times; the same draws serve every image, so that an image's embedding depends on that image alone.
+an upper bound of I(z; v) of unknown tightness. Training draws one sample of z per image. At test z is sampled several
+times; the same noise serves every image, so an image's embedding depends on that image only.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from crossreid.models.heads import GaussianBottleneck
 
 class VariationalInformationBottleneckOptions(ThreeBranchOptions):
     name: Literal["variational_information_bottleneck"] = Field(
-        "variational_information_bottleneck", description="Three branches; z is a Gaussian's sample, near N(0, 1)."
+        "variational_information_bottleneck", description="Three branches; z is sampled from a Gaussian near N(0, 1)."
     )
     weight: float = Field(1e-3, ge=0, description="beta, the weight of the divergence from the prior.")
-    test_samples: int = Field(12, ge=0, description="Samples of z that a test feature averages; 0 takes the mean.")
+    test_samples: int = Field(12, ge=0, description="Samples of z averaged into a test feature; 0 takes the mean.")
 
 
 class GaussianBranch(Branch):
@@ -79,7 +79,7 @@ class VariationalInformationBottleneck(ThreeBranch):
         return {"bottleneck": self.options.weight * sum_of(terms)}
 
     def test_features(self, images: Tensor, modalities: Tensor) -> dict[str, tuple[Tensor, Tensor]]:
-        """v, and the mean over the test samples of z, each brought to length 1."""
+        """v, and the mean over the test samples of z, each L2-normalised."""
         passes = self._pass(images, modalities, lambda branch, rows: branch.posterior(rows))
         return {name: (v, self._averaged(mean, deviation)) for name, (v, mean, deviation) in passes.items()}
 

@@ -1,13 +1,13 @@
 """Views knowledge distillation: a teacher that sees many views of an identity teaches a student that sees few.
 
 Source: Porrello et al., "Robust re-identification by multiple views knowledge distillation", ECCV 2020.
-Without a teacher the same objective, L_CE + L_TR on sets of images, trains the teacher itself. With one,
+Without a teacher, the same objective, L_CE + L_TR on sets of images, trains the teacher itself. With one,
 
     L = L_CE + L_TR + alpha L_KD + beta L_DP,
 
-where the student sees the first M images of each set and the teacher all N. Any method's network may be either of
-them. The student's features are those before the BN neck, averaged over the set; its logits are the mean of its images'.
-`view_distillation_settings` has what the paper and its authors' release do otherwise.
+where the student sees the first M images of each set and the teacher all N. Either network may be that of any
+method. The student's features are those before the BN neck, averaged over the set; its logits are the mean over its images.
+`view_distillation_settings` has what the paper and its authors' release do differently.
 """
 
 from __future__ import annotations
@@ -50,34 +50,34 @@ class ViewDistillationOptions(MethodOptions, PublishedSettingOptions):
     backbone: BackboneOptions = Field(BackboneOptions(last_activation=False), description="The encoder.")
     network: dict[str, Any] | None = Field(
         None,
-        description="Options of another method, as under `method`, whose network is trained; null for one encoder and "
+        description="Options of another method, as under `method`, whose network is trained; null for a single encoder and "
         "its neck.",
     )
     teacher: Path | None = Field(None, description="Folder of the teacher's run; null trains without a teacher.")
     start: Literal["weights", "teacher"] | Path = Field(
         "weights",
         union_mode="left_to_right",
-        description="What the network starts from: the backbone's weights, the teacher, or the folder of a run of the "
+        description="What the network is initialised from: the backbone's weights, the teacher, or the folder of a run of the "
         "same network.",
     )
     reset_last_stage: bool = Field(
         True,
-        description="When starting from a run: give the last stage the backbone's own weights, and draw the heads "
-        "anew.",
+        description="When starting from a run: reset the last stage to the backbone's own weights, and reinitialise the "
+        "heads.",
     )
     reset_extent: Extent = Field(
         "stage",
-        description="What is reset: `stage`, all that follows the last stage but one; `release`, the last dense block "
-        "alone in DenseNets and nothing in MobileNets.",
+        description="What is reset: `stage`, everything after the last stage but one; `release`, only the last dense block "
+        "in DenseNets and nothing in MobileNets.",
     )
     generation_factor: float = Field(
         1.0, gt=0, le=1, description="Factor of the learning rate for each generation of students after the first."
     )
     generation_lowest_rate: float = Field(
-        0.0, ge=0, description="Lowest learning rate of the generations after the first."
+        0.0, ge=0, description="Minimum learning rate of the generations after the first."
     )
     images: int | None = Field(
-        None, ge=1, description="M, images of each set that the student sees; null for all of them."
+        None, ge=1, description="M, the number of images of each set that the student sees; null for all."
     )
     own_images: Literal["any", "cameras"] = Field(
         "any", description="Which M images of a set: any of them, or images of as many cameras as possible."
@@ -88,9 +88,9 @@ class ViewDistillationOptions(MethodOptions, PublishedSettingOptions):
     triplet_weight: float = Field(1.0, ge=0, description="Weight of the triplet loss.")
     temperature: float = Field(10.0, gt=0, description="tau, the temperature of the teacher's knowledge.")
     knowledge_weight: float = Field(0.1, ge=0, description="alpha, the weight of the teacher's knowledge, L_KD.")
-    distance_weight: float = Field(1e-4, ge=0, description="beta, the weight of the distances' preservation, L_DP.")
+    distance_weight: float = Field(1e-4, ge=0, description="beta, the weight of the distance preservation, L_DP.")
     distance: Literal["squared", "euclidean", "cosine"] = Field(
-        "squared", description="Distances to preserve; `cosine` suits networks of different scale."
+        "squared", description="Distances to preserve; `cosine` suits networks with features of different scale."
     )
     distance_over: Reduction = Field(
         "pairs",
@@ -126,7 +126,7 @@ class ViewDistillationOptions(MethodOptions, PublishedSettingOptions):
         return self if sized is inner else self.model_copy(update={"network": sized.model_dump(mode="json")})
 
     def check_data(self, data: DataOptions) -> None:
-        """Refuse what `network` cannot be, and sets that are smaller than the student's."""
+        """Refuse an unsuitable `network`, and sets smaller than the student's."""
         if self.network is not None:
             network_options(self.network)
         if (self.images or 1) > data.sets.size:
@@ -137,10 +137,10 @@ class ViewDistillationOptions(MethodOptions, PublishedSettingOptions):
 
 
 def network_options(given: dict[str, Any]) -> MethodOptions:
-    """The options of the method that `method.network` of a recipe describes.
+    """The options of the method described by `method.network` of a recipe.
 
     Raises:
-        CrossreidError: what is wrong in them, or the network is view_distillation's own.
+        CrossreidError: they are invalid, or the network is view_distillation's own.
     """
     try:
         options = method_options(given)
@@ -184,7 +184,7 @@ class SetNetwork(Network):
     recipes="vkd_*.yaml",
 )
 class ViewDistillation(Method):
-    """The network that learns; `teach(teacher)` gives it a teacher, which is no part of its state."""
+    """The network being trained; `teach(teacher)` gives it a teacher, which is not part of its state."""
 
     def __init__(self, options: ViewDistillationOptions, classes: int) -> None:
         super().__init__()
@@ -196,7 +196,7 @@ class ViewDistillation(Method):
             self.network = build_method(network_options(options.network), classes)
         width = self.network.encoder.width if isinstance(self.network, SetNetwork) else None
         self.added_losses = AddedLosses(options.losses, width, classes)
-        # In a tuple, so that it is no submodule: neither saved nor averaged nor trained with the student.
+        # In a tuple, so that it is not a submodule: not saved, averaged or trained with the student.
         self._teacher: tuple[Method, ...] = ()
 
     @property
@@ -208,7 +208,7 @@ class ViewDistillation(Method):
         return self._teacher[0] if self._teacher else None
 
     def teach(self, teacher: Method) -> None:
-        """Learn from `teacher`, which is frozen: no gradient, no dropout, the batch's own statistics, no buffer changed."""
+        """Learn from `teacher`, which is frozen: no gradient, no dropout, batch statistics, no buffer updates."""
         teacher.eval().requires_grad_(False)
         for module in teacher.modules():
             if isinstance(module, KEEPS_STATISTICS):
@@ -223,9 +223,9 @@ class ViewDistillation(Method):
         return self
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
-        """Terms `identity`, `triplet`, the losses that the options add, and with a teacher `knowledge` and `distance`.
+        """Terms `identity`, `triplet`, the losses that the options add, and, with a teacher, `knowledge` and `distance`.
 
-        The batch is of sets, or of images, each of which then is a set of one.
+        The batch holds sets, or images, each of which is then a set of one.
         """
         options = self.options
         images, modalities = batch.images, batch.modalities
@@ -258,7 +258,7 @@ class ViewDistillation(Method):
         }
 
     def _own_images(self, batch: Batch, images: Tensor, modalities: Tensor, count: int) -> tuple[Tensor, Tensor]:
-        """The student's among images `(B, N, ...)` and modalities `(B, N)`: the first, which are any, or those of several cameras."""
+        """The student's images of `(B, N, ...)` and modalities of `(B, N)`: the first ones, or ones from several cameras."""
         if self.options.own_images == "any" or images.shape[1] == 1:
             return images[:, :count], modalities[:, :count]
         order = several_cameras_first(batch.cameras)[:, :count]
@@ -275,7 +275,7 @@ class ViewDistillation(Method):
 def over_sets(
     predict: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]], images: Tensor, modalities: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Means over each set of what `predict` gives of its images: `(B, T, 3, H, W)`, `(B, T)` to `(B, D)`, `(B, C)`."""
+    """Means over each set of the outputs of `predict`: `(B, T, 3, H, W)`, `(B, T)` to `(B, D)`, `(B, C)`."""
     count, size = images.shape[:2]
     parts = predict(images.flatten(0, 1), modalities.flatten())
     features, logits = (part.float().unflatten(0, (count, size)).mean(1) for part in parts)
@@ -283,16 +283,16 @@ def over_sets(
 
 
 def several_cameras_first(cameras: Tensor) -> Tensor:
-    """`(B, N)` to the order `(B, N)` of each set's images: the first of every camera, then the second of every camera, and so on."""
+    """Cameras `(B, N)` to the order `(B, N)` of each set's images: the first of every camera, then the second, and so on."""
     same = cameras[:, :, None] == cameras[:, None, :]
     return same.tril(-1).sum(2).argsort(dim=1, stable=True)
 
 
 def start_from(student: ViewDistillation, source: Method, *, reset_last_stage: bool, extent: Extent = "stage") -> None:
-    """Give `student` the weights of `source`, whose encoders are of the same architecture.
+    """Copy to `student` the weights of `source`, whose encoders have the same architecture.
 
-    With `reset_last_stage` the encoders' last stages (as far as `extent` says), necks, bottlenecks and classifiers stay as they
-    are, and `source` may know other identities.
+    With `reset_last_stage`, the encoders' last stages (as defined by `extent`), necks, bottlenecks and classifiers are left
+    unchanged, and `source` may know other identities.
 
     Raises:
         CrossreidError: the networks differ.
@@ -303,7 +303,7 @@ def start_from(student: ViewDistillation, source: Method, *, reset_last_stage: b
         pairs = list(zip_longest(student.encoders, given.encoders, fillvalue=nn.Identity()))
     if any(_shapes(mine) != _shapes(theirs) for mine, theirs in pairs):
         raise CrossreidError(
-            "the network to start from is of another architecture than the one that learns. Start from weights "
+            "the network to start from has another architecture than the one being trained. Start from weights "
             "(method.start=weights) or from a run of the same architecture."
         )
     for mine, theirs in pairs:

@@ -1,6 +1,6 @@
-"""The named settings of views knowledge distillation: what the paper says, and what its authors' release does.
+"""The named settings of views knowledge distillation: the paper's, and its authors' release's.
 
-`paper` takes from the release what the paper does not say; docs/view_distillation.md lists those places. `crossreid` is the
+`paper` takes from the release what the paper does not state; docs/view_distillation.md lists these cases. `crossreid` is the
 defaults of the options themselves.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-# Generations are an experiment of the paper's, the rates of the later ones are known from the release alone.
+# Generations are an experiment in the paper; the rates of the later ones are known from the release only.
 _GENERATIONS: dict[str, Any] = {"generation_factor": 0.1, "generation_lowest_rate": 1e-5}
 
 SETTINGS: dict[str, dict[str, Any]] = {

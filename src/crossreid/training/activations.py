@@ -1,9 +1,8 @@
-"""Activations that are computed again in the backward pass, rather than kept: less memory for about a third more time.
+"""Activations recomputed in the backward pass instead of stored: less memory for about a third more time.
 
 Source: Chen et al., "Training deep nets with sublinear memory cost", 2016. The networks do it themselves, block by
-block, once timm's `set_grad_checkpointing` has asked them to; of one that was cut its stages do. Losses and gradients
-are the same but for rounding. A batch norm sees its batch twice so; its running statistics are moved by the first time
-alone.
+block, once timm's `set_grad_checkpointing` has enabled it; for a network that was cut, its stages do. Losses and gradients
+are the same up to rounding. A batch norm sees its batch twice; only the first time updates its running statistics.
 """
 
 from __future__ import annotations
@@ -18,16 +17,16 @@ from crossreid.models.domain_norm import DomainNorm
 
 
 def checkpoint_activations(method: nn.Module) -> None:
-    """Ask the encoders of `method` to compute their activations again in the backward pass.
+    """Make the encoders of `method` recompute their activations in the backward pass.
 
     Raises:
-        CrossreidError: one of them has no network that can, or has what would not be the same.
+        CrossreidError: one of them has no network that can, or has a layer whose recomputation would differ.
     """
     for encoder in getattr(method, "encoders", []):
         if not _asked(encoder):
             raise CrossreidError(
                 f"training.checkpoint_activations is true, but {type(encoder).__name__} has no network that "
-                "computes them again. Set it to false, or choose a method whose encoder is one network of timm."
+                "recomputes them. Set it to false, or choose a method whose encoder is a single timm network."
             )
         _refuse_what_is_lost(encoder)
         for module in encoder.modules():
@@ -36,7 +35,7 @@ def checkpoint_activations(method: nn.Module) -> None:
 
 
 def _asked(encoder: nn.Module) -> bool:
-    """Ask the networks in an encoder, or its stages; returns whether there are any that compute activations again."""
+    """Enable it in an encoder's networks, or its stages; returns whether any of them recompute activations."""
     asked = False
     try:
         for module in encoder.modules():
@@ -53,9 +52,9 @@ def _asked(encoder: nn.Module) -> bool:
 
 
 def _refuse_what_is_lost(encoder: nn.Module) -> None:
-    """Raise `CrossreidError` for what would not be the same.
+    """Raise `CrossreidError` for layers whose recomputation would differ.
 
-    What follows a sequence of blocks is left out, as timm then calls the blocks alone; norms by domain have to know the
+    What follows a sequence of blocks is left out, as timm then calls the blocks alone; batch norm by domain needs to know the
     batch, which a backward pass does not.
     """
     lost = {
@@ -66,8 +65,8 @@ def _refuse_what_is_lost(encoder: nn.Module) -> None:
     }
     for option in (option for option, there in lost.items() if there):
         raise CrossreidError(
-            f"training.checkpoint_activations is true, but method.backbone.{option} cannot be computed again with this backbone. Set "
-            "it to false, or leave that out."
+            f"training.checkpoint_activations is true, but method.backbone.{option} cannot be recomputed with this backbone. Set "
+            "it to false, or leave that option out."
         )
 
 
@@ -75,7 +74,7 @@ def _move_statistics_once(norm: nn.modules.batchnorm._BatchNorm) -> None:
     momentum = norm.momentum
 
     def before(module: Any, _inputs: Any) -> None:
-        # Within a backward pass, as torch.utils.checkpoint tells it too. Set anew each time: a recomputation may end
+        # Within a backward pass, as torch.utils.checkpoint detects it too. Set anew each time: a recomputation may stop
         # early.
         module.momentum = 0.0 if torch._C._current_graph_task_id() != -1 else momentum
 

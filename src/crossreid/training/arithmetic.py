@@ -1,6 +1,6 @@
-"""How the device computes while a run trains: precision of float32 products, convolutions chosen by trial, memory layout.
+"""How the device computes while a run trains: precision of float32 products, autotuned convolutions, memory layout.
 
-None of it changes what is computed but for rounding. What torch keeps for the whole process is put back after the run.
+It changes results only by rounding. torch's process-wide settings are restored after the run.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from torch import nn
 
 from crossreid.training.options import TrainingOptions
 
-# What torch calls these precisions for cuDNN, which knows TF32, and for oneDNN, which on some CPUs knows bf16 too.
+# torch's names of these precisions for cuDNN, which has TF32, and for oneDNN, which on some CPUs also has bf16.
 _OF_CUDNN = {"highest": "ieee", "high": "tf32", "medium": "tf32"}
 _OF_ONEDNN = {"highest": "ieee", "high": "tf32", "medium": "bf16"}
 
 
 @contextlib.contextmanager
 def arithmetic_of(options: TrainingOptions, device: torch.device) -> Iterator[None]:
-    """In the block, compute as the options say, and on CUDA by those convolutions that are fastest for the shapes at hand.
+    """Within the block, compute as the options say, and on CUDA with the fastest convolutions for the given shapes.
 
-    They are tried out, so another run may choose others; not where torch was told to be deterministic.
+    They are found by trial, so another run may choose others; not if torch is set to be deterministic.
     """
     settings: list[tuple[Any, str, Any]] = []
     products = torch.get_float32_matmul_precision()
     same_bits = torch.backends.cudnn.deterministic or torch.are_deterministic_algorithms_enabled()
-    if device.type == "cuda" and not same_bits:  # a run's batches are all of one shape
+    if device.type == "cuda" and not same_bits:  # all batches of a run have one shape
         settings.append((torch.backends.cudnn, "benchmark", True))
     if (wanted := options.matmul_precision) is not None:
         backends = torch.backends
@@ -49,12 +49,12 @@ def arithmetic_of(options: TrainingOptions, device: torch.device) -> Iterator[No
 
 
 def lay_out(method: nn.Module) -> None:
-    """Lay the weights of convolutions out with channels last, as fast ones want them; feature maps follow the weights."""
+    """Store convolution weights channels last, as fast kernels need them; feature maps follow the weights."""
     method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def laid_out(batch: Any) -> Any:
-    """A batch whose `images`, `(B, 3, H, W)` or sets `(B, N, 3, H, W)`, have their channels last; others as they are."""
+    """A batch whose `images`, `(B, 3, H, W)` or sets `(B, N, 3, H, W)`, are channels last; other batches unchanged."""
     images = getattr(batch, "images", None)
     if not isinstance(images, torch.Tensor) or images.ndim not in (4, 5) or not hasattr(batch, "_replace"):
         return batch

@@ -1,8 +1,8 @@
-"""Averaged weights: after each step the average moves a little towards the weights.
+"""Averaged weights: after each step the average moves slightly towards the weights.
 
 Source: Polyak and Juditsky, "Acceleration of stochastic approximation by averaging", 1992, as an exponential moving
-average: a <- decay a + (1 - decay) w. The first update copies. Buffers, such as a batch norm's statistics, are copied each time.
-All tensors move in one call, and the number of updates is counted on the host, so that no device waits.
+average: a <- decay a + (1 - decay) w. The first update copies. Buffers, such as batch norm statistics, are copied each time.
+All tensors are updated in one call, and updates are counted on the host, so no device waits.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 
 class AveragedWeights:
-    """The average of a method's weights: a copy of it, `module`, that each `update` moves."""
+    """The average of a method's weights: a copy of it, `module`, moved by each `update`."""
 
     def __init__(self, method: nn.Module, decay: float) -> None:
         self.module, self.decay = copy.deepcopy(method), decay
@@ -37,7 +37,7 @@ class AveragedWeights:
 
 
 def _by_type(pairs: Iterable[tuple[Tensor, Tensor]]) -> list[tuple[list[Tensor], list[Tensor]]]:
-    """Pairs of tensors in lists of one type each, as one call takes them."""
+    """Pairs of tensors in one list per type, as a single call takes them."""
     lists: dict[torch.dtype, tuple[list[Tensor], list[Tensor]]] = defaultdict(lambda: ([], []))
     for one, other in pairs:
         lists[one.dtype][0].append(one)

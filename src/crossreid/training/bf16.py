@@ -1,7 +1,7 @@
 """Whether this CPU can train in bf16, and how much faster than in float32.
 
-Processors announce bf16 units that their system does not always let programs use: a virtual machine may report AMX and
-end the first AMX instruction as an illegal one. So it is tried in a process of its own, `python -m
+Processors announce bf16 units that the system does not always let programs use: a virtual machine may report AMX and
+then kill the process at the first AMX instruction as illegal. So it is tried in a separate process, `python -m
 crossreid.training.bf16`, which prints the gain.
 """
 
@@ -18,33 +18,33 @@ from torch import nn
 
 from crossreid.errors import CrossreidError
 
-# oneDNN, which multiplies for torch on CPUs, uses no instructions beyond those of this name.
+# oneDNN, torch's matrix library on CPUs, uses no instructions beyond the set of this name.
 LIMIT = "ONEDNN_MAX_CPU_ISA"
 WITHOUT_AMX = "AVX512_CORE_BF16"
 
 
 @functools.cache
 def bf16_gain() -> float | None:
-    """How many times as fast as in float32 a small network trains in bf16 on this CPU; None where the attempt dies."""
+    """How many times faster a small network trains in bf16 than in float32 on this CPU; None if the attempt crashes."""
     command = [sys.executable, "-m", "crossreid.training.bf16"]
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     return float(ran.stdout.split()[-1]) if ran.returncode == 0 else None
 
 
 def announces_amx() -> bool:
-    """Whether the processor says that it multiplies bf16 tiles."""
-    # Newer than the oldest PyTorch that is supported.
+    """Whether the processor reports that it multiplies bf16 tiles."""
+    # Newer than the oldest supported PyTorch.
     capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(capabilities.get("amx_bf16"))
 
 
 def bf16_is_broken() -> bool:
-    """Whether bf16 on this CPU would end the process."""
+    """Whether bf16 on this CPU would kill the process."""
     return announces_amx() and LIMIT not in os.environ and bf16_gain() is None
 
 
 def refuse_broken_bf16() -> None:
-    """Raise where bf16 on this CPU would end the process, as an illegal instruction does without a word."""
+    """Raise if bf16 on this CPU would kill the process, as an illegal instruction does without a message."""
     if bf16_is_broken():
         raise CrossreidError(
             "training.precision=bf16-mixed: this processor announces AMX, but using it ends in an illegal "
@@ -53,7 +53,7 @@ def refuse_broken_bf16() -> None:
 
 
 def _seconds(bf16: bool) -> float:
-    """The shortest of several steps of two convolutions and a product, of which a slow processor takes fewer.
+    """The shortest of several steps of two convolutions and a product; a slow processor takes fewer steps.
 
     Channels come last, as in training.
     """

@@ -1,7 +1,7 @@
-"""Which keys of a recipe may change between two starts of a run, and the record of those that did.
+"""Which recipe keys may change between two starts of a run, and the record of those that did.
 
-What was done so far must stay what the recipe says. So keys that decide how far, where and how often one looks may change at any
-start; keys that decide the steps to come alone (the rate and its course) change on request; all others never do.
+What was done so far must stay what the recipe says. So keys that decide how long, where and how often to look may change at any
+start; keys that affect only future steps (the learning rate and its schedule) change on request; all others never do.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from crossreid.options import dotted
 from crossreid.training.checkpoint import CheckpointError
 
-# Keys, and sections (with a dot behind them), that change no weight, or none that was trained so far.
+# Keys, and sections (with a dot behind them), that affect no weights, or none trained so far.
 FREE = (
     "training.epochs", "training.validate_every", "training.monitor", "training.checkpoint_steps", "training.compile",
     "training.checkpoint_activations",
@@ -22,29 +22,29 @@ FREE = (
     "data.cache", "data.cache_folder",
     "evaluation.",
 )  # fmt: skip
-# Those that change the steps to come and nothing before them.
+# Those that affect only future steps.
 ON_REQUEST = (
     "training.optimiser.lr", "training.optimiser.weight_decay", "training.optimiser.momentum", "training.optimiser.nesterov",
     "training.optimiser.rates", "training.schedule.", "training.clip", "training.precision",
     "training.matmul_precision",
     "training.freeze_batch_statistics", "training.freeze", "training.unfreeze_after",
 )  # fmt: skip
-# Those after which the numbers of validation are others, so that a best one before says nothing.
+# Those that change the validation numbers, so that an earlier best one is meaningless.
 MEASURED = ("training.monitor", "evaluation.")
-# Earlier names of keys, and what says the same now.
+# Earlier names of keys, and their current equivalents.
 _EARLIER = {
     "training.frozen_stages": ("training.freeze", "training.unfreeze_after"),
     "training.frozen_epochs": ("training.freeze", "training.unfreeze_after"),
     "training.optimiser.new_layers_factor": ("training.optimiser.rates",),
 }
 OPTION = "--continue-with"
-_FEW = 3  # keys that a message says how to put back
-# Keys that older recipes do not have, of which null means the same.
+_FEW = 3  # keys that a message explains how to restore
+# Keys missing in older recipes, where null means the same.
 _NULL_IF_ABSENT = ("method.backbone.input_size",)
 
 
 class Change(NamedTuple):
-    """A key that changed, with what it was and is; None where it is not there."""
+    """A key that changed, with its old and new value; None if absent."""
 
     key: str
     was: Any
@@ -62,18 +62,20 @@ def changes_between(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[C
 
 
 def is_among(key: str, keys: Collection[str]) -> bool:
-    """Whether a dotted key is one of `keys`, or lies in a section among them."""
-    key = re.sub(r"^data\.sources\.[^.]+\.(?=root$)", "data.", key)  # of one of several data sets what it is of one
+    """Whether a dotted key is one of `keys`, or lies in one of their sections."""
+    key = re.sub(
+        r"^data\.sources\.[^.]+\.(?=root$)", "data.", key
+    )  # the same key for one of several data sets as for a single one
     return any(key == one or key.startswith(one if one.endswith(".") else f"{one}.") for one in keys)
 
 
 def present_names(keys: Iterable[str]) -> set[str]:
-    """Keys by their names of today."""
+    """Keys by their current names."""
     return {name for key in keys for name in _EARLIER.get(key, (key,))}
 
 
 def refuse_request(keys: Collection[str]) -> None:
-    """Raise `CheckpointError` where keys are asked to change that never may."""
+    """Raise `CheckpointError` if keys are requested to change that never may."""
     never = [key for key in keys if not is_among(key, FREE) and not _may_hold(key)]
     if never:
         raise CheckpointError(
@@ -83,7 +85,7 @@ def refuse_request(keys: Collection[str]) -> None:
 
 
 def refuse_another_recipe(path: Path, changes: Collection[Change], requested: Collection[str] = ()) -> None:
-    """Raise `CheckpointError` with the keys that may not change, or may on request and were not `requested` to."""
+    """Raise `CheckpointError` naming keys that changed but may not, or may on request but were not `requested`."""
     refused = [
         change
         for change in changes
@@ -108,7 +110,7 @@ def _others(refused: Collection[Change]) -> str:
 
 
 def _may_hold(key: str) -> bool:
-    """Whether a key is one that changes on request, or a section of such keys alone, as `training.schedule`."""
+    """Whether a key may change on request, or is a section of such keys only, like `training.schedule`."""
     return is_among(key, ON_REQUEST) or f"{key}." in ON_REQUEST
 
 

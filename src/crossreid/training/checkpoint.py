@@ -1,11 +1,13 @@
-"""The file format of checkpoints: one safetensors file, read without running any code in it.
+"""The file format of checkpoints: one safetensors file, read without executing any code in it.
 
 Tensors are named `KIND/NAME`, where a kind is the model, its average (EMA), the optimiser's state or the generators'
+Tensors are named `KIND/NAME`, where a kind is the model, its average (EMA), the optimiser's state or the generators'
 states; everything else is JSON in the file's metadata. A file is written under a temporary name, synchronised and
-renamed: it is whole or not there.
+renamed, so it is either complete or absent.
 
 Each tensor's SHA-256, over its type, shape and bytes, lies among the facts under `sha256`, and the facts' own beside them in the
-metadata as `facts_sha256`. Reading verifies what is there; files without hashes, of an earlier state of 0.1.0, are read as they are.
+Each tensor's SHA-256, over its type, shape and bytes, is stored among the facts under `sha256`, and that of the facts beside them in
+the metadata as `facts_sha256`. Reading verifies what is there; files without hashes, from an earlier state of 0.1.0, are read as is.
 """
 
 from __future__ import annotations
@@ -32,31 +34,31 @@ from crossreid.errors import CrossreidError
 from crossreid.files import replacing
 
 FORMAT = "crossreid-checkpoint-1"
-WEIGHTS = ("model", "ema")  # the kinds of tensors that a trained model needs
-# What safetensors calls a file while it writes it, which a killed process leaves behind.
+WEIGHTS = ("model", "ema")  # the kinds of tensors needed for a trained model
+# safetensors' name for a file being written, which a killed process leaves behind.
 UNFINISHED = re.compile(r"\.tmp[A-Za-z0-9]{6}")
 _Count = Annotated[int, Field(ge=0)]
 
 
 class CheckpointError(CrossreidError):
-    """A checkpoint that is missing, damaged, or another run's."""
+    """A checkpoint that is missing, damaged, or of another run."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Named tensors by kind (`model`, `ema`, `optimiser`, `generator`) and what is known of the run at that step."""
+    """Named tensors by kind (`model`, `ema`, `optimiser`, `generator`) and facts about the run at that step."""
 
     tensors: dict[str, dict[str, Tensor]]
     facts: dict[str, Any] = field(default_factory=dict)
 
     @property
     def weights(self) -> dict[str, Tensor]:
-        """The weights that count: averaged ones, if there are any."""
+        """The weights to use: the averaged ones, if there are any."""
         return self.tensors.get("ema") or self.tensors["model"]
 
 
 class _Facts(BaseModel):
-    """The types of the facts that this program reads; there may be others."""
+    """The types of the facts read by this program; there may be others."""
 
     model_config = ConfigDict(strict=True, extra="allow")
 
@@ -77,11 +79,11 @@ class _Facts(BaseModel):
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
-    """Write `checkpoint` to `path`, or leave what is there untouched.
+    """Write `checkpoint` to `path` atomically.
 
     Raises:
         NoSpace: the disk is full.
-        OSError: the system does not take the file for another reason.
+        OSError: the file cannot be written for another reason.
     """
     flat = {
         f"{kind}/{name}": tensor.detach().cpu().contiguous().clone()
@@ -94,11 +96,11 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     metadata = {"format": FORMAT, "facts": facts, "facts_sha256": hashlib.sha256(facts.encode()).hexdigest()}
     with replacing(path, durable=True) as temporary:
         temporary.touch()
-        mode = temporary.stat().st_mode  # as of any other file; safetensors makes its own for their owner alone
+        mode = temporary.stat().st_mode  # as for any other file; safetensors makes its own readable by the owner only
         try:
             save_file(flat, temporary, metadata=metadata)
             temporary.chmod(mode)
-        except SafetensorError as error:  # which is how it reports what the system says
+        except SafetensorError as error:  # its way of reporting system errors
             number = re.search(r"os error (\d+)", str(error))
             if number is None:
                 raise
@@ -106,17 +108,17 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def load_checkpoint(path: Path, kinds: Collection[str] | None = None) -> Checkpoint:
-    """Read a checkpoint, or of its tensors those of some `kinds`, onto the CPU; what is read is verified.
+    """Read a checkpoint onto the CPU, with all its tensors or those of some `kinds`; what is read is verified.
 
     Raises:
-        CheckpointError: the file is missing, cannot be read, is damaged, or is no checkpoint.
+        CheckpointError: the file is missing, unreadable, damaged, or not a checkpoint.
     """
     if not path.is_file():
-        raise CheckpointError(f"checkpoint {path} not found. Expected a file that `crossreid train` wrote.")
+        raise CheckpointError(f"checkpoint {path} not found. Expected a file written by `crossreid train`.")
     names: list[str] = []
     tensors: dict[str, dict[str, Tensor]] = {}
     try:
-        path.open("rb").close()  # safe_open says "no such file" of one that may not be read
+        path.open("rb").close()  # safe_open reports "no such file" for one without read permission
         with safe_open(path, framework="pt") as stored:
             metadata = stored.metadata() or {}
             names += stored.keys()
@@ -128,10 +130,10 @@ def load_checkpoint(path: Path, kinds: Collection[str] | None = None) -> Checkpo
         raise damaged(path, str(error)) from error
     except OSError as error:
         raise CheckpointError(
-            f"checkpoint {path} cannot be read: {error.strerror or error}. It may be whole: look at its permissions and disk."
+            f"checkpoint {path} cannot be read: {error.strerror or error}. It may be intact: check its permissions and the disk."
         ) from error
     if metadata.get("format") != FORMAT:
-        raise CheckpointError(f"{path} is no checkpoint of this program: format {metadata.get('format')!r}.")
+        raise CheckpointError(f"{path} is not a checkpoint of this program: format {metadata.get('format')!r}.")
     facts = _read_facts(path, metadata)
     found = Counter(name.partition("/")[0] for name in names)
     for kind, count in facts.get("tensors", {}).items():
@@ -144,7 +146,7 @@ def load_checkpoint(path: Path, kinds: Collection[str] | None = None) -> Checkpo
 
 
 def damaged(path: Path, what: str) -> CheckpointError:
-    """The error of a checkpoint that is not as it was written."""
+    """The error for a checkpoint that is not as it was written."""
     return CheckpointError(f"checkpoint {path} is damaged ({what}). Delete it, or restore a copy.")
 
 
@@ -159,7 +161,7 @@ def _read_facts(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
         raise damaged(path, f"its facts are no JSON: {error}") from error
     if not isinstance(facts, dict):
         raise damaged(path, "its facts are no object")
-    if "sha256" in facts and expected is None:  # they were written together
+    if "sha256" in facts and expected is None:  # they are written together
         raise damaged(path, "the hash of its facts is missing")
     try:
         _Facts.model_validate(facts)
@@ -193,7 +195,7 @@ def _short(value: Any) -> str:
 
 
 def require(path: Path, checkpoint: Checkpoint, *, kinds: tuple[str, ...], facts: tuple[str, ...]) -> None:
-    """Raise `CheckpointError` naming the kinds of tensors and the facts that the checkpoint in `path` lacks."""
+    """Raise `CheckpointError` naming the kinds of tensors and the facts missing in the checkpoint at `path`."""
     missing = [f"{kind} tensors" for kind in kinds if kind not in checkpoint.tensors]
     missing += [fact for fact in facts if fact not in checkpoint.facts]
     if missing:
@@ -201,10 +203,10 @@ def require(path: Path, checkpoint: Checkpoint, *, kinds: tuple[str, ...], facts
 
 
 def read_weights(path: Path) -> Checkpoint:
-    """A checkpoint as far as its network needs it: `weights` and facts, nothing of the optimiser.
+    """The part of a checkpoint that its network needs: `weights` and facts, nothing of the optimiser.
 
     Raises:
-        CheckpointError: as `load_checkpoint`, or it holds no weights.
+        CheckpointError: as `load_checkpoint`, or it has no weights.
     """
     checkpoint = load_checkpoint(path, WEIGHTS)
     require(path, checkpoint, kinds=("model",), facts=())
@@ -215,7 +217,7 @@ def fit_weights(method: nn.Module, given: dict[str, Tensor], path: Path) -> None
     """Load the tensors `given`, which come from `path`, into `method`.
 
     Raises:
-        CheckpointError: keys, shapes or types are not those of the method; the first few are named.
+        CheckpointError: keys, shapes or types differ from the method's; the first few are named.
     """
     expected = method.state_dict()
     wrong = [f"{key} missing" for key in expected.keys() - given.keys()]

@@ -1,8 +1,8 @@
 """A step's losses and their gradient compiled as a whole by torch.compile, without a break in the graph.
 
-Whatever cannot be compiled so is said in one line, and the encoders are compiled alone, as `torch.nn.Module.compile` does it.
-On a GPU the graph is replayed as a CUDA graph where its shapes are fixed; where they change it is run as it is. Compiled once
-more is what changes shape, or a number of Python's that the losses read.
+If that is impossible, one line says why, and the encoders are compiled alone, as by `torch.nn.Module.compile`.
+On a GPU the graph is replayed as a CUDA graph if its shapes are fixed, and otherwise run as is. A change of shape, or of a
+Python number that the losses read, causes another compilation.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Losses = Callable[[Any], dict[str, Tensor]]
 
 
 class Compilable(Protocol):
-    """What is compiled; `composed`, where a method has it, gives a batch all that its losses would ask a device for."""
+    """What is compiled; a method's `composed`, if any, gives a batch everything its losses would read from a device."""
 
     @property
     def encoders(self) -> Any: ...
@@ -41,18 +41,18 @@ def compile_losses(
 ) -> Losses:
     """`method.losses`, compiled when it is first called; `method` itself, its copies and its state stay as they are.
 
-    Terms that a CUDA graph gave are overwritten by the next call.
+    Terms returned by a CUDA graph are overwritten by the next call.
 
     Args:
-        processes: of the run. say: takes a line on what was compiled, how long it took, or why it was not.
+        processes: of the run. say: called with a line on what was compiled and how long it took, or why it was not.
         backend: of torch.compile, for tests.
     """
     against = _refusal(options, processes)
     if against:
-        say(f"training.compile: {against}, so that only the encoders are compiled.")
+        say(f"training.compile: {against}, so only the encoders are compiled.")
         compile_encoders(method)
         return method.losses
-    # The gradients of a CUDA graph lie in its own memory, which the next batch of a group would overwrite.
+    # A CUDA graph's gradients are in its own memory, which the next batch of a group would overwrite.
     graphs = backend == "inductor" and device.type == "cuda" and options.accumulate == 1
     return _CompiledLosses(method, say=say, backend=backend, graphs=graphs)
 
@@ -65,9 +65,9 @@ def compile_encoders(method: Compilable) -> None:
 
 def _refusal(options: TrainingOptions, processes: int) -> str:
     if processes > 1:
-        return f"losses compare the images of {processes} processes, which exchange them within a step"
+        return f"losses compare images across {processes} processes, which exchange them within a step"
     if options.checkpoint_activations:
-        return "training.checkpoint_activations computes activations again in a way that is not traced"
+        return "training.checkpoint_activations recomputes activations in a way that cannot be traced"
     return ""
 
 
@@ -84,7 +84,7 @@ class _CompiledLosses:
     def __call__(self, batch: Any) -> dict[str, Tensor]:
         if self.compiled is None:
             return self.method.losses(batch)
-        # Imported by torch.compile at the latest; the compiler takes seconds to import.
+        # Imported late, as by torch.compile; importing the compiler takes seconds.
         from torch._dynamo.exc import TorchDynamoException
 
         composed = getattr(self.method, "composed", None)
@@ -97,7 +97,7 @@ class _CompiledLosses:
         except TorchDynamoException as error:
             self.compiled = None
             self.say(
-                f"training.compile: the losses cannot be compiled as a whole, so that only the encoders are: {_reason(error)}"
+                f"training.compile: the losses cannot be compiled as a whole, so only the encoders are: {_reason(error)}"
             )
             compile_encoders(self.method)
             return self.method.losses(batch)
@@ -111,7 +111,7 @@ class _CompiledLosses:
 
 
 def _reason(error: Exception) -> str:
-    """The first line of what the compiler says, and the innermost line that it says it of, in a library's code as it is called."""
+    """The first line of the compiler's message, and the innermost source line it refers to."""
     first = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
     frames = [frame for frame in getattr(error, "real_stack", None) or () if frame.filename]
     if not frames:

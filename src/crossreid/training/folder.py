@@ -1,7 +1,7 @@
-"""What a run writes into its folder while it goes on, and the lock that keeps another run out of it.
+"""What a run writes into its folder while it trains, and the lock that keeps other runs out.
 
-It writes last.safetensors, best.safetensors, what `tracking` writes and, where the recipe changed between two starts,
-changes.json: a list of {"step", "epoch", "key", "was", "now"}, of which each took hold after that step.
+It writes last.safetensors, best.safetensors, the files of `tracking` and, if the recipe changed between two starts,
+changes.json: a list of {"step", "epoch", "key", "was", "now"}, each in effect after that step.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ _WITHOUT_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
 
 
 class RunLocked(CrossreidError):
-    """Another process trains in the folder, or this one already."""
+    """Another process, or this one, is already training in the folder."""
 
 
 @contextlib.contextmanager
 def locked(folder: Path, fabric: Fabric) -> Iterator[None]:
-    """Keep any other run out of a folder, which is made where it is missing; what killed runs left of writing is removed.
+    """Keep other runs out of a folder, which is created if missing; unfinished files of killed runs are removed.
 
-    The first process holds the lock, of all of them; all must enter. The file goes with the lock, and with it a folder that was
-    made here and that nothing was written into.
+    The first process holds the lock for all of them; all must enter. The lock file is removed with the lock, and so is a folder that
+    was created here and that nothing was written into.
 
     Raises:
-        RunLocked: the folder is another run's, which is named; of several processes, each raises it.
+        RunLocked: another run, which is named, holds the folder; each of several processes raises it.
     """
     held, refusal, made = None, None, not folder.exists()
     if fabric.is_global_zero:
@@ -69,26 +69,28 @@ def locked(folder: Path, fabric: Fabric) -> Iterator[None]:
 
 
 def _lock(folder: Path) -> int | None:
-    """The lock of a folder; None where nothing can be written there, or where its file system knows none."""
+    """The lock of a folder; None if it is not writable, or its file system has no locks."""
     try:
         return lock(folder / LOCK)
-    except FileNotFoundError:  # a run that ended just now took its empty folder with it
+    except FileNotFoundError:  # a run that has just ended removed its empty folder
         folder.mkdir(parents=True, exist_ok=True)
         return _lock(folder)
     except OSError as error:
         if error.errno in _WITHOUT_LOCKS:
-            warnings.warn(f"{folder} cannot be locked ({error.strerror}): start no other run there.", stacklevel=4)
+            warnings.warn(
+                f"{folder} cannot be locked ({error.strerror}): do not start another run there.", stacklevel=4
+            )
         elif error.errno != errno.EROFS and os.access(folder, os.W_OK):
             raise
         return None
 
 
 class RunFolder:
-    """The folder of a run in `state`: written by the first process, though all of them take part in a checkpoint.
+    """The folder of a run in `state`: written by the first process, though all take part in a checkpoint.
 
     Args:
         recipe: kept in each checkpoint.
-        count_images: images of a batch, for the speed.
+        count_images: number of images of a batch, for the speed.
         on_start: called by the first process before it writes anything.
         save: writes a checkpoint to a path; `save_checkpoint` by default.
     """
@@ -107,7 +109,7 @@ class RunFolder:
         self._save = save
         self._tracker: Tracker | None = None
         self._clock = 0.0
-        self._unlogged: deque[dict[str, Any]] = deque()  # what rows of steps hold besides losses, which are unread
+        self._unlogged: deque[dict[str, Any]] = deque()  # step rows without their losses, which are not read yet
         if not state.fabric.is_global_zero:
             return
         folder.mkdir(parents=True, exist_ok=True)
@@ -122,7 +124,7 @@ class RunFolder:
         self._clock = time.perf_counter()
 
     def step_done(self, batch: Any) -> None:
-        """Add the row of a training step, and write those whose losses were read."""
+        """Add the row of a training step, and write the rows whose losses have been read."""
         if self._tracker is not None:
             self._unlogged.append(
                 {
@@ -135,7 +137,7 @@ class RunFolder:
         self._log()
 
     def read_losses(self) -> None:
-        """Wait for the losses of all steps so far, and add their rows; to be called by all processes.
+        """Wait for the losses of all steps so far and add their rows; must be called by all processes.
 
         Raises:
             NonFiniteLoss: one of them is infinite or NaN.
@@ -144,7 +146,7 @@ class RunFolder:
         self._log()
 
     def _log(self) -> None:
-        """Add the rows of the steps whose losses were read; of several at once each took the same time."""
+        """Add the rows of the steps whose losses have been read; several at once count as equally long."""
         read = self.state.unread.take()[: len(self._unlogged)]  # a step that failed midway has no row
         if not read or self._tracker is None:
             return
@@ -169,10 +171,10 @@ class RunFolder:
             self._tracker.validation({"step": self.state.step, "epoch": self.state.epoch, "validation": numbers})
 
     def save(self, name: str) -> None:
-        """Write a checkpoint of the state, after the rows that lead to it; to be called by all processes.
+        """Write a checkpoint of the state, after the rows that lead to it; must be called by all processes.
 
         Raises:
-            NonFiniteLoss: a loss of a step that led here is infinite or NaN; what was written before stays as it is.
+            NonFiniteLoss: a loss of a step that led here is infinite or NaN; earlier checkpoints stay untouched.
         """
         self.read_losses()
         checkpoint = self.state.to_checkpoint(self.recipe)
@@ -181,7 +183,7 @@ class RunFolder:
             (self._save or save_checkpoint)(self.folder / name, checkpoint)
 
     def close(self) -> None:
-        """Write the rows of the steps whose losses were read."""
+        """Write the rows of the steps whose losses have been read."""
         if self._tracker is not None:
             try:
                 self._log()

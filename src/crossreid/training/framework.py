@@ -1,6 +1,6 @@
-"""What computes a run. The loop, its files and its checkpoints are the same whatever it is.
+"""The framework that computes a run. The loop, its files and its checkpoints are the same for all.
 
-PyTorch is `TORCH`; another framework hands over three functions that do the same in its own arithmetic.
+PyTorch is `TORCH`; another framework provides three functions that do the same in its own arithmetic.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from crossreid.training.step import train_step
 
 @dataclass(frozen=True, slots=True)
 class Framework:
-    """The functions of a framework, each with the arguments and results of torch's.
+    """The functions of a framework, with the same arguments and results as torch's.
 
     Attributes:
         initial_state: the state before the first step, of a method and its options.
         train_step: trains on one batch, and returns whether the weights were updated.
-        save_checkpoint: writes a checkpoint to a path, and beside it what the framework's own programs read; None for the checkpoint
-            alone.
+        save_checkpoint: writes a checkpoint to a path, and beside it the framework's native file; None for only the
+            checkpoint.
     """
 
     initial_state: Callable[..., TrainingState] = initial_state

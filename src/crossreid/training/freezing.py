@@ -1,8 +1,8 @@
-"""Frozen parts of the encoders keep their weights and batch norm statistics, for a while or for good.
+"""Frozen parts of the encoders keep their weights and batch norm statistics, for some epochs or permanently.
 
-In one process no gradient is computed for what is frozen, so that steps in which the heads learn alone cost little more
-than a forward pass. Several processes agree at the start on which gradients they average; there those of what learns
-later are computed, and dropped.
+In one process no gradient is computed for frozen parts, so steps in which only the heads learn cost little more
+than a forward pass. Several processes agree at the start on which gradients they average; there the gradients of parts that
+learn later are computed and dropped.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ from crossreid.training.parts import BACKBONE, modules_of, refuse_unknown, stage
 
 Unfreeze = float | dict[str, float | None] | None
 FREEZE = "training.freeze"
-EARLIER = ("frozen_stages", "frozen_epochs")  # keys of `training` that said the same in numbers
+EARLIER = ("frozen_stages", "frozen_epochs")  # earlier keys of `training` with the same meaning, as numbers
 
 
 class Part(NamedTuple):
-    """Modules, each by itself, that are frozen until `after` epochs are done; for good where it is None."""
+    """Modules that are frozen until `after` epochs are done; permanently if None."""
 
     modules: list[nn.Module]
     after: float | None
 
 
 class Freezing:
-    """What is frozen when; a module that lies in several parts is, as long as one of them is.
+    """What is frozen when; a module in several parts is frozen as long as one of them is.
 
     Args:
-        several: whether there are several processes, so that only what is frozen for good goes without a gradient.
+        several: whether there are several processes, so that only permanently frozen modules have no gradient.
     """
 
     def __init__(self, parts: Sequence[Part], *, several: bool = False) -> None:
         self._parts, self._several = parts, several
         self.now = self.frozen_at(0.0)
-        """The modules that are frozen at present."""
-        # Parameters that do not learn in any case, such as a neck's shift, stay so.
+        """The currently frozen modules."""
+        # Parameters that never learn, such as a neck's shift, stay that way.
         self._learning = {
             id(module): [p for p in module.parameters(recurse=False) if p.requires_grad]
             for part in parts
@@ -48,13 +48,13 @@ class Freezing:
         self._set(self.frozen_at(float("inf")) if several else self.now)
 
     def frozen_at(self, epochs: float) -> list[nn.Module]:
-        """The modules that are frozen when so many epochs are done."""
+        """The modules that are frozen after this many epochs."""
         return _once(m for part in self._parts if part.after is None or epochs < part.after for m in part.modules)
 
     def reach(self, epochs: float) -> bool:
-        """Go on to where so many epochs are done; returns whether other modules are frozen there than before."""
+        """Advance to this many epochs done; returns whether the frozen modules have changed."""
         frozen = self.frozen_at(epochs)
-        if len(frozen) == len(self.now):  # there are fewer with time, and never others
+        if len(frozen) == len(self.now):  # the set only shrinks over time
             return False
         self.now = frozen
         if not self._several:
@@ -62,7 +62,7 @@ class Freezing:
         return True
 
     def drop_gradients(self) -> None:
-        """Leave no gradient to what is frozen."""
+        """Drop the gradients of frozen modules."""
         for module in self.now:
             for parameter in module.parameters(recurse=False):
                 parameter.grad = None
@@ -79,8 +79,8 @@ def freezing_of(
 ) -> Freezing:
     """Freeze parts of the method's encoders.
 
-    The optimiser is to be made before: it keeps what is frozen, so that going on with other parts finds its state as it
-    was.
+    The optimiser must be made first: it keeps frozen parameters, so that resuming with other frozen parts finds its state
+    unchanged.
 
     Raises:
         CrossreidError: an encoder has no such part, or nothing is left to learn.
@@ -95,12 +95,12 @@ def freezing_of(
     ]
     freezing = Freezing(parts, several=several)
     if freeze and not any(parameter.requires_grad for parameter in method.parameters()):
-        raise CrossreidError(f"{FREEZE} is {list(freeze)}, and nothing is left to learn in {type(method).__name__}.")
+        raise CrossreidError(f"{FREEZE} is {list(freeze)}, which leaves nothing to learn in {type(method).__name__}.")
     return freezing
 
 
 def after_of(name: str, unfreeze_after: Unfreeze) -> float | None:
-    """The epochs after which the part `name` learns; None for never."""
+    """The number of epochs after which the part `name` learns; None for never."""
     return unfreeze_after.get(name) if isinstance(unfreeze_after, dict) else unfreeze_after
 
 
@@ -128,7 +128,7 @@ def as_parts(given: Mapping[str, Any]) -> dict[str, Any]:
     `frozen_stages` and `frozen_epochs`.
 
     Raises:
-        CrossreidError: both forms are there.
+        CrossreidError: both forms are given.
     """
     kept = {key: value for key, value in given.items() if key not in EARLIER}
     if isinstance(kept.get("freeze"), str):

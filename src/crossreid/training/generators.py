@@ -1,4 +1,4 @@
-"""The global random generators of torch, NumPy and Python: seeded together, read, and put back."""
+"""The global random generators of torch, NumPy and Python: seeded together, read and restored."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from torch import Tensor
 
 
 def seed_generators(seed: int) -> None:
-    """Seed all of them; NumPy's and Python's are what augmentations of other libraries draw from."""
+    """Seed all of them; augmentations of other libraries use NumPy's and Python's."""
     torch.manual_seed(seed)
     random.seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002  (the global one is meant)
 
 
 def generator_states() -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The states of the generators: named tensors, and what fits into JSON."""
+    """The states of the generators: named tensors, and JSON values."""
     tensors = {"torch": torch.get_rng_state()}
     for index in range(torch.cuda.device_count()):
         tensors[f"cuda{index}"] = torch.cuda.get_rng_state(index)
@@ -32,7 +32,7 @@ def generator_states() -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def restore_generators(tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
-    """Put the generators into the states that `generator_states` returned."""
+    """Restore the states that `generator_states` returned."""
     torch.set_rng_state(tensors["torch"])
     for index in range(torch.cuda.device_count()):
         if f"cuda{index}" in tensors:
@@ -44,7 +44,7 @@ def restore_generators(tensors: dict[str, Tensor], facts: dict[str, Any]) -> Non
 
 @contextlib.contextmanager
 def preserved_generators() -> Iterator[None]:
-    """What is drawn in the block changes nothing that is drawn after it."""
+    """Draws within the block do not affect later ones."""
     states = generator_states()
     try:
         yield

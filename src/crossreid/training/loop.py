@@ -1,8 +1,8 @@
 """The training loop: the same on a laptop and on several machines.
 
-It knows nothing of data sets or of evaluation: batches come from a callable by (epoch, first step), validation is a
-callable that returns named numbers. A kill loses the steps since the last checkpoint, and they are done again to the
-same bits; SIGINT and SIGTERM lose nothing, as a checkpoint is written first.
+It knows nothing of data sets or of evaluation: batches come from a callable of (epoch, first step), validation is a
+callable that returns named numbers. A kill loses the steps since the last checkpoint, which are repeated with bit-identical
+results; SIGINT and SIGTERM lose nothing, as a checkpoint is written first.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Validate = Callable[[nn.Module], dict[str, float]]
 
 @dataclass(frozen=True, slots=True)
 class FitResult:
-    """How a run ended: batches done in all and before this start, the best validation so far, the last losses."""
+    """How a run ended: batches done in total and before this start, the best validation so far, the last losses."""
 
     steps: int
     steps_before: int
@@ -65,27 +65,27 @@ def fit(
     completed: Callable[[dict[str, Any]], dict[str, Any]] = dict,
     framework: Framework = TORCH,
 ) -> FitResult:
-    """Train `method` into the folder `out`, or go on with the run that is there; a finished one is left as it is.
+    """Train `method` into the folder `out`, or resume the run there; a finished run is left as it is.
 
     Args:
-        method: a `crossreid.methods.method.Method`, or any module that keeps the contract `state.Trainable`.
-        batches: called with (epoch, first step) returns that epoch's batches of this process from that step on.
-        steps_per_epoch: how many batches an epoch has; a function of the epoch, where they differ.
+        method: a `crossreid.methods.method.Method`, or any module that fulfils `state.Trainable`.
+        batches: called with (epoch, first step), returns that epoch's batches of this process from that step on.
+        steps_per_epoch: number of batches per epoch; a function of the epoch if epochs differ.
         fabric: devices and processes; by default those of `options`.
-        recipe: what the run depends on, kept in the checkpoint; another one's checkpoint is refused, but for the keys that
-            `training.changes` lets differ. By default the options.
-        validate: named numbers of a method in evaluation mode; it may use any generator, the run's are put back. Of
+        recipe: what the run depends on, kept in the checkpoint; a checkpoint of another recipe is refused, except for differences
+            that `training.changes` allows. By default the options.
+        validate: returns named numbers of a method in evaluation mode; it may use any generator, as the run's are restored. Of
             several processes, the first one's numbers count.
-        on_start: called by the first process before anything is written, once nothing speaks against the run.
-        count_images: images of a batch, for the speed that is logged.
-        continue_with: dotted keys of the recipe that may differ from the checkpoint's though the steps to come depend on them.
-        completed: a stored recipe with the defaults of keys that it was written without.
-        framework: what computes.
+        on_start: called by the first process once all checks have passed, before anything is written.
+        count_images: number of images of a batch, for the logged speed.
+        continue_with: dotted keys of the recipe that may differ from the checkpoint's although future steps depend on them.
+        completed: fills a stored recipe with the defaults of keys it lacks.
+        framework: the framework that computes.
 
     Raises:
         NonFiniteLoss: a loss is not finite.
         CheckpointError: the checkpoint in `out` is of another recipe, or damaged.
-        RunLocked: another process is at work in `out`.
+        RunLocked: another process is working in `out`.
         NoSpace: the disk is full.
         Interrupted: a signal stopped the run, after a checkpoint was written.
     """
@@ -104,7 +104,7 @@ def fit(
             )
             own: dict[str, Any] = {"validate": validate, "train_step": framework.train_step}
             _epochs(state, batches, options, folder, steps_per_epoch=steps_per_epoch, **own)
-            fabric.barrier()  # none leaves before the first process has written the last checkpoint
+            fabric.barrier()  # no process leaves before the first has written the last checkpoint
         return FitResult(state.step, before, state.best, state.losses)
 
 
@@ -118,7 +118,7 @@ def _epochs(
     validate: Validate | None,
     train_step: Callable[..., bool],
 ) -> None:
-    """The epochs that are left, each followed by its validation and its checkpoint."""
+    """The remaining epochs, each followed by its validation and checkpoint."""
     with stop_signals() as received, contextlib.closing(folder), _losses_first(folder):
         agreement = StopAgreement(state.fabric, received)
         while state.epoch < options.epochs:
@@ -137,7 +137,7 @@ def _epochs(
 
 @contextlib.contextmanager
 def _losses_first(folder: RunFolder) -> Iterator[None]:
-    """Where a step fails, read the losses of those before it: one that is not finite is why."""
+    """If a step fails, read the losses of the steps before it: a non-finite one is the reason."""
     try:
         yield
     except NonFiniteLoss:
@@ -147,7 +147,7 @@ def _losses_first(folder: RunFolder) -> Iterator[None]:
             folder.read_losses()
         except NonFiniteLoss as cause:
             raise cause from error
-        except RuntimeError:  # the device is lost, and `error` says so
+        except RuntimeError:  # the device is lost; `error` says so
             pass
         raise
 
@@ -157,12 +157,12 @@ def _take_up(out: Path, state: TrainingState, changes: list[Change], *, finished
         state.take_up(changes)
     if changes and state.fabric.is_global_zero:
         what = "; ".join(map(str, changes))
-        said = f" is finished, so this is not taken up: {what}" if finished else f", from step {state.step} on: {what}"
+        said = f" is finished, so this has no effect: {what}" if finished else f", from step {state.step} on: {what}"
         errors.print(f"{out}{said}.", soft_wrap=True)
 
 
 def _completed(recipe: dict[str, Any]) -> dict[str, Any]:
-    """A stored recipe of options alone, with the defaults of those that it was written without."""
+    """A stored recipe that consists of options only, with the defaults of those it lacks."""
     try:
         return {"training": TrainingOptions.model_validate(recipe.get("training", {})).model_dump(mode="json")}
     except ValidationError:
@@ -179,11 +179,11 @@ def train_epoch(
     steps_per_epoch: int,
     train_step: Callable[..., bool] = TORCH.train_step,
 ) -> None:
-    """Train on the batches of an epoch, or on the rest of them, with checkpoints in between where they are due.
+    """Train on the batches of an epoch, or the rest of them, with checkpoints in between as due.
 
     Raises:
-        Interrupted: a signal was received by any of the processes; a checkpoint is written.
-        NonFiniteLoss: a loss, of the last step or of one before, is infinite or NaN.
+        Interrupted: any of the processes received a signal; a checkpoint has been written.
+        NonFiniteLoss: a loss of this or an earlier step is infinite or NaN.
     """
     state.training_mode(options)
     with progress_bar(shown=state.fabric.is_global_zero) as bar:
@@ -198,7 +198,7 @@ def train_epoch(
             advance(1, note=" ".join(f"{name} {value:.3f}" for name, value in state.losses.items()))
             if options.checkpoint_steps is not None and state.step_in_epoch % options.checkpoint_steps == 0:
                 due = True
-            # A checkpoint holds no half-summed gradient; at an epoch's end it waits for the validation.
+            # A checkpoint holds no partially accumulated gradient; at an epoch's end it waits for the validation.
             if not updated or state.step_in_epoch == steps_per_epoch:
                 continue
             stop = agreement.reached()
@@ -212,7 +212,7 @@ def train_epoch(
 
 
 def validation(state: TrainingState, validate: Validate) -> dict[str, float]:
-    """The first process's validation numbers; how often one validates changes no weight, as generators are put back."""
+    """The first process's validation numbers; validating affects no weights, as generators are restored."""
     method = state.evaluated
     was_training = method.training
     with preserved_generators():
@@ -221,20 +221,20 @@ def validation(state: TrainingState, validate: Validate) -> dict[str, float]:
             numbers = validate(method)
         finally:
             method.train(was_training)
-    # Processes that disagreed on the best would wait for each other.
+    # Processes that disagreed on the best would deadlock.
     agreed: dict[str, float] = state.fabric.broadcast(numbers)
     return agreed
 
 
 def improves(state: TrainingState, numbers: dict[str, float], monitor: str) -> bool:
-    """Whether the number `monitor` is the highest so far, which is then noted in the state.
+    """Whether the number `monitor` is the highest so far; if so it is stored in the state.
 
     Raises:
-        CrossreidError: validation does not give it.
+        CrossreidError: validation does not return it.
     """
     if monitor not in numbers:
         raise CrossreidError(
-            f"training.monitor is {monitor!r}, which validation does not give. Known: {', '.join(numbers)}."
+            f"training.monitor is {monitor!r}, which validation does not return. Known: {', '.join(numbers)}."
         )
     if state.best is not None and numbers[monitor] <= state.best:
         return False

@@ -1,4 +1,4 @@
-"""Optimisers, what they keep in a checkpoint, and learning-rate schedules."""
+"""Optimisers, their state in a checkpoint, and learning-rate schedules."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from crossreid.training.rates import as_rates, check
 class OptimiserOptions(Options):
     name: Literal["adam", "adamw", "sgd"] = Field("adam", description="The optimiser.")
     lr: float = Field(2.6e-4, gt=0, description="Learning rate after warm-up.")
-    weight_decay: float = Field(5e-4, ge=0, description="Weight decay (in Adam: L2, as the recipes published it).")
+    weight_decay: float = Field(5e-4, ge=0, description="Weight decay (in Adam: L2, as published).")
     momentum: float = Field(0.9, ge=0, lt=1, description="Momentum of SGD.")
-    nesterov: bool = Field(False, description="Nesterov's form of SGD's momentum.")
+    nesterov: bool = Field(False, description="Use Nesterov momentum in SGD.")
     layer_decay: float | None = Field(
         None,
         gt=0,
         le=1,
-        description="Learning rate of a layer of the encoders, as a multiple of that of the next layer; null for one "
+        description="Layer-wise decay: learning rate of an encoder layer as a multiple of the next layer's; null for one "
         "rate.",
     )
     decay_vectors: bool = Field(
         True,
         description="Apply weight decay to biases, scales of norms, positions and class tokens too; transformers are "
-        "mostly trained with false.",
+        "usually trained with false.",
     )
     rates: dict[str, float] = Field(
         {},
         description="Factors of lr by part: `stem`, `stage1`, `stage2` ... or `backbone` for the encoders, `heads` "
-        "for all else; 1 for parts that are not named.",
+        "for everything else; 1 for parts that are not named.",
     )
 
     @model_validator(mode="before")
@@ -57,9 +57,7 @@ class OptimiserOptions(Options):
 
 
 class ScheduleOptions(Options):
-    kind: Literal["step", "cosine", "constant"] = Field(
-        "step", description="Course of the learning rate after warm-up."
-    )
+    kind: Literal["step", "cosine", "constant"] = Field("step", description="Learning-rate schedule after warm-up.")
     warmup_epochs: float = Field(0, ge=0, description="Epochs of linear warm-up.")
     warmup_steps: int = Field(0, ge=0, description="Steps of linear warm-up, in place of warmup_epochs.")
     warmup_start: float = Field(
@@ -67,14 +65,14 @@ class ScheduleOptions(Options):
     )
     advance: Literal["step", "epoch"] = Field(
         "step",
-        description="`step`: the rate follows each step; `epoch`: it is constant within an epoch, in warm-up that of "
+        description="`step`: the rate changes every step; `epoch`: it is constant within an epoch, in warm-up the value at "
         "the epoch's end.",
     )
     milestones: tuple[int, ...] = Field(
         (), description="For `step`: epochs after which the rate is multiplied by factor."
     )
     milestone_steps: tuple[int, ...] = Field((), description="For `step`: the same in steps, in place of milestones.")
-    factor: float = Field(0.1, gt=0, le=1, description="For `step`: what the rate is multiplied by.")
+    factor: float = Field(0.1, gt=0, le=1, description="For `step`: factor that the rate is multiplied by.")
 
     @model_validator(mode="after")
     def _one_unit_each(self) -> ScheduleOptions:
@@ -84,18 +82,18 @@ class ScheduleOptions(Options):
         return self
 
 
-# Settings of an optimiser's group that say how it computes, not what.
+# Settings of a parameter group that affect how it computes, not what.
 COMPUTING = ("fused", "foreach", "capturable")
 
 
 def make_optimiser(method: nn.Module, options: OptimiserOptions, *, fused: bool = True) -> torch.optim.Optimizer:
-    """The optimiser over the parameters of `method` that learn, its parts at rates of their own.
+    """The optimiser over the trainable parameters of `method`, with learning rates by part.
 
-    A group holds what learns at one rate, inside the encoders or outside them. Beside the rate it keeps its `factor`, and the
-    `positions` of its parameters among all of the optimiser's, those inside the encoders first: so its state is found again in
-    other groups.
+    A group holds the parameters with one rate, inside or outside the encoders. Besides the rate it keeps its `factor`, and the
+    `positions` of its parameters among all of the optimiser's, those inside the encoders first, so that its state can be
+    restored into other groups.
 
-    `fused` must be off where gradients are both scaled (fp16) and clipped: the fused kernels unscale them as they step.
+    `fused` must be off if gradients are both scaled (fp16) and clipped: the fused kernels unscale them as they step.
     """
     groups = parameter_groups(
         method,
@@ -105,7 +103,7 @@ def make_optimiser(method: nn.Module, options: OptimiserOptions, *, fused: bool 
         layer_decay=options.layer_decay,
         decay_vectors=options.decay_vectors,
     )
-    # One fused pass over all parameters: on CPUs the plain loop over tensors takes as long as the backward pass.
+    # One fused pass over all parameters: on CPUs a plain loop over tensors takes as long as the backward pass.
     decay = options.weight_decay
     if options.name == "sgd":
         return torch.optim.SGD(
@@ -131,10 +129,10 @@ def optimiser_tensors(optimiser: torch.optim.Optimizer) -> tuple[dict[str, Tenso
 def restore_optimiser(
     optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor], groups: list[dict[str, Any]]
 ) -> None:
-    """Put back what `optimiser_tensors` returned; the groups are those of this optimiser.
+    """Restore what `optimiser_tensors` returned; the groups stay those of this optimiser.
 
     Raises:
-        CrossreidError, ValueError, TypeError, KeyError: it is no state of this optimiser.
+        CrossreidError, ValueError, TypeError, KeyError: it is not a state of this optimiser.
     """
     parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
     index_of = {position: index for index, position in enumerate(_positions(optimiser.state_dict()["param_groups"]))}
@@ -149,7 +147,7 @@ def restore_optimiser(
             raise ValueError(
                 f"{key}: expected {expected.dtype} {tuple(expected.shape)}, found {tensor.dtype} {tuple(tensor.shape)}"
             )
-        # The fused kernels take all tensors of a parameter to lie in memory as it does, as with channels last.
+        # The fused kernels assume that a parameter's tensors have its memory layout, for example channels last.
         laid = tensor if name == "step" else torch.empty_like(expected).copy_(tensor)
         state.setdefault(index, {})[name] = laid
     for stored, own in zip(groups, settings_of(optimiser), strict=True):
@@ -166,28 +164,28 @@ def restore_optimiser(
 
 
 def _positions(groups: list[dict[str, Any]]) -> list[int]:
-    """The positions of an optimiser's parameters in the order of its groups, as `make_optimiser` has them."""
+    """The positions of an optimiser's parameters in the order of its groups, as in `make_optimiser`."""
     return [position for group in groups for position in group.get("positions", group["params"])]
 
 
 def settings_of(optimiser: torch.optim.Optimizer) -> list[dict[str, Any]]:
-    """What an optimiser was made with, group by group, without its parameters."""
+    """The settings an optimiser was made with, per group, without its parameters."""
     return [{name: value for name, value in group.items() if name != "params"} for group in optimiser.param_groups]
 
 
 def with_settings(settings: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Groups to restore with the settings of an optimiser that was made otherwise than the stored one, and has not moved yet."""
+    """Groups to restore, with the settings of a new optimiser that differ from the stored one's."""
     return [own | {"initial_lr": own["lr"]} for own in settings]
 
 
 def rate_factor(
     options: ScheduleOptions, step: int, *, steps_per_epoch: int, epochs: int, steps_done: int | None = None
 ) -> float:
-    """What the learning rate is multiplied by at optimiser step `step`, 0-based.
+    """The factor of the learning rate at optimiser step `step`, 0-based.
 
     Args:
-        steps_done: where epochs differ in length, the steps before this one, which what is given in steps goes by; `step`
-            and `steps_per_epoch` are then as if every epoch were as long as the present one.
+        steps_done: if epochs differ in length, the steps before this one, used for settings given in steps; `step`
+            and `steps_per_epoch` are then as if every epoch were as long as the current one.
     """
     done = step if steps_done is None else steps_done
     ahead = 0
@@ -209,7 +207,7 @@ def rate_factor(
 
 
 def set_rates(optimiser: torch.optim.Optimizer, factor: float) -> None:
-    """Set every group's learning rate to its first one times `factor`, where it is another than before."""
+    """Set every group's learning rate to its initial one times `factor`, if that changes it."""
     for group in optimiser.param_groups:
         rate = group.setdefault("initial_lr", group["lr"]) * factor
         if group["lr"] != rate:
@@ -217,7 +215,7 @@ def set_rates(optimiser: torch.optim.Optimizer, factor: float) -> None:
 
 
 def full_rate(optimiser: torch.optim.Optimizer) -> float:
-    """The present rate of parts that have no factor of their own."""
+    """The current rate of parts without their own factor."""
     group = optimiser.param_groups[0]
     rate: float = group["lr"] / group.get("factor", 1.0)
     return rate

@@ -1,4 +1,4 @@
-"""Groups of parameters that learn at one rate with one weight decay: heads and encoders, layers of encoders, vectors
+"""Groups of parameters with the same learning rate and weight decay: heads and encoders, encoder layers, vectors
 and matrices.
 
 Layer-wise decay is that of timm (Clark et al., "ELECTRA", ICLR 2020; Bao et al., "BEiT", ICLR 2022): with n layers,
@@ -28,20 +28,20 @@ def parameter_groups(
     layer_decay: float | None,
     decay_vectors: bool,
 ) -> list[dict[str, Any]]:
-    """The parameters of `method` that learn, as an optimiser takes them.
+    """The trainable parameters of `method`, as an optimiser takes them.
 
-    Each group has `params`, `lr`, the `factor` of `lr` in it, the `positions` of its parameters among all that learn,
-    those of encoders first, and, where that is not the same for all, `weight_decay`.
+    Each group has `params`, `lr`, the `factor` of `lr` in it, the `positions` of its parameters among all trainable ones,
+    encoders first, and, if that differs between parameters, `weight_decay`.
 
     Args:
-        rates: what `lr` is multiplied by, by part (`rates`); a layer's decay comes on top.
-        layer_decay: the rate of a layer of an encoder, times that of the layer after it; what an encoder has besides
-            its network learns at `lr`.
+        rates: factors of `lr` by part (`rates`); layer-wise decay comes on top.
+        layer_decay: rate of an encoder layer as a multiple of the next layer's; parameters of an encoder outside
+            its network learn at `lr`.
         decay_vectors: whether parameters of one dimension, and those that a network names in `no_weight_decay`, are
             decayed.
 
     Raises:
-        CrossreidError: layers are to be told apart, and an encoder does not say which it has.
+        CrossreidError: layer-wise decay is set, but an encoder does not number its layers.
     """
     encoders = list(getattr(method, "encoders", []))
     inside = {id(p) for encoder in encoders for p in encoder.parameters()}
@@ -63,7 +63,7 @@ def parameter_groups(
 
 
 def _layer_scales(encoders: list[nn.Module], decay: float) -> dict[int, float]:
-    """What the rates of the encoders' parameters are multiplied by, by the parameters' ids."""
+    """Factors of the rates of the encoders' parameters, by parameter id."""
     scales: dict[int, float] = {}
     for encoder in encoders:
         numbered = _numbered(encoder)
@@ -81,7 +81,7 @@ def _layer_scales(encoders: list[nn.Module], decay: float) -> dict[int, float]:
 def _numbered(encoder: nn.Module) -> list[tuple[nn.Module, dict[str, int]]]:
     """The modules of an encoder that number their layers, with `layers_behind` of each.
 
-    Of an encoder that was cut that is the encoder itself.
+    For an encoder that was cut, that is the encoder itself.
     """
     if is_cut(encoder):
         known: Any = encoder.layers_behind
@@ -91,7 +91,7 @@ def _numbered(encoder: nn.Module) -> list[tuple[nn.Module, dict[str, int]]]:
 
 
 def _vectors(method: nn.Module) -> set[int]:
-    """Ids of the parameters of one dimension, and of those that a network of timm wants without weight decay."""
+    """Ids of the parameters of one dimension, and of those that a timm network excludes from weight decay."""
     found = {id(p) for name, p in method.named_parameters() if p.ndim <= 1 or name.endswith(".bias")}
     for network in method.modules():
         names = network.no_weight_decay() if hasattr(network, "no_weight_decay") else ()  # type: ignore[operator]

@@ -1,8 +1,8 @@
 """Parts of the encoders by name, as in `freeze` and `rates`: `stem`, `stage1`, `stage2` ..., or `backbone` for all.
 
-A stage is what the encoder's `leading_stages(count)` adds to the one before it, the stem being the first: a ResNet has
-a stem and stages 1 to 4. What follows the last stage belongs to it; where a network is cut into streams, a stage is all
-copies of it.
+A stage is what the encoder's `leading_stages(count)` adds to the previous one, the stem being the first: a ResNet has
+a stem and stages 1 to 4. Whatever follows the last stage belongs to it; if a network is cut into streams, a stage is all
+its copies.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ def stage_names(count: int) -> list[str]:
 
 
 def refuse_unknown(names: Iterable[str], key: str, *, known: Sequence[str] = ()) -> None:
-    """Raise `CrossreidError` where one of `names`, given under `key`, is neither a part nor `known`."""
+    """Raise `CrossreidError` if one of `names`, given under `key`, is neither a part nor `known`."""
     for name in names:
         if name not in (STEM, BACKBONE, *known) and _STAGE.fullmatch(name) is None:
             expected = ", ".join((STEM, "stage1, stage2 ...", BACKBONE, *known))
-            raise CrossreidError(f"{key}: {name!r} is no part of a network; expected {expected}")
+            raise CrossreidError(f"{key}: {name!r} is not a part of a network; expected {expected}")
 
 
 def modules_of(encoder: nn.Module, name: str, key: str) -> list[nn.Module]:
-    """The modules of a part, each by itself, without those inside it.
+    """The modules of a part, without their submodules.
 
     Raises:
-        CrossreidError: the encoder has no such stage, or cannot tell its stages apart; `key` is named.
+        CrossreidError: the encoder has no such stage, or cannot tell its stages apart; the message names `key`.
     """
     if name == BACKBONE:
         return list(encoder.modules())

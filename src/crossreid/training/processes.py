@@ -1,6 +1,6 @@
-"""The processes of one run: started by Lightning Fabric or torchrun, and what they exchange beside gradients.
+"""The processes of one run: started by Lightning Fabric or torchrun, and what they exchange besides gradients.
 
-The processes wait for each other in `gathered`, `agreed_signal` and `gathered_generators`: all must call them, at the
+`gathered`, `agreed_signal` and `gathered_generators` synchronise the processes: all must call them, at the
 same step.
 """
 
@@ -23,24 +23,24 @@ from crossreid.training.options import TrainingOptions
 
 
 def make_fabric(options: TrainingOptions) -> Fabric:
-    """Devices, precision and processes; under torchrun it joins the processes that are there.
+    """Devices, precision and processes; under torchrun it joins the existing processes.
 
     Gradients are averaged over the processes by DDP, over gloo on CPUs and NCCL on GPUs.
 
     Raises:
-        CrossreidError: bf16 is asked for on a CPU that cannot do what it announces, or fp16 on any CPU.
+        CrossreidError: bf16 is requested on a CPU that announces but does not support it, or fp16 on any CPU.
     """
     on_cpu = options.accelerator == "cpu" or not torch.cuda.is_available()
     if on_cpu and options.precision == "bf16-mixed":
         refuse_broken_bf16()
     if on_cpu and options.precision == "16-mixed" and not torch.backends.mps.is_available():
         raise CrossreidError(
-            "training.precision=16-mixed: CPUs train in no fp16, and bf16 in its place would not be what the recipe says. Use "
+            "training.precision=16-mixed: CPUs cannot train in fp16, and bf16 instead would not be what the recipe says. Use "
             "training.precision=bf16-mixed or 32-true, with --continue-with for a run that began on a GPU."
         )
     several = options.devices * options.nodes > 1
-    # Gradients are sent while earlier layers' are computed, out of the memory that they are computed into. The graph is not
-    # static: terms may begin later than others, as that of a memory of batches does.
+    # Gradients are sent while those of earlier layers are computed, from the memory they are computed into. The graph is not
+    # static: some terms may start later than others, for example that of a memory of batches.
     strategy: Any = DDPStrategy(find_unused_parameters=False, gradient_as_bucket_view=True) if several else "auto"
     fabric = Fabric(
         accelerator=options.accelerator,
@@ -56,19 +56,19 @@ def make_fabric(options: TrainingOptions) -> Fabric:
 
 
 def _disconnect() -> None:
-    """Close the connections to the other processes in order: a process that just exits aborts in their threads."""
+    """Close the connections to the other processes in order: a process that simply exits aborts in their threads."""
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
 
 
 def gathered(fabric: Fabric, tensor: Tensor) -> Tensor:
-    """`(B, ...)` of each process to `(world * B, ...)`, in process order, with gradient."""
+    """`(B, ...)` per process to `(world * B, ...)`, in process order, with gradient."""
     everyones: Tensor = _Gathered.apply(tensor, fabric.world_size)  # type: ignore[no-untyped-call]
     return everyones
 
 
 class _Gathered(torch.autograd.Function):
-    """One collective each way: rows gathered into one tensor, and of its gradient the sum over the processes scattered."""
+    """One collective each way: rows are gathered into one tensor; its gradient is summed over processes and scattered."""
 
     @staticmethod
     def forward(context: Any, tensor: Tensor, world: int) -> Tensor:
@@ -84,7 +84,7 @@ class _Gathered(torch.autograd.Function):
             own = gradient.new_empty((rows, *gradient.shape[1:]))
             torch.distributed.reduce_scatter_tensor(own, gradient.contiguous())
             return own, None
-        # Gloo scatters sums by way of copies to each process; reducing the whole takes a third of the time.
+        # Gloo implements reduce-scatter with copies to each process; reducing the whole takes a third of the time.
         total = gradient.clone(memory_format=torch.contiguous_format)
         torch.distributed.all_reduce(total)
         first = torch.distributed.get_rank() * rows
@@ -92,7 +92,7 @@ class _Gathered(torch.autograd.Function):
 
 
 def agreed_signal(fabric: Fabric, received: list[int]) -> int:
-    """The signal that any of the processes received, or 0: they stop at the same step or not at all."""
+    """The signal that any of the processes received, or 0: all stop at the same step or none does."""
     number = _first(received)
     if fabric.world_size == 1:
         return number
@@ -100,13 +100,13 @@ def agreed_signal(fabric: Fabric, received: list[int]) -> int:
 
 
 class StopAgreement:
-    """Whether any of the processes was asked to stop; they come to know it at the same step, or none does.
+    """Whether any of the processes was asked to stop; all learn it at the same step.
 
-    On CUDA several processes ask each other once in `EVERY` calls, and read the answer that many calls later, so that none
+    On CUDA, several processes exchange this once in `EVERY` calls and read the result that many calls later, so that none
     waits; elsewhere at every call.
 
     Args:
-        received: the signals of this process, which grow.
+        received: the list of signals that this process receives.
     """
 
     EVERY = 4
@@ -119,11 +119,11 @@ class StopAgreement:
         self._asked: HostCopy | None = None
 
     def now(self) -> int:
-        """The signal that any process received, or 0; the processes wait for each other."""
+        """The signal that any process received, or 0; this synchronises the processes."""
         return agreed_signal(self.fabric, self.received)
 
     def reached(self) -> int:
-        """The signal that any process is known to have received, or 0; to be called by all after the same steps."""
+        """The signal that any process is known to have received, or 0; must be called by all after the same steps."""
         if self.every == 1:
             return self.now()
         self._calls += 1
@@ -138,7 +138,7 @@ def _first(received: list[int]) -> int:
 
 
 def _largest(fabric: Fabric, number: int) -> HostCopy:
-    """The largest number of any process, on its way to the host."""
+    """The maximum over all processes, on its way to the host."""
     largest = torch.full((), number, device=fabric.device)
     torch.distributed.all_reduce(largest, op=torch.distributed.ReduceOp.MAX)
     return HostCopy(largest)
@@ -156,15 +156,15 @@ def gathered_generators(fabric: Fabric) -> tuple[dict[str, Tensor], list[dict[st
 
 
 def restore_gathered_generators(fabric: Fabric, tensors: dict[str, Tensor], facts: list[dict[str, Any]]) -> None:
-    """Restore this process's part of what `gathered_generators` returned; warn where it was another number of them.
+    """Restore this process's part of what `gathered_generators` returned; warn if the number of processes differs.
 
     Raises:
-        ValueError: states of other types or sizes than this process has.
+        ValueError: states differ in type or size from this process's.
     """
     if len(facts) != fabric.world_size:
         warnings.warn(
-            f"the checkpoint was written by {len(facts)} processes, now there are {fabric.world_size}: "
-            "the run goes on, but not to the same bits.",
+            f"the checkpoint was written by {len(facts)} processes, but now there are {fabric.world_size}: "
+            "the run continues, but not bit-identically.",
             stacklevel=3,
         )
         return

@@ -1,7 +1,7 @@
-"""Rates by part: what the learning rate of the parameters of each part of a method is multiplied by.
+"""Rates by part: factors of the learning rate for each part of a method.
 
-Parts of the encoders are those of `parts`; `heads` is what lies outside them. A stage that is named has its own factor,
-whatever `backbone` has; what is not named learns at the full rate.
+Parts of the encoders are those of `parts`; `heads` is everything outside them. A named stage has its own factor,
+whatever `backbone` has; parts that are not named learn at the full rate.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from crossreid.errors import CrossreidError
 from crossreid.training.parts import BACKBONE, HEADS, modules_of, refuse_unknown
 
 KEY = "training.optimiser.rates"
-EARLIER = "new_layers_factor"  # the key of an optimiser that said what `heads` says
+EARLIER = "new_layers_factor"  # the optimiser key that `heads` replaces
 
 
 def rate_factors(method: nn.Module, rates: Mapping[str, float]) -> dict[int, float]:
-    """The factor of each parameter, by its id; of those that are not there it is 1.
+    """The factor of each parameter, by its id; absent ones have 1.
 
     Raises:
         CrossreidError: an encoder has no such part.
@@ -35,12 +35,12 @@ def rate_factors(method: nn.Module, rates: Mapping[str, float]) -> dict[int, flo
 
 
 def check(rates: Mapping[str, float]) -> None:
-    """Raise `CrossreidError` for parts that there are not, and for factors that are not above 0."""
+    """Raise `CrossreidError` for unknown parts and for factors that are not above 0."""
     refuse_unknown(rates, "rates", known=(HEADS,))
     for name, factor in rates.items():
         if factor <= 0:
             raise CrossreidError(
-                f"rates: {name} is {factor:g}, expected more than 0; what is to learn nothing goes under training.freeze"
+                f"rates: {name} is {factor:g}, expected more than 0; use training.freeze for parts that should not learn"
             )
 
 
@@ -48,7 +48,7 @@ def as_rates(given: Mapping[str, Any]) -> dict[str, Any]:
     """The `optimiser` section with `rates` in place of `new_layers_factor`, its earlier form.
 
     Raises:
-        CrossreidError: both are there, and speak of the heads.
+        CrossreidError: both set the factor of the heads.
     """
     kept, rates = dict(given), given.get("rates") or {}
     if not isinstance(rates, dict):
@@ -56,9 +56,9 @@ def as_rates(given: Mapping[str, Any]) -> dict[str, Any]:
     if EARLIER in kept:
         if HEADS in rates:
             raise CrossreidError(
-                f"{EARLIER} is the earlier form of rates.{HEADS}, and both are there; expected one of them"
+                f"{EARLIER} is the earlier form of rates.{HEADS}, and both are given; expected one of them"
             )
         rates = rates | {HEADS: kept.pop(EARLIER)}
-    if rates.get(HEADS) == 1:  # as if it were not there, so that both ways to say so are one recipe
+    if rates.get(HEADS) == 1:  # dropped, so that both ways to write it are one recipe
         rates = {name: factor for name, factor in rates.items() if name != HEADS}
     return kept | {"rates": rates}

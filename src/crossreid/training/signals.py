@@ -1,4 +1,4 @@
-"""Ctrl-C, and the SIGTERM that schedulers send: they end a run after its current step and a checkpoint."""
+"""Ctrl-C, and the SIGTERM that schedulers send: they stop a run after its current step and a checkpoint."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from crossreid.terminal import errors
 
 
 class Interrupted(BaseException):
-    """The run was asked to stop by a signal, and has written a checkpoint. No error: `except Exception` lets it pass."""
+    """The run was asked to stop by a signal, and has written a checkpoint. Not an error: `except Exception` lets it pass."""
 
     def __init__(self, signal_number: int) -> None:
         super().__init__(f"stopped by {signal.Signals(signal_number).name} after writing a checkpoint")
@@ -23,7 +23,7 @@ def stop_signals() -> Iterator[list[int]]:
     """Collect SIGINT and SIGTERM in the list while the block runs; a second signal acts as it would have before."""
     received: list[int] = []
     if threading.current_thread() is not threading.main_thread():
-        yield received  # only the main thread may take signals
+        yield received  # only the main thread may handle signals
         return
     numbers = (signal.SIGINT, signal.SIGTERM)
     handlers = {number: signal.getsignal(number) for number in numbers}
@@ -32,7 +32,7 @@ def stop_signals() -> Iterator[list[int]]:
         received.append(number)
         for each, handler in handlers.items():
             signal.signal(each, handler)
-        errors.print("stopping after this step; again to stop at once, back to the last checkpoint.")
+        errors.print("stopping after this step; repeat to stop at once, back to the last checkpoint.")
 
     for number in numbers:
         signal.signal(number, receive)

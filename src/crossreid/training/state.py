@@ -1,4 +1,4 @@
-"""The state of a run: all that changes from step to step, into a checkpoint and back out of one to the same bits."""
+"""The state of a run: everything that changes from step to step, saved to a checkpoint and restored bit-identically."""
 
 from __future__ import annotations
 
@@ -34,67 +34,67 @@ from crossreid.training.options import TrainingOptions
 from crossreid.training.processes import gathered, gathered_generators, restore_gathered_generators
 from crossreid.training.unread_losses import UnreadLosses, ahead_on
 
-# What a run needs of a checkpoint to go on.
+# What a run needs from a checkpoint to resume.
 FACTS = ("epoch", "step_in_epoch", "step", "best", "losses", "groups", "generators", "recipe", "averaged")
-# Keys of a recipe that an optimiser keeps in its own state.
+# Recipe keys that an optimiser keeps in its own state.
 OF_OPTIMISER = ("training.optimiser", "training.precision")
 
 
 class Trainable(Protocol):
-    """What training asks of an `nn.Module`; a `crossreid.methods.method.Method` has all of it.
+    """What training requires of an `nn.Module`; a `crossreid.methods.method.Method` has all of it.
 
-    One process needs no more than `losses`: `encoders` are asked for by `compile`, and their parameters learn at a rate
-    of their own; `train_with` is called where there are several processes.
+    A single process needs only `losses`: `encoders` is used by `compile`, and its parameters can have their own learning rate;
+    `train_with` is called if there are several processes.
     """
 
     progress: float
-    """The share of training that is done, 0 at the first step; set before each."""
+    """The fraction of training done, 0 at the first step; set before each step."""
 
     @property
     def encoders(self) -> Sequence[nn.Module]:
-        """The networks that take images; with `leading_stages(count)`, of modules, `parts` names their stages."""
+        """The networks that take images; if they have `leading_stages(count)`, `parts` names their stages."""
 
     def losses(self, batch: Any) -> dict[str, Tensor]:
-        """Named scalar terms, already weighted; their sum is what is minimised."""
+        """Named scalar terms, already weighted; their sum is minimised."""
 
     def train_with(self, gather: Callable[[Tensor], Tensor]) -> None:
-        """Take what brings together the outputs of all processes, `(B, ...)` to `(world * B, ...)`, with gradient."""
+        """Set the function that gathers the outputs of all processes, `(B, ...)` to `(world * B, ...)`, with gradient."""
 
 
 @dataclass
 class TrainingState:
-    """Networks, optimiser and counters of a run. `epoch` are whole epochs done, `step` batches done in all of them."""
+    """Networks, optimiser and counters of a run. `epoch` counts the epochs done, `step` the batches done in total."""
 
     fabric: Fabric
     method: nn.Module
     optimiser: Optimizer
     average: AveragedWeights | None
-    wrapped_method: Any  # what Fabric makes of these two: precision, and gradients averaged over the processes
+    wrapped_method: Any  # both as wrapped by Fabric: precision, and gradients averaged over the processes
     wrapped_optimiser: Any
     epoch: int = 0
     step_in_epoch: int = 0
     step: int = 0
     best: float | None = None
     unread: UnreadLosses = field(default_factory=UnreadLosses)
-    """Losses of the last steps, on their way to the host."""
+    """Losses of the latest steps, on their way to the host."""
     changes: list[dict[str, Any]] = field(default_factory=list)
-    """What changed in the recipe since the first start: `step` and `epoch` from which on, `key`, `was` and `now`."""
+    """What changed in the recipe since the first start: from which `step` and `epoch` on, `key`, `was` and `now`."""
     freezing: Freezing = field(default_factory=lambda: Freezing([]))
-    """What of the encoders learns nothing, and until when."""
+    """Which parts of the encoders are frozen, and until when."""
 
     @property
     def trainable(self) -> Trainable:
-        """The method by its contract."""
+        """The method, typed by its contract."""
         return cast(Trainable, self.method)
 
     @property
     def losses(self) -> dict[str, float]:
-        """The losses of the newest step whose losses were read."""
+        """The losses of the newest step whose losses have been read."""
         return self.unread.newest
 
     @property
     def evaluated(self) -> nn.Module:
-        """The method to validate: with averaged weights where there are any."""
+        """The method to validate: with averaged weights if there are any."""
         return self.average.module if self.average is not None else self.method
 
     @property
@@ -103,12 +103,12 @@ class TrainingState:
         return getattr(self.fabric._strategy.precision, "scaler", None)
 
     def training_mode(self, options: TrainingOptions) -> None:
-        """Put the method into training mode, and those of its batch norms that are to stay as they are into evaluation mode."""
+        """Put the method into training mode, and its frozen batch norms into evaluation mode."""
         self.wrapped_method.train()
         self._keep_statistics(self.method.modules() if options.freeze_batch_statistics else self.freezing.now)
 
     def unfreeze(self, options: TrainingOptions, epochs: float) -> None:
-        """Let learn what is to do so when so many epochs are done, which need not be whole."""
+        """Unfreeze what is due after this many epochs, which may be fractional."""
         if self.freezing.reach(epochs):
             self.training_mode(options)
 
@@ -118,7 +118,7 @@ class TrainingState:
                 module.eval()
 
     def to_checkpoint(self, recipe: dict[str, Any]) -> Checkpoint:
-        """All of it, of all processes, and the recipe that it belongs to.
+        """The whole state, of all processes, and the recipe it belongs to.
 
         Raises:
             NonFiniteLoss: a loss of a step that led here is infinite or NaN.
@@ -152,20 +152,20 @@ class TrainingState:
         requested: Collection[str] = (),
         completed: Callable[[dict[str, Any]], dict[str, Any]] = dict,
     ) -> list[Change]:
-        """Go on from the checkpoint in `path`; returns what differs between its recipe and this one, for `take_up`.
+        """Resume from the checkpoint at `path`; returns the differences between its recipe and this one, for `take_up`.
 
         Args:
-            requested: keys that may differ though the steps to come depend on them.
-            completed: a stored recipe with the defaults of keys that it was written without.
+            requested: keys that may differ although future steps depend on them.
+            completed: fills a stored recipe with the defaults of keys it lacks.
 
         Raises:
-            CheckpointError: it is damaged, of another recipe, or does not fit the method.
+            CheckpointError: it is damaged, belongs to another recipe, or does not fit the method.
         """
         stored = load_checkpoint(path)
         tensors, facts = stored.tensors, stored.facts
         if "imported" in facts:
             raise CheckpointError(
-                f"{path} was imported from {facts['imported']}: it holds weights alone, and no training goes on from there. Train "
+                f"{path} was imported from {facts['imported']}: it holds only weights, so training cannot resume from it. Train "
                 f"into another --out, with --set start_from={path.parent}."
             )
         require(path, stored, kinds=("model", "generator"), facts=FACTS)
@@ -193,7 +193,7 @@ class TrainingState:
         return changes
 
     def take_up(self, changes: Sequence[Change]) -> None:
-        """Note what is different from here on; a best validation that was measured otherwise counts no more."""
+        """Record what differs from here on; a best validation measured otherwise no longer counts."""
         at = {"step": self.step, "epoch": self.epoch}
         self.changes = [*self.changes, *(at | change._asdict() for change in changes)]
         if any(is_among(change.key, MEASURED) for change in changes):
@@ -204,13 +204,13 @@ def initial_state(method: nn.Module, options: TrainingOptions, fabric: Fabric) -
     """The state before the first step; every process draws from generators seeded by its own rank.
 
     Raises:
-        CrossreidError: of several processes, a method that cannot bring their outputs together.
+        CrossreidError: with several processes, the method cannot gather their outputs.
     """
     several = fabric.world_size > 1
     if several and not hasattr(method, "train_with"):
         raise CrossreidError(
-            f"{type(method).__name__} has no train_with(gather), so its losses would compare the images of one process "
-            "only. Derive it from crossreid.methods.method.Method, or train in one process."
+            f"{type(method).__name__} has no train_with(gather), so its losses would compare only the images within each "
+            "process. Derive it from crossreid.methods.method.Method, or train in one process."
         )
     if several and fabric.device.type == "cuda" and not options.freeze_batch_statistics:
         method = nn.SyncBatchNorm.convert_sync_batchnorm(method)
@@ -230,7 +230,7 @@ def initial_state(method: nn.Module, options: TrainingOptions, fabric: Fabric) -
             state.trainable, options, fabric.device, processes=fabric.world_size, say=functools.partial(_say, fabric)
         )
         if not several:
-            # Not in the method itself, which is copied and saved as it is.
+            # Not in the method itself, which is copied and saved unchanged.
             state.wrapped_method.__dict__["losses"] = compiled
     if average is not None:
         average.module.to(fabric.device)

@@ -17,16 +17,16 @@ GRADIENT = "the gradient's norm"
 
 
 def train_step(state: TrainingState, batch: Any, options: TrainingOptions, *, steps_per_epoch: int) -> bool:
-    """Train on one batch; returns whether the weights were updated, which happens once in `accumulate` batches.
+    """Train on one batch; returns whether the weights were updated, which happens once per `accumulate` batches.
 
-    The host does not wait for the device: losses go to `state.unread`, which reads them some steps later.
+    The host does not wait for the device: losses go to `state.unread`, which reads them a few steps later.
 
     Args:
-        steps_per_epoch: batches of the present epoch. What is given in epochs is counted as if all were as long.
+        steps_per_epoch: batches of the current epoch. Settings in epochs are counted as if all epochs were this long.
 
     Raises:
-        NonFiniteLoss: a loss term is infinite or NaN, or the norm of a gradient that is clipped. Where losses are read
-            at once, weights are as they were, and for a loss counters too; else it is that of a step before, which is named.
+        NonFiniteLoss: a loss term is infinite or NaN, or the norm of a gradient that is clipped. If losses are read
+            at once, the weights are unchanged, and for a loss so are the counters; otherwise it names the earlier step it is from.
     """
     epochs, step = options.epochs, state.epoch * steps_per_epoch + state.step_in_epoch
     set_rates(
@@ -37,7 +37,7 @@ def train_step(state: TrainingState, batch: Any, options: TrainingOptions, *, st
     size, complete, first = _group(state.step_in_epoch, options.accumulate, steps_per_epoch)
     state.unfreeze(options, state.epoch + first / steps_per_epoch)
     with state.fabric.no_backward_sync(state.wrapped_method, enabled=not complete and state.fabric.world_size > 1):
-        # Fabric sends `losses` through its own `forward`, which sets the precision, in several processes only.
+        # Fabric calls `losses` through its own `forward`, which sets the precision, only with several processes.
         with state.fabric.autocast(), batch_of(getattr(batch, "domains", None)):
             terms = state.wrapped_method.losses(laid_out(batch))
         values = torch.stack(list(terms.values())).float()
@@ -51,9 +51,9 @@ def train_step(state: TrainingState, batch: Any, options: TrainingOptions, *, st
 
 
 def _group(step_in_epoch: int, accumulate: int, steps_per_epoch: int) -> tuple[int, bool, int]:
-    """How many batches share an update with this one, whether it is the last of them, and which step of the epoch is the first.
+    """The number of batches that share this one's update, whether it is their last, and the step of the first in the epoch.
 
-    The last group of an epoch may be smaller; its gradient is the mean over what it has.
+    The last group of an epoch may be smaller; its gradient is the mean over its batches.
     """
     first = step_in_epoch - step_in_epoch % accumulate
     size = min(accumulate, steps_per_epoch - first)
@@ -61,10 +61,10 @@ def _group(step_in_epoch: int, accumulate: int, steps_per_epoch: int) -> tuple[i
 
 
 def _update(state: TrainingState, options: TrainingOptions) -> None:
-    """Move the weights along the gradient that has been summed up, and their average after them."""
+    """Update the weights with the accumulated gradient, then their average."""
     state.freezing.drop_gradients()
     if options.clip is not None:
-        # That of fp16 is infinite now and then, which its scaler answers by leaving a step out.
+        # In fp16 it is occasionally infinite, and the scaler then skips the step.
         norm = state.fabric.clip_gradients(
             state.wrapped_method, state.wrapped_optimiser, max_norm=options.clip, error_if_nonfinite=False
         )

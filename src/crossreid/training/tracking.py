@@ -1,8 +1,8 @@
 """The log of a run: metrics.jsonl and TensorBoard events.
 
 metrics.jsonl has one JSON object per line: training rows {"step", "epoch", "losses", "total", "lr", "images_per_second"}
-and validation rows {"step", "epoch", "validation"}. Rows are held back until a checkpoint is written and the file is
-cut to the checkpoint's step on resuming, so that no step is there twice. Lines that cannot be read are left out then, and counted.
+and validation rows {"step", "epoch", "validation"}. Rows are held back until a checkpoint is written, and the file is
+cut to the checkpoint's step on resuming, so no step appears twice. Unreadable lines are left out then, and counted.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from crossreid.terminal import errors
 
 
 class Tracker:
-    """Writes rows after `step` into the folder `out`; rows of later steps that are there already are dropped."""
+    """Writes rows after `step` into the folder `out`; existing rows of later steps are dropped."""
 
     def __init__(self, out: Path, step: int) -> None:
         self.path, self.events = out / "metrics.jsonl", out / "tensorboard"
@@ -51,7 +51,7 @@ class Tracker:
         self._scalars(row["step"], {f"validation/{name}": value for name, value in row["validation"].items()})
 
     def flush(self) -> None:
-        """Write the rows that were held back, so that they survive a power cut; all of them or none."""
+        """Write the rows held back, so that they survive a power cut; all of them or none."""
         if self._rows:
             with writing(self.path), open(self.path, "ab", buffering=0) as stream:
                 before = stream.seek(0, os.SEEK_END)
@@ -74,21 +74,21 @@ class Tracker:
                 threading.excepthook = self._hook
 
     def _scalars(self, step: int, numbers: dict[str, float]) -> None:
-        """Add all numbers of a step as one event, which takes a fraction of the time of one each."""
+        """Add all numbers of a step as one event, which is much faster than one event each."""
         values = [Summary.Value(tag=name, simple_value=value) for name, value in numbers.items()]
         writer: Any = self._events.file_writer
         with writing(self.events):
             writer.add_summary(Summary(value=values), step)
 
     def _from_thread(self, arguments: Any) -> None:
-        """TensorBoard's thread shows what the system refuses, which the next event raises here and is reported once."""
+        """TensorBoard's thread prints system errors, which the next event raises here, to be reported once."""
         if not (
             isinstance(arguments.exc_value, OSError) and type(arguments.thread).__module__.startswith("tensorboard")
         ):
             self._hook(arguments)
 
     def _cut(self, step: int) -> None:
-        """Keep the whole rows up to `step`; a killed run may have written later ones, or half a line."""
+        """Keep the complete rows up to `step`; a killed run may have written later ones, or half a line."""
         if not self.path.is_file():
             return
         rows = [row for row in json_rows(self.path) if type(row.get("step")) is int]

@@ -1,8 +1,8 @@
-"""Losses on their way from the device to the host: read some steps after they were computed, so that no step waits for them.
+"""Losses on their way from the device to the host: read a few steps after they were computed, so that no step waits for them.
 
-A GPU computes behind the program that feeds it; who asks for a number of the present step makes both wait for each other. Here a
-step's losses are copied to the host without waiting, and read in blocks once later steps are under way. On a CPU nothing is
-ahead of anything: each step's losses are read at once, before its backward pass.
+A GPU runs behind the program that feeds it; reading a number of the current step makes both wait for each other. So a
+step's losses are copied to the host asynchronously, and read in blocks once later steps are under way. On a CPU nothing runs
+ahead: each step's losses are read at once, before its backward pass.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor
 from crossreid.errors import CrossreidError
 from crossreid.training.host_copy import HostCopy
 
-# Steps that a GPU is given beyond the one whose losses are read.
+# Steps queued on a GPU beyond the one whose losses are read.
 AHEAD = 4
 
 
@@ -40,39 +40,39 @@ class _Unread(NamedTuple):
 
 
 def ahead_on(device: torch.device) -> int:
-    """How many steps a device is given beyond the one whose losses are read."""
+    """The number of steps queued on a device beyond the one whose losses are read."""
     return AHEAD if device.type == "cuda" else 0
 
 
 class UnreadLosses:
-    """The losses of the last steps, in their order.
+    """The losses of the latest steps, in order.
 
     Args:
-        ahead: a step's losses are read once so many later ones are under way; 0 to read them as they are added.
+        ahead: a step's losses are read once this many later steps are under way; 0 reads them as they are added.
     """
 
     def __init__(self, ahead: int = 0) -> None:
         self.ahead = ahead
         self.newest: dict[str, float] = {}
-        """The losses of the newest step whose losses were read."""
+        """The losses of the newest step whose losses have been read."""
         self._unread: deque[_Unread] = deque()
         self._read: list[StepLosses] = []
 
     def add(self, step: int, names: Sequence[str], values: Tensor, *, logged: bool = True) -> None:
-        """Take values `(N,)` of a step, one a name; what is due by now is read.
+        """Add values `(N,)` of a step, one per name; reads what is due.
 
         Args:
-            logged: whether they are losses; of others it is only looked at whether they are finite.
+            logged: whether they are losses; others are only checked to be finite.
 
         Raises:
-            NonFiniteLoss: a value that was read, of this step or one before, is infinite or NaN.
+            NonFiniteLoss: a value read, of this or an earlier step, is infinite or NaN.
         """
         self._unread.append(_Unread(step, tuple(names), HostCopy(values.detach().float()), logged))
-        if step - self._unread[0].step >= 2 * self.ahead:  # in blocks, of what is `ahead` steps old
+        if step - self._unread[0].step >= 2 * self.ahead:  # in blocks, of losses `ahead` steps old
             self._read_to(step - self.ahead)
 
     def flush(self) -> None:
-        """Read all that was added. Raises `NonFiniteLoss` as `add` does."""
+        """Read everything added. Raises `NonFiniteLoss` as `add` does."""
         if self._unread:
             self._read_to(self._unread[-1].step)
 
@@ -96,7 +96,7 @@ class UnreadLosses:
 
 
 def refuse_non_finite(values: Mapping[str, float], step: int, *, what: str = "loss ") -> None:
-    """Raise `NonFiniteLoss` where a value of `step` is infinite or NaN; `what` precedes its name."""
+    """Raise `NonFiniteLoss` if a value of `step` is infinite or NaN; `what` precedes its name."""
     bad = [name for name, value in values.items() if value - value != 0]
     if bad:
         raise NonFiniteLoss(
