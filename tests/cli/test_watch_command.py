@@ -105,7 +105,7 @@ def test_a_gallery_brings_its_calibration_and_pairs_without_a_curve_are_named_on
         }))  # fmt: skip
     said = ran("gate.mp4#modality=infrared", "--run", "run", "--gallery", "people", "--out", tmp_path / "watch")
     assert "not calibrated" not in said
-    assert said.count("infrared-visible: the calibration has no curve of these, and they are not compared.") == 1
+    assert said.count("infrared-visible: the calibration has no curve for these, so they are not compared.") == 1
 
 
 def test_a_watch_that_came_to_nothing_can_be_corrected_and_others_are_refused_by_name(ran, told, place, tmp_path):
@@ -129,9 +129,9 @@ def test_sinks_that_are_gone_keep_no_events(ran, tmp_path):
         assert state.last_event() > 0
     assert forgotten(tmp_path / "watch") > 0  # the webhook lacks them
     said = ran(*out)
-    assert said.count("not given any more, so that events are not kept for it.") == 1
+    assert said.count("no longer configured, so events are not kept for it.") == 1
     assert forgotten(tmp_path / "watch") == 0
-    assert "not given any more" not in ran(*out)
+    assert "no longer configured" not in ran(*out)
 
 
 def forgotten(folder):

@@ -194,7 +194,7 @@ def test_the_last_stage_is_set_back_to_the_backbones_own_weights(tmp_path):
 def test_another_architecture_is_no_start():
     torch.manual_seed(0)
     other = Baseline(BaselineOptions(backbone={"name": "resnet10t", "weights": "none"}), CLASSES)
-    with pytest.raises(ValueError, match="of another architecture"):
+    with pytest.raises(ValueError, match="has another architecture"):
         start_from(method_of(), other, reset_last_stage=True)
 
 

@@ -256,7 +256,7 @@ def test_a_torch_run_goes_to_mindspore_and_back(world, tmp_path, capsys):
     (tmp_path / "tiny.yaml").write_text(recipe.as_yaml())
     said = refused(capsys, "train", tmp_path / "tiny.yaml", "--out", back)
     assert (
-        f"it holds weights alone, and no training goes on from there. Train into another --out, with --set start_from={back}"
+        f"it holds only weights, so training cannot resume from it. Train into another --out, with --set start_from={back}"
         in said
     )
     damaged = tmp_path / "damaged.ckpt"

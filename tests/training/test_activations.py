@@ -65,9 +65,7 @@ def test_styles_are_mixed_or_it_is_refused(name, mixing):
     given = {"name": name, "mixstyle": {"stages": [1], "probability": 1.0, "alpha": 1.0}, "last_stride_one": False}
     plain, recomputed = method_of("baseline", given), method_of("baseline", given)
     if not mixing:
-        with pytest.raises(
-            CrossreidError, match=r"method\.backbone\.mixstyle or stage_attention cannot be computed again"
-        ):
+        with pytest.raises(CrossreidError, match=r"method\.backbone\.mixstyle or stage_attention cannot be recomputed"):
             checkpoint_activations(recomputed)
         return
     checkpoint_activations(recomputed)
@@ -77,13 +75,13 @@ def test_styles_are_mixed_or_it_is_refused(name, mixing):
 
 def test_norms_by_domain_are_refused():
     given = {"name": "test_resnet", "domain_norm": "all", "domains": ["one", "other"]}
-    with pytest.raises(CrossreidError, match=r"method\.backbone\.domain_norm cannot be computed again"):
+    with pytest.raises(CrossreidError, match=r"method\.backbone\.domain_norm cannot be recomputed"):
         checkpoint_activations(method_of("baseline", given))
 
 
 def test_a_network_that_cannot_says_so():
     method = method_of("agw", {"name": "test_resnet", "non_local": [0, 1, 1, 0]})
-    with pytest.raises(CrossreidError, match="TwoStream has no network that computes them again"):
+    with pytest.raises(CrossreidError, match="TwoStream has no network that recomputes them"):
         checkpoint_activations(method)
 
 

@@ -128,9 +128,7 @@ def test_losses_that_branch_on_values_fall_back_by_name():
         assert float(losses(torch.ones(3, 2))["one"].detach()) == float(method.losses(torch.ones(3, 2))["one"].detach())
     assert method.compiled == [method.encoder], "the encoders, once"
     assert len(said) == 1
-    assert said[0].startswith(
-        "training.compile: the losses cannot be compiled as a whole, so that only the encoders are: "
-    )
+    assert said[0].startswith("training.compile: the losses cannot be compiled as a whole, so only the encoders are: ")
     assert "(losses, test_compiling.py:" in said[0]
 
 

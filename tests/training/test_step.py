@@ -152,7 +152,7 @@ def test_parts_that_are_not_there_are_refused():
         start(TrainingOptions(freeze=["stem"], accelerator="cpu"))
     headless = OnImages()
     headless.classifier.requires_grad_(False)
-    with pytest.raises(CrossreidError, match="nothing is left to learn in OnImages"):
+    with pytest.raises(CrossreidError, match="leaves nothing to learn in OnImages"):
         start(TrainingOptions(freeze=["backbone"], accelerator="cpu"), headless)
 
 

@@ -86,7 +86,7 @@ def test_ground_truth_and_unscored_rows(tmp_path):
     )
     detector = detector_of(str(tmp_path / "gt.txt"))(GATE)
     check(detector, {0: [1, 1], 2: [1]})
-    assert detector.notes == ("left out, 1: rows that are not to be considered (for example line 3)",)
+    assert detector.notes == ("left out, 1: rows not to be considered (for example line 3)",)
     (tmp_path / "det.txt").write_text(MOT.replace("0.9", "-1").replace("0.4", "-1").replace("0.8", "-1"))
     check(detector_of(str(tmp_path / "det.txt"))(GATE), {0: [1, 1], 2: [1]})
 
@@ -102,7 +102,7 @@ def test_boxes_without_an_area_are_left_out_and_that_is_said(tmp_path):
     (tmp_path / "det.csv").write_text(SIZES + "3,5,5,0,9,0.5\n")
     detector = detector_of(str(tmp_path / "det.csv"))(GATE)
     check(detector)
-    assert detector.notes == ("left out, 1: boxes without an area (for example in frame 3)",)
+    assert detector.notes == ("left out, 1: boxes without area (for example in frame 3)",)
 
 
 @pytest.mark.parametrize("name", ["gate.txt", "gate.jsonl", "gate/det/det.txt", "gate/gt/gt.txt"])
@@ -168,13 +168,13 @@ def test_classes_are_chosen_by_their_names(tmp_path):
         ("a.json", '[{"image_id": "x", "bbox": [1, 1, 5, 5]}]', "image_id"),
         ("a.json", '[{"image_id": 0, "bbox": [1, 1, 5]}]', "expected bbox"),
         ("a.json", '[{"image_id": 0, "bbox": [1, 1, 5, 5], "score": 50}]', "score from 0 to 1"),
-        ("a.json", '{"images": [{"id": 1, "frame": 0}], "annotations": [{"image_id": 2}]}', "none of the images"),
+        ("a.json", '{"images": [{"id": 1, "frame": 0}], "annotations": [{"image_id": 2}]}', "not one of the images"),
         ("a.csv", "frame,x,y\n0,1,1\n", "expected a header"),
         ("a.csv", CORNERS + "x,1,1,5,5,1\n", "line 5"),
         ("a.csv", CORNERS + "3,1,1,5,5,1,7\n", "line 5: expected 6 columns"),
         ("a.csv", CORNERS + "3,1,nan,5,5,1\n", "finite"),
         ("a.txt", "1e300,-1,1,1,5,5,1\n", "positions of frames"),
-        ("a.json", '{"images": [{"id": [1], "frame": 0}], "annotations": [{"image_id": {}}]}', "none of the images"),
+        ("a.json", '{"images": [{"id": [1], "frame": 0}], "annotations": [{"image_id": {}}]}', "not one of the images"),
         ("a.csv", CORNERS + "-1,1,1,5,5,1\n", "line 5"),
         ("a.xml", "<a/>", "expected detections as .txt"),
     ],

@@ -174,7 +174,7 @@ REFUSED = [
     (["no.mp4", "--out", "no", "--run", "runs/mine"], "no.mp4 not found"),
     (["gate.mp4", "gate.mp4", "--out", "no", "--run", "runs/mine"], "two cameras are called 'gate'"),
     (["gate.mp4", "--out", "no", "--run", "runs/none"], "holds no run"),
-    (["gate.mp4", "--out", "detections", "--run", "runs/mine"], "holds something else than a watch"),
+    (["gate.mp4", "--out", "detections", "--run", "runs/mine"], "holds something other than a watch"),
     (["gate.mp4", "--out", "gate.mp4", "--run", "runs/mine"], "is a file; expected a folder"),
     (["gate.mp4", "--out", "no", "--run", "runs/mine", "--tracker", "sort"], "'bytetrack', 'ocsort' or 'botsort'"),
     (["gate.mp4", "--out", "no", "--run", "runs/mine", "--minimum-size", "40"], "expected HEIGHTxWIDTH"),

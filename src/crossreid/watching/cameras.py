@@ -1,6 +1,6 @@
-"""A camera that is watched: its name, where its frames come from, what light it sees, and how far its clock is off.
+"""A watched camera: its name, the source of its frames, its light (modality), and the offset of its clock.
 
-A command names a camera by a text, `[NAME=]SOURCE[#KEY=VALUE,...]`; `camera_file` reads many of them with their options.
+Commands specify a camera as `[NAME=]SOURCE[#KEY=VALUE,...]`; `camera_file` reads several with their options.
 """
 
 from __future__ import annotations
@@ -24,15 +24,14 @@ SCHEMES = ("rtsp", "rtsps", "rtmp", "rtmps", "http", "https", "srt", "udp", "tcp
 class Camera:
     """One camera.
 
-    name: as events and pages name it; letters, digits, `-`, `_` and `.`, so that it can be a file's name.
-    number: from 1, as galleries know cameras.
-    source: a video file, a folder of frames, or the address of a stream.
-    light: the modality of its frames; `auto` decides by the picture's chroma, and switches when the camera does.
-    offset: seconds that are added to its clock, so that the cameras' times agree.
-    start: when its first frame was taken, seconds since 1970 UTC; None: as the file says, else 0; of a live stream, now.
-    frame_rate: frames a second of a folder of frames, whose files do not say it; None: 25.
+    name: as in events and pages; letters, digits, `-`, `_` and `.`, so that it can be a file name. number: from 1, as
+    in galleries. source: a video file, a folder of frames, or the address of a stream. light: the modality of its
+    frames; `auto` decides by the picture's chroma, and follows the camera's switches. offset: seconds added to its
+    clock, so that the cameras' times agree. start: when its first frame was taken, seconds since 1970 UTC; None: as
+    stated in the file, else 0; for a live stream, now. frame_rate: frames per second of a folder of frames, which does
+    not state it; None: 25.
 
-    Raises `DataError` for a name that cannot be one.
+    Raises `DataError` for an invalid name.
     """
 
     name: str
@@ -46,18 +45,18 @@ class Camera:
     def __post_init__(self) -> None:
         if NAME.fullmatch(self.name) is None:
             raise DataError(
-                f"camera {self.name!r}: expected a name of letters, digits, -, _ and ., at most 64, that begins with a letter or "
+                f"camera {self.name!r}: expected a name of letters, digits, -, _ and ., at most 64, starting with a letter or "
                 "a digit. Name it: NAME=SOURCE."
             )
 
 
 def is_address(source: str) -> bool:
-    """Whether a source is the address of a stream, and not a path."""
+    """Whether a source is the address of a stream rather than a path."""
     return ADDRESS.fullmatch(source) is not None
 
 
 def shown_source(source: str) -> str:
-    """A source as messages, logs and files of settings show it: an address without user, password and query."""
+    """A source as shown in messages, logs and settings files: an address without user, password and query."""
     address = ADDRESS.fullmatch(source)
     if address is None:
         return source
@@ -66,10 +65,10 @@ def shown_source(source: str) -> str:
 
 
 def name_of_source(source: str) -> str:
-    """A name for a camera that was given none: of its file without the suffix, its folder, or its address.
+    """A default name for a camera: from its file without the suffix, its folder, or its address.
 
     Raises:
-        DataError: nothing of it can be a name.
+        DataError: no name can be derived from it.
     """
     if is_address(source):
         parts = urlsplit(shown_source(source))
@@ -79,17 +78,17 @@ def name_of_source(source: str) -> str:
         text = path.name if path.is_dir() else path.stem
     name = re.sub(r"[^A-Za-z0-9_.-]+", "-", text).strip("-.")[:64]
     if not name:
-        raise DataError(f"source {shown_source(source)!r} suggests no name for its camera. Name it: NAME=SOURCE.")
+        raise DataError(f"source {shown_source(source)!r} suggests no camera name. Name it: NAME=SOURCE.")
     return name
 
 
 def split_argument(text: str) -> tuple[str | None, str, dict[str, str]]:
-    """The name, None where none is given, the source and the options of `[NAME=]SOURCE[#KEY=VALUE,...]`.
+    """The name (None if not given), the source and the options of `[NAME=]SOURCE[#KEY=VALUE,...]`.
 
-    What exists as a path, as it stands, is one, whatever characters are in it; so is what is behind a name.
+    Text that exists as a path is taken as one, whatever characters it has; so is the part after a name.
 
     Raises:
-        DataError: nothing is given, or an option is no KEY=VALUE.
+        DataError: the source is empty, or an option is not KEY=VALUE.
     """
     name, source = None, text.strip()
     before, equals, behind = source.partition("=")
@@ -111,7 +110,7 @@ def split_argument(text: str) -> tuple[str | None, str, dict[str, str]]:
 
 
 def check_source(source: str, camera: str) -> None:
-    """Raise `DataError` for a path that leads to nothing, or an address of a kind that is not read."""
+    """Raise `DataError` for a path that does not exist, or an address of an unsupported kind."""
     address = ADDRESS.fullmatch(source)
     if address is None:
         if not _exists(source):
@@ -125,10 +124,11 @@ def check_source(source: str, camera: str) -> None:
 
 
 def numbered(cameras: Iterable[Mapping[str, Any]]) -> tuple[Camera, ...]:
-    """Cameras of their fields, numbered from 1 in the order given.
+    """Cameras from their fields, numbered from 1 in the given order.
 
     Raises:
-        DataError: two have one name, or differ in it by capitals alone, as their files may not; or a source cannot be read.
+        DataError: two have the same name, or differ only in case, which file names must not; or a source cannot be
+            read.
     """
     made: list[Camera] = []
     taken: dict[str, Camera] = {}
@@ -149,5 +149,5 @@ def numbered(cameras: Iterable[Mapping[str, Any]]) -> tuple[Camera, ...]:
 def _exists(path: str) -> bool:
     try:
         return Path(path).exists()
-    except (OSError, ValueError):  # too long a name, a zero byte
+    except (OSError, ValueError):  # name too long, or a zero byte
         return False

@@ -1,4 +1,4 @@
-"""What a detector finds in a frame, and what a detector is: the door for detectors of other people."""
+"""Detections in a frame, and the protocol for detectors, including third-party ones."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from crossreid.watching.frames import Frame
 class Detections:
     """N boxes `(N, 4)` float32, left, top, right, bottom in pixels of the frame, and their scores `(N,)` float32 in [0, 1].
 
-    Raises `DataError` for other shapes, numbers that are not finite, boxes without an area and scores out of [0, 1].
+    Raises `DataError` for other shapes, numbers that are not finite, boxes without area and scores outside [0, 1].
     """
 
     boxes: np.ndarray
@@ -31,9 +31,9 @@ class Detections:
                 f"detections: expected boxes (N, 4) and scores (N,), found {self.boxes.shape} and {self.scores.shape}."
             )
         if not (np.isfinite(self.boxes).all() and np.isfinite(self.scores).all()):
-            raise DataError("detections: expected finite numbers, found a NaN or an infinity.")
+            raise DataError("detections: expected finite numbers, found NaN or infinity.")
         if (self.boxes[:, 2:] <= self.boxes[:, :2]).any():
-            raise DataError("detections: expected right > left and bottom > top of every box.")
+            raise DataError("detections: expected right > left and bottom > top for every box.")
         if ((self.scores < 0) | (self.scores > 1)).any():
             raise DataError("detections: expected scores from 0 to 1.")
 
@@ -42,6 +42,6 @@ class Detections:
 
 
 class Detector(Protocol):
-    """Finds boxes in frames. One detector serves one camera, whose frames come in order: it may remember the past."""
+    """Finds boxes in frames. A detector serves one camera, whose frames come in order, so it may keep state."""
 
     def detect(self, frame: Frame) -> Detections: ...

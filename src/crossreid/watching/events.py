@@ -1,4 +1,4 @@
-"""What watching says to the outside: an identity came into a camera's view, left it, or two of them turned out to be one."""
+"""The events of a watch: an identity entered a camera's view, left it, or two identities turned out to be one."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ EventKind = Literal["seen", "left", "merged", "split"]
 class Event:
     """One event.
 
-    id: of this event alone, the same when it is sent again; number: from 1, in the order in which events came about.
-    time: when it happened, seconds since 1970 UTC (or of the file); for `left`, when the identity was seen last.
-    identity: the global identity; of `merged` the one that stays, of `split` the new one.
-    other: of `merged` the identity that is no more, of `split` the one that it was taken from; else None.
-    name: the identity's name in the gallery, None of one that the gallery does not know ("unknown").
-    probability: calibrated, that the tracklet shows that identity; None of a new identity and of what a person decided.
-    camera, track, modality: of the tracklet; None of `merged` and `split`. by: the person who decided; else None.
+    id: unique to this event, and the same when it is resent; number: from 1, in the order of occurrence.
+    time: when it happened, seconds since 1970 UTC (or of the file); for `left`, when the identity was last seen.
+    identity: the global identity; for `merged` the one that stays, for `split` the new one.
+    other: for `merged` the identity that is gone, for `split` the one it was split from; else None.
+    name: the identity's name in the gallery, None if the gallery does not know it ("unknown").
+    probability: calibrated, that the tracklet shows that identity; None for a new identity and for a person's decision.
+    camera, track, modality: of the tracklet; None for `merged` and `split`. by: the person who decided; else None.
     """
 
     id: str
@@ -36,11 +36,11 @@ class Event:
     by: str | None = None
 
     def to_json(self) -> str:
-        """One line, without its end."""
+        """One line, without its line end."""
         return json.dumps(asdict(self), ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str) -> Event:
-        """What `to_json` wrote."""
+        """The event written by `to_json`."""
         told: dict[str, Any] = json.loads(text)
         return cls(**told)

@@ -1,7 +1,7 @@
-"""The frames of several cameras one after another, and the moments between them at which what was seen is kept.
+"""The frames of several cameras in one sequence, and the pauses between them at which the state is saved.
 
-Of films they come in the order of their times, and the moments are whole multiples of a step of that time: what comes out depends
-neither on how fast anything is nor on where an earlier process was killed. Of streams they come as they arrive.
+Frames of films come in order of time, and pauses are at whole multiples of a step of that time, so results depend
+neither on speed nor on where an earlier process was killed. Frames of streams come as they arrive.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from crossreid.watching.frames import Frame
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Pause:
-    """A moment between frames; `over` are the positions of the cameras that have ended since the last one."""
+    """A moment between frames; `over` are the indices of the cameras that have ended since the last one."""
 
     over: tuple[int, ...] = ()
 
@@ -26,9 +26,9 @@ Item = tuple[int, Frame] | Pause
 
 
 def by_time(cameras: Sequence[Iterator[Frame]], step: float) -> Iterator[Item]:
-    """Frames with the position of their camera, by time, of equal times by position; a pause where a multiple of `step` is passed.
+    """Frames with their camera's index, ordered by time and then index; a pause whenever a multiple of `step` is passed.
 
-    At a pause all frames before that time have been given, of all cameras. The last item is a pause.
+    At a pause, all cameras' frames before that time have been yielded. The last item is a pause.
     """
     ahead: dict[int, Frame] = {}
     over: list[int] = []
@@ -58,7 +58,7 @@ def by_time(cameras: Sequence[Iterator[Frame]], step: float) -> Iterator[Item]:
 
 
 class LiveSource(Protocol):
-    """A camera whose frames arrive: the next one if it is there within so many seconds, else None, and None after the end."""
+    """A live camera: its next frame if it arrives within so many seconds, else None, and None after the end."""
 
     @property
     def ended(self) -> bool: ...
@@ -69,12 +69,12 @@ S = TypeVar("S", bound=LiveSource)
 
 
 def by_arrival(cameras: Sequence[S], step: float, news: Callable[[Sequence[S], float], Sequence[S]]) -> Iterator[Item]:
-    """Frames with the position of their camera as they arrive; a pause each `step` seconds, also where none arrives.
+    """Frames with their camera's index as they arrive; a pause every `step` seconds, even if none arrives.
 
-    No camera gets ahead of another: of each that has a frame one is taken, then of each the next. The last item is a pause.
+    No camera gets ahead of another: cameras with frames take turns. The last item is a pause.
 
     Args:
-        news: those of some cameras of which something comes within so many seconds, a frame or their end.
+        news: returns those of some cameras that have news within so many seconds: a frame, or their end.
     """
     left, over = list(range(len(cameras))), list[int]()
     due = time.monotonic() + step

@@ -13,8 +13,8 @@ from crossreid.data.records import Modality
 class Frame:
     """One frame.
 
-    camera: the camera's name; index: its position in its source, from 0, dropped frames counted; time: seconds since
-    1970 UTC (of a file without a start, seconds since its first frame), offset included; image `(H, W, 3)` uint8 RGB.
+    camera: the camera's name; index: its index in the source, from 0, dropped frames included; time: seconds since 1970
+    UTC (for a file without a start time, seconds since its first frame), offset included; image `(H, W, 3)` uint8 RGB.
     """
 
     camera: str

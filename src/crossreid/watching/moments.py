@@ -1,14 +1,14 @@
-"""Times of a watch as people read them: on films and in what the command says."""
+"""Times of a watch for people: on films and in the command's output."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 
-_FILM = 1e8  # seconds: an earlier time is one of a film that does not say when it was taken
+_FILM = 1e8  # seconds: earlier times belong to a film without a start time
 
 
 def moment(time: float) -> str:
-    """`2026-11-21 08:30:00 UTC` of seconds since 1970; `0:01:30` of seconds since a film began."""
+    """`2026-11-21 08:30:00 UTC` for seconds since 1970; `0:01:30` for seconds since the start of a film."""
     if time >= _FILM:
         return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     seconds = int(time)

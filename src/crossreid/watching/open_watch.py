@@ -1,5 +1,5 @@
-"""A watch put together and run: cameras, each read by a process of its own, a detector and a tracker for each, network, identities,
-and where events go."""
+"""A watch assembled and run: cameras, each read by its own process, a detector and a tracker for each, network, identities,
+and event sinks."""
 
 from __future__ import annotations
 
@@ -30,17 +30,15 @@ from crossreid.watching.video.sources import FrameSource, open_source, sources_w
 from crossreid.watching.watch_loop import CameraInHand, WatchLoop
 from crossreid.watching.watch_settings import WatchPlan
 
-STEP = 1.0  # seconds, of film or of time, between two steps that are kept
-TRACKS_EACH = (
-    60.0  # seconds between two writings of the files of tracks, which are written anew from the first frame on: they
-)
-_SHARE = 30  # take no more than one second in so many, however long it is watched
-_FIRST = "first frame"  # the note of the state with the time of the watch's first frame
+STEP = 1.0  # seconds, of film time or real time, between two committed steps
+TRACKS_EACH = 60.0  # seconds between two writings of the track files, which are rewritten from the first frame: they
+_SHARE = 30  # take at most one second in so many, however long the watch
+_FIRST = "first frame"  # the state's note with the time of the watch's first frame
 
 
 @dataclass(frozen=True, slots=True)
 class CameraCounts:
-    """Of a camera, by this process: frames that were watched and that were dropped, tracks, and frames a second."""
+    """Counts of a camera in this process: frames watched and dropped, tracks, and frames per second."""
 
     camera: str
     frames: int
@@ -53,12 +51,12 @@ Report = Callable[[Sequence[CameraCounts], int], object]
 
 
 class OpenWatch:
-    """A watch that is ready to run.
+    """A watch ready to run.
 
     Args:
-        held: closes the processes that are begun here.
-        report: called with the cameras' counts and the number of identities after each step that was kept.
-        say: called with one line about what was decided.
+        held: closes the processes started here.
+        report: called with the cameras' counts and the number of identities after each committed step.
+        say: called with single-line messages about decisions.
     """
 
     def __init__(
@@ -84,11 +82,11 @@ class OpenWatch:
         ]
         for hand in self.in_hand:
             if not hand.resume(state, checkpoints):
-                say(f"{hand.name}: tracks were kept by another version, and begin anew.")
+                say(f"{hand.name}: its saved tracks are from another version; tracking starts anew.")
         self.sources = [held.enter_context(self._source(position)) for position in range(len(self.in_hand))]
         known = calibration or by_threshold(plan.tracking.rejoin_cosine)
         self.identities = Identities(state, known, plan.matching, plan.topology, gallery)
-        self._uncompared: set[str] = set()  # pairs of modalities that were named
+        self._uncompared: set[str] = set()  # pairs of modalities already reported
         embedder = TrackletEmbedder(
             model, keep_images=plan.settings.keep_images, threads=spare_processors(len(self.in_hand))
         )
@@ -99,14 +97,14 @@ class OpenWatch:
         )  # fmt: skip
         self.begun = time.monotonic()
         self._tracks_due = self.begun + TRACKS_EACH
-        self._counted: dict[tuple[int, str], int] = {}  # what the figures have been told
-        self._lost: dict[str, str] = {}  # what was said of each camera's connection
+        self._counted: dict[tuple[int, str], int] = {}  # what the metrics already include
+        self._lost: dict[str, str] = {}  # what was reported about each camera's connection
 
     def run(self, until: float | None = None) -> bool:
-        """Watch to the end of the films, or `until` so many seconds after the watch's first frame; whether they are at their end.
+        """Watch to the end of the films, or `until` seconds after the watch's first frame; returns whether the films have ended.
 
         Raises:
-            Interrupted: SIGINT or SIGTERM; all is kept, and a stream's tracks are finished.
+            Interrupted: SIGINT or SIGTERM; everything is saved, and a stream's tracks are finished.
         """
         items = self._items()
         with stop_signals() as received:
@@ -120,7 +118,7 @@ class OpenWatch:
         return complete
 
     def counts(self) -> tuple[CameraCounts, ...]:
-        """Of each camera, by this process."""
+        """Counts per camera, in this process."""
         passed = max(time.monotonic() - self.begun, 1e-9)
         return tuple(
             CameraCounts(hand.name, hand.frames, source.counts.dropped, len(hand.tracks), hand.frames / passed)
@@ -128,7 +126,7 @@ class OpenWatch:
         )
 
     def identity_count(self) -> int:
-        """Identities that have tracks, merged ones counted once."""
+        """The number of identities with tracks, merged ones counted once."""
         return int(self.state.database.read("SELECT count(DISTINCT identity) FROM tracks")[0][0])
 
     def _source(self, position: int) -> FrameSource:
@@ -136,7 +134,7 @@ class OpenWatch:
         first = hand.shown_until + 1
         if not self.plan.live:
             first = max(0, first - self.plan.detectors[position].remembers)
-        # What a film's light was is decided by the frames that are shown again, or else by what it was.
+        # A film's modality is decided by the frames that are shown again, or else is what it was.
         known = hand.tracker.modality if first == hand.shown_until + 1 or first > 0 else None
         return open_source(camera, self.plan.reading, start_index=first, modality=known)
 
@@ -146,7 +144,7 @@ class OpenWatch:
         return by_time(self.sources, STEP)
 
     def _limited(self, items: Iterator[Item], until: float) -> Iterator[Item]:
-        """The same items, once the loop knows by the first of them from which time on nothing is watched."""
+        """The same items, after setting the end time of the watch from the first of them."""
         for item in items:
             if isinstance(item, tuple) and self.loop.until is None:
                 first = self.state.noted(_FIRST)
@@ -157,7 +155,7 @@ class OpenWatch:
             yield item
 
     def _too_late(self, until: float | None) -> bool:
-        """Of streams, which may stand still, by the clock of this process."""
+        """For streams, which may stall, by the clock of this process."""
         return self.plan.live and time.monotonic() - self.begun >= (math.inf if until is None else until)
 
     def _write_tracks(self) -> None:
@@ -181,7 +179,7 @@ class OpenWatch:
         for pair in sorted(self.identities.uncompared - self._uncompared):
             self._uncompared.add(pair)
             self.say(
-                f"{pair}: the calibration has no curve of these, and they are not compared. Calibrate on images of both."
+                f"{pair}: the calibration has no curve for these, so they are not compared. Calibrate on images of both."
             )
         self.report(counts, identities)
 

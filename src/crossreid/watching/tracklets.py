@@ -1,4 +1,4 @@
-"""A track within one camera, and the few images that stand for it."""
+"""A track within one camera, and the few images that represent it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from crossreid.extras import needed
 
 @dataclass(frozen=True, eq=False, slots=True)
 class KeyFrame:
-    """An image that was chosen to stand for a track; box as in `Detections`, of frame `index`.
+    """An image chosen to represent a track; box as in `Detections`, in frame `index`.
 
-    image: `(h, w, 3)` uint8 RGB, `(0, 0, 3)` where no images are kept; or a JPEG of it, which is written as it is and decoded by
-    `crop` alone: a track is handed on many times, and few look at its pixels.
+    image: `(h, w, 3)` uint8 RGB, `(0, 0, 3)` if no images are kept; or a JPEG of it, which is written unchanged and
+    decoded only by `crop`: a track is passed on many times, and its pixels are rarely needed.
     """
 
     index: int
@@ -26,7 +26,7 @@ class KeyFrame:
 
     @property
     def crop(self) -> np.ndarray:
-        """The pixels, as `image` has them."""
+        """The pixels of `image`."""
         if isinstance(self.image, np.ndarray):
             return self.image
         cv2 = needed("cv2", "watching")
@@ -36,10 +36,10 @@ class KeyFrame:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Tracklet:
-    """What is known of a track so far: boxes `(n, 4)` of the frames `indexes` (n,) at `times` (n,), in order.
+    """What is known about a track so far: boxes `(n, 4)` of the frames `indexes` (n,) at `times` (n,), in order.
 
-    track: the track's number within its camera, from 1, not used again after a restart; embedding `(D,)` of length 1,
-    of the key frames as a set; finished: whether the tracker has given it up, so that nothing more follows.
+    track: the track's number within its camera, from 1, not reused after a restart; embedding `(D,)` of length 1,
+    of the key frames as a set; finished: whether the tracker has dropped it, so that nothing more follows.
     """
 
     camera: str

@@ -1,8 +1,8 @@
-"""`crossreid.watch`: from films and streams to who was where, kept in a folder.
+"""`crossreid.watch`: from films and streams to who was where, stored in a folder.
 
     sources -> detector -> tracker -> tracklets -> identities -> events, files, sinks
 
-`open_watch` puts it together from what is given here; `watch_loop` is what runs.
+`open_watch` assembles it from the arguments; `watch_loop` runs it.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ __all__ = ["CameraCounts", "Watched", "watch"]
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """What a watch has come to: its folder, counts of each camera, identities and events in all, and whether the films are at
-    their end. late: sinks that do not have all events yet; the next watch of the folder gives them to these."""
+    """The result of a watch: its folder, counts per camera, total identities and events, and whether the films have
+    ended. late: sinks that do not have all events yet; the next watch of the folder sends them."""
 
     folder: Path
     cameras: tuple[CameraCounts, ...]
@@ -49,7 +49,7 @@ class Watched:
 
 @dataclass(frozen=True, slots=True)
 class _Outside:
-    """Where a watch speaks to beside its folder: none of it decides what is seen, so the next call may have others."""
+    """The outputs of a watch besides its folder: they do not affect what is seen, so the next call may change them."""
 
     webhooks: tuple[str, ...]
     brokers: tuple[str, ...]
@@ -83,38 +83,38 @@ def watch(
     report: Callable[[Sequence[CameraCounts], int], object] = lambda counts, identities: None,
     say: Callable[[str], object] = lambda text: None,
 ) -> Watched:
-    """Watch films or streams into the folder `out`: tracks, identities across cameras, and events. The same call goes on.
+    """Watch films or streams into the folder `out`: tracks, identities across cameras, and events. Repeating the call resumes it.
 
-    A script that calls this needs `if __name__ == "__main__":` around it, as each camera is read by a process of its own.
+    A script that calls this needs `if __name__ == "__main__":` around it, as each camera is read by its own process.
 
     Args:
         sources: films, folders of frames, addresses of streams, each `[NAME=]SOURCE[#KEY=VALUE,...]`; may be empty with `cameras`.
-        out: the folder of the watch, new or one that this call made before.
-        model: a run's folder, an exported .onnx file, or a network that was not trained here.
-        gallery: of that model, for names; without one all identities are new.
-        calibration: a run or its calibration.json, in place of the one that model or gallery carry.
-        cameras: a cameras.yaml with further cameras.
-        topology: a topology.yaml, which cameras people can walk between and how fast.
+        out: the folder of the watch, new or from an earlier identical call.
+        model: a run's folder, an exported .onnx file, or a pretrained network that was not trained here.
+        gallery: of that model, for names; without one, all identities are new.
+        calibration: a run or its calibration.json, instead of that of the model or gallery.
+        cameras: a cameras.yaml with more cameras.
+        topology: a topology.yaml: which cameras people can walk between, and how fast.
         detector: background (the default), a file or folder of detections, an .onnx file, or a registered name with `weights`.
-        classes: what the detector is to find, names or numbers; people by default, where it tells apart.
-        minimum_score: detections with less are left out.
+        classes: what to detect, names or numbers; people by default, if the detector has classes.
+        minimum_score: detections with lower scores are left out.
         minimum_size: (height, width) in pixels of the frame; smaller detections are left out.
-        tracking: options of `TrackingOptions` by key, `{"tracker": "ocsort"}` for example.
+        tracking: options of `TrackingOptions` by key, for example `{"tracker": "ocsort"}`.
         matching: likewise of `MatchingOptions`.
-        reading: likewise of `ReadingOptions`, `{"fps": 5}` for example.
-        keep_images: whether key frames are kept as images; without, none is written anywhere.
-        annotate: whether films with boxes and identities are written at the end.
+        reading: likewise of `ReadingOptions`, for example `{"fps": 5}`.
+        keep_images: whether to save key frames as images; if False, no image is written.
+        annotate: whether to write films with boxes and identities at the end.
         webhooks: addresses to which events are posted.
         brokers: addresses of MQTT brokers.
         metrics: a port for Prometheus.
-        until: seconds after the first frame of the watch from which on nothing is watched.
-        device: cpu, cuda or cuda:N; by default a GPU where there is one.
+        until: stop this many seconds after the first frame of the watch.
+        device: cpu, cuda or cuda:N; by default a GPU if available.
         report: called with the cameras' counts and the number of identities after each step.
-        say: called with one line about what was decided.
+        say: called with single-line messages about decisions.
 
     Raises:
-        CrossreidError: something given that cannot be used, or a folder that holds another watch.
-        Interrupted: SIGINT or SIGTERM; all that was seen until then is kept.
+        CrossreidError: an unusable argument, or a folder that holds another watch.
+        Interrupted: SIGINT or SIGTERM; everything seen until then is saved.
     """
     settings = WatchSettings(
         (str(sources),) if isinstance(sources, str | Path) else tuple(map(str, sources)),
@@ -156,7 +156,7 @@ def _watch(
         state = held.enter_context(open_state(folder, keep_images=plan.settings.keep_images))
         for place in (folder, folder / mot_files.FOLDER, folder / annotated.FOLDER):
             if place.is_dir():
-                remove_leftovers_in(place)  # of a watch that was killed as it wrote
+                remove_leftovers_in(place)  # of a watch that was killed while writing
         facts = plan.facts(model.fingerprint, _digest(calibration))
         watch_file.make_or_keep(folder, facts, begun=state.has_begun())
         state.note_cameras(plan.cameras)
@@ -169,12 +169,14 @@ def _watch(
             counts = opened.counts()
             if annotate and complete:
                 say(f"annotating {len(plan.cameras)} films")
-                reading = plan.reading.model_copy(update={"real_time": False})  # every frame that was watched, at once
+                reading = plan.reading.model_copy(
+                    update={"real_time": False}
+                )  # every watched frame, without real-time pacing
                 annotated.annotate(folder, state, plan.cameras, lambda camera: open_source(camera, reading))
         finally:
             late += outlets.close()
         if annotate and not complete:
-            say("the films are not at their end: they are annotated when they are.")
+            say("the films have not ended yet: they are annotated once they have.")
         return Watched(folder, counts, opened.identity_count(), state.last_event(), complete, tuple(late))
 
 
@@ -182,7 +184,7 @@ def _outlets(state: State, outside: _Outside, say: Callable[[str], object]) -> O
     metrics = None if outside.metrics is None else WatchMetrics()
     outlets = Outlets(state.folder, state, webhooks=outside.webhooks, brokers=outside.brokers, metrics=metrics)
     for sink in state.keep_cursors(outlets.names):
-        say(f"{sink}: not given any more, so that events are not kept for it.")
+        say(f"{sink}: no longer configured, so events are not kept for it.")
     if metrics is not None and outside.metrics is not None:
         say(f"figures: http://{HOST}:{metrics.serve(outside.metrics)}/metrics")
     return outlets
@@ -198,7 +200,7 @@ def _calibration(named: Path | None, model: EmbeddingModel, gallery: Gallery | N
 
 
 def _refuse_other_folder(folder: Path) -> None:
-    """Raise `CrossreidError` for a folder with something else in it than a watch."""
+    """Raise `CrossreidError` for a folder that holds something other than a watch."""
     if not folder.exists() or (folder / watch_file.FILE).is_file():
         return
     if not folder.is_dir():
@@ -206,7 +208,7 @@ def _refuse_other_folder(folder: Path) -> None:
     strange = sorted(one.name for one in folder.iterdir() if not one.name.startswith(("state.", ".")))
     if strange:
         raise CrossreidError(
-            f"--out {folder} holds something else than a watch ({strange[0]}). Choose another folder, or a name for a new one."
+            f"--out {folder} holds something other than a watch ({strange[0]}). Choose another folder, or a name for a new one."
         )
 
 

@@ -1,4 +1,4 @@
-"""`WATCH/watch.json`: what a watch is of. A watch goes on only where all of that is the same; what differs is named."""
+"""`WATCH/watch.json`: the inputs of a watch. A watch resumes only if all of them are the same; differences are named."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ FILE = "watch.json"
 
 
 def make_or_keep(folder: Path, facts: Mapping[str, Any], *, begun: bool = True) -> None:
-    """Write the file of a new watch; raise `DataError` where the folder has that of another one.
+    """Write the file of a new watch; raise `DataError` if the folder has that of another one.
 
     Args:
-        facts: cameras by name and settings by key, as JSON holds them.
-        begun: whether anything was watched; a watch that came to nothing makes room for another one.
+        facts: cameras by name and settings by key, as JSON values.
+        begun: whether any frame was watched; otherwise the watch may be replaced by another.
     """
     path = folder / FILE
     if not (begun and path.is_file()):
@@ -35,7 +35,7 @@ def make_or_keep(folder: Path, facts: Mapping[str, Any], *, begun: bool = True) 
 
 
 def differences(there: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What is another: cameras that are gone or new, and what else by its dotted key."""
+    """The differences: cameras that are gone or new, and others by dotted key."""
     old, new = there.get("cameras", {}), now.get("cameras", {})
     names = [f"camera {name} is gone" for name in old if name not in new]
     names += [f"camera {name} is new" for name in new if name not in old]
@@ -56,7 +56,7 @@ def differences(there: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 
 def content_of(path: Path | None) -> str | None:
-    """A file by its content, a folder by what is in it and how large; None for None. What is no path stands for itself."""
+    """A file by its content, a folder by its files and their sizes; None for None. Anything that is not a path is kept."""
     if path is None:
         return None
     if path.is_file():

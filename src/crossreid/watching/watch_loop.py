@@ -1,9 +1,9 @@
 """The loop of a watch: frames in, detections, tracks, tracklets, identities, and a step that keeps all of it together.
 
-One process, one loop over all cameras. Between two pauses frames are detected and tracked as they come; at a pause the images of all
-cameras' tracks pass the network at once, tracks are put right by them, and what is due is handed to the identities. That, the events
-that follow, how far each camera has come and all that the trackers remember are kept in one step of the state: whenever the process
-dies, what was kept is whole, and the next one goes on from there.
+One process, one loop over all cameras. Between two pauses, frames are detected and tracked as they come; at a pause,
+the images of all cameras' tracks pass the network at once, tracks are corrected by them, and what is due is passed to
+the identities. That, the resulting events, each camera's progress and all tracker memory are stored in one step of the
+state: whenever the process dies, what was stored is consistent, and the next one resumes from there.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from crossreid.watching.tracklets import Tracklet
 
 
 class WatchState(Protocol):
-    """What the loop needs of a watch's state (`crossreid.watching.identities.state`)."""
+    """What the loop needs from a watch's state (`crossreid.watching.identities.state`)."""
 
     def step(self) -> AbstractContextManager[object]: ...
     def progress(self, camera: str) -> tuple[int, float] | None: ...
@@ -34,14 +34,14 @@ class WatchState(Protocol):
 
 
 class Checkpoints(Protocol):
-    """Where trackers are kept, in the same steps as the state."""
+    """Where trackers are stored, in the same steps as the state."""
 
     def read(self, camera: str) -> bytes | None: ...
     def write(self, camera: str, content: bytes) -> None: ...
 
 
 class WatchIdentities(Protocol):
-    """What the loop needs of identities (`crossreid.watching.identities.across_cameras`)."""
+    """What the loop needs from identities (`crossreid.watching.identities.across_cameras`)."""
 
     def observe_all(self, tracklets: Sequence[Tracklet]) -> list[Event]: ...
     def advance(self, camera: str, time: float) -> list[Event]: ...
@@ -52,7 +52,7 @@ class WatchIdentities(Protocol):
 
 @dataclass(eq=False, slots=True)
 class CameraInHand:
-    """A camera while it is watched. Detector and tracker are its own; frames and tracks are counted by this process."""
+    """A camera while it is watched, with its own detector and tracker; frames and tracks are counted in this process."""
 
     name: str
     detector: Detector
@@ -63,7 +63,7 @@ class CameraInHand:
     fresh: bool = False
 
     def take(self, frame: Frame) -> None:
-        """Detect and track. A frame that was done before is only shown to the detector, which may have to see it again."""
+        """Detect and track. A frame processed before is only shown to the detector, which may need to see it again."""
         detections = self.detector.detect(frame)
         if frame.index > self.shown_until:
             self.tracker.update(frame, detections)
@@ -71,7 +71,7 @@ class CameraInHand:
             self.fresh = True
 
     def resume(self, state: WatchState, checkpoints: Checkpoints) -> bool:
-        """Go on from what is kept, if anything is; False where the tracker's memory can't be used, and it starts anew."""
+        """Resume from what is stored, if anything; False if the tracker's memory can't be used and it starts anew."""
         done = state.progress(self.name)
         self.shown_until = -1 if done is None else done[0]
         kept = checkpoints.read(self.name)
@@ -82,13 +82,13 @@ class CameraInHand:
 
 
 class WatchLoop:
-    """Watch until the frames are over or `stop` says so.
+    """Watch until the frames end or `stop` returns True.
 
     Args:
-        live: whether frames come as they arrive. Tracks are then finished when it is stopped, as its next frames come after a gap. Of
-            films what was not kept is done again by the next process, which goes on as if nothing had been.
-        until: the time of a frame from which on nothing is watched, None for no such time.
-        kept: called after each step that was kept, with the events of it.
+        live: whether frames come as they arrive. Tracks are then finished on stopping, as the next frames come after a
+            gap. For films, the next process repeats what was not stored and continues as if nothing had happened.
+        until: the frame time at which to stop, None for no limit.
+        kept: called after each committed step, with its events.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class WatchLoop:
         self.live, self.until, self.kept = live, until, kept
 
     def run(self, items: Iterable[Item], stop: Callable[[], bool] = lambda: False) -> bool:
-        """Whether the frames came to their end."""
+        """Whether the frames have ended."""
         for item in items:
             if stop() or self._too_late(item):
                 if self.live:
@@ -126,7 +126,7 @@ class WatchLoop:
         return self.until is not None and not isinstance(item, Pause) and item[1].time >= self.until
 
     def _keep(self, ended: Iterable[int]) -> None:
-        """Put the tracks right, report what is due, and keep all of it; `ended` are the cameras of which no more frames come."""
+        """Correct the tracks, report what is due, and store everything; `ended` are the cameras without further frames."""
         over = {id(self.cameras[position]) for position in ended}
         todo = [camera for camera in self.cameras if camera.fresh or id(camera) in over]
         if not todo:
@@ -155,7 +155,7 @@ class WatchLoop:
         self.kept(events)
 
     def _forget(self, before: float, kept_later: Sequence[CameraInHand]) -> None:
-        """Let go of what trackers remember of the time before."""
+        """Drop what trackers remember from before this time."""
         for camera in self.cameras:
             camera.tracker.forget(before)
             if camera not in kept_later and camera.tracker.done is not None:

@@ -1,5 +1,5 @@
-"""What a watch is asked for, checked before anything is written, and what of it `WATCH/watch.json` holds: all that decides what is
-seen."""
+"""The settings of a watch, checked before anything is written, and the part of them in `WATCH/watch.json`: everything that
+affects what is seen."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ Section = TypeVar("Section", bound=Options)
 
 @dataclass(frozen=True, slots=True)
 class WatchSettings:
-    """What a watch is asked for.
+    """The settings of a watch, as given.
 
-    sources: films, folders of frames and addresses, each `[NAME=]SOURCE[#KEY=VALUE,...]`; camera_file: a cameras.yaml with more.
-    model: a run, an exported file, or a network that was not trained here. gallery: of that model; without one nobody is known.
-    detector: as `detector_of` takes it, with its weights, classes, least score and size (height, width).
-    tracking, matching, reading: options by key. device: what all networks compute on.
-    calibration: a run or a file with one, in place of that of the model or the gallery.
+    sources: films, folders of frames and addresses, each `[NAME=]SOURCE[#KEY=VALUE,...]`; camera_file: a cameras.yaml
+    with more. model: a run, an exported file, or a network that was not trained here. gallery: of that model; without
+    one, nobody is known. detector: as for `detector_of`, with its weights, classes, least score and size (height,
+    width). tracking, matching, reading: options by key. device: the device of all networks. calibration: a run or a
+    file with one, instead of that of the model or the gallery.
     """
 
     sources: tuple[str, ...]
@@ -57,7 +57,7 @@ class WatchSettings:
 
 @dataclass(frozen=True, slots=True)
 class WatchPlan:
-    """The settings of a watch, understood. live: whether frames come as they arrive, and not by their times."""
+    """The parsed settings of a watch. live: whether frames come as they arrive rather than by their times."""
 
     settings: WatchSettings
     cameras: tuple[Camera, ...]
@@ -70,10 +70,10 @@ class WatchPlan:
 
     @classmethod
     def of(cls, settings: WatchSettings) -> WatchPlan:
-        """Understand settings.
+        """Parse settings.
 
         Raises:
-            CrossreidError: one that cannot be used.
+            CrossreidError: an unusable setting.
         """
         tracking = options_of(TrackingOptions, settings.tracking, "tracking")
         matching = options_of(MatchingOptions, settings.matching, "matching")
@@ -81,7 +81,7 @@ class WatchPlan:
         if matching.absent_after <= 2 * tracking.again_after:
             raise DataError(
                 f"matching.absent_after {matching.absent_after:g}: expected more than twice tracking.again_after "
-                f"({tracking.again_after:g}), or people would leave while they are seen."
+                f"({tracking.again_after:g}), or people would leave while in view."
             )
         cameras = cameras_of(settings.sources, settings.camera_file)
         topology = Topology() if settings.topology is None else read_topology(settings.topology)
@@ -95,7 +95,7 @@ class WatchPlan:
         return cls(settings, cameras, detectors, topology, tracking, matching, reading, live)
 
     def facts(self, model: str, calibration: str | None) -> dict[str, Any]:
-        """As watch.json holds them: the model by its fingerprint, files by their content, addresses without passwords."""
+        """As stored in watch.json: the model by its fingerprint, files by their content, addresses without passwords."""
         settings = self.settings
         return {
             "cameras": {
@@ -118,10 +118,10 @@ class WatchPlan:
 
 
 def options_of(section: type[Section], given: Mapping[str, Any], what: str) -> Section:
-    """A section of options from what a user gives.
+    """A section of options from user input.
 
     Raises:
-        DataError: an unknown key or a value that cannot be; it is named.
+        DataError: an unknown key or an invalid value; the message names it.
     """
     try:
         return section.model_validate(dict(given))

@@ -68,7 +68,7 @@ def test_least_sizes_and_scores():
         ({"spec": "background", "classes": ["person"]}, "takes no classes"),
         ({"spec": "background", "minimum_score": 5}, "from 0 to 1"),
         ({"spec": "background", "minimum_size": (-1, 4)}, "a height and a width"),
-        ({"spec": __file__, "weights": Path("w.pth")}, "is a file itself"),
+        ({"spec": __file__, "weights": Path("w.pth")}, "is itself a file"),
     ],
 )
 def test_what_has_no_use_is_refused(asked, said):

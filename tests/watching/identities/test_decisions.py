@@ -50,7 +50,7 @@ def test_what_a_person_joined_stays_joined(folder):
         identities.observe(tracklet("b", 2, 60, 70, looks(1, seed=9)))  # looks like g1 now, and a person knows better
         assert state.track("b", 2).identity == "g2"
         check(state, Topology(), identities)
-        with pytest.raises(IdentityConflict, match="g2 and g3 are one identity already: g2"):
+        with pytest.raises(IdentityConflict, match="g2 and g3 are already one identity: g2"):
             identities.merge("g2", "g3", by="ana")
         with pytest.raises(
             IdentityConflict, match="cannot be one identity: camera a saw both at once, as tracks 1 and 2"
@@ -134,7 +134,7 @@ def test_what_cannot_be_done_any_more_is_refused_with_the_reason(folder):
         [(first, nothing), (none, refused)] = state.database.read("SELECT event, refused FROM requests ORDER BY number")
         assert state.events(first - 1, 1)[0].kind == "merged"
         assert (nothing, none) == (None, None)
-        assert "are one identity already" in refused
+        assert "are already one identity" in refused
 
 
 def test_where_nobody_watches_it_is_done_at_once(folder):

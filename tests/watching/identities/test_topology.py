@@ -172,18 +172,18 @@ WRONG = [
         r"links\.0\.second: no such key\. Expected between, from, to, seconds, overlap",
     ),
     ("link: []", r"link: no such key\. Expected cameras, links, unnamed"),
-    ("links: [{between: [a, a]}]", "'a' is linked with itself; `returns` says"),
+    ("links: [{between: [a, a]}]", "'a' is linked to itself; use `returns`"),
     ("links: [{from: a}]", r"links\.0: expected either `between: \[A, B\]`, or `from: A` and `to: B`"),
     ("links: [{from: a, to: b, overlap: true}]", r"views overlap both ways; write `between: \[A, B\]`"),
-    ("links: [{between: [a, b]}, {from: b, to: a}]", "b to a is there twice"),
+    ("links: [{between: [a, b]}, {from: b, to: a}]", "b to a is given twice"),
     (
         "links: [{between: [a, b], seconds: [9, 5]}]",
         r"seconds: expected \[min, max\] with min up to max, found \[9, 5\]",
     ),
     ("cameras: [a, b]\nlinks: [{between: [a, d]}]", r"camera 'd' is not one of cameras \(a, b\)"),
-    ("unnamed: sometimes", "unnamed: expected `never` or seconds from 0 on, found 'sometimes'"),
+    ("unnamed: sometimes", "unnamed: expected `never` or seconds from 0, found 'sometimes'"),
     ("- a", "expected keys cameras, links, .* found list"),
-    ("a: [", "is no YAML"),
+    ("a: [", "is not YAML"),
 ]
 
 

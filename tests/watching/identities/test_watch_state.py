@@ -31,10 +31,10 @@ def observed(state, *tracklets):
 def test_one_writes_and_others_read(folder):
     with pytest.raises(StateError, match=r"holds no state of a watch: state\.db not found"):
         open_state(folder, read_only=True)
-    with pytest.raises(StateError, match="is no folder of a watch"):
+    with pytest.raises(StateError, match="is not a watch folder"):
         open_state(folder, create=False)
     with open_state(folder) as state:
-        with pytest.raises(WatchLocked, match=r"is watched into by process \d+ .* End it there"):
+        with pytest.raises(WatchLocked, match=r"is being watched into by process \d+ .* Stop it there"):
             open_state(folder)
         with open_state(folder, read_only=True) as reader:
             with state.step():

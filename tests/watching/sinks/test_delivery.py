@@ -49,8 +49,8 @@ def test_faults_are_waited_out_longer_each_time_and_no_event_is_lost(caplog):
     assert told[4] is False
     waits = [after - before for before, after in zip(receiver.tried[:4], receiver.tried[1:5], strict=True)]
     assert all(wait >= 0.02 * 2**place for place, wait in enumerate(waits)), waits
-    assert caplog.text.count("Events wait for it") == 1
-    assert caplog.text.count("takes events again, after 4 faults") == 1
+    assert caplog.text.count("Events are kept for it") == 1
+    assert caplog.text.count("accepts events again, after 4 failures") == 1
     assert receiver.closed
 
 

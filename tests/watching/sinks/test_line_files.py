@@ -87,7 +87,7 @@ def test_another_file_is_left_as_it_is(tmp_path, name, kind):
     path = tmp_path / name
     for content in (b"name,age\nx,3\n", b'{"a": 1}\n', b"\xff\xfe\n"):
         path.write_bytes(content)
-        with pytest.raises(CrossreidError, match="no file of events"):
+        with pytest.raises(CrossreidError, match="not an event file"):
             kind(path)
         assert path.read_bytes() == content
 

@@ -120,7 +120,7 @@ def test_passwords_and_certificates(tmp_path, certificate):  # noqa: F811
     trusted = {AUTHORITIES: str(certificate / "cert.pem"), USER: "desk"}
     with broker(port, listener, passwords):
         for environment, message in (
-            ({**trusted, PASSWORD: "wrong"}, "does not take messages"),
+            ({**trusted, PASSWORD: "wrong"}, "does not accept messages"),
             ({USER: "desk", PASSWORD: "right"}, "(?i)certificate"),
         ):
             with pytest.raises(SinkFault, match=message):

@@ -1,7 +1,8 @@
-"""Annotated films, `WATCH/annotated/CAMERA.mp4`: boxes with the identities that were decided in the end, also in early frames.
+"""Annotated films, `WATCH/annotated/CAMERA.mp4`: boxes with the final identities, also in early frames.
 
-That takes a second look at each source, once everything is decided, so that only films and folders of frames can be annotated: a
-stream is gone. Where somebody is known by name, who is not has a grey box, with the identity's colour beside its number.
+This takes a second pass over each source once everything is decided, so only films and folders of frames can be
+annotated: a stream is gone. If anyone is known by name, unknown people get a grey box, with the identity's colour
+beside its number.
 """
 
 from __future__ import annotations
@@ -24,20 +25,20 @@ from crossreid.watching.identities.readings import Readings
 from crossreid.watching.video.sources import FrameSource
 
 FOLDER = "annotated"
-_TICKS = 1000  # of a second, in which frames have their times
+_TICKS = 1000  # per second: the time base of frames
 Box = tuple[int, int, np.ndarray]  # frame from 0, number of the identity, left, top, right, bottom `(4,)`
 
 
 def check_can_annotate(cameras: Sequence[Camera], *, keep_images: bool) -> None:
-    """Raise `CrossreidError` where a watch cannot be annotated: before it begins."""
+    """Raise `CrossreidError` if a watch cannot be annotated, before it starts."""
     if not keep_images:
         raise CrossreidError(
-            "--annotate writes films with people in them, and --no-images none; leave one of them out."
+            "--annotate writes films with people in them, but --no-images forbids images; leave one of them out."
         )
     for camera in cameras:
         if not Path(camera.source).exists():
             raise CrossreidError(
-                f"--annotate: camera {camera.name!r} is no film and no folder of frames. Identities are final at the end, when a "
+                f"--annotate: camera {camera.name!r} is no film or folder of frames. Identities are final at the end, when a "
                 "stream's frames are gone: record it, and watch the film."
             )
 
@@ -48,7 +49,7 @@ def annotate(
     cameras: Sequence[Camera],
     open_frames: Callable[[Camera], FrameSource | Generator[Frame]],
 ) -> list[Path]:
-    """Write an annotated film of each camera of a finished watch; their paths.
+    """Write an annotated film of each camera of a finished watch; returns their paths.
 
     Args:
         folder: of the watch.
@@ -77,14 +78,14 @@ def write_annotated(
     *,
     known: bool = True,
 ) -> None:
-    """Draw boxes into frames, with camera and time, and write them as H.264, or MPEG-4 where this PyAV cannot, at their own times.
+    """Draw boxes into frames, with camera and time, and write them as H.264, else MPEG-4, with their own times.
 
     Args:
-        path: ends in .mp4; whole or not there.
-        frames: in order. One of another size than the first is fitted into it.
-        boxes: in order of their frames; those of frames that do not come are passed over.
-        name_of: an identity's name, None where the gallery does not know it.
-        known: whether anybody has a name, so that who has none gets a grey box.
+        path: ends in .mp4; written atomically.
+        frames: in order. A frame of another size than the first is fitted into it.
+        boxes: in order of their frames; boxes of missing frames are skipped.
+        name_of: returns an identity's name, None if unknown to the gallery.
+        known: whether anyone has a name, so that people without one get a grey box.
 
     Raises:
         CrossreidError: PyAV is not installed.
@@ -131,7 +132,7 @@ class _Names:
 
 
 class _Waiting:
-    """Boxes by frame, of a stream of them that is read no further than is needed."""
+    """Boxes by frame, from a stream that is read only as far as needed."""
 
     def __init__(self, boxes: Iterable[Box]) -> None:
         self._boxes = iter(boxes)
@@ -161,5 +162,5 @@ def _stream(film: Any, av: Any, drawing: Drawing) -> Any:
 def _encodes(av: Any, name: str) -> bool:
     try:
         return bool(av.codec.Codec(name, "w").is_encoder)
-    except ValueError:  # what PyAV raises of a codec that it was built without
+    except ValueError:  # raised by PyAV for a codec it was built without
         return False

@@ -1,4 +1,4 @@
-"""Boxes, labels and captions drawn into frames; letters of every language that the fonts of matplotlib have."""
+"""Boxes, labels and captions drawn into frames; for all scripts that matplotlib's fonts have."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ _LABEL = 40  # characters
 
 
 class Drawing:
-    """Draws into frames of one size `(height, width)` in pixels; both even, as codecs want them, so that the last row or column of an
-    odd frame is drawn twice."""
+    """Draws into frames of one size `(height, width)` in pixels; both are even, as codecs require, so the last row or column of an
+    odd frame is duplicated."""
 
     def __init__(self, height: int, width: int) -> None:
         self._frame = (height, width)
         self.height, self.width = height + height % 2, width + width % 2
-        self._line = max(2, round(height / 240))  # colours of films are half as fine as pixels
+        self._line = max(2, round(height / 240))  # chroma in films has half the resolution
         self._letters = max(9, round(height / 34))
 
     def canvas(self, image: np.ndarray) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
-        """A copy `(height, width, 3)` uint8 of a frame to draw into, and what moves a box of the frame there."""
+        """A copy `(height, width, 3)` uint8 of a frame to draw into, and a function that maps a box of the frame to it."""
         height, width = image.shape[:2]
         if (height, width) == self._frame:
             canvas = np.empty((self.height, self.width, 3), np.uint8)
@@ -40,7 +40,7 @@ class Drawing:
         return canvas, lambda box: np.asarray(box) * scale
 
     def box(self, canvas: np.ndarray, box: np.ndarray, label: str, colour: Colour, edge: Colour) -> None:
-        """An identity's box with its label above, or within where there is no room; a square of its `colour` where the edge has
+        """An identity's box with its label above, or inside if there is no room; a square of its `colour` if the edge has
         another."""
         left, top, right, bottom = (round(float(side)) for side in box)
         line = self._line
@@ -72,7 +72,7 @@ def _fill(canvas: np.ndarray, rows: tuple[int, int], columns: tuple[int, int], c
 
 
 def _write(canvas: np.ndarray, row: int, column: int, text: np.ndarray, colour: Colour) -> None:
-    """Blend a text `(h, w)` of coverage 0 to 255 into the canvas, as far as it lies in it."""
+    """Blend a text `(h, w)` of coverage 0 to 255 into the canvas, clipped to it."""
     row, column = max(0, row), max(0, column)
     area = canvas[row : row + text.shape[0], column : column + text.shape[1]]
     share = text[: area.shape[0], : area.shape[1], None].astype(np.uint16)
@@ -98,6 +98,6 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
 
 
 def _readable(ground: Colour) -> Colour:
-    """Black or white, whichever is read better there (Rec. 601 luma)."""
+    """Black or white, whichever is more legible there (Rec. 601 luma)."""
     red, green, blue = ground
     return (0, 0, 0) if 0.299 * red + 0.587 * green + 0.114 * blue > 120 else (255, 255, 255)

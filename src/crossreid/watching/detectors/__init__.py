@@ -1,1 +1,1 @@
-"""Detectors, one kind a file; each registers itself by the name that `crossreid.watching.detectors.detector_registry` finds it by."""
+"""Detectors, one kind per file; each registers itself by name in `crossreid.watching.detectors.detector_registry`."""

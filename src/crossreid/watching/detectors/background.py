@@ -1,10 +1,11 @@
-"""The detector `background`: what moves before a still background, by OpenCV's mixture of Gaussians (MOG2).
+"""The detector `background`: whatever moves in front of a static background, by OpenCV's mixture of Gaussians (MOG2).
 
-It needs no weights, and is for fixed cameras. A pixel's colours are learned as a mixture of Gaussians (Zivkovic, ICPR 2004;
-Zivkovic and van der Heijden, PRL 2006); pixels that fit none are foreground. Each picture is first made as bright as the
-background is. Specks are opened away, gaps closed, fragments of one body merged, and boxes that are too small left out. Shadows
-are not told from what casts them. It finds whatever moves, and not what stands still for long. While it learns at first, or after
-the picture has changed as a whole, it finds nothing. A box's score is from 0.5 to 1, with how much of the box is foreground.
+It needs no weights and is for fixed cameras. The colours of each pixel are modelled as a mixture of Gaussians
+(Zivkovic, ICPR 2004; Zivkovic and van der Heijden, PRL 2006); pixels that fit none are foreground. Each picture is
+first adjusted to the brightness of the background. Specks are removed by opening, gaps are closed, fragments of one
+body are merged, and boxes that are too small are dropped. Shadows are not separated from what casts them. It finds
+whatever moves, but not what stands still for long. While it is still learning, or after the whole picture has changed,
+it finds nothing. A box's score is from 0.5 to 1, growing with its share of foreground.
 """
 
 from __future__ import annotations
@@ -20,29 +21,29 @@ from crossreid.watching.detectors.detector_registry import DetectorSettings, reg
 from crossreid.watching.detectors.known_detections import NONE
 from crossreid.watching.frames import Frame
 
-ROWS = 360  # of the picture that is looked at; larger frames are made smaller
+ROWS = 360  # of the analysed picture; larger frames are shrunk
 HISTORY = 300  # frames that the background is learned over
 PERIOD, OVERLAP = (
     1500,
     HISTORY,
 )  # frames after which a background is replaced, and those that the new one is learned over
-SPECK = 9  # pixels of the least fragment
-GRID = 4  # pixels from one that the brightness is told by to the next
-MOST_GAIN = 3.0  # by which a picture is made brighter or darker
-FAR = 16.0  # squared distance from a Gaussian, in its variances, of what is foreground
-WARM_UP = 2.0  # seconds in which nothing is found, and at least so many frames:
+SPECK = 9  # pixels of the smallest fragment
+GRID = 4  # pixels between the samples of the brightness
+MOST_GAIN = 3.0  # largest factor by which a picture is brightened or darkened
+FAR = 16.0  # squared distance from a Gaussian, in variances, from which a pixel is foreground
+WARM_UP = 2.0  # seconds in which nothing is found, and least number of frames:
 WARM_UP_FRAMES = 12
-CHANGED = 0.6  # share of foreground in a picture that has changed as a whole
-SMALLEST = (1 / 15, 1 / 40)  # (height, width) of the least box, of the frame's height
-APART = 1 / 9  # of the picture's height, between fragments that are one body
+CHANGED = 0.6  # share of foreground from which the whole picture counts as changed
+SMALLEST = (1 / 15, 1 / 40)  # (height, width) of the smallest box, relative to the frame's height
+APART = 1 / 9  # of the picture's height, between fragments of one body
 
 
 @register_detector("background")
 class Background:
     """Finds what moves in a camera's frames, which come in order.
 
-    What it finds depends on the last `remembers` frames of the source alone: every `PERIOD` frames a background that has been
-    learned over the `OVERLAP` frames before takes the place of the one in use.
+    Its detections depend only on the last `remembers` frames of the source: every `PERIOD` frames, a background learned
+    over the preceding `OVERLAP` frames replaces the one in use.
 
     Raises:
         CrossreidError: OpenCV is not installed.
@@ -69,17 +70,17 @@ class Background:
 
 
 class _Learned:
-    """A background, as it is learned from frame to frame."""
+    """A background model, updated with each frame."""
 
     def __init__(self) -> None:
         self.cv2: Any = needed("cv2", "detector 'background'")
-        self.seen: tuple[Any, ...] | None = None  # size and modality that the background is of
+        self.seen: tuple[Any, ...] | None = None  # size and modality of the background
         self.begun: float | None = None  # time of its first frame
-        self.reference: np.ndarray | None = None  # pixels of that frame, from a grid over it
+        self.reference: np.ndarray | None = None  # pixels of that frame on a grid
         self._restart()
 
     def foreground(self, frame: Frame) -> np.ndarray | None:
-        """What moves in the next frame, as 0 and 255, at most `ROWS` rows; None while too little is known of the background."""
+        """The foreground mask of the next frame, 0 and 255, at most `ROWS` rows; None while the background is not yet known."""
         seen = (frame.image.shape, frame.modality)
         if seen != self.seen:
             self.seen = seen
@@ -101,7 +102,7 @@ class _Learned:
         self.begun = self.reference = None
 
     def _exposed(self, image: np.ndarray) -> np.ndarray:
-        """A picture as bright as the first one was: dusk, clouds and a camera's own exposure are nothing that moves."""
+        """A picture adjusted to the brightness of the first: dusk, clouds and auto-exposure are not motion."""
         grid = image[::GRID, ::GRID].astype(np.float32) + 1
         if self.reference is None:
             self.reference = grid
@@ -127,7 +128,7 @@ class _Learned:
 
 
 def _boxes(foreground: np.ndarray, height: int, minimum_size: tuple[int, int] | None) -> Detections:
-    """The bodies in a foreground, in pixels of the frame, which is `height` high."""
+    """The bodies in a foreground mask, in pixels of the frame, which is `height` high."""
     cv2 = needed("cv2", "detector 'background'")
     _, _, stats, _ = cv2.connectedComponentsWithStats(foreground, connectivity=8)
     left, top = stats[1:, cv2.CC_STAT_LEFT], stats[1:, cv2.CC_STAT_TOP]
@@ -145,10 +146,11 @@ def _boxes(foreground: np.ndarray, height: int, minimum_size: tuple[int, int] | 
 
 
 def merged(parts: np.ndarray, apart: float) -> np.ndarray:
-    """Fragments `(N, 5)` of left, top, right, bottom and area, those of one body as one, as often as there are such.
+    """Fragments `(N, 5)` of left, top, right, bottom and area, with those of one body merged, repeatedly.
 
-    Two are of one body when they lie above each other, the narrower one by more than half of its width over or under the wider
-    one, with a gap of less than `apart` and than half of the taller one's height, or when they overlap.
+    Two belong to one body if they lie above each other, the narrower one overlapping the wider one horizontally by more
+    than half of its width, with a gap smaller than `apart` and than half of the taller one's height, or if they
+    overlap.
     """
     parts = parts.copy()
     while len(parts) > 1:

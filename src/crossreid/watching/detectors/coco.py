@@ -1,8 +1,8 @@
-"""Detections in COCO's form: annotations with their images, or results, a list of `image_id`, `bbox`, `category_id` and `score`.
+"""Detections in COCO format: annotations with their images, or results, a list of `image_id`, `bbox`, `category_id` and `score`.
 
-Which frame an image is, of annotations, says its `frame` (from 0), its `frame_id` (from 0 or from 1, by the least one there is),
-or else the order of the images' file names. Images may be of several cameras: by `video_id` and the list `videos`, by a key
-`camera`, or by the folder in their file names. In results, `image_id` is the frame, from 0.
+In annotations, the frame of an image is its `frame` (from 0), its `frame_id` (from 0 or from 1, whichever the lowest
+one is), or else its rank by file name. Images may be from several cameras: by `video_id` and the list `videos`, by a
+key `camera`, or by the folder in their file names. In results, `image_id` is the frame, from 0.
 """
 
 from __future__ import annotations
@@ -18,13 +18,11 @@ from crossreid.watching.detectors.known_detections import DetectionRows
 
 
 def read_coco(path: Path) -> DetectionRows:
-    """The rows of a file of annotations or results. Raises `DataError` for what is neither."""
+    """The rows of a file of annotations or results. Raises `DataError` for anything else."""
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError) as error:
-        raise DataError(
-            f"{path} is no JSON that can be read: {error}. Expected COCO's annotations or results."
-        ) from error
+        raise DataError(f"{path} is not valid JSON: {error}. Expected COCO's annotations or results.") from error
     if isinstance(content, list):
         return _of_results(content, path)
     if (
@@ -34,7 +32,7 @@ def read_coco(path: Path) -> DetectionRows:
     ):
         return _of_annotations(content, path)
     raise DataError(
-        f"{path}: expected an object with `images` and `annotations`, or a list of results, as COCO has them."
+        f"{path}: expected an object with `images` and `annotations`, or a list of results, in COCO format."
     )
 
 
@@ -65,7 +63,7 @@ def _of_annotations(content: dict[str, Any], path: Path) -> DetectionRows:
     for number, annotation in enumerate(content["annotations"], start=1):
         image = str(annotation.get("image_id")) if isinstance(annotation, dict) else ""
         if image not in frames:
-            raise DataError(f"{path}, annotation {number}: image_id {image!r} is none of the images.")
+            raise DataError(f"{path}, annotation {number}: image_id {image!r} is not one of the images.")
         score = _score(annotation, path, number)
         camera = cameras[image] if several else None
         rows.add(frames[image], _box(annotation, path, number), score, _label(annotation, names), camera)
@@ -81,7 +79,7 @@ def _frames(images: list[dict[str, Any]], path: Path) -> dict[str, int]:
             first = 1 if key == "frame_id" and min(numbers.values(), default=0) == 1 else 0
             return {name: number - first for name, number in numbers.items()}
     if not all(isinstance(image.get("file_name"), str) for image in images):
-        raise DataError(f"{path}: expected a `frame`, a `frame_id` or a `file_name` of each image.")
+        raise DataError(f"{path}: expected a `frame`, a `frame_id` or a `file_name` for each image.")
     ordered = sorted(images, key=lambda image: numbers_in_order(image["file_name"]))
     return {str(image.get("id")): position for position, image in enumerate(ordered)}
 

@@ -1,6 +1,6 @@
-"""Detections as a CSV with a header: `frame` (from 0), `left`, `top`, `right`, `bottom` or `width`, `height`, and `score`.
+"""Detections as CSV with a header: `frame` (from 0), `left`, `top`, `right`, `bottom` or `width`, `height`, and `score`.
 
-`label` and `camera` may be there too; without `score` each counts as 1.
+`label` and `camera` are optional; without `score`, each is 1.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ KNOWN = ("frame", "left", "top", *CORNERS, *SIZES, "score", "label", "camera")
 
 
 def read_table(path: Path) -> DetectionRows:
-    """The rows of a CSV. Raises `DataError` for what is none, with the line."""
+    """The rows of a CSV. Raises `DataError` with the line for anything else."""
     rows = DetectionRows()
     with path.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
         table = csv.DictReader(stream)
@@ -37,7 +37,7 @@ def read_table(path: Path) -> DetectionRows:
                 raise DataError(f"{path}, line {table.line_num}: expected numbers, found {error}.") from error
             if frame < 0 or not 0 <= score <= 1:
                 raise DataError(
-                    f"{path}, line {table.line_num}: expected a frame from 0 on and a score from 0 to 1, found {frame} and {score}."
+                    f"{path}, line {table.line_num}: expected a frame from 0 and a score from 0 to 1, found {frame} and {score}."
                 )
             right, bottom = (left + others[0], top + others[1]) if sized else (others[0], others[1])
             rows.add(frame, (left, top, right, bottom), score, row.get("label") or None, row.get("camera") or None)

@@ -1,4 +1,4 @@
-"""The detector `file`: detections that another program made, from a file in one of several forms, or a folder of such.
+"""The detector `file`: detections by another program, from a file in one of several formats, or a folder of them.
 
 A folder has a file for each camera, `CAMERA.txt`, `.jsonl`, `.json` or `.csv`, or the MOT Challenge's `CAMERA/det/det.txt`.
 """
@@ -30,10 +30,10 @@ def of_file(settings: DetectorSettings, camera: Camera) -> KnownDetections:
     """The detections of a camera.
 
     Raises:
-        DataError: no file, or none of this camera; or one that cannot be used.
+        DataError: no file, none for this camera, or one that cannot be used.
     """
     if settings.weights is None:
-        raise DataError("detector 'file': expected a file of detections, or a folder of such, in its place.")
+        raise DataError("detector 'file': name a file of detections, or a folder of them, instead.")
     path = settings.weights
     file = _in_folder(path, camera) if path.is_dir() else path
     rows = read_detections(file)
@@ -42,7 +42,7 @@ def of_file(settings: DetectorSettings, camera: Camera) -> KnownDetections:
         raise DataError(f"{file} has no detections of camera {camera.name!r}. It has: {', '.join(sorted(cameras))}.")
     if not cameras and file == path and camera.number > 1:
         raise DataError(
-            f"{file} does not say which camera its detections are of, and there are several. Expected a folder with a file for each, "
+            f"{file} does not say which camera it is for, and there are several. Expected a folder with a file for each, "
             f"{camera.name}.txt for example, or a column `camera`."
         )
     try:
@@ -52,7 +52,7 @@ def of_file(settings: DetectorSettings, camera: Camera) -> KnownDetections:
 
 
 def read_detections(path: Path) -> DetectionRows:
-    """The rows of a file by the form that its suffix says. Raises `DataError` for another suffix, or what cannot be read."""
+    """The rows of a file in the format given by its suffix. Raises `DataError` for another suffix or an unreadable file."""
     reader = READERS.get(path.suffix.lower())
     if reader is None:
         raise DataError(

@@ -1,8 +1,8 @@
-"""Detectors by name or by file, ours and other people's, and what is asked of each: classes, scores, sizes.
+"""Detectors by name or by file, built-in and third-party, and their settings: classes, scores, sizes.
 
-A detector registers itself with `register_detector`. It is made once for each camera, whose frames come in order, so that it may
-remember the past; it then says how much of it, `remembers` frames, which it is shown again when a watch is gone on with. A
-network that several cameras share is best kept by the function that makes it (`functools.lru_cache`).
+A detector registers itself with `register_detector`. One is made per camera, whose frames come in order, so it may
+keep state; it then states how much, `remembers` frames, which it is shown again when a watch is resumed. A
+network shared by several cameras is best cached in the function that makes it (`functools.lru_cache`).
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from crossreid.watching.frames import Frame
 
 @dataclass(frozen=True, slots=True)
 class DetectorSettings:
-    """What is asked of a detector. Scores and sizes need not be looked at by it: too small ones are taken out behind it.
+    """The settings of a detector. It may ignore scores and sizes: detections that are too small are removed afterwards.
 
-    weights: a file, of a network's weights or of detections; classes: names or numbers of what is wanted, none by default.
-    minimum_score: in [0, 1]; minimum_size: (height, width) in pixels of the frame, None where none was given.
-    device: what a network computes on, None for a GPU where there is one.
+    weights: a file of network weights or detections; classes: names or numbers of the wanted classes, none by default.
+    minimum_score: in [0, 1]; minimum_size: (height, width) in pixels of the frame, None if not given.
+    device: the network's device, None for a GPU if available.
     """
 
     weights: Path | None = None
@@ -44,7 +44,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 @dataclass(frozen=True, slots=True)
 class RegisteredDetector:
-    """An entry of `DETECTORS`: what makes a detector, which of the settings it takes, and its default for scores."""
+    """An entry of `DETECTORS`: the function that makes a detector, the settings it takes, and its default score."""
 
     owner: Factory
     takes: tuple[str, ...] = ()
@@ -57,14 +57,14 @@ DETECTORS: Registry[RegisteredDetector] = Registry(
 
 
 def register_detector(name: str, *, takes: Sequence[str] = (), minimum_score: float = 0.0) -> Callable[[F], F]:
-    """Register the class or function below as the detector `name`: called with `(settings, camera)` it returns a `Detector`.
+    """Register the decorated class or function as the detector `name`: called with `(settings, camera)`, it returns a `Detector`.
 
     Args:
-        takes: those of `weights` and `classes` that it makes use of; others are refused where a user gives them.
-        minimum_score: of its detections, where a user gives none.
+        takes: those of `weights` and `classes` that it uses; the other is refused if a user gives it.
+        minimum_score: of its detections, unless a user gives one.
 
     Raises:
-        PluginError: one of another module has the name.
+        PluginError: another module has registered the name.
     """
 
     def register(factory: F) -> F:
@@ -83,19 +83,19 @@ def detector_of(
     minimum_size: tuple[int, int] | None = None,
     device: str | None = None,
 ) -> Callable[[Camera], LimitedDetector]:
-    """What makes the detector of each camera.
+    """The function that makes the detector of each camera.
 
     Args:
-        spec: a registered name, `background` for example; a file of detections or a folder with one for each camera; a network
-            as an .onnx file.
+        spec: a registered name, for example `background`; a file of detections or a folder with one per camera; a
+            network as an .onnx file.
         weights: a network's weights.
-        classes: names or numbers of what is wanted; by default people, where the detector knows such.
-        minimum_score: detections with less are left out; by default as the detector's kind has it.
+        classes: names or numbers of the wanted classes; by default people, if the detector has that class.
+        minimum_score: detections with lower scores are left out; by default that of the detector's kind.
         minimum_size: (height, width) in pixels of the frame; smaller ones are left out.
-        device: what a network computes on; a GPU where there is one. Of no meaning to a detector that is none.
+        device: the network's device; by default a GPU if available. Ignored by detectors without a network.
 
     Raises:
-        CrossreidError: an unknown name, a file that is not there, or something given that the detector has no use for.
+        CrossreidError: an unknown name, a missing file, or an option that the detector has no use for.
     """
     name = spec
     if spec not in DETECTORS:
@@ -107,13 +107,13 @@ def detector_of(
                 )
             DETECTORS.find(spec)
         if weights is not None:
-            raise CrossreidError(f"detector {spec} is a file itself: --weights {weights} has no use. Leave it out.")
+            raise CrossreidError(f"detector {spec} is itself a file, so --weights {weights} has no use. Leave it out.")
         name, weights = ("onnx" if path.suffix.lower() == ".onnx" else "file"), path
     entry = DETECTORS.find(name)
     given = {"weights": weights, "classes": ", ".join(classes) or None}
     for key, value in given.items():
         if value is not None and key not in entry.takes:
-            raise CrossreidError(f"detector {name!r} takes no {key}: {value} has no use. Leave it out.")
+            raise CrossreidError(f"detector {name!r} takes no {key}, so {value} has no use. Leave it out.")
     if weights is not None and not Path(weights).exists():
         raise DataError(f"detector {name!r}: {weights} not found.")
     score = entry.minimum_score if minimum_score is None else minimum_score
@@ -126,10 +126,10 @@ def detector_of(
 
 
 class LimitedDetector:
-    """A detector whose boxes lie in the frame, are not too small, and have the score that is asked for.
+    """A detector whose boxes are clipped to the frame, large enough, and of at least the required score.
 
-    notes: what the detector has to say of itself, one line each, where it has.
-    remembers: how many frames of the source, before the one that is looked at, bear on what it finds; 0 where it says nothing.
+    notes: the detector's notes about itself, one line each, if any.
+    remembers: the number of preceding frames that its detections depend on; 0 if it does not say.
     """
 
     def __init__(self, detector: Detector, settings: DetectorSettings) -> None:
@@ -145,7 +145,7 @@ class LimitedDetector:
 def limited(
     found: Detections, size: tuple[int, ...], minimum_score: float, minimum_size: tuple[int, int] | None
 ) -> Detections:
-    """Detections cut to a frame of `size` (height, width), without those that are then too small or have too low a score."""
+    """Detections clipped to a frame of `size` (height, width), without those that are then too small or score too low."""
     height, width = size
     boxes = np.clip(found.boxes, 0, np.array([width, height, width, height], dtype=np.float32))
     across, down = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
@@ -155,14 +155,14 @@ def limited(
 
 
 def wanted_numbers(classes: Sequence[str], names: dict[int, str], default: Sequence[str], who: str) -> set[int] | None:
-    """The numbers of wanted classes; None for all.
+    """The numbers of the wanted classes; None for all.
 
     Args:
-        classes: names or numbers, as a user gives them; none for `default`, those of them that there are.
-        names: of the classes that a detector tells apart, by number; empty where they are not known.
+        classes: names or numbers, as given by a user; if none, those of `default` that exist.
+        names: of the detector's classes, by number; empty if unknown.
 
     Raises:
-        CrossreidError: a name that there is none of.
+        CrossreidError: an unknown name.
     """
     numbers = {name.lower(): number for number, name in names.items()}
     if not classes:
@@ -175,6 +175,6 @@ def wanted_numbers(classes: Sequence[str], names: dict[int, str], default: Seque
         elif one.strip().isdecimal() and (not names or int(one) in names):
             found.add(int(one))
         else:
-            known_names = ", ".join(names.values()) or "none by name, only numbers"
+            known_names = ", ".join(names.values()) or "no names, only numbers"
             raise CrossreidError(f"{who}: class {one!r} is unknown. Known: {known_names}.")
     return found

@@ -1,9 +1,9 @@
-"""Detections as JSON lines: an object a line.
+"""Detections as JSON lines: one object per line.
 
     {"frame": 0, "box": [left, top, right, bottom], "score": 0.93, "label": "person", "camera": "gate"}
 
-`frame` counts from 0 and `box` is in pixels, both needed. `score` is from 0 to 1, without it 1. `label` and `camera` may be left
-out; a line with a camera is of that camera alone.
+`frame`, counted from 0, and `box`, in pixels, are required. `score` is from 0 to 1, and 1 if missing. `label` and
+`camera` are optional; a line with a camera is for that camera only.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ KEYS = ("frame", "box", "score", "label", "camera")
 
 
 def read_json_lines(path: Path) -> DetectionRows:
-    """The rows of a file of JSON lines. Raises `DataError` for a line that is none, with its number."""
+    """The rows of a file of JSON lines. Raises `DataError` with the number of a line that is not one."""
     rows = DetectionRows()
     for number, line in enumerate(path.read_text(encoding="utf-8-sig", errors="replace").splitlines(), start=1):
         if not line.strip():

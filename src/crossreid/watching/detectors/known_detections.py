@@ -1,6 +1,6 @@
-"""Detections that are known beforehand, frame by frame: from files, and from other libraries in Python.
+"""Precomputed detections, frame by frame: from files, and from other Python libraries.
 
-Supervision's and FiftyOne's detections are taken as they are; neither library is needed here.
+Supervision's and FiftyOne's detections are accepted as they are; neither library needs to be installed.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ NONE = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32))
 
 @dataclass(slots=True)
 class DetectionRows:
-    """Detections of many frames, a row each, as a file has them.
+    """Detections of many frames, one row each, as in a file.
 
-    frames: positions from 0; boxes: left, top, right, bottom in pixels; scores; labels and cameras, None where not said.
-    notes: what was made of them, for people.
+    frames: positions from 0; boxes: left, top, right, bottom in pixels; scores; labels and cameras, None if not stated.
+    notes: how they were interpreted, for people.
     """
 
     frames: list[int] = field(default_factory=list)
@@ -50,9 +50,9 @@ class DetectionRows:
 
 
 class KnownDetections:
-    """A detector that knows what is in each frame: detections by the frame's position, none of a frame that is not there.
+    """A detector that looks up detections by the frame's position; none for a frame that is not listed.
 
-    notes: what was made of the file that they come from, for people.
+    notes: how the file they come from was interpreted, for people.
     """
 
     def __init__(self, by_index: Mapping[int, Detections], notes: Sequence[str] = ()) -> None:
@@ -60,18 +60,18 @@ class KnownDetections:
 
     @classmethod
     def of_rows(cls, rows: DetectionRows, classes: Sequence[str] = (), camera: str | None = None) -> KnownDetections:
-        """Those of a file's rows that are of `camera`, or of none, and of one of the classes, where such are given.
+        """The rows of a file that are for `camera` or for none, and, if classes are given, of one of them.
 
-        Boxes without an area are left out, and noted.
+        Boxes without area are left out and noted.
 
         Raises:
-            DataError: none of the rows is of one of the classes, or scores or boxes are no numbers that can be used.
+            DataError: no row is of one of the classes, or scores or boxes are unusable numbers.
         """
         wanted = {name.lower() for name in classes}
         if wanted and rows.frames and not wanted & {(label or "").lower() for label in rows.labels}:
             known = sorted({label for label in rows.labels if label})
             raise DataError(
-                f"no detection is of the classes {', '.join(classes)}. There are: {', '.join(known) or 'none'}."
+                f"no detection is of the classes {', '.join(classes)}. Found: {', '.join(known) or 'none'}."
             )
         keep = [
             number
@@ -81,12 +81,12 @@ class KnownDetections:
         boxes = np.array([rows.boxes[number] for number in keep], dtype=np.float32).reshape(-1, 4)
         scores = np.array([rows.scores[number] for number in keep], dtype=np.float32)
         if max(rows.frames, default=0) > LAST:
-            raise DataError(f"a frame is number {max(rows.frames)}; expected positions of frames.")
+            raise DataError(f"a frame has the number {max(rows.frames)}; expected positions of frames.")
         frames = np.array([rows.frames[number] for number in keep], dtype=np.int64)
         flat = ~((boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])) & np.isfinite(boxes).all(1)
         notes = list(rows.notes)
         if flat.any():
-            notes.append(f"left out, {flat.sum():,}: boxes without an area (for example in frame {frames[flat][0]})")
+            notes.append(f"left out, {flat.sum():,}: boxes without area (for example in frame {frames[flat][0]})")
         boxes, scores, frames = boxes[~flat], scores[~flat], frames[~flat]
         order = np.argsort(frames, kind="stable")
         every, starts = np.unique(frames[order], return_index=True)
@@ -100,10 +100,10 @@ class KnownDetections:
 
 
 def from_supervision(found: Any, classes: Iterable[str | int] = ()) -> Detections:
-    """Supervision's `Detections` (`xyxy`, `confidence`, `class_id`, `data["class_name"]`) as ours; without confidence, 1 each.
+    """Supervision's `Detections` (`xyxy`, `confidence`, `class_id`, `data["class_name"]`) as ours; without confidence, scores are 1.
 
     Args:
-        classes: names or numbers of those that are wanted; none for all.
+        classes: names or numbers of the wanted ones; none for all.
     """
     boxes = np.asarray(found.xyxy, dtype=np.float32).reshape(-1, 4)
     scores = np.ones(len(boxes)) if found.confidence is None else np.asarray(found.confidence)
@@ -113,7 +113,7 @@ def from_supervision(found: Any, classes: Iterable[str | int] = ()) -> Detection
         names = (getattr(found, "data", None) or {}).get("class_name")
         numbers = found.class_id
         if names is None and numbers is None:
-            raise DataError("supervision's detections say no classes: expected class_id, or data['class_name'].")
+            raise DataError("supervision's detections have no classes: expected class_id, or data['class_name'].")
         keep = np.zeros(len(boxes), dtype=bool)
         for said in (names, numbers):
             if said is not None:
@@ -124,23 +124,21 @@ def from_supervision(found: Any, classes: Iterable[str | int] = ()) -> Detection
 def from_fiftyone(
     found: Any, size: tuple[int, int] | None = None, *, field: str = "detections", classes: Iterable[str] = ()
 ) -> Detections:
-    """FiftyOne's `Detections` as ours: relative boxes become pixels; without confidence, 1 each.
+    """FiftyOne's `Detections` converted to ours: relative boxes become pixels; without confidence, scores are 1.
 
     Args:
-        found: a sample or a frame of one, of which `field` is taken, or what that field holds.
-        size: (height, width) of the picture; of a sample, by default what its metadata say.
-        classes: labels of those that are wanted; none for all.
+        found: a sample or a frame of one, whose `field` is used, or the value of that field.
+        size: (height, width) of the picture; for a sample, by default from its metadata.
+        classes: wanted labels; none for all.
 
     Raises:
-        DataError: the size is not known, or there is no such field.
+        DataError: the size is unknown, or there is no such field.
     """
     held = found if isinstance(getattr(found, "detections", None), list) else _field(found, field)
     if size is None:
         metadata = getattr(found, "metadata", None)
         if metadata is None or getattr(metadata, "width", None) is None:
-            raise DataError(
-                "FiftyOne's boxes are fractions of a picture whose size is not known: give size=(height, width)."
-            )
+            raise DataError("FiftyOne's boxes are fractions of a picture of unknown size: pass size=(height, width).")
         size = (metadata.height, metadata.width)
     wanted = {name.lower() for name in classes}
     listed = [
@@ -156,15 +154,16 @@ def from_fiftyone(
 
 
 def from_fiftyone_video(sample: Any, *, field: str = "detections", classes: Iterable[str] = ()) -> KnownDetections:
-    """The detections of a FiftyOne sample of a video, by frame; FiftyOne counts frames from 1, and we from 0.
+    """The detections of a FiftyOne sample of a video, by frame; FiftyOne counts frames from 1, we from 0.
 
     Raises:
-        DataError: its metadata say no size, as `compute_metadata()` of the data set finds it, or there is no such field.
+        DataError: its metadata lack the size, which `compute_metadata()` of the data set adds, or there is no such
+            field.
     """
     metadata = sample.metadata
     height = getattr(metadata, "frame_height", None)
     if height is None:
-        raise DataError("the sample's metadata say no frame_height: call compute_metadata() of its data set first.")
+        raise DataError("the sample's metadata have no frame_height: call compute_metadata() of its data set first.")
     size = (int(height), int(metadata.frame_width))
     return KnownDetections(
         {
@@ -180,5 +179,5 @@ def _field(found: Any, name: str) -> Any:
         return found[name]
     except (KeyError, AttributeError, TypeError) as error:
         raise DataError(
-            f"FiftyOne's {type(found).__name__} has no field {name!r}. Name the one of its detections."
+            f"FiftyOne's {type(found).__name__} has no field {name!r}. Name the field of its detections."
         ) from error

@@ -1,8 +1,9 @@
-"""Detections in the form of the MOT Challenge: det.txt and gt.txt.
+"""Detections in MOT Challenge format: det.txt and gt.txt.
 
-A line each, `frame,id,left,top,width,height,confidence,...`; frames count from 1. Of ground truth (nine columns, the seventh says
-whether a row is to be considered, the ninth how much is visible) rows that are not to be considered are left out. Confidence -1
-is none, and counts as 1; confidences of a file that leave [0, 1] are scaled to it, the least to 0 and the greatest to 1.
+One line each, `frame,id,left,top,width,height,confidence,...`; frames count from 1. In ground truth (nine columns, the
+seventh says whether to consider a row, the ninth how much is visible), rows not to be considered are left out.
+Confidence -1 means none and counts as 1; confidences outside [0, 1] are rescaled per file, the lowest to 0 and the
+highest to 1.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ TRUTH = 9  # columns of a gt.txt; a det.txt has 7 or 10
 
 
 def read_mot(path: Path) -> DetectionRows:
-    """The rows of a det.txt or gt.txt. Raises `DataError` for what is none, with the line."""
+    """The rows of a det.txt or gt.txt. Raises `DataError` with the line for anything else."""
     rows, passed_over, first = DetectionRows(), 0, 0
     for number, line in enumerate(path.read_text(encoding="utf-8-sig", errors="replace").splitlines(), start=1):
         if not line.strip():
@@ -39,7 +40,7 @@ def read_mot(path: Path) -> DetectionRows:
         label = str(int(values[7])) if len(values) > 7 and values[7] >= 0 else None
         rows.add(int(frame) - 1, (left, top, left + width, top + height), score, label)
     if passed_over:
-        rows.notes.append(f"left out, {passed_over:,}: rows that are not to be considered (for example line {first})")
+        rows.notes.append(f"left out, {passed_over:,}: rows not to be considered (for example line {first})")
     low, high = min(rows.scores, default=0.0), max(rows.scores, default=1.0)
     if low < 0 or high > 1:
         spread = high - low or 1.0
@@ -50,6 +51,6 @@ def read_mot(path: Path) -> DetectionRows:
 
 def _wrong(path: Path, number: int, line: str) -> DataError:
     return DataError(
-        f"{path}, line {number}: expected frame (from 1), id, left, top, width, height and confidence, as the MOT Challenge has them; "
+        f"{path}, line {number}: expected frame (from 1), id, left, top, width, height and confidence, in MOT Challenge format; "
         f"found {line[:80]!r}."
     )

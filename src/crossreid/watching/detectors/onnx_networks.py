@@ -1,18 +1,18 @@
-"""The detector `onnx`: any network in an ONNX file that gives boxes and scores.
+"""The detector `onnx`: any network in an ONNX file that outputs boxes and scores.
 
 Its signature:
 
-* one input, `(1, 3, H, W)` float32, RGB from 0 to 1. Where H and W are fixed, a frame is made smaller or larger to fit, with its
-  aspect, at the top left; the rest is grey. Where they are free, it is given as it is.
+* one input, `(1, 3, H, W)` float32, RGB from 0 to 1. If H and W are fixed, a frame is resized to fit, keeping its
+  aspect ratio, at the top left; the rest is grey. If they are free, it is passed as is.
 * an output `boxes` `(N, 4)`: left, top, right, bottom in pixels of the input.
 * an output `scores`, `(N,)` from 0 to 1, or `(N, C)`, a score for each class.
-* an output `labels` `(N,)`, numbers of classes, where there are such.
+* an output `labels` `(N,)`, class numbers, if there are classes.
 
-All outputs may have a dimension of 1 in front.
+All outputs may have a leading dimension of 1.
 
-The file's metadata may say otherwise: `scale` (255 for pixels from 0 to 255), `mean` and `std` (three numbers with commas, taken
-off and divided by after that), `channels` (`bgr`), `names` (of classes, `{0: 'person'}`) and `nms` (the overlap from which on only
-the better of two boxes stays, for networks that do not see to that themselves).
+The file's metadata may override this: `scale` (255 for pixels from 0 to 255), `mean` and `std` (three comma-separated
+numbers, subtracted and divided by after scaling), `channels` (`bgr`), `names` (of classes, `{0: 'person'}`) and `nms`
+(the overlap from which only the better of two boxes is kept, for networks without their own non-maximum suppression).
 """
 
 from __future__ import annotations
@@ -38,22 +38,20 @@ GREY = 114 / 255
 
 @register_detector("onnx", takes=("weights", "classes"), minimum_score=0.1)
 class OnnxDetector:
-    """A detector in ONNX Runtime; cameras with the same file share it.
+    """A detector run by ONNX Runtime; cameras with the same file share it.
 
     Raises:
-        CrossreidError: no file, one that cannot be opened or has another signature, or a class that there is none of.
+        CrossreidError: no file, one that cannot be opened or has another signature, or an unknown class.
     """
 
     def __init__(self, settings: DetectorSettings, camera: Camera) -> None:
         if settings.weights is None:
-            raise CrossreidError("detector 'onnx' needs its network: --weights FILE.onnx, or the file in its place.")
+            raise CrossreidError("detector 'onnx' needs a network: give --weights FILE.onnx, or name the file instead.")
         self.path = settings.weights
         self.session = _session(settings.weights, settings.device)
         self.facts = _Facts(self.session, settings.weights)
         if settings.classes and not self.facts.labelled:
-            raise CrossreidError(
-                f"detector {self.path} tells no classes apart: --class {settings.classes[0]} has no use."
-            )
+            raise CrossreidError(f"detector {self.path} has no classes: --class {settings.classes[0]} has no use.")
         self.numbers = wanted_numbers(settings.classes, self.facts.names, ("person",), f"detector {settings.weights}")
         self.minimum_score = settings.minimum_score
 
@@ -93,16 +91,14 @@ class OnnxDetector:
             or any(other.shape != (count,) for other in others)
         ):
             shapes = ", ".join(f"{name} {np.shape(value)}" for name, value in told.items())
-            raise DataError(
-                f"detector {self.path}: expected boxes (N, 4) and a score for each of them, found {shapes}."
-            )
+            raise DataError(f"detector {self.path}: expected boxes (N, 4) and a score for each, found {shapes}.")
         scores = scores.astype(np.float32).reshape(count, math.prod(scores.shape[1:]))
         labels = others[0] if others else scores.argmax(1) if scores.shape[1] > 1 else None
         return boxes.astype(np.float32), scores, labels
 
 
 class _Facts:
-    """What a file says of itself: names, shapes, and how pictures are prepared."""
+    """A file's description of itself: names, shapes, and how pictures are prepared."""
 
     def __init__(self, session: Any, path: Path) -> None:
         inputs, outputs = session.get_inputs(), [output.name for output in session.get_outputs()]
@@ -128,7 +124,7 @@ class _Facts:
         self.labelled = "labels" in outputs or ranks["scores"] == ranks["boxes"]
 
     def prepared(self, image: np.ndarray) -> tuple[np.ndarray, float]:
-        """A frame as the network takes it, `(1, 3, H, W)`, and by how much it is larger there."""
+        """A frame as network input, `(1, 3, H, W)`, and its scale factor there."""
         scale = 1.0
         pixels = image
         if self.size is not None:
@@ -196,7 +192,7 @@ def _session(path: Path, device_name: str | None) -> Any:
 
 
 def _best_of(boxes: np.ndarray, scores: np.ndarray, overlap: float) -> np.ndarray:
-    """The positions of boxes that no better one overlaps by more than `overlap` (intersection over union)."""
+    """The indices of boxes that no better one overlaps by more than `overlap` (intersection over union)."""
     import torch
     from torchvision.ops import nms
 

@@ -1,8 +1,8 @@
-"""The detectors of torchvision by name, with weights from a file: nothing is downloaded.
+"""torchvision's detectors by name, with weights from a file: nothing is downloaded.
 
-A file holds the state dict of the network, `.pth` or `.safetensors`, as torchvision publishes them or as one's own training
-saved it: `fasterrcnn_mobilenet_v3_large_fpn` and the like. The number of classes is read off the weights; with the 91 of COCO
-they have names, and people are found by default.
+A file holds the network's state dict, `.pth` or `.safetensors`, as published by torchvision or saved by your own
+training, for example of `fasterrcnn_mobilenet_v3_large_fpn`. The number of classes is read off the weights; with COCO's
+91, classes have names, and people are detected by default.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ NAMES = (
     "ssd300_vgg16",
     "ssdlite320_mobilenet_v3_large",
 )
-COCO = 91  # classes, the background among them
-# Where the last layer's rows are those of the classes, once or for each anchor.
+COCO = 91  # classes, including the background
+# Layers whose rows are the classes, once or per anchor.
 _CLASSIFIERS = (
     "box_predictor.cls_score.weight",
     "cls_logits.weight",
@@ -46,16 +46,16 @@ _CLASSIFIERS = (
 
 
 class TorchvisionDetector:
-    """One of torchvision's detectors with the weights of a file; cameras with the same weights share the network.
+    """A torchvision detector with weights from a file; cameras with the same weights share the network.
 
     Raises:
-        CrossreidError: no weights, weights that do not fit, or a class that there is none of.
+        CrossreidError: no weights, weights that do not fit, or an unknown class.
     """
 
     def __init__(self, name: str, settings: DetectorSettings, camera: Camera) -> None:
         if settings.weights is None:
             raise CrossreidError(
-                f"detector {name!r} needs its weights: --weights FILE, a state dict as torchvision publishes it; nothing is "
+                f"detector {name!r} needs weights: --weights FILE, a state dict as published by torchvision; nothing is "
                 "downloaded. The detector `background` needs none."
             )
         self.network, names, self.device = _network(name, settings.weights, settings.device)
@@ -79,7 +79,7 @@ class TorchvisionDetector:
 
 @lru_cache(4)
 def _network(name: str, weights: Path, device_name: str | None) -> tuple[Any, dict[int, str], Any]:
-    """A network in evaluation, the names of its classes by number, and its device."""
+    """A network in evaluation mode, its class names by number, and its device."""
     import torchvision
 
     from crossreid.inference.devices import device_of
@@ -95,7 +95,7 @@ def _network(name: str, weights: Path, device_name: str | None) -> tuple[Any, di
 
 
 def _fitting(build: Callable[..., Any], given: dict[str, Any], who: str) -> tuple[Any, dict[str, Any], int]:
-    """The network for as many classes as a state dict has, that state by the network's own names, and how many those are."""
+    """The network for the number of classes in a state dict, that state under the network's own names, and the number."""
     network = build(num_classes=COCO)
     own = network.state_dict()
     known = next(iter(own))
@@ -105,7 +105,7 @@ def _fitting(build: Callable[..., Any], given: dict[str, Any], who: str) -> tupl
     lacking = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
     if lacking:
         raise DataError(
-            f"{who} holds other weights: {len(lacking)} of {len(own)} are missing, {lacking[0]} for example. Expected the state "
+            f"{who} holds other weights: {len(lacking)} of {len(own)} are missing, for example {lacking[0]}. Expected the state "
             "dict of this network."
         )
     last = next(key for key in own if key.endswith(_CLASSIFIERS) and not key.startswith("rpn."))

@@ -1,1 +1,1 @@
-"""Identities across cameras: who it could be, how likely, what was decided, and all of it kept in a database."""
+"""Identities across cameras: candidates, probabilities and decisions, all kept in a database."""

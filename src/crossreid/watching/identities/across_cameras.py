@@ -1,9 +1,9 @@
-"""Tracklets in, identities across cameras out: who was seen where, revised as more is seen.
+"""From tracklets to identities across cameras: who was seen where, revised as more is seen.
 
-A tracklet is matched against the identities seen so far and against a gallery, under the limits of topology and time. It becomes
-the likeliest one where that is likely enough (`match_at`), else a new one. Tracklets that compete are decided together. While a
-track lasts, each later version of it may change that; two identities that a tracklet shows to be one are joined (`merge_at`). What a
-person has decided stays. The formula is in `posterior`; docs/identities.md shows the rules.
+A tracklet is matched against the identities seen so far and against a gallery, within the limits of topology and time.
+It gets the most likely identity if that is likely enough (`match_at`), else a new one. Competing tracklets are decided
+together. While a track lasts, each later version of it may change that; identities that a tracklet shows to be one are
+merged (`merge_at`). People's decisions are kept. The formula is in `posterior`; docs/identities.md shows the rules.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ from crossreid.watching.tracklets import Tracklet
 
 
 class Identities:
-    """Decides who is seen, and keeps it in a state that is open for writing. For one thread.
+    """Decides who is seen and stores it in a state open for writing. For one thread.
 
-    gallery: open, of the model that embeds the tracklets; without one all identities are new. calibration: of that model, for
-    tracklets where it has such; `posterior.by_threshold` where there is none.
+    gallery: open, of the model that embeds the tracklets; without one, all identities are new. calibration: of that
+    model, for tracklets if it has that; by default `posterior.by_threshold`.
     """
 
     def __init__(
@@ -64,18 +64,18 @@ class Identities:
 
     @property
     def uncompared(self) -> set[str]:
-        """Pairs of modalities that could not be compared, because the calibration has no curve of them."""
+        """Pairs of modalities that could not be compared because the calibration has no curve for them."""
         return self._candidates.uncompared | (self._known.uncompared if self._known else set())
 
     def observe(self, tracklet: Tracklet) -> list[Event]:
-        """A new tracklet, or a later version of one: the events that come of it. As `observe_all`."""
+        """Observe a new tracklet or a later version of one; returns the resulting events. As `observe_all`."""
         return self.observe_all([tracklet])
 
     def observe_all(self, tracklets: Sequence[Tracklet]) -> list[Event]:
-        """Tracklets of one moment, of any cameras, each once: decided together where they compete.
+        """Observe tracklets of one moment, from any cameras, each once: competing ones are decided together.
 
-        Within a step of the state they are part of it; else they are a step of their own.
-        Raises `DataError` for a tracklet that is none, `StateError` where it could not be kept.
+        Within a step of the state they are part of it; otherwise they form their own step.
+        Raises `DataError` for an invalid tracklet, `StateError` if it could not be stored.
         """
         tracklets = sorted(map(checked, tracklets), key=lambda one: (one.start, one.camera, one.track))
         with self._step():
@@ -99,9 +99,9 @@ class Identities:
         return self._changes.take()
 
     def advance(self, camera: str, time: float) -> list[Event]:
-        """A camera has come to this time: who was seen last `absent_after` seconds before has left it.
+        """Advance a camera to this time: whoever was last seen `absent_after` seconds earlier has left.
 
-        An identity that is in view must be observed more often than that. Infinity: the camera has ended; all have left it.
+        An identity in view must be observed more often than that. Infinity: the camera has ended and all have left.
         """
         with self._step():
             if math.isfinite(time):
@@ -113,27 +113,27 @@ class Identities:
         return self._changes.take()
 
     def ended(self, camera: str) -> list[Event]:
-        """A camera has no more frames: all have left it."""
+        """A camera has no more frames: all have left."""
         return self.advance(camera, math.inf)
 
     def merge(self, into: str, other: str, by: str) -> Event:
-        """A person says that two identities are one; it is never undone here. Raises `IdentityConflict` where they were seen in two
-        tracks of one camera at once, `CrossreidError` for no such identity."""
+        """Merge two identities because a person says they are one; never undone here. Raises `IdentityConflict` if they were seen in
+        two tracks of one camera at once, `CrossreidError` for an unknown identity."""
         with self._step():
             event = decisions.merge(self._state, into, other, by)
             self._candidates.reload()
         return event
 
     def split(self, identity: str, tracks: Sequence[int], by: str) -> Event:
-        """A person says that these tracks, by their numbers in the state, are somebody else than the identity's other ones; they
-        are never joined here again. Raises `IdentityConflict` where they are not its tracks, or all of them."""
+        """Split tracks, by their numbers in the state, off an identity because a person says they show someone else; they are
+        never merged here again. Raises `IdentityConflict` if they are not its tracks, or all of them."""
         with self._step():
             event = decisions.split(self._state, identity, tracks, by)
             self._candidates.reload()
         return event
 
     def answer_requests(self) -> list[Event]:
-        """Do what people asked for through the service while this process watches; what cannot be done is refused there."""
+        """Carry out requests made through the service while this process watches; impossible ones are refused there."""
         if not decisions.waiting(self._state):
             return []
         before = self._state.last_event()
@@ -143,7 +143,7 @@ class Identities:
         return self._state.events(before)
 
     def forget(self, before: float) -> int:
-        """Delete what was seen last before this time: tracks, embeddings, crops, events that all sinks have; how many tracks."""
+        """Delete what was last seen before this time: tracks, embeddings, crops, delivered events; returns how many tracks."""
         with self._step():
             count = forget(self._state, before)
             self._note_forgotten(before)
@@ -151,7 +151,7 @@ class Identities:
         return count
 
     def take_forgotten(self) -> float | None:
-        """Until which time was forgotten since the last call, None where nothing was: trackers are to let go of the same."""
+        """The time up to which data were deleted since the last call, or None; trackers must drop the same."""
         before, self._forgotten = self._forgotten, None
         return before
 
@@ -161,7 +161,7 @@ class Identities:
 
     @contextmanager
     def _step(self) -> Iterator[None]:
-        if self._failed != self._state.failed_steps:  # what was written then is not there, and is in memory
+        if self._failed != self._state.failed_steps:  # what that step wrote is in memory but not in the state
             self._failed = self._state.failed_steps
             self._candidates.reload()
         try:
@@ -182,23 +182,23 @@ class Identities:
         self._changes.touched.clear()
 
     def _evicted(self, track: TrackRow) -> list[TrackRow]:
-        """Tracks that its identity loses as the track has grown into their time; none where it is the track itself that goes.
+        """Tracks that its identity loses because the track has grown into their time; none if the track itself goes.
 
-        The track that came first stays, and what a person has put there.
+        The earlier track stays, and so does one placed by a person.
         """
         rivals = [other for other in self._overlapping(track) if other.identity == track.identity]
         if any(other.pinned or other.row < track.row for other in rivals) and not track.pinned:
-            return []  # the track is weighed anew, and its identity is barred to it
+            return []  # the track is weighed again, without its identity as a candidate
         return [other for other in rivals if not other.pinned]
 
     def _overlapping(self, of: TrackRow | Sighting) -> list[TrackRow]:
-        """Kept tracks that cannot be one identity with a track because of their times."""
+        """Stored tracks that cannot have the same identity as a track because of their times."""
         start, end = (of.start, of.end) if isinstance(of, Sighting) else (of.first, of.last)
         rows = track_rows.select(self._database, "last >= ? AND first <= ? AND row != ?", start, end, of.row)
         return [other for other in rows if conflict(self._topology, of, other)]
 
     def _groups(self, waiting: Sequence[Sighting]) -> list[list[Sighting]]:
-        """Sightings that all exclude each other, in groups."""
+        """Groups of sightings that exclude each other."""
         groups: list[list[Sighting]] = []
         for one in waiting:
             for group in groups:
@@ -210,7 +210,7 @@ class Identities:
         return groups
 
     def _decide(self, group: list[Sighting]) -> None:
-        """Give each sighting of a group its identity, and those who hold what it wants another, where that is likelier."""
+        """Give each sighting of a group its identity, displacing the current holders if that is more likely."""
         for one in group:
             self._as_it_is(one)
         group = group + self._contenders(group)
@@ -224,7 +224,7 @@ class Identities:
         chosen = posterior.assigned(table, enough * self._options.new_identity)
         decided: list[tuple[Sighting, Who | None, dict[Who, float], dict[Who, float]]] = []
         claimed: set[Who] = set()
-        for row in sorted(range(len(group)), key=lambda row: group[row].row or math.inf):  # who came first stays
+        for row in sorted(range(len(group)), key=lambda row: group[row].row or math.inf):  # first come, first served
             taken = {everybody[other] for other in np.delete(chosen, row) if other >= 0}
             left = {who: weight for who, weight in weighed[row].items() if who not in taken}
             odds = self._probabilities(left)
@@ -233,19 +233,19 @@ class Identities:
             if target is not None:
                 claimed.add(target)
             decided.append((group[row], target, odds, left))
-        decided.sort(key=lambda told: not self._goes(told[0], told[1]))  # who goes makes room for who comes
+        decided.sort(key=lambda told: not self._goes(told[0], told[1]))  # leaving tracks make room for arriving ones
         for one, target, odds, left in decided:
             track = self._apply(one, target, odds)
             self._refresh()
             self._join_others(track, left)
 
     def _probabilities(self, weights: dict[Who, float]) -> dict[Who, float]:
-        """Of each that a sighting may be, by the logarithms of their weights; what is left to 1 is that it is nobody of them."""
+        """Probabilities of the candidates of a sighting, from their log-weights; the rest to 1 is for none of them."""
         shares = posterior.posterior(np.array(list(weights.values())), self._options.new_identity)
         return dict(zip(weights, shares.tolist(), strict=False))
 
     def _contenders(self, group: Sequence[Sighting]) -> list[Sighting]:
-        """Tracks that last, and hold an identity which a new sighting would be were they not there."""
+        """Ongoing tracks that hold an identity which a new sighting would otherwise get."""
         members = {one.row for one in group}
         rivals: dict[int, TrackRow] = {}
         for one in group:
@@ -265,7 +265,7 @@ class Identities:
     def _target(
         self, one: Sighting, who: Who | None, odds: dict[Who, float], taken: set[Who], group: Sequence[int]
     ) -> Who | None:
-        """The identity that a sighting gets; None for a new one. `taken`: those of others of its group, whose rows are `group`."""
+        """The identity that a sighting gets; None for a new one. `taken`: those of the others in its group, whose rows are `group`."""
         if who is not None and odds[who] >= self._options.match_at and who not in taken:
             return who
         if one.track is None:
@@ -279,7 +279,7 @@ class Identities:
         return None
 
     def _is_alone(self, track: TrackRow, without: Sequence[int] = ()) -> bool:
-        """Whether its identity has no name, and no other track but those `without`."""
+        """Whether its identity has no name and no tracks other than those in `without`."""
         if self._state.name_of(track.identity) is not None:
             return False
         rows = self._database.read(
@@ -288,7 +288,7 @@ class Identities:
         return {row for (row,) in rows} <= {track.row, *without}
 
     def _as_it_is(self, one: Sighting) -> TrackRow | None:
-        """The track of a sighting, read anew."""
+        """The track of a sighting, reread."""
         if one.track is not None:
             one.track = track_rows.by_row(self._database, one.track.row)
         return one.track
@@ -301,7 +301,7 @@ class Identities:
         track = self._as_it_is(one)
         if isinstance(target, int):
             target = self._state.resolved(target)
-            # Where it was joined with a rival's just now:
+            # If it has just been merged with a rival's:
             if any(other.identity == target for other in self._overlapping(one)):
                 target = track.identity if track is not None and self._is_alone(track) else None
         if track is not None and track.identity == target:
@@ -323,7 +323,7 @@ class Identities:
         return self._changes.move(track, number, probability)
 
     def _join_others(self, track: TrackRow, weights: dict[Who, float]) -> None:
-        """Join identities with that of a track which shows them to be one."""
+        """Merge identities with that of a track that shows them to be one."""
         for who in sorted(weights, key=lambda who: (-weights[who], str(who))):
             if not isinstance(who, int) or who == track.identity or track.pinned:
                 continue
@@ -338,7 +338,7 @@ class Identities:
                 return
 
     def _in_order(self, one: int, other: int) -> tuple[int, int]:
-        """Of two identities the one that stays, first: the one with a name, else the older one."""
+        """Two identities, the one that stays first: the one with a name, else the older one."""
         first, second = sorted((one, other))
         if self._state.name_of(first) is None and self._state.name_of(second) is not None:
             return second, first

@@ -1,7 +1,7 @@
-"""The identities that a tracklet may be, in memory: embeddings of their latest tracklets, and where they were.
+"""The candidate identities of a tracklet, in memory: embeddings of their latest tracklets, and where they were seen.
 
-It holds what the state says and nothing else, so that a watch that was killed decides as if it had not been: the latest few
-tracklets of an identity by modality, and its presences. What was not seen for too long is left out.
+It holds what the state contains and nothing else, so a watch that was killed decides as if it had not been: the latest
+few tracklets of an identity per modality, and its presences. Identities not seen for too long are left out.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from crossreid.watching.identities.matching_options import MatchingOptions
 from crossreid.watching.identities.topology import Limits, Presences, Topology
 from crossreid.watching.identities.track_rows import unpacked
 
-_DIGITS = 9  # of a cosine: the order in which a processor adds numbers is not to decide
+_DIGITS = 9  # of a cosine, so that the order of summation does not matter
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Evidence:
-    """Identities `(n,)` ascending, the sum `(n,)` of the logarithms of their images' likelihood ratios, and how many `(n,)` images
-    were compared, 1 or more; `remembered` `(N,)`: all who have an image."""
+    """Identities `(n,)` ascending, the sum `(n,)` of the log-likelihood ratios of their images, and how many `(n,)` images
+    were compared, 1 or more; `remembered` `(N,)`: all identities with an image."""
 
     identities: np.ndarray
     totals: np.ndarray
@@ -37,15 +37,15 @@ class Evidence:
 
 
 class Candidates:
-    """What is known of the identities that were seen. `refresh` after anything of an identity has changed in the state."""
+    """The known identities. Call `refresh` after anything about an identity has changed in the state."""
 
     def __init__(self, database: Database, options: MatchingOptions, topology: Topology) -> None:
         self._database, self._options, self._topology = database, options, topology
-        self.uncompared: set[str] = set()  # pairs of modalities that the calibration has no curve of
+        self.uncompared: set[str] = set()  # pairs of modalities without a curve in the calibration
         self.reload()
 
     def reload(self) -> None:
-        """Read all of it anew."""
+        """Reread everything."""
         self._vectors = Columns(track="i8", identity="i8", modality="i8", last="f8")
         self._matrix = np.zeros((0, 0), dtype=np.float32)
         self._presences = Columns(row="i8", identity="i8", camera="i8", first="f8", last="f8")
@@ -62,16 +62,16 @@ class Candidates:
 
     @property
     def horizon(self) -> float:
-        """Who was last seen before this time is not matched any more."""
+        """Identities last seen before this time are no longer matched."""
         return self.clock - 3600 * self._options.forget_after
 
     @property
     def size(self) -> int:
-        """How many embeddings are held."""
+        """The number of embeddings held."""
         return int(self._vectors.live.sum())
 
     def tick(self, time: float) -> bool:
-        """Let the clock go on to `time`, and drop who was not seen for too long; whether it went on."""
+        """Advance the clock to `time` and drop identities not seen for too long; returns whether it advanced."""
         if time <= self.clock:
             return False
         self.clock = time
@@ -82,7 +82,7 @@ class Candidates:
         return True
 
     def refresh(self, identity: int) -> None:
-        """Read an identity anew."""
+        """Reread an identity."""
         vectors, presences = self._of.pop(identity, ([], []))
         for position in vectors:
             self._vectors.remove(position)
@@ -115,13 +115,13 @@ class Candidates:
             self._matrix = np.concatenate([self._matrix, np.zeros_like(self._matrix)])
         if len(embedding) != self._matrix.shape[1]:
             raise DataError(
-                f"expected embeddings of {self._matrix.shape[1]} dimensions as the state has, found {len(embedding)}; watch into a "
+                f"expected embeddings of {self._matrix.shape[1]} dimensions as in the state, found {len(embedding)}; watch into a "
                 "new folder with another model."
             )
         self._matrix[position] = embedding
 
     def code(self, camera: str) -> int:
-        """The number of a camera in memory."""
+        """The in-memory number of a camera."""
         if camera not in self._codes:
             self._codes[camera] = len(self._codes)
             self._limits = Limits(self._topology, list(self._codes), self._options.absent_after)
@@ -130,7 +130,7 @@ class Candidates:
     def evidence(
         self, embedding: np.ndarray, modality: Modality, calibration: Calibration, ignored: Collection[int]
     ) -> Evidence:
-        """The likeliest identities for an embedding `(D,)`, by tracklets that are not `ignored` (numbers of rows)."""
+        """The most likely identities for an embedding `(D,)`, from tracklets that are not `ignored` (row numbers)."""
         rows = np.flatnonzero(self._vectors.live)
         rows = rows[np.isin(self._vectors["track"][rows], list(ignored), invert=True)]
         if not len(rows):
@@ -150,7 +150,7 @@ class Candidates:
         compete[chosen] = True
         inside = compete[group]
         rows, group = rows[inside], np.searchsorted(chosen, group[inside])
-        # Wherever they lie, the same numbers are added in the same order.
+        # The same numbers are added in the same order, wherever they are stored.
         order = np.lexsort((self._vectors["track"][rows], group))
         rows, group = rows[order], group[order]
         exact = np.einsum("nd,d->n", self._matrix[rows].astype(np.float64), embedding.astype(np.float64))
@@ -167,7 +167,7 @@ class Candidates:
         modality: Modality,
         calibration: Calibration,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The sum of log-ratios of each group, and how many were compared."""
+        """The sum of log-ratios per group, and how many were compared."""
         ratios, compared = np.zeros(len(rows)), np.zeros(len(rows), dtype=bool)
         for other in Modality:
             which = self._vectors["modality"][rows] == int(other)
@@ -186,7 +186,7 @@ class Candidates:
         )
 
     def impossible(self, camera: str, start: float, end: float, ignored: Collection[int]) -> set[int]:
-        """The remembered identities that topology and time keep from being seen there then; `ignored` are presences."""
+        """The remembered identities that topology and time rule out there and then; `ignored` are presences."""
         code = self.code(camera)
         everybody = np.array(sorted(self._of), dtype=np.int64)
         if not len(everybody):
@@ -199,14 +199,14 @@ class Candidates:
         return set(everybody[~self._limits.possible(seen, len(everybody), code, start, end)].tolist())
 
     def possible_after(self, moments: Sequence[tuple[str, float]], camera: str, start: float, end: float) -> bool:
-        """Whether who was in these cameras at these times can be seen there then."""
+        """Whether someone who was in these cameras at these times can be seen there and then."""
         codes = np.array([self.code(name) for name, _ in moments], dtype=np.int64)
         code, times = self.code(camera), np.array([time for _, time in moments])
         seen = Presences(codes, times, times, np.zeros(len(codes), dtype=np.int64))
         return bool(self._limits.possible(seen, 1, code, start, end)[0])
 
     def could_be_one(self, one: int, other: int) -> bool:
-        """Whether all presences of two identities, those that are forgotten here too, can be those of one."""
+        """Whether all presences of two identities, including those no longer in memory, can belong to one."""
         rows = self._database.read(
             "SELECT identity, camera, first, last FROM presences WHERE identity IN (?, ?) ORDER BY row", (one, other)
         )

@@ -1,7 +1,8 @@
-"""Changes of who is where, each with its events: a track gets an identity or another one, identities are joined or taken apart.
+"""Changes of identities and presences, each with its events: a track gets or changes its identity, identities merge or split.
 
-A presence is an identity in a camera's view: of tracks with at most `absent_after` seconds between them. `seen` is said when one
-begins, `left` when it ends, at once where the identity is seen in a view that does not overlap. All of it within a step.
+A presence is an identity in a camera's view: of tracks with at most `absent_after` seconds between them. `seen` is
+emitted when one begins, `left` when it ends, at once if the identity is seen in a view that does not overlap. All of it
+happens within a step.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from crossreid.watching.tracklets import Tracklet
 
 
 class _Presence(NamedTuple):
-    """A row of the presences; `open` is 1 while the identity has not left."""
+    """A row of the presences; `open` is 1 until the identity has left."""
 
     row: int
     identity: int
@@ -30,7 +31,7 @@ class _Presence(NamedTuple):
 
 
 class Changes:
-    """Writes changes into a state and collects their `events`; `touched` are the identities that changed."""
+    """Writes changes into a state and collects their `events`; `touched` are the changed identities."""
 
     def __init__(self, state: State, topology: Topology, absent_after: float) -> None:
         self._state, self._database = state, state.database
@@ -39,7 +40,7 @@ class Changes:
         self.touched: set[int] = set()
 
     def take(self) -> list[Event]:
-        """The events so far, which are collected anew from here on."""
+        """The events so far; collection then restarts."""
         taken, self.events = self.events, []
         return taken
 
@@ -48,7 +49,7 @@ class Changes:
         return self._database.write("INSERT INTO identities (name, created) VALUES (?, ?)", (name, time))
 
     def add(self, tracklet: Tracklet, identity: int, probability: float | None) -> TrackRow:
-        """Keep a new track as one of an identity."""
+        """Store a new track of an identity."""
         presence, opened = self._presence_for(identity, tracklet.camera, tracklet.start, tracklet.end)
         row = track_rows.insert(self._state, tracklet, identity, presence, probability)
         self._measure(presence)
@@ -59,14 +60,14 @@ class Changes:
         return track
 
     def extend(self, known: TrackRow, tracklet: Tracklet) -> TrackRow:
-        """Keep a later version of a track; its identity stays. `confirm` follows, or `move`."""
+        """Store a later version of a track; its identity stays. Followed by `confirm` or `move`."""
         track_rows.update(self._state, known, tracklet)
         self._measure(known.presence)
         self.touched.add(known.identity)
         return track_rows.by_row(self._database, known.row)
 
     def confirm(self, track: TrackRow) -> None:
-        """`seen` once more of a track whose identity was thought to have left, and has not."""
+        """Emit `seen` again for a track whose identity was thought to have left but has not."""
         [(is_open,)] = self._database.read("SELECT open FROM presences WHERE row = ?", (track.presence,))
         if not is_open:
             self._leave_elsewhere(track.identity, track.camera, track.first)
@@ -76,7 +77,7 @@ class Changes:
             self.touched.add(track.identity)
 
     def move(self, track: TrackRow, identity: int, probability: float | None) -> TrackRow:
-        """Take a track from its identity to another one: `split`, and what follows for presences."""
+        """Move a track to another identity: `split`, and the consequences for presences."""
         self._event("split", track.last, identity, other=track.identity, probability=probability, of=track)
         return self._reassign(track, identity, probability)
 
@@ -96,7 +97,7 @@ class Changes:
         return track
 
     def merge(self, into: int, other: int, probability: float | None, time: float, by: str | None = None) -> Event:
-        """Join two identities: tracks and presences of `other` become those of `into`, and its name where that has none."""
+        """Merge two identities: tracks and presences of `other` become those of `into`, and so does its name if `into` has none."""
         name = self._state.name_of(other)
         if name is not None and self._state.name_of(into) is None:
             self._database.write("UPDATE identities SET name = ? WHERE number = ?", (name, into))
@@ -112,7 +113,7 @@ class Changes:
         return merged
 
     def split(self, tracks: Sequence[TrackRow], time: float, by: str) -> tuple[int, Event]:
-        """Take tracks of one identity out of it, as a new identity: its number, and the event."""
+        """Split tracks of one identity off as a new identity; returns its number and the event."""
         identity = self.new_identity(None, time)
         self._event("split", time, identity, other=tracks[0].identity, by=by)
         split = self.events[-1]
@@ -122,7 +123,7 @@ class Changes:
         return identity, split
 
     def _reassign_as_it_was(self, track: TrackRow, identity: int, is_open: bool) -> None:
-        """Of an identity that has left, no `seen` is said now."""
+        """For an identity that has left, no `seen` is emitted now."""
         if is_open:
             self._reassign(track, identity, None)
             return
@@ -139,17 +140,17 @@ class Changes:
         self.touched |= {track.identity, identity}
 
     def leave(self, camera: str, before: float) -> None:
-        """`left` of all whom a camera saw last before this time."""
+        """Emit `left` for all that a camera last saw before this time."""
         for presence in self._presences("camera = ? AND open AND last < ? ORDER BY last, row", camera, before):
             self._close(presence)
 
     def _presences(self, where: str, *values: object) -> list[_Presence]:
-        """Those that meet a condition of SQL."""
+        """The presences that meet an SQL condition."""
         rows = self._database.read(f"SELECT {', '.join(_Presence._fields)} FROM presences WHERE {where}", values)
         return [_Presence(*row) for row in rows]
 
     def _presence_for(self, identity: int, camera: str, first: float, last: float) -> tuple[int, bool]:
-        """The presence that a track becomes part of, and whether it begins now."""
+        """The presence that a track becomes part of, and whether it starts now."""
         self._leave_elsewhere(identity, camera, first)
         slack = self._absent_after
         for one in self._presences(
@@ -172,7 +173,7 @@ class Changes:
                 self._close(one)
 
     def _close_others(self, identity: int, camera: str, row: int) -> None:
-        """Of one camera one presence is open, whose `seen` was said last: nothing is said of those before it."""
+        """One presence per camera stays open, the one whose `seen` was emitted last; nothing is emitted for earlier ones."""
         self._database.write(
             "UPDATE presences SET open = 0 WHERE identity = ? AND camera = ? AND row != ?", (identity, camera, row)
         )
@@ -181,7 +182,7 @@ class Changes:
         return self._presences("identity = ? AND open ORDER BY last, row", identity)
 
     def _close(self, presence: _Presence, *, gone: bool = False) -> None:
-        """`left`, with the last track of the presence; of one that is `gone`, without."""
+        """Emit `left` with the last track of the presence; without a track if it is `gone`."""
         self._database.write("UPDATE presences SET open = 0 WHERE row = ?", (presence.row,))
         tracks = track_rows.select(self._database, "presence = ?", presence.row)
         if gone or not tracks:
@@ -192,7 +193,7 @@ class Changes:
         self.touched.add(presence.identity)
 
     def _vacated(self, row: int) -> None:
-        """Measure a presence that a track was taken from; without tracks it is no more, and nobody is there."""
+        """Update a presence that a track was taken from; without tracks it is removed, and nobody is there."""
         if self._measure(row):
             return
         [presence] = self._presences("row = ?", row)
@@ -201,14 +202,14 @@ class Changes:
         self._database.write("DELETE FROM presences WHERE row = ?", (row,))
 
     def _measure(self, row: int) -> bool:
-        """Set a presence's times by its tracks; whether it has any."""
+        """Set a presence's times from its tracks; returns whether it has any."""
         [(first, last)] = self._database.read("SELECT min(first), max(last) FROM tracks WHERE presence = ?", (row,))
         if first is not None:
             self._database.write("UPDATE presences SET first = ?, last = ? WHERE row = ?", (first, last, row))
         return first is not None
 
     def _join_presences(self, identity: int) -> None:
-        """Presences in one view that follow each other become one; who is open though seen elsewhere later has left."""
+        """Merge consecutive presences in one view; an open presence of someone seen elsewhere later is closed."""
         cameras: dict[str, list[_Presence]] = defaultdict(list)
         every = self._presences("identity = ? ORDER BY first, row", identity)
         for presence in every:

@@ -1,4 +1,4 @@
-"""Rows of plain columns in memory, added and removed one at a time and compared all at once."""
+"""In-memory rows of plain columns, added and removed one at a time and compared all at once."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import numpy as np
 
 
 class Columns:
-    """Named NumPy columns with room to grow; a row's position stays its own until it is removed, then another may have it."""
+    """Named NumPy columns with room to grow; a row keeps its position until it is removed; then it may be reused."""
 
     def __init__(self, **kinds: type | str) -> None:
         self._columns = {name: np.zeros(64, dtype=kind) for name, kind in kinds.items()}
         self._live = np.zeros(64, dtype=bool)
         self._free: list[int] = []
-        self.used = 0  # positions from here on were never used
+        self.used = 0  # positions from here on have never been used
 
     def add(self, **values: Any) -> int:
-        """Add a row; its position."""
+        """Add a row; returns its position."""
         if self._free:
             position = self._free.pop()
         else:
@@ -37,9 +37,9 @@ class Columns:
 
     @property
     def live(self) -> np.ndarray:
-        """`(used,)` whether there is a row at each position."""
+        """`(used,)`, whether there is a row at each position."""
         return self._live[: self.used]
 
     def __getitem__(self, name: str) -> np.ndarray:
-        """A column `(used,)`; of positions without a row it says nothing."""
+        """A column `(used,)`; undefined at positions without a row."""
         return self._columns[name][: self.used]

@@ -1,7 +1,7 @@
-"""The SQLite file of a watch folder: its tables, how it is opened, read by others, and written in steps.
+"""The SQLite file of a watch folder: its tables, how it is opened, read by other processes, and written in steps.
 
-It is kept in write-ahead mode and synchronised at each commit: what a step has written survives the death of the process
-and of the machine, and what a step had not finished leaves no trace. Deleted content is overwritten.
+It uses write-ahead logging and is synchronised at each commit: what a step has written survives the death of the
+process and of the machine, and an unfinished step leaves no trace. Deleted content is overwritten.
 """
 
 from __future__ import annotations
@@ -69,20 +69,22 @@ CREATE TABLE requests (
 
 
 class StateError(CrossreidError):
-    """The state of a watch folder that cannot be opened, read or written as asked; the message says what to do about it."""
+    """The state of a watch folder cannot be opened, read or written as requested; the message says what to do."""
 
 
 class Database:
-    """An open `state.db`. One thread at a time is in a step, and holds `stepping`; reading has a connection and a lock of its own.
+    """An open `state.db`. One thread at a time is in a step and holds `stepping`; reading has its own connection and lock.
 
-    Raises `StateError` where there is none (and `create` is not set), one of another format, or a damaged one.
+    Raises `StateError` if it is missing (and `create` is not set), of another format, or damaged.
     """
 
     def __init__(self, folder: Path, *, read_only: bool, create: bool = False, watch: str | None = None) -> None:
         self.path = folder / FILE
         if not self.path.is_file():
             if read_only or not create:
-                raise StateError(f"{folder} holds no state of a watch: {FILE} not found. `crossreid watch` makes one.")
+                raise StateError(
+                    f"{folder} holds no state of a watch: {FILE} not found. `crossreid watch` creates one."
+                )
             folder.mkdir(parents=True, exist_ok=True)
             self._write_empty(watch or uuid.uuid4().hex[:12])
         self._reading, self.stepping = threading.RLock(), threading.RLock()
@@ -107,7 +109,7 @@ class Database:
         self.watch = str(found["watch"])
 
     def _write_empty(self, watch: str) -> None:
-        """All tables or no file under this name: a process may die here."""
+        """Create the file with all tables, or none: the process may die here."""
         remove_leftovers_in(self.path.parent, own=(FILE,))
         try:
             with replacing(self.path, durable=True) as temporary:
@@ -131,7 +133,7 @@ class Database:
         return connection
 
     def read(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
-        """The rows that a statement selects: in a step as the step has left them, else as they were committed."""
+        """The rows selected by a statement: within a step, as the step has left them; else as committed."""
         if self.in_step:
             return self._rows(self._writable(), statement, values)
         with self._reading:
@@ -146,9 +148,9 @@ class Database:
             raise StateError(f"{self.path} could not be read ({error}); restore a copy.") from error
 
     def write(self, statement: str, values: Sequence[Any] = ()) -> int:
-        """Write within a step; the number of the row that was inserted, where one was."""
+        """Write within a step; returns the number of the inserted row, if any."""
         if not self._depth:
-            raise RuntimeError("written outside of a step")
+            raise RuntimeError("written outside a step")
         try:
             return self._writable().execute(statement, values).lastrowid or 0
         except sqlite3.Error as error:
@@ -156,7 +158,7 @@ class Database:
 
     @contextmanager
     def step(self) -> Iterator[None]:
-        """All that is written within, or nothing of it. A step within a step of this thread is part of it."""
+        """Everything written within the block is kept, or nothing. A step nested in a step of this thread is part of it."""
         with self.stepping:
             writer = self._writable()
             if self._depth:
@@ -197,7 +199,7 @@ class Database:
         return self._writer
 
     def fold_log(self) -> None:
-        """Fold the write-ahead log into the database, so that nothing of what was deleted is left there; as far as readers let."""
+        """Fold the write-ahead log into the database, so that it holds no deleted content; as far as readers allow."""
         with self.stepping:
             self._rows(self._writable(), "PRAGMA wal_checkpoint(TRUNCATE)", ())
 

@@ -1,6 +1,6 @@
-"""What people decide: two identities are one, or some tracks are somebody else. It overrides the machine, and is never undone by it.
+"""People's decisions: two identities are one, or some tracks show someone else. They override the machine, which never undoes them.
 
-While a process watches, it alone writes; others leave a request in the state, which it answers within its next step.
+While a process watches, only it writes; others leave a request in the state, which it answers within its next step.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from crossreid.watching.identities.topology import Topology
 
 
 class IdentityConflict(CrossreidError):
-    """A merge or a split that cannot be: the message says why."""
+    """An impossible merge or split; the message says why."""
 
 
 def note_rules(state: State, topology: Topology, absent_after: float) -> None:
-    """Keep the rules of a watch in its state, by which people's decisions are carried out, too."""
+    """Store the rules of a watch in its state; people's decisions follow them too."""
     rules = json.dumps({"topology": topology.model_dump(mode="json", by_alias=True), "absent_after": absent_after})
     if state.noted("rules") != rules:
         state.note("rules", rules)
@@ -42,10 +42,10 @@ def _changes(state: State) -> Changes:
 
 
 def merge(state: State, into: str, other: str, by: str) -> Event:
-    """Join two identities because a person says so: `into` stays, and no track of either is given to another one by the machine.
+    """Merge two identities because a person says so: `into` stays, and the machine never moves a track of either elsewhere.
 
-    Raises `IdentityConflict` where they are one already or were seen in two tracks of one camera at once, `CrossreidError` for no
-    such identity.
+    Raises `IdentityConflict` if they are already one or were seen in two tracks of one camera at once, `CrossreidError`
+    for an unknown identity.
     """
     with state.step():
         one, two = _mergeable(state, into, other)
@@ -60,10 +60,10 @@ def merge(state: State, into: str, other: str, by: str) -> Event:
 
 
 def _mergeable(state: State, into: str, other: str) -> tuple[int, int]:
-    """The numbers of two identities that can be one. Raises as `merge`."""
+    """The numbers of two identities that can be merged. Raises as `merge`."""
     one, two = state.resolved(number_of(into)), state.resolved(number_of(other))
     if one == two:
-        raise IdentityConflict(f"{into} and {other} are one identity already: {id_of(one)}.")
+        raise IdentityConflict(f"{into} and {other} are already one identity: {id_of(one)}.")
     if at_once := seen_at_once(state, one, two):
         camera, first, second = at_once
         raise IdentityConflict(
@@ -74,9 +74,10 @@ def _mergeable(state: State, into: str, other: str) -> tuple[int, int]:
 
 
 def split(state: State, identity: str, tracks: Sequence[int], by: str) -> Event:
-    """Take tracks, by their numbers in the state, out of an identity because a person says so; the new one is the event's.
+    """Split tracks, by their numbers in the state, off an identity because a person says so; the event names the new one.
 
-    Raises `IdentityConflict` where they are not tracks of the identity, or all of them, `CrossreidError` for no such identity.
+    Raises `IdentityConflict` if they are not tracks of the identity, or all of them, `CrossreidError` for an unknown
+    identity.
     """
     with state.step():
         old = state.resolved(number_of(identity))
@@ -86,7 +87,7 @@ def split(state: State, identity: str, tracks: Sequence[int], by: str) -> Event:
             what = f"{identity} has no track {wrong[0]}" if wrong else "no track is named"
             raise IdentityConflict(f"{what}. Its tracks are {', '.join(map(str, own)) or 'none'}.")
         if len(set(tracks)) == len(own):
-            raise IdentityConflict(f"these are all tracks of {identity}, so that nothing would be left of it.")
+            raise IdentityConflict(f"these are all tracks of {identity}, so nothing would be left of it.")
         rest = _pictured(state, old, without=tracks)
         state.database.write("UPDATE tracks SET pinned = 1 WHERE identity = ?", (old,))
         new, event = _changes(state).split([own[number] for number in sorted(set(tracks))], _now(state), by)
@@ -115,7 +116,7 @@ def _link(
 
 
 def _pictured(state: State, identity: int, without: Sequence[int] = ()) -> int | None:
-    """The track of an identity that has the best key frame."""
+    """The track of an identity with the best key frame."""
     rows = state.database.read(
         "SELECT t.row FROM tracks t LEFT JOIN key_frames k ON k.track = t.row WHERE t.identity = ? "
         "GROUP BY t.row ORDER BY max(coalesce(k.quality, -1)) DESC, t.row",
@@ -125,12 +126,12 @@ def _pictured(state: State, identity: int, without: Sequence[int] = ()) -> int |
 
 
 def _now(state: State) -> float:
-    """The time of the films that are watched, which need not be today's."""
+    """The time in the watched films, which need not be the present."""
     return float(state.noted("clock") or time.time())
 
 
 def kept_apart(state: State, one: int, other: int) -> bool:
-    """Whether a person has said that two identities are not one."""
+    """Whether a person has said that two identities are different."""
     return bool(
         state.database.read(
             "SELECT 1 FROM links WHERE kind = 'cannot' AND holds AND ((one = ? AND other = ?) OR (one = ? AND other = ?))",
@@ -150,12 +151,12 @@ def seen_at_once(state: State, one: int, other: int) -> tuple[str, int, int] | N
 
 
 def ask_merge(folder: Path, into: str, other: str, by: str) -> Event | int:
-    """Merge in a watch's folder from another process.
+    """Merge in a watch folder from another process.
 
     Returns:
-        The event where nobody watches into it, else the number of the request to the watcher.
+        The event if nobody is watching into it, else the number of the request to the watching process.
 
-    Raises as `merge`; of what is asked only that there are such identities is known at once, and that they are not at odds.
+    Raises as `merge`; for a request, only unknown identities and conflicts with the current state are detected at once.
     """
     return _ask(folder, "merge", {"into": into, "other": other}, by)
 
@@ -166,7 +167,7 @@ def ask_split(folder: Path, identity: str, tracks: Sequence[int], by: str) -> Ev
 
 
 def ask_forget(folder: Path, before: float, by: str) -> int | None:
-    """As `ask_merge`, for `forget`: how many tracks were deleted, None where the watcher is asked."""
+    """As `ask_merge`, for `forget`: the number of tracks deleted, None if the watching process was asked."""
     try:
         with open_state(folder, create=False) as state:
             count = forget(state, before)
@@ -190,7 +191,7 @@ def _ask(folder: Path, kind: str, content: dict, by: str) -> Event | int:
 
 
 def _request(folder: Path, kind: str, content: dict, by: str) -> int:
-    """The number under which the watcher is asked."""
+    """The number of the request to the watching process."""
     try:
         with closing(sqlite3.connect(Path(folder) / FILE, isolation_level=None, timeout=30)) as connection:
             connection.execute("PRAGMA synchronous=FULL")
@@ -204,7 +205,7 @@ def _request(folder: Path, kind: str, content: dict, by: str) -> int:
 
 
 def _check(state: State, kind: str, content: dict) -> None:
-    """Refuse at once what is at odds with the state already."""
+    """Refuse at once what conflicts with the current state."""
     if kind == "merge":
         _mergeable(state, content["into"], content["other"])
         return
@@ -222,14 +223,14 @@ def _do(state: State, kind: str, content: dict, by: str) -> Event:
 
 
 def waiting(state: State) -> bool:
-    """Whether somebody has asked for something that is not answered yet."""
+    """Whether there are unanswered requests."""
     return bool(state.database.read("SELECT 1 FROM requests WHERE event IS NULL AND refused IS NULL LIMIT 1"))
 
 
 def answer(state: State) -> float | None:
-    """Do what was asked for, in order; the request keeps the number of its event (0 of `forget`), or why it was refused.
+    """Carry out the requests in order; each stores the number of its event (0 for `forget`), or why it was refused.
 
-    Returns the latest time until which something was forgotten, None where nothing was.
+    Returns the latest time up to which something was deleted, None if nothing was.
     """
     forgotten: list[float] = []
     with state.step():

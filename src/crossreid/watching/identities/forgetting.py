@@ -1,4 +1,4 @@
-"""Retention: what was seen longer ago than it may be kept is deleted, tracks, embeddings and crops."""
+"""Retention: deletes tracks, embeddings and crops that are older than they may be kept."""
 
 from __future__ import annotations
 
@@ -9,17 +9,16 @@ from crossreid.watching.tracking.kept_trackers import KeptTrackers
 
 
 def forget(state: State, before: float) -> int:
-    """Delete the tracks that ended before this time, with boxes, embeddings, key frames and crops, and what trackers keep of such; how
-    many.
+    """Delete the tracks that ended before this time, with boxes, embeddings, key frames, crops and tracker memory;
+    returns how many.
 
-    Identities and presences of which no track is left go with them, events up to then that every sink has, and people's
-    decisions about what is gone. `Identities.forget` does it where a process
-    watches.
+    Identities and presences without any track left are deleted too, and so are events up to then that every sink has,
+    and people's decisions about what is gone. `Identities.forget` does this while a process watches.
     """
     with state.step():
         database = state.database
         KeptTrackers(database).forget(before)
-        state.when_kept(database.fold_log)  # where deleted content is left
+        state.when_kept(database.fold_log)  # which still holds deleted content
         rows = [row for (row,) in database.read("SELECT row FROM tracks WHERE last < ?", (before,))]
         for row in rows:
             for (path,) in database.read("SELECT path FROM key_frames WHERE track = ? AND path != ''", (row,)):

@@ -1,4 +1,4 @@
-"""How a global identity is called: `g1`, `g2`, ...; within the state it is the number alone."""
+"""The ids of global identities: `g1`, `g2`, ...; within the state, only the number."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from crossreid.errors import CrossreidError
 
 
 def id_of(number: int) -> str:
-    """`g7` of 7."""
+    """`g7` for 7."""
     return f"g{number}"
 
 
 def number_of(identity: str) -> int:
-    """7 of `g7`. Raises `CrossreidError` for what is no such id."""
+    """7 for `g7`. Raises `CrossreidError` for an invalid id."""
     if not re.fullmatch("g[1-9][0-9]{0,17}", identity):
-        raise CrossreidError(f"identity {identity!r}: expected g and a number, as events have them, for example g7.")
+        raise CrossreidError(f"identity {identity!r}: expected g and a number, as in events, for example g7.")
     return int(identity[1:])

@@ -1,4 +1,4 @@
-"""Who is known by name: the identities of a gallery, as candidates for a tracklet."""
+"""Identities known by name: those of a gallery, as candidates for a tracklet."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from crossreid.watching.identities.matching_options import MatchingOptions
 
 @dataclass(slots=True)
 class Named:
-    """An identity of the gallery: the log-ratios of its nearest entries, and of those that say so, camera by number and time.
+    """A gallery identity: the log-ratios of its nearest entries, and the camera numbers and times of those that state them.
 
-    `total` and `count` are as in `Evidence`, of at most so many of its entries as of an identity's tracklets.
+    `total` and `count` are as in `Evidence`, over at most as many entries as tracklets of an identity.
     """
 
     ratios: list[float] = field(default_factory=list)
@@ -29,12 +29,12 @@ class Named:
 
 
 class KnownPeople:
-    """The identities of an open gallery; `count` of them, counted once. Entries without an identity are nobody's."""
+    """The identities of an open gallery; `count` of them, counted once. Entries without an identity are ignored."""
 
     def __init__(self, gallery: Gallery, options: MatchingOptions) -> None:
         self._gallery, self._options = gallery, options
-        self.uncompared: set[str] = set()  # pairs of modalities that the calibration has no curve of
-        self._entries: Counter[tuple[str, int]] = Counter()  # of each name and modality
+        self.uncompared: set[str] = set()  # pairs of modalities without a curve in the calibration
+        self._entries: Counter[tuple[str, int]] = Counter()  # per name and modality
         for part in gallery.batches():
             self._entries.update(
                 (name, modality)
@@ -46,7 +46,7 @@ class KnownPeople:
     def find(self, embedding: np.ndarray, modality: Modality, calibration: Calibration) -> Mapping[str, Named]:
         """The identities of the entries nearest to an embedding `(D,)`, by name.
 
-        An entry of theirs that was not among the nearest counts as the farthest one that was.
+        An entry of theirs outside the nearest counts as the farthest of these.
         """
         found: dict[str, Named] = defaultdict(Named)
         if not self.count:

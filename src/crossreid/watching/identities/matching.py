@@ -1,4 +1,4 @@
-"""What is in favour of each identity that a tracklet may be: log-weights by `posterior`'s formula, of those who could be there."""
+"""The evidence for each candidate identity of a tracklet: log-weights by `posterior`'s formula, for those who could be there."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from crossreid.watching.identities.topology import Topology
 from crossreid.watching.identities.track_rows import TrackRow
 from crossreid.watching.tracklets import Tracklet
 
-Who = int | str  # an identity that was seen, by number; or one that only the gallery knows, by name
+Who = int | str  # an identity seen before, by number, or one known only to the gallery, by name
 
 
 @dataclass(eq=False, slots=True)
 class Sighting:
-    """A track that is to get an identity: a new one, `track` is None and `tracklet` what there is of it, or one that is kept."""
+    """A track to be identified: a new one (`track` is None, `tracklet` is what is known of it), or a stored one."""
 
     camera: str
     start: float
@@ -32,16 +32,16 @@ class Sighting:
     embedding: np.ndarray
     track: TrackRow | None = None
     tracklet: Tracklet | None = None
-    named: Mapping[str, Named] | None = field(default=None)  # what the gallery has of it, once it was asked
+    named: Mapping[str, Named] | None = field(default=None)  # the gallery's candidates, once looked up
 
     @property
     def row(self) -> int:
-        """The number of its row; 0 of a new one."""
+        """The number of its row; 0 for a new one."""
         return self.track.row if self.track else 0
 
 
 def sighting_of_tracklet(tracklet: Tracklet, track: TrackRow | None) -> Sighting:
-    """A tracklet as it was observed; `track` is its row where it is kept already."""
+    """A tracklet as it was observed; `track` is its row if it is already stored."""
     start = tracklet.start if track is None else track.first
     return Sighting(
         tracklet.camera,
@@ -55,13 +55,13 @@ def sighting_of_tracklet(tracklet: Tracklet, track: TrackRow | None) -> Sighting
 
 
 def sighting_of_track(state: State, track: TrackRow) -> Sighting:
-    """A track that is kept."""
+    """A stored track."""
     [(content,)] = state.database.read("SELECT embedding FROM tracks WHERE row = ?", (track.row,))
     return Sighting(track.camera, track.first, track.last, track.modality, track_rows.unpacked(content), track)
 
 
 def conflict(topology: Topology, one: Sighting | TrackRow, other: Sighting | TrackRow) -> bool:
-    """Whether two tracks cannot be one identity: at one time in one view, or in two that do not overlap."""
+    """Whether two tracks cannot be one identity: at the same time in one view, or in two that do not overlap."""
     start, end = _times(one)
     first, last = _times(other)
     if one.camera != other.camera:
@@ -76,7 +76,7 @@ def _times(track: Sighting | TrackRow) -> tuple[float, float]:
 
 
 class Matching:
-    """Weighs who a sighting may be, by all that was seen and by a gallery."""
+    """Weighs the candidates of a sighting, from everything seen and from a gallery."""
 
     def __init__(
         self,
@@ -88,11 +88,11 @@ class Matching:
     ) -> None:
         self._state, self._candidates, self._known = state, candidates, known
         self._options = options
-        # Tracklets are compared as sets with each other, and as sets with single images of a gallery.
+        # Tracklets are compared with each other as sets, and with single images of a gallery as sets.
         self._of_tracklets, self._of_entries = calibration.of_sets(), calibration.of_sets(gallery=False)
 
     def weights(self, sighting: Sighting, ignored: Collection[TrackRow]) -> dict[Who, float]:
-        """Logarithms of the weights of those who it may be, as if the `ignored` tracks were not there; nor does it count itself."""
+        """Log-weights of the candidates, as if the `ignored` tracks did not exist; the sighting itself does not count."""
         without = {track.row for track in ignored} | {sighting.row}
         evidence = self._candidates.evidence(sighting.embedding, sighting.modality, self._of_tracklets, without)
         told: dict[Who, tuple[float, float]] = {
@@ -117,7 +117,7 @@ class Matching:
         return dict(zip(chosen, weights.tolist(), strict=True))
 
     def _count(self, remembered: np.ndarray, barred: set[int]) -> int:
-        """How many it could be: who was seen and can be there, and who else is in the gallery."""
+        """The number of candidates: those seen who can be there, and the rest of the gallery."""
         count = int((~np.isin(remembered, list(barred))).sum())
         if self._known is None:
             return count
@@ -127,7 +127,7 @@ class Matching:
         return count + self._known.count - int(np.isin(remembered, [number for (number,) in named]).sum())
 
     def _barred(self, sighting: Sighting, ignored: Collection[TrackRow], without: set[int]) -> set[int]:
-        """Who cannot be there: in this view in another track at the time, or too far away."""
+        """Identities that cannot be there: in this view in another track at the time, or too far away."""
         rows = self._state.database.read(
             "SELECT row, identity FROM tracks WHERE camera = ? AND last >= ? AND first <= ?",
             (sighting.camera, sighting.start, sighting.end),
@@ -144,7 +144,7 @@ class Matching:
         return sighting.named
 
     def _who(self, name: str) -> Who:
-        """The identity that was seen under a name of the gallery, or the name."""
+        """The seen identity with a gallery name, or else the name."""
         found = self._state.database.read("SELECT min(number) FROM identities WHERE name = ?", (name,))
         return name if found[0][0] is None else self._state.resolved(found[0][0])
 

@@ -1,23 +1,23 @@
-"""Who a tracklet shows: probabilities over all who it could be and nobody known, from calibrated probabilities of pairs.
+"""Who a tracklet shows: probabilities over all candidates and "nobody known", from calibrated pair probabilities.
 
-A calibration gives p, the probability that two images show one identity, where a share c of the pairs that it was fitted on did. So
+A calibration returns p, the probability that two images show one identity, fitted on pairs of which a share c did. So
 the likelihood ratio of a pair is
 
-    r = p / (1 - p) * (1 - c) / c                       (bounded to [1/R, R]: what a calibration can say is finite)
+    r = p / (1 - p) * (1 - c) / c                       (bounded to [1/R, R], as a calibration's evidence is finite)
 
-Of an identity of which m images are compared, all of them count, but not as m independent witnesses, as images of one person are
-alike in more than the person: as the square root of m of them,
+For an identity with m compared images, all count, but not as m independent observations, as images of one person share
+more than the person: they count as the square root of m,
 
     log r_i = sum of log r of the pairs / sqrt(m)
 
-With N identities that could be there, each with the prior (1 - v) / N, and v the prior that it is none of them, Bayes' rule over
+With N candidate identities, each with the prior (1 - v) / N, and v the prior that it is none of them, Bayes' rule over
 these N + 1 exclusive hypotheses gives
 
     P(i) = (1 - v) / N * r_i / (v + sum_j (1 - v) / N * r_j),     P(none) = v / (v + sum_j (1 - v) / N * r_j)
 
-the softmax of log-odds with a prior. Of several tracklets that cannot be one identity, the likeliest assignment is the one with the
-largest product of these weights, each identity taken once at most and "none of them" as often as need be: a linear assignment
-(scipy).
+the softmax of log-odds with a prior. For several tracklets that cannot be one identity, the most likely assignment is
+the one with the largest product of these weights, each identity used at most once and "none of them" as often as
+needed: a linear assignment (scipy).
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ import numpy as np
 from crossreid.data.records import Modality
 from crossreid.evaluation.calibration import PAIRS, Calibration, Curve
 
-_NEVER = 1e9  # cost of what cannot be; beside it, logarithms of weights are small
+_NEVER = 1e9  # cost of the impossible; log-weights are small in comparison
 
 
 def log_ratios(probabilities: np.ndarray, share: float, largest: float) -> np.ndarray:
-    """Logarithms of likelihood ratios, of the same shape as `probabilities` of pairs that were calibrated where a `share` of them
+    """Log-likelihood ratios, with the shape of `probabilities`, of pairs calibrated where a `share` of them
     shows one identity; within [-log largest, log largest]."""
     with np.errstate(divide="ignore"):
         odds = np.log(probabilities) - np.log1p(-np.asarray(probabilities, np.float64))
@@ -50,7 +50,7 @@ def pair_ratios(
 
 
 def pooled(totals: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Logarithms of an identity's likelihood ratio, from the sum of those of its pairs and how many there are, 1 or more."""
+    """Log-likelihood ratios of identities, from the sum over their pairs and the number of pairs, 1 or more."""
     return totals / np.sqrt(counts)
 
 
@@ -60,15 +60,15 @@ def log_weights(ratios: np.ndarray, count: int, new: float) -> np.ndarray:
 
 
 def posterior(weights: np.ndarray, new: float) -> np.ndarray:
-    """Probabilities `(n + 1,)` of n hypotheses by `log_weights`, and of none of them, last."""
+    """Probabilities `(n + 1,)` of n hypotheses with `log_weights`, and, last, of none of them."""
     every = np.append(weights, math.log(new))
     shares = np.exp(every - every.max())
     return shares / shares.sum()
 
 
 def assigned(weights: np.ndarray, new: float) -> np.ndarray:
-    """`(T,)` the column that each of T tracklets gets, -1 for none of them, so that the sum of `weights` `(T, I)` is largest;
-    minus infinity is never chosen. `new` is v, times m / (1 - m) where an identity is to be as probable as m beside none."""
+    """`(T,)`, the column assigned to each of T tracklets, -1 for none, maximising the sum of `weights` `(T, I)`;
+    minus infinity is never chosen. `new` is v, times m / (1 - m) if an identity must have probability m against none."""
     from scipy.optimize import linear_sum_assignment
 
     tracklets, identities = weights.shape
@@ -80,7 +80,7 @@ def assigned(weights: np.ndarray, new: float) -> np.ndarray:
 
 
 def by_threshold(threshold: float, width: float = 0.02) -> Calibration:
-    """What stands in for a calibration where there is none: a pair is one identity from this cosine on, with nothing between yes
+    """Replaces a missing calibration: a pair shows one identity from this cosine on, with nothing between yes
     and no but a slope of `width`."""
     curve = Curve(np.array([threshold - width / 2, threshold + width / 2]), np.array([0.0, 1.0]))
     return Calibration(dict.fromkeys(PAIRS, curve), {})

@@ -1,4 +1,4 @@
-"""What is read from a watch's state: by the pages of the service and by sinks, in this process or in another."""
+"""Reading a watch's state: for the service's pages and for sinks, in this process or another."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _OLDEST, _LATEST = -1e300, 1e300
 
 @dataclass(frozen=True, slots=True)
 class IdentitySeen:
-    """An identity that was seen: `first` and `last` time, how many tracks and kept images it has, and the cameras by name."""
+    """An identity that was seen: `first` and `last` time, numbers of tracks and stored images, and camera names."""
 
     identity: str
     name: str | None
@@ -34,7 +34,8 @@ class IdentitySeen:
 class Presence:
     """An identity in a camera's view from `first` to `last`; `open` while it has not left.
 
-    tracks: how many; modality: of its latest track; probability: the lowest of its tracks that were matched, None where none was.
+    tracks: how many; modality: of its latest track; probability: the lowest of its matched tracks, None if none was
+    matched.
     """
 
     number: int
@@ -51,7 +52,7 @@ class Presence:
 
 @dataclass(frozen=True, slots=True)
 class KeptImage:
-    """A key frame of a track: `path` of its crop relative to the watch's folder, empty where no images are kept; box in pixels of
+    """A key frame of a track: `path` of its crop relative to the watch's folder, empty if no images are kept; box in pixels of
     frame `index`: left, top, right, bottom."""
 
     index: int
@@ -63,8 +64,8 @@ class KeptImage:
 
 @dataclass(frozen=True, slots=True)
 class TrackSeen:
-    """A track of an identity. number: of the track in this state, as `track_by_number` takes it; track: within its camera;
-    probability: that it shows its identity, None of the first track of an identity and of what a person decided; pinned: a person
+    """A track of an identity. number: of the track in this state, for `track_by_number`; track: within its camera;
+    probability: that it shows its identity, None for an identity's first track and for a person's decision; pinned: a person
     decided."""
 
     number: int
@@ -82,13 +83,13 @@ class TrackSeen:
 
 
 class Readings:
-    """The reading half of `State`. Within a step it reads what the step has written, else what was committed."""
+    """The reading half of `State`. Within a step it reads what the step has written, otherwise what was committed."""
 
     folder: Path
     database: Database
 
     def identities(self) -> list[IdentitySeen]:
-        """All identities that have tracks, the one that was seen last first."""
+        """All identities with tracks, most recently seen first."""
         rows = self.database.read(
             "SELECT t.identity, i.name, min(t.first), max(t.last), count(*), group_concat(DISTINCT t.camera), "
             "(SELECT count(*) FROM key_frames k JOIN tracks u ON u.row = k.track WHERE u.identity = t.identity AND k.path != '') "
@@ -108,8 +109,8 @@ class Readings:
         identity: str | None = None,
         limit: int = 10_000,
     ) -> list[Presence]:
-        """Presences that reach into the time from `since` to `until`, earliest first, of these cameras and identity alone where
-        they are given. An identity that was merged stands for the one that it was merged into."""
+        """Presences that overlap the time from `since` to `until`, earliest first, filtered by cameras and identity if
+        given. A merged identity stands for the one it was merged into."""
         where = ["p.last >= ?", "p.first <= ?"]
         values: list[float | str] = [since if since is not None else _OLDEST, until if until is not None else _LATEST]
         if cameras is not None:
@@ -133,7 +134,7 @@ class Readings:
         ]
 
     def tracks_of(self, identity: str) -> list[TrackSeen]:
-        """The tracks of an identity, earliest first; of one that was merged, those of the one that it was merged into."""
+        """The tracks of an identity, earliest first; for a merged one, those of the one it was merged into."""
         return self._tracks("t.identity = ?", self.resolved(number_of(identity)))
 
     def track(self, camera: str, track: int) -> TrackSeen | None:
@@ -168,18 +169,18 @@ class Readings:
         )
 
     def next_track(self, camera: str) -> int:
-        """The first number of a track of this camera that was never used."""
+        """The lowest track number of this camera that was never used."""
         return 1 + int(
             self.database.read("SELECT coalesce(max(track), 0) FROM used_tracks WHERE camera = ?", (camera,))[0][0]
         )
 
     def mot_rows(self, camera: str) -> Iterator[tuple[int, int, np.ndarray]]:
-        """Of each box of a camera: frame from 0, number of the global identity, `(4,)` float32 box; in order of the frames."""
+        """For each box of a camera: frame from 0, number of the global identity, `(4,)` float32 box; in order of the frames."""
         return track_rows.boxes_of_camera(self.database, camera)
 
     def resolved(self, number: int) -> int:
-        """The identity that one was merged into, at the end of the chain; itself where it was not. Raises `StateError` for an
-        identity that there never was, or that was forgotten."""
+        """The identity that one was merged into, at the end of the chain; itself if it was not merged. Raises `StateError` for an
+        identity that never existed or was deleted."""
         while True:
             found = self.database.read("SELECT merged_into FROM identities WHERE number = ?", (number,))
             if not found:
@@ -189,7 +190,7 @@ class Readings:
             number = found[0][0]
 
     def resolve(self, identity: str) -> str:
-        """As `resolved`, by the ids that events name."""
+        """As `resolved`, by the ids used in events."""
         return id_of(self.resolved(number_of(identity)))
 
     def name_of(self, number: int) -> str | None:
@@ -203,33 +204,33 @@ class Readings:
         return [Event.from_json(text) for (text,) in rows]
 
     def last_event(self) -> int:
-        """The number of the last event; 0 where there was none."""
+        """The number of the last event; 0 if there was none."""
         return int(self.database.read("SELECT coalesce(max(seq), 0) FROM sqlite_sequence WHERE name = 'events'")[0][0])
 
     def undelivered(self, sink: str, limit: int = 1000) -> list[Event]:
-        """The committed events that a sink has not got yet, in order."""
+        """The committed events that a sink has not received yet, in order."""
         return self.events(self.cursor(sink), limit)
 
     def cursor(self, sink: str) -> int:
-        """The number of the last event that a sink has; 0 of a new one."""
+        """The number of the last event that a sink has received; 0 for a new one."""
         found = self.database.read("SELECT number FROM cursors WHERE sink = ?", (sink,))
         return int(found[0][0]) if found else 0
 
     def progress(self, camera: str) -> tuple[int, float] | None:
-        """The last frame of a camera that was done, by index and time; None where none was."""
+        """The last processed frame of a camera, by index and time; None if there is none."""
         found = self.database.read("SELECT frame, time FROM cameras WHERE name = ? AND frame IS NOT NULL", (camera,))
         return (int(found[0][0]), float(found[0][1])) if found else None
 
     def cameras(self) -> dict[str, int]:
-        """The number of each camera, by name; 0 where it was never told."""
+        """The number of each camera, by name; 0 if unknown."""
         rows = self.database.read("SELECT name, number FROM cameras ORDER BY coalesce(number, 0), name")
         return {name: int(number or 0) for name, number in rows}
 
     def has_begun(self) -> bool:
-        """Whether any frame was watched."""
+        """Whether any frame was processed."""
         return bool(self.database.read("SELECT 1 FROM cameras WHERE frame IS NOT NULL LIMIT 1"))
 
     def noted(self, key: str) -> str | None:
-        """A fact of the watch that `note` kept."""
+        """A fact of the watch stored by `note`."""
         found = self.database.read("SELECT value FROM meta WHERE key = ?", (key,))
         return found[0][0] if found else None

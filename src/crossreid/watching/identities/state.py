@@ -1,15 +1,15 @@
-"""What a watch remembers, in `WATCH/state.db`: tracks, identities, presences, events, cursors of sinks, progress of cameras.
+"""The state of a watch, in `WATCH/state.db`: tracks, identities, presences, events, cursors of sinks, progress of cameras.
 
-One process writes, and holds the lock `WATCH/state.lock`; others read at the same time (`read_only`). All that belongs together is
-written in one step, which happens as a whole or not at all:
+One process writes and holds the lock `WATCH/state.lock`; others read at the same time (`read_only`). Everything that
+belongs together is written in one step, which happens completely or not at all:
 
     with open_state(folder) as state:
         with state.step():
             events = identities.observe(tracklet)
             state.note_progress(camera, frame.index, frame.time)
 
-An event's number goes up by one, and its id is the watch's id and that number. Sinks see committed events only, so whoever is
-killed sends an event again under the same id, or had never sent it.
+An event's number increases by one, and its id is the watch's id and that number. Sinks see committed events only, so a
+process that is killed sends an event again under the same id, or has never sent it.
 """
 
 from __future__ import annotations
@@ -34,30 +34,30 @@ LOCK = "state.lock"
 
 
 class WatchLocked(StateError):
-    """Another process, or this one already, watches into the folder."""
+    """Another process, or this one, is already watching into the folder."""
 
 
 def open_state(
     folder: Path, *, read_only: bool = False, create: bool = True, watch: str | None = None, keep_images: bool = True
 ) -> State:
-    """The state of a watch folder; made where there is none, unless `create` is unset or it is opened `read_only`.
+    """The state of a watch folder; created if missing, unless `create` is False or it is opened `read_only`.
 
-    watch: the id of a new watch, by which its events are known; drawn where it is not given. keep_images: whether key frames are
-    kept as `crops/CAMERA-TRACK-FRAME.jpg`.
-    Raises `StateError` where there is none or a damaged one, `WatchLocked` where another process writes it.
+    watch: the id of a new watch, part of its events' ids; random by default. keep_images: whether key frames are
+    saved as `crops/CAMERA-TRACK-FRAME.jpg`.
+    Raises `StateError` if it is missing or damaged, `WatchLocked` if another process is writing it.
     """
     return State(Path(folder), read_only=read_only, create=create, watch=watch, keep_images=keep_images)
 
 
 class State(Readings):
-    """An open state. What reads is in `Readings`."""
+    """An open state. Reading is in `Readings`."""
 
     def __init__(
         self, folder: Path, *, read_only: bool, create: bool, watch: str | None = None, keep_images: bool = True
     ) -> None:
         self.folder = folder
         self.keep_images = keep_images
-        # Whoever keeps what a step has written in memory, too, reads it again where this has changed.
+        # Code that caches in memory what a step has written rereads it if this has changed.
         self.failed_steps = 0
         self._lock: int | None = None
         self._when_kept: list[Callable[[], object]] = []
@@ -76,11 +76,11 @@ class State(Readings):
 
     @contextmanager
     def step(self) -> Iterator[None]:
-        """All that is written within, or nothing of it; a step within a step is part of it.
+        """Everything written within the block is kept, or nothing; a nested step is part of the outer one.
 
-        Raises `StateError` where it could not be kept.
+        Raises `StateError` if it could not be stored.
         """
-        with self.database.stepping:  # until all is done that waits for this step, and not for another thread's
+        with self.database.stepping:  # until everything that waits for this step is done, and not another thread's
             inner = self.database.in_step
             try:
                 with self.database.step():
@@ -96,11 +96,11 @@ class State(Readings):
                     call()
 
     def when_kept(self, call: Callable[[], object]) -> None:
-        """Call this once the step is kept; not where it fails, nor where the process dies first."""
+        """Call this once the step is committed; not if it fails or the process dies first."""
         self._when_kept.append(call)
 
     def add_event(self, kind: EventKind, time: float, identity: int, *, other: int | None = None, **told: Any) -> Event:
-        """Write an event with the next number; `told` are further fields of `Event`. Within a step."""
+        """Write an event with the next number; `told` are more fields of `Event`. Within a step."""
         number = self.last_event() + 1
         event = Event(
             f"{self.watch}-{number}", number, kind, time, id_of(identity), None if other is None else id_of(other),
@@ -112,7 +112,7 @@ class State(Readings):
         return event
 
     def delivered(self, sink: str, number: int) -> None:
-        """Keep that a sink has all events up to this number. May be called from the sink's own thread."""
+        """Record that a sink has all events up to this number. May be called from the sink's own thread."""
         with self.step():
             self.database.write(
                 "INSERT INTO cursors VALUES (?, ?) ON CONFLICT (sink) DO UPDATE SET number = max(number, excluded.number)",
@@ -120,9 +120,9 @@ class State(Readings):
             )
 
     def keep_cursors(self, sinks: Sequence[str]) -> list[str]:
-        """Keep events for these sinks alone, for new ones from the first event on; which others there were.
+        """Keep events for these sinks only, for new ones from the first event on; returns the former other sinks.
 
-        `forget` deletes no event that one of them lacks, so that a sink which is gone would keep them for good.
+        `forget` deletes no event that one of them lacks, so a sink that is gone would keep them forever.
         """
         with self.step():
             gone = [
@@ -135,7 +135,7 @@ class State(Readings):
         return gone
 
     def note_cameras(self, cameras: Sequence[Camera]) -> None:
-        """Keep the cameras' names and numbers; progress that is known of them stays, and others that have none go."""
+        """Store the cameras' names and numbers; their known progress stays, and other cameras without progress are removed."""
         with self.step():
             self.database.write("DELETE FROM cameras WHERE frame IS NULL")
             for camera in cameras:
@@ -145,7 +145,7 @@ class State(Readings):
                 )
 
     def note_progress(self, camera: str, index: int, time: float) -> None:
-        """Keep that a camera's frames are done up to this index and time; in one step with what came of them."""
+        """Record that a camera's frames are processed up to this index and time; in one step with their results."""
         with self.step():
             self.database.write(
                 "INSERT INTO cameras (name, frame, time) VALUES (?, ?, ?) "
@@ -154,14 +154,14 @@ class State(Readings):
             )
 
     def note(self, key: str, value: str) -> None:
-        """Keep a fact of the watch under a name."""
+        """Store a fact of the watch under a name."""
         with self.step():
             self.database.write(
                 "INSERT INTO meta VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value", (key, value)
             )
 
     def close(self) -> None:
-        """Close the database and give the lock back."""
+        """Close the database and release the lock."""
         self.database.close()
         self._unlock()
 
@@ -180,19 +180,21 @@ class State(Readings):
 
 
 def _make(folder: Path) -> None:
-    """A new folder is its owner's alone: where people were is nobody else's business."""
+    """A new folder is accessible only to its owner: where people were is private."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise StateError(f"{folder} cannot be made ({error.strerror}). Expected a folder to watch into.") from error
+        raise StateError(f"{folder} cannot be created ({error.strerror}). Expected a folder to watch into.") from error
 
 
 def _lock(folder: Path) -> int:
     try:
         return files.lock(folder / LOCK)
     except files.Held as held:
-        raise WatchLocked(f"{folder} is watched into by {held}. End it there, or watch into another folder.") from held
+        raise WatchLocked(
+            f"{folder} is being watched into by {held}. Stop it there, or watch into another folder."
+        ) from held
     except FileNotFoundError as error:
-        raise StateError(f"{folder} is no folder of a watch; `crossreid watch` makes one.") from error
+        raise StateError(f"{folder} is not a watch folder; `crossreid watch` creates one.") from error
     except OSError as error:
         raise StateError(f"{folder} cannot be written ({error.strerror}).") from error

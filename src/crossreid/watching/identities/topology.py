@@ -1,4 +1,4 @@
-"""How cameras lie to each other (`topology.yaml`): between which somebody can walk, in how many seconds, and which overlap.
+"""The topology of cameras (`topology.yaml`): between which people can walk, in how many seconds, and which views overlap.
 
     cameras: [gate, hall, yard, court]
     links:
@@ -13,7 +13,7 @@
     returns: [0, null]            # seconds from leaving a view to coming back to it
     clock_error: 0.5              # seconds by which the cameras' clocks may differ
 
-`Limits` answers for many identities at once whether each can be who is seen now.
+`Limits` determines for many identities at once whether each can be the one seen now.
 """
 
 from __future__ import annotations
@@ -44,17 +44,15 @@ Span = Annotated[tuple[_Seconds, _Seconds | None], AfterValidator(_in_order)]
 
 
 class Link(Options):
-    """Two cameras between which somebody can walk: `between` both ways, or `from` one `to` the other."""
+    """Two cameras that people can walk between: `between` both ways, or `from` one `to` the other."""
 
     model_config = ConfigDict(populate_by_name=True)
 
     between: tuple[str, str] | None = Field(None, description="Two cameras, both ways.")
     start: str | None = Field(None, alias="from", description="The camera whose view is left.")
     end: str | None = Field(None, alias="to", description="The camera whose view is entered.")
-    seconds: Span = Field(
-        (0.0, None), description="The least and the most seconds on the way; null: as late as may be."
-    )
-    overlap: bool = Field(False, description="Whether somebody may be in both views at once.")
+    seconds: Span = Field((0.0, None), description="Least and most seconds on the way; null: no upper limit.")
+    overlap: bool = Field(False, description="Whether someone may be in both views at once.")
 
     @model_validator(mode="after")
     def _has_two_ends(self) -> Link:
@@ -65,12 +63,12 @@ class Link(Options):
         if self.overlap and self.between is None:
             raise ValueError("views overlap both ways; write `between: [A, B]`")
         if len(set(self.ends)) == 1:
-            raise ValueError(f"{self.ends[0]!r} is linked with itself; `returns` says when somebody may come back")
+            raise ValueError(f"{self.ends[0]!r} is linked to itself; use `returns` for coming back to the same view")
         return self
 
     @property
     def ends(self) -> tuple[str, str]:
-        """The camera that is left, and the one that is entered."""
+        """The camera that is left and the one that is entered."""
         if self.between is not None:
             return self.between
         return str(self.start), str(self.end)
@@ -82,14 +80,14 @@ class Link(Options):
 
 
 class Topology(Options):
-    """What `topology.yaml` says. The default limits nothing but that nobody is in two places at once."""
+    """The content of `topology.yaml`. The default only excludes being in two places at once."""
 
     cameras: tuple[str, ...] = Field(
-        (), description="Names of all cameras; links may name no others. Empty: whatever links name."
+        (), description="Names of all cameras; links may name no others. Empty: all named in links."
     )
     links: tuple[Link, ...] = ()
     unnamed: _Seconds | Literal["never"] = Field(
-        0.0, description="Pairs without a link: the least seconds, or `never`."
+        0.0, description="For pairs without a link: least seconds, or `never`."
     )
     returns: Span = Field((0.0, None), description="Seconds from leaving a view to coming back to it.")
     clock_error: _Seconds = Field(0.0, description="Seconds by which the cameras' clocks may differ.")
@@ -103,32 +101,32 @@ class Topology(Options):
                     raise ValueError(f"links: camera {name!r} is not one of cameras ({', '.join(self.cameras)})")
             for way in link.ways:
                 if way in ways:
-                    raise ValueError(f"links: {way[0]} to {way[1]} is there twice")
+                    raise ValueError(f"links: {way[0]} to {way[1]} is given twice")
                 ways.add(way)
         return self
 
     def may_overlap(self, one: str, other: str) -> bool:
-        """Whether somebody may be in the views of both cameras at once; of one camera: True."""
+        """Whether someone may be in the views of both cameras at once; True for one camera."""
         return one == other or any(link.overlap and one in link.ends and other in link.ends for link in self.links)
 
     def check_cameras(self, names: Sequence[str]) -> None:
-        """Raise `CrossreidError` for a camera of the topology that is not watched: most likely a name is misspelt."""
+        """Raise `CrossreidError` for a camera of the topology that is not watched, most likely a misspelt name."""
         told = self.cameras or tuple(dict.fromkeys(name for link in self.links for name in link.ends))
         for name in told:
             if name not in names:
                 raise CrossreidError(
-                    f"topology: camera {name!r} is not watched; watched are {', '.join(names)}. Mend the name, or leave it out."
+                    f"topology: camera {name!r} is not watched; watched are {', '.join(names)}. Correct the name, or leave it out."
                 )
 
 
 def read_topology(path: Path) -> Topology:
-    """The topology of a YAML file. Raises `CrossreidError` that names the file, the key and what is expected there."""
+    """The topology of a YAML file. Raises `CrossreidError` naming the file, the key and what is expected there."""
     try:
         content = read_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise CrossreidError(f"{path} cannot be read ({error.strerror}). Expected a topology in YAML.") from error
     except (YamlError, UnicodeDecodeError) as error:
-        raise CrossreidError(f"{path} is no YAML: {error}.") from error
+        raise CrossreidError(f"{path} is not YAML: {error}.") from error
     if not isinstance(content, dict):
         raise CrossreidError(
             f"{path}: expected keys {', '.join(Topology.model_fields)}, found {type(content).__name__}."
@@ -149,14 +147,14 @@ def _explained(error: ValidationError, content: dict[str, Any]) -> str:
         return f"{where}: no such key. Expected {', '.join(keys)}."
     message = fault["msg"].removeprefix("Value error, ")
     if where == "unnamed":
-        message = "expected `never` or seconds from 0 on"
+        message = "expected `never` or seconds from 0"
     found = "" if fault["type"] == "value_error" else f", found {fault['input']!r}"[:100]
     return f"{where + ': ' if where else ''}{message}{found}."
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Presences:
-    """N presences, each of a group (an identity): codes of cameras `(N,)`, first and last times `(N,)`, groups `(N,)` from 0 on."""
+    """N presences, each of a group (an identity): camera codes `(N,)`, first and last times `(N,)`, groups `(N,)` from 0."""
 
     cameras: np.ndarray
     first: np.ndarray
@@ -165,9 +163,9 @@ class Presences:
 
 
 class Limits:
-    """A topology as matrices over codes of cameras, from 0 on in the order of `names`.
+    """A topology as matrices over camera codes, from 0 in the order of `names`.
 
-    continues: seconds that somebody may be out of sight in one view without having left it.
+    continues: seconds that someone may be out of sight in one view without having left it.
     """
 
     def __init__(self, topology: Topology, names: Sequence[str], continues: float = 0.0) -> None:
@@ -189,12 +187,12 @@ class Limits:
         np.fill_diagonal(self._most, _most(topology.returns))
 
     def possible(self, seen: Presences, count: int, camera: int, start: float, end: float) -> np.ndarray:
-        """Which of `count` groups can be in a camera's view from `start` to `end`, after and before all of their presences.
+        """Which of `count` groups can be in a camera's view from `start` to `end`, between all of their presences.
 
-        A group can be where it is in no other view at once that does not overlap; every way from and to another presence takes
-        the least seconds or more; and of the presences just before (those that reach into the latest one) some link leads here
-        in the most seconds or less, as from here to those just after. Whoever is seen at once in an overlapping view, or in
-        this one, came by that.
+        A group can be there if it is not in another, non-overlapping view at the same time; if every way from and to
+        another presence takes at least the least seconds; and if some link leads here, within its most seconds, from
+        the presences just before (those that reach into the latest one), and likewise from here to those just after.
+        Someone seen at the same time in an overlapping view, or in this one, came by that.
         """
         first, last, groups, error = seen.first, seen.last, seen.groups, self._error
         at_once = (first <= end - error) & (last >= start + error)
@@ -213,7 +211,7 @@ class Limits:
                 -first,
                 -last,
             ),
-        )  # of what is after, time runs backwards
+        )  # for later ones, time runs backwards
         for side, (rows, gap, least, most, near, far) in enumerate(ways):
             continued = here & (gap <= self._continues)
             bad |= rows & (gap + error < least) & ~continued & (most >= 0)

@@ -1,4 +1,4 @@
-"""A track as the state keeps it: its row, its boxes in pieces as they came, its key frames and their crops."""
+"""A track as stored in the state: its row, its boxes in chunks as they came, its key frames and their crops."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _PIECE = np.dtype([("frame", "<i8"), ("box", "<f4", 4)])
 
 @dataclass(frozen=True, slots=True)
 class TrackRow:
-    """A track without its embedding and boxes; `presence` is the row of the presence that it is part of."""
+    """A track without its embedding and boxes; `presence` is the row of the presence it is part of."""
 
     row: int
     camera: str
@@ -46,18 +46,18 @@ _COLUMNS = "row, camera, track, first, last, last_frame, modality, finished, ide
 
 
 def by_row(database: Database, row: int) -> TrackRow:
-    """The track of a row that there is."""
+    """The track of an existing row."""
     [track] = select(database, "row = ?", row)
     return track
 
 
 def find(database: Database, camera: str, track: int) -> TrackRow | None:
-    """The row of a track, None where it is new."""
+    """The row of a track, None if it is new."""
     return next(iter(select(database, "camera = ? AND track = ?", camera, track)), None)
 
 
 def select(database: Database, where: str, *values: object) -> list[TrackRow]:
-    """Rows that meet a condition of SQL, in order of their numbers (found by the condition's index, and sorted then: `+`)."""
+    """Rows that meet an SQL condition, in order of their numbers (`+`: found by the condition's index, then sorted)."""
     return [
         TrackRow(
             row,
@@ -80,7 +80,7 @@ def select(database: Database, where: str, *values: object) -> list[TrackRow]:
 
 
 def checked(tracklet: Tracklet) -> Tracklet:
-    """The tracklet itself. Raises `DataError` for lengths that differ, no box, times out of order, an embedding not of length 1."""
+    """The tracklet, validated. Raises `DataError` for differing lengths, no box, unordered times, an embedding not of length 1."""
     what = f"track {tracklet.track} of camera {tracklet.camera}"
     count = len(tracklet.indexes)
     if not count or tracklet.times.shape != (count,) or tracklet.boxes.shape != (count, 4):
@@ -105,7 +105,7 @@ def checked(tracklet: Tracklet) -> Tracklet:
 
 
 def insert(state: State, tracklet: Tracklet, identity: int, presence: int, probability: float | None) -> int:
-    """Keep a new track; the number of its row."""
+    """Store a new track; returns the number of its row."""
     row = state.database.write(
         "INSERT INTO tracks (camera, track, first, last, last_frame, modality, finished, embedding, identity, presence, probability) "
         "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -124,7 +124,7 @@ def insert(state: State, tracklet: Tracklet, identity: int, presence: int, proba
 
 
 def update(state: State, known: TrackRow, tracklet: Tracklet) -> None:
-    """Keep a later version of a track: what it has after the boxes that are kept is added; what ends earlier was cut."""
+    """Store a later version of a track: boxes after the stored ones are added; a track that ends earlier was cut."""
     end = int(tracklet.indexes[-1])
     if end < known.last_frame:
         _cut_boxes(state.database, known.row, end)
@@ -138,12 +138,12 @@ def update(state: State, known: TrackRow, tracklet: Tracklet) -> None:
 
 
 def packed(embedding: np.ndarray) -> bytes:
-    """An embedding as the database holds it, float32."""
+    """An embedding as stored in the database, float32."""
     return np.asarray(embedding, dtype="<f4").tobytes()
 
 
 def unpacked(content: bytes) -> np.ndarray:
-    """`(D,)` float32 of what `packed` wrote."""
+    """`(D,)` float32 from the output of `packed`."""
     return np.frombuffer(content, dtype="<f4")
 
 
@@ -182,7 +182,7 @@ def boxes_of(database: Database, row: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def boxes_of_camera(database: Database, camera: str) -> Iterator[tuple[int, int, np.ndarray]]:
-    """Frame from 0, identity and box of each box of a camera, in order of frames; tracks are held while they last."""
+    """Frame from 0, identity and box of each box of a camera, in order of frames; tracks are in memory while they last."""
     starts = database.read(
         "SELECT t.row, t.identity, (SELECT min(first_frame) FROM boxes b WHERE b.track = t.row) AS start FROM tracks t "
         "WHERE t.camera = ? ORDER BY start, t.row",
@@ -201,7 +201,7 @@ def boxes_of_camera(database: Database, camera: str) -> Iterator[tuple[int, int,
 
 
 def _keep_key_frames(state: State, row: int, tracklet: Tracklet) -> None:
-    """The track's key frames as they are now; crops are written before the step is kept, and removed after it."""
+    """Store the track's current key frames; crops are written before the step is committed, and removed after it."""
     known = dict(state.database.read("SELECT frame, path FROM key_frames WHERE track = ?", (row,)))
     now = {one.index: one for one in tracklet.key_frames}
     for frame in known.keys() - now.keys():
@@ -235,7 +235,7 @@ def _remove_crop(state: State, path: str) -> None:
 
 
 def remove_stray_crops(state: State) -> None:
-    """Remove crops that a process wrote which died before it kept what they belong to."""
+    """Remove crops written by a process that died before it stored what they belong to."""
     folder = state.folder / CROPS
     if not folder.is_dir():
         return

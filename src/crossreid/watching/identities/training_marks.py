@@ -1,8 +1,8 @@
-"""What people decided of identities, as the file of marks that `crossreid gallery marks` turns into a manifest to train on.
+"""People's decisions about identities, as a file of marks that `crossreid gallery marks` turns into a training manifest.
 
-Of two tracks that somebody called one identity, the best key frame of each is right for every key frame of the other; of two that
-somebody took apart, the best key frames are wrong for each other. A decision that was overruled later counts no more, nor does one of
-tracks without images.
+For two tracks that someone declared to be one identity, the best key frame of each is right for every key frame of the
+other; for two that someone separated, the best key frames are wrong for each other. Decisions that were overruled later
+do not count, nor do those about tracks without images.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from crossreid.watching.identities.state import State
 
 
 def write_marks(state: State, path: Path) -> tuple[int, int]:
-    """Write the marks of a watch, which name crops relative to its folder: how many are right, and how many wrong.
+    """Write the marks of a watch, which name crops relative to its folder; returns how many are right and how many wrong.
 
     `crossreid gallery marks MARKS --images WATCH --out manifest.csv` reads them.
     """

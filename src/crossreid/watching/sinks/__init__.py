@@ -1,5 +1,5 @@
-"""Where events go: files of the watch folder, a webhook, an MQTT broker, figures for Prometheus; one file each.
+"""Destinations of events: files in the watch folder, a webhook, an MQTT broker, Prometheus metrics; one module each.
 
-`sink` is what all of them are, `delivery` carries events there from the state of the watch, `outlets` puts together what a watch
-was asked for.
+`sink` is their common protocol, `delivery` carries events there from the state of the watch, `outlets` puts together
+what a watch was configured with.
 """

@@ -1,7 +1,7 @@
-"""`events.csv`: each event as a row, for spreadsheets; an empty cell is what JSON calls null.
+"""`events.csv`: each event as a row, for spreadsheets; an empty cell stands for JSON's null.
 
-A cell that a spreadsheet would take for a formula has an apostrophe before it (OWASP, "CSV injection"), and what would break a line is
-a space. `events.jsonl` has the texts as they are.
+A cell that a spreadsheet would read as a formula gets a leading apostrophe (OWASP, "CSV injection"), and characters
+that would break a line become spaces. `events.jsonl` has the texts unchanged.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Events from the state of a watch to a sink: none is lost, whatever fails, and watching never waits for anyone outside.
+"""Events from the state of a watch to a sink: none is lost, whatever fails, and watching never waits for external systems.
 
-How far a sink has come is kept after it has taken events, so that after a kill between the two it gets some of them again, under the
-same ids: at least once. Files of events know which they have, and so have each exactly once.
+A sink's progress is stored after it has accepted events, so after a kill between the two it receives some of them
+again, under the same ids: at least once. Event files know which events they have, so each is in them exactly once.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ _log = logging.getLogger("crossreid.watching")
 
 
 def deliver(sink: Sink, outbox: Outbox, limit: int = 500) -> int:
-    """Give a sink the events that it lacks, `limit` at a time; how many.
+    """Send a sink the events that it lacks, `limit` at a time; returns how many.
 
     Raises:
-        SinkFault: it took none or only some of the last ones, which stay undelivered.
+        SinkFault: it accepted none or only some of the last ones, which stay undelivered.
     """
     count = 0
     while events := outbox.undelivered(sink.name, limit):
@@ -34,10 +34,10 @@ def deliver(sink: Sink, outbox: Outbox, limit: int = 500) -> int:
 
 
 def catch_up(file: LineFile, outbox: Outbox, limit: int = 500) -> Iterator[list[Event]]:
-    """Append the events that a file lacks, by what is in it, whatever was said to be delivered; what was appended each time.
+    """Append the events that a file lacks, judging by its content rather than recorded progress; yields what was appended.
 
     Raises:
-        SinkFault: the disk did not take the last ones.
+        SinkFault: the last ones could not be written.
     """
     while events := outbox.events(file.last, limit):
         file.send(events)
@@ -45,16 +45,17 @@ def catch_up(file: LineFile, outbox: Outbox, limit: int = 500) -> Iterator[list[
 
 
 class Delivery:
-    """Gives events to a sink in a thread of its own, again and again until it takes them.
+    """Sends events to a sink in its own thread, retrying until it accepts them.
 
     Args:
-        sink: where they go; it is used by the thread alone.
-        outbox: where they are kept.
-        limit: events at a time.
-        poll: seconds between two looks for events that nobody announced by `wake`.
-        pauses: seconds after the first fault, doubled with each until the longest, and up to a half more by chance, so that many
-            do not come back at the same moment. A sink may ask for another pause (`SinkFault.wait`), up to the longest.
-        observe: is told after each try: whether it was a fault.
+        sink: their destination; used only by the thread.
+        outbox: where they are stored.
+        limit: most events at a time.
+        poll: seconds between checks for events that were not announced by `wake`.
+        pauses: seconds after the first fault, doubled with each up to the longest, plus up to half more at random, so
+            that many do not retry at the same moment. A sink may request another pause (`SinkFault.wait`), up to the
+            longest.
+        observe: called after each try with whether it failed.
     """
 
     def __init__(
@@ -78,16 +79,16 @@ class Delivery:
         self._thread.start()
 
     def wake(self) -> None:
-        """There are events. While the sink fails, it is left alone until its pause is over."""
+        """Announce events. A failing sink is not retried before its pause is over."""
         self._wake.set()
 
     def end(self) -> None:
-        """Deliver what is left, once, and end. What the sink does not take is delivered by the next watch of the same folder."""
+        """Deliver what is left, once, and stop. The next watch of the same folder delivers what the sink does not accept."""
         self._over.set()
         self._wake.set()
 
     def ended(self, seconds: float) -> bool:
-        """Whether the thread has ended within so many seconds, and the sink has all events."""
+        """Whether the thread ends within so many seconds and the sink has all events."""
         self._thread.join(seconds)
         return not self._thread.is_alive() and self.faults == 0
 
@@ -107,24 +108,26 @@ class Delivery:
             self.sink.close()
 
     def _try(self) -> float | None:
-        """Deliver what there is; seconds to wait after a fault, None where there was none."""
+        """Deliver what there is; returns the seconds to wait after a fault, or None."""
         try:
             deliver(self.sink, self._outbox, self._limit)
         except Exception as error:
-            # Also a bug of a sink, or a locked database: events are kept, and the next try may do.
+            # Also for a bug in a sink or a locked database: events are kept, and the next try may succeed.
             self.faults += 1
             self._observe(True)
             first, longest = self._pauses
             pause = min(longest, first * 2 ** min(self.faults - 1, 30)) * (1 + self._chance.random() / 2)
             if isinstance(error, SinkFault) and error.wait is not None:
                 pause = min(longest, max(first, error.wait))
-            # At the end the state may be closed, and who ends it is told by `ended`.
+            # At the end the state may be closed; `ended` reports it to whoever stops the thread.
             if self.faults == 1 and not self._over.is_set():
                 expected = isinstance(error, CrossreidError)
-                _log.warning("%s: %s Events wait for it.", self.sink.name, error, exc_info=None if expected else error)
+                _log.warning(
+                    "%s: %s Events are kept for it.", self.sink.name, error, exc_info=None if expected else error
+                )
             return pause
         if self.faults:
-            _log.warning("%s takes events again, after %d faults.", self.sink.name, self.faults)
+            _log.warning("%s accepts events again, after %d failures.", self.sink.name, self.faults)
         self.faults = 0
         self._observe(False)
         return None

@@ -1,8 +1,8 @@
-"""A file of events that grows by a line each: each event is in it exactly once, whatever was killed while it was written.
+"""An append-only event file, one line per event: each event is in it exactly once, even if a writer is killed.
 
-The numbers in the file itself say how far it has come. What a killed process or a power cut left of a last line is cut off before
-more is appended, and events that the file has are passed over. A file that is renamed meanwhile, as logs are, is followed by a new
-one.
+The event numbers in the file itself give its progress. A partial last line left by a killed process or a power cut is
+removed before more is appended, and events already in the file are skipped. If the file is renamed meanwhile, as by log
+rotation, a new one is started.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from crossreid.errors import CrossreidError
 from crossreid.watching.events import Event
 from crossreid.watching.sinks.sink import SinkFault
 
-_BLOCK = 65_536  # bytes that are read at a time, from the end
+_BLOCK = 65_536  # bytes read at a time, from the end
 
 
 class LineFile:
-    """Appends events to a file, made where it is missing. One process at a time writes it: who holds the lock of the watch.
+    """Appends events to a file, created if missing. Only the process that holds the lock of the watch writes it.
 
-    `last` is the number of the last event that it has.
+    `last` is the number of its last event.
 
     Args:
         path: the file.
-        line_of: the line of an event, without its end; it holds no line feed.
-        number_of: the number of the event of a line. Raises `ValueError` for a line of anything else.
-        heading: the first line, if the form has one.
+        line_of: returns the line of an event, without the line end and with no line feed.
+        number_of: returns the event number of a line. Raises `ValueError` for any other line.
+        heading: the first line, if the format has one.
 
     Raises:
-        CrossreidError: the file's last whole line is no event; it is left as it is.
+        CrossreidError: the file's last complete line is not an event; the file is left unchanged.
         OSError: it cannot be read or written.
     """
 
@@ -54,7 +54,7 @@ class LineFile:
             raise
 
     def send(self, events: Sequence[Event]) -> None:
-        """Append the events that the file does not have. Raises `SinkFault` where the disk does not take them all."""
+        """Append the events that the file lacks. Raises `SinkFault` if not all could be written."""
         new = [event for event in events if event.number > self.last]
         if new:
             self._follow()
@@ -74,11 +74,11 @@ class LineFile:
         except OSError as error:
             raise SinkFault(f"{self.path} cannot be written: {error.strerror}.") from error
         if written != len(content):
-            os.ftruncate(self._file, before)  # the next try begins where this one did
-            raise SinkFault(f"{self.path}: the disk took {written} of {len(content)} bytes; free its space.")
+            os.ftruncate(self._file, before)  # the next try starts where this one did
+            raise SinkFault(f"{self.path}: wrote only {written} of {len(content)} bytes; free some disk space.")
 
     def _follow(self) -> None:
-        """Open the path anew where it is not this file any more."""
+        """Reopen the path if it is no longer this file."""
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.stat(self.path), os.fstat(self._file)):
                 return
@@ -92,7 +92,7 @@ class LineFile:
             self._append(f"{self._heading}\n")
 
     def _mend(self, number_of: Callable[[str], int]) -> int:
-        """Cut off a torn end; the number of the last event, 0 where there is none."""
+        """Remove a partial last line; returns the number of the last event, 0 if there is none."""
         size = before = os.fstat(self._file).st_size
         last = b""
         while size:
@@ -112,7 +112,7 @@ class LineFile:
             return number_of(line)
         except (ValueError, KeyError, TypeError, IndexError) as error:
             raise CrossreidError(
-                f"{self.path} is no file of events: its last line is {line[:80]!r}. Move it away; it is written anew from the "
+                f"{self.path} is not an event file: its last line is {line[:80]!r}. Move it away; it will be rewritten from the "
                 "state of the watch."
             ) from error
 
@@ -122,7 +122,7 @@ def _opened(path: Path) -> int:
 
 
 def _last_line(file: int, size: int) -> tuple[int, bytes]:
-    """Where the last line of the first `size` bytes begins, and the line with its end, if it has one."""
+    """The start of the last line within the first `size` bytes, and the line with its line end, if any."""
     tail, start = b"", size
     while start:
         begin = max(0, start - _BLOCK)

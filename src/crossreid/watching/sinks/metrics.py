@@ -1,4 +1,4 @@
-"""Figures of a watch for Prometheus, at an HTTP port of their own. Cameras and sinks are named, people never."""
+"""Metrics of a watch for Prometheus, on their own HTTP port. They name cameras and sinks, never people."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ HOST = "127.0.0.1"
 
 
 class WatchMetrics:
-    """The figures of one watch, in a registry of its own, counted from the beginning of the process.
+    """The metrics of one watch, in their own registry, counted from the start of the process.
 
-    Raises `CrossreidError` where prometheus_client is not installed.
+    Raises `CrossreidError` if prometheus_client is not installed.
     """
 
     def __init__(self) -> None:
@@ -29,33 +29,33 @@ class WatchMetrics:
             return Gauge(f"crossreid_watch_{name}", text, labels, registry=self.registry)
 
         self.registry = CollectorRegistry()
-        self.decoded = counter("frames_decoded", "Frames that were decoded.", "camera")
-        self.dropped = counter("frames_dropped", "Frames that were dropped, as the network was behind.", "camera")
-        self.tracks = counter("tracks", "Tracks that have begun.", "camera")
+        self.decoded = counter("frames_decoded", "Frames decoded.", "camera")
+        self.dropped = counter("frames_dropped", "Frames dropped because processing was behind.", "camera")
+        self.tracks = counter("tracks", "Tracks started.", "camera")
         self.events = counter("events", "Events.", "kind")
-        self.identities = gauge("identities", "Identities there are, merged ones counted once.")
-        self.queued = gauge("queued_frames", "Frames that wait.", "camera")
-        self.behind = gauge("behind_seconds", "How old the frame in hand is, of a stream.", "camera")
-        self.faults = counter("sink_faults", "Tries to give events to a sink that failed.", "sink")
-        self.failing = gauge("sink_failing", "1 while a sink takes no events.", "sink")
+        self.identities = gauge("identities", "Identities, merged ones counted once.")
+        self.queued = gauge("queued_frames", "Frames waiting.", "camera")
+        self.behind = gauge("behind_seconds", "Age of the current frame of a stream in seconds.", "camera")
+        self.faults = counter("sink_faults", "Failed attempts to send events to a sink.", "sink")
+        self.failing = gauge("sink_failing", "1 while a sink accepts no events.", "sink")
         self._server: Any = None
 
     def note_events(self, events: Sequence[Event]) -> None:
-        """Events that came about."""
+        """Count new events."""
         for event in events:
             self.events.labels(event.kind).inc()
 
     def note_delivery(self, sink: str, fault: bool) -> None:
-        """A try to give events to a sink."""
+        """Count an attempt to send events to a sink."""
         if fault:
             self.faults.labels(sink).inc()
         self.failing.labels(sink).set(fault)
 
     def serve(self, port: int) -> int:
-        """Answer `GET /metrics` to this machine until `close`; the port, which is any free one for 0.
+        """Serve `GET /metrics` to this machine until `close`; returns the port, any free one for 0.
 
         Raises:
-            CrossreidError: it cannot be listened at.
+            CrossreidError: the port cannot be listened on.
         """
         from prometheus_client import start_http_server
 
@@ -63,7 +63,7 @@ class WatchMetrics:
             self._server, _ = start_http_server(port, HOST, self.registry)
         except OSError as error:
             raise CrossreidError(
-                f"--metrics {port}: {HOST}:{port} cannot be listened at ({error.strerror})."
+                f"--metrics {port}: {HOST}:{port} cannot be listened on ({error.strerror})."
             ) from error
         return int(self._server.server_port)
 

@@ -1,7 +1,7 @@
-"""An MQTT broker: each event a message under `crossreid/KIND/CAMERA`, at quality of service 1, so that it comes at least once.
+"""An MQTT broker: each event a message under `crossreid/KIND/CAMERA`, at quality of service 1, so it arrives at least once.
 
-Events of no camera (merges and splits) are under `crossreid/KIND`. The payload is the event's JSON object, with its `id`, by which a
-subscriber drops what comes again.
+Events without a camera (merges and splits) are under `crossreid/KIND`. The payload is the event's JSON object with its
+`id`, by which a subscriber drops repeated events.
 """
 
 from __future__ import annotations
@@ -24,16 +24,17 @@ _PORTS = {"mqtt": 1883, "mqtts": 8883}
 
 
 class Mqtt:
-    """Publishes events at one broker; it is connected to when there are events, and stays so.
+    """Publishes events to one broker, connecting when there are events and staying connected.
 
     Args:
-        url: `mqtt://HOST[:PORT][/TOPIC]`, or `mqtts://` with TLS, whose certificates are checked by those that the system trusts, or
-            by the file that `CROSSREID_MQTT_CA` names. TOPIC is what topics begin with, `crossreid` by default.
-        seconds: for the broker to take a connection, and again to confirm the events of one `send`.
-        environment: where user and password are looked for.
+        url: `mqtt://HOST[:PORT][/TOPIC]`, or `mqtts://` with TLS, with certificates checked against the system's
+            trusted ones, or against the file named by `CROSSREID_MQTT_CA`. TOPIC is the topic prefix, `crossreid` by
+            default.
+        seconds: timeout for connecting to the broker, and again for it to confirm the events of one `send`.
+        environment: where to look for user and password.
 
     Raises:
-        CrossreidError: it is no such address, user and password are not both there, or paho-mqtt is not installed.
+        CrossreidError: the address is invalid, only one of user and password is set, or paho-mqtt is not installed.
     """
 
     def __init__(self, url: str, *, seconds: float = 10.0, environment: Mapping[str, str] = os.environ) -> None:
@@ -43,11 +44,11 @@ class Mqtt:
         self._seconds, self._authorities = seconds, environment.get(AUTHORITIES)
         self._user, self._password = environment.get(USER), environment.get(PASSWORD)
         if self._password and not self._user:
-            raise CrossreidError(f"{PASSWORD} is set, and {USER} is not; set both or neither.")
+            raise CrossreidError(f"{PASSWORD} is set but {USER} is not; set both or neither.")
         self._client: Any = None
 
     def send(self, events: Sequence[Event]) -> None:
-        """Publish events, and wait until the broker has confirmed each. Raises `SinkFault` where it does not."""
+        """Publish events and wait until the broker has confirmed each. Raises `SinkFault` if it does not."""
         try:
             if self._client is None:
                 self._client = self._connected()
@@ -58,13 +59,13 @@ class Mqtt:
             missing = sum(not each.is_published() for each in sent)
         except (OSError, RuntimeError, ValueError) as error:
             self.close()
-            raise SinkFault(f"{self._host}:{self._port} does not take messages ({error}).") from error
+            raise SinkFault(f"{self._host}:{self._port} does not accept messages ({error}).") from error
         if missing:
-            self.close()  # with what it holds: the next try publishes the same events anew
+            self.close()  # dropping pending messages: the next try publishes the same events again
             raise SinkFault(f"{self._host}:{self._port} confirmed {len(sent) - missing} of {len(sent)} messages.")
 
     def topic_of(self, event: Event) -> str:
-        """Where an event is published."""
+        """The topic of an event."""
         return "/".join([self.topic, event.kind] + ([] if event.camera is None else [event.camera]))
 
     def close(self) -> None:
@@ -101,7 +102,7 @@ class Mqtt:
 
 
 def _parts(url: str) -> tuple[bool, str, int, str]:
-    """Whether with TLS, host, port, what topics begin with."""
+    """Whether to use TLS, host, port, topic prefix."""
     expected = f"mqtt {url!r}: expected mqtt://HOST[:PORT][/TOPIC], or mqtts:// with TLS"
     try:
         parts = urlsplit(url)

@@ -1,4 +1,4 @@
-"""The sinks of a watch together: files in its folder, and what else was asked for."""
+"""All sinks of a watch: files in its folder, and any others requested."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from crossreid.watching.sinks.webhook import Webhook
 
 
 class Outlets:
-    """`events.jsonl` and `events.csv` of a watch folder, written at once and by `flush`; sinks outside, each in a thread of its own.
+    """`events.jsonl` and `events.csv` of a watch folder, written at the start and by `flush`; external sinks, each in its own thread.
 
     Args:
         folder: of the watch.
         outbox: the state of the watch, open for writing.
-        webhooks, brokers: addresses, as `Webhook` and `Mqtt` take them.
-        metrics: where events and faults of sinks are counted, if anywhere.
+        webhooks, brokers: addresses for `Webhook` and `Mqtt`.
+        metrics: where events and sink faults are counted, if anywhere.
 
     Raises:
-        CrossreidError: an address that is none, a library that is not installed, or a file that is no file of events.
+        CrossreidError: an invalid address, a library that is not installed, or a file that is not an event file.
     """
 
     def __init__(
@@ -49,20 +49,20 @@ class Outlets:
             )
             for sink in outside
         ]
-        self.flush()  # what a killed watch had kept, and not written
+        self.flush()  # what a killed watch had stored but not written
         for delivery in self._deliveries:
             delivery.start()
 
     @property
     def names(self) -> list[str]:
-        """Of the sinks outside, by which the state knows how far each has come."""
+        """The names of the external sinks, under which the state records their progress."""
         return [delivery.sink.name for delivery in self._deliveries]
 
     def flush(self) -> None:
-        """Write what is new into the files, count it, and wake the rest. To be called after each step that was kept.
+        """Write new events to the files, count them, and wake the other sinks. Call this after each committed step.
 
         Raises:
-            SinkFault: a file could not be written. What it lacks is written by the next call.
+            SinkFault: a file could not be written. The next call writes what is missing.
         """
         for place, file in enumerate(self._files):
             for events in catch_up(file, self._outbox):
@@ -72,10 +72,10 @@ class Outlets:
             delivery.wake()
 
     def close(self, seconds: float = 10.0) -> list[str]:
-        """Write what is new, and end; the names of sinks outside that do not have everything, which the next watch gives them.
+        """Write new events and stop; returns the external sinks that lack some, which the next watch sends them.
 
         Raises:
-            SinkFault: as `flush`; everything is closed all the same.
+            SinkFault: as `flush`; everything is closed nevertheless.
         """
         try:
             self.flush()

@@ -1,4 +1,4 @@
-"""What takes events, and where they come from."""
+"""Protocols for the receivers and the source of events."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from crossreid.watching.events import Event
 
 
 class SinkFault(CrossreidError):
-    """Events could not be given to a sink now; they are kept, and given again later. The message says why.
+    """A sink did not accept events; they are kept and sent again later. The message says why.
 
-    wait: seconds after which the sink asked to be tried again, None where it did not say.
+    wait: seconds after which the sink asked to be retried, None if it did not say.
     """
 
     def __init__(self, message: str, wait: float | None = None) -> None:
@@ -21,18 +21,18 @@ class SinkFault(CrossreidError):
 
 
 class Sink(Protocol):
-    """Takes events, in the order of their numbers. `name` is the one by which the state knows how far it has come."""
+    """Accepts events in the order of their numbers. The state records its progress under `name`."""
 
     name: str
 
     def send(self, events: Sequence[Event]) -> None:
-        """Give events to the sink: when this returns, it has them. Raises `SinkFault` where it may have none or only some."""
+        """Send events to the sink: when this returns, it has them. Raises `SinkFault` if it may have none or only some."""
 
     def close(self) -> None: ...
 
 
 class Outbox(Protocol):
-    """The events that are kept, and how far each sink has come: the state of a watch. Safe to use from any thread."""
+    """The stored events and the progress of each sink: the state of a watch. Safe to use from any thread."""
 
     def events(self, after: int = 0, limit: int = 1000) -> list[Event]:
         """The first `limit` events with a number above `after`, in order."""
@@ -41,4 +41,4 @@ class Outbox(Protocol):
         """The first `limit` events with a number above the last that the sink has, in order."""
 
     def delivered(self, sink: str, number: int) -> None:
-        """Keep that a sink has all events up to this number."""
+        """Record that a sink has all events up to this number."""

@@ -1,9 +1,9 @@
-"""A webhook: events as a JSON array, by POST, signed where a secret is given.
+"""A webhook: events POSTed as a JSON array, signed if a secret is given.
 
 Headers are those of Standard Webhooks (standardwebhooks.com): `webhook-id`, `webhook-timestamp` and, with a secret,
-`webhook-signature: v1,BASE64` of HMAC-SHA256 over `ID.TIMESTAMP.BODY`, for which its libraries check. `Idempotency-Key` is the same
-as `webhook-id`, and the same when the same events are sent again. After a restart they may come in other company: whoever must not
-act twice drops events by their own `id`.
+`webhook-signature: v1,BASE64` of HMAC-SHA256 over `ID.TIMESTAMP.BODY`, as checked by its libraries. `Idempotency-Key`
+equals `webhook-id`, and is the same when the same events are resent. After a restart they may be batched differently:
+receivers that must not act twice should drop events by their own `id`.
 """
 
 from __future__ import annotations
@@ -29,31 +29,32 @@ _PREFIX = "whsec_"
 
 
 class Webhook:
-    """Sends events to one address. Certificates are checked, by those that the system trusts or `SSL_CERT_FILE` names.
+    """Sends events to one address. Certificates are checked against the system's trusted ones or `SSL_CERT_FILE`.
 
     Args:
         url: `https://...`, or `http://...`; without a password in it.
-        seconds: for the receiver to take the connection, and again between any two parts of its answer.
+        seconds: timeout for connecting, and again between any two parts of the answer.
         environment: where the secret (`CROSSREID_WEBHOOK_SECRET`, `whsec_` and base64, or any text) and a bearer token
-            (`CROSSREID_WEBHOOK_TOKEN`) are looked for, as a command's arguments can be seen by every user of the machine.
+            (`CROSSREID_WEBHOOK_TOKEN`) are looked up, as a command's arguments are visible to every user of the
+            machine.
 
     Raises:
-        CrossreidError: it is no such address, the secret is no base64 after `whsec_`, or httpx is not installed.
+        CrossreidError: the address is invalid, the secret is not base64 after `whsec_`, or httpx is not installed.
     """
 
     def __init__(self, url: str, *, seconds: float = 10.0, environment: Mapping[str, str] = os.environ) -> None:
         httpx = needed("httpx", "a webhook")
         self.url = _checked(url)
-        self.name = f"webhook {short_digest(url)}"  # another address has events of its own to get
+        self.name = f"webhook {short_digest(url)}"  # another address must receive all events itself
         self._secret = _secret(environment.get(SECRET))
         headers = {"Content-Type": "application/json", "User-Agent": "crossreid"}
         if token := environment.get(TOKEN):
             headers["Authorization"] = f"Bearer {token}"
-        # A redirected POST would lose its body, or give it to another host than the operator named.
+        # A redirected POST would lose its body, or send it to a host the operator did not name.
         self._client = httpx.Client(timeout=seconds, headers=headers, follow_redirects=False)
 
     def send(self, events: Sequence[Event]) -> None:
-        """POST the events. Raises `SinkFault` for every answer but 2xx, and for none."""
+        """POST the events. Raises `SinkFault` for every answer but 2xx, and for no answer."""
         import httpx
 
         body = ("[" + ",".join(event.to_json() for event in events) + "]").encode()
@@ -75,12 +76,12 @@ class Webhook:
 
 
 def batch_id(events: Sequence[Event]) -> str:
-    """The same for the same events in the same order, and else another."""
+    """An id that is the same for the same events in the same order, and otherwise different."""
     return "events_" + hashlib.sha256("\n".join(event.id for event in events).encode()).hexdigest()[:32]
 
 
 def signature(secret: bytes, id: str, timestamp: str, body: bytes) -> str:
-    """`v1,BASE64`, as Standard Webhooks has it."""
+    """`v1,BASE64`, as in Standard Webhooks."""
     digest = hmac.new(secret, f"{id}.{timestamp}.".encode() + body, hashlib.sha256).digest()
     return "v1," + base64.b64encode(digest).decode()
 
@@ -93,7 +94,7 @@ def _secret(text: str | None) -> bytes | None:
     try:
         return base64.b64decode(text.removeprefix(_PREFIX), validate=True)
     except binascii.Error as error:
-        raise CrossreidError(f"{SECRET}: expected base64 after {_PREFIX}, or a text without that beginning.") from error
+        raise CrossreidError(f"{SECRET}: expected base64 after {_PREFIX}, or a text without that prefix.") from error
 
 
 def _checked(url: str) -> str:
@@ -113,6 +114,6 @@ def _checked(url: str) -> str:
 
 
 def _host(url: str) -> str:
-    """What may be logged of an address, whose path is often a secret."""
+    """The part of an address that may be logged; its path is often a secret."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}"

@@ -1,1 +1,1 @@
-"""Tracks within a camera, and the key frames and embeddings that stand for them."""
+"""Tracks within a camera, and the key frames and embeddings that represent them."""

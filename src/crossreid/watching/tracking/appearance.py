@@ -1,13 +1,15 @@
-"""What appearance adds to tracking by boxes: a lost track goes on under its number, and one that changed hands is cut.
+"""What appearance adds to box tracking: a lost track continues under its number, and one that switched identity is cut.
 
-Three things go wrong where people cross or hide each other, and each leaves its mark in the images that stand for a track:
+Three things go wrong when people cross or hide each other, and each shows in the images that represent a track:
 
-* two tracks swap: those before and after the meeting fit better the other way round, and what follows the meeting is exchanged;
-* one track goes on as another person: its images fall into two groups in time, and it is cut between them;
-* a track is lost and seen again as a new one: the new one begins near, soon after, and looks alike, and continues the lost one.
+* two tracks swap: images before and after the meeting fit better the other way round, and the parts after the meeting
+  are exchanged;
+* one track continues as another person: its images fall into two groups in time, and it is cut between them;
+* a track is lost and reappears as a new one: if that starts nearby, soon after, and looks alike, it continues the lost
+  one.
 
-Cosines are of the mean of the features of a track's images, the embedding of a set. Where the model is calibrated, they are
-probabilities, else they are compared as they are.
+Cosines are between mean features of a track's images, the embedding of a set. If the model is calibrated, they are
+converted to probabilities; otherwise they are compared as they are.
 """
 
 from __future__ import annotations
@@ -27,8 +29,8 @@ from crossreid.watching.tracking.key_frames import Candidate, embedding_of
 from crossreid.watching.tracking.track import Track, middle
 from crossreid.watching.tracking.tracking_options import TrackingOptions
 
-_IMAGES = 3  # of either side of a meeting, the best ones: those in which the other person is not seen
-_GIVEN_UP = 5.0  # seconds after a meeting by which it is judged or never
+_IMAGES = 3  # from each side of a meeting, the best ones, without the other person in view
+_GIVEN_UP = 5.0  # seconds after a meeting within which it is judged, or never
 _SIZES = 1.6  # the largest factor between the heights of a person before and after being lost
 
 
@@ -58,14 +60,14 @@ class Likeness:
 
 
 def revise(tracker: CameraTracker, likeness: Likeness, *, now: bool = False) -> None:
-    """Look at a camera's tracks, whose images are embedded; with `now` there will be no more frames."""
+    """Correct a camera's tracks, whose images are embedded; `now` means there are no more frames."""
     _judge_meetings(tracker, likeness, now)
     _cut_breaks(tracker, likeness)
     _rejoin(tracker, likeness, now)
 
 
 def ready(track: Track, tracker: CameraTracker, *, now: bool = False) -> bool:
-    """Whether a track has lasted long enough to be looked at, or is over and was more than a flicker."""
+    """Whether a track has lasted long enough to be examined, or has ended and was more than a flicker."""
     lasted = track.end - track.start
     over = now or not tracker.seen(track)
     return lasted >= (
@@ -82,7 +84,7 @@ def _embedded(track: Track) -> list[Candidate]:
 
 
 def _judge_meetings(tracker: CameraTracker, likeness: Likeness, now: bool) -> None:
-    """Exchange what follows a meeting of two tracks where that fits better by more than the margin."""
+    """Exchange the parts of two tracks after their meeting if that fits better by more than the margin."""
     for meeting in list(tracker.meetings):
         gone = now or not (tracker.seen(meeting.one) and tracker.seen(meeting.other))
         late = tracker.time - meeting.time > _GIVEN_UP
@@ -105,7 +107,7 @@ def _judge_meetings(tracker: CameraTracker, likeness: Likeness, now: bool) -> No
 
 
 def _moment_of_swap(meeting: Meeting) -> int:
-    """The first frame in which one of them is seen again after it was hidden; the closest one where none was."""
+    """The first frame in which one of them reappears after being hidden; the closest one if none was hidden."""
     again = []
     for track in (meeting.one, meeting.other):
         usual = 2 * np.median(np.diff(track.indexes))
@@ -117,7 +119,7 @@ def _moment_of_swap(meeting: Meeting) -> int:
 
 
 def _exchange(meetings: Sequence[Meeting], swapped: Meeting, moment: int) -> None:
-    """Later meetings of two tracks that were swapped were the other one's."""
+    """Reassign later meetings of two swapped tracks to the other track."""
     others = {id(swapped.one): swapped.other, id(swapped.other): swapped.one}
     for meeting in meetings:
         if meeting.index >= moment:
@@ -143,14 +145,14 @@ def _swapped(sides: list[tuple[list[Candidate], list[Candidate]]], margin: float
 
 
 def _cut_breaks(tracker: CameraTracker, likeness: Likeness) -> None:
-    """Cut tracks whose images fall into two groups in time, where the groups show two identities."""
+    """Cut tracks whose images fall into two groups in time if the groups show two identities."""
     for track in list(tracker.tracks):
         images = _embedded(track)
         if len(images) < 4 or any(meeting.of(track) for meeting in tracker.meetings):
             continue
         at = min(range(1, len(images)), key=lambda at: _cosine(images[:at], images[at:]))
         left, right = images[:at], images[at:]
-        if min(len(left), len(right)) < 2:  # one image proves nothing, and another may follow
+        if min(len(left), len(right)) < 2:  # one image proves nothing, and more may follow
             continue
         between = _cosine(left, right)
         whole = min(_coherence(left), _coherence(right))
@@ -167,10 +169,10 @@ def _coherence(images: Sequence[Candidate]) -> float:
 
 
 def _moment(tracker: CameraTracker, track: Track, after: int, until: int) -> int:
-    """The frame after one and not after another from which a track shows another person.
+    """The frame, after one and at most another, from which a track shows another person.
 
-    That is the first after the longest time in which it was not seen; where it was always seen, the one in which it was closest to
-    another; where it never was close, the one at which its way bends most.
+    It is the first after the longest gap in which the track was not seen; if it was always seen, the one in which it
+    was closest to another; if it was never close, the one at which its path bends most.
     """
     at = range(bisect_right(track.indexes, after), bisect_right(track.indexes, until))
     gaps = [track.indexes[position] - track.indexes[position - 1] for position in at]
@@ -192,7 +194,7 @@ def _moment(tracker: CameraTracker, track: Track, after: int, until: int) -> int
 
 
 def _rejoin(tracker: CameraTracker, likeness: Likeness, now: bool) -> None:
-    """Let new tracks continue lost ones, the best pairs together, and number the others."""
+    """Let new tracks continue lost ones, best pairs first, and number the others."""
     new = [
         track
         for track in tracker.tracks
@@ -201,7 +203,7 @@ def _rejoin(tracker: CameraTracker, likeness: Likeness, now: bool) -> None:
     new.sort(key=lambda track: (track.start, track.boxes[0].tolist()))
     while new:
         first = new[0]
-        # What begins while the first of them lasts can't continue it, but one that begins later can: numbers come in order.
+        # A track that starts while the first of them lasts can't continue it, but a later one can: numbers come in order.
         group = [track for track in new if track.start <= first.end]
         new = [track for track in new if track not in group]
         _continue_or_number(tracker, group, likeness)
@@ -222,7 +224,7 @@ def _continue_or_number(tracker: CameraTracker, group: list[Track], likeness: Li
 
 
 def _continues(lost: Track, later: Track, likeness: Likeness) -> float:
-    """How much `later` looks as if it went on from `lost`, 0 where it can't: the cosine, moved to be above 0."""
+    """How much `later` looks like a continuation of `lost`, 0 if it can't be: the cosine, shifted to be above 0."""
     gap = later.start - lost.end
     if not 0 < gap <= likeness.options.rejoin_within or later.cut_from is lost:
         return 0.0
@@ -230,7 +232,7 @@ def _continues(lost: Track, later: Track, likeness: Likeness) -> float:
     heights = sorted((float(last[3] - last[1]), float(first[3] - first[1])))
     if heights[1] > _SIZES * max(heights[0], 1e-6):
         return 0.0
-    # Whoever is lost walks on, stands still, or turns: near is near to where they were or would be by now.
+    # A lost person walks on, stands still or turns: near means near to where they were or would be by now.
     there = middle(first)
     ways = [middle(last), middle(last) + lost.velocity() * gap]
     away = min(float(np.linalg.norm(there - way)) for way in ways)

@@ -1,7 +1,7 @@
 """Tracking within a camera: detections, frame by frame, become tracks.
 
-Which box continues which track is decided by the library `trackers` (ByteTrack, OC-SORT, BoT-SORT), from boxes and times alone.
-What appearance adds is in `appearance`: it looks at a camera's tracks between frames.
+Which box continues which track is decided by the library `trackers` (ByteTrack, OC-SORT, BoT-SORT), from boxes and
+times only. `appearance` adds appearance: it examines a camera's tracks between frames.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from crossreid.watching.tracking.tracking_options import TrackingOptions
 
 _LIBRARY = {"bytetrack": "ByteTrackTracker", "ocsort": "OCSORTTracker", "botsort": "BoTSORTTracker"}
 _USUAL, _FASTEST = 25.0, 240.0  # frames a second
-MET, APART = 0.15, 0.05  # intersection over union from which two tracks have met; below which they are apart again
+MET, APART = 0.15, 0.05  # intersection over union from which two tracks meet, and below which they are apart again
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class TrackedBox:
-    """A box of a frame, `(4,)` as in `Detections`, its score, and the track that it belongs to."""
+    """A box of a frame, `(4,)` as in `Detections`, its score, and its track."""
 
     track: Track
     box: np.ndarray
@@ -38,7 +38,7 @@ class TrackedBox:
 
 @dataclass(eq=False, slots=True)
 class Meeting:
-    """Two tracks whose boxes came over each other: first in frame `began`, closest in frame `index`; `over` is the frame in which
+    """Two tracks whose boxes overlapped: first in frame `began`, closest in frame `index`; `over` is the frame in which
     they are apart again, None until then."""
 
     one: Track
@@ -57,9 +57,9 @@ class CameraTracker:
     """The tracks of one camera.
 
     Attributes:
-        tracks: those that are seen, or were not long ago; `ended` takes out those of which nothing more can come.
+        tracks: those seen now or recently; `ended` removes those that are final.
         meetings: those that may have swapped two tracks.
-        next_number: of the next track that becomes known, from 1.
+        next_number: number of the next track that becomes known, from 1.
         done: the last frame that was tracked, by index and time, None before the first.
         modality: of that frame.
     """
@@ -73,9 +73,9 @@ class CameraTracker:
         next_number: int = 1,
         keep_images: bool = True,
     ) -> None:
-        """`frame_rate`: frames a second that are seen, by which the tracker's motion model counts; by default as the first two
-        frames have it, until the second of which the first is held back. `keep_images`: without, BoT-SORT does not compensate a
-        camera's motion, for which it keeps the last picture."""
+        """`frame_rate`: frames per second seen, used by the tracker's motion model; by default measured from the first two
+        frames, with the first held back until the second. `keep_images`: if False, BoT-SORT does not compensate camera
+        motion, for which it would keep the last picture."""
         self.camera, self.options, self.next_number = camera, options or TrackingOptions(), next_number
         self.keep_images = keep_images
         self.library: Any = None if frame_rate is None else self._new_library(frame_rate)
@@ -91,9 +91,9 @@ class CameraTracker:
         return -math.inf if self.done is None else self.done[1]
 
     def update(self, frame: Frame, detections: Detections) -> list[TrackedBox]:
-        """Join a frame's boxes to tracks; those that belong to none (too short so far) are left out.
+        """Assign a frame's boxes to tracks; boxes of no track (too short so far) are left out.
 
-        A frame that is not later than the one before is passed over.
+        A frame that is not later than the previous one is skipped.
         """
         if self.library is None:
             if self._held is None:
@@ -130,7 +130,7 @@ class CameraTracker:
         return track.end >= self.time
 
     def ended(self, *, now: bool = False) -> list[Track]:
-        """Take out the tracks of which nothing more can come, by their start; with `now` all there are."""
+        """Remove and return the final tracks, ordered by start; with `now`, all tracks."""
         patience = self.options.lost_after + self.options.rejoin_within
         over = [track for track in self.tracks if now or self.time - track.end > patience or self._too_long(track)]
         for track in over:
@@ -139,7 +139,7 @@ class CameraTracker:
         return over
 
     def forget(self, before: float) -> None:
-        """Let go of the tracks that were last seen before this time, with their images."""
+        """Drop the tracks last seen before this time, with their images."""
         gone = [track for track in self.tracks if track.end < before]
         self._take_out(gone)
         for track in self.tracks:
@@ -151,7 +151,7 @@ class CameraTracker:
         self.meetings = [meeting for meeting in self.meetings if not (meeting.one in gone or meeting.other in gone)]
 
     def number(self, track: Track) -> None:
-        """Give a track that continues no other the next number."""
+        """Give the next number to a track that continues no other."""
         track.number, track.cut_from = self.next_number, None
         self.next_number += 1
 
@@ -164,7 +164,7 @@ class CameraTracker:
             meeting.other = lost if meeting.other is later else meeting.other
 
     def cut(self, track: Track, index: int) -> Track:
-        """From frame `index` on, `track` shows another: that part becomes a track of its own, and is returned."""
+        """From frame `index` on, `track` shows someone else: that part becomes its own track, which is returned."""
         tail = track.take_tail(index)
         self.tracks.append(tail)
         self.meetings = [meeting for meeting in self.meetings if not meeting.of(track)]
@@ -181,12 +181,12 @@ class CameraTracker:
         return self.tracks[-1]
 
     def _joined(self, frame: Frame, detections: Detections) -> Iterator[tuple[int, np.ndarray, float]]:
-        """The library's name of the track of each box that has one, in the order of names."""
+        """The library's track name of each box that has one, in the order of names."""
         supervision = needed("supervision", "tracking")
         given = supervision.Detections(xyxy=detections.boxes, confidence=detections.scores)
         picture = frame.image[:, :, ::-1] if self.options.tracker == "botsort" and self.keep_images else None
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of empty frames and of clocks that stand still; neither is an error here
+            warnings.simplefilter("ignore")  # about empty frames and clocks that stand still; neither is an error here
             found = self.library.update(given, picture, timestamp=frame.time)
         order = np.argsort(found.tracker_id, kind="stable")
         for position in order:
@@ -195,7 +195,7 @@ class CameraTracker:
                 yield int(found.tracker_id[position]), found.xyxy[position], float(found.confidence[position])
 
     def _meet(self, frame: Frame, tracked: list[TrackedBox], shared: np.ndarray) -> None:
-        """Note which tracks come over each other, and which are apart again; `shared` `(n, n)`: the boxes' overlaps."""
+        """Record which tracks meet and which are apart again; `shared` `(n, n)`: the boxes' overlaps."""
         rows = {id(one.track): row for row, one in enumerate(tracked)}
         known = {frozenset((id(meeting.one), id(meeting.other))): meeting for meeting in self.meetings}
         for row, column in zip(*(side.tolist() for side in np.nonzero(np.triu(shared > 0, 1))), strict=True):
@@ -235,12 +235,12 @@ def overlap(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def _library(options: TrackingOptions, frame_rate: float, keep_images: bool) -> Any:
-    """The library's tracker. Its buffer counts frames of 30 a second; its patience is never less than two frames of ours."""
+    """The library's tracker. Its buffer counts frames at 30 per second; its patience is at least two of our frames."""
     trackers = needed("trackers", "tracking")
     settings: dict[str, Any] = {
         "frame_rate": frame_rate,
         "lost_track_buffer": int(np.ceil(30 * max(options.lost_after, 2 / frame_rate))),
-        # Two boxes in a row make a track, and at high rates about a tenth of a second: a flicker is none.
+        # Two boxes in a row make a track, or at high rates about a tenth of a second: a flicker is not a track.
         "minimum_consecutive_frames": max(2, round(0.1 * frame_rate)),
         "high_conf_det_threshold": options.new_track_score,
     }  # fmt: skip

@@ -1,7 +1,7 @@
-"""A camera's tracker as bytes, so that a watch that was killed goes on as if it had not been.
+"""A camera's tracker as bytes, so that a watch that was killed resumes as if it had not been.
 
-It is a pickle, for the library's trackers know no other form; it is read with a short list of classes and nothing else, so that a
-folder from elsewhere can't run anything. Bytes of another version of the library are not read.
+It is a pickle, as the library's trackers have no other serialisation; it is read with a short allow-list of classes, so
+that a folder from elsewhere can't run anything. Bytes from another version of the library are not read.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 from crossreid.watching.tracking.camera_tracker import CameraTracker
 
-version = cache(metadata.version)  # which parses a library's metadata: as much time as all else of a step
+version = cache(metadata.version)  # cached, as parsing a library's metadata takes as long as the rest of a step
 _FORM = 1
 _PLAIN = {
     ("numpy", "ndarray"), ("numpy", "dtype"), ("numpy._core.numeric", "_frombuffer"), ("numpy.core.numeric", "_frombuffer"),
@@ -28,7 +28,7 @@ _LIBRARY = ("trackers.core.", "trackers.utils.")
 
 
 def kept(tracker: CameraTracker) -> bytes:
-    """All that decides what a tracker does next."""
+    """The full state of a tracker."""
     return pickle.dumps(
         {
             "form": _made_by(), "library": tracker.library, "tracks": tracker.tracks, "meetings": tracker.meetings,
@@ -39,7 +39,7 @@ def kept(tracker: CameraTracker) -> bytes:
 
 
 def restore(tracker: CameraTracker, content: bytes) -> bool:
-    """Make a new tracker go on from what `kept` gave; False, and nothing done, for bytes that can't be used."""
+    """Restore a new tracker from the output of `kept`; False, with no change, for bytes that can't be used."""
     try:
         found = _Reader(io.BytesIO(content)).load()
         if found["form"] != _made_by():
@@ -52,7 +52,7 @@ def restore(tracker: CameraTracker, content: bytes) -> bool:
 
 
 def without(content: bytes, camera: str, before: float) -> bytes | None:
-    """What `kept` gave, without the tracks that were last seen before this time; None where nothing is left that can be used."""
+    """The output of `kept` without tracks last seen before this time; None if nothing usable is left."""
     tracker = CameraTracker(camera)
     if not restore(tracker, content) or tracker.time < before:
         return None
@@ -70,6 +70,6 @@ class _Reader(pickle.Unpickler):
             return super().find_class(module, name)
         if module.startswith(_LIBRARY):
             found = super().find_class(module, name)
-            if isinstance(found, type) and found.__module__ == module:  # a class of the library, and no function
+            if isinstance(found, type) and found.__module__ == module:  # a class of the library, not a function
                 return found
-        raise pickle.UnpicklingError(f"{module}.{name} is no part of a tracker")
+        raise pickle.UnpicklingError(f"{module}.{name} is not part of a tracker")

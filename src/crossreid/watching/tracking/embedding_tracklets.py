@@ -1,4 +1,4 @@
-"""From the images of tracks to embeddings and tracklets: the images of all cameras in one pass, each once."""
+"""From the images of tracks to embeddings and tracklets: all cameras' images in one pass, each once."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ BATCH = 64
 
 
 class TrackletEmbedder:
-    """Embeds the images that stand for tracks. `count` is how many it has embedded.
+    """Embeds the images that represent tracks. `count` is the number embedded so far.
 
-    threads: that a processor's part of it may take, None for as many as are usual.
+    threads: CPU threads to use, None for the default.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class TrackletEmbedder:
         self.threads = threads
 
     def embed(self, trackers: Sequence[CameraTracker]) -> None:
-        """Embed what is new among the images of all cameras' tracks; afterwards no pixels are held."""
+        """Embed the new images of all cameras' tracks; afterwards no pixels are held."""
         new = [
             candidate
             for tracker in trackers
@@ -47,7 +47,7 @@ class TrackletEmbedder:
                 self._pass(new[first : first + self.batch])
 
     def _pass(self, candidates: Sequence[Candidate]) -> None:
-        # As `crossreid.inference.embedding_model.prepared` does it with files: the same pixels give the same numbers.
+        # Like `crossreid.inference.embedding_model.prepared` for files: the same pixels give the same numbers.
         images = torch.stack([self.model.transform(candidate.crop) for candidate in candidates])  # type: ignore[arg-type]
         modalities = torch.tensor([int(candidate.modality) for candidate in candidates])
         features = self.model.features(images, modalities).numpy()
@@ -57,10 +57,10 @@ class TrackletEmbedder:
 
 
 def spare_processors(cameras: int) -> int:
-    """How many processors are left beside those that read so many cameras; one at least.
+    """The number of processors left besides those that read this many cameras; at least one.
 
-    A thread too many costs more than it brings: torch's threads wait for each other by spinning, several times in each layer, and
-    where one of them has to wait for its processor, so do all.
+    One thread too many costs more than it gains: torch's threads spin-wait for each other several times per layer, and
+    if one of them has to wait for its processor, all do.
     """
     return max(1, processors() - cameras)
 
@@ -79,8 +79,8 @@ def _on_threads(count: int | None) -> Iterator[None]:
 class Due:
     """Tracklets to report, each track at most once in either.
 
-    cut: of tracks of which a part that was reported has changed hands, what still holds, to be reported first: who keeps tracks takes
-    off what is not in it. tracklets: as they are now.
+    cut: the still valid parts of reported tracks that have switched identity, to be reported first: whoever stores
+    tracks removes what is not in them. tracklets: the tracks as they are now.
     """
 
     cut: tuple[Tracklet, ...]
@@ -88,9 +88,9 @@ class Due:
 
 
 def due_tracklets(tracker: CameraTracker, *, over: bool = False) -> Due:
-    """What is to be reported of a camera's tracks now, whose images are embedded; with `over` there are no more frames.
+    """What to report now about a camera's tracks, whose images are embedded; `over` means there are no more frames.
 
-    A track is reported when it has lasted for a moment, while it lasts, when it changed, and when it is finished.
+    A track is reported once it has lasted for a moment, while it lasts, when it changed, and when it is finished.
     """
     tracks = [track for track in tracker.tracks if track.number is not None]
     ended = {id(track) for track in tracker.ended(now=over)}
@@ -114,7 +114,7 @@ def _was_more(track: Track) -> bool:
 
 
 def _version(track: Track, *, finished: bool, until: int | None = None) -> Tracklet | None:
-    """A track as it is, or as it was until a frame; None where no image stands for it."""
+    """A track as it is, or as it was until a frame; None if it has no images."""
     every = track.key_frames.all
     if not every or track.number is None:
         return None
@@ -128,6 +128,6 @@ def _version(track: Track, *, finished: bool, until: int | None = None) -> Track
 
 
 def _modality(images: Sequence[Candidate]) -> Modality:
-    """That of most images; of as many of each, the latest."""
+    """The modality of most images; in a tie, the latest."""
     counts = Counter(image.modality for image in images)
     return max(counts, key=lambda modality: (counts[modality], modality == images[-1].modality))

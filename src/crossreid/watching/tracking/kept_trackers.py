@@ -1,4 +1,4 @@
-"""What trackers remember, kept in a table of the watch's own state, so that it is written in the same steps."""
+"""The memory of trackers, stored in a table of the watch's state, so that it is written in the same steps."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class KeptTrackers:
         return bytes(found[0][0]) if found else None
 
     def forget(self, before: float) -> None:
-        """Take out what was seen last before this time, with its images. A tracker of which nothing is left begins anew."""
+        """Remove what was last seen before this time, with its images. A tracker with nothing left starts anew."""
         for camera, content in self.database.read("SELECT camera, content FROM trackers"):
             left = checkpoint.without(bytes(content), camera, before)
             if left is None:

@@ -1,4 +1,4 @@
-"""The few images that stand for a track: sharp, large, whole and unhidden ones, spread over its time, in bounded memory."""
+"""The few images that represent a track: sharp, large, complete and unoccluded, spread over its time, in bounded memory."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from crossreid.extras import needed
 from crossreid.watching.frames import Frame
 from crossreid.watching.tracklets import KeyFrame
 
-# Crops are brought to one size before their sharpness is measured: it would depend on size otherwise. Height, width.
+# Crops are resized to one size before their sharpness is measured, which would otherwise depend on size. Height, width.
 _MEASURED = (128, 64)
 # The variance of the Laplacian, of grey levels 0 to 255, at which a crop counts as half sharp.
 _HALF_SHARP = 150.0
-_FULL_HEIGHT = 160.0  # pixels, from which on a larger crop is no better
+_FULL_HEIGHT = 160.0  # pixels, above which a larger crop is no better
 _BORDER = 2.0  # pixels
-_CUT_OFF = 0.3  # what a crop that the frame's border cuts off is worth
+_CUT_OFF = 0.3  # quality factor of a crop that is cut off by the frame's border
 _FIRST_SLOT = 0.25  # seconds
 
 
 @dataclass(eq=False, slots=True)
 class Candidate:
-    """An image that may stand for a track.
+    """A candidate image to represent a track.
 
-    `crop` until it is embedded; then `feature` `(D,)` float32, and `jpeg`, which is what is left of the crop, empty where no
+    `crop` until it is embedded; then `feature` `(D,)` float32, and `jpeg`, which replaces the crop, empty if no
     images are kept.
     """
 
@@ -40,23 +40,23 @@ class Candidate:
     jpeg: bytes = b""
 
     def embedded(self, feature: np.ndarray, *, keep_image: bool) -> None:
-        """Note the feature and let go of the pixels: of a day's tracks they would not fit into memory."""
+        """Store the feature and drop the pixels: a day's worth would not fit into memory."""
         cv2 = needed("cv2", "watching")
         if keep_image and self.crop is not None:
             self.jpeg = cv2.imencode(".jpg", self.crop[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])[1].tobytes()
         self.feature, self.crop = feature, None
 
     def key_frame(self) -> KeyFrame:
-        """As it is handed on; its crop is `(0, 0, 3)` where no images are kept."""
+        """The image as passed on; its crop is `(0, 0, 3)` if no images are kept."""
         kept = self.jpeg or np.zeros((0, 0, 3), dtype=np.uint8)
         return KeyFrame(self.index, self.time, self.box, kept if self.crop is None else self.crop, self.quality)
 
 
 class KeyFrames:
-    """The best image of each slot of a track's time, at most `limit` of them: slots double when they are too many.
+    """The best image of each time slot of a track, at most `limit` of them: slots double in length when there are too many.
 
-    Where a track meets another one, `part` keeps what there is apart from what follows, so that both can be compared; `join`
-    ends that. Until then there are at most twice as many.
+    When a track meets another, `part` keeps the images so far apart from those that follow, so that both can be
+    compared; `join` ends that. Until then there are at most twice as many.
     """
 
     def __init__(self, limit: int) -> None:
@@ -76,12 +76,12 @@ class KeyFrames:
         return self.before + self.after
 
     def least_quality(self, time: float) -> float:
-        """What an image of that time must exceed to be kept, so that others need not be copied."""
+        """The quality that an image of that time must exceed to be kept, so that others need not be copied."""
         held = self._slots.get(self._slot(time))
         return -1.0 if held is None else held.quality
 
     def offer(self, candidate: Candidate) -> None:
-        """Keep it if it is the best of its slot."""
+        """Keep the image if it is the best of its slot."""
         if self._start is None:
             self._start = candidate.time
         slot = self._slot(candidate.time)
@@ -92,17 +92,17 @@ class KeyFrames:
             self._double()
 
     def part(self) -> None:
-        """From here on images are kept apart from those before."""
+        """From here on, images are kept apart from the earlier ones."""
         self.join()
         self.before, self._slots, self._width, self._start = self.all, {}, _FIRST_SLOT, None
 
     def join(self) -> None:
-        """Those before and after `part` are one again."""
+        """Merge the images before and after `part` again."""
         if self.before:
             self.replace(self.all)
 
     def replace(self, candidates: Iterable[Candidate]) -> None:
-        """Keep these, as many as there is room for, and nothing else."""
+        """Keep only these, as many as there is room for."""
         every = sorted(candidates, key=lambda candidate: candidate.index)
         self.before, self._slots, self._width, self._start = [], {}, _FIRST_SLOT, None
         for candidate in every:
@@ -122,7 +122,7 @@ class KeyFrames:
 
 
 def embedding_of(candidates: Sequence[Candidate]) -> np.ndarray:
-    """Of images as a set, `(D,)` float32 of length 1: the mean of their features, as `EmbeddingModel.embed_sets` has it."""
+    """The embedding of images as a set, `(D,)` float32 of length 1: the mean of their features, as in `EmbeddingModel.embed_sets`."""
     features = np.stack([candidate.feature for candidate in candidates if candidate.feature is not None])
     mean = features.mean(axis=0, dtype=np.float32)
     unit: np.ndarray = mean / max(float(np.linalg.norm(mean)), 1e-12)
@@ -130,14 +130,14 @@ def embedding_of(candidates: Sequence[Candidate]) -> np.ndarray:
 
 
 def within(box: np.ndarray, image: np.ndarray) -> tuple[int, int, int, int]:
-    """Left, top, right, bottom in whole pixels of the part of a box that is in the image; it may be empty."""
+    """Left, top, right, bottom in whole pixels of a box clipped to the image; it may be empty."""
     height, width = image.shape[:2]
     left, top = max(0, int(np.floor(box[0]))), max(0, int(np.floor(box[1])))
     return left, top, min(width, int(np.ceil(box[2]))), min(height, int(np.ceil(box[3])))
 
 
 def candidate_of(frame: Frame, box: np.ndarray, covered: float = 0.0, least: float = -1.0) -> Candidate | None:
-    """The image of a box, where its quality exceeds `least`; None too for a box of less than 2 pixels on a side.
+    """The image of a box if its quality exceeds `least`, else None; None too for a box of less than 2 pixels on a side.
 
     Quality, in [0, 1], is sharpness times size times a factor for being cut off by the border and one for the share that is
     `covered` by another box (`hidden`). The crop ends at the frame's border; nothing is added beyond it.
@@ -172,14 +172,14 @@ def sharpness(crop: np.ndarray) -> float:
 
 
 def areas_in_common(boxes: np.ndarray) -> np.ndarray:
-    """The area `(n, n)` that each two of boxes `(n, 4)` share, in square pixels."""
+    """The shared area `(n, n)` of each pair of boxes `(n, 4)`, in square pixels."""
     low = np.maximum(boxes[:, None, :2], boxes[None, :, :2])
     high = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
     return np.clip(high - low, 0, None).prod(axis=2)
 
 
 def hidden(boxes: np.ndarray, common: np.ndarray) -> np.ndarray:
-    """The largest share `(n,)` of each of boxes `(n, 4)` that one of the others covers; `common`: their `areas_in_common`."""
+    """The largest fraction `(n,)` of each box `(n, 4)` covered by any other; `common`: their `areas_in_common`."""
     areas = np.maximum(np.prod(boxes[:, 2:] - boxes[:, :2], axis=1), 1e-9)
     return np.where(np.eye(len(boxes), dtype=bool), 0, common).max(axis=1, initial=0) / areas
 

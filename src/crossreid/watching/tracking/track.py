@@ -1,4 +1,4 @@
-"""A track of one camera while it grows: its boxes, the images that stand for it, and whether it is still seen."""
+"""A track of one camera while it grows: its boxes, the images that represent it, and whether it is still seen."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from crossreid.watching.tracking.key_frames import KeyFrames
 class Track:
     """Boxes in order of time.
 
-    library: what the tracker calls it, None when it is no longer the tracker's. number: as the world knows it, None until it is known
-    whether it continues another. cut_from: the track whose end was taken off to make this one, which it can't continue.
-    reported: until which time it was reported last, None for never. joined: whether it went on as another since then; holds: the frame
-    up to which what was reported still holds, None where all of it does.
+    library: the tracker's id for it, None once it is no longer the tracker's. number: its public number, None until it
+    is known whether it continues another. cut_from: the track that it was cut off from, which it can't continue.
+    reported: the time up to which it was last reported, None for never. joined: whether it has continued as another
+    since then; holds: the frame up to which the last report still holds, None if all of it does.
     """
 
     camera: str
@@ -41,13 +41,13 @@ class Track:
         return self.times[-1]
 
     def grow(self, index: int, time: float, box: np.ndarray) -> None:
-        """One more box."""
+        """Add a box."""
         self.indexes.append(index)
         self.times.append(time)
         self.boxes.append(np.asarray(box, dtype=np.float32))
 
     def take_tail(self, index: int) -> Track:
-        """Take off what follows from frame `index` on, and return it as a track that goes on in this one's place."""
+        """Cut off the part from frame `index` on, and return it as a track that continues in place of this one."""
         at = int(np.searchsorted(self.indexes, index))
         tail = Track(self.camera, self.library, KeyFrames(self.key_frames.limit), cut_from=self)
         tail.indexes, tail.times, tail.boxes = self.indexes[at:], self.times[at:], self.boxes[at:]
@@ -59,7 +59,7 @@ class Track:
         return tail
 
     def append(self, other: Track) -> None:
-        """Go on as `other`, which begins after this one ends."""
+        """Continue as `other`, which starts after this one ends."""
         self.indexes += other.indexes
         self.times += other.times
         self.boxes += other.boxes
@@ -67,7 +67,7 @@ class Track:
         self.library, self.joined = other.library, True
 
     def velocity(self, seconds: float = 0.6) -> np.ndarray:
-        """Of the box's middle over its last moments, pixels a second `(2,)`; zero where too little is known."""
+        """The velocity of the box's centre over its last moments, pixels per second `(2,)`; zero if too little is known."""
         first = len(self.times) - 1
         while first > 0 and self.end - self.times[first - 1] <= seconds:
             first -= 1
@@ -77,7 +77,7 @@ class Track:
     def __getstate__(self) -> dict[str, Any]:
         state = {each.name: getattr(self, each.name) for each in fields(self)}
         arrays = {"indexes": np.array(self.indexes), "times": np.array(self.times), "boxes": np.stack(self.boxes)}
-        return state | arrays  # thousands of boxes are written at each commit: as arrays, that is quick
+        return state | arrays  # thousands of boxes are written at each commit, which is quick as arrays
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         for name, value in state.items():
@@ -86,5 +86,5 @@ class Track:
 
 
 def middle(box: np.ndarray) -> np.ndarray:
-    """Of a box, `(2,)` float64."""
+    """The centre of a box, `(2,)` float64."""
     return np.array([box[0] + box[2], box[1] + box[3]], dtype=np.float64) / 2

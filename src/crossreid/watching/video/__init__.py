@@ -1,1 +1,1 @@
-"""Frames of a camera: films, folders and streams, decoded in processes of their own."""
+"""Frames of a camera: films, folders and streams, decoded in separate processes."""

@@ -1,4 +1,4 @@
-"""Cameras as people give them: on a command line, and in a file `cameras.yaml` with the options of each.
+"""Cameras as specified by users: on a command line, and in a file `cameras.yaml` with the options of each.
 
 cameras:
   - source: gate.mp4            # paths count from the file's folder
@@ -37,14 +37,16 @@ Section = TypeVar("Section", bound=Options)
 
 
 class CameraOptions(Options):
-    """What is said of one camera."""
+    """The options of one camera."""
 
     source: str = Field(min_length=1, description="A video file, a folder of frames, or the address of a stream.")
-    name: str = Field(min_length=1, description="As events name it; by default of its file, folder or address.")
+    name: str = Field(
+        min_length=1, description="Name used in events; by default derived from its file, folder or address."
+    )
     modality: CameraLight = Field("auto", description="`auto` decides by the picture's chroma, frame by frame.")
-    offset: float = Field(0.0, description="Seconds that are added to its clock.")
+    offset: float = Field(0.0, description="Seconds added to its clock.")
     start: float | None = Field(None, description="When its first frame was taken: ISO 8601, or seconds since 1970.")
-    frame_rate: float | None = Field(None, gt=0, le=1000, description="Frames a second of a folder of frames.")
+    frame_rate: float | None = Field(None, gt=0, le=1000, description="Frames per second of a folder of frames.")
 
     @field_validator("start", mode="before")
     @classmethod
@@ -69,7 +71,7 @@ class CameraOptions(Options):
     def _rate_of_a_folder(self) -> Self:
         if self.frame_rate is not None and not Path(self.source).is_dir():
             raise CrossreidError(
-                f"frame_rate is of folders of frames; {shown_source(self.source)} is none, and says itself what it has"
+                f"frame_rate is for folders of frames; {shown_source(self.source)} is not one, and states its own"
             )
         return self
 
@@ -89,18 +91,18 @@ def cameras_of(sources: Sequence[str], camera_file: Path | None = None) -> tuple
     """The cameras of a file, then those of a command's arguments, numbered from 1.
 
     Args:
-        sources: each `[NAME=]SOURCE[#KEY=VALUE,...]`, the keys as in a cameras.yaml.
+        sources: each `[NAME=]SOURCE[#KEY=VALUE,...]`, with keys as in a cameras.yaml.
 
     Raises:
-        DataError: none at all, a file that cannot be used, an unknown key, a value that cannot be, a name that is none or is taken, a
-            source that is not there.
+        DataError: no cameras, an unusable file, an unknown key, an invalid value, an invalid or duplicate name, or a
+            missing source.
     """
     fields = [] if camera_file is None else [options.fields() for options in _of_file(camera_file)]
     for text in sources:
         name, source, options = split_argument(text)
         for key in ("name", "source"):
             if key in options:
-                raise DataError(f"source {shown_source(source)!r}: the {key} is given by NAME=SOURCE, not behind #.")
+                raise DataError(f"source {shown_source(source)!r}: the {key} is given by NAME=SOURCE, not after #.")
         given = {**options, "source": source, **({} if name is None else {"name": name})}
         fields.append(_checked(CameraOptions, given, f"source {shown_source(source)!r}").fields())
     if not fields:
@@ -119,9 +121,9 @@ def _of_file(path: Path) -> tuple[CameraOptions, ...]:
     try:
         content = read_yaml(Path(path).read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
-        raise DataError(f"{path} not found. Expected a file of cameras, as docs/video.md shows it.") from error
+        raise DataError(f"{path} not found. Expected a file of cameras, as shown in docs/video.md.") from error
     except (OSError, UnicodeDecodeError, YamlError) as error:
-        raise DataError(f"{path} is no YAML that can be read: {error}.") from error
+        raise DataError(f"{path} is not valid YAML: {error}.") from error
     if not isinstance(content, dict):
         raise DataError(f"{path}: expected `cameras:` and a list below it, found {type(content).__name__}.")
     listed = content.get("cameras")
@@ -131,7 +133,7 @@ def _of_file(path: Path) -> tuple[CameraOptions, ...]:
 
 
 def _beside(camera: Any, folder: Path) -> Any:
-    """What is said of a camera, with the path of its source counted from the file's folder."""
+    """The options of a camera, with its source's path relative to the file's folder."""
     if isinstance(camera, str):
         camera = {"source": camera}
     if not isinstance(camera, dict) or not isinstance(camera.get("source"), str) or is_address(camera["source"]):
@@ -143,6 +145,6 @@ def _checked(section: type[Section], given: Mapping[str, Any], where: str) -> Se
     try:
         return section.model_validate(given)
     except ValidationError as error:
-        from crossreid.runs.faults import explained  # which imports torch: the processes that read cameras need none
+        from crossreid.runs.faults import explained  # imports torch, which the processes that read cameras do not need
 
         raise DataError(f"{where}: {' '.join(explained(error, dict(given), section))}") from error

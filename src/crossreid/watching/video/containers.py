@@ -1,4 +1,4 @@
-"""Films and streams as PyAV opens them: what they say of their pictures, and the pictures of their packets."""
+"""Films and streams opened by PyAV: their picture metadata, and the pictures in their packets."""
 
 from __future__ import annotations
 
@@ -15,17 +15,20 @@ from crossreid.extras import needed
 from crossreid.watching.cameras import Camera, is_address, shown_source
 from crossreid.watching.video.reading_options import FrameCounts
 
-USUAL_RATE = 25.0  # frames a second of what does not say it
-CLOCKLESS = ("mpjpeg", "mjpeg", "h264", "hevc", "m4v", "mpegvideo")  # formats without times: FFmpeg makes them up
-_BEFORE_VIDEO = datetime(1980, 1, 1, tzinfo=UTC).timestamp()  # creation times before it are of clocks that were not set
+USUAL_RATE = 25.0  # frames per second if not stated
+CLOCKLESS = ("mpjpeg", "mjpeg", "h264", "hevc", "m4v", "mpegvideo")  # formats without timestamps: FFmpeg invents them
+_BEFORE_VIDEO = datetime(
+    1980, 1, 1, tzinfo=UTC
+).timestamp()  # earlier creation times come from clocks that were not set
 
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """A frame as it comes out of a source.
+    """A frame as read from a source.
 
-    index: its position there, from 0; seconds: since the source's first frame, or of a stream since it was connected; time:
-    that of `Frame`; pixels: makes its image `(H, W, 3)` uint8 RGB, and raises `DataError` where there is none to be made.
+    index: its index there, from 0; seconds: since the source's first frame, or for a stream since it was connected;
+    time: that of `Frame`; pixels: returns its image `(H, W, 3)` uint8 RGB, and raises `DataError` if that is
+    impossible.
     """
 
     index: int
@@ -35,20 +38,20 @@ class Decoded:
 
 
 def av_library() -> Any:
-    """PyAV. Raises `CrossreidError` where it is not installed."""
+    """PyAV. Raises `CrossreidError` if it is not installed."""
     return needed("av", "reading films and streams")
 
 
 def opened(camera: Camera, timeout: float | None = None) -> tuple[Any, Any]:
-    """PyAV's container of a source, and the stream of pictures in it.
+    """PyAV's container of a source, and its video stream.
 
     Raises:
-        DataError: it cannot be opened, has no pictures, or too large ones.
+        DataError: it cannot be opened, has no video, or too large pictures.
     """
     av = av_library()
     name, options = f"file:{camera.source}", {"protocol_whitelist": "file"}
     if is_address(camera.source):
-        # RTSP by TCP, as lost packets of UDP tear pictures; and no five seconds of looking for what else is in the stream.
+        # RTSP over TCP, as lost UDP packets tear pictures; and no five seconds of probing for other streams.
         rtsp = {"rtsp_transport": "tcp", "analyzeduration": "2000000"}
         name, options = camera.source, rtsp if camera.source.lower().startswith("rtsp") else {}
     shown = f"camera {camera.name!r}: {shown_source(camera.source)}"
@@ -60,34 +63,34 @@ def opened(camera: Camera, timeout: float | None = None) -> tuple[Any, Any]:
         ) from error
     if not container.streams.video:
         container.close()
-        raise DataError(f"{shown} has no pictures. Expected a film or stream with them.")
+        raise DataError(f"{shown} has no video. Expected a film or stream with pictures.")
     stream = container.streams.best("video") or container.streams.video[0]
     if stream.codec_context is None:
         container.close()
-        raise DataError(f"{shown} is of a codec that this FFmpeg does not know. Convert it to H.264.")
+        raise DataError(f"{shown} uses a codec that this FFmpeg does not support. Convert it to H.264.")
     width, height = stream.codec_context.width, stream.codec_context.height
     if width * height > MAX_PIXELS:
         container.close()
         raise DataError(f"{shown} has {width} x {height} pixels; expected at most {MAX_PIXELS:,}.")
-    stream.codec_context.thread_count = 1  # each camera has a process of its own
+    stream.codec_context.thread_count = 1  # each camera has its own process
     return container, stream
 
 
 def reason_of(error: BaseException) -> str:
-    """What FFmpeg says of an error, without the address that it is about."""
-    if type(error).__name__ == "ExitError":  # what PyAV makes of its own timeout
+    """FFmpeg's message for an error, without the address."""
+    if type(error).__name__ == "ExitError":  # raised by PyAV for its own timeout
         return "no data in time"
     return str(getattr(error, "strerror", None) or type(error).__name__)
 
 
 def rate_of(stream: Any) -> float:
-    """Frames a second, as a stream says them."""
+    """Frames per second as stated by a stream."""
     rate = stream.average_rate or stream.guessed_rate
     return float(rate) if rate and 0.001 <= float(rate) <= 1000 else USUAL_RATE
 
 
 def start_of(container: Any, stream: Any) -> float:
-    """When a film was begun, as its metadata say, seconds since 1970 UTC; 0 where they do not."""
+    """The start time of a film from its metadata, seconds since 1970 UTC; 0 if not stated."""
     for said in (container.metadata, stream.metadata):
         for key, value in said.items():
             if key.lower() not in ("creation_time", "com.apple.quicktime.creationdate"):
@@ -103,7 +106,7 @@ def start_of(container: Any, stream: Any) -> float:
 
 
 def seconds_of(pts: int | None, container: Any, stream: Any) -> float | None:
-    """Seconds of a frame since the stream's first one, None where it has no time."""
+    """Seconds of a frame since the stream's first one, None if it has no timestamp."""
     if pts is None or container.format.name in CLOCKLESS:
         return None
     return float((pts - (stream.start_time or 0)) * stream.time_base)
@@ -115,14 +118,14 @@ def packets_of(container: Any, stream: Any) -> Iterator[Any]:
         try:
             yield from container.demux(stream)
             return
-        except IndexError:  # PyAV, of a packet of a stream that was not there at the beginning
+        except IndexError:  # PyAV, for a packet of a stream that did not exist at the start
             continue
 
 
 def decoded_frames(
     container: Any, stream: Any, counts: FrameCounts, seen: Callable[[Any], None] | None = None
 ) -> Iterator[Any]:
-    """PyAV's frames of a stream, each packet `seen` before; damaged ones are counted, and what is left of them is given.
+    """PyAV's frames of a stream, each packet passed to `seen` first; damaged ones are counted, and decoded as far as possible.
 
     Raises:
         av.error.FFmpegError, OSError: the source cannot be read further.
@@ -141,12 +144,12 @@ def decoded_frames(
 
 
 def pixels_of(frame: Any) -> np.ndarray:
-    """A frame of PyAV as `(H, W, 3)` uint8 RGB, upright. Raises `DataError` where it is too large, or no picture can be made."""
+    """A frame of PyAV as `(H, W, 3)` uint8 RGB, upright. Raises `DataError` if it is too large or cannot be converted."""
     if frame.width * frame.height > MAX_PIXELS:
         raise DataError(f"a frame has {frame.width} x {frame.height} pixels; expected at most {MAX_PIXELS:,}.")
     try:
         image = frame.to_ndarray(format="rgb24")
     except (av_library().error.FFmpegError, ValueError) as error:
-        raise DataError(f"a frame cannot be turned into RGB ({reason_of(error)}).") from error
-    turns = round(frame.rotation / 90) % 4  # counterclockwise: telephones say so how they were held
+        raise DataError(f"a frame cannot be converted to RGB ({reason_of(error)}).") from error
+    turns = round(frame.rotation / 90) % 4  # counterclockwise: phones record how they were held
     return np.ascontiguousarray(np.rot90(image, turns)) if turns else image

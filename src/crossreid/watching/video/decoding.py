@@ -1,4 +1,4 @@
-"""The frames of a camera in this process: read from its source, chosen, and given their modality."""
+"""The frames of a camera in this process: read from its source, selected, and assigned their modality."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from crossreid.watching.video.light import DWELL, Light
 from crossreid.watching.video.live_streams import stream_frames
 from crossreid.watching.video.reading_options import FrameCounts, ReadingOptions
 
-_ROUNDED = 1e-3  # seconds by which the times of films may be off, as those that are written in milliseconds
+_ROUNDED = 1e-3  # seconds by which timestamps of films may be off, for example if stored in milliseconds
 
 
 def frames_of(
@@ -29,14 +29,14 @@ def frames_of(
     live: Callable[[bool], None] = lambda _: None,
     noted: Callable[[str], None] = lambda _: None,
 ) -> Iterator[Frame]:
-    """The frames of a camera's source from position `first` on, those that the options choose.
+    """The frames of a camera's source from index `first` on, as selected by the options.
 
-    Which are chosen, their times and their modality are as if the source had been read from its beginning: what decides them
-    is looked at before.
+    The selection, times and modality are as if the source had been read from its beginning: the frames that decide them
+    are examined first.
 
     Args:
         counts: is kept up to date.
-        modality: the one that the camera had just before `first`, where that is known.
+        modality: the camera's modality just before `first`, if known.
         live: called once, with whether the source is a live stream.
         noted: called with the reason whenever a stream's connection is lost, and with "" when there is one again.
 
@@ -85,7 +85,7 @@ def _source(
 
 
 class _Choice:
-    """Which frames are wanted: each so many-th by its position, or of each 1/fps of a second the first."""
+    """Which frames to keep: every n-th by index, or the first of each 1/fps of a second."""
 
     def __init__(self, options: ReadingOptions) -> None:
         self.every, self.fps = options.every, options.fps

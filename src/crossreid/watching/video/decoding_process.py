@@ -1,8 +1,8 @@
-"""The process that reads a camera's source: it decodes ahead, hands frames on as they are asked for, and drops by the rule.
+"""The process that reads a camera's source: it decodes ahead, passes frames on as requested, and drops frames by the rule.
 
-Frames wait in a queue of this process. When it is full, reading a file waits; of a stream, and of a file that is read in real
-time, the frame that waits longest is dropped. The other side says which slot of the shared memory is free, and gets the
-oldest frame that waits in it. The process ends when the other side closes the connection, and so when that process dies.
+Frames wait in this process's queue. When it is full, reading a file waits; for a stream, or a file read in real time,
+the oldest waiting frame is dropped. The other side says which slot of the shared memory is free, and gets the oldest
+waiting frame in it. The process ends when the other side closes the connection, and so also when that process dies.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from crossreid.watching.video.decoding import frames_of
 from crossreid.watching.video.frame_memory import FrameMemory
 from crossreid.watching.video.reading_options import FrameCounts, ReadingOptions
 
-SLOTS = 2  # one that the other side copies from, and one that is filled meanwhile
+SLOTS = 2  # one that the other side copies from, one being filled meanwhile
 
 
 def decode(
@@ -35,8 +35,8 @@ def decode(
     first: int,
     modality: Modality | None,
 ) -> None:
-    """Read a camera until it ends or nobody listens; what a process runs. `other` is the number of the process that listens."""
-    # Ctrl-C, and a supervisor's SIGTERM, reach all processes of a group; the first one decides, and this one ends with it.
+    """Read a camera until it ends or nobody listens; the process's main function. `other` is the id of the listening process."""
+    # Ctrl-C and a supervisor's SIGTERM reach all processes of a group; the parent decides, and this one ends with it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     waiting = _Waiting(options)
@@ -59,7 +59,7 @@ def decode(
 
 
 class _Waiting:
-    """The frames that are decoded and wait for their turn."""
+    """The queue of decoded frames."""
 
     def __init__(self, options: ReadingOptions) -> None:
         self.options = options
@@ -68,7 +68,7 @@ class _Waiting:
         self.changed = threading.Condition()
         self.drops = options.real_time
         self.live = False
-        self.said = ""  # why the connection is lost, "" where there is one
+        self.said = ""  # why the connection is lost, "" if connected
         self.news = False
         self.ended: tuple[str, str] | None = None
         self.begun: tuple[float, float] | None = None
@@ -78,13 +78,13 @@ class _Waiting:
         self.drops = self.drops or live
 
     def note(self, said: str) -> None:
-        """Say on the other side that a connection is lost, or there again."""
+        """Tell the other side that a connection is lost or restored."""
         with self.changed:
             self.said, self.news = said, True
             self.changed.notify_all()
 
     def put(self, frame: Frame) -> None:
-        """Add a frame: after the ones before it, in time where that is real, and by dropping the oldest where that is the rule."""
+        """Add a frame to the queue: at its time if reading in real time, dropping the oldest if that is the rule."""
         if self.options.real_time and not self.live:
             now = time.monotonic()
             self.begun = self.begun or (now, frame.time)
@@ -105,7 +105,7 @@ class _Waiting:
             self.changed.notify_all()
 
     def take(self) -> Frame | str | tuple[str, str]:
-        """The frame that waits longest; the end, once all are taken; or before that what there is to say of the connection."""
+        """The oldest waiting frame; the end, once all are taken; or, before that, news of the connection."""
         with self.changed:
             while not (self.news or self.frames or self.ended):
                 self.changed.wait()
@@ -144,11 +144,11 @@ def _send(connection: Connection, other: int, waiting: _Waiting) -> None:
                 ("frame", slot, taken.index, taken.time, taken.image.shape, int(taken.modality), asdict(waiting.counts))
             )
     except (EOFError, OSError):
-        os._exit(0)  # nobody listens; what is being decoded is not waited for
+        os._exit(0)  # nobody listens; do not wait for the decoder
 
 
 def _end_with(other: int) -> None:
-    """End this process when the one that it reads for is gone, though a child of that may hold its connection open."""
+    """End this process when its parent is gone, even if another child holds the connection open."""
     while os.getppid() == other:
         time.sleep(1)
     os._exit(0)

@@ -1,8 +1,8 @@
-"""Frames of films, from any position on: files, and films that are read over a network.
+"""Frames of films, from any index on: files, and films read over a network.
 
-A frame's position is that of its time among the times of all packets. So it is the same whether the film is read through or
-entered in the middle, and frames that cannot be decoded keep theirs. Where packets have no times, frames are counted as they
-come, and the film is read through.
+A frame's index is the rank of its time among the times of all packets. So it is the same whether the film is read
+through or entered in the middle, and frames that cannot be decoded keep theirs. If packets have no times, frames are
+counted as they come, and the film is read through.
 """
 
 from __future__ import annotations
@@ -30,26 +30,26 @@ from crossreid.watching.video.containers import (
 from crossreid.watching.video.frame_times import FrameTimes
 from crossreid.watching.video.reading_options import FrameCounts
 
-REORDERED = 128  # packets by which one may lie behind its position in time; codecs allow 16
+REORDERED = 128  # packets by which one may lag its position in time; codecs allow 16
 
 
 def film_frames(
     camera: Camera, counts: FrameCounts, first: int = 0, before: float = 0.0, timeout: float | None = None
 ) -> Iterator[Decoded]:
-    """The frames of a film from position `first` on, and before them those of the `before` seconds ahead, one at least.
+    """The frames of a film from index `first` on, preceded by those of the `before` seconds before it, at least one.
 
-    A file that ends in the middle of what it says it has ends here; its cut frame and those that are missing are counted.
+    A file that is shorter than it claims ends there; its truncated frame and the missing ones are counted.
 
     Raises:
         DataError: it cannot be opened.
-        av.error.FFmpegError, OSError: a film that is read over a network cannot be read further.
+        av.error.FFmpegError, OSError: a film read over a network cannot be read further.
     """
     table = _table_of(camera, first, timeout) if first > 0 else None
     wanted = 0 if table is None else table.ahead_of(first, before)
     for entry in [] if table is None else table.entries(wanted):
         frames = _frames(camera, counts, timeout, table, entry)
         begun = next(frames, None)
-        if begun is not None and begun.index <= wanted:  # else the seek went too far
+        if begun is not None and begun.index <= wanted:  # otherwise the seek went too far
             yield begun
             yield from frames
             return
@@ -58,23 +58,23 @@ def film_frames(
 
 
 class _Positions:
-    """The positions of frames, which come out of a decoder in the order of time, by the packets that went in."""
+    """The indices of frames, which leave a decoder in order of time, from the packets that went in."""
 
     def __init__(self, table: _Table | None) -> None:
         self.table = table
         self.index = -1
-        self.due: list[int] = []  # a heap: times of the packets whose frames did not come yet
+        self.due: list[int] = []  # a heap: times of packets whose frames have not come out yet
         self.discarded = 0
 
     def seen(self, packet: Any) -> None:
-        """Note a packet that is decoded next."""
-        if packet.is_discard:  # what an edit list leaves out; no frame comes of it
+        """Record a packet before it is decoded."""
+        if packet.is_discard:  # left out by an edit list; it yields no frame
             self.discarded += 1
         elif packet.pts is not None:
             heapq.heappush(self.due, packet.pts)
 
     def of(self, pts: int | None) -> int:
-        """The position of the frame that came out next."""
+        """The index of the next decoded frame."""
         passed = found = 0
         while self.due and pts is not None and self.due[0] <= pts:
             found = heapq.heappop(self.due) == pts
@@ -101,7 +101,7 @@ def _frames(
         if entry is not None:
             try:
                 container.seek(entry, stream=stream, backward=True)
-            except (av.error.FFmpegError, OSError):  # over a network it may not be possible
+            except (av.error.FFmpegError, OSError):  # may be impossible over a network
                 return
         keyed = entry is None
         try:
@@ -123,7 +123,7 @@ def _frames(
 
 
 def _missing(container: Any, stream: Any, rate: float, last: float, positions: _Positions) -> int:
-    """How many frames did not come that a film says it has, as a number or by its length; `last` is the time of the last one."""
+    """How many frames are missing from a film, by its stated count or length; `last` is the time of the last one."""
     if stream.frames:
         return max(0, stream.frames - positions.discarded - positions.index - 1)
     if container.duration is None or len(container.streams) > 1 or positions.index < 0:  # sound may be longer
@@ -134,30 +134,30 @@ def _missing(container: Any, stream: Any, rate: float, last: float, positions: _
 
 @dataclass(frozen=True, slots=True)
 class _Table:
-    """The packets of a film as far as they are needed: their times in order, and the key frames' positions and decoding times."""
+    """The packets of a film as far as needed: their times in order, and the key frames' positions and decoding times."""
 
     times: list[int]
     key_frames: list[tuple[int, int]]
     second: float  # in units of the times
 
     def ahead_of(self, first: int, before: float) -> int:
-        """The position from which frames are wanted: `before` seconds ahead of position `first`, and one frame at least."""
+        """The index from which frames are needed: `before` seconds before index `first`, and at least one frame."""
         if not self.times:
             return 0
         last = min(first, len(self.times) - 1)
         return max(0, min(last - 1, bisect_right(self.times, self.times[last] - before * self.second) - 1))
 
     def entries(self, wanted: int) -> list[int]:
-        """Decoding times of key frames ahead of a position, to be tried one after the other.
+        """Decoding times of key frames before an index, to be tried in turn.
 
-        The nearest is passed over: of some streams a key frame is only where the picture begins to be made anew.
+        The nearest is skipped: in some streams a key frame only starts a gradual refresh of the picture.
         """
         ahead = [entry for position, entry in self.key_frames if position <= wanted]
         return [ahead[-back] for back in (2, 8) if len(ahead) > back]
 
 
 def _table_of(camera: Camera, first: int, timeout: float | None) -> _Table | None:
-    """The packets up to position `first` and a little further; None of a film that can only be read through."""
+    """The packets up to index `first` and a little further; None for a film that can only be read through."""
     av = av_library()
     container, stream = opened(camera, timeout)
     times: list[int] = []

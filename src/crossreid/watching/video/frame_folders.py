@@ -1,4 +1,4 @@
-"""Frames that lie in a folder as image files, in the order of their names, numbers in them as numbers."""
+"""Frames stored as image files in a folder, in natural order of their names."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from crossreid.watching.video.containers import USUAL_RATE, Decoded
 
 
 def folder_frames(camera: Camera, first: int = 0, before: float = 0.0) -> Iterator[Decoded]:
-    """The frames of a folder from position `first` on, and before them those of the `before` seconds ahead, one at least.
+    """The frames of a folder from index `first` on, preceded by those of the `before` seconds before it, at least one.
 
     Raises:
         DataError: there is no image in it.

@@ -1,7 +1,7 @@
-"""Memory that two processes share, in which one leaves images for the other: slots of one size, by a file without a name.
+"""Memory shared by two processes to pass images: slots of one size, in an unnamed file.
 
-It is gone with the last process that has it open, however that ends. The one that writes makes the memory, and a larger one
-when images grow; which slots are free is told in messages.
+It disappears with the last process that has it open, however that ends. The writer creates the memory, and a larger one
+when images grow; messages say which slots are free.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import numpy as np
 
 
 class FrameMemory:
-    """So many slots of so many bytes.
+    """Slots of a fixed number of bytes.
 
     Args:
-        descriptor: of the file, which the object closes; None makes one.
+        descriptor: of the file, closed by the object; None creates one.
     """
 
     def __init__(self, slots: int, size: int, descriptor: int | None = None) -> None:
@@ -28,7 +28,7 @@ class FrameMemory:
         self._map = mmap.mmap(self.descriptor, slots * size)
 
     def write(self, slot: int, image: np.ndarray) -> None:
-        """Copy an image of uint8 into a slot."""
+        """Copy a uint8 image into a slot."""
         self._view(slot, image.shape)[...] = image
 
     def read(self, slot: int, shape: tuple[int, ...]) -> np.ndarray:
@@ -36,13 +36,13 @@ class FrameMemory:
         return self._view(slot, shape).copy()
 
     def send(self, to: Connection, process: int) -> None:
-        """Give the memory to another process, which takes it by `received`."""
+        """Send the memory to another process, which takes it by `received`."""
         to.send(("memory", self.slots, self.size))
         send_handle(to, self.descriptor, process)
 
     @classmethod
     def received(cls, slots: int, size: int, by: Connection) -> FrameMemory:
-        """The memory that a message announced."""
+        """The memory announced by a message."""
         return cls(slots, size, recv_handle(by))
 
     def close(self) -> None:
@@ -54,7 +54,7 @@ class FrameMemory:
 
 
 def _nameless(size: int) -> int:
-    """The descriptor of a file that has no name, in memory where the system has such."""
+    """The descriptor of an unnamed file, in memory if the system supports it."""
     if hasattr(os, "memfd_create"):
         descriptor = os.memfd_create("crossreid-frames", os.MFD_CLOEXEC)
     else:

@@ -1,4 +1,4 @@
-"""The times of a source's frames: those that its packets say, made to go forward where they are missing or go back."""
+"""The times of a source's frames: its packet timestamps, made monotonic where they are missing or go back."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ import math
 
 from crossreid.watching.video.reading_options import FrameCounts
 
-STEP = 1e-3  # seconds after the frame before, of one that claims to be older
-NEW_CLOCK = 10.0  # seconds back, from which on a clock was set anew, and goes on from here
+STEP = 1e-3  # seconds after the previous frame, for one with an older timestamp
+NEW_CLOCK = 10.0  # seconds back from which the clock counts as reset and continues from here
 
 
 class FrameTimes:
-    """Seconds of one frame after the other, always later than the one before.
+    """Times of successive frames in seconds, strictly increasing.
 
-    A time that is missing is one frame's length after the one before. One that goes back a little is set just behind the one
-    before, and the ones after it count as they are again; one that goes back by more than ten seconds is of a clock that was set
-    anew, and it and all after it are shifted.
+    A missing time is one frame's length after the previous. A time that goes back a little is placed just after the
+    previous one, and later ones count as stated again; one that goes back by more than ten seconds comes from a clock
+    that was reset, so it and all later ones are shifted.
 
     Args:
-        rate: frames a second, for times that are missing.
+        rate: frames per second, for missing times.
     """
 
     def __init__(self, rate: float, counts: FrameCounts) -> None:
@@ -28,7 +28,7 @@ class FrameTimes:
         self.last = -math.inf
 
     def of(self, seconds: float | None) -> float:
-        """The time of the next frame, whose packet says `seconds`, or nothing."""
+        """The time of the next frame, whose packet says `seconds` or None."""
         if seconds is None:
             self.counts.mistimed += 1
             time = self.last + self.length if self.last > -math.inf else 0.0

@@ -1,4 +1,4 @@
-"""Frames of live streams: connected anew when they break off or stall, less and less often, until they are given up."""
+"""Frames of live streams: reconnected with increasing pauses when they break off or stall, until they are given up."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from crossreid.watching.video.films import film_frames
 from crossreid.watching.video.frame_times import FrameTimes
 from crossreid.watching.video.reading_options import FrameCounts, ReadingOptions
 
-DRIFT = 3.0  # seconds by which a stream's clock may differ from ours before it is set again
+DRIFT = 3.0  # seconds by which a stream's clock may differ from ours before it is reset
 
 
 def stream_frames(
@@ -36,7 +36,7 @@ def stream_frames(
     live: Callable[[bool], None],
     noted: Callable[[str], None],
 ) -> Iterator[Decoded]:
-    """The frames of an address, with positions from `first` on. A film that lies there is read as one, `before` seconds ahead.
+    """The frames of an address, with indices from `first` on. A film at the address is read as one, from `before` seconds earlier.
 
     Args:
         live: called once it is known whether it is a live stream.
@@ -96,18 +96,18 @@ def stream_frames(
 
 
 class _Connection:
-    """When a stream that was lost is tried again, and whether."""
+    """Whether and when a lost stream is retried."""
 
     def __init__(self, options: ReadingOptions) -> None:
         self.options = options
         self.delay = options.retry
-        self.last = time.monotonic()  # when there was a frame
+        self.last = time.monotonic()  # time of the last frame
 
     def good(self) -> None:
         self.last, self.delay = time.monotonic(), self.options.retry
 
     def wait(self) -> bool:
-        """Wait for the next try; False where there is none, as the stream is given up."""
+        """Wait for the next try; False if the stream is given up."""
         delay, left = self.delay, None
         if self.options.give_up is not None:
             left = self.options.give_up - (time.monotonic() - self.last)
@@ -120,7 +120,7 @@ class _Connection:
 
 
 class _Clock:
-    """The times of a live stream: its own clock, set by ours when it is connected and whenever it has gone astray."""
+    """The times of a live stream: its own clock, set by ours on connection and whenever it has drifted."""
 
     def __init__(self, camera: Camera, counts: FrameCounts) -> None:
         shift = 0.0 if camera.start is None else camera.start - time.time()
@@ -134,7 +134,7 @@ class _Clock:
         self.zero = None
 
     def of(self, said: float | None) -> float:
-        """The time of a frame that has just come, and says its second, or nothing."""
+        """The time of a frame that has just arrived, with its own time in seconds or None."""
         now = time.time()
         if said is None:
             return self.times.of(now)

@@ -1,4 +1,4 @@
-"""How the frames of a source are read, and what is counted on the way."""
+"""Options for reading a source's frames, and counts of what happened."""
 
 from __future__ import annotations
 
@@ -12,26 +12,24 @@ from crossreid.options import Options
 
 
 class ReadingOptions(Options):
-    """How sources are read. Of frames that come too fast a stream drops the oldest that wait; a file waits itself."""
+    """How sources are read. When frames come too fast, a stream drops the oldest waiting ones; a file waits."""
 
-    every: int = Field(1, ge=1, description="Each so many-th frame, by its index.")
-    fps: float | None = Field(None, gt=0, le=1000, description="At most so many frames a second of film; null: all.")
-    real_time: bool = Field(False, description="Read files at the pace of their times, and drop frames as of a stream.")
-    queue: int = Field(
-        4, ge=1, le=1000, description="Decoded frames that wait for their turn; further ones drop the oldest."
+    every: int = Field(1, ge=1, description="Keep every n-th frame, by its index.")
+    fps: float | None = Field(None, gt=0, le=1000, description="Most frames per second of film time; null: all.")
+    real_time: bool = Field(
+        False, description="Read files at the pace of their timestamps, dropping frames like a stream."
     )
+    queue: int = Field(4, ge=1, le=1000, description="Decoded frames that may wait; further ones displace the oldest.")
     timeout: float = Field(
         10.0, gt=0, le=3600, description="Seconds without data after which a stream counts as stalled."
     )
     give_up: float | None = Field(
         None,
         gt=0,
-        description="Seconds without a frame after which a stream is at its end; null: it is tried again for good.",
+        description="Seconds without a frame after which a stream counts as ended; null: it is retried forever.",
     )
-    retry: float = Field(
-        0.5, gt=0, le=60, description="Seconds until a stream is connected again, twice as long each time."
-    )
-    longest_retry: float = Field(30.0, gt=0, le=3600, description="Seconds between two tries at most.")
+    retry: float = Field(0.5, gt=0, le=60, description="Seconds until a stream is reconnected, doubled each time.")
+    longest_retry: float = Field(30.0, gt=0, le=3600, description="Most seconds between two tries.")
 
     @model_validator(mode="after")
     def _one_of_two(self) -> Self:
@@ -42,14 +40,14 @@ class ReadingOptions(Options):
 
 @dataclass(slots=True)
 class FrameCounts:
-    """What happened to a source's frames so far.
+    """Counts of what happened to a source's frames so far.
 
-    decoded: frames that came out of it; given: those of them that were handed on; skipped: those that `every` or `fps` left
-    out; dropped: those that were dropped as what takes them was behind.
-    stalls: times without data for `timeout` seconds; reconnects: times that it was connected anew.
-    resized: changes of the frames' size; corrupt: packets and frames that are damaged or cut off, pictures that cannot be read;
-    missing: frames that a file says it has, and that did not come; mistimed: frames whose time was missing or went back.
-    waiting: frames that wait now, decoded and not handed on.
+    decoded: frames decoded; given: those passed on; skipped: those that `every` or `fps` left
+    out; dropped: those dropped because the consumer was behind.
+    stalls: times without data for `timeout` seconds; reconnects: number of reconnections.
+    resized: changes of the frames' size; corrupt: damaged or truncated packets and frames, unreadable pictures;
+    missing: frames that a file claims but does not have; mistimed: frames whose time was missing or went back.
+    waiting: frames waiting now, decoded but not passed on.
     """
 
     decoded: int = 0

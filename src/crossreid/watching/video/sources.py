@@ -1,8 +1,8 @@
-"""Sources of frames: each camera is read and decoded in a process of its own, which hands on a frame when one is asked for.
+"""Sources of frames: each camera is read and decoded in its own process, which passes on a frame on request.
 
-What is dropped when frames are not taken fast enough: of a file nothing, it is read no faster than its frames are taken. Of a
-live stream, and of a file in real time, `ReadingOptions.queue` frames wait; when one more comes, the oldest is dropped and
-counted. Of those that wait two are in the shared memory already, and are given in any case.
+What is dropped when frames are not taken fast enough: nothing of a file, which is read no faster than its frames are
+taken. For a live stream, or a file in real time, up to `ReadingOptions.queue` frames wait; when one more comes, the
+oldest is dropped and counted. Two of the waiting frames are already in shared memory and are always delivered.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ def open_source(
     start_index: int = 0,
     modality: Modality | None = None,
 ) -> FrameSource:
-    """The frames of a camera, one after the other; read in a process that begins now.
+    """The frames of a camera in order, read in a process that starts now.
 
-    A script that calls this needs `if __name__ == "__main__":` around what it runs, as the process imports it.
+    A script that calls this needs `if __name__ == "__main__":` around its code, as the process imports the script.
 
     Args:
-        start_index: position of the first frame that is wanted: one more than the last that was dealt with. A film is entered
-            there, exactly; a live stream goes on with its frames of now, numbered from there.
-        modality: the one that the camera had last, for one that decides by itself and is gone on with.
+        start_index: index of the first wanted frame: one more than the last processed one. A film is entered
+            there, exactly; a live stream continues with its current frames, numbered from there.
+        modality: the camera's last modality, when resuming one that decides by itself.
     """
     return FrameSource(camera, options, start_index, modality)
 
@@ -46,12 +46,12 @@ def open_source(
 class FrameSource(Iterator[Frame]):
     """A camera's frames in order; `open_source` makes it.
 
-    counts: what happened to its frames, as of the last frame that was given.
-    lost: why a stream has no connection at the moment; "" where it has, and of files.
-    ended: whether all frames have been given; a stream that was given up is at its end, and `lost` says why.
+    counts: what happened to its frames, as of the last yielded frame.
+    lost: why a stream is currently disconnected; "" if connected, and for files.
+    ended: whether all frames have been yielded; a stream that was given up has ended, and `lost` says why.
 
     Iterating raises:
-        DataError: the source cannot be opened, or its process died, as FFmpeg may of a hostile file.
+        DataError: the source cannot be opened, or its process died, as FFmpeg may on a hostile file.
     """
 
     def __init__(self, camera: Camera, options: ReadingOptions, start_index: int, modality: Modality | None) -> None:
@@ -81,7 +81,7 @@ class FrameSource(Iterator[Frame]):
         return frame
 
     def poll(self, seconds: float | None = 0.0) -> Frame | None:
-        """The next frame, if there is one within so many seconds; None waits for it. None is returned at the end, too."""
+        """The next frame, if there is one within so many seconds; None as timeout waits for it. Returns None at the end, too."""
         while not self.ended:
             if seconds is not None and not self._connection.poll(seconds):
                 return None
@@ -95,15 +95,15 @@ class FrameSource(Iterator[Frame]):
         return None
 
     def fileno(self) -> int:
-        """Of the connection that frames come by, so that several sources can be waited for."""
+        """The descriptor of the frames' connection, so that several sources can be waited for."""
         return self._connection.fileno()
 
     def close(self) -> None:
-        """End the process; no frame is given any more."""
+        """Stop the process; no more frames are yielded."""
         self.ended = True
         if not self._connection.closed:
             self._connection.close()
-            self._process.kill()  # it only reads, and may be waiting for a stream
+            self._process.kill()  # it only reads, and may be blocked on a stream
             self._process.join()
             self._process.close()
         if self._memory is not None:
@@ -150,11 +150,11 @@ class FrameSource(Iterator[Frame]):
         self.close()
         return DataError(
             f"the process that reads camera {self.camera.name!r} ({shown_source(self.camera.source)}) ended unexpectedly (exit "
-            f"status {code}). In a script, what opens sources must be below `if __name__ == '__main__':`."
+            f"status {code}). In a script, code that opens sources must be under `if __name__ == '__main__':`."
         )
 
 
 def sources_with_news(sources: Sequence[FrameSource], seconds: float | None = None) -> list[FrameSource]:
-    """Those sources of which something came or comes within so many seconds: a frame, news of a connection, or the end."""
+    """The sources that have something within so many seconds: a frame, news of a connection, or the end."""
     going = {source.fileno(): source for source in sources if not source.ended}
     return [going[ready] for ready in wait(list(going), seconds) if isinstance(ready, int)] if going else []
