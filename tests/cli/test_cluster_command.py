@@ -117,7 +117,7 @@ def test_a_calibration_of_another_model_is_refused(place, tmp_path, calibrated, 
     said = told(place / "embedded", "--out", tmp_path / "n", "--probability", "0.9")
     assert "the calibration in the run is of model 000000000000..., and" in said
     said = told(place / "embedded", "--out", tmp_path / "n", "--probability", "0.9", "--calibration", tmp_path)
-    assert "expected a run's folder that was calibrated, or a calibration.json" in said
+    assert "expected the folder of a calibrated run, or a calibration.json" in said
     assert not (tmp_path / "n").exists()
 
 

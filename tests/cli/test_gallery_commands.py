@@ -179,7 +179,7 @@ def test_places_that_are_no_gallery_are_left_as_they_are(tmp_path, told):
     (docs / "letter.txt").write_text("mine")
     for arguments, said in (
         (("stats", docs), "docs.db holds no gallery"),
-        (("add", docs, tmp_path / "folder"), "is there already and is not Milvus Lite's"),
+        (("add", docs, tmp_path / "folder"), "already exists and is not Milvus Lite's"),
         (("create", tmp_path / "d1.db", "--model", "m", "--dimension", 1), "2 to 32768 dimensions"),
         (("create", tmp_path / "d2.db", "--model", "m", "--dimension", 8, "--index", "ivf-pq"), "Milvus Lite has no IVF-PQ"),
         (("create", tmp_path / "d3", "--model", "m", "--dimension", 8, "--index", "ivf-pq", "--option", "pq_bytes=7"),
@@ -201,12 +201,12 @@ def test_faults_are_told_in_one_line(tmp_path, told):
     (tmp_path / "broken.npz").write_bytes(b"no features")
     for arguments, said in (
         (("stats", tmp_path / "none"), "holds no gallery. Create one"),
-        (("create", where, "--model", "m", "--dimension", 4), "is a gallery already"),
+        (("create", where, "--model", "m", "--dimension", 4), "already is a gallery"),
         (("create", tmp_path / "x", "--model", "m", "--dimension", 4, "--index", "flat"), "expected one of exact, hnsw, ivf-pq"),
         (("create", tmp_path / "x", "--model", "m", "--dimension", 4, "--option", "links=3"), "expected KEY=NUMBER, of m, "),
-        (("add", where, tmp_path / "folder"), "the id 'images/0.jpg' and 19 more is in the gallery already"),
-        (("add", where, tmp_path / "features.npz"), "does not say which model it is of"),
-        (("add", where, tmp_path / "features.npz", "--model", "other"), f"{MODEL}, and is to be opened for model other"),
+        (("add", where, tmp_path / "folder"), "the id 'images/0.jpg' and 19 more is already in the gallery"),
+        (("add", where, tmp_path / "features.npz"), "does not state its model"),
+        (("add", where, tmp_path / "features.npz", "--model", "other"), f"{MODEL}, but was to be opened for model other"),
         (("add", where, tmp_path / "features.npz", "--model", MODEL, "--role", "all of them"), "expected gallery, query or all"),
         (("add", where, tmp_path / "broken.npz", "--model", MODEL), "broken.npz"),
         (("add", where, tmp_path / "nothing"), "nothing"),
@@ -217,11 +217,11 @@ def test_faults_are_told_in_one_line(tmp_path, told):
         (("search", where, "--id", "images/0.jpg", "--since", "noon"), "expected ISO 8601"),
         (("search", where, "--id", "images/0.jpg", "--since", "2026"), "is it a year? Write 2026-01-01 for its beginning"),
         (("search", where, "--id", "x" * 513), "513 bytes of UTF-8; at most 512"),
-        (("snapshot", where, tmp_path / "bk.db"), "bk.db ends in .db, which is Milvus Lite's"),
+        (("snapshot", where, tmp_path / "bk.db"), "bk.db ends in .db, which is for Milvus Lite"),
         (("delete", where), "expected either --id or a filter"),
         (("delete", where, "--id", "a", "--camera", 3), "expected either --id or a filter"),
         (("index", where, "ivf-pq"), "at least 1000 entries, found 20"),
-        (("snapshot", where, tmp_path / "folder"), "is there already"),
+        (("snapshot", where, tmp_path / "folder"), "already exists"),
         (("restore", tmp_path / "folder", tmp_path / "x"), "holds no gallery"),
     ):  # fmt: skip
         message = told(*arguments)

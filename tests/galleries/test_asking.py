@@ -138,7 +138,7 @@ def test_where_its_model_lies_is_kept_and_can_be_named(place, tmp_path, capsys):
     model = open_model(place.run)
     with open_gallery(own, model=model.fingerprint, dimension=model.dimension) as gallery:
         assert gallery.run() is None
-    assert "does not say where its model lies" in refused(capsys, own, photo)
+    assert "does not record where its model is" in refused(capsys, own, photo)
     (answer,), _ = found(own, photo, "--run", run, file=tmp_path / "x.json")
     assert answer["matches"] == []
     with open_gallery(own) as gallery:

@@ -50,7 +50,7 @@ def test_one_of_other_weights_is_refused(folder, tmp_path):
 
 
 def test_a_name_may_be_a_run_stages_or_a_file(folder, tmp_path):
-    with pytest.raises(DataError, match=r"expected a run's folder that was calibrated, or a calibration\.json"):
+    with pytest.raises(DataError, match=r"expected the folder of a calibrated run, or a calibration\.json"):
         named_calibration(tmp_path / "run")
     calibrated(tmp_path / "run", MODEL, 0.5)
     for student, low in (("student", 0.1), ("student-2", 0.2)):

@@ -24,7 +24,7 @@ from crossreid.galleries.entries import Entries, Entry, Matches
         ({"cameras": [0.5, 1]}, "expected cameras as whole numbers"),
         ({"modalities": [0, 2]}, r"modalities must be of \[0, 1\]"),
         ({"times": [0.0, math.inf]}, "times must be finite"),
-        ({"times": [0.0, -1.8e18]}, "not nanoseconds, or NaN where unknown; row 1 is -1.8e"),
+        ({"times": [0.0, -1.8e18]}, "not nanoseconds, or NaN if unknown; row 1 is -1.8e"),
         ({"times": np.array([0, 1795255200 * 10**9])}, "not nanoseconds, .* row 1 is 1.79"),
         ({"times": [[0.0], [1.0]]}, r"expected times as an array \(N,\), found shape \(2, 1\)"),
         ({"times": ["noon", "night"]}, "expected times as seconds since 1970"),
@@ -70,7 +70,7 @@ def test_entries_become_columns():
     assert math.isnan(columns.times[1])
     with pytest.raises(DataError, match=r"entry 1 .* has 3 dimensions, the first one 2"):
         Entries.of([entries[0], Entry(np.ones(3), "b")])
-    with pytest.raises(DataError, match=r"expected an embedding \(D,\) of entry 0"):
+    with pytest.raises(DataError, match=r"expected an embedding \(D,\) for entry 0"):
         Entries.of([Entry(None, "b")])
 
 

@@ -100,7 +100,7 @@ def test_searches_find_what_the_definition_does(opened):
 def test_what_is_written_is_there_after_opening_again(opened):
     gallery = opened()
     plain = filled(gallery)
-    with pytest.raises(GalleryError, match="the id 'e07' and 1 more is in the gallery already; nothing was added"):
+    with pytest.raises(GalleryError, match="the id 'e07' and 1 more is already in the gallery; nothing was added"):
         gallery.add(Entries(vectors(3), ids=["new", "e07", "e00"]))
     assert gallery.get(["new"]) == [None]
     gallery.clock = lambda: 400.0
@@ -191,9 +191,9 @@ def test_models_are_not_mixed(opened):
     gallery.close()
     with pytest.raises(ModelMismatch, match=f"holds embeddings of model {MODEL}.*for model other"):
         opened(model="other")
-    with pytest.raises(GalleryError, match=f"{DIMENSION} dimensions, and is to be opened for 9"):
+    with pytest.raises(GalleryError, match=f"{DIMENSION} dimensions, but was to be opened for 9"):
         opened(dimension=9)
-    with pytest.raises(GalleryError, match="is a gallery already"):
+    with pytest.raises(GalleryError, match="already is a gallery"):
         opened(create=True)
     assert len(opened(model=None, dimension=None)) == 2
 
@@ -206,7 +206,7 @@ def test_what_cannot_be_done_is_refused_and_changes_nothing(opened):
     gallery = opened()
     gallery.add(Entries(vectors(2), ids=["a", "b"]))
     for call, said in (
-        (lambda: gallery.add([Entry(np.ones(3), "c")]), "expected 8 dimensions as the gallery has, found 3"),
+        (lambda: gallery.add([Entry(np.ones(3), "c")]), "expected 8 dimensions as in the gallery, found 3"),
         (lambda: gallery.add([Entry(np.full(DIMENSION, np.nan), "c")]), "row 0 is NaN"),
         (lambda: gallery.search(np.ones((1, 3))), "expected 8 dimensions"),
         (lambda: gallery.search(np.ones(DIMENSION)), r"expected an array \(N, D\)"),
@@ -305,7 +305,7 @@ def test_snapshots_are_galleries_and_can_be_restored_to_either_backend(opened, t
     gallery = opened()
     plain = filled(gallery)
     gallery.snapshot(tmp_path / "snapshot")
-    with pytest.raises(GalleryError, match="is there already"):
+    with pytest.raises(GalleryError, match="already exists"):
         gallery.snapshot(tmp_path / "snapshot")
     gallery.delete(list(plain.entries)[:30])
     with open_gallery(tmp_path / "snapshot", model=MODEL, read_only=True) as copy:

@@ -89,7 +89,7 @@ def test_ids_that_are_there_are_found_before_anything_is_added(tmp_path, monkeyp
     whole = features()
     with open_gallery(tmp_path / f"gallery{suffix}", model=MODEL, dimension=24) as gallery:
         gallery.add(entries_of_features(whole).rows(slice(110, 112)))
-        with pytest.raises(GalleryError, match=r"the id '0135.jpg' and 1 more is in the gallery already; nothing was"):
+        with pytest.raises(GalleryError, match=r"the id '0135.jpg' and 1 more is already in the gallery; nothing was"):
             add_features(gallery, whole, model=MODEL)
         assert len(gallery) == 2
         assert add_features(gallery, whole, model=MODEL, replace=True) == len(gallery) == 120
@@ -105,7 +105,7 @@ def test_what_fails_in_a_later_part_says_how_much_was_added(tmp_path, monkeypatc
             writer.execute(f"PRAGMA max_page_count={pages}")  # as a full disk
 
         with pytest.raises(
-            GalleryFault, match=r"nothing of this was kept\. Before that, 50 of 120 were added; what replaces"
+            GalleryFault, match=r"nothing of this was kept\. Before that, 50 of 120 were added; with --upsert"
         ):
             add_features(gallery, features(dimension=600), advance=full)
         assert len(gallery) == 50

@@ -22,10 +22,10 @@ def test_options_of_indexes_are_checked(location):
     with create(location, 100, index="ivf-pq") as gallery:
         with pytest.raises(ValueError, match="at least 1000 entries, found 100"):
             gallery.build_index()
-        why = "IVF-PQ is learned from at least 1000 entries, found 100; use exact or hnsw"
-        assert gallery.stats().index == f"exact, as the ivf-pq index is not served: {why}"
+        why = "IVF-PQ needs at least 1000 entries to learn from, found 100; use exact or hnsw"
+        assert gallery.stats().index == f"exact, as the ivf-pq index is not used: {why}"
         gallery.add(Entries(vectors(1000, seed=1)))
-        assert gallery.stats().index == "exact, as the ivf-pq index is not served: not built yet"
+        assert gallery.stats().index == "exact, as the ivf-pq index is not used: not built yet"
         with pytest.raises(ValueError, match="pq_bytes=5: expected a divisor of the dimension 16"):
             gallery.build_index(IndexOptions("ivf-pq", pq_bytes=5))
         told = []

@@ -74,7 +74,13 @@ SIZES = replace(CURVES, entries={"visible-visible": 60, "visible-infrared": 40, 
 
 @pytest.mark.parametrize(
     ("entries", "words"),
-    [(400, "more strangers is nearer"), (25, "fewer strangers is farther"), (399, None), (26, None), (0, None)],
+    [
+        (400, "more strangers the nearest is closer"),
+        (25, "fewer strangers the nearest is farther"),
+        (399, None),
+        (26, None),
+        (0, None),
+    ],
 )
 def test_a_gallery_of_another_size_than_the_thresholds_is_said(entries, words):
     found = judge(SIZES, FOUND, VISIBLE, Threshold(false_accept_rate=0.1), entries=entries)
@@ -82,7 +88,7 @@ def test_a_gallery_of_another_size_than_the_thresholds_is_said(entries, words):
     if words is None:
         assert found.warning is None
     else:
-        assert f"was measured with 100 entries, and the gallery has {entries}: the nearest of {words}" in found.warning
+        assert f"was measured with 100 entries, but the gallery has {entries}: among {words}" in found.warning
     assert judge(SIZES, FOUND, VISIBLE, Threshold(0.5), entries=entries).warning is None, "a probability is of one pair"
     assert judge(CURVES, FOUND, VISIBLE, Threshold(false_accept_rate=0.1), entries=entries).warning is None
 
@@ -98,14 +104,14 @@ def test_a_prior_needs_a_calibration():
 
 
 def test_thresholds_that_cannot_be():
-    with pytest.raises(CrossreidError, match="expected one of them"):
+    with pytest.raises(CrossreidError, match="expected only one of them"):
         Threshold(0.5, 0.1)
     with pytest.raises(CrossreidError, match="--unknown-below 1: expected a probability"):
         Threshold(1)
     Threshold().refuse_without(None, "here")
     with pytest.raises(CrossreidError, match=r"^here has no calibration"):
         Threshold(0.5).refuse_without(None, "here")
-    with pytest.raises(CrossreidError, match=r"has thresholds of 0.01, 0.1\. Calibrate with --false-accept-rate 0.5"):
+    with pytest.raises(CrossreidError, match=r"has thresholds for 0.01, 0.1\. Calibrate with --false-accept-rate 0.5"):
         Threshold(false_accept_rate=0.5).refuse_without(CURVES, "here")
     assert Threshold(0.25).in_words == "probability 0.25"
     assert Threshold(false_accept_rate=0.01).in_words == "the score of false-accept rate 0.01"

@@ -26,7 +26,7 @@ def test_a_location_says_what_is_there(given, written, milvus, lite):
 @pytest.mark.parametrize(
     ("there", "create", "model", "dimension", "said"),
     [
-        (True, True, "m", 4, "g is a gallery already"),
+        (True, True, "m", 4, "g already is a gallery"),
         (False, False, "m", 4, "g holds no gallery"),
         (False, None, None, 4, "g holds no gallery"),
         (False, True, None, 4, "needs the fingerprint of its model and the dimension"),

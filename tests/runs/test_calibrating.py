@@ -280,7 +280,7 @@ def test_a_gallery_takes_it_and_its_searches_show_it(place, made, tmp_path, caps
     assert "--unknown-below 2: expected" in refused(capsys, *asked, "--unknown-below", 2)
     write_json(tmp_path / "other.json", to_json(replace(made.calibration, fingerprint="0" * 64)))
     assert "is of model 000000000000..." in refused(capsys, *asked, "--calibration", tmp_path / "other.json")
-    assert "expected a run's folder that was calibrated" in refused(capsys, *asked, "--calibration", place / "without")
+    assert "expected the folder of a calibrated run" in refused(capsys, *asked, "--calibration", place / "without")
 
 
 def test_a_gallery_of_before_learns_it_later(place, made, tmp_path, capsys):

@@ -1,11 +1,11 @@
-"""From embeddings to a gallery that people search. The public names.
+"""From embeddings to a searchable gallery. The public names.
 
-`gallery` is the one interface, and `opening` opens what implements it: `local` (a folder; faiss and SQLite in this process)
-or `milvus` (a file or a cluster). `entries`, `filters` and `index_options` are what goes in and what is asked. `importing`
-fills a gallery with what was embedded, `recall` measures an index, and `marks` turns what people said of matches into a
-manifest to train on.
-
-The names are imported when first used, so that what needs no search does not wait for faiss.
+`gallery` is the one interface, and `opening` opens what implements it: `local` (a folder; faiss and SQLite in this
+process) or `milvus` (a file or a cluster). `entries`, `filters` and `index_options` are what goes in and what is asked.
+`importing` or `milvus` (a file or a cluster). `entries`, `filters` and `index_options` are its inputs and search
+options. `importing` fills a gallery from embeddings, `recall` measures an index, and `marks` turns people's marks on
+matches into a manifest to train on. The names are imported on first use, so that code without searches does not wait
+for faiss.
 """
 
 from typing import TYPE_CHECKING, Any

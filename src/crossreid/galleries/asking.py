@@ -1,4 +1,4 @@
-"""Who asks a gallery: queries with their names, embeddings and files, so that a query is known among its own matches."""
+"""Queries to a gallery, with their names, embeddings and files, so that a query is recognised among its own matches."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Asking:
-    """Queries: their names, embeddings `(Q, D)`, and the image files of each; none where they are not known.
+    """Queries: their names, embeddings `(Q, D)`, and the image files of each, empty if unknown.
 
-    modalities: of each; None where it is not known, or of images of both. as_set: each is of several images.
+    modalities: per query; None if unknown, or for images of both. as_set: each query has several images.
     """
 
     names: list[str]
@@ -35,11 +35,11 @@ class Asking:
     as_set: bool = False
 
     def modality(self, query: int) -> Modality | None:
-        """That of a query, where it is known."""
+        """The modality of a query, if known."""
         return self.modalities[query] if self.modalities else None
 
     def is_own(self, query: int, entry: Entry) -> bool:
-        """Whether an entry is the query itself: of its name, or of a file of it; of a whole picture its parts are too."""
+        """Whether an entry is the query itself: by name, or from one of its files; parts of a whole picture count too."""
         own = self.files[query] or {self.names[query]}
         picture = path_and_box(entry.source)[0]
         known = {entry.source, place_of(entry.source), picture, place_of(picture)} if entry.source else set()
@@ -47,20 +47,20 @@ class Asking:
 
 
 def asking_with_entries(entries: Entries) -> Asking:
-    """Entries that ask, each a query; their files are not known, as who embedded them may have had others."""
+    """Entries as queries, one each; their files are unknown, as whoever embedded them may have had others."""
     kinds = tuple(Modality(int(kind)) for kind in entries.modalities)
     return Asking(entries.ids, entries.embeddings, [frozenset()] * len(entries), kinds)
 
 
 def asking_with_ids(gallery: Gallery, ids: Sequence[str]) -> Asking:
-    """Entries of the gallery that ask it. Raises `GalleryError` naming the first that is not there."""
+    """Entries of the gallery as queries. Raises `GalleryError` naming the first that does not exist."""
     vectors = gallery.embeddings_of(ids)
     kinds = tuple(entry.modality if entry is not None else None for entry in gallery.get(ids))
     return Asking(list(ids), vectors, [frozenset()] * len(ids), kinds)
 
 
 def holds_pictures(path: Path) -> bool:
-    """Whether this is an image file, a manifest, or a folder of images in place of one of embeddings."""
+    """Whether this is an image file, a manifest, or a folder of images rather than of embeddings."""
     if path.is_dir():
         if (path / EMBEDDINGS).exists() or (path / RECORDS).exists():
             return False
@@ -69,7 +69,7 @@ def holds_pictures(path: Path) -> bool:
 
 
 def place_of(source: str) -> str:
-    """A source by the absolute path of its file, links followed."""
+    """A source with the absolute path of its file, symlinks resolved."""
     name, box = path_and_box(source)
     try:
         return source_of(os.path.realpath(name), box)

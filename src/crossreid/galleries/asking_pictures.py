@@ -1,4 +1,4 @@
-"""Pictures that ask a gallery: an image, or those of a folder, embedded with the gallery's own model."""
+"""Images as queries: an image, or those of a folder, embedded with the gallery's own model."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ def asking_with_pictures(
     device: str | None = None,
     say: Callable[[str], object] = lambda text: None,
 ) -> Asking:
-    """Embed an image, or the images of a folder, with the gallery's own model: each a query, or all together one.
+    """Embed an image, or the images of a folder, with the gallery's own model: each a query, or all together one query.
 
     Args:
-        run: where its model lies; by default where it lay when entries were added.
-        modality: of the images, visible (the default) or infrared; of a folder with a manifest, which says it, none.
-        tracklet: the images are of one identity, and one query.
-        say: called with a line where the modality is a guess that may be wrong.
+        run: the folder of its model; by default where it was when entries were added.
+        modality: of the images, visible (the default) or infrared; not for a folder with a manifest, which states it.
+        tracklet: the images show one identity and form one query.
+        say: called with a message if the modality is a guess that may be wrong.
 
     Raises:
         ModelMismatch: the run is of another model.
-        CrossreidError: it is not known where the model lies, or nothing is there; an image that cannot be read.
+        CrossreidError: the model's location is unknown or empty; an image cannot be read.
     """
     model = _model_of(gallery, run, device)
     records = queries_with_levels(_records(path, modality), model.preprocessing.levels)
@@ -72,7 +72,7 @@ def asking_with_pictures(
 
 
 def _manifest(path: Path) -> Path:
-    """The manifest that a path is, or may hold."""
+    """The manifest at a path or in a folder."""
     return path if path.suffix.lower() == ".csv" else path / "manifest.csv"
 
 
@@ -89,11 +89,11 @@ NAME_THE_NETWORK = "Name its model: --backbone NAME, with the gallery's own --we
 
 
 def _model_of(gallery: Gallery, run: Path | None, device: str | None) -> EmbeddingModel:
-    """The gallery's model, where the run lies that was noted or named: its best or its last checkpoint."""
+    """The gallery's model, from the recorded or named run: its best or last checkpoint."""
     named, run = run is not None, run or gallery.run()
     if run is None:
         raise CrossreidError(
-            f"{gallery.location} does not say where its model lies, which pictures are to be embedded with; name its run: --run RUN."
+            f"{gallery.location} does not record where its model is, which is needed to embed pictures; name its run: --run RUN."
         )
     named_network = pretrained_at(run)
     if named_network is not None:
@@ -125,7 +125,9 @@ def _model_of(gallery: Gallery, run: Path | None, device: str | None) -> Embeddi
 
 
 def _doubt(records: Sequence[Record], say: Callable[[str], object]) -> None:
-    """Say it where the first image has no colour: it may be infrared, and was taken as visible."""
+    """Warn if the first image has no colour: it may be infrared, but was taken as visible."""
     pixels = load_image(records[0], at_least=(64, 64))
     if (pixels == pixels[..., :1]).all():
-        say(f"{records[0].path} has no colour and is taken as visible; if it is infrared: --query-modality infrared.")
+        say(
+            f"{records[0].path} has no colour and is taken as visible; if it is infrared, give --query-modality infrared."
+        )

@@ -1,6 +1,6 @@
-"""Which calibration judges what was embedded: the one that is named, the run's as it is now, or the one that was carried along.
+"""Which calibration applies to embeddings: the one named, the run's current one, or the one stored with them.
 
-A calibration is of the weights that it was made with; one of other weights judges nothing.
+A calibration belongs to the weights it was made with, and does not apply to others.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from crossreid.runs.named_network import pretrained_at
 
 
 def calibration_of(path: Place) -> Calibration | None:
-    """The calibration of the model that embedded what `read_entries` reads: that in its run now, else what the folder carries."""
+    """The calibration of the model behind the input of `read_entries`: that now in its run, else that stored in the folder."""
     return next(iter(_of_embeddings(path)), None)
 
 
 def calibration_for(gallery: Gallery, named: Path | None) -> Calibration | None:
-    """The calibration to judge a gallery's scores by: the named one, else its own, else that in the run it notes.
+    """The calibration for a gallery's scores: the named one, else its own, else that in its recorded run.
 
     Raises:
-        DataError: nothing is there under the name.
+        DataError: there is none under that name.
         ModelMismatch: the named one is of another model.
     """
     if named is not None:
@@ -38,13 +38,13 @@ def calibration_for(gallery: Gallery, named: Path | None) -> Calibration | None:
 
 
 def calibration_for_folder(folder: Place, model: str, named: Path | None = None) -> Calibration | None:
-    """The calibration to judge the embeddings of a folder by, which are of `model`: the named one, else its own.
+    """The calibration for a folder's embeddings by `model`: the named one, else its own.
 
-    Of its own, that in the run goes before the one that the folder carries, which the run's weights may have left behind.
+    Of its own, that in the run takes precedence over the folder's, which may be outdated.
 
     Raises:
-        DataError: nothing is there under the name.
-        ModelMismatch: the named one is of another model, or each that the folder leads to.
+        DataError: there is none under that name.
+        ModelMismatch: the named one, or each of the folder's own, is of another model.
     """
     if named is not None:
         return checked(named_calibration(named), model, f"--calibration {named}", str(folder))
@@ -56,22 +56,22 @@ def calibration_for_folder(folder: Place, model: str, named: Path | None = None)
 
 
 def named_calibration(named: Path) -> Calibration:
-    """The calibration in a run's folder, of a folder of stages in the last student's, or in a file.
+    """The calibration in a run's folder, in the last student's of a folder of stages, or in a file.
 
-    Raises `DataError` where there is none, or it is damaged.
+    Raises `DataError` if there is none, or it is damaged.
     """
     found = calibration_at(named)
     if found is None and named.is_dir():
-        from crossreid.runs.stored_run import run_folder  # here, as this knows of torch, which takes seconds
+        from crossreid.runs.stored_run import run_folder  # here, as this imports torch, which takes seconds
 
         found = calibration_at(run_folder(named))
     if found is None:
-        raise DataError(f"--calibration {named}: expected a run's folder that was calibrated, or a {FILE}.")
+        raise DataError(f"--calibration {named}: expected the folder of a calibrated run, or a {FILE}.")
     return found
 
 
 def checked(calibration: Calibration, model: str, what: str, where: str) -> Calibration:
-    """The calibration. Raises `ModelMismatch`, which says `what` it is, where it is not of the `model` of `where`."""
+    """The calibration. Raises `ModelMismatch`, naming it as `what`, if it is not of the `model` of `where`."""
     if calibration.fingerprint != model:
         raise ModelMismatch(
             f"{what} is of model {_short(calibration.fingerprint)}, and {where} is of {_short(model)}. "
@@ -81,16 +81,16 @@ def checked(calibration: Calibration, model: str, what: str, where: str) -> Cali
 
 
 def calibration_at(path: Path) -> Calibration | None:
-    """The calibration in a run's folder, or in a calibration's file; None where there is none. Needs no torch.
+    """The calibration in a run's folder, or in a calibration's file; None if there is none. Does not need torch.
 
-    Raises `DataError` where it is damaged.
+    Raises `DataError` if it is damaged.
     """
     file = path / FILE if path.is_dir() else path
     return read_file(file) if file.is_file() and file.suffix == ".json" else None
 
 
 def _of_embeddings(path: Place) -> list[Calibration]:
-    """Those that embeddings lead to, first that in their run."""
+    """The calibrations that embeddings refer to, that in their run first."""
     found = []
     run = run_of(path)
     if run is not None and pretrained_at(run) is None and (now := calibration_at(run)) is not None:
@@ -105,7 +105,7 @@ def _short(fingerprint: str) -> str:
 
 
 def run_of(path: Place) -> Path | None:
-    """Where the run or exported file lay that embedded what `read_entries` reads, as far as it says."""
+    """The location of the run or exported file behind the input of `read_entries`, if recorded."""
     if path.is_dir():
         told = read_about(path).get("run")
         return Path(told) if told else None

@@ -1,4 +1,4 @@
-"""What a gallery holds: entries, one by one or as columns; and what a search returns.
+"""The entries of a gallery, single or as columns, and the results of a search.
 
 Embeddings are compared by cosine similarity, and kept as unit vectors in float32.
 """
@@ -21,10 +21,9 @@ from crossreid.galleries.values import LATEST, camera_of, check_texts, modality_
 class Entry:
     """One image of a gallery.
 
-    embedding `(D,)`, of any length but zero, None in the results of a search; `id` is generated where it is empty;
-    `identity` is None where unknown, `camera` 0; `time` is when the image was taken, seconds since 1970 UTC; `source` is
-    the path or the address of the image; `added` is when it came into its gallery, which sets it: what a caller says of it
-    counts for nothing.
+    embedding `(D,)`, of any length but zero, None in search results; `id` is generated if empty; `identity` is None if
+    unknown, `camera` 0; `time` is when the image was taken, seconds since 1970 UTC; `source` is the path or address of
+    the image; `added` is when it was added to its gallery, which sets it: a value from the caller is ignored.
     """
 
     embedding: np.ndarray | None
@@ -39,9 +38,9 @@ class Entry:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Matches:
-    """What one query found, best first, entries of equal score by id: scores `(n,)` float64, cosines in [-1, 1].
+    """The matches of one query, best first, ties ordered by id: scores `(n,)` float64, cosines in [-1, 1].
 
-    The entries come without their embeddings. `n` is k, or less where the gallery or the filter has no more.
+    The entries come without their embeddings. `n` is k, or less if the gallery or the filter has fewer.
     """
 
     ids: tuple[str, ...]
@@ -61,14 +60,14 @@ class Matches:
 
 
 class Entries:
-    """Entries as columns, checked: what is added at once.
+    """Entries as validated columns, to be added at once.
 
-    ids and sources: N texts; embeddings `(N, D)`, made unit vectors of float32; identities: N texts or None; cameras and
-    modalities `(N,)` int64; times `(N,)` float64, NaN where unknown. Columns that are not given are unknown; ids that are
-    empty or not given are generated. added `(N,)` float64 is no argument: it is NaN and the gallery's to set, but in those that
-    `Gallery.batches` yields, which say when their entries were added, so that a copy keeps it.
-    Raises `DataError` naming the column and the row: other lengths, NaN, a row of zeros, an id twice, wrong texts, times that
-    an `Entry` could not have.
+    ids and sources: N texts; embeddings `(N, D)`, made unit vectors of float32; identities: N texts or None; cameras
+    and `(N,)` int64; times `(N,)` float64, NaN if unknown. Columns that are not given are unknown; ids that are empty
+    or not given are generated. added `(N,)` float64 is not an argument: it is NaN and set by the gallery, except in
+    those yielded by `Gallery.batches`, which keep the time their entries were added, so that a copy preserves it.
+    Raises `DataError` naming the column and the row: differing lengths, NaN, a row of zeros, a duplicate id, invalid
+    texts, times that an `Entry` could not have.
     """
 
     __slots__ = ("added", "cameras", "embeddings", "identities", "ids", "modalities", "sources", "times")
@@ -103,9 +102,9 @@ class Entries:
         known = [text for text in self.identities if text is not None]
         check_texts(known, "identity")
         if "" in known:
-            raise DataError("entries: an identity is empty; use None where it is unknown.")
+            raise DataError("entries: an identity is empty; use None if it is unknown.")
         if count and (self.cameras.min() < 0 or self.cameras.max() >= 2**31):
-            raise DataError("entries: cameras are whole numbers from 0, which is unknown, to 2^31 - 1.")
+            raise DataError("entries: cameras are whole numbers from 0 (unknown) to 2^31 - 1.")
         if not np.isin(self.modalities, [int(m) for m in Modality]).all():
             raise DataError(f"entries: modalities must be of {[int(m) for m in Modality]}.")
         if len(set(self.ids)) != count:
@@ -115,11 +114,11 @@ class Entries:
 
     @classmethod
     def of(cls, entries: Iterable[Entry]) -> Entries:
-        """The columns of entries. Raises `DataError` where one has no embedding or another number of dimensions."""
+        """The columns of entries. Raises `DataError` if one has no embedding or another dimension."""
         rows = list(entries)
         for row, entry in enumerate(rows):
             if entry.embedding is None or np.ndim(entry.embedding) != 1:
-                raise DataError(f"entries: expected an embedding (D,) of entry {row} ({entry.id!r}).")
+                raise DataError(f"entries: expected an embedding (D,) for entry {row} ({entry.id!r}).")
             if len(entry.embedding) != len(rows[0].embedding):  # type: ignore[arg-type]
                 raise DataError(
                     f"entries: entry {row} ({entry.id!r}) has {len(entry.embedding)} dimensions, "
@@ -137,14 +136,14 @@ class Entries:
 
     @classmethod
     def kept(cls, entries: Iterable[Entry]) -> Entries:
-        """As `of`, of entries that a gallery keeps, with the times when they were added."""
+        """As `of`, for stored entries, with the times when they were added."""
         rows = list(entries)
         kept = cls.of(rows)
         kept.added = np.array([math.nan if entry.added is None else entry.added for entry in rows], dtype=np.float64)
         return kept
 
     def stamped(self, now: float) -> Entries:
-        """The same, those added now that no gallery has added yet."""
+        """The same, with `added` set to now for entries not yet in a gallery."""
         stamped = self.rows(slice(None))
         stamped.added = np.where(np.isnan(self.added), now, self.added)
         return stamped
@@ -153,7 +152,7 @@ class Entries:
         return len(self.embeddings)
 
     def rows(self, at: slice) -> Entries:
-        """A part of it, checked no more."""
+        """A part of it, not validated again."""
         part = Entries.__new__(Entries)
         for name in self.__slots__:
             setattr(part, name, getattr(self, name)[at])
@@ -183,14 +182,12 @@ def _times(values: np.ndarray | Sequence[float] | None, count: int) -> np.ndarra
             raise TypeError(f"found {array.dtype}")
         times = array.astype(np.float64)
     except (TypeError, ValueError) as error:
-        raise DataError(
-            f"entries: expected times as seconds since 1970 UTC, or NaN where unknown ({error})."
-        ) from error
+        raise DataError(f"entries: expected times as seconds since 1970 UTC, or NaN if unknown ({error}).") from error
     bad = np.abs(times) > LATEST
     if bad.any():
         row = int(bad.argmax())
         raise DataError(
-            f"entries: times must be finite seconds since 1970 UTC, not nanoseconds, or NaN where unknown; row {row} is "
+            f"entries: times must be finite seconds since 1970 UTC, not nanoseconds, or NaN if unknown; row {row} is "
             f"{times[row]}."
         )
     return times

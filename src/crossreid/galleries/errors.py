@@ -1,4 +1,4 @@
-"""What a gallery refuses: faults of a caller or of a file, in words for people."""
+"""Errors of galleries: faults of a caller or of a file, with messages for people."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from crossreid.errors import CrossreidError
 
 
 class GalleryError(CrossreidError):
-    """A gallery that cannot be opened, read or written as asked; the message says what to do about it."""
+    """A gallery cannot be opened, read or written as requested; the message says what to do."""
 
 
 class GalleryFault(GalleryError):
-    """A disk, a database or a cluster that fails: nothing that was asked for is wrong."""
+    """A disk, a database or a cluster fails; the request itself is valid."""
 
 
 class ModelMismatch(GalleryError):
@@ -20,47 +20,47 @@ class ModelMismatch(GalleryError):
 
 
 class GalleryLocked(GalleryError):
-    """Another process, or this one already, has the gallery open for writing."""
+    """Another process, or this one, already has the gallery open for writing."""
 
 
 class EntryExists(GalleryError):
-    """An id that is to be added is there already."""
+    """An id to be added already exists."""
 
 
 def another_model(location: object, found: str, wanted: str) -> ModelMismatch:
-    """The error of opening a gallery for a model that is not its own."""
+    """The error for opening a gallery for a model that is not its own."""
     return ModelMismatch(
-        f"{location} holds embeddings of model {found}, and is to be opened for model {wanted}; they cannot be "
-        "compared. Open it with its model, or keep another gallery."
+        f"{location} holds embeddings of model {found}, but was to be opened for model {wanted}; they cannot be "
+        "compared. Open it with its model, or use another gallery."
     )
 
 
 def closed(location: object) -> GalleryFault:
-    """The error of using a gallery that is closed."""
+    """The error for using a closed gallery."""
     return GalleryFault(f"{location} is closed; open it again.")
 
 
 def opened_read_only(location: object) -> GalleryError:
-    """The error of writing to a gallery that is open for reading."""
+    """The error for writing to a gallery opened read-only."""
     return GalleryError(f"{location} is open read-only; open it for writing.")
 
 
 def another_format(location: object, found: object, own: object) -> GalleryError:
-    """The error of opening a gallery that another version wrote."""
+    """The error for opening a gallery written by another version."""
     return GalleryError(
-        f"{location} has format {found}; this version reads {own}. Make it anew from its embeddings (`crossreid gallery add`), or "
+        f"{location} has format {found}; this version reads {own}. Recreate it from its embeddings (`crossreid gallery add`), or "
         "use the version that wrote it."
     )
 
 
 def damaged(location: object, what: object) -> GalleryFault:
-    """The error of a database, or of a collection, that holds what was never written to it."""
+    """The error for a database or collection with content that was never written to it."""
     return GalleryFault(f"{location} is damaged ({what}); restore it from a snapshot.")
 
 
 def existing(ids: Sequence[str]) -> EntryExists:
-    """The error of adding ids that are there."""
+    """The error for adding existing ids."""
     others = f" and {len(ids) - 1} more" if len(ids) > 1 else ""
     return EntryExists(
-        f"the id {ids[0]!r}{others} is in the gallery already; nothing was added. Use upsert (over HTTP: replace) or another id."
+        f"the id {ids[0]!r}{others} is already in the gallery; nothing was added. Use upsert (over HTTP: replace) or another id."
     )

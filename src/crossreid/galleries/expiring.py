@@ -1,4 +1,4 @@
-"""Entries whose time is over: kept for so many days since they were taken or were added, whichever is first, and no longer."""
+"""Expiry of entries: they are kept for a number of days after they were taken or added, whichever is first."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def check_days(days: float) -> None:
 
 
 def expire(gallery: Gallery, days: float, now: float | None = None) -> int:
-    """Delete the entries that were taken, or added, more than `days` days before `now` (seconds since 1970 UTC); how many.
+    """Delete the entries that were taken, or added, more than `days` days before `now` (seconds since 1970 UTC); returns how many.
 
     Raises as `check_days`.
     """

@@ -1,4 +1,4 @@
-"""Filters: conditions on what is known of an entry, which all hold together. Each backend puts them in its own language."""
+"""Filters: conditions on an entry's fields, which must all hold. Each backend translates them into its own query language."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from crossreid.galleries.values import camera_of, check_texts, modality_of, utc_
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Conditions that all hold of an entry. Raises `CrossreidError` for one that nothing could meet.
+    """Conditions that an entry must all meet. Raises `CrossreidError` for ones that nothing could meet.
 
-    `since` <= time < `until`, so an entry without a time meets neither; `cameras`: any of them; `source` is compared
-    whole, `source_prefix` from the start, both letter by letter. `added_until`: added to the gallery before that time.
+    `since` <= time < `until`, which an entry without a time never meets; `cameras`: any of them; `source` must match
+    exactly, `source_prefix` from the start, both case-sensitively. `added_until`: added to the gallery before that
+    time.
     """
 
     identity: str | None = None
@@ -31,7 +32,7 @@ class Filter:
         if self.cameras is not None:
             cameras = tuple(sorted({camera_of(camera) for camera in self.cameras}))
             if not cameras:
-                raise CrossreidError("filter: cameras is empty and nothing could match; leave it out, or name some.")
+                raise CrossreidError("filter: cameras is empty, so nothing could match; leave it out, or name some.")
             object.__setattr__(self, "cameras", cameras)
         if self.modality is not None:
             object.__setattr__(self, "modality", modality_of(self.modality))
@@ -41,7 +42,7 @@ class Filter:
                 object.__setattr__(self, name, utc_seconds(value))
         if self.since is not None and self.until is not None and self.since >= self.until:
             raise CrossreidError(
-                f"filter: since {self.since} is not before until {self.until}, so that nothing could match."
+                f"filter: since {self.since} is not before until {self.until}, so nothing could match."
             )
         for name, kind in (("identity", "identity"), ("source", "source"), ("source_prefix", "source")):
             value = getattr(self, name)
@@ -57,7 +58,7 @@ class Filter:
 
     @property
     def of_texts(self) -> bool:
-        """Whether it compares an identity or a source, not numbers alone."""
+        """Whether it compares an identity or a source, not only numbers."""
         return self.identity is not None or self.source is not None or bool(self.source_prefix)
 
 
@@ -72,9 +73,9 @@ def filter_of_texts(
     source_prefix: str | None = None,
     added_until: str | None = None,
 ) -> Filter:
-    """A filter as a person types it: a modality by its name, times in ISO 8601. No cameras are no condition.
+    """A filter from user input: a modality by name, times in ISO 8601. No cameras means no condition.
 
-    Raises `CrossreidError` for texts that say no modality or no time, and as `Filter`.
+    Raises `CrossreidError` for invalid modalities or times, and as `Filter`.
     """
     return Filter(
         identity=identity,
@@ -89,10 +90,10 @@ def filter_of_texts(
 
 
 def prefix_end(prefix: str) -> str | None:
-    """The first text after all that start with `prefix`, by code points as by bytes of UTF-8; None if there is none."""
+    """The first text after all that start with `prefix`, in code point and UTF-8 order; None if there is none."""
     while prefix:
         last = ord(prefix[-1])
         if last < 0x10FFFF:
-            return prefix[:-1] + chr(0xE000 if last == 0xD7FF else last + 1)  # surrogates are no characters
+            return prefix[:-1] + chr(0xE000 if last == 0xD7FF else last + 1)  # surrogates are not characters
         prefix = prefix[:-1]
     return None

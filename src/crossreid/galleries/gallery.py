@@ -1,8 +1,9 @@
-"""A gallery: entries that are kept, filtered and searched, all embedded by one model. The contract of both backends.
+"""A gallery: entries that are stored, filtered and searched, all embedded by one model. The contract of both backends.
 
-Each entry is kept with the time when it was added or last replaced, so that what is older than it may be can be deleted.
-What `add`, `upsert` and `delete` have returned from is kept: a process that is killed loses nothing of it (docs/search.md
-says against what else). Every method may be called from several threads; one process writes at a time.
+Each entry is stored with the time it was added or last replaced, so that entries past their retention can be deleted.
+Once `add`, `upsert` or `delete` has returned, its effect is durable: killing the process loses nothing of it
+(docs/search.md says what else it survives). Every method may be called from several threads; one process writes at a
+time.
 """
 
 from __future__ import annotations
@@ -34,18 +35,18 @@ from crossreid.runs.named_network import lasting
 
 Advance = Callable[..., None]
 _LONGEST_RUN = 1024  # bytes of its path
-NOTES = ("run", "trained", "preprocessing", "calibration")  # what a gallery may keep of its model
+NOTES = ("run", "trained", "preprocessing", "calibration")  # what a gallery may store about its model
 
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """What a gallery holds.
+    """Statistics of a gallery.
 
-    `index` says what answers searches, `uncovered` how many entries it does not cover yet and that are compared one by
-    one; `deleted` counts the deleted entries whose traces `compact` is still to remove (None where the backend does not
-    say); `cameras` and `modalities` count entries (None where counting would read the whole of a cluster's collection);
-    `bytes` on this machine's disk, None for a cluster. `trained` and `preprocessing` are of its `ModelCard`; `calibration`
-    has the `method`, `prior` and `pairs` of the one that is kept, None where none is.
+    `index` says what answers searches, `uncovered` how many entries it does not cover yet, which are compared one by
+    one; `deleted` counts the deleted entries whose traces `compact` has yet to remove (None if the backend does not
+    say); `cameras` and `modalities` count entries (None if counting would read a cluster's whole collection); `bytes`
+    is the size on this machine's disk, None for a cluster. `trained` and `preprocessing` are those of its `ModelCard`;
+    `calibration` has the `method`, `prior` and `pairs` of the stored one, None if there is none.
     """
 
     backend: str
@@ -64,20 +65,20 @@ class Stats:
 
 
 class Gallery(ABC):
-    """What can be done with a gallery, whatever keeps it. `open_gallery` makes one."""
+    """The operations on a gallery, whatever the backend. Use `open_gallery` to get one."""
 
     backend: str
-    location: str  # a path or an address, as messages name it
+    location: str  # a path or an address, as shown in messages
     model: str
     dimension: int
     uuid: str  # of this gallery, and of copies of its files
-    clock: Callable[[], float] = time.time  # says when an entry is added, seconds since 1970 UTC
+    clock: Callable[[], float] = time.time  # the time at which an entry is added, seconds since 1970 UTC
 
     def add(self, entries: Iterable[Entry] | Entries, *, model: str | None = None) -> list[str]:
-        """Add new entries, and return their ids once they are kept.
+        """Add new entries, and return their ids once they are stored.
 
-        `model` is the fingerprint of what embedded them, where the caller knows it.
-        Raises `GalleryError` naming ids that are there already (nothing is added then), `ModelMismatch`, `DataError`.
+        `model` is the fingerprint of the model that embedded them, if known.
+        Raises `GalleryError` naming ids that already exist (nothing is added then), `ModelMismatch`, `DataError`.
         """
         checked = self._checked(entries, model)
         if len(checked):
@@ -85,22 +86,22 @@ class Gallery(ABC):
         return list(checked.ids)
 
     def upsert(self, entries: Iterable[Entry] | Entries, *, model: str | None = None) -> list[str]:
-        """As `add`, but entries of ids that are there already are replaced, all of them at once, and added anew."""
+        """As `add`, but entries with existing ids are replaced, all at once, and count as newly added."""
         checked = self._checked(entries, model)
         if len(checked):
             self._write(checked, replace=True)
         return list(checked.ids)
 
     def delete(self, ids: Sequence[str] | None = None, *, filter: Filter | None = None) -> int:
-        """Delete entries by id, or all that meet a filter; how many there were. Unknown ids are no error.
+        """Delete entries by id, or all that meet a filter; returns how many there were. Unknown ids are not an error.
 
-        They are found no more from then on; `compact` removes their traces from the files.
-        Raises `GalleryError` unless just one of both is given, and for a filter that every entry meets.
+        From then on they are no longer found; `compact` removes their traces from the files.
+        Raises `GalleryError` unless exactly one of the two is given, and for a filter that every entry meets.
         """
         if (ids is None) == (filter is None):
             raise GalleryError("delete: expected either ids or a filter.")
         if filter is not None and filter.is_empty:
-            raise GalleryError("delete: the filter is empty, so that everything would be deleted; name a condition.")
+            raise GalleryError("delete: the filter is empty, so everything would be deleted; name a condition.")
         return self._delete(None if ids is None else list(dict.fromkeys(_listed(ids, "delete"))), filter)
 
     def search(
@@ -114,9 +115,9 @@ class Gallery(ABC):
     ) -> list[Matches]:
         """The k entries nearest to each of the queries `(Q, D)` by cosine similarity, among those that meet the filter.
 
-        Scores are computed in float64 from the stored vectors, whatever index found the candidates, and equal scores are
-        ordered by id. `exact` compares with every entry, also where there is an index.
-        Raises `ModelMismatch` where `model` is another, `DataError` for wrong embeddings, `GalleryError` for k < 1.
+        Scores are computed in float64 from the stored vectors, whichever index found the candidates; ties are
+        ordered by id. `exact` compares with every entry even if there is an index.
+        Raises `ModelMismatch` if `model` differs, `DataError` for invalid embeddings, `GalleryError` for k < 1.
         """
         self._refuse_model(model, "the query")
         if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
@@ -138,47 +139,47 @@ class Gallery(ABC):
     def _refuse_model(self, model: str | None, what: str) -> None:
         if model is not None and model != self.model:
             raise ModelMismatch(
-                f"the gallery holds embeddings of model {self.model}, and {what} are of model {model}; they cannot be "
-                "compared. Embed with the gallery's model, or keep another gallery."
+                f"the gallery holds embeddings of model {self.model}, but {what} are of model {model}; they cannot be "
+                "compared. Embed with the gallery's model, or use another gallery."
             )
 
     def _refuse_dimension(self, embeddings: np.ndarray, what: str) -> None:
         if embeddings.shape[1] != self.dimension:
             raise GalleryError(
-                f"{what}: expected {self.dimension} dimensions as the gallery has, found {embeddings.shape[1]}."
+                f"{what}: expected {self.dimension} dimensions as in the gallery, found {embeddings.shape[1]}."
             )
 
     def get(self, ids: Sequence[str]) -> list[Entry | None]:
-        """The entries of ids, embeddings included (unit vectors), in the order asked for; None where there is none.
+        """The entries of ids with their embeddings (unit vectors), in the order requested; None for missing ones.
 
-        Raises `DataError` for texts that can be no ids.
+        Raises `DataError` for invalid ids.
         """
         return self._get(_listed(ids, "get"))
 
     def run(self) -> Path | None:
-        """The run or the exported file of its model, where `note_run` was told one."""
+        """The run or exported file of its model, if recorded by `note_run`."""
         told = self._notes().get("run")
         return Path(told) if told else None
 
     def note_run(self, run: Path) -> None:
-        """Keep where its model lies, or its name, so that pictures can be searched with; more than 1024 bytes are not kept."""
+        """Record the location or name of its model, so that pictures can be used as queries; at most 1024 bytes."""
         told = str(lasting(run))
         if len(told.encode(errors="surrogateescape")) <= _LONGEST_RUN and is_utf8(run):
             self._note_changed({"run": told})
 
     def model_card(self) -> ModelCard:
-        """What it was told of its model by `note_model`. Raises `GalleryFault` where that is damaged."""
+        """The model card recorded by `note_model`. Raises `GalleryFault` if it is damaged."""
         try:
             return ModelCard.of_texts(self._notes())
         except CrossreidError as error:
             raise damaged(self.location, error) from error
 
     def note_model(self, card: ModelCard) -> None:
-        """Keep what is known of its model: what is told last holds."""
+        """Record what is known about its model; the last call wins."""
         self._note_changed(card.texts())
 
     def calibration(self) -> Calibration | None:
-        """What makes probabilities of its scores, where it was told. Raises `GalleryFault` where that is damaged."""
+        """The calibration of its scores, if recorded. Raises `GalleryFault` if it is damaged."""
         text = self._notes().get("calibration")
         if text is None:
             return None
@@ -188,19 +189,19 @@ class Gallery(ABC):
             raise damaged(self.location, error) from error
 
     def note_calibration(self, calibration: Calibration) -> None:
-        """Keep the calibration of its model, with curves of fewer points: what is told last holds.
+        """Record the calibration of its model, with curves thinned to fewer points; the last call wins.
 
-        Raises `ModelMismatch` where it is another model's.
+        Raises `ModelMismatch` if it is another model's.
         """
         if calibration.fingerprint != self.model:
             raise ModelMismatch(
-                f"the calibration is of model {calibration.fingerprint or 'unknown'}, and {self.location} holds embeddings of "
+                f"the calibration is of model {calibration.fingerprint or 'unknown'}, but {self.location} holds embeddings of "
                 f"{self.model}. Calibrate the gallery's model: crossreid calibrate RUN."
             )
         self._note_changed({"calibration": short_text(calibration)})
 
     def note_as(self, other: Gallery) -> None:
-        """Keep of its model what another gallery of it does."""
+        """Copy what another gallery of the same model records about it."""
         notes = other._notes()
         self._note_changed({name: notes.get(name) for name in NOTES})
 
@@ -210,7 +211,7 @@ class Gallery(ABC):
             self._note(changed)
 
     def embeddings_of(self, ids: Sequence[str]) -> np.ndarray:
-        """`(N, D)` unit vectors of ids, in the order asked for. Raises `GalleryError` naming the first that is not there."""
+        """`(N, D)` unit vectors of ids, in the order requested. Raises `GalleryError` naming the first that does not exist."""
         entries = self.get(ids)
         for name, entry in zip(ids, entries, strict=True):
             if entry is None:
@@ -218,56 +219,56 @@ class Gallery(ABC):
         return stacked([entry for entry in entries if entry is not None])
 
     def known(self, ids: Sequence[str]) -> list[str]:
-        """Those of the ids that there are entries of, in the order asked for. Raises `DataError` as `get`."""
+        """The ids that have entries, in the order requested. Raises `DataError` as `get`."""
         there = self._known(_listed(ids, "known"))
         return [name for name in ids if name in there]
 
     @abstractmethod
     def batches(self, size: int = 4096) -> Iterator[Entries]:
-        """Every entry, in batches, in an order that stays the same while nothing is written.
+        """Every entry, in batches, in an order that is stable as long as nothing is written.
 
-        A gallery to which such entries are added keeps when its entries were added to this one.
+        A gallery to which these are added keeps the times at which they were added to this one.
         """
 
     @abstractmethod
     def sample(self, count: int, seed: int = 0) -> list[Entry]:
-        """So many entries drawn without repetition, or all; embeddings included, the same for the same seed and content."""
+        """A random sample of entries without repetition, or all, with embeddings; the same for the same seed and content."""
 
     @abstractmethod
     def stats(self) -> Stats:
-        """What it holds."""
+        """Statistics of the gallery."""
 
     @abstractmethod
     def build_index(self, options: IndexOptions | None = None, advance: Advance | None = None) -> None:
-        """Build the index anew over all entries, of another kind where `options` are given, and serve it when it is kept.
+        """Rebuild the index over all entries, of another kind if `options` are given, and use it once it is stored.
 
-        Where the index that is there covers all entries and only how it is searched is to change, it stays.
+        An index that covers all entries is kept if only its search options change.
         `advance(done, total)` is called as entries are indexed.
         """
 
     @abstractmethod
     def compact(self, advance: Advance | None = None) -> None:
-        """Remove from the files all that is left of deleted and replaced entries."""
+        """Remove all traces of deleted and replaced entries from the files."""
 
     def snapshot(self, path: Path) -> None:
-        """Write a consistent copy as a gallery of its own, a folder that `open_gallery` opens and `restore` copies back.
+        """Write a consistent copy as a separate gallery, a folder that `open_gallery` opens and `restore` copies back.
 
-        The folder appears under its name once it is whole; what snapshots that were killed left beside it is removed. Raises
-        `GalleryError` where there is something already, and for a name that ends in .db, which would be opened as Milvus's.
+        The folder appears under its name once it is complete; leftovers of killed snapshots beside it are removed.
+        Raises `GalleryError` if the path exists, and for a name that ends in .db, which would be opened as Milvus's.
         """
         path = Path(path)
         if path.name.endswith(".db"):
             raise GalleryError(
-                f"{path} ends in .db, which is Milvus Lite's, and a snapshot is a folder of its own kind; give another name. "
+                f"{path} ends in .db, which is for Milvus Lite, but a snapshot is a folder; give another name. "
                 "`crossreid gallery restore` copies a snapshot to Milvus Lite."
             )
         if os.path.lexists(path):
-            raise GalleryError(f"{path} is there already; give a path that is free.")
+            raise GalleryError(f"{path} already exists; give a new path.")
         self._snapshot(path)
 
     @abstractmethod
     def close(self) -> None:
-        """Give back files, lock and memory. A closed gallery refuses all else."""
+        """Release files, lock and memory. A closed gallery refuses everything else."""
 
     @abstractmethod
     def _write(self, entries: Entries, *, replace: bool) -> None: ...
@@ -286,11 +287,11 @@ class Gallery(ABC):
 
     @abstractmethod
     def _notes(self) -> Mapping[str, str]:
-        """What is kept under the names of `NOTES`, where it is."""
+        """The stored values under the names of `NOTES`, if any."""
 
     @abstractmethod
     def _note(self, values: Mapping[str, str | None]) -> None:
-        """Keep these instead; None forgets one."""
+        """Store these instead; None removes one."""
 
     @abstractmethod
     def _snapshot(self, path: Path) -> None: ...
@@ -315,7 +316,7 @@ def _listed(ids: Sequence[str], what: str) -> list[str]:
 
 
 def bytes_in(folder: Path) -> int:
-    """Bytes of the files in a folder and below; a file that is replaced meanwhile counts as it is found, or not at all."""
+    """Bytes of all files under a folder; a file replaced meanwhile counts as found, or not at all."""
     total = 0
     for path, _, names in os.walk(folder):
         for name in names:
@@ -325,7 +326,7 @@ def bytes_in(folder: Path) -> int:
 
 
 def counted(cameras: np.ndarray, modalities: np.ndarray) -> tuple[dict[int, int], dict[str, int]]:
-    """Entries of each camera and of each modality."""
+    """Numbers of entries per camera and per modality."""
     found = np.unique(cameras, return_counts=True)
     kinds = np.unique(modalities, return_counts=True)
     return (

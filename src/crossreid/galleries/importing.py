@@ -1,4 +1,4 @@
-"""From files of embeddings into a gallery: features of an evaluated run, and the folders of `crossreid embed`."""
+"""Importing embeddings into a gallery: features of an evaluated run, and folders written by `crossreid embed`."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ _PART = 16_384
 
 
 def entries_of_embeddings(embeddings: Embeddings) -> Entries:
-    """What `read_embeddings` read, as entries in its order: an image's path, with its box where it has one, is id and source.
+    """The output of `read_embeddings` as entries, in order: an image's path, with its box if any, is id and source.
 
-    Raises `DataError` where an image is there twice, or a box is none.
+    Raises `DataError` if an image occurs twice or a box is invalid.
     """
     names = list(map(source_of, embeddings.paths.tolist(), embeddings.boxes.tolist()))
     return Entries(
@@ -46,9 +46,9 @@ def entries_of_embeddings(embeddings: Embeddings) -> Entries:
 
 
 def entries_of_features(features: Features, roles: Collection[str] = GALLERY_ROLES) -> Entries:
-    """The features of images in these roles as entries, in their order: an image's name is its id and its source.
+    """The features of images in these roles as entries, in their order: an image's name is both id and source.
 
-    Raises `DataError` where nothing is left, or a name is there twice.
+    Raises `DataError` if nothing is left, or a name occurs twice.
     """
     rows = np.flatnonzero(np.isin(features.roles, list(roles)))
     if not len(rows):
@@ -65,16 +65,16 @@ def entries_of_features(features: Features, roles: Collection[str] = GALLERY_ROL
 
 
 def read_entries(path: Place, model: str | None = None, role: str = "gallery") -> tuple[Entries, str]:
-    """The entries of what was embedded, and the fingerprint of the model that did.
+    """The entries of embeddings, and the fingerprint of the model that made them.
 
     Args:
-        path: a folder or address that `crossreid embed` wrote, or features.npz of an evaluated run.
-        model: the fingerprint; features.npz does not say it, and a folder's own is compared with it.
-        role: of features.npz: the images that are "gallery" or "query", or "all".
+        path: a folder or address written by `crossreid embed`, or features.npz of an evaluated run.
+        model: the fingerprint; features.npz does not state it, and a folder's own is compared with it.
+        role: for features.npz: the images with role "gallery" or "query", or "all".
 
     Raises:
         ModelMismatch: the folder is of another model.
-        CrossreidError: no fingerprint, an unknown role, and as `read_embeddings`, `load` of features and `Entries`.
+        CrossreidError: no fingerprint, an unknown role, or as `read_embeddings`, `load` of features and `Entries`.
     """
     if path.is_dir():
         found = read_embeddings(path)
@@ -82,7 +82,7 @@ def read_entries(path: Place, model: str | None = None, role: str = "gallery") -
             raise ModelMismatch(f"{path} is of model {found.fingerprint}, not of --model {model}.")
         return entries_of_embeddings(found), found.fingerprint
     if model is None:
-        raise CrossreidError(f"{path} does not say which model it is of; name its fingerprint with --model.")
+        raise CrossreidError(f"{path} does not state its model; give its fingerprint with --model.")
     if role not in ROLES:
         raise CrossreidError(f"--role {role!r}: expected gallery, query or all.")
     from crossreid.evaluation.features import load
@@ -91,16 +91,16 @@ def read_entries(path: Place, model: str | None = None, role: str = "gallery") -
 
 
 def file_of_features(path: Place) -> Path:
-    """A path that must be a file's; raises `DataError` for an address below which there are no embeddings."""
+    """A file path; raises `DataError` for an address without embeddings under it."""
     if isinstance(path, Path):
         return path
-    raise DataError(f"{path}: nothing is below it. Expected an address that `crossreid embed` wrote to and finished.")
+    raise DataError(f"{path}: there is nothing under it. Expected an address at which `crossreid embed` has finished.")
 
 
 def card_of(path: Place) -> ModelCard | None:
-    """What is said of the model that embedded what `read_entries` reads; None where nothing is.
+    """The model card for the input of `read_entries`; None if there is none.
 
-    Raises `DataError` where a folder's metadata give a preprocessing that is none.
+    Raises `DataError` if a folder's metadata have an invalid preprocessing.
     """
     if path.is_dir():
         about = read_about(path)
@@ -112,14 +112,14 @@ def card_of(path: Place) -> ModelCard | None:
             raise DataError(f"{path / EMBEDDINGS} is damaged ({error}). {AGAIN}") from error
     if (run := run_of(path)) is None:
         return None
-    # Here, as a recipe knows of all methods and these of torch, which takes seconds: folders and ids need none of it.
+    # Here, as a recipe imports all methods and these torch, which takes seconds: folders and ids do not need it.
     from crossreid.runs.progress import unfinished
     from crossreid.runs.recipe import recipe_of_run
     from crossreid.runs.stored_run import preprocessing_of
 
     try:
         seen = preprocessing_of(recipe_of_run(run)).to_json()
-    except CrossreidError:  # nothing is embedded here, and what was embedded can be added all the same
+    except CrossreidError:  # nothing is embedded here, and existing embeddings can still be added
         return None
     return ModelCard(unfinished(run) or None, seen)
 
@@ -133,18 +133,18 @@ def add_features(
     replace: bool = False,
     advance: Advance | None = None,
 ) -> int:
-    """Add the gallery images of an evaluated run, part by part; how many there were.
+    """Add the gallery images of an evaluated run, in parts; returns how many there were.
 
-    `model` is the fingerprint of what embedded them. With `replace`, ids that are there are replaced.
+    `model` is the fingerprint of the model that embedded them. With `replace`, existing ids are replaced.
     Raises as `Gallery.add`, and as `entries_of_features`.
     """
     return add_entries(gallery, entries_of_features(features, roles), model=model, replace=replace, advance=advance)
 
 
 def add_folder(gallery: Gallery, folder: Place, *, replace: bool = False, advance: Advance | None = None) -> int:
-    """Add what `crossreid embed` wrote; how many there were.
+    """Add the output of `crossreid embed`; returns how many entries there were.
 
-    Raises `ModelMismatch` where the folder is of another model, and as `read_embeddings` and `entries_of_embeddings`.
+    Raises `ModelMismatch` if the folder is of another model, and as `read_embeddings` and `entries_of_embeddings`.
     """
     found, card = read_embeddings(folder), card_of(folder)
     count = add_entries(
@@ -157,9 +157,9 @@ def add_folder(gallery: Gallery, folder: Place, *, replace: bool = False, advanc
 def note_model(
     gallery: Gallery, run: Path | None, card: ModelCard | None, calibration: Calibration | None = None
 ) -> None:
-    """Let a gallery keep what embeddings that were added to it say of their model, as far as they do.
+    """Record in a gallery what its added embeddings state about their model.
 
-    A calibration of other weights, those of a run that was trained on since, is left aside.
+    A calibration of other weights, as of a run trained further since, is ignored.
     """
     if run is not None:
         gallery.note_run(run)
@@ -177,9 +177,9 @@ def add_entries(
     replace: bool = False,
     advance: Advance | None = None,
 ) -> int:
-    """Add many entries in parts, each of them kept or not as a whole; `advance(done, total)` is called as entries are added.
+    """Add many entries in parts, each of them atomically; `advance(done, total)` is called as entries are added.
 
-    Raises as `Gallery.add`: of ids that are there before anything is added. What fails later says how much was.
+    Raises as `Gallery.add`: for existing ids, before anything is added. A later failure says how many were added.
     """
     if not replace and len(entries) > _PART and (there := gallery.known(entries.ids)):
         raise existing(there)
@@ -191,7 +191,7 @@ def add_entries(
             if not start:
                 raise
             raise type(error)(
-                f"{error} Before that, {start} of {len(entries)} were added; what replaces (--upsert) may begin anew."
+                f"{error} Before that, {start} of {len(entries)} were added; with --upsert the whole can be repeated."
             ) from error
         if advance is not None:
             advance(len(part), len(entries))

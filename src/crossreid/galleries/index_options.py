@@ -1,4 +1,4 @@
-"""How a gallery is to be searched: by comparing with every entry, or by an approximate index and its options.
+"""How a gallery is searched: by comparing with every entry, or by an approximate index with options.
 
 HNSW (Malkov and Yashunin, TPAMI 2020) links each vector, kept in half precision, to near ones; IVF-PQ (Jegou et al., TPAMI
 2011) keeps a sixteenth of each vector's bytes, in the nearest of many lists.
@@ -16,17 +16,17 @@ from crossreid.files import key_value
 
 Kind = Literal["exact", "hnsw", "ivf-pq"]
 KINDS: tuple[str, ...] = get_args(Kind)
-LEAST_FOR_LISTS = 1000  # IVF-PQ learns 256 codes a part of the vector, and can not from fewer entries
+LEAST_FOR_LISTS = 1000  # IVF-PQ learns 256 codes per part of the vector, which needs this many entries
 
 
 @dataclass(frozen=True, slots=True)
 class IndexOptions:
     """How a gallery is searched: `exact`, `hnsw` or `ivf-pq`.
 
-    HNSW: `m` links of an entry, `ef_construction` and `ef_search` candidates kept while building and searching. IVF-PQ:
-    `nlist` lists (0: 4 sqrt N), `nprobe` of them searched, `pq_bytes` of each vector (0: a quarter of D, or the next less
-    that divides it), the best `refine` candidates compared by their stored vectors.
-    Raises `CrossreidError` that names the option.
+    HNSW: `m` links per entry, `ef_construction` and `ef_search` candidates kept while building and searching. IVF-PQ:
+    `nlist` lists (0: 4 sqrt N), `nprobe` of them searched, `pq_bytes` per vector (0: a quarter of D, or the next
+    smaller divisor), the best `refine` candidates compared by their stored vectors. Raises `CrossreidError` naming the
+    option.
     """
 
     kind: Kind = "exact"
@@ -50,46 +50,46 @@ class IndexOptions:
                 raise CrossreidError(f"index option {name}={value!r}: expected a whole number from {least} to {most}.")
 
     def part_bytes(self, dimension: int) -> int:
-        """`pq_bytes`, or what it is where it is 0: the largest divisor of the dimension that is no more than a quarter of it."""
+        """`pq_bytes`, or its value if 0: the largest divisor of the dimension that is at most a quarter of it."""
         return self.pq_bytes or next(n for n in range(max(1, dimension // 4), 0, -1) if dimension % n == 0)
 
     def impossible(self, dimension: int, count: int | None = None) -> str:
-        """Why no such index can be made over vectors of `dimension` numbers, or over `count` of them; empty if one can."""
+        """Why such an index cannot be built over `count` vectors of `dimension` numbers; empty if it can."""
         if self.kind != "ivf-pq":
             return ""
         if self.pq_bytes and dimension % self.pq_bytes:
             return f"index option pq_bytes={self.pq_bytes}: expected a divisor of the dimension {dimension}"
         if count is not None and count < LEAST_FOR_LISTS:
-            return f"IVF-PQ is learned from at least {LEAST_FOR_LISTS} entries, found {count}; use exact or hnsw"
+            return f"IVF-PQ needs at least {LEAST_FOR_LISTS} entries to learn from, found {count}; use exact or hnsw"
         if count is not None and self.nlist > count:
-            return f"index option nlist={self.nlist}: expected no more lists than entries, of which there are {count}"
+            return f"index option nlist={self.nlist}: expected no more lists than the {count} entries"
         return ""
 
     def refuse(self, dimension: int, count: int | None = None) -> None:
-        """Raise `CrossreidError` where `impossible` says why."""
+        """Raise `CrossreidError` if `impossible` returns a reason."""
         if why := self.impossible(dimension, count):
             raise CrossreidError(f"{why}.")
 
     def built_as(self, other: IndexOptions) -> bool:
-        """Whether an index of these options is one of the others too, searched otherwise."""
+        """Whether an index built with these options also fits the others, differing only in search options."""
         searched = {"ef_search": self.ef_search, "nprobe": self.nprobe, "refine": self.refine}
         return replace(other, **searched) == self  # type: ignore[arg-type]
 
     def to_json(self) -> str:
-        """As text that `from_json` reads."""
+        """As text for `from_json`."""
         return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> IndexOptions:
-        """Of what `to_json` wrote. Raises `CrossreidError`."""
+        """From the output of `to_json`. Raises `CrossreidError`."""
         try:
             return cls(**json.loads(text))
         except (TypeError, ValueError) as error:
-            raise CrossreidError(f"no options of an index: {text!r}") from error
+            raise CrossreidError(f"invalid index options: {text!r}") from error
 
     @classmethod
     def of_texts(cls, kind: str, texts: Sequence[str] = (), option: str = "--option") -> IndexOptions:
-        """Of a kind, and of `KEY=NUMBER` texts as `option` of a command takes them. Raises `CrossreidError`."""
+        """From a kind and the `KEY=NUMBER` texts of a command's `option`. Raises `CrossreidError`."""
         names = [each.name for each in fields(cls) if each.name != "kind"]
         expected = f"KEY=NUMBER, of {', '.join(names)}"
         values: dict[str, int] = {}

@@ -1,6 +1,6 @@
-"""What the scores of a search mean: probabilities by the calibration of the gallery's model, and who is unknown.
+"""The meaning of a search's scores: probabilities by the calibration of the gallery's model, and unknown queries.
 
-A match is accepted where its probability, or its score, reaches the operator's threshold; where none is, the query is
+A match is accepted if its probability or its score reaches the operator's threshold; if none is, the query is
 unknown: the gallery may not hold who or what it shows.
 """
 
@@ -17,19 +17,19 @@ from crossreid.evaluation.calibration import Calibration, pair_name
 from crossreid.galleries.asking import Asking
 from crossreid.galleries.entries import Matches
 
-SIZES_APART = 4  # times that a gallery is larger or smaller than what its thresholds were measured with, to be said
+SIZES_APART = 4  # factor between the gallery's size and the one its thresholds were measured with, to warn
 
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """From where on a match is accepted: a probability, or the score of a false-accept rate (of the nearest entry); or neither."""
+    """The threshold to accept a match: a probability, or the score of a false-accept rate (of the nearest entry), or neither."""
 
     unknown_below: float | None = None
     false_accept_rate: float | None = None
 
     def __post_init__(self) -> None:
         if self.unknown_below is not None and self.false_accept_rate is not None:
-            raise CrossreidError("--unknown-below and --false-accept-rate: expected one of them.")
+            raise CrossreidError("--unknown-below and --false-accept-rate: expected only one of them.")
         if self.unknown_below is not None and not 0 < self.unknown_below < 1:
             raise CrossreidError(f"--unknown-below {self.unknown_below:g}: expected a probability between 0 and 1.")
 
@@ -45,7 +45,7 @@ class Threshold:
         return f"the score of false-accept rate {self.false_accept_rate:g}"
 
     def refuse_without(self, calibration: Calibration | None, where: str) -> None:
-        """Raise `CrossreidError` for a threshold that a calibration does not know, or where there is none; `where` is named."""
+        """Raise `CrossreidError` for a threshold missing in a calibration, or without a calibration; the message names `where`."""
         if not self.is_set:
             return
         if calibration is None:
@@ -54,17 +54,17 @@ class Threshold:
         known = sorted({rate for rates in calibration.nearest.values() for rate in rates})
         if rate is not None and rate not in known:
             raise DataError(
-                f"--false-accept-rate {rate:g}: the calibration has thresholds of {', '.join(f'{each:g}' for each in known)}. "
+                f"--false-accept-rate {rate:g}: the calibration has thresholds for {', '.join(f'{each:g}' for each in known)}. "
                 f"Calibrate with --false-accept-rate {rate:g}."
             )
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Judgement:
-    """Of the matches of a query: probabilities `(n,)`, NaN where no curve is for them; accepted `(n,)` bool, and `known`,
-    whether any is that is not the query itself: None where there is no threshold, or nothing to judge by.
+    """Judgements of a query's matches: probabilities `(n,)`, NaN without a curve for them; accepted `(n,)` bool; and
+    `known`, whether any match other than the query itself is accepted: None without a threshold or calibration.
 
-    `warning` says where the gallery is of quite another size than the threshold was measured with; None elsewhere.
+    `warning` is set if the gallery size differs greatly from the one the threshold was measured with; else None.
     """
 
     probabilities: np.ndarray
@@ -74,7 +74,7 @@ class Judgement:
 
 
 def at_prior(calibration: Calibration | None, prior: float | None, where: str) -> Calibration | None:
-    """The calibration at that prior, or as it is without one. Raises `CrossreidError` for a prior without a calibration."""
+    """The calibration at that prior, or unchanged without one. Raises `CrossreidError` for a prior without a calibration."""
     if prior is None:
         return calibration
     if calibration is None:
@@ -83,9 +83,9 @@ def at_prior(calibration: Calibration | None, prior: float | None, where: str) -
 
 
 def no_calibration(where: str) -> CrossreidError:
-    """The error of asking for probabilities where nothing makes them."""
+    """The error for requesting probabilities without a calibration."""
     return CrossreidError(
-        f"{where} has no calibration, by which scores become probabilities. Make one: crossreid calibrate RUN --gallery "
+        f"{where} has no calibration, which is needed for probabilities. Make one: crossreid calibrate RUN --gallery "
         "GALLERY; or name one: --calibration RUN."
     )
 
@@ -100,13 +100,13 @@ def judge(
     own: Sequence[bool] = (),
     entries: int = 0,
 ) -> Judgement:
-    """What a calibration makes of matches.
+    """Judge matches by a calibration.
 
     Args:
-        query: its modality; None where it is not known, or of images of both.
-        as_set: the query is of several images; of tracklets with images, where the calibration has that.
-        own: of each match whether it is the query itself, which makes nobody known.
-        entries: how many the gallery has; 0 where that is not known.
+        query: its modality; None if unknown, or for images of both.
+        as_set: the query has several images: uses curves of tracklets with images, if the calibration has them.
+        own: per match, whether it is the query itself, which does not count as known.
+        entries: number in the gallery; 0 if unknown.
     """
     count = len(matches.scores)
     probabilities = np.full(count, np.nan)
@@ -133,18 +133,18 @@ def judge(
 
 
 def _of_another_size(calibration: Calibration, query: Modality, rate: float | None, entries: int) -> str | None:
-    """A line where the gallery has so many times more, or fewer, entries than the thresholds of `rate` were measured with."""
+    """A warning if the gallery is several times larger or smaller than the one the thresholds of `rate` were measured with."""
     measured = sum(calibration.entries.get(pair_name(query, modality), 0) for modality in Modality)
     if rate is None or not measured or not entries:
         return None
     if entries >= SIZES_APART * measured:
-        means = f"the nearest of more strangers is nearer, so that more of them than {rate:g} are accepted"
+        means = f"among more strangers the nearest is closer, so more of them than {rate:g} are accepted"
     elif measured >= SIZES_APART * entries:
-        means = "the nearest of fewer strangers is farther, so that more right matches are refused than need be"
+        means = "among fewer strangers the nearest is farther, so more right matches are refused than necessary"
     else:
         return None
     return (
-        f"the threshold of false-accept rate {rate:g} was measured with {measured:,} entries, and the gallery has {entries:,}: "
+        f"the threshold of false-accept rate {rate:g} was measured with {measured:,} entries, but the gallery has {entries:,}: "
         f"{means}. Calibrate on about as many images, or state a probability: --unknown-below."
     )
 
@@ -152,7 +152,7 @@ def _of_another_size(calibration: Calibration, query: Modality, rate: float | No
 def judge_each(
     calibration: Calibration | None, asking: Asking, found: Sequence[Matches], threshold: Threshold, entries: int = 0
 ) -> list[Judgement] | None:
-    """As `judge`, of each query that asks; None without a calibration."""
+    """As `judge`, for each query; None without a calibration."""
     if calibration is None:
         return None
     return [

@@ -1,4 +1,4 @@
-"""Where a gallery is: a folder, a Milvus Lite file, or the address of a cluster; and whether one may be opened or created there."""
+"""The location of a gallery: a folder, a Milvus Lite file or a cluster's address; and whether one may be opened or created."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ Consistency = Literal["strong", "bounded", "eventually"]
 
 
 def location_of(given: str | Path) -> str:
-    """An address or a path, each as it is written in one way only. Raises `GalleryError` for an address that is none."""
+    """A normalised address or path. Raises `GalleryError` for an invalid address."""
     text = str(given)
     if "://" not in text:
         return str(Path(text))
     if not text.startswith(CLUSTER):
         raise GalleryError(f"{text}: expected an address that starts with {', '.join(CLUSTER)}, or a path.")
     address = text.rstrip("/")
-    if address.endswith(".db"):  # which pymilvus would take for a file
+    if address.endswith(".db"):  # which pymilvus would take as a file
         raise GalleryError(
-            f"{text}: an address of a cluster names a host, a port and perhaps a database, and does not end in .db; a Milvus "
+            f"{text}: the address of a cluster names a host, a port and optionally a database, and does not end in .db; a Milvus "
             "Lite file is named by its path."
         )
     return address
@@ -38,9 +38,9 @@ def is_lite(location: str) -> bool:
 
 
 def check_presence(location: str, there: bool, create: bool | None, model: str | None, dimension: int | None) -> None:
-    """Raise `GalleryError` where a gallery is there and should be new, or is not and cannot be created."""
+    """Raise `GalleryError` if a gallery exists but should be new, or does not exist and cannot be created."""
     if there and create:
-        raise GalleryError(f"{location} is a gallery already; open it, or create another.")
+        raise GalleryError(f"{location} already is a gallery; open it, or create another.")
     if there:
         return
     if create is False or (create is None and (model is None or dimension is None)):
@@ -57,10 +57,10 @@ def is_cluster(location: str) -> bool:
 
 
 def check_consistency(location: str, consistency: str) -> None:
-    """Raise `GalleryError` for a level of consistency that there is not, or that this location does not have."""
+    """Raise `GalleryError` for an unknown level of consistency, or one that this location does not support."""
     if consistency not in get_args(Consistency):
         raise GalleryError(f"consistency {consistency!r}: expected {', '.join(get_args(Consistency))}.")
     if consistency != "strong" and not is_cluster(location):
         raise GalleryError(
-            f"consistency {consistency}: {location} is in this process, and strong; only a cluster has others."
+            f"consistency {consistency}: {location} is in-process and strongly consistent; only a cluster has other levels."
         )

@@ -1,4 +1,4 @@
-"""One writer at a time: the lock of a file that says who holds it."""
+"""One writer at a time: a file lock that says who holds it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ unlock = files.unlock
 
 
 def lock(path: Path, otherwise: str = "Close it there, or open it read-only to search.") -> int:
-    """Take the lock of a file and return its descriptor, which `unlock` closes. `otherwise` says what to do where it is held.
+    """Take the lock of a file and return its descriptor, which `unlock` closes. `otherwise` says what to do if it is held.
 
     Raises:
-        GalleryLocked: it is held; the message says by whom.
+        GalleryLocked: it is held; the message names the holder.
         GalleryError: the folder cannot be written.
     """
     try:
@@ -23,5 +23,5 @@ def lock(path: Path, otherwise: str = "Close it there, or open it read-only to s
         raise GalleryLocked(f"{path.parent} is open for writing by {held}. {otherwise}") from held
     except OSError as error:
         raise GalleryError(
-            f"{path.parent} cannot be written ({error.strerror}), and only search, stats, recall and snapshot do without."
+            f"{path.parent} is not writable ({error.strerror}); only search, stats, recall and snapshot work without writing."
         ) from error

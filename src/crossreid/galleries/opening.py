@@ -25,14 +25,14 @@ def open_gallery(
 ) -> Gallery:
     """Open a gallery, or create it.
 
-    `location` is a folder (faiss in process), a path that ends in .db (Milvus Lite), or an address that starts with http://,
-    https:// or tcp:// (a Milvus cluster, with its `token`, in `collection`). `model` is the fingerprint of the model that
-    embeds, and `dimension` how many numbers it gives: both are needed to create, and compared otherwise. `create`: True
-    for a new gallery only, False for one that is there only (as with `read_only`), None for either. `index` is of a new
-    gallery; that of an old one is changed by `build_index`. `consistency` of searches in a cluster: "strong" finds whatever any
-    process was told is kept; "bounded" may miss the last seconds of that, "eventually" promises nothing, and both answer sooner.
-    Raises `GalleryError` where it is there or is not, `ModelMismatch` for another fingerprint, `GalleryLocked` where it is
-    open for writing elsewhere.
+    `location` is a folder (faiss in process), a path that ends in .db (Milvus Lite), or an address that starts with
+    http://, https:// or tcp:// (a Milvus cluster, with its `token`, in `collection`). `model` is the fingerprint of the
+    model that embeds, and `dimension` the size of its embeddings: both are required to create, and otherwise compared.
+    `create`: True for a new gallery only, False for an existing one only (as with `read_only`), None for either.
+    `index` is for a new gallery; that of an existing one is changed by `build_index`. `consistency` of searches in a
+    cluster: "strong" finds everything that was acknowledged; "bounded" may miss the last seconds of that, "eventually"
+    guarantees nothing; both answer sooner. Raises `GalleryError` if it exists or is missing against `create`,
+    `ModelMismatch` for another fingerprint, `GalleryLocked` if it is open for writing elsewhere.
     """
     options = IndexOptions(index) if isinstance(index, str) else index or IndexOptions()  # type: ignore[arg-type]
     if dimension is not None and dimension < 1:
@@ -41,7 +41,7 @@ def open_gallery(
     location = location_of(location)
     check_consistency(location, consistency)
     gallery: Gallery
-    # Imported here: either backend needs a library of its own.
+    # Imported here: each backend needs its own library.
     if is_milvus(location):
         from crossreid.galleries.milvus.milvus_gallery import MilvusGallery
 
@@ -59,7 +59,7 @@ def open_gallery(
     if dimension is not None and gallery.dimension != dimension:
         found = gallery.dimension
         gallery.close()
-        raise GalleryError(f"{location} holds embeddings of {found} dimensions, and is to be opened for {dimension}.")
+        raise GalleryError(f"{location} holds embeddings of {found} dimensions, but was to be opened for {dimension}.")
     return gallery
 
 
@@ -71,10 +71,10 @@ def restore(
     token: str | None = None,
     collection: str = "crossreid",
 ) -> None:
-    """Copy a snapshot to where there is no gallery yet: a folder, a Milvus Lite file or a cluster.
+    """Copy a snapshot to a new gallery: a folder, a Milvus Lite file or a cluster.
 
-    Where it ends early there is nothing, or in Milvus a part that is never opened and that restoring again replaces.
-    `token` and `collection` as in `open_gallery`. Raises `GalleryError` where there is a gallery already.
+    If interrupted, it leaves nothing, or in Milvus a part that is never opened and is replaced by restoring again.
+    `token` and `collection` as in `open_gallery`. Raises `GalleryError` if the gallery exists.
     """
     location = location_of(location)
     with open_gallery(snapshot, create=False, read_only=True) as source:

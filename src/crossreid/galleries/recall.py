@@ -1,4 +1,4 @@
-"""How much of the truth an index finds: recall@k against comparing with every entry, on vectors that are stored."""
+"""The recall of an index: recall@k against comparing with every entry, on stored vectors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _BLOCK = 32
 
 @dataclass(frozen=True, slots=True)
 class Recall:
-    """Mean share in [0, 1] of a query's k nearest that the index gave; the worst query's; seconds a query either way."""
+    """Mean fraction in [0, 1] of a query's k nearest that the index returned; the worst query's; seconds per query for both."""
 
     k: int
     queries: int
@@ -37,8 +37,8 @@ def measure_recall(
 ) -> Recall:
     """Recall@k of the gallery's index against its exact search, for queries `(Q, D)` or `count` of its own entries.
 
-    An entry that asks does not count as its own neighbour. `advance(done, total)` is called as queries are answered.
-    Raises `GalleryError` where there is nothing to find.
+    An entry used as a query does not count as its own neighbour. `advance(done, total)` is called as queries are
+    answered. Raises `GalleryError` if there is nothing to find.
     """
     own: list[str] | None = None
     if queries is None:

@@ -1,4 +1,4 @@
-"""Cosine similarity, as galleries return it, and how far from it a product in float32 may be."""
+"""Cosine similarity as returned by galleries, and the error bound of a float32 product."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import numpy as np
 
 
 def cosine_similarities(query: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-    """Cosine similarities `(n,)` float64 of one query `(D,)` and vectors `(n, D)`: the same bits for the same vector.
+    """Cosine similarities `(n,)` float64 of one query `(D,)` and vectors `(n, D)`, bit-identical for equal vectors.
 
-    A sum of each row for itself: a matrix product may round two equal rows differently, and a tie must stay a tie.
+    Each row is summed separately: a matrix product may round equal rows differently, and a tie must stay a tie.
     """
     left, right = query.astype(np.float64), vectors.astype(np.float64)
     lengths = np.sqrt(np.square(right).sum(axis=1) * np.square(left).sum())
@@ -16,5 +16,5 @@ def cosine_similarities(query: np.ndarray, vectors: np.ndarray) -> np.ndarray:
 
 
 def rounding(dimension: int) -> float:
-    """How far an inner product of unit vectors in float32 can be from the truth."""
+    """The largest error of an inner product of unit vectors in float32."""
     return dimension * 2.0**-23

@@ -1,6 +1,6 @@
-"""Folders that appear under their name once they are whole: written under a hidden one, then renamed.
+"""Folders that appear under their name once complete: written under a hidden name, then renamed.
 
-The hidden folder is locked while its process lives. One that is found unlocked is of a process that is gone, and is removed.
+The hidden folder is locked while its process lives. One found unlocked belongs to a dead process and is removed.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 @contextmanager
 def unfinished(path: Path) -> Iterator[Path]:
-    """A hidden folder beside `path` to write in; what has not been moved out of it or renamed is removed at the end.
+    """A hidden folder beside `path` to write in; whatever was not moved out or renamed is removed at the end.
 
-    Those that processes left there that were killed are removed first.
+    Those left by killed processes are removed first.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_unfinished(path.parent)
@@ -38,14 +38,14 @@ def unfinished(path: Path) -> Iterator[Path]:
 
 
 def publish(temporary: Path, folder: Path) -> None:
-    """Give a written folder its name, durably; it is its owner's alone. Raises `GalleryError` where there is something already."""
+    """Give a written folder its name, durably; accessible to its owner only. Raises `GalleryError` if it exists."""
     for path in temporary.iterdir():
         fsync_file(path)
     fsync_folder(temporary)
     try:
         temporary.rename(folder)
     except OSError as error:
-        raise GalleryError(f"{folder} is there already; give a path that is free ({error.strerror}).") from error
+        raise GalleryError(f"{folder} already exists; give a new path ({error.strerror}).") from error
     fsync_folder(folder.parent)
 
 

@@ -1,4 +1,4 @@
-"""What a value of an entry may be: texts, cameras, modalities, times, embeddings. Checked here, wherever it comes from.
+"""Valid values of an entry's fields: texts, cameras, modalities, times, embeddings. All are checked here.
 
 Times are seconds since 1970-01-01 UTC, as float64; `utc_seconds` reads ISO 8601.
 """
@@ -16,12 +16,12 @@ from crossreid.errors import CrossreidError
 
 # Bytes of UTF-8; what both backends hold.
 LIMITS = {"id": 512, "identity": 512, "source": 4096}
-LATEST = 1e15  # seconds either way of 1970; what is beyond was meant in smaller units
+LATEST = 1e15  # seconds before or after 1970; larger values are in smaller units
 _BLOCK = 65_536
 
 
 def unit_rows(embeddings: np.ndarray, what: str = "embeddings") -> np.ndarray:
-    """`(N, D)` float32 unit vectors, contiguous. Raises `DataError` that names the first row that is NaN, infinite, 0."""
+    """`(N, D)` float32 unit vectors, contiguous. Raises `DataError` naming the first row that is NaN, infinite or all zeros."""
     rows = np.asarray(embeddings)
     if rows.ndim != 2:
         raise DataError(f"{what}: expected an array (N, D), found shape {rows.shape}.")
@@ -43,10 +43,10 @@ def unit_rows(embeddings: np.ndarray, what: str = "embeddings") -> np.ndarray:
 
 
 def utc_seconds(time: float | str | datetime) -> float:
-    """Seconds since 1970 UTC of a number of them, of ISO 8601 text or of a datetime; without a zone they are UTC.
+    """Seconds since 1970 UTC from a number, ISO 8601 text or a datetime; without a zone, UTC.
 
     Raises:
-        CrossreidError: no time, or not finite.
+        CrossreidError: an invalid or non-finite time.
     """
     if isinstance(time, str):
         text = time.strip()
@@ -75,7 +75,7 @@ def utc_seconds(time: float | str | datetime) -> float:
 
 
 def modality_of(value: Modality | int | str) -> Modality:
-    """`Modality` of its value or of its name, visible or infrared. Raises `CrossreidError`."""
+    """`Modality` from its value or its name, visible or infrared. Raises `CrossreidError`."""
     try:
         return Modality[value.upper()] if isinstance(value, str) else Modality(value)
     except (KeyError, ValueError) as error:
@@ -83,9 +83,9 @@ def modality_of(value: Modality | int | str) -> Modality:
 
 
 def check_texts(texts: Sequence[str], what: str) -> None:
-    """Raises `DataError` naming the first that is not text, too long, or that UTF-8 or a database cannot hold."""
+    """Raise `DataError` naming the first that is not text, is too long, or cannot be stored as UTF-8 or in a database."""
     for text in texts:
-        # Most texts are short and plain: one test tells them from the rest.
+        # Most texts are short and plain: one test recognises them.
         if isinstance(text, str) and text.isascii() and len(text) <= LIMITS[what] and "\0" not in text:
             continue
         if not isinstance(text, str):
@@ -95,13 +95,15 @@ def check_texts(texts: Sequence[str], what: str) -> None:
         except UnicodeEncodeError as error:
             raise DataError(f"{what} {text!r} is not valid Unicode ({error.reason}).") from error
         if length > LIMITS[what]:
-            raise DataError(f"{what} {text[:40]!r}... has {length} bytes of UTF-8; at most {LIMITS[what]} can be kept.")
+            raise DataError(
+                f"{what} {text[:40]!r}... has {length} bytes of UTF-8; at most {LIMITS[what]} can be stored."
+            )
         if "\0" in text:
-            raise DataError(f"{what} {text!r} holds a NUL character, which cannot be kept.")
+            raise DataError(f"{what} {text!r} contains a NUL character, which cannot be stored.")
 
 
 def camera_of(value: int) -> int:
-    """A camera's number. Raises `CrossreidError` for what is none."""
+    """A camera's number. Raises `CrossreidError` for an invalid one."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or not 0 <= value < 2**31:
-        raise CrossreidError(f"camera {value!r}: expected a whole number from 0, which is unknown, to 2^31 - 1.")
+        raise CrossreidError(f"camera {value!r}: expected a whole number from 0 (unknown) to 2^31 - 1.")
     return int(value)

@@ -31,7 +31,7 @@ def test_files_that_are_no_gallery_are_refused_by_name(location, tmp_path):
     with pytest.raises(GalleryError, match="holds no gallery"):
         open_gallery(location)
     (location / "something").write_text("else")
-    with pytest.raises(GalleryError, match="is there already"):
+    with pytest.raises(GalleryError, match="already exists"):
         open_gallery(location, model=MODEL, dimension=4)
     with create(tmp_path / "older", 3):
         pass
@@ -39,7 +39,7 @@ def test_files_that_are_no_gallery_are_refused_by_name(location, tmp_path):
     connection.execute("UPDATE meta SET value = '1' WHERE key = 'format'")
     connection.commit()
     connection.close()
-    with pytest.raises(GalleryError, match=r"has format 1; this version reads 2\. Make it anew from its embeddings"):
+    with pytest.raises(GalleryError, match=r"has format 1; this version reads 2\. Recreate it from its embeddings"):
         open_gallery(tmp_path / "older")
     with create(tmp_path / "hurt", 3):
         pass
@@ -168,6 +168,6 @@ def test_a_medium_that_cannot_be_written(location):
         first, second, third, fourth = run.stdout.splitlines()
         assert (first, second) == ("50", "49")
         assert third.startswith(
-            f"{torn} cannot be written, and gallery.sqlite-wal holds what is not in gallery.sqlite yet"
+            f"{torn} is not writable, and gallery.sqlite-wal holds content that is not in gallery.sqlite yet"
         )
         assert fourth.startswith(f"{closed} cannot be written (Permission denied)")

@@ -127,11 +127,11 @@ def test_an_index_that_is_not_whole_is_never_served(location, fault, monkeypatch
         (location / name).write_bytes((location.parent / "other" / found).read_bytes())
     (location / ".index-dead.faiss.1.tmp.faiss").write_bytes(b"half")
     with open_gallery(location, read_only=True) as reader:
-        assert reader.stats().index.startswith("exact, as the hnsw index is not served: index-")
+        assert reader.stats().index.startswith("exact, as the hnsw index is not used: index-")
         assert [matches.ids for matches in reader.search(vectors(20, seed=3), 5)] == true
     # Large ones are not made again while opening: it is said, and searches are exact.
     monkeypatch.setattr(faiss_gallery, "REBUILT_AT_ONCE", 10)
-    with pytest.warns(UserWarning, match="hnsw index is not served"):
+    with pytest.warns(UserWarning, match="hnsw index is not used"):
         gallery = open_gallery(location)
     with gallery:
         assert indexes_of(location) == []
@@ -152,8 +152,8 @@ def test_an_impossible_index_never_keeps_a_gallery_shut(location):
         create(location, index=IndexOptions("ivf-pq", pq_bytes=7))
     assert list(location.parent.iterdir()) == []
     create(location, 1200, index=IndexOptions("ivf-pq", nlist=5000)).close()
-    said = "nlist=5000: expected no more lists than entries, of which there are 1200"
-    with pytest.warns(UserWarning, match=f"ivf-pq index is not served .*{said}"):
+    said = "nlist=5000: expected no more lists than the 1200 entries"
+    with pytest.warns(UserWarning, match=f"ivf-pq index is not used .*{said}"):
         gallery = open_gallery(location)
     with gallery:
         assert said in gallery.stats().index

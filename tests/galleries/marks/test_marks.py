@@ -227,11 +227,11 @@ def test_what_is_missing_or_broken_is_told_and_nothing_is_written(root, tmp_path
     for rows, queries, said in (
         ([row("none.png", "right", 1), row("0.png", "right", "no")], root / "q",
          "not found: the query 'none.png', the entry 'entry no' (g/no.png)."),
-        ([part], root / "q", "not found: the entry 'entry 1' (g/1.png#xywh=0,0,2,2) as an image of its own"),
+        ([part], root / "q", "not found: the entry 'entry 1' (g/1.png#xywh=0,0,2,2) as a separate image"),
         ([outside], root / "q", "not found: the entry 'entry 1' (../../etc/hostname)"),
         ([row("id:nobody", "right", 1, asking=[""] * 4)], root / "q", "not found: the entry 'nobody'."),
-        ([no_print], root / "q", "line 2: expected the SHA-256 of the file that asked"),
-        ([[good[0], "abc", *good[2:]]], root / "q", "line 2: expected the SHA-256 of the file that asked"),
+        ([no_print], root / "q", "line 2: expected the SHA-256 of the query's file"),
+        ([[good[0], "abc", *good[2:]]], root / "q", "line 2: expected the SHA-256 of the query's file"),
         ([row("id:x", "right", 1, asking=["g/2.png", "", "-2", ""])], root / "q", "line 2: query_camera is '-2'"),
         ([good], tmp_path / "nowhere", "expected a folder"),
         ([row("0.png", "wrong", 1)], root / "q", "no match is marked as right"),
@@ -279,7 +279,7 @@ def test_the_command_writes_what_is_trained_on(root, tmp_path):
     )
     assert "left out, not found: the query 'gone.png'" in result.output
     assert len(read_rows(tmp_path / "n.csv")) == 13
-    with pytest.raises(DataError, match="is there already"):
+    with pytest.raises(DataError, match="already exists"):
         write_manifest(
             read_marks(tmp_path / "marks.csv"), tmp_path / "deep" / "m.csv", images=[root], queries=root / "q"
         )

@@ -48,7 +48,7 @@ def test_galleries_of_one_milvus_leave_each_other_alone(opened):
 def test_a_milvus_gallery_of_another_format_is_refused(opened):
     gallery = opened()
     gallery._about.write({**gallery._about.read(), "format": 1})
-    with pytest.raises(GalleryError, match=r"has format 1; this version reads 2\. Make it anew"):
+    with pytest.raises(GalleryError, match=r"has format 1; this version reads 2\. Recreate it"):
         opened()
 
 
@@ -57,9 +57,9 @@ def test_what_milvus_lite_cannot_be_leaves_nothing(tmp_path):
     own.mkdir()
     (own / "letter.txt").write_text("mine")
     for where, options, said in (
-        (tmp_path / "a.db", {"dimension": 1}, "2 to 32768 dimensions, not of 1"),
+        (tmp_path / "a.db", {"dimension": 1}, "2 to 32768 dimensions, not 1"),
         (tmp_path / "a.db", {"dimension": 8, "index": "ivf-pq"}, "Milvus Lite has no IVF-PQ"),
-        (own, {"dimension": 8}, "is there already and is not Milvus Lite's"),
+        (own, {"dimension": 8}, "already exists and is not Milvus Lite's"),
         (own, {"create": False}, "holds no gallery"),
         (own, {"read_only": True}, "holds no gallery"),
         (tmp_path / "a.db", {"read_only": True}, "holds no gallery"),
@@ -81,12 +81,12 @@ def test_a_restoration_that_ends_early_is_not_opened(opened, tmp_path):
     with pytest.raises(OSError, match="gone"):
         restore(tmp_path / "copy", opened.location, failing, **opened.options)
     for options in ({}, {"read_only": True}, {"create": True}):
-        with pytest.raises(GalleryError, match=r"holds a part of a gallery.* restore the snapshot again"):
+        with pytest.raises(GalleryError, match=r"holds part of a gallery.* restore the snapshot again"):
             opened(**options)
     restore(tmp_path / "copy", opened.location, **opened.options)
     assert len(opened()) == 9
     with pytest.raises(
-        GalleryError, match="is a gallery already" if opened.backend == "milvus" else "is open for writing"
+        GalleryError, match="already is a gallery" if opened.backend == "milvus" else "is open for writing"
     ):
         restore(tmp_path / "copy", opened.location, **opened.options)
 
@@ -98,7 +98,7 @@ def test_a_milvus_gallery_that_is_damaged_says_so(opened):
         about = other._about.read()
         for told, said in (
             ({**about, "dimension": "many"}, "is damaged .*many"),
-            ({**about, "index": "[]"}, "is damaged .*no options of an index"),
+            ({**about, "index": "[]"}, "is damaged .*invalid index options"),
             ({name: about[name] for name in about if name != "model"}, "is damaged .*does not say its model"),
             ({"format": 9}, "has format 9; this version reads 2"),
             ([1], "is damaged"),

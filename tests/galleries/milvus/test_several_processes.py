@@ -123,5 +123,5 @@ def test_consistency_is_a_clusters_choice(address, tmp_path):
             assert gallery.search(np.ones((1, DIMENSION)), 1)[0].ids == ("a",)
     with pytest.raises(GalleryError, match="expected strong, bounded, eventually"):
         open_gallery(address, consistency="weak", **options)
-    with pytest.raises(GalleryError, match="only a cluster has others"):
+    with pytest.raises(GalleryError, match="only a cluster has other levels"):
         open_gallery(tmp_path / "gallery", model=MODEL, dimension=DIMENSION, consistency="bounded")

@@ -61,7 +61,7 @@ def write_empty(path: Path, facts: Mapping[str, str]) -> None:
 
 
 class Conflict(GalleryFault):
-    """What was to be written goes against what there is."""
+    """A write conflicts with existing content."""
 
 
 class Database:
@@ -75,7 +75,7 @@ class Database:
         if not self.path.is_file():
             raise GalleryError(f"{folder} holds no gallery: {FILE} not found. Create one: `crossreid gallery create`.")
         if not os.access(self.path, os.R_OK):
-            raise GalleryError(f"{self.path} may not be read by this user; ask its owner.")
+            raise GalleryError(f"{self.path} is not readable by this user; ask its owner.")
         self._reading = threading.RLock()
         self._closed = False
         self._reader: sqlite3.Connection | None = None
@@ -95,7 +95,7 @@ class Database:
             self.close()
             if isinstance(error, sqlite3.Error | GalleryFault) and self._has_log() and not os.access(folder, os.W_OK):
                 raise GalleryError(
-                    f"{folder} cannot be written, and {FILE}-wal holds what is not in {FILE} yet: copy both to where they can "
+                    f"{folder} is not writable, and {FILE}-wal holds content that is not in {FILE} yet: copy both to where they can "
                     "be written, open the gallery there and close it, and copy it back."
                 ) from error
             if isinstance(error, sqlite3.Error):
@@ -135,7 +135,7 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """All that is written within, or nothing of it. Raises `Conflict` for what goes against what there is."""
+        """Everything written within the block is kept, or nothing. Raises `Conflict` for conflicts with existing content."""
         writer = self._writable()
         try:
             writer.execute("BEGIN IMMEDIATE")
@@ -184,9 +184,9 @@ class Database:
             source.backup(target)
 
     def vacuum(self) -> None:
-        """Write the database anew without what was deleted, and empty its log.
+        """Rewrite the database without deleted content, and empty its log.
 
-        Raises `GalleryError` where another process reads, and so holds on to the log.
+        Raises `GalleryError` if another process is reading and so holds the log.
         """
         self._maintain("VACUUM")
         self.checkpoint()
@@ -197,7 +197,7 @@ class Database:
             busy = self._maintain("PRAGMA wal_checkpoint(TRUNCATE)")[0][0]
         if busy:
             raise GalleryError(
-                f"{self.path.parent} is being read by another process, which holds on to its log; close it there and compact again."
+                f"{self.path.parent} is being read by another process, which holds its log; close it there and compact again."
             )
 
     def _maintain(self, statement: str) -> list[Any]:
@@ -205,11 +205,11 @@ class Database:
         try:
             return writer.execute(statement).fetchall()
         except sqlite3.Error as error:
-            raise GalleryFault(f"{self.path} could not be compacted ({error}); it is as it was.") from error
+            raise GalleryFault(f"{self.path} could not be compacted ({error}); it is unchanged.") from error
 
 
 def as_one_file(folder: Path) -> None:
-    """Make the database of a folder, which nobody has open, a single file without a log beside it."""
+    """Make the database of a folder, not open anywhere, a single file without a log."""
     path = folder / FILE
     with faults(path), closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA journal_mode=DELETE")

@@ -4,11 +4,11 @@
     FOLDER/index-*.faiss    an approximate index, made from the database and named in it with its size and SHA-256
     FOLDER/lock             who has it open for writing
 
-Exact unless another index is asked for. Entries that an index does not cover yet are compared one by one, so that a
-search always sees what was added; a filter that leaves few entries is answered exactly. With IVF-PQ the vectors that the
-index covers stay on disk, and the candidates' are read from there.
+Exact unless another index is configured. Entries not yet covered by an index are compared one by one, so a search
+always sees what was added; a filter that leaves few entries is answered exactly. With IVF-PQ, the vectors covered by
+the index stay on disk, and those of candidates are read from there.
 
-Whoever writes changes the database, then makes another `State`; searches go on with the one they began with.
+Writing changes the database, then creates a new `State`; running searches continue with the one they started with.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ from crossreid.galleries.local.store import Store
 from crossreid.galleries.local.vector_table import VectorTable
 from crossreid.galleries.location import check_presence
 
-REBUILT_AT_ONCE = 50_000  # entries of which an index is made again while opening, in seconds
+REBUILT_AT_ONCE = 50_000  # entries up to which an index is rebuilt on opening, in seconds
 
 
 class FaissGallery(Gallery):
-    """A gallery of a folder. `open_gallery` opens and creates it.
+    """A gallery in a folder. `open_gallery` opens and creates it.
 
-    A read-only one takes no lock and sees the entries that there were when it was opened, less what is deleted since.
+    A read-only one takes no lock and sees the entries at the time of opening, without those deleted since.
     Raises `GalleryError` for a folder without one, `ModelMismatch`, `GalleryLocked`.
     """
 
@@ -95,7 +95,7 @@ class FaissGallery(Gallery):
         create: bool | None,
         read_only: bool,
     ) -> FaissGallery:
-        """The gallery of a folder, created where there is none and `create` says so, as in `open_gallery`."""
+        """The gallery of a folder, created if missing and `create` allows it, as in `open_gallery`."""
         there = (folder / FILE).is_file()
         check_presence(str(folder), there, create, model, dimension)
         if there:
@@ -106,7 +106,7 @@ class FaissGallery(Gallery):
 
     @classmethod
     def create(cls, folder: Path, model: str, dimension: int, options: IndexOptions) -> FaissGallery:
-        """A new, empty gallery. Raises `GalleryError` where there is something already, `CrossreidError` for impossible options."""
+        """A new, empty gallery. Raises `GalleryError` if the folder exists, `CrossreidError` for impossible options."""
         options.refuse(dimension)
         store.create(folder, model, dimension, options)
         return cls(folder)
@@ -278,13 +278,13 @@ class FaissGallery(Gallery):
             self._warn_exact()
 
     def _why(self) -> str:
-        """Why an index that is asked for is not served."""
+        """Why a requested index is not used."""
         impossible = self.options.impossible(self.dimension, self._state.table.alive_count)
         return impossible or self._why_exact or "not built yet"
 
     def _warn_exact(self) -> None:
         warnings.warn(
-            f"{self.folder}: the {self.options.kind} index is not served ({self._why()}); searches are exact and slower "
+            f"{self.folder}: the {self.options.kind} index is not used ({self._why()}); searches are exact and slower "
             "until it is built: `crossreid gallery index`.",
             stacklevel=3,
         )
@@ -331,7 +331,7 @@ class FaissGallery(Gallery):
         kind = self.options.kind
         told: str = kind
         if kind != "exact" and state.served is None:
-            told = f"exact, as the {kind} index is not served: {self._why()}"
+            told = f"exact, as the {kind} index is not used: {self._why()}"
         uncovered = 0 if kind == "exact" else int(table.alive[state.covered :].sum())
         card = self.model_card()
         return Stats(

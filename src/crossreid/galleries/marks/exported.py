@@ -1,4 +1,4 @@
-"""The file of marks that the page of `crossreid serve` exports: one line for each match that somebody called right or wrong."""
+"""The file of marks that the page of `crossreid serve` exports: one line for each match that was marked right or wrong."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ class Mark:
 
 
 def read_marks(path: Path) -> list[Mark]:
-    """The marks of a file that the page exported. Raises `DataError` naming the line and what is wrong there."""
+    """The marks in a file exported by the page. Raises `DataError` naming the line and what is wrong there."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}). Expected marks that the page exported.") from error
+        raise DataError(f"{path} cannot be read ({error.strerror}). Expected marks exported by the page.") from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path} is not UTF-8 (byte {error.start}). Save it as UTF-8.") from error
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
@@ -65,7 +65,7 @@ def _mark(row: dict[str, str], line: int, where: str) -> Mark:
         "[0-9a-f]{64}" if cells["query_sha256"] else f"{ENTRY}.+", cells["query_sha256"] or cells["query"], re.S
     ):
         raise DataError(
-            f"{where}: expected the SHA-256 of the file that asked as query_sha256, or none and as query {ENTRY}ID."
+            f"{where}: expected the SHA-256 of the query's file as query_sha256, or none with {ENTRY}ID as the query."
         )
     entry = _record(cells, "", where)
     return Mark(
@@ -75,10 +75,10 @@ def _mark(row: dict[str, str], line: int, where: str) -> Mark:
 
 
 def _record(cells: dict[str, str], of: str, where: str) -> Record:
-    """What a line says of the match, or of the query."""
+    """A line's information about the match, or the query."""
     camera, time = cells[f"{of}camera"] or "0", cells[f"{of}time"]
     if not (camera.isascii() and camera.isdecimal()):
-        raise DataError(f"{where}: {of}camera is {camera!r}, expected a whole number, 0 where it is unknown.")
+        raise DataError(f"{where}: {of}camera is {camera!r}, expected a whole number, 0 if unknown.")
     try:
         seen = modality_of(cells[f"{of}modality"])
         taken = datetime.fromtimestamp(utc_seconds(time), UTC).timestamp() if time else None

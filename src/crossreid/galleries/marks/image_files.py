@@ -48,7 +48,7 @@ class ImageFiles:
             names = list(self.missing.values())
             more = f" and {len(names) - 5} more" if len(names) > 5 else ""
             raise DataError(
-                f"not found: {', '.join(names[:5])}{more}. Expected queries below --queries and entries below --images; "
+                f"not found: {', '.join(names[:5])}{more}. Expected queries under --queries and entries under --images; "
                 "--skip-missing leaves them out."
             )
 
@@ -64,7 +64,7 @@ class ImageFiles:
     def _entry_file(self, id: str, source: Path, needed: bool) -> Path:
         what = f"the entry {id!r}" + ("" if str(source) in (id, ".") else f" ({source})")
         if path_and_box(str(source))[1] is not None:
-            what += " as an image of its own, as a manifest names no parts of pictures"
+            what += " as a separate image, as a manifest cannot name parts of pictures"
         elif source != Path() and (found := file_of(str(source), self._roots)):
             return found[0]
         return self._lacking(what, f"id {id}", needed)

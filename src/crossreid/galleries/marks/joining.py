@@ -1,7 +1,7 @@
-"""What right marks join: images that are of one identity, however long the chain, and what contradicts that.
+"""Groups joined by right marks: images of one identity, however long the chain, and contradictions to that.
 
-Equal identities of entries join, too. Wrong marks add no image: that two images are of different identities says not whose
-they are. They are held against what was joined, and what contradicts itself is refused, with the lines that say so.
+Equal identities of entries join too. Wrong marks add no image: that two images show different identities does not say
+whose they are. They are checked against the groups, and contradictions are refused, naming the lines.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def agreed(known: Record | None, told: Record, line: int) -> Record:
         ours, theirs = getattr(known, name), getattr(told, name)
         if unknown not in (ours, theirs) and ours != theirs:
             raise DataError(
-                f"line {line}: {name} of {told.path} is {theirs!r}, and in a line before it {ours!r}. Mend one."
+                f"line {line}: {name} of {told.path} is {theirs!r}, but in an earlier line {ours!r}. Correct one."
             )
     return replace(
         known, identity=known.identity or told.identity, camera=known.camera or told.camera,
@@ -77,7 +77,7 @@ def refuse_two_identities(groups: Sequence[Sequence[Path]], records: dict[Path, 
             if records[path].identity != records[known[0]].identity:
                 raise DataError(
                     f"right marks join the identities {records[known[0]].identity!r} and {records[path].identity!r}: "
-                    f"{_chain(known[0], path, links)}. Take back the mark that is wrong, or mend the gallery."
+                    f"{_chain(known[0], path, links)}. Remove the incorrect mark, or correct the gallery."
                 )
 
 
@@ -98,12 +98,12 @@ def refuse_wrong(
         if ends[0] in member and member[ends[0]] == member.get(ends[1]):
             raise DataError(
                 f"line {mark.line}: {mark.query!r} and {mark.id!r} are marked wrong, but right marks join them: "
-                f"{_chain(ends[0], ends[1], links)}. Take back the mark that is not so."
+                f"{_chain(ends[0], ends[1], links)}. Remove the incorrect mark."
             )
 
 
 def name_groups(groups: Sequence[Sequence[Path]], records: dict[Path, Record]) -> int:
-    """Give every image of a group the group's identity; how many groups had none."""
+    """Give every image of a group the group's identity; returns how many groups had none."""
     taken = {record.identity for record in records.values()}
     fresh = (name for number in itertools.count(1) if (name := f"marked-{number:04d}") not in taken)
     made = 0

@@ -1,6 +1,6 @@
-"""From marks to a manifest that a model is trained on: each group of images that right marks join is an identity.
+"""From marks to a training manifest: each group of images joined by right marks is an identity.
 
-A group is named by its entries' own identity, or is given a name.
+A group has its entries' identity, or gets a new name.
 """
 
 from __future__ import annotations
@@ -55,9 +55,9 @@ def write_manifest(
             identities of entries; no right mark; a file that is there already. Nothing is written then.
     """
     if out.exists():
-        raise DataError(f"{out} is there already. Remove it, or choose another --out.")
+        raise DataError(f"{out} already exists. Remove it, or choose another --out.")
     if not any(mark.right for mark in marks):
-        raise DataError("no match is marked as right, so that nothing could be trained on.")
+        raise DataError("no match is marked as right, so there is nothing to train on.")
     files = ImageFiles(images, queries)
     records: dict[Path, Record] = {}
     links: Links = defaultdict(list)
@@ -102,5 +102,5 @@ def _write(out: Path, records: Sequence[Record]) -> None:
         for (read, _), record in zip(read_rows(temporary), records, strict=True):
             if replace(read, path=read.file.resolve()) != record:
                 raise DataError(
-                    f"{record.path}: a manifest cannot name it so (line breaks, or spaces at an end). Rename it."
+                    f"{record.path}: a manifest cannot hold this name (line breaks, or leading or trailing spaces). Rename it."
                 )

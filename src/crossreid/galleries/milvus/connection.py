@@ -32,9 +32,9 @@ def lite_is_there(folder: Path) -> bool:
 
 
 def refuse_foreign(folder: Path) -> None:
-    """Raise `GalleryError` for a folder that holds something of others."""
+    """Raise `GalleryError` for a folder with other content."""
     if folder.is_dir() and any(folder.iterdir()):
-        raise GalleryError(f"{folder} is there already and is not Milvus Lite's; give a path that is free.")
+        raise GalleryError(f"{folder} already exists and is not Milvus Lite's; give a new path.")
 
 
 class Connection:
@@ -50,7 +50,8 @@ class Connection:
             folder = Path(location)
             folder.mkdir(parents=True, exist_ok=True)
             self._lock = locking.lock(
-                folder / _LOCK, "Milvus Lite is open in one process at a time, for searching too; close it there."
+                folder / _LOCK,
+                "Milvus Lite can be open in only one process at a time, even for searching; close it there.",
             )
         self.client: Any = None
         from pymilvus import MilvusClient
@@ -73,7 +74,7 @@ class Connection:
             raise GalleryFault(f"Milvus at {self.location}: {error.message or error}") from error
 
     def close(self) -> None:
-        """Close the client, stop Milvus Lite and give back its file. Whatever is asked of the client then is refused."""
+        """Close the client, stop Milvus Lite and release its file. The client then refuses all requests."""
         if self.client is not None:
             self.client.close()
             self.client = _Closed(self.location)

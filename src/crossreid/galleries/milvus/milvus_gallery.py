@@ -108,7 +108,7 @@ class MilvusGallery(Gallery):
             return description
         if not restoring:
             raise GalleryError(
-                f"{self.location} holds a part of a gallery: restoring a snapshot to it has not ended. Where nobody is at it, "
+                f"{self.location} holds part of a gallery: restoring a snapshot to it has not finished. If nobody is doing that, "
                 "restore the snapshot again."
             )
         return None
@@ -350,7 +350,7 @@ class MilvusGallery(Gallery):
 def _refuse_impossible(lite: bool, dimension: int, options: IndexOptions) -> None:
     """Raise `GalleryError`, or `CrossreidError` for options, where Milvus can keep no such embeddings or make no such index."""
     if not 2 <= dimension <= 32768:
-        raise GalleryError(f"Milvus keeps embeddings of 2 to 32768 dimensions, not of {dimension}.")
+        raise GalleryError(f"Milvus stores embeddings of 2 to 32768 dimensions, not {dimension}.")
     if lite and options.kind == "ivf-pq":
         raise GalleryError("Milvus Lite has no IVF-PQ; use exact or hnsw here, and IVF-PQ in a cluster or in process.")
     options.refuse(dimension)
