@@ -114,7 +114,7 @@ def test_it_is_served(place, tmp_path):
         (["embed", "WORLD", "--out", "x", "--backbone", "resnet18", "--weights", "w.pth"], "w.pth not found"),
         (
             ["embed", "WORLD", "--out", "x", "--backbone", "resnet18", "--checkpoint", "last"],
-            "--checkpoint is of a run",
+            "--checkpoint is for a run",
         ),
         (["evaluate", "--backbone", "resnet18"], "--data NAME --root DIR"),
         (["evaluate", "RUN", "--backbone", "resnet18"], "no RUN"),

@@ -155,7 +155,7 @@ def test_in_python(place, tmp_path):
         (["--out", "{out}"], "either EMBEDDINGS or --gallery"),
         (["{embedded}"], "--out DIR is required"),
         (["{embedded}", "--out", "{out}"], "expected a threshold: --threshold COSINE"),
-        (["{embedded}", "--out", "{out}", "--threshold", "0.9", "--by-index"], "are of --gallery"),
+        (["{embedded}", "--out", "{out}", "--threshold", "0.9", "--by-index"], "are for --gallery"),
         (["{embedded}", "--out", "{out}", "--threshold", "0.9", "--linkage", "complete"], "--method agglomerative"),
         (["{embedded}", "--out", "{out}", "--threshold", "0.9", "--min-samples", "3"], "--method hdbscan"),
         (["{embedded}", "--out", "{out}", "--threshold", "0.9", "--method", "hdbscan"], "takes no threshold"),

@@ -81,7 +81,7 @@ def test_one_pair_stated_takes_precedence_wherever_it_stands():
     for texts in (["0.5", "infrared-visible=0.2"], ["visible-infrared=0.2", "0.5"]):
         assert stated(texts) == {DAY: 0.5, ACROSS: 0.2, NIGHT: 0.5}
     assert stated(["0.4"], [DAY]) == {DAY: 0.4}
-    with pytest.raises(CrossreidError, match="that there are: visible-visible"):
+    with pytest.raises(CrossreidError, match="of the modalities present: visible-visible"):
         stated(["visible-infrared=0.2"], [DAY])
     assert pairs_of(np.array([1, 1])) == [NIGHT]
     assert pairs_of(np.array([0, 1])) == [DAY, ACROSS, NIGHT]
@@ -97,7 +97,7 @@ def test_one_pair_stated_takes_precedence_wherever_it_stands():
         ({"calibration": calibration(), "false_accept_rate": 0.05}, "0.001, 0.01"),
         ({"calibration": calibration(), "probability": 0.5, "pairs": [NIGHT]}, "--threshold infrared-infrared=COSINE"),
         ({"calibration": calibration(), "false_accept_rate": 0.001, "pairs": [NIGHT]}, "--threshold infrared-infrared=COSINE"),
-        ({"explicit": {DAY: 0.5}, "calibration": calibration(), "probability": 0.5}, "leaves no pair of modalities"),
+        ({"explicit": {DAY: 0.5}, "calibration": calibration(), "probability": 0.5}, "covers all pairs of modalities"),
         ({"explicit": {DAY: 0.5}, "pairs": [DAY, NIGHT]}, "no threshold of infrared-infrared"),
     ],
 )  # fmt: skip

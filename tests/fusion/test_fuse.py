@@ -89,20 +89,20 @@ def test_identities_that_are_calibrated_on_and_tested_are_said(coats, tmp_path):
     object.__setattr__(features, "identities", who.astype(str))
     save(features, tmp_path / "b.npz")
     crossreid.fuse(list(coats.tested.values()), PROTOCOL, [tmp_path / "a.npz", tmp_path / "b.npz"], say=lines.append)
-    assert [line for line in lines if "1 identities, 3 for example, are calibrated on and tested too" in line]
+    assert [line for line in lines if "1 identities, 3 for example, are both calibrated on and tested" in line]
 
 
 def test_what_cannot_be_fused_is_one_line(coats):
     a, b = coats.tested.values()
     known_a, known_b = coats.known.values()
     for arguments, said in (
-        ((a, "--calibrate-on", known_a), "1 embeddings are nothing to fuse"),
+        ((a, "--calibrate-on", known_a), "1 embeddings cannot be fused"),
         ((a, b, "--calibrate-on", known_a), "2 embeddings and 1 to calibrate on"),
         ((a, a, "--calibrate-on", known_a, "--calibrate-on", known_a), "named twice"),
         ((a, b, "--calibrate-on", known_b, "--calibrate-on", known_a), "in the order of the embeddings"),
-        ((a, b, "--calibrate-on", a, "--calibrate-on", b), "the images that are tested"),
+        ((a, b, "--calibrate-on", a, "--calibrate-on", b), "uses the test images themselves"),
         ((a, b, "--calibrate-on", known_a, "--calibrate-on", known_b, "--local", "shift"), "Did you mean 'sift'"),
-        ((a, b, "--calibrate-on", known_a, "--calibrate-on", known_b, "--local-option", "size=3"), "--local-option is of"),
+        ((a, b, "--calibrate-on", known_a, "--calibrate-on", known_b, "--local-option", "size=3"), "--local-option is for"),
         ((a, b, "--calibrate-on", known_a, "--calibrate-on", known_b, "--setting", "x"), "unknown setting 'x'"),
         ((a, b, "--calibrate-on", known_a, "--calibrate-on", known_b, "--per-query"), "name a file with --json"),
     ):  # fmt: skip

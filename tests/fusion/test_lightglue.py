@@ -40,7 +40,7 @@ def test_it_compares_two_images_by_weights_from_files(files, coats):
 
 def test_files_of_other_networks_are_refused(files):
     for name, other in (("extractor", "matcher"), ("matcher", "extractor")):
-        with pytest.raises(CrossreidError, match="is not of this network"):
+        with pytest.raises(CrossreidError, match="does not fit this network"):
             make_matcher("lightglue", files | {name: files[other]})
     with pytest.raises(CrossreidError, match="not found; expected a file of weights"):
         make_matcher("lightglue", files | {"matcher": "none.pth"})

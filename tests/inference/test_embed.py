@@ -44,7 +44,7 @@ def test_the_command_embeds_a_folder_and_says_what_it_did(tmp_path, place, model
     assert found.identities.tolist() == [None] * COUNT
     assert "embedded 45 images, all of them earlier" in ran(*command)
     for arguments, message in (
-        (("embed", place / "run", place / "images"), "with SOURCE, --out DIR is needed"),
+        (("embed", place / "run", place / "images"), "with SOURCE, --out DIR is required"),
         (("embed", place / "run", place / "images", "--out", out, "--format", "npz"), "--format is for a run's own"),
         (
             ("embed", place / "run", place / "images", "--out", out, "--precision", "fp8"),
@@ -77,7 +77,7 @@ def test_options_that_have_no_meaning_are_refused(place, tmp_path, capsys):
     assert "--batch, --workers have no meaning" in refused(capsys, "embed", run, "--workers", 1, "--batch", 3)
     file, source = tmp_path / "model.onnx", place / "images"
     assert "is an exported file, which has no test features of its own" in refused(capsys, "embed", file)
-    assert "--checkpoint is of a run" in refused(
+    assert "--checkpoint is for a run" in refused(
         capsys, "embed", file, source, "--out", tmp_path, "--checkpoint", "best"
     )
     out = ("--out", tmp_path / "out")
@@ -109,7 +109,7 @@ def test_the_command_leaves_out_names_that_are_no_text_and_counts_rows(place, tm
         "--workers",
         0,
     )
-    assert r"images/caf\xe9.png: its name is no UTF-8" in refused(capsys, *command)
+    assert r"images/caf\xe9.png: its name is not UTF-8" in refused(capsys, *command)
     assert not (tmp_path / "out").exists()
     for before in ("", ", all of them earlier"):
         result = CliRunner().invoke(app, [*map(str, command), "--on-bad-image", "skip"])
@@ -118,7 +118,7 @@ def test_the_command_leaves_out_names_that_are_no_text_and_counts_rows(place, tm
         assert f"embedded 3 images{before}: " in told
         assert "left out as unreadable: 2, listed in" in told
     listed = (tmp_path / "out" / "bad_images.csv").read_text()
-    assert r"images/caf\xe9.png,its name is no UTF-8" in listed
+    assert r"images/caf\xe9.png,its name is not UTF-8" in listed
     assert "images/empty.png," in listed
 
 
@@ -172,7 +172,7 @@ def test_an_interrupted_call_says_how_to_go_on(tmp_path, place):
     with pytest.raises(KeyboardInterrupt):
         embed(place / "run", place / "own.csv", tmp_path / "out", device="cpu", precision="float32", advance=advance,
               say=said.append)  # fmt: skip
-    assert said == ["interrupted; the same command again goes on from the last chunk."]
+    assert said == ["interrupted; run the same command to resume from the last chunk."]
 
 
 @pytest.mark.parametrize(
@@ -180,13 +180,13 @@ def test_an_interrupted_call_says_how_to_go_on(tmp_path, place):
     [
         ({"batch": 4, "part": "all"}, "--part, --batch have no meaning for a run's own test features"),
         ({"options": {"trial": 2}}, "--option has no meaning for a run's own test features"),
-        ({"source": "images"}, "with SOURCE, --out DIR is needed"),
+        ({"source": "images"}, "with SOURCE, --out DIR is required"),
         ({"source": "images", "out": "out", "format": "npz"}, "--format is for a run's own test features"),
         ({"source": "images", "out": "out", "precision": "fp8"}, "--precision 'fp8': expected auto or float32 or bf16"),
         ({"source": "images", "out": "out", "precision": "fp16"}, "computes in float32 or bf16, not in fp16"),
         ({"source": "images", "out": "out", "on_bad_image": "fix"}, "--on-bad-image 'fix': expected stop or skip"),
-        ({"source": "images", "out": "out", "chunk": 0}, "batch 64, chunk 0, workers 0: expected 1 image or more"),
-        ({"source": "images", "out": "out", "workers": -1}, "workers -1: expected .* 0 loader processes or more"),
+        ({"source": "images", "out": "out", "chunk": 0}, "batch 64, chunk 0, workers 0: expected at least 1 image"),
+        ({"source": "images", "out": "out", "workers": -1}, "workers -1: expected .* 0 or more loader processes"),
         ({"source": "images", "out": "out", "camera": -1}, "camera -1: expected a whole number from 0"),
         ({"source": "images", "out": "out", "checkpoint": "first"}, "checkpoint 'first': expected best or last"),
         ({"format": "csv"}, "--format 'csv': expected npz or sysu-mat"),

@@ -55,5 +55,5 @@ def test_its_exported_file_is_the_same_model_and_says_that_it_was_not_trained(pl
 
 
 def test_an_unknown_name_is_refused():
-    with pytest.raises(CrossreidError, match="'resnet5O' is no timm model"):
+    with pytest.raises(CrossreidError, match="'resnet5O' is neither a timm model"):
         open_model(PretrainedNetwork("resnet5O", "/w.pth"), device="cpu")

@@ -67,15 +67,15 @@ def test_a_data_set_is_each_of_its_images_once(place):
         ("nowhere", {}, "nowhere not found. Expected a folder of images, a manifest, or NAME:ROOT"),
         ("regdp:somewhere", {}, "data set 'regdp' is unknown. Did you mean 'regdb'"),
         ("regdb:nowhere", {}, "root nowhere not found"),
-        ("regdb:regdb", {"modality": "visible"}, "is a data set, which says each image's modality itself"),
+        ("regdb:regdb", {"modality": "visible"}, "is a data set, which states each image's modality itself"),
         ("regdb:regdb", {"part": "tests"}, "part 'tests': expected one of all, train"),
         ("regdb:regdb", {"options": {"trail": 1}}, "option 'trail' is unknown"),
         ("images", {"part": "test"}, "--part and --option are for a data set"),
         ("images", {"modality": "thermal"}, "modality 'thermal': expected visible or infrared"),
         ("images/notes.txt", {}, "column 'path' is missing"),
         ("images/a.jpg", {}, r"expected a folder of images, a manifest \(.csv\)"),
-        ("empty", {}, "empty holds no image. Expected files that end in .jpg"),
-        ("listed", {"camera": 0}, "is a manifest, which says each image's camera itself"),
+        ("empty", {}, "empty holds no images. Expected files ending in .jpg"),
+        ("listed", {"camera": 0}, "is a manifest, which states each image's camera itself"),
         (
             "images",
             {"camera": 2**63},
@@ -125,7 +125,7 @@ def test_folders_that_cannot_be_read_and_names_that_are_no_text_are_named_or_lis
     assert len(source_records(str(images), left_out=left_out)) == 4
     assert [path for path, _ in left_out] == [f"{images}/offline", rf"{images}/latin-\xe9.jpg"]
     (images / "offline").unlink()
-    with pytest.raises(DataError, match=r"latin-\\xe9.jpg: its name is no UTF-8 .*rename it"):
+    with pytest.raises(DataError, match=r"latin-\\xe9.jpg: its name is not UTF-8 .*rename it"):
         source_records(str(images))
     (tmp_path / "only").mkdir()
     (tmp_path / "only" / "offline").symlink_to("/nowhere/at/all")
@@ -159,7 +159,7 @@ def test_a_folder_without_permission_is_named(place):
         told = os.read(reading, 10_000).decode()
         os.close(reading)
         os.chmod(f"{open_to_all}/images/deep", 0o755)
-    why = "it cannot be read as a folder: Permission denied. Mend that."
+    why = "it cannot be read as a folder: Permission denied. Fix that."
     assert told.startswith(f"3 [('{open_to_all}/images/deep', '{why}')] {open_to_all}/images/deep: {why}")
 
 

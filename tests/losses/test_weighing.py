@@ -157,7 +157,7 @@ def test_losses_without_a_state_leave_no_tensor_in_a_method(name):
 
 
 def test_a_loss_with_a_state_is_refused_where_nothing_keeps_it(registered):
-    with pytest.raises(CrossreidError, match="'centre' has a state of its own, which this method does not keep"):
+    with pytest.raises(CrossreidError, match="'centre' has its own state, which this method does not store"):
         weighted_losses({"centre": 1.0}, torch.ones(2, 3), torch.zeros(2, dtype=torch.int64))
     with pytest.raises(CrossreidError, match="'centre' keeps a state as wide as the features"):
         AddedLosses({"centre": 1.0}, None, 4)

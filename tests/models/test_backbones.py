@@ -78,7 +78,7 @@ def test_maps_with_channels_last_are_turned():
 
 def test_an_unknown_name_is_refused_with_near_ones():
     with pytest.raises(
-        ValueError, match=r"'resnet5O' is no timm model, and none that is registered. Near it: .*resnet50"
+        ValueError, match=r"'resnet5O' is neither a timm model nor registered. Similar names: .*resnet50"
     ):
         build("resnet5O")
     with pytest.raises(ValueError, match="nonsense"):
@@ -121,10 +121,10 @@ def test_what_a_registered_backbone_lacks_is_named(registered):
     registered("bare")(lambda: nn.Conv2d(3, 8, 3))
     with pytest.raises(CrossreidError, match="lacks forward_features and num_features"):
         build("bare")
-    with pytest.raises(WeightsError, match="brings no weights of its own"):
+    with pytest.raises(WeightsError, match="has no weights of its own"):
         build("bare", weights="imagenet")
     with pytest.raises(
-        CrossreidError, match=r"'barre' is no timm model, and none that is registered \(bare\)\. Near it: bare"
+        CrossreidError, match=r"'barre' is neither a timm model nor registered \(bare\)\. Similar names: bare"
     ):
         build("barre")
 

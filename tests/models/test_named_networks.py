@@ -88,7 +88,7 @@ def test_osnets_map_is_of_a_sixteenth_and_trains():
     backbone = build("osnet_ain_x0_25")
     assert backbone(IMAGES).shape == (2, 128, 8, 4)
     assert len(cut(backbone, "osnet").stages) == 4
-    with pytest.raises(WeightsError, match="brings no weights of its own"):
+    with pytest.raises(WeightsError, match="has no weights of its own"):
         build("osnet_x0_25", weights="imagenet")
 
 

@@ -205,7 +205,7 @@ def test_of_other_weights_it_is_left_aside_in_words(place, tmp_path):
     for file in (place / "run").iterdir():
         (run / file.name).write_bytes(file.read_bytes())
     write_json(run / "calibration.json", to_json(replace(read_calibration(run), fingerprint="0" * 64)))
-    with pytest.warns(UserWarning, match="is of other weights than those that are opened"):
+    with pytest.warns(UserWarning, match="belongs to other weights than those opened"):
         assert open_model(run).calibration is None
 
 

@@ -72,7 +72,7 @@ def test_a_size_that_a_network_cannot_take_is_refused_with_the_nearest(name, hei
 def test_another_size_than_the_images_is_refused():
     with pytest.raises(RecipeError, match=r"input_size is \[64, 64\], but images are of 64 x 32 pixels"):
         sized("test_vit", input_size=[64, 64])
-    with pytest.raises(RecipeError, match=r"input_size is \[64, 32\], but test_resnet is built for no size"):
+    with pytest.raises(RecipeError, match=r"input_size is \[64, 32\], but test_resnet is not built for a fixed size"):
         sized("test_resnet", input_size=[64, 32])
 
 

@@ -1,1 +1,1 @@
-"""Identities in an unlabelled gallery: crops joined into clusters under what films and frames say of them, scored and written."""
+"""Identities in an unlabelled gallery: crops are clustered under constraints from films and frames, scored and written."""

@@ -1,4 +1,4 @@
-"""Bursts: crops of one cluster that one camera took within seconds. They show one moment, and say less than their number."""
+"""Bursts: crops of one cluster taken by one camera within seconds. They show one moment and add little information."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from crossreid.clustering.crops import Crops
 from crossreid.clustering.merging import members, numbered
 
 SECONDS = 5.0
-FRAMES = 25  # where times are unknown and frames are known
+FRAMES = 25  # if times are unknown but frames are known
 
 
 def bursts(crops: Crops, labels: np.ndarray, seconds: float = SECONDS) -> np.ndarray:
-    """`(N,)` int64, the burst of each crop, numbered by their first crops; a crop of none is one by itself.
+    """`(N,)` int64, the burst of each crop, numbered by their first crops; other crops are bursts of one.
 
-    Crops of one cluster and one known camera, in the order of time, are of one burst as long as each follows within
-    `seconds`; where no time is known, within 25 frames.
+    Crops of one cluster and one known camera, in order of time, form a burst as long as each follows within
+    `seconds`; if no time is known, within 25 frames.
     """
     count = len(crops)
     timed, framed = ~np.isnan(crops.times), crops.frames >= 0
@@ -35,7 +35,7 @@ def bursts(crops: Crops, labels: np.ndarray, seconds: float = SECONDS) -> np.nda
 
 
 def one_of_each(crops: Crops, numbers: np.ndarray) -> np.ndarray:
-    """`(N,)` bool: of each burst the crop that is most alike to the burst's mean, the first of equals."""
+    """`(N,)` bool: True for the crop of each burst most similar to the burst's mean, the first in a tie."""
     kept = np.zeros(len(crops), bool)
     for own in members(numbers):
         mean = crops.embeddings[own].mean(axis=0)

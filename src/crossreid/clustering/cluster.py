@@ -1,4 +1,4 @@
-"""Identities in what was embedded: crops are read, thresholds are found, clusters are made, written, and named in a gallery."""
+"""Identities in embeddings: crops are read, thresholds determined, and clusters built, written, and named in a gallery."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ Advances = Callable[[str], Callable[..., object]]
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Clustered:
-    """The crops, what was found of them, and what `summary.json` says, None where nothing was written.
+    """The crops, their clustering, and the content of `summary.json`, None if nothing was written.
 
-    `named` is how many entries of how many clusters got an identity, None where none was to.
+    `named` is how many entries of how many clusters got an identity, None if not requested.
     """
 
     crops: Crops
@@ -66,27 +66,27 @@ def cluster(
     write_identities: bool = False,
     advances: Advances = lambda what: lambda *counts: None,
 ) -> Clustered:
-    """Join crops into clusters, one an identity as far as can be seen: `crossreid cluster`.
+    """Cluster crops, ideally one cluster per identity: `crossreid cluster`.
 
     Args:
-        embeddings: a folder that `crossreid embed` wrote, or an open gallery.
-        out: the folder to write, which must not be there; nothing is written without.
+        embeddings: a folder written by `crossreid embed`, or an open gallery.
+        out: the folder to write, which must not exist; without it nothing is written.
         threshold: the least cosine of a link, or one by pair of modalities, `{"visible-infrared": 0.4}`; texts as
             `--threshold` takes them do as well.
-        probability: in its place, the cosine from which on two crops are of one identity with that calibrated probability;
-            `false_accept_rate`: or the one that this share of pairs of two identities reaches.
-        calibration: a run's folder, a calibration's file, or one that was read; by default that of the embeddings' run, of
-            the embeddings, or of the gallery. Tracklets are joined by its thresholds of tracklets, where it has them.
+        probability: instead, the cosine from which two crops show one identity with this calibrated probability;
+            `false_accept_rate`: or the cosine reached by this fraction of pairs of different identities.
+        calibration: a run's folder, a calibration's file, or a loaded one; by default that of the embeddings' run, of
+            the embeddings, or of the gallery. Tracklets are joined by its thresholds for tracklets, if it has them.
         method, nearest, linkage, min_cluster, min_samples, tracklets, frames: as in `ClusterOptions`.
         min_size, one_per_burst, burst_seconds, duplicate, pictures, sheets: as in `WriteOptions`.
-        images: folders below which pictures lie whose paths lead nowhere from here.
-        by_index: let the gallery's own index find the nearest.
-        write_identities: name the gallery's entries of clusters of `min_size` or more in which none has an identity.
-        advances: makes, of `entries`, `compared` and `named`, what is called with (0, total) and with counts.
+        images: folders to search for pictures whose paths do not exist here.
+        by_index: find nearest neighbours with the gallery's own index.
+        write_identities: name the gallery entries of clusters of at least `min_size` in which none has an identity.
+        advances: for `entries`, `compared` and `named`, returns a callable for (0, total) and then counts.
 
     Raises:
-        CrossreidError: options without meaning together, no threshold, a calibration of another model, crops that contradict
-            one another, or a folder that is there already.
+        CrossreidError: incompatible options, no threshold, a calibration of another model, crops that contradict
+            one another, or an existing folder.
     """
     options = ClusterOptions(method, nearest, linkage, min_cluster, min_samples, tracklets, frames)
     writing = WriteOptions(min_size, one_per_burst, burst_seconds, duplicate, sheets, pictures)
@@ -94,9 +94,9 @@ def cluster(
     cosines = _texts(threshold)
     _refuse_without_meaning(options, cosines, calibration, probability, false_accept_rate)
     if gallery is None and (by_index or write_identities):
-        raise CrossreidError("--by-index and --write-identities are of --gallery, which is not given.")
+        raise CrossreidError("--by-index and --write-identities are for --gallery, which is not given.")
     if not pictures and images:
-        raise CrossreidError("--images says where pictures lie, and --no-pictures that none are wanted. Leave one out.")
+        raise CrossreidError("--images says where pictures are, but --no-pictures that none are wanted. Leave one out.")
     if out is not None:
         refuse_present(Path(out))
     if isinstance(embeddings, Gallery):
@@ -134,17 +134,15 @@ def _refuse_without_meaning(
 ) -> None:  # fmt: skip
     method, by_calibration = options.method, probability is not None or false_accept_rate is not None
     if method != "agglomerative" and options.linkage != "average":
-        raise CrossreidError(f"--linkage is of --method agglomerative, not of {method}. Leave it out.")
+        raise CrossreidError(f"--linkage is for --method agglomerative, not {method}. Leave it out.")
     if method != "hdbscan" and (options.min_cluster != 2 or options.min_samples is not None):
-        raise CrossreidError(
-            f"--min-cluster and --min-samples are of --method hdbscan, not of {method}. Leave them out."
-        )
+        raise CrossreidError(f"--min-cluster and --min-samples are for --method hdbscan, not {method}. Leave them out.")
     if method == "hdbscan" and options.nearest is not None:
-        raise CrossreidError("--nearest is of links, which --method hdbscan has none of. Leave it out.")
+        raise CrossreidError("--nearest is for links, which --method hdbscan does not have. Leave it out.")
     if method == "hdbscan" and (cosines or by_calibration):
         raise CrossreidError(NO_THRESHOLD)
     if calibration is not None and not by_calibration:
-        raise CrossreidError("--calibration: say what of it is wanted, --probability or --false-accept-rate.")
+        raise CrossreidError("--calibration: give --probability or --false-accept-rate with it.")
 
 
 def _calibration(

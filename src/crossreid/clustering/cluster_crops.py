@@ -23,19 +23,19 @@ METHODS: tuple[str, ...] = get_args(Method)
 ALL_PAIRS = 20_000  # nodes up to which all pairs from the threshold on are links
 NEAREST = 32  # of more nodes
 NO_THRESHOLD = (
-    "--method hdbscan takes no threshold: it asks where crops are dense. Leave --threshold, --probability and "
+    "--method hdbscan takes no threshold: it looks for dense regions. Leave --threshold, --probability and "
     "--false-accept-rate out."
 )
 
 
 @dataclass(frozen=True, slots=True)
 class ClusterOptions:
-    """How crops are clustered.
+    """Options of clustering.
 
-    `nearest` keeps only links between nodes of which each is among the so many nearest of the other: 0 keeps all, None all of up
-    to 20,000 nodes and 32 of more. `linkage` is of agglomerative, `min_cluster` and `min_samples` of hdbscan. Without
-    `tracklets` and `frames` nothing is known of crops but how alike they are.
-    Raises `CrossreidError` that names the option.
+    `nearest` keeps only links between nodes that are among each other's so many nearest: 0 keeps all, None keeps all up
+    to 20,000 nodes and 32 beyond. `linkage` is for agglomerative, `min_cluster` and `min_samples` for hdbscan. Without
+    `tracklets` and `frames`, only the similarity of crops is used.
+    Raises `CrossreidError` naming the option.
     """
 
     method: Method = "components"
@@ -61,11 +61,11 @@ class ClusterOptions:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Clustering:
-    """What was found: labels `(N,)` int64, the cluster of each crop, from 0, the largest first, equal ones by their first crops.
+    """The clustering: labels `(N,)` int64, the cluster of each crop, from 0, largest first, ties by their first crops.
 
-    A crop that hangs together with none is a cluster by itself; so is each that HDBSCAN takes for noise, `noise` of them, and
-    a tracklet counts as one. `apart` pairs of nodes had to stay apart; `refused` links would have joined such (of components).
-    `nearest` is how many nearest were kept, None for all.
+    A crop linked to no other is its own cluster; so is each one that HDBSCAN considers noise, `noise` of them, where a
+    tracklet counts as one. `apart` pairs of nodes had to stay apart; `refused` links would have joined such pairs
+    (components only). `nearest` is how many nearest were kept, None for all.
     """
 
     labels: np.ndarray
@@ -109,7 +109,7 @@ def cluster_crops(
         raise CrossreidError(f"--method {options.method} needs a threshold.")
     nodes = nodes_of(crops, tracklets=options.tracklets, frames=options.frames)
     if searches is not None and len(nodes) != len(crops):
-        raise CrossreidError("an index of crops cannot find tracklets. Give --no-tracklets, or leave the index out.")
+        raise CrossreidError("an index of crops cannot find tracklets. Give --no-tracklets, or omit the index.")
     nearest = options.nearest
     if nearest is None:
         nearest = NEAREST if len(nodes) > ALL_PAIRS or searches is not None else 0
@@ -147,7 +147,7 @@ def _by_links(nodes: Nodes, pairs: Pairs, table: np.ndarray, options: ClusterOpt
 
 def _only(searches: Mapping[int, Search] | None) -> Search | None:
     if searches is not None and len(searches) > 1:
-        raise CrossreidError("--method hdbscan by an index is for crops of one modality. Leave the index out.")
+        raise CrossreidError("--method hdbscan with an index is for crops of one modality. Omit the index.")
     return None if searches is None else next(iter(searches.values()))
 
 

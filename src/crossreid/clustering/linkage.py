@@ -105,8 +105,8 @@ def _along_links(rows: np.ndarray, links: Pairs, threshold: float, linkage: Link
     ends = np.unique(pairs.first * len(rows) + pairs.second)
     if len(ends) * rows.shape[1] > MOST_VALUES:
         raise CrossreidError(
-            f"{len(rows):,} images hang together by {len(ends):,} pairs, more than agglomerative clustering can take. Raise the "
-            "threshold, keep fewer pairs (--nearest 8), or take --method components."
+            f"{len(rows):,} images are connected by {len(ends):,} pairs, more than agglomerative clustering can handle. Raise the "
+            "threshold, keep fewer pairs (--nearest 8), or use --method components."
         )
     one, other = np.divmod(ends, len(rows))
     graph = coo_array((np.ones(len(ends), np.int8), (one, other)), shape=(len(rows), len(rows))).tocsr()

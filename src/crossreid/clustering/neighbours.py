@@ -148,8 +148,8 @@ def _all_pairs(
         before += len(parts[-1])
         if before > MOST_PAIRS:
             raise CrossreidError(
-                f"more than {MOST_PAIRS:,} pairs are as alike as a cosine of {least:.3f}. Raise the threshold, or keep the nearest "
-                "alone: --nearest 32."
+                f"more than {MOST_PAIRS:,} pairs reach a cosine of {least:.3f}. Raise the threshold, or keep only the nearest: "
+                "--nearest 32."
             )
         if advance is not None:
             advance(len(asking))

@@ -83,8 +83,8 @@ def _apart(crops: Crops, of_crops: np.ndarray) -> np.ndarray:
             a, b = int(of_crops[one]), int(of_crops[other])
             if a == b:
                 raise DataError(
-                    f"{crops.ids[one]} and {crops.ids[other]} are of the tracklet {crops.tracklets[one]!r}, so one identity, and of "
-                    "one frame, so two. Mend the tracklets, or take away one of the rules: --no-tracklets or --no-frames."
+                    f"{crops.ids[one]} and {crops.ids[other]} are of the tracklet {crops.tracklets[one]!r}, so one identity, but to "
+                    "one frame, so two. Correct the tracklets, or drop one of the rules: --no-tracklets or --no-frames."
                 )
             pairs.add((min(a, b), max(a, b)))
     return np.array(sorted(pairs), dtype=np.int64).reshape(-1, 2)

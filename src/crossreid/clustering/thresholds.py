@@ -1,7 +1,7 @@
-"""From which cosine on two crops are linked: stated, or read of a calibration by a probability or a false-accept rate.
+"""The cosine from which two crops are linked: given, or derived from a calibration by a probability or false-accept rate.
 
-There is one threshold a pair of modalities, as crops of day and night are less alike than crops of one light; and others of
-tracklets, which are less noisy than single crops, where the calibration has them.
+There is one threshold per pair of modalities, as crops by day and by night are less similar than crops in one light;
+and separate ones for tracklets, which are less noisy than single crops, if the calibration has them.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def stated(texts: Iterable[str], pairs: Sequence[Pair] = PAIRS) -> dict[Pair, fl
         name, number = key_value(text, "--threshold") if "=" in text else ("", text)
         if name and NAMES.get(name) not in pairs:
             raise CrossreidError(
-                f"--threshold {text!r}: expected a pair of modalities that there are: {', '.join(pair_name(*one) for one in pairs)}."
+                f"--threshold {text!r}: expected a pair of the modalities present: {', '.join(pair_name(*one) for one in pairs)}."
             )
         value = _cosine(number, text)
         if name:
@@ -117,12 +117,12 @@ def thresholds_of(
         )
     if by_calibration and all(pair in explicit for pair in pairs):
         raise CrossreidError(
-            "--threshold leaves no pair of modalities to the calibration. Leave --probability and --false-accept-rate out, or "
-            "state the threshold of single pairs only, PAIR=COSINE."
+            "--threshold covers all pairs of modalities. Leave --probability and --false-accept-rate out, or "
+            "give thresholds for single pairs only, PAIR=COSINE."
         )
     if not by_calibration and not explicit:
         raise CrossreidError(
-            "expected a threshold: --threshold COSINE, or of a calibrated run --probability P or --false-accept-rate RATE."
+            "expected a threshold: --threshold COSINE, or, for a calibrated run, --probability P or --false-accept-rate RATE."
         )
     found: dict[Pair, float] = {}
     of_sets: dict[str, dict[Pair, float]] = {}
@@ -136,7 +136,7 @@ def thresholds_of(
                 of_sets.setdefault(kind, {})[pair] = _calibrated(known, pair, probability, false_accept_rate)
         else:
             raise CrossreidError(
-                f"no threshold of {pair_name(*pair)}: state --threshold {pair_name(*pair)}=COSINE too."
+                f"no threshold for {pair_name(*pair)}: give --threshold {pair_name(*pair)}=COSINE too."
             )
     words = []
     if by_calibration and any(pair not in explicit for pair in pairs):
@@ -181,7 +181,7 @@ def _calibrated(
         values = [calibration.threshold(false_accept_rate, *each) for each in directed if pair_name(*each) in known]
     if not values:
         raise CrossreidError(
-            f"the calibration knows no {pair_name(*pair)}, only {', '.join(known) or 'nothing'}. State --threshold "
+            f"the calibration lacks {pair_name(*pair)}, it has {', '.join(known) or 'nothing'}. Give --threshold "
             f"{pair_name(*pair)}=COSINE for it."
         )
     return max(values)

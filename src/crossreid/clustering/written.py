@@ -37,12 +37,12 @@ SHEETS = "sheets"
 
 @dataclass(frozen=True, slots=True)
 class WriteOptions:
-    """What is written of a clustering.
+    """Options of the written clustering.
 
-    The manifest holds clusters of `min_size` crops or more, with `one_per_burst` one crop of each burst, which ends where
-    `burst_seconds` pass between crops. `duplicate` is the cosine of near-duplicates. `sheets` is the most pages. Without
-    `pictures` no picture is looked for, so that there are no manifest and no sheets.
-    Raises `CrossreidError` that names the option.
+    The manifest holds clusters of at least `min_size` crops, with `one_per_burst` one crop per burst, which ends after
+    a gap of `burst_seconds` between crops. `duplicate` is the cosine of near-duplicates. `sheets` is the most pages.
+    Without `pictures`, no pictures are looked for, so there are no manifest and no sheets. Raises `CrossreidError`
+    naming the option.
     """
 
     min_size: int = 2
@@ -61,7 +61,7 @@ class WriteOptions:
 
 
 def refuse_present(out: Path) -> None:
-    """Raise `DataError` where there is something already."""
+    """Raise `DataError` if the path exists."""
     if out.exists() or out.is_symlink():
         raise DataError(f"{out} is there already. Remove it, or choose another --out.")
 

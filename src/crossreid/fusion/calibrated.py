@@ -170,4 +170,4 @@ def _learned(probabilities: Sequence[np.ndarray], same: np.ndarray) -> LearnedWe
             weights[used] = found
             return LearnedWeights(weights, float(model.intercept_[0]))
         used.remove(used[int(np.argmin(found))])
-    raise DataError("learned weights: no score speaks for a match on the calibration pairs; use equal weights.")
+    raise DataError("learned weights: no score indicates a match on the calibration pairs; use equal weights.")

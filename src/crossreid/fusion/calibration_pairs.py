@@ -67,15 +67,15 @@ def check_identities(tested: Features, calibrated: Features) -> str | None:
     alike = sorted(tested.names.tolist()) == sorted(calibrated.names.tolist())
     if alike and np.array_equal(np.sort(tested.embeddings, axis=0), np.sort(calibrated.embeddings, axis=0)):
         raise DataError(
-            "the calibration is on the images that are tested, whose scores would then be no test. Expected --calibrate-on "
+            "the calibration uses the test images themselves, so the scores would not be a test. Expected --calibrate-on "
             "embeddings of images of other identities."
         )
     shared = set(tested.identities.tolist()) & set(calibrated.identities.tolist())
     if not shared:
         return None
     return (
-        f"WARNING: {len(shared)} identities, {min(shared)} for example, are calibrated on and tested too; scores are then "
-        "better than those of identities that nobody has seen."
+        f"WARNING: {len(shared)} identities, {min(shared)} for example, are both calibrated on and tested; scores are then "
+        "better than those of unseen identities."
     )
 
 

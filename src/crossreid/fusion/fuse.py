@@ -187,7 +187,7 @@ def _check(
 ) -> None:
     if len(files) < (1 if local is not None else 2):
         raise CrossreidError(
-            f"{len(files)} embeddings are nothing to fuse: expected those of two networks, or of one and a local matcher "
+            f"{len(files)} embeddings cannot be fused: expected those of two networks, or of one and a local matcher "
             "(--local sift)."
         )
     if len(calibration) != len(files):
@@ -198,11 +198,11 @@ def _check(
     if len({path.resolve() for path in files}) < len(files):
         raise CrossreidError("the same embeddings are named twice; a score fused with itself is itself.")
     if local_options and local is None:
-        raise CrossreidError("--local-option is of a local matcher; name one with --local.")
+        raise CrossreidError("--local-option is for a local matcher; name one with --local.")
     if local_options and not isinstance(local, str):
-        raise CrossreidError("local_options are of a matcher that is named; this one is made already.")
+        raise CrossreidError("local_options are for a matcher given by name; this one is already constructed.")
     if shortlist < 1:
-        raise CrossreidError(f"--shortlist {shortlist}: expected at least 1 candidate a query.")
+        raise CrossreidError(f"--shortlist {shortlist}: expected at least 1 candidate per query.")
 
 
 def _check_networks(files: Sequence[Path], calibration: Sequence[Path], tested: Aligned, known: Aligned) -> None:

@@ -22,11 +22,11 @@ from crossreid.options import Options
 
 
 class LightGlueOptions(Options):
-    extractor: str = Field(description="File of the extractor's weights; or `random`, for trials of the code.")
-    matcher: str = Field(description="File of LightGlue's weights for these features; or `random`.")
-    features: Literal["disk", "aliked"] = Field("disk", description="Whose weights they are.")
+    extractor: str = Field(description="File of the extractor's weights, or `random` to try the code.")
+    matcher: str = Field(description="File of LightGlue's weights for these features, or `random`.")
+    features: Literal["disk", "aliked"] = Field("disk", description="The kind of features.")
     size: int = Field(512, ge=32, le=4096, description="Pixels of the longer side that images are scaled to.")
-    keypoints: int = Field(512, ge=8, le=20000, description="Most keypoints of an image, the strongest.")
+    keypoints: int = Field(512, ge=8, le=20000, description="Most keypoints per image, strongest first.")
     confidence: float = Field(0.5, ge=0, le=1, description="Least confidence of a match that counts.")
     device: str = Field("cpu", description="cpu, or cuda.")
 
@@ -122,10 +122,10 @@ def _load(network: torch.nn.Module, state: Mapping[str, Any], path: str) -> None
     try:
         missing = learned & set(network.load_state_dict(dict(state), strict=False).missing_keys)
     except (RuntimeError, TypeError, AttributeError) as error:
-        raise CrossreidError(f"{path} is not of this network: {str(error).splitlines()[-1].strip()}") from error
+        raise CrossreidError(f"{path} does not fit this network: {str(error).splitlines()[-1].strip()}") from error
     if missing:
         raise CrossreidError(
-            f"{path} is not of this network: {len(missing)} of its {len(learned)} tensors are missing, {min(missing)} for "
+            f"{path} does not fit this network: {len(missing)} of its {len(learned)} tensors are missing, {min(missing)} for "
             "example. Are the weights those of the features that were named?"
         )
 
@@ -139,6 +139,6 @@ def _kornia() -> Any:
         import kornia.feature
     except ImportError as error:
         raise CrossreidError(
-            "LightGlue needs kornia, which is in none of the extras: pip install kornia. `sift` does without."
+            "LightGlue needs kornia, which is in none of the extras: pip install kornia. `sift` does not need it."
         ) from error
     return kornia.feature

@@ -21,9 +21,11 @@ _FEWEST = 4  # matches that are verified; two fix the transformation, and agree 
 
 class SiftOptions(Options):
     size: int = Field(256, ge=32, le=4096, description="Pixels of the longer side that images are scaled to.")
-    keypoints: int = Field(256, ge=8, le=20000, description="Most keypoints of an image, the strongest.")
-    ratio: float = Field(0.9, gt=0, le=1, description="Most that the nearest may have of the distance of the second.")
-    tolerance: float = Field(0.03, gt=0, le=1, description="Of an inlier, in longer sides of an image.")
+    keypoints: int = Field(256, ge=8, le=20000, description="Most keypoints per image, strongest first.")
+    ratio: float = Field(0.9, gt=0, le=1, description="Largest ratio of the nearest distance to the second nearest.")
+    tolerance: float = Field(
+        0.03, gt=0, le=1, description="Largest error of an inlier, relative to an image's longer side."
+    )
 
 
 @register_matcher("sift")

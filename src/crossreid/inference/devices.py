@@ -8,18 +8,18 @@ from crossreid.errors import CrossreidError
 
 
 def device_of(name: str | None) -> torch.device:
-    """`cpu`, `cuda`, `cuda:1`, or by default a GPU where there is one.
+    """`cpu`, `cuda`, `cuda:1`, or by default a GPU if available.
 
     Raises:
-        CrossreidError: another kind of device, or a GPU that is not there.
+        CrossreidError: another kind of device, or a missing GPU.
     """
     if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     kind, colon, number = name.partition(":")
     if (kind == "cpu" and not colon) or (kind == "cuda" and (not colon or (number.isdecimal() and len(number) < 5))):
         if kind == "cuda" and not torch.cuda.is_available():
-            raise CrossreidError(f"device {name!r}: there is no GPU that this PyTorch can use; choose cpu.")
+            raise CrossreidError(f"device {name!r}: this PyTorch finds no usable GPU; choose cpu.")
         if colon and int(number) >= torch.cuda.device_count():
             raise CrossreidError(f"device {name!r}: GPUs here are cuda:0 to cuda:{torch.cuda.device_count() - 1}.")
         return torch.device(name)
-    raise CrossreidError(f"device {name!r}: expected cpu, cuda, or a GPU by its number, cuda:1 for example.")
+    raise CrossreidError(f"device {name!r}: expected cpu, cuda, or a GPU by number, for example cuda:1.")

@@ -93,40 +93,42 @@ def embed(
     advance: Callable[..., object] | None = None,
     say: Callable[[str], object] = lambda text: None,
 ) -> Embedded | Path:
-    """Embed what `source` names into the folder `out`, resumably; without `source` a run's own test images.
+    """Embed the images of `source` into the folder `out`, resumably; without `source`, a run's own test images.
 
-    With `source`, `out` gets embeddings.safetensors and records.parquet, and the same call goes on with a job that was
-    interrupted. Processes that torchrun started share the job; the first of them returns its counts.
+    With `source`, `out` gets embeddings.safetensors and records.parquet, and repeating the call resumes an interrupted
+    job. Processes started by torchrun share the job; the first of them returns its counts.
 
     Args:
         run: a run's folder, or with `source` also an exported file or a network that was not trained here.
         source: a folder of images, a manifest (.csv), an address of either in object storage, or NAME:ROOT of a data set.
-        out: with `source` a folder or an address of object storage; else a file or, for sysu-mat, a folder, RUN/features.npz or
-            RUN/features by default.
+        out: with `source`, a folder or an address in object storage; else a file or, for sysu-mat, a folder, by default
+            RUN/features.npz or RUN/features.
         format: without `source`: npz (the default) or sysu-mat, as `crossreid.runs.run.write_features` writes them.
-        checkpoint: of a run, best (the default) or last.
-        modality: of a folder of images, visible (the default) or infrared.
-        camera: of a folder of images, their camera; unknown (0) by default.
-        part: of a data set: all (the default), train, validation, query, gallery or test.
-        options: of a data set, its reader's.
+        checkpoint: for a run, best (the default) or last.
+        modality: for a folder of images, visible (the default) or infrared.
+        camera: for a folder of images, their camera; unknown (0) by default.
+        part: for a data set: all (the default), train, validation, query, gallery or test.
+        options: for a data set, its reader's.
         precision: auto (the default: measured), float32 (the reference) or bf16.
         on_bad_image: stop (the default), or skip and list in bad_images.csv.
-        batch: images of a forward pass, 64 by default.
-        chunk: images of a chunk, what a kill can cost: 1024 by default, and never less than a batch.
-        workers: loader processes; by default by the number of cores.
-        device: cpu, cuda or cuda:N; by default a GPU where there is one.
-        engine: torch (the default of a run), onnx, openvino or torch-export: RUN/model.onnx, .xml or .pt2, which `crossreid.export`
-            wrote of these weights. ray, or ray:ENGINE, has a Ray cluster do it; fastest measures those that there are.
-        ray_address: of engine ray, the cluster's (`auto` for the one that this machine is of); by default one is started here.
-        advance: called with (0, images) once and with images as they are done.
-        say: called with one line about what was decided.
+        batch: images per forward pass, 64 by default.
+        chunk: images per chunk, the most that a kill can cost: 1024 by default, and at least a batch.
+        workers: loader processes; by default depends on the number of cores.
+        device: cpu, cuda or cuda:N; by default a GPU if available.
+        engine: torch (the default for a run), onnx, openvino or torch-export: RUN/model.onnx, .xml or .pt2, which
+            `crossreid.export` wrote from these weights. ray, or ray:ENGINE, uses a Ray cluster; fastest measures the
+            available ones.
+        ray_address: for engine ray, the cluster's (`auto` for the one this machine belongs to); by default one is
+            started here.
+        advance: called with (0, images) once and with numbers of images as they are done.
+        say: called with single-line messages about decisions.
 
     Returns:
-        What was written; without `source` the file or folder of test features.
+        What was written; without `source`, the file or folder of test features.
 
     Raises:
-        CrossreidError: an argument without a meaning here, a source, model or image that cannot be used, or a folder that
-            holds something else than this job.
+        CrossreidError: an argument that does not apply here, an unusable source, model or image, or a folder that
+            holds something other than this job.
     """
     given = {
         "checkpoint": checkpoint, "modality": modality, "camera": camera, "part": part, "option": options,
@@ -155,11 +157,11 @@ def _embed_source(
     measured = chosen["engine"] == FASTEST
     ray, engine = (False, None) if chosen["engine"] is None or measured else parse_distributed(chosen["engine"])
     if chosen["ray_address"] is not None and not ray:
-        raise CrossreidError("--ray-address is of --engine ray, which is not given.")
+        raise CrossreidError("--ray-address is for --engine ray, which is not given.")
     if min(batch, chunk) < 1 or (workers or 0) < 0:
         raise CrossreidError(
-            f"batch {batch}, chunk {chunk}, workers {workers or 0}: expected 1 image or more in a batch and in a chunk, and 0 "
-            "loader processes or more."
+            f"batch {batch}, chunk {chunk}, workers {workers or 0}: expected at least 1 image per batch and per chunk, and 0 "
+            "or more loader processes."
         )
     with process_group() as group:
         if ray and group.world > 1:
@@ -189,7 +191,7 @@ def _embed_source(
             )  # fmt: skip
         except KeyboardInterrupt:
             if group.rank == 0:
-                say("interrupted; the same command again goes on from the last chunk.")
+                say("interrupted; run the same command to resume from the last chunk.")
             raise
 
 
@@ -218,25 +220,27 @@ def _opened(run: Path, engine: Engine | None, checkpoint: str, device: str | Non
 def _refuse_without_meaning(
     run: Path, source: Path | str | None, out: Place | None, format: str | None, given: Mapping[str, Any]
 ) -> None:
-    """Raise `CrossreidError` for what has no meaning with this run and source; arguments are called as the command's options."""
+    """Raise `CrossreidError` for arguments that do not apply to this run and source, named like the command's options."""
     exported = is_exported(run)
     if (named := pretrained_at(run)) is not None:
         if source is None:
             raise CrossreidError(
-                f"{named.name} was not trained here and has no test features of its own. Name what is to be embedded: crossreid embed "
+                f"{named.name} was not trained here and has no test features of its own. Name a source to embed: crossreid embed "
                 f"--backbone {named.name} SOURCE --out DIR."
             )
         if "checkpoint" in given:
             raise CrossreidError(
-                f"--checkpoint is of a run; {named.name} has the weights that --weights names. Leave it out."
+                f"--checkpoint is for a run; {named.name} has the weights given by --weights. Leave it out."
             )
     if exported and source is None:
         raise CrossreidError(
-            f"{run} is an exported file, which has no test features of its own. Name what is to be embedded: "
+            f"{run} is an exported file, which has no test features of its own. Name a source to embed: "
             f"crossreid embed {run} SOURCE --out DIR."
         )
     if exported and "checkpoint" in given:
-        raise CrossreidError(f"--checkpoint is of a run; {run} was exported from one of its checkpoints. Leave it out.")
+        raise CrossreidError(
+            f"--checkpoint is for a run; {run} was exported from one of its checkpoints. Leave it out."
+        )
     if source is None:
         unused = [f"--{name.replace('_', '-')}" for name in given if name != "checkpoint"]
         if unused:
@@ -251,7 +255,7 @@ def _refuse_without_meaning(
         )
     if out is None:
         raise CrossreidError(
-            "with SOURCE, --out DIR is needed: the folder for embeddings.safetensors and records.parquet."
+            "with SOURCE, --out DIR is required: the folder for embeddings.safetensors and records.parquet."
         )
     for name, known in _CHOICES.items():
         if given.get(name, known[0]) not in known:

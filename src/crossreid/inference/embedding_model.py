@@ -1,4 +1,4 @@
-"""A model that embeds: prepared images in, embeddings out, whichever runtime computes them."""
+"""A model that embeds: prepared images in, embeddings out, with any runtime."""
 
 from __future__ import annotations
 
@@ -26,17 +26,18 @@ class EmbeddingModel(ABC):
     """A network that embeds images.
 
     Attributes:
-        source: the run's folder, the exported file, or `PretrainedNetwork.path` of a network that was not trained here.
-        method: the method's name; `pretrained` of a network that was not trained here.
+        source: the run's folder, the exported file, or `PretrainedNetwork.path` for a network that was not trained
+            here.
+        method: the method's name; `pretrained` for a network that was not trained here.
         preprocessing: what `transform` does to a decoded image.
         dimension: D of its embeddings.
-        fingerprint: 64 hexadecimal digits; equal if and only if embeddings may be compared.
-        flip: whether an image's mirror image is embedded with it, as the recipe's evaluation does.
-        runtime: the engine that computes: torch, onnx, openvino or torch-export.
-        precision: float32, the reference, bf16, or that of an exported file: fp16 or int8.
-        precisions: those that it can compute in, the one that it begins with first.
-        trained: how much of its training it has had, where that is not all of it; else empty.
-        calibration: what `crossreid calibrate` made of it, by which scores are probabilities; None where nothing did.
+        fingerprint: 64 hexadecimal digits; equal if and only if embeddings are comparable.
+        flip: whether the mirror image is embedded too, as in the recipe's evaluation.
+        runtime: the engine: torch, onnx, openvino or torch-export.
+        precision: float32 (the reference), bf16, or that of an exported file: fp16 or int8.
+        precisions: the supported ones, the initial one first.
+        trained: how far it was trained, if training is unfinished; else empty.
+        calibration: the output of `crossreid calibrate`, which turns scores into probabilities; None if there is none.
     """
 
     source: Path
@@ -54,7 +55,7 @@ class EmbeddingModel(ABC):
 
     @property
     def transform(self) -> EvalTransform:
-        """`(H, W, 3)` uint8 RGB, as `crossreid.data.images.load_image` returns it, to `(3, height, width)` float32."""
+        """`(H, W, 3)` uint8 RGB, as returned by `crossreid.data.images.load_image`, to `(3, height, width)` float32."""
         return self.preprocessing.transform
 
     @abstractmethod
@@ -63,16 +64,16 @@ class EmbeddingModel(ABC):
 
     @abstractmethod
     def features(self, images: Tensor, modalities: Tensor) -> Tensor:
-        """Likewise, but not normalised: what is averaged over a tracklet before it is brought to length 1."""
+        """Likewise, but not normalised: averaged over a tracklet before L2 normalisation."""
 
     def embed_sets(self, images: Tensor, modalities: Tensor, sets: Sequence[Sequence[int]]) -> Tensor:
-        """`(S, D)` embeddings of S sets (tracklets), each the positions of its images among `images`.
+        """`(S, D)` embeddings of S sets (tracklets), each given by the indices of its images in `images`.
 
         Raises:
-            CrossreidError: a set without an image.
+            CrossreidError: a set has no image.
         """
         if any(len(positions) == 0 for positions in sets):
-            raise CrossreidError("a set is empty; expected an image or more.")
+            raise CrossreidError("a set is empty; expected at least one image.")
         features = self.features(images, modalities)
         means = torch.stack([features[list(positions)].mean(0) for positions in sets])
         return nn.functional.normalize(means, dim=1)
@@ -81,14 +82,14 @@ class EmbeddingModel(ABC):
         """Embed in one of `precisions` from now on; returns the model itself.
 
         Raises:
-            CrossreidError: an unknown precision, or one that this model, runtime or processor has not.
+            CrossreidError: an unknown precision, or one not supported by this model, runtime or processor.
         """
         if precision not in get_args(Precision):
             raise CrossreidError(f"precision {precision!r}: expected {' or '.join(get_args(Precision))}.")
         if precision not in self.precisions:
             raise CrossreidError(
-                f"{self.source}: {self._what} computes in {' or '.join(self.precisions)}, not in {precision}. Use precision "
-                f"{self.precisions[0]} with it."
+                f"{self.source}: {self._what} supports {' or '.join(self.precisions)}, not {precision}. Use precision "
+                f"{self.precisions[0]}."
             )
         if precision == "bf16" and self.device.type == "cpu":
             refuse_broken_bf16()
@@ -97,7 +98,7 @@ class EmbeddingModel(ABC):
 
     @property
     def _what(self) -> str:
-        """What computes, for messages."""
+        """The engine's name, for messages."""
         return "a network of torch" if self.runtime == "torch" else f"this exported file in {self.runtime}"
 
 

@@ -26,7 +26,7 @@ def faster_precision(model: EmbeddingModel, records: Sequence[Record], *, batch:
     slower, as it is without bf16 units. The model is left in the precision that is returned.
     """
     if "bf16" not in model.precisions:
-        return model.precisions[0], f"all that this file has in {model.runtime}"
+        return model.precisions[0], f"the only one of this file in {model.runtime}"
     if model.device.type == "cpu" and bf16_is_broken():
         return "float32", "this processor announces AMX, but bf16 ends in an illegal instruction here"
     seen = model.preprocessing

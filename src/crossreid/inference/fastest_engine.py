@@ -50,7 +50,7 @@ def fastest_engine(
             try:
                 models[engine] = open_by_engine(run, engine, checkpoint=checkpoint, device=device)
             except CrossreidError as error:
-                notes.append(f"{engine} left out: {str(error).rstrip('.')}")
+                notes.append(f"{engine} skipped: {str(error).rstrip('.')}")
     if len(models) == 1:
         return "torch", "; ".join(["there is no other file of this run", *notes])
     seen = models["torch"].preprocessing

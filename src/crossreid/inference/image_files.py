@@ -40,7 +40,7 @@ def images_below(
         except OSError as error:
             if error.errno not in _NOT_GIVEN:
                 raise
-            leave_out(above, f"it cannot be read as a folder: {error.strerror}. Mend that.")
+            leave_out(above, f"it cannot be read as a folder: {error.strerror}. Fix that.")
             continue
         for entry in inside:
             path = Path(above, entry.name)

@@ -25,14 +25,14 @@ def open_by_engine(
     """
     own = target_of(run)
     if own is not None and engine not in (None, own):
-        way_out = "for torch name the run's folder" if engine == "torch" else f"for {engine} name a file of it"
+        way_out = "for torch, name the run's folder" if engine == "torch" else f"for {engine} name a file of it"
         raise CrossreidError(f"{run} is a file for --engine {own}; {way_out}.")
     if engine is None or engine == "torch" or own is not None:
         return open_model(run, checkpoint=checkpoint, precision=precision, device=device)
     suffix = SUFFIXES[engine]
     if pretrained_at(run) is not None:
         raise CrossreidError(
-            f"--engine {engine}: for a network that was not trained here make the file first, crossreid export --backbone NAME --to "
+            f"--engine {engine}: for a network that was not trained here, make the file first, crossreid export --backbone NAME --to "
             f"{engine} --out FILE{suffix}, and name it in the network's place."
         )
     path = run_folder(run) / f"model{suffix}"
@@ -43,7 +43,7 @@ def open_by_engine(
     expected = run_fingerprint(run, checkpoint)
     if model.fingerprint != expected:
         raise CrossreidError(
-            f"{path} is not of the run's {checkpoint} checkpoint as it is now: its fingerprint is {model.fingerprint[:12]}..., the "
+            f"{path} is not from the run's current {checkpoint} checkpoint: its fingerprint is {model.fingerprint[:12]}..., the "
             f"run's {expected[:12]}.... Export it again: {again}"
         )
     return model

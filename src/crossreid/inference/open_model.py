@@ -81,7 +81,7 @@ def calibration_of_run(folder: Path, fingerprint: str) -> Calibration | None:
     found = read_calibration(folder)
     if found is not None and found.fingerprint != fingerprint:
         warnings.warn(
-            f"{folder / FILE} is of other weights than those that are opened, and is left aside. Calibrate these: crossreid "
+            f"{folder / FILE} belongs to other weights than those opened and is ignored. Calibrate these: crossreid "
             f"calibrate {folder}.",
             stacklevel=3,
         )

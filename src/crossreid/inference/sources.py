@@ -1,4 +1,4 @@
-"""What is to be embedded: a folder of images, a manifest, or a data set of the catalogue, as records in a fixed order."""
+"""Sources to embed: a folder of images, a manifest, or a data set of the catalogue, as records in a fixed order."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def source_records(
         camera: of a folder of images; unknown (0) by default.
         part: of a data set, one of `PARTS`.
         options: of a data set, its reader's; of a manifest, `outside`.
-        say: called with a line for each kind of file that is passed over, and for what a manifest's reader notes.
+        say: called with a message for each kind of skipped file, and for notes of a manifest's reader.
         left_out: where given, (path, reason) of folders that cannot be read and of names that are no UTF-8 are put there,
             and the rest is returned.
 
@@ -62,11 +62,11 @@ def source_records(
         if is_utf8(record.path):
             found.append(record)
         else:
-            leave_out(record.path, "its name is no UTF-8 (what is not is shown as \\x..); rename it.")
+            leave_out(record.path, "its name is not UTF-8 (invalid bytes are shown as \\x..); rename it.")
     if not found and left_out:
         raise DataError(f"{source}: none of its images can be read. {left_out[0][0]}: {left_out[0][1]}")
     if not found:
-        raise DataError(f"{source} holds no image. Expected files that end in {', '.join(SUFFIXES)}, at any depth.")
+        raise DataError(f"{source} holds no images. Expected files ending in {', '.join(SUFFIXES)}, at any depth.")
     return found
 
 
@@ -146,7 +146,7 @@ def _listed(
         return records
     placed, why = with_states(objects)
     if why:
-        say(f"note: images that change between two calls are not noticed. {why}")
+        say(f"note: changes to images between two calls go unnoticed. {why}")
     there = dict(zip(objects, placed, strict=True))
     return [replace(record, path=there.get(record.path, record.path)) for record in records]  # type: ignore[arg-type]
 
@@ -167,11 +167,11 @@ def _heed_layout(folder: Path, modality: str | None, say: Callable[[str], object
     known = describe(name)
     if modality is None and any(setting.query is not None for setting in PROTOCOLS[known.protocol].settings):
         raise DataError(
-            f"{folder} is laid out as {known.title}, which holds infrared and visible images: as a folder all would be taken "
-            f"for visible ones of unknown cameras. Write {name}:{folder}, or give --modality if they are all of one."
+            f"{folder} is laid out as {known.title}, which holds infrared and visible images: as a folder, all would be taken "
+            f"for visible ones of unknown cameras. Write {name}:{folder}, or give --modality if all have the same one."
         )
     say(
-        f"note: {folder} is laid out as {known.title}; as a folder its identities and cameras are unknown. {name}:{folder} reads "
+        f"note: {folder} is laid out as {known.title}; as a folder, its identities and cameras are unknown. {name}:{folder} reads "
         "them."
     )
 
@@ -190,4 +190,4 @@ def part_of(split: Split, part: str) -> list[Record]:
 def _refuse(source: str, what: str, **given: object) -> None:
     for name, value in given.items():
         if value is not None:
-            raise DataError(f"{source} is {what}, which says each image's {name} itself. Leave --{name} out.")
+            raise DataError(f"{source} is {what}, which states each image's {name} itself. Leave --{name} out.")

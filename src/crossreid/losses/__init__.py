@@ -1,1 +1,1 @@
-"""Losses: functions of tensors, or modules, that know no batch and no network, one family a file; some have a name in recipes."""
+"""Losses: functions of tensors, or modules, independent of batch and network, one family per file; some have a name in recipes."""

@@ -1,12 +1,12 @@
 """Losses by name, and how a recipe adds some to a method's own: `losses: {NAME: WEIGHT}`.
 
-A loss registers itself with `register_loss`. Of what is registered those of embeddings can be weighed from a recipe: plain
+A loss registers itself with `register_loss`. Registered losses of embeddings can be added by a recipe: plain
 functions `(features (B, D), labels (B,), *, ...) -> scalar`, which may take `modalities (B,)` as a third argument. Their
 keyword-only parameters are their options.
 
-A loss that has parameters or remembers something is an `nn.Module`, whose `forward` takes the same and which is made of `(width,
-classes, *, ...)`: D, the number of training identities, and its options by keyword only. A method holds those of its recipe in
-`AddedLosses`, as a part of itself: so their parameters are learned, and all of their state is in every checkpoint.
+A loss with parameters or memory is an `nn.Module` whose `forward` takes the same arguments and which is constructed
+with `(width, classes, *, ...)`: D, the number of training identities, and its options as keywords. A method holds those
+of its recipe in `AddedLosses`, as a submodule: so their parameters are trained, and their state is in every checkpoint.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ LOSSES: Registry[Loss] = Registry("loss", "crossreid.losses", package="crossreid
 
 
 def register_loss(name: str) -> Callable[[F], F]:
-    """Register the function, or the class of modules, below as the loss that recipes call `name`.
+    """Register the decorated function or module class as the loss `name` in recipes.
 
     Raises:
-        PluginError: one of another module has the name.
+        PluginError: another module has registered the name.
     """
     return cast(Callable[[F], F], LOSSES.register(name))
 
 
 def checked_weights(given: dict[str, Any]) -> dict[str, Any]:
-    """What a recipe says under `losses`, with the values that each loss's options have by type.
+    """The `losses` section of a recipe, with each loss's options converted to their types.
 
     Raises:
-        CrossreidError: an unknown loss or option, a value that its option cannot have, or a loss of something else than
+        CrossreidError: an unknown loss or option, an invalid option value, or a loss of something other than
             embeddings and labels.
     """
     checked: dict[str, Any] = {}
@@ -110,7 +110,7 @@ def weighted_losses(
     for name in weights:
         if _is_module(LOSSES[name]) and (modules is None or name not in modules):
             raise CrossreidError(
-                f"loss {name!r} has a state of its own, which this method does not keep. Expected a method that holds "
+                f"loss {name!r} has its own state, which this method does not store. Expected a method that holds "
                 "`AddedLosses(options.losses, width, classes)` and calls it in place of `weighted_losses`."
             )
     return _terms(_looked_up(weights), modules or {}, (features, labels, modalities), taken)
@@ -170,7 +170,7 @@ class AddedLosses(nn.ModuleDict):
                 continue
             if width is None:
                 raise CrossreidError(
-                    f"loss {name!r} keeps a state as wide as the features, and here the width is that of another method's network. "
+                    f"loss {name!r} keeps a state as wide as the features, but here the width is that of another method's network. "
                     "Leave it out, or use the method's own network."
                 )
             made[name] = loss(width, classes, **_weight_and_options(value)[1])
@@ -203,7 +203,7 @@ def refuse_modality_losses(weights: dict[str, Any], reason: str) -> dict[str, An
     """
     for name in weights:
         if _takes_modalities(LOSSES[name]):
-            raise CrossreidError(f"loss {name!r} compares modalities, which this method cannot give it: {reason}.")
+            raise CrossreidError(f"loss {name!r} compares modalities, which this method cannot provide: {reason}.")
     return weights
 
 
@@ -223,13 +223,13 @@ def _options_of(name: str, loss: Loss) -> type[Options]:
     if _is_module(loss):
         if positional != ["width", "classes"]:
             raise CrossreidError(
-                f"loss {name!r} is made of ({', '.join(positional)}). Expected (width, classes), and options by keyword only."
+                f"loss {name!r} is constructed with ({', '.join(positional)}). Expected (width, classes), and keyword-only options."
             )
         inputs = list(inspect.signature(loss.forward).parameters)[1:]
     if inputs not in (["features", "labels"], ["features", "labels", "modalities"]):
         raise CrossreidError(
             f"loss {name!r} takes ({', '.join(inputs)}). A recipe can add losses that take (features, labels) or (features, "
-            "labels, modalities), and options by keyword only."
+            "labels, modalities), and keyword-only options."
         )
     fields: dict[str, Any] = {
         p.name: (Any if p.annotation is p.empty else p.annotation, ... if p.default is p.empty else p.default)

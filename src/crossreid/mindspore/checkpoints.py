@@ -70,7 +70,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Any], dict[str, Any] | None]:
             found = dict(mindspore.load_checkpoint(str(path)))
     except Exception as error:  # of many kinds, for one reason
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise CrossreidError(f"{path} is no MindSpore checkpoint, or a damaged one ({reason}).") from error
+        raise CrossreidError(f"{path} is not a MindSpore checkpoint, or is damaged ({reason}).") from error
     said = found.pop(KEY, None)
     if said is None:
         return found, None

@@ -30,7 +30,7 @@ def use_device(accelerator: Literal["auto", "cpu", "cuda"] = "auto") -> str:
     except RuntimeError as error:  # this process has computed by MindSpore already, and stays where it did
         if mindspore.get_context("device_target") != target:
             raise CrossreidError(
-                f"MindSpore computes on {mindspore.get_context('device_target')} in this process already, expected {target}. Start "
+                f"MindSpore computes on {mindspore.get_context('device_target')} in this process, expected {target}. Start "
                 "another process."
             ) from error
     return str(target)

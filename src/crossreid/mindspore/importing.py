@@ -26,14 +26,16 @@ def import_checkpoint(path: Path, out: Path, *, recipe: Path | None = None) -> P
     """
     path, out = Path(path), Path(out)
     if (out / "recipe.yaml").exists():
-        raise CrossreidError(f"{out} holds a run already. Choose another --out, or delete that folder.")
+        raise CrossreidError(f"{out} already holds a run. Choose another --out, or delete that folder.")
     use_device("cpu")
     from crossreid.mindspore.checkpoints import load_parameters, read_checkpoint
     from crossreid.mindspore.weights import build, torch_state
 
     parameters, entry = read_checkpoint(path)
     if entry is None and recipe is None:
-        raise CrossreidError(f"{path} does not say by which recipe it was trained. Name one with --recipe RECIPE.yaml.")
+        raise CrossreidError(
+            f"{path} does not state the recipe it was trained with. Name one with --recipe RECIPE.yaml."
+        )
     by = load_recipe(recipe) if recipe is not None else make_recipe((entry or {})["recipe"], source=str(path))
     refuse_network(by, str(path))
     cell = build(by, _classes(parameters, entry))

@@ -1,7 +1,7 @@
-"""Layers of a torch network as MindSpore cells: the same names of parameters, the same values, the same arithmetic.
+"""Layers of a torch network as MindSpore cells: the same parameter names, values and arithmetic.
 
-A cell is made from the torch layer that it stands for, so that nothing about an architecture is written down twice: sizes,
-strides, paddings, epsilons and initial values are read off. Parameters keep torch's names, running statistics included.
+A cell is made from the torch layer that it replaces, so no architecture is described twice: sizes, strides, paddings,
+epsilons and initial values are read off the layer. Parameters keep torch's names, including running statistics.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Draw = Callable[[tuple[int, ...]], np.ndarray]
 
 
 class UnsupportedLayerError(CrossreidError):
-    """A torch layer that has no cell here."""
+    """A torch layer without a cell here."""
 
 
 class BatchNorm(cells.Cell):
@@ -75,7 +75,7 @@ class Dropout(cells.Cell):
 
 
 class Through(cells.Cell):
-    """Nothing is done."""
+    """The identity."""
 
     def construct(self, features: Tensor) -> Tensor:
         return features
@@ -99,10 +99,10 @@ def copied(value: Any, name: str) -> Parameter:
 
 
 def layer_of(layer: nn.Module) -> cells.Cell:
-    """The cell that stands for a torch layer, or for a sequence of such layers.
+    """The cell for a torch layer, or for a sequence of layers.
 
     Raises:
-        UnsupportedLayerError: there is none for it; the message names those that there are.
+        UnsupportedLayerError: there is none for it; the message names the supported ones.
     """
     if layer._forward_hooks or layer._forward_pre_hooks:
         raise UnsupportedLayerError(f"MindSpore: expected layers without hooks, found one on a {type(layer).__name__}.")

@@ -40,12 +40,14 @@ def refuse_unsupported(recipe: Recipe) -> None:
     refuse_network(recipe, "--framework mindspore")
     options = recipe.training
     if recipe.teacher is not None:
-        raise CrossreidError("--framework mindspore: the recipe has a `teacher` section, expected one run without.")
+        raise CrossreidError(
+            "--framework mindspore: the recipe has a `teacher` section, expected a single run without one."
+        )
     for key, expected in _ONLY.items():
         found = getattr(options, key)
         if found != expected:
             raise CrossreidError(
-                f"--framework mindspore: training.{key} is {_written(found)}, expected {_written(expected)}; only torch knows others."
+                f"--framework mindspore: training.{key} is {_written(found)}, expected {_written(expected)}; use torch for others."
             )
     if options.accelerator == "cuda":
         raise CrossreidError(
@@ -79,7 +81,7 @@ def refuse_network(recipe: Recipe, what: str = "MindSpore") -> None:
         expected, found = BackboneOptions.model_fields[key].default, getattr(backbone, key)
         if found != expected:
             raise CrossreidError(
-                f"{what}: method.backbone.{key} is {found}, expected it as it is by default. Leave it out, or use torch."
+                f"{what}: method.backbone.{key} is {found}, expected its default. Leave it out, or use torch."
             )
 
 

@@ -26,26 +26,26 @@ from crossreid.options import Options
 class BackboneOptions(Options):
     name: str = Field(
         "resnet50",
-        description="Name of a timm model (a tag, or `hf-hub:OWNER/NAME`, says which weights), a torchvision model or "
+        description="Name of a timm model (with a tag, or `hf-hub:OWNER/NAME`, to select weights), a torchvision model or "
         "a registered backbone.",
     )
     weights: str = Field(
         "imagenet",
-        description="`imagenet` (the weights that belong to the name, downloaded), `none`, or a local .safetensors or "
-        ".pth file of any project.",
+        description="`imagenet` (the weights for the name, downloaded), `none`, or a local .safetensors or "
+        ".pth file from any project.",
     )
     last_stride_one: bool = Field(
         True,
         description="Keep the last stage at the resolution of the one before it. Networks whose last stage has no "
-        "stride to remove, such as OSNets and most transformers, have false where a recipe does not name "
-        "the key.",
+        "stride to remove, such as OSNets and most transformers, default to false if a recipe does not set "
+        "this key.",
     )
     last_activation: bool = Field(
-        True, description="Keep the activation at the end of the network, which the feature map comes from."
+        True, description="Keep the activation at the end of the network, which produces the feature map."
     )
     bare_last_block: bool = Field(
         False,
-        description="Without the last activation: leave out the other activations of its block too, as VKD's release "
+        description="Without the last activation: remove the other activations of its block too, as VKD's release "
         "does.",
     )
     attention: Literal["none", "bam", "bam_product"] = Field(
@@ -55,19 +55,21 @@ class BackboneOptions(Options):
     )
     non_local: tuple[Annotated[int, Field(ge=0)], ...] = Field(
         (),
-        description="How many of the last blocks of each stage are followed by a non-local block, by stage up to the last; "
+        description="Number of last blocks of each stage that are followed by a non-local block, by stage up to the last; "
         "AGW has [0, 2, 3, 0].",
     )
     non_local_width: int | None = Field(
-        None, ge=1, description="Channels within a non-local block; null for half of those outside it."
+        None, ge=1, description="Channels inside a non-local block; null for half of those outside."
     )
     stage_attention: bool = Field(
         False, description="Channel attention by affinity, with a learned gain, before stages 2, 3 and 4."
     )
-    mixstyle: MixStyleOptions = Field(MixStyleOptions(), description="Mixing of styles between images, in training.")
+    mixstyle: MixStyleOptions = Field(
+        MixStyleOptions(), description="MixStyle: mixing of styles between images in training."
+    )
     input_size: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] | None = Field(
         None,
-        description="[height, width] that a transformer is built for, filled in from `data`. null for other networks, "
+        description="[height, width] that a transformer is built for, filled in from `data`; null for other networks "
         "and for runs from before this key, whose positions are resampled at each step.",
     )
     transformer: TransformerOptions = Field(
@@ -76,15 +78,13 @@ class BackboneOptions(Options):
     lora: LoraOptions = Field(LoraOptions(), description="Low-rank adaptation of a frozen network.")
     domain_norm: DomainNormKind = Field(
         "shared",
-        description="With several data sets: batch norm has statistics per data set (`statistics`), an affine map per "
-        "data set too (`all`), or is shared by them.",
+        description="With several data sets: batch norm has statistics per data set (`statistics`), also an affine map per "
+        "data set (`all`), or is shared.",
     )
-    domains: tuple[str, ...] = Field(
-        (), description="With domain_norm: names of the sources, which the recipe fills in."
-    )
+    domains: tuple[str, ...] = Field((), description="With domain_norm: names of the sources, filled in by the recipe.")
     tested_as: str = Field(
         MEAN_OF_DOMAINS,
-        description="With domain_norm: the source whose statistics test images get, or the mean of all.",
+        description="With domain_norm: the source whose statistics are used for test images, or the mean of all.",
     )
 
     @model_serializer(mode="wrap")
@@ -107,7 +107,7 @@ class BackboneOptions(Options):
     @model_validator(mode="after")
     def _domains_fit(self) -> BackboneOptions:
         if self.domain_norm == "shared" and (self.domains or self.tested_as != MEAN_OF_DOMAINS):
-            raise CrossreidError("domains and tested_as are of domain_norm `statistics` or `all`, but it is shared")
+            raise CrossreidError("domains and tested_as are for domain_norm `statistics` or `all`, but it is shared")
         if self.domains and self.tested_as not in (MEAN_OF_DOMAINS, *self.domains):
             raise CrossreidError(
                 f"tested_as is {self.tested_as!r}, expected {MEAN_OF_DOMAINS} or one of {', '.join(self.domains)}"
@@ -138,7 +138,11 @@ def at_size(options: BackboneOptions, size: Size) -> BackboneOptions:
         return options
     if not depends or options.input_size not in (None, size):
         found = list(options.input_size or ())
-        reason = f"images are of {size[0]} x {size[1]} pixels" if depends else f"{options.name} is built for no size"
+        reason = (
+            f"images are of {size[0]} x {size[1]} pixels"
+            if depends
+            else f"{options.name} is not built for a fixed size"
+        )
         raise CrossreidError(
             f"method.backbone.input_size is {found}, but {reason}. Leave it out: it follows data.height and data.width."
         )

@@ -127,7 +127,7 @@ def _registered(options: BackboneOptions) -> nn.Module:
         given["pretrained"] = options.weights == "imagenet"
     elif options.weights == "imagenet":
         raise WeightsError(
-            f"backbone {options.name!r} brings no weights of its own. Give a local file with `method.backbone.weights=FILE`, or "
+            f"backbone {options.name!r} has no weights of its own. Give a local file with `method.backbone.weights=FILE`, or "
             "`none` to start from random weights."
         )
     if takes_input_size(factory) and options.input_size is not None:
@@ -148,8 +148,8 @@ def _of_timm(options: BackboneOptions) -> nn.Module:
         plugins = [name for name, entry in BACKBONES.items() if entry.owner.__module__ not in OURS]
         registered = f" ({', '.join(plugins)})" if plugins else ""
         raise CrossreidError(
-            f"backbone {options.name!r} is no timm model, and none that is registered{registered}. "
-            + (f"Near it: {', '.join(near)}." if near else "See timm.list_models() for timm's names.")
+            f"backbone {options.name!r} is neither a timm model nor registered{registered}. "
+            + (f"Similar names: {', '.join(near)}." if near else "See timm.list_models() for timm's names.")
         )
     if options.weights == "imagenet":
         return _pretrained(options, model)

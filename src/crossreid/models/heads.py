@@ -19,12 +19,12 @@ from crossreid.options import Options
 
 class BottleneckOptions(Options):
     hidden: tuple[Annotated[int, Field(ge=1)], ...] = Field(
-        (1024, 512), description="Widths of the hidden layers, ReLU after each."
+        (1024, 512), description="Widths of the hidden layers, each followed by ReLU."
     )
     width: int = Field(256, ge=1, description="Width of the representation z.")
     batch_norm: bool = Field(False, description="Batch norm before each ReLU.")
     doubled: bool = Field(
-        False, description="Make z twice as wide as `width`, as the authors' release does (512 for a `z_dim` of 256)."
+        False, description="Make z twice as wide as `width`, as in the authors' release (512 for a `z_dim` of 256)."
     )
     initialisation: Literal["fan_in", "release"] = Field(
         "fan_in",
@@ -81,7 +81,7 @@ class Encoder(nn.Module):
         if not isinstance(self.neck, ModalityNeck):
             return self.neck(pooled)  # type: ignore[no-any-return]
         if modalities is None:
-            raise CrossreidError("the neck has statistics of each modality, but those of the images are not given")
+            raise CrossreidError("the neck has statistics per modality, but the images' modalities are not given")
         return self.neck(pooled, modalities)  # type: ignore[no-any-return]
 
 

@@ -20,13 +20,13 @@ N = TypeVar("N", bound=nn.Module)
 
 
 class LoraOptions(Options):
-    rank: int = Field(0, ge=0, description="Rank of the matrices that learn beside frozen layers; 0 for none.")
+    rank: int = Field(0, ge=0, description="Rank of the trained matrices beside frozen layers; 0 for none.")
     alpha: float = Field(16.0, gt=0, description="Their product is multiplied by alpha / rank.")
     dropout: float = Field(0.0, ge=0, lt=1, description="Dropout before these matrices.")
     targets: tuple[str, ...] = Field(
         ("qkv",),
         min_length=1,
-        description="The layers that have them, by the ends of their names; `qkv` is the attention of a ViT.",
+        description="Layers that get them, by name suffix; `qkv` is the attention of a ViT.",
     )
 
 

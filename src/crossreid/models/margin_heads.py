@@ -31,7 +31,7 @@ class HeadOptions(Options):
         "linear", description="The classifier: linear, or cosines with a margin."
     )
     scale: float = Field(
-        30.0, gt=0, description="Factor of the cosines; the published 64 is for faces of thousands of identities."
+        30.0, gt=0, description="Factor of the cosines; the published 64 is for faces with thousands of identities."
     )
     margin: float | None = Field(
         None,

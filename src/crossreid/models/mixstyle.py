@@ -28,17 +28,17 @@ _MODALITIES: Said[Tensor] = Said("modalities of the images in the encoder")
 class MixStyleOptions(Options):
     stages: tuple[Annotated[int, Field(ge=0)], ...] = Field(
         (),
-        description="Stages after which styles are mixed, 0 for the stem. The paper has [1, 2] or [1, 2, 3].",
+        description="Stages after which styles are mixed, 0 for the stem. The paper uses [1, 2] or [1, 2, 3].",
     )
     probability: float = Field(0.5, ge=0, le=1, description="Probability that a stage mixes the styles of a batch.")
     alpha: float = Field(
         0.1,
         gt=0,
-        description="alpha of the distribution Beta(alpha, alpha) that the shares of the two styles are drawn from.",
+        description="alpha of the distribution Beta(alpha, alpha) from which the mixing coefficients are drawn.",
     )
     across: bool = Field(
         False,
-        description="Mix with the style of an image of the other modality, rather than with any image of the batch.",
+        description="Mix with the style of an image of the other modality, instead of any image of the batch.",
     )
 
 

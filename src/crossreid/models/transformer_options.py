@@ -27,25 +27,25 @@ class TransformerOptions(Options):
     patch_stride: int | None = Field(
         None,
         ge=1,
-        description="Pixels from one patch to the next; less than a patch makes them overlap. null for the size of a "
+        description="Pixels from one patch to the next; less than the patch size makes them overlap. null for the size of a "
         "patch.",
     )
     tokens: Literal["mean", "class", "gem"] = Field(
         "mean",
-        description="What represents the image: the map of its patches, which a method averages (`mean`); the class "
+        description="What represents the image: the map of its patches, averaged by the method (`mean`); the class "
         "token (`class`); the generalised mean of the patches (`gem`). The last two are a map of one "
         "position.",
     )
-    gem_power: float = Field(3.0, ge=1, description="For `gem`: p at the start.")
-    learn_gem: bool = Field(True, description="For `gem`: let p learn.")
+    gem_power: float = Field(3.0, ge=1, description="For `gem`: initial p.")
+    learn_gem: bool = Field(True, description="For `gem`: learn p.")
     side_information: SideKind = Field(
-        "none", description="What besides an image's pixels is embedded and added to its tokens."
+        "none", description="Side information that is embedded and added to an image's tokens."
     )
     side_weight: float = Field(3.0, gt=0, description="Weight of the embedded side information; TransReID's lambda.")
     cameras: tuple[int, ...] | None = Field(
         None,
-        description="Numbers of the cameras that have an embedding; any other takes their mean. null for those of the "
-        "training images, which a run writes into its recipe.",
+        description="Numbers of the cameras with an embedding; any other uses their mean. null for those of the "
+        "training images, which a run records in its recipe.",
     )
 
     @property

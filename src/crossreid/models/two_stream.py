@@ -34,11 +34,9 @@ from crossreid.options import Options
 class StageOptions(Options):
     """Which stages are there more than once; stage 0 is the stem, a ResNet has stages 0 to 4, a ViT one for each block."""
 
-    stems: int = Field(
-        0, ge=0, description="How many leading stages each modality has for itself; 1 is the stem alone."
-    )
+    stems: int = Field(0, ge=0, description="Number of leading stages with a copy per modality; 1 is the stem only.")
     split: int | None = Field(
-        None, ge=0, description="The last stage before the two streams part; null for one stream."
+        None, ge=0, description="The last stage before the two streams split; null for one stream."
     )
 
 

@@ -56,7 +56,7 @@ def test_a_finished_job_whose_images_were_changed_says_so(tmp_path, model, recor
     ):
         embed_records(model, images, out, **JOB)
     images[4].path.unlink()
-    with pytest.raises(DataError, match="images were changed since they were embedded: sizes or times"):
+    with pytest.raises(DataError, match="images have changed since they were embedded: their sizes or times"):
         embed_records(model, images, out, **JOB)
     assert contents(out) == before
     for name in (EMBEDDINGS, RECORDS):

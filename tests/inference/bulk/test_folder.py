@@ -1,4 +1,4 @@
-"""What is not of this program is neither replaced nor removed."""
+"""What was not written by this program is neither replaced nor removed."""
 
 import contextlib
 import os
@@ -21,13 +21,13 @@ from crossreid.inference.embedding_files import RECORDS
 from embedding_jobs import JOB, contents, stopped, tree
 
 FOREIGN = {
-    "a folder of parts": ("crossreid-parts/cast.txt", r"crossreid-parts/cast\.txt is not of this program"),
-    "a chunk of another name": (f"{PARTS}/chunk-old.safetensors", r"chunk-old\.safetensors is not of this program"),
-    "a folder like a chunk": (f"{PARTS}/chunk-00000009.safetensors/x", r"chunk-00000009.safetensors is not of this program"),
-    "a file": (PARTS, "crossreid-parts is there and is no folder"),
-    "records": ("records.parquet", "records.parquet is no table that `crossreid embed` wrote"),
+    "a folder of parts": ("crossreid-parts/cast.txt", r"crossreid-parts/cast\.txt was not written by this program"),
+    "a chunk of another name": (f"{PARTS}/chunk-old.safetensors", r"chunk-old\.safetensors was not written by this program"),
+    "a folder like a chunk": (f"{PARTS}/chunk-00000009.safetensors/x", r"chunk-00000009.safetensors was not written by this program"),
+    "a file": (PARTS, "crossreid-parts exists and is not a folder"),
+    "records": ("records.parquet", "records.parquet is not a table written by `crossreid embed`"),
     "a folder of records": ("records.parquet/part-0.parquet", "records.parquet is a folder"),
-    "a list": ("bad_images.csv", "bad_images.csv is no list that `crossreid embed` wrote"),
+    "a list": ("bad_images.csv", "bad_images.csv is not a list written by `crossreid embed`"),
     "embeddings": ("embeddings.safetensors", r"embeddings.safetensors (is damaged|was not written)"),
     "other embeddings": ("embeddings.safetensors", "embeddings.safetensors was not written by `crossreid embed`"),
 }  # fmt: skip

@@ -129,12 +129,12 @@ def test_flipped_bits_are_found(target, place, tmp_path):
             damaged[at] ^= 4
             part.write_bytes(damaged)
             with pytest.raises(
-                CrossreidError, match=r"model\.(xml|pt2)(: its| is damaged| cannot be opened| does not say)"
+                CrossreidError, match=r"model\.(xml|pt2)(: its| is damaged| cannot be opened| does not state)"
             ):
                 open_model(file, device="cpu")
         part.write_bytes(whole[: len(whole) // 2])
         with pytest.raises(
-            CrossreidError, match=r"model\.(xml|pt2)(: its| is damaged| cannot be opened| does not say)"
+            CrossreidError, match=r"model\.(xml|pt2)(: its| is damaged| cannot be opened| does not state)"
         ):
             open_model(file, device="cpu")
         part.write_bytes(whole)
@@ -193,7 +193,7 @@ def test_the_file_must_be_of_the_engine_and_of_the_run(place, tmp_path):
         with pytest.raises(CrossreidError, match=rf"model\{suffix} not found. Make it first: .* --to {engine}$"):
             open_by_engine(tmp_path / "run", engine)
     copied(place, "openvino", tmp_path / "run")
-    with pytest.raises(CrossreidError, match="is not of the run's best checkpoint as it is now"):
+    with pytest.raises(CrossreidError, match="is not from the run's current best checkpoint"):
         open_by_engine(tmp_path / "run", "openvino")
 
 
@@ -203,7 +203,7 @@ def test_refusals_before_any_work(place, tmp_path):
         "expected onnx, openvino, torch-export": {"target": "tensorrt"},
         "does not end in .xml": {"target": "openvino", "out": tmp_path / "model.onnx"},
         "expected float32, fp16, int8": {"precision": "int4"},
-        "expected dynamic, or 1 image": {"batch": 0},
+        "expected dynamic, or at least 1 image": {"batch": 0},
     }
     for told, given in refused.items():
         with pytest.raises(CrossreidError, match=told):

@@ -35,7 +35,7 @@ def test_another_engine_has_to_gain_a_tenth(onnx, chosen, place, monkeypatch):
     engine, why = fastest.fastest_engine(place / "run", device="cpu", batch=4)
     assert engine == chosen
     assert why.startswith(f"times torch's speed: onnx {1 / onnx:.2f}; openvino left out: ")
-    assert "is not of the run's best checkpoint" in why
+    assert "is not from the run's current best checkpoint" in why
 
 
 def test_what_embeds_otherwise_is_left_out_however_fast(place, monkeypatch):

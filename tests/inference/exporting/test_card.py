@@ -186,5 +186,5 @@ def test_cards_that_are_none_are_refused(made, tmp_path):
         (tmp_path / "x.card.json").write_text(json.dumps(value))
         with pytest.raises(ValueError, match=r"is no card of this version: .*Export again"):
             read_card(tmp_path / "x.card.json")
-    with pytest.raises(ValueError, match=r"not found\. Expected the card"):
+    with pytest.raises(ValueError, match=r"not found\. Expected the model card"):
         read_card(tmp_path / "none.onnx")

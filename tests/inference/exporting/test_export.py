@@ -172,7 +172,7 @@ def test_a_flipped_bit_is_found(part, run, tmp_path):
         if part == "weights":
             onnxruntime.InferenceSession(tmp_path / "damaged.onnx", providers=["CPUExecutionProvider"])
         with pytest.raises(
-            ValueError, match=r"damaged.onnx (is damaged or was changed|cannot be opened|does not say|: its)"
+            ValueError, match=r"damaged.onnx (is damaged or was changed|cannot be opened|does not state|: its)"
         ):
             open_model(tmp_path / "damaged.onnx", device="cpu")
 
@@ -222,7 +222,7 @@ def test_the_service_serves_a_file_of_the_weights_that_the_run_has(run, tmp_path
     name = max(stored.tensors["model"], key=lambda name: stored.tensors["model"][name].numel())
     stored.tensors["model"][name] += 1e-3
     save_checkpoint(own / "best.safetensors", stored)
-    with pytest.raises(ValueError, match=r"is not of the run's best checkpoint as it is now"):
+    with pytest.raises(ValueError, match=r"is not from the run's current best checkpoint"):
         open_by_engine(own, "onnx", device="cpu")
     assert open_by_engine(own, "onnx", checkpoint="last", device="cpu").runtime == "onnx"
     save_checkpoint(own / "last.safetensors", stored)
@@ -244,7 +244,7 @@ def test_where_it_cannot_be_written_is_refused_before_the_work(run, tmp_path, mo
         }.items():
             with pytest.raises(ValueError, match=told):
                 export_onnx(run, tmp_path / name)
-        with pytest.raises(ValueError, match="is an exported file already"):
+        with pytest.raises(ValueError, match="already is an exported file"):
             export_onnx(run / "Model.ONNX")
     assert [path.name for path in tmp_path.iterdir()] == ["folder.onnx"]
 
@@ -275,7 +275,7 @@ def test_a_file_that_does_not_say_how_images_are_prepared_is_refused(run, tmp_pa
     stored = onnx.load(run / "model.onnx")
     text = stored.metadata_props[0].value
     changes = {
-        "does not say what is to be done to an image": [],
+        "does not state how to prepare its images": [],
         "is damaged": [("crossreid", text[:-3])],
         "another version .'crossreid-onnx-0'": [("crossreid", text.replace("onnx-1", "onnx-0"))],
         "missing: fingerprint": [("crossreid", text.replace("fingerprint", "thumbprint"))],
@@ -295,7 +295,7 @@ def test_a_file_that_does_not_say_how_images_are_prepared_is_refused(run, tmp_pa
         r"embeddings .B, 705., its graph .B, 704.": [("crossreid", changed(text, dimension=705))],
         "is damaged. Export": [("crossreid", 100_000 * "[")],
         "expected RGB images": [("crossreid", text.replace("RGB", "BGR"))],
-        "what its metadata say is not what was exported": [("crossreid", text.replace("0.485", "0.585"))],
+        "its metadata are not what was exported": [("crossreid", text.replace("0.485", "0.585"))],
     }
     for told, metadata in changes.items():
         del stored.metadata_props[:]
@@ -320,7 +320,7 @@ def test_a_difference_above_the_tolerance_writes_nothing(run, tmp_path, capsys):
         main(["export", str(run), "--out", str(out), "--tolerance", "0"])
     assert "differs from torch's by" in " ".join(capsys.readouterr().err.split())
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"model.onnx": b"what was there"}
-    with pytest.raises(ValueError, match=r"model.onnx is an exported file already"):
+    with pytest.raises(ValueError, match=r"model.onnx already is an exported file"):
         export_onnx(run / "model.onnx")
 
 

@@ -41,7 +41,7 @@ def test_the_command_is_interrupted_without_a_word_of_ray_and_goes_on_without_it
         assert job.wait(60) == 130, (tmp_path / "told").read_text()
     lines = [line for line in (tmp_path / "told").read_text().splitlines() if line.strip()]
     told = [line for line in lines if not line.startswith("images ")]  # the bar
-    assert told == ["interrupted; the same command again goes on from the last chunk."]
+    assert told == ["interrupted; run the same command to resume from the last chunk."]
     stored = source_records("s3://photos/crops")
     left = len(chunk_files(out))
     assert 1 <= left < len(stored)

@@ -121,9 +121,11 @@ def test_a_changed_object_is_noticed(bucket, stored, model):
     (prefix / "images/002.png").write_bytes([other])
     said = []
     embed_records(model, source_records(f"{prefix}/own.csv"), out, **JOB, say=said.append)
-    assert said == [f"images were changed, {prefix}/images/002.png for example; 1 chunks are embedded again"]
+    assert said == [
+        f"images have changed, for example {prefix}/images/002.png for example; 1 chunks are embedded again"
+    ]
     (prefix / "images/004.png").write_bytes([other])
-    with pytest.raises(DataError, match="images were changed since they were embedded"):
+    with pytest.raises(DataError, match="images have changed since they were embedded"):
         embed_records(model, source_records(f"{prefix}/own.csv"), out, **JOB)
 
 

@@ -75,6 +75,6 @@ def chunk_of(
     if wrong.any():
         raise DataError(
             f"{work.records[kept[int(wrong.argmax())]].path}: its embedding is not finite. "
-            "Embed with --precision float32, or look at the model."
+            "Embed with --precision float32, or check the model."
         )
     return Chunk(np.array(kept, dtype=np.int64), bad, work.mine[number], embeddings)

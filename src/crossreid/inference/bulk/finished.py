@@ -54,7 +54,7 @@ def is_finished(out: Place, pins: Mapping[str, Any], records: Sequence[Record]) 
             late = files & (states[:, 1] > (out / EMBEDDINGS).stat().st_mtime_ns)
             one = f", {records[int(late.argmax())].path} for example" if late.any() else ""
         raise DataError(
-            f"{out}: images were changed since they were embedded{one}: sizes or times are not what they were. To embed them as "
+            f"{out}: images have changed since they were embedded{one}: their sizes or times differ. To embed them as "
             f"they are now, {way_out} and run the same command again, or choose another --out."
         )
     clear(out / PARTS)
@@ -75,7 +75,7 @@ def join(
         The number of rows and that of images that were left out, with those of `left_out`.
 
     Raises:
-        DataError: a chunk is missing or damaged, an image is unreadable and none may be, or all are.
+        DataError: a chunk is missing or damaged, an image is unreadable although none may be, or all are.
     """
     parts = out / PARTS
     numbers = range(len(plan.chunks()))
@@ -107,7 +107,7 @@ def _existing(parts: Place, number: int, plan: Plan, *, rows: bool = False) -> C
     found = read_chunk(parts, number, plan, rows=rows)
     if found is None:
         raise DataError(
-            f"{chunk_path(parts, number, plan.digest)} is missing or damaged. The same command again embeds it again."
+            f"{chunk_path(parts, number, plan.digest)} is missing or damaged. Run the same command to embed it again."
         )
     return found
 

@@ -44,7 +44,7 @@ def chunk_number(name: str) -> int | None:
 
 
 def refuse_foreign(out: Place) -> None:
-    """Raise `DataError` where something is in the way that this program did not write; it is named."""
+    """Raise `DataError` naming anything in the way that this program did not write."""
     parts = out / PARTS
     way_out = "Move it away, or choose another --out."
     if isinstance(out, Address):
@@ -53,10 +53,10 @@ def refuse_foreign(out: Place) -> None:
     assert isinstance(parts, Path)
     for folder in (out, parts):
         if (folder.exists() and not folder.is_dir()) or (folder == parts and folder.is_symlink()):
-            raise DataError(f"{folder} is there and is no folder. {way_out}")
+            raise DataError(f"{folder} exists and is not a folder. {way_out}")
     for path in sorted(parts.iterdir()) if parts.is_dir() else ():
         if not _OURS.fullmatch(path.name) or not path.is_file():
-            raise DataError(f"{path} is not of this program, which keeps its unfinished work there. {way_out}")
+            raise DataError(f"{path} was not written by this program, which keeps its unfinished work there. {way_out}")
     for name in FILES:
         if (out / name).is_dir():
             raise DataError(f"{out / name} is a folder. {way_out}")
@@ -70,7 +70,9 @@ def _refuse_foreign_objects(out: Address, way_out: str) -> None:
     parts = out / PARTS
     for name in parts.names() if PARTS in there else ():
         if not _OURS.fullmatch(name):
-            raise DataError(f"{parts / name} is not of this program, which keeps its unfinished work there. {way_out}")
+            raise DataError(
+                f"{parts / name} was not written by this program, which keeps its unfinished work there. {way_out}"
+            )
     if EMBEDDINGS in there:
         return
     _refuse_other_files(out, there, way_out)
@@ -78,9 +80,9 @@ def _refuse_foreign_objects(out: Address, way_out: str) -> None:
 
 def _refuse_other_files(out: Place, there: Collection[str], way_out: str) -> None:
     if RECORDS in there and not _is_our_table(out / RECORDS):
-        raise DataError(f"{out / RECORDS} is no table that `crossreid embed` wrote, or it is damaged. {way_out}")
+        raise DataError(f"{out / RECORDS} is not a table written by `crossreid embed`, or it is damaged. {way_out}")
     if BAD_IMAGES in there and not is_our_list(out / BAD_IMAGES):
-        raise DataError(f"{out / BAD_IMAGES} is no list that `crossreid embed` wrote. {way_out}")
+        raise DataError(f"{out / BAD_IMAGES} is not a list written by `crossreid embed`. {way_out}")
 
 
 def is_our_list(path: Place) -> bool:

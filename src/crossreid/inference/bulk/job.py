@@ -59,30 +59,31 @@ def embed_records(
     advance: Callable[..., object] | None = None,
     say: Callable[[str], object] = lambda text: None,
 ) -> Embedded:
-    """Embed the records to `out`, a folder or address, or go on with the job there; rows are in the records' order.
+    """Embed the records to `out`, a folder or address, or resume the job there; rows are in the records' order.
 
     Args:
-        precision: one of the model's, or `auto`: measures which is faster here, and says so; a job that goes on keeps its own.
-        batch: images of a forward pass.
-        chunk: images of a chunk, what a kill can cost each process at most.
+        precision: one of the model's, or `auto`: measures which is faster here, and reports it; a resumed job keeps its
+            own.
+        batch: images per forward pass.
+        chunk: images per chunk, the most that a kill can cost each process.
         workers: loader processes.
-        cache: where images lie decoded already, so that they need not be.
-        on_bad_image: `skip` leaves an image that cannot be read out, and lists it in bad_images.csv.
-        left_out: (path, reason) of what was left out of the records already, listed with the rest.
-        group: the processes that do this together; each calls it with the same arguments.
-        embedding: what embeds the chunks that are left to this process; by default the process itself.
-        advance: of the first process, called with (0, images) once and with images as they are done.
-        say: called with one line about what was decided.
+        cache: a store of already decoded images.
+        on_bad_image: `skip` leaves out unreadable images, and lists them in bad_images.csv.
+        left_out: (path, reason) of images already left out of the records, listed with the rest.
+        group: the processes that share the job; each calls this with the same arguments.
+        embedding: embeds the chunks left to this process; by default the process itself.
+        advance: in the first process, called with (0, images) once and with numbers of images as they are done.
+        say: called with single-line messages about decisions.
 
     Raises:
-        DataError: an unreadable image, a folder that holds something else than this job, or one of a job that is done and
-            whose images were changed since; what differs is named.
-        OSError: the system does not give an image out, or takes no file.
+        DataError: an unreadable image; a folder that holds something other than this job, or a finished job
+            whose images have changed since; the difference is named.
+        OSError: the system fails to read an image or to write a file.
     """
     group = group or Group()
     if batch < 1 or chunk < batch:
         raise CrossreidError(
-            f"expected a batch of 1 or more and a chunk of a batch or more, found {batch} and {chunk}."
+            f"expected a batch of at least 1 and a chunk of at least a batch, found {batch} and {chunk}."
         )
     if not records:
         raise DataError("there is no image to embed.")
@@ -215,7 +216,7 @@ def _shared_out(job: _Job, plan: Plan, chunks: Sequence[range]) -> tuple[dict[in
             mine[number] = states
             chunk_path(job.parts, number, plan.digest).unlink(missing_ok=True)  # not to be counted as done
     if changed and job.group.rank == 0:
-        job.say(f"images were changed, {changed[0]} for example; {len(changed)} chunks are embedded again")
+        job.say(f"images have changed, for example {changed[0]}; {len(changed)} chunks are embedded again")
     return there, mine
 
 

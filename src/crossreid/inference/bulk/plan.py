@@ -151,7 +151,7 @@ def _first_difference(parts: Place, records: Sequence[Record]) -> str:
     import pyarrow as pa
     import pyarrow.parquet as parquet
 
-    unknown = "the list of images is another"
+    unknown = "the list of images differs"
     if not records:
         return unknown
     try:

@@ -105,7 +105,7 @@ def _rows(ray: Any, cluster: Cluster, work: Work, batches: list[tuple[int, range
     except Exception as error:
         told = next((line for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)
         raise CrossreidError(
-            f"Ray gave the job up: {told.strip()[:300]} The same command again goes on from the last chunk. Its logs: {_logs(ray)}."
+            f"Ray gave up the job: {told.strip()[:300]} Run the same command to resume from the last chunk. Its logs: {_logs(ray)}."
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""A file that `crossreid export` wrote, whatever computes it: what it says of itself, and batches of the size that it takes."""
+"""A file written by `crossreid export`, for any engine: its metadata, and batches of the size it takes."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class ExportedModel(EmbeddingModel):
         """Take over what the file says of a graph, of which `graph` is the digest.
 
         Raises:
-            CrossreidError: it says nothing, or the graph is another.
+            CrossreidError: it has no metadata, or the graph differs.
         """
         self._facts = facts = read_facts(said, path, self.runtime)  # type: ignore[arg-type]
         self.source = path

@@ -1,4 +1,4 @@
-"""What computes embeddings, by name: the engines of `--engine`."""
+"""The engines that compute embeddings, by name: those of `--engine`."""
 
 from __future__ import annotations
 
@@ -36,5 +36,5 @@ def parse_engine(text: str) -> Engine:
         if text == engine:
             return engine
     raise CrossreidError(
-        f"--engine {text!r}: expected {', '.join(ENGINES[:-1])} or {ENGINES[-1]}, or {FASTEST} for what is measured to be so."
+        f"--engine {text!r}: expected {', '.join(ENGINES[:-1])} or {ENGINES[-1]}, or {FASTEST} to measure which one is."
     )

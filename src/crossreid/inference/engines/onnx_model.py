@@ -30,7 +30,7 @@ class OnnxModel(ExportedModel):
 
     def __init__(self, path: Path, device: torch.device) -> None:
         if not path.is_file():
-            raise CrossreidError(f"{path} not found. Expected a file that `crossreid export` wrote.")
+            raise CrossreidError(f"{path} not found. Expected a file written by `crossreid export`.")
         content = path.read_bytes()
         self._session = session_of(
             content,

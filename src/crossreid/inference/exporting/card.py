@@ -82,7 +82,7 @@ def read_card(path: Path) -> Card:
     path = Path(path)
     where = path if path.name.endswith(".card.json") else card_files(path)[0]
     if not where.is_file():
-        raise CrossreidError(f"{where} not found. Expected the card that `crossreid export` writes beside a file.")
+        raise CrossreidError(f"{where} not found. Expected the model card written by `crossreid export` beside a file.")
     told = read_json(where)
     try:
         return Card.model_validate(told)

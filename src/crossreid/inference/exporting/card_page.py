@@ -113,7 +113,7 @@ def _measured(card: Card) -> str:
 
 def _calibration(card: Card) -> str:
     if card.calibration is None:
-        return "## Calibration\n\nNone: scores are cosine similarities, and no probabilities."
+        return "## Calibration\n\nNone: scores are cosine similarities, not probabilities."
     told = card.calibration
     data = ", ".join(f"{key} {value}" for key, value in told.data.items())
     head = f"## Calibration\n\nBy {plain(told.method)} at a prior of {told.prior}; pairs of {plain(data)}."
@@ -136,7 +136,7 @@ def _agreement(card: Card) -> str:
         f"least, on {told.images} images."
     )
     if told.calibrated_on:
-        text += f" Ranges are of {told.calibrated_on} training images."
+        text += f" Ranges were measured on {told.calibrated_on} training images."
     if not told.scores:
         return text + " Scores were not measured, as the data set was not at hand."
     rows = [
@@ -152,7 +152,10 @@ def _pixels(card: Card) -> str:
         ("size", f"{seen.height} x {seen.width} (height x width), the aspect ratio is not kept"),
         ("interpolation", f"{seen.interpolation}, antialiased"),
         ("channels", f"{seen.channels}, {seen.layout}"),
-        ("values", f"{seen.value_range[0]:g} to {seen.value_range[1]:g}, then less the mean, divided by the deviation"),
+        (
+            "values",
+            f"{seen.value_range[0]:g} to {seen.value_range[1]:g}, minus the mean, divided by the standard deviation",
+        ),
         ("mean", ", ".join(f"{one:.6g}" for one in seen.mean)),
         ("deviation", ", ".join(f"{one:.6g}" for one in seen.std)),
         ("16-bit images to 8 bits", seen.levels),
@@ -171,7 +174,7 @@ def _pixels(card: Card) -> str:
 def _training(card: Card) -> str:
     text = "## Training\n\n"
     if card.recipe is None:
-        return f"{text}The network was not trained here. What its weights were trained on is {UNKNOWN} here."
+        return f"{text}The network was not trained here. The training data of its weights are {UNKNOWN} here."
     rows = [(one.title, one.citation, one.licence) for one in card.data]
     recipe = yaml.safe_dump(card.recipe, sort_keys=False, allow_unicode=False, width=100)
     quoted = "\n".join(f"    {line}" for line in recipe.splitlines())  # indented code, which no text can end

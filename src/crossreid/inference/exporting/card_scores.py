@@ -60,17 +60,17 @@ def _stored(folder: Path, checkpoint: str) -> tuple[list[Score], str]:
         return [], "the run was not evaluated"
     weights = [file.stat().st_mtime for file in weights_folder(folder).glob("*.safetensors")]
     if weights and path.stat().st_mtime < max(weights):
-        return [], "scores.json is older than the weights, and is left aside"
+        return [], "scores.json is older than the weights and was ignored"
     wanted = f"{checkpoint}.safetensors"
     of = "best.safetensors" if (weights_folder(folder) / "best.safetensors").is_file() else "last.safetensors"
     try:
         read = read_scores(path)
     except CrossreidError:
-        return [], "scores.json is damaged, and is left aside"
+        return [], "scores.json is damaged and was ignored"
     if not all(0 <= score.value(key) <= 1 for score in read for key in KEYS):
-        return [], "scores.json has figures that are no shares, and is left aside"
+        return [], "scores.json has figures outside 0 to 1 and was ignored"
     scores = [score for score in read if (score.checkpoint or of) == wanted or of == "last.safetensors"]
-    return scores, "scores.json is of another checkpoint, and is left aside"
+    return scores, "scores.json is of another checkpoint and was ignored"
 
 
 def _best_validation(path: Path) -> tuple[int, dict[str, float]] | None:

@@ -43,38 +43,38 @@ def export(
     say: Callable[[str], object] = lambda text: None,
     advancing: Advancing | None = None,
 ) -> Exported:
-    """Write the network of a run as a file of `target` to `out`, RUN/model.onnx (.xml, .pt2) by default.
+    """Export the network of a run as a file of `target` to `out`, by default RUN/model.onnx (.xml, .pt2).
 
-    One that was not trained here goes to NAME.onnx by default. A precision below float32 has its name in the default one,
-    RUN/model.int8.onnx. Inputs are `images (B, 3, H, W)` float32, prepared as the file says, and `modalities (B,)` int64; outputs
-    `embeddings (B, D)`, L2-normalised, with the mirror image's where the recipe's evaluation says so, and `features (B, D)`, what is
-    averaged over a tracklet. What the file says of itself is that of `exported_file`.
+    A network that was not trained here goes to NAME.onnx by default. A precision below float32 is part of the default
+    name, RUN/model.int8.onnx. Inputs are `images (B, 3, H, W)` float32, prepared as the file states, and `modalities
+    (B,)` int64; outputs are `embeddings (B, D)`, L2-normalised, including the mirror image's if the recipe's evaluation
+    does, and `features (B, D)`, to be averaged over a tracklet. The file's metadata are those of `exported_file`.
 
     Args:
-        batch: the one B that the file takes; by default any.
-        checkpoint: of a run, best or last.
-        tolerance: the largest difference from torch, in float32, that is let through.
-        lowering: of fp16 and int8, on what ranges and costs are measured.
-        say: called with one line about what was decided.
-        advancing: makes, of a few words about a step of fp16 or int8, its `advance(images, total)`.
+        batch: the fixed B of the file; by default any.
+        checkpoint: for a run, best or last.
+        tolerance: the largest accepted difference from torch, in float32.
+        lowering: for fp16 and int8, the data on which ranges and costs are measured.
+        say: called with single-line messages about decisions.
+        advancing: makes the `advance(images, total)` of a step of fp16 or int8 from a short description.
 
     Raises:
-        CrossreidError: the target has no operator for a layer (what the exporter printed is then in `out`.log), an output differs
-            from torch's by more than `tolerance` (no file is written), `out` is named as no file of the target or is a folder, or
-            what the target needs is not installed.
+        CrossreidError: the target has no operator for a layer (the exporter's output is then in `out`.log), an output
+            differs from torch's by more than `tolerance` (no file is written), `out` does not have the target's suffix
+            or is a folder, or packages needed by the target are not installed.
     """
     form = format_of(target)
     if precision not in get_args(ExportPrecision):
         raise CrossreidError(f"--precision {precision!r}: expected {', '.join(get_args(ExportPrecision))}.")
     if batch is not None and batch < 1:
-        raise CrossreidError(f"--batch {batch}: expected dynamic, or 1 image or more.")
+        raise CrossreidError(f"--batch {batch}: expected dynamic, or at least 1 image.")
     named = run if isinstance(run, PretrainedNetwork) else pretrained_at(Path(run))
     ending = SUFFIXES[target] if precision == "float32" else f".{precision}{SUFFIXES[target]}"
     if named is not None:
         run, out = named.path, Path(out or f"{named.name.rpartition('/')[2]}{ending}")
     run = Path(run)  # type: ignore[arg-type]
     if is_exported(run):
-        raise CrossreidError(f"{run} is an exported file already. Expected the folder of a run.")
+        raise CrossreidError(f"{run} already is an exported file. Expected the folder of a run.")
     if out is not None:
         refuse_name(Path(out), target)
     # Not fused: what it is compared with is the network as it was trained.
@@ -118,7 +118,7 @@ def _written(model: TorchModel, target: Target, form: Format, file: Path, batch:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise CrossreidError(
             f"{model.source}: the network of {model.method} cannot be written as {form.title} ({type(error).__name__}: "
-            f"{reason[:300]}). Serve the run itself, or train one without that layer. What the exporter printed: "
+            f"{reason[:300]}). Serve the run itself, or train one without that layer. The exporter's output: "
             f"{out.with_name(f'{out.name}.log')}"
         ) from error
     form.state_facts(file, facts_of(model, target, batch=batch))
@@ -140,7 +140,7 @@ def _compared(model: TorchModel, file: Path, written: Exported, tolerance: float
     if not difference <= tolerance:
         raise CrossreidError(
             f"{run}: the exported network differs from torch's by {difference:.2e}, more than {tolerance:.0e}. "
-            "Nothing was written. A layer computes another thing there; see which by exporting a smaller network."
+            "Nothing was written. A layer computes something different there; find it by exporting a smaller network."
         )
     return replace(written, difference=difference, images=len(images), compared_on=which)
 

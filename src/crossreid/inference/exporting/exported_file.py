@@ -82,8 +82,8 @@ def read_facts(said: str | None, path: Path, target: Target) -> dict[str, Any]:
     """
     if said is None:
         raise CrossreidError(
-            f"{path} does not say what is to be done to an image before it (metadata {KEY!r} is missing). Expected a file "
-            "that `crossreid export` wrote; of another tool's file the preprocessing would be a guess."
+            f"{path} does not state how to prepare its images (metadata {KEY!r} is missing). Expected a file "
+            "written by `crossreid export`; for another tool's file the preprocessing would be a guess."
         )
     try:
         facts = json.loads(said)
@@ -124,7 +124,7 @@ def refuse_changed_facts(facts: Mapping[str, Any], path: Path) -> None:
     """Raise `CrossreidError` where a file's facts are not as they were written."""
     if facts.get("facts") not in (None, facts_digest(facts)):  # files of before have no digest of them
         raise CrossreidError(
-            f"{path} is damaged or was changed: what its metadata say is not what was exported. Export it again."
+            f"{path} is damaged or was changed: its metadata are not what was exported. Export it again."
         )
 
 

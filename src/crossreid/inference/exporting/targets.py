@@ -67,8 +67,8 @@ def refuse_name(out: Path, target: Target) -> None:
     """Raise `CrossreidError` for a file that could not be opened under its name, or one that cannot be written."""
     suffix = SUFFIXES[target]
     if out.is_dir():
-        raise CrossreidError(f"{out} is a folder. Expected the name of a file, {out / f'model{suffix}'} for example.")
+        raise CrossreidError(f"{out} is a folder. Expected a file name, for example {out / f'model{suffix}'}.")
     if out.suffix.lower() != suffix:
         raise CrossreidError(
-            f"{out} does not end in {suffix}, by which an exported file is told from a run. Expected {out.name}{suffix}, for example."
+            f"{out} does not end in {suffix}, which tells an exported file from a run. Expected for example {out.name}{suffix}."
         )

@@ -165,11 +165,11 @@ def test_a_network_that_depends_on_modality_asks_for_one(made, capsys):
     command = ["export", run, "--for", "deepstream", "--out", run / "other.onnx"]
     assert "--modality visible or --modality infrared" in refused(capsys, *command)
     assert not (run / "other.onnx").exists(), "it is refused before any work"
-    assert "is an exported file already" in refused(capsys, "export", run / "model.onnx", "--for", "deepstream")
+    assert "already is an exported file" in refused(capsys, "export", run / "model.onnx", "--for", "deepstream")
     assert "expected visible or infrared" in refused(
         capsys, "export", run, "--for", "deepstream", "--modality", "thermal"
     )
-    assert "--modality visible: of --for deepstream" in refused(capsys, "export", run, "--modality", "visible")
+    assert "--modality visible is for --for deepstream" in refused(capsys, "export", run, "--modality", "visible")
 
 
 def test_one_that_does_not_needs_none(tmp_path):

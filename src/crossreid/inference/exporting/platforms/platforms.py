@@ -62,11 +62,11 @@ def platforms_named(
     if modality is not None:
         if "deepstream" not in found:
             raise CrossreidError(
-                f"--modality {modality}: of --for deepstream, which is not given; other files take both."
+                f"--modality {modality} is for --for deepstream, which is not given; other files take both."
             )
         modality_named(modality)
     if batch is not None and not found:
-        raise CrossreidError(f"--max-batch {batch}: of --for, which is not given.")
+        raise CrossreidError(f"--max-batch {batch} is for --for, which is not given.")
     if batch is not None and batch < 1:
         raise CrossreidError(f"--max-batch {batch}: expected 1 or more.")
     return tuple(found)
@@ -104,7 +104,7 @@ def _refuse_without_modality(model: TorchModel) -> None:
 
     if depends_on_modality(model):
         raise CrossreidError(
-            f"{model.source}: DeepStream feeds images alone, and this network depends on their modality. Say which it is to be "
+            f"{model.source}: DeepStream feeds only images, but this network depends on their modality. State the modality it is "
             "made for: --modality visible or --modality infrared."
         )
 

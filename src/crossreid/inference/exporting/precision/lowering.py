@@ -71,7 +71,7 @@ def data_at_hand(model: EmbeddingModel, target: Target, precision: ExportPrecisi
     """
     if target == "torch-export":
         raise CrossreidError(
-            f"--precision {precision}: of --to onnx and openvino; a program of torch.export is float32."
+            f"--precision {precision} is for --to onnx and openvino; a torch.export program is float32."
         )
     try:
         recipe = _recipe(model, how.overrides)
@@ -83,7 +83,7 @@ def data_at_hand(model: EmbeddingModel, target: Target, precision: ExportPrecisi
         if precision != "int8":
             return AtHand(None, None, f"the run's data set is not at hand ({reason}).")
         raise CrossreidError(
-            f"int8 takes its ranges from the run's training images, which are not at hand: {reason} Say where they are: --set "
+            f"int8 takes its ranges from the run's training images, which are not available: {reason} Name their folder: --set "
             "data.root=DIR."
         ) from error
     if precision == "int8":
@@ -126,7 +126,7 @@ def lower(
             "ranges": {"images": images.counts, "data": found.recipe.data.name if found.recipe else ""},
         }
         if facts.pop("calibration", None) is not None:
-            say("the run's calibration is of float32's scores, and is not in the int8 file.")
+            say("the run's calibration is for float32 scores, so it is not in the int8 file.")
     form.state_facts(lowered, facts)
     fidelity = _fidelity(model, lowered, found, images, precision, how, bars)
     if found.missing:
@@ -145,8 +145,8 @@ def _recipe(model: EmbeddingModel, overrides: Sequence[str]) -> Recipe:
         section, _, key = override.partition("=")[0].strip().partition(".")
         if section != "data" or key.partition(".")[0] in PIXELS:
             raise CrossreidError(
-                f"--set {override!r}: an export takes keys that say where its images are, for example data.root=DIR; what was "
-                "trained stays."
+                f"--set {override!r}: an export accepts only keys that locate its images, for example data.root=DIR; trained "
+                "settings stay."
             )
     if (named := pretrained_at(model.source)) is not None:
         if not any(override.partition("=")[0].strip() == "data.root" for override in overrides):
