@@ -220,7 +220,7 @@ def test_faults_are_told_in_one_line(tmp_path, told):
         (("snapshot", where, tmp_path / "bk.db"), "bk.db ends in .db, which is for Milvus Lite"),
         (("delete", where), "expected either --id or a filter"),
         (("delete", where, "--id", "a", "--camera", 3), "expected either --id or a filter"),
-        (("index", where, "ivf-pq"), "at least 1000 entries, found 20"),
+        (("index", where, "ivf-pq"), "at least 1000 entries to learn from, found 20"),
         (("snapshot", where, tmp_path / "folder"), "already exists"),
         (("restore", tmp_path / "folder", tmp_path / "x"), "holds no gallery"),
     ):  # fmt: skip

@@ -98,7 +98,7 @@ def test_one_pair_stated_takes_precedence_wherever_it_stands():
         ({"calibration": calibration(), "probability": 0.5, "pairs": [NIGHT]}, "--threshold infrared-infrared=COSINE"),
         ({"calibration": calibration(), "false_accept_rate": 0.001, "pairs": [NIGHT]}, "--threshold infrared-infrared=COSINE"),
         ({"explicit": {DAY: 0.5}, "calibration": calibration(), "probability": 0.5}, "covers all pairs of modalities"),
-        ({"explicit": {DAY: 0.5}, "pairs": [DAY, NIGHT]}, "no threshold of infrared-infrared"),
+        ({"explicit": {DAY: 0.5}, "pairs": [DAY, NIGHT]}, "no threshold for infrared-infrared"),
     ],
 )  # fmt: skip
 def test_what_is_missing_is_named(given, words):

@@ -20,7 +20,7 @@ def test_options_of_indexes_are_checked(location):
             IndexOptions(**options)
     assert IndexOptions.from_json(IndexOptions("hnsw", m=7).to_json()) == IndexOptions("hnsw", m=7)
     with create(location, 100, index="ivf-pq") as gallery:
-        with pytest.raises(ValueError, match="at least 1000 entries, found 100"):
+        with pytest.raises(ValueError, match="at least 1000 entries to learn from, found 100"):
             gallery.build_index()
         why = "IVF-PQ needs at least 1000 entries to learn from, found 100; use exact or hnsw"
         assert gallery.stats().index == f"exact, as the ivf-pq index is not used: {why}"

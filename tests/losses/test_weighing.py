@@ -172,7 +172,7 @@ def test_a_loss_with_a_state_is_refused_where_nothing_keeps_it(registered):
         def forward(self, features, labels):
             return features.sum()
 
-    with pytest.raises(RecipeError, match=r"made of \(size\). Expected \(width, classes\)"):
+    with pytest.raises(RecipeError, match=r"constructed with \(size\). Expected \(width, classes\)"):
         recipe_of({"unmade": 1.0})
 
 

@@ -170,4 +170,4 @@ def test_a_medium_that_cannot_be_written(location):
         assert third.startswith(
             f"{torn} is not writable, and gallery.sqlite-wal holds content that is not in gallery.sqlite yet"
         )
-        assert fourth.startswith(f"{closed} cannot be written (Permission denied)")
+        assert fourth.startswith(f"{closed} is not writable (Permission denied)")

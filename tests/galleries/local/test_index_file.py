@@ -181,11 +181,11 @@ def test_compaction_drops_an_index_that_can_be_made_no_more(location):
     with create(location, 1100) as gallery:
         gallery.build_index(IndexOptions("ivf-pq", nlist=8, nprobe=8))
         gallery.delete(names(200))
-        with pytest.warns(UserWarning, match="at least 1000 entries, found 900"):
+        with pytest.warns(UserWarning, match="at least 1000 entries to learn from, found 900"):
             gallery.compact()
         for _ in range(2):
             assert indexes_of(location) == []
-            assert "at least 1000 entries, found 900" in gallery.stats().index
+            assert "at least 1000 entries to learn from, found 900" in gallery.stats().index
             assert gallery.stats().deleted == 0
             assert gallery.search(vectors(1100)[700:701], 1)[0].ids == ("00700",)
             assert not set(gallery.search(vectors(1100)[:1], 900)[0].ids) & set(names(200))
