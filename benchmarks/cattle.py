@@ -82,7 +82,6 @@ METHODS: dict[str, dict[str, Any]] = {
     "mixstyle-across": {"name": "baseline", "backbone": {"mixstyle": {"stages": [1, 2], "across": True}}},
     "best": BEST,
     "best-no-flip": BEST,
-    "best-shared-neck": BEST | {"neck": "shared"},
     "best-no-triplets": BEST | {"triplet_weight": 0.0},
     "best-no-distortions": BEST,
     "best-no-affine": BEST,
@@ -103,7 +102,6 @@ AFFINE, LIGHT, FAST = (
 CHANGES: dict[str, list[str]] = {
     "best": [AFFINE, LIGHT, FAST, "evaluation.flip=true"],
     "best-no-flip": [AFFINE, LIGHT, FAST],
-    "best-shared-neck": [AFFINE, LIGHT, FAST],
     "best-no-triplets": [AFFINE, LIGHT, FAST],
     "best-no-distortions": [FAST],
     "best-no-affine": [LIGHT, FAST],

@@ -1,11 +1,9 @@
-"""A strong cross-modal baseline: one encoder, a neck that centres each modality, identity and weighted triplets behind it.
+"""A strong cross-modal baseline: one encoder, a BN neck, identity and weighted triplets after it.
 
 This project's own, put together from parts that were measured to help cross-modal retrieval from pretrained weights, and nothing
 else (docs/methods/strong_baseline.md has what each part contributes):
 
-* one encoder for both modalities and average pooling (Luo et al., CVPRW 2019), so that inference costs one pass;
-* `models.modality_neck`: each modality has its own mean and deviation after the encoder, which removes the global gap between the
-  modalities (domain-specific batch normalisation, Chang et al., CVPR 2019, of one layer);
+* one encoder for both modalities, average pooling and the BN neck (Luo et al., CVPRW 2019), so that inference costs one pass;
 * identity cross-entropy, and AGW's weighted regularised triplets (Ye et al., TPAMI 2021, equations 12 and 13), which have no margin
   to choose; they compare the test feature, L2-normalised after the neck.
 
@@ -31,10 +29,7 @@ from crossreid.models.margin_heads import HeadOptions, logits_of, make_classifie
 
 class StrongBaselineOptions(MethodOptions):
     name: Literal["strong_baseline"] = Field(
-        "strong_baseline", description="Identity + weighted triplets after a neck that centres each modality."
-    )
-    neck: Literal["modality", "shared"] = Field(
-        "modality", description="Statistics of the neck: per modality, or of both together."
+        "strong_baseline", description="Identity + weighted triplets after the BN neck of one encoder."
     )
     label_smoothing: float = Field(0.1, ge=0, lt=1, description="Label smoothing of the cross-entropy.")
     triplet_weight: float = Field(1.0, ge=0, description="Weight of the triplet loss.")
@@ -49,7 +44,7 @@ class StrongBaseline(Method):
     def __init__(self, options: StrongBaselineOptions, classes: int) -> None:
         super().__init__()
         self.options = options
-        self.encoder = Encoder(options.backbone, by_modality=options.neck == "modality")
+        self.encoder = Encoder(options.backbone)
         self.classifier = make_classifier(options.head, self.encoder.width, classes)
         self.added_losses = AddedLosses(options.losses, self.encoder.width, classes)
 

@@ -9,11 +9,9 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from crossreid.errors import CrossreidError
 from crossreid.models.backbone_options import BackboneOptions
 from crossreid.models.backbones import Backbone
 from crossreid.models.mixstyle import images_of
-from crossreid.models.modality_neck import ModalityNeck
 from crossreid.options import Options
 
 
@@ -54,17 +52,13 @@ class MapHead(nn.Module):
 
 
 class Encoder(nn.Module):
-    """A backbone, average pooling and the BN neck: `(B, 3, H, W)` to the observation v `(B, width)`.
+    """A backbone, average pooling and the BN neck: `(B, 3, H, W)` to the observation v `(B, width)`."""
 
-    Args:
-        by_modality: the neck has statistics of each modality, and modalities must be given.
-    """
-
-    def __init__(self, options: BackboneOptions, *, by_modality: bool = False) -> None:
+    def __init__(self, options: BackboneOptions) -> None:
         super().__init__()
         self.backbone = Backbone(options)
         self.width = self.backbone.width
-        self.neck: nn.Module = ModalityNeck(self.width) if by_modality else bn_neck(self.width)
+        self.neck = bn_neck(self.width)
 
     def pool(self, images: Tensor, modalities: Tensor | None = None, cameras: Tensor | None = None) -> Tensor:
         """`(B, 3, H, W)` to the average-pooled feature map `(B, width)`, before the neck.
@@ -77,12 +71,7 @@ class Encoder(nn.Module):
             return self.backbone(images, *given).mean(dim=(2, 3))
 
     def forward(self, images: Tensor, modalities: Tensor | None = None, cameras: Tensor | None = None) -> Tensor:
-        pooled = self.pool(images, modalities, cameras)
-        if not isinstance(self.neck, ModalityNeck):
-            return self.neck(pooled)  # type: ignore[no-any-return]
-        if modalities is None:
-            raise CrossreidError("the neck has statistics per modality, but the images' modalities are not given")
-        return self.neck(pooled, modalities)  # type: ignore[no-any-return]
+        return self.neck(self.pool(images, modalities, cameras))
 
 
 def bn_neck(width: int) -> nn.BatchNorm1d:

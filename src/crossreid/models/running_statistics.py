@@ -3,6 +3,5 @@
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from crossreid.models.domain_norm import DomainNorm
-from crossreid.models.modality_neck import ModalityNeck
 
-KEEPS_STATISTICS = (_BatchNorm, DomainNorm, ModalityNeck)
+KEEPS_STATISTICS = (_BatchNorm, DomainNorm)

@@ -22,7 +22,6 @@ from crossreid.models.backbone_options import BackboneOptions
 from crossreid.models.backbones import Backbone
 from crossreid.models.encoder_weights import Origin, as_whole, is_cut, resampled_to, whole_keys
 from crossreid.models.heads import Encoder
-from crossreid.models.modality_neck import as_neck_of
 
 ORIGINS = ("shared", "visible", "infrared")
 
@@ -127,9 +126,9 @@ def _take_neck(taken: Taken, source: tuple[Method, str], target: tuple[Method, s
     ]
     (theirs, from_path), (own, path) = parents
     if isinstance(theirs, Encoder) and isinstance(own, Encoder) and theirs.width == own.width:
-        state = as_neck_of(theirs.neck, own.neck)
+        state = theirs.neck.state_dict()
         taken.weights |= {f"{path}.neck.{name}": tensor for name, tensor in state.items()}
-        taken.used |= {f"{from_path}.neck.{name}" for name in theirs.neck.state_dict()}
+        taken.used |= {f"{from_path}.neck.{name}" for name in state}
 
 
 def _one_family(one: Method, other: Method) -> bool:
