@@ -27,9 +27,9 @@ from crossreid.runs.sections import sections
 REQUIRED = "required"
 Owners = tuple[str, ...]  # names of the methods that have a key
 INTRODUCTION = """\
-Keys are written with dots, as in `--set`. The default is the value of a key that a recipe does not name; for methods with
-settings, it is that of the setting `crossreid`. The columns `paper` and `official` give the values of these settings; an
-empty cell means the default.
+Keys are written with dots, as in `--set`. The default is the value of a key that a recipe does not name; for methods
+with settings, it is that of the setting `crossreid`. The columns `paper` and `official` give the values of these
+settings; an empty cell means the default.
 
 Keys that methods share are listed once, under the first headings on `method`; each method then has a table of its own
 keys, and one of the shared keys that it gives other values.
