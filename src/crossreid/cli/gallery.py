@@ -344,14 +344,21 @@ def manifest_of_marks(
     skip_missing: Annotated[
         bool, typer.Option("--skip-missing", help="Leave out images that are not found, and list them.")
     ] = False,
+    beside: Annotated[
+        Path | None,
+        typer.Option("--with", help="A manifest whose images are written too, divided as they are; marks add to its training."),
+    ] = None,
 ) -> None:  # fmt: skip
     """Turn matches marked right or wrong into a manifest to train on."""
     from crossreid.galleries.marks import read_marks, write_manifest
 
-    told = write_manifest(read_marks(marks), out, images=images, queries=queries, skip_missing=skip_missing)
+    told = write_manifest(
+        read_marks(marks), out, images=images, queries=queries, skip_missing=skip_missing, beside=beside
+    )
     for name in told.missing:
         say(f"left out, not found: {name}")
     say(
         f"{out}: {told.images} images of {told.identities} identities ({told.named} named here), of {told.right} right "
-        f"marks; {told.wrong} wrong ones agree",
+        f"marks; {told.wrong} wrong ones agree"
+        + ("" if beside is None else f"; beside {told.beside:,} images of {beside}")
     )

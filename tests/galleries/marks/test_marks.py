@@ -284,3 +284,83 @@ def test_the_command_writes_what_is_trained_on(root, tmp_path):
             read_marks(tmp_path / "marks.csv"), tmp_path / "deep" / "m.csv", images=[root], queries=root / "q"
         )
     assert (tmp_path / "deep" / "m.csv").read_bytes() == before
+
+
+@pytest.fixture
+def known(tmp_path):
+    """A manifest of ten identities, three images each, with the parts that training finds them in."""
+    folder = tmp_path / "known"
+    (folder / "a").mkdir(parents=True)
+    lines = []
+    for seed, (who, number) in enumerate((who, number) for who in range(10) for number in range(3)):
+        path = f"a/{who}-{number}.png"
+        Image.fromarray(np.random.default_rng(100 + seed).integers(0, 256, (8, 4, 3), np.uint8)).save(folder / path)
+        name = "marked-0001" if who == 0 else f"known-{who}"
+        lines.append(f"{path},{name},{number + 1},{'infrared' if number == 2 else 'visible'}\n")
+    (folder / "manifest.csv").write_text("path,identity,camera,modality\n" + "".join(lines))
+    return folder / "manifest.csv"
+
+
+def parts(split):
+    """Who is in which part, by the files' names."""
+    named = ("train", "validation", "query", "gallery")
+    return {name: {(r.path.name, r.identity, r.camera, r.modality) for r in getattr(split, name)} for name in named}
+
+
+def test_marks_are_added_to_what_a_manifest_trains_on_and_its_test_stays(root, known, tmp_path):
+    marks = written(tmp_path / "marks.csv", [row("0.png", "right", 1), row("1.png", "wrong", 2)], root)
+    out = known.parent / "more.csv"
+    result = CliRunner().invoke(app, [
+        "gallery", "marks", str(marks), "--queries", str(root / "q"), "--images", str(root), "--with", str(known),
+        "--out", str(out),
+    ])  # fmt: skip
+    assert result.exit_code == 0, result.output
+    said = "2 images of 1 identities (1 named here), of 1 right marks; 1 wrong ones agree; beside 30 images of"
+    assert said in " ".join(result.output.split())
+    before, after = parts(parse(known)), parts(parse(out))
+    assert {len(before[name]) for name in before} == {18, 3, 6}
+    new = {("0.png", "marked-0002", 0, VISIBLE), ("1.png", "marked-0002", 2, INFRARED)}
+    assert after == before | {"train": before["train"] | new}
+
+
+def test_marked_images_of_the_manifest_are_there_once_with_their_identity(root, known, tmp_path):
+    trained = sorted(parse(known).train, key=lambda record: record.path)[0]
+    shutil.copy(trained.path, tmp_path / "again.png")
+    row_of_it = row("again.png", "right", 1)
+    row_of_it[1] = hashlib.sha256(trained.path.read_bytes()).hexdigest()
+    marks = read_marks(written(tmp_path / "marks.csv", [row_of_it], root))
+    told = write_manifest(marks, tmp_path / "m.csv", images=[root], queries=known.parent, beside=known)
+    assert (told.images, told.named, told.beside) == (2, 0, 30)
+    rows = [record for record, _ in read_rows(tmp_path / "m.csv")]
+    assert len(rows) == 31
+    assert sorted(r.path.name for r in rows if r.identity == trained.identity) == sorted(
+        ["1.png", *(r.path.name for r in parse(known).train if r.identity == trained.identity)]
+    )
+    row_of_it[12] = "somebody else"  # the entry's identity
+    marks = read_marks(written(tmp_path / "marks.csv", [row_of_it], root))
+    with pytest.raises(DataError, match="right marks join the identities"):
+        write_manifest(marks, tmp_path / "n.csv", images=[root], queries=known.parent, beside=known)
+    assert not (tmp_path / "n.csv").exists()
+
+
+def test_an_identity_that_a_manifest_tests_on_is_not_trained_on(root, known, tmp_path):
+    for part in ("query", "validation"):
+        tested = next(iter(getattr(parse(known), part)))
+        marks = read_marks(written(tmp_path / "marks.csv", [row("0.png", "right", 1, tested.identity)], root))
+        kept = {"query": "test", "validation": "validation"}[part]
+        with pytest.raises(DataError, match=f"marked as '{tested.identity}', which .* keeps for {kept}"):
+            write_manifest(marks, tmp_path / "m.csv", images=[root], queries=root / "q", beside=known)
+        assert not (tmp_path / "m.csv").exists()
+
+
+def test_an_entry_that_the_gallery_calls_otherwise_than_the_manifest_is_told(root, known, tmp_path):
+    trained = next(iter(parse(known).train))
+    line = row("0.png", "right", 1, "otherwise")
+    line[11] = trained.path.relative_to(known.parent).as_posix()  # the entry's source
+    marks = read_marks(written(tmp_path / "marks.csv", [line], root))
+    with pytest.raises(DataError, match=f"is 'otherwise' in the gallery and '{trained.identity}' in .*manifest.csv"):
+        write_manifest(marks, tmp_path / "m.csv", images=[known.parent], queries=root / "q", beside=known)
+    with_box = tmp_path / "boxes.csv"
+    with_box.write_text(f'path,identity,box\n{trained.path},a,"0,0,2,2"\n')
+    with pytest.raises(DataError, match="names parts of pictures"):
+        write_manifest(marks, tmp_path / "m.csv", images=[known.parent], queries=root / "q", beside=with_box)

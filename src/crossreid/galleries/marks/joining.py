@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -102,9 +102,13 @@ def refuse_wrong(
             )
 
 
-def name_groups(groups: Sequence[Sequence[Path]], records: dict[Path, Record]) -> int:
-    """Give every image of a group the group's identity; returns how many groups had none."""
-    taken = {record.identity for record in records.values()}
+def name_groups(groups: Sequence[Sequence[Path]], records: dict[Path, Record], others: Collection[str] = ()) -> int:
+    """Give every image of a group the group's identity, or a new name that is not in `others`.
+
+    Returns:
+        How many groups got a new name.
+    """
+    taken = {record.identity for record in records.values()}.union(others)
     fresh = (name for number in itertools.count(1) if (name := f"marked-{number:04d}") not in taken)
     made = 0
     for group in groups:

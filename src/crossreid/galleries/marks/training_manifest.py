@@ -1,6 +1,7 @@
 """From marks to a training manifest: each group of images joined by right marks is an identity.
 
-A group has its entries' identity, or gets a new name.
+A group has its entries' identity, or gets a new name. The images of a given manifest are written beside them, each in its split;
+marked images are added to the training split.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from unicodedata import normalize
 
+from crossreid.data.readers.manifest import DIVISION, manifest_file, parted
 from crossreid.data.readers.manifest_rows import COLUMNS, read_rows, row_of
 from crossreid.data.records import DataError, Record
 from crossreid.files import replacing
@@ -29,7 +31,8 @@ from crossreid.galleries.marks.joining import (
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """Counts of a manifest that was written; `named` identities had no name of their own, `missing` images are left out."""
+    """Counts of a manifest that was written; `named` identities had no name of their own, `missing` images are left out,
+    `beside` images are of the manifest that was given."""
 
     images: int
     identities: int
@@ -37,11 +40,13 @@ class Joined:
     right: int
     wrong: int
     missing: tuple[str, ...] = ()
+    beside: int = 0
 
 
 def write_manifest(
-    marks: Sequence[Mark], out: Path, *, images: Sequence[Path], queries: Path | None = None, skip_missing: bool = False
-) -> Joined:
+    marks: Sequence[Mark], out: Path, *, images: Sequence[Path], queries: Path | None = None, skip_missing: bool = False,
+    beside: Path | None = None,
+) -> Joined:  # fmt: skip
     """Write the manifest of what right marks join; paths below its folder are relative to it, others absolute.
 
     Args:
@@ -49,10 +54,13 @@ def write_manifest(
         queries: folder below which the files that were searched with lie, anywhere, by name and content, or by content
             under another name.
         skip_missing: leave out images that are not found, and say which; what they join is joined all the same.
+        beside: a manifest, whose images are written too, in the parts that training finds them in; the marked ones are then
+            of the part that is trained on.
 
     Raises:
         DataError: an image that is not found; marks that contradict one another, or the
-            identities of entries; no right mark; a file that is there already. Nothing is written then.
+            identities of entries; marks of an identity that `beside` validates or tests on; no right mark; a file that is
+            there already. Nothing is written then.
     """
     if out.exists():
         raise DataError(f"{out} already exists. Remove it, or choose another --out.")
@@ -68,6 +76,12 @@ def write_manifest(
                 records[path] = agreed(records.get(path), replace(record, path=path), mark.line)
             links[query].append((match, f"line {mark.line}"))
             links[match].append((query, f"line {mark.line}"))
+    others = {} if beside is None else _parts_of(beside)
+    for path in (path for path in records if path in others):
+        told, known = records[path].identity, others[path][0].identity
+        if told and told != known:
+            raise DataError(f"{path} is {told!r} in the gallery and {known!r} in {beside}. Mend one.")
+        records[path] = replace(records[path], identity=known)
     if not skip_missing:
         files.refuse_missing()
     first: dict[str, Path] = {}
@@ -82,24 +96,50 @@ def write_manifest(
     groups = [there for group in groups if (there := [path for path in group if path not in files.missing])]
     if not groups:
         files.refuse_missing()
-    named = name_groups(groups, records)
+    named = name_groups(groups, records, {record.identity for record, _ in others.values()})
     found = [records[path] for group in groups for path in group]
-    _write(out, found)
+    _refuse_tested(found, others, beside)
+    marked = "" if beside is None else "train"
+    _write(out, [*others.values(), *((record, marked) for record in found if record.path not in others)])
     count = sum(mark.right for mark in marks)
-    return Joined(len(found), len(groups), named, count, len(marks) - count, tuple(files.missing.values()))
+    return Joined(len(found), len(groups), named, count, len(marks) - count, tuple(files.missing.values()), len(others))
 
 
-def _write(out: Path, records: Sequence[Record]) -> None:
+def _parts_of(manifest: Path) -> dict[Path, tuple[Record, str]]:
+    """The images of a manifest with the parts that training finds them in, drawn where the manifest names none; no junk."""
+    path = manifest_file(manifest)
+    parts, _ = parted(read_rows(path), path, *DIVISION, junk=(), distractors=())
+    found = [
+        (replace(record, path=record.file.resolve()), part) for part, records in parts.items() for record in records
+    ]
+    if any(record.box is not None for record, _ in found):
+        raise DataError(f"{path} names parts of pictures (box), beside which marks cannot stand. Leave it out.")
+    return {record.file: (record, part) for record, part in found}
+
+
+def _refuse_tested(marked: Sequence[Record], others: dict[Path, tuple[Record, str]], beside: Path | None) -> None:
+    """Raise `DataError` where an identity that was marked is in another part of `beside` than the one that is trained on."""
+    part_of = {record.identity: part for record, part in others.values()}
+    for record in marked:
+        if (part := part_of.get(record.identity, "train")) != "train":
+            raise DataError(
+                f"{record.path} is marked as {record.identity!r}, which {beside} keeps for {part}. Training on it would spoil "
+                "that: take back its marks, or leave the manifest out."
+            )
+
+
+def _write(out: Path, rows: Sequence[tuple[Record, str]]) -> None:
     """Written under another name, read again as training would, and renamed where it says the same."""
     folder = out.parent.resolve()
-    records = [replace(record, identity=normalize("NFC", record.identity)) for record in records]  # as it is read
+    # As it is read.
+    rows = [(replace(record, identity=normalize("NFC", record.identity)), part) for record, part in rows]
     with replacing(folder / out.name) as temporary:
         with temporary.open("w", newline="", encoding="utf-8") as stream:
             writer = csv.writer(stream)
             writer.writerow(COLUMNS)
-            for record in records:
-                writer.writerow(row_of(record, folder))
-        for (read, _), record in zip(read_rows(temporary), records, strict=True):
+            for record, part in rows:
+                writer.writerow(row_of(record, folder, part))
+        for (read, _), (record, _) in zip(read_rows(temporary), rows, strict=True):
             if replace(read, path=read.file.resolve()) != record:
                 raise DataError(
                     f"{record.path}: a manifest cannot hold this name (line breaks, or leading or trailing spaces). Rename it."
