@@ -1,14 +1,18 @@
 """What of a data set is left out, and whether a recipe can train on it."""
 
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 from typer.testing import CliRunner
 
 from crossreid.cli.app import app
 from crossreid.data.catalogue import load
+from crossreid.data.records import Record, Split
+from crossreid.data.summary import summary_table
 from crossreid.errors import CrossreidError
 from crossreid.runs.recipe import load_recipe
 from crossreid.runs.shipped import SHIPPED
@@ -88,3 +92,21 @@ def test_training_says_what_of_the_manifest_it_does_not_read_and_goes_on_after_t
     train(load_recipe(Path(RECIPE), [*small, "training.epochs=2"]), tmp_path / "run")
     with pytest.raises(CrossreidError, match=r"data\.levels was 'full', is 'picture'"):
         train(load_recipe(Path(RECIPE), [*small, "training.epochs=2", "data.levels=picture"]), tmp_path / "run")
+
+
+def test_a_summary_cuts_no_figure_in_a_narrow_terminal_and_says_what_is_the_same_once():
+    records = [Record(Path(f"{who}-{number}.jpg"), str(who)) for who in range(6) for number in range(3)]
+    sizes = {record.path: (1000 + 500 * place, 1280) for place, record in enumerate(records)}
+    split = Split(
+        "manifest", Path(), "cross-modal", *(tuple(records[at : at + 5]) for at in (0, 5, 10)), tuple(records)
+    )
+    narrow = Console(width=60, file=io.StringIO())
+    narrow.print(summary_table(split, sizes))
+    text = narrow.file.getvalue()
+    assert "…" not in text
+    (heights,) = (line for line in text.splitlines() if "heights" in line)
+    assert [cell.strip() for cell in heights.strip("│ ").split("│")] == ["heights, pixels", *["1280"] * 4]
+    wide = Console(width=200, file=io.StringIO())
+    wide.print(summary_table(split, sizes))
+    assert "1000/2000/3000" in wide.file.getvalue()
+    assert "1000/5250/9500" in wide.file.getvalue()

@@ -22,7 +22,7 @@ def summary_table(split: Split, sizes: Sizes | None = None) -> Table:
     table = Table(title="what is in it", caption="three numbers are minimum, median and maximum")
     table.add_column("", no_wrap=True)
     for name in shown:
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", overflow="fold")  # where there is no room, no figure is cut
     described = [facts(records, sizes or {}) for records in shown.values()]
     for fact in described[0] if described else ():
         values = [facts_of[fact] for facts_of in described]
@@ -60,8 +60,11 @@ def _size(record: Record, sizes: Sizes) -> tuple[int, int]:
 
 
 def _range(values: Sequence[int]) -> str:
-    """`least/median/most`."""
-    return f"{min(values)}/{median(values):.0f}/{max(values)}" if values else ""
+    """`least/median/most`; one number where all are the same."""
+    if not values:
+        return ""
+    least, most = min(values), max(values)
+    return f"{least}" if least == most else f"{least}/{median(values):.0f}/{most}"
 
 
 def _span(times: Sequence[float]) -> str:
