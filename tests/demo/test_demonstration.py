@@ -1,6 +1,7 @@
 """The demo on a world and a network so small that only its workings can be tested, not its scores."""
 
 import functools
+import re
 import shutil
 from pathlib import Path
 
@@ -34,10 +35,18 @@ def test_it_reports_both_methods_and_both_floors_and_goes_on_where_it_was(tmp_pa
     assert "times chance" in first.conclusion
     assert any("rendering" in line for line in said)
     assert_served_gallery(first, tmp_path / "demo")
+    assert sorted(path.name for path in (tmp_path / "demo").iterdir()) == sorted(told_by_the_tutorial())
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "demo").rglob("*.safetensors")}
     again = run_demo(tmp_path / "demo", identities=10, overrides=SMALL, say=lambda line: None)
     assert [score.to_json() for _, score in again.scores] == [score.to_json() for _, score in first.scores]
     assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def told_by_the_tutorial():
+    """The names in the table of docs/tutorial.md of what a demo leaves."""
+    page = (Path(__file__).resolve().parents[2] / "docs" / "tutorial.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([^|]+)` \|", page.partition("| in `demo/` |")[2], flags=re.M)
+    return [name.strip("`/") for row in rows for name in row.split(", ")]
 
 
 def _few_images(synthesise, *arguments, **options):
