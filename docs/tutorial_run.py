@@ -156,7 +156,7 @@ def mark(url: str, photographs: Path, out: Path, picture: Path | None) -> None:
     with in_browser() as page:
         page.goto(url)
         page.get_by_label("Number of matches").fill(str(MARKED))
-        page.get_by_role("button", name="Say otherwise").click()
+        page.get_by_role("button", name="Change").click()
         page.locator("input[name=modality][value=infrared]").check()
         people = sorted(path for path in (photographs / "cam3").iterdir() if path.is_dir())
         for person in people:
