@@ -15,6 +15,7 @@ import pytest
 
 from crossreid.data.synthetic import synthesise
 from few_fits import quick_maps
+from forked import Forked, text_of
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 SMALL = [
@@ -92,15 +93,9 @@ def test_features_of_another_tool_are_scored(tmp_path, monkeypatch, capsys):
 
 def test_a_method_is_trained_and_known_by_name(tmp_path):
     """In processes of its own: what it registers would be a method of every test that follows."""
-    environment = {**os.environ, "PYTHONPATH": str(EXAMPLES), "OMP_NUM_THREADS": "1"}
-
-    def done(*words):
-        return subprocess.run(
-            [sys.executable, *words], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300, check=True
-        )  # fmt: skip
-
-    trained = done(str(EXAMPLES / "write_a_method.py"), "world", "run", "--identities", "8", "--epochs", "1")
-    assert "sysu-mm01, all, single-shot: rank-1" in trained.stdout
+    log, words = tmp_path / "log", (tmp_path / "world", tmp_path / "run", "--identities", "8", "--epochs", "1")
+    assert Forked(run, "write_a_method.py", *words, log=log).wait(300) == 0, text_of(log)
+    assert "sysu-mm01, all, single-shot: rank-1" in text_of(log)
     logged = {
         name
         for row in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
@@ -109,7 +104,12 @@ def test_a_method_is_trained_and_known_by_name(tmp_path):
     assert logged >= {"identity", "compact"}
     by_name = re.search(r"crossreid (--plugin .*)", (EXAMPLES / "write_a_method.py").read_text(encoding="utf-8"))[1]
     *words, override = re.match(r'(.*) "(.*)"', by_name).groups()
-    assert "name: smoothed" in done("-m", "crossreid", *words[0].split(), override).stdout
+    by_name = subprocess.run(
+        [sys.executable, "-m", "crossreid", *words[0].split(), override],
+        env={**os.environ, "PYTHONPATH": str(EXAMPLES), "OMP_NUM_THREADS": "1"},
+        cwd=tmp_path, capture_output=True, text=True, timeout=300, check=True,
+    )  # fmt: skip
+    assert "name: smoothed" in by_name.stdout
 
 
 def test_the_notebook_goes_from_images_to_a_report(tmp_path, monkeypatch, capsys):

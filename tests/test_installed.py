@@ -5,6 +5,8 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
+import tempfile
 import zipfile
 from pathlib import Path
 
@@ -53,13 +55,35 @@ def wheel(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def command(wheel, tmp_path_factory):
+def disk():
+    """A folder on a disk, where uv's cache is and links cost nothing: an environment is gigabytes."""
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
+        yield Path(folder)
+
+
+def take_over_bytecode(environment):
+    """What is compiled here of the same libraries; Python compiles anew what is not the same. Torch alone takes ten seconds."""
+    here = Path(sysconfig.get_path("purelib"))
+    (there,) = environment.glob("lib/*/site-packages")
+    for compiled in here.rglob("__pycache__/*.pyc"):
+        other = there / compiled.relative_to(here)
+        if (other.parents[1] / f"{compiled.name.partition('.')[0]}.py").is_file():
+            other.parent.mkdir(exist_ok=True)
+            try:
+                os.link(compiled, other)
+            except OSError:  # of another disk
+                shutil.copy(compiled, other)
+
+
+@pytest.fixture(scope="module")
+def command(wheel, disk, tmp_path_factory):
     """A function that runs the installed command in a folder that began empty, and gives what it printed and its status."""
-    environment = tmp_path_factory.mktemp("environment") / "venv"
+    environment = disk / "venv"
     uv("venv", "--quiet", "--python", sys.executable, str(environment))
     python = environment / "bin" / "python"
     lock = str(ROOT / "requirements.lock")
     uv("pip", "install", "--quiet", "--python", str(python), "--constraint", lock, str(wheel))
+    take_over_bytecode(environment)
     place = tmp_path_factory.mktemp("empty")
     clean = {
         name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "CROSSREID", "VIRTUAL"))
@@ -73,8 +97,7 @@ def command(wheel, tmp_path_factory):
         )  # fmt: skip
 
     run.place, run.environment = place, environment
-    yield run
-    shutil.rmtree(environment)  # gigabytes, where the cache is on another disk
+    return run
 
 
 def test_the_wheel_holds_every_recipe_as_it_is_here(wheel):

@@ -52,7 +52,18 @@ def test_a_copy_is_checked_without_torch(tmp_path):
     assert not {*HEAVY} & set(found)
 
 
-def test_what_embeds_and_serves_loads_neither_figures_nor_the_compilers():
-    code = "import sys\nimport crossreid.inference.embed, crossreid.service.application\nprint('LOADED', *sys.modules)"
+def test_what_embeds_and_serves_loads_neither_figures_nor_the_compilers_and_paths_never_what_reads_stores(tmp_path):
+    code = """
+import sys
+from pathlib import Path
+import crossreid.inference.embed, crossreid.inference.sources, crossreid.data.addresses as addresses
+from crossreid.cli.app import app
+folder = Path(sys.argv[1])
+addresses.write_whole(folder / "a", [b"x"])
+assert addresses.names_in(addresses.place_of(f"file://{folder}")) == ["a"]
+assert not {"fsspec", "s3fs", "aiobotocore", "gcsfs", "ray"} & {*sys.modules}
+import crossreid.service.application
+print("LOADED", *sys.modules)
+"""
     unwanted = {"scipy", "sklearn", "numba", "matplotlib", "captum", "pandas", "tensorboard", "torch._dynamo", "triton"}
-    assert not (unwanted | {"lightning_fabric"}) & set(loaded(code))
+    assert not (unwanted | {"lightning_fabric"}) & set(loaded(code, tmp_path))

@@ -1,8 +1,6 @@
 """What is an address and what is a path, and what an address answers to."""
 
 import posixpath
-import subprocess
-import sys
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote
 
@@ -52,17 +50,3 @@ def test_what_has_no_scheme_is_a_path_and_file_is_one_too(key):
 def test_no_address_at_all_is_refused(text):
     with pytest.raises(DataError, match=r"[Ee]xpected"):
         place_of(text)
-
-
-def test_a_path_never_imports_what_reads_stores(tmp_path):
-    """Nor does the command that says what it can do."""
-    code = f"""
-import sys
-from pathlib import Path
-import crossreid.inference.embed, crossreid.inference.sources, crossreid.data.addresses as addresses
-from crossreid.cli.app import app
-addresses.write_whole(Path({str(tmp_path / "a")!r}), [b"x"])
-assert addresses.names_in(addresses.place_of("file://{tmp_path}")) == ["a"]
-print(sorted({{"fsspec", "s3fs", "aiobotocore", "gcsfs", "ray"}} & {{*sys.modules}}))
-"""
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

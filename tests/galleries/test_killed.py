@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 
 import writer
 from crossreid.galleries import Entries, GalleryError, IndexOptions, measure_recall, open_gallery, restore
+from forked import Forked, text_of
 from writer import DIMENSION, MODEL, names, vectors
 
 PRELUDE = f"import sys; sys.path.insert(0, {str(Path(writer.__file__).parent)!r})\nfrom writer import *\n"
@@ -19,11 +21,10 @@ ORDER = [name for name, _ in writer.operations(Path())]
 
 def run(folder, step):
     """What was told before the end: the operations, and the steps that had happened at each."""
-    done = subprocess.run(
-        [sys.executable, writer.__file__, str(folder), str(step)], capture_output=True, text=True, timeout=120
-    )
-    assert done.returncode == (-signal.SIGKILL if step else 0), done.stderr
-    lines = [line.rsplit(" ", 1) for line in done.stdout.splitlines()]
+    log = folder.with_suffix(".log")
+    process = Forked(writer.write, folder, step, log=log)
+    assert process.wait(120) == (-signal.SIGKILL if step else 0), text_of(log)
+    lines = [line.rsplit(" ", 1) for line in text_of(log).splitlines()]
     return [name for name, _ in lines], [int(count) for _, count in lines]
 
 
@@ -99,18 +100,13 @@ def test_killed_at_every_kind_of_point(tmp_path):
 
 
 def test_killed_from_outside_while_adding(tmp_path):
-    script = (
-        f"{PRELUDE}gallery = open_gallery({str(tmp_path / 'gallery')!r}, model=MODEL, dimension=DIMENSION)\n"
-        "for number in range(1, 1000000):\n"
-        "    gallery.add(entries(number)); print(number, flush=True)\n"
-    )
-    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
-    told = [0]
-    while told[-1] < 20:
-        told.append(int(process.stdout.readline()))
+    process, log = Forked(writer.add_on_and_on, tmp_path, log=tmp_path / "log"), tmp_path / "log"
+    while len(text_of(log).splitlines()) < 20:
+        assert process.poll() is None, text_of(log)
+        time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
-    told += [int(line) for line in process.stdout.read().split()]
     process.wait()
+    told = [int(line) for line in text_of(log).rpartition("\n")[0].split()]
     with open_gallery(tmp_path / "gallery", model=MODEL) as gallery:
         has_all_that_was_told(gallery, told[-1])
         assert len(gallery) % writer.PART == 0

@@ -35,11 +35,11 @@ FILTERS = st.fixed_dictionaries(
 
 
 class OfAGallery(RuleBasedStateMachine):
-    suffix = ""
+    root, suffix = None, ""
 
     @initialize()
     def start(self):
-        self.folder = Path(tempfile.mkdtemp())
+        self.folder = Path(tempfile.mkdtemp(dir=self.root))
         self.where = self.folder / f"gallery{self.suffix}"
         self.plain, self.now = PlainGallery(), 0.0
         self.gallery = self.opened(dimension=DIMENSION)
@@ -136,11 +136,13 @@ class OfMilvusLite(OfAGallery):
     suffix = ".db"
 
 
-def test_in_process():
+def test_in_process(tmp_path, monkeypatch):
+    monkeypatch.setattr(OfAGallery, "root", tmp_path)
     run_state_machine_as_test(OfAGallery, settings=settings(max_examples=60, stateful_step_count=30, deadline=None))
 
 
-def test_milvus_lite():
+def test_milvus_lite(tmp_path, monkeypatch):
+    monkeypatch.setattr(OfMilvusLite, "root", tmp_path)
     run_state_machine_as_test(
         OfMilvusLite,
         settings=settings(

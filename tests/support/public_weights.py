@@ -53,7 +53,7 @@ def clip_tower(prefix, *, tokens, width=768):
 
 def swin_original():
     """Swin's own names: a stage's downsampling at its end, `head` without `fc`, indices as buffers."""
-    shapes = shapes_of(timm.create_model("swin_tiny_patch4_window7_224", num_classes=1000))
+    shapes = shapes_of("swin_tiny_patch4_window7_224", num_classes=1000)
     earlier = {re.sub(r"layers\.(\d)\.down", lambda m: f"layers.{int(m[1]) - 1}.down", k): v for k, v in shapes.items()}
     named = {f"model.{key.replace('head.fc.', 'head.')}": shape for key, shape in earlier.items()}
     return named | {"model.layers.0.blocks.0.attn.relative_position_index": (49, 49)}
@@ -66,11 +66,13 @@ def dinov3():
     return shapes | masks | {"storage_tokens": (1, 4, 384), "mask_token": (1, 384), "rope_embed.periods": (16,)}
 
 
-def shapes_of(network):
+def shapes_of(name, **options):
+    with torch.device("meta"):  # values, which nobody asks for, would take a second of each process that collects this
+        network = timm.create_model(name, **options)
     return {key: tuple(value.shape) for key, value in network.state_dict().items()}
 
 
-RESNET = shapes_of(timm.create_model("resnet50", num_classes=0))
+RESNET = shapes_of("resnet50", num_classes=0)
 
 # The file's project: timm's network, the size of its images, the file's tensors, and what is said of them.
 FILES = {

@@ -1,16 +1,12 @@
-"""Writes to a gallery until it is killed: a process of its own, for the tests of what survives.
+"""Writes to a gallery until it is killed: in a process of its own, for the tests of what survives.
 
-    python writer.py FOLDER STEP
-
-Each operation is told on standard output when it has returned. STEP counts what happens to files, and every so many
-instructions of the database; there the process kills itself, as SIGKILL from outside would. 0: it lives, and tells how
-many steps there were. In `tests/galleries/test_killed.py` the same operations are checked.
+`write(FOLDER, STEP)` tells each operation on standard output when it has returned. STEP counts what happens to files, and
+every so many instructions of the database; there the process kills itself, as SIGKILL from outside would. 0: it lives, and
+tells how many steps there were. In `tests/galleries/test_killed.py` the same operations are checked.
 """
 
 import os
 import signal
-import sys
-from pathlib import Path
 
 import numpy as np
 
@@ -75,6 +71,7 @@ def kill_at(step):
         around(os, name)
     import faiss
 
+    faiss.omp_set_num_threads(1)  # threads that the process had before a fork are not there in it
     around(faiss, "write_index")
     around(faiss_index, "build")
     around(unfinished_folders, "publish")
@@ -89,8 +86,16 @@ def kill_at(step):
     return steps
 
 
-if __name__ == "__main__":
-    steps = kill_at(int(sys.argv[2]))
-    for name, call in operations(Path(sys.argv[1])):
+def write(folder, step):
+    steps = kill_at(step)
+    for name, call in operations(folder):
         call()
         print(name, steps[0], flush=True)
+
+
+def add_on_and_on(folder):
+    """Add parts until it is killed, and tell the number of each."""
+    gallery = open_gallery(folder / "gallery", model=MODEL, dimension=DIMENSION)
+    for number in range(1, 1_000_000):
+        gallery.add(entries(number))
+        print(number, flush=True)
