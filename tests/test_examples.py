@@ -19,7 +19,7 @@ from forked import Forked, text_of
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 SMALL = [
-    "data.height=32", "data.width=16", "data.workers=0", "data.sampler.identities=2", "data.sampler.images=2",
+    "data.height=32", "data.width=16", "data.workers=0", "data.sampler.identities=2", "data.sampler.images=4",
     "method.backbone.name=test_resnet", "method.backbone.weights=none", "training.epochs=1", "training.precision=32-true",
     "training.schedule.warmup_epochs=0",
 ]  # fmt: skip

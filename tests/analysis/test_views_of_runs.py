@@ -21,7 +21,7 @@ METHOD = {"name": "view_distillation", "backbone": {"name": "test_resnet", "weig
 
 def recipe_for(world, seed, name="mars", method=METHOD, balance="none"):
     data = {"name": name, "root": str(world), "height": 32, "width": 16, "workers": 0,
-            "sampler": {"identities": 2, "images": 2, "balance": balance}}  # fmt: skip
+            "sampler": {"identities": 2, "images": 4, "balance": balance}}  # fmt: skip
     return make_recipe({"data": data, "method": method, "training": {"epochs": 1, "seed": seed}})
 
 

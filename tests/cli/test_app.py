@@ -21,7 +21,7 @@ from forked import Forked, command, text_of
 from typed_commands import refused
 
 SMALL = {
-    "data": {"height": 48, "width": 32, "workers": 0, "sampler": {"identities": 2, "images": 2}},
+    "data": {"height": 48, "width": 32, "workers": 0, "sampler": {"identities": 2, "images": 4}},
     "training": {"epochs": 1},
 }
 NETWORK = {"name": "test_resnet", "weights": "none"}

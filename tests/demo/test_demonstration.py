@@ -16,7 +16,7 @@ from crossreid.evaluation.features import Features
 from crossreid.runs.run import open_split
 from few_fits import quick_maps
 
-SMALL = ["method.backbone.name=test_resnet", "data.sampler.identities=2", "data.sampler.images=2", "training.epochs=1",
+SMALL = ["method.backbone.name=test_resnet", "data.sampler.identities=2", "data.sampler.images=4", "training.epochs=1",
          "training.precision=32-true", "data.height=48", "data.width=32"]  # fmt: skip
 
 

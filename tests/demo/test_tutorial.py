@@ -33,7 +33,7 @@ SMALLER = {
     "height: 80": "height: 48",
     "width: 40": "width: 32",
     "workers: 1": "workers: 0",
-    "identities: 8, images: 8": "identities: 2, images: 2",
+    "identities: 8, images: 8": "identities: 2, images: 4",
     "epochs: 8": "epochs: 2",
     "warmup_epochs: 2": "warmup_epochs: 0.1",
 }
