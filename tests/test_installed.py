@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 NO_WAY = re.compile(r"Failed to (fetch|download)|error sending request|dns error|Connection refused", re.IGNORECASE)
 SMALL = [
-    "data.root=world", "data.height=32", "data.width=16", "data.sampler.identities=2", "data.sampler.images=2",
+    "data.root=world", "data.height=32", "data.width=16", "data.sampler.identities=2", "data.sampler.images=4",
     "training.epochs=1", "training.schedule.warmup_epochs=0",
 ]  # fmt: skip
 EXTRAS = {  # a command of each
