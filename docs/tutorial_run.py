@@ -16,6 +16,7 @@ import argparse
 import contextlib
 import difflib
 import io
+import itertools
 import os
 import pty
 import re
@@ -195,8 +196,9 @@ def photographed(page: Page) -> Image.Image:
     return Image.open(io.BytesIO(page.screenshot())).convert("RGB")
 
 
-def draw(figures: Path) -> None:
+def draw(blocks: list[Block], figures: Path) -> None:
     """The pictures of what the commands left in this folder; that of the service's page was taken while somebody marked."""
+    save(beside_its_matches(blocks), figures / "matches.jpg")
     sheet = Image.open("photographs.png").convert("RGB")
     save(sheet.crop((0, 0, sheet.width, round(sheet.height * 0.38))), figures / "photographs.jpg")
     for name, drawn in (
@@ -211,6 +213,22 @@ def draw(figures: Path) -> None:
         for section in ("scores", "ranked"):
             page.evaluate(f"document.getElementById('{section}').scrollIntoView()")
             save(photographed(page), figures / f"report_{section}.png")
+
+
+def beside_its_matches(blocks: list[Block]) -> Image.Image:
+    """The query of `crossreid gallery search`, and after a gap its matches in the order in which they were printed."""
+    (found,) = (
+        after.printed or after.text
+        for before, after in itertools.pairwise(blocks)
+        if before.language == "bash" and "gallery search" in before.text
+    )
+    query, *matches = (Image.open(path).convert("RGB") for path in re.findall(r"\S+\.jpg", found))
+    width, height = query.size
+    row = Image.new("RGB", (width * (len(matches) + 2), height), "white")
+    row.paste(query, (0, 0))
+    for place, match in enumerate(matches):
+        row.paste(match.resize(query.size), (width * (place + 2) - width // 2, 0))
+    return row.crop((0, 0, row.width - width // 2, height))
 
 
 def save(picture: Image.Image, path: Path) -> None:
@@ -272,7 +290,7 @@ def main() -> None:
 
         run_page(blocks, picture=figures / "search_page.png", say=say)
         say("drawing")
-        draw(figures)
+        draw(blocks, figures)
     for block in blocks:
         if block.printed is not None and (found := differences(block.text, block.printed)):
             print("\n".join(["otherwise than on the page:", block.printed, *found]))

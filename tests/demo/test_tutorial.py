@@ -96,7 +96,7 @@ def test_the_page_prints_what_it_shows(tmp_path, monkeypatch):
     assert (more.query, more.gallery, more.validation) == (first.query, first.gallery, first.validation)
     assert json.loads(Path("runs/again/start.json").read_text(encoding="utf-8"))
     assert Path("drawn/search_page.png").stat().st_size > 10_000
-    RUN.draw(tmp_path / "drawn")
+    RUN.draw(blocks, tmp_path / "drawn")
     shown = re.findall(r"\]\(figures/tutorial/([^)]+)\)", PAGE)
     assert sorted(path.name for path in Path("drawn").iterdir()) == sorted(shown)
     for name in shown:
