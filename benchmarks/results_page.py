@@ -66,7 +66,7 @@ def page() -> str:
         where = about.get("machine") or f"{held['machine']['cores']} cores, {held['machine']['processor']}"
         cells = [about[key] for key in ("data", "backbone", "weights")]
         lines.append(f"| [{about['title']}](#{_anchor(about['title'])}) | {' | '.join(cells)} | {seeds} | {day} |")
-        more = f" Discussed in [{about['page']}]({about['page']})." if "page" in about else ""
+        more = f" Discussed in {_link(about['page'])}." if "page" in about else ""
         sections.append(
             f"## {about['title']}\n\nData: {about['data']}. Backbone: {about['backbone']}. Weights: {about['weights']}. "
             f"Seeds: {seeds}."
@@ -94,9 +94,11 @@ def _study(held: Mapping[str, Any]) -> tuple[str, str]:
     return markdown_table(held), _seeds(seed for row in held["rows"] for seed in row["seeds"])
 
 
-def _cattle(held: Mapping[str, Any]) -> tuple[str, str]:
+def _sized_study(held: Mapping[str, Any]) -> tuple[str, str]:
+    """A study whose file also has the size of the images, and the length of a training in epochs or steps."""
     body, seeds = _study(held["table"])
-    return f"{body}\n{held['size']} pixels, {held['epochs']} epochs.\n", seeds
+    length = f"{held['epochs']} epochs" if "epochs" in held else f"{held['steps']} steps"
+    return f"{body}\n{held['size']} pixels, {length}.\n", seeds
 
 
 def _variants(held: Mapping[str, Any]) -> tuple[str, str]:
@@ -125,12 +127,6 @@ def _scores(held: Mapping[str, Any]) -> tuple[str, str]:
     chance = f"{100 * one['chance-rank-1']:.1f}"
     about = f"{one['protocol']}, {one['setting']}, not re-ranked; {one['valid_queries']} queries; chance {chance}."
     return "\n".join([*lines, "", about, ""]), "0"
-
-
-def _sets(held: Mapping[str, Any]) -> tuple[str, str]:
-    """A study of one data set left out, each tested by its own protocol."""
-    body, seeds = _study(held["table"])
-    return f"{body}\n{held['size']} pixels, {held['steps']} steps.\n", seeds
 
 
 def _starts(held: Mapping[str, Any]) -> tuple[str, str]:
@@ -180,9 +176,15 @@ def _fusion(held: Mapping[str, Any]) -> tuple[str, str]:
 
 
 READERS = {
-    "study": _study, "cattle": _cattle, "variants": _variants, "scores": _scores, "sets": _sets, "starts": _starts,
+    "study": _study, "sized_study": _sized_study, "variants": _variants, "scores": _scores, "starts": _starts,
     "networks": _networks, "fusion": _fusion,
 }  # fmt: skip
+
+
+def _link(page: str) -> str:
+    """A link to a page of docs/ by its title."""
+    title = (PAGE.parent / page).read_text(encoding="utf-8").split("\n", 1)[0].removeprefix("# ")
+    return f"[{title}]({page})"
 
 
 def _seeds(seeds: Iterable[int]) -> str:
@@ -193,7 +195,7 @@ def _besides(described: Mapping[str, Mapping[str, Any]]) -> str:
     lines = ["## Measured besides accuracy", "", "| what | raw numbers | page |", "|---|---|---|"]
     for name, about in described.items():
         if "rows" not in about:
-            link = f"[{about['page']}]({about['page']})" if "page" in about else ""
+            link = _link(about["page"]) if "page" in about else ""
             lines.append(f"| {about['title']} | `benchmarks/results/{name}` | {link} |")
     return "\n".join([*lines, ""])
 
@@ -203,7 +205,7 @@ def _never_run() -> str:
     lines = [
         "## Never run",
         "",
-        "This project has run none of the recipes below on its data set. [fidelity.md](fidelity.md) says what the losses of "
+        "This project has run none of the recipes below on its data set. [Fidelity](fidelity.md) says what the losses of "
         "`official` recipes are compared with. Published figures are those in the recipes' headers.",
         "",
         "| recipe | data set | published |",

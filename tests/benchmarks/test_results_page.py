@@ -46,7 +46,7 @@ def test_networks_starts_and_sets_have_the_figures_of_their_files(writer):
     for row in starts["table"]:
         said = next(
             line
-            for line in sections["What a start is worth"].split("\n")
+            for line in sections["What initial weights are worth"].split("\n")
             if line.startswith(f"| {row['images']} | {row['way']} | {row['seeds']} |")
         )
         assert said.split("|")[4].split()[0] == f"{row['rank-1']:.1f}"
