@@ -20,6 +20,7 @@ from crossreid.data.tracklets import SetOptions
 from crossreid.data.transforms import Interpolation
 from crossreid.errors import CrossreidError
 from crossreid.options import Options
+from crossreid.processors import processors
 
 PIXELS = ("height", "width", "interpolation", "normalise", "levels")  # the keys that define a network's input pixels
 
@@ -64,7 +65,9 @@ class DataOptions(Options):
         "(`picture`), by a range [LOW, HIGH], or by a range per camera, {1: [7300, 8199]}. Thermal "
         "cameras need a range.",
     )
-    workers: int = Field(4, ge=0, le=256, description="Loader processes; 0 loads in the training process.")
+    workers: int = Field(
+        4, ge=0, le=256, description="Loader processes, at most one per processor; 0 loads in the training process."
+    )
     cache: Literal["none", "memory", "disk"] = Field(
         "none",
         description="Cache of decoded and resized images: on `disk` for all runs, or in `memory` for this run.",
@@ -156,7 +159,12 @@ class DataOptions(Options):
         """Return where images are cached; None if they are not."""
         if self.cache == "none":
             return None
-        return CacheChoice(self.cache, self.cache_folder or user_folder(), self.workers)
+        return CacheChoice(self.cache, self.cache_folder or user_folder(), self.loaders)
+
+    @property
+    def loaders(self) -> int:
+        """Return the number of loader processes on this machine."""
+        return min(self.workers, processors())
 
     @property
     def cached_for_testing(self) -> CacheChoice | None:

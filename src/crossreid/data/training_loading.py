@@ -61,7 +61,7 @@ class TrainLoader:
         self._images = images = _TrainImages(records, options, seed, on_host=self._device == CPU)
         size, both = (options.height, options.width), 2 if options.augment.channels.joint else 1
         self._shared = SharedBatches(
-            options.workers,
+            options.loaders,
             both * options.sets.size * options.sampler.identities * options.sampler.images // world,
             (3, *size) if self._device == CPU else (*size, 3),
         )
@@ -79,8 +79,8 @@ class TrainLoader:
         self._loader: DataLoader = DataLoader(
             images,
             batch_sampler=self._plan,
-            num_workers=options.workers,
-            persistent_workers=options.workers > 0,
+            num_workers=options.loaders,
+            persistent_workers=options.loaders > 0,
             collate_fn=partial(_collate, self._shared),
             worker_init_fn=begin,
             generator=torch.Generator(),  # a separate one: loading must not advance the generator of training

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+from crossreid.processors import processors
+
 
 def in_threads(part: Callable[[slice], None], rows: int, work: int) -> None:
     """Call `part` with slices that cover all rows; for little `work` (total operations), with one slice in this thread."""
@@ -27,7 +29,7 @@ def _threads() -> int:
     asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
     if asked.isdecimal() and int(asked) > 0:
         return int(asked)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return processors()
 
 
 @functools.cache

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import torch
 
 from crossreid.errors import CrossreidError
+from crossreid.processors import processors
 
 T = TypeVar("T")
 
@@ -69,11 +70,6 @@ def is_first_process() -> bool:
     """Whether this is the process that speaks for all: the first that torchrun started, or the only one."""
     group = _started()
     return group.world == 1 or group.rank == 0
-
-
-def processors() -> int:
-    """How many processors this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def loader_workers(device: torch.device, world: int) -> int:

@@ -106,7 +106,7 @@ def reading(recipe: Recipe) -> dict[str, Any]:
         "interpolation": recipe.data.resizing,
         "normalisation": recipe.data.normalisation,
         "options": recipe.evaluation,
-        "workers": min(recipe.data.workers, 8),
+        "workers": min(recipe.data.loaders, 8),
         "cache": recipe.data.cached_for_testing,
     }
 

@@ -12,7 +12,7 @@ import torch
 
 from crossreid.data.records import Modality
 from crossreid.inference.embedding_model import EmbeddingModel
-from crossreid.inference.processes import processors
+from crossreid.processors import processors
 from crossreid.watching.tracking.camera_tracker import CameraTracker
 from crossreid.watching.tracking.key_frames import Candidate, embedding_of
 from crossreid.watching.tracking.track import Track
