@@ -59,7 +59,7 @@ def test_each_modality_with_two_cameras_is_read_by_itself():
 
 def test_too_few_identities_or_cameras_are_refused():
     few = np.isin(IDENTITIES, ["0", "1", "2"])
-    with pytest.raises(DataError, match="expected 4 identities or more that were never trained on, found 3"):
+    with pytest.raises(DataError, match="expected at least 4 identities that were not trained on, found 3"):
         read_camera(OF_IDENTITY[few], IDENTITIES[few], CAMERAS[few], 0)
     from crossreid.analysis.probes import divide
 

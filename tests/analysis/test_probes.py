@@ -98,7 +98,7 @@ def test_identities_are_divided_not_images(factors):
     assert [len(part) for part in named] == [30, 9, 21]
     assert set.union(*named) == set(factors.identities)
     assert all(a.isdisjoint(b) for i, a in enumerate(named) for b in named[i + 1 :])
-    with pytest.raises(DataError, match="10 identities or more that were never trained on, found 3"):
+    with pytest.raises(DataError, match="at least 10 identities that were not trained on, found 3"):
         divide(np.array(["a", "b", "c"]), 0)
 
 

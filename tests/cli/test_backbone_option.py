@@ -108,7 +108,7 @@ def test_it_is_served(place, tmp_path):
         (["embed", "RUN", "--weights", "w"], "--weights: needs --backbone NAME"),
         (["embed", "--backbone", "resnet18"], "has no test features of its own"),
         (["embed", "a", "b", "--backbone", "resnet18"], "either a RUN or --backbone"),
-        (["embed", "WORLD", "--out", "x", "--backbone", "resnet5O"], "Near it: resnet50"),
+        (["embed", "WORLD", "--out", "x", "--backbone", "resnet5O"], "Similar names: resnet50"),
         (["embed", "WORLD", "--out", "x", "--backbone", "resnet18", "--size", "4"], "HEIGHTxWIDTH"),
         (["embed", "WORLD", "--out", "x", "--backbone", "resnet18", "--weights", "none"], "untrained network"),
         (["embed", "WORLD", "--out", "x", "--backbone", "resnet18", "--weights", "w.pth"], "w.pth not found"),

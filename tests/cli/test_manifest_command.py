@@ -60,7 +60,7 @@ def test_what_cannot_be_is_said(folder, tmp_path):
     for arguments, told in (
         ((folder, "--from", "folder"), "expected one of folders, names"),
         ((folder, "--modality", "radar"), "expected auto, visible or infrared"),
-        ((tmp_path / "nowhere",), "is no folder"),
+        ((tmp_path / "nowhere",), "is not a folder"),
         ((folder, "--from", "coco"), "expected one file ending in .json"),
         ((folder, "--from", "market-1501"), "`bounding_box_train/` not found"),
         ((tmp_path,), "has no folder with images"),

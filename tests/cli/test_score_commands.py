@@ -26,7 +26,7 @@ def test_rank_says_what_it_took_for_what_and_writes_it_down(tmp_path):
     result = ran("rank", *files, "--json", tmp_path / "s.json", "--per-query", "--per-identity")
     written = json.loads((tmp_path / "s.json").read_text())
     assert "camera 0 occurs with 1, 2, 3" in result.stderr
-    assert any("camids is taken for cameras" in line for line in written["notes"])
+    assert any("camids is taken as cameras" in line for line in written["notes"])
     assert len(written["per-query"]) == 12
     assert {row["identity"] for row in written["per-identity"]} == {"0", "1", "2"}
     refused = CliRunner().invoke(app, [str(part) for part in ("rank", *files, "--per-query")])
@@ -43,7 +43,7 @@ def test_compare_prints_and_writes_every_form(tmp_path):
     assert [row["run"] for row in csv.DictReader(files[0].open())][:2] == ["a", "Ours"]
     assert all(str(file) in shown.replace("\n", "") for file in files)
     wrong = CliRunner().invoke(app, ["compare", str(made() / "a"), str(made() / "b"), "--out", "t.xls"])
-    assert "ends in .csv, .tex, .md or .json" in str(wrong.exception)
+    assert "ending in .csv, .tex, .md or .json" in str(wrong.exception)
 
 
 def test_evaluate_of_two_runs_shows_both_and_how_to_compare_them(tmp_path):

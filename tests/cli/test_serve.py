@@ -61,12 +61,12 @@ def test_keys_are_made_listed_and_taken_back(tmp_path):
         (["--insecure", "--set", "max_k"], "--set 'max_k': expected KEY=VALUE, of images, state"),
         (["--insecure", "--set", "max_k=2026-13-45"], "is not a YAML value"),
         (["--keys", "KEYS", "--host", "ö..b"], "expected an address or a name"),
-        (["--insecure", "--device", "cuda:99"], "no GPU"),
+        (["--insecure", "--device", "cuda:99"], "no usable GPU"),
     ],
 )
 def test_what_cannot_be_served_is_said_before_anything_is_opened(place, tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
-    if message == "no GPU" and os.environ.get("CUDA_VISIBLE_DEVICES") != "":
+    if message == "no usable GPU" and os.environ.get("CUDA_VISIBLE_DEVICES") != "":
         pytest.skip("there may be a GPU")
     add_key(tmp_path / "KEYS", "desk", ["search"])
     command = ["serve", str(place.run), str(tmp_path / "gallery"), "--port", str(free_port()), *arguments]

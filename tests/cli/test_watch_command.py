@@ -178,6 +178,6 @@ def longest_array(kept):
 
 def test_out_must_be_a_folder_that_can_be_made(told, tmp_path):
     (tmp_path / "file").write_text("x")
-    assert "file/watch cannot be made (Not a directory). Expected a folder to watch into." in told(
+    assert "file/watch cannot be created (Not a directory). Expected a folder to watch into." in told(
         "gate.mp4", "--run", "run", "--out", tmp_path / "file" / "watch"
     )

@@ -94,7 +94,7 @@ def test_what_cannot_be_decoded_is_named(tmp_path, monkeypatch):
     Image.fromarray(np.zeros((8, 8), np.float32)).save(tmp_path / "float.tif")
     for name, told in {
         "empty.jpg": "0 bytes",
-        "text.jpg": "no image",
+        "text.jpg": "not an image",
         "cut.jpg": "truncated",
         "none.jpg": "not found",
         "float.tif": "floating-point",
@@ -268,7 +268,7 @@ def test_only_formats_that_need_no_other_program_are_read(tmp_path):
     (tmp_path / "x.eps").rename(tmp_path / "x.jpg")
     assert Image.open(tmp_path / "x.jpg").format == "EPS"
     with pytest.raises(
-        NotAnImage, match=r"x\.jpg is no image .*Expected one of JPEG, PNG, BMP, WEBP, TIFF, GIF, PPM\."
+        NotAnImage, match=r"x\.jpg is not an image .*Expected one of JPEG, PNG, BMP, WEBP, TIFF, GIF, PPM\."
     ):
         load_image(tmp_path / "x.jpg")
     for suffix, name in {".webp": "WEBP", ".ppm": "PPM", ".gif": "GIF"}.items():

@@ -94,7 +94,7 @@ def test_cells_in_cells_without_end_are_refused(tmp_path):
     header = written(tmp_path, x=np.eye(1)).read_bytes()[:HEADER]
     (tmp_path / "x.mat").write_bytes(header + struct.pack("<2I", 14, len(content)) + content)
     assert [variable.name for variable in variables((tmp_path / "x.mat").read_bytes())] == ["x"]
-    with pytest.raises(DataError, match="nested more than 20 deep"):
+    with pytest.raises(DataError, match="nested more than 20 levels deep"):
         read_variable(tmp_path / "x.mat", "x")
 
 

@@ -41,7 +41,7 @@ def test_a_recipe_of_one_data_set_is_kept_without_a_word_of_sources():
     ("data", "said"),
     [
         ([], "empty list"),
-        ([DAY, {**NIGHT, "height": 65}], r"data.height is 64 of one data set and 65 of another"),
+        ([DAY, {**NIGHT, "height": 65}], r"data.height is 64 for one data set and 65 for another"),
         ([DAY, {**NIGHT, "sampler": {"identities": 5}}], r"data.sampler.identities is 4"),
         ([DAY, {**NIGHT, "root": "elsewhere/day"}], "two sources are called 'day'"),
         ([DAY, {**NIGHT, "called": "mean"}], "not 'mean'"),
@@ -68,7 +68,7 @@ def test_overrides_name_a_source_by_what_it_is_called_or_by_its_position():
     assert [source.weight for source in recipe.data.sources] == [1, 5]
     assert recipe.data.sources[0].options == {"seed": 3}
     assert recipe.data.width == 48
-    with pytest.raises(RecipeError, match="no 'dusk' among day, night"):
+    with pytest.raises(RecipeError, match="'dusk' is not one of day, night"):
         recipe_of([DAY, NIGHT], "data.sources.dusk.weight=5")
 
 

@@ -238,7 +238,7 @@ def edited(root, **changes):
         (lambda root: edited(root, identity=77), "has identity 77, but image"),
         (lambda root: edited(root, camera=0), "camera is 0"),
         (lambda root: savemat(root / "info" / "query_IDX.mat", {"query_IDX": [[999]]}), "expected tracklet numbers from 1 to"),
-        (lambda root: (root / "info" / "query_IDX.mat").write_bytes(b"x"), "no matrix query_IDX"),
+        (lambda root: (root / "info" / "query_IDX.mat").write_bytes(b"x"), "no readable matrix query_IDX"),
         (lambda root: (root / "info" / "train_name.txt").unlink(), "`info/train_name.txt` not found"),
     ],
 )  # fmt: skip

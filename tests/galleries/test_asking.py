@@ -174,7 +174,7 @@ def test_what_cannot_ask_is_named(place, tmp_path, capsys):
             "none.jpg not found. Expected an image, a folder of images, a manifest, or embeddings",
         ),
         ([tmp_path / "empty"], "embeddings.safetensors not found"),
-        ([tmp_path / "text.jpg"], "text.jpg is no image that can be decoded"),
+        ([tmp_path / "text.jpg"], "text.jpg is not an image that can be decoded"),
         ([place.images[0], "--query-modality", "thermal"], "expected visible or infrared"),
         (["--id", place.images[0], "--tracklet"], "--tracklet, --query-modality, --run and --device apply to images"),
     ):

@@ -167,7 +167,7 @@ def test_files_that_are_not_as_expected_are_named(tmp_path):
             ("cut", "embeddings.safetensors is damaged"),
             ("torn", "torn: .*embed again"),
             ("lost", "records.parquet"),
-            ("uneven", r"one for each of 19 records; found float32 \(20, 6\)"),
+            ("uneven", r"one per record \(19\); found float32 \(20, 6\)"),
             ("mixed", "records.parquet is not the one that embeddings.safetensors was written with"),
             ("elsewhere", "was not written by `crossreid embed`"),
         ):

@@ -183,7 +183,7 @@ def test_an_interrupted_call_says_how_to_go_on(tmp_path, place):
         ({"source": "images"}, "with SOURCE, --out DIR is required"),
         ({"source": "images", "out": "out", "format": "npz"}, "--format is for a run's own test features"),
         ({"source": "images", "out": "out", "precision": "fp8"}, "--precision 'fp8': expected auto or float32 or bf16"),
-        ({"source": "images", "out": "out", "precision": "fp16"}, "computes in float32 or bf16, not in fp16"),
+        ({"source": "images", "out": "out", "precision": "fp16"}, "supports float32 or bf16, not fp16"),
         ({"source": "images", "out": "out", "on_bad_image": "fix"}, "--on-bad-image 'fix': expected stop or skip"),
         ({"source": "images", "out": "out", "chunk": 0}, "batch 64, chunk 0, workers 0: expected at least 1 image"),
         ({"source": "images", "out": "out", "workers": -1}, "workers -1: expected .* 0 or more loader processes"),

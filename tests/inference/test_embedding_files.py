@@ -27,7 +27,7 @@ def test_files_that_do_not_belong_together_are_refused(tmp_path, model, records,
     embed_records(model, records[:20], tmp_path / "out", **JOB)
     twenty = (tmp_path / "out" / "embeddings.safetensors").read_bytes()
     (tmp_path / "out" / "records.parquet").write_bytes((whole / "records.parquet").read_bytes())
-    with pytest.raises(DataError, match=r"records.parquet is not the one that embeddings.safetensors was written with"):
+    with pytest.raises(DataError, match=r"records.parquet is not the one written with embeddings.safetensors"):
         read_embeddings(tmp_path / "out")
     for damage in (twenty[:-1], twenty[:5], b""):
         (tmp_path / "out" / "embeddings.safetensors").write_bytes(damage)

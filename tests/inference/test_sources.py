@@ -175,7 +175,7 @@ def test_what_a_folder_leaves_out_is_counted_by_reason(place, tmp_path):
     assert counts == {
         "left out, 2: hidden",
         "left out, 2: .heic is not read; convert such pictures to JPEG or PNG, and videos to frames",
-        "left out, 1: not called an image",
+        "left out, 1: not named like an image",
     }
 
 

@@ -62,7 +62,7 @@ def test_options_and_registration_agree_about_the_name():
 def test_a_name_is_taken_once(monkeypatch):
     METHODS.load()
     monkeypatch.setattr(METHODS, "_entries", dict(METHODS._entries))
-    with pytest.raises(PluginError, match=r"registered by crossreid.methods.agw already"):
+    with pytest.raises(PluginError, match=r"already registered by crossreid.methods.agw"):
         register_method("agw", options=METHODS["agw"].options)(type("Mine", (METHODS["agw"].owner,), {}))
 
 

@@ -55,7 +55,7 @@ def test_files_hold_the_same_figures(found, tmp_path):
     latex = as_latex(found)
     assert r"base\_line \& co & 41.50 $\pm$ 0.50 & " in latex
     assert latex.count(r"\\") == 3
-    with pytest.raises(CrossreidError, match=r"x\.xls: expected a file that ends in"):
+    with pytest.raises(CrossreidError, match=r"x\.xls: expected a file ending in"):
         write_comparison(found, Path("x.xls"))
     for ending in (".csv", ".tex", ".md", ".json"):
         assert write_comparison(found, tmp_path / f"t{ending}").stat().st_size > 100

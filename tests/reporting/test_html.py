@@ -146,7 +146,7 @@ def test_images_are_decoded_and_marked_right_or_wrong(opened, report):
         shown = page.locator(".list").nth(number).locator("li")
         for place, hit in enumerate(item.hits):
             verdict = "right" if hit.thumbnail.identity == item.query.identity else "wrong"
-            assert next(spoken).startswith(f"Place {place + 1}, {verdict}: identity {hit.thumbnail.identity}, visible")
+            assert next(spoken).startswith(f"Rank {place + 1}, {verdict}: identity {hit.thumbnail.identity}, visible")
             assert shown.nth(place).get_attribute("class") == verdict
             assert shown.nth(place).locator(f"svg.{'tick' if verdict == 'right' else 'cross'}").count() == 1
 

@@ -126,7 +126,7 @@ def test_sysu_draws_one_image_a_camera_and_skips_the_same_place():
         cameras = {1, 4, 5} if item.query.camera == 3 else {1, 2, 4, 5}
         assert sorted(seen) == sorted((f"{i:02d}", c) for i in range(8) for c in cameras)
         assert [hit.distance for hit in item.hits] == sorted(hit.distance for hit in item.hits)
-    assert "one image of each identity and camera" in lists[0].gallery
+    assert "one image per identity and camera" in lists[0].gallery
 
 
 def test_queries_go_from_easy_to_hard_and_another_method_can_show_the_same():
@@ -158,7 +158,7 @@ def test_what_does_not_fit_is_refused_by_name():
         features.embeddings, features.identities, features.cameras, features.modalities, features.positions,
         np.full(len(features), ""), features.roles,
     )  # fmt: skip
-    with pytest.raises(DataError, match="12 of the features have no name"):
+    with pytest.raises(DataError, match="12 of the features have no file name"):
         ranked_lists(nameless, picture)
     with pytest.raises(DataError, match="gallery is empty"):
         ranked_lists(features.take(features.roles == "query"), picture, protocol="sysu-mm01")

@@ -40,7 +40,7 @@ def test_the_page_of_two_runs_is_neither_s_own(runs, tmp_path, monkeypatch):
     text = path.read_text()
     assert "Identity + triplet (a)" in text
     assert "Identity + triplet (b)" in text
-    assert "# Identity + triplet (b): the same but for\n# training.seed: 1\n" in text.replace("</code>", "\n")
+    assert "# Identity + triplet (b): the same except for\n# training.seed: 1\n" in text.replace("</code>", "\n")
     for part in (
         "Data",
         "training images per identity",

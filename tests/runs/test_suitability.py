@@ -55,7 +55,7 @@ def test_a_recipe_for_visible_photographs_trains_on_them_and_others_name_the_key
     assert "steps per epoch of 32 images" in words
     suits, words = trainable(split, load_recipe(RECIPE, ["data.sampler.balance=modality"]))
     assert not suits
-    assert "set data.sampler.balance=none, or of a manifest data.options.pseudo_infrared=query" in words
+    assert "set data.sampler.balance=none, or for a manifest data.options.pseudo_infrared=query" in words
 
 
 def test_check_says_it_all(visible):

@@ -172,6 +172,6 @@ def test_the_command_takes_a_calibration_and_a_threshold(place, tmp_path):
     assert about["calibration"]["prior"] == 0.05
     assert about["threshold"]["unknown_below"] == 0.999
     assert found["known"] is False
-    assert "a query is unknown where no match reaches probability 0.999" in log.read_text()
+    assert "a query is unknown if no match reaches probability 0.999" in log.read_text()
     with open_gallery(place.gallery, read_only=True) as gallery:
         assert gallery.calibration().thresholds == known_calibration().thresholds, "and the gallery keeps it"

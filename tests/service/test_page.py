@@ -44,7 +44,7 @@ def test_an_image_finds_its_own_entry_and_the_list_says_what_it_is(opened, serve
     expect(page.get_by_role("status").first).to_have_text(f"{K} matches, best score {expected[0][1]:.2f}")
     assert page.inner_text("#results-of") == f"{K} matches for {served.files[5].name}, visible; whole gallery."
     assert "never proof" in page.inner_text("#results")
-    assert "no probabilities" in page.inner_text("#results")
+    assert "not probabilities" in page.inner_text("#results")
     assert "%" not in page.inner_text("#results")
     for place in range(K):  # as they come near the screen
         page.locator("#matches li").nth(place).scroll_into_view_if_needed()

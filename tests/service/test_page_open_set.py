@@ -27,7 +27,7 @@ def test_probabilities_and_unknown_are_shown(opened, served, calibrated):
     banner = page.locator("#unknown")
     expect(banner).to_be_visible()
     expect(banner).to_have_text(
-        "Unknown: none of these reaches probability 0.99. The gallery may not hold who or what is looked for."
+        "Unknown: none of these reaches probability 0.99. The gallery may not hold who or what you are looking for."
     )
     expect(page.get_by_role("status").first).to_contain_text("Unknown. 20 matches")
     first = page.locator("#matches li").first
@@ -38,7 +38,7 @@ def test_probabilities_and_unknown_are_shown(opened, served, calibrated):
     expect(first).to_contain_text("below the threshold")
     text = page.inner_text("#results")
     assert "0.05 of all pairs" in text
-    assert "no probabilities" not in text
+    assert "not probabilities" not in text
     assert "never proof" in text
     first.locator(".open").click()
     expect(page.locator("#compare-title")).to_contain_text(f", probability {shown:.3f}")
@@ -69,4 +69,4 @@ def test_where_nothing_is_calibrated_nothing_is_said_of_it(opened, served):
     search_files(page, [served.files[5]], "visible")
     expect(page.locator("#unknown")).to_be_hidden()
     expect(page.locator(".chance")).to_have_count(0)
-    assert "no probabilities" in page.inner_text("#results")
+    assert "not probabilities" in page.inner_text("#results")

@@ -41,4 +41,4 @@ def test_a_body_without_images_is_refused_before_it_is_parsed_where_it_is_long(c
     """A parser that reads for seconds would hold up everyone."""
     content = b'{"ids": [' + b"[]," * 90_000 + b"1]}"
     message = refusal(client.post("/v1/search/ids", content=content, headers=headers), 413)
-    assert "262,144 bytes of a body without images" in message
+    assert "a body without images of at most 262,144 bytes" in message

@@ -73,7 +73,7 @@ def test_keys_of_rivals_reach_their_own_method_only():
     [
         ("weight", "expected METHOD.KEY=VALUE"),
         ("weight=1", "expected METHOD.KEY=VALUE"),
-        ("baseline.margin=1", "no method 'baseline' here"),
+        ("baseline.margin=1", "method 'baseline' is not in this study"),
         ("information_bottleneck.beta=1", "has no key 'beta'. It has .*weight"),
     ],
 )

@@ -26,7 +26,7 @@ def test_what_earlier_keys_said_is_said_by_parts():
     ("given", "message"),
     [
         ({"freeze": ["layer1"]}, "freeze: 'layer1' is not a part of a network; expected stem, stage1, stage2 ..., backbone"),
-        ({"freeze": ["stage0"]}, "freeze: 'stage0' is no part"),
+        ({"freeze": ["stage0"]}, "freeze: 'stage0' is not a part"),
         ({"freeze": ["stem", "stem"]}, "freeze: 'stem' is named twice"),
         ({"freeze": ["stem"], "unfreeze_after": {"stage1": 2}}, "unfreeze_after: 'stage1' is not frozen; expected of freeze: stem"),
         ({"freeze": ["stem"], "unfreeze_after": -1}, "unfreeze_after: expected epochs, 0 or more, found -1"),

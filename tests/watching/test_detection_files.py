@@ -146,7 +146,7 @@ def test_classes_are_chosen_by_their_names(tmp_path):
         LINES.replace("}", ', "label": "Person"}') + '{"frame": 1, "box": [1, 1, 5, 5], "label": "dog"}\n'
     )
     check(detector_of(str(tmp_path / "d.jsonl"), classes=("person",))(GATE))
-    with pytest.raises(DataError, match="There are: Person, dog"):
+    with pytest.raises(DataError, match="Found: Person, dog"):
         detector_of(str(tmp_path / "d.jsonl"), classes=("cat",))(GATE)
     (tmp_path / "d.json").write_text(json.dumps(annotations([{"id": n, "frame": n} for n in range(3)])))
     check(detector_of(str(tmp_path / "d.json"), classes=("person",))(GATE))
@@ -163,7 +163,7 @@ def test_classes_are_chosen_by_their_names(tmp_path):
         ("a.jsonl", '{"frame": -1, "box": [1, 1, 5, 5]}', "line 1"),
         ("a.jsonl", '{"frame": 0, "box": [1, 1, 5, 5], "score": 7}', "line 1"),
         ("a.jsonl", '{"frame": 0, "box": [1, 1, 5, 5], "scores": 1}', "unknown key 'scores'"),
-        ("a.json", "{", "no JSON"),
+        ("a.json", "{", "is not valid JSON"),
         ("a.json", '{"images": []}', "annotations"),
         ("a.json", '[{"image_id": "x", "bbox": [1, 1, 5, 5]}]', "image_id"),
         ("a.json", '[{"image_id": 0, "bbox": [1, 1, 5]}]', "expected bbox"),

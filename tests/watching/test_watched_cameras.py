@@ -94,7 +94,7 @@ def test_what_cannot_be_is_refused_in_one_line(place, sources, said):
         ("cameras:\n  - {name: a/b, source: gate.mp4}", "expected a name of letters"),
         ("cameras:\n  - {name: 7, source: gate.mp4}", "cameras.0.name"),
         ("[gate.mp4]", "expected `cameras:`"),
-        ("cameras: [", "no YAML"),
+        ("cameras: [", "is not valid YAML"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_refused(place, text, said):

@@ -15,6 +15,7 @@ from crossreid.evaluation.protocols import PROTOCOLS, Protocol
 from crossreid.evaluation.sides import rows_by_role
 
 Say = Callable[[str], object]
+BOTH_SIDES = "is used for both sides"
 _HASHED = 1 << 22  # embedding values hashed at a time
 
 
@@ -46,7 +47,7 @@ def join(
         )
     one = query.roles is not None and query.source.resolve() == gallery.source.resolve()
     if one:
-        say(f"{query.source} is used for both sides; its roles say which rows are queries.")
+        say(f"{query.source} {BOTH_SIDES}; its roles say which rows are queries.")
         sides: tuple[Side, ...] = _numbered((query,), plan, say)
     else:
         sides = _numbered((_by_role(query, "query", say), _by_role(gallery, "gallery", say)), plan, say)

@@ -14,7 +14,7 @@ import numpy as np
 from crossreid.data.records import DataError
 from crossreid.evaluation.arrays import Side, read_side
 from crossreid.evaluation.features import Features
-from crossreid.evaluation.joining import Say, join
+from crossreid.evaluation.joining import BOTH_SIDES, Say, join
 
 Box = tuple[int, int, int, int]
 
@@ -71,7 +71,7 @@ def _with_roles(side: Side) -> Side:
 
 def _but_roles(say: Say) -> Say:
     """Without the line about a file that is both sides, which is what is expected here."""
-    return lambda line: None if "is both sides" in line else say(line)
+    return lambda line: None if BOTH_SIDES in line else say(line)
 
 
 def _side(path: Path, boxes: dict[str, tuple[str, Box]]) -> Side:

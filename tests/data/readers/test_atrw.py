@@ -84,7 +84,7 @@ def test_a_header_is_not_needed(copy):
         ("reid_list_train.csv", "file,Class\n000001.jpg;4\n", r"line 2: expected `file,Class`, found '000001\.jpg;4'"),
         ("reid_list_train.csv", "000001.jpg,4\n", r"line 1: expected `identity,file`"),
         ("gt_test_plain.json", None, r"`gt_test_plain\.json` not found"),
-        ("gt_test_plain.json", "[{", r"gt_test_plain\.json is no JSON"),
+        ("gt_test_plain.json", "[{", r"gt_test_plain\.json is not valid JSON"),
         ("gt_test_plain.json", "{}", r"expected a JSON list"),
         ("gt_test_plain.json", "[]", r"names no image"),
         ("gt_test_plain.json", '[{"imgid": 3, "entityid": 1, "frame": [1, 2]}]', r"3 numbers `frame`"),

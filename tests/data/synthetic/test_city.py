@@ -264,7 +264,7 @@ def test_a_film_is_what_was_written_into_it(tmp_path):
         ({"others": 3}, "4 or more"),
         ({"size": (64, 97)}, "even height and width"),
         ({"size": (32, 96)}, "at least 48 pixels"),
-        ({"rate": 0}, "frames a second"),
+        ({"rate": 0}, "frames per second"),
         ({"minutes": 0.01}, "2 seconds to a day"),
     ],
 )

@@ -207,7 +207,7 @@ def test_chunks_of_images_that_were_changed_are_embedded_again(tmp_path, model, 
     assert (done.rows, done.before, done.bad) == (20, 8, 0), (
         "what was missing is there, and what was finished of it is kept"
     )
-    assert said == [f"images have changed, for example {images[2].path} for example; 1 chunks are embedded again"]
+    assert said == [f"images have changed, for example {images[2].path}; 1 chunks are embedded again"]
     embed_records(model, images, tmp_path / "anew", **JOB)
     assert contents(out) == contents(tmp_path / "anew")
     stopped(tmp_path / "two", model, images, after=16)

@@ -26,7 +26,7 @@ def test_another_model_list_or_option_is_refused_by_name(finished, tmp_path, pla
         "batch was 4, is 2": (model, records, {"batch": 2}),
         "chunk was 8, is 12": (model, records, {"chunk": 12}),
         "precision was float32, is bf16": (model, records, {"precision": "bf16"}),
-        "the list had 45 images, has 44" if not finished else "the list of images is another": (model, records[:-1], {}),
+        "the list had 45 images, has 44" if not finished else "the list of images differs": (model, records[:-1], {}),
         r"image 3 \(.*003.jpg\): identity was '3', is 'somebody else'" if not finished else "the list of images": (
             model, [*records[:3], another, *records[4:]], {},
         ),
@@ -63,5 +63,5 @@ def test_another_list_is_refused_also_where_the_first_one_is_lost(content, tmp_p
     path.unlink()
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(DataError, match="belongs to another job: the list of images is another"):
+    with pytest.raises(DataError, match="belongs to another job: the list of images differs"):
         embed_records(model, records[:-1], tmp_path / "out", **JOB)

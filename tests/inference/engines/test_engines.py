@@ -208,7 +208,7 @@ def test_refusals_before_any_work(place, tmp_path):
     for told, given in refused.items():
         with pytest.raises(CrossreidError, match=told):
             export(run, **given)
-    with pytest.raises(CrossreidError, match=r"computes in float32.*, not in fp16"):
+    with pytest.raises(CrossreidError, match=r"supports float32.*, not fp16"):
         open_model(run / "model.xml").with_precision("fp16")
     assert not list(tmp_path.iterdir())
 

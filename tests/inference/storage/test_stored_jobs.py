@@ -121,9 +121,7 @@ def test_a_changed_object_is_noticed(bucket, stored, model):
     (prefix / "images/002.png").write_bytes([other])
     said = []
     embed_records(model, source_records(f"{prefix}/own.csv"), out, **JOB, say=said.append)
-    assert said == [
-        f"images have changed, for example {prefix}/images/002.png for example; 1 chunks are embedded again"
-    ]
+    assert said == [f"images have changed, for example {prefix}/images/002.png; 1 chunks are embedded again"]
     (prefix / "images/004.png").write_bytes([other])
     with pytest.raises(DataError, match="images have changed since they were embedded"):
         embed_records(model, source_records(f"{prefix}/own.csv"), out, **JOB)
@@ -135,7 +133,7 @@ def test_bad_objects_are_skipped_and_a_store_that_fails_is_not(bucket, stored, m
     (prefix / "images/001.png").write_bytes([b"no image"])
     (prefix / "images/002.png").unlink()
     listed = source_records(f"{prefix}/own.csv")
-    with pytest.raises(DataError, match=r"images/001.png is no image"):
+    with pytest.raises(DataError, match=r"images/001.png is not an image"):
         embed_records(model, listed, bucket / "stop", **JOB, workers=workers)
     done = embed_records(model, listed, bucket / "out", **JOB, workers=workers, on_bad_image="skip")
     assert (done.rows, done.bad) == (COUNT - 2, 2)

@@ -86,4 +86,4 @@ def test_what_triton_does_not_take_is_refused(tmp_path, capsys):
     assert "--max-batch 0: expected 1 or more" in refused(
         capsys, "export", tmp_path, "--for", "triton", "--max-batch", "0"
     )
-    assert "--max-batch 4: of --for" in refused(capsys, "export", tmp_path, "--max-batch", "4")
+    assert "--max-batch 4 is for --for" in refused(capsys, "export", tmp_path, "--max-batch", "4")

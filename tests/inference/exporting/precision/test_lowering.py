@@ -169,7 +169,7 @@ def test_what_is_refused(baseline, world, tmp_path, capsys):
     assert "torch-export" not in refused(capsys, "export", folder, "--precision", "fp16", "--calibration-images", "4")
     assert "float32" in refused(capsys, "export", folder, "--to", "torch-export", "--precision", "fp16")
     assert "--no-measure-scores" in refused(capsys, "export", folder, "--no-measure-scores")
-    assert "stays" in refused(capsys, "export", folder, "--precision", "int8", "--set", "data.height=64")
+    assert "stay" in refused(capsys, "export", folder, "--precision", "int8", "--set", "data.height=64")
     moved = tmp_path / "moved"
     shutil.copytree(world, moved)
     found = export(tmp_path / "alone", precision="int8", lowering=Lowering(4, [f"data.root={moved}"], scores=False))
