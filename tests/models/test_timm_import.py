@@ -6,6 +6,8 @@ import textwrap
 
 import pytest
 
+from forked import Forked, text_of
+
 
 def said_by(code):
     done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True)
@@ -44,12 +46,19 @@ def test_what_opens_and_scores_runs_imports_no_compiler_and_what_was_put_off_is_
     ) == ["timm", "torchvision", "2", "3", "2", "2", "True", "True", "__next__"]
 
 
-def test_one_that_is_imported_already_is_left_as_it_is():
-    assert said_by(
-        """
-        import sys, timm, torch
-        found = sys.modules["torch._dynamo.utils"]
-        import crossreid.models.backbones
-        print(sys.modules["torch._dynamo.utils"] is found)
-        """
-    ) == ["True"]
+def import_anew():
+    """Our own modules, in a process that has timm, with torch's compiler, already."""
+    import timm  # noqa: F401
+    import torch._dynamo.utils
+
+    found = sys.modules["torch._dynamo.utils"]
+    for name in [name for name in sys.modules if name.partition(".")[0] == "crossreid"]:
+        del sys.modules[name]
+    import crossreid.models.backbones  # noqa: F401
+
+    assert sys.modules["torch._dynamo.utils"] is found
+    assert torch._dynamo.utils.is_compile_supported("cpu")
+
+
+def test_one_that_is_imported_already_is_left_as_it_is(tmp_path):
+    assert Forked(import_anew, log=tmp_path / "log").wait() == 0, text_of(tmp_path / "log")
