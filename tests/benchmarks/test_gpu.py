@@ -23,6 +23,7 @@ def test_a_step_of_every_recipe_is_measured_beside_its_encoders_and_its_limit(mo
     with benchmark(monkeypatch, "gpu") as script:
         monkeypatch.setattr(script, "ROUNDS", 1)  # the runs below have several
         monkeypatch.setattr(script, "WARM_UP", 1)
+        monkeypatch.setattr(script, "SMALL", (*script.SMALL, "data.height=32", "data.width=16"))
         rows, page = run(script, monkeypatch, tmp_path, "--sections", "steps")
         assert [row["what"] for row in rows] == [title for title, *_ in script.STEPS]
     assert not [row for row in rows if "left_out" in row]
