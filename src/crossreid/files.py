@@ -101,9 +101,9 @@ def remove_leftovers(path: Path) -> None:
 def remove_leftovers_in(folder: Path, own: Collection[str] = ()) -> None:
     """Remove what dead processes left in a folder while writing any file there.
 
-    Args: own: names of the files that only the caller can be writing, because it holds their lock: their leftovers are
-        removed
-            whatever process they name, because process ids are reused.
+    Args:
+        own: names of the files that only the caller can be writing, because it holds their lock: their leftovers are
+            removed whatever process they name, because process ids are reused.
     """
     for found in folder.iterdir():
         match = _TEMPORARY.fullmatch(found.name)

@@ -77,6 +77,8 @@ def test_every_recipe_of_a_public_data_set_is_said_to_be_never_run(writer):
         ("methods/strong_baseline.md", "cattle_best_parts_cpu.json"),
         ("methods/strong_baseline.md", "pretrained_rendered_cpu.json"),
         ("variational_distillation.md", "cattle_vd_cpu.json"),
+        ("variational_distillation.md", "cattle_ablation_cpu.json"),
+        ("view_distillation.md", "cattle_bursts_cpu.json"),
         ("implicit_knowledge.md", "cattle_order_cpu.json"),
     ],
 )

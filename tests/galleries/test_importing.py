@@ -168,7 +168,7 @@ def test_files_that_are_not_as_expected_are_named(tmp_path):
             ("torn", "torn: .*embed again"),
             ("lost", "records.parquet"),
             ("uneven", r"one per record \(19\); found float32 \(20, 6\)"),
-            ("mixed", "records.parquet is not the one that embeddings.safetensors was written with"),
+            ("mixed", "records.parquet is not the one written with embeddings.safetensors"),
             ("elsewhere", "was not written by `crossreid embed`"),
         ):
             with pytest.raises(DataError, match=said):

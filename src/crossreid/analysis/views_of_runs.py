@@ -104,9 +104,11 @@ def by_camera(
 ) -> dict[str, Any]:  # fmt: skip
     """Write how well a linear probe predicts the camera to `out`/cameras.json; see `analysis.camera_probe`.
 
-    Args: divisions: number of random splits of the test identities into those to fit on and those to test on. images:
-        the most images per tracklet. untrained: also the networks of the first name with random weights, and with
-        pretrained backbones, if they had them.
+    Args:
+        divisions: number of random splits of the test identities into those to fit on and those to test on.
+        images: the most images per tracklet.
+        untrained: also the networks of the first name with random weights, and with pretrained backbones, if they had
+            them.
 
     Raises:
         DataError: fewer than two known cameras, or fewer than four identities.
@@ -130,10 +132,12 @@ def by_pair(
 ) -> dict[str, Any]:  # fmt: skip
     """Write distances of pairs of test images by kind to `out`/distances.json; see `analysis.pair_distances`.
 
-    Args: images: the most images per tracklet. limit: number of images; if there are more, identities are drawn with
-        `seed` to have about as many. across: what pairs of one identity are compared across: cameras or modalities.
+    Args:
+        images: the most images per tracklet.
+        limit: number of images; if there are more, identities are drawn with `seed` to have about as many.
+        across: what pairs of one identity are compared across, cameras or modalities.
         untrained: also the networks of the first name with random weights, and with pretrained backbones, if they had
-        them.
+            them.
 
     Raises:
         DataError: neither cameras nor tracklets are known, or no identity was seen by two, or in both modalities.

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from crossreid.data.catalogue import describe, existing, load
 from crossreid.data.deadline import Overrun, deadline
-from crossreid.data.image_names import LeftOut, is_image, reason_left_out
+from crossreid.data.image_names import NOT_READ, LeftOut, is_image, reason_left_out
 from crossreid.data.images import MAX_PIXELS, TURNED, WIDE, check_box, load_image
 from crossreid.data.leaks import MOST as COMPARED
 from crossreid.data.leaks import key_of, leaks
@@ -74,9 +74,9 @@ def check(
     identities are disjoint between training, validation and test. An error that keeps the data set from being read is a
     problem too.
 
-    Args: deep: decode every image, in `workers` processes, and compare contents: one file under two identities is a
-        problem;
-            near-duplicates on both sides of the split are noted.
+    Args:
+        deep: decode every image, in `workers` processes, and compare contents: one file under two identities is a
+            problem; near-duplicates on both sides of the split are noted.
         expect: `official` counts, or `any`; by default `any` for synthetic worlds (they have factors.csv) and without
             known official counts.
         progress: called with (done, total) as images are examined.
@@ -260,8 +260,8 @@ def unlisted(root: Path, records: Sequence[Record]) -> list[str]:
     for path in root.rglob("*"):
         if is_image(path.name) and path not in known:
             extra.append(path)
-        elif (reason := reason_left_out(path.name)).endswith("to pictures") and not is_image(path.name):
-            passed_over.add(str(path), reason)
+        elif path.suffix.lower() in NOT_READ:
+            passed_over.add(str(path), reason_left_out(path.name))
     lines = [f"{len(extra):,} image files belong to no split, for example {extra[0]}"] if extra else []
     return lines + passed_over.lines()
 

@@ -104,9 +104,9 @@ def load_image(
         decoding: decodes the file's bytes; in this process by default.
         content: the file's bytes, if `content_of` has already read them.
 
-    Raises: DataError: the file is missing, empty, truncated, not an image, larger than 64 million pixels, decoded for
-        longer than 20
-            seconds, or smaller than the box; it is named.
+    Raises:
+        DataError: the file is missing, empty, truncated, not an image, larger than 64 million pixels, decoded for
+            longer than 20 seconds, or smaller than the box; it is named.
         CannotBeRead: the system cannot read it.
     """
     path = source.path if isinstance(source, Record) else source
@@ -200,9 +200,9 @@ def decode(
         formats: Pillow's names of the allowed formats.
         levels: the values of a grey 16-bit picture that become black and white, or `picture` for its own range.
 
-    Raises: ImageTooLarge: it has more than `most` pixels or their bytes, or more scans, segments, fill, chunks or
-        strips than any
-            ordinary image.
+    Raises:
+        ImageTooLarge: it has more than `most` pixels or their bytes, or more scans, segments, fill, chunks or strips
+            than any ordinary image.
         NotAnImage: it has none of the `formats`.
         DataError: it is truncated or damaged.
     """

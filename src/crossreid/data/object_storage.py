@@ -113,8 +113,9 @@ def write(address: str, pieces: Iterable[bytes], *, new: bool = False) -> None:
     """Write an object, whole or not at all: small ones in one request, others in parts that become an object at the
     end.
 
-    Args: new: only if there is none of this name; checked atomically by stores with conditions (S3, GCS), beforehand by
-        others.
+    Args:
+        new: only if there is none of this name; checked atomically by stores with conditions (S3, GCS), beforehand by
+            others.
 
     Raises:
         FileExistsError: with `new`, it exists.

@@ -22,8 +22,9 @@ class SourceSampler:
 
     Identities that cannot be balanced by modality are left out: `left_out` names them.
 
-    Raises: DataError: a source without enough identities for its part of a batch, or P is not divisible by the number
-        of processes.
+    Raises:
+        DataError: a source without enough identities for its part of a batch, or P is not divisible by the number of
+            processes.
     """
 
     def __init__(

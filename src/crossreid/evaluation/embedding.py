@@ -77,9 +77,9 @@ def embed(
 
     With `unit_length` off, `method.features` is used.
 
-    Args: method: anything with `embed(images, modalities)`; its mode is restored afterwards. One that takes side
-        information also gets
-            the cameras of the records.
+    Args:
+        method: anything with `embed(images, modalities)`; its mode is restored afterwards. One that takes side
+            information also gets the cameras of the records.
         autocast: creates the context of each forward pass, for reduced precision.
         advance: called with the number of embedded images after each batch.
     """
@@ -123,9 +123,9 @@ def embed_sets(
 
     An image in several sets passes the network once; nothing is padded.
 
-    Args: method: anything with `features(images, modalities)`; its mode is restored afterwards. One that takes side
-        information also
-            gets the cameras of the records.
+    Args:
+        method: anything with `features(images, modalities)`; its mode is restored afterwards. One that takes side
+            information also gets the cameras of the records.
         skip: leave an unreadable image out of its sets, with a warning; else it is an error that names the image.
         advance: called once with (0, images), then with the number of embedded images after each batch.
 

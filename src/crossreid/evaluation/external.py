@@ -41,9 +41,9 @@ def rank(
 ) -> tuple[list[Score], dict[str, float]]:
     """Rank a gallery by any tool's embeddings, and score it by a protocol, as `crossreid rank` does.
 
-    Args: queries: file of the query embeddings, as described in `crossreid.evaluation.arrays`, or a folder that
-        `crossreid embed`
-            wrote; `gallery` likewise.
+    Args:
+        queries: file of the query embeddings, as described in `crossreid.evaluation.arrays`, or a folder that
+            `crossreid embed` wrote; `gallery` likewise.
         settings: settings of the protocol to score by; all by default.
         metric: `euclidean`, on the embeddings as they are, or `cosine`.
         splits: folder with SYSU-MM01's rand_perm_cam.mat.

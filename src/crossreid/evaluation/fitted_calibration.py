@@ -46,10 +46,12 @@ def calibration_of(
 ) -> Calibration:
     """Return the calibration for the comparisons of `sides`.
 
-    Args: prior: the share of pairs that show one identity, that the probabilities refer to. method: isotonic or platt.
-        rates: false-accept rates to compute thresholds for. open_set: whether queries without a match in the gallery
-        set the thresholds of the nearest entry, if there are any; else
-            every image does, compared with all images of other identities.
+    Args:
+        prior: the share of pairs that show one identity, that the probabilities refer to.
+        method: isotonic or platt.
+        rates: false-accept rates to compute thresholds for.
+        open_set: whether queries without a match in the gallery set the thresholds of the nearest entry, if there are
+            any; else every image does, compared with all images of other identities.
         what: what is compared, for messages.
         seed: of the identity folds, and of drawing images if there are very many pairs.
         say: called with a line for each pair of modalities that uses the common curve.

@@ -36,9 +36,9 @@ class MotRows:
 def read_mot_rows(path: Path) -> MotRows:
     """Read the rows of a file, which may be empty.
 
-    Raises: DataError: with the line: fewer than six columns, something that is not a number, a frame below 1, a box
-        without an area, or
-            an identity twice in a frame.
+    Raises:
+        DataError: with the line: fewer than six columns, something that is not a number, a frame below 1, a box without
+            an area, or an identity twice in a frame.
     """
     try:
         lines = Path(path).read_text(encoding="utf-8-sig").splitlines()

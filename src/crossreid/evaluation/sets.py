@@ -80,11 +80,12 @@ def set_features(
 
     If there are both modalities, each setting is computed in both directions, infrared to visible first.
 
-    Args: frames: the most frames per video, one from each equal chunk; a shorter tracklet is used completely.
-        first_frame: whether the image of a tracklet is only its first frame; else every image counts by itself. place:
-        the frame of a chunk, as in `spread_over`; a repeated frame counts several times in the mean. pictures_query:
-        whether a video query is one per image of `query`: the tracklet of its name in the gallery, to which the
-            image itself is not added, or if there is none, that of the images.
+    Args:
+        frames: the most frames per video, one from each equal chunk; a shorter tracklet is used completely.
+        first_frame: whether the image of a tracklet is only its first frame; else every image counts by itself.
+        place: the frame of a chunk, as in `spread_over`; a repeated frame counts several times in the mean.
+        pictures_query: whether a video query is one per image of `query`: the tracklet of its name in the gallery, to
+            which the image itself is not added, or if there is none, that of the images.
         skip: leave unreadable frames out of their set, with a warning; else they are an error that names them.
         reading: as in `embed_sets`.
 

@@ -97,9 +97,9 @@ def score_tracks(truth: Path, tracks: Path) -> TrackScores:
 
     A camera without a file of tracks found nothing; `crossreid watch` writes no file if nobody was seen.
 
-    Raises: DataError: there is nothing to score, a file is of a camera that is not in the truth, rows are invalid
-        (`read_mot_rows`), or
-            the library is not installed.
+    Raises:
+        DataError: there is nothing to score, a file is of a camera that is not in the truth, rows are invalid
+            (`read_mot_rows`), or the library is not installed.
     """
     found = _files(Path(truth), Path(tracks))
     return scores_of(

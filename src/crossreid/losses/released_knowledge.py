@@ -76,7 +76,8 @@ def released_centre_distances(
 ) -> Tensor:
     """Distances `(I,)` of an identity's modality means, 1e-6 added to each coordinate of the difference.
 
-    Args: as `losses.alignment.centre_distances`.
+    Args:
+        as `losses.alignment.centre_distances`.
     """
     return (centre_differences(features, labels, modalities, identities) + 1e-6).norm(dim=1)
 
@@ -86,7 +87,8 @@ def released_centre_reduction(
 ) -> Tensor:
     """L_r as released, of `(B, D)`: max(0, d(reduced) - d(normalised)), averaged over identities.
 
-    Args: as `losses.alignment.centre_reduction`.
+    Args:
+        as `losses.alignment.centre_reduction`.
 
     Raises:
         CrossreidError: no identity of the batch is there in both modalities.

@@ -30,7 +30,8 @@ def released_weighted_triplet_loss(features: Tensor, labels: Tensor) -> Tensor:
 def squared_difference_triplet_loss(features: Tensor, labels: Tensor) -> Tensor:
     """Mean over anchors of log(1 + exp(+-x)), x = min((pos - neg)^2, 88): + where pos > neg, else -.
 
-    Args: as `released_weighted_triplet_loss`.
+    Args:
+        as `released_weighted_triplet_loss`.
     """
     positive, negative = released_sides(features, labels)
     difference = positive - negative

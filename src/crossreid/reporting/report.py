@@ -62,9 +62,10 @@ def report(
     """Write the self-contained page of one run, or of several with the same test. A run on several data sets has a
     block per data set.
 
-    Args: folders: trained runs; existing evaluations are read, not repeated. out: the page; by default RUN/report.html
-        for one run, report-A-B.html beside the first for several, so that no run's own
-            page is overwritten.
+    Args:
+        folders: trained runs; existing evaluations are read, not repeated.
+        out: the page; by default RUN/report.html for one run, report-A-B.html beside the first for several, so that no
+            run's own page is overwritten.
         below: the result of `floors`; if None, the untrained network and raw pixels are scored here.
         titles: printed names of the runs by folder name; by default the method's name.
         commands: the commands that produce this page; by default the runs' evaluation.

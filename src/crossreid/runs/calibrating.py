@@ -78,12 +78,14 @@ def calibrate(
     Writes RUN/calibration.json; for a folder of stages that of the last student, for a network not trained here
     pretrained/NAME/DATA/calibration.json.
 
-    Args: on: labelled images instead of the run's validation identities: a manifest, or a data set as NAME:ROOT.
-        on_test: calibrate on the run's own test images. method: isotonic or platt. prior: the share of same-identity
-        pairs that probabilities assume; by default that of the pairs. false_accept_rates: rates to compute thresholds
-        for. tracklets: also calibrate tracklets against each other and against single images. In data without
-        tracklets, an identity's
-            images by one camera count as one.
+    Args:
+        on: labelled images instead of the run's validation identities: a manifest, or a data set as NAME:ROOT.
+        on_test: calibrate on the run's own test images.
+        method: isotonic or platt.
+        prior: the share of same-identity pairs that probabilities assume; by default that of the pairs.
+        false_accept_rates: rates to compute thresholds for.
+        tracklets: also calibrate tracklets against each other and against single images. In data without tracklets, an
+            identity's images by one camera count as one.
         checkpoint: best or last.
         out: another folder to write to.
         seed: of the identity folds on which probabilities are measured.

@@ -54,9 +54,10 @@ class CalibrationImages:
 def calibration_images(recipe: Recipe, run: str, on: str | None, on_test: bool) -> CalibrationImages:
     """Return the images to calibrate a run of `recipe` on.
 
-    Args: run: the run's name, for messages. on: a manifest or a folder with one, without its rows of `train`, `junk`
-        and `distractor`; or a data set as NAME:ROOT,
-            without its training images.
+    Args:
+        run: the run's name, for messages.
+        on: a manifest or a folder with one, without its rows of `train`, `junk` and `distractor`; or a data set as
+            NAME:ROOT, without its training images.
         on_test: use its own test images.
 
     Raises:

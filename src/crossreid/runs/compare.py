@@ -127,9 +127,9 @@ def compare(
 ) -> tuple[list[Comparison], list[str]]:
     """Compare runs. Runs that are already evaluated are read, not embedded again.
 
-    Args: runs: runs, folders of seed-* runs, of trial-* runs or of stages; each is a row, and the first is the
-        reference for the
-            others.
+    Args:
+        runs: runs, folders of seed-* runs, of trial-* runs or of stages; each is a row, and the first is the reference
+            for the others.
         rerank: `k-reciprocal`, `query-expansion` or one of their options objects: also compare re-ranked scores.
         metric, checkpoint: as in `evaluate`.
         confidence, resamples: for the intervals, as in `paired_differences`.

@@ -50,10 +50,13 @@ def train(
     generation of students, in OUT/teacher, OUT/student, OUT/student-2 ... With `trials` it is one run per RegDB trial,
     in OUT/trial-1 ...
 
-    Args: recipe: a recipe, or the path of its YAML file. out: runs/NAME by default, for a recipe file of that name.
-        trials: numbers of trials, 1 to 10. stage: `teacher` or `student`, to train only that stage. continue_with:
-        `key=value` overrides with which a run in progress continues from its last checkpoint, although they change the
-            steps to come: the learning rate, its schedule, clipping, precision, what is frozen.
+    Args:
+        recipe: a recipe, or the path of its YAML file.
+        out: runs/NAME by default, for a recipe file of that name.
+        trials: numbers of trials, 1 to 10.
+        stage: `teacher` or `student`, to train only that stage.
+        continue_with: `key=value` overrides with which a run in progress continues from its last checkpoint, although
+            they change the steps to come: the learning rate, its schedule, clipping, precision, what is frozen.
         done: called with each run's folder and result when it ends.
         framework: makes what computes a run from its recipe and its initial method; torch if None.
 
@@ -100,9 +103,9 @@ def train_run(
         continue_with: keys that may differ from those of the existing run although they change the steps to come.
         framework: as in `train`.
 
-    Raises: CrossreidError: the recipe has a `teacher` section, which stands for several runs, or names another
-        framework than the one
-            passed in.
+    Raises:
+        CrossreidError: the recipe has a `teacher` section, which stands for several runs, or names another framework
+            than the one passed in.
     """
     if recipe.teacher is not None:
         raise CrossreidError(

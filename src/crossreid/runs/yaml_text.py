@@ -28,8 +28,9 @@ class YamlError(CrossreidError):
 def read_yaml(text: str) -> Any:
     """Return the content of a YAML text: mappings, lists, texts, numbers, dates, true, false and null.
 
-    Raises: YamlError: it is not valid YAML, refers to itself, or stands for more, or more deeply nested, values than
-        any recipe.
+    Raises:
+        YamlError: it is not valid YAML, refers to itself, or stands for more, or more deeply nested, values than any
+            recipe.
     """
     if len(text) > CHARACTERS:
         raise YamlError(f"it has {len(text):,} characters, expected at most {CHARACTERS:,}")

@@ -48,8 +48,9 @@ def evaluate_pretrained(
         metric, rerank, query_images, advance: as in `crossreid.evaluate`.
         overrides: `data.KEY=VALUE` and `evaluation.KEY=VALUE`.
 
-    Raises: CrossreidError: the network is unknown, its weights are missing, or the data set cannot be read or scored as
-        requested.
+    Raises:
+        CrossreidError: the network is unknown, its weights are missing, or the data set cannot be read or scored as
+            requested.
     """
     for override in overrides:
         if override.partition("=")[0].partition(".")[0].strip() not in SECTIONS:

@@ -30,9 +30,9 @@ def from_coco(folder: Path, annotations: Path, key: str | None = None) -> Found:
     """Read the annotations of a COCO file that have a box, one image each; pictures are below `folder` or beside the
     file.
 
-    Args: key: the annotation key that holds the identity; by default the first of `IDENTITY_KEYS` that occurs or, if
-        there are
-            several categories, the category's name.
+    Args:
+        key: the annotation key that holds the identity; by default the first of `IDENTITY_KEYS` that occurs or, if
+            there are several categories, the category's name.
 
     Raises:
         DataError: it is not a COCO file, or gives no identity.

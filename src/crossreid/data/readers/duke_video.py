@@ -36,12 +36,14 @@ def parse(root: Path, *, validation: int = 0, tracklets: str = "folders") -> Spl
     """The official division, by folders: 702 training identities, 702 query identities, a gallery of these and 408
     others.
 
-    Args: validation: training identities to hold out, always the same ones for a given number. tracklets: `folders`,
-        one tracklet each; `camera`, all images of an identity and camera as one, as in the release of views
-            knowledge distillation (Porrello et al., ECCV 2020).
+    Args:
+        validation: training identities to hold out, always the same ones for a given number.
+        tracklets: `folders`, one tracklet each; `camera`, all images of an identity and camera as one, as in the
+            release of views knowledge distillation (Porrello et al., ECCV 2020).
 
-    Raises: DataError: an unknown value of `tracklets`, a folder is missing, a tracklet is empty, or a name does not
-        follow the layout.
+    Raises:
+        DataError: an unknown value of `tracklets`, a folder is missing, a tracklet is empty, or a name does not follow
+            the layout.
     """
     root = Path(root)
     if tracklets not in TRACKLETS:

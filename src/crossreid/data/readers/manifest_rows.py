@@ -83,10 +83,10 @@ def read_rows(
     Identities and tracklets are compared in Unicode's composed form (NFC). A path that does not exist as written is
     searched in the other forms, and with its backslashes as slashes.
 
-    Args: anonymous: identities may be missing and are then ''. Those of junk and distractors may always be missing.
+    Args:
+        anonymous: identities may be missing and are then ''. Those of junk and distractors may always be missing.
         outside: which paths may lead out of the manifest's folder: `absolute` ones, which do so openly, but none that
-        climbs up by
-            `..`; `allow` both; `refuse` both. Links in the folder are its owner's, and are followed.
+            climbs up by `..`; `allow` both; `refuse` both. Links in the folder are its owner's, and are followed.
         addresses: paths may be addresses of objects, and count as absolute.
         notes: if given, collects what was read differently from how it was written, or not read.
 

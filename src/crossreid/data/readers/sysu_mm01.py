@@ -47,9 +47,9 @@ def missing_permutations(root: Path, official: bool) -> list[str]:
 def parse(root: Path, *, train_on: Literal["train", "train+val"] = "train") -> Split:
     """Read the official split: 296 training, 99 validation and 96 test identities.
 
-    Args: train_on: `train` keeps the validation identities for validation; `train+val` trains on both, as for published
-        figures, and
-            leaves nothing to validate on.
+    Args:
+        train_on: `train` keeps the validation identities for validation; `train+val` trains on both, as for published
+            figures, and leaves nothing to validate on.
 
     Raises:
         DataError: a list or a camera's folder is missing, or an option is unknown.
