@@ -64,5 +64,5 @@ def test_too_few_identities_or_cameras_are_refused():
     from crossreid.analysis.probes import divide
 
     fit = divide(IDENTITIES, 0)[0]
-    with pytest.raises(DataError, match="found camera 4 alone"):
+    with pytest.raises(DataError, match="found only camera 4"):
         read_camera(OF_IDENTITY, IDENTITIES, np.where(fit, 4, CAMERAS), 0)

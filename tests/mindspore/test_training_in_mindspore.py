@@ -249,10 +249,10 @@ def test_a_torch_run_goes_to_mindspore_and_back(world, tmp_path, capsys):
     assert "differs from torch by at most" in said
     assert file.is_file()
     back = tmp_path / "back"
-    assert "made of" in ran("import", file, "--out", back)
+    assert "made from" in ran("import", file, "--out", back)
     theirs, ours = crossreid.open_model(tmp_path / "torch"), crossreid.open_model(back)
     assert ours.fingerprint == theirs.fingerprint
-    assert "holds a run already" in refused(capsys, "import", file, "--out", back)
+    assert "already holds a run" in refused(capsys, "import", file, "--out", back)
     (tmp_path / "tiny.yaml").write_text(recipe.as_yaml())
     said = refused(capsys, "train", tmp_path / "tiny.yaml", "--out", back)
     assert (

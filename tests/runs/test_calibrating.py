@@ -276,7 +276,7 @@ def test_a_gallery_takes_it_and_its_searches_show_it(place, made, tmp_path, caps
         gallery.note_calibration(kept)
     assert kept.entries == {name: each.entries for name, each in made.calibration.measured.items()}
     assert "has thresholds for 0.001, 0.01, 0.05, 0.1" in refused(capsys, *asked, "--false-accept-rate", 0.3)
-    assert "expected one of them" in refused(capsys, *asked, "--false-accept-rate", 0.1, "--unknown-below", 0.5)
+    assert "expected only one of them" in refused(capsys, *asked, "--false-accept-rate", 0.1, "--unknown-below", 0.5)
     assert "--unknown-below 2: expected" in refused(capsys, *asked, "--unknown-below", 2)
     write_json(tmp_path / "other.json", to_json(replace(made.calibration, fingerprint="0" * 64)))
     assert "is of model 000000000000..." in refused(capsys, *asked, "--calibration", tmp_path / "other.json")
