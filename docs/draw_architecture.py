@@ -16,7 +16,7 @@ ROOMS = {
     "service": "a gallery over HTTP, and its page",
     "analysis": "numbers of trained runs",
     "studies": "many runs, one table",
-    "watching": "videos in, identities out",
+    "watching": "videos to identities",
     "clustering": "who is who, unlabelled",
     "fusion": "several scores as one",
     "galleries": "embeddings kept, filtered, searched",
