@@ -5,7 +5,6 @@ import fcntl
 import hashlib
 import multiprocessing
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -36,6 +35,7 @@ from crossreid.files import (
     write_text,
     writing,
 )
+from full_disk import files_of_at_most
 
 
 def half_written(path, *, folder=False):
@@ -164,14 +164,12 @@ def test_what_killed_processes_left_in_a_folder_goes_and_what_runs_keeps_its_own
 
 
 def test_a_full_disk_is_named_by_the_file_that_was_to_be_written(tmp_path):
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
     write_text(tmp_path / "x.txt", "old")
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
-    try:
-        with pytest.raises(NoSpace, match=r"x\.txt cannot be written: file too large.*Free some space") as found:
-            write_text(tmp_path / "x.txt", "new" * 1000)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    with (
+        files_of_at_most(1000),
+        pytest.raises(NoSpace, match=r"x\.txt cannot be written: file too large.*Free some space") as found,
+    ):
+        write_text(tmp_path / "x.txt", "new" * 1000)
     assert isinstance(found.value, CrossreidError)
     assert isinstance(found.value, OSError)
     assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]

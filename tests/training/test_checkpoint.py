@@ -19,6 +19,7 @@ from crossreid.training.checkpoint import (
     read_weights,
     save_checkpoint,
 )
+from full_disk import files_of_at_most
 from hostile_files import BAD_FACTS, flip_byte, parts_of, rewrite
 
 
@@ -213,12 +214,10 @@ def test_a_weight_of_another_type_does_not_fit(tmp_path):
 
 def test_a_full_disk_is_a_line_and_leaves_what_was_there(tmp_path):
     path = kept(tmp_path / "x.safetensors")
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
-    try:
-        with pytest.raises(NoSpace, match=r"x\.safetensors cannot be written: file too large"):
-            save_checkpoint(path, Checkpoint({"model": {"a": torch.ones(1000)}}, {}))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    with (
+        files_of_at_most(1000),
+        pytest.raises(NoSpace, match=r"x\.safetensors cannot be written: file too large"),
+    ):
+        save_checkpoint(path, Checkpoint({"model": {"a": torch.ones(1000)}}, {}))
     assert load_checkpoint(path).facts["step"] == 3
     assert len(list(tmp_path.iterdir())) == 1

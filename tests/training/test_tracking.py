@@ -1,11 +1,11 @@
 import json
-import resource
 import threading
 
 import pytest
 
 from crossreid.files import NoSpace
 from crossreid.training.tracking import Tracker
+from full_disk import files_of_at_most
 from hostile_files import BAD_LOG_LINES
 
 
@@ -53,15 +53,11 @@ def test_rows_that_the_disk_does_not_take_are_written_whole_or_not_at_all(tmp_pa
     tracker.flush()
     for step in range(2, 50):
         tracker.train(row(step))
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, ((tmp_path / "metrics.jsonl").stat().st_size + 150, before[1]))
-    try:
+    with files_of_at_most((tmp_path / "metrics.jsonl").stat().st_size + 150):
         with pytest.raises(NoSpace, match=r"metrics\.jsonl cannot be written"):
             tracker.flush()
         assert steps(tmp_path) == [1]
         with pytest.raises(NoSpace, match=r"tensorboard cannot be written|metrics\.jsonl cannot be written"):
             tracker.close()
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert threading.excepthook is hook
     assert "Traceback" not in capsys.readouterr().err
