@@ -39,6 +39,7 @@ from crossreid.reporting.study_table import terminal_table, write_markdown
 from crossreid.runs.recipe import Recipe, make_recipe
 from crossreid.studies.running import run_study
 from crossreid.studies.side_by_side import recipes_study
+from crossreid.studies.study import Study
 from machine import machine
 
 VD, IDKL = {"name": "variational_distillation"}, {"name": "implicit_knowledge"}
@@ -185,16 +186,20 @@ def recipe_of(
 
 
 def add_arguments(parser: argparse.ArgumentParser, *, size: str, epochs: int) -> None:
-    """What every comparison of these methods is asked for."""
+    """What every study on these weights takes."""
     parser.add_argument("weights", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--seeds", type=numbers, default=[0, 1, 2])
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), metavar="NAME")
     parser.add_argument("--size", default=size, metavar="HxW")
     parser.add_argument("--epochs", type=int, default=epochs)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--jobs", type=int)
     parser.add_argument("--json", type=Path)
+
+
+def add_methods(parser: argparse.ArgumentParser) -> None:
+    """The methods of a comparison."""
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS), metavar="NAME")
 
 
 def size_of(parser: argparse.ArgumentParser, given: argparse.Namespace) -> tuple[int, int]:
@@ -211,16 +216,22 @@ def compared(methods: Sequence[str]) -> list[str]:
 
 
 def compare(recipes: Mapping[str, Recipe], folder: Path, given: argparse.Namespace, told: Mapping[str, Any]) -> None:
-    """Train and score every recipe with every seed, print the table, and write it with what else is to be `told` of it."""
-    study = recipes_study(dict(recipes))
-    first = recipes[given.methods[0]]
-    table = run_study(first, study, folder, seeds=given.seeds, jobs=given.jobs, only=given.methods)
+    """Train and score every recipe with every seed; the table is shown as in `show_study`."""
+    first, facts = recipes[given.methods[0]], {"epochs": given.epochs, **told}
+    show_study(first, recipes_study(dict(recipes)), folder, given, facts, only=given.methods)
+
+
+def show_study(
+    base: Recipe, study: Study, folder: Path, given: argparse.Namespace, told: Mapping[str, Any], *, only: Sequence[str]
+) -> None:
+    """Run the cells `only` with every seed, print the table, and write it with the facts in `told`."""
+    table = run_study(base, study, folder, seeds=given.seeds, jobs=given.jobs, only=only)
     write_markdown(table, folder)
     if asked := told.get("held_out"):
         print(f"{len(asked)} validation cows of the training cows: {', '.join(asked)}")
     Console().print(terminal_table(table))
     if given.json:
-        about = {"size": given.size, "epochs": given.epochs, "overrides": given.set, **told}
+        about = {"size": given.size, "overrides": given.set, **told}
         device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
         write_json(given.json, {"machine": machine() | {"device": device}, **about, "table": table})
 
@@ -229,6 +240,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("images", type=Path)
     add_arguments(parser, size="136x80", epochs=24)
+    add_methods(parser)
     parser.add_argument("--validation", action="store_true")
     given = parser.parse_args(arguments)
     height, width = size_of(parser, given)

@@ -20,21 +20,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image
-from rich.console import Console
 
-from cattle import held_out, size_of
+from cattle import held_out, show_study, size_of
 from crossreid.cli.parsing import numbers
 from crossreid.data.images import load_image
 from crossreid.data.synthetic.plan import Shot
 from crossreid.data.synthetic.tracklet_layouts import mars_lists
 from crossreid.data.transforms import resized
 from crossreid.errors import CrossreidError
-from crossreid.files import write_json
-from crossreid.reporting.study_table import terminal_table, write_markdown
 from crossreid.runs.recipe import Recipe, make_recipe
-from crossreid.studies.running import run_study
 from crossreid.studies.vkd import vkd_study
-from machine import machine
 
 FRAMES, CAMERAS = 6, 6
 CELLS = ("teacher", "student", "terms-lce-ltr", "terms-lkd-ldp", "alone", "alone-longer")
@@ -123,12 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     asked = write_films(given.images, root, (height, width))
     recipe = recipe_of(root, given.weights, (height, width), given.steps, given.set)
     folder = given.out / f"bursts-{given.size}-{given.steps}"
-    table = run_study(recipe, vkd_study(), folder, seeds=given.seeds, jobs=given.jobs, only=given.only)
-    write_markdown(table, folder)
-    Console().print(terminal_table(table))
-    if given.json:
-        about = {"size": given.size, "steps": given.steps, "overrides": given.set, "held_out": asked}
-        write_json(given.json, {"machine": machine(), **about, "table": table})
+    show_study(recipe, vkd_study(), folder, given, {"steps": given.steps, "held_out": asked}, only=given.only)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cattle import CHANGES, METHODS, add_arguments, compare, compared, size_of
+from cattle import CHANGES, METHODS, add_arguments, add_methods, compare, compared, size_of
 from crossreid.data.synthetic import synthesise
 from crossreid.errors import CrossreidError
 from crossreid.runs.recipe import Recipe, make_recipe
@@ -82,6 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("kind", choices=("rendered", "nyala"))
     add_arguments(parser, size="64x40", epochs=8)
+    add_methods(parser)
     parser.add_argument("--images", type=Path)
     given = parser.parse_args(arguments)
     size = size_of(parser, given)

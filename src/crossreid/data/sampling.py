@@ -7,7 +7,7 @@ the training set is; `crossreid.data.epochs` implements the kinds.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -126,8 +126,8 @@ class IdentitySampler:
         return np.random.default_rng((self.seed, epoch))
 
 
-def by_modality(records: Sequence[Record], balance: str) -> bool:
-    """Return whether batches of `records` are half visible and half infrared."""
+def by_modality(records: Iterable[Record], balance: str) -> bool:
+    """Return whether batches of `records`, which are read for `auto` only, are half visible and half infrared."""
     return balance == "modality" or (balance == "auto" and len({record.modality for record in records}) > 1)
 
 

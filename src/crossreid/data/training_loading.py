@@ -203,8 +203,11 @@ class _TrainImages(Dataset):
         self.domains = {source.called: place for place, source in enumerate(options.sources)}
         each = {name: options.of_source(name) for name in self.domains} or {"": options}
         self.transforms = {name: _train_transform(own) for name, own in each.items()}
-        of_each = {name: [record for record in records if not name or record.source == name] for name in each}
-        self.unbalanced = {name for name, own in each.items() if not by_modality(of_each[name], own.sampler.balance)}
+        self.unbalanced = {
+            name
+            for name, own in each.items()
+            if not by_modality((record for record in records if name in ("", record.source)), own.sampler.balance)
+        }
         self.labels = labels_of(records)
         self.items, self.members = self.records, [np.array([index]) for index in range(len(self.records))]
         if self.sets.size > 1 or self.sets.items == "tracklets":
