@@ -12,6 +12,7 @@ the metadata as `facts_sha256`. Reading verifies what is there; files without ha
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -242,12 +243,14 @@ def fit_weights(method: nn.Module, given: dict[str, Tensor], path: Path) -> None
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that numbers depend on."""
-
-    def of(package: str) -> str:
-        try:
-            return version(package)
-        except PackageNotFoundError:
-            return "unknown"
-
     packages = ("crossreid", "torch", "timm", "lightning-fabric", "numpy")
-    return {"python": platform.python_version(), **{package: of(package) for package in packages}}
+    return {"python": platform.python_version(), **{package: _version(package) for package in packages}}
+
+
+@functools.cache
+def _version(package: str) -> str:
+    """Read once: looking for it takes longer than writing a small checkpoint."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "unknown"
