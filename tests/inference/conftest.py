@@ -1,13 +1,10 @@
-"""A run, images to embed with it, what one uninterrupted job writes; a local S3 server and a local Ray."""
+"""A run, images to embed with it, what one uninterrupted job writes, and a local S3 server."""
 
-import os
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from crossreid.inference.bulk import ray_pipeline
 from crossreid.inference.bulk.job import embed_records
 from crossreid.inference.open_model import open_model
 from crossreid.inference.sources import source_records
@@ -62,23 +59,3 @@ def endpoint():
     pytest.importorskip("moto")
     with local_s3() as endpoint:
         yield endpoint
-
-
-@pytest.fixture(scope="module")
-def ray():
-    """A local Ray, for as long as it is needed: it has a dozen processes. Jobs of this process use it."""
-    if "CROSSREID_TEST_RAY" not in os.environ:
-        pytest.skip("run in a process of its own by test_ray_pipeline.py")
-    pytest.importorskip("ray")
-    outside = dict(os.environ)
-    beside = Path(__file__).parent
-    paths = [str(beside / "bulk"), str(beside.parent / "support"), os.environ.get("PYTHONPATH", "")]
-    os.environ |= {"PYTHONPATH": os.pathsep.join(paths)} | ray_pipeline.ENVIRONMENT
-    import ray
-
-    ray.init(num_cpus=2, log_to_driver=False, **ray_pipeline.HERE)
-    for name in os.environ.keys() - outside.keys() - ray_pipeline.ENVIRONMENT.keys():
-        del os.environ[name]
-    os.environ |= {name: value for name, value in outside.items() if name == "PYTHONPATH"}
-    yield ray
-    ray.shutdown()

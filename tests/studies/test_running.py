@@ -1,7 +1,6 @@
 """Studies on a world and a network so small that only their workings can be tested: real runs, real processes.
 
-One run that ends well and one that fails are processes of their own, as a study starts them; the others are forks, which are
-spared the imports."""
+One run that ends well is a process of its own, as a study starts it; the others are forks, which are spared the imports."""
 
 import json
 
@@ -48,7 +47,7 @@ def test_a_study_runs_sums_up_and_is_not_run_again(base, tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_a_run_that_fails_is_named_and_the_others_are_done(base, tmp_path, monkeypatch):
-    fork_runs(monkeypatch, unless=lambda job: job.seed == 0)  # the one that fails
+    fork_runs(monkeypatch)
     rival = {"information_bottleneck.critic_hidden": 0}
     with pytest.raises(Exception, match="critic_hidden"):
         run_study(base, vd_study(rival), tmp_path, seeds=[0], only=["shared-ib"])

@@ -1,10 +1,10 @@
 """Chunks embedded by a local Ray: the rows and files of the plain job, whatever is lost on the way."""
 
+import json
 import os
-import subprocess
-import sys
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +18,7 @@ from crossreid.inference.bulk.ray_pipeline import Cluster
 from crossreid.inference.engines.names import parse_distributed
 from crossreid.inference.open_model import open_model
 from embedding_jobs import COUNT, JOB, copied, stopped
+from forked import Forked, text_of
 
 
 def opened(run, device):
@@ -49,22 +50,51 @@ def test_an_engine_may_be_distributed_by_ray():
 
 
 @pytest.mark.slow
-def test_rows_are_those_of_the_plain_job_though_an_actor_dies(ray, place, tmp_path, model, records, whole, monkeypatch):
-    mark, real = tmp_path / "died", ray_pipeline._Embed
-    mortal = type("Mortal", (DyingOnce,), {"__init__": lambda self, *given: DyingOnce.__init__(self, mark, *given)})
-    monkeypatch.setattr(ray_pipeline, "_Embed", mortal)
-    cluster = Cluster(partial(opened, place / "run"), device="cpu")
-    out = tmp_path / "out"
+def test_rows_are_those_of_the_plain_job_though_an_actor_dies(place, tmp_path, model, records, whole):
+    """In a process of its own: one that is forked from one that has held Ray may stand still, and other tests fork."""
+    pytest.importorskip("ray")
+    mark, out, log = tmp_path / "died", tmp_path / "out", tmp_path / "log"
     stopped(out, model, records, after=20)  # by the plain job, which is gone on with
-    done = embed_records(model, records, out, **JOB, embedding=cluster.chunks)
+    job = Forked(_embed_though_an_actor_dies, mark, place, out, model, records, log=log)
+    assert job.wait(300) == 0, text_of(log)
+    before, rows = json.loads((out.parent / "done.json").read_text())
     assert mark.exists()
-    assert done.before in (16, 24)
-    assert done.rows == COUNT
+    assert before in (16, 24)
+    assert rows == COUNT
     found, expected = read_embeddings(out), read_embeddings(whole)
     np.testing.assert_allclose(found.embeddings, expected.embeddings, atol=1e-6)
     assert found.paths.tolist() == expected.paths.tolist()
     assert (out / "records.parquet").read_bytes() == (whole / "records.parquet").read_bytes()
-    monkeypatch.setattr(ray_pipeline, "_Embed", real)
+
+
+def _embed_though_an_actor_dies(mark, place, out, model, records):
+    """On a Ray of this process, which has a dozen others for as long as it is needed."""
+    real = ray_pipeline._Embed
+    ray_pipeline._Embed = type(
+        "Mortal", (DyingOnce,), {"__init__": lambda self, *given: DyingOnce.__init__(self, mark, *given)}
+    )
+    try:
+        with local_ray():
+            cluster = Cluster(partial(opened, place / "run"), device="cpu")
+            done = embed_records(model, records, out, **JOB, embedding=cluster.chunks)
+    finally:
+        ray_pipeline._Embed = real
+    (out.parent / "done.json").write_text(json.dumps([done.before, done.rows]))
+
+
+@contextmanager
+def local_ray():
+    """A Ray whose workers import what is defined here."""
+    import ray
+
+    beside = Path(__file__).parent
+    paths = [str(beside), str(beside.parents[1] / "support"), os.environ.get("PYTHONPATH", "")]
+    os.environ |= {"PYTHONPATH": os.pathsep.join(paths)} | ray_pipeline.ENVIRONMENT
+    ray.init(num_cpus=2, log_to_driver=False, **ray_pipeline.HERE)
+    try:
+        yield
+    finally:
+        ray.shutdown()
 
 
 @pytest.fixture
@@ -93,15 +123,3 @@ def test_bad_images_and_other_models_are_named(place, tmp_path, model, records):
     other = Cluster(partial(opened, place / "other"), device="cpu")
     with pytest.raises(CrossreidError, match="holds another model on a machine of the cluster"):
         embed_records(model, records[:4], tmp_path / "other", **JOB, embedding=other.chunks)
-
-
-@pytest.mark.slow
-def test_what_needs_a_ray_in_its_process_has_a_process_of_its_own():
-    """Processes forked from one that has held Ray may stand still, and other tests fork."""
-    pytest.importorskip("ray")
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-n", "0", __file__, "-k", "an_actor_dies"],
-        env=os.environ | {"CROSSREID_TEST_RAY": "1", "PYTEST_ADDOPTS": ""}, capture_output=True, text=True, timeout=300,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "1 passed" in done.stdout
