@@ -25,9 +25,16 @@ from crossreid.runs.calibrating import calibrate, read_calibration
 from crossreid.runs.named_network import PretrainedNetwork
 from crossreid.runs.recipe import make_recipe
 from crossreid.runs.run import open_split
+from few_fits import quick_drawings
 from small_model import recipe_of, write_run
 from typed_commands import refused
 from weight_files import write_weights
+
+
+@pytest.fixture(autouse=True)
+def drawn_once(request, monkeypatch):
+    if request.function is not test_the_command_prints_a_table_and_draws:
+        quick_drawings(monkeypatch)
 
 
 @pytest.fixture(scope="module")

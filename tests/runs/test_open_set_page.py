@@ -15,6 +15,7 @@ from crossreid.cli.app import app
 from crossreid.data.synthetic import synthesise
 from crossreid.evaluation.fitted_calibration import FEW, FEW_IDENTITIES, RATES
 from crossreid.runs.recipe import make_recipe
+from few_fits import quick_drawings
 from small_model import recipe_of, write_run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,6 +47,7 @@ def place(tmp_path_factory):
 
 def test_commands_and_python_run(place, monkeypatch, capsys):
     monkeypatch.chdir(place)
+    quick_drawings(monkeypatch)
     for line in "".join(blocks("bash")).splitlines():
         words = shlex.split(line)
         assert words[0] == "crossreid"
