@@ -1,6 +1,5 @@
 """A run, images to embed with it, what one uninterrupted job writes, and a local S3 server."""
 
-
 import numpy as np
 import pytest
 from PIL import Image
