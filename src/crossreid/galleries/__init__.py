@@ -1,11 +1,9 @@
 """From embeddings to a searchable gallery. The public names.
 
 `gallery` is the one interface, and `opening` opens what implements it: `local` (a folder; faiss and SQLite in this
-process) or `milvus` (a file or a cluster). `entries`, `filters` and `index_options` are what goes in and what is asked.
-`importing` or `milvus` (a file or a cluster). `entries`, `filters` and `index_options` are its inputs and search
-options. `importing` fills a gallery from embeddings, `recall` measures an index, and `marks` turns people's marks on
-matches into a manifest to train on. The names are imported on first use, so that code without searches does not wait
-for faiss.
+process) or `milvus` (a file or a cluster). `entries`, `filters` and `index_options` are its inputs and search options.
+`importing` fills a gallery from embeddings, `recall` measures an index, and `marks` turns people's marks on matches
+into a manifest to train on. The names are imported on first use, so that code without searches does not wait for faiss.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -39,7 +39,7 @@ class Asking:
         return self.modalities[query] if self.modalities else None
 
     def is_own(self, query: int, entry: Entry) -> bool:
-        """Whether an entry is the query itself: by name, or from one of its files; parts of a whole picture count too."""
+        """Whether an entry is the query itself: by name, or from one of its files; parts of a picture count too."""
         own = self.files[query] or {self.names[query]}
         picture = path_and_box(entry.source)[0]
         known = {entry.source, place_of(entry.source), picture, place_of(picture)} if entry.source else set()

@@ -18,7 +18,7 @@ from crossreid.runs.named_network import pretrained_at
 
 
 def calibration_of(path: Place) -> Calibration | None:
-    """The calibration of the model behind the input of `read_entries`: that now in its run, else that stored in the folder."""
+    """The calibration for the input of `read_entries`: the current one in the model's run, else that in the folder."""
     return next(iter(_of_embeddings(path)), None)
 
 

@@ -13,15 +13,15 @@ MOST_DAYS = 36_500
 
 
 def check_days(days: float) -> None:
-    """Raises `CrossreidError` for days that are not above 0, or more than 36,500."""
+    """Raise `CrossreidError` for days that are not above 0, or more than 36,500."""
     if not 0 < days <= MOST_DAYS:
         raise CrossreidError(f"days {days:g}: expected more than 0 and at most {MOST_DAYS}.")
 
 
 def expire(gallery: Gallery, days: float, now: float | None = None) -> int:
-    """Delete the entries that were taken, or added, more than `days` days before `now` (seconds since 1970 UTC); returns how many.
+    """Delete the entries taken or added more than `days` days before `now`; returns how many.
 
-    Raises as `check_days`.
+    `now` is in seconds since 1970 UTC. Raises as `check_days`.
     """
     check_days(days)
     over = (time.time() if now is None else now) - days * DAY

@@ -1,4 +1,4 @@
-"""Filters: conditions on an entry's fields, which must all hold. Each backend translates them into its own query language."""
+"""Filters: conditions on an entry's fields, which must all hold. Each backend has its own query language for them."""
 
 from __future__ import annotations
 

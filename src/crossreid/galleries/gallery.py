@@ -211,7 +211,7 @@ class Gallery(ABC):
             self._note(changed)
 
     def embeddings_of(self, ids: Sequence[str]) -> np.ndarray:
-        """`(N, D)` unit vectors of ids, in the order requested. Raises `GalleryError` naming the first that does not exist."""
+        """`(N, D)` unit vectors of ids, in the order requested. Raises `GalleryError` naming the first missing one."""
         entries = self.get(ids)
         for name, entry in zip(ids, entries, strict=True):
             if entry is None:
@@ -232,7 +232,7 @@ class Gallery(ABC):
 
     @abstractmethod
     def sample(self, count: int, seed: int = 0) -> list[Entry]:
-        """A random sample of entries without repetition, or all, with embeddings; the same for the same seed and content."""
+        """A random sample of distinct entries, or all, with embeddings; the same for the same seed and content."""
 
     @abstractmethod
     def stats(self) -> Stats:

@@ -1,7 +1,7 @@
 """How a gallery is searched: by comparing with every entry, or by an approximate index with options.
 
-HNSW (Malkov and Yashunin, TPAMI 2020) links each vector, kept in half precision, to near ones; IVF-PQ (Jegou et al., TPAMI
-2011) keeps a sixteenth of each vector's bytes, in the nearest of many lists.
+HNSW (Malkov and Yashunin, TPAMI 2020) links each vector, kept in half precision, to near ones; IVF-PQ (Jegou et al.,
+TPAMI 2011) keeps a sixteenth of each vector's bytes, in the nearest of many lists.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ SIZES_APART = 4  # factor between the gallery's size and the one its thresholds 
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """The threshold to accept a match: a probability, or the score of a false-accept rate (of the nearest entry), or neither."""
+    """The threshold to accept a match: a probability, the score of a (nearest entry's) false-accept rate, or none."""
 
     unknown_below: float | None = None
     false_accept_rate: float | None = None
@@ -45,7 +45,7 @@ class Threshold:
         return f"the score of false-accept rate {self.false_accept_rate:g}"
 
     def refuse_without(self, calibration: Calibration | None, where: str) -> None:
-        """Raise `CrossreidError` for a threshold missing in a calibration, or without a calibration; the message names `where`."""
+        """Raise `CrossreidError`, naming `where`, for a threshold without a calibration, or missing in it."""
         if not self.is_set:
             return
         if calibration is None:
@@ -74,7 +74,7 @@ class Judgement:
 
 
 def at_prior(calibration: Calibration | None, prior: float | None, where: str) -> Calibration | None:
-    """The calibration at that prior, or unchanged without one. Raises `CrossreidError` for a prior without a calibration."""
+    """The calibration at a prior, or unchanged without one. Raises `CrossreidError` if only a prior is given."""
     if prior is None:
         return calibration
     if calibration is None:
@@ -133,7 +133,7 @@ def judge(
 
 
 def _of_another_size(calibration: Calibration, query: Modality, rate: float | None, entries: int) -> str | None:
-    """A warning if the gallery is several times larger or smaller than the one the thresholds of `rate` were measured with."""
+    """A warning if the gallery is several times larger or smaller than the one that `rate` was measured with."""
     measured = sum(calibration.entries.get(pair_name(query, modality), 0) for modality in Modality)
     if rate is None or not measured or not entries:
         return None

@@ -1,4 +1,4 @@
-"""The location of a gallery: a folder, a Milvus Lite file or a cluster's address; and whether one may be opened or created."""
+"""The location of a gallery (folder, Milvus Lite file or cluster address), and whether it may be opened or created."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ unlock = files.unlock
 
 
 def lock(path: Path, otherwise: str = "Close it there, or open it read-only to search.") -> int:
-    """Take the lock of a file and return its descriptor, which `unlock` closes. `otherwise` says what to do if it is held.
+    """Lock a file and return its descriptor, which `unlock` closes. `otherwise` is the advice if the lock is held.
 
     Raises:
         GalleryLocked: it is held; the message names the holder.

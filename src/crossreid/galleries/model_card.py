@@ -1,4 +1,4 @@
-"""What a gallery keeps of its model beside the fingerprint: how much of its training it has had, and what it is shown of an image."""
+"""What a gallery stores about its model besides the fingerprint: training progress and preprocessing."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _LONGEST = {"trained": 200, "preprocessing": 1500}  # characters; a row of Milvu
 
 @dataclass(frozen=True, slots=True)
 class ModelCard:
-    """What is known of a model.
+    """What is known about a model.
 
-    trained: how much of its training it has had, where that is not all of it; None where nothing says so.
-    preprocessing: as `Preprocessing.to_json` writes it; None where it is not known.
+    trained: how far it was trained, if training is unfinished; else None.
+    preprocessing: as written by `Preprocessing.to_json`; None if unknown.
     """
 
     trained: str | None = None
@@ -33,7 +33,7 @@ class ModelCard:
 
     @classmethod
     def of_texts(cls, texts: Mapping[str, str]) -> ModelCard:
-        """What `texts` says it is. Raises `CrossreidError` where the preprocessing is none."""
+        """From the output of `texts`. Raises `CrossreidError` for an invalid preprocessing."""
         text = texts.get("preprocessing")
         if text is None:
             return cls(texts.get("trained"))
@@ -46,9 +46,9 @@ class ModelCard:
         return cls(texts.get("trained"), preprocessing)
 
     def texts(self) -> dict[str, str | None]:
-        """What a gallery keeps by name; None is forgotten. An unknown preprocessing leaves the one that is kept.
+        """The values that a gallery stores, by name; None removes one. An unknown preprocessing leaves the stored one.
 
-        Ranges of so many cameras that they would not fit are kept as `"levels": "by camera"`.
+        Ranges of too many cameras to fit are stored as `"levels": "by camera"`.
         """
         trained = None if self.trained is None else self.trained[: _LONGEST["trained"]]
         if self.preprocessing is None:

@@ -1,4 +1,4 @@
-"""Open a gallery by its location: a folder in process, a Milvus Lite file (.db), or a Milvus cluster by its address."""
+"""Opening a gallery by its location: a folder in process, a Milvus Lite file (.db), or a Milvus cluster's address."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def open_gallery(
 
     `location` is a folder (faiss in process), a path that ends in .db (Milvus Lite), or an address that starts with
     http://, https:// or tcp:// (a Milvus cluster, with its `token`, in `collection`). `model` is the fingerprint of the
-    model that embeds, and `dimension` the size of its embeddings: both are required to create, and otherwise compared.
+    model that embeds, and `dimension` the size of its embeddings: both are required to create one, and else compared.
     `create`: True for a new gallery only, False for an existing one only (as with `read_only`), None for either.
     `index` is for a new gallery; that of an existing one is changed by `build_index`. `consistency` of searches in a
     cluster: "strong" finds everything that was acknowledged; "bounded" may miss the last seconds of that, "eventually"

@@ -16,7 +16,7 @@ _BLOCK = 32
 
 @dataclass(frozen=True, slots=True)
 class Recall:
-    """Mean fraction in [0, 1] of a query's k nearest that the index returned; the worst query's; seconds per query for both."""
+    """Mean and worst fraction in [0, 1] of a query's k nearest that the index returned; seconds per query for both."""
 
     k: int
     queries: int

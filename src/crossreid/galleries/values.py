@@ -21,7 +21,7 @@ _BLOCK = 65_536
 
 
 def unit_rows(embeddings: np.ndarray, what: str = "embeddings") -> np.ndarray:
-    """`(N, D)` float32 unit vectors, contiguous. Raises `DataError` naming the first row that is NaN, infinite or all zeros."""
+    """`(N, D)` float32 unit vectors, contiguous. Raises `DataError` naming the first NaN, infinite or all-zero row."""
     rows = np.asarray(embeddings)
     if rows.ndim != 2:
         raise DataError(f"{what}: expected an array (N, D), found shape {rows.shape}.")
@@ -30,7 +30,7 @@ def unit_rows(embeddings: np.ndarray, what: str = "embeddings") -> np.ndarray:
     units = np.empty(rows.shape, dtype=np.float32)
     for start in range(0, len(rows), _BLOCK):
         block = rows[start : start + _BLOCK].astype(np.float64)
-        # By the largest value first: squares of very small or very large numbers are no numbers.
+        # Divided by the largest value first: squares of very small or very large numbers underflow or overflow.
         largest = np.abs(block).max(axis=1, initial=0.0)
         bad = ~np.isfinite(largest) | (largest == 0)
         if bad.any():
@@ -83,7 +83,7 @@ def modality_of(value: Modality | int | str) -> Modality:
 
 
 def check_texts(texts: Sequence[str], what: str) -> None:
-    """Raise `DataError` naming the first that is not text, is too long, or cannot be stored as UTF-8 or in a database."""
+    """Raise `DataError` naming the first that is not a string, too long, or not storable as UTF-8 or in a database."""
     for text in texts:
         # Most texts are short and plain: one test recognises them.
         if isinstance(text, str) and text.isascii() and len(text) <= LIMITS[what] and "\0" not in text:

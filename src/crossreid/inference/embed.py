@@ -1,4 +1,4 @@
-"""A model's embeddings of any images: of a folder, a manifest or a data set on disk, or of a run's own test images."""
+"""A model's embeddings of any images: those of a folder, a manifest or a data set, or a run's own test images."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from crossreid.runs.evaluate import write_features
 from crossreid.runs.named_network import PretrainedNetwork, pretrained_at
 from crossreid.runs.recipe import recipe_of_run
 
-# What is not given, as in the command; None is decided later, by the source or the machine.
+# Defaults, as in the command; None is decided later, by the source or the machine.
 _DEFAULTS: dict[str, Any] = {
     "checkpoint": "best", "modality": None, "camera": None, "part": "all", "option": None, "precision": "auto",
     "on_bad_image": "stop", "batch": BATCH, "chunk": CHUNK, "workers": None, "device": None, "engine": None,
@@ -100,7 +100,8 @@ def embed(
 
     Args:
         run: a run's folder, or with `source` also an exported file or a network that was not trained here.
-        source: a folder of images, a manifest (.csv), an address of either in object storage, or NAME:ROOT of a data set.
+        source: a folder of images, a manifest (.csv), an address of either in object storage, or NAME:ROOT of a data
+            set.
         out: with `source`, a folder or an address in object storage; else a file or, for sysu-mat, a folder, by default
             RUN/features.npz or RUN/features.
         format: without `source`: npz (the default) or sysu-mat, as `crossreid.runs.run.write_features` writes them.
@@ -196,7 +197,7 @@ def _embed_source(
 
 
 def _measured(run: Path, out: Place, chosen: Mapping[str, Any], say: Callable[[str], object]) -> Engine:
-    """The engine of the job that is there, or the fastest."""
+    """Return the engine of the existing job, or the fastest."""
     if (kept := engine_of_job(out)) is not None:
         return kept
     engine, why = fastest_engine(run, checkpoint=chosen["checkpoint"], device=chosen["device"], batch=chosen["batch"])
@@ -205,7 +206,7 @@ def _measured(run: Path, out: Place, chosen: Mapping[str, Any], say: Callable[[s
 
 
 def _kept(model: EmbeddingModel) -> CacheChoice | None:
-    """Where a run has its images lie decoded on disk; what is there is read, and nothing added."""
+    """Return where a run caches decoded images on disk; existing ones are read, none are added."""
     folder = Path(model.source)
     if model.runtime != "torch" or not (folder / "recipe.yaml").is_file():
         return None
@@ -220,7 +221,7 @@ def _opened(run: Path, engine: Engine | None, checkpoint: str, device: str | Non
 def _refuse_without_meaning(
     run: Path, source: Path | str | None, out: Place | None, format: str | None, given: Mapping[str, Any]
 ) -> None:
-    """Raise `CrossreidError` for arguments that do not apply to this run and source, named like the command's options."""
+    """Raise `CrossreidError` for arguments that do not apply to this run and source, named as the command's options."""
     exported = is_exported(run)
     if (named := pretrained_at(run)) is not None:
         if source is None:

@@ -1,4 +1,4 @@
-"""Where `read_embeddings` was before it was needed to rank as well: `crossreid.evaluation.embedding_files`."""
+"""The former location of `read_embeddings`, now in `crossreid.evaluation.embedding_files`, as ranking needs it too."""
 
 from crossreid.evaluation.embedding_files import (
     BAD_IMAGES,

@@ -60,14 +60,14 @@ class EmbeddingModel(ABC):
 
     @abstractmethod
     def embed(self, images: Tensor, modalities: Tensor) -> Tensor:
-        """Transformed images `(B, 3, H, W)`, `Modality` values `(B,)` to `(B, D)` float32, L2-normalised, on the CPU."""
+        """Embed transformed images `(B, 3, H, W)` of `Modality` `(B,)`: `(B, D)` float32, L2-normalised, on the CPU."""
 
     @abstractmethod
     def features(self, images: Tensor, modalities: Tensor) -> Tensor:
-        """Likewise, but not normalised: averaged over a tracklet before L2 normalisation."""
+        """As `embed`, but not normalised: features are averaged over a tracklet before L2 normalisation."""
 
     def embed_sets(self, images: Tensor, modalities: Tensor, sets: Sequence[Sequence[int]]) -> Tensor:
-        """`(S, D)` embeddings of S sets (tracklets), each given by the indices of its images in `images`.
+        """Return `(S, D)` embeddings of S sets (tracklets), each given by the indices of its images in `images`.
 
         Raises:
             CrossreidError: a set has no image.
@@ -103,7 +103,7 @@ class EmbeddingModel(ABC):
 
 
 def prepared(model: EmbeddingModel, records: Sequence[Record]) -> tuple[Tensor, Tensor]:
-    """The images of records as the model takes them, `(N, 3, H, W)` float32, and their modalities `(N,)` int64."""
+    """Return the records' images, transformed for the model, `(N, 3, H, W)` float32, and modalities `(N,)` int64."""
     size = (model.preprocessing.height, model.preprocessing.width)
     images = torch.stack([model.transform(load_image(record, at_least=size)) for record in records])
     return images, torch.tensor([int(record.modality) for record in records])

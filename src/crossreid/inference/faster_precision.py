@@ -1,4 +1,4 @@
-"""Which precision a model embeds faster in on this machine, found out by embedding some of the images in both."""
+"""The faster precision of a model on this machine, measured by embedding some of the images in both."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from crossreid.training.bf16 import bf16_is_broken
 WORTH_IT = 1.1
 ALIKE = 0.99
 ROUNDS, SECONDS = 3, 10.0
-CLEAR = 3.0  # so many times as slow in one round, bf16 is not tried again
+CLEAR = 3.0  # if bf16 is this many times slower in one round, it is not tried again
 
 
 def faster_precision(model: EmbeddingModel, records: Sequence[Record], *, batch: int = 64) -> tuple[Precision, str]:
-    """float32, or bf16 where that is 1.1 times as fast and embeds the same images to a cosine of 0.99 or more; and why.
+    """Return float32, or bf16 if it is at least 1.1 times as fast with cosines of at least 0.99; and the reason.
 
-    A file that has no choice keeps its own precision.
+    A file with only one precision keeps it.
 
-    The first images are embedded in both in turn, at most three times or for about 10 seconds, and once where bf16 is far
-    slower, as it is without bf16 units. The model is left in the precision that is returned.
+    The first images are embedded in both in turn, at most three times or for about 10 seconds, or only once if bf16 is
+    far slower, as it is without bf16 units. The model is left in the returned precision.
     """
     if "bf16" not in model.precisions:
         return model.precisions[0], f"the only one of this file in {model.runtime}"
@@ -47,7 +47,7 @@ def faster_precision(model: EmbeddingModel, records: Sequence[Record], *, batch:
         for precision, taken in seconds.items():
             model.with_precision(precision)
             if precision not in rows:
-                model.embed(images[:2], modalities[:2])  # the first call prepares more than it computes
+                model.embed(images[:2], modalities[:2])  # warm-up: the first call is not representative
             start = time.perf_counter()
             rows[precision] = model.embed(images, modalities)
             taken.append(time.perf_counter() - start)

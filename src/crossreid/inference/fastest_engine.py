@@ -1,4 +1,4 @@
-"""Which engine embeds fastest on this machine, of torch and the files that a run was exported to: found out by embedding."""
+"""The engine that embeds fastest on this machine, among torch and a run's exported files, by measurement."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from crossreid.inference.open_by_engine import open_by_engine
 from crossreid.runs.named_network import pretrained_at
 from crossreid.runs.stored_run import run_folder
 
-WORTH_IT = 1.1  # torch explains what it computes, so another engine has to gain something
-EQUAL = 1e-4  # largest difference of an embedding's value
+WORTH_IT = 1.1  # torch explains what it computes, so another engine must be clearly faster
+EQUAL = 1e-4  # largest difference in any value of an embedding
 ROUNDS, SECONDS = 3, 10.0
 
 
 def fastest_engine(
     run: Path, *, checkpoint: str = "best", device: str | None = None, batch: int = 64
 ) -> tuple[Engine, str]:
-    """torch, or of the files beside a run's weights the one that gives torch's embeddings 1.1 times as fast or more; and why.
+    """Return torch, or the exported file that gives the same embeddings at least 1.1 times as fast; and the reason.
 
-    All embed `batch` images of noise in float32 in turn, three times or for about 10 seconds. What cannot be opened here, is of
-    other weights or gives other embeddings (a file in int8 or fp16) is left out by name.
+    All embed `batch` noise images in float32 in turn, three times or for about 10 seconds. Files that cannot be opened
+    here, are of other weights or give different embeddings (int8 or fp16) are left out, and the reason names them.
 
     Raises:
         CrossreidError: `run` is an exported file, which has one engine, or a network that was not trained here.
@@ -59,7 +59,7 @@ def fastest_engine(
     rows = {}
     for engine, model in list(models.items()):
         try:
-            rows[engine] = model.embed(images, modalities)  # the first call prepares more than it computes
+            rows[engine] = model.embed(images, modalities)  # warm-up: the first call is not representative
         except CrossreidError as error:  # a file for batches of another size
             notes.append(f"{engine} left out: {str(error).rstrip('.')}")
         else:
@@ -80,7 +80,7 @@ def fastest_engine(
 def _seconds(
     models: dict[Engine, EmbeddingModel], images: torch.Tensor, modalities: torch.Tensor
 ) -> dict[Engine, float]:
-    """Median seconds of each, taken in turn."""
+    """Return the median seconds of each engine, measured in turn."""
     taken: dict[Engine, list[float]] = {engine: [] for engine in models}
     begun = time.perf_counter()
     while len(taken["torch"]) < ROUNDS and (not taken["torch"] or time.perf_counter() - begun < SECONDS):
@@ -92,7 +92,7 @@ def _seconds(
 
 
 def engine_of_job(out: Place) -> Engine | None:
-    """The engine of the job of embedding that is at `out`, finished or not; None where there is none."""
+    """Return the engine of the embedding job at `out`, finished or not; None if there is none."""
     if (out / PARTS / PLAN).is_file():
         return parse_engine(read_plan(out / PARTS).runtime)
     return parse_engine(read_about(out).get("runtime", "torch")) if (out / EMBEDDINGS).is_file() else None

@@ -21,10 +21,10 @@ N = TypeVar("N", bound=Network)
 @torch.inference_mode(False)
 @torch.no_grad()
 def fused(network: N, height: int, width: int) -> N:
-    """A network in evaluation mode with each convolution and the batch norm that alone takes its output as one layer.
+    """Return a network in evaluation mode with each convolution fused with the batch norm that alone takes its output.
 
-    Who feeds whom is seen by running it on drawn images of both modalities. Should the embeddings of those images change
-    by more than 1e-4, `network` is returned as it is.
+    The pairs are found by running the network on random images of both modalities. If fusing changes the embeddings of
+    those images by more than 1e-4, `network` is returned unchanged.
     """
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(4, 3, height, width, generator=generator)
@@ -45,8 +45,8 @@ def fused(network: N, height: int, width: int) -> N:
 
 
 def _pairs(network: Network, images: Tensor, modalities: Tensor) -> tuple[list[tuple[str, str]], Tensor]:
-    """Names of (convolution, batch norm) that always follow each other, and the embeddings of the images."""
-    made: dict[int, tuple[str, Tensor]] = {}  # holds the tensors, so that no other takes their id
+    """Return the names of each (convolution, batch norm) that always follow each other, and the images' embeddings."""
+    made: dict[int, tuple[str, Tensor]] = {}  # keeps the tensors alive, so that ids are not reused
     calls: Counter[str] = Counter()
     follows: Counter[tuple[str, str]] = Counter()
 
@@ -69,7 +69,7 @@ def _pairs(network: Network, images: Tensor, modalities: Tensor) -> tuple[list[t
     try:
         for name, module in network.named_modules():
             if module._forward_hooks or module._forward_pre_hooks:
-                continue  # something else looks at, or changes, what is handed on here
+                continue  # something else reads or changes the tensor in between
             if type(module) is nn.Conv2d:
                 hooks.append(module.register_forward_hook(convolved(name)))
             elif type(module) in (nn.BatchNorm2d, BatchNormAct2d) and module.running_mean is not None:

@@ -1,4 +1,4 @@
-"""Image files in a folder and below it, and paths that a table can hold."""
+"""Image files in a folder and its subfolders, and paths that a table can hold."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from pathlib import Path
 from crossreid.data.addresses import Address, Place, objects_below
 from crossreid.data.image_names import LeftOut, is_image, reason_left_out
 
-# What the system says of one folder, and not of a disk, a network or a limit.
+# Errors about one folder, as opposed to a disk, a network or a limit.
 _NOT_GIVEN = (errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 
 
 def images_below(
     folder: Path, leave_out: Callable[[Path, str], None], passed_over: LeftOut | None = None
 ) -> list[Path]:
-    """Files that are called images, at any depth, by path; what is hidden, and what is none, is passed over and counted.
+    """Return files with image suffixes, at any depth, by path; hidden and other files are skipped and counted.
 
-    Links to folders are followed, each folder once: by its own path where it has one below this, else by the first link's.
-    `leave_out` is called with folders that cannot be read, and with links that may lead to one and lead nowhere, and why.
+    Symlinks to folders are followed, each folder once: by its own path if that is below `folder`, else by that of the
+    first link. `leave_out` is called with unreadable folders and broken links that may lead to one, and the reason.
     """
     found: list[Path] = []
     seen: set[tuple[int, int]] = set()
     folders, links = deque([folder]), deque[Path]()
     while folders or links:
-        # Links wait until all that is reached without them is known, those in it until it is.
+        # Links are followed only when all folders reachable without them have been visited.
         above = folders.popleft() if folders else links.popleft()
         try:
             about = above.stat()
@@ -61,9 +61,9 @@ def images_below(
 
 
 def image_objects_below(prefix: Address, passed_over: LeftOut) -> list[Address]:
-    """Objects that are called images, at any depth below an address, in order; what is hidden, and what is none, is counted.
+    """Return objects with image suffixes, at any depth below an address, in order; hidden and other ones are counted.
 
-    Raises `StorageError` or `DataError` where the store cannot be listed.
+    Raises `StorageError` or `DataError` if the store cannot be listed.
     """
     found = []
     start = len(prefix.text.rstrip("/")) + 1
@@ -78,7 +78,7 @@ def image_objects_below(prefix: Address, passed_over: LeftOut) -> list[Address]:
 
 
 def _may_be_folder(link: Path, is_image: bool) -> bool:
-    """Whether a link leads to a folder, or to nothing that can be seen and is not called an image."""
+    """Whether a link leads to a folder, or to nothing visible while its name has no image suffix."""
     try:
         return stat.S_ISDIR(link.stat().st_mode)
     except OSError as error:
@@ -97,5 +97,5 @@ def is_utf8(path: Place) -> bool:
 
 
 def readable(path: Place) -> str:
-    """A path for people and for tables; what is no UTF-8 in it as \\x.. ."""
+    """Return a path for people and for tables; bytes that are not UTF-8 appear as \\x.. ."""
     return path.as_posix().encode(errors="surrogateescape").decode(errors="backslashreplace")

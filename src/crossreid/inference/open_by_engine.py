@@ -1,4 +1,4 @@
-"""A model by the engine that is to compute it: of a run, the file that `crossreid export` made of it."""
+"""Opening a model with a given engine: for a run, the file that `crossreid export` made of it."""
 
 from __future__ import annotations
 
@@ -17,11 +17,10 @@ def open_by_engine(
     run: Path, engine: Engine | None, *, checkpoint: str = "best", precision: Precision | None = None,
     device: str | None = None,
 ) -> EmbeddingModel:  # fmt: skip
-    """A run by torch, or by another engine the file RUN/model.onnx (.xml, .pt2); an exported file by its own.
+    """Open a run with torch, or its RUN/model.onnx (.xml, .pt2) with another engine; an exported file with its own.
 
     Raises:
-        CrossreidError: no model, an engine that cannot compute what is there, or a file that was exported from other weights than
-            the run has.
+        CrossreidError: no model, an engine that cannot run it, or a file exported from weights other than the run's.
     """
     own = target_of(run)
     if own is not None and engine not in (None, own):

@@ -1,4 +1,4 @@
-"""Opening a model: a run or a named network by torch, an exported file by the engine that it was written for."""
+"""Opening a model: a run or a named network with torch, an exported file with the engine it was written for."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ def open_model(
     path: Path | PretrainedNetwork, *, checkpoint: str = "best", precision: Precision | None = None,
     device: str | None = None, fuse: bool = True,
 ) -> EmbeddingModel:  # fmt: skip
-    """Open a run's folder, of stages the last student's, an exported file, or a network that was not trained here.
+    """Open a run's folder (for a run in stages, that of the last student), an exported file, or a pretrained network.
 
     A run and a file need no data set and no download.
 
     Args:
-        checkpoint: of a run, `best` or `last`.
-        precision: float32 or bf16; by default float32, of an exported file its own.
-        device: `cpu`, `cuda`, or one GPU of several, `cuda:1`; by default a GPU where there is one.
-        fuse: fold batch norms into the convolutions before them, and adapters into their layers, which is faster and changes no more
-            than rounding; a network for analyses is better opened without.
+        checkpoint: for a run, `best` or `last`.
+        precision: float32 or bf16; by default float32, for an exported file its own.
+        device: `cpu`, `cuda`, or one of several GPUs, `cuda:1`; by default a GPU if available.
+        fuse: fold batch norms into the convolutions before them, and adapters into their layers: faster, and the same
+            up to rounding. Turn it off for analyses.
 
     Raises:
-        CrossreidError: what is at `path` is no model, or one that does not fit its recipe.
+        CrossreidError: there is no model at `path`, or it does not fit its recipe.
     """
     where = device_of(device)
     named = path if isinstance(path, PretrainedNetwork) else pretrained_at(path)
@@ -69,7 +69,7 @@ def open_model(
 
 
 def open_exported(path: Path, device: torch.device) -> ExportedModel:
-    """Open an exported file, which its name tells from others. Raises as `open_model` does."""
+    """Open an exported file with the engine given by its suffix. Raises as `open_model`."""
     target = target_of(path)
     if target == "openvino":
         return OpenVinoModel(path)
@@ -77,7 +77,7 @@ def open_exported(path: Path, device: torch.device) -> ExportedModel:
 
 
 def calibration_of_run(folder: Path, fingerprint: str) -> Calibration | None:
-    """The calibration in a run's folder, where it is of the weights of this fingerprint; a warning where it is of others."""
+    """Return the calibration in a run's folder if it is of the weights of this fingerprint; warn if of others."""
     found = read_calibration(folder)
     if found is not None and found.fingerprint != fingerprint:
         warnings.warn(

@@ -1,4 +1,4 @@
-"""The processes that share a job of embedding, as torchrun starts them, and those that load images for each."""
+"""The processes that share an embedding job, as started by torchrun, and their loader processes."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ class Group:
 
     @property
     def device(self) -> str | None:
-        """A GPU of this process's own, where there are GPUs."""
+        """Return this process's own GPU; None without GPUs."""
         if self.world == 1 or not torch.cuda.is_available():
             return None
         return f"cuda:{int(os.environ.get('LOCAL_RANK', self.rank)) % torch.cuda.device_count()}"
 
     def wait(self) -> None:
-        """Until all are here."""
+        """Wait until all processes reach this call."""
         if self.world > 1:
             torch.distributed.barrier()
 
     def shared(self, call: Callable[[], T]) -> T:
-        """What `call` returns in the first process, or the `CrossreidError` that it raises there, in all of them."""
+        """Call `call` in the first process; return its result, or raise its `CrossreidError`, in all processes."""
         if self.world == 1:
             return call()
         outcome: list[Any] = [None, None]
@@ -54,7 +54,7 @@ class Group:
 
 @contextmanager
 def process_group() -> Iterator[Group]:
-    """The processes that torchrun started, or this one alone."""
+    """Yield the processes started by torchrun, or this one alone."""
     group = _started()
     if group.world == 1:
         yield Group()
@@ -67,13 +67,13 @@ def process_group() -> Iterator[Group]:
 
 
 def is_first_process() -> bool:
-    """Whether this is the process that speaks for all: the first that torchrun started, or the only one."""
+    """Whether this process reports for all: the first one started by torchrun, or the only one."""
     group = _started()
     return group.world == 1 or group.rank == 0
 
 
 def loader_workers(device: torch.device, world: int) -> int:
-    """Loader processes that suit this machine: its cores less those that compute, at most 8 a GPU, 4 without one."""
+    """Return the number of loader processes for this machine: its spare cores, at most 8 per GPU, 4 without one."""
     spare = processors() // world - 1
     return max(1, min(8, spare)) if device.type == "cuda" else max(0, min(4, spare))
 

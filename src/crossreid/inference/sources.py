@@ -29,25 +29,25 @@ def source_records(
     left_out: list[tuple[str, str]] | None = None,
     say: Callable[[str], object] = lambda text: None,
 ) -> list[Record]:
-    """The images that `source` names.
+    """Return the images of `source`.
 
-    A folder without a manifest.csv: all images in it and below, by path, of no known identity. A folder with one, or a
-    .csv file: the manifest's rows, in its order; identities may be missing. `NAME:ROOT`: a data set of the catalogue. A folder or
-    a manifest may be an address of object storage, and a manifest may list addresses.
-    Tables hold paths as UTF-8, so that one that is not is as good as unreadable.
+    A folder without a manifest.csv: all images in it and its subfolders, by path, of unknown identity. A folder with
+    one, or a .csv file: the manifest's rows, in its order; identities may be missing. `NAME:ROOT`: a data set of the
+    catalogue. A folder or a manifest may be an address in object storage, and a manifest may list addresses.
+    Tables hold paths as UTF-8, so a path that is not UTF-8 is treated as unreadable.
 
     Args:
-        modality: of a folder of images, `visible` (the default) or `infrared`.
-        camera: of a folder of images; unknown (0) by default.
-        part: of a data set, one of `PARTS`.
-        options: of a data set, its reader's; of a manifest, `outside`.
+        modality: for a folder of images, `visible` (the default) or `infrared`.
+        camera: for a folder of images, their camera; unknown (0) by default.
+        part: for a data set, one of `PARTS`.
+        options: for a data set, its reader's; for a manifest, `outside`.
         say: called with a message for each kind of skipped file, and for notes of a manifest's reader.
-        left_out: where given, (path, reason) of folders that cannot be read and of names that are no UTF-8 are put there,
-            and the rest is returned.
+        left_out: if given, receives (path, reason) of unreadable folders and of names that are not UTF-8, and the rest
+            is returned.
 
     Raises:
-        DataError: nothing there, no image, an option that the source has no use for, or without `left_out` a folder that
-            cannot be read and a name that is no UTF-8.
+        DataError: no such source, no image, an option that does not apply to the source, or without `left_out` an
+            unreadable folder or a name that is not UTF-8.
     """
     if not source:
         raise DataError("SOURCE is empty. Expected a folder of images, a manifest, or NAME:ROOT of a data set.")
@@ -82,7 +82,7 @@ def _records(
         source, name, colon, root = str(place), "", "", ""
     path = Path(source)
     if colon and not path.exists():
-        describe(name)  # names what is near to an unknown one
+        describe(name)  # raises for an unknown one, naming the nearest
     if colon and name in DATASETS and not path.exists():
         _refuse(source, "a data set", modality=modality, camera=camera)
         split = load(name, Path(root), **(options or {}))
@@ -110,7 +110,7 @@ def _objects(
     source: Address, modality: str | None, camera: int | None, part: str, options: dict[str, Any] | None,
     say: Callable[[str], object],
 ) -> list[Record]:  # fmt: skip
-    """The images below an address, or of the manifest that it is or that lies there."""
+    """Return the images below an address, or those of the manifest at or below it."""
     named = source.suffix.lower() in MANIFESTS
     manifest = source if named else source / "manifest.csv"
     listed = named or manifest.is_file()
@@ -131,7 +131,7 @@ def _listed(
     source: str, manifest: Place, modality: str | None, camera: int | None, options: dict[str, Any] | None,
     say: Callable[[str], object],
 ) -> list[Record]:  # fmt: skip
-    """The rows of a manifest, its objects with the states that their store says."""
+    """Return the rows of a manifest, with its objects' states as listed by the store."""
     _refuse(source, "a manifest", modality=modality, camera=camera)
     if manifest.suffix.lower() not in MANIFESTS:
         raise DataError(f"{source}: expected a folder of images, a manifest (.csv), or NAME:ROOT of a data set.")
@@ -160,7 +160,7 @@ def _kind(modality: str | None, camera: int | None) -> Modality:
 
 
 def _heed_layout(folder: Path, modality: str | None, say: Callable[[str], object]) -> None:
-    """Say that a folder is a copy of a data set; raise `DataError` where its infrared images would be taken for visible ones."""
+    """Say if a folder is a copy of a data set; raise `DataError` if its infrared images would be taken as visible."""
     name = recognised(folder)
     if name is None:
         return
@@ -177,7 +177,7 @@ def _heed_layout(folder: Path, modality: str | None, say: Callable[[str], object
 
 
 def part_of(split: Split, part: str) -> list[Record]:
-    """The images of one part of a data set, or of all, each once, by identity, camera and path."""
+    """Return the images of one part of a data set, or of all, without duplicates, by identity, camera and path."""
     if part not in PARTS:
         raise DataError(f"part {part!r}: expected one of {', '.join(PARTS)}.")
     parts = {"all": (*split.train, *split.validation, *split.test), "test": split.test}

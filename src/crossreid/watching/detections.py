@@ -13,7 +13,7 @@ from crossreid.watching.frames import Frame
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Detections:
-    """N boxes `(N, 4)` float32, left, top, right, bottom in pixels of the frame, and their scores `(N,)` float32 in [0, 1].
+    """N boxes `(N, 4)` float32, left, top, right, bottom in pixels of the frame, and scores `(N,)` float32 in [0, 1].
 
     Raises `DataError` for other shapes, numbers that are not finite, boxes without area and scores outside [0, 1].
     """

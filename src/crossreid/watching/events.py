@@ -18,8 +18,9 @@ class Event:
     identity: the global identity; for `merged` the one that stays, for `split` the new one.
     other: for `merged` the identity that is gone, for `split` the one it was split from; else None.
     name: the identity's name in the gallery, None if the gallery does not know it ("unknown").
-    probability: calibrated, that the tracklet shows that identity; None for a new identity and for a person's decision.
-    camera, track, modality: of the tracklet; None for `merged` and `split`. by: the person who decided; else None.
+    probability: the calibrated probability that the tracklet shows that identity; None for a new identity and for a
+    person's decision. camera, track, modality: those of the tracklet; None for `merged` and `split`. by: the person who
+    decided; else None.
     """
 
     id: str
@@ -36,7 +37,7 @@ class Event:
     by: str | None = None
 
     def to_json(self) -> str:
-        """One line, without its line end."""
+        """Return the event as one line, without a line end."""
         return json.dumps(asdict(self), ensure_ascii=False)
 
     @classmethod

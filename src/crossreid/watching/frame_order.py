@@ -26,7 +26,7 @@ Item = tuple[int, Frame] | Pause
 
 
 def by_time(cameras: Sequence[Iterator[Frame]], step: float) -> Iterator[Item]:
-    """Frames with their camera's index, ordered by time and then index; a pause whenever a multiple of `step` is passed.
+    """Frames with their camera's index, ordered by time, then index; a pause whenever a multiple of `step` is passed.
 
     At a pause, all cameras' frames before that time have been yielded. The last item is a pause.
     """
@@ -58,7 +58,7 @@ def by_time(cameras: Sequence[Iterator[Frame]], step: float) -> Iterator[Item]:
 
 
 class LiveSource(Protocol):
-    """A live camera: its next frame if it arrives within so many seconds, else None, and None after the end."""
+    """A live camera: its next frame if one arrives within the given seconds, else None; None after the end."""
 
     @property
     def ended(self) -> bool: ...
@@ -74,7 +74,7 @@ def by_arrival(cameras: Sequence[S], step: float, news: Callable[[Sequence[S], f
     No camera gets ahead of another: cameras with frames take turns. The last item is a pause.
 
     Args:
-        news: returns those of some cameras that have news within so many seconds: a frame, or their end.
+        news: returns those of the given cameras that have news within the given seconds: a frame, or their end.
     """
     left, over = list(range(len(cameras))), list[int]()
     due = time.monotonic() + step

@@ -1,5 +1,5 @@
-"""A watch assembled and run: cameras, each read by its own process, a detector and a tracker for each, network, identities,
-and event sinks."""
+"""Assembling and running a watch: cameras, each with its own reading process, detector and tracker; the network; the
+identities; and the event sinks."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ from crossreid.watching.watch_loop import CameraInHand, WatchLoop
 from crossreid.watching.watch_settings import WatchPlan
 
 STEP = 1.0  # seconds, of film time or real time, between two committed steps
-TRACKS_EACH = 60.0  # seconds between two writings of the track files, which are rewritten from the first frame: they
-_SHARE = 30  # take at most one second in so many, however long the watch
+TRACKS_EACH = 60.0  # least seconds between two writings of the track files, which are rewritten from the first frame
+_SHARE = 30  # writing them takes at most one second in this many, however long the watch
 _FIRST = "first frame"  # the state's note with the time of the watch's first frame
 
 
 @dataclass(frozen=True, slots=True)
 class CameraCounts:
-    """Counts of a camera in this process: frames watched and dropped, tracks, and frames per second."""
+    """A camera's counts in this process: frames watched and dropped, tracks, and frames per second."""
 
     camera: str
     frames: int
@@ -54,7 +54,7 @@ class OpenWatch:
     """A watch ready to run.
 
     Args:
-        held: closes the processes started here.
+        held: closes the processes that are started here.
         report: called with the cameras' counts and the number of identities after each committed step.
         say: called with single-line messages about decisions.
     """
@@ -101,7 +101,7 @@ class OpenWatch:
         self._lost: dict[str, str] = {}  # what was reported about each camera's connection
 
     def run(self, until: float | None = None) -> bool:
-        """Watch to the end of the films, or `until` seconds after the watch's first frame; returns whether the films have ended.
+        """Watch to the films' end, or `until` seconds after the watch's first frame; returns whether they have ended.
 
         Raises:
             Interrupted: SIGINT or SIGTERM; everything is saved, and a stream's tracks are finished.
@@ -134,7 +134,7 @@ class OpenWatch:
         first = hand.shown_until + 1
         if not self.plan.live:
             first = max(0, first - self.plan.detectors[position].remembers)
-        # A film's modality is decided by the frames that are shown again, or else is what it was.
+        # The tracker's modality is passed on unless a film is read from its beginning, which decides it again.
         known = hand.tracker.modality if first == hand.shown_until + 1 or first > 0 else None
         return open_source(camera, self.plan.reading, start_index=first, modality=known)
 
@@ -155,7 +155,7 @@ class OpenWatch:
             yield item
 
     def _too_late(self, until: float | None) -> bool:
-        """For streams, which may stall, by the clock of this process."""
+        """Whether the end time has passed, for streams, which may stall, by this process's clock."""
         return self.plan.live and time.monotonic() - self.begun >= (math.inf if until is None else until)
 
     def _write_tracks(self) -> None:

@@ -1,4 +1,4 @@
-"""`crossreid.watch`: from films and streams to who was where, stored in a folder.
+"""`crossreid.watch`: from films and streams to a folder that says who was where.
 
     sources -> detector -> tracker -> tracklets -> identities -> events, files, sinks
 
@@ -37,7 +37,7 @@ __all__ = ["CameraCounts", "Watched", "watch"]
 @dataclass(frozen=True, slots=True)
 class Watched:
     """The result of a watch: its folder, counts per camera, total identities and events, and whether the films have
-    ended. late: sinks that do not have all events yet; the next watch of the folder sends them."""
+    ended. late: sinks that still lack events, which the next watch of the folder sends."""
 
     folder: Path
     cameras: tuple[CameraCounts, ...]
@@ -83,19 +83,22 @@ def watch(
     report: Callable[[Sequence[CameraCounts], int], object] = lambda counts, identities: None,
     say: Callable[[str], object] = lambda text: None,
 ) -> Watched:
-    """Watch films or streams into the folder `out`: tracks, identities across cameras, and events. Repeating the call resumes it.
+    """Watch films or streams into the folder `out`: tracks, identities across cameras, and events.
 
-    A script that calls this needs `if __name__ == "__main__":` around it, as each camera is read by its own process.
+    Repeating the call resumes the watch. A script that calls this needs `if __name__ == "__main__":` around it, as each
+    camera is read by its own process.
 
     Args:
-        sources: films, folders of frames, addresses of streams, each `[NAME=]SOURCE[#KEY=VALUE,...]`; may be empty with `cameras`.
+        sources: films, folders of frames, addresses of streams, each `[NAME=]SOURCE[#KEY=VALUE,...]`; may be empty with
+            `cameras`.
         out: the folder of the watch, new or from an earlier identical call.
         model: a run's folder, an exported .onnx file, or a pretrained network that was not trained here.
-        gallery: of that model, for names; without one, all identities are new.
+        gallery: a gallery of that model, for names; without one, all identities are new.
         calibration: a run or its calibration.json, instead of that of the model or gallery.
         cameras: a cameras.yaml with more cameras.
         topology: a topology.yaml: which cameras people can walk between, and how fast.
-        detector: background (the default), a file or folder of detections, an .onnx file, or a registered name with `weights`.
+        detector: background (the default), a file or folder of detections, an .onnx file, or a registered name with
+            `weights`.
         classes: what to detect, names or numbers; people by default, if the detector has classes.
         minimum_score: detections with lower scores are left out.
         minimum_size: (height, width) in pixels of the frame; smaller detections are left out.
@@ -156,7 +159,7 @@ def _watch(
         state = held.enter_context(open_state(folder, keep_images=plan.settings.keep_images))
         for place in (folder, folder / mot_files.FOLDER, folder / annotated.FOLDER):
             if place.is_dir():
-                remove_leftovers_in(place)  # of a watch that was killed while writing
+                remove_leftovers_in(place)  # left by a watch that was killed while writing
         facts = plan.facts(model.fingerprint, _digest(calibration))
         watch_file.make_or_keep(folder, facts, begun=state.has_begun())
         state.note_cameras(plan.cameras)

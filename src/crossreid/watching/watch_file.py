@@ -1,4 +1,4 @@
-"""`WATCH/watch.json`: the inputs of a watch. A watch resumes only if all of them are the same; differences are named."""
+"""`WATCH/watch.json`: the inputs of a watch. It resumes only if all are the same; the error names differences."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def make_or_keep(folder: Path, facts: Mapping[str, Any], *, begun: bool = True) 
 
 
 def differences(there: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """The differences: cameras that are gone or new, and others by dotted key."""
+    """The differences: cameras that were removed or added, and others by dotted key."""
     old, new = there.get("cameras", {}), now.get("cameras", {})
     names = [f"camera {name} is gone" for name in old if name not in new]
     names += [f"camera {name} is new" for name in new if name not in old]
@@ -56,7 +56,7 @@ def differences(there: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
 
 
 def content_of(path: Path | None) -> str | None:
-    """A file by its content, a folder by its files and their sizes; None for None. Anything that is not a path is kept."""
+    """A file by its content, a folder by its files and their sizes; None for None. Anything but a path is unchanged."""
     if path is None:
         return None
     if path.is_file():

@@ -1,9 +1,10 @@
-"""The loop of a watch: frames in, detections, tracks, tracklets, identities, and a step that keeps all of it together.
+"""The loop of a watch: from frames to detections, tracks, tracklets and identities, all stored together in steps.
 
-One process, one loop over all cameras. Between two pauses, frames are detected and tracked as they come; at a pause,
-the images of all cameras' tracks pass the network at once, tracks are corrected by them, and what is due is passed to
-the identities. That, the resulting events, each camera's progress and all tracker memory are stored in one step of the
-state: whenever the process dies, what was stored is consistent, and the next one resumes from there.
+One process runs one loop over all cameras. Between two pauses, frames are detected and tracked as they come; at a
+pause, the images of all cameras' tracks pass through the network at once, tracks are corrected by them, and due
+tracklets are passed to the identities. That, the resulting events, each camera's progress and all tracker memory are
+stored in one step of the state: whenever the process dies, the stored state is consistent, and the next process resumes
+from there.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class WatchState(Protocol):
 
 
 class Checkpoints(Protocol):
-    """Where trackers are stored, in the same steps as the state."""
+    """Stores trackers, in the same steps as the state."""
 
     def read(self, camera: str) -> bytes | None: ...
     def write(self, camera: str, content: bytes) -> None: ...
@@ -52,7 +53,7 @@ class WatchIdentities(Protocol):
 
 @dataclass(eq=False, slots=True)
 class CameraInHand:
-    """A camera while it is watched, with its own detector and tracker; frames and tracks are counted in this process."""
+    """A camera while it is watched, with its detector and tracker; frames and tracks are counted in this process."""
 
     name: str
     detector: Detector
@@ -63,7 +64,7 @@ class CameraInHand:
     fresh: bool = False
 
     def take(self, frame: Frame) -> None:
-        """Detect and track. A frame processed before is only shown to the detector, which may need to see it again."""
+        """Detect and track. A frame processed before is only passed to the detector, whose state may need it."""
         detections = self.detector.detect(frame)
         if frame.index > self.shown_until:
             self.tracker.update(frame, detections)
@@ -109,7 +110,7 @@ class WatchLoop:
         self.live, self.until, self.kept = live, until, kept
 
     def run(self, items: Iterable[Item], stop: Callable[[], bool] = lambda: False) -> bool:
-        """Whether the frames have ended."""
+        """Run the loop; returns whether the frames have ended."""
         for item in items:
             if stop() or self._too_late(item):
                 if self.live:
@@ -126,7 +127,7 @@ class WatchLoop:
         return self.until is not None and not isinstance(item, Pause) and item[1].time >= self.until
 
     def _keep(self, ended: Iterable[int]) -> None:
-        """Correct the tracks, report what is due, and store everything; `ended` are the cameras without further frames."""
+        """Correct the tracks, report what is due, and store everything; `ended` are cameras without further frames."""
         over = {id(self.cameras[position]) for position in ended}
         todo = [camera for camera in self.cameras if camera.fresh or id(camera) in over]
         if not todo:
@@ -155,7 +156,7 @@ class WatchLoop:
         self.kept(events)
 
     def _forget(self, before: float, kept_later: Sequence[CameraInHand]) -> None:
-        """Drop what trackers remember from before this time."""
+        """Drop the trackers' memory from before this time."""
         for camera in self.cameras:
             camera.tracker.forget(before)
             if camera not in kept_later and camera.tracker.done is not None:

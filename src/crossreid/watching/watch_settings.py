@@ -1,4 +1,4 @@
-"""The settings of a watch, checked before anything is written, and the part of them in `WATCH/watch.json`: everything that
+"""The settings of a watch, checked before anything is written, and those kept in `WATCH/watch.json`: everything that
 affects what is seen."""
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ class WatchSettings:
     """The settings of a watch, as given.
 
     sources: films, folders of frames and addresses, each `[NAME=]SOURCE[#KEY=VALUE,...]`; camera_file: a cameras.yaml
-    with more. model: a run, an exported file, or a network that was not trained here. gallery: of that model; without
-    one, nobody is known. detector: as for `detector_of`, with its weights, classes, least score and size (height,
-    width). tracking, matching, reading: options by key. device: the device of all networks. calibration: a run or a
-    file with one, instead of that of the model or the gallery.
+    with more. model: a run, an exported file, or a network that was not trained here. gallery: a gallery of that model;
+    without one, nobody is known. detector: as for `detector_of`, with its weights, classes, minimum score and size
+    (height, width). tracking, matching, reading: options by key. device: the device of all networks. calibration: a run
+    or a file with one, instead of that of the model or the gallery.
     """
 
     sources: tuple[str, ...]
@@ -95,7 +95,7 @@ class WatchPlan:
         return cls(settings, cameras, detectors, topology, tracking, matching, reading, live)
 
     def facts(self, model: str, calibration: str | None) -> dict[str, Any]:
-        """As stored in watch.json: the model by its fingerprint, files by their content, addresses without passwords."""
+        """The content of watch.json: the model by fingerprint, files by their content, addresses without passwords."""
         settings = self.settings
         return {
             "cameras": {

@@ -1,7 +1,7 @@
-"""A search in process: which positions may be among the k nearest, by comparing all or by an index, and the matches they are.
+"""A search in process: candidates for the k nearest, by comparing all positions or by an index, and their matches.
 
-faiss compares in float32, whose rounding could order close entries wrongly; candidates are taken until no other could
-belong to the k, and are ordered by scores in float64.
+faiss compares in float32, whose rounding could order close entries wrongly. Candidates are fetched until no other could
+be among the k nearest, and are ordered by scores in float64.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ from crossreid.galleries.local.store import Store
 from crossreid.galleries.local.vector_table import VectorTable
 from crossreid.galleries.similarity import cosine_similarities, rounding
 
-_SPARE = 8  # candidates beyond k, so that few searches are repeated
+_SPARE = 8  # candidates beyond k, so that few searches must be repeated
 
 
 class Gone(Exception):
-    """Rows that a table takes for alive and the database has no more: they were deleted since, and all is to be searched again."""
+    """Rows alive in a table have since been deleted from the database; the search must be repeated."""
 
     def __init__(self, rows: np.ndarray) -> None:
         self.rows = rows
 
 
-# Positions `(n,)` and their scores `(n,)`: the k best, and all that are as good as the last of them.
+# Positions `(n,)` and their scores `(n,)`: the k best, and all that tie with the last of them.
 Candidates = tuple[np.ndarray, np.ndarray]
 
 
 def candidates_of(state: State, chosen: Chosen, queries: np.ndarray, k: int, exact: bool) -> list[Candidates]:
-    """The k nearest to each query of what a filter has left; fewer where there are no more. Raises `Gone`.
+    """The k nearest to each query among the entries that a filter leaves, or all if there are fewer. Raises `Gone`.
 
-    By the index where there is one and it is worth it, unless `exact`.
+    Uses the index if there is one and it is faster, unless `exact`.
     """
     table, allowed = state.table, chosen.allowed
     k = min(k, chosen.count)
@@ -41,12 +41,12 @@ def candidates_of(state: State, chosen: Chosen, queries: np.ndarray, k: int, exa
         return exact_candidates(table, queries, k, allowed)
     found = approximate_candidates(state, chosen, queries, k)
     for at in [at for at, (positions, _) in enumerate(found) if len(positions) < k]:
-        found[at] = exact_candidates(table, queries[at : at + 1], k, allowed)[0]  # the index found too few
+        found[at] = exact_candidates(table, queries[at : at + 1], k, allowed)[0]  # the index returned too few
     return found
 
 
 def matches_of(found: list[Candidates], table: VectorTable, store: Store, k: int) -> list[Matches]:
-    """Of each query's candidates the k best with their entries, equal scores by id. Raises `Gone`."""
+    """Each query's k best candidates with their entries, ties ordered by id. Raises `Gone`."""
     wanted = [table.rows[positions] for positions, _ in found]
     every = np.unique(np.concatenate(wanted))
     entries = store.entries_of(every.tolist())
@@ -62,7 +62,7 @@ def matches_of(found: list[Candidates], table: VectorTable, store: Store, k: int
 
 
 def exact_candidates(table: VectorTable, queries: np.ndarray, k: int, allowed: np.ndarray | None) -> list[Candidates]:
-    """The k nearest of the allowed positions to each query, all of them compared. There must be k at least. Raises `Gone`."""
+    """The k nearest of the allowed positions (at least k) to each query, comparing with all of them. Raises `Gone`."""
     count = len(table) if allowed is None else int(allowed.sum())
     found: list[Candidates] = [(np.empty(0, np.int64), np.empty(0))] * len(queries)
     left, fetched = np.arange(len(queries)), min(count, k + _SPARE)
@@ -71,7 +71,7 @@ def exact_candidates(table: VectorTable, queries: np.ndarray, k: int, allowed: n
         again = []
         for at, query in enumerate(left.tolist()):
             found[query] = _best(table, queries[query], positions[at], k)
-            # Whoever was not fetched is at most as near as the last that was, but for rounding.
+            # An entry that was not fetched is at most as near as the last one that was, up to rounding.
             if fetched < count and found[query][1].min() <= products[at, -1] + 2 * rounding(table.dimension):
                 again.append(query)
         left, fetched = np.array(again, np.int64), min(count, 8 * fetched)
@@ -79,9 +79,9 @@ def exact_candidates(table: VectorTable, queries: np.ndarray, k: int, allowed: n
 
 
 def approximate_candidates(state: State, chosen: Chosen, queries: np.ndarray, k: int) -> list[Candidates]:
-    """As `exact_candidates`, from what the index proposes of the positions it covers and from all positions after them.
+    """As `exact_candidates`, from the index's proposals among covered positions and from all positions after them.
 
-    There may be fewer than k. Raises `Gone`.
+    May return fewer than k. Raises `Gone`.
     """
     table, served, covered, allowed = state.table, state.served, state.covered, chosen.allowed
     assert served is not None
@@ -101,7 +101,7 @@ def _best(table: VectorTable, query: np.ndarray, positions: np.ndarray, k: int) 
     if not len(positions):
         return positions, np.empty(0)
     vectors = table.gathered(positions)
-    gone = ~vectors.any(axis=1)  # no vector that is stored is zero
+    gone = ~vectors.any(axis=1)  # stored vectors are never zero
     if gone.any():
         raise Gone(table.rows[positions[gone]])
     scores = cosine_similarities(query, vectors)

@@ -10,7 +10,7 @@ from crossreid.galleries.filters import Filter, prefix_end
 
 
 def condition(filter: Filter) -> tuple[str, list[Any]]:
-    """A filter as an SQL condition and its values: no text of a filter is ever part of a statement."""
+    """A filter as an SQL condition and its values; a filter's text is never part of a statement."""
     parts: list[str] = ["1"]
     values: list[Any] = []
     for name, value in (("identity", filter.identity), ("modality", filter.modality), ("source", filter.source)):
@@ -29,7 +29,7 @@ def condition(filter: Filter) -> tuple[str, list[Any]]:
             parts.append(comparison)
             values.append(time)
     if filter.source_prefix:
-        # Not LIKE: it folds letters, and % and _ would need to be escaped.
+        # Not LIKE: it ignores case, and % and _ would have to be escaped.
         parts.append("source >= ?")
         values.append(filter.source_prefix)
         if (end := prefix_end(filter.source_prefix)) is not None:
@@ -39,5 +39,5 @@ def condition(filter: Filter) -> tuple[str, list[Any]]:
 
 
 def marks(values: Sequence[object]) -> str:
-    """A question mark for each value, as a list in SQL."""
+    """One question mark per value, as a list in SQL."""
     return ",".join("?" * len(values))

@@ -1,8 +1,8 @@
-"""The SQLite database of a gallery as a file: its tables, how it is created, opened, written to, copied and rewritten.
+"""The SQLite database file of a gallery: its tables, and how it is created, opened, written, copied and rewritten.
 
-It is kept in write-ahead mode and synchronised at each commit, so what was committed survives the death of the process
-and of the machine, and what was not leaves no trace. Deleted content is overwritten as it is deleted (`secure_delete`);
-the write-ahead log and rearranged pages may hold copies until `vacuum`.
+It uses write-ahead logging and is synchronised at each commit: what was committed survives the death of the process and
+of the machine, and what was not leaves no trace. Deleted content is overwritten as it is deleted (`secure_delete`); the
+write-ahead log and rearranged pages may hold copies until `vacuum`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from crossreid.galleries.errors import (
 
 FILE = "gallery.sqlite"
 _FORMAT = "2"
-_PAGE = 16_384  # bytes; 15 vectors of 256 dimensions in one
+_PAGE = 16_384  # bytes; a page holds 15 vectors of 256 dimensions
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE entries (
@@ -41,7 +41,7 @@ CREATE TABLE vectors (row INTEGER PRIMARY KEY, embedding BLOB NOT NULL);
 
 @contextmanager
 def faults(path: Path) -> Iterator[None]:
-    """Faults of SQLite as `GalleryFault`, where a new file is written."""
+    """Raise SQLite's errors while writing a new file as `GalleryFault`."""
     try:
         yield
     except sqlite3.Error as error:
@@ -49,7 +49,7 @@ def faults(path: Path) -> Iterator[None]:
 
 
 def write_empty(path: Path, facts: Mapping[str, str]) -> None:
-    """Write a database without entries; `facts` are what its table `meta` says besides the format."""
+    """Write a database without entries; `facts` are the content of its table `meta` besides the format."""
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute(f"PRAGMA page_size={_PAGE}")
     connection.execute("PRAGMA journal_mode=WAL")
@@ -65,9 +65,9 @@ class Conflict(GalleryFault):
 
 
 class Database:
-    """An open database. Writing is for one thread at a time; reading has a connection and a lock of its own.
+    """An open database. One thread writes at a time; reading has its own connection and lock.
 
-    Raises `GalleryError` where the folder holds none, or one of another format; `GalleryFault` where it is damaged.
+    Raises `GalleryError` if the folder holds none, or one of another format; `GalleryFault` if it is damaged.
     """
 
     def __init__(self, folder: Path, *, read_only: bool = False) -> None:
@@ -80,14 +80,14 @@ class Database:
         self._closed = False
         self._reader: sqlite3.Connection | None = None
         self._writer: sqlite3.Connection | None = None
-        # SQLite reads a database with a log only where it can make files beside it, or is told that nobody writes.
+        # SQLite reads a database with a log only if it can create files beside it, or if it is declared immutable.
         self._unchanging = read_only and not os.access(folder, os.W_OK) and not self._has_log()
         try:
             self._reader = self._connect()
             self._reader.execute("PRAGMA query_only=ON")
             self._writer = None if read_only else self._connect()
             if self._writer is not None and self._journal(self._writer) != "wal":
-                self._writer.execute("PRAGMA journal_mode=WAL")  # a snapshot is kept as a single file
+                self._writer.execute("PRAGMA journal_mode=WAL")  # a snapshot is a single file without a log
             found = self.read("SELECT value FROM meta WHERE key = 'format'")
             if not found or found[0][0] != _FORMAT:
                 raise another_format(self.path, found[0][0] if found else None, _FORMAT)
@@ -105,7 +105,7 @@ class Database:
             raise
 
     def _has_log(self) -> bool:
-        """Whether there is something in a log beside the database, or somebody has it open."""
+        """Whether the log beside the database has content, or another process has the database open."""
         log, shared = (self.path.with_name(f"{FILE}-{end}") for end in ("wal", "shm"))
         return shared.exists() or (log.exists() and log.stat().st_size > 0)
 
@@ -124,7 +124,7 @@ class Database:
         return str(connection.execute("PRAGMA journal_mode").fetchone()[0])
 
     def read(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
-        """The rows that a statement selects."""
+        """The rows selected by a statement."""
         with self._reading:
             if self._closed or self._reader is None:
                 raise closed(self.path.parent)
@@ -135,7 +135,7 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Everything written within the block is kept, or nothing. Raises `Conflict` for conflicts with existing content."""
+        """Everything written within the block is kept, or nothing. Raises `Conflict` with existing content."""
         writer = self._writable()
         try:
             writer.execute("BEGIN IMMEDIATE")
@@ -159,14 +159,14 @@ class Database:
         return self._writer
 
     def whole_number(self, value: Any, what: str) -> int:
-        """A number that was read, `what` in messages. Raises `GalleryFault` where it is none."""
+        """A number that was read, named `what` in messages. Raises `GalleryFault` if it is not a whole number."""
         try:
             return int(value)
         except (TypeError, ValueError) as error:
             raise damaged(self.path, f"{what} is {value!r}") from error
 
     def close(self) -> None:
-        """Close the database; its log is folded in."""
+        """Close the database, folding in its log."""
         self._closed = True
         with self._reading:
             if self._reader is not None:
@@ -179,7 +179,7 @@ class Database:
         with (
             faults(folder / FILE),
             closing(sqlite3.connect(folder / FILE, isolation_level=None)) as target,
-            closing(self._connect()) as source,  # of its own, so that searches need not wait
+            closing(self._connect()) as source,  # its own, so that searches need not wait
         ):
             source.backup(target)
 
@@ -192,7 +192,7 @@ class Database:
         self.checkpoint()
 
     def checkpoint(self) -> None:
-        """Fold the log into the database and cut it to nothing."""
+        """Fold the log into the database and truncate it."""
         with self._reading:
             busy = self._maintain("PRAGMA wal_checkpoint(TRUNCATE)")[0][0]
         if busy:
@@ -209,7 +209,7 @@ class Database:
 
 
 def as_one_file(folder: Path) -> None:
-    """Make the database of a folder, not open anywhere, a single file without a log."""
+    """Make the database of a folder, which must not be open anywhere, a single file without a log."""
     path = folder / FILE
     with faults(path), closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA journal_mode=DELETE")

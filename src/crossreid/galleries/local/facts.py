@@ -1,4 +1,4 @@
-"""What the database says of the gallery as a whole: of which model it is, how it is searched, which index file is served."""
+"""The database's facts about the whole gallery: its model, how it is searched, and which index file is served."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from crossreid.galleries.local.index_file import about_of
 
 
 def new_facts(model: str, dimension: int, options: IndexOptions) -> dict[str, str]:
-    """The facts of a gallery that is created."""
+    """The facts of a new gallery."""
     return {
         "gallery": uuid.uuid4().hex, "model": model, "dimension": str(dimension), "index": options.to_json(), "deleted": "0",
     }  # fmt: skip
 
 
 class Facts:
-    """The facts of an open database: `model`, `dimension`, `options` and `uuid` as they were when it was opened.
+    """The facts of an open database: `model`, `dimension`, `options` and `uuid` at the time of opening.
 
-    Raises `GalleryFault` where one of them is missing or is none.
+    Raises `GalleryFault` if one of them is missing or invalid.
     """
 
     def __init__(self, database: Database) -> None:
@@ -43,23 +43,23 @@ class Facts:
             raise damaged(database.path, error) from error
 
     def deleted(self) -> int:
-        """Entries deleted or replaced since the last compaction."""
+        """The number of entries deleted or replaced since the last compaction."""
         found = self._database.read("SELECT value FROM meta WHERE key = 'deleted'")
         return self._database.whole_number(found[0][0] if found else None, "how much was deleted")
 
     @staticmethod
     def count_deleted(writer: sqlite3.Connection, count: int) -> None:
-        """Count entries as deleted, in the transaction that deletes them."""
+        """Count entries as deleted, within the transaction that deletes them."""
         if count:
             writer.execute("UPDATE meta SET value = value + ? WHERE key = 'deleted'", (count,))
 
     def forget_deleted(self, count: int) -> None:
-        """Say that the traces of so many deleted entries are gone."""
+        """Record that the traces of this many deleted entries are gone."""
         with self._database.transaction() as writer:
             writer.execute("UPDATE meta SET value = value - ? WHERE key = 'deleted'", (count,))
 
     def name_index(self, options: IndexOptions, about: dict[str, Any] | None) -> None:
-        """Say how the gallery is to be searched, and which index file is served: both or neither are kept."""
+        """Record how the gallery is searched, and which index file is served, in one transaction."""
         rows = [("index", options.to_json())]
         if about is not None:
             rows.append(("index_file", json.dumps(about)))
@@ -68,20 +68,20 @@ class Facts:
             writer.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", rows)
 
     def notes(self) -> dict[str, str]:
-        """What is kept of the model whose network embeds, as far as it was told, by the names of `NOTES`."""
+        """The stored values about the model that embeds, if any, by the names of `NOTES`."""
         marks = ", ".join("?" * len(NOTES))
         found = self._database.read(f"SELECT key, value FROM meta WHERE key IN ({marks})", NOTES)
         return {key: str(value) for key, value in found}
 
     def note(self, values: Mapping[str, str | None]) -> None:
-        """Keep these instead; None forgets one."""
+        """Store these instead; None removes one."""
         with self._database.transaction() as writer:
             writer.executemany("DELETE FROM meta WHERE key = ?", [(key,) for key in values])
             rows = [(key, value) for key, value in values.items() if value is not None]
             writer.executemany("INSERT INTO meta VALUES (?, ?)", rows)
 
     def index_file(self) -> dict[str, Any] | None:
-        """What `name_index` was given of the index file."""
+        """The description of the index file passed to `name_index`."""
         found = self._database.read("SELECT value FROM meta WHERE key = 'index_file'")
         try:
             return about_of(found[0][0]) if found else None

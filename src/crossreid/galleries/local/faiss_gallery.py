@@ -1,8 +1,9 @@
-"""A gallery in process: entries in a SQLite database (`store`), vectors in memory compared by faiss (`vector_table`, `faiss_index`).
+"""A gallery in process: entries in a SQLite database (`store`), vectors in memory, compared by faiss (`vector_table`,
+`faiss_index`).
 
-    FOLDER/gallery.sqlite   every entry and vector, and which index file is served; -wal and -shm beside it while it is open
-    FOLDER/index-*.faiss    an approximate index, made from the database and named in it with its size and SHA-256
-    FOLDER/lock             who has it open for writing
+    FOLDER/gallery.sqlite   every entry and vector, and which index file is served; -wal and -shm beside it while open
+    FOLDER/index-*.faiss    an approximate index, built from the database and named in it with its size and SHA-256
+    FOLDER/lock             which process has it open for writing
 
 Exact unless another index is configured. Entries not yet covered by an index are compared one by one, so a search
 always sees what was added; a filter that leaves few entries is answered exactly. With IVF-PQ, the vectors covered by
@@ -60,7 +61,7 @@ class FaissGallery(Gallery):
         self._writing = threading.RLock()
         self._building = threading.RLock()  # taken before _writing
         if not (folder / FILE).is_file():
-            Store(folder)  # says so
+            Store(folder)  # raises the error
         if not read_only:
             self._lock = locking.lock(folder / "lock")
         try:
@@ -77,7 +78,7 @@ class FaissGallery(Gallery):
             self._why_exact = ""
             self._load()
             if not read_only:
-                index_file.remove_others(folder, self._state.served)  # of a process that died, or damaged
+                index_file.remove_others(folder, self._state.served)  # left by a process that died, or damaged
                 unfinished_folders.remove_unfinished(folder.absolute().parent)
                 self._index_if_stale()
         except BaseException:
@@ -134,7 +135,7 @@ class FaissGallery(Gallery):
         with self._writing:
             self._store.facts.note(values)
 
-    # What is written and read by id.
+    # Writing, and reading by id.
 
     def _write(self, entries: Entries, *, replace: bool) -> None:
         with self._writing:
@@ -166,7 +167,7 @@ class FaissGallery(Gallery):
         return len(rows)
 
     def _load_again(self) -> None:
-        """After a fault or an interruption: what is kept is to be seen. A fault of its own does not hide that one."""
+        """Reload what is stored after a fault or an interruption, without a further fault hiding the first."""
         with contextlib.suppress(GalleryError):
             self._load()
 
@@ -206,7 +207,7 @@ class FaissGallery(Gallery):
                     self._state = self._state.without(gone.rows.tolist())
 
     def _chosen(self, state: State, filter: Filter | None) -> Chosen | None:
-        """What a filter leaves of a state; None where the database has gone on, and a newer state is to be asked."""
+        """What a filter leaves of a state; None if the database has newer content, so a newer state is needed."""
         known = state.remembered(filter)
         if known is not None:
             return known
@@ -214,7 +215,7 @@ class FaissGallery(Gallery):
         if filter is not None and filter.of_texts:
             rows = np.array(self._store.rows_where(filter), np.int64)
             if len(rows) and not self.read_only and rows[-1] > (state.table.rows[-1] if len(state.table) else 0):
-                with self._writing:  # what was written becomes a state
+                with self._writing:  # wait until what was written has become a state
                     return None
         return state.choose(filter, rows)
 
@@ -230,7 +231,7 @@ class FaissGallery(Gallery):
             served = None
             whole = now is not None and len(now) == state.covered == len(table) and not table.dead
             if options is not None and now is not None and whole and options.built_as(now.options):
-                # Only how it is searched is another.
+                # Only search options differ.
                 about = {**now.about, "options": options.to_json()}
                 served = dataclasses.replace(now, options=options, about=about)
             elif wanted.kind != "exact" and table.alive_count:
@@ -251,7 +252,7 @@ class FaissGallery(Gallery):
         return dataclasses.replace(built, about=about)
 
     def _serve(self, served: ServedIndex | None, options: IndexOptions) -> None:
-        """Name an index in the database, serve it, and drop the one before."""
+        """Name an index in the database, serve it, and drop the previous one."""
         self._store.facts.name_index(options, None if served is None else served.about)
         self.options = options
         state = State(self._state.table, served)
@@ -260,10 +261,10 @@ class FaissGallery(Gallery):
         self._state = state
         index_file.remove_others(self.folder, served)
         if (options.kind != "ivf-pq" or served is None) and any(chunk is None for chunk in state.table.chunks):
-            self._load()  # vectors that the index before left on disk
+            self._load()  # loads vectors that the previous index left on disk
 
     def _index_if_stale(self) -> None:
-        """Build the index anew where that takes seconds and it is not served, or covers less than half of the entries."""
+        """If it takes only seconds, rebuild an index that is not served or covers less than half of the entries."""
         entries, kind = self._state.table.alive_count, self.options.kind
         if kind == "exact" or not entries or (kind == "ivf-pq" and entries < LEAST_FOR_LISTS):
             return
@@ -300,7 +301,7 @@ class FaissGallery(Gallery):
                 stale = state.served is not None and len(state.served) != int(state.table.alive[: state.covered].sum())
                 if stale and self.options.impossible(self.dimension, state.table.alive_count):
                     stale = False
-                    self._serve(None, self.options)  # rather none than what is left of the deleted in it
+                    self._serve(None, self.options)  # rather no index than one with traces of deleted entries
                     self._warn_exact()
                 if self._state.table.dead:
                     self._load()
@@ -319,7 +320,7 @@ class FaissGallery(Gallery):
                 if about is not None:
                     try:
                         shutil.copyfile(self.folder / about["file"], temporary / about["file"])
-                    except FileNotFoundError:  # another index has taken its place since
+                    except FileNotFoundError:  # another index has replaced it since
                         copy.facts.name_index(copy.facts.options, None)
             as_one_file(temporary)
             unfinished_folders.publish(temporary, path)

@@ -1,6 +1,6 @@
-"""Approximate indexes of faiss: how one is made and searched.
+"""Approximate indexes of faiss: how they are built and searched.
 
-Either kind only proposes candidates: scores come from the stored vectors. `index_options` says what HNSW and IVF-PQ are.
+Either kind only proposes candidates: scores come from the stored vectors. `index_options` describes HNSW and IVF-PQ.
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ _BREADTH = 4096
 
 @dataclass(frozen=True, eq=False, slots=True)
 class ServedIndex:
-    """An index over every entry that there was when it was made: rows up to and including `through`."""
+    """An index over every entry at the time it was built: rows up to and including `through`."""
 
     options: IndexOptions
     index: Any  # faiss.IndexIDMap
     through: int
-    about: dict[str, Any] = field(default_factory=dict)  # of its file, as `index_file.write` returned
+    about: dict[str, Any] = field(default_factory=dict)  # its file's description, as returned by `index_file.write`
 
     def __len__(self) -> int:
         return int(self.index.ntotal)
 
     def members(self, rows: np.ndarray) -> np.ndarray:
-        """Row numbers as the bits that `search` takes."""
+        """Row numbers as the bitmap for `search`."""
         flags = np.zeros(self.through + 1, bool)
         flags[rows] = True
         return np.packbits(flags, bitorder="little")
 
     def search(self, queries: np.ndarray, k: int, members: np.ndarray | None, share: float) -> np.ndarray:
-        """`(Q, k)` int64 row numbers of candidates, -1 where there are no more.
+        """`(Q, k)` int64 row numbers of candidates, -1 if there are no more.
 
-        Only of `members`, where they are given, which are about a `share` of all: the search is so much broader for it.
+        With `members`, only those are returned; they are about a `share` of all, and the search is widened accordingly.
         """
         import faiss
 
@@ -50,7 +50,7 @@ class ServedIndex:
             given = faiss.SearchParametersHNSW(sel=selector, efSearch=max(k, breadth))
         else:
             given = faiss.SearchParametersIVF(sel=selector, nprobe=math.ceil(self.options.nprobe / share))
-        # Where a program has imported faiss.contrib.torch_utils, `search` is one that takes no parameters.
+        # If a program has imported faiss.contrib.torch_utils, `search` is replaced by one without parameters.
         search = getattr(self.index, "search_numpy", self.index.search)
         return search(queries, k, params=given)[1]
 
@@ -63,10 +63,10 @@ def build(
     part: Callable[[int, int], tuple[np.ndarray, np.ndarray]],
     advance: Callable[..., None] | None = None,
 ) -> ServedIndex:
-    """An index over `count` entries; `part(start, stop)` gives the row numbers `(n,)` and the vectors `(n, D)` of a range.
+    """Build an index over `count` entries; `part(start, stop)` returns row numbers `(n,)` and vectors `(n, D)`.
 
     `advance(done, total)` is called as entries are added.
-    Raises `CrossreidError` where there can be none, as `IndexOptions.impossible` says, or faiss fails.
+    Raises `CrossreidError` if `IndexOptions.impossible` returns a reason, or faiss fails.
     """
     options.refuse(dimension, count)
     try:
@@ -111,11 +111,11 @@ def _trained_lists(
     inner.own_fields = True
     quantiser.this.disown()
     inner.cp.seed = 0
-    inner.cp.min_points_per_centroid = inner.pq.cp.min_points_per_centroid = 1  # it warns of small galleries otherwise
-    # Blocks from all over the gallery: entries that were added together are alike.
+    inner.cp.min_points_per_centroid = inner.pq.cp.min_points_per_centroid = 1  # else it warns about small galleries
+    # Blocks spread over the whole gallery: entries added together are alike.
     wanted = min(count, max(64 * lists, 10_000))
     blocks = max(1, min(wanted // 256, 1000))
-    length = -(-wanted // blocks)  # no fewer than there are lists
+    length = -(-wanted // blocks)  # no fewer vectors than lists
     starts = np.linspace(0, count - length, blocks).astype(int)
     sample = np.concatenate([part(start, start + length)[1] for start in starts])
     inner.train(sample)

@@ -1,6 +1,6 @@
-"""The file of an index beside the database that names it: only one that is whole, and as it was written, is read.
+"""The file of an index, beside the database that names it: it is only read if it is complete and unchanged.
 
-It is written under another name, synchronised and renamed; the database keeps its size and its SHA-256.
+It is written under another name, synchronised and renamed; the database stores its size and SHA-256.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from crossreid.galleries.local.faiss_index import ServedIndex
 
 
 def write(served: ServedIndex, folder: Path, name: str) -> dict[str, Any]:
-    """Keep an index as a file that has its name only when it is whole. Returns what `read` needs to verify it."""
+    """Write an index to a file that gets its name once complete. Returns what `read` needs to verify it."""
     import faiss
 
     path = folder / name
@@ -34,7 +34,7 @@ def write(served: ServedIndex, folder: Path, name: str) -> dict[str, Any]:
 
 
 def about_of(text: str) -> dict[str, Any]:
-    """What `write` returned, of its JSON. Raises `CrossreidError` for anything else."""
+    """The output of `write`, from its JSON. Raises `CrossreidError` for anything else."""
     try:
         about = json.loads(text)
         options = IndexOptions.from_json(about["options"])
@@ -48,7 +48,7 @@ def about_of(text: str) -> dict[str, Any]:
 
 
 def read(folder: Path, about: dict[str, Any], dimension: int) -> ServedIndex:
-    """The index that `about` describes. Raises `CrossreidError` that says why it is not served: missing, cut, changed."""
+    """The index described by `about`. Raises `CrossreidError` saying why it cannot be served: missing, cut, changed."""
     import faiss
 
     path = folder / about["file"]
@@ -63,7 +63,7 @@ def read(folder: Path, about: dict[str, Any], dimension: int) -> ServedIndex:
 
 
 def remove_others(folder: Path, served: ServedIndex | None) -> None:
-    """Delete all index files but the one that is served. Only while no other is being written."""
+    """Delete all index files except the served one. Only call this while no other is being written."""
     for path in (*folder.glob("index-*.faiss"), *folder.glob(".index-*.faiss.*")):
         if served is None or path.name != served.about["file"]:
             path.unlink(missing_ok=True)

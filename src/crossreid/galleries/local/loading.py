@@ -1,4 +1,4 @@
-"""From the database into memory: the vectors to compare, and the index that the database names."""
+"""Loading from the database into memory: the vectors to compare, and the index that the database names."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from crossreid.galleries.local.vector_table import VectorTable
 
 
 def load_state(store: Store, folder: Path, *, others_write: bool) -> tuple[State, str]:
-    """All that is in the database, and its index if that is whole; else why it is not served.
+    """The content of the database and its index, and if the index is not served, the reason.
 
-    `others_write`: another process may delete entries meanwhile, so that entries without vectors are no damage.
+    `others_write`: another process may delete entries meanwhile, so missing vectors do not count as damage.
     Raises `GalleryFault`.
     """
     served, why = _named_index(store, folder)
@@ -26,7 +26,7 @@ def load_state(store: Store, folder: Path, *, others_write: bool) -> tuple[State
 
 
 def _named_index(store: Store, folder: Path) -> tuple[ServedIndex | None, str]:
-    """The index that the database names, or why it is not served."""
+    """The index named by the database, or why it is not served."""
     while True:
         about = store.facts.index_file()
         if about is None:
@@ -36,13 +36,13 @@ def _named_index(store: Store, folder: Path) -> tuple[ServedIndex | None, str]:
         try:
             return index_file.read(folder, about, store.facts.dimension), ""
         except (ValueError, RuntimeError, OSError) as error:
-            if store.facts.index_file() == about:  # and another process has not put another in its place
+            if store.facts.index_file() == about:  # and no other process has replaced it
                 return None, str(error)
 
 
 def _load_table(store: Store, served: ServedIndex | None, others_write: bool) -> VectorTable:
     columns = store.columns()
-    # With IVF-PQ what the index covers stays on disk.
+    # With IVF-PQ, vectors covered by the index stay on disk.
     small = served is not None and served.options.kind == "ivf-pq"
     covered = int(np.searchsorted(columns[:, 0], served.through, side="right")) if small and served else 0
     table = vector_table.empty(store.facts.dimension, partial(_from_disk, store))
@@ -67,7 +67,7 @@ def _columns(columns: np.ndarray) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
 
 
 def _from_disk(store: Store, rows: np.ndarray) -> np.ndarray:
-    """`(n, D)` vectors of rows, which are ascending; zeros where one is gone."""
+    """`(n, D)` vectors of ascending rows; zeros for deleted ones."""
     found = np.zeros((len(rows), store.facts.dimension), np.float32)
     if len(rows) > 1024 and rows[-1] - rows[0] < 2 * len(rows):
         there, vectors = store.vectors(int(rows[0]), int(rows[-1]))

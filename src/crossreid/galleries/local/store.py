@@ -1,7 +1,6 @@
 """The durable half of a gallery in process: every entry and every vector, by row number, in its SQLite database.
 
-A row number is never used twice, so that an index made over some rows is never wrong about those of them that are still
-there.
+Row numbers are never reused, so an index built over some rows stays correct for those that still exist.
 """
 
 from __future__ import annotations
@@ -25,12 +24,12 @@ from crossreid.galleries.local.conditions import condition, marks
 from crossreid.galleries.local.database import FILE, Conflict, Database, faults, write_empty
 from crossreid.galleries.local.facts import Facts, new_facts
 
-_MANY = 10_000  # values of one statement
+_MANY = 10_000  # values per statement
 _MODALITIES = [int(modality) for modality in Modality]
 
 
 def create(folder: Path, model: str, dimension: int, options: IndexOptions) -> None:
-    """Write an empty gallery: the folder appears under its name once it is whole."""
+    """Write an empty gallery; the folder appears under its name once complete."""
     with unfinished_folders.unfinished(folder) as temporary:
         with faults(folder):
             write_empty(temporary / FILE, new_facts(model, dimension, options))
@@ -38,7 +37,7 @@ def create(folder: Path, model: str, dimension: int, options: IndexOptions) -> N
 
 
 class Store:
-    """The entries of an open `database`, and its `facts`. Writing is for one thread at a time.
+    """The entries of an open `database`, and its `facts`. One thread writes at a time.
 
     Raises as `Database` and `Facts`.
     """
@@ -56,9 +55,9 @@ class Store:
         self.database.close()
 
     def insert(self, entries: Entries, *, replace: bool) -> tuple[np.ndarray, list[int]]:
-        """Keep entries: their row numbers `(N,)`, ascending, and the rows that they replace.
+        """Store entries; returns their row numbers `(N,)`, ascending, and the rows that they replace.
 
-        Raises `GalleryError` naming ids that are there, unless they may be replaced; nothing is kept then.
+        Raises `GalleryError` naming ids that already exist, unless they may be replaced; nothing is stored then.
         """
         try:
             with self.database.transaction() as writer:
@@ -83,7 +82,7 @@ class Store:
         return rows, replaced
 
     def last_row(self) -> int:
-        """The highest row number that was ever used."""
+        """The highest row number ever used."""
         found = self.database.read("SELECT seq FROM sqlite_sequence WHERE name = 'entries'")
         return self.database.whole_number(found[0][0] if found else 0, "the last row")
 
@@ -100,7 +99,7 @@ class Store:
         return rows
 
     def rows_of(self, ids: Sequence[str]) -> dict[str, int]:
-        """Row number of each id that is there."""
+        """The row number of each existing id."""
         found: dict[str, int] = {}
         for start in range(0, len(ids), _MANY):
             part = ids[start : start + _MANY]
@@ -113,7 +112,7 @@ class Store:
         return [row for (row,) in self.database.read(f"SELECT row FROM entries WHERE {met} ORDER BY row", values)]
 
     def entries_of(self, rows: Sequence[int], *, embeddings: bool = False) -> dict[int, Entry]:
-        """Entry of each row that is there."""
+        """The entry of each existing row."""
         found: dict[int, Entry] = {}
         join = "JOIN vectors USING (row)" if embeddings else ""
         for start in range(0, len(rows), _MANY):
@@ -146,9 +145,9 @@ class Store:
         )
 
     def columns(self, after: int = 0) -> np.ndarray:
-        """What is compared of every row after `after`, ascending: `(N, 5)` float64 of row, camera, modality, time, added.
+        """`(N, 5)` float64 of row, camera, modality, time, added for every row above `after`, ascending.
 
-        All of them are whole numbers below 2^53 but the times, of which the first is NaN where unknown.
+        All are whole numbers below 2^53 except the two times, the first of which is NaN if unknown.
         """
         parts = [np.empty((0, 5))]
         while True:
@@ -177,7 +176,7 @@ class Store:
         return np.array([row for row, _ in found], np.int64), self._unpacked([blob for _, blob in found])
 
     def vectors_of(self, rows: Sequence[int]) -> dict[int, np.ndarray]:
-        """Vector of each row that is there."""
+        """The vector of each existing row."""
         found: dict[int, np.ndarray] = {}
         for start in range(0, len(rows), _MANY):
             part = rows[start : start + _MANY]
@@ -193,12 +192,12 @@ class Store:
         rows = np.frombuffer(b"".join(blobs), np.float32).reshape(-1, self.facts.dimension)
         with np.errstate(over="ignore", invalid="ignore"):
             squares = np.einsum("nd,nd->n", rows, rows)
-        if not (np.abs(squares - 1) < 1e-3).all():  # nor where one is NaN
+        if not (np.abs(squares - 1) < 1e-3).all():  # false for NaN too
             raise damaged(self.database.path, "a vector is not of length 1")
         return rows
 
     def batches(self, size: int) -> Iterator[Entries]:
-        """Every entry in order of rows."""
+        """Every entry, in batches, in order of rows."""
         after = 0
         while True:
             rows = [
@@ -214,10 +213,10 @@ class Store:
             if found:
                 try:
                     part = Entries.kept(found[row] for row in rows if row in found)
-                except CrossreidError as error:  # texts or times that were never added
+                except CrossreidError as error:  # texts or times that could not have been added
                     raise damaged(self.database.path, error) from error
                 yield part
 
     def count(self) -> int:
-        """How many entries there are."""
+        """The number of entries."""
         return int(self.database.read("SELECT count(*) FROM entries")[0][0])

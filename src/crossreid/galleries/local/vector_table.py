@@ -1,8 +1,8 @@
-"""The half of a gallery that is in memory: columns to filter by and vectors to compare with, in the order of rows.
+"""The in-memory half of a gallery: columns to filter by and vectors to compare with, in order of rows.
 
-A table is never changed: writing makes another one that shares what is the same, so searches go on in other threads
-without a lock. Vectors lie in chunks of fixed length; a chunk need not be in memory and is then read from the store.
-Products are inner products by faiss; the scores of a search are computed anew by `similarity.cosine_similarities`.
+Tables are immutable: writing makes a new one that shares unchanged parts, so searches continue in other threads without
+a lock. Vectors are in chunks of fixed length; a chunk that is not in memory is read from the store. Products are inner
+products by faiss; the scores of a search are recomputed by `similarity.cosine_similarities`.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ import numpy as np
 from crossreid.galleries.filters import Filter
 
 CHUNK = 65_536
-_FEW = 4  # queries; more are multiplied as a matrix, fewer are scanned, a chunk a thread
+_FEW = 4  # queries from which a matrix product is used; fewer are scanned, one chunk per thread
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class VectorTable:
-    """N positions: rows `(N,)` int64, the row numbers of the store, ascending; alive `(N,)` bool; cameras, modalities, times
+    """N positions: rows `(N,)` int64, the store's row numbers, ascending; alive `(N,)` bool; cameras, modalities, times
     and added likewise; chunks of vectors.
 
-    A chunk is `(CHUNK, D)` float32, of which the table's own positions are filled, or None where it is on disk.
+    A chunk is `(CHUNK, D)` float32, filled at the table's own positions, or None if it is on disk.
     """
 
     rows: np.ndarray
@@ -44,18 +44,18 @@ class VectorTable:
 
     @property
     def alive_count(self) -> int:
-        """How many positions are alive."""
+        """The number of positions that are alive."""
         return len(self) - self.dead
 
     def positions(self, rows: np.ndarray) -> np.ndarray:
-        """Position of each row number, -1 where it has none or is dead."""
+        """The position of each row number, -1 if it has none or is dead."""
         if not len(self):
             return np.full(rows.shape, -1, np.int64)
         at = np.searchsorted(self.rows, rows).clip(max=len(self) - 1)
         return np.where((self.rows[at] == rows) & self.alive[at], at, -1)
 
     def allowed(self, filter: Filter | None, rows: np.ndarray | None) -> np.ndarray | None:
-        """`(N,)` bool of the positions that are alive, meet the filter's numbers and are of `rows`; None where all are."""
+        """`(N,)` bool: positions that are alive, meet the filter on numbers and are in `rows`; None for all."""
         if filter is None and rows is None:
             return self.alive if self.dead else None
         mask = self.alive.copy()
@@ -71,7 +71,7 @@ class VectorTable:
         if filter.modality is not None:
             mask &= self.modalities == int(filter.modality)
         if filter.since is not None:
-            mask &= self.times >= filter.since  # NaN is neither before nor after
+            mask &= self.times >= filter.since  # false for NaN
         if filter.until is not None:
             mask &= self.times < filter.until
         if filter.added_until is not None:
@@ -79,7 +79,7 @@ class VectorTable:
         return mask
 
     def vectors(self, start: int, stop: int) -> np.ndarray:
-        """`(stop - start, D)` of a range of positions, zeros where one on disk is gone."""
+        """The vectors `(stop - start, D)` of a range of positions, zeros for one on disk that is gone."""
         parts = []
         while start < stop:
             number, offset = divmod(start, CHUNK)
@@ -90,7 +90,7 @@ class VectorTable:
         return parts[0] if len(parts) == 1 else np.concatenate([np.empty((0, self.dimension), np.float32), *parts])
 
     def gathered(self, positions: np.ndarray) -> np.ndarray:
-        """`(n, D)` of positions, which are ascending; zeros where one on disk is gone."""
+        """The vectors `(n, D)` of ascending positions, zeros for one on disk that is gone."""
         found = np.empty((len(positions), self.dimension), np.float32)
         numbers = positions // CHUNK
         away = np.zeros(len(positions), bool)
@@ -106,18 +106,18 @@ class VectorTable:
         return found
 
     def without(self, rows: Iterable[int]) -> VectorTable:
-        """The same, with rows dead that may have been so already, or have no position."""
+        """The same with some rows dead, which may already be so or have no position."""
         positions = self.positions(np.array(sorted(rows), np.int64))
         alive = self.alive.copy()
         alive[positions[positions >= 0]] = False
         return replace(self, alive=alive, dead=int(len(alive) - alive.sum()))
 
     def on_disk_to(self, stop: int) -> VectorTable:
-        """The same, with those chunks out of memory whose positions are all before `stop`."""
+        """The same without the in-memory chunks that end before `stop`."""
         return replace(self, chunks=(*(None,) * (stop // CHUNK), *self.chunks[stop // CHUNK :]))
 
     def nearest(self, queries: np.ndarray, k: int, allowed: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Inner products `(Q, k)` float32, in descending order, and their positions `(Q, k)`, -1 where there are no more."""
+        """Inner products `(Q, k)` float32, descending, and their positions `(Q, k)`, -1 if there are no more."""
         spans = [(start, min(start + CHUNK, len(self))) for start in range(0, len(self), CHUNK)]
         if allowed is not None:
             spans = [(start, stop) for start, stop in spans if allowed[start:stop].any()]
@@ -143,9 +143,9 @@ def empty(dimension: int, load: Callable[[np.ndarray], np.ndarray]) -> VectorTab
 def extended(
     table: VectorTable, rows: np.ndarray, columns: tuple[np.ndarray, ...], vectors: np.ndarray | None
 ) -> VectorTable:
-    """The table and positions after it: rows, (cameras, modalities, times, added), and vectors `(n, D)` or None for on disk.
+    """The table extended by rows, (cameras, modalities, times, added), and vectors `(n, D)`, None if they are on disk.
 
-    Vectors are written behind the end of the last chunk, where no other table reads.
+    Vectors are written after the filled part of the last chunk, where no other table reads.
     """
     chunks, start, count = list(table.chunks), len(table), len(rows)
     done = 0
@@ -205,7 +205,7 @@ def _nearest_in(
 
 
 def _longer(values: np.ndarray, more: np.ndarray) -> np.ndarray:
-    """The values and more after them, in the same memory where that has room."""
+    """The values followed by more, in the same memory if it has room."""
     count = len(values) + len(more)
     room = values.base if isinstance(values.base, np.ndarray) and values.base.ndim == 1 else values
     if count > len(room) or room.dtype != values.dtype or values.ctypes.data != room.ctypes.data:
@@ -219,14 +219,14 @@ def _longer(values: np.ndarray, more: np.ndarray) -> np.ndarray:
 def _threads() -> ThreadPoolExecutor:
     import faiss
 
-    # A scan of few queries has no threads of its own; a pool that stays has.
+    # faiss scans few queries in a single thread, so a persistent pool does.
     return ThreadPoolExecutor(
         faiss.omp_get_max_threads(), "gallery", initializer=faiss.omp_set_num_threads, initargs=(1,)
     )
 
 
 def use_matrix_products() -> None:
-    """Let faiss multiply from four queries on: its scan reads all vectors again for each query."""
+    """Make faiss use matrix products from four queries on: its scan rereads all vectors for each query."""
     import faiss
 
     faiss.cvar.distance_compute_blas_threshold = _FEW

@@ -1,7 +1,7 @@
-"""Marks that people set on matches, as the page of the service exports them, to a manifest that a model is trained on.
+"""From people's marks on matches, as exported by the service's page, to a manifest for training.
 
-`exported` reads the marks, `image_files` finds the images they name, `joining` says which are of one identity, and
-`training_manifest` writes that down.
+`exported` reads the marks, `image_files` finds the images they name, `joining` groups images of one identity, and
+`training_manifest` writes the manifest.
 """
 
 from crossreid.galleries.marks.exported import FIELDS, Mark, read_marks

@@ -1,4 +1,4 @@
-"""The file of marks that the page of `crossreid serve` exports: one line for each match that was marked right or wrong."""
+"""The file of marks exported by the page of `crossreid serve`: one line per match marked right or wrong."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ FIELDS = (
     "query", "query_sha256", "query_modality", "query_path", "query_identity", "query_camera", "query_time",
     "mark", "score", "rank", "id", "path", "identity", "camera", "modality", "time", "model",
 )  # fmt: skip
-ENTRY = "id:"  # what a query's name starts with where an entry asked
-# What a spreadsheet would take for a formula (OWASP, "CSV injection"), as the page's marks.js has it.
+ENTRY = "id:"  # prefix of a query's name if the query is an entry
+# Characters by which a spreadsheet recognises a formula (OWASP, "CSV injection"), as in the page's marks.js.
 _FORMULA = "[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]"
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """One line, counted from 1: `entry` is the match, its path the entry's source. A query is a file, by its name and the
-    SHA-256 of its content, or an entry, `id:ID`, and then `asking` is what is known of it."""
+    """One line, counted from 1. `entry` is the match; its path is the entry's source. A query is a file, given by name
+    and SHA-256 of its content, or an entry, `id:ID`; then `asking` is what is known about it."""
 
     line: int
     query: str
@@ -36,7 +36,7 @@ class Mark:
 
 
 def read_marks(path: Path) -> list[Mark]:
-    """The marks in a file exported by the page. Raises `DataError` naming the line and what is wrong there."""
+    """The marks in a file exported by the page. Raises `DataError` naming the line and its fault."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
@@ -88,7 +88,7 @@ def _record(cells: dict[str, str], of: str, where: str) -> Record:
 
 
 def guarded(cell: str) -> str:
-    """A cell that no spreadsheet takes for a formula: such a one, and apostrophes before it, have an apostrophe more."""
+    """A cell that no spreadsheet reads as a formula: a formula, with any apostrophes before it, gets one more."""
     return f"'{cell}" if re.match(f"'*{_FORMULA}", cell) else cell
 
 

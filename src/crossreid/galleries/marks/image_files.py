@@ -1,4 +1,4 @@
-"""Which files the images of marks are: entries by their sources, queries by name and content."""
+"""The image files of marks: entries by their sources, queries by name and content."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from crossreid.galleries.marks.exported import ENTRY, Mark
 
 
 class ImageFiles:
-    """The files of marked images; `missing` is what right marks name and is not found, by what stands for its path.
+    """The files of marked images; `missing` are images named by right marks but not found, by their stand-in paths.
 
     Args:
-        roots: folders below which the entries' images lie, by their sources.
-        queries: folder below which the files that were searched with lie, by name and content, or by content.
+        roots: folders with the entries' images, found by their sources.
+        queries: folder with the query files, found by name and content, or by content alone.
     """
 
     def __init__(self, roots: Sequence[Path], queries: Path | None) -> None:
@@ -35,7 +35,7 @@ class ImageFiles:
         self.missing: dict[Path, str] = {}
 
     def of(self, mark: Mark) -> tuple[Path, Path]:
-        """The files of query and match. One that is missing is something that no file is."""
+        """The files of query and match. A missing one is represented by a path that no file has."""
         if mark.sha256:
             query = self._query_file(mark)
         else:
@@ -43,7 +43,7 @@ class ImageFiles:
         return query, self._entry_file(mark.id, mark.entry.file, mark.right)
 
     def refuse_missing(self) -> None:
-        """Raise `DataError` where anything is missing."""
+        """Raise `DataError` if anything is missing."""
         if self.missing:
             names = list(self.missing.values())
             more = f" and {len(names) - 5} more" if len(names) > 5 else ""

@@ -1,7 +1,7 @@
-"""Groups joined by right marks: images of one identity, however long the chain, and contradictions to that.
+"""Groups of images of one identity, joined by chains of right marks, and contradictions between marks.
 
 Equal identities of entries join too. Wrong marks add no image: that two images show different identities does not say
-whose they are. They are checked against the groups, and contradictions are refused, naming the lines.
+which ones. They are checked against the groups, and the error for a contradiction names the lines.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Links = dict[Path, list[tuple[Path, str]]]  # from an image to others of its ide
 
 
 def agreed(known: Record | None, told: Record, line: int) -> Record:
-    """What two marks say of one image: what is unknown to one, the other may know."""
+    """Combine what two marks say about one image: one may know what is unknown to the other."""
     if known is None:
         return told
     for name, unknown in (("identity", ""), ("camera", 0), ("modality", None), ("time", None)):
@@ -36,13 +36,13 @@ def agreed(known: Record | None, told: Record, line: int) -> Record:
 
 
 def components(nodes: Sequence[Path], links: Links) -> list[list[Path]]:
-    """Groups that links join, in the order of the nodes."""
+    """The groups joined by links, in the order of the nodes."""
     group_of: dict[Path, list[Path]] = {}
     for start in nodes:
         if start in group_of:
             continue
         group = group_of[start] = [start]
-        for node in group:  # grows meanwhile
+        for node in group:  # grows during the loop
             for other, _ in links[node]:
                 if other not in group_of:
                     group_of[other] = group
@@ -70,7 +70,7 @@ def _chain(start: Path, end: Path, links: Links) -> str:
 
 
 def refuse_two_identities(groups: Sequence[Sequence[Path]], records: dict[Path, Record], links: Links) -> None:
-    """Raise `DataError` where a group holds images of two identities, with the chain that joins them."""
+    """Raise `DataError` if a group holds images of two identities, naming the chain that joins them."""
     for group in groups:
         known = [path for path in group if records[path].identity]
         for path in known[1:]:
@@ -85,7 +85,7 @@ def refuse_wrong(
     marks: Sequence[Mark], files: ImageFiles, groups: Sequence[Sequence[Path]], records: dict[Path, Record],
     links: Links,
 ) -> None:  # fmt: skip
-    """Raise `DataError` for wrong marks within a group; also of an entry that no right mark names, but whose identity a group has."""
+    """Raise `DataError` for wrong marks within a group, including entries without right marks but with its identity."""
     member = {path: number for number, group in enumerate(groups) for path in group}
     bearer = {records[path].identity: path for path in reversed(records) if records[path].identity}
     for mark in marks:
@@ -106,7 +106,7 @@ def name_groups(groups: Sequence[Sequence[Path]], records: dict[Path, Record], o
     """Give every image of a group the group's identity, or a new name that is not in `others`.
 
     Returns:
-        How many groups got a new name.
+        The number of groups with a new name.
     """
     taken = {record.identity for record in records.values()}.union(others)
     fresh = (name for number in itertools.count(1) if (name := f"marked-{number:04d}") not in taken)

@@ -1,6 +1,6 @@
 """From marks to a training manifest: each group of images joined by right marks is an identity.
 
-A group has its entries' identity, or gets a new name. The images of a given manifest are written beside them, each in its split;
+A group has its entries' identity, or gets a new name. The images of a given manifest are included, each in its split;
 marked images are added to the training split.
 """
 
@@ -31,8 +31,8 @@ from crossreid.galleries.marks.joining import (
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """Counts of a manifest that was written; `named` identities had no name of their own, `missing` images are left out,
-    `beside` images are of the manifest that was given."""
+    """Counts of a written manifest: `named` identities got a new name, `missing` images were left out, `beside` images
+    are from the given manifest."""
 
     images: int
     identities: int
@@ -47,20 +47,18 @@ def write_manifest(
     marks: Sequence[Mark], out: Path, *, images: Sequence[Path], queries: Path | None = None, skip_missing: bool = False,
     beside: Path | None = None,
 ) -> Joined:  # fmt: skip
-    """Write the manifest of what right marks join; paths below its folder are relative to it, others absolute.
+    """Write the manifest of the images joined by right marks; paths within its folder are relative, others absolute.
 
     Args:
-        images: folders below which the entries' images lie, by their sources.
-        queries: folder below which the files that were searched with lie, anywhere, by name and content, or by content
-            under another name.
-        skip_missing: leave out images that are not found, and say which; what they join is joined all the same.
-        beside: a manifest, whose images are written too, in the parts that training finds them in; the marked ones are then
-            of the part that is trained on.
+        images: folders with the entries' images, found by their sources.
+        queries: folder with the query files at any depth, found by name and content, or by content under another name.
+        skip_missing: leave out images that are not found, and list them; what they join is still joined.
+        beside: a manifest to include, each image in its part as in training; the marked images are then added to the
+            training part.
 
     Raises:
-        DataError: an image that is not found; marks that contradict one another, or the
-            identities of entries; marks of an identity that `beside` validates or tests on; no right mark; a file that is
-            there already. Nothing is written then.
+        DataError: an image that is not found; marks that contradict one another, or the identities of entries; marks of
+            an identity that `beside` validates or tests on; no right mark; an existing file. Nothing is written then.
     """
     if out.exists():
         raise DataError(f"{out} already exists. Remove it, or choose another --out.")
@@ -106,7 +104,7 @@ def write_manifest(
 
 
 def _parts_of(manifest: Path) -> dict[Path, tuple[Record, str]]:
-    """The images of a manifest with the parts that training finds them in, drawn where the manifest names none; no junk."""
+    """The images of a manifest with their parts in training, drawn if the manifest names none; without junk."""
     path = manifest_file(manifest)
     parts, _ = parted(read_rows(path), path, *DIVISION, junk=(), distractors=())
     found = [
@@ -118,7 +116,7 @@ def _parts_of(manifest: Path) -> dict[Path, tuple[Record, str]]:
 
 
 def _refuse_tested(marked: Sequence[Record], others: dict[Path, tuple[Record, str]], beside: Path | None) -> None:
-    """Raise `DataError` where an identity that was marked is in another part of `beside` than the one that is trained on."""
+    """Raise `DataError` if a marked identity is in a part of `beside` other than the training part."""
     part_of = {record.identity: part for record, part in others.values()}
     for record in marked:
         if (part := part_of.get(record.identity, "train")) != "train":
@@ -129,9 +127,9 @@ def _refuse_tested(marked: Sequence[Record], others: dict[Path, tuple[Record, st
 
 
 def _write(out: Path, rows: Sequence[tuple[Record, str]]) -> None:
-    """Written under another name, read again as training would, and renamed where it says the same."""
+    """Write under another name, read the file as training does, and rename it if the content is the same."""
     folder = out.parent.resolve()
-    # As it is read.
+    # Normalised as on reading.
     rows = [(replace(record, identity=normalize("NFC", record.identity)), part) for record, part in rows]
     with replacing(folder / out.name) as temporary:
         with temporary.open("w", newline="", encoding="utf-8") as stream:

@@ -1,10 +1,11 @@
-"""The row that says what a Milvus gallery is: of which model, how it is searched, which collection holds its entries.
+"""The row that describes a Milvus gallery: its model, how it is searched, and which collection holds its entries.
 
-It lies in a collection of its own, NAME_about, and is written last: a gallery that was created or rewritten halfway is not
-seen. It says of one that is being restored that it is not whole.
+It is in a separate collection, NAME_about, and is written last, so a partly created or rewritten gallery is not seen.
+While a gallery is being restored, the row states that it is incomplete.
 
-Processes that find no gallery and would create it claim the right to: each writes a row of its own (`only_one`), and goes on where
-it then reads no other's. Of two at once the later one reads the other's, as the collection is read with strong consistency.
+Processes that find no gallery and would create it first claim the right to: each writes its own row (`only_one`), and
+continues if it then reads no other's. Of two at once, the later one reads the other's, as reads are strongly
+consistent.
 """
 
 from __future__ import annotations
@@ -23,13 +24,13 @@ from crossreid.galleries.index_options import IndexOptions
 from crossreid.galleries.milvus.connection import Connection
 
 FORMAT = 2
-_GONE = 60.0  # seconds for which another process's claim is waited for; it has died then, and its claim goes
-_LOADS = 40  # times that a collection is loaded which another process may just be creating, over ten seconds
+_GONE = 60.0  # seconds after which the process behind another claim is considered dead, and the claim is removed
+_LOADS = 40  # attempts, over ten seconds, to load a collection that another process may just be creating
 
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What the row says; `entries` is the name of the collection of entries."""
+    """The content of the row; `entries` is the name of the collection of entries."""
 
     model: str
     dimension: int
@@ -46,7 +47,7 @@ class About:
         self._connection, self._gallery, self._name = connection, name, f"{name}_about"
 
     def read(self, consistency: str = "Strong") -> dict[str, Any] | None:
-        """What the row says, None where there is none. Raises `GalleryFault` where it is damaged."""
+        """The content of the row, None if there is none. Raises `GalleryFault` if it is damaged."""
         text = self._row("about", consistency)
         if text is None:
             return None
@@ -56,18 +57,18 @@ class About:
             raise self._damaged(error) from error
 
     def calibration(self) -> str | None:
-        """The text of the calibration, which has a row of its own beside the other."""
+        """The text of the calibration, which has a separate row."""
         return self._row("calibration")
 
     def write_calibration(self, text: str | None) -> None:
-        """Write that row; None takes it away."""
+        """Write that row; None removes it."""
         if text is not None:
             self._write_row("calibration", text)
             return
         self._remove(["calibration"])
 
     def index(self) -> IndexOptions | None:
-        """What the row says of the index, perhaps not yet of its last seconds, at a fraction of the time."""
+        """The index options in the row, read much faster but possibly some seconds out of date."""
         found = self.read("Bounded") or {}
         return IndexOptions.from_json(found["index"]) if "index" in found else None
 
@@ -83,7 +84,7 @@ class About:
         return None if not found else str(found[0]["text"])
 
     def _load(self) -> None:
-        """Make the collection ready, also where another process is just creating it, or has died over that."""
+        """Load the collection, even if another process is just creating it, or died doing so."""
         from pymilvus.exceptions import MilvusException
 
         client = self._connection.client
@@ -100,9 +101,9 @@ class About:
 
     @contextlib.contextmanager
     def only_one(self) -> Iterator[None]:
-        """Be the only process that is within this block for the gallery of this name; others wait until it ends.
+        """Be the only process within this block for the gallery of this name; others wait until it ends.
 
-        What a process left that died within it holds the others up for a minute.
+        If a process dies within it, its claim delays the others for a minute.
         """
         own, seen = f"claim {uuid.uuid4().hex[:24]}", dict[str, float]()
         self._make()
@@ -114,7 +115,7 @@ class About:
             self._remove([own])
             now = time.monotonic()
             self._remove([key for key in others if now - seen.setdefault(key, now) > _GONE])
-            time.sleep(random.uniform(0.05, 0.5))  # so that two do not go on meeting
+            time.sleep(random.uniform(0.05, 0.5))  # so that two processes do not keep colliding
         try:
             yield
         finally:
@@ -134,7 +135,7 @@ class About:
                 self._connection.client.delete(self._name, ids=keys)
 
     def _make(self) -> None:
-        """The collection, where there is none yet; of two processes that make it one may be refused."""
+        """Create the collection if missing; of two processes that do so, one may be refused."""
         from pymilvus.exceptions import MilvusException
 
         client = self._connection.client
@@ -144,7 +145,7 @@ class About:
             try:
                 _create(client, self._name)
             except MilvusException:
-                for _ in range(_LOADS):  # until the other's is there
+                for _ in range(_LOADS):  # until the other process's exists
                     if client.has_collection(self._name):
                         return
                     time.sleep(0.25)
@@ -156,7 +157,7 @@ class About:
             self._connection.client.upsert(self._name, [row])
 
     def description(self) -> Description | None:
-        """As `read`, checked. Raises `GalleryError` for another format."""
+        """As `read`, validated. Raises `GalleryError` for another format."""
         found = self.read()
         if found is None:
             return None
@@ -177,7 +178,7 @@ class About:
             raise self._damaged(error) from error
 
     def write_new(self, description: Description) -> None:
-        """Write the row of a gallery that is created, and its collection where there is none yet."""
+        """Write the row of a new gallery, and create its collection if missing."""
         self._make()
         about = {
             "format": FORMAT, "gallery": description.uuid, "model": description.model, "dimension": description.dimension,
@@ -186,17 +187,17 @@ class About:
         self.write({**about, "restoring": True} if description.restoring else about)
 
     def write(self, about: Any) -> None:
-        """Write the row as it is given."""
-        # The row holds 4096 bytes: of a path in any script no more are written than it has.
+        """Write the row as given."""
+        # The row holds 4096 bytes; without ASCII escapes, a path in any script takes no more than its own bytes.
         self._write_row("about", json.dumps(about, ensure_ascii=False))
 
     def change(self, **values: str | None) -> None:
-        """Change some of what the row says; None takes it away."""
+        """Change some values of the row; None removes one."""
         about = {**(self.read() or {}), **values}
         self.write({name: value for name, value in about.items() if value is not None})
 
     def restored(self) -> None:
-        """Say that what was being restored is whole."""
+        """Record that restoring is complete."""
         self.write({name: value for name, value in (self.read() or {}).items() if name != "restoring"})
 
     def _damaged(self, what: object) -> GalleryFault:
@@ -204,7 +205,7 @@ class About:
 
 
 def _create(client: Any, name: str) -> None:
-    """An empty collection for the row, which needs a vector as every collection does."""
+    """Create an empty collection for the row, with a vector, as every collection needs one."""
     from pymilvus import DataType, MilvusClient
 
     schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)

@@ -20,25 +20,25 @@ from crossreid.galleries.milvus.connection import Connection
 from crossreid.galleries.milvus.fields import FIELDS, expression, rows_of
 from crossreid.galleries.values import LIMITS
 
-MOST = 16_384  # rows that Milvus returns at once
-_KEYS = 1000  # in one expression
+MOST = 16_384  # rows that Milvus returns in one answer
+_KEYS = 1000  # per expression
 _MESSAGE = 8 << 20  # bytes
 _KINDS = {"FLAT": "exact", "HNSW": "hnsw", "IVF_PQ": "ivf-pq"}
 
 
 class Collection:
-    """The collection of a name, of embeddings of `dimension` numbers. Its methods raise `GalleryFault` where Milvus does."""
+    """A named collection of embeddings of `dimension` numbers. Its methods raise `GalleryFault` if Milvus fails."""
 
     def __init__(self, connection: Connection, name: str, dimension: int, consistency: Consistency = "strong") -> None:
         self._connection, self.name, self.dimension, self.consistency = connection, name, dimension, consistency
 
     @property
     def at_once(self) -> int:
-        """How many entries fit into one message."""
+        """The number of entries that fit into one message."""
         return max(1, _MESSAGE // (4 * self.dimension + 2048))
 
     def create(self, options: IndexOptions) -> None:
-        """Make it, empty; what is there of that name is of a process that died, and goes. Writes are seen by the next search."""
+        """Create it, empty, replacing one left by a process that died. Writes are seen by the next search."""
         from pymilvus import DataType, MilvusClient
 
         client = self._connection.client
@@ -59,22 +59,22 @@ class Collection:
             )
 
     def load(self) -> None:
-        """Make it ready to be searched."""
+        """Load it for searching."""
         with self._connection.faults():
             self._connection.client.load_collection(self.name)
 
     def flush(self) -> None:
-        """Have what was written stored."""
+        """Flush what was written to storage."""
         with self._connection.faults():
             self._connection.client.flush(self.name)
 
     def compact(self) -> None:
-        """Ask a cluster to remove what was deleted."""
+        """Ask a cluster to remove deleted rows from storage."""
         with self._connection.faults():
             self._connection.client.compact(self.name)
 
     def drop(self) -> None:
-        """Delete it, with all that is in it."""
+        """Delete it with its content."""
         with self._connection.faults():
             self._connection.client.drop_collection(self.name)
 
@@ -88,7 +88,7 @@ class Collection:
         return found
 
     def parts(self, condition: str, fields: Sequence[str], size: int) -> Iterator[list[dict[str, Any]]]:
-        """As `rows`, so many at a time."""
+        """As `rows`, `size` at a time."""
         with self._connection.faults():
             rows = self._connection.client.query_iterator(
                 self.name, batch_size=size, filter=condition, output_fields=list(fields)
@@ -104,7 +104,7 @@ class Collection:
         return sorted(row["key"] for row in self.rows("", ["key"]))
 
     def by_keys(self, keys: Sequence[str], fields: Sequence[str]) -> dict[str, dict[str, Any]]:
-        """The row of each key that is there."""
+        """The row of each existing key."""
         found: dict[str, dict[str, Any]] = {}
         for condition in _of_keys(keys):
             with self._connection.faults():
@@ -113,16 +113,16 @@ class Collection:
         return found
 
     def count(self, condition: str = "") -> int:
-        """How many rows meet a condition."""
+        """The number of rows that meet a condition."""
         with self._connection.faults():
             found = self._connection.client.query(self.name, filter=condition, output_fields=["count(*)"])
         return int(found[0]["count(*)"])
 
     def insert(self, entries: Entries, *, replace: bool = False) -> None:
-        """Write entries in one message, of which there are no more than `at_once`.
+        """Write at most `at_once` entries in one message.
 
-        To a cluster in place of what is there, whatever was asked for: two processes that insert one key at the same time leave
-        two rows of it, and searches that find both fail.
+        In a cluster, existing rows are always replaced: if two processes insert the same key at the same time, there
+        are two rows of it, and searches that find both fail.
         """
         client = self._connection.client
         with self._connection.faults():
@@ -137,9 +137,9 @@ class Collection:
     # The index.
 
     def hits(self, queries: np.ndarray, limit: int, filter: Filter | None, params: dict[str, int]) -> Any:
-        """What Milvus returns of each query: no more than `limit` rows, by the index, with `params` of its search.
+        """Milvus's hits for each query: at most `limit` rows, by the index, with the search parameters `params`.
 
-        `consistency` says which writes it has seen: all that were acknowledged before, whoever wrote them, where it is strong.
+        `consistency` determines which writes are seen: if strong, all that were acknowledged before, by any process.
         """
         with self._connection.faults():
             return self._connection.client.search(
@@ -149,23 +149,23 @@ class Collection:
             )  # fmt: skip
 
     def has_index(self) -> bool:
-        """Whether there is an index of the embeddings."""
+        """Whether there is an index over the embeddings."""
         with self._connection.faults():
             return bool(self._connection.client.list_indexes(self.name, field_name="embedding"))
 
     def index_kind(self) -> str | None:
-        """The kind of the index that is there, None for one that is not known here."""
+        """The kind of the existing index, None for one unknown here."""
         with self._connection.faults():
             found = self._connection.client.describe_index(self.name, "embedding") or {}
         return _KINDS.get(found.get("index_type", ""))
 
     def create_index(self, options: IndexOptions) -> None:
-        """Build an index where there is none."""
+        """Build an index if there is none."""
         with self._connection.faults():
             self._connection.client.create_index(self.name, self._index_params(options))
 
     def replace_index(self, options: IndexOptions) -> None:
-        """Drop the index and build another. Until that is done the collection is not loaded."""
+        """Drop the index and build another. Until that is done, the collection is not loaded."""
         with self._connection.faults():
             self._connection.client.release_collection(self.name)
         if self.has_index():

@@ -1,4 +1,4 @@
-"""A client of Milvus: pymilvus, the file of Milvus Lite with its lock, and faults in our words."""
+"""A client of Milvus: pymilvus, the file of Milvus Lite with its lock, and Milvus's errors as ours."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ _LOCK = "crossreid.lock"
 
 
 def require_pymilvus(location: str) -> None:
-    """Raise `MissingExtra` where what a location needs is not installed."""
+    """Raise `MissingExtra` if the package that a location needs is not installed."""
     for name in ("pymilvus", *(("milvus_lite",) if is_lite(location) else ())):
         needed(name, "a Milvus gallery")
     for name in ("pymilvus", "milvus_lite"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)  # what they log is raised as well
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # they also raise what they log
 
 
 def lite_is_there(folder: Path) -> bool:
-    """Whether a folder is Milvus Lite's, ours or another program's. Raises `GalleryError` for a file."""
+    """Whether a folder belongs to Milvus Lite, ours or another program's. Raises `GalleryError` for a file."""
     if folder.is_file():
         raise GalleryError(f"{folder} is a file; expected a folder of Milvus Lite 3, which older versions cannot read.")
-    return (folder / _LOCK).is_file() or (folder / "LOCK").is_file()  # Milvus Lite's own is the second
+    return (folder / _LOCK).is_file() or (folder / "LOCK").is_file()  # the second is Milvus Lite's own
 
 
 def refuse_foreign(folder: Path) -> None:
@@ -38,9 +38,9 @@ def refuse_foreign(folder: Path) -> None:
 
 
 class Connection:
-    """A client of Milvus at a location; of a Milvus Lite file, the lock that keeps other processes out, too.
+    """A client of Milvus at a location; for a Milvus Lite file, also the lock that keeps other processes out.
 
-    Raises `GalleryLocked` where another process has the file, `GalleryFault` where Milvus refuses.
+    Raises `GalleryLocked` if another process has the file, `GalleryFault` if Milvus refuses.
     """
 
     def __init__(self, location: str, token: str | None) -> None:
@@ -65,7 +65,7 @@ class Connection:
 
     @contextmanager
     def faults(self) -> Iterator[None]:
-        """Faults of Milvus as `GalleryFault`."""
+        """Raise Milvus's errors as `GalleryFault`."""
         from pymilvus.exceptions import MilvusException
 
         try:
@@ -88,13 +88,13 @@ class Connection:
 
 
 class _Closed:
-    """In place of a client that is gone."""
+    """The replacement for a closed client."""
 
     def __init__(self, location: str) -> None:
         self._location = location
 
     def close(self) -> None:
-        """Closed already."""
+        """Do nothing: it is already closed."""
 
     def __getattr__(self, name: str) -> Any:
         raise closed(self._location)

@@ -1,4 +1,4 @@
-"""Entries and filters in Milvus's words: rows and expressions."""
+"""Entries and filters in Milvus's terms: rows and expressions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from crossreid.galleries.entries import Entries, Entry
 from crossreid.galleries.filters import Filter, prefix_end
 
 FIELDS = ("id", "identity", "camera", "modality", "time", "source", "added", "embedding")
-UNKNOWN = -1e300  # the time that is not known: before every time there is
+UNKNOWN = -1e300  # stands for an unknown time: before every valid one
 _ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"})
 
 
@@ -23,12 +23,12 @@ def key_of(text: str) -> str:
 
 
 def quoted(text: str) -> str:
-    """Text as a literal of Milvus's expressions, which end at a quote or a line's end and know five escapes."""
+    """Text as a literal in Milvus's expressions, where a quote or line end terminates it and five escapes exist."""
     return f'"{text.translate(_ESCAPES)}"'
 
 
 def expression(filter: Filter | None) -> str:
-    """A filter as an expression, '' for none. A prefix is a range: LIKE would take % and _ for more than letters."""
+    """A filter as an expression, '' for none. A prefix becomes a range: in LIKE, % and _ are wildcards."""
     if filter is None:
         return ""
     parts = []
@@ -69,7 +69,7 @@ def rows_of(entries: Entries) -> list[dict[str, Any]]:
 
 
 def entry_of(row: Any) -> Entry:
-    """The entry of a row that came back."""
+    """The entry of a returned row."""
     return Entry(
         np.array(row["embedding"], np.float32),
         row["id"],

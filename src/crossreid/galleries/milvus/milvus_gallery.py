@@ -1,10 +1,10 @@
 """A gallery in Milvus, through pymilvus: a Milvus Lite file (.db) in process, or a cluster by its address.
 
-Two collections: NAME_about holds one row, which says what the gallery is (`about`); that row names the collection which holds
-the entries (`collection`).
+It uses two collections: NAME_about holds one row that describes the gallery (`about`) and names the collection of
+entries (`collection`).
 
-Left to Milvus, and said in docs/search.md: how durable a write is, atomicity across messages, when a cluster really
-deletes. Milvus Lite knows no IVF-PQ and no compaction; `compact` writes its collection anew.
+Left to Milvus, as stated in docs/search.md: the durability of writes, atomicity across messages, and when a cluster
+really deletes. Milvus Lite has no IVF-PQ and no compaction; `compact` rewrites its collection.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ from crossreid.galleries.milvus.collection import MOST, Collection
 from crossreid.galleries.milvus.connection import Connection
 from crossreid.galleries.milvus.fields import FIELDS, entry_of, expression, key_of
 
-_LEARN = 5.0  # seconds after which another process's index is known
-_FEW = 10_000  # entries that a filter may leave to be compared one by one, in Milvus Lite
+_LEARN = 5.0  # seconds after which an index built by another process is noticed
+_FEW = 10_000  # entries up to which those left by a filter are compared one by one, in Milvus Lite
 
 
 class MilvusGallery(Gallery):
     """A gallery at a path ending in .db, or at the address of a cluster. `open_gallery` opens and creates it.
 
-    Raises `GalleryError` where pymilvus is not installed, Milvus refuses, or there is no gallery; `ModelMismatch`;
-    `GalleryLocked` where another process has the file.
+    Raises `GalleryError` if pymilvus is not installed, Milvus refuses, or there is no gallery; `ModelMismatch`;
+    `GalleryLocked` if another process has the file.
     """
 
     backend = "milvus"
@@ -83,7 +83,7 @@ class MilvusGallery(Gallery):
                 with contextlib.nullcontext() if self.lite else self._about.only_one():
                     description = self._described(
                         restoring
-                    )  # of two processes that found none, the other may have made it
+                    )  # another process that found none may have created it meanwhile
                     check_presence(location, description is not None, create, model, dimension)
                     description = description or self._created(str(model), int(dimension or 0), options, restoring)
             self.model, self.uuid, self.dimension = description.model, description.uuid, description.dimension
@@ -102,7 +102,7 @@ class MilvusGallery(Gallery):
             raise
 
     def _described(self, restoring: bool) -> Description | None:
-        """What is there. Raises `GalleryError` for a part of a gallery, unless that is to be `restoring`."""
+        """The existing description. Raises `GalleryError` for an incomplete gallery, unless `restoring`."""
         description = self._about.description()
         if description is None or not description.restoring:
             return description
@@ -122,7 +122,7 @@ class MilvusGallery(Gallery):
         return description
 
     def restored(self) -> None:
-        """Say that what was opened as `restoring` is whole."""
+        """Record that the gallery opened as `restoring` is complete."""
         with self._lock:
             self._about.restored()
 
@@ -141,7 +141,7 @@ class MilvusGallery(Gallery):
                 self._about.change(**values)
 
     def _drop_leftovers(self) -> None:
-        """Collections of entries that a process left that died while it wrote them anew."""
+        """Drop collections of entries left by processes that died while rewriting them."""
         client = self._connection.client
         with self._connection.faults():
             for name in client.list_collections():
@@ -153,14 +153,14 @@ class MilvusGallery(Gallery):
             self._connection.close()
 
     def _alone(self) -> contextlib.AbstractContextManager[Any]:
-        """Milvus Lite's collection is taken away for a moment while its index is changed or it is written anew."""
+        """Keep others out while Milvus Lite's collection is briefly gone: its index changes, or it is rewritten."""
         return self._lock if self.lite else contextlib.nullcontext()
 
     def _writable(self) -> None:
         if self.read_only:
             raise opened_read_only(self.location)
 
-    # What is written and read by id.
+    # Writing, and reading by id.
 
     def _write(self, entries: Entries, *, replace: bool) -> None:
         with self._lock:
@@ -176,7 +176,7 @@ class MilvusGallery(Gallery):
                     self._entries.insert(entries.rows(slice(start, start + step)), replace=replace)
                 except GalleryError:
                     if not replace:
-                        self._entries.remove(keys[: start + step])  # none of it rather than a part
+                        self._entries.remove(keys[: start + step])  # rather nothing than a part
                     raise
 
     def _delete(self, ids: list[str] | None, filter: Filter | None) -> int:
@@ -208,7 +208,7 @@ class MilvusGallery(Gallery):
             yield Entries.kept(map(entry_of, part))
 
     def _batches_of_keys(self, size: int) -> Iterator[Entries]:
-        """Looked up one by one: whoever asks for the next batch does not keep others from writing until then."""
+        """Look up each batch separately, so that a slow consumer does not keep others from writing."""
         keys = self._keys()
         for start in range(0, len(keys), size):
             part = keys[start : start + size]
@@ -256,15 +256,15 @@ class MilvusGallery(Gallery):
             return searching.nearest(self._entries, self.options, queries, k, filter)
 
     def _learn_index(self) -> None:
-        """Know which index answers: in a cluster another process may have built another."""
+        """Look up the current index: in a cluster, another process may have built a different one."""
         if self.lite or time.monotonic() - self._asked < _LEARN:
             return
         self._asked = time.monotonic()
-        with contextlib.suppress(GalleryError):  # the search itself will say what is wrong
+        with contextlib.suppress(GalleryError):  # the search itself will report the error
             self.options = self._about.index() or self.options
 
     def _leaves_few(self, filter: Filter | None) -> bool:
-        """Whether to compare one by one what a filter leaves. In a cluster Milvus decides that by itself."""
+        """Whether to compare one by one what a filter leaves. In a cluster, Milvus decides that."""
         return self.lite and filter is not None and self._entries.count(expression(filter)) <= _FEW
 
     # The index, compaction and copies.
@@ -275,7 +275,7 @@ class MilvusGallery(Gallery):
         with self._lock:
             self._writable()
             _refuse_impossible(self.lite, self.dimension, options)
-            # Whoever takes an approximate index for an exact one is told what is not true; not so the other way round.
+            # An approximate index must never be reported as exact; the reverse does no harm.
             before = self.options
             if options.kind != "exact":
                 self._name_index(options)
@@ -289,7 +289,7 @@ class MilvusGallery(Gallery):
                 self._name_index(options)
 
     def _back_to(self, before: IndexOptions) -> None:
-        """Rather the index that there was than none, where another cannot be made."""
+        """Restore the previous index if the new one cannot be built."""
         if not self._entries.has_index():
             self._entries.create_index(before)
             self._name_index(before)
@@ -300,7 +300,7 @@ class MilvusGallery(Gallery):
         self.options = options
 
     def _mend_index(self) -> None:
-        """After a process that died while it changed the index: what answers searches is said, and is there."""
+        """Repair the index, and what is recorded about it, after a process died while changing it."""
         if self._entries.has_index():
             kind = self._entries.index_kind() or self.options.kind
             if kind != self.options.kind:
@@ -308,12 +308,12 @@ class MilvusGallery(Gallery):
         elif not self.read_only:
             self._entries.create_index(self.options)
         elif self.lite:
-            self.options = replace(self.options, kind="exact")  # it compares with every entry then
+            self.options = replace(self.options, kind="exact")  # without an index, it compares with every entry
         else:
             raise GalleryError(f"{self.location} has lost its index; build it: `crossreid gallery index`.")
 
     def compact(self, advance: Advance | None = None) -> None:
-        """As in `Gallery` for Milvus Lite; a cluster is asked to compact, and removes what its retention does not keep."""
+        """As in `Gallery` for Milvus Lite; a cluster is asked to compact, and deletes as its retention allows."""
         with self._lock:
             self._writable()
             if not self.lite:
@@ -336,7 +336,7 @@ class MilvusGallery(Gallery):
             before.drop()
 
     def _snapshot(self, path: Path) -> None:
-        """As in `Gallery`: the copy is a gallery in process. Consistent as far as writes through this object go."""
+        """As in `Gallery`: the copy is a gallery in process, consistent with respect to writes through this object."""
         with unfinished_folders.unfinished(path) as outer:
             folder = outer / "gallery"
             with self._lock, FaissGallery.create(folder, self.model, self.dimension, IndexOptions()) as copy:
@@ -348,7 +348,7 @@ class MilvusGallery(Gallery):
 
 
 def _refuse_impossible(lite: bool, dimension: int, options: IndexOptions) -> None:
-    """Raise `GalleryError`, or `CrossreidError` for options, where Milvus can keep no such embeddings or make no such index."""
+    """Raise `GalleryError` for embeddings that Milvus cannot store, `CrossreidError` for an index it cannot build."""
     if not 2 <= dimension <= 32768:
         raise GalleryError(f"Milvus stores embeddings of 2 to 32768 dimensions, not {dimension}.")
     if lite and options.kind == "ivf-pq":

@@ -1,4 +1,4 @@
-"""A search in Milvus: what its index proposes, or every entry that meets the filter, scored here in float64."""
+"""A search in Milvus: its index's candidates, or every entry that meets the filter, scored here in float64."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from crossreid.galleries.milvus.fields import FIELDS, entry_of, expression
 from crossreid.galleries.similarity import cosine_similarities, rounding
 
 _SPARE = 8  # candidates beyond k
-_QUERIES = 64  # in one message
+_QUERIES = 64  # per message
 
 
 def nearest(
     collection: Collection, options: IndexOptions, queries: np.ndarray, k: int, filter: Filter | None
 ) -> list[Matches]:
-    """The k nearest to each query by the index, which is of these options. Raises `GalleryError` for a k that is too large."""
+    """The k nearest to each query by the index with these options. Raises `GalleryError` if k is too large."""
     if k > MOST - _SPARE:
         raise GalleryError(f"Milvus returns at most {MOST - _SPARE} matches, not {k}.")
     found: list[Matches] = []
@@ -41,7 +41,7 @@ def _nearest(
         matches, again = [], False
         for query, own in zip(queries, hits, strict=True):
             matches.append(best(query, [entry_of(hit["entity"]) for hit in own], k))
-            # Whoever was not fetched is at most as near as the last that was, but for rounding.
+            # An entry that was not fetched is at most as near as the last one that was, up to rounding.
             last = own[-1]["distance"] + 2 * rounding(collection.dimension) if len(own) == fetched else -2.0
             again |= len(own) > 0 and matches[-1].scores[-1] <= last
         if not again or options.kind != "exact" or fetched == MOST:
@@ -50,7 +50,7 @@ def _nearest(
 
 
 def scanned(collection: Collection, queries: np.ndarray, k: int, filter: Filter | None) -> list[Matches]:
-    """The k nearest to each query, every entry that meets the filter compared here."""
+    """The k nearest to each query, comparing here with every entry that meets the filter."""
     kept: list[list[Entry]] = [[] for _ in queries]
     least = np.full(len(queries), -np.inf)
     for part in collection.parts(expression(filter), FIELDS, 4096):
@@ -67,7 +67,7 @@ def scanned(collection: Collection, queries: np.ndarray, k: int, filter: Filter 
 
 
 def best(query: np.ndarray, entries: list[Entry], k: int) -> Matches:
-    """The k nearest of entries that have their embeddings, by score and then by id."""
+    """The k nearest of entries with embeddings, by score and then by id."""
     if not entries:
         return Matches((), np.empty(0), ())
     scores = cosine_similarities(query, stacked(entries))

@@ -1,7 +1,7 @@
-"""The chunks of a job: each finished one is a file of rows, of what could not be read, and of its images' files as they were.
+"""The chunks of a job: a finished one is a file with its rows, its unreadable images and the states of its image files.
 
-A chunk's file has the tensors `embeddings` `(n, D)` float32, `places` `(n,)` int64 (positions among all records) and `files`
-`(m, 2)` int64 (of its m images; see `states_of`), and in its metadata the digest of the plan and the bad images.
+A chunk's file has the tensors `embeddings` `(n, D)` float32, `places` `(n,)` int64 (positions among all records) and
+`files` `(m, 2)` int64 (of its m images; see `states_of`). Its metadata hold the digest of the plan and the bad images.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from crossreid.inference.bulk.plan import Plan
 class Chunk:
     """A finished chunk.
 
-    `positions` `(n,)` among the records of its rows; `bad` (position, reason) of unreadable images; `states` `(m, 2)` of
-    all its images' files; `embeddings` `(n, D)`, None where they were not read.
+    `positions` `(n,)` of its rows among the records; `bad` (position, reason) of unreadable images; `states` `(m, 2)`
+    of all its image files; `embeddings` `(n, D)`, None if they were not read.
     """
 
     positions: np.ndarray
@@ -42,9 +42,9 @@ class Chunk:
 
 
 def states_of(records: Sequence[Record]) -> np.ndarray:
-    """`(N, 2)` int64: size in bytes and time of the last change in nanoseconds of each record's file, -1 where there is none.
+    """`(N, 2)` int64: size in bytes and modification time in nanoseconds of each record's file, -1 if there is none.
 
-    Of an object, what the listing said that it was found by.
+    For an object, the values in the listing that found it.
     """
     found = np.full((len(records), 2), -1, dtype=np.int64)
     for position, record in enumerate(records):
@@ -58,7 +58,7 @@ def states_of(records: Sequence[Record]) -> np.ndarray:
 
 
 def digest_of_states(states: Iterable[np.ndarray]) -> str:
-    """SHA-256, hexadecimal, of the states of all images' files, in parts of any sizes."""
+    """Return the hexadecimal SHA-256 of the states of all image files, given in parts of any size."""
     digest = hashlib.sha256()
     for part in states:
         digest.update(part.astype("<i8").tobytes())
@@ -66,7 +66,7 @@ def digest_of_states(states: Iterable[np.ndarray]) -> str:
 
 
 def write_chunk(parts: Place, number: int, plan: Plan, chunk: Chunk) -> None:
-    """Write a finished chunk, whole or not at all."""
+    """Write a finished chunk atomically."""
     assert chunk.embeddings is not None
     facts = {"job": plan.digest, "chunk": number, "bad": chunk.bad, "process": os.getpid()}
     tensors = {"embeddings": chunk.embeddings, "places": chunk.positions, "files": chunk.states}
@@ -74,7 +74,7 @@ def write_chunk(parts: Place, number: int, plan: Plan, chunk: Chunk) -> None:
 
 
 def read_chunk(parts: Place, number: int, plan: Plan, *, rows: bool = False) -> Chunk | None:
-    """A finished chunk, with `rows` its embeddings too; None where it is missing, damaged or of another plan."""
+    """Return a finished chunk, with its embeddings if `rows`; None if it is missing, damaged or of another plan."""
     path = chunk_path(parts, number, plan.digest)
     if isinstance(path, Path) and not path.is_file():
         return None

@@ -1,4 +1,4 @@
-"""The chunks that are left to a process, embedded one after the other in that process."""
+"""Embedding a process's remaining chunks one after the other, in that process."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Report = Callable[[int], None]
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Work:
-    """What is left to a process: `mine` are the chunks by their numbers, with the states of their images' files."""
+    """A process's remaining work: `mine` are its chunks by number, with the states of their image files."""
 
     model: EmbeddingModel
     records: Sequence[Record]
@@ -31,7 +31,7 @@ class Work:
     cache: CacheChoice | None = None
 
     def batches(self) -> list[tuple[int, range]]:
-        """(number of its chunk, positions of its images) of each batch, in their order."""
+        """Return (chunk number, positions of its images) per batch, in order."""
         chunks = self.plan.chunks()
         return [
             (number, chunks[number][first : first + self.plan.batch])
@@ -44,7 +44,7 @@ EmbedChunks = Callable[[Work, Report], Generator[tuple[int, Chunk], None, None]]
 
 
 def embedded_chunks(work: Work, report: Report) -> Generator[tuple[int, Chunk], None, None]:
-    """The chunks one after the other, by their number; all batches by the same loader processes. `report` takes images done."""
+    """Yield the chunks with their numbers; the same loader processes serve all batches. `report` takes images done."""
     plan, seen = work.plan, work.model.preprocessing
     chunks, batches = plan.chunks(), work.batches()
     loaded = planned_batches(
@@ -69,7 +69,7 @@ def embedded_chunks(work: Work, report: Report) -> Generator[tuple[int, Chunk], 
 def chunk_of(
     work: Work, number: int, rows: Sequence[np.ndarray], kept: Sequence[int], bad: list[tuple[int, str]]
 ) -> Chunk:
-    """A finished chunk of the rows of its batches. Raises `DataError` where one is not finite."""
+    """Return a finished chunk made of its batches' rows. Raises `DataError` if a row is not finite."""
     embeddings = np.concatenate(rows) if rows else np.empty((0, work.plan.dimension), np.float32)
     wrong = ~np.isfinite(embeddings).all(1)
     if wrong.any():

@@ -1,4 +1,4 @@
-"""The end of a job: its chunks joined into the three files, and a finished job recognised."""
+"""The end of a job: joining its chunks into the three files, and recognising a finished job."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ from crossreid.runs.named_network import lasting
 
 
 def is_finished(out: Place, pins: Mapping[str, Any], records: Sequence[Record]) -> bool:
-    """Whether this job is done; what a kill between its last two steps left is then cleared away.
+    """Return whether this job is done; if so, remove what a kill between its last two steps left behind.
 
     Raises:
-        DataError: what is there is damaged, of another job, or of images that were changed since.
+        DataError: the files are damaged, of another job, or of images that have changed since.
     """
     if not (out / EMBEDDINGS).exists():
         return False
@@ -47,7 +47,7 @@ def is_finished(out: Place, pins: Mapping[str, Any], records: Sequence[Record]) 
     way_out = f"move {EMBEDDINGS} and {RECORDS} away"
     refuse_another(out, {key: about.get(key) for key in PINNED}, as_metadata(pins), way_out)
     states = states_of(records)
-    if about.get("files") not in (None, digest_of_states([states])):  # earlier versions did not write them down
+    if about.get("files") not in (None, digest_of_states([states])):  # earlier versions did not record it
         one = ""
         if isinstance(out, Path):
             files = np.array([isinstance(record.path, Path) for record in records])
@@ -65,17 +65,17 @@ def join(
     records: Sequence[Record], out: Place, plan: Plan, *, run: Path, on_bad_image: str,
     left_out: Sequence[tuple[str, str]], trained: str = "", calibration: Calibration | None = None,
 ) -> tuple[int, int]:  # fmt: skip
-    """Write the three files of the finished job, the embeddings last, and take the chunks away.
+    """Write the three files of the finished job, the embeddings last, and remove the chunks.
 
     Args:
-        trained: how much of its training the model has had, where that is not all of it; kept with the embeddings.
-        calibration: of the model, where it has one; likewise.
+        trained: how far the model was trained, if training is unfinished; kept with the embeddings.
+        calibration: of the model, if it has one; likewise.
 
     Returns:
-        The number of rows and that of images that were left out, with those of `left_out`.
+        The number of rows and the number of images left out, including those of `left_out`.
 
     Raises:
-        DataError: a chunk is missing or damaged, an image is unreadable although none may be, or all are.
+        DataError: a chunk is missing or damaged, all images are unreadable, or one is although `on_bad_image` is stop.
     """
     parts = out / PARTS
     numbers = range(len(plan.chunks()))
@@ -95,7 +95,7 @@ def join(
         "files": digest_of_states(chunk.states for chunk in chunks), **({"trained": trained} if trained else {}),
         **({"calibration": short_text(calibration)} if calibration else {}),
     }  # fmt: skip
-    # One chunk at a time, of a store a few: all need not fit in memory.
+    # One chunk at a time, or a few from a store: all together may not fit in memory.
     embeddings = partial(_rows, parts, plan=plan)
     rows = ahead(embeddings, numbers, threads=4) if isinstance(parts, Address) else map(embeddings, numbers)
     write_rows(out / EMBEDDINGS, rows, (len(kept), plan.dimension), as_metadata(facts))
@@ -126,4 +126,4 @@ def _write_bad_images(path: Place, listed: Sequence[tuple[str, str]]) -> None:
         lines.writerows(listed)
         write_whole(path, [text.getvalue().encode()])
     elif path.is_file() and is_our_list(path):
-        path.unlink()  # of an earlier job, whose rows went away
+        path.unlink()  # from an earlier job with bad images

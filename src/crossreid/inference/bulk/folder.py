@@ -1,7 +1,7 @@
-"""The folder of a job, and which names in it are ours: nothing else there is replaced or removed.
+"""The folder of a job, and which names in it are ours: other files are neither replaced nor removed.
 
-OUT holds the files of a finished job; OUT/crossreid-parts holds unfinished work: locks, the plan, the list of images and
-the finished chunks.
+OUT holds the files of a finished job; OUT/crossreid-parts holds unfinished work: locks, the plan, the list of images
+and the finished chunks.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _OURS = re.compile(rf"lock-\d+|{_WRITTEN}|{_TEMPORARY.pattern}")
 
 
 def chunk_path(parts: Place, number: int, plan: str) -> Place:
-    """The file of a chunk; in a store, which has no locks, its name says the digest of the plan: no other job's chunk has it."""
+    """Return the file of a chunk. In a store, which has no locks, its name includes the plan's digest."""
     return parts / (
         f"chunk-{number:08d}-{plan[:16]}.safetensors"
         if isinstance(parts, Address)
@@ -38,7 +38,7 @@ def chunk_path(parts: Place, number: int, plan: str) -> Place:
 
 
 def chunk_number(name: str) -> int | None:
-    """The number of the chunk that a file is called after, None of any other file."""
+    """Return the number of the chunk with this file name, None for any other file."""
     found = _CHUNK.fullmatch(name)
     return int(found[1]) if found else None
 
@@ -61,7 +61,7 @@ def refuse_foreign(out: Place) -> None:
         if (out / name).is_dir():
             raise DataError(f"{out / name} is a folder. {way_out}")
     if (out / EMBEDDINGS).exists():
-        return  # whose they are is seen when it is asked whether the job is done; nothing is written over them
+        return  # `is_finished` checks that they are this job's; they are never overwritten
     _refuse_other_files(out, [name for name in (RECORDS, BAD_IMAGES) if (out / name).exists()], way_out)
 
 
@@ -91,9 +91,9 @@ def is_our_list(path: Place) -> bool:
 
 
 def remove_temporary_files(out: Place) -> None:
-    """Remove what killed processes left half written. Only who holds the lock of the folder may do it.
+    """Remove partly written files of killed processes. The caller must hold the lock of the folder.
 
-    In a store nothing is ever half written.
+    A store never holds partly written objects.
     """
     if isinstance(out, Address):
         return
@@ -104,24 +104,24 @@ def remove_temporary_files(out: Place) -> None:
 
 
 def remove_chunks(parts: Place) -> None:
-    """Remove chunks that no plan is of."""
+    """Remove chunks that belong to no plan."""
     for name in names_in(parts):
         if chunk_number(name) is not None:
             (parts / name).unlink(missing_ok=True)
 
 
 def clear(parts: Place) -> None:
-    """Remove the files that this program wrote there, and the folder if that was all."""
+    """Remove the files that this program wrote there, and the folder if it is then empty."""
     if isinstance(parts, Address):
         names = [name for name in parts.names() if _OURS.fullmatch(name)]
         in_threads(lambda name: (parts / name).unlink(missing_ok=True), [name for name in names if name != PLAN])
-        for name in {PLAN} & {*names}:  # last: without it the rest would be of no job
+        for name in {PLAN} & {*names}:  # last: without it the rest would belong to no job
             (parts / name).unlink(missing_ok=True)
         return
     for path in sorted(parts.iterdir(), key=lambda path: path.name.startswith("lock-")):  # locks last
         if _OURS.fullmatch(path.name):
             os.unlink(path)
-    with suppress(OSError):  # somebody put something into it meanwhile, which stays
+    with suppress(OSError):  # something was added to it meanwhile, which stays
         os.rmdir(parts)
 
 

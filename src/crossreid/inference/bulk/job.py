@@ -1,4 +1,4 @@
-"""A job of embedding, from its first process taking the lock to the files being there; the same call goes on with it."""
+"""An embedding job, from taking the lock to writing the final files; repeating the call resumes it."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ BATCH, CHUNK = 64, 1024
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
-    """How a job ended: rows in all, those of them that were there before, images that were left out.
+    """The outcome of a job: rows in total, rows that existed before, and images left out.
 
-    Of another process than the first the counts are 0, unless the job was done before.
+    In processes other than the first the counts are 0, unless the job was already done.
     """
 
     folder: Place
@@ -88,7 +88,7 @@ def embed_records(
     if not records:
         raise DataError("there is no image to embed.")
     if precision != "auto":
-        model.with_precision(precision)  # refused before it is pinned
+        model.with_precision(precision)  # an unsupported one is refused before it is pinned
     pins = pins_of(model, records, precision=precision, batch=batch, chunk=chunk)
     job = _Job(
         model, records, place_of(out), pins, workers, cache, on_bad_image, left_out, group, embedding, advance, say
@@ -123,7 +123,7 @@ class _Job:
 
 
 def _lead(job: _Job) -> Embedded:
-    """The first process: sees that the folder is free, plans, and then does its share."""
+    """In the first process: check that the folder is free, plan, and then do its share."""
     refuse_foreign(job.out)
     fresh = isinstance(job.parts, Path) and not job.parts.exists()
     if isinstance(job.parts, Path):
@@ -133,7 +133,7 @@ def _lead(job: _Job) -> Embedded:
             finished = is_finished(job.out, job.pins, job.records)
         except DataError:
             if fresh:
-                clear(job.parts)  # it held the lock only
+                clear(job.parts)  # it holds only the lock
             raise
         if not finished:
             remove_temporary_files(job.out)
@@ -149,7 +149,7 @@ def _done_before(job: _Job) -> Embedded:
 
 
 def _take_part(job: _Job) -> Embedded:
-    """This process's chunks; of the first process also the joining of all."""
+    """Embed this process's chunks; the first process also joins all of them."""
     group, parts = job.group, job.parts
     if not (parts / PLAN).is_file():
         return _done_before(job)
@@ -164,10 +164,10 @@ def _take_part(job: _Job) -> Embedded:
         advance(0, plan.images)
         advance(sum(len(chunks[number]) for number in there))
     report = shared_progress(advance, parts, chunks, {*there, *mine}, group.world)
-    group.wait()  # all have seen the same chunks before one is added
+    group.wait()  # so that all see the same chunks before one is added
     work = Work(job.model, job.records, plan, mine, job.workers, job.on_bad_image == "skip", job.cache)
     if mine:
-        with closing(job.embedding(work, report)) as embedded:  # a cluster is left at once, whatever happens here
+        with closing(job.embedding(work, report)) as embedded:  # leaves a cluster at once, also after an error
             for number, chunk in embedded:
                 write_chunk(parts, number, plan, chunk)
     group.wait()
@@ -180,7 +180,7 @@ def _take_part(job: _Job) -> Embedded:
             trained=job.model.trained, calibration=job.model.calibration,
         )  # fmt: skip
     except DataError:
-        # In a store another may have done the same job meanwhile, and have taken its chunks away.
+        # In a store another process may have finished the same job meanwhile, and removed its chunks.
         if isinstance(job.out, Address) and is_finished(job.out, job.pins, job.records):
             return _done_before(job)
         raise
@@ -188,10 +188,10 @@ def _take_part(job: _Job) -> Embedded:
 
 
 def _shared_out(job: _Job, plan: Plan, chunks: Sequence[range]) -> tuple[dict[int, int], dict[int, np.ndarray]]:
-    """Finished chunks with their rows (the first process sees all, others their own), and what is left to this process.
+    """Return finished chunks with row counts (all in the first process, else its own), and those left to this process.
 
-    What is left has the states of its images' files, taken before any of them is loaded: one that is changed meanwhile is
-    then seen to be changed. A finished chunk of changed images is left to its process again.
+    The chunks left have the states of their image files, taken before any image is loaded, so that later changes are
+    noticed. A finished chunk of changed images is left to be embedded again.
     """
     there: dict[int, int] = {}
     mine: dict[int, np.ndarray] = {}
@@ -214,14 +214,14 @@ def _shared_out(job: _Job, plan: Plan, chunks: Sequence[range]) -> tuple[dict[in
             changed.append(job.records[positions[int(differ.argmax())]].path)
         if own:
             mine[number] = states
-            chunk_path(job.parts, number, plan.digest).unlink(missing_ok=True)  # not to be counted as done
+            chunk_path(job.parts, number, plan.digest).unlink(missing_ok=True)  # else it would count as done
     if changed and job.group.rank == 0:
         job.say(f"images have changed, for example {changed[0]}; {len(changed)} chunks are embedded again")
     return there, mine
 
 
 def _chunks_in_store(job: _Job, plan: Plan, count: int) -> dict[int, Chunk]:
-    """Finished chunks by their number, of the names that one listing gives, many at once: a store takes long to answer."""
+    """Return finished chunks by number, from one listing and parallel reads, as each request to a store is slow."""
     names = set(names_in(job.parts))
     numbers = [
         number

@@ -1,4 +1,4 @@
-"""The lock of a job's folder: a file a process, so that a second job that writes there is noticed and refused."""
+"""The lock of a job's folder: one file per process, so that a second job writing there is noticed and refused."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from crossreid.files import Held, lock, unlock
 
 @contextmanager
 def locked(parts: Place, rank: int) -> Iterator[None]:
-    """Hold this process's own lock; the first process (`rank` 0) makes sure that no other job's process holds one.
+    """Hold this process's lock; the first process (`rank` 0) makes sure that no other job's process holds one.
 
-    A store has no locks, and needs none: whoever writes there for the same plan writes the same chunks under the same names, and
-    whoever has another plan is refused by the plan that is there.
+    A store has no locks and needs none: jobs with the same plan write the same chunks under the same names, and a job
+    with another plan is refused because of the existing one.
 
     Raises:
-        DataError: another process is embedding into this folder; it is named.
+        DataError: another process is embedding into this folder; the message names it.
     """
     if isinstance(parts, Address):
         yield

@@ -1,7 +1,7 @@
-"""The plan of a job: the list of images, the model, and what else the rows depend on, pinned in plan.json.
+"""The plan of a job: the list of images, the model, and everything else that the rows depend on, pinned in plan.json.
 
-A chunk is counted as done only under the plan that it was embedded by, so a job goes on only where all that is pinned is the
-same; what differs is named.
+A chunk counts as done only under the plan it was embedded with, so a job resumes only if all pinned values are the
+same; the error names the one that differs.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ class Plan:
     version: str
 
     def chunks(self) -> Sequence[range]:
-        """The positions among the records of each chunk's images."""
+        """Return the positions of each chunk's images among the records."""
         return [range(first, min(first + self.chunk, self.images)) for first in range(0, self.images, self.chunk)]
 
     @property
     def digest(self) -> str:
-        """SHA-256, hexadecimal, of what is pinned: a chunk of another plan has another."""
+        """Return the hexadecimal SHA-256 of the pinned values, which tells the chunks of different plans apart."""
         pinned = {key: getattr(self, key) for key in PINNED}
         return hashlib.sha256(json.dumps(pinned, sort_keys=True).encode()).hexdigest()
 
@@ -60,7 +60,7 @@ class Plan:
 def pins_of(
     model: EmbeddingModel, records: Sequence[Record], *, precision: str, batch: int, chunk: int
 ) -> dict[str, str | int]:
-    """What a job that is asked for pins. Precision `auto` is none: a job that goes on keeps its own."""
+    """Return the values that a requested job pins. Precision `auto` is not pinned: a resumed job keeps its own."""
     pins: dict[str, str | int] = {
         "model": model.fingerprint, "runtime": model.runtime, "batch": batch, "chunk": chunk, "list": digest_of(records)
     }  # fmt: skip
@@ -68,7 +68,7 @@ def pins_of(
 
 
 def digest_of(records: Sequence[Record]) -> str:
-    """SHA-256 of the list of images: of what each row of records.parquet says, and of how its image is made."""
+    """Return the SHA-256 of the list of images: of each row of records.parquet, and of how its image is made."""
     digest = hashlib.sha256()
     for record in records:
         facts = (record.path.as_posix(), record.identity, record.camera, int(record.modality), record.tracklet,
@@ -84,7 +84,7 @@ def make_or_keep_plan(
     pins: Mapping[str, Any],
     say: Callable[[str], object],
 ) -> None:
-    """Read the plan of the job that is there and refuse another, or write one. The first process does it alone."""
+    """Read the existing plan and refuse a different one, or write a new one. Only the first process calls this."""
     if (parts / PLAN).is_file():
         refuse_another(parts, asdict(read_plan(parts)), pins, "delete that folder", records)
         return
@@ -93,7 +93,7 @@ def make_or_keep_plan(
         precision, why = faster_precision(model, records, batch=pins["batch"])
         say(f"precision: {precision} ({why})")
     if not isinstance(parts, Address):  # in a store, chunks of another job have other names
-        remove_chunks(parts)  # of a job whose plan is gone
+        remove_chunks(parts)  # left by a job without a plan
     write_table(table_of(records), parts / RECORDS)
     plan = Plan(
         model=pins["model"], runtime=pins["runtime"], batch=pins["batch"], chunk=pins["chunk"], list=pins["list"],
@@ -104,17 +104,17 @@ def make_or_keep_plan(
     if isinstance(parts, Address):
         try:
             (parts / PLAN).write_bytes(content, new=True)
-        except FileExistsError:  # of another job, that began at the same time
+        except FileExistsError:  # written by another job that started at the same time
             refuse_another(parts, asdict(read_plan(parts)), pins, "delete what is below it", records)
     else:
         write_whole(parts / PLAN, content)
 
 
 def read_plan(parts: Place) -> Plan:
-    """The plan of the job that is there.
+    """Return the plan of the existing job.
 
     Raises:
-        DataError: it is damaged.
+        DataError: the plan is damaged.
     """
     path = parts / PLAN
     try:
@@ -133,7 +133,7 @@ def read_plan(parts: Place) -> Plan:
 def refuse_another(
     where: Place, there: Mapping[str, Any], pins: Mapping[str, Any], way_out: str, records: Sequence[Record] = ()
 ) -> None:
-    """Raise `DataError` where `pins` are not what is pinned `there`; what differs is named, of `records` the first that does."""
+    """Raise `DataError` if `pins` differ from those pinned `there`, naming the difference and the first such record."""
     differ = [key for key in PINNED if key in pins and there.get(key) != pins[key]]
     if not differ:
         return
@@ -147,7 +147,7 @@ def refuse_another(
 
 
 def _first_difference(parts: Place, records: Sequence[Record]) -> str:
-    """How the list of images is another than the one that was written with the plan."""
+    """Describe how the list of images differs from the one written with the plan."""
     import pyarrow as pa
     import pyarrow.parquet as parquet
 

@@ -1,4 +1,4 @@
-"""Progress of all processes of a job as the first one sees it: its own images, and the others' finished chunks."""
+"""Progress of all processes of a job, as seen by the first: its own images, and the others' finished chunks."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from collections.abc import Callable, Iterable, Sequence
 from crossreid.data.addresses import Place, names_in
 from crossreid.inference.bulk.folder import chunk_number
 
-LOOK_EVERY = 2.0  # seconds, at other processes' chunks: listing a folder of many takes time
+LOOK_EVERY = 2.0  # seconds between looks at other processes' chunks: listing a large folder takes time
 
 
 def shared_progress(
     advance: Callable[..., object] | None, parts: Place, chunks: Sequence[range], seen: Iterable[int], processes: int
 ) -> Callable[..., None]:
-    """A callable `report(images, now=False)` that calls `advance` with this process's images and what others have finished.
+    """Return `report(images, now=False)`, which calls `advance` with this process's and the others' finished images.
 
     Args:
-        advance: None where nobody looks.
-        seen: the numbers of chunks that are counted already or are this process's own.
+        advance: None if nobody is watching.
+        seen: the numbers of chunks that are already counted or are this process's own.
         processes: how many share the job.
     """
     known, looked = set(seen), time.monotonic()

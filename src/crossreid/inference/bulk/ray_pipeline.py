@@ -1,9 +1,9 @@
-"""Chunks embedded by a Ray cluster: Ray Data moves batches through what is written here, this process writes the chunks.
+"""Embedding chunks on a Ray cluster: Ray Data moves batches through the functions here; this process writes the chunks.
 
-A batch of the plan is read, decoded and transformed by tasks on any machine, embedded by actors that each hold the model, and
-its rows come back to this process, which puts chunks together and writes them as it would its own. So the files, their
-order and what goes on after a kill are those of the plain job. What Ray loses with a worker it does again. The run (and images
-that are files) must lie at the same place on every machine; that the weights are the same ones is checked.
+Tasks on any machine read, decode and transform a batch of the plan; actors that each hold the model embed it. Its rows
+come back to this process, which assembles chunks and writes them like its own. So the files, their order and resuming
+after a kill are those of the plain job. Ray repeats what it loses with a worker. The run (and images that are files)
+must have the same path on every machine; the weights are checked to be the same.
 """
 
 from __future__ import annotations
@@ -34,29 +34,29 @@ from crossreid.inference.bulk.embedded_chunks import Report, Work, chunk_of
 from crossreid.inference.embedding_model import EmbeddingModel
 from crossreid.runs.preprocessing import Preprocessing
 
-HERE: dict[str, Any] = {"include_dashboard": False}  # of a Ray that is started for the job
-# No reports to Ray's makers, no bars; half a minute to start is too short for a machine that has other work.
+HERE: dict[str, Any] = {"include_dashboard": False}  # for a Ray started for the job
+# No reports to Ray's makers, no progress bars; the default half minute to start is too short for a busy machine.
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0", "RAY_DATA_DISABLE_PROGRESS_BARS": "1", "RAY_raylet_start_wait_time_s": "180",
     "RAY_agent_register_timeout_ms": "180000", "RAY_BACKEND_LOG_LEVEL": "fatal",
 }  # fmt: skip
-_SHARE = 64  # most batches that are asked for at once of each processor: Ray keeps a list of all tasks
+_SHARE = 64  # most blocks per processor: Ray keeps a list of all tasks
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Cluster:
-    """Where a job is done: by the Ray at an address, or by one that is started for it; `open` opens the model on a machine."""
+    """The Ray that does a job: the one at an address, or one started for it. `open` opens the model on a machine."""
 
     open: Callable[[str | None], EmbeddingModel]
     address: str | None = None
     device: str | None = None
 
     def chunks(self, work: Work, report: Report) -> Generator[tuple[int, Chunk], None, None]:
-        """The chunks that are left, as they are finished, in any order.
+        """Yield the remaining chunks as they are finished, in any order.
 
         Raises:
-            DataError: an unreadable image, or a machine whose model is another.
-            CrossreidError: Ray is not installed, is not there, or gives up; its log is named.
+            DataError: an unreadable image, or a machine with a different model.
+            CrossreidError: Ray is not installed, does not answer, or gives up; the message names its log.
         """
         with _connected(self.address) as ray:
             yield from _chunks(ray, self, work, report)
@@ -82,7 +82,7 @@ def _chunks(ray: Any, cluster: Cluster, work: Work, report: Report) -> Iterator[
 
 
 def _rows(ray: Any, cluster: Cluster, work: Work, batches: list[tuple[int, range]]) -> Iterator[dict[str, Any]]:
-    """What comes back of each batch, by the pipeline that Ray Data makes of two functions of ours."""
+    """Yield the result of each batch from the Ray Data pipeline of `_read` and `_Embed`."""
     from ray.data import ActorPoolStrategy
 
     there = ray.cluster_resources()
@@ -110,7 +110,7 @@ def _rows(ray: Any, cluster: Cluster, work: Work, batches: list[tuple[int, range
 
 
 def _items(work: Work, batches: list[tuple[int, range]]) -> list[dict[str, bytes]]:
-    """What is asked for: a batch's chunk and first position, by which its rows are put together, positions and records."""
+    """Return per batch its chunk and first position, by which rows are assembled, its positions and its records."""
     return [
         _sent(
             {"chunk": number, "first": positions[0], "batch": (list(positions), [work.records[p] for p in positions])}
@@ -120,12 +120,12 @@ def _items(work: Work, batches: list[tuple[int, range]]) -> list[dict[str, bytes
 
 
 def _sent(row: dict[str, Any]) -> dict[str, bytes]:
-    """A row as Ray Data moves it: what is of any shape, and our own, is no column of a table."""
+    """Return a row as Ray Data moves it: pickled, as arrays of varying shape and our own classes fit no column."""
     return {"payload": pickle.dumps(row, protocol=5)}
 
 
 def _read(sent: dict[str, bytes], *, seen: Preprocessing, skip: bool) -> dict[str, bytes]:
-    """A batch decoded and transformed; what goes wrong is said in the row, as an error would be tried again."""
+    """Decode and transform a batch; failures are returned in the row, as Ray would retry after an exception."""
     row: dict[str, Any] = pickle.loads(sent["payload"])
     positions, records = row.pop("batch")
     found: dict[str, Any] = {
@@ -156,7 +156,7 @@ def _loaded(records: list[Record], seen: Preprocessing, skip: bool) -> Iterator[
 
 
 class _Embed:
-    """What an actor does: it opens the model once, and embeds batches."""
+    """An actor: it opens the model once, and embeds batches."""
 
     def __init__(self, opened: Callable[[str | None], EmbeddingModel], device: str, model: str, precision: Any) -> None:
         self.failed = ""
@@ -192,7 +192,7 @@ def _refuse_failed(row: dict[str, Any]) -> None:
 
 @contextmanager
 def _connected(address: str | None) -> Iterator[Any]:
-    """Ray, at an address or started here for the block, without its reports to its makers; what it tells goes to its own logs."""
+    """Yield Ray, at an address or started for the block, without usage reports; its messages go only to its logs."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     needed("ray.data", "--engine ray")
@@ -216,15 +216,15 @@ def _connected(address: str | None) -> Iterator[Any]:
             yield ray
         finally:
             if started:
-                with redirect_stdout(io.StringIO()):  # lines that Ray held back as repeated it prints from this thread
+                with redirect_stdout(io.StringIO()):  # Ray prints held-back repeated lines from this thread
                     ray.shutdown()
-                # Ray has put a handler of its own there, where it could.
+                # Ray installs its own handler if it can.
                 if at_sigterm is not None and threading.current_thread() is threading.main_thread():
                     signal.signal(signal.SIGTERM, at_sigterm)
 
 
 class _WithoutRay:
-    """An output that lets nothing through that Ray's threads print: what its own logs have too."""
+    """An output that drops what Ray's threads print, which is in Ray's logs too."""
 
     def __init__(self, output: TextIO) -> None:
         self._output = output
@@ -240,7 +240,7 @@ class _WithoutRay:
 
 @contextmanager
 def _errors_away() -> Iterator[None]:
-    """Nothing comes to the terminal's errors, nor from below Python: what Ray's native code has to say, its own logs have too."""
+    """Discard standard error, including that of native code: Ray's logs have the same messages."""
     sys.stderr.flush()
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
@@ -253,7 +253,7 @@ def _errors_away() -> Iterator[None]:
 
 
 def _to_logs_alone() -> None:
-    """Take Ray's loggers off the terminal; the handlers that write its files stay."""
+    """Stop Ray's loggers from writing to the terminal; the handlers that write its files stay."""
     for name in ("ray", "ray.data"):
         logger = logging.getLogger(name)
         for handler in list(logger.handlers):

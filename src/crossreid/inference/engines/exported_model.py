@@ -1,4 +1,4 @@
-"""A file written by `crossreid export`, for any engine: its metadata, and batches of the size it takes."""
+"""A file written by `crossreid export`, for any engine: its metadata, and batches of a size that it accepts."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ from crossreid.inference.exporting.exported_file import (
 from crossreid.runs.preprocessing import Preprocessing
 
 Signature = Mapping[str, tuple[str, Sequence[int | None]]]
-"""Of each input or output its values' type, as NumPy calls it, and its shape; None where any size goes."""
+"""Per input or output, its NumPy data type and its shape; None for a dimension of any size."""
 
 
 class ExportedModel(EmbeddingModel):
     """A network in a file.
 
     Attributes:
-        batch: the number of images that it takes at once; None where it takes any.
+        batch: the number of images that it takes at once; None for any number.
     """
 
     batch: int | None
 
     def _take(self, path: Path, said: str | None, graph: str) -> None:
-        """Take over what the file says of a graph, of which `graph` is the digest.
+        """Take over the facts in the file, and compare the digest `graph` with theirs.
 
         Raises:
-            CrossreidError: it has no metadata, or the graph differs.
+            CrossreidError: the file has no metadata, or the graph differs.
         """
         self._facts = facts = read_facts(said, path, self.runtime)  # type: ignore[arg-type]
         self.source = path
@@ -55,7 +55,7 @@ class ExportedModel(EmbeddingModel):
         refuse_changed_graph(facts, graph, path)
 
     def _confirm(self, given: Signature, found: Signature) -> None:
-        """Compare what the graph takes and gives with what the file says, and see that it says what was written.
+        """Check that the graph's inputs and outputs match the file's facts, and that the facts are as written.
 
         Raises:
             CrossreidError: they differ.
@@ -90,7 +90,7 @@ class ExportedModel(EmbeddingModel):
         return self._run("features", images, modalities)
 
     def _run(self, output: str, images: Tensor, modalities: Tensor) -> Tensor:
-        """The rows of all images; a file of one batch size is given so many at a time, the last row again where they end."""
+        """Return the rows of all images; for a fixed batch size the last batch is padded with its last image."""
         if self.batch is None or len(images) == self.batch:
             return self._compute(output, images, modalities)
         rows = []
@@ -101,11 +101,11 @@ class ExportedModel(EmbeddingModel):
 
     @abstractmethod
     def _compute(self, output: str, images: Tensor, modalities: Tensor) -> Tensor:
-        """`embeddings` or `features` of images that the file takes at once, `(B, D)` float32, on the CPU."""
+        """Return `embeddings` or `features` of one batch that the file accepts, `(B, D)` float32, on the CPU."""
 
 
 def arrays(images: Tensor, modalities: Tensor) -> dict[str, np.ndarray]:
-    """What a runtime of NumPy's arrays is given."""
+    """Return the inputs for a runtime that takes NumPy arrays."""
     return {
         "images": np.ascontiguousarray(images.cpu().numpy(), dtype=np.float32),
         "modalities": modalities.cpu().numpy().astype(np.int64),

@@ -1,4 +1,4 @@
-"""An exported network as a program of torch.export: torch without the code of its layers."""
+"""An exported network as a torch.export program: run by torch without the code of its layers."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from crossreid.inference.exporting.program_file import read_said
 class ExportedProgramModel(ExportedModel):
     """A file that `crossreid export --to torch-export` wrote.
 
-    torch reads parts of such a file as Python's pickles: open only files whose origin you trust.
+    torch unpickles parts of such a file: open only files from sources you trust.
 
     Raises:
-        CrossreidError: no such file, torch cannot read it, it lacks what `export` writes, or the program is not the one that is
+        CrossreidError: no such file, torch cannot read it, it lacks what `export` writes, or the program is not the one
             described.
     """
 
@@ -41,7 +41,7 @@ class ExportedProgramModel(ExportedModel):
 
                 program = move_to_device_pass(program, device)
             self._module = program.module()
-        except Exception as error:  # torch raises what it comes across
+        except Exception as error:  # torch raises errors of many types
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
             raise CrossreidError(
                 f"{path} cannot be opened by torch {torch.__version__} ({reason}). Export it again."
@@ -57,7 +57,7 @@ class ExportedProgramModel(ExportedModel):
 
 
 def _signatures(program: Any) -> tuple[Signature, Signature]:
-    """Inputs and outputs by position, as a program names them after its layers."""
+    """Return inputs and outputs, matched by position: a program names them after its layers."""
     values = {node.name: node.meta["val"] for node in program.graph.nodes if "val" in node.meta}
 
     def described(names: Any, called: Any) -> Signature:

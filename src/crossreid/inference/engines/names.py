@@ -1,4 +1,4 @@
-"""The engines that compute embeddings, by name: those of `--engine`."""
+"""The engines that compute embeddings, by their names in `--engine`."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from crossreid.errors import CrossreidError
 
 Engine = Literal["torch", "onnx", "openvino", "torch-export"]
 ENGINES: tuple[Engine, ...] = get_args(Engine)
-# What may be asked for: an engine, or the one that is measured to be the fastest.
+# The valid requests: an engine, or the one measured to be the fastest.
 FASTEST: Literal["fastest"] = "fastest"
 Asked = Engine | Literal["fastest"]
 
 
 def parse_distributed(text: str) -> tuple[bool, Engine | None]:
-    """Whether Ray distributes, and the engine: of `ray`, `ray:ENGINE` or ENGINE. Raises as `parse_engine`."""
+    """Return whether Ray distributes, and the engine, from `ray`, `ray:ENGINE` or ENGINE. Raises as `parse_engine`."""
     ray, _, engine = text.partition(":")
     if ray != "ray":
         return False, parse_engine(text)
@@ -22,15 +22,15 @@ def parse_distributed(text: str) -> tuple[bool, Engine | None]:
 
 
 def parse_asked(text: str) -> Asked:
-    """The engine of a name, or `fastest`. Raises as `parse_engine`."""
+    """Return the engine with this name, or `fastest`. Raises as `parse_engine`."""
     return FASTEST if text == FASTEST else parse_engine(text)
 
 
 def parse_engine(text: str) -> Engine:
-    """The engine of a name.
+    """Return the engine with this name.
 
     Raises:
-        CrossreidError: there is none of that name.
+        CrossreidError: there is no engine with this name.
     """
     for engine in ENGINES:
         if text == engine:

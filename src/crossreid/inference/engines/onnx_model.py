@@ -23,7 +23,7 @@ class OnnxModel(ExportedModel):
 
     Raises:
         CrossreidError: no such file, ONNX Runtime cannot read it, it lacks the metadata that `export` writes, or its
-            graph is not the one that they describe.
+            graph is not the one they describe.
     """
 
     runtime = "onnx"

@@ -1,4 +1,4 @@
-"""Networks opened by ONNX Runtime: exported models, and detectors of other people."""
+"""Networks opened by ONNX Runtime: exported models, and third-party detectors."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from crossreid.extras import needed
 
 
 def session_of(network: bytes | str, path: Path, device: torch.device, refusal: Callable[[str], CrossreidError]) -> Any:
-    """The session of a network, given as the content of its file or as the path of it.
+    """Return a session for a network, given as the content or the path of its file.
 
     Args:
-        path: of the file, for messages.
-        refusal: makes the error of a network that cannot be opened, from the reason that ONNX Runtime gives.
+        path: the file, for messages.
+        refusal: makes the error for a network that cannot be opened, from ONNX Runtime's reason.
 
     Raises:
-        CrossreidError: that one, or ONNX Runtime is not installed.
+        CrossreidError: the error from `refusal`, or ONNX Runtime is not installed.
     """
     onnxruntime = needed("onnxruntime", str(path))
     options = onnxruntime.SessionOptions()
@@ -29,17 +29,17 @@ def session_of(network: bytes | str, path: Path, device: torch.device, refusal: 
     providers = providers_for(device, onnxruntime.get_available_providers())
     try:
         return onnxruntime.InferenceSession(network, options, providers=providers)
-    except Exception as error:  # ONNX Runtime's own classes share no other base
+    except Exception as error:  # ONNX Runtime's errors share no other base class
         raise refusal(first_line(error)) from error
 
 
 def first_line(error: Exception) -> str:
-    """What an error of ONNX Runtime says, without the lines about where it was found."""
+    """Return the message of an ONNX Runtime error, without the lines about where it arose."""
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def providers_for(device: torch.device, available: Collection[str]) -> list[Any]:
-    """What ONNX Runtime computes with: on a GPU that very one, as far as it can, and else the CPU."""
+    """Return ONNX Runtime's execution providers: the chosen GPU if available, then the CPU."""
     on_gpu = device.type == "cuda" and "CUDAExecutionProvider" in available
     return [
         *([("CUDAExecutionProvider", {"device_id": device.index or 0})] if on_gpu else []),

@@ -17,18 +17,18 @@ from crossreid.inference.engines.openvino_runtime import leave_telemetry_out
 from crossreid.inference.exporting.openvino_file import read_said
 
 _TYPES = {"f32": "float32", "i64": "int64"}
-_HINTS = {"bf16": "bf16"}  # all other precisions are the file's own, with float32 between its layers
+_HINTS = {"bf16": "bf16"}  # all others are the file's own precision, with float32 between its layers
 
 
 class OpenVinoModel(ExportedModel):
     """A file that `crossreid export --to openvino` wrote, with its .bin.
 
-    It computes with `torch.get_num_threads()` threads, all on one batch. bf16 is one of its precisions where it is a file of float32
-    and the processor has bf16.
+    It computes with `torch.get_num_threads()` threads, all on one batch. bf16 is available for a float32 file if the
+    processor supports it.
 
     Raises:
-        CrossreidError: no such files, OpenVINO cannot read them or is not installed, they lack what `export` writes, or the graph is
-            not the one that is described.
+        CrossreidError: no such files, OpenVINO cannot read them or is not installed, they lack what `export` writes, or
+            the graph is not the one described.
     """
 
     runtime = "openvino"
@@ -43,7 +43,7 @@ class OpenVinoModel(ExportedModel):
         try:
             self._network = self._core.read_model(path)
             signatures = [_signature(ports) for ports in (self._network.inputs, self._network.outputs)]
-        except Exception as error:  # OpenVINO's own are RuntimeError, and others for damaged files
+        except Exception as error:  # RuntimeError from OpenVINO itself, other types for damaged files
             raise CrossreidError(f"{path} cannot be opened by OpenVINO ({_reason(error)}). Export it again.") from error
         self._confirm(*signatures)
         if self.precision == "float32" and "BF16" in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
@@ -83,6 +83,6 @@ def _signature(ports: Iterable[Any]) -> Signature:
 
 
 def _reason(error: Exception) -> str:
-    """The last line that says something: the first ones of OpenVINO's errors are about where in its source."""
+    """Return the last non-empty line: the first ones of OpenVINO's errors are locations in its source."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return (lines[-1] if lines else type(error).__name__)[:300]

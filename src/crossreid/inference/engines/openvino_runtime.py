@@ -1,4 +1,4 @@
-"""OpenVINO and NNCF without their telemetry, which reports to their makers as soon as they are imported."""
+"""OpenVINO and NNCF without their telemetry, which reports to their makers on import."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ _TELEMETRY = "openvino_telemetry"
 
 
 def leave_telemetry_out() -> None:
-    """To be called before OpenVINO or NNCF is imported: they then do as where the package that reports is not installed.
+    """Make OpenVINO and NNCF behave as if the telemetry package were not installed. Call it before importing them.
 
-    A program that imported that package itself keeps it.
+    A program that has already imported that package keeps it.
     """
     if _TELEMETRY not in sys.modules:
         sys.modules[_TELEMETRY] = None  # type: ignore[assignment]

@@ -1,1 +1,1 @@
-"""A network as a file for another engine, checked against torch on images before it is there under its name."""
+"""Exporting a network to a file for another engine; it gets its name only after a comparison with torch on images."""

@@ -1,4 +1,4 @@
-"""Whether two models embed alike: the largest difference between them on images of both modalities."""
+"""Agreement of two models: the largest difference between their embeddings of images of both modalities."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ OF_EACH = 12
 
 
 def images_to_compare(model: EmbeddingModel) -> tuple[Tensor, Tensor, str]:
-    """Images `(B, 3, H, W)` to compare another engine on, their modalities `(B,)`, and what they are.
+    """Return images `(B, 3, H, W)` to compare another engine on, their modalities `(B,)`, and a description.
 
-    Of a run whose data set is at hand they are of its test images, at most 12 of each modality, evenly spaced. Else they are rendered
-    people.
+    If the run's data set is available, they are at most 12 of its test images per modality, evenly spaced; otherwise
+    rendered people.
     """
     try:
         records = with_levels(_test_images(model.source), model.preprocessing.levels)
@@ -48,13 +48,13 @@ def _test_images(folder: Path) -> list[Record]:
 
 
 def _spread(records: Sequence[Record], count: int) -> list[Record]:
-    """`count` of the records, evenly spaced, or all where there are no more."""
+    """Return `count` of the records, evenly spaced, or all if there are fewer."""
     positions = torch.linspace(0, len(records) - 1, min(count, len(records))).long().tolist() if records else []
     return [records[position] for position in positions]
 
 
 def sample_images(model: EmbeddingModel) -> tuple[Tensor, Tensor]:
-    """Rendered people as two visible and two infrared cameras or more see them, prepared: `(B, 3, H, W)`, `(B,)`."""
+    """Return rendered people from two or more cameras per modality, transformed: `(B, 3, H, W)`, modalities `(B,)`."""
     with tempfile.TemporaryDirectory() as folder:
         world = Path(folder) / "world"
         synthesise(world, "manifest", 4, 0, images_per_camera=1, size=(128, 64), workers=1)
@@ -62,10 +62,10 @@ def sample_images(model: EmbeddingModel) -> tuple[Tensor, Tensor]:
 
 
 def largest_difference(model: EmbeddingModel, other: EmbeddingModel, images: Tensor, modalities: Tensor) -> float:
-    """The largest absolute difference of any value of two models' embeddings, and of their features.
+    """Return the largest absolute difference in any value of two models' embeddings or features.
 
-    Features are divided by the length of `model`'s. Images are given in batches of 1, 3, 8 and all. A difference that is
-    not a number counts as infinite.
+    Features are divided by the length of `model`'s. Images are passed in batches of 1, 3, 8 and all. NaN counts as
+    infinite.
     """
     worst = 0.0
     starts = [(size, first) for size in (*BATCHES, len(images)) for first in range(0, len(images), size)]

@@ -1,7 +1,7 @@
-"""Model cards: beside an exported file `FILE.card.json` for programs and `FILE.card.md` for people.
+"""Model cards beside an exported file: `FILE.card.json` for programs and `FILE.card.md` for people.
 
-The page follows the model cards of Hugging Face (Mitchell et al., Model Cards for Model Reporting, FAT* 2019), with their
-YAML header. Of paths only the last part is told: a card is handed on.
+The page follows the model cards of Hugging Face (Mitchell et al., Model Cards for Model Reporting, FAT* 2019), with
+their YAML header. Paths are reduced to their last part, as cards are passed on to others.
 """
 
 from __future__ import annotations
@@ -52,19 +52,19 @@ _PATHS = ("root", "start_from", "weights", "teacher")  # keys of recipes that ho
 
 
 def card_files(file: Path) -> tuple[Path, Path]:
-    """Where the card of an exported file lies: for programs and for people."""
+    """Return the paths of an exported file's cards: for programs and for people."""
     return file.with_name(f"{file.name}.card.json"), file.with_name(f"{file.name}.card.md")
 
 
 def write_card(
     model: EmbeddingModel, exported: Exported, folder: Path, *, checkpoint: str = "best", content: Path | None = None
 ) -> Path:
-    """Write the card of an exported file into `folder`, and return the one for programs.
+    """Write the cards of an exported file into `folder`, and return the path of the one for programs.
 
     Args:
-        model: the run's model, or a named network's, as torch has it; `source` is its folder.
+        model: the run's model, or a named network's, in torch; `source` is its folder.
         checkpoint: which of the run's checkpoints was exported.
-        content: the file where it does not lie at `exported.path` yet.
+        content: the file, if it is not at `exported.path` yet.
     """
     card = make_card(model, exported, checkpoint=checkpoint, content=content)
     path, page = card_files(folder / exported.path.name)
@@ -74,7 +74,7 @@ def write_card(
 
 
 def read_card(path: Path) -> Card:
-    """The card in a file, or of an exported file.
+    """Return the card in a file, or that of an exported file.
 
     Raises:
         CrossreidError: there is none, or it is damaged or of another version.
@@ -97,7 +97,7 @@ def read_card(path: Path) -> Card:
 def make_card(
     model: EmbeddingModel, exported: Exported, *, checkpoint: str = "best", content: Path | None = None
 ) -> Card:
-    """The card itself; see `write_card`."""
+    """Return the card itself; see `write_card`."""
     named = pretrained_at(model.source)
     recipe = None if named is not None else recipe_of_run(model.source)
     file = content or exported.path
@@ -156,12 +156,12 @@ def _called(folder: Path) -> str:
 
 
 def _readable(name: str) -> str:
-    """A file's name as text: bytes of it that are no UTF-8 are replaced."""
+    """Return a file's name as text, with bytes that are not UTF-8 replaced."""
     return name.encode("utf-8", "replace").decode()
 
 
 def _without_folders(value: Any, key: str = "") -> Any:
-    """A recipe's plain values with paths by their last part: folders tell who somebody is, and are of no use elsewhere."""
+    """Return a recipe's plain values with only the last part of paths: folders may identify people."""
     if isinstance(value, Mapping):
         return {name: _without_folders(each, name) for name, each in value.items()}
     if isinstance(value, list):
@@ -178,7 +178,7 @@ def _data_of(recipe: Recipe) -> tuple[CardData, ...]:
     for name, root, options in sources:
         try:
             known = describe(name)
-        except CrossreidError:  # of a plugin that is not here
+        except CrossreidError:  # from a plugin that is not installed
             found.append(CardData(name=name, title=name, citation=UNKNOWN, licence=UNKNOWN, options=dict(options)))
             continue
         found.append(
@@ -216,7 +216,7 @@ def _start_of(model: EmbeddingModel, recipe: Recipe | None, named: PretrainedNet
 
 
 def _licence(backbone: str, weights: str) -> str:
-    """What timm says of the weights that it brings for a name; of all others nobody here knows."""
+    """Return the licence that timm states for its weights of this name; others are unknown."""
     from timm.models import get_pretrained_cfg
 
     from crossreid.models.backbone_registry import BACKBONES
@@ -225,7 +225,7 @@ def _licence(backbone: str, weights: str) -> str:
         return UNKNOWN
     try:
         stated = getattr(get_pretrained_cfg(backbone), "license", None)
-    except RuntimeError:  # a tag that timm has not
+    except RuntimeError:  # a tag unknown to timm
         stated = None
     return f"{stated}, as timm states; not checked here" if stated else UNKNOWN
 

@@ -1,6 +1,6 @@
 """A model card as a page: Markdown with the YAML header of Hugging Face's model cards.
 
-Texts that a user gave (names of runs, data sets, weights) are written so that they are read as text: neither Markdown nor HTML.
+Text from users (names of runs, data sets, weights) is escaped, so that it is read as neither Markdown nor HTML.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ _METRICS = ("rank-1", "mAP", "mINP")
 
 
 def card_page(card: Card) -> str:
-    """The page of a card."""
+    """Return a card as Markdown."""
     header = yaml.safe_dump(_header(card), sort_keys=False, allow_unicode=True, width=10_000)
     parts = [f"---\n{header}---\n\n# {plain(card.name)}", *_sections(card)]
     return "\n\n".join(part.strip("\n") for part in parts if part) + "\n"
 
 
 def plain(text: object) -> str:
-    """A text on one line, none of whose characters means anything to Markdown or HTML."""
+    """Return a text on one line, without characters that mean something in Markdown or HTML."""
     return _SPECIAL.sub(r"\\\1", " ".join(str(text).split())).replace("<", "&lt;").replace(">", "&gt;")
 
 
 def _header(card: Card) -> dict[str, Any]:
     header: dict[str, Any] = {
         "library_name": "crossreid",
-        "license": UNKNOWN,  # nobody said under which licence the weights may be handed on
+        "license": UNKNOWN,  # no licence for passing on the weights was stated
         "pipeline_tag": "image-feature-extraction",
         "tags": ["re-identification", "cross-modality", card.network.method, card.file.target],
     }
@@ -177,7 +177,7 @@ def _training(card: Card) -> str:
         return f"{text}The network was not trained here. The training data of its weights are {UNKNOWN} here."
     rows = [(one.title, one.citation, one.licence) for one in card.data]
     recipe = yaml.safe_dump(card.recipe, sort_keys=False, allow_unicode=False, width=100)
-    quoted = "\n".join(f"    {line}" for line in recipe.splitlines())  # indented code, which no text can end
+    quoted = "\n".join(f"    {line}" for line in recipe.splitlines())  # an indented block, which no text in it can end
     return f"{text}{_table(('data set', 'citation', 'terms'), rows)}\n\nThe whole recipe, paths without their folders:\n\n{quoted}"
 
 

@@ -1,7 +1,7 @@
-"""What a model card holds: the form of `FILE.card.json`, by which it is written and read.
+"""The content of a model card: the schema by which `FILE.card.json` is written and read.
 
-A card is data of its own: whoever has it needs neither the run nor this package. What is not known is `unknown` in
-words, and never left out.
+A card stands alone: its readers need neither the run nor this package. Unknown values are stated as `unknown`, and
+never left out.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class CardFile(Options):
-    """The exported file: its name without folders, SHA-256 and size in bytes (null where it was not there to be read)."""
+    """The exported file: its name without folders, SHA-256 and size in bytes (null if it could not be read)."""
 
     name: str
     target: Target
@@ -31,7 +31,7 @@ class CardFile(Options):
 
 
 class CardNetwork(Options):
-    """The network: `fingerprint` tells whose embeddings may be compared; `trained` how far the run was, empty where finished."""
+    """The network. Embeddings with the same `fingerprint` are comparable; `trained` is an unfinished run's progress."""
 
     method: str
     title: str
@@ -42,7 +42,7 @@ class CardNetwork(Options):
 
 
 class CardData(Options):
-    """A data set that it was trained on, as the catalogue has it."""
+    """A data set that it was trained on, as in the catalogue."""
 
     name: str
     title: str
@@ -52,14 +52,14 @@ class CardData(Options):
 
 
 class CardStart(Options):
-    """What training started from, and under which licence that is."""
+    """The weights that training started from, and their licence."""
 
     weights: str
     licence: str
 
 
 class CardPreprocessing(Options):
-    """What is done to a decoded image, in this order: resized, values 0 to 1, less `mean`, by `std`, channels first."""
+    """Preprocessing of a decoded image, in order: resize, scale to [0, 1], subtract `mean`, divide by `std`, to CHW."""
 
     height: int = Field(ge=1)
     width: int = Field(ge=1)
@@ -84,7 +84,7 @@ class CardTensor(Options):
 
 
 class CardScore(Options):
-    """A score by a protocol, fractions in [0, 1]; `conditions` is what it must not be quoted without."""
+    """Scores by a protocol, fractions in [0, 1]; they must not be quoted without `conditions`."""
 
     protocol: str
     setting: str
@@ -93,7 +93,7 @@ class CardScore(Options):
 
 
 class CardScores(Options):
-    """Scores of the test or, where that is all there is, of the best validation; `note` says which, and what is wrong with them."""
+    """Scores of the test or, failing that, of the best validation; `note` says which, and states their limitations."""
 
     of: Literal["test", "validation", "nothing"]
     note: str
@@ -101,7 +101,7 @@ class CardScores(Options):
 
 
 class CardMeasured(Options):
-    """What was measured of a part of the test: queries of one camera, or one direction between modalities."""
+    """Measurements on a part of the test: queries of one camera, or one direction between modalities."""
 
     part: str
     figure: str
@@ -110,7 +110,7 @@ class CardMeasured(Options):
 
 
 class CardCalibration(Options):
-    """How scores become probabilities: prior, the data of the pairs and, by pair of modalities, what was measured."""
+    """How scores become probabilities: the prior, the data of the pairs and, per pair of modalities, measurements."""
 
     method: str
     prior: float | None
@@ -119,7 +119,7 @@ class CardCalibration(Options):
 
 
 class CardAgreement(Options):
-    """The largest difference from torch in any value of any embedding, on so many images."""
+    """The largest difference from torch in any value of any embedding, on this many images."""
 
     difference: float = Field(ge=0)
     images: int = Field(ge=1)
@@ -127,7 +127,7 @@ class CardAgreement(Options):
 
 
 class CardFidelity(Options):
-    """What a lower precision costs against float32, as `Fidelity` has it; `scores` are (float32, this file)."""
+    """The cost of a lower precision against float32, as in `Fidelity`; `scores` are (float32, this file)."""
 
     mean_cosine: float
     least_cosine: float

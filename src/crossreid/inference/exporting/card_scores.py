@@ -1,6 +1,6 @@
-"""What a run's folder says of how good it is: stored scores, the best validation, and the test's cameras one by one.
+"""Scores found in a run's folder: stored test scores, the best validation, and scores per test camera.
 
-Nothing is embedded here. What was measured of other weights than the exported ones is left out, and that is said.
+Nothing is embedded here. Measurements of weights other than the exported ones are left out, and a note says so.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from crossreid.inference.exporting.card_schema import CardMeasured, CardScore, C
 from crossreid.runs.evaluate import features_file, read_scores
 from crossreid.runs.folders import weights_folder
 
-_MOST = 40_000_000  # pairs of a query and a gallery image: beyond, ranking by camera takes minutes
+_MOST = 40_000_000  # pairs of a query and a gallery image; with more, ranking by camera takes minutes
 
 
 def card_scores(folder: Path, checkpoint: str) -> tuple[CardScores, list[Score]]:
-    """What to say of a run's scores, and the stored ones where they are of the checkpoint `best` or `last`."""
+    """Return a run's scores for its card, and the stored ones if they are of this checkpoint, `best` or `last`."""
     stored, why = _stored(folder, checkpoint)
     if stored:
         rows = [
@@ -54,7 +54,7 @@ def card_scores(folder: Path, checkpoint: str) -> tuple[CardScores, list[Score]]
 
 
 def _stored(folder: Path, checkpoint: str) -> tuple[list[Score], str]:
-    """The scores in scores.json, or none and why."""
+    """Return the scores in scores.json, or none and the reason."""
     path = folder / "scores.json"
     if not path.is_file():
         return [], "the run was not evaluated"
@@ -82,7 +82,7 @@ def _best_validation(path: Path) -> tuple[int, dict[str, float]] | None:
 
 
 def measured_parts(folder: Path, scores: list[Score], calibration: Calibration | None) -> tuple[CardMeasured, ...]:
-    """Rank-1 of each camera's queries, of the first setting, and by pair of modalities what share of same pairs is accepted."""
+    """Return rank-1 of each camera's queries in the first setting, and the true-accept rate per pair of modalities."""
     return (*(_by_camera(folder, scores[0]) if scores else ()), *_by_pair(calibration))
 
 
@@ -104,7 +104,7 @@ def _by_camera(folder: Path, score: Score) -> list[CardMeasured]:
             trial=trial,
             settings=[score.setting],
         )
-    except (CrossreidError, DataError):  # sets, permutations that are not here: no figure rather than no card
+    except (CrossreidError, DataError):  # sets, or missing permutations: rather no figures than no card
         return []
     (each,) = found.each
     rank1 = each.values("rank-1")

@@ -1,4 +1,4 @@
-"""What every model card says of use: docs/responsible-use.md in short. A test holds the two together."""
+"""Every model card's text on use: docs/responsible-use.md in short. A test keeps the two consistent."""
 
 from __future__ import annotations
 

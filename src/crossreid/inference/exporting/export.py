@@ -1,4 +1,4 @@
-"""From a run to a file for another engine: opened, written, compared with torch, made smaller if asked for, and put in its place."""
+"""From a run to a file for another engine: open, write, compare with torch, lower the precision if requested, move."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def export(
         raise CrossreidError(f"{run} already is an exported file. Expected the folder of a run.")
     if out is not None:
         refuse_name(Path(out), target)
-    # Not fused: what it is compared with is the network as it was trained.
+    # Not fused: the comparison is with the network as trained.
     model = open_model(run, checkpoint=checkpoint, device="cpu", fuse=False)
     assert isinstance(model, TorchModel)
     out = Path(out) if out is not None else model.source / f"model{ending}"
@@ -107,14 +107,14 @@ def export_onnx(
 
 
 def _written(model: TorchModel, target: Target, form: Format, file: Path, batch: int | None, out: Path) -> Exported:
-    """The network in float32 as `file`, with its facts."""
+    """Write the network in float32 as `file`, with its facts."""
     given = _fused(model) if form.fused else model
     try:
         with kept_in_log(out.with_name(f"{out.name}.log")) as kept:
             form.write(given, file, batch)
-    except OSError:  # no fault of the network: a full disk, say
+    except OSError:  # not the network's fault: a full disk, for example
         raise
-    except Exception as error:  # exporters raise what they come across
+    except Exception as error:  # exporters raise errors of many types
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise CrossreidError(
             f"{model.source}: the network of {model.method} cannot be written as {form.title} ({type(error).__name__}: "
@@ -134,7 +134,7 @@ def _fused(model: TorchModel) -> TorchModel:
 
 
 def _compared(model: TorchModel, file: Path, written: Exported, tolerance: float, run: Path) -> Exported:
-    """`written` with its difference from torch; raises `CrossreidError` where that is more than `tolerance`."""
+    """Return `written` with its difference from torch. Raises `CrossreidError` if that exceeds `tolerance`."""
     images, modalities, which = images_to_compare(model)
     difference = largest_difference(model, open_exported(file, torch.device("cpu")), images, modalities)
     if not difference <= tolerance:
@@ -146,17 +146,17 @@ def _compared(model: TorchModel, file: Path, written: Exported, tolerance: float
 
 
 def _card(model: TorchModel, file: Path, written: Exported, folder: Path, checkpoint: str) -> tuple[Path, ...]:
-    """The files of the model card, the machine's first, written into `folder`; they are put beside the exported file.
+    """Write the model cards into `folder`, to be moved beside the exported file; return them, that for programs first.
 
-    `written.path` is where the file will be, `file` where it is.
+    `file` is where the exported file is now, `written.path` where it will be.
     """
     write_card(model, written, folder, checkpoint=checkpoint, content=file)
     return card_files(folder / written.path.name)
 
 
 def _put(file: Path, form: Format, out: Path) -> None:
-    """Move the file to its place, whole: what belongs to it first, so that the name of the file stands for all of it."""
+    """Move the file to its path atomically, after its companions, so that it exists only when they do."""
     with ExitStack() as stack:
         pairs = [(file, out), *((file.with_suffix(each), out.with_suffix(each)) for each in form.companions)]
-        for source, place in pairs:  # the last one entered is the first one renamed
+        for source, place in pairs:  # the last one entered is renamed first
             shutil.copyfile(source, stack.enter_context(replacing(place, durable=True)))

@@ -1,4 +1,4 @@
-"""What `crossreid export` reports of a file that it wrote."""
+"""What `crossreid export` reports about a file that it wrote."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ ExportPrecision = Literal["float32", "fp16", "int8"]
 
 @dataclass(frozen=True, slots=True)
 class Fidelity:
-    """What a precision below float32 costs, against the run's own network in float32 on its test images.
+    """The cost of a precision below float32, against the run's own network in float32 on its test images.
 
     Attributes:
-        mean_cosine, least_cosine: of the embeddings of the same image, over `images` images.
-        scores: by name (`mAP`, `rank-1`), the float32 network's and this file's, fractions in [0, 1]; empty where the run's
-            data set is not at hand.
-        protocol: by which they were measured.
-        calibrated_on: of int8, how many training images gave the ranges; else 0.
+        mean_cosine, least_cosine: between the two embeddings of the same image, over `images` images.
+        scores: by name (`mAP`, `rank-1`), the float32 network's and this file's, fractions in [0, 1]; empty if the
+            run's data set is not available.
+        protocol: the protocol of the scores.
+        calibrated_on: for int8, the number of training images that gave the ranges; else 0.
     """
 
     mean_cosine: float
@@ -36,12 +36,12 @@ class Exported:
     """The file, D, and the largest difference from torch in any value of any embedding.
 
     Attributes:
-        difference, images, compared_on: of the network in float32, from which a file of lower precision was made; on how many images
-            of what.
-        trained: how much of its training the run has had, where that is not all of it.
-        log: the file of what the exporter printed, where it printed anything.
+        difference, images, compared_on: the difference of the network in float32, from which a file of lower precision
+            was made; the number of images compared, and what they are.
+        trained: how far the run was trained, if training is unfinished.
+        log: the file with the exporter's output, if it printed anything.
         card: the model card beside the file.
-        batch: the one number of images that the file takes at once; None where it takes any.
+        batch: the only number of images that the file takes at once; None for any number.
     """
 
     path: Path

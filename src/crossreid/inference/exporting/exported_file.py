@@ -1,10 +1,10 @@
-"""Exported files of every target: their names, their inputs and outputs, and what they say of the model and of its images.
+"""Exported files of every target: their names, inputs and outputs, and the facts they state about model and images.
 
-What a file says are its facts, JSON under the name `crossreid`: in an ONNX file's metadata, in the `rt_info` of OpenVINO's
-.xml, among the extra files of torch's .pt2. They hold format, fingerprint, method, dimension, flip, preprocessing, version,
-precision and batch (`dynamic`, or the one size); graph, the digest of all else in the file; `trained`, how far the run was, where
-it was not finished; `start`, the run or file that it started from, where `start_from` named one; `calibration`, where the run has
-one; and facts, the digest of the facts themselves.
+Facts are JSON under the name `crossreid`: in an ONNX file's metadata, in the `rt_info` of OpenVINO's .xml, among the
+extra files of torch's .pt2. They hold format, fingerprint, method, dimension, flip, preprocessing, version, precision
+and batch (`dynamic`, or the only size); graph, the digest of the rest of the file; `trained`, the progress of an
+unfinished run; `start`, the run or file named by `start_from`, if any; `calibration`, if the run has one; and facts,
+the digest of the facts themselves.
 """
 
 from __future__ import annotations
@@ -32,25 +32,25 @@ SUFFIXES: dict[Target, str] = {"onnx": ".onnx", "openvino": ".xml", "torch-expor
 INPUTS = {"images": "float32", "modalities": "int64"}
 OUTPUTS = ("embeddings", "features")
 DYNAMIC = "dynamic"
-# What the facts say, and as what.
+# The facts and their types.
 _KINDS = {"method": str, "fingerprint": str, "graph": str, "dimension": int, "flip": bool, "preprocessing": dict}
 _FINGERPRINT = re.compile("[0-9a-f]{64}")
 
 
 def target_of(path: Path) -> Target | None:
-    """Of which target a path is, by its name; None of a run's."""
+    """Return the target of a path, by its name; None for a run."""
     return next((target for target, suffix in SUFFIXES.items() if path.suffix.lower() == suffix), None)
 
 
 def is_exported(path: Path) -> bool:
-    """Whether a path is that of an exported file, by its name, and not of a run."""
+    """Whether a path is that of an exported file rather than of a run, by its name."""
     return target_of(path) is not None
 
 
 def facts_of(
     model: EmbeddingModel, target: Target, *, precision: ExportPrecision = "float32", batch: int | None = None
 ) -> dict[str, Any]:
-    """What a file exported from `model` says; its digests are added when it is written (`text_of_facts`)."""
+    """Return the facts of a file exported from `model`; its digests are added on writing (`text_of_facts`)."""
     return {
         "format": FORMATS[target],
         "fingerprint": model.fingerprint,
@@ -68,17 +68,17 @@ def facts_of(
 
 
 def text_of_facts(facts: Mapping[str, Any], graph: str) -> str:
-    """The facts as they are written, with `graph`, the digest of all else in the file, and with their own digest."""
+    """Return the facts as written, with `graph`, the digest of the rest of the file, and their own digest."""
     said = {**facts, "graph": graph}
     return json.dumps(said | {"facts": facts_digest(said)}, sort_keys=True)
 
 
 def read_facts(said: str | None, path: Path, target: Target) -> dict[str, Any]:
-    """What `crossreid export` wrote into a file, from the text that it says under `crossreid`.
+    """Return the facts that `crossreid export` wrote into a file, from the text under `crossreid`.
 
     Raises:
-        CrossreidError: it says nothing, so that nobody knows what to do to an image before this network; or what it says is
-            damaged, incomplete or of another version.
+        CrossreidError: there are no facts, so the preprocessing is unknown; or they are damaged, incomplete or of
+            another version.
     """
     if said is None:
         raise CrossreidError(
@@ -98,7 +98,7 @@ def read_facts(said: str | None, path: Path, target: Target) -> dict[str, Any]:
     wrong = [name for name, kind in _KINDS.items() if type(facts[name]) is not kind]
     if not wrong and not _FINGERPRINT.fullmatch(facts["fingerprint"]):
         wrong = ["fingerprint"]
-    # Files of before do not say these.
+    # Files of earlier versions do not state these.
     if not wrong and facts.get("precision", "float32") not in get_args(ExportPrecision):
         wrong = ["precision"]
     batch = facts.get("batch", DYNAMIC)
@@ -113,7 +113,7 @@ def read_facts(said: str | None, path: Path, target: Target) -> dict[str, Any]:
 
 
 def refuse_changed_graph(facts: Mapping[str, Any], graph: str, path: Path) -> None:
-    """Raise `CrossreidError` where a file's facts are of another graph than that whose digest is `graph`."""
+    """Raise `CrossreidError` if a file's facts are not of the graph with the digest `graph`."""
     if graph != facts["graph"]:
         raise CrossreidError(
             f"{path} is damaged or was changed: its graph is not the one that was exported. Export it again."
@@ -121,14 +121,14 @@ def refuse_changed_graph(facts: Mapping[str, Any], graph: str, path: Path) -> No
 
 
 def refuse_changed_facts(facts: Mapping[str, Any], path: Path) -> None:
-    """Raise `CrossreidError` where a file's facts are not as they were written."""
-    if facts.get("facts") not in (None, facts_digest(facts)):  # files of before have no digest of them
+    """Raise `CrossreidError` if a file's facts have changed since they were written."""
+    if facts.get("facts") not in (None, facts_digest(facts)):  # files of earlier versions have no digest of them
         raise CrossreidError(
             f"{path} is damaged or was changed: its metadata are not what was exported. Export it again."
         )
 
 
 def facts_digest(facts: Mapping[str, Any]) -> str:
-    """SHA-256, hexadecimal, of what the facts say, but for this digest."""
+    """Return the hexadecimal SHA-256 of the facts, without this digest."""
     said = {key: value for key, value in facts.items() if key != "facts"}
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()

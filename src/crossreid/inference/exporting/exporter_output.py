@@ -1,4 +1,4 @@
-"""What an exporter prints, kept from the user: it goes into a log."""
+"""An exporter's output, redirected to a log instead of the terminal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import IO
 
 
 class Kept:
-    """What was printed: after the block, the file that holds it, or None where nothing was."""
+    """The output: after the block, the file that holds it, or None if nothing was printed."""
 
     def __init__(self) -> None:
         self.log: Path | None = None
@@ -20,10 +20,10 @@ class Kept:
 
 @contextmanager
 def kept_in_log(log: Path) -> Iterator[Kept]:
-    """Within it all that the process prints, compiled code too, goes to the file `log`; an error is added to it.
+    """Redirect everything the process prints within the block, compiled code included, to `log`; an error is appended.
 
-    Where nothing was printed and no error came up, nothing is left, nor a log of before. The file descriptors of output and error are
-    taken for the time, so what other threads print then is in the log too.
+    Without output or an error no log is left, not even an earlier one. The file descriptors of standard output and
+    error are redirected, so what other threads print meanwhile is in the log too.
     """
     log.unlink(missing_ok=True)
     result = Kept()

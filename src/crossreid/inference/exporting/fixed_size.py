@@ -1,8 +1,8 @@
-"""A network traced at one image size: what depends on the size alone is computed before, as a constant.
+"""Tracing a network at one image size: values that depend only on the size are precomputed as constants.
 
-A transformer resamples its positions to the grid of the image that it is given, by an antialiased interpolation that
-ONNX has no operator for, and builds rotary positions of that grid. An exported file has one size, so both are the same
-at every call. A root mean square norm, which that version of ONNX lacks, is written out.
+A transformer resamples its position embeddings to the image's grid, by an antialiased interpolation that ONNX has no
+operator for, and builds rotary positions for that grid. An exported file has one size, so both are the same in every
+call. RMS norm, which that version of ONNX lacks, is written out.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-_ROTARY = "get_embed"  # of timm's rotary positions
+_ROTARY = "get_embed"  # the method of timm's rotary positions
 
 
 @contextmanager
 def fixed_size(network: nn.Module, images: Tensor, *others: Tensor) -> Iterator[None]:
-    """Within it `network`, in evaluation mode, uses the positions for images of this size without computing them.
+    """Within the block `network`, in evaluation mode, uses precomputed positions for images of this size.
 
-    `network` is run twice before. What is interpolated of the images themselves is computed as always.
+    `network` is first run twice. Interpolations that depend on the images are still computed.
     """
     made: list[list[Tensor]] = []
     rotary: dict[nn.Module, Tensor] = {}
@@ -44,7 +44,7 @@ def fixed_size(network: nn.Module, images: Tensor, *others: Tensor) -> Iterator[
 def _rotary_positions(
     network: nn.Module, instead: Callable[[nn.Module, Callable[[], Tensor]], Tensor]
 ) -> Iterator[None]:
-    """Rotary positions are what `instead(module, embed)` gives, where `embed()` computes them."""
+    """Replace rotary positions by `instead(module, embed)`, where `embed()` computes them."""
     modules = [module for module in network.modules() if callable(getattr(module, _ROTARY, None))]
     for module in modules:
         own = getattr(module, _ROTARY)
@@ -61,7 +61,7 @@ def _rotary_positions(
 
 
 class _Recorded(TorchFunctionMode):
-    """While it is active: what interpolations give, in order."""
+    """Record the results of interpolations, in order, while active."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -97,7 +97,7 @@ class _Fixed(TorchFunctionMode):
 def _root_mean_square_norm(
     input: Tensor, normalized_shape: Any, weight: Tensor | None = None, eps: float | None = None
 ) -> Tensor:
-    """`torch.nn.functional.rms_norm` by its definition."""
+    """`torch.nn.functional.rms_norm`, written out by its definition."""
     axes = tuple(range(-len(normalized_shape), 0))
     smallest = torch.finfo(input.dtype).eps if eps is None else eps
     normed = input * torch.rsqrt(input.pow(2).mean(dim=axes, keepdim=True) + smallest)

@@ -1,9 +1,9 @@
-"""A network as one function of images and modalities, in the form that it is exported in.
+"""A network as one function of images and modalities, the form in which it is exported.
 
-A method may send each image through the branch of its modality, with masks whose sizes depend on the data. What is
-exported holds such a network once for each modality, all images through both, and takes each image's row from its own:
-right for every mixture and size of batch, and what both share is computed once by the runtime. A network that does not
-depend on modality is there once.
+A method may send each image through the branch of its modality, with masks whose sizes depend on the data. The export
+holds such a network once per modality, passes all images through both, and takes each image's row from its own
+modality: correct for every batch size and mixture, and the runtime computes shared parts once. A network that does not
+depend on modality is exported once.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from crossreid.models.two_stream import only_of
 
 
 def exportable(network: nn.Module, images: Tensor, modalities: Tensor, *, flip: bool) -> nn.Module:
-    """A module `(images, modalities) -> (embeddings, features)` that depends on no modality but by selecting rows.
+    """Return a module `(images, modalities) -> (embeddings, features)` that uses modalities only to select rows.
 
     Args:
         network: a method, in evaluation mode; it is run on `images` `(B, 3, H, W)` to see whether it depends on
             `modalities` `(B,)`.
         flip: whether the mirror image's embedding is averaged in.
     """
-    # In evaluation mode: the exporter leaves parts of a module in the mode that it found the whole in.
+    # In evaluation mode: the exporter sets all submodules to the mode of the whole.
     one = OneModality(network, None, flip).eval()
     return EitherModality(network, flip).eval() if uses_modality(one, images, modalities) else one
 
 
 class OneModality(nn.Module):
-    """The network for images of one modality, or for any where `modality` is None: images to embeddings and features."""
+    """The network for images of one modality, or of any if `modality` is None: images to embeddings and features."""
 
     def __init__(self, network: nn.Module, modality: Modality | None, flip: bool) -> None:
         super().__init__()
@@ -50,14 +50,14 @@ class OneModality(nn.Module):
         features = self.network.features(images, kinds)  # type: ignore[operator]
         if not self.flip:
             return normalize(features, dim=1), features
-        # The network once an image; the exported file is compared with `embed`, which computes it otherwise.
+        # One pass per image; the exported file is compared with `embed`, which computes this differently.
         mirrored = self.network.features(images.flip(3), kinds)  # type: ignore[operator]
         both = normalize(features, dim=1) + normalize(mirrored, dim=1)
         return normalize(both, dim=1), (features + mirrored) / 2
 
 
 class EitherModality(nn.Module):
-    """The network for both modalities, and of each image the rows of its own."""
+    """The network for both modalities; each image gets the row of its own modality."""
 
     def __init__(self, network: nn.Module, flip: bool) -> None:
         super().__init__()
@@ -72,14 +72,14 @@ class EitherModality(nn.Module):
 
 
 def uses_modality(network: nn.Module, images: Tensor, modalities: Tensor) -> bool:
-    """Whether anything is computed from the modalities."""
+    """Whether the network computes anything from the modalities."""
     with _Watched(modalities) as watched:
         network(images, modalities)
     return watched.used
 
 
 class _Watched(TorchFunctionMode):
-    """While it is active: whether torch is given a tensor to do anything with."""
+    """Record whether torch uses a tensor while active."""
 
     def __init__(self, tensor: Tensor) -> None:
         super().__init__()

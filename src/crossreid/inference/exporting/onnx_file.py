@@ -1,4 +1,4 @@
-"""ONNX files as bytes: the digest of their graph, and the facts that are appended to it."""
+"""ONNX files as bytes: the digest of the graph, and the facts appended to it."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ _METADATA_PROPS = 14  # in onnx.proto's ModelProto
 
 
 def state_facts(path: Path, facts: Mapping[str, Any]) -> None:
-    """Write the facts into a file, in place of those that it has."""
+    """Write the facts into a file, replacing existing ones."""
     import onnx
 
     graph = b"".join(_without_metadata(path.read_bytes()))
     metadata = onnx.ModelProto()
     said = text_of_facts(facts, hashlib.sha256(graph).hexdigest())
     onnx.helper.set_model_props(metadata, {KEY: said})
-    # Two messages one after the other are one with the fields of both; so the graph's bytes stay those of the digest.
+    # Concatenated protobuf messages merge into one, so the graph's bytes still match the digest.
     path.write_bytes(graph + metadata.SerializeToString())
 
 
 def graph_digest(content: bytes) -> str:
-    """SHA-256, hexadecimal, of an ONNX file's bytes but for its metadata."""
+    """Return the hexadecimal SHA-256 of an ONNX file's bytes without its metadata."""
     digest = hashlib.sha256()
     for part in _without_metadata(content):
         digest.update(part)
@@ -33,17 +33,17 @@ def graph_digest(content: bytes) -> str:
 
 
 def _without_metadata(content: bytes) -> list[memoryview]:
-    """The bytes as they are, since a parser may write them differently, less the metadata.
+    """Return the original bytes without the metadata; they are not parsed, as serialising may change them.
 
-    The file is a protobuf message: its outermost fields, each a number and a kind, then its value, in order, less those of
-    `metadata_props`.
+    The file is a protobuf message. These are its outermost fields (each a number and a kind, then its value), in order,
+    without those of `metadata_props`.
     """
     parts: list[memoryview] = []
     view, position = memoryview(content), 0
     while position < len(view):
         start = position
         key, position = _varint(view, position)
-        if key & 7 == 2:  # texts and messages, whose length is given
+        if key & 7 == 2:  # texts and messages, with their length
             length, position = _varint(view, position)
             position += length
         elif key & 7 == 0:
@@ -56,7 +56,7 @@ def _without_metadata(content: bytes) -> list[memoryview]:
 
 
 def _varint(view: memoryview, position: int) -> tuple[int, int]:
-    """The number that begins at `position`, seven bits a byte, and the position behind it."""
+    """Return the number that begins at `position`, seven bits per byte, and the position after it."""
     value = shift = 0
     while position < len(view):
         byte = view[position]

@@ -14,7 +14,7 @@ OPSET = 18
 
 
 def write_onnx(model: TorchModel, path: Path, batch: int | None) -> None:
-    """Write the network to `path`, for batches of one size, or of any where `batch` is None."""
+    """Write the network to `path`, for batches of `batch` images, or of any size if None."""
     import onnx
 
     names = [*INPUTS, *OUTPUTS]
@@ -27,13 +27,13 @@ def write_onnx(model: TorchModel, path: Path, batch: int | None) -> None:
             output_names=[*OUTPUTS],
             dynamic_axes=None if batch else {name: {0: "batch"} for name in names},
             opset_version=OPSET,
-            dynamo=False,  # a method of somebody else may have masks of sizes that depend on the data: the newer one refuses them
+            dynamo=False,  # the newer exporter refuses data-dependent mask sizes, which methods may have
         )
     written = onnx.load(str(path))
-    if len(written.graph.input) == 1:  # the exporter drops what nothing is computed from; callers give it all the same
+    if len(written.graph.input) == 1:  # the exporter drops unused inputs, but callers pass them
         unused = onnx.helper.make_tensor_value_info("modalities", onnx.TensorProto.INT64, [batch or "batch"])
         written.graph.input.append(unused)
-    for output in written.graph.output:  # of networks of windows, among others, the exporter does not find it out
+    for output in written.graph.output:  # the exporter fails to infer it, for example for window attention
         output.type.tensor_type.shape.dim[1].dim_value = model.dimension
     onnx.checker.check_model(written)
     path.write_bytes(written.SerializeToString())

@@ -18,26 +18,26 @@ _QUOTE = '"'
 
 
 def weights_of(path: Path) -> Path:
-    """The file of weights that belongs to an .xml."""
+    """Return the weights file of an .xml."""
     return path.with_suffix(".bin")
 
 
 def state_facts(path: Path, facts: Mapping[str, Any]) -> None:
-    """Write the facts into the `rt_info` of an .xml, in place of those that it has."""
+    """Write the facts into the `rt_info` of an .xml, replacing existing ones."""
     graph = _ENTRY.sub(b"", path.read_bytes())
     before, section, after = graph.rpartition(_SECTION)
-    if not section:  # a network without any: right before its end
+    if not section:  # a network without one: right before its end
         before, section, after = graph.rpartition(b"</net>")
         before, section = before + b"\t<rt_info>", _SECTION + section
         graph = before + section + after
     said = text_of_facts(facts, _digest(graph, weights_of(path)))
     entry = f'\n\t\t<{KEY} value="{escape(said, {_QUOTE: "&quot;"})}" />'
-    last = len(before.rstrip())  # where a reader takes the entry out again, with the space before it
+    last = len(before.rstrip())  # a reader removes the entry again, with the space before it
     path.write_bytes(before[:last] + entry.encode() + before[last:] + section + after)
 
 
 def read_said(path: Path) -> tuple[str | None, str]:
-    """What an .xml says under `crossreid`, None where it says nothing, and the digest of the rest of both files.
+    """Return the text of an .xml under `crossreid` (None if absent), and the digest of the rest of both files.
 
     Raises:
         CrossreidError: one of the two files is missing.
@@ -55,7 +55,7 @@ def read_said(path: Path) -> tuple[str | None, str]:
 
 
 def _digest(graph: bytes, weights: Path) -> str:
-    """SHA-256, hexadecimal, of an .xml without the facts and of its weights."""
+    """Return the hexadecimal SHA-256 of an .xml without the facts, and of its weights."""
     digest = hashlib.sha256(graph)
     with open(weights, "rb") as stream:
         while block := stream.read(1 << 20):

@@ -16,14 +16,14 @@ from crossreid.inference.exporting.tracing import traceable
 
 
 def write_openvino(model: TorchModel, path: Path, batch: int | None) -> None:
-    """Write the network to `path` and its .bin in float32, for batches of one size, or of any where `batch` is None."""
+    """Write the network to `path` and its .bin in float32, for batches of `batch` images, or of any size if None."""
     leave_telemetry_out()
     import openvino
 
     with traceable(model, batch) as (network, images, modalities):
-        for parameter in network.parameters():  # so that they may be constants
+        for parameter in network.parameters():  # so that they can be constants
             parameter.requires_grad_(False)
-        # Of a function weights are constants. Read layer by layer, as those of a module, they take five times as long.
+        # In a traced function weights are constants. Reading them from a module layer by layer is five times slower.
         traced = torch.jit.trace(lambda *given: network(*given), (images, modalities), check_trace=False)
     rows = batch or -1
     shapes = {"images": [rows, *images.shape[1:]], "modalities": [rows]}
@@ -40,7 +40,7 @@ def write_openvino(model: TorchModel, path: Path, batch: int | None) -> None:
 
 @contextmanager
 def _logging_as_it_was() -> Iterator[None]:
-    """A conversion that fails leaves the root logger set for errors alone: warnings of others would be lost."""
+    """Restore the root logger: a failed conversion leaves it at errors only, and other warnings would be lost."""
     root = logging.getLogger()
     level, filters, handlers = root.level, root.filters[:], root.handlers[:]
     try:

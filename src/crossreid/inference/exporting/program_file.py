@@ -1,4 +1,4 @@
-"""Files of torch.export (.pt2), archives of named parts: the digest of all parts, and the facts as one more."""
+"""torch.export files (.pt2), archives of named parts: the digest of all parts, and the facts as a further part."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _EXTRA = "/extra/"
 
 
 def state_facts(path: Path, facts: Mapping[str, Any]) -> None:
-    """Write the facts into an archive, in place of those that it has."""
+    """Write the facts into an archive, replacing existing ones."""
     bare = path.with_name(f"{path.stem}.bare{path.suffix}")
     with zipfile.ZipFile(path) as given:
         said = text_of_facts(facts, _digest(given))
@@ -30,10 +30,10 @@ def state_facts(path: Path, facts: Mapping[str, Any]) -> None:
 
 
 def read_said(path: Path) -> tuple[str | None, str]:
-    """What an archive says under `crossreid`, None where it says nothing, and the digest of its other parts.
+    """Return the text of an archive under `crossreid` (None if absent), and the digest of its other parts.
 
     Raises:
-        CrossreidError: no such file, or it is no archive, or damaged.
+        CrossreidError: no such file, or it is damaged or not an archive.
     """
     if not path.is_file():
         raise CrossreidError(f"{path} not found. Expected a file that `crossreid export --to torch-export` wrote.")
@@ -47,7 +47,7 @@ def read_said(path: Path) -> tuple[str | None, str]:
 
 
 def _digest(archive: zipfile.ZipFile) -> str:
-    """SHA-256, hexadecimal, of the names and contents of all parts but the facts, by name."""
+    """Return the hexadecimal SHA-256 of the names and contents of all parts but the facts, sorted by name."""
     digest = hashlib.sha256()
     for name in sorted(archive.namelist()):
         if not name.endswith(f"{_EXTRA}{KEY}"):

@@ -1,4 +1,4 @@
-"""A run's network as torch.export's program, without facts."""
+"""A run's network as a torch.export program, without facts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from crossreid.inference.exporting.tracing import traceable
 
 
 def write_program(model: TorchModel, path: Path, batch: int | None) -> None:
-    """Write the network to `path`, for batches of one size, or of any where `batch` is None."""
+    """Write the network to `path`, for batches of `batch` images, or of any size if None."""
     rows = None if batch else {0: torch.export.Dim("batch", min=1)}
     with traceable(model, batch) as (network, images, modalities):
         program = torch.export.export(network, (images, modalities), dynamic_shapes=None if batch else (rows, rows))

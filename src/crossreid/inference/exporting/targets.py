@@ -1,4 +1,4 @@
-"""What can be exported to: of each target how a network is written, how facts are stated, and what must be installed."""
+"""Export targets: for each, how the network and its facts are written, and which packages must be installed."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class Format:
     """How a target is written.
 
     Attributes:
-        title: what people call it.
-        write: `(model, path, batch)`, the network in float32 without facts.
-        state_facts: `(path, facts)`, puts the facts into a file in place of those that it has.
-        companions: suffixes of the files that belong to that of its name.
-        modules: what must be installed.
-        fused: whether batch norms are folded before, which runtimes of other targets do themselves.
+        title: its name for people.
+        write: `(model, path, batch)`, writes the network in float32 without facts.
+        state_facts: `(path, facts)`, writes the facts into a file, replacing existing ones.
+        companions: suffixes of the files that belong to the main one.
+        modules: the modules that must be installed.
+        fused: whether batch norms are folded first, which the runtimes of other targets do themselves.
     """
 
     title: str
@@ -51,10 +51,10 @@ TARGETS: dict[Target, Format] = {
 
 
 def format_of(target: str) -> Format:
-    """The format of a target.
+    """Return the format of a target.
 
     Raises:
-        CrossreidError: there is no such target, or what it needs is not installed.
+        CrossreidError: there is no such target, or its packages are not installed.
     """
     if target not in TARGETS:
         raise CrossreidError(f"--to {target!r}: expected {', '.join(TARGETS)}.")
@@ -64,7 +64,7 @@ def format_of(target: str) -> Format:
 
 
 def refuse_name(out: Path, target: Target) -> None:
-    """Raise `CrossreidError` for a file that could not be opened under its name, or one that cannot be written."""
+    """Raise `CrossreidError` for a name by which the file could not be opened, or a file that cannot be written."""
     suffix = SUFFIXES[target]
     if out.is_dir():
         raise CrossreidError(f"{out} is a folder. Expected a file name, for example {out / f'model{suffix}'}.")

@@ -17,15 +17,16 @@ from crossreid.models.lora import merged
 
 @contextmanager
 def traceable(model: TorchModel, batch: int | None) -> Iterator[tuple[nn.Module, Tensor, Tensor]]:
-    """The network `(images, modalities) -> (embeddings, features)`, drawn images `(B, 3, H, W)` and modalities `(B,)` to trace it on.
+    """Yield the network `(images, modalities) -> (embeddings, features)`, and random inputs to trace it with.
 
-    B is `batch`, or 2 where it is None: any batch. What is traced is to be traced within the block.
+    The inputs are images `(B, 3, H, W)` and modalities `(B,)`; B is `batch`, or 2 if that is None, for any batch size.
+    Trace within the block.
     """
     seen, count = model.preprocessing, batch or 2
     images = torch.randn(count, 3, seen.height, seen.width, generator=torch.Generator().manual_seed(0))
     modalities = torch.arange(count) % 2
     with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # of what is fixed while tracing: here modality and size, on purpose
+        warnings.simplefilter("ignore")  # about values fixed while tracing: here modality and size, on purpose
         network = exportable(merged(model.network), images, modalities, flip=model.flip)
         with fixed_size(network, images, modalities):
             yield network, images, modalities

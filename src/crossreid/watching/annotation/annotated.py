@@ -25,7 +25,7 @@ from crossreid.watching.identities.readings import Readings
 from crossreid.watching.video.sources import FrameSource
 
 FOLDER = "annotated"
-_TICKS = 1000  # per second: the time base of frames
+_TICKS = 1000  # per second, the frames' time base
 Box = tuple[int, int, np.ndarray]  # frame from 0, number of the identity, left, top, right, bottom `(4,)`
 
 
@@ -52,9 +52,9 @@ def annotate(
     """Write an annotated film of each camera of a finished watch; returns their paths.
 
     Args:
-        folder: of the watch.
-        state: of the watch, after all merges.
-        open_frames: the frames of a source from its first, at the positions that boxes name.
+        folder: the folder of the watch.
+        state: its state, after all merges.
+        open_frames: returns the frames of a source from the first, with the indices that boxes refer to.
 
     Raises:
         CrossreidError: the source of a camera is a stream, or PyAV is not installed.
@@ -82,7 +82,7 @@ def write_annotated(
 
     Args:
         path: ends in .mp4; written atomically.
-        frames: in order. A frame of another size than the first is fitted into it.
+        frames: in order. A frame whose size differs from the first one's is resized to fit it.
         boxes: in order of their frames; boxes of missing frames are skipped.
         name_of: returns an identity's name, None if unknown to the gallery.
         known: whether anyone has a name, so that people without one get a grey box.
@@ -132,7 +132,7 @@ class _Names:
 
 
 class _Waiting:
-    """Boxes by frame, from a stream that is read only as far as needed."""
+    """Boxes by frame, from an iterator that is read only as far as needed."""
 
     def __init__(self, boxes: Iterable[Box]) -> None:
         self._boxes = iter(boxes)

@@ -1,4 +1,4 @@
-"""Boxes, labels and captions drawn into frames; for all scripts that matplotlib's fonts have."""
+"""Boxes, labels and captions drawn into frames, in all scripts covered by matplotlib's fonts."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _LABEL = 40  # characters
 
 
 class Drawing:
-    """Draws into frames of one size `(height, width)` in pixels; both are even, as codecs require, so the last row or column of an
-    odd frame is duplicated."""
+    """Draws into frames of one size `(height, width)` in pixels. Codecs require both to be even, so the last row or
+    column of an odd frame is duplicated."""
 
     def __init__(self, height: int, width: int) -> None:
         self._frame = (height, width)
@@ -26,7 +26,7 @@ class Drawing:
         self._letters = max(9, round(height / 34))
 
     def canvas(self, image: np.ndarray) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
-        """A copy `(height, width, 3)` uint8 of a frame to draw into, and a function that maps a box of the frame to it."""
+        """A copy `(height, width, 3)` uint8 of a frame to draw into, and a function that maps the frame's boxes."""
         height, width = image.shape[:2]
         if (height, width) == self._frame:
             canvas = np.empty((self.height, self.width, 3), np.uint8)
@@ -40,8 +40,8 @@ class Drawing:
         return canvas, lambda box: np.asarray(box) * scale
 
     def box(self, canvas: np.ndarray, box: np.ndarray, label: str, colour: Colour, edge: Colour) -> None:
-        """An identity's box with its label above, or inside if there is no room; a square of its `colour` if the edge has
-        another."""
+        """Draw an identity's box with its label above, or inside if there is no room, and a square of its `colour` if
+        the edge has another colour."""
         left, top, right, bottom = (round(float(side)) for side in box)
         line = self._line
         for rows, columns in (
@@ -60,7 +60,7 @@ class Drawing:
         _write(canvas, row, column, text, _readable(edge))
 
     def caption(self, canvas: np.ndarray, camera: str, time: float) -> None:
-        """The camera's name and the time, at the top left."""
+        """Draw the camera's name and the time at the top left."""
         text = _text(f"{camera}   {moment(time)}", self._letters)
         area = canvas[: text.shape[0], : text.shape[1]]
         area //= 3

@@ -1,4 +1,4 @@
-"""One colour per identity: the same in every film and on the service's page (service/page/people.js has the same hues)."""
+"""One colour per identity, the same in every film and on the service's page (service/page/people.js has these hues)."""
 
 from __future__ import annotations
 

@@ -26,12 +26,12 @@ HISTORY = 300  # frames that the background is learned over
 PERIOD, OVERLAP = (
     1500,
     HISTORY,
-)  # frames after which a background is replaced, and those that the new one is learned over
+)  # frames after which a background is replaced, and frames over which the new one is learned
 SPECK = 9  # pixels of the smallest fragment
 GRID = 4  # pixels between the samples of the brightness
 MOST_GAIN = 3.0  # largest factor by which a picture is brightened or darkened
 FAR = 16.0  # squared distance from a Gaussian, in variances, from which a pixel is foreground
-WARM_UP = 2.0  # seconds in which nothing is found, and least number of frames:
+WARM_UP = 2.0  # seconds during which nothing is found, and minimum number of frames:
 WARM_UP_FRAMES = 12
 CHANGED = 0.6  # share of foreground from which the whole picture counts as changed
 SMALLEST = (1 / 15, 1 / 40)  # (height, width) of the smallest box, relative to the frame's height
@@ -80,7 +80,7 @@ class _Learned:
         self._restart()
 
     def foreground(self, frame: Frame) -> np.ndarray | None:
-        """The foreground mask of the next frame, 0 and 255, at most `ROWS` rows; None while the background is not yet known."""
+        """The foreground mask of the next frame, 0 and 255, at most `ROWS` rows; None if the background is unknown."""
         seen = (frame.image.shape, frame.modality)
         if seen != self.seen:
             self.seen = seen

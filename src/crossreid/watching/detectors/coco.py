@@ -1,4 +1,5 @@
-"""Detections in COCO format: annotations with their images, or results, a list of `image_id`, `bbox`, `category_id` and `score`.
+"""Detections in COCO format: annotations with their images, or results, a list of `image_id`, `bbox`, `category_id`,
+`score`.
 
 In annotations, the frame of an image is its `frame` (from 0), its `frame_id` (from 0 or from 1, whichever the lowest
 one is), or else its rank by file name. Images may be from several cameras: by `video_id` and the list `videos`, by a

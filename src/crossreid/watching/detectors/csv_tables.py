@@ -1,4 +1,4 @@
-"""Detections as CSV with a header: `frame` (from 0), `left`, `top`, `right`, `bottom` or `width`, `height`, and `score`.
+"""Detections as CSV with a header: `frame` (from 0), `left`, `top`, `right`, `bottom` or `width`, `height`, `score`.
 
 `label` and `camera` are optional; without `score`, each is 1.
 """

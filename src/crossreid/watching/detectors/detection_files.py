@@ -1,6 +1,7 @@
 """The detector `file`: detections by another program, from a file in one of several formats, or a folder of them.
 
-A folder has a file for each camera, `CAMERA.txt`, `.jsonl`, `.json` or `.csv`, or the MOT Challenge's `CAMERA/det/det.txt`.
+A folder has one file per camera: `CAMERA.txt`, `.jsonl`, `.json` or `.csv`, or the MOT Challenge's
+`CAMERA/det/det.txt`.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def of_file(settings: DetectorSettings, camera: Camera) -> KnownDetections:
 
 
 def read_detections(path: Path) -> DetectionRows:
-    """The rows of a file in the format given by its suffix. Raises `DataError` for another suffix or an unreadable file."""
+    """The rows of a file in its suffix's format. Raises `DataError` for an unknown suffix or an unreadable file."""
     reader = READERS.get(path.suffix.lower())
     if reader is None:
         raise DataError(

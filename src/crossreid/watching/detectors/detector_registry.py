@@ -1,8 +1,8 @@
 """Detectors by name or by file, built-in and third-party, and their settings: classes, scores, sizes.
 
-A detector registers itself with `register_detector`. One is made per camera, whose frames come in order, so it may
-keep state; it then states how much, `remembers` frames, which it is shown again when a watch is resumed. A
-network shared by several cameras is best cached in the function that makes it (`functools.lru_cache`).
+A detector registers itself with `register_detector`. One is made per camera, whose frames come in order, so it may keep
+state. It then states how many frames that state depends on, `remembers`; they are shown to it again when a watch is
+resumed. A network shared by several cameras is best cached in the function that makes it (`functools.lru_cache`).
 """
 
 from __future__ import annotations
@@ -57,11 +57,11 @@ DETECTORS: Registry[RegisteredDetector] = Registry(
 
 
 def register_detector(name: str, *, takes: Sequence[str] = (), minimum_score: float = 0.0) -> Callable[[F], F]:
-    """Register the decorated class or function as the detector `name`: called with `(settings, camera)`, it returns a `Detector`.
+    """Register the decorated class or function, which returns a `Detector` for `(settings, camera)`, under `name`.
 
     Args:
-        takes: those of `weights` and `classes` that it uses; the other is refused if a user gives it.
-        minimum_score: of its detections, unless a user gives one.
+        takes: which of `weights` and `classes` it uses; others are refused if a user gives them.
+        minimum_score: its minimum score for detections, unless a user gives one.
 
     Raises:
         PluginError: another module has registered the name.
@@ -95,7 +95,7 @@ def detector_of(
         device: the network's device; by default a GPU if available. Ignored by detectors without a network.
 
     Raises:
-        CrossreidError: an unknown name, a missing file, or an option that the detector has no use for.
+        CrossreidError: an unknown name, a missing file, or an option that does not apply to the detector.
     """
     name = spec
     if spec not in DETECTORS:
@@ -145,7 +145,7 @@ class LimitedDetector:
 def limited(
     found: Detections, size: tuple[int, ...], minimum_score: float, minimum_size: tuple[int, int] | None
 ) -> Detections:
-    """Detections clipped to a frame of `size` (height, width), without those that are then too small or score too low."""
+    """Clip detections to a frame of `size` (height, width), and drop those that are then too small or score too low."""
     height, width = size
     boxes = np.clip(found.boxes, 0, np.array([width, height, width, height], dtype=np.float32))
     across, down = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]

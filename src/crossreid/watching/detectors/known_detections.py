@@ -15,7 +15,7 @@ from crossreid.data.records import DataError
 from crossreid.watching.detections import Detections
 from crossreid.watching.frames import Frame
 
-LAST = 1 << 53  # of frames
+LAST = 1 << 53  # the largest frame index
 NONE = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32))
 
 
@@ -100,7 +100,9 @@ class KnownDetections:
 
 
 def from_supervision(found: Any, classes: Iterable[str | int] = ()) -> Detections:
-    """Supervision's `Detections` (`xyxy`, `confidence`, `class_id`, `data["class_name"]`) as ours; without confidence, scores are 1.
+    """Supervision's `Detections` (`xyxy`, `confidence`, `class_id`, `data["class_name"]`) converted to ours.
+
+    Without confidence, scores are 1.
 
     Args:
         classes: names or numbers of the wanted ones; none for all.

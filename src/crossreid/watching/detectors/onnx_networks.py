@@ -59,7 +59,7 @@ class OnnxDetector:
         given, scale = self.facts.prepared(frame.image)
         try:
             values = self.session.run(self.facts.outputs, {self.facts.input: given})
-        except Exception as error:  # ONNX Runtime's own classes share no other base
+        except Exception as error:  # ONNX Runtime's errors share no other base class
             from crossreid.inference.engines.onnx_session import first_line
 
             raise DataError(f"detector {self.path} cannot compute on {given.shape} ({first_line(error)}).") from error

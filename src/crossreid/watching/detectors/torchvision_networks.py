@@ -95,7 +95,7 @@ def _network(name: str, weights: Path, device_name: str | None) -> tuple[Any, di
 
 
 def _fitting(build: Callable[..., Any], given: dict[str, Any], who: str) -> tuple[Any, dict[str, Any], int]:
-    """The network for the number of classes in a state dict, that state under the network's own names, and the number."""
+    """The network for a state dict's number of classes, that state under the network's names, and the number."""
     network = build(num_classes=COCO)
     own = network.state_dict()
     known = next(iter(own))

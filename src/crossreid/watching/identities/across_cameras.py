@@ -2,8 +2,9 @@
 
 A tracklet is matched against the identities seen so far and against a gallery, within the limits of topology and time.
 It gets the most likely identity if that is likely enough (`match_at`), else a new one. Competing tracklets are decided
-together. While a track lasts, each later version of it may change that; identities that a tracklet shows to be one are
-merged (`merge_at`). People's decisions are kept. The formula is in `posterior`; docs/identities.md shows the rules.
+together. While a track lasts, each later version of it may change the identity; identities that a tracklet shows to be
+the same are merged (`merge_at`). People's decisions are kept. The formula is in `posterior`; docs/identities.md shows
+the rules.
 """
 
 from __future__ import annotations
@@ -38,10 +39,10 @@ from crossreid.watching.tracklets import Tracklet
 
 
 class Identities:
-    """Decides who is seen and stores it in a state open for writing. For one thread.
+    """Decides who is seen and stores it in a state open for writing. For use by one thread.
 
-    gallery: open, of the model that embeds the tracklets; without one, all identities are new. calibration: of that
-    model, for tracklets if it has that; by default `posterior.by_threshold`.
+    gallery: an open gallery of the model that embeds the tracklets; without one, all identities are new. calibration:
+    that of the model, for tracklets if available; by default `posterior.by_threshold`.
     """
 
     def __init__(
@@ -74,7 +75,7 @@ class Identities:
     def observe_all(self, tracklets: Sequence[Tracklet]) -> list[Event]:
         """Observe tracklets of one moment, from any cameras, each once: competing ones are decided together.
 
-        Within a step of the state they are part of it; otherwise they form their own step.
+        Within a step of the state this is part of it; otherwise it is its own step.
         Raises `DataError` for an invalid tracklet, `StateError` if it could not be stored.
         """
         tracklets = sorted(map(checked, tracklets), key=lambda one: (one.start, one.camera, one.track))
@@ -113,20 +114,20 @@ class Identities:
         return self._changes.take()
 
     def ended(self, camera: str) -> list[Event]:
-        """A camera has no more frames: all have left."""
+        """Record that a camera has no more frames: all identities have left it."""
         return self.advance(camera, math.inf)
 
     def merge(self, into: str, other: str, by: str) -> Event:
-        """Merge two identities because a person says they are one; never undone here. Raises `IdentityConflict` if they were seen in
-        two tracks of one camera at once, `CrossreidError` for an unknown identity."""
+        """Merge two identities because a person says they are the same; never undone here. Raises `IdentityConflict` if
+        they were seen in two tracks of one camera at once, `CrossreidError` for an unknown identity."""
         with self._step():
             event = decisions.merge(self._state, into, other, by)
             self._candidates.reload()
         return event
 
     def split(self, identity: str, tracks: Sequence[int], by: str) -> Event:
-        """Split tracks, by their numbers in the state, off an identity because a person says they show someone else; they are
-        never merged here again. Raises `IdentityConflict` if they are not its tracks, or all of them."""
+        """Split tracks, by their numbers in the state, off an identity because a person says they show someone else;
+        they are never merged here again. Raises `IdentityConflict` if they are not its tracks, or all of them."""
         with self._step():
             event = decisions.split(self._state, identity, tracks, by)
             self._candidates.reload()
@@ -143,7 +144,7 @@ class Identities:
         return self._state.events(before)
 
     def forget(self, before: float) -> int:
-        """Delete what was last seen before this time: tracks, embeddings, crops, delivered events; returns how many tracks."""
+        """Delete tracks, embeddings, crops and delivered events from before this time; returns the number of tracks."""
         with self._step():
             count = forget(self._state, before)
             self._note_forgotten(before)
@@ -151,7 +152,7 @@ class Identities:
         return count
 
     def take_forgotten(self) -> float | None:
-        """The time up to which data were deleted since the last call, or None; trackers must drop the same."""
+        """The time up to which data were deleted since the last call, or None; trackers must drop the same data."""
         before, self._forgotten = self._forgotten, None
         return before
 
@@ -240,7 +241,7 @@ class Identities:
             self._join_others(track, left)
 
     def _probabilities(self, weights: dict[Who, float]) -> dict[Who, float]:
-        """Probabilities of the candidates of a sighting, from their log-weights; the rest to 1 is for none of them."""
+        """Probabilities of a sighting's candidates, from their log-weights; the remainder is that of none of them."""
         shares = posterior.posterior(np.array(list(weights.values())), self._options.new_identity)
         return dict(zip(weights, shares.tolist(), strict=False))
 
@@ -265,7 +266,7 @@ class Identities:
     def _target(
         self, one: Sighting, who: Who | None, odds: dict[Who, float], taken: set[Who], group: Sequence[int]
     ) -> Who | None:
-        """The identity that a sighting gets; None for a new one. `taken`: those of the others in its group, whose rows are `group`."""
+        """The identity that a sighting gets; None for a new one. `taken`: those of the others in `group`, by row."""
         if who is not None and odds[who] >= self._options.match_at and who not in taken:
             return who
         if one.track is None:
@@ -323,7 +324,7 @@ class Identities:
         return self._changes.move(track, number, probability)
 
     def _join_others(self, track: TrackRow, weights: dict[Who, float]) -> None:
-        """Merge identities with that of a track that shows them to be one."""
+        """Merge identities with a track's identity if the track shows them to be the same."""
         for who in sorted(weights, key=lambda who: (-weights[who], str(who))):
             if not isinstance(who, int) or who == track.identity or track.pinned:
                 continue

@@ -1,7 +1,7 @@
 """The candidate identities of a tracklet, in memory: embeddings of their latest tracklets, and where they were seen.
 
-It holds what the state contains and nothing else, so a watch that was killed decides as if it had not been: the latest
-few tracklets of an identity per modality, and its presences. Identities not seen for too long are left out.
+It holds only content of the state, so a watch that was killed decides as if it had not been: the latest few tracklets
+of an identity per modality, and its presences. Identities not seen for too long are left out.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from crossreid.watching.identities.matching_options import MatchingOptions
 from crossreid.watching.identities.topology import Limits, Presences, Topology
 from crossreid.watching.identities.track_rows import unpacked
 
-_DIGITS = 9  # of a cosine, so that the order of summation does not matter
+_DIGITS = 9  # of a cosine are kept, so that the order of summation does not matter
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Evidence:
-    """Identities `(n,)` ascending, the sum `(n,)` of the log-likelihood ratios of their images, and how many `(n,)` images
-    were compared, 1 or more; `remembered` `(N,)`: all identities with an image."""
+    """Identities `(n,)` ascending, the sum `(n,)` of their images' log-likelihood ratios, and the number `(n,)` of
+    compared images, 1 or more; `remembered` `(N,)`: all identities with an image."""
 
     identities: np.ndarray
     totals: np.ndarray
@@ -150,7 +150,7 @@ class Candidates:
         compete[chosen] = True
         inside = compete[group]
         rows, group = rows[inside], np.searchsorted(chosen, group[inside])
-        # The same numbers are added in the same order, wherever they are stored.
+        # So that the same numbers are added in the same order, wherever they are stored.
         order = np.lexsort((self._vectors["track"][rows], group))
         rows, group = rows[order], group[order]
         exact = np.einsum("nd,d->n", self._matrix[rows].astype(np.float64), embedding.astype(np.float64))
@@ -186,7 +186,7 @@ class Candidates:
         )
 
     def impossible(self, camera: str, start: float, end: float, ignored: Collection[int]) -> set[int]:
-        """The remembered identities that topology and time rule out there and then; `ignored` are presences."""
+        """The remembered identities that topology rules out for this camera and time; `ignored` are presences."""
         code = self.code(camera)
         everybody = np.array(sorted(self._of), dtype=np.int64)
         if not len(everybody):
@@ -199,14 +199,14 @@ class Candidates:
         return set(everybody[~self._limits.possible(seen, len(everybody), code, start, end)].tolist())
 
     def possible_after(self, moments: Sequence[tuple[str, float]], camera: str, start: float, end: float) -> bool:
-        """Whether someone who was in these cameras at these times can be seen there and then."""
+        """Whether someone seen by these cameras at these times can be seen by `camera` from `start` to `end`."""
         codes = np.array([self.code(name) for name, _ in moments], dtype=np.int64)
         code, times = self.code(camera), np.array([time for _, time in moments])
         seen = Presences(codes, times, times, np.zeros(len(codes), dtype=np.int64))
         return bool(self._limits.possible(seen, 1, code, start, end)[0])
 
     def could_be_one(self, one: int, other: int) -> bool:
-        """Whether all presences of two identities, including those no longer in memory, can belong to one."""
+        """Whether all presences of two identities, including those no longer in memory, can belong to one person."""
         rows = self._database.read(
             "SELECT identity, camera, first, last FROM presences WHERE identity IN (?, ?) ORDER BY row", (one, other)
         )

@@ -1,8 +1,9 @@
-"""Changes of identities and presences, each with its events: a track gets or changes its identity, identities merge or split.
+"""Changes of identities and presences, with their events: a track's identity is set or changed; identities merge or
+split.
 
-A presence is an identity in a camera's view: of tracks with at most `absent_after` seconds between them. `seen` is
-emitted when one begins, `left` when it ends, at once if the identity is seen in a view that does not overlap. All of it
-happens within a step.
+A presence is an identity in a camera's view: tracks with at most `absent_after` seconds between them. `seen` is emitted
+when it begins, and `left` when it ends, or at once if the identity is seen in a view that does not overlap. All changes
+happen within a step.
 """
 
 from __future__ import annotations
@@ -40,12 +41,12 @@ class Changes:
         self.touched: set[int] = set()
 
     def take(self) -> list[Event]:
-        """The events so far; collection then restarts."""
+        """Return the events so far, and start collecting anew."""
         taken, self.events = self.events, []
         return taken
 
     def new_identity(self, name: str | None, time: float) -> int:
-        """A new identity without tracks."""
+        """Add an identity without tracks."""
         return self._database.write("INSERT INTO identities (name, created) VALUES (?, ?)", (name, time))
 
     def add(self, tracklet: Tracklet, identity: int, probability: float | None) -> TrackRow:
@@ -60,7 +61,7 @@ class Changes:
         return track
 
     def extend(self, known: TrackRow, tracklet: Tracklet) -> TrackRow:
-        """Store a later version of a track; its identity stays. Followed by `confirm` or `move`."""
+        """Store a later version of a track; its identity stays. Call `confirm` or `move` next."""
         track_rows.update(self._state, known, tracklet)
         self._measure(known.presence)
         self.touched.add(known.identity)
@@ -97,7 +98,7 @@ class Changes:
         return track
 
     def merge(self, into: int, other: int, probability: float | None, time: float, by: str | None = None) -> Event:
-        """Merge two identities: tracks and presences of `other` become those of `into`, and so does its name if `into` has none."""
+        """Merge two identities: `into` takes over the tracks and presences of `other`, and its name if it has none."""
         name = self._state.name_of(other)
         if name is not None and self._state.name_of(into) is None:
             self._database.write("UPDATE identities SET name = ? WHERE number = ?", (name, into))
@@ -123,7 +124,7 @@ class Changes:
         return identity, split
 
     def _reassign_as_it_was(self, track: TrackRow, identity: int, is_open: bool) -> None:
-        """For an identity that has left, no `seen` is emitted now."""
+        """Reassign a track; no `seen` is emitted for an identity that has left."""
         if is_open:
             self._reassign(track, identity, None)
             return
@@ -140,7 +141,7 @@ class Changes:
         self.touched |= {track.identity, identity}
 
     def leave(self, camera: str, before: float) -> None:
-        """Emit `left` for all that a camera last saw before this time."""
+        """Emit `left` for all identities that a camera last saw before this time."""
         for presence in self._presences("camera = ? AND open AND last < ? ORDER BY last, row", camera, before):
             self._close(presence)
 
@@ -173,7 +174,7 @@ class Changes:
                 self._close(one)
 
     def _close_others(self, identity: int, camera: str, row: int) -> None:
-        """One presence per camera stays open, the one whose `seen` was emitted last; nothing is emitted for earlier ones."""
+        """Keep one presence per camera open, that of the last `seen`; close earlier ones without an event."""
         self._database.write(
             "UPDATE presences SET open = 0 WHERE identity = ? AND camera = ? AND row != ?", (identity, camera, row)
         )
@@ -193,7 +194,7 @@ class Changes:
         self.touched.add(presence.identity)
 
     def _vacated(self, row: int) -> None:
-        """Update a presence that a track was taken from; without tracks it is removed, and nobody is there."""
+        """Update a presence that a track was taken from; without tracks it is removed."""
         if self._measure(row):
             return
         [presence] = self._presences("row = ?", row)

@@ -8,7 +8,7 @@ import numpy as np
 
 
 class Columns:
-    """Named NumPy columns with room to grow; a row keeps its position until it is removed; then it may be reused."""
+    """Named NumPy columns with room to grow. A row keeps its position until removed; positions may then be reused."""
 
     def __init__(self, **kinds: type | str) -> None:
         self._columns = {name: np.zeros(64, dtype=kind) for name, kind in kinds.items()}

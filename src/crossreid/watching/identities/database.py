@@ -73,7 +73,7 @@ class StateError(CrossreidError):
 
 
 class Database:
-    """An open `state.db`. One thread at a time is in a step and holds `stepping`; reading has its own connection and lock.
+    """An open `state.db`. One thread at a time is in a step and holds `stepping`; reading has its own connection.
 
     Raises `StateError` if it is missing (and `create` is not set), of another format, or damaged.
     """
@@ -133,7 +133,7 @@ class Database:
         return connection
 
     def read(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
-        """The rows selected by a statement: within a step, as the step has left them; else as committed."""
+        """The rows selected by a statement: within a step, including its changes; else as committed."""
         if self.in_step:
             return self._rows(self._writable(), statement, values)
         with self._reading:
@@ -158,7 +158,7 @@ class Database:
 
     @contextmanager
     def step(self) -> Iterator[None]:
-        """Everything written within the block is kept, or nothing. A step nested in a step of this thread is part of it."""
+        """Everything written within the block is kept, or nothing. A step nested in this thread's is part of it."""
         with self.stepping:
             writer = self._writable()
             if self._depth:

@@ -1,6 +1,6 @@
-"""People's decisions: two identities are one, or some tracks show someone else. They override the machine, which never undoes them.
+"""People's decisions: two identities are the same, or some tracks show someone else. The machine never undoes them.
 
-While a process watches, only it writes; others leave a request in the state, which it answers within its next step.
+While a process watches, only it writes; others leave a request in the state, which it answers in its next step.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class IdentityConflict(CrossreidError):
 
 
 def note_rules(state: State, topology: Topology, absent_after: float) -> None:
-    """Store the rules of a watch in its state; people's decisions follow them too."""
+    """Store the rules of a watch in its state, as people's decisions follow them too."""
     rules = json.dumps({"topology": topology.model_dump(mode="json", by_alias=True), "absent_after": absent_after})
     if state.noted("rules") != rules:
         state.note("rules", rules)
@@ -42,7 +42,7 @@ def _changes(state: State) -> Changes:
 
 
 def merge(state: State, into: str, other: str, by: str) -> Event:
-    """Merge two identities because a person says so: `into` stays, and the machine never moves a track of either elsewhere.
+    """Merge two identities because a person says so: `into` stays, and the machine never moves tracks of either away.
 
     Raises `IdentityConflict` if they are already one or were seen in two tracks of one camera at once, `CrossreidError`
     for an unknown identity.
@@ -74,7 +74,7 @@ def _mergeable(state: State, into: str, other: str) -> tuple[int, int]:
 
 
 def split(state: State, identity: str, tracks: Sequence[int], by: str) -> Event:
-    """Split tracks, by their numbers in the state, off an identity because a person says so; the event names the new one.
+    """Split tracks, by number in the state, off an identity because a person says so; the event names the new one.
 
     Raises `IdentityConflict` if they are not tracks of the identity, or all of them, `CrossreidError` for an unknown
     identity.
@@ -126,7 +126,7 @@ def _pictured(state: State, identity: int, without: Sequence[int] = ()) -> int |
 
 
 def _now(state: State) -> float:
-    """The time in the watched films, which need not be the present."""
+    """The current time of the watched films, which need not be the present."""
     return float(state.noted("clock") or time.time())
 
 
@@ -141,7 +141,7 @@ def kept_apart(state: State, one: int, other: int) -> bool:
 
 
 def seen_at_once(state: State, one: int, other: int) -> tuple[str, int, int] | None:
-    """A camera that saw both at once, and their tracks there."""
+    """A camera that saw both at once, with their tracks there; None if there is none."""
     found = state.database.read(
         "SELECT a.camera, a.track, b.track FROM tracks a JOIN tracks b "
         "ON a.camera = b.camera AND a.first <= b.last AND b.first <= a.last WHERE a.identity = ? AND b.identity = ? LIMIT 1",
@@ -156,7 +156,7 @@ def ask_merge(folder: Path, into: str, other: str, by: str) -> Event | int:
     Returns:
         The event if nobody is watching into it, else the number of the request to the watching process.
 
-    Raises as `merge`; for a request, only unknown identities and conflicts with the current state are detected at once.
+    Raises as `merge`; for a request, only unknown identities and conflicts with the current state are found at once.
     """
     return _ask(folder, "merge", {"into": into, "other": other}, by)
 
@@ -191,7 +191,7 @@ def _ask(folder: Path, kind: str, content: dict, by: str) -> Event | int:
 
 
 def _request(folder: Path, kind: str, content: dict, by: str) -> int:
-    """The number of the request to the watching process."""
+    """Leave a request for the watching process; returns its number."""
     try:
         with closing(sqlite3.connect(Path(folder) / FILE, isolation_level=None, timeout=30)) as connection:
             connection.execute("PRAGMA synchronous=FULL")
@@ -205,7 +205,7 @@ def _request(folder: Path, kind: str, content: dict, by: str) -> int:
 
 
 def _check(state: State, kind: str, content: dict) -> None:
-    """Refuse at once what conflicts with the current state."""
+    """Refuse at once a request that conflicts with the current state."""
     if kind == "merge":
         _mergeable(state, content["into"], content["other"])
         return

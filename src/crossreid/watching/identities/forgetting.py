@@ -1,4 +1,4 @@
-"""Retention: deletes tracks, embeddings and crops that are older than they may be kept."""
+"""Retention: deleting tracks, embeddings and crops older than the retention time."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ def forget(state: State, before: float) -> int:
     """Delete the tracks that ended before this time, with boxes, embeddings, key frames, crops and tracker memory;
     returns how many.
 
-    Identities and presences without any track left are deleted too, and so are events up to then that every sink has,
-    and people's decisions about what is gone. `Identities.forget` does this while a process watches.
+    Identities and presences without tracks are deleted too, and so are earlier events that every sink has, and people's
+    decisions about deleted data. `Identities.forget` does this while a process watches.
     """
     with state.step():
         database = state.database
         KeptTrackers(database).forget(before)
-        state.when_kept(database.fold_log)  # which still holds deleted content
+        state.when_kept(database.fold_log)  # the log still holds deleted content
         rows = [row for (row,) in database.read("SELECT row FROM tracks WHERE last < ?", (before,))]
         for row in rows:
             for (path,) in database.read("SELECT path FROM key_frames WHERE track = ? AND path != ''", (row,)):

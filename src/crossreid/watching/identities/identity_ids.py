@@ -1,4 +1,4 @@
-"""The ids of global identities: `g1`, `g2`, ...; within the state, only the number."""
+"""The ids of global identities: `g1`, `g2`, ...; the state holds only the number."""
 
 from __future__ import annotations
 

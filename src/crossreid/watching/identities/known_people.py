@@ -17,7 +17,7 @@ from crossreid.watching.identities.matching_options import MatchingOptions
 
 @dataclass(slots=True)
 class Named:
-    """A gallery identity: the log-ratios of its nearest entries, and the camera numbers and times of those that state them.
+    """A gallery identity: the log-ratios of its nearest entries, and their camera numbers and times, if stated.
 
     `total` and `count` are as in `Evidence`, over at most as many entries as tracklets of an identity.
     """
@@ -46,7 +46,7 @@ class KnownPeople:
     def find(self, embedding: np.ndarray, modality: Modality, calibration: Calibration) -> Mapping[str, Named]:
         """The identities of the entries nearest to an embedding `(D,)`, by name.
 
-        An entry of theirs outside the nearest counts as the farthest of these.
+        An identity's entries beyond the nearest count as the farthest of these.
         """
         found: dict[str, Named] = defaultdict(Named)
         if not self.count:

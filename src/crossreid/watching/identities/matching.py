@@ -1,4 +1,4 @@
-"""The evidence for each candidate identity of a tracklet: log-weights by `posterior`'s formula, for those who could be there."""
+"""The evidence for each possible identity of a tracklet: log-weights by the formula in `posterior`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Who = int | str  # an identity seen before, by number, or one known only to the 
 
 @dataclass(eq=False, slots=True)
 class Sighting:
-    """A track to be identified: a new one (`track` is None, `tracklet` is what is known of it), or a stored one."""
+    """A track to be identified: a new one (`track` is None, `tracklet` is what is known about it), or a stored one."""
 
     camera: str
     start: float
@@ -92,7 +92,7 @@ class Matching:
         self._of_tracklets, self._of_entries = calibration.of_sets(), calibration.of_sets(gallery=False)
 
     def weights(self, sighting: Sighting, ignored: Collection[TrackRow]) -> dict[Who, float]:
-        """Log-weights of the candidates, as if the `ignored` tracks did not exist; the sighting itself does not count."""
+        """Log-weights of the candidates, as if the `ignored` tracks did not exist; the sighting itself never counts."""
         without = {track.row for track in ignored} | {sighting.row}
         evidence = self._candidates.evidence(sighting.embedding, sighting.modality, self._of_tracklets, without)
         told: dict[Who, tuple[float, float]] = {
@@ -117,7 +117,7 @@ class Matching:
         return dict(zip(chosen, weights.tolist(), strict=True))
 
     def _count(self, remembered: np.ndarray, barred: set[int]) -> int:
-        """The number of candidates: those seen who can be there, and the rest of the gallery."""
+        """The number of candidates: seen identities that can be there, and the rest of the gallery."""
         count = int((~np.isin(remembered, list(barred))).sum())
         if self._known is None:
             return count
@@ -127,7 +127,7 @@ class Matching:
         return count + self._known.count - int(np.isin(remembered, [number for (number,) in named]).sum())
 
     def _barred(self, sighting: Sighting, ignored: Collection[TrackRow], without: set[int]) -> set[int]:
-        """Identities that cannot be there: in this view in another track at the time, or too far away."""
+        """Identities that cannot be there: in another track of this view at the time, or too far away."""
         rows = self._state.database.read(
             "SELECT row, identity FROM tracks WHERE camera = ? AND last >= ? AND first <= ?",
             (sighting.camera, sighting.start, sighting.end),
@@ -144,7 +144,7 @@ class Matching:
         return sighting.named
 
     def _who(self, name: str) -> Who:
-        """The seen identity with a gallery name, or else the name."""
+        """The seen identity with a gallery name; the name itself if there is none."""
         found = self._state.database.read("SELECT min(number) FROM identities WHERE name = ?", (name,))
         return name if found[0][0] is None else self._state.resolved(found[0][0])
 

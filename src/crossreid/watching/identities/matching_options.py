@@ -1,4 +1,4 @@
-"""How tracklets become identities: thresholds of probabilities, priors, times and limits."""
+"""How tracklets become identities: probability thresholds, priors, times and limits."""
 
 from __future__ import annotations
 

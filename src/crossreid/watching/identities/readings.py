@@ -52,8 +52,8 @@ class Presence:
 
 @dataclass(frozen=True, slots=True)
 class KeptImage:
-    """A key frame of a track: `path` of its crop relative to the watch's folder, empty if no images are kept; box in pixels of
-    frame `index`: left, top, right, bottom."""
+    """A key frame of a track: the `path` of its crop relative to the watch's folder, empty if no images are kept; the
+    box in pixels of frame `index`: left, top, right, bottom."""
 
     index: int
     time: float
@@ -64,9 +64,9 @@ class KeptImage:
 
 @dataclass(frozen=True, slots=True)
 class TrackSeen:
-    """A track of an identity. number: of the track in this state, for `track_by_number`; track: within its camera;
-    probability: that it shows its identity, None for an identity's first track and for a person's decision; pinned: a person
-    decided."""
+    """A track of an identity. number: the track's number in this state, for `track_by_number`; track: that within its
+    camera; probability: that it shows its identity, None for an identity's first track and for a person's decision;
+    pinned: whether a person decided."""
 
     number: int
     camera: str
@@ -83,7 +83,7 @@ class TrackSeen:
 
 
 class Readings:
-    """The reading half of `State`. Within a step it reads what the step has written, otherwise what was committed."""
+    """The reading half of `State`. Within a step it reads the step's changes too, otherwise what was committed."""
 
     folder: Path
     database: Database
@@ -169,17 +169,17 @@ class Readings:
         )
 
     def next_track(self, camera: str) -> int:
-        """The lowest track number of this camera that was never used."""
+        """The lowest track number of this camera that has never been used."""
         return 1 + int(
             self.database.read("SELECT coalesce(max(track), 0) FROM used_tracks WHERE camera = ?", (camera,))[0][0]
         )
 
     def mot_rows(self, camera: str) -> Iterator[tuple[int, int, np.ndarray]]:
-        """For each box of a camera: frame from 0, number of the global identity, `(4,)` float32 box; in order of the frames."""
+        """Per box of a camera, in order of frames: frame from 0, number of the global identity, `(4,)` float32 box."""
         return track_rows.boxes_of_camera(self.database, camera)
 
     def resolved(self, number: int) -> int:
-        """The identity that one was merged into, at the end of the chain; itself if it was not merged. Raises `StateError` for an
+        """The identity that one was finally merged into; itself if it was not merged. Raises `StateError` for an
         identity that never existed or was deleted."""
         while True:
             found = self.database.read("SELECT merged_into FROM identities WHERE number = ?", (number,))

@@ -1,15 +1,15 @@
-"""The state of a watch, in `WATCH/state.db`: tracks, identities, presences, events, cursors of sinks, progress of cameras.
+"""The state of a watch, in `WATCH/state.db`: tracks, identities, presences, events, sinks' cursors, cameras' progress.
 
-One process writes and holds the lock `WATCH/state.lock`; others read at the same time (`read_only`). Everything that
-belongs together is written in one step, which happens completely or not at all:
+One process writes and holds the lock `WATCH/state.lock`; others may read at the same time (`read_only`). Everything
+that belongs together is written in one step, which happens completely or not at all:
 
     with open_state(folder) as state:
         with state.step():
             events = identities.observe(tracklet)
             state.note_progress(camera, frame.index, frame.time)
 
-An event's number increases by one, and its id is the watch's id and that number. Sinks see committed events only, so a
-process that is killed sends an event again under the same id, or has never sent it.
+Event numbers increase by one, and an event's id is the watch's id and that number. Sinks see committed events only, so
+an event of a process that is killed is sent again under the same id, or was never sent.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class State(Readings):
     ) -> None:
         self.folder = folder
         self.keep_images = keep_images
-        # Code that caches in memory what a step has written rereads it if this has changed.
+        # Code that caches what steps have written rereads it when this changes.
         self.failed_steps = 0
         self._lock: int | None = None
         self._when_kept: list[Callable[[], object]] = []
@@ -80,7 +80,7 @@ class State(Readings):
 
         Raises `StateError` if it could not be stored.
         """
-        with self.database.stepping:  # until everything that waits for this step is done, and not another thread's
+        with self.database.stepping:  # also during the `when_kept` calls, so that each thread runs only its own
             inner = self.database.in_step
             try:
                 with self.database.step():
@@ -100,7 +100,7 @@ class State(Readings):
         self._when_kept.append(call)
 
     def add_event(self, kind: EventKind, time: float, identity: int, *, other: int | None = None, **told: Any) -> Event:
-        """Write an event with the next number; `told` are more fields of `Event`. Within a step."""
+        """Write an event with the next number; `told` are further fields of `Event`. Call this within a step."""
         number = self.last_event() + 1
         event = Event(
             f"{self.watch}-{number}", number, kind, time, id_of(identity), None if other is None else id_of(other),
@@ -120,9 +120,9 @@ class State(Readings):
             )
 
     def keep_cursors(self, sinks: Sequence[str]) -> list[str]:
-        """Keep events for these sinks only, for new ones from the first event on; returns the former other sinks.
+        """Keep events for these sinks only, for new ones from the first event on; returns the sinks dropped.
 
-        `forget` deletes no event that one of them lacks, so a sink that is gone would keep them forever.
+        `forget` deletes no event that a sink lacks, so a sink that is gone would keep events forever.
         """
         with self.step():
             gone = [
@@ -135,7 +135,7 @@ class State(Readings):
         return gone
 
     def note_cameras(self, cameras: Sequence[Camera]) -> None:
-        """Store the cameras' names and numbers; their known progress stays, and other cameras without progress are removed."""
+        """Store the cameras' names and numbers. Their progress stays; other cameras without progress are removed."""
         with self.step():
             self.database.write("DELETE FROM cameras WHERE frame IS NULL")
             for camera in cameras:
@@ -180,7 +180,7 @@ class State(Readings):
 
 
 def _make(folder: Path) -> None:
-    """A new folder is accessible only to its owner: where people were is private."""
+    """Make the folder, accessible only to its owner: where people were is private."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""The topology of cameras (`topology.yaml`): between which people can walk, in how many seconds, and which views overlap.
+"""The topology of cameras (`topology.yaml`): which ones people can walk between, how fast, and which views overlap.
 
     cameras: [gate, hall, yard, court]
     links:
@@ -154,7 +154,7 @@ def _explained(error: ValidationError, content: dict[str, Any]) -> str:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Presences:
-    """N presences, each of a group (an identity): camera codes `(N,)`, first and last times `(N,)`, groups `(N,)` from 0."""
+    """N presences, each of a group (an identity): camera codes, first and last times, groups from 0, all `(N,)`."""
 
     cameras: np.ndarray
     first: np.ndarray
@@ -190,9 +190,9 @@ class Limits:
         """Which of `count` groups can be in a camera's view from `start` to `end`, between all of their presences.
 
         A group can be there if it is not in another, non-overlapping view at the same time; if every way from and to
-        another presence takes at least the least seconds; and if some link leads here, within its most seconds, from
-        the presences just before (those that reach into the latest one), and likewise from here to those just after.
-        Someone seen at the same time in an overlapping view, or in this one, came by that.
+        another presence takes at least the link's minimum time; and if some link leads here, within its maximum time,
+        from the presences just before (those that reach into the latest one), and likewise from here to those just
+        after. Someone seen at the same time in an overlapping view, or in this one, came through that view.
         """
         first, last, groups, error = seen.first, seen.last, seen.groups, self._error
         at_once = (first <= end - error) & (last >= start + error)

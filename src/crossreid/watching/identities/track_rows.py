@@ -57,7 +57,7 @@ def find(database: Database, camera: str, track: int) -> TrackRow | None:
 
 
 def select(database: Database, where: str, *values: object) -> list[TrackRow]:
-    """Rows that meet an SQL condition, in order of their numbers (`+`: found by the condition's index, then sorted)."""
+    """Rows that meet an SQL condition, by number. The `+` makes SQLite use the condition's index, then sort."""
     return [
         TrackRow(
             row,
@@ -80,7 +80,8 @@ def select(database: Database, where: str, *values: object) -> list[TrackRow]:
 
 
 def checked(tracklet: Tracklet) -> Tracklet:
-    """The tracklet, validated. Raises `DataError` for differing lengths, no box, unordered times, an embedding not of length 1."""
+    """The tracklet, validated. Raises `DataError` for differing lengths, no box, unordered times, or an embedding that
+    is not of length 1."""
     what = f"track {tracklet.track} of camera {tracklet.camera}"
     count = len(tracklet.indexes)
     if not count or tracklet.times.shape != (count,) or tracklet.boxes.shape != (count, 4):
@@ -124,7 +125,7 @@ def insert(state: State, tracklet: Tracklet, identity: int, presence: int, proba
 
 
 def update(state: State, known: TrackRow, tracklet: Tracklet) -> None:
-    """Store a later version of a track: boxes after the stored ones are added; a track that ends earlier was cut."""
+    """Store a later version of a track: later boxes are added; if the track now ends earlier, it was cut."""
     end = int(tracklet.indexes[-1])
     if end < known.last_frame:
         _cut_boxes(state.database, known.row, end)
@@ -182,7 +183,7 @@ def boxes_of(database: Database, row: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def boxes_of_camera(database: Database, camera: str) -> Iterator[tuple[int, int, np.ndarray]]:
-    """Frame from 0, identity and box of each box of a camera, in order of frames; tracks are in memory while they last."""
+    """Frame from 0, identity and coordinates of each box of a camera, by frame; only ongoing tracks are in memory."""
     starts = database.read(
         "SELECT t.row, t.identity, (SELECT min(first_frame) FROM boxes b WHERE b.track = t.row) AS start FROM tracks t "
         "WHERE t.camera = ? ORDER BY start, t.row",
@@ -235,7 +236,7 @@ def _remove_crop(state: State, path: str) -> None:
 
 
 def remove_stray_crops(state: State) -> None:
-    """Remove crops written by a process that died before it stored what they belong to."""
+    """Remove crops written by a process that died before it stored their tracks."""
     folder = state.folder / CROPS
     if not folder.is_dir():
         return

@@ -1,7 +1,7 @@
-"""People's decisions about identities, as a file of marks that `crossreid gallery marks` turns into a training manifest.
+"""People's decisions about identities, as marks that `crossreid gallery marks` turns into a training manifest.
 
 For two tracks that someone declared to be one identity, the best key frame of each is right for every key frame of the
-other; for two that someone separated, the best key frames are wrong for each other. Decisions that were overruled later
+other; for two that someone separated, the best key frames are wrong for each other. Decisions that were later overruled
 do not count, nor do those about tracks without images.
 """
 
@@ -17,7 +17,7 @@ from crossreid.watching.identities.state import State
 
 
 def write_marks(state: State, path: Path) -> tuple[int, int]:
-    """Write the marks of a watch, which name crops relative to its folder; returns how many are right and how many wrong.
+    """Write the marks of a watch, which name crops relative to its folder; returns the counts of right and wrong ones.
 
     `crossreid gallery marks MARKS --images WATCH --out manifest.csv` reads them.
     """

@@ -1,7 +1,7 @@
-"""Events from the state of a watch to a sink: none is lost, whatever fails, and watching never waits for external systems.
+"""Delivery of events from a watch's state to a sink: none is lost, and watching never waits for external systems.
 
-A sink's progress is stored after it has accepted events, so after a kill between the two it receives some of them
-again, under the same ids: at least once. Event files know which events they have, so each is in them exactly once.
+A sink's progress is stored after it has accepted events. After a kill between the two it receives some of them again,
+with the same ids: at least once. Event files know which events they have, so each is in them exactly once.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def deliver(sink: Sink, outbox: Outbox, limit: int = 500) -> int:
     """Send a sink the events that it lacks, `limit` at a time; returns how many.
 
     Raises:
-        SinkFault: it accepted none or only some of the last ones, which stay undelivered.
+        SinkFault: it accepted none or only some of the last batch, which stays undelivered.
     """
     count = 0
     while events := outbox.undelivered(sink.name, limit):
@@ -34,10 +34,10 @@ def deliver(sink: Sink, outbox: Outbox, limit: int = 500) -> int:
 
 
 def catch_up(file: LineFile, outbox: Outbox, limit: int = 500) -> Iterator[list[Event]]:
-    """Append the events that a file lacks, judging by its content rather than recorded progress; yields what was appended.
+    """Append the events that a file lacks, by its content rather than recorded progress; yields what was appended.
 
     Raises:
-        SinkFault: the last ones could not be written.
+        SinkFault: the last batch could not be written.
     """
     while events := outbox.events(file.last, limit):
         file.send(events)
@@ -50,11 +50,11 @@ class Delivery:
     Args:
         sink: their destination; used only by the thread.
         outbox: where they are stored.
-        limit: most events at a time.
+        limit: maximum number of events at a time.
         poll: seconds between checks for events that were not announced by `wake`.
-        pauses: seconds after the first fault, doubled with each up to the longest, plus up to half more at random, so
-            that many do not retry at the same moment. A sink may request another pause (`SinkFault.wait`), up to the
-            longest.
+        pauses: seconds after the first fault, and the longest pause; each further fault doubles it, and up to half is
+            added at random, so that many sinks do not retry at the same moment. A sink may request another pause
+            (`SinkFault.wait`), up to the longest.
         observe: called after each try with whether it failed.
     """
 
@@ -83,12 +83,12 @@ class Delivery:
         self._wake.set()
 
     def end(self) -> None:
-        """Deliver what is left, once, and stop. The next watch of the same folder delivers what the sink does not accept."""
+        """Try once to deliver what is left, and stop. The next watch of the folder delivers what is not accepted."""
         self._over.set()
         self._wake.set()
 
     def ended(self, seconds: float) -> bool:
-        """Whether the thread ends within so many seconds and the sink has all events."""
+        """Whether the thread ends within this many seconds and the sink has all events."""
         self._thread.join(seconds)
         return not self._thread.is_alive() and self.faults == 0
 
@@ -108,11 +108,11 @@ class Delivery:
             self.sink.close()
 
     def _try(self) -> float | None:
-        """Deliver what there is; returns the seconds to wait after a fault, or None."""
+        """Deliver all pending events; returns the seconds to wait after a fault, or None."""
         try:
             deliver(self.sink, self._outbox, self._limit)
         except Exception as error:
-            # Also for a bug in a sink or a locked database: events are kept, and the next try may succeed.
+            # This includes bugs in a sink and a locked database: events are kept, and the next try may succeed.
             self.faults += 1
             self._observe(True)
             first, longest = self._pauses

@@ -87,7 +87,7 @@ class LineFile:
         self._begin()
 
     def _begin(self) -> None:
-        """The heading of an empty file."""
+        """Write the heading of an empty file."""
         if self._heading is not None and not os.fstat(self._file).st_size:
             self._append(f"{self._heading}\n")
 

@@ -1,7 +1,7 @@
-"""An MQTT broker: each event a message under `crossreid/KIND/CAMERA`, at quality of service 1, so it arrives at least once.
+"""An MQTT broker: each event is a message under `crossreid/KIND/CAMERA`, with QoS 1, so it arrives at least once.
 
 Events without a camera (merges and splits) are under `crossreid/KIND`. The payload is the event's JSON object with its
-`id`, by which a subscriber drops repeated events.
+`id`, by which a subscriber can drop repeated events.
 """
 
 from __future__ import annotations

@@ -17,10 +17,11 @@ from crossreid.watching.sinks.webhook import Webhook
 
 
 class Outlets:
-    """`events.jsonl` and `events.csv` of a watch folder, written at the start and by `flush`; external sinks, each in its own thread.
+    """A watch folder's `events.jsonl` and `events.csv`, written at the start and by `flush`, and external sinks, each
+    in its own thread.
 
     Args:
-        folder: of the watch.
+        folder: the folder of the watch.
         outbox: the state of the watch, open for writing.
         webhooks, brokers: addresses for `Webhook` and `Mqtt`.
         metrics: where events and sink faults are counted, if anywhere.
@@ -49,7 +50,7 @@ class Outlets:
             )
             for sink in outside
         ]
-        self.flush()  # what a killed watch had stored but not written
+        self.flush()  # writes what a killed watch had stored but not written
         for delivery in self._deliveries:
             delivery.start()
 
@@ -72,7 +73,7 @@ class Outlets:
             delivery.wake()
 
     def close(self, seconds: float = 10.0) -> list[str]:
-        """Write new events and stop; returns the external sinks that lack some, which the next watch sends them.
+        """Write new events and stop; returns the external sinks that lack some; the next watch will send these.
 
         Raises:
             SinkFault: as `flush`; everything is closed nevertheless.

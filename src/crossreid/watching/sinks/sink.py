@@ -26,7 +26,7 @@ class Sink(Protocol):
     name: str
 
     def send(self, events: Sequence[Event]) -> None:
-        """Send events to the sink: when this returns, it has them. Raises `SinkFault` if it may have none or only some."""
+        """Send events; when this returns, the sink has them. Raises `SinkFault` if it may have none or only some."""
 
     def close(self) -> None: ...
 

@@ -45,7 +45,7 @@ class Webhook:
     def __init__(self, url: str, *, seconds: float = 10.0, environment: Mapping[str, str] = os.environ) -> None:
         httpx = needed("httpx", "a webhook")
         self.url = _checked(url)
-        self.name = f"webhook {short_digest(url)}"  # another address must receive all events itself
+        self.name = f"webhook {short_digest(url)}"  # each address must receive all events itself
         self._secret = _secret(environment.get(SECRET))
         headers = {"Content-Type": "application/json", "User-Agent": "crossreid"}
         if token := environment.get(TOKEN):
@@ -54,7 +54,7 @@ class Webhook:
         self._client = httpx.Client(timeout=seconds, headers=headers, follow_redirects=False)
 
     def send(self, events: Sequence[Event]) -> None:
-        """POST the events. Raises `SinkFault` for every answer but 2xx, and for no answer."""
+        """POST the events. Raises `SinkFault` for any answer other than 2xx, and for no answer."""
         import httpx
 
         body = ("[" + ",".join(event.to_json() for event in events) + "]").encode()

@@ -2,14 +2,14 @@
 
 Three things go wrong when people cross or hide each other, and each shows in the images that represent a track:
 
-* two tracks swap: images before and after the meeting fit better the other way round, and the parts after the meeting
+* two tracks swap: images before and after the meeting match better the other way round, and the parts after the meeting
   are exchanged;
 * one track continues as another person: its images fall into two groups in time, and it is cut between them;
-* a track is lost and reappears as a new one: if that starts nearby, soon after, and looks alike, it continues the lost
-  one.
+* a track is lost and reappears as a new one: if the new one starts nearby, soon after, and looks similar, it continues
+  the lost one.
 
 Cosines are between mean features of a track's images, the embedding of a set. If the model is calibrated, they are
-converted to probabilities; otherwise they are compared as they are.
+converted to probabilities; otherwise they are compared directly.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from crossreid.watching.tracking.key_frames import Candidate, embedding_of
 from crossreid.watching.tracking.track import Track, middle
 from crossreid.watching.tracking.tracking_options import TrackingOptions
 
-_IMAGES = 3  # from each side of a meeting, the best ones, without the other person in view
-_GIVEN_UP = 5.0  # seconds after a meeting within which it is judged, or never
+_IMAGES = 3  # from each side of a meeting: the best ones without the other person in view
+_GIVEN_UP = 5.0  # seconds after a meeting by which it is judged, or never
 _SIZES = 1.6  # the largest factor between the heights of a person before and after being lost
 
 
 @dataclass(frozen=True, slots=True)
 class Likeness:
-    """Whether two sets of images show one identity: by probability where there is a calibration, else by cosine."""
+    """Whether two sets of images show the same identity: by probability if there is a calibration, else by cosine."""
 
     options: TrackingOptions
     calibration: Calibration | None = None
@@ -60,7 +60,7 @@ class Likeness:
 
 
 def revise(tracker: CameraTracker, likeness: Likeness, *, now: bool = False) -> None:
-    """Correct a camera's tracks, whose images are embedded; `now` means there are no more frames."""
+    """Correct a camera's tracks, whose images must be embedded; `now` means there are no more frames."""
     _judge_meetings(tracker, likeness, now)
     _cut_breaks(tracker, likeness)
     _rejoin(tracker, likeness, now)
@@ -152,7 +152,7 @@ def _cut_breaks(tracker: CameraTracker, likeness: Likeness) -> None:
             continue
         at = min(range(1, len(images)), key=lambda at: _cosine(images[:at], images[at:]))
         left, right = images[:at], images[at:]
-        if min(len(left), len(right)) < 2:  # one image proves nothing, and more may follow
+        if min(len(left), len(right)) < 2:  # one image is not enough evidence, and more may follow
             continue
         between = _cosine(left, right)
         whole = min(_coherence(left), _coherence(right))
@@ -169,10 +169,10 @@ def _coherence(images: Sequence[Candidate]) -> float:
 
 
 def _moment(tracker: CameraTracker, track: Track, after: int, until: int) -> int:
-    """The frame, after one and at most another, from which a track shows another person.
+    """The frame, after `after` and at most `until`, from which a track shows another person.
 
     It is the first after the longest gap in which the track was not seen; if it was always seen, the one in which it
-    was closest to another; if it was never close, the one at which its path bends most.
+    was closest to another track; if it was never close to one, the one at which its path bends most.
     """
     at = range(bisect_right(track.indexes, after), bisect_right(track.indexes, until))
     gaps = [track.indexes[position] - track.indexes[position - 1] for position in at]
@@ -203,7 +203,7 @@ def _rejoin(tracker: CameraTracker, likeness: Likeness, now: bool) -> None:
     new.sort(key=lambda track: (track.start, track.boxes[0].tolist()))
     while new:
         first = new[0]
-        # A track that starts while the first of them lasts can't continue it, but a later one can: numbers come in order.
+        # A track that starts while the first one lasts can't continue it, but a later one can; numbers stay in order.
         group = [track for track in new if track.start <= first.end]
         new = [track for track in new if track not in group]
         _continue_or_number(tracker, group, likeness)
@@ -232,7 +232,7 @@ def _continues(lost: Track, later: Track, likeness: Likeness) -> float:
     heights = sorted((float(last[3] - last[1]), float(first[3] - first[1])))
     if heights[1] > _SIZES * max(heights[0], 1e-6):
         return 0.0
-    # A lost person walks on, stands still or turns: near means near to where they were or would be by now.
+    # A lost person walks on, stands still or turns, so near means near where they were or would be by now.
     there = middle(first)
     ways = [middle(last), middle(last) + lost.velocity() * gap]
     away = min(float(np.linalg.norm(there - way)) for way in ways)

@@ -23,8 +23,8 @@ from crossreid.watching.tracking.track import Track
 from crossreid.watching.tracking.tracking_options import TrackingOptions
 
 _LIBRARY = {"bytetrack": "ByteTrackTracker", "ocsort": "OCSORTTracker", "botsort": "BoTSORTTracker"}
-_USUAL, _FASTEST = 25.0, 240.0  # frames a second
-MET, APART = 0.15, 0.05  # intersection over union from which two tracks meet, and below which they are apart again
+_USUAL, _FASTEST = 25.0, 240.0  # frames per second
+MET, APART = 0.15, 0.05  # intersection over union at which two tracks meet, and below which they are apart again
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -59,9 +59,9 @@ class CameraTracker:
     Attributes:
         tracks: those seen now or recently; `ended` removes those that are final.
         meetings: those that may have swapped two tracks.
-        next_number: number of the next track that becomes known, from 1.
-        done: the last frame that was tracked, by index and time, None before the first.
-        modality: of that frame.
+        next_number: the number of the next track that becomes known, from 1.
+        done: the index and time of the last tracked frame, None before the first.
+        modality: the modality of that frame.
     """
 
     def __init__(
@@ -73,9 +73,9 @@ class CameraTracker:
         next_number: int = 1,
         keep_images: bool = True,
     ) -> None:
-        """`frame_rate`: frames per second seen, used by the tracker's motion model; by default measured from the first two
-        frames, with the first held back until the second. `keep_images`: if False, BoT-SORT does not compensate camera
-        motion, for which it would keep the last picture."""
+        """`frame_rate`: frames per second seen, used by the tracker's motion model; by default measured from the first
+        two frames, with the first held back until the second. `keep_images`: if False, BoT-SORT does not compensate
+        camera motion, for which it would keep the last picture."""
         self.camera, self.options, self.next_number = camera, options or TrackingOptions(), next_number
         self.keep_images = keep_images
         self.library: Any = None if frame_rate is None else self._new_library(frame_rate)
@@ -87,11 +87,11 @@ class CameraTracker:
 
     @property
     def time(self) -> float:
-        """Of the last frame that was tracked."""
+        """The time of the last tracked frame."""
         return -math.inf if self.done is None else self.done[1]
 
     def update(self, frame: Frame, detections: Detections) -> list[TrackedBox]:
-        """Assign a frame's boxes to tracks; boxes of no track (too short so far) are left out.
+        """Assign a frame's boxes to tracks; boxes without a track (too short so far) are left out.
 
         A frame that is not later than the previous one is skipped.
         """
@@ -126,7 +126,7 @@ class CameraTracker:
         return _library(self.options, frame_rate, self.keep_images)
 
     def seen(self, track: Track) -> bool:
-        """Whether it was seen in the last frame."""
+        """Whether a track was seen in the last frame."""
         return track.end >= self.time
 
     def ended(self, *, now: bool = False) -> list[Track]:
@@ -146,7 +146,7 @@ class CameraTracker:
             track.cut_from = None if track.cut_from in gone else track.cut_from
 
     def _take_out(self, gone: Sequence[Track]) -> None:
-        """Tracks, and the meetings that they had."""
+        """Remove tracks and their meetings."""
         self.tracks = [track for track in self.tracks if track not in gone]
         self.meetings = [meeting for meeting in self.meetings if not (meeting.one in gone or meeting.other in gone)]
 
@@ -156,7 +156,7 @@ class CameraTracker:
         self.next_number += 1
 
     def join(self, lost: Track, later: Track) -> None:
-        """`later` is the same track as `lost`, seen again."""
+        """Join two tracks: `later` is `lost`, seen again."""
         lost.append(later)
         self.tracks.remove(later)
         for meeting in self.meetings:
@@ -164,7 +164,7 @@ class CameraTracker:
             meeting.other = lost if meeting.other is later else meeting.other
 
     def cut(self, track: Track, index: int) -> Track:
-        """From frame `index` on, `track` shows someone else: that part becomes its own track, which is returned."""
+        """Cut a track that shows someone else from frame `index` on; returns that part as its own track."""
         tail = track.take_tail(index)
         self.tracks.append(tail)
         self.meetings = [meeting for meeting in self.meetings if not meeting.of(track)]
@@ -181,12 +181,12 @@ class CameraTracker:
         return self.tracks[-1]
 
     def _joined(self, frame: Frame, detections: Detections) -> Iterator[tuple[int, np.ndarray, float]]:
-        """The library's track name of each box that has one, in the order of names."""
+        """The library's track id for each box that has one, in order of ids."""
         supervision = needed("supervision", "tracking")
         given = supervision.Detections(xyxy=detections.boxes, confidence=detections.scores)
         picture = frame.image[:, :, ::-1] if self.options.tracker == "botsort" and self.keep_images else None
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about empty frames and clocks that stand still; neither is an error here
+            warnings.simplefilter("ignore")  # about empty frames and clocks that stand still, which are no errors here
             found = self.library.update(given, picture, timestamp=frame.time)
         order = np.argsort(found.tracker_id, kind="stable")
         for position in order:

@@ -47,7 +47,7 @@ class TrackletEmbedder:
                 self._pass(new[first : first + self.batch])
 
     def _pass(self, candidates: Sequence[Candidate]) -> None:
-        # Like `crossreid.inference.embedding_model.prepared` for files: the same pixels give the same numbers.
+        # As in `crossreid.inference.embedding_model.prepared` for files: the same pixels give the same numbers.
         images = torch.stack([self.model.transform(candidate.crop) for candidate in candidates])  # type: ignore[arg-type]
         modalities = torch.tensor([int(candidate.modality) for candidate in candidates])
         features = self.model.features(images, modalities).numpy()
@@ -79,8 +79,8 @@ def _on_threads(count: int | None) -> Iterator[None]:
 class Due:
     """Tracklets to report, each track at most once in either.
 
-    cut: the still valid parts of reported tracks that have switched identity, to be reported first: whoever stores
-    tracks removes what is not in them. tracklets: the tracks as they are now.
+    cut: the still valid parts of reported tracks that have switched identity, to be reported first: the receiver
+    removes the rest of those tracks. tracklets: the tracks as they are now.
     """
 
     cut: tuple[Tracklet, ...]
@@ -88,9 +88,9 @@ class Due:
 
 
 def due_tracklets(tracker: CameraTracker, *, over: bool = False) -> Due:
-    """What to report now about a camera's tracks, whose images are embedded; `over` means there are no more frames.
+    """What to report now about a camera's tracks, whose images must be embedded; `over` means there are no more frames.
 
-    A track is reported once it has lasted for a moment, while it lasts, when it changed, and when it is finished.
+    A track is reported once it has lasted for a moment, regularly while it lasts, when it changes, and when it ends.
     """
     tracks = [track for track in tracker.tracks if track.number is not None]
     ended = {id(track) for track in tracker.ended(now=over)}

@@ -17,7 +17,7 @@ class KeptTrackers:
         return bytes(found[0][0]) if found else None
 
     def forget(self, before: float) -> None:
-        """Remove what was last seen before this time, with its images. A tracker with nothing left starts anew."""
+        """Remove tracks last seen before this time, with their images. A tracker with none left starts anew."""
         for camera, content in self.database.read("SELECT camera, content FROM trackers"):
             left = checkpoint.without(bytes(content), camera, before)
             if left is None:

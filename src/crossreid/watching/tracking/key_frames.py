@@ -1,4 +1,4 @@
-"""The few images that represent a track: sharp, large, complete and unoccluded, spread over its time, in bounded memory."""
+"""The few images that represent a track: sharp, large, complete, unoccluded, spread over time, in bounded memory."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from crossreid.extras import needed
 from crossreid.watching.frames import Frame
 from crossreid.watching.tracklets import KeyFrame
 
-# Crops are resized to one size before their sharpness is measured, which would otherwise depend on size. Height, width.
+# Crops are resized to this height and width before their sharpness is measured, which would otherwise depend on size.
 _MEASURED = (128, 64)
-# The variance of the Laplacian, of grey levels 0 to 255, at which a crop counts as half sharp.
+# The variance of the Laplacian, for grey levels from 0 to 255, at which a crop counts as half sharp.
 _HALF_SHARP = 150.0
-_FULL_HEIGHT = 160.0  # pixels, above which a larger crop is no better
+_FULL_HEIGHT = 160.0  # pixels; taller crops are no better
 _BORDER = 2.0  # pixels
 _CUT_OFF = 0.3  # quality factor of a crop that is cut off by the frame's border
 _FIRST_SLOT = 0.25  # seconds
@@ -26,8 +26,8 @@ _FIRST_SLOT = 0.25  # seconds
 class Candidate:
     """A candidate image to represent a track.
 
-    `crop` until it is embedded; then `feature` `(D,)` float32, and `jpeg`, which replaces the crop, empty if no
-    images are kept.
+    It has a `crop` until it is embedded; then a `feature` `(D,)` float32, and a `jpeg`, which replaces the crop and is
+    empty if no images are kept.
     """
 
     index: int
@@ -53,10 +53,10 @@ class Candidate:
 
 
 class KeyFrames:
-    """The best image of each time slot of a track, at most `limit` of them: slots double in length when there are too many.
+    """The best image of each time slot of a track, at most `limit`: slots double in length when there are too many.
 
-    When a track meets another, `part` keeps the images so far apart from those that follow, so that both can be
-    compared; `join` ends that. Until then there are at most twice as many.
+    When a track meets another, `part` keeps later images separate from the earlier ones, so that both can be compared;
+    `join` ends that. Until then there are at most twice as many.
     """
 
     def __init__(self, limit: int) -> None:
@@ -68,7 +68,7 @@ class KeyFrames:
 
     @property
     def after(self) -> list[Candidate]:
-        """Since the last `part`, in order of time."""
+        """The images since the last `part`, in order of time."""
         return [self._slots[slot] for slot in sorted(self._slots)]
 
     @property
@@ -76,7 +76,7 @@ class KeyFrames:
         return self.before + self.after
 
     def least_quality(self, time: float) -> float:
-        """The quality that an image of that time must exceed to be kept, so that others need not be copied."""
+        """The quality that an image at this time must exceed to be kept, so that others need not be copied."""
         held = self._slots.get(self._slot(time))
         return -1.0 if held is None else held.quality
 
@@ -92,7 +92,7 @@ class KeyFrames:
             self._double()
 
     def part(self) -> None:
-        """From here on, images are kept apart from the earlier ones."""
+        """Keep images from now on separate from the earlier ones."""
         self.join()
         self.before, self._slots, self._width, self._start = self.all, {}, _FIRST_SLOT, None
 
@@ -122,7 +122,7 @@ class KeyFrames:
 
 
 def embedding_of(candidates: Sequence[Candidate]) -> np.ndarray:
-    """The embedding of images as a set, `(D,)` float32 of length 1: the mean of their features, as in `EmbeddingModel.embed_sets`."""
+    """The embedding of a set of images, `(D,)` float32 of length 1: their mean, as in `EmbeddingModel.embed_sets`."""
     features = np.stack([candidate.feature for candidate in candidates if candidate.feature is not None])
     mean = features.mean(axis=0, dtype=np.float32)
     unit: np.ndarray = mean / max(float(np.linalg.norm(mean)), 1e-12)
@@ -137,10 +137,10 @@ def within(box: np.ndarray, image: np.ndarray) -> tuple[int, int, int, int]:
 
 
 def candidate_of(frame: Frame, box: np.ndarray, covered: float = 0.0, least: float = -1.0) -> Candidate | None:
-    """The image of a box if its quality exceeds `least`, else None; None too for a box of less than 2 pixels on a side.
+    """The image of a box if its quality exceeds `least`, else None; also None for a box with a side below 2 pixels.
 
-    Quality, in [0, 1], is sharpness times size times a factor for being cut off by the border and one for the share that is
-    `covered` by another box (`hidden`). The crop ends at the frame's border; nothing is added beyond it.
+    Quality, in [0, 1], is sharpness times size times a factor for being cut off by the border and one for the fraction
+    `covered` by another box (`hidden`). The crop ends at the frame's border; there is no padding.
     """
     left, top, right, bottom = within(box, frame.image)
     if right - left < 2 or bottom - top < 2:
@@ -163,7 +163,7 @@ def candidate_of(frame: Frame, box: np.ndarray, covered: float = 0.0, least: flo
 
 
 def sharpness(crop: np.ndarray) -> float:
-    """In [0, 1): the variance of the Laplacian of a crop `(h, w, 3)` brought to 128 by 64 pixels, against a fixed one."""
+    """Sharpness in [0, 1), from the variance of the Laplacian of a crop `(h, w, 3)` resized to 128 by 64 pixels."""
     cv2 = needed("cv2", "watching")
     grey = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)
     small = cv2.resize(grey, _MEASURED[::-1], interpolation=cv2.INTER_AREA)

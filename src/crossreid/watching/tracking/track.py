@@ -14,10 +14,10 @@ from crossreid.watching.tracking.key_frames import KeyFrames
 class Track:
     """Boxes in order of time.
 
-    library: the tracker's id for it, None once it is no longer the tracker's. number: its public number, None until it
-    is known whether it continues another. cut_from: the track that it was cut off from, which it can't continue.
-    reported: the time up to which it was last reported, None for never. joined: whether it has continued as another
-    since then; holds: the frame up to which the last report still holds, None if all of it does.
+    library: the tracker library's id for it, None once the library no longer tracks it. number: its public number, None
+    until it is known whether it continues another. cut_from: the track that it was cut off from, which it can't
+    continue. reported: the time up to which it was last reported, None for never. joined: whether it has continued as
+    another since then; holds: the frame up to which the last report is still valid, None if all of it is.
     """
 
     camera: str
@@ -67,7 +67,7 @@ class Track:
         self.library, self.joined = other.library, True
 
     def velocity(self, seconds: float = 0.6) -> np.ndarray:
-        """The velocity of the box's centre over its last moments, pixels per second `(2,)`; zero if too little is known."""
+        """The velocity of the box's centre over the last `seconds`, pixels per second `(2,)`; zero if unknown."""
         first = len(self.times) - 1
         while first > 0 and self.end - self.times[first - 1] <= seconds:
             first -= 1
@@ -77,7 +77,7 @@ class Track:
     def __getstate__(self) -> dict[str, Any]:
         state = {each.name: getattr(self, each.name) for each in fields(self)}
         arrays = {"indexes": np.array(self.indexes), "times": np.array(self.times), "boxes": np.stack(self.boxes)}
-        return state | arrays  # thousands of boxes are written at each commit, which is quick as arrays
+        return state | arrays  # thousands of boxes are written at each commit, which is faster as arrays
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         for name, value in state.items():

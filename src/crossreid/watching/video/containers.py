@@ -125,7 +125,7 @@ def packets_of(container: Any, stream: Any) -> Iterator[Any]:
 def decoded_frames(
     container: Any, stream: Any, counts: FrameCounts, seen: Callable[[Any], None] | None = None
 ) -> Iterator[Any]:
-    """PyAV's frames of a stream, each packet passed to `seen` first; damaged ones are counted, and decoded as far as possible.
+    """PyAV's frames of a stream; each packet is first passed to `seen`. Damaged ones are counted, decoded if possible.
 
     Raises:
         av.error.FFmpegError, OSError: the source cannot be read further.
@@ -144,12 +144,12 @@ def decoded_frames(
 
 
 def pixels_of(frame: Any) -> np.ndarray:
-    """A frame of PyAV as `(H, W, 3)` uint8 RGB, upright. Raises `DataError` if it is too large or cannot be converted."""
+    """A PyAV frame as `(H, W, 3)` uint8 RGB, upright. Raises `DataError` if it is too large or cannot be converted."""
     if frame.width * frame.height > MAX_PIXELS:
         raise DataError(f"a frame has {frame.width} x {frame.height} pixels; expected at most {MAX_PIXELS:,}.")
     try:
         image = frame.to_ndarray(format="rgb24")
     except (av_library().error.FFmpegError, ValueError) as error:
         raise DataError(f"a frame cannot be converted to RGB ({reason_of(error)}).") from error
-    turns = round(frame.rotation / 90) % 4  # counterclockwise: phones record how they were held
+    turns = round(frame.rotation / 90) % 4  # counterclockwise: phones record their orientation
     return np.ascontiguousarray(np.rot90(image, turns)) if turns else image

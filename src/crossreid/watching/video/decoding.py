@@ -35,7 +35,7 @@ def frames_of(
     are examined first.
 
     Args:
-        counts: is kept up to date.
+        counts: kept up to date.
         modality: the camera's modality just before `first`, if known.
         live: called once, with whether the source is a live stream.
         noted: called with the reason whenever a stream's connection is lost, and with "" when there is one again.

@@ -1,8 +1,8 @@
-"""The process that reads a camera's source: it decodes ahead, passes frames on as requested, and drops frames by the rule.
+"""The process that reads a camera's source: it decodes ahead, passes frames on as requested, and drops late ones.
 
 Frames wait in this process's queue. When it is full, reading a file waits; for a stream, or a file read in real time,
-the oldest waiting frame is dropped. The other side says which slot of the shared memory is free, and gets the oldest
-waiting frame in it. The process ends when the other side closes the connection, and so also when that process dies.
+the oldest waiting frame is dropped. The parent reports which slot of the shared memory is free, and gets the oldest
+waiting frame in it. This process ends when the parent closes the connection or dies.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from crossreid.watching.video.decoding import frames_of
 from crossreid.watching.video.frame_memory import FrameMemory
 from crossreid.watching.video.reading_options import FrameCounts, ReadingOptions
 
-SLOTS = 2  # one that the other side copies from, one being filled meanwhile
+SLOTS = 2  # one that the parent copies from, and one being filled meanwhile
 
 
 def decode(
@@ -35,7 +35,7 @@ def decode(
     first: int,
     modality: Modality | None,
 ) -> None:
-    """Read a camera until it ends or nobody listens; the process's main function. `other` is the id of the listening process."""
+    """The process's main function: read a camera until it ends or nobody listens. `other` is the parent's id."""
     # Ctrl-C and a supervisor's SIGTERM reach all processes of a group; the parent decides, and this one ends with it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -78,13 +78,13 @@ class _Waiting:
         self.drops = self.drops or live
 
     def note(self, said: str) -> None:
-        """Tell the other side that a connection is lost or restored."""
+        """Report to the parent that a connection is lost or restored."""
         with self.changed:
             self.said, self.news = said, True
             self.changed.notify_all()
 
     def put(self, frame: Frame) -> None:
-        """Add a frame to the queue: at its time if reading in real time, dropping the oldest if that is the rule."""
+        """Add a frame to the queue: at its time if reading in real time, dropping the oldest if it must not wait."""
         if self.options.real_time and not self.live:
             now = time.monotonic()
             self.begun = self.begun or (now, frame.time)
@@ -105,7 +105,7 @@ class _Waiting:
             self.changed.notify_all()
 
     def take(self) -> Frame | str | tuple[str, str]:
-        """The oldest waiting frame; the end, once all are taken; or, before that, news of the connection."""
+        """The oldest waiting frame; the end, once all are taken; or, before either, news of the connection."""
         with self.changed:
             while not (self.news or self.frames or self.ended):
                 self.changed.wait()
@@ -132,7 +132,7 @@ def _send(connection: Connection, other: int, waiting: _Waiting) -> None:
                 connection.send(("note", taken, asdict(waiting.counts)))
             if not isinstance(taken, Frame):
                 connection.send((*taken, asdict(waiting.counts)))
-                connection.recv()  # until the other side has closed
+                connection.recv()  # until the parent has closed
                 return
             if memory is None or taken.image.nbytes > memory.size:
                 if memory is not None:

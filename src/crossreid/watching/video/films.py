@@ -1,8 +1,8 @@
 """Frames of films, from any index on: files, and films read over a network.
 
-A frame's index is the rank of its time among the times of all packets. So it is the same whether the film is read
-through or entered in the middle, and frames that cannot be decoded keep theirs. If packets have no times, frames are
-counted as they come, and the film is read through.
+A frame's index is the rank of its time among the times of all packets. So it is the same whether the film is read from
+the start or entered in the middle, and frames that cannot be decoded keep theirs. If packets have no times, frames are
+counted as they come, and the film is read from the start.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from crossreid.watching.video.containers import (
 from crossreid.watching.video.frame_times import FrameTimes
 from crossreid.watching.video.reading_options import FrameCounts
 
-REORDERED = 128  # packets by which one may lag its position in time; codecs allow 16
+REORDERED = 128  # packets by which one may lag behind its position in time; codecs allow 16
 
 
 def film_frames(
@@ -58,7 +58,7 @@ def film_frames(
 
 
 class _Positions:
-    """The indices of frames, which leave a decoder in order of time, from the packets that went in."""
+    """The indices of decoded frames, which come in order of time, from the packets that went in."""
 
     def __init__(self, table: _Table | None) -> None:
         self.table = table
@@ -68,7 +68,7 @@ class _Positions:
 
     def seen(self, packet: Any) -> None:
         """Record a packet before it is decoded."""
-        if packet.is_discard:  # left out by an edit list; it yields no frame
+        if packet.is_discard:  # excluded by an edit list; it yields no frame
             self.discarded += 1
         elif packet.pts is not None:
             heapq.heappush(self.due, packet.pts)
@@ -91,7 +91,7 @@ class _Positions:
 def _frames(
     camera: Camera, counts: FrameCounts, timeout: float | None, table: _Table | None = None, entry: int | None = None
 ) -> Generator[Decoded, None, None]:
-    """The frames of a film, from the key frame of decoding time `entry`, or from its beginning."""
+    """The frames of a film, from the key frame with decoding time `entry`, or from its beginning."""
     av = av_library()
     container, stream = opened(camera, timeout)
     with container:
@@ -126,7 +126,7 @@ def _missing(container: Any, stream: Any, rate: float, last: float, positions: _
     """How many frames are missing from a film, by its stated count or length; `last` is the time of the last one."""
     if stream.frames:
         return max(0, stream.frames - positions.discarded - positions.index - 1)
-    if container.duration is None or len(container.streams) > 1 or positions.index < 0:  # sound may be longer
+    if container.duration is None or len(container.streams) > 1 or positions.index < 0:  # audio may be longer
         return 0
     behind = container.duration / 1e6 - last
     return max(0, round(behind * rate) - 1) if behind > 1 else 0
@@ -134,11 +134,11 @@ def _missing(container: Any, stream: Any, rate: float, last: float, positions: _
 
 @dataclass(frozen=True, slots=True)
 class _Table:
-    """The packets of a film as far as needed: their times in order, and the key frames' positions and decoding times."""
+    """The packets of a film as far as needed: their times in order, and key frames' positions and decoding times."""
 
     times: list[int]
     key_frames: list[tuple[int, int]]
-    second: float  # in units of the times
+    second: float  # in the unit of the times
 
     def ahead_of(self, first: int, before: float) -> int:
         """The index from which frames are needed: `before` seconds before index `first`, and at least one frame."""
@@ -157,7 +157,7 @@ class _Table:
 
 
 def _table_of(camera: Camera, first: int, timeout: float | None) -> _Table | None:
-    """The packets up to index `first` and a little further; None for a film that can only be read through."""
+    """The packets up to index `first` and a little further; None for a film that can only be read from the start."""
     av = av_library()
     container, stream = opened(camera, timeout)
     times: list[int] = []

@@ -1,7 +1,7 @@
 """Memory shared by two processes to pass images: slots of one size, in an unnamed file.
 
-It disappears with the last process that has it open, however that ends. The writer creates the memory, and a larger one
-when images grow; messages say which slots are free.
+It disappears with the last process that has it open, however that process ends. The writer creates the memory, and a
+larger one when images grow; messages state which slots are free.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class FrameMemory:
     """Slots of a fixed number of bytes.
 
     Args:
-        descriptor: of the file, closed by the object; None creates one.
+        descriptor: that of the file, closed by the object; None creates a file.
     """
 
     def __init__(self, slots: int, size: int, descriptor: int | None = None) -> None:
@@ -36,7 +36,7 @@ class FrameMemory:
         return self._view(slot, shape).copy()
 
     def send(self, to: Connection, process: int) -> None:
-        """Send the memory to another process, which takes it by `received`."""
+        """Send the memory to another process, which receives it by `received`."""
         to.send(("memory", self.slots, self.size))
         send_handle(to, self.descriptor, process)
 

@@ -7,15 +7,15 @@ import math
 from crossreid.watching.video.reading_options import FrameCounts
 
 STEP = 1e-3  # seconds after the previous frame, for one with an older timestamp
-NEW_CLOCK = 10.0  # seconds back from which the clock counts as reset and continues from here
+NEW_CLOCK = 10.0  # seconds of going back from which the clock counts as reset, and continues from here
 
 
 class FrameTimes:
     """Times of successive frames in seconds, strictly increasing.
 
-    A missing time is one frame's length after the previous. A time that goes back a little is placed just after the
-    previous one, and later ones count as stated again; one that goes back by more than ten seconds comes from a clock
-    that was reset, so it and all later ones are shifted.
+    A missing time is one frame's duration after the previous one. A time that goes back a little is placed just after
+    the previous one, and later ones count as stated again. One that goes back by more than ten seconds comes from a
+    clock that was reset, so it and all later ones are shifted.
 
     Args:
         rate: frames per second, for missing times.
@@ -28,7 +28,7 @@ class FrameTimes:
         self.last = -math.inf
 
     def of(self, seconds: float | None) -> float:
-        """The time of the next frame, whose packet says `seconds` or None."""
+        """The time of the next frame; `seconds` is its packet's, or None."""
         if seconds is None:
             self.counts.mistimed += 1
             time = self.last + self.length if self.last > -math.inf else 0.0

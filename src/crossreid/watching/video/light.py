@@ -11,7 +11,7 @@ from crossreid.watching.cameras import CameraLight
 GREY, COLOURED = 1.2, 2.4  # chroma below which a picture is grey, and above which it is coloured
 DWELL = 2.0  # seconds for which all pictures must indicate the other light to switch
 _ACROSS = 64  # pixels of the downsampled picture: averaging suppresses colour noise
-_A_MEAN = 4  # pixels across averaged per output pixel, if there are that many; using all would take milliseconds
+_A_MEAN = 4  # pixels per axis averaged into an output pixel, if there are that many; using all would take milliseconds
 # ITU-R BT.601, full range: what red, green and blue contribute to blue and red chroma.
 _CHROMA = np.array([[-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]], dtype=np.float32)
 
@@ -31,18 +31,18 @@ class Light:
     """The modality of a camera's successive frames.
 
     With `auto`, a picture below `GREY` indicates infrared, one above `COLOURED` visible, one in between nothing. The
-    modality changes once all pictures for `DWELL` seconds have indicated the other: a dark scene in colour does not
-    flicker.
+    modality changes once all pictures for `DWELL` seconds have indicated the other, so that it does not flicker for a
+    dark scene in colour.
 
     Args:
-        light: of the camera.
+        light: the camera's.
         before: the last modality, if known; else the first picture decides.
     """
 
     def __init__(self, light: CameraLight, before: Modality | None = None) -> None:
         self.decides = light == "auto"
         self.modality = before if self.decides else Modality[light.upper()]
-        self._since: float | None = None  # when the pictures began to indicate the other
+        self._since: float | None = None  # when the pictures began to indicate the other modality
 
     def of(self, image: np.ndarray, time: float) -> Modality:
         """The modality of the next frame, `(H, W, 3)` uint8 RGB at `time` in seconds."""

@@ -1,4 +1,4 @@
-"""Frames of live streams: reconnected with increasing pauses when they break off or stall, until they are given up."""
+"""Frames of live streams, which are reconnected with increasing pauses when they break off or stall, until given up."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def stream_frames(
     live: Callable[[bool], None],
     noted: Callable[[str], None],
 ) -> Iterator[Decoded]:
-    """The frames of an address, with indices from `first` on. A film at the address is read as one, from `before` seconds earlier.
+    """The frames at an address, with indices from `first` on. A film is read as one, from `before` seconds earlier.
 
     Args:
         live: called once it is known whether it is a live stream.
@@ -96,7 +96,7 @@ def stream_frames(
 
 
 class _Connection:
-    """Whether and when a lost stream is retried."""
+    """Decides whether and when a lost stream is retried."""
 
     def __init__(self, options: ReadingOptions) -> None:
         self.options = options

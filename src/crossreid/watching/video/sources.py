@@ -1,8 +1,8 @@
 """Sources of frames: each camera is read and decoded in its own process, which passes on a frame on request.
 
-What is dropped when frames are not taken fast enough: nothing of a file, which is read no faster than its frames are
-taken. For a live stream, or a file in real time, up to `ReadingOptions.queue` frames wait; when one more comes, the
-oldest is dropped and counted. Two of the waiting frames are already in shared memory and are always delivered.
+If frames are not taken fast enough, a file drops none, as it is read no faster than its frames are taken. For a live
+stream, or a file in real time, up to `ReadingOptions.queue` frames wait; when one more comes, the oldest is dropped and
+counted. Two of the waiting frames are already in shared memory and are always delivered.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class FrameSource(Iterator[Frame]):
         return frame
 
     def poll(self, seconds: float | None = 0.0) -> Frame | None:
-        """The next frame, if there is one within so many seconds; None as timeout waits for it. Returns None at the end, too."""
+        """The next frame if one comes within this many seconds (None: no limit), else None; None at the end, too."""
         while not self.ended:
             if seconds is not None and not self._connection.poll(seconds):
                 return None
@@ -95,7 +95,7 @@ class FrameSource(Iterator[Frame]):
         return None
 
     def fileno(self) -> int:
-        """The descriptor of the frames' connection, so that several sources can be waited for."""
+        """The descriptor of the frames' connection, for waiting for several sources at once."""
         return self._connection.fileno()
 
     def close(self) -> None:
@@ -155,6 +155,6 @@ class FrameSource(Iterator[Frame]):
 
 
 def sources_with_news(sources: Sequence[FrameSource], seconds: float | None = None) -> list[FrameSource]:
-    """The sources that have something within so many seconds: a frame, news of a connection, or the end."""
+    """The sources that have something within this many seconds: a frame, news of a connection, or the end."""
     going = {source.fileno(): source for source in sources if not source.ended}
     return [going[ready] for ready in wait(list(going), seconds) if isinstance(ready, int)] if going else []

@@ -1,1 +1,1 @@
-"""What other people's servers and pipelines want beside an exported file: DeepStream, Triton, TensorRT."""
+"""Files that third-party servers and pipelines need beside an exported file: DeepStream, Triton, TensorRT."""

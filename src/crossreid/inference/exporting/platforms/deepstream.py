@@ -1,8 +1,8 @@
-"""What NVIDIA DeepStream wants of a re-identification network: its tracker's ReID section, and a secondary inference's file.
+"""A re-identification network in NVIDIA DeepStream: its tracker's ReID section, and a secondary inference's file.
 
-Keys and types are those of NVIDIA's pages on Gst-nvtracker and Gst-nvinfer (DeepStream 6.4 to 9.2), ranges those of the first.
-Neither was run here: DeepStream needs an NVIDIA GPU. The network takes pixels (`pixel_network`), so that scale 1 and offsets 0
-are exact.
+Keys and types are those of NVIDIA's pages on Gst-nvtracker and Gst-nvinfer (DeepStream 6.4 to 9.2), ranges those of the
+first. Neither was run here: DeepStream needs an NVIDIA GPU. The network takes pixels (`pixel_network`), so that scale 1
+and offsets 0 are exact.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from crossreid.inference.exporting.platforms.pixel_network import INPUT, OUTPUT,
 
 TRACKER, INFER = "config_tracker_reid.yml", "config_infer_secondary_reid.txt"
 TOLERANCE = 1e-4
-# One precision has different numbers in the two plugins.
+# The two plugins number precisions differently.
 _TRACKER_MODES: dict[ExportPrecision, int] = {"float32": 0, "fp16": 1}
 _INFER_MODES: dict[ExportPrecision, int] = {"float32": 0, "fp16": 2}
 _ENGINE_NAMES: dict[ExportPrecision, str] = {"float32": "fp32", "fp16": "fp16"}
@@ -48,10 +48,10 @@ _INFER_HEAD = """\
 def write_deepstream(
     model: TorchModel, exported: Exported, folder: Path, modality: Modality, batch: int
 ) -> tuple[Path, float]:
-    """Write the network for pixels and both configurations into `folder`; return it, and the largest difference from torch.
+    """Write the pixel network and both configurations into `folder`; return it and the largest difference from torch.
 
     Raises:
-        CrossreidError: the network for pixels cannot be written, or differs from torch's by more than 1e-4.
+        CrossreidError: the pixel network cannot be written, or differs from torch's by more than 1e-4.
     """
     network = f"reid_{modality.name.lower()}.onnx"
     with replacing(folder / network, durable=True) as temporary:
@@ -68,7 +68,7 @@ def write_deepstream(
 
 
 def tracker_text(model: TorchModel, precision: ExportPrecision, modality: Modality, batch: int) -> str:
-    """The tracker's ReID section, as YAML."""
+    """Return the tracker's ReID section, as YAML."""
     seen, kind = model.preprocessing, modality.name.lower()
     network = f"reid_{kind}.onnx"
     section = {
@@ -85,7 +85,7 @@ def tracker_text(model: TorchModel, precision: ExportPrecision, modality: Modali
         "offsets": [0.0, 0.0, 0.0],
         "netScaleFactor": 1.0,
         "keepAspc": 0,
-        "addFeatureNormalization": 0,  # the network gives length 1
+        "addFeatureNormalization": 0,  # the network's embeddings have length 1
         "onnxFile": network,
         "modelEngineFile": f"{network}_b{batch}_gpu0_{_ENGINE_NAMES[precision]}.engine",
     }
@@ -94,7 +94,7 @@ def tracker_text(model: TorchModel, precision: ExportPrecision, modality: Modali
 
 
 def infer_text(model: TorchModel, precision: ExportPrecision, modality: Modality, batch: int) -> str:
-    """The file of a secondary Gst-nvinfer, in GLib's form of keys."""
+    """Return the file of a secondary Gst-nvinfer, as a GLib key file."""
     seen, kind = model.preprocessing, modality.name.lower()
     network = f"reid_{kind}.onnx"
     keys = {

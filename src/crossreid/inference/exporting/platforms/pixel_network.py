@@ -1,8 +1,8 @@
-"""A network that takes pixels as they are, of one modality: for pipelines that scale all channels alike and feed one tensor.
+"""A network for raw pixels of one modality: for pipelines that scale all channels alike and pass a single tensor.
 
-DeepStream computes `net-scale-factor * (x - offset)`: an offset a channel, but one scale for all. Deviations that differ
-by channel cannot be said so. Here `(x / 255 - mean) / std` is the first thing in the network, as one product and one
-difference, and the modality is fixed, so that a branch of the other is not even there.
+DeepStream computes `net-scale-factor * (x - offset)`: an offset per channel, but one scale for all, which cannot
+express a standard deviation per channel. Here the network starts with `(x / 255 - mean) / std`, as one product and one
+difference, and the modality is fixed, so the other one's branch is absent.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ INPUT, OUTPUT = "images", "embeddings"
 
 
 class PixelNetwork(nn.Module):
-    """`(B, 3, H, W)` float32 RGB, 0 to 255, to `(B, D)` embeddings of length 1, all of one modality."""
+    """From `(B, 3, H, W)` float32 RGB, 0 to 255, to `(B, D)` embeddings of length 1, all of one modality."""
 
     scale: Tensor
     shift: Tensor
@@ -42,7 +42,7 @@ class PixelNetwork(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         images = pixels * self.scale - self.shift
-        kinds = torch.zeros(pixels.shape[0], dtype=torch.int64)  # any: the network has its modality
+        kinds = torch.zeros(pixels.shape[0], dtype=torch.int64)  # any value: the network's modality is fixed
         embeddings: Tensor = self.network(images, kinds)[0]
         return embeddings
 
@@ -57,8 +57,9 @@ def depends_on_modality(model: TorchModel) -> bool:
 
 
 def write_pixel_onnx(model: TorchModel, modality: Modality, path: Path, log: Path) -> None:
-    """Write the network for pixels of one modality as ONNX, for batches of any size; what the exporter prints is kept in `log`
-    where it fails.
+    """Write the network for pixels of one modality as ONNX, for batches of any size.
+
+    If the exporter fails, its output is kept in `log`.
 
     Raises:
         CrossreidError: ONNX has no operator for a layer.
@@ -68,14 +69,14 @@ def write_pixel_onnx(model: TorchModel, modality: Modality, path: Path, log: Pat
     pixels = 255 * torch.rand(2, 3, seen.height, seen.width, generator=torch.Generator().manual_seed(0))
     try:
         with kept_in_log(log), warnings.catch_warnings(), torch.no_grad(), fixed_size(network, pixels):
-            warnings.simplefilter("ignore")  # of what is fixed while tracing: modality and size, on purpose
+            warnings.simplefilter("ignore")  # about values fixed while tracing: modality and size, on purpose
             torch.onnx.export(
                 network, (pixels,), str(path), input_names=[INPUT], output_names=[OUTPUT], opset_version=OPSET,
                 dynamic_axes={INPUT: {0: "batch"}, OUTPUT: {0: "batch"}}, dynamo=False,
             )  # fmt: skip
     except OSError:
         raise
-    except Exception as error:  # torch's exporter raises what it comes across
+    except Exception as error:  # torch's exporter raises errors of many types
         raise CrossreidError(
             f"{model.source}: the network of {model.method} cannot be written as ONNX ({type(error).__name__}: "
             f"{str(error)[:300]}). What the exporter printed: {log}"
@@ -89,7 +90,7 @@ def write_pixel_onnx(model: TorchModel, modality: Modality, path: Path, log: Pat
 
 
 def pixel_difference(model: TorchModel, modality: Modality, path: Path) -> float:
-    """The largest difference from torch in any value of the embeddings of rendered people, as bytes of pixels."""
+    """Return the largest difference from torch in any value of the embeddings of rendered people, as 8-bit pixels."""
     from crossreid.inference.exporting.agreement import sample_images
 
     seen = model.preprocessing

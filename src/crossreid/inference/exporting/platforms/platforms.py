@@ -1,4 +1,4 @@
-"""`crossreid export --for`: what DeepStream, Triton and TensorRT want beside an exported file, in folders beside it."""
+"""`crossreid export --for`: the files that DeepStream, Triton and TensorRT need, in folders beside an exported file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from crossreid.inference.open_model import open_model
 from crossreid.runs.named_network import PretrainedNetwork
 
 Platform = Literal["deepstream", "triton", "tensorrt"]
-BATCH = 32  # the largest batch that a platform is told of, unless one is given
+BATCH = 32  # the default for the largest batch stated to a platform
 
 _TARGETS: dict[Platform, tuple[Target, ...]] = {
     "deepstream": ("onnx",),
@@ -32,7 +32,7 @@ _PRECISIONS: dict[Platform, tuple[ExportPrecision, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class PlatformFiles:
-    """A folder that was written; `difference` from torch, of a network that was made for it."""
+    """A folder that was written; `difference` is that from torch, if a network was made for the platform."""
 
     platform: Platform
     folder: Path
@@ -42,10 +42,11 @@ class PlatformFiles:
 def platforms_named(
     names: Sequence[str], target: str, precision: str = "float32", modality: str | None = None, batch: int | None = None
 ) -> tuple[Platform, ...]:
-    """The platforms of `--for`, each once, in order; names may be joined by commas.
+    """Return the platforms of `--for`, without duplicates, in order; names may be joined by commas.
 
     Raises:
-        CrossreidError: an unknown one, one that takes no file of that target or precision, or an option of none of them.
+        CrossreidError: an unknown platform, one that takes no file of that target or precision, or an option that none
+            of them has.
     """
     found: list[Platform] = []
     for name in (part.strip() for text in names for part in text.split(",")):
@@ -82,7 +83,7 @@ def _known(name: str) -> Platform:
 
 
 def modality_named(text: str) -> Modality:
-    """`visible` or `infrared`. Raises `CrossreidError` for anything else."""
+    """Return the modality named `visible` or `infrared`. Raises `CrossreidError` for anything else."""
     for modality in Modality:
         if text == modality.name.lower():
             return modality
@@ -92,10 +93,10 @@ def modality_named(text: str) -> Modality:
 def refuse_without_modality(
     source: Path | PretrainedNetwork, platforms: Sequence[Platform], modality: str | None, checkpoint: str = "best"
 ) -> None:
-    """Raise `CrossreidError` where a platform feeds images alone and the network depends on what they are; before any work."""
+    """Raise `CrossreidError`, before any work, if a platform passes only images but the network depends on modality."""
     if "deepstream" in platforms and modality is None:
         model = open_model(source, checkpoint=checkpoint, device="cpu", fuse=False)
-        if isinstance(model, TorchModel):  # an exported file is refused by who exports
+        if isinstance(model, TorchModel):  # `export` itself refuses an exported file
             _refuse_without_modality(model)
 
 
@@ -121,13 +122,13 @@ def write_platforms(
     """Write FILE.PLATFORM beside an exported file, for each platform.
 
     Args:
-        source: the run, or a named network's path, that the file was exported from.
-        modality: of DeepStream, whose inference feeds one tensor; needed where the network depends on it.
-        batch: the largest batch that platforms are told of; 32 by default.
-        checkpoint: that was exported.
+        source: the run, or the named network's path, that the file was exported from.
+        modality: for DeepStream, whose inference passes a single tensor; required if the network depends on modality.
+        batch: the largest batch stated to platforms; 32 by default.
+        checkpoint: the exported one.
 
     Raises:
-        CrossreidError: a network that depends on modality without one, or one that a platform cannot take.
+        CrossreidError: a network that depends on modality without one given, or one that a platform cannot take.
     """
     from crossreid.inference.exporting.platforms.deepstream import write_deepstream
     from crossreid.inference.exporting.platforms.tensorrt import write_tensorrt

@@ -1,7 +1,7 @@
-"""How TensorRT builds an engine of an exported ONNX file: `trtexec` as a shell script, and the Python API as another.
+"""Scripts that build a TensorRT engine from an exported ONNX file: with `trtexec`, and with the Python API.
 
-TensorRT needs an NVIDIA GPU: neither was run here. What can be held against what NVIDIA publishes is: the file's opset
-and operators against the parser's list (`tensorrt_operators`).
+TensorRT needs an NVIDIA GPU: neither was run here. The file's opset and operators are checked against the parser's list
+published by NVIDIA (`tensorrt_operators`).
 """
 
 from __future__ import annotations
@@ -63,10 +63,10 @@ ENGINE.write_bytes(engine)
 
 
 def write_tensorrt(exported: Exported, folder: Path, batch: int) -> Path:
-    """Write both scripts into `folder`, beside which the file lies; return it.
+    """Write both scripts into `folder`, which is beside the file; return it.
 
     Raises:
-        CrossreidError: the opset or an operator of the file is not one that TensorRT's parser takes.
+        CrossreidError: TensorRT's parser does not support the file's opset or an operator.
     """
     refuse_operators(exported.path)
     inputs, _ = tensors_of(exported.path, "onnx")
@@ -105,7 +105,7 @@ def write_tensorrt(exported: Exported, folder: Path, batch: int) -> Path:
 
 
 def refuse_operators(file: Path) -> None:
-    """Raise `CrossreidError` where the file's opset or operators are none that TensorRT's parser takes."""
+    """Raise `CrossreidError` if TensorRT's parser does not support the file's opset or operators."""
     import onnx
 
     opset, (least, largest) = opset_of(file), OPSETS
@@ -120,7 +120,7 @@ def refuse_operators(file: Path) -> None:
 
 
 def profile(inputs: list[FileTensor], batch: int) -> dict[str, list[tuple[int, ...]]]:
-    """Least, best and largest shape of each input, for batches of 1 to `batch`; nothing where the file takes one size alone."""
+    """Return each input's minimal, optimal and maximal shape for batches of 1 to `batch`; empty for a fixed size."""
     if any(each.shape[0] != -1 for each in inputs):
         return {}
     sizes = (1, max(1, batch // 2), batch)

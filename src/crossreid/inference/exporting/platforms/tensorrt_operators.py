@@ -1,7 +1,7 @@
-"""The ONNX operators that TensorRT's parser takes: the list that onnx-tensorrt publishes (docs/operators.md) for TensorRT 10.15.
+"""The ONNX operators supported by TensorRT's parser: onnx-tensorrt's list (docs/operators.md) for TensorRT 10.15.
 
-It covers opsets 9 to 24. Its restrictions (of `Resize` no antialiasing, of `TopK` fewer than 3840, and so on) are not
-checked here: the builder does.
+It covers opsets 9 to 24. Its restrictions (no antialiasing in `Resize`, less than 3840 in `TopK`, and so on) are left
+to the builder to check.
 """
 
 from __future__ import annotations

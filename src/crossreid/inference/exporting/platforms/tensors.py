@@ -1,4 +1,4 @@
-"""Inputs and outputs of an exported file, as the file itself has them."""
+"""Inputs and outputs of an exported file, as stated in the file itself."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from crossreid.inference.exporting.exported import Target
 
 @dataclass(frozen=True, slots=True)
 class FileTensor:
-    """A tensor of a file: `dtype` as NumPy calls it; `shape` with -1 for any size."""
+    """A tensor of a file: `dtype` is NumPy's name; `shape` has -1 for any size."""
 
     name: str
     dtype: str
@@ -21,7 +21,7 @@ class FileTensor:
 
 
 def tensors_of(file: Path, target: Target) -> tuple[list[FileTensor], list[FileTensor]]:
-    """Inputs and outputs of an ONNX file or an OpenVINO model.
+    """Return the inputs and outputs of an ONNX file or an OpenVINO model.
 
     Raises:
         CrossreidError: the file is of another target.
@@ -34,7 +34,7 @@ def tensors_of(file: Path, target: Target) -> tuple[list[FileTensor], list[FileT
 
 
 def opset_of(file: Path) -> int:
-    """The opset of an ONNX file."""
+    """Return the opset of an ONNX file."""
     import onnx
 
     return next(int(each.version) for each in onnx.load(str(file)).opset_import if each.domain in ("", "ai.onnx"))

@@ -1,6 +1,6 @@
 """A model repository for NVIDIA Triton: NAME/config.pbtxt and NAME/1/ with the exported file.
 
-The form is that of Triton's model_configuration page and its ModelConfig message. An ONNX file is served by the backend
+The format follows Triton's model_configuration page and its ModelConfig message. An ONNX file is served by the backend
 onnxruntime, an OpenVINO model by the backend openvino, on a CPU. No `tritonserver` was run here.
 """
 
@@ -17,17 +17,17 @@ from crossreid.inference.exporting.platforms.tensors import FileTensor, tensors_
 
 _TYPES = {"float32": "TYPE_FP32", "float16": "TYPE_FP16", "int64": "TYPE_INT64"}
 _BACKENDS: dict[Target, tuple[str, str]] = {"onnx": ("onnxruntime", "KIND_AUTO"), "openvino": ("openvino", "KIND_CPU")}
-_DELAY = 2000  # microseconds that a request waits at most for others
+_DELAY = 2000  # maximum microseconds that a request waits for others
 
 
 def write_triton(model: TorchModel, exported: Exported, folder: Path, batch: int) -> Path:
-    """Write the repository into `folder`; return the model's folder in it. Of a file for one size of batch that is the batch."""
+    """Write the repository into `folder`; return the model's folder in it. A fixed batch size replaces `batch`."""
     name = triton_name(exported.path if model.method == "pretrained" else model.source)
     inside = folder / name
     target = exported.target
     model_file = "model.onnx" if target == "onnx" else "model.xml"
     pairs = [(exported.path, inside / "1" / model_file)]
-    if target == "openvino":  # the weights first: a server that watches reads the .xml
+    if target == "openvino":  # the weights first: a polling server reads the .xml
         pairs.insert(0, (exported.path.with_suffix(".bin"), inside / "1" / "model.bin"))
     for source, place in pairs:
         with replacing(place, durable=True) as temporary:
@@ -38,7 +38,7 @@ def write_triton(model: TorchModel, exported: Exported, folder: Path, batch: int
 
 
 def triton_name(source: Path) -> str:
-    """A run's name as a model's: letters, digits, `_`, `-` and `.`, as it is a folder's name and part of addresses."""
+    """Return a model name for a run: letters, digits, `_`, `-` and `.`, as it names a folder and is part of URLs."""
     stem = source.name if source.is_dir() else source.stem
     name = re.sub(r"[^A-Za-z0-9_.-]+", "-", stem or source.resolve().name).strip("-.")
     return name or "crossreid"
@@ -47,7 +47,7 @@ def triton_name(source: Path) -> str:
 def config_text(
     name: str, target: Target, inputs: list[FileTensor], outputs: list[FileTensor], batch: int, fingerprint: str
 ) -> str:
-    """The text of config.pbtxt. Triton batches by itself only what takes any batch; else the shapes are the file's own."""
+    """Return the text of config.pbtxt. Triton batches requests only if the file accepts any batch size."""
     backend, kind = _BACKENDS[target]
     any_batch = all(each.shape[0] == -1 for each in (*inputs, *outputs))
     lines = [
@@ -77,7 +77,7 @@ def _tensors(what: str, tensors: list[FileTensor], any_batch: bool) -> list[str]
 
 def _dims(tensor: FileTensor, any_batch: bool) -> str:
     shape = tensor.shape[1:] if any_batch else tensor.shape
-    if not shape:  # a number a row: Triton has no empty dims, but takes an axis of 1 away
+    if not shape:  # one number per row: Triton has no empty dims, but removes an axis of 1
         return "dims: [ 1 ], reshape { shape: [ ] }"
     return f"dims: [ {', '.join(map(str, shape))} ]"
 

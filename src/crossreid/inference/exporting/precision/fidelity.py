@@ -1,4 +1,4 @@
-"""What a file of lower precision costs: beside the run's own network in float32, on its test images, by its protocol."""
+"""The cost of a lower precision: against the run's own network in float32, on its test images, by its protocol."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Advance = Callable[..., object]
 
 @dataclass(frozen=True, slots=True)
 class ScoredPart:
-    """The test half of a data set and the recipe that says how it is tested; of several sources each has a `name`."""
+    """The test half of a data set and the recipe for testing it; with several sources each part has a `name`."""
 
     name: str
     split: Split
@@ -34,11 +34,11 @@ class ScoredPart:
 
 
 class ModelAsNetwork(nn.Module):
-    """A model in the place of a network, so that evaluation takes it: the mirror image is the model's own affair."""
+    """A model wrapped as a network for evaluation. The model itself handles the mirror image."""
 
     def __init__(self, model: EmbeddingModel) -> None:
         super().__init__()
-        self.model, self.nothing = model, nn.Parameter(torch.zeros(0))  # says where images are expected: on the CPU
+        self.model, self.nothing = model, nn.Parameter(torch.zeros(0))  # shows that images are expected on the CPU
 
     def embed(self, images: Tensor, modalities: Tensor) -> Tensor:
         return self.model.embed(images, modalities)
@@ -48,7 +48,7 @@ class ModelAsNetwork(nn.Module):
 
 
 def scored_parts(split: Split, recipe: Recipe) -> list[ScoredPart]:
-    """The data set of a run, or each of its several, to be tested by; models are not told cameras and flip by themselves.
+    """Return the data sets of a run as parts to test on, for models without camera input that flip by themselves.
 
     Raises:
         CrossreidError: there are no test images.
@@ -76,13 +76,13 @@ def measure(
     calibrated_on: int = 0,
     advance: Advance | None = None,
 ) -> Fidelity:
-    """`lower` beside `reference` on all test images; without `scores` the cosines alone.
+    """Compare `lower` with `reference` on all test images; without `scores`, by cosines alone.
 
-    `scores` are of each part's first setting or comparison, as validation's are; of several sources their names follow
-    in brackets. `advance` is called with (0, images) as they become known and with images as they are embedded.
+    Scores are of each part's first setting or comparison, as in validation; with several sources, their names follow in
+    brackets. `advance` is called with (0, images) once known and with numbers of images as they are embedded.
 
     Raises:
-        CrossreidError: an image that cannot be read, or data that cannot be scored by their protocol.
+        CrossreidError: an unreadable image, or data that cannot be scored by its protocol.
     """
     both = ModelAsNetwork(reference), ModelAsNetwork(lower)
     cosines: list[np.ndarray] = []
@@ -107,7 +107,7 @@ def measure(
 
 
 def cosine_of_rows(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """The cosine `(N,)` of the rows of two `(N, D)`, in float64; of a row that is not finite, or is nothing, -1."""
+    """Return the cosines `(N,)` between the rows of two `(N, D)`, in float64; -1 if a row is not finite, or zero."""
     first, second = np.asarray(one, dtype=np.float64), np.asarray(other, dtype=np.float64)
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         cosine = (first * second).sum(1) / (np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1))
@@ -126,7 +126,7 @@ def _protocol(score: Score, part: ScoredPart) -> str:
 
 
 def _counting(advance: Advance | None) -> Advance:
-    """`advance` with totals that add up: each pass over the images tells its own."""
+    """Return `advance` with cumulative totals: each pass over the images reports its own."""
     total = 0
 
     def counted(done: int, more: int | None = None) -> None:

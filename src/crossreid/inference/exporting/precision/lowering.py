@@ -1,4 +1,4 @@
-"""From a file in float32 to one of lower precision beside it, with what that costs stated in it."""
+"""From a file in float32 to one of lower precision beside it, which states the cost."""
 
 from __future__ import annotations
 
@@ -33,19 +33,20 @@ from crossreid.runs.pretrained import network_recipe
 from crossreid.runs.recipe import Recipe, recipe_of_run
 from crossreid.runs.run import open_split
 
-ALIKE = 0.999  # least cosine of fp16, which keeps float32's fingerprint
+ALIKE = 0.999  # least cosine required of fp16, which keeps float32's fingerprint
 FP16_IMAGES = 32
 Advancing = Callable[[str], Callable[..., object]]
 
 
 @dataclass(frozen=True, slots=True)
 class Lowering:
-    """On what a file is lowered and measured.
+    """The data for lowering and measuring a file.
 
     Attributes:
-        images: training images that int8 takes its ranges from.
-        overrides: `data.KEY=VALUE` of where the run's data set lies now; of a network that was not trained here, which it is.
-        scores: whether mAP and rank-1 are measured, and not cosines alone.
+        images: number of training images for int8's ranges.
+        overrides: `data.KEY=VALUE` for the current location of the run's data set; for a network that was not trained
+            here, also which data set.
+        scores: whether to measure mAP and rank-1 as well as cosines.
     """
 
     images: int = IMAGES
@@ -55,7 +56,7 @@ class Lowering:
 
 @dataclass(frozen=True, slots=True)
 class AtHand:
-    """The data set of a run, as it is tested; `missing` says why it is not there, and recipe and split are None."""
+    """The data set of a run, as for testing. If unavailable, `missing` says why, and recipe and split are None."""
 
     recipe: Recipe | None
     split: Split | None
@@ -63,11 +64,11 @@ class AtHand:
 
 
 def data_at_hand(model: EmbeddingModel, target: Target, precision: ExportPrecision, how: Lowering) -> AtHand:
-    """What `lower` chooses ranges from and measures on, to be asked for before anything is written.
+    """Return the data for `lower`'s ranges and measurements; call this before writing anything.
 
     Raises:
-        CrossreidError: a target without lower precisions, no training images for int8, or an override that is not of where data
-            lie.
+        CrossreidError: a target without lower precisions, no training images for int8, or an override that does not
+            locate data.
     """
     if target == "torch-export":
         raise CrossreidError(
@@ -87,7 +88,7 @@ def data_at_hand(model: EmbeddingModel, target: Target, precision: ExportPrecisi
             "data.root=DIR."
         ) from error
     if precision == "int8":
-        chosen(split.train, how.images, recipe.training.seed)  # raises where there are none
+        chosen(split.train, how.images, recipe.training.seed)  # raises if there are none
     return AtHand(recipe, split)
 
 
@@ -102,13 +103,13 @@ def lower(
     say: Callable[[str], object] = lambda text: None,
     advancing: Advancing | None = None,
 ) -> tuple[Path, Exported]:
-    """`file`, of `model` in float32, in fp16 or int8 as another file beside it, and `written` with its `fidelity`.
+    """Convert `file`, of `model` in float32, to fp16 or int8; return the new file, and `written` with its `fidelity`.
 
     Args:
-        advancing: makes, of a few words about a step, its `advance(images, total)`.
+        advancing: makes the `advance(images, total)` of a step from a short description.
 
     Raises:
-        CrossreidError: no test images, an image that cannot be read, or fp16 whose embeddings are not those of float32.
+        CrossreidError: no test images, an unreadable image, or embeddings in fp16 that differ from float32's.
     """
     form = format_of(written.target)
     bars: Advancing = advancing or (lambda words: lambda *counts: None)
@@ -162,7 +163,7 @@ def _recipe(model: EmbeddingModel, overrides: Sequence[str]) -> Recipe:
 def _range_images(
     model: EmbeddingModel, found: AtHand, precision: ExportPrecision, how: Lowering, bars: Advancing
 ) -> RangeImages:
-    """Training images; for fp16 a few, or images to compare on where there are none."""
+    """Return training images; for fp16 a few, or those of `images_to_compare` if there are none."""
     if found.recipe is None or found.split is None or not found.split.train:
         images, modalities, _ = images_to_compare(model)
         return RangeImages(images.numpy(), modalities.numpy().astype(np.int64))
@@ -193,7 +194,7 @@ def _fidelity(
     model: EmbeddingModel, lowered: Path, found: AtHand, images: RangeImages,
     precision: ExportPrecision, how: Lowering, bars: Advancing,
 ) -> Fidelity:  # fmt: skip
-    """On the data set's test images, or of fp16 without them on the images that it was compared on."""
+    """Measure on the data set's test images; for fp16 without them, on `images`."""
     other = open_exported(lowered, torch.device("cpu"))
     calibrated = len(images) if precision == "int8" else 0
     if found.recipe is not None and found.split is not None:

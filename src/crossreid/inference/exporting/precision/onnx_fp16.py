@@ -1,8 +1,9 @@
-"""An ONNX network in fp16: float32 in and out, and float32 within where a value would not fit.
+"""An ONNX network in fp16: inputs and outputs are float32, and so are layers with values that would not fit.
 
-fp16 ends at 65504. A layer that takes or gives values of a quarter of that or more on the images measured stays in float32, and so
-do sums of squares and powers, whose parts are larger than what comes out. ONNX Runtime computes most of an fp16 network in
-float32 on a CPU; the file is for engines that compute in fp16, and half as large.
+The largest fp16 value is 65504. A layer whose inputs or outputs exceed a quarter of that on the measured images stays
+in float32, and so do sums of squares and powers, whose intermediate values are larger than their results. On a CPU,
+ONNX Runtime computes most of an fp16 network in float32; the file is for engines that compute in fp16, and half as
+large.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ from crossreid.inference.exporting.precision.onnx_ranges import all_ranges
 from crossreid.inference.exporting.precision.range_images import RangeImages
 
 LARGEST = 65504.0
-MARGIN = 4.0  # of other images, and of what is summed within a layer
-# Operators whose sums exceed what they give, and those for which the converter knows no fp16.
+MARGIN = 4.0  # for other images, and for sums within a layer
+# Operators with sums larger than their results, and those that the converter does not support in fp16.
 IN_FLOAT32 = ("ReduceL2", "ReduceSumSquare", "ReduceSum", "ReduceMean", "Pow", "Exp", "LpNormalization")
 
 
 def onnx_in_fp16(float32: Path, images: RangeImages) -> tuple[Any, list[str]]:
-    """The `onnx.ModelProto` in fp16 of the float32 file, and the names of the layers that `images` keep in float32."""
+    """Return the float32 file as an `onnx.ModelProto` in fp16, and the layers kept in float32 because of `images`."""
     import onnx
     from onnxruntime.quantization.onnx_model import ONNXModel
     from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
@@ -39,13 +40,13 @@ def onnx_in_fp16(float32: Path, images: RangeImages) -> tuple[Any, list[str]]:
 
 
 def too_large(model: Any, ranges: dict[str, float]) -> list[str]:
-    """The names of nodes that take or give a tensor whose largest absolute value is over a quarter of what fp16 holds."""
+    """Return the names of nodes with an input or output whose absolute value exceeds a quarter of fp16's range."""
     over = {name for name, largest in ranges.items() if not largest <= LARGEST / MARGIN}
     return [node.name for node in model.graph.node if not over.isdisjoint({*node.input, *node.output})]
 
 
 def _join_float32(model: Any) -> None:
-    """Between two nodes in float32 take out the way through fp16, in which large values would be lost all the same."""
+    """Remove casts to fp16 and back between two float32 nodes, which would still lose large values."""
     import onnx
 
     producers = {name: node for node in model.graph.node for name in node.output}

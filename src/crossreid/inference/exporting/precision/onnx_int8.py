@@ -1,10 +1,9 @@
-"""An ONNX network in int8 for ONNX Runtime: weights by channel, activations by ranges that training images gave.
+"""An ONNX network in int8 for ONNX Runtime: weights quantised per channel, activations by ranges from training images.
 
-Batch norms are folded and shapes inferred before. Convolutions and products of matrices are quantised, and what lies between them;
-norms, softmax and what brings embeddings to length 1 stay in float32. Weights have 7 bits: on processors without VNNI
-sums of 8-bit products do not fit into 16 bits, and embeddings of the same image would go as far apart as a cosine of 0.8. A
-range ends at the percentiles 0.01 and 99.99 of an activation, which came closer to float32 than its extremes and than
-entropy did.
+First, batch norms are folded and shapes inferred. Convolutions, matrix products and the operators between them are
+quantised; norms, softmax and L2 normalisation stay in float32. Weights have 7 bits: on processors without VNNI sums of
+8-bit products overflow 16 bits, and the cosine between embeddings of the same image would fall as low as 0.8. A range
+spans the percentiles 0.01 to 99.99 of an activation, which came closer to float32 than its extremes or entropy.
 """
 
 from __future__ import annotations
@@ -23,9 +22,9 @@ PERCENTILE = 99.99
 
 
 def onnx_in_int8(float32: Path, images: RangeImages, *, advance: Callable[[int], object] | None = None) -> Any:
-    """The `onnx.ModelProto` in int8 of the float32 file; the same images give the same bytes.
+    """Return the float32 file as an `onnx.ModelProto` in int8; the same images give the same bytes.
 
-    `advance` is called with the number of images of each batch that was measured.
+    `advance` is called with the number of images in each measured batch.
     """
     import onnx
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
@@ -52,7 +51,7 @@ def onnx_in_int8(float32: Path, images: RangeImages, *, advance: Callable[[int],
 
 
 def _prepare(float32: Path, prepared: Path) -> None:
-    """Fold what is constant, and infer shapes, of symbols too where every operator has a rule for it."""
+    """Fold constants and infer shapes, including symbolic ones if every operator has a rule for them."""
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     try:

@@ -1,4 +1,4 @@
-"""How large the tensors of an ONNX network become on images, measured by ONNX Runtime's calibrators a batch at a time."""
+"""The ranges of an ONNX network's tensors on images, measured by ONNX Runtime's calibrators one batch at a time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from crossreid.inference.exporting.precision.range_images import RangeImages
 
 
 def all_ranges(network: Path, images: RangeImages) -> dict[str, float]:
-    """By tensor, the largest absolute value on these images; infinite where one is no number."""
+    """Return the largest absolute value of each tensor on these images; infinite if one is NaN."""
     import onnxruntime.quantization as quantization
 
     found = tensor_ranges(network, images.batches(), quantization.CalibrationMethod.MinMax, ())
@@ -34,11 +34,11 @@ def tensor_ranges(
     options: Mapping[str, Any] | None = None,
     advance: Callable[[int], object] | None = None,
 ) -> Any:
-    """ONNX Runtime's `TensorsData` of what operators of these types (none: all) take and give.
+    """Return ONNX Runtime's `TensorsData` for the inputs and outputs of operators of these types (none: all).
 
     Args:
         method: an `onnxruntime.quantization.CalibrationMethod`; `options` are its calibrator's.
-        advance: called with the number of images of each batch. No more than a batch's activations are in memory.
+        advance: called with the number of images in each batch. Only one batch's activations are in memory at a time.
     """
     from onnxruntime.quantization.calibrate import create_calibrator
 
@@ -47,7 +47,7 @@ def tensor_ranges(
             network, list(operators), str(Path(folder) / "watched.onnx"), method, extra_options=dict(options or {})
         )
         for batch in batches:
-            with redirect_stdout(io.StringIO()):  # the calibrators say which step they are at
+            with redirect_stdout(io.StringIO()):  # the calibrators print their steps
                 calibrator.collect_data(_one(batch))
             if advance is not None:
                 advance(len(batch["images"]))
@@ -56,7 +56,7 @@ def tensor_ranges(
 
 
 def _one(batch: Mapping[str, np.ndarray]) -> Any:
-    """A batch as a calibrator reads it: once, then nothing."""
+    """Return a reader that gives a calibrator one batch, then nothing."""
     from onnxruntime.quantization import CalibrationDataReader
 
     class Once(CalibrationDataReader):  # type: ignore[misc]

@@ -1,7 +1,7 @@
-"""OpenVINO networks in fp16 and int8: weights kept in half, or quantised with activations by NNCF.
+"""OpenVINO networks in fp16 and int8: weights stored in half precision, or quantised with activations by NNCF.
 
-fp16 is of the weights: a CPU computes with them in float32, a GPU in fp16. int8 is NNCF's post-training quantisation with its
-correction of biases, and with weights of 7 bits, for the reason that `onnx_int8` gives.
+In fp16 only weights are stored; a CPU computes with them in float32, a GPU in fp16. int8 is NNCF's post-training
+quantisation with bias correction, and 7-bit weights for the reason given in `onnx_int8`.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ def openvino_in_fp16(float32: Path, out: Path) -> None:
 def openvino_in_int8(
     float32: Path, images: RangeImages, out: Path, *, advance: Callable[[int], object] | None = None
 ) -> None:
-    """Write the network in int8; of one with attention NNCF's rules for transformers are kept. The same images give the same file.
+    """Write the network in int8, with NNCF's transformer rules if it has attention. The same images give the same file.
 
     Args:
-        advance: called with the number of images of each batch that was measured.
+        advance: called with the number of images in each measured batch.
 
     Raises:
         CrossreidError: NNCF is not installed.
@@ -51,7 +51,7 @@ def openvino_in_int8(
     network = openvino.Core().read_model(float32)
     attends = any(each.get_type_name() in ATTENTION for each in network.get_ops())
     batches = list(images.batches())
-    with redirect_stdout(io.StringIO()), without_warnings():  # its bars, in place of which ours moves on
+    with redirect_stdout(io.StringIO()), without_warnings():  # hides its progress bars in favour of ours
         made = nncf.quantize(
             network, nncf.Dataset(_Passes(batches, advance)), subset_size=len(batches),
             preset=nncf.QuantizationPreset.MIXED, model_type=nncf.ModelType.TRANSFORMER if attends else None,
@@ -64,7 +64,7 @@ def openvino_in_int8(
 
 
 def _name_by_place(network: Any) -> None:
-    """Name layers by their place: OpenVINO counts those without one, through the whole process, and a fingerprint is of all."""
+    """Name layers by position: OpenVINO's own names come from a process-wide counter, and would change fingerprints."""
     network.set_friendly_name("network")
     for place, layer in enumerate(network.get_ordered_ops()):
         kind = layer.get_type_name()
@@ -75,7 +75,7 @@ def _name_by_place(network: Any) -> None:
 
 
 class _Passes:
-    """Batches that can be gone through again and again; the first time each is told to `advance`."""
+    """Batches for repeated iteration; `advance` is called for each on the first pass only."""
 
     def __init__(self, batches: list[dict[str, np.ndarray]], advance: Callable[[int], object] | None) -> None:
         self.batches, self.advance, self.told = batches, advance, 0

@@ -1,4 +1,4 @@
-"""The training images that the ranges of activations are measured on: chosen by the run's seed, both modalities equally."""
+"""The training images for measuring activation ranges: chosen by the run's seed, equally many per modality."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BATCH = 8
 class RangeImages:
     """Training images prepared as the network takes them: `images (N, 3, H, W)` float32, `modalities (N,)` int64.
 
-    They are given `batch` at a time; of a network that takes no other number, `only` so many: the last ones again at the end.
+    They are passed `batch` at a time, or `only` at a time for a network with a fixed batch size, which is padded.
     """
 
     images: np.ndarray
@@ -35,11 +35,11 @@ class RangeImages:
 
     @property
     def counts(self) -> dict[str, int]:
-        """By modality, how many."""
+        """Return the number of images per modality."""
         return {kind.name.lower(): int((self.modalities == kind).sum()) for kind in Modality}
 
     def batches(self) -> Iterator[dict[str, np.ndarray]]:
-        """What an exported network takes, a batch at a time."""
+        """Yield the inputs of an exported network, one batch at a time."""
         for first in range(0, len(self), self.batch):
             rows = np.arange(first, first + self.batch)
             rows = np.minimum(rows, len(self) - 1) if self.only else rows[rows < len(self)]
@@ -49,13 +49,14 @@ class RangeImages:
 def read_range_images(
     train: Sequence[Record], seen: Preprocessing, count: int, seed: int, *, advance: Callable[..., object] | None = None
 ) -> RangeImages:
-    """`count` of the training images, as `chosen` picks them, read and prepared as for evaluation.
+    """Read `count` training images, selected by `chosen`, and transform them as for evaluation.
 
-    `advance` is called with (0, images) and with images as they are read. N images take 12 * N * height * width bytes.
+    `advance` is called with (0, images) and with numbers of images as they are read. N images take
+    12 * N * height * width bytes.
 
     Raises:
-        CrossreidError: no training image, or fewer than one asked for.
-        DataError: an image that cannot be read; it is named.
+        CrossreidError: no training image, or a count below 1.
+        DataError: an unreadable image; the message names it.
     """
     records = chosen(train, count, seed)
     if advance is not None:
@@ -76,12 +77,12 @@ def read_range_images(
 
 
 def chosen(train: Sequence[Record], count: int, seed: int) -> list[Record]:
-    """Distinct training images of both modalities in turn, the same ones for the same seed; all where there are fewer.
+    """Return distinct training images of alternating modality, the same for the same seed; all if there are fewer.
 
-    Half are of each modality; where one has fewer than that, the other fills up.
+    Half are of each modality; if one has fewer, the other fills up.
 
     Raises:
-        CrossreidError: no training image, or fewer than one asked for.
+        CrossreidError: no training image, or a count below 1.
     """
     if count < 1:
         raise CrossreidError(f"--calibration-images {count}: expected 1 or more.")
